@@ -1,0 +1,1 @@
+"""Measures. Knows no particular model, suite or report."""

@@ -1,0 +1,126 @@
+"""From a suite's arms to model configurations: lists become one arm each, defaults are filled in, ids are told apart."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from modbench.harness import catalogue
+from modbench.harness.config import ROUTING_KEYS, ModelConfig
+from modbench.harness.errors import UsageError, unknown
+from modbench.harness.suite import Arm, Match, Suite, in_words
+
+# (model, config, match) -> (solved config, label)
+Solver = Callable[[str, ModelConfig, ModelConfig, str], tuple[ModelConfig, str]]
+
+
+@dataclass(frozen=True)
+class ResolvedArm:
+    """A model with its full configuration, not yet placed on the grid."""
+
+    model: str
+    config: ModelConfig
+    parts: tuple[str, ...]
+    anchor: bool = False
+
+
+def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
+    """All arms of a suite, the anchor first.
+
+    Args:
+        suite: what to resolve.
+        solve: finds the shape of an arm with `match`.
+
+    Raises:
+        UsageError: for a model that does not exist, a key that it does not read, or a shape that cannot be.
+    """
+    lengths = [*suite.grid.seq_len, *([suite.train.seq_len] if suite.train else [])]
+    shape = {"max_seq_len": max(lengths), **suite.shape}
+    if shape["max_seq_len"] < max(lengths):
+        raise UsageError(f"seq_len {max(lengths)} is more than max_seq_len {shape['max_seq_len']}: raise max_seq_len.")
+    if sum(arm.anchor for arm in suite.arms) > 1:
+        raise UsageError("more than one arm says anchor = true; a comparison has one anchor.")
+    plain: list[tuple[ResolvedArm, dict[str, Any]]] = []
+    for arm in suite.arms:
+        if arm.match is None:
+            plain += [(_resolve(arm.model, {**shape, **s}, anchor=arm.anchor), s) for s in _product(arm.settings)]
+    named = {id(a): a for a in (_label(a, s, plain) for a, s in plain)}.values()
+    rungs = [_rung(arm, arm.match, shape, solve) for arm in suite.arms if arm.match is not None]
+    arms = list(dict.fromkeys((*named, *rungs)))  # equal arms are one
+    anchor = next((arm for arm in arms if arm.anchor), arms[0])
+    ordered = [replace(anchor, anchor=True), *(arm for arm in arms if arm is not anchor)]
+    return _in_suite_order(ordered, suite)
+
+
+def _in_suite_order(arms: list[ResolvedArm], suite: Suite) -> list[ResolvedArm]:
+    """Anchor, dense ladder, then the suite's own order."""
+    place = {model: i for i, model in enumerate(dict.fromkeys(arm.model for arm in suite.arms))}
+    return [arms[0], *sorted(arms[1:], key=lambda arm: place[arm.model])]
+
+
+def _product(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    axes = [
+        [(key, v) for v in (value if isinstance(value, list | tuple) else [value])] for key, value in settings.items()
+    ]
+    return [dict(point) for point in itertools.product(*axes)]
+
+
+def _resolve(model: str, settings: dict[str, Any], *, anchor: bool = False) -> ResolvedArm:
+    if catalogue.is_user_model(model):
+        catalogue.check_user_model(model)
+        options: dict[str, object] = {}
+    else:
+        catalogue.find("models", model)
+        options = catalogue.model_options(model)
+        for key in settings:
+            if key in ROUTING_KEYS and key not in options:
+                allowed = f"It reads {', '.join(options)}." if options else "It routes nothing."
+                raise UsageError(f"model {model!r} does not read {key!r}. {allowed}")
+    merged = {**options, **settings}
+    _check_capacity(merged.get("capacity"))
+    if "router" in merged:
+        catalogue.find("routers", str(merged["router"]))
+    try:
+        config = ModelConfig.model_validate(merged)
+    except ValidationError as error:
+        raise UsageError(f"model {model!r}: {in_words(error)}") from error
+    if "first_routed" in options and config.first_routed >= config.n_layers:
+        raise UsageError(
+            f"model {model!r}: first_routed {config.first_routed} leaves no routed block among {config.n_layers} layers "
+            "(blocks count from 0). Lower first_routed or add layers."
+        )
+    return ResolvedArm(model, config, (), anchor)
+
+
+def _check_capacity(capacity: object) -> None:
+    number = isinstance(capacity, int | float) and not isinstance(capacity, bool)
+    if capacity is not None and not (number and 0 < float(capacity) <= 1):  # type: ignore[arg-type]  # number says so
+        raise UsageError(f"capacity {capacity!r} is outside (0, 1]: it is the share of tokens a routed block takes.")
+
+
+def _label(
+    arm: ResolvedArm, settings: dict[str, Any], siblings: list[tuple[ResolvedArm, dict[str, Any]]]
+) -> ResolvedArm:
+    """Capacity always stands in an id; other keys where arms of the same model differ in them."""
+    parts = [f"c{arm.config.capacity:g}"] if arm.config.capacity is not None else []
+    others = [other.config for other, _ in siblings if other.model == arm.model]
+    for key in settings:
+        value = getattr(arm.config, key, None)
+        if key != "capacity" and len({getattr(config, key) for config in others}) > 1:
+            parts.append(str(value) if isinstance(value, str) else f"{key}{value:g}")
+    return replace(arm, parts=tuple(parts))
+
+
+def _rung(arm: Arm, match: Match, shape: dict[str, Any], solve: Solver) -> ResolvedArm:
+    if catalogue.is_user_model(arm.model) or catalogue.is_user_model(match.arm):
+        raise UsageError("match needs closed forms: only catalogue models can be solved or matched.")
+    if match.arm not in catalogue.entries("models"):
+        raise UsageError(f"match: {unknown('arm', match.arm, catalogue.entries('models'))}")
+    base = _resolve(arm.model, {**shape, **arm.settings})
+    target = _resolve(match.arm, {**shape, **match.settings})
+    config, label = solve(arm.model, base.config, target.config, match.arm)
+    return ResolvedArm(arm.model, config, (label,), arm.anchor)

@@ -1,0 +1,184 @@
+"""Case, Comparison, Unit: the nouns that a plan is made of, and the ids that name files and rows."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from modbench.harness.catalogue import is_user_model
+from modbench.harness.config import ModelConfig
+from modbench.harness.contracts import Pass
+
+Dtype = Literal["fp32", "bf16", "fp16"]
+Device = Literal["cpu", "cuda"]
+
+
+class Frozen(BaseModel):
+    """Immutable, hashable, refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Place(Frozen):
+    """What all arms of a comparison share: input shape, number format, device. The id's grid part.
+
+    Attributes:
+        seq_len: tokens per sequence, T.
+        batch_size: sequences per call, B.
+        dtype: number format of weights and activations.
+        device: where it runs.
+        threads: intra-op CPU threads.
+        compile: whether `torch.compile` wraps the model.
+    """
+
+    seq_len: int
+    batch_size: int
+    dtype: Dtype
+    device: Device
+    threads: int
+    compile: bool
+
+    @property
+    def label(self) -> str:
+        """`T512-B1-fp32-cpu1`."""
+        device = f"cpu{self.threads}" if self.device == "cpu" else self.device
+        return f"T{self.seq_len}-B{self.batch_size}-{self.dtype}-{device}" + ("-compile" if self.compile else "")
+
+
+class Case(Frozen):
+    """One point of the grid: every field that can change a number, and nothing else.
+
+    Attributes:
+        model: catalogue name, or a user's `FILE.py:build`.
+        arm_parts: what tells this arm from others of its model in the suite, such as `c0.125`.
+        config: shape.
+        place: where and on what input.
+    """
+
+    model: str
+    arm_parts: tuple[str, ...]
+    config: ModelConfig
+    place: Place
+
+    @property
+    def own(self) -> bool:
+        """Whether the model is the user's: no closed form and no routing facts are known."""
+        return is_user_model(self.model)
+
+    @property
+    def short_model(self) -> str:
+        """`mod`, or `mine:build` for a user's `some/folder/mine.py:build`."""
+        if not self.own:
+            return self.model
+        where, _, attribute = self.model.rpartition(":")
+        return f"{where.rpartition('/')[2].removesuffix('.py')}:{attribute}"
+
+    @property
+    def id(self) -> str:
+        """`mod[c0.125-T512-B1-fp32-cpu1]`, like pytest's; a rung of the dense ladder is `dense-f0.56[T512-…]`."""
+        if self.rung:
+            return f"{self.arm}[{self.place.label}]"
+        return f"{self.short_model}[{'-'.join((*self.arm_parts, self.place.label))}]"
+
+    @property
+    def arm(self) -> str:
+        """The id without its grid part: `mod[c0.125]`, `dense`, `dense-f0.56`."""
+        if self.rung:
+            return "-".join((self.short_model, *self.arm_parts))
+        return f"{self.short_model}[{'-'.join(self.arm_parts)}]" if self.arm_parts else self.short_model
+
+    @property
+    def rung(self) -> bool:
+        """Whether this is a smaller model solved to match another arm's cost."""
+        return bool(self.arm_parts) and re.fullmatch(r"f[0-9.]+", self.arm_parts[0]) is not None
+
+    def config_diff(self) -> str:
+        """JSON of what is not default: the CSV's `config` column."""
+        return json.dumps(self.config.model_dump(exclude_defaults=True), sort_keys=True)
+
+
+class Comparison(Frozen):
+    """Cases that are interleaved inside one process so that drift cancels. The first is the anchor."""
+
+    arms: tuple[Case, ...]
+    metrics: tuple[str, ...]
+
+    @property
+    def place(self) -> Place:
+        """The place that all arms share."""
+        return self.arms[0].place
+
+
+class TrainPlan(Frozen):
+    """A short training run.
+
+    Attributes:
+        seq_len: tokens per sequence.
+        batch_size: sequences per step.
+        tokens: tokens to train on; steps = tokens / (seq_len * batch_size).
+        lr: peak learning rate of AdamW.
+        val_tokens: held-out tokens that the loss is measured on.
+    """
+
+    seq_len: int = 256
+    batch_size: int = 4
+    tokens: int = 200_000
+    lr: float = 2e-3
+    val_tokens: int = 16_384
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps, at least one."""
+        return max(1, self.tokens // (self.seq_len * self.batch_size))
+
+
+class Protocol(Frozen):
+    """How a unit measures. Resolved: nothing is optional any more.
+
+    Attributes:
+        rounds: rounds per launch; every arm is visited twice a round.
+        warm_up_calls: calls of every arm before the first round.
+        seed: seeds weights, inputs and orders.
+        train: the training run, for units that train.
+        corpus: catalogue name of the corpus, for units that train.
+        corpus_path: its path, if it takes one.
+        corpus_sha256: what the corpus must hash to.
+    """
+
+    rounds: int
+    warm_up_calls: int
+    seed: int
+    train: TrainPlan
+    corpus: str
+    corpus_path: str | None
+    corpus_sha256: str
+
+
+class UnitOfWork(Frozen):
+    """What is sent to a fresh process: one launch of a comparison, one count, one memory pass or one training run.
+
+    Attributes:
+        name: names its file.
+        made_in: the pass that runs it.
+        workload: what is timed, for the timing pass.
+        launch: number of the launch, from 0.
+        comparison: the arms and metrics.
+        protocol: how.
+        flops: predicted FLOPs, by which time left is estimated.
+    """
+
+    name: str
+    made_in: Pass
+    workload: str
+    launch: int
+    comparison: Comparison
+    protocol: Protocol
+    flops: float
+
+
+def slug(text: str) -> str:
+    """`text` as a file name that needs no quoting."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_")

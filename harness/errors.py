@@ -1,0 +1,40 @@
+"""What can go wrong, each with the exit code that the command line ends with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ModbenchError(Exception):
+    """The tool failed."""
+
+    exit_code = 3
+
+
+class UsageError(ModbenchError, ValueError):
+    """The user asked for something that cannot be: says what was asked, which rule it broke, what would work."""
+
+    exit_code = 2
+
+
+class IncompleteError(ModbenchError):
+    """A run lacks the record of at least one unit."""
+
+    exit_code = 4
+
+
+def unknown(kind: str, asked: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is not in the list, with the nearest name that is."""
+    names = sorted(known)
+    near = difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return UsageError(f"unknown {kind} {asked!r}.{hint} Known: {', '.join(names)}.")
+
+
+class Unmeasured(Exception):  # noqa: N818  # not an error: a reason
+    """Raised by a metric that cannot be had for this case; the text is the reason that stands in its place."""
+
+
+class NumericsError(ArithmeticError):
+    """A loss is not finite."""

@@ -1,0 +1,86 @@
+"""Local processes: a fork server with torch preloaded for drafts, a cold process per unit for reports and CUDA.
+
+Never plain fork: a child of a process that ran OpenMP hangs. The parent blocks on the children's sentinels; a spinning parent
+would steal the core that is being measured.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import time
+from dataclasses import dataclass
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from modbench.harness.case import UnitOfWork
+from modbench.harness.worker import run_unit
+
+UNIT_TIMEOUT_S = 3600.0
+# What a unit would otherwise import for itself; torch's optimizers load torch._dynamo (3 s) when first made.
+PRELOAD = [
+    "torch",
+    "torch._dynamo",
+    "torch.utils.flop_counter",
+    "numpy",
+    "modbench.harness.subject",
+    "modbench.harness.passes.timing",
+]
+
+
+@dataclass
+class Handle:
+    """A unit under way."""
+
+    unit: UnitOfWork
+    process: BaseProcess
+    record: Path
+    deadline: float
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it has run longer than any unit may."""
+        return time.monotonic() >= self.deadline
+
+
+class LocalLauncher:
+    """Starts units as processes of this machine.
+
+    Args:
+        cold: a fresh interpreter for every unit instead of a child of the fork server.
+        threads: CPU threads of a worker, set before its libraries load.
+        timeout_s: after which a unit is ended.
+    """
+
+    def __init__(self, *, cold: bool, threads: int, timeout_s: float = UNIT_TIMEOUT_S) -> None:
+        # Spinning OpenMP threads beside one busy process made a step 16 times slower.
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        self._timeout_s = timeout_s
+        self._context: BaseContext = multiprocessing.get_context("spawn" if cold else "forkserver")
+        if not cold:
+            self._context.set_forkserver_preload(PRELOAD)
+
+    def start(self, unit: UnitOfWork, record: Path, log: Path) -> Handle:
+        """Start a unit; its record appears when it is done."""
+        arguments = (unit.model_dump_json(), str(record), str(log))
+        process: BaseProcess = self._context.Process(target=run_unit, args=arguments, daemon=True)  # type: ignore[attr-defined]  # typeshed's BaseContext lacks it
+        process.start()
+        return Handle(unit, process, record, time.monotonic() + self._timeout_s)
+
+    def wait(self, handles: list[Handle], timeout_s: float) -> list[Handle]:
+        """Block until a unit has ended or the time is up; returns those that ended."""
+        until = min(timeout_s, *(max(0.0, handle.deadline - time.monotonic()) for handle in handles))
+        multiprocessing.connection.wait([handle.process.sentinel for handle in handles], timeout=until)
+        return [handle for handle in handles if not handle.process.is_alive() or handle.timed_out]
+
+    def end(self, handle: Handle) -> None:
+        """Reap a unit, killing it if it still runs."""
+        if handle.process.is_alive():
+            handle.process.terminate()
+            handle.process.join(5)
+            if handle.process.is_alive():
+                handle.process.kill()
+        handle.process.join()

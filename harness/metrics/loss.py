@@ -1,0 +1,54 @@
+"""Loss: held-out cross-entropy after a short training run; the same tokens in the same order for every arm."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from modbench.harness.contracts import Metric
+from modbench.harness.errors import Unmeasured
+
+if TYPE_CHECKING:
+    from modbench.harness.passes.training import Trained
+
+
+def _causal(trained: Trained) -> float:
+    if trained.sees_future is None:
+        raise Unmeasured("a user's model: whether its logits depend on later tokens is not tested yet")
+    if trained.sees_future:
+        raise Unmeasured("top-k routing saw future tokens when it chose, and this model has no causal router yet")
+    return trained.val_loss
+
+
+METRICS = (
+    Metric(
+        key="loss/val",
+        unit="nat",
+        better="lower",
+        made_in="train",
+        workload="train",
+        about="Held-out loss per token; of a top-k-routed model it saw the future while choosing, and says so",
+        measure=lambda trained: trained.val_loss,
+        scored_as="difference",
+    ),
+    Metric(
+        key="loss/val_causal",
+        unit="nat",
+        better="lower",
+        made_in="train",
+        workload="train",
+        about="Held-out loss per token where no token's path depends on later tokens",
+        measure=_causal,
+        scored_as="difference",
+    ),
+    Metric(
+        key="bpb/val",
+        unit="bit/B",
+        better="lower",
+        made_in="train",
+        workload="train",
+        about="Held-out loss in bits per byte of text: comparable across tokenizers",
+        measure=lambda trained: trained.val_loss / math.log(2) * trained.tokens_per_byte,
+        scored_as="difference",
+    ),
+)

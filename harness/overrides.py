@@ -1,0 +1,129 @@
+"""Command-line flags over a suite: a sweep needs no file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from typing import Any
+
+from modbench.harness import catalogue
+from modbench.harness.case import TrainPlan
+from modbench.harness.config import ROUTING_KEYS
+from modbench.harness.errors import UsageError, unknown
+from modbench.harness.suite import SHAPE_KEYS, SMOKE_STEPS, Suite, parse_suite
+
+_TOP_KEYS = ("launches", "rounds", "threads")
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the command line says; None leaves the suite's word.
+
+    Attributes:
+        model: catalogue names keep only those arms (the anchor stays) and add what the suite lacks;
+            `FILE.py:build` or `package.module:build` adds an arm.
+        capacity: replaces the capacities of every arm that has one, and of user models.
+        seq_len: replaces the grid's lengths.
+        batch_size: replaces the grid's batch sizes.
+        dtype: replaces the grid's number formats.
+        device: `cpu` or `cuda`.
+        compile: wraps every model in torch.compile.
+        seeds: seeds of weights and data.
+        corpus: catalogue name or path of the text.
+        effort: preset; replaces the suite's launches and rounds, and with `smoke` shortens training.
+        settings: `KEY=VALUE`, for everything else.
+    """
+
+    model: tuple[str, ...] = ()
+    capacity: tuple[float, ...] = ()
+    seq_len: tuple[int, ...] = ()
+    batch_size: tuple[int, ...] = ()
+    dtype: tuple[str, ...] = ()
+    device: str | None = None
+    compile: bool = False
+    seeds: tuple[int, ...] = ()
+    corpus: str | None = None
+    effort: str | None = None
+    settings: tuple[str, ...] = ()
+
+
+def override(suite: Suite, flags: Overrides) -> Suite:
+    """The suite with the flags' word over its own.
+
+    Raises:
+        UsageError: for a value that no suite may hold.
+    """
+    data = suite.model_dump()
+    for axis in ("seq_len", "batch_size", "dtype"):
+        if getattr(flags, axis):
+            data["grid"][axis] = getattr(flags, axis)
+    for key in ("device", "seeds", "corpus"):
+        if getattr(flags, key):
+            data[key] = getattr(flags, key)
+    data["compile"] = data["compile"] or flags.compile
+    if flags.effort:
+        data |= {"effort": flags.effort, "launches": None, "rounds": None}
+    if data["effort"] == "smoke" and data["train"] is not None:
+        train = data["train"]
+        train["tokens"] = SMOKE_STEPS * train["seq_len"] * train["batch_size"]
+        train["val_tokens"] = min(train["val_tokens"], 4 * train["seq_len"])
+    data["arms"] = _choose_models(data["arms"], flags.model)
+    if flags.capacity:
+        for arm in data["arms"]:
+            if arm["match"] is None and _takes_capacity(arm["model"]):
+                arm["settings"]["capacity"] = list(flags.capacity)
+    for setting in flags.settings:
+        _set(data, setting)
+    return parse_suite(data, "command line")
+
+
+def _takes_capacity(model: str) -> bool:
+    return catalogue.is_user_model(model) or "capacity" in catalogue.model_options(model)
+
+
+def _choose_models(arms: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    own = [name for name in names if catalogue.is_user_model(name)]
+    named = [name for name in names if not catalogue.is_user_model(name)]
+    for name in named:
+        catalogue.find("models", name)
+    if named:
+        anchor = next((arm for arm in arms if arm["anchor"]), arms[0])
+        arms = [arm for arm in arms if arm is anchor or arm["model"] in named]
+        named = [name for name in named if name not in {arm["model"] for arm in arms}]
+    plain: dict[str, Any] = {"anchor": False, "match": None}
+    return [*arms, *({"model": name, "settings": {}, **plain} for name in (*named, *own))]
+
+
+def _set(data: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals:
+        raise UsageError(f"--set {setting!r} lacks a value. Write --set KEY=VALUE, for example --set d_model=128.")
+    value = _value(text)
+    train_keys = [f"train.{name}" for name in TrainPlan.model_fields]
+    if key in SHAPE_KEYS:
+        data["shape"][key] = value
+    elif key in ROUTING_KEYS:
+        reads = [arm for arm in data["arms"] if arm["match"] is None and _reads(arm["model"], key)]
+        if not reads:
+            raise UsageError(f"--set {key}: no model of this suite reads {key!r}.")
+        for arm in reads:
+            arm["settings"][key] = value
+    elif key in _TOP_KEYS:
+        data[key] = value
+    elif key in train_keys:
+        if data["train"] is None:
+            raise UsageError(f"--set {key}: this suite trains nothing (it has no [train]).")
+        data["train"][key.removeprefix("train.")] = value
+    else:
+        raise UsageError(f"--set: {unknown('key', key, (*SHAPE_KEYS, *ROUTING_KEYS, *_TOP_KEYS, *train_keys))}")
+
+
+def _reads(model: str, key: str) -> bool:
+    return catalogue.is_user_model(model) or key in catalogue.model_options(model)
+
+
+def _value(text: str) -> Any:  # noqa: ANN401  # whatever TOML says it is
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word is a string

@@ -1,0 +1,56 @@
+"""How it is measured: counting, timing, memory and training are separate passes in separate processes."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from modbench.harness.case import Case
+from modbench.harness.contracts import Metric
+from modbench.harness.errors import NumericsError, Unmeasured
+from modbench.harness.records import Failure, Gap, Outcome
+
+# A user's model may raise anything, SystemExit too; an interrupt is ours.
+SURVIVABLE: tuple[type[BaseException], ...] = (Exception, SystemExit)
+
+T = TypeVar("T")
+
+
+def attempt(action: Callable[[], T]) -> T | Gap:
+    """The action's result, or the gap that stands in its place: a cell's own exception is one failed cell."""
+    try:
+        return action()
+    except SURVIVABLE as error:
+        return gap_of(error)
+
+
+def gap_of(error: BaseException) -> Gap:
+    """Status, kind and reason of an exception; its traceback goes to the unit's log."""
+    if isinstance(error, Unmeasured):
+        return Gap(status="skipped", reason=str(error))
+    traceback.print_exception(error, file=sys.stderr)
+    text = " ".join(str(error).split())
+    if len(text) > 300:
+        text = text[:300] + "…"
+    name = type(error).__name__
+    return Gap(status="failed", kind=_kind(error, text), reason=f"{name}: {text}" if text else name)
+
+
+def _kind(error: BaseException, text: str) -> Failure:
+    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
+        return "oom"
+    return "numerics" if isinstance(error, NumericsError) else "error"
+
+
+def measured(case: Case, metric: Metric, samples: dict[str, list[float]], notes: dict[str, Any]) -> Outcome:
+    """The outcome of a metric that was had."""
+    return Outcome(case=case.id, metric=metric.key, unit=metric.unit, status="ok", samples=samples, notes=notes)
+
+
+def missing(case: Case, metric: Metric, gap: Gap) -> Outcome:
+    """The outcome of a metric that was not."""
+    return Outcome(
+        case=case.id, metric=metric.key, unit=metric.unit, status=gap.status, kind=gap.kind, reason=gap.reason
+    )

@@ -1,0 +1,33 @@
+"""Memory pass: a metric's `measure` is given a fresh `Subject` and returns bytes. Nothing is timed here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from modbench.harness.case import Case, UnitOfWork
+from modbench.harness.contracts import Metric
+from modbench.harness.passes import attempt, measured, missing
+from modbench.harness.plan import case_cost
+from modbench.harness.records import Gap, Outcome
+
+
+def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
+    """One outcome per case and metric, the forecast beside it."""
+    from modbench.harness.subject import ELEMENT_BYTES
+
+    for case in unit.comparison.arms:
+        cost = case_cost(case)
+        forecast = cost.memory_train(ELEMENT_BYTES[case.place.dtype]) if cost else None
+        for metric in metrics:
+            value = attempt(partial(_measure, case, unit.protocol.seed, metric))
+            if isinstance(value, Gap):
+                yield missing(case, metric, value)
+            else:
+                yield measured(case, metric, {"value": [value]}, {"forecast": forecast})
+
+
+def _measure(case: Case, seed: int, metric: Metric) -> float:
+    from modbench.harness.subject import Subject
+
+    return float(metric.measure(Subject(case, seed)))

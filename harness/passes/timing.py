@@ -1,0 +1,66 @@
+"""Timing pass: a metric's `measure` is given a `Subject` and returns the function of a token batch that is timed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from functools import partial
+
+from modbench.harness.case import Case, UnitOfWork
+from modbench.harness.contracts import Metric
+from modbench.harness.interleave import Call, Clock, measure
+from modbench.harness.passes import SURVIVABLE, attempt, gap_of, measured, missing
+from modbench.harness.records import Gap, Outcome
+
+INPUTS = 4
+
+
+def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
+    """One launch of one comparison and one workload: all arms interleaved in this process."""
+    import torch
+
+    seed = unit.protocol.seed
+    # Orders differ between launches, weights and inputs do not: what differs between launches is the process.
+    rng = random.Random(f"{seed} {unit.name}")  # noqa: S311  # no secret
+    place = unit.comparison.place
+    clock = Clock(torch.cuda.synchronize if place.device == "cuda" else None, place.threads)
+    for metric in (m for m in metrics if m.workload == unit.workload):
+        calls: dict[str, Call] = {}
+        gaps: dict[str, Gap] = {}
+        for case in rng.sample(unit.comparison.arms, len(unit.comparison.arms)):  # construction order is a factor too
+            call = attempt(partial(_call, case, seed, metric))
+            if isinstance(call, Gap):
+                gaps[case.id] = call
+            else:
+                calls[case.id] = call
+        timings = measure(
+            calls,
+            unit.comparison.arms[0].id,
+            rounds=unit.protocol.rounds,
+            rng=rng,
+            clock=clock,
+            warm_up_calls=unit.protocol.warm_up_calls,
+            survivable=SURVIVABLE,
+        )
+        gaps |= {arm: gap_of(error) for arm, error in timings.errors.items()}
+        for case in unit.comparison.arms:
+            if case.id in gaps:
+                yield missing(case, metric, gaps[case.id])
+            else:
+                yield measured(case, metric, timings.samples[case.id], {"clock": _clock(unit)})
+
+
+def _call(case: Case, seed: int, metric: Metric) -> Call:
+    from modbench.harness.subject import Subject
+
+    subject = Subject(case, seed)
+    batches = subject.inputs(seed, INPUTS)
+    subject.check(batches[0])
+    subject.module.train(metric.workload == "train_step")
+    timed = metric.measure(subject)
+    return lambda number: timed(batches[number % INPUTS])
+
+
+def _clock(unit: UnitOfWork) -> str:
+    cpu = "thread" if unit.comparison.place.threads == 1 else "process"
+    return f"wall: perf_counter, end to end; cpu: {cpu} time"

@@ -1,0 +1,161 @@
+"""Training pass: a metric's `measure` is given `Trained` and returns a loss. One case and one seed per unit."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from modbench.harness import catalogue
+from modbench.harness.case import Case, Protocol, TrainPlan, UnitOfWork
+from modbench.harness.contracts import Metric, Text
+from modbench.harness.errors import NumericsError, Unmeasured
+from modbench.harness.passes import attempt, measured, missing
+from modbench.harness.records import Gap, Outcome
+
+WARM_UP_SHARE = 0.1
+CLIP_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run leaves.
+
+    Attributes:
+        val_loss: held-out loss in nats per token.
+        tokens_per_byte: 1 for byte tokens.
+        sees_future: whether top-k routing looked ahead; None if nobody knows (a user's model).
+        curve: `step`, `tokens`, `loss` (nats per token of each step's batch, before its update), `wall_s` since the start.
+    """
+
+    val_loss: float
+    tokens_per_byte: float
+    sees_future: bool | None
+    curve: dict[str, list[float]]
+
+
+def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
+    """Train once, then let every metric read the result."""
+    (case,) = unit.comparison.arms
+    trained = attempt(partial(train, case, unit.protocol))
+    for metric in metrics:
+        value = trained if isinstance(trained, Gap) else attempt(partial(metric.measure, trained))
+        if isinstance(value, Gap):
+            yield missing(case, metric, value)
+        else:
+            assert isinstance(trained, Trained)
+            yield measured(case, metric, {"value": [float(value)]}, _notes(unit.protocol, trained))
+
+
+def _notes(protocol: Protocol, trained: Trained) -> dict[str, Any]:
+    return {
+        "seed": protocol.seed,
+        "corpus": protocol.corpus_path or protocol.corpus,
+        "corpus_sha256": protocol.corpus_sha256,
+        "sees_future": trained.sees_future,
+        "curve": trained.curve,
+    }
+
+
+def train(case: Case, protocol: Protocol) -> Trained:
+    """AdamW with linear warm-up and cosine to zero over exactly the run (paper: cosine over 1x the steps), clipped at 1.
+
+    Raises:
+        Unmeasured: if the case cannot be trained by design.
+        NumericsError: as soon as a loss is not finite.
+        ValueError: if the corpus is not the one that the plan names.
+    """
+    import torch
+
+    from modbench.harness.subject import Subject
+
+    if case.config.vocab_size < 256:
+        raise Unmeasured(f"vocab_size {case.config.vocab_size} cannot hold the 256 byte tokens of the corpus")
+    if case.place.dtype == "fp16":
+        raise Unmeasured("fp16 training needs loss scaling, which is not built; train in bf16 or fp32")
+    text: Text = catalogue.load("corpora", protocol.corpus).read(protocol.corpus_path)
+    if text.sha256 != protocol.corpus_sha256:
+        raise ValueError(f"corpus changed since the plan: {text.sha256[:12]} is not {protocol.corpus_sha256[:12]}")
+    subject = Subject(case, protocol.seed, dtype=torch.float32)  # weights stay fp32; bf16 is autocast
+    device = case.place.device
+    autocast = torch.autocast(device, torch.bfloat16, enabled=case.place.dtype == "bf16")
+    plan = protocol.train
+    windows = Windows(text, plan, protocol.seed)
+    curve: dict[str, list[float]] = {"step": [], "tokens": [], "loss": [], "wall_s": []}
+    start = time.perf_counter()
+    for step in range(plan.steps):
+        for group in subject.optimizer.param_groups:
+            group["lr"] = learning_rate(step, plan)
+        inputs_BT, targets_BT = (side.to(device) for side in windows.train(step))
+        with autocast:
+            loss = subject.loss(inputs_BT, targets_BT)
+        subject.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        torch.nn.utils.clip_grad_norm_(subject.module.parameters(), CLIP_NORM)
+        subject.optimizer.step()
+        value = loss.item()
+        if not math.isfinite(value):
+            raise NumericsError(f"training loss {value} at step {step} of {plan.steps}")
+        row = (step, (step + 1) * plan.seq_len * plan.batch_size, value, time.perf_counter() - start)
+        for name, number in zip(curve, row, strict=True):
+            curve[name].append(number)
+    subject.module.eval()
+    losses = []
+    with torch.no_grad(), autocast:
+        for inputs_BT, targets_BT in windows.val():
+            losses.append(subject.loss(inputs_BT.to(device), targets_BT.to(device)).item())
+    val_loss = sum(losses) / len(losses)
+    if not math.isfinite(val_loss):
+        raise NumericsError(f"held-out loss {val_loss} after {plan.steps} steps")
+    sees_future = None if case.own else catalogue.load("models", case.model).sees_future
+    return Trained(val_loss, 1.0, sees_future, curve)
+
+
+def learning_rate(step: int, plan: TrainPlan) -> float:
+    """Linear warm-up over a tenth of the steps, then cosine to zero at the end."""
+    warm_up = max(1, round(WARM_UP_SHARE * plan.steps))
+    if step < warm_up:
+        return plan.lr * (step + 1) / warm_up
+    progress = (step - warm_up + 1) / (plan.steps - warm_up + 1)
+    return plan.lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class Windows:
+    """Batches of byte windows: random ones to train on, drawn from the seed alone, and evenly spaced held-out ones."""
+
+    def __init__(self, text: Text, plan: TrainPlan, seed: int) -> None:
+        import numpy as np
+
+        self.plan, self.seed = plan, seed
+        self._train = np.frombuffer(text.train, dtype=np.uint8)
+        self._val = np.frombuffer(text.val, dtype=np.uint8)
+
+    def train(self, step: int) -> tuple[Any, Any]:
+        """Inputs and targets [B, T] of a step; the same for every arm."""
+        import numpy as np
+
+        rng = np.random.default_rng((self.seed, step))
+        starts = rng.integers(0, len(self._train) - self.plan.seq_len, self.plan.batch_size)
+        return self._cut(self._train, starts)
+
+    def val(self) -> Iterator[tuple[Any, Any]]:
+        """Held-out batches, never of more tokens than the text has."""
+        import numpy as np
+
+        seq_len = self.plan.seq_len
+        number = max(1, min(self.plan.val_tokens, len(self._val) - 1) // seq_len)
+        starts = np.linspace(0, len(self._val) - seq_len - 1, number).astype(np.int64)
+        # Whole batches only differ in size at the end; equal weight per window needs equal windows per batch.
+        for start in starts:
+            yield self._cut(self._val, [start])
+
+    def _cut(self, data: Any, starts: Any) -> tuple[Any, Any]:  # noqa: ANN401  # numpy arrays; naming them would load numpy
+        import numpy as np
+        import torch
+
+        rows = np.stack([data[start : start + self.plan.seq_len + 1] for start in starts]).astype(np.int64)
+        tokens = torch.from_numpy(rows)
+        return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()

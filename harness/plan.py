@@ -1,0 +1,225 @@
+"""From a suite to a plan: cases, comparisons, and the units of work that measure them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from modbench.harness import catalogue
+from modbench.harness.arms import ResolvedArm, resolve_arms
+from modbench.harness.case import Case, Comparison, Device, Frozen, Place, Protocol, TrainPlan, UnitOfWork, slug
+from modbench.harness.config import ModelConfig
+from modbench.harness.contracts import Cost, Text
+from modbench.harness.errors import UsageError
+from modbench.harness.match import solve
+from modbench.harness.select import compile_expression
+from modbench.harness.suite import Suite
+
+# What a prediction of time assumes. CPU: one thread of a 2020s server core in fp32; CUDA: small shapes, launch-bound.
+ASSUMED_FLOP_PER_S = {"cpu": 60e9, "cuda": 5e12}
+
+# Forked children share one address layout, which hides part of the launch effect: reports and papers start cold.
+COLD_EFFORTS = ("standard", "rigorous")
+
+
+class Plan(Frozen):
+    """Everything that a run will do, resolved: it goes into run.json and to the workers."""
+
+    suite: Suite
+    device: Device
+    comparisons: tuple[Comparison, ...]
+    units: tuple[UnitOfWork, ...]
+    corpus_sha256: str
+
+    @property
+    def cases(self) -> list[Case]:
+        """Every case once, in order."""
+        return list(dict.fromkeys(case for comparison in self.comparisons for case in comparison.arms))
+
+
+def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: Text | None = None) -> Plan:
+    """Resolve a suite.
+
+    Args:
+        suite: with the command line's word already over it.
+        device: where the cases run.
+        select: `-k` expression over case ids.
+        text: the corpus as read, if the suite trains.
+
+    Raises:
+        UsageError: if anything asked for cannot be.
+    """
+    arms = resolve_arms(suite, lambda *args: _solve_rung(suite, *args))
+    comparisons = _comparisons(suite, arms, device)
+    _refuse_double_ids(comparisons)
+    if select:
+        comparisons = _selected(comparisons, select)
+    units = tuple(_units(suite, comparisons, text))
+    return Plan(
+        suite=suite,
+        device=device,
+        comparisons=tuple(comparisons),
+        units=units,
+        corpus_sha256=text.sha256 if text else "",
+    )
+
+
+def case_cost(case: Case) -> Cost | None:
+    """Closed-form cost, or None for a user's model."""
+    return None if case.own else _cost(case.model, case.config, case.place.seq_len, case.place.batch_size)
+
+
+def _cost(model: str, config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
+    cost: Cost = catalogue.load("models", model).cost(config, seq_len, batch_size)
+    return cost
+
+
+def _solve_rung(
+    suite: Suite, model: str, base: ModelConfig, target: ModelConfig, target_model: str
+) -> tuple[ModelConfig, str]:
+    seq_len = suite.train.seq_len if suite.train else max(suite.grid.seq_len)
+    wanted = _cost(target_model, target, seq_len, 1).forward
+    config = solve(base, lambda c: _cost(model, c, seq_len, 1), wanted)
+    share = _cost(model, config, seq_len, 1).forward / _cost(model, base, seq_len, 1).forward
+    return config, f"f{share:.2f}"
+
+
+def _comparisons(suite: Suite, arms: Sequence[ResolvedArm], device: Device) -> list[Comparison]:
+    known = catalogue.metrics()
+    trained = tuple(key for key in suite.metrics if known[key].made_in == "train")
+    measured = tuple(key for key in suite.metrics if known[key].made_in != "train")
+
+    def compare(seq_len: int, batch_size: int, dtype: str, keys: tuple[str, ...]) -> Comparison:
+        place = Place(
+            seq_len=seq_len,
+            batch_size=batch_size,
+            dtype=dtype,  # type: ignore[arg-type]  # Grid has checked it
+            device=device,
+            threads=suite.threads,
+            compile=suite.compile,
+        )
+        cases = (Case(model=arm.model, arm_parts=arm.parts, config=arm.config, place=place) for arm in arms)
+        return Comparison(arms=tuple(cases), metrics=keys)
+
+    grid = itertools.product(suite.grid.dtype, suite.grid.batch_size, suite.grid.seq_len) if measured else ()
+    comparisons = [compare(t, b, dtype, measured) for dtype, b, t in grid]
+    if trained and suite.train is not None:
+        comparisons += [compare(suite.train.seq_len, suite.train.batch_size, d, trained) for d in suite.grid.dtype]
+    return comparisons
+
+
+def _refuse_double_ids(comparisons: list[Comparison]) -> None:
+    for comparison in comparisons:
+        seen: set[str] = set()
+        for case in comparison.arms:
+            if case.id in seen:
+                raise UsageError(f"two arms would both be called {case.id!r}: give them settings that tell them apart.")
+            seen.add(case.id)
+
+
+def _selected(comparisons: list[Comparison], select: str) -> list[Comparison]:
+    matches = compile_expression(select)
+    chosen = []
+    for comparison in comparisons:
+        anchor, *others = comparison.arms
+        kept = [case for case in others if matches(case.id)]
+        if kept or matches(anchor.id):  # an arm is nothing without its anchor
+            chosen.append(comparison.model_copy(update={"arms": (anchor, *kept)}))
+    if not chosen:
+        example = comparisons[0].arms[-1].id
+        raise UsageError(f"-k {select!r} matches none of the cases. Their ids read like {example!r}.")
+    return chosen
+
+
+def _units(suite: Suite, comparisons: list[Comparison], text: Text | None) -> list[UnitOfWork]:
+    launches, rounds = suite.protocol_size
+    train = suite.train or TrainPlan()
+
+    def unit(name: str, comparison: Comparison, made_in: str, flops: float, **rest: object) -> UnitOfWork:
+        protocol = Protocol(
+            rounds=rounds,
+            warm_up_calls=suite.warm_up_calls,
+            seed=int(rest.pop("seed", suite.seeds[0])),  # type: ignore[call-overload]  # an int or absent
+            train=train,
+            corpus=corpus_entry(suite.corpus)[0],
+            corpus_path=corpus_entry(suite.corpus)[1],
+            corpus_sha256=text.sha256 if text else "",
+        )
+        fields = {"workload": "", "launch": 0, **rest}
+        return UnitOfWork.model_validate(
+            {"name": slug(name), "comparison": comparison, "protocol": protocol, "made_in": made_in, "flops": flops}
+            | fields
+        )
+
+    known = catalogue.metrics()
+    units = []
+    for comparison in comparisons:
+        where = comparison.place.label
+        of_training = any(known[key].made_in == "train" for key in comparison.metrics)
+        # Always counted: the ideal of every other metric needs FLOPs.
+        units.append(unit(f"count-{'train-' if of_training else ''}{where}", comparison, "count", 1e9))
+    timed = [
+        (comparison, known[key].workload)
+        for comparison in comparisons
+        for key in comparison.metrics
+        if known[key].made_in == "time"
+    ]
+    # Launches of one comparison lie far apart in time, so that one slow minute cannot meet them all.
+    for launch, (comparison, workload) in itertools.product(range(launches), timed):
+        name = f"time-{workload}-{comparison.place.label}-launch{launch}"
+        flops = _timed_flops(comparison, workload, rounds, suite.warm_up_calls)
+        units.append(unit(name, comparison, "time", flops, workload=workload, launch=launch))
+    for comparison in comparisons:
+        if any(known[key].made_in == "memory" for key in comparison.metrics):
+            flops = sum(3 * 3 * _forward(comparison, case) for case in comparison.arms)
+            units.append(unit(f"memory-{comparison.place.label}", comparison, "memory", flops))
+        if any(known[key].made_in == "train" for key in comparison.metrics):
+            for case, seed in itertools.product(comparison.arms, suite.seeds):
+                one = comparison.model_copy(update={"arms": (case,)})
+                work = 3 * train.steps + train.val_tokens / (train.seq_len * train.batch_size)
+                name = f"train-{case.id}-seed{seed}"
+                units.append(unit(name, one, "train", work * _forward(comparison, case), seed=seed, workload="train"))
+    return units
+
+
+def _forward(comparison: Comparison, case: Case) -> float:
+    """Forward FLOPs; a user's model is guessed to cost what the anchor does."""
+    cost = case_cost(case) or case_cost(comparison.arms[0])
+    return cost.forward if cost else 1e9
+
+
+def _timed_flops(comparison: Comparison, workload: str, rounds: int, warm_up_calls: int) -> float:
+    anchor, *others = (_forward(comparison, case) for case in comparison.arms)
+    per_round = 2 * (anchor * -(-len(others) // 3) + sum(others))
+    warm_up = warm_up_calls * (anchor + sum(others))
+    return (3 if workload == "train_step" else 1) * (rounds * per_round + warm_up)
+
+
+def corpus_entry(corpus: str) -> tuple[str, str | None]:
+    """`stdlib` is a catalogue name; anything else is a path."""
+    return (corpus, None) if corpus in catalogue.entries("corpora") and corpus != "path" else ("path", corpus)
+
+
+def read_corpus(suite: Suite) -> Text | None:
+    """The text that the suite trains on, or None if it trains nothing.
+
+    Raises:
+        UsageError: if it cannot be read or is too short.
+    """
+    if suite.train is None or not any(catalogue.metrics()[key].made_in == "train" for key in suite.metrics):
+        return None
+    name, path = corpus_entry(suite.corpus)
+    text: Text = catalogue.load("corpora", name).read(path)
+    for side, data in (("training", text.train), ("held-out", text.val)):
+        if len(data) <= suite.train.seq_len:
+            raise UsageError(
+                f"corpus {suite.corpus!r}: its {side} part has {len(data)} bytes, fewer than the {suite.train.seq_len + 1} "
+                "of one training window. Name a larger file or folder."
+            )
+    return text
+
+
+def predicted_seconds(plan: Plan, unit: UnitOfWork, at_once: int) -> float:
+    """A guess of the wall time that a unit adds to the run: FLOPs at an assumed speed, and starting a process."""
+    cold = plan.device == "cuda" or plan.suite.effort in COLD_EFFORTS
+    return (unit.flops / ASSUMED_FLOP_PER_S[plan.device] + (4.0 if cold else 0.4)) / at_once

@@ -1,0 +1,46 @@
+"""Units of stored values, and how people read them."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+Unit = Literal["s", "B", "FLOP", "nat", "bit/B", "ratio"]
+
+_SCALES: dict[str, list[tuple[float, str]]] = {
+    "s": [(1.0, "s"), (1e-3, "ms"), (1e-6, "µs")],
+    "B": [(2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")],
+    "FLOP": [(1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1.0, "FLOP")],
+}
+_NAMES = {"nat": "nats", "bit/B": "bits/byte", "ratio": "×"}
+
+
+def three_digits(value: float) -> str:
+    """`value` with three significant digits, never in exponent form."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    digits = 2 - math.floor(math.log10(abs(value)))
+    rounded = round(value, digits)
+    return f"{rounded:.{max(0, 2 - math.floor(math.log10(abs(rounded))))}f}"
+
+
+def scale_of(value: float, unit: str) -> tuple[float, str]:
+    """The factor and name of the unit in which a person reads `value`: 0.0123 s is read in ms."""
+    for factor, name in _SCALES.get(unit, []):
+        if abs(value) >= factor:
+            return factor, name
+    return _SCALES[unit][-1] if unit in _SCALES else (1.0, _NAMES.get(unit, unit))
+
+
+def human(value: float | None, unit: str) -> str:
+    """`value` (in base unit `unit`) as people write it: `human(0.0123, "s") == "12.3 ms"`."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    factor, name = scale_of(value, unit)
+    return f"{three_digits(value / factor)} {name}"
+
+
+def human_duration(seconds: float) -> str:
+    """Whole seconds as `4 min 12 s`."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

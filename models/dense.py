@@ -1,0 +1,27 @@
+"""Dense decoder: every token through every block. The baseline that skipping has to beat."""
+
+from __future__ import annotations
+
+from modbench.harness.config import ModelConfig
+from modbench.harness.contracts import Cost, Model
+from modbench.models.layers.cost import CostSheet
+from modbench.models.layers.decoder import Block, Decoder
+
+
+class Dense(Decoder):
+    """Pre-norm RMSNorm, rotary positions, causal attention, SwiGLU: the Llama line (Touvron et al. 2023)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config, (Block(config) for _ in range(config.n_layers)))
+
+
+def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
+    """All tokens through all blocks."""
+    sheet = CostSheet(config, seq_len, batch_size)
+    for _ in range(config.n_layers):
+        sheet.attention(seq_len)
+        sheet.mlp(seq_len)
+    return sheet.total()
+
+
+MODEL = Model(build=Dense, cost=cost)

@@ -1,0 +1,27 @@
+"""The feed-forward half of a block: SwiGLU (Shazeer 2020), or GELU with one hidden layer.
+
+Shapes: B batch, T tokens, D width, F hidden width.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modbench.harness.config import ModelConfig
+
+
+class MLP(nn.Module):
+    """`down(silu(gate(x)) * up(x))`, or `down(gelu(up(x)))`; no biases."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate = nn.Linear(config.d_model, config.d_ff, bias=False) if config.activation == "swiglu" else None
+        self.up = nn.Linear(config.d_model, config.d_ff, bias=False)
+        self.down = nn.Linear(config.d_ff, config.d_model, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """[B, T, D] to [B, T, D], each token by itself."""
+        up_BTF = self.up(x_BTD)
+        hidden_BTF = F.gelu(up_BTF) if self.gate is None else F.silu(self.gate(x_BTD)) * up_BTF
+        return self.down(hidden_BTF)  # type: ignore[no-any-return]  # torch types calls as Any

@@ -1,0 +1,1 @@
+"""Who passes through a routed block: one file per router."""

@@ -1,0 +1,1 @@
+"""How records look: HTML and CSV. Never imports torch."""

@@ -1,0 +1,64 @@
+"""The machine, the protocol, and how to run it again."""
+
+from __future__ import annotations
+
+import shlex
+
+from markupsafe import Markup
+
+from modbench.harness.units import human
+from modbench.reports.load import Loaded
+from modbench.reports.panel import Panel
+
+
+def gpu(loaded: Loaded) -> str:
+    """The GPU that was measured, or that none was and why."""
+    found = loaded.run.environment["gpu"]
+    names = ", ".join(f"{device['name']} (driver {device['driver']})" for device in found["devices"])
+    if loaded.run.plan.device == "cuda":
+        return names or "CUDA device, not seen by NVML"
+    return f"not measured ({'CPU run; present: ' + names if names else found['reason']})"
+
+
+def render(loaded: Loaded) -> Markup | None:
+    """A definition list."""
+    run, where = loaded.run, loaded.run.environment
+    suite = run.plan.suite
+    launches, rounds = suite.protocol_size
+    git = where["git"]
+    commit = (
+        f"{git['commit'][:12]}{' (changed)' if git['dirty'] else ''}" if git["commit"] else f"none: {git['reason']}"
+    )
+    corpora = {
+        f"{outcome.notes['corpus']} (sha256 {str(outcome.notes['corpus_sha256'])[:12]}…)"
+        for record in run.records
+        for outcome in record.outcomes
+        if outcome.notes.get("corpus")
+    }
+    worked = sum(record.wall_s for record in run.records)
+    facts = [
+        ("Processor", f"{where['cpu']}, {where['usable_cores']} of {where['cores']} cores usable"),
+        ("Memory", human(where["memory_bytes"], "B")),
+        ("GPU", gpu(loaded)),
+        ("System", where["system"]),
+        ("Python", where["python"]),
+        ("Packages", ", ".join(f"{name} {version}" for name, version in where["packages"].items() if version)),
+        ("modbench commit", commit),
+        ("Load before the run", f"{where['load_average']:.2f}" if where["load_average"] is not None else "not known"),
+        (
+            "Protocol",
+            f"{launches} launches x {rounds} rounds; blocks of the anchor and at most three arms, there and back",
+        ),
+        ("Interval", "95 % t-interval over launches of the median block log-ratio; margin 2 %"),
+        ("Threads", f"{suite.threads} per worker"),
+        ("Text", ", ".join(sorted(corpora)) or "nothing was trained"),
+        ("Inside units", f"{worked:.0f} s of process time in {len(run.records)} units"),
+        ("Machine check", "A/A false-positive rate: not measured"),
+        ("Command", shlex.join(run.command)),
+    ]
+    return Markup('<dl class="machine">{}</dl>').format(
+        Markup("").join(Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(term, text) for term, text in facts)
+    )
+
+
+PANEL = Panel(title="Machine and method", order=90, span=12, render=render)

@@ -1,0 +1,47 @@
+"""Peak memory of a training step, the forecast beside it."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from modbench.harness.units import human, scale_of, three_digits
+from modbench.reports.load import Loaded
+from modbench.reports.panel import Panel, figure
+from modbench.reports.style import INK, look, name, new_figure, to_svg
+
+
+def render(loaded: Loaded) -> Markup | None:
+    """Bars at the longest length, a tick at the forecast."""
+    metric = "memory/peak_allocated"
+    if not loaded.lengths:
+        return None
+    length = loaded.lengths[-1]
+    peaks = [(case, loaded.value(case.arm, metric, length)) for case in loaded.arms]
+    known = [(case, peak) for case, peak in peaks if peak is not None]
+    if not known:
+        return None
+    factor, unit = scale_of(max(peak for _, peak in known), "B")
+    made, (axis,) = new_figure(4.0, 0.6 + 0.26 * len(known))
+    for y, (case, peak) in enumerate(known):
+        style = look(case)
+        axis.barh(y, peak / factor, height=0.62, color=style.color, alpha=style.opacity)  # type: ignore[attr-defined]  # an Axes
+        row = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == metric)]
+        forecast = loaded.tables.cell(str(row[row.seq_len == length].iloc[0].case_id), metric).note("forecast")
+        if forecast:
+            axis.plot([forecast / factor] * 2, [y - 0.42, y + 0.42], color=INK, linewidth=1.4)  # type: ignore[attr-defined]  # an Axes
+        axis.annotate(three_digits(peak / factor), (peak / factor, y), (5, 0), textcoords="offset points", va="center")  # type: ignore[attr-defined]  # an Axes
+    axis.set_yticks(range(len(known)), [name(case) for case, _ in known])  # type: ignore[attr-defined]  # an Axes
+    axis.invert_yaxis()  # type: ignore[attr-defined]  # an Axes
+    axis.margins(x=0.12)  # type: ignore[attr-defined]  # an Axes
+    axis.grid(visible=False, axis="y")  # type: ignore[attr-defined]  # an Axes
+    axis.set_title(f"{unit} at T = {length} (lower is better)")  # type: ignore[attr-defined]  # an Axes
+    best = min(known, key=lambda pair: pair[1])
+    anchor = known[0]
+    reading = (
+        f"Parameters, gradients, AdamW moments and activations of one training step. Ticks: the closed-form forecast. "
+        f"Lowest: {name(best[0])} with {human(best[1], 'B')}; {name(anchor[0])} takes {human(anchor[1], 'B')}."
+    )
+    return figure(to_svg(made, "memory", "Peak memory of a training step by arm"), reading)
+
+
+PANEL = Panel(title="What does it save in memory?", order=50, span=4, render=render)

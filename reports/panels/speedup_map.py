@@ -1,0 +1,97 @@
+"""The map: speed-up over the anchor by arm (capacity) and sequence length, forward and train step side by side."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from modbench.reports.load import Loaded
+from modbench.reports.panel import Panel, figure, is_number, ladder_gaps
+from modbench.reports.style import MAP, MAP_INK, MUTED, PAPER, bin_of, name, new_figure, to_svg
+
+_SIDES = (("forward pass", "latency/forward"), ("train step", "latency/train_step"))
+
+
+def render(loaded: Loaded) -> Markup | None:
+    """Cells filled by log2 speed-up in nine bins; undecided cells hatched; failures named."""
+    sides = [(title, metric) for title, metric in _SIDES if (loaded.comparisons.metric == metric).any()]
+    arms = loaded.arms[1:]
+    if not sides or not arms:
+        return None
+    made, axes = new_figure(5.0, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
+    for axis, (title, metric) in zip(axes, sides, strict=True):
+        _draw(axis, loaded, title, metric)
+    axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [name(case) for case in arms])  # type: ignore[attr-defined]  # an Axes
+    svg = to_svg(made, "map", "Speed-up over the anchor by arm and sequence length")
+    reading = (
+        f"Speed-up over {name(loaded.arms[0])}, ± half the 95 % interval. Purple is faster, orange slower, grey within 9 % "
+        "of 1×; hatched: the interval leaves it undecided. The dense rows are what a reader would buy instead."
+        + _residuals(loaded)
+    )
+    return figure(svg, reading, wide=True)
+
+
+def _draw(axis: Any, loaded: Loaded, title: str, metric: str) -> None:  # noqa: ANN401  # a matplotlib Axes
+    import numpy as np
+    import seaborn as sns
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Rectangle
+
+    arms, lengths = loaded.arms[1:], loaded.lengths
+    rows = [[loaded.pair(case.arm, metric, length) for length in lengths] for case in arms]
+    bins = np.array([[_bin(row) for row in line] for line in rows], dtype=float)
+    sns.heatmap(
+        bins,
+        ax=axis,
+        cmap=ListedColormap(list(MAP)),
+        vmin=0,
+        vmax=8,
+        cbar=False,
+        linewidths=1.5,
+        linecolor=PAPER,
+        xticklabels=[str(length) for length in lengths],
+    )
+    for y, line in enumerate(rows):
+        for x, row in enumerate(line):
+            text, spread, ink = _text(row)
+            up = 0.1 if spread else 0
+            axis.text(x + 0.5, y + 0.5 - up, text, ha="center", va="center", color=ink, fontsize=8.5)
+            axis.text(x + 0.5, y + 0.78, spread, ha="center", va="center", color=ink, fontsize=6.5)
+            if row is not None and row.status == "ok" and row.verdict in {"inconclusive", "different"}:
+                axis.add_patch(
+                    Rectangle((x, y), 1, 1, fill=False, hatch="///", edgecolor=MUTED, linewidth=0, alpha=0.5)
+                )
+    axis.set_title(title)
+    axis.set_xlabel("tokens per sequence")
+    axis.grid(visible=False)
+    axis.tick_params(length=0)
+    axis.tick_params(axis="y", rotation=0)
+
+
+def _bin(row: pd.Series | None) -> float:
+    return float(bin_of(math.log2(row.ratio))) if row is not None and is_number(row.ratio) else math.nan
+
+
+def _text(row: pd.Series | None) -> tuple[str, str, str]:
+    if row is None or not is_number(row.ratio):
+        return ("failed" if row is not None and row.status == "failed" else "–"), "", MUTED
+    spread = f"±{(row.ci_high - row.ci_low) / 2:.2f}" if is_number(row.ci_low) else ""
+    return f"{row.ratio:.2f}", spread, MAP_INK[bin_of(math.log2(row.ratio))]
+
+
+def _residuals(loaded: Loaded) -> str:
+    """How far each rung is from its target's FLOPs at the lengths that it was not solved for."""
+    said = []
+    for rung in (case for case in loaded.arms if case.rung):
+        gaps = ladder_gaps(loaded, rung)
+        if gaps:
+            target, by_length = gaps
+            shown = ", ".join(f"{gap:+.1%} at {length}" for length, gap in by_length.items())
+            said.append(f"{name(rung)} against {name(target)}: {shown}")
+    return f" FLOPs of the ladder by length: {'; '.join(said)}." if said else ""
+
+
+PANEL = Panel(title="Where does it pay? Speed-up by capacity and length", order=20, span=7, render=render)

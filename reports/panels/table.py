@@ -1,0 +1,88 @@
+"""Every comparison in full: sortable, filterable, as the CSV has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from modbench.harness.units import human, three_digits
+from modbench.reports.load import Loaded
+from modbench.reports.panel import Panel, is_number, words
+
+_HEAD = (
+    ("Case", ""),
+    ("Metric", ""),
+    ("Value", "number"),
+    ("Baseline", "number"),
+    ("Ratio", "number"),
+    ("95 % interval", "number"),
+    ("Verdict", ""),
+    ("Ideal", "number"),
+    ("Realised", "number"),
+    ("MDE", "number"),
+    ("CPU-time ratio", "number"),
+    ("Remark", ""),
+)
+
+
+def render(loaded: Loaded) -> Markup | None:
+    """One row per pair and metric."""
+    values = loaded.cases.set_index(["case_id", "metric"])["value"].to_dict()
+    rows = Markup("").join(_row(row, values) for _, row in loaded.comparisons.iterrows())
+    head = Markup("").join(
+        Markup('<th scope="col" class="{}"><button type="button">{}</button></th>').format(kind, title)
+        for title, kind in _HEAD
+    )
+    return Markup(
+        '<p class="tools"><label>Filter <input type="search" id="filter" placeholder="mod train_step T512"></label> '
+        '<span id="shown" role="status"></span></p><div class="scroll" tabindex="0" role="region" aria-label="All comparisons">'
+        '<table id="comparisons"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
+        '<p class="note">Ratios above 1× are better. Losses have a difference (case minus baseline), no ratio. MDE: the smallest '
+        "true effect that this run would tell from none with 80 % power. The CPU-time ratio is a witness: where it "
+        "disagrees with the wall ratio, the machine was busy. The same numbers in base units: <code>cases.csv</code>, "
+        "<code>comparisons.csv</code>.</p>"
+    ).format(head, rows)
+
+
+def _row(row: pd.Series, values: dict[Any, Any]) -> Markup:
+    value, baseline = values.get((row.case_id, row.metric)), values.get((row.baseline_case_id, row.metric))
+    change = row.ratio if is_number(row.ratio) else row.difference
+    shown = f"{three_digits(row.ratio)}×" if is_number(row.ratio) else _signed(row.difference)
+    interval = ""
+    if is_number(row.ci_low):
+        interval = f"{three_digits(row.ci_low)} to {three_digits(row.ci_high)}"
+    cells: list[tuple[str, object]] = [
+        (row.case_id, None),
+        (row.metric, None),
+        (human(value, row.unit), value),
+        (human(baseline, row.unit), baseline),
+        (shown, change),
+        (interval, row.ci_low),
+        (words(row) if row.status == "ok" else row.status, None),
+        (f"{three_digits(row.ideal)}×" if is_number(row.ideal) else "", row.ideal),
+        (f"{row.realised:.0%}" if is_number(row.realised) else "", row.realised),
+        (f"{row.mde:.1%}" if is_number(row.mde) else "", row.mde),
+        (f"{three_digits(row.cpu_ratio)}×" if is_number(row.cpu_ratio) else "", row.cpu_ratio),
+        (row.reason if isinstance(row.reason, str) else "", None),
+    ]
+    return Markup('<tr class="{}">{}</tr>').format(
+        row.status,
+        Markup("").join(
+            Markup('<td class="{}" data-value="{}"{}>{}</td>').format(
+                kind,
+                key if is_number(key) else "",
+                Markup(' title="{}"').format(text) if title == "Remark" else "",
+                text,
+            )
+            for (text, key), (title, kind) in zip(cells, _HEAD, strict=True)
+        ),
+    )
+
+
+def _signed(value: object) -> str:
+    return f"{value:+.3f}" if is_number(value) else ""
+
+
+PANEL = Panel(title="All comparisons", order=70, span=12, render=render)

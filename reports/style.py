@@ -1,0 +1,154 @@
+"""Colours, marks and names: one look for every figure. Figures are drawn in sentinel colours that CSS variables replace.
+
+Okabe-Ito colours, always with a shape of their own.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modbench.harness.case import Case
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Sentinels that no palette uses; each becomes the CSS variable beside it.
+INK, MUTED, HAIR, PAPER = "#010203", "#010204", "#010205", "#010206"
+MAP = tuple(f"#0203{i:02d}" for i in range(9))
+MAP_INK = tuple(f"#0204{i:02d}" for i in range(9))
+_VARIABLES = (
+    {INK: "--ink", MUTED: "--muted", HAIR: "--hair", PAPER: "--paper"}
+    | {color: f"--map-{i}" for i, color in enumerate(MAP)}
+    | {color: f"--map-ink-{i}" for i, color in enumerate(MAP_INK)}
+    | {f"#0205{i:02d}": f"--series-{i}" for i in range(7)}
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an arm is drawn.
+
+    Attributes:
+        color: sentinel.
+        marker: matplotlib marker.
+        glyph: the same shape as text.
+        variable: CSS variable of the colour.
+        opacity: lightness by capacity, for MoD.
+    """
+
+    color: str
+    marker: str
+    glyph: str
+    variable: str
+    opacity: float = 1.0
+
+
+_LOOKS = {
+    "dense": (0, "o", "●"),
+    "mod": (1, "s", "■"),
+    "mode_staged": (2, "^", "▲"),
+    "mode_integrated": (3, "v", "▼"),
+    "moe": (4, "D", "◆"),
+}
+_NAMES = {
+    "dense": "dense",
+    "mod": "MoD",
+    "mode_staged": "MoDE staged",
+    "mode_integrated": "MoDE integrated",
+    "moe": "MoE",
+}
+OTHER = (6, "P", "✚")  # controls and users' models
+
+
+def look(case: Case) -> Look:
+    """The look of a case's arm: MoD is lighter the more it computes."""
+    index, marker, glyph = _LOOKS.get(case.model, OTHER)
+    opacity = 1.0
+    if case.model == "mod" and case.config.capacity is not None:
+        opacity = 1.0 - 0.55 * min(1.0, case.config.capacity / 0.75)
+    if case.rung:
+        opacity = 0.6
+    return Look(f"#0205{index:02d}", marker, glyph, f"--series-{index}", opacity)
+
+
+def name(case: Case) -> str:
+    """`MoD 0.125`, `dense × 0.56 FLOPs`, `mine:build`: the arm as people say it."""
+    if case.rung:
+        return f"{_NAMES.get(case.model, case.model)} × {case.arm_parts[0][1:]}"
+    base = case.short_model if case.own else _NAMES.get(case.model, case.model)
+    parts = [part[1:] if re.fullmatch(r"c[0-9.e-]+", part) else part for part in case.arm_parts]
+    return " ".join((base, *parts))
+
+
+def bin_of(log2_ratio: float) -> int:
+    """Which of the nine bins of the map a speed-up falls in: limits one half and double, the middle bin around 1."""
+    return max(0, min(8, round(4 + 4 * log2_ratio)))
+
+
+@functools.cache
+def _prepare() -> None:
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams.update(
+        {
+            "svg.fonttype": "none",
+            "font.family": "DejaVu Sans",
+            "font.size": 9,
+            "axes.titlesize": 9,
+            "axes.labelsize": 9,
+            "xtick.labelsize": 8.5,
+            "ytick.labelsize": 8.5,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": MUTED,
+            "axes.labelcolor": MUTED,
+            "axes.titlecolor": MUTED,
+            "axes.titlelocation": "left",
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": HAIR,
+            "grid.linewidth": 0.6,
+            "xtick.color": MUTED,
+            "ytick.color": MUTED,
+            "text.color": INK,
+            "figure.facecolor": "none",
+            "axes.facecolor": "none",
+            "savefig.facecolor": "none",
+            "lines.linewidth": 1.6,
+            "legend.frameon": False,
+        }
+    )
+
+
+def new_figure(width: float, height: float, columns: int = 1, *, share_y: bool = False) -> tuple[Figure, list[object]]:
+    """A figure of the house (inches at 72 to the inch on the page), and its axes from left to right."""
+    _prepare()
+    from matplotlib.figure import Figure as Made
+
+    figure = Made(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False, sharey=share_y)
+    return figure, list(axes[0])
+
+
+def to_svg(figure: Figure, identity: str, label: str) -> str:
+    """The figure as inline SVG: CSS variables for colours, ids of its own, no global style, no fixed size."""
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": identity}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\b(id="|url\(#|xlink:href="#|href="#)', lambda found: f"{found[1]}{identity}-", text)
+    for color, variable in _VARIABLES.items():
+        text = text.replace(color, f"var({variable})")
+    safe = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    head = f'<svg role="img" aria-label="{safe}" '
+    return re.sub(r'<svg ([^>]*?)width="[^"]*" ([^>]*?)height="[^"]*"', rf"{head}\1\2", text, count=1)

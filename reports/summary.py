@@ -1,0 +1,92 @@
+"""The run in a terminal: what will be done, what came out, what failed, where the report is."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from modbench.harness.plan import Plan
+from modbench.harness.units import human_duration
+from modbench.reports import lead
+from modbench.reports.load import Loaded
+from modbench.reports.panel import is_number
+from modbench.reports.style import name
+
+
+def opening(plan: Plan) -> str:
+    """One line before anything runs."""
+    suite = plan.suite
+    launches, rounds = suite.protocol_size
+    threads = f", {suite.threads} thread{'s' * (suite.threads != 1)}" if plan.device == "cpu" else ""
+    cases = len(plan.cases)
+    return (
+        f"{suite.name}: {cases} cases in {len(plan.units)} units on {plan.device}{threads}, {'/'.join(suite.grid.dtype)}; "
+        f"{suite.effort}: {launches} launch{'es' * (launches != 1)} x {rounds} rounds"
+    )
+
+
+def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
+    """The table of the longest length, the answer in words, failures, and the report's place."""
+    lines = [*_table(loaded), ""]
+    lines += lead.lead(loaded)
+    for case, rows in loaded.failed.groupby("case_id", sort=False):
+        lines.append(f"failed: {case}: {rows.reason.iloc[0]} ({', '.join(rows.metric)})")
+    took = f" ({human_duration(wall_s)})" if wall_s is not None else ""
+    lines += ["", f"report: {page}{took}"]
+    return "\n".join(lines)
+
+
+def _table(loaded: Loaded) -> list[str]:
+    if not loaded.lengths:
+        return []
+    length = loaded.lengths[-1]
+    columns = [
+        (f"forward T={length}", "latency/forward", length),
+        (f"train step T={length}", "latency/train_step", length),
+        ("FLOPs", "flops/forward", length),
+        ("memory", "memory/peak_allocated", length),
+        ("bits/byte", "bpb/val", None),
+    ]
+    asked = [column for column in columns if column[1] in loaded.run.plan.suite.metrics]
+    head = ["against " + loaded.arms[0].arm, *(title for title, _, _ in asked)]
+    body = [[name(case), *(_cell(loaded, case.arm, metric, t) for _, metric, t in asked)] for case in loaded.arms[1:]]
+    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+    return [
+        "  ".join(
+            text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in [head, *body]
+    ]
+
+
+def _cell(loaded: Loaded, arm: str, metric: str, length: int | None) -> str:
+    row = loaded.pair(arm, metric, length)
+    if row is None:
+        return ""
+    if row.status != "ok":
+        return "failed" if row.status == "failed" else "–"
+    if not is_number(row.ratio):
+        return f"{row.difference:+.3f}"
+    spread = f" ±{(row.ci_high - row.ci_low) / 2:.2f}" if is_number(row.ci_low) else ""
+    return f"{row.ratio:.2f}×{spread}"
+
+
+def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
+    """The same for machines: comparisons as rows, null where there is nothing."""
+    rows = loaded.comparisons.astype(object).to_dict(orient="records")
+    return {
+        "run": str(loaded.path),
+        "report": str(page),
+        "wall_s": wall_s,
+        "device": loaded.run.plan.device,
+        "failed": sorted(set(loaded.failed.case_id)),
+        "missing_units": loaded.run.missing,
+        "comparisons": [{key: _plain(value) for key, value in row.items()} for row in rows],
+    }
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  # a table's cell
+    if value is None or (isinstance(value, float) and not math.isfinite(value)) or type(value).__name__ == "NAType":
+        return None
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,6 @@
+"""`python -m modbench` is `modbench`."""
+
+from modbench.cli import main
+
+if __name__ == "__main__":
+    main()

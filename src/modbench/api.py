@@ -1,0 +1,105 @@
+"""The Python API: what the commands do, without printing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modbench.harness import environment, plan, runner, store
+from modbench.harness.errors import IncompleteError, UsageError
+from modbench.harness.overrides import Overrides, override
+from modbench.harness.store import RunFolder
+from modbench.harness.suite import Suite, load_suite
+from modbench.reports import render
+
+if TYPE_CHECKING:
+    from modbench.harness.case import Device
+    from modbench.harness.plan import Plan
+    from modbench.progress import Lines, Live
+    from modbench.reports.load import Loaded
+
+__all__ = ["Finished", "choose_device", "make_plan", "new_folder", "report", "run"]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has its report.
+
+    Attributes:
+        folder: run folder.
+        report: the page.
+        wall_s: duration of the whole run in s; None for a report made later.
+        loaded: records and tables.
+    """
+
+    folder: Path
+    report: Path
+    wall_s: float | None
+    loaded: Loaded
+
+
+def make_plan(suite_name: str, flags: Overrides | None = None, select: str | None = None) -> Plan:
+    """Resolve a suite by shipped name or TOML path into a plan.
+
+    Raises:
+        UsageError: if anything asked for cannot be.
+    """
+    suite = override(load_suite(suite_name), flags or Overrides())
+    text = plan.read_corpus(suite)
+    return plan.make_plan(suite, device=choose_device(suite), select=select, text=text)
+
+
+def choose_device(suite: Suite) -> Device:
+    """The suite's device; without one, CUDA where there is one, else the CPU.
+
+    Raises:
+        UsageError: if CUDA is asked for and torch sees none.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if suite.device == "cuda" and not available:
+        build = "a CPU build" if torch.version.cuda is None else f"a CUDA {torch.version.cuda} build"
+        raise UsageError(f"device 'cuda': torch {torch.__version__} ({build}) sees no CUDA device. Use --device cpu.")
+    return suite.device or ("cuda" if available else "cpu")
+
+
+def new_folder(resolved: Plan, out: str | None = None) -> RunFolder:
+    """A fresh run folder: `out`, or `runs/<suite>-<date>-<n>`.
+
+    Raises:
+        UsageError: if it cannot be written, or already holds something; nothing is changed then.
+    """
+    return store.create(out, resolved.suite.name)
+
+
+def run(resolved: Plan, folder: RunFolder, *, command: list[str], progress: Lines | Live) -> Finished:
+    """Measure a plan into a fresh folder (`new_folder` makes one) and render its report.
+
+    Raises:
+        IncompleteError: if it was interrupted; what was measured is kept.
+    """
+    start = time.monotonic()
+    folder.write_run(resolved, environment.collect(), command, store.now())
+    try:
+        with progress:
+            runner.run(resolved, folder, progress)
+    except KeyboardInterrupt:
+        raise IncompleteError(
+            f"interrupted. What was measured is kept: `modbench report {folder.path}` shows it."
+        ) from None
+    wall_s = time.monotonic() - start
+    loaded = render.write(folder.path)
+    return Finished(folder.path, folder.path / render.PAGE, wall_s, loaded)
+
+
+def report(run_folder: str) -> Finished:
+    """Render the report of a stored run again. Loads no torch.
+
+    Raises:
+        UsageError: if the folder holds no readable run.
+    """
+    loaded = render.write(Path(run_folder))
+    return Finished(Path(run_folder), Path(run_folder) / render.PAGE, None, loaded)

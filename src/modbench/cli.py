@@ -1,0 +1,258 @@
+"""The command line. Only typer is imported here; everything else waits until a command needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modbench import __version__
+from modbench.harness.errors import ModbenchError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modbench.harness.overrides import Overrides
+
+app = typer.Typer(
+    name="modbench",
+    help="Does skipping tokens pay? Measure dense, Mixture-of-Depths and MoDE transformers, and compare.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.")]
+ModelFlag = Annotated[
+    list[str] | None,
+    typer.Option("--model", help="Keep only these models (the anchor stays), or add FILE.py:build as an arm."),
+]
+CapacityFlag = Annotated[list[str] | None, typer.Option("--capacity", help="Capacities, such as 0.125,0.5.")]
+SeqLenFlag = Annotated[list[str] | None, typer.Option("--seq-len", help="Sequence lengths, such as 128,512.")]
+BatchFlag = Annotated[list[str] | None, typer.Option("--batch-size", help="Batch sizes.")]
+DtypeFlag = Annotated[list[str] | None, typer.Option("--dtype", help="Number formats: fp32, bf16, fp16.")]
+DeviceFlag = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default cuda where there is one.")]
+CompileFlag = Annotated[bool, typer.Option("--compile", help="Wrap every model in torch.compile.")]
+SeedsFlag = Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, such as 0,1,2.")]
+CorpusFlag = Annotated[str | None, typer.Option("--corpus", help="Text to train on: stdlib, a file or a folder.")]
+SetFlag = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other key of a suite.")]
+EffortFlag = Annotated[str | None, typer.Option("--effort", help="smoke, draft, standard or rigorous.")]
+SelectFlag = Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only matching cases: 'mod and not c0.5'.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's ends in one or two lines and exit code 2."""
+    try:
+        app()
+    except ModbenchError as error:
+        print(f"modbench: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away: nobody is left to tell
+        sys.exit(0)
+    except Exception:  # noqa: BLE001  # the front door: whatever is left is a bug of ours, and says so
+        import traceback
+
+        traceback.print_exc()
+        print("modbench: this is a bug in modbench; the lines above say where.", file=sys.stderr)
+        sys.exit(3)
+
+
+def _version(value: bool) -> None:  # noqa: FBT001  # typer's callback
+    if value:
+        print(f"modbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[  # the callback prints it
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    suite: SuiteName,
+    model: ModelFlag = None,
+    capacity: CapacityFlag = None,
+    seq_len: SeqLenFlag = None,
+    batch_size: BatchFlag = None,
+    dtype: DtypeFlag = None,
+    device: DeviceFlag = None,
+    compile_: CompileFlag = False,
+    seeds: SeedsFlag = None,
+    corpus: CorpusFlag = None,
+    settings: SetFlag = None,
+    effort: EffortFlag = None,
+    select: SelectFlag = None,
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", metavar="DIR", help="Run folder; default runs/SUITE-DATE-N.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if a cell failed.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure a suite and write its report."""
+    from modbench import api
+    from modbench.progress import progress_for
+    from modbench.reports import summary
+
+    flags = _flags(model, capacity, seq_len, batch_size, dtype, device, compile_, seeds, corpus, effort, settings)
+    resolved = api.make_plan(suite, flags, select)
+    folder = api.new_folder(resolved, out)
+    if not as_json:
+        print(summary.opening(resolved), flush=True)
+    finished = api.run(resolved, folder, command=["modbench", *sys.argv[1:]], progress=progress_for(resolved))
+    if as_json:
+        print(json.dumps(summary.as_json(finished.loaded, finished.report, finished.wall_s), indent=1))
+    else:
+        print(summary.closing(finished.loaded, finished.report, finished.wall_s))
+    if strict and not finished.loaded.failed.empty:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    suite: SuiteName,
+    model: ModelFlag = None,
+    capacity: CapacityFlag = None,
+    seq_len: SeqLenFlag = None,
+    batch_size: BatchFlag = None,
+    dtype: DtypeFlag = None,
+    device: DeviceFlag = None,
+    compile_: CompileFlag = False,
+    seeds: SeedsFlag = None,
+    corpus: CorpusFlag = None,
+    settings: SetFlag = None,
+    effort: EffortFlag = None,
+    select: SelectFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the cases of a suite with predicted FLOPs, memory and time; run nothing."""
+    from modbench import api, forecast
+
+    flags = _flags(model, capacity, seq_len, batch_size, dtype, device, compile_, seeds, corpus, effort, settings)
+    told = forecast.forecast(api.make_plan(suite, flags, select))
+    print(json.dumps(told, indent=1) if as_json else forecast.as_text(told))
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        str, typer.Argument(metavar="[WHAT]", help="models, routers, metrics, suites, corpora or panels.")
+    ] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what there is to choose from."""
+    from modbench.harness import catalogue
+
+    if what and what not in catalogue.ROOMS:
+        raise unknown("list", what, catalogue.ROOMS)
+    rooms = {room: _about(room) for room in ([what] if what else catalogue.ROOMS)}
+    if as_json:
+        print(json.dumps(rooms, indent=1))
+        return
+    width = max(len(name) for names in rooms.values() for name in names)
+    for i, (room, names) in enumerate(rooms.items()):
+        print(("\n" if i else "") + room)
+        for name, about in names.items():
+            print(f"  {name:<{width}}  {about}")
+
+
+def _about(room: str) -> dict[str, str]:
+    from modbench.harness import catalogue
+
+    if room == "metrics":
+        return {key: metric.about for key, metric in catalogue.metrics().items()}
+    return {name: entry.about for name, entry in catalogue.entries(room).items()}
+
+
+@app.command()
+def validate(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A suite's TOML file, or a shipped suite's name.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Check a suite file without running it."""
+    from modbench.harness.arms import resolve_arms
+    from modbench.harness.suite import load_suite
+
+    suite = load_suite(file)
+    # Rungs are checked, not solved: solving needs closed forms, and those load torch.
+    arms = resolve_arms(suite, lambda model, base, target, arm: (base, f"f0 {model} {arm} {target.capacity}"))
+    if as_json:
+        print(json.dumps({"suite": suite.name, "arms": len(arms), "metrics": list(suite.metrics)}))
+    else:
+        print(f"{file}: good. Suite {suite.name!r}: {len(arms)} arms, {len(suite.metrics)} metrics.")
+
+
+@app.command()
+def report(
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Render a stored run's report.html, cases.csv and comparisons.csv again."""
+    from modbench.harness.errors import IncompleteError
+    from modbench.reports import render, summary
+
+    loaded = render.write(run_folder)
+    page = loaded.path / render.PAGE
+    print(json.dumps(summary.as_json(loaded, page, None), indent=1) if as_json else summary.closing(loaded, page, None))
+    if loaded.run.missing:
+        raise IncompleteError(
+            f"the run is incomplete: {len(loaded.run.missing)} of {len(loaded.run.plan.units)} units have no record "
+            f"({', '.join(loaded.run.missing[:3])}{' …' if len(loaded.run.missing) > 3 else ''}). The report says so."
+        )
+
+
+def _flags(
+    model: list[str] | None,
+    capacity: list[str] | None,
+    seq_len: list[str] | None,
+    batch_size: list[str] | None,
+    dtype: list[str] | None,
+    device: str | None,
+    compile_: bool,  # noqa: FBT001  # a flag
+    seeds: list[str] | None,
+    corpus: str | None,
+    effort: str | None,
+    settings: list[str] | None,
+) -> Overrides:
+    from modbench.harness.overrides import Overrides
+    from modbench.harness.suite import EFFORTS
+
+    if effort is not None and effort not in EFFORTS:
+        raise unknown("effort", effort, EFFORTS)
+    if device is not None and device not in {"cpu", "cuda"}:
+        raise unknown("device", device, ("cpu", "cuda"))
+    return Overrides(
+        model=_listed("--model", model, str),
+        capacity=_listed("--capacity", capacity, float),
+        seq_len=_listed("--seq-len", seq_len, int),
+        batch_size=_listed("--batch-size", batch_size, int),
+        dtype=_listed("--dtype", dtype, str),
+        device=device,
+        compile=compile_,
+        seeds=_listed("--seeds", seeds, int),
+        corpus=corpus,
+        effort=effort,
+        settings=tuple(settings or ()),
+    )
+
+
+def _listed(flag: str, values: list[str] | None, kind: Callable[[str], Any]) -> tuple[Any, ...]:
+    """Comma lists and repeated flags alike."""
+    items = [item.strip() for value in values or () for item in value.split(",") if item.strip()]
+    if values and not items:
+        raise UsageError(f"{flag} needs at least one value.")
+    try:
+        return tuple(kind(item) for item in items)
+    except ValueError:
+        what = {"int": "whole numbers", "float": "numbers"}[getattr(kind, "__name__", "")]
+        raise UsageError(f"{flag} takes {what} joined by commas; got {','.join(items)!r}.") from None

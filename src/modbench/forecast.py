@@ -1,0 +1,82 @@
+"""What `modbench plan` tells: every case with predicted FLOPs, memory and time; the whole run's time. Nothing is run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from modbench.harness.plan import ASSUMED_FLOP_PER_S, case_cost, predicted_seconds
+from modbench.harness.runner import phases, usable_cores
+from modbench.harness.units import human, human_duration
+
+if TYPE_CHECKING:
+    from modbench.harness.case import Case
+    from modbench.harness.plan import Plan
+
+_ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+
+
+def forecast(plan: Plan) -> dict[str, Any]:
+    """Numbers in base units; null for what is only known once a user's model has run."""
+    slots = phases(plan, usable_cores())
+    anchors = {comparison.place: comparison.arms[0] for comparison in plan.comparisons}
+    return {
+        "suite": plan.suite.name,
+        "device": plan.device,
+        "effort": plan.suite.effort,
+        "units": len(plan.units),
+        "predicted_s": sum(predicted_seconds(plan, unit, slot.at_once) for slot in slots for unit in slot.units),
+        "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
+        "cases": [_case(plan, case, anchors[case.place]) for case in plan.cases],
+    }
+
+
+def _case(plan: Plan, case: Case, anchor: Case) -> dict[str, Any]:
+    cost, base = case_cost(case), case_cost(anchor)
+    if cost is None:
+        reason = "a user's model: counted when it runs"
+        return {"case": case.id, "flops_forward": None, "memory_train_step": None, "forward_s": None, "reason": reason}
+    return {
+        "case": case.id,
+        "params": cost.params,
+        "flops_forward": cost.forward,
+        "flops_train_step": cost.train_step,
+        "flops_share": cost.forward / base.forward if base else None,
+        "ideal": base.forward_causal / cost.forward_causal if base else None,
+        "memory_train_step": cost.memory_train(_ELEMENT_BYTES[case.place.dtype]),
+        "forward_s": cost.forward / ASSUMED_FLOP_PER_S[plan.device],
+        "reason": None,
+    }
+
+
+def as_text(told: dict[str, Any]) -> str:
+    """A table and the total."""
+    head = ["case", "params", "FLOPs forward", "of anchor", "ideal", "train-step memory", "forward time"]
+    rows = [head]
+    for case in told["cases"]:
+        if case["reason"]:
+            rows.append([case["case"], "", case["reason"], "", "", "", ""])
+            continue
+        rows.append(
+            [
+                case["case"],
+                f"{case['params'] / 1e6:.2f} M",
+                human(case["flops_forward"], "FLOP"),
+                f"{case['flops_share']:.1%}" if case["flops_share"] else "",
+                f"{case['ideal']:.2f}×" if case["ideal"] else "",
+                human(case["memory_train_step"], "B"),
+                human(case["forward_s"], "s"),
+            ]
+        )
+    widths = [max(len(row[i]) for row in rows if i == 0 or row[1] or row is head) for i in range(len(head))]
+    lines = [
+        "  ".join(
+            text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(r, widths, strict=True))
+        ).rstrip()
+        for r in rows
+    ]
+    rate = told["assumed_flop_per_s"] / 1e9
+    total = (
+        f"{told['suite']}: {told['units']} units on {told['device']}, about {human_duration(told['predicted_s'])}. "
+        f"Times are a guess: FLOPs at an assumed {rate:g} GFLOP/s. Nothing was run."
+    )
+    return "\n".join([*lines, "", total])

@@ -1,0 +1,128 @@
+"""Live progress: a bar with units done and time left on a terminal, plain lines elsewhere. Always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Self, TextIO
+
+from modbench.harness.plan import Plan, predicted_seconds
+from modbench.harness.runner import phases, usable_cores
+from modbench.harness.units import human_duration
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from modbench.harness.case import UnitOfWork
+
+
+class Clockwork:
+    """Time left: the plan's prediction, scaled by how wrong it has been so far."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.predicted = {
+            unit.name: predicted_seconds(plan, unit, slots.at_once)
+            for slots in phases(plan, usable_cores())
+            for unit in slots.units
+        }
+        self.total = sum(self.predicted.values())
+        self.done = 0.0
+        self.units_done = 0
+        self.start = time.monotonic()
+
+    def ended(self, unit: UnitOfWork) -> None:
+        """Count a unit as done."""
+        self.done += self.predicted[unit.name]
+        self.units_done += 1
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left."""
+        elapsed = time.monotonic() - self.start
+        # Until a twentieth is done the prediction alone is the better guess.
+        scale = elapsed / self.done if self.done > 0.05 * self.total else 1.0
+        return max(0.0, (self.total - self.done) * scale)
+
+
+class Lines:
+    """One line per finished unit."""
+
+    def __init__(self, plan: Plan, stream: TextIO | None = None) -> None:
+        self.clockwork, self.stream = Clockwork(plan), stream or sys.stderr
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to tidy."""
+
+    def started(self, unit: UnitOfWork) -> None:
+        """Silent: the line comes when the unit is done."""
+
+    def tick(self) -> None:
+        """Silent."""
+
+    def ended(self, unit: UnitOfWork) -> None:
+        """`[12/34] time-forward-T128-B1-fp32-cpu1-launch0, 3 min 02 s left`."""
+        self.clockwork.ended(unit)
+        clock = self.clockwork
+        left = human_duration(clock.left_s)
+        print(f"[{clock.units_done}/{len(clock.predicted)}] {unit.name}, {left} left", file=self.stream, flush=True)
+
+
+class Live:
+    """A progress bar that names what runs."""
+
+    def __init__(self, plan: Plan) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self.clockwork = Clockwork(plan)
+        self.running: list[str] = []
+        self.bar: Bar = Progress(
+            BarColumn(24),
+            TextColumn("{task.fields[units]} units · {task.fields[left]} left ·"),
+            TimeElapsedColumn(),
+            TextColumn("· {task.description}", markup=False),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self.task = self.bar.add_task("starting", total=self.clockwork.total, units="0", left="?")
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        self._show()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def started(self, unit: UnitOfWork) -> None:
+        """Name it."""
+        self.running.append(unit.name)
+        self._show()
+
+    def tick(self) -> None:
+        """Refresh the time left."""
+        self._show()
+
+    def ended(self, unit: UnitOfWork) -> None:
+        """Move the bar."""
+        self.running.remove(unit.name)
+        self.clockwork.ended(unit)
+        self._show()
+
+    def _show(self) -> None:
+        clock = self.clockwork
+        self.bar.update(
+            self.task,
+            completed=clock.done,
+            description=", ".join(self.running) or "finishing",
+            units=f"{clock.units_done}/{len(clock.predicted)}",
+            left=human_duration(clock.left_s),
+        )
+
+
+def progress_for(plan: Plan) -> Lines | Live:
+    """A live bar on a terminal, lines in a pipe or a log."""
+    return Live(plan) if sys.stderr.isatty() else Lines(plan)

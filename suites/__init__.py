@@ -1,0 +1,1 @@
+"""Which cases: one TOML file per grid; corpora beside them."""

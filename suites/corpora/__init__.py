@@ -1,0 +1,1 @@
+"""Text to train on: one file per corpus."""

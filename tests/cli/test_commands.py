@@ -1,0 +1,237 @@
+"""The commands as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from modbench.harness import catalogue
+from modbench.reports.pairs import COMPARISONS
+from modbench.reports.tables import CASES
+
+# What --help, list and validate must not load: it is what makes them slow.
+HEAVY = ("torch", "pandas", "numpy", "scipy", "matplotlib", "seaborn", "jinja2")
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    """Names in sys.modules after a command."""
+    code = (
+        "import sys\n"
+        f"sys.argv = ['modbench', *{list(arguments)!r}]\n"
+        "from modbench.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "sys.stderr.write(' '.join(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["run", "--help"], ["list"], ["list", "models"], ["list", "metrics", "--json"]],
+)
+def test_help_and_list_load_neither_torch_nor_pandas(arguments: list[str]) -> None:
+    loaded = loaded_by(*arguments)
+    assert "modbench.cli" in loaded
+    assert loaded.isdisjoint(HEAVY)
+
+
+def test_validate_loads_no_torch() -> None:
+    assert loaded_by("validate", "quick").isdisjoint(HEAVY)
+
+
+def test_report_loads_no_torch(tiny_run: Path) -> None:
+    loaded = loaded_by("report", str(tiny_run))
+    assert "pandas" in loaded
+    assert "torch" not in loaded
+
+
+def test_list_shows_every_room_with_its_first_docstring_line(modbench: Any) -> None:
+    done = modbench("list", "--json")
+    rooms = json.loads(done.stdout)
+    assert set(rooms) == set(catalogue.ROOMS)
+    assert set(rooms["models"]) >= {"dense", "mod", "mode_integrated", "mode_staged", "moe"}
+    assert rooms["models"]["mod"].startswith("Mixture-of-Depths")
+    assert "loss/val_causal" in rooms["metrics"]
+    assert all(about for names in rooms.values() for about in names.values())
+
+
+def test_plan_runs_nothing(modbench: Any, tmp_path: Path) -> None:
+    done = modbench("plan", "quick", "--device", "cpu", "--json", cwd=tmp_path)
+    told = json.loads(done.stdout)
+    assert list(tmp_path.iterdir()) == []
+    assert told["predicted_s"] > 0
+    cases = {case["case"]: case for case in told["cases"]}
+    assert cases["dense[T256-B1-fp32-cpu1]"]["flops_forward"] == 1946157056
+    # The ladder is matched at the training length within 1 %.
+    for rung, arm in (("dense-f0.56", "mod[c0.125-"), ("dense-f0.73", "mod[c0.5-")):
+        ours, theirs = cases[f"{rung}[T256-B1-fp32-cpu1]"], cases[f"{arm}T256-B1-fp32-cpu1]"]
+        assert ours["flops_forward"] == pytest.approx(theirs["flops_forward"], rel=0.01)
+    text = modbench("plan", "quick", "--device", "cpu", "-k", "mod and not mode", cwd=tmp_path).stdout
+    assert "mod[c0.125-T512-B1-fp32-cpu1]" in text
+    assert "mode_staged" not in text
+    assert "Nothing was run." in text
+
+
+def test_a_sweep_needs_no_file(modbench: Any, tmp_path: Path) -> None:
+    done = modbench(
+        *("plan", "quick", "--capacity", "0.0625,0.125", "--seq-len", "1024", "--device", "cpu", "--json"), cwd=tmp_path
+    )
+    ids = [case["case"] for case in json.loads(done.stdout)["cases"]]
+    assert "mod[c0.0625-T1024-B1-fp32-cpu1]" in ids
+    assert "mode_staged[c0.125-T1024-B1-fp32-cpu1]" in ids
+    assert not any("c0.25" in name or "T512" in name for name in ids)
+
+
+def test_a_run_ends_by_printing_where_the_report_is(tiny_run: Path) -> None:
+    printed = (tiny_run.parent / "stdout").read_text()
+    last = printed.strip().splitlines()[-1]
+    assert last.startswith(f"report: {tiny_run}/report.html")
+    assert "MoD 0.25" in printed
+
+
+def test_progress_is_plain_lines_when_not_a_terminal(tiny_run: Path) -> None:
+    lines = (tiny_run.parent / "stderr").read_text().splitlines()
+    units = len(list((tiny_run / "units").glob("*.json")))
+    assert len(lines) == units
+    assert lines[0].startswith(f"[1/{units}] ")
+    assert lines[-1].endswith("0 s left")
+    assert all(" left" in line and "\x1b" not in line for line in lines)
+
+
+def test_a_run_leaves_the_folder_of_the_contract(tiny_run: Path) -> None:
+    assert {path.name for path in tiny_run.iterdir()} == {
+        *("run.json", "units", "logs", "cases.csv", "comparisons.csv", "report.html")
+    }
+    body = json.loads((tiny_run / "run.json").read_text())
+    assert body["command"][:2] == ["modbench", "run"]
+    assert set(body["environment"]) >= {"python", "packages", "cpu", "cores", "git", "gpu", "memory_bytes"}
+    assert body["plan"]["suite"]["name"] == "tiny"
+    assert len(body["plan"]["units"]) == len(list((tiny_run / "units").glob("*.json")))
+    assert pd.read_csv(tiny_run / "cases.csv").columns.tolist() == CASES
+    assert pd.read_csv(tiny_run / "comparisons.csv").columns.tolist() == COMPARISONS
+
+
+def test_raw_samples_hold_wall_and_cpu_time(tiny_run_records: list[dict[str, Any]]) -> None:
+    timed = [record for record in tiny_run_records if record["unit"]["made_in"] == "time"]
+    assert len(timed) == 2 * 2 * 3  # lengths x workloads x launches
+    for record in timed:
+        for outcome in record["outcomes"]:
+            if outcome["status"] == "ok":
+                samples = outcome["samples"]
+                assert set(samples) == {"round", "block", "position", "calls", "wall_s", "cpu_s"}
+                assert min(samples["wall_s"]) > 0
+                assert min(samples["cpu_s"]) > 0
+                assert sorted(set(samples["round"])) == [0, 1]
+
+
+def test_every_metric_of_every_case_has_a_row(tiny_run: Path) -> None:
+    """Nothing is left out, and what is null has its reason."""
+    frame = pd.read_csv(tiny_run / "cases.csv")
+    assert len(frame) == 9 * (2 * 5 + 3)  # arms x (lengths x measured metrics + trained metrics)
+    good = frame[~frame.arm.str.startswith("mine:broken") & (frame.metric != "loss/val_causal")]
+    assert (good.status == "ok").all(), good[good.status != "ok"].reason.tolist()
+    assert good.value.gt(0).all()
+    assert good.params.notna().all()
+    assert frame[frame.value.isna()].reason.notna().all()
+    timed = good[good.metric.str.startswith("latency/")]
+    assert (timed.n == 3).all()
+    assert (timed.ci_low < timed.value).all()
+    assert (timed.value < timed.ci_high).all()
+
+
+def test_routed_losses_say_that_they_saw_the_future(tiny_run: Path) -> None:
+    frame = pd.read_csv(tiny_run / "cases.csv")
+    routed = frame[frame.model.isin(["mod", "moe", "mode_staged", "mode_integrated"])]
+    assert routed[routed.metric == "loss/val"].reason.str.contains("saw future tokens").all()
+    causal = routed[routed.metric == "loss/val_causal"]
+    assert causal.value.isna().all()
+    assert (causal.status == "skipped").all()
+    assert causal.reason.str.contains("no causal router yet").all()
+    dense = frame[frame.model == "dense"].pivot_table(index="arm", columns="metric", values="value")
+    assert (dense["loss/val"] == dense["loss/val_causal"]).all()
+    assert dense["bpb/val"].to_numpy() == pytest.approx(dense["loss/val"].to_numpy() / 0.6931471805599453)
+
+
+def test_the_same_tokens_in_the_same_order_for_every_arm(tiny_run_records: list[dict[str, Any]]) -> None:
+    """Equal corpora, equal first-step batches: models of equal initial weights start from equal losses."""
+    curves = {
+        record["unit"]["comparison"]["arms"][0]["model"]: outcome["notes"]
+        for record in tiny_run_records
+        if record["unit"]["made_in"] == "train"
+        for outcome in record["outcomes"]
+        if outcome["metric"] == "loss/val" and outcome["status"] == "ok"
+    }
+    assert len({notes["corpus_sha256"] for notes in curves.values()}) == 1
+    assert len({tuple(notes["curve"]["tokens"]) for notes in curves.values()}) == 1
+    assert len(curves["mod"]["curve"]["loss"]) == 8
+
+
+def test_a_users_model_is_one_more_arm(tiny_run: Path) -> None:
+    frame = pd.read_csv(tiny_run / "comparisons.csv")
+    mine = frame[frame.arm == "mine:build"]
+    assert set(mine.metric) == {
+        *("flops/forward", "flops/train_step", "latency/forward", "latency/train_step", "memory/peak_allocated"),
+        *("loss/val", "loss/val_causal", "bpb/val"),
+    }
+    flops = mine[(mine.metric == "flops/forward") & (mine.seq_len == 16)].iloc[0]
+    assert flops.ratio > 1
+    causal = mine[mine.metric == "loss/val_causal"].iloc[0]
+    assert causal.status == "skipped"
+    assert "not tested yet" in causal.reason
+
+
+def test_a_users_exception_is_failed_cells_and_not_the_end(tiny_run: Path) -> None:
+    frame = pd.read_csv(tiny_run / "cases.csv")
+    broken = frame[frame.arm == "mine:broken"]
+    assert (broken.status == "failed").all()
+    assert broken.reason.str.contains("RuntimeError: the <b>user</b> wrote this", regex=False).all()
+    assert broken.value.isna().all()
+    assert "failed: mine:broken" in (tiny_run.parent / "stdout").read_text()
+    logs = "".join(path.read_text() for path in (tiny_run / "logs").iterdir())
+    assert "mine.py" in logs  # the traceback is kept for its author
+
+
+def test_report_renders_again_byte_for_byte(modbench: Any, tiny_run: Path) -> None:
+    names = ("report.html", "cases.csv", "comparisons.csv")
+    before = [(tiny_run / name).read_bytes() for name in names]
+    done = modbench("report", tiny_run, "--json")
+    assert done.returncode == 0
+    told = json.loads(done.stdout)
+    assert told["failed"]
+    assert told["wall_s"] is None
+    assert [(tiny_run / name).read_bytes() for name in names] == before
+
+
+def test_report_of_an_incomplete_run_ends_with_4(modbench: Any, tiny_run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_run, copy)
+    gone = next((copy / "units").glob("time-forward-T16-*-launch1.json"))
+    gone.unlink()
+    done = modbench("report", copy)
+    assert done.returncode == 4
+    assert gone.stem in done.stderr
+    frame = pd.read_csv(copy / "cases.csv")
+    row = frame[(frame.case_id == "dense[T16-B1-fp32-cpu1]") & (frame.metric == "latency/forward")].iloc[0]
+    assert row.status == "skipped"
+    assert gone.stem in row.reason
+
+
+def test_strict_ends_with_1_on_failed_cells(modbench: Any, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("def build(config):\n    raise SystemExit(7)\n")
+    suite = 'metrics = ["flops/forward"]\n[shape]\nd_model = 32\n[grid]\nseq_len = [8]\n[[arms]]\nmodel = "dense"\n'
+    (tmp_path / "s.toml").write_text(suite)
+    arguments = ("run", "s.toml", "--model", "bad.py:build", "--device", "cpu", "--effort", "smoke")
+    assert modbench(*arguments, "-o", "a", cwd=tmp_path).returncode == 0
+    done = modbench(*arguments, "--strict", "--json", "-o", "b", cwd=tmp_path)
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert told["failed"] == ["bad:build[T8-B1-fp32-cpu1]"]

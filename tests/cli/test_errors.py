@@ -1,0 +1,213 @@
+"""Every mistake of a user's: one or two lines, exit code 2, no traceback, nothing written, nothing lost."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from modbench.cli import main
+from modbench.harness import environment
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(arguments: str | list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a command that must be refused; its message."""
+    words = arguments.split() if isinstance(arguments, str) else arguments
+    monkeypatch.setattr(sys, "argv", ["modbench", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "Traceback" not in shown.err
+    assert len(shown.err.strip().splitlines()) <= 2
+    assert len(shown.err) < 500
+    return shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("run quik", ["unknown suite 'quik'", "Did you mean 'quick'?"]),
+        ("plan nowhere.toml", ["no suite file 'nowhere.toml'", "modbench list suites"]),
+        ("run quick --model moed", ["unknown model 'moed'", "Did you mean 'moe'?", "mode_staged"]),
+        ("run quick --capacity 1.5", ["capacity 1.5 is outside (0, 1]", "share of tokens"]),
+        ("run quick --capacity 0", ["capacity 0.0 is outside (0, 1]"]),
+        ("run quick --capacity=-0.1", ["capacity -0.1 is outside (0, 1]"]),
+        ("run quick --capacity many", ["--capacity takes numbers joined by commas", "'many'"]),
+        ("run quick --capacity nan", ["outside (0, 1]"]),
+        ("run quick --capacity ,", ["--capacity needs at least one value"]),
+        ("run quick --seq-len 0", ["grid.seq_len", "at least 1"]),
+        ("run quick --seq-len 12.5", ["--seq-len takes whole numbers"]),
+        ("run quick --batch-size -1", ["grid.batch_size", "at least 1"]),
+        ("run quick --dtype fp8", ["dtype", "'fp32', 'bf16' or 'fp16'", "fp8"]),
+        ("run quick --device tpu", ["unknown device 'tpu'", "cpu, cuda"]),
+        ("run quick --effort drafty", ["unknown effort 'drafty'", "Did you mean 'draft'?"]),
+        ("run quick --set d_modle=64", ["unknown key 'd_modle'", "Did you mean 'd_model'?"]),
+        ("run quick --set d_model", ["lacks a value", "--set KEY=VALUE"]),
+        ("run quick --set n_heads=5", ["d_model 256 over n_heads 5"]),
+        ("run quick --set d_model=large", ["d_model", "integer", "large"]),
+        ("run quick --set router=lerned", ["unknown router 'lerned'", "Did you mean 'learned'?"]),
+        ("run quick --set first_routed=9", ["first_routed 9 leaves no routed block among 4 layers"]),
+        ("run quick --set max_seq_len=100", ["seq_len 512 is more than max_seq_len 100"]),
+        ("run quick --set experts_top_k=9", ["experts_top_k 9", "at most n_experts 4"]),
+        ("run quick --set train.tokens=x", ["train.tokens", "integer"]),
+        ("run quick --corpus nothing.txt", ["corpus 'nothing.txt' is neither a file, a folder"]),
+        ("run quick --model mine.py:build", ["there is no file 'mine.py' here"]),
+        ("run quick --model mine.py", ["names no function", "FILE.py:build"]),
+        ("run quick --model no.such.package:build", ["no module 'no.such.package'"]),
+        (["run", "quick", "-k", "mod and"], ["expected a name, found the end"]),
+        (["run", "quick", "-k", "(mod"], ["parenthesis is not closed"]),
+        (["run", "quick", "-k", "mod dense"], ["join names with 'and' or 'or' before 'dense'"]),
+        (["run", "quick", "-k", "transformer"], ["matches none of the cases", "Their ids read like"]),
+        ("list model", ["unknown list 'model'", "Did you mean 'models'?"]),
+        ("report nowhere", ["'nowhere' is no run folder", "modbench run"]),
+    ],
+)
+def test_a_mistake_is_answered_in_words(
+    arguments: str | list[str],
+    said: list[str],
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    message = refused(arguments, capsys, monkeypatch)
+    for words in said:
+        assert words in message
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ('metrics = ["flops/forward"]\ngrid = = 3\n', ["not TOML", "line 2"]),
+        (
+            'metricz = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n',
+            ["unknown key 'metricz'", "Did you mean 'metrics'?"],
+        ),
+        (
+            'metrics = ["flops/foward"]\n[[arms]]\nmodel = "dense"\n',
+            ["unknown metric 'flops/foward'", "'flops/forward'?"],
+        ),
+        ('metrics = ["flops/forward"]\n[[arms]]\nmodel = "mud"\n', ["unknown model 'mud'", "Did you mean 'mod'?"]),
+        (
+            'metrics = ["flops/forward"]\n[[arms]]\nmodel = "mod"\ncapasity = 0.5\n',
+            ["unknown key 'capasity'", "'capacity'?"],
+        ),
+        (
+            'metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\ncapacity = 0.5\n',
+            ["'dense' does not read 'capacity'"],
+        ),
+        ('metrics = ["flops/forward"]\n[grid]\nseqlen = 5\n[[arms]]\nmodel = "dense"\n', ["[grid]", "'seq_len'?"]),
+        (
+            'metrics = ["flops/forward"]\n[train]\nstep = 5\n[[arms]]\nmodel = "dense"\n',
+            ["[train]", "unknown key 'step'"],
+        ),
+        ('metrics = ["flops/forward"]\n[shape]\ncapacity = 0.5\n[[arms]]\nmodel = "mod"\n', ["belongs to an arm"]),
+        ('metrics = ["loss/val"]\n[[arms]]\nmodel = "dense"\n', ["'loss/val' needs a training run", "[train]"]),
+        ('metrics = ["flops/forward"]\n', ["arms", "is missing"]),
+        ('metrics = []\n[[arms]]\nmodel = "dense"\n', ["metrics", "at least 1 item"]),
+        ('metrics = ["flops/forward"]\nlaunches = 0\n[[arms]]\nmodel = "dense"\n', ["launches", "(got 0)"]),
+        (
+            'metrics = ["flops/forward"]\n[[arms]]\nmodel = "mod"\ncapacity = "half"\n',
+            ["capacity 'half' is outside (0, 1]"],
+        ),
+        ('metrics = ["flops/forward"]\ngrid = 3\n[[arms]]\nmodel = "dense"\n', ["grid"]),
+        (
+            'metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\nanchor = true\n[[arms]]\nmodel = "mod"\nanchor = true\n',
+            ["more than one"],
+        ),
+        (
+            'metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n[[arms]]\nmodel = "dense"\nmatch = { arm = "mdo" }\n',
+            ["unknown arm 'mdo'"],
+        ),
+    ],
+)
+def test_a_suite_file_with_a_mistake(
+    toml: str, said: list[str], here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "mine.toml").write_text(toml)
+    message = refused("validate mine.toml", capsys, monkeypatch)
+    for words in said:
+        assert words in message
+    assert [path.name for path in here.iterdir()] == ["mine.toml"]
+
+
+def test_a_rung_that_cannot_exist(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "mine.toml").write_text(
+        'metrics = ["flops/forward"]\n[shape]\nd_model = 64\nn_layers = 8\n[[arms]]\nmodel = "dense"\n'
+        '[[arms]]\nmodel = "dense"\nmatch = { arm = "mod", capacity = 0.01, every = 1, first_routed = 0 }\n'
+    )
+    message = refused("plan mine.toml --seq-len 4096", capsys, monkeypatch)
+    assert "no shape of at most 8 layers" in message
+
+
+@pytest.mark.parametrize("found", ["run.json", "notes.txt"])
+def test_a_folder_that_holds_something_is_left_alone(
+    found: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "out").mkdir()
+    (here / "out" / found).write_text("precious")
+    message = refused("run quick --device cpu -o out", capsys, monkeypatch)
+    assert ("another run" if found == "run.json" else "other files") in message
+    assert "nothing is overwritten" in message
+    assert (here / "out" / found).read_text() == "precious"
+    assert [path.name for path in (here / "out").iterdir()] == [found]
+
+
+def test_an_out_that_cannot_be_written(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "file").write_text("")
+    message = refused("run quick --device cpu -o file/run", capsys, monkeypatch)
+    assert "cannot be written" in message
+    message = refused("run quick --device cpu -o /proc/run", capsys, monkeypatch)
+    assert "cannot be written" in message
+
+
+def test_cuda_that_is_not_there(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    message = refused("run quick --device cuda", capsys, monkeypatch)
+    assert "sees no CUDA device" in message
+    assert "--device cpu" in message
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 99}', '{"schema_version": 1}'])
+def test_a_damaged_run_folder(
+    content: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "run.json").write_text(content)
+    message = refused("report .", capsys, monkeypatch)
+    assert "run.json" in message
+
+
+def test_a_bug_of_ours_is_called_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 3, with the traceback that a bug report needs."""
+
+    def broken(_name: str) -> None:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr("modbench.harness.suite.load_suite", broken)
+    monkeypatch.setattr(sys, "argv", ["modbench", "validate", "quick"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 3
+    assert "this is a bug in modbench" in capsys.readouterr().err
+
+
+def test_environment_says_why_there_is_no_commit(tmp_path: Path) -> None:
+    state = environment.git_state(tmp_path)
+    assert state["commit"] is None
+    assert state["reason"]

@@ -1,0 +1,121 @@
+"""Fixtures: small shapes, a seed for every test, and one real run that many tests read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Modbench = Callable[..., subprocess.CompletedProcess[str]]
+
+# Small enough for seconds, large enough that every layer, length and capacity matters.
+TINY_SUITE = """
+name = "tiny"
+effort = "draft"
+launches = 3
+rounds = 2
+metrics = ["flops/forward", "flops/train_step", "latency/forward", "latency/train_step", "memory/peak_allocated",
+           "loss/val", "loss/val_causal", "bpb/val"]
+[shape]
+d_model = 32
+n_layers = 2
+n_heads = 2
+[grid]
+seq_len = [16, 32]
+batch_size = [1]
+[[arms]]
+model = "dense"
+[[arms]]
+model = "dense"
+match = { arm = "mod", capacity = 0.25, quantity = "flops/forward" }
+[[arms]]
+model = "mod"
+capacity = [0.25, 0.5]
+[[arms]]
+model = "mode_integrated"
+capacity = 0.5
+[[arms]]
+model = "mode_staged"
+capacity = 0.5
+[[arms]]
+model = "moe"
+[train]
+seq_len = 32
+batch_size = 2
+tokens = 512
+val_tokens = 256
+"""
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Every test starts from the same random state, if torch is there at all."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def modbench() -> Modbench:
+    """Run the command line in a process of its own."""
+
+    def run(*arguments: object, cwd: Path | None = None, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "modbench", *map(str, arguments)]
+        environment = {**os.environ, "COLUMNS": "120"}
+        return subprocess.run(
+            command, cwd=cwd, capture_output=True, text=True, check=False, timeout=280, env=environment, **kwargs
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text file of some kilobytes."""
+    path = tmp_path_factory.mktemp("corpus") / "text.txt"
+    path.write_text("".join(f"line {i}: the quick brown fox counts {i * i % 97} lazy dogs\n" for i in range(400)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A suite file with every model, every metric, two lengths."""
+    path = tmp_path_factory.mktemp("suite") / "tiny.toml"
+    path.write_text(TINY_SUITE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(modbench: Modbench, tiny_suite: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one real run of the tiny suite, through the command line, with a user's model that raises."""
+    here = tmp_path_factory.mktemp("run")
+    (here / "mine.py").write_text(
+        "import torch\n"
+        "def build(config):\n"
+        "    d, v = config.d_model, config.vocab_size\n"
+        "    return torch.nn.Sequential(torch.nn.Embedding(v, d), torch.nn.Linear(d, v))\n"
+        "def broken(config):\n"
+        "    raise RuntimeError('the <b>user</b> wrote this')\n"
+    )
+    out = here / "run"
+    done = modbench(
+        *("run", tiny_suite, "--corpus", tiny_corpus, "--model", "mine.py:build,mine.py:broken", "-o", out),
+        *("--device", "cpu"),
+        cwd=here,
+    )
+    assert done.returncode == 0, done.stderr
+    (here / "stdout").write_text(done.stdout)
+    (here / "stderr").write_text(done.stderr)
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_run_records(tiny_run: Path) -> list[dict[str, Any]]:
+    """Every unit's record of the tiny run, as JSON."""
+    return [json.loads(path.read_text()) for path in sorted((tiny_run / "units").glob("*.json"))]

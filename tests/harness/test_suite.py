@@ -1,0 +1,214 @@
+"""Suites, flags over suites, arms and their ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modbench.harness import catalogue
+from modbench.harness.arms import resolve_arms
+from modbench.harness.case import Case, slug
+from modbench.harness.config import ModelConfig
+from modbench.harness.contracts import Text
+from modbench.harness.errors import UsageError
+from modbench.harness.match import solve
+from modbench.harness.overrides import Overrides, override
+from modbench.harness.plan import Plan, make_plan
+from modbench.harness.select import compile_expression
+from modbench.harness.suite import EFFORTS, Suite, load_suite, parse_suite
+
+TEXT = Text("t", b"a" * 5000, b"b" * 5000, "c0ffee")
+
+
+def planned(select: str | None = None, **flags: Any) -> Plan:
+    return make_plan(override(load_suite("quick"), Overrides(**flags)), device="cpu", select=select, text=TEXT)
+
+
+def first(made: Plan) -> list[Case]:
+    return list(made.comparisons[0].arms)
+
+
+def test_quick_is_what_the_readme_says() -> None:
+    made = planned()
+    assert [case.id for case in first(made)] == [
+        "dense[T128-B1-fp32-cpu1]",
+        "dense-f0.56[T128-B1-fp32-cpu1]",
+        "dense-f0.73[T128-B1-fp32-cpu1]",
+        "mod[c0.125-T128-B1-fp32-cpu1]",
+        "mod[c0.25-T128-B1-fp32-cpu1]",
+        "mod[c0.5-T128-B1-fp32-cpu1]",
+        "mode_integrated[c0.125-T128-B1-fp32-cpu1]",
+        "mode_staged[c0.125-T128-B1-fp32-cpu1]",
+        "moe[T128-B1-fp32-cpu1]",
+    ]
+    assert [case.arm for case in first(made)][1:4] == ["dense-f0.56", "dense-f0.73", "mod[c0.125]"]
+    assert made.suite.protocol_size == (3, 6)
+    timed = [unit for unit in made.units if unit.made_in == "time"]
+    assert len(timed) == 3 * 2 * 3  # lengths x workloads x launches
+    # Launches of one comparison lie apart.
+    names = [unit.name for unit in timed]
+    assert names.index("time-forward-T128-B1-fp32-cpu1-launch1") >= 6
+
+
+@pytest.mark.parametrize(("effort", "size"), EFFORTS.items())
+def test_effort_replaces_the_suites_own_numbers(effort: str, size: tuple[int, int]) -> None:
+    assert override(load_suite("quick"), Overrides(effort=effort)).protocol_size == size
+
+
+def test_smoke_trains_a_handful_of_steps() -> None:
+    suite = override(load_suite("quick"), Overrides(effort="smoke"))
+    assert suite.train is not None
+    assert suite.train.steps == 4
+    assert not suite.claims
+
+
+def test_set_reaches_shape_routing_protocol_and_training() -> None:
+    made = planned(settings=("d_model=128", "every=1", "rounds=7", "train.lr=0.001", "activation=gelu"))
+    by_model = {case.model: case.config for case in first(made) if not case.rung}
+    assert by_model["dense"].d_model == 128
+    assert by_model["dense"].d_ff == 512
+    assert by_model["mod"].every == 1
+    assert by_model["dense"].every == 2  # dense does not read it
+    assert made.suite.protocol_size == (3, 7)
+    assert made.suite.train is not None
+    assert made.suite.train.lr == 0.001
+
+
+def test_named_models_keep_the_anchor_and_add_what_is_lacking() -> None:
+    assert [case.arm for case in first(planned(model=("moe",)))] == ["dense", "moe"]
+    suite = parse_suite({"name": "s", "metrics": ["flops/forward"], "arms": [{"model": "dense"}]}, "s")
+    made = make_plan(override(suite, Overrides(model=("mod",))), device="cpu")
+    assert [case.arm for case in first(made)] == ["dense", "mod[c0.125]"]
+
+
+def test_a_users_model_is_added_beside_all_arms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("raise RuntimeError('planning must not run this')\n")
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "__init__.py").write_text("")
+    (tmp_path / "pkg" / "net.py").write_text("def make(config): ...\n")
+    made = planned(model=("mine.py:build", "pkg.net:make"))
+    assert [case.arm for case in first(made)][-2:] == ["mine:build", "pkg.net:make"]
+    assert len(first(made)) == 11
+    swept = planned(model=("mine.py:build",), capacity=(0.25,))
+    assert "mine:build[c0.25]" in [case.arm for case in first(swept)]
+
+
+def test_two_folders_same_name_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "m.py").write_text("")
+    with pytest.raises(UsageError, match="both be called"):
+        planned(model=("a/m.py:build", "b/m.py:build"))
+
+
+def test_what_differs_within_a_suite_stands_in_the_id() -> None:
+    suite = parse_suite(
+        {
+            "name": "s",
+            "metrics": ["flops/forward"],
+            "shape": {"n_layers": 6},
+            "arms": [
+                {"model": "dense"},
+                {"model": "mod", "capacity": [0.5, 0.25], "every": [1, 2], "router": "learned"},
+                {"model": "moe", "n_experts": 8},
+            ],
+        },
+        "s",
+    )
+    arms = [case.arm for case in first(make_plan(suite, device="cpu"))]
+    assert arms == ["dense", "mod[c0.5-every1]", "mod[c0.5-every2]", "mod[c0.25-every1]", "mod[c0.25-every2]", "moe"]
+
+
+def test_an_anchor_may_be_named() -> None:
+    arms = [{"model": "dense"}, {"model": "mod", "anchor": True}]
+    suite = parse_suite({"name": "s", "metrics": ["flops/forward"], "arms": arms}, "s")
+    assert [case.arm for case in first(make_plan(suite, device="cpu"))] == ["mod[c0.125]", "dense"]
+
+
+def test_select_keeps_the_anchor() -> None:
+    made = planned(select="mod and c0.5 and T256-B1")
+    assert [[case.id for case in comparison.arms] for comparison in made.comparisons] == [
+        ["dense[T256-B1-fp32-cpu1]", "mod[c0.5-T256-B1-fp32-cpu1]"]
+    ]
+    assert {unit.made_in for unit in made.units} == {"count", "time", "memory"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "matching"),
+    [
+        ("mod", {"mod[c0.5]", "mode_staged"}),
+        ("MOD and not staged", {"mod[c0.5]"}),
+        ("dense or moe", {"dense", "moe"}),
+        ("not (dense or moe)", {"mod[c0.5]", "mode_staged"}),
+        ("not dense and not moe", {"mod[c0.5]", "mode_staged"}),
+        ("dense or mod and c0.5", {"dense", "mod[c0.5]"}),
+        ("mod[c0.5]", {"mod[c0.5]"}),
+    ],
+)
+def test_k_speaks_pytests_grammar(expression: str, matching: set[str]) -> None:
+    matches = compile_expression(expression)
+    assert {name for name in ("dense", "moe", "mod[c0.5]", "mode_staged") if matches(name)} == matching
+
+
+@given(st.recursive(st.sampled_from(["a", "b", "c"]), lambda inner: st.one_of(
+    st.tuples(inner, st.sampled_from(["and", "or"]), inner).map(lambda x: f"({x[0]}) {x[1]} ({x[2]})"),
+    inner.map(lambda x: f"not ({x})"),
+), max_leaves=6), st.sets(st.sampled_from(["a", "b", "c"])))  # fmt: skip
+def test_k_agrees_with_python(expression: str, there: set[str]) -> None:
+    truth = eval(expression, {"__builtins__": {}}, {name: name in there for name in "abc"})  # noqa: S307  # our own words
+    assert compile_expression(expression)("".join(sorted(there))) == truth
+
+
+@given(
+    layers=st.integers(2, 12),
+    d=st.sampled_from([64, 128, 256, 512]),
+    t=st.sampled_from([64, 256, 1024]),
+    capacity=st.floats(0.1, 0.9),
+)
+def test_rungs_match_within_one_percent(layers: int, d: int, t: int, capacity: float) -> None:
+    """Wherever a shape is found, it costs what was asked, and only d_ff and depth were changed."""
+    base = ModelConfig.model_validate({"d_model": d, "n_layers": layers, "max_seq_len": t})
+    mod, dense = (catalogue.load("models", name) for name in ("mod", "dense"))
+    target = mod.cost(base.model_copy(update={"capacity": capacity}), t, 1).forward
+    found = solve(base, lambda config: dense.cost(config, t, 1), target)
+    assert dense.cost(found, t, 1).forward == pytest.approx(target, rel=0.01)
+    assert found.model_copy(update={"d_ff": base.d_ff, "n_layers": base.n_layers}) == base
+    assert found.n_layers <= base.n_layers
+
+
+def test_width_goes_before_depth() -> None:
+    made = planned()
+    rungs = [case.config for case in first(made) if case.rung]
+    assert [(config.n_layers, config.d_ff) for config in rungs] == [(4, 160), (4, 376)]
+
+
+def test_a_plan_survives_json() -> None:
+    made = planned(seeds=(0, 1))
+    assert Plan.model_validate_json(made.model_dump_json()) == made
+    assert sum(unit.made_in == "train" for unit in made.units) == 18
+
+
+def test_unit_names_are_plain_and_unique() -> None:
+    made = planned(dtype=("fp32", "bf16"), batch_size=(1, 4), seeds=(0, 1))
+    names = [unit.name for unit in made.units]
+    assert len(set(names)) == len(names)
+    assert all(name == slug(name) for name in names)
+
+
+def test_every_shipped_suite_is_good() -> None:
+    for name in catalogue.entries("suites"):
+        suite = load_suite(name)
+        assert isinstance(suite, Suite)
+        assert resolve_arms(suite, lambda _m, base, _t, _a: (base, "f0.5"))
+        assert suite.about
+
+
+def test_options_read_without_importing_are_the_models_own() -> None:
+    for name in catalogue.entries("models"):
+        assert catalogue.model_options(name) == catalogue.load("models", name).options
