@@ -38,7 +38,8 @@ class RoutedBlock(Block):
         flat_N = (i_Bk + torch.arange(b, device=x_BTD.device)[:, None] * t).flatten()
         x_ND = x_BTD.reshape(b * t, d)
         f_BkD = self.delta(x_ND[flat_N].view(b, -1, d), rotary.rows(i_Bk))
-        gated_BkD = r_BT.gather(1, i_Bk)[..., None].to(f_BkD.dtype) * f_BkD
+        # r is float32; under autocast f is bfloat16 and the stream float32.
+        gated_BkD = (r_BT.gather(1, i_Bk)[..., None] * f_BkD).to(x_BTD.dtype)
         # Indices are unique, so index_add adds once each; unlike scatter_add it has a deterministic CUDA mode.
         return x_ND.index_add(0, flat_N, gated_BkD.view(-1, d)).view(b, t, d)
 

@@ -58,8 +58,8 @@ class ExpertChoice(nn.Module):
         row_B = torch.arange(b, device=x_BTD.device) * t
         flat_EN = (i_BEk + row_B[:, None, None]).transpose(0, 1).flatten(1)
         x_ND = x_BTD.reshape(b * t, d)
-        y_END = self.experts(x_ND[flat_EN]) * p_BEk.to(x_BTD.dtype).transpose(0, 1).flatten(1)[..., None]
-        return torch.zeros_like(x_ND).index_add(0, flat_EN.flatten(), y_END.flatten(0, 1)).view(b, t, d)
+        y_END = self.experts(x_ND[flat_EN]) * p_BEk.transpose(0, 1).flatten(1)[..., None]
+        return torch.zeros_like(x_ND).index_add(0, flat_EN.flatten(), y_END.flatten(0, 1).to(x_ND.dtype)).view(b, t, d)
 
 
 def kept(share: float, seq_len: int) -> int:

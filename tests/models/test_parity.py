@@ -222,6 +222,16 @@ def test_dense_is_causal_and_top_k_says_that_it_is_not(name: str) -> None:
     assert same != catalogue.load("models", name).sees_future
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_half_precision_weights_give_nearly_the_same_logits(name: str) -> None:
+    module = build(name, **({"capacity": 1.0} if "capacity" in catalogue.model_options(name) else {}))
+    x_BT = tokens()
+    want = module(x_BT)
+    got = module.to(torch.bfloat16)(x_BT)
+    assert got.dtype == torch.bfloat16
+    assert (got.float() - want).abs().mean() < 0.05 * want.abs().mean()
+
+
 def test_no_op_expert_contributes_exactly_zero() -> None:
     """A token that no real expert chose leaves the MLP sub-layer with 0, not with w·x."""
     mlp = ExpertChoice(config(n_experts=2), share=0.1, no_op=True)

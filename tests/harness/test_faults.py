@@ -1,0 +1,293 @@
+"""What dies, hangs or runs out of memory becomes a record with its kind; the others are unharmed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modbench import api
+from modbench.harness import runner, store
+from modbench.harness.errors import IncompleteError, NumericsError, Unmeasured
+from modbench.harness.launch.local import LocalLauncher
+from modbench.harness.overrides import Overrides, override
+from modbench.harness.passes import gap_of
+from modbench.harness.plan import Plan, make_plan
+from modbench.harness.records import Outcome, Record
+from modbench.harness.runner import Slots, death
+from modbench.harness.suite import parse_suite
+from modbench.progress import Clockwork, Lines
+
+BAD = """
+import os, signal, time, torch
+def good(config):
+    return torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, 8), torch.nn.Linear(8, config.vocab_size))
+def dies(config):
+    os.kill(os.getpid(), signal.SIGSEGV)
+def exits(config):
+    os._exit(9)
+def killed(config):
+    os.kill(os.getpid(), signal.SIGKILL)
+def hangs(config):
+    time.sleep(600)
+def wrong_shape(config):
+    return torch.nn.Embedding(config.vocab_size, 3)
+def no_module(config):
+    return 5
+def chatty(config):
+    print("hello from the model")
+    return good(config)
+class Late(torch.nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.inner, self.calls = good(config), 0
+    def forward(self, x):
+        self.calls += 1
+        if self.calls > 4:
+            raise MemoryError("no room for 91 GiB")
+        return self.inner(x)
+def late(config):
+    return Late(config)
+class NotANumber(torch.nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.inner = good(config)
+    def forward(self, x):
+        return self.inner(x) * float("nan")
+def nan(config):
+    return NotANumber(config)
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.py").write_text(BAD)
+    (tmp_path / "text.txt").write_text("abc " * 500)
+    return tmp_path
+
+
+def planned(model: str, metrics: list[str]) -> Plan:
+    data: dict[str, Any] = {
+        "name": "faults",
+        "effort": "smoke",
+        "metrics": metrics,
+        "shape": {"d_model": 16, "n_layers": 1, "n_heads": 2},
+        "grid": {"seq_len": [8]},
+        "arms": [{"model": "dense"}, {"model": f"bad.py:{model}"}],
+        "train": {"seq_len": 8, "batch_size": 1, "tokens": 32, "val_tokens": 16},
+        "corpus": "text.txt",
+    }
+    from modbench.harness.plan import read_corpus
+
+    suite = override(parse_suite(data, "faults"), Overrides())
+    return make_plan(suite, device="cpu", text=read_corpus(suite))
+
+
+def run_units(made: Plan, here: Path, timeout_s: float = 200) -> list[Record]:
+    """Run every unit in a cold process of its own."""
+    folder = store.create(str(here / "run"), "faults")
+    launcher = LocalLauncher(cold=True, threads=1, timeout_s=timeout_s)
+    runner._run_phase(Slots(made.units, 2), launcher, folder, Lines(made))
+    folder.write_run(made, {}, [], store.now())
+    stored = store.read(str(folder.path))
+    assert stored.missing == []
+    return stored.records
+
+
+def outcomes(records: list[Record], model: str) -> list[Outcome]:
+    return [o for record in records for o in record.outcomes if o.case.startswith(model)]
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "words"),
+    [
+        ("dies", "crash", "SIGSEGV"),
+        ("exits", "crash", "exit code 9"),
+        ("killed", "oom", "SIGKILL"),
+    ],
+)
+def test_a_process_that_dies_leaves_a_record(model: str, kind: str, words: str, here: Path) -> None:
+    records = run_units(planned(model, ["memory/peak_allocated"]), here)
+    dead = [o for o in outcomes(records, "bad:") if o.metric == "memory/peak_allocated"]
+    assert [o.kind for o in dead] == [kind]
+    assert dead[0].reason is not None
+    assert words in dead[0].reason
+    assert "see logs/" in dead[0].reason
+
+
+def test_a_unit_that_hangs_is_ended(here: Path) -> None:
+    start = time.monotonic()
+    records = run_units(planned("hangs", ["memory/peak_allocated"]), here, timeout_s=12)
+    assert time.monotonic() - start < 150
+    late = [o for o in outcomes(records, "bad:") if o.metric == "memory/peak_allocated"]
+    assert [o.kind for o in late] == ["timeout"]
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "words"),
+    [
+        ("wrong_shape", "error", "must map tokens [B, T] to logits [1, 8, 256]; it returned [1, 8, 3]"),
+        ("no_module", "error", "returned int; build(config) must return a torch.nn.Module"),
+        ("late", "oom", "no room for 91 GiB"),
+    ],
+)
+def test_an_arm_that_raises_fails_alone(model: str, kind: str, words: str, here: Path) -> None:
+    """The dense arm of the same process has its samples."""
+    records = run_units(planned(model, ["latency/forward"]), here)
+    timed = [record for record in records if record.unit.made_in == "time"]
+    assert [o.status for o in outcomes(timed, "dense")] == ["ok"]
+    (bad,) = outcomes(timed, "bad:")
+    assert bad.kind == kind
+    assert bad.reason is not None
+    assert words in bad.reason
+
+
+def test_a_loss_that_is_not_finite_stops_that_run_only(here: Path) -> None:
+    records = run_units(planned("nan", ["loss/val"]), here)
+    trained = [record for record in records if record.unit.made_in == "train"]
+    assert [o.status for o in outcomes(trained, "dense")] == ["ok"]
+    (bad,) = outcomes(trained, "bad:")
+    assert bad.kind == "numerics"
+    assert bad.reason is not None
+    assert "at step 0 of 4" in bad.reason
+
+
+def test_what_a_model_prints_goes_to_its_log(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run_units(planned("chatty", ["latency/forward"]), here)
+    assert "hello" not in capfd.readouterr().out
+    logs = {path.name: path.read_text() for path in (here / "run" / "logs").iterdir()}
+    assert all("hello from the model" in text for text in logs.values())
+    assert logs
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 91 GiB"), "failed", "oom"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "failed", "oom"),
+        (MemoryError(), "failed", "oom"),
+        (NumericsError("nan"), "failed", "numerics"),
+        (SystemExit(1), "failed", "error"),
+        (Unmeasured("by design"), "skipped", None),
+    ],
+)
+def test_kinds_of_failure(error: BaseException, status: str, kind: str | None) -> None:
+    gap = gap_of(error)
+    assert (gap.status, gap.kind) == (status, kind)
+    assert gap.reason
+
+
+def test_a_long_message_is_cut() -> None:
+    assert len(gap_of(RuntimeError("x" * 5000)).reason) < 350
+    assert "\n" not in gap_of(RuntimeError("two\nlines")).reason
+
+
+def test_death_in_words() -> None:
+    assert death(-9, timed_out=False)[0] == "oom"
+    assert death(-11, timed_out=False) == ("crash", "the process died of SIGSEGV")
+    assert death(None, timed_out=True)[0] == "timeout"
+
+
+def test_an_outcome_is_a_result_or_a_reason() -> None:
+    row: dict[str, Any] = {"case": "c", "metric": "m", "unit": "s"}
+    for bad in (
+        {"status": "ok"},
+        {"status": "skipped"},
+        {"status": "failed", "reason": "no kind"},
+        {"status": "skipped", "reason": "r", "samples": {"value": [1.0]}},
+    ):
+        with pytest.raises(AssertionError if "kind" in bad else ValueError, match="has"):
+            Outcome(**row, **bad)
+
+
+def test_an_interrupt_keeps_what_was_measured(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle: exit code 4, the records so far stay, the children are gone."""
+    made = planned("good", ["latency/forward"])
+    folder = store.create(str(here / "run"), "faults")
+    real = LocalLauncher.wait
+
+    def interrupted(self: LocalLauncher, handles: Any, timeout_s: float) -> Any:
+        if (folder.units / f"{made.units[0].name}.json").exists():
+            raise KeyboardInterrupt
+        return real(self, handles, timeout_s)
+
+    monkeypatch.setattr(LocalLauncher, "wait", interrupted)
+    with pytest.raises(IncompleteError, match="What was measured is kept") as error:
+        api.run(made, folder, command=[], progress=Lines(made))
+    assert error.value.exit_code == 4
+    assert len(list(folder.units.glob("*.json"))) == 1
+    assert store.read(str(folder.path)).missing
+
+
+def test_the_parent_blocks_while_it_waits(here: Path) -> None:
+    """A spinning parent would steal the core that is measured: its CPU time stays a small part of the wall time."""
+    made = planned("good", ["memory/peak_allocated"])
+    launcher = LocalLauncher(cold=True, threads=1)
+    handle = launcher.start(made.units[0], here / "record.json", here / "log")
+    wall, cpu = time.monotonic(), time.process_time()
+    while handle.process.is_alive():
+        launcher.wait([handle], 1.0)
+    wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+    launcher.end(handle)
+    assert cpu < 0.1 * wall
+
+
+@pytest.mark.usefixtures("here")
+def test_timed_units_run_alone() -> None:
+    made = planned("good", ["latency/forward", "memory/peak_allocated", "loss/val"])
+    by_pass = {unit.made_in: slots.at_once for slots in runner.phases(made, cores=8) for unit in slots.units}
+    assert by_pass == {"count": 8, "time": 1, "memory": 8, "train": 8}
+    order = [unit.made_in for slots in runner.phases(made, cores=8) for unit in slots.units]
+    assert order == sorted(order, key=["count", "time", "memory", "train"].index)
+
+
+@pytest.mark.usefixtures("here")
+def test_time_left_learns_from_what_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = planned("good", ["latency/forward", "loss/val"])
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    clock = Clockwork(made)
+    total = clock.total
+    assert clock.left_s == pytest.approx(total)
+    units = list(made.units)
+    for unit in units[: len(units) // 2]:
+        clock.ended(unit)
+    now[0] += 3 * clock.done  # three times slower than predicted
+    assert clock.left_s == pytest.approx(3 * (total - clock.done))
+    for unit in units[len(units) // 2 :]:
+        clock.ended(unit)
+    assert clock.left_s == 0
+
+
+def test_atomic_write_leaves_old_or_new_and_no_litter(tmp_path: Path) -> None:
+    """Readers beside a writer see whole files only; a failed write leaves nothing behind."""
+    path = tmp_path / "record.json"
+    texts = [json.dumps({"n": i, "pad": "x" * 20_000}) for i in range(2)]
+    store.write_atomically(path, texts[0])
+    stop = threading.Event()
+    seen: set[str] = set()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.add(path.read_text())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for i in range(200):
+        store.write_atomically(path, texts[i % 2])
+    stop.set()
+    reader.join()
+    assert seen <= set(texts)
+    with pytest.raises(TypeError):
+        store.write_atomically(path, 5)  # type: ignore[arg-type]
+    assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_no_worker_state_leaks_into_the_parent() -> None:
+    assert "modbench_user_bad" not in sys.modules

@@ -1,0 +1,175 @@
+"""The short training run: data, schedule, and that it learns."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from modbench.harness import catalogue
+from modbench.harness.case import Case, Place, Protocol, TrainPlan
+from modbench.harness.config import ModelConfig
+from modbench.harness.contracts import Text
+from modbench.harness.corpus import from_file, from_files
+from modbench.harness.errors import Unmeasured, UsageError
+from modbench.harness.passes.training import Windows, learning_rate, train
+
+PLAN = TrainPlan(seq_len=16, batch_size=4, tokens=16 * 4 * 40, lr=5e-3, val_tokens=512)
+
+
+def text(path: Path) -> Text:
+    path.write_text("".join(f"{i} sheep jump over {i} fences. " for i in range(600)))
+    return from_file(path)
+
+
+def case(model: str, dtype: str = "fp32", **changes: Any) -> Case:
+    options = dict(catalogue.model_options(model))
+    shape = {"d_model": 32, "n_layers": 2, "max_seq_len": 16, **options, **changes}
+    place = {"seq_len": 16, "batch_size": 4, "dtype": dtype, "device": "cpu", "threads": 1, "compile": False}
+    config = ModelConfig.model_validate(shape)
+    return Case(model=model, arm_parts=(), config=config, place=Place.model_validate(place))
+
+
+def protocol(path: Path, seed: int = 0) -> Protocol:
+    made = text(path)
+    return Protocol(
+        rounds=1,
+        warm_up_calls=1,
+        seed=seed,
+        train=PLAN,
+        corpus="path",
+        corpus_path=str(path),
+        corpus_sha256=made.sha256,
+    )
+
+
+@pytest.mark.parametrize("model", sorted(catalogue.entries("models")))
+def test_every_model_learns(model: str, tmp_path: Path) -> None:
+    """From about ln 256 to well below the entropy of guessing letters; the curve has every step."""
+    trained = train(case(model), protocol(tmp_path / "t.txt"))
+    curve = trained.curve
+    assert curve["step"] == list(range(40))
+    assert curve["tokens"][-1] == PLAN.tokens
+    assert curve["loss"][0] == pytest.approx(math.log(256), abs=0.8)
+    assert trained.val_loss < 3.2
+    assert trained.sees_future == catalogue.load("models", model).sees_future
+
+
+def test_training_repeats_to_the_bit_and_seeds_differ(tmp_path: Path) -> None:
+    losses = [train(case("mod"), protocol(tmp_path / "t.txt", seed)).curve["loss"] for seed in (0, 0, 1)]
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
+
+
+def test_held_out_loss_is_the_mean_over_all_its_tokens(tmp_path: Path) -> None:
+    """Against an independent sum over the same windows with the trained weights."""
+    from modbench.harness import subject as subject_module
+
+    kept: list[Any] = []
+
+    class Keeping(subject_module.Subject):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            kept.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subject_module, "Subject", Keeping)
+        trained = train(case("dense"), protocol(tmp_path / "t.txt"))
+    windows = Windows(text(tmp_path / "t.txt"), PLAN, 0)
+    nats, tokens = 0.0, 0
+    for inputs_BT, targets_BT in windows.val():
+        log_p = kept[0].module(inputs_BT).log_softmax(-1)
+        nats -= log_p.gather(-1, targets_BT[..., None]).sum().item()
+        tokens += targets_BT.numel()
+    assert tokens == 512
+    assert trained.val_loss == pytest.approx(nats / tokens, rel=1e-5)
+
+
+def test_windows_depend_on_seed_and_step_alone(tmp_path: Path) -> None:
+    made = text(tmp_path / "t.txt")
+    one, two, other = Windows(made, PLAN, 3), Windows(made, PLAN, 3), Windows(made, PLAN, 4)
+    assert torch.equal(one.train(5)[0], two.train(5)[0])
+    assert not torch.equal(one.train(5)[0], one.train(6)[0])
+    assert not torch.equal(one.train(5)[0], other.train(5)[0])
+    inputs_BT, targets_BT = one.train(0)
+    assert torch.equal(inputs_BT[:, 1:], targets_BT[:, :-1])
+    assert inputs_BT.shape == (4, 16)
+
+
+def test_held_out_windows_are_held_out() -> None:
+    made = Text("t", b"a" * 500, b"b" * 200, "x")
+    for inputs_BT, targets_BT in Windows(made, PLAN, 0).val():
+        assert set(inputs_BT.flatten().tolist()) | set(targets_BT.flatten().tolist()) == {ord("b")}
+    for step in range(20):
+        assert set(Windows(made, PLAN, 0).train(step)[0].flatten().tolist()) == {ord("a")}
+
+
+def test_learning_rate_warms_up_and_ends_near_zero() -> None:
+    rates = np.array([learning_rate(step, PLAN) for step in range(PLAN.steps)])
+    assert rates.max() == pytest.approx(PLAN.lr, rel=0.02)
+    assert rates.argmax() == 3
+    assert (np.diff(rates[4:]) < 0).all()
+    assert 0 < rates[-1] + 1e-12 < 0.01 * PLAN.lr
+
+
+@pytest.mark.parametrize("model", sorted(catalogue.entries("models")))
+def test_bf16_trains_under_autocast_with_fp32_weights(model: str, tmp_path: Path) -> None:
+    assert train(case(model, "bf16"), protocol(tmp_path / "t.txt")).val_loss < 3.3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"dtype": "fp16"}, "loss scaling"), ({"vocab_size": 100}, "cannot hold the 256 byte tokens")],
+)
+def test_what_cannot_be_trained_has_a_reason(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(Unmeasured, match=words):
+        train(case("dense", **changes), protocol(tmp_path / "t.txt"))
+
+
+def test_a_corpus_that_changed_is_refused(tmp_path: Path) -> None:
+    made = protocol(tmp_path / "t.txt")
+    (tmp_path / "t.txt").write_text("something else " * 100)
+    with pytest.raises(ValueError, match="corpus changed"):
+        train(case("dense"), made)
+
+
+def test_a_file_is_on_one_side_only(tmp_path: Path) -> None:
+    """Copies of a file hash alike, so they are one; the split does not depend on names or order."""
+    for i in range(40):
+        (tmp_path / f"{i}.txt").write_text(f"file number {i % 30} " * 20)
+    made = from_files("t", tmp_path.glob("*.txt"))
+    again = from_files("t", sorted(tmp_path.glob("*.txt"), reverse=True))
+    assert made == again
+    train_lines, val_lines = (set(side.decode().split("\n")) for side in (made.train, made.val))
+    assert train_lines.isdisjoint(val_lines)
+    assert len(train_lines) + len(val_lines) == 30
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_small_folder_still_holds_something_out(number: int, tmp_path: Path) -> None:
+    for i in range(number):
+        (tmp_path / f"{i}.txt").write_text(f"file number {i} " * 20)
+    made = from_files("t", tmp_path.iterdir())
+    assert made.train
+    assert made.val
+
+
+def test_what_is_no_text_is_left_out_or_refused(tmp_path: Path) -> None:
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\xff\xfe")
+    (tmp_path / "zeros").write_bytes(b"\0" * 100)
+    (tmp_path / "a.txt").write_text("text")
+    with pytest.raises(UsageError, match="1 different text file"):
+        from_files("t", tmp_path.iterdir())
+    with pytest.raises(UsageError, match="not UTF-8 text"):
+        from_file(tmp_path / "image.png")
+
+
+def test_the_default_corpus_is_the_standard_library() -> None:
+    made = catalogue.load("corpora", "stdlib").read(None)
+    assert len(made.train) + len(made.val) > 5e6
+    assert 0.03 < len(made.val) / len(made.train) < 0.3
+    assert made.sha256 == catalogue.load("corpora", "stdlib").read(None).sha256
