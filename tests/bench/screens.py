@@ -1,4 +1,4 @@
-"""Render a report to six PNGs (375, 1280, 1920 px; light and dark): `python tests/screens.py RUN/report.html OUT`.
+"""Render a report to six PNGs (375, 1280, 1920 px; light and dark): `python tests/bench/screens.py RUN/report.html OUT`.
 
 Each is to be opened and judged after every change to the page.
 """

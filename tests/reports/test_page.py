@@ -1,0 +1,196 @@
+"""The page in a real headless Chromium: opens from a file, says nothing to the console, asks nobody for anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+if CHROMIUM is None and os.environ.get("CI"):
+    pytest.fail("no Chromium in CI: the browser tests must run there", pytrace=False)
+if CHROMIUM is None:
+    pytest.skip("no Chromium on this machine: install it to run the browser tests", allow_module_level=True)
+
+from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402  # only where there is a browser
+
+from screens import CHROMIUM_FLAGS, WIDTHS, shoot  # noqa: E402  # as above
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield launched
+        launched.close()
+
+
+class Opened:
+    """A page and everything that it complained of or asked for."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+
+@pytest.fixture
+def opened(browser: Browser, tiny_run: Path) -> Iterator[Opened]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, offline=True)
+    made = Opened(context.new_page())
+    made.page.goto((tiny_run / "report.html").resolve().as_uri())
+    yield made
+    assert made.complaints == []
+    # The page itself and its empty icon; nothing leaves.
+    assert {url.partition("#")[0] for url in made.requests if not url.startswith("data:")} <= {
+        *("about:blank", (tiny_run / "report.html").resolve().as_uri())
+    }
+    context.close()
+
+
+def test_title_asks_the_question_and_panels_are_there(opened: Opened) -> None:
+    assert opened.page.title().startswith("Does skipping tokens pay on ")
+    headings = opened.page.locator("h2").all_inner_texts()
+    assert headings == [
+        "At a glance",
+        "Where does it pay? Speed-up by capacity and length",
+        "What does it cost in loss?",
+        "What failed",
+        "Did FLOPs become milliseconds?",
+        "What does it save in memory?",
+        "How did they learn?",
+        "All comparisons",
+        "How sure are the FLOPs?",
+        "Machine and method",
+    ]
+    assert opened.page.locator("figure svg").count() == 5
+    assert "GPU: not measured" in opened.page.locator(".badges").inner_text()
+    assert opened.page.locator("dl.machine dt").count() >= 12
+
+
+def test_table_holds_every_comparison(opened: Opened, tiny_run: Path) -> None:
+    frame = pd.read_csv(tiny_run / "comparisons.csv")
+    rows = opened.page.locator("#comparisons tbody tr")
+    assert rows.count() == len(frame)
+    row = frame[(frame.arm == "mod[c0.25]") & (frame.metric == "flops/forward")].iloc[0]
+    text = opened.page.locator("#comparisons tbody tr", has_text=row.case_id).first.inner_text()
+    assert f"{row.ratio:.2f}×" in text
+
+
+def test_table_sorts_by_number_and_keeps_empty_cells_last(opened: Opened) -> None:
+    column = 5  # Ratio
+    head = opened.page.locator(f"#comparisons th:nth-child({column}) button")
+    cells = f"#comparisons td:nth-child({column})"
+
+    def values() -> list[str]:
+        return opened.page.eval_on_selector_all(cells, "cells => cells.map(c => c.dataset.value)")  # type: ignore[no-any-return]
+
+    for reverse in (False, True):
+        head.click()
+        shown = values()
+        numbers = [float(v) for v in shown if v]
+        assert numbers == sorted(numbers, reverse=reverse)
+        assert shown[len(numbers) :] == [""] * (len(shown) - len(numbers))
+        assert len(set(numbers)) > 10
+
+
+def test_table_filters_by_words(opened: Opened) -> None:
+    opened.page.fill("#filter", "mod[c0.25 train_step T32")
+    shown = opened.page.locator("#comparisons tbody tr:visible")
+    assert shown.count() == 2  # FLOPs and latency
+    assert opened.page.locator("#shown").inner_text().startswith("2 of ")
+
+
+def test_chips_aim_the_tiles_and_the_address_keeps_it(opened: Opened, tiny_run: Path) -> None:
+    visible = opened.page.locator(".tiles:visible")
+    assert visible.count() == 1
+    assert visible.get_attribute("data-arm") == "mod[c0.25]"
+    assert visible.get_attribute("data-length") == "32"
+    opened.page.click("button[data-value='moe']")
+    opened.page.click("button[data-group='length'][data-value='16']")
+    assert visible.get_attribute("data-arm") == "moe"
+    frame = pd.read_csv(tiny_run / "comparisons.csv")
+    row = frame[(frame.arm == "moe") & (frame.metric == "memory/peak_allocated") & (frame.seq_len == 16)].iloc[0]
+    tile = visible.locator(".tile", has_text="Peak memory").locator(".big").inner_text()
+    assert float(tile.removesuffix("×")) == pytest.approx(row.ratio, rel=0.005)
+    address = opened.page.url
+    opened.page.goto("about:blank")
+    opened.page.goto(address)
+    assert opened.page.locator(".tiles:visible").get_attribute("data-arm") == "moe"
+
+
+def test_a_users_words_are_shown_as_text(opened: Opened) -> None:
+    """What a user's exception says is escaped, not run."""
+    assert "the <b>user</b> wrote this" in opened.page.locator(".failures").inner_text()
+    assert opened.page.locator(".failures b").count() == 0
+
+
+def test_reads_without_script(browser: Browser, tiny_run: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((tiny_run / "report.html").resolve().as_uri())
+    assert page.locator(".tiles:visible").count() == 1
+    assert page.locator("#comparisons tbody tr:visible").count() > 50
+    context.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_hangs_over_the_edge(width: int, browser: Browser, tiny_run: Path) -> None:
+    """No horizontal scroll of the page at any width; tables scroll inside their own frame."""
+    context = browser.new_context(viewport={"width": width, "height": 800})
+    page = context.new_page()
+    page.goto((tiny_run / "report.html").resolve().as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast(scheme: str, browser: Browser, tiny_run: Path) -> None:
+    """WCAG 2.2 AA: at least 4.5 to 1 for body and caption colours on their ground, and for every map cell."""
+    context = browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]  # one of its literals
+    page = context.new_page()
+    page.goto((tiny_run / "report.html").resolve().as_uri())
+    pairs = [("--ink", "--paper"), ("--muted", "--paper"), ("--muted", "--ground"), ("--accent", "--paper")]
+    pairs += [("--warn", "--warn-ground"), ("--warn", "--paper")]
+    pairs += [(f"--map-ink-{i}", f"--map-{i}") for i in range(9)]
+    for front, back in pairs:
+        colors = page.evaluate(
+            "names => names.map(n => getComputedStyle(document.documentElement).getPropertyValue(n).trim())",
+            [front, back],
+        )
+        light, dark = sorted((luminance(color) for color in colors), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (front, back, colors)
+    context.close()
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of `#rrggbb` (WCAG 2.2)."""
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_six_pictures(browser: Browser, tiny_run: Path, tmp_path: Path) -> None:
+    made = shoot(browser, tiny_run / "report.html", tmp_path)
+    assert len(made) == 6
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in made)
+
+
+def test_the_page_is_one_small_file_without_addresses(tiny_run: Path) -> None:
+    import re
+
+    text = (tiny_run / "report.html").read_text()
+    assert len(text) < 3e6
+    assert not re.search(r'(src|href)="(?!#|data:)', text)
+    assert "http://www.w3.org" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
+    # Sentinel colours are all replaced: a figure that forgot one would not turn dark.
+    assert not re.search(r"#010[2-6]\d\d|#020[3-5]\d\d", text)
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
