@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,9 @@ def opening(plan: Plan) -> str:
 def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
     """The table of the longest length, the answer in words, failures, and the report's place."""
     lines = [*_table(loaded), ""]
-    lines += lead.lead(loaded)
+    width = min(120, shutil.get_terminal_size().columns)
+    for sentence in lead.lead(loaded):
+        lines += textwrap.wrap(sentence, width, break_on_hyphens=False)
     for case, rows in loaded.failed.groupby("case_id", sort=False):
         lines.append(f"failed: {case}: {rows.reason.iloc[0]} ({', '.join(rows.metric)})")
     took = f" ({human_duration(wall_s)})" if wall_s is not None else ""

@@ -17,7 +17,6 @@ if CHROMIUM is None:
     pytest.skip("no Chromium on this machine: install it to run the browser tests", allow_module_level=True)
 
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402  # only where there is a browser
-
 from screens import CHROMIUM_FLAGS, WIDTHS, shoot  # noqa: E402  # as above
 
 

@@ -1,0 +1,144 @@
+"""The shape of the house: docs that hold, files that stay small, links that point home."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modbench.cli import app, main
+from modbench.harness import catalogue
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("harness", "models", "reports", "suites")
+SOURCES = [
+    path for folder in (*ROOMS, "src/modbench") for path in (ROOT / folder).rglob("*.py") if not path.is_symlink()
+]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+
+
+def blocks(text: str) -> list[str]:
+    """Fenced blocks of shell."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    return [body for language, body in fenced if language in {"", "sh"}]
+
+
+def test_the_readme_has_two_commands_and_ci_calls_the_second() -> None:
+    commands = [block.strip() for block in blocks(README) if "python3 -m venv" in block]
+    assert len(commands) == 2
+    assert all(len(command.splitlines()) == 1 for command in commands)
+    job, tests = commands
+    assert job.endswith("modbench run quick")
+    assert tests.endswith("bin/tox")
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert tests in ci
+
+
+def documented_commands() -> list[str]:
+    found = []
+    for doc in DOCS:
+        for block in blocks(doc.read_text(encoding="utf-8")):
+            lines = (line.partition(" #")[0].strip() for line in block.splitlines())
+            found += [line for line in lines if line.startswith("modbench ")]
+    return found
+
+
+def test_there_are_documented_commands() -> None:
+    assert len(documented_commands()) >= 5
+
+
+@pytest.mark.parametrize("command", documented_commands())
+def test_documented_commands_are_understood(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every `modbench …` line in the docs is accepted: runs are planned instead of run, files that it names are made."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("def build(config): ...\n")
+    (tmp_path / "novels").mkdir()
+    for i in range(2):
+        (tmp_path / "novels" / f"{i}.txt").write_text(f"{i} once upon a time " * 100)
+    suite = 'metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n'
+    (tmp_path / "mine.toml").write_text(suite)
+    words = shlex.split(command)
+    if words[1] == "run":
+        words[1] = "plan"
+        for flag in ("-o", "--out"):
+            if flag in words:
+                del words[words.index(flag) : words.index(flag) + 2]
+        words = [word for word in words if word != "--strict"]
+    if words[1] == "report":
+        words = [*words[:2], "--help"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in {0, None}, capsys.readouterr().err
+
+
+def test_every_command_and_flag_is_documented() -> None:
+    for command in app.registered_commands:
+        assert command.callback is not None
+        name = command.name or command.callback.__name__
+        assert f"modbench {name}" in README, name
+    for flag in ("--model", "--capacity", "--seq-len", "--effort", "--set", "--corpus", "-k"):
+        assert flag in README, flag
+
+
+def test_docs_name_only_files_that_exist() -> None:
+    for doc in DOCS:
+        text = doc.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\((?!http|#)([^)#]+)", text):
+            assert (doc.parent / target).exists(), f"{doc.name}: {target}"
+        for room, rest in re.findall(r"`(harness|models|reports|suites|tests)/([\w/.]+\.(?:py|toml))`", text):
+            assert "NAME" in rest or (ROOT / room / rest).exists(), f"{doc.name}: {room}/{rest}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_small_and_say_what_they_are(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 320
+    assert ast.get_docstring(ast.parse(text))
+
+
+def test_links_point_home() -> None:
+    for room in ROOMS:
+        link = ROOT / "src" / "modbench" / room
+        assert link.is_symlink()
+        assert str(link.readlink()) == f"../../{room}"
+
+
+def test_a_checkout_without_links_imports_the_same_names(tmp_path: Path) -> None:
+    """Where git makes no links (the default on Windows) the project root is searched."""
+    package = tmp_path / "src" / "modbench"
+    package.mkdir(parents=True)
+    for source in (ROOT / "src" / "modbench").glob("*.py"):
+        (package / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    for room in ROOMS:
+        (tmp_path / room).symlink_to(ROOT / room)  # stands for the real top-level folder
+        (package / room).write_text(f"../../{room}", encoding="utf-8")  # what git leaves in a link's place
+    code = "import modbench.harness.catalogue as c; print(c.__file__, *c.entries('models'))"
+    environment = {"PYTHONPATH": str(tmp_path / "src"), "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert str(tmp_path) in done.stdout
+    assert done.stdout.split()[1:] == list(catalogue.entries("models"))
+
+
+def test_nothing_in_the_repository_names_this_machine() -> None:
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    tracked = subprocess.run([git, "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    assert tracked
+    for name in tracked:
+        path = ROOT / name
+        if path.suffix == ".png" or path.is_symlink():
+            continue
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(?<![\w.~])/(home|root|Users)/\w", text), name
+        assert "--index-url" not in text or name.startswith("tests/"), name
