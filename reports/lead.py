@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modbench.reports.load import Loaded
-from modbench.reports.panel import default_arm, interval, is_number, rung_beside, times, trained_length
+from modbench.reports.panel import default_arm, interval, is_number, ladder_gaps, rung_beside, times, trained_length
 from modbench.reports.style import name
 
 
@@ -60,3 +60,15 @@ def _instead(loaded: Loaded, arm: str, rung: str, rung_name: str, length: int) -
         said.append(f"ends {abs(theirs - mine):.3f} bits/byte {order} it{caveat}")
     sentence = f"{text}, {' and '.join(said)}."
     return [sentence[0].upper() + sentence[1:]] if said else []
+
+
+def residuals(loaded: Loaded) -> str:
+    """How far each rung is from its target's FLOPs at every length: it was solved for one of them."""
+    said = []
+    for rung in (case for case in loaded.arms if case.rung):
+        gaps = ladder_gaps(loaded, rung)
+        if gaps:
+            target, by_length = gaps
+            shown = ", ".join(f"{gap:+.1%} at T = {length}" for length, gap in by_length.items())
+            said.append(f"{name(rung)} against {name(target)} {shown}")
+    return f"FLOPs of the dense ladder: {'; '.join(said)}." if said else ""

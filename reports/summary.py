@@ -14,6 +14,9 @@ from modbench.reports import lead
 from modbench.reports.load import Loaded
 from modbench.reports.panel import is_number
 from modbench.reports.style import name
+from modbench.reports.tables import SAW_FUTURE
+
+FUTURE_MARK = "†"
 
 
 def opening(plan: Plan) -> str:
@@ -31,8 +34,10 @@ def opening(plan: Plan) -> str:
 def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
     """The table of the longest length, the answer in words, failures, and the report's place."""
     lines = [*_table(loaded), ""]
+    if any(SAW_FUTURE in str(reason) for reason in loaded.comparisons.reason):
+        lines.insert(-1, f"{FUTURE_MARK} {SAW_FUTURE}: not comparable with a causal loss")
     width = min(120, shutil.get_terminal_size().columns)
-    for sentence in lead.lead(loaded):
+    for sentence in (*lead.lead(loaded), lead.residuals(loaded)):
         lines += textwrap.wrap(sentence, width, break_on_hyphens=False)
     for case, rows in loaded.failed.groupby("case_id", sort=False):
         lines.append(f"failed: {case}: {rows.reason.iloc[0]} ({', '.join(rows.metric)})")
@@ -71,7 +76,7 @@ def _cell(loaded: Loaded, arm: str, metric: str, length: int | None) -> str:
     if row.status != "ok":
         return "failed" if row.status == "failed" else "–"
     if not is_number(row.ratio):
-        return f"{row.difference:+.3f}"
+        return f"{row.difference:+.3f}{FUTURE_MARK if SAW_FUTURE in str(row.reason) else ' '}"
     spread = f" ±{(row.ci_high - row.ci_low) / 2:.2f}" if is_number(row.ci_low) else ""
     return f"{row.ratio:.2f}×{spread}"
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from markupsafe import Markup
 
 from modbench.harness.case import Case
+from modbench.reports.labels import label
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure, trained_length
-from modbench.reports.style import INK, look, name, new_figure, to_svg
+from modbench.reports.style import look, name, new_figure, to_svg
 
 
 def render(loaded: Loaded) -> Markup | None:
@@ -24,7 +26,7 @@ def render(loaded: Loaded) -> Markup | None:
     points = [point for case in loaded.arms if (point := _point(loaded, case, metric, length))]
     if not points:
         return None
-    made, (axis,) = new_figure(4.6, 3.5)
+    made, (axis,) = new_figure(4.6, 4.1)
     _draw(axis, points)
     what = {
         "latency/train_step": "train-step time",
@@ -33,6 +35,8 @@ def render(loaded: Loaded) -> Markup | None:
     }
     axis.set_xlabel(f"{what[metric]} relative to {name(loaded.arms[0])}, T = {length} (left is better)")  # type: ignore[attr-defined]  # an Axes
     axis.set_title("held-out bits per byte (lower is better)")  # type: ignore[attr-defined]  # an Axes
+    taken = [(low, loss, high, loss) for _, _, low, high, loss in points] + _along(_ladder(points))
+    label(axis, [(x, loss, name(case)) for case, x, _, _, loss in points], taken)
     seeds = len(suite.seeds)
     claim = f"{seeds} seed{'s' * (seeds != 1)}" + (": illustration, no claim" if seeds < 3 else "")
     reading = (
@@ -56,8 +60,19 @@ def _point(loaded: Loaded, case: Case, metric: str, length: int) -> tuple[Case, 
     return case, 1 / row.ratio, 1 / high, 1 / low, loss
 
 
+def _ladder(points: list[tuple[Case, float, float, float, float]]) -> list[tuple[float, float]]:
+    return sorted((x, y) for case, x, _, _, y in points if case.model == "dense")
+
+
+def _along(line: list[tuple[float, float]], steps: int = 16) -> list[tuple[float, float, float, float]]:
+    """Points of a polyline, as boxes that labels keep clear of."""
+    walked = [(i / steps, pair) for pair in itertools.pairwise(line) for i in range(steps + 1)]
+    places = [(x0 + s * (x1 - x0), y0 + s * (y1 - y0)) for s, ((x0, y0), (x1, y1)) in walked]
+    return [(x, y, x, y) for x, y in places]
+
+
 def _draw(axis: Any, points: list[tuple[Case, float, float, float, float]]) -> None:  # noqa: ANN401  # a matplotlib Axes
-    ladder = sorted((x, y) for case, x, _, _, y in points if case.model == "dense")
+    ladder = _ladder(points)
     if len(ladder) > 1:
         axis.plot(*zip(*ladder, strict=True), color=look(points[0][0]).color, linewidth=1.2, alpha=0.6, zorder=1)
     for case, x, low, high, y in points:
@@ -66,23 +81,7 @@ def _draw(axis: Any, points: list[tuple[Case, float, float, float, float]]) -> N
         axis.plot([low, high], [y, y], color=style.color, linewidth=1.2, zorder=2)
         face = "none" if routed else style.color
         axis.plot([x], [y], style.marker, markersize=7, markerfacecolor=face, markeredgecolor=style.color, zorder=3)
-    axis.margins(x=0.34, y=0.1)
-    axis.autoscale_view()
-    _label(axis, points)
-
-
-def _label(axis: Any, points: list[tuple[Case, float, float, float, float]]) -> None:  # noqa: ANN401  # a matplotlib Axes
-    """Names at the ends of intervals, on the left in the left half, pushed up where two would overlap."""
-    bottom, top = axis.get_ylim()
-    gap = (top - bottom) * 0.058
-    middle = (min(x for _, x, *_ in points) + max(x for _, x, *_ in points)) / 2
-    for left in (True, False):
-        last = -float("inf")
-        for case, _, low, high, y in sorted((p for p in points if (p[1] <= middle) == left), key=lambda p: p[4]):
-            last = max(y, last + gap)
-            side = {"ha": "right", "xytext": (-6, 0)} if left else {"ha": "left", "xytext": (6, 0)}
-            end = (low if left else high, last)
-            axis.annotate(name(case), end, textcoords="offset points", va="center", fontsize=8, color=INK, **side)
+    axis.margins(x=0.2, y=0.12)
 
 
 PANEL = Panel(title="What does it cost in loss?", order=30, span=5, render=render)

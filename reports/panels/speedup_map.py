@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from modbench.reports.lead import residuals
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, figure, is_number, ladder_gaps
+from modbench.reports.panel import Panel, figure, is_number
 from modbench.reports.style import MAP, MAP_INK, MUTED, PAPER, bin_of, name, new_figure, to_svg
 
 _SIDES = (("forward pass", "latency/forward"), ("train step", "latency/train_step"))
@@ -28,8 +29,8 @@ def render(loaded: Loaded) -> Markup | None:
     svg = to_svg(made, "map", "Speed-up over the anchor by arm and sequence length")
     reading = (
         f"Speed-up over {name(loaded.arms[0])}, ± half the 95 % interval. Purple is faster, orange slower, grey within 9 % "
-        "of 1×; hatched: the interval leaves it undecided. The dense rows are what a reader would buy instead."
-        + _residuals(loaded)
+        "of 1×; hatched: the interval leaves it undecided. The dense rows are what a reader would buy instead. "
+        f"{residuals(loaded)}"
     )
     return figure(svg, reading, wide=True)
 
@@ -80,18 +81,6 @@ def _text(row: pd.Series | None) -> tuple[str, str, str]:
         return ("failed" if row is not None and row.status == "failed" else "–"), "", MUTED
     spread = f"±{(row.ci_high - row.ci_low) / 2:.2f}" if is_number(row.ci_low) else ""
     return f"{row.ratio:.2f}", spread, MAP_INK[bin_of(math.log2(row.ratio))]
-
-
-def _residuals(loaded: Loaded) -> str:
-    """How far each rung is from its target's FLOPs at the lengths that it was not solved for."""
-    said = []
-    for rung in (case for case in loaded.arms if case.rung):
-        gaps = ladder_gaps(loaded, rung)
-        if gaps:
-            target, by_length = gaps
-            shown = ", ".join(f"{gap:+.1%} at {length}" for length, gap in by_length.items())
-            said.append(f"{name(rung)} against {name(target)}: {shown}")
-    return f" FLOPs of the ladder by length: {'; '.join(said)}." if said else ""
 
 
 PANEL = Panel(title="Where does it pay? Speed-up by capacity and length", order=20, span=7, render=render)

@@ -1,0 +1,74 @@
+"""Names beside marks: each label takes the first place around its mark where it meets no mark and no other label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from modbench.reports.style import INK
+
+# Offsets in points and alignments, in order of preference.
+_PLACES = (
+    ((8, 0), "left", "center"),
+    ((-8, 0), "right", "center"),
+    ((0, 9), "center", "center"),
+    ((0, -9), "center", "center"),
+    ((7, 9), "left", "center"),
+    ((-7, 9), "right", "center"),
+    ((7, -9), "left", "center"),
+    ((-7, -9), "right", "center"),
+    ((7, 18), "left", "center"),
+    ((-7, -18), "right", "center"),
+)
+_SIZE = 8.0
+
+Box = tuple[float, float, float, float]
+
+
+def label(axis: Any, marks: Sequence[tuple[float, float, str]], obstacles: Sequence[Box] = ()) -> None:  # noqa: ANN401  # a matplotlib Axes
+    """Name marks of a figure whose limits are final.
+
+    Args:
+        axis: where.
+        marks: x and y in data, and the name.
+        obstacles: further boxes to keep clear, (left, bottom, right, top) in data.
+    """
+    figure = axis.get_figure()
+    figure.draw_without_rendering()  # the layout decides how many points a unit of data is
+    to_points = 72 / figure.dpi
+    transform = axis.transData
+
+    def points(x: float, y: float) -> tuple[float, float]:
+        px, py = transform.transform((x, y))
+        return px * to_points, py * to_points
+
+    frame = axis.get_window_extent()
+    edges = (frame.x0 * to_points, frame.y0 * to_points, frame.x1 * to_points, frame.y1 * to_points)
+    taken: list[Box] = []
+    for x, y, _ in marks:
+        px, py = points(x, y)
+        taken.append((px - 4, py - 4, px + 4, py + 4))
+    taken += [(*points(left, bottom), *points(right, top)) for left, bottom, right, top in obstacles]
+    for x, y, text in sorted(marks, key=lambda mark: mark[1], reverse=True):
+        boxes = [(_box(points(x, y), offset, align, text), offset, align) for offset, align, _ in _PLACES]
+        free = [place for place in boxes if _within(place[0], edges) and not any(_meet(place[0], box) for box in taken)]
+        box, offset, align = (free or boxes)[0]
+        taken.append(box)
+        axis.annotate(
+            text, (x, y), offset, textcoords="offset points", ha=align, va="center", fontsize=_SIZE, color=INK
+        )
+
+
+def _box(at: tuple[float, float], offset: tuple[float, float], align: str, text: str) -> Box:
+    width, height = 0.62 * _SIZE * len(text), 1.1 * _SIZE
+    x, y = at[0] + offset[0], at[1] + offset[1]
+    left = {"left": x, "right": x - width, "center": x - width / 2}[align]
+    return left, y - height / 2, left + width, y + height / 2
+
+
+def _meet(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _within(a: Box, edges: Box) -> bool:
+    return a[0] >= edges[0] and a[2] <= edges[2] and a[1] >= edges[1] and a[3] <= edges[3]
