@@ -10,26 +10,36 @@ from typing import Any
 from pydantic import ValidationError
 
 from modbench.harness import catalogue
+from modbench.harness.case import short_name
 from modbench.harness.config import ROUTING_KEYS, ModelConfig
 from modbench.harness.errors import UsageError, unknown
 from modbench.harness.suite import Arm, Match, Suite, in_words
 
-# (model, config, match) -> (solved config, label)
-Solver = Callable[[str, ModelConfig, ModelConfig, str], tuple[ModelConfig, str]]
+# (model to shrink, its shape, target model, target's shape) -> (solved shape, its share of the full shape's FLOPs)
+Solver = Callable[[str, ModelConfig, str, ModelConfig], tuple[ModelConfig, float]]
 
 
 @dataclass(frozen=True)
 class ResolvedArm:
-    """A model with its full configuration, not yet placed on the grid."""
+    """A model with its full configuration, not yet placed on the grid.
+
+    Attributes:
+        model: catalogue name or a user's spec.
+        config: shape.
+        parts: what tells it from other arms of its model.
+        anchor: whether the suite names it as the anchor.
+        target: of a rung, the arm that it matches.
+    """
 
     model: str
     config: ModelConfig
     parts: tuple[str, ...]
     anchor: bool = False
+    target: ResolvedArm | None = None
 
 
 def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
-    """All arms of a suite, the anchor first.
+    """All arms of a suite: the anchor, the rungs of the ladder, then the rest as the suite has them.
 
     Args:
         suite: what to resolve.
@@ -40,26 +50,33 @@ def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
     """
     lengths = [*suite.grid.seq_len, *([suite.train.seq_len] if suite.train else [])]
     shape = {"max_seq_len": max(lengths), **suite.shape}
-    if shape["max_seq_len"] < max(lengths):
-        raise UsageError(f"seq_len {max(lengths)} is more than max_seq_len {shape['max_seq_len']}: raise max_seq_len.")
     if sum(arm.anchor for arm in suite.arms) > 1:
         raise UsageError("more than one arm says anchor = true; a comparison has one anchor.")
     plain: list[tuple[ResolvedArm, dict[str, Any]]] = []
     for arm in suite.arms:
         if arm.match is None:
             plain += [(_resolve(arm.model, {**shape, **s}, anchor=arm.anchor), s) for s in _product(arm.settings)]
-    named = {id(a): a for a in (_label(a, s, plain) for a, s in plain)}.values()
-    rungs = [_rung(arm, arm.match, shape, solve) for arm in suite.arms if arm.match is not None]
-    arms = list(dict.fromkeys((*named, *rungs)))  # equal arms are one
-    anchor = next((arm for arm in arms if arm.anchor), arms[0])
-    ordered = [replace(anchor, anchor=True), *(arm for arm in arms if arm is not anchor)]
-    return _in_suite_order(ordered, suite)
+    if not plain:
+        raise UsageError("every arm has a match; a comparison needs an anchor that stands for itself.")
+    longest = plain[0][0].config.max_seq_len
+    if longest < max(lengths):
+        raise UsageError(f"seq_len {max(lengths)} is more than max_seq_len {longest}: raise max_seq_len.")
+    named = list(dict.fromkeys(_label(arm, settings, plain) for arm, settings in plain))  # equal arms are one
+    rungs = [_rung(arm, arm.match, suite, shape, named, solve) for arm in suite.arms if arm.match is not None]
+    anchor = next((arm for arm in named if arm.anchor), named[0])
+    arms = [anchor, *dict.fromkeys(rungs), *(arm for arm in named if arm is not anchor)]
+    _refuse_double_names(arms)
+    return arms
 
 
-def _in_suite_order(arms: list[ResolvedArm], suite: Suite) -> list[ResolvedArm]:
-    """Anchor, dense ladder, then the suite's own order."""
-    place = {model: i for i, model in enumerate(dict.fromkeys(arm.model for arm in suite.arms))}
-    return [arms[0], *sorted(arms[1:], key=lambda arm: place[arm.model])]
+def _refuse_double_names(arms: list[ResolvedArm]) -> None:
+    seen: dict[tuple[str, tuple[str, ...]], ResolvedArm] = {}
+    for arm in arms:
+        name = (short_name(arm.model), arm.parts)
+        if name in seen:
+            told = "-".join((name[0], *name[1]))
+            raise UsageError(f"two arms would both be called {told!r}: give them settings that tell them apart.")
+        seen[name] = arm
 
 
 def _product(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -107,6 +124,8 @@ def _label(
 ) -> ResolvedArm:
     """Capacity always stands in an id; other keys where arms of the same model differ in them."""
     parts = [f"c{arm.config.capacity:g}"] if arm.config.capacity is not None else []
+    if any(short_name(other.model) == short_name(arm.model) and other.model != arm.model for other, _ in siblings):
+        parts.insert(0, arm.model.rpartition(":")[0].removesuffix(".py"))  # two files of one name: say which
     others = [other.config for other, _ in siblings if other.model == arm.model]
     for key in settings:
         value = getattr(arm.config, key, None)
@@ -115,12 +134,20 @@ def _label(
     return replace(arm, parts=tuple(parts))
 
 
-def _rung(arm: Arm, match: Match, shape: dict[str, Any], solve: Solver) -> ResolvedArm:
+def _rung(
+    arm: Arm, match: Match, suite: Suite, shape: dict[str, Any], named: list[ResolvedArm], solve: Solver
+) -> ResolvedArm:
+    """The arm shrunk until it costs what the target does: the suite's own arm of that model, with the match's settings."""
     if catalogue.is_user_model(arm.model) or catalogue.is_user_model(match.arm):
         raise UsageError("match needs closed forms: only catalogue models can be solved or matched.")
     if match.arm not in catalogue.entries("models"):
         raise UsageError(f"match: {unknown('arm', match.arm, catalogue.entries('models'))}")
+    theirs = next((other.settings for other in suite.arms if other.model == match.arm and other.match is None), {})
+    fixed = {key: value for key, value in theirs.items() if not isinstance(value, list | tuple)}
     base = _resolve(arm.model, {**shape, **arm.settings})
-    target = _resolve(match.arm, {**shape, **match.settings})
-    config, label = solve(arm.model, base.config, target.config, match.arm)
-    return ResolvedArm(arm.model, config, (label,), arm.anchor)
+    target = _resolve(match.arm, {**shape, **fixed, **match.settings})
+    target = next((a for a in named if (a.model, a.config) == (target.model, target.config)), None) or _label(
+        target, {}, []
+    )
+    config, share = solve(arm.model, base.config, target.model, target.config)
+    return ResolvedArm(arm.model, config, (f"f{share:.2f}",), arm.anchor, target)

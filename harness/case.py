@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from modbench.harness.catalogue import is_user_model
 from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Pass
+from modbench.harness.contracts import Metric, Pass
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 Device = Literal["cpu", "cuda"]
+ELEMENT_BYTES: dict[Dtype, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
 class Frozen(BaseModel):
@@ -56,12 +57,14 @@ class Case(Frozen):
         arm_parts: what tells this arm from others of its model in the suite, such as `c0.125`.
         config: shape.
         place: where and on what input.
+        rung: whether this is a rung of the dense ladder: a smaller shape solved to cost what another arm costs.
     """
 
     model: str
     arm_parts: tuple[str, ...]
     config: ModelConfig
     place: Place
+    rung: bool = False
 
     @property
     def own(self) -> bool:
@@ -71,10 +74,7 @@ class Case(Frozen):
     @property
     def short_model(self) -> str:
         """`mod`, or `mine:build` for a user's `some/folder/mine.py:build`."""
-        if not self.own:
-            return self.model
-        where, _, attribute = self.model.rpartition(":")
-        return f"{where.rpartition('/')[2].removesuffix('.py')}:{attribute}"
+        return short_name(self.model)
 
     @property
     def id(self) -> str:
@@ -90,14 +90,15 @@ class Case(Frozen):
             return "-".join((self.short_model, *self.arm_parts))
         return f"{self.short_model}[{'-'.join(self.arm_parts)}]" if self.arm_parts else self.short_model
 
-    @property
-    def rung(self) -> bool:
-        """Whether this is a smaller model solved to match another arm's cost."""
-        return bool(self.arm_parts) and re.fullmatch(r"f[0-9.]+", self.arm_parts[0]) is not None
-
     def config_diff(self) -> str:
-        """JSON of what is not default: the CSV's `config` column."""
-        return json.dumps(self.config.model_dump(exclude_defaults=True), sort_keys=True)
+        """JSON of what is not default: the CSV's `config` column. Derived defaults (`d_ff` and the like) count as defaults."""
+        given = self.config.model_dump()
+        said = {key: given[key] for key in ("d_model", "activation", "n_heads")}
+        derived = ModelConfig.model_validate(said).model_dump() | ModelConfig.model_validate({}).model_dump(
+            include={"d_model", "activation"}
+        )
+        derived["n_heads"] = max(1, given["d_model"] // 64)
+        return json.dumps({key: value for key, value in given.items() if value != derived[key]}, sort_keys=True)
 
 
 class Comparison(Frozen):
@@ -112,6 +113,22 @@ class Comparison(Frozen):
         return self.arms[0].place
 
 
+class Rung(Frozen):
+    """What a rung of the dense ladder was solved against, and how far it is from it.
+
+    Attributes:
+        arm: the rung.
+        target: the arm whose forward FLOPs it matches.
+        solved_at: the sequence length at which it does.
+        gaps: sequence length to relative gap of forward FLOPs, rung over target minus 1.
+    """
+
+    arm: str
+    target: str
+    solved_at: int
+    gaps: dict[int, float]
+
+
 class TrainPlan(Frozen):
     """A short training run.
 
@@ -123,11 +140,11 @@ class TrainPlan(Frozen):
         val_tokens: held-out tokens that the loss is measured on.
     """
 
-    seq_len: int = 256
-    batch_size: int = 4
-    tokens: int = 200_000
-    lr: float = 2e-3
-    val_tokens: int = 16_384
+    seq_len: Annotated[int, Field(ge=1)] = 256
+    batch_size: Annotated[int, Field(ge=1)] = 4
+    tokens: Annotated[int, Field(ge=1)] = 200_000
+    lr: Annotated[float, Field(gt=0, le=10)] = 2e-3
+    val_tokens: Annotated[int, Field(ge=1)] = 16_384
 
     @property
     def steps(self) -> int:
@@ -177,6 +194,20 @@ class UnitOfWork(Frozen):
     comparison: Comparison
     protocol: Protocol
     flops: float
+
+    def makes(self, metric: Metric) -> bool:
+        """Whether this unit leaves an outcome for the metric. Counting counts all: other metrics need FLOPs beside them."""
+        if metric.made_in != self.made_in or self.workload not in {"", metric.workload}:
+            return False
+        return self.made_in == "count" or metric.key in self.comparison.metrics
+
+
+def short_name(model: str) -> str:
+    """A catalogue name as it is; of a user's model the file's name without its folder."""
+    if not is_user_model(model):
+        return model
+    where, _, attribute = model.rpartition(":")
+    return f"{where.rpartition('/')[2].removesuffix('.py')}:{attribute}"
 
 
 def slug(text: str) -> str:

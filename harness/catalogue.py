@@ -6,7 +6,9 @@ Listing reads files without importing them (names, first docstring lines, litera
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
+import importlib.machinery
 import importlib.util
 import sys
 import tomllib
@@ -25,6 +27,7 @@ ROOMS = {
     "corpora": ("modbench.suites.corpora", "CORPUS"),
     "panels": ("modbench.reports.panels", "PANEL"),
     "suites": ("modbench.suites", ""),
+    "tasks": ("modbench.suites.tasks", "TASK"),
 }
 
 
@@ -44,6 +47,7 @@ def _folder(package: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
+@functools.cache
 def entries(room: str) -> dict[str, Entry]:
     """Everything in a room, by name, unimported."""
     package, _ = ROOMS[room]
@@ -112,15 +116,24 @@ def check_user_model(spec: str) -> None:
         if not Path(where).is_file():
             raise UsageError(f"model {spec!r}: there is no file {where!r} here ({Path.cwd()}).")
         return
-    _current_folder_importable()
-    try:
-        found = importlib.util.find_spec(where)
-    except (ImportError, ValueError):
-        found = None
-    if found is None:
+    if not _module_exists(where):
         raise UsageError(
             f"model {spec!r}: no module {where!r} can be imported from here. A file is named FILE.py:build."
         )
+
+
+def _module_exists(name: str) -> bool:
+    """Whether a module can be found from the current folder, without importing it or its parents."""
+    path = [str(Path.cwd()), *sys.path]
+    for i, _ in enumerate(parts := name.split(".")):
+        try:
+            spec = importlib.machinery.PathFinder.find_spec(".".join(parts[: i + 1]), path)
+        except (ImportError, ValueError):
+            return False
+        if spec is None:
+            return False
+        path = list(spec.submodule_search_locations or ())
+    return True
 
 
 def load_user_model(spec: str) -> Any:  # noqa: ANN401  # a user's build(config)

@@ -32,7 +32,7 @@ class ModelConfig(BaseModel):
         capacity_factor: an expert's headroom.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     d_model: int = Field(256, ge=2)
     n_layers: int = Field(4, ge=1)
@@ -56,7 +56,7 @@ class ModelConfig(BaseModel):
     def _derive(cls, data: dict[str, Any]) -> dict[str, Any]:
         data = {key: value for key, value in data.items() if value is not None}
         d_model = data.get("d_model", 256)
-        if isinstance(d_model, int):
+        if isinstance(d_model, int) and not isinstance(d_model, bool):
             heads = data.setdefault("n_heads", max(1, d_model // 64))
             data.setdefault("n_kv_heads", heads)
             gelu = data.get("activation") == "gelu"

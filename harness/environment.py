@@ -22,12 +22,17 @@ def collect() -> dict[str, Any]:
         "system": platform.platform(),
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
-        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "usable_cores": usable_cores(),
         "memory_bytes": _memory(),
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "git": git_state(Path(__file__).resolve().parents[1]),
         "gpu": nvml.devices(),
     }
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version(package: str) -> str | None:

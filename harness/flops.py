@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 _FUSED_ATTENTION = (
     "_scaled_dot_product_flash_attention_for_cpu",
@@ -22,6 +23,24 @@ _FUSED_ATTENTION = (
     "_scaled_dot_product_cudnn_attention",
     "_scaled_dot_product_fused_attention_overrideable",
 )
+
+# Operators of aten that compute much, beside those that the counter knows; whatever is not aten's is suspected too.
+_HEAVY = {
+    *(
+        "mv",
+        "addmv",
+        "dot",
+        "vdot",
+        "addr",
+        "_int_mm",
+        "_grouped_mm",
+        "_scaled_mm",
+        "_scaled_grouped_mm",
+        "_cdist_forward",
+    ),
+    *("mkldnn_rnn_layer", "_cudnn_rnn", "_thnn_fused_lstm_cell", "_thnn_fused_gru_cell", "lstm", "gru", "rnn_tanh"),
+    *("_transformer_encoder_layer_fwd", "_native_multi_head_attention", "_weight_int8pack_mm", "_weight_int4pack_mm"),
+}
 
 
 def count_forward(module: nn.Module, tokens_BT: Tensor, *, causal: bool = False) -> int:
@@ -36,6 +55,34 @@ def count_forward(module: nn.Module, tokens_BT: Tensor, *, causal: bool = False)
     with torch.no_grad(), counter:
         module(tokens_BT)
     return int(counter.get_total_flops())
+
+
+class _Seen(TorchDispatchMode):
+    """Names of the operators that ran."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        self.packets: set[Any] = set()
+
+    def __torch_dispatch__(  # torch's protocol
+        self,
+        func: Any,  # noqa: ANN401  # torch's protocol
+        types: Any,  # noqa: ANN401  # torch's protocol
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401  # whatever the operator returns
+        self.packets.add(func._overloadpacket)  # noqa: SLF001  # the key of the counter's registry
+        return func(*args, **(kwargs or {}))
+
+
+def uncounted(module: nn.Module, tokens_BT: Tensor) -> list[str]:
+    """Operators of a forward pass that compute much and that the counter has no formula for: their zero is no fact."""
+    seen = _Seen()
+    with torch.no_grad(), seen:
+        module(tokens_BT)
+    known = {*flop_registry, *_attention_formulas(causal=False)}
+    names = {str(packet) for packet in seen.packets if packet not in known}
+    return sorted(name for name in names if not name.startswith(("aten.", "prim")) or name[5:] in _HEAVY)
 
 
 def count_train(module: nn.Module, tokens_BT: Tensor) -> int:

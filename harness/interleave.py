@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 ARMS_PER_BLOCK = 3
 # Long enough that reading the clocks costs under 0.1 % of a sample.
 SHORTEST_SAMPLE_S = 2e-3
 
 Call = Callable[[int], object]
+Samples = dict[str, list[float]]
 COLUMNS = ("round", "block", "position", "calls", "wall_s", "cpu_s")
 
 
@@ -38,19 +38,6 @@ class Clock:
         return time.perf_counter()
 
 
-@dataclass
-class Timings:
-    """Raw samples of one launch, and the arms that raised.
-
-    Attributes:
-        samples: arm to columns `round, block, position, calls, wall_s, cpu_s`; times are per call.
-        errors: arm to what it raised; such an arm has no samples.
-    """
-
-    samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    errors: dict[str, BaseException] = field(default_factory=dict)
-
-
 def deal(arms: Sequence[str], anchor: str, rng: random.Random) -> list[list[str]]:
     """One round: blocks of the anchor and at most three other arms, each in random order followed by its reverse."""
     others = [arm for arm in arms if arm != anchor]
@@ -65,15 +52,16 @@ def deal(arms: Sequence[str], anchor: str, rng: random.Random) -> list[list[str]
 
 
 def measure(
-    calls: Mapping[str, Call],
+    calls: dict[str, Call],
     anchor: str,
     *,
     rounds: int,
     rng: random.Random,
     clock: Clock,
     warm_up_calls: int,
+    on_error: Callable[[str, BaseException], None],
     survivable: tuple[type[BaseException], ...] = (Exception,),
-) -> Timings:
+) -> dict[str, Samples]:
     """Time all arms of one comparison in this process.
 
     Args:
@@ -83,33 +71,38 @@ def measure(
         rng: draws the orders.
         clock: what to read.
         warm_up_calls: calls of every arm before the first block.
+        on_error: told at once of an arm that raised; the arm is let go, so that what it calls does not weigh on the others.
         survivable: what an arm may raise without ending the others.
+
+    Returns:
+        Arm to columns `round, block, position, calls, wall_s, cpu_s`, times per call; an arm that raised has none.
     """
-    timings = Timings()
+    samples: dict[str, Samples] = {}
     repeats: dict[str, int] = {}
-    for arm, call in calls.items():
+    for arm in list(calls):
         try:
-            repeats[arm] = _warm_up(call, warm_up_calls, clock)
-            timings.samples[arm] = {name: [] for name in COLUMNS}
+            repeats[arm] = _warm_up(calls[arm], warm_up_calls, clock)
+            samples[arm] = {name: [] for name in COLUMNS}
         except survivable as error:
-            timings.errors[arm] = error
+            del calls[arm]
+            on_error(arm, error)
     number = 0
     for round_ in range(rounds):
-        for block in deal(list(timings.samples), anchor, rng):
+        for block in deal(list(calls), anchor, rng):
             for position, arm in enumerate(block):
-                if arm in timings.errors:
+                if arm not in calls:
                     continue
                 try:
                     wall, cpu = _timed(calls[arm], number, repeats[arm], clock)
                 except survivable as error:
-                    timings.errors[arm] = error
-                    del timings.samples[arm]
+                    del calls[arm], samples[arm]
+                    on_error(arm, error)
                     continue
                 row = (round_, number, position, repeats[arm], wall, cpu)
                 for name, value in zip(COLUMNS, row, strict=True):
-                    timings.samples[arm][name].append(value)
+                    samples[arm][name].append(value)
             number += 1
-    return timings
+    return samples
 
 
 def _warm_up(call: Call, calls: int, clock: Clock) -> int:

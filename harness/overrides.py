@@ -12,7 +12,7 @@ from modbench.harness.config import ROUTING_KEYS
 from modbench.harness.errors import UsageError, unknown
 from modbench.harness.suite import SHAPE_KEYS, SMOKE_STEPS, Suite, parse_suite
 
-_TOP_KEYS = ("launches", "rounds", "threads")
+_TOP_KEYS = ("launches", "rounds", "threads", "metrics")
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,32 @@ def override(suite: Suite, flags: Overrides) -> Suite:
         train["val_tokens"] = min(train["val_tokens"], 4 * train["seq_len"])
     data["arms"] = _choose_models(data["arms"], flags.model)
     if flags.capacity:
-        for arm in data["arms"]:
-            if arm["match"] is None and _takes_capacity(arm["model"]):
-                arm["settings"]["capacity"] = list(flags.capacity)
+        _set_routing(data, "capacity", list(flags.capacity), "--capacity")
+        _aim_ladder(data, sorted(set(flags.capacity)))
     for setting in flags.settings:
         _set(data, setting)
     return parse_suite(data, "command line")
 
 
-def _takes_capacity(model: str) -> bool:
-    return catalogue.is_user_model(model) or "capacity" in catalogue.model_options(model)
+def _set_routing(data: dict[str, Any], key: str, value: object, flag: str) -> None:
+    """Give a routing key to every arm whose model reads it; rungs follow the arm that they match."""
+    reads = [arm for arm in data["arms"] if arm["match"] is None and _reads(arm["model"], key)]
+    if not reads:
+        raise UsageError(f"{flag}: no model of this suite reads {key!r}.")
+    for arm in reads:
+        arm["settings"][key] = value
+
+
+def _aim_ladder(data: dict[str, Any], capacities: list[float]) -> None:
+    """Rungs that match a capacity spread over the swept ones, ends first: one rung for one capacity."""
+    rungs = [arm for arm in data["arms"] if arm["match"] and "capacity" in arm["match"]["settings"]]
+    number = min(len(rungs), len(capacities))
+    for i, arm in enumerate(rungs):
+        if i >= number:
+            data["arms"] = [other for other in data["arms"] if other is not arm]
+        else:
+            place = i * (len(capacities) - 1) // max(1, number - 1)
+            arm["match"]["settings"]["capacity"] = capacities[place]
 
 
 def _choose_models(arms: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -103,11 +119,7 @@ def _set(data: dict[str, Any], setting: str) -> None:
     if key in SHAPE_KEYS:
         data["shape"][key] = value
     elif key in ROUTING_KEYS:
-        reads = [arm for arm in data["arms"] if arm["match"] is None and _reads(arm["model"], key)]
-        if not reads:
-            raise UsageError(f"--set {key}: no model of this suite reads {key!r}.")
-        for arm in reads:
-            arm["settings"][key] = value
+        _set_routing(data, key, value, f"--set {key}")
     elif key in _TOP_KEYS:
         data[key] = value
     elif key in train_keys:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from modbench.harness import catalogue
 from modbench.harness.arms import ResolvedArm, resolve_arms
-from modbench.harness.case import Case, Comparison, Device, Frozen, Place, Protocol, TrainPlan, UnitOfWork, slug
+from modbench.harness.case import Case, Comparison, Device, Frozen, Place, Protocol, Rung, TrainPlan, UnitOfWork, slug
 from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Cost, Text
 from modbench.harness.errors import UsageError
@@ -29,7 +29,13 @@ class Plan(Frozen):
     device: Device
     comparisons: tuple[Comparison, ...]
     units: tuple[UnitOfWork, ...]
+    ladder: tuple[Rung, ...]
     corpus_sha256: str
+
+    @property
+    def cold(self) -> bool:
+        """Whether every unit gets a fresh interpreter instead of a child of the fork server."""
+        return self.device == "cuda" or self.suite.effort in COLD_EFFORTS
 
     @property
     def cases(self) -> list[Case]:
@@ -51,15 +57,17 @@ def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: 
     """
     arms = resolve_arms(suite, lambda *args: _solve_rung(suite, *args))
     comparisons = _comparisons(suite, arms, device)
-    _refuse_double_ids(comparisons)
+    ladder = tuple(_ladder(suite, comparisons[0].arms, arms))
     if select:
         comparisons = _selected(comparisons, select)
     units = tuple(_units(suite, comparisons, text))
+    assert len({unit.name for unit in units}) == len(units), "two units would share a file"
     return Plan(
         suite=suite,
         device=device,
         comparisons=tuple(comparisons),
         units=units,
+        ladder=ladder,
         corpus_sha256=text.sha256 if text else "",
     )
 
@@ -74,14 +82,39 @@ def _cost(model: str, config: ModelConfig, seq_len: int, batch_size: int) -> Cos
     return cost
 
 
+def _solved_at(suite: Suite) -> int:
+    """The length that the ladder is solved at: where losses are measured, else the grid's longest."""
+    return suite.train.seq_len if suite.train else max(suite.grid.seq_len)
+
+
 def _solve_rung(
-    suite: Suite, model: str, base: ModelConfig, target: ModelConfig, target_model: str
-) -> tuple[ModelConfig, str]:
-    seq_len = suite.train.seq_len if suite.train else max(suite.grid.seq_len)
+    suite: Suite, model: str, base: ModelConfig, target_model: str, target: ModelConfig
+) -> tuple[ModelConfig, float]:
+    seq_len = _solved_at(suite)
     wanted = _cost(target_model, target, seq_len, 1).forward
     config = solve(base, lambda c: _cost(model, c, seq_len, 1), wanted)
-    share = _cost(model, config, seq_len, 1).forward / _cost(model, base, seq_len, 1).forward
-    return config, f"f{share:.2f}"
+    return config, _cost(model, config, seq_len, 1).forward / _cost(model, base, seq_len, 1).forward
+
+
+def _ladder(suite: Suite, cases: Sequence[Case], arms: Sequence[ResolvedArm]) -> Iterator[Rung]:
+    """What each rung was solved against, and how far it is from it at every length."""
+    lengths = sorted({*suite.grid.seq_len, _solved_at(suite)})
+    for case, arm in zip(cases, arms, strict=True):
+        if arm.target is None:
+            continue
+        target = case.model_copy(
+            update={
+                "model": arm.target.model,
+                "config": arm.target.config,
+                "arm_parts": arm.target.parts,
+                "rung": False,
+            }
+        )
+        gaps = {
+            t: _cost(arm.model, arm.config, t, 1).forward / _cost(target.model, target.config, t, 1).forward - 1
+            for t in lengths
+        }
+        yield Rung(arm=case.arm, target=target.arm, solved_at=_solved_at(suite), gaps=gaps)
 
 
 def _comparisons(suite: Suite, arms: Sequence[ResolvedArm], device: Device) -> list[Comparison]:
@@ -98,7 +131,10 @@ def _comparisons(suite: Suite, arms: Sequence[ResolvedArm], device: Device) -> l
             threads=suite.threads,
             compile=suite.compile,
         )
-        cases = (Case(model=arm.model, arm_parts=arm.parts, config=arm.config, place=place) for arm in arms)
+        cases = (
+            Case(model=arm.model, arm_parts=arm.parts, config=arm.config, place=place, rung=arm.target is not None)
+            for arm in arms
+        )
         return Comparison(arms=tuple(cases), metrics=keys)
 
     grid = itertools.product(suite.grid.dtype, suite.grid.batch_size, suite.grid.seq_len) if measured else ()
@@ -106,15 +142,6 @@ def _comparisons(suite: Suite, arms: Sequence[ResolvedArm], device: Device) -> l
     if trained and suite.train is not None:
         comparisons += [compare(suite.train.seq_len, suite.train.batch_size, d, trained) for d in suite.grid.dtype]
     return comparisons
-
-
-def _refuse_double_ids(comparisons: list[Comparison]) -> None:
-    for comparison in comparisons:
-        seen: set[str] = set()
-        for case in comparison.arms:
-            if case.id in seen:
-                raise UsageError(f"two arms would both be called {case.id!r}: give them settings that tell them apart.")
-            seen.add(case.id)
 
 
 def _selected(comparisons: list[Comparison], select: str) -> list[Comparison]:
@@ -221,5 +248,4 @@ def read_corpus(suite: Suite) -> Text | None:
 
 def predicted_seconds(plan: Plan, unit: UnitOfWork, at_once: int) -> float:
     """A guess of the wall time that a unit adds to the run: FLOPs at an assumed speed, and starting a process."""
-    cold = plan.device == "cuda" or plan.suite.effort in COLD_EFFORTS
-    return (unit.flops / ASSUMED_FLOP_PER_S[plan.device] + (4.0 if cold else 0.4)) / at_once
+    return (unit.flops / ASSUMED_FLOP_PER_S[plan.device] + (4.0 if plan.cold else 0.4)) / at_once

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import signal
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol as Interface
 
 from modbench.harness import catalogue
 from modbench.harness.case import UnitOfWork
+from modbench.harness.environment import usable_cores
 from modbench.harness.launch.local import Handle, LocalLauncher
-from modbench.harness.plan import COLD_EFFORTS, Plan
+from modbench.harness.plan import Plan, predicted_seconds
 from modbench.harness.records import Failure, Outcome, Record
 from modbench.harness.store import RunFolder, now, write_atomically
 
 POLL_S = 1.0
+LEAST_LIMIT_S = 3600.0
 
 
 class Progress(Interface):
@@ -49,41 +51,66 @@ def phases(plan: Plan, cores: int) -> list[Slots]:
     return [Slots(of("count"), side_by_side), Slots(of("time"), 1), Slots(of("memory", "train"), side_by_side)]
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def run(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     """Run every unit of the plan; afterwards each has a record, unless interrupted."""
-    cold = plan.device == "cuda" or plan.suite.effort in COLD_EFFORTS
-    launcher = LocalLauncher(cold=cold, threads=plan.suite.threads)
+    launcher = LocalLauncher(cold=plan.cold, threads=plan.suite.threads)
     for slots in phases(plan, usable_cores()):
-        _run_phase(slots, launcher, folder, progress)
+        limits = {unit.name: max(LEAST_LIMIT_S, 20 * predicted_seconds(plan, unit, 1)) for unit in slots.units}
+        run_phase(slots, launcher, folder, progress, limits)
 
 
-def _run_phase(slots: Slots, launcher: LocalLauncher, folder: RunFolder, progress: Progress) -> None:
+def run_phase(
+    slots: Slots, launcher: LocalLauncher, folder: RunFolder, progress: Progress, limits: Mapping[str, float]
+) -> None:
+    """Run the units of one phase.
+
+    Args:
+        slots: what to run, and how many at once.
+        launcher: starts processes.
+        folder: takes the records.
+        progress: is told.
+        limits: seconds after which a unit counts as hanging.
+    """
     waiting = sorted(slots.units, key=_longest_first) if slots.at_once > 1 else list(slots.units)
     running: list[Handle] = []
+    retried: dict[str, tuple[Failure, str]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < slots.at_once:
                 unit = waiting.pop(0)
-                progress.started(unit)
-                running.append(launcher.start(unit, folder.record(unit), _log(folder, unit)))
+                if unit.name not in retried:
+                    progress.started(unit)
+                running.append(launcher.start(unit, folder.record(unit), _log(folder, unit), limits[unit.name]))
             ended = launcher.wait(running, POLL_S)
             progress.tick()
             for handle in ended:
                 running.remove(handle)
                 timed_out = handle.process.is_alive()
                 launcher.end(handle)
+                unit = handle.unit
                 if not handle.record.exists():
-                    _write_failure(handle, folder, timed_out=timed_out)
-                _drop_empty_log(_log(folder, handle.unit))
-                progress.ended(handle.unit)
+                    cause = death(handle.process.exitcode, timed_out=timed_out)
+                    _keep_log(_log(folder, unit))
+                    shipped = tuple(case for case in unit.comparison.arms if not case.own)
+                    if shipped and len(shipped) < len(unit.comparison.arms):
+                        # A user's model may have killed the process: ours are run again without it.
+                        retried[unit.name] = cause
+                        comparison = unit.comparison.model_copy(update={"arms": shipped})
+                        waiting.insert(0, unit.model_copy(update={"comparison": comparison}))
+                        continue
+                    _write_failure(unit, handle.record, cause)
+                if unit.name in retried:
+                    _add_failed(handle.record, _planned(slots, unit), retried[unit.name])
+                _drop_empty_log(_log(folder, unit))
+                progress.ended(unit)
     finally:
         for handle in running:  # only after an interrupt or a bug of ours
             launcher.end(handle)
+
+
+def _planned(slots: Slots, unit: UnitOfWork) -> UnitOfWork:
+    """The unit as the plan has it: a retried one lacks the user's arms."""
+    return next(planned for planned in slots.units if planned.name == unit.name)
 
 
 def _longest_first(unit: UnitOfWork) -> float:
@@ -99,22 +126,40 @@ def _drop_empty_log(log: Path) -> None:
         log.unlink()
 
 
-def _write_failure(handle: Handle, folder: RunFolder, *, timed_out: bool) -> None:
+def _keep_log(log: Path) -> None:
+    """A second try writes a log of its own."""
+    if log.exists():
+        log.replace(log.with_suffix(".died.log"))
+
+
+def _write_failure(unit: UnitOfWork, file: Path, cause: tuple[Failure, str]) -> None:
     """The record of a process that could not write its own."""
-    unit = handle.unit
-    kind, reason = death(handle.process.exitcode, timed_out=timed_out)
-    log = _log(folder, unit).relative_to(folder.path)
-    known = catalogue.metrics()
-    outcomes = tuple(
-        Outcome(
-            case=case.id, metric=key, unit=known[key].unit, status="failed", kind=kind, reason=f"{reason}; see {log}"
-        )
-        for case in unit.comparison.arms
-        for key in unit.comparison.metrics
-        if known[key].made_in == unit.made_in and unit.workload in {"", known[key].workload}
-    )
-    record = Record(unit=unit, started=now(), wall_s=0.0, environment={}, outcomes=outcomes)
-    write_atomically(handle.record, record.model_dump_json())
+    record = Record(unit=unit, started=now(), wall_s=0.0, environment={}, outcomes=tuple(_lost(unit, unit, cause)))
+    write_atomically(file, record.model_dump_json())
+
+
+def _add_failed(file: Path, planned: UnitOfWork, cause: tuple[Failure, str]) -> None:
+    """The planned unit's record: what the second try measured, and the user's arms as failed."""
+    record = Record.model_validate_json(file.read_text(encoding="utf-8"))
+    outcomes = (*record.outcomes, *_lost(planned, record.unit, cause, only_own=True))
+    whole = record.model_copy(update={"unit": planned, "outcomes": outcomes})
+    write_atomically(file, whole.model_dump_json())
+
+
+def _lost(
+    unit: UnitOfWork, logged: UnitOfWork, cause: tuple[Failure, str], *, only_own: bool = False
+) -> Iterator[Outcome]:
+    """A failed outcome for every case and metric of a unit whose process died."""
+    kind, reason = cause
+    said = f"{reason}; see logs/{logged.name}.died.log"
+    for case in unit.comparison.arms:
+        if only_own and not case.own:
+            continue
+        for metric in catalogue.metrics().values():
+            if unit.makes(metric):
+                yield Outcome(
+                    case=case.id, metric=metric.key, unit=metric.unit, status="failed", kind=kind, reason=said
+                )
 
 
 def death(exitcode: int | None, *, timed_out: bool) -> tuple[Failure, str]:

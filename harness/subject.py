@@ -12,7 +12,6 @@ from modbench.harness import catalogue
 from modbench.harness.case import Case
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
 def build_module(case: Case, seed: int) -> nn.Module:

@@ -42,7 +42,8 @@ class Grid(Strict):
     @field_validator("seq_len", "batch_size", "dtype", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
-        return value if isinstance(value, list | tuple) else (value,)
+        """One value is a list of one; the same value twice would measure one case twice and call it two."""
+        return tuple(dict.fromkeys(value)) if isinstance(value, list | tuple) else (value,)
 
     @field_validator("seq_len", "batch_size")
     @classmethod
@@ -116,6 +117,18 @@ class Suite(Strict):
     threads: int = Field(1, ge=1)
     compile: bool = False
 
+    @field_validator("metrics", "seeds", mode="after")
+    @classmethod
+    def _once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("seeds")
+    @classmethod
+    def _not_negative(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if min(value) < 0:
+            raise ValueError(f"{min(value)} is no seed: seeds are whole numbers from 0")
+        return value
+
     @property
     def protocol_size(self) -> tuple[int, int]:
         """Launches and rounds, presets filled in."""
@@ -135,6 +148,10 @@ class Suite(Strict):
 
 def _collect_settings(data: dict[str, Any], own: tuple[str, ...]) -> dict[str, Any]:
     """Model keys stand flat in an arm's table; gather them, and name what is no key at all."""
+    if not isinstance(data, dict):
+        raise ValueError(  # noqa: TRY004  # pydantic turns a ValueError into the user's words
+            f'must be a table such as {{ {own[0]} = "mod" }}, not {data!r}'
+        )
     if "settings" in data:  # read back from run.json
         return data
     kept = {key: value for key, value in data.items() if key in own}

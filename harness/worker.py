@@ -31,19 +31,24 @@ def run_unit(unit_json: str, record_file: str, log_file: str) -> None:
 def _run(unit: UnitOfWork) -> Record:
     import torch
 
-    torch.set_num_threads(unit.comparison.place.threads)
+    place = unit.comparison.place
+    torch.set_num_threads(place.threads)
+    environment = {"torch": torch.__version__, "threads": torch.get_num_threads(), "pid": os.getpid()}
+    if place.device == "cuda":
+        # torch's device 0, which need not be NVML's: CUDA_VISIBLE_DEVICES hides and reorders.
+        properties = torch.cuda.get_device_properties(0)
+        environment |= {"device": properties.name, "device_uuid": str(properties.uuid)}
+    if place.compile:
+        # All arms share the code of one forward: the default limit of 8 would silently run the ninth arm eagerly.
+        torch._dynamo.config.recompile_limit = 64 * len(unit.comparison.arms)  # noqa: SLF001  # its documented place
+        torch._dynamo.config.fail_on_recompile_limit_hit = True  # noqa: SLF001  # as above
     started, start = now(), time.perf_counter()
-    # FLOPs stand beside every other metric, so the counting pass counts whatever can be counted.
-    wanted = [
-        metric
-        for key, metric in catalogue.metrics().items()
-        if metric.made_in == unit.made_in and (unit.made_in == "count" or key in unit.comparison.metrics)
-    ]
+    wanted = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
     outcomes = tuple(importlib.import_module(f"modbench.harness.passes.{_PASSES[unit.made_in]}").run(unit, wanted))
     return Record(
         unit=unit,
         started=started,
         wall_s=time.perf_counter() - start,
-        environment={"torch": torch.__version__, "threads": torch.get_num_threads(), "pid": os.getpid()},
+        environment=environment,
         outcomes=outcomes,
     )

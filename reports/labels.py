@@ -9,16 +9,16 @@ from modbench.reports.style import INK
 
 # Offsets in points and alignments, in order of preference.
 _PLACES = (
-    ((8, 0), "left", "center"),
-    ((-8, 0), "right", "center"),
-    ((0, 9), "center", "center"),
-    ((0, -9), "center", "center"),
-    ((7, 9), "left", "center"),
-    ((-7, 9), "right", "center"),
-    ((7, -9), "left", "center"),
-    ((-7, -9), "right", "center"),
-    ((7, 18), "left", "center"),
-    ((-7, -18), "right", "center"),
+    ((8, 0), "left"),
+    ((-8, 0), "right"),
+    ((0, 9), "center"),
+    ((0, -9), "center"),
+    ((7, 9), "left"),
+    ((-7, 9), "right"),
+    ((7, -9), "left"),
+    ((-7, -9), "right"),
+    ((7, 18), "left"),
+    ((-7, -18), "right"),
 )
 _SIZE = 8.0
 
@@ -50,7 +50,7 @@ def label(axis: Any, marks: Sequence[tuple[float, float, str]], obstacles: Seque
         taken.append((px - 4, py - 4, px + 4, py + 4))
     taken += [(*points(left, bottom), *points(right, top)) for left, bottom, right, top in obstacles]
     for x, y, text in sorted(marks, key=lambda mark: mark[1], reverse=True):
-        boxes = [(_box(points(x, y), offset, align, text), offset, align) for offset, align, _ in _PLACES]
+        boxes = [(_box(points(x, y), offset, align, text), offset, align) for offset, align in _PLACES]
         free = [place for place in boxes if _within(place[0], edges) and not any(_meet(place[0], box) for box in taken)]
         box, offset, align = (free or boxes)[0]
         taken.append(box)

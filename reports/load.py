@@ -41,27 +41,32 @@ class Loaded:
 
     @property
     def arms(self) -> list[Case]:
-        """One case of every arm: the anchor, the dense ladder, MoD by capacity, then the rest in the suite's order."""
+        """One case of every arm, in the plan's order: the anchor, the dense ladder, the rest."""
         first: dict[str, Case] = {}
         for comparison in self.run.plan.comparisons:
             for case in comparison.arms:
                 first.setdefault(case.arm, case)
-        anchors = {comparison.arms[0].arm for comparison in self.run.plan.comparisons}
-        order = {"mod": 2}
-
-        def rank(case: Case) -> tuple[int, float]:
-            if case.arm in anchors:
-                return (0, 0.0)
-            if case.rung:
-                return (1, 0.0)
-            return (order.get(case.model, 3), case.config.capacity or 0.0 if case.model == "mod" else 0.0)
-
-        return sorted(first.values(), key=rank)
+        return list(first.values())
 
     @property
     def lengths(self) -> list[int]:
-        """Sequence lengths of the grid, ascending."""
-        return sorted(self.comparisons[self.comparisons.workload != "train"].seq_len.unique().tolist())
+        """Sequence lengths of the grid, ascending; of a run that only trained, the length that it trained at."""
+        measured = self.cases[self.cases.workload != "train"]
+        return sorted((self.cases if measured.empty else measured).seq_len.unique().tolist())
+
+    @property
+    def device_name(self) -> str:
+        """The processor, or the GPU as torch named it in the units that ran on it."""
+        if self.run.plan.device == "cpu":
+            return str(self.run.environment["cpu"])
+        names = {str(r.environment["device"]) for r in self.run.records if "device" in r.environment}
+        return ", ".join(sorted(names)) or "a CUDA device"
+
+    @property
+    def trained_metric(self) -> str | None:
+        """A metric of the training runs that was asked for: any of them carries the curve."""
+        suite = self.run.plan.suite
+        return next((key for key in suite.metrics if self.tables.metrics[key].made_in == "train"), None)
 
     def pair(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
         """The comparison row of an arm, metric and length (of the first batch size and number format), or None."""

@@ -11,7 +11,7 @@ import pandas as pd
 from modbench.harness import stats
 from modbench.harness.case import Case
 from modbench.harness.contracts import Metric
-from modbench.reports.tables import CASE_COLUMNS, SAW_FUTURE, Tables, saw_future
+from modbench.reports.tables import CASE_COLUMNS, SAW_FUTURE, Tables, no_interval, saw_future
 
 COMPARISONS = [
     *CASE_COLUMNS,
@@ -32,6 +32,19 @@ def comparison_table(tables: Tables) -> pd.DataFrame:
         for case in comparison.arms[1:]
     ]
     frame = pd.DataFrame(rows, columns=[*COMPARISONS, "cpu_ratio"])
+    numbers = (
+        "ratio",
+        "difference",
+        "ci_low",
+        "ci_high",
+        "ci_level",
+        "ideal",
+        "efficiency",
+        "realised",
+        "mde",
+        "cpu_ratio",
+    )
+    frame = frame.astype(dict.fromkeys((*numbers, "capacity", "baseline_capacity"), "float64"))
     return frame.astype({"params": "Int64", "baseline_params": "Int64"})
 
 
@@ -57,7 +70,9 @@ def _timed(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
     ratio = math.exp(effect.value)
     low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
     difference = math.exp(tables.estimate(case, metric).value) - math.exp(tables.estimate(baseline, metric).value)
-    promise, reasons = _against_ideal(ratio, _flop_ideal(tables, case, baseline))
+    promise, reasons = _against_ideal(
+        ratio, _flop_ideal(tables, case, baseline), "FLOPs of both sides were not wholly counted"
+    )
     reasons = ([effect.reason] if effect.reason else []) + reasons
     claims = tables.run.plan.suite.claims
     if not claims:
@@ -91,7 +106,12 @@ def paired_effect(tables: Tables, case: Case, baseline: Case, metric: Metric, co
 
 
 def _flop_ideal(tables: Tables, case: Case, baseline: Case) -> float | None:
-    """What FLOPs promise for time: causal attention on both sides; the same for forward and training step."""
+    """What FLOPs promise for time: causal attention on both sides; the same for forward and training step.
+
+    None where a side was not counted, or not wholly: a lower bound promises nothing.
+    """
+    if any(tables.counted(side, "uncounted") for side in (case, baseline)):
+        return None
     mine, theirs = (tables.counted(side, "forward_causal") for side in (case, baseline))
     return float(theirs) / float(mine) if mine and theirs else None
 
@@ -99,11 +119,12 @@ def _flop_ideal(tables: Tables, case: Case, baseline: Case) -> float | None:
 def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
     ratio = theirs / mine if metric.better == "lower" else mine / theirs
-    reasons = ["exact: counted, not sampled, so it has no interval"]
+    reasons = [no_interval(tables, case, metric)]
     promise: dict[str, Any] = {}
     if metric.made_in == "memory":
         forecasts = [tables.cell(side.id, metric.key).note("forecast") for side in (case, baseline)]
-        promise, more = _against_ideal(ratio, forecasts[1] / forecasts[0] if all(forecasts) else None)
+        ideal = forecasts[1] / forecasts[0] if all(forecasts) else None
+        promise, more = _against_ideal(ratio, ideal, "a user's model has no closed form to forecast from")
         reasons += more
     else:
         reasons.append("FLOPs are the promise itself: no ideal")
@@ -118,9 +139,9 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
     }
 
 
-def _against_ideal(ratio: float, ideal: float | None) -> tuple[dict[str, Any], list[str]]:
+def _against_ideal(ratio: float, ideal: float | None, otherwise: str) -> tuple[dict[str, Any], list[str]]:
     if ideal is None:
-        return {}, ["no ideal: a user's model has no closed form to forecast from"]
+        return {}, [f"no ideal: {otherwise}"]
     realised = None
     reasons = []
     if abs(ideal - 1) < SMALLEST_PROMISE:

@@ -13,7 +13,7 @@ from modbench.harness.units import three_digits
 if TYPE_CHECKING:
     import pandas as pd
 
-    from modbench.harness.case import Case
+    from modbench.harness.case import Case, Rung
     from modbench.reports.load import Loaded
 
 # glyph and word of each verdict, for times and for everything else
@@ -66,53 +66,53 @@ def times(ratio: float) -> str:
     return f"{three_digits(ratio)}×"
 
 
-def interval(row: pd.Series) -> str:
-    """`[1.60–1.65]`, or nothing."""
-    return (
-        f"[{three_digits(row.ci_low)}–{three_digits(row.ci_high)}]" if row.ci_low == row.ci_low else ""
-    )  # NaN is the only value unequal to itself
-
-
 def is_number(value: object) -> bool:
     """Whether a table's cell holds a number."""
     return isinstance(value, int | float) and value == value  # noqa: PLR0124  # NaN is the only value unequal to itself
 
 
+def interval(row: pd.Series) -> str:
+    """`[1.60–1.65]`, or nothing."""
+    return f"[{three_digits(row.ci_low)}–{three_digits(row.ci_high)}]" if is_number(row.ci_low) else ""
+
+
+def promise(row: pd.Series, what: str = "promised") -> str:
+    """How much of the ideal arrived, in words; nothing where there is no ideal to speak of."""
+    if not is_number(row.ideal):
+        return ""
+    if is_number(row.realised) and row.ideal > 1:
+        return f"{row.realised:.0%} of the {what} gain"
+    return f"{times(row.ideal)} {what}"
+
+
+def seeds_in_words(loaded: Loaded) -> str:
+    """`1 seed: illustration, no claim`, or `3 seeds`."""
+    suite = loaded.run.plan.suite
+    number = f"{len(suite.seeds)} seed{'s' * (len(suite.seeds) != 1)}"
+    return number if len(suite.seeds) >= 3 and suite.claims else f"{number}: illustration, no claim"
+
+
 def default_arm(loaded: Loaded) -> Case | None:
     """The arm that the first screen is about: the lowest MoD capacity, else the first arm that is neither anchor nor rung."""
     others = [case for case in loaded.arms[1:] if not case.rung]
-    return next((case for case in others if case.model == "mod"), others[0] if others else None)
+    routed = [case for case in others if case.model == "mod"]
+    if routed:
+        return min(routed, key=lambda case: case.config.capacity or 1.0)
+    return others[0] if others else None
 
 
-def trained_length(loaded: Loaded) -> int | None:
-    """The length that the ladder was solved at and losses were measured at, or the grid's longest."""
-    suite = loaded.run.plan.suite
-    if suite.train is not None and suite.train.seq_len in loaded.lengths:
-        return suite.train.seq_len
-    return loaded.lengths[-1] if loaded.lengths else None
-
-
-def rung_beside(loaded: Loaded, case: Case) -> Case | None:
-    """The rung of the dense ladder whose FLOPs equal the arm's at the length it was solved for: what to buy instead."""
-    for rung in (rung for rung in loaded.arms if rung.rung):
-        gaps = ladder_gaps(loaded, rung)
-        if gaps and gaps[0].arm == case.arm:
-            return rung
+def rung_beside(loaded: Loaded, case: Case) -> tuple[Case, Rung] | None:
+    """The rung of the dense ladder that matches the arm's FLOPs: what the reader would buy instead."""
+    by_arm = {other.arm: other for other in loaded.arms}
+    for rung in loaded.run.plan.ladder:
+        if rung.target == case.arm and rung.arm in by_arm:
+            return by_arm[rung.arm], rung
     return None
 
 
-def ladder_gaps(loaded: Loaded, rung: Case) -> tuple[Case, dict[int, float]] | None:
-    """The routed arm that a rung matches within 1 % at its own length, and the relative gap of FLOPs at every length."""
-    length = trained_length(loaded)
-    for case in loaded.arms[1:]:
-        if case.rung:
-            continue
-        gaps = {
-            t: theirs / ours - 1
-            for t in loaded.lengths
-            if (theirs := loaded.value(rung.arm, "flops/forward", t))
-            and (ours := loaded.value(case.arm, "flops/forward", t))
-        }
-        if length in gaps and abs(gaps[length]) <= 0.01:
-            return case, gaps
-    return None
+def place_shown(loaded: Loaded) -> str:
+    """What figures and tiles show where the grid has several batch sizes or number formats; else nothing."""
+    grid = loaded.run.plan.suite.grid
+    if len(grid.batch_size) == len(grid.dtype) == 1:
+        return ""
+    return f"Figures and tiles show batch size {grid.batch_size[0]} in {grid.dtype[0]}; the table has all."

@@ -36,14 +36,12 @@ class Look:
         color: sentinel.
         marker: matplotlib marker.
         glyph: the same shape as text.
-        variable: CSS variable of the colour.
         opacity: lightness by capacity, for MoD.
     """
 
     color: str
     marker: str
     glyph: str
-    variable: str
     opacity: float = 1.0
 
 
@@ -72,7 +70,7 @@ def look(case: Case) -> Look:
         opacity = 1.0 - 0.55 * min(1.0, case.config.capacity / 0.75)
     if case.rung:
         opacity = 0.6
-    return Look(f"#0205{index:02d}", marker, glyph, f"--series-{index}", opacity)
+    return Look(f"#0205{index:02d}", marker, glyph, opacity)
 
 
 def name(case: Case) -> str:

@@ -49,9 +49,10 @@ class Cell:
 
     def trouble(self) -> tuple[str, str] | None:
         """(status, reason) if the cell has no value."""
-        for _, outcome in self.outcomes:
-            if outcome.status == "failed":
-                return "failed", f"{outcome.kind}: {outcome.reason}"
+        failed = [outcome for _, outcome in self.outcomes if outcome.status == "failed"]
+        if failed:
+            part = f" (in {len(failed)} of {len(self.outcomes)} units)" if len(failed) < len(self.outcomes) else ""
+            return "failed", f"{failed[0].kind}: {failed[0].reason}{part}"
         for _, outcome in self.outcomes:
             if outcome.status == "skipped":
                 return "skipped", str(outcome.reason)
@@ -86,7 +87,7 @@ class Tables:
                 continue
             for case in unit.comparison.arms:
                 for key, metric in self.metrics.items():
-                    if metric.made_in == unit.made_in and unit.workload in {"", metric.workload}:
+                    if unit.makes(metric):
                         self.cell(case.id, key).missing.append(unit.name)
         self.seeds = " ".join(str(seed) for seed in run.plan.suite.seeds)
 
@@ -144,7 +145,8 @@ def case_table(tables: Tables) -> pd.DataFrame:
         for key in comparison.metrics
         for case in comparison.arms
     ]
-    return pd.DataFrame(rows, columns=CASES).astype({"params": "Int64", "n": "Int64"})
+    frame = pd.DataFrame(rows, columns=CASES).astype({"params": "Int64", "n": "Int64"})
+    return frame.astype(dict.fromkeys(("capacity", "value", "ci_low", "ci_high", "ci_level"), "float64"))
 
 
 def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
@@ -161,8 +163,17 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
         if saw_future(tables, case, metric):
             reasons.append(SAW_FUTURE)
         return row | _filled("mean", effect.value, effect.low, effect.high, effect.n, "; ".join(reasons) or None)
-    exact = "exact: counted, not sampled, so it has no interval"
-    return row | _filled("exact" if metric.made_in == "count" else "peak", effect.value, None, None, 1, exact)
+    statistic = "exact" if metric.made_in == "count" else "peak"
+    return row | _filled(statistic, effect.value, None, None, 1, no_interval(tables, case, metric))
+
+
+def no_interval(tables: Tables, case: Case, metric: Metric) -> str:
+    """Why FLOPs and bytes have no interval, and who counted a user's model."""
+    if metric.made_in == "memory":
+        return "the peak of one training step, not sampled: no interval"
+    return "; ".join(
+        ["counted, not sampled: no interval", *filter(None, [case.own and tables.counted(case, "source")])]
+    )
 
 
 def _filled(

@@ -18,7 +18,6 @@ from pathlib import Path
 from modbench.harness.case import UnitOfWork
 from modbench.harness.worker import run_unit
 
-UNIT_TIMEOUT_S = 3600.0
 # What a unit would otherwise import for itself; torch's optimizers load torch._dynamo (3 s) when first made.
 PRELOAD = [
     "torch",
@@ -51,24 +50,22 @@ class LocalLauncher:
     Args:
         cold: a fresh interpreter for every unit instead of a child of the fork server.
         threads: CPU threads of a worker, set before its libraries load.
-        timeout_s: after which a unit is ended.
     """
 
-    def __init__(self, *, cold: bool, threads: int, timeout_s: float = UNIT_TIMEOUT_S) -> None:
+    def __init__(self, *, cold: bool, threads: int) -> None:
         # Spinning OpenMP threads beside one busy process made a step 16 times slower.
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.environ["OMP_NUM_THREADS"] = str(threads)
-        self._timeout_s = timeout_s
         self._context: BaseContext = multiprocessing.get_context("spawn" if cold else "forkserver")
         if not cold:
             self._context.set_forkserver_preload(PRELOAD)
 
-    def start(self, unit: UnitOfWork, record: Path, log: Path) -> Handle:
-        """Start a unit; its record appears when it is done."""
+    def start(self, unit: UnitOfWork, record: Path, log: Path, timeout_s: float) -> Handle:
+        """Start a unit; its record appears when it is done. After `timeout_s` it counts as hanging."""
         arguments = (unit.model_dump_json(), str(record), str(log))
         process: BaseProcess = self._context.Process(target=run_unit, args=arguments, daemon=True)  # type: ignore[attr-defined]  # typeshed's BaseContext lacks it
         process.start()
-        return Handle(unit, process, record, time.monotonic() + self._timeout_s)
+        return Handle(unit, process, record, time.monotonic() + timeout_s)
 
     def wait(self, handles: list[Handle], timeout_s: float) -> list[Handle]:
         """Block until a unit has ended or the time is up; returns those that ended."""

@@ -85,7 +85,7 @@ def _count_reference(case: Case, seed: int) -> Counted:
 
 def _count_own(case: Case, seed: int) -> Counted:
     """A user's model has no closed form: the counter on real tensors, backward taken as twice forward."""
-    from modbench.harness.flops import count_forward
+    from modbench.harness.flops import count_forward, uncounted
     from modbench.harness.subject import Subject
 
     subject = Subject(case, seed)
@@ -95,7 +95,11 @@ def _count_own(case: Case, seed: int) -> Counted:
     if forward == 0:
         raise ValueError("torch's counter saw no operator that it has a formula for: 0 FLOPs would be a lie")
     causal = count_forward(subject.module, tokens_BT, causal=True)
-    notes = {"source": "torch's counter (a user's model has no closed form); backward taken as twice forward"}
+    unknown = uncounted(subject.module, tokens_BT)
+    source = "counted by torch's counter alone (a user's model has no closed form), backward as twice forward"
+    if unknown:
+        source += f"; a lower bound: it has no formula for {', '.join(unknown)}"
+    notes = {"source": source, "uncounted": unknown}
     params = sum(p.numel() for p in subject.module.parameters())
     return Counted(forward, causal, 3 * forward, params, notes)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from modbench.harness.case import Case, UnitOfWork
+from modbench.harness.case import ELEMENT_BYTES, Case, UnitOfWork
 from modbench.harness.contracts import Metric
 from modbench.harness.passes import attempt, measured, missing
 from modbench.harness.plan import case_cost
@@ -14,8 +14,6 @@ from modbench.harness.records import Gap, Outcome
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
     """One outcome per case and metric, the forecast beside it."""
-    from modbench.harness.subject import ELEMENT_BYTES
-
     for case in unit.comparison.arms:
         cost = case_cost(case)
         forecast = cost.memory_train(ELEMENT_BYTES[case.place.dtype]) if cost else None

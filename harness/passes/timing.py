@@ -24,7 +24,7 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
     rng = random.Random(f"{seed} {unit.name}")  # noqa: S311  # no secret
     place = unit.comparison.place
     clock = Clock(torch.cuda.synchronize if place.device == "cuda" else None, place.threads)
-    for metric in (m for m in metrics if m.workload == unit.workload):
+    for metric in metrics:
         calls: dict[str, Call] = {}
         gaps: dict[str, Gap] = {}
         for case in rng.sample(unit.comparison.arms, len(unit.comparison.arms)):  # construction order is a factor too
@@ -33,21 +33,30 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
                 gaps[case.id] = call
             else:
                 calls[case.id] = call
-        timings = measure(
+        samples = measure(
             calls,
             unit.comparison.arms[0].id,
             rounds=unit.protocol.rounds,
             rng=rng,
             clock=clock,
             warm_up_calls=unit.protocol.warm_up_calls,
+            on_error=partial(_note, gaps, place.device),
             survivable=SURVIVABLE,
         )
-        gaps |= {arm: gap_of(error) for arm, error in timings.errors.items()}
         for case in unit.comparison.arms:
             if case.id in gaps:
                 yield missing(case, metric, gaps[case.id])
             else:
-                yield measured(case, metric, timings.samples[case.id], {"clock": _clock(unit)})
+                yield measured(case, metric, samples[case.id], {"clock": _clock(unit)})
+
+
+def _note(gaps: dict[str, Gap], device: str, arm: str, error: BaseException) -> None:
+    """Keep the reason, not the exception: its frames hold the tensors that did not fit."""
+    import torch
+
+    gaps[arm] = gap_of(error)
+    if device == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _call(case: Case, seed: int, metric: Metric) -> Call:

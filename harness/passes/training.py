@@ -148,7 +148,6 @@ class Windows:
         seq_len = self.plan.seq_len
         number = max(1, min(self.plan.val_tokens, len(self._val) - 1) // seq_len)
         starts = np.linspace(0, len(self._val) - seq_len - 1, number).astype(np.int64)
-        # Whole batches only differ in size at the end; equal weight per window needs equal windows per batch.
         for start in starts:
             yield self._cut(self._val, [start])
 

@@ -23,7 +23,6 @@ class CostSheet:
         self.saved = 0.0
         d, v = config.d_model, config.vocab_size
         self.params += d * v * (1 if config.tied else 2) + d
-        self.flops["embedding"] = 0
         self._matmul("head", seq_len, d, v)
         self.saved += batch_size * seq_len * (2 * d + 2 * v)
 

@@ -20,11 +20,12 @@ def render(loaded: Loaded) -> Markup | None:
             counter, parts = cell.note("counter_forward"), cell.note("parts") or {}
             value = cell.outcomes[0][1].samples["value"][0]
             shares = ", ".join(f"{part} {flops / value:.0%}" for part, flops in parts.items() if flops)
-            gap = f"{counter / value - 1:+.4%}" if counter else "only the counter: no closed form"
+            closed, seen = (value, counter) if counter else (None, value)
+            gap = f"{counter / value - 1:+.4%}" if counter else cell.note("source")
             rows.append(
                 Markup(
                     '<tr><td>{}</td><td class="number">{}</td><td class="number">{}</td><td>{}</td><td>{}</td></tr>'
-                ).format(case.id, human(value, "FLOP"), human(counter, "FLOP") if counter else "", gap, shares)
+                ).format(case.id, human(closed, "FLOP"), human(seen, "FLOP"), gap, shares)
             )
     if not rows:
         return None

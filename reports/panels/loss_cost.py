@@ -10,24 +10,25 @@ from markupsafe import Markup
 from modbench.harness.case import Case
 from modbench.reports.labels import label
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, figure, trained_length
+from modbench.reports.panel import Panel, figure, seeds_in_words
 from modbench.reports.style import look, name, new_figure, to_svg
+from modbench.reports.tables import SAW_FUTURE
 
 
 def render(loaded: Loaded) -> Markup | None:
     """x: relative time of a train step (else of a forward pass, else FLOPs); y: bits per byte after the same tokens."""
     suite = loaded.run.plan.suite
-    if suite.train is None or "bpb/val" not in suite.metrics:
+    if suite.train is None or not loaded.lengths or "bpb/val" not in suite.metrics:
         return None
-    length = trained_length(loaded)
+    length = suite.train.seq_len if suite.train.seq_len in loaded.lengths else loaded.lengths[-1]
     metric = next((m for m in ("latency/train_step", "latency/forward", "flops/forward") if m in suite.metrics), None)
-    if metric is None or length is None:
+    if metric is None:
         return None
     points = [point for case in loaded.arms if (point := _point(loaded, case, metric, length))]
     if not points:
         return None
     made, (axis,) = new_figure(4.6, 4.1)
-    _draw(axis, points)
+    _draw(axis, loaded, points)
     what = {
         "latency/train_step": "train-step time",
         "latency/forward": "forward time",
@@ -37,11 +38,11 @@ def render(loaded: Loaded) -> Markup | None:
     axis.set_title("held-out bits per byte (lower is better)")  # type: ignore[attr-defined]  # an Axes
     taken = [(low, loss, high, loss) for _, _, low, high, loss in points] + _along(_ladder(points))
     label(axis, [(x, loss, name(case)) for case, x, _, _, loss in points], taken)
-    seeds = len(suite.seeds)
-    claim = f"{seeds} seed{'s' * (seeds != 1)}" + (": illustration, no claim" if seeds < 3 else "")
+    trained = suite.train.steps * suite.train.batch_size * suite.train.seq_len
+    precision = " (fp32 weights, bf16 autocast)" if "bf16" in suite.grid.dtype else ""
     reading = (
-        f"A mark below the grey dense ladder would be worth having. {claim}; {suite.train.tokens:,} training tokens. Top-k "
-        "routing (hollow marks) saw the future while choosing, so those losses flatter it."
+        f"A mark below the grey dense ladder would be worth having. {seeds_in_words(loaded)}; {trained:,} training tokens"
+        f"{precision}. Hollow marks: top-k routing saw the future while choosing, so those losses flatter it."
     )
     return figure(to_svg(made, "loss-cost", "Held-out loss against cost"), reading)
 
@@ -60,6 +61,11 @@ def _point(loaded: Loaded, case: Case, metric: str, length: int) -> tuple[Case, 
     return case, 1 / row.ratio, 1 / high, 1 / low, loss
 
 
+def _saw_future(loaded: Loaded, case: Case) -> bool:
+    rows = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == "bpb/val")]
+    return SAW_FUTURE in str(rows.iloc[0].reason)
+
+
 def _ladder(points: list[tuple[Case, float, float, float, float]]) -> list[tuple[float, float]]:
     return sorted((x, y) for case, x, _, _, y in points if case.model == "dense")
 
@@ -71,15 +77,14 @@ def _along(line: list[tuple[float, float]], steps: int = 16) -> list[tuple[float
     return [(x, y, x, y) for x, y in places]
 
 
-def _draw(axis: Any, points: list[tuple[Case, float, float, float, float]]) -> None:  # noqa: ANN401  # a matplotlib Axes
+def _draw(axis: Any, loaded: Loaded, points: list[tuple[Case, float, float, float, float]]) -> None:  # noqa: ANN401  # a matplotlib Axes
     ladder = _ladder(points)
     if len(ladder) > 1:
         axis.plot(*zip(*ladder, strict=True), color=look(points[0][0]).color, linewidth=1.2, alpha=0.6, zorder=1)
     for case, x, low, high, y in points:
         style = look(case)
-        routed = case.model != "dense" and not case.own
         axis.plot([low, high], [y, y], color=style.color, linewidth=1.2, zorder=2)
-        face = "none" if routed else style.color
+        face = "none" if _saw_future(loaded, case) else style.color
         axis.plot([x], [y], style.marker, markersize=7, markerfacecolor=face, markeredgecolor=style.color, zorder=3)
     axis.margins(x=0.2, y=0.12)
 

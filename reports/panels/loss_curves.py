@@ -17,12 +17,14 @@ def render(loaded: Loaded) -> Markup | None:
     """Bits per byte of the training batches, averaged over neighbouring steps."""
     import pandas as pd
 
-    suite = loaded.run.plan.suite
+    suite, metric = loaded.run.plan.suite, loaded.trained_metric
+    if metric is None:
+        return None
     made, (axis,) = new_figure(4.0, 2.9)
     drawn = 0
     for case in loaded.arms:
-        ids = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == "loss/val")].case_id
-        curve = loaded.tables.cell(ids.iloc[0], "loss/val").note("curve") if not ids.empty else None
+        ids = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == metric)].case_id
+        curve = loaded.tables.cell(ids.iloc[0], metric).note("curve") if not ids.empty else None
         if not curve:
             continue
         drawn += 1
@@ -53,7 +55,7 @@ def render(loaded: Loaded) -> Markup | None:
     steps, per_step = suite.train.steps, suite.train.batch_size * suite.train.seq_len
     reading = (
         f"{steps} steps of {per_step} tokens, AdamW at {suite.train.lr:g} with cosine to zero, seed {suite.seeds[0]}. Same text, "
-        "same order, same initial weights where shapes agree."
+        "same order, same initial weights where shapes agree. Top-k routing sees the future while choosing."
     )
     return figure(to_svg(made, "curves", "Training loss over tokens by arm"), reading)
 

@@ -16,7 +16,8 @@ def gpu(loaded: Loaded) -> str:
     found = loaded.run.environment["gpu"]
     names = ", ".join(f"{device['name']} (driver {device['driver']})" for device in found["devices"])
     if loaded.run.plan.device == "cuda":
-        return names or "CUDA device, not seen by NVML"
+        drivers = {str(device["driver"]) for device in found["devices"]}
+        return loaded.device_name + (f" (driver {', '.join(drivers)})" if drivers else " (not seen by NVML)")
     return f"not measured ({'CPU run; present: ' + names if names else found['reason']})"
 
 

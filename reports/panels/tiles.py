@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from modbench.harness.case import Case
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, default_arm, interval, is_number, times, words
+from modbench.reports.panel import Panel, default_arm, interval, is_number, promise, seeds_in_words, times, words
 from modbench.reports.style import look, name
+from modbench.reports.tables import SAW_FUTURE
 
 _TILES = (
     ("Forward pass", "latency/forward"),
@@ -71,28 +72,24 @@ def _chips(group: str, legend: str, options: list[tuple[str, str, str]], chosen:
 
 def _tile(loaded: Loaded, case: Case, length: int, title: str, metric: str) -> Markup:
     row = loaded.pair(case.arm, metric, None if metric == "bpb/val" else length)
-    big, bar, small = ("–", Markup(""), "not asked for") if row is None else _content(row)
+    big, bar, small = ("–", Markup(""), "not asked for") if row is None else _content(loaded, row)
     return Markup('<div class="tile"><h3>{}</h3><p class="big">{}</p>{}<p class="small">{}</p></div>').format(
         title, big, bar, small
     )
 
 
-def _content(row: pd.Series) -> tuple[str, Markup, str]:
+def _content(loaded: Loaded, row: pd.Series) -> tuple[str, Markup, str]:
     if row.status != "ok":
         return ("failed" if row.status == "failed" else "–"), Markup(""), str(row.reason)
     if row.metric == "bpb/val":
-        text = f"{row.difference:+.3f} bits/byte at T={row.seq_len}. "
-        seen = " Saw the future while choosing." if "saw future" in str(row.reason) else ""
-        verdict = words(row) if isinstance(row.verdict, str) else "One seed: illustration, no claim."
-        return f"{row.difference:+.3f}", Markup(""), text + verdict + seen
+        seen = " Saw the future while choosing." if SAW_FUTURE in str(row.reason) else ""
+        verdict = words(row) if isinstance(row.verdict, str) else seeds_in_words(loaded)
+        return f"{row.difference:+.3f}", Markup(""), f"bits/byte at T={row.seq_len}. {verdict}.{seen}"
+    if str(row.metric).startswith("flops/"):
+        return times(row.ratio), _bar(row), "counted exactly"
     said = f"{interval(row)} {words(row)}".strip()
-    if is_number(row.realised):
-        said += f" · {row.realised:.0%} of the promised gain"
-    elif str(row.metric).startswith("flops/"):
-        said = "counted exactly"
-    elif is_number(row.ideal):
-        said += f" · {times(row.ideal)} promised"
-    return times(row.ratio), _bar(row), said
+    share = promise(row, "forecast" if str(row.metric).startswith("memory/") else "promised")
+    return times(row.ratio), _bar(row), f"{said} · {share}" if share else said
 
 
 def _bar(row: pd.Series) -> Markup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,9 +53,6 @@ def main() -> None:
     except ModbenchError as error:
         print(f"modbench: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader went away: nobody is left to tell
-        sys.exit(0)
     except Exception:  # noqa: BLE001  # the front door: whatever is left is a bug of ours, and says so
         import traceback
 
@@ -159,9 +157,9 @@ def list_(
     if as_json:
         print(json.dumps(rooms, indent=1))
         return
-    width = max(len(name) for names in rooms.values() for name in names)
+    width = max((len(name) for names in rooms.values() for name in names), default=0)
     for i, (room, names) in enumerate(rooms.items()):
-        print(("\n" if i else "") + room)
+        print(("\n" if i else "") + room + ("" if names else " (none yet)"))
         for name, about in names.items():
             print(f"  {name:<{width}}  {about}")
 
@@ -185,7 +183,8 @@ def validate(
 
     suite = load_suite(file)
     # Rungs are checked, not solved: solving needs closed forms, and those load torch.
-    arms = resolve_arms(suite, lambda model, base, target, arm: (base, f"f0 {model} {arm} {target.capacity}"))
+    names = itertools.count()
+    arms = resolve_arms(suite, lambda _model, base, _target_model, _target: (base, next(names)))
     if as_json:
         print(json.dumps({"suite": suite.name, "arms": len(arms), "metrics": list(suite.metrics)}))
     else:
@@ -198,11 +197,12 @@ def report(
     as_json: JsonFlag = False,
 ) -> None:
     """Render a stored run's report.html, cases.csv and comparisons.csv again."""
+    from modbench import api
     from modbench.harness.errors import IncompleteError
-    from modbench.reports import render, summary
+    from modbench.reports import summary
 
-    loaded = render.write(run_folder)
-    page = loaded.path / render.PAGE
+    rendered = api.report(run_folder)
+    loaded, page = rendered.loaded, rendered.report
     print(json.dumps(summary.as_json(loaded, page, None), indent=1) if as_json else summary.closing(loaded, page, None))
     if loaded.run.missing:
         raise IncompleteError(

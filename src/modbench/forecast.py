@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from modbench.harness.case import ELEMENT_BYTES
+from modbench.harness.environment import usable_cores
 from modbench.harness.plan import ASSUMED_FLOP_PER_S, case_cost, predicted_seconds
-from modbench.harness.runner import phases, usable_cores
+from modbench.harness.runner import phases
 from modbench.harness.units import human, human_duration
 
 if TYPE_CHECKING:
     from modbench.harness.case import Case
     from modbench.harness.plan import Plan
-
-_ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
 def forecast(plan: Plan) -> dict[str, Any]:
@@ -33,8 +33,16 @@ def forecast(plan: Plan) -> dict[str, Any]:
 def _case(plan: Plan, case: Case, anchor: Case) -> dict[str, Any]:
     cost, base = case_cost(case), case_cost(anchor)
     if cost is None:
-        reason = "a user's model: counted when it runs"
-        return {"case": case.id, "flops_forward": None, "memory_train_step": None, "forward_s": None, "reason": reason}
+        unknown = (
+            "params",
+            "flops_forward",
+            "flops_train_step",
+            "flops_share",
+            "ideal",
+            "memory_train_step",
+            "forward_s",
+        )
+        return {"case": case.id} | dict.fromkeys(unknown) | {"reason": "a user's model: counted when it runs"}
     return {
         "case": case.id,
         "params": cost.params,
@@ -42,7 +50,7 @@ def _case(plan: Plan, case: Case, anchor: Case) -> dict[str, Any]:
         "flops_train_step": cost.train_step,
         "flops_share": cost.forward / base.forward if base else None,
         "ideal": base.forward_causal / cost.forward_causal if base else None,
-        "memory_train_step": cost.memory_train(_ELEMENT_BYTES[case.place.dtype]),
+        "memory_train_step": cost.memory_train(ELEMENT_BYTES[case.place.dtype]),
         "forward_s": cost.forward / ASSUMED_FLOP_PER_S[plan.device],
         "reason": None,
     }

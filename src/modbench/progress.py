@@ -6,8 +6,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self, TextIO
 
+from modbench.harness.environment import usable_cores
 from modbench.harness.plan import Plan, predicted_seconds
-from modbench.harness.runner import phases, usable_cores
+from modbench.harness.runner import phases
 from modbench.harness.units import human_duration
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from modbench.harness.contracts import Corpus, Text
@@ -20,7 +21,14 @@ def read(path: str | None) -> Text:
         return from_file(where)
     if not path or not where.is_dir():
         raise UsageError(f"corpus {path!r} is neither a file, a folder, nor a known corpus ('stdlib').")
-    return from_files(str(where), (p for p in where.rglob("*") if p.is_file() and not p.name.startswith(".")))
+    return from_files(str(where), _visible(where))
+
+
+def _visible(root: Path) -> Iterator[Path]:
+    """Files of a folder, hidden ones and those in hidden folders (.git, .venv) left out."""
+    for path in root.rglob("*"):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts):
+            yield path
 
 
 CORPUS = Corpus(read=read)

@@ -235,3 +235,33 @@ def test_strict_ends_with_1_on_failed_cells(modbench: Any, tmp_path: Path) -> No
     assert done.returncode == 1
     told = json.loads(done.stdout)
     assert told["failed"] == ["bad:build[T8-B1-fp32-cpu1]"]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "flags"),
+    [
+        ('"latency/forward"', ("--effort", "smoke")),
+        ('"latency/forward"', ("--set", "launches=2")),
+        ('"loss/val"', ()),
+        ('"bpb/val", "flops/forward"', ("--batch-size", "1,2", "--dtype", "fp32,bf16", "--seeds", "0,1,2")),
+        ('"memory/peak_allocated"', ("--compile",)),
+    ],
+)
+def test_a_part_of_the_metrics_is_a_whole_run(
+    metrics: str, flags: tuple[str, ...], modbench: Any, tmp_path: Path
+) -> None:
+    """Whatever is not measured, the page, the tables and the terminal still stand."""
+    (tmp_path / "text.txt").write_text("all work and no play. " * 200)
+    (tmp_path / "s.toml").write_text(
+        f"metrics = [{metrics}]\nrounds = 2\n[shape]\nd_model = 32\nn_layers = 2\n[grid]\nseq_len = [8]\n"
+        '[[arms]]\nmodel = "dense"\n[[arms]]\nmodel = "mod"\ncapacity = 0.5\n'
+        "[train]\nseq_len = 8\nbatch_size = 1\ntokens = 64\nval_tokens = 32\n"
+    )
+    done = modbench("run", "s.toml", "--corpus", "text.txt", "--device", "cpu", "-o", "out", *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "MoD 0.5" in done.stdout
+    frame = pd.read_csv(tmp_path / "out" / "comparisons.csv")
+    bare = frame[["ratio", "difference"]].isna().all(axis=1)
+    assert frame[bare].reason.notna().all()
+    assert not frame[~bare].empty or "--compile" in flags
+    assert (tmp_path / "out" / "report.html").read_text().count("<section") >= 4

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modbench.harness.interleave import ARMS_PER_BLOCK, Clock, deal, measure
+from modbench.harness.interleave import ARMS_PER_BLOCK, Call, Clock, deal, measure
 from modbench.harness.passes import SURVIVABLE
 
 
@@ -36,6 +36,10 @@ class FakeClock(Clock):
         return call
 
 
+def never(arm: str, error: BaseException) -> None:
+    raise AssertionError(f"{arm} raised") from error
+
+
 @given(n=st.integers(1, 12), seed=st.integers(0, 999))
 def test_every_arm_once_a_round_beside_the_anchor_there_and_back(n: int, seed: int) -> None:
     arms = [f"arm{i}" for i in range(n)]
@@ -58,20 +62,22 @@ def test_orders_differ_between_seeds_and_repeat_within_one() -> None:
 
 def test_samples_are_what_the_clock_said() -> None:
     clock = FakeClock()
-    calls = {"anchor": clock.arm(0.010), "arm": clock.arm(0.005)}
-    timings = measure(calls, "anchor", rounds=3, rng=random.Random(0), clock=clock, warm_up_calls=1)
-    assert timings.samples["anchor"]["wall_s"] == pytest.approx([0.010] * 6)
-    assert timings.samples["arm"]["wall_s"] == pytest.approx([0.005] * 6)
-    assert timings.samples["arm"]["cpu_s"] == pytest.approx([0.0025] * 6)
-    assert sorted(set(timings.samples["arm"]["block"])) == [0, 1, 2]
+    calls: dict[str, Call] = {"anchor": clock.arm(0.010), "arm": clock.arm(0.005)}
+    samples = measure(calls, "anchor", rounds=3, rng=random.Random(0), clock=clock, warm_up_calls=1, on_error=never)
+    assert samples["anchor"]["wall_s"] == pytest.approx([0.010] * 6)
+    assert samples["arm"]["wall_s"] == pytest.approx([0.005] * 6)
+    assert samples["arm"]["cpu_s"] == pytest.approx([0.0025] * 6)
+    assert sorted(set(samples["arm"]["block"])) == [0, 1, 2]
     assert clock.synchronized == 2 * (2 + 12)  # before and after every sample, warm-up included
 
 
 def test_short_calls_are_repeated_and_reported_per_call() -> None:
     clock = FakeClock()
-    timings = measure({"a": clock.arm(0.0004)}, "a", rounds=1, rng=random.Random(0), clock=clock, warm_up_calls=1)
-    assert timings.samples["a"]["calls"] == [5, 5]
-    assert timings.samples["a"]["wall_s"] == pytest.approx([0.0004] * 2)
+    samples = measure(
+        {"a": clock.arm(0.0004)}, "a", rounds=1, rng=random.Random(0), clock=clock, warm_up_calls=1, on_error=never
+    )
+    assert samples["a"]["calls"] == [5, 5]
+    assert samples["a"]["wall_s"] == pytest.approx([0.0004] * 2)
 
 
 def test_all_arms_of_a_block_get_the_same_input() -> None:
@@ -86,7 +92,13 @@ def test_all_arms_of_a_block_get_the_same_input() -> None:
         return call
 
     measure(
-        {name: noting(name) for name in seen}, "anchor", rounds=4, rng=random.Random(0), clock=clock, warm_up_calls=1
+        {name: noting(name) for name in seen},
+        "anchor",
+        rounds=4,
+        rng=random.Random(0),
+        clock=clock,
+        warm_up_calls=1,
+        on_error=never,
     )
     assert seen["anchor"] == seen["arm"] == [0, 0, 0, 1, 1, 2, 2, 3, 3]
 
@@ -104,13 +116,26 @@ def test_an_arm_that_raises_loses_its_samples_and_nobody_else_does(raised: BaseE
         if count > when:
             raise raised
 
-    calls = {"anchor": clock.arm(0.01), "bad": failing, "good": clock.arm(0.02)}
-    timings = measure(
-        calls, "anchor", rounds=5, rng=random.Random(0), clock=clock, warm_up_calls=1, survivable=SURVIVABLE
+    calls: dict[str, Call] = {"anchor": clock.arm(0.01), "bad": failing, "good": clock.arm(0.02)}
+    errors: dict[str, BaseException] = {}
+
+    def note(arm: str, error: BaseException) -> None:
+        assert arm not in calls  # let go before anybody looks
+        errors[arm] = error
+
+    samples = measure(
+        calls,
+        "anchor",
+        rounds=5,
+        rng=random.Random(0),
+        clock=clock,
+        warm_up_calls=1,
+        on_error=note,
+        survivable=SURVIVABLE,
     )
-    assert timings.errors == {"bad": raised}
-    assert set(timings.samples) == {"anchor", "good"}
-    assert len(timings.samples["good"]["wall_s"]) == 10
+    assert errors == {"bad": raised}
+    assert set(samples) == {"anchor", "good"}
+    assert len(samples["good"]["wall_s"]) == 10
 
 
 def test_an_interrupt_is_not_survived() -> None:
@@ -120,4 +145,4 @@ def test_an_interrupt_is_not_survived() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure({"a": interrupted}, "a", rounds=1, rng=random.Random(0), clock=clock, warm_up_calls=1)
+        measure({"a": interrupted}, "a", rounds=1, rng=random.Random(0), clock=clock, warm_up_calls=1, on_error=never)

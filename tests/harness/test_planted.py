@@ -75,16 +75,17 @@ def fake_record(unit: UnitOfWork, corpus: str = "c0ffee") -> Record:
             return lambda _number: clock.pass_time(0.02 * share)
 
         calls = {case.id: arm(PLANTED[case.arm]) for case in unit.comparison.arms}
-        timings = measure(
+        timed = measure(
             calls,
             unit.comparison.arms[0].id,
             rounds=unit.protocol.rounds,
             rng=random.Random(unit.name),
             clock=clock,
             warm_up_calls=3,
+            on_error=lambda arm, error: pytest.fail(f"{arm}: {error}"),
         )
         for case in unit.comparison.arms:
-            samples = timings.samples[case.id]
+            samples = timed[case.id]
             outcomes.append(
                 Outcome(case=case.id, metric=f"latency/{unit.workload}", unit="s", status="ok", samples=samples)
             )

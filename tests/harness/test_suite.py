@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +102,52 @@ def test_a_users_model_is_added_beside_all_arms(tmp_path: Path, monkeypatch: pyt
     assert "mine:build[c0.25]" in [case.arm for case in first(swept)]
 
 
-def test_two_folders_same_name_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_files_of_one_name_are_told_apart_by_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "m.py").write_text("")
-    with pytest.raises(UsageError, match="both be called"):
-        planned(model=("a/m.py:build", "b/m.py:build"))
+    made = planned(model=("a/m.py:build", "b/m.py:build"))
+    assert [case.arm for case in first(made)][-2:] == ["m:build[a/m]", "m:build[b/m]"]
+
+
+def test_arms_of_one_name_are_refused() -> None:
+    arms = [{"model": "dense"}, {"model": "mod", "capacity": 0.1}, {"model": "mod", "capacity": 0.1 + 1e-12}]
+    suite = parse_suite({"name": "s", "metrics": ["flops/forward"], "arms": arms}, "s")
+    with pytest.raises(UsageError, match=r"both be called 'mod-c0\.1'"):
+        make_plan(suite, device="cpu")
+
+
+def test_the_ladder_follows_the_arms_that_it_matches() -> None:
+    """Routing flags change what a rung must cost; capacities of a sweep become its ends."""
+    made = planned(settings=("every=1",), capacity=(0.25, 0.0625, 0.125), seq_len=(256, 1024))
+    assert [(rung.target, rung.solved_at) for rung in made.ladder] == [("mod[c0.0625]", 256), ("mod[c0.25]", 256)]
+    for rung in made.ladder:
+        assert abs(rung.gaps[256]) <= 0.01
+        assert set(rung.gaps) == {256, 1024}
+        ours, theirs = (next(c for c in first(made) if c.arm == arm) for arm in (rung.arm, rung.target))
+        assert theirs.config.every == 1
+        costs = [catalogue.load("models", case.model).cost(case.config, 256, 1).forward for case in (ours, theirs)]
+        assert costs[0] / costs[1] - 1 == pytest.approx(rung.gaps[256])
+    assert [rung.target for rung in planned(capacity=(0.5,)).ladder] == ["mod[c0.5]"]
+
+
+def test_the_same_value_twice_is_one_case() -> None:
+    made = planned(seq_len=(128, 128), seeds=(0, 0), batch_size=(1, 1), capacity=(0.5, 0.5))
+    assert len(made.comparisons) == 2
+    assert len({unit.name for unit in made.units}) == len(made.units)
+    assert made.suite.seeds == (0,)
+
+
+def test_config_column_names_what_is_not_default() -> None:
+    cases = {case.arm: case for case in first(planned())}
+    assert json.loads(cases["dense"].config_diff()) == {"max_seq_len": 512}
+    assert json.loads(cases["dense-f0.56"].config_diff()) == {"d_ff": 160, "max_seq_len": 512}
+    assert json.loads(cases["mod[c0.25]"].config_diff()) == {"capacity": 0.25, "max_seq_len": 512}
+    cases = {case.arm: case for case in first(planned(settings=("d_model=128", "n_heads=4", "activation=gelu")))}
+    assert json.loads(cases["dense"].config_diff()) == {
+        "d_model": 128, "n_heads": 4, "activation": "gelu", "max_seq_len": 512
+    }  # fmt: skip
 
 
 def test_what_differs_within_a_suite_stands_in_the_id() -> None:
@@ -201,11 +244,17 @@ def test_unit_names_are_plain_and_unique() -> None:
     assert all(name == slug(name) for name in names)
 
 
+def _any_shape(
+    numbers: Iterator[int], _m: str, base: ModelConfig, _t: str, _c: ModelConfig
+) -> tuple[ModelConfig, float]:
+    return base, next(numbers)
+
+
 def test_every_shipped_suite_is_good() -> None:
     for name in catalogue.entries("suites"):
         suite = load_suite(name)
         assert isinstance(suite, Suite)
-        assert resolve_arms(suite, lambda _m, base, _t, _a: (base, "f0.5"))
+        assert resolve_arms(suite, partial(_any_shape, itertools.count()))
         assert suite.about
 
 

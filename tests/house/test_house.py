@@ -36,6 +36,7 @@ def test_the_readme_has_two_commands_and_ci_calls_the_second() -> None:
     assert all(len(command.splitlines()) == 1 for command in commands)
     job, tests = commands
     assert job.endswith("modbench run quick")
+    assert "pip install -e ." in job  # a checkout: run.json then knows the commit
     assert tests.endswith("bin/tox")
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert tests in ci

@@ -147,6 +147,14 @@ def test_a_users_model_is_counted_by_the_counter_alone(tmp_path: Any, monkeypatc
         "def build(config):\n"
         "    d, v = config.d_model, config.vocab_size\n"
         "    return torch.nn.Sequential(torch.nn.Embedding(v, d), torch.nn.Linear(d, v))\n"
+        "class Recurrent(torch.nn.Module):\n"
+        "    def __init__(self, config):\n"
+        "        super().__init__()\n"
+        "        self.inner, self.rnn = build(config), torch.nn.LSTM(config.vocab_size, config.vocab_size, batch_first=True)\n"
+        "    def forward(self, x):\n"
+        "        return self.rnn(self.inner(x))[0]\n"
+        "def recurrent(config):\n"
+        "    return Recurrent(config)\n"
         "def no_matmul(config):\n"
         "    return torch.nn.Embedding(config.vocab_size, config.vocab_size)\n"
     )
@@ -155,6 +163,10 @@ def test_a_users_model_is_counted_by_the_counter_alone(tmp_path: Any, monkeypatc
     assert counted.forward == 2 * 2 * 48 * 64 * 256
     assert counted.train_step == 3 * counted.forward
     assert "no closed form" in counted.notes["source"]
+    assert counted.notes["uncounted"] == []
+    partial = _count_own(case("mine.py:recurrent"), seed=0)
+    assert "mkldnn_rnn_layer" in partial.notes["source"] or "lstm" in partial.notes["source"]
+    assert "a lower bound" in partial.notes["source"]
     with pytest.raises(ValueError, match="0 FLOPs would be a lie"):
         _count_own(case("mine.py:no_matmul"), seed=0)
 
