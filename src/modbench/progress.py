@@ -77,15 +77,21 @@ class Live:
     def __init__(self, plan: Plan) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.table import Column
+
+        # What runs gives way first: on a narrow terminal its name is cut, the bar and the time left stay whole.
+        names = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        whole, clock = Column(no_wrap=True), Column(no_wrap=True)
 
         self.clockwork = Clockwork(plan)
         self.running: list[str] = []
         self.bar: Bar = Progress(
-            BarColumn(24),
-            TextColumn("{task.fields[units]} units · {task.fields[left]} left ·"),
-            TimeElapsedColumn(),
-            TextColumn("· {task.description}", markup=False),
+            BarColumn(16),
+            TextColumn("{task.fields[units]} units · {task.fields[left]} left ·", table_column=whole),
+            TimeElapsedColumn(table_column=clock),
+            TextColumn("· {task.description}", markup=False, table_column=names),
             console=Console(stderr=True),
+            expand=True,
             transient=True,
         )
         self.task = self.bar.add_task("starting", total=self.clockwork.total, units="0", left="?")
