@@ -81,6 +81,8 @@ def promise(row: pd.Series, what: str = "promised") -> str:
     if not is_number(row.ideal):
         return ""
     if is_number(row.realised) and row.ideal > 1:
+        if row.realised <= 0:
+            return f"none of the {what} gain of {times(row.ideal)}"
         return f"{row.realised:.0%} of the {what} gain"
     return f"{times(row.ideal)} {what}"
 

@@ -23,8 +23,11 @@ def render(loaded: Loaded) -> Markup | None:
     if not sides:
         return None
     made, axes = new_figure(4.2, 2.9, len(sides), share_y=True)
+    # Log axes: a ratio and its inverse are equally far from 1, and a very fast arm does not crush the others.
+    values = [value for _, rows in sides for column in (rows.ideal, rows.ratio) for value in column] + [1.0]
+    limits = (min(values) / 1.06, max(values) * 1.06)
     for axis, (title, rows) in zip(axes, sides, strict=True):
-        _draw(axis, loaded, rows, title)
+        _draw(axis, loaded, rows, title, limits)
     axes[0].set_ylabel("measured (higher is better)")  # type: ignore[attr-defined]  # an Axes
     shown = " ".join(f"{look(case).glyph} {name(case)}" for case in loaded.arms[1:])
     return figure(
@@ -33,13 +36,13 @@ def render(loaded: Loaded) -> Markup | None:
     )
 
 
-def _draw(axis: Any, loaded: Loaded, rows: Any, title: str) -> None:  # noqa: ANN401  # a matplotlib Axes and a frame
+def _draw(axis: Any, loaded: Loaded, rows: Any, title: str, limits: tuple[float, float]) -> None:  # noqa: ANN401  # a matplotlib Axes and a frame
     cases = {case.arm: case for case in loaded.arms}
     sizes = {length: 4 + 2.5 * i for i, length in enumerate(loaded.lengths)}
-    low = min(rows.ideal.min(), rows.ratio.min(), 1.0)
-    high = max(rows.ideal.max(), rows.ratio.max(), 1.0)
-    pad = (high - low) * 0.08
-    axis.plot([low - pad, high + pad], [low - pad, high + pad], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+    low, high = limits
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.plot([low, high], [low, high], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     axis.axhline(1, color=HAIR, linewidth=1.2)
     for row in rows.itertuples():
         style = look(cases[row.arm])
@@ -49,9 +52,11 @@ def _draw(axis: Any, loaded: Loaded, rows: Any, title: str) -> None:  # noqa: AN
         axis.plot([row.ideal], [row.ratio], style.marker, markersize=sizes.get(row.seq_len, 6), **mark)
     axis.set_title(f"{title}")
     axis.set_xlabel("promised by FLOPs")
-    ticks = [t for t in (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0) if low - pad <= t <= high + pad]
-    axis.set_xticks(ticks, [f"{t:g}×" for t in ticks])
-    axis.set_yticks(ticks, [f"{t:g}×" for t in ticks])
+    candidates = (0.5, 1.0, 1.5, 2.0, 3.0) if high / low < 4 else [2.0**i for i in range(-6, 10)]
+    ticks = [tick for tick in candidates if low <= tick <= high]
+    for place in (axis.xaxis, axis.yaxis):
+        place.set_ticks(ticks, [f"{tick:g}×" for tick in ticks])
+        place.set_ticks([], minor=True)
 
 
 PANEL = Panel(title="Did FLOPs become milliseconds?", order=40, span=4, render=render)
