@@ -28,4 +28,6 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
 def _measure(case: Case, seed: int, metric: Metric) -> float:
     from modbench.harness.subject import Subject
 
-    return float(metric.measure(Subject(case, seed)))
+    subject = Subject(case, seed)
+    subject.check(subject.inputs(seed, 1)[0])
+    return float(metric.measure(subject))

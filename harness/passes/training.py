@@ -84,6 +84,7 @@ def train(case: Case, protocol: Protocol) -> Trained:
     autocast = torch.autocast(device, torch.bfloat16, enabled=case.place.dtype == "bf16")
     plan = protocol.train
     windows = Windows(text, plan, protocol.seed)
+    subject.check(windows.train(0)[0].to(device))
     curve: dict[str, list[float]] = {"step": [], "tokens": [], "loss": [], "wall_s": []}
     start = time.perf_counter()
     for step in range(plan.steps):
