@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from modbench.harness import catalogue
-from modbench.harness.case import Device, Dtype, TrainPlan
+from modbench.harness.case import Device, Dtype, TrainPlan, slug
 from modbench.harness.config import ROUTING_KEYS, ModelConfig
 from modbench.harness.errors import UsageError, unknown
 
@@ -117,6 +117,13 @@ class Suite(Strict):
     threads: int = Field(1, ge=1)
     compile: bool = False
 
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        if not value or slug(value) != value:
+            raise ValueError(f"{value!r} names a folder: letters, digits, dots and dashes only")
+        return value
+
     @field_validator("metrics", "seeds", mode="after")
     @classmethod
     def _once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -176,9 +183,9 @@ def load_suite(name: str) -> Suite:
         path = catalogue.find("suites", name).path
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{name}: not TOML: {error}.") from error
-    data.setdefault("name", path.stem)
+    data.setdefault("name", slug(path.stem))
     return parse_suite(data, name)
 
 

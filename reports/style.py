@@ -95,6 +95,7 @@ def _prepare() -> None:
     mpl.rcParams.update(
         {
             "svg.fonttype": "none",
+            "text.parse_math": False,  # a user's name may hold a dollar sign
             "font.family": "DejaVu Sans",
             "font.size": 9,
             "axes.titlesize": 9,

@@ -9,7 +9,9 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
+import sys
 import time
+import traceback
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -27,6 +29,20 @@ PRELOAD = [
     "modbench.harness.subject",
     "modbench.harness.passes.timing",
 ]
+
+
+def _work(unit_json: str, record_file: str, log_file: str) -> None:
+    """A worker's whole life. It ends here whatever a model left running: a stray thread would keep the process alive."""
+    code = 1
+    try:
+        run_unit(unit_json, record_file, log_file)
+        code = 0
+    except BaseException:  # noqa: BLE001  # the process ends with it; its words go to the log
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 @dataclass
@@ -63,7 +79,7 @@ class LocalLauncher:
     def start(self, unit: UnitOfWork, record: Path, log: Path, timeout_s: float) -> Handle:
         """Start a unit; its record appears when it is done. After `timeout_s` it counts as hanging."""
         arguments = (unit.model_dump_json(), str(record), str(log))
-        process: BaseProcess = self._context.Process(target=run_unit, args=arguments, daemon=True)  # type: ignore[attr-defined]  # typeshed's BaseContext lacks it
+        process: BaseProcess = self._context.Process(target=_work, args=arguments, daemon=True)  # type: ignore[attr-defined]  # typeshed's BaseContext lacks it
         process.start()
         return Handle(unit, process, record, time.monotonic() + timeout_s)
 

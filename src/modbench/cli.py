@@ -49,6 +49,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of te
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one or two lines and exit code 2."""
     try:
+        _check_arguments()
         app()
     except ModbenchError as error:
         print(f"modbench: {error}", file=sys.stderr)
@@ -59,6 +60,13 @@ def main() -> None:
         traceback.print_exc()
         print("modbench: this is a bug in modbench; the lines above say where.", file=sys.stderr)
         sys.exit(3)
+
+
+def _check_arguments() -> None:
+    """Arguments stand in JSON, file names and the page: bytes that are no text cannot."""
+    for argument in sys.argv[1:]:
+        if not argument.isprintable():
+            raise UsageError(f"argument {argument!a} is not printable UTF-8 text. Rename what it names.")
 
 
 def _version(value: bool) -> None:  # noqa: FBT001  # typer's callback

@@ -53,6 +53,10 @@ class Late(torch.nn.Module):
         return self.inner(x)
 def late(config):
     return Late(config)
+def stray(config):
+    import threading
+    threading.Thread(target=time.sleep, args=(600,), daemon=False).start()
+    return good(config)
 class NotANumber(torch.nn.Module):
     def __init__(self, config):
         super().__init__()
@@ -123,6 +127,13 @@ def test_a_process_that_dies_leaves_a_record(model: str, kind: str, words: str, 
     # Ours were run again without it: the death of a user's model costs no other cell.
     assert {o.status for o in outcomes(records, "dense")} == {"ok"}
     assert [len(record.unit.comparison.arms) for record in records] == [2, 2]
+
+
+def test_a_stray_thread_does_not_keep_a_unit_alive(here: Path) -> None:
+    start = time.monotonic()
+    records = run_units(planned("stray", ["memory/peak_allocated"]), here)
+    assert time.monotonic() - start < 150
+    assert {o.status for o in outcomes(records, "bad:")} == {"ok"}
 
 
 def test_a_unit_that_hangs_is_ended(here: Path) -> None:

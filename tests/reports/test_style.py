@@ -1,0 +1,66 @@
+"""Figures as inline SVG, and numbers as people read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from modbench.harness.units import human, human_duration, three_digits
+from modbench.reports.style import INK, new_figure, to_svg
+
+
+def svg(text: str, identity: str = "one") -> str:
+    figure, (axis,) = new_figure(2, 2)
+    drawn: Any = axis
+    drawn.set_title(text, color=INK)
+    return to_svg(figure, identity, text)
+
+
+@pytest.mark.parametrize("text", ["cost $^{$", '<b>&"bold"</b>', "ünïcode ×"])
+def test_any_name_can_be_drawn(text: str) -> None:
+    """No mathematics between dollar signs, no markup."""
+    made = svg(text)
+    assert "<b>" not in made
+    assert text.partition("<")[0].partition("&")[0] in made
+
+
+def test_figures_take_their_colours_from_the_page_and_share_no_ids() -> None:
+    one, two = svg("a", "one"), svg("a", "two")
+    assert "var(--ink)" in one
+    assert INK not in one
+    assert "<style" not in one
+    assert 'id="one-' in one
+    assert "one-" not in two
+    assert one == svg("a", "one")
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "said"),
+    [
+        (0.0123, "s", "12.3 ms"),
+        (4.2e-7, "s", "0.420 µs"),
+        (61.0, "s", "61.0 s"),
+        (922_000, "FLOP", "922 kFLOP"),
+        (1.946157e9, "FLOP", "1.95 GFLOP"),
+        (80 * 2**30, "B", "80.0 GiB"),
+        (1023, "B", "1020 B"),
+        (0, "B", "0 B"),
+        (3.5, "nat", "3.50 nats"),
+        (float("nan"), "s", "–"),
+        (None, "s", "–"),
+    ],
+)
+def test_numbers_read_as_people_write_them(value: float | None, unit: str, said: str) -> None:
+    assert human(value, unit) == said
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.9996, "1.00"), (99.96, "100"), (-0.0123, "-0.0123"), (1234.5, "1230")])
+def test_three_digits(value: float, said: str) -> None:
+    assert three_digits(value) == said
+
+
+def test_durations() -> None:
+    assert human_duration(59.6) == "1 min 00 s"
+    assert human_duration(8) == "8 s"
+    assert human_duration(-3) == "0 s"
