@@ -104,8 +104,8 @@ class Suite(Strict):
     name: str
     about: str = ""
     effort: Effort = "draft"
-    launches: int | None = Field(None, ge=1)
-    rounds: int | None = Field(None, ge=1)
+    launches: int | None = Field(None, ge=1, le=1000)
+    rounds: int | None = Field(None, ge=1, le=100_000)
     metrics: tuple[str, ...] = Field(min_length=1)
     shape: dict[str, Any] = Field(default_factory=dict)
     grid: Grid = Field(default_factory=lambda: Grid.model_validate({}))
