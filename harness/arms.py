@@ -80,6 +80,9 @@ def _refuse_double_names(arms: list[ResolvedArm]) -> None:
 
 
 def _product(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    for key, value in settings.items():
+        if value in ([], ()):
+            raise UsageError(f"{key} = [] leaves no arm: name at least one value.")
     axes = [
         [(key, v) for v in (value if isinstance(value, list | tuple) else [value])] for key, value in settings.items()
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Annotated, Literal
@@ -211,5 +212,8 @@ def short_name(model: str) -> str:
 
 
 def slug(text: str) -> str:
-    """`text` as a file name that needs no quoting."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_")
+    """`text` as a file name that needs no quoting; a hash only where letters were lost or it would be too long."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_")
+    if re.fullmatch(r"[A-Za-z0-9._:\[\]-]*", text) and len(plain) <= 150:
+        return plain
+    return f"{plain[:150]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -16,7 +16,10 @@ def compile_expression(expression: str) -> Matcher:
     Raises:
         UsageError: if the expression does not parse.
     """
-    return _Parser(expression).whole()
+    try:
+        return _Parser(expression).whole()
+    except RecursionError:
+        raise UsageError("-k: the expression is nested too deeply.") from None
 
 
 class _Parser:

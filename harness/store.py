@@ -149,16 +149,21 @@ def read(folder: str) -> StoredRun:
     records, missing = [], []
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)
-        if record_file.is_file():
-            records.append(_parse(Record, record_file.read_text(encoding="utf-8"), record_file))
-        else:
+        record = _parse(Record, record_file.read_bytes(), record_file) if record_file.is_file() else None
+        if record is not None and record.unit == unit:
+            records.append(record)
+        else:  # none, or one of another unit or plan
             missing.append(unit.name)
     return StoredRun(path, plan, body["environment"], body["command"], body["started"], records, missing)
 
 
 def _parse(kind: type[BaseModel], data: Any, file: Path) -> Any:  # noqa: ANN401  # the model given as kind
     try:
-        return kind.model_validate_json(data) if isinstance(data, str) else kind.model_validate_json(json.dumps(data))
+        return (
+            kind.model_validate_json(data)
+            if isinstance(data, str | bytes)
+            else kind.model_validate_json(json.dumps(data))
+        )
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

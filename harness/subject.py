@@ -39,7 +39,12 @@ class Subject:
 
     def __init__(self, case: Case, seed: int, dtype: torch.dtype | None = None) -> None:
         self.case = case
-        self.module = build_module(case, seed).to(case.place.device, dtype or DTYPES[case.place.dtype])
+        self.module = build_module(case, seed)
+        # A user's file may have changed what all arms share; it must not slow or speed the others.
+        torch.set_num_threads(case.place.threads)
+        torch.set_grad_enabled(True)
+        torch.set_default_dtype(torch.float32)
+        self.module.to(case.place.device, dtype or DTYPES[case.place.dtype])
         self.model: Any = torch.compile(self.module) if case.place.compile else self.module
         self._optimizer: torch.optim.Optimizer | None = None
 

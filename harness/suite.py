@@ -43,7 +43,9 @@ class Grid(Strict):
     @classmethod
     def _listed(cls, value: object) -> object:
         """One value is a list of one; the same value twice would measure one case twice and call it two."""
-        return tuple(dict.fromkeys(value)) if isinstance(value, list | tuple) else (value,)
+        if not isinstance(value, list | tuple):
+            return (value,)
+        return tuple(item for i, item in enumerate(value) if item not in value[:i])
 
     @field_validator("seq_len", "batch_size")
     @classmethod
@@ -132,8 +134,9 @@ class Suite(Strict):
     @field_validator("seeds")
     @classmethod
     def _not_negative(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if min(value) < 0:
-            raise ValueError(f"{min(value)} is no seed: seeds are whole numbers from 0")
+        for seed in value:
+            if not 0 <= seed < 2**63:
+                raise ValueError(f"{seed} is no seed: seeds are whole numbers from 0 and below 2 to the 63")
         return value
 
     @property

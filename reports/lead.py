@@ -22,6 +22,8 @@ def title(loaded: Loaded) -> str:
     where = f"{loaded.device_name}, {'/'.join(suite.grid.dtype)}"
     if loaded.run.plan.device == "cpu":
         where += f", {suite.threads} thread{'s' * (suite.threads != 1)}"
+    if suite.compile:
+        where += ", compiled"
     return f"Does skipping tokens pay on {where}?"
 
 

@@ -25,8 +25,9 @@ def opening(plan: Plan) -> str:
     launches, rounds = suite.protocol_size
     threads = f", {suite.threads} thread{'s' * (suite.threads != 1)}" if plan.device == "cpu" else ""
     cases = len(plan.cases)
+    dtypes = "/".join(suite.grid.dtype) + (", compiled" if suite.compile else "")
     return (
-        f"{suite.name}: {cases} cases in {len(plan.units)} units on {plan.device}{threads}, {'/'.join(suite.grid.dtype)}; "
+        f"{suite.name}: {cases} cases in {len(plan.units)} units on {plan.device}{threads}, {dtypes}; "
         f"{suite.effort}: {launches} launch{'es' * (launches != 1)} x {rounds} rounds"
     )
 

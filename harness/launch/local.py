@@ -78,7 +78,7 @@ class LocalLauncher:
 
     def start(self, unit: UnitOfWork, record: Path, log: Path, timeout_s: float) -> Handle:
         """Start a unit; its record appears when it is done. After `timeout_s` it counts as hanging."""
-        arguments = (unit.model_dump_json(), str(record), str(log))
+        arguments = (unit.model_dump_json(), str(record.resolve()), str(log.resolve()))
         process: BaseProcess = self._context.Process(target=_work, args=arguments, daemon=True)  # type: ignore[attr-defined]  # typeshed's BaseContext lacks it
         process.start()
         return Handle(unit, process, record, time.monotonic() + timeout_s)

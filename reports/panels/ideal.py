@@ -17,7 +17,9 @@ def render(loaded: Loaded) -> Markup | None:
     """One mark per arm and length, larger for longer; on the diagonal every FLOP saved became time saved."""
     sides = []
     for title, metric in _SIDES:
-        rows = loaded.comparisons[(loaded.comparisons.metric == metric) & loaded.comparisons.ideal.notna()]
+        grid, every = loaded.run.plan.suite.grid, loaded.comparisons
+        place = (every.batch_size == grid.batch_size[0]) & (every.dtype == grid.dtype[0])
+        rows = every[(every.metric == metric) & every.ideal.notna() & place]
         if not rows.empty:
             sides.append((title, rows))
     if not sides:

@@ -44,7 +44,7 @@ def render(loaded: Loaded) -> Markup | None:
             markevery=(drawn * 2 % every, every),
             markersize=4.5,
             linewidth=1.3,
-            label=name(case),
+            label=f" {name(case)}",  # matplotlib hides labels that start with an underscore
         )
     if not drawn or suite.train is None:
         return None

@@ -86,12 +86,12 @@ def run(resolved: Plan, folder: RunFolder, *, command: list[str], progress: Line
     try:
         with progress:
             runner.run(resolved, folder, progress)
+        wall_s = time.monotonic() - start
+        loaded = render.write(folder.path)
     except KeyboardInterrupt:
         raise IncompleteError(
             f"interrupted. What was measured is kept: `modbench report {folder.path}` shows it."
         ) from None
-    wall_s = time.monotonic() - start
-    loaded = render.write(folder.path)
     return Finished(folder.path, folder.path / render.PAGE, wall_s, loaded)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
+import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,11 +51,20 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of te
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one or two lines and exit code 2."""
     try:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows ? instead of ending the run
         _check_arguments()
         app()
     except ModbenchError as error:
         print(f"modbench: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # Whatever cannot be looked up, read or written is a path that the user named, or below one.
+        print(f"modbench: {error.filename}: {error.strerror}. Check the path and its permissions.", file=sys.stderr)
+        sys.exit(2)
     except Exception:  # noqa: BLE001  # the front door: whatever is left is a bug of ours, and says so
         import traceback
 
@@ -111,6 +122,7 @@ def run(
     from modbench.reports import summary
 
     flags = _flags(model, capacity, seq_len, batch_size, dtype, device, compile_, seeds, corpus, effort, settings)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's end is an interrupt: workers go too
     resolved = api.make_plan(suite, flags, select)
     folder = api.new_folder(resolved, out)
     if not as_json:

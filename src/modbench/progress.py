@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import TYPE_CHECKING, Self, TextIO
@@ -68,7 +69,8 @@ class Lines:
         self.clockwork.ended(unit)
         clock = self.clockwork
         left = human_duration(clock.left_s)
-        print(f"[{clock.units_done}/{len(clock.predicted)}] {unit.name}, {left} left", file=self.stream, flush=True)
+        with contextlib.suppress(OSError):  # a reader that went away must not end a measurement
+            print(f"[{clock.units_done}/{len(clock.predicted)}] {unit.name}, {left} left", file=self.stream, flush=True)
 
 
 class Live:

@@ -25,9 +25,11 @@ def read(path: str | None) -> Text:
 
 
 def _visible(root: Path) -> Iterator[Path]:
-    """Files of a folder, hidden ones and those in hidden folders (.git, .venv) left out."""
+    """Files of a folder; hidden ones, hidden folders (.git, .venv) and run folders, which grow meanwhile, are left out."""
+    runs = {file.parent for file in root.rglob("run.json")}
     for path in root.rglob("*"):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts):
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if path.is_file() and not hidden and runs.isdisjoint(path.parents):
             yield path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import threading
@@ -260,6 +261,47 @@ def test_timed_units_run_alone() -> None:
     assert by_pass == {"count": 8, "time": 1, "memory": 8, "train": 8}
     order = [unit.made_in for slots in runner.phases(made, cores=8) for unit in slots.units]
     assert order == sorted(order, key=["count", "time", "memory", "train"].index)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_reader_that_goes_away_does_not_end_a_run() -> None:
+    class Gone(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError
+
+    made = planned("good", ["latency/forward"])
+    lines = Lines(made, Gone())
+    for unit in made.units:
+        lines.ended(unit)
+    assert lines.clockwork.units_done == len(made.units)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_users_file_cannot_change_what_all_arms_share(here: Path) -> None:
+    import torch
+
+    from modbench.harness.subject import Subject
+
+    torch.set_num_threads(1)
+    (here / "rude.py").write_text(
+        "import torch\ntorch.set_num_threads(2)\ntorch.set_grad_enabled(False)\ntorch.set_default_dtype(torch.float64)\n"
+        "def build(config):\n    return torch.nn.Embedding(config.vocab_size, config.vocab_size)\n"
+    )
+    case = planned("good", ["latency/forward"]).cases[0].model_copy(update={"model": "rude.py:build"})
+    Subject(case, 0)
+    assert torch.get_num_threads() == 1
+    assert torch.is_grad_enabled()
+    assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.usefixtures("here")
+def test_a_record_of_another_unit_is_no_record(here: Path) -> None:
+    made = planned("good", ["latency/forward"])
+    folder = store.create(str(here / "run"), "faults")
+    folder.write_run(made, {}, [], store.now())
+    other = Record(unit=made.units[1], started=store.now(), wall_s=0.0, environment={}, outcomes=())
+    store.write_atomically(folder.record(made.units[0]), other.model_dump_json())
+    assert made.units[0].name in store.read(str(folder.path)).missing
 
 
 @pytest.mark.usefixtures("here")

@@ -237,6 +237,13 @@ def test_a_plan_survives_json() -> None:
     assert sum(unit.made_in == "train" for unit in made.units) == 18
 
 
+def test_file_names_get_a_hash_only_where_letters_were_lost() -> None:
+    assert slug("train-mod[c0.5-T8-B1-fp32-cpu1]-seed0") == "train-mod_c0.5-T8-B1-fp32-cpu1_-seed0"
+    assert slug("é") != slug("ü")
+    assert slug("a b") != slug("a_b")
+    assert len(slug("x" * 400)) < 170
+
+
 def test_unit_names_are_plain_and_unique() -> None:
     made = planned(dtype=("fp32", "bf16"), batch_size=(1, 4), seeds=(0, 1))
     names = [unit.name for unit in made.units]
