@@ -34,6 +34,7 @@ class Place(Frozen):
         device: where it runs.
         threads: intra-op CPU threads.
         compile: whether `torch.compile` wraps the model.
+        graph: whether decode steps are replayed as a CUDA graph.
     """
 
     seq_len: int
@@ -42,12 +43,17 @@ class Place(Frozen):
     device: Device
     threads: int
     compile: bool
+    graph: bool = False
 
     @property
     def label(self) -> str:
         """`T512-B1-fp32-cpu1`."""
         device = f"cpu{self.threads}" if self.device == "cpu" else self.device
-        return f"T{self.seq_len}-B{self.batch_size}-{self.dtype}-{device}" + ("-compile" if self.compile else "")
+        return (
+            f"T{self.seq_len}-B{self.batch_size}-{self.dtype}-{device}"
+            + "-compile" * self.compile
+            + "-graph" * self.graph
+        )
 
 
 class Case(Frozen):
@@ -153,6 +159,16 @@ class TrainPlan(Frozen):
         return max(1, self.tokens // (self.seq_len * self.batch_size))
 
 
+class DecodePlan(Frozen):
+    """What a decode measurement does after a context of the grid's `seq_len` tokens.
+
+    Attributes:
+        tokens: steps of one timed call; its value is their mean. A median would see only the tokens that skip.
+    """
+
+    tokens: Annotated[int, Field(ge=1)] = 64
+
+
 class Protocol(Frozen):
     """How a unit measures. Resolved: nothing is optional any more.
 
@@ -161,6 +177,7 @@ class Protocol(Frozen):
         warm_up_calls: calls of every arm before the first round.
         seed: seeds weights, inputs and orders.
         train: the training run, for units that train.
+        decode: the decode measurement, for units that decode.
         corpus: catalogue name of the corpus, for units that train.
         corpus_path: its path, if it takes one.
         corpus_sha256: what the corpus must hash to.
@@ -170,6 +187,7 @@ class Protocol(Frozen):
     warm_up_calls: int
     seed: int
     train: TrainPlan
+    decode: DecodePlan = DecodePlan()
     corpus: str
     corpus_path: str | None
     corpus_sha256: str

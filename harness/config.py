@@ -6,7 +6,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-ROUTING_KEYS = ("capacity", "every", "first_routed", "router", "n_experts", "experts_top_k", "capacity_factor")
+# What every model reads. All other keys belong to an arm, and a model names those that it reads.
+SHAPE_KEYS = (
+    *("d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff", "vocab_size", "max_seq_len", "activation", "tied"),
+    *("mixer", "window", "kernel_size", "bidirectional", "n_classes", "decode_policy", "decode_rows"),
+)
 
 
 class ModelConfig(BaseModel):
@@ -22,14 +26,48 @@ class ModelConfig(BaseModel):
         max_seq_len: longest sequence that the rotary table serves.
         activation: `swiglu` or `gelu`.
         tied: whether the head shares the embedding's weights.
+        mixer: what mixes tokens: `attention`, `window` (each token attends to the last `window` tokens that its block
+            saw), `convolution` (dynamic, causal; cannot decode).
+        window: tokens that a window reaches back, the token itself included.
+        kernel_size: tokens that a dynamic convolution reaches back, the token itself included.
+        bidirectional: an encoder with a classifier head over the mean of the tokens, instead of a language model.
+        n_classes: classes of that head.
+        decode_policy: what a routed block does with a batch at decode: `host` (asks the host which rows pass and
+            computes those), `budget` (a fixed number of rows, no host decision), `masked` (computes all rows).
+        decode_rows: share of the batch's rows that `budget` computes; None is twice the capacity, at most 1.
         capacity: share of tokens that a routed block takes (MoD), or of token-expert assignments that reach a real
             expert (`mode_integrated`); None where nothing is routed by capacity.
+        capacity_warmup: share of a training run over which capacity falls from 1 to `capacity`, linearly in steps.
+        round_k: k is rounded up to a multiple of this (tensor cores like 8, 16, 64); 1 is the paper's floor.
         every: every n-th block is routed.
         first_routed: index of the first routed block, counted from 0.
+        granularity: what a routed block skips: the whole `block`, only its `attention`, or only its `mlp`.
         router: name of the router.
+        multiplier: what a learned router multiplies the block's output by: its `raw` score, or the score's `sigmoid`.
+        router_init: standard deviation of a learned router's scores at the start, where the stream has 1; 0 starts at 0.
+        causal: how a learned router decides without the future: `predictor` (a small MLP trained to tell who is in the
+            top-k), `aux_loss` (the score itself is trained to be above 0 exactly there), `threshold` (the quantile of
+            scores that `calibrate` found), `none` (it cannot).
+        prefill: how prompts are routed when generating: `causal` as at decode, or `top_k` over each prompt.
+        predictor_width: hidden width of the predictor.
+        aux_weight: weight of every auxiliary loss.
+        participation: share of tokens that the `synthetic` router passes; None is `capacity`.
+        row_correlation: correlation of synthetic decisions between rows of a batch.
+        layer_correlation: the same between routed layers.
         n_experts: experts in a routed MLP.
-        experts_top_k: experts that a token gets on average.
-        capacity_factor: an expert's headroom.
+        n_no_ops: no-op experts of `mode_integrated`.
+        experts_top_k: experts that a token gets (`choice = "token"`), or gets on average (`"expert"`).
+        capacity_factor: an expert's headroom; under 1, experts cannot hold all tokens and some are dropped.
+        choice: who chooses, the `expert` its tokens or the `token` its experts.
+        n_branches: branches of `depth_branches`.
+        gate: how a depth gate is trained: `straight_through`, or `gumbel` noise on its logits as well.
+        gate_tokens: tokens at the start of a sequence that a depth gate may read where no prompt is named.
+        depth_ratio: mean share of blocks that a depth gate is trained towards.
+        depth_weight: weight of the loss that pulls it there.
+        forced_depth: blocks that every input gets instead of the gate's word; None asks the gate.
+        skip_below: `depth_scale` leaves out layers whose scale is smaller than this.
+        exit_by: `early_exit` lets go of single `token`s or of whole `sequence`s.
+        exit_threshold: probability of the likeliest next token at which `early_exit` is confident.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
@@ -43,13 +81,43 @@ class ModelConfig(BaseModel):
     max_seq_len: int = Field(2048, ge=1)
     activation: Literal["swiglu", "gelu"] = "swiglu"
     tied: bool = False
+    mixer: Literal["attention", "window", "convolution"] = "attention"
+    window: int = Field(256, ge=1)
+    kernel_size: int = Field(7, ge=1)
+    bidirectional: bool = False
+    n_classes: int = Field(2, ge=2)
+    decode_policy: Literal["host", "budget", "masked"] = "host"
+    decode_rows: float | None = Field(None, gt=0, le=1)
     capacity: float | None = Field(None, gt=0, le=1)
+    capacity_warmup: float = Field(0.0, ge=0, le=1)
+    round_k: int = Field(1, ge=1)
     every: int = Field(2, ge=1)
     first_routed: int = Field(1, ge=0)
+    granularity: Literal["block", "attention", "mlp"] = "block"
     router: str = "learned"
+    multiplier: Literal["raw", "sigmoid"] = "raw"
+    router_init: float = Field(1.0, ge=0)
+    causal: Literal["predictor", "aux_loss", "threshold", "none"] = "predictor"
+    prefill: Literal["causal", "top_k"] = "causal"
+    predictor_width: int = Field(64, ge=1)
+    aux_weight: float = Field(0.01, ge=0)
+    participation: float | None = Field(None, ge=0, le=1)
+    row_correlation: float = Field(0.0, ge=0, le=1)
+    layer_correlation: float = Field(0.0, ge=0, le=1)
     n_experts: int = Field(4, ge=1)
+    n_no_ops: int = Field(1, ge=1)
     experts_top_k: int = Field(1, ge=1)
     capacity_factor: float = Field(1.0, gt=0)
+    choice: Literal["expert", "token"] = "expert"
+    n_branches: int = Field(3, ge=1)
+    gate: Literal["straight_through", "gumbel"] = "straight_through"
+    gate_tokens: int = Field(16, ge=1)
+    depth_ratio: float = Field(0.5, gt=0, le=1)
+    depth_weight: float = Field(0.1, ge=0)
+    forced_depth: int | None = Field(None, ge=1)
+    skip_below: float = Field(0.05, ge=0)
+    exit_by: Literal["token", "sequence"] = "sequence"
+    exit_threshold: float = Field(0.9, gt=0, le=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -71,13 +139,44 @@ class ModelConfig(BaseModel):
             )
         if self.n_heads % self.n_kv_heads:
             raise ValueError(f"n_heads {self.n_heads} must be a multiple of n_kv_heads {self.n_kv_heads}")
-        if self.experts_top_k * self.capacity_factor > self.n_experts:
+        if self.experts_top_k > self.n_experts:
+            raise ValueError(f"experts_top_k {self.experts_top_k} is more than n_experts {self.n_experts}")
+        if self.choice == "expert" and self.experts_top_k * self.capacity_factor > self.n_experts:
             raise ValueError(
                 f"experts_top_k {self.experts_top_k} x capacity_factor {self.capacity_factor:g} asks each expert for "
                 f"more tokens than there are; at most n_experts {self.n_experts} fits"
             )
+        if self.forced_depth is not None and self.forced_depth > self.n_layers:
+            raise ValueError(f"forced_depth {self.forced_depth} is more than n_layers {self.n_layers}")
+        if self.bidirectional and self.mixer == "window":
+            raise ValueError("mixer 'window' looks back only: bidirectional models take 'attention' or 'convolution'")
         return self
 
     def routed(self, layer: int) -> bool:
         """Whether block `layer` (from 0) is routed."""
         return layer >= self.first_routed and (layer - self.first_routed) % self.every == 0
+
+    def skips(self, layer: int, part: str) -> bool:
+        """Whether tokens may skip the `attention` or the `mlp` of block `layer`."""
+        return self.routed(layer) and self.granularity in {"block", part}
+
+    def kept(self, seq_len: int, capacity: float | None = None) -> int:
+        """K, the tokens of `seq_len` that a routed block takes: max(1, floor(c·T)), rounded up to `round_k`."""
+        share = self.capacity if capacity is None else capacity
+        assert share is not None
+        k = kept(share, seq_len)
+        return min(seq_len, -(-k // self.round_k) * self.round_k)
+
+    @property
+    def row_share(self) -> float:
+        """Share of a batch's rows that the `budget` policy computes."""
+        return self.decode_rows or min(1.0, 2 * (self.capacity or 1.0))
+
+
+def kept(share: float, seq_len: int) -> int:
+    """How many tokens of `seq_len` a share keeps: max(1, floor(share * seq_len))."""
+    # 1e-9 forgives products such as 0.29 * 100 = 28.999999999999996.
+    return max(1, int(share * seq_len + 1e-9))
+
+
+ROUTING_KEYS = tuple(key for key in ModelConfig.model_fields if key not in SHAPE_KEYS)

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from modbench.harness.units import Unit
 
-Pass = Literal["count", "time", "memory", "train"]
+Pass = Literal["count", "inspect", "time", "memory", "train"]
+Workload = Literal["forward", "train_step", "prefill", "decode", "train"]
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,16 @@ class Cost:
         scores_causal: FLOPs of scores and values over the lower triangle alone, diagonal included.
         params: number of parameters.
         saved: elements that autograd keeps for the backward pass, an estimate within about a tenth.
+        train_only: FLOPs, forward and backward, of what runs while training alone, such as an auxiliary predictor.
+        train_forward: forward FLOPs while training, where they are others than `forward`; None: the same.
     """
 
     parts: Mapping[str, float]
     scores_causal: float
     params: int
     saved: float
+    train_only: float = 0.0
+    train_forward: float | None = None
 
     @property
     def forward(self) -> float:
@@ -40,7 +45,7 @@ class Cost:
     @property
     def train_step(self) -> float:
         """`flops/train_step`: backward is twice forward; the optimizer counts 0."""
-        return 3 * self.forward
+        return 3 * (self.forward if self.train_forward is None else self.train_forward) + self.train_only
 
     def memory_train(self, bytes_per_element: int) -> float:
         """Forecast of `memory/peak_allocated` in B: parameters and both AdamW moments, then activations or gradients.
@@ -58,13 +63,18 @@ class Model:
         build: `build(config) -> nn.Module` that maps int64 tokens [B, T] to logits [B, T, vocab_size].
         cost: `cost(config, seq_len, batch_size) -> Cost`, the closed form that the counter is held against.
         options: routing keys that this model reads, with their defaults; a key outside it is the user's mistake.
-        sees_future: True where a top-k over the sequence chooses, so that a token's path depends on later tokens.
+        sees_future: whether a model of this shape routes by a top-k that depends on what later tokens are.
+        dynamic: whether its cost depends on the input: counted on real tensors, by what `module.realised` says it did,
+            which `cost` is then given as a fourth argument.
+        decode_bytes: `decode_bytes(config, context, batch_size)`: elements that one decode step must read; None: not known.
     """
 
     build: Callable[[Any], Any]
-    cost: Callable[[Any, int, int], Cost]
+    cost: Callable[..., Cost]
     options: Mapping[str, object] = field(default_factory=dict)
-    sees_future: bool = False
+    sees_future: Callable[[Any], bool] = lambda _: False
+    dynamic: bool = False
+    decode_bytes: Callable[[Any, int, int], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,7 @@ class Metric:
         workload: what runs while it is measured.
         about: one sentence for `modbench list metrics`.
         measure: the function that the pass calls.
+        per: what one sample is divided by: nothing, or the decode steps that a call makes.
         scored_as: `ratio` where baseline over case has a meaning, `difference` where only case minus baseline has.
     """
 
@@ -86,9 +97,10 @@ class Metric:
     unit: Unit
     better: Literal["lower", "higher"]
     made_in: Pass
-    workload: Literal["forward", "train_step", "train"]
+    workload: Workload
     about: str
     measure: Callable[..., Any]
+    per: Literal["call", "step"] = "call"
     scored_as: Literal["ratio", "difference"] = "ratio"
 
 

@@ -24,12 +24,20 @@ class IncompleteError(ModbenchError):
     exit_code = 4
 
 
+# A list that is longer than this is not read: the nearest names stand for it.
+MOST_NAMES = 24
+
+
 def unknown(kind: str, asked: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is not in the list, with the nearest name that is."""
     names = sorted(known)
     near = difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return UsageError(f"unknown {kind} {asked!r}.{hint} Known: {', '.join(names)}.")
+    more = ""
+    if len(names) > MOST_NAMES:
+        nearest = sorted(names, key=lambda name: -difflib.SequenceMatcher(None, asked, name).ratio())[:MOST_NAMES]
+        names, more = sorted(nearest), f" and {len(names) - MOST_NAMES} more"
+    return UsageError(f"unknown {kind} {asked!r}.{hint} Known: {', '.join(names)}{more}.")
 
 
 class Unmeasured(Exception):  # noqa: N818  # not an error: a reason

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from modbench.harness import catalogue
-from modbench.harness.case import TrainPlan
-from modbench.harness.config import ROUTING_KEYS
+from modbench.harness.case import DecodePlan, TrainPlan
+from modbench.harness.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.errors import UsageError, unknown
-from modbench.harness.suite import SHAPE_KEYS, SMOKE_STEPS, Suite, parse_suite
+from modbench.harness.suite import SMOKE_STEPS, Suite, parse_suite
 
 _TOP_KEYS = ("launches", "rounds", "threads", "metrics")
 
@@ -116,6 +116,7 @@ def _set(data: dict[str, Any], setting: str) -> None:
         raise UsageError(f"--set {setting!r} lacks a value. Write --set KEY=VALUE, for example --set d_model=128.")
     value = _value(text)
     train_keys = [f"train.{name}" for name in TrainPlan.model_fields]
+    decode_keys = [f"decode.{name}" for name in DecodePlan.model_fields]
     if key in SHAPE_KEYS:
         data["shape"][key] = value
     elif key in ROUTING_KEYS:
@@ -126,8 +127,12 @@ def _set(data: dict[str, Any], setting: str) -> None:
         if data["train"] is None:
             raise UsageError(f"--set {key}: this suite trains nothing (it has no [train]).")
         data["train"][key.removeprefix("train.")] = value
+    elif key in decode_keys:
+        data["decode"][key.removeprefix("decode.")] = value
     else:
-        raise UsageError(f"--set: {unknown('key', key, (*SHAPE_KEYS, *ROUTING_KEYS, *_TOP_KEYS, *train_keys))}")
+        raise UsageError(
+            f"--set: {unknown('key', key, (*SHAPE_KEYS, *ROUTING_KEYS, *_TOP_KEYS, *train_keys, *decode_keys))}"
+        )
 
 
 def _reads(model: str, key: str) -> bool:

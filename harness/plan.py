@@ -78,7 +78,10 @@ def case_cost(case: Case) -> Cost | None:
 
 
 def _cost(model: str, config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
-    cost: Cost = catalogue.load("models", model).cost(config, seq_len, batch_size)
+    try:
+        cost: Cost = catalogue.load("models", model).cost(config, seq_len, batch_size)
+    except ValueError as error:  # a shape that this model cannot have
+        raise UsageError(f"model {model!r}: {error}.") from error
     return cost
 
 
@@ -122,14 +125,15 @@ def _comparisons(suite: Suite, arms: Sequence[ResolvedArm], device: Device) -> l
     trained = tuple(key for key in suite.metrics if known[key].made_in == "train")
     measured = tuple(key for key in suite.metrics if known[key].made_in != "train")
 
-    def compare(seq_len: int, batch_size: int, dtype: str, keys: tuple[str, ...]) -> Comparison:
+    def compare(seq_len: int, batch_size: int, dtype: str, execution: str, keys: tuple[str, ...]) -> Comparison:
         place = Place(
             seq_len=seq_len,
             batch_size=batch_size,
             dtype=dtype,  # type: ignore[arg-type]  # Grid has checked it
             device=device,
             threads=suite.threads,
-            compile=suite.compile,
+            compile=execution == "compiled",
+            graph=execution == "graph",
         )
         cases = (
             Case(model=arm.model, arm_parts=arm.parts, config=arm.config, place=place, rung=arm.target is not None)
@@ -137,10 +141,11 @@ def _comparisons(suite: Suite, arms: Sequence[ResolvedArm], device: Device) -> l
         )
         return Comparison(arms=tuple(cases), metrics=keys)
 
-    grid = itertools.product(suite.grid.dtype, suite.grid.batch_size, suite.grid.seq_len) if measured else ()
-    comparisons = [compare(t, b, dtype, measured) for dtype, b, t in grid]
+    axes = (suite.executions, suite.grid.dtype, suite.grid.batch_size, suite.grid.seq_len)
+    comparisons = [compare(t, b, d, e, measured) for e, d, b, t in itertools.product(*axes)] if measured else []
     if trained and suite.train is not None:
-        comparisons += [compare(suite.train.seq_len, suite.train.batch_size, d, trained) for d in suite.grid.dtype]
+        t, b, e = suite.train.seq_len, suite.train.batch_size, suite.executions[0]
+        comparisons += [compare(t, b, d, e, trained) for d in suite.grid.dtype]
     return comparisons
 
 
@@ -168,6 +173,7 @@ def _units(suite: Suite, comparisons: list[Comparison], text: Text | None) -> li
             warm_up_calls=suite.warm_up_calls,
             seed=int(rest.pop("seed", suite.seeds[0])),  # type: ignore[call-overload]  # an int or absent
             train=train,
+            decode=suite.decode,
             corpus=corpus_entry(suite.corpus)[0],
             corpus_path=corpus_entry(suite.corpus)[1],
             corpus_sha256=text.sha256 if text else "",
@@ -194,9 +200,11 @@ def _units(suite: Suite, comparisons: list[Comparison], text: Text | None) -> li
     # Launches of one comparison lie far apart in time, so that one slow minute cannot meet them all.
     for launch, (comparison, workload) in itertools.product(range(launches), timed):
         name = f"time-{workload}-{comparison.place.label}-launch{launch}"
-        flops = _timed_flops(comparison, workload, rounds, suite.warm_up_calls)
+        flops = _timed_flops(comparison, workload, rounds, suite)
         units.append(unit(name, comparison, "time", flops, workload=workload, launch=launch))
     for comparison in comparisons:
+        if any(known[key].made_in == "inspect" for key in comparison.metrics):
+            units.append(unit(f"inspect-{comparison.place.label}", comparison, "inspect", 60e9 * len(comparison.arms)))
         if any(known[key].made_in == "memory" for key in comparison.metrics):
             flops = sum(3 * 3 * _forward(comparison, case) for case in comparison.arms)
             units.append(unit(f"memory-{comparison.place.label}", comparison, "memory", flops))
@@ -215,11 +223,15 @@ def _forward(comparison: Comparison, case: Case) -> float:
     return cost.forward if cost else 1e9
 
 
-def _timed_flops(comparison: Comparison, workload: str, rounds: int, warm_up_calls: int) -> float:
+def _timed_flops(comparison: Comparison, workload: str, rounds: int, suite: Suite) -> float:
     anchor, *others = (_forward(comparison, case) for case in comparison.arms)
     per_round = 2 * (anchor * -(-len(others) // 3) + sum(others))
-    warm_up = warm_up_calls * (anchor + sum(others))
-    return (3 if workload == "train_step" else 1) * (rounds * per_round + warm_up)
+    warm_up = suite.warm_up_calls * (anchor + sum(others))
+    # A decode step reads all weights for few tokens: on a CPU about 20 times slower by the FLOP.
+    step = 20 * suite.decode.tokens / comparison.place.seq_len
+    share = {"train_step": 3.0, "decode": step}.get(workload, 1.0)
+    prefills = (anchor + sum(others)) if workload == "decode" else 0.0
+    return share * (rounds * per_round + warm_up) + prefills
 
 
 def corpus_entry(corpus: str) -> tuple[str, str | None]:

@@ -48,7 +48,11 @@ def phases(plan: Plan, cores: int) -> list[Slots]:
     def of(*passes: str) -> tuple[UnitOfWork, ...]:
         return tuple(unit for unit in plan.units if unit.made_in in passes)
 
-    return [Slots(of("count"), side_by_side), Slots(of("time"), 1), Slots(of("memory", "train"), side_by_side)]
+    return [
+        Slots(of("count", "inspect"), side_by_side),
+        Slots(of("time"), 1),
+        Slots(of("memory", "train"), side_by_side),
+    ]
 
 
 def run(plan: Plan, folder: RunFolder, progress: Progress) -> None:

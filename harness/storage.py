@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
+class StorageTracker(TorchDispatchMode):
     """Counts live bytes while it is entered.
 
     Attributes:

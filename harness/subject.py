@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness import catalogue
-from modbench.harness.case import Case
+from modbench.harness.case import Case, DecodePlan
+from modbench.harness.errors import Unmeasured
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -35,10 +38,13 @@ class Subject:
         case: what to build.
         seed: seeds the weights.
         dtype: number format of the weights; default the case's.
+        decode: how many steps a decode call makes.
     """
 
-    def __init__(self, case: Case, seed: int, dtype: torch.dtype | None = None) -> None:
-        self.case = case
+    def __init__(
+        self, case: Case, seed: int, dtype: torch.dtype | None = None, decode: DecodePlan | None = None
+    ) -> None:
+        self.case, self.steps = case, (decode or DecodePlan()).tokens
         self.module = build_module(case, seed)
         # A user's file may have changed what all arms share; it must not slow or speed the others.
         torch.set_num_threads(case.place.threads)
@@ -70,11 +76,14 @@ class Subject:
         """Hold the model to its contract before anything is measured.
 
         Raises:
-            ValueError: if the logits have another shape than [B, T, vocab_size].
+            ValueError: if the logits have another shape than [B, T, vocab_size] ([B, n_classes] where bidirectional).
         """
         with torch.no_grad():
             logits = self.module(tokens_BT)
-        wanted = [*tokens_BT.shape, self.case.config.vocab_size]
+        config = self.case.config
+        wanted = (
+            [tokens_BT.shape[0], config.n_classes] if config.bidirectional else [*tokens_BT.shape, config.vocab_size]
+        )
         if not isinstance(logits, Tensor) or list(logits.shape) != wanted:
             got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ValueError(f"{self.case.model} must map tokens [B, T] to logits {wanted}; it returned {got}")
@@ -84,13 +93,87 @@ class Subject:
         with torch.no_grad():
             self.model(tokens_BT)
 
-    def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Mean cross-entropy in nats."""
-        logits_BTV = self.model(tokens_BT)
-        return F.cross_entropy(logits_BTV.flatten(0, 1).float(), targets_BT.flatten())
+    def loss(self, tokens_BT: Tensor, targets: Tensor, *, causal: bool = False) -> tuple[Tensor, Tensor | float]:
+        """Mean cross-entropy in nats, and what the model adds to it while it trains (0 outside).
+
+        Args:
+            tokens_BT: input.
+            targets: next tokens [B, T], or classes [B].
+            causal: route without the future.
+        """
+        if self.module.training and getattr(self.module, "has_auxiliary", False):
+            logits, auxiliary = self.model(tokens_BT, auxiliary=True)
+        else:
+            logits, auxiliary = self.model(tokens_BT, causal=True) if causal else self.model(tokens_BT), 0.0
+        logits = logits if self.case.config.bidirectional else logits.flatten(0, 1)
+        return F.cross_entropy(logits.float(), targets.flatten()), auxiliary
+
+    def targets(self, tokens_BT: Tensor) -> Tensor:
+        """Next tokens, or classes: what random input is trained on."""
+        if self.case.config.bidirectional:
+            return tokens_BT[:, 0] % self.case.config.n_classes
+        return tokens_BT.roll(-1, dims=1)
+
+    def backward(self, tokens_BT: Tensor) -> None:
+        """Forward and backward."""
+        loss, auxiliary = self.loss(tokens_BT, self.targets(tokens_BT))
+        (loss + auxiliary).backward()
 
     def train_step(self, tokens_BT: Tensor) -> None:
         """Forward, backward, optimizer."""
         self.optimizer.zero_grad(set_to_none=True)
-        self.loss(tokens_BT, tokens_BT.roll(-1, dims=1)).backward()  # type: ignore[no-untyped-call]  # torch's own
+        self.backward(tokens_BT)
         self.optimizer.step()
+
+    def prefilled(self, tokens_BT: Tensor) -> tuple[Tensor, Any]:
+        """Logits after the prompts, and a cache with room for the steps to come.
+
+        Raises:
+            Unmeasured: if the model cannot decode.
+        """
+        if self.case.own:
+            raise Unmeasured("a user's model: build(config) has no prefill and decode that are known here")
+        why = self.module.why_no_decode()  # type: ignore[operator]  # every catalogue model has it
+        if why:
+            raise Unmeasured(why)
+        if self.case.place.compile:
+            raise Unmeasured("prefill and decode are not compiled: they run eagerly, or decode as a CUDA graph")
+        self.module.eval()
+        return self.module.prefill(tokens_BT, max_len=tokens_BT.shape[1] + self.steps)  # type: ignore[operator,no-any-return]  # as above
+
+    def prefill(self) -> Callable[[Tensor], None]:
+        """What reads a batch of prompts."""
+        if self.case.place.graph:
+            raise Unmeasured("a prompt is read eagerly: only decode steps are replayed as a CUDA graph")
+
+        def call(tokens_BT: Tensor) -> None:
+            self.prefilled(tokens_BT)
+
+        return call
+
+    def decode(self) -> Callable[[Tensor], None]:
+        """What makes `steps` decode steps after the context, from the same state each time. Tokens are random ones."""
+        prompts_BT, feed_BT = self.inputs(0, 2)
+        _, cache = self.prefilled(prompts_BT)
+        module: Any = self.module
+        step = self._replayed(cache) if self.case.place.graph else partial(module.decode, cache=cache)
+        mark = cache.mark()
+
+        def call(tokens_BT: Tensor) -> None:
+            cache.rewind(mark)
+            for i in range(self.steps):
+                step(tokens_BT[:, i % tokens_BT.shape[1]])
+
+        call(feed_BT)
+        return call
+
+    def _replayed(self, cache: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401  # the model's own cache
+        if self.case.place.device != "cuda":
+            raise Unmeasured("a CUDA graph needs a CUDA device")
+        if self.case.config.decode_policy == "host":
+            raise Unmeasured(
+                "decode_policy 'host' asks the host who passes: only 'budget' and 'masked' can be captured"
+            )
+        from modbench.harness.replay import Replay
+
+        return Replay(self.module, cache)

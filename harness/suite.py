@@ -9,11 +9,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from modbench.harness import catalogue
-from modbench.harness.case import Device, Dtype, TrainPlan, slug
-from modbench.harness.config import ROUTING_KEYS, ModelConfig
+from modbench.harness.case import DecodePlan, Device, Dtype, TrainPlan, slug
+from modbench.harness.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.errors import UsageError, unknown
 
 Effort = Literal["smoke", "draft", "standard", "rigorous"]
+Execution = Literal["eager", "compiled", "graph"]
 
 # launches x rounds (facts: a launch is the unit of evidence, a round visits every arm)
 EFFORTS: dict[Effort, tuple[int, int]] = {
@@ -22,7 +23,6 @@ EFFORTS: dict[Effort, tuple[int, int]] = {
     "standard": (5, 30),
     "rigorous": (10, 60),
 }
-SHAPE_KEYS = tuple(key for key in ModelConfig.model_fields if key not in ROUTING_KEYS)
 SMOKE_STEPS = 4
 
 
@@ -38,8 +38,9 @@ class Grid(Strict):
     seq_len: tuple[int, ...] = Field((128, 256, 512), min_length=1)
     batch_size: tuple[int, ...] = Field((1,), min_length=1)
     dtype: tuple[Dtype, ...] = Field(("fp32",), min_length=1)
+    execution: tuple[Execution, ...] = Field(("eager",), min_length=1)
 
-    @field_validator("seq_len", "batch_size", "dtype", mode="before")
+    @field_validator("seq_len", "batch_size", "dtype", "execution", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         """One value is a list of one; the same value twice would measure one case twice and call it two."""
@@ -96,11 +97,12 @@ class Suite(Strict):
         grid: axes.
         arms: models.
         train: training run; None trains nothing.
+        decode: how decode steps are timed.
         corpus: text to train on: a catalogue name or a path.
         seeds: seeds of weights and data; timing uses the first.
         device: None takes CUDA where there is one, else the CPU.
         threads: CPU threads of a worker.
-        compile: whether torch.compile wraps every model.
+        compile: whether torch.compile wraps every model, whatever the grid says.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Suite(Strict):
     grid: Grid = Field(default_factory=lambda: Grid.model_validate({}))
     arms: tuple[Arm, ...] = Field(min_length=1)
     train: TrainPlan | None = None
+    decode: DecodePlan = DecodePlan()
     corpus: str = "stdlib"
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     device: Device | None = None
@@ -144,6 +147,11 @@ class Suite(Strict):
         """Launches and rounds, presets filled in."""
         launches, rounds = EFFORTS[self.effort]
         return self.launches or launches, self.rounds or rounds
+
+    @property
+    def executions(self) -> tuple[Execution, ...]:
+        """How models are run: eagerly, compiled, or their decode steps as a CUDA graph."""
+        return ("compiled",) if self.compile else self.grid.execution
 
     @property
     def warm_up_calls(self) -> int:
@@ -201,7 +209,8 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
     for key in data:
         if key not in Suite.model_fields:
             raise UsageError(f"{source}: {unknown('key', key, Suite.model_fields)}")
-    for table, fields in (("grid", Grid.model_fields), ("train", TrainPlan.model_fields)):
+    tables: dict[str, type[BaseModel]] = {"grid": Grid, "train": TrainPlan, "decode": DecodePlan}
+    for table, fields in ((name, kind.model_fields) for name, kind in tables.items()):
         for key in data.get(table) or {} if isinstance(data.get(table), dict | None) else {}:
             if key not in fields:
                 raise UsageError(f"{source}: [{table}]: {unknown('key', key, fields)}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-Unit = Literal["s", "B", "FLOP", "nat", "bit/B", "ratio"]
+Unit = Literal["s", "B", "FLOP", "nat", "bit/B", "ratio", "count"]
 
 _SCALES: dict[str, list[tuple[float, str]]] = {
     "s": [(1.0, "s"), (1e-3, "ms"), (1e-6, "µs")],
     "B": [(2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")],
     "FLOP": [(1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1e3, "kFLOP"), (1.0, "FLOP")],
 }
-_NAMES = {"nat": "nats", "bit/B": "bits/byte", "ratio": "×"}
+_NAMES = {"nat": "nats", "bit/B": "bits/byte", "ratio": "×", "count": ""}
 
 
 def three_digits(value: float) -> str:
@@ -36,6 +36,8 @@ def human(value: float | None, unit: str) -> str:
     """`value` (in base unit `unit`) as people write it: `human(0.0123, "s") == "12.3 ms"`."""
     if value is None or not math.isfinite(value):
         return "–"
+    if unit == "count":
+        return f"{value:g}"
     factor, name = scale_of(value, unit)
     return f"{three_digits(value / factor)} {name}"
 

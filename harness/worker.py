@@ -13,7 +13,7 @@ from modbench.harness.case import UnitOfWork
 from modbench.harness.records import Record
 from modbench.harness.store import now, write_atomically
 
-_PASSES = {"count": "count", "time": "timing", "memory": "memory", "train": "training"}
+_PASSES = {"count": "count", "inspect": "inspect", "time": "timing", "memory": "memory", "train": "training"}
 
 
 def run_unit(unit_json: str, record_file: str, log_file: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Cost, Model
-from modbench.models.layers.cost import CostSheet
+from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
 
 
@@ -19,9 +19,18 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     """All tokens through all blocks."""
     sheet = CostSheet(config, seq_len, batch_size)
     for _ in range(config.n_layers):
-        sheet.attention(seq_len)
+        sheet.mixer(seq_len)
         sheet.mlp(seq_len)
     return sheet.total()
 
 
-MODEL = Model(build=Dense, cost=cost)
+def decode_bytes(config: ModelConfig, context: int, batch_size: int) -> float:
+    """All weights, and every row's keys and values."""
+    sheet = DecodeSheet(config, context, batch_size)
+    for _ in range(config.n_layers):
+        sheet.mixer(1.0)
+        sheet.mlp(1.0)
+    return sheet.total()
+
+
+MODEL = Model(build=Dense, cost=cost, decode_bytes=decode_bytes)

@@ -2,9 +2,14 @@
 
 Raposo et al. 2024 (arXiv 2404.02258), section 3. Every second block is routed, the second one first; the router's raw
 output multiplies the block's; chosen tokens attend to one another only and keep their own rotary positions. The top-k
-sees the whole sequence, later tokens included: as trained here, the model is not autoregressive.
+sees the whole sequence, later tokens included: so routed, the model is not autoregressive. With `causal=True`, and
+whenever it decodes, the router decides token by token (a predictor of the top-k by default), and it is.
 
-Shapes: B batch, T tokens, D width, k chosen tokens.
+What the paper leaves open is an option, with its default here: `multiplier` (raw), `router_init` (scores start at
+deviation 1), `causal` (predictor, of `predictor_width` 64) and `aux_weight` (0.01), `every` and `first_routed` (2 and the
+second block), `round_k` (1: floor), `capacity_warmup` (0: none), `prefill` (causal, as decode is).
+
+Shapes: B batch, T tokens, D width, k chosen tokens, R rows at hand.
 """
 
 from __future__ import annotations
@@ -15,33 +20,126 @@ from torch import Tensor, nn
 from modbench.harness import catalogue
 from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Cost, Model
-from modbench.models.layers.attention import Rotary
-from modbench.models.layers.cost import CostSheet
+from modbench.models.layers.cache import BlockCache, Rows
+from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
-from modbench.models.layers.experts import kept
+from modbench.models.layers.router import Router
+from modbench.models.layers.trip import Chosen, Trip, those, top_k
 
 
 class RoutedBlock(Block):
-    """x + r·f(x) for the chosen tokens, x for the rest: one residual, gathered, computed, added back."""
+    """x + r·f(x) for the tokens that pass, x for the rest: one residual, gathered, computed, added back.
 
-    def __init__(self, config: ModelConfig, mlp: nn.Module | None = None) -> None:
+    `granularity` says what f is: the block, its attention alone, or its MLP alone; the other half then runs for all.
+    """
+
+    def __init__(self, config: ModelConfig, layer: int, mlp: nn.Module | None = None) -> None:
         super().__init__(config, mlp)
         assert config.capacity is not None  # the suite fills in each model's default
         self.capacity = config.capacity
-        self.router = catalogue.load("routers", config.router)(config)
+        self.router: Router = catalogue.load("routers", config.router)(config, layer)
 
-    def forward(self, x_BTD: Tensor, rotary: Rotary) -> Tensor:
-        """[B, T, D] to [B, T, D]; exactly k = max(1, floor(c·T)) tokens of each sequence change."""
+    def forward(self, x_BTD: Tensor, trip: Trip, cache: BlockCache | None = None) -> Tensor:
+        """[B, T, D] to [B, T, D]; in top-k mode exactly k = max(1, floor(c·T)) tokens of each sequence change."""
+        part = self.config.granularity
+        if part == "mlp":
+            x_BTD = x_BTD + self.mix(x_BTD, trip, cache)
+        x_BTD = self._route(x_BTD, trip, cache)
+        return x_BTD + self.think(x_BTD, trip) if part == "attention" else x_BTD
+
+    def f(self, x_BTD: Tensor, trip: Trip, cache: BlockCache | None = None, rows: Rows | None = None) -> Tensor:
+        """What the chosen tokens go through."""
+        part = self.config.granularity
+        if part == "mlp":
+            return self.think(x_BTD, trip)
+        return self.mix(x_BTD, trip, cache, rows) if part == "attention" else self.delta(x_BTD, trip, cache, rows)
+
+    def _route(self, x_BTD: Tensor, trip: Trip, cache: BlockCache | None) -> Tensor:
         b, t, d = x_BTD.shape
-        r_BT = self.router.score(x_BTD)
-        i_Bk = self.router.select(r_BT, kept(self.capacity, t))
+        r_BT = self.router.score(x_BTD, trip)
+        if trip.calibrate:
+            self.router.calibrate(r_BT, trip.real_BT)
+        chosen = self._choose(x_BTD, r_BT, trip)
+        i_Bk, k = chosen.index_Bk, chosen.index_Bk.shape[1]
+        if cache is not None:
+            self._count(cache, chosen, trip)
+        if k == 0:
+            return x_BTD
         flat_N = (i_Bk + torch.arange(b, device=x_BTD.device)[:, None] * t).flatten()
         x_ND = x_BTD.reshape(b * t, d)
-        f_BkD = self.delta(x_ND[flat_N].view(b, -1, d), rotary.rows(i_Bk))
-        # r is float32; under autocast f is bfloat16 and the stream float32.
-        gated_BkD = (r_BT.gather(1, i_Bk)[..., None] * f_BkD).to(x_BTD.dtype)
+        f_BkD = self.f(x_ND[flat_N].view(b, k, d), trip.of(chosen), cache)
+        if trip.auxiliary is not None and self.router.has_loss and not trip.causal:
+            chosen_BT = torch.zeros_like(r_BT, dtype=torch.bool).scatter_(1, i_Bk, True)
+            trip.auxiliary.append(self.router.loss(x_BTD, r_BT, chosen_BT, trip.real_BT))
+        gated_BkD = _gate(f_BkD, self.router.multiplier(r_BT.gather(1, i_Bk)), chosen.meant_Bk)
         # Indices are unique, so index_add adds once each; unlike scatter_add it has a deterministic CUDA mode.
-        return x_ND.index_add(0, flat_N, gated_BkD.view(-1, d)).view(b, t, d)
+        return x_ND.index_add(0, flat_N, gated_BkD.to(x_ND.dtype).view(b * k, d)).view(b, t, d)
+
+    def _choose(self, x_BTD: Tensor, r_BT: Tensor, trip: Trip) -> Chosen:
+        """Top-k of each row, k following its real length; or those that the causal rule lets pass, however many."""
+        t = x_BTD.shape[1]
+        if not trip.causal:
+            k = self.config.kept(t, self.capacity)
+            if trip.lengths_B is None:
+                return top_k(r_BT, k)
+            m = self.config.round_k
+            k_B = (self.capacity * trip.lengths_B.double() + 1e-9).long().clamp(min=1)
+            return top_k(r_BT, k, torch.minimum((k_B + m - 1) // m * m, trip.lengths_B), trip.real_BT)
+        m_BT = self.router.passes(x_BTD, r_BT, trip)
+        if trip.real_BT is not None:
+            m_BT = m_BT & trip.real_BT
+        return those(m_BT, int(m_BT.sum(1).max()) if trip.on_host else t)
+
+    def _count(self, cache: BlockCache, chosen: Chosen, trip: Trip) -> None:
+        b, k = chosen.index_Bk.shape
+        seen = b * trip.position_BT.shape[1] if trip.lengths_B is None else int(trip.lengths_B.sum())
+        cache.count(seen, b * k if chosen.count_B is None else chosen.count_B.sum())
+
+    def step(self, x_B1D: Tensor, trip: Trip, cache: BlockCache) -> Tensor:
+        """One new token of every row; whoever skips leaves nothing in the cache."""
+        part = self.config.granularity
+        if part == "mlp":
+            x_B1D = x_B1D + self.mix(x_B1D, trip, cache, Rows())
+        r_B1 = self.router.score(x_B1D, trip)
+        wants_B = self.router.passes(x_B1D, r_B1, trip)[:, 0]
+        rows = cache.admit(wants_B, r_B1[:, 0], compact=part != "mlp")
+        if not rows.empty:
+            i_R = rows.index_R
+            x_R1D, r_R1 = (x_B1D, r_B1) if i_R is None else (x_B1D[i_R], r_B1[i_R])
+            f_R1D = self.f(x_R1D, trip.batch_rows(i_R), cache, rows)
+            meant_R1 = None if rows.valid_R is None else rows.valid_R[:, None]
+            gated_R1D = _gate(f_R1D, self.router.multiplier(r_R1), meant_R1).to(x_B1D.dtype)
+            x_B1D = x_B1D + gated_R1D if i_R is None else x_B1D.index_add(0, i_R, gated_R1D)
+        return x_B1D + self.think(x_B1D, trip) if part == "attention" else x_B1D
+
+    def new_cache(self, batch_size: int, max_len: int, like: Tensor) -> BlockCache:
+        """Room for the tokens that are expected to pass."""
+        share = 1.0 if self.config.granularity == "mlp" else expected_share(self.config)
+        return BlockCache(self.config, batch_size, max_len, like, share=share, routed=True)
+
+    def set_progress(self, done: float) -> None:
+        """Let the capacity fall from 1 to its value over the first `capacity_warmup` of training."""
+        assert self.config.capacity is not None
+        self.capacity = scheduled_capacity(self.config.capacity, self.config.capacity_warmup, done)
+
+
+def _gate(f_BkD: Tensor, multiplier_Bk: Tensor | None, meant_Bk: Tensor | None) -> Tensor:
+    """Product of f and the multiplier, and 0 for whoever was computed only to fill the shape. The multiplier is float32."""
+    if multiplier_Bk is not None:
+        f_BkD = multiplier_Bk[..., None] * f_BkD
+    return f_BkD if meant_Bk is None else f_BkD.masked_fill(~meant_Bk[..., None], 0)
+
+
+def scheduled_capacity(capacity: float, warmup: float, done: float) -> float:
+    """Linear from 1 to `capacity` while `done` goes from 0 to `warmup`."""
+    return capacity if done >= warmup else 1 + (capacity - 1) * done / warmup
+
+
+def expected_share(config: ModelConfig) -> float:
+    """Share of tokens that a routed block is expected to process at decode."""
+    assert config.capacity is not None
+    set_by_hand = config.router == "synthetic" and config.participation is not None
+    return max(config.participation or 0.0, 1e-6) if set_by_hand else config.capacity
 
 
 class MoD(Decoder):
@@ -49,26 +147,52 @@ class MoD(Decoder):
 
     def __init__(self, config: ModelConfig) -> None:
         layers = range(config.n_layers)
-        super().__init__(config, (RoutedBlock(config) if config.routed(i) else Block(config) for i in layers))
+        super().__init__(config, (RoutedBlock(config, i) if config.routed(i) else Block(config) for i in layers))
 
 
 def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     """The router scores all tokens; k of them pass."""
-    assert config.capacity is not None
     sheet = CostSheet(config, seq_len, batch_size)
-    k = kept(config.capacity, seq_len)
+    k = config.kept(seq_len)
     for layer in range(config.n_layers):
-        n = k if config.routed(layer) else seq_len
-        sheet.attention(n)
-        sheet.mlp(n)
         if config.routed(layer):
             sheet.token_router(seq_len, k)
+        sheet.mixer(k if config.skips(layer, "attention") else seq_len)
+        sheet.mlp(k if config.skips(layer, "mlp") else seq_len)
+    return sheet.total()
+
+
+def decode_bytes(config: ModelConfig, context: int, batch_size: int) -> float:
+    """Weights of the blocks that some row enters, and the keys and values that the rows which do must read."""
+    sheet = DecodeSheet(config, context, batch_size)
+    for layer in range(config.n_layers):
+        share = expected_share(config) if config.routed(layer) else 1.0
+        sheet.mixer(share if config.skips(layer, "attention") else 1.0)
+        sheet.mlp(share if config.skips(layer, "mlp") else 1.0)
     return sheet.total()
 
 
 MODEL = Model(
     build=MoD,
     cost=cost,
-    options={"capacity": 0.125, "every": 2, "first_routed": 1, "router": "learned"},
-    sees_future=True,
+    options={
+        "capacity": 0.125,
+        "every": 2,
+        "first_routed": 1,
+        "router": "learned",
+        "granularity": "block",
+        "multiplier": "raw",
+        "router_init": 1.0,
+        "round_k": 1,
+        "capacity_warmup": 0.0,
+        "causal": "predictor",
+        "predictor_width": 64,
+        "aux_weight": 0.01,
+        "participation": None,
+        "row_correlation": 0.0,
+        "layer_correlation": 0.0,
+        "prefill": "causal",
+    },
+    sees_future=lambda config: config.router in {"learned", "norm"},
+    decode_bytes=decode_bytes,
 )

@@ -1,17 +1,18 @@
 """MoDE, integrated: one router over E experts and a no-op expert; a token may prefer to skip the MLP.
 
 Raposo et al. 2024 (arXiv 2404.02258), section 3.6 and figure 7. Attention is always computed. Real experts take the
-share `capacity` of the token-expert assignments, capacity/E each; the no-op takes part in the softmax and contributes
-exactly zero. Choosing over the sequence sees later tokens: the model is not autoregressive.
+share `capacity` of the token-expert assignments, capacity/E each; no-ops take part in the softmax and contribute
+exactly zero. The paper names neither the number of experts or no-ops nor who chooses: `n_experts` (4), `n_no_ops` (1),
+`choice` (expert). Choosing over the sequence sees later tokens; `causal=True` and decode route by threshold.
 """
 
 from __future__ import annotations
 
-from modbench.harness.config import ModelConfig
+from modbench.harness.config import ModelConfig, kept
 from modbench.harness.contracts import Cost, Model
-from modbench.models.layers.cost import CostSheet
+from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
-from modbench.models.layers.experts import ExpertChoice, kept
+from modbench.models.layers.experts import ExpertMLP
 
 
 def share(config: ModelConfig) -> float:
@@ -21,31 +22,53 @@ def share(config: ModelConfig) -> float:
 
 
 class MoDEIntegrated(Decoder):
-    """Dense blocks, every `every`-th with experts and a no-op for its MLP."""
+    """Dense blocks, every `every`-th with experts and no-ops for its MLP."""
 
     def __init__(self, config: ModelConfig) -> None:
         def block(layer: int) -> Block:
-            mlp = ExpertChoice(config, share=share(config), no_op=True) if config.routed(layer) else None
-            return Block(config, mlp)
+            experts = ExpertMLP(config, share=share(config), no_ops=config.n_no_ops) if config.routed(layer) else None
+            return Block(config, experts)
 
         super().__init__(config, (block(layer) for layer in range(config.n_layers)))
 
 
 def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
-    """All tokens through attention; real experts work on `capacity` of the assignments."""
+    """All tokens through the mixer; real experts work on `capacity` of the assignments."""
     sheet = CostSheet(config, seq_len, batch_size)
     for layer in range(config.n_layers):
-        sheet.attention(seq_len)
+        sheet.mixer(seq_len)
         if config.routed(layer):
-            sheet.experts(seq_len, kept(share(config), seq_len), no_op=True)
+            sheet.experts(seq_len, kept(share(config), seq_len), no_ops=config.n_no_ops)
         else:
             sheet.mlp(seq_len)
+    return sheet.total()
+
+
+def decode_bytes(config: ModelConfig, context: int, batch_size: int) -> float:
+    """An expert's weights are read if some row asks for it; a no-op has none."""
+    sheet = DecodeSheet(config, context, batch_size)
+    for layer in range(config.n_layers):
+        sheet.mixer(1.0)
+        if config.routed(layer):
+            sheet.mlp(share(config), experts=config.n_experts)
+        else:
+            sheet.mlp(1.0)
     return sheet.total()
 
 
 MODEL = Model(
     build=MoDEIntegrated,
     cost=cost,
-    options={"capacity": 0.125, "every": 2, "first_routed": 1, "n_experts": 4},
-    sees_future=True,
+    options={
+        "capacity": 0.125,
+        "every": 2,
+        "first_routed": 1,
+        "n_experts": 4,
+        "n_no_ops": 1,
+        "experts_top_k": 1,
+        "choice": "expert",
+        "aux_weight": 0.01,
+    },
+    sees_future=lambda config: config.choice == "expert",
+    decode_bytes=decode_bytes,
 )

@@ -1,45 +1,59 @@
 """MoDE, staged: MoD routing around the block, then experts in the MLP of the tokens that passed.
 
 Raposo et al. 2024 (arXiv 2404.02258), section 3.6 and figure 7. A bypassed token skips attention too, which is what
-staging saves over the integrated form. Both routers choose over the sequence: not autoregressive.
+staging saves over the integrated form. All options of `mod` and of `moe` apply, each router having its own.
 """
 
 from __future__ import annotations
 
-from modbench.harness.config import ModelConfig
+from modbench.harness.config import ModelConfig, kept
 from modbench.harness.contracts import Cost, Model
-from modbench.models.layers.cost import CostSheet
+from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
-from modbench.models.layers.experts import ExpertChoice, kept
-from modbench.models.mod import RoutedBlock
+from modbench.models.layers.experts import ExpertMLP
+from modbench.models.mod import RoutedBlock, expected_share
 from modbench.models.moe import share
 
 
 class MoDEStaged(Decoder):
-    """Dense blocks, every `every`-th a `RoutedBlock` whose MLP is `ExpertChoice`."""
+    """Dense blocks, every `every`-th a `RoutedBlock` whose MLP is an `ExpertMLP`."""
 
     def __init__(self, config: ModelConfig) -> None:
         def block(layer: int) -> Block:
             if not config.routed(layer):
                 return Block(config)
-            return RoutedBlock(config, ExpertChoice(config, share=share(config)))
+            return RoutedBlock(config, layer, ExpertMLP(config, share=share(config)))
 
         super().__init__(config, (block(layer) for layer in range(config.n_layers)))
 
 
 def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     """K tokens pass the first router; the second deals those k to the experts."""
-    assert config.capacity is not None
     sheet = CostSheet(config, seq_len, batch_size)
-    k = kept(config.capacity, seq_len)
+    k = config.kept(seq_len)
     for layer in range(config.n_layers):
         if config.routed(layer):
             sheet.token_router(seq_len, k)
-            sheet.attention(k)
-            sheet.experts(k, kept(share(config), k))
+        sheet.mixer(k if config.skips(layer, "attention") else seq_len)
+        n = k if config.skips(layer, "mlp") else seq_len
+        if config.routed(layer):
+            sheet.experts(n, kept(share(config), n))
         else:
-            sheet.attention(seq_len)
-            sheet.mlp(seq_len)
+            sheet.mlp(n)
+    return sheet.total()
+
+
+def decode_bytes(config: ModelConfig, context: int, batch_size: int) -> float:
+    """A block's weights are read if some row enters it, an expert's if some row that did asks for it."""
+    sheet = DecodeSheet(config, context, batch_size)
+    for layer in range(config.n_layers):
+        passing = expected_share(config) if config.routed(layer) else 1.0
+        sheet.mixer(passing if config.skips(layer, "attention") else 1.0)
+        n = passing if config.skips(layer, "mlp") else 1.0
+        if config.routed(layer):
+            sheet.mlp(n * min(1.0, config.experts_top_k / config.n_experts), experts=config.n_experts)
+        else:
+            sheet.mlp(n)
     return sheet.total()
 
 
@@ -51,9 +65,23 @@ MODEL = Model(
         "every": 2,
         "first_routed": 1,
         "router": "learned",
+        "granularity": "block",
+        "multiplier": "raw",
+        "router_init": 1.0,
+        "round_k": 1,
+        "capacity_warmup": 0.0,
+        "causal": "predictor",
+        "predictor_width": 64,
+        "aux_weight": 0.01,
+        "participation": None,
+        "row_correlation": 0.0,
+        "layer_correlation": 0.0,
+        "prefill": "causal",
         "n_experts": 4,
         "experts_top_k": 1,
         "capacity_factor": 1.0,
+        "choice": "expert",
     },
-    sees_future=True,
+    sees_future=lambda config: config.router in {"learned", "norm"} or config.choice == "expert",
+    decode_bytes=decode_bytes,
 )

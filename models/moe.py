@@ -1,22 +1,26 @@
-"""Mixture-of-Experts: every second block's MLP is E experts that choose their tokens. The control that MoDE needs.
+"""Mixture-of-Experts: every second block's MLP is E experts. The control that MoDE needs.
 
-Expert choice as in Zhou et al. 2022 (arXiv 2202.09368): each expert takes its T·experts_top_k·capacity_factor/E best
-tokens of a sequence, so load is balanced without a loss, and a token gets `experts_top_k` experts on average. Choosing
-over the sequence sees later tokens: the model is not autoregressive.
+Expert choice (the default) as in Zhou et al. 2022 (arXiv 2202.09368): each expert takes its
+T·experts_top_k·capacity_factor/E best tokens of a sequence, so load is balanced without a loss. Choosing over the
+sequence sees later tokens: not autoregressive until routed by threshold (`causal=True`, and at decode).
+
+Token choice as in Fedus et al. 2021 (arXiv 2101.03961): each token takes its `experts_top_k` best experts, with a loss
+that balances them; an expert keeps the first that come, up to the same number, and drops the rest. `capacity_factor`
+under 1 is the reduced-capacity variant that the paper of MoD compares with. Causal decisions drop nobody.
 """
 
 from __future__ import annotations
 
-from modbench.harness.config import ModelConfig
+from modbench.harness.config import ModelConfig, kept
 from modbench.harness.contracts import Cost, Model
-from modbench.models.layers.cost import CostSheet
+from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
-from modbench.models.layers.experts import ExpertChoice, kept
+from modbench.models.layers.experts import ExpertMLP
 
 
 def share(config: ModelConfig) -> float:
-    """Share of the tokens it is offered that each expert takes."""
-    return config.experts_top_k * config.capacity_factor / config.n_experts
+    """Share of the tokens it is offered that each expert takes at most."""
+    return min(1.0, config.experts_top_k * config.capacity_factor / config.n_experts)
 
 
 class MoE(Decoder):
@@ -24,16 +28,16 @@ class MoE(Decoder):
 
     def __init__(self, config: ModelConfig) -> None:
         def block(layer: int) -> Block:
-            return Block(config, ExpertChoice(config, share=share(config)) if config.routed(layer) else None)
+            return Block(config, ExpertMLP(config, share=share(config)) if config.routed(layer) else None)
 
         super().__init__(config, (block(layer) for layer in range(config.n_layers)))
 
 
 def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
-    """All tokens through attention; experts work on what they chose."""
+    """All tokens through the mixer; experts compute as many as they can hold."""
     sheet = CostSheet(config, seq_len, batch_size)
     for layer in range(config.n_layers):
-        sheet.attention(seq_len)
+        sheet.mixer(seq_len)
         if config.routed(layer):
             sheet.experts(seq_len, kept(share(config), seq_len))
         else:
@@ -41,9 +45,30 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     return sheet.total()
 
 
+def decode_bytes(config: ModelConfig, context: int, batch_size: int) -> float:
+    """An expert's weights are read if some row asks for it."""
+    sheet = DecodeSheet(config, context, batch_size)
+    for layer in range(config.n_layers):
+        sheet.mixer(1.0)
+        if config.routed(layer):
+            sheet.mlp(min(1.0, config.experts_top_k / config.n_experts), experts=config.n_experts)
+        else:
+            sheet.mlp(1.0)
+    return sheet.total()
+
+
 MODEL = Model(
     build=MoE,
     cost=cost,
-    options={"every": 2, "first_routed": 1, "n_experts": 4, "experts_top_k": 1, "capacity_factor": 1.0},
-    sees_future=True,
+    options={
+        "every": 2,
+        "first_routed": 1,
+        "n_experts": 4,
+        "experts_top_k": 1,
+        "capacity_factor": 1.0,
+        "choice": "expert",
+        "aux_weight": 0.01,
+    },
+    sees_future=lambda config: config.choice == "expert",
+    decode_bytes=decode_bytes,
 )

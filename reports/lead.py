@@ -34,10 +34,16 @@ def lead(loaded: Loaded) -> list[str]:
         return []
     length = loaded.lengths[-1]
     parts = []
-    for metric, what in (("latency/forward", "a forward pass"), ("latency/train_step", "a training step")):
+    timed = (
+        ("latency/forward", "a forward pass"),
+        ("latency/train_step", "a training step"),
+        ("latency/prefill", "a prefill"),
+        ("latency/decode", "a decode step"),
+    )
+    for metric, what in timed:
         row = loaded.pair(case.arm, metric, length)
         if row is not None and row.status == "ok":
-            share = promise(row, "FLOP-promised")
+            share = promise(row, "byte-promised" if metric == "latency/decode" else "FLOP-promised")
             parts.append(f"{what} at {times(row.ratio)} the speed {interval(row)}".rstrip() + (share and f" ({share})"))
     said = (
         [f"{name(case)} runs {', and '.join(parts)}, against {name(loaded.arms[0])} at T = {length}."] if parts else []

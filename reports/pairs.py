@@ -44,7 +44,9 @@ def comparison_table(tables: Tables) -> pd.DataFrame:
         "mde",
         "cpu_ratio",
     )
-    frame = frame.astype(dict.fromkeys((*numbers, "capacity", "baseline_capacity"), "float64"))
+    frame = frame.astype(
+        dict.fromkeys((*numbers, "capacity", "baseline_capacity", "depth_ratio", "baseline_depth_ratio"), "float64")
+    )
     return frame.astype({"params": "Int64", "baseline_params": "Int64"})
 
 
@@ -56,6 +58,10 @@ def _pair_row(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dic
         trouble = tables.trouble(side, metric.key)
         if trouble:
             return row | {"status": trouble[0], "reason": who + trouble[1]}
+    if metric.made_in == "inspect":
+        mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
+        said = "a count has a difference and no ratio; counted, not sampled: no interval"
+        return row | {"difference": mine - theirs, "status": "ok", "reason": said}
     if metric.scored_as == "difference":
         return row | _difference(tables, case, baseline, metric)
     if metric.made_in == "time":
@@ -70,9 +76,7 @@ def _timed(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
     ratio = math.exp(effect.value)
     low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
     difference = math.exp(tables.estimate(case, metric).value) - math.exp(tables.estimate(baseline, metric).value)
-    promise, reasons = _against_ideal(
-        ratio, _flop_ideal(tables, case, baseline), "FLOPs of both sides were not wholly counted"
-    )
+    promise, reasons = _against_ideal(ratio, *_time_ideal(tables, case, baseline, metric))
     reasons = ([effect.reason] if effect.reason else []) + reasons
     claims = tables.run.plan.suite.claims
     if not claims:
@@ -105,6 +109,16 @@ def paired_effect(tables: Tables, case: Case, baseline: Case, metric: Metric, co
     return stats.over_launches(effects, within=per_launch[0] if len(per_launch) == 1 else None)
 
 
+def _time_ideal(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str]:
+    """What is promised for time, and why nothing is: FLOPs, or for decode the bytes that a step must read."""
+    if metric.workload == "decode":
+        mine, theirs = (tables.counted(side, "decode_elements") for side in (case, baseline))
+        return (theirs / mine if mine and theirs else None), "the bytes that a step of this model reads are not known"
+    if metric.workload == "prefill":
+        return None, "how many tokens of a prompt pass a causal router is not known beforehand"
+    return _flop_ideal(tables, case, baseline), "FLOPs of both sides were not wholly counted"
+
+
 def _flop_ideal(tables: Tables, case: Case, baseline: Case) -> float | None:
     """What FLOPs promise for time: causal attention on both sides; the same for forward and training step.
 
@@ -121,7 +135,9 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
     ratio = theirs / mine if metric.better == "lower" else mine / theirs
     reasons = [no_interval(tables, case, metric)]
     promise: dict[str, Any] = {}
-    if metric.made_in == "memory":
+    if metric.key == "memory/kv_cache":
+        reasons.append("the cache's own sizes are the promise: no ideal")
+    elif metric.made_in == "memory":
         forecasts = [tables.cell(side.id, metric.key).note("forecast") for side in (case, baseline)]
         ideal = forecasts[1] / forecasts[0] if all(forecasts) else None
         promise, more = _against_ideal(ratio, ideal, "a user's model has no closed form to forecast from")

@@ -24,6 +24,13 @@ TIME_WORDS = {
     "different": "△ different",
     "inconclusive": "? undecided",
 }
+# What is timed, in the order of a page.
+TIMED = (
+    ("forward pass", "latency/forward"),
+    ("train step", "latency/train_step"),
+    ("prefill", "latency/prefill"),
+    ("decode step", "latency/decode"),
+)
 PLAIN_WORDS = {**TIME_WORDS, "better": "▲ better", "worse": "▼ worse"}
 
 

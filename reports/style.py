@@ -51,6 +51,11 @@ _LOOKS = {
     "mode_staged": (2, "^", "▲"),
     "mode_integrated": (3, "v", "▼"),
     "moe": (4, "D", "◆"),
+    # Whole-input gates share one colour and differ in shape.
+    "depth_predictor": (5, "<", "◀"),
+    "depth_branches": (5, ">", "▶"),
+    "depth_scale": (5, "p", "⬟"),
+    "early_exit": (5, "X", "✖"),
 }
 _NAMES = {
     "dense": "dense",
@@ -58,6 +63,10 @@ _NAMES = {
     "mode_staged": "MoDE staged",
     "mode_integrated": "MoDE integrated",
     "moe": "MoE",
+    "depth_predictor": "depth predictor",
+    "depth_branches": "depth branches",
+    "depth_scale": "depth scale",
+    "early_exit": "early exit",
 }
 OTHER = (6, "P", "✚")  # controls and users' models
 

@@ -12,7 +12,7 @@ from modbench.harness.plan import Plan
 from modbench.harness.units import human_duration
 from modbench.reports import lead
 from modbench.reports.load import Loaded
-from modbench.reports.panel import is_number
+from modbench.reports.panel import TIMED, is_number
 from modbench.reports.style import name
 from modbench.reports.tables import SAW_FUTURE
 
@@ -52,10 +52,10 @@ def _table(loaded: Loaded) -> list[str]:
         return []
     length = loaded.lengths[-1]
     columns = [
-        (f"forward T={length}", "latency/forward", length),
-        (f"train step T={length}", "latency/train_step", length),
+        *((f"{title.removesuffix(' pass')} T={length}", metric, length) for title, metric in TIMED),
         ("FLOPs", "flops/forward", length),
         ("memory", "memory/peak_allocated", length),
+        ("KV cache", "memory/kv_cache", length),
         ("bits/byte", "bpb/val", None),
     ]
     asked = [column for column in columns if column[1] in loaded.run.plan.suite.metrics]

@@ -122,7 +122,7 @@ class Tables:
             "arm": case.arm,
             "model": case.model,
             "capacity": case.config.capacity,
-            "depth_ratio": None,
+            "depth_ratio": self.counted(case, "depth_ratio"),
             "seq_len": case.place.seq_len,
             "batch_size": case.place.batch_size,
             "workload": metric.workload,
@@ -146,7 +146,7 @@ def case_table(tables: Tables) -> pd.DataFrame:
         for case in comparison.arms
     ]
     frame = pd.DataFrame(rows, columns=CASES).astype({"params": "Int64", "n": "Int64"})
-    return frame.astype(dict.fromkeys(("capacity", "value", "ci_low", "ci_high", "ci_level"), "float64"))
+    return frame.astype(dict.fromkeys(("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level"), "float64"))
 
 
 def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
@@ -163,17 +163,19 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
         if saw_future(tables, case, metric):
             reasons.append(SAW_FUTURE)
         return row | _filled("mean", effect.value, effect.low, effect.high, effect.n, "; ".join(reasons) or None)
-    statistic = "exact" if metric.made_in == "count" else "peak"
+    statistic = "peak" if metric.key == "memory/peak_allocated" else "exact"
     return row | _filled(statistic, effect.value, None, None, 1, no_interval(tables, case, metric))
 
 
 def no_interval(tables: Tables, case: Case, metric: Metric) -> str:
     """Why FLOPs and bytes have no interval, and who counted a user's model."""
-    if metric.made_in == "memory":
+    if metric.key == "memory/peak_allocated":
         return "the peak of one training step, not sampled: no interval"
-    return "; ".join(
-        ["counted, not sampled: no interval", *filter(None, [case.own and tables.counted(case, "source")])]
-    )
+    told = (
+        case.own or tables.counted(case, "depth_ratio") is not None
+    )  # who counted, where it is not the plain closed form
+    source = tables.counted(case, "source") if told and metric.made_in == "count" else None
+    return "; ".join(["counted, not sampled: no interval", *([str(source)] if source else [])])
 
 
 def _filled(
@@ -186,4 +188,6 @@ def _filled(
 
 def saw_future(tables: Tables, case: Case, metric: Metric) -> bool:
     """Whether a loss was measured with routing that looked ahead."""
-    return metric.made_in == "train" and tables.cell(case.id, metric.key).note("sees_future") is True
+    if metric.made_in != "train" or metric.key == "loss/val_causal":
+        return False
+    return tables.cell(case.id, metric.key).note("sees_future") is True

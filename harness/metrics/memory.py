@@ -41,6 +41,12 @@ def _peak_cuda(subject: Any, tokens_BT: Any) -> float:  # noqa: ANN401  # as abo
     return float(torch.cuda.max_memory_allocated())
 
 
+def _kv_cache(subject: Any) -> float:  # noqa: ANN401  # as above
+    """Bytes allocated for keys and values after the context, with room for the tokens to come."""
+    _, cache = subject.prefilled(subject.inputs(0, 1)[0])
+    return float(cache.nbytes)
+
+
 METRICS = (
     Metric(
         key="memory/peak_allocated",
@@ -50,5 +56,14 @@ METRICS = (
         workload="train_step",
         about="Most bytes of tensors alive during a training step: parameters, gradients, AdamW moments, activations",
         measure=_peak_allocated,
+    ),
+    Metric(
+        key="memory/kv_cache",
+        unit="B",
+        better="lower",
+        made_in="memory",
+        workload="decode",
+        about="Bytes of keys and values after a context of the grid's length; a routed block keeps none of who skipped",
+        measure=_kv_cache,
     ),
 )

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from modbench.harness import catalogue
 from modbench.harness.case import Case, UnitOfWork
+from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Metric
 from modbench.harness.passes import attempt, measured, missing
 from modbench.harness.plan import case_cost
@@ -62,25 +64,42 @@ def _count_reference(case: Case, seed: int) -> Counted:
     from modbench.harness.flops import count_forward, count_train
     from modbench.harness.subject import build_module
 
+    model, config, place = catalogue.load("models", case.model), case.config, case.place
     cost = case_cost(case)
     assert cost is not None
+    notes: dict[str, Any] = {"source": "closed form, checked against torch's counter"}
     with torch.device("meta"):
         module = build_module(case, seed)
-        tokens_BT = torch.zeros(case.place.batch_size, case.place.seq_len, dtype=torch.int64)
-        forward, train = count_forward(module, tokens_BT), count_train(module, tokens_BT)
+        tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
+        train = count_train(module, tokens_BT)
+        if not model.dynamic:
+            forward = count_forward(module, tokens_BT)
+    if model.dynamic:  # what it costs depends on the input: run it, ask what it did, and hold the closed form to that
+        module = build_module(case, seed)
+        tokens_BT = torch.randint(config.vocab_size, tokens_BT.shape, generator=torch.Generator().manual_seed(seed))
+        forward = count_forward(module, tokens_BT)
+        realised: list[int] = module.realised  # type: ignore[assignment]  # every dynamic model has it
+        cost = model.cost(config, place.seq_len, place.batch_size, realised)
+        notes["source"] += "; of what the untrained model did with one random batch"
+        notes["depth_ratio"] = cost_ratio(realised, config, place.seq_len)
     params = sum(p.numel() for p in module.parameters())
-    notes = {
-        "source": "closed form, checked against torch's counter",
-        "parts": dict(cost.parts),
-        "counter_forward": forward,
-        "counter_train_step": train,
-    }
+    notes |= {"parts": dict(cost.parts), "counter_forward": forward, "counter_train_step": train}
+    if model.decode_bytes is not None:
+        notes["decode_elements"] = model.decode_bytes(config, place.seq_len, place.batch_size)
+    if config.capacity is not None and "round_k" in model.options:
+        notes["effective_capacity"] = config.kept(place.seq_len) / place.seq_len
     mismatch = (
         disagreement("forward FLOPs", cost.forward, forward)
         or disagreement("train-step FLOPs", cost.train_step, train)
         or disagreement("parameters", cost.params, params)
     )
     return Counted(cost.forward, cost.forward_causal, cost.train_step, params, notes, mismatch)
+
+
+def cost_ratio(realised: list[int], config: ModelConfig, seq_len: int) -> float:
+    """`depth_ratio`: mean share of the blocks that ran, from blocks per row or (early exit by token) tokens per block."""
+    whole = seq_len if config.exit_by == "token" else config.n_layers
+    return sum(realised) / (len(realised) * whole)
 
 
 def _count_own(case: Case, seed: int) -> Counted:

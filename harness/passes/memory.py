@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from modbench.harness.case import ELEMENT_BYTES, Case, UnitOfWork
+from modbench.harness.case import ELEMENT_BYTES, Case, Protocol, UnitOfWork
 from modbench.harness.contracts import Metric
 from modbench.harness.passes import attempt, measured, missing
 from modbench.harness.plan import case_cost
@@ -18,16 +18,18 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
         cost = case_cost(case)
         forecast = cost.memory_train(ELEMENT_BYTES[case.place.dtype]) if cost else None
         for metric in metrics:
-            value = attempt(partial(_measure, case, unit.protocol.seed, metric))
+            value = attempt(partial(weigh, case, unit.protocol, metric))
             if isinstance(value, Gap):
                 yield missing(case, metric, value)
             else:
-                yield measured(case, metric, {"value": [value]}, {"forecast": forecast})
+                trained = metric.workload == "train_step"
+                yield measured(case, metric, {"value": [value]}, {"forecast": forecast if trained else None})
 
 
-def _measure(case: Case, seed: int, metric: Metric) -> float:
+def weigh(case: Case, protocol: Protocol, metric: Metric) -> float:
+    """A metric of a fresh subject that has shown that it keeps its contract."""
     from modbench.harness.subject import Subject
 
-    subject = Subject(case, seed)
-    subject.check(subject.inputs(seed, 1)[0])
+    subject = Subject(case, protocol.seed, decode=protocol.decode)
+    subject.check(subject.inputs(protocol.seed, 1)[0])
     return float(metric.measure(subject))

@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterator
 from functools import partial
 
-from modbench.harness.case import Case, UnitOfWork
+from modbench.harness.case import Case, Protocol, UnitOfWork
 from modbench.harness.contracts import Metric
-from modbench.harness.interleave import Call, Clock, measure
+from modbench.harness.interleave import Call, Clock, Samples, measure
 from modbench.harness.passes import SURVIVABLE, attempt, gap_of, measured, missing
 from modbench.harness.records import Gap, Outcome
 
@@ -28,7 +28,7 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
         calls: dict[str, Call] = {}
         gaps: dict[str, Gap] = {}
         for case in rng.sample(unit.comparison.arms, len(unit.comparison.arms)):  # construction order is a factor too
-            call = attempt(partial(_call, case, seed, metric))
+            call = attempt(partial(_call, case, unit.protocol, metric))
             if isinstance(call, Gap):
                 gaps[case.id] = call
             else:
@@ -47,7 +47,7 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
             if case.id in gaps:
                 yield missing(case, metric, gaps[case.id])
             else:
-                yield measured(case, metric, samples[case.id], {"clock": _clock(unit)})
+                yield measured(case, metric, _per_step(samples[case.id], metric, unit), {"clock": _clock(unit)})
 
 
 def _note(gaps: dict[str, Gap], device: str, arm: str, error: BaseException) -> None:
@@ -59,11 +59,19 @@ def _note(gaps: dict[str, Gap], device: str, arm: str, error: BaseException) -> 
         torch.cuda.empty_cache()
 
 
-def _call(case: Case, seed: int, metric: Metric) -> Call:
+def _per_step(samples: Samples, metric: Metric, unit: UnitOfWork) -> Samples:
+    """Seconds of one decode step, where a call makes many."""
+    if metric.per == "call":
+        return samples
+    steps = unit.protocol.decode.tokens
+    return samples | {name: [seconds / steps for seconds in samples[name]] for name in ("wall_s", "cpu_s")}
+
+
+def _call(case: Case, protocol: Protocol, metric: Metric) -> Call:
     from modbench.harness.subject import Subject
 
-    subject = Subject(case, seed)
-    batches = subject.inputs(seed, INPUTS)
+    subject = Subject(case, protocol.seed, decode=protocol.decode)
+    batches = subject.inputs(protocol.seed, INPUTS)
     subject.check(batches[0])
     subject.module.train(metric.workload == "train_step")
     timed = metric.measure(subject)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modbench.harness import catalogue
 from modbench.harness.case import Case, Protocol, TrainPlan, UnitOfWork
@@ -19,6 +19,9 @@ from modbench.harness.records import Gap, Outcome
 WARM_UP_SHARE = 0.1
 CLIP_NORM = 1.0
 
+if TYPE_CHECKING:
+    from modbench.harness.subject import Subject
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -27,12 +30,16 @@ class Trained:
     Attributes:
         val_loss: held-out loss in nats per token.
         tokens_per_byte: 1 for byte tokens.
+        val_loss_causal: the same with routers that decide without the future; None where nothing is known of that.
+        causal_reason: why it is None.
         sees_future: whether top-k routing looked ahead; None if nobody knows (a user's model).
         curve: `step`, `tokens`, `loss` (nats per token of each step's batch, before its update), `wall_s` since the start.
     """
 
     val_loss: float
     tokens_per_byte: float
+    val_loss_causal: float | None
+    causal_reason: str
     sees_future: bool | None
     curve: dict[str, list[float]]
 
@@ -72,6 +79,8 @@ def train(case: Case, protocol: Protocol) -> Trained:
 
     from modbench.harness.subject import Subject
 
+    if case.config.bidirectional:
+        raise Unmeasured("a bidirectional model has no next token to predict: it takes tasks, not a corpus")
     if case.config.vocab_size < 256:
         raise Unmeasured(f"vocab_size {case.config.vocab_size} cannot hold the 256 byte tokens of the corpus")
     if case.place.dtype == "fp16":
@@ -91,10 +100,12 @@ def train(case: Case, protocol: Protocol) -> Trained:
         for group in subject.optimizer.param_groups:
             group["lr"] = learning_rate(step, plan)
         inputs_BT, targets_BT = (side.to(device) for side in windows.train(step))
+        if not case.own:
+            subject.module.set_progress(step / plan.steps)  # type: ignore[operator]  # every catalogue model has it
         with autocast:
-            loss = subject.loss(inputs_BT, targets_BT)
+            loss, auxiliary = subject.loss(inputs_BT, targets_BT)
         subject.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        (loss + auxiliary).backward()
         torch.nn.utils.clip_grad_norm_(subject.module.parameters(), CLIP_NORM)
         subject.optimizer.step()
         value = loss.item()
@@ -103,16 +114,46 @@ def train(case: Case, protocol: Protocol) -> Trained:
         row = (step, (step + 1) * plan.seq_len * plan.batch_size, value, time.perf_counter() - start)
         for name, number in zip(curve, row, strict=True):
             curve[name].append(number)
-    subject.module.eval()
-    losses = []
-    with torch.no_grad(), autocast:
+    with autocast:
+        return _evaluate(subject, windows, curve)
+
+
+def _evaluate(subject: Subject, windows: Windows, curve: dict[str, list[float]]) -> Trained:
+    """Held-out loss as trained, and without the future."""
+    case, module = subject.case, subject.module
+    module.eval()
+    val_loss = _held_out(subject, windows, causal=False)
+    if case.own:
+        reason = "a user's model: whether its logits depend on later tokens is not tested yet"
+        return Trained(val_loss, 1.0, None, reason, None, curve)
+    module.set_progress(1.0)  # type: ignore[operator]  # as above
+    if not catalogue.load("models", case.model).sees_future(case.config):
+        return Trained(val_loss, 1.0, val_loss, "", sees_future=False, curve=curve)
+    if case.config.causal == "none":
+        return Trained(val_loss, 1.0, None, "causal = 'none': no causal router", sees_future=True, curve=curve)
+    # Thresholds come from training text, never from what is held out.
+    module.calibrate(windows.train(windows.plan.steps)[0].to(case.place.device))  # type: ignore[operator]  # as above
+    causal = _held_out(subject, windows, causal=True)
+    return Trained(val_loss, 1.0, causal, "", sees_future=True, curve=curve)
+
+
+def _held_out(subject: Subject, windows: Windows, *, causal: bool) -> float:
+    """Mean held-out loss in nats per token.
+
+    Raises:
+        NumericsError: if it is not finite.
+    """
+    import torch
+
+    device, losses = subject.case.place.device, []
+    with torch.no_grad():
         for inputs_BT, targets_BT in windows.val():
-            losses.append(subject.loss(inputs_BT.to(device), targets_BT.to(device)).item())
-    val_loss = sum(losses) / len(losses)
-    if not math.isfinite(val_loss):
-        raise NumericsError(f"held-out loss {val_loss} after {plan.steps} steps")
-    sees_future = None if case.own else catalogue.load("models", case.model).sees_future
-    return Trained(val_loss, 1.0, sees_future, curve)
+            loss, _ = subject.loss(inputs_BT.to(device), targets_BT.to(device), causal=causal)
+            losses.append(loss.item())
+    mean = sum(losses) / len(losses)
+    if not math.isfinite(mean):
+        raise NumericsError(f"held-out loss {mean} after training")
+    return mean
 
 
 def learning_rate(step: int, plan: TrainPlan) -> float:

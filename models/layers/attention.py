@@ -1,34 +1,17 @@
-"""Causal self-attention with rotary positions and grouped queries.
+"""Self-attention with rotary positions and grouped queries: full or over a sliding window, forwards and with a cache.
 
-Shapes: B batch, T tokens, D width, H query heads, K key/value heads, C half a head's width.
+Shapes: B batch, T tokens, D width, H query heads, K key/value heads, d a head's width, C half of it, W window, N windows.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness.config import ModelConfig
-
-
-class Rotary(NamedTuple):
-    """Cosines and sines of the positions at hand: [1, T, 1, C] for all tokens, [B, T, 1, C] for chosen ones."""
-
-    cos: Tensor
-    sin: Tensor
-
-    def rows(self, index_BT: Tensor) -> Rotary:
-        """The rows of chosen tokens, which so keep their own positions instead of being renumbered."""
-        return Rotary(self.cos[0, index_BT], self.sin[0, index_BT])
-
-    def rotate(self, x_BTHd: Tensor) -> Tensor:
-        """Rotate pairs (i, i + C) of every head by the token's angles (Su et al. 2021, RoFormer, section 3.4)."""
-        low_BTHC, high_BTHC = x_BTHd.chunk(2, dim=-1)
-        cos, sin = self.cos, self.sin
-        return torch.cat((low_BTHC * cos - high_BTHC * sin, high_BTHC * cos + low_BTHC * sin), dim=-1)
+from modbench.models.layers.cache import BlockCache, Rows
+from modbench.models.layers.trip import Rotary, Trip
 
 
 class RotaryTable(nn.Module):
@@ -46,34 +29,106 @@ class RotaryTable(nn.Module):
         self.register_buffer("sin_TC", angle_TC.sin(), persistent=False)
 
     def forward(self, seq_len: int) -> Rotary:
-        """Tables of positions 0 to `seq_len` - 1."""
+        """Tables of positions 0 to `seq_len` - 1, the same for all rows."""
+        self.check(seq_len)
+        return Rotary(self.cos_TC[None, :seq_len, None], self.sin_TC[None, :seq_len, None])
+
+    def at(self, position_BT: Tensor) -> Rotary:
+        """Tables of any positions."""
+        return Rotary(self.cos_TC[position_BT][:, :, None], self.sin_TC[position_BT][:, :, None])
+
+    def check(self, seq_len: int) -> None:
+        """Refuse what the table does not hold.
+
+        Raises:
+            ValueError: if there are more tokens than positions.
+        """
         longest = self.cos_TC.shape[0]
         if seq_len > longest:
             raise ValueError(f"{seq_len} tokens are more than max_seq_len {longest}: build the model with a larger one")
-        return Rotary(self.cos_TC[None, :seq_len, None], self.sin_TC[None, :seq_len, None])
 
 
 class Attention(nn.Module):
-    """Softmax attention over the tokens that it is given, causal in their order."""
+    """Softmax attention over the tokens that it is given, causal in their order.
+
+    With a window, a token attends to the last W tokens that this block was given, itself included. In a routed block
+    these are the last W that passed, however far back they lie: shapes stay static, and a cache of W slots suffices.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
         self.head = config.d_model // config.n_heads
+        self.window = config.window if config.mixer == "window" else None
+        self.bidirectional = config.bidirectional
         self.qkv = nn.Linear(config.d_model, (config.n_heads + 2 * config.n_kv_heads) * self.head, bias=False)
         self.out = nn.Linear(config.d_model, config.d_model, bias=False)
 
-    def forward(self, x_BTD: Tensor, rotary: Rotary) -> Tensor:
-        """[B, T, D] to [B, T, D]."""
+    def project(self, x_BTD: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [B, H, T, d], keys and values [B, K, T, d]; q and k are rotated together: one kernel instead of two."""
         h, k = self.n_heads, self.n_kv_heads
         qkv_BTHd = self.qkv(x_BTD).unflatten(-1, (h + 2 * k, self.head))
-        # q and k are rotated together: one kernel instead of two.
         qk_BHTd = rotary.rotate(qkv_BTHd[:, :, : h + k]).transpose(1, 2)
-        y_BHTd = F.scaled_dot_product_attention(
-            qk_BHTd[:, :h],
-            qk_BHTd[:, h:],
-            qkv_BTHd[:, :, h + k :].transpose(1, 2),
-            is_causal=True,
-            enable_gqa=h != k,
-        )
+        return qk_BHTd[:, :h], qk_BHTd[:, h:], qkv_BTHd[:, :, h + k :].transpose(1, 2)
+
+    def queries(self, x_BTD: Tensor, rotary: Rotary) -> Tensor:
+        """Queries alone, [B, H, T, d]."""
+        weight = self.qkv.weight[: self.n_heads * self.head]
+        return rotary.rotate(F.linear(x_BTD, weight).unflatten(-1, (self.n_heads, self.head))).transpose(1, 2)
+
+    def keys(self, x_BTD: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor]:
+        """Keys and values alone, [B, K, T, d]."""
+        kv_BTHd = F.linear(x_BTD, self.qkv.weight[self.n_heads * self.head :]).unflatten(-1, (-1, self.head))
+        k_BTKd, v_BTKd = kv_BTHd.chunk(2, dim=2)
+        return rotary.rotate(k_BTKd).transpose(1, 2), v_BTKd.transpose(1, 2)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, is_causal: bool = False) -> Tensor:
+        """[B, H, T, d] over keys [B, K, S, d] to [B, T, D], through the output projection."""
+        grouped = self.n_heads != self.n_kv_heads
+        y_BHTd = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal, enable_gqa=grouped)
         return self.out(y_BHTd.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]  # torch types calls as Any
+
+    def forward(self, x_BTD: Tensor, trip: Trip, cache: BlockCache | None = None) -> Tensor:
+        """[B, T, D] to [B, T, D]; with a cache, its keys and values are kept there.
+
+        Pads stand on the right, so that a causal mask hides them from every real token already.
+        """
+        q, k, v = self.project(x_BTD, trip.rotary)
+        if cache is not None:
+            cache.fill(k, v, trip.lengths_B)
+        if self.bidirectional:
+            real_BT = trip.real_BT
+            return self.attend(q, k, v, None if real_BT is None else real_BT[:, None, None])
+        if self.window is not None and self.window < x_BTD.shape[1]:
+            return self._windows(q, k, v, self.window)
+        return self.attend(q, k, v, is_causal=True)
+
+    def _windows(self, q_BHTd: Tensor, k_BKTd: Tensor, v_BKTd: Tensor, w: int) -> Tensor:
+        """Cut the sequence into pieces of W tokens; each attends to itself and the piece before: 2W keys, never T."""
+        b, _, t, _ = q_BHTd.shape
+        n = -(-t // w)
+
+        def pieces(x: Tensor, *, with_previous: bool) -> Tensor:
+            x = F.pad(x, (0, 0, w if with_previous else 0, n * w - t))
+            own = x.unflatten(2, (-1, w)).transpose(1, 2)
+            both = torch.cat((own[:, :-1], own[:, 1:]), dim=3) if with_previous else own
+            return both.flatten(0, 1)
+
+        place_W, key_2W = torch.arange(w, device=q_BHTd.device), torch.arange(2 * w, device=q_BHTd.device)
+        near_W2W = (key_2W > place_W[:, None]) & (key_2W <= place_W[:, None] + w)
+        first_N = torch.arange(n, device=q_BHTd.device) == 0  # nothing stands before the first piece
+        mask_NW2W = near_W2W & ~(first_N[:, None, None] & (key_2W < w))
+        y = F.scaled_dot_product_attention(
+            pieces(q_BHTd, with_previous=False),
+            pieces(k_BKTd, with_previous=True),
+            pieces(v_BKTd, with_previous=True),
+            attn_mask=mask_NW2W.repeat(b, 1, 1)[:, None],
+            enable_gqa=self.n_heads != self.n_kv_heads,
+        )
+        y_BTD = y.unflatten(0, (b, n)).transpose(2, 3).flatten(1, 2).flatten(2)[:, :t]
+        return self.out(y_BTD)  # type: ignore[no-any-return]  # torch types calls as Any
+
+    def step(self, x_R1D: Tensor, trip: Trip, cache: BlockCache, rows: Rows) -> Tensor:
+        """One new token of some rows against what the cache holds of them, itself included."""
+        q, k, v = self.project(x_R1D, trip.rotary)
+        return self.attend(q, *cache.append(k, v, rows))

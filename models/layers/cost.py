@@ -21,10 +21,15 @@ class CostSheet:
         self.scores_causal = 0.0
         self.params = 0
         self.saved = 0.0
+        self.only_training = 0.0
         d, v = config.d_model, config.vocab_size
-        self.params += d * v * (1 if config.tied else 2) + d
-        self._matmul("head", seq_len, d, v)
-        self.saved += batch_size * seq_len * (2 * d + 2 * v)
+        if config.bidirectional:
+            self.params += d * v + d * config.n_classes + d
+            self._matmul("head", 1, d, config.n_classes)
+        else:
+            self.params += d * v * (1 if config.tied else 2) + d
+            self._matmul("head", seq_len, d, v)
+            self.saved += batch_size * seq_len * (2 * d + 2 * v)
 
     def _matmul(self, part: str, rows: float, inner: int, columns: int) -> None:
         self.flops[part] += 2 * self.batch_size * rows * inner * columns
@@ -33,15 +38,35 @@ class CostSheet:
     def _mlp_matrices(self) -> int:
         return 3 if self.config.activation == "swiglu" else 2
 
-    def attention(self, n: int) -> None:
-        """Norm, projections, scores and values over n tokens."""
-        d, h = self.config.d_model, self.config.n_heads
-        width = d + 2 * d // h * self.config.n_kv_heads
+    def mixer(self, n: int) -> None:
+        """Norm and mixer over n tokens."""
+        d, kind = self.config.d_model, self.config.mixer
+        self.params += d
+        if kind == "convolution":
+            h, w = self.config.n_heads, self.config.kernel_size
+            self._matmul("mixer projections", n, d, 3 * d + h * w)
+            self._matmul("convolution", n, w, d)
+            self.params += d * (3 * d + h * w)
+            self.saved += self.batch_size * n * (8 * d + h * w + w * d)
+            return
+        h, width = self.config.n_heads, d + 2 * d // self.config.n_heads * self.config.n_kv_heads
         self._matmul("attention projections", n, d, width + d)
-        self.flops["scores"] += 4 * self.batch_size * n * n * d
-        self.scores_causal += 4 * self.batch_size * n * (n + 1) / 2 * d
-        self.params += d * (width + d) + d
+        full, least = _pairs(self.config, n)
+        self.flops["scores"] += 4 * self.batch_size * full * d
+        self.scores_causal += 4 * self.batch_size * least * d
+        self.params += d * (width + d)
         self.saved += self.batch_size * n * (4 * d + width + 2 * d + h)
+
+    def late_attention(self, n: int, seq_len: int) -> None:
+        """Queries of n tokens over the keys of all."""
+        d = self.config.d_model
+        kv = 2 * d // self.config.n_heads * self.config.n_kv_heads
+        self._matmul("attention projections", n, d, 2 * d)
+        self._matmul("attention projections", seq_len, d, kv)
+        self.flops["scores"] += 4 * self.batch_size * n * seq_len * d
+        # Where the survivors stand is not known: with everyone alive this is the lower triangle.
+        self.scores_causal += 4 * self.batch_size * n * (seq_len + 1) / 2 * d
+        self.params += d * (2 * d + kv) + d
 
     def mlp(self, n: int) -> None:
         """Norm and MLP over n tokens."""
@@ -50,21 +75,88 @@ class CostSheet:
         self.params += self._mlp_matrices * d * f + d
         self.saved += self.batch_size * n * (2 * d + (4 if self._mlp_matrices == 3 else 2) * f)
 
-    def experts(self, n: int, k: int, *, no_op: bool = False) -> None:
+    def experts(self, n: int, k: int, *, no_ops: int = 0) -> None:
         """Norm, router over n tokens, and E experts of k tokens each."""
         d, f, e = self.config.d_model, self.config.d_ff, self.config.n_experts
-        self._matmul("router", n, d, e + no_op)
+        self._matmul("router", n, d, e + no_ops)
         self._matmul("experts", e * k, d, self._mlp_matrices * f)
-        self.params += e * self._mlp_matrices * d * f + d * (e + no_op) + d
+        self.params += e * self._mlp_matrices * d * f + d * (e + no_ops) + d
         self.saved += self.batch_size * (2 * n * d + e * k * (2 * d + (4 if self._mlp_matrices == 3 else 2) * f))
 
     def token_router(self, seq_len: int, k: int) -> None:
-        """MoD's router over all tokens of a sequence, gather and scatter of k."""
+        """MoD's router over all tokens of a sequence, gather and scatter of k; while training, its predictor too.
+
+        The predictor's input is detached: of its first layer, backward computes the weight's gradient alone.
+        """
         d = self.config.d_model
+        self.saved += self.batch_size * 2 * k * d
+        if self.config.router != "learned":
+            return
         self._matmul("router", seq_len, d, 1)
         self.params += d
-        self.saved += self.batch_size * 2 * k * d
+        if self.config.causal == "predictor":
+            w = self.config.predictor_width
+            self.params += d * w + w + w + 1
+            self.only_training += 2 * self.batch_size * seq_len * (2 * d * w + 3 * w)
+            self.saved += self.batch_size * seq_len * 3 * w
 
-    def total(self) -> Cost:
+    def gate(self, rows: int, inner: int, columns: int, *, times: float = 1.0) -> None:
+        """A small matrix product of a depth gate: `times` for each sequence."""
+        self._matmul("gate", rows * times, inner, columns)
+
+    def total(self, *, train_forward: float | None = None) -> Cost:
         """The sum as a `Cost`."""
-        return Cost(dict(self.flops), self.scores_causal, self.params, self.saved)
+        return Cost(
+            dict(self.flops),
+            self.scores_causal,
+            self.params,
+            self.saved,
+            train_only=self.only_training,
+            train_forward=train_forward,
+        )
+
+
+def _pairs(config: ModelConfig, n: int) -> tuple[float, float]:
+    """Pairs of query and key that a kernel computes, and that the mask asks for."""
+    if config.bidirectional:
+        return n * n, n * n
+    w = config.window
+    if config.mixer != "window" or w >= n:
+        return n * n, n * (n + 1) / 2
+    return -(-n // w) * w * 2 * w, w * (w + 1) / 2 + (n - w) * w
+
+
+class DecodeSheet:
+    """Adds up the elements that one decode step must read, for a whole batch. No token's decision helps another's.
+
+    A weight is read once if any row needs it: independent rows of share s all skip with probability (1 - s)^B. Policies
+    with fixed shapes read every weight always. Keys and values: each row that passes reads what the block has kept of it.
+    """
+
+    def __init__(self, config: ModelConfig, context: int, batch_size: int) -> None:
+        self.config, self.context, self.batch_size = config, context, batch_size
+        self.elements = float(config.d_model * config.vocab_size)
+
+    def _weights(self, elements: float, share: float) -> None:
+        read = 1.0 if self.config.decode_policy != "host" else 1 - (1 - share) ** self.batch_size
+        self.elements += read * elements
+
+    def mixer(self, share: float) -> None:
+        """Projections, and keys and values of a block that a share of the tokens passes."""
+        d = self.config.d_model
+        kv = d // self.config.n_heads * self.config.n_kv_heads
+        self._weights(d * (2 * d + 2 * kv), share)
+        held = share * self.context
+        if self.config.mixer == "window":
+            held = min(held, self.config.window)
+        rows = {"host": share, "budget": max(share, min(self.config.row_share, 1)), "masked": 1.0}
+        self.elements += 2 * kv * held * self.batch_size * (rows[self.config.decode_policy] if share < 1 else 1.0)
+
+    def mlp(self, share: float, *, experts: int = 1) -> None:
+        """The MLP's weights; of E experts each is entered by a share of the tokens."""
+        matrices = 3 if self.config.activation == "swiglu" else 2
+        self._weights(experts * matrices * self.config.d_model * self.config.d_ff, share)
+
+    def total(self) -> float:
+        """Elements read in one step."""
+        return self.elements

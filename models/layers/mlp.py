@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness.config import ModelConfig
+from modbench.models.layers.trip import Trip
 
 
 class MLP(nn.Module):
@@ -20,7 +21,7 @@ class MLP(nn.Module):
         self.up = nn.Linear(config.d_model, config.d_ff, bias=False)
         self.down = nn.Linear(config.d_ff, config.d_model, bias=False)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, trip: Trip) -> Tensor:  # noqa: ARG002  # experts take the place of this, and ask
         """[B, T, D] to [B, T, D], each token by itself."""
         up_BTF = self.up(x_BTD)
         hidden_BTF = F.gelu(up_BTF) if self.gate is None else F.silu(self.gate(x_BTD)) * up_BTF

@@ -1,29 +1,86 @@
-"""Learned router: one linear projection per routed block scores every token (paper, section 3.4).
+"""Learned router: one linear projection per routed block scores every token (Raposo et al. 2024, section 3.4).
 
-Shapes: B batch, T tokens, D width, k chosen tokens.
+The paper leaves open whether the score multiplies raw or through a sigmoid (`multiplier`), how it starts
+(`router_init`), and gives two ways to route without the future (`causal`); a third is a threshold on the scores.
+
+Shapes: B batch, T tokens, D width.
 """
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from modbench.harness.config import ModelConfig
+from modbench.models.layers.router import Router, Threshold, normal_quantile
+from modbench.models.layers.trip import Trip
 
 
-class Learned(nn.Module):
-    """r = w·x. The raw score multiplies the block's output, which puts w on the loss's gradient path."""
+class Learned(Router):
+    """r = w·x multiplies the block's output, which puts w on the path of the language-model loss."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__(config, layer)
+        self.has_loss = config.causal in {"predictor", "aux_loss"}
         self.weight = nn.Linear(config.d_model, 1, bias=False)
+        self.predictor = None
+        if config.causal == "predictor":
+            self.predictor = nn.Sequential(
+                nn.Linear(config.d_model, config.predictor_width), nn.SiLU(), nn.Linear(config.predictor_width, 1)
+            )
+        self.threshold = None
+        if config.causal == "threshold":
+            # Scores start normal with deviation router_init: the quantile is known before any text is seen.
+            self.threshold = Threshold(config.router_init * normal_quantile(self.capacity))
 
-    def score(self, x_BTD: Tensor) -> Tensor:
-        """Router weights [B, T] in float32: early low-precision scores tie, and ties are broken by device."""
+    @torch.no_grad()
+    def start(self) -> None:
+        """Scale the scores; let the predictor start at the base rate."""
+        self.weight.weight.mul_(self.config.router_init)
+        if self.predictor is not None:
+            base = min(max(self.capacity, 0.01), 0.99)
+            self.predictor[2].get_parameter("bias").fill_(math.log(base / (1 - base)))
+
+    def score(self, x_BTD: Tensor, trip: Trip) -> Tensor:
+        """Router weights [B, T]."""
         return self.weight(x_BTD).squeeze(-1).float()  # type: ignore[no-any-return]  # torch types calls as Any
 
-    def select(self, r_BT: Tensor, k: int) -> Tensor:
-        """Indices [B, k] of each sequence's k highest scores in ascending order, so that causal stays causal."""
-        return r_BT.topk(k, dim=-1, sorted=False).indices.sort(dim=-1).values
+    def multiplier(self, r_BT: Tensor) -> Tensor:
+        """The score itself, or its sigmoid."""
+        return r_BT.sigmoid() if self.config.multiplier == "sigmoid" else r_BT
+
+    def _predict(self, x_BTD: Tensor) -> Tensor:
+        """Logits of being in the top-k. The input is detached: the language-model objective never feels it."""
+        assert self.predictor is not None
+        return self.predictor(x_BTD.detach()).squeeze(-1).float()  # type: ignore[no-any-return]  # as above
+
+    def passes(self, x_BTD: Tensor, r_BT: Tensor, trip: Trip) -> Tensor:
+        """Predictor or score above one half after a sigmoid, or score above the threshold."""
+        if self.config.causal == "predictor":
+            return self._predict(x_BTD) > 0
+        if self.config.causal == "aux_loss":
+            return r_BT > 0
+        if self.threshold is None:
+            raise ValueError(
+                "causal='none': this model has no causal router, so it can neither generate nor be scored without the "
+                "future. Build it with causal='predictor', 'aux_loss' or 'threshold'."
+            )
+        return r_BT > self.threshold.value
+
+    def loss(self, x_BTD: Tensor, r_BT: Tensor, chosen_BT: Tensor, real_BT: Tensor | None) -> Tensor:
+        """Cross-entropy with membership in the top-k, of the predictor or of the score (paper, section 3.5)."""
+        logit_BT = r_BT if self.predictor is None else self._predict(x_BTD)
+        loss_BT = F.binary_cross_entropy_with_logits(logit_BT, chosen_BT.float(), reduction="none")
+        mean = loss_BT.mean() if real_BT is None else loss_BT[real_BT].mean()
+        return self.config.aux_weight * mean
+
+    def calibrate(self, r_BT: Tensor, real_BT: Tensor | None) -> None:
+        """Set the threshold."""
+        if self.threshold is not None:
+            self.threshold.set(r_BT.flatten() if real_BT is None else r_BT[real_BT], self.capacity)
 
 
 ROUTER = Learned

@@ -20,6 +20,12 @@ def render(loaded: Loaded) -> Markup | None:
             counter, parts = cell.note("counter_forward"), cell.note("parts") or {}
             value = cell.outcomes[0][1].samples["value"][0]
             shares = ", ".join(f"{part} {flops / value:.0%}" for part, flops in parts.items() if flops)
+            effective = cell.note("effective_capacity")
+            if effective is not None and effective != case.config.capacity:
+                shares = f"effective capacity {effective:.4g}; {shares}"
+            ran = cell.note("depth_ratio")
+            if ran is not None:
+                shares = f"ran {ran:.0%} of the depth; {shares}"
             closed, seen = (value, counter) if counter else (None, value)
             gap = f"{counter / value - 1:+.4%}" if counter else cell.note("source")
             rows.append(

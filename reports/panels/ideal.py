@@ -7,16 +7,14 @@ from typing import Any
 from markupsafe import Markup
 
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, figure, is_number
+from modbench.reports.panel import TIMED, Panel, figure, is_number
 from modbench.reports.style import HAIR, INK, MUTED, look, name, new_figure, to_svg
-
-_SIDES = (("forward pass", "latency/forward"), ("train step", "latency/train_step"))
 
 
 def render(loaded: Loaded) -> Markup | None:
     """One mark per arm and length, larger for longer; on the diagonal every FLOP saved became time saved."""
     sides = []
-    for title, metric in _SIDES:
+    for title, metric in TIMED:
         grid, every = loaded.run.plan.suite.grid, loaded.comparisons
         place = (every.batch_size == grid.batch_size[0]) & (every.dtype == grid.dtype[0])
         rows = every[(every.metric == metric) & every.ideal.notna() & place]
@@ -34,7 +32,8 @@ def render(loaded: Loaded) -> Markup | None:
     shown = " ".join(f"{look(case).glyph} {name(case)}" for case in loaded.arms[1:])
     return figure(
         to_svg(made, "ideal", "Measured speed-up against the speed-up that FLOPs promise"),
-        f"On the diagonal every saved FLOP (causal attention) became saved time. Larger marks are longer sequences. {shown}.",
+        "On the diagonal every saved FLOP (causal attention; for decode, every byte not read) became saved time. "
+        f"Larger marks are longer sequences. {shown}.",
     )
 
 
@@ -53,7 +52,7 @@ def _draw(axis: Any, loaded: Loaded, rows: Any, title: str, limits: tuple[float,
         mark = {"markerfacecolor": style.color, "markeredgecolor": INK, "markeredgewidth": 0.5, "alpha": style.opacity}
         axis.plot([row.ideal], [row.ratio], style.marker, markersize=sizes.get(row.seq_len, 6), **mark)
     axis.set_title(f"{title}")
-    axis.set_xlabel("promised by FLOPs")
+    axis.set_xlabel("promised by bytes read" if title == "decode step" else "promised by FLOPs")
     candidates = (0.5, 1.0, 1.5, 2.0, 3.0) if high / low < 4 else [2.0**i for i in range(-6, 10)]
     ticks = [tick for tick in candidates if low <= tick <= high]
     for place in (axis.xaxis, axis.yaxis):

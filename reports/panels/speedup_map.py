@@ -10,15 +10,13 @@ from markupsafe import Markup
 
 from modbench.reports.lead import residuals
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, figure, is_number
+from modbench.reports.panel import TIMED, Panel, figure, is_number
 from modbench.reports.style import MAP, MAP_INK, MUTED, PAPER, bin_of, name, new_figure, to_svg
-
-_SIDES = (("forward pass", "latency/forward"), ("train step", "latency/train_step"))
 
 
 def render(loaded: Loaded) -> Markup | None:
     """Cells filled by log2 speed-up in nine bins; undecided cells hatched; failures named."""
-    sides = [(title, metric) for title, metric in _SIDES if (loaded.comparisons.metric == metric).any()]
+    sides = [(title, metric) for title, metric in TIMED if (loaded.comparisons.metric == metric).any()]
     arms = loaded.arms[1:]
     if not sides or not arms:
         return None

@@ -1,4 +1,4 @@
-"""Five tiles: one arm at one length against the anchor, re-aimed by chips."""
+"""Tiles, one for each thing that was asked for: one arm at one length against the anchor, re-aimed by chips."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.case import Case
+from modbench.harness.units import human
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, default_arm, interval, is_number, promise, seeds_in_words, times, words
+from modbench.reports.panel import TIMED, Panel, default_arm, interval, is_number, promise, seeds_in_words, times, words
 from modbench.reports.style import look, name
 from modbench.reports.tables import SAW_FUTURE
 
 _TILES = (
-    ("Forward pass", "latency/forward"),
-    ("Train step", "latency/train_step"),
+    *((title.capitalize(), metric) for title, metric in TIMED),
     ("Forward FLOPs", "flops/forward"),
     ("Peak memory", "memory/peak_allocated"),
+    ("KV cache", "memory/kv_cache"),
     ("Loss", "bpb/val"),
 )
 # The shared log axis of all tiles: one half to four.
@@ -31,6 +32,8 @@ def render(loaded: Loaded) -> Markup | None:
     if first is None or not loaded.lengths:
         return None
     longest = loaded.lengths[-1]
+    asked = loaded.run.plan.suite.metrics
+    tiles = [(title, metric) for title, metric in _TILES if metric in asked]
     arms = loaded.arms[1:]
     chips = Markup("").join(
         [
@@ -43,7 +46,7 @@ def render(loaded: Loaded) -> Markup | None:
             case.arm,
             length,
             "" if (case.arm, length) == (first.arm, longest) else Markup(" hidden"),
-            Markup("").join(_tile(loaded, case, length, title, metric) for title, metric in _TILES),
+            Markup("").join(_tile(loaded, case, length, title, metric) for title, metric in tiles),
         )
         for case, length in itertools.product(arms, loaded.lengths)
     )
@@ -84,9 +87,18 @@ def _content(loaded: Loaded, row: pd.Series) -> tuple[str, Markup, str]:
     if row.metric == "bpb/val":
         seen = " Saw the future while choosing." if SAW_FUTURE in str(row.reason) else ""
         verdict = words(row) if isinstance(row.verdict, str) else seeds_in_words(loaded)
+        causal = loaded.pair(str(row.arm), "loss/val_causal")
+        if seen and causal is not None and causal.status == "ok":
+            seen += f" Routed causally: {causal.difference / math.log(2):+.3f}."
         return f"{row.difference:+.3f}", Markup(""), f"bits/byte at T={row.seq_len}. {verdict}.{seen}"
     if str(row.metric).startswith("flops/"):
         return times(row.ratio), _bar(row), "counted exactly"
+    if row.metric == "memory/kv_cache":
+        return (
+            times(row.ratio),
+            _bar(row),
+            f"{human(loaded.value(str(row.arm), row.metric, row.seq_len), 'B')} allocated",
+        )
     said = f"{interval(row)} {words(row)}".strip()
     share = promise(row, "forecast" if str(row.metric).startswith("memory/") else "promised")
     return times(row.ratio), _bar(row), f"{said} · {share}" if share else said

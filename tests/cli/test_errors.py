@@ -57,7 +57,7 @@ def refused(arguments: str | list[str], capsys: pytest.CaptureFixture[str], monk
         ("run quick --set router=lerned", ["unknown router 'lerned'", "Did you mean 'learned'?"]),
         ("run quick --set first_routed=9", ["first_routed 9 leaves no routed block among 4 layers"]),
         ("run quick --set max_seq_len=100", ["seq_len 512 is more than max_seq_len 100"]),
-        ("run quick --set experts_top_k=9", ["experts_top_k 9", "at most n_experts 4"]),
+        ("run quick --set experts_top_k=9", ["experts_top_k 9 is more than n_experts 4"]),
         ("run quick --set train.tokens=x", ["train.tokens", "integer"]),
         ("run quick --corpus nothing.txt", ["corpus 'nothing.txt' is neither a file, a folder"]),
         ("run quick --model mine.py:build", ["there is no file 'mine.py' here"]),

@@ -28,7 +28,7 @@ def text(path: Path) -> Text:
 
 def case(model: str, dtype: str = "fp32", **changes: Any) -> Case:
     options = dict(catalogue.model_options(model))
-    shape = {"d_model": 32, "n_layers": 2, "max_seq_len": 16, **options, **changes}
+    shape = {"d_model": 32, "n_layers": 4 if model == "depth_branches" else 2, "max_seq_len": 16, **options, **changes}
     place = {"seq_len": 16, "batch_size": 4, "dtype": dtype, "device": "cpu", "threads": 1, "compile": False}
     config = ModelConfig.model_validate(shape)
     return Case(model=model, arm_parts=(), config=config, place=Place.model_validate(place))
@@ -56,7 +56,11 @@ def test_every_model_learns(model: str, tmp_path: Path) -> None:
     assert curve["tokens"][-1] == PLAN.tokens
     assert curve["loss"][0] == pytest.approx(math.log(256), abs=0.8)
     assert trained.val_loss < 3.2
-    assert trained.sees_future == catalogue.load("models", model).sees_future
+    made = case(model)
+    assert trained.sees_future == catalogue.load("models", model).sees_future(made.config)
+    assert trained.val_loss_causal is not None
+    # Short runs leave thresholds and predictors rough; a router that let nothing or everything through would be far off.
+    assert trained.val_loss_causal == pytest.approx(trained.val_loss, abs=1.0 if trained.sees_future else 0)
 
 
 def test_training_repeats_to_the_bit_and_seeds_differ(tmp_path: Path) -> None:

@@ -6,72 +6,50 @@ from typing import Any
 
 import pytest
 import torch
+from toolbox import MODELS, WITH_CAPACITY, One, build, config, grads, tokens, trip
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness import catalogue
-from modbench.harness.config import ModelConfig
+from modbench.harness.config import kept
 from modbench.models.dense import Dense
-from modbench.models.layers.experts import ExpertChoice, kept
+from modbench.models.layers.attention import Attention
+from modbench.models.layers.decoder import Decoder
+from modbench.models.layers.experts import ExpertMLP
+from modbench.models.layers.trip import top_k
 from modbench.models.mod import MoD, RoutedBlock
 from modbench.models.mode_integrated import MoDEIntegrated
 from modbench.models.mode_staged import MoDEStaged
 from modbench.models.moe import MoE
-
-MODELS = sorted(catalogue.entries("models"))
-
-
-def config(**changes: Any) -> ModelConfig:
-    return ModelConfig(**{"d_model": 32, "n_layers": 4, "n_heads": 4, "max_seq_len": 64, "vocab_size": 50, **changes})
+from modbench.models.routers.learned import Learned
 
 
-def tokens(b: int = 3, t: int = 24) -> Tensor:
-    return torch.randint(50, (b, t), generator=torch.Generator().manual_seed(1))
+def routed_block(module: Decoder, layer: int = 1) -> RoutedBlock:
+    block = module.blocks[layer]
+    assert isinstance(block, RoutedBlock)
+    return block
 
 
-def build(name: str, **changes: Any) -> nn.Module:
-    torch.manual_seed(0)
-    defaults = dict(catalogue.model_options(name))
-    module = catalogue.load("models", name).build(config(**{**defaults, **changes}))
-    assert isinstance(module, nn.Module)
-    return module
-
-
-def grads(module: nn.Module, x_BT: Tensor) -> dict[str, Tensor]:
-    module.zero_grad()
-    F.cross_entropy(module(x_BT).flatten(0, 1), x_BT.flatten()).backward()  # type: ignore[no-untyped-call]
-    return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
-
-
-class One(nn.Module):
-    """A router that scores every token 1: the multiplier forced to 1."""
-
-    def score(self, x_BTD: Tensor) -> Tensor:
-        return torch.ones(x_BTD.shape[:2])
-
-    def select(self, r_BT: Tensor, k: int) -> Tensor:
-        return torch.arange(k).expand(r_BT.shape[0], k)
-
-
-@pytest.mark.parametrize("activation", ["swiglu", "gelu"])
-@pytest.mark.parametrize("tied", [False, True])
-def test_full_capacity_with_multiplier_one_is_dense(activation: str, tied: bool) -> None:
+@pytest.mark.parametrize("granularity", ["block", "attention", "mlp"])
+@pytest.mark.parametrize(
+    "shape", [{}, {"activation": "gelu", "tied": True}, {"mixer": "window", "window": 5}, {"mixer": "convolution"}]
+)
+def test_full_capacity_with_multiplier_one_is_dense(shape: dict[str, Any], granularity: str) -> None:
     """c = 1 and r = 1 with copied weights: same logits, same gradients (double residuals fail here)."""
-    shape = {"activation": activation, "tied": tied}
-    dense, mod = Dense(config(**shape)), MoD(config(capacity=1.0, **shape))
+    dense, mod = Dense(config(**shape)), MoD(config(capacity=1.0, granularity=granularity, **shape))
     mod.load_state_dict(dense.state_dict(), strict=False)
-    for block in mod.blocks:
+    for layer, block in enumerate(mod.blocks):
         if isinstance(block, RoutedBlock):
-            block.router = One()
+            block.router = One(mod.config, layer)
     x_BT = tokens()
-    torch.testing.assert_close(mod(x_BT), dense(x_BT), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(mod(x_BT), dense(x_BT), rtol=1e-5, atol=2e-6)
     theirs, ours = grads(dense, x_BT), grads(mod, x_BT)
     assert theirs.keys() == ours.keys()
     for name, gradient in theirs.items():
         torch.testing.assert_close(ours[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
-def _copy_expert(mlp: ExpertChoice, dense: nn.Module) -> None:
+def _copy_expert(mlp: ExpertMLP, dense: nn.Module) -> None:
     with torch.no_grad():
         for name in ("gate", "up", "down"):
             weight = getattr(dense, name).weight.mT
@@ -79,34 +57,36 @@ def _copy_expert(mlp: ExpertChoice, dense: nn.Module) -> None:
             stacked.copy_(weight.expand_as(stacked))
 
 
+@pytest.mark.parametrize("choice", ["expert", "token"])
 @pytest.mark.parametrize("model", [MoE, MoDEIntegrated, MoDEStaged])
-def test_one_expert_at_full_capacity_is_dense(model: type[nn.Module]) -> None:
+def test_one_expert_at_full_capacity_is_dense(model: Any, choice: str) -> None:
     """E = 1, every token chosen: the softmax over one expert is 1, and a half beside a no-op of equal score."""
-    shape = config(n_experts=1, capacity=1.0)
+    shape = config(n_experts=1, capacity=1.0, choice=choice)
     dense, routed = Dense(config()), model(shape)
     routed.load_state_dict(dense.state_dict(), strict=False)
-    for ours, theirs in zip(routed.blocks, dense.blocks, strict=True):  # type: ignore[arg-type]
-        if isinstance(ours.mlp, ExpertChoice):
-            _copy_expert(ours.mlp, theirs.mlp)  # type: ignore[arg-type]
+    for layer, (ours, theirs) in enumerate(zip(routed.blocks, dense.blocks, strict=True)):
+        if isinstance(ours.mlp, ExpertMLP):
+            _copy_expert(ours.mlp, theirs.mlp)  # type: ignore[arg-type]  # a module
             with torch.no_grad():
                 ours.mlp.router.weight.zero_()
             if ours.mlp.router.out_features == 2:  # a no-op of equal score takes half of the probability
                 with torch.no_grad():
                     ours.mlp.experts.down_EFD.mul_(2)
         if isinstance(ours, RoutedBlock):
-            ours.router = One()
+            ours.router = One(shape, layer)
     x_BT = tokens()
-    torch.testing.assert_close(routed(x_BT), dense(x_BT), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(routed(x_BT), dense(x_BT), rtol=1e-5, atol=2e-6)
 
 
 def oracle(block: RoutedBlock, x_BTD: Tensor, k: int) -> Tensor:
     """Slow and obvious: attention over all tokens with unchosen keys masked, everything computed, then gated by r."""
     b, t, d = x_BTD.shape
-    r_BT = block.router.score(x_BTD)
+    r_BT = (x_BTD @ block.router.get_parameter("weight.weight").mT).squeeze(-1)
     chosen_BT = torch.zeros(b, t, dtype=torch.bool)
     for row in range(b):
         chosen_BT[row, torch.argsort(r_BT[row], descending=True)[:k]] = True
     attention = block.attention
+    assert isinstance(attention, Attention)
     h, head = attention.n_heads, attention.head
     q, key, v = attention.qkv(block.norm_attention(x_BTD)).view(b, t, 3 * h, head).split(h, dim=2)
     angles = torch.arange(t)[:, None] * 10_000.0 ** (-torch.arange(head // 2) / (head // 2))
@@ -120,7 +100,7 @@ def oracle(block: RoutedBlock, x_BTD: Tensor, k: int) -> Tensor:
     visible = torch.ones(t, t).tril().bool() & chosen_BT[:, None, None, :]
     weights = scores.masked_fill(~visible, -torch.inf).softmax(-1).nan_to_num()
     mixed = attention.out(torch.einsum("bhqk,bkhd->bqhd", weights, v).reshape(b, t, d))
-    f_BTD = mixed + block.mlp(block.norm_mlp(x_BTD + mixed))
+    f_BTD = mixed + block.think(x_BTD + mixed, None)  # type: ignore[arg-type]  # a dense MLP does not ask
     out: Tensor = torch.where(chosen_BT[..., None], x_BTD + r_BT[..., None] * f_BTD, x_BTD)
     return out
 
@@ -129,12 +109,11 @@ def oracle(block: RoutedBlock, x_BTD: Tensor, k: int) -> Tensor:
 def test_gather_path_equals_masked_oracle(capacity: float) -> None:
     """Outputs, input gradients and weight gradients; tokens keep their own rotary positions."""
     module = MoD(config(capacity=capacity, n_layers=2))
-    block = module.blocks[1]
-    assert isinstance(block, RoutedBlock)
+    block = routed_block(module)
     x_BTD = torch.randn(3, 24, 32, requires_grad=True)
     y_BTD = torch.randn(3, 24, 32)
     results: list[list[Tensor]] = []
-    for run in (lambda: block(x_BTD, module.rotary(24)), lambda: oracle(block, x_BTD, kept(capacity, 24))):
+    for run in (lambda: block(x_BTD, trip(module, 24)), lambda: oracle(block, x_BTD, kept(capacity, 24))):
         block.zero_grad()
         x_BTD.grad = None
         out_BTD = run()
@@ -151,19 +130,52 @@ def test_gather_path_equals_masked_oracle(capacity: float) -> None:
 @pytest.mark.parametrize("capacity", [0.01, 0.125, 0.29, 0.5, 1.0])
 @pytest.mark.parametrize("t", [1, 5, 24])
 def test_exactly_k_tokens_change_and_the_rest_are_bit_identical(capacity: float, t: int) -> None:
-    block = MoD(config(capacity=capacity, n_layers=2))
-    routed = block.blocks[1]
+    module = MoD(config(capacity=capacity, n_layers=2))
     x_BTD = torch.randn(4, t, 32)
-    out_BTD = routed(x_BTD, block.rotary(t))
+    out_BTD = routed_block(module)(x_BTD, trip(module, t))
     changed_BT = (out_BTD != x_BTD).any(-1)
     assert changed_BT.sum(1).tolist() == [max(1, int(capacity * t + 1e-9))] * 4
 
 
+def test_pads_never_win_and_k_follows_the_real_length() -> None:
+    """Rows of 24, 9, 3 and 1 tokens at c = 0.25: 6, 2, 1 and 1 pass, whatever stands in the pads."""
+    module = MoD(config(capacity=0.25, n_layers=2))
+    lengths_B = torch.tensor([24, 9, 3, 1])
+    x_BTD = torch.randn(4, 24, 32)
+    pad_BT = torch.arange(24) >= lengths_B[:, None]
+    weight_D = module.blocks[1].get_parameter("router.weight.weight")[0]
+    x_BTD = torch.where(pad_BT[..., None], 100 * weight_D, x_BTD).detach()  # pads score higher than anything real
+    out_BTD = routed_block(module)(x_BTD, trip(module, 24, lengths_B))
+    changed_BT = (out_BTD != x_BTD).any(-1)
+    assert changed_BT.sum(1).tolist() == [6, 2, 1, 1]
+    assert not (changed_BT & pad_BT).any()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_padded_rows_equal_rows_alone(name: str) -> None:
+    """Pads change nothing that is real: routing, experts, gates, the classifier's mean."""
+    lengths_B = torch.tensor([24, 13, 5, 1])
+    for bidirectional in (False, True):
+        module = build(name, bidirectional=bidirectional, **({"capacity": 0.5} if name in WITH_CAPACITY else {})).eval()
+        x_BT = tokens(4)
+        whole = module(x_BT, lengths_B)
+        for row, length in enumerate(lengths_B.tolist()):
+            alone = module(x_BT[row : row + 1, :length])
+            got = whole[row] if bidirectional else whole[row, :length]
+            torch.testing.assert_close(got, alone[0], rtol=1e-4, atol=1e-5, msg=f"{name} {bidirectional} {length}")
+
+
+def test_k_is_rounded_up_to_a_multiple() -> None:
+    shape = config(capacity=0.3, round_k=8)
+    assert [shape.kept(t) for t in (4, 16, 64, 100)] == [4, 8, 24, 32]
+    module = MoD(shape)
+    x_BTD = torch.randn(1, 16, 32)
+    assert (routed_block(module)(x_BTD, trip(module, 16)) != x_BTD).any(-1).sum() == 8
+
+
 def test_chosen_tokens_are_the_highest_scores() -> None:
-    block = MoD(config(capacity=0.25, n_layers=2)).blocks[1]
-    assert isinstance(block, RoutedBlock)
     r_BT = torch.randn(5, 20)
-    i_Bk = block.router.select(r_BT, 5)
+    i_Bk = top_k(r_BT, 5).index_Bk
     for row in range(5):
         assert i_Bk[row].tolist() == sorted(torch.argsort(r_BT[row], descending=True)[:5].tolist())
 
@@ -171,32 +183,34 @@ def test_chosen_tokens_are_the_highest_scores() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_batch_rows_are_independent(name: str) -> None:
     """A row's logits do not depend on its neighbours (labels or indices that leak between rows fail here)."""
-    module = build(name)
+    module = build(name).eval()
     x_BT = tokens(4)
     whole = module(x_BT)
     for row in range(4):
-        torch.testing.assert_close(whole[row : row + 1], module(x_BT[row : row + 1]), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(whole[row : row + 1], module(x_BT[row : row + 1]), rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("name", MODELS)
-def test_every_parameter_gets_a_gradient(name: str) -> None:
-    """Routers too: the multiplier puts them on the loss's path; blocks speak from the first step."""
-    module = build(name, capacity=0.5) if "capacity" in catalogue.model_options(name) else build(name)
-    got = grads(module, tokens())
-    dead = [n for n, _ in module.named_parameters() if n not in got or not got[n].abs().max() > 0]
+def test_every_parameter_gets_a_gradient(name: str, bidirectional: bool) -> None:
+    """Routers and gates too, from the first step; predictors from their auxiliary loss."""
+    changes: dict[str, Any] = {"capacity": 0.5} if name in WITH_CAPACITY else {}
+    module = build(name, bidirectional=bidirectional, **changes)
+    logits, auxiliary = module(tokens(), auxiliary=True)
+    (F.cross_entropy(logits.flatten(0, -2), logits.detach().flatten(0, -2).argmin(-1)) + auxiliary).backward()
+    dead = [n for n, p in module.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert dead == []
 
 
-def test_router_gradient_equals_finite_differences() -> None:
-    torch.manual_seed(0)
+def test_router_gradient_equals_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
     module = MoD(config(capacity=0.25, n_layers=2)).double()
     module.rotary.cos_TC, module.rotary.sin_TC = module.rotary.cos_TC.double(), module.rotary.sin_TC.double()
-    block = module.blocks[1]
-    assert isinstance(block, RoutedBlock)
+    router = routed_block(module).router
+    assert isinstance(router, Learned)
     # Scores are float32 by design, which finite differences in float64 would see as noise: score in float64 here.
-    block.router.score = lambda x_BTD: block.router.weight(x_BTD).squeeze(-1)
+    monkeypatch.setattr(router, "score", lambda x_BTD, _trip: router.weight(x_BTD).squeeze(-1))
     x_BT = tokens()
-    weight = block.router.weight.weight
+    weight = router.weight.weight
     analytic = grads(module, x_BT)["blocks.1.router.weight.weight"]
     step = 1e-6
     for place in (0, 7, 31):
@@ -211,20 +225,8 @@ def test_router_gradient_equals_finite_differences() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_dense_is_causal_and_top_k_says_that_it_is_not(name: str) -> None:
-    """The gradient of an output with respect to later inputs is zero exactly where the model does not look ahead."""
-    options = catalogue.model_options(name)
-    module = build(name, **({"capacity": 0.5} if "capacity" in options else {}))
-    x_BT = tokens(8)
-    changed = x_BT.clone()
-    changed[:, -1] = (changed[:, -1] + 1) % 50
-    same = torch.equal(module(x_BT)[:, :-1], module(changed)[:, :-1])
-    assert same != catalogue.load("models", name).sees_future
-
-
-@pytest.mark.parametrize("name", MODELS)
 def test_half_precision_weights_give_nearly_the_same_logits(name: str) -> None:
-    module = build(name, **({"capacity": 1.0} if "capacity" in catalogue.model_options(name) else {}))
+    module = build(name, **({"capacity": 1.0} if name in WITH_CAPACITY else {})).train()
     x_BT = tokens()
     want = module(x_BT)
     got = module.to(torch.bfloat16)(x_BT)
@@ -234,32 +236,61 @@ def test_half_precision_weights_give_nearly_the_same_logits(name: str) -> None:
 
 def test_no_op_expert_contributes_exactly_zero() -> None:
     """A token that no real expert chose leaves the MLP sub-layer with 0, not with w·x."""
-    mlp = ExpertChoice(config(n_experts=2), share=0.1, no_op=True)
-    nn.init.normal_(mlp.router.weight)
-    for p in mlp.experts.parameters():
-        nn.init.normal_(p)
-    out_BTD = mlp(torch.randn(3, 20, 32))
-    moved = (out_BTD != 0).any(-1).sum(1)
-    assert (moved >= 2).all()
-    assert (moved <= 4).all()  # two experts of two tokens each, possibly the same
+    module = build("mode_integrated", n_experts=2, capacity=0.2, n_layers=2)
+    mlp = module.blocks[1].mlp
+    for causal in (False, True):
+        assert isinstance(mlp, ExpertMLP)
+        out_BTD = mlp(torch.randn(3, 20, 32), trip(module, 20, causal=causal))
+        zero_BT = (out_BTD == 0).all(-1)
+        assert zero_BT.any()
+        assert (~zero_BT).any()
+        if not causal:  # two experts of two tokens each, possibly the same
+            assert ((~zero_BT).sum(1) >= 2).all()
+            assert ((~zero_BT).sum(1) <= 4).all()
 
 
-def test_experts_equal_a_loop_over_tokens() -> None:
-    torch.manual_seed(3)
-    mlp = ExpertChoice(config(n_experts=4), share=0.25)
-    for p in mlp.parameters():
-        nn.init.normal_(p, std=0.2)
+def one_expert(mlp: ExpertMLP, e: int, x_D: Tensor) -> Tensor:
+    gate, up, down = mlp.experts.gate_EDF, mlp.experts.up_EDF, mlp.experts.down_EFD
+    assert gate is not None
+    return (F.silu(x_D @ gate[e]) * (x_D @ up[e])) @ down[e]
+
+
+def test_expert_choice_equals_a_loop_over_tokens() -> None:
+    module = build("moe", n_layers=2)
+    mlp = module.blocks[1].mlp
+    assert isinstance(mlp, ExpertMLP)
     x_BTD = torch.randn(2, 12, 32)
     want = torch.zeros_like(x_BTD)
     p_BTE = mlp.router(x_BTD).softmax(-1)
-    gate, up, down = mlp.experts.gate_EDF, mlp.experts.up_EDF, mlp.experts.down_EFD
-    assert gate is not None
     for b in range(2):
         for e in range(4):
             for t in torch.argsort(p_BTE[b, :, e], descending=True)[:3].tolist():
-                x_D = x_BTD[b, t]
-                want[b, t] += p_BTE[b, t, e] * ((F.silu(x_D @ gate[e]) * (x_D @ up[e])) @ down[e])
-    torch.testing.assert_close(mlp(x_BTD), want, rtol=1e-4, atol=1e-5)
+                want[b, t] += p_BTE[b, t, e] * one_expert(mlp, e, x_BTD[b, t])
+    torch.testing.assert_close(mlp(x_BTD, trip(module, 12)), want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("capacity_factor", [1.0, 0.5])
+def test_token_choice_fills_experts_in_order_and_drops_the_rest(capacity_factor: float) -> None:
+    """Two experts for each token, first come first served; causal decisions drop nobody."""
+    module = build("moe", n_layers=2, choice="token", experts_top_k=2, capacity_factor=capacity_factor)
+    mlp = module.blocks[1].mlp
+    assert isinstance(mlp, ExpertMLP)
+    x_BTD = torch.randn(2, 12, 32)
+    p_BTE = mlp.router(x_BTD).softmax(-1)
+    dropped = 0
+    for causal in (False, True):
+        want = torch.zeros_like(x_BTD)
+        for b in range(2):
+            room = [int(12 * 2 * capacity_factor / 4)] * 4
+            for t in range(12):
+                for e in torch.argsort(p_BTE[b, t], descending=True)[:2].tolist():
+                    room[e] -= 1
+                    if room[e] >= 0 or causal:
+                        want[b, t] += p_BTE[b, t, e] * one_expert(mlp, e, x_BTD[b, t])
+                    else:
+                        dropped += 1
+        torch.testing.assert_close(mlp(x_BTD, trip(module, 12, causal=causal)), want, rtol=1e-4, atol=1e-5)
+    assert dropped > 0
 
 
 def test_grouped_queries_equal_repeated_heads() -> None:
@@ -273,7 +304,34 @@ def test_grouped_queries_equal_repeated_heads() -> None:
         state[name] = torch.cat([q, *wide])
     full.load_state_dict(state)
     x_BT = tokens()
-    torch.testing.assert_close(grouped(x_BT), full(x_BT), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(grouped(x_BT), full(x_BT), rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("window", [1, 4, 7, 24, 40])
+def test_windows_in_pieces_equal_one_masked_square(window: int) -> None:
+    """The pieces of a sliding window against attention under a band mask."""
+    module = build("dense", mixer="window", window=window)
+    attention, x_BTD = module.blocks[0].attention, torch.randn(2, 24, 32)
+    assert isinstance(attention, Attention)
+    this = trip(module, 24)
+    q, k, v = attention.project(x_BTD, this.rotary)
+    back_TT = torch.arange(24)[:, None] - torch.arange(24)
+    want = attention.attend(q, k, v, (back_TT >= 0) & (back_TT < window))
+    torch.testing.assert_close(attention(x_BTD, this), want, rtol=1e-5, atol=1e-6)
+
+
+def test_dynamic_convolution_equals_a_loop() -> None:
+    module = build("dense", mixer="convolution", kernel_size=3)
+    mixer: Any = module.blocks[0].attention
+    x_BTD = torch.randn(2, 6, 32)
+    kernel = mixer.kernel(x_BTD).view(2, 6, 4, 3).softmax(-1)
+    v = F.glu(mixer.value(x_BTD), dim=-1).view(2, 6, 4, 8)
+    y = torch.zeros(2, 6, 4, 8)
+    for t in range(6):
+        for back in range(3):
+            if t - back >= 0:
+                y[:, t] += kernel[:, t, :, 2 - back, None] * v[:, t - back]
+    torch.testing.assert_close(mixer(x_BTD, trip(module, 6)), mixer.out(y.flatten(2)), rtol=1e-5, atol=1e-6)
 
 
 def test_arms_of_one_seed_start_from_equal_weights() -> None:
@@ -285,9 +343,35 @@ def test_arms_of_one_seed_start_from_equal_weights() -> None:
     assert not torch.equal(Dense(config()).embedding.weight, dense.get_parameter("embedding.weight"))
 
 
-@pytest.mark.parametrize(
-    "bad", [torch.zeros(3, dtype=torch.int64), torch.zeros(2, 4), torch.zeros(2, 65, dtype=torch.int64)]
-)
-def test_bad_tokens_are_refused_in_words(bad: Tensor) -> None:
-    with pytest.raises(ValueError, match="tokens"):
-        Dense(config())(bad)
+def test_capacity_falls_with_steps_not_with_calls() -> None:
+    """A schedule counts progress that it is told: forward calls (accumulation, checkpointing) do not move it."""
+    module = build("mod", capacity=0.25, capacity_warmup=0.5)
+    x_BTD = torch.randn(1, 16, 32)
+
+    def changed() -> int:
+        return int((routed_block(module)(x_BTD, trip(module, 16)) != x_BTD).any(-1).sum())
+
+    seen = []
+    for done in (0.0, 0.25, 0.5, 1.0):
+        module.set_progress(done)
+        seen.append([changed(), changed()])
+    assert seen == [[16, 16], [10, 10], [4, 4], [4, 4]]
+
+
+@pytest.mark.parametrize("multiplier", ["raw", "sigmoid"])
+def test_router_options_do_what_they_say(multiplier: str) -> None:
+    """Scores of the asked deviation; a zero start makes a raw-gated block an identity, a sigmoid-gated one half a block."""
+    wide = build("mod", router_init=3.0, d_model=256, n_layers=2, n_heads=4)
+    assert isinstance(routed_block(wide).router, Learned)
+    deviation = routed_block(wide).router.get_parameter("weight.weight").std().item()
+    assert deviation * 16 == pytest.approx(3.0, rel=0.15)
+    module = build("mod", router_init=0.0, multiplier=multiplier, n_layers=2)
+    x_BTD = torch.randn(1, 16, 32)
+    same = torch.equal(routed_block(module)(x_BTD, trip(module, 16)), x_BTD)
+    assert same == (multiplier == "raw")
+
+
+def test_every_model_says_what_it_is() -> None:
+    for name in MODELS:
+        about = catalogue.entries("models")[name].about
+        assert len(about) > 30, name

@@ -1,0 +1,49 @@
+"""What stands between a model and the device running freely: graph breaks and synchronisations with the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modbench.harness.contracts import Metric
+
+
+def _graph_breaks(subject: Any) -> float:  # noqa: ANN401  # a Subject; naming it would load torch
+    """How often torch's tracer had to leave the model's forward pass."""
+    import torch
+
+    module, tokens_BT = subject.module.eval(), subject.inputs(0, 1)[0]
+    with torch.no_grad():
+        found = torch._dynamo.explain(module)(tokens_BT)  # noqa: SLF001  # its documented place
+    torch._dynamo.reset()  # noqa: SLF001  # as above
+    return float(found.graph_break_count)
+
+
+def _syncs(subject: Any) -> float:  # noqa: ANN401  # as above
+    from modbench.harness.syncs import count_syncs
+
+    module = subject.module.eval()
+    return float(count_syncs(module, subject.inputs(0, 1)[0]))
+
+
+METRICS = (
+    Metric(
+        key="graph_breaks",
+        unit="count",
+        better="lower",
+        made_in="inspect",
+        workload="forward",
+        about="Places where torch's tracer leaves the forward pass; 0 compiles as one graph",
+        measure=_graph_breaks,
+        scored_as="difference",
+    ),
+    Metric(
+        key="syncs/forward",
+        unit="count",
+        better="lower",
+        made_in="inspect",
+        workload="forward",
+        about="Operators of a forward pass after which the host needs a value from the device",
+        measure=_syncs,
+        scored_as="difference",
+    ),
+)

@@ -1,0 +1,61 @@
+"""Operators whose result the host must wait for: on a GPU each of them stops the queue.
+
+Seen from the dispatcher, so that a CPU run tells what a GPU would have to do: a value read by Python, or a shape that
+depends on data. Copies from the device to the host are counted where there is a device.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_WAITS = {
+    *("_local_scalar_dense", "item", "equal", "is_nonzero", "nonzero", "nonzero_numpy", "masked_select", "bincount"),
+    *("unique_consecutive", "unique_dim", "_unique", "_unique2", "repeat_interleave", "argwhere"),
+}
+
+
+class _Syncs(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401  # torch's protocol
+        types: Any,  # noqa: ANN401  # torch's protocol
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401  # whatever the operator returns
+        out = func(*args, **(kwargs or {}))
+        name = func._overloadpacket.__name__  # noqa: SLF001  # no public way to an operator's name
+        if name in _WAITS or _indexes_by_mask(name, args) or _to_host(args, out):
+            self.seen.append(name)
+        return out
+
+
+def _indexes_by_mask(name: str, args: tuple[Any, ...]) -> bool:
+    if name not in {"index", "index_put", "index_put_", "_index_put_impl_"} or len(args) < 2:
+        return False
+    return any(isinstance(index, Tensor) and index.dtype in {torch.bool, torch.uint8} for index in args[1])
+
+
+def _to_host(args: tuple[Any, ...], out: object) -> bool:
+    came = any(isinstance(arg, Tensor) and arg.device.type == "cuda" for arg in args)
+    return came and isinstance(out, Tensor) and out.device.type == "cpu"
+
+
+def syncs(module: nn.Module, *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401  # whatever the module takes
+    """Names of the operators of one call that make the host wait, in order. `tolist` counts as one item a value."""
+    mode = _Syncs()
+    with torch.no_grad(), mode:
+        module(*args, **kwargs)
+    return mode.seen
+
+
+def count_syncs(module: nn.Module, tokens_BT: Tensor) -> int:
+    """How many times one forward pass makes the host wait."""
+    return len(syncs(module, tokens_BT))

@@ -1,0 +1,159 @@
+"""Depth branches: several stacks of different depth stand side by side, and a gate picks one for the whole input.
+
+A first block runs for everybody; over its output on the prompt a linear gate picks one of `n_branches` stacks, whose
+depths spread evenly up to `n_layers` - 1. Branches share nothing: parameters are paid for all of them, compute for one.
+Training computes all branches and picks by a straight-through choice (`gate`: or with Gumbel noise); otherwise rows are
+bucketed by branch and the others are not computed. In a causal model the gate may read only the prompt, and nothing
+leaks (see `layers/depth.py`).
+
+Shapes: B batch, T tokens, D width, N branches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from modbench.harness.config import ModelConfig
+from modbench.harness.contracts import Cost, Model
+from modbench.models.layers.cache import BlockCache, Cache
+from modbench.models.layers.cost import CostSheet
+from modbench.models.layers.decoder import Block, Decoder
+from modbench.models.layers.depth import choose, depth_loss, forced, prompt_of, read_out, summary
+from modbench.models.layers.trip import Trip
+
+
+def branch_depths(config: ModelConfig) -> list[int]:
+    """Blocks of each branch.
+
+    Raises:
+        ValueError: if there are more branches than depths, or no branch makes up the forced depth.
+    """
+    n, deepest = config.n_branches, config.n_layers - 1
+    if n > deepest:
+        raise ValueError(
+            f"n_branches {n} needs n_layers of at least {n + 1}: one shared block, and branches of other depths"
+        )
+    depths = [max(1, round((i + 1) * deepest / n)) for i in range(n)]
+    if config.forced_depth is not None and config.forced_depth - 1 not in depths:
+        raise ValueError(
+            f"forced_depth {config.forced_depth} is none of {[1 + depth for depth in depths]}, the depths built"
+        )
+    return depths
+
+
+class DepthBranches(Decoder):
+    """One block for all, a gate, and branches."""
+
+    has_loss = True
+    realised: list[int]  # blocks that each row of the last call ran
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config, [Block(config)])
+        self.depths = branch_depths(config)
+        self.branches = nn.ModuleList(nn.ModuleList(Block(config) for _ in range(depth)) for depth in self.depths)
+        self.gate = nn.Linear(config.d_model, config.n_branches, bias=False)
+        self.register_buffer("depth_N", torch.tensor([1.0 + depth for depth in self.depths]), persistent=False)
+        self.realised = []
+        self.finish()
+
+    def _logits(self, x_BTD: Tensor, prompt_B: Tensor) -> Tensor:
+        if self.config.forced_depth is not None:
+            return forced(self.depths.index(self.config.forced_depth - 1), len(self.depths), x_BTD)
+        return self.gate(summary(x_BTD, prompt_B))  # type: ignore[no-any-return]  # torch types calls as Any
+
+    def _branches(self, picked_B: Tensor) -> Iterator[tuple[nn.ModuleList, Tensor]]:
+        """Every branch that some row takes, with the numbers of these rows."""
+        for number, branch in enumerate(self.branches):
+            row_R = (picked_B == number).nonzero().flatten()
+            if len(row_R):
+                assert isinstance(branch, nn.ModuleList)
+                yield branch, row_R
+
+    def through(self, x_BTD: Tensor, trip: Trip, cache: Cache | None = None) -> Tensor:
+        """The first block, then the branch of each row."""
+        prompt_B = prompt_of(trip, self.config)
+        shallow_BTD: Tensor = self.blocks[0](x_BTD, trip, cache.blocks[0] if cache else None)
+        logits_BN = self._logits(shallow_BTD, prompt_B)
+        if self.training:
+            return self._train(shallow_BTD, trip, logits_BN, prompt_B)
+        picked_B = logits_BN.argmax(-1)
+        self.realised = [1 + self.depths[branch] for branch in picked_B.tolist()]
+        deep_BTD = torch.zeros_like(shallow_BTD)
+        for branch, row_R in self._branches(picked_B):
+            x_RTD, theirs = shallow_BTD[row_R], trip.batch_rows(row_R)
+            for block in branch:
+                block_cache = None
+                if cache is not None:
+                    block_cache = BlockCache(self.config, len(row_R), cache.max_len, x_BTD)
+                    cache.blocks.append(block_cache)
+                x_RTD = block(x_RTD, theirs, block_cache)
+            deep_BTD = deep_BTD.index_copy(0, row_R, x_RTD)
+        if cache is not None:
+            cache.plan = {"picked_B": picked_B}
+        return read_out(shallow_BTD, deep_BTD, trip, prompt_B, self.config)
+
+    def _train(self, shallow_BTD: Tensor, trip: Trip, logits_BN: Tensor, prompt_B: Tensor) -> Tensor:
+        """All branches, weighed by a choice that is hard forwards."""
+        picked_BN, p_BN = choose(logits_BN, self.config)
+        deep_BTD = torch.zeros_like(shallow_BTD)
+        for number, branch in enumerate(self.branches):
+            x_BTD = shallow_BTD
+            assert isinstance(branch, nn.ModuleList)
+            for block in branch:
+                x_BTD = block(x_BTD, trip)
+            deep_BTD = deep_BTD + (picked_BN[:, number, None, None] * x_BTD).to(deep_BTD.dtype)
+        if trip.auxiliary is not None:
+            trip.auxiliary.append(depth_loss(p_BN, self.get_buffer("depth_N"), self.config))
+        return read_out(shallow_BTD, deep_BTD, trip, prompt_B, self.config)
+
+    def step_through(self, x_B1D: Tensor, trip: Trip, cache: Cache) -> Tensor:
+        """One token of every row, each in the branch of its prompt."""
+        caches = iter(cache.blocks)
+        x_B1D = self.blocks[0].step(x_B1D, trip, next(caches))  # type: ignore[operator]  # torch types submodules as Tensor or Module
+        for branch, row_R in self._branches(cache.plan["picked_B"]):
+            x_R1D, theirs = x_B1D[row_R], trip.batch_rows(row_R)
+            for block in branch:
+                x_R1D = block.step(x_R1D, theirs, next(caches))  # type: ignore[operator]  # as above
+            x_B1D = x_B1D.index_copy(0, row_R, x_R1D)
+        return x_B1D
+
+
+def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[int] | None = None) -> Cost:
+    """The first block for all, and each row's branch: as `realised`, else the forced or intended depth. Training: all."""
+    depths = branch_depths(config)
+    wanted = config.forced_depth or config.depth_ratio * config.n_layers
+    nearest = 1 + min(depths, key=lambda depth: abs(1 + depth - wanted))
+    taken = realised or [nearest] * batch_size
+    sheet, train = CostSheet(config, seq_len, batch_size), CostSheet(config, seq_len, batch_size)
+    for sums in (sheet, train):
+        sums.mixer(seq_len)
+        sums.mlp(seq_len)
+        if config.forced_depth is None:
+            sums.gate(1, config.d_model, config.n_branches)
+    for depth in depths:
+        sheet.batch_size = sum(row == 1 + depth for row in taken)
+        for _ in range(depth):
+            for sums in (sheet, train):
+                sums.mixer(seq_len)
+                sums.mlp(seq_len)
+    sheet.batch_size, sheet.saved = batch_size, train.saved
+    sheet.params += config.d_model * config.n_branches
+    return sheet.total(train_forward=train.total().forward)
+
+
+MODEL = Model(
+    build=DepthBranches,
+    cost=cost,
+    options={
+        "n_branches": 3,
+        "gate": "straight_through",
+        "gate_tokens": 16,
+        "depth_ratio": 0.5,
+        "depth_weight": 0.1,
+        "forced_depth": None,
+    },
+    dynamic=True,
+)

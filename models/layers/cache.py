@@ -1,0 +1,255 @@
+"""What a block keeps between decode steps: keys and values of the tokens that it processed, and who may pass next.
+
+A routed block stores nothing for a token that skipped it: rows are compact, each with its own length. A zero row in the
+cache would not be the same thing, since a score of 0 still takes a share of the softmax.
+
+Shapes: B batch, R rows at hand, T tokens, K key/value heads, S slots, d a head's width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from modbench.harness.config import ModelConfig
+
+# Spare slots of a routed block that cannot grow, because its shapes are fixed: realised participation drifts.
+SLACK = 1.25
+
+
+class Rows(NamedTuple):
+    """The rows of a batch that pass through a block in one decode step.
+
+    Attributes:
+        index_R: their numbers; None: all, in order.
+        host: the same on the host, where it was asked.
+        valid_R: False for a row that is computed only to keep the shape; None: all are meant.
+        empty: whether no row passes, as far as the host knows.
+    """
+
+    index_R: Tensor | None = None
+    host: list[int] | None = None
+    valid_R: Tensor | None = None
+    empty: bool = False
+
+
+class BlockCache:
+    """Keys and values of one block, its policy, and the count of who passed.
+
+    Args:
+        config: shape and decode policy.
+        batch_size: rows.
+        max_len: longest sequence that will be decoded.
+        like: gives device and dtype.
+        share: share of the tokens whose keys and values this block keeps; 1 in a dense one.
+        routed: whether tokens may skip this block.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        batch_size: int,
+        max_len: int,
+        like: Tensor,
+        *,
+        share: float = 1.0,
+        routed: bool = False,
+    ) -> None:
+        self.policy = config.decode_policy
+        self.static = self.policy != "host"
+        self.batch_size, self.max_len = batch_size, max_len
+        self.ring = config.mixer == "window"
+        self.n_rows = _ceil(config.row_share * batch_size) if routed else batch_size
+        slots = config.window if self.ring else max_len
+        if share < 1:  # under the host policy the cache grows where more pass than expected
+            spare = {"host": 1.0, "budget": SLACK, "masked": 1 / share}[self.policy]
+            slots = min(slots, _ceil(share * spare * max_len))
+        self.slots = min(slots, max_len)
+        head = config.d_model // config.n_heads
+        # One slot more where shapes are fixed: writes of rows that do not pass land there and are never read.
+        shape = (batch_size, config.n_kv_heads, self.slots + self.static, head)
+        self.k_BKSd, self.v_BKSd = like.new_zeros(shape), like.new_zeros(shape)
+        self.length_B = torch.zeros(batch_size, dtype=torch.int64, device=like.device)
+        self.lengths = [0] * batch_size  # the host's copy, true only under the host policy
+        self.seen = 0
+        self.passed = torch.zeros((), dtype=torch.int64, device=like.device)
+        self.overflow = torch.zeros((), dtype=torch.int64, device=like.device)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that keys and values are allocated."""
+        return 2 * self.k_BKSd.numel() * self.k_BKSd.element_size()
+
+    def count(self, seen: int, passed: Tensor | int) -> None:
+        """Note how many tokens came, and how many passed."""
+        self.seen += seen
+        self.passed += passed
+
+    def admit(self, wants_B: Tensor, r_B: Tensor, *, compact: bool = True) -> Rows:
+        """Who passes in this step, by the policy.
+
+        `host` asks the host once. `budget` takes the `n_rows` highest scores among those that want to; the others skip
+        and are counted as overflow, as are rows whose cache is full. `masked` computes all rows.
+        """
+        if not self.static:
+            passing_R = wants_B.nonzero().flatten()
+            host = passing_R.tolist()
+            self.count(self.batch_size, len(host))
+            return Rows(None if len(host) == self.batch_size else passing_R, host, empty=not host)
+        may_B = wants_B & (self.length_B < self.slots) if compact and not self.ring else wants_B
+        if self.policy == "masked" or self.n_rows >= self.batch_size:
+            rows: Tensor | None = None
+            passes_R = may_B
+        else:
+            rows = r_B.masked_fill(~may_B, -torch.inf).topk(self.n_rows, sorted=False).indices
+            passes_R = may_B[rows]
+        self.count(self.batch_size, passes_R.sum())
+        self.overflow += wants_B.sum() - passes_R.sum()
+        return Rows(rows, None, passes_R)
+
+    def fill(self, k_BKTd: Tensor, v_BKTd: Tensor, lengths_B: Tensor | None) -> None:
+        """Keep the keys and values of a prompt, of each row its first `lengths_B` ones."""
+        b, _, t, _ = k_BKTd.shape
+        self.lengths = [t] * b if lengths_B is None else lengths_B.tolist()
+        self.length_B.copy_(torch.tensor(self.lengths))
+        if self.ring and t > self.slots:
+            k_BKTd, v_BKTd = self._last(k_BKTd), self._last(v_BKTd)
+        elif not self.ring:
+            self._make_room(max(self.lengths))
+        n = min(t, self.slots)
+        self.k_BKSd[:, :, :n], self.v_BKSd[:, :, :n] = k_BKTd[:, :, :n], v_BKTd[:, :, :n]
+
+    def _last(self, x_BKTd: Tensor) -> Tensor:
+        """The last tokens of each row, token p in slot p modulo S, where a step would have put it."""
+        slot_S = torch.arange(self.slots, device=x_BKTd.device)
+        token_BS = slot_S + self.slots * ((self.length_B[:, None] - 1 - slot_S) // self.slots)
+        return torch.take_along_dim(x_BKTd, token_BS.clamp(min=0)[:, None, :, None], dim=2)
+
+    def _make_room(self, wanted: int) -> None:
+        """Grow under the host policy; fixed shapes cannot.
+
+        Raises:
+            ValueError: if a prompt passes more tokens than a fixed cache holds.
+        """
+        if wanted <= self.slots:
+            return
+        if self.static:
+            raise ValueError(
+                f"{wanted} tokens of a prompt pass through a block whose fixed cache has {self.slots} slots: "
+                "raise capacity or max_len, or decode with decode_policy='host', whose cache grows"
+            )
+        grown = min(self.max_len, max(wanted, self.slots + self.slots // 4 + 8))
+        shape = (*self.k_BKSd.shape[:2], grown, self.k_BKSd.shape[3])
+        for name in ("k_BKSd", "v_BKSd"):
+            old = getattr(self, name)
+            new = old.new_zeros(shape)
+            new[:, :, : self.slots] = old
+            setattr(self, name, new)
+        self.slots = grown
+
+    def append(self, k_RK1d: Tensor, v_RK1d: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Keep one more token of each row at hand; keys, values and mask of all that these rows may attend to."""
+        return (self._append_static if self.static else self._append_host)(k_RK1d, v_RK1d, rows)
+
+    def _append_host(self, k_RK1d: Tensor, v_RK1d: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
+        numbers = range(self.batch_size) if rows.host is None else rows.host
+        before = [self.lengths[row] for row in numbers]
+        if not self.ring:
+            self._make_room(max(before) + 1)
+        for row in numbers:
+            self.lengths[row] += 1
+        n = min(max(before) + 1, self.slots)
+        if min(before) == max(before):  # all alike: a slice, and no mask
+            at = before[0] % self.slots
+            if rows.index_R is None:
+                self.k_BKSd[:, :, at], self.v_BKSd[:, :, at] = k_RK1d[:, :, 0], v_RK1d[:, :, 0]
+                return self.k_BKSd[:, :, :n], self.v_BKSd[:, :, :n], None
+            self.k_BKSd[rows.index_R, :, at], self.v_BKSd[rows.index_R, :, at] = k_RK1d[:, :, 0], v_RK1d[:, :, 0]
+            return self.k_BKSd[rows.index_R, :, :n], self.v_BKSd[rows.index_R, :, :n], None
+        row_R = torch.arange(self.batch_size, device=k_RK1d.device) if rows.index_R is None else rows.index_R
+        before_R = torch.tensor(before, device=k_RK1d.device)
+        at_R = before_R % self.slots
+        self.k_BKSd[row_R, :, at_R], self.v_BKSd[row_R, :, at_R] = k_RK1d[:, :, 0], v_RK1d[:, :, 0]
+        mask_RS = torch.arange(n, device=k_RK1d.device) <= before_R[:, None]
+        pick = slice(None) if rows.index_R is None else rows.index_R
+        return self.k_BKSd[pick, :, :n], self.v_BKSd[pick, :, :n], mask_RS[:, None, None]
+
+    def _append_static(self, k_RK1d: Tensor, v_RK1d: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
+        row_R = torch.arange(self.batch_size, device=k_RK1d.device) if rows.index_R is None else rows.index_R
+        valid_R = torch.ones_like(row_R, dtype=torch.bool) if rows.valid_R is None else rows.valid_R
+        before_R = self.length_B[row_R]
+        at_R = (before_R % self.slots).masked_fill(~valid_R, self.slots)
+        self.k_BKSd[row_R, :, at_R], self.v_BKSd[row_R, :, at_R] = k_RK1d[:, :, 0], v_RK1d[:, :, 0]
+        self.length_B.index_add_(0, row_R, valid_R.long())
+        # A row that holds nothing yet and does not pass must attend to something, or its NaN would spread.
+        held_R = (before_R + valid_R).clamp(min=1, max=self.slots)
+        mask_RS = torch.arange(self.slots, device=k_RK1d.device) < held_R[:, None]
+        pick = slice(None) if rows.index_R is None else row_R
+        return self.k_BKSd[pick, :, : self.slots], self.v_BKSd[pick, :, : self.slots], mask_RS[:, None, None]
+
+
+@dataclass
+class Cache:
+    """What a model keeps between decode steps.
+
+    Attributes:
+        owner: the model that made it.
+        blocks: one cache for each block that holds one, in order.
+        position_B: where each row's next token stands.
+        positions: the same on the host.
+        max_len: positions that there is room for.
+        plan: what a model decided once for each row, such as its depth.
+    """
+
+    owner: nn.Module
+    blocks: list[BlockCache]
+    position_B: Tensor
+    positions: list[int]
+    max_len: int
+    plan: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of keys and values."""
+        return sum(block.nbytes for block in self.blocks)
+
+    def participation(self) -> list[float | None]:
+        """Share of the tokens seen that each routed block processed, None where all do. Asks the device."""
+        return [int(block.passed) / block.seen if block.seen else None for block in self.blocks]
+
+    def overflow(self) -> list[int]:
+        """Tokens that wanted to pass each block and could not, because its shapes are fixed. Asks the device."""
+        return [int(block.overflow) for block in self.blocks]
+
+    def advance(self) -> None:
+        """The host's part of a step: every row stands one further."""
+        self.positions = [position + 1 for position in self.positions]
+
+    def mark(self) -> tuple[Tensor, list[tuple[Tensor, list[int]]]]:
+        """A point to come back to. Slots written later stay as they are: nothing reads behind a row's length."""
+        return self.position_B.clone(), [(block.length_B.clone(), list(block.lengths)) for block in self.blocks]
+
+    def rewind(self, mark: tuple[Tensor, list[tuple[Tensor, list[int]]]]) -> None:
+        """Go back to a mark, in place, so that a captured graph sees it too; a full window has forgotten what it held."""
+        position_B, lengths = mark
+        self.position_B.copy_(position_B)
+        self.positions = position_B.tolist()
+        for block, (length_B, on_host) in zip(self.blocks, lengths, strict=True):
+            block.length_B.copy_(length_B)
+            block.lengths = list(on_host)
+
+    def reset_counts(self) -> None:
+        """Start counting participation anew."""
+        for block in self.blocks:
+            block.seen = 0
+            block.passed.zero_()
+            block.overflow.zero_()
+
+
+def _ceil(number: float) -> int:
+    """The next whole number, at least 1; forgives products such as 0.29 * 100 = 29.000000000000004."""
+    return max(1, math.ceil(number - 1e-9))

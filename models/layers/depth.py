@@ -1,0 +1,89 @@
+"""What the gates that choose a depth for a whole input share: what they may read, and how a choice is trained.
+
+In a causal language model a gate may read only the prompt. Every position from the prompt's last one on is computed at the
+depth that the gate chose; earlier positions, whose next token the gate has seen, are read out at the depth that every
+input runs, so that no logit anywhere depends on a later token. A classifier's gate reads the whole input.
+
+Shapes: B batch, T tokens, D width, N choices, n rows that go on.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from modbench.harness.config import ModelConfig
+from modbench.models.layers.trip import Trip
+
+
+def prompt_of(trip: Trip, config: ModelConfig) -> Tensor:
+    """How many tokens [1 or B] of each row the gate may read."""
+    t = trip.position_BT.shape[1]
+    if config.bidirectional:
+        return torch.full((1,), t, device=trip.position_BT.device) if trip.lengths_B is None else trip.lengths_B
+    if trip.prompt_B is not None:
+        return trip.prompt_B
+    prompt = torch.full((1,), min(config.gate_tokens, t), device=trip.position_BT.device)
+    return prompt if trip.lengths_B is None else torch.minimum(prompt, trip.lengths_B)
+
+
+def summary(x_BTD: Tensor, prompt_B: Tensor) -> Tensor:
+    """Mean [B, D] over the prompt."""
+    inside_BT = torch.arange(x_BTD.shape[1], device=x_BTD.device) < prompt_B[:, None]
+    return (x_BTD * inside_BT[..., None]).sum(1) / prompt_B[:, None]
+
+
+def read_out(shallow_BTD: Tensor, deep_BTD: Tensor, trip: Trip, prompt_B: Tensor, config: ModelConfig) -> Tensor:
+    """Shallow inside the prompt, deep from its last token on; a classifier reads all deep."""
+    if config.bidirectional:
+        return deep_BTD
+    inside_BT = trip.position_BT < prompt_B[:, None] - 1
+    return torch.where(inside_BT[..., None], shallow_BTD, deep_BTD)
+
+
+def choose(logits_BN: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """One-hot choices [B, N] for training, and the probabilities: hard forwards, soft backwards (straight-through).
+
+    With `gate = "gumbel"` noise is added to the logits, so that choices are samples (Jang et al. 2017).
+    """
+    p_BN = logits_BN.float().softmax(-1)
+    noisy = logits_BN.float()
+    if config.gate == "gumbel":
+        noisy = noisy - torch.empty_like(noisy).exponential_().log()
+    soft_BN = noisy.softmax(-1)
+    hard_BN = (soft_BN.argmax(-1, keepdim=True) == torch.arange(soft_BN.shape[-1], device=soft_BN.device)).float()
+    return hard_BN + soft_BN - soft_BN.detach(), p_BN
+
+
+def forced(choice: int, n: int, x_BTD: Tensor) -> Tensor:
+    """Logits [B, N] that leave a gate no choice."""
+    return ((torch.arange(n, device=x_BTD.device) == choice) * 1e4).expand(x_BTD.shape[0], -1)
+
+
+def depth_loss(p_BN: Tensor, depth_N: Tensor, config: ModelConfig) -> Tensor:
+    """Squared distance of the mean share of blocks from `depth_ratio`."""
+    mean = (p_BN * depth_N).sum(-1).mean() / config.n_layers
+    return config.depth_weight * (mean - config.depth_ratio) ** 2
+
+
+class Buckets(NamedTuple):
+    """A batch sorted by depth, deepest first: what goes on is always the first n rows, and skipped layers cost nothing.
+
+    Attributes:
+        order_B: rows of the batch in that order.
+        back_B: their way back.
+        counts: rows that run each block.
+    """
+
+    order_B: Tensor
+    back_B: Tensor
+    counts: list[int]
+
+
+def bucket(depth_B: Tensor, n_layers: int) -> Buckets:
+    """Sort rows by depth. Asks the host once."""
+    order_B = depth_B.argsort(descending=True, stable=True)
+    depths = depth_B.tolist()
+    return Buckets(order_B, order_B.argsort(), [sum(depth > layer for depth in depths) for layer in range(n_layers)])

@@ -1,0 +1,39 @@
+"""Initial weights, drawn parameter by parameter so that arms can start alike."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import nn
+
+from modbench.harness.config import ModelConfig
+
+
+@torch.no_grad()
+def draw_weights(module: nn.Module, config: ModelConfig) -> None:
+    """Draw every parameter from its own name and torch's seed.
+
+    Arms of one seed so start from equal weights wherever their shapes agree. The stream starts at standard
+    deviation 1, so that the raw router output w·x does too and routed blocks speak from the first step.
+    """
+    for name, weight in module.named_parameters():
+        if weight.ndim < 2:
+            nn.init.constant_(weight, 0.0 if name.endswith("bias") else 1.0)  # norms and scales start at 1
+            continue
+        if weight.is_meta:
+            continue
+        # Linear weights are [out, in]; stacked experts end in [in, out].
+        fan_in = weight.shape[1] if weight.ndim == 2 else weight.shape[-2]
+        std = fan_in**-0.5
+        if name == "embedding.weight":
+            std = config.d_model**-0.5 if config.tied else 1.0
+        elif name.endswith(("attention.out.weight", "mlp.down.weight", "down_EFD")):
+            std /= (2 * config.n_layers) ** 0.5  # GPT-2's residual scaling
+        digest = hashlib.sha256(f"{torch.initial_seed()} {name}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+        weight.copy_(torch.empty(weight.shape, dtype=weight.dtype).normal_(0.0, std, generator=generator))
+    for part in module.modules():
+        start = getattr(part, "start", None)
+        if start is not None:
+            start()

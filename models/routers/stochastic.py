@@ -1,0 +1,39 @@
+"""Stochastic router: the top-k of Gaussian noise (Raposo et al. 2024, figure 3), the paper's control for a learned one.
+
+Shapes: B batch, T tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from modbench.harness.config import ModelConfig
+from modbench.models.layers.router import NoiseTable, Router, normal_quantile
+from modbench.models.layers.trip import Trip
+
+
+class Stochastic(Router):
+    """Fresh noise at every training step; outside training the noise of a row and position is fixed, so that runs repeat.
+
+    The paper does not say what multiplies the block's output here; noise would, so we take 1.
+    """
+
+    sees_tokens = False
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__(config, layer)
+        self.noise = NoiseTable(f"stochastic {layer}")
+
+    def score(self, x_BTD: Tensor, trip: Trip) -> Tensor:
+        """Noise [B, T], whatever the tokens are."""
+        if self.training:
+            return torch.randn(x_BTD.shape[:2], device=x_BTD.device)
+        return self.noise(trip.position_BT, x_BTD.shape[0])
+
+    def passes(self, x_BTD: Tensor, r_BT: Tensor, trip: Trip) -> Tensor:
+        """Noise above the quantile of a standard normal."""
+        return r_BT > normal_quantile(self.capacity)
+
+
+ROUTER = Stochastic

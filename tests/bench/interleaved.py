@@ -1,0 +1,131 @@
+"""What the bench scripts share: calls timed in interleaved blocks by the harness, as ratios with their intervals.
+
+One process and one thread are one launch, however many rounds it has. The interval is the order-statistic interval of the
+median over this launch's blocks: it says nothing about other launches, machines or weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modbench.harness import environment
+from modbench.harness.interleave import Call, Clock, measure
+from modbench.harness.stats import block_differences, over_launches
+
+HEADER = """\
+| what | against | ratio | 95 % within this launch | ms | ms against | blocks |
+| --- | --- | --- | --- | --- | --- | --- |"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """The anchor's time over the arm's: above 1 the arm is faster.
+
+    Attributes:
+        value: median over blocks; None where nothing was measured.
+        low: lower end of the 95 % within-launch interval; None where there is none.
+        high: upper end.
+        arm_s: median seconds of one call of the arm.
+        anchor_s: the same of the anchor.
+        blocks: blocks that both stood in.
+        reason: how far the interval reaches, or why there is none.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    arm_s: float | None = None
+    anchor_s: float | None = None
+    blocks: int = 0
+    reason: str | None = None
+
+
+def compare(
+    calls: dict[str, Callable[[], object]], anchor: str, *, rounds: int, warm_up_calls: int = 5, seed: int = 0
+) -> dict[str, Ratio]:
+    """Time every arm beside its anchor, in this process and on one thread; an arm that raises ends the script.
+
+    Args:
+        calls: arm to what is timed, each call doing the same work.
+        anchor: the arm that all others are divided into.
+        rounds: how often every arm is visited, twice each time; six are the fewest that give an interval.
+        warm_up_calls: calls of every arm before the first block.
+        seed: draws the orders.
+
+    Returns:
+        Every other arm's ratio.
+
+    Raises:
+        ValueError: if there is no round.
+    """
+    if rounds < 1:
+        raise ValueError(f"{rounds} rounds measure nothing; six are the fewest that give an interval")
+    torch.set_num_threads(1)
+    samples = measure(
+        {arm: _unnumbered(call) for arm, call in calls.items()},
+        anchor,
+        rounds=rounds,
+        rng=random.Random(seed),
+        clock=Clock(threads=1),
+        warm_up_calls=warm_up_calls,
+        on_error=lambda _arm, _error: None,
+        survivable=(),
+    )
+    ratios = {}
+    for arm in calls:
+        if arm != anchor:
+            within = block_differences(samples[arm], samples[anchor])
+            effect = over_launches([statistics.median(within)], within)
+            ratios[arm] = Ratio(
+                math.exp(-effect.value),
+                None if effect.high is None else math.exp(-effect.high),
+                None if effect.low is None else math.exp(-effect.low),
+                statistics.median(samples[arm]["wall_s"]),
+                statistics.median(samples[anchor]["wall_s"]),
+                len(within),
+                effect.reason,
+            )
+    return ratios
+
+
+def _unnumbered(call: Callable[[], object]) -> Call:
+    return lambda _number: call()
+
+
+def print_row(what: str, against: str, ratio: Ratio) -> None:
+    """One row under `HEADER`; a dash where there is no number, and then the reason."""
+    interval = ratio.reason if ratio.low is None else f"{ratio.low:.3f}–{ratio.high:.3f}"
+    cells = [what, against, _number(ratio.value), str(interval)]
+    cells += [_number(seconds and seconds * 1e3) for seconds in (ratio.arm_s, ratio.anchor_s)]
+    print(f"| {' | '.join(cells)} | {ratio.blocks} |", flush=True)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def add_options(parser: argparse.ArgumentParser, rounds: int) -> None:
+    """`--rounds` with its default, and `--json`."""
+    parser.add_argument("--rounds", type=int, default=rounds, help="blocks per comparison, six or more (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="save the rows and the machine here")
+
+
+def save(path: Path, rows: Sequence[tuple[str, str, Ratio]], **about: Any) -> None:
+    """Write rows as JSON, beside the machine and whatever else a reader needs to repeat them."""
+    content = {
+        **about,
+        "machine": environment.collect(),
+        "threads": torch.get_num_threads(),
+        "rows": [{"what": what, "against": against, **dataclasses.asdict(ratio)} for what, against, ratio in rows],
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,112 @@
+"""Who may see whom, by gradient: causal routing leaks exactly nothing from the future, top-k does and says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from toolbox import GATES, MODELS, VARIANTS, build, name_of, tokens
+from torch import Tensor, nn
+
+from modbench.harness import catalogue
+from modbench.models.layers.decoder import Decoder
+
+CAUSAL = [
+    *VARIANTS,
+    ("dense", {"mixer": "convolution"}),
+    ("mod", {"mixer": "convolution", "capacity": 0.5}),
+    ("depth_predictor", {"gate": "gumbel"}),
+]
+
+
+class Inputs(nn.Module):
+    """An embedding that hands out given vectors, so that gradients with respect to inputs can be had."""
+
+    embedding_dim = 32
+
+    def __init__(self, x_BTD: Tensor) -> None:
+        super().__init__()
+        self.x_BTD = x_BTD
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:  # noqa: ARG002  # an embedding's signature
+        return self.x_BTD
+
+
+def leaks(module: Decoder, *, causal: bool, t: int = 12) -> Tensor:
+    """Largest gradient [T, T] of the logits at position i with respect to the input at position j, above the diagonal."""
+    x_BTD = torch.randn(2, t, 32, generator=torch.Generator().manual_seed(5)).requires_grad_()
+    module.embedding = Inputs(x_BTD)  # type: ignore[assignment]  # stands for an embedding
+    direction_V = torch.randn(50, generator=torch.Generator().manual_seed(6))
+    out_BT = module(tokens(2, t), causal=causal) @ direction_V
+    rows = []
+    for i in range(t):
+        (gradient_BTD,) = torch.autograd.grad(out_BT[:, i].sum(), x_BTD, retain_graph=True)
+        rows.append(gradient_BTD.abs().amax((0, 2)))
+    return torch.stack(rows).triu(1)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("variant", CAUSAL, ids=name_of)
+def test_causal_routing_leaks_nothing(variant: tuple[str, dict[str, Any]], training: bool) -> None:
+    """The gradient of output t with respect to input s > t is exactly zero."""
+    name, options = variant
+    module = build(name, **{"gate_tokens": 5} if name in GATES and name != "depth_scale" else {}, **options)
+    module.train(training)
+    assert leaks(module, causal=True).max() == 0
+
+
+@pytest.mark.parametrize("variant", CAUSAL, ids=name_of)
+def test_a_later_token_changes_no_earlier_output(variant: tuple[str, dict[str, Any]]) -> None:
+    """Gradients cannot see decisions; changing a token can. Bit for bit, at every position of a batch."""
+    name, options = variant
+    module = build(name, **options).eval()
+    x_BT = tokens(6, 24)
+    was = module(x_BT, causal=True)
+    for place in (1, 12, 17, 23):
+        changed = x_BT.clone()
+        changed[:, place] = (changed[:, place] + 1) % 50
+        torch.testing.assert_close(module(changed, causal=True)[:, :place], was[:, :place], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_top_k_says_that_it_sees_the_future(name: str) -> None:
+    """By tokens: a changed last token moves earlier outputs exactly where the model declares it."""
+    options: dict[str, Any] = {"capacity": 0.5} if "capacity" in catalogue.model_options(name) else {}
+    for choice in ("expert", "token") if "choice" in catalogue.model_options(name) else (None,):
+        module = build(name, **options, **({"choice": choice} if choice else {})).eval()
+        x_BT = tokens(8)
+        changed = x_BT.clone()
+        changed[:, -1] = (changed[:, -1] + 1) % 50
+        same = torch.equal(module(x_BT)[:, :-1], module(changed)[:, :-1])
+        assert same != catalogue.load("models", name).sees_future(module.config), choice
+
+
+@pytest.mark.parametrize("router", ["learned", "norm", "every_n", "stochastic", "synthetic"])
+def test_routers_by_place_see_no_future_even_by_top_k(router: str) -> None:
+    module = build("mod", capacity=0.5, router=router).eval()
+    changed = tokens(8).clone()
+    changed[:, -1] = (changed[:, -1] + 1) % 50
+    same = torch.equal(module(tokens(8))[:, :-1], module(changed)[:, :-1])
+    assert same == (router in {"every_n", "stochastic", "synthetic"})
+    assert same != catalogue.load("models", "mod").sees_future(module.config)
+
+
+def test_top_k_leaks_by_gradient_where_the_loss_trains_the_router() -> None:
+    """With an auxiliary loss on the scores, membership is learned through the top-k; through r alone nothing flows back.
+
+    Top-k indices have no gradient: the leak is in the decision. So the gradient above the diagonal is zero even here, and
+    only the change of a token shows it: the reason why both tests exist.
+    """
+    module = build("mod", capacity=0.5).eval()
+    assert leaks(module, causal=False).max() == 0
+
+
+@pytest.mark.parametrize("choice", ["expert", "token"])
+def test_a_classifier_sees_everything(choice: str) -> None:
+    """Bidirectional attention: the first token's state depends on the last token."""
+    module = build("mode_staged", capacity=1.0, bidirectional=True, choice=choice).eval()
+    changed = tokens(2).clone()
+    changed[:, -1] = (changed[:, -1] + 1) % 50
+    states = [module.through(module.embed(x), module.trip(x, None, causal=False)) for x in (tokens(2), changed)]
+    assert not torch.equal(states[0][:, 0], states[1][:, 0])

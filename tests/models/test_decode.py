@@ -1,0 +1,236 @@
+"""Prefill and decode: the same numbers as one full forward with the same routing, for every model, policy and raggedness."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toolbox import MODELS, VARIANTS, WITH_ROUTER, build, config, name_of, tokens
+from torch import Tensor
+
+from modbench.harness import catalogue
+from modbench.models.dense import Dense
+from modbench.models.layers.cache import BlockCache, Cache
+from modbench.models.layers.decoder import Decoder
+from modbench.models.layers.generate import generate
+from modbench.models.mod import MoD
+
+
+def replay(module: Decoder, x_BT: Tensor, lengths_B: Tensor, *, longest: int | None = None) -> tuple[float, Cache]:
+    """Prefill the first `lengths_B` tokens, decode the rest; largest difference from one full forward."""
+    t, row_B = x_BT.shape[1], torch.arange(len(x_BT))
+    wanted = module(x_BT, causal=True, prompt_B=lengths_B)
+    prompt = int(lengths_B.max())
+    logits_BV, cache = module.prefill(x_BT[:, :prompt], lengths_B, max_len=longest)
+    worst = (logits_BV - wanted[row_B, lengths_B - 1]).abs().max().item()
+    for step in range(t - prompt):
+        logits_BV = module.decode(x_BT[row_B, lengths_B + step], cache)
+        worst = max(worst, (logits_BV - wanted[row_B, lengths_B + step]).abs().max().item())
+    return worst, cache
+
+
+@pytest.mark.parametrize("policy", ["host", "budget", "masked"])
+@pytest.mark.parametrize("variant", VARIANTS, ids=name_of)
+def test_decode_equals_one_forward(variant: tuple[str, dict[str, Any]], policy: str) -> None:
+    """B = 4, prompts of 5, 17, 1 and 12 tokens, rows that skip; every policy (a budget of all rows overflows nowhere)."""
+    name, options = variant
+    module = build(name, decode_policy=policy, decode_rows=1.0, **options).eval()
+    with torch.no_grad():
+        worst, cache = replay(module, tokens(4, 36), torch.tensor([5, 17, 1, 12]))
+    assert worst < 2e-5
+    assert sum(cache.overflow()) == 0
+    shares = [share for share in cache.participation() if share is not None]
+    if name in WITH_ROUTER:
+        assert all(0 < share < 1 for share in shares), shares  # some passed, some skipped: the test saw both
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=name_of)
+def test_a_single_row_decodes_alike(variant: tuple[str, dict[str, Any]]) -> None:
+    name, options = variant
+    with torch.no_grad():
+        worst, _ = replay(build(name, **options).eval(), tokens(1, 30), torch.tensor([9]))
+    assert worst < 2e-5
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    name=st.sampled_from(["mod", "mode_staged", "dense", "mode_integrated", "early_exit"]),
+    b=st.integers(1, 5),
+    t=st.integers(3, 40),
+    capacity=st.floats(0.05, 1.0),
+    heads=st.sampled_from([(4, 4), (4, 2), (2, 1)]),
+    every=st.integers(1, 3),
+    bf16=st.booleans(),
+    policy=st.sampled_from(["host", "masked"]),
+    data=st.data(),
+)
+def test_decode_equals_one_forward_on_any_shape(
+    name: str,
+    b: int,
+    t: int,
+    capacity: float,
+    heads: tuple[int, int],
+    every: int,
+    bf16: bool,
+    policy: str,
+    data: st.DataObject,
+) -> None:
+    options: dict[str, Any] = {"n_heads": heads[0], "n_kv_heads": heads[1], "decode_policy": policy}
+    reads = catalogue.model_options(name)
+    options |= {k: v for k, v in {"capacity": capacity, "every": every, "first_routed": 0}.items() if k in reads}
+    if name in WITH_ROUTER:
+        options["router"] = "synthetic"  # decisions that rounding cannot flip
+    if name == "early_exit":
+        options["exit_threshold"] = 1.0
+    module = build(name, **options).eval()
+    lengths_B = torch.tensor([data.draw(st.integers(1, t - 1)) for _ in range(b)])
+    x_BT = tokens(b, t + int(lengths_B.max()))
+    with torch.no_grad():
+        if bf16 and name != "mode_integrated":  # a threshold on probabilities may flip where bf16 rounds them
+            module = module.to(torch.bfloat16)
+            worst, _ = replay(module, x_BT[:, :t], lengths_B)
+            assert worst < 0.25  # logits have deviation 1; bf16 carries 3 digits through 4 blocks
+        else:
+            worst, _ = replay(module, x_BT[:, :t], lengths_B)
+            assert worst < 5e-5
+
+
+def test_a_budget_that_is_too_small_skips_counts_and_prefers_high_scores() -> None:
+    """Two of four rows fit; everybody wants to pass: two are computed at each step, two are counted as overflow."""
+    module = build(
+        "mod", router="synthetic", capacity=0.5, participation=1.0, decode_policy="budget", decode_rows=0.5, n_layers=2
+    ).eval()
+    _, cache = module.prefill(tokens(4, 6), max_len=40)
+    cache.reset_counts()
+    block, before = cache.blocks[1], cache.blocks[1].length_B.clone()
+    for step in range(8):
+        module.decode(tokens(4, 1, seed=step)[:, 0], cache)
+    assert cache.participation() == [None, 0.5]
+    assert cache.overflow() == [0, 16]
+    assert (block.length_B - before).sum() == 16  # nothing was stored for those who did not fit
+    wants, r_B = torch.ones(4, dtype=torch.bool), torch.tensor([0.1, 3.0, -1.0, 2.0])
+    rows = block.admit(wants, r_B)
+    assert rows.index_R is not None
+    assert sorted(rows.index_R.tolist()) == [1, 3]
+
+
+def test_a_full_fixed_cache_skips_and_counts() -> None:
+    module = build("mod", router="synthetic", capacity=0.1, participation=1.0, decode_policy="masked", n_layers=2)
+    cache = BlockCache(module.config, 2, 40, torch.zeros(1), share=0.1, routed=True)
+    cache.slots = 3
+    wants, r_B, k = torch.ones(2, dtype=torch.bool), torch.zeros(2), torch.randn(2, 4, 1, 8)
+    for _ in range(5):
+        cache.append(k, k, cache.admit(wants, r_B))
+    assert cache.length_B.tolist() == [3, 3]
+    assert int(cache.overflow) == 4
+
+
+def test_a_routed_block_keeps_nothing_of_tokens_that_skip() -> None:
+    """Bytes of the cache at c = 0.125, every other block: 0.5625 of the dense model's under the host policy."""
+    dense, routed = build("dense", max_seq_len=1024).eval(), build("mod", max_seq_len=1024).eval()
+    sizes = [module.prefill(tokens(2, 16))[1].nbytes for module in (dense, routed)]
+    assert sizes[1] / sizes[0] == 0.5625
+    fixed = build("mod", max_seq_len=1024, decode_policy="budget").eval()
+    assert fixed.prefill(tokens(2, 16))[1].nbytes / sizes[0] < 0.60
+
+
+def test_a_cache_grows_where_more_pass_than_expected() -> None:
+    module = build("mod", router="synthetic", capacity=0.1, participation=0.9).eval()
+    short = BlockCache(module.config, 1, 64, torch.zeros(1), share=0.1, routed=True)
+    assert short.slots == 7
+    with torch.no_grad():
+        worst, _ = replay(module, tokens(2, 60), torch.tensor([20, 33]))
+    assert worst < 2e-5
+    k = torch.randn(1, 4, 20, 8)
+    short.fill(k, k, None)
+    assert short.slots >= 20
+    assert torch.equal(short.k_BKSd[:, :, :20], k)
+
+
+def test_prompts_routed_by_top_k_route_at_least_one_token() -> None:
+    """prefill = "top_k": k follows each prompt's real length, at least one; pads win nothing."""
+    module = build("mod", capacity=0.25, prefill="top_k", n_layers=2).eval()
+    _, cache = module.prefill(tokens(4, 16), torch.tensor([16, 8, 3, 1]))
+    assert cache.blocks[1].lengths == [4, 2, 1, 1]
+    assert cache.participation()[1] == 8 / 28
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_generate_is_greedy_decode_and_repeats_with_a_seed(name: str) -> None:
+    module = build(name).eval()
+    x_BT, lengths_B = tokens(3, 10), torch.tensor([10, 4, 7])
+    got_BN, cache = generate(module, x_BT, 6, lengths_B=lengths_B)
+    assert got_BN.shape == (3, 6)
+    for row, length in enumerate(lengths_B.tolist()):  # by hand, one row alone, each token from a full forward
+        text = x_BT[row : row + 1, :length]
+        for _ in range(6):
+            logits = module(text, causal=True, prompt_B=torch.tensor([length]))
+            text = torch.cat((text, logits[:, -1:].argmax(-1)), dim=1)
+        assert text[0, length:].tolist() == got_BN[row].tolist()
+    assert cache.positions == [15, 9, 12]
+    drawn = [
+        generate(module, x_BT, 6, temperature=2.0, generator=torch.Generator().manual_seed(seed))[0]
+        for seed in (1, 1, 2)
+    ]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_bad_input_is_refused_in_words() -> None:
+    dense = build("dense").eval()
+    _, cache = dense.prefill(tokens(2, 8), max_len=9)
+    for call, words in (
+        (lambda: dense(torch.zeros(3, dtype=torch.int64)), "int64 \\[B, T\\]"),
+        (lambda: dense(torch.zeros(2, 4)), "int64"),
+        (lambda: dense(tokens(1, 65)), "more than max_seq_len 64"),
+        (lambda: dense(tokens(2, 4), torch.tensor([0, 4])), "between 1 and 4"),
+        (lambda: dense(tokens(2, 4), torch.tensor([5, 4])), "between 1 and 4"),
+        (lambda: dense(tokens(2, 4), torch.tensor([4])), "lengths must be int64 \\[2\\]"),
+        (lambda: dense.prefill(tokens(1, 4), max_len=65), "more than max_seq_len 64"),
+        (lambda: dense.prefill(tokens(1, 9), max_len=8), "do not fit max_len 8"),
+        (lambda: build("dense").decode(torch.zeros(2, dtype=torch.int64), cache), "another model"),
+        (lambda: dense.decode(torch.zeros(3, dtype=torch.int64), cache), "tokens \\[2\\]"),
+        (lambda: dense.decode(torch.zeros(2), cache), "int64"),
+        (lambda: build("mod", causal="none").prefill(tokens(1, 4)), "no causal router"),
+        (lambda: MoD(config(capacity=0.5, router="norm"))(tokens(1, 4), causal=True), "calibrate"),
+        (lambda: build("dense", mixer="convolution").prefill(tokens(1, 4)), "no decode"),
+        (lambda: build("dense", bidirectional=True).prefill(tokens(1, 4)), "cannot generate"),
+        (lambda: generate(dense, tokens(1, 60), 6), "more than max_seq_len"),
+        (lambda: generate(dense, tokens(1, 4), 0), "at least 1"),
+        (lambda: build("depth_branches", n_branches=4), "n_branches 4 needs"),
+        (lambda: build("depth_branches", forced_depth=1), "none of \\[2, 3, 4\\]"),
+        (lambda: build("early_exit", exit_by="token", bidirectional=True), "exit_by"),
+        (lambda: config(capacity=1.5), "capacity"),
+        (lambda: config(capacity=0.0), "capacity"),
+        (lambda: config(n_heads=3), "d_model 32 over n_heads 3"),
+        (lambda: config(n_heads=4, n_kv_heads=3), "multiple of n_kv_heads"),
+        (lambda: config(mixer="window", bidirectional=True), "looks back only"),
+        (lambda: config(forced_depth=5), "more than n_layers"),
+        (lambda: config(n_experts=2, experts_top_k=3), "more than n_experts"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()
+    dense.decode(torch.zeros(2, dtype=torch.int64), cache)
+    with pytest.raises(ValueError, match="full at 9"):
+        dense.decode(torch.zeros(2, dtype=torch.int64), cache)
+    small = build("mod", router="synthetic", participation=1.0, capacity=0.1, decode_policy="budget", n_layers=2)
+    fixed = BlockCache(small.config, 1, 60, torch.zeros(1), share=0.1, routed=True)
+    with pytest.raises(ValueError, match="fixed cache has 8 slots"):
+        fixed.fill(torch.zeros(1, 4, 30, 8), torch.zeros(1, 4, 30, 8), None)
+
+
+def test_dense_decode_reads_no_future_slots() -> None:
+    """Garbage behind a row's length in the cache changes nothing."""
+    module = Dense(config()).eval()
+    x_BT, lengths_B = tokens(2, 12), torch.tensor([12, 5])
+    results = []
+    for dirt in (0.0, 1e4):
+        _, cache = module.prefill(x_BT, lengths_B)
+        for block in cache.blocks:
+            block.k_BKSd[1, :, 5:] = dirt
+            block.v_BKSd[1, :, 5:] = dirt
+        results.append(module.decode(torch.tensor([1, 2]), cache))
+    torch.testing.assert_close(results[0], results[1])
