@@ -24,7 +24,7 @@ class Replay:
     def __init__(self, module: nn.Module, cache: Any) -> None:  # noqa: ANN401  # the model's own cache
         self.cache = cache
         self.tokens_B = torch.zeros_like(cache.position_B)
-        mark = cache.mark()
+        mark = cache.mark(windows=False)
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         step: Any = module.decode_step

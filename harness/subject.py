@@ -157,7 +157,7 @@ class Subject:
         _, cache = self.prefilled(prompts_BT)
         module: Any = self.module
         step = self._replayed(cache) if self.case.place.graph else partial(module.decode, cache=cache)
-        mark = cache.mark()
+        mark = cache.mark(windows=False)
 
         def call(tokens_BT: Tensor) -> None:
             cache.rewind(mark)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _WAITS = {
@@ -37,6 +38,25 @@ class _Syncs(TorchDispatchMode):
         return out
 
 
+class _Lists(TorchFunctionMode):
+    """`tolist` and `numpy` pass no operator on a CPU, and copy from the device on a GPU: one wait each."""
+
+    def __init__(self, seen: list[str]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def __torch_function__(
+        self,
+        func: Any,  # noqa: ANN401  # torch's protocol
+        types: Any,  # noqa: ANN401  # torch's protocol
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401  # whatever the function returns
+        if getattr(func, "__name__", "") in {"tolist", "numpy"}:
+            self.seen.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
 def _indexes_by_mask(name: str, args: tuple[Any, ...]) -> bool:
     if name not in {"index", "index_put", "index_put_", "_index_put_impl_"} or len(args) < 2:
         return False
@@ -49,9 +69,9 @@ def _to_host(args: tuple[Any, ...], out: object) -> bool:
 
 
 def syncs(module: nn.Module, *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401  # whatever the module takes
-    """Names of the operators of one call that make the host wait, in order. `tolist` counts as one item a value."""
+    """Names of what makes the host wait in one call, in order."""
     mode = _Syncs()
-    with torch.no_grad(), mode:
+    with torch.no_grad(), _Lists(mode.seen), mode:
         module(*args, **kwargs)
     return mode.seen
 

@@ -64,13 +64,13 @@ class DepthBranches(Decoder):
             return forced(self.depths.index(self.config.forced_depth - 1), len(self.depths), x_BTD)
         return self.gate(summary(x_BTD, prompt_B))  # type: ignore[no-any-return]  # torch types calls as Any
 
-    def _branches(self, picked_B: Tensor) -> Iterator[tuple[nn.ModuleList, Tensor]]:
+    def _branches(self, picked: list[int], like: Tensor) -> Iterator[tuple[nn.ModuleList, Tensor]]:
         """Every branch that some row takes, with the numbers of these rows."""
         for number, branch in enumerate(self.branches):
-            row_R = (picked_B == number).nonzero().flatten()
-            if len(row_R):
+            rows = [row for row, choice in enumerate(picked) if choice == number]
+            if rows:
                 assert isinstance(branch, nn.ModuleList)
-                yield branch, row_R
+                yield branch, torch.tensor(rows, device=like.device)
 
     def through(self, x_BTD: Tensor, trip: Trip, cache: Cache | None = None) -> Tensor:
         """The first block, then the branch of each row."""
@@ -79,10 +79,10 @@ class DepthBranches(Decoder):
         logits_BN = self._logits(shallow_BTD, prompt_B)
         if self.training:
             return self._train(shallow_BTD, trip, logits_BN, prompt_B)
-        picked_B = logits_BN.argmax(-1)
-        self.realised = [1 + self.depths[branch] for branch in picked_B.tolist()]
+        picked = logits_BN.argmax(-1).tolist()
+        self.realised = [1 + self.depths[branch] for branch in picked]
         deep_BTD = torch.zeros_like(shallow_BTD)
-        for branch, row_R in self._branches(picked_B):
+        for branch, row_R in self._branches(picked, x_BTD):
             x_RTD, theirs = shallow_BTD[row_R], trip.batch_rows(row_R)
             for block in branch:
                 block_cache = None
@@ -92,7 +92,7 @@ class DepthBranches(Decoder):
                 x_RTD = block(x_RTD, theirs, block_cache)
             deep_BTD = deep_BTD.index_copy(0, row_R, x_RTD)
         if cache is not None:
-            cache.plan = {"picked_B": picked_B}
+            cache.plan = {"picked": picked}
         return read_out(shallow_BTD, deep_BTD, trip, prompt_B, self.config)
 
     def _train(self, shallow_BTD: Tensor, trip: Trip, logits_BN: Tensor, prompt_B: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class DepthBranches(Decoder):
         """One token of every row, each in the branch of its prompt."""
         caches = iter(cache.blocks)
         x_B1D = self.blocks[0].step(x_B1D, trip, next(caches))  # type: ignore[operator]  # torch types submodules as Tensor or Module
-        for branch, row_R in self._branches(cache.plan["picked_B"]):
+        for branch, row_R in self._branches(cache.plan["picked"], x_B1D):
             x_R1D, theirs = x_B1D[row_R], trip.batch_rows(row_R)
             for block in branch:
                 x_R1D = block.step(x_R1D, theirs, next(caches))  # type: ignore[operator]  # as above

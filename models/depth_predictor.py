@@ -49,8 +49,7 @@ class DepthPredictor(Decoder):
         logits_BL = self._logits(x_BTD, prompt_B)
         if self.training:
             return self._train(x_BTD, trip, logits_BL, prompt_B)
-        order_B, back_B, counts = bucket(logits_BL.argmax(-1) + 1, self.config.n_layers)
-        self.realised = [sum(row < n for n in counts) for row in back_B.tolist()]
+        order_B, back_B, counts, self.realised = bucket(logits_BL.argmax(-1) + 1, self.config.n_layers)
         x_BTD, going, done, shallow = x_BTD[order_B], trip.batch_rows(order_B), [], x_BTD
         for layer, n in enumerate(counts):
             done.append(x_BTD[n:])

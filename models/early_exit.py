@@ -3,8 +3,9 @@
 Confidence is the probability of the likeliest next token (or class), as in CALM (Schuster et al. 2022). `exit_by`:
 `sequence`: a whole input stops, judged at the last token of its prompt, and stays at that depth while it generates;
 `token`: single tokens stop; deeper blocks still take keys and values from the state in which they left, so that later
-tokens can attend to them. Training runs all blocks and teaches every exit to say what the last one says
-(self-distillation, weight `aux_weight`), which needs no labels. Confidence at a token reads no later one: no leak.
+tokens can attend to them. Training runs all blocks and teaches every exit to predict the next token too
+(Elbayad et al. 2020; weight `aux_weight`, spread evenly), or, for a classifier, to say what the last one says. Confidence
+at a token reads no later one: no leak.
 
 Shapes: B batch, T tokens, D width, V vocabulary, k tokens that go on, R rows that go on.
 """
@@ -55,16 +56,26 @@ class EarlyExit(Decoder):
             x_BTD = block(x_BTD, trip)
             exits.append(x_BTD)
         if trip.auxiliary is not None and len(exits) > 1:
-            states = [self.pool(x, trip) if self.config.bidirectional else x for x in exits]
-            with torch.no_grad():
-                teacher = self.read(states[-1]).float().log_softmax(-1)
-            students = [self.read(state).float().log_softmax(-1) for state in states[:-1]]
-            gaps = [F.kl_div(said, teacher, log_target=True, reduction="none").sum(-1).mean() for said in students]
-            trip.auxiliary.append(self.config.aux_weight * torch.stack(gaps).mean())
+            losses = self._teach(exits, trip)
+            trip.auxiliary.append(self.config.aux_weight * torch.stack(losses).mean())
         if self.config.exit_by == "token":
             return x_BTD
         # As the gates do: inside the prompt the depth would tell of tokens still to come.
         return read_out(exits[0], x_BTD, trip, prompt_of(trip, self.config), self.config)
+
+    def _teach(self, exits: list[Tensor], trip: Trip) -> list[Tensor]:
+        """What each exit but the last gets wrong: of the next token, or of the last exit's answer where labels are unknown."""
+        if self.config.bidirectional:
+            states = [self.pool(x, trip) for x in exits]
+            with torch.no_grad():
+                teacher = self.read(states[-1]).float().softmax(-1)
+            return [F.cross_entropy(self.read(state).float(), teacher) for state in states[:-1]]
+        assert trip.tokens_BT is not None
+        next_BT, real_BT = trip.tokens_BT.roll(-1, 1), trip.real_BT
+        known_BT = torch.ones_like(next_BT, dtype=torch.bool) if real_BT is None else real_BT.roll(-1, 1)
+        known_BT = known_BT & (trip.position_BT < next_BT.shape[1] - 1)
+        next_BT = next_BT.masked_fill(~known_BT, -100)  # which cross_entropy passes over
+        return [F.cross_entropy(self.read(x).flatten(0, 1).float(), next_BT.flatten()) for x in exits[:-1]]
 
     def _by_sequence(self, x_BTD: Tensor, trip: Trip, cache: Cache | None) -> Tensor:
         """Rows leave; those that stay are computed alone."""
@@ -207,7 +218,7 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
     sheet.batch_size, sheet.saved = batch_size, train.saved
     if l > 1:
         head = 2 * batch_size * (1 if config.bidirectional else seq_len) * config.d_model * out
-        sheet.only_training = head + 3 * head * (l - 1)  # the teacher forwards only
+        sheet.only_training = 3 * head * (l - 1) + (head if config.bidirectional else 0)  # a teacher only forwards
         sheet.saved += batch_size * (l - 1) * (1 if config.bidirectional else seq_len) * (2 * config.d_model + 2 * out)
     return sheet.total(train_forward=train.total().forward)
 
@@ -215,6 +226,6 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
 MODEL = Model(
     build=EarlyExit,
     cost=cost,
-    options={"exit_by": "sequence", "exit_threshold": 0.9, "gate_tokens": 16, "aux_weight": 0.01},
+    options={"exit_by": "sequence", "exit_threshold": 0.9, "gate_tokens": 16, "aux_weight": 1.0},
     dynamic=True,
 )

@@ -166,6 +166,8 @@ def decode_bytes(config: ModelConfig, context: int, batch_size: int) -> float:
     """Weights of the blocks that some row enters, and the keys and values that the rows which do must read."""
     sheet = DecodeSheet(config, context, batch_size)
     for layer in range(config.n_layers):
+        if config.routed(layer):
+            sheet.token_router()
         share = expected_share(config) if config.routed(layer) else 1.0
         sheet.mixer(share if config.skips(layer, "attention") else 1.0)
         sheet.mlp(share if config.skips(layer, "mlp") else 1.0)

@@ -45,12 +45,13 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
 
 
 def decode_bytes(config: ModelConfig, context: int, batch_size: int) -> float:
-    """An expert's weights are read if some row asks for it; a no-op has none."""
+    """An expert's weights are read if some row asks for it; a no-op has none. Of token choice nobody is dropped."""
+    asked = share(config) if config.choice == "expert" else config.experts_top_k / (config.n_experts + config.n_no_ops)
     sheet = DecodeSheet(config, context, batch_size)
     for layer in range(config.n_layers):
         sheet.mixer(1.0)
         if config.routed(layer):
-            sheet.mlp(share(config), experts=config.n_experts)
+            sheet.mlp(min(1.0, asked), experts=config.n_experts)
         else:
             sheet.mlp(1.0)
     return sheet.total()

@@ -12,7 +12,7 @@ from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
 from modbench.models.layers.experts import ExpertMLP
 from modbench.models.mod import RoutedBlock, expected_share
-from modbench.models.moe import share
+from modbench.models.moe import decode_share, share
 
 
 class MoDEStaged(Decoder):
@@ -47,11 +47,13 @@ def decode_bytes(config: ModelConfig, context: int, batch_size: int) -> float:
     """A block's weights are read if some row enters it, an expert's if some row that did asks for it."""
     sheet = DecodeSheet(config, context, batch_size)
     for layer in range(config.n_layers):
+        if config.routed(layer):
+            sheet.token_router()
         passing = expected_share(config) if config.routed(layer) else 1.0
         sheet.mixer(passing if config.skips(layer, "attention") else 1.0)
         n = passing if config.skips(layer, "mlp") else 1.0
         if config.routed(layer):
-            sheet.mlp(n * min(1.0, config.experts_top_k / config.n_experts), experts=config.n_experts)
+            sheet.mlp(n * decode_share(config), experts=config.n_experts)
         else:
             sheet.mlp(n)
     return sheet.total()

@@ -33,6 +33,11 @@ class MoE(Decoder):
         super().__init__(config, (block(layer) for layer in range(config.n_layers)))
 
 
+def decode_share(config: ModelConfig) -> float:
+    """Share of tokens that reach each expert when decisions are causal: of token choice nobody is dropped then."""
+    return share(config) if config.choice == "expert" else config.experts_top_k / config.n_experts
+
+
 def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     """All tokens through the mixer; experts compute as many as they can hold."""
     sheet = CostSheet(config, seq_len, batch_size)
@@ -51,7 +56,7 @@ def decode_bytes(config: ModelConfig, context: int, batch_size: int) -> float:
     for layer in range(config.n_layers):
         sheet.mixer(1.0)
         if config.routed(layer):
-            sheet.mlp(min(1.0, config.experts_top_k / config.n_experts), experts=config.n_experts)
+            sheet.mlp(decode_share(config), experts=config.n_experts)
         else:
             sheet.mlp(1.0)
     return sheet.total()

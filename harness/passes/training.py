@@ -127,14 +127,16 @@ def _evaluate(subject: Subject, windows: Windows, curve: dict[str, list[float]])
         reason = "a user's model: whether its logits depend on later tokens is not tested yet"
         return Trained(val_loss, 1.0, None, reason, None, curve)
     module.set_progress(1.0)  # type: ignore[operator]  # as above
-    if not catalogue.load("models", case.model).sees_future(case.config):
-        return Trained(val_loss, 1.0, val_loss, "", sees_future=False, curve=curve)
-    if case.config.causal == "none":
-        return Trained(val_loss, 1.0, None, "causal = 'none': no causal router", sees_future=True, curve=curve)
+    model = catalogue.load("models", case.model)
+    sees_future = model.sees_future(case.config)
+    if not {"router", "choice"} & model.options.keys():  # nothing here is routed one way in training, another at decode
+        return Trained(val_loss, 1.0, val_loss, "", sees_future, curve)
+    if "router" in model.options and case.config.router == "learned" and case.config.causal == "none":
+        return Trained(val_loss, 1.0, None, "causal = 'none': no causal router", sees_future, curve)
     # Thresholds come from training text, never from what is held out.
     module.calibrate(windows.train(windows.plan.steps)[0].to(case.place.device))  # type: ignore[operator]  # as above
     causal = _held_out(subject, windows, causal=True)
-    return Trained(val_loss, 1.0, causal, "", sees_future=True, curve=curve)
+    return Trained(val_loss, 1.0, causal, "", sees_future, curve)
 
 
 def _held_out(subject: Subject, windows: Windows, *, causal: bool) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,7 @@ class BlockCache:
         self.ring = config.mixer == "window"
         self.n_rows = _ceil(config.row_share * batch_size) if routed else batch_size
         slots = config.window if self.ring else max_len
-        if share < 1:  # under the host policy the cache grows where more pass than expected
+        if share < 1 and not self.ring:  # under the host policy the cache grows where more pass than expected
             spare = {"host": 1.0, "budget": SLACK, "masked": 1 / share}[self.policy]
             slots = min(slots, _ceil(share * spare * max_len))
         self.slots = min(slots, max_len)
@@ -96,10 +96,10 @@ class BlockCache:
         and are counted as overflow, as are rows whose cache is full. `masked` computes all rows.
         """
         if not self.static:
-            passing_R = wants_B.nonzero().flatten()
-            host = passing_R.tolist()
+            host = [row for row, wants in enumerate(wants_B.tolist()) if wants]
             self.count(self.batch_size, len(host))
-            return Rows(None if len(host) == self.batch_size else passing_R, host, empty=not host)
+            some = 0 < len(host) < self.batch_size
+            return Rows(torch.tensor(host, device=wants_B.device) if some else None, host, empty=not host)
         may_B = wants_B & (self.length_B < self.slots) if compact and not self.ring else wants_B
         if self.policy == "masked" or self.n_rows >= self.batch_size:
             rows: Tensor | None = None
@@ -163,6 +163,7 @@ class BlockCache:
         for row in numbers:
             self.lengths[row] += 1
         n = min(max(before) + 1, self.slots)
+        k_RK1d, v_RK1d = k_RK1d.to(self.k_BKSd.dtype), v_RK1d.to(self.k_BKSd.dtype)  # autocast computes lower
         if min(before) == max(before):  # all alike: a slice, and no mask
             at = before[0] % self.slots
             if rows.index_R is None:
@@ -183,6 +184,7 @@ class BlockCache:
         valid_R = torch.ones_like(row_R, dtype=torch.bool) if rows.valid_R is None else rows.valid_R
         before_R = self.length_B[row_R]
         at_R = (before_R % self.slots).masked_fill(~valid_R, self.slots)
+        k_RK1d, v_RK1d = k_RK1d.to(self.k_BKSd.dtype), v_RK1d.to(self.k_BKSd.dtype)  # autocast computes lower
         self.k_BKSd[row_R, :, at_R], self.v_BKSd[row_R, :, at_R] = k_RK1d[:, :, 0], v_RK1d[:, :, 0]
         self.length_B.index_add_(0, row_R, valid_R.long())
         # A row that holds nothing yet and does not pass must attend to something, or its NaN would spread.
@@ -190,6 +192,20 @@ class BlockCache:
         mask_RS = torch.arange(self.slots, device=k_RK1d.device) < held_R[:, None]
         pick = slice(None) if rows.index_R is None else row_R
         return self.k_BKSd[pick, :, : self.slots], self.v_BKSd[pick, :, : self.slots], mask_RS[:, None, None]
+
+
+class Mark(NamedTuple):
+    """Where a cache stood.
+
+    Attributes:
+        position_B: position of each row's next token.
+        lengths: of each block, on the device and on the host.
+        held: keys and values of windows.
+    """
+
+    position_B: Tensor
+    lengths: list[tuple[Tensor, list[int]]]
+    held: list[tuple[Tensor, Tensor] | None]
 
 
 @dataclass
@@ -210,7 +226,7 @@ class Cache:
     position_B: Tensor
     positions: list[int]
     max_len: int
-    plan: dict[str, Tensor] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -229,18 +245,28 @@ class Cache:
         """The host's part of a step: every row stands one further."""
         self.positions = [position + 1 for position in self.positions]
 
-    def mark(self) -> tuple[Tensor, list[tuple[Tensor, list[int]]]]:
-        """A point to come back to. Slots written later stay as they are: nothing reads behind a row's length."""
-        return self.position_B.clone(), [(block.length_B.clone(), list(block.lengths)) for block in self.blocks]
+    def mark(self, *, windows: bool = True) -> Mark:
+        """A point to come back to.
 
-    def rewind(self, mark: tuple[Tensor, list[tuple[Tensor, list[int]]]]) -> None:
-        """Go back to a mark, in place, so that a captured graph sees it too; a full window has forgotten what it held."""
-        position_B, lengths = mark
-        self.position_B.copy_(position_B)
-        self.positions = position_B.tolist()
-        for block, (length_B, on_host) in zip(self.blocks, lengths, strict=True):
+        Slots written later stay as they are, since nothing reads behind a row's length. A window overwrites what it
+        forgets: its slots are copied, unless `windows` is false because only times are wanted.
+        """
+        held = [
+            (block.k_BKSd.clone(), block.v_BKSd.clone()) if block.ring and windows else None for block in self.blocks
+        ]
+        lengths = [(block.length_B.clone(), list(block.lengths)) for block in self.blocks]
+        return Mark(self.position_B.clone(), lengths, held)
+
+    def rewind(self, mark: Mark) -> None:
+        """Go back to a mark, in place, so that a captured graph sees it too. What was counted stays counted."""
+        self.position_B.copy_(mark.position_B)
+        self.positions = mark.position_B.tolist()
+        for block, (length_B, on_host), held in zip(self.blocks, mark.lengths, mark.held, strict=True):
             block.length_B.copy_(length_B)
             block.lengths = list(on_host)
+            if held is not None:
+                block.k_BKSd.copy_(held[0])
+                block.v_BKSd.copy_(held[1])
 
     def reset_counts(self) -> None:
         """Start counting participation anew."""

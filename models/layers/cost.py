@@ -131,6 +131,7 @@ class DecodeSheet:
 
     A weight is read once if any row needs it: independent rows of share s all skip with probability (1 - s)^B. Policies
     with fixed shapes read every weight always. Keys and values: each row that passes reads what the block has kept of it.
+    This is what must be read: kernels under a mask read whole caches, and a gather of rows copies them first.
     """
 
     def __init__(self, config: ModelConfig, context: int, batch_size: int) -> None:
@@ -151,6 +152,12 @@ class DecodeSheet:
             held = min(held, self.config.window)
         rows = {"host": share, "budget": max(share, min(self.config.row_share, 1)), "masked": 1.0}
         self.elements += 2 * kv * held * self.batch_size * (rows[self.config.decode_policy] if share < 1 else 1.0)
+
+    def token_router(self) -> None:
+        """A learned router and its predictor, read whoever passes."""
+        if self.config.router == "learned":
+            predicts = self.config.causal == "predictor"
+            self.elements += self.config.d_model * (1 + self.config.predictor_width * predicts)
 
     def mlp(self, share: float, *, experts: int = 1) -> None:
         """The MLP's weights; of E experts each is entered by a share of the tokens."""

@@ -130,6 +130,8 @@ class Decoder(nn.Module):
         if tokens_BT.ndim != 2 or tokens_BT.dtype != torch.int64:
             raise ValueError(f"tokens must be int64 [B, T]; got {tokens_BT.dtype} {list(tokens_BT.shape)}")
         b, t = tokens_BT.shape
+        if b < 1 or t < 1:
+            raise ValueError(f"tokens [{b}, {t}] are none: give at least one row of at least one token")
         if lengths_B is not None:
             _check_lengths(lengths_B, b, t)
         if prompt_B is not None:
@@ -140,6 +142,7 @@ class Decoder(nn.Module):
             lengths_B=lengths_B,
             causal=causal,
             prompt_B=prompt_B,
+            tokens_BT=tokens_BT if auxiliary else None,
             auxiliary=[] if auxiliary else None,
         )
 
@@ -201,7 +204,8 @@ class Decoder(nn.Module):
         config, why = self.config, self.why_no_decode()
         if why:
             raise ValueError(why)
-        b, t = tokens_BT.shape if tokens_BT.ndim == 2 else (0, 0)
+        self.trip(tokens_BT, lengths_B, causal=True)  # checks the tokens
+        b, t = tokens_BT.shape
         max_len = config.max_seq_len if max_len is None else max_len
         self.rotary.check(max(t, max_len))
         if t > max_len:

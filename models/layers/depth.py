@@ -23,9 +23,9 @@ def prompt_of(trip: Trip, config: ModelConfig) -> Tensor:
     t = trip.position_BT.shape[1]
     if config.bidirectional:
         return torch.full((1,), t, device=trip.position_BT.device) if trip.lengths_B is None else trip.lengths_B
-    if trip.prompt_B is not None:
-        return trip.prompt_B
     prompt = torch.full((1,), min(config.gate_tokens, t), device=trip.position_BT.device)
+    if trip.prompt_B is not None:
+        prompt = trip.prompt_B
     return prompt if trip.lengths_B is None else torch.minimum(prompt, trip.lengths_B)
 
 
@@ -75,15 +75,18 @@ class Buckets(NamedTuple):
         order_B: rows of the batch in that order.
         back_B: their way back.
         counts: rows that run each block.
+        depths: blocks that each row of the batch runs.
     """
 
     order_B: Tensor
     back_B: Tensor
     counts: list[int]
+    depths: list[int]
 
 
 def bucket(depth_B: Tensor, n_layers: int) -> Buckets:
     """Sort rows by depth. Asks the host once."""
     order_B = depth_B.argsort(descending=True, stable=True)
     depths = depth_B.tolist()
-    return Buckets(order_B, order_B.argsort(), [sum(depth > layer for depth in depths) for layer in range(n_layers)])
+    counts = [sum(depth > layer for depth in depths) for layer in range(n_layers)]
+    return Buckets(order_B, order_B.argsort(), counts, depths)

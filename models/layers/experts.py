@@ -88,7 +88,7 @@ class ExpertMLP(nn.Module):
         if self.config.choice == "token":
             p_BET, asked_BET = self._ask(p_BTX, trip)
             if trip.auxiliary is not None:
-                trip.auxiliary.append(self._balance(p_BTX, asked_BET))
+                trip.auxiliary.append(self._balance(p_BTX, asked_BET, trip.real_BT))
         if not trip.causal:
             return self._gathered(x_BTD, p_BET, trip)
         if self.threshold is not None:
@@ -104,27 +104,29 @@ class ExpertMLP(nn.Module):
         asked_BET = asked_BTX[..., : self.n_experts].transpose(1, 2)
         return p_BTX[..., : self.n_experts].transpose(1, 2) * asked_BET, asked_BET
 
-    def _balance(self, p_BTX: Tensor, asked_BET: Tensor) -> Tensor:
-        """E · Σ share of tokens · mean probability (Fedus et al. 2021, equation 4)."""
-        asked_E, p_E = asked_BET.float().mean((0, 2)), p_BTX[..., : self.n_experts].mean((0, 1))
-        return self.config.aux_weight * self.n_experts * (asked_E * p_E).sum()
+    def _balance(self, p_BTX: Tensor, asked_BET: Tensor, real_BT: Tensor | None) -> Tensor:
+        """E · Σ share of tokens · mean probability (Fedus et al. 2021, equation 4), over real tokens."""
+        p_BTE, asked_BTE = p_BTX[..., : self.n_experts], asked_BET.transpose(1, 2).float()
+        if real_BT is not None:
+            p_BTE, asked_BTE = p_BTE[real_BT][None], asked_BTE[real_BT][None]
+        return self.config.aux_weight * self.n_experts * (asked_BTE.mean((0, 1)) * p_BTE.mean((0, 1))).sum()
 
     def _gathered(self, x_BTD: Tensor, p_BET: Tensor, trip: Trip) -> Tensor:
         """Training's way: k tokens for every expert and sequence, a static shape."""
         b, t, d = x_BTD.shape
-        k = kept(self.share, t)
+        k, k_B = kept(self.share, t), None
+        if trip.lengths_B is not None:  # k follows each row's real length
+            k_B = (self.share * trip.lengths_B.double() + 1e-9).long().clamp(min=1)
         if self.config.choice == "token":
             # First come, first served; the places of those that asked stand in front, the others get weight 0.
             place_BET = torch.arange(t, device=x_BTD.device).masked_fill(p_BET == 0, t)
             i_BEk = place_BET.sort(dim=-1).values[..., :k].clamp(max=t - 1)
-            taken_BEk = (p_BET > 0).sum(-1, keepdim=True) > torch.arange(k, device=x_BTD.device)
-            p_BEk = p_BET.gather(2, i_BEk) * taken_BEk
-        elif trip.lengths_B is None:
+            p_BEk = p_BET.gather(2, i_BEk) * ((p_BET > 0).sum(-1, keepdim=True) > torch.arange(k, device=x_BTD.device))
+        elif trip.real_BT is None:
             p_BEk, i_BEk = p_BET.topk(k, dim=-1, sorted=False)
-        else:  # pads are last in every order, and k follows the row's real length
-            real_BT, k_B = trip.real_BT, (self.share * trip.lengths_B.double() + 1e-9).long().clamp(min=1)
-            assert real_BT is not None
-            p_BEk, i_BEk = p_BET.masked_fill(~real_BT[:, None], -1).topk(k, dim=-1)
+        else:  # pads are last in every order
+            p_BEk, i_BEk = p_BET.masked_fill(~trip.real_BT[:, None], -1).topk(k, dim=-1)
+        if k_B is not None:
             p_BEk = p_BEk * (torch.arange(k, device=x_BTD.device) < k_B[:, None, None])
         row_B = torch.arange(b, device=x_BTD.device) * t
         flat_EN = (i_BEk + row_B[:, None, None]).transpose(0, 1).flatten(1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from statistics import NormalDist
 
 import torch
@@ -75,13 +76,25 @@ class Threshold(nn.Module):
         self.register_buffer("value", torch.tensor(math.nan) if start is None else torch.as_tensor(start))
 
     def set(self, scores_N: Tensor, share: float) -> None:
-        """Take the quantile of scores [..., N] above which `share` of them lie."""
+        """Take the quantile of scores [..., N] above which `share` of them lie.
+
+        The line lies halfway between the last score that passes and the next that is clearly lower: tokens that are alike
+        score alike up to rounding, and no rounding may decide for them.
+        """
         ordered = scores_N.detach().float().sort(dim=-1).values
         n = ordered.shape[-1]
-        keep = min(n, max(1, round(share * n)))
-        # Halfway between the last that passes and the first that does not, so that no score sits on the line.
-        low = ordered[..., n - keep - 1] if keep < n else ordered[..., 0] - 1
-        self.value.copy_((low + ordered[..., n - keep]) / 2)
+        last = ordered[..., n - min(n, max(1, round(share * n))), None]
+        near = 1e-5 * (ordered[..., -1:] - ordered[..., :1]).clamp(min=1e-5)
+        lower = ordered.where(ordered < last - near, -torch.inf).amax(-1, keepdim=True)
+        self.value.copy_(((last + lower.where(lower.isfinite(), last - 1)) / 2).squeeze(-1))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Threshold:  # noqa: FBT001, FBT002  # torch's own
+        """Move with the module, and stay in float32 as scores do."""
+        exact = self.value
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's own
+        if not exact.is_meta:
+            self.value = exact.to(self.value.device)
+        return self
 
     def ready(self) -> None:
         """Refuse to decide by a value that was never set.
@@ -99,13 +112,18 @@ def normal_quantile(share: float) -> float:
 
 
 def noise(rows: int, positions: int, name: str) -> Tensor:
-    """Standard normal numbers [rows, positions] that depend on `name` alone: the same on every machine and call."""
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
-    return torch.randn(rows, positions, generator=torch.Generator().manual_seed(seed), device="cpu")
+    """Standard normal numbers [rows, positions] that depend on `name` alone, and row i on i: more rows change none."""
+
+    def some(first: int) -> Tensor:
+        seed = int.from_bytes(hashlib.sha256(f"{name} {first}".encode()).digest()[:7], "big")
+        n = min(NoiseTable.ROWS, rows - first)
+        return torch.randn(n, positions, generator=torch.Generator().manual_seed(seed), device="cpu")
+
+    return torch.cat([some(first) for first in range(0, rows, NoiseTable.ROWS)])
 
 
 class NoiseTable:
-    """Noise by row and position, made at first use and read modulo its size."""
+    """Noise by row and position, made at first use for as many rows as are asked for; positions repeat after 4,096."""
 
     POSITIONS, ROWS = 4096, 64
 
@@ -113,13 +131,14 @@ class NoiseTable:
         self.name = name
         self._table: Tensor | None = None
 
-    def values(self) -> Tensor:
-        """The table [ROWS, POSITIONS]."""
-        return noise(self.ROWS, self.POSITIONS, self.name)
+    def values(self, rows: int) -> Tensor:
+        """The table [rows, POSITIONS]."""
+        return noise(rows, self.POSITIONS, self.name)
 
     def __call__(self, position_BT: Tensor, rows: int) -> Tensor:
         """Noise [B, T] of the rows 0 to B - 1 at these positions."""
-        if self._table is None or self._table.device != position_BT.device:
-            self._table = self.values().to(position_BT.device)
-        row_B = torch.arange(rows, device=position_BT.device)[:, None] % self.ROWS
-        return self._table[row_B, position_BT % self.POSITIONS]
+        table = self._table
+        if table is None or table.shape[0] < rows or table.device != position_BT.device:
+            table = self.values(-(-rows // self.ROWS) * self.ROWS).to(position_BT.device)
+            self._table = table
+        return table[torch.arange(rows, device=position_BT.device)[:, None], position_BT % self.POSITIONS]

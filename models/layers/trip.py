@@ -40,6 +40,7 @@ class Trip:
         causal: routers decide token by token, without the future; else by top-k over the sequence.
         on_host: routers may ask the host how many tokens passed (a synchronisation) to compute no more than those.
         prompt_B: tokens that a whole-input gate may read, for the models that have one.
+        tokens_BT: what the tokens are, for exits that are taught to predict the next one; None outside training.
         calibrate: routers take their thresholds from these tokens before they decide.
         auxiliary: takes the losses of routers while training; None outside.
     """
@@ -50,6 +51,7 @@ class Trip:
     causal: bool = False
     on_host: bool = True
     prompt_B: Tensor | None = None
+    tokens_BT: Tensor | None = None
     calibrate: bool = False
     auxiliary: list[Tensor] | None = None
 

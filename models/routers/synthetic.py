@@ -24,9 +24,8 @@ class _Correlated(NoiseTable):
         super().__init__(f"synthetic {layer}")
         self.row, self.layer = config.row_correlation, config.layer_correlation
 
-    def values(self) -> Tensor:
-        r, l = self.row, self.layer
-        rows, positions = self.ROWS, self.POSITIONS
+    def values(self, rows: int) -> Tensor:
+        r, l, positions = self.row, self.layer, self.POSITIONS
         values: Tensor = (
             (r * l) ** 0.5 * noise(1, positions, "synthetic")
             + (r * (1 - l)) ** 0.5 * noise(1, positions, f"{self.name} of all rows")

@@ -129,3 +129,53 @@ def test_no_driver_is_a_reason_and_no_zero(monkeypatch: pytest.MonkeyPatch) -> N
     assert "NVML Shared Library Not Found" in found["reason"]
     monkeypatch.setitem(__import__("sys").modules, "pynvml", fake_pynvml(nvmlDeviceGetCount=lambda: 0))
     assert "no device" in nvml.devices()["reason"]
+
+
+class FakeGraph:
+    """A CUDA graph without CUDA: what was captured is run again, its output written to the same memory."""
+
+    captured: Any = None
+
+    def replay(self) -> None:
+        replay, step = self.captured
+        replay.logits_BV.copy_(step(replay.tokens_B, replay.cache))
+
+
+@pytest.mark.parametrize("policy", ["budget", "masked"])
+def test_a_replayed_step_equals_a_step(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warm-up on a side stream, capture, rewind, replay: the same logits and the same cache as decoding eagerly."""
+    import contextlib
+
+    from modbench.harness.replay import Replay
+    from modbench.models.mod import MoD
+
+    order: list[str] = []
+
+    class Stream:
+        def wait_stream(self, _other: object) -> None:
+            order.append("wait")
+
+    @contextlib.contextmanager
+    def block(name: str) -> Any:
+        order.append(name)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _side: block("stream"))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda _graph: block("capture"))
+    shape: dict[str, Any] = {"decode_policy": policy, "d_model": 32, "n_heads": 2, "vocab_size": 50, "max_seq_len": 64}
+    module = MoD(ModelConfig(capacity=0.5, router="synthetic", **shape)).eval()
+    prompt = torch.randint(50, (4, 8), generator=torch.Generator().manual_seed(1))
+    (_, eager), (_, graphed) = module.prefill(prompt), module.prefill(prompt)
+    replay = Replay(module, graphed)
+    assert order == ["wait", "stream", "wait", "capture"]
+    assert graphed.positions == [8] * 4
+    replay.graph.captured = (replay, module.decode_step)  # type: ignore[attr-defined]  # the fake's
+    for i in range(5):
+        token_B = torch.full((4,), i)
+        torch.testing.assert_close(replay(token_B), module.decode(token_B, eager))
+    assert graphed.positions == eager.positions
+    for ours, theirs in zip(graphed.blocks, eager.blocks, strict=True):
+        assert torch.equal(ours.length_B, theirs.length_B)

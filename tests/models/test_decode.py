@@ -234,3 +234,54 @@ def test_dense_decode_reads_no_future_slots() -> None:
             block.v_BKSd[1, :, 5:] = dirt
         results.append(module.decode(torch.tensor([1, 2]), cache))
     torch.testing.assert_close(results[0], results[1])
+
+
+@pytest.mark.parametrize("policy", ["host", "budget", "masked"])
+def test_a_routed_window_keeps_its_whole_width(policy: str) -> None:
+    """More tokens pass than the capacity says; the ring holds the window all the same."""
+    options: dict[str, Any] = {
+        "causal": "aux_loss",
+        "capacity": 0.125,
+        "mixer": "window",
+        "window": 16,
+        "decode_rows": 1.0,
+    }
+    module = build("mod", decode_policy=policy, **options).eval()
+    with torch.no_grad():
+        worst, cache = replay(module, tokens(3, 44), torch.tensor([20, 5, 1]), longest=64)
+    assert worst < 2e-5
+    assert [block.slots for block in cache.blocks] == [16] * 4
+
+
+@pytest.mark.parametrize("options", [{}, {"mixer": "window", "window": 4}])
+@pytest.mark.parametrize("policy", ["host", "masked"])
+def test_rewinding_repeats_the_same_numbers(policy: str, options: dict[str, Any]) -> None:
+    module = build("mod", router="synthetic", capacity=0.5, decode_policy=policy, **options).eval()
+    x_BT = tokens(2, 20)
+    _, cache = module.prefill(x_BT[:, :2])
+    mark = cache.mark()
+    runs = []
+    for _ in range(2):
+        cache.rewind(mark)
+        runs.append(torch.stack([module.decode(x_BT[:, 2 + i], cache) for i in range(12)]))
+    torch.testing.assert_close(*runs)
+
+
+@pytest.mark.parametrize("policy", ["host", "masked"])
+@pytest.mark.parametrize("name", ["dense", "mod"])
+def test_decode_under_autocast(name: str, policy: str) -> None:
+    """Weights in fp32, products in bf16, ragged rows: the format that training leaves."""
+    module = build(name, decode_policy=policy, **({"capacity": 0.5} if name == "mod" else {})).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        _, cache = module.prefill(tokens(3, 8), torch.tensor([8, 3, 5]))
+        assert module.decode(tokens(3, 1)[:, 0], cache).isfinite().all()
+
+
+def test_no_tokens_are_refused() -> None:
+    for name in MODELS:
+        module = build(name).eval()
+        for shape in ((2, 0), (0, 4)):
+            empty = torch.zeros(shape, dtype=torch.int64)
+            for call in (module, module.prefill):
+                with pytest.raises(ValueError, match="are none"):
+                    call(empty)

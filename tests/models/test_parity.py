@@ -151,12 +151,15 @@ def test_pads_never_win_and_k_follows_the_real_length() -> None:
     assert not (changed_BT & pad_BT).any()
 
 
+@pytest.mark.parametrize("choice", ["expert", "token"])
 @pytest.mark.parametrize("name", MODELS)
-def test_padded_rows_equal_rows_alone(name: str) -> None:
-    """Pads change nothing that is real: routing, experts, gates, the classifier's mean."""
+def test_padded_rows_equal_rows_alone(name: str, choice: str) -> None:
+    """Pads change nothing that is real: routing, experts, dropping, gates, the classifier's mean."""
     lengths_B = torch.tensor([24, 13, 5, 1])
+    options: dict[str, Any] = {"capacity": 0.5} if name in WITH_CAPACITY else {}
+    options |= {"choice": choice, "capacity_factor": 0.5} if "choice" in catalogue.model_options(name) else {}
     for bidirectional in (False, True):
-        module = build(name, bidirectional=bidirectional, **({"capacity": 0.5} if name in WITH_CAPACITY else {})).eval()
+        module = build(name, bidirectional=bidirectional, **options).eval()
         x_BT = tokens(4)
         whole = module(x_BT, lengths_B)
         for row, length in enumerate(lengths_B.tolist()):

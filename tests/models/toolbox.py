@@ -41,7 +41,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("depth_predictor", {}),
     ("depth_predictor", {"forced_depth": 2}),
     ("depth_scale", {"forced_depth": 3}),
-    ("early_exit", {"exit_threshold": 0.05}),
+    ("early_exit", {"exit_threshold": 0.08}),
     ("early_exit", {"exit_threshold": 0.09, "exit_by": "token"}),
 ]
 

@@ -1,0 +1,65 @@
+"""Whole blocks over a sequence: dense, routed at capacity 0.125, and experts that choose their tokens.
+
+FLOPs are the closed form's, without the head, scores over the full square. Shapes: B batch, T tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
+
+from modbench.harness.config import kept
+from modbench.models.layers.cost import CostSheet
+from modbench.models.layers.decoder import Block, Decoder
+from modbench.models.layers.experts import ExpertMLP
+from modbench.models.layers.trip import Trip
+from modbench.models.mod import RoutedBlock
+
+Build = Callable[..., Decoder]
+
+
+def bench_dense_block(benchmark: BenchmarkFixture, build: Build, x_BTD: Tensor, trip: Trip) -> None:
+    """Attention and MLP over all tokens."""
+    block = build("dense").blocks[0]
+    assert isinstance(block, Block)
+    assert benchmark(block, x_BTD, trip).shape == x_BTD.shape
+    t = x_BTD.shape[1]
+    sheet = CostSheet(block.config, t, 1)
+    sheet.mixer(t)
+    sheet.mlp(t)
+    benchmark.extra_info.update(shape=list(x_BTD.shape), flops=_without_head(sheet))
+
+
+def bench_routed_block(benchmark: BenchmarkFixture, build: Build, x_BTD: Tensor, trip: Trip) -> None:
+    """Score, top-k, gather, attention and MLP over an eighth of the tokens, and the way back."""
+    block = build("mod", capacity=0.125).blocks[1]
+    assert isinstance(block, RoutedBlock)
+    y_BTD = benchmark(block, x_BTD, trip)
+    t = x_BTD.shape[1]
+    k = block.config.kept(t)
+    assert int((y_BTD != x_BTD).any(-1).sum()) == k
+    sheet = CostSheet(block.config, t, 1)
+    sheet.token_router(t, k)
+    sheet.mixer(k)
+    sheet.mlp(k)
+    benchmark.extra_info.update(shape=list(x_BTD.shape), k=k, flops=_without_head(sheet))
+
+
+def bench_experts(benchmark: BenchmarkFixture, build: Build, x_BTD: Tensor, trip: Trip) -> None:
+    """Four experts, each taking a quarter of the tokens: the MLP's FLOPs, plus routing."""
+    block = build("moe").blocks[1]
+    assert isinstance(block, Block)
+    assert isinstance(block.mlp, ExpertMLP)
+    assert benchmark(block.mlp, x_BTD, trip).shape == x_BTD.shape
+    t = x_BTD.shape[1]
+    k = kept(block.mlp.share, t)
+    sheet = CostSheet(block.config, t, 1)
+    sheet.experts(t, k)
+    info = {"shape": list(x_BTD.shape), "experts": block.mlp.n_experts, "k": k, "flops": _without_head(sheet)}
+    benchmark.extra_info.update(info)
+
+
+def _without_head(sheet: CostSheet) -> float:
+    return sum(flops for part, flops in sheet.total().parts.items() if part != "head")

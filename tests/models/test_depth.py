@@ -1,0 +1,239 @@
+"""Whole-input depth gates: what is skipped is not computed, choices are trained, penalties bite, batches are bucketed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from toolbox import GATES, build, tokens
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from modbench.harness.flops import count_forward
+from modbench.models.depth_branches import DepthBranches, branch_depths
+from modbench.models.depth_scale import DepthScale
+from modbench.models.early_exit import EarlyExit
+from modbench.models.layers.decoder import Decoder
+from modbench.models.layers.depth import bucket, choose
+
+
+def force(module: Decoder, depths: list[int]) -> None:
+    """Let the gate give row i `depths[i]` blocks."""
+    choices = [depth - 1 for depth in depths]
+    if isinstance(module, DepthBranches):
+        choices = [module.depths.index(depth - 1) for depth in depths]
+    n = len(module.depths) if isinstance(module, DepthBranches) else module.config.n_layers
+    logits_BN = F.one_hot(torch.tensor(choices), n) * 100.0
+    module._logits = lambda *_: logits_BN  # type: ignore[assignment]  # a gate with a will of its own
+
+
+def through_blocks(module: Decoder, x_BT: Tensor, depth: int) -> Tensor:
+    """The first so many blocks (or the branch of that depth), by hand."""
+    trip, x_BTD = module.trip(x_BT, None, causal=True), module.embed(x_BT)
+    blocks = list(module.blocks)[:depth]
+    if isinstance(module, DepthBranches):
+        blocks = [module.blocks[0], *module.branches[module.depths.index(depth - 1)]]  # type: ignore[misc]  # a list of blocks
+    for block in blocks:
+        x_BTD = block(x_BTD, trip)
+    return module.read(x_BTD)
+
+
+@pytest.mark.parametrize("name", ["depth_predictor", "depth_branches"])
+def test_every_row_gets_its_own_depth(name: str) -> None:
+    """A batch of mixed depths equals each row run by hand; inside the prompt the first block is read out."""
+    module = build(name).eval()
+    depths = [4, 2, 3, 2, 4]
+    force(module, depths)
+    x_BT = tokens(5)
+    got = module(x_BT, prompt_B=torch.full((5,), 6))
+    assert module.realised == depths
+    for row, depth in enumerate(depths):
+        torch.testing.assert_close(got[row, 5:], through_blocks(module, x_BT[row : row + 1], depth)[0, 5:])
+        torch.testing.assert_close(got[row, :5], module.read(first_block(module, x_BT[row : row + 1]))[0, :5])
+
+
+def first_block(module: Decoder, x_BT: Tensor) -> Tensor:
+    x_BTD: Tensor = module.blocks[0](module.embed(x_BT), module.trip(x_BT, None, causal=True))
+    return x_BTD
+
+
+@pytest.mark.parametrize("name", ["depth_predictor", "depth_branches"])
+def test_skipped_blocks_are_not_computed(name: str) -> None:
+    """FLOPs follow the depths of the rows, not their maximum."""
+    module = build(name).eval()
+    counts = []
+    for depths in ([4, 4, 4, 4], [2, 2, 2, 2], [4, 2, 2, 2]):
+        force(module, depths)
+        counts.append(count_forward(module, tokens(4)))
+    all_deep, all_shallow, mixed = counts
+    assert mixed - all_shallow == (all_deep - all_shallow) // 4 > 0
+
+
+def test_buckets_stand_deepest_first() -> None:
+    made = bucket(torch.tensor([1, 4, 2, 4]), 4)
+    assert made.order_B.tolist() == [1, 3, 2, 0]
+    assert made.order_B[made.back_B].tolist() == [0, 1, 2, 3]
+    assert made.counts == [4, 3, 2, 2]
+
+
+@pytest.mark.parametrize("gate", ["straight_through", "gumbel"])
+def test_choices_are_hard_forwards_and_soft_backwards(gate: str) -> None:
+    module = build("depth_predictor", gate=gate)
+    logits_BN = torch.randn(64, 4, requires_grad=True)
+    picked_BN, p_BN = choose(logits_BN, module.config)
+    torch.testing.assert_close(picked_BN.detach().sort(-1).values, torch.tensor([0.0, 0, 0, 1]).expand(64, 4))
+    torch.testing.assert_close(p_BN, logits_BN.softmax(-1))
+    (picked_BN[:, 0]).sum().backward()
+    assert logits_BN.grad is not None
+    assert (logits_BN.grad.abs().sum(-1) > 0).all()
+    likeliest = (picked_BN.argmax(-1) == logits_BN.argmax(-1)).float().mean()
+    assert (likeliest == 1) == (gate == "straight_through")  # noise makes some choices others than the likeliest
+
+
+@pytest.mark.parametrize("name", ["depth_predictor", "depth_branches"])
+def test_training_and_inference_agree_where_the_gate_does(name: str) -> None:
+    """Training computes everything and picks; inference picks and computes: the same logits."""
+    module = build(name)
+    x_BT = tokens(4)
+    module.train()
+    trained = module(x_BT)
+    module.eval()
+    torch.testing.assert_close(trained, module(x_BT), rtol=1e-4, atol=1e-5)
+
+
+def fit(module: Decoder, steps: int, lr: float = 0.02) -> None:
+    """A few AdamW steps on an easy task (the next token is the square of this one), auxiliary losses included."""
+    torch.manual_seed(0)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=lr)
+    module.train()
+    for step in range(steps):
+        x_BT = tokens(8, 16, seed=step)
+        logits, auxiliary = module(x_BT, auxiliary=True)
+        loss = F.cross_entropy(logits.flatten(0, 1), (x_BT**2 % 50).flatten()) + auxiliary
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    module.eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio"), [("depth_predictor", 0.25), ("depth_predictor", 1.0), ("depth_branches", 0.5)]
+)
+def test_the_depth_loss_pulls_to_the_asked_ratio(name: str, ratio: float) -> None:
+    module: Any = build(name, depth_ratio=ratio, depth_weight=20.0)
+    fit(module, 60)
+    module(tokens(16))
+    assert sum(module.realised) / (16 * 4) == pytest.approx(ratio, abs=0.15)
+
+
+def test_the_scale_penalty_makes_layers_vanish() -> None:
+    """From all four layers to half of them; the logits are those of the layers that are left."""
+    module = build("depth_scale", depth_ratio=0.5, depth_weight=5.0, skip_below=0.3)
+    assert isinstance(module, DepthScale)
+    assert module.layers() == [0, 1, 2, 3]
+    fit(module, 80)
+    left = module.layers()
+    assert len(left) <= 2
+    x_BT = tokens()
+    x_BTD, trip = module.embed(x_BT), module.trip(x_BT, None, causal=True)
+    for layer in left:
+        x_BTD = x_BTD + module.scale_L[layer] * module.blocks[layer].delta(x_BTD, trip)  # type: ignore[operator]  # a block
+    torch.testing.assert_close(module(x_BT), module.read(x_BTD))
+
+
+def test_forced_depths_are_obeyed() -> None:
+    x_BT = tokens(2)
+    for name in ("depth_predictor", "depth_branches", "depth_scale"):
+        module: Any = build(name, forced_depth=2).eval()
+        module(x_BT)
+        assert module.realised == [2, 2], name
+    assert branch_depths(build("depth_branches").config) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("threshold", "left"), [(0.0001, 1), (1.0, 4)])
+@pytest.mark.parametrize("exit_by", ["token", "sequence"])
+def test_early_exit_leaves_at_once_or_never(exit_by: str, threshold: float, left: int) -> None:
+    module = build("early_exit", exit_by=exit_by, exit_threshold=threshold).eval()
+    assert isinstance(module, EarlyExit)
+    x_BT = tokens(3, 12)
+    got = module(x_BT, prompt_B=torch.tensor([1, 1, 1]))
+    if exit_by == "token":
+        assert module.realised == [12] * left + [0] * (4 - left)
+    else:
+        assert module.realised == [left] * 3
+    torch.testing.assert_close(got, through_blocks(module, x_BT, left), rtol=1e-5, atol=1e-5)
+
+
+def test_tokens_that_left_stay_attendable_and_unchanged() -> None:
+    """By token: against a slow loop that recomputes everything and freezes who was confident."""
+    module = build("early_exit", exit_by="token", exit_threshold=0.12).eval()
+    x_BT = tokens(3, 14)
+    trip, x_BTD = module.trip(x_BT, None, causal=True), module.embed(x_BT)
+    alive_BT = torch.ones(3, 14, dtype=torch.bool)
+    counts = []
+    for layer, block in enumerate(module.blocks):
+        counts.append(int(alive_BT.sum(1).max()))
+        new_BTD = block(x_BTD, trip)
+        x_BTD = torch.where(alive_BT[..., None], new_BTD, x_BTD)
+        if layer < 3:
+            alive_BT = alive_BT & (module.read(x_BTD).softmax(-1).amax(-1) < 0.12)
+    assert 0 < counts[-1] < 14
+    torch.testing.assert_close(module(x_BT), module.read(x_BTD), rtol=1e-4, atol=1e-5)
+    assert isinstance(module, EarlyExit)
+    assert module.realised == counts
+
+
+def test_exits_are_taught_the_next_token() -> None:
+    """The auxiliary loss is each exit's cross-entropy with the token that follows, of real tokens alone; and it falls."""
+    module = build("early_exit").train()
+    assert isinstance(module, EarlyExit)
+    x_BT, lengths_B = tokens(3, 12), torch.tensor([12, 7, 2])
+    _, loss = module(x_BT, lengths_B, auxiliary=True)
+    exits = []
+    for depth in (1, 2, 3):
+        logits = through_blocks(module, x_BT, depth)
+        rows = [F.cross_entropy(logits[b, : n - 1], x_BT[b, 1:n], reduction="none") for b, n in enumerate((12, 7, 2))]
+        exits.append(torch.cat(rows).mean())
+    torch.testing.assert_close(loss, torch.stack(exits).mean())
+    counting = torch.arange(16).repeat(4, 1) + torch.arange(4)[:, None]
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.01)
+    for _ in range(30):
+        optimizer.zero_grad()
+        after = module(counting, auxiliary=True)[1]
+        after.backward()
+        optimizer.step()
+    assert after < 0.2 * loss
+
+
+def test_a_classifiers_exits_follow_the_last_one() -> None:
+    module = build("early_exit", bidirectional=True, n_classes=3).train()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.01)
+    for _ in range(30):
+        optimizer.zero_grad()
+        logits, loss = module(tokens(8), auxiliary=True)
+        (loss + F.cross_entropy(logits, torch.arange(8) % 3)).backward()
+        optimizer.step()
+    module.eval()
+    trip = module.trip(tokens(8), None, causal=False)
+    first = module.read(module.pool(module.blocks[0](module.embed(tokens(8)), trip), trip))
+    assert (first.argmax(-1) == module.train()(tokens(8)).argmax(-1)).float().mean() > 0.7
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_a_classifier_gates_on_the_whole_input(name: str) -> None:
+    module: Any = build(name, bidirectional=True, n_classes=3).eval()
+    assert module(tokens(5)).shape == (5, 3)
+    assert len(module.realised) == 5
+
+
+def test_flops_of_the_counter_follow_early_exit() -> None:
+    """Fewer blocks, fewer FLOPs: skipping is real."""
+    counts = []
+    for threshold in (0.0001, 0.08, 1.0):
+        module = build("early_exit", exit_threshold=threshold).eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            module(tokens(8))
+        counts.append(counter.get_total_flops())
+    assert counts[0] < counts[1] < counts[2]

@@ -1,0 +1,244 @@
+"""Routers: participation, correlation, calibration, auxiliary losses."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toolbox import ROUTERS, WITH_ROUTER, build, config, tokens, trip
+from torch.nn import functional as F
+
+from modbench.harness import catalogue
+from modbench.models.layers.experts import ExpertMLP
+from modbench.models.layers.router import Threshold, normal_quantile
+from modbench.models.layers.trip import Trip
+from modbench.models.mod import MoD, RoutedBlock, scheduled_capacity
+from modbench.models.routers.learned import Learned
+from modbench.models.routers.synthetic import Synthetic
+
+
+def long_trip(t: int, **changes: Any) -> tuple[MoD, Trip]:
+    module = MoD(config(max_seq_len=t, capacity=0.125, **changes))
+    return module, trip(module, t)
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+@pytest.mark.parametrize("name", WITH_ROUTER)
+def test_every_router_serves_every_routed_model(name: str, router: str) -> None:
+    """Top-k and causal, forwards and backwards, in both forms of the model."""
+    for bidirectional in (False, True):
+        module = build(name, router=router, capacity=0.5, bidirectional=bidirectional)
+        for causal in (False, True):
+            module(tokens(), causal=causal).square().mean().backward()
+
+
+@pytest.mark.parametrize("participation", [0.06, 0.125, 0.5])
+@pytest.mark.parametrize(("rows", "layers"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.8), (1.0, 1.0)])
+def test_synthetic_decisions_have_the_set_share_and_correlations(
+    participation: float, rows: float, layers: float
+) -> None:
+    """Over 4,096 positions and 16 rows; the correlation of the noise, and its effect on joint decisions."""
+    module, this = long_trip(
+        4096, router="synthetic", participation=participation, row_correlation=rows, layer_correlation=layers
+    )
+    x_BTD = torch.zeros(16, 4096, 32)
+    routers = [module.blocks[layer].router for layer in (1, 3)]
+    assert all(isinstance(router, Synthetic) for router in routers)
+    z = torch.stack([router.score(x_BTD, this) for router in routers])  # type: ignore[operator,union-attr]  # routers
+    m = torch.stack([router.passes(x_BTD, r, this) for router, r in zip(routers, z, strict=True)])  # type: ignore[operator,union-attr]  # as above
+    # Fully correlated rows leave 4,096 decisions: three standard errors of those.
+    assert m.float().mean().item() == pytest.approx(participation, abs=3 * math.sqrt(0.25 / 4096))
+    assert torch.corrcoef(z[0, :2])[0, 1].item() == pytest.approx(rows, abs=0.06)
+    assert torch.corrcoef(torch.stack([z[0, 0], z[1, 0]]))[0, 1].item() == pytest.approx(layers, abs=0.06)
+    assert torch.corrcoef(torch.stack([z[0, 0], z[1, 1]]))[0, 1].item() == pytest.approx(rows * layers, abs=0.06)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_nobody_and_everybody_are_possible(share: float) -> None:
+    module = build("mod", router="synthetic", capacity=0.5, participation=share).eval()
+    _, cache = module.prefill(tokens(3, 10))
+    module.decode(torch.tensor([1, 2, 3]), cache)
+    assert [p for p in cache.participation() if p is not None] == [share, share]
+
+
+@pytest.mark.parametrize("capacity", [0.1, 0.125, 0.3, 0.5, 1.0])
+def test_every_n_takes_exactly_floor_of_its_share_evenly(capacity: float) -> None:
+    module = MoD(config(capacity=capacity, router="every_n", max_seq_len=512))
+    this = trip(module, 512)
+    router = module.blocks[1].router
+    m_BT = router.passes(None, router.score(torch.zeros(1, 512, 32), this), this)  # type: ignore[operator,union-attr]  # a router
+    for t in (1, 7, 100, 512):
+        assert m_BT[0, :t].sum() == int(capacity * t + 1e-9)
+    gaps = m_BT[0].nonzero().flatten().diff()
+    assert gaps.max() - gaps.min() <= 1
+
+
+def test_stochastic_noise_is_fresh_in_training_and_fixed_outside() -> None:
+    module, this = long_trip(64, router="stochastic")
+    router = module.blocks[1].router
+    x_BTD = torch.zeros(2, 64, 32)
+    module.train()
+    assert not torch.equal(router.score(x_BTD, this), router.score(x_BTD, this))  # type: ignore[operator,union-attr]  # as above
+    module.eval()
+    assert torch.equal(router.score(x_BTD, this), router.score(x_BTD, this))  # type: ignore[operator,union-attr]  # as above
+
+
+def test_normal_quantiles() -> None:
+    assert normal_quantile(0.5) == pytest.approx(0)
+    assert normal_quantile(0.125) == pytest.approx(1.1503, abs=1e-4)
+
+
+@pytest.mark.parametrize(("router", "causal"), [("learned", "threshold"), ("norm", "predictor")])
+def test_calibration_gives_the_asked_share(router: str, causal: str) -> None:
+    """On the calibrated text itself, each routed block, deeper ones too, passes the capacity."""
+    module = build("mod", router=router, causal=causal, capacity=0.25).eval()
+    module.calibrate(tokens(8, 60, seed=3), torch.tensor([60, 50, 40, 60, 60, 30, 60, 60]))
+    _, cache = module.prefill(tokens(8, 60, seed=3), torch.tensor([60, 50, 40, 60, 60, 30, 60, 60]))
+    shares = [p for p in cache.participation() if p is not None]
+    assert shares == pytest.approx([0.25, 0.25], abs=0.01)
+    again = MoD(module.config)
+    again.load_state_dict(module.state_dict())
+    assert torch.equal(again.eval()(tokens(), causal=True), module(tokens(), causal=True))  # thresholds are state
+
+
+def test_expert_thresholds_pass_each_experts_share() -> None:
+    module = build("moe", n_experts=4).eval()
+    x_BT = tokens(8, 60, seed=3)
+    module.calibrate(x_BT)
+    loads = []
+    module.blocks[1].register_forward_pre_hook(lambda _m, args: loads.append(args[0]))
+    module(x_BT, causal=True)
+    mlp = module.blocks[1].mlp
+    assert isinstance(mlp, ExpertMLP)
+    assert mlp.threshold is not None
+    x_BTD = loads[0]
+    mixed_BTD = x_BTD + module.blocks[1].mix(x_BTD, trip(module, 60))  # type: ignore[operator]  # a block
+    p_BTE = mlp.router(module.blocks[1].norm_mlp(mixed_BTD)).softmax(-1)  # type: ignore[operator]  # a norm
+    load_E = (p_BTE > mlp.threshold.value).float().mean((0, 1))
+    assert load_E.tolist() == pytest.approx([0.25] * 4, abs=0.01)
+
+
+def routed(module: Any, layer: int = 1) -> tuple[RoutedBlock, Learned]:
+    block = module.blocks[layer]
+    assert isinstance(block, RoutedBlock)
+    assert isinstance(block.router, Learned)
+    return block, block.router
+
+
+@pytest.mark.parametrize("causal", ["predictor", "aux_loss"])
+def test_labels_are_right_in_every_row_and_pads_teach_nothing(causal: str) -> None:
+    """The auxiliary loss of a padded batch is the mean over its real tokens, each row with its own top-k as labels."""
+    module = build("mod", causal=causal, capacity=0.25, aux_weight=1.0, n_layers=2)
+    _, router = routed(module)
+    lengths_B = torch.tensor([24, 8, 16])
+    x_BT = tokens(3)
+    seen = []
+    module.blocks[1].register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
+    _, loss = module(x_BT, lengths_B, auxiliary=True)
+    x_BTD = seen[0]
+    r_BT = router.weight(x_BTD).squeeze(-1)
+    logit_BT = r_BT if router.predictor is None else router.predictor(x_BTD).squeeze(-1)
+    terms = []
+    for row, length in enumerate(lengths_B.tolist()):
+        best = torch.argsort(r_BT[row, :length], descending=True)[: length // 4].tolist()
+        label_T = torch.zeros(length)
+        label_T[best] = 1
+        terms.append(F.binary_cross_entropy_with_logits(logit_BT[row, :length], label_T, reduction="none"))
+    torch.testing.assert_close(loss, torch.cat(terms).mean())
+
+
+def test_the_predictors_input_is_detached() -> None:
+    """Its loss trains the predictor and nothing else; the score's own auxiliary loss trains more."""
+    touched = {}
+    for causal in ("predictor", "aux_loss"):
+        module = build("mod", causal=causal, capacity=0.25)
+        module(tokens(), auxiliary=True)[1].backward()
+        touched[causal] = {
+            name for name, p in module.named_parameters() if p.grad is not None and p.grad.abs().max() > 0
+        }
+    assert touched["predictor"]
+    assert all(".predictor." in name for name in touched["predictor"])
+    assert "embedding.weight" in touched["aux_loss"]
+
+
+def test_a_predictor_learns_who_is_in_the_top_k() -> None:
+    """Balanced accuracy, not accuracy: at c = 0.25 always saying no is right in 75 % of cases."""
+    module = build("mod", capacity=0.25, aux_weight=1.0, predictor_width=32)
+    optimizer = torch.optim.AdamW([p for n, p in module.named_parameters() if "predictor" in n], lr=0.02)
+    for step in range(150):
+        optimizer.zero_grad()
+        module(tokens(16, 24, seed=step), auxiliary=True)[1].backward()
+        optimizer.step()
+    module.eval()
+    block, router = routed(module)
+    seen = []
+    block.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
+    module(tokens(32, 24, seed=999))
+    this = trip(module, 24)
+    r_BT = router.score(seen[0], this)
+    chosen_BT = torch.zeros_like(r_BT, dtype=torch.bool).scatter_(1, r_BT.topk(6).indices, True)
+    said_BT = router.passes(seen[0], r_BT, this)
+    found, refused = said_BT[chosen_BT].float().mean(), (~said_BT[~chosen_BT]).float().mean()
+    assert (found + refused) / 2 > 0.8
+
+
+def test_the_balance_loss_prefers_an_even_load() -> None:
+    module = build("moe", choice="token", aux_weight=1.0)
+    mlp = module.blocks[1].mlp
+    assert isinstance(mlp, ExpertMLP)
+    even_BTX = torch.full((2, 8, 4), 0.25)
+    even = mlp._balance(even_BTX, torch.eye(4)[torch.arange(16) % 4].view(2, 8, 4).transpose(1, 2) > 0, None)
+    lopsided_BTX = torch.tensor([0.97, 0.01, 0.01, 0.01]).expand(2, 8, 4)
+    asked_BET = (torch.eye(4)[0] > 0).expand(2, 8, 4).transpose(1, 2)
+    lopsided = mlp._balance(lopsided_BTX, asked_BET, None)
+    assert even.item() == pytest.approx(1.0)
+    assert lopsided.item() == pytest.approx(3.88)
+
+
+def test_scheduled_capacity_is_linear() -> None:
+    assert [scheduled_capacity(0.2, 0.5, done) for done in (0.0, 0.25, 0.5, 0.9)] == [1.0, 0.6, 0.2, 0.2]
+    assert scheduled_capacity(0.2, 0.0, 0.0) == 0.2
+
+
+def test_every_option_of_the_paper_has_a_default_and_a_sentence() -> None:
+    """What the paper leaves open stands in the configuration, described, and in the model's page of documentation."""
+    said = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    for name in catalogue.entries("models"):
+        assert f"`{name}`" in said, name
+        for option in catalogue.model_options(name):
+            assert f"`{option}`" in said, (name, option)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("moe", {"choice": "token"}), ("early_exit", {}), ("mod", {"capacity": 0.5})]
+)
+def test_pads_weigh_nothing_in_auxiliary_losses(name: str, options: dict[str, Any]) -> None:
+    module = build(name, **options).train()
+    x_BT, lengths_B = tokens(2, 24), torch.tensor([10, 6])
+    padded, trimmed = (module(x, lengths_B, auxiliary=True)[1] for x in (x_BT, x_BT[:, :10]))
+    torch.testing.assert_close(padded, trimmed)
+
+
+def test_a_threshold_never_sits_on_a_score() -> None:
+    """Equal scores, as equal tokens have, fall on one side together; float32 survives a cast of the model."""
+    threshold = Threshold(0.0)
+    threshold.set(torch.tensor([1.0, 2.0, 2.0, 2.0 + 1e-7, 3.0]), 0.4)
+    assert threshold.value == 1.5
+    threshold.set(torch.full((9,), 4.0), 0.5)
+    assert threshold.value == 3.5
+    both = Threshold(torch.zeros(2))
+    both.set(torch.tensor([[1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]]), 0.25)
+    assert both.value.tolist() == [3.5, 3.5]
+    threshold.value.fill_(1.23456789)
+    assert threshold.to(torch.bfloat16).value == torch.tensor(1.23456789)
+
+
+def test_rows_past_the_first_table_have_noise_of_their_own() -> None:
+    module, this = long_trip(256, router="synthetic")
+    router = module.blocks[1].router
+    z = router.score(torch.zeros(130, 256, 32), this)  # type: ignore[operator,union-attr]  # a router
+    assert torch.corrcoef(torch.stack([z[0], z[64]]))[0, 1].abs() < 0.3
+    assert torch.equal(z[:64], router.score(torch.zeros(64, 256, 32), this))  # type: ignore[operator,union-attr]  # as above
