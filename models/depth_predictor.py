@@ -105,7 +105,8 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
         sheet.batch_size = sum(depth > layer for depth in depths)
         sheet.mixer(seq_len)
         sheet.mlp(seq_len)
-    sheet.batch_size, sheet.saved = batch_size, train.saved
+    switched = config.n_layers * batch_size * seq_len * config.d_model  # a gate's gradient needs what it weighs
+    sheet.batch_size, sheet.saved = batch_size, train.saved + switched
     w = config.predictor_width
     sheet.params += config.d_model * w + w + (w + 1) * config.n_layers
     if config.forced_depth is None:

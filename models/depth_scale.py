@@ -78,7 +78,8 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
         sheet.batch_size = batch_size if layer < run else 0
         sheet.mixer(seq_len)
         sheet.mlp(seq_len)
-    sheet.batch_size, sheet.saved = batch_size, train.saved
+    switched = config.n_layers * batch_size * seq_len * config.d_model  # a gate's gradient needs what it weighs
+    sheet.batch_size, sheet.saved = batch_size, train.saved + switched
     sheet.params += config.n_layers
     return sheet.total(train_forward=train.total().forward)
 

@@ -76,6 +76,8 @@ def _count_reference(case: Case, seed: int) -> Counted:
             forward = count_forward(module, tokens_BT)
     if model.dynamic:  # what it costs depends on the input: run it, ask what it did, and hold the closed form to that
         module = build_module(case, seed)
+        for part in module.modules():
+            part.pieces = False  # type: ignore[assignment]  # full-square attention, by convention
         tokens_BT = torch.randint(config.vocab_size, tokens_BT.shape, generator=torch.Generator().manual_seed(seed))
         forward = count_forward(module, tokens_BT)
         realised: list[int] = module.realised  # type: ignore[assignment]  # every dynamic model has it

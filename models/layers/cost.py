@@ -10,6 +10,7 @@ from collections import defaultdict
 
 from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Cost
+from modbench.models.layers.attention import PIECE, WHOLE_BLOCK
 
 
 class CostSheet:
@@ -56,6 +57,8 @@ class CostSheet:
         self.scores_causal += 4 * self.batch_size * least * d
         self.params += d * (width + d)
         self.saved += self.batch_size * n * (4 * d + width + 2 * d + h)
+        if PIECE < n <= WHOLE_BLOCK:  # attention in pieces keeps its output twice: in pieces and whole
+            self.saved += self.batch_size * n * d
 
     def late_attention(self, n: int, seq_len: int) -> None:
         """Queries of n tokens over the keys of all."""

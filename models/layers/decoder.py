@@ -142,6 +142,7 @@ class Decoder(nn.Module):
             lengths_B=lengths_B,
             causal=causal,
             prompt_B=prompt_B,
+            later=self.rotary.later,
             tokens_BT=tokens_BT if auxiliary else None,
             auxiliary=[] if auxiliary else None,
         )

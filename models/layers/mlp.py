@@ -23,6 +23,6 @@ class MLP(nn.Module):
 
     def forward(self, x_BTD: Tensor, trip: Trip) -> Tensor:  # noqa: ARG002  # experts take the place of this, and ask
         """[B, T, D] to [B, T, D], each token by itself."""
-        up_BTF = self.up(x_BTD)
-        hidden_BTF = F.gelu(up_BTF) if self.gate is None else F.silu(self.gate(x_BTD)) * up_BTF
+        # The gate is let go before `up` is computed, which then takes its memory: one buffer less to fault in.
+        hidden_BTF = F.gelu(self.up(x_BTD)) if self.gate is None else F.silu(self.gate(x_BTD)) * self.up(x_BTD)
         return self.down(hidden_BTF)  # type: ignore[no-any-return]  # torch types calls as Any

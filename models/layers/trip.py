@@ -26,7 +26,11 @@ class Rotary(NamedTuple):
         """Rotate pairs (i, i + C) of every head by the token's angles (Su et al. 2021, RoFormer, section 3.4)."""
         low_BTHC, high_BTHC = x_BTHd.chunk(2, dim=-1)
         cos, sin = self.cos, self.sin
-        return torch.cat((low_BTHC * cos - high_BTHC * sin, high_BTHC * cos + low_BTHC * sin), dim=-1)
+        turned = (
+            torch.addcmul(low_BTHC * cos, high_BTHC, sin, value=-1),
+            torch.addcmul(high_BTHC * cos, low_BTHC, sin),
+        )
+        return torch.cat(turned, dim=-1)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Trip:
         on_host: routers may ask the host how many tokens passed (a synchronisation) to compute no more than those.
         prompt_B: tokens that a whole-input gate may read, for the models that have one.
         tokens_BT: what the tokens are, for exits that are taught to predict the next one; None outside training.
+        later: bias that hides later keys from a piece of queries, for CPUs.
         calibrate: routers take their thresholds from these tokens before they decide.
         auxiliary: takes the losses of routers while training; None outside.
     """
@@ -52,6 +57,7 @@ class Trip:
     on_host: bool = True
     prompt_B: Tensor | None = None
     tokens_BT: Tensor | None = None
+    later: Tensor | None = None
     calibrate: bool = False
     auxiliary: list[Tensor] | None = None
 

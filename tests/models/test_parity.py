@@ -378,3 +378,20 @@ def test_every_model_says_what_it_is() -> None:
     for name in MODELS:
         about = catalogue.entries("models")[name].about
         assert len(about) > 30, name
+
+
+@pytest.mark.parametrize(("t", "kv"), [(129, 4), (200, 2), (512, 4)])
+def test_attention_in_pieces_equals_the_whole_square(t: int, kv: int) -> None:
+    """What a CPU does between 128 and 512 tokens: the same outputs and gradients, with fewer products."""
+    module = build("dense", max_seq_len=512, n_kv_heads=kv)
+    attention = module.blocks[0].attention
+    assert isinstance(attention, Attention)
+    this, y_BTD = trip(module, t), torch.randn(2, t, 32)
+    results = []
+    for pieces in (True, False):
+        attention.pieces = pieces
+        x_BTD = torch.randn(2, t, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        out_BTD = attention(x_BTD, this)
+        (out_BTD * y_BTD).sum().backward()
+        results.append((out_BTD.detach(), x_BTD.grad))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,100 @@
+"""Routed models against dense ones of the same shape: did the FLOPs that were saved become time?
+
+    python tests/bench/routed.py --json routed.json        # about ten minutes on one core
+
+Each row is a ratio of times, dense over routed, beside the ideal that causal FLOPs promise; efficiency is their quotient.
+A training step is forward, cross-entropy with auxiliary losses, backward and a fused AdamW update; its ideal is that of the
+FLOPs of a whole step, predictor included. `--only` runs the rows whose name contains a word.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from interleaved import Ratio, add_options, compare, save
+
+from modbench.harness import catalogue
+from modbench.harness.case import Case, DecodePlan, Place
+from modbench.harness.config import ModelConfig
+from modbench.harness.subject import Subject
+
+# Calls in a row make one sample: after the first, weights lie in the cache as they do where one model runs alone.
+LOOP = 3
+# name, models, shape, T, B
+ROWS = (
+    ("d256 L4 T512 B1", ("mod", "mode_staged", "mode_integrated", "moe"), {"d_model": 256, "n_layers": 4}, 512, 1),
+    ("d256 L4 T512 B2", ("mod", "mode_staged", "mode_integrated"), {"d_model": 256, "n_layers": 4}, 512, 2),
+    ("d256 L4 T1024 B1", ("mod",), {"d_model": 256, "n_layers": 4}, 1024, 1),
+    ("d512 L8 T512 B1", ("mod",), {"d_model": 512, "n_layers": 8}, 512, 1),
+    ("d512 L8 T2048 B1", ("mod",), {"d_model": 512, "n_layers": 8}, 2048, 1),
+)
+
+
+def case(model: str, shape: dict[str, int], seq_len: int, batch_size: int) -> Case:
+    options = dict(catalogue.model_options(model))
+    config = ModelConfig.model_validate({"max_seq_len": seq_len, **options, **shape})
+    place = Place(seq_len=seq_len, batch_size=batch_size, dtype="fp32", device="cpu", threads=1, compile=False)
+    return Case(model=model, arm_parts=(), config=config, place=place)
+
+
+def ideal(mine: Case, dense: Case, *, train: bool) -> float:
+    """Ratio of causal FLOPs; for a step, three times forward and what only training computes."""
+    sides = []
+    for one in (dense, mine):
+        cost = catalogue.load("models", one.model).cost(one.config, one.place.seq_len, one.place.batch_size)
+        sides.append(3 * cost.forward_causal + cost.train_only if train else cost.forward_causal)
+    return sides[0] / sides[1]
+
+
+def call(one: Case, *, train: bool) -> Callable[[], None]:
+    subject = Subject(one, 0, decode=DecodePlan())
+    tokens_BT = subject.inputs(0, 1)[0]
+    subject.module.train(train)
+
+    def loop() -> None:
+        for _ in range(LOOP):
+            (subject.train_step if train else subject.forward)(tokens_BT)
+
+    return loop
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add_options(parser, rounds=40)
+    parser.add_argument("--only", default="", help="run the rows whose name contains this")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows: list[tuple[str, str, Ratio]] = []
+    print("| shape | model | work | ratio | 95 % within this launch | ideal | efficiency |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, models, shape, seq_len, batch_size in ROWS:
+        for train in (False, True):
+            work = "train step" if train else "forward"
+            if options.only not in f"{name} {work}":
+                continue
+            cases = {model: case(model, shape, seq_len, batch_size) for model in ("dense", *models)}
+            calls = {model: call(one, train=train) for model, one in cases.items()}
+            rounds = max(8, options.rounds // (4 if seq_len * shape["d_model"] > 500_000 else 1))
+            for model, ratio in compare(calls, "dense", rounds=rounds).items():
+                promise = ideal(cases[model], cases["dense"], train=train)
+                assert ratio.value is not None
+                between = f"{ratio.low:.3f}–{ratio.high:.3f}" if ratio.low is not None else str(ratio.reason)
+                said = (
+                    name,
+                    model,
+                    work,
+                    f"{ratio.value:.3f}",
+                    between,
+                    f"{promise:.3f}",
+                    f"{ratio.value / promise:.3f}",
+                )
+                print(f"| {' | '.join(said)} |", flush=True)
+                rows.append((f"{model} {work} {name} ideal {promise:.4f}", "dense", ratio))
+    if options.json:
+        save(options.json, rows)
+
+
+if __name__ == "__main__":
+    main()
