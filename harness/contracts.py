@@ -22,7 +22,7 @@ class Cost:
         params: number of parameters.
         saved: elements that autograd keeps for the backward pass, an estimate within about a tenth.
         train_only: FLOPs, forward and backward, of what runs while training alone, such as an auxiliary predictor.
-        train_forward: forward FLOPs while training, where they are others than `forward`; None: the same.
+        training: cost of the forward pass while training, where it is another; None: the same.
     """
 
     parts: Mapping[str, float]
@@ -30,7 +30,7 @@ class Cost:
     params: int
     saved: float
     train_only: float = 0.0
-    train_forward: float | None = None
+    training: Cost | None = None
 
     @property
     def forward(self) -> float:
@@ -45,7 +45,12 @@ class Cost:
     @property
     def train_step(self) -> float:
         """`flops/train_step`: backward is twice forward; the optimizer counts 0."""
-        return 3 * (self.forward if self.train_forward is None else self.train_forward) + self.train_only
+        return 3 * (self.training or self).forward + self.train_only
+
+    @property
+    def train_step_causal(self) -> float:
+        """The same with causal attention: what a training step is promised by."""
+        return 3 * (self.training or self).forward_causal + self.train_only
 
     def memory_train(self, bytes_per_element: int) -> float:
         """Forecast of `memory/peak_allocated` in B: parameters and both AdamW moments, then activations or gradients.

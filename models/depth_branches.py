@@ -141,7 +141,7 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
                 sums.mlp(seq_len)
     sheet.batch_size, sheet.saved = batch_size, train.saved
     sheet.params += config.d_model * config.n_branches
-    return sheet.total(train_forward=train.total().forward)
+    return sheet.total(training=train.total())
 
 
 MODEL = Model(

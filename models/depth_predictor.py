@@ -115,7 +115,7 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
         sheet.gate(1, w, config.n_layers)
         # Its input is detached: no gradient goes on to it.
         sheet.only_training = gate * (2 * config.d_model + 3 * config.n_layers)
-    return sheet.total(train_forward=train.total().forward)
+    return sheet.total(training=train.total())
 
 
 MODEL = Model(

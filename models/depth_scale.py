@@ -81,7 +81,7 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
     switched = config.n_layers * batch_size * seq_len * config.d_model  # a gate's gradient needs what it weighs
     sheet.batch_size, sheet.saved = batch_size, train.saved + switched
     sheet.params += config.n_layers
-    return sheet.total(train_forward=train.total().forward)
+    return sheet.total(training=train.total())
 
 
 MODEL = Model(

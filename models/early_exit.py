@@ -220,7 +220,7 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
         head = 2 * batch_size * (1 if config.bidirectional else seq_len) * config.d_model * out
         sheet.only_training = 3 * head * (l - 1) + (head if config.bidirectional else 0)  # a teacher only forwards
         sheet.saved += batch_size * (l - 1) * (1 if config.bidirectional else seq_len) * (2 * config.d_model + 2 * out)
-    return sheet.total(train_forward=train.total().forward)
+    return sheet.total(training=train.total())
 
 
 MODEL = Model(

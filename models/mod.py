@@ -24,6 +24,7 @@ from modbench.models.layers.cache import BlockCache, Rows
 from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
 from modbench.models.layers.router import Router
+from modbench.models.layers.span import span
 from modbench.models.layers.trip import Chosen, Trip, those, top_k
 
 
@@ -56,24 +57,31 @@ class RoutedBlock(Block):
 
     def _route(self, x_BTD: Tensor, trip: Trip, cache: BlockCache | None) -> Tensor:
         b, t, d = x_BTD.shape
-        r_BT = self.router.score(x_BTD, trip)
+        with span("router"):
+            r_BT = self.router.score(x_BTD, trip)
         if trip.calibrate:
             self.router.calibrate(r_BT, trip.real_BT)
-        chosen = self._choose(x_BTD, r_BT, trip)
+        with span("top-k and sort"):
+            chosen = self._choose(x_BTD, r_BT, trip)
         i_Bk, k = chosen.index_Bk, chosen.index_Bk.shape[1]
         if cache is not None:
             self._count(cache, chosen, trip)
         if k == 0:
             return x_BTD
-        flat_N = (i_Bk + torch.arange(b, device=x_BTD.device)[:, None] * t).flatten()
-        x_ND = x_BTD.reshape(b * t, d)
-        f_BkD = self.f(x_ND[flat_N].view(b, k, d), trip.of(chosen), cache)
+        with span("gather"):
+            flat_N = (i_Bk + torch.arange(b, device=x_BTD.device)[:, None] * t).flatten()
+            x_ND = x_BTD.reshape(b * t, d)
+            x_BkD, theirs = x_ND[flat_N].view(b, k, d), trip.of(chosen)
+        with span("chosen tokens"):
+            f_BkD = self.f(x_BkD, theirs, cache)
         if trip.auxiliary is not None and self.router.has_loss and not trip.causal:
             chosen_BT = torch.zeros_like(r_BT, dtype=torch.bool).scatter_(1, i_Bk, True)
-            trip.auxiliary.append(self.router.loss(x_BTD, r_BT, chosen_BT, trip.real_BT))
-        gated_BkD = _gate(f_BkD, self.router.multiplier(r_BT.gather(1, i_Bk)), chosen.meant_Bk)
-        # Indices are unique, so index_add adds once each; unlike scatter_add it has a deterministic CUDA mode.
-        return x_ND.index_add(0, flat_N, gated_BkD.to(x_ND.dtype).view(b * k, d)).view(b, t, d)
+            with span("auxiliary loss"):
+                trip.auxiliary.append(self.router.loss(x_BTD, r_BT, chosen_BT, trip.real_BT))
+        with span("scatter"):
+            gated_BkD = _gate(f_BkD, self.router.multiplier(r_BT.gather(1, i_Bk)), chosen.meant_Bk)
+            # Indices are unique, so index_add adds once each; unlike scatter_add it has a deterministic CUDA mode.
+            return x_ND.index_add(0, flat_N, gated_BkD.to(x_ND.dtype).view(b * k, d)).view(b, t, d)
 
     def _choose(self, x_BTD: Tensor, r_BT: Tensor, trip: Trip) -> Chosen:
         """Top-k of each row, k following its real length; or those that the causal rule lets pass, however many."""

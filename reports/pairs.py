@@ -116,17 +116,18 @@ def _time_ideal(tables: Tables, case: Case, baseline: Case, metric: Metric) -> t
         return (theirs / mine if mine and theirs else None), "the bytes that a step of this model reads are not known"
     if metric.workload == "prefill":
         return None, "how many tokens of a prompt pass a causal router is not known beforehand"
-    return _flop_ideal(tables, case, baseline), "FLOPs of both sides were not wholly counted"
+    convention = "train_step_causal" if metric.workload == "train_step" else "forward_causal"
+    return _flop_ideal(tables, case, baseline, convention), "FLOPs of both sides were not wholly counted"
 
 
-def _flop_ideal(tables: Tables, case: Case, baseline: Case) -> float | None:
-    """What FLOPs promise for time: causal attention on both sides; the same for forward and training step.
+def _flop_ideal(tables: Tables, case: Case, baseline: Case, convention: str) -> float | None:
+    """What FLOPs promise for time: causal attention on both sides; of a step, with what only training computes.
 
     None where a side was not counted, or not wholly: a lower bound promises nothing.
     """
     if any(tables.counted(side, "uncounted") for side in (case, baseline)):
         return None
-    mine, theirs = (tables.counted(side, "forward_causal") for side in (case, baseline))
+    mine, theirs = (tables.counted(side, convention) for side in (case, baseline))
     return float(theirs) / float(mine) if mine and theirs else None
 
 

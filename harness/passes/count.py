@@ -26,6 +26,7 @@ class Counted:
         forward: of one forward pass, full-square attention.
         forward_causal: the same with attention over the lower triangle.
         train_step: of forward and backward.
+        train_step_causal: the same with attention over the lower triangle.
         params: parameters of the built module.
         notes: source and second opinion.
         mismatch: why the closed form cannot be believed, or None.
@@ -34,6 +35,7 @@ class Counted:
     forward: float
     forward_causal: float
     train_step: float
+    train_step_causal: float
     params: int
     notes: dict[str, Any]
     mismatch: str | None = None
@@ -49,7 +51,12 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
             elif counted.mismatch:
                 yield missing(case, metric, Gap(status="failed", kind="flops_mismatch", reason=counted.mismatch))
             else:
-                notes = {**counted.notes, "params": counted.params, "forward_causal": counted.forward_causal}
+                notes = {
+                    **counted.notes,
+                    "params": counted.params,
+                    "forward_causal": counted.forward_causal,
+                    "train_step_causal": counted.train_step_causal,
+                }
                 yield measured(case, metric, {"value": [float(metric.measure(counted))]}, notes)
 
 
@@ -95,7 +102,7 @@ def _count_reference(case: Case, seed: int) -> Counted:
         or disagreement("train-step FLOPs", cost.train_step, train)
         or disagreement("parameters", cost.params, params)
     )
-    return Counted(cost.forward, cost.forward_causal, cost.train_step, params, notes, mismatch)
+    return Counted(cost.forward, cost.forward_causal, cost.train_step, cost.train_step_causal, params, notes, mismatch)
 
 
 def cost_ratio(realised: list[int], config: ModelConfig, seq_len: int) -> float:
@@ -122,7 +129,7 @@ def _count_own(case: Case, seed: int) -> Counted:
         source += f"; a lower bound: it has no formula for {', '.join(unknown)}"
     notes = {"source": source, "uncounted": unknown}
     params = sum(p.numel() for p in subject.module.parameters())
-    return Counted(forward, causal, 3 * forward, params, notes)
+    return Counted(forward, causal, 3 * forward, 3 * causal, params, notes)
 
 
 def disagreement(what: str, closed_form: float, counter: float) -> str | None:

@@ -107,15 +107,15 @@ class CostSheet:
         """A small matrix product of a depth gate: `times` for each sequence."""
         self._matmul("gate", rows * times, inner, columns)
 
-    def total(self, *, train_forward: float | None = None) -> Cost:
-        """The sum as a `Cost`."""
+    def total(self, *, training: Cost | None = None) -> Cost:
+        """The sum as a `Cost`; `training` is the cost of a forward pass while training, where it is another."""
         return Cost(
             dict(self.flops),
             self.scores_causal,
             self.params,
             self.saved,
             train_only=self.only_training,
-            train_forward=train_forward,
+            training=training,
         )
 
 

@@ -16,6 +16,7 @@ from modbench.models.layers.cache import BlockCache, Cache, Rows
 from modbench.models.layers.convolution import DynamicConvolution
 from modbench.models.layers.init import draw_weights
 from modbench.models.layers.mlp import MLP
+from modbench.models.layers.span import span
 from modbench.models.layers.trip import Trip
 
 
@@ -155,7 +156,8 @@ class Decoder(nn.Module):
     def through(self, x_BTD: Tensor, trip: Trip, cache: Cache | None = None) -> Tensor:
         """The stack over a sequence; with a cache, what later tokens need is kept there."""
         for i, block in enumerate(self.blocks):
-            x_BTD = block(x_BTD, trip, cache.blocks[i] if cache else None)
+            with span(type(block).__name__):
+                x_BTD = block(x_BTD, trip, cache.blocks[i] if cache else None)
         return x_BTD
 
     def step_through(self, x_B1D: Tensor, trip: Trip, cache: Cache) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from modbench.harness.config import ModelConfig, kept
 from modbench.models.layers.router import Threshold
+from modbench.models.layers.span import span
 from modbench.models.layers.trip import Trip
 
 
@@ -79,7 +80,8 @@ class ExpertMLP(nn.Module):
     def forward(self, x_BTD: Tensor, trip: Trip) -> Tensor:
         """[B, T, D] to [B, T, D]."""
         # float32: early low-precision logits tie, and ties are broken by device.
-        p_BTX = self.router(x_BTD).float().softmax(dim=-1)
+        with span("router"):
+            p_BTX = self.router(x_BTD).float().softmax(dim=-1)
         if trip.calibrate and self.threshold is not None:
             real_BT = trip.real_BT
             p_NX = p_BTX.flatten(0, 1) if real_BT is None else p_BTX[real_BT]
@@ -131,8 +133,13 @@ class ExpertMLP(nn.Module):
         row_B = torch.arange(b, device=x_BTD.device) * t
         flat_EN = (i_BEk + row_B[:, None, None]).transpose(0, 1).flatten(1)
         x_ND = x_BTD.reshape(b * t, d)
-        y_END = self.experts(x_ND[flat_EN]) * p_BEk.transpose(0, 1).flatten(1)[..., None]
-        return torch.zeros_like(x_ND).index_add(0, flat_EN.flatten(), y_END.flatten(0, 1).to(x_ND.dtype)).view(b, t, d)
+        with span("gather"):
+            x_END = x_ND[flat_EN]
+        with span("experts"):
+            y_END = self.experts(x_END) * p_BEk.transpose(0, 1).flatten(1)[..., None]
+        with span("scatter"):
+            y_ND = torch.zeros_like(x_ND).index_add(0, flat_EN.flatten(), y_END.flatten(0, 1).to(x_ND.dtype))
+        return y_ND.view(b, t, d)
 
     def _sorted(self, x_BTD: Tensor, p_BET: Tensor) -> Tensor:
         """As many tokens for each expert as there are: pairs sorted by expert, one product for each expert."""

@@ -39,9 +39,9 @@ def render(loaded: Loaded) -> Markup | None:
         '<p class="tools"><label>Filter <input type="search" id="filter" placeholder="mod train_step T512"></label> '
         '<span id="shown" role="status"></span></p><div class="scroll" tabindex="0" role="region" aria-label="All comparisons">'
         '<table id="comparisons"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
-        '<p class="note">Ratios above 1× are better. Losses have a difference (case minus baseline), no ratio. MDE: the smallest '
-        "true effect that this run would tell from none with 80 % power. The CPU-time ratio is a witness: where it "
-        "disagrees with the wall ratio, the machine was busy. The same numbers in base units: <code>cases.csv</code>, "
+        '<p class="note">Ratios above 1× are better. Losses and counts have a difference (case minus baseline). '
+        "MDE: the smallest true effect that this run would tell from none with 80 % power. The CPU-time ratio is a witness: "
+        "where it disagrees with the wall ratio, the machine was busy. The same numbers in base units: <code>cases.csv</code>, "
         "<code>comparisons.csv</code>.</p>"
     ).format(head, rows)
 
@@ -49,7 +49,7 @@ def render(loaded: Loaded) -> Markup | None:
 def _row(row: pd.Series, values: dict[Any, Any]) -> Markup:
     value, baseline = values.get((row.case_id, row.metric)), values.get((row.baseline_case_id, row.metric))
     change = row.ratio if is_number(row.ratio) else row.difference
-    shown = f"{three_digits(row.ratio)}×" if is_number(row.ratio) else _signed(row.difference)
+    shown = f"{three_digits(row.ratio)}×" if is_number(row.ratio) else _signed(row.difference, row.unit)
     interval = ""
     if is_number(row.ci_low):
         interval = f"{three_digits(row.ci_low)} to {three_digits(row.ci_high)}"
@@ -81,8 +81,10 @@ def _row(row: pd.Series, values: dict[Any, Any]) -> Markup:
     )
 
 
-def _signed(value: object) -> str:
-    return f"{value:+.3f}" if is_number(value) else ""
+def _signed(value: object, unit: str) -> str:
+    if not is_number(value):
+        return ""
+    return f"{value:+g}" if unit == "count" else f"{value:+.3f}"
 
 
 PANEL = Panel(title="All comparisons", order=70, span=12, render=render)

@@ -40,19 +40,31 @@ class Finished:
     loaded: Loaded
 
 
-def make_plan(suite_name: str, flags: Overrides | None = None, select: str | None = None) -> Plan:
+def make_plan(
+    suite_name: str, flags: Overrides | None = None, select: str | None = None, *, only_plan: bool = False
+) -> Plan:
     """Resolve a suite by shipped name or TOML path into a plan.
+
+    Args:
+        suite_name: what to resolve.
+        flags: the command line's word over the suite's.
+        select: `-k` expression over case ids.
+        only_plan: nothing will be run here: a suite for a GPU is planned where there is none.
 
     Raises:
         UsageError: if anything asked for cannot be.
     """
     suite = override(load_suite(suite_name), flags or Overrides())
     text = plan.read_corpus(suite)
-    return plan.make_plan(suite, device=choose_device(suite), select=select, text=text)
+    return plan.make_plan(suite, device=choose_device(suite, present=not only_plan), select=select, text=text)
 
 
-def choose_device(suite: Suite) -> Device:
+def choose_device(suite: Suite, *, present: bool = True) -> Device:
     """The suite's device; without one, CUDA where there is one, else the CPU.
+
+    Args:
+        suite: with the command line's word already over it.
+        present: whether the device must be here.
 
     Raises:
         UsageError: if CUDA is asked for and torch sees none.
@@ -60,7 +72,7 @@ def choose_device(suite: Suite) -> Device:
     import torch
 
     available = torch.cuda.is_available()
-    if suite.device == "cuda" and not available:
+    if present and suite.device == "cuda" and not available:
         build = "a CPU build" if torch.version.cuda is None else f"a CUDA {torch.version.cuda} build"
         raise UsageError(f"device 'cuda': torch {torch.__version__} ({build}) sees no CUDA device. Use --device cpu.")
     return suite.device or ("cuda" if available else "cpu")

@@ -157,7 +157,7 @@ def plan(
     from modbench import api, forecast
 
     flags = _flags(model, capacity, seq_len, batch_size, dtype, device, compile_, seeds, corpus, effort, settings)
-    told = forecast.forecast(api.make_plan(suite, flags, select))
+    told = forecast.forecast(api.make_plan(suite, flags, select, only_plan=True))
     print(json.dumps(told, indent=1) if as_json else forecast.as_text(told))
 
 

@@ -93,7 +93,8 @@ def fake_record(unit: UnitOfWork, corpus: str = "c0ffee") -> Record:
         cost = case_cost(case)
         assert cost is not None
         if unit.made_in == "count":
-            notes = {"params": cost.params, "forward_causal": cost.forward_causal, "counter_forward": cost.forward}
+            causal = {"forward_causal": cost.forward_causal, "train_step_causal": cost.train_step_causal}
+            notes = {"params": cost.params, "counter_forward": cost.forward, **causal}
             value = {"value": [cost.forward]}
             outcomes.append(
                 Outcome(case=case.id, metric="flops/forward", unit="FLOP", status="ok", samples=value, notes=notes)

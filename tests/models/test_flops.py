@@ -227,3 +227,16 @@ def test_memory_forecast_is_near_the_measured_peak(model: str, t: int) -> None:
     measured = weigh(made, protocol, metrics()["memory/peak_allocated"])
     forecast = catalogue.load("models", model).cost(made.config, t, 4).memory_train(4)
     assert forecast == pytest.approx(measured, rel=0.1)
+
+
+def test_a_training_step_is_promised_what_training_computes() -> None:
+    """A gate that skips half of the depth at inference skips nothing in training; a predictor costs only there."""
+    gate = catalogue.load("models", "depth_predictor")
+    cost = gate.cost(case("depth_predictor", forced_depth=2).config, 48, 2)
+    dense = catalogue.load("models", "dense").cost(case("dense").config, 48, 2)
+    assert cost.forward_causal < 0.6 * dense.forward_causal
+    assert cost.train_step_causal == dense.train_step_causal
+    mod = catalogue.load("models", "mod")
+    costs = [mod.cost(case("mod", causal=how).config, 48, 2) for how in ("predictor", "threshold")]
+    assert costs[0].forward_causal == costs[1].forward_causal
+    assert costs[0].train_step_causal > costs[1].train_step_causal
