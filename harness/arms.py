@@ -13,10 +13,11 @@ from modbench.harness import catalogue
 from modbench.harness.case import short_name
 from modbench.harness.config import ROUTING_KEYS, ModelConfig
 from modbench.harness.errors import UsageError, unknown
+from modbench.harness.match import QUANTITIES
 from modbench.harness.suite import Arm, Match, Suite, in_words
 
-# (model to shrink, its shape, target model, target's shape) -> (solved shape, its share of the full shape's FLOPs)
-Solver = Callable[[str, ModelConfig, str, ModelConfig], tuple[ModelConfig, float]]
+# (model to shrink, its shape, target model, target's shape, quantity) -> (solved shape, its share of the full shape's)
+Solver = Callable[[str, ModelConfig, str, ModelConfig, str], tuple[ModelConfig, float]]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class ResolvedArm:
         parts: what tells it from other arms of its model.
         anchor: whether the suite names it as the anchor.
         target: of a rung, the arm that it matches.
+        quantity: in what.
     """
 
     model: str
@@ -36,6 +38,7 @@ class ResolvedArm:
     parts: tuple[str, ...]
     anchor: bool = False
     target: ResolvedArm | None = None
+    quantity: str = "flops/forward"
 
 
 def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
@@ -154,5 +157,6 @@ def _rung(
     target = next((a for a in named if (a.model, a.config) == (target.model, target.config)), None) or _label(
         target, {}, []
     )
-    config, share = solve(arm.model, base.config, target.model, target.config)
-    return ResolvedArm(arm.model, config, (f"f{share:.2f}",), arm.anchor, target)
+    config, share = solve(arm.model, base.config, target.model, target.config, match.quantity)
+    letter = QUANTITIES[match.quantity][1]
+    return ResolvedArm(arm.model, config, (f"{letter}{share:.2f}",), arm.anchor, target, match.quantity)

@@ -125,15 +125,17 @@ class Rung(Frozen):
 
     Attributes:
         arm: the rung.
-        target: the arm whose forward FLOPs it matches.
+        target: the arm that it matches.
         solved_at: the sequence length at which it does.
-        gaps: sequence length to relative gap of forward FLOPs, rung over target minus 1.
+        gaps: sequence length to relative gap of the quantity, rung over target minus 1.
+        quantity: what is matched: forward or training FLOPs, or parameters.
     """
 
     arm: str
     target: str
     solved_at: int
     gaps: dict[int, float]
+    quantity: str = "flops/forward"
 
 
 class TrainPlan(Frozen):

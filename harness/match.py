@@ -1,4 +1,4 @@
-"""Solve for the smaller shape that costs what another arm costs: d_ff first, then depth."""
+"""Solve for the shape that costs what another arm costs, in FLOPs or parameters: d_ff first, then depth."""
 
 from __future__ import annotations
 
@@ -13,34 +13,42 @@ TOLERANCE = 0.01
 STEP = 8
 
 CostFunction = Callable[[ModelConfig], Cost]
+# what can be matched: how a cost is read, and the letter that names the rung
+QUANTITIES: dict[str, tuple[Callable[[Cost], float], str]] = {
+    "flops/forward": (lambda cost: cost.forward, "f"),
+    "flops/train_step": (lambda cost: cost.train_step, "t"),
+    "params": (lambda cost: cost.params, "p"),
+}
 
 
-def solve(base: ModelConfig, cost: CostFunction, target: float) -> ModelConfig:
-    """The shape nearest to `base` whose forward FLOPs are within 1 % of `target`.
+def solve(base: ModelConfig, cost: CostFunction, target: float, quantity: str = "flops/forward") -> ModelConfig:
+    """The shape nearest to `base` whose cost is within 1 % of `target`.
 
     Width of the MLP goes first; a layer is taken away only where less than a quarter of the width would be left of it.
 
     Args:
         base: shape to shrink; only `d_ff` and `n_layers` change.
         cost: closed form of the model at the length and batch of interest.
-        target: forward FLOPs to reach.
+        target: what to reach.
+        quantity: of what: a key of `QUANTITIES`.
 
     Raises:
         UsageError: if no such shape exists.
     """
+    amount, _ = QUANTITIES[quantity]
     for n_layers in range(base.n_layers, 0, -1):
         floor = base.d_model // 4 if n_layers > 1 else 1
 
         def shape(d_ff: int, n_layers: int = n_layers) -> ModelConfig:
             return base.model_copy(update={"d_ff": d_ff, "n_layers": n_layers})
 
-        one, two = cost(shape(1)).forward, cost(shape(2)).forward
+        one, two = amount(cost(shape(1))), amount(cost(shape(2)))
         exact = 1 + (target - one) / (two - one)  # cost is linear in d_ff
         for step in (STEP, 1):
             d_ff = round(exact / step) * step
-            if floor <= d_ff and abs(cost(shape(d_ff)).forward / target - 1) <= TOLERANCE:
+            if floor <= d_ff and abs(amount(cost(shape(d_ff))) / target - 1) <= TOLERANCE:
                 return shape(d_ff)
     raise UsageError(
-        f"no shape of at most {base.n_layers} layers and width {base.d_model} costs {target:.3g} FLOPs within "
+        f"no shape of at most {base.n_layers} layers and width {base.d_model} has {quantity} {target:.3g} within "
         f"{TOLERANCE:.0%}: raise n_layers, or match an arm with a higher capacity."
     )

@@ -11,7 +11,7 @@ from modbench.harness.case import Case, Comparison, Device, Frozen, Place, Proto
 from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Cost, Text
 from modbench.harness.errors import UsageError
-from modbench.harness.match import solve
+from modbench.harness.match import QUANTITIES, solve
 from modbench.harness.select import compile_expression
 from modbench.harness.suite import Suite
 
@@ -91,12 +91,12 @@ def _solved_at(suite: Suite) -> int:
 
 
 def _solve_rung(
-    suite: Suite, model: str, base: ModelConfig, target_model: str, target: ModelConfig
+    suite: Suite, model: str, base: ModelConfig, target_model: str, target: ModelConfig, quantity: str
 ) -> tuple[ModelConfig, float]:
-    seq_len = _solved_at(suite)
-    wanted = _cost(target_model, target, seq_len, 1).forward
-    config = solve(base, lambda c: _cost(model, c, seq_len, 1), wanted)
-    return config, _cost(model, config, seq_len, 1).forward / _cost(model, base, seq_len, 1).forward
+    seq_len, (amount, _) = _solved_at(suite), QUANTITIES[quantity]
+    wanted = amount(_cost(target_model, target, seq_len, 1))
+    config = solve(base, lambda c: _cost(model, c, seq_len, 1), wanted, quantity)
+    return config, amount(_cost(model, config, seq_len, 1)) / amount(_cost(model, base, seq_len, 1))
 
 
 def _ladder(suite: Suite, cases: Sequence[Case], arms: Sequence[ResolvedArm]) -> Iterator[Rung]:
@@ -113,11 +113,12 @@ def _ladder(suite: Suite, cases: Sequence[Case], arms: Sequence[ResolvedArm]) ->
                 "rung": False,
             }
         )
+        amount, _ = QUANTITIES[arm.quantity]
         gaps = {
-            t: _cost(arm.model, arm.config, t, 1).forward / _cost(target.model, target.config, t, 1).forward - 1
+            t: amount(_cost(arm.model, arm.config, t, 1)) / amount(_cost(target.model, target.config, t, 1)) - 1
             for t in lengths
         }
-        yield Rung(arm=case.arm, target=target.arm, solved_at=_solved_at(suite), gaps=gaps)
+        yield Rung(arm=case.arm, target=target.arm, solved_at=_solved_at(suite), gaps=gaps, quantity=arm.quantity)
 
 
 def _comparisons(suite: Suite, arms: Sequence[ResolvedArm], device: Device) -> list[Comparison]:

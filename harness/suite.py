@@ -60,7 +60,7 @@ class Match(Strict):
     """Asks for the smaller shape whose cost equals another arm's at the training length."""
 
     arm: str
-    quantity: Literal["flops/forward"] = "flops/forward"
+    quantity: Literal["flops/forward", "flops/train_step", "params"] = "flops/forward"
     settings: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")

@@ -15,6 +15,9 @@ from modbench.reports.panel import (
 from modbench.reports.style import name
 from modbench.reports.tables import SAW_FUTURE
 
+# what a rung of the dense ladder has in common with its target, in words
+MATCHED = {"flops/forward": "FLOPs", "flops/train_step": "training FLOPs", "params": "parameters"}
+
 
 def title(loaded: Loaded) -> str:
     """`Does skipping tokens pay on AMD EPYC, fp32, 1 thread?`."""
@@ -70,7 +73,7 @@ def _instead(loaded: Loaded, arm: str, rung: str, called: str, length: int) -> l
         future = "; top-k routing saw the future" if pair is not None and SAW_FUTURE in str(pair.reason) else ""
         order = "below" if theirs < mine else "above"
         said.append(f"ends {abs(theirs - mine):.3f} bits/byte {order} it ({seeds_in_words(loaded)}{future})")
-    sentence = f"{called} of equal FLOPs at T = {solved.solved_at}, {' and '.join(said)}."
+    sentence = f"{called} of equal {MATCHED[solved.quantity]} at T = {solved.solved_at}, {' and '.join(said)}."
     return [sentence[0].upper() + sentence[1:]] if said else []
 
 
@@ -79,6 +82,7 @@ def residuals(loaded: Loaded) -> str:
     names = {case.arm: name(case) for case in loaded.arms}
     said = [
         f"{names[rung.arm]} against {names.get(rung.target, rung.target)} "
+        + ("" if rung.quantity == "flops/forward" else f"({MATCHED[rung.quantity]}) ")
         + ", ".join(f"{gap:+.1%} at T = {length}" for length, gap in rung.gaps.items())
         for rung in loaded.run.plan.ladder
         if rung.arm in names

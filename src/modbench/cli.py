@@ -204,7 +204,7 @@ def validate(
     suite = load_suite(file)
     # Rungs are checked, not solved: solving needs closed forms, and those load torch.
     names = itertools.count()
-    arms = resolve_arms(suite, lambda _model, base, _target_model, _target: (base, next(names)))
+    arms = resolve_arms(suite, lambda _model, base, _target_model, _target, _quantity: (base, next(names)))
     if as_json:
         print(json.dumps({"suite": suite.name, "arms": len(arms), "metrics": list(suite.metrics)}))
     else:

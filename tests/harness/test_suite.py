@@ -132,6 +132,22 @@ def test_the_ladder_follows_the_arms_that_it_matches() -> None:
     assert [rung.target for rung in planned(capacity=(0.5,)).ladder] == ["mod[c0.5]"]
 
 
+def test_a_rung_can_match_training_flops_or_parameters() -> None:
+    """Named by what it matches; at the length it was solved for within 1 % of it, parameters at every length."""
+    quantities = ("flops/forward", "flops/train_step", "params")
+    rungs = [{"model": "dense", "match": {"arm": "moe", "quantity": quantity}} for quantity in quantities]
+    suite = {"name": "s", "metrics": ["flops/forward"], "grid": {"seq_len": [64, 256]}, "shape": {"d_model": 64}}
+    made = make_plan(parse_suite({**suite, "arms": [{"model": "dense"}, {"model": "moe"}, *rungs]}, "s"), device="cpu")
+    assert [rung.quantity for rung in made.ladder] == list(quantities)
+    assert [rung.arm[:7] for rung in made.ladder] == ["dense-f", "dense-t", "dense-p"]
+    for rung in made.ladder:
+        assert abs(rung.gaps[256]) <= 0.01
+    assert abs(made.ladder[2].gaps[64]) <= 0.01
+    moe, dense = (next(c for c in first(made) if c.arm == arm) for arm in ("moe", made.ladder[2].arm))
+    params = [catalogue.load("models", case.model).cost(case.config, 64, 1).params for case in (moe, dense)]
+    assert params[1] / params[0] == pytest.approx(1, abs=0.01)
+
+
 def test_the_same_value_twice_is_one_case() -> None:
     made = planned(seq_len=(128, 128), seeds=(0, 0), batch_size=(1, 1), capacity=(0.5, 0.5))
     assert len(made.comparisons) == 2
@@ -213,14 +229,17 @@ def test_k_agrees_with_python(expression: str, there: set[str]) -> None:
     d=st.sampled_from([64, 128, 256, 512]),
     t=st.sampled_from([64, 256, 1024]),
     capacity=st.floats(0.1, 0.9),
+    quantity=st.sampled_from(["flops/forward", "flops/train_step", "params"]),
 )
-def test_rungs_match_within_one_percent(layers: int, d: int, t: int, capacity: float) -> None:
+def test_rungs_match_within_one_percent(layers: int, d: int, t: int, capacity: float, quantity: str) -> None:
     """Wherever a shape is found, it costs what was asked, and only d_ff and depth were changed."""
     base = ModelConfig.model_validate({"d_model": d, "n_layers": layers, "max_seq_len": t})
     mod, dense = (catalogue.load("models", name) for name in ("mod", "dense"))
-    target = mod.cost(base.model_copy(update={"capacity": capacity}), t, 1).forward
-    found = solve(base, lambda config: dense.cost(config, t, 1), target)
-    assert dense.cost(found, t, 1).forward == pytest.approx(target, rel=0.01)
+    name = {"flops/forward": "forward", "flops/train_step": "train_step", "params": "params"}[quantity]
+    target = getattr(mod.cost(base.model_copy(update={"capacity": capacity}), t, 1), name)
+    target *= 0.7 if quantity == "params" else 1  # a routed block has a dense block's parameters: ask for fewer
+    found = solve(base, lambda config: dense.cost(config, t, 1), target, quantity)
+    assert getattr(dense.cost(found, t, 1), name) == pytest.approx(target, rel=0.01)
     assert found.model_copy(update={"d_ff": base.d_ff, "n_layers": base.n_layers}) == base
     assert found.n_layers <= base.n_layers
 
@@ -252,7 +271,7 @@ def test_unit_names_are_plain_and_unique() -> None:
 
 
 def _any_shape(
-    numbers: Iterator[int], _m: str, base: ModelConfig, _t: str, _c: ModelConfig
+    numbers: Iterator[int], _m: str, base: ModelConfig, _t: str, _c: ModelConfig, _q: str
 ) -> tuple[ModelConfig, float]:
     return base, next(numbers)
 
