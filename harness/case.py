@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from modbench.harness import catalogue
 from modbench.harness.catalogue import is_user_model
 from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Metric, Pass
@@ -171,25 +172,66 @@ class DecodePlan(Frozen):
     tokens: Annotated[int, Field(ge=1)] = 64
 
 
+class EnergyPlan(Frozen):
+    """How energy is measured: windows of many calls, long enough for a counter that steps ten times a second.
+
+    Attributes:
+        window_s: length of a window.
+        idle_s: how long the idle device is watched before the first window.
+        windows: windows of every arm in a launch; an even number, so that each order has its reverse.
+    """
+
+    window_s: Annotated[float, Field(ge=0.5, le=600)] = 3.0
+    idle_s: Annotated[float, Field(ge=0.5, le=600)] = 3.0
+    windows: Annotated[int, Field(ge=2, le=100)] = 2
+
+
+class FitPlan(Frozen):
+    """How the largest input that fits is sought.
+
+    Attributes:
+        budget: bytes that a training step may allocate beside what the process holds already; None: what is free, less a
+            tenth.
+        most: the largest length or batch that is tried.
+        trial_s: seconds after which one trial counts as not fitting.
+    """
+
+    budget: Annotated[int, Field(ge=2**20)] | None = None
+    most: Annotated[int, Field(ge=1)] = 2**20
+    trial_s: Annotated[float, Field(gt=0)] = 120.0
+
+
 class Protocol(Frozen):
     """How a unit measures. Resolved: nothing is optional any more.
 
     Attributes:
-        rounds: rounds per launch; every arm is visited twice a round.
+        rounds: rounds per launch, every arm visited twice in each; the least number where a pilot decides.
+        most_rounds: the most that a pilot may ask for.
+        pilot: rounds after which the number is computed, once.
+        half_width: of the interval of a launch's median effect, which the number is computed for.
         warm_up_calls: calls of every arm before the first round.
+        warm_up_s: seconds that the warm-up takes at least.
         seed: seeds weights, inputs and orders.
         train: the training run, for units that train.
         decode: the decode measurement, for units that decode.
+        energy: windows, for units that measure energy.
+        fit: bounds, for units that look for the largest input that fits.
         corpus: catalogue name of the corpus, for units that train.
         corpus_path: its path, if it takes one.
         corpus_sha256: what the corpus must hash to.
     """
 
     rounds: int
+    most_rounds: int = 0
+    pilot: int = 0
+    half_width: float = 0.01
     warm_up_calls: int
+    warm_up_s: float = 0.0
     seed: int
     train: TrainPlan
     decode: DecodePlan = DecodePlan()
+    energy: EnergyPlan = EnergyPlan()
+    fit: FitPlan = FitPlan()
     corpus: str
     corpus_path: str | None
     corpus_sha256: str
@@ -201,7 +243,7 @@ class UnitOfWork(Frozen):
     Attributes:
         name: names its file.
         made_in: the pass that runs it.
-        workload: what is timed, for the timing pass.
+        workload: what is timed, for the timing pass: a metric's group.
         launch: number of the launch, from 0.
         comparison: the arms and metrics.
         protocol: how.
@@ -218,9 +260,9 @@ class UnitOfWork(Frozen):
 
     def makes(self, metric: Metric) -> bool:
         """Whether this unit leaves an outcome for the metric. Counting counts all: other metrics need FLOPs beside them."""
-        if metric.made_in != self.made_in or self.workload not in {"", metric.workload}:
+        if metric.made_in != self.made_in or self.workload not in {"", metric.group}:
             return False
-        return self.made_in == "count" or metric.key in self.comparison.metrics
+        return self.made_in == "count" or metric.key in catalogue.needed(self.comparison.metrics)
 
 
 def short_name(model: str) -> str:

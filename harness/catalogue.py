@@ -24,6 +24,7 @@ ROOMS = {
     "models": ("modbench.models", "MODEL"),
     "routers": ("modbench.models.routers", "ROUTER"),
     "metrics": ("modbench.harness.metrics", "METRICS"),
+    "doubts": ("modbench.harness.doubts", "DOUBT"),
     "corpora": ("modbench.suites.corpora", "CORPUS"),
     "panels": ("modbench.reports.panels", "PANEL"),
     "suites": ("modbench.suites", ""),
@@ -82,9 +83,16 @@ def load(room: str, name: str) -> Any:  # noqa: ANN401  # each room exports its 
     return getattr(importlib.import_module(f"{package}.{name}"), exported)
 
 
+@functools.cache
 def metrics() -> dict[str, Metric]:
     """Every metric by key. The files are light: nothing that measures is loaded."""
     return {metric.key: metric for name in entries("metrics") for metric in load("metrics", name)}
+
+
+@functools.cache
+def needed(keys: tuple[str, ...]) -> frozenset[str]:
+    """What must be measured for these metrics: themselves, and what some are derived from."""
+    return frozenset(keys) | {metrics()[key].source for key in keys if metrics()[key].source}
 
 
 def model_options(name: str) -> dict[str, object]:

@@ -8,8 +8,11 @@ from typing import Any, Literal
 
 from modbench.harness.units import Unit
 
-Pass = Literal["count", "inspect", "time", "memory", "train"]
+Pass = Literal["peak", "count", "inspect", "time", "compile", "energy", "memory", "rss", "fit", "train", "derive"]
 Workload = Literal["forward", "train_step", "prefill", "decode", "train"]
+# How a workload is timed: whole calls end to end, the parts of a step, single decode steps, as a server answers, device events
+# behind a spin kernel, or the replay of a CUDA graph.
+Timer = Literal["", "parts", "steps", "first-token", "serving", "device", "graph"]
 
 
 @dataclass(frozen=True)
@@ -18,19 +21,21 @@ class Cost:
 
     Attributes:
         parts: forward FLOPs per component, the whole batch; attention scores and values over the full square.
-        scores_causal: FLOPs of scores and values over the lower triangle alone, diagonal included.
+        attention_causal: FLOPs of scores and values over the lower triangle alone, diagonal included.
         params: number of parameters.
         saved: elements that autograd keeps for the backward pass, an estimate within about a tenth.
         train_only: FLOPs, forward and backward, of what runs while training alone, such as an auxiliary predictor.
         training: cost of the forward pass while training, where it is another; None: the same.
+        modules: forward FLOPs by module path, as a counter attributes them; what runs in none of these is the rest.
     """
 
     parts: Mapping[str, float]
-    scores_causal: float
+    attention_causal: float
     params: int
     saved: float
     train_only: float = 0.0
     training: Cost | None = None
+    modules: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def forward(self) -> float:
@@ -40,7 +45,13 @@ class Cost:
     @property
     def forward_causal(self) -> float:
         """`flops/forward/causal`: what a causal kernel must do."""
-        return self.forward - self.parts.get("scores", 0.0) + self.scores_causal
+        square = self.parts.get("scores", 0.0) + self.parts.get("values", 0.0)
+        return self.forward - square + self.attention_causal
+
+    @property
+    def forward_headless(self) -> float:
+        """`flops/forward/headless`: the head left out, as papers count that speak of non-embedding FLOPs."""
+        return self.forward - self.parts.get("head", 0.0)
 
     @property
     def train_step(self) -> float:
@@ -51,6 +62,11 @@ class Cost:
     def train_step_causal(self) -> float:
         """The same with causal attention: what a training step is promised by."""
         return 3 * (self.training or self).forward_causal + self.train_only
+
+    @property
+    def train_step_hardware(self) -> float:
+        """`flops/train_step/hardware`: with what fused attention computes again in its backward pass, the scores."""
+        return self.train_step + (self.training or self).parts.get("scores", 0.0)
 
     def memory_train(self, bytes_per_element: int) -> float:
         """Forecast of `memory/peak_allocated` in B: parameters and both AdamW moments, then activations or gradients.
@@ -71,6 +87,7 @@ class Model:
         sees_future: whether a model of this shape routes by a top-k that depends on what later tokens are.
         dynamic: whether its cost depends on the input: counted on real tensors, by what `module.realised` says it did,
             which `cost` is then given as a fourth argument.
+        explained: `OPINION MODULE` to why that opinion on its FLOPs differs there by design, such as `fvcore gate`.
         decode_bytes: `decode_bytes(config, context, batch_size)`: elements that one decode step must read; None: not known.
     """
 
@@ -79,6 +96,7 @@ class Model:
     options: Mapping[str, object] = field(default_factory=dict)
     sees_future: Callable[[Any], bool] = lambda _: False
     dynamic: bool = False
+    explained: Mapping[str, str] = field(default_factory=dict)
     decode_bytes: Callable[[Any, int, int], float] | None = None
 
 
@@ -95,6 +113,10 @@ class Metric:
         about: one sentence for `modbench list metrics`.
         measure: the function that the pass calls.
         per: what one sample is divided by: nothing, or the decode steps that a call makes.
+        timer: how it is timed, for the timing pass; metrics of one workload and timer are timed together.
+        lap: which of a call's laps it is; empty: the whole call.
+        source: the timed metric that it is derived from: its value is `measure(...)` divided by seconds.
+        needs_peak: whether it is a share of the machine's own peak.
         scored_as: `ratio` where baseline over case has a meaning, `difference` where only case minus baseline has.
     """
 
@@ -106,7 +128,31 @@ class Metric:
     about: str
     measure: Callable[..., Any]
     per: Literal["call", "step"] = "call"
+    timer: Timer = ""
+    lap: str = ""
+    source: str = ""
+    needs_peak: bool = False
     scored_as: Literal["ratio", "difference"] = "ratio"
+
+    @property
+    def group(self) -> str:
+        """What is timed together: `forward`, `forward-device`, `train_step-parts`."""
+        return f"{self.workload}-{self.timer}" if self.timer else self.workload
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """When a number is not to be trusted. Its file's first docstring line says what about.
+
+    Attributes:
+        finds: what is wrong with a cell (`harness/evidence.py`), in one sentence; None: nothing.
+        advice: what to do about it.
+        label: words that then stand beside the case in every output; empty where the finding is about this one cell.
+    """
+
+    finds: Callable[[Any], str | None]
+    advice: str
+    label: str = ""
 
 
 @dataclass(frozen=True)

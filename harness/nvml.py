@@ -1,8 +1,13 @@
-"""What the NVIDIA driver says of its devices, through nvidia-ml-py. No driver is a reason, never a zero."""
+"""What the NVIDIA driver says of its devices, through nvidia-ml-py. No driver is a reason, never a zero.
+
+Degrades query by query: a device that refuses one is null there and watched for the rest. Handles are found by UUID, since NVML's
+index ignores CUDA_VISIBLE_DEVICES.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -11,29 +16,112 @@ def devices() -> dict[str, Any]:
     import pynvml
 
     try:
-        pynvml.nvmlInit()
+        with _driver():
+            driver = _text(_or_none(pynvml.nvmlSystemGetDriverVersion))
+            handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+            found = [_describe(handle) | {"driver": driver} for handle in handles]
     except pynvml.NVMLError as error:
         return {"devices": [], "reason": f"NVML: {error}"}
+    return {"devices": found} if found else {"devices": [], "reason": "NVML: the driver reports no device"}
+
+
+@contextlib.contextmanager
+def _driver() -> Iterator[None]:
+    import pynvml
+
+    pynvml.nvmlInit()
     try:
-        driver = _text(_or_none(pynvml.nvmlSystemGetDriverVersion))
-        found = []
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            found.append(
-                {
-                    "name": _text(_or_none(pynvml.nvmlDeviceGetName, handle)),
-                    "uuid": _text(_or_none(pynvml.nvmlDeviceGetUUID, handle)),
-                    "memory_bytes": getattr(_or_none(pynvml.nvmlDeviceGetMemoryInfo, handle), "total", None),
-                    "power_limit_mW": _or_none(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle),
-                    "persistence_mode": _or_none(pynvml.nvmlDeviceGetPersistenceMode, handle),
-                    "driver": driver,
-                }
-            )
-    except pynvml.NVMLError as error:
-        return {"devices": [], "reason": f"NVML: {error}"}
+        yield
     finally:
         pynvml.nvmlShutdown()
-    return {"devices": found} if found else {"devices": [], "reason": "NVML: the driver reports no device"}
+
+
+def _describe(handle: Any) -> dict[str, Any]:  # noqa: ANN401  # the binding's own
+    import pynvml
+
+    ecc = _or_none(pynvml.nvmlDeviceGetEccMode, handle)
+    mig = _or_none(pynvml.nvmlDeviceGetMigMode, handle)
+    return {
+        "name": _text(_or_none(pynvml.nvmlDeviceGetName, handle)),
+        "uuid": _text(_or_none(pynvml.nvmlDeviceGetUUID, handle)),
+        "memory_bytes": getattr(_or_none(pynvml.nvmlDeviceGetMemoryInfo, handle), "total", None),
+        "power_limit_mW": _or_none(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle),
+        "persistence_mode": _or_none(pynvml.nvmlDeviceGetPersistenceMode, handle),
+        "ecc_mode": ecc[0] if ecc else None,
+        "mig_mode": mig[0] if mig else None,
+    }
+
+
+class Device:
+    """One device, watched from inside a process that uses it.
+
+    Args:
+        uuid: as torch names it, with or without `GPU-`.
+
+    Raises:
+        pynvml.NVMLError: if there is no driver, or no such device.
+    """
+
+    def __init__(self, uuid: str) -> None:
+        import pynvml
+
+        self.nvml: Any = pynvml
+        pynvml.nvmlInit()
+        name = uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
+        self.handle = pynvml.nvmlDeviceGetHandleByUUID(name)
+
+    def energy_mJ(self) -> int:  # noqa: N802  # the unit's own spelling
+        """Millijoules since the driver was loaded; steps some ten times a second (Volta and newer)."""
+        return int(self.nvml.nvmlDeviceGetTotalEnergyConsumption(self.handle))
+
+    def levels(self) -> dict[str, Callable[[], float]]:
+        """Readers of what can change under a measurement, those alone that this device answers.
+
+        `sm_mhz`, `memory_mhz`, `power_W`, `temperature_C`, `throttle` (bits of the clocks' event reasons) and `foreign`
+        (compute processes beside this one).
+        """
+        nvml, handle = self.nvml, self.handle
+        reasons = getattr(nvml, "nvmlDeviceGetCurrentClocksEventReasons", None) or (
+            nvml.nvmlDeviceGetCurrentClocksThrottleReasons  # what drivers before 535 know
+        )
+        asked: dict[str, Callable[[], float]] = {
+            "sm_mhz": lambda: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
+            "memory_mhz": lambda: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM)),
+            "power_W": lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1e3,
+            "temperature_C": lambda: float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
+            "throttle": lambda: float(reasons(handle)),
+            # In a container process ids are the host's: this process is one of them, whatever its number.
+            "foreign": lambda: float(max(0, len(nvml.nvmlDeviceGetComputeRunningProcesses(handle)) - 1)),
+        }
+        answered = {}
+        for name, reader in asked.items():
+            with contextlib.suppress(nvml.NVMLError):
+                reader()
+                answered[name] = reader
+        return answered
+
+
+def levels() -> dict[str, Callable[[], float]]:
+    """Readers of the device that torch runs on; none where there is no driver to ask."""
+    import pynvml
+    import torch
+
+    try:
+        return Device(str(torch.cuda.get_device_properties(0).uuid)).levels()
+    except pynvml.NVMLError:
+        return {}
+
+
+def settled(clock: Callable[[], float], readings: int = 5, within: float = 0.01) -> Callable[[], bool]:
+    """Whether the last readings of a clock lie within 1 % of one another: asked again and again during a warm-up."""
+    seen: list[float] = []
+
+    def ready() -> bool:
+        seen.append(clock())
+        last = seen[-readings:]
+        return len(last) == readings and max(last) <= (1 + within) * min(last)
+
+    return ready
 
 
 def _or_none(query: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401  # whatever the query returns

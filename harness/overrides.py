@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from modbench.harness import catalogue
-from modbench.harness.case import DecodePlan, TrainPlan
 from modbench.harness.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.errors import UsageError, unknown
-from modbench.harness.suite import SMOKE_STEPS, Suite, parse_suite
+from modbench.harness.suite import SMOKE_STEPS, TABLES, Suite, parse_suite
 
-_TOP_KEYS = ("launches", "rounds", "threads", "metrics")
+_TOP_KEYS = ("launches", "rounds", "most_rounds", "pilot", "half_width", "margin", "threads", "metrics")
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def override(suite: Suite, flags: Overrides) -> Suite:
             data[key] = getattr(flags, key)
     data["compile"] = data["compile"] or flags.compile
     if flags.effort:
-        data |= {"effort": flags.effort, "launches": None, "rounds": None}
+        data |= {"effort": flags.effort, "launches": None, "rounds": None, "most_rounds": None}
     if data["effort"] == "smoke" and data["train"] is not None:
         train = data["train"]
         train["tokens"] = SMOKE_STEPS * train["seq_len"] * train["batch_size"]
@@ -115,24 +114,20 @@ def _set(data: dict[str, Any], setting: str) -> None:
     if not equals:
         raise UsageError(f"--set {setting!r} lacks a value. Write --set KEY=VALUE, for example --set d_model=128.")
     value = _value(text)
-    train_keys = [f"train.{name}" for name in TrainPlan.model_fields]
-    decode_keys = [f"decode.{name}" for name in DecodePlan.model_fields]
+    in_tables = [f"{table}.{name}" for table, kind in TABLES.items() for name in kind.model_fields]
     if key in SHAPE_KEYS:
         data["shape"][key] = value
     elif key in ROUTING_KEYS:
         _set_routing(data, key, value, f"--set {key}")
     elif key in _TOP_KEYS:
         data[key] = value
-    elif key in train_keys:
-        if data["train"] is None:
+    elif key in in_tables:
+        table, _, name = key.partition(".")
+        if data[table] is None:
             raise UsageError(f"--set {key}: this suite trains nothing (it has no [train]).")
-        data["train"][key.removeprefix("train.")] = value
-    elif key in decode_keys:
-        data["decode"][key.removeprefix("decode.")] = value
+        data[table][name] = value
     else:
-        raise UsageError(
-            f"--set: {unknown('key', key, (*SHAPE_KEYS, *ROUTING_KEYS, *_TOP_KEYS, *train_keys, *decode_keys))}"
-        )
+        raise UsageError(f"--set: {unknown('key', key, (*SHAPE_KEYS, *ROUTING_KEYS, *_TOP_KEYS, *in_tables))}")
 
 
 def _reads(model: str, key: str) -> bool:

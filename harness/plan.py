@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from modbench.harness import catalogue
 from modbench.harness.arms import ResolvedArm, resolve_arms
-from modbench.harness.case import Case, Comparison, Device, Frozen, Place, Protocol, Rung, TrainPlan, UnitOfWork, slug
+from modbench.harness.case import Case, Comparison, Device, Frozen, Place, Rung, UnitOfWork
 from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Cost, Text
+from modbench.harness.contracts import Text
+from modbench.harness.costs import closed_form
 from modbench.harness.errors import UsageError
 from modbench.harness.match import QUANTITIES, solve
+from modbench.harness.schedule import corpus_entry, units_of_work
 from modbench.harness.select import compile_expression
 from modbench.harness.suite import Suite
 
@@ -60,7 +62,7 @@ def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: 
     ladder = tuple(_ladder(suite, comparisons[0].arms, arms))
     if select:
         comparisons = _selected(comparisons, select)
-    units = tuple(_units(suite, comparisons, text))
+    units = tuple(units_of_work(suite, comparisons, text))
     assert len({unit.name for unit in units}) == len(units), "two units would share a file"
     return Plan(
         suite=suite,
@@ -72,19 +74,6 @@ def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: 
     )
 
 
-def case_cost(case: Case) -> Cost | None:
-    """Closed-form cost, or None for a user's model."""
-    return None if case.own else _cost(case.model, case.config, case.place.seq_len, case.place.batch_size)
-
-
-def _cost(model: str, config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
-    try:
-        cost: Cost = catalogue.load("models", model).cost(config, seq_len, batch_size)
-    except ValueError as error:  # a shape that this model cannot have
-        raise UsageError(f"model {model!r}: {error}.") from error
-    return cost
-
-
 def _solved_at(suite: Suite) -> int:
     """The length that the ladder is solved at: where losses are measured, else the grid's longest."""
     return suite.train.seq_len if suite.train else max(suite.grid.seq_len)
@@ -94,9 +83,9 @@ def _solve_rung(
     suite: Suite, model: str, base: ModelConfig, target_model: str, target: ModelConfig, quantity: str
 ) -> tuple[ModelConfig, float]:
     seq_len, (amount, _) = _solved_at(suite), QUANTITIES[quantity]
-    wanted = amount(_cost(target_model, target, seq_len, 1))
-    config = solve(base, lambda c: _cost(model, c, seq_len, 1), wanted, quantity)
-    return config, amount(_cost(model, config, seq_len, 1)) / amount(_cost(model, base, seq_len, 1))
+    wanted = amount(closed_form(target_model, target, seq_len, 1))
+    config = solve(base, lambda c: closed_form(model, c, seq_len, 1), wanted, quantity)
+    return config, amount(closed_form(model, config, seq_len, 1)) / amount(closed_form(model, base, seq_len, 1))
 
 
 def _ladder(suite: Suite, cases: Sequence[Case], arms: Sequence[ResolvedArm]) -> Iterator[Rung]:
@@ -115,7 +104,8 @@ def _ladder(suite: Suite, cases: Sequence[Case], arms: Sequence[ResolvedArm]) ->
         )
         amount, _ = QUANTITIES[arm.quantity]
         gaps = {
-            t: amount(_cost(arm.model, arm.config, t, 1)) / amount(_cost(target.model, target.config, t, 1)) - 1
+            t: amount(closed_form(arm.model, arm.config, t, 1)) / amount(closed_form(target.model, target.config, t, 1))
+            - 1
             for t in lengths
         }
         yield Rung(arm=case.arm, target=target.arm, solved_at=_solved_at(suite), gaps=gaps, quantity=arm.quantity)
@@ -162,82 +152,6 @@ def _selected(comparisons: list[Comparison], select: str) -> list[Comparison]:
         example = comparisons[0].arms[-1].id
         raise UsageError(f"-k {select!r} matches none of the cases. Their ids read like {example!r}.")
     return chosen
-
-
-def _units(suite: Suite, comparisons: list[Comparison], text: Text | None) -> list[UnitOfWork]:
-    launches, rounds = suite.protocol_size
-    train = suite.train or TrainPlan()
-
-    def unit(name: str, comparison: Comparison, made_in: str, flops: float, **rest: object) -> UnitOfWork:
-        protocol = Protocol(
-            rounds=rounds,
-            warm_up_calls=suite.warm_up_calls,
-            seed=int(rest.pop("seed", suite.seeds[0])),  # type: ignore[call-overload]  # an int or absent
-            train=train,
-            decode=suite.decode,
-            corpus=corpus_entry(suite.corpus)[0],
-            corpus_path=corpus_entry(suite.corpus)[1],
-            corpus_sha256=text.sha256 if text else "",
-        )
-        fields = {"workload": "", "launch": 0, **rest}
-        return UnitOfWork.model_validate(
-            {"name": slug(name), "comparison": comparison, "protocol": protocol, "made_in": made_in, "flops": flops}
-            | fields
-        )
-
-    known = catalogue.metrics()
-    units = []
-    for comparison in comparisons:
-        where = comparison.place.label
-        of_training = any(known[key].made_in == "train" for key in comparison.metrics)
-        # Always counted: the ideal of every other metric needs FLOPs.
-        units.append(unit(f"count-{'train-' if of_training else ''}{where}", comparison, "count", 1e9))
-    timed = [
-        (comparison, known[key].workload)
-        for comparison in comparisons
-        for key in comparison.metrics
-        if known[key].made_in == "time"
-    ]
-    # Launches of one comparison lie far apart in time, so that one slow minute cannot meet them all.
-    for launch, (comparison, workload) in itertools.product(range(launches), timed):
-        name = f"time-{workload}-{comparison.place.label}-launch{launch}"
-        flops = _timed_flops(comparison, workload, rounds, suite)
-        units.append(unit(name, comparison, "time", flops, workload=workload, launch=launch))
-    for comparison in comparisons:
-        if any(known[key].made_in == "inspect" for key in comparison.metrics):
-            units.append(unit(f"inspect-{comparison.place.label}", comparison, "inspect", 60e9 * len(comparison.arms)))
-        if any(known[key].made_in == "memory" for key in comparison.metrics):
-            flops = sum(3 * 3 * _forward(comparison, case) for case in comparison.arms)
-            units.append(unit(f"memory-{comparison.place.label}", comparison, "memory", flops))
-        if any(known[key].made_in == "train" for key in comparison.metrics):
-            for case, seed in itertools.product(comparison.arms, suite.seeds):
-                one = comparison.model_copy(update={"arms": (case,)})
-                work = 3 * train.steps + train.val_tokens / (train.seq_len * train.batch_size)
-                name = f"train-{case.id}-seed{seed}"
-                units.append(unit(name, one, "train", work * _forward(comparison, case), seed=seed, workload="train"))
-    return units
-
-
-def _forward(comparison: Comparison, case: Case) -> float:
-    """Forward FLOPs; a user's model is guessed to cost what the anchor does."""
-    cost = case_cost(case) or case_cost(comparison.arms[0])
-    return cost.forward if cost else 1e9
-
-
-def _timed_flops(comparison: Comparison, workload: str, rounds: int, suite: Suite) -> float:
-    anchor, *others = (_forward(comparison, case) for case in comparison.arms)
-    per_round = 2 * (anchor * -(-len(others) // 3) + sum(others))
-    warm_up = suite.warm_up_calls * (anchor + sum(others))
-    # A decode step reads all weights for few tokens: on a CPU about 20 times slower by the FLOP.
-    step = 20 * suite.decode.tokens / comparison.place.seq_len
-    share = {"train_step": 3.0, "decode": step}.get(workload, 1.0)
-    prefills = (anchor + sum(others)) if workload == "decode" else 0.0
-    return share * (rounds * per_round + warm_up) + prefills
-
-
-def corpus_entry(corpus: str) -> tuple[str, str | None]:
-    """`stdlib` is a catalogue name; anything else is a path."""
-    return (corpus, None) if corpus in catalogue.entries("corpora") and corpus != "path" else ("path", corpus)
 
 
 def read_corpus(suite: Suite) -> Text | None:

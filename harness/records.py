@@ -2,6 +2,7 @@
 
 Schema versions:
     1: first.
+    2: witnesses of every sample and block, busy intervals, the machine's peak.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from pydantic import Field, model_validator
 
 from modbench.harness.case import Frozen, UnitOfWork
 
-SCHEMA = 1
+SCHEMA = 2
 
 Status = Literal["ok", "skipped", "failed"]
-Failure = Literal["error", "oom", "timeout", "crash", "numerics", "flops_mismatch"]
+Failure = Literal["error", "oom", "timeout", "crash", "numerics", "flops_mismatch", "not_steady"]
 
 
 class Gap(Frozen):
@@ -42,7 +43,8 @@ class Outcome(Frozen):
         status: `ok`, `skipped` (could not be measured here, by design) or `failed`.
         kind: what sort of failure.
         reason: why there is no value, in words.
-        samples: raw samples by column; `value`, or for timings `round, block, position, calls, wall_s, cpu_s`.
+        samples: raw samples by column; `value`, or for timings `round, block, position, calls, wall_s, cpu_s` and what
+            witnesses saw (`involuntary, wait_s, collect_s, recompiles`).
         notes: what else a reader of the number should know.
     """
 
@@ -63,6 +65,18 @@ class Outcome(Frozen):
         return self
 
 
+class Blocks(Frozen):
+    """What witnesses saw of every block of a timing, whichever arms stood in it.
+
+    Attributes:
+        group: what was timed, such as `forward`.
+        columns: `block`, `wall_s`, and as exposed `steal_s, pressure_s, load, mhz`, or of a GPU `sm_mhz, throttle, …`.
+    """
+
+    group: str
+    columns: dict[str, list[float]]
+
+
 class Record(Frozen):
     """One unit's file.
 
@@ -73,11 +87,15 @@ class Record(Frozen):
         wall_s: duration of the unit inside its process, in s.
         environment: where it ran.
         outcomes: one per case and metric.
+        blocks: witnesses of blocks, from units that time.
+        busy: (start, end) on the machine's monotonic clock, in s, of what was measured or trained work.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     unit: UnitOfWork
     started: str
     wall_s: float
     environment: dict[str, Any]
     outcomes: tuple[Outcome, ...]
+    blocks: tuple[Blocks, ...] = ()
+    busy: tuple[tuple[float, float], ...] = ()

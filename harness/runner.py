@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +36,21 @@ class Progress(Interface):
 
 @dataclass(frozen=True)
 class Slots:
-    """How many units of a phase may run at once."""
+    """The units of a phase.
+
+    Attributes:
+        units: in order.
+        at_once: how many may run side by side.
+        alone: whether they are timed, so that this process must keep still beside them.
+    """
 
     units: tuple[UnitOfWork, ...]
     at_once: int
+    alone: bool = False
 
 
 def phases(plan: Plan, cores: int) -> list[Slots]:
-    """Count, then time alone, then memory and training on all cores. Nothing runs beside a timed unit."""
+    """Count, then time alone, then memory and training on all cores. Nothing runs beside a timed unit, its own parent aside."""
     side_by_side = max(1, cores // plan.suite.threads) if plan.device == "cpu" else 1
 
     def of(*passes: str) -> tuple[UnitOfWork, ...]:
@@ -50,17 +58,34 @@ def phases(plan: Plan, cores: int) -> list[Slots]:
 
     return [
         Slots(of("count", "inspect"), side_by_side),
-        Slots(of("time"), 1),
-        Slots(of("memory", "train"), side_by_side),
+        Slots(of("peak", "time", "energy", "compile"), 1, alone=True),
+        Slots(of("fit"), 1),
+        Slots(of("memory", "rss", "train"), side_by_side),
     ]
 
 
 def run(plan: Plan, folder: RunFolder, progress: Progress) -> None:
-    """Run every unit of the plan; afterwards each has a record, unless interrupted."""
+    """Run every unit of the plan; afterwards each has a record, unless interrupted.
+
+    What this process itself took beside the timed units is left in the folder: a spinning parent steals from what it measures.
+    """
     launcher = LocalLauncher(cold=plan.cold, threads=plan.suite.threads)
+    start, alone_wall, alone_cpu = time.monotonic(), 0.0, 0.0
     for slots in phases(plan, usable_cores()):
         limits = {unit.name: max(LEAST_LIMIT_S, 20 * predicted_seconds(plan, unit, 1)) for unit in slots.units}
+        wall, cpu = time.monotonic(), time.process_time()
         run_phase(slots, launcher, folder, progress, limits)
+        if slots.alone:
+            alone_wall, alone_cpu = time.monotonic() - wall, time.process_time() - cpu
+    folder.write_finished(
+        {
+            "ended": now(),
+            "wall_s": time.monotonic() - start,
+            "started_monotonic_s": start,
+            "timed_wall_s": alone_wall,
+            "parent_cpu_s": alone_cpu,
+        }
+    )
 
 
 def run_phase(

@@ -18,6 +18,8 @@ from modbench.harness.errors import UsageError
 from modbench.harness.plan import Plan
 from modbench.harness.records import SCHEMA, Record
 
+FINISHED = "finished.json"
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -50,6 +52,10 @@ class RunFolder:
         }
         write_atomically(self.path / "run.json", json.dumps(body, indent=1))
 
+    def write_finished(self, body: dict[str, Any]) -> None:
+        """Write finished.json: how long the whole run took, and what the parent process took beside timed units."""
+        write_atomically(self.path / FINISHED, json.dumps(body, indent=1))
+
 
 @dataclass(frozen=True)
 class StoredRun:
@@ -63,6 +69,7 @@ class StoredRun:
         started: UTC, ISO 8601.
         records: of the units that have one, in plan order.
         missing: names of the units that have none.
+        finished: what the run said of itself when it ended; None of one that was interrupted.
     """
 
     path: Path
@@ -72,6 +79,7 @@ class StoredRun:
     started: str
     records: list[Record]
     missing: list[str]
+    finished: dict[str, Any] | None = None
 
 
 def now() -> str:
@@ -154,7 +162,19 @@ def read(folder: str) -> StoredRun:
             records.append(record)
         else:  # none, or one of another unit or plan
             missing.append(unit.name)
-    return StoredRun(path, plan, body["environment"], body["command"], body["started"], records, missing)
+    return StoredRun(
+        path, plan, body["environment"], body["command"], body["started"], records, missing, _finished(path / FINISHED)
+    )
+
+
+def _finished(file: Path) -> dict[str, Any] | None:
+    if not file.is_file():
+        return None
+    try:
+        body = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{file}: not JSON: {error}.") from error
+    return body if isinstance(body, dict) else None
 
 
 def _parse(kind: type[BaseModel], data: Any, file: Path) -> Any:  # noqa: ANN401  # the model given as kind

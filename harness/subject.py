@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from modbench.harness import catalogue
 from modbench.harness.case import Case, DecodePlan
 from modbench.harness.errors import Unmeasured
+from modbench.harness.interleave import Clock, Laps
+from modbench.harness.stopwatch import Stopwatch
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -39,12 +41,18 @@ class Subject:
         seed: seeds the weights.
         dtype: number format of the weights; default the case's.
         decode: how many steps a decode call makes.
+        clock: what laps are read from.
     """
 
     def __init__(
-        self, case: Case, seed: int, dtype: torch.dtype | None = None, decode: DecodePlan | None = None
+        self,
+        case: Case,
+        seed: int,
+        dtype: torch.dtype | None = None,
+        decode: DecodePlan | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        self.case, self.steps = case, (decode or DecodePlan()).tokens
+        self.case, self.seed, self.steps, self.clock = case, seed, (decode or DecodePlan()).tokens, clock or Clock()
         self.module = build_module(case, seed)
         # A user's file may have changed what all arms share; it must not slow or speed the others.
         torch.set_num_threads(case.place.threads)
@@ -125,6 +133,18 @@ class Subject:
         self.backward(tokens_BT)
         self.optimizer.step()
 
+    def train_parts(self, tokens_BT: Tensor) -> Laps:
+        """A training step whose parts are timed apart, the device idle between them."""
+        watch = Stopwatch(self.clock)
+        loss, auxiliary = self.loss(tokens_BT, self.targets(tokens_BT))
+        watch.lap("forward")
+        (loss + auxiliary).backward()
+        watch.lap("backward")
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        watch.lap("optimizer")
+        return watch.laps
+
     def prefilled(self, tokens_BT: Tensor) -> tuple[Tensor, Any]:
         """Logits after the prompts, and a cache with room for the steps to come.
 
@@ -141,28 +161,75 @@ class Subject:
         self.module.eval()
         return self.module.prefill(tokens_BT, max_len=tokens_BT.shape[1] + self.steps)  # type: ignore[operator,no-any-return]  # as above
 
+    def _eagerly(self, what: str) -> None:
+        if self.case.place.graph:
+            raise Unmeasured(f"{what} eagerly: only decode steps are replayed as a CUDA graph")
+
     def prefill(self) -> Callable[[Tensor], None]:
         """What reads a batch of prompts."""
-        if self.case.place.graph:
-            raise Unmeasured("a prompt is read eagerly: only decode steps are replayed as a CUDA graph")
+        self._eagerly("a prompt is read")
 
         def call(tokens_BT: Tensor) -> None:
             self.prefilled(tokens_BT)
 
         return call
 
-    def decode(self) -> Callable[[Tensor], None]:
-        """What makes `steps` decode steps after the context, from the same state each time. Tokens are random ones."""
+    def first_token(self) -> Callable[[Tensor], None]:
+        """What a user waits for: prompts are read, and the host has the first token of each row."""
+        self._eagerly("a first token is made")
+
+        def call(tokens_BT: Tensor) -> None:
+            logits_BV, _ = self.prefilled(tokens_BT)
+            logits_BV.argmax(-1).tolist()
+
+        return call
+
+    def _continued(self) -> tuple[Callable[[Tensor], Tensor], Callable[[], None], Tensor]:
+        """A decode step after the context, what puts the cache back to it, and tokens to feed."""
         prompts_BT, feed_BT = self.inputs(0, 2)
         _, cache = self.prefilled(prompts_BT)
         module: Any = self.module
         step = self._replayed(cache) if self.case.place.graph else partial(module.decode, cache=cache)
         mark = cache.mark(windows=False)
+        return step, lambda: cache.rewind(mark), feed_BT
+
+    def decode(self) -> Callable[[Tensor], None]:
+        """What makes `steps` decode steps after the context, from the same state each time. Tokens are random ones."""
+        step, rewind, feed_BT = self._continued()
 
         def call(tokens_BT: Tensor) -> None:
-            cache.rewind(mark)
+            rewind()
             for i in range(self.steps):
                 step(tokens_BT[:, i % tokens_BT.shape[1]])
+
+        call(feed_BT)
+        return call
+
+    def decode_steps(self) -> Callable[[Tensor], Laps]:
+        """The same, each step timed apart: laps `p50` and `p95` over the positions after the context."""
+        step, rewind, feed_BT = self._continued()
+
+        def call(tokens_BT: Tensor) -> Laps:
+            rewind()
+            watch = Stopwatch(self.clock)
+            for i in range(self.steps):
+                step(tokens_BT[:, i % tokens_BT.shape[1]])
+                watch.lap(str(i))
+            return watch.quantiles({"p50": 0.5, "p95": 0.95})
+
+        call(feed_BT)
+        return call
+
+    def generate(self) -> Callable[[Tensor], None]:
+        """Greedy generation as a server does it: each step's likeliest tokens go to the host and into the next step."""
+        step, rewind, feed_BT = self._continued()
+
+        def call(tokens_BT: Tensor) -> None:
+            rewind()
+            tokens_B = tokens_BT[:, 0]
+            for _ in range(self.steps):
+                tokens_B = step(tokens_B).argmax(-1)
+                tokens_B.tolist()
 
         call(feed_BT)
         return call

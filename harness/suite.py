@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from modbench.harness import catalogue
-from modbench.harness.case import DecodePlan, Device, Dtype, TrainPlan, slug
+from modbench.harness.case import DecodePlan, Device, Dtype, EnergyPlan, FitPlan, Frozen, TrainPlan, slug
 from modbench.harness.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.errors import UsageError, unknown
 
@@ -23,7 +23,14 @@ EFFORTS: dict[Effort, tuple[int, int]] = {
     "standard": (5, 30),
     "rigorous": (10, 60),
 }
+# Efforts in which a pilot decides whether more rounds are needed, and up to how many times as many.
+TWO_STAGE: tuple[Effort, ...] = ("standard", "rigorous")
+PILOT, MOST_TIMES = 20, 4
 SMOKE_STEPS = 4
+
+
+# Tables of a suite that say how something is measured; `--set TABLE.KEY` reaches into them.
+TABLES: dict[str, type[Frozen]] = {"train": TrainPlan, "decode": DecodePlan, "energy": EnergyPlan, "fit": FitPlan}
 
 
 class Strict(BaseModel):
@@ -92,12 +99,18 @@ class Suite(Strict):
         effort: preset of launches and rounds.
         launches: fresh processes per comparison; None is the preset's.
         rounds: visits of every arm per launch; None is the preset's.
+        most_rounds: the most that a pilot may ask for; None is 4 times `rounds` from standard up, else `rounds`.
+        pilot: rounds of the pilot.
+        half_width: what the pilot aims at: half the interval of a launch's median effect.
+        margin: differences below this are of no practical interest.
         metrics: keys of what is measured.
         shape: model shape that all arms share.
         grid: axes.
         arms: models.
         train: training run; None trains nothing.
         decode: how decode steps are timed.
+        energy: how energy is measured.
+        fit: how the largest input that fits is sought.
         corpus: text to train on: a catalogue name or a path.
         seeds: seeds of weights and data; timing uses the first.
         device: None takes CUDA where there is one, else the CPU.
@@ -110,12 +123,18 @@ class Suite(Strict):
     effort: Effort = "draft"
     launches: int | None = Field(None, ge=1, le=1000)
     rounds: int | None = Field(None, ge=1, le=100_000)
+    most_rounds: int | None = Field(None, ge=1, le=100_000)
+    pilot: int = Field(PILOT, ge=2, le=100_000)
+    half_width: float = Field(0.01, gt=0, le=1)
+    margin: float = Field(0.02, gt=0, le=1)
     metrics: tuple[str, ...] = Field(min_length=1)
     shape: dict[str, Any] = Field(default_factory=dict)
     grid: Grid = Field(default_factory=lambda: Grid.model_validate({}))
     arms: tuple[Arm, ...] = Field(min_length=1)
     train: TrainPlan | None = None
     decode: DecodePlan = DecodePlan()
+    energy: EnergyPlan = EnergyPlan()
+    fit: FitPlan = FitPlan()
     corpus: str = "stdlib"
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     device: Device | None = None
@@ -149,6 +168,13 @@ class Suite(Strict):
         return self.launches or launches, self.rounds or rounds
 
     @property
+    def rounds_limit(self) -> int:
+        """Most rounds of a launch; equal to the rounds of `protocol_size` where no pilot decides."""
+        _, rounds = self.protocol_size
+        times = MOST_TIMES if self.effort in TWO_STAGE else 1
+        return max(rounds, self.most_rounds or times * rounds)
+
+    @property
     def executions(self) -> tuple[Execution, ...]:
         """How models are run: eagerly, compiled, or their decode steps as a CUDA graph."""
         return ("compiled",) if self.compile else self.grid.execution
@@ -157,6 +183,11 @@ class Suite(Strict):
     def warm_up_calls(self) -> int:
         """Calls of every arm before timing starts."""
         return 1 if self.effort == "smoke" else 3
+
+    @property
+    def warm_up_s(self) -> float:
+        """Seconds that a warm-up takes at least, all arms together (on a GPU twice that)."""
+        return 0.0 if self.effort == "smoke" else 0.5
 
     @property
     def claims(self) -> bool:
@@ -209,8 +240,7 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
     for key in data:
         if key not in Suite.model_fields:
             raise UsageError(f"{source}: {unknown('key', key, Suite.model_fields)}")
-    tables: dict[str, type[BaseModel]] = {"grid": Grid, "train": TrainPlan, "decode": DecodePlan}
-    for table, fields in ((name, kind.model_fields) for name, kind in tables.items()):
+    for table, fields in (("grid", Grid.model_fields), *((name, kind.model_fields) for name, kind in TABLES.items())):
         for key in data.get(table) or {} if isinstance(data.get(table), dict | None) else {}:
             if key not in fields:
                 raise UsageError(f"{source}: [{table}]: {unknown('key', key, fields)}")

@@ -6,6 +6,7 @@ depends on data. Copies from the device to the host are counted where there is a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -68,14 +69,15 @@ def _to_host(args: tuple[Any, ...], out: object) -> bool:
     return came and isinstance(out, Tensor) and out.device.type == "cpu"
 
 
-def syncs(module: nn.Module, *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401  # whatever the module takes
+def syncs(call: Callable[..., object], *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401  # whatever the call takes
     """Names of what makes the host wait in one call, in order."""
     mode = _Syncs()
-    with torch.no_grad(), _Lists(mode.seen), mode:
-        module(*args, **kwargs)
+    with _Lists(mode.seen), mode:
+        call(*args, **kwargs)
     return mode.seen
 
 
 def count_syncs(module: nn.Module, tokens_BT: Tensor) -> int:
     """How many times one forward pass makes the host wait."""
-    return len(syncs(module, tokens_BT))
+    with torch.no_grad():
+        return len(syncs(module, tokens_BT))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-Unit = Literal["s", "B", "FLOP", "nat", "bit/B", "ratio", "count"]
+Unit = Literal["s", "B", "FLOP", "J", "nat", "bit/B", "ratio", "token/s", "token", "count"]
 
 _SCALES: dict[str, list[tuple[float, str]]] = {
     "s": [(1.0, "s"), (1e-3, "ms"), (1e-6, "µs")],
     "B": [(2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")],
+    "J": [(1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ")],
+    "token/s": [(1e6, "M tokens/s"), (1e3, "k tokens/s"), (1.0, "tokens/s")],
     "FLOP": [(1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1e3, "kFLOP"), (1.0, "FLOP")],
 }
-_NAMES = {"nat": "nats", "bit/B": "bits/byte", "ratio": "×", "count": ""}
+_NAMES = {"nat": "nats", "bit/B": "bits/byte", "ratio": "×", "count": "", "token": "tokens"}
 
 
 def three_digits(value: float) -> str:

@@ -7,13 +7,14 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
-from modbench.harness import catalogue
+from modbench.harness import busy, catalogue
 from modbench.harness.case import UnitOfWork
-from modbench.harness.records import Record
+from modbench.harness.records import Blocks, Outcome, Record
 from modbench.harness.store import now, write_atomically
 
-_PASSES = {"count": "count", "inspect": "inspect", "time": "timing", "memory": "memory", "train": "training"}
+_PASSES = {"time": "timing", "train": "training"}  # the rest are called as their files are
 
 
 def run_unit(unit_json: str, record_file: str, log_file: str) -> None:
@@ -44,11 +45,20 @@ def _run(unit: UnitOfWork) -> Record:
         torch._dynamo.config.fail_on_recompile_limit_hit = True  # noqa: SLF001  # as above
     started, start = now(), time.perf_counter()
     wanted = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
-    outcomes = tuple(importlib.import_module(f"modbench.harness.passes.{_PASSES[unit.made_in]}").run(unit, wanted))
+    made = list(_pass(unit.made_in).run(unit, wanted))
+    for each in made:
+        if isinstance(each, dict):  # what a pass found out about the machine
+            environment |= each
     return Record(
         unit=unit,
         started=started,
         wall_s=time.perf_counter() - start,
         environment=environment,
-        outcomes=outcomes,
+        outcomes=tuple(each for each in made if isinstance(each, Outcome)),
+        blocks=tuple(each for each in made if isinstance(each, Blocks)),
+        busy=tuple(busy.INTERVALS),
     )
+
+
+def _pass(name: str) -> ModuleType:
+    return importlib.import_module(f"modbench.harness.passes.{_PASSES.get(name, name)}")

@@ -18,8 +18,8 @@ class Dense(Decoder):
 def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     """All tokens through all blocks."""
     sheet = CostSheet(config, seq_len, batch_size)
-    for _ in range(config.n_layers):
-        sheet.mixer(seq_len)
+    for layer in range(config.n_layers):
+        sheet.at(f"blocks.{layer}").mixer(seq_len)
         sheet.mlp(seq_len)
     return sheet.total()
 

@@ -129,15 +129,15 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
     taken = realised or [nearest] * batch_size
     sheet, train = CostSheet(config, seq_len, batch_size), CostSheet(config, seq_len, batch_size)
     for sums in (sheet, train):
-        sums.mixer(seq_len)
+        sums.at("blocks.0").mixer(seq_len)
         sums.mlp(seq_len)
         if config.forced_depth is None:
-            sums.gate(1, config.d_model, config.n_branches)
-    for depth in depths:
+            sums.gate(1, config.d_model, config.n_branches, at="gate")
+    for branch, depth in enumerate(depths):
         sheet.batch_size = sum(row == 1 + depth for row in taken)
-        for _ in range(depth):
+        for layer in range(depth):
             for sums in (sheet, train):
-                sums.mixer(seq_len)
+                sums.at(f"branches.{branch}.{layer}").mixer(seq_len)
                 sums.mlp(seq_len)
     sheet.batch_size, sheet.saved = batch_size, train.saved
     sheet.params += config.d_model * config.n_branches
@@ -156,4 +156,8 @@ MODEL = Model(
         "forced_depth": None,
     },
     dynamic=True,
+    explained=dict.fromkeys(
+        ("fvcore gate", "fvcore the whole forward pass"),
+        "the gate's choice goes to the host: to a tracer nothing depends on it, so it is dropped as dead",
+    ),
 )

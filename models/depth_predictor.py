@@ -100,10 +100,10 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
     depths = realised or [config.forced_depth or max(1, round(config.depth_ratio * config.n_layers))] * batch_size
     sheet, train = CostSheet(config, seq_len, batch_size), CostSheet(config, seq_len, batch_size)
     for layer in range(config.n_layers):
-        train.mixer(seq_len)
+        train.at(f"blocks.{layer}").mixer(seq_len)
         train.mlp(seq_len)
         sheet.batch_size = sum(depth > layer for depth in depths)
-        sheet.mixer(seq_len)
+        sheet.at(f"blocks.{layer}").mixer(seq_len)
         sheet.mlp(seq_len)
     switched = config.n_layers * batch_size * seq_len * config.d_model  # a gate's gradient needs what it weighs
     sheet.batch_size, sheet.saved = batch_size, train.saved + switched
@@ -111,8 +111,8 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
     sheet.params += config.d_model * w + w + (w + 1) * config.n_layers
     if config.forced_depth is None:
         gate = 2 * batch_size * w
-        sheet.gate(1, config.d_model, w)
-        sheet.gate(1, w, config.n_layers)
+        sheet.gate(1, config.d_model, w, at="predictor")
+        sheet.gate(1, w, config.n_layers, at="predictor")
         # Its input is detached: no gradient goes on to it.
         sheet.only_training = gate * (2 * config.d_model + 3 * config.n_layers)
     return sheet.total(training=train.total())

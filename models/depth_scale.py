@@ -73,10 +73,10 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
     run = realised[0] if realised else config.forced_depth or max(1, round(config.depth_ratio * config.n_layers))
     sheet, train = CostSheet(config, seq_len, batch_size), CostSheet(config, seq_len, batch_size)
     for layer in range(config.n_layers):
-        train.mixer(seq_len)
+        train.at(f"blocks.{layer}").mixer(seq_len)
         train.mlp(seq_len)
         sheet.batch_size = batch_size if layer < run else 0
-        sheet.mixer(seq_len)
+        sheet.at(f"blocks.{layer}").mixer(seq_len)
         sheet.mlp(seq_len)
     switched = config.n_layers * batch_size * seq_len * config.d_model  # a gate's gradient needs what it weighs
     sheet.batch_size, sheet.saved = batch_size, train.saved + switched

@@ -202,19 +202,21 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
     sheet, train = CostSheet(config, seq_len, batch_size), CostSheet(config, seq_len, batch_size)
     out = config.n_classes if config.bidirectional else config.vocab_size
     for layer in range(l):
-        train.mixer(seq_len)
+        train.at(f"blocks.{layer}").mixer(seq_len)
         train.mlp(seq_len)
         if by_token:
-            sheet.late_attention(done[layer], seq_len)
+            sheet.at(f"blocks.{layer}").late_attention(done[layer], seq_len)
             sheet.mlp(done[layer])
             exits = float(done[layer])
         else:
             sheet.batch_size = sum(depth > layer for depth in done)
-            sheet.mixer(seq_len)
+            sheet.at(f"blocks.{layer}").mixer(seq_len)
             sheet.mlp(seq_len)
             exits = 1.0
         if layer < l - 1:
-            sheet.gate(1, config.d_model, out, times=exits)
+            sheet.gate(
+                1, config.d_model, out, times=exits, at="" if config.tied and not config.bidirectional else "head"
+            )
     sheet.batch_size, sheet.saved = batch_size, train.saved
     if l > 1:
         head = 2 * batch_size * (1 if config.bidirectional else seq_len) * config.d_model * out

@@ -38,7 +38,17 @@ class RoutedBlock(Block):
         super().__init__(config, mlp)
         assert config.capacity is not None  # the suite fills in each model's default
         self.capacity = config.capacity
+        self._passed: Tensor | int = 0
+        # What the claim of `capacity` and `executed_tokens` is about (harness/claims.py).
+        self.routed_parts = {"block": ("attention", "mlp"), "attention": ("attention",), "mlp": ("mlp",)}[
+            config.granularity
+        ]
         self.router: Router = catalogue.load("routers", config.router)(config, layer)
+
+    @property
+    def executed_tokens(self) -> int:
+        """Tokens of the whole batch that passed in the last call over sequences."""
+        return int(self._passed)
 
     def forward(self, x_BTD: Tensor, trip: Trip, cache: BlockCache | None = None) -> Tensor:
         """[B, T, D] to [B, T, D]; in top-k mode exactly k = max(1, floor(c·T)) tokens of each sequence change."""
@@ -64,6 +74,8 @@ class RoutedBlock(Block):
         with span("top-k and sort"):
             chosen = self._choose(x_BTD, r_BT, trip)
         i_Bk, k = chosen.index_Bk, chosen.index_Bk.shape[1]
+        if not torch.compiler.is_compiling():  # a graph keeps no books
+            self._passed = b * k if chosen.count_B is None else chosen.count_B.sum()
         if cache is not None:
             self._count(cache, chosen, trip)
         if k == 0:
@@ -163,6 +175,7 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     sheet = CostSheet(config, seq_len, batch_size)
     k = config.kept(seq_len)
     for layer in range(config.n_layers):
+        sheet.at(f"blocks.{layer}")
         if config.routed(layer):
             sheet.token_router(seq_len, k)
         sheet.mixer(k if config.skips(layer, "attention") else seq_len)

@@ -36,7 +36,7 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     """All tokens through the mixer; real experts work on `capacity` of the assignments."""
     sheet = CostSheet(config, seq_len, batch_size)
     for layer in range(config.n_layers):
-        sheet.mixer(seq_len)
+        sheet.at(f"blocks.{layer}").mixer(seq_len)
         if config.routed(layer):
             sheet.experts(seq_len, kept(share(config), seq_len), no_ops=config.n_no_ops)
         else:

@@ -32,6 +32,7 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     sheet = CostSheet(config, seq_len, batch_size)
     k = config.kept(seq_len)
     for layer in range(config.n_layers):
+        sheet.at(f"blocks.{layer}")
         if config.routed(layer):
             sheet.token_router(seq_len, k)
         sheet.mixer(k if config.skips(layer, "attention") else seq_len)

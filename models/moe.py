@@ -42,7 +42,7 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     """All tokens through the mixer; experts compute as many as they can hold."""
     sheet = CostSheet(config, seq_len, batch_size)
     for layer in range(config.n_layers):
-        sheet.mixer(seq_len)
+        sheet.at(f"blocks.{layer}").mixer(seq_len)
         if config.routed(layer):
             sheet.experts(seq_len, kept(share(config), seq_len))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modbench.reports.cases import SAW_FUTURE
 from modbench.reports.load import Loaded
 from modbench.reports.panel import (
     default_arm,
@@ -13,7 +14,6 @@ from modbench.reports.panel import (
     times,
 )
 from modbench.reports.style import name
-from modbench.reports.tables import SAW_FUTURE
 
 # what a rung of the dense ladder has in common with its target, in words
 MATCHED = {"flops/forward": "FLOPs", "flops/train_step": "training FLOPs", "params": "parameters"}

@@ -9,8 +9,9 @@ import pandas as pd
 
 from modbench.harness import store
 from modbench.harness.case import Case
+from modbench.reports.cases import case_table
 from modbench.reports.pairs import comparison_table
-from modbench.reports.tables import Tables, case_table
+from modbench.reports.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,18 @@ class Loaded:
         run: plan, environment and records.
         tables: outcomes by case and metric.
         cases: `cases.csv`.
-        comparisons: `comparisons.csv`, and `cpu_ratio`.
+        pairs: `comparisons.csv` and some columns more: every pair of arms, those with the report's baseline first.
     """
 
     run: store.StoredRun
     tables: Tables
     cases: pd.DataFrame
-    comparisons: pd.DataFrame
+    pairs: pd.DataFrame
+
+    @property
+    def comparisons(self) -> pd.DataFrame:
+        """The rows of `pairs` against the report's baseline."""
+        return self.pairs[self.pairs.primary]
 
     @property
     def path(self) -> Path:
@@ -41,12 +47,13 @@ class Loaded:
 
     @property
     def arms(self) -> list[Case]:
-        """One case of every arm, in the plan's order: the anchor, the dense ladder, the rest."""
+        """One case of every arm: the baseline, then in the plan's order the dense ladder and the rest."""
         first: dict[str, Case] = {}
         for comparison in self.run.plan.comparisons:
             for case in comparison.arms:
                 first.setdefault(case.arm, case)
-        return list(first.values())
+        baseline = self.tables.baseline_of(self.run.plan.comparisons[0])
+        return sorted(first.values(), key=lambda case: case.arm != baseline.arm)
 
     @property
     def lengths(self) -> list[int]:
@@ -85,12 +92,16 @@ def _first(frame: pd.DataFrame, arm: str, metric: str, seq_len: int | None) -> p
     return None if rows.empty else rows.iloc[0]
 
 
-def load(folder: str | Path) -> Loaded:
+def load(folder: str | Path, baseline: str | None = None) -> Loaded:
     """Read a run folder.
 
+    Args:
+        folder: where.
+        baseline: the arm that others are held against; None: the suite's anchor.
+
     Raises:
-        UsageError: if it is none, or is damaged.
+        UsageError: if it is none, or is damaged, or has no such arm.
     """
     run = store.read(str(folder))
-    tables = Tables(run)
+    tables = Tables(run, baseline)
     return Loaded(run, tables, case_table(tables), comparison_table(tables))

@@ -1,17 +1,18 @@
-"""From records to `comparisons.csv`: one row per pair and metric, each arm against the anchor it was interleaved with."""
+"""From records to `comparisons.csv`: one row per pair and metric. Any two arms of a comparison are one, through their anchor."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from modbench.harness import stats
-from modbench.harness.case import Case
+from modbench.harness import paired, stats, verdicts
+from modbench.harness.case import Case, Comparison
 from modbench.harness.contracts import Metric
-from modbench.reports.tables import CASE_COLUMNS, SAW_FUTURE, Tables, no_interval, saw_future
+from modbench.reports.cases import CASE_COLUMNS, joined, no_interval, saw_future
+from modbench.reports.tables import SAMPLED, Tables
 
 COMPARISONS = [
     *CASE_COLUMNS,
@@ -19,67 +20,115 @@ COMPARISONS = [
     *("metric", "unit", "ratio", "difference", "ci_low", "ci_high", "ci_level", "ideal", "efficiency", "realised"),
     *("verdict", "mde", "paired", "status", "reason"),
 ]
+# What the page shows beside the contract's columns.
+MORE = ("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted", "primary")
 # Below this distance from 1 the promise is too small to say what share of it arrived.
 SMALLEST_PROMISE = 0.02
 
 
 def comparison_table(tables: Tables) -> pd.DataFrame:
-    """`comparisons.csv` and one column more, `cpu_ratio`: the ratio of CPU times, the witness beside wall time."""
+    """`comparisons.csv` and some columns more.
+
+    `primary` marks the rows against the report's baseline; they come first. All pairs are one list for Benjamini-Hochberg.
+    """
     rows = [
-        _pair_row(tables, case, comparison.arms[0], tables.metrics[key])
+        _pair_row(tables, case, baseline, tables.metrics[key]) | {"primary": primary}
         for comparison in tables.run.plan.comparisons
         for key in comparison.metrics
-        for case in comparison.arms[1:]
+        for case, baseline, primary in pairs(comparison, tables.baseline_of(comparison))
     ]
-    frame = pd.DataFrame(rows, columns=[*COMPARISONS, "cpu_ratio"])
+    _judge(rows, tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
+    rows.sort(key=lambda row: not row["primary"])
+    frame = pd.DataFrame(rows, columns=[*COMPARISONS, *MORE])
     numbers = (
-        "ratio",
-        "difference",
-        "ci_low",
-        "ci_high",
-        "ci_level",
-        "ideal",
-        "efficiency",
-        "realised",
-        "mde",
-        "cpu_ratio",
+        *("ratio", "difference", "ci_low", "ci_high", "ci_level", "ideal", "efficiency", "realised", "mde"),
+        *("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted"),
+        *("capacity", "baseline_capacity", "depth_ratio", "baseline_depth_ratio"),
     )
-    frame = frame.astype(
-        dict.fromkeys((*numbers, "capacity", "baseline_capacity", "depth_ratio", "baseline_depth_ratio"), "float64")
-    )
+    frame = frame.astype(dict.fromkeys(numbers, "float64"))
     return frame.astype({"params": "Int64", "baseline_params": "Int64"})
+
+
+def pairs(comparison: Comparison, baseline: Case) -> Iterator[tuple[Case, Case, bool]]:
+    """(case, baseline, whether it is the report's): every arm against the report's baseline, then every other pair once."""
+    others = [case for case in comparison.arms if case != baseline]
+    yield from ((case, baseline, True) for case in others)
+    yield from ((case, earlier, False) for i, case in enumerate(others) for earlier in others[:i])
+
+
+def _judge(rows: list[dict[str, Any]], margin: float, *, claims: bool) -> None:
+    """Verdicts, which depend on all rows: a report of many comparisons finds some by chance."""
+    p_values = {i: row["effect"].p for i, row in enumerate(rows) if row.get("effect") and row["effect"].p is not None}
+    adjusted = stats.adjusted(p_values)
+    for i, row in enumerate(rows):
+        effect: stats.Effect | None = row.pop("effect", None)
+        contaminated = row.pop("contaminated", None)
+        if effect is None:
+            continue
+        row["p_adjusted"] = adjusted.get(i)
+        if not claims:
+            continue
+        if row["metric"].startswith(("loss/", "bpb/")):
+            row["verdict"] = verdicts.loss_verdict(effect, adjusted.get(i))
+            continue
+        row["verdict"] = verdicts.verdict(effect, margin, adjusted.get(i))
+        more = []
+        if row["verdict"] == "inconclusive" and effect.low is not None and (effect.low > 0 or (effect.high or 0) < 0):
+            more.append(
+                f"not among the findings of {len(adjusted)} comparisons (Benjamini-Hochberg p {adjusted[i]:.2g})"
+            )
+        if row["verdict"] == "inconclusive":
+            needed = verdicts.launches_needed(effect, margin)
+            more.append(
+                f"{needed} launches would decide it"
+                if needed
+                else f"not even {verdicts.MOST_LAUNCHES} launches decide it"
+            )
+        if contaminated:
+            row["verdict"] = "contaminated"
+            more = [contaminated]
+        row["reason"] = joined([row["reason"], *more])
 
 
 def _pair_row(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     row = tables.case_columns(case, metric)
     row |= {f"baseline_{key}": value for key, value in tables.case_columns(baseline, metric).items()}
-    row |= {"metric": metric.key, "unit": metric.unit, "paired": metric.made_in in {"time", "train"}}
+    row |= {"metric": metric.key, "unit": metric.unit, "paired": metric.made_in in {*SAMPLED, "train", "derive"}}
     for side, who in ((case, ""), (baseline, "baseline: ")):
-        trouble = tables.trouble(side, metric.key)
+        trouble = tables.trouble(side, metric)
         if trouble:
             return row | {"status": trouble[0], "reason": who + trouble[1]}
+    row |= _result(tables, case, baseline, metric)
+    labels = [*tables.labels(case, metric), *(f"baseline: {label}" for label in tables.labels(baseline, metric))]
+    return row | {"reason": joined([row["reason"], *labels])}
+
+
+def _result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     if metric.made_in == "inspect":
         mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
         said = "a count has a difference and no ratio; counted, not sampled: no interval"
-        return row | {"difference": mine - theirs, "status": "ok", "reason": said}
+        return {"difference": mine - theirs, "status": "ok", "reason": said}
     if metric.scored_as == "difference":
-        return row | _difference(tables, case, baseline, metric)
-    if metric.made_in == "time":
-        return row | _timed(tables, case, baseline, metric)
-    return row | _exact(tables, case, baseline, metric)
+        return _difference(tables, case, baseline, metric)
+    if metric.source or metric.made_in in SAMPLED:
+        return _sampled(tables, case, baseline, metric)
+    return _exact(tables, case, baseline, metric)
 
 
-def _timed(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
-    """Launch by launch, the median of block log-ratios; then a t-interval over launches."""
-    effect = paired_effect(tables, case, baseline, metric, "wall_s")
-    cpu = paired_effect(tables, case, baseline, metric, "cpu_s")
+def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
+    """Launch by launch through the anchor; then a t-interval over launches. A rate is its time's effect, shifted."""
+    source = tables.source(metric)
+    launches = tables.launches(metric, case, baseline, tables.anchor(case, metric))
+    one_thread = source.made_in == "time" and case.place.device == "cpu" and case.place.threads == 1
+    found = paired.compare(launches, column=SAMPLED[source.made_in], one_thread=one_thread)
+    effect = found.effect
+    if metric.source:
+        effect = effect.shifted(math.log(tables.factor(case, metric) / tables.factor(baseline, metric)))
     ratio = math.exp(effect.value)
     low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
     difference = math.exp(tables.estimate(case, metric).value) - math.exp(tables.estimate(baseline, metric).value)
     promise, reasons = _against_ideal(ratio, *_time_ideal(tables, case, baseline, metric))
-    reasons = ([effect.reason] if effect.reason else []) + reasons
-    claims = tables.run.plan.suite.claims
-    if not claims:
+    if not tables.run.plan.suite.claims:
         reasons.append("smoke effort: no claims, so no verdict")
     return {
         "ratio": ratio,
@@ -88,35 +137,35 @@ def _timed(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
         "ci_high": high,
         "ci_level": None if low is None else stats.LEVEL,
         **promise,
-        "verdict": stats.verdict(effect) if claims else None,
         "mde": None if effect.mde is None else math.expm1(effect.mde),
         "status": "ok",
-        "reason": "; ".join(reasons) or None,
-        "cpu_ratio": math.exp(cpu.value),
+        "reason": joined([effect.reason, *reasons]),
+        "cpu_ratio": None if found.cpu is None or metric.source else math.exp(found.cpu.value),
+        "clean_ratio": None if found.clean is None or metric.source else math.exp(found.clean.value),
+        "disturbed": found.disturbed if source.made_in == "time" else None,
+        "effect": effect,
+        "contaminated": found.contaminated(),
     }
-
-
-def paired_effect(tables: Tables, case: Case, baseline: Case, metric: Metric, column: str) -> stats.Effect:
-    """Log-ratio oriented so that above 0 is better, over launches."""
-    sign = -1 if metric.better == "lower" else 1
-    base = {launch: outcome.samples for launch, outcome in tables.cell(baseline.id, metric.key).outcomes}
-    per_launch = [
-        [sign * d for d in stats.block_differences(outcome.samples, base[launch], column)]
-        for launch, outcome in tables.cell(case.id, metric.key).outcomes
-        if launch in base
-    ]
-    effects = [float(np.median(blocks)) for blocks in per_launch]
-    return stats.over_launches(effects, within=per_launch[0] if len(per_launch) == 1 else None)
 
 
 def _time_ideal(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str]:
     """What is promised for time, and why nothing is: FLOPs, or for decode the bytes that a step must read."""
+    if metric.key.startswith("mfu"):
+        return None, "a share of the peak is no cost: FLOPs promise nothing for it"
+    if metric.made_in == "energy":
+        return None, "what a saved FLOP saves in energy is not known"
+    if metric.key.endswith("/optimizer"):
+        return None, "the optimizer's work is the parameters', not the FLOPs'"
     if metric.workload == "decode":
         mine, theirs = (tables.counted(side, "decode_elements") for side in (case, baseline))
         return (theirs / mine if mine and theirs else None), "the bytes that a step of this model reads are not known"
     if metric.workload == "prefill":
         return None, "how many tokens of a prompt pass a causal router is not known beforehand"
-    convention = "train_step_causal" if metric.workload == "train_step" else "forward_causal"
+    whole = metric.workload == "train_step" and metric.key.removeprefix("latency/") in {
+        "train_step",
+        "train_step/device",
+    }
+    convention = "train_step_causal" if whole or metric.key == "tokens_per_s/train_step" else "forward_causal"
     return _flop_ideal(tables, case, baseline, convention), "FLOPs of both sides were not wholly counted"
 
 
@@ -133,34 +182,41 @@ def _flop_ideal(tables: Tables, case: Case, baseline: Case, convention: str) -> 
 
 def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
+    if 0 in {mine, theirs}:
+        said = "one of the two is 0: there is a difference and no ratio"
+        return {"difference": mine - theirs, "status": "ok", "reason": said}
     ratio = theirs / mine if metric.better == "lower" else mine / theirs
-    reasons = [no_interval(tables, case, metric)]
+    reasons: list[str | None] = [no_interval(tables, case, metric)]
     promise: dict[str, Any] = {}
-    if metric.key == "memory/kv_cache":
-        reasons.append("the cache's own sizes are the promise: no ideal")
-    elif metric.made_in == "memory":
-        forecasts = [tables.cell(side.id, metric.key).note("forecast") for side in (case, baseline)]
-        ideal = forecasts[1] / forecasts[0] if all(forecasts) else None
-        promise, more = _against_ideal(ratio, ideal, "a user's model has no closed form to forecast from")
+    forecasts = [tables.cell(side.id, metric.key).note("forecast") for side in (case, baseline)]
+    if all(forecasts):
+        promise, more = _against_ideal(ratio, forecasts[1] / forecasts[0], "")
         reasons += more
-    else:
+    elif metric.made_in == "count":
         reasons.append("FLOPs are the promise itself: no ideal")
-    claims = tables.run.plan.suite.claims
+    elif metric.key == "memory/kv_cache":
+        reasons.append("the cache's own sizes are the promise: no ideal")
+    else:
+        why = tables.cell(case.id, metric.key).note("forecast_reason") or "nothing forecasts it"
+        reasons.append(f"no ideal: {why}")
+    suite = tables.run.plan.suite
+    if not suite.claims:
+        reasons.append("smoke effort: no claims, so no verdict")
     return {
         "ratio": ratio,
         "difference": mine - theirs,
         **promise,
-        "verdict": stats.exact_verdict(ratio) if claims else None,
+        "verdict": verdicts.exact_verdict(ratio, suite.margin) if suite.claims else None,
         "status": "ok",
-        "reason": "; ".join([*reasons, *([] if claims else ["smoke effort: no claims, so no verdict"])]),
+        "reason": joined(reasons),
     }
 
 
-def _against_ideal(ratio: float, ideal: float | None, otherwise: str) -> tuple[dict[str, Any], list[str]]:
+def _against_ideal(ratio: float, ideal: float | None, otherwise: str) -> tuple[dict[str, Any], list[str | None]]:
     if ideal is None:
         return {}, [f"no ideal: {otherwise}"]
     realised = None
-    reasons = []
+    reasons: list[str | None] = []
     if abs(ideal - 1) < SMALLEST_PROMISE:
         reasons.append(f"ideal within {SMALLEST_PROMISE:.0%} of 1: no gain was promised, so no share of it is realised")
     else:
@@ -176,26 +232,18 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
         return {"status": "skipped", "reason": "the two were trained on different text: their losses are not compared"}
     seeds = sorted(mine.values().keys() & theirs.values().keys())
     effect = stats.over_launches([mine.values()[seed] - theirs.values()[seed] for seed in seeds])
-    reasons = ["a loss has a difference and no ratio"]
+    reasons: list[str | None] = ["a loss has a difference and no ratio"]
     if effect.low is None:
         reasons.append(f"{len(seeds)} seed{'s' * (len(seeds) != 1)}: illustration, no claim")
-    if saw_future(tables, case, metric):
-        reasons.append(SAW_FUTURE)
+    ahead = saw_future(tables, baseline, metric)
+    reasons += [saw_future(tables, case, metric), ahead and f"baseline: {ahead}"]
     return {
         "difference": effect.value,
         "ci_low": effect.low,
         "ci_high": effect.high,
         "ci_level": None if effect.low is None else stats.LEVEL,
-        "verdict": _loss_verdict(effect) if tables.run.plan.suite.claims else None,
         "mde": effect.mde,
         "status": "ok",
-        "reason": "; ".join(reasons),
+        "reason": joined(reasons),
+        "effect": effect if effect.low is not None else None,
     }
-
-
-def _loss_verdict(effect: stats.Effect) -> str | None:
-    if effect.low is None or effect.high is None:
-        return None
-    if effect.high < 0:
-        return "better"
-    return "worse" if effect.low > 0 else "inconclusive"

@@ -21,15 +21,15 @@ PAGE = "report.html"
 _PAGE_FOLDER = Path(__file__).parent / "page"
 
 
-def write(folder: str | Path) -> Loaded:
-    """Read a run folder and write its views.
+def write(folder: str | Path, baseline: str | None = None) -> Loaded:
+    """Read a run folder and write its views, everything held against the baseline (default: the suite's anchor).
 
     Raises:
         UsageError: if it is no run folder or is damaged.
     """
-    loaded = load(folder)
+    loaded = load(folder, baseline)
     write_atomically(loaded.path / "cases.csv", csv(loaded.cases))
-    write_atomically(loaded.path / "comparisons.csv", csv(loaded.comparisons[COMPARISONS]))
+    write_atomically(loaded.path / "comparisons.csv", csv(loaded.pairs[COMPARISONS]))
     write_atomically(loaded.path / PAGE, html(loaded))
     return loaded
 

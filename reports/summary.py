@@ -11,10 +11,10 @@ from typing import Any
 from modbench.harness.plan import Plan
 from modbench.harness.units import human_duration
 from modbench.reports import lead
+from modbench.reports.cases import SAW_FUTURE
 from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, is_number
 from modbench.reports.style import name
-from modbench.reports.tables import SAW_FUTURE
 
 FUTURE_MARK = "†"
 

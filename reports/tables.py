@@ -1,4 +1,4 @@
-"""From records to `cases.csv`: one row per case and metric that was asked for. Every empty cell has its reason beside it."""
+"""A run's outcomes by case and metric: values, what troubles them, what is to be doubted. Statistics are made when asked."""
 
 from __future__ import annotations
 
@@ -7,32 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from modbench.harness import catalogue, stats
-from modbench.harness.case import Case
-from modbench.harness.contracts import Metric
+from modbench.harness.case import Case, Comparison
+from modbench.harness.contracts import Doubt, Metric, Pass
+from modbench.harness.errors import Unmeasured, unknown
+from modbench.harness.evidence import Evidence
+from modbench.harness.paired import Together
 from modbench.harness.records import Outcome, Record
 from modbench.harness.store import StoredRun
 
-CASE_COLUMNS = [
-    *("case_id", "arm", "model", "capacity", "depth_ratio", "seq_len", "batch_size", "workload", "device", "dtype"),
-    *("compile", "threads", "seed", "params", "effort", "config"),
-]
-CASES = [
-    *CASE_COLUMNS,
-    "metric",
-    "unit",
-    "statistic",
-    "value",
-    "ci_low",
-    "ci_high",
-    "ci_level",
-    "n",
-    "status",
-    "reason",
-]
-SAW_FUTURE = "top-k routing saw future tokens when it chose"
+# Passes that sample again and again, and the column that a sample's value stands in.
+SAMPLED: dict[Pass, str] = {"time": "wall_s", "energy": "value"}
 
 
 @dataclass
@@ -42,10 +28,12 @@ class Cell:
     Attributes:
         outcomes: (launch or seed, outcome), in order.
         missing: names of planned units without a record.
+        blocks: what witnesses saw of the blocks of a launch.
     """
 
     outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    blocks: dict[int, dict[str, list[float]]] = field(default_factory=dict)
 
     def trouble(self) -> tuple[str, str] | None:
         """(status, reason) if the cell has no value."""
@@ -65,25 +53,76 @@ class Cell:
         """Seed (or 0) to value, for metrics that leave one value per unit."""
         return {number: outcome.samples["value"][0] for number, outcome in self.outcomes}
 
+    def notes(self) -> dict[str, Any]:
+        """Notes of the first outcome."""
+        return self.outcomes[0][1].notes if self.outcomes else {}
+
     def note(self, key: str) -> Any:  # noqa: ANN401  # notes hold what their pass put there
-        """A note of the first outcome, or None."""
-        return self.outcomes[0][1].notes.get(key) if self.outcomes else None
+        """A note of the first outcome that has it, or None."""
+        return next((o.notes[key] for _, o in self.outcomes if o.notes.get(key) is not None), None)
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What a derived metric is made from, beside the seconds of its source.
+
+    Attributes:
+        tables: the run.
+        case: of what.
+        metric: the derived one.
+    """
+
+    tables: Tables
+    case: Case
+    metric: Metric
+
+    @property
+    def tokens(self) -> float:
+        """Tokens of one call or decode step."""
+        return float(self.tables.cell(self.case.id, self.metric.source).note("tokens"))
+
+    @property
+    def peak(self) -> float | None:
+        """The machine's measured peak in FLOP/s, for the case's number format."""
+        return self.tables.peaks.get(self.case.place.dtype)
+
+    @property
+    def peak_reason(self) -> str:
+        """Why there is none."""
+        return f"no peak of this machine was measured for {self.case.place.dtype}"
+
+    def counted(self, note: str) -> Any:  # noqa: ANN401  # a count or None
+        """What the counting pass noted."""
+        return self.tables.counted(self.case, note)
 
 
 class Tables:
-    """The run's outcomes by case and metric, and the frames made of them."""
+    """The run's outcomes by case and metric, and the frames made of them.
 
-    def __init__(self, run: StoredRun) -> None:
-        self.run = run
+    Args:
+        run: as stored.
+        baseline: the arm that others are compared with, by its name; None: every comparison's anchor.
+
+    Raises:
+        UsageError: if no arm has that name.
+    """
+
+    def __init__(self, run: StoredRun, baseline: str | None = None) -> None:
+        self.run, self.baseline = run, baseline
         self.metrics: dict[str, Metric] = catalogue.metrics()
+        self.doubts: dict[str, Doubt] = {name: catalogue.load("doubts", name) for name in catalogue.entries("doubts")}
         self.cells: dict[tuple[str, str], Cell] = {}
+        self.peaks: dict[str, float] = {}
+        self._doubted: dict[tuple[str, str], dict[str, str]] = {}
+        arms = dict.fromkeys(case.arm for case in run.plan.cases)
+        if baseline is not None and baseline not in arms:
+            raise unknown("baseline", baseline, arms)
         records = {record.unit.name: record for record in run.records}
         for unit in run.plan.units:
             number = unit.protocol.seed if unit.made_in == "train" else unit.launch
             record: Record | None = records.get(unit.name)
             if record is not None:
-                for outcome in record.outcomes:
-                    self.cell(outcome.case, outcome.metric).outcomes.append((number, outcome))
+                self._take(record, number)
                 continue
             for case in unit.comparison.arms:
                 for key, metric in self.metrics.items():
@@ -91,29 +130,116 @@ class Tables:
                         self.cell(case.id, key).missing.append(unit.name)
         self.seeds = " ".join(str(seed) for seed in run.plan.suite.seeds)
 
+    def _take(self, record: Record, number: int) -> None:
+        peak = record.environment.get("peak")
+        if peak:
+            self.peaks[peak["dtype"]] = peak["flop_per_s"]
+        blocks = {each.group: each.columns for each in record.blocks}
+        for outcome in record.outcomes:
+            cell = self.cell(outcome.case, outcome.metric)
+            cell.outcomes.append((number, outcome))
+            if outcome.metric in self.metrics:
+                cell.blocks[number] = blocks.get(self.metrics[outcome.metric].group, {})
+
     def cell(self, case_id: str, metric: str) -> Cell:
         """The cell, empty if nothing was measured."""
         return self.cells.setdefault((case_id, metric), Cell())
+
+    def source(self, metric: Metric) -> Metric:
+        """The metric itself, or the timed one that it is derived from."""
+        return self.metrics[metric.source] if metric.source else metric
 
     def counted(self, case: Case, note: str) -> Any:  # noqa: ANN401  # a count or None
         """`params`, `forward_causal` and the like, as the counting pass noted them."""
         return self.cell(case.id, "flops/forward").note(note)
 
-    def trouble(self, case: Case, metric: str) -> tuple[str, str] | None:
-        """(status, reason) if the metric has no value; wrong FLOPs fail the whole case."""
+    def anchor(self, case: Case, metric: Metric) -> Case:
+        """The arm that stood in every block beside this one."""
+        return self.comparison(case, metric).arms[0]
+
+    def comparison(self, case: Case, metric: Metric) -> Comparison:
+        """The comparison in which this metric of the case was measured."""
+        return next(c for c in self.run.plan.comparisons if case in c.arms and metric.key in c.metrics)
+
+    def baseline_of(self, comparison: Comparison) -> Case:
+        """The arm of a comparison that the others are held against."""
+        named = (case for case in comparison.arms if case.arm == self.baseline)
+        return next(named, comparison.arms[0])
+
+    def launches(self, metric: Metric, case: Case, baseline: Case, anchor: Case) -> list[Together]:
+        """Every launch in which both arms and their anchor were timed."""
+        key = self.source(metric).key
+        sides = [dict(self.cell(side.id, key).outcomes) for side in (case, baseline, anchor)]
+        blocks = self.cell(case.id, key).blocks
+        return [
+            Together(
+                None if case == anchor else sides[0][number].samples,
+                None if baseline == anchor else sides[1][number].samples,
+                sides[2][number].samples,
+                blocks.get(number, {}),
+            )
+            for number in sides[0]
+            if number in sides[1] and number in sides[2]
+        ]
+
+    def trouble(self, case: Case, metric: Metric) -> tuple[str, str] | None:
+        """(status, reason) if the metric has no value; wrong FLOPs fail the whole case, an unsteady arm has no number."""
         for key in ("flops/forward", "flops/train_step"):
             for _, outcome in self.cell(case.id, key).outcomes:
                 if outcome.kind == "flops_mismatch":
                     return "failed", f"flops_mismatch: {outcome.reason}"
-        return self.cell(case.id, metric).trouble()
+        cell = self.cell(case.id, self.source(metric).key)
+        found = cell.trouble()
+        if found is None and cell.note("unsteady") is not None:
+            return "failed", f"not_steady: {cell.note('unsteady')}"
+        if found is None and metric.source:
+            try:
+                metric.measure(Derived(self, case, metric))
+            except Unmeasured as error:
+                return "skipped", str(error)
+        return found
+
+    def factor(self, case: Case, metric: Metric) -> float:
+        """What a derived metric divides by seconds."""
+        return float(metric.measure(Derived(self, case, metric)))
 
     def estimate(self, case: Case, metric: Metric) -> stats.Effect:
-        """Value and interval of one cell; times on the log scale."""
-        cell = self.cell(case.id, metric.key)
-        if metric.made_in != "time":
+        """Value and interval of one cell; times and rates on the log scale."""
+        cell = self.cell(case.id, self.source(metric).key)
+        if metric.source:
+            times = self.estimate(case, self.metrics[metric.source])
+            return times.mirrored().shifted(math.log(self.factor(case, metric)))
+        column = SAMPLED.get(metric.made_in)
+        if column is None:
             return stats.over_launches(list(cell.values().values()))
-        medians = [float(np.median(np.log(outcome.samples["wall_s"]))) for _, outcome in cell.outcomes]
+        medians = [float(np.median(np.log(outcome.samples[column]))) for _, outcome in cell.outcomes]
         return stats.over_launches(medians)
+
+    def doubts_about(self, case: Case, metric: Metric) -> dict[str, str]:
+        """What is to be doubted in a cell, by doubt."""
+        key = (case.id, metric.key)
+        if key not in self._doubted:
+            self._doubted[key] = self._doubt(case, metric)
+        return self._doubted[key]
+
+    def _doubt(self, case: Case, metric: Metric) -> dict[str, str]:
+        cell = self.cell(case.id, self.source(metric).key)
+        anchor = self.cell(self.anchor(case, metric).id, self.source(metric).key)
+        evidence = Evidence(
+            case,
+            metric,
+            [outcome for _, outcome in cell.outcomes if outcome.status == "ok"],
+            [outcome for _, outcome in anchor.outcomes if outcome.status == "ok"],
+            list(cell.blocks.values()),
+            dict(self.cell(case.id, "flops/forward").notes()),
+            self.run.plan.suite.claims,
+        )
+        found = {name: doubt.finds(evidence) for name, doubt in self.doubts.items()}
+        return {name: said for name, said in found.items() if said}
+
+    def labels(self, case: Case, metric: Metric) -> list[str]:
+        """Words that stand beside a case in every output, such as `not autoregressive as measured`."""
+        return [self.doubts[name].label for name in self.doubts_about(case, metric) if self.doubts[name].label]
 
     def case_columns(self, case: Case, metric: Metric) -> dict[str, Any]:
         """The columns that say what was measured."""
@@ -135,59 +261,3 @@ class Tables:
             "effort": self.run.plan.suite.effort,
             "config": case.config_diff(),
         }
-
-
-def case_table(tables: Tables) -> pd.DataFrame:
-    """`cases.csv`: one row per case and metric that was asked for."""
-    rows = [
-        _case_row(tables, case, tables.metrics[key])
-        for comparison in tables.run.plan.comparisons
-        for key in comparison.metrics
-        for case in comparison.arms
-    ]
-    frame = pd.DataFrame(rows, columns=CASES).astype({"params": "Int64", "n": "Int64"})
-    return frame.astype(dict.fromkeys(("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level"), "float64"))
-
-
-def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
-    row = tables.case_columns(case, metric) | {"metric": metric.key, "unit": metric.unit}
-    trouble = tables.trouble(case, metric.key)
-    if trouble:
-        return row | {"status": trouble[0], "reason": trouble[1]}
-    effect = tables.estimate(case, metric)
-    if metric.made_in == "time":
-        low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
-        return row | _filled("median", math.exp(effect.value), low, high, effect.n, effect.reason)
-    if metric.made_in == "train":
-        reasons = [effect.reason] if effect.reason else []
-        if saw_future(tables, case, metric):
-            reasons.append(SAW_FUTURE)
-        return row | _filled("mean", effect.value, effect.low, effect.high, effect.n, "; ".join(reasons) or None)
-    statistic = "peak" if metric.key == "memory/peak_allocated" else "exact"
-    return row | _filled(statistic, effect.value, None, None, 1, no_interval(tables, case, metric))
-
-
-def no_interval(tables: Tables, case: Case, metric: Metric) -> str:
-    """Why FLOPs and bytes have no interval, and who counted a user's model."""
-    if metric.key == "memory/peak_allocated":
-        return "the peak of one training step, not sampled: no interval"
-    told = (
-        case.own or tables.counted(case, "depth_ratio") is not None
-    )  # who counted, where it is not the plain closed form
-    source = tables.counted(case, "source") if told and metric.made_in == "count" else None
-    return "; ".join(["counted, not sampled: no interval", *([str(source)] if source else [])])
-
-
-def _filled(
-    statistic: str, value: float, low: float | None, high: float | None, n: int, reason: str | None
-) -> dict[str, Any]:
-    level = stats.LEVEL if low is not None else None
-    interval = {"ci_low": low, "ci_high": high, "ci_level": level}
-    return {"statistic": statistic, "value": value, **interval, "n": n, "status": "ok", "reason": reason}
-
-
-def saw_future(tables: Tables, case: Case, metric: Metric) -> bool:
-    """Whether a loss was measured with routing that looked ahead."""
-    if metric.made_in != "train" or metric.key == "loss/val_causal":
-        return False
-    return tables.cell(case.id, metric.key).note("sees_future") is True

@@ -15,6 +15,16 @@ METRICS = (
         measure=lambda subject: subject.prefill(),
     ),
     Metric(
+        key="ttft",
+        unit="s",
+        better="lower",
+        made_in="time",
+        workload="prefill",
+        timer="first-token",
+        about="Time to first token: prompts are read and the host has the first token of every row",
+        measure=lambda subject: subject.first_token(),
+    ),
+    Metric(
         key="latency/decode",
         unit="s",
         better="lower",
@@ -22,6 +32,31 @@ METRICS = (
         workload="decode",
         about="End-to-end wall time of one decode step of the whole batch: mean over the positions after the context",
         measure=lambda subject: subject.decode(),
+        per="step",
+    ),
+    *(
+        Metric(
+            key=f"latency/decode/{quantile}",
+            unit="s",
+            better="lower",
+            made_in="time",
+            workload="decode",
+            timer="steps",
+            lap=quantile,
+            about=f"Wall time of one decode step, each timed apart: {about} over the positions after the context",
+            measure=lambda subject: subject.decode_steps(),
+        )
+        for quantile, about in (("p50", "median"), ("p95", "95th percentile"))
+    ),
+    Metric(
+        key="tpot",
+        unit="s",
+        better="lower",
+        made_in="time",
+        workload="decode",
+        timer="serving",
+        about="Time per output token after the first: greedy generation, every token read by the host before the next",
+        measure=lambda subject: subject.generate(),
         per="step",
     ),
 )

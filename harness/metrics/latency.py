@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from modbench.harness.contracts import Metric
+
+
+def _parts(subject: Any) -> Callable[[Any], object]:  # noqa: ANN401  # a Subject; naming it would load torch
+    return subject.train_parts  # type: ignore[no-any-return]  # as above
+
+
+def _on_device(workload: str) -> Callable[[Any], Callable[[Any], object]]:
+    def prepare(subject: Any) -> Callable[[Any], object]:  # noqa: ANN401  # as above
+        from modbench.harness import cuda_timing
+
+        cuda_timing.require(subject.case.place.device)
+        return cuda_timing.DeviceTimer(getattr(subject, workload), subject.inputs(0, 1)[0])
+
+    return prepare
+
+
+def _as_graph(subject: Any) -> Callable[[Any], object]:  # noqa: ANN401  # as above
+    from modbench.harness import cuda_timing
+
+    cuda_timing.require(subject.case.place.device)
+    return cuda_timing.GraphTimer(subject.forward, subject.inputs(0, 1)[0])
+
 
 METRICS = (
     Metric(
@@ -15,6 +40,27 @@ METRICS = (
         measure=lambda subject: subject.forward,
     ),
     Metric(
+        key="latency/forward/device",
+        unit="s",
+        better="lower",
+        made_in="time",
+        workload="forward",
+        timer="device",
+        lap="device",
+        about="Device time of a forward pass: CUDA events behind a spin kernel, launches hidden",
+        measure=_on_device("forward"),
+    ),
+    Metric(
+        key="latency/forward/graph",
+        unit="s",
+        better="lower",
+        made_in="time",
+        workload="forward",
+        timer="graph",
+        about="End-to-end wall time of a forward pass replayed as one CUDA graph; static shapes only",
+        measure=_as_graph,
+    ),
+    Metric(
         key="latency/train_step",
         unit="s",
         better="lower",
@@ -22,5 +68,34 @@ METRICS = (
         workload="train_step",
         about="End-to-end wall time of one training step: forward, backward, AdamW",
         measure=lambda subject: subject.train_step,
+    ),
+    Metric(
+        key="latency/train_step/device",
+        unit="s",
+        better="lower",
+        made_in="time",
+        workload="train_step",
+        timer="device",
+        lap="device",
+        about="Device time of a training step: CUDA events behind a spin kernel, launches hidden",
+        measure=_on_device("train_step"),
+    ),
+    *(
+        Metric(
+            key=f"latency/train_step/{part}",
+            unit="s",
+            better="lower",
+            made_in="time",
+            workload="train_step",
+            timer="parts",
+            lap=part,
+            about=about,
+            measure=_parts,
+        )
+        for part, about in (
+            ("forward", "Wall time of a training step's forward pass and loss, the device idle before and after"),
+            ("backward", "Wall time of a training step's backward pass, the device idle before and after"),
+            ("optimizer", "Wall time of a training step's AdamW update, the device idle before and after"),
+        )
     ),
 )

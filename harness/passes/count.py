@@ -1,21 +1,32 @@
-"""Counting pass: a metric's `measure` is given `Counted` and returns a number of FLOPs."""
+"""Counting pass: a metric's `measure` is given `Counted` and returns a number of FLOPs. Here a model's claims are tested too.
+
+On shapes alone (meta device) the closed form is held against torch's counter and fvcore, module by module. On real tensors at the
+case's own place it is seen what kernels executed, whether modules skip what they say they skip, whether a call is computed anew,
+and whether logits depend on later tokens.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from modbench.harness import catalogue
+from modbench.harness import busy, catalogue
 from modbench.harness.case import Case, UnitOfWork
 from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Metric
+from modbench.harness.contracts import Cost, Metric
+from modbench.harness.costs import case_cost
+from modbench.harness.errors import Unmeasured
 from modbench.harness.passes import attempt, measured, missing
-from modbench.harness.plan import case_cost
+from modbench.harness.reconcile import Row, mismatch, rows
 from modbench.harness.records import Gap, Outcome
 
-TOLERANCE = 0.005
+if TYPE_CHECKING:
+    from modbench.harness.subject import Subject
+
+# Guards look at no more than this many tokens and rows: what they test does not depend on the size.
+GUARD_TOKENS, GUARD_ROWS = 256, 2
 
 
 @dataclass(frozen=True)
@@ -23,86 +34,125 @@ class Counted:
     """FLOPs of one case, and who says so.
 
     Attributes:
-        forward: of one forward pass, full-square attention.
-        forward_causal: the same with attention over the lower triangle.
-        train_step: of forward and backward.
-        train_step_causal: the same with attention over the lower triangle.
+        flops: by convention: `forward`, `forward_causal`, `forward_headless`, `forward_nominal`, `forward_executed`,
+            `train_step`, `train_step_causal`, `train_step_hardware`.
         params: parameters of the built module.
-        notes: source and second opinion.
+        notes: source, second opinions, and what the guards found.
+        reasons: why a convention is not there.
         mismatch: why the closed form cannot be believed, or None.
     """
 
-    forward: float
-    forward_causal: float
-    train_step: float
-    train_step_causal: float
+    flops: Mapping[str, float]
     params: int
     notes: dict[str, Any]
+    reasons: Mapping[str, str]
     mismatch: str | None = None
+
+    def __getitem__(self, convention: str) -> float:
+        """FLOPs under a convention.
+
+        Raises:
+            Unmeasured: where there is no such number for this case.
+        """
+        if convention not in self.flops:
+            raise Unmeasured(self.reasons.get(convention, f"{convention} is not known of this model"))
+        return self.flops[convention]
 
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
     """Outcomes of every case; an exception is one failed case."""
+    hardware = any(metric.key.endswith("/hardware") for metric in metrics if metric.key in unit.comparison.metrics)
     for case in unit.comparison.arms:
-        counted = attempt(partial(_count, case, unit.protocol.seed))
+        with busy.busy():
+            counted = attempt(partial(count, case, unit.protocol.seed, hardware=hardware))
         for metric in metrics:
             if isinstance(counted, Gap):
                 yield missing(case, metric, counted)
-            elif counted.mismatch:
+                continue
+            if counted.mismatch:
                 yield missing(case, metric, Gap(status="failed", kind="flops_mismatch", reason=counted.mismatch))
-            else:
-                notes = {
-                    **counted.notes,
-                    "params": counted.params,
-                    "forward_causal": counted.forward_causal,
-                    "train_step_causal": counted.train_step_causal,
-                }
-                yield measured(case, metric, {"value": [float(metric.measure(counted))]}, notes)
+                continue
+            value = attempt(partial(metric.measure, counted))
+            if isinstance(value, Gap):
+                yield missing(case, metric, value)
+                continue
+            causal = {name: counted.flops[name] for name in ("forward_causal", "train_step_causal")}
+            notes = {"params": counted.params, **causal} | (counted.notes if metric.key == "flops/forward" else {})
+            yield measured(case, metric, {"value": [float(value)]}, notes)
 
 
-def _count(case: Case, seed: int) -> Counted:
-    return _count_own(case, seed) if case.own else _count_reference(case, seed)
+def count(case: Case, seed: int, *, hardware: bool = True) -> Counted:
+    """All that can be counted of a case. `hardware`: count a backward pass on real tensors too."""
+    counted = _own(case, seed) if case.own else _reference(case, seed)
+    seen = attempt(partial(_executed, case, seed, hardware=hardware))
+    if isinstance(seen, Gap):
+        reasons = dict.fromkeys(("forward_executed", "train_step_hardware"), f"real tensors: {seen.reason}")
+        return Counted(
+            counted.flops,
+            counted.params,
+            counted.notes | {"guards": seen.reason},
+            {**counted.reasons, **reasons},
+            counted.mismatch,
+        )
+    flops, notes = seen
+    return Counted({**counted.flops, **flops}, counted.params, counted.notes | notes, counted.reasons, counted.mismatch)
 
 
-def _count_reference(case: Case, seed: int) -> Counted:
-    """Closed form against the counter, both on shapes alone (meta device): milliseconds, no memory."""
+def _reference(case: Case, seed: int) -> Counted:
+    """Closed form against the counters, on shapes alone (meta device): milliseconds, no memory."""
     import torch
 
-    from modbench.harness.flops import count_forward, count_train
+    from modbench.harness import flops, opinions
     from modbench.harness.subject import build_module
 
     model, config, place = catalogue.load("models", case.model), case.config, case.place
     cost = case_cost(case)
     assert cost is not None
     notes: dict[str, Any] = {"source": "closed form, checked against torch's counter"}
+    nominal = cost.forward
     with torch.device("meta"):
         module = build_module(case, seed)
         tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
-        train = count_train(module, tokens_BT)
-        if not model.dynamic:
-            forward = count_forward(module, tokens_BT)
+        train = flops.train(module, tokens_BT).total
     if model.dynamic:  # what it costs depends on the input: run it, ask what it did, and hold the closed form to that
         module = build_module(case, seed)
-        for part in module.modules():
-            part.pieces = False  # type: ignore[assignment]  # full-square attention, by convention
+        _whole_squares(module)
         tokens_BT = torch.randint(config.vocab_size, tokens_BT.shape, generator=torch.Generator().manual_seed(seed))
-        forward = count_forward(module, tokens_BT)
+    forward = flops.forward(module, tokens_BT)
+    if model.dynamic:
         realised: list[int] = module.realised  # type: ignore[assignment]  # every dynamic model has it
         cost = model.cost(config, place.seq_len, place.batch_size, realised)
         notes["source"] += "; of what the untrained model did with one random batch"
         notes["depth_ratio"] = cost_ratio(realised, config, place.seq_len)
+    third, reason = opinions.by_fvcore(module, tokens_BT)
     params = sum(p.numel() for p in module.parameters())
-    notes |= {"parts": dict(cost.parts), "counter_forward": forward, "counter_train_step": train}
+    table = rows(cost, forward, third)
+    notes |= {
+        "parts": dict(cost.parts),
+        "counter_forward": forward.total,
+        "counter_train_step": train,
+        "fvcore_reason": reason,
+        "modules": [asdict(row) for row in table],
+        "explained": dict(model.explained),
+    }
     if model.decode_bytes is not None:
         notes["decode_elements"] = model.decode_bytes(config, place.seq_len, place.batch_size)
     if config.capacity is not None and "round_k" in model.options:
         notes["effective_capacity"] = config.kept(place.seq_len) / place.seq_len
-    mismatch = (
-        disagreement("forward FLOPs", cost.forward, forward)
-        or disagreement("train-step FLOPs", cost.train_step, train)
-        or disagreement("parameters", cost.params, params)
-    )
-    return Counted(cost.forward, cost.forward_causal, cost.train_step, cost.train_step_causal, params, notes, mismatch)
+    trained = Row("the whole train step", cost.train_step, train)
+    wrong = mismatch([*table, trained, Row("parameters", cost.params, params)], model.explained)
+    return Counted(_conventions(cost) | {"forward_nominal": nominal}, params, notes, {}, wrong)
+
+
+def _whole_squares(module: Any) -> None:  # noqa: ANN401  # a module; naming it would load torch
+    """Full-square attention everywhere, by convention: on a CPU short sequences are attended to in pieces."""
+    for part in module.modules():
+        part.pieces = False
+
+
+def _conventions(cost: Cost) -> dict[str, float]:
+    names = ("forward", "forward_causal", "forward_headless", "train_step", "train_step_causal", "train_step_hardware")
+    return {name: getattr(cost, name) for name in names}
 
 
 def cost_ratio(realised: list[int], config: ModelConfig, seq_len: int) -> float:
@@ -111,33 +161,68 @@ def cost_ratio(realised: list[int], config: ModelConfig, seq_len: int) -> float:
     return sum(realised) / (len(realised) * whole)
 
 
-def _count_own(case: Case, seed: int) -> Counted:
+def _own(case: Case, seed: int) -> Counted:
     """A user's model has no closed form: the counter on real tensors, backward taken as twice forward."""
-    from modbench.harness.flops import count_forward, uncounted
+    from modbench.harness import flops, opinions
+
+    subject, tokens_BT = _subject(case, seed)
+    forward = flops.forward(subject.module, tokens_BT)
+    if forward.total == 0 and not forward.unknown:
+        raise ValueError("torch's counter saw no operator that it has a formula for: 0 FLOPs would be a lie")
+    if forward.total == 0:
+        raise ValueError(f"torch's counter has no formula for {', '.join(forward.unknown)}: 0 FLOPs would be a lie")
+    causal = flops.forward(subject.module, tokens_BT, causal=True).total
+    source = "counted by torch's counter alone (a user's model has no closed form), backward as twice forward"
+    if forward.unknown:
+        source += f"; a lower bound: it has no formula for {', '.join(forward.unknown)}"
+    third, reason = opinions.by_fvcore(subject.module, tokens_BT)
+    notes = {
+        "source": source,
+        "uncounted": forward.unknown,
+        "counter_forward": forward.total,
+        "fvcore_reason": reason,
+        "modules": [asdict(row) for row in rows(None, forward, third)],
+    }
+    total = float(forward.total)
+    found = {"forward": total, "forward_causal": causal, "train_step": 3 * total, "train_step_causal": 3.0 * causal}
+    reason = "a user's model has no closed form: which part is the head, and what it intends, is not known"
+    reasons = dict.fromkeys(("forward_headless", "forward_nominal"), reason)
+    return Counted(found, sum(p.numel() for p in subject.module.parameters()), notes, reasons)
+
+
+def _subject(case: Case, seed: int) -> tuple[Subject, Any]:
     from modbench.harness.subject import Subject
 
     subject = Subject(case, seed)
     tokens_BT = subject.inputs(seed, 1)[0]
     subject.check(tokens_BT)
-    forward = count_forward(subject.module, tokens_BT)
-    if forward == 0:
-        raise ValueError("torch's counter saw no operator that it has a formula for: 0 FLOPs would be a lie")
-    causal = count_forward(subject.module, tokens_BT, causal=True)
-    unknown = uncounted(subject.module, tokens_BT)
-    source = "counted by torch's counter alone (a user's model has no closed form), backward as twice forward"
-    if unknown:
-        source += f"; a lower bound: it has no formula for {', '.join(unknown)}"
-    notes = {"source": source, "uncounted": unknown}
-    params = sum(p.numel() for p in subject.module.parameters())
-    return Counted(forward, causal, 3 * forward, 3 * causal, params, notes)
+    return subject, tokens_BT
 
 
-def disagreement(what: str, closed_form: float, counter: float) -> str | None:
-    """One sentence if the two differ by more than 0.5 %, else None."""
-    gap = abs(counter / closed_form - 1)
-    if gap <= TOLERANCE:
-        return None
-    return (
-        f"{what}: closed form {closed_form:.6g}, counter {counter:.6g}, {gap:.2%} apart (limit {TOLERANCE:.1%}): "
-        "one of them is wrong, so nothing about this case is believed"
-    )
+def _executed(case: Case, seed: int, *, hardware: bool) -> tuple[dict[str, float], dict[str, Any]]:
+    """What kernels did on real tensors, and what the guards say."""
+    from modbench.harness import causality, claims, flops, reuse
+
+    subject, tokens_BT = _subject(case, seed)
+    module, place = subject.module, case.place
+    seen = flops.forward(module, tokens_BT)
+    found = {"forward_executed": float(seen.total)}
+    notes: dict[str, Any] = {
+        "operators": seen.operators,
+        "claims": claims.as_notes(claims.claims(module, tokens_BT)),
+        "claims_reason": None,
+    }
+    if not notes["claims"]:
+        notes["claims_reason"] = "not reported: no module states its capacity and the tokens it executed"
+    few, other = (batch[:GUARD_ROWS, :GUARD_TOKENS] for batch in subject.inputs(seed + 1, 2))
+    notes["reused"] = reuse.reused(module, few, other)
+    if case.config.bidirectional:
+        guard = causality.Causality(None, reason="a classifier reads everything: there is no later token to hide")
+    else:
+        guard = causality.guard(module, few, case.config.vocab_size, seed)
+    notes["causality"] = asdict(guard)
+    if hardware:
+        found["train_step_hardware"] = float(flops.train(module, tokens_BT).total)
+        notes["hardware"] = "counted on real tensors, as the kernels of this place ran"
+    notes["guarded"] = f"real tensors on {place.device}; guards on {list(few.shape)} tokens"
+    return found, notes

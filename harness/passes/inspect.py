@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from modbench.harness import busy
 from modbench.harness.case import UnitOfWork
 from modbench.harness.contracts import Metric
 from modbench.harness.passes import attempt, measured, missing
@@ -16,7 +17,8 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
     """One outcome per case and metric."""
     for case in unit.comparison.arms:
         for metric in metrics:
-            value = attempt(partial(weigh, case, unit.protocol, metric))
+            with busy.busy():
+                value = attempt(partial(weigh, case, unit.protocol, metric))
             yield (
                 missing(case, metric, value)
                 if isinstance(value, Gap)

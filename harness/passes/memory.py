@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from modbench.harness import busy
 from modbench.harness.case import ELEMENT_BYTES, Case, Protocol, UnitOfWork
 from modbench.harness.contracts import Metric
+from modbench.harness.costs import case_cost
 from modbench.harness.passes import attempt, measured, missing
-from modbench.harness.plan import case_cost
 from modbench.harness.records import Gap, Outcome
 
 
@@ -18,7 +19,8 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
         cost = case_cost(case)
         forecast = cost.memory_train(ELEMENT_BYTES[case.place.dtype]) if cost else None
         for metric in metrics:
-            value = attempt(partial(weigh, case, unit.protocol, metric))
+            with busy.busy():
+                value = attempt(partial(weigh, case, unit.protocol, metric))
             if isinstance(value, Gap):
                 yield missing(case, metric, value)
             else:

@@ -3,51 +3,104 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from statistics import median
+from typing import Any
 
+from modbench.harness import busy, catalogue, nvml, witness
 from modbench.harness.case import Case, Protocol, UnitOfWork
 from modbench.harness.contracts import Metric
-from modbench.harness.interleave import Call, Clock, Samples, measure
+from modbench.harness.interleave import Call, Clock, Effort, Measured, Samples, Session
 from modbench.harness.passes import SURVIVABLE, attempt, gap_of, measured, missing
-from modbench.harness.records import Gap, Outcome
+from modbench.harness.records import Blocks, Gap, Outcome
 
-INPUTS = 4
+# Input batches of a place: more where some arm's cost depends on what it reads, so that inputs are a factor of their own.
+INPUTS, MANY_INPUTS = 4, 16
 
 
-def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
-    """One launch of one comparison and one workload: all arms interleaved in this process."""
+def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome | Blocks]:
+    """One launch of one comparison and one workload: all arms interleaved in this process; then what blocks witnessed."""
     import torch
 
-    seed = unit.protocol.seed
-    # Orders differ between launches, weights and inputs do not: what differs between launches is the process.
-    rng = random.Random(f"{seed} {unit.name}")  # noqa: S311  # no secret
     place = unit.comparison.place
-    clock = Clock(torch.cuda.synchronize if place.device == "cuda" else None, place.threads)
+    on_gpu = place.device == "cuda"
+    # Orders differ between launches, weights and inputs do not: what differs between launches is the process.
+    rng = random.Random(f"{unit.protocol.seed} {unit.name}")  # noqa: S311  # no secret
+    clock = Clock(torch.cuda.synchronize if on_gpu else None, place.threads)
+    inputs = MANY_INPUTS if any(varies(case, metrics[0].workload) for case in unit.comparison.arms) else INPUTS
+    gaps: dict[str, Gap] = {}
+    timed: dict[str, tuple[Callable[[Any], object], list[Any]]] = {}
+    for case in rng.sample(unit.comparison.arms, len(unit.comparison.arms)):  # construction order is a factor too
+        made = attempt(partial(_prepare, case, unit.protocol, metrics[0], clock, inputs))
+        if isinstance(made, Gap):
+            gaps[case.id] = made
+        else:
+            timed[case.id] = made
+    collector, of_blocks = witness.Collector(), witness.of_blocks()
+    if on_gpu:
+        of_blocks = witness.Witness(of_blocks.counters, of_blocks.levels | nvml.levels())
+    session = Session(
+        {arm: _call(*made) for arm, made in timed.items()},
+        unit.comparison.arms[0].id,
+        rng=rng,
+        clock=clock,
+        on_error=partial(_note, gaps, place.device),
+        survivable=SURVIVABLE,
+        of_samples=witness.of_samples(place.threads, collector),
+        of_blocks=of_blocks,
+        settled=nvml.settled(of_blocks.levels["sm_mhz"]) if "sm_mhz" in of_blocks.levels else (lambda: True),
+    )
+    with busy.busy():
+        found = session.measure(_effort(unit.protocol))
+    collector.close()
     for metric in metrics:
-        calls: dict[str, Call] = {}
-        gaps: dict[str, Gap] = {}
-        for case in rng.sample(unit.comparison.arms, len(unit.comparison.arms)):  # construction order is a factor too
-            call = attempt(partial(_call, case, unit.protocol, metric))
-            if isinstance(call, Gap):
-                gaps[case.id] = call
-            else:
-                calls[case.id] = call
-        samples = measure(
-            calls,
-            unit.comparison.arms[0].id,
-            rounds=unit.protocol.rounds,
-            rng=rng,
-            clock=clock,
-            warm_up_calls=unit.protocol.warm_up_calls,
-            on_error=partial(_note, gaps, place.device),
-            survivable=SURVIVABLE,
-        )
         for case in unit.comparison.arms:
             if case.id in gaps:
                 yield missing(case, metric, gaps[case.id])
-            else:
-                yield measured(case, metric, _per_step(samples[case.id], metric, unit), {"clock": _clock(unit)})
+                continue
+            notes = _notes(unit, metric, case, found) | {"inputs": inputs}
+            if on_gpu and not metric.timer:
+                notes |= _device_notes(*timed[case.id], found.samples[case.id]["wall_s"])
+            yield measured(case, metric, _samples(found.samples[case.id], metric, unit), notes)
+    yield Blocks(group=metrics[0].group, columns=found.blocks)
+
+
+def varies(case: Case, workload: str) -> bool:
+    """Whether what a call costs may depend on what it reads. Of a user's model nobody knows."""
+    if case.own:
+        return True
+    model = catalogue.load("models", case.model)
+    routed = "router" in model.options or "choice" in model.options
+    return model.dynamic or (routed and workload in {"prefill", "decode"})
+
+
+def _prepare(
+    case: Case, protocol: Protocol, metric: Metric, clock: Clock, inputs: int
+) -> tuple[Callable[[Any], object], list[Any]]:
+    from modbench.harness.subject import Subject
+
+    subject = Subject(case, protocol.seed, decode=protocol.decode, clock=clock)
+    batches = subject.inputs(protocol.seed, inputs)
+    subject.check(batches[0])
+    subject.module.train(metric.workload == "train_step")
+    return metric.measure(subject), batches
+
+
+def _call(timed: Callable[[Any], object], batches: list[Any]) -> Call:
+    """A block's number chooses the batch: all arms of a block read the same."""
+    return lambda number: timed(batches[number % len(batches)])
+
+
+def _effort(protocol: Protocol) -> Effort:
+    return Effort(
+        rounds=protocol.rounds,
+        most_rounds=protocol.most_rounds,
+        pilot=protocol.pilot,
+        half_width=protocol.half_width,
+        warm_up_calls=protocol.warm_up_calls,
+        warm_up_s=protocol.warm_up_s,
+    )
 
 
 def _note(gaps: dict[str, Gap], device: str, arm: str, error: BaseException) -> None:
@@ -59,25 +112,43 @@ def _note(gaps: dict[str, Gap], device: str, arm: str, error: BaseException) -> 
         torch.cuda.empty_cache()
 
 
-def _per_step(samples: Samples, metric: Metric, unit: UnitOfWork) -> Samples:
-    """Seconds of one decode step, where a call makes many."""
-    if metric.per == "call":
-        return samples
-    steps = unit.protocol.decode.tokens
-    return samples | {name: [seconds / steps for seconds in samples[name]] for name in ("wall_s", "cpu_s")}
+def _samples(samples: Samples, metric: Metric, unit: UnitOfWork) -> Samples:
+    """The metric's own columns: one lap of a call that has laps, seconds of one decode step where a call makes many."""
+    steps = unit.protocol.decode.tokens if metric.per == "step" else 1
+    own = {name: values for name, values in samples.items() if "/" not in name}
+    for name in ("wall_s", "cpu_s"):
+        column = samples.get(f"{metric.lap}/{name}" if metric.lap else name)
+        own.pop(name)
+        if column is not None:  # a device's event has no CPU time
+            own[name] = [seconds / steps for seconds in column]
+    return own
 
 
-def _call(case: Case, protocol: Protocol, metric: Metric) -> Call:
-    from modbench.harness.subject import Subject
+def _notes(unit: UnitOfWork, metric: Metric, case: Case, found: Measured) -> dict[str, Any]:
+    place = unit.comparison.place
+    tokens = place.batch_size * (1 if metric.workload == "decode" else place.seq_len)
+    cpu = "thread" if place.threads == 1 else "process"
+    notes: dict[str, Any] = {
+        "clock": f"wall: perf_counter, end to end; cpu: {cpu} time",
+        "tokens": tokens,
+        "first_call_s": found.notes.get("first_call_s", {}).get(case.id),  # type: ignore[attr-defined]  # a dict
+    }
+    if "rounds" in found.notes:
+        notes["rounds"] = found.notes["rounds"]
+    again: Any = found.notes.get("warmed up again", {})
+    if again:
+        notes["warmed_up_again"] = "; ".join(f"{arm}: {what}" for arm, what in again.items())
+    if case.id in found.unsteady:
+        notes["unsteady"] = found.unsteady[case.id]
+    return notes
 
-    subject = Subject(case, protocol.seed, decode=protocol.decode)
-    batches = subject.inputs(protocol.seed, INPUTS)
-    subject.check(batches[0])
-    subject.module.train(metric.workload == "train_step")
-    timed = metric.measure(subject)
-    return lambda number: timed(batches[number % INPUTS])
 
+def _device_notes(timed: Callable[[Any], object], batches: list[Any], wall_s: list[float]) -> dict[str, Any]:
+    """On a GPU: how much of the end-to-end time the device was busy, how often the host had to wait, and the state of L2."""
+    from modbench.harness import cuda_timing
+    from modbench.harness.syncs import syncs
 
-def _clock(unit: UnitOfWork) -> str:
-    cpu = "thread" if unit.comparison.place.threads == 1 else "process"
-    return f"wall: perf_counter, end to end; cpu: {cpu} time"
+    found = attempt(lambda: cuda_timing.device_share(timed, batches[0], median(wall_s)))
+    share = {"device_share": None, "device_reason": found.reason} if isinstance(found, Gap) else found
+    waits = attempt(lambda: len(syncs(timed, batches[0])))
+    return share | {"syncs": None if isinstance(waits, Gap) else waits, "l2": cuda_timing.L2_POLICY}

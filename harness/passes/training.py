@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness import catalogue
+from modbench.harness import busy, catalogue
 from modbench.harness.case import Case, Protocol, TrainPlan, UnitOfWork
 from modbench.harness.contracts import Metric, Text
 from modbench.harness.errors import NumericsError, Unmeasured
+from modbench.harness.evidence import NOT_AUTOREGRESSIVE
 from modbench.harness.passes import attempt, measured, missing
 from modbench.harness.records import Gap, Outcome
 
@@ -20,6 +21,7 @@ WARM_UP_SHARE = 0.1
 CLIP_NORM = 1.0
 
 if TYPE_CHECKING:
+    from modbench.harness.causality import Causality
     from modbench.harness.subject import Subject
 
 
@@ -30,9 +32,10 @@ class Trained:
     Attributes:
         val_loss: held-out loss in nats per token.
         tokens_per_byte: 1 for byte tokens.
-        val_loss_causal: the same with routers that decide without the future; None where nothing is known of that.
+        val_loss_causal: the same with routers that decide without the future; None where the model has none.
         causal_reason: why it is None.
-        sees_future: whether top-k routing looked ahead; None if nobody knows (a user's model).
+        sees_future: whether top-k routing looked ahead, as the model's own file declares; None of a user's model.
+        causality: what the guard found when later tokens were changed, on the trained weights.
         curve: `step`, `tokens`, `loss` (nats per token of each step's batch, before its update), `wall_s` since the start.
     """
 
@@ -41,13 +44,15 @@ class Trained:
     val_loss_causal: float | None
     causal_reason: str
     sees_future: bool | None
+    causality: Causality
     curve: dict[str, list[float]]
 
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
     """Train once, then let every metric read the result."""
     (case,) = unit.comparison.arms
-    trained = attempt(partial(train, case, unit.protocol))
+    with busy.busy():
+        trained = attempt(partial(train, case, unit.protocol))
     for metric in metrics:
         value = trained if isinstance(trained, Gap) else attempt(partial(metric.measure, trained))
         if isinstance(value, Gap):
@@ -62,7 +67,8 @@ def _notes(protocol: Protocol, trained: Trained) -> dict[str, Any]:
         "seed": protocol.seed,
         "corpus": protocol.corpus_path or protocol.corpus,
         "corpus_sha256": protocol.corpus_sha256,
-        "sees_future": trained.sees_future,
+        "sees_future": bool(trained.sees_future or trained.causality.reads_future),
+        "causality": asdict(trained.causality),
         "curve": trained.curve,
     }
 
@@ -120,23 +126,27 @@ def train(case: Case, protocol: Protocol) -> Trained:
 
 def _evaluate(subject: Subject, windows: Windows, curve: dict[str, list[float]]) -> Trained:
     """Held-out loss as trained, and without the future."""
+    from modbench.harness.causality import guard
+
     case, module = subject.case, subject.module
     module.eval()
     val_loss = _held_out(subject, windows, causal=False)
+    inputs_BT, _ = next(windows.val())
+    found = guard(module, inputs_BT.to(case.place.device), 256, subject.seed)
     if case.own:
-        reason = "a user's model: whether its logits depend on later tokens is not tested yet"
-        return Trained(val_loss, 1.0, None, reason, None, curve)
+        reason = f"{NOT_AUTOREGRESSIVE}: logits moved when later tokens were changed, and another way to route is not known here"
+        return Trained(val_loss, 1.0, None if found.reads_future else val_loss, reason, None, found, curve)
     module.set_progress(1.0)  # type: ignore[operator]  # as above
     model = catalogue.load("models", case.model)
     sees_future = model.sees_future(case.config)
     if not {"router", "choice"} & model.options.keys():  # nothing here is routed one way in training, another at decode
-        return Trained(val_loss, 1.0, val_loss, "", sees_future, curve)
+        return Trained(val_loss, 1.0, val_loss, "", sees_future, found, curve)
     if "router" in model.options and case.config.router == "learned" and case.config.causal == "none":
-        return Trained(val_loss, 1.0, None, "causal = 'none': no causal router", sees_future, curve)
+        return Trained(val_loss, 1.0, None, "causal = 'none': no causal router", sees_future, found, curve)
     # Thresholds come from training text, never from what is held out.
     module.calibrate(windows.train(windows.plan.steps)[0].to(case.place.device))  # type: ignore[operator]  # as above
     causal = _held_out(subject, windows, causal=True)
-    return Trained(val_loss, 1.0, causal, "", sees_future, curve)
+    return Trained(val_loss, 1.0, causal, "", sees_future, found, curve)
 
 
 def _held_out(subject: Subject, windows: Windows, *, causal: bool) -> float:

@@ -19,21 +19,34 @@ class CostSheet:
     def __init__(self, config: ModelConfig, seq_len: int, batch_size: int) -> None:
         self.config, self.batch_size = config, batch_size
         self.flops: defaultdict[str, float] = defaultdict(float)
-        self.scores_causal = 0.0
+        self.modules: defaultdict[str, float] = defaultdict(float)
+        self.here = ""
+        self.attention_causal = 0.0
         self.params = 0
         self.saved = 0.0
         self.only_training = 0.0
         d, v = config.d_model, config.vocab_size
         if config.bidirectional:
             self.params += d * v + d * config.n_classes + d
-            self._matmul("head", 1, d, config.n_classes)
+            self._matmul("head", 1, d, config.n_classes, at="head")
         else:
             self.params += d * v * (1 if config.tied else 2) + d
-            self._matmul("head", seq_len, d, v)
+            self._matmul("head", seq_len, d, v, at="" if config.tied else "head")
             self.saved += batch_size * seq_len * (2 * d + 2 * v)
 
-    def _matmul(self, part: str, rows: float, inner: int, columns: int) -> None:
-        self.flops[part] += 2 * self.batch_size * rows * inner * columns
+    def at(self, path: str) -> CostSheet:
+        """Say which block the next layers belong to, by its path in the model."""
+        self.here = f"{path}."
+        return self
+
+    def _matmul(self, part: str, rows: float, inner: int, columns: int, *, at: str = "") -> None:
+        self._add(part, 2 * self.batch_size * rows * inner * columns, at)
+
+    def _add(self, part: str, flops: float, at: str) -> None:
+        """Count a component's FLOPs, and those of the module that a counter sees them in; `at` is a path, "" is none."""
+        self.flops[part] += flops
+        if at and flops:
+            self.modules[at] += flops
 
     @property
     def _mlp_matrices(self) -> int:
@@ -45,16 +58,17 @@ class CostSheet:
         self.params += d
         if kind == "convolution":
             h, w = self.config.n_heads, self.config.kernel_size
-            self._matmul("mixer projections", n, d, 3 * d + h * w)
-            self._matmul("convolution", n, w, d)
+            self._matmul("mixer projections", n, d, 3 * d + h * w, at=f"{self.here}attention")
+            self._matmul("convolution", n, w, d, at=f"{self.here}attention")
             self.params += d * (3 * d + h * w)
             self.saved += self.batch_size * n * (8 * d + h * w + w * d)
             return
         h, width = self.config.n_heads, d + 2 * d // self.config.n_heads * self.config.n_kv_heads
-        self._matmul("attention projections", n, d, width + d)
+        self._matmul("attention projections", n, d, width + d, at=f"{self.here}attention")
         full, least = _pairs(self.config, n)
-        self.flops["scores"] += 4 * self.batch_size * full * d
-        self.scores_causal += 4 * self.batch_size * least * d
+        for part in ("scores", "values"):
+            self._add(part, 2 * self.batch_size * full * d, f"{self.here}attention")
+        self.attention_causal += 4 * self.batch_size * least * d
         self.params += d * (width + d)
         self.saved += self.batch_size * n * (4 * d + width + 2 * d + h)
         if PIECE < n <= WHOLE_BLOCK:  # attention in pieces keeps its output twice: in pieces and whole
@@ -66,23 +80,24 @@ class CostSheet:
         kv = 2 * d // self.config.n_heads * self.config.n_kv_heads
         self._matmul("attention projections", n, d, 2 * d)
         self._matmul("attention projections", seq_len, d, kv)
-        self.flops["scores"] += 4 * self.batch_size * n * seq_len * d
+        for part in ("scores", "values"):
+            self._add(part, 2 * self.batch_size * n * seq_len * d, "")
         # Where the survivors stand is not known: with everyone alive this is the lower triangle.
-        self.scores_causal += 4 * self.batch_size * n * (seq_len + 1) / 2 * d
+        self.attention_causal += 4 * self.batch_size * n * (seq_len + 1) / 2 * d
         self.params += d * (2 * d + kv) + d
 
     def mlp(self, n: int) -> None:
         """Norm and MLP over n tokens."""
         d, f = self.config.d_model, self.config.d_ff
-        self._matmul("mlp", n, d, self._mlp_matrices * f)
+        self._matmul("mlp", n, d, self._mlp_matrices * f, at=f"{self.here}mlp")
         self.params += self._mlp_matrices * d * f + d
         self.saved += self.batch_size * n * (2 * d + (4 if self._mlp_matrices == 3 else 2) * f)
 
     def experts(self, n: int, k: int, *, no_ops: int = 0) -> None:
         """Norm, router over n tokens, and E experts of k tokens each."""
         d, f, e = self.config.d_model, self.config.d_ff, self.config.n_experts
-        self._matmul("router", n, d, e + no_ops)
-        self._matmul("experts", e * k, d, self._mlp_matrices * f)
+        self._matmul("router", n, d, e + no_ops, at=f"{self.here}mlp")
+        self._matmul("experts", e * k, d, self._mlp_matrices * f, at=f"{self.here}mlp")
         self.params += e * self._mlp_matrices * d * f + d * (e + no_ops) + d
         self.saved += self.batch_size * (2 * n * d + e * k * (2 * d + (4 if self._mlp_matrices == 3 else 2) * f))
 
@@ -95,7 +110,7 @@ class CostSheet:
         self.saved += self.batch_size * 2 * k * d
         if self.config.router != "learned":
             return
-        self._matmul("router", seq_len, d, 1)
+        self._matmul("router", seq_len, d, 1, at=f"{self.here}router.weight")
         self.params += d
         if self.config.causal == "predictor":
             w = self.config.predictor_width
@@ -103,19 +118,20 @@ class CostSheet:
             self.only_training += 2 * self.batch_size * seq_len * (2 * d * w + 3 * w)
             self.saved += self.batch_size * seq_len * 3 * w
 
-    def gate(self, rows: int, inner: int, columns: int, *, times: float = 1.0) -> None:
-        """A small matrix product of a depth gate: `times` for each sequence."""
-        self._matmul("gate", rows * times, inner, columns)
+    def gate(self, rows: int, inner: int, columns: int, *, at: str, times: float = 1.0) -> None:
+        """A small matrix product of a depth gate in the module `at`: `times` for each sequence."""
+        self._matmul("gate", rows * times, inner, columns, at=at)
 
     def total(self, *, training: Cost | None = None) -> Cost:
         """The sum as a `Cost`; `training` is the cost of a forward pass while training, where it is another."""
         return Cost(
             dict(self.flops),
-            self.scores_causal,
+            self.attention_causal,
             self.params,
             self.saved,
             train_only=self.only_training,
             training=training,
+            modules=dict(self.modules),
         )
 
 

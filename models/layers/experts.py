@@ -61,6 +61,11 @@ class ExpertMLP(nn.Module):
     def __init__(self, config: ModelConfig, *, share: float, no_ops: int = 0) -> None:
         super().__init__()
         self.config, self.share, self.n_experts = config, share, config.n_experts
+        self.capacity, self.executed_tokens, self.routed_parts = (
+            share,
+            0,
+            ("experts",),
+        )  # the claim of harness/claims.py
         self.router = nn.Linear(config.d_model, config.n_experts + no_ops, bias=False)
         self.experts = Experts(config)
         self.threshold = None
@@ -128,6 +133,8 @@ class ExpertMLP(nn.Module):
             p_BEk, i_BEk = p_BET.topk(k, dim=-1, sorted=False)
         else:  # pads are last in every order
             p_BEk, i_BEk = p_BET.masked_fill(~trip.real_BT[:, None], -1).topk(k, dim=-1)
+        if not torch.compiler.is_compiling():  # a graph keeps no books
+            self.executed_tokens = b * k
         if k_B is not None:
             p_BEk = p_BEk * (torch.arange(k, device=x_BTD.device) < k_B[:, None, None])
         row_B = torch.arange(b, device=x_BTD.device) * t

@@ -8,11 +8,11 @@ from typing import Any
 from markupsafe import Markup
 
 from modbench.harness.case import Case
+from modbench.reports.cases import SAW_FUTURE
 from modbench.reports.labels import label
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure, seeds_in_words
 from modbench.reports.style import look, name, new_figure, to_svg
-from modbench.reports.tables import SAW_FUTURE
 
 
 def render(loaded: Loaded) -> Markup | None:

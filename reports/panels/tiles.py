@@ -10,10 +10,10 @@ from markupsafe import Markup
 
 from modbench.harness.case import Case
 from modbench.harness.units import human
+from modbench.reports.cases import SAW_FUTURE
 from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, Panel, default_arm, interval, is_number, promise, seeds_in_words, times, words
 from modbench.reports.style import look, name
-from modbench.reports.tables import SAW_FUTURE
 
 _TILES = (
     *((title.capitalize(), metric) for title, metric in TIMED),

@@ -107,11 +107,15 @@ def run(resolved: Plan, folder: RunFolder, *, command: list[str], progress: Line
     return Finished(folder.path, folder.path / render.PAGE, wall_s, loaded)
 
 
-def report(run_folder: str) -> Finished:
+def report(run_folder: str, baseline: str | None = None) -> Finished:
     """Render the report of a stored run again. Loads no torch.
 
+    Args:
+        run_folder: of the run.
+        baseline: arm that the others are held against; None: the suite's anchor.
+
     Raises:
-        UsageError: if the folder holds no readable run.
+        UsageError: if the folder holds no readable run, or has no such arm.
     """
-    loaded = render.write(Path(run_folder))
+    loaded = render.write(Path(run_folder), baseline)
     return Finished(Path(run_folder), Path(run_folder) / render.PAGE, None, loaded)

@@ -214,6 +214,10 @@ def validate(
 @app.command()
 def report(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", metavar="ARM", help="Hold all arms against this one; default the anchor."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Render a stored run's report.html, cases.csv and comparisons.csv again."""
@@ -221,7 +225,7 @@ def report(
     from modbench.harness.errors import IncompleteError
     from modbench.reports import summary
 
-    rendered = api.report(run_folder)
+    rendered = api.report(run_folder, baseline)
     loaded, page = rendered.loaded, rendered.report
     print(json.dumps(summary.as_json(loaded, page, None), indent=1) if as_json else summary.closing(loaded, page, None))
     if loaded.run.missing:

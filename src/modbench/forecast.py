@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.case import ELEMENT_BYTES
+from modbench.harness.costs import case_cost
 from modbench.harness.environment import usable_cores
-from modbench.harness.plan import ASSUMED_FLOP_PER_S, case_cost, predicted_seconds
+from modbench.harness.plan import ASSUMED_FLOP_PER_S, predicted_seconds
 from modbench.harness.runner import phases
 from modbench.harness.units import human, human_duration
 

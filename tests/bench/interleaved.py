@@ -19,8 +19,9 @@ from typing import Any
 import torch
 
 from modbench.harness import environment
-from modbench.harness.interleave import Call, Clock, measure
-from modbench.harness.stats import block_differences, over_launches
+from modbench.harness.blocks import differences
+from modbench.harness.interleave import Call, Clock, Effort, Session
+from modbench.harness.stats import over_launches
 
 HEADER = """\
 | what | against | ratio | 95 % within this launch | ms | ms against | blocks |
@@ -71,20 +72,19 @@ def compare(
     if rounds < 1:
         raise ValueError(f"{rounds} rounds measure nothing; six are the fewest that give an interval")
     torch.set_num_threads(1)
-    samples = measure(
+    session = Session(
         {arm: _unnumbered(call) for arm, call in calls.items()},
         anchor,
-        rounds=rounds,
         rng=random.Random(seed),
         clock=Clock(threads=1),
-        warm_up_calls=warm_up_calls,
         on_error=lambda _arm, _error: None,
         survivable=(),
     )
+    samples = session.measure(Effort.fixed(rounds, warm_up_calls)).samples
     ratios = {}
     for arm in calls:
         if arm != anchor:
-            within = block_differences(samples[arm], samples[anchor])
+            within = list(differences(samples[arm], samples[anchor]).values())
             effect = over_launches([statistics.median(within)], within)
             ratios[arm] = Ratio(
                 math.exp(-effect.value),

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from modbench.harness import catalogue
+from modbench.reports.cases import CASES
 from modbench.reports.pairs import COMPARISONS
-from modbench.reports.tables import CASES
 
 # What --help, list and validate must not load: it is what makes them slow.
 HEAVY = ("torch", "pandas", "numpy", "scipy", "matplotlib", "seaborn", "jinja2")
@@ -107,7 +107,7 @@ def test_progress_is_plain_lines_when_not_a_terminal(tiny_run: Path) -> None:
 
 def test_a_run_leaves_the_folder_of_the_contract(tiny_run: Path) -> None:
     assert {path.name for path in tiny_run.iterdir()} == {
-        *("run.json", "units", "logs", "cases.csv", "comparisons.csv", "report.html")
+        *("run.json", "finished.json", "units", "logs", "cases.csv", "comparisons.csv", "report.html")
     }
     body = json.loads((tiny_run / "run.json").read_text())
     assert body["command"][:2] == ["modbench", "run"]
@@ -122,10 +122,13 @@ def test_raw_samples_hold_wall_and_cpu_time(tiny_run_records: list[dict[str, Any
     timed = [record for record in tiny_run_records if record["unit"]["made_in"] == "time"]
     assert len(timed) == 2 * 2 * 3  # lengths x workloads x launches
     for record in timed:
+        (blocks,) = record["blocks"]
+        assert blocks["columns"]["block"] == list(range(6))  # two rounds of three blocks
         for outcome in record["outcomes"]:
             if outcome["status"] == "ok":
                 samples = outcome["samples"]
-                assert set(samples) == {"round", "block", "position", "calls", "wall_s", "cpu_s"}
+                assert set(samples) >= {"round", "block", "position", "calls", "wall_s", "cpu_s", "involuntary"}
+                assert len({len(column) for column in samples.values()}) == 1
                 assert min(samples["wall_s"]) > 0
                 assert min(samples["cpu_s"]) > 0
                 assert sorted(set(samples["round"])) == [0, 1]
@@ -175,16 +178,17 @@ def test_the_same_tokens_in_the_same_order_for_every_arm(tiny_run_records: list[
 
 def test_a_users_model_is_one_more_arm(tiny_run: Path) -> None:
     frame = pd.read_csv(tiny_run / "comparisons.csv")
-    mine = frame[frame.arm == "mine:build"]
+    mine = frame[(frame.arm == "mine:build") & (frame.baseline_arm == "dense")]
     assert set(mine.metric) == {
         *("flops/forward", "flops/train_step", "latency/forward", "latency/train_step", "memory/peak_allocated"),
         *("loss/val", "loss/val_causal", "bpb/val"),
     }
     flops = mine[(mine.metric == "flops/forward") & (mine.seq_len == 16)].iloc[0]
     assert flops.ratio > 1
-    causal = mine[mine.metric == "loss/val_causal"].iloc[0]
-    assert causal.status == "skipped"
-    assert "not tested yet" in causal.reason
+    # Each of its logits sees its own token alone: the guard finds it causal, so its one loss is both.
+    causal, plain = (mine[mine.metric == key].iloc[0] for key in ("loss/val_causal", "loss/val"))
+    assert causal.status == "ok"
+    assert causal.difference == pytest.approx(plain.difference)
 
 
 def test_a_users_exception_is_failed_cells_and_not_the_end(tiny_run: Path) -> None:

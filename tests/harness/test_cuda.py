@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable
+import sys
 from typing import Any
 
 import pytest
 import torch
+from fake_cuda import FakeCuda, FakeNVMLError, fake_pynvml, refuse
 
-from modbench.harness import catalogue, nvml
+from modbench.harness import catalogue, cuda_timing, nvml
 from modbench.harness.case import Case, Comparison, Place, Protocol, TrainPlan, UnitOfWork
 from modbench.harness.config import ModelConfig
+from modbench.harness.contracts import Text
+from modbench.harness.errors import Unmeasured
+from modbench.harness.evidence import Evidence
 from modbench.harness.overrides import Overrides, override
 from modbench.harness.passes import timing
 from modbench.harness.plan import make_plan, predicted_seconds
+from modbench.harness.records import Blocks, Outcome
 from modbench.harness.runner import phases
+from modbench.harness.subject import Subject
 from modbench.harness.suite import load_suite
+
+DOUBTS = {name: catalogue.load("doubts", name) for name in catalogue.entries("doubts")}
 
 
 def case() -> Case:
@@ -26,108 +33,207 @@ def case() -> Case:
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """torch.cuda with a log instead of a device; tensors stay where they are."""
-    calls: list[str] = []
-
-    def noting(name: str, result: Any = None) -> Callable[..., Any]:
-        def call(*_: Any, **__: Any) -> Any:
-            calls.append(name)
-            return result
-
-        return call
-
-    monkeypatch.setattr(torch.cuda, "synchronize", noting("synchronize"))
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", noting("reset"))
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", noting("peak", 12345))
-    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)
-    monkeypatch.setattr(torch.Tensor, "to", lambda self, *_, **__: self)
-    return calls
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml())
+    return FakeCuda().install(monkeypatch)
 
 
-def test_every_timed_call_is_fenced_by_synchronisation(log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from modbench.harness.subject import Subject
-
-    monkeypatch.setattr(Subject, "forward", lambda _self, _tokens: log.append("forward"))
-    protocol = Protocol(
-        rounds=2, warm_up_calls=1, seed=0, train=TrainPlan(), corpus="stdlib", corpus_path=None, corpus_sha256=""
-    )
-    comparison = Comparison(arms=(case(),), metrics=("latency/forward",))
-    fields: dict[str, Any] = {"name": "u", "made_in": "time", "workload": "forward", "launch": 0, "flops": 1.0}
-    unit = UnitOfWork(comparison=comparison, protocol=protocol, **fields)
-    (outcome,) = timing.run(unit, [catalogue.metrics()["latency/forward"]])
-    assert outcome.status == "ok"
-    assert len(outcome.samples["wall_s"]) == 4
-    # Between two synchronisations there are only calls of one sample; the log starts and ends idle.
-    assert log[0] == log[-1] == "synchronize"
-    assert log.count("synchronize") == 2 * 5
-    text = " ".join("S" if entry == "synchronize" else "f" for entry in log)
-    assert "f f S" in text or "f S" in text
-    assert all(part.strip() in {"", "f"} or set(part.split()) == {"f"} for part in text.split("S"))
+def timed(key: str, cuda: FakeCuda, **launch: Any) -> tuple[Outcome, Blocks]:
+    """A timing of one arm whose forward pass launches what is said."""
+    metric = catalogue.metrics()[key]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Subject, "forward", lambda _self, _tokens: cuda.launch(**launch))
+        protocol = Protocol(
+            rounds=2, warm_up_calls=1, seed=0, train=TrainPlan(), corpus="stdlib", corpus_path=None, corpus_sha256=""
+        )
+        comparison = Comparison(arms=(case(),), metrics=(key,))
+        fields: dict[str, Any] = {"name": "u", "made_in": "time", "launch": 0, "flops": 1.0}
+        unit = UnitOfWork(comparison=comparison, protocol=protocol, workload=metric.group, **fields)
+        outcome, witnessed = timing.run(unit, [metric])
+    assert isinstance(outcome, Outcome)
+    assert isinstance(witnessed, Blocks)
+    return outcome, witnessed
 
 
-def test_peak_comes_from_the_allocator_after_reset(log: list[str]) -> None:
-    from modbench.harness.subject import Subject
+def sampled(key: str, notes: dict[str, Any] | None = None, **columns: float) -> Outcome:
+    """An outcome of one sample."""
+    samples = {"block": [0.0], "calls": [1.0], **{name: [value] for name, value in columns.items()}}
+    return Outcome(case=case().id, metric=key, unit="s", status="ok", samples=samples, notes=notes or {})
 
-    peak = catalogue.metrics()["memory/peak_allocated"].measure(Subject(case(), 0))
-    assert peak == 12345
-    assert log == ["synchronize", "reset", "synchronize", "peak"]
+
+def doubted(outcome: Outcome, blocks: Blocks | None = None) -> dict[str, str]:
+    """What is found wrong with it."""
+    seen = [blocks.columns] if blocks else []
+    evidence = Evidence(case(), catalogue.metrics()[outcome.metric], [outcome], [outcome], seen)
+    return {name: said for name, doubt in DOUBTS.items() if (said := doubt.finds(evidence))}
+
+
+def test_end_to_end_times_wait_for_the_device_on_both_sides(cuda: FakeCuda) -> None:
+    outcome, _ = timed("latency/forward", cuda, device_s=3e-3, host_s=1e-5)
+    assert outcome.samples["wall_s"] == pytest.approx([3.01e-3] * 4)
+    assert cuda.log[:2] == ["synchronize", "synchronize"]
+    assert outcome.notes["device_share"] == pytest.approx(3e-3 / 3.01e-3)
+    assert outcome.notes["l2"].startswith("warm")
+    assert outcome.notes["syncs"] == 0
+    assert doubted(outcome) == {}
+
+
+def test_a_launch_bound_case_is_called_one(cuda: FakeCuda) -> None:
+    """The host takes 2 ms to launch 1 ms of work: the device waits, and says so."""
+
+    def forward(_tokens: object) -> None:
+        for _ in range(10):
+            cuda.launch(1e-4, 2e-4)
+
+    share = cuda_timing.device_share(forward, torch.zeros(1), 2.1e-3)
+    assert share["device_s"] == pytest.approx(1e-3)
+    assert share["starved"] == 0
+    outcome = sampled("latency/forward", share, wall_s=2.1e-3)
+    assert "launch-bound: the device was busy for 48%" in doubted(outcome)["launch_bound"]
+
+
+def test_device_time_hides_the_launch(cuda: FakeCuda) -> None:
+    """Behind the spin kernel events see 3 ms of work, not the 2 ms that the host took to launch it."""
+    outcome, _ = timed("latency/forward/device", cuda, device_s=3e-3, host_s=2e-3)
+    assert outcome.samples["wall_s"] == pytest.approx([3e-3] * 4)
+    assert outcome.samples["starved"] == [0] * 4
+    assert "cpu_s" not in outcome.samples
+    assert doubted(outcome) == {}
+
+
+def test_a_model_that_synchronises_starves_the_device(cuda: FakeCuda) -> None:
+    def forward(_tokens: object) -> None:
+        cuda.launch(1e-3)
+        cuda.synchronize()
+
+    timer = cuda_timing.DeviceTimer(forward, torch.zeros(1))
+    assert timer(torch.zeros(1))["starved"] == 1
+
+
+def test_work_on_a_side_stream_is_detected(cuda: FakeCuda) -> None:
+    """9 of 10 ms run where events do not look: the event says 1 ms, and the harness says that it is not to be believed."""
+
+    def forward(_tokens: object) -> None:
+        cuda.launch(1e-3)
+        cuda.launch(9e-3, stream="side")
+
+    row = cuda_timing.DeviceTimer(forward, torch.zeros(1))(torch.zeros(1))
+    share = cuda_timing.device_share(forward, torch.zeros(1), 1e-2)
+    assert row["device/wall_s"] == pytest.approx(1e-3)
+    assert row["escaped_s"] > 5e-3
+    outcome = sampled("latency/forward/device", wall_s=row["device/wall_s"], escaped_s=row["escaped_s"])
+    assert "100% of the calls work went on outside the stream" in doubted(outcome)["side_stream"]
+    assert "side_stream" in doubted(sampled("latency/forward", share, wall_s=1e-2))
+
+
+def test_a_graph_is_captured_once_and_replayed(cuda: FakeCuda) -> None:
+    outcome, _ = timed("latency/forward/graph", cuda, device_s=3e-3, host_s=2e-3)
+    assert cuda.log.count("capture") == 1
+    assert cuda.log.count("replay") == 5 + 4  # five readings of a settled clock, then four samples
+    assert min(outcome.samples["wall_s"]) >= 3e-3
+
+
+def test_what_cannot_be_captured_is_null_with_the_reason(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    del cuda
+    calls = [0]
+
+    def forward(_tokens: object) -> None:
+        calls[0] += 1
+        if calls[0] > cuda_timing.WARM_UP:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(torch.Tensor, "clone", lambda tensor: tensor)
+    with pytest.raises(Unmeasured, match="cannot be captured as a CUDA graph"):
+        cuda_timing.GraphTimer(forward, torch.zeros(1))
+
+
+def test_device_timings_are_null_on_a_cpu() -> None:
+    made = case().model_copy(update={"place": case().place.model_copy(update={"device": "cpu"})})
+    for key in ("latency/forward/device", "latency/forward/graph", "latency/train_step/device"):
+        with pytest.raises(Unmeasured, match="need a CUDA device"):
+            catalogue.metrics()[key].measure(Subject(made, 0))
+
+
+def test_blocks_witness_clocks_power_and_other_processes(cuda: FakeCuda) -> None:
+    outcome, blocks = timed("latency/forward", cuda, device_s=3e-3)
+    seen = {name: values[0] for name, values in blocks.columns.items()}
+    assert (seen["sm_mhz"], seen["memory_mhz"], seen["power_W"]) == (1980, 2619, 512)
+    assert (seen["temperature_C"], seen["throttle"], seen["foreign"]) == (61, 4, 0)
+    assert doubted(outcome, blocks) == {"power_limited": "power-limited in 100% of the blocks"}
+
+
+@pytest.mark.parametrize(
+    ("query", "answer", "cause"),
+    [
+        ("nvmlDeviceGetCurrentClocksEventReasons", lambda _: 0x40, "throttled"),
+        ("nvmlDeviceGetComputeRunningProcesses", lambda _: ["this one", "another"], "another process on the GPU"),
+    ],
+)
+def test_a_disturbed_gpu_is_named(query: str, answer: Any, cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(**{query: answer}))
+    outcome, blocks = timed("latency/forward", cuda, device_s=3e-3)
+    assert f"100% of its blocks were disturbed ({cause}: 4 samples)" in doubted(outcome, blocks)["disturbed"]
+
+
+def test_a_query_that_is_refused_has_no_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda().install(monkeypatch)
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetPowerUsage=refuse))
+    assert set(nvml.levels()) == {"sm_mhz", "memory_mhz", "temperature_C", "throttle", "foreign"}
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlInit=refuse))
+    assert nvml.levels() == {}
+
+
+def test_an_old_driver_is_asked_by_its_old_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda().install(monkeypatch)
+    old = fake_pynvml(nvmlDeviceGetCurrentClocksThrottleReasons=lambda _: 0x8)
+    del old.nvmlDeviceGetCurrentClocksEventReasons
+    monkeypatch.setitem(sys.modules, "pynvml", old)
+    assert nvml.levels()["throttle"]() == 8
+
+
+def test_a_clock_has_settled_when_five_readings_agree() -> None:
+    readings = iter([1000, 1500, 1900, 1980, 1980, 1975, 1980, 1980])
+    ready = nvml.settled(lambda: next(readings))
+    assert [ready() for _ in range(8)] == [False] * 7 + [True]
+
+
+def test_peak_comes_from_the_allocator_after_reset(cuda: FakeCuda) -> None:
+    cuda.peak = 12345
+    assert catalogue.metrics()["memory/peak_allocated"].measure(Subject(case(), 0)) == 12345
+    assert cuda.log == ["synchronize", "reset", "synchronize", "peak"]
 
 
 def test_on_cuda_every_unit_runs_alone_and_cold() -> None:
     suite = override(load_suite("quick"), Overrides(device="cuda"))
-    from modbench.harness.contracts import Text
-
     made = make_plan(suite, device="cuda", text=Text("t", b"a" * 999, b"b" * 999, "x"))
     assert {slots.at_once for slots in phases(made, cores=16)} == {1}
     assert predicted_seconds(made, made.units[0], 1) > 4  # a fresh interpreter each
     assert made.cases[0].id == "dense[T128-B1-fp32-cuda]"
-
-
-class FakeNVMLError(Exception):
-    pass
-
-
-def fake_pynvml(**changes: Any) -> Any:
-    """A driver with one device that refuses one query."""
-
-    def refuse(*_: Any) -> Any:
-        raise FakeNVMLError("Not Supported")
-
-    functions: dict[str, Any] = {
-        "NVMLError": FakeNVMLError,
-        "nvmlInit": lambda: None,
-        "nvmlShutdown": lambda: None,
-        "nvmlSystemGetDriverVersion": lambda: b"590.1",
-        "nvmlDeviceGetCount": lambda: 1,
-        "nvmlDeviceGetHandleByIndex": lambda i: i,
-        "nvmlDeviceGetName": lambda _: "Fake H100",
-        "nvmlDeviceGetUUID": lambda _: "GPU-1",
-        "nvmlDeviceGetMemoryInfo": lambda _: types.SimpleNamespace(total=80 * 2**30),
-        "nvmlDeviceGetEnforcedPowerLimit": refuse,
-        "nvmlDeviceGetPersistenceMode": lambda _: 1,
-    }
-    return types.SimpleNamespace(**{**functions, **changes})
+    timed_unit = next(unit for unit in made.units if unit.made_in == "time")
+    assert timed_unit.protocol.warm_up_calls == 10
+    assert timed_unit.protocol.warm_up_s == 1.0
 
 
 def test_a_device_is_described_and_a_refused_query_is_null(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pynvml", fake_pynvml())
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml())
     (device,) = nvml.devices()["devices"]
     assert device["name"] == "Fake H100"
     assert device["driver"] == "590.1"
     assert device["memory_bytes"] == 80 * 2**30
     assert device["power_limit_mW"] is None
+    assert (device["ecc_mode"], device["mig_mode"]) == (1, 0)
 
 
 def test_no_driver_is_a_reason_and_no_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> None:
         raise FakeNVMLError("NVML Shared Library Not Found")
 
-    monkeypatch.setitem(__import__("sys").modules, "pynvml", fake_pynvml(nvmlInit=absent))
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlInit=absent))
     found = nvml.devices()
     assert found["devices"] == []
     assert "NVML Shared Library Not Found" in found["reason"]
-    monkeypatch.setitem(__import__("sys").modules, "pynvml", fake_pynvml(nvmlDeviceGetCount=lambda: 0))
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetCount=lambda: 0))
     assert "no device" in nvml.devices()["reason"]
 
 
@@ -142,35 +248,18 @@ class FakeGraph:
 
 
 @pytest.mark.parametrize("policy", ["budget", "masked"])
-def test_a_replayed_step_equals_a_step(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replayed_step_equals_a_step(policy: str, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     """Warm-up on a side stream, capture, rewind, replay: the same logits and the same cache as decoding eagerly."""
-    import contextlib
-
     from modbench.harness.replay import Replay
     from modbench.models.mod import MoD
 
-    order: list[str] = []
-
-    class Stream:
-        def wait_stream(self, _other: object) -> None:
-            order.append("wait")
-
-    @contextlib.contextmanager
-    def block(name: str) -> Any:
-        order.append(name)
-        yield
-
-    monkeypatch.setattr(torch.cuda, "Stream", Stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda _side: block("stream"))
     monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
-    monkeypatch.setattr(torch.cuda, "graph", lambda _graph: block("capture"))
     shape: dict[str, Any] = {"decode_policy": policy, "d_model": 32, "n_heads": 2, "vocab_size": 50, "max_seq_len": 64}
     module = MoD(ModelConfig(capacity=0.5, router="synthetic", **shape)).eval()
     prompt = torch.randint(50, (4, 8), generator=torch.Generator().manual_seed(1))
     (_, eager), (_, graphed) = module.prefill(prompt), module.prefill(prompt)
     replay = Replay(module, graphed)
-    assert order == ["wait", "stream", "wait", "capture"]
+    assert cuda.log == ["wait", "wait", "capture"]
     assert graphed.positions == [8] * 4
     replay.graph.captured = (replay, module.decode_step)  # type: ignore[attr-defined]  # the fake's
     for i in range(5):

@@ -134,7 +134,7 @@ def test_a_stray_thread_does_not_keep_a_unit_alive(here: Path) -> None:
     start = time.monotonic()
     records = run_units(planned("stray", ["memory/peak_allocated"]), here)
     assert time.monotonic() - start < 150
-    assert {o.status for o in outcomes(records, "bad:")} == {"ok"}
+    assert {o.status for o in outcomes(records, "bad:") if o.metric == "memory/peak_allocated"} == {"ok"}
 
 
 def test_a_unit_that_hangs_is_ended(here: Path) -> None:

@@ -1,17 +1,20 @@
-"""The block design with a fake clock: who is visited when, and what an exception costs."""
+"""The block design with a fake clock: who is visited when, how long, what witnesses note, and what an exception costs."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modbench.harness.interleave import ARMS_PER_BLOCK, Call, Clock, deal, measure
+from modbench.harness.interleave import ARMS_PER_BLOCK, Call, Clock, Effort, Measured, Session, deal
 from modbench.harness.passes import SURVIVABLE
+from modbench.harness.stopwatch import Stopwatch
+from modbench.harness.witness import Witness
 
 
 class FakeClock(Clock):
@@ -29,15 +32,23 @@ class FakeClock(Clock):
     def wall_s(self) -> float:
         return self.now
 
-    def arm(self, seconds: float) -> Callable[[int], None]:
+    def arm(self, seconds: float | Callable[[], float]) -> Callable[[int], None]:
         def call(_number: int) -> None:
-            self.now += seconds
+            self.now += seconds() if callable(seconds) else seconds
 
         return call
 
 
 def never(arm: str, error: BaseException) -> None:
     raise AssertionError(f"{arm} raised") from error
+
+
+def measure(
+    calls: dict[str, Call], clock: FakeClock, effort: Effort | int, *, on_error: Any = never, **more: Any
+) -> Measured:
+    """A session of the given effort, or of so many rounds; the first arm is the anchor."""
+    session = Session(calls, next(iter(calls)), rng=random.Random(0), clock=clock, on_error=on_error, **more)
+    return session.measure(Effort.fixed(effort) if isinstance(effort, int) else effort)
 
 
 @given(n=st.integers(1, 12), seed=st.integers(0, 999))
@@ -62,8 +73,7 @@ def test_orders_differ_between_seeds_and_repeat_within_one() -> None:
 
 def test_samples_are_what_the_clock_said() -> None:
     clock = FakeClock()
-    calls: dict[str, Call] = {"anchor": clock.arm(0.010), "arm": clock.arm(0.005)}
-    samples = measure(calls, "anchor", rounds=3, rng=random.Random(0), clock=clock, warm_up_calls=1, on_error=never)
+    samples = measure({"anchor": clock.arm(0.010), "arm": clock.arm(0.005)}, clock, 3).samples
     assert samples["anchor"]["wall_s"] == pytest.approx([0.010] * 6)
     assert samples["arm"]["wall_s"] == pytest.approx([0.005] * 6)
     assert samples["arm"]["cpu_s"] == pytest.approx([0.0025] * 6)
@@ -73,9 +83,7 @@ def test_samples_are_what_the_clock_said() -> None:
 
 def test_short_calls_are_repeated_and_reported_per_call() -> None:
     clock = FakeClock()
-    samples = measure(
-        {"a": clock.arm(0.0004)}, "a", rounds=1, rng=random.Random(0), clock=clock, warm_up_calls=1, on_error=never
-    )
+    samples = measure({"a": clock.arm(0.0004)}, clock, 1).samples
     assert samples["a"]["calls"] == [5, 5]
     assert samples["a"]["wall_s"] == pytest.approx([0.0004] * 2)
 
@@ -91,15 +99,7 @@ def test_all_arms_of_a_block_get_the_same_input() -> None:
 
         return call
 
-    measure(
-        {name: noting(name) for name in seen},
-        "anchor",
-        rounds=4,
-        rng=random.Random(0),
-        clock=clock,
-        warm_up_calls=1,
-        on_error=never,
-    )
+    measure({name: noting(name) for name in seen}, clock, 4)
     assert seen["anchor"] == seen["arm"] == [0, 0, 0, 1, 1, 2, 2, 3, 3]
 
 
@@ -123,26 +123,162 @@ def test_an_arm_that_raises_loses_its_samples_and_nobody_else_does(raised: BaseE
         assert arm not in calls  # let go before anybody looks
         errors[arm] = error
 
-    samples = measure(
-        calls,
-        "anchor",
-        rounds=5,
-        rng=random.Random(0),
-        clock=clock,
-        warm_up_calls=1,
-        on_error=note,
-        survivable=SURVIVABLE,
-    )
+    samples = measure(calls, clock, 5, on_error=note, survivable=SURVIVABLE).samples
     assert errors == {"bad": raised}
     assert set(samples) == {"anchor", "good"}
     assert len(samples["good"]["wall_s"]) == 10
 
 
 def test_an_interrupt_is_not_survived() -> None:
-    clock = FakeClock()
-
     def interrupted(_number: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure({"a": interrupted}, "a", rounds=1, rng=random.Random(0), clock=clock, warm_up_calls=1, on_error=never)
+        measure({"a": interrupted}, FakeClock(), 1)
+
+
+def noisy(clock: FakeClock, sigma: float, seed: int) -> Callable[[int], None]:
+    rng = random.Random(seed)
+    return clock.arm(lambda: 0.01 * rng.lognormvariate(0, sigma))
+
+
+@pytest.mark.parametrize(("sigma", "made"), [(0.0001, 30), (0.5, 90)])
+def test_a_pilot_decides_how_many_rounds_once(sigma: float, made: int) -> None:
+    """Quiet arms get the least number, noisy ones the most; what the pilot asked for is noted."""
+    clock = FakeClock()
+    calls: dict[str, Call] = {"anchor": noisy(clock, sigma, 1), "arm": noisy(clock, sigma, 2)}
+    found = measure(calls, clock, Effort(rounds=30, most_rounds=90, pilot=20, half_width=0.01, warm_up_calls=1))
+    assert len(found.samples["arm"]["wall_s"]) == 2 * made
+    note: Any = found.notes["rounds"]
+    assert note["pilot"] == 20
+    assert note["made"] == made
+    assert (note["asked"] > 90) == (made == 90)
+
+
+def test_between_the_limits_the_number_is_what_the_pilot_computed() -> None:
+    clock = FakeClock()
+    calls: dict[str, Call] = {"anchor": noisy(clock, 0.02, 1), "arm": noisy(clock, 0.02, 2)}
+    found = measure(calls, clock, Effort(rounds=4, most_rounds=4000, pilot=20, half_width=0.01, warm_up_calls=1))
+    note: Any = found.notes["rounds"]
+    assert note["pilot"] == 4  # never more than the least number of rounds
+    assert note["made"] == max(4, note["asked"])
+    assert len(found.samples["arm"]["wall_s"]) == 2 * note["made"]
+
+
+def test_the_warm_up_lasts_as_long_as_it_was_told() -> None:
+    clock = FakeClock()
+    measure({"a": clock.arm(0.01)}, clock, Effort(1, 1, 1, 0.01, warm_up_calls=3, warm_up_s=0.5))
+    assert clock.now == pytest.approx(0.5 + 0.02, abs=0.011)
+
+
+def test_the_warm_up_waits_until_nothing_compiles_any_more() -> None:
+    """Ten calls compile; three quiet ones must follow before anything is timed."""
+    clock, compiled = FakeClock(), [0]
+
+    def call(_number: int) -> None:
+        clock.now += 0.01
+        compiled[0] = min(10, compiled[0] + 1)
+
+    witness = Witness({"recompiles": lambda: float(compiled[0])})
+    found = measure({"a": call}, clock, 2, of_samples=witness)
+    assert sum(found.samples["a"]["recompiles"]) == 0
+    assert clock.now == pytest.approx((10 + 1 + 4) * 0.01)  # one quiet turn is what a single warm-up call asks for
+
+
+def test_the_warm_up_waits_for_the_devices_clock() -> None:
+    clock, asked = FakeClock(), [0]
+
+    def settled() -> bool:
+        asked[0] += 1
+        return asked[0] >= 7
+
+    measure({"a": clock.arm(0.01)}, clock, 1, settled=settled)
+    assert asked[0] == 7
+
+
+def test_witnesses_stand_beside_every_sample_and_block() -> None:
+    clock, switches, stolen = FakeClock(), [0.0], [0.0]
+
+    def call(_number: int) -> None:
+        clock.now += 0.01
+        switches[0] += 2
+        stolen[0] += 0.001
+
+    found = measure(
+        {"a": call, "b": call},
+        clock,
+        3,
+        of_samples=Witness({"involuntary": lambda: switches[0]}),
+        of_blocks=Witness({"steal_s": lambda: stolen[0]}, {"load": lambda: 1.5}),
+    )
+    assert found.samples["a"]["involuntary"] == [2.0] * 6
+    assert found.blocks["block"] == [0, 1, 2]
+    assert found.blocks["steal_s"] == pytest.approx([0.004] * 3)
+    assert found.blocks["wall_s"] == pytest.approx([0.04] * 3)
+    assert found.blocks["load"] == [1.5] * 3
+
+
+def test_a_call_may_time_its_own_parts() -> None:
+    clock = FakeClock()
+
+    def call(_number: int) -> object:
+        watch = Stopwatch(clock)
+        for name, seconds in (("one", 0.001), ("two", 0.003)):
+            clock.now += seconds
+            watch.lap(name)
+        return watch.laps
+
+    samples = measure({"a": call}, clock, 1).samples["a"]
+    assert samples["one/wall_s"] == pytest.approx([0.001] * 2)
+    assert samples["two/wall_s"] == pytest.approx([0.003] * 2)
+    assert samples["two/cpu_s"] == pytest.approx([0.0015] * 2)
+
+
+def test_quantiles_over_laps_are_those_of_the_nearest_rank() -> None:
+    clock = FakeClock()
+    watch = Stopwatch(clock)
+    for i in range(1, 21):
+        clock.now += i
+        watch.lap(str(i))
+    found = watch.quantiles({"p50": 0.5, "p95": 0.95})
+    assert (found["p50/wall_s"], found["p95/wall_s"]) == (10, 19)
+
+
+class Cooling:
+    """An arm that starts 20 % slow and is as fast as its anchor after so many calls."""
+
+    def __init__(self, clock: FakeClock, calls: int) -> None:
+        self.clock, self.left, self.calls = clock, calls, calls
+
+    def __call__(self, _number: int) -> None:
+        self.clock.now += 0.01 * (1 + 0.2 * self.left / self.calls)
+        self.left = max(0, self.left - 1)
+
+
+def test_an_arm_that_was_not_warm_is_measured_again() -> None:
+    """Twenty calls cool down during the first measurement; the second finds a steady arm and its samples alone count."""
+    clock = FakeClock()
+    found = measure({"anchor": clock.arm(0.01), "arm": Cooling(clock, 20)}, clock, 10)
+    assert "arm" in found.notes["warmed up again"]  # type: ignore[operator]  # a dict
+    assert found.unsteady == {}
+    assert found.samples["arm"]["wall_s"] == pytest.approx([0.01] * 20)
+
+
+def test_an_arm_that_never_settles_is_named() -> None:
+    clock = FakeClock()
+    found = measure({"anchor": clock.arm(0.01), "arm": Cooling(clock, 200)}, clock, 10)
+    assert "drifted by -" in found.unsteady["arm"]
+    assert "p = " in found.unsteady["arm"]
+
+
+def test_a_machine_that_drifts_is_no_unsteady_arm() -> None:
+    """All arms slow down alike, by a factor of two: the ratio does not move, so nothing is measured again."""
+    clock, slow = FakeClock(), [1.0]
+
+    def drifting(_number: int) -> None:
+        slow[0] *= 1.015
+        clock.now += 0.01 * slow[0]
+
+    found = measure({"anchor": drifting, "arm": drifting}, clock, 12)
+    assert found.unsteady == {}
+    assert "warmed up again" not in found.notes

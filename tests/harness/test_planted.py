@@ -14,8 +14,9 @@ import pytest
 from modbench.harness import plan, store
 from modbench.harness.case import UnitOfWork
 from modbench.harness.contracts import Text
-from modbench.harness.interleave import Clock, measure
-from modbench.harness.plan import Plan, case_cost
+from modbench.harness.costs import case_cost
+from modbench.harness.interleave import Clock, Effort, Session
+from modbench.harness.plan import Plan
 from modbench.harness.records import Outcome, Record
 from modbench.harness.suite import parse_suite
 from modbench.reports import render
@@ -75,15 +76,14 @@ def fake_record(unit: UnitOfWork, corpus: str = "c0ffee") -> Record:
             return lambda _number: clock.pass_time(0.02 * share)
 
         calls = {case.id: arm(PLANTED[case.arm]) for case in unit.comparison.arms}
-        timed = measure(
+        session = Session(
             calls,
             unit.comparison.arms[0].id,
-            rounds=unit.protocol.rounds,
             rng=random.Random(unit.name),
             clock=clock,
-            warm_up_calls=3,
             on_error=lambda arm, error: pytest.fail(f"{arm}: {error}"),
         )
+        timed = session.measure(Effort.fixed(unit.protocol.rounds, 3)).samples
         for case in unit.comparison.arms:
             samples = timed[case.id]
             outcomes.append(
@@ -153,7 +153,9 @@ def stored(tmp_path: Path, made: Plan, *, leave_out: str | None = None, other_te
 def test_planted_ratios_come_back(tmp_path: Path, effort: str) -> None:
     """Through drift and launch effects: each planted ratio lies in its interval, which is narrow; verdicts follow."""
     frame = stored(tmp_path, planted_suite(effort))
-    timed = frame[frame.metric == "latency/forward"]
+    every = frame[frame.metric == "latency/forward"]
+    assert len(every) == 2 * 5 * 4 / 2  # lengths x pairs of five arms
+    timed = every[every.baseline_arm == "dense"]
     assert len(timed) == 8
     rows: list[Any] = list(timed.itertuples())
     for row in rows:

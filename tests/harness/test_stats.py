@@ -10,14 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from modbench.harness.stats import (
-    Effect,
-    block_differences,
-    exact_verdict,
-    median_interval,
-    over_launches,
-    verdict,
-)
+from modbench.harness.blocks import differences
+from modbench.harness.stats import Effect, median_interval, over_launches
+from modbench.harness.verdicts import exact_verdict, verdict
+
+MARGIN = 0.02
 
 
 def test_t_interval_of_three_launches_by_hand() -> None:
@@ -78,14 +75,14 @@ def test_block_difference_cancels_linear_drift() -> None:
     for name, factor in zip(order, drift, strict=True):
         samples[name]["block"].append(0)
         samples[name]["wall_s"].append(factor * (1.3 if name == "arm" else 1.0))
-    (d,) = block_differences(samples["arm"], samples["anchor"])
+    (d,) = differences(samples["arm"], samples["anchor"]).values()
     assert d == pytest.approx(math.log(1.3))
 
 
 def test_only_shared_blocks_are_paired() -> None:
     anchor: dict[str, list[float]] = {"block": [0, 0, 1, 1], "wall_s": [1.0, 1.0, 2.0, 2.0]}
     arm: dict[str, list[float]] = {"block": [1, 1], "wall_s": [4.0, 4.0]}
-    assert block_differences(arm, anchor) == [pytest.approx(math.log(2))]
+    assert differences(arm, anchor) == {1: pytest.approx(math.log(2))}
 
 
 @pytest.mark.parametrize(
@@ -100,11 +97,11 @@ def test_only_shared_blocks_are_paired() -> None:
     ],
 )
 def test_verdicts(low: float, high: float, low90: float, high90: float, word: str) -> None:
-    assert verdict(Effect((low + high) / 2, low, high, low90, high90)) == word
+    assert verdict(Effect((low + high) / 2, low, high, low90, high90), MARGIN) == word
 
 
 def test_no_interval_is_no_verdict() -> None:
-    assert verdict(Effect(0.5)) == "inconclusive"
+    assert verdict(Effect(0.5), MARGIN) == "inconclusive"
 
 
 @given(st.lists(st.floats(-2, 2), min_size=3, max_size=12))
@@ -113,11 +110,11 @@ def test_swapping_the_arms_mirrors_effect_and_verdict(values: list[float]) -> No
     here, there = over_launches(values), over_launches([-v for v in values])
     assert here.value == pytest.approx(-there.value, abs=1e-12)
     swap = {"better": "worse", "worse": "better"}
-    assert verdict(there) == swap.get(verdict(here), verdict(here))
+    assert verdict(there, MARGIN) == swap.get(verdict(here, MARGIN), verdict(here, MARGIN))
 
 
 @pytest.mark.parametrize(
     ("ratio", "word"), [(1.03, "better"), (1.01, "equivalent"), (0.99, "equivalent"), (0.9, "worse")]
 )
 def test_exact_verdicts(ratio: float, word: str) -> None:
-    assert exact_verdict(ratio) == word
+    assert exact_verdict(ratio, MARGIN) == word

@@ -1,0 +1,132 @@
+"""Did a module skip what it says it skips? Rows that really met each weight, held against what the module states.
+
+**The protocol.** A module, at any depth, in a model of ours or a user's, may have two attributes, and needs no base class:
+
+    capacity         the share of its input's tokens that it claims to process
+    executed_tokens  how many tokens it says that it processed in its last call, over the whole batch
+
+and optionally `routed_parts`, the names of the submodules that this is about (default: all of it). Of a module with stacked
+weights (experts), both are per slice. What no module states is "not reported".
+
+**The detector.** A dispatch mode watches every matrix product and notes how many rows each parameter was multiplied with. Where
+most weights of a module (by elements, so that a small router does not decide) met more rows than the module says it processed, it
+computed all of them and masked: its FLOPs were not saved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from modbench.harness.operators import is_product
+
+# Rounding of k, and padding rows to the longest of a batch, are no deceit.
+TOLERANCE = 0.05
+
+
+@runtime_checkable
+class StatesTokens(Protocol):
+    """What a module states of itself; see the protocol above."""
+
+    capacity: float
+    executed_tokens: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one module states, and what was seen.
+
+    Attributes:
+        module: its path.
+        capacity: share of tokens that it claims to process.
+        tokens: tokens of the batch.
+        stated: tokens that it says it processed.
+        rows: rows that most of its weights met; None where no product with a weight of its own was seen.
+        masked: whether it computed rows that it says it skipped.
+    """
+
+    module: str
+    capacity: float
+    tokens: int
+    stated: int
+    rows: float | None
+    masked: bool
+
+
+class RowWatch(TorchDispatchMode):
+    """Notes how many rows every parameter is multiplied with.
+
+    A parameter is known by its storage, so that transposed and sliced views count; a converted copy of one does not.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        self.names = {p.untyped_storage()._cdata: name for name, p in module.named_parameters() if p.ndim > 1}  # noqa: SLF001  # the storage's identity
+        self.work: dict[str, float] = {}
+
+    def __torch_dispatch__(  # torch's protocol
+        self,
+        func: Any,  # noqa: ANN401  # torch's protocol
+        types: Any,  # noqa: ANN401  # torch's protocol
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401  # whatever the operator returns
+        if is_product(func):
+            tensors = [arg for arg in args if isinstance(arg, Tensor)]
+            left, right = tensors[-2:] if len(tensors) > 2 else tensors  # a bias stands in front
+            self._note(right, left.shape[-2] / (right.shape[0] if left.ndim < right.ndim else 1))
+            self._note(left, right.shape[-1])
+        return func(*args, **(kwargs or {}))
+
+    def _note(self, weight: Tensor, rows: float) -> None:
+        name = self.names.get(weight.untyped_storage()._cdata)  # noqa: SLF001  # as above
+        if name is not None:
+            self.work[name] = self.work.get(name, 0.0) + rows * weight.numel()
+
+
+def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
+    """What every module that states something states, and what one forward pass of the whole model shows."""
+    watch = RowWatch(module)
+    module.eval()
+    with torch.no_grad(), watch:
+        module(tokens_BT)
+    sizes = {name: p.numel() for name, p in module.named_parameters() if p.ndim > 1}
+    stating = {path: part for path, part in module.named_modules() if isinstance(part, StatesTokens)}
+    found = []
+    for path, part in stating.items():
+        # Weights of a module inside that speaks for itself are not this one's.
+        inner = tuple(
+            f"{other}." for other in stating if other != path and other.startswith(f"{path}." if path else "")
+        )
+        own = [name for name in sizes if name.startswith(_prefixes(path, part)) and not name.startswith(inner)]
+        stated = int(part.executed_tokens)
+        rows = _typical({name: watch.work[name] / sizes[name] for name in own if name in watch.work}, sizes)
+        masked = rows is not None and rows > stated * (1 + TOLERANCE) + 1
+        found.append(Claim(path, float(part.capacity), tokens_BT.numel(), stated, rows, masked))
+    return found
+
+
+def _prefixes(path: str, part: object) -> tuple[str, ...]:
+    """How the names of the weights begin that a claim is about."""
+    base = f"{path}." if path else ""
+    return tuple(f"{base}{name}." for name in getattr(part, "routed_parts", ())) or (base,)
+
+
+def as_notes(found: list[Claim]) -> list[dict[str, Any]]:
+    """Plain data for a record."""
+    return [asdict(claim) for claim in found]
+
+
+def _typical(rows: dict[str, float], sizes: dict[str, int]) -> float | None:
+    """Median of rows, weighted by the weights' elements."""
+    ordered = sorted((value, sizes[name]) for name, value in rows.items())
+    half, seen = sum(size for _, size in ordered) / 2, 0.0
+    for value, size in ordered:
+        seen += size
+        if seen >= half:
+            return value
+    return None

@@ -1,0 +1,87 @@
+"""Labels on samples: which were disturbed, and by what. Nothing is dropped; an estimate from the clean ones stands beside.
+
+Made from the witnesses' columns when a report asks, never stored: thresholds may be argued about, samples may not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+# A disturbance that took less than this share of a sample or block is too small to move it by half the smallest margin.
+SHARE = 0.01
+# Below this share of the run's median SM clock a GPU's block is slow for a reason that is not the model's (nvbench's test).
+CLOCK_SHARE = 0.95
+# Throttle reasons that invalidate a block: hardware and thermal slow-downs, power brake. A power cap is normal at full load.
+THROTTLED = 0x8 | 0x20 | 0x40 | 0x80
+POWER_CAPPED = 0x4
+# Above this share of disturbed blocks wall time claims nothing.
+MOST_CONTAMINATED = 0.5
+
+Columns = Mapping[str, Sequence[float]]
+
+
+def causes(samples: Columns, blocks: Columns | None = None) -> list[frozenset[str]]:
+    """Per sample, what disturbed it: nothing, or words for each cause.
+
+    Args:
+        samples: an arm's raw samples.
+        blocks: the witnesses of the blocks that they were taken in.
+    """
+    total = [wall * calls for wall, calls in zip(samples["wall_s"], samples["calls"], strict=True)]
+    marks: list[set[str]] = [set() for _ in total]
+    for i, wall in enumerate(total):
+        waited = _at(samples, "wait_s", i)
+        # A switch to a kernel thread of microseconds is no disturbance; without the wait's length every switch counts.
+        if waited > SHARE * wall or ("wait_s" not in samples and _at(samples, "involuntary", i) > 0):
+            marks[i].add("preempted")
+        if _at(samples, "collect_s", i) > SHARE * wall:
+            marks[i].add("garbage collected")
+        if _at(samples, "recompiles", i) > 0:
+            marks[i].add("recompiled")
+        if _at(samples, "alloc_retries", i) > 0:
+            marks[i].add("allocator retried")
+    if blocks:
+        of_block = {block: _block_causes(blocks, i) for i, block in enumerate(blocks["block"])}
+        for mark, block in zip(marks, samples["block"], strict=True):
+            mark.update(of_block.get(block, ()))
+    return [frozenset(mark) for mark in marks]
+
+
+def _block_causes(blocks: Columns, i: int) -> frozenset[str]:
+    wall = blocks["wall_s"][i]
+    found = set()
+    if _at(blocks, "steal_s", i) > SHARE * wall:
+        found.add("stolen by other guests")
+    if int(_at(blocks, "throttle", i)) & THROTTLED:
+        found.add("throttled")
+    if _at(blocks, "foreign", i) > 0:
+        found.add("another process on the GPU")
+    clocks = blocks.get("sm_mhz")
+    if clocks and clocks[i] < CLOCK_SHARE * sorted(clocks)[len(clocks) // 2]:
+        found.add("slow GPU clock")
+    return frozenset(found)
+
+
+def _at(columns: Columns, name: str, i: int) -> float:
+    values = columns.get(name)
+    return values[i] if values else 0.0
+
+
+def clean(samples: Columns, blocks: Columns | None = None) -> dict[str, list[float]]:
+    """The samples that nothing disturbed, with all their columns."""
+    kept = [i for i, found in enumerate(causes(samples, blocks)) if not found]
+    return {name: [values[i] for i in kept] for name, values in samples.items()}
+
+
+def share_of_blocks(samples: Columns, blocks: Columns | None = None) -> float:
+    """Share of an arm's blocks in which some sample was disturbed."""
+    by_block: dict[float, bool] = {}
+    for block, found in zip(samples["block"], causes(samples, blocks), strict=True):
+        by_block[block] = by_block.get(block, False) or bool(found)
+    return sum(by_block.values()) / len(by_block) if by_block else 0.0
+
+
+def counted(found: Iterable[frozenset[str]]) -> dict[str, int]:
+    """How many samples each cause disturbed, most frequent first."""
+    return dict(Counter(cause for causes_of_one in found for cause in sorted(causes_of_one)).most_common())

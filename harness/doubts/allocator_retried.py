@@ -1,0 +1,18 @@
+"""The GPU allocator had to empty its cache and try again: the memory was nearly full."""
+
+from __future__ import annotations
+
+from modbench.harness.contracts import Doubt
+from modbench.harness.evidence import Evidence
+
+
+def finds(evidence: Evidence) -> str | None:
+    """How often."""
+    times = sum(evidence.note("alloc_retries"))
+    return f"the allocator retried {times:.0f} times: memory was nearly full" if times else None
+
+
+DOUBT = Doubt(
+    finds=finds,
+    advice="Peaks measured so near to the limit are squeezed: measure on a larger card or a smaller batch.",
+)

@@ -1,0 +1,32 @@
+"""Samples were disturbed: preempted, garbage collected, stolen from, throttled, or beside another process."""
+
+from __future__ import annotations
+
+from modbench.harness import contamination
+from modbench.harness.contracts import Doubt
+from modbench.harness.evidence import Evidence
+
+# Below this share of blocks the median does not notice.
+SHARE = 0.2
+
+
+def finds(evidence: Evidence) -> str | None:
+    """Share of blocks with a disturbed sample, and by what."""
+    if not evidence.timed or not evidence.outcomes:
+        return None
+    blocks = list(evidence.blocks) or [{}] * len(evidence.outcomes)
+    pairs = [(outcome.samples, columns) for outcome, columns in zip(evidence.outcomes, blocks, strict=False)]
+    shares = [contamination.share_of_blocks(samples, columns) for samples, columns in pairs]
+    share = sum(shares) / len(shares)
+    if share <= SHARE:
+        return None
+    found = contamination.counted(mark for samples, columns in pairs for mark in contamination.causes(samples, columns))
+    return (
+        f"{share:.0%} of its blocks were disturbed ({', '.join(f'{cause}: {n} samples' for cause, n in found.items())})"
+    )
+
+
+DOUBT = Doubt(
+    finds=finds,
+    advice="Quieten the machine, or believe the CPU-time ratio beside it; `modbench doctor` says how bad this machine is.",
+)

@@ -1,0 +1,32 @@
+"""What it costs depends on what it reads: one number stands for a distribution over inputs."""
+
+from __future__ import annotations
+
+from modbench.harness.contracts import Doubt
+from modbench.harness.evidence import Evidence
+
+LEVEL = 0.01
+LEAST_SPREAD = 0.01
+
+
+def finds(evidence: Evidence) -> str | None:
+    """Spread between inputs, where the blocks show one."""
+    if not evidence.timed or not evidence.anchors or evidence.case.id == evidence.anchors[0].case:
+        return None
+    from modbench.harness import stats
+
+    inputs = evidence.note("inputs")
+    anchors = [outcome.samples for outcome in evidence.anchors]
+    launches = list(zip((outcome.samples for outcome in evidence.outcomes), anchors, strict=False))
+    if not inputs or any("wall_s" not in side for pair in launches for side in pair):
+        return None
+    spread = stats.input_spread(launches, int(inputs[0]))
+    if spread is None or spread.p >= LEVEL or spread.sd < LEAST_SPREAD:
+        return None
+    return f"its time differs by ±{spread.sd:.1%} between inputs (standard deviation over {spread.inputs}, p = {spread.p:.1g})"
+
+
+DOUBT = Doubt(
+    finds=finds,
+    advice="Time it on inputs like yours: random tokens are routed as an untrained model routes them.",
+)

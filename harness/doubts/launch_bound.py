@@ -1,0 +1,22 @@
+"""The host cannot launch fast enough: saved FLOPs cannot become time."""
+
+from __future__ import annotations
+
+from modbench.harness.contracts import Doubt
+from modbench.harness.evidence import Evidence
+
+LEAST_SHARE = 0.7
+
+
+def finds(evidence: Evidence) -> str | None:
+    """Share of the end-to-end time in which the device was busy."""
+    shares = evidence.note("device_share")
+    if not shares or min(shares) >= LEAST_SHARE:
+        return None
+    return f"launch-bound: the device was busy for {min(shares):.0%} of the end-to-end time"
+
+
+DOUBT = Doubt(
+    finds=finds,
+    advice="Larger batches, `--compile`, or a CUDA graph; `latency/forward/device` shows what the device alone takes.",
+)

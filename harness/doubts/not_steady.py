@@ -1,0 +1,18 @@
+"""The arm was still getting faster or slower against its anchor when it was measured."""
+
+from __future__ import annotations
+
+from modbench.harness.contracts import Doubt
+from modbench.harness.evidence import Evidence
+
+
+def finds(evidence: Evidence) -> str | None:
+    """The drift that a second warm-up did not cure."""
+    notes = evidence.note("unsteady")
+    return f"not steady after two warm-ups: {notes[0]}" if notes else None
+
+
+DOUBT = Doubt(
+    finds=finds,
+    advice="Look for caches that fill, or compilation that goes on; raise `rounds`.",
+)

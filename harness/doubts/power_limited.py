@@ -1,0 +1,20 @@
+"""The GPU ran into its power limit: faster code may only have met a cooler card."""
+
+from __future__ import annotations
+
+from modbench.harness.contamination import POWER_CAPPED
+from modbench.harness.contracts import Doubt
+from modbench.harness.evidence import Evidence
+
+
+def finds(evidence: Evidence) -> str | None:
+    """Share of blocks under the power cap."""
+    bits = [int(value) for columns in evidence.blocks for value in columns.get("throttle", ())]
+    capped = sum(bool(value & POWER_CAPPED) for value in bits)
+    return f"power-limited in {capped / len(bits):.0%} of the blocks" if capped else None
+
+
+DOUBT = Doubt(
+    finds=finds,
+    advice="Compare only where this share is alike, or lock the clocks below the limit.",
+)

@@ -1,0 +1,18 @@
+"""Code was compiled inside the timed region."""
+
+from __future__ import annotations
+
+from modbench.harness.contracts import Doubt
+from modbench.harness.evidence import Evidence
+
+
+def finds(evidence: Evidence) -> str | None:
+    """How many samples hold a compilation."""
+    times = sum(value > 0 for outcome in evidence.outcomes for value in outcome.samples.get("recompiles", ()))
+    return f"{times} samples hold a compilation of a new graph" if times else None
+
+
+DOUBT = Doubt(
+    finds=finds,
+    advice="Shapes or flags change between calls: measure one length in one process, or mark them dynamic.",
+)

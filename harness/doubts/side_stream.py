@@ -1,0 +1,26 @@
+"""Work ran on another stream, where device events do not see it."""
+
+from __future__ import annotations
+
+from modbench.harness.contracts import Doubt
+from modbench.harness.evidence import Evidence
+
+SHARE = 0.05
+
+
+def finds(evidence: Evidence) -> str | None:
+    """Calls after which the device went on although the current stream had ended."""
+    shares = [share for share in evidence.note("escaped") if share > 0]
+    for outcome in evidence.outcomes:
+        late, seconds = outcome.samples.get("escaped_s"), outcome.samples.get("wall_s")
+        if late and seconds:
+            shares.append(sum(x > SHARE * max(s, 1e-5) for x, s in zip(late, seconds, strict=True)) / len(late))
+    if not shares or max(shares) == 0:
+        return None
+    return f"in {max(shares):.0%} of the calls work went on outside the stream that device events see"
+
+
+DOUBT = Doubt(
+    finds=finds,
+    advice="Believe the end-to-end time: it waits for the whole device.",
+)

@@ -1,0 +1,119 @@
+"""Audit: every operator that ran, told apart by what its 0 in a FLOP count means. No zero is silent.
+
+`counted`: it has a formula. `cheap`: by convention 0, since it computes no products over an inner dimension (element by element,
+reductions, copies, look-ups, sorting). `unknown`: everything else, custom operators above all: while one of them ran, a count is
+a lower bound, and says so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# Cheap operators of aten that torch's own tags (pointwise, reduction, view) do not tell.
+_CHEAP = {
+    *("_local_scalar_dense", "_log_softmax", "_log_softmax_backward_data", "_softmax", "_softmax_backward_data"),
+    *("_to_copy", "_unsafe_view", "_reshape_alias", "any", "all", "argmax", "argmin", "max", "min", "amax", "amin"),
+    *("binary_cross_entropy_with_logits", "nll_loss_forward", "nll_loss_backward", "nll_loss2d_forward", "huber_loss"),
+    *("bincount", "cat", "stack", "constant_pad_nd", "copy_", "copy", "_copy_from", "cumsum", "cumprod", "cummax"),
+    *("embedding", "embedding_dense_backward", "_embedding_bag", "one_hot", "flip", "roll", "repeat", "tile"),
+    *(
+        "floor_divide",
+        "fill",
+        "fill_",
+        "full",
+        "full_like",
+        "zeros",
+        "zeros_like",
+        "zero_",
+        "ones",
+        "ones_like",
+        "empty",
+    ),
+    *(
+        "empty_like",
+        "empty_strided",
+        "new_empty",
+        "new_empty_strided",
+        "empty_permuted",
+        "new_full",
+        "new_zeros",
+        "new_ones",
+        "arange",
+        "linspace",
+        "eye",
+    ),
+    *("scalar_tensor", "rand", "rand_like", "randn", "randn_like", "randint", "randperm", "bernoulli", "bernoulli_"),
+    *("multinomial", "normal_", "uniform_", "exponential_", "native_dropout", "native_dropout_backward"),
+    *("gather", "scatter", "scatter_", "scatter_add", "scatter_add_", "scatter_reduce", "index", "index_add"),
+    *("index_add_", "index_copy", "index_copy_", "index_fill", "index_fill_", "index_put", "index_put_"),
+    *("_index_put_impl_", "_unsafe_index", "index_select", "masked_select", "masked_scatter", "take", "nonzero"),
+    *("sort", "argsort", "topk", "kthvalue", "searchsorted", "bucketize", "unique_dim", "_unique2", "tril", "triu"),
+    *("unique_consecutive", "repeat_interleave", "select_backward", "slice_backward", "diagonal_backward", "set_"),
+    *("native_layer_norm", "native_layer_norm_backward", "native_group_norm", "native_group_norm_backward"),
+    *("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "batch_norm_backward"),
+    *("_fused_rms_norm", "_fused_rms_norm_backward", "rms_norm", "std", "var", "var_mean", "mean", "sum", "prod"),
+    *("logsumexp", "glu", "glu_backward", "logcumsumexp", "median", "mode", "norm", "linalg_vector_norm", "equal"),
+    *("avg_pool1d", "avg_pool2d", "max_pool2d_with_indices", "adaptive_avg_pool2d", "_adaptive_avg_pool2d"),
+    *("upsample_nearest1d", "upsample_nearest2d", "upsample_bilinear2d", "reflection_pad1d", "replication_pad1d"),
+    *(
+        "_foreach_add_",
+        "_foreach_mul_",
+        "_fused_adamw_",
+        "_foreach_norm",
+        "is_same_size",
+        "resize_",
+        "lift",
+        "lift_fresh",
+    ),
+    *("sym_size", "sym_stride", "sym_numel", "record_stream", "_pin_memory", "is_pinned", "_nested_tensor_size"),
+    *("nested_to_padded_tensor", "_nested_from_padded", "_nested_tensor_from_mask", "unfold_backward", "where"),
+}
+
+
+class Audit(TorchDispatchMode):
+    """Counts the calls of every operator while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        self.calls: Counter[Any] = Counter()
+
+    def __torch_dispatch__(  # torch's protocol
+        self,
+        func: Any,  # noqa: ANN401  # torch's protocol
+        types: Any,  # noqa: ANN401  # torch's protocol
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401  # whatever the operator returns
+        self.calls[func] += 1
+        return func(*args, **(kwargs or {}))
+
+    def without_formula(self, known: set[Any]) -> dict[str, dict[str, int]]:
+        """Calls of operators that no formula counts, `{"cheap": {name: calls}, "unknown": {…}}`, most frequent first."""
+        found: dict[str, dict[str, int]] = {"cheap": {}, "unknown": {}}
+        for func, calls in self.calls.most_common():
+            packet = func._overloadpacket  # noqa: SLF001  # the key of the counter's registry
+            if packet in known:
+                continue
+            side = found["cheap" if is_cheap(func) else "unknown"]
+            side[str(packet)] = side.get(str(packet), 0) + calls
+        return found
+
+
+def is_cheap(func: Any) -> bool:  # noqa: ANN401  # an OpOverload
+    """Whether an operator computes no products over an inner dimension, as far as its tags, signature or name tell."""
+    if func.namespace not in {"aten", "prim", "prims"}:
+        return False
+    tags = {tag.name for tag in func.tags}
+    makes_a_view = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)  # noqa: SLF001  # no public way to a signature
+    return bool(tags & {"pointwise", "reduction"}) or makes_a_view or func._overloadpacket.__name__ in _CHEAP  # noqa: SLF001  # as above
+
+
+def is_product(func: Any) -> bool:  # noqa: ANN401  # as above
+    """Whether an operator multiplies matrices, or stacks of them: what reads weights row by row."""
+    return func.namespace == "aten" and func._overloadpacket.__name__ in _PRODUCTS  # noqa: SLF001  # as above
+
+
+_PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "_grouped_mm"}

@@ -1,0 +1,50 @@
+"""fvcore, doubled, as a third opinion on FLOPs: it counts multiply-adds, and attention only with a handle of ours.
+
+Optional and loaded late (1.6 s, and TorchScript's warnings): where it is not installed or its trace fails, that is a reason.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# What counts: by our convention norms and softmax are 0, though fvcore charges some of them.
+_PRODUCTS = {"linear", "matmul", "bmm", "baddbmm", "addmm", "mm", "einsum", "conv", "scaled_dot_product_attention"}
+
+
+def by_fvcore(module: nn.Module, tokens_BT: Tensor) -> tuple[dict[str, int] | None, str | None]:
+    """FLOPs of a forward pass by module path ("" is the whole model), or None and the reason.
+
+    Args:
+        module: on any device, meta included; a copy of it is traced, since a failing trace leaves hooks behind.
+        tokens_BT: input; a model whose path depends on it is traced along this input's path.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            from fvcore.nn import FlopCountAnalysis
+        except ImportError:
+            return None, "fvcore is not installed: pip install 'modbench[fvcore]'"
+        logging.getLogger("fvcore").setLevel(logging.ERROR)  # its list of uncounted cheap operators
+        try:
+            with torch.no_grad():
+                analysis = FlopCountAnalysis(copy.deepcopy(module).eval(), tokens_BT)
+                analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+                analysis.set_op_handle("aten::scaled_dot_product_attention", _attention)
+                found = analysis.by_module_and_operator()
+        except Exception as error:  # noqa: BLE001  # a trace may fail in any way; its words are the reason
+            said = " ".join(str(error).split())[:120]
+            return None, f"fvcore's trace failed: {type(error).__name__}: {said}"
+    return {path: round(2 * sum(macs.get(name, 0) for name in _PRODUCTS)) for path, macs in found.items()}, None
+
+
+def _attention(inputs: list[Any], _outputs: list[Any]) -> int:
+    from fvcore.nn.jit_handles import get_shape
+
+    (b, h, q, d), (_, _, k, _), (*_, v) = (get_shape(tensor) for tensor in inputs[:3])
+    return int(b * h * q * k * (d + v))

@@ -1,0 +1,155 @@
+"""From comparisons to units of work: which process measures what, and how long each is expected to take."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from modbench.harness import catalogue
+from modbench.harness.case import Case, Comparison, Protocol, TrainPlan, UnitOfWork, slug
+from modbench.harness.contracts import Metric, Pass, Text
+from modbench.harness.costs import case_cost
+from modbench.harness.suite import Suite
+
+# One unit per comparison: FLOPs of a forward pass that its work is worth, per case.
+WHOLE: dict[Pass, float] = {"inspect": 3.0, "memory": 9.0}
+# One unit per case, in a process of its own.
+SINGLE: dict[Pass, float] = {"rss": 15.0, "compile": 100.0, "fit": 300.0}
+
+
+def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | None) -> Iterator[UnitOfWork]:
+    """Everything that a run will do, in order."""
+    known = catalogue.metrics()
+    made = Maker(suite, text)
+    asked = {
+        comparison: [known[key] for key in sorted(catalogue.needed(comparison.metrics))] for comparison in comparisons
+    }
+    yield from _peaks(made, asked)
+    for comparison, metrics in asked.items():
+        of_training = any(metric.made_in == "train" for metric in metrics)
+        # Always counted: the ideal of every other metric needs FLOPs.
+        yield made.unit(f"count-{'train-' if of_training else ''}{comparison.place.label}", comparison, "count", 1e9)
+    launches, _ = suite.protocol_size
+    timed = [
+        (comparison, pass_, group)
+        for comparison in comparisons
+        for pass_, group in dict.fromkeys(
+            (metric.made_in, metric.group)
+            for metric in _in_order(comparison, known)
+            if metric.made_in in {"time", "energy"}
+        )
+    ]
+    # Launches of one comparison lie far apart in time, so that one slow minute cannot meet them all.
+    for launch, (comparison, pass_, group) in itertools.product(range(launches), timed):
+        name = f"{pass_}-{group}-{comparison.place.label}-launch{launch}"
+        flops = _timed_flops(comparison, group, suite)
+        yield made.unit(name, comparison, pass_, flops, workload=group, launch=launch)
+    for comparison, metrics in asked.items():
+        yield from _rest(made, comparison, {metric.made_in for metric in metrics}, suite)
+
+
+def _in_order(comparison: Comparison, known: dict[str, Metric]) -> Iterator[Metric]:
+    """Metrics as they were asked for, each derived one's source in its place."""
+    for key in comparison.metrics:
+        yield known[known[key].source or key]
+
+
+def _peaks(made: Maker, asked: dict[Comparison, list[Metric]]) -> Iterator[UnitOfWork]:
+    """The machine's own peak, once per number format, where a metric is a share of it."""
+    seen = set()
+    for comparison, metrics in asked.items():
+        place = comparison.place
+        if any(metric.needs_peak for metric in metrics) and place.dtype not in seen:
+            seen.add(place.dtype)
+            yield made.unit(f"peak-{place.dtype}-{place.device}", comparison, "peak", 60e9)
+
+
+def _rest(made: Maker, comparison: Comparison, passes: set[Pass], suite: Suite) -> Iterator[UnitOfWork]:
+    where = comparison.place.label
+    forward = sum(_forward(comparison, case) for case in comparison.arms)
+    for pass_, worth in WHOLE.items():
+        if pass_ in passes:
+            yield made.unit(f"{pass_}-{where}", comparison, pass_, worth * forward)
+    for pass_, worth in SINGLE.items():
+        if pass_ in passes:
+            for case in comparison.arms:
+                one = comparison.model_copy(update={"arms": (case,)})
+                yield made.unit(f"{pass_}-{case.id}", one, pass_, worth * _forward(comparison, case))
+    if "train" in passes:
+        train = suite.train or TrainPlan()
+        for case, seed in itertools.product(comparison.arms, suite.seeds):
+            one = comparison.model_copy(update={"arms": (case,)})
+            work = 3 * train.steps + train.val_tokens / (train.seq_len * train.batch_size)
+            flops = work * _forward(comparison, case)
+            yield made.unit(f"train-{case.id}-seed{seed}", one, "train", flops, seed=seed, workload="train")
+
+
+class Maker:
+    """Makes units that share a suite's protocol."""
+
+    def __init__(self, suite: Suite, text: Text | None) -> None:
+        self.suite, self.text = suite, text
+
+    def unit(
+        self,
+        name: str,
+        comparison: Comparison,
+        made_in: Pass,
+        flops: float,
+        *,
+        workload: str = "",
+        launch: int = 0,
+        seed: int | None = None,
+    ) -> UnitOfWork:
+        """One unit, its protocol resolved."""
+        suite, (_, rounds) = self.suite, self.suite.protocol_size
+        on_gpu = comparison.place.device == "cuda"
+        protocol = Protocol(
+            rounds=rounds,
+            most_rounds=suite.rounds_limit,
+            pilot=suite.pilot,
+            half_width=suite.half_width,
+            warm_up_calls=max(suite.warm_up_calls, 10 if on_gpu and suite.claims else 1),
+            warm_up_s=suite.warm_up_s * (2 if on_gpu else 1),
+            seed=suite.seeds[0] if seed is None else seed,
+            train=suite.train or TrainPlan(),
+            decode=suite.decode,
+            energy=suite.energy,
+            fit=suite.fit,
+            corpus=corpus_entry(suite.corpus)[0],
+            corpus_path=corpus_entry(suite.corpus)[1],
+            corpus_sha256=self.text.sha256 if self.text else "",
+        )
+        return UnitOfWork(
+            name=slug(name),
+            made_in=made_in,
+            workload=workload,
+            launch=launch,
+            comparison=comparison,
+            protocol=protocol,
+            flops=flops,
+        )
+
+
+def corpus_entry(corpus: str) -> tuple[str, str | None]:
+    """`stdlib` is a catalogue name; anything else is a path."""
+    return (corpus, None) if corpus in catalogue.entries("corpora") and corpus != "path" else ("path", corpus)
+
+
+def _forward(comparison: Comparison, case: Case) -> float:
+    """Forward FLOPs; a user's model is guessed to cost what the anchor does."""
+    cost = case_cost(case) or case_cost(comparison.arms[0])
+    return cost.forward if cost else 1e9
+
+
+def _timed_flops(comparison: Comparison, group: str, suite: Suite) -> float:
+    _, rounds = suite.protocol_size
+    anchor, *others = (_forward(comparison, case) for case in comparison.arms)
+    per_round = 2 * (anchor * -(-len(others) // 3) + sum(others))
+    warm_up = suite.warm_up_calls * (anchor + sum(others))
+    workload = group.partition("-")[0]
+    # A decode step reads all weights for few tokens: on a CPU about 20 times slower by the FLOP.
+    step = 20 * suite.decode.tokens / comparison.place.seq_len
+    share = {"train_step": 3.0, "decode": step}.get(workload, 1.0)
+    prefills = (anchor + sum(others)) if workload == "decode" else 0.0
+    return share * (rounds * per_round + warm_up) + prefills

@@ -1,0 +1,148 @@
+"""Witnesses: what else happened while a sample was taken, read from the system around every sample and every block.
+
+A sample is kept whatever the witnesses say (`contamination.py` labels it). What a system does not expose has no column: an
+absent witness is not a quiet one. Reading them costs some microseconds, outside the timed region.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+Reading = Mapping[str, float]
+Reader = Callable[[], float]
+
+
+class Witness:
+    """Readers by column.
+
+    `counters` only grow: a sample's value is their difference. `levels` are read as they stand.
+
+    Args:
+        counters: column to a function that returns the count so far.
+        levels: column to a function that returns the value now.
+    """
+
+    def __init__(self, counters: Mapping[str, Reader], levels: Mapping[str, Reader] | None = None) -> None:
+        self.counters, self.levels = dict(counters), dict(levels or {})
+        self.columns = (*self.counters, *self.levels)
+
+    def read(self) -> dict[str, float]:
+        """All counters as they stand."""
+        return {name: reader() for name, reader in self.counters.items()}
+
+    def since(self, before: Reading) -> dict[str, float]:
+        """What the counters grew by, and the levels as they stand."""
+        now = self.read()
+        grown = {name: now[name] - before[name] for name in self.counters}
+        return grown | {name: reader() for name, reader in self.levels.items()}
+
+
+class Collector:
+    """Seconds that Python's garbage collector has taken in this process."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._started = 0.0
+        gc.callbacks.append(self._note)
+
+    def _note(self, phase: str, _info: object) -> None:
+        if phase == "start":
+            self._started = time.perf_counter()
+        else:
+            self.seconds += time.perf_counter() - self._started
+
+    def close(self) -> None:
+        """Stop listening."""
+        gc.callbacks.remove(self._note)
+
+
+def of_samples(threads: int, collector: Collector) -> Witness:
+    """What can disturb one sample: preemption, waiting for a processor, garbage collection, recompilation.
+
+    Columns: `involuntary` (context switches against the thread's will), `wait_s` (ready but not running), `collect_s`
+    (garbage collection), `recompiles` (graphs that torch compiled anew).
+
+    Args:
+        threads: with one, this thread is watched; with more, all threads of the process.
+        collector: counts the garbage collector's seconds.
+    """
+    counters: dict[str, Reader] = {"collect_s": lambda: collector.seconds, "recompiles": _graphs_compiled}
+    if sys.platform != "win32":
+        import resource
+
+        who = getattr(resource, "RUSAGE_THREAD", None) if threads == 1 else resource.RUSAGE_SELF
+        if who is not None:
+            counters["involuntary"] = lambda: float(resource.getrusage(who).ru_nivcsw)
+    waited = _thread_wait() if threads == 1 else _process_wait()
+    if waited is not None:
+        counters["wait_s"] = waited
+    return Witness(counters)
+
+
+def of_blocks() -> Witness:
+    """What can disturb a stretch of samples: time stolen by other guests, pressure, load, the processor's frequency.
+
+    Columns: `steal_s` and `pressure_s` over the whole machine; `load` over the last minute; `mhz` of the first processor.
+    """
+    counters: dict[str, Reader] = {}
+    levels: dict[str, Reader] = {}
+    ticks = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0
+    if ticks and _stolen_ticks() is not None:
+        counters["steal_s"] = lambda: (_stolen_ticks() or 0.0) / ticks
+    if _pressure_us() is not None:
+        counters["pressure_s"] = lambda: (_pressure_us() or 0.0) / 1e6
+    if hasattr(os, "getloadavg"):
+        levels["load"] = lambda: os.getloadavg()[0]
+    frequency = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+    if frequency.exists():
+        levels["mhz"] = lambda: float(frequency.read_text(encoding="ascii")) / 1000
+    return Witness(counters, levels)
+
+
+def _graphs_compiled() -> float:
+    """Graphs that dynamo has made in this process; 0 while nothing has loaded it."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return float(dynamo.counters["stats"]["unique_graphs"]) if dynamo is not None else 0.0
+
+
+def _thread_wait() -> Reader | None:
+    """Seconds that this thread has waited for a processor, from its `schedstat` (run, wait, slices; in ns)."""
+    try:
+        handle = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+    except OSError:
+        return None
+    return lambda: int(os.pread(handle, 128, 0).split()[1]) / 1e9
+
+
+def _process_wait() -> Reader | None:
+    tasks = Path("/proc/self/task")
+    if not tasks.exists():
+        return None
+
+    def read() -> float:
+        waits = (_text(task / "schedstat") for task in tasks.iterdir())
+        return sum(int(wait.split()[1]) for wait in waits if wait) / 1e9
+
+    return read
+
+
+def _stolen_ticks() -> float | None:
+    fields: Sequence[str] = (_text(Path("/proc/stat")) or "").partition("\n")[0].split()
+    return float(fields[8]) if len(fields) > 8 else None
+
+
+def _pressure_us() -> float | None:
+    words = (_text(Path("/proc/pressure/cpu")) or "").partition("\n")[0].split()
+    return next((float(word[6:]) for word in words if word.startswith("total=")), None)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii")
+    except OSError:  # a thread may end between being listed and being read
+        return None

@@ -1,0 +1,170 @@
+"""A CUDA device without CUDA: streams that fill up in virtual time, events, graphs, an allocator, and a driver to ask."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from modbench.harness import cuda_timing, interleave
+
+CYCLES_PER_S = 1e9
+
+
+class FakeCuda:
+    """Host and streams in virtual seconds.
+
+    Attributes:
+        host: the host's clock.
+        busy: when each stream will have done what was launched on it.
+        current: the stream that launches go to.
+        log: what torch.cuda was asked, in order.
+    """
+
+    def __init__(self) -> None:
+        self.host = 0.0
+        self.busy = {"main": 0.0, "side": 0.0}
+        self.current = "main"
+        self.log: list[str] = []
+        self.stats: dict[str, int] = {}
+        self.peak = 0
+
+    def launch(self, device_s: float, host_s: float = 1e-5, stream: str | None = None) -> None:
+        """Queue work: the host is busy for a moment, the stream for longer."""
+        self.host += host_s
+        name = stream or self.current
+        self.busy[name] = max(self.host, self.busy[name]) + device_s
+
+    def synchronize(self) -> None:
+        self.log.append("synchronize")
+        self.host = max(self.host, *self.busy.values())
+
+    def install(self, patch: pytest.MonkeyPatch) -> FakeCuda:
+        """Put it in torch.cuda's place; tensors and modules stay where they are."""
+        device = self
+
+        class Event:
+            def __init__(self, *, enable_timing: bool = False) -> None:
+                assert enable_timing
+                self.at = 0.0
+
+            def record(self) -> None:
+                self.at = max(device.host, device.busy[device.current])
+
+            def query(self) -> bool:
+                return device.host >= self.at
+
+            def synchronize(self) -> None:
+                device.host = max(device.host, self.at)
+
+            def elapsed_time(self, other: Event) -> float:
+                return (other.at - self.at) * 1e3
+
+        class Stream:
+            def wait_stream(self, _other: object) -> None:
+                device.log.append("wait")
+
+        class Graph:
+            """Replays as one launch of whatever the captured call launched."""
+
+            seconds = 0.0
+
+            def replay(self) -> None:
+                device.log.append("replay")
+                device.launch(self.seconds)
+
+        @contextlib.contextmanager
+        def capture(graph: Graph) -> Iterator[None]:
+            device.log.append("capture")
+            before = device.busy["main"], device.host
+            device.busy["main"] = device.host
+            yield
+            graph.seconds = device.busy["main"] - before[1]
+            device.busy["main"], device.host = before
+
+        @contextlib.contextmanager
+        def on(_stream: Stream) -> Iterator[None]:
+            device.current = "side"
+            yield
+            device.current = "main"
+
+        properties = types.SimpleNamespace(name="Fake H100", uuid="1", total_memory=80 * 2**30)
+        for name, value in {
+            "synchronize": self.synchronize,
+            "Event": Event,
+            "Stream": Stream,
+            "current_stream": Stream,
+            "stream": on,
+            "CUDAGraph": Graph,
+            "graph": capture,
+            "_sleep": lambda cycles: self.launch(cycles / CYCLES_PER_S, 0.0),
+            "get_device_properties": lambda _index: properties,
+            "empty_cache": lambda: self.log.append("empty"),
+            "reset_peak_memory_stats": lambda: self.log.append("reset"),
+            "max_memory_allocated": lambda: self._said("peak", self.peak),
+            "max_memory_reserved": lambda: self._said("reserved", 2 * self.peak),
+            "memory_allocated": lambda: self._said("allocated", self.peak // 2),
+            "memory_stats": lambda: dict(self.stats),
+        }.items():
+            patch.setattr(torch.cuda, name, value, raising=False)
+        clock = types.SimpleNamespace(
+            perf_counter=lambda: self.host, thread_time=lambda: self.host, process_time=lambda: self.host
+        )
+        patch.setattr(cuda_timing, "time", clock)
+        patch.setattr(interleave, "time", clock)
+        patch.setattr(torch.nn.Module, "to", lambda module, *_, **__: module)
+        patch.setattr(torch.Tensor, "to", lambda tensor, *_, **__: tensor)
+        return self
+
+    def _said(self, name: str, value: int) -> int:
+        self.log.append(name)
+        return value
+
+
+class FakeNVMLError(Exception):
+    pass
+
+
+def refuse(*_: Any) -> Any:
+    """A query that this device does not answer."""
+    raise FakeNVMLError("Not Supported")
+
+
+def fake_pynvml(**changes: Any) -> Any:
+    """A driver with one device that refuses one query; energy grows with every reading."""
+    energy = [0]
+
+    def spent(_handle: object) -> int:
+        energy[0] += 1000
+        return energy[0]
+
+    functions: dict[str, Any] = {
+        "NVMLError": FakeNVMLError,
+        "NVML_CLOCK_SM": 1,
+        "NVML_CLOCK_MEM": 2,
+        "NVML_TEMPERATURE_GPU": 0,
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlSystemGetDriverVersion": lambda: b"590.1",
+        "nvmlDeviceGetCount": lambda: 1,
+        "nvmlDeviceGetHandleByIndex": lambda i: i,
+        "nvmlDeviceGetHandleByUUID": lambda _uuid: 0,
+        "nvmlDeviceGetName": lambda _: "Fake H100",
+        "nvmlDeviceGetUUID": lambda _: "GPU-1",
+        "nvmlDeviceGetMemoryInfo": lambda _: types.SimpleNamespace(total=80 * 2**30),
+        "nvmlDeviceGetEnforcedPowerLimit": refuse,
+        "nvmlDeviceGetPersistenceMode": lambda _: 1,
+        "nvmlDeviceGetEccMode": lambda _: [1, 1],
+        "nvmlDeviceGetMigMode": lambda _: [0, 0],
+        "nvmlDeviceGetClockInfo": lambda _, kind: {1: 1980, 2: 2619}[kind],
+        "nvmlDeviceGetPowerUsage": lambda _: 512_000,
+        "nvmlDeviceGetTemperature": lambda *_: 61,
+        "nvmlDeviceGetCurrentClocksEventReasons": lambda _: 0x4,
+        "nvmlDeviceGetComputeRunningProcesses": lambda _: ["this one"],
+        "nvmlDeviceGetTotalEnergyConsumption": spent,
+    }
+    return types.SimpleNamespace(**{**functions, **changes})

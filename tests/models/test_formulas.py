@@ -1,0 +1,132 @@
+"""Operators that torch's counter leaves out: each has a formula, or is listed. No zero is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modbench.harness import flops
+from modbench.harness.operators import is_cheap
+
+
+class Calls(nn.Module):
+    """A module around a function."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *tensors: Tensor) -> Any:
+        return self.function(*tensors)
+
+
+def counted(function: Callable[..., Any], *tensors: Tensor) -> flops.Count:
+    with torch.no_grad():
+        module = Calls(function)
+        return flops.count(module, lambda: module(*tensors))
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "shapes", "expected"),
+    [
+        ("mat-vec", torch.mv, [(5, 7), (7,)], 2 * 5 * 7),
+        ("dot", torch.dot, [(7,), (7,)], 2 * 7),
+        ("addmv", torch.addmv, [(5,), (5, 7), (7,)], 2 * 5 * 7),
+        ("outer", torch.addr, [(5, 7), (5,), (7,)], 2 * 5 * 7),
+        ("einsum", lambda a, b: torch.einsum("bij,bjk->bik", a, b), [(2, 3, 4), (2, 4, 5)], 2 * 2 * 3 * 4 * 5),
+    ],
+)
+def test_products_are_counted(
+    name: str, function: Callable[..., Any], shapes: list[tuple[int, ...]], expected: int
+) -> None:
+    found = counted(function, *(torch.randn(shape) for shape in shapes))
+    assert found.total == expected, name
+    assert found.unknown == []
+
+
+def test_integer_products_are_counted() -> None:
+    a, b = torch.ones(32, 16, dtype=torch.int8), torch.ones(16, 24, dtype=torch.int8)
+    assert counted(torch._int_mm, a, b).total == 2 * 32 * 16 * 24
+
+
+def test_grouped_products_are_counted() -> None:
+    """As experts are computed: 32 tokens, each through one of four [16, 24] matrices."""
+    tokens, weights = (torch.randn(shape, dtype=torch.bfloat16) for shape in ((32, 16), (4, 16, 24)))
+    ends = torch.tensor([8, 16, 24, 32], dtype=torch.int32)
+    found = counted(lambda a, b: F.grouped_mm(a, b, offs=ends), tokens, weights)
+    assert found.total == 2 * 32 * 16 * 24
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("heads", "kv"), [(4, 4), (4, 2)])
+def test_attention_on_a_cpu_is_counted(heads: int, kv: int, *, causal: bool) -> None:
+    """Up to torch 2.13 the counter said 0 here without a word."""
+    q, k = torch.randn(2, heads, 20, 8), torch.randn(2, kv, 20, 8)
+    found = counted(
+        lambda q, k: F.scaled_dot_product_attention(q, k, k, is_causal=causal, enable_gqa=heads != kv), q, k
+    )
+    assert found.total == 2 * 2 * heads * 20 * 20 * 16
+
+
+def test_backward_of_fused_attention_computes_the_scores_again() -> None:
+    q = torch.randn(2, 4, 16, 8, requires_grad=True)
+    module = Calls(lambda q: F.scaled_dot_product_attention(q, q, q, is_causal=True).sum().backward())
+    assert flops.count(module, lambda: module(q)).total == 3.5 * 2 * 2 * 2 * 4 * 16 * 16 * 8
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("layer", ["encoder", "attention"])
+def test_the_fast_path_of_an_encoder_counts_as_the_slow_one(layer: str, *, fast: bool) -> None:
+    """`nn.TransformerEncoderLayer` in evaluation is one fused operator, which no counter knows."""
+    x_BTD = torch.randn(2, 10, 32)
+    built: nn.Module
+    if layer == "encoder":
+        built = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True).eval()
+        expected = 2 * 20 * (4 * 32 * 32 + 2 * 32 * 64) + 4 * 20 * 10 * 32
+        call = lambda: built(x_BTD)  # noqa: E731  # one of two
+    else:
+        built = nn.MultiheadAttention(32, 4, batch_first=True).eval()
+        expected = 2 * 20 * 4 * 32 * 32 + 4 * 20 * 10 * 32
+        call = lambda: built(x_BTD, x_BTD, x_BTD, need_weights=False)  # noqa: E731  # the other
+    torch.backends.mha.set_fastpath_enabled(fast)
+    try:
+        with torch.no_grad():
+            found = flops.count(built, call)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+    assert found.total == expected
+    assert found.unknown == []
+
+
+def test_what_has_no_formula_is_listed() -> None:
+    """A fused recurrent layer, and a custom operator around a product: their zero is no fact, and says so."""
+    recurrent = nn.LSTM(8, 8, batch_first=True).eval()
+    x_BTD = torch.randn(2, 5, 8)
+    with torch.no_grad():
+        assert flops.count(recurrent, lambda: recurrent(x_BTD)).unknown == ["aten.mkldnn_rnn_layer"]
+
+    @torch.library.custom_op("modbench_tests::product", mutates_args=())
+    def product(a: Tensor, b: Tensor) -> Tensor:
+        return a @ b
+
+    found = counted(product, torch.randn(3, 4), torch.randn(4, 5))
+    assert found.total == 0
+    assert found.operators["unknown"] == {"modbench_tests.product": 1}
+
+
+def test_cheap_operators_are_listed_with_their_calls() -> None:
+    found = counted(lambda x: x.softmax(-1).sort().values + x.relu(), torch.randn(3, 4))
+    assert found.total == 0
+    assert found.unknown == []
+    assert found.operators["cheap"] == {"aten._softmax": 1, "aten.sort": 1, "aten.relu": 1, "aten.add": 1}
+
+
+def test_a_product_is_never_called_cheap() -> None:
+    aten = torch.ops.aten
+    for product in (aten.mm, aten.bmm, aten.addmm, aten.mv, aten.convolution, aten.linear, aten.mkldnn_rnn_layer):
+        assert not is_cheap(product.default), product
