@@ -106,7 +106,7 @@ def _resolve(model: str, settings: dict[str, Any], *, anchor: bool = False) -> R
                 allowed = f"It reads {', '.join(options)}." if options else "It routes nothing."
                 raise UsageError(f"model {model!r} does not read {key!r}. {allowed}")
     merged = {**options, **settings}
-    _check_capacity(merged.get("capacity"))
+    check_capacity(merged.get("capacity"))
     if "router" in merged:
         catalogue.find("routers", str(merged["router"]))
     try:
@@ -121,7 +121,12 @@ def _resolve(model: str, settings: dict[str, Any], *, anchor: bool = False) -> R
     return ResolvedArm(model, config, (), anchor)
 
 
-def _check_capacity(capacity: object) -> None:
+def check_capacity(capacity: object) -> None:
+    """Refuse what is no share of tokens.
+
+    Raises:
+        UsageError: for a capacity outside (0, 1].
+    """
     number = isinstance(capacity, int | float) and not isinstance(capacity, bool)
     if capacity is not None and not (number and 0 < float(capacity) <= 1):  # type: ignore[arg-type]  # number says so
         raise UsageError(f"capacity {capacity!r} is outside (0, 1]: it is the share of tokens a routed block takes.")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from modbench.harness.ledger import Ledger
 from modbench.harness.units import Unit
 
 Pass = Literal["peak", "count", "inspect", "time", "compile", "energy", "memory", "rss", "fit", "train", "derive"]
@@ -23,8 +24,10 @@ class Cost:
         parts: forward FLOPs per component, the whole batch; attention scores and values over the full square.
         attention_causal: FLOPs of scores and values over the lower triangle alone, diagonal included.
         params: number of parameters.
-        saved: elements that autograd keeps for the backward pass, an estimate within about a tenth.
+        memory: what every layer keeps and needs while training.
+        inference: the same without gradients, where other layers run; None: the same layers.
         train_only: FLOPs, forward and backward, of what runs while training alone, such as an auxiliary predictor.
+        predictor: forward FLOPs of predictors, where routers decide without the future; no part of a top-k forward pass.
         training: cost of the forward pass while training, where it is another; None: the same.
         modules: forward FLOPs by module path, as a counter attributes them; what runs in none of these is the rest.
     """
@@ -32,8 +35,10 @@ class Cost:
     parts: Mapping[str, float]
     attention_causal: float
     params: int
-    saved: float
+    memory: Ledger
+    inference: Ledger | None = None
     train_only: float = 0.0
+    predictor: float = 0.0
     training: Cost | None = None
     modules: Mapping[str, float] = field(default_factory=dict)
 
@@ -68,12 +73,30 @@ class Cost:
         """`flops/train_step/hardware`: with what fused attention computes again in its backward pass, the scores."""
         return self.train_step + (self.training or self).parts.get("scores", 0.0)
 
-    def memory_train(self, bytes_per_element: int) -> float:
-        """Forecast of `memory/peak_allocated` in B: parameters and both AdamW moments, then activations or gradients.
+    def bytes_forward(self, bytes_per_element: int) -> float:
+        """Bytes that a forward pass must move at least: every weight read once, every kept activation written and read once."""
+        return self.params * bytes_per_element + 2 * self.memory.saved(bytes_per_element)
 
-        Activations are largest when the backward pass starts, gradients when it ends: the larger of the two decides.
-        """
-        return bytes_per_element * (3 * self.params + max(self.saved, self.params))
+    def memory_train(self, bytes_per_element: int) -> float:
+        """Forecast of `memory/peak_allocated` in B: a training step with both AdamW moments there."""
+        return self.memory.train_peak(bytes_per_element)
+
+    def memory_forward(self, bytes_per_element: int) -> float:
+        """Forecast of the peak of a forward pass without gradients, in B."""
+        return (self.inference or self.memory).forward_peak(bytes_per_element)
+
+
+@dataclass(frozen=True)
+class DecodeCost:
+    """Closed-form cost of generating, for a whole batch, in elements of the model's number format.
+
+    Attributes:
+        read: what one decode step must read: weights that some row needs, keys and values of the rows that pass.
+        held: keys and values that are kept after the context, where tokens pass as expected.
+    """
+
+    read: float
+    held: float
 
 
 @dataclass(frozen=True)
@@ -88,7 +111,7 @@ class Model:
         dynamic: whether its cost depends on the input: counted on real tensors, by what `module.realised` says it did,
             which `cost` is then given as a fourth argument.
         explained: `OPINION MODULE` to why that opinion on its FLOPs differs there by design, such as `fvcore gate`.
-        decode_bytes: `decode_bytes(config, context, batch_size)`: elements that one decode step must read; None: not known.
+        decode_cost: `decode_cost(config, context, batch_size) -> DecodeCost`; None: not known.
     """
 
     build: Callable[[Any], Any]
@@ -97,7 +120,7 @@ class Model:
     sees_future: Callable[[Any], bool] = lambda _: False
     dynamic: bool = False
     explained: Mapping[str, str] = field(default_factory=dict)
-    decode_bytes: Callable[[Any, int, int], float] | None = None
+    decode_cost: Callable[[Any, int, int], DecodeCost] | None = None
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,14 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _memory() -> int | None:
+def free_memory() -> int | None:
+    """Bytes that could be had without swapping; None where the system does not tell."""
+    return _memory("MemAvailable")
+
+
+def _memory(field: str = "MemTotal") -> int | None:
     for line in _lines("/proc/meminfo"):
-        if line.startswith("MemTotal"):
+        if line.startswith(field):
             return int(line.split()[1]) * 1024
     return None
 

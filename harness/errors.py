@@ -25,7 +25,7 @@ class IncompleteError(ModbenchError):
 
 
 # A list that is longer than this is not read: the nearest names stand for it.
-MOST_NAMES = 24
+MOST_NAMES = 16
 
 
 def unknown(kind: str, asked: str, known: Iterable[str]) -> UsageError:

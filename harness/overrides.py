@@ -113,7 +113,7 @@ def _set(data: dict[str, Any], setting: str) -> None:
     key, equals, text = setting.partition("=")
     if not equals:
         raise UsageError(f"--set {setting!r} lacks a value. Write --set KEY=VALUE, for example --set d_model=128.")
-    value = _value(text)
+    value = toml_value(text)
     in_tables = [f"{table}.{name}" for table, kind in TABLES.items() for name in kind.model_fields]
     if key in SHAPE_KEYS:
         data["shape"][key] = value
@@ -134,7 +134,8 @@ def _reads(model: str, key: str) -> bool:
     return catalogue.is_user_model(model) or key in catalogue.model_options(model)
 
 
-def _value(text: str) -> Any:  # noqa: ANN401  # whatever TOML says it is
+def toml_value(text: str) -> Any:  # noqa: ANN401  # whatever TOML says it is
+    """What a setting's text means: a number, a list, a truth; a bare word is itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

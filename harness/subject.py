@@ -42,6 +42,7 @@ class Subject:
         dtype: number format of the weights; default the case's.
         decode: how many steps a decode call makes.
         clock: what laps are read from.
+        module: built already, in its place and number format.
     """
 
     def __init__(
@@ -51,14 +52,16 @@ class Subject:
         dtype: torch.dtype | None = None,
         decode: DecodePlan | None = None,
         clock: Clock | None = None,
+        module: nn.Module | None = None,
     ) -> None:
         self.case, self.seed, self.steps, self.clock = case, seed, (decode or DecodePlan()).tokens, clock or Clock()
-        self.module = build_module(case, seed)
+        self.module = build_module(case, seed) if module is None else module
         # A user's file may have changed what all arms share; it must not slow or speed the others.
         torch.set_num_threads(case.place.threads)
         torch.set_grad_enabled(True)
         torch.set_default_dtype(torch.float32)
-        self.module.to(case.place.device, dtype or DTYPES[case.place.dtype])
+        if module is None:
+            self.module.to(case.place.device, dtype or DTYPES[case.place.dtype])
         self.model: Any = torch.compile(self.module) if case.place.compile else self.module
         self._optimizer: torch.optim.Optimizer | None = None
 

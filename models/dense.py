@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Cost, Model
+from modbench.harness.contracts import Cost, DecodeCost, Model
 from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
 
@@ -24,7 +24,7 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     return sheet.total()
 
 
-def decode_bytes(config: ModelConfig, context: int, batch_size: int) -> float:
+def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCost:
     """All weights, and every row's keys and values."""
     sheet = DecodeSheet(config, context, batch_size)
     for _ in range(config.n_layers):
@@ -33,4 +33,4 @@ def decode_bytes(config: ModelConfig, context: int, batch_size: int) -> float:
     return sheet.total()
 
 
-MODEL = Model(build=Dense, cost=cost, decode_bytes=decode_bytes)
+MODEL = Model(build=Dense, cost=cost, decode_cost=decode_cost)

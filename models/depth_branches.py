@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Cost, Model
+from modbench.harness.ledger import Amount, Layer
 from modbench.models.layers.cache import BlockCache, Cache
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder
@@ -75,7 +76,8 @@ class DepthBranches(Decoder):
     def through(self, x_BTD: Tensor, trip: Trip, cache: Cache | None = None) -> Tensor:
         """The first block, then the branch of each row."""
         prompt_B = prompt_of(trip, self.config)
-        shallow_BTD: Tensor = self.blocks[0](x_BTD, trip, cache.blocks[0] if cache else None)
+        # Both names: what the first block was given is let go.
+        x_BTD = shallow_BTD = self.blocks[0](x_BTD, trip, cache.blocks[0] if cache else None)
         logits_BN = self._logits(shallow_BTD, prompt_B)
         if self.training:
             return self._train(shallow_BTD, trip, logits_BN, prompt_B)
@@ -133,15 +135,22 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
         sums.mlp(seq_len)
         if config.forced_depth is None:
             sums.gate(1, config.d_model, config.n_branches, at="gate")
+    stream = Amount(config.d_model) * (batch_size * seq_len)
+    sheet.outer = train.outer = stream * 2  # the shallow stream, and where the branches' rows come together
+    again = Amount(upcast=2 * config.d_model) * (
+        batch_size * seq_len
+    )  # and it is kept once, however many branches read it
+    train.keep(Layer(again * len(depths)))
     for branch, depth in enumerate(depths):
         sheet.batch_size = sum(row == 1 + depth for row in taken)
         for layer in range(depth):
             for sums in (sheet, train):
                 sums.at(f"branches.{branch}.{layer}").mixer(seq_len)
                 sums.mlp(seq_len)
-    sheet.batch_size, sheet.saved = batch_size, train.saved
-    sheet.params += config.d_model * config.n_branches
-    return sheet.total(training=train.total())
+    sheet.batch_size = batch_size
+    for sums in (sheet, train):
+        sums.params += config.d_model * config.n_branches
+    return sheet.total(training=train)
 
 
 MODEL = Model(

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Cost, Model
+from modbench.harness.ledger import Amount
+from modbench.models.layers import memory
 from modbench.models.layers.cache import BlockCache, Cache
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder
@@ -50,10 +52,11 @@ class DepthPredictor(Decoder):
         if self.training:
             return self._train(x_BTD, trip, logits_BL, prompt_B)
         order_B, back_B, counts, self.realised = bucket(logits_BL.argmax(-1) + 1, self.config.n_layers)
-        x_BTD, going, done, shallow = x_BTD[order_B], trip.batch_rows(order_B), [], x_BTD
+        x_BTD, going, done, shallow = x_BTD[order_B], trip.batch_rows(order_B), list[Tensor](), x_BTD
         for layer, n in enumerate(counts):
-            done.append(x_BTD[n:])
-            x_BTD, going = x_BTD[:n], trip.batch_rows(order_B[:n])
+            if n < len(x_BTD):  # a view, however empty, keeps all rows alive
+                done.append(x_BTD[n:])
+                x_BTD, going = x_BTD[:n], trip.batch_rows(order_B[:n])
             if n == 0:
                 break
             block_cache = None
@@ -99,23 +102,27 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
     """Each row its own depth: what `realised` says, else the forced or intended one. Training computes all blocks."""
     depths = realised or [config.forced_depth or max(1, round(config.depth_ratio * config.n_layers))] * batch_size
     sheet, train = CostSheet(config, seq_len, batch_size), CostSheet(config, seq_len, batch_size)
+    sheet.outer = Amount(config.d_model) * (
+        batch_size * seq_len
+    )  # the shallow stream is kept for the prompt's positions
     for layer in range(config.n_layers):
         train.at(f"blocks.{layer}").mixer(seq_len)
         train.mlp(seq_len)
+        train.keep(memory.switched(config, batch_size * seq_len))
         sheet.batch_size = sum(depth > layer for depth in depths)
         sheet.at(f"blocks.{layer}").mixer(seq_len)
         sheet.mlp(seq_len)
-    switched = config.n_layers * batch_size * seq_len * config.d_model  # a gate's gradient needs what it weighs
-    sheet.batch_size, sheet.saved = batch_size, train.saved + switched
+    sheet.batch_size = batch_size
     w = config.predictor_width
-    sheet.params += config.d_model * w + w + (w + 1) * config.n_layers
+    for sums in (sheet, train):
+        sums.params += config.d_model * w + w + (w + 1) * config.n_layers
     if config.forced_depth is None:
         gate = 2 * batch_size * w
         sheet.gate(1, config.d_model, w, at="predictor")
         sheet.gate(1, w, config.n_layers, at="predictor")
         # Its input is detached: no gradient goes on to it.
         sheet.only_training = gate * (2 * config.d_model + 3 * config.n_layers)
-    return sheet.total(training=train.total())
+    return sheet.total(training=train)
 
 
 MODEL = Model(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Cost, Model
+from modbench.models.layers import memory
 from modbench.models.layers.cache import BlockCache, Cache, Rows
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder
@@ -47,8 +48,9 @@ class DepthScale(Decoder):
         layers = list(range(self.config.n_layers)) if self.training else self.layers()
         self.realised = [len(layers)] * x_BTD.shape[0]
         for i, layer in enumerate(layers):
-            delta_BTD = self.blocks[layer].delta(x_BTD, trip, cache.blocks[i] if cache else None)  # type: ignore[operator]  # torch types submodules as Tensor or Module
-            x_BTD = x_BTD + self.scale_L[layer] * delta_BTD
+            kept = cache.blocks[i] if cache else None
+            # In one expression: a name would keep the block's output alive through the next block.
+            x_BTD = x_BTD + self.scale_L[layer] * self.blocks[layer].delta(x_BTD, trip, kept)  # type: ignore[operator]  # torch types submodules as Tensor or Module
         if trip.auxiliary is not None:
             size_L = self.scale_L.abs()
             active = (size_L >= self.config.skip_below).float().mean()
@@ -75,13 +77,14 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
     for layer in range(config.n_layers):
         train.at(f"blocks.{layer}").mixer(seq_len)
         train.mlp(seq_len)
+        train.keep(memory.switched(config, batch_size * seq_len))
         sheet.batch_size = batch_size if layer < run else 0
         sheet.at(f"blocks.{layer}").mixer(seq_len)
         sheet.mlp(seq_len)
-    switched = config.n_layers * batch_size * seq_len * config.d_model  # a gate's gradient needs what it weighs
-    sheet.batch_size, sheet.saved = batch_size, train.saved + switched
-    sheet.params += config.n_layers
-    return sheet.total(training=train.total())
+    sheet.batch_size = batch_size
+    for sums in (sheet, train):
+        sums.params += config.n_layers
+    return sheet.total(training=train)
 
 
 MODEL = Model(

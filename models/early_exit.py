@@ -20,6 +20,8 @@ from torch.nn import functional as F
 
 from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Cost, Model
+from modbench.harness.ledger import Amount
+from modbench.models.layers import memory
 from modbench.models.layers.attention import Attention
 from modbench.models.layers.cache import BlockCache, Cache, Rows
 from modbench.models.layers.cost import CostSheet
@@ -209,6 +211,8 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
             sheet.mlp(done[layer])
             exits = float(done[layer])
         else:
+            # The input, and later the rows as they were and the shallow stream, beside the rows that go on.
+            sheet.outer = Amount(config.d_model) * (batch_size * seq_len * (min(4, layer + 2) if layer else 1))
             sheet.batch_size = sum(depth > layer for depth in done)
             sheet.at(f"blocks.{layer}").mixer(seq_len)
             sheet.mlp(seq_len)
@@ -217,12 +221,14 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
             sheet.gate(
                 1, config.d_model, out, times=exits, at="" if config.tied and not config.bidirectional else "head"
             )
-    sheet.batch_size, sheet.saved = batch_size, train.saved
+    sheet.batch_size = batch_size
     if l > 1:
         head = 2 * batch_size * (1 if config.bidirectional else seq_len) * config.d_model * out
         sheet.only_training = 3 * head * (l - 1) + (head if config.bidirectional else 0)  # a teacher only forwards
-        sheet.saved += batch_size * (l - 1) * (1 if config.bidirectional else seq_len) * (2 * config.d_model + 2 * out)
-    return sheet.total(training=train.total())
+        for _ in range(l - 1):
+            read = batch_size * (1 if config.bidirectional else seq_len)
+            train.keep(memory.head(config, read, trained=False))
+    return sheet.total(training=train)
 
 
 MODEL = Model(

@@ -14,12 +14,14 @@ Shapes: B batch, T tokens, D width, k chosen tokens, R rows at hand.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from modbench.harness import catalogue
 from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Cost, Model
+from modbench.harness.contracts import Cost, DecodeCost, Model
 from modbench.models.layers.cache import BlockCache, Rows
 from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
@@ -173,17 +175,31 @@ class MoD(Decoder):
 def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     """The router scores all tokens; k of them pass."""
     sheet = CostSheet(config, seq_len, batch_size)
-    k = config.kept(seq_len)
     for layer in range(config.n_layers):
-        sheet.at(f"blocks.{layer}")
-        if config.routed(layer):
-            sheet.token_router(seq_len, k)
-        sheet.mixer(k if config.skips(layer, "attention") else seq_len)
-        sheet.mlp(k if config.skips(layer, "mlp") else seq_len)
+        block_cost(sheet.at(f"blocks.{layer}"), layer, sheet.mlp)
     return sheet.total()
 
 
-def decode_bytes(config: ModelConfig, context: int, batch_size: int) -> float:
+def block_cost(sheet: CostSheet, layer: int, think: Callable[..., None]) -> None:
+    """One block in the order of its forward pass; `think(n, residual=…)` adds its MLP, whatever that is."""
+    config, t = sheet.config, sheet.seq_len
+    part = config.granularity if config.routed(layer) else None
+    k = config.kept(t) if part else t
+    if part in {None, "mlp"}:
+        sheet.mixer(t)
+    if part:
+        sheet.token_router(t, k)
+    if part in {"block", "attention"}:
+        sheet.mixer(k)
+    if part in {"block", "mlp"}:
+        think(k, residual=False)
+    if part:
+        sheet.scatter(t, k)
+    if part in {None, "attention"}:
+        think(t, residual=True)
+
+
+def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCost:
     """Weights of the blocks that some row enters, and the keys and values that the rows which do must read."""
     sheet = DecodeSheet(config, context, batch_size)
     for layer in range(config.n_layers):
@@ -217,5 +233,5 @@ MODEL = Model(
         "prefill": "causal",
     },
     sees_future=lambda config: config.router in {"learned", "norm"},
-    decode_bytes=decode_bytes,
+    decode_cost=decode_cost,
 )

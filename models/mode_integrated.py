@@ -9,7 +9,7 @@ exactly zero. The paper names neither the number of experts or no-ops nor who ch
 from __future__ import annotations
 
 from modbench.harness.config import ModelConfig, kept
-from modbench.harness.contracts import Cost, Model
+from modbench.harness.contracts import Cost, DecodeCost, Model
 from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
 from modbench.models.layers.experts import ExpertMLP
@@ -44,7 +44,7 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     return sheet.total()
 
 
-def decode_bytes(config: ModelConfig, context: int, batch_size: int) -> float:
+def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCost:
     """An expert's weights are read if some row asks for it; a no-op has none. Of token choice nobody is dropped."""
     asked = share(config) if config.choice == "expert" else config.experts_top_k / (config.n_experts + config.n_no_ops)
     sheet = DecodeSheet(config, context, batch_size)
@@ -71,5 +71,5 @@ MODEL = Model(
         "aux_weight": 0.01,
     },
     sees_future=lambda config: config.choice == "expert",
-    decode_bytes=decode_bytes,
+    decode_cost=decode_cost,
 )

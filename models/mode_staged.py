@@ -7,11 +7,11 @@ staging saves over the integrated form. All options of `mod` and of `moe` apply,
 from __future__ import annotations
 
 from modbench.harness.config import ModelConfig, kept
-from modbench.harness.contracts import Cost, Model
+from modbench.harness.contracts import Cost, DecodeCost, Model
 from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
 from modbench.models.layers.experts import ExpertMLP
-from modbench.models.mod import RoutedBlock, expected_share
+from modbench.models.mod import RoutedBlock, block_cost, expected_share
 from modbench.models.moe import decode_share, share
 
 
@@ -30,21 +30,16 @@ class MoDEStaged(Decoder):
 def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     """K tokens pass the first router; the second deals those k to the experts."""
     sheet = CostSheet(config, seq_len, batch_size)
-    k = config.kept(seq_len)
+
+    def experts(n: int, *, residual: bool) -> None:
+        sheet.experts(n, kept(share(config), n), residual=residual)
+
     for layer in range(config.n_layers):
-        sheet.at(f"blocks.{layer}")
-        if config.routed(layer):
-            sheet.token_router(seq_len, k)
-        sheet.mixer(k if config.skips(layer, "attention") else seq_len)
-        n = k if config.skips(layer, "mlp") else seq_len
-        if config.routed(layer):
-            sheet.experts(n, kept(share(config), n))
-        else:
-            sheet.mlp(n)
+        block_cost(sheet.at(f"blocks.{layer}"), layer, experts if config.routed(layer) else sheet.mlp)
     return sheet.total()
 
 
-def decode_bytes(config: ModelConfig, context: int, batch_size: int) -> float:
+def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCost:
     """A block's weights are read if some row enters it, an expert's if some row that did asks for it."""
     sheet = DecodeSheet(config, context, batch_size)
     for layer in range(config.n_layers):
@@ -86,5 +81,5 @@ MODEL = Model(
         "choice": "expert",
     },
     sees_future=lambda config: config.router in {"learned", "norm"} or config.choice == "expert",
-    decode_bytes=decode_bytes,
+    decode_cost=decode_cost,
 )

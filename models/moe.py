@@ -12,7 +12,7 @@ under 1 is the reduced-capacity variant that the paper of MoD compares with. Cau
 from __future__ import annotations
 
 from modbench.harness.config import ModelConfig, kept
-from modbench.harness.contracts import Cost, Model
+from modbench.harness.contracts import Cost, DecodeCost, Model
 from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
 from modbench.models.layers.experts import ExpertMLP
@@ -50,7 +50,7 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     return sheet.total()
 
 
-def decode_bytes(config: ModelConfig, context: int, batch_size: int) -> float:
+def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCost:
     """An expert's weights are read if some row asks for it."""
     sheet = DecodeSheet(config, context, batch_size)
     for layer in range(config.n_layers):
@@ -75,5 +75,5 @@ MODEL = Model(
         "aux_weight": 0.01,
     },
     sees_future=lambda config: config.choice == "expert",
-    decode_bytes=decode_bytes,
+    decode_cost=decode_cost,
 )

@@ -194,8 +194,6 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
         reasons += more
     elif metric.made_in == "count":
         reasons.append("FLOPs are the promise itself: no ideal")
-    elif metric.key == "memory/kv_cache":
-        reasons.append("the cache's own sizes are the promise: no ideal")
     else:
         why = tables.cell(case.id, metric.key).note("forecast_reason") or "nothing forecasts it"
         reasons.append(f"no ideal: {why}")

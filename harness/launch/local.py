@@ -21,6 +21,7 @@ from pathlib import Path
 
 from modbench.harness.case import UnitOfWork
 from modbench.harness.contracts import Pass
+from modbench.harness.rss import MALLOC
 from modbench.harness.worker import run_unit
 
 # What a unit would otherwise import for itself; torch's optimizers load torch._dynamo (3 s) when first made.
@@ -33,13 +34,8 @@ PRELOAD = [
     "modbench.harness.subject",
     "modbench.harness.passes.timing",
 ]
-# Passes that need a cold process whatever the effort, and what its environment must say before it starts: with these two
-# settings malloc gives every tensor pages of its own and returns them, so that RSS counts tensors (measured: within 0.2 %).
-SPECIAL: dict[Pass, dict[str, str]] = {
-    "rss": {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"},
-    "compile": {},
-    "fit": {},
-}
+# Passes that need a cold process whatever the effort, and what its environment must say before it starts.
+SPECIAL: dict[Pass, dict[str, str]] = {"rss": MALLOC, "compile": {}, "fit": {}}
 
 
 @contextlib.contextmanager

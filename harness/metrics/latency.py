@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
-from modbench.harness.contracts import Metric
+from modbench.harness.contracts import Metric, Workload
 
 
 def _parts(subject: Any) -> Callable[[Any], object]:  # noqa: ANN401  # a Subject; naming it would load torch
@@ -28,6 +30,29 @@ def _as_graph(subject: Any) -> Callable[[Any], object]:  # noqa: ANN401  # as ab
     cuda_timing.require(subject.case.place.device)
     return cuda_timing.GraphTimer(subject.forward, subject.inputs(0, 1)[0])
 
+
+def _first_calls(workload: str) -> Callable[[Any], float]:
+    def compile_and_call(subject: Any) -> float:  # noqa: ANN401  # as above
+        """Seconds of the first call less those of a later one."""
+        call, tokens_BT = getattr(subject, workload), subject.inputs(0, 1)[0]
+        subject.module.train(workload == "train_step")
+        seconds = []
+        for _ in range(QUIET_CALLS + 1):
+            start = time.perf_counter()
+            call(tokens_BT)
+            subject.clock.synchronize()
+            seconds.append(time.perf_counter() - start)
+        return float(seconds[0] - median(seconds[1:]))
+
+    return compile_and_call
+
+
+# Calls after the first, of which the median is what compiled code takes.
+QUIET_CALLS = 3
+COMPILED: tuple[tuple[str, Workload, str], ...] = (
+    ("latency/compile", "forward", "First call of a compiled forward pass less a later one, from an empty cache"),
+    ("latency/compile/train_step", "train_step", "First call of a compiled training step less a later one, as above"),
+)
 
 METRICS = (
     Metric(
@@ -97,5 +122,17 @@ METRICS = (
             ("backward", "Wall time of a training step's backward pass, the device idle before and after"),
             ("optimizer", "Wall time of a training step's AdamW update, the device idle before and after"),
         )
+    ),
+    *(
+        Metric(
+            key=key,
+            unit="s",
+            better="lower",
+            made_in="compile",
+            workload=workload,
+            about=about,
+            measure=_first_calls(workload),
+        )
+        for key, workload, about in COMPILED
     ),
 )

@@ -1,69 +1,124 @@
-"""Memory: bytes of tensors alive, from a storage tracker on the CPU and from the allocator on CUDA."""
+"""Memory: bytes of tensors alive in a training step and what they are, their mark in RSS, the largest input that fits."""
 
 from __future__ import annotations
 
-import gc
+from collections.abc import Callable
 from typing import Any
 
-from modbench.harness.contracts import Metric
+from modbench.harness.contracts import Metric, Pass, Workload
 from modbench.harness.errors import Unmeasured
 
-
-def _peak_allocated(subject: Any) -> float:  # noqa: ANN401  # a Subject; naming it would load torch
-    """Peak of the second training step, when the optimizer's state exists: parameters, gradients, moments, activations."""
-    if subject.case.place.compile and subject.case.place.device == "cpu":
-        raise Unmeasured("a compiled model runs eagerly under the storage tracker, so its own peak cannot be seen")
-    tokens_BT = subject.inputs(0, 1)[0]
-    subject.train_step(tokens_BT)
-    subject.optimizer.zero_grad(set_to_none=True)
-    gc.collect()
-    return _peak_cuda(subject, tokens_BT) if subject.case.place.device == "cuda" else _peak_cpu(subject, tokens_BT)
+# Every `measure` is given a `Weighed` (harness/passes/memory.py); naming it here would load torch.
 
 
-def _peak_cpu(subject: Any, tokens_BT: Any) -> float:  # noqa: ANN401  # as above
-    from modbench.harness.storage import StorageTracker
-
-    tracker = StorageTracker()
-    state = (value for values in subject.optimizer.state.values() for value in values.values())
-    tracker.watch((*subject.module.parameters(), *subject.module.buffers(), *state, tokens_BT))
-    with tracker:
-        subject.train_step(tokens_BT)
-    return float(tracker.peak)
+def _peak(weighed: Any) -> float:  # noqa: ANN401  # as above
+    return float(weighed.peak.peak)
 
 
-def _peak_cuda(subject: Any, tokens_BT: Any) -> float:  # noqa: ANN401  # as above
-    import torch
-
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    subject.train_step(tokens_BT)
-    torch.cuda.synchronize()
-    return float(torch.cuda.max_memory_allocated())
+def _reserved(weighed: Any) -> float:  # noqa: ANN401  # as above
+    if weighed.peak.reserved is None:
+        raise Unmeasured("only a CUDA allocator reserves: on a CPU there is nothing to read")
+    return float(weighed.peak.reserved)
 
 
-def _kv_cache(subject: Any) -> float:  # noqa: ANN401  # as above
+def _activations(weighed: Any) -> float:  # noqa: ANN401  # as above
+    if weighed.peak.saved is None:
+        raise Unmeasured("in a compiled step nobody sees where the forward pass ends")
+    return float(weighed.peak.saved)
+
+
+def _rss(subject: Any) -> float:  # noqa: ANN401  # a Subject, in a cold process
+    from modbench.harness.rss import high_water
+
+    return high_water(subject)
+
+
+def _kv_cache(weighed: Any) -> float:  # noqa: ANN401  # as above
     """Bytes allocated for keys and values after the context, with room for the tokens to come."""
-    _, cache = subject.prefilled(subject.inputs(0, 1)[0])
+    _, cache = weighed.subject.prefilled(weighed.subject.inputs(0, 1)[0])
     return float(cache.nbytes)
 
 
+ROWS: tuple[tuple[str, Pass, Workload, Callable[[Any], float], str], ...] = (
+    (
+        "memory/peak_allocated",
+        "memory",
+        "train_step",
+        _peak,
+        "Most bytes of tensors alive during a training step: parameters, gradients, AdamW moments, activations",
+    ),
+    (
+        "memory/peak_reserved",
+        "memory",
+        "train_step",
+        _reserved,
+        "Most bytes that CUDA's allocator held during a training step, gaps included",
+    ),
+    (
+        "memory/parameters",
+        "memory",
+        "train_step",
+        lambda weighed: weighed.parameters,
+        "Bytes of parameters, tied ones once",
+    ),
+    (
+        "memory/gradients",
+        "memory",
+        "train_step",
+        lambda weighed: weighed.gradients,
+        "Bytes of gradients after a backward pass",
+    ),
+    (
+        "memory/optimizer",
+        "memory",
+        "train_step",
+        lambda weighed: weighed.optimizer,
+        "Bytes of the optimizer's state: AdamW's two moments",
+    ),
+    (
+        "memory/activations",
+        "memory",
+        "train_step",
+        _activations,
+        "Bytes that a training step's forward pass leaves for its backward pass",
+    ),
+    (
+        "memory/rss_peak",
+        "rss",
+        "train_step",
+        _rss,
+        "The same peak as the operating system sees it: RSS high-water mark of a step in a cold process, as tensors",
+    ),
+    (
+        "memory/kv_cache",
+        "memory",
+        "decode",
+        _kv_cache,
+        "Bytes of keys and values after a context of the grid's length; a routed block keeps none of who skipped",
+    ),
+)
+
 METRICS = (
-    Metric(
-        key="memory/peak_allocated",
-        unit="B",
-        better="lower",
-        made_in="memory",
-        workload="train_step",
-        about="Most bytes of tensors alive during a training step: parameters, gradients, AdamW moments, activations",
-        measure=_peak_allocated,
+    *(
+        Metric(key=key, unit="B", better="lower", made_in=made_in, workload=workload, about=about, measure=measure)
+        for key, made_in, workload, measure, about in ROWS
     ),
     Metric(
-        key="memory/kv_cache",
-        unit="B",
-        better="lower",
-        made_in="memory",
-        workload="decode",
-        about="Bytes of keys and values after a context of the grid's length; a routed block keeps none of who skipped",
-        measure=_kv_cache,
+        key="memory/largest_seq_len",
+        unit="token",
+        better="higher",
+        made_in="fit",
+        workload="train_step",
+        about="Longest sequence whose training step fits the memory budget, found by trying",
+        measure=lambda search: search("seq_len"),
+    ),
+    Metric(
+        key="memory/largest_batch",
+        unit="count",
+        better="higher",
+        made_in="fit",
+        workload="train_step",
+        about="Largest batch whose training step fits the memory budget, found by trying",
+        measure=lambda search: search("batch_size"),
     ),
 )

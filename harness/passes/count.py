@@ -135,8 +135,8 @@ def _reference(case: Case, seed: int) -> Counted:
         "modules": [asdict(row) for row in table],
         "explained": dict(model.explained),
     }
-    if model.decode_bytes is not None:
-        notes["decode_elements"] = model.decode_bytes(config, place.seq_len, place.batch_size)
+    if model.decode_cost is not None:
+        notes["decode_elements"] = model.decode_cost(config, place.seq_len, place.batch_size).read
     if config.capacity is not None and "round_k" in model.options:
         notes["effective_capacity"] = config.kept(place.seq_len) / place.seq_len
     trained = Row("the whole train step", cost.train_step, train)

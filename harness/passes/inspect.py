@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from functools import partial
 
 from modbench.harness import busy
-from modbench.harness.case import UnitOfWork
+from modbench.harness.case import Case, Protocol, UnitOfWork
 from modbench.harness.contracts import Metric
 from modbench.harness.passes import attempt, measured, missing
-from modbench.harness.passes.memory import weigh
 from modbench.harness.records import Gap, Outcome
 
 
@@ -18,9 +17,18 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
     for case in unit.comparison.arms:
         for metric in metrics:
             with busy.busy():
-                value = attempt(partial(weigh, case, unit.protocol, metric))
+                value = attempt(partial(_inspect, case, unit.protocol, metric))
             yield (
                 missing(case, metric, value)
                 if isinstance(value, Gap)
                 else measured(case, metric, {"value": [value]}, {})
             )
+
+
+def _inspect(case: Case, protocol: Protocol, metric: Metric) -> float:
+    """A metric of a fresh subject that has shown that it keeps its contract."""
+    from modbench.harness.subject import Subject
+
+    subject = Subject(case, protocol.seed, decode=protocol.decode)
+    subject.check(subject.inputs(protocol.seed, 1)[0])
+    return float(metric.measure(subject))

@@ -1,37 +1,117 @@
-"""Memory pass: a metric's `measure` is given a fresh `Subject` and returns bytes. Nothing is timed here."""
+"""Memory pass: a metric's `measure` is given `Weighed`, a fresh subject and its peak, and returns bytes. Nothing is timed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
-from modbench.harness import busy
+from modbench.harness import busy, catalogue
 from modbench.harness.case import ELEMENT_BYTES, Case, Protocol, UnitOfWork
 from modbench.harness.contracts import Metric
 from modbench.harness.costs import case_cost
+from modbench.harness.errors import Unmeasured
 from modbench.harness.passes import attempt, measured, missing
 from modbench.harness.records import Gap, Outcome
+
+if TYPE_CHECKING:
+    from modbench.harness.peaks import Peak
+    from modbench.harness.subject import Subject
+
+
+class Weighed:
+    """A subject that has kept its contract, and what it needs; the step is run once, whoever asks.
+
+    Args:
+        case: what to weigh.
+        protocol: how.
+    """
+
+    def __init__(self, case: Case, protocol: Protocol) -> None:
+        from modbench.harness.subject import Subject
+
+        self.subject: Subject = Subject(case, protocol.seed, decode=protocol.decode)
+        self.subject.check(self.subject.inputs(protocol.seed, 1)[0])
+
+    @cached_property
+    def peak(self) -> Peak:
+        """Peak of the second training step."""
+        from modbench.harness.peaks import of_training
+
+        self.subject.module.train()
+        return of_training(self.subject)
+
+    @property
+    def parameters(self) -> float:
+        """Bytes of parameters."""
+        return float(sum(p.numel() * p.element_size() for p in self.subject.module.parameters()))
+
+    @property
+    def gradients(self) -> float:
+        """Bytes of gradients after a backward pass."""
+        self.subject.module.train()
+        self.subject.backward(self.subject.inputs(0, 1)[0])
+        found = [p.grad for p in self.subject.module.parameters() if p.grad is not None]
+        self.subject.optimizer.zero_grad(set_to_none=True)
+        return float(sum(grad.numel() * grad.element_size() for grad in found))
+
+    @property
+    def optimizer(self) -> float:
+        """Bytes of the optimizer's state after a step, its step counters aside."""
+        _ = self.peak
+        states = self.subject.optimizer.state.values()
+        moments = (value for state in states for name, value in state.items() if name != "step")
+        return float(sum(value.numel() * value.element_size() for value in moments))
 
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
     """One outcome per case and metric, the forecast beside it."""
     for case in unit.comparison.arms:
-        cost = case_cost(case)
-        forecast = cost.memory_train(ELEMENT_BYTES[case.place.dtype]) if cost else None
+        weighed = attempt(partial(Weighed, case, unit.protocol))
+        foretold = forecasts(case, unit.protocol.decode.tokens)
         for metric in metrics:
+            if isinstance(weighed, Gap):
+                yield missing(case, metric, weighed)
+                continue
             with busy.busy():
-                value = attempt(partial(weigh, case, unit.protocol, metric))
+                value = attempt(partial(metric.measure, weighed))
             if isinstance(value, Gap):
                 yield missing(case, metric, value)
-            else:
-                trained = metric.workload == "train_step"
-                yield measured(case, metric, {"value": [value]}, {"forecast": forecast if trained else None})
+                continue
+            retries = weighed.peak.retries if metric.key.startswith("memory/peak") else None
+            notes = {"forecast": foretold.get(metric.key), "forecast_reason": foretold.get("reason")}
+            yield measured(case, metric, {"value": [float(value)]}, notes | {"alloc_retries": retries})
 
 
-def weigh(case: Case, protocol: Protocol, metric: Metric) -> float:
-    """A metric of a fresh subject that has shown that it keeps its contract."""
-    from modbench.harness.subject import Subject
+def forecasts(case: Case, steps: int = 0) -> dict[str, Any]:
+    """What is forecast for each metric in B: by the closed form, or (a user's model) by fake tensors; else a `reason`.
 
-    subject = Subject(case, protocol.seed, decode=protocol.decode)
-    subject.check(subject.inputs(protocol.seed, 1)[0])
-    return float(metric.measure(subject))
+    Args:
+        case: of what.
+        steps: decode steps that a cache has room for beyond its context.
+    """
+    cost, width = case_cost(case), ELEMENT_BYTES[case.place.dtype]
+    if cost is not None:
+        params = cost.params * width
+        decode = catalogue.load("models", case.model).decode_cost
+        context = case.place.seq_len + steps
+        return {
+            "memory/kv_cache": decode(case.config, context, case.place.batch_size).held * width if decode else None,
+            "memory/peak_allocated": cost.memory_train(width),
+            "memory/rss_peak": cost.memory_train(width),
+            "memory/activations": cost.memory.saved(width),
+            "memory/parameters": params,
+            "memory/gradients": params,
+            "memory/optimizer": 2 * params,
+        }
+    if case.place.device != "cpu":
+        return {"reason": "a user's model has no closed form, and fake tensors are run for CPUs alone"}
+    from modbench.harness.peaks import of_fake_tensors
+
+    try:
+        peak = of_fake_tensors(case)
+    except Unmeasured as error:
+        return {"reason": f"a user's model has no closed form, and {error}"}
+    except Exception as error:  # noqa: BLE001  # a user's model may raise anything: the forecast is then not there
+        return {"reason": f"a user's model has no closed form, and on fake tensors it raised {type(error).__name__}"}
+    return {"memory/peak_allocated": peak.peak, "memory/rss_peak": peak.peak, "memory/activations": peak.saved}

@@ -1,4 +1,4 @@
-"""Closed-form cost of the layers: FLOPs, parameters, and elements saved for the backward pass.
+"""Closed-form cost of the layers: FLOPs and parameters here, memory through `memory.py`.
 
 `n` is the number of tokens of one sequence that pass through a layer. Attention is n x n: a routed block's tokens attend
 to one another only, so capacity c costs c squared of the scores (paper, section 3.2).
@@ -7,10 +7,12 @@ to one another only, so capacity c costs c squared of the scores (paper, section
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Cost
-from modbench.models.layers.attention import PIECE, WHOLE_BLOCK
+from modbench.harness.contracts import Cost, DecodeCost
+from modbench.harness.ledger import INT64, Amount, Layer, Ledger
+from modbench.models.layers import memory
 
 
 class CostSheet:
@@ -23,8 +25,8 @@ class CostSheet:
         self.here = ""
         self.attention_causal = 0.0
         self.params = 0
-        self.saved = 0.0
-        self.only_training = 0.0
+        self.only_training = self.predictor = 0.0
+        self.seq_len, self.layers, self.outer = seq_len, list[Layer](), Amount()
         d, v = config.d_model, config.vocab_size
         if config.bidirectional:
             self.params += d * v + d * config.n_classes + d
@@ -32,7 +34,6 @@ class CostSheet:
         else:
             self.params += d * v * (1 if config.tied else 2) + d
             self._matmul("head", seq_len, d, v, at="" if config.tied else "head")
-            self.saved += batch_size * seq_len * (2 * d + 2 * v)
 
     def at(self, path: str) -> CostSheet:
         """Say which block the next layers belong to, by its path in the model."""
@@ -61,18 +62,16 @@ class CostSheet:
             self._matmul("mixer projections", n, d, 3 * d + h * w, at=f"{self.here}attention")
             self._matmul("convolution", n, w, d, at=f"{self.here}attention")
             self.params += d * (3 * d + h * w)
-            self.saved += self.batch_size * n * (8 * d + h * w + w * d)
+            self.keep(memory.convolution(self.config, n * self.batch_size))
             return
-        h, width = self.config.n_heads, d + 2 * d // self.config.n_heads * self.config.n_kv_heads
+        width = d + 2 * d // self.config.n_heads * self.config.n_kv_heads
         self._matmul("attention projections", n, d, width + d, at=f"{self.here}attention")
         full, least = _pairs(self.config, n)
         for part in ("scores", "values"):
             self._add(part, 2 * self.batch_size * full * d, f"{self.here}attention")
         self.attention_causal += 4 * self.batch_size * least * d
         self.params += d * (width + d)
-        self.saved += self.batch_size * n * (4 * d + width + 2 * d + h)
-        if PIECE < n <= WHOLE_BLOCK:  # attention in pieces keeps its output twice: in pieces and whole
-            self.saved += self.batch_size * n * d
+        self.keep(memory.attention(self.config, n, n * self.batch_size))
 
     def late_attention(self, n: int, seq_len: int) -> None:
         """Queries of n tokens over the keys of all."""
@@ -86,28 +85,30 @@ class CostSheet:
         self.attention_causal += 4 * self.batch_size * n * (seq_len + 1) / 2 * d
         self.params += d * (2 * d + kv) + d
 
-    def mlp(self, n: int) -> None:
-        """Norm and MLP over n tokens."""
+    def mlp(self, n: int, *, residual: bool = True) -> None:
+        """Norm and MLP over n tokens; without `residual` its output is a routed block's, and no stream of its own."""
         d, f = self.config.d_model, self.config.d_ff
         self._matmul("mlp", n, d, self._mlp_matrices * f, at=f"{self.here}mlp")
         self.params += self._mlp_matrices * d * f + d
-        self.saved += self.batch_size * n * (2 * d + (4 if self._mlp_matrices == 3 else 2) * f)
+        self.keep(memory.mlp(self.config, n * self.batch_size, residual=residual))
 
-    def experts(self, n: int, k: int, *, no_ops: int = 0) -> None:
+    def experts(self, n: int, k: int, *, no_ops: int = 0, residual: bool = True) -> None:
         """Norm, router over n tokens, and E experts of k tokens each."""
         d, f, e = self.config.d_model, self.config.d_ff, self.config.n_experts
         self._matmul("router", n, d, e + no_ops, at=f"{self.here}mlp")
         self._matmul("experts", e * k, d, self._mlp_matrices * f, at=f"{self.here}mlp")
         self.params += e * self._mlp_matrices * d * f + d * (e + no_ops) + d
-        self.saved += self.batch_size * (2 * n * d + e * k * (2 * d + (4 if self._mlp_matrices == 3 else 2) * f))
+        tokens, dealt = n * self.batch_size, e * k * self.batch_size
+        self.keep(memory.experts(self.config, tokens, dealt, choices=e + no_ops, residual=residual))
 
     def token_router(self, seq_len: int, k: int) -> None:
-        """MoD's router over all tokens of a sequence, gather and scatter of k; while training, its predictor too.
+        """MoD's router over all tokens of a sequence, gather of k; while training, its predictor too. `scatter` ends it.
 
         The predictor's input is detached: of its first layer, backward computes the weight's gradient alone.
         """
         d = self.config.d_model
-        self.saved += self.batch_size * 2 * k * d
+        self.keep(memory.choose(self.config, seq_len * self.batch_size, k * self.batch_size))
+        self.outer = memory.waiting(self.config, seq_len * self.batch_size, k * self.batch_size)
         if self.config.router != "learned":
             return
         self._matmul("router", seq_len, d, 1, at=f"{self.here}router.weight")
@@ -116,21 +117,41 @@ class CostSheet:
             w = self.config.predictor_width
             self.params += d * w + w + w + 1
             self.only_training += 2 * self.batch_size * seq_len * (2 * d * w + 3 * w)
-            self.saved += self.batch_size * seq_len * 3 * w
+            self.predictor += 2 * self.batch_size * seq_len * (d * w + w)
+
+    def scatter(self, seq_len: int, k: int) -> None:
+        """The chosen tokens are added back to the stream."""
+        self.keep(memory.merge(self.config, seq_len * self.batch_size, k * self.batch_size))
+        self.outer = Amount()
+
+    def keep(self, layer: Layer) -> None:
+        """Enter a layer into the ledger; without gradients the streams of `outer` wait beside it."""
+        self.layers.append(replace(layer, outer=self.outer))
 
     def gate(self, rows: int, inner: int, columns: int, *, at: str, times: float = 1.0) -> None:
         """A small matrix product of a depth gate in the module `at`: `times` for each sequence."""
         self._matmul("gate", rows * times, inner, columns, at=at)
 
-    def total(self, *, training: Cost | None = None) -> Cost:
-        """The sum as a `Cost`; `training` is the cost of a forward pass while training, where it is another."""
+    @property
+    def ledger(self) -> Ledger:
+        """Embedding, layers, head; tokens and, of the positions, their numbers."""
+        config, tokens = self.config, self.seq_len * self.batch_size
+        read = self.batch_size if config.bidirectional else tokens
+        layers = (memory.embedding(config, tokens), *self.layers, memory.head(config, read))
+        inputs = Amount(0, exact=INT64 * (tokens + self.seq_len))
+        return Ledger(layers, self.params, memory.buffers(config), inputs)
+
+    def total(self, *, training: CostSheet | None = None) -> Cost:
+        """The sum as a `Cost`; `training` has the layers of a forward pass while training, where they are others."""
         return Cost(
             dict(self.flops),
             self.attention_causal,
             self.params,
-            self.saved,
+            (training or self).ledger,
+            inference=self.ledger if training else None,
             train_only=self.only_training,
-            training=training,
+            predictor=self.predictor,
+            training=training.total() if training else None,
             modules=dict(self.modules),
         )
 
@@ -156,6 +177,7 @@ class DecodeSheet:
     def __init__(self, config: ModelConfig, context: int, batch_size: int) -> None:
         self.config, self.context, self.batch_size = config, context, batch_size
         self.elements = float(config.d_model * config.vocab_size)
+        self.held = 0.0
 
     def _weights(self, elements: float, share: float) -> None:
         read = 1.0 if self.config.decode_policy != "host" else 1 - (1 - share) ** self.batch_size
@@ -169,6 +191,7 @@ class DecodeSheet:
         held = share * self.context
         if self.config.mixer == "window":
             held = min(held, self.config.window)
+        self.held += 2 * kv * held * self.batch_size
         rows = {"host": share, "budget": max(share, min(self.config.row_share, 1)), "masked": 1.0}
         self.elements += 2 * kv * held * self.batch_size * (rows[self.config.decode_policy] if share < 1 else 1.0)
 
@@ -183,6 +206,6 @@ class DecodeSheet:
         matrices = 3 if self.config.activation == "swiglu" else 2
         self._weights(experts * matrices * self.config.d_model * self.config.d_ff, share)
 
-    def total(self) -> float:
-        """Elements read in one step."""
-        return self.elements
+    def total(self) -> DecodeCost:
+        """Elements read in one step, and held after the context."""
+        return DecodeCost(self.elements, self.held)

@@ -161,6 +161,32 @@ def plan(
     print(json.dumps(told, indent=1) if as_json else forecast.as_text(told))
 
 
+@app.command()
+def cost(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A catalogue model, or FILE.py:build.")],
+    settings: SetFlag = None,
+    capacity: CapacityFlag = None,
+    seq_len: SeqLenFlag = None,
+    batch_size: BatchFlag = None,
+    dtype: DtypeFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Tell what a model of any size costs: parameters, FLOPs, bytes, memory. Nothing is allocated or run."""
+    from modbench.cost import Asked, as_text, costs
+
+    told = costs(
+        Asked(
+            model,
+            tuple(settings or ()),
+            _listed("--capacity", capacity, float),
+            _listed("--seq-len", seq_len, int) or (512,),
+            _listed("--batch-size", batch_size, int) or (1,),
+            _listed("--dtype", dtype, str) or ("fp32",),
+        )
+    )
+    print(json.dumps(told, indent=1) if as_json else as_text(told))
+
+
 @app.command("list")
 def list_(
     what: Annotated[

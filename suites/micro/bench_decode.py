@@ -61,7 +61,7 @@ def _decode(benchmark: BenchmarkFixture, model: Decoder, name: str) -> None:
     pedantic: Callable[..., Tensor] = benchmark.pedantic  # which has no types
     logits_BV = pedantic(model.decode, (token_B, cache), rounds=STEPS, warmup_rounds=WARM_UP)
     assert logits_BV.shape == (ROWS, model.config.vocab_size)
-    elements = catalogue.load("models", name).decode_bytes(model.config, CONTEXT, ROWS)
+    elements = catalogue.load("models", name).decode_cost(model.config, CONTEXT, ROWS).read
     info = {
         "shape": [ROWS, 1],
         "context": CONTEXT,

@@ -90,7 +90,7 @@ def main() -> None:
                 calls[policy], caches[policy] = steps(module, batch_size, context, tokens)
                 middle = context + tokens // 2
                 read = [
-                    catalogue.load("models", name).decode_bytes(made, middle, batch_size)
+                    catalogue.load("models", name).decode_cost(made, middle, batch_size).read
                     for name, made in (("dense", dense_config), ("mod", config))
                 ]
                 expected[policy] = read[0] / read[1]

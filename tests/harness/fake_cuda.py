@@ -39,6 +39,9 @@ class FakeCuda:
         name = stream or self.current
         self.busy[name] = max(self.host, self.busy[name]) + device_s
 
+    def sleep(self, seconds: float) -> None:
+        self.host += seconds
+
     def synchronize(self) -> None:
         self.log.append("synchronize")
         self.host = max(self.host, *self.busy.values())

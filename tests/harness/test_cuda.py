@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from modbench.harness.contracts import Text
 from modbench.harness.errors import Unmeasured
 from modbench.harness.evidence import Evidence
 from modbench.harness.overrides import Overrides, override
+from modbench.harness.passes import energy as energy_pass
 from modbench.harness.passes import timing
+from modbench.harness.peaks import of_training
 from modbench.harness.plan import make_plan, predicted_seconds
 from modbench.harness.records import Blocks, Outcome
 from modbench.harness.runner import phases
@@ -199,9 +202,66 @@ def test_a_clock_has_settled_when_five_readings_agree() -> None:
 
 
 def test_peak_comes_from_the_allocator_after_reset(cuda: FakeCuda) -> None:
+    """Peak, what was reserved, and how often the allocator had to try again; the device idle before each reading."""
     cuda.peak = 12345
-    assert catalogue.metrics()["memory/peak_allocated"].measure(Subject(case(), 0)) == 12345
-    assert cuda.log == ["synchronize", "reset", "synchronize", "peak"]
+
+    def retry(*_: object) -> None:
+        cuda.stats["num_alloc_retries"] = cuda.stats.get("num_alloc_retries", 0) + 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", retry)
+        seen = of_training(Subject(case(), 0))
+    assert (seen.peak, seen.reserved, seen.retries) == (12345, 24690, 1)
+    assert cuda.log == [
+        "synchronize",
+        "allocated",
+        "reset",
+        "synchronize",
+        "allocated",
+        "synchronize",
+        "peak",
+        "reserved",
+    ]
+    outcome = sampled("memory/peak_allocated", {"alloc_retries": seen.retries}, value=seen.peak)
+    assert "retried 1 times" in doubted(outcome)["allocator_retried"]
+
+
+def energy(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, driver: Any) -> list[Outcome]:
+    """Windows of two arms on a device whose counter reads 1 J more at each look, and whose clock is virtual."""
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    monkeypatch.setattr(energy_pass, "time", types.SimpleNamespace(perf_counter=lambda: cuda.host, sleep=cuda.sleep))
+    monkeypatch.setattr(Subject, "train_step", lambda _self, _tokens: cuda.launch(0.1))
+    arms = (case(), case().model_copy(update={"arm_parts": ("twin",)}))
+    metrics = [catalogue.metrics()[key] for key in ("energy/total", "energy/per_token")]
+    comparison = Comparison(arms=arms, metrics=tuple(metric.key for metric in metrics))
+    protocol = Protocol(
+        rounds=1, warm_up_calls=1, seed=0, train=TrainPlan(), corpus="stdlib", corpus_path=None, corpus_sha256=""
+    )
+    fields: dict[str, Any] = {"name": "e", "made_in": "energy", "launch": 0, "flops": 1.0, "workload": "train_step"}
+    unit = UnitOfWork(comparison=comparison, protocol=protocol, **fields)
+    return [outcome for outcome in energy_pass.run(unit, metrics) if isinstance(outcome, Outcome)]
+
+
+def test_energy_is_the_counter_over_windows_of_seconds(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = energy(cuda, monkeypatch, fake_pynvml())
+    assert [outcome.status for outcome in outcomes] == ["ok"] * 4
+    total = outcomes[0]
+    assert total.unit == "J"
+    # A window lasts 3 s of 0.1 s calls, and the counter moved by 1 J: 1/30 J a call, 1/240 J a token.
+    assert total.samples["calls"] == [30, 30]
+    assert total.samples["value"] == pytest.approx([1 / 30] * 2)
+    assert outcomes[2].samples["value"] == pytest.approx([1 / 240] * 2)
+    assert total.notes["idle_W"] == pytest.approx(1 / 3)
+    assert total.notes["power_W"] == pytest.approx(1 / 3, rel=0.01)
+    # There and back: positions of the two arms mirror one another.
+    positions = [outcome.samples["position"] for outcome in outcomes[:2]]
+    assert sorted(map(tuple, positions)) == [(0, 3), (1, 2)]
+
+
+def test_a_card_without_a_counter_is_null_with_the_reason(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = energy(cuda, monkeypatch, fake_pynvml(nvmlDeviceGetTotalEnergyConsumption=refuse))
+    assert {outcome.status for outcome in outcomes} == {"skipped"}
+    assert outcomes[0].reason == "energy: NVML: Not Supported"
 
 
 def test_on_cuda_every_unit_runs_alone_and_cold() -> None:

@@ -1,27 +1,28 @@
-"""The storage tracker against arithmetic and against torch's own tracker."""
+"""The storage tracker against arithmetic and against torch's own tracker; the search for the largest that fits."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from modbench.harness import catalogue
 from modbench.harness.case import Case, Place
 from modbench.harness.config import ModelConfig
-from modbench.harness.errors import Unmeasured
+from modbench.harness.passes.fit import RESOLUTION, _try, bracket, forecast
+from modbench.harness.peaks import of_training
 from modbench.harness.storage import StorageTracker
 from modbench.harness.subject import Subject
 
-METRIC = catalogue.metrics()["memory/peak_allocated"]
 
-
-def subject(model: str = "dense", *, compiled: bool = False) -> Subject:
+def case(model: str = "dense") -> Case:
     options = dict(catalogue.model_options(model))
     config = ModelConfig.model_validate({"d_model": 64, "n_layers": 2, "max_seq_len": 64, **options})
-    place = Place(seq_len=64, batch_size=2, dtype="fp32", device="cpu", threads=1, compile=compiled)
-    return Subject(Case(model=model, arm_parts=(), config=config, place=place), 0)
+    place = Place(seq_len=64, batch_size=2, dtype="fp32", device="cpu", threads=1, compile=False)
+    return Case(model=model, arm_parts=(), config=config, place=place)
 
 
 def test_live_and_peak_bytes_by_hand() -> None:
@@ -50,8 +51,8 @@ def test_watched_tensors_count_once() -> None:
 @pytest.mark.parametrize("model", ["dense", "mod", "moe"])
 def test_peak_of_a_train_step_equals_torchs_tracker(model: str) -> None:
     """MemTracker of torch.distributed, an independent implementation, to the byte."""
-    ours = METRIC.measure(subject(model))
-    theirs = subject(model)
+    ours = of_training(Subject(case(model), 0)).peak
+    theirs = Subject(case(model), 0)
     tokens_BT = theirs.inputs(0, 1)[0]
     theirs.train_step(tokens_BT)
     theirs.optimizer.zero_grad(set_to_none=True)
@@ -59,11 +60,62 @@ def test_peak_of_a_train_step_equals_torchs_tracker(model: str) -> None:
     tracker.track_external(theirs.module, theirs.optimizer, tokens_BT)
     with tracker:
         theirs.train_step(tokens_BT)
-    peak = sum(snapshot["Total"] for snapshot in tracker.get_tracker_snapshot("peak").values())
-    assert ours == peak
+    assert ours == sum(snapshot["Total"] for snapshot in tracker.get_tracker_snapshot("peak").values())
 
 
-def test_a_compiled_model_is_null_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "compile", lambda module: module)
-    with pytest.raises(Unmeasured, match="runs eagerly under the storage tracker"):
-        METRIC.measure(subject(compiled=True))
+@given(limit=st.integers(0, 50_000), start=st.integers(1, 50_000), most=st.integers(1, 50_000))
+def test_the_search_finds_the_limit_wherever_it_starts(limit: int, start: int, most: int) -> None:
+    tried: list[int] = []
+
+    def fits(value: int) -> bool:
+        assert 1 <= value <= most
+        tried.append(value)
+        return value <= limit
+
+    low, high = bracket(fits, start, most)
+    if limit >= most:
+        assert (low, high) == (most, None)
+    elif limit == 0:
+        assert (low, high) == (0, 1)
+    else:
+        assert high is not None
+        assert low <= limit < high
+        assert high - low <= max(1, RESOLUTION * low)
+    assert len(tried) <= 30
+
+
+def test_a_good_forecast_makes_a_short_search() -> None:
+    tried: list[int] = []
+
+    def fits(value: int) -> bool:
+        tried.append(value)
+        return value <= 1000
+
+    assert bracket(fits, 1003, 10**6) == (998, 1003)
+    assert tried == [1003, 993, 998]
+
+
+def test_the_forecast_is_the_last_that_fits_its_closed_form() -> None:
+    made = case()
+    budget = 30_000_000
+    longest = forecast(made, budget, "seq_len", 10**6)
+    assert longest is not None
+    cost = catalogue.load("models", "dense").cost
+    config = made.config.model_copy(update={"max_seq_len": longest + 1})
+    assert cost(config.model_copy(update={"max_seq_len": longest}), longest, 2).memory_train(4) <= budget
+    assert cost(config, longest + 1, 2).memory_train(4) > budget
+    assert forecast(made, budget, "seq_len", 17) == 17
+
+
+@pytest.mark.parametrize(("share", "answer"), [(0.6, True), (1.6, False)])
+def test_a_try_is_a_process_that_may_run_out_of_memory(share: float, *, answer: bool) -> None:
+    """Well under what the forecast says fits, and well above it."""
+    budget = 100_000_000
+    longest = forecast(case(), budget, "seq_len", 10**6)
+    assert longest is not None
+    assert _try(case(), budget, "seq_len", 200.0, int(share * longest)) is answer
+
+
+def test_a_try_that_takes_too_long_says_so() -> None:
+    with pytest.raises(TimeoutError, match=r"raise fit\.trial_s"):
+        _try(case(), 10**9, "seq_len", 0.01, 64)

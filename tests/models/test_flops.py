@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from modbench.harness import catalogue, flops, opinions
-from modbench.harness.case import Case, Place, Protocol, TrainPlan
+from modbench.harness.case import Case, Place
 from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Cost
 from modbench.harness.passes.count import Counted, count
-from modbench.harness.passes.memory import weigh
 from modbench.harness.reconcile import disagreement
 from modbench.models.dense import Dense
 
@@ -218,27 +217,6 @@ def test_a_users_model_is_counted_by_the_counter_alone(tmp_path: Any, monkeypatc
     assert "a lower bound" in partial.notes["source"]
     with pytest.raises(ValueError, match="0 FLOPs would be a lie"):
         count(case("mine.py:no_matmul"), seed=0)
-
-
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("t", [64, 256])
-def test_memory_forecast_is_near_the_measured_peak(model: str, t: int) -> None:
-    """The closed form is an estimate: held within a tenth of what the storage tracker sees."""
-    from modbench.harness.catalogue import metrics
-
-    made = case(model, t, 4, d_model=128)
-    protocol = Protocol(
-        rounds=1,
-        warm_up_calls=1,
-        seed=0,
-        train=TrainPlan(),
-        corpus="stdlib",
-        corpus_path=None,
-        corpus_sha256="",
-    )
-    measured = weigh(made, protocol, metrics()["memory/peak_allocated"])
-    forecast = catalogue.load("models", model).cost(made.config, t, 4).memory_train(4)
-    assert forecast == pytest.approx(measured, rel=0.1)
 
 
 def test_a_training_step_is_promised_what_training_computes() -> None:

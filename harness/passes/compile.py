@@ -1,0 +1,38 @@
+"""Compile pass: one case in a cold process with an empty cache: how long until compiled code answers."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+
+from modbench.harness import busy
+from modbench.harness.case import Case, Protocol, UnitOfWork
+from modbench.harness.contracts import Metric
+from modbench.harness.errors import Unmeasured
+from modbench.harness.passes import attempt, measured, missing
+from modbench.harness.records import Gap, Outcome
+
+
+def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
+    """One outcome per metric."""
+    (case,) = unit.comparison.arms
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # read when the compiler is first loaded: after this
+        for metric in metrics:
+            with busy.busy():
+                value = attempt(partial(_compile, case, unit.protocol, metric))
+            if isinstance(value, Gap):
+                yield missing(case, metric, value)
+            else:
+                yield measured(case, metric, {"value": [value]}, {"cache": "cold: an empty folder of its own"})
+
+
+def _compile(case: Case, protocol: Protocol, metric: Metric) -> float:
+    from modbench.harness.subject import Subject
+
+    if not case.place.compile:
+        raise Unmeasured("run eagerly: nothing is compiled")
+    subject = Subject(case, protocol.seed)
+    return float(metric.measure(subject))

@@ -1,0 +1,131 @@
+"""Energy pass: a metric's `measure` is given a `Subject` and returns the call whose joules are read, over windows of seconds.
+
+The driver's counter steps some ten times a second, and on some cards the sensor sees a quarter of the time (arXiv 2312.02741): so
+windows are long, each repeats the call, and the arms' windows stand in random order and then in reverse. Idle power is measured
+apart, before the first window, and stands beside; it is not subtracted.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from modbench.harness import busy, nvml
+from modbench.harness.case import Case, UnitOfWork
+from modbench.harness.contracts import Metric
+from modbench.harness.passes import attempt, measured, missing
+from modbench.harness.records import Blocks, Gap, Outcome
+
+Columns = dict[str, list[float]]
+
+
+def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome | Blocks]:
+    """One launch: windows of all arms, interleaved."""
+    place = unit.comparison.place
+    device = attempt(partial(_device, place.device))
+    if isinstance(device, Gap):
+        for metric in metrics:
+            yield from (missing(case, metric, device) for case in unit.comparison.arms)
+        return
+    rng = random.Random(f"{unit.protocol.seed} {unit.name}")  # noqa: S311  # no secret
+    calls = {case.id: attempt(partial(_prepare, case, unit, metrics[0])) for case in unit.comparison.arms}
+    with busy.busy():
+        idle_W = watch_idle(device, unit.protocol.energy.idle_s)
+        windows = interleaved(calls, device, unit, rng)
+    for metric in metrics:
+        for case in unit.comparison.arms:
+            call = calls[case.id]
+            if isinstance(call, Gap):
+                yield missing(case, metric, call)
+                continue
+            per_call = windows[case.id]
+            per = tokens(unit, metric) if metric.key.startswith("energy/per_token") else 1
+            samples = per_call | {"value": [joules / per for joules in per_call["value"]]}
+            watts = [joules / wall for joules, wall in zip(per_call["value"], per_call["wall_s"], strict=True)]
+            notes = {"idle_W": idle_W, "power_W": sum(watts) / len(watts), "per": per, "how": "NVML counter, gross"}
+            yield measured(case, metric, samples, notes)
+
+
+def _device(name: str) -> nvml.Device:
+    """The driver's view of the device that torch runs on.
+
+    Raises:
+        Unmeasured: where there is none, or it keeps no energy counter.
+    """
+    import pynvml
+    import torch
+
+    from modbench.harness.errors import Unmeasured
+
+    if name != "cuda":
+        raise Unmeasured(
+            "energy is read from an NVIDIA driver's counter: this ran on a CPU, whose energy nothing here tells"
+        )
+    try:
+        device = nvml.Device(str(torch.cuda.get_device_properties(0).uuid))
+        device.energy_mJ()
+    except pynvml.NVMLError as error:
+        raise Unmeasured(f"energy: NVML: {error}") from error
+    return device
+
+
+def _prepare(case: Case, unit: UnitOfWork, metric: Metric) -> Callable[[int], object]:
+    from modbench.harness.subject import Subject
+
+    subject = Subject(case, unit.protocol.seed, decode=unit.protocol.decode)
+    batches = subject.inputs(unit.protocol.seed, 4)
+    subject.check(batches[0])
+    subject.module.train(metric.workload == "train_step")
+    timed = metric.measure(subject)
+    for batch in batches[:2]:
+        timed(batch)
+    return lambda number: timed(batches[number % len(batches)])
+
+
+def tokens(unit: UnitOfWork, metric: Metric) -> int:
+    """Tokens of one call."""
+    place = unit.comparison.place
+    return place.batch_size * (unit.protocol.decode.tokens if metric.workload == "decode" else place.seq_len)
+
+
+def watch_idle(device: nvml.Device, seconds: float) -> float:
+    """Power in W of the idle device, its context there."""
+    _synchronize()
+    joules, start = device.energy_mJ(), time.perf_counter()
+    time.sleep(seconds)
+    return (device.energy_mJ() - joules) / 1e3 / (time.perf_counter() - start)
+
+
+def interleaved(calls: dict[str, Any], device: nvml.Device, unit: UnitOfWork, rng: random.Random) -> dict[str, Columns]:
+    """Windows of every arm: all in random order, then in reverse, until each has as many as the plan says."""
+    plan = unit.protocol.energy
+    ready = [arm for arm, call in calls.items() if not isinstance(call, Gap)]
+    found: dict[str, Columns] = {arm: {} for arm in ready}
+    for block in range(-(-plan.windows // 2)):
+        rng.shuffle(ready)
+        for position, arm in enumerate(ready + ready[::-1]):
+            row = {"round": block, "block": block, "position": position} | _window(calls[arm], device, plan.window_s)
+            for name, value in row.items():
+                found[arm].setdefault(name, []).append(float(value))
+    return found
+
+
+def _window(call: Callable[[int], object], device: nvml.Device, seconds: float) -> dict[str, float]:
+    """Joules and seconds of a call, over as many as fill the window."""
+    _synchronize()
+    joules, start, number = device.energy_mJ(), time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        call(number)
+        _synchronize()  # the queue stays short, and the window ends when it should
+        number += 1
+    spent, wall = (device.energy_mJ() - joules) / 1e3, time.perf_counter() - start
+    return {"calls": number, "value": spent / number, "wall_s": wall / number}
+
+
+def _synchronize() -> None:
+    import torch
+
+    torch.cuda.synchronize()

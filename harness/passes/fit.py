@@ -1,0 +1,162 @@
+"""Fit pass: the longest sequence, or the largest batch, whose training step fits a budget. Found by trying, each try a process.
+
+The closed form says where to begin; the search brackets what fits from there and halves the bracket. Out of memory in a try is an
+answer, in a process of its own, so that nothing of it is left behind.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from modbench.harness import busy
+from modbench.harness.case import ELEMENT_BYTES, Case, FitPlan, UnitOfWork
+from modbench.harness.contracts import Metric
+from modbench.harness.costs import closed_form
+from modbench.harness.errors import Unmeasured
+from modbench.harness.passes import attempt, measured, missing
+from modbench.harness.records import Gap, Outcome
+from modbench.harness.rss import MALLOC
+
+# The answer is known within this share of itself.
+RESOLUTION = 0.01
+
+Fits = Callable[[int], bool]
+
+
+def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
+    """One outcome per metric, with the bracket and the forecast that explains it."""
+    (case,) = unit.comparison.arms
+    for metric in metrics:
+        notes: dict[str, Any] = {}
+        with busy.busy():
+            value = attempt(partial(metric.measure, partial(_search, case, unit.protocol.fit, notes)))
+        if isinstance(value, Gap):
+            yield missing(case, metric, value)
+        else:
+            yield measured(case, metric, {"value": [float(value)]}, notes)
+
+
+def _search(case: Case, plan: FitPlan, notes: dict[str, Any], axis: str) -> int:
+    """The largest value of an axis that fits.
+
+    Raises:
+        Unmeasured: if not even 1 fits, or all that may be tried does.
+    """
+    budget = plan.budget or _free(case)
+    foretold = forecast(case, budget, axis, plan.most)
+    fits = functools.cache(partial(_try, case, budget, axis, plan.trial_s))
+    found, too_much = bracket(fits, foretold or getattr(case.place, axis), plan.most)
+    notes |= {"budget_bytes": budget, "forecast": foretold, "too_much": too_much}
+    if foretold is None:
+        notes["forecast_reason"] = "a user's model has no closed form"
+    if found == 0:
+        raise Unmeasured(f"not even {axis} 1 fits a budget of {budget} B")
+    if too_much is None:
+        raise Unmeasured(f"{axis} {found}, the most that is tried, fits {budget} B: lower fit.budget or raise fit.most")
+    return found
+
+
+def bracket(fits: Fits, start: int, most: int) -> tuple[int, int | None]:
+    """The largest that fits and the smallest known not to, within 1 % of one another.
+
+    Args:
+        fits: monotone; asked as seldom as possible.
+        start: a good guess.
+        most: nothing above is tried.
+
+    Returns:
+        (0, 1) where nothing fits; (most, None) where everything does.
+    """
+    at = min(max(1, start), most)
+    step = max(1, round(RESOLUTION * at))
+    low, high = 0, None
+    if fits(at):
+        low = at
+        while high is None:
+            if low == most:
+                return low, None
+            at = min(most, low + step)
+            low, high = (at, None) if fits(at) else (low, at)
+            step *= 4
+    else:
+        high = at
+        while low == 0 and high > 1:
+            at = max(1, high - step)
+            low, high = (at, high) if fits(at) else (0, at)
+            step *= 4
+    while high - low > max(1, RESOLUTION * low):
+        at = (low + high) // 2
+        low, high = (at, high) if fits(at) else (low, at)
+    return low, high
+
+
+def forecast(case: Case, budget: int, axis: str, most: int) -> int | None:
+    """The largest value of an axis whose forecast fits; None for a user's model."""
+    if case.own:
+        return None
+
+    def fits(value: int) -> bool:
+        config, seq_len, batch_size = _grown(case, axis, value)
+        cost = closed_form(case.model, config, seq_len, batch_size)
+        return cost.memory_train(ELEMENT_BYTES[case.place.dtype]) <= budget
+
+    low, high = 0, 1
+    while high <= most and fits(high):
+        low, high = high, 2 * high
+    high = min(high, most + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _grown(case: Case, axis: str, value: int) -> tuple[Any, int, int]:
+    place = case.place.model_copy(update={axis: value})
+    config = case.config.model_copy(update={"max_seq_len": max(case.config.max_seq_len, place.seq_len)})
+    return config, place.seq_len, place.batch_size
+
+
+def _try(case: Case, budget: int, axis: str, limit_s: float, value: int) -> bool:
+    """Whether a training step of that size fits.
+
+    Raises:
+        TimeoutError: if it takes too long to tell.
+        RuntimeError: if it fails for another reason.
+    """
+    config, _, _ = _grown(case, axis, value)
+    grown = case.model_copy(update={"config": config, "place": case.place.model_copy(update={axis: value})})
+    told = json.dumps({"case": grown.model_dump(mode="json"), "budget": budget})
+    command = [sys.executable, "-m", "modbench.harness.fit_trial"]
+    try:
+        done = subprocess.run(  # noqa: S603  # our own module
+            command, input=told, capture_output=True, text=True, timeout=limit_s, check=False, env=os.environ | MALLOC
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"{axis} {value} took over {limit_s:g} s: raise fit.trial_s or lower fit.budget") from error
+    answer = done.stdout.strip().rpartition("\n")[2]
+    if answer in {"fits", "does not fit"}:
+        return answer == "fits"
+    if done.returncode < 0:  # killed: the machine itself ran out
+        return False
+    raise RuntimeError(f"{axis} {value}: {done.stderr.strip().rpartition(chr(10))[2] or done.returncode}")
+
+
+def _free(case: Case) -> int:
+    """Nine tenths of what is free now."""
+    if case.place.device == "cuda":
+        import torch
+
+        return int(0.9 * torch.cuda.mem_get_info()[0])
+    from modbench.harness.environment import free_memory
+
+    free = free_memory()
+    if free is None:
+        raise Unmeasured("how much memory is free is not told here: set fit.budget")
+    return int(0.9 * free)

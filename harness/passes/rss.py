@@ -1,0 +1,26 @@
+"""RSS pass: one case in a cold process whose malloc returns every tensor's pages, so that the system's account counts tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modbench.harness import busy
+from modbench.harness.case import UnitOfWork
+from modbench.harness.contracts import Metric
+from modbench.harness.passes import attempt, measured, missing
+from modbench.harness.passes.memory import Weighed, forecasts
+from modbench.harness.records import Gap, Outcome
+
+
+def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
+    """One outcome, the forecast beside it."""
+    (case,) = unit.comparison.arms
+    for metric in metrics:
+        with busy.busy():
+            value = attempt(lambda: metric.measure(Weighed(case, unit.protocol).subject))  # noqa: B023  # called at once
+        if isinstance(value, Gap):
+            yield missing(case, metric, value)
+        else:
+            foretold = forecasts(case)
+            notes = {"forecast": foretold.get(metric.key), "forecast_reason": foretold.get("reason")}
+            yield measured(case, metric, {"value": [value]}, notes)

@@ -1,0 +1,211 @@
+"""What each layer keeps and needs in memory, as its code runs eagerly on a CPU: the entries of a `Ledger`.
+
+Read beside the layers' own files: every term is a tensor there. On CUDA fused norms keep less, so that this is an upper bound by
+the norms' share. Shapes in words: n tokens of a sequence pass, `tokens` is n times the batch.
+"""
+
+from __future__ import annotations
+
+from modbench.harness.config import ModelConfig
+from modbench.harness.ledger import FLOAT32, INT64, Amount, Layer
+from modbench.models.layers.attention import PIECE, WHOLE_BLOCK
+
+
+def norm(d: float) -> Amount:
+    """RMSNorm keeps 1/rms and the normalised input in float32, and its output.
+
+    Of a narrower format (two bytes) it keeps the input's float32 copy instead of the stream itself, which nothing else keeps.
+    """
+    return Amount(d, exact=FLOAT32 * (1 + d), upcast=(FLOAT32 - 2) * d)
+
+
+def norm_back(d: float) -> Amount:
+    """At the end of RMSNorm's backward pass five float32 streams are alive, two of them in the place of what was saved."""
+    return Amount(0, exact=FLOAT32 * 3 * d)
+
+
+def embedding(config: ModelConfig, tokens: float) -> Layer:
+    """The look-up; tied rows are scaled. The gradient is dense."""
+    stream, rows = Amount(config.d_model) * tokens, Amount(config.d_model * config.vocab_size)
+    return Layer(
+        stream, config.d_model * config.vocab_size, back=rows, forward=stream * (1 + config.tied), output=stream
+    )
+
+
+def head(config: ModelConfig, tokens: float, *, trained: bool = True) -> Layer:
+    """Final norm, head and cross-entropy; log-probabilities and their gradients are float32.
+
+    Args:
+        config: shape.
+        tokens: how many are read out.
+        trained: whether the weights are this layer's own, so that it leaves their gradients.
+    """
+    d = config.d_model
+    out = config.n_classes if config.bidirectional else config.vocab_size
+    weight = 0 if config.tied and not config.bidirectional else d * out
+    logits, grown = Amount(0, FLOAT32 * out), Amount(d * out)
+    saved = (norm(d) + logits + Amount(0, INT64) + Amount(upcast=0 if trained else 2 * d)) * tokens
+    back = highest(
+        logits * 2 * tokens,  # gradients of the loss and of the softmax
+        (Amount(out + d) - logits) * tokens + grown,  # then of the product
+        (norm_back(d) - logits) * tokens + grown,  # then of the norm
+    )
+    return Layer(saved, (weight + d) * trained, back, forward=Amount(d + out) * tokens, output=Amount(out) * tokens)
+
+
+def attention(config: ModelConfig, n: float, tokens: float) -> Layer:
+    """Norm, projections, rotation, fused attention, output, residual."""
+    d, h = config.d_model, config.n_heads
+    kv = d // h * config.n_kv_heads
+    qk, width = d + kv, d + 2 * kv
+    if config.mixer == "window" and config.window < n:
+        return _windows(config, n, tokens, kv)
+    kept = norm(d) + Amount(width + qk + d, exact=FLOAT32 * h) + Amount(d)
+    back = Amount(width + d) * tokens + Amount(d * d)
+    if PIECE < n <= WHOLE_BLOCK and config.mixer == "attention" and not config.bidirectional:
+        kept += Amount(d)  # attention in pieces keeps its output twice: in pieces and whole
+    return Layer(
+        kept * tokens,
+        d * (width + d) + d,
+        back,
+        forward=Amount(d + width + 2 * qk) * tokens,
+        output=Amount(2 * d) * tokens,
+    )
+
+
+def _windows(config: ModelConfig, n: float, tokens: float, kv: float) -> Layer:
+    """The same over pieces of W queries and 2 W keys, which are copies; the mask is in the model's format."""
+    d, h, w = config.d_model, config.n_heads, config.window
+    whole = -(-n // w) * w / n  # the last piece is filled up
+    pieces = Amount(d + 4 * kv + 2 * w, exact=FLOAT32 * h) * whole
+    kept = norm(d) + pieces + Amount(d) + Amount(d)
+    return Layer(
+        kept * tokens,
+        d * (2 * d + 2 * kv) + d,
+        back=Amount(2 * d + 4 * kv) * tokens * whole + Amount(d * d),
+        forward=(Amount(4 * d + 3 * kv) + pieces + Amount(0, exact=2 * w)) * tokens,
+        output=Amount(2 * d) * tokens,
+    )
+
+
+def convolution(config: ModelConfig, tokens: float) -> Layer:
+    """Norm, gated values, a kernel for each token and head, its window of values, output, residual."""
+    d, h, w = config.d_model, config.n_heads, config.kernel_size
+    kept = norm(d) + Amount(2 * d + h * w + w * d + d) + Amount(d)
+    return Layer(
+        kept * tokens,
+        d * (3 * d + h * w) + d,
+        back=Amount(w * d + h * w) * tokens,
+        forward=Amount(d + d + h * w + d + w * d + d) * tokens,
+        output=Amount(2 * d) * tokens,
+    )
+
+
+def mlp(config: ModelConfig, tokens: float, *, residual: bool = True) -> Layer:
+    """Norm, MLP, residual: with `residual` the new stream is kept too."""
+    d, f = config.d_model, config.d_ff
+    gated = config.activation == "swiglu"
+    hidden, weights = Amount((4 if gated else 2) * f), Amount((3 if gated else 2) * d * f)
+    kept = norm(d) + hidden + Amount(d * residual)
+    return Layer(
+        kept * tokens,
+        weights.elements + d,
+        back=highest(
+            Amount((2 if gated else 1) * f) * tokens + Amount(d * f),  # at the activation
+            (norm_back(d) - hidden) * tokens + weights,  # in the norm, when all weights have their gradients
+        ),
+        forward=Amount(2 * d + (3 if gated else 2) * f) * tokens,
+        output=Amount(d) * tokens,
+    )
+
+
+def experts(config: ModelConfig, tokens: float, dealt: float, *, choices: int, residual: bool = True) -> Layer:
+    """Norm, router over all tokens, MLPs over the dealt ones, their weighted sum, residual.
+
+    Args:
+        config: shape.
+        tokens: that come in.
+        dealt: tokens of all experts together.
+        choices: what the router scores, no-ops included.
+        residual: whether the new stream is kept.
+    """
+    d, f, e = config.d_model, config.d_ff, config.n_experts
+    gated = config.activation == "swiglu"
+    scores = Amount(0, FLOAT32 * choices)
+    asked = Amount()
+    if config.choice == "token":
+        # Who asks for whom, the probabilities of those, the balance loss's own copies.
+        asked = Amount(0, exact=FLOAT32 * 2 * e + choices + e)
+    each = Amount((4 if gated else 2) * f + 3 * d, exact=2 * INT64 + 2 * FLOAT32)
+    stream = norm(d) + scores + asked + Amount(d * residual)
+    weights = Amount(e * (3 if gated else 2) * d * f)
+    return Layer(
+        stream * tokens + each * dealt,
+        weights.elements + d * choices + d,
+        back=highest(
+            Amount((2 if gated else 1) * f - d) * dealt + Amount(e * d * f),  # at the activation
+            Amount((-3 if gated else -1) * f) * dealt + weights,  # when all weights have their gradients
+            norm_back(d) * tokens - each * dealt + weights,  # then in the norm
+        ),
+        forward=Amount(2 * d) * tokens + Amount(d + max(3 * f if gated else 0, 2 * f + d)) * dealt,
+        output=Amount(d) * tokens,
+    )
+
+
+def choose(config: ModelConfig, tokens: float, chosen: float) -> Layer:
+    """A token router over all tokens: scores, top-k, and the chosen tokens gathered with their angles."""
+    d, c = config.d_model, config.d_model // config.n_heads
+    learned = config.router == "learned"
+    params = 0.0
+    if learned:
+        w = config.predictor_width
+        params = d + (d * w + w + w + 1) * (config.causal == "predictor")
+    scores = Amount(0, FLOAT32 if config.router in {"learned", "norm"} else 0)
+    picked = Amount(d + c, exact=3 * INT64)
+    return Layer(
+        scores * tokens + picked * chosen,
+        params,
+        back=Amount(3 * d) * tokens,
+        forward=Amount(0, FLOAT32 + INT64) * tokens + picked * chosen,
+        output=Amount(d) * chosen,
+    )
+
+
+def waiting(config: ModelConfig, tokens: float, chosen: float) -> Amount:
+    """What waits outside while the chosen tokens go through their block: the whole stream, and their angles and places."""
+    return Amount(config.d_model) * tokens + Amount(config.d_model // config.n_heads, exact=3 * INT64) * chosen
+
+
+def merge(config: ModelConfig, tokens: float, chosen: float) -> Layer:
+    """The chosen tokens weighed and added back; while training a learned router's auxiliary loss as well."""
+    d = config.d_model
+    kept = Amount(d) * tokens + Amount(d) * chosen
+    if config.router == "learned":
+        kept += Amount(d, FLOAT32) * chosen  # the product with the score keeps what it weighs
+        teacher = Amount(0, exact=FLOAT32 + 1)  # who was in the top-k
+        if config.causal == "predictor":
+            teacher += Amount(2 * config.predictor_width + 1, exact=FLOAT32)
+        if config.causal in {"predictor", "aux_loss"}:
+            kept += teacher * tokens
+    return Layer(
+        kept,
+        back=Amount(3 * d) * chosen,
+        forward=Amount(d) * tokens + Amount(d) * chosen,
+        output=Amount(d) * tokens,
+    )
+
+
+def switched(config: ModelConfig, tokens: float) -> Layer:
+    """A block whose output a gate weighs: the gate's gradient needs what it weighs."""
+    return Layer(Amount(config.d_model) * tokens, back=Amount(2 * config.d_model) * tokens)
+
+
+def buffers(config: ModelConfig) -> Amount:
+    """Angles of all positions, and the bias that hides later keys from a piece of queries."""
+    half = config.d_model // config.n_heads // 2
+    return Amount(2 * config.max_seq_len * half + PIECE * (WHOLE_BLOCK + PIECE))
+
+
+def highest(*amounts: Amount) -> Amount:
+    """The largest, compared in float32."""
+    return max(amounts, key=lambda amount: amount.of(FLOAT32))
