@@ -219,6 +219,7 @@ class Protocol(Frozen):
         corpus: catalogue name of the corpus, for units that train.
         corpus_path: its path, if it takes one.
         corpus_sha256: what the corpus must hash to.
+        trace: where a profile's trace is written.
     """
 
     rounds: int
@@ -235,6 +236,7 @@ class Protocol(Frozen):
     corpus: str
     corpus_path: str | None
     corpus_sha256: str
+    trace: str | None = None
 
 
 class UnitOfWork(Frozen):

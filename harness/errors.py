@@ -24,6 +24,12 @@ class IncompleteError(ModbenchError):
     exit_code = 4
 
 
+class UnfitError(ModbenchError):
+    """This machine calls identical models different too often for its times to decide anything."""
+
+    exit_code = 5
+
+
 # A list that is longer than this is not read: the nearest names stand for it.
 MOST_NAMES = 16
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from modbench.harness import blocks, steady
+from modbench.harness import blocks, nvtx, steady
 from modbench.harness.witness import Witness
 
 ARMS_PER_BLOCK = 3
@@ -215,7 +215,8 @@ class Session:
         for position, arm in enumerate(block):
             if arm not in self.calls:
                 continue
-            row = self._attempt(arm, number, self.repeats[arm])
+            with nvtx.sample(arm):
+                row = self._attempt(arm, number, self.repeats[arm])
             if row is not None:
                 where = {"round": round_, "block": number, "position": position, "calls": self.repeats[arm]}
                 _append(self.made.samples[arm], where | row)

@@ -77,6 +77,12 @@ def compare(launches: Sequence[Together], *, column: str = "wall_s", one_thread:
     )
 
 
+def launch_effects(launches: Sequence[Together], column: str = "wall_s") -> list[float]:
+    """One effect for each launch, oriented so that above 0 the case is better (lower)."""
+    found = [stats.pair_in_launch(each.case, each.baseline, each.anchor, column) for each in launches]
+    return [-launch.effect for launch in found if launch is not None]
+
+
 def _all(samples: Columns, _blocks: Columns) -> Columns:
     return samples
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness import catalogue
+from modbench.harness import catalogue, nvtx
 from modbench.harness.case import Case, DecodePlan
 from modbench.harness.errors import Unmeasured
 from modbench.harness.interleave import Clock, Laps
@@ -64,6 +64,8 @@ class Subject:
             self.module.to(case.place.device, dtype or DTYPES[case.place.dtype])
         self.model: Any = torch.compile(self.module) if case.place.compile else self.module
         self._optimizer: torch.optim.Optimizer | None = None
+        if nvtx.NVTX:
+            nvtx.name_modules(self.module)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:

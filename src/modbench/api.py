@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness import environment, plan, runner, store
+from modbench.harness import certificate, environment, plan, runner, store
 from modbench.harness.errors import IncompleteError, UsageError
 from modbench.harness.overrides import Overrides, override
 from modbench.harness.store import RunFolder
-from modbench.harness.suite import Suite, load_suite
+from modbench.harness.suite import load_suite
 from modbench.reports import render
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modbench.progress import Lines, Live
     from modbench.reports.load import Loaded
 
-__all__ = ["Finished", "choose_device", "make_plan", "new_folder", "report", "run"]
+__all__ = ["Finished", "device_named", "make_plan", "new_folder", "report", "run"]
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ def make_plan(
     """
     suite = override(load_suite(suite_name), flags or Overrides())
     text = plan.read_corpus(suite)
-    return plan.make_plan(suite, device=choose_device(suite, present=not only_plan), select=select, text=text)
+    return plan.make_plan(suite, device=device_named(suite.device, present=not only_plan), select=select, text=text)
 
 
-def choose_device(suite: Suite, *, present: bool = True) -> Device:
-    """The suite's device; without one, CUDA where there is one, else the CPU.
+def device_named(name: str | None, *, present: bool = True) -> Device:
+    """That device; without a name, CUDA where there is one, else the CPU.
 
     Args:
-        suite: with the command line's word already over it.
+        name: `cpu`, `cuda` or None.
         present: whether the device must be here.
 
     Raises:
@@ -72,10 +72,12 @@ def choose_device(suite: Suite, *, present: bool = True) -> Device:
     import torch
 
     available = torch.cuda.is_available()
-    if present and suite.device == "cuda" and not available:
+    if present and name == "cuda" and not available:
         build = "a CPU build" if torch.version.cuda is None else f"a CUDA {torch.version.cuda} build"
         raise UsageError(f"device 'cuda': torch {torch.__version__} ({build}) sees no CUDA device. Use --device cpu.")
-    return suite.device or ("cuda" if available else "cpu")
+    if name is None:
+        return "cuda" if available else "cpu"
+    return "cuda" if name == "cuda" else "cpu"
 
 
 def new_folder(resolved: Plan, out: str | None = None) -> RunFolder:
@@ -94,7 +96,11 @@ def run(resolved: Plan, folder: RunFolder, *, command: list[str], progress: Line
         IncompleteError: if it was interrupted; what was measured is kept.
     """
     start = time.monotonic()
-    folder.write_run(resolved, environment.collect(), command, store.now())
+    where = environment.collect()
+    machine = certificate.fingerprint(where, resolved.device, resolved.suite.threads)
+    known = certificate.pooled(machine)
+    where |= {"machine": machine, "certificate": known.as_dict() if known else None}
+    folder.write_run(resolved, where, command, store.now())
     try:
         with progress:
             runner.run(resolved, folder, progress)

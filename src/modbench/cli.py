@@ -7,45 +7,32 @@ import itertools
 import json
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from modbench import __version__
+from modbench import __version__, tools
+from modbench.app import app
+from modbench.flags import (
+    BatchFlag,
+    CapacityFlag,
+    CompileFlag,
+    CorpusFlag,
+    DeviceFlag,
+    DtypeFlag,
+    EffortFlag,
+    JsonFlag,
+    ModelFlag,
+    SeedsFlag,
+    SelectFlag,
+    SeqLenFlag,
+    SetFlag,
+    SuiteName,
+    overrides,
+)
 from modbench.harness.errors import ModbenchError, UsageError, unknown
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from modbench.harness.overrides import Overrides
-
-app = typer.Typer(
-    name="modbench",
-    help="Does skipping tokens pay? Measure dense, Mixture-of-Depths and MoDE transformers, and compare.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.")]
-ModelFlag = Annotated[
-    list[str] | None,
-    typer.Option("--model", help="Keep only these models (the anchor stays), or add FILE.py:build as an arm."),
-]
-CapacityFlag = Annotated[list[str] | None, typer.Option("--capacity", help="Capacities, such as 0.125,0.5.")]
-SeqLenFlag = Annotated[list[str] | None, typer.Option("--seq-len", help="Sequence lengths, such as 128,512.")]
-BatchFlag = Annotated[list[str] | None, typer.Option("--batch-size", help="Batch sizes.")]
-DtypeFlag = Annotated[list[str] | None, typer.Option("--dtype", help="Number formats: fp32, bf16, fp16.")]
-DeviceFlag = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default cuda where there is one.")]
-CompileFlag = Annotated[bool, typer.Option("--compile", help="Wrap every model in torch.compile.")]
-SeedsFlag = Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, such as 0,1,2.")]
-CorpusFlag = Annotated[str | None, typer.Option("--corpus", help="Text to train on: stdlib, a file or a folder.")]
-SetFlag = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other key of a suite.")]
-EffortFlag = Annotated[str | None, typer.Option("--effort", help="smoke, draft, standard or rigorous.")]
-SelectFlag = Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only matching cases: 'mod and not c0.5'.")]
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+__all__ = ["app", "main", "tools"]  # importing the tools adds their commands
 
 
 def main() -> None:
@@ -121,7 +108,7 @@ def run(
     from modbench.progress import progress_for
     from modbench.reports import summary
 
-    flags = _flags(model, capacity, seq_len, batch_size, dtype, device, compile_, seeds, corpus, effort, settings)
+    flags = overrides(model, capacity, seq_len, batch_size, dtype, device, compile_, seeds, corpus, effort, settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's end is an interrupt: workers go too
     resolved = api.make_plan(suite, flags, select)
     folder = api.new_folder(resolved, out)
@@ -156,35 +143,9 @@ def plan(
     """Show the cases of a suite with predicted FLOPs, memory and time; run nothing."""
     from modbench import api, forecast
 
-    flags = _flags(model, capacity, seq_len, batch_size, dtype, device, compile_, seeds, corpus, effort, settings)
+    flags = overrides(model, capacity, seq_len, batch_size, dtype, device, compile_, seeds, corpus, effort, settings)
     told = forecast.forecast(api.make_plan(suite, flags, select, only_plan=True))
     print(json.dumps(told, indent=1) if as_json else forecast.as_text(told))
-
-
-@app.command()
-def cost(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A catalogue model, or FILE.py:build.")],
-    settings: SetFlag = None,
-    capacity: CapacityFlag = None,
-    seq_len: SeqLenFlag = None,
-    batch_size: BatchFlag = None,
-    dtype: DtypeFlag = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Tell what a model of any size costs: parameters, FLOPs, bytes, memory. Nothing is allocated or run."""
-    from modbench.cost import Asked, as_text, costs
-
-    told = costs(
-        Asked(
-            model,
-            tuple(settings or ()),
-            _listed("--capacity", capacity, float),
-            _listed("--seq-len", seq_len, int) or (512,),
-            _listed("--batch-size", batch_size, int) or (1,),
-            _listed("--dtype", dtype, str) or ("fp32",),
-        )
-    )
-    print(json.dumps(told, indent=1) if as_json else as_text(told))
 
 
 @app.command("list")
@@ -259,50 +220,3 @@ def report(
             f"the run is incomplete: {len(loaded.run.missing)} of {len(loaded.run.plan.units)} units have no record "
             f"({', '.join(loaded.run.missing[:3])}{' …' if len(loaded.run.missing) > 3 else ''}). The report says so."
         )
-
-
-def _flags(
-    model: list[str] | None,
-    capacity: list[str] | None,
-    seq_len: list[str] | None,
-    batch_size: list[str] | None,
-    dtype: list[str] | None,
-    device: str | None,
-    compile_: bool,  # noqa: FBT001  # a flag
-    seeds: list[str] | None,
-    corpus: str | None,
-    effort: str | None,
-    settings: list[str] | None,
-) -> Overrides:
-    from modbench.harness.overrides import Overrides
-    from modbench.harness.suite import EFFORTS
-
-    if effort is not None and effort not in EFFORTS:
-        raise unknown("effort", effort, EFFORTS)
-    if device is not None and device not in {"cpu", "cuda"}:
-        raise unknown("device", device, ("cpu", "cuda"))
-    return Overrides(
-        model=_listed("--model", model, str),
-        capacity=_listed("--capacity", capacity, float),
-        seq_len=_listed("--seq-len", seq_len, int),
-        batch_size=_listed("--batch-size", batch_size, int),
-        dtype=_listed("--dtype", dtype, str),
-        device=device,
-        compile=compile_,
-        seeds=_listed("--seeds", seeds, int),
-        corpus=corpus,
-        effort=effort,
-        settings=tuple(settings or ()),
-    )
-
-
-def _listed(flag: str, values: list[str] | None, kind: Callable[[str], Any]) -> tuple[Any, ...]:
-    """Comma lists and repeated flags alike."""
-    items = [item.strip() for value in values or () for item in value.split(",") if item.strip()]
-    if values and not items:
-        raise UsageError(f"{flag} needs at least one value.")
-    try:
-        return tuple(kind(item) for item in items)
-    except ValueError:
-        what = {"int": "whole numbers", "float": "numbers"}[getattr(kind, "__name__", "")]
-        raise UsageError(f"{flag} takes {what} joined by commas; got {','.join(items)!r}.") from None

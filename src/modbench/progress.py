@@ -132,6 +132,32 @@ class Live:
         )
 
 
+class Counter:
+    """So many units of so many, in one line that is written anew; nothing where nobody looks."""
+
+    def __init__(self, total: int, what: str, stream: TextIO | None = None) -> None:
+        self.total, self.what, self.stream, self.done = total, what, stream or sys.stderr, 0
+
+    def started(self, unit: UnitOfWork) -> None:
+        """Silent."""
+
+    def tick(self) -> None:
+        """Silent."""
+
+    def ended(self, unit: UnitOfWork) -> None:  # noqa: ARG002  # as every progress
+        """`12/60 launches`."""
+        self.done += 1
+        if self.stream.isatty():
+            end = "\r" if self.done < self.total else "\r\x1b[K"
+            with contextlib.suppress(OSError):
+                print(f"{self.done}/{self.total} {self.what}", end=end, file=self.stream, flush=True)
+
+
+def counting(total: int, what: str) -> Counter:
+    """Progress of a command that is over in a minute."""
+    return Counter(total, what)
+
+
 def progress_for(plan: Plan) -> Lines | Live:
     """A live bar on a terminal, lines in a pipe or a log."""
     return Live(plan) if sys.stderr.isatty() else Lines(plan)

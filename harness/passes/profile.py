@@ -1,0 +1,143 @@
+"""Profile pass: one case opened up, what `modbench profile` shows. It makes no outcome; its findings stand in the environment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from modbench.harness import busy
+from modbench.harness.case import UnitOfWork
+from modbench.harness.contracts import Metric
+
+if TYPE_CHECKING:
+    from modbench.harness.subject import Subject
+
+WARM_UP, CALLS = 3, 7
+# How ranges of modules are called, and the range of all.
+MODULE, ROOT = "module ", "the whole call"
+# The steps that models name (models/layers/span.py), and the parts of a training step.
+SPANS = {
+    *("router", "top-k and sort", "gather", "scatter", "chosen tokens", "experts", "auxiliary loss"),
+    *("forward", "backward", "optimizer"),
+}
+
+
+def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[dict[str, Any]]:  # noqa: ARG001  # as every pass
+    """`profile` for the record's environment; the trace goes where the protocol says."""
+    from modbench.harness.peak import measure_peak
+    from modbench.harness.subject import Subject
+
+    (case,) = unit.comparison.arms
+    subject = Subject(case, unit.protocol.seed, decode=unit.protocol.decode)
+    tokens_BT = subject.inputs(unit.protocol.seed, 1)[0]
+    subject.check(tokens_BT)
+    subject.module.train(unit.workload == "train_step")
+    call = _call(subject, unit.workload)
+    with busy.busy():
+        found = {
+            "case": case.id,
+            "workload": unit.workload,
+            "wall_s": _unwatched(subject, call, tokens_BT),
+            **_times(subject, call, tokens_BT, unit.protocol.trace),
+            **_counts(subject, tokens_BT),
+            "peak": measure_peak(case.place.device, case.place.dtype),
+        }
+    yield {"profile": found}
+
+
+def _call(subject: Subject, workload: str) -> Callable[[Any], object]:
+    import torch
+
+    if workload == "forward":
+        return subject.forward
+
+    def step(tokens_BT: Any) -> None:  # noqa: ANN401  # a tensor; naming it would load torch
+        with torch.profiler.record_function("forward"):
+            loss, auxiliary = subject.loss(tokens_BT, subject.targets(tokens_BT))
+        with torch.profiler.record_function("backward"):
+            (loss + auxiliary).backward()
+        with torch.profiler.record_function("optimizer"):
+            subject.optimizer.step()
+            subject.optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _unwatched(subject: Subject, call: Callable[[Any], object], tokens_BT: Any) -> float:  # noqa: ANN401  # as above
+    """Median seconds of a call that nobody watches."""
+    seconds = []
+    for number in range(WARM_UP + CALLS):
+        subject.clock.synchronize()
+        start = time.perf_counter()
+        call(tokens_BT)
+        subject.clock.synchronize()
+        if number >= WARM_UP:
+            seconds.append(time.perf_counter() - start)
+    return median(seconds)
+
+
+def _times(subject: Subject, call: Callable[[Any], object], tokens_BT: Any, trace: str | None) -> dict[str, Any]:  # noqa: ANN401  # as above
+    """Seconds by range, by component and by operator; the trace is written for Perfetto."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    from modbench.harness.profiling import by_name, components, named_modules, tree, typical
+
+    activities = [ProfilerActivity.CPU]
+    if subject.case.place.device == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    with named_modules(subject.module), profile(activities=activities) as profiler:
+        for _ in range(1 + CALLS):
+            with torch.profiler.record_function(ROOT):
+                call(tokens_BT)
+                subject.clock.synchronize()
+    if trace is not None:
+        profiler.export_chrome_trace(trace)
+    # The profiler's own first call is slow: it stands in the trace, not in the medians.
+    calls = [[each] for each in tree(profiler.events(), {*SPANS, ROOT})][1:]
+    operators = [
+        {
+            "name": event.key,
+            "calls": event.count / (1 + CALLS),
+            "own_seconds": event.self_cpu_time_total / 1e6 / (1 + CALLS),
+        }
+        for event in profiler.key_averages()
+        if event.key.startswith("aten::")
+    ]
+    operators.sort(key=lambda row: -row["own_seconds"])
+    return {
+        "ranges": typical([by_name(each) for each in calls]),
+        "components": {
+            name: row["seconds"]
+            for name, row in typical(
+                [{c: {"seconds": s} for c, s in components(each, SPANS).items()} for each in calls]
+            ).items()
+        },
+        "operators": operators[:20],
+        "trace": trace,
+    }
+
+
+def _counts(subject: Subject, tokens_BT: Any) -> dict[str, Any]:  # noqa: ANN401  # as above
+    """FLOPs, bytes and kept memory of a forward pass by module path; "" is the whole model."""
+    import torch
+
+    from modbench.harness import flops
+    from modbench.harness.profiling import Kept, Traffic
+
+    module = subject.module
+    training = module.training
+    counted = flops.forward(module, tokens_BT)
+    traffic = Traffic(module)
+    with torch.no_grad(), traffic.watching():
+        module(tokens_BT)
+    module.train(training)
+    kept: dict[str, float] = {}
+    if training:
+        watcher = Kept(module)
+        with watcher.watching():
+            subject.loss(tokens_BT, subject.targets(tokens_BT))
+        kept = watcher.bytes
+    return {"flops": {"": counted.total, **counted.modules}, "bytes": traffic.moved, "kept": kept}

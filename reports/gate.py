@@ -1,0 +1,184 @@
+"""A run held against an earlier one, for a gate in CI: did anything get worse that both measured?
+
+Times are compared as ratios to the anchor of their own run, so that a slower machine is no regression; launches of the two runs
+are independent samples (Welch). What is counted is compared as it is, losses seed by seed where the text is the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+from modbench.harness import certificate
+from modbench.harness.case import Case
+from modbench.harness.contracts import Metric
+from modbench.harness.errors import UnfitError, UsageError
+from modbench.harness.paired import launch_effects
+from modbench.harness.stats import LEVEL, Effect, over_launches
+from modbench.harness.verdicts import exact_verdict, loss_verdict, verdict
+from modbench.reports.load import Loaded
+from modbench.reports.tables import SAMPLED
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one metric of one case.
+
+    Attributes:
+        case: its id.
+        metric: key.
+        verdict: `better`, `worse`, `equivalent`, `different`, `inconclusive` or `not compared`.
+        change: new over old, above 1 better (of a loss the difference); None where it was not compared.
+        low: lower end of the 95 % interval; None of what was counted.
+        high: upper end.
+        reason: why it was not compared, or how.
+    """
+
+    case: str
+    metric: str
+    verdict: str
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+
+
+def gate(run: Loaded, base: Loaded, margin: float) -> list[Finding]:
+    """Every case and metric that the run measured.
+
+    Args:
+        run: the new one.
+        base: the old one.
+        margin: what is too small to matter, as a share.
+
+    Raises:
+        UsageError: if the two have no case in common.
+        UnfitError: if times are to be compared and either run's machine was shown to be unfit for that.
+    """
+    here, there = ({case.id: case for case in loaded.run.plan.cases} for loaded in (run, base))
+    if not here.keys() & there.keys():
+        raise UsageError("the two runs have no case in common: a gate compares the same suite at two commits.")
+    findings = [
+        _compare(run, base, case, there[case.id], run.tables.metrics[key], margin)
+        if case.id in there
+        else Finding(case.id, key, "not compared", reason="the earlier run has no such case")
+        for comparison in run.run.plan.comparisons
+        for key in comparison.metrics
+        for case in comparison.arms
+    ]
+    if any(_is_time(run, finding) for finding in findings):
+        _refuse_unfit(run, base)
+    return findings
+
+
+def _is_time(run: Loaded, finding: Finding) -> bool:
+    return finding.change is not None and run.tables.metrics[finding.metric].made_in in SAMPLED
+
+
+def _refuse_unfit(*runs: Loaded) -> None:
+    """Exit 5 where a machine calls identical models different too often.
+
+    Raises:
+        UnfitError: naming it.
+    """
+    for loaded in runs:
+        known = loaded.run.environment.get("certificate")
+        if known and certificate.from_dict(known).verdict == "unfit":
+            said = certificate.from_dict(known).in_words()
+            raise UnfitError(f"{loaded.path}: its times cannot gate anything. {said}. `modbench doctor` says more.")
+
+
+def _compare(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, margin: float) -> Finding:
+    def skipped(reason: str) -> Finding:
+        return Finding(case.id, metric.key, "not compared", reason=reason)
+
+    if metric.key not in base.run.plan.suite.metrics:
+        return skipped("the earlier run did not ask for it")
+    for loaded, side, which in ((run, case, "now"), (base, old, "before")):
+        trouble = loaded.tables.trouble(side, metric)
+        if trouble:
+            return skipped(f"{which}: {trouble[1]}")
+    if metric.made_in == "derive":
+        return skipped("it is derived from a time, which is compared")
+    if metric.made_in in SAMPLED:
+        return _times(run, base, case, old, metric, margin)
+    if metric.scored_as == "difference" and metric.made_in == "train":
+        return _losses(run, base, case, old, metric)
+    return _counts(run, base, case, old, metric, margin)
+
+
+def _times(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, margin: float) -> Finding:
+    sides = []
+    for loaded, side in ((run, case), (base, old)):
+        anchor = loaded.tables.anchor(side, metric)
+        if anchor == side:
+            return Finding(case.id, metric.key, "not compared", reason="the anchor: times are ratios to it")
+        launches = loaded.tables.launches(metric, side, anchor, anchor)
+        sides.append(launch_effects(launches, SAMPLED[metric.made_in]))
+    effect = welch(*sides)
+    if effect.low is None or effect.high is None:
+        return Finding(case.id, metric.key, "not compared", reason=effect.reason)
+    ends = (math.exp(effect.value), math.exp(effect.low), math.exp(effect.high))
+    return Finding(case.id, metric.key, verdict(effect, margin), *ends, "ratio to the anchor, now over before")
+
+
+def welch(now: list[float], before: list[float]) -> Effect:
+    """Difference of two means of launch effects whose spreads may differ; degrees of freedom by Welch and Satterthwaite."""
+    if min(len(now), len(before)) < 2:
+        return Effect(0.0, reason="fewer than two launches on a side give no interval")
+    mean = float(np.mean(now) - np.mean(before))
+    found = scipy_stats.ttest_ind(now, before, equal_var=False)
+    if not math.isfinite(float(found.pvalue)):  # no spread at all on either side
+        return Effect(mean, mean, mean, mean, mean, n=len(now))
+    wide, narrow = (found.confidence_interval(level) for level in (LEVEL, 0.9))
+    ends = (float(wide.low), float(wide.high), float(narrow.low), float(narrow.high))
+    return Effect(mean, *ends, p=float(found.pvalue), n=len(now))
+
+
+def _losses(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) -> Finding:
+    cells = (run.tables.cell(case.id, metric.key), base.tables.cell(old.id, metric.key))
+    if len({cell.note("corpus_sha256") for cell in cells}) > 1:
+        return Finding(case.id, metric.key, "not compared", reason="trained on different text")
+    now, before = (cell.values() for cell in cells)
+    effect = over_launches([now[seed] - before[seed] for seed in sorted(now.keys() & before.keys())])
+    if now == before:
+        return Finding(case.id, metric.key, "equivalent", 0.0, reason="the same losses, seed by seed")
+    word = loss_verdict(effect) or "inconclusive"
+    return Finding(
+        case.id, metric.key, word, effect.value, effect.low, effect.high, effect.reason or "difference, seed by seed"
+    )
+
+
+def _counts(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, margin: float) -> Finding:
+    now, before = run.tables.estimate(case, metric).value, base.tables.estimate(old, metric).value
+    if now == before:
+        return Finding(case.id, metric.key, "equivalent", 1.0, reason="counted: the same")
+    if 0 in {now, before}:
+        worse = (now > before) == (metric.better == "lower")
+        return Finding(
+            case.id, metric.key, "worse" if worse else "better", reason=f"counted: {before:g} before, {now:g} now"
+        )
+    ratio = before / now if metric.better == "lower" else now / before
+    return Finding(case.id, metric.key, exact_verdict(ratio, margin), ratio, reason="counted, not sampled")
+
+
+def as_text(findings: list[Finding], margin: float) -> Iterator[str]:
+    """What got worse, then a count of the rest."""
+    for finding in findings:
+        if finding.verdict in {"worse", "better", "different"}:
+            ends = (
+                f" [{finding.low:.3f}–{finding.high:.3f}]"
+                if finding.low is not None and finding.high is not None
+                else ""
+            )
+            change = f"{finding.change:.3f}" if finding.change is not None else str(finding.reason)
+            yield f"{finding.verdict:<10} {finding.case}  {finding.metric}  {change}{ends}"
+    counts = {word: sum(f.verdict == word for f in findings) for word in dict.fromkeys(f.verdict for f in findings)}
+    yield f"gate: {', '.join(f'{n} {word}' for word, n in counts.items())} (margin {margin:.1%}; above 1 is better)"
+    reasons = dict.fromkeys(str(f.reason) for f in findings if f.verdict == "not compared")
+    for reason in list(reasons)[:4]:
+        yield f"not compared: {reason}"

@@ -1,0 +1,155 @@
+"""One call opened up: nesting, components that add up, bytes and kept memory by hand, ranges for NVIDIA's tools."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from modbench.harness import nvtx
+from modbench.harness.passes.profile import MODULE, ROOT, SPANS
+from modbench.harness.profiling import REST, Kept, Traffic, by_name, components, tree, typical
+from modbench.models.layers import span as span_file
+
+
+def event(name: str, start: float, end: float) -> Any:
+    return types.SimpleNamespace(
+        name=name, time_range=types.SimpleNamespace(start=start, end=end), device_time_total=0.0
+    )
+
+
+EVENTS = [
+    event(ROOT, 0, 100),
+    event(f"{MODULE}blocks.0", 0, 60),
+    event(f"{MODULE}blocks.0.norm_mlp", 5, 10),
+    event(f"{MODULE}blocks.0.mlp", 10, 40),
+    event(f"{MODULE}blocks.0.mlp.up", 12, 20),
+    event("gather", 60, 70),
+    event("aten::mm", 12, 19),
+    event(f"{MODULE}head", 80, 95),
+]
+
+
+def test_ranges_nest_by_time_and_own_time_leaves_out_what_is_inside() -> None:
+    rows = by_name(tree(EVENTS, {*SPANS, ROOT}))
+    assert "aten::mm" not in rows
+    own = {name: row["own_seconds"] * 1e6 for name, row in rows.items()}
+    assert own == pytest.approx(
+        {
+            ROOT: 15,
+            f"{MODULE}blocks.0": 25,
+            f"{MODULE}blocks.0.norm_mlp": 5,
+            f"{MODULE}blocks.0.mlp": 22,
+            f"{MODULE}blocks.0.mlp.up": 8,
+            "gather": 10,
+            f"{MODULE}head": 15,
+        }
+    )
+
+
+def test_components_add_up_to_the_whole() -> None:
+    """A nameless module inside an MLP is the MLP's; whatever is in no component is the rest."""
+    found = components(tree(EVENTS, {*SPANS, ROOT}), SPANS)
+    micros = {name: seconds * 1e6 for name, seconds in found.items()}
+    assert micros == pytest.approx({REST: 40, "mlp": 30, "head": 15, "gather": 10, "norm": 5})
+    assert sum(micros.values()) == pytest.approx(100)
+
+
+def test_several_calls_give_medians() -> None:
+    calls = [{"a": {"calls": 1.0, "seconds": s}} for s in (3.0, 1.0, 2.0)]
+    assert typical(calls) == {"a": {"calls": 1.0, "seconds": 2.0}}
+
+
+class Two(nn.Module):
+    """A product and a view of it, then an addition."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(4, 8, bias=False)
+
+    def forward(self, x_BD: Tensor) -> Any:
+        return self.one(x_BD).view(-1, 8) + 1.0
+
+
+def test_bytes_moved_are_inputs_and_outputs_of_operators_and_views_move_nothing() -> None:
+    module, x_BD = Two(), torch.randn(2, 4)
+    traffic = Traffic(module)
+    with torch.no_grad(), traffic.watching():
+        module(x_BD)
+    product = 4 * (2 * 4 + 4 * 8 + 2 * 8)
+    assert traffic.moved["one"] == product
+    assert traffic.moved[""] == product + 4 * (2 * 8 + 2 * 8)
+
+
+def test_what_a_module_keeps_is_what_lives_on() -> None:
+    module = nn.Sequential(nn.Linear(4, 8, bias=False), nn.GELU())
+    watcher = Kept(module)
+    with watcher.watching():
+        out = module(torch.randn(2, 4))
+    assert watcher.bytes["0"] == 4 * 2 * 8  # the product, which GELU's backward needs
+    assert watcher.bytes["1"] == 4 * 2 * 8
+    del out
+
+
+def test_ranges_for_nvidias_tools_are_named_like_modules_steps_and_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+
+    @contextlib.contextmanager
+    def named(name: str) -> Iterator[None]:
+        log.append(name)
+        yield
+        log.append("end")
+
+    monkeypatch.setattr(torch.cuda.nvtx, "range", named)
+    monkeypatch.setattr(torch.cuda.nvtx, "range_push", log.append)
+    monkeypatch.setattr(torch.cuda.nvtx, "range_pop", lambda: log.append("end"))
+    monkeypatch.setattr(nvtx, "NVTX", True)
+    monkeypatch.setattr(span_file, "NVTX", True)
+    module = Two()
+    nvtx.name_modules(module)
+    with nvtx.sample("mod[c0.5]"), span_file.span("router"):
+        module(torch.randn(2, 4))
+    assert log == ["mod[c0.5]", "router", "one", "end", "end", "end"]
+
+
+def test_without_being_asked_nothing_is_named() -> None:
+    assert not nvtx.NVTX
+    assert isinstance(nvtx.sample("x"), contextlib.nullcontext)
+    assert isinstance(span_file.span("x"), contextlib.nullcontext)
+
+
+def test_the_command_opens_up_one_case(modbench: Any, tiny_suite: Path, tmp_path: Path) -> None:
+    done = modbench(
+        *("profile", tiny_suite, "-k", "mod[c0.25-T32", "--workload", "train_step", "-o", "out", "--device", "cpu"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "out" / "profile.json").read_text())
+    parts = {row["component"]: row["share"] for row in told["components"]}
+    assert sum(parts.values()) == pytest.approx(1)
+    assert {"router", "top-k and sort", "gather", "scatter", "attention", "mlp", "backward", "optimizer"} <= set(parts)
+    modules = {row["module"]: row for row in told["modules"]}
+    assert modules["blocks.1.mlp"]["flops"] == 2 * 8 * 3 * 32 * 128
+    assert modules["blocks.1.mlp"]["keeps"] > 0
+    assert modules[""]["seconds"] == pytest.approx(told["wall_s"])
+    assert told["peak"]["flop_per_s"] > 0
+    trace = json.loads((tmp_path / "out" / "trace.json").read_text())
+    assert any(each.get("name") == "gather" for each in trace["traceEvents"])
+    for words in ("blocks.0", "gather", "roof, measured here", "open it in Perfetto"):
+        assert words in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 130
+
+
+def test_a_profile_that_fits_several_cases_says_which(modbench: Any, tiny_suite: Path, tmp_path: Path) -> None:
+    done = modbench("profile", tiny_suite, "-k", "mod", "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "-k 'mod' fits" in done.stderr
+    assert "mod[c0.25-T16-B1-fp32-cpu1]" in done.stderr
+    assert list(tmp_path.iterdir()) == []
