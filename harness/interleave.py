@@ -194,8 +194,10 @@ class Session:
             total = min(max(effort.rounds, asked), effort.most_rounds)
             self.made.notes["rounds"] = {"pilot": pilot, "asked": asked, "made": total}
         self._rounds(pilot, total)
-        found = {arm: steady.unsteady(d) for arm, d in self._effects().items()}
-        return {arm: what for arm, what in found.items() if what}
+        effects = self._effects()
+        blocks_each = min(map(len, effects.values()), default=0)
+        self.made.notes["steadiness_tested"] = steady.testable(blocks_each, len(effects)) if effects else False
+        return steady.unsteady(effects)
 
     def _effects(self) -> dict[str, list[float]]:
         base = self.made.samples.get(self.anchor)

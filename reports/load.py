@@ -8,7 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from modbench.harness import store
+from modbench.harness.busy import union_s
 from modbench.harness.case import Case
+from modbench.harness.certificate import Certificate, from_dict
 from modbench.reports.cases import case_table
 from modbench.reports.pairs import comparison_table
 from modbench.reports.tables import Tables
@@ -68,6 +70,39 @@ class Loaded:
             return str(self.run.environment["cpu"])
         names = {str(r.environment["device"]) for r in self.run.records if "device" in r.environment}
         return ", ".join(sorted(names)) or "a CUDA device"
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """What was known of the machine when the run began; None where it was never checked."""
+        known = self.run.environment.get("certificate")
+        return from_dict(known) if known else None
+
+    @property
+    def inside(self) -> float | None:
+        """Share of the run's wall time in which something was measured or trained; None of a run that did not end."""
+        finished = self.run.finished
+        if not finished:
+            return None
+        busy = union_s(interval for record in self.run.records for interval in record.busy)
+        return busy / float(finished["wall_s"])
+
+    @property
+    def parent_share(self) -> float | None:
+        """CPU time of the parent process beside timed units, as a share of theirs; None where nothing was timed."""
+        finished = self.run.finished
+        if not finished or not finished["timed_wall_s"]:
+            return None
+        return float(finished["parent_cpu_s"] / finished["timed_wall_s"])
+
+    def labelled(self) -> dict[str, list[Case]]:
+        """Label to the arms that wear it, such as `not autoregressive as measured`."""
+        found: dict[str, dict[str, Case]] = {}
+        for comparison in self.run.plan.comparisons:
+            for key in comparison.metrics:
+                for case in comparison.arms:
+                    for label in self.tables.labels(case, self.tables.metrics[key]):
+                        found.setdefault(label, {}).setdefault(case.arm, case)
+        return {label: list(cases.values()) for label, cases in found.items()}
 
     @property
     def trained_metric(self) -> str | None:

@@ -23,6 +23,7 @@ TIME_WORDS = {
     "equivalent": "≈ equivalent",
     "different": "△ different",
     "inconclusive": "? undecided",
+    "contaminated": "⚠ contaminated",
 }
 # What is timed, in the order of a page.
 TIMED = (

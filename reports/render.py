@@ -15,7 +15,7 @@ from modbench.reports import lead
 from modbench.reports.load import Loaded, load
 from modbench.reports.pairs import COMPARISONS
 from modbench.reports.panel import Panel
-from modbench.reports.panels.machine import gpu
+from modbench.reports.panels.machine import gpu, machine_check
 
 PAGE = "report.html"
 _PAGE_FOLDER = Path(__file__).parent / "page"
@@ -68,6 +68,7 @@ def html(loaded: Loaded) -> str:
         version=run.environment["packages"]["modbench"],
         commit=(run.environment["git"]["commit"] or "")[:7],
         gpu=gpu(loaded),
+        machine_check=machine_check(loaded),
         missing=run.missing,
         failed=len(loaded.failed.case_id.unique()),
         device=run.plan.device,

@@ -14,6 +14,7 @@ from modbench.reports import lead
 from modbench.reports.cases import SAW_FUTURE
 from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, is_number
+from modbench.reports.panels.machine import machine_check
 from modbench.reports.style import name
 
 FUTURE_MARK = "†"
@@ -42,9 +43,28 @@ def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
         lines += textwrap.wrap(sentence, width, break_on_hyphens=False)
     for case, rows in loaded.failed.groupby("case_id", sort=False):
         lines.append(f"failed: {case}: {rows.reason.iloc[0]} ({', '.join(rows.metric)})")
+    lines += _of_the_measurement(loaded, width)
     took = f" ({human_duration(wall_s)})" if wall_s is not None else ""
     lines += ["", f"report: {page}{took}"]
     return "\n".join(lines)
+
+
+def _of_the_measurement(loaded: Loaded, width: int) -> list[str]:
+    """Who reads the future, what is contaminated, what the machine is worth, and how much of the time went into measuring."""
+    said = [f"{label}: {', '.join(name(case) for case in cases)}" for label, cases in loaded.labelled().items()]
+    words = loaded.comparisons.verdict.value_counts().to_dict()
+    if "contaminated" in words:
+        said.append(
+            f"{words['contaminated']} comparisons are contaminated: the report says by what, and what CPU time says"
+        )
+    said.append(machine_check(loaded)[1])
+    told = [f"margin {loaded.run.plan.suite.margin:.1%}"]
+    if loaded.inside is not None:
+        told.append(f"{loaded.inside:.0%} of the wall time inside measured or trained work")
+    if loaded.parent_share is not None:
+        told.append(f"this process beside timed ones: {loaded.parent_share:.2%} of a core")
+    said.append("; ".join(told))
+    return ["", *(line for each in said for line in textwrap.wrap(each, width, break_on_hyphens=False))]
 
 
 def _table(loaded: Loaded) -> list[str]:

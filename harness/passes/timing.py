@@ -133,6 +133,7 @@ def _notes(unit: UnitOfWork, metric: Metric, case: Case, found: Measured) -> dic
         "tokens": tokens,
         "first_call_s": found.notes.get("first_call_s", {}).get(case.id),  # type: ignore[attr-defined]  # a dict
     }
+    notes["steadiness_tested"] = found.notes.get("steadiness_tested")
     if "rounds" in found.notes:
         notes["rounds"] = found.notes["rounds"]
     again: Any = found.notes.get("warmed up again", {})

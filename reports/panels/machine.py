@@ -21,6 +21,18 @@ def gpu(loaded: Loaded) -> str:
     return f"not measured ({'CPU run; present: ' + names if names else found['reason']})"
 
 
+GLYPHS = {"fit": "●", "undecided": "○", "doubtful": "⚠", "unfit": "✗"}
+
+
+def machine_check(loaded: Loaded) -> tuple[str, str]:
+    """The verdict on the machine, and the certificate in a line."""
+    known = loaded.certificate
+    if known is None:
+        return "unknown", "○ machine check (A/A): not made; `modbench doctor` makes it"
+    mde = f", smallest effect {known.mde:.1%}" if known.mde is not None else ""
+    return known.verdict, f"{GLYPHS[known.verdict]} machine check (A/A): {known.in_words()}{mde}"
+
+
 def render(loaded: Loaded) -> Markup | None:
     """A definition list."""
     run, where = loaded.run, loaded.run.environment
@@ -36,7 +48,8 @@ def render(loaded: Loaded) -> Markup | None:
         for outcome in record.outcomes
         if outcome.notes.get("corpus")
     }
-    worked = sum(record.wall_s for record in run.records)
+    inside, parent = loaded.inside, loaded.parent_share
+    limit = f", a pilot of {suite.pilot} may ask for up to {suite.rounds_limit}" if suite.rounds_limit > rounds else ""
     facts = [
         ("Processor", f"{where['cpu']}, {where['usable_cores']} of {where['cores']} cores usable"),
         ("Memory", human(where["memory_bytes"], "B")),
@@ -48,13 +61,15 @@ def render(loaded: Loaded) -> Markup | None:
         ("Load before the run", f"{where['load_average']:.2f}" if where["load_average"] is not None else "not known"),
         (
             "Protocol",
-            f"{launches} launches x {rounds} rounds; blocks of the anchor and at most three arms, there and back",
+            f"{launches} launches x {rounds} rounds{limit}; blocks of the anchor and at most three arms, there and back",
         ),
-        ("Interval", "95 % t-interval over launches of the median block log-ratio; margin 2 %"),
+        ("Interval", f"95 % t-interval over launches of the median block log-ratio; margin {suite.margin:.1%}"),
+        ("Many comparisons", f"Benjamini-Hochberg over all {len(loaded.pairs)} pairs of this run"),
         ("Threads", f"{suite.threads} per worker"),
         ("Text", ", ".join(sorted(corpora)) or "nothing was trained"),
-        ("Inside units", f"{worked:.0f} s of process time in {len(run.records)} units"),
-        ("Machine check", "A/A false-positive rate: not measured"),
+        ("Inside measured or trained work", "not known" if inside is None else f"{inside:.0%} of the run's wall time"),
+        ("This process beside timed ones", "nothing was timed" if parent is None else f"{parent:.2%} of a core"),
+        ("Machine check", machine_check(loaded)[1]),
         ("Command", shlex.join(run.command)),
     ]
     return Markup('<dl class="machine">{}</dl>').format(

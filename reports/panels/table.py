@@ -23,6 +23,9 @@ _HEAD = (
     ("Realised", "number"),
     ("MDE", "number"),
     ("CPU-time ratio", "number"),
+    ("Disturbed", "number"),
+    ("Clean ratio", "number"),
+    ("Adjusted p", "number"),
     ("Remark", ""),
 )
 
@@ -41,9 +44,11 @@ def render(loaded: Loaded) -> Markup | None:
         '<table id="comparisons"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
         '<p class="note">Ratios above 1× are better. Losses and counts have a difference (case minus baseline). '
         "MDE: the smallest true effect that this run would tell from none with 80 % power. The CPU-time ratio is a witness: "
-        "where it disagrees with the wall ratio, the machine was busy. The same numbers in base units: <code>cases.csv</code>, "
-        "<code>comparisons.csv</code>.</p>"
-    ).format(head, rows)
+        "where it disagrees with the wall ratio, the machine was busy. Disturbed: share of blocks with a sample that was "
+        "preempted, stolen from or the like; the clean ratio is without such samples. Adjusted p: Benjamini-Hochberg over all "
+        "pairs of the run. Every other pair of arms, {} rows, stands in <code>comparisons.csv</code> beside these, in base "
+        "units; <code>modbench report RUN --baseline ARM</code> holds all against another arm.</p>"
+    ).format(head, rows, len(loaded.pairs) - len(loaded.comparisons))
 
 
 def _row(row: pd.Series, values: dict[Any, Any]) -> Markup:
@@ -65,6 +70,9 @@ def _row(row: pd.Series, values: dict[Any, Any]) -> Markup:
         (f"{row.realised:.0%}" if is_number(row.realised) else "", row.realised),
         (f"{row.mde:.1%}" if is_number(row.mde) else "", row.mde),
         (f"{three_digits(row.cpu_ratio)}×" if is_number(row.cpu_ratio) else "", row.cpu_ratio),
+        (f"{row.disturbed:.0%}" if is_number(row.disturbed) else "", row.disturbed),
+        (f"{three_digits(row.clean_ratio)}×" if is_number(row.clean_ratio) else "", row.clean_ratio),
+        (f"{row.p_adjusted:.2g}" if is_number(row.p_adjusted) else "", row.p_adjusted),
         (row.reason if isinstance(row.reason, str) else "", None),
     ]
     return Markup('<tr class="{}">{}</tr>').format(

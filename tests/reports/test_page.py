@@ -62,10 +62,12 @@ def test_title_asks_the_question_and_panels_are_there(opened: Opened) -> None:
         "Where does it pay? Speed-up by capacity and length",
         "What does it cost in loss?",
         "What failed",
+        "What should you doubt?",
         "Did FLOPs become milliseconds?",
         "What does it save in memory?",
         "How did they learn?",
         "All comparisons",
+        "How well was it measured?",
         "How sure are the FLOPs?",
         "Machine and method",
     ]

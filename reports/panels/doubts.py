@@ -1,0 +1,70 @@
+"""What a reader should doubt, in words: what was found, about which cells, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+
+from markupsafe import Markup
+
+from modbench.harness import catalogue
+from modbench.reports.load import Loaded
+from modbench.reports.panel import Panel
+from modbench.reports.style import name
+
+# Findings of one doubt, and cells of one finding, that are spelled out; the rest are counted.
+MOST = 4
+
+Findings = dict[str, list[str]]  # what was found to where
+
+
+def render(loaded: Loaded) -> Markup | None:
+    """One entry for each doubt that found something: labels first, since they stand beside the arm everywhere."""
+    found: dict[str, Findings] = {}
+    tables = loaded.tables
+    for comparison in loaded.run.plan.comparisons:
+        for key in comparison.metrics:
+            for case in comparison.arms:
+                for doubt, said in tables.doubts_about(case, tables.metrics[key]).items():
+                    labelled = bool(tables.doubts[doubt].label)
+                    where = name(case) if labelled else f"{name(case)}, {key} at T = {case.place.seq_len}"
+                    found.setdefault(doubt, {}).setdefault(said, []).append(where)
+    if not found:
+        return None
+    order = sorted(found, key=lambda doubt: (not tables.doubts[doubt].label, doubt))
+    titles = catalogue.entries("doubts")
+    entries = Markup("").join(
+        _entry(titles[doubt].about, _by_arm(found[doubt]) if tables.doubts[doubt].label else found[doubt],
+               tables.doubts[doubt].advice)
+        for doubt in order
+    )  # fmt: skip
+    return Markup('<ul class="doubts">{}</ul>').format(entries)
+
+
+def _by_arm(findings: Findings) -> Findings:
+    """A label is the arm's: all arms that wear it in one line, with the first finding as the example."""
+    arms = list(dict.fromkeys(where for each in findings.values() for where in each))
+    example, where = next(iter(findings.items()))
+    return {f"{example} ({where[0]})": [", ".join(arms)]}
+
+
+def _entry(title: str, findings: Findings, advice: str) -> Markup:
+    lines = Markup("").join(
+        Markup("<li>{}: {}</li>").format(_shortened(list(dict.fromkeys(where))), said)
+        for said, where in list(findings.items())[:MOST]
+    )
+    if len(findings) > MOST:
+        lines += Markup("<li>and {} more like these</li>").format(len(findings) - MOST)
+    return Markup("<li><p>{}</p><ul>{}</ul><p class='advice'>{}</p></li>").format(title, lines, _coded(advice))
+
+
+def _shortened(where: list[str]) -> str:
+    return "; ".join(where[:MOST]) + (f" and {len(where) - MOST} more" if len(where) > MOST else "")
+
+
+def _coded(text: str) -> Markup:
+    """Words between backticks as code."""
+    parts = re.split(r"`([^`]*)`", text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
+
+
+PANEL = Panel(title="What should you doubt?", order=36, span=12, render=render)

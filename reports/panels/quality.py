@@ -1,0 +1,99 @@
+"""How well it was measured: for every timed comparison the blocks, what disturbed them, and what the machine did meanwhile."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from markupsafe import Markup
+
+from modbench.harness import contamination
+from modbench.harness.records import Record
+from modbench.reports.load import Loaded
+from modbench.reports.panel import Panel
+
+_HEAD = ("Timed", "Launches", "Blocks", "Disturbed", "By what", "Stolen", "Waited for", "Load", "Rounds", "Warm-up")
+_NUMBERS = (1, 2, 3, 5, 6, 7)
+
+
+def render(loaded: Loaded) -> Markup | None:
+    """One row for each comparison and workload."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in loaded.run.records:
+        if record.blocks:
+            key = (record.unit.workload, record.unit.comparison.place.label)
+            groups.setdefault(key, []).append(record)
+    if not groups:
+        return None
+    rows = Markup("").join(_row(*key, records) for key, records in groups.items())
+    head = Markup("").join(
+        Markup('<th scope="col" class="{}">{}</th>').format(_kind(i), t) for i, t in enumerate(_HEAD)
+    )
+    return Markup(
+        '<div class="scroll" tabindex="0" role="region" aria-label="Quality of the timings"><table><thead><tr>{}</tr></thead>'
+        '<tbody>{}</tbody></table></div><p class="note">A block is disturbed where any sample of it was: it waited for a '
+        "processor for over 1 % of its time, garbage was collected, other guests of the host took time, a GPU throttled. Nothing "
+        "is dropped; above one half wall time claims nothing. Stolen and waited for: share of the blocks' wall time, over the "
+        "whole machine. Whether an arm was warm is tested by its trend against the anchor (Theil-Sen, Mann-Kendall, 1 % shared "
+        "out among the arms of a launch).</p>"
+    ).format(head, rows)
+
+
+def _row(workload: str, where: str, records: list[Record]) -> Markup:
+    causes: Counter[str] = Counter()
+    shares: list[float] = []
+    notes: list[dict[str, Any]] = []
+    for record in records:
+        (blocks,) = record.blocks
+        for outcome in record.outcomes:
+            if outcome.status == "ok":
+                causes.update(contamination.counted(contamination.causes(outcome.samples, blocks.columns)))
+                shares.append(contamination.share_of_blocks(outcome.samples, blocks.columns))
+                notes.append(outcome.notes)
+    columns = [record.blocks[0].columns for record in records]
+    wall = sum(sum(each["wall_s"]) for each in columns)
+    cells = (
+        f"{workload} {where}",
+        str(len(records)),
+        str(sum(len(each["block"]) for each in columns)),
+        f"{sum(shares) / len(shares):.0%}" if shares else "–",
+        ", ".join(f"{cause} ({n})" for cause, n in causes.most_common(3)) or "nothing",
+        _share(columns, "steal_s", wall),
+        _share(columns, "pressure_s", wall),
+        f"{max(max(each['load']) for each in columns):.2f}" if all("load" in each for each in columns) else "–",
+        _rounds(notes),
+        _warm_up(notes),
+    )
+    return Markup("<tr>{}</tr>").format(
+        Markup("").join(Markup('<td class="{}">{}</td>').format(_kind(i), cell) for i, cell in enumerate(cells))
+    )
+
+
+def _kind(column: int) -> str:
+    return "number" if column in _NUMBERS else ""
+
+
+def _share(columns: list[dict[str, list[float]]], name: str, wall: float) -> str:
+    if not wall or any(name not in each for each in columns):
+        return "–"
+    return f"{sum(sum(each[name]) for each in columns) / wall:.1%}"
+
+
+def _rounds(notes: list[dict[str, Any]]) -> str:
+    """How many rounds were made, and what the pilot asked for."""
+    made = [note["rounds"] for note in notes if "rounds" in note]
+    if not made:
+        return "fixed"
+    low, high = min(each["made"] for each in made), max(each["made"] for each in made)
+    asked = max(each["asked"] for each in made)
+    return f"{low}{f'–{high}' if high != low else ''} (asked: up to {asked})"
+
+
+def _warm_up(notes: list[dict[str, Any]]) -> str:
+    """Whether it was enough, as far as so many rounds can tell."""
+    if any("warmed_up_again" in note for note in notes):
+        return "repeated: an arm still drifted"
+    return "tested" if all(note.get("steadiness_tested") for note in notes) else "too few rounds to test"
+
+
+PANEL = Panel(title="How well was it measured?", order=75, span=12, render=render, folded=True)
