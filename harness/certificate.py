@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+from uuid import uuid4
 
 from modbench.harness.store import now, write_atomically
 
@@ -107,7 +108,8 @@ def keep(machine: str, comparisons: Sequence[Mapping[str, Any]]) -> Path:
     folder = state_folder() / "machines" / machine
     folder.mkdir(parents=True, exist_ok=True)
     made = now()
-    file = folder / f"{made.replace(':', '')}-{os.getpid()}.json"
+    # Two checks within a second, or at once in two containers with equal process ids, must not replace each other.
+    file = folder / f"{made.replace(':', '')}-{uuid4().hex[:8]}.json"
     write_atomically(file, json.dumps({"made": made, "comparisons": list(comparisons)}, indent=1))
     return file
 

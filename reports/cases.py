@@ -90,6 +90,11 @@ def _filled(
     return {"statistic": statistic, "value": value, **interval, "n": n, "status": "ok", "reason": reason}
 
 
+def looked_ahead(reason: object) -> bool:
+    """Whether a row's reason says that its loss, or its baseline's, was measured by a model that read later tokens."""
+    return SAW_FUTURE in str(reason) or NOT_AUTOREGRESSIVE in str(reason)
+
+
 def saw_future(tables: Tables, case: Case, metric: Metric) -> str | None:
     """Words for a loss that was measured by a model that looked ahead, or None."""
     if metric.made_in != "train" or metric.key == "loss/val_causal":

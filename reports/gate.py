@@ -60,7 +60,7 @@ def gate(run: Loaded, base: Loaded, margin: float) -> list[Finding]:
         UnfitError: if times are to be compared and either run's machine was shown to be unfit for that.
     """
     here, there = ({case.id: case for case in loaded.run.plan.cases} for loaded in (run, base))
-    if not here.keys() & there.keys():
+    if not set(here.values()) & set(there.values()):
         raise UsageError("the two runs have no case in common: a gate compares the same suite at two commits.")
     findings = [
         _compare(run, base, case, there[case.id], run.tables.metrics[key], margin)
@@ -93,17 +93,9 @@ def _refuse_unfit(*runs: Loaded) -> None:
 
 
 def _compare(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, margin: float) -> Finding:
-    def skipped(reason: str) -> Finding:
+    reason = _why_not(run, base, case, old, metric)
+    if reason:
         return Finding(case.id, metric.key, "not compared", reason=reason)
-
-    if metric.key not in base.run.plan.suite.metrics:
-        return skipped("the earlier run did not ask for it")
-    for loaded, side, which in ((run, case, "now"), (base, old, "before")):
-        trouble = loaded.tables.trouble(side, metric)
-        if trouble:
-            return skipped(f"{which}: {trouble[1]}")
-    if metric.made_in == "derive":
-        return skipped("it is derived from a time, which is compared")
     if metric.made_in in SAMPLED:
         return _times(run, base, case, old, metric, margin)
     if metric.scored_as == "difference" and metric.made_in == "train":
@@ -111,14 +103,35 @@ def _compare(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, m
     return _counts(run, base, case, old, metric, margin)
 
 
+def _why_not(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) -> str | None:
+    if case != old:
+        return f"an id in common, but another case: {differences(case, old)}"
+    if metric.key not in base.run.plan.suite.metrics:
+        return "the earlier run did not ask for it"
+    for loaded, side, which in ((run, case, "now"), (base, old, "before")):
+        trouble = loaded.tables.trouble(side, metric)
+        if trouble:
+            return f"{which}: {trouble[1]}"
+    return "it is derived from a time, which is compared" if metric.made_in == "derive" else None
+
+
+def differences(case: Case, old: Case) -> str:
+    """What an id does not tell: `d_model 64, was 32`."""
+    now, before = ({**side.config.model_dump(), "model": side.model} for side in (case, old))
+    return ", ".join(f"{name} {now[name]}, was {before[name]}" for name in now if now[name] != before[name])
+
+
 def _times(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, margin: float) -> Finding:
-    sides = []
+    sides, anchors = [], []
     for loaded, side in ((run, case), (base, old)):
         anchor = loaded.tables.anchor(side, metric)
+        anchors.append(anchor)
         if anchor == side:
             return Finding(case.id, metric.key, "not compared", reason="the anchor: times are ratios to it")
         launches = loaded.tables.launches(metric, side, anchor, anchor)
         sides.append(launch_effects(launches, SAMPLED[metric.made_in]))
+    if anchors[0] != anchors[1]:
+        return Finding(case.id, metric.key, "not compared", reason="the two runs have other anchors")
     effect = welch(*sides)
     if effect.low is None or effect.high is None:
         return Finding(case.id, metric.key, "not compared", reason=effect.reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modbench.reports.cases import SAW_FUTURE
+from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
 from modbench.reports.panel import (
     default_arm,
@@ -70,7 +70,7 @@ def _instead(loaded: Loaded, arm: str, rung: str, called: str, length: int) -> l
     mine, theirs = loaded.value(arm, "bpb/val"), loaded.value(rung, "bpb/val")
     if mine is not None and theirs is not None:
         pair = loaded.pair(arm, "bpb/val")
-        future = "; top-k routing saw the future" if pair is not None and SAW_FUTURE in str(pair.reason) else ""
+        future = "; top-k routing saw the future" if pair is not None and looked_ahead(pair.reason) else ""
         order = "below" if theirs < mine else "above"
         said.append(f"ends {abs(theirs - mine):.3f} bits/byte {order} it ({seeds_in_words(loaded)}{future})")
     sentence = f"{called} of equal {MATCHED[solved.quantity]} at T = {solved.solved_at}, {' and '.join(said)}."

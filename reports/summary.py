@@ -8,16 +8,20 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from modbench.harness.case import Case
+from modbench.harness.evidence import NOT_AUTOREGRESSIVE
 from modbench.harness.plan import Plan
-from modbench.harness.units import human_duration
+from modbench.harness.units import human, human_duration
 from modbench.reports import lead
-from modbench.reports.cases import SAW_FUTURE
+from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, is_number
 from modbench.reports.panels.machine import machine_check
 from modbench.reports.style import name
 
 FUTURE_MARK = "†"
+# Beside bits per byte they say nothing new.
+LOSSES = ("loss/val", "loss/val_causal")
 
 
 def opening(plan: Plan) -> str:
@@ -36,9 +40,10 @@ def opening(plan: Plan) -> str:
 def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
     """The table of the longest length, the answer in words, failures, and the report's place."""
     lines = [*_table(loaded), ""]
-    if any(SAW_FUTURE in str(reason) for reason in loaded.comparisons.reason):
-        lines.insert(-1, f"{FUTURE_MARK} {SAW_FUTURE}: not comparable with a causal loss")
+    if any(FUTURE_MARK in line for line in lines):
+        lines.insert(-1, f"{FUTURE_MARK} {NOT_AUTOREGRESSIVE}: not comparable with a causal loss")
     width = min(120, shutil.get_terminal_size().columns)
+    lines += _others(loaded, width)
     for sentence in (*lead.lead(loaded), lead.residuals(loaded)):
         lines += textwrap.wrap(sentence, width, break_on_hyphens=False)
     for case, rows in loaded.failed.groupby("case_id", sort=False):
@@ -67,27 +72,74 @@ def _of_the_measurement(loaded: Loaded, width: int) -> list[str]:
     return ["", *(line for each in said for line in textwrap.wrap(each, width, break_on_hyphens=False))]
 
 
-def _table(loaded: Loaded) -> list[str]:
-    if not loaded.lengths:
-        return []
-    length = loaded.lengths[-1]
-    columns = [
+def _columns(length: int) -> list[tuple[str, str, int | None]]:
+    """(title, metric, length) of the table of ratios."""
+    return [
         *((f"{title.removesuffix(' pass')} T={length}", metric, length) for title, metric in TIMED),
         ("FLOPs", "flops/forward", length),
         ("memory", "memory/peak_allocated", length),
         ("KV cache", "memory/kv_cache", length),
         ("bits/byte", "bpb/val", None),
     ]
-    asked = [column for column in columns if column[1] in loaded.run.plan.suite.metrics]
+
+
+def _table(loaded: Loaded) -> list[str]:
+    """Ratios against the baseline, at the longest length."""
+    if not loaded.lengths:
+        return []
+    asked = [column for column in _columns(loaded.lengths[-1]) if column[1] in loaded.run.plan.suite.metrics]
+    if not asked:
+        return []
     head = ["against " + loaded.arms[0].arm, *(title for title, _, _ in asked)]
     body = [[name(case), *(_cell(loaded, case.arm, metric, t) for _, metric, t in asked)] for case in loaded.arms[1:]]
-    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+    return _aligned([head, *body])
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Lines of a table: the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(
             text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))
         )
-        for row in [head, *body]
+        for row in rows
     ]
+
+
+def _others(loaded: Loaded, width: int) -> list[str]:
+    """Values of what else was asked for and the table above has no column for, as many as fit beside each other."""
+    if not loaded.lengths:
+        return []
+    length = loaded.lengths[-1]
+    shown = {metric for _, metric, _ in _columns(length)} | {"flops/train_step", *LOSSES}
+    left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown]
+    rows = [[f"values at T={length}"], *([name(case)] for case in loaded.arms)]
+    kept = 0
+    for metric in left:
+        wider = [
+            [*row, text]
+            for row, text in zip(
+                rows, [metric, *(_value(loaded, case, metric, length) for case in loaded.arms)], strict=True
+            )
+        ]
+        if kept and len(_aligned(wider)[0]) > width:
+            break
+        rows, kept = wider, kept + 1
+    if not kept:
+        return []
+    rest = [f"and {', '.join(left[kept:])}: in cases.csv"] if left[kept:] else []
+    return [*_aligned(rows), *(line for each in rest for line in textwrap.wrap(each, width)), ""]
+
+
+def _value(loaded: Loaded, case: Case, metric: str, length: int) -> str:
+    cases = loaded.cases
+    found = cases[(cases.arm == case.arm) & (cases.metric == metric) & (cases.seq_len == length)]
+    if found.empty:
+        return ""
+    row = found.iloc[0]
+    if row.status != "ok":
+        return "failed" if row.status == "failed" else "–"
+    return human(float(row.value), str(row.unit)).strip()
 
 
 def _cell(loaded: Loaded, arm: str, metric: str, length: int | None) -> str:
@@ -97,7 +149,7 @@ def _cell(loaded: Loaded, arm: str, metric: str, length: int | None) -> str:
     if row.status != "ok":
         return "failed" if row.status == "failed" else "–"
     if not is_number(row.ratio):
-        return f"{row.difference:+.3f}{FUTURE_MARK if SAW_FUTURE in str(row.reason) else ' '}"
+        return f"{row.difference:+.3f}{FUTURE_MARK if looked_ahead(row.reason) else ' '}"
     spread = f" ±{(row.ci_high - row.ci_low) / 2:.2f}" if is_number(row.ci_low) else ""
     return f"{row.ratio:.2f}×{spread}"
 

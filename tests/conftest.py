@@ -93,7 +93,10 @@ def tiny_suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_run(modbench: Modbench, tiny_suite: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of one real run of the tiny suite, through the command line, with a user's model that raises."""
+    """The folder of one real run of the tiny suite, through the command line, with three models of a user.
+
+    One raises, one reads the future.
+    """
     here = tmp_path_factory.mktemp("run")
     (here / "mine.py").write_text(
         "import torch\n"
@@ -102,10 +105,25 @@ def tiny_run(modbench: Modbench, tiny_suite: Path, tiny_corpus: Path, tmp_path_f
         "    return torch.nn.Sequential(torch.nn.Embedding(v, d), torch.nn.Linear(d, v))\n"
         "def broken(config):\n"
         "    raise RuntimeError('the <b>user</b> wrote this')\n"
+        "class Mean(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return x + x.mean(1, keepdim=True)\n"
+        "def peek(config):\n"
+        "    embedding, head = build(config)\n"
+        "    return torch.nn.Sequential(embedding, Mean(), head)\n"
     )
     out = here / "run"
     done = modbench(
-        *("run", tiny_suite, "--corpus", tiny_corpus, "--model", "mine.py:build,mine.py:broken", "-o", out),
+        *(
+            "run",
+            tiny_suite,
+            "--corpus",
+            tiny_corpus,
+            "--model",
+            "mine.py:build,mine.py:broken,mine.py:peek",
+            "-o",
+            out,
+        ),
         *("--device", "cpu"),
         cwd=here,
     )

@@ -165,17 +165,17 @@ def _own(case: Case, seed: int) -> Counted:
     """A user's model has no closed form: the counter on real tensors, backward taken as twice forward."""
     from modbench.harness import flops, opinions
 
-    subject, tokens_BT = _subject(case, seed)
+    subject, (tokens_BT, second_BT, third_BT) = _subject(case, seed, 3)
     forward = flops.forward(subject.module, tokens_BT)
     if forward.total == 0 and not forward.unknown:
         raise ValueError("torch's counter saw no operator that it has a formula for: 0 FLOPs would be a lie")
     if forward.total == 0:
         raise ValueError(f"torch's counter has no formula for {', '.join(forward.unknown)}: 0 FLOPs would be a lie")
-    causal = flops.forward(subject.module, tokens_BT, causal=True).total
+    causal = flops.forward(subject.module, second_BT, causal=True).total
     source = "counted by torch's counter alone (a user's model has no closed form), backward as twice forward"
     if forward.unknown:
         source += f"; a lower bound: it has no formula for {', '.join(forward.unknown)}"
-    third, reason = opinions.by_fvcore(subject.module, tokens_BT)
+    third, reason = opinions.by_fvcore(subject.module, third_BT)
     notes = {
         "source": source,
         "uncounted": forward.unknown,
@@ -190,26 +190,27 @@ def _own(case: Case, seed: int) -> Counted:
     return Counted(found, sum(p.numel() for p in subject.module.parameters()), notes, reasons)
 
 
-def _subject(case: Case, seed: int) -> tuple[Subject, Any]:
+def _subject(case: Case, seed: int, number: int) -> tuple[Subject, list[Any]]:
+    """A checked model, and as many batches: one that keeps its answers shall be counted on tokens that it has not seen."""
     from modbench.harness.subject import Subject
 
     subject = Subject(case, seed)
-    tokens_BT = subject.inputs(seed, 1)[0]
-    subject.check(tokens_BT)
-    return subject, tokens_BT
+    *batches, last_BT = subject.inputs(seed, number + 1)
+    subject.check(last_BT)
+    return subject, batches
 
 
 def _executed(case: Case, seed: int, *, hardware: bool) -> tuple[dict[str, float], dict[str, Any]]:
     """What kernels did on real tensors, and what the guards say."""
     from modbench.harness import causality, claims, flops, reuse
 
-    subject, tokens_BT = _subject(case, seed)
+    subject, (tokens_BT, second_BT, third_BT) = _subject(case, seed, 3)
     module, place = subject.module, case.place
     seen = flops.forward(module, tokens_BT)
     found = {"forward_executed": float(seen.total)}
     notes: dict[str, Any] = {
         "operators": seen.operators,
-        "claims": claims.as_notes(claims.claims(module, tokens_BT)),
+        "claims": claims.as_notes(claims.claims(module, second_BT)),
         "claims_reason": None,
     }
     if not notes["claims"]:
@@ -222,7 +223,7 @@ def _executed(case: Case, seed: int, *, hardware: bool) -> tuple[dict[str, float
         guard = causality.guard(module, few, case.config.vocab_size, seed)
     notes["causality"] = asdict(guard)
     if hardware:
-        found["train_step_hardware"] = float(flops.train(module, tokens_BT).total)
+        found["train_step_hardware"] = float(flops.train(module, third_BT).total)
         notes["hardware"] = "counted on real tensors, as the kernels of this place ran"
     notes["guarded"] = f"real tensors on {place.device}; guards on {list(few.shape)} tokens"
     return found, notes

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from modbench.harness.case import Case
-from modbench.reports.cases import SAW_FUTURE
+from modbench.reports.cases import looked_ahead
 from modbench.reports.labels import label
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure, seeds_in_words
@@ -63,7 +63,7 @@ def _point(loaded: Loaded, case: Case, metric: str, length: int) -> tuple[Case, 
 
 def _saw_future(loaded: Loaded, case: Case) -> bool:
     rows = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == "bpb/val")]
-    return SAW_FUTURE in str(rows.iloc[0].reason)
+    return looked_ahead(rows.iloc[0].reason)
 
 
 def _ladder(points: list[tuple[Case, float, float, float, float]]) -> list[tuple[float, float]]:

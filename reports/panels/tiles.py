@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from modbench.harness.case import Case
 from modbench.harness.units import human
-from modbench.reports.cases import SAW_FUTURE
+from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, Panel, default_arm, interval, is_number, promise, seeds_in_words, times, words
 from modbench.reports.style import look, name
@@ -85,7 +85,7 @@ def _content(loaded: Loaded, row: pd.Series) -> tuple[str, Markup, str]:
     if row.status != "ok":
         return ("failed" if row.status == "failed" else "–"), Markup(""), str(row.reason)
     if row.metric == "bpb/val":
-        seen = " Saw the future while choosing." if SAW_FUTURE in str(row.reason) else ""
+        seen = " It read later tokens." if looked_ahead(row.reason) else ""
         verdict = words(row) if isinstance(row.verdict, str) else seeds_in_words(loaded)
         causal = loaded.pair(str(row.arm), "loss/val_causal")
         if seen and causal is not None and causal.status == "ok":

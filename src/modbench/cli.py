@@ -151,7 +151,7 @@ def plan(
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(metavar="[WHAT]", help="models, routers, metrics, suites, corpora or panels.")
+        str, typer.Argument(metavar="[WHAT]", help="models, routers, metrics, suites, corpora, panels or doubts.")
     ] = "",
     as_json: JsonFlag = False,
 ) -> None:

@@ -137,7 +137,7 @@ def test_raw_samples_hold_wall_and_cpu_time(tiny_run_records: list[dict[str, Any
 def test_every_metric_of_every_case_has_a_row(tiny_run: Path) -> None:
     """Nothing is left out, and what is null has its reason."""
     frame = pd.read_csv(tiny_run / "cases.csv")
-    assert len(frame) == 9 * (2 * 5 + 3)  # arms x (lengths x measured metrics + trained metrics)
+    assert len(frame) == 10 * (2 * 5 + 3)  # arms x (lengths x measured metrics + trained metrics)
     good = frame[~frame.arm.str.startswith("mine:broken") & (frame.metric != "loss/val_causal")]
     assert (good.status == "ok").all(), good[good.status != "ok"].reason.tolist()
     assert good.value.gt(0).all()
@@ -249,6 +249,10 @@ def test_strict_ends_with_1_on_failed_cells(modbench: Any, tmp_path: Path) -> No
         ('"loss/val"', ()),
         ('"bpb/val", "flops/forward"', ("--batch-size", "1,2", "--dtype", "fp32,bf16", "--seeds", "0,1,2")),
         ('"memory/peak_allocated"', ("--compile",)),
+        ('"ttft", "tpot", "latency/decode", "latency/decode/p50", "latency/decode/p95", "tokens_per_s"', ()),
+        ('"mfu", "mfu/forward", "tokens_per_s/train_step", "latency/train_step/backward"', ()),
+        ('"memory/rss_peak", "memory/peak_reserved", "energy/total", "latency/forward/device"', ()),
+        ('"latency/compile"', ()),
     ],
 )
 def test_a_part_of_the_metrics_is_a_whole_run(
@@ -267,5 +271,5 @@ def test_a_part_of_the_metrics_is_a_whole_run(
     frame = pd.read_csv(tmp_path / "out" / "comparisons.csv")
     bare = frame[["ratio", "difference"]].isna().all(axis=1)
     assert frame[bare].reason.notna().all()
-    assert not frame[~bare].empty or "--compile" in flags
+    assert not frame[~bare].empty or "--compile" in flags or "compile" in metrics
     assert (tmp_path / "out" / "report.html").read_text().count("<section") >= 4

@@ -2,151 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from planted import PLANTED, DriftingClock, planted_suite, stored
 
-from modbench.harness import plan, store
-from modbench.harness.case import UnitOfWork
-from modbench.harness.contracts import Text
 from modbench.harness.costs import case_cost
-from modbench.harness.interleave import Clock, Effort, Session
-from modbench.harness.plan import Plan
-from modbench.harness.records import Outcome, Record
-from modbench.harness.suite import parse_suite
 from modbench.reports import render
-
-# What each arm takes relative to the anchor.
-PLANTED = {"dense": 1.0, "dense-f0.58": 0.7, "mod[c0.125]": 1 / 1.6, "mod[c0.5]": 1.0, "moe": 1.25}
-
-
-class DriftingClock(Clock):
-    """A machine whose speed wanders: slower by the minute, noisy by the call, different by the launch."""
-
-    def __init__(self, seed: str) -> None:
-        super().__init__()
-        self.rng = np.random.default_rng(sum(map(ord, seed)))
-        self.now = 0.0
-        self.cpu_s = self.wall_s
-        self.speed = math.exp(self.rng.normal(0, 0.3))
-
-    def wall_s(self) -> float:
-        return self.now
-
-    def pass_time(self, seconds: float) -> None:
-        self.speed *= 1.002
-        self.now += seconds * self.speed * math.exp(self.rng.normal(0, 0.005))
-
-
-def planted_suite(effort: str, **changes: Any) -> Plan:
-    suite = parse_suite(
-        {
-            "name": "planted",
-            "effort": effort,
-            "metrics": ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val", "loss/val_causal"],
-            "shape": {"d_model": 64, "n_layers": 4},
-            "grid": {"seq_len": [64, 128]},
-            "arms": [
-                {"model": "dense"},
-                {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}},
-                {"model": "mod", "capacity": [0.125, 0.5]},
-                {"model": "moe"},
-            ],
-            "train": {"seq_len": 128, "tokens": 1000},
-            **changes,
-        },
-        "planted",
-    )
-    return plan.make_plan(suite, device="cpu", text=Text("t", b"a" * 500, b"b" * 500, "c0ffee"))
-
-
-def fake_record(unit: UnitOfWork, corpus: str = "c0ffee") -> Record:
-    """What a worker would have left, had its clock been ours."""
-    outcomes = []
-    notes: dict[str, Any]
-    if unit.made_in == "time":
-        clock = DriftingClock(unit.name)
-
-        def arm(share: float) -> Any:
-            return lambda _number: clock.pass_time(0.02 * share)
-
-        calls = {case.id: arm(PLANTED[case.arm]) for case in unit.comparison.arms}
-        session = Session(
-            calls,
-            unit.comparison.arms[0].id,
-            rng=random.Random(unit.name),
-            clock=clock,
-            on_error=lambda arm, error: pytest.fail(f"{arm}: {error}"),
-        )
-        timed = session.measure(Effort.fixed(unit.protocol.rounds, 3)).samples
-        for case in unit.comparison.arms:
-            samples = timed[case.id]
-            outcomes.append(
-                Outcome(case=case.id, metric=f"latency/{unit.workload}", unit="s", status="ok", samples=samples)
-            )
-    for number, case in enumerate(unit.comparison.arms):
-        cost = case_cost(case)
-        assert cost is not None
-        if unit.made_in == "count":
-            causal = {"forward_causal": cost.forward_causal, "train_step_causal": cost.train_step_causal}
-            notes = {"params": cost.params, "counter_forward": cost.forward, **causal}
-            value = {"value": [cost.forward]}
-            outcomes.append(
-                Outcome(case=case.id, metric="flops/forward", unit="FLOP", status="ok", samples=value, notes=notes)
-            )
-        if unit.made_in == "memory":
-            value, notes = {"value": [1e6 * (1 + number)]}, {"forecast": 1e6 * (1 + 2 * number)}
-            outcomes.append(
-                Outcome(case=case.id, metric="memory/peak_allocated", unit="B", status="ok", samples=value, notes=notes)
-            )
-        if unit.made_in == "train":
-            seed_effect = {0: 0.3, 1: -0.2, 2: 0.1}[unit.protocol.seed]
-            loss = (
-                2.0
-                + seed_effect
-                + (0.05 if case.model == "mod" else 0.0)
-                + 0.001 * unit.protocol.seed * (case.model == "mod")
-            )
-            notes = {"sees_future": case.model in {"mod", "moe"}, "corpus_sha256": corpus, "corpus": "t"}
-            outcomes.append(
-                Outcome(
-                    case=case.id, metric="loss/val", unit="nat", status="ok", samples={"value": [loss]}, notes=notes
-                )
-            )
-            reason = "top-k routing saw future tokens when it chose"
-            outcomes.append(
-                Outcome(case=case.id, metric="loss/val_causal", unit="nat", status="skipped", reason=reason)
-            )
-    return Record(unit=unit, started=store.now(), wall_s=1.0, environment={}, outcomes=tuple(outcomes))
-
-
-def stored(tmp_path: Path, made: Plan, *, leave_out: str | None = None, other_text: str | None = None) -> pd.DataFrame:
-    folder = store.create(str(tmp_path / "run"), "planted")
-    environment = {
-        "packages": {"modbench": "0"},
-        "cpu": "a fake",
-        "gpu": {"devices": [], "reason": "none"},
-        "git": {"commit": None, "dirty": None, "reason": "none"},
-        "usable_cores": 1,
-        "cores": 1,
-        "memory_bytes": 1,
-        "system": "",
-        "python": "",
-        "load_average": None,
-    }
-    folder.write_run(made, environment, ["modbench"], store.now())
-    for unit in made.units:
-        if unit.name == leave_out:
-            continue
-        corpus = "badcafe" if other_text and other_text in unit.name else "c0ffee"
-        store.write_atomically(folder.record(unit), fake_record(unit, corpus).model_dump_json())
-    render.write(folder.path)
-    return pd.read_csv(folder.path / "comparisons.csv")
 
 
 @pytest.mark.parametrize("effort", ["draft", "standard"])
@@ -248,3 +113,52 @@ def test_every_empty_cell_has_a_reason(tmp_path: Path) -> None:
     assert frame[frame[numbers].isna().any(axis=1)].reason.notna().all()
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
     assert cases[cases[["value", "ci_low", "ci_high"]].isna().any(axis=1)].reason.notna().all()
+
+
+def test_a_rate_is_the_time_turned_round(tmp_path: Path) -> None:
+    """Tokens per second and the share of the peak: value, interval and verdict follow from the seconds."""
+    metrics = ["flops/forward", "latency/forward", "tokens_per_s/forward", "mfu/forward"]
+    stored(tmp_path, planted_suite("draft", metrics=metrics), peak=1e9)
+    cases: Any = pd.read_csv(tmp_path / "run" / "cases.csv").set_index(["case_id", "metric"])
+    pairs = pd.read_csv(tmp_path / "run" / "comparisons.csv")
+    case = "mod[c0.125-T64-B1-fp32-cpu1]"
+    seconds, rate, share = (cases.loc[(case, metric)] for metric in metrics[1:])
+    assert rate.value == pytest.approx(64 / seconds.value)
+    assert rate.ci_low == pytest.approx(64 / seconds.ci_high)
+    cost = case_cost(next(c for c in planted_suite("draft").cases if c.id == case))
+    assert cost is not None
+    assert share.value == pytest.approx(cost.forward_causal / seconds.value / 1e9)
+    times, rates = (pairs[(pairs.metric == m) & (pairs.baseline_arm == "dense")].reset_index() for m in metrics[1:3])
+    assert rates.ratio.to_numpy() == pytest.approx(times.ratio.to_numpy())
+    assert (rates.verdict == times.verdict).all()
+
+
+def test_a_share_of_a_peak_that_nobody_measured_is_null_with_the_reason(tmp_path: Path) -> None:
+    stored(tmp_path, planted_suite("draft", metrics=["flops/forward", "latency/forward", "mfu/forward"]))
+    cases = pd.read_csv(tmp_path / "run" / "cases.csv")
+    rows = cases[cases.metric == "mfu/forward"]
+    assert rows.value.isna().all()
+    assert rows.reason.str.contains("no peak of this machine was measured").all()
+
+
+def test_every_pair_of_arms_has_a_row_and_another_baseline_only_moves_them(tmp_path: Path) -> None:
+    """MoD at 0.125 against 0.5, MoE against the dense ladder: ratios multiply along the way."""
+    frame = stored(tmp_path, planted_suite("draft"))
+    timed: Any = frame[(frame.metric == "latency/forward") & (frame.seq_len == 64)].set_index(["arm", "baseline_arm"])
+    direct = timed.loc[("mod[c0.5]", "mod[c0.125]")].ratio
+    assert direct == pytest.approx(1 / 1.6, rel=0.005)
+    assert timed.loc[("moe", "dense-f0.58")].ratio == pytest.approx(0.7 / 1.25, rel=0.005)
+    render.write(tmp_path / "run", baseline="mod[c0.125]")
+    moved = pd.read_csv(tmp_path / "run" / "comparisons.csv")
+    assert len(moved) == len(frame)
+    other: Any = moved[(moved.metric == "latency/forward") & (moved.seq_len == 64)].set_index(["arm", "baseline_arm"])
+    assert other.loc[("dense", "mod[c0.125]")].ratio == pytest.approx(1 / timed.loc[("mod[c0.125]", "dense")].ratio)
+    assert other.loc[("mod[c0.5]", "mod[c0.125]")].ratio == pytest.approx(direct)
+
+
+def test_verdicts_heed_the_whole_list(tmp_path: Path) -> None:
+    """The margin is the suite's, and it is printed."""
+    wide = stored(tmp_path / "wide", planted_suite("draft", margin=0.5))
+    rung = wide[(wide.metric == "latency/forward") & (wide.arm == "dense-f0.58") & (wide.baseline_arm == "dense")]
+    assert (rung.verdict == "equivalent").all()  # 1.43 times, inside a margin of one half
+    assert "margin 50.0%" in (tmp_path / "wide" / "run" / "report.html").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import numpy as np
 import pytest
@@ -10,9 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
+from modbench.harness import blocks, paired
 from modbench.harness.blocks import differences
-from modbench.harness.stats import Effect, median_interval, over_launches
-from modbench.harness.verdicts import exact_verdict, verdict
+from modbench.harness.interleave import deal
+from modbench.harness.paired import Paired, Together
+from modbench.harness.stats import (
+    Effect,
+    adjusted,
+    input_spread,
+    median_interval,
+    over_launches,
+    pair_in_launch,
+    share_interval,
+)
+from modbench.harness.verdicts import contaminated, exact_verdict, launches_needed, loss_verdict, verdict
 
 MARGIN = 0.02
 
@@ -67,6 +79,18 @@ def test_coverage_with_launch_effects(launches: int) -> None:
     assert 0.93 <= held / repeats <= 0.97
 
 
+def test_a_pooled_bootstrap_would_have_been_wrong() -> None:
+    """The same launches, their blocks pooled and resampled: under half instead of 95 %. Our interval above is not slack."""
+    rng = np.random.default_rng(7)
+    held, repeats = 0, 300
+    for _ in range(repeats):
+        pooled = np.concatenate([rng.normal(rng.normal(0.05, 0.013), 0.01, 20) for _ in range(5)])
+        medians = np.median(rng.choice(pooled, (400, len(pooled))), axis=1)
+        low, high = np.percentile(medians, (2.5, 97.5))
+        held += low <= 0.05 <= high
+    assert held / repeats < 0.6
+
+
 def test_block_difference_cancels_linear_drift() -> None:
     """A machine that slows by 1 % a visit: arm and anchor, there and back, still differ by exactly their factor."""
     order = ["anchor", "arm", "arm", "anchor"]
@@ -118,3 +142,247 @@ def test_swapping_the_arms_mirrors_effect_and_verdict(values: list[float]) -> No
 )
 def test_exact_verdicts(ratio: float, word: str) -> None:
     assert exact_verdict(ratio, MARGIN) == word
+
+
+# Arms and what a call of each takes, in s.
+TAKES = {"anchor": 0.010, **{f"arm{i}": 0.010 * 1.1**i for i in range(1, 7)}}
+
+
+def launch_of(
+    takes: dict[str, float], rounds: int, rng: random.Random, *, noise: float = 0.0
+) -> dict[str, dict[str, list[float]]]:
+    """Samples of blocks as the harness deals them, on a machine that slows down all the while."""
+    samples: dict[str, dict[str, list[float]]] = {
+        arm: {name: [] for name in ("round", "block", "calls", "wall_s", "cpu_s")} for arm in takes
+    }
+    speed, block = 1.0, 0
+    for round_ in range(rounds):
+        for order in deal(list(takes), "anchor", rng):
+            for arm in order:
+                speed *= 1.002
+                wall = takes[arm] * speed * math.exp(rng.gauss(0, noise))
+                row = {"round": round_, "block": block, "calls": 1, "wall_s": wall, "cpu_s": wall}
+                for name, value in row.items():
+                    samples[arm][name].append(value)
+            block += 1
+    return samples
+
+
+@given(st.integers(0, 999), st.permutations(list(TAKES)))
+def test_any_two_arms_are_a_pair_through_their_anchor(seed: int, arms: list[str]) -> None:
+    """Seven arms never stand in one block; any two come out at their factor, whichever blocks they shared."""
+    samples = launch_of(TAKES, 3, random.Random(seed))
+    first, second = arms[:2]
+    sides = [None if arm == "anchor" else samples[arm] for arm in (first, second)]
+    found = pair_in_launch(sides[0], sides[1], samples["anchor"])
+    assert found is not None
+    # Drift of a whole block remains where two arms stood in different ones, but for its linear part.
+    assert found.effect == pytest.approx(math.log(TAKES[first] / TAKES[second]), abs=1e-9)
+    assert len(found.within) == 3
+
+
+def test_arms_that_share_nothing_are_no_pair() -> None:
+    samples = launch_of(TAKES, 1, random.Random(0))
+    elsewhere = {**samples["arm1"], "block": [99.0, 99.0]}
+    assert pair_in_launch(elsewhere, None, samples["anchor"]) is None
+
+
+def together(rng: random.Random, factor: float, rounds: int = 6, noise: float = 0.01) -> Together:
+    samples = launch_of({"anchor": 0.01, "arm": 0.01 * factor}, rounds, rng, noise=noise)
+    return Together(samples["arm"], None, samples["anchor"], {"block": [], "wall_s": []})
+
+
+@pytest.mark.parametrize("launches", [3, 5, 10])
+def test_coverage_from_samples_on(launches: int) -> None:
+    """Drift, noise and launch effects planted in raw samples: the interval of the whole path holds the truth 95 times of 100."""
+    rng = random.Random(launches)
+    held, repeats = 0, 600
+    for _ in range(repeats):
+        made = [together(rng, 1.2 * math.exp(rng.gauss(0, 0.013))) for _ in range(launches)]
+        effect = paired.compare(made, one_thread=True).effect
+        assert effect.low is not None
+        assert effect.high is not None
+        held += effect.low <= -math.log(1.2) <= effect.high
+    assert 0.93 <= held / repeats <= 0.97
+
+
+def test_more_samples_of_the_same_launches_do_not_narrow_the_interval() -> None:
+    """The launch is the unit of evidence: ten times the rounds leave what launches differ by."""
+
+    def width(rounds: int) -> float:
+        rng = random.Random(5)
+        factors = [1.0, 1.03, 0.98]
+        made = [together(rng, factor, rounds, noise=0.001) for factor in factors]
+        effect = paired.compare(made, one_thread=True).effect
+        assert effect.low is not None
+        assert effect.high is not None
+        return effect.high - effect.low
+
+    assert width(60) == pytest.approx(width(6), rel=0.1)
+
+
+@pytest.mark.parametrize(("launches", "sd"), [(5, 0.012), (10, 0.012), (10, 0.006)])
+def test_planted_three_percent_is_found_where_the_printed_mde_says_so(launches: int, sd: float) -> None:
+    """3 % more work: told from none in 80 % where MDE <= 3 %, called worse in 80 % where MDE <= 1 % (margin 2 %)."""
+    rng = np.random.default_rng(launches)
+    told, called, small, tiny = 0, 0, 0, 0
+    for _ in range(1500):
+        effect = over_launches([float(x) for x in rng.normal(-math.log(1.03), sd, launches)])
+        assert effect.mde is not None
+        assert effect.high is not None
+        if effect.mde <= 0.03:
+            small += 1
+            told += effect.high < 0
+        if effect.mde <= 0.01:
+            tiny += 1
+            called += verdict(effect, MARGIN) == "worse"
+    assert small > 300
+    assert told / small >= 0.8
+    if sd <= 0.006:
+        assert tiny > 300
+        assert called / tiny >= 0.8
+
+
+def test_the_printed_mde_is_what_80_percent_of_repetitions_find() -> None:
+    """A true effect of exactly the (true) MDE is told from none in 80 % of the repetitions, no more and no less."""
+    rng = np.random.default_rng(0)
+    launches, sd = 5, 0.013
+    true_mde = (scipy_stats.t.ppf(0.975, 4) + scipy_stats.t.ppf(0.8, 4)) * sd / math.sqrt(launches)
+    told = 0
+    for _ in range(4000):
+        effect = over_launches([float(x) for x in rng.normal(true_mde, sd, launches)])
+        assert effect.low is not None
+        told += effect.low > 0
+    assert told / 4000 == pytest.approx(0.8, abs=0.03)
+
+
+def test_benjamini_hochberg_by_hand() -> None:
+    """Four p-values 0.01, 0.02, 0.03, 0.5: adjusted 0.04, 0.04, 0.04, 0.5 (p n / rank, made monotone from above)."""
+    found = adjusted({3: 0.01, 1: 0.02, 2: 0.03, 0: 0.5})
+    assert found == {3: pytest.approx(0.04), 1: pytest.approx(0.04), 2: pytest.approx(0.04), 0: pytest.approx(0.5)}
+    assert adjusted({}) == {}
+
+
+def test_a_finding_that_the_list_does_not_let_stand_is_inconclusive() -> None:
+    effect = Effect(0.05, 0.03, 0.07, 0.033, 0.067, sd=0.01, p=0.01, n=3)
+    assert verdict(effect, MARGIN, 0.04) == "better"
+    assert verdict(effect, MARGIN, 0.06) == "inconclusive"
+    assert loss_verdict(Effect(-0.05, -0.07, -0.03), 0.06) == "inconclusive"
+    assert loss_verdict(Effect(-0.05, -0.07, -0.03), 0.04) == "better"
+    # Equivalence is no finding of a difference: it does not depend on the list.
+    assert verdict(Effect(0.0, -0.01, 0.01, -0.008, 0.008, p=0.9), MARGIN, 1.0) == "equivalent"
+
+
+@pytest.mark.parametrize(("value", "sd"), [(0.05, 0.04), (0.03, 0.04), (0.0, 0.02), (-0.01, 0.01)])
+def test_so_many_launches_would_decide_it_and_one_fewer_would_not(value: float, sd: float) -> None:
+    def decided(n: int) -> bool:
+        half = [scipy_stats.t.ppf(q, n - 1) * sd / math.sqrt(n) for q in (0.975, 0.95)]
+        return bool(half[0] < abs(value) or half[1] < math.log1p(MARGIN) - abs(value))
+
+    needed = launches_needed(Effect(value, sd=sd, n=3), MARGIN)
+    assert needed is not None
+    assert decided(needed)
+    assert needed == 3 or not decided(needed - 1)
+
+
+def test_what_no_number_of_launches_decides_is_said_so() -> None:
+    assert launches_needed(Effect(math.log1p(MARGIN), sd=0.5, n=3), MARGIN) is None
+    assert launches_needed(Effect(0.1), MARGIN) == 3  # no spread is known yet
+
+
+def test_contaminated_where_clean_samples_disagree_or_few_blocks_are_clean() -> None:
+    effect = Effect(0.05, 0.03, 0.07)
+    assert contaminated(effect, Effect(0.06), 0.3, 0.5) is None
+    said = contaminated(effect, Effect(0.10), 0.3, 0.5)
+    assert said is not None
+    assert "1.105" in said
+    assert contaminated(effect, None, 0.3, 0.5) is None
+    said = contaminated(effect, Effect(0.05), 0.51, 0.5)
+    assert said is not None
+    assert "51%" in said
+
+
+def test_a_contaminated_pair_says_what_cpu_time_says() -> None:
+    effect = Effect(0.05, 0.03, 0.07)
+    said = Paired(effect, Effect(0.01, -0.01, 0.03), None, 0.8).contaminated()
+    assert said is not None
+    assert "CPU time" in said
+    assert "1.010× [0.990–1.030]" in said
+    assert Paired(effect, None, Effect(0.05), 0.1).contaminated() is None
+
+
+def test_disturbed_samples_are_kept_and_seen_through() -> None:
+    """An arm waits for the processor in half of its blocks: wall time sees a difference, undisturbed samples none."""
+    made = []
+    for launch in range(3):
+        samples = launch_of({"anchor": 0.01, "arm": 0.01}, 12, random.Random(launch))
+        for columns in samples.values():
+            columns["wait_s"] = [0.0] * len(columns["wall_s"])
+        arm = samples["arm"]
+        for i, block in enumerate(arm["block"]):
+            if block % 10 < 4:
+                arm["wait_s"][i] = arm["wall_s"][i]
+                arm["wall_s"][i] *= 6.0
+        made.append(Together(samples["arm"], None, samples["anchor"], {"block": [], "wall_s": []}))
+    found = paired.compare(made, one_thread=True)
+    assert found.disturbed == pytest.approx(0.5)  # blocks 0 to 3, 10 and 11 of 12
+    assert found.clean is not None
+    assert found.clean.value == pytest.approx(0.0, abs=1e-9)
+    assert found.cpu is not None
+    assert found.cpu.value == pytest.approx(0.0, abs=1e-9)
+    assert found.effect.value < -0.5
+    said = found.contaminated()
+    assert said is not None
+    assert "undisturbed samples alone say 1.000×" in said
+
+
+def test_a_time_turned_into_a_rate_keeps_its_evidence() -> None:
+    effect = over_launches([0.1, 0.2, 0.4])
+    rate = effect.mirrored().shifted(math.log(512))
+    assert rate.value == pytest.approx(math.log(512) - effect.value)
+    assert effect.low is not None
+    assert rate.high == pytest.approx(math.log(512) - effect.low)
+    assert rate.mde == effect.mde
+    back = rate.shifted(-math.log(512)).mirrored()
+    assert back.value == pytest.approx(effect.value)
+    assert back.p == pytest.approx(effect.p)
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"), [(4, 100, 0.011, 0.099), (0, 20, 0.0, 0.168), (2, 20, 0.012, 0.317)]
+)
+def test_share_intervals_are_clopper_and_pearsons(hits: int, n: int, low: float, high: float) -> None:
+    """Ends from the published tables of the exact binomial interval."""
+    assert share_interval(hits, n) == pytest.approx((low, high), abs=5e-4)
+
+
+@pytest.mark.parametrize("planted", [0.0, 0.03, 0.1])
+def test_the_spread_between_inputs_is_recovered(planted: float) -> None:
+    """Each of 16 inputs has its own cost: the spread comes back with the noise taken out; without one there is none."""
+    rng = np.random.default_rng(3)
+    cost = rng.normal(0, planted, 16)
+    launches = []
+    for _ in range(4):
+        n = 64
+        noise = rng.normal(0, 0.02, n)
+        anchor = {"block": [float(i) for i in range(n)], "wall_s": [0.01] * n}
+        arm = {**anchor, "wall_s": [float(0.02 * math.exp(cost[i % 16] + noise[i])) for i in range(n)]}
+        launches.append((arm, anchor))
+    found = input_spread(launches, 16)
+    assert found is not None
+    assert found.inputs == 16
+    if planted:
+        assert found.p < 1e-4
+        assert found.sd == pytest.approx(float(np.std(cost, ddof=1)), rel=0.15)
+    else:
+        assert found.p > 0.01
+        assert found.sd < 0.005
+    assert input_spread(launches[:1], 1) is None  # one input has no spread
+
+
+def test_blocks_needed_by_the_formula() -> None:
+    """sigma = 1.4826 MAD; n = (1.96 * 1.2533 * sigma / w)^2."""
+    effects = [-0.02, -0.01, 0.0, 0.01, 0.02]
+    sigma = 1.4826 * 0.01
+    assert blocks.spread(effects) == pytest.approx(sigma)
+    assert blocks.blocks_needed(effects, 0.01) == math.ceil((1.96 * 1.2533 * sigma / math.log(1.01)) ** 2)

@@ -63,6 +63,17 @@ def test_effort_replaces_the_suites_own_numbers(effort: str, size: tuple[int, in
     assert override(load_suite("quick"), Overrides(effort=effort)).protocol_size == size
 
 
+@pytest.mark.parametrize(("effort", "size"), EFFORTS.items())
+def test_grid_crosses_four_capacities_with_four_lengths_at_every_effort(effort: str, size: tuple[int, int]) -> None:
+    made = make_plan(override(load_suite("grid"), Overrides(effort=effort)), device="cpu", text=TEXT)
+    mapped = {(case.config.capacity, case.place.seq_len) for case in made.cases if case.model == "mod"}
+    capacities, lengths = ({point[axis] for point in mapped} for axis in (0, 1))
+    assert min(len(capacities), len(lengths)) >= 4
+    assert mapped == set(itertools.product(capacities, lengths))
+    timed = {unit.launch for unit in made.units if unit.made_in == "time"}
+    assert len(timed) == size[0]
+
+
 def test_smoke_trains_a_handful_of_steps() -> None:
     suite = override(load_suite("quick"), Overrides(effort="smoke"))
     assert suite.train is not None

@@ -1,0 +1,138 @@
+"""What the load scripts share: a generator of load, fresh processes, and pairs of identical models.
+
+The load: processes that compute and sleep in turn, for times drawn from an exponential distribution, so that the machine is
+never in one state for long. Three of them with a mean of one second on two cores is what a shared build machine looks like.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import multiprocessing
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from modbench.harness import doctor, paired
+from modbench.harness.case import UnitOfWork
+from modbench.harness.launch.local import PRELOAD, LocalLauncher
+from modbench.harness.records import Record
+from modbench.harness.runner import Slots, run_phase
+from modbench.harness.stats import Effect
+from modbench.harness.store import RunFolder
+
+Result = TypeVar("Result")
+
+_BUSY = """
+import random, sys, time
+import numpy as np
+draw, mean = random.Random(int(sys.argv[1])), float(sys.argv[2])
+a = np.ones((192, 192), dtype=np.float32)
+while True:
+    until = time.monotonic() + draw.expovariate(1 / mean)
+    while time.monotonic() < until:
+        a @ a
+    time.sleep(draw.expovariate(1 / mean))
+"""
+
+
+@contextlib.contextmanager
+def load(processes: int, mean_s: float = 1.0) -> Iterator[None]:
+    """So many processes beside, each busy and asleep in turn for times of this mean."""
+    started = [
+        subprocess.Popen(  # our own words
+            [sys.executable, "-c", _BUSY, str(seed), str(mean_s)], env={"OPENBLAS_NUM_THREADS": "1"}
+        )
+        for seed in range(processes)
+    ]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+class Silent:
+    """A progress display that shows nothing."""
+
+    def started(self, unit: UnitOfWork) -> None:
+        """A unit begins."""
+
+    def tick(self) -> None:
+        """About once a second."""
+
+    def ended(self, unit: UnitOfWork) -> None:
+        """A unit has its record."""
+
+
+class Launches:
+    """Launches through the product's own runner, one at a time; their records are kept in a folder."""
+
+    def __init__(self, folder: Path, *, cold: bool = False) -> None:
+        self._folder = RunFolder(folder)
+        self._folder.units.mkdir()
+        self._folder.logs.mkdir()
+        self._launcher = LocalLauncher(cold=cold, threads=1)
+
+    def make(self, unit: UnitOfWork) -> Record:
+        """Run a unit in a process of its own."""
+        run_phase(Slots((unit,), 1, alone=True), self._launcher, self._folder, Silent(), {unit.name: doctor.LIMIT_S})
+        return Record.model_validate_json(self._folder.record(unit).read_bytes())
+
+
+def pairs_of(records: Sequence[Record]) -> list[paired.Paired]:
+    """The A/A comparisons that these launches make up."""
+    return [twin.pair for twin in doctor.judge(list(records))]
+
+
+def in_a_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
+    """What a function returns when a child of a fork server, torch loaded, calls it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def twins() -> tuple[Callable[[], object], Callable[[], object]]:
+    """Forward passes of the doctor's two identical models on one input, on one thread, each warmed up."""
+    import torch
+
+    from modbench.harness import catalogue
+
+    torch.set_num_threads(1)
+    case = doctor.units(1, "cpu", 1)[0].comparison.arms[0]
+    tokens_BT = torch.randint(case.config.vocab_size, (case.place.batch_size, case.place.seq_len))
+
+    def twin() -> Callable[[], object]:
+        module = catalogue.load("models", case.model).build(case.config).eval()
+
+        def call() -> object:
+            with torch.no_grad():
+                return module(tokens_BT)
+
+        for _ in range(20):
+            call()
+        return call
+
+    return twin(), twin()
+
+
+def excludes_none(effect: Effect) -> bool:
+    """Whether the 95 % interval leaves out that nothing differs."""
+    return effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high
+
+
+def width(effect: Effect) -> float:
+    """Width of the 95 % interval of the ratio; infinite where there is none."""
+    if effect.low is None or effect.high is None:
+        return math.inf
+    return math.exp(effect.high) - math.exp(effect.low)
+
+
+def rms(log_ratios: Sequence[float]) -> float:
+    """Root mean square of log-ratios whose truth is 0, as a share."""
+    return math.expm1(math.sqrt(sum(value**2 for value in log_ratios) / len(log_ratios)))

@@ -1,0 +1,102 @@
+"""Really 3 % more work: is it seen where the printed minimum detectable effect says that it would be?
+
+    python tests/bench/planted_work.py --comparisons 60 --launches 10 --load 0
+
+One arm multiplies two matrices 100 times and the other 103 times. The launches are processes of their own, and session,
+witnesses and statistics are the product's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import sys
+from collections.abc import Callable, Iterator
+from statistics import median
+
+import torch
+from load import excludes_none, in_a_fresh_process, load
+
+from modbench.harness import paired, verdicts, witness
+from modbench.harness.interleave import Call, Clock, Effort, Session
+from modbench.harness.stats import Effect, share_interval
+
+LESS, MORE = 100, 103
+MARGIN = 0.02
+
+
+def launch(seed: int, rounds: int) -> paired.Together:
+    """One process: the arm with more work beside the one with less."""
+    torch.set_num_threads(1)
+    a = torch.randn(96, 96, generator=torch.Generator().manual_seed(seed))
+
+    def arm(times: int) -> Call:
+        def call(_number: int) -> None:
+            for _ in range(times):
+                torch.mm(a, a)
+
+        return call
+
+    collector = witness.Collector()
+    session = Session(
+        {"less": arm(LESS), "more": arm(MORE)},
+        "less",
+        rng=random.Random(seed),
+        clock=Clock(),
+        on_error=lambda _arm, _error: None,
+        survivable=(),
+        of_samples=witness.of_samples(1, collector),
+        of_blocks=witness.of_blocks(),
+    )
+    found = session.measure(Effort(rounds, rounds, rounds, 0.01, warm_up_calls=3, warm_up_s=0.15))
+    collector.close()
+    return paired.Together(found.samples["more"], None, found.samples["less"], found.blocks)
+
+
+def _effects(pairs: list[paired.Paired]) -> Iterator[tuple[str, list[Effect]]]:
+    yield "wall", [pair.effect for pair in pairs]
+    yield "CPU time", [pair.cpu for pair in pairs if pair.cpu is not None]
+
+
+def _power(effects: list[Effect], most: float, seen: Callable[[Effect], bool]) -> str:
+    """How many of the comparisons whose printed MDE is at most this are seen."""
+    counted = [effect for effect in effects if effect.mde is not None and effect.mde <= most]
+    if not counted:
+        return "no such comparison"
+    hits = sum(map(seen, counted))
+    low, high = share_interval(hits, len(counted))
+    return f"{hits} of {len(counted)} ({hits / len(counted):.0%}, {100 * low:.0f}–{100 * high:.0f} %)"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--comparisons", type=int, default=60)
+    parser.add_argument("--launches", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--load", type=int, default=0, help="processes beside")
+    options = parser.parse_args()
+    pairs = []
+    with load(options.load):
+        for comparison in range(options.comparisons):
+            seeds = range(comparison * options.launches, (comparison + 1) * options.launches)
+            launches = [in_a_fresh_process(launch, seed, options.rounds) for seed in seeds]
+            pairs.append(paired.compare(launches, one_thread=True))
+            print(f"\r{comparison + 1} of {options.comparisons}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    print(
+        "| clock | median MDE | excludes 1 where MDE <= 3 % | *worse* where MDE <= 1 % (margin 2 %) | time, more / less |"
+    )
+    print("| --- | --- | --- | --- | --- |")
+    for clock, effects in _effects(pairs):
+        took = math.exp(-median(effect.value for effect in effects))
+        mde = median(effect.mde or 0.0 for effect in effects)
+        seen = _power(effects, 0.03, excludes_none)
+        worse = _power(effects, 0.01, lambda effect: verdicts.verdict(effect, MARGIN) == "worse")
+        print(f"| {clock} | {mde:.2%} | {seen} | {worse} | {took:.4f} |")
+    print(f"\n{options.comparisons} comparisons of {options.launches} launches x {options.rounds} rounds, "
+          f"{options.load} processes beside")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

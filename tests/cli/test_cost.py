@@ -1,0 +1,120 @@
+"""`modbench cost`: any size from closed forms, in milliseconds and without weights."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SEVENTY_B = (
+    *("--set", "d_model=8192", "--set", "n_layers=80", "--set", "n_heads=64", "--set", "n_kv_heads=8"),
+    *("--set", "d_ff=28672", "--set", "vocab_size=128256", "--seq-len", "131072", "--dtype", "bf16"),
+)
+
+
+def told(modbench: Any, *arguments: object) -> list[dict[str, Any]]:
+    done = modbench("cost", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    return rows
+
+
+def test_seventy_billion_parameters_by_hand(modbench: Any) -> None:
+    """Parameters, FLOPs and cache of a well-known shape, from its own arithmetic."""
+    (row,) = told(modbench, "dense", *SEVENTY_B)
+    d, layers, ff, v, t, kv = 8192, 80, 28672, 128256, 131072, 1024
+    block = 2 * d * d + 2 * d * kv + 3 * d * ff
+    assert row["params"] == layers * (block + 2 * d) + 2 * v * d + d
+    square = 2 * 2 * t * t * d * layers
+    assert row["flops"]["forward"] == 2 * t * (layers * block + v * d) + square
+    assert row["flops"]["forward/causal"] == row["flops"]["forward"] - square + square * (t + 1) // (2 * t)
+    assert row["flops"]["forward/headless"] == row["flops"]["forward"] - 2 * t * v * d
+    assert row["flops"]["train_step"] == 3 * row["flops"]["forward"]
+    assert row["memory"]["kv_cache"] == 2 * 2 * layers * t * kv
+    assert row["memory"]["optimizer"] == 2 * row["memory"]["parameters"] == 4 * row["params"]
+    assert row["counter"]["difference"] == 0
+    assert row["memory"]["peak_train_step"] > row["memory"]["optimizer"] + row["memory"]["gradients"]
+
+
+def test_no_weight_is_allocated() -> None:
+    """The whole process stays under 1 GiB where the weights alone would be 131 GiB."""
+    code = (
+        "import resource, sys\n"
+        "from modbench.cli import main\n"
+        f"sys.argv = ['modbench', 'cost', 'dense', *{list(SEVENTY_B)!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "status = open('/proc/self/status').read() if sys.platform == 'linux' else 'VmHWM: 0'\n"
+        "print(status.partition('VmHWM:')[2].split()[0], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stderr.split()[-1]) < 1024 * 1024
+    assert "71.5 B parameters" in done.stdout or "70.6 B parameters" in done.stdout
+
+
+def test_lists_make_one_row_for_each(modbench: Any) -> None:
+    rows = told(modbench, "mod", "--capacity", "0.125,0.5", "--seq-len", "256,512", "--batch-size", "1,4")
+    assert [(row["config"]["capacity"], row["batch_size"], row["seq_len"]) for row in rows] == [
+        (c, b, t) for c in (0.125, 0.5) for b in (1, 4) for t in (256, 512)
+    ]
+    assert rows[0]["flops"]["forward"] < rows[4]["flops"]["forward"]
+
+
+@pytest.mark.parametrize("model", ["dense", "mod", "moe", "mode_staged", "mode_integrated", "early_exit"])
+def test_every_number_is_there_or_has_a_reason(model: str, modbench: Any) -> None:
+    (row,) = told(modbench, model)
+    for group in ("flops", "bytes", "memory"):
+        if None in row[group].values():
+            assert row["reason"]
+    assert row["counter"]["forward"] is not None or row["counter"]["reason"]
+    text = modbench("cost", model).stdout
+    assert "FLOPs" in text
+    assert "peak train step" in text
+
+
+def test_a_users_model_is_costed_by_the_counter(modbench: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "def build(config):\n"
+        "    d, v = config.d_model, config.vocab_size\n"
+        "    return torch.nn.Sequential(torch.nn.Embedding(v, d), torch.nn.Linear(d, v))\n"
+        "def looks(config):\n"
+        "    class Looks(torch.nn.Module):\n"
+        "        def forward(self, x):\n"
+        "            return torch.zeros(1) if x.sum().item() else x\n"
+        "    return Looks()\n"
+    )
+    done = modbench("cost", "mine.py:build", "--set", "d_model=64", "--seq-len", 32, "--json", cwd=tmp_path)
+    (row,) = json.loads(done.stdout)
+    assert row["flops"]["forward"] == 2 * 32 * 64 * 256
+    assert row["flops"]["forward/causal"] is None
+    assert "no closed form" in row["reason"]
+    refused = modbench("cost", "mine.py:looks", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "on shapes alone" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("denze",), "dense"),
+        (("dense", "--set", "d_modle=64"), "d_model"),
+        (("dense", "--set", "d_model"), "KEY=VALUE"),
+        (("dense", "--set", "d_model=63", "--set", "n_heads=4"), "63"),
+        (("dense", "--capacity", "0.5"), "capacity"),
+        (("mod", "--capacity", "1.5"), "1.5"),
+        (("dense", "--seq-len", "0"), "0"),
+        (("dense", "--dtype", "fp8"), "fp32"),
+        (("dense", "--seq-len", "1024", "--set", "max_seq_len=512"), "max_seq_len"),
+        (("mine.py:nothing",), "mine.py"),
+    ],
+)
+def test_a_mistake_is_answered_in_words(arguments: tuple[str, ...], word: str, modbench: Any) -> None:
+    done = modbench("cost", *arguments)
+    assert done.returncode == 2, done.stdout
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2

@@ -1,0 +1,182 @@
+"""Runs whose truth is known: fake clocks with planted effects, stored as a worker would have left them."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from modbench.harness import plan, store
+from modbench.harness.case import UnitOfWork
+from modbench.harness.contracts import Text
+from modbench.harness.costs import case_cost
+from modbench.harness.interleave import Clock, Effort, Session
+from modbench.harness.plan import Plan
+from modbench.harness.records import Outcome, Record
+from modbench.harness.suite import parse_suite
+from modbench.reports import render
+
+# What each arm takes relative to the anchor.
+PLANTED = {"dense": 1.0, "dense-f0.58": 0.7, "mod[c0.125]": 1 / 1.6, "mod[c0.5]": 1.0, "moe": 1.25}
+
+
+class DriftingClock(Clock):
+    """A machine whose speed wanders: slower by the minute, noisy by the call, different by the launch."""
+
+    def __init__(self, seed: str) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng(sum(map(ord, seed)))
+        self.now = 0.0
+        self.cpu_s = self.wall_s
+        self.speed = math.exp(self.rng.normal(0, 0.3))
+
+    def wall_s(self) -> float:
+        return self.now
+
+    def pass_time(self, seconds: float) -> None:
+        self.speed *= 1.002
+        self.now += seconds * self.speed * math.exp(self.rng.normal(0, 0.005))
+
+
+def planted_suite(effort: str, **changes: Any) -> Plan:
+    suite = parse_suite(
+        {
+            "name": "planted",
+            "effort": effort,
+            "metrics": ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val", "loss/val_causal"],
+            "shape": {"d_model": 64, "n_layers": 4},
+            "grid": {"seq_len": [64, 128]},
+            "arms": [
+                {"model": "dense"},
+                {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}},
+                {"model": "mod", "capacity": [0.125, 0.5]},
+                {"model": "moe"},
+            ],
+            "train": {"seq_len": 128, "tokens": 1000},
+            **changes,
+        },
+        "planted",
+    )
+    return plan.make_plan(suite, device="cpu", text=Text("t", b"a" * 500, b"b" * 500, "c0ffee"))
+
+
+def fake_record(unit: UnitOfWork, corpus: str = "c0ffee", slower: dict[str, float] | None = None) -> Record:
+    """What a worker would have left, had its clock been ours."""
+    outcomes = []
+    notes: dict[str, Any]
+    if unit.made_in == "time":
+        clock = DriftingClock(unit.name)
+
+        def arm(share: float) -> Any:
+            return lambda _number: clock.pass_time(0.02 * share)
+
+        takes = {arm: share * (slower or {}).get(arm, 1.0) for arm, share in PLANTED.items()}
+        calls = {case.id: arm(takes[case.arm]) for case in unit.comparison.arms}
+        session = Session(
+            calls,
+            unit.comparison.arms[0].id,
+            rng=random.Random(unit.name),
+            clock=clock,
+            on_error=lambda arm, error: pytest.fail(f"{arm}: {error}"),
+        )
+        timed = session.measure(Effort.fixed(unit.protocol.rounds, 3)).samples
+        for case in unit.comparison.arms:
+            samples = timed[case.id]
+            tokens = case.place.batch_size * case.place.seq_len
+            outcomes.append(
+                Outcome(
+                    case=case.id,
+                    metric=f"latency/{unit.workload}",
+                    unit="s",
+                    status="ok",
+                    samples=samples,
+                    notes={"tokens": tokens},
+                )
+            )
+    for number, case in enumerate(unit.comparison.arms):
+        cost = case_cost(case)
+        assert cost is not None
+        if unit.made_in == "count":
+            causal = {"forward_causal": cost.forward_causal, "train_step_causal": cost.train_step_causal}
+            notes = {"params": cost.params, "counter_forward": cost.forward, **causal}
+            value = {"value": [cost.forward]}
+            outcomes.append(
+                Outcome(case=case.id, metric="flops/forward", unit="FLOP", status="ok", samples=value, notes=notes)
+            )
+        if unit.made_in == "memory":
+            value, notes = {"value": [1e6 * (1 + number)]}, {"forecast": 1e6 * (1 + 2 * number)}
+            outcomes.append(
+                Outcome(case=case.id, metric="memory/peak_allocated", unit="B", status="ok", samples=value, notes=notes)
+            )
+        if unit.made_in == "train":
+            seed_effect = {0: 0.3, 1: -0.2, 2: 0.1}[unit.protocol.seed]
+            loss = (
+                2.0
+                + seed_effect
+                + (0.05 if case.model == "mod" else 0.0)
+                + 0.001 * unit.protocol.seed * (case.model == "mod")
+            )
+            notes = {"sees_future": case.model in {"mod", "moe"}, "corpus_sha256": corpus, "corpus": "t"}
+            outcomes.append(
+                Outcome(
+                    case=case.id, metric="loss/val", unit="nat", status="ok", samples={"value": [loss]}, notes=notes
+                )
+            )
+            reason = "top-k routing saw future tokens when it chose"
+            outcomes.append(
+                Outcome(case=case.id, metric="loss/val_causal", unit="nat", status="skipped", reason=reason)
+            )
+    return Record(unit=unit, started=store.now(), wall_s=1.0, environment={}, outcomes=tuple(outcomes))
+
+
+def stored(
+    tmp_path: Path,
+    made: Plan,
+    *,
+    leave_out: str | None = None,
+    other_text: str | None = None,
+    certificate: dict[str, Any] | None = None,
+    slower: dict[str, float] | None = None,
+    peak: float | None = None,
+) -> pd.DataFrame:
+    """A run folder as a worker would have left it, and its `comparisons.csv`.
+
+    Args:
+        tmp_path: takes the folder `run`.
+        made: the plan.
+        leave_out: a unit without a record.
+        other_text: units of this name were trained on another text.
+        certificate: what was known of the machine.
+        slower: arm to how much longer than planted it takes.
+        peak: the machine's, in FLOP/s.
+    """
+    folder = store.create(str(tmp_path / "run"), "planted")
+    environment = {
+        "packages": {"modbench": "0"},
+        "cpu": "a fake",
+        "gpu": {"devices": [], "reason": "none"},
+        "git": {"commit": None, "dirty": None, "reason": "none"},
+        "usable_cores": 1,
+        "cores": 1,
+        "memory_bytes": 1,
+        "system": "",
+        "python": "",
+        "load_average": None,
+        "certificate": certificate,
+    }
+    folder.write_run(made, environment, ["modbench"], store.now())
+    for unit in made.units:
+        if unit.name == leave_out:
+            continue
+        corpus = "badcafe" if other_text and other_text in unit.name else "c0ffee"
+        record = fake_record(unit, corpus, slower)
+        if peak:
+            record = record.model_copy(update={"environment": {"peak": {"dtype": "fp32", "flop_per_s": peak}}})
+        store.write_atomically(folder.record(unit), record.model_dump_json())
+    render.write(folder.path)
+    return pd.read_csv(folder.path / "comparisons.csv")

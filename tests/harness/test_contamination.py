@@ -1,0 +1,171 @@
+"""Labels on samples, from what witnesses saw; and the witnesses themselves."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+import time
+
+import pytest
+
+from modbench.harness import contamination, steady, witness
+from modbench.harness.witness import Collector, Witness
+
+Columns = dict[str, list[float]]
+
+
+def samples(**columns: float) -> Columns:
+    """One sample of 10 ms in block 0."""
+    return {"block": [0.0], "wall_s": [0.005], "calls": [2.0], **{name: [value] for name, value in columns.items()}}
+
+
+@pytest.mark.parametrize(
+    ("seen", "cause"),
+    [
+        ({"wait_s": 0.0002}, "preempted"),
+        ({"wait_s": 0.00009}, None),
+        ({"wait_s": 0.0, "involuntary": 3}, None),
+        ({"involuntary": 1}, "preempted"),  # where nobody says how long it waited
+        ({"collect_s": 0.0002}, "garbage collected"),
+        ({"collect_s": 0.00005}, None),
+        ({"recompiles": 1}, "recompiled"),
+        ({"alloc_retries": 1}, "allocator retried"),
+    ],
+)
+def test_a_sample_is_labelled_with_its_cause(seen: dict[str, float], cause: str | None) -> None:
+    assert contamination.causes(samples(**seen)) == [frozenset({cause} if cause else ())]
+
+
+@pytest.mark.parametrize(
+    ("seen", "cause"),
+    [
+        ({"steal_s": 0.02}, "stolen by other guests"),
+        ({"steal_s": 0.0}, None),
+        ({"pressure_s": 0.5}, None),  # of the whole machine: recorded and shown, no verdict on one thread
+        ({"throttle": 0x20}, "throttled"),
+        ({"throttle": 0x4}, None),  # a power cap is normal at full load
+        ({"foreign": 1}, "another process on the GPU"),
+    ],
+)
+def test_a_block_is_labelled_with_its_cause(seen: dict[str, float], cause: str | None) -> None:
+    blocks = {"block": [0.0], "wall_s": [1.0], **{name: [value] for name, value in seen.items()}}
+    assert contamination.causes(samples(), blocks) == [frozenset({cause} if cause else ())]
+
+
+def test_a_slow_clock_is_slow_against_the_runs_own() -> None:
+    many = {"block": [0.0, 1.0, 2.0], "wall_s": [0.01] * 3, "calls": [1.0] * 3}
+    blocks = {"block": [0.0, 1.0, 2.0], "wall_s": [1.0] * 3, "sm_mhz": [1900.0, 1980.0, 1500.0]}
+    found = contamination.causes(many, blocks)
+    assert found == [frozenset(), frozenset(), frozenset({"slow GPU clock"})]
+
+
+def test_clean_samples_keep_all_their_columns_and_nothing_is_dropped_from_the_rest() -> None:
+    both = {"block": [0.0, 0.0, 1.0], "wall_s": [0.01] * 3, "calls": [1.0] * 3, "wait_s": [0.0, 0.009, 0.0]}
+    before = {name: list(values) for name, values in both.items()}
+    kept = contamination.clean(both)
+    assert kept == {"block": [0.0, 1.0], "wall_s": [0.01] * 2, "calls": [1.0] * 2, "wait_s": [0.0, 0.0]}
+    assert both == before
+    assert contamination.share_of_blocks(both) == 0.5
+    assert contamination.counted(contamination.causes(both)) == {"preempted": 1}
+
+
+def test_a_witness_tells_growth_from_level() -> None:
+    count, level = [10.0], [5.0]
+    seen = Witness({"n": lambda: count[0]}, {"mhz": lambda: level[0]})
+    before = seen.read()
+    count[0], level[0] = 13.0, 7.0
+    assert seen.since(before) == {"n": 3.0, "mhz": 7.0}
+    assert seen.columns == ("n", "mhz")
+
+
+def test_the_garbage_collector_is_timed_while_it_is_listened_to() -> None:
+    collector = Collector()
+    gc.collect()
+    once = collector.seconds
+    assert once > 0
+    collector.close()
+    gc.collect()
+    assert collector.seconds == once
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what Linux exposes")
+def test_waiting_for_a_processor_is_seen() -> None:
+    """Two threads on one core: this one waits while the other runs."""
+    collector = Collector()
+    seen = witness.of_samples(1, collector)
+    assert {"wait_s", "involuntary", "collect_s", "recompiles"} <= set(seen.columns)
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    stop = threading.Event()
+
+    def spin() -> None:
+        while not stop.is_set():
+            sum(range(1000))
+
+    other = threading.Thread(target=spin)
+    try:
+        other.start()
+        before = seen.read()
+        until = time.thread_time() + 0.05
+        while time.thread_time() < until:
+            sum(range(1000))
+        grown = seen.since(before)
+    finally:
+        stop.set()
+        other.join()
+        os.sched_setaffinity(0, cores)
+        collector.close()
+    assert grown["wait_s"] > 0
+    assert grown["recompiles"] == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what Linux exposes")
+def test_blocks_witness_the_machine() -> None:
+    seen = witness.of_blocks()
+    assert {"steal_s", "load"} <= set(seen.columns)
+    assert all(value >= 0 for value in seen.since(seen.read()).values())
+
+
+def test_what_a_system_does_not_expose_has_no_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An absent witness is not a quiet one."""
+    monkeypatch.setattr(witness, "_text", lambda _path: None)
+    assert {"steal_s", "pressure_s"}.isdisjoint(witness.of_blocks().columns)
+
+    def refuse(*_: object) -> int:
+        raise OSError
+
+    monkeypatch.setattr(os, "open", refuse)
+    collector = Collector()
+    assert "wait_s" not in witness.of_samples(1, collector).columns
+    collector.close()
+
+
+def test_a_trend_is_found_and_noise_is_not() -> None:
+    rising = [0.001 * i for i in range(20)]
+    drift, p = steady.trend(rising)
+    assert drift == pytest.approx(0.02)
+    assert p < 1e-6
+    assert set(steady.unsteady({"a": rising, "b": [0.0] * 20})) == {"a"}
+    assert steady.trend([0.3] * 10) == (0.0, 1.0)
+    assert steady.unsteady({"a": [0.0001 * i for i in range(20)]}) == {}  # certain, and too small to matter
+
+
+def test_the_level_is_shared_out_among_arms() -> None:
+    """1,000 launches of eight noisy arms: about one in a hundred launches is called unsteady, not one in twelve."""
+    import random
+
+    rng = random.Random(0)
+    called = sum(
+        bool(steady.unsteady({f"arm{i}": [rng.gauss(0, 0.02) for _ in range(12)] for i in range(8)}))
+        for _ in range(400)
+    )
+    assert called / 400 <= 0.025
+
+
+def test_too_few_blocks_are_not_tested() -> None:
+    assert not steady.testable(5, 1)
+    assert steady.testable(6, 1)
+    assert not steady.testable(6, 8)
+    assert steady.unsteady({"a": [0.0, 0.1, 0.2, 0.3, 0.4]}) == {}

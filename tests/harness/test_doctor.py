@@ -1,0 +1,281 @@
+"""The machine's certificate, the doctor that makes it, and the gate that heeds it."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import DriftingClock, planted_suite, stored
+
+from modbench.harness import certificate, doctor
+from modbench.harness.case import UnitOfWork
+from modbench.harness.certificate import Certificate
+from modbench.harness.errors import UnfitError, UsageError
+from modbench.harness.interleave import Effort, Session
+from modbench.harness.records import Blocks, Outcome, Record
+from modbench.reports import gate
+from modbench.reports.load import load
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of machines is this test's own."""
+    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
+
+
+def checks(*hits: int, of: int = 20) -> Certificate:
+    """A machine's certificate after checks with so many false positives each."""
+    for number in hits:
+        entries = [
+            {"hit": i < number, "mde": 0.03, "mde_cpu": 0.01, "width": 0.05, "disturbed": 0.1} for i in range(of)
+        ]
+        certificate.keep("m", entries)
+    found = certificate.pooled("m")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("hits", "verdict"),
+    [
+        ((0, 0, 0, 0), "undecided"),  # 80 are not enough, however good
+        ((9, 9, 9, 9), "undecided"),  # nor however bad
+        ((1, 1, 1, 1, 1), "fit"),
+        ((2, 2, 2, 2, 2), "fit"),
+        ((3, 3, 3, 2, 2), "doubtful"),  # 13 of 100: above, not shown to be
+        ((4, 4, 4, 4, 4), "unfit"),  # 20 of 100: 12.7 to 29.2 %
+    ],
+)
+def test_a_verdict_needs_a_hundred_comparisons(hits: tuple[int, ...], verdict: str) -> None:
+    found = checks(*hits)
+    assert found.verdict == verdict
+    assert (found.comparisons, found.hits, found.checks) == (20 * len(hits), sum(hits), len(hits))
+    assert found.low <= found.rate <= found.high
+    assert f"{verdict}: {sum(hits)} of {20 * len(hits)}" in found.in_words()
+
+
+def test_checks_of_one_machine_are_pooled_and_others_are_not() -> None:
+    checks(1, 2)
+    certificate.keep("other", [{"hit": True, "mde": None, "mde_cpu": None, "width": None, "disturbed": 0.0}])
+    assert certificate.pooled("m") == checks()
+    other = certificate.pooled("other")
+    assert other is not None
+    assert (other.comparisons, other.mde) == (1, None)
+    assert certificate.forget("m") == 2
+    assert certificate.pooled("m") is None
+
+
+def test_a_damaged_check_was_no_check() -> None:
+    before = checks(1)
+    (certificate.state_folder() / "machines" / "m" / "broken.json").write_text("{")
+    assert certificate.pooled("m") == before
+
+
+def test_certificates_survive_the_run_file() -> None:
+    found = checks(1)
+    assert certificate.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+
+
+def test_the_fingerprint_is_the_machines_and_its_use() -> None:
+    where: dict[str, Any] = {"cpu": "c", "cores": 2, "memory_bytes": 1, "gpu": {"devices": []}}
+    one = certificate.fingerprint(where, "cpu", 1)
+    assert one == certificate.fingerprint(dict(where), "cpu", 1)
+    assert one != certificate.fingerprint(where, "cpu", 2)
+    assert one != certificate.fingerprint({**where, "cores": 4}, "cpu", 1)
+    assert one != certificate.fingerprint({**where, "gpu": {"devices": [{"uuid": "G"}]}}, "cuda", 1)
+
+
+def test_no_two_comparisons_share_a_launch() -> None:
+    made = doctor.units(20, "cpu", 1)
+    assert len({unit.name for unit in made}) == len(made) == 20 * doctor.LAUNCHES
+    assert {unit.protocol.seed for unit in made} == set(range(20))
+    # Those of one comparison lie a whole pass apart.
+    places = [i for i, unit in enumerate(made) if unit.protocol.seed == 7]
+    assert places == [7 + 20 * launch for launch in range(doctor.LAUNCHES)]
+
+
+def fake_launch(unit: UnitOfWork, twin_takes: float) -> Record:
+    clock = DriftingClock(unit.name)
+    draw = random.Random(unit.name).gauss(0, 0.01)
+    one, twin = (case.id for case in unit.comparison.arms)
+    session = Session(
+        {one: lambda _: clock.pass_time(0.01), twin: lambda _: clock.pass_time(0.01 * (1 + draw) * twin_takes)},
+        one,
+        rng=random.Random(0),
+        clock=clock,
+        on_error=lambda arm, error: pytest.fail(f"{arm}: {error}"),
+    )
+    found = session.measure(Effort.fixed(unit.protocol.rounds))
+    outcomes = tuple(
+        Outcome(case=arm, metric=doctor.METRIC, unit="s", status="ok", samples=found.samples[arm])
+        for arm in (one, twin)
+    )
+    blocks = (Blocks(group="forward", columns=found.blocks),)
+    return Record(unit=unit, started="", wall_s=0.0, environment={}, outcomes=outcomes, blocks=blocks)
+
+
+@pytest.mark.parametrize(("twin_takes", "low", "high"), [(1.0, 0, 12), (1.5, 95, 100)])
+def test_identical_models_are_called_different_at_the_nominal_rate(twin_takes: float, low: int, high: int) -> None:
+    """100 comparisons on a drifting clock with launch effects of 1 %; twins that are none are found out."""
+    twins = list(doctor.judge([fake_launch(unit, twin_takes) for unit in doctor.units(100, "cpu", 1)]))
+    assert len(twins) == 100
+    assert low <= sum(twin.hit for twin in twins) <= high
+    kept = twins[0].as_dict()
+    assert kept["ratio"] == pytest.approx(1 / twin_takes, rel=0.05)
+    assert 0 < kept["mde"] < 0.2
+
+
+def test_a_launch_that_failed_is_no_comparison() -> None:
+    unit = doctor.units(1, "cpu", 1)[0]
+    outcomes = tuple(
+        Outcome(case=case.id, metric=doctor.METRIC, unit="s", status="failed", kind="oom", reason="no room")
+        for case in unit.comparison.arms
+    )
+    record = Record(unit=unit, started="", wall_s=0.0, environment={}, outcomes=outcomes)
+    with pytest.raises(RuntimeError, match="no room"):
+        list(doctor.judge([record]))
+
+
+QUIET = {"usable_cores": 2, "load_average": 0.1, "gpu": {"devices": []}}
+
+
+@pytest.mark.parametrize(
+    ("environment", "threads", "files", "word"),
+    [
+        ({**QUIET, "load_average": 2.0}, 1, {}, "load 2.00"),
+        (QUIET, 2, {}, "leave none for the system"),
+        (QUIET, 1, {}, "frequency is not exposed"),
+        (QUIET, 1, {"cpufreq/scaling_governor": "powersave\n"}, "'powersave'"),
+        (QUIET, 1, {"cpufreq/boost": "1\n"}, "boost is on"),
+        (QUIET, 1, {"smt/active": "1\n"}, "SMT"),
+        (QUIET, 1, {"current_clocksource": "hpet\n"}, "'hpet'"),
+        (QUIET, 1, {"cpu.max": "150000 100000\n"}, "1.50 cores"),
+        ({**QUIET, "gpu": {"devices": [{"name": "Card", "persistence_mode": 0}]}}, 1, {}, "persistence mode is off"),
+    ],
+)
+def test_advice(environment: dict[str, Any], threads: int, files: dict[str, str], word: str) -> None:
+    def read(path: str) -> str | None:
+        return next((text for end, text in files.items() if path.endswith(end)), None)
+
+    assert any(word in line for line in doctor.advice(environment, threads, read))
+
+
+def test_a_steady_machine_needs_no_advice() -> None:
+    files = {"scaling_governor": "performance\n", "boost": "0\n", "active": "0\n", "cpu.max": "max 100000\n"}
+    read = lambda path: next((text for end, text in files.items() if path.endswith(end)), None)  # noqa: E731
+    assert doctor.advice(QUIET, 1, read) == []
+
+
+def test_the_command_checks_keeps_and_pools(modbench: Any) -> None:
+    """One comparison now and one later are two; an unfit machine ends with 5."""
+    first = modbench("doctor", "-n", 1, "--device", "cpu", "--json")
+    assert first.returncode == 0, first.stderr
+    told = json.loads(first.stdout)
+    assert told["certificate"]["comparisons"] == 1
+    assert told["certificate"]["verdict"] == "undecided"
+    assert told["comparisons"][0]["mde"] > 0
+    (folder,) = (certificate.state_folder() / "machines").iterdir()
+    certificate.keep(
+        folder.name, [{"hit": i < 40, "mde": 0.1, "mde_cpu": 0.1, "width": 0.2, "disturbed": 0} for i in range(100)]
+    )
+    second = modbench("doctor", "-n", 1, "--device", "cpu")
+    assert second.returncode == 5, second.stderr
+    assert "of 102 called different" in second.stdout
+    assert second.stderr.startswith("modbench: this machine is unfit")
+    fresh = modbench("doctor", "-n", 1, "--device", "cpu", "--fresh", "--json")
+    assert json.loads(fresh.stdout)["certificate"]["comparisons"] == 1
+
+
+def test_a_doctor_of_nothing_is_refused(modbench: Any) -> None:
+    done = modbench("doctor", "-n", 0)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") <= 2
+
+
+def run(folder: Path, **changes: Any) -> Any:
+    stored(folder, planted_suite("standard"), **changes)
+    return load(str(folder / "run"))
+
+
+def test_a_gate_lets_the_same_pass_and_stops_a_planted_regression(tmp_path: Path) -> None:
+    """An arm that takes 10 % more than before is worse; nothing else is."""
+    before, same = run(tmp_path / "before"), run(tmp_path / "same")
+    slow = run(tmp_path / "slow", slower={"mod[c0.125]": 1.10})
+    calm = gate.gate(same, before, 0.02)
+    assert {finding.verdict for finding in calm} <= {"equivalent", "inconclusive", "not compared"}
+    found = [finding for finding in gate.gate(slow, before, 0.02) if finding.verdict == "worse"]
+    assert {finding.case.partition("-T")[0] for finding in found} == {"mod[c0.125"}
+    assert {finding.metric for finding in found} == {"latency/forward"}
+    for finding in found:
+        assert finding.change == pytest.approx(1 / 1.10, rel=0.01)
+        assert finding.low is not None
+        assert finding.high is not None
+        assert finding.low < 1 / 1.10 < finding.high
+    faster = gate.gate(before, slow, 0.02)
+    assert sum(finding.verdict == "better" for finding in faster) == len(found)
+    assert not any(finding.verdict == "worse" for finding in faster)
+
+
+def test_a_slower_machine_is_no_regression(tmp_path: Path) -> None:
+    """Every arm takes twice as long, the anchor too: times are ratios to it."""
+    before = run(tmp_path / "before")
+    slow = run(
+        tmp_path / "slow", slower=dict.fromkeys(("dense", "dense-f0.58", "mod[c0.125]", "mod[c0.5]", "moe"), 2.0)
+    )
+    assert not any(finding.verdict == "worse" for finding in gate.gate(slow, before, 0.02))
+
+
+def test_a_gate_refuses_times_of_an_unfit_machine_and_no_others(tmp_path: Path, modbench: Any) -> None:
+    bad = checks(4, 4, 4, 4, 4).as_dict()
+    run(tmp_path / "fit")
+    run(tmp_path / "bad", certificate=bad)
+    refused = modbench("gate", tmp_path / "bad" / "run", "--against", tmp_path / "fit" / "run")
+    assert refused.returncode == 5
+    assert "20 of 100" in refused.stderr
+    with pytest.raises(UnfitError):
+        gate.gate(load(str(tmp_path / "fit" / "run")), load(str(tmp_path / "bad" / "run")), 0.02)
+    page = (tmp_path / "bad" / "run" / "report.html").read_text()
+    assert "unfit: 20 of 100" in page
+    # Counts need no clock.
+    counts = planted_suite("draft", metrics=["flops/forward"])
+    for name in ("a", "b"):
+        stored(tmp_path / name, counts, certificate=bad)
+    passed = modbench("gate", tmp_path / "a" / "run", "--against", tmp_path / "b" / "run")
+    assert passed.returncode == 0, passed.stderr
+
+
+def test_the_gates_exit_codes(tmp_path: Path, modbench: Any) -> None:
+    run(tmp_path / "before")
+    run(tmp_path / "slow", slower={"moe": 1.3})
+    before, slow = tmp_path / "before" / "run", tmp_path / "slow" / "run"
+    stopped = modbench("gate", slow, "--against", before)
+    assert stopped.returncode == 1
+    assert "worse      moe[T64" in stopped.stdout
+    assert modbench("gate", before, "--against", slow).returncode == 0
+    told = json.loads(modbench("gate", slow, "--against", before, "--json").stdout)
+    assert any(finding["verdict"] == "worse" for finding in told)
+    assert modbench("gate", slow, "--against", before, "--margin", 2).returncode == 2
+    assert modbench("gate", slow, "--against", tmp_path).returncode == 2
+
+
+def test_runs_without_a_case_in_common_cannot_be_gated(tmp_path: Path) -> None:
+    here = run(tmp_path / "here")
+    stored(tmp_path / "there", planted_suite("standard", shape={"d_model": 32, "n_layers": 4}))
+    with pytest.raises(UsageError, match="no case in common"):
+        gate.gate(here, load(str(tmp_path / "there" / "run")), 0.02)
+
+
+def test_a_case_whose_shape_has_changed_is_not_compared(tmp_path: Path) -> None:
+    """Its id is the same: ids name arms of a suite, not shapes."""
+    here = run(tmp_path / "here")
+    match = {"arm": "mod", "capacity": 0.125}
+    mod = {"model": "mod", "capacity": [0.125, 0.5]}
+    arms = [{"model": "dense"}, {"model": "dense", "match": match}, mod, {"model": "moe", "d_ff": 512}]
+    stored(tmp_path / "there", planted_suite("standard", arms=arms))
+    findings = gate.gate(here, load(str(tmp_path / "there" / "run")), 0.02)
+    reasons = {finding.reason for finding in findings if finding.case.startswith("moe")}
+    assert reasons == {"an id in common, but another case: d_ff 192, was 512"}
+    assert any(finding.case.startswith("mod[c0.5-") and finding.change is not None for finding in findings)

@@ -1,0 +1,116 @@
+"""Every doubt finds what was planted for it, and nothing in a clean cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from modbench.harness import catalogue, doctor
+from modbench.harness.evidence import Evidence
+from modbench.harness.records import Outcome
+
+DOUBTS = sorted(catalogue.entries("doubts"))
+CASE, ANCHOR = doctor.units(1, "cpu", 1)[0].comparison.arms
+METRICS = catalogue.metrics()
+
+
+def outcome(samples: dict[str, list[float]] | None = None, arm: str = CASE.id, **notes: Any) -> Outcome:
+    n = 40
+    clean = {
+        "round": [float(i // 2) for i in range(n)],
+        "block": [float(i // 2) for i in range(n)],
+        "position": [0.0] * n,
+        "calls": [1.0] * n,
+        "wall_s": [0.01] * n,
+        "cpu_s": [0.01] * n,
+        "wait_s": [0.0] * n,
+        "recompiles": [0.0] * n,
+    }
+    return Outcome(
+        case=arm,
+        metric="latency/forward",
+        unit="s",
+        status="ok",
+        samples=clean | (samples or {}),
+        notes={"inputs": 4} | notes,
+    )
+
+
+def evidence(
+    outcomes: Iterable[Outcome] = (),
+    metric: str = "latency/forward",
+    counted: dict[str, Any] | None = None,
+    **blocks: list[float],
+) -> Evidence:
+    columns = {"block": [float(i) for i in range(20)], "wall_s": [0.04] * 20, **blocks}
+    made = list(outcomes) or [outcome()]
+    anchors = [outcome(arm=ANCHOR.id) for _ in made]
+    return Evidence(CASE, METRICS[metric], made, anchors, [columns] * len(made), counted or {})
+
+
+PLANTED: dict[str, tuple[Evidence, str]] = {
+    "allocator_retried": (evidence([outcome(alloc_retries=3)]), "3 times"),
+    "capped_rounds": (evidence([outcome(rounds={"asked": 500, "made": 120, "pilot": 20})]), "up to 500 rounds"),
+    "disturbed": (evidence([outcome({"wait_s": [0.009] * 20 + [0.0] * 20})]), "50% of its blocks"),
+    "input_dependent": (
+        evidence([outcome({"wall_s": [0.01 * math.exp(0.1 * ((i // 2) % 4) + 0.001 * (i % 3)) for i in range(40)]})]),
+        "between inputs",
+    ),
+    "launch_bound": (evidence([outcome(device_share=0.4)]), "40%"),
+    "lower_bound": (
+        evidence(metric="flops/forward", counted={"operators": {"unknown": {"aten.mystery": 2}, "cheap": {}}}),
+        "aten.mystery (2 calls)",
+    ),
+    "masks_compute": (
+        evidence(counted={"claims": [{"module": "blocks.1", "stated": 6, "tokens": 48, "rows": 48.0, "masked": True}]}),
+        "blocks.1 says it processed 6 of 48",
+    ),
+    "not_steady": (evidence([outcome(unsteady="it drifted by +9%")]), "+9%"),
+    "power_limited": (evidence(throttle=[4.0] * 5 + [0.0] * 15), "25%"),
+    "reads_future": (
+        evidence(counted={"causality": {"reads_future": True, "change": 0.7, "at": 3, "reason": None}}),
+        "not autoregressive as measured",
+    ),
+    "recompiled": (evidence([outcome({"recompiles": [1.0] + [0.0] * 39})]), "1 samples"),
+    "reused_output": (evidence(counted={"reused": "cached output: a second call ran nothing"}), "cached output"),
+    "side_stream": (evidence([outcome(escaped=0.25)]), "25%"),
+    "starved_device": (evidence([outcome({"starved": [1.0] * 10 + [0.0] * 30})]), "25%"),
+}
+
+
+def test_every_doubt_is_tested() -> None:
+    assert sorted(PLANTED) == DOUBTS
+
+
+@pytest.mark.parametrize("name", DOUBTS)
+def test_a_doubt_finds_what_was_planted_for_it_alone(name: str) -> None:
+    planted, words = PLANTED[name]
+    found = {other: catalogue.load("doubts", other).finds(planted) for other in DOUBTS}
+    assert found[name] is not None
+    assert words in found[name]
+    assert {other for other, said in found.items() if said} == {name}
+    doubt = catalogue.load("doubts", name)
+    assert doubt.advice.endswith(".")
+    assert not doubt.label or doubt.label in found[name]
+
+
+@pytest.mark.parametrize("metric", ["latency/forward", "flops/forward", "memory/peak_allocated", "loss/val", "mfu"])
+def test_a_clean_cell_is_not_doubted(metric: str) -> None:
+    clean = evidence(
+        metric=metric, counted={"causality": {"reads_future": False, "change": 0.0}, "reused": None, "claims": []}
+    )
+    assert [name for name in DOUBTS if catalogue.load("doubts", name).finds(clean)] == []
+
+
+def test_generation_and_the_causal_loss_of_ours_wear_no_label() -> None:
+    """They route without the future; a user's model may do anything."""
+    finds = catalogue.load("doubts", "reads_future").finds
+    guard = {"causality": {"reads_future": True, "change": 0.7}}
+    for metric in ("latency/decode", "latency/prefill", "loss/val_causal"):
+        assert finds(evidence(metric=metric, counted=guard)) is None
+    own = CASE.model_copy(update={"model": "mine.py:build"})
+    made = evidence(metric="latency/decode", counted=guard)
+    assert finds(Evidence(own, made.metric, made.outcomes, counted=guard)) is not None

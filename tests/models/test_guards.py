@@ -1,0 +1,200 @@
+"""What models are caught at: masking what they computed, reading the future, handing out a stored answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_flops import case
+from toolbox import build, tokens
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modbench.harness import causality, claims, reuse
+from modbench.harness.passes.count import count
+
+V, D = 50, 32
+
+
+class Skipping(nn.Module):
+    """An MLP that is meant for the first quarter of the tokens: gathered, or computed for all and masked."""
+
+    def __init__(self, *, masks: bool, states: bool = True) -> None:
+        super().__init__()
+        self.up, self.down, self.masks = nn.Linear(D, 4 * D), nn.Linear(4 * D, D), masks
+        if states:
+            self.capacity, self.executed_tokens = 0.25, 0
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        k = x_BTD.shape[1] // 4
+        if hasattr(self, "capacity"):
+            self.executed_tokens = x_BTD.shape[0] * k
+        if self.masks:
+            y_BTD: Tensor = self.down(F.gelu(self.up(x_BTD)))
+            return x_BTD + y_BTD * (torch.arange(x_BTD.shape[1]) < k)[:, None]
+        y_BkD: Tensor = self.down(F.gelu(self.up(x_BTD[:, :k])))
+        return torch.cat([x_BTD[:, :k] + y_BkD, x_BTD[:, k:]], dim=1)
+
+
+class Model(nn.Module):
+    """A user's model with such a part three modules deep."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(V, D)
+        self.layers = nn.ModuleList([nn.ModuleDict({"inner": part})])
+        self.head = nn.Linear(D, V)
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        logits_BTV: Tensor = self.head(self.layers[0]["inner"](self.embedding(tokens_BT)))  # type: ignore[index]  # a ModuleDict
+        return logits_BTV
+
+
+def test_a_module_that_masks_what_it_computed_is_found_at_any_depth() -> None:
+    (claim,) = claims.claims(Model(Skipping(masks=True)), tokens())
+    assert (claim.module, claim.capacity, claim.stated, claim.tokens) == ("layers.0.inner", 0.25, 18, 72)
+    assert claim.rows == 72
+    assert claim.masked
+
+
+def test_a_module_that_gathers_is_believed() -> None:
+    (claim,) = claims.claims(Model(Skipping(masks=False)), tokens())
+    assert claim.rows == claim.stated == 18
+    assert not claim.masked
+
+
+def test_what_a_model_does_not_state_is_not_reported() -> None:
+    assert claims.claims(Model(Skipping(masks=True, states=False)), tokens()) == []
+
+
+@pytest.mark.parametrize("model", ["mod", "mode_staged", "mode_integrated", "moe"])
+def test_our_routed_models_state_their_tokens_and_keep_their_word(model: str) -> None:
+    found = claims.claims(build(model), tokens())
+    assert found
+    assert not [claim for claim in found if claim.masked]
+    assert all(0 <= claim.stated <= claim.tokens for claim in found)
+
+
+def test_a_routed_block_of_ours_that_masked_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same block states its k tokens, and computes all of them."""
+    module = build("mod", capacity=0.25)
+    (routed, *_) = [part for part in module.modules() if isinstance(part, claims.StatesTokens)]
+    whole = claims.claims(module, tokens())
+    monkeypatch.setattr(type(routed), "executed_tokens", property(lambda _: 1, lambda _s, _v: None), raising=False)
+    lied = claims.claims(module, tokens())
+    assert not any(claim.masked for claim in whole)
+    assert any(claim.masked for claim in lied)
+
+
+class Peeking(nn.Module):
+    """Adds a little of the last token to every logit, or of the next one alone, or nothing."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.embedding, self.how = nn.Embedding(V, V), how
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        x_BTV: Tensor = self.embedding(tokens_BT)
+        if self.how == "last":
+            return x_BTV + 0.01 * x_BTV[:, -1:]
+        if self.how == "next":
+            return x_BTV + 0.01 * x_BTV.roll(-1, dims=1)
+        if self.how == "noise":
+            return x_BTV + 1e-3 * torch.randn(x_BTV.shape)
+        return x_BTV.cumsum(1)
+
+
+@pytest.mark.parametrize(("how", "reads"), [("last", True), ("next", True), ("past", False), ("noise", False)])
+def test_a_model_that_reads_the_future_is_caught(how: str, reads: bool) -> None:
+    found = causality.guard(Peeking(how), tokens(), V)
+    assert found.reads_future is reads
+    assert (found.at is not None) is reads
+
+
+def test_one_token_has_no_future() -> None:
+    found = causality.guard(Peeking("last"), tokens(2, 1), V)
+    assert found.reads_future is None
+    assert found.reason is not None
+
+
+class Cached(nn.Module):
+    """Keeps its answers: by the tokens, or the first one for good; or keeps a table that only depends on shapes."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.embedding, self.linear, self.how = nn.Embedding(V, D), nn.Linear(D, V), how
+        self.kept: dict[Any, Tensor] = {}
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        key = {"by tokens": tuple(tokens_BT.flatten().tolist()), "for good": "first", "table": tokens_BT.shape}[
+            self.how
+        ]
+        if self.how == "table":
+            if key not in self.kept:
+                self.kept[key] = torch.eye(8) @ torch.eye(8)
+            logits_BTV: Tensor = self.linear(self.embedding(tokens_BT)) + self.kept[key][0, 0]
+            return logits_BTV
+        if key not in self.kept:
+            self.kept[key] = self.linear(self.embedding(tokens_BT))
+        return self.kept[key]
+
+
+@pytest.mark.parametrize(
+    ("how", "word"), [("by tokens", "cached output"), ("for good", "cached output"), ("table", None)]
+)
+def test_a_stored_answer_is_caught(how: str, word: str | None) -> None:
+    found = reuse.reused(Cached(how), tokens(), tokens(seed=2))
+    assert (found is None) if word is None else (found is not None and word in found)
+
+
+def test_an_answer_that_ignores_its_input_is_caught() -> None:
+    """It computes at every call, and always the same."""
+
+    class Deaf(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(D, V)
+
+        def forward(self, tokens_BT: Tensor) -> Tensor:
+            logits_BTV: Tensor = self.linear(torch.ones(*tokens_BT.shape, D))
+            return logits_BTV
+
+    found = reuse.reused(Deaf(), tokens(), tokens(seed=2))
+    assert found is not None
+    assert "different tokens" in found
+
+
+def test_the_counting_pass_guards_a_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One model with all three faults, built from a file: each is in the notes of its count."""
+    (tmp_path / "faulty.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "class Part(nn.Module):\n"
+        "    capacity, executed_tokens = 0.125, 1\n"
+        "    def __init__(self, d):\n"
+        "        super().__init__()\n"
+        "        self.linear = nn.Linear(d, d)\n"
+        "    def forward(self, x):\n"
+        "        return self.linear(x)\n"
+        "class Faulty(nn.Module):\n"
+        "    def __init__(self, config):\n"
+        "        super().__init__()\n"
+        "        d, v = config.d_model, config.vocab_size\n"
+        "        self.embedding, self.part, self.head, self.kept = nn.Embedding(v, d), Part(d), nn.Linear(d, v), {}\n"
+        "    def forward(self, tokens):\n"
+        "        key = tuple(tokens.flatten().tolist())\n"
+        "        if key not in self.kept:\n"
+        "            x = self.part(self.embedding(tokens))\n"
+        "            self.kept = {key: self.head(x + x.mean(1, keepdim=True))}\n"
+        "        return self.kept[key]\n"
+        "def build(config):\n"
+        "    return Faulty(config)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    notes = count(case("faulty.py:build"), seed=0).notes
+    assert notes["causality"]["reads_future"] is True
+    assert "cached output" in notes["reused"]
+    assert notes["claims"][0]["module"] == "part"
+    assert notes["claims"][0]["masked"]
