@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from modbench.harness.subject import Subject
 
 # Guards look at no more than this many tokens and rows: what they test does not depend on the size.
-GUARD_TOKENS, GUARD_ROWS = 256, 2
+GUARD_TOKENS, GUARD_ROWS = 128, 2
 
 
 @dataclass(frozen=True)
