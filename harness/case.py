@@ -17,6 +17,10 @@ from modbench.harness.contracts import Metric, Pass
 Dtype = Literal["fp32", "bf16", "fp16"]
 Device = Literal["cpu", "cuda"]
 ELEMENT_BYTES: dict[Dtype, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
+# Beside the anchor: more, and the arms at the ends of a block would lie far apart in time.
+ARMS_PER_BLOCK = 3
+# The largest that fits is known within this share of itself.
+FIT_RESOLUTION = 0.01
 
 
 class Frozen(BaseModel):
@@ -45,6 +49,11 @@ class Place(Frozen):
     threads: int
     compile: bool
     graph: bool = False
+
+    @property
+    def one_thread(self) -> bool:
+        """Whether the CPU time of the thread that is timed tells the same story as wall time."""
+        return self.device == "cpu" and self.threads == 1
 
     @property
     def label(self) -> str:
@@ -193,7 +202,7 @@ class FitPlan(Frozen):
         budget: bytes that a training step may allocate beside what the process holds already; None: what is free, less a
             tenth.
         most: the largest length or batch that is tried.
-        trial_s: seconds after which one trial counts as not fitting.
+        trial_s: seconds that one trial may take; one that takes longer ends the search without an answer.
     """
 
     budget: Annotated[int, Field(ge=2**20)] | None = None

@@ -51,6 +51,8 @@ def guard(forward: Callable[[Tensor], Tensor], tokens_BT: Tensor, vocab_size: in
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         base, again = forward(tokens_BT), forward(tokens_BT)
+        if not bool(base.isfinite().all()):
+            return Causality(None, reason="its logits are not finite")
         scale = float(base.float().std()) or 1.0
         # A model that is not deterministic moves by itself: only what goes clearly beyond that is the future's doing.
         noise = float((again - base).abs().max()) / scale

@@ -19,7 +19,6 @@ from uuid import uuid4
 
 from modbench.harness.store import now, write_atomically
 
-NOMINAL = 0.05
 # Above this rate of false positives a machine is unfit to gate anything on its times.
 LIMIT = 0.10
 ENOUGH = 100
@@ -124,18 +123,23 @@ def forget(machine: str) -> int:
 
 def pooled(machine: str) -> Certificate | None:
     """The certificate from all checks of a machine; None where it was never checked."""
-    checks = []
+    checks, rows = list[dict[str, Any]](), list[dict[str, Any]]()
     for file in sorted((state_folder() / "machines" / machine).glob("*.json")):
         try:
-            checks.append(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError):  # half-copied or foreign: what cannot be read was not checked
-            continue
-    rows = [row for check in checks for row in check["comparisons"]]
+            check = json.loads(file.read_text(encoding="utf-8"))
+            found = [
+                row | {"hit": bool(row["hit"]), "disturbed": float(row["disturbed"])} for row in check["comparisons"]
+            ]
+            str(check["made"])
+        except (OSError, ValueError, TypeError, LookupError):
+            continue  # half-copied or foreign: what cannot be read was not checked
+        checks.append(check)
+        rows += found
     if not rows:
         return None
     from modbench.harness.stats import share_interval
 
-    hits = sum(bool(row["hit"]) for row in rows)
+    hits = sum(row["hit"] for row in rows)
     low, high = share_interval(hits, len(rows))
     return Certificate(
         machine,

@@ -57,6 +57,13 @@ class Claim:
     masked: bool
 
 
+def factors(func: Any, args: tuple[Any, ...]) -> tuple[Tensor, Tensor]:  # noqa: ANN401  # an OpOverload
+    """The two that are multiplied: behind a bias where the operator adds one, before the offsets of a grouped product."""
+    tensors = [arg for arg in args if isinstance(arg, Tensor)]
+    first = 1 if func._overloadpacket.__name__ in {"addmm", "baddbmm"} else 0  # noqa: SLF001  # no public way to the name
+    return tensors[first], tensors[first + 1]
+
+
 class RowWatch(TorchDispatchMode):
     """Notes how many rows every parameter is multiplied with.
 
@@ -76,8 +83,7 @@ class RowWatch(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401  # whatever the operator returns
         if is_product(func):
-            tensors = [arg for arg in args if isinstance(arg, Tensor)]
-            left, right = tensors[-2:] if len(tensors) > 2 else tensors  # a bias stands in front
+            left, right = factors(func, args)
             self._note(right, left.shape[-2] / (right.shape[0] if left.ndim < right.ndim else 1))
             self._note(left, right.shape[-1])
         return func(*args, **(kwargs or {}))

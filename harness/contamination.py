@@ -25,10 +25,11 @@ def causes(samples: Columns, blocks: Columns | None = None) -> list[frozenset[st
     """Per sample, what disturbed it: nothing, or words for each cause.
 
     Args:
-        samples: an arm's raw samples.
+        samples: an arm's raw samples; `sample_s`, where there, is what the witnesses watched, else `wall_s` times `calls`.
         blocks: the witnesses of the blocks that they were taken in.
     """
-    total = [wall * calls for wall, calls in zip(samples["wall_s"], samples["calls"], strict=True)]
+    walls = (wall * calls for wall, calls in zip(samples["wall_s"], samples["calls"], strict=True))
+    total = list(samples.get("sample_s") or walls)
     marks: list[set[str]] = [set() for _ in total]
     for i, wall in enumerate(total):
         waited = _at(samples, "wait_s", i)
@@ -39,16 +40,16 @@ def causes(samples: Columns, blocks: Columns | None = None) -> list[frozenset[st
             marks[i].add("garbage collected")
         if _at(samples, "recompiles", i) > 0:
             marks[i].add("recompiled")
-        if _at(samples, "alloc_retries", i) > 0:
-            marks[i].add("allocator retried")
     if blocks:
-        of_block = {block: _block_causes(blocks, i) for i, block in enumerate(blocks["block"])}
+        clocks = blocks.get("sm_mhz")
+        slow = CLOCK_SHARE * sorted(clocks)[len(clocks) // 2] if clocks else 0.0
+        of_block = {block: _block_causes(blocks, i, slow) for i, block in enumerate(blocks["block"])}
         for mark, block in zip(marks, samples["block"], strict=True):
             mark.update(of_block.get(block, ()))
     return [frozenset(mark) for mark in marks]
 
 
-def _block_causes(blocks: Columns, i: int) -> frozenset[str]:
+def _block_causes(blocks: Columns, i: int, slow_mhz: float) -> frozenset[str]:
     wall = blocks["wall_s"][i]
     found = set()
     if _at(blocks, "steal_s", i) > SHARE * wall:
@@ -57,8 +58,7 @@ def _block_causes(blocks: Columns, i: int) -> frozenset[str]:
         found.add("throttled")
     if _at(blocks, "foreign", i) > 0:
         found.add("another process on the GPU")
-    clocks = blocks.get("sm_mhz")
-    if clocks and clocks[i] < CLOCK_SHARE * sorted(clocks)[len(clocks) // 2]:
+    if _at(blocks, "sm_mhz", i) < slow_mhz:
         found.add("slow GPU clock")
     return frozenset(found)
 

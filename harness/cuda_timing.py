@@ -16,14 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from modbench.harness.doubts.side_stream import limit as escape_limit
 from modbench.harness.errors import Unmeasured
 
 L2_POLICY = "warm: whole models run back to back"
 # The spin outlasts the host's launching by half: an event pair must see the device work, not the host think.
 HEADROOM = 1.5
 WARM_UP = 3
-# Work that still runs when the current stream is done, as a share of what was seen there.
-ESCAPED_SHARE = 0.05
 
 
 def require(device: str) -> None:
@@ -126,14 +125,17 @@ def device_share(call: Callable[[Tensor], object], example: Tensor, end_to_end_s
     """How much of an end-to-end time the device was busy, in a few calls of its own.
 
     Returns:
-        `device_s` (median), `device_share`, and the shares of calls that were `starved` or had work that `escaped` the stream.
+        `device_s` (median), `device_share` (None where the device was starved), and the shares of calls that were `starved` or
+        had work that `escaped` the stream.
     """
     timer = DeviceTimer(call, example)
     made = [timer(example) for _ in range(5)]
     seconds = median(each["device/wall_s"] for each in made)
+    starved = sum(each["starved"] for each in made) / len(made)
     return {
         "device_s": seconds,
-        "device_share": seconds / end_to_end_s,
-        "starved": sum(each["starved"] for each in made) / len(made),
-        "escaped": sum(each["escaped_s"] > ESCAPED_SHARE * max(seconds, 1e-5) for each in made) / len(made),
+        # Events of a starved device hold the host's time too.
+        "device_share": None if starved else seconds / end_to_end_s,
+        "starved": starved,
+        "escaped": sum(each["escaped_s"] > escape_limit(seconds) for each in made) / len(made),
     }

@@ -16,6 +16,7 @@ from typing import Any
 from modbench.harness import paired
 from modbench.harness.case import Case, Comparison, Device, Place, Protocol, TrainPlan, UnitOfWork
 from modbench.harness.config import ModelConfig
+from modbench.harness.errors import ModbenchError
 from modbench.harness.launch.local import LocalLauncher
 from modbench.harness.records import Record
 from modbench.harness.runner import Progress, Slots, run_phase
@@ -119,22 +120,28 @@ def examine(number: int, device: Device, threads: int, progress: Progress) -> li
 def judge(records: list[Record]) -> Iterator[Twin]:
     """The comparisons that these launches make up.
 
+    One that a report would give no number for, because an arm still drifted, is none.
+
     Raises:
-        RuntimeError: if a launch failed.
+        ModbenchError: if a launch failed, or no comparison is left.
     """
     from modbench.harness import contamination
 
+    drifting = set()
     by_comparison: dict[int, list[paired.Together]] = {}
     place = records[0].unit.comparison.place
     for record in records:
         failed = next((outcome.reason for outcome in record.outcomes if outcome.status != "ok"), None)
         if failed:
-            raise RuntimeError(f"{record.unit.name}: {failed}")
+            raise ModbenchError(f"the machine check failed: {record.unit.name}: {failed}")
+        if any("unsteady" in outcome.notes for outcome in record.outcomes):
+            drifting.add(record.unit.protocol.seed)
         anchor, twin = (outcome.samples for outcome in record.outcomes)
         together = paired.Together(twin, None, anchor, record.blocks[0].columns)
         by_comparison.setdefault(record.unit.protocol.seed, []).append(together)
-    one_thread = place.device == "cpu" and place.threads == 1
-    for launches in by_comparison.values():
+    if drifting >= by_comparison.keys():
+        raise ModbenchError("the machine check failed: in every comparison a model still drifted against its twin")
+    for launches in (found for number, found in by_comparison.items() if number not in drifting):
         marks = [
             mark
             for launch in launches
@@ -142,7 +149,7 @@ def judge(records: list[Record]) -> Iterator[Twin]:
             if side is not None
             for mark in contamination.causes(side, launch.blocks)
         ]
-        yield Twin(paired.compare(launches, one_thread=one_thread), contamination.counted(marks))
+        yield Twin(paired.compare(launches, one_thread=place.one_thread), contamination.counted(marks))
 
 
 Read = Callable[[str], str | None]

@@ -27,7 +27,6 @@ class Evidence:
         anchors: the anchor's outcomes of the same launches, for timings.
         blocks: witnesses of each launch's blocks, for timings.
         counted: notes of the counting pass about the case.
-        claims: whether the run's effort allows verdicts.
     """
 
     case: Case
@@ -36,7 +35,6 @@ class Evidence:
     anchors: Sequence[Outcome] = ()
     blocks: Sequence[Columns] = ()
     counted: Mapping[str, Any] = field(default_factory=dict)
-    claims: bool = True
 
     @property
     def timed(self) -> bool:

@@ -38,10 +38,11 @@ def main() -> None:
 
 
 def warm_up(case: Case) -> None:
-    """A step of one token: libraries make their own threads and tables before the limit is set."""
+    """A step of a few tokens: libraries make their own threads and tables before the limit is set."""
     from modbench.harness.subject import Subject
 
-    small = case.model_copy(update={"place": case.place.model_copy(update={"seq_len": 1, "batch_size": 1})})
+    few = {"seq_len": min(8, case.place.seq_len), "batch_size": 1}
+    small = case.model_copy(update={"place": case.place.model_copy(update=few)})
     subject: Any = Subject(small, 0)
     subject.train_step(subject.inputs(0, 1)[0])
     del subject

@@ -88,7 +88,7 @@ def _grouped(a: Tensor, b: Tensor, *_: Any, **__: Any) -> int:  # noqa: ANN401  
 
 def _encoder_layer(src: Tensor, embed_dim: int, _heads: int, *args: Any, **_: Any) -> int:  # noqa: ANN401  # torch's signature
     tokens, length = src.numel() // embed_dim, src.shape[-2]
-    weights = [arg for arg in args if isinstance(arg, Tensor) and arg.ndim == 2]
+    weights = [arg for arg in args[:15] if isinstance(arg, Tensor) and arg.ndim == 2]  # a mask may follow
     return 2 * tokens * sum(weight.numel() for weight in weights) + 4 * tokens * length * embed_dim
 
 

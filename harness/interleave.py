@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from modbench.harness import blocks, nvtx, steady
+from modbench.harness.case import ARMS_PER_BLOCK
 from modbench.harness.witness import Witness
 
-ARMS_PER_BLOCK = 3
 # Long enough that reading the clocks costs under 0.1 % of a sample.
 SHORTEST_SAMPLE_S = 2e-3
 # Calls without a new graph after which a compiled arm counts as compiled, and turns after which waiting for that ends.
@@ -27,7 +27,6 @@ QUIET_CALLS, MOST_TURNS = 3, 60
 Laps = Mapping[str, float]
 Call = Callable[[int], object]
 Samples = dict[str, list[float]]
-COLUMNS = ("round", "block", "position", "calls", "wall_s", "cpu_s")
 
 
 class Clock:

@@ -81,21 +81,23 @@ class Device:
         (compute processes beside this one).
         """
         nvml, handle = self.nvml, self.handle
-        reasons = getattr(nvml, "nvmlDeviceGetCurrentClocksEventReasons", None) or (
-            nvml.nvmlDeviceGetCurrentClocksThrottleReasons  # what drivers before 535 know
-        )
         asked: dict[str, Callable[[], float]] = {
             "sm_mhz": lambda: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
             "memory_mhz": lambda: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM)),
             "power_W": lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1e3,
             "temperature_C": lambda: float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
-            "throttle": lambda: float(reasons(handle)),
+            "throttle": lambda: float(nvml.nvmlDeviceGetCurrentClocksEventReasons(handle)),
             # In a container process ids are the host's: this process is one of them, whatever its number.
             "foreign": lambda: float(max(0, len(nvml.nvmlDeviceGetComputeRunningProcesses(handle)) - 1)),
         }
+
+        # What drivers and bindings before 535 know; asked first, so that the newer name replaces it where both answer.
+        def older() -> float:
+            return float(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
+
         answered = {}
-        for name, reader in asked.items():
-            with contextlib.suppress(nvml.NVMLError):
+        for name, reader in (("throttle", older), *asked.items()):
+            with contextlib.suppress(nvml.NVMLError, AttributeError):
                 reader()
                 answered[name] = reader
         return answered

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from modbench.harness import contamination, stats, verdicts
 from modbench.harness.stats import Effect
 
-# Fewer undisturbed blocks in a launch than this say nothing of it.
-FEWEST_CLEAN = 3
+# Fewer undisturbed blocks in a launch than this say nothing of it, and fewer such launches nothing of the pair.
+FEWEST_CLEAN, FEWEST_LAUNCHES = 3, 3
 
 Columns = Mapping[str, Sequence[float]]
 
@@ -90,18 +90,17 @@ def _all(samples: Columns, _blocks: Columns) -> Columns:
 def _over(
     launches: Sequence[Together], column: str, choose: Callable[[Columns, Columns], Columns], *, fewest: int = 1
 ) -> Effect | None:
-    """The effect over launches, from the samples that `choose` leaves; None where a launch has too few blocks of them."""
+    """The effect over launches, from the samples that `choose` leaves; None where too few launches have enough of them."""
     effects = []
     for launch in launches:
         arm, base = (None if side is None else choose(side, launch.blocks) for side in (launch.case, launch.baseline))
         anchor = choose(launch.anchor, launch.blocks)
         if any(side is not None and not side.get(column) for side in (arm, base, anchor)):
-            return None
+            continue
         found = stats.pair_in_launch(arm, base, anchor, column)
-        if found is None or len(found.within) < fewest:
-            return None
-        effects.append(found)
-    if not effects:
+        if found is not None and len(found.within) >= fewest:
+            effects.append(found)
+    if len(effects) < min(FEWEST_LAUNCHES, len(launches)):
         return None
     within = [-value for value in effects[0].within] if len(effects) == 1 else None
     return stats.over_launches([-found.effect for found in effects], within=within)

@@ -15,13 +15,10 @@ from modbench.harness.errors import UsageError
 from modbench.harness.match import QUANTITIES, solve
 from modbench.harness.schedule import corpus_entry, units_of_work
 from modbench.harness.select import compile_expression
-from modbench.harness.suite import Suite
+from modbench.harness.suite import TWO_STAGE, Suite
 
 # What a prediction of time assumes. CPU: one thread of a 2020s server core in fp32; CUDA: small shapes, launch-bound.
 ASSUMED_FLOP_PER_S = {"cpu": 60e9, "cuda": 5e12}
-
-# Forked children share one address layout, which hides part of the launch effect: reports and papers start cold.
-COLD_EFFORTS = ("standard", "rigorous")
 
 
 class Plan(Frozen):
@@ -36,8 +33,11 @@ class Plan(Frozen):
 
     @property
     def cold(self) -> bool:
-        """Whether every unit gets a fresh interpreter instead of a child of the fork server."""
-        return self.device == "cuda" or self.suite.effort in COLD_EFFORTS
+        """Whether every unit gets a fresh interpreter instead of a child of the fork server.
+
+        Forked children share one address layout, which hides part of the launch effect: reports and papers start cold.
+        """
+        return self.device == "cuda" or self.suite.effort in TWO_STAGE
 
     @property
     def cases(self) -> list[Case]:

@@ -79,18 +79,20 @@ def named_modules(module: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def tree(events: Sequence[Any], names: set[str]) -> list[Range]:
+def tree(events: Sequence[Any], names: set[str], *, on_gpu: bool = False) -> list[Range]:
     """Ranges of a profile, nested by time.
 
     Args:
         events: `profile.events()`.
         names: which of them are ranges, beside the modules.
+        on_gpu: a range takes what the kernels take that were launched inside, not what the launching takes.
     """
     found = sorted(
         (
-            Range(e.name, e.time_range.start, e.time_range.end, _device_s(e))
+            Range(e.name, e.time_range.start, e.time_range.end, e.device_time_total / 1e6 if on_gpu else None)
             for e in events
-            if e.name in names or e.name.startswith(MODULE)
+            # A range stands once more on the device's own timeline; what it launched is noted at the host's.
+            if e.device_type.name == "CPU" and (e.name in names or e.name.startswith(MODULE))
         ),
         key=lambda each: (each.start, -each.end),
     )
@@ -102,11 +104,6 @@ def tree(events: Sequence[Any], names: set[str]) -> list[Range]:
         (open_[-1].inner if open_ else outermost).append(each)
         open_.append(each)
     return outermost
-
-
-def _device_s(event: Any) -> float | None:  # noqa: ANN401  # the profiler's own
-    """Seconds of the kernels launched inside, where there is a device."""
-    return event.device_time_total / 1e6 if torch.cuda.is_available() else None
 
 
 def walk(ranges: Sequence[Range]) -> Iterator[Range]:
@@ -170,6 +167,9 @@ def _component(name: str, spans: set[str]) -> str | None:
     return _PARTS.get(last) if name.startswith(MODULE) else None
 
 
+LOOK_UPS = {"embedding", "gather", "index", "index_select", "_unsafe_index", "take"}
+
+
 class Traffic(TorchDispatchMode):
     """Bytes that operators read and write, by the module that is running; views move nothing.
 
@@ -206,8 +206,10 @@ class Traffic(TorchDispatchMode):
     ) -> Any:  # noqa: ANN401  # whatever the operator returns
         out = func(*args, **(kwargs or {}))
         if not any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns):  # noqa: SLF001  # no public way to a signature
-            tensors = [leaf for leaf in (*tree_leaves(args), *tree_leaves(out)) if isinstance(leaf, Tensor)]
-            bytes_ = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            read, made = ([leaf for leaf in tree_leaves(side) if isinstance(leaf, Tensor)] for side in (args, out))
+            if func._overloadpacket.__name__ in LOOK_UPS:  # noqa: SLF001  # as above
+                read[0] = made[0]  # of the table no more is read than is found
+            bytes_ = sum(tensor.numel() * tensor.element_size() for tensor in (*read, *made))
             for path in _ancestors(self.stack[-1]):
                 self.moved[path] = self.moved.get(path, 0.0) + bytes_
         return out

@@ -6,15 +6,17 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from modbench.harness import catalogue
-from modbench.harness.case import Case, Comparison, Protocol, TrainPlan, UnitOfWork, slug
+from modbench.harness.case import ARMS_PER_BLOCK, Case, Comparison, Protocol, TrainPlan, UnitOfWork, slug
 from modbench.harness.contracts import Metric, Pass, Text
 from modbench.harness.costs import case_cost
 from modbench.harness.suite import Suite
 
 # One unit per comparison: FLOPs of a forward pass that its work is worth, per case.
-WHOLE: dict[Pass, float] = {"inspect": 3.0, "memory": 9.0}
+WHOLE: dict[Pass, float] = {"inspect": 3.0, "memory": 9.0, "fit": 300.0}
+# Counting takes a while whatever the size: FLOPs that it is worth, per case.
+COUNTING = 3e10
 # One unit per case, in a process of its own.
-SINGLE: dict[Pass, float] = {"rss": 15.0, "compile": 100.0, "fit": 300.0}
+SINGLE: dict[Pass, float] = {"rss": 15.0, "compile": 100.0}
 
 
 def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | None) -> Iterator[UnitOfWork]:
@@ -28,7 +30,8 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
     for comparison, metrics in asked.items():
         of_training = any(metric.made_in == "train" for metric in metrics)
         # Always counted: the ideal of every other metric needs FLOPs.
-        yield made.unit(f"count-{'train-' if of_training else ''}{comparison.place.label}", comparison, "count", 1e9)
+        flops = sum(COUNTING + 6 * _forward(comparison, case) for case in comparison.arms)
+        yield made.unit(f"count-{'train-' if of_training else ''}{comparison.place.label}", comparison, "count", flops)
     launches, _ = suite.protocol_size
     timed = [
         (comparison, made_in, group)
@@ -47,7 +50,7 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
         flops = _timed_flops(comparison, group, suite)
         yield made.unit(name, comparison, made_in, flops, workload=group, launch=launch)
     for comparison, metrics in asked.items():
-        yield from _rest(made, comparison, {metric.made_in for metric in metrics}, suite)
+        yield from _rest(made, comparison, metrics, suite)
 
 
 def _in_order(comparison: Comparison, known: dict[str, Metric]) -> Iterator[Metric]:
@@ -66,17 +69,19 @@ def _peaks(made: Maker, asked: dict[Comparison, list[Metric]]) -> Iterator[UnitO
             yield made.unit(f"peak-{place.dtype}-{place.device}", comparison, "peak", 60e9)
 
 
-def _rest(made: Maker, comparison: Comparison, passes: set[Pass], suite: Suite) -> Iterator[UnitOfWork]:
-    where = comparison.place.label
+def _rest(made: Maker, comparison: Comparison, metrics: Sequence[Metric], suite: Suite) -> Iterator[UnitOfWork]:
+    where, passes = comparison.place.label, {metric.made_in for metric in metrics}
     forward = sum(_forward(comparison, case) for case in comparison.arms)
     for made_in, worth in WHOLE.items():
         if made_in in passes:
             yield made.unit(f"{made_in}-{where}", comparison, made_in, worth * forward)
     for made_in, worth in SINGLE.items():
-        if made_in in passes:
-            for case in comparison.arms:
-                one = comparison.model_copy(update={"arms": (case,)})
-                yield made.unit(f"{made_in}-{case.id}", one, made_in, worth * _forward(comparison, case))
+        # What was compiled before makes the next compilation warm: a process for each.
+        apart = {metric.group for metric in metrics if metric.made_in == "compile"} if made_in == "compile" else {""}
+        for case, group in itertools.product(comparison.arms if made_in in passes else (), sorted(apart)):
+            one = comparison.model_copy(update={"arms": (case,)})
+            name = f"{made_in}-{group}{'-' * bool(group)}{case.id}"
+            yield made.unit(name, one, made_in, worth * _forward(comparison, case), workload=group)
     if "train" in passes:
         train = suite.train or TrainPlan()
         for case, seed in itertools.product(comparison.arms, suite.seeds):
@@ -147,7 +152,7 @@ def _forward(comparison: Comparison, case: Case) -> float:
 def _timed_flops(comparison: Comparison, group: str, suite: Suite) -> float:
     _, rounds = suite.protocol_size
     anchor, *others = (_forward(comparison, case) for case in comparison.arms)
-    per_round = 2 * (anchor * -(-len(others) // 3) + sum(others))
+    per_round = 2 * (anchor * -(-len(others) // ARMS_PER_BLOCK) + sum(others))
     warm_up = suite.warm_up_calls * (anchor + sum(others))
     workload = group.partition("-")[0]
     # A decode step reads all weights for few tokens: on a CPU about 20 times slower by the FLOP.

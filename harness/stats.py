@@ -1,8 +1,9 @@
 """From raw samples to effects. The launch is the unit of evidence: samples of different launches are never pooled.
 
 Protocol (docs/method.md): in each block, d = mean log t(arm) - mean log t(anchor); a launch's effect is the median of its
-blocks' d; the result is the mean of the launch effects with a t-interval over launches. A pooled bootstrap covered 63-67 %
-instead of 95 % where launches differed; this covers 94.5-96 %. No function here takes samples of several launches as one list.
+blocks' d; the result is the mean of the launch effects with a t-interval over launches. A bootstrap of pooled samples
+covers under half where launches differ by as much as blocks; this covers 95 %. No function here takes samples of several
+launches as one list.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Effect:
             name: None if getattr(self, name) is None else getattr(self, name) + by
             for name in ("low", "high", "low90", "high90")
         }
-        p = None if self.sd is None else _p_value(self.value + by, self.sd, self.n)
+        p = None if self.p is None or self.sd is None else _p_value(self.value + by, self.sd, self.n)
         return Effect(self.value + by, **ends, mde=self.mde, sd=self.sd, p=p, n=self.n, reason=self.reason)
 
 

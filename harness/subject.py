@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness import catalogue, nvtx
-from modbench.harness.case import Case, DecodePlan
+from modbench.harness.case import Case, DecodePlan, Place
 from modbench.harness.errors import Unmeasured
 from modbench.harness.interleave import Clock, Laps
 from modbench.harness.stopwatch import Stopwatch
@@ -33,6 +33,11 @@ def build_module(case: Case, seed: int) -> nn.Module:
     return module
 
 
+def clock_of(place: Place) -> Clock:
+    """Wall and CPU time where the case runs; on a GPU it can wait until the device is idle."""
+    return Clock(torch.cuda.synchronize if place.device == "cuda" else None, place.threads)
+
+
 class Subject:
     """A model ready to run forward passes and training steps.
 
@@ -41,7 +46,7 @@ class Subject:
         seed: seeds the weights.
         dtype: number format of the weights; default the case's.
         decode: how many steps a decode call makes.
-        clock: what laps are read from.
+        clock: what laps are read from; default the place's.
         module: built already, in its place and number format.
     """
 
@@ -54,7 +59,8 @@ class Subject:
         clock: Clock | None = None,
         module: nn.Module | None = None,
     ) -> None:
-        self.case, self.seed, self.steps, self.clock = case, seed, (decode or DecodePlan()).tokens, clock or Clock()
+        self.case, self.seed = case, seed
+        self.steps, self.clock = (decode or DecodePlan()).tokens, clock or clock_of(case.place)
         self.module = build_module(case, seed) if module is None else module
         # A user's file may have changed what all arms share; it must not slow or speed the others.
         torch.set_num_threads(case.place.threads)

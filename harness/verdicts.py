@@ -26,7 +26,7 @@ def verdict(effect: Effect, margin: float, adjusted_p: float | None = None) -> s
         margin: of practical interest, as a share.
         adjusted_p: p-value among all comparisons of the report; None: a list of one.
     """
-    if effect.low is None or effect.high is None:
+    if effect.low is None or effect.high is None or effect.p is None:  # no interval, or one within a single launch
         return "inconclusive"
     edge = math.log1p(margin)
     if effect.low90 is not None and effect.high90 is not None and -edge < effect.low90 and effect.high90 < edge:

@@ -116,12 +116,15 @@ def _thread_wait() -> Reader | None:
         handle = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
     except OSError:
         return None
+    if os.pread(handle, 128, 0).split()[0] == b"0":  # a thread that never ran: this kernel keeps no such account
+        os.close(handle)
+        return None
     return lambda: int(os.pread(handle, 128, 0).split()[1]) / 1e9
 
 
 def _process_wait() -> Reader | None:
     tasks = Path("/proc/self/task")
-    if not tasks.exists():
+    if (_text(tasks / str(os.getpid()) / "schedstat") or "0").split()[0] == "0":
         return None
 
     def read() -> float:

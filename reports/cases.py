@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from modbench.harness import stats
-from modbench.harness.case import Case
+from modbench.harness.case import FIT_RESOLUTION, Case
 from modbench.harness.contracts import Metric
 from modbench.harness.evidence import NOT_AUTOREGRESSIVE
 from modbench.reports.tables import SAMPLED, Tables
@@ -31,6 +31,7 @@ CASES = [
     "reason",
 ]
 SAW_FUTURE = "top-k routing saw future tokens when it chose"
+ONE_COMPILATION = "one cold compilation each: no interval, and no verdict"
 PEAKS = ("memory/peak_allocated", "memory/peak_reserved", "memory/rss_peak", "memory/activations")
 
 
@@ -61,7 +62,7 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
     if metric.made_in == "train":
         reason = joined([effect.reason, saw_future(tables, case, metric), *labels])
         return row | _filled("mean", effect.value, effect.low, effect.high, effect.n, reason)
-    statistic = "peak" if metric.key in PEAKS else "exact"
+    statistic = "peak" if metric.key in PEAKS else "single" if metric.made_in == "compile" else "exact"
     reason = joined([no_interval(tables, case, metric), *labels])
     return row | _filled(statistic, effect.value, None, None, 1, reason)
 
@@ -75,6 +76,10 @@ def no_interval(tables: Tables, case: Case, metric: Metric) -> str:
     """Why FLOPs and bytes have no interval, and who counted a user's model."""
     if metric.key in PEAKS:
         return "the peak of one training step, not sampled: no interval"
+    if metric.made_in == "compile":
+        return ONE_COMPILATION
+    if metric.made_in == "fit":
+        return f"found by bisection, within {FIT_RESOLUTION:.0%}: no interval"
     told = (
         case.own or tables.counted(case, "depth_ratio") is not None
     )  # who counted, where it is not the plain closed form

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import stats as scipy_stats
 
-from modbench.harness import certificate
+from modbench.harness import certificate, paired, stats
 from modbench.harness.case import Case
 from modbench.harness.contracts import Metric
 from modbench.harness.errors import UnfitError, UsageError
-from modbench.harness.paired import launch_effects
-from modbench.harness.stats import LEVEL, Effect, over_launches
+from modbench.harness.stats import LEVEL, Effect
 from modbench.harness.verdicts import exact_verdict, loss_verdict, verdict
+from modbench.reports.cases import ONE_COMPILATION
 from modbench.reports.load import Loaded
 from modbench.reports.tables import SAMPLED
 
@@ -36,6 +37,7 @@ class Finding:
         low: lower end of the 95 % interval; None of what was counted.
         high: upper end.
         reason: why it was not compared, or how.
+        p: p-value of no change; None of what was counted.
     """
 
     case: str
@@ -45,6 +47,7 @@ class Finding:
     low: float | None = None
     high: float | None = None
     reason: str | None = None
+    p: float | None = None
 
 
 def gate(run: Loaded, base: Loaded, margin: float) -> list[Finding]:
@@ -72,7 +75,20 @@ def gate(run: Loaded, base: Loaded, margin: float) -> list[Finding]:
     ]
     if any(_is_time(run, finding) for finding in findings):
         _refuse_unfit(run, base)
-    return findings
+    return among_all(findings)
+
+
+def among_all(findings: list[Finding]) -> list[Finding]:
+    """A gate of many comparisons finds some changes by chance: only those that Benjamini-Hochberg lets stand are called one."""
+    adjusted = stats.adjusted({i: finding.p for i, finding in enumerate(findings) if finding.p is not None})
+    return [
+        replace(
+            finding, verdict="inconclusive", reason=f"not among the findings of {len(adjusted)} (adjusted p {p:.2g})"
+        )
+        if (p := adjusted.get(i, 0.0)) > 1 - LEVEL and finding.verdict in {"better", "worse", "different"}
+        else finding
+        for i, finding in enumerate(findings)
+    ]
 
 
 def _is_time(run: Loaded, finding: Finding) -> bool:
@@ -108,11 +124,29 @@ def _why_not(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) -
         return f"an id in common, but another case: {differences(case, old)}"
     if metric.key not in base.run.plan.suite.metrics:
         return "the earlier run did not ask for it"
+    now, before = (_settings(loaded, case, metric) for loaded in (run, base))
+    if now != before:
+        changed = [f"{key} {value}, was {before.get(key)}" for key, value in now.items() if value != before.get(key)]
+        return f"measured otherwise: {'; '.join(changed) or 'other settings'}"
     for loaded, side, which in ((run, case, "now"), (base, old, "before")):
         trouble = loaded.tables.trouble(side, metric)
+        if metric.made_in in SAMPLED:
+            trouble = trouble or loaded.tables.anchor_trouble(side, metric)
         if trouble:
             return f"{which}: {trouble[1]}"
+    if metric.made_in == "compile":
+        return ONE_COMPILATION
     return "it is derived from a time, which is compared" if metric.made_in == "derive" else None
+
+
+def _settings(loaded: Loaded, case: Case, metric: Metric) -> dict[str, Any]:
+    """What a number also depends on, beside the case: `train.tokens` and the like."""
+    suite = loaded.run.plan.suite
+    plans = {"train": suite.train, "fit": suite.fit, "energy": suite.energy}
+    plan = suite.decode if metric.workload == "decode" else plans.get(metric.made_in)
+    name = "decode" if metric.workload == "decode" else metric.made_in
+    settings = {} if plan is None else {f"{name}.{key}": value for key, value in plan.model_dump().items()}
+    return settings | {"budget": loaded.tables.cell(case.id, metric.key).note("budget_bytes")}
 
 
 def differences(case: Case, old: Case) -> str:
@@ -128,21 +162,25 @@ def _times(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, mar
         anchors.append(anchor)
         if anchor == side:
             return Finding(case.id, metric.key, "not compared", reason="the anchor: times are ratios to it")
-        launches = loaded.tables.launches(metric, side, anchor, anchor)
-        sides.append(launch_effects(launches, SAMPLED[metric.made_in]))
+        launches, column = loaded.tables.launches(metric, side, anchor, anchor), SAMPLED[metric.made_in]
+        contaminated = paired.compare(launches, column=column, one_thread=side.place.one_thread).contaminated()
+        if contaminated:
+            return Finding(case.id, metric.key, "not compared", reason=f"contaminated: {contaminated}")
+        sides.append(paired.launch_effects(launches, column))
     if anchors[0] != anchors[1]:
         return Finding(case.id, metric.key, "not compared", reason="the two runs have other anchors")
     effect = welch(*sides)
     if effect.low is None or effect.high is None:
         return Finding(case.id, metric.key, "not compared", reason=effect.reason)
     ends = (math.exp(effect.value), math.exp(effect.low), math.exp(effect.high))
-    return Finding(case.id, metric.key, verdict(effect, margin), *ends, "ratio to the anchor, now over before")
+    reason = "ratio to the anchor, now over before"
+    return Finding(case.id, metric.key, verdict(effect, margin), *ends, reason, effect.p)
 
 
 def welch(now: list[float], before: list[float]) -> Effect:
     """Difference of two means of launch effects whose spreads may differ; degrees of freedom by Welch and Satterthwaite."""
-    if min(len(now), len(before)) < 2:
-        return Effect(0.0, reason="fewer than two launches on a side give no interval")
+    if min(len(now), len(before)) < 3:
+        return Effect(0.0, reason="fewer than three launches on a side give no interval")
     mean = float(np.mean(now) - np.mean(before))
     found = scipy_stats.ttest_ind(now, before, equal_var=False)
     if not math.isfinite(float(found.pvalue)):  # no spread at all on either side
@@ -157,13 +195,15 @@ def _losses(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) ->
     if len({cell.note("corpus_sha256") for cell in cells}) > 1:
         return Finding(case.id, metric.key, "not compared", reason="trained on different text")
     now, before = (cell.values() for cell in cells)
-    effect = over_launches([now[seed] - before[seed] for seed in sorted(now.keys() & before.keys())])
+    seeds = sorted(now.keys() & before.keys())
+    if not seeds:
+        return Finding(case.id, metric.key, "not compared", reason="the two runs have no seed in common")
+    effect = stats.over_launches([now[seed] - before[seed] for seed in seeds])
     if now == before:
         return Finding(case.id, metric.key, "equivalent", 0.0, reason="the same losses, seed by seed")
     word = loss_verdict(effect) or "inconclusive"
-    return Finding(
-        case.id, metric.key, word, effect.value, effect.low, effect.high, effect.reason or "difference, seed by seed"
-    )
+    reason = effect.reason or "difference, seed by seed"
+    return Finding(case.id, metric.key, word, effect.value, effect.low, effect.high, reason, effect.p)
 
 
 def _counts(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, margin: float) -> Finding:

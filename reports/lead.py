@@ -15,6 +15,7 @@ from modbench.reports.panel import (
 )
 from modbench.reports.style import name
 
+CONTAMINATED = "the machine was disturbed: no claim"
 # what a rung of the dense ladder has in common with its target, in words
 MATCHED = {"flops/forward": "FLOPs", "flops/train_step": "training FLOPs", "params": "parameters"}
 
@@ -46,7 +47,8 @@ def lead(loaded: Loaded) -> list[str]:
     for metric, what in timed:
         row = loaded.pair(case.arm, metric, length)
         if row is not None and row.status == "ok":
-            share = promise(row, "byte-promised" if metric == "latency/decode" else "FLOP-promised")
+            promised = "byte-promised" if metric == "latency/decode" else "FLOP-promised"
+            share = CONTAMINATED if row.verdict == "contaminated" else promise(row, promised)
             parts.append(f"{what} at {times(row.ratio)} the speed {interval(row)}".rstrip() + (share and f" ({share})"))
     said = (
         [f"{name(case)} runs {', and '.join(parts)}, against {name(loaded.arms[0])} at T = {length}."] if parts else []

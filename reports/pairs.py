@@ -73,11 +73,16 @@ def _judge(rows: list[dict[str, Any]], margin: float, *, claims: bool) -> None:
             continue
         row["verdict"] = verdicts.verdict(effect, margin, adjusted.get(i))
         more = []
-        if row["verdict"] == "inconclusive" and effect.low is not None and (effect.low > 0 or (effect.high or 0) < 0):
+        vetoed = (
+            i in adjusted and effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high
+        )
+        if row["verdict"] == "inconclusive" and vetoed:
             more.append(
                 f"not among the findings of {len(adjusted)} comparisons (Benjamini-Hochberg p {adjusted[i]:.2g})"
             )
-        if row["verdict"] == "inconclusive":
+        elif row["verdict"] == "inconclusive" and effect.sd is None:
+            more.append("a single launch gives no verdict")
+        elif row["verdict"] == "inconclusive":
             needed = verdicts.launches_needed(effect, margin)
             more.append(
                 f"{needed} launches would decide it"
@@ -94,8 +99,10 @@ def _pair_row(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dic
     row = tables.case_columns(case, metric)
     row |= {f"baseline_{key}": value for key, value in tables.case_columns(baseline, metric).items()}
     row |= {"metric": metric.key, "unit": metric.unit, "paired": metric.made_in in {*SAMPLED, "train", "derive"}}
-    for side, who in ((case, ""), (baseline, "baseline: ")):
-        trouble = tables.trouble(side, metric)
+    troubles = {"": tables.trouble(case, metric), "baseline: ": tables.trouble(baseline, metric)}
+    if tables.source(metric).made_in in SAMPLED:
+        troubles["anchor: "] = tables.anchor_trouble(case, metric)
+    for who, trouble in troubles.items():
         if trouble:
             return row | {"status": trouble[0], "reason": who + trouble[1]}
     row |= _result(tables, case, baseline, metric)
@@ -119,7 +126,7 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
     """Launch by launch through the anchor; then a t-interval over launches. A rate is its time's effect, shifted."""
     source = tables.source(metric)
     launches = tables.launches(metric, case, baseline, tables.anchor(case, metric))
-    one_thread = source.made_in == "time" and case.place.device == "cpu" and case.place.threads == 1
+    one_thread = source.made_in == "time" and case.place.one_thread
     found = paired.compare(launches, column=SAMPLED[source.made_in], one_thread=one_thread)
     effect = found.effect
     if metric.source:
@@ -200,11 +207,12 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
     suite = tables.run.plan.suite
     if not suite.claims:
         reasons.append("smoke effort: no claims, so no verdict")
+    judged = suite.claims and metric.made_in != "compile"
     return {
         "ratio": ratio,
         "difference": mine - theirs,
         **promise,
-        "verdict": verdicts.exact_verdict(ratio, suite.margin) if suite.claims else None,
+        "verdict": verdicts.exact_verdict(ratio, suite.margin) if judged else None,
         "status": "ok",
         "reason": joined(reasons),
     }

@@ -19,7 +19,7 @@ from modbench.reports.panel import TIMED, is_number
 from modbench.reports.panels.machine import machine_check
 from modbench.reports.style import name
 
-FUTURE_MARK = "†"
+FUTURE_MARK, DISTURBED_MARK = "†", "‡"
 # Beside bits per byte they say nothing new.
 LOSSES = ("loss/val", "loss/val_causal")
 
@@ -42,6 +42,8 @@ def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
     lines = [*_table(loaded), ""]
     if any(FUTURE_MARK in line for line in lines):
         lines.insert(-1, f"{FUTURE_MARK} {NOT_AUTOREGRESSIVE}: not comparable with a causal loss")
+    if any(DISTURBED_MARK in line for line in lines):
+        lines.insert(-1, f"{DISTURBED_MARK} contaminated: the machine was disturbed, wall time claims nothing")
     width = min(120, shutil.get_terminal_size().columns)
     lines += _others(loaded, width)
     for sentence in (*lead.lead(loaded), lead.residuals(loaded)):
@@ -151,7 +153,7 @@ def _cell(loaded: Loaded, arm: str, metric: str, length: int | None) -> str:
     if not is_number(row.ratio):
         return f"{row.difference:+.3f}{FUTURE_MARK if looked_ahead(row.reason) else ' '}"
     spread = f" ±{(row.ci_high - row.ci_low) / 2:.2f}" if is_number(row.ci_low) else ""
-    return f"{row.ratio:.2f}×{spread}"
+    return f"{row.ratio:.2f}×{spread}{DISTURBED_MARK if row.verdict == 'contaminated' else ''}"
 
 
 def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:

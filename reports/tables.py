@@ -49,6 +49,10 @@ class Cell:
             return "skipped", f"not measured: the unit has no record ({name})"
         return None
 
+    def good(self) -> dict[int, Outcome]:
+        """Launch or seed to what was measured in it."""
+        return {number: outcome for number, outcome in self.outcomes if outcome.status == "ok"}
+
     def values(self) -> dict[int, float]:
         """Seed (or 0) to value, for metrics that leave one value per unit."""
         return {number: outcome.samples["value"][0] for number, outcome in self.outcomes}
@@ -199,6 +203,10 @@ class Tables:
                 return "skipped", str(error)
         return found
 
+    def anchor_trouble(self, case: Case, metric: Metric) -> tuple[str, str] | None:
+        """(status, reason) if the arm that stood in every block has no samples: then no two arms are a pair."""
+        return self.cell(self.anchor(case, metric).id, self.source(metric).key).trouble()
+
     def factor(self, case: Case, metric: Metric) -> float:
         """What a derived metric divides by seconds."""
         return float(metric.measure(Derived(self, case, metric)))
@@ -224,15 +232,16 @@ class Tables:
 
     def _doubt(self, case: Case, metric: Metric) -> dict[str, str]:
         cell = self.cell(case.id, self.source(metric).key)
-        anchor = self.cell(self.anchor(case, metric).id, self.source(metric).key)
+        mine, anchors = cell.good(), self.cell(self.anchor(case, metric).id, self.source(metric).key).good()
+        # Launch by launch beside the anchor, or, where that has none, alone.
+        numbers = [number for number in mine if number in anchors] or list(mine)
         evidence = Evidence(
             case,
             metric,
-            [outcome for _, outcome in cell.outcomes if outcome.status == "ok"],
-            [outcome for _, outcome in anchor.outcomes if outcome.status == "ok"],
-            list(cell.blocks.values()),
+            [mine[number] for number in numbers],
+            [anchors[number] for number in numbers if number in anchors],
+            [cell.blocks.get(number, {}) for number in numbers],
             dict(self.cell(case.id, "flops/forward").notes()),
-            self.run.plan.suite.claims,
         )
         found = {name: doubt.finds(evidence) for name, doubt in self.doubts.items()}
         return {name: said for name, said in found.items() if said}

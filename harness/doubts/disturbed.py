@@ -14,8 +14,7 @@ def finds(evidence: Evidence) -> str | None:
     """Share of blocks with a disturbed sample, and by what."""
     if not evidence.timed or not evidence.outcomes:
         return None
-    blocks = list(evidence.blocks) or [{}] * len(evidence.outcomes)
-    pairs = [(outcome.samples, columns) for outcome, columns in zip(evidence.outcomes, blocks, strict=False)]
+    pairs = [(outcome.samples, columns) for outcome, columns in zip(evidence.outcomes, evidence.blocks, strict=True)]
     shares = [contamination.share_of_blocks(samples, columns) for samples, columns in pairs]
     share = sum(shares) / len(shares)
     if share <= SHARE:

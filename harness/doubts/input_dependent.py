@@ -17,7 +17,7 @@ def finds(evidence: Evidence) -> str | None:
 
     inputs = evidence.note("inputs")
     anchors = [outcome.samples for outcome in evidence.anchors]
-    launches = list(zip((outcome.samples for outcome in evidence.outcomes), anchors, strict=False))
+    launches = list(zip((outcome.samples for outcome in evidence.outcomes), anchors, strict=True))
     if not inputs or any("wall_s" not in side for pair in launches for side in pair):
         return None
     spread = stats.input_spread(launches, int(inputs[0]))

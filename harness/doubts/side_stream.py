@@ -6,6 +6,13 @@ from modbench.harness.contracts import Doubt
 from modbench.harness.evidence import Evidence
 
 SHARE = 0.05
+# Waiting for a device that is idle already takes some microseconds.
+FLOOR_S = 5e-5
+
+
+def limit(seconds: float) -> float:
+    """How long a device may go on after its stream has ended before work must have escaped."""
+    return max(FLOOR_S, SHARE * seconds)
 
 
 def finds(evidence: Evidence) -> str | None:
@@ -14,7 +21,7 @@ def finds(evidence: Evidence) -> str | None:
     for outcome in evidence.outcomes:
         late, seconds = outcome.samples.get("escaped_s"), outcome.samples.get("wall_s")
         if late and seconds:
-            shares.append(sum(x > SHARE * max(s, 1e-5) for x, s in zip(late, seconds, strict=True)) / len(late))
+            shares.append(sum(x > limit(s) for x, s in zip(late, seconds, strict=True)) / len(late))
     if not shares or max(shares) == 0:
         return None
     return f"in {max(shares):.0%} of the calls work went on outside the stream that device events see"

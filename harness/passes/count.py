@@ -205,7 +205,7 @@ def _executed(case: Case, seed: int, *, hardware: bool) -> tuple[dict[str, float
     from modbench.harness import causality, claims, flops, reuse
 
     subject, (tokens_BT, second_BT, third_BT) = _subject(case, seed, 3)
-    module, place = subject.module, case.place
+    module = subject.module
     seen = flops.forward(module, tokens_BT)
     found = {"forward_executed": float(seen.total)}
     notes: dict[str, Any] = {
@@ -224,6 +224,4 @@ def _executed(case: Case, seed: int, *, hardware: bool) -> tuple[dict[str, float
     notes["causality"] = asdict(guard)
     if hardware:
         found["train_step_hardware"] = float(flops.train(module, third_BT).total)
-        notes["hardware"] = "counted on real tensors, as the kernels of this place ran"
-    notes["guarded"] = f"real tensors on {place.device}; guards on {list(few.shape)} tokens"
     return found, notes

@@ -17,12 +17,12 @@ from modbench.harness import busy, nvml
 from modbench.harness.case import Case, UnitOfWork
 from modbench.harness.contracts import Metric
 from modbench.harness.passes import attempt, measured, missing
-from modbench.harness.records import Blocks, Gap, Outcome
+from modbench.harness.records import Gap, Outcome
 
 Columns = dict[str, list[float]]
 
 
-def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome | Blocks]:
+def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
     """One launch: windows of all arms, interleaved."""
     place = unit.comparison.place
     device = attempt(partial(_device, place.device))

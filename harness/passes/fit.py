@@ -7,8 +7,10 @@ answer, in a process of its own, so that nothing of it is left behind.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from modbench.harness import busy
-from modbench.harness.case import ELEMENT_BYTES, Case, FitPlan, UnitOfWork
+from modbench.harness.case import ELEMENT_BYTES, FIT_RESOLUTION, Case, FitPlan, UnitOfWork
 from modbench.harness.contracts import Metric
 from modbench.harness.costs import closed_form
 from modbench.harness.errors import Unmeasured
@@ -24,36 +26,36 @@ from modbench.harness.passes import attempt, measured, missing
 from modbench.harness.records import Gap, Outcome
 from modbench.harness.rss import MALLOC
 
-# The answer is known within this share of itself.
-RESOLUTION = 0.01
-
 Fits = Callable[[int], bool]
 
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
-    """One outcome per metric, with the bracket and the forecast that explains it."""
-    (case,) = unit.comparison.arms
-    for metric in metrics:
+    """One outcome per case and metric, with the forecast that explains it. All arms have one budget."""
+    plan = unit.protocol.fit
+    budget = attempt(lambda: plan.budget or _free(unit.comparison.place.device))
+    for case, metric in itertools.product(unit.comparison.arms, metrics):
+        if isinstance(budget, Gap):
+            yield missing(case, metric, budget)
+            continue
         notes: dict[str, Any] = {}
         with busy.busy():
-            value = attempt(partial(metric.measure, partial(_search, case, unit.protocol.fit, notes)))
+            value = attempt(partial(metric.measure, partial(_search, case, plan, budget, notes)))
         if isinstance(value, Gap):
             yield missing(case, metric, value)
         else:
             yield measured(case, metric, {"value": [float(value)]}, notes)
 
 
-def _search(case: Case, plan: FitPlan, notes: dict[str, Any], axis: str) -> int:
+def _search(case: Case, plan: FitPlan, budget: int, notes: dict[str, Any], axis: str) -> int:
     """The largest value of an axis that fits.
 
     Raises:
         Unmeasured: if not even 1 fits, or all that may be tried does.
     """
-    budget = plan.budget or _free(case)
     foretold = forecast(case, budget, axis, plan.most)
     fits = functools.cache(partial(_try, case, budget, axis, plan.trial_s))
     found, too_much = bracket(fits, foretold or getattr(case.place, axis), plan.most)
-    notes |= {"budget_bytes": budget, "forecast": foretold, "too_much": too_much}
+    notes |= {"budget_bytes": budget, "forecast": foretold}
     if foretold is None:
         notes["forecast_reason"] = "a user's model has no closed form"
     if found == 0:
@@ -75,7 +77,7 @@ def bracket(fits: Fits, start: int, most: int) -> tuple[int, int | None]:
         (0, 1) where nothing fits; (most, None) where everything does.
     """
     at = min(max(1, start), most)
-    step = max(1, round(RESOLUTION * at))
+    step = max(1, round(FIT_RESOLUTION * at))
     low, high = 0, None
     if fits(at):
         low = at
@@ -91,7 +93,7 @@ def bracket(fits: Fits, start: int, most: int) -> tuple[int, int | None]:
             at = max(1, high - step)
             low, high = (at, high) if fits(at) else (0, at)
             step *= 4
-    while high - low > max(1, RESOLUTION * low):
+    while high - low > max(1, FIT_RESOLUTION * low):
         at = (low + high) // 2
         low, high = (at, high) if fits(at) else (low, at)
     return low, high
@@ -143,14 +145,18 @@ def _try(case: Case, budget: int, axis: str, limit_s: float, value: int) -> bool
     answer = done.stdout.strip().rpartition("\n")[2]
     if answer in {"fits", "does not fit"}:
         return answer == "fits"
-    if done.returncode < 0:  # killed: the machine itself ran out
+    if done.returncode == -signal.SIGKILL:  # the machine itself ran out
         return False
     raise RuntimeError(f"{axis} {value}: {done.stderr.strip().rpartition(chr(10))[2] or done.returncode}")
 
 
-def _free(case: Case) -> int:
-    """Nine tenths of what is free now."""
-    if case.place.device == "cuda":
+def _free(device: str) -> int:
+    """Nine tenths of what is free now.
+
+    Raises:
+        Unmeasured: where the system does not tell.
+    """
+    if device == "cuda":
         import torch
 
         return int(0.9 * torch.cuda.mem_get_info()[0])

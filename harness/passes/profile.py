@@ -96,7 +96,8 @@ def _times(subject: Subject, call: Callable[[Any], object], tokens_BT: Any, trac
     if trace is not None:
         profiler.export_chrome_trace(trace)
     # The profiler's own first call is slow: it stands in the trace, not in the medians.
-    calls = [[each] for each in tree(profiler.events(), {*SPANS, ROOT})][1:]
+    on_gpu = subject.case.place.device == "cuda"
+    calls = [[each] for each in tree(profiler.events(), {*SPANS, ROOT}, on_gpu=on_gpu)][1:]
     operators = [
         {
             "name": event.key,

@@ -21,13 +21,13 @@ INPUTS, MANY_INPUTS = 4, 16
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome | Blocks]:
     """One launch of one comparison and one workload: all arms interleaved in this process; then what blocks witnessed."""
-    import torch
+    from modbench.harness.subject import clock_of
 
     place = unit.comparison.place
     on_gpu = place.device == "cuda"
     # Orders differ between launches, weights and inputs do not: what differs between launches is the process.
     rng = random.Random(f"{unit.protocol.seed} {unit.name}")  # noqa: S311  # no secret
-    clock = Clock(torch.cuda.synchronize if on_gpu else None, place.threads)
+    clock = clock_of(place)
     inputs = MANY_INPUTS if any(varies(case, metrics[0].workload) for case in unit.comparison.arms) else INPUTS
     gaps: dict[str, Gap] = {}
     timed: dict[str, tuple[Callable[[Any], object], list[Any]]] = {}
@@ -116,6 +116,10 @@ def _samples(samples: Samples, metric: Metric, unit: UnitOfWork) -> Samples:
     """The metric's own columns: one lap of a call that has laps, seconds of one decode step where a call makes many."""
     steps = unit.protocol.decode.tokens if metric.per == "step" else 1
     own = {name: values for name, values in samples.items() if "/" not in name}
+    # Witnesses watched the whole sample, and a wait is held against what it can have moved: of a step or a quantile over steps
+    # that is all of the sample, of a part of a training step no more than the part.
+    if metric.per == "step" or (metric.lap and metric.timer != "parts"):
+        own["sample_s"] = [wall * calls for wall, calls in zip(samples["wall_s"], samples["calls"], strict=True)]
     for name in ("wall_s", "cpu_s"):
         column = samples.get(f"{metric.lap}/{name}" if metric.lap else name)
         own.pop(name)
@@ -150,6 +154,6 @@ def _device_notes(timed: Callable[[Any], object], batches: list[Any], wall_s: li
     from modbench.harness.syncs import syncs
 
     found = attempt(lambda: cuda_timing.device_share(timed, batches[0], median(wall_s)))
-    share = {"device_share": None, "device_reason": found.reason} if isinstance(found, Gap) else found
+    share = {} if isinstance(found, Gap) else found
     waits = attempt(lambda: len(syncs(timed, batches[0])))
     return share | {"syncs": None if isinstance(waits, Gap) else waits, "l2": cuda_timing.L2_POLICY}

@@ -13,6 +13,8 @@ from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, Panel, figure, is_number
 from modbench.reports.style import MAP, MAP_INK, MUTED, PAPER, bin_of, name, new_figure, to_svg
 
+UNDECIDED = {"inconclusive", "different", "contaminated"}
+
 
 def render(loaded: Loaded) -> Markup | None:
     """Cells filled by log2 speed-up in nine bins; undecided cells hatched; failures named."""
@@ -27,7 +29,8 @@ def render(loaded: Loaded) -> Markup | None:
     svg = to_svg(made, "map", "Speed-up over the anchor by arm and sequence length")
     reading = (
         f"Speed-up over {name(loaded.arms[0])}, ± half the 95 % interval. Purple is faster, orange slower, grey within 9 % "
-        "of 1×; hatched: the interval leaves it undecided. The dense rows are what a reader would buy instead. "
+        "of 1×; hatched: the interval, or a disturbed machine, leaves it undecided. The dense rows are what a reader would "
+        "buy instead. "
         f"{residuals(loaded)}"
     )
     return figure(svg, reading, wide=True)
@@ -59,7 +62,7 @@ def _draw(axis: Any, loaded: Loaded, title: str, metric: str) -> None:  # noqa: 
             up = 0.1 if spread else 0
             axis.text(x + 0.5, y + 0.5 - up, text, ha="center", va="center", color=ink, fontsize=8.5)
             axis.text(x + 0.5, y + 0.78, spread, ha="center", va="center", color=ink, fontsize=6.5)
-            if row is not None and row.status == "ok" and row.verdict in {"inconclusive", "different"}:
+            if row is not None and row.status == "ok" and row.verdict in UNDECIDED:
                 axis.add_patch(
                     Rectangle((x, y), 1, 1, fill=False, hatch="///", edgecolor=MUTED, linewidth=0, alpha=0.5)
                 )

@@ -51,6 +51,13 @@ def render(loaded: Loaded) -> Markup | None:
     ).format(head, rows, len(loaded.pairs) - len(loaded.comparisons))
 
 
+def _mde(row: pd.Series) -> str:
+    """A share of a ratio; of losses a difference in their unit."""
+    if not is_number(row.mde):
+        return ""
+    return f"{row.mde:.1%}" if is_number(row.ratio) else _signed(row.mde, row.unit)
+
+
 def _row(row: pd.Series, values: dict[Any, Any]) -> Markup:
     value, baseline = values.get((row.case_id, row.metric)), values.get((row.baseline_case_id, row.metric))
     change = row.ratio if is_number(row.ratio) else row.difference
@@ -68,7 +75,7 @@ def _row(row: pd.Series, values: dict[Any, Any]) -> Markup:
         (words(row) if row.status == "ok" else row.status, None),
         (f"{three_digits(row.ideal)}×" if is_number(row.ideal) else "", row.ideal),
         (f"{row.realised:.0%}" if is_number(row.realised) else "", row.realised),
-        (f"{row.mde:.1%}" if is_number(row.mde) else "", row.mde),
+        (_mde(row), row.mde),
         (f"{three_digits(row.cpu_ratio)}×" if is_number(row.cpu_ratio) else "", row.cpu_ratio),
         (f"{row.disturbed:.0%}" if is_number(row.disturbed) else "", row.disturbed),
         (f"{three_digits(row.clean_ratio)}×" if is_number(row.clean_ratio) else "", row.clean_ratio),

@@ -119,7 +119,7 @@ def _row(asked: Asked, capacity: float | None, dtype: Dtype, batch_size: int, se
     cost = closed_form(asked.model, config, seq_len, batch_size)
     width = ELEMENT_BYTES[dtype]
     decode = model.decode_cost(config, seq_len, batch_size) if model.decode_cost else None
-    reason = None if decode else "how much of this model a decode step needs depends on the input"
+    reason = None if decode else "how much of this model a call reads depends on the input"
     return row | {
         "source": "closed form",
         "params": cost.params,
@@ -127,7 +127,10 @@ def _row(asked: Asked, capacity: float | None, dtype: Dtype, batch_size: int, se
         "parts": dict(cost.parts),
         "predictor": cost.predictor,
         "counter": _check_on_meta(case, cost),
-        "bytes": {"forward": cost.bytes_forward(width), "decode_step": decode.read * width if decode else None},
+        "bytes": {
+            "forward": None if model.dynamic else cost.bytes_forward(width),
+            "decode_step": decode.read * width if decode else None,
+        },
         "memory": {
             "parameters": cost.params * width,
             "gradients": cost.params * width,

@@ -12,23 +12,30 @@ from modbench.harness.runner import phases
 from modbench.harness.units import human, human_duration
 
 if TYPE_CHECKING:
-    from modbench.harness.case import Case
+    from modbench.harness.case import Case, UnitOfWork
     from modbench.harness.plan import Plan
 
 
 def forecast(plan: Plan) -> dict[str, Any]:
     """Numbers in base units; null for what is only known once a user's model has run."""
-    slots = phases(plan, usable_cores())
+    units = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
     anchors = {comparison.place: comparison.arms[0] for comparison in plan.comparisons}
     return {
         "suite": plan.suite.name,
         "device": plan.device,
         "effort": plan.suite.effort,
         "units": len(plan.units),
-        "predicted_s": sum(predicted_seconds(plan, unit, slot.at_once) for slot in slots for unit in slot.units),
+        "predicted_s": sum(predicted_seconds(plan, *unit) for unit in units),
+        "predicted_most_s": sum(_times(plan, unit) * predicted_seconds(plan, unit, at_once) for unit, at_once in units),
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
         "cases": [_case(plan, case, anchors[case.place]) for case in plan.cases],
     }
+
+
+def _times(plan: Plan, unit: UnitOfWork) -> float:
+    """How many times as long a unit may take: what is timed has a pilot, which may ask for more rounds."""
+    _, rounds = plan.suite.protocol_size
+    return plan.suite.rounds_limit / rounds if unit.made_in == "time" else 1.0
 
 
 def _case(plan: Plan, case: Case, anchor: Case) -> dict[str, Any]:
@@ -84,8 +91,10 @@ def as_text(told: dict[str, Any]) -> str:
         for r in rows
     ]
     rate = told["assumed_flop_per_s"] / 1e9
+    most = f" (up to {human_duration(told['predicted_most_s'])} where pilots ask for more rounds)"
+    more = most if told["predicted_most_s"] > told["predicted_s"] else ""
     total = (
-        f"{told['suite']}: {told['units']} units on {told['device']}, about {human_duration(told['predicted_s'])}. "
+        f"{told['suite']}: {told['units']} units on {told['device']}, about {human_duration(told['predicted_s'])}{more}. "
         f"Times are a guess: FLOPs at an assumed {rate:g} GFLOP/s. Nothing was run."
     )
     return "\n".join([*lines, "", total])

@@ -72,8 +72,14 @@ def profile(plan: Plan, select: str | None, workload: str, folder: RunFolder, pr
 
     Raises:
         ModbenchError: if that process failed.
+        UsageError: for a training step on a GPU.
     """
     case = choose(plan, select)
+    if workload == "train_step" and case.place.device == "cuda":
+        raise UsageError(
+            "profile opens no training step on a GPU: the backward pass launches its kernels from another thread, and the "
+            "profiler does not say for which range. --workload forward, or latency/train_step/backward, would work."
+        )
     comparison = Comparison(arms=(case,), metrics=())
     made = Maker(plan.suite, None).unit(f"profile-{workload}-{case.id}", comparison, "profile", 1e12, workload=workload)
     traced = made.protocol.model_copy(update={"trace": str((folder.path / TRACE).resolve())})

@@ -62,11 +62,12 @@ def doctor(
 ) -> None:
     """Compare identical models: is this machine fit to tell times apart? Under a minute; pooled over calls."""
     from modbench import api, checkup
+    from modbench.harness.doctor import LAUNCHES
     from modbench.progress import counting
 
     check_device(device)
     place = api.device_named(device)
-    found = checkup.check(comparisons, place, threads, counting(comparisons * 3, "launches"), fresh=fresh)
+    found = checkup.check(comparisons, place, threads, counting(comparisons * LAUNCHES, "launches"), fresh=fresh)
     print(json.dumps(checkup.as_json(found), indent=1) if as_json else checkup.as_text(found))
     if found.certificate.verdict == "unfit":
         raise UnfitError(f"this machine is unfit to compare times. {found.certificate.in_words()}.")

@@ -66,7 +66,7 @@ def test_plan_runs_nothing(modbench: Any, tmp_path: Path) -> None:
     done = modbench("plan", "quick", "--device", "cpu", "--json", cwd=tmp_path)
     told = json.loads(done.stdout)
     assert list(tmp_path.iterdir()) == []
-    assert told["predicted_s"] > 0
+    assert told["predicted_most_s"] == told["predicted_s"] > 0
     cases = {case["case"]: case for case in told["cases"]}
     assert cases["dense[T256-B1-fp32-cpu1]"]["flops_forward"] == 1946157056
     # The ladder is matched at the training length within 1 %.
@@ -77,6 +77,9 @@ def test_plan_runs_nothing(modbench: Any, tmp_path: Path) -> None:
     assert "mod[c0.125-T512-B1-fp32-cpu1]" in text
     assert "mode_staged" not in text
     assert "Nothing was run." in text
+    assert "up to" not in text
+    two_stage = modbench("plan", "quick", "--device", "cpu", "--effort", "standard", cwd=tmp_path).stdout
+    assert "where pilots ask for more rounds" in two_stage
 
 
 def test_a_sweep_needs_no_file(modbench: Any, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +67,26 @@ def planted_suite(effort: str, **changes: Any) -> Plan:
     return plan.make_plan(suite, device="cpu", text=Text("t", b"a" * 500, b"b" * 500, "c0ffee"))
 
 
-def fake_record(unit: UnitOfWork, corpus: str = "c0ffee", slower: dict[str, float] | None = None) -> Record:
+@dataclass(frozen=True)
+class Trouble:
+    """What goes wrong in a run, by arm.
+
+    Attributes:
+        slower: how much longer than planted it takes.
+        waits: it waits for a processor in every sample.
+        fails: its timing raises.
+        other_text: units whose name holds this were trained on another text.
+    """
+
+    slower: Mapping[str, float] = field(default_factory=dict)
+    waits: str | None = None
+    fails: str | None = None
+    other_text: str | None = None
+
+
+def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
     """What a worker would have left, had its clock been ours."""
+    corpus = "badcafe" if trouble.other_text and trouble.other_text in unit.name else "c0ffee"
     outcomes = []
     notes: dict[str, Any]
     if unit.made_in == "time":
@@ -75,7 +95,7 @@ def fake_record(unit: UnitOfWork, corpus: str = "c0ffee", slower: dict[str, floa
         def arm(share: float) -> Any:
             return lambda _number: clock.pass_time(0.02 * share)
 
-        takes = {arm: share * (slower or {}).get(arm, 1.0) for arm, share in PLANTED.items()}
+        takes = {arm: share * trouble.slower.get(arm, 1.0) for arm, share in PLANTED.items()}
         calls = {case.id: arm(takes[case.arm]) for case in unit.comparison.arms}
         session = Session(
             calls,
@@ -87,17 +107,13 @@ def fake_record(unit: UnitOfWork, corpus: str = "c0ffee", slower: dict[str, floa
         timed = session.measure(Effort.fixed(unit.protocol.rounds, 3)).samples
         for case in unit.comparison.arms:
             samples = timed[case.id]
+            if case.arm == trouble.waits:
+                samples["wait_s"] = [0.5 * wall for wall in samples["wall_s"]]
             tokens = case.place.batch_size * case.place.seq_len
-            outcomes.append(
-                Outcome(
-                    case=case.id,
-                    metric=f"latency/{unit.workload}",
-                    unit="s",
-                    status="ok",
-                    samples=samples,
-                    notes={"tokens": tokens},
-                )
-            )
+            result: dict[str, Any] = {"status": "ok", "samples": samples, "notes": {"tokens": tokens}}
+            if case.arm == trouble.fails:
+                result = {"status": "failed", "kind": "error", "reason": "planted failure"}
+            outcomes.append(Outcome(case=case.id, metric=f"latency/{unit.workload}", unit="s", **result))
     for number, case in enumerate(unit.comparison.arms):
         cost = case_cost(case)
         assert cost is not None
@@ -112,6 +128,12 @@ def fake_record(unit: UnitOfWork, corpus: str = "c0ffee", slower: dict[str, floa
             value, notes = {"value": [1e6 * (1 + number)]}, {"forecast": 1e6 * (1 + 2 * number)}
             outcomes.append(
                 Outcome(case=case.id, metric="memory/peak_allocated", unit="B", status="ok", samples=value, notes=notes)
+            )
+        if unit.made_in == "compile":
+            outcomes.append(
+                Outcome(
+                    case=case.id, metric="latency/compile", unit="s", status="ok", samples={"value": [3.0 + number]}
+                )
             )
         if unit.made_in == "train":
             seed_effect = {0: 0.3, 1: -0.2, 2: 0.1}[unit.protocol.seed]
@@ -139,10 +161,9 @@ def stored(
     made: Plan,
     *,
     leave_out: str | None = None,
-    other_text: str | None = None,
     certificate: dict[str, Any] | None = None,
-    slower: dict[str, float] | None = None,
     peak: float | None = None,
+    **trouble: Any,
 ) -> pd.DataFrame:
     """A run folder as a worker would have left it, and its `comparisons.csv`.
 
@@ -150,10 +171,9 @@ def stored(
         tmp_path: takes the folder `run`.
         made: the plan.
         leave_out: a unit without a record.
-        other_text: units of this name were trained on another text.
         certificate: what was known of the machine.
-        slower: arm to how much longer than planted it takes.
         peak: the machine's, in FLOP/s.
+        trouble: what goes wrong.
     """
     folder = store.create(str(tmp_path / "run"), "planted")
     environment = {
@@ -173,8 +193,7 @@ def stored(
     for unit in made.units:
         if unit.name == leave_out:
             continue
-        corpus = "badcafe" if other_text and other_text in unit.name else "c0ffee"
-        record = fake_record(unit, corpus, slower)
+        record = fake_record(unit, Trouble(**trouble))
         if peak:
             record = record.model_copy(update={"environment": {"peak": {"dtype": "fp32", "flop_per_s": peak}}})
         store.write_atomically(folder.record(unit), record.model_dump_json())

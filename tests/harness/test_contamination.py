@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import sys
 import threading
 import time
 
 import pytest
+import torch
 
-from modbench.harness import contamination, steady, witness
+from modbench.harness import catalogue, contamination, doctor, steady, witness
+from modbench.harness.interleave import Clock, Effort, Session
+from modbench.harness.passes import timing
 from modbench.harness.witness import Collector, Witness
 
 Columns = dict[str, list[float]]
@@ -31,7 +35,8 @@ def samples(**columns: float) -> Columns:
         ({"collect_s": 0.0002}, "garbage collected"),
         ({"collect_s": 0.00005}, None),
         ({"recompiles": 1}, "recompiled"),
-        ({"alloc_retries": 1}, "allocator retried"),
+        ({"wait_s": 0.0002, "sample_s": 0.64}, None),  # of 64 steps of which one is the value: witnesses saw all
+        ({"wait_s": 0.0128, "sample_s": 0.64}, "preempted"),
     ],
 )
 def test_a_sample_is_labelled_with_its_cause(seen: dict[str, float], cause: str | None) -> None:
@@ -52,6 +57,24 @@ def test_a_sample_is_labelled_with_its_cause(seen: dict[str, float], cause: str 
 def test_a_block_is_labelled_with_its_cause(seen: dict[str, float], cause: str | None) -> None:
     blocks = {"block": [0.0], "wall_s": [1.0], **{name: [value] for name, value in seen.items()}}
     assert contamination.causes(samples(), blocks) == [frozenset({cause} if cause else ())]
+
+
+@pytest.mark.parametrize(
+    ("metric", "watched"),
+    [
+        ("latency/decode", True),  # one of 64 steps
+        ("latency/decode/p95", True),  # a quantile over steps
+        ("latency/forward/device", True),  # an event inside the call
+        ("latency/forward", False),  # the call itself
+        ("latency/train_step/backward", False),  # a wait counts against the part that it can have moved
+    ],
+)
+def test_a_wait_is_held_against_what_was_watched(metric: str, watched: bool) -> None:
+    unit = doctor.units(1, "cpu", 1)[0]
+    lap = catalogue.metrics()[metric].lap
+    seen = {"block": [0.0], "wall_s": [0.32], "cpu_s": [0.32], "calls": [2.0], f"{lap}/wall_s": [0.01]}
+    own = timing._samples(seen, catalogue.metrics()[metric], unit)
+    assert own.get("sample_s") == ([0.64] if watched else None)
 
 
 def test_a_slow_clock_is_slow_against_the_runs_own() -> None:
@@ -121,6 +144,33 @@ def test_waiting_for_a_processor_is_seen() -> None:
     assert grown["recompiles"] == 0
 
 
+def test_a_recompile_inside_the_timed_region_is_detected() -> None:
+    """A really compiled function meets a new shape once while it is timed: that sample is labelled, and no other."""
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda x: x * 2 + 1, backend="eager", dynamic=False)
+    sizes: list[int] = []
+
+    def arm(_: int) -> None:
+        sizes.append(3 if len(sizes) == 9 else 2)
+        compiled(torch.ones(sizes[-1]))
+        time.sleep(0.002)  # a sample is then one call
+
+    collector = Collector()
+    session = Session(
+        {"a": arm},
+        "a",
+        rng=random.Random(0),
+        clock=Clock(),
+        on_error=lambda name, error: pytest.fail(f"{name}: {error}"),
+        of_samples=witness.of_samples(1, collector),
+    )
+    seen = session.measure(Effort.fixed(5, warm_up_calls=3)).samples["a"]
+    collector.close()
+    marks = contamination.causes(seen)
+    assert ["recompiled" in mark for mark in marks] == [size == 3 for size in sizes[-10:]]
+    assert 3 in sizes[-10:]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="what Linux exposes")
 def test_blocks_witness_the_machine() -> None:
     seen = witness.of_blocks()
@@ -153,9 +203,7 @@ def test_a_trend_is_found_and_noise_is_not() -> None:
 
 
 def test_the_level_is_shared_out_among_arms() -> None:
-    """1,000 launches of eight noisy arms: about one in a hundred launches is called unsteady, not one in twelve."""
-    import random
-
+    """400 launches of eight noisy arms: about one in a hundred launches is called unsteady, not one in twelve."""
     rng = random.Random(0)
     called = sum(
         bool(steady.unsteady({f"arm{i}": [rng.gauss(0, 0.02) for _ in range(12)] for i in range(8)}))

@@ -66,7 +66,7 @@ def sampled(key: str, notes: dict[str, Any] | None = None, **columns: float) -> 
 
 def doubted(outcome: Outcome, blocks: Blocks | None = None) -> dict[str, str]:
     """What is found wrong with it."""
-    seen = [blocks.columns] if blocks else []
+    seen = [blocks.columns if blocks else {}]
     evidence = Evidence(case(), catalogue.metrics()[outcome.metric], [outcome], [outcome], seen)
     return {name: said for name, doubt in DOUBTS.items() if (said := doubt.finds(evidence))}
 
@@ -190,8 +190,14 @@ def test_a_query_that_is_refused_has_no_column(monkeypatch: pytest.MonkeyPatch) 
 def test_an_old_driver_is_asked_by_its_old_name(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeCuda().install(monkeypatch)
     old = fake_pynvml(nvmlDeviceGetCurrentClocksThrottleReasons=lambda _: 0x8)
-    del old.nvmlDeviceGetCurrentClocksEventReasons
     monkeypatch.setitem(sys.modules, "pynvml", old)
+
+    def refuse(_: object) -> int:
+        raise old.NVMLError(13)
+
+    old.nvmlDeviceGetCurrentClocksEventReasons = refuse  # a new binding, an old driver
+    assert nvml.levels()["throttle"]() == 8
+    del old.nvmlDeviceGetCurrentClocksEventReasons  # an old binding
     assert nvml.levels()["throttle"]() == 8
 
 
@@ -239,7 +245,7 @@ def energy(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, driver: Any) -> list
     )
     fields: dict[str, Any] = {"name": "e", "made_in": "energy", "launch": 0, "flops": 1.0, "workload": "train_step"}
     unit = UnitOfWork(comparison=comparison, protocol=protocol, **fields)
-    return [outcome for outcome in energy_pass.run(unit, metrics) if isinstance(outcome, Outcome)]
+    return list(energy_pass.run(unit, metrics))
 
 
 def test_energy_is_the_counter_over_windows_of_seconds(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:

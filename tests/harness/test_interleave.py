@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modbench.harness.interleave import ARMS_PER_BLOCK, Call, Clock, Effort, Measured, Session, deal
+from modbench.harness.case import ARMS_PER_BLOCK
+from modbench.harness.interleave import Call, Clock, Effort, Measured, Session, deal
 from modbench.harness.passes import SURVIVABLE
 from modbench.harness.stopwatch import Stopwatch
 from modbench.harness.witness import Witness

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+
 import pytest
 import torch
 from hypothesis import given
@@ -10,12 +13,15 @@ from torch import nn
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from modbench.harness import catalogue
-from modbench.harness.case import Case, Place
+from modbench.harness.case import FIT_RESOLUTION, Case, Comparison, Place
 from modbench.harness.config import ModelConfig
-from modbench.harness.passes.fit import RESOLUTION, _try, bracket, forecast
+from modbench.harness.passes import fit
+from modbench.harness.passes.fit import _try, bracket, forecast
 from modbench.harness.peaks import of_training
+from modbench.harness.schedule import units_of_work
 from modbench.harness.storage import StorageTracker
 from modbench.harness.subject import Subject
+from modbench.harness.suite import parse_suite
 
 
 def case(model: str = "dense") -> Case:
@@ -80,7 +86,7 @@ def test_the_search_finds_the_limit_wherever_it_starts(limit: int, start: int, m
     else:
         assert high is not None
         assert low <= limit < high
-        assert high - low <= max(1, RESOLUTION * low)
+        assert high - low <= max(1, FIT_RESOLUTION * low)
     assert len(tried) <= 30
 
 
@@ -105,6 +111,34 @@ def test_the_forecast_is_the_last_that_fits_its_closed_form() -> None:
     assert cost(config.model_copy(update={"max_seq_len": longest}), longest, 2).memory_train(4) <= budget
     assert cost(config, longest + 1, 2).memory_train(4) > budget
     assert forecast(made, budget, "seq_len", 17) == 17
+
+
+def test_all_arms_seek_within_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is free is asked once: a second answer would make a ratio of two budgets."""
+    answers = iter([1_000_000_000, 7])
+    monkeypatch.setattr(fit, "_free", lambda _device: next(answers))
+    monkeypatch.setattr(
+        fit, "_try", lambda case, _budget, _axis, _limit_s, value: value <= 100 + 100 * (case.model == "mod")
+    )
+    comparison = Comparison(arms=(case(), case("mod")), metrics=("memory/largest_seq_len",))
+    suite = parse_suite({"name": "s", "metrics": list(comparison.metrics), "arms": [{"model": "dense"}]}, "s")
+    (unit,) = [unit for unit in units_of_work(suite, [comparison], None) if unit.made_in == "fit"]
+    outcomes = list(fit.run(unit, [catalogue.metrics()["memory/largest_seq_len"]]))
+    assert [outcome.notes["budget_bytes"] for outcome in outcomes] == [1_000_000_000] * 2
+    assert [outcome.samples["value"][0] for outcome in outcomes] == pytest.approx([100, 200], rel=0.01)
+
+
+@pytest.mark.parametrize(("signal_number", "answer"), [(signal.SIGKILL, "does not fit"), (signal.SIGSEGV, "an error")])
+def test_a_killed_try_did_not_fit_and_a_crashed_one_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, signal_number: int, answer: str
+) -> None:
+    done = subprocess.CompletedProcess([], -signal_number, "", "")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    if answer == "does not fit":
+        assert not _try(case(), 10**9, "seq_len", 1.0, 64)
+    else:
+        with pytest.raises(RuntimeError):
+            _try(case(), 10**9, "seq_len", 1.0, 64)
 
 
 @pytest.mark.parametrize(("share", "answer"), [(0.6, True), (1.6, False)])

@@ -11,7 +11,8 @@ import pytest
 from planted import PLANTED, DriftingClock, planted_suite, stored
 
 from modbench.harness.costs import case_cost
-from modbench.reports import render
+from modbench.reports import render, summary
+from modbench.reports.load import load
 
 
 @pytest.mark.parametrize("effort", ["draft", "standard"])
@@ -154,6 +155,46 @@ def test_every_pair_of_arms_has_a_row_and_another_baseline_only_moves_them(tmp_p
     other: Any = moved[(moved.metric == "latency/forward") & (moved.seq_len == 64)].set_index(["arm", "baseline_arm"])
     assert other.loc[("dense", "mod[c0.125]")].ratio == pytest.approx(1 / timed.loc[("mod[c0.125]", "dense")].ratio)
     assert other.loc[("mod[c0.5]", "mod[c0.125]")].ratio == pytest.approx(direct)
+
+
+def test_a_single_launch_gives_an_interval_and_no_verdict(tmp_path: Path) -> None:
+    """What other launches would say is unknown: even 1.6 times is no claim."""
+    frame = stored(tmp_path, planted_suite("draft", launches=1))
+    timed = frame[(frame.metric == "latency/forward") & (frame.baseline_arm == "dense")]
+    assert (timed.ci_high > timed.ci_low).all()
+    assert (timed.verdict == "inconclusive").all()
+    assert timed.reason.str.contains("a single launch gives no verdict").all()
+
+
+def test_where_the_anchor_failed_no_two_arms_are_a_pair_and_the_report_stands(tmp_path: Path) -> None:
+    frame = stored(tmp_path, planted_suite("draft"), fails="dense")
+    timed = frame[frame.metric == "latency/forward"]
+    assert len(timed) > 10
+    assert (timed.status != "ok").all()
+    assert timed.reason.str.contains("planted failure").all()
+    assert timed[(timed.arm == "moe") & (timed.baseline_arm == "mod[c0.5]")].reason.str.startswith("anchor: ").all()
+    assert (frame[frame.metric == "memory/peak_allocated"].status == "ok").all()
+    assert "planted failure" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_disturbed_ratio_wears_a_mark_and_claims_nothing(tmp_path: Path) -> None:
+    frame = stored(tmp_path, planted_suite("draft"), waits="mod[c0.125]")
+    timed = frame[(frame.metric == "latency/forward") & (frame.baseline_arm == "dense")].set_index("arm")
+    assert (timed.loc["mod[c0.125]"].verdict == "contaminated").all()
+    assert not (timed.loc["moe"].verdict == "contaminated").any()
+    said = summary.closing(load(str(tmp_path / "run")), tmp_path / "report.html", None)
+    row = next(line for line in said.splitlines() if line.startswith("MoD 0.125 "))
+    assert "‡" in row
+    assert "‡ contaminated: the machine was disturbed" in said
+    assert "the machine was disturbed: no claim" in " ".join(said.split())
+    assert "‡" not in next(line for line in said.splitlines() if line.startswith("MoE "))
+
+
+def test_one_cold_compilation_has_no_verdict(tmp_path: Path) -> None:
+    frame = stored(tmp_path, planted_suite("draft", compile=True, metrics=["latency/compile"]))
+    assert (frame.ratio > 0).all()
+    assert frame.verdict.isna().all()
+    assert frame.reason.str.contains("one cold compilation each").all()
 
 
 def test_verdicts_heed_the_whole_list(tmp_path: Path) -> None:

@@ -19,9 +19,12 @@ from modbench.harness.profiling import REST, Kept, Traffic, by_name, components,
 from modbench.models.layers import span as span_file
 
 
-def event(name: str, start: float, end: float) -> Any:
+def event(name: str, start: float, end: float, device: str = "CPU", kernels_us: float = 0.0) -> Any:
     return types.SimpleNamespace(
-        name=name, time_range=types.SimpleNamespace(start=start, end=end), device_time_total=0.0
+        name=name,
+        time_range=types.SimpleNamespace(start=start, end=end),
+        device_type=types.SimpleNamespace(name=device),
+        device_time_total=kernels_us,
     )
 
 
@@ -52,6 +55,16 @@ def test_ranges_nest_by_time_and_own_time_leaves_out_what_is_inside() -> None:
             f"{MODULE}head": 15,
         }
     )
+
+
+def test_on_a_gpu_a_range_takes_what_its_kernels_take_and_stands_once() -> None:
+    """The profiler draws every range again on the device's own timeline."""
+    events = [event(ROOT, 0, 10, kernels_us=90), event("gather", 2, 4, kernels_us=30)]
+    twice = [*events, event(ROOT, 5, 95, "CUDA"), event("gather", 40, 70, "CUDA")]
+    rows = by_name(tree(twice, {*SPANS, ROOT}, on_gpu=True))
+    assert {name: row["calls"] for name, row in rows.items()} == {ROOT: 1, "gather": 1}
+    assert rows["gather"]["own_seconds"] == pytest.approx(30e-6)
+    assert rows[ROOT]["own_seconds"] == pytest.approx(60e-6)
 
 
 def test_components_add_up_to_the_whole() -> None:
@@ -96,6 +109,13 @@ def test_what_a_module_keeps_is_what_lives_on() -> None:
     assert watcher.bytes["0"] == 4 * 2 * 8  # the product, which GELU's backward needs
     assert watcher.bytes["1"] == 4 * 2 * 8
     del out
+
+
+def test_of_a_table_no_more_is_read_than_is_found() -> None:
+    table, tokens_T = nn.Embedding(1000, 8), torch.arange(5)
+    with Traffic(table) as traffic, torch.no_grad():
+        table(tokens_T)
+    assert traffic.moved[""] == 4 * 5 * 8 + 8 * 5 + 4 * 5 * 8  # rows read, indices, rows written
 
 
 def test_ranges_for_nvidias_tools_are_named_like_modules_steps_and_cases(monkeypatch: pytest.MonkeyPatch) -> None:

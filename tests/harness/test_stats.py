@@ -121,7 +121,7 @@ def test_only_shared_blocks_are_paired() -> None:
     ],
 )
 def test_verdicts(low: float, high: float, low90: float, high90: float, word: str) -> None:
-    assert verdict(Effect((low + high) / 2, low, high, low90, high90), MARGIN) == word
+    assert verdict(Effect((low + high) / 2, low, high, low90, high90, p=0.5), MARGIN) == word
 
 
 def test_no_interval_is_no_verdict() -> None:

@@ -36,6 +36,20 @@ def first(made: Plan) -> list[Case]:
     return list(made.comparisons[0].arms)
 
 
+def test_every_compilation_has_a_process_of_its_own_and_a_search_has_one_for_all() -> None:
+    """What was compiled before makes the next one warm; what is free is one number."""
+    asked = 'metrics=["latency/compile", "latency/compile/train_step", "memory/largest_seq_len"]'
+    made = planned(settings=(asked,), compile=True, seq_len=(64,))
+    cases = {case.id for case in made.cases}
+    compiled = [unit for unit in made.units if unit.made_in == "compile"]
+    assert {(unit.workload, unit.comparison.arms[0].id) for unit in compiled} == {
+        (group, case) for group in ("forward", "train_step") for case in cases
+    }
+    assert len(compiled) == 2 * len(cases)
+    (search,) = [unit for unit in made.units if unit.made_in == "fit"]
+    assert {case.id for case in search.comparison.arms} == cases
+
+
 def test_quick_is_what_the_readme_says() -> None:
     made = planned()
     assert [case.id for case in first(made)] == [

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from modbench.harness import causality, claims, reuse
 from modbench.harness.passes.count import count
+from modbench.reports.panels.flops import _claims
 
 V, D = 50, 32
 
@@ -88,6 +89,28 @@ def test_a_routed_block_of_ours_that_masked_would_be_found(monkeypatch: pytest.M
     assert any(claim.masked for claim in lied)
 
 
+def test_the_two_that_are_multiplied_stand_behind_a_bias_and_before_offsets() -> None:
+    left, right, other = torch.ones(2, 3), torch.ones(3, 4), torch.ones(4)
+    aten = torch.ops.aten
+    for func, args in (
+        (aten.mm.default, (left, right)),
+        (aten.addmm.default, (other, left, right)),
+        (aten._grouped_mm.default, (left, right, other)),
+    ):
+        found = claims.factors(func, args)
+        assert found[0] is left
+        assert found[1] is right
+
+
+def test_a_claim_that_could_not_be_checked_says_so() -> None:
+    """A module without a weight in any product: nothing was seen, which is not the same as nothing wrong."""
+    part = nn.Identity()
+    part.capacity, part.executed_tokens = 0.25, 18  # type: ignore[assignment]  # the protocol, by hand
+    (claim,) = claims.claims(Model(part), tokens())
+    assert (claim.rows, claim.masked) == (None, False)
+    assert "could not be checked" in _claims({"claims": claims.as_notes([claim])})
+
+
 class Peeking(nn.Module):
     """Adds a little of the last token to every logit, or of the next one alone, or nothing."""
 
@@ -111,6 +134,13 @@ def test_a_model_that_reads_the_future_is_caught(how: str, reads: bool) -> None:
     found = causality.guard(Peeking(how), tokens(), V)
     assert found.reads_future is reads
     assert (found.at is not None) is reads
+
+
+def test_a_model_whose_logits_are_not_finite_is_not_called_causal() -> None:
+    """No difference to NaN is ever above a tolerance."""
+    found = causality.guard(lambda x_BT: torch.full((*x_BT.shape, V), torch.nan), tokens(), V)
+    assert found.reads_future is None
+    assert found.reason == "its logits are not finite"
 
 
 def test_one_token_has_no_future() -> None:
