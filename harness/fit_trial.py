@@ -55,7 +55,11 @@ def limit(device: str, budget: int) -> None:
         import torch
 
         torch.cuda.empty_cache()
-        torch.cuda.set_per_process_memory_fraction(min(1.0, budget / torch.cuda.get_device_properties(0).total_memory))
+        # The limit is on all that the allocator holds; libraries' workspaces were there before the step.
+        share = (torch.cuda.memory_reserved() + budget) / torch.cuda.get_device_properties(0).total_memory
+        if share > 1:
+            raise ValueError(f"fit.budget {budget} B and what is in use are more than this card has")
+        torch.cuda.set_per_process_memory_fraction(share)
         return
     import resource
     from pathlib import Path

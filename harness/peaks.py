@@ -30,7 +30,7 @@ class Peak:
         peak: most bytes alive at once.
         resident: bytes alive before it: parameters, both moments, buffers, tokens.
         saved: bytes that the forward pass left for the backward pass; None where nobody saw them.
-        reserved: most bytes that the allocator held; None off CUDA.
+        reserved: most bytes that the allocator held, workspaces of libraries too; None off CUDA.
         retries: how often the allocator had to empty its cache; None off CUDA.
     """
 
@@ -103,7 +103,10 @@ def bytes_of(tensors: Iterable[Tensor]) -> int:
 
 def _by_allocator(subject: Subject, tokens_BT: Tensor) -> Peak:
     torch.cuda.synchronize()
+    torch.cuda.empty_cache()  # what earlier arms left is not this one's
     before, tried = torch.cuda.memory_allocated(), torch.cuda.memory_stats().get("num_alloc_retries", 0)
+    # Libraries keep workspaces in the same allocator, tens of MB on large cards: they are no tensors of the model.
+    own = bytes_of(resident(subject, tokens_BT))
     torch.cuda.reset_peak_memory_stats()
     loss, auxiliary = subject.loss(tokens_BT, subject.targets(tokens_BT))
     torch.cuda.synchronize()
@@ -115,7 +118,7 @@ def _by_allocator(subject: Subject, tokens_BT: Tensor) -> Peak:
     retries = torch.cuda.memory_stats().get("num_alloc_retries", 0) - tried
     peak, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
     subject.optimizer.zero_grad(set_to_none=True)
-    return Peak(peak, before, saved, reserved, retries)
+    return Peak(own + peak - before, own, saved, reserved, retries)
 
 
 def of_fake_tensors(case: Case) -> Peak:

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-WARM_UP = 3
+from modbench.harness.capture import capture
 
 
 class Replay:
     """`model.decode_step` on one cache, captured.
 
     The cache's device state (lengths, positions, keys, values) is written in place by the graph; what the host counts
-    is advanced here. Warm-up steps run on a side stream, as torch asks; the cache is rewound afterwards.
+    is advanced here. The cache is rewound after the warm-up.
 
     Args:
         module: a catalogue model whose decode policy has fixed shapes.
@@ -25,18 +25,10 @@ class Replay:
         self.cache = cache
         self.tokens_B = torch.zeros_like(cache.position_B)
         mark = cache.mark(windows=False)
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
         step: Any = module.decode_step
-        with torch.no_grad(), torch.cuda.stream(side):
-            for _ in range(WARM_UP):
-                cache.rewind(mark)
-                step(self.tokens_B, cache)
-        torch.cuda.current_stream().wait_stream(side)
-        cache.rewind(mark)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.no_grad(), torch.cuda.graph(self.graph):
-            self.logits_BV: Tensor = step(self.tokens_B, cache)
+        self.logits_BV: Tensor
+        with torch.no_grad():
+            self.graph, self.logits_BV = capture(lambda: step(self.tokens_B, cache), lambda: cache.rewind(mark))
         cache.rewind(mark)
 
     def __call__(self, tokens_B: Tensor) -> Tensor:

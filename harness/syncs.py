@@ -1,12 +1,14 @@
 """Operators whose result the host must wait for: on a GPU each of them stops the queue.
 
-Seen from the dispatcher, so that a CPU run tells what a GPU would have to do: a value read by Python, or a shape that
-depends on data. Copies from the device to the host are counted where there is a device.
+On a GPU torch says so itself. On a CPU it is seen from the dispatcher, so that a run there tells what a GPU would have to do: a
+value read by Python, or a shape that depends on data.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +20,8 @@ _WAITS = {
     *("_local_scalar_dense", "item", "equal", "is_nonzero", "nonzero", "nonzero_numpy", "masked_select", "bincount"),
     *("unique_consecutive", "unique_dim", "_unique", "_unique2", "repeat_interleave", "argwhere"),
 }
+
+WARNING = "called a synchronizing CUDA operation"
 
 
 class _Syncs(TorchDispatchMode):
@@ -34,7 +38,7 @@ class _Syncs(TorchDispatchMode):
     ) -> Any:  # noqa: ANN401  # whatever the operator returns
         out = func(*args, **(kwargs or {}))
         name = func._overloadpacket.__name__  # noqa: SLF001  # no public way to an operator's name
-        if name in _WAITS or _indexes_by_mask(name, args) or _to_host(args, out):
+        if name in _WAITS or _indexes_by_mask(name, args):
             self.seen.append(name)
         return out
 
@@ -64,17 +68,27 @@ def _indexes_by_mask(name: str, args: tuple[Any, ...]) -> bool:
     return any(isinstance(index, Tensor) and index.dtype in {torch.bool, torch.uint8} for index in args[1])
 
 
-def _to_host(args: tuple[Any, ...], out: object) -> bool:
-    came = any(isinstance(arg, Tensor) and arg.device.type == "cuda" for arg in args)
-    return came and isinstance(out, Tensor) and out.device.type == "cpu"
-
-
 def syncs(call: Callable[..., object], *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401  # whatever the call takes
-    """Names of what makes the host wait in one call, in order."""
+    """What makes the host wait in one call, in order: operators on a CPU, places in the source on a GPU."""
+    if any(isinstance(arg, Tensor) and arg.device.type == "cuda" for arg in args):
+        return _warned(call, *args, **kwargs)
     mode = _Syncs()
     with _Lists(mode.seen), mode:
         call(*args, **kwargs)
     return mode.seen
+
+
+def _warned(call: Callable[..., object], *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401  # as above
+    """What torch warns of: copies in either direction too, which no dispatch mode sees."""
+    was = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            call(*args, **kwargs)
+        finally:
+            torch.cuda.set_sync_debug_mode(was)
+    return [f"{Path(each.filename).name}:{each.lineno}" for each in said if WARNING in str(each.message)]
 
 
 def count_syncs(module: nn.Module, tokens_BT: Tensor) -> int:

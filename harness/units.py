@@ -14,7 +14,7 @@ _SCALES: dict[str, list[tuple[float, str]]] = {
     "token/s": [(1e6, "M tokens/s"), (1e3, "k tokens/s"), (1.0, "tokens/s")],
     "FLOP": [(1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1e3, "kFLOP"), (1.0, "FLOP")],
 }
-_NAMES = {"nat": "nats", "bit/B": "bits/byte", "ratio": "×", "count": "", "token": "tokens"}
+_NAMES = {"nat": "nats", "bit/B": "bits/byte", "count": "", "token": "tokens"}
 
 
 def three_digits(value: float) -> str:
@@ -40,6 +40,8 @@ def human(value: float | None, unit: str) -> str:
         return "–"
     if unit == "count":
         return f"{value:g}"
+    if unit == "ratio":  # a share of something: beside speed-ups in × it would read as one
+        return f"{value:.1%}"
     factor, name = scale_of(value, unit)
     return f"{three_digits(value / factor)} {name}"
 

@@ -11,10 +11,11 @@ def finds(evidence: Evidence) -> str | None:
     shares = [sum(s) / len(s) for o in evidence.outcomes if (s := o.samples.get("starved"))]
     if not shares or max(shares) == 0:
         return None
-    return f"in {max(shares):.0%} of the device timings the device waited for the host (the model synchronises)"
+    return f"in {max(shares):.0%} of the device timings the device waited for the host"
 
 
 DOUBT = Doubt(
     finds=finds,
-    advice="The model asks the host for something: `syncs/forward` counts how often.",
+    advice="Either the model asks the host for something (`syncs/forward` counts how often), or it launches more kernels than "
+    "the driver queues, about a thousand. Believe the end-to-end time.",
 )

@@ -26,6 +26,10 @@ def attempt(action: Callable[[], T]) -> T | Gap:
         return gap_of(error)
 
 
+# What torch, its CPU allocator and cuBLAS say where there is no memory left.
+NO_ROOM = ("out of memory", "can't allocate memory", "alloc_failed")
+
+
 def gap_of(error: BaseException) -> Gap:
     """Status, kind and reason of an exception; its traceback goes to the unit's log."""
     if isinstance(error, Unmeasured):
@@ -39,7 +43,7 @@ def gap_of(error: BaseException) -> Gap:
 
 
 def _kind(error: BaseException, text: str) -> Failure:
-    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
+    if isinstance(error, MemoryError) or any(words in text.lower() for words in NO_ROOM):
         return "oom"
     return "numerics" if isinstance(error, NumericsError) else "error"
 

@@ -19,7 +19,8 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
     """One outcome per metric."""
     (case,) = unit.comparison.arms
     with tempfile.TemporaryDirectory() as cache:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # read when the compiler is first loaded: after this
+        # Read when the compilers are first loaded: after this.
+        os.environ |= {"TORCHINDUCTOR_CACHE_DIR": cache, "TRITON_CACHE_DIR": f"{cache}/triton"}
         for metric in metrics:
             with busy.busy():
                 value = attempt(partial(_compile, case, unit.protocol, metric))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,10 @@ class Weighed:
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
     """One outcome per case and metric, the forecast beside it."""
+    weighed: Weighed | Gap | None
     for case in unit.comparison.arms:
+        weighed = None  # of the last arm: two at once would be more than either needs
+        gc.collect()
         weighed = attempt(partial(Weighed, case, unit.protocol))
         foretold = forecasts(case, unit.protocol.decode.tokens)
         for metric in metrics:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness import busy
 from modbench.harness.case import UnitOfWork
 from modbench.harness.contracts import Metric
+from modbench.harness.errors import Unmeasured
 
 if TYPE_CHECKING:
     from modbench.harness.subject import Subject
@@ -98,11 +99,14 @@ def _times(subject: Subject, call: Callable[[Any], object], tokens_BT: Any, trac
     # The profiler's own first call is slow: it stands in the trace, not in the medians.
     on_gpu = subject.case.place.device == "cuda"
     calls = [[each] for each in tree(profiler.events(), {*SPANS, ROOT}, on_gpu=on_gpu)][1:]
+    if on_gpu and not calls[0][0].seconds:
+        raise Unmeasured("the profiler saw no kernel: it may lack the permission to (NVIDIA's ERR_NVGPUCTRPERM)")
+    own = "self_device_time_total" if on_gpu else "self_cpu_time_total"
     operators = [
         {
             "name": event.key,
             "calls": event.count / (1 + CALLS),
-            "own_seconds": event.self_cpu_time_total / 1e6 / (1 + CALLS),
+            "own_seconds": getattr(event, own) / 1e6 / (1 + CALLS),
         }
         for event in profiler.key_averages()
         if event.key.startswith("aten::")

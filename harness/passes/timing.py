@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -84,7 +85,9 @@ def _prepare(
     batches = subject.inputs(protocol.seed, inputs)
     subject.check(batches[0])
     subject.module.train(metric.workload == "train_step")
-    return metric.measure(subject), batches
+    timed = metric.measure(subject)
+    clock.synchronize()  # what goes wrong on the device is this arm's, not the next one's
+    return timed, batches
 
 
 def _call(timed: Callable[[Any], object], batches: list[Any]) -> Call:
@@ -109,7 +112,8 @@ def _note(gaps: dict[str, Gap], device: str, arm: str, error: BaseException) -> 
 
     gaps[arm] = gap_of(error)
     if device == "cuda":
-        torch.cuda.empty_cache()
+        with contextlib.suppress(RuntimeError):  # a device that has failed answers nothing more
+            torch.cuda.empty_cache()
 
 
 def _samples(samples: Samples, metric: Metric, unit: UnitOfWork) -> Samples:

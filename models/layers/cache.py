@@ -115,7 +115,8 @@ class BlockCache:
         """Keep the keys and values of a prompt, of each row its first `lengths_B` ones."""
         b, _, t, _ = k_BKTd.shape
         self.lengths = [t] * b if lengths_B is None else lengths_B.tolist()
-        self.length_B.copy_(torch.tensor(self.lengths))
+        # From the device where it is known there: a copy from the host would make the host wait, once for each block.
+        self.length_B.fill_(t) if lengths_B is None else self.length_B.copy_(lengths_B)
         if self.ring and t > self.slots:
             k_BKTd, v_BKTd = self._last(k_BKTd), self._last(v_BKTd)
         elif not self.ring:
@@ -199,11 +200,13 @@ class Mark(NamedTuple):
 
     Attributes:
         position_B: position of each row's next token.
+        positions: the same on the host.
         lengths: of each block, on the device and on the host.
         held: keys and values of windows.
     """
 
     position_B: Tensor
+    positions: list[int]
     lengths: list[tuple[Tensor, list[int]]]
     held: list[tuple[Tensor, Tensor] | None]
 
@@ -255,12 +258,12 @@ class Cache:
             (block.k_BKSd.clone(), block.v_BKSd.clone()) if block.ring and windows else None for block in self.blocks
         ]
         lengths = [(block.length_B.clone(), list(block.lengths)) for block in self.blocks]
-        return Mark(self.position_B.clone(), lengths, held)
+        return Mark(self.position_B.clone(), list(self.positions), lengths, held)
 
     def rewind(self, mark: Mark) -> None:
         """Go back to a mark, in place, so that a captured graph sees it too. What was counted stays counted."""
         self.position_B.copy_(mark.position_B)
-        self.positions = mark.position_B.tolist()
+        self.positions = list(mark.positions)
         for block, (length_B, on_host), held in zip(self.blocks, mark.lengths, mark.held, strict=True):
             block.length_B.copy_(length_B)
             block.lengths = list(on_host)

@@ -219,7 +219,8 @@ class Decoder(nn.Module):
         trip = trip.with_prompt(full_B if lengths_B is None else lengths_B)
         x_BTD = self.embed(tokens_BT)
         position_B = full_B if lengths_B is None else lengths_B.clone()
-        cache = Cache(self, self.new_blocks(b, max_len, x_BTD), position_B, position_B.tolist(), max_len)
+        positions = [t] * b if lengths_B is None else lengths_B.tolist()
+        cache = Cache(self, self.new_blocks(b, max_len, x_BTD), position_B, positions, max_len)
         x_BTD = self.through(x_BTD, trip, cache)
         return self.read(x_BTD[torch.arange(b, device=x_BTD.device), position_B - 1]), cache
 

@@ -32,6 +32,7 @@ class FakeCuda:
         self.log: list[str] = []
         self.stats: dict[str, int] = {}
         self.peak = 0
+        self.sync_mode = 0
 
     def launch(self, device_s: float, host_s: float = 1e-5, stream: str | None = None) -> None:
         """Queue work: the host is busy for a moment, the stream for longer."""
@@ -45,6 +46,15 @@ class FakeCuda:
     def synchronize(self) -> None:
         self.log.append("synchronize")
         self.host = max(self.host, *self.busy.values())
+
+    def wait(self) -> None:
+        """What a model does that reads a value from the device."""
+        if self.sync_mode == 2:
+            raise RuntimeError("called a synchronizing CUDA operation")
+        self.host = max(self.host, *self.busy.values())
+
+    def set_sync_mode(self, mode: int | str) -> None:
+        self.sync_mode = {"default": 0, "warn": 1, "error": 2}.get(str(mode), mode if isinstance(mode, int) else 0)
 
     def install(self, patch: pytest.MonkeyPatch) -> FakeCuda:
         """Put it in torch.cuda's place; tensors and modules stay where they are."""
@@ -92,12 +102,17 @@ class FakeCuda:
         @contextlib.contextmanager
         def on(_stream: Stream) -> Iterator[None]:
             device.current = "side"
-            yield
-            device.current = "main"
+            try:
+                yield
+            finally:
+                device.current = "main"
 
         properties = types.SimpleNamespace(name="Fake H100", uuid="1", total_memory=80 * 2**30)
         for name, value in {
             "synchronize": self.synchronize,
+            "get_sync_debug_mode": lambda: self.sync_mode,
+            "set_sync_debug_mode": self.set_sync_mode,
+            "set_stream": lambda _stream: self.log.append("back on the first stream"),
             "Event": Event,
             "Stream": Stream,
             "current_stream": Stream,

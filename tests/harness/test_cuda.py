@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import types
+import warnings
 from typing import Any
 
 import pytest
 import torch
 from fake_cuda import FakeCuda, FakeNVMLError, fake_pynvml, refuse
 
-from modbench.harness import catalogue, cuda_timing, nvml
+from modbench.harness import capture, catalogue, cuda_timing, fit_trial, nvml, syncs
 from modbench.harness.case import Case, Comparison, Place, Protocol, TrainPlan, UnitOfWork
 from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Text
@@ -107,10 +108,12 @@ def test_device_time_hides_the_launch(cuda: FakeCuda) -> None:
 def test_a_model_that_synchronises_starves_the_device(cuda: FakeCuda) -> None:
     def forward(_tokens: object) -> None:
         cuda.launch(1e-3)
-        cuda.synchronize()
+        cuda.wait()
 
     timer = cuda_timing.DeviceTimer(forward, torch.zeros(1))
-    assert timer(torch.zeros(1))["starved"] == 1
+    spin = timer.cycles
+    assert [timer(torch.zeros(1))["starved"] for _ in range(6)] == [1] * 6
+    assert timer.cycles == cuda_timing.LONGEST * spin  # tried longer ones, and gave up
 
 
 def test_work_on_a_side_stream_is_detected(cuda: FakeCuda) -> None:
@@ -127,6 +130,9 @@ def test_work_on_a_side_stream_is_detected(cuda: FakeCuda) -> None:
     outcome = sampled("latency/forward/device", wall_s=row["device/wall_s"], escaped_s=row["escaped_s"])
     assert "100% of the calls work went on outside the stream" in doubted(outcome)["side_stream"]
     assert "side_stream" in doubted(sampled("latency/forward", share, wall_s=1e-2))
+    calls = {"wall_s": [1e-3] * 50, "escaped_s": [1e-3] + [1e-5] * 49, "block": [0.0] * 50, "calls": [1.0] * 50}
+    once = sampled("latency/forward/device").model_copy(update={"samples": calls})
+    assert "side_stream" not in doubted(once)  # a host that was held up
 
 
 def test_a_graph_is_captured_once_and_replayed(cuda: FakeCuda) -> None:
@@ -136,18 +142,31 @@ def test_a_graph_is_captured_once_and_replayed(cuda: FakeCuda) -> None:
     assert min(outcome.samples["wall_s"]) >= 3e-3
 
 
-def test_what_cannot_be_captured_is_null_with_the_reason(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    del cuda
+def test_what_waits_for_the_host_is_never_captured(cuda: FakeCuda) -> None:
+    """A capture that fails leaves torch in a state that the other arms would suffer from."""
+
+    def forward(_tokens: object) -> None:
+        cuda.launch(1e-3)
+        cuda.wait()
+
+    with pytest.raises(Unmeasured, match=r"cannot be captured as a CUDA graph \(it waits for the host\)"):
+        cuda_timing.GraphTimer(forward, torch.zeros(1))
+    assert "capture" not in cuda.log
+    assert cuda.sync_mode == 0
+    assert cuda.current == "main"
+
+
+def test_a_capture_that_fails_says_why_and_gives_the_stream_back(cuda: FakeCuda) -> None:
     calls = [0]
 
     def forward(_tokens: object) -> None:
         calls[0] += 1
-        if calls[0] > cuda_timing.WARM_UP:
+        if calls[0] > capture.WARM_UP + 1:
             raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(torch.Tensor, "clone", lambda tensor: tensor)
-    with pytest.raises(Unmeasured, match="cannot be captured as a CUDA graph"):
+    with pytest.raises(Unmeasured, match="cannot be captured as a CUDA graph: operation not permitted"):
         cuda_timing.GraphTimer(forward, torch.zeros(1))
+    assert cuda.log[-2:] == ["capture", "back on the first stream"]
 
 
 def test_device_timings_are_null_on_a_cpu() -> None:
@@ -217,9 +236,11 @@ def test_peak_comes_from_the_allocator_after_reset(cuda: FakeCuda) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim.AdamW, "step", retry)
         seen = of_training(Subject(case(), 0))
-    assert (seen.peak, seen.reserved, seen.retries) == (12345, 24690, 1)
+    # Half of the fake's peak was there before, and is not the model's: workspaces of libraries, say.
+    assert (seen.peak - seen.resident, seen.reserved, seen.retries) == (12345 - 12345 // 2, 24690, 1)
     assert cuda.log == [
         "synchronize",
+        "empty",
         "allocated",
         "reset",
         "synchronize",
@@ -230,6 +251,28 @@ def test_peak_comes_from_the_allocator_after_reset(cuda: FakeCuda) -> None:
     ]
     outcome = sampled("memory/peak_allocated", {"alloc_retries": seen.retries}, value=seen.peak)
     assert "retried 1 times" in doubted(outcome)["allocator_retried"]
+
+
+def test_waits_are_counted_by_what_torch_warns_of(cuda: FakeCuda) -> None:
+    def call() -> None:
+        assert cuda.sync_mode == 1
+        for _ in range(2):
+            warnings.warn(syncs.WARNING, stacklevel=1)
+        warnings.warn("something else", stacklevel=1)
+
+    assert [place.partition(":")[0] for place in syncs._warned(call)] == ["test_cuda.py"] * 2
+    assert cuda.sync_mode == 0
+
+
+def test_a_budget_on_a_card_comes_beside_what_libraries_hold(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    del cuda
+    shares: list[float] = []
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 2**30)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", shares.append)
+    fit_trial.limit("cuda", 39 * 2**30)
+    assert shares == [0.5]
+    with pytest.raises(ValueError, match="more than this card has"):
+        fit_trial.limit("cuda", 80 * 2**30)
 
 
 def energy(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, driver: Any) -> list[Outcome]:
@@ -327,7 +370,7 @@ def test_a_replayed_step_equals_a_step(policy: str, cuda: FakeCuda, monkeypatch:
     replay = Replay(module, graphed)
     assert cuda.log == ["wait", "wait", "capture"]
     assert graphed.positions == [8] * 4
-    replay.graph.captured = (replay, module.decode_step)  # type: ignore[attr-defined]  # the fake's
+    replay.graph.captured = (replay, module.decode_step)  # the fake's
     for i in range(5):
         token_B = torch.full((4,), i)
         torch.testing.assert_close(replay(token_B), module.decode(token_B, eager))

@@ -128,7 +128,12 @@ def test_ranges_for_nvidias_tools_are_named_like_modules_steps_and_cases(monkeyp
         log.append("end")
 
     monkeypatch.setattr(torch.cuda.nvtx, "range", named)
-    monkeypatch.setattr(torch.cuda.nvtx, "range_push", log.append)
+
+    def push(name: str) -> int:
+        log.append(name)
+        return len(log)  # as the real one does: a hook that passed it on would hand it to the module as its input
+
+    monkeypatch.setattr(torch.cuda.nvtx, "range_push", push)
     monkeypatch.setattr(torch.cuda.nvtx, "range_pop", lambda: log.append("end"))
     monkeypatch.setattr(nvtx, "NVTX", True)
     monkeypatch.setattr(span_file, "NVTX", True)

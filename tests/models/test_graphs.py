@@ -54,6 +54,14 @@ def test_static_k_never_makes_the_host_wait(name: str) -> None:
     assert syncs(module, tokens()) == []
 
 
+def test_a_prompt_of_even_rows_and_a_rewound_cache_never_make_the_host_wait() -> None:
+    """What is timed is the model's work, not the harness's bookkeeping. (Routed models do ask, once for each routed block.)"""
+    module = build("dense").eval()
+    assert syncs(module.prefill, tokens(4, 8)) == []
+    cache = module.prefill(tokens(4, 8))[1]
+    assert syncs(cache.rewind, cache.mark()) == []
+
+
 def test_syncs_are_seen() -> None:
     """A value read by Python, a shape that depends on data, an index by mask: each is one."""
 

@@ -47,6 +47,7 @@ def test_figures_take_their_colours_from_the_page_and_share_no_ids() -> None:
         (1023, "B", "1020 B"),
         (0, "B", "0 B"),
         (3.5, "nat", "3.50 nats"),
+        (0.647, "ratio", "64.7%"),
         (float("nan"), "s", "–"),
         (None, "s", "–"),
     ],
