@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.util
 import os
 import sys
 import time
@@ -62,6 +63,9 @@ def _work(unit_json: str, record_file: str, log_file: str) -> None:
     except BaseException:  # noqa: BLE001  # the process ends with it; its words go to the log
         traceback.print_exc()
     finally:
+        # Semaphores (the compiler makes some) would outlive this process, and Python complain of a leak.
+        with contextlib.suppress(Exception):
+            multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]  # noqa: SLF001  # as a process's own end does
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
