@@ -26,15 +26,19 @@ _NUMBERS = range(1, 5)
 
 def render(loaded: Loaded) -> Markup | None:
     """One row per case of the grid; under each, its modules."""
-    rows = []
+    found: dict[str, tuple[dict[str, Any], float | None]] = {}
     for comparison in loaded.run.plan.comparisons:
         for case in comparison.arms:
             cell = loaded.tables.cell(case.id, "flops/forward")
             if not cell.trouble():
                 executed = loaded.tables.cell(case.id, "flops/forward/executed")
-                rows.append(_row(case.id, cell.notes(), None if executed.trouble() else executed.values()[0]))
-    if not rows:
+                found[case.id] = cell.notes(), None if executed.trouble() else executed.values()[0]
+    if not found:
         return None
+    absent = {notes.get("fvcore_reason") for notes, _ in found.values()}
+    # One reason for all is said once, below.
+    shared = absent.pop() if len(absent) == 1 else None
+    rows = [_row(case, notes, executed, "–" if shared else None) for case, (notes, executed) in found.items()]
     head = Markup("").join(
         Markup('<th scope="col" class="{}">{}</th>').format("number" if i in _NUMBERS else "", title)
         for i, title in enumerate(_HEAD)
@@ -45,16 +49,18 @@ def render(loaded: Loaded) -> Markup | None:
         '<p class="note">1 multiply-add = 2 FLOPs; attention over the full square; head included; backward = twice forward. '
         "A case in which closed form, counter or fvcore differ by more than 0.5 % in any module fails, unless the model's file "
         "explains it. Executed: what kernels did on real tensors here (short sequences are attended to in pieces on a CPU, which "
-        "skips part of the hidden half).</p>"
-    ).format(head, Markup("").join(rows))
+        "skips part of the hidden half).{}</p>"
+    ).format(head, Markup("").join(rows), f" {shared}." if shared else "")
 
 
-def _row(case: str, notes: dict[str, Any], executed: float | None) -> Markup:
+def _row(case: str, notes: dict[str, Any], executed: float | None, no_third: str | None) -> Markup:
     modules = notes.get("modules") or []
     whole = next(
         (row for row in modules if row["module"] == WHOLE), {"closed_form": None, "counter": None, "fvcore": None}
     )
-    third = _against(whole["fvcore"], whole["closed_form"]) if whole["fvcore"] else (notes.get("fvcore_reason") or "–")
+    third = no_third or notes.get("fvcore_reason") or "–"
+    if whole["fvcore"]:
+        third = _against(whole["fvcore"], whole["closed_form"])
     cells = (
         case,
         human(whole["closed_form"], "FLOP"),
