@@ -141,11 +141,11 @@ def _row(found: dict[str, Any], path: str, seconds: float, calls: float, peak: d
 
 
 def shares(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Seconds and share of every component."""
+    """Seconds and share of every component, the largest first."""
     total = sum(found["components"].values()) or 1.0
     return [
         {"component": name, "share": seconds / total, "seconds": found["wall_s"] * seconds / total}
-        for name, seconds in found["components"].items()
+        for name, seconds in sorted(found["components"].items(), key=lambda item: -item[1])
     ]
 
 

@@ -159,6 +159,7 @@ def test_the_command_opens_up_one_case(modbench: Any, tiny_suite: Path, tmp_path
     told = json.loads((tmp_path / "out" / "profile.json").read_text())
     parts = {row["component"]: row["share"] for row in told["components"]}
     assert sum(parts.values()) == pytest.approx(1)
+    assert list(parts.values()) == sorted(parts.values(), reverse=True)
     assert {"router", "top-k and sort", "gather", "scatter", "attention", "mlp", "backward", "optimizer"} <= set(parts)
     modules = {row["module"]: row for row in told["modules"]}
     assert modules["blocks.1.mlp"]["flops"] == 2 * 8 * 3 * 32 * 128
