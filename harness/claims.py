@@ -45,7 +45,7 @@ class Claim:
         capacity: share of tokens that it claims to process.
         tokens: tokens of the batch.
         stated: tokens that it says it processed.
-        rows: rows that most of its weights met; None where no product with a weight of its own was seen.
+        rows: rows that most of its weights met; None where products with fewer than half of them were seen.
         masked: whether it computed rows that it says it skipped.
     """
 
@@ -67,12 +67,17 @@ def factors(func: Any, args: tuple[Any, ...]) -> tuple[Tensor, Tensor]:  # noqa:
 class RowWatch(TorchDispatchMode):
     """Notes how many rows every parameter is multiplied with.
 
-    A parameter is known by its storage, so that transposed and sliced views count; a converted copy of one does not.
+    A parameter is known by its place in a storage, so that transposed and sliced views count; a converted copy does not.
     """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own
-        self.names = {p.untyped_storage()._cdata: name for name, p in module.named_parameters() if p.ndim > 1}  # noqa: SLF001  # the storage's identity
+        self.places: dict[int, list[tuple[int, int, str]]] = {}  # storage to (first element, end, name)
+        for name, p in module.named_parameters():
+            if p.ndim > 1:
+                first = int(p.storage_offset())
+                place = (first, first + p.numel(), name)
+                self.places.setdefault(p.untyped_storage()._cdata, []).append(place)  # noqa: SLF001  # the storage's identity
         self.work: dict[str, float] = {}
 
     def __torch_dispatch__(  # torch's protocol
@@ -89,19 +94,29 @@ class RowWatch(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
     def _note(self, weight: Tensor, rows: float) -> None:
-        name = self.names.get(weight.untyped_storage()._cdata)  # noqa: SLF001  # as above
-        if name is not None:
-            self.work[name] = self.work.get(name, 0.0) + rows * weight.numel()
+        for first, end, name in self.places.get(weight.untyped_storage()._cdata, ()):  # noqa: SLF001  # as above
+            if first <= weight.storage_offset() < end:
+                self.work[name] = self.work.get(name, 0.0) + rows * weight.numel()
 
 
 def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
     """What every module that states something states, and what one forward pass of the whole model shows."""
     watch = RowWatch(module)
     module.eval()
-    with torch.no_grad(), watch:
-        module(tokens_BT)
-    sizes = {name: p.numel() for name, p in module.named_parameters() if p.ndim > 1}
     stating = {path: part for path, part in module.named_modules() if isinstance(part, StatesTokens)}
+    told: dict[str, int] = {}  # summed over the calls of a module that runs more than once
+
+    def note(path: str, part: Any) -> None:  # noqa: ANN401  # a module that states its tokens
+        told[path] = told.get(path, 0) + int(part.executed_tokens)
+
+    hooks = [part.register_forward_hook(lambda part, *_, path=path: note(path, part)) for path, part in stating.items()]  # type: ignore[attr-defined]  # a module
+    try:
+        with torch.no_grad(), watch:
+            module(tokens_BT)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    sizes = {name: p.numel() for name, p in module.named_parameters() if p.ndim > 1}
     found = []
     for path, part in stating.items():
         # Weights of a module inside that speaks for itself are not this one's.
@@ -109,8 +124,11 @@ def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
             f"{other}." for other in stating if other != path and other.startswith(f"{path}." if path else "")
         )
         own = [name for name in sizes if name.startswith(_prefixes(path, part)) and not name.startswith(inner)]
-        stated = int(part.executed_tokens)
-        rows = _typical({name: watch.work[name] / sizes[name] for name in own if name in watch.work}, sizes)
+        stated = told.get(path, int(part.executed_tokens))
+        met = {name: watch.work[name] / sizes[name] for name in own if name in watch.work}
+        # Of copies and convolutions nothing is seen: what is seen must be most of it.
+        most = 2 * sum(sizes[name] for name in met) >= sum(sizes[name] for name in own)
+        rows = _typical(met, sizes) if most else None
         masked = rows is not None and rows > stated * (1 + TOLERANCE) + 1
         found.append(Claim(path, float(part.capacity), tokens_BT.numel(), stated, rows, masked))
     return found

@@ -37,7 +37,8 @@ MOST_NAMES = 16
 def unknown(kind: str, asked: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is not in the list, with the nearest name that is."""
     names = sorted(known)
-    near = difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
+    near = [name for name in names if asked and name.startswith(asked)]
+    near = near or difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     more = ""
     if len(names) > MOST_NAMES:

@@ -114,6 +114,7 @@ class Session:
         survivable: what an arm may raise without ending the others.
         of_samples: read around every sample.
         of_blocks: read around every block.
+        tidy: called after every sample, outside of it; raises if the arm left something that would weigh on the others.
         settled: whether the device has reached its clock; the warm-up waits for it a while.
     """
 
@@ -128,10 +129,11 @@ class Session:
         survivable: tuple[type[BaseException], ...] = (Exception,),
         of_samples: Witness | None = None,
         of_blocks: Witness | None = None,
+        tidy: Callable[[], None] = lambda: None,
         settled: Callable[[], bool] = lambda: True,
     ) -> None:
         self.calls, self.anchor, self.rng, self.clock = calls, anchor, rng, clock
-        self.on_error, self.survivable, self.settled = on_error, survivable, settled
+        self.on_error, self.survivable, self.settled, self.tidy = on_error, survivable, settled, tidy
         self.of_samples, self.of_blocks = of_samples or Witness({}), of_blocks or Witness({})
         self.repeats: dict[str, int] = {}
         self.made = Measured()
@@ -150,12 +152,14 @@ class Session:
     def _attempt(self, arm: str, number: int, repeats: int) -> dict[str, float] | None:
         """A sample, or None from an arm that raised and is gone."""
         try:
-            return self._timed(self.calls[arm], number, repeats)
+            row = self._timed(self.calls[arm], number, repeats)
+            self.tidy()
         except self.survivable as error:
             del self.calls[arm]
             self.made.samples.pop(arm, None)
             self.on_error(arm, error)
             return None
+        return row
 
     def _warm_up(self, calls: int, seconds: float, *, first: bool = False) -> None:
         """Call all arms in turn until each had its calls, none compiles any more, and the time is up."""

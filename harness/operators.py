@@ -38,6 +38,7 @@ _CHEAP = {
     *("_foreach_mul_", "_fused_adamw_", "_foreach_norm", "is_same_size", "resize_", "lift", "lift_fresh", "sym_size"),
     *("sym_stride", "sym_numel", "record_stream", "_pin_memory", "is_pinned", "_nested_tensor_size"),
     *("nested_to_padded_tensor", "_nested_from_padded", "_nested_tensor_from_mask", "unfold_backward", "where"),
+    *("unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk"),
 }
 
 
@@ -76,7 +77,8 @@ def is_cheap(func: Any) -> bool:  # noqa: ANN401  # an OpOverload
         return False
     tags = {tag.name for tag in func.tags}
     makes_a_view = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)  # noqa: SLF001  # no public way to a signature
-    return bool(tags & {"pointwise", "reduction"}) or makes_a_view or func._overloadpacket.__name__ in _CHEAP  # noqa: SLF001  # as above
+    named = func._overloadpacket.__name__ in _CHEAP  # noqa: SLF001  # as above
+    return bool(tags & {"pointwise", "reduction", "inplace_view"}) or makes_a_view or named
 
 
 def is_product(func: Any) -> bool:  # noqa: ANN401  # as above

@@ -17,7 +17,14 @@ from modbench.harness.subject import DTYPES
 
 # (rows, inner, columns) of the products tried; a CPU is full at a few hundred, a GPU at thousands.
 SHAPES = {
-    "cpu": ((512, 512, 512), (1024, 1024, 1024), (512, 256, 2048), (512, 2048, 256)),
+    "cpu": (
+        (128, 256, 1024),
+        (256, 1024, 256),
+        (512, 512, 512),
+        (1024, 1024, 1024),
+        (512, 256, 2048),
+        (512, 2048, 256),
+    ),
     "cuda": ((4096, 4096, 4096), (8192, 8192, 8192), (8192, 4096, 16384), (16384, 8192, 1280)),
 }
 # Larger than any cache: the copy must reach memory.

@@ -75,7 +75,7 @@ def run(plan: Plan, folder: RunFolder, progress: Progress) -> None:
         limits = {unit.name: max(LEAST_LIMIT_S, 20 * predicted_seconds(plan, unit, 1)) for unit in slots.units}
         wall, cpu = time.monotonic(), time.process_time()
         run_phase(slots, launcher, folder, progress, limits)
-        if slots.alone:
+        if slots.alone and slots.units:
             alone_wall, alone_cpu = time.monotonic() - wall, time.process_time() - cpu
     folder.write_finished(
         {

@@ -145,7 +145,7 @@ def read(folder: str) -> StoredRun:
         raise UsageError(f"{folder!r} is no run folder: it has no run.json. `modbench run` makes one.")
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{file}: not JSON: {error}.") from error
     version = body.get("schema_version") if isinstance(body, dict) else None
     if version != SCHEMA:
@@ -172,9 +172,18 @@ def _finished(file: Path) -> dict[str, Any] | None:
         return None
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{file}: not JSON: {error}.") from error
-    return body if isinstance(body, dict) else None
+    times = ("wall_s", "timed_wall_s", "parent_cpu_s")
+    if (
+        not isinstance(body, dict)
+        or not all(isinstance(body.get(name), int | float) for name in times)
+        or body["wall_s"] <= 0
+    ):
+        raise UsageError(
+            f"{file}: damaged: it lacks the times of a run that ended. Remove it to see what was measured."
+        )
+    return body
 
 
 def _parse(kind: type[BaseModel], data: Any, file: Path) -> Any:  # noqa: ANN401  # the model given as kind

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness import catalogue, nvtx
+from modbench.harness import catalogue, nvtx, shared_state
 from modbench.harness.case import Case, DecodePlan, Place
-from modbench.harness.errors import Unmeasured
+from modbench.harness.errors import NumericsError, Unmeasured
 from modbench.harness.interleave import Clock, Laps
 from modbench.harness.stopwatch import Stopwatch
 
@@ -61,11 +61,10 @@ class Subject:
     ) -> None:
         self.case, self.seed = case, seed
         self.steps, self.clock = (decode or DecodePlan()).tokens, clock or clock_of(case.place)
+        # A user's file may change what all arms share; it must not slow or speed the others.
+        shared_state.restore(case.place.threads)
         self.module = build_module(case, seed) if module is None else module
-        # A user's file may have changed what all arms share; it must not slow or speed the others.
-        torch.set_num_threads(case.place.threads)
-        torch.set_grad_enabled(True)
-        torch.set_default_dtype(torch.float32)
+        shared_state.restore(case.place.threads)
         if module is None:
             self.module.to(case.place.device, dtype or DTYPES[case.place.dtype])
         self.model: Any = torch.compile(self.module) if case.place.compile else self.module
@@ -95,10 +94,13 @@ class Subject:
         """Hold the model to its contract before anything is measured.
 
         Raises:
-            ValueError: if the logits have another shape than [B, T, vocab_size] ([B, n_classes] where bidirectional).
+            ValueError: if the logits have another shape than [B, T, vocab_size] ([B, n_classes] where bidirectional), are no
+                floating-point numbers or on another device, or if the model wrote into its input.
+            NumericsError: if a logit is NaN.
         """
+        given_BT = tokens_BT.clone()
         with torch.no_grad():
-            logits = self.module(tokens_BT)
+            logits = self.module(given_BT)
         config = self.case.config
         wanted = (
             [tokens_BT.shape[0], config.n_classes] if config.bidirectional else [*tokens_BT.shape, config.vocab_size]
@@ -106,6 +108,17 @@ class Subject:
         if not isinstance(logits, Tensor) or list(logits.shape) != wanted:
             got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ValueError(f"{self.case.model} must map tokens [B, T] to logits {wanted}; it returned {got}")
+        if not logits.is_floating_point() or logits.device.type != tokens_BT.device.type:
+            raise ValueError(
+                f"{self.case.model} must return floating-point logits on {tokens_BT.device.type}; these are {logits.dtype} on "
+                f"{logits.device.type}"
+            )
+        if bool(logits.isnan().any()):
+            raise NumericsError(f"{self.case.model} returned logits that are not numbers (NaN)")
+        if not torch.equal(given_BT, tokens_BT):
+            raise ValueError(
+                f"{self.case.model} wrote into the tokens that it was given: all that is measured shares them"
+            )
 
     def forward(self, tokens_BT: Tensor) -> None:
         """One forward pass without gradients."""

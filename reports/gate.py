@@ -7,7 +7,7 @@ are independent samples (Welch). What is counted is compared as it is, losses se
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,9 @@ from modbench.harness.stats import LEVEL, Effect
 from modbench.harness.verdicts import exact_verdict, loss_verdict, verdict
 from modbench.reports.cases import ONE_COMPILATION
 from modbench.reports.load import Loaded
-from modbench.reports.tables import SAMPLED
+from modbench.reports.tables import SAMPLED, UNSTEADY
+
+MOST_REASONS = 8
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,13 @@ def gate(run: Loaded, base: Loaded, margin: float) -> list[Finding]:
         for key in comparison.metrics
         for case in comparison.arms
     ]
+    findings += [
+        Finding(case.id, key, "not compared", reason="the run that is judged has no such case")
+        for comparison in base.run.plan.comparisons
+        for key in comparison.metrics
+        for case in comparison.arms
+        if case.id not in here
+    ]
     if any(_is_time(run, finding) for finding in findings):
         _refuse_unfit(run, base)
     return among_all(findings)
@@ -109,7 +118,20 @@ def _refuse_unfit(*runs: Loaded) -> None:
 
 
 def _compare(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, margin: float) -> Finding:
-    reason = _why_not(run, base, case, old, metric)
+    reason = _why_other(run, base, case, old, metric)
+    if reason is None:
+        trouble = run.tables.trouble(case, metric)
+        if (
+            trouble
+            and trouble[0] == "failed"
+            and not trouble[1].startswith(UNSTEADY)
+            and not _trouble(base, old, metric)
+        ):
+            return Finding(case.id, metric.key, "worse", reason=f"it fails now: {trouble[1]}")
+        reason = _why_not(run, base, case, old, metric)
+        fresh = set(run.tables.labels(case, metric)) - set(base.tables.labels(old, metric))
+        if fresh and not _trouble(run, case, metric) and not _trouble(base, old, metric):
+            return Finding(case.id, metric.key, "worse", reason=f"now {', '.join(sorted(fresh))}")
     if reason:
         return Finding(case.id, metric.key, "not compared", reason=reason)
     if metric.made_in in SAMPLED:
@@ -119,7 +141,8 @@ def _compare(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, m
     return _counts(run, base, case, old, metric, margin)
 
 
-def _why_not(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) -> str | None:
+def _why_other(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) -> str | None:
+    """Why the two numbers, whatever they are, are not of the same thing."""
     if case != old:
         return f"an id in common, but another case: {differences(case, old)}"
     if metric.key not in base.run.plan.suite.metrics:
@@ -128,14 +151,24 @@ def _why_not(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) -
     if now != before:
         changed = [f"{key} {value}, was {before.get(key)}" for key, value in now.items() if value != before.get(key)]
         return f"measured otherwise: {'; '.join(changed) or 'other settings'}"
+    return None
+
+
+def _trouble(loaded: Loaded, case: Case, metric: Metric) -> tuple[str, str] | None:
+    found = loaded.tables.trouble(case, metric)
+    return found or (loaded.tables.anchor_trouble(case, metric) if metric.made_in in SAMPLED else None)
+
+
+def _why_not(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) -> str | None:
+    """Why two numbers of the same thing cannot be held against each other."""
     for loaded, side, which in ((run, case, "now"), (base, old, "before")):
-        trouble = loaded.tables.trouble(side, metric)
-        if metric.made_in in SAMPLED:
-            trouble = trouble or loaded.tables.anchor_trouble(side, metric)
+        trouble = _trouble(loaded, side, metric)
         if trouble:
             return f"{which}: {trouble[1]}"
     if metric.made_in == "compile":
         return ONE_COMPILATION
+    if metric.made_in in {*SAMPLED, "train"} and not (run.run.plan.suite.claims and base.run.plan.suite.claims):
+        return "a smoke run claims nothing"
     return "it is derived from a time, which is compared" if metric.made_in == "derive" else None
 
 
@@ -219,8 +252,14 @@ def _counts(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, ma
     return Finding(case.id, metric.key, exact_verdict(ratio, margin), ratio, reason="counted, not sampled")
 
 
-def as_text(findings: list[Finding], margin: float) -> Iterator[str]:
-    """What got worse, then a count of the rest."""
+def as_text(findings: list[Finding], margin: float, timed: Container[str] = ()) -> Iterator[str]:
+    """What changed, then a count of the rest, and why some of it was not compared.
+
+    Args:
+        findings: all.
+        margin: what was too small to matter.
+        timed: metrics that are times.
+    """
     for finding in findings:
         if finding.verdict in {"worse", "better", "different"}:
             ends = (
@@ -232,6 +271,15 @@ def as_text(findings: list[Finding], margin: float) -> Iterator[str]:
             yield f"{finding.verdict:<10} {finding.case}  {finding.metric}  {change}{ends}"
     counts = {word: sum(f.verdict == word for f in findings) for word in dict.fromkeys(f.verdict for f in findings)}
     yield f"gate: {', '.join(f'{n} {word}' for word, n in counts.items())} (margin {margin:.1%}; above 1 is better)"
-    reasons = dict.fromkeys(str(f.reason) for f in findings if f.verdict == "not compared")
-    for reason in list(reasons)[:4]:
-        yield f"not compared: {reason}"
+    times = [finding for finding in findings if finding.metric in timed]
+    if times and not any(finding.low is not None for finding in times):
+        yield "no time was compared"
+    reasons: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.verdict == "not compared":
+            reasons.setdefault(str(finding.reason), []).append(finding)
+    for reason, those in list(reasons.items())[:MOST_REASONS]:
+        more = f" and {len(those) - 1} more" if len(those) > 1 else ""
+        yield f"not compared: {those[0].case} {those[0].metric}{more}: {reason}"
+    if len(reasons) > MOST_REASONS:
+        yield f"and {len(reasons) - MOST_REASONS} more reasons: --json has them"

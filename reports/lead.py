@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modbench.harness.case import Case
 from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
 from modbench.reports.panel import (
@@ -57,24 +58,24 @@ def lead(loaded: Loaded) -> list[str]:
         said[0] += " A smoke run: no claims."
     beside = rung_beside(loaded, case)
     if beside is not None:
-        said += _instead(loaded, case.arm, beside[0].arm, f"{name(beside[0])}, the smaller dense model", length)
+        said += _instead(loaded, case, beside[0].arm, f"{name(beside[0])}, the smaller dense model", length)
     return [*said, *filter(None, [place_shown(loaded)])]
 
 
-def _instead(loaded: Loaded, arm: str, rung: str, called: str, length: int) -> list[str]:
+def _instead(loaded: Loaded, case: Case, rung: str, called: str, length: int) -> list[str]:
     solved = next(r for r in loaded.run.plan.ladder if r.arm == rung)
     said = []
     rows = (loaded.pair(rung, metric, length) for metric in ("latency/train_step", "latency/forward"))
     row = next((row for row in rows if row is not None and row.status == "ok"), None)
     if row is not None:
         what = "training step" if row.metric == "latency/train_step" else "forward pass"
-        said.append(f"runs a {what} at {times(row.ratio)}")
-    mine, theirs = loaded.value(arm, "bpb/val"), loaded.value(rung, "bpb/val")
+        said.append(f"runs a {what} of T = {row.seq_len} at {times(row.ratio)}")
+    mine, theirs = loaded.value(case.arm, "bpb/val"), loaded.value(rung, "bpb/val")
     if mine is not None and theirs is not None:
-        pair = loaded.pair(arm, "bpb/val")
+        pair = loaded.pair(case.arm, "bpb/val")
         future = "; top-k routing saw the future" if pair is not None and looked_ahead(pair.reason) else ""
         order = "below" if theirs < mine else "above"
-        said.append(f"ends {abs(theirs - mine):.3f} bits/byte {order} it ({seeds_in_words(loaded)}{future})")
+        said.append(f"ends {abs(theirs - mine):.3f} bits/byte {order} {name(case)} ({seeds_in_words(loaded)}{future})")
     sentence = f"{called} of equal {MATCHED[solved.quantity]} at T = {solved.solved_at}, {' and '.join(said)}."
     return [sentence[0].upper() + sentence[1:]] if said else []
 

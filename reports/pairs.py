@@ -45,7 +45,7 @@ def comparison_table(tables: Tables) -> pd.DataFrame:
         *("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted"),
         *("capacity", "baseline_capacity", "depth_ratio", "baseline_depth_ratio"),
     )
-    frame = frame.astype(dict.fromkeys(numbers, "float64"))
+    frame = frame.astype(dict.fromkeys(numbers, "float64") | {"primary": "bool"})  # also where there is no row
     return frame.astype({"params": "Int64", "baseline_params": "Int64"})
 
 

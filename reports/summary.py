@@ -41,7 +41,9 @@ def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
     """The table of the longest length, the answer in words, failures, and the report's place."""
     lines = [*_table(loaded), ""]
     if any(FUTURE_MARK in line for line in lines):
-        lines.insert(-1, f"{FUTURE_MARK} {NOT_AUTOREGRESSIVE}: not comparable with a causal loss")
+        beside = [name(loaded.arms[0])] if loaded.arms[0].arm in _readers(loaded) else []
+        who = f"{beside[0]}, or both sides, " if beside else ""
+        lines.insert(-1, f"{FUTURE_MARK} {who}{NOT_AUTOREGRESSIVE}: not comparable with a causal loss")
     if any(DISTURBED_MARK in line for line in lines):
         lines.insert(-1, f"{DISTURBED_MARK} contaminated: the machine was disturbed, wall time claims nothing")
     width = min(120, shutil.get_terminal_size().columns)
@@ -49,11 +51,16 @@ def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
     for sentence in (*lead.lead(loaded), lead.residuals(loaded)):
         lines += textwrap.wrap(sentence, width, break_on_hyphens=False)
     for case, rows in loaded.failed.groupby("case_id", sort=False):
-        lines.append(f"failed: {case}: {rows.reason.iloc[0]} ({', '.join(rows.metric)})")
+        lines += textwrap.wrap(f"failed: {case}: {rows.reason.iloc[0]} ({', '.join(rows.metric)})", width)
     lines += _of_the_measurement(loaded, width)
     took = f" ({human_duration(wall_s)})" if wall_s is not None else ""
     lines += ["", f"report: {page}{took}"]
     return "\n".join(lines)
+
+
+def _readers(loaded: Loaded) -> set[str]:
+    """Arms that read the future."""
+    return {case.arm for case in loaded.labelled().get(NOT_AUTOREGRESSIVE, [])}
 
 
 def _of_the_measurement(loaded: Loaded, width: int) -> list[str]:
@@ -130,6 +137,9 @@ def _others(loaded: Loaded, width: int) -> list[str]:
     if not kept:
         return []
     rest = [f"and {', '.join(left[kept:])}: in cases.csv"] if left[kept:] else []
+    found = loaded.cases[(loaded.cases.seq_len == length) & (loaded.cases.status == "skipped")]
+    for metric in left[:kept]:
+        rest += [f"– {metric}: {reason}" for reason in found[found.metric == metric].reason.unique()[:1]]
     return [*_aligned(rows), *(line for each in rest for line in textwrap.wrap(each, width)), ""]
 
 
@@ -151,7 +161,8 @@ def _cell(loaded: Loaded, arm: str, metric: str, length: int | None) -> str:
     if row.status != "ok":
         return "failed" if row.status == "failed" else "–"
     if not is_number(row.ratio):
-        return f"{row.difference:+.3f}{FUTURE_MARK if looked_ahead(row.reason) else ' '}"
+        spread = f" ±{(row.ci_high - row.ci_low) / 2:.3f}" if is_number(row.ci_low) else ""
+        return f"{row.difference:+.3f}{spread}{FUTURE_MARK if looked_ahead(row.reason) else ' '}"
     spread = f" ±{(row.ci_high - row.ci_low) / 2:.2f}" if is_number(row.ci_low) else ""
     return f"{row.ratio:.2f}×{spread}{DISTURBED_MARK if row.verdict == 'contaminated' else ''}"
 

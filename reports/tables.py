@@ -19,6 +19,8 @@ from modbench.harness.store import StoredRun
 
 # Passes that sample again and again, and the column that a sample's value stands in.
 SAMPLED: dict[Pass, str] = {"time": "wall_s", "energy": "value"}
+# How the reason of an arm begins that still drifted: its clock's fault or its own, nobody knows.
+UNSTEADY = "not_steady"
 
 
 @dataclass
@@ -195,7 +197,7 @@ class Tables:
         cell = self.cell(case.id, self.source(metric).key)
         found = cell.trouble()
         if found is None and cell.note("unsteady") is not None:
-            return "failed", f"not_steady: {cell.note('unsteady')}"
+            return "failed", f"{UNSTEADY}: {cell.note('unsteady')}"
         if found is None and metric.source:
             try:
                 metric.measure(Derived(self, case, metric))

@@ -12,7 +12,7 @@ def finds(evidence: Evidence) -> str | None:
         return None
     names = (evidence.counted.get("operators") or {}).get("unknown") or {}
     return (
-        f"a lower bound: no formula for {', '.join(f'{name} ({n} calls)' for name, n in names.items())}"
+        f"FLOPs are a lower bound: no formula for {', '.join(f'{name} ({n} calls)' for name, n in names.items())}"
         if names
         else None
     )
@@ -20,5 +20,6 @@ def finds(evidence: Evidence) -> str | None:
 
 DOUBT = Doubt(
     finds=finds,
+    label="FLOPs are a lower bound",
     advice="Nothing is promised from it: there is no ideal, and no share of it.",
 )

@@ -17,9 +17,7 @@ def finds(evidence: Evidence) -> str | None:
     if not moved:
         return None
     worst = max(each["change"] for each in moved)
-    return (
-        f"{NOT_AUTOREGRESSIVE}: earlier logits moved by up to {worst:.2g} standard deviations when later tokens changed"
-    )
+    return f"{NOT_AUTOREGRESSIVE}: earlier log-probabilities moved by up to {worst:.2g} nats when later tokens changed"
 
 
 DOUBT = Doubt(

@@ -10,7 +10,7 @@ LABEL = "does not compute every call"
 
 def finds(evidence: Evidence) -> str | None:
     """What the guard saw."""
-    found = evidence.counted.get("reused")
+    found = evidence.counted.get("reused") or next(iter(evidence.note("reused")), None)
     return f"{LABEL}: {found}" if found else None
 
 

@@ -8,7 +8,7 @@ and whether logits depend on later tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from modbench.harness.records import Gap, Outcome
 if TYPE_CHECKING:
     from modbench.harness.subject import Subject
 
-# Guards look at no more than this many tokens and rows: what they test does not depend on the size.
+# Guards look at no more than this many tokens and rows of our own models: there what they test does not depend on the size.
 GUARD_TOKENS, GUARD_ROWS = 128, 2
 
 
@@ -67,7 +67,8 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
             counted = attempt(partial(count, case, unit.protocol.seed, hardware=hardware))
         for metric in metrics:
             if isinstance(counted, Gap):
-                yield missing(case, metric, counted)
+                unknown = {"guards": f"nothing of it could be counted: {counted.reason}"}
+                yield missing(case, metric, counted).model_copy(update={"notes": unknown})
                 continue
             if counted.mismatch:
                 yield missing(case, metric, Gap(status="failed", kind="flops_mismatch", reason=counted.mismatch))
@@ -95,6 +96,7 @@ def count(case: Case, seed: int, *, hardware: bool = True) -> Counted:
             counted.mismatch,
         )
     flops, notes = seen
+    notes["operators"]["unknown"] |= counted.notes.get("escapes", {})
     return Counted({**counted.flops, **flops}, counted.params, counted.notes | notes, counted.reasons, counted.mismatch)
 
 
@@ -164,9 +166,12 @@ def cost_ratio(realised: list[int], config: ModelConfig, seq_len: int) -> float:
 def _own(case: Case, seed: int) -> Counted:
     """A user's model has no closed form: the counter on real tensors, backward taken as twice forward."""
     from modbench.harness import flops, opinions
+    from modbench.harness.escapes import escapes
 
     subject, (tokens_BT, second_BT, third_BT) = _subject(case, seed, 3)
     forward = flops.forward(subject.module, tokens_BT)
+    out_of_sight = escapes(partial(subject.forward, tokens_BT), one_thread=case.place.one_thread)
+    forward = replace(forward, operators=forward.operators | {"unknown": forward.operators["unknown"] | out_of_sight})
     if forward.total == 0 and not forward.unknown:
         raise ValueError("torch's counter saw no operator that it has a formula for: 0 FLOPs would be a lie")
     if forward.total == 0:
@@ -176,7 +181,10 @@ def _own(case: Case, seed: int) -> Counted:
     if forward.unknown:
         source += f"; a lower bound: it has no formula for {', '.join(forward.unknown)}"
     third, reason = opinions.by_fvcore(subject.module, third_BT)
+    trained = attempt(lambda: flops.train(subject.module, third_BT).total)
     notes = {
+        "escapes": out_of_sight,
+        "trained_share": None if isinstance(trained, Gap) else trained / (3 * forward.total),
         "source": source,
         "uncounted": forward.unknown,
         "counter_forward": forward.total,
@@ -215,13 +223,18 @@ def _executed(case: Case, seed: int, *, hardware: bool) -> tuple[dict[str, float
     }
     if not notes["claims"]:
         notes["claims_reason"] = "not reported: no module states its capacity and the tokens it executed"
-    few, other = (batch[:GUARD_ROWS, :GUARD_TOKENS] for batch in subject.inputs(seed + 1, 2))
-    notes["reused"] = reuse.reused(module, few, other)
+    few, other = subject.inputs(seed + 1, 2)
+    if not case.own:  # ours are what the tests say at any length; of a user's nobody knows
+        few, other = (batch[:GUARD_ROWS, :GUARD_TOKENS] for batch in (few, other))
+    reused = attempt(partial(reuse.reused, module, few, other))
     if case.config.bidirectional:
-        guard = causality.Causality(None, reason="a classifier reads everything: there is no later token to hide")
+        said = "a classifier reads everything: there is no later token to hide"
+        guard: causality.Causality | Gap = causality.Causality(None, reason=said, tried=False)
     else:
-        guard = causality.guard(module, few, case.config.vocab_size, seed)
-    notes["causality"] = asdict(guard)
+        guard = attempt(partial(causality.guard, module, few, case.config.vocab_size, seed))
+    notes["reused"] = None if isinstance(reused, Gap) else reused
+    notes["causality"] = None if isinstance(guard, Gap) else asdict(guard)
+    notes["guards"] = "; ".join(gap.reason for gap in (reused, guard) if isinstance(gap, Gap)) or None
     if hardware:
         found["train_step_hardware"] = float(flops.train(module, third_BT).total)
     return found, notes

@@ -9,7 +9,7 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from modbench.harness import busy, catalogue, nvml, witness
+from modbench.harness import busy, catalogue, nvml, shared_state, witness
 from modbench.harness.case import Case, Protocol, UnitOfWork
 from modbench.harness.contracts import Metric
 from modbench.harness.interleave import Call, Clock, Effort, Measured, Samples, Session
@@ -50,6 +50,7 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome | Blocks]:
         survivable=SURVIVABLE,
         of_samples=witness.of_samples(place.threads, collector),
         of_blocks=of_blocks,
+        tidy=partial(shared_state.checked, place.threads),
         settled=nvml.settled(of_blocks.levels["sm_mhz"]) if "sm_mhz" in of_blocks.levels else (lambda: True),
     )
     with busy.busy():
@@ -61,6 +62,8 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome | Blocks]:
                 yield missing(case, metric, gaps[case.id])
                 continue
             notes = _notes(unit, metric, case, found) | {"inputs": inputs}
+            if case.own and not metric.timer and not place.compile:
+                notes |= _reuse(*timed[case.id], case.config.vocab_size)
             if on_gpu and not metric.timer:
                 notes |= _device_notes(*timed[case.id], found.samples[case.id]["wall_s"])
             yield measured(case, metric, _samples(found.samples[case.id], metric, unit), notes)
@@ -150,6 +153,27 @@ def _notes(unit: UnitOfWork, metric: Metric, case: Case, found: Measured) -> dic
     if case.id in found.unsteady:
         notes["unsteady"] = found.unsteady[case.id]
     return notes
+
+
+def _reuse(timed: Callable[[Any], object], batches: list[Any], vocab_size: int) -> dict[str, Any]:
+    """Whether what was timed computed: FLOPs on a batch that it has seen often, against those on a fresh one."""
+    import torch
+
+    from modbench.harness import flops
+    from modbench.harness.reuse import LEAST_SHARE
+
+    def ran() -> tuple[int, int]:
+        fresh = torch.randint_like(batches[0], vocab_size)
+        seen, other = (flops.count(torch.nn.Identity(), partial(timed, batch)).total for batch in (batches[0], fresh))
+        return seen, other
+
+    found = attempt(ran)
+    if isinstance(found, Gap):
+        return {"unchecked": f"whether it computed what was timed: {found.reason}"}
+    seen, fresh = found
+    if seen < LEAST_SHARE * fresh:
+        return {"reused": f"a call on tokens that were timed ran {seen:.3g} FLOPs, one on fresh tokens {fresh:.3g}"}
+    return {}
 
 
 def _device_notes(timed: Callable[[Any], object], batches: list[Any], wall_s: list[float]) -> dict[str, Any]:

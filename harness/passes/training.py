@@ -135,7 +135,9 @@ def _evaluate(subject: Subject, windows: Windows, curve: dict[str, list[float]])
     found = guard(module, inputs_BT.to(case.place.device), 256, subject.seed)
     if case.own:
         reason = f"{NOT_AUTOREGRESSIVE}: logits moved when later tokens were changed, and another way to route is not known here"
-        return Trained(val_loss, 1.0, None if found.reads_future else val_loss, reason, None, found, curve)
+        if found.reads_future is None:
+            reason = f"whether it reads the future could not be tested: {found.reason}"
+        return Trained(val_loss, 1.0, val_loss if found.reads_future is False else None, reason, None, found, curve)
     module.set_progress(1.0)  # type: ignore[operator]  # as above
     model = catalogue.load("models", case.model)
     sees_future = model.sees_future(case.config)
@@ -211,4 +213,6 @@ class Windows:
 
         rows = np.stack([data[start : start + self.plan.seq_len + 1] for start in starts]).astype(np.int64)
         tokens = torch.from_numpy(rows)
-        return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+        return tokens[:, :-1].clone(), tokens[
+            :, 1:
+        ].clone()  # a model that writes into its input must not write the targets

@@ -111,7 +111,7 @@ def _claims(notes: dict[str, Any]) -> str:
         return str(notes.get("claims_reason") or "not reported").partition(":")[0]
     seen = [
         f"{claim['module'] or 'model'}: {claim['stated']} of {claim['tokens']}"
-        + (" (could not be checked: no product of its weights was seen)" if claim["rows"] is None else "")
+        + (" (could not be checked: its weights' products were not seen)" if claim["rows"] is None else "")
         + (f" (weights met {claim['rows']:.0f})" if claim["masked"] else "")
         for claim in claims
     ]

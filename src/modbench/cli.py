@@ -46,6 +46,9 @@ def main() -> None:
     except ModbenchError as error:
         print(f"modbench: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("modbench: interrupted. Nothing of it was kept.", file=sys.stderr)
+        sys.exit(130)
     except OSError as error:
         if error.filename is None:
             raise

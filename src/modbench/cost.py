@@ -208,7 +208,8 @@ def _counted(case: Case) -> dict[str, Any]:
             "peak_forward": None,
             "peak_train_step": foretold.get("memory/peak_allocated"),
         },
-        "reason": foretold.get("reason") or "what is null has no closed form for a user's model",
+        "reason": foretold.get("reason")
+        or "of a user's model there is no closed form, and shapes alone do not tell this",
     }
 
 
@@ -232,6 +233,11 @@ def _block(row: dict[str, Any]) -> str:
     if parts:
         lines += ["", "Where a forward pass goes"]
         lines += [f"  {part:<22}{human(flops, 'FLOP'):>14}   {flops / total:.1%}" for flops, part in parts]
+    if row["flops"]["train_step"] > 3.01 * total:
+        lines += [
+            "",
+            "A training step runs what the forward pass may skip, so that every depth learns: backward is twice that.",
+        ]
     if row.get("predictor"):
         lines += [
             f"  {'predictor':<22}{human(row['predictor'], 'FLOP'):>14}   beside it: where it routes without the future"
@@ -246,6 +252,8 @@ def _block(row: dict[str, Any]) -> str:
     counter = row["counter"]
     if counter.get("difference") is not None:
         lines += ["", f"torch's counter on shapes alone: {counter['difference']:+.4%} from the closed form"]
+    if "lower bound" in row["source"]:
+        lines += ["", f"FLOPs: {row['source']}"]
     if row["reason"]:
         lines += ["", f"– : {row['reason']}"]
     return "\n".join(lines)

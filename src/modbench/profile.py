@@ -184,6 +184,10 @@ def _flame(made: list[dict[str, Any]], *, trained: bool) -> list[str]:
             f"{_or_dash(row['keeps'], 'B'):>11}" if trained else "",
         ]
         lines.append("".join(cells).rstrip())
+    if trained:
+        lines.append(
+            "FLOPs and bytes are of the forward pass, as are the seconds of modules: the parts of the step stand below"
+        )
     if small:
         lines.append(f"{len(small)} modules below {SMALL:.1%} of the whole are folded; {PROFILE} has them all")
     return lines

@@ -23,7 +23,7 @@ from modbench.flags import (
     listed,
     overrides,
 )
-from modbench.harness.errors import UnfitError, UsageError, unknown
+from modbench.harness.errors import IncompleteError, UnfitError, UsageError, unknown
 
 
 @app.command()
@@ -121,10 +121,15 @@ def gate(
 
     if not 0 < margin < 1:
         raise UsageError(f"--margin {margin:g} is outside (0, 1): it is a share, such as 0.02.")
-    findings = gates.gate(load(run_folder), load(against), margin)
+    run, base = load(run_folder), load(against)
+    findings = gates.gate(run, base, margin)
     if as_json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
     else:
-        print("\n".join(gates.as_text(findings, margin)))
+        timed = {key for key, metric in run.tables.metrics.items() if metric.made_in == "time"}
+        print("\n".join(gates.as_text(findings, margin, timed)))
     if any(finding.verdict == "worse" for finding in findings):
         raise typer.Exit(1)
+    for loaded in (run, base):
+        if loaded.run.missing:
+            raise IncompleteError(f"{loaded.path} is incomplete: {len(loaded.run.missing)} units have no record.")

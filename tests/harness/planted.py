@@ -75,12 +75,14 @@ class Trouble:
         slower: how much longer than planted it takes.
         waits: it waits for a processor in every sample.
         fails: its timing raises.
+        leaks: its logits move when later tokens do.
         other_text: units whose name holds this were trained on another text.
     """
 
     slower: Mapping[str, float] = field(default_factory=dict)
     waits: str | None = None
     fails: str | None = None
+    leaks: str | None = None
     other_text: str | None = None
 
 
@@ -120,6 +122,7 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
         if unit.made_in == "count":
             causal = {"forward_causal": cost.forward_causal, "train_step_causal": cost.train_step_causal}
             notes = {"params": cost.params, "counter_forward": cost.forward, **causal}
+            notes["causality"] = {"reads_future": case.arm == trouble.leaks, "change": 0.5}
             value = {"value": [cost.forward]}
             outcomes.append(
                 Outcome(case=case.id, metric="flops/forward", unit="FLOP", status="ok", samples=value, notes=notes)
@@ -144,11 +147,11 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
                 + 0.001 * unit.protocol.seed * (case.model == "mod")
             )
             notes = {"sees_future": case.model in {"mod", "moe"}, "corpus_sha256": corpus, "corpus": "t"}
-            outcomes.append(
-                Outcome(
-                    case=case.id, metric="loss/val", unit="nat", status="ok", samples={"value": [loss]}, notes=notes
-                )
-            )
+            told: dict[str, Any] = {"status": "ok", "samples": {"value": [loss]}, "notes": notes}
+            outcomes += [
+                Outcome(case=case.id, metric=metric, unit=unit_of, **told)
+                for metric, unit_of in (("loss/val", "nat"), ("bpb/val", "bit/B"))
+            ]
             reason = "top-k routing saw future tokens when it chose"
             outcomes.append(
                 Outcome(case=case.id, metric="loss/val_causal", unit="nat", status="skipped", reason=reason)

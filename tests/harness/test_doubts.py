@@ -55,6 +55,7 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
     "allocator_retried": (evidence([outcome(alloc_retries=3)]), "3 times"),
     "capped_rounds": (evidence([outcome(rounds={"asked": 500, "made": 120, "pilot": 20})]), "up to 500 rounds"),
     "disturbed": (evidence([outcome({"wait_s": [0.009] * 20 + [0.0] * 20})]), "50% of its blocks"),
+    "idle_in_training": (evidence(counted={"trained_share": 0.1}), "10% of three times"),
     "input_dependent": (
         evidence([outcome({"wall_s": [0.01 * math.exp(0.1 * ((i // 2) % 4) + 0.001 * (i % 3)) for i in range(40)]})]),
         "between inputs",
@@ -77,6 +78,10 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
     "recompiled": (evidence([outcome({"recompiles": [1.0] + [0.0] * 39})]), "1 samples"),
     "reused_output": (evidence(counted={"reused": "cached output: a second call ran nothing"}), "cached output"),
     "side_stream": (evidence([outcome(escaped=0.25)]), "25%"),
+    "unchecked": (
+        evidence(counted={"causality": {"reads_future": None, "tried": True, "reason": "its logits are not numbers"}}),
+        "whether it reads the future: its logits are not numbers",
+    ),
     "starved_device": (evidence([outcome({"starved": [1.0] * 10 + [0.0] * 30})]), "25%"),
 }
 

@@ -197,6 +197,24 @@ def test_one_cold_compilation_has_no_verdict(tmp_path: Path) -> None:
     assert frame.reason.str.contains("one cold compilation each").all()
 
 
+def test_a_single_arm_has_a_report_and_no_comparison(tmp_path: Path) -> None:
+    frame = stored(tmp_path, planted_suite("draft", arms=[{"model": "dense"}]))
+    assert frame.empty
+    said = summary.closing(load(str(tmp_path / "run")), tmp_path / "report.html", None)
+    assert "report: " in said
+    assert "Machine and method" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_the_mark_names_the_baseline_where_that_is_what_reads_the_future(tmp_path: Path) -> None:
+    stored(tmp_path, planted_suite("draft", seeds=[0, 1, 2], metrics=["flops/forward", "bpb/val"]), leaks="moe")
+    render.write(tmp_path / "run", baseline="moe")
+    said = summary.closing(load(str(tmp_path / "run"), "moe"), tmp_path / "report.html", None)
+    assert "† MoE, or both sides, not autoregressive as measured" in said
+    assert "±0." in next(
+        line for line in said.splitlines() if line.startswith("MoD 0.125 ")
+    )  # three seeds: an interval
+
+
 def test_verdicts_heed_the_whole_list(tmp_path: Path) -> None:
     """The margin is the suite's, and it is printed."""
     wide = stored(tmp_path / "wide", planted_suite("draft", margin=0.5))

@@ -102,6 +102,46 @@ def test_the_two_that_are_multiplied_stand_behind_a_bias_and_before_offsets() ->
         assert found[1] is right
 
 
+class Often(nn.Module):
+    """Gathers, and runs one honest part three times; or all its weights are views of one storage."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.part, self.how = Skipping(masks=False), how
+        if how == "one storage":
+            nn.utils.vector_to_parameters(nn.utils.parameters_to_vector(self.parameters()), self.parameters())
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        for _ in range(3 if self.how == "three times" else 1):
+            x_BTD = self.part(x_BTD)
+        return x_BTD
+
+
+@pytest.mark.parametrize(("how", "stated"), [("three times", 54), ("one storage", 18)])
+def test_an_honest_module_is_not_accused(how: str, stated: int) -> None:
+    (claim,) = claims.claims(Model(Often(how)), tokens())
+    assert (claim.stated, claim.rows, claim.masked) == (stated, stated, False)
+
+
+def test_most_of_the_weights_must_be_seen_before_a_claim_is_believed() -> None:
+    """A copy of a weight is not known as that weight: what a small honest layer beside it shows is not the module's."""
+
+    class Copies(Skipping):
+        def __init__(self) -> None:
+            super().__init__(masks=True)
+            self.gate = nn.Linear(D, 4)
+
+        def forward(self, x_BTD: Tensor) -> Tensor:
+            k = x_BTD.shape[1] // 4
+            self.executed_tokens = x_BTD.shape[0] * k
+            self.gate(x_BTD[:, :k])
+            y_BTD: Tensor = F.linear(F.gelu(F.linear(x_BTD, self.up.weight * 1.0)), self.down.weight * 1.0)
+            return x_BTD + y_BTD
+
+    (claim,) = claims.claims(Model(Copies()), tokens())
+    assert claim.rows is None
+
+
 def test_a_claim_that_could_not_be_checked_says_so() -> None:
     """A module without a weight in any product: nothing was seen, which is not the same as nothing wrong."""
     part = nn.Identity()
@@ -140,13 +180,56 @@ def test_a_model_whose_logits_are_not_finite_is_not_called_causal() -> None:
     """No difference to NaN is ever above a tolerance."""
     found = causality.guard(lambda x_BT: torch.full((*x_BT.shape, V), torch.nan), tokens(), V)
     assert found.reads_future is None
-    assert found.reason == "its logits are not finite"
+    assert found.reason == "its logits are not numbers"
+
+
+class Leaking(nn.Module):
+    """Says the next token out loud, and something that would blind a coarse look; or only at some places."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        logits_BTV = 8.0 * F.one_hot(tokens_BT.roll(-1, dims=1), V).float()
+        if self.how == "a forbidden token":
+            logits_BTV[..., 0] = -1e9
+        if self.how == "an impossible token":
+            logits_BTV[..., 0] = -torch.inf
+        if self.how == "seeded noise":
+            logits_BTV = logits_BTV + 1e-3 * torch.randn(logits_BTV.shape)
+        if self.how == "every fourth place":
+            logits_BTV = logits_BTV * (torch.arange(tokens_BT.shape[1]) % 4 == 1)[:, None]
+        return logits_BTV
+
+
+@pytest.mark.parametrize("how", ["a forbidden token", "an impossible token", "seeded noise", "every fourth place"])
+def test_a_leak_cannot_hide_behind_scale_noise_or_place(how: str) -> None:
+    found = causality.guard(Leaking(how), torch.randint(V, (2, 128), generator=torch.Generator().manual_seed(1)), V)
+    assert found.reads_future
+    assert found.change is not None
+    assert found.change > 1
+
+
+def test_noise_that_no_seed_stills_leaves_it_open() -> None:
+    """Neither causal nor not: nobody can tell."""
+    draws = iter(range(1000))
+
+    def forward(tokens_BT: Tensor) -> Tensor:
+        noise = torch.randn((*tokens_BT.shape, V), generator=torch.Generator().manual_seed(next(draws)))
+        return 0.1 * noise
+
+    found = causality.guard(forward, tokens(), V)
+    assert found.reads_future is None
+    assert found.tried
+    assert "differ by up to" in str(found.reason)
 
 
 def test_one_token_has_no_future() -> None:
     found = causality.guard(Peeking("last"), tokens(2, 1), V)
     assert found.reads_future is None
     assert found.reason is not None
+    assert not found.tried
 
 
 class Cached(nn.Module):
@@ -228,3 +311,60 @@ def test_the_counting_pass_guards_a_users_file(tmp_path: Path, monkeypatch: pyte
     assert "cached output" in notes["reused"]
     assert notes["claims"][0]["module"] == "part"
     assert notes["claims"][0]["masked"]
+
+
+ESCAPES = {
+    "thread": "t = threading.Thread(target=lambda: out.append(self.a(x))); t.start(); t.join(); y = out[0]",
+    "numpy": "y = torch.from_numpy(x.detach().numpy() @ self.a.weight.detach().numpy())",
+}
+
+
+@pytest.mark.parametrize(("how", "word"), [("thread", "work on another thread"), ("numpy", "a tensor given to numpy")])
+def test_work_out_of_the_counters_sight_is_no_silent_zero(
+    how: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hides.py").write_text(
+        "import threading\nimport torch\nfrom torch import nn\n"
+        "class Hides(nn.Module):\n"
+        "    def __init__(self, config):\n"
+        "        super().__init__()\n"
+        "        self.e, self.a = nn.Embedding(config.vocab_size, 512), nn.Linear(512, 512, bias=False)\n"
+        "        self.head = nn.Linear(512, config.vocab_size)\n"
+        "    def forward(self, tokens):\n"
+        "        x, out = self.e(tokens), []\n"
+        "        for _ in range(20):\n"
+        "            out.clear()\n"
+        f"            {ESCAPES[how]}\n"
+        "            x = x + 0.01 * y\n"
+        "        return self.head(x)\n"
+        "def build(config):\n    return Hides(config)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    notes = count(case("hides.py:build"), seed=0).notes
+    assert word in notes["operators"]["unknown"]
+    assert word in notes["uncounted"]
+
+
+def test_a_model_that_idles_in_training_and_one_whose_guard_fails_are_said_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "idle.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "class Idle(nn.Module):\n"
+        "    def __init__(self, config):\n"
+        "        super().__init__()\n"
+        "        self.e, self.head = nn.Embedding(config.vocab_size, 64), nn.Linear(64, config.vocab_size)\n"
+        "        self.calls = 0\n"
+        "    def forward(self, tokens):\n"
+        "        if self.training:\n"
+        "            return self.head.bias.expand(*tokens.shape, -1)\n"
+        "        self.calls += 1\n"
+        "        if self.calls > 8:\n"
+        "            raise RuntimeError('enough')\n"
+        "        return self.head(self.e(tokens))\n"
+        "def build(config):\n    return Idle(config)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    notes = count(case("idle.py:build"), seed=0).notes
+    assert notes["trained_share"] == 0
+    assert "enough" in notes["guards"]

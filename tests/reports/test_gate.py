@@ -146,10 +146,48 @@ def test_two_launches_gate_nothing(tmp_path: Path) -> None:
     assert "fewer than three launches on a side give no interval" in said
 
 
-def test_a_failed_anchor_leaves_nothing_to_compare(tmp_path: Path) -> None:
+def test_a_failed_anchor_leaves_no_other_arm_to_compare(tmp_path: Path) -> None:
     before, broken = run(tmp_path / "before"), run(tmp_path / "broken", fails="dense")
     for found in (gate.gate(broken, before, 0.02), gate.gate(before, broken, 0.02)):
-        assert all("planted failure" in str(reason) for reason in reasons(found, "latency/"))
+        timed = [each for each in found if each.metric == "latency/forward" and not each.case.startswith("dense[")]
+        assert {each.verdict for each in timed} == {"not compared"}
+        assert all("planted failure" in str(each.reason) for each in timed)
+
+
+def test_what_worked_and_fails_now_is_worse(tmp_path: Path, modbench: Any) -> None:
+    before, broken = run(tmp_path / "before"), run(tmp_path / "broken", fails="moe")
+    found = [each for each in gate.gate(broken, before, 0.02) if each.verdict == "worse"]
+    assert {(each.case.partition("[")[0], each.metric) for each in found} == {("moe", "latency/forward")}
+    assert all("it fails now: error: planted failure" in str(each.reason) for each in found)
+    assert not [each for each in gate.gate(before, broken, 0.02) if each.verdict == "worse"]
+    assert modbench("gate", tmp_path / "broken" / "run", "--against", tmp_path / "before" / "run").returncode == 1
+
+
+def test_a_label_that_is_new_is_worse(tmp_path: Path) -> None:
+    """A model that reads the future now has a better loss, and that is no improvement."""
+    before, leaks = run(tmp_path / "before"), run(tmp_path / "leaks", leaks="moe")
+    found = [each for each in gate.gate(leaks, before, 0.02) if each.verdict == "worse"]
+    assert {each.case.partition("[")[0] for each in found} == {"moe"}
+    assert "now not autoregressive as measured" in {each.reason for each in found}
+
+
+def test_what_is_gone_or_incomplete_or_smoke_is_said(tmp_path: Path, modbench: Any) -> None:
+    run(tmp_path / "before")
+    fewer = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}]
+    gone = run(tmp_path / "gone", {"arms": fewer})
+    said = {each.case: each.reason for each in gate.gate(gone, load(str(tmp_path / "before" / "run")), 0.02)}
+    assert said["moe[T64-B1-fp32-cpu1]"] == "the run that is judged has no such case"
+    made = planted_suite("standard")
+    name = next(unit.name for unit in made.units if unit.made_in == "memory")
+    stored(tmp_path / "half", made, leave_out=name)
+    half = modbench("gate", tmp_path / "half" / "run", "--against", tmp_path / "before" / "run")
+    assert half.returncode == 4
+    assert "is incomplete: 1 units have no record" in half.stderr
+    smoke = [run(tmp_path / name, {"launches": 3}, effort="smoke") for name in ("s1", "s2")]
+    assert reasons(gate.gate(smoke[0], smoke[1], 0.02), "latency/") == {"a smoke run claims nothing"}
+    told = list(gate.as_text(gate.gate(smoke[0], smoke[1], 0.02), 0.02, {"latency/forward"}))
+    assert "no time was compared" in told
+    assert any(line.startswith("not compared: dense[T64-B1-fp32-cpu1] latency/forward and ") for line in told)
 
 
 def test_of_many_comparisons_some_are_found_by_chance() -> None:

@@ -1,0 +1,25 @@
+"""A training step ran far fewer FLOPs than a forward pass in evaluation promises."""
+
+from __future__ import annotations
+
+from modbench.harness.contracts import Doubt
+from modbench.harness.evidence import Evidence
+
+LABEL = "computes less in training"
+# Of three times the forward pass. Frozen weights save a third at most.
+LEAST_SHARE = 0.6
+
+
+def finds(evidence: Evidence) -> str | None:
+    """The share of the FLOPs that ran."""
+    share = evidence.counted.get("trained_share")
+    if share is None or share >= LEAST_SHARE:
+        return None
+    return f"{LABEL}: a training step ran {share:.0%} of three times the forward pass's FLOPs"
+
+
+DOUBT = Doubt(
+    finds=finds,
+    advice="In training mode it is another model: its FLOPs of a training step are not what ran.",
+    label=LABEL,
+)

@@ -1,0 +1,133 @@
+"""Models that would make a number false, by malice or by accident: none gets one without a word beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_faults import outcomes, planned, run_units
+
+from modbench.harness import catalogue, shared_state
+from modbench.harness.errors import UsageError
+from modbench.harness.store import FINISHED, read
+
+CHEATS = """
+import torch
+class Plain(torch.nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.embedding, self.head = torch.nn.Embedding(config.vocab_size, 16), torch.nn.Linear(16, config.vocab_size)
+        self.seen, self.kept = {}, {}
+    def forward(self, tokens):
+        return self.head(self.embedding(tokens))
+class Scribbles(Plain):
+    def forward(self, tokens):
+        logits = super().forward(tokens)
+        tokens.zero_()
+        return logits
+class NotANumber(Plain):
+    def forward(self, tokens):
+        return super().forward(tokens) * torch.nan
+class Elsewhere(Plain):
+    def forward(self, tokens):
+        return super().forward(tokens).to("meta")
+class Greedy(Plain):
+    def forward(self, tokens):
+        torch.set_num_threads(2)
+        torch.set_default_dtype(torch.float64)
+        return super().forward(tokens).float()
+class SecondSight(Plain):
+    def forward(self, tokens):
+        key = tuple(tokens.flatten().tolist())
+        self.seen[key] = self.seen.get(key, 0) + 1
+        if self.seen[key] > 2:
+            if key not in self.kept:
+                self.kept[key] = super().forward(tokens)
+            return self.kept[key]
+        return super().forward(tokens)
+scribbles, not_a_number, elsewhere, greedy, second_sight = Scribbles, NotANumber, Elsewhere, Greedy, SecondSight
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.py").write_text(CHEATS)
+    (tmp_path / "text.txt").write_text("abc " * 500)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("scribbles", "wrote into the tokens that it was given"),
+        ("not_a_number", "not numbers (NaN)"),
+        ("elsewhere", "must return floating-point logits on cpu"),
+        ("greedy", "changed the number of threads to 2 and the default number format to torch.float64"),
+    ],
+)
+def test_an_arm_that_breaks_the_contract_fails_alone(model: str, words: str, here: Path) -> None:
+    """The dense arm of the same process is timed, on one thread."""
+    records = run_units(planned(model, ["latency/forward"]), here)
+    timed = [record for record in records if record.unit.made_in == "time"]
+    assert [o.status for o in outcomes(timed, "dense")] == ["ok"]
+    (bad,) = outcomes(timed, "bad:")
+    assert bad.status == "failed"
+    assert words in str(bad.reason)
+
+
+def test_an_answer_that_is_stored_while_it_is_timed_is_found(here: Path) -> None:
+    """Two calls, which is all that the guard before the timing makes, show nothing yet."""
+    records = run_units(planned("second_sight", ["latency/forward"]), here)
+    (bad,) = outcomes([record for record in records if record.unit.made_in == "time"], "bad:")
+    assert "a call on tokens that were timed ran 0 FLOPs" in bad.notes["reused"]
+    (dense,) = outcomes([record for record in records if record.unit.made_in == "time"], "dense")
+    assert "reused" not in dense.notes
+
+
+def test_what_cannot_be_counted_could_not_be_checked(here: Path) -> None:
+    records = run_units(planned("not_a_number", ["flops/forward"]), here)
+    (bad,) = [o for o in outcomes(records, "bad:") if o.metric == "flops/forward"]
+    assert bad.status == "failed"
+    assert "nothing of it could be counted" in bad.notes["guards"]
+
+
+def test_inputs_and_targets_share_no_memory() -> None:
+    """A model that pads or shifts its input in place must not move what it is judged by."""
+    from modbench.harness.case import TrainPlan
+    from modbench.harness.contracts import Text
+    from modbench.harness.passes.training import Windows
+
+    made = Windows(Text("t", b"a" * 500, b"b" * 200, "x"), TrainPlan(seq_len=16, batch_size=1, tokens=16), 0)
+    for inputs_BT, targets_BT in (made.train(0), next(made.val())):
+        inputs_BT.zero_()
+        assert targets_BT.min() > 0
+
+
+def test_what_all_models_share_is_put_back() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    assert shared_state.restore(1) == []
+    torch.set_num_threads(2)
+    torch.set_grad_enabled(False)
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    assert len(shared_state.restore(1)) == 4
+    assert shared_state.restore(1) == []
+    assert torch.zeros(1).device.type == "cpu"
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', "[]", '"x"', "{", '{"wall_s": 0, "timed_wall_s": 1, "parent_cpu_s": 1}'])
+def test_a_damaged_end_is_no_traceback(text: str, here: Path) -> None:
+    run_units(planned("scribbles", ["flops/forward"]), here)
+    (here / "run" / FINISHED).write_text(text)
+    with pytest.raises(UsageError, match=r"finished\.json"):
+        read(str(here / "run"))
+
+
+def test_every_label_is_unlike_every_other() -> None:
+    labels: list[Any] = [catalogue.load("doubts", name).label for name in catalogue.entries("doubts")]
+    worn = [label for label in labels if label]
+    assert len(worn) == len(set(worn)) >= 5
