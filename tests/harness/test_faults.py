@@ -63,7 +63,7 @@ class NotANumber(torch.nn.Module):
         super().__init__()
         self.inner = good(config)
     def forward(self, x):
-        return self.inner(x) * float("nan")
+        return self.inner(x) * (float("nan") if self.training else 1.0)
 def nan(config):
     return NotANumber(config)
 """
