@@ -61,9 +61,10 @@ def stray(config):
 class NotANumber(torch.nn.Module):
     def __init__(self, config):
         super().__init__()
-        self.inner = good(config)
+        self.inner, self.calls = good(config), 0
     def forward(self, x):
-        return self.inner(x) * (float("nan") if self.training else 1.0)
+        self.calls += 1  # the first call is the check of the contract
+        return self.inner(x) * (float("nan") if self.calls > 1 else 1.0)
 def nan(config):
     return NotANumber(config)
 """
