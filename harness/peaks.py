@@ -83,7 +83,7 @@ def by_profiler(subject: Subject, tokens_BT: Tensor) -> Peak:
     from torch.profiler import ProfilerActivity, profile
 
     before = bytes_of(resident(subject, tokens_BT))
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
         subject.train_step(tokens_BT)
     assert profiler.profiler is not None
     results: Any = profiler.profiler.kineto_results

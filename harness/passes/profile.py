@@ -89,7 +89,7 @@ def _times(subject: Subject, call: Callable[[Any], object], tokens_BT: Any, trac
     activities = [ProfilerActivity.CPU]
     if subject.case.place.device == "cuda":
         activities.append(ProfilerActivity.CUDA)
-    with named_modules(subject.module), profile(activities=activities) as profiler:
+    with named_modules(subject.module), profile(activities=activities, acc_events=True) as profiler:
         for _ in range(1 + CALLS):
             with torch.profiler.record_function(ROOT):
                 call(tokens_BT)
