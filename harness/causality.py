@@ -59,8 +59,8 @@ def guard(forward: Callable[[Tensor], Tensor], tokens_BT: Tensor, vocab_size: in
 
     def said(x_BT: Tensor) -> Tensor:
         nonlocal dtype
+        # The generators are as before after every call, so that the next one draws the same.
         with torch.random.fork_rng([x_BT.device] if x_BT.is_cuda else []), torch.no_grad():
-            torch.manual_seed(seed)
             logits_BTV = forward(x_BT)
         dtype = logits_BTV.dtype
         return logits_BTV.float().log_softmax(-1).clamp(min=LEAST)

@@ -213,6 +213,5 @@ class Windows:
 
         rows = np.stack([data[start : start + self.plan.seq_len + 1] for start in starts]).astype(np.int64)
         tokens = torch.from_numpy(rows)
-        return tokens[:, :-1].clone(), tokens[
-            :, 1:
-        ].clone()  # a model that writes into its input must not write the targets
+        # Copies: a model that writes into its input must not write into the targets.
+        return tokens[:, :-1].clone(), tokens[:, 1:].clone()
