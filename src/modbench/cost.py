@@ -112,6 +112,7 @@ def _row(asked: Asked, capacity: float | None, dtype: Dtype, batch_size: int, se
         "batch_size": batch_size,
         "dtype": dtype,
         "config": config.model_dump(),
+        "dynamic": not case.own and catalogue.load("models", asked.model).dynamic,
     }
     if case.own:
         return row | _counted(case)
@@ -233,14 +234,14 @@ def _block(row: dict[str, Any]) -> str:
     if parts:
         lines += ["", "Where a forward pass goes"]
         lines += [f"  {part:<22}{human(flops, 'FLOP'):>14}   {flops / total:.1%}" for flops, part in parts]
-    if row["flops"]["train_step"] > 3.01 * total:
-        lines += [
-            "",
-            "A training step runs what the forward pass may skip, so that every depth learns: backward is twice that.",
-        ]
     if row.get("predictor"):
         lines += [
             f"  {'predictor':<22}{human(row['predictor'], 'FLOP'):>14}   beside it: where it routes without the future"
+        ]
+    if row["dynamic"]:
+        lines += [
+            "",
+            "A training step runs every depth, so that every one learns; a forward pass what it is expected to choose.",
         ]
     lines += ["", "Bytes"]
     told = {

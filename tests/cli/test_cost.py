@@ -118,3 +118,10 @@ def test_a_mistake_is_answered_in_words(arguments: tuple[str, ...], word: str, m
     assert word in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2
+
+
+@pytest.mark.parametrize(("model", "said"), [("mod", False), ("dense", False), ("depth_branches", True)])
+def test_who_trains_every_depth_says_so_and_nobody_else(model: str, said: bool, modbench: Any) -> None:
+    """MoD's training step is more than three forward passes by its predictor alone."""
+    done = modbench("cost", model, "--seq-len", 64)
+    assert ("A training step runs every depth" in done.stdout) is said
