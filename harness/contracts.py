@@ -1,4 +1,4 @@
-"""What an addition exports: a `Model`, a `Metric`, a `Corpus`. Plain data, no torch."""
+"""What an addition exports: a `Model`, a `Metric`, a `Task`, a `Corpus`. Plain data, no torch."""
 
 from __future__ import annotations
 
@@ -188,6 +188,68 @@ class Text:
     train: bytes
     val: bytes
     sha256: str
+
+
+# Where no question is asked: the same number by which torch's cross-entropy leaves a position out.
+UNASKED = -100
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Sequences of a task, as numpy arrays.
+
+    Attributes:
+        tokens_NT: int64, padded on the right with 0.
+        answers_NT: int64; the token that must follow position t where a question ends there, `UNASKED` elsewhere.
+        kinds_NT: int64; of each question its kind, an index into `Source.kinds`; 0 elsewhere.
+        lengths_N: int64; real tokens of each row, the answers to earlier questions included.
+    """
+
+    tokens_NT: Any
+    answers_NT: Any
+    kinds_NT: Any
+    lengths_N: Any
+
+
+@dataclass(frozen=True)
+class Source:
+    """A task made ready: where its examples come from.
+
+    Attributes:
+        words: what each token is written as; their number is the vocabulary's size. Token 0 pads.
+        seq_len: the longest sequence.
+        candidates: tokens that an answer can be: a model's answer is the likeliest of these.
+        kinds: names of the kinds of question, such as templates, numbers of facts, distances.
+        draw: `draw(rng, n)` gives n training examples, from nothing but the numpy generator.
+        held_out: examples that training never shows.
+        sha256: of the files that it was read from; empty for a generator.
+    """
+
+    words: tuple[str, ...]
+    seq_len: int
+    candidates: tuple[int, ...]
+    kinds: tuple[str, ...]
+    draw: Callable[[Any, int], Examples]
+    held_out: Examples
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A skill that is trained and tested apart. Its file's first docstring line is its description.
+
+    Attributes:
+        open: `open(path)` gives the source; path is None for a generator.
+        shortcuts: `shortcuts(train, held_out)` gives, by name, the accuracy on the held-out questions of rules that do not
+            solve the task: cue words, positions, guesses among what stands there.
+        needs_path: whether it reads files of the user's.
+        steps: training steps of 64 sequences in which a dense model of width 64 and 4 layers should learn it.
+    """
+
+    open: Callable[[str | None], Source]
+    shortcuts: Callable[[Examples, Examples], Mapping[str, float]]
+    needs_path: bool = False
+    steps: int = 1000
 
 
 @dataclass(frozen=True)

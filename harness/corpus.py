@@ -6,10 +6,16 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from modbench.harness import catalogue
 from modbench.harness.contracts import Text
 from modbench.harness.errors import UsageError
 
 HELD_OUT = 0.1
+
+
+def corpus_entry(corpus: str) -> tuple[str, str | None]:
+    """`stdlib` is a catalogue name; anything else is a path."""
+    return (corpus, None) if corpus in catalogue.entries("corpora") and corpus != "path" else ("path", corpus)
 
 
 def from_file(path: Path) -> Text:

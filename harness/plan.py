@@ -10,10 +10,11 @@ from modbench.harness.arms import ResolvedArm, resolve_arms
 from modbench.harness.case import Case, Comparison, Device, Frozen, Place, Rung, UnitOfWork
 from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Text
+from modbench.harness.corpus import corpus_entry
 from modbench.harness.costs import closed_form
 from modbench.harness.errors import UsageError
 from modbench.harness.match import QUANTITIES, solve
-from modbench.harness.schedule import corpus_entry, units_of_work
+from modbench.harness.schedule import units_of_work
 from modbench.harness.select import compile_expression
 from modbench.harness.suite import TWO_STAGE, Suite
 

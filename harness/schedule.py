@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from modbench.harness import catalogue
 from modbench.harness.case import ARMS_PER_BLOCK, Case, Comparison, Protocol, TrainPlan, UnitOfWork, slug
 from modbench.harness.contracts import Metric, Pass, Text
+from modbench.harness.corpus import corpus_entry
 from modbench.harness.costs import case_cost
 from modbench.harness.suite import Suite
 
@@ -136,11 +137,6 @@ class Maker:
             protocol=protocol,
             flops=flops,
         )
-
-
-def corpus_entry(corpus: str) -> tuple[str, str | None]:
-    """`stdlib` is a catalogue name; anything else is a path."""
-    return (corpus, None) if corpus in catalogue.entries("corpora") and corpus != "path" else ("path", corpus)
 
 
 def _forward(comparison: Comparison, case: Case) -> float:

@@ -24,6 +24,7 @@ from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Cost, DecodeCost, Model
 from modbench.models.layers.cache import BlockCache, Rows
 from modbench.models.layers.cost import CostSheet, DecodeSheet
+from modbench.models.layers.decisions import Decision, mask_of
 from modbench.models.layers.decoder import Block, Decoder
 from modbench.models.layers.router import Router
 from modbench.models.layers.span import span
@@ -75,6 +76,8 @@ class RoutedBlock(Block):
             self.router.calibrate(r_BT, trip.real_BT)
         with span("top-k and sort"):
             chosen = self._choose(x_BTD, r_BT, trip)
+        if trip.watch is not None:
+            chosen = self._watched(chosen, x_BTD, r_BT, trip)
         i_Bk, k = chosen.index_Bk, chosen.index_Bk.shape[1]
         if not torch.compiler.is_compiling():  # a graph keeps no books
             self._passed = b * k if chosen.count_B is None else chosen.count_B.sum()
@@ -111,6 +114,19 @@ class RoutedBlock(Block):
         if trip.real_BT is not None:
             m_BT = m_BT & trip.real_BT
         return those(m_BT, int(m_BT.sum(1).max()) if trip.on_host else t)
+
+    def _watched(self, chosen: Chosen, x_BTD: Tensor, r_BT: Tensor, trip: Trip) -> Chosen:
+        """Record the decision, some of it reversed where the watcher asks for that."""
+        assert trip.watch is not None
+        mask_BT = mask_of(chosen.index_Bk, chosen.meant_Bk, r_BT.shape[1])
+        flip_BT = trip.watch.flips(self.router.layer)
+        if flip_BT is not None:
+            mask_BT = mask_BT ^ flip_BT
+            chosen = those(mask_BT, int(mask_BT.sum(1).max()))
+        foretold = None if trip.causal or not self.router.foretells else self.router.passes(x_BTD, r_BT, trip)
+        weight_BT = self.router.multiplier(r_BT)
+        trip.watch.take(Decision(self.router.layer, r_BT, mask_BT, weight_BT, foretold))
+        return chosen
 
     def _count(self, cache: BlockCache, chosen: Chosen, trip: Trip) -> None:
         b, k = chosen.index_Bk.shape

@@ -26,7 +26,9 @@ class MoDEIntegrated(Decoder):
 
     def __init__(self, config: ModelConfig) -> None:
         def block(layer: int) -> Block:
-            experts = ExpertMLP(config, share=share(config), no_ops=config.n_no_ops) if config.routed(layer) else None
+            experts = (
+                ExpertMLP(config, layer, share=share(config), no_ops=config.n_no_ops) if config.routed(layer) else None
+            )
             return Block(config, experts)
 
         super().__init__(config, (block(layer) for layer in range(config.n_layers)))

@@ -22,7 +22,7 @@ class MoDEStaged(Decoder):
         def block(layer: int) -> Block:
             if not config.routed(layer):
                 return Block(config)
-            return RoutedBlock(config, layer, ExpertMLP(config, share=share(config)))
+            return RoutedBlock(config, layer, ExpertMLP(config, layer, share=share(config)))
 
         super().__init__(config, (block(layer) for layer in range(config.n_layers)))
 

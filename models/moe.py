@@ -28,7 +28,7 @@ class MoE(Decoder):
 
     def __init__(self, config: ModelConfig) -> None:
         def block(layer: int) -> Block:
-            return Block(config, ExpertMLP(config, share=share(config)) if config.routed(layer) else None)
+            return Block(config, ExpertMLP(config, layer, share=share(config)) if config.routed(layer) else None)
 
         super().__init__(config, (block(layer) for layer in range(config.n_layers)))
 

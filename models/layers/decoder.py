@@ -6,6 +6,7 @@ Shapes: B batch, T tokens, D width, V vocabulary, C classes, R rows at hand.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from modbench.harness.config import ModelConfig
 from modbench.models.layers.attention import Attention, RotaryTable
 from modbench.models.layers.cache import BlockCache, Cache, Rows
 from modbench.models.layers.convolution import DynamicConvolution
+from modbench.models.layers.decisions import Observed, Watch
 from modbench.models.layers.init import draw_weights
 from modbench.models.layers.mlp import MLP
 from modbench.models.layers.span import span
@@ -117,6 +119,23 @@ class Decoder(nn.Module):
             return logits
         losses = trip.auxiliary or []
         return logits, torch.stack(losses).sum() if losses else logits.new_zeros(())
+
+    @torch.no_grad()
+    def observe(
+        self,
+        tokens_BT: Tensor,
+        lengths_B: Tensor | None = None,
+        *,
+        causal: bool = False,
+        prompt_B: Tensor | None = None,
+        flip_LBT: Tensor | None = None,
+    ) -> Observed:
+        """The same as `forward`, and what every router decided. `flip_LBT` reverses single decisions of token routers."""
+        watch = Watch(flip_LBT)
+        trip = replace(self.trip(tokens_BT, lengths_B, causal=causal, prompt_B=prompt_B), watch=watch)
+        x_BTD = self.through(self.embed(tokens_BT), trip)
+        logits = self.read(self.pool(x_BTD, trip) if self.config.bidirectional else x_BTD)
+        return Observed(logits, watch.decisions, getattr(self, "realised", None))
 
     def trip(
         self,

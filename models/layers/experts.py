@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness.config import ModelConfig, kept
+from modbench.models.layers.decisions import Decision
 from modbench.models.layers.router import Threshold
 from modbench.models.layers.span import span
 from modbench.models.layers.trip import Trip
@@ -54,13 +55,14 @@ class ExpertMLP(nn.Module):
 
     Args:
         config: shape.
+        layer: index of the block that it stands in.
         share: share of a sequence's tokens that each expert takes; at least one token.
         no_ops: choices after the real experts that do nothing.
     """
 
-    def __init__(self, config: ModelConfig, *, share: float, no_ops: int = 0) -> None:
+    def __init__(self, config: ModelConfig, layer: int, *, share: float, no_ops: int = 0) -> None:
         super().__init__()
-        self.config, self.share, self.n_experts = config, share, config.n_experts
+        self.config, self.layer, self.share, self.n_experts = config, layer, share, config.n_experts
         self.capacity, self.executed_tokens, self.routed_parts = (
             share,
             0,
@@ -100,6 +102,7 @@ class ExpertMLP(nn.Module):
             return self._gathered(x_BTD, p_BET, trip)
         if self.threshold is not None:
             p_BET = p_BET * (p_BET > self.threshold.value[:, None])
+        self._watched(p_BET, p_BET > 0, trip)
         return self._sorted(x_BTD, p_BET) if trip.on_host else self._all(x_BTD, p_BET)
 
     def _ask(self, p_BTX: Tensor, trip: Trip) -> tuple[Tensor, Tensor]:
@@ -137,6 +140,9 @@ class ExpertMLP(nn.Module):
             self.executed_tokens = b * k
         if k_B is not None:
             p_BEk = p_BEk * (torch.arange(k, device=x_BTD.device) < k_B[:, None, None])
+        if trip.watch is not None:
+            taken_BET = torch.zeros_like(p_BET, dtype=torch.bool).scatter(2, i_BEk, p_BEk > 0)
+            self._watched(p_BET, taken_BET, trip)
         row_B = torch.arange(b, device=x_BTD.device) * t
         flat_EN = (i_BEk + row_B[:, None, None]).transpose(0, 1).flatten(1)
         x_ND = x_BTD.reshape(b * t, d)
@@ -147,6 +153,11 @@ class ExpertMLP(nn.Module):
         with span("scatter"):
             y_ND = torch.zeros_like(x_ND).index_add(0, flat_EN.flatten(), y_END.flatten(0, 1).to(x_ND.dtype))
         return y_ND.view(b, t, d)
+
+    def _watched(self, p_BET: Tensor, taken_BET: Tensor, trip: Trip) -> None:
+        """Record who takes what, where somebody looks."""
+        if trip.watch is not None:
+            trip.watch.take(Decision(self.layer, p_BET.amax(1), taken_BET.any(1), taken_BET=taken_BET))
 
     def _sorted(self, x_BTD: Tensor, p_BET: Tensor) -> Tensor:
         """As many tokens for each expert as there are: pairs sorted by expert, one product for each expert."""

@@ -36,6 +36,11 @@ class Router(nn.Module):
         assert config.capacity is not None
         self.config, self.layer, self.capacity = config, layer, config.capacity
 
+    @property
+    def foretells(self) -> bool:
+        """Whether `passes` can say, now and without the future, who would be in the top-k."""
+        return True
+
     def score(self, x_BTD: Tensor, trip: Trip) -> Tensor:
         """Scores [B, T] in float32: low-precision scores tie, and ties are broken by device."""
         raise NotImplementedError
@@ -96,13 +101,18 @@ class Threshold(nn.Module):
             self.value = exact.to(self.value.device)
         return self
 
+    @property
+    def known(self) -> bool:
+        """Whether the value was set. On the meta device nobody can tell."""
+        return self.value.is_meta or not bool(self.value.isnan().any())
+
     def ready(self) -> None:
         """Refuse to decide by a value that was never set.
 
         Raises:
             ValueError: naming the call that sets it.
         """
-        if not self.value.is_meta and bool(self.value.isnan().any()):
+        if not self.known:
             raise ValueError("this router has no threshold yet: call model.calibrate(tokens) with some typical text")
 
 

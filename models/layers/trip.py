@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from modbench.models.layers.decisions import Watch
+
 
 class Rotary(NamedTuple):
     """Cosines and sines of the positions at hand: [1, T, 1, C] where all rows agree, else [B, T, 1, C]."""
@@ -48,6 +50,7 @@ class Trip:
         later: bias that hides later keys from a piece of queries, for CPUs.
         calibrate: routers take their thresholds from these tokens before they decide.
         auxiliary: takes the losses of routers while training; None outside.
+        watch: takes what routers decide, and may turn it over; None where nobody looks.
     """
 
     rotary: Rotary
@@ -60,6 +63,7 @@ class Trip:
     later: Tensor | None = None
     calibrate: bool = False
     auxiliary: list[Tensor] | None = None
+    watch: Watch | None = None
 
     @property
     def real_BT(self) -> Tensor | None:

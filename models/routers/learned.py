@@ -36,6 +36,11 @@ class Learned(Router):
             # Scores start normal with deviation router_init: the quantile is known before any text is seen.
             self.threshold = Threshold(config.router_init * normal_quantile(self.capacity))
 
+    @property
+    def foretells(self) -> bool:
+        """Unless it cannot decide without the future at all."""
+        return self.config.causal != "none"
+
     @torch.no_grad()
     def start(self) -> None:
         """Scale the scores; let the predictor start at the base rate."""

@@ -19,6 +19,11 @@ class Norm(Router):
         super().__init__(config, layer)
         self.threshold = Threshold(None)
 
+    @property
+    def foretells(self) -> bool:
+        """Once a threshold was calibrated."""
+        return self.threshold.known
+
     def score(self, x_BTD: Tensor, trip: Trip) -> Tensor:
         """Scores [B, T]."""
         return x_BTD.float().square().mean(-1).sqrt()

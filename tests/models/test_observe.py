@@ -1,0 +1,82 @@
+"""Watching a model: the same logits, true decisions, and single decisions reversed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from modbench.harness import catalogue
+from modbench.harness.config import ModelConfig
+from modbench.models.layers.decoder import Decoder
+
+MODELS = sorted(catalogue.entries("models"))
+ROUTED = [("mod", router) for router in ("learned", "norm", "stochastic", "every_n")] + [("mode_staged", "learned")]
+
+
+def built(model: str, **changes: object) -> Decoder:
+    torch.manual_seed(3)
+    options = {"d_model": 32, "n_layers": 4, "max_seq_len": 24, **catalogue.model_options(model), **changes}
+    made: Decoder = catalogue.load("models", model).build(ModelConfig.model_validate(options))
+    return made.eval()
+
+
+def tokens(rows: int = 2) -> Tensor:
+    return torch.randint(256, (rows, 24), generator=torch.Generator().manual_seed(5))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("model", MODELS)
+def test_watching_changes_nothing(model: str, causal: bool) -> None:
+    module, x_BT = built(model), tokens()
+    module.calibrate(x_BT)
+    with torch.no_grad():
+        plain = module(x_BT, causal=causal)
+    assert torch.equal(plain, module.observe(x_BT, causal=causal).logits)
+
+
+@pytest.mark.parametrize(("model", "router"), ROUTED)
+def test_the_top_k_passes_and_the_rest_does_not(model: str, router: str) -> None:
+    module = built(model, router=router, capacity=0.25)
+    module.calibrate(tokens())
+    seen = module.observe(tokens())
+    routed = [decision for decision in seen.decisions if decision.taken_BET is None]
+    assert [decision.layer for decision in routed] == [1, 3]
+    for decision in routed:
+        assert decision.chosen_BT.sum(1).tolist() == [6, 6]
+        lowest = decision.score_BT.where(decision.chosen_BT, torch.inf).amin(1)
+        assert (decision.score_BT.masked_fill(decision.chosen_BT, -torch.inf).amax(1) <= lowest).all()
+        assert decision.predicted_BT is not None
+        assert decision.predicted_BT.shape == (2, 24)
+
+
+def test_a_model_that_cannot_foretell_says_nothing() -> None:
+    seen = built("mod", causal="none").observe(tokens())
+    assert all(decision.predicted_BT is None for decision in seen.decisions)
+
+
+@pytest.mark.parametrize("model", ["moe", "mode_integrated"])
+def test_experts_say_who_takes_what(model: str) -> None:
+    for decision in built(model).observe(tokens()).decisions:
+        assert decision.taken_BET is not None
+        per_expert = decision.taken_BET.sum(2)
+        assert (per_expert == per_expert[0, 0]).all()  # expert choice: every expert takes as many
+        assert torch.equal(decision.chosen_BT, decision.taken_BET.any(1))
+
+
+@pytest.mark.parametrize("router", ["learned", "norm", "stochastic", "every_n"])
+def test_a_reversed_decision_is_that_one_alone(router: str) -> None:
+    """And its token's output is what the block gives when the token is, or is not, among the chosen."""
+    module, x_BT = built("mod", router=router, capacity=0.25), tokens(1)
+    before = module.observe(x_BT)
+    for place in range(0, 24, 5):
+        flip_LBT = torch.zeros(4, 1, 24, dtype=torch.bool)
+        flip_LBT[1, 0, place] = True
+        after = module.observe(x_BT, flip_LBT=flip_LBT)
+        changed = before.decisions[0].chosen_BT ^ after.decisions[0].chosen_BT
+        assert changed.nonzero().tolist() == [[0, place]]
+        assert not torch.equal(before.logits[0, place], after.logits[0, place])
+        assert torch.equal(before.logits[0, :place], after.logits[0, :place]) == (
+            # A later block chooses anew over the whole sequence, by what it sees: earlier tokens may then move too.
+            torch.equal(before.decisions[1].chosen_BT[0, :place], after.decisions[1].chosen_BT[0, :place])
+        )
