@@ -7,12 +7,14 @@ import json
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from modbench.harness import catalogue
 from modbench.harness.catalogue import is_user_model
 from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Metric, Pass
+from modbench.harness.frozen import Frozen
+from modbench.harness.learning import TrainRun
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 Device = Literal["cpu", "cuda"]
@@ -21,12 +23,6 @@ ELEMENT_BYTES: dict[Dtype, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
 ARMS_PER_BLOCK = 3
 # The largest that fits is known within this share of itself.
 FIT_RESOLUTION = 0.01
-
-
-class Frozen(BaseModel):
-    """Immutable, hashable, refuses unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Place(Frozen):
@@ -75,6 +71,8 @@ class Case(Frozen):
         config: shape.
         place: where and on what input.
         rung: whether this is a rung of the dense ladder: a smaller shape solved to cost what another arm costs.
+        task: the task that it is trained on; empty: a corpus, or nothing.
+        budget: training FLOPs that it may spend, where a sweep has several.
     """
 
     model: str
@@ -82,6 +80,8 @@ class Case(Frozen):
     config: ModelConfig
     place: Place
     rung: bool = False
+    task: str = ""
+    budget: float | None = None
 
     @property
     def own(self) -> bool:
@@ -96,9 +96,11 @@ class Case(Frozen):
     @property
     def id(self) -> str:
         """`mod[c0.125-T512-B1-fp32-cpu1]`, like pytest's; a rung of the dense ladder is `dense-f0.56[T512-…]`."""
+        budget = f"F{self.budget:.3g}".replace("+", "") if self.budget else ""
+        where = "-".join(part for part in (self.task, budget, self.place.label) if part)
         if self.rung:
-            return f"{self.arm}[{self.place.label}]"
-        return f"{self.short_model}[{'-'.join((*self.arm_parts, self.place.label))}]"
+            return f"{self.arm}[{where}]"
+        return f"{self.short_model}[{'-'.join((*self.arm_parts, where))}]"
 
     @property
     def arm(self) -> str:
@@ -119,15 +121,27 @@ class Case(Frozen):
 
 
 class Comparison(Frozen):
-    """Cases that are interleaved inside one process so that drift cancels. The first is the anchor."""
+    """Cases that are interleaved inside one process so that drift cancels. The first is the anchor.
+
+    Attributes:
+        arms: the cases.
+        metrics: what is measured of them.
+        name: what tells it from others at the same place: a task, a size and a budget.
+    """
 
     arms: tuple[Case, ...]
     metrics: tuple[str, ...]
+    name: str = ""
 
     @property
     def place(self) -> Place:
         """The place that all arms share."""
         return self.arms[0].place
+
+    @property
+    def label(self) -> str:
+        """Its name and place, as files are called."""
+        return "-".join(part for part in (self.name, self.place.label) if part)
 
 
 class Rung(Frozen):
@@ -146,29 +160,6 @@ class Rung(Frozen):
     solved_at: int
     gaps: dict[int, float]
     quantity: str = "flops/forward"
-
-
-class TrainPlan(Frozen):
-    """A short training run.
-
-    Attributes:
-        seq_len: tokens per sequence.
-        batch_size: sequences per step.
-        tokens: tokens to train on; steps = tokens / (seq_len * batch_size).
-        lr: peak learning rate of AdamW.
-        val_tokens: held-out tokens that the loss is measured on.
-    """
-
-    seq_len: Annotated[int, Field(ge=1)] = 256
-    batch_size: Annotated[int, Field(ge=1)] = 4
-    tokens: Annotated[int, Field(ge=1)] = 200_000
-    lr: Annotated[float, Field(gt=0, le=10)] = 2e-3
-    val_tokens: Annotated[int, Field(ge=1)] = 16_384
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps, at least one."""
-        return max(1, self.tokens // (self.seq_len * self.batch_size))
 
 
 class DecodePlan(Frozen):
@@ -221,7 +212,9 @@ class Protocol(Frozen):
         warm_up_calls: calls of every arm before the first round.
         warm_up_s: seconds that the warm-up takes at least.
         seed: seeds weights, inputs and orders.
-        train: the training run, for units that train.
+        train: the training run, for units that train: resolved for their model.
+        rates: multiples of its rate that are tried, for units that look for the best.
+        task_path: what the task reads, for units that train on a task of files.
         decode: the decode measurement, for units that decode.
         energy: windows, for units that measure energy.
         fit: bounds, for units that look for the largest input that fits.
@@ -238,7 +231,9 @@ class Protocol(Frozen):
     warm_up_calls: int
     warm_up_s: float = 0.0
     seed: int
-    train: TrainPlan
+    train: TrainRun | None = None
+    rates: tuple[float, ...] = ()
+    task_path: str | None = None
     decode: DecodePlan = DecodePlan()
     energy: EnergyPlan = EnergyPlan()
     fit: FitPlan = FitPlan()

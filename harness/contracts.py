@@ -10,7 +10,19 @@ from modbench.harness.ledger import Ledger
 from modbench.harness.units import Unit
 
 Pass = Literal[
-    "peak", "count", "inspect", "time", "compile", "energy", "memory", "rss", "fit", "train", "profile", "derive"
+    "peak",
+    "count",
+    "inspect",
+    "time",
+    "compile",
+    "energy",
+    "memory",
+    "rss",
+    "fit",
+    "rates",
+    "train",
+    "profile",
+    "derive",
 ]
 Workload = Literal["forward", "train_step", "prefill", "decode", "train"]
 # How a workload is timed: whole calls end to end, the parts of a step, single decode steps, as a server answers, device events

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness import paired
-from modbench.harness.case import Case, Comparison, Device, Place, Protocol, TrainPlan, UnitOfWork
+from modbench.harness.case import Case, Comparison, Device, Place, Protocol, UnitOfWork
 from modbench.harness.config import ModelConfig
 from modbench.harness.errors import ModbenchError
 from modbench.harness.launch.local import LocalLauncher
@@ -83,7 +83,6 @@ def units(
         warm_up_calls=3,
         warm_up_s=0.15,
         seed=0,
-        train=TrainPlan(),
         corpus="stdlib",
         corpus_path=None,
         corpus_sha256="",

@@ -9,6 +9,7 @@ from typing import Any
 from modbench.harness import catalogue
 from modbench.harness.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.errors import UsageError, unknown
+from modbench.harness.learning import BUDGETS
 from modbench.harness.suite import SMOKE_STEPS, TABLES, Suite, parse_suite
 
 _TOP_KEYS = ("launches", "rounds", "most_rounds", "pilot", "half_width", "margin", "threads", "metrics")
@@ -62,9 +63,11 @@ def override(suite: Suite, flags: Overrides) -> Suite:
     data["compile"] = data["compile"] or flags.compile
     if flags.effort:
         data |= {"effort": flags.effort, "launches": None, "rounds": None, "most_rounds": None}
+    if data["effort"] == "smoke":
+        data["tasks"]["steps"] = SMOKE_STEPS
     if data["effort"] == "smoke" and data["train"] is not None:
         train = data["train"]
-        train["tokens"] = SMOKE_STEPS * train["seq_len"] * train["batch_size"]
+        _budget(train, "steps", SMOKE_STEPS)
         train["val_tokens"] = min(train["val_tokens"], 4 * train["seq_len"])
     data["arms"] = _choose_models(data["arms"], flags.model)
     if flags.capacity:
@@ -124,10 +127,21 @@ def _set(data: dict[str, Any], setting: str) -> None:
     elif key in in_tables:
         table, _, name = key.partition(".")
         if data[table] is None:
-            raise UsageError(f"--set {key}: this suite trains nothing (it has no [train]).")
-        data[table][name] = value
+            what = {"train": "trains on no corpus"}.get(table, "is no such sweep")
+            raise UsageError(f"--set {key}: this suite {what} (it has no [{table}]).")
+        if key.startswith("train.") and name in BUDGETS:
+            _budget(data[table], name, value)
+        else:
+            data[table][name] = value
+    elif key.startswith("tasks.paths."):
+        data["tasks"]["paths"][key.removeprefix("tasks.paths.")] = text
     else:
         raise UsageError(f"--set: {unknown('key', key, (*SHAPE_KEYS, *ROUTING_KEYS, *_TOP_KEYS, *in_tables))}")
+
+
+def _budget(train: dict[str, Any], name: str, value: object) -> None:
+    """Give a run this budget instead of the one that it had."""
+    train |= dict.fromkeys(BUDGETS) | {name: value}
 
 
 def _reads(model: str, key: str) -> bool:

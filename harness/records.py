@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from modbench.harness.case import Frozen, UnitOfWork
+from modbench.harness.case import UnitOfWork
+from modbench.harness.frozen import Frozen
 
 SCHEMA = 2
 

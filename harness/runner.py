@@ -60,11 +60,12 @@ def phases(plan: Plan, cores: int) -> list[Slots]:
         Slots(of("count", "inspect"), side_by_side),
         Slots(of("peak", "time", "energy", "compile"), 1, alone=True),
         Slots(of("fit"), 1),
+        Slots(of("rates"), side_by_side),
         Slots(of("memory", "rss", "train"), side_by_side),
     ]
 
 
-def run(plan: Plan, folder: RunFolder, progress: Progress) -> None:
+def run(plan: Plan, folder: RunFolder, progress: Progress, *, resumed: bool = False) -> None:
     """Run every unit of the plan; afterwards each has a record, unless interrupted.
 
     What this process itself took beside the timed units is left in the folder: a spinning parent steals from what it measures.
@@ -84,6 +85,7 @@ def run(plan: Plan, folder: RunFolder, progress: Progress) -> None:
             "started_monotonic_s": start,
             "timed_wall_s": alone_wall,
             "parent_cpu_s": alone_cpu,
+            "resumed": resumed,
         }
     )
 

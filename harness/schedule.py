@@ -6,10 +6,12 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from modbench.harness import catalogue
-from modbench.harness.case import ARMS_PER_BLOCK, Case, Comparison, Protocol, TrainPlan, UnitOfWork, slug
+from modbench.harness.case import ARMS_PER_BLOCK, Case, Comparison, Protocol, UnitOfWork, slug
 from modbench.harness.contracts import Metric, Pass, Text
 from modbench.harness.corpus import corpus_entry
 from modbench.harness.costs import case_cost
+from modbench.harness.learning import TrainRun
+from modbench.harness.runs import task_path, training_units
 from modbench.harness.suite import Suite
 
 # One unit per comparison: FLOPs of a forward pass that its work is worth, per case.
@@ -29,10 +31,10 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
     }
     yield from _peaks(made, asked)
     for comparison, metrics in asked.items():
-        of_training = any(metric.made_in == "train" for metric in metrics)
+        of_training = any(metric.made_in in {"train", "rates"} for metric in metrics)
         # Always counted: the ideal of every other metric needs FLOPs.
         flops = sum(COUNTING + 6 * _forward(comparison, case) for case in comparison.arms)
-        yield made.unit(f"count-{'train-' if of_training else ''}{comparison.place.label}", comparison, "count", flops)
+        yield made.unit(f"count-{'train-' if of_training else ''}{comparison.label}", comparison, "count", flops)
     launches, _ = suite.protocol_size
     timed = [
         (comparison, made_in, group)
@@ -51,7 +53,7 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
         flops = _timed_flops(comparison, group, suite)
         yield made.unit(name, comparison, made_in, flops, workload=group, launch=launch)
     for comparison, metrics in asked.items():
-        yield from _rest(made, comparison, metrics, suite)
+        yield from _rest(made, comparison, metrics)
 
 
 def _in_order(comparison: Comparison, known: dict[str, Metric]) -> Iterator[Metric]:
@@ -70,8 +72,8 @@ def _peaks(made: Maker, asked: dict[Comparison, list[Metric]]) -> Iterator[UnitO
             yield made.unit(f"peak-{place.dtype}-{place.device}", comparison, "peak", 60e9)
 
 
-def _rest(made: Maker, comparison: Comparison, metrics: Sequence[Metric], suite: Suite) -> Iterator[UnitOfWork]:
-    where, passes = comparison.place.label, {metric.made_in for metric in metrics}
+def _rest(made: Maker, comparison: Comparison, metrics: Sequence[Metric]) -> Iterator[UnitOfWork]:
+    where, passes = comparison.label, {metric.made_in for metric in metrics}
     forward = sum(_forward(comparison, case) for case in comparison.arms)
     for made_in, worth in WHOLE.items():
         if made_in in passes:
@@ -83,13 +85,7 @@ def _rest(made: Maker, comparison: Comparison, metrics: Sequence[Metric], suite:
             one = comparison.model_copy(update={"arms": (case,)})
             name = f"{made_in}-{group}{'-' * bool(group)}{case.id}"
             yield made.unit(name, one, made_in, worth * _forward(comparison, case), workload=group)
-    if "train" in passes:
-        train = suite.train or TrainPlan()
-        for case, seed in itertools.product(comparison.arms, suite.seeds):
-            one = comparison.model_copy(update={"arms": (case,)})
-            work = 3 * train.steps + train.val_tokens / (train.seq_len * train.batch_size)
-            flops = work * _forward(comparison, case)
-            yield made.unit(f"train-{case.id}-seed{seed}", one, "train", flops, seed=seed, workload="train")
+    yield from training_units(made, comparison, passes)
 
 
 class Maker:
@@ -108,10 +104,14 @@ class Maker:
         workload: str = "",
         launch: int = 0,
         seed: int | None = None,
+        run: TrainRun | None = None,
+        rates: tuple[float, ...] = (),
     ) -> UnitOfWork:
         """One unit, its protocol resolved."""
         suite, (_, rounds) = self.suite, self.suite.protocol_size
-        on_gpu = comparison.place.device == "cuda"
+        on_gpu, task = comparison.place.device == "cuda", comparison.arms[0].task
+        path, sha256 = task_path(suite, task) if task else (None, self.text.sha256 if self.text else "")
+        corpus, corpus_path = ("", None) if task else corpus_entry(suite.corpus)
         protocol = Protocol(
             rounds=rounds,
             most_rounds=suite.rounds_limit,
@@ -120,13 +120,15 @@ class Maker:
             warm_up_calls=max(suite.warm_up_calls, 10 if on_gpu and suite.claims else 1),
             warm_up_s=suite.warm_up_s * (2 if on_gpu else 1),
             seed=suite.seeds[0] if seed is None else seed,
-            train=suite.train or TrainPlan(),
+            train=run,
+            rates=rates,
+            task_path=path,
             decode=suite.decode,
             energy=suite.energy,
             fit=suite.fit,
-            corpus=corpus_entry(suite.corpus)[0],
-            corpus_path=corpus_entry(suite.corpus)[1],
-            corpus_sha256=self.text.sha256 if self.text else "",
+            corpus=corpus,
+            corpus_path=corpus_path,
+            corpus_sha256=sha256,
         )
         return UnitOfWork(
             name=slug(name),

@@ -125,20 +125,53 @@ class Subject:
         with torch.no_grad():
             self.model(tokens_BT)
 
-    def loss(self, tokens_BT: Tensor, targets: Tensor, *, causal: bool = False) -> tuple[Tensor, Tensor | float]:
-        """Mean cross-entropy in nats, and what the model adds to it while it trains (0 outside).
+    def loss(
+        self,
+        tokens_BT: Tensor,
+        targets: Tensor,
+        *,
+        causal: bool = False,
+        lengths_B: Tensor | None = None,
+        prompt_B: Tensor | None = None,
+        model: Any = None,  # noqa: ANN401  # the module under whatever wraps it
+    ) -> tuple[Tensor, Tensor | float]:
+        """Mean cross-entropy in nats over what is asked, and what the model adds to it while it trains (0 outside).
 
         Args:
             tokens_BT: input.
-            targets: next tokens [B, T], or classes [B].
+            targets: next tokens [B, T], -100 where none is asked; or classes [B].
             causal: route without the future.
+            lengths_B: real tokens of each row, where there are pads.
+            prompt_B: tokens that a gate over the whole input may read.
+            model: what is called; default the model as it is timed.
         """
-        if self.module.training and getattr(self.module, "has_auxiliary", False):
-            logits, auxiliary = self.model(tokens_BT, auxiliary=True)
-        else:
-            logits, auxiliary = self.model(tokens_BT, causal=True) if causal else self.model(tokens_BT), 0.0
+        logits, auxiliary = self.logits(
+            tokens_BT,
+            causal=causal,
+            lengths_B=lengths_B,
+            prompt_B=prompt_B,
+            model=self.model if model is None else model,
+        )
         logits = logits if self.case.config.bidirectional else logits.flatten(0, 1)
         return F.cross_entropy(logits.float(), targets.flatten()), auxiliary
+
+    def logits(
+        self,
+        tokens_BT: Tensor,
+        *,
+        causal: bool = False,
+        lengths_B: Tensor | None = None,
+        prompt_B: Tensor | None = None,
+        model: Any = None,  # noqa: ANN401  # as above
+    ) -> tuple[Tensor, Tensor | float]:
+        """Logits, and what the model adds to the loss while it trains. A user's model is given the tokens alone."""
+        model = self.model if model is None else model
+        said: dict[str, Any] = {}
+        if lengths_B is not None and not self.case.own:
+            said = {"lengths_B": lengths_B, "prompt_B": prompt_B}
+        if self.module.training and getattr(self.module, "has_auxiliary", False):
+            return model(tokens_BT, auxiliary=True, **said)  # type: ignore[no-any-return]  # the model's two
+        return model(tokens_BT, causal=True, **said) if causal else model(tokens_BT, **said), 0.0
 
     def targets(self, tokens_BT: Tensor) -> Tensor:
         """Next tokens, or classes: what random input is trained on."""

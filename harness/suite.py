@@ -9,9 +9,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from modbench.harness import catalogue
-from modbench.harness.case import DecodePlan, Device, Dtype, EnergyPlan, FitPlan, Frozen, TrainPlan, slug
+from modbench.harness.case import DecodePlan, Device, Dtype, EnergyPlan, FitPlan, slug
 from modbench.harness.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.errors import UsageError, unknown
+from modbench.harness.frozen import Frozen
+from modbench.harness.learning import IsoflopPlan, TaskPlan, TrainPlan
 
 Effort = Literal["smoke", "draft", "standard", "rigorous"]
 Execution = Literal["eager", "compiled", "graph"]
@@ -30,7 +32,14 @@ SMOKE_STEPS = 4
 
 
 # Tables of a suite that say how something is measured; `--set TABLE.KEY` reaches into them.
-TABLES: dict[str, type[Frozen]] = {"train": TrainPlan, "decode": DecodePlan, "energy": EnergyPlan, "fit": FitPlan}
+TABLES: dict[str, type[Frozen]] = {
+    "train": TrainPlan,
+    "tasks": TaskPlan,
+    "isoflop": IsoflopPlan,
+    "decode": DecodePlan,
+    "energy": EnergyPlan,
+    "fit": FitPlan,
+}
 
 
 class Strict(BaseModel):
@@ -107,7 +116,9 @@ class Suite(Strict):
         shape: model shape that all arms share.
         grid: axes.
         arms: models.
-        train: training run; None trains nothing.
+        train: training run; None trains on no corpus.
+        tasks: how tasks are trained.
+        isoflop: budgets and sizes that every arm is trained at; None: one run, of one shape.
         decode: how decode steps are timed.
         energy: how energy is measured.
         fit: how the largest input that fits is sought.
@@ -132,6 +143,8 @@ class Suite(Strict):
     grid: Grid = Field(default_factory=lambda: Grid.model_validate({}))
     arms: tuple[Arm, ...] = Field(min_length=1)
     train: TrainPlan | None = None
+    tasks: TaskPlan = TaskPlan()
+    isoflop: IsoflopPlan | None = None
     decode: DecodePlan = DecodePlan()
     energy: EnergyPlan = EnergyPlan()
     fit: FitPlan = FitPlan()
@@ -252,15 +265,22 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
         suite = Suite.model_validate(data)
     except ValidationError as error:
         raise UsageError(f"{source}: {in_words(error)}") from error
+    _check_metrics(suite, source)
+    return suite
+
+
+def _check_metrics(suite: Suite, source: str) -> None:
+    """Every metric is known, and there is what it is measured on."""
     known = catalogue.metrics()
     for metric in suite.metrics:
         if metric not in known:
             raise UsageError(f"{source}: {unknown('metric', metric, known)}")
-        if known[metric].made_in == "train" and suite.train is None:
+        if known[metric].made_in == "train" and not metric.startswith("task/") and suite.train is None:
             raise UsageError(
                 f"{source}: metric {metric!r} needs a training run: add a [train] table, or leave the metric out."
             )
-    return suite
+    if suite.isoflop is not None and suite.train is None:
+        raise UsageError(f"{source}: [isoflop] needs a [train] table, which says how a run is made.")
 
 
 def in_words(error: ValidationError) -> str:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from types import ModuleType
 
-from modbench.harness import busy, catalogue
+from modbench.harness import busy, catalogue, workspace
 from modbench.harness.case import UnitOfWork
 from modbench.harness.records import Blocks, Outcome, Record
 from modbench.harness.store import now, write_atomically
@@ -23,13 +23,16 @@ def run_unit(unit_json: str, record_file: str, log_file: str) -> None:
     with Path(log_file).open("w", encoding="utf-8") as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
-        record = _run(unit)
+        workspace.HERE = workspace.Workspace(Path(record_file).parent.parent, unit.name)
+        record = make_record(unit)
         sys.stdout.flush()
         sys.stderr.flush()
     write_atomically(Path(record_file), record.model_dump_json())
+    workspace.HERE.tidy()
 
 
-def _run(unit: UnitOfWork) -> Record:
+def make_record(unit: UnitOfWork) -> Record:
+    """Run a unit in this process."""
     import torch
 
     place = unit.comparison.place

@@ -5,11 +5,14 @@ A worker says where before it runs a pass. Without one (a test, a script) nothin
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modbench.harness.ranks import ALONE, Ranks
 from modbench.harness.store import write_atomically
 
 
@@ -20,15 +23,19 @@ class Workspace:
     Attributes:
         run: the run folder.
         unit: the unit's name.
+        ranks: the processes that share it.
+        tell: told how far a training run is; None: a line in a file tells.
+        keeps_weights: whether trained weights are kept.
     """
 
     run: Path
     unit: str
+    ranks: Ranks = ALONE
+    tell: Callable[[Any], None] | None = None
+    keeps_weights: bool = False
 
     def _file(self, folder: str, suffix: str) -> Path:
-        place = self.run / folder
-        place.mkdir(parents=True, exist_ok=True)
-        return place / f"{self.unit}{suffix}"
+        return self.run / folder / f"{self.unit}{suffix}"
 
     @property
     def checkpoint(self) -> Path:
@@ -36,17 +43,38 @@ class Workspace:
         return self._file("checkpoints", ".pt")
 
     @property
+    def weights(self) -> Path:
+        """The trained model's state dict."""
+        return self._file("weights", ".pt")
+
+    @property
     def progress(self) -> Path:
         """One line that says how far the unit is; written anew about once a second."""
         return self._file("logs", ".progress")
+
+    def said(self) -> str:
+        """How far the unit says it is; empty where it says nothing."""
+        try:
+            return self.progress.read_text(encoding="utf-8")
+        except OSError:
+            return ""
 
     def record_of(self, unit: str) -> Path:
         """The record of another unit of the run."""
         return self.run / "units" / f"{unit}.json"
 
+    def tidy(self) -> None:
+        """Take away what nobody needs once there is a record."""
+        for file in (self.checkpoint, self.progress):
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not there, or another unit's is in it
+            (self.run / "checkpoints").rmdir()
+
     def keep(self, found: dict[str, Any]) -> None:
         """Keep what a page may show and no table holds: JSON beside the record."""
-        write_atomically(self._file("artifacts", ".json"), json.dumps(found))
+        file = self._file("artifacts", ".json")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(found))
 
 
 def artifact(run: Path, unit: str) -> dict[str, Any] | None:

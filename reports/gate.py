@@ -175,7 +175,8 @@ def _why_not(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) -
 def _settings(loaded: Loaded, case: Case, metric: Metric) -> dict[str, Any]:
     """What a number also depends on, beside the case: `train.tokens` and the like."""
     suite = loaded.run.plan.suite
-    plans = {"train": suite.train, "fit": suite.fit, "energy": suite.energy}
+    trained = suite.tasks if case.task else suite.train
+    plans = {"train": trained, "rates": suite.isoflop, "fit": suite.fit, "energy": suite.energy}
     plan = suite.decode if metric.workload == "decode" else plans.get(metric.made_in)
     name = "decode" if metric.workload == "decode" else metric.made_in
     settings = {} if plan is None else {f"{name}.{key}": value for key, value in plan.model_dump().items()}

@@ -9,8 +9,9 @@ import pandas as pd
 
 from modbench.harness import store
 from modbench.harness.busy import union_s
-from modbench.harness.case import Case
+from modbench.harness.case import Case, UnitOfWork
 from modbench.harness.certificate import Certificate, from_dict
+from modbench.harness.expand import TASK
 from modbench.reports.cases import case_table
 from modbench.reports.pairs import comparison_table
 from modbench.reports.tables import Tables
@@ -79,9 +80,9 @@ class Loaded:
 
     @property
     def inside(self) -> float | None:
-        """Share of the run's wall time in which something was measured or trained; None of a run that did not end."""
+        """Share of the wall time in which something was measured or trained; None of a run that did not end or was resumed."""
         finished = self.run.finished
-        if not finished:
+        if not finished or finished.get("resumed"):
             return None
         busy = union_s(interval for record in self.run.records for interval in record.busy)
         return busy / float(finished["wall_s"])
@@ -106,9 +107,19 @@ class Loaded:
 
     @property
     def trained_metric(self) -> str | None:
-        """A metric of the training runs that was asked for: any of them carries the curve."""
-        suite = self.run.plan.suite
-        return next((key for key in suite.metrics if self.tables.metrics[key].made_in == "train"), None)
+        """A metric of the training runs on a corpus that was asked for: any of them carries the curve."""
+        metrics = [self.tables.metrics[key] for key in self.run.plan.suite.metrics]
+        return next((m.key for m in metrics if m.made_in == "train" and not m.key.startswith(TASK)), None)
+
+    @property
+    def runs(self) -> list[UnitOfWork]:
+        """Units that train on a corpus, one for each case and seed."""
+        return [unit for unit in self.run.plan.units if unit.made_in == "train" and not unit.comparison.arms[0].task]
+
+    @property
+    def drills(self) -> list[UnitOfWork]:
+        """Units that train on a task."""
+        return [unit for unit in self.run.plan.units if unit.made_in == "train" and unit.comparison.arms[0].task]
 
     def pair(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
         """The comparison row of an arm, metric and length (of the first batch size and number format), or None."""

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def _causal(trained: Trained) -> float:
-    if trained.val_loss_causal is None:
-        raise Unmeasured(trained.causal_reason)
-    return trained.val_loss_causal
+    if trained.held_out.causal is None:
+        raise Unmeasured(trained.held_out.causal_reason)
+    return trained.held_out.causal
 
 
 METRICS = (
@@ -26,7 +26,7 @@ METRICS = (
         made_in="train",
         workload="train",
         about="Held-out loss per token; of a top-k-routed model it saw the future while choosing, and says so",
-        measure=lambda trained: trained.val_loss,
+        measure=lambda trained: trained.held_out.loss,
         scored_as="difference",
     ),
     Metric(
@@ -40,13 +40,23 @@ METRICS = (
         scored_as="difference",
     ),
     Metric(
+        key="loss/gap",
+        unit="nat",
+        better="lower",
+        made_in="train",
+        workload="train",
+        about="What routing without the future costs: loss/val_causal minus loss/val of the same run",
+        measure=lambda trained: _causal(trained) - trained.held_out.loss,
+        scored_as="difference",
+    ),
+    Metric(
         key="bpb/val",
         unit="bit/B",
         better="lower",
         made_in="train",
         workload="train",
         about="Held-out loss in bits per byte of text: comparable across tokenizers",
-        measure=lambda trained: trained.val_loss / math.log(2) * trained.tokens_per_byte,
+        measure=lambda trained: trained.held_out.loss / math.log(2) * trained.tokens_per_byte,
         scored_as="difference",
     ),
 )

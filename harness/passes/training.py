@@ -1,217 +1,300 @@
-"""Training pass: a metric's `measure` is given `Trained` and returns a loss. One case and one seed per unit."""
+"""Training pass: a metric's `measure` is given `Trained` (a corpus) or `Answered` (a task). One case and one seed per unit."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness import busy, catalogue
-from modbench.harness.case import Case, Protocol, TrainPlan, UnitOfWork
+from modbench.harness import busy, catalogue, workspace
+from modbench.harness.case import Case, Protocol, UnitOfWork
 from modbench.harness.contracts import Metric, Text
-from modbench.harness.errors import NumericsError, Unmeasured
-from modbench.harness.evidence import NOT_AUTOREGRESSIVE
+from modbench.harness.errors import Unmeasured
+from modbench.harness.learning import TrainRun
 from modbench.harness.passes import attempt, measured, missing
-from modbench.harness.records import Gap, Outcome
-
-WARM_UP_SHARE = 0.1
-CLIP_NORM = 1.0
+from modbench.harness.ranks import ALONE, Ranks
+from modbench.harness.records import Gap, Outcome, Record
 
 if TYPE_CHECKING:
-    from modbench.harness.causality import Causality
+    from collections.abc import Callable
+
+    from modbench.harness.answers import Answered
+    from modbench.harness.batches import Batches, Windows
+    from modbench.harness.held_out import HeldOut
+    from modbench.harness.routing import Drift
     from modbench.harness.subject import Subject
+    from modbench.harness.trainer import Told, Trainer
+
+# Held-out tokens of a look during training.
+LOOK_TOKENS = 2048
+# Held-out tokens on which routers are described.
+WATCH_TOKENS = 16_384
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training run leaves.
+    """What a training run on a corpus leaves.
 
     Attributes:
-        val_loss: held-out loss in nats per token.
+        held_out: losses.
         tokens_per_byte: 1 for byte tokens.
-        val_loss_causal: the same with routers that decide without the future; None where the model has none.
-        causal_reason: why it is None.
-        sees_future: whether top-k routing looked ahead, as the model's own file declares; None of a user's model.
-        causality: what the guard found when later tokens were changed, on the trained weights.
-        curve: `step`, `tokens`, `loss` (nats per token of each step's batch, before its update), `wall_s` since the start.
+        run: as it was made, its learning rate settled.
+        curve: `step`, `tokens`, `loss` (nats per token of each step's batch, before its update), `wall_s` of training.
+        looks: `step` and held-out `loss` (on a few windows) during training.
+        spent: seconds of `forward`, `backward`, `optimizer`, and `outside` of all three, evaluation apart.
+        resumed_at: steps that were made before the run was last resumed.
+        routing: what the routers did (`harness/routing/`), in short; None where nobody watched.
+        routing_reason: why it is None.
     """
 
-    val_loss: float
+    held_out: HeldOut
     tokens_per_byte: float
-    val_loss_causal: float | None
-    causal_reason: str
-    sees_future: bool | None
-    causality: Causality
+    run: TrainRun
     curve: dict[str, list[float]]
+    looks: dict[str, list[float]]
+    spent: dict[str, float]
+    resumed_at: int = 0
+    routing: dict[str, Any] | None = None
+    routing_reason: str = ""
 
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
     """Train once, then let every metric read the result."""
     (case,) = unit.comparison.arms
+    act: Callable[[], Any] = partial(drill if case.task else train, case, unit.protocol)
     with busy.busy():
-        trained = attempt(partial(train, case, unit.protocol))
+        made = attempt(act)
     for metric in metrics:
-        value = trained if isinstance(trained, Gap) else attempt(partial(metric.measure, trained))
+        value = made if isinstance(made, Gap) else attempt(partial(metric.measure, made))
         if isinstance(value, Gap):
             yield missing(case, metric, value)
         else:
-            assert isinstance(trained, Trained)
-            yield measured(case, metric, {"value": [float(value)]}, _notes(unit.protocol, trained))
+            yield measured(case, metric, {"value": [float(value)]}, notes(unit.protocol, made))
 
 
-def _notes(protocol: Protocol, trained: Trained) -> dict[str, Any]:
-    return {
-        "seed": protocol.seed,
+def notes(protocol: Protocol, made: Any) -> dict[str, Any]:  # noqa: ANN401  # Trained or Answered; naming both would load torch
+    """What a reader of the numbers should know beside them."""
+    said: dict[str, Any] = {"seed": protocol.seed}
+    if not isinstance(made, Trained):
+        return said | {key: value for key, value in asdict(made).items() if key != "curve"}
+    held_out = made.held_out
+    return said | {
         "corpus": protocol.corpus_path or protocol.corpus,
         "corpus_sha256": protocol.corpus_sha256,
-        "sees_future": bool(trained.sees_future or trained.causality.reads_future),
-        "causality": asdict(trained.causality),
-        "curve": trained.curve,
+        "sees_future": bool(held_out.sees_future or held_out.causality.reads_future),
+        "causality": asdict(held_out.causality),
+        "lr": made.run.lr,
+        "steps": made.run.steps,
+        "curve": made.curve,
+        "looks": made.looks,
+        "by_position": held_out.by_position,
+        "spent": made.spent,
+        "resumed_at": made.resumed_at,
+        "routing": made.routing,
     }
 
 
 def train(case: Case, protocol: Protocol) -> Trained:
-    """AdamW with linear warm-up and cosine to zero over exactly the run (paper: cosine over 1x the steps), clipped at 1.
+    """Train on a corpus and evaluate on what is held out. Of several ranks the first one evaluates.
 
     Raises:
         Unmeasured: if the case cannot be trained by design.
         NumericsError: as soon as a loss is not finite.
         ValueError: if the corpus is not the one that the plan names.
     """
+    _refuse(case)
+    if case.config.bidirectional:
+        raise Unmeasured("a bidirectional model has no next token to predict: it takes tasks, not a corpus")
+    from modbench.harness import checkpoint
+    from modbench.harness.batches import Windows
+    from modbench.harness.held_out import evaluate, mean_loss
+    from modbench.harness.tokens import encode
+
+    plan, ranks = settled(protocol), workspace.HERE.ranks if workspace.HERE else ALONE
+    if case.config.vocab_size < 256:
+        raise Unmeasured(f"vocab_size {case.config.vocab_size} cannot hold the 256 byte tokens of the corpus")
+    text: Text = catalogue.load("corpora", protocol.corpus).read(protocol.corpus_path)
+    if text.sha256 != protocol.corpus_sha256:
+        raise ValueError(f"corpus changed since the plan: {text.sha256[:12]} is not {protocol.corpus_sha256[:12]}")
+    tokens = encode(text, plan.tokenizer, case.config.vocab_size)
+    windows = Windows(tokens, plan, protocol.seed)
+    subject = _subject(case, protocol, windows)
+    looks: dict[str, list[float]] = {"step": [], "loss": []}
+    watched = watch_reason(case, plan, ranks)
+    drift = None if watched else _drift(windows)
+
+    def look(step: int) -> None:
+        subject.module.eval()
+        loss, _ = mean_loss(subject, windows.val(min(LOOK_TOKENS, plan.val_tokens)))
+        looks["step"].append(step)
+        looks["loss"].append(loss)
+        if drift is not None:
+            drift.look(subject.module, step)
+
+    trainer = _trainer(subject, windows, plan, ranks, look if ranks.world == 1 else None)
+    trainer.train()
+    subject = _whole(trainer, ranks)
+    if not ranks.first:
+        raise Unmeasured("the first rank evaluates")
+    if workspace.HERE is not None and workspace.HERE.keeps_weights:
+        checkpoint.save(workspace.HERE.weights, dict(subject.module.state_dict()))
+    held_out = evaluate(subject, windows)
+    return Trained(
+        held_out,
+        tokens.tokens_per_byte,
+        plan,
+        trainer.curve,
+        looks,
+        trainer.spent.seconds | {"outside": trainer.spent.outside},
+        trainer.resumed_at,
+        None if drift is None else _look_closely(subject, windows, drift),
+        watched,
+    )
+
+
+def watch_reason(case: Case, plan: TrainRun, ranks: Ranks) -> str:
+    """Why routers are not watched; empty if they are."""
+    if not plan.watch:
+        return "nobody watched the routers: train.watch is off"
+    if case.own:
+        return "a user's model: its decisions are not known here"
+    return "several ranks trained it: routers are watched on one" if ranks.world > 1 else ""
+
+
+def _drift(windows: Windows) -> Drift:
+    from modbench.harness.batches import joined
+    from modbench.harness.routing import Drift
+
+    some = joined(windows.val(LOOK_TOKENS))
+    return Drift(some.tokens_BT, some.targets_BT, windows.tokens)
+
+
+def _look_closely(subject: Subject, windows: Windows, drift: Drift) -> dict[str, Any]:
+    """Describe what the routers do, keep it beside the record, and return it in short."""
+    from modbench.harness.batches import joined
+    from modbench.harness.held_out import why_not_causal
+    from modbench.harness.routing import describe, flip_effects
+
+    some = joined(windows.val(min(WATCH_TOKENS, windows.run.val_tokens))).to(subject.case.place.device)
+    told = describe(
+        subject.module,
+        some.tokens_BT,
+        some.targets_BT,
+        windows.tokens,
+        seed=subject.seed,
+        causal_too=not why_not_causal(subject),
+    )
+    found = {"routing": told, "drift": drift.as_dict()}
+    if windows.run.flips:
+        found["flips"] = flip_effects(subject.module, some.tokens_BT, some.targets_BT, windows.run.flips, subject.seed)
+    if workspace.HERE is not None:
+        workspace.HERE.keep(found)
+    return dict(told["summary"])
+
+
+def drill(case: Case, protocol: Protocol) -> Answered:
+    """Train on a task and answer its held-out questions.
+
+    Raises:
+        Unmeasured: if the case cannot be trained by design.
+        NumericsError: as soon as a loss is not finite.
+        ValueError: if the task's files are not those that the plan names.
+    """
+    _refuse(case)
+    if case.config.bidirectional:
+        raise Unmeasured("tasks are asked token by token: a bidirectional model has no next token")
+    from modbench.harness.answers import answer
+    from modbench.harness.batches import Drills
+
+    source = catalogue.load("tasks", case.task).open(protocol.task_path)
+    if source.sha256 != protocol.corpus_sha256:
+        raise ValueError(f"the files of task {case.task!r} changed since the plan")
+    plan = settled(protocol)
+    drills = Drills(source, plan, protocol.seed)
+    subject = _subject(case, protocol, drills)
+    trainer = _trainer(subject, drills, plan, ALONE, None)
+    start = time.process_time()
+    trainer.train()
+    cpu_s = time.process_time() - start
+    return replace(answer(subject, source, plan.batch_size), curve=trainer.curve, cpu_s=cpu_s)
+
+
+def _refuse(case: Case) -> None:
+    if case.place.dtype == "fp16":
+        raise Unmeasured("fp16 training needs loss scaling, which is not built; train in bf16 or fp32")
+
+
+def settled(protocol: Protocol) -> TrainRun:
+    """The run with its learning rate as the rates that were tried settled it.
+
+    Raises:
+        Unmeasured: if they settled nothing.
+    """
+    run = protocol.train
+    assert run is not None
+    if run.rate_from is None:
+        return run
+    here = workspace.HERE
+    file = here.record_of(run.rate_from) if here else None
+    if file is None or not file.exists():
+        raise Unmeasured(f"no learning rate: {run.rate_from} has no record")
+    for outcome in Record.model_validate_json(file.read_bytes()).outcomes:
+        if outcome.status == "ok":
+            return run.model_copy(update={"lr": run.lr * outcome.samples["value"][0]})
+        raise Unmeasured(f"no learning rate: {outcome.reason}")
+    raise Unmeasured(f"no learning rate: {run.rate_from} says nothing")
+
+
+def _subject(case: Case, protocol: Protocol, batches: Batches) -> Subject:
     import torch
 
     from modbench.harness.subject import Subject
 
-    if case.config.bidirectional:
-        raise Unmeasured("a bidirectional model has no next token to predict: it takes tasks, not a corpus")
-    if case.config.vocab_size < 256:
-        raise Unmeasured(f"vocab_size {case.config.vocab_size} cannot hold the 256 byte tokens of the corpus")
-    if case.place.dtype == "fp16":
-        raise Unmeasured("fp16 training needs loss scaling, which is not built; train in bf16 or fp32")
-    text: Text = catalogue.load("corpora", protocol.corpus).read(protocol.corpus_path)
-    if text.sha256 != protocol.corpus_sha256:
-        raise ValueError(f"corpus changed since the plan: {text.sha256[:12]} is not {protocol.corpus_sha256[:12]}")
     subject = Subject(case, protocol.seed, dtype=torch.float32)  # weights stay fp32; bf16 is autocast
-    device = case.place.device
-    autocast = torch.autocast(device, torch.bfloat16, enabled=case.place.dtype == "bf16")
-    plan = protocol.train
-    windows = Windows(text, plan, protocol.seed)
-    subject.check(windows.train(0)[0].to(device))
-    curve: dict[str, list[float]] = {"step": [], "tokens": [], "loss": [], "wall_s": []}
-    start = time.perf_counter()
-    for step in range(plan.steps):
-        for group in subject.optimizer.param_groups:
-            group["lr"] = learning_rate(step, plan)
-        inputs_BT, targets_BT = (side.to(device) for side in windows.train(step))
-        if not case.own:
-            subject.module.set_progress(step / plan.steps)  # type: ignore[operator]  # every catalogue model has it
-        with autocast:
-            loss, auxiliary = subject.loss(inputs_BT, targets_BT)
-        subject.optimizer.zero_grad(set_to_none=True)
-        (loss + auxiliary).backward()
-        torch.nn.utils.clip_grad_norm_(subject.module.parameters(), CLIP_NORM)
-        subject.optimizer.step()
-        value = loss.item()
-        if not math.isfinite(value):
-            raise NumericsError(f"training loss {value} at step {step} of {plan.steps}")
-        row = (step, (step + 1) * plan.seq_len * plan.batch_size, value, time.perf_counter() - start)
-        for name, number in zip(curve, row, strict=True):
-            curve[name].append(number)
-    with autocast:
-        return _evaluate(subject, windows, curve)
+    subject.check(batches.train(0).tokens_BT.to(case.place.device))
+    return subject
 
 
-def _evaluate(subject: Subject, windows: Windows, curve: dict[str, list[float]]) -> Trained:
-    """Held-out loss as trained, and without the future."""
-    from modbench.harness.causality import guard
+def _trainer(
+    subject: Subject,
+    batches: Batches,
+    plan: TrainRun,
+    ranks: Ranks,
+    look: Callable[[int], None] | None,
+) -> Trainer:
+    from modbench.harness.trainer import Trainer
 
-    case, module = subject.case, subject.module
-    module.eval()
-    val_loss = _held_out(subject, windows, causal=False)
-    inputs_BT, _ = next(windows.val())
-    found = guard(module, inputs_BT.to(case.place.device), 256, subject.seed)
-    if case.own:
-        reason = f"{NOT_AUTOREGRESSIVE}: logits moved when later tokens were changed, and another way to route is not known here"
-        if found.reads_future is None:
-            reason = f"whether it reads the future could not be tested: {found.reason}"
-        return Trained(val_loss, 1.0, val_loss if found.reads_future is False else None, reason, None, found, curve)
-    module.set_progress(1.0)  # type: ignore[operator]  # as above
-    model = catalogue.load("models", case.model)
-    sees_future = model.sees_future(case.config)
-    if not {"router", "choice"} & model.options.keys():  # nothing here is routed one way in training, another at decode
-        return Trained(val_loss, 1.0, val_loss, "", sees_future, found, curve)
-    if "router" in model.options and case.config.router == "learned" and case.config.causal == "none":
-        return Trained(val_loss, 1.0, None, "causal = 'none': no causal router", sees_future, found, curve)
-    # Thresholds come from training text, never from what is held out.
-    module.calibrate(windows.train(windows.plan.steps)[0].to(case.place.device))  # type: ignore[operator]  # as above
-    causal = _held_out(subject, windows, causal=True)
-    return Trained(val_loss, 1.0, causal, "", sees_future, found, curve)
+    here = workspace.HERE
+    fingerprint = f"{subject.case.id} {subject.case.config.model_dump_json()} {plan.model_dump_json()} {subject.seed}"
+    return Trainer(
+        subject,
+        batches,
+        plan,
+        ranks=ranks,
+        keep=here.checkpoint if here else None,
+        fingerprint=fingerprint,
+        tell=(here.tell or _write_progress) if here and ranks.first else None,
+        look=look,
+    )
 
 
-def _held_out(subject: Subject, windows: Windows, *, causal: bool) -> float:
-    """Mean held-out loss in nats per token.
-
-    Raises:
-        NumericsError: if it is not finite.
-    """
-    import torch
-
-    device, losses = subject.case.place.device, []
-    with torch.no_grad():
-        for inputs_BT, targets_BT in windows.val():
-            loss, _ = subject.loss(inputs_BT.to(device), targets_BT.to(device), causal=causal)
-            losses.append(loss.item())
-    mean = sum(losses) / len(losses)
-    if not math.isfinite(mean):
-        raise NumericsError(f"held-out loss {mean} after training")
-    return mean
+def _write_progress(told: Told) -> None:
+    """One line for whoever watches the run."""
+    assert workspace.HERE is not None
+    workspace.HERE.progress.write_text(str(told), encoding="utf-8")
 
 
-def learning_rate(step: int, plan: TrainPlan) -> float:
-    """Linear warm-up over a tenth of the steps, then cosine to zero at the end."""
-    warm_up = max(1, round(WARM_UP_SHARE * plan.steps))
-    if step < warm_up:
-        return plan.lr * (step + 1) / warm_up
-    progress = (step - warm_up + 1) / (plan.steps - warm_up + 1)
-    return plan.lr * 0.5 * (1 + math.cos(math.pi * progress))
+def _whole(trainer: Trainer, ranks: Ranks) -> Subject:
+    """The trained model in one piece: as it is, or put together from the ranks."""
+    if ranks.world == 1:
+        return trainer.subject
+    from modbench.harness.sharing import whole_state
+    from modbench.harness.subject import Subject
 
-
-class Windows:
-    """Batches of byte windows: random ones to train on, drawn from the seed alone, and evenly spaced held-out ones."""
-
-    def __init__(self, text: Text, plan: TrainPlan, seed: int) -> None:
-        import numpy as np
-
-        self.plan, self.seed = plan, seed
-        self._train = np.frombuffer(text.train, dtype=np.uint8)
-        self._val = np.frombuffer(text.val, dtype=np.uint8)
-
-    def train(self, step: int) -> tuple[Any, Any]:
-        """Inputs and targets [B, T] of a step; the same for every arm."""
-        import numpy as np
-
-        rng = np.random.default_rng((self.seed, step))
-        starts = rng.integers(0, len(self._train) - self.plan.seq_len, self.plan.batch_size)
-        return self._cut(self._train, starts)
-
-    def val(self) -> Iterator[tuple[Any, Any]]:
-        """Held-out batches, never of more tokens than the text has."""
-        import numpy as np
-
-        seq_len = self.plan.seq_len
-        number = max(1, min(self.plan.val_tokens, len(self._val) - 1) // seq_len)
-        starts = np.linspace(0, len(self._val) - seq_len - 1, number).astype(np.int64)
-        for start in starts:
-            yield self._cut(self._val, [start])
-
-    def _cut(self, data: Any, starts: Any) -> tuple[Any, Any]:  # noqa: ANN401  # numpy arrays; naming them would load numpy
-        import numpy as np
-        import torch
-
-        rows = np.stack([data[start : start + self.plan.seq_len + 1] for start in starts]).astype(np.int64)
-        tokens = torch.from_numpy(rows)
-        # Copies: a model that writes into its input must not write into the targets.
-        return tokens[:, :-1].clone(), tokens[:, 1:].clone()
+    state = whole_state(trainer.model, ranks)
+    subject = Subject(trainer.subject.case, trainer.subject.seed, dtype=next(trainer.subject.module.parameters()).dtype)
+    if ranks.first:
+        subject.module.load_state_dict(state)
+    return subject

@@ -18,7 +18,7 @@ from modbench.reports.style import look, name, new_figure, to_svg
 def render(loaded: Loaded) -> Markup | None:
     """x: relative time of a train step (else of a forward pass, else FLOPs); y: bits per byte after the same tokens."""
     suite = loaded.run.plan.suite
-    if suite.train is None or not loaded.lengths or "bpb/val" not in suite.metrics:
+    if suite.train is None or suite.isoflop or not loaded.lengths or "bpb/val" not in suite.metrics:
         return None
     length = suite.train.seq_len if suite.train.seq_len in loaded.lengths else loaded.lengths[-1]
     metric = next((m for m in ("latency/train_step", "latency/forward", "flops/forward") if m in suite.metrics), None)
@@ -38,7 +38,8 @@ def render(loaded: Loaded) -> Markup | None:
     axis.set_title("held-out bits per byte (lower is better)")  # type: ignore[attr-defined]  # an Axes
     taken = [(low, loss, high, loss) for _, _, low, high, loss in points] + _along(_ladder(points))
     label(axis, [(x, loss, name(case)) for case, x, _, _, loss in points], taken)
-    trained = suite.train.steps * suite.train.batch_size * suite.train.seq_len
+    runs = [unit.protocol.train for unit in loaded.runs if unit.protocol.train]
+    trained = max(run.steps * run.tokens_per_step for run in runs)
     precision = " (fp32 weights, bf16 autocast)" if "bf16" in suite.grid.dtype else ""
     reading = (
         f"A mark below the grey dense ladder would be worth having. {seeds_in_words(loaded)}; {trained:,} training tokens"

@@ -18,7 +18,7 @@ def render(loaded: Loaded) -> Markup | None:
     import pandas as pd
 
     suite, metric = loaded.run.plan.suite, loaded.trained_metric
-    if metric is None:
+    if metric is None or suite.isoflop:
         return None
     made, (axis,) = new_figure(4.0, 2.9)
     drawn = 0
@@ -52,12 +52,20 @@ def render(loaded: Loaded) -> Markup | None:
     axis.set_xlabel("training tokens")  # type: ignore[attr-defined]  # an Axes
     axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value else "0")  # type: ignore[attr-defined]  # an Axes
     axis.legend(ncols=2, fontsize=7, labelcolor=MUTED, handlelength=2.2, columnspacing=1.2)  # type: ignore[attr-defined]  # an Axes
-    steps, per_step = suite.train.steps, suite.train.batch_size * suite.train.seq_len
+    runs = [unit.protocol.train for unit in loaded.runs if unit.protocol.train]
+    steps, rates = (sorted({getattr(run, key) for run in runs}) for key in ("steps", "lr"))
     reading = (
-        f"{steps} steps of {per_step} tokens, AdamW at {suite.train.lr:g} with cosine to zero, seed {suite.seeds[0]}. Same text, "
-        "same order, same initial weights where shapes agree. Top-k routing sees the future while choosing."
+        f"{_span(steps)} steps of {runs[0].tokens_per_step} tokens, AdamW at {_span(rates)} with cosine to zero, seed "
+        f"{suite.seeds[0]}. Same text, same order, same initial weights where shapes agree. Top-k routing sees the future while "
+        "choosing."
     )
     return figure(to_svg(made, "curves", "Training loss over tokens by arm"), reading)
+
+
+def _span(values: list[float]) -> str:
+    """`80`, or `80–140` where runs differ."""
+    low, high = f"{values[0]:.3g}", f"{values[-1]:.3g}"
+    return low if low == high else f"{low}–{high}"
 
 
 PANEL = Panel(title="How did they learn?", order=60, span=4, render=render)

@@ -15,12 +15,14 @@ from modbench.harness.suite import load_suite
 from modbench.reports import render
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modbench.harness.case import Device
     from modbench.harness.plan import Plan
     from modbench.progress import Lines, Live
     from modbench.reports.load import Loaded
 
-__all__ = ["Finished", "device_named", "make_plan", "new_folder", "report", "run"]
+__all__ = ["Finished", "device_named", "make_plan", "new_folder", "report", "resume", "run"]
 
 
 @dataclass(frozen=True)
@@ -101,14 +103,45 @@ def run(resolved: Plan, folder: RunFolder, *, command: list[str], progress: Line
     known = certificate.pooled(machine)
     where |= {"machine": machine, "certificate": known.as_dict() if known else None}
     folder.write_run(resolved, where, command, store.now())
+    return _run(resolved, folder, progress, start, resumed=False)
+
+
+def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Live]) -> Finished:
+    """Run what an interrupted run still lacks. Training goes on from its checkpoint, to the bit on a CPU.
+
+    Args:
+        run_folder: of the run.
+        progress_of: makes the progress of what is left.
+
+    Raises:
+        UsageError: if the folder holds no readable run, or one whose times were taken on another machine.
+        IncompleteError: if it was interrupted again.
+    """
+    start, stored = time.monotonic(), store.read(run_folder)
+    folder = RunFolder(stored.path)
+    left = tuple(unit for unit in stored.plan.units if unit.name in stored.missing)
+    machine = certificate.fingerprint(environment.collect(), stored.plan.device, stored.plan.suite.threads)
+    if any(unit.made_in in {"time", "energy", "compile"} for unit in stored.plan.units) and machine != (
+        known := stored.environment.get("machine")
+    ):
+        raise UsageError(
+            f"{run_folder!r} was begun on another machine ({known}, this is {machine}): times of two machines are no pairs. "
+            "Resume it there, or start a new run here."
+        )
+    rest = stored.plan.model_copy(update={"units": left})
+    return _run(rest, folder, progress_of(rest, folder), start, resumed=True)
+
+
+def _run(resolved: Plan, folder: RunFolder, progress: Lines | Live, start: float, *, resumed: bool) -> Finished:
     try:
         with progress:
-            runner.run(resolved, folder, progress)
+            runner.run(resolved, folder, progress, resumed=resumed)
         wall_s = time.monotonic() - start
         loaded = render.write(folder.path)
     except KeyboardInterrupt:
         raise IncompleteError(
-            f"interrupted. What was measured is kept: `modbench report {folder.path}` shows it."
+            f"interrupted. What was measured is kept: `modbench resume {folder.path}` goes on, `modbench report {folder.path}` "
+            "shows it."
         ) from None
     return Finished(folder.path, folder.path / render.PAGE, wall_s, loaded)
 

@@ -117,13 +117,31 @@ def run(
     folder = api.new_folder(resolved, out)
     if not as_json:
         print(summary.opening(resolved), flush=True)
-    finished = api.run(resolved, folder, command=["modbench", *sys.argv[1:]], progress=progress_for(resolved))
+    finished = api.run(resolved, folder, command=["modbench", *sys.argv[1:]], progress=progress_for(resolved, folder))
     if as_json:
         print(json.dumps(summary.as_json(finished.loaded, finished.report, finished.wall_s), indent=1))
     else:
         print(summary.closing(finished.loaded, finished.report, finished.wall_s))
     if strict and not finished.loaded.failed.empty:
         raise typer.Exit(1)
+
+
+@app.command()
+def resume(
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run that was interrupted.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Go on with an interrupted run: what has a record stays, training continues from its checkpoint."""
+    from modbench import api
+    from modbench.progress import progress_for
+    from modbench.reports import summary
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    finished = api.resume(run_folder, progress_for)
+    if as_json:
+        print(json.dumps(summary.as_json(finished.loaded, finished.report, finished.wall_s), indent=1))
+    else:
+        print(summary.closing(finished.loaded, finished.report, finished.wall_s))
 
 
 @app.command()

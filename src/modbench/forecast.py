@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.case import ELEMENT_BYTES
 from modbench.harness.costs import case_cost
 from modbench.harness.environment import usable_cores
-from modbench.harness.plan import ASSUMED_FLOP_PER_S, predicted_seconds
+from modbench.harness.plan import ASSUMED_FLOP_PER_S, predicted_seconds, read_corpus, training_tokens
 from modbench.harness.runner import phases
 from modbench.harness.units import human, human_duration
 
@@ -28,7 +28,26 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "predicted_s": sum(predicted_seconds(plan, *unit) for unit in units),
         "predicted_most_s": sum(_times(plan, unit) * predicted_seconds(plan, unit, at_once) for unit, at_once in units),
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
+        "training": _training(plan),
         "cases": [_case(plan, case, anchors[case.place]) for case in plan.cases],
+    }
+
+
+def _training(plan: Plan) -> dict[str, Any] | None:
+    """Training runs: how many, what they cost, and how often they go over the corpus."""
+    units = [unit for unit in plan.units if unit.made_in in {"train", "rates"}]
+    if not units:
+        return None
+    on_corpus = [unit.protocol.train for unit in units if not unit.comparison.arms[0].task and unit.protocol.train]
+    most = max((run.steps * run.tokens_per_step for run in on_corpus), default=0)
+    flops, text = sum(unit.flops for unit in units), read_corpus(plan.suite)
+    return {
+        "runs": sum(max(1, len(unit.protocol.rates)) for unit in units),
+        "of_these_for_rates": sum(len(unit.protocol.rates) for unit in units),
+        "flops": flops,
+        "device_hours": flops / ASSUMED_FLOP_PER_S[plan.device] / 3600,
+        "most_tokens": most,
+        "epochs": most / training_tokens(plan.suite, text) if text else None,
     }
 
 
@@ -97,4 +116,19 @@ def as_text(told: dict[str, Any]) -> str:
         f"{told['suite']}: {told['units']} units on {told['device']}, about {human_duration(told['predicted_s'])}{more}. "
         f"Times are a guess: FLOPs at an assumed {rate:g} GFLOP/s. Nothing was run."
     )
-    return "\n".join([*lines, "", total])
+    return "\n".join([*lines, "", *_in_words(told["training"], rate), total])
+
+
+def _in_words(training: dict[str, Any] | None, rate: float) -> list[str]:
+    if training is None:
+        return []
+    rates = (
+        f" ({training['of_these_for_rates']} of them to find learning rates)" if training["of_these_for_rates"] else ""
+    )
+    epochs = ""
+    if training["epochs"] is not None:
+        epochs = (
+            f"; at most {training['most_tokens']:.3g} tokens a run, {training['epochs']:.2g} epochs over the corpus"
+        )
+    runs = f"{training['runs']} training runs{rates}, {human(training['flops'], 'FLOP')} with evaluation"
+    return [f"{runs}, {training['device_hours']:.2g} device hours at {rate:g} GFLOP/s{epochs}."]

@@ -11,11 +11,13 @@ from modbench.harness.environment import usable_cores
 from modbench.harness.plan import Plan, predicted_seconds
 from modbench.harness.runner import phases
 from modbench.harness.units import human_duration
+from modbench.harness.workspace import Workspace
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from modbench.harness.case import UnitOfWork
+    from modbench.harness.store import RunFolder
 
 
 class Clockwork:
@@ -76,7 +78,7 @@ class Lines:
 class Live:
     """A progress bar that names what runs."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, folder: RunFolder | None = None) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
         from rich.table import Column
@@ -85,7 +87,7 @@ class Live:
         names = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         whole, clock = Column(no_wrap=True), Column(no_wrap=True)
 
-        self.clockwork = Clockwork(plan)
+        self.clockwork, self.folder = Clockwork(plan), folder
         self.running: list[str] = []
         self.bar: Bar = Progress(
             BarColumn(16),
@@ -126,10 +128,15 @@ class Live:
         self.bar.update(
             self.task,
             completed=clock.done,
-            description=", ".join(self.running) or "finishing",
+            description=", ".join(self._how_far(name) for name in self.running) or "finishing",
             units=f"{clock.units_done}/{len(clock.predicted)}",
             left=human_duration(clock.left_s),
         )
+
+    def _how_far(self, unit: str) -> str:
+        """A unit's name; of one that trains, what it says of itself first: the end of a line may be cut."""
+        said = Workspace(self.folder.path, unit).said() if self.folder else ""
+        return f"{said} ({unit})" if said else unit
 
 
 class Counter:
@@ -158,6 +165,6 @@ def counting(total: int, what: str) -> Counter:
     return Counter(total, what)
 
 
-def progress_for(plan: Plan) -> Lines | Live:
+def progress_for(plan: Plan, folder: RunFolder | None = None) -> Lines | Live:
     """A live bar on a terminal, lines in a pipe or a log."""
-    return Live(plan) if sys.stderr.isatty() else Lines(plan)
+    return Live(plan, folder) if sys.stderr.isatty() else Lines(plan)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -11,10 +13,13 @@ from modbench.app import app
 from modbench.flags import (
     BatchFlag,
     CapacityFlag,
+    CompileFlag,
+    CorpusFlag,
     DeviceFlag,
     DtypeFlag,
     JsonFlag,
     ModelFlag,
+    SeedsFlag,
     SelectFlag,
     SeqLenFlag,
     SetFlag,
@@ -71,6 +76,45 @@ def doctor(
     print(json.dumps(checkup.as_json(found), indent=1) if as_json else checkup.as_text(found))
     if found.certificate.verdict == "unfit":
         raise UnfitError(f"this machine is unfit to compare times. {found.certificate.in_words()}.")
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A catalogue model, or FILE.py:build.")],
+    capacity: CapacityFlag = None,
+    seq_len: SeqLenFlag = None,
+    batch_size: BatchFlag = None,
+    dtype: DtypeFlag = None,
+    device: DeviceFlag = None,
+    compile_: CompileFlag = False,
+    seeds: SeedsFlag = None,
+    corpus: CorpusFlag = None,
+    settings: SetFlag = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="DIR",
+            help="Folder; default runs/train-DATE-N. An interrupted one is gone on with.",
+        ),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train one model and evaluate it; under torchrun on as many ranks as it starts."""
+    from modbench import train as training
+    from modbench.reports import summary
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    flags = overrides(None, capacity, seq_len, batch_size, dtype, device, compile_, seeds, corpus, None, settings)
+    made = training.run(training.make_plan(model, flags), out, ["modbench", *sys.argv[1:]])
+    if made is None:
+        return
+    print(
+        json.dumps(summary.as_json(made.loaded, made.report, made.wall_s), indent=1)
+        if as_json
+        else training.as_text(made)
+    )
 
 
 @app.command()

@@ -1,27 +1,52 @@
-"""Any text file or folder of the user's: `--corpus PATH`."""
+"""Any text, jsonl or parquet file of the user's, or a folder of them: `--corpus PATH`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from modbench.harness.contracts import Corpus, Text
-from modbench.harness.corpus import from_file, from_files
+from modbench.harness.corpus import from_documents, from_file, from_files, read_text
 from modbench.harness.errors import UsageError
+from modbench.suites.corpora._options import split
+from modbench.suites.corpora._records import documents, holds_records
 
 
 def read(path: str | None) -> Text:
-    """A file is cut (its last tenth is held out); a folder is split by file.
+    """A text file is cut (its last tenth is held out); a folder is split by file, jsonl and parquet by document.
+
+    All but parquet may be gzipped. `PATH?column=NAME` names the field of jsonl or parquet that holds the text.
 
     Raises:
         UsageError: if there is nothing to read.
     """
-    where = Path(path or "")
-    if path and where.is_file():
+    name, options = split(path or "", ("column",))
+    where, asked = Path(name), options.get("column")
+    if name and where.is_file():
+        if holds_records(where):
+            return from_documents(str(where), documents(where, asked))
+        if asked:
+            raise UsageError(f"corpus {path!r}: a text file has no columns. Name it without '?column={asked}'.")
         return from_file(where)
-    if not path or not where.is_dir():
-        raise UsageError(f"corpus {path!r} is neither a file, a folder, nor a known corpus ('stdlib').")
-    return from_files(str(where), _visible(where))
+    if not name or not where.is_dir():
+        raise UsageError(f"corpus {name!r} is neither a file, a folder, nor a known corpus ('stdlib', 'hf:NAME').")
+    files = list(_visible(where))
+    if any(map(holds_records, files)):
+        return from_documents(str(where), _all(files, asked))
+    if asked:
+        raise UsageError(
+            f"corpus {path!r}: no file of this folder is jsonl or parquet. Name it without '?column={asked}'."
+        )
+    return from_files(str(where), files)
+
+
+def _all(files: Iterable[Path], asked: str | None) -> Iterator[bytes]:
+    """Every record of a jsonl or parquet file, every other file that is text."""
+    for path in files:
+        if holds_records(path):
+            yield from documents(path, asked)
+        else:
+            yield read_text(path) or b""
 
 
 def _visible(root: Path) -> Iterator[Path]:

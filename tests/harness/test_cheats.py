@@ -95,12 +95,14 @@ def test_what_cannot_be_counted_could_not_be_checked(here: Path) -> None:
 
 def test_inputs_and_targets_share_no_memory() -> None:
     """A model that pads or shifts its input in place must not move what it is judged by."""
-    from modbench.harness.case import TrainPlan
+    from modbench.harness.batches import Windows
     from modbench.harness.contracts import Text
-    from modbench.harness.passes.training import Windows
+    from modbench.harness.learning import TrainRun
+    from modbench.harness.tokens import encode
 
-    made = Windows(Text("t", b"a" * 500, b"b" * 200, "x"), TrainPlan(seq_len=16, batch_size=1, tokens=16), 0)
-    for inputs_BT, targets_BT in (made.train(0), next(made.val())):
+    tokens = encode(Text("t", b"a" * 500, b"b" * 200, "x"), "bytes", 256)
+    made = Windows(tokens, TrainRun(seq_len=16, batch_size=1, steps=1, lr=1e-3), 0)
+    for inputs_BT, targets_BT, *_ in (made.train(0), next(made.val())):
         inputs_BT.zero_()
         assert targets_BT.min() > 0
 

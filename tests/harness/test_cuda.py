@@ -12,7 +12,7 @@ import torch
 from fake_cuda import FakeCuda, FakeNVMLError, fake_pynvml, refuse
 
 from modbench.harness import capture, catalogue, cuda_timing, fit_trial, nvml, syncs
-from modbench.harness.case import Case, Comparison, Place, Protocol, TrainPlan, UnitOfWork
+from modbench.harness.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Text
 from modbench.harness.errors import Unmeasured
@@ -48,7 +48,7 @@ def timed(key: str, cuda: FakeCuda, **launch: Any) -> tuple[Outcome, Blocks]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Subject, "forward", lambda _self, _tokens: cuda.launch(**launch))
         protocol = Protocol(
-            rounds=2, warm_up_calls=1, seed=0, train=TrainPlan(), corpus="stdlib", corpus_path=None, corpus_sha256=""
+            rounds=2, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256=""
         )
         comparison = Comparison(arms=(case(),), metrics=(key,))
         fields: dict[str, Any] = {"name": "u", "made_in": "time", "launch": 0, "flops": 1.0}
@@ -284,7 +284,7 @@ def energy(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, driver: Any) -> list
     metrics = [catalogue.metrics()[key] for key in ("energy/total", "energy/per_token")]
     comparison = Comparison(arms=arms, metrics=tuple(metric.key for metric in metrics))
     protocol = Protocol(
-        rounds=1, warm_up_calls=1, seed=0, train=TrainPlan(), corpus="stdlib", corpus_path=None, corpus_sha256=""
+        rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256=""
     )
     fields: dict[str, Any] = {"name": "e", "made_in": "energy", "launch": 0, "flops": 1.0, "workload": "train_step"}
     unit = UnitOfWork(comparison=comparison, protocol=protocol, **fields)

@@ -11,19 +11,26 @@ import pytest
 import torch
 
 from modbench.harness import catalogue
-from modbench.harness.case import Case, Place, Protocol, TrainPlan
+from modbench.harness.batches import Windows
+from modbench.harness.case import Case, Place, Protocol
 from modbench.harness.config import ModelConfig
 from modbench.harness.contracts import Text
 from modbench.harness.corpus import from_file, from_files
 from modbench.harness.errors import Unmeasured, UsageError
-from modbench.harness.passes.training import Windows, learning_rate, train
+from modbench.harness.learning import TrainRun, learning_rate
+from modbench.harness.passes.training import train
+from modbench.harness.tokens import encode
 
-PLAN = TrainPlan(seq_len=16, batch_size=4, tokens=16 * 4 * 40, lr=5e-3, val_tokens=512)
+PLAN = TrainRun(seq_len=16, batch_size=4, steps=40, lr=5e-3, val_tokens=512)
 
 
 def text(path: Path) -> Text:
     path.write_text("".join(f"{i} sheep jump over {i} fences. " for i in range(600)))
     return from_file(path)
+
+
+def as_tokens(made: Text) -> Any:
+    return encode(made, "bytes", 256)
 
 
 def case(model: str, dtype: str = "fp32", **changes: Any) -> Case:
@@ -53,14 +60,14 @@ def test_every_model_learns(model: str, tmp_path: Path) -> None:
     trained = train(case(model), protocol(tmp_path / "t.txt"))
     curve = trained.curve
     assert curve["step"] == list(range(40))
-    assert curve["tokens"][-1] == PLAN.tokens
+    assert curve["tokens"][-1] == 16 * 4 * 40
     assert curve["loss"][0] == pytest.approx(math.log(256), abs=0.8)
-    assert trained.val_loss < 3.2
+    assert trained.held_out.loss < 3.2
     made = case(model)
-    assert trained.sees_future == catalogue.load("models", model).sees_future(made.config)
-    assert trained.val_loss_causal is not None
+    assert trained.held_out.sees_future == catalogue.load("models", model).sees_future(made.config)
+    assert trained.held_out.causal is not None
     # Short runs leave thresholds and predictors rough; a router that let nothing or everything through would be far off.
-    assert trained.val_loss_causal == pytest.approx(trained.val_loss, abs=1.0 if trained.sees_future else 0)
+    assert trained.held_out.causal == pytest.approx(trained.held_out.loss, abs=1.0 if trained.held_out.sees_future else 0)
 
 
 def test_training_repeats_to_the_bit_and_seeds_differ(tmp_path: Path) -> None:
@@ -83,37 +90,37 @@ def test_held_out_loss_is_the_mean_over_all_its_tokens(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subject_module, "Subject", Keeping)
         trained = train(case("dense"), protocol(tmp_path / "t.txt"))
-    windows = Windows(text(tmp_path / "t.txt"), PLAN, 0)
+    windows = Windows(as_tokens(text(tmp_path / "t.txt")), PLAN, 0)
     nats, tokens = 0.0, 0
-    for inputs_BT, targets_BT in windows.val():
+    for inputs_BT, targets_BT, *_ in windows.val():
         log_p = kept[0].module(inputs_BT).log_softmax(-1)
         nats -= log_p.gather(-1, targets_BT[..., None]).sum().item()
         tokens += targets_BT.numel()
     assert tokens == 512
-    assert trained.val_loss == pytest.approx(nats / tokens, rel=1e-5)
+    assert trained.held_out.loss == pytest.approx(nats / tokens, rel=1e-5)
 
 
 def test_windows_depend_on_seed_and_step_alone(tmp_path: Path) -> None:
-    made = text(tmp_path / "t.txt")
+    made = as_tokens(text(tmp_path / "t.txt"))
     one, two, other = Windows(made, PLAN, 3), Windows(made, PLAN, 3), Windows(made, PLAN, 4)
     assert torch.equal(one.train(5)[0], two.train(5)[0])
     assert not torch.equal(one.train(5)[0], one.train(6)[0])
     assert not torch.equal(one.train(5)[0], other.train(5)[0])
-    inputs_BT, targets_BT = one.train(0)
+    inputs_BT, targets_BT, *_ = one.train(0)
     assert torch.equal(inputs_BT[:, 1:], targets_BT[:, :-1])
     assert inputs_BT.shape == (4, 16)
 
 
 def test_held_out_windows_are_held_out() -> None:
-    made = Text("t", b"a" * 500, b"b" * 200, "x")
-    for inputs_BT, targets_BT in Windows(made, PLAN, 0).val():
+    made = as_tokens(Text("t", b"a" * 500, b"b" * 200, "x"))
+    for inputs_BT, targets_BT, *_ in Windows(made, PLAN, 0).val():
         assert set(inputs_BT.flatten().tolist()) | set(targets_BT.flatten().tolist()) == {ord("b")}
     for step in range(20):
         assert set(Windows(made, PLAN, 0).train(step)[0].flatten().tolist()) == {ord("a")}
 
 
 def test_learning_rate_warms_up_and_ends_near_zero() -> None:
-    rates = np.array([learning_rate(step, PLAN) for step in range(PLAN.steps)])
+    rates = np.array([learning_rate(step, PLAN.steps, PLAN.lr) for step in range(PLAN.steps)])
     assert rates.max() == pytest.approx(PLAN.lr, rel=0.02)
     assert rates.argmax() == 3
     assert (np.diff(rates[4:]) < 0).all()
@@ -122,7 +129,7 @@ def test_learning_rate_warms_up_and_ends_near_zero() -> None:
 
 @pytest.mark.parametrize("model", sorted(catalogue.entries("models")))
 def test_bf16_trains_under_autocast_with_fp32_weights(model: str, tmp_path: Path) -> None:
-    assert train(case(model, "bf16"), protocol(tmp_path / "t.txt")).val_loss < 3.3
+    assert train(case(model, "bf16"), protocol(tmp_path / "t.txt")).held_out.loss < 3.3
 
 
 @pytest.mark.parametrize(

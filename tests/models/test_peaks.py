@@ -193,12 +193,12 @@ def test_rss_without_the_settings_is_null() -> None:
 
 
 def test_the_parts_add_up_to_what_is_resident() -> None:
-    from modbench.harness.case import Protocol, TrainPlan
+    from modbench.harness.case import Protocol
     from modbench.harness.passes.memory import Weighed
 
     made = case("mod", 64, 2)
     protocol = Protocol(
-        rounds=1, warm_up_calls=1, seed=0, train=TrainPlan(), corpus="stdlib", corpus_path=None, corpus_sha256=""
+        rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256=""
     )
     weighed = Weighed(made, protocol)
     cost = case_cost(made)

@@ -1,0 +1,50 @@
+"""Routers: how well the causal rule foretells the top-k, and how many tokens really pass. Watched after training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from modbench.harness.contracts import Metric
+from modbench.harness.errors import Unmeasured
+
+if TYPE_CHECKING:
+    from modbench.harness.passes.training import Trained
+
+NO_ROUTER = "this model has no token router"
+
+
+def _read(name: str) -> Callable[[Trained], float]:
+    def measure(trained: Trained) -> float:
+        if trained.routing is None:
+            raise Unmeasured(trained.routing_reason)
+        value = trained.routing.get(name)
+        if value is None:
+            raise Unmeasured(str(trained.routing.get("reason") or NO_ROUTER))
+        return float(value)
+
+    return measure
+
+
+METRICS = tuple(
+    Metric(
+        key=f"router/{key}",
+        unit="ratio",
+        better="higher",
+        made_in="train",
+        workload="train",
+        about=about,
+        measure=_read(name),
+        scored_as="difference",
+    )
+    for key, name, about in (
+        ("participation", "participation", "Share of tokens that a routed block processes, by top-k"),
+        ("participation_causal", "participation_causal", "The same where routers decide without the future"),
+        ("balanced_accuracy", "predictor_balanced_accuracy", "Causal rule against top-k: mean of both classes' recall"),
+        ("precision", "predictor_precision", "Of the tokens that the causal rule lets pass, the share in the top-k"),
+        ("recall", "predictor_recall", "Of the tokens in the top-k, the share that the causal rule lets pass"),
+        ("f1", "predictor_f1", "Harmonic mean of precision and recall"),
+        ("accuracy", "predictor_accuracy", "Share of tokens on which causal rule and top-k agree: see the base rate"),
+        ("base_rate", "predictor_base_rate", "Accuracy of a rule that lets nobody pass, or everybody"),
+    )
+)

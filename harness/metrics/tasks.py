@@ -1,0 +1,20 @@
+"""Accuracy on tasks: one metric for every task there is."""
+
+from __future__ import annotations
+
+from modbench.harness import catalogue
+from modbench.harness.contracts import Metric
+
+METRICS = tuple(
+    Metric(
+        key=f"task/{name}",
+        unit="ratio",
+        better="higher",
+        made_in="train",
+        workload="train",
+        about=f"Accuracy: {entry.about}",
+        measure=lambda answered: answered.accuracy,
+        scored_as="difference",
+    )
+    for name, entry in catalogue.entries("tasks").items()
+)

@@ -1,0 +1,223 @@
+"""The description of a routed model on held-out text, as plain data for an artifact.
+
+Shapes: N windows, T positions, L layers that let tokens pass or not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from modbench.harness.routing import passage
+from modbench.harness.routing.depths import depths
+from modbench.harness.routing.overlap import between_layers
+from modbench.harness.routing.ranks import within_windows
+from modbench.harness.routing.strata import Stratum, Tokens, quarters, text_strata
+from modbench.harness.routing.tally import by_bin, confusion, histogram, plain, ratio
+from modbench.harness.routing.watching import Watched, watch
+
+VERSION = 1
+CORRELATED = ("loss", "entropy", "difficulty", "frequency")
+NO_ROUTER = "nothing in this model lets tokens pass or not"
+NO_GATE = "no gate chooses a depth for the whole input"
+NO_EXPERTS = "this model has no experts"
+NOT_ASKED = "routing without the future was not asked for"
+SCORES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "base_rate")
+NOT_FORETOLD = "this router has no rule that foretells the top-k without the future"
+
+
+def describe(
+    module: Any,  # noqa: ANN401  # any module with `observe`
+    inputs_NT: Tensor,
+    targets_NT: Tensor,
+    tokens: Tokens,
+    *,
+    seed: int,
+    causal_too: bool = True,
+) -> dict[str, Any]:
+    """What a model does with held-out windows, by layer, token and stratum. Losses and entropies are in nats.
+
+    Args:
+        module: with `observe`; in training mode it is evaluated all the same, and left as it was. Autocast is the caller's.
+        inputs_NT: int64 windows of held-out tokens, some 8,000 to 16,000 in all.
+        targets_NT: the token after each.
+        tokens: `train`, ids of the training tokens, and `pieces`, the bytes of every token.
+        seed: chooses the window that is shown as text.
+        causal_too: look also at how it routes without the future.
+
+    Returns:
+        Plain data, everywhere None where there is nothing, and then a word in `reasons` under the same key:
+
+        - `version`, `windows`, `seq_len`, `tokens` (N·T), `layers` (blocks, from 0, that let tokens pass or not: by a router,
+          or by experts that take them);
+        - `strata`: by variable (`kind`, `position`, `frequency`, `difficulty` of the text; `loss`, `entropy` of the model)
+          `unit` and `bins`, each bin with `label`, `low`, `high` (but kinds), `n` tokens, `windows` with such tokens,
+          `passes` summed over layers, `passes_by_layer`, `share` = passes / (n·L), `loss_sum`, `loss_squares`, `loss`,
+          `entropy`, `loss_causal_sum`, `loss_causal`; `X_se` is the standard error of X between windows (linearised
+          ratio, window = cluster): tokens of a window are not independent, so n alone makes no interval;
+        - `matrix`: one window: `rows`, a string of 0 and 1 for each layer; `used` blocks, `pieces` of text, `kinds`
+          (index into the bins of `kind`), `loss` by position; `words`: which go `deep` and `shallow`;
+        - `weights`: by layer a histogram (`edges`, `all`, `passed`), `mean`, `sd`, `positive` (share above 0), `what`:
+          `weight` where it multiplies the block's output, `score` where it only decides;
+        - `overlap`: `jaccard` [L, L], `expected` of independent choices of the same sizes;
+        - `experts`: by layer `load` (share of the taken tokens by expert), `none` (share of tokens that no real expert
+          took: no-op preferred, or dropped), `tokens`;
+        - `participation`: by layer `top_k` and `causal` shares with `_se`;
+        - `predictor`: by layer and (`layer` None) in all: the causal rule against the top-k on the same input (`tp`, `fp`,
+          `fn`, `tn`, `accuracy`, `balanced_accuracy`, `precision`, `recall`, `f1`, `base_rate`);
+        - `correlations`: Spearman's, within windows, of blocks used with `loss`, `entropy`, `difficulty`, `frequency`;
+        - `depth`: of whole-input gates (see `depths.depths`);
+        - `summary`: flat numbers.
+
+    Raises:
+        ValueError: if the windows are none.
+    """
+    seen = watch(module, inputs_NT, targets_NT)
+    causal, why_not_causal = _causally(module, inputs_NT, targets_NT, seen, asked=causal_too)
+    inputs, targets = inputs_NT.numpy(force=True), targets_NT.numpy(force=True)
+    strata = text_strata(inputs, targets, tokens)
+    strata["loss"] = quarters("loss", "nat", seen.loss_NT)
+    strata["entropy"] = quarters("entropy", "nat", seen.entropy_NT)
+    n, t = inputs.shape
+    found: dict[str, Any] = {
+        "version": VERSION,
+        "windows": n,
+        "seq_len": t,
+        "tokens": n * t,
+        "layers": list(seen.layers),
+        "strata": {name: {"unit": each.unit, "bins": by_bin(each, seen, causal)} for name, each in strata.items()},
+        **dict.fromkeys(("matrix", "words", "weights", "overlap", "participation", "correlations")),
+        **dict.fromkeys(("predictor", "experts", "depth")),
+    }
+    reasons = {"causal": why_not_causal} if causal is None else {}
+    if seen.layers:
+        shown = (inputs, strata["kind"].bin_NT, tokens.pieces)
+        found["matrix"] = passage.matrix(seen, *shown, window=int(np.random.default_rng(seed).integers(n)))
+        found["words"] = passage.words(seen, *shown)
+        found |= _of_layers(seen, causal) | {"correlations": _correlations(seen, strata)}
+    else:
+        reasons |= dict.fromkeys(("matrix", "words", "weights", "overlap", "participation", "correlations"), NO_ROUTER)
+    if seen.predicted_LNT is None:
+        reasons["predictor"] = NOT_FORETOLD if seen.layers else NO_ROUTER
+    if seen.experts:
+        found["experts"] = [
+            {
+                "layer": layer,
+                "tokens": load.tokens,
+                "load": (load.taken_E / max(1, load.taken_E.sum())).tolist(),
+                "none": load.none / max(1, load.tokens),
+            }
+            for layer, load in seen.experts.items()
+        ]
+    else:
+        reasons["experts"] = NO_EXPERTS
+    hard_NT = strata["difficulty"].values_NT
+    if seen.depth_N is not None and hard_NT is not None:
+        found["depth"] = depths(module, inputs_NT, hard_NT, seen.depth_N)
+    else:
+        reasons["depth"] = NO_GATE
+    found["summary"] = summary(found, seen, causal)
+    found["reasons"] = reasons
+    return dict(plain(found))
+
+
+def _causally(
+    module: Any,  # noqa: ANN401  # as above
+    inputs_NT: Tensor,
+    targets_NT: Tensor,
+    seen: Watched,
+    *,
+    asked: bool,
+) -> tuple[Watched | None, str]:
+    """The same windows routed without the future, or why not."""
+    if not seen.layers or not asked:
+        return None, NO_ROUTER if asked else NOT_ASKED
+    try:
+        return watch(module, inputs_NT, targets_NT, causal=True), ""
+    except ValueError as error:  # the models' own word for a router that cannot
+        return None, str(error)
+
+
+def _of_layers(seen: Watched, causal: Watched | None) -> dict[str, Any]:
+    """Histograms, overlap, participation and the predictor's scores."""
+    n, t = seen.loss_NT.shape
+    weighs = seen.weight_LNT is not None
+    values_LNT = seen.weight_LNT if seen.weight_LNT is not None else seen.score_LNT
+    weights, participation, predictor = [], [], []
+    for i, layer in enumerate(seen.layers):
+        chosen_NT, values_NT = seen.chosen_LNT[i], values_LNT[i]
+        weights.append(
+            {
+                "layer": layer,
+                "what": "weight" if weighs else "score",
+                "mean": float(values_NT.mean()),
+                "sd": float(values_NT.std()),
+                "positive": float((values_NT > 0).mean()),
+                **histogram(values_NT, chosen_NT),
+            }
+        )
+        row: dict[str, Any] = {"layer": layer, "causal": None, "causal_se": None}
+        row["top_k"], row["top_k_se"] = ratio(chosen_NT.sum(1), np.full(n, t))
+        if causal is not None and layer in causal.layers:
+            passed_NT = causal.chosen_LNT[causal.layers.index(layer)]
+            row["causal"], row["causal_se"] = ratio(passed_NT.sum(1), np.full(n, t))
+        participation.append(row)
+        if seen.predicted_LNT is not None:
+            predictor.append({"layer": layer, **confusion(chosen_NT, seen.predicted_LNT[i])})
+    if seen.predicted_LNT is not None:
+        predictor.append({"layer": None, **confusion(seen.chosen_LNT, seen.predicted_LNT)})
+    found, chance = between_layers(seen.chosen_LNT)
+    return {
+        "weights": weights,
+        "participation": participation,
+        "overlap": {"layers": list(seen.layers), "jaccard": found, "expected": chance},
+        "predictor": predictor or None,
+    }
+
+
+def _correlations(seen: Watched, strata: dict[str, Stratum]) -> dict[str, Any]:
+    """Of the blocks that a token used, with what it has to do."""
+    used_NT = seen.chosen_LNT.sum(0)
+    values = {name: strata[name].values_NT for name in CORRELATED}
+    return {name: within_windows(used_NT, each).as_dict() for name, each in values.items() if each is not None}
+
+
+def summary(found: dict[str, Any], seen: Watched, causal: Watched | None) -> dict[str, float | None]:
+    """The flat numbers of a description; None where there is none."""
+    n, t = seen.loss_NT.shape
+    each_N = np.full(n, t)
+    flat: dict[str, float | None] = dict.fromkeys(
+        [
+            *("participation", "participation_causal", "loss_causal", "loss_causal_se", "gap", "gap_se"),
+            *("overlap", "overlap_expected", "no_expert", "expert_load_max", "depth"),
+            *(f"predictor_{name}" for name in SCORES),
+            *(f"{name}_correlation" for name in CORRELATED),
+        ]
+    )
+    flat["loss"], flat["loss_se"] = ratio(seen.loss_NT.sum(1), each_N)
+    if seen.layers:
+        flat["participation"] = float(seen.chosen_LNT.mean())
+        flat |= {f"{name}_correlation": each["rho"] for name, each in found["correlations"].items()}
+        flat["overlap"] = _off_diagonal(found["overlap"]["jaccard"])
+        flat["overlap_expected"] = _off_diagonal(found["overlap"]["expected"])
+    if causal is not None:
+        flat["participation_causal"] = float(causal.chosen_LNT.mean())
+        flat["loss_causal"], flat["loss_causal_se"] = ratio(causal.loss_NT.sum(1), each_N)
+        flat["gap"], flat["gap_se"] = ratio((causal.loss_NT - seen.loss_NT).sum(1), each_N)
+    if found["predictor"]:
+        flat |= {f"predictor_{name}": found["predictor"][-1][name] for name in SCORES}
+    if seen.experts:
+        loads = seen.experts.values()
+        flat["no_expert"] = sum(load.none for load in loads) / sum(load.tokens for load in loads)
+        # 1 where all experts take as many tokens.
+        flat["expert_load_max"] = max(max(each["load"]) * len(each["load"]) for each in found["experts"])
+    if found["depth"]:
+        flat["depth"] = found["depth"]["depth"]
+    return flat
+
+
+def _off_diagonal(matrix: list[list[float | None]]) -> float | None:
+    values = [value for i, row in enumerate(matrix) for value in row[:i] if value is not None]
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,40 @@
+"""How alike two selections are: Jaccard's index, beside what independent choices of the same sizes would give.
+
+Shapes: N windows, T positions, L layers.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from scipy import stats
+
+from modbench.harness.routing.ngram import Array
+
+
+@functools.cache
+def expected_jaccard(a: int, b: int, t: int) -> float:
+    """Mean of (in both) / (in either) where A and B are drawn alone, uniformly, as a and b of t places."""
+    shared = np.arange(max(0, a + b - t), min(a, b) + 1)
+    return float((stats.hypergeom.pmf(shared, t, a, b) * shared / (a + b - shared)).sum())
+
+
+def jaccard(one_NT: Array, other_NT: Array) -> tuple[float, float] | None:
+    """Mean over windows of (in both) / (in either), and what independent choices would give; None where both are always empty."""
+    found, chance = [], []
+    for one_T, other_T in zip(one_NT, other_NT, strict=True):
+        a, b, both = int(one_T.sum()), int(other_T.sum()), int((one_T & other_T).sum())
+        if a + b:
+            found.append(both / (a + b - both))
+            chance.append(expected_jaccard(a, b, len(one_T)))
+    return (float(np.mean(found)), float(np.mean(chance))) if found else None
+
+
+def between_layers(chosen_LNT: Array) -> tuple[list[list[float | None]], list[list[float | None]]]:
+    """Matrices [L, L]: the index between every two layers, and the expected one. The diagonal is 1 by definition."""
+    layers = range(len(chosen_LNT))
+    pairs = [[jaccard(chosen_LNT[i], chosen_LNT[j]) for j in layers] for i in layers]
+    return [[None if p is None else p[0] for p in row] for row in pairs], [
+        [1.0 if i == j else None if p is None else p[1] for j, p in enumerate(row)] for i, row in enumerate(pairs)
+    ]

@@ -1,0 +1,116 @@
+"""Sums over the tokens of a stratum, with standard errors that take windows, not tokens, as the unit of evidence.
+
+Shapes: N windows, T positions, L layers, K bins.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from modbench.harness.routing.ngram import Array
+from modbench.harness.routing.strata import Stratum
+from modbench.harness.routing.watching import Watched
+
+DIGITS = 6
+
+
+def by_bin(stratum: Stratum, seen: Watched, causal: Watched | None) -> list[dict[str, Any]]:
+    """What `describe` says of every bin of a stratum."""
+    k, layers = len(stratum.labels), len(seen.layers)
+    n_NK = _sums(stratum.bin_NT, np.ones(stratum.bin_NT.shape), k)
+    passed_LNK = np.stack([_sums(stratum.bin_NT, chosen_NT, k) for chosen_NT in seen.chosen_LNT]) if layers else None
+    loss_NK, square_NK = (_sums(stratum.bin_NT, seen.loss_NT**power, k) for power in (1, 2))
+    causal_NK = None if causal is None else _sums(stratum.bin_NT, causal.loss_NT, k)
+    entropy_NK = _sums(stratum.bin_NT, seen.entropy_NT, k)
+    rows: list[dict[str, Any]] = []
+    for i, label in enumerate(stratum.labels):
+        n_N = n_NK[:, i]
+        row: dict[str, Any] = {"label": label, "n": int(n_N.sum()), "windows": int((n_N > 0).sum())}
+        if stratum.ranges is not None:
+            row["low"], row["high"] = stratum.ranges[i]
+        if passed_LNK is not None:
+            passes_N = passed_LNK[:, :, i].sum(0)
+            row["passes"] = int(passes_N.sum())
+            row["passes_by_layer"] = [int(each) for each in passed_LNK[:, :, i].sum(1)]
+            row["share"], row["share_se"] = ratio(passes_N, n_N * layers)
+        row["loss_sum"], row["loss_squares"] = float(loss_NK[:, i].sum()), float(square_NK[:, i].sum())
+        row["loss"], row["loss_se"] = ratio(loss_NK[:, i], n_N)
+        row["entropy"], row["entropy_se"] = ratio(entropy_NK[:, i], n_N)
+        if causal_NK is not None:
+            row["loss_causal_sum"] = float(causal_NK[:, i].sum())
+            row["loss_causal"], row["loss_causal_se"] = ratio(causal_NK[:, i], n_N)
+        rows.append(row)
+    return rows
+
+
+def _sums(bin_NT: Array, values_NT: Array, k: int) -> Array:
+    """Sums [N, K] of the values by window and bin."""
+    n = len(bin_NT)
+    place_NT = np.arange(n)[:, None] * k + bin_NT
+    return np.bincount(place_NT.ravel(), weights=values_NT.ravel(), minlength=n * k).reshape(n, k)
+
+
+def ratio(above_N: Array, below_N: Array) -> tuple[float | None, float | None]:
+    """Sum over sum, and its standard error between windows (linearised; each window a cluster); None where there is none."""
+    inside = below_N > 0
+    total, windows = float(below_N.sum()), int(inside.sum())
+    if not windows:
+        return None, None
+    value = float(above_N.sum()) / total
+    if windows < 2:
+        return value, None
+    rest_N = (above_N - value * below_N)[inside]
+    return value, math.sqrt(windows / (windows - 1) * float((rest_N**2).sum())) / total
+
+
+def confusion(chosen: Array, predicted: Array) -> dict[str, Any]:
+    """How well a prediction tells who was chosen; scores that need what did not occur are None.
+
+    `base_rate` is the accuracy of the better of two constant answers, "none passes" and "all pass".
+    """
+    tp, fp = int((chosen & predicted).sum()), int((~chosen & predicted).sum())
+    fn, tn = int((chosen & ~predicted).sum()), int((~chosen & ~predicted).sum())
+    n, real, told = tp + fp + fn + tn, tp + fn, tp + fp
+    recall, rejected = _share(tp, real), _share(tn, n - real)
+    return {
+        "tp": tp,
+        "fp": fp,
+        "fn": fn,
+        "tn": tn,
+        "accuracy": _share(tp + tn, n),
+        "balanced_accuracy": None if recall is None or rejected is None else (recall + rejected) / 2,
+        "precision": _share(tp, told),
+        "recall": recall,
+        "f1": _share(2 * tp, real + told),
+        "base_rate": _share(max(real, n - real), n),
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def histogram(values_NT: Array, chosen_NT: Array, bins: int = 32) -> dict[str, Any]:
+    """Counts of all and of the chosen in equal bins over the middle 99.8 %; what lies outside is in the outer bins."""
+    low, high = (float(end) for end in np.quantile(values_NT, (0.001, 0.999)))
+    if not low < high:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, bins + 1)
+    inside_NT = np.clip(values_NT, low, high)
+    both = {"all": inside_NT.ravel(), "passed": inside_NT[chosen_NT]}
+    counts = {name: [int(count) for count in np.histogram(each, edges)[0]] for name, each in both.items()}
+    return {"edges": edges.tolist(), **counts}
+
+
+def plain(found: Any) -> Any:  # noqa: ANN401  # JSON
+    """Numbers of numpy as Python's, of six digits; what is not finite as None."""
+    if isinstance(found, dict):
+        return {str(key): plain(value) for key, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [plain(value) for value in found]
+    if isinstance(found, float | np.floating):
+        return float(f"{float(found):.{DIGITS}g}") if math.isfinite(found) else None
+    return found.item() if isinstance(found, np.generic) else found

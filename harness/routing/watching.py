@@ -1,0 +1,165 @@
+"""Held-out windows through a module that is watched: losses, entropies and decisions as numpy arrays.
+
+Shapes: B rows of a batch, N windows, T positions, L routed layers, E experts, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modbench.harness.routing.ngram import Array
+
+ROWS = 8
+
+
+@dataclass(frozen=True)
+class Load:
+    """What reached the experts of one layer.
+
+    Attributes:
+        taken_E: tokens that each expert took.
+        tokens: tokens that came.
+        none: tokens that no real expert took: they preferred a no-op, or were dropped.
+    """
+
+    taken_E: Array
+    tokens: int
+    none: int
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was seen on N windows.
+
+    Attributes:
+        loss_NT: nats.
+        entropy_NT: nats, of what the model says of the next token.
+        layers: blocks that let tokens pass or not, by a router before the block or by their experts.
+        chosen_LNT: whether the token passed (of experts: whether one took it).
+        score_LNT: what was decided by.
+        weight_LNT: what multiplied the block's output; None where nothing did.
+        predicted_LNT: what the causal rule said of the same input; None where there is none.
+        experts: load by layer.
+        depth_N: blocks that each window ran, where a gate chose for the whole input; else None.
+    """
+
+    loss_NT: Array
+    entropy_NT: Array
+    layers: tuple[int, ...]
+    chosen_LNT: Array
+    score_LNT: Array
+    weight_LNT: Array | None
+    predicted_LNT: Array | None
+    experts: dict[int, Load]
+    depth_N: Array | None
+
+
+@contextmanager
+def undisturbed(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, no gradients; modes and random numbers are afterwards as they were, so that training goes on alike."""
+    modes = [(each, each.training) for each in module.modules()]
+    device = device_of(module)
+    module.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        for each, training in modes:
+            each.training = training
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where its weights are."""
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+
+
+def loss_and_entropy(logits_BTV: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Nats [B, T] of each target and of the distribution, in float32; row by row, since vocabularies can be large."""
+    losses, entropies = [], []
+    for logits_TV, targets_T in zip(logits_BTV, targets_BT, strict=True):
+        log_p_TV = logits_TV.float().log_softmax(-1)
+        losses.append(F.nll_loss(log_p_TV, targets_T, reduction="none"))
+        entropies.append(-(log_p_TV.exp() * log_p_TV.clamp(min=-1e9)).sum(-1))  # 0·inf would be no number
+    return torch.stack(losses), torch.stack(entropies)
+
+
+def watch(module: Any, inputs_NT: Tensor, targets_NT: Tensor, *, causal: bool = False) -> Watched:  # noqa: ANN401  # any module with `observe`
+    """Look at all windows, some rows at a time.
+
+    Raises:
+        ValueError: if the module cannot route causally and is asked to, or the windows are none or have no target
+            somewhere.
+    """
+    device = device_of(module)
+    if inputs_NT.ndim != 2 or inputs_NT.shape != targets_NT.shape or not inputs_NT.numel():
+        raise ValueError(
+            f"windows [N, T] and as many targets; got {list(inputs_NT.shape)} and {list(targets_NT.shape)}"
+        )
+    if int(targets_NT.min()) < 0:
+        raise ValueError(f"every target must be a token; one is {int(targets_NT.min())}")
+    losses, entropies, seen = [], [], []
+    with undisturbed(module):
+        for inputs_BT, targets_BT in zip(inputs_NT.split(ROWS), targets_NT.split(ROWS), strict=True):
+            found = module.observe(inputs_BT.to(device), causal=causal)
+            loss_BT, entropy_BT = loss_and_entropy(found.logits, targets_BT.to(device))
+            losses.append(loss_BT.double().cpu().numpy())
+            entropies.append(entropy_BT.double().cpu().numpy())
+            seen.append(found)
+    gates = _gates(seen[0].decisions)
+    layers = tuple(gates)
+    places = [[_gates(each.decisions)[layer] for each in seen] for layer in layers]
+    return Watched(
+        np.concatenate(losses),
+        np.concatenate(entropies),
+        layers,
+        _stacked(places, "chosen_BT", inputs_NT.shape, bool),
+        _stacked(places, "score_BT", inputs_NT.shape, np.float64),
+        None if _lacks(places, "weight_BT") else _stacked(places, "weight_BT", inputs_NT.shape, np.float64),
+        None if _lacks(places, "predicted_BT") else _stacked(places, "predicted_BT", inputs_NT.shape, bool),
+        _loads([decision for each in seen for decision in each.decisions]),
+        _depths(module, inputs_NT, seen, device),
+    )
+
+
+def _gates(decisions: list[Any]) -> dict[int, Any]:
+    """The decision by which tokens pass a layer: the token router's; the experts' where no router stands before them."""
+    routers = {decision.layer: decision for decision in decisions if decision.taken_BET is None}
+    return {decision.layer: routers.get(decision.layer, decision) for decision in decisions}
+
+
+def _lacks(places: list[list[Any]], name: str) -> bool:
+    return not places or any(getattr(each, name) is None for batches in places for each in batches)
+
+
+def _stacked(places: list[list[Any]], name: str, shape: torch.Size, dtype: Any) -> Array:  # noqa: ANN401  # a numpy type
+    layers = [torch.cat([getattr(each, name).cpu() for each in batches]).numpy().astype(dtype) for batches in places]
+    return np.stack(layers) if layers else np.zeros((0, *shape), dtype=dtype)
+
+
+def _loads(decisions: list[Any]) -> dict[int, Load]:
+    loads: dict[int, Load] = {}
+    for decision in decisions:
+        if decision.taken_BET is not None:
+            taken_E = decision.taken_BET.sum((0, 2)).cpu().numpy()
+            tokens, none = decision.chosen_BT.numel(), int((~decision.chosen_BT).sum())
+            old = loads.get(decision.layer, Load(np.zeros_like(taken_E), 0, 0))
+            loads[decision.layer] = Load(old.taken_E + taken_E, old.tokens + tokens, old.none + none)
+    return loads
+
+
+def _depths(module: Any, inputs_NT: Tensor, seen: list[Any], device: torch.device) -> Array | None:  # noqa: ANN401  # as above
+    """Blocks that each window ran, if that is what the module says: some say what each block computed instead."""
+    if any(each.depth_B is None for each in seen):
+        return None
+    with undisturbed(module):
+        alone = module.observe(inputs_NT[:1].to(device)).depth_B
+    per_row = len(alone) == 1 and all(len(each.depth_B) == len(each.logits) for each in seen)
+    return np.array([depth for each in seen for depth in each.depth_B]) if per_row else None

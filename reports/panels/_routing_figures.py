@@ -1,0 +1,198 @@
+"""Small figures of one router: flips, weights, overlap between blocks, drift over training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from modbench.reports.panel import figure
+from modbench.reports.panels import _routing_parts as parts
+from modbench.reports.panels._routing import Arm, Point
+from modbench.reports.style import INK, MAP, MAP_INK, MUTED, PAPER, new_figure, to_svg
+
+WIDTH, HEIGHT = 4.0, 2.6
+MARKS = ("o", "s", "^", "D", "v", "P")
+
+
+def all_of(arm: Arm) -> list[Markup]:
+    """Those for which the first seed has something."""
+    made = (_flips(arm), _weights(arm), _overlap(arm), _kinds(arm), _settling(arm))
+    return [each for each in made if each is not None]
+
+
+def dotplot(series: Sequence[tuple[Arm, Sequence[Point], bool]], labels: list[str], identity: str, title: str) -> str:
+    """Correlations by side, zero marked."""
+    made, axes = new_figure(WIDTH, HEIGHT)
+    axis: Any = axes[0]
+    parts.dots(axis, series, labels)
+    axis.set_yticks(range(len(labels)), labels)
+    parts.hairline(axis, 0.0)
+    axis.set_title(title)
+    return to_svg(made, f"knows-{identity}", title)
+
+
+def _flips(arm: Arm) -> Markup | None:
+    """Every reversed decision of one block, tokens that passed and tokens that did not."""
+    found = arm.each("flips")
+    if not found or not found[0].get("flips"):
+        return None
+    table, tokens = found[0]["flips"], arm.first["seq_len"]
+    last = max(table["layer"])
+    rows = [
+        (score, 1000 * tokens * effect, passed)
+        for score, effect, passed, layer in zip(
+            table["score"], table["effect"], table["passed"], table["layer"], strict=True
+        )
+        if layer == last
+    ]
+    from matplotlib.ticker import NullLocator
+
+    made, axes = new_figure(WIDTH, HEIGHT)
+    axis: Any = axes[0]
+    for passed, face in ((False, "none"), (True, arm.look.color)):
+        some = [(x, y) for x, y, side in rows if side == passed]
+        axis.plot(
+            *zip(*some, strict=True) if some else ([], []),
+            arm.look.marker,
+            linestyle="none",
+            markersize=4,
+            markerfacecolor=face,
+            markeredgecolor=arm.look.color,
+            markeredgewidth=0.9,
+            alpha=0.8,
+        )
+    parts.hairline(axis, 0.0, vertical=False)
+    # A few large effects would press the rest into a line.
+    axis.set_yscale("symlog", linthresh=_middle([abs(y) for _, y, _ in rows]) or 1.0)
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.set_title(f"thousandths of a nat saved by a pass, block {last}")
+    axis.set_xlabel("router's score")
+    saved = [y for _, y, side in rows if side]
+    wasted = sum(y < 0 for y in saved)
+    reading = (
+        f"{len(rows)} decisions of block {last}, each reversed alone; filled: the token passed, hollow: it did not. "
+        f"{wasted} of {len(saved)} passes did harm. Logarithmic away from zero."
+    )
+    return figure(to_svg(made, "knows-scatter", f"Score and worth of a pass, {arm.name}"), reading)
+
+
+def _middle(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2] if values else 0.0
+
+
+def _weights(arm: Arm) -> Markup | None:
+    """Histograms of what multiplies the block's output, tokens that passed filled: a line for each routed block."""
+    rows = arm.first["weights"]
+    if not rows:
+        return None
+    made, axes = new_figure(WIDTH, HEIGHT)
+    axis: Any = axes[0]
+    last = rows[-1]
+    for row in rows:
+        total = sum(row["all"]) or 1
+        style = INK if row is last else MUTED
+        axis.stairs([count / total for count in row["all"]], row["edges"], color=style, linewidth=1.1)
+    total = sum(last["all"]) or 1
+    passed = [count / total for count in last["passed"]]
+    axis.stairs(passed, last["edges"], fill=True, color=arm.look.color, alpha=0.75, linewidth=0)
+    parts.hairline(axis, 0.0)
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    what = "weight that multiplies the block" if last["what"] == "weight" else "score"
+    axis.set_title("share of tokens")
+    axis.set_xlabel(what)
+    others = f"; grey: the other {len(rows) - 1}" if len(rows) > 1 else ""
+    reading = (
+        f"Block {last['layer']}: {last['positive']:.1%} of the {last['what']}s lie above zero, mean {last['mean']:+.2f}, "
+        f"deviation {last['sd']:.2f}; filled: tokens that passed{others}."
+    )
+    return figure(to_svg(made, "knows-weights", f"Router {last['what']}s of {arm.name}"), reading)
+
+
+def _overlap(arm: Arm) -> Markup | None:
+    """Jaccard's index of every two routed blocks, beside it what blind choices give."""
+    overlap = arm.first["overlap"]
+    layers = overlap["layers"]
+    if len(layers) < 2:
+        return None
+    made, axes = new_figure(WIDTH, HEIGHT)
+    axis: Any = axes[0]
+    from matplotlib.patches import Rectangle
+
+    for y, row in enumerate(overlap["jaccard"]):
+        for x, value in enumerate(row[:y]):
+            if value is None:
+                continue
+            shade = 4 + min(4, int(5 * value))
+            axis.add_patch(Rectangle((x, y - 0.5), 1, 1, facecolor=MAP[shade], edgecolor=PAPER, linewidth=1.5))
+            if len(layers) <= 8:
+                axis.text(x + 0.5, y, f"{value:.2f}", ha="center", va="center", color=MAP_INK[shade])
+    axis.set_xlim(0, len(layers) - 1)
+    axis.set_ylim(len(layers) - 0.5, 0.5)
+    axis.set_xticks([x + 0.5 for x in range(len(layers) - 1)], [f"block {layer}" for layer in layers[:-1]])
+    axis.set_yticks(range(1, len(layers)), [f"block {layer}" for layer in layers[1:]])
+    axis.grid(visible=False)
+    axis.tick_params(length=0)
+    axis.set_title("overlap of selections, block by block")
+    summary = arm.first["summary"]
+    reading = (
+        f"Jaccard's index, 1 where two blocks pass the same tokens: {summary['overlap']:.2f} in the mean, where blind choices "
+        f"share {summary['overlap_expected']:.2f}."
+    )
+    return figure(to_svg(made, "knows-overlap", f"Overlap of selections of {arm.name}"), reading)
+
+
+def _kinds(arm: Arm) -> Markup | None:
+    """Participation by kind of token at every look."""
+    drift = _drift(arm)
+    if drift is None:
+        return None
+    made, axes = new_figure(WIDTH, HEIGHT)
+    axis: Any = axes[0]
+    for number, (kind, values) in enumerate(drift["by_kind"].items()):
+        if None in values:
+            continue
+        shade = f"#0205{(0, 1, 2, 3, 4)[number % 5]:02d}"
+        marker = MARKS[number % len(MARKS)]
+        axis.plot(drift["steps"], values, color=shade, marker=marker, markersize=4, linewidth=1.2, label=kind)
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axis.set_ylim(bottom=0)
+    axis.set_title("passing while training, by kind")
+    axis.set_xlabel("steps")
+    made.legend(loc="outside lower center", ncols=3, fontsize=8, labelcolor=MUTED, handlelength=1.8, columnspacing=1.2)
+    start, end = (
+        {kind: values[at] for kind, values in drift["by_kind"].items() if None not in values} for at in (0, -1)
+    )
+    moved = max(end, key=lambda kind: abs(end[kind] - start[kind]))
+    reading = (
+        f"Most moved: {moved}, from {start[moved]:.1%} to {end[moved]:.1%}. "
+        "First seed, at each look the same held-out windows."
+    )
+    return figure(to_svg(made, "knows-kinds", f"Participation by kind while {arm.name} trains"), reading)
+
+
+def _settling(arm: Arm) -> Markup | None:
+    """How much of the last look's selection was there at each look."""
+    drift = _drift(arm)
+    if drift is None or len(drift["steps"]) < 2 or None in drift["overlap_with_last"]:
+        return None
+    made, axes = new_figure(WIDTH, HEIGHT)
+    axis: Any = axes[0]
+    axis.plot(drift["steps"], drift["overlap_with_last"], color=arm.look.color, marker=arm.look.marker, markersize=4.5)
+    axis.plot(drift["steps"], drift["overlap_expected"], color=MUTED, linewidth=1, linestyle=(0, (3, 2)))
+    axis.set_ylim(0, 1.03)
+    axis.set_title("overlap with the final selection")
+    axis.set_xlabel("steps")
+    before = drift["overlap_with_last"][-2]
+    reading = (
+        f"Jaccard's index; dashed: blind choices. At step {drift['steps'][-2]} of {drift['steps'][-1]} it was {before:.2f}: "
+        f"{'the router has settled' if before >= 0.8 else 'the router was still moving'}."
+    )
+    return figure(to_svg(made, "knows-settling", f"How the selection of {arm.name} settles"), reading)
+
+
+def _drift(arm: Arm) -> dict[str, Any] | None:
+    found = arm.each("drift")
+    return found[0] if found and found[0].get("by_kind") else None

@@ -1,0 +1,93 @@
+"""Experts and whole-input gates: who does how much of the work, and how deep prompts go by length and difficulty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from modbench.reports.load import Loaded
+from modbench.reports.panel import Panel, figure
+from modbench.reports.panels import _routing as routing
+from modbench.reports.panels import _routing_parts as parts
+from modbench.reports.panels._routing import Arm
+from modbench.reports.style import new_figure, to_svg
+
+
+def render(loaded: Loaded) -> Markup | None:
+    """A figure for each arm that has experts, and one for each whose gate chooses a depth."""
+    arms = routing.arms_of(loaded)
+    drawn = [_experts(arm) for arm in arms if arm.first["experts"]]
+    drawn += [_depths(arm) for arm in arms if arm.first["depth"]]
+    return parts.side_by_side(drawn, 370, stretch=False) if drawn else None
+
+
+def _experts(arm: Arm) -> Markup:
+    """Load of every expert by block, the even share marked; beside it the tokens that no real expert took."""
+    rows = arm.first["experts"]
+    made, axes = new_figure(4.0, 0.75 + 0.3 * len(rows))
+    axis: Any = axes[0]
+    for y, row in enumerate(rows):
+        left = 0.0
+        for number, share in enumerate(row["load"]):
+            alpha = 0.9 if number % 2 == 0 else 0.5
+            axis.barh(y, share, left=left, height=0.6, color=arm.look.color, alpha=alpha, linewidth=0)
+            left += share
+    even = len(rows[0]["load"])
+    for number in range(1, even):
+        parts.hairline(axis, number / even)
+    axis.set_yticks(range(len(rows)), [f"block {row['layer']}" for row in rows])
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.set_xlim(0, 1)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axis.grid(visible=False)
+    axis.tick_params(axis="y", length=0)
+    axis.set_title(f"{arm.name}: load by expert")
+    summary = arm.first["summary"]
+    none = ", ".join(f"{row['none']:.0%} in block {row['layer']}" for row in rows)
+    reading = (
+        f"The busiest of {even} experts takes {summary['expert_load_max']:.2f} times its even share. Tokens that no real expert "
+        f"took (a no-op preferred, or dropped): {none}."
+    )
+    return figure(to_svg(made, f"experts-{arm.case.arm}", f"Load of the experts of {arm.name}"), reading)
+
+
+def _depths(arm: Arm) -> Markup:
+    """Mean depth over prompt length, with the easiest and the hardest quarter of the prompts."""
+    depth = arm.first["depth"]
+    rows = depth["by_length"]
+    made, axes = new_figure(4.0, 2.6)
+    axis: Any = axes[0]
+    lengths = [row["length"] for row in rows]
+    axis.plot(lengths, [row["depth"] for row in rows], color=arm.look.color, marker=arm.look.marker, markersize=5)
+    for at, dash in ((0, (0, (1, 2))), (-1, (0, (4, 2)))):
+        axis.plot(
+            lengths,
+            [row["by_difficulty"][at]["depth"] for row in rows],
+            color=arm.look.color,
+            linestyle=dash,
+            linewidth=1.1,
+        )
+    for row in rows:
+        if row["depth_se"]:
+            half = routing.t_quantile(arm.first["windows"]) * row["depth_se"]
+            axis.plot(
+                [row["length"]] * 2, [row["depth"] - half, row["depth"] + half], color=arm.look.color, linewidth=1.3
+            )
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.minorticks_off()
+    if depth["blocks"]:
+        axis.set_ylim(0, depth["blocks"] + 0.4)
+    axis.set_title(f"{arm.name}: blocks that a prompt gets")
+    axis.set_xlabel("tokens of the prompt")
+    longest = rows[-1]["by_difficulty"]
+    reading = (
+        f"Dotted: the easiest quarter of the prompts by n-gram surprisal, dashed: the hardest. At {lengths[-1]} tokens "
+        f"{longest[0]['depth']:.2f} and {longest[-1]['depth']:.2f} blocks; windows as scored get {depth['depth']:.2f}"
+        f"{' of ' + str(depth['blocks']) if depth['blocks'] else ''}. Intervals: 95 % over windows, first seed."
+    )
+    return figure(to_svg(made, f"depth-{arm.case.arm}", f"Depth by prompt length of {arm.name}"), reading)
+
+
+PANEL = Panel(title="Experts and whole-input gates: who works how much?", order=66, span=12, render=render)

@@ -1,0 +1,151 @@
+"""Does the gate know: score against what a pass is worth, the causal rule against the top-k, weights, overlap, drift."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from markupsafe import Markup
+
+from modbench.reports.load import Loaded
+from modbench.reports.panel import Panel, figure
+from modbench.reports.panels import _routing as routing
+from modbench.reports.panels import _routing_figures as figures
+from modbench.reports.panels import _routing_parts as parts
+from modbench.reports.panels._routing import Arm, Point
+
+SIDES = {"all": "all", "passed": "tokens that passed", "skipped": "tokens that did not"}
+
+
+def render(loaded: Loaded) -> Markup | None:
+    """Small figures of the learned router and its controls, and a table of all routed arms."""
+    arms = [arm for arm in routing.arms_of(loaded) if arm.routes]
+    focus = routing.focus_of(arms)
+    if focus is None:
+        return None
+    shown = [focus, *routing.controls_of(arms, focus)]
+    drawn = [_correlations(shown), *figures.all_of(focus)]
+    others = [arm for arm in arms if arm not in shown]
+    table = parts.numbers(
+        ("", *(f"{arm.look.glyph} {arm.name}" for arm in (*shown, *others))),
+        _rows([*shown, *others]),
+        "Routers in numbers",
+        folded=False,
+    )
+    return Markup("{}{}{}{}").format(
+        parts.legend(shown),
+        parts.side_by_side([each for each in drawn if each], 370, stretch=False),
+        table,
+        parts.note(_NOTE),
+    )
+
+
+_NOTE = (
+    "Score ~ worth: rank correlation, within a block, of the router's score with the loss that one token's pass saves (the "
+    "decision reversed, later blocks choosing anew), over as many tokens that passed as did not. Worth: nats saved over the "
+    "window by one pass, in thousandths. Foretold: how often the rule without the future agrees with the top-k on the same "
+    "input. Overlap: Jaccard's index of the tokens that two blocks pass. Means over seeds. A control's correlation need not be "
+    "zero: a block learns to serve whom it is given."
+)
+
+
+def _correlations(shown: list[Arm]) -> Markup | None:
+    series = [(arm, points, False) for arm in shown if (points := correlations(arm))]
+    if not series:
+        return None
+    svg = figures.dotplot(series, list(SIDES.values()), "flips", "rank correlation, score ~ worth")
+    arm, points, _ = series[0]
+    first = points[0]
+    sure = first.low is not None and first.high is not None
+    controls = [(each[0].value, other.name) for other, each, _ in series if other.control and other is not arm]
+    verdict = _verdict(first, max(controls, default=None))
+    alone = "95 % bootstrap over windows, for this one trained model"
+    reach = f" {routing.seeds_said(arm, alone)}." if sure else ""
+    return figure(svg, f"{arm.name}: {first.value:+.2f} over {first.n} reversed decisions.{verdict}{reach}")
+
+
+def _verdict(point: Point, control: tuple[float, str] | None) -> str:
+    """Knows: above zero, and above the best router that learns nothing, whose blocks also get used to whom they are given."""
+    if point.low is None or point.high is None:
+        return ""
+    if point.low <= 0:
+        return " It prefers the wrong ones." if point.high < 0 else " Undecided."
+    if control is None:
+        return " Above zero; no control was trained."
+    value, name = control
+    return f" It {'knows' if point.low > value else 'is not surely above a control'}: {name} has {value:+.2f}."
+
+
+def correlations(arm: Arm) -> list[Point]:
+    """By side: the mean over seeds with its t-interval from three on, else the first seed's with its bootstrap."""
+    flips = [each for each in arm.each("flips") if each.get("correlation")]
+    points = []
+    for side, label in SIDES.items() if flips else ():
+        rows = [each["correlation"][side] for each in flips]
+        if any(row["rho"] is None for row in rows):
+            continue
+        if len(rows) >= 3:
+            effect = arm.over_seeds(lambda each, side=side: each["correlation"][side]["rho"], "flips")  # type: ignore[misc]
+            if effect is not None:
+                values = tuple(row["rho"] for row in rows)
+                points.append(
+                    Point(label, effect.value, effect.low, effect.high, sum(row["n"] for row in rows), values)
+                )
+        else:
+            points.append(Point(label, rows[0]["rho"], rows[0]["low"], rows[0]["high"], rows[0]["n"]))
+    return points
+
+
+_QUANTITIES = (
+    ("passing, by top-k", "participation", "{:.1%}", 1.0),
+    ("passing, without the future", "participation_causal", "{:.1%}", 1.0),
+    ("what that costs, bits per token", "gap", "{:+.3f}", 1 / math.log(2)),
+    ("foretold rightly", "predictor_accuracy", "{:.1%}", 1.0),
+    ("… by always saying the same", "predictor_base_rate", "{:.1%}", 1.0),
+    ("… balanced accuracy", "predictor_balanced_accuracy", "{:.1%}", 1.0),
+    ("… precision", "predictor_precision", "{:.1%}", 1.0),
+    ("… recall", "predictor_recall", "{:.1%}", 1.0),
+    ("… F1", "predictor_f1", "{:.2f}", 1.0),
+    ("overlap of blocks", "overlap", "{:.2f}", 1.0),
+    ("… by chance", "overlap_expected", "{:.2f}", 1.0),
+    ("blocks used ~ output entropy", "entropy_correlation", "{:+.2f}", 1.0),
+    ("blocks used ~ difficulty", "difficulty_correlation", "{:+.2f}", 1.0),
+)
+
+
+def _rows(arms: list[Arm]) -> list[list[str]]:
+    """A row for each quantity, a column for each arm."""
+    return [
+        ["score ~ worth", *map(_knows, arms)],
+        ["worth of a pass that was made", *(_worth(arm, "passed") for arm in arms)],
+        ["… that was not made", *(_worth(arm, "skipped") for arm in arms)],
+        *([title, *(_mean(arm, key, form, factor) for arm in arms)] for title, key, form, factor in _QUANTITIES),
+    ]
+
+
+def _knows(arm: Arm) -> str:
+    known = correlations(arm)
+    if not known or known[0].label != SIDES["all"]:
+        return "–"
+    low, high = known[0].low, known[0].high
+    return f"{known[0].value:+.2f}" + ("" if low is None or high is None else f" [{low:+.2f}, {high:+.2f}]")
+
+
+def _mean(arm: Arm, key: str, form: str, factor: float) -> str:
+    effect = arm.over_seeds(lambda each: each["summary"][key])
+    return "–" if effect is None else form.format(factor * effect.value)
+
+
+def _worth(arm: Arm, side: str) -> str:
+    """Over the whole window, in thousandths of a nat: the effect on its mean times its tokens."""
+    tokens = arm.first["seq_len"]
+
+    def value(flips: dict[str, Any]) -> float | None:
+        worth = flips["worth"][side]["effect"] if flips.get("worth") else None
+        return None if worth is None else 1000 * tokens * float(worth)
+
+    effect = arm.over_seeds(value, "flips")
+    return "–" if effect is None else f"{effect.value:+.1f}"
+
+
+PANEL = Panel(title="Does the gate know?", order=65, span=12, render=render)

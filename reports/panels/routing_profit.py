@@ -1,0 +1,148 @@
+"""Who profits: loss against the dense model of equal cost, by kind of token, position, frequency and difficulty."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from markupsafe import Markup
+
+from modbench.harness import stats
+from modbench.reports.load import Loaded
+from modbench.reports.panel import Panel, figure
+from modbench.reports.panels import _routing as routing
+from modbench.reports.panels import _routing_parts as parts
+from modbench.reports.panels._routing import TITLES, Arm, Point
+from modbench.reports.style import new_figure, to_svg
+
+_VARIABLES = ("kind", "position", "frequency", "difficulty")
+ALL = "all tokens"
+
+
+def render(loaded: Loaded) -> Markup | None:
+    """One small figure for each variable, the difference over all tokens first; the numbers folded below."""
+    arms = routing.arms_of(loaded)
+    focus = routing.focus_of(arms)
+    beside = None if focus is None else routing.dense_beside(loaded, arms, focus)
+    if focus is None or beside is None:
+        return None
+    dense, equal = beside
+    shown = [focus, *(arm for arm in routing.controls_of(arms, focus) if arm.case.model == focus.case.model)]
+    tables = {variable: [differences(arm, dense, variable) for arm in shown] for variable in _VARIABLES}
+    tables = {variable: columns for variable, columns in tables.items() if columns[0]}
+    if not tables:
+        return None
+    figures = parts.side_by_side(
+        (_figure(shown, dense, variable, columns) for variable, columns in tables.items()), 270
+    )
+    peeked = any(_peeked(arm) for arm in shown)
+    return Markup("{}{}{}{}").format(
+        parts.legend(shown),
+        figures,
+        parts.note(
+            f"Held-out loss less that of {dense.name} ({equal}), in bits per token: left of the line the routed "
+            f"model is better. {_how(focus)} {_paired(focus, dense)}"
+            + (" Hollow: routed by top-k, which sees later tokens, so those losses flatter it." if peeked else "")
+        ),
+        parts.numbers(
+            ("Tokens", "share", *(arm.name for arm in shown)),
+            [row for variable, columns in tables.items() for row in _rows(variable, columns)],
+            "Loss differences in numbers",
+            folded=True,
+        ),
+    )
+
+
+def _peeked(arm: Arm) -> bool:
+    """Whether there is only a loss whose top-k saw later tokens."""
+    return arm.first["summary"]["loss_causal"] is None
+
+
+def _how(focus: Arm) -> str:
+    return "" if _peeked(focus) else "All routed without the future, as they decode."
+
+
+def _paired(arm: Arm, dense: Arm) -> str:
+    n = len(arm.found.keys() & dense.found.keys())
+    if n >= 3:
+        return f"{n} seeds, paired: mean and 95 % t-interval over seeds; ticks: single seeds."
+    return f"{n} seed{'s' * (n != 1)}: an illustration without intervals; three seeds give them."
+
+
+def differences(arm: Arm, dense: Arm, variable: str) -> list[Point]:
+    """Loss of the arm less the dense one's by bin, in bits per token, paired by seed; bins of other texts are not compared."""
+    pairs = [
+        (arm.found[seed]["routing"], dense.found[seed]["routing"]) for seed in sorted(arm.found.keys() & dense.found)
+    ]
+    tables = [tuple({row["label"]: row for row in routing.bins_of(side, variable)} for side in pair) for pair in pairs]
+    key = "loss" if _peeked(arm) else "loss_causal"
+    points = []
+    for label in tables[0][0] if tables else ():
+        rows = [(mine.get(label), theirs.get(label)) for mine, theirs in tables]
+        values = [
+            (mine[key] - theirs["loss"]) / math.log(2)
+            for mine, theirs in rows
+            if mine and theirs and mine["n"] == theirs["n"]
+        ]
+        if len(values) == len(tables):
+            points.append(_point(label, values, tables[0][0][label]["n"]))
+    if not points:
+        return []
+    whole = [(mine["summary"][key] - theirs["summary"]["loss"]) / math.log(2) for mine, theirs in pairs]
+    return [_point(ALL, whole, pairs[0][0]["tokens"]), *points]
+
+
+def _point(label: str, values: list[float], n: int) -> Point:
+    effect = stats.over_launches(values)
+    return Point(label, effect.value, effect.low, effect.high, n, tuple(values) if len(values) > 1 else ())
+
+
+def _figure(shown: list[Arm], dense: Arm, variable: str, columns: list[list[Point]]) -> Markup:
+    labels = [point.label for point in columns[0]]
+    whole = columns[0][0].n
+    series = [
+        (arm, [point for point in points if point.label in labels], _peeked(arm))
+        for arm, points in zip(shown, columns, strict=True)
+    ]
+    made, axes = new_figure(3.4, 3.0)
+    axis: Any = axes[0]
+    parts.dots(axis, series, labels)
+    axis.set_yticks(range(len(labels)), [_named(point, whole) for point in columns[0]])
+    parts.hairline(axis, 0.0)
+    axis.set_title(f"bits per token, by {TITLES[variable]}")
+    svg = to_svg(made, f"profit-{variable}", f"Loss less that of {dense.name} by {TITLES[variable]}")
+    return figure(svg, _reading(shown[0], columns[0]))
+
+
+def _named(point: Point, whole: int) -> str:
+    return point.label if point.label == ALL else f"{point.label} ({_share(point.n, whole)})"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.0%}" if part >= 0.01 * whole else "<1%"
+
+
+def _reading(arm: Arm, points: list[Point]) -> str:
+    """The best and the worst bin, and what they add up to."""
+    bins = points[1:]
+    best, worst = min(bins, key=lambda point: point.value), max(bins, key=lambda point: point.value)
+    return f"{arm.name}: best on {best.label} ({best.value:+.3f}), worst on {worst.label} ({worst.value:+.3f})."
+
+
+def _rows(variable: str, columns: list[list[Point]]) -> list[list[str]]:
+    by_label = [{point.label: point for point in points} for points in columns]
+    whole = columns[0][0].n
+    return [
+        [f"{TITLES[variable]}: {label}", _share(first.n, whole), *(_cell(column.get(label)) for column in by_label)]
+        for label, first in by_label[0].items()
+    ]
+
+
+def _cell(point: Point | None) -> str:
+    if point is None:
+        return "–"
+    known = point.low is not None and point.high is not None
+    return f"{point.value:+.3f}" + (f" [{point.low:+.3f}, {point.high:+.3f}]" if known else "")
+
+
+PANEL = Panel(title="Who profits?", order=64, span=12, render=render)

@@ -1,0 +1,90 @@
+"""Who passes: participation by kind of token, position, frequency, difficulty, loss and entropy, learned beside controls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from modbench.reports.load import Loaded
+from modbench.reports.panel import Panel, figure
+from modbench.reports.panels import _routing as routing
+from modbench.reports.panels import _routing_parts as parts
+from modbench.reports.panels._routing import TITLES, Arm, Point
+from modbench.reports.style import new_figure, to_svg
+
+TICKS = "Ticks: single seeds. "
+
+
+def render(loaded: Loaded) -> Markup | None:
+    """One small figure for each variable; the numbers folded below."""
+    arms = routing.arms_of(loaded)
+    focus = routing.focus_of(arms)
+    if focus is None:
+        return None
+    shown = [focus, *routing.controls_of(arms, focus)]
+    figures = parts.side_by_side((_figure(shown, variable) for variable in TITLES), 370)
+    n, windows, layers = focus.first["tokens"], focus.first["windows"], len(focus.first["layers"])
+    alone = (
+        "Wilson intervals that take the windows, not their tokens, as independent; they say nothing about other seeds"
+    )
+    return Markup("{}{}{}{}").format(
+        parts.legend(shown),
+        figures,
+        parts.note(
+            f"Share of tokens that pass, mean over {layers} routed block{'s' * (layers != 1)}; thin line: all tokens of "
+            f"{focus.name}. {n:,} held-out tokens in {windows} windows, routed by top-k. {routing.seeds_said(focus, alone)}. "
+            f"{TICKS if len(focus.found) > 1 else ''}"
+            "Loss and entropy are the model's own, after routing: a token may be easy because it passed."
+        ),
+        parts.numbers(
+            ("Tokens", "n", *(arm.name for arm in shown)), _rows(shown), "Participation in numbers", folded=True
+        ),
+    )
+
+
+def _figure(shown: list[Arm], variable: str) -> Markup:
+    series = [(arm, routing.shares(arm, variable), False) for arm in shown]
+    labels = [point.label for point in series[0][1]]
+    series = [(arm, [point for point in points if point.label in labels], hollow) for arm, points, hollow in series]
+    made, axes = new_figure(4.0, 3.0)
+    axis: Any = axes[0]
+    parts.dots(axis, series, labels)
+    axis.set_yticks(range(len(labels)), labels)
+    parts.hairline(axis, _overall(shown[0]))
+    parts.percent_axis(axis)
+    axis.set_title(f"passing, by {TITLES[variable]}")
+    svg = to_svg(made, f"who-{variable}", f"Share of tokens that pass by {TITLES[variable]}")
+    return figure(svg, _reading(shown[0], series[0][1]))
+
+
+def _overall(arm: Arm) -> float:
+    effect = arm.over_seeds(lambda each: each["summary"]["participation"])
+    return effect.value if effect else 0.0
+
+
+def _reading(arm: Arm, points: list[Point]) -> str:
+    most, least = max(points, key=lambda point: point.value), min(points, key=lambda point: point.value)
+    if most.value == least.value:
+        return f"{arm.name}: {most.value:.1%} everywhere."
+    return f"{arm.name}: most of {most.label} ({most.value:.1%}), least of {least.label} ({least.value:.1%})."
+
+
+def _rows(shown: list[Arm]) -> list[list[str]]:
+    rows = []
+    for variable, title in TITLES.items():
+        columns = [{point.label: point for point in routing.shares(arm, variable)} for arm in shown]
+        for label, first in columns[0].items():
+            cells = [_cell(column.get(label)) for column in columns]
+            rows.append([f"{title}: {label}", f"{first.n:,}", *cells])
+    return rows
+
+
+def _cell(point: Point | None) -> str:
+    if point is None:
+        return "–"
+    spread = "" if point.low is None or point.high is None else f" [{100 * point.low:.1f}–{100 * point.high:.1f}]"
+    return f"{point.value:.1%}{spread}"
+
+
+PANEL = Panel(title="Who passes?", order=63, span=12, render=render)

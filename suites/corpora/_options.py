@@ -1,0 +1,57 @@
+"""What stands after the `?` of a corpus: `data.jsonl?column=story`, `hf:NAME?split=train&megabytes=10`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from modbench.harness.errors import UsageError, unknown
+
+
+def split(corpus: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
+    """What is read, and how: the options by name. A `?` in the name of a file that exists is no option.
+
+    Raises:
+        UsageError: if an option is unknown, empty or given twice.
+    """
+    if "?" not in corpus or Path(corpus).exists():
+        return corpus, {}
+    where, _, query = corpus.rpartition("?")
+    options: dict[str, str] = {}
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        if name not in known:
+            raise unknown(f"option of corpus {where!r}:", name, known)
+        if not value or name in options:
+            raise UsageError(f"corpus {where!r}: option {name!r} needs one value. Write '{where}?{name}=VALUE'.")
+        options[name] = value
+    return where, options
+
+
+def column(names: Collection[str], texts: Collection[str], asked: str | None, where: str) -> str:
+    """Which column of a table holds the text: the one asked for, else `text`, else `content`, else the only one of strings.
+
+    Args:
+        names: all columns.
+        texts: those that hold strings.
+        asked: what the user said after `?column=`.
+        where: what the table is called in errors.
+
+    Raises:
+        UsageError: if there is none, or more than one.
+    """
+    if asked is not None:
+        if asked not in names:
+            raise unknown(f"column of {where}:", asked, map(str, names))
+        return asked
+    for name in ("text", "content"):
+        if name in names:
+            return name
+    if len(texts) == 1:
+        return next(iter(texts))
+    shown = ", ".join(repr(name)[:40] for name in list(texts or names)[:8])
+    of = "fields of text" if texts else "no field of text, only"
+    raise UsageError(
+        f"{where} has neither a field 'text' nor 'content'; it has {of} {shown or 'nothing'}. "
+        "Say which one to read: add '?column=NAME' to the corpus."
+    )

@@ -1,0 +1,112 @@
+"""Files that hold many documents: jsonl, gzipped or not, and parquet."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from modbench.harness import extras
+from modbench.harness.corpus import unreadable
+from modbench.harness.errors import UsageError
+from modbench.suites.corpora._options import column
+
+JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
+PARQUET = ".parquet"
+
+
+def holds_records(path: Path) -> bool:
+    """Whether a file holds a document a record, by its ending."""
+    return path.name.lower().endswith((*JSON_LINES, PARQUET))
+
+
+def documents(path: Path, asked: str | None) -> Iterator[bytes]:
+    """The documents of a file in UTF-8, in its order. Records whose text is null or empty are left out.
+
+    Args:
+        path: a file that `holds_records`.
+        asked: the field that holds the text; None: see `_options.column`.
+
+    Raises:
+        UsageError: if it cannot be read, or no field holds text.
+    """
+    read = _parquet if path.name.lower().endswith(PARQUET) else _json_lines
+    for value in read(path, asked):
+        document = as_document(value)
+        if document:
+            yield document
+
+
+def as_document(value: str | None) -> bytes | None:
+    """A text in UTF-8; None where there is none, or half a surrogate pair in it makes it none."""
+    try:
+        return value.encode() if value else None
+    except UnicodeEncodeError:
+        return None
+
+
+def _json_lines(path: Path, asked: str | None) -> Iterator[str | None]:
+    name = None
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                where = f"{path}, line {number}:"
+                record = _record(line, where)
+                if name is None:  # the first record decides for all
+                    texts = [key for key, value in record.items() if isinstance(value, str)]
+                    name = column(record, texts, asked, where)
+                value = record.get(name)
+                if value is not None and not isinstance(value, str):
+                    raise UsageError(
+                        f"{where} field {name!r} holds {_kind(value)}, not text. Name another: '?column=NAME'."
+                    )
+                yield value
+    except (OSError, EOFError, zlib.error) as error:
+        raise unreadable(path, error) from error
+
+
+def _record(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where} not JSON: {error}. A jsonl file holds one JSON object a line.") from error
+    if not isinstance(record, dict):
+        raise UsageError(f'{where} {_kind(record)}, not an object such as {{"text": "Once upon a time"}}.')
+    return record
+
+
+def _kind(value: object) -> str:
+    """What JSON calls it."""
+    if isinstance(value, bool):
+        return "a truth value"
+    names = {str: "a string", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return names.get(type(value), "null")
+
+
+def _parquet(path: Path, asked: str | None) -> Iterator[str | None]:
+    pyarrow = extras.load("pyarrow", "parquet", f"corpus: {path}")
+    parquet = extras.load("pyarrow.parquet", "parquet", f"corpus: {path}")
+    try:
+        with parquet.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            texts = [field.name for field in schema if _is_text(pyarrow.types, field.type)]
+            name = column(schema.names, texts, asked, str(path))
+            if name not in texts:
+                kind = schema.field(name).type
+                raise UsageError(f"{path}: column {name!r} holds {kind}, not text. Name another: '?column=NAME'.")
+            for batch in file.iter_batches(
+                columns=[name], use_threads=False
+            ):  # threads would idle beside what is timed
+                yield from batch.column(name).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise unreadable(path, error) from error
+
+
+def _is_text(types: Any, kind: Any) -> bool:  # noqa: ANN401  # pyarrow's, which is imported late
+    plain = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(types.is_string(plain) or types.is_large_string(plain))

@@ -1,0 +1,335 @@
+"""Tokens out: exact, learned from the training side alone, the same every time, and kept."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modbench.harness import cache, tokens
+from modbench.harness.contracts import Text
+from modbench.harness.errors import ModbenchError, UsageError
+from modbench.harness.tokens import Tokens, encode
+
+PROSE = "".join(
+    f"The {i} quick foxes\n\n    jumped over {i * i} lazy dogs, c'était {i % 7} fois.\n" for i in range(300)
+)
+TEXT = Text("t", PROSE.encode(), ("And then\n" + PROSE[::-1]).encode(), "sha")
+# What the splitting into words is about: spaces of all kinds, ends of lines, contractions, letters, digits, what Python and
+# Unicode call a space differently.
+WORDS = st.text(
+    st.one_of(st.sampled_from(" \n\t\r'sdfox7é中🦊.\x1c\x85\xa0\u2028\u200b"), st.characters(exclude_categories=["Cs"]))
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One cache for all tests of this file but those that look into it."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODBENCH_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MODBENCH_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def text_of(ids: Any, made: Tokens) -> bytes:
+    return b"".join(made.pieces[i] for i in ids)
+
+
+def same(one: Tokens, other: Tokens) -> bool:
+    arrays = (np.array_equal(one.train, other.train), np.array_equal(one.val, other.val))
+    return all(arrays) and (one.vocab_size, one.pieces) == (other.vocab_size, other.pieces)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "size"), [("bytes", 256), ("bytes", 4096), ("bpe", 257), ("bpe", 400), ("bpe", 4096)]
+)
+def test_both_sides_come_back_exactly(tokenizer: str, size: int) -> None:
+    made = encode(TEXT, tokenizer, size)
+    assert text_of(made.train, made) == TEXT.train
+    assert text_of(made.val, made) == TEXT.val
+    assert len(made.pieces) == made.vocab_size <= size
+    assert len(set(made.pieces)) == made.vocab_size
+    assert {bytes([byte]) for byte in range(256)} <= set(made.pieces)
+    assert max(made.train.max(), made.val.max()) < made.vocab_size
+    assert made.tokens_per_byte == len(made.val) / len(TEXT.val)
+    assert made.train.dtype == made.val.dtype == (np.uint8 if tokenizer == "bytes" else np.uint16)
+    assert not made.train.flags.writeable
+    assert not made.val.flags.writeable
+
+
+def test_a_vocabulary_is_as_large_as_asked_where_the_text_has_that_many() -> None:
+    assert encode(TEXT, "bpe", 257).vocab_size == 257
+    assert encode(TEXT, "bpe", 400).vocab_size == 400
+    assert encode(TEXT, "bpe", 4096).vocab_size < 4096
+    assert len(encode(TEXT, "bpe", 400).train) < 0.6 * len(TEXT.train)
+
+
+def test_bytes_are_not_copied() -> None:
+    made = encode(TEXT, "bytes", 256)
+    assert np.shares_memory(made.train, np.frombuffer(TEXT.train, np.uint8))
+    assert made.tokens_per_byte == 1
+
+
+def test_ids_widen_with_the_vocabulary() -> None:
+    assert [tokens._dtype(size) for size in (257, 1 << 16, (1 << 16) + 1)] == [np.uint16, np.uint16, np.uint32]
+
+
+@settings(deadline=None, max_examples=60)
+@given(train=WORDS.filter(bool), val=WORDS.filter(bool))
+def test_any_text_comes_back_exactly(train: str, val: str) -> None:
+    text = Text("t", train.encode(), val.encode(), "")
+    made = encode(text, "bpe", 300)
+    assert (text_of(made.train, made), text_of(made.val, made)) == (text.train, text.val)
+
+
+@functools.cache
+def trained() -> Any:
+    import tokenizers
+
+    return tokens._trained(tokenizers, TEXT.train, 600)
+
+
+@settings(deadline=None)
+@given(data=st.lists(st.one_of(WORDS, st.sampled_from(["\n", "x\n", "\n  fox", "dogs, "]))).map("".join).filter(bool))
+def test_cutting_a_text_cuts_no_token(data: str) -> None:
+    whole = trained()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens, "PIECE_BYTES", 1)
+        pieces = [piece.decode() for piece in tokens._cut(data.encode())]
+    assert "".join(pieces) == data
+    assert [i for piece in pieces for i in whole.encode(piece).ids] == whole.encode(data).ids
+
+
+def test_long_texts_are_cut() -> None:
+    pieces = list(tokens._cut(TEXT.train * 20))
+    assert len(pieces) > 5
+    assert all(tokens.PIECE_BYTES <= len(piece) < tokens.PIECE_BYTES + 100 for piece in pieces[:-1])
+    assert b"".join(pieces) == TEXT.train * 20
+
+
+def test_the_held_out_side_teaches_nothing() -> None:
+    """The same training side gives the same tokens whatever is held out; a word that is only held out is no token."""
+    val = ("zyzzyva " * 500).encode()
+    one, other = encode(TEXT, "bpe", 4096), encode(Text("t", TEXT.train, val, "sha"), "bpe", 4096)
+    assert one.pieces == other.pieces
+    assert np.array_equal(one.train, other.train)
+    assert not any(b"zyz" in piece for piece in other.pieces)
+    learned = encode(Text("t", val, TEXT.train, "sha"), "bpe", 4096)  # the check can fail
+    assert any(b"zyzzyva" in piece for piece in learned.pieces)
+
+
+@pytest.mark.parametrize(("tokenizer", "size"), [("bytes", 256), ("bpe", 300), ("bpe", 900)])
+def test_bits_per_byte_do_not_depend_on_the_tokenizer(tokenizer: str, size: int) -> None:
+    """A model to which all bytes are alike gives a token of n bytes the probability 256^-n: 8 bits a byte, however cut."""
+    made = encode(TEXT, tokenizer, size)
+    nats_per_token = sum(len(made.pieces[i]) * math.log(256) for i in made.val) / len(made.val)
+    assert nats_per_token / math.log(2) * made.tokens_per_byte == pytest.approx(8, rel=1e-12)
+
+
+RUN = """
+import hashlib, sys
+from modbench.harness.contracts import Text
+from modbench.harness.tokens import encode
+made = encode(Text("t", *(open(name, "rb").read() for name in sys.argv[1:]), "sha"), "bpe", 1000)
+print(hashlib.sha256(made.train.tobytes() + made.val.tobytes() + b"|".join(made.pieces)).hexdigest())
+"""
+
+
+def started(folder: Path, code: str = RUN, **changes: str | None) -> subprocess.Popen[str]:
+    """Encode in another process, with changes to its environment; None: without that variable."""
+    environment = {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
+    for name, data in (("train", TEXT.train), ("val", TEXT.val)):
+        (folder / name).write_bytes(data)
+    command = [sys.executable, "-c", code, str(folder / "train"), str(folder / "val")]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_tokens_are_the_same_every_time(tmp_path: Path) -> None:
+    """In other processes, with other hash seeds, with and without threads, from caches of their own."""
+    runs = [
+        started(tmp_path, MODBENCH_CACHE=str(tmp_path / str(i)), PYTHONHASHSEED=str(i), TOKENIZERS_PARALLELISM=threads)
+        for i, threads in enumerate(("true", "false"))
+    ]
+    assert len({run.communicate(timeout=60)[0] for run in runs}) == 1
+    one, other = (sorted((tmp_path / str(i)).rglob("*.*")) for i in range(2))
+    assert len(one) == 4
+    for file, twin in zip(one, other, strict=True):
+        assert file.read_bytes() == twin.read_bytes()
+
+
+def test_writers_at_once_are_harmless(own: Path) -> None:
+    runs = [started(own) for _ in range(4)]
+    assert len({run.communicate(timeout=60)[0] for run in runs}) == 1
+    assert [run.returncode for run in runs] == [0] * 4
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens, "_build", None)  # what is kept is whole
+        encode(TEXT, "bpe", 1000)
+    assert not [file for file in own.rglob(".*") if file.is_file()]
+
+
+def test_files_of_two_writers_are_not_mixed(own: Path) -> None:
+    cache.keep("kind", ("key",), {"a": b"1", "b": b"1"})
+    (entry,) = (own / "kind").iterdir()
+    assert cache.load("kind", ("key",)) == {"a": b"1", "b": b"1"}
+    assert cache.load("kind", ("other",)) is None
+    (entry / "b").write_bytes(b"2")  # the second writer, killed half-way
+    assert cache.load("kind", ("key",)) is None
+    cache.keep("kind", ("key",), {"a": b"2", "b": b"2"})
+    assert cache.load("kind", ("key",)) == {"a": b"2", "b": b"2"}
+
+
+def test_what_is_kept_is_not_made_again(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = encode(TEXT, "bpe", 400)
+    build = tokens._build
+    monkeypatch.setattr(tokens, "_build", None)
+    assert same(encode(TEXT, "bpe", 400), made)
+    for text, size in ((TEXT, 401), (Text("t", TEXT.train, TEXT.val + b"!", "sha"), 400)):
+        with pytest.raises(TypeError):
+            encode(text, "bpe", size)
+    monkeypatch.setattr(tokens, "_build", build)
+    import tokenizers
+
+    monkeypatch.setattr(tokenizers, "__version__", "0.0")
+    encode(TEXT, "bpe", 400)
+    assert len(list((own / "tokens").iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "train.npy", "val.npy", "manifest.json"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone", "empty", "nonsense"])
+def test_what_is_damaged_is_made_again(name: str, damage: str, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = encode(TEXT, "bpe", 300)
+    (file,) = own.rglob(name)
+    data = file.read_bytes()
+    if damage == "gone":
+        file.unlink()
+    else:
+        damaged = {"cut": data[:-3], "changed": data[:-5] + b"#" + data[-4:], "empty": b"", "nonsense": b"[[[1]]]"}
+        file.write_bytes(damaged[damage])
+    assert same(encode(TEXT, "bpe", 300), made)
+    assert file.read_bytes() == data
+    monkeypatch.setattr(tokens, "_build", None)
+    assert same(encode(TEXT, "bpe", 300), made)
+
+
+class Trap:
+    """Unpickling it makes a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.file,)
+
+
+@pytest.mark.parametrize(
+    "change", ["pickle", "too large", "other type", "two rows", "no tokens", "not a tokenizer", "a gap"]
+)
+def test_a_well_formed_stranger_is_not_believed(change: str, own: Path) -> None:
+    """Files whose hashes hold, but which are not what is written there. Nothing is unpickled."""
+    made = encode(TEXT, "bpe", 300)
+    (file,) = own.rglob("tokenizer.json" if change in {"not a tokenizer", "a gap"} else "train.npy")
+    data = file.read_bytes()
+    arrays = {
+        "pickle": np.array([Trap(own / "sprung")], dtype=object),
+        "too large": np.full_like(made.train, 300),
+        "other type": made.train.astype(np.float32),
+        "two rows": made.train[None],
+        "no tokens": made.train[:0],
+    }
+    written = io.BytesIO()
+    if change in arrays:
+        np.save(written, arrays[change], allow_pickle=True)
+    else:
+        written.write(b'{"model": {}}' if change == "not a tokenizer" else data.replace(b":299", b":300"))
+    assert written.getvalue() != data
+    file.write_bytes(written.getvalue())
+    manifest = file.parent / cache.MANIFEST
+    hashes = json.loads(manifest.read_bytes()) | {file.name: hashlib.sha256(written.getvalue()).hexdigest()}
+    manifest.write_text(json.dumps(hashes))
+    assert same(encode(TEXT, "bpe", 300), made)
+    assert file.read_bytes() == data
+    assert not (own / "sprung").exists()
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = encode(TEXT, "bpe", 300)
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("MODBENCH_CACHE", str(tmp_path / "file"))
+    assert same(encode(TEXT, "bpe", 300), made)
+
+    def homeless() -> Path:
+        raise RuntimeError
+
+    monkeypatch.delenv("MODBENCH_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert cache.folder() is None
+    assert same(encode(TEXT, "bpe", 300), made)
+
+
+def test_the_cache_is_where_users_look_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MODBENCH_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert cache.folder() == Path("/somewhere/modbench")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache.folder() == Path.home() / ".cache" / "modbench"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_no_threads_are_left_and_the_environment_is_as_before(own: Path) -> None:
+    count = "import os, numpy, tokenizers\nbefore = len(os.listdir('/proc/self/task'))\n"
+    after = "print(len(os.listdir('/proc/self/task')) - before, os.environ.get('TOKENIZERS_PARALLELISM'))"
+    for setting, said in ((None, "0 None"), ("true", "true")):
+        environment = {"MODBENCH_CACHE": str(own / said), "TOKENIZERS_PARALLELISM": setting}
+        done = started(own, count + RUN + after, **environment).communicate(timeout=60)[0].splitlines()
+        assert done[1].endswith(said)
+    assert int(done[1].split()[0]) > 0  # the count can rise
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "size", "text", "said"),
+    [
+        ("bpee", 300, TEXT, ["unknown tokenizer 'bpee'", "Did you mean 'bpe'?"]),
+        ("bpe", 256, TEXT, ["vocab_size 256 cannot hold", "vocab_size=257"]),
+        ("bytes", 255, TEXT, ["vocab_size 255 cannot hold the 256 bytes", "vocab_size=256"]),
+        ("bpe", 300, Text("name", b"", b"a", ""), ["'name' has no training text"]),
+        ("bytes", 300, Text("name", b"a", b"", ""), ["'name' has no held-out text"]),
+    ],
+)
+def test_a_mistake_is_answered_in_words(tokenizer: str, size: int, text: Text, said: list[str]) -> None:
+    with pytest.raises(UsageError) as refused:
+        encode(text, tokenizer, size)
+    for words in said:
+        assert words in str(refused.value)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(UsageError, match=r"needs the package 'tokenizers'.*pip install 'modbench\[bpe\]'"):
+        encode(TEXT, "bpe", 300)
+    assert encode(TEXT, "bytes", 256).vocab_size == 256
+
+
+@pytest.mark.usefixtures("own")
+def test_a_tokenizer_that_loses_text_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "_pieces", lambda _: tuple(b"?" for _ in range(300)))
+    with pytest.raises(ModbenchError, match="lost text"):
+        encode(TEXT, "bpe", 300)

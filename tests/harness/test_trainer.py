@@ -1,0 +1,347 @@
+"""The training engine: the same losses whatever is interrupted, cut up or shared out; budgets; rates; where time goes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from modbench.harness import catalogue, checkpoint, workspace
+from modbench.harness.batches import Batch, Drills, Windows
+from modbench.harness.case import Case, Place
+from modbench.harness.config import ModelConfig
+from modbench.harness.contracts import UNASKED, Text
+from modbench.harness.errors import NumericsError, Unmeasured, UsageError
+from modbench.harness.learning import BUDGETS, TrainPlan, TrainRun, learning_rate, width_rule
+from modbench.harness.passes.rates import search
+from modbench.harness.ranks import Ranks
+from modbench.harness.subject import Subject
+from modbench.harness.tokens import encode
+from modbench.harness.trainer import Told, Trainer
+
+RUN = TrainRun(seq_len=16, batch_size=4, steps=12, lr=5e-3, val_tokens=64, checkpoint_s=0)
+TEXT = Text(
+    "t", b"".join(b"%d sheep jump over %d fences. " % (i, i) for i in range(300)), b"two goats look on. " * 20, "x"
+)
+
+
+def case(model: str = "mod", **changes: Any) -> Case:
+    options = {"d_model": 32, "n_layers": 4, "max_seq_len": 16, **catalogue.model_options(model), **changes}
+    place = Place(seq_len=16, batch_size=4, dtype="fp32", device="cpu", threads=1, compile=False)
+    return Case(model=model, arm_parts=(), config=ModelConfig.model_validate(options), place=place)
+
+
+def trainer(made: Case | None = None, run: TrainRun = RUN, seed: int = 0, **named: Any) -> Trainer:
+    subject = Subject(made or case(), seed)
+    windows = Windows(encode(TEXT, "bytes", 256), run, seed)
+    return Trainer(subject, windows, run, **named)
+
+
+class KilledError(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.mark.parametrize("model", ["dense", "mod", "mode_staged", "depth_predictor"])
+@pytest.mark.parametrize("killed_after", [1, 5, 11])
+def test_killed_and_resumed_is_the_same_run_to_the_bit(model: str, killed_after: int, tmp_path: Path) -> None:
+    whole = trainer(case(model))
+    whole.train()
+    keep = tmp_path / "checkpoints" / "run.pt"
+
+    def kill(told: Told) -> None:
+        if told.step >= killed_after:
+            raise KilledError
+
+    first = trainer(case(model), keep=keep, fingerprint="f", tell=kill)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("modbench.harness.trainer.TELL_S", 0)
+        with pytest.raises(KilledError):
+            first.train()
+    second = trainer(case(model), keep=keep, fingerprint="f")
+    second.train()
+    assert second.resumed_at == killed_after
+    assert second.curve["loss"] == whole.curve["loss"]
+    assert second.curve["step"] == list(range(12))
+    for mine, theirs in zip(second.subject.module.parameters(), whole.subject.module.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_noise_of_a_stochastic_router_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Its draws come from torch's generator, whose state is in the checkpoint."""
+    made, keep = case(router="stochastic"), tmp_path / "run.pt"
+    whole = trainer(made)
+    whole.train()
+
+    def kill(told: Told) -> None:
+        if told.step == 6:
+            raise KilledError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("modbench.harness.trainer.TELL_S", 0)
+        with pytest.raises(KilledError):
+            trainer(made, keep=keep, tell=kill).train()
+    torch.manual_seed(99)
+    second = trainer(made, keep=keep)
+    second.train()
+    assert second.curve["loss"] == whole.curve["loss"]
+
+
+@pytest.mark.parametrize("harm", ["another run", "damaged", "code"])
+def test_a_checkpoint_that_is_not_this_runs_is_not_taken(harm: str, tmp_path: Path) -> None:
+    keep = tmp_path / "run.pt"
+    if harm == "another run":
+        checkpoint.save(keep, {"fingerprint": "other", "step": 5})
+    elif harm == "damaged":
+        checkpoint.save(keep, {"fingerprint": "f", "step": 5})
+        keep.write_bytes(keep.read_bytes()[:-40])
+    else:
+        torch.save(
+            {"format": 1, "fingerprint": "f", "step": 5, "evil": trainer}, keep
+        )  # weights_only refuses a function
+    made = trainer(keep=keep, fingerprint="f")
+    made.train()
+    assert made.resumed_at == 0
+    assert len(made.curve["loss"]) == 12
+
+
+def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+    keep = tmp_path / "run.pt"
+    checkpoint.save(keep, {"fingerprint": "f", "step": 3})
+    with pytest.raises(Exception, match="pickle"):
+        checkpoint.save(keep, {"fingerprint": "f", "bad": lambda: 0})
+    body = checkpoint.load(keep, "f")
+    assert body is not None
+    assert body["step"] == 3
+    assert list(tmp_path.iterdir()) == [keep]
+
+
+@pytest.mark.parametrize("model", ["dense", "mod", "moe"])
+def test_a_batch_in_pieces_is_the_batch(model: str) -> None:
+    whole, pieces = trainer(case(model)), trainer(case(model), RUN.model_copy(update={"accumulate": 4}))
+    whole.train()
+    pieces.train()
+    assert pieces.curve["loss"] == pytest.approx(whole.curve["loss"], rel=1e-3)
+    assert pieces.curve["loss"][0] == pytest.approx(whole.curve["loss"][0], rel=1e-6)
+
+
+def test_pieces_weigh_by_what_is_asked_in_them() -> None:
+    """Rows of a task ask different numbers of questions: the gradient is that of the mean over all questions."""
+    tokens_BT = torch.randint(256, (4, 16), generator=torch.Generator().manual_seed(1))
+    targets_BT = tokens_BT.roll(-1, 1)
+    targets_BT[0, 3:] = UNASKED
+    targets_BT[2, 1:] = UNASKED
+
+    class Given:
+        def train(self, step: int) -> Batch:  # noqa: ARG002  # as every source of batches
+            return Batch(tokens_BT, targets_BT)
+
+        def val(self) -> Iterator[Batch]:
+            raise AssertionError("nothing is held out")
+
+    run = RUN.model_copy(update={"steps": 1})
+    losses = []
+    for accumulate in (1, 2, 4):
+        made = Trainer(Subject(case("dense"), 0), Given(), run.model_copy(update={"accumulate": accumulate}))
+        made.train()
+        losses.append(made.curve["loss"][0])
+    logits_BTV = Subject(case("dense"), 0).module(tokens_BT)
+    wanted = F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=UNASKED)
+    assert losses == pytest.approx([wanted.item()] * 3, rel=1e-5)
+
+
+def test_the_loop_is_adamw_by_hand() -> None:
+    """Against torch's own optimizer driven by a loop that shares no code with the engine."""
+    made = trainer(case("dense"))
+    made.train()
+    module = Subject(case("dense"), 0).module
+    windows = Windows(encode(TEXT, "bytes", 256), RUN, 0)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1.0, betas=(0.9, 0.95), weight_decay=0.1)
+    losses = []
+    for step in range(12):
+        batch = windows.train(step)
+        warm_up, peak = 1, 5e-3
+        done = (step - warm_up + 1) / (12 - warm_up + 1)
+        optimizer.param_groups[0]["lr"] = peak if step < warm_up else peak * 0.5 * (1 + math.cos(math.pi * done))
+        loss = F.cross_entropy(module(batch.tokens_BT).flatten(0, 1), batch.targets_BT.flatten())
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    assert made.curve["loss"] == pytest.approx(losses, rel=1e-4)
+
+
+def test_arms_of_a_seed_start_alike_and_see_the_same_text() -> None:
+    dense, mod = trainer(case("dense")), trainer(case("mod"))
+    theirs = dict(mod.subject.module.named_parameters())
+    shared = [name for name, _ in dense.subject.module.named_parameters() if name in theirs]
+    assert len(shared) > 10
+    for name, weight in dense.subject.module.named_parameters():
+        assert torch.equal(weight, theirs[name])
+    assert all(torch.equal(dense.batches.train(i).tokens_BT, mod.batches.train(i).tokens_BT) for i in range(5))
+
+
+def test_a_loss_that_is_not_finite_says_where() -> None:
+    made = trainer(case("dense"))
+
+    class Poisoned(Windows):
+        def train(self, step: int) -> Batch:
+            if step == 7:
+                next(made.subject.module.parameters()).data.fill_(math.nan)
+            return super().train(step)
+
+    made.batches = Poisoned(encode(TEXT, "bytes", 256), RUN, 0)
+    with pytest.raises(NumericsError, match=r"loss nan at step 7 of 12, learning rate 0\.005"):
+        made.train()
+    assert made.step == 8
+
+
+def test_what_is_told_and_looked_at() -> None:
+    told: list[Told] = []
+    looks: list[int] = []
+    made = trainer(run=RUN.model_copy(update={"looks": 3}), tell=told.append, look=looks.append)
+    made.train()
+    assert looks == [4, 8, 12]
+    assert told[-1].step == told[-1].steps == 12
+    assert told[-1].left_s == 0
+    assert str(told[-1]).startswith("step 12/12, loss ")
+
+
+def test_time_is_accounted_for() -> None:
+    made = trainer()
+    made.train()
+    parts = made.spent
+    assert all(parts.seconds[name] > 0 for name in ("forward", "backward", "optimizer"))
+    assert 0 < parts.outside < parts.whole
+    assert sum(parts.seconds.values()) + parts.outside == pytest.approx(parts.whole)
+
+
+@given(st.integers(1, 3000), st.floats(1e-5, 1))
+def test_rates_rise_then_fall_to_nearly_zero(steps: int, peak: float) -> None:
+    rates = [learning_rate(step, steps, peak) for step in range(steps)]
+    top = rates.index(max(rates))
+    assert max(rates) <= peak * (1 + 1e-12)
+    assert all(a <= b for a, b in itertools.pairwise(rates[: top + 1]))
+    assert all(a >= b for a, b in itertools.pairwise(rates[top:]))
+    assert rates[-1] >= 0
+
+
+def test_the_width_rule_falls_with_the_root_of_the_width() -> None:
+    assert width_rule(256) == pytest.approx(2e-3)
+    assert width_rule(64) == pytest.approx(4e-3)
+    assert TrainPlan(lr=1e-4).resolved(64, None).lr == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("budget", "steps"), [({"steps": 7}, 7), ({"tokens": 640}, 10), ({"flops": 3.1e9}, 31), ({}, 3125)]
+)
+def test_a_budget_is_steps_tokens_or_flops(budget: dict[str, Any], steps: int) -> None:
+    assert TrainPlan(seq_len=16, batch_size=4, **budget).resolved(64, 1e8).steps == steps
+
+
+def test_a_budget_is_one() -> None:
+    assert set(BUDGETS) == {"steps", "tokens", "flops"}
+    with pytest.raises(ValueError, match="steps and flops are 2 budgets"):
+        TrainPlan(steps=3, flops=1e9)
+    with pytest.raises(UsageError, match="needs a closed form"):
+        TrainPlan(flops=1e9).resolved(64, None)
+    with pytest.raises(UsageError, match="pay for no step"):
+        TrainPlan(flops=1e3).resolved(64, 1e8)
+    with pytest.raises(ValueError, match="does not divide"):
+        TrainPlan(batch_size=6, accumulate=4)
+
+
+@pytest.mark.parametrize(
+    ("losses", "tried", "best"),
+    [
+        ({0.5: 2.0, 1.0: 1.0, 2.0: 3.0}, 3, 1.0),  # in the middle: three are enough
+        ({0.5: 3.0, 1.0: 2.0, 2.0: 1.0, 4.0: 1.5}, 4, 2.0),  # at the edge: one more
+        ({0.125: 2.0, 0.25: 1.0, 0.5: 1.5, 1.0: 2.0, 2.0: 3.0}, 5, 0.25),
+        (
+            {0.5: 3.0, 1.0: 2.0, 2.0: 1.5, 4.0: 1.2, 8.0: 1.1, 16.0: 1.0},
+            6,
+            16.0,
+        ),  # still at the edge: it stops, and says so
+        ({0.5: 1.0, 1.0: math.nan, 2.0: math.nan, 0.25: 2.0}, 4, 0.5),  # diverged
+    ],
+)
+def test_rates_are_tried_until_the_best_is_inside(losses: dict[float, float], tried: int, best: float) -> None:
+    def loss(rate: float) -> float:
+        if math.isnan(losses[rate]):
+            raise NumericsError("diverged")
+        return losses[rate]
+
+    found = search(loss, (0.5, 1.0, 2.0))
+    assert len(found) == tried
+    assert min(found, key=lambda rate: found[rate]) == best
+
+
+def test_if_every_rate_diverges_there_is_none() -> None:
+    def loss(_: float) -> float:
+        raise NumericsError("diverged")
+
+    with pytest.raises(Unmeasured, match=r"diverged at every rate tried: 0\.0625, 0\.125"):
+        search(loss, (0.5, 1.0, 2.0))
+
+
+def test_a_gate_reads_a_task_up_to_the_first_question() -> None:
+    source = catalogue.load("tasks", "copy").open(None)
+    batch = Drills(source, RUN, 0).train(3)
+    assert batch.prompt_B is not None
+    assert batch.lengths_B is not None
+    for row in range(4):
+        asked_N = (batch.targets_BT[row] != UNASKED).nonzero().flatten()
+        assert batch.prompt_B[row] == asked_N[0] + 1
+        assert asked_N[-1] < batch.lengths_B[row]
+
+
+@pytest.mark.parametrize("how", ["ddp", "fsdp"])
+@pytest.mark.parametrize("model", ["mod", "dense"])
+def test_two_ranks_train_as_one(how: str, model: str, tmp_path: Path) -> None:
+    """torchrun with two gloo processes; the loss curve of one process within rounding."""
+    (tmp_path / "text.txt").write_bytes(TEXT.train)
+    said = [*("train", model, "--corpus", "text.txt", "--seq-len", "16", "--batch-size", "4")]
+    for setting in ("d_model=32", "n_layers=4", "train.steps=10", "train.val_tokens=64", f"train.parallel={how}"):
+        said += ["--set", setting]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "modbench"]
+    done = [
+        subprocess.run(
+            [*start, *said, "-o", out], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        )  # our own words
+        for start, out in (([sys.executable, "-m", "modbench"], "one"), (launch, "two"))
+    ]
+    assert [each.returncode for each in done] == [0, 0], done[1].stderr[-2000:]
+    curves, weights = [], []
+    for out in ("one", "two"):
+        (file,) = (tmp_path / out / "units").glob("train-*.json")
+        from modbench.harness.records import Record
+
+        record = Record.model_validate_json(file.read_bytes())
+        curves.append(next(outcome.notes["curve"]["loss"] for outcome in record.outcomes if outcome.status == "ok"))
+        weights.append(torch.load(next((tmp_path / out / "weights").iterdir()), weights_only=True))
+    assert curves[1] == pytest.approx(curves[0], rel=2e-3)
+    assert curves[1][0] == pytest.approx(curves[0][0], rel=1e-5)
+    assert weights[0].keys() - {"format"} == weights[1].keys() - {"format"}
+    for name, mine in weights[0].items():
+        if isinstance(mine, Tensor):
+            assert torch.allclose(mine, weights[1][name], atol=6e-3), name
+
+
+def test_a_batch_that_cannot_be_dealt_out_is_refused() -> None:
+    with pytest.raises(UsageError, match="take a multiple of 3"):
+        Ranks(0, 3).check(RUN)
+
+
+def test_nothing_is_kept_without_a_workspace() -> None:
+    assert workspace.HERE is None
