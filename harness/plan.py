@@ -19,6 +19,9 @@ from modbench.harness.suite import TWO_STAGE, Suite
 BYTES = 256
 # What a prediction of time assumes. CPU: one thread of a 2020s server core in fp32; CUDA: small shapes, launch-bound.
 ASSUMED_FLOP_PER_S = {"cpu": 60e9, "cuda": 5e12}
+# Training keeps a device busy: small models on a CPU thread beside another were measured at 40 to 65e9; half of what an H100
+# sustains in bf16 is a guess.
+TRAINING_FLOP_PER_S = {"cpu": 50e9, "cuda": 2e14}
 
 
 class Plan(Frozen):
@@ -144,4 +147,5 @@ def _check_epochs(suite: Suite, units: Sequence[UnitOfWork], text: Text) -> None
 
 def predicted_seconds(plan: Plan, unit: UnitOfWork, at_once: int) -> float:
     """A guess of the wall time that a unit adds to the run: FLOPs at an assumed speed, and starting a process."""
-    return (unit.flops / ASSUMED_FLOP_PER_S[plan.device] + (4.0 if plan.cold else 0.4)) / at_once
+    speeds = TRAINING_FLOP_PER_S if unit.made_in in {"train", "rates"} else ASSUMED_FLOP_PER_S
+    return (unit.flops / speeds[plan.device] + (4.0 if plan.cold else 0.4)) / at_once

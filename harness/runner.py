@@ -60,8 +60,7 @@ def phases(plan: Plan, cores: int) -> list[Slots]:
         Slots(of("count", "inspect"), side_by_side),
         Slots(of("peak", "time", "energy", "compile"), 1, alone=True),
         Slots(of("fit"), 1),
-        Slots(of("rates"), side_by_side),
-        Slots(of("memory", "rss", "train"), side_by_side),
+        Slots(of("memory", "rss", "rates", "train"), side_by_side),
     ]
 
 
@@ -107,8 +106,8 @@ def run_phase(
     retried: dict[str, tuple[Failure, str]] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < slots.at_once:
-                unit = waiting.pop(0)
+            while len(running) < slots.at_once and (at := _next(waiting, running)) is not None:
+                unit = waiting.pop(at)
                 if unit.name not in retried:
                     progress.started(unit)
                 running.append(launcher.start(unit, folder.record(unit), _log(folder, unit), limits[unit.name]))
@@ -139,13 +138,23 @@ def run_phase(
             launcher.end(handle)
 
 
+def _next(waiting: list[UnitOfWork], running: list[Handle]) -> int | None:
+    """The first unit that waits for no other unit's record."""
+    pending = {unit.name for unit in (*waiting, *(handle.unit for handle in running))}
+    for at, unit in enumerate(waiting):
+        if unit.protocol.train is None or unit.protocol.train.rate_from not in pending:
+            return at
+    return None
+
+
 def _planned(slots: Slots, unit: UnitOfWork) -> UnitOfWork:
     """The unit as the plan has it: a retried one lacks the user's arms."""
     return next(planned for planned in slots.units if planned.name == unit.name)
 
 
-def _longest_first(unit: UnitOfWork) -> float:
-    return -unit.flops
+def _longest_first(unit: UnitOfWork) -> tuple[bool, float]:
+    """Rates first: others wait for them."""
+    return unit.made_in != "rates", -unit.flops
 
 
 def _log(folder: RunFolder, unit: UnitOfWork) -> Path:

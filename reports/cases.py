@@ -78,6 +78,8 @@ def no_interval(tables: Tables, case: Case, metric: Metric) -> str:
         return "the peak of one training step, not sampled: no interval"
     if metric.made_in == "compile":
         return ONE_COMPILATION
+    if metric.made_in == "rates":
+        return "the best of the rates that were tried: no interval"
     if metric.made_in == "fit":
         return f"found by bisection, within {FIT_RESOLUTION:.0%}: no interval"
     told = (

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from modbench.harness import catalogue
 from modbench.harness.store import write_atomically
-from modbench.reports import lead
+from modbench.reports import isoflop, lead
 from modbench.reports.load import Loaded, load
 from modbench.reports.pairs import COMPARISONS
 from modbench.reports.panel import Panel
@@ -30,6 +30,9 @@ def write(folder: str | Path, baseline: str | None = None) -> Loaded:
     loaded = load(folder, baseline)
     write_atomically(loaded.path / "cases.csv", csv(loaded.cases))
     write_atomically(loaded.path / "comparisons.csv", csv(loaded.pairs[COMPARISONS]))
+    sweep = isoflop.table(loaded)
+    if not sweep.empty:
+        write_atomically(loaded.path / "isoflop.csv", csv(sweep))
     write_atomically(loaded.path / PAGE, html(loaded))
     return loaded
 

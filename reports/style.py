@@ -74,6 +74,8 @@ OTHER = (6, "P", "✚")  # controls and users' models
 def look(case: Case) -> Look:
     """The look of a case's arm: MoD is lighter the more it computes."""
     index, marker, glyph = _LOOKS.get(case.model, OTHER)
+    if case.config.router not in {"learned", "synthetic"} and case.config.capacity is not None:
+        index, marker, glyph = OTHER  # a control
     opacity = 1.0
     if case.model == "mod" and case.config.capacity is not None:
         opacity = 1.0 - 0.55 * min(1.0, case.config.capacity / 0.75)

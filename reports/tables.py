@@ -59,6 +59,15 @@ class Cell:
         """Seed (or 0) to value, for metrics that leave one value per unit."""
         return {number: outcome.samples["value"][0] for number, outcome in self.outcomes}
 
+    def over_seeds(self) -> stats.Effect:
+        """Mean and interval over seeds; of one seed's accuracy over its questions, as of a binomial's draws."""
+        effect, asked = stats.over_launches(list(self.values().values())), self.note("n")
+        if len(self.outcomes) > 1 or asked is None or self.note("correct") is None:
+            return effect
+        low, high = stats.share_interval(int(self.note("correct")), int(asked))
+        reason = f"binomial, over {asked} questions of one seed: says nothing about another seed"
+        return stats.Effect(effect.value, low, high, n=1, reason=reason)
+
     def notes(self) -> dict[str, Any]:
         """Notes of the first outcome."""
         return self.outcomes[0][1].notes if self.outcomes else {}
@@ -221,7 +230,7 @@ class Tables:
             return times.mirrored().shifted(math.log(self.factor(case, metric)))
         column = SAMPLED.get(metric.made_in)
         if column is None:
-            return stats.over_launches(list(cell.values().values()))
+            return cell.over_seeds()
         medians = [float(np.median(np.log(outcome.samples[column]))) for _, outcome in cell.outcomes]
         return stats.over_launches(medians)
 

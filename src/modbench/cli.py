@@ -172,7 +172,8 @@ def plan(
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(metavar="[WHAT]", help="models, routers, metrics, suites, corpora, panels or doubts.")
+        str,
+        typer.Argument(metavar="[WHAT]", help="models, routers, metrics, suites, tasks, corpora, panels or doubts."),
     ] = "",
     as_json: JsonFlag = False,
 ) -> None:

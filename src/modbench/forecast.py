@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.case import ELEMENT_BYTES
 from modbench.harness.costs import case_cost
 from modbench.harness.environment import usable_cores
-from modbench.harness.plan import ASSUMED_FLOP_PER_S, predicted_seconds, read_corpus, training_tokens
+from modbench.harness.plan import (
+    ASSUMED_FLOP_PER_S,
+    TRAINING_FLOP_PER_S,
+    predicted_seconds,
+    read_corpus,
+    training_tokens,
+)
 from modbench.harness.runner import phases
 from modbench.harness.units import human, human_duration
 
@@ -19,7 +25,7 @@ if TYPE_CHECKING:
 def forecast(plan: Plan) -> dict[str, Any]:
     """Numbers in base units; null for what is only known once a user's model has run."""
     units = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
-    anchors = {comparison.place: comparison.arms[0] for comparison in plan.comparisons}
+    anchors = {case: comparison.arms[0] for comparison in plan.comparisons for case in comparison.arms}
     return {
         "suite": plan.suite.name,
         "device": plan.device,
@@ -29,7 +35,7 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "predicted_most_s": sum(_times(plan, unit) * predicted_seconds(plan, unit, at_once) for unit, at_once in units),
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
         "training": _training(plan),
-        "cases": [_case(plan, case, anchors[case.place]) for case in plan.cases],
+        "cases": [_case(plan, case, anchors[case]) for case in plan.cases],
     }
 
 
@@ -45,7 +51,8 @@ def _training(plan: Plan) -> dict[str, Any] | None:
         "runs": sum(max(1, len(unit.protocol.rates)) for unit in units),
         "of_these_for_rates": sum(len(unit.protocol.rates) for unit in units),
         "flops": flops,
-        "device_hours": flops / ASSUMED_FLOP_PER_S[plan.device] / 3600,
+        "device_hours": flops / TRAINING_FLOP_PER_S[plan.device] / 3600,
+        "assumed_flop_per_s": TRAINING_FLOP_PER_S[plan.device],
         "most_tokens": most,
         "epochs": most / training_tokens(plan.suite, text) if text else None,
     }
@@ -116,10 +123,10 @@ def as_text(told: dict[str, Any]) -> str:
         f"{told['suite']}: {told['units']} units on {told['device']}, about {human_duration(told['predicted_s'])}{more}. "
         f"Times are a guess: FLOPs at an assumed {rate:g} GFLOP/s. Nothing was run."
     )
-    return "\n".join([*lines, "", *_in_words(told["training"], rate), total])
+    return "\n".join([*lines, "", *_in_words(told["training"]), total])
 
 
-def _in_words(training: dict[str, Any] | None, rate: float) -> list[str]:
+def _in_words(training: dict[str, Any] | None) -> list[str]:
     if training is None:
         return []
     rates = (
@@ -131,4 +138,6 @@ def _in_words(training: dict[str, Any] | None, rate: float) -> list[str]:
             f"; at most {training['most_tokens']:.3g} tokens a run, {training['epochs']:.2g} epochs over the corpus"
         )
     runs = f"{training['runs']} training runs{rates}, {human(training['flops'], 'FLOP')} with evaluation"
-    return [f"{runs}, {training['device_hours']:.2g} device hours at {rate:g} GFLOP/s{epochs}."]
+    return [
+        f"{runs}, {training['device_hours']:.2g} device hours at {training['assumed_flop_per_s'] / 1e9:g} GFLOP/s{epochs}."
+    ]

@@ -27,6 +27,22 @@ from modbench.reports import render
 PLANTED = {"dense": 1.0, "dense-f0.58": 0.7, "mod[c0.125]": 1 / 1.6, "mod[c0.5]": 1.0, "moe": 1.25}
 
 
+# Of the machine on which nothing was measured.
+ENVIRONMENT: dict[str, Any] = {
+    "packages": {"modbench": "0"},
+    "cpu": "a fake",
+    "gpu": {"devices": [], "reason": "none"},
+    "git": {"commit": None, "dirty": None, "reason": "none"},
+    "usable_cores": 1,
+    "cores": 1,
+    "memory_bytes": 1,
+    "system": "",
+    "python": "",
+    "load_average": None,
+    "certificate": None,
+}
+
+
 class DriftingClock(Clock):
     """A machine whose speed wanders: slower by the minute, noisy by the call, different by the launch."""
 
@@ -179,19 +195,7 @@ def stored(
         trouble: what goes wrong.
     """
     folder = store.create(str(tmp_path / "run"), "planted")
-    environment = {
-        "packages": {"modbench": "0"},
-        "cpu": "a fake",
-        "gpu": {"devices": [], "reason": "none"},
-        "git": {"commit": None, "dirty": None, "reason": "none"},
-        "usable_cores": 1,
-        "cores": 1,
-        "memory_bytes": 1,
-        "system": "",
-        "python": "",
-        "load_average": None,
-        "certificate": certificate,
-    }
+    environment = ENVIRONMENT | {"certificate": certificate}
     folder.write_run(made, environment, ["modbench"], store.now())
     for unit in made.units:
         if unit.name == leave_out:

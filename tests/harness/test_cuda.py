@@ -47,9 +47,7 @@ def timed(key: str, cuda: FakeCuda, **launch: Any) -> tuple[Outcome, Blocks]:
     metric = catalogue.metrics()[key]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Subject, "forward", lambda _self, _tokens: cuda.launch(**launch))
-        protocol = Protocol(
-            rounds=2, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256=""
-        )
+        protocol = Protocol(rounds=2, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
         comparison = Comparison(arms=(case(),), metrics=(key,))
         fields: dict[str, Any] = {"name": "u", "made_in": "time", "launch": 0, "flops": 1.0}
         unit = UnitOfWork(comparison=comparison, protocol=protocol, workload=metric.group, **fields)
@@ -283,9 +281,7 @@ def energy(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, driver: Any) -> list
     arms = (case(), case().model_copy(update={"arm_parts": ("twin",)}))
     metrics = [catalogue.metrics()[key] for key in ("energy/total", "energy/per_token")]
     comparison = Comparison(arms=arms, metrics=tuple(metric.key for metric in metrics))
-    protocol = Protocol(
-        rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256=""
-    )
+    protocol = Protocol(rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
     fields: dict[str, Any] = {"name": "e", "made_in": "energy", "launch": 0, "flops": 1.0, "workload": "train_step"}
     unit = UnitOfWork(comparison=comparison, protocol=protocol, **fields)
     return list(energy_pass.run(unit, metrics))

@@ -175,7 +175,7 @@ def test_the_loop_is_adamw_by_hand() -> None:
         optimizer.param_groups[0]["lr"] = peak if step < warm_up else peak * 0.5 * (1 + math.cos(math.pi * done))
         loss = F.cross_entropy(module(batch.tokens_BT).flatten(0, 1), batch.targets_BT.flatten())
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())

@@ -67,7 +67,9 @@ def test_every_model_learns(model: str, tmp_path: Path) -> None:
     assert trained.held_out.sees_future == catalogue.load("models", model).sees_future(made.config)
     assert trained.held_out.causal is not None
     # Short runs leave thresholds and predictors rough; a router that let nothing or everything through would be far off.
-    assert trained.held_out.causal == pytest.approx(trained.held_out.loss, abs=1.0 if trained.held_out.sees_future else 0)
+    assert trained.held_out.causal == pytest.approx(
+        trained.held_out.loss, abs=1.0 if trained.held_out.sees_future else 0
+    )
 
 
 def test_training_repeats_to_the_bit_and_seeds_differ(tmp_path: Path) -> None:

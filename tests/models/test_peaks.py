@@ -197,9 +197,7 @@ def test_the_parts_add_up_to_what_is_resident() -> None:
     from modbench.harness.passes.memory import Weighed
 
     made = case("mod", 64, 2)
-    protocol = Protocol(
-        rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256=""
-    )
+    protocol = Protocol(rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
     weighed = Weighed(made, protocol)
     cost = case_cost(made)
     assert cost is not None

@@ -1,0 +1,183 @@
+"""Loss at equal training FLOPs: over parameters, over FLOPs of a forward pass, over the time of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from modbench.reports.isoflop import Curve, curves, dense_beside, step_share, table
+from modbench.reports.load import Loaded
+from modbench.reports.panel import Panel, figure, is_number, seeds_in_words
+from modbench.reports.style import MUTED, Look, look, name, new_figure, to_svg
+
+_HEAD = (
+    "Variant",
+    "Loss",
+    "Best size",
+    "Parameters",
+    "Forward FLOPs",
+    "Step time",
+    "Loss against dense",
+    "Optimum of the fit",
+)
+
+
+def render(loaded: Loaded) -> Markup | None:
+    """One figure for each budget, by the loss that needs no future; a table of both losses."""
+    made = curves(loaded)
+    if not made:
+        return None
+    figures = [_figure(loaded, budget, made) for budget in sorted({curve.budget for curve in made})]
+    return Markup("").join([*figures, _table(loaded), _rates(loaded)])
+
+
+def shown(made: Sequence[Curve], budget: float) -> list[Curve]:
+    """The curves of a budget: each variant by the loss that needs no future, where there is one."""
+    first: dict[str, Curve] = {}
+    for curve in made:
+        if curve.budget == budget:
+            first.setdefault(curve.variant, curve)
+    return list(first.values())
+
+
+def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Markup:
+    own = shown(made, budget)
+    dense = dense_beside(own[0], made)
+    assert dense is not None
+    drawn, axes = new_figure(10.2, 3.4, 3, share_y=True)
+    for curve in own:
+        for axis, xs in zip(axes, _places(loaded, curve, dense), strict=True):
+            _draw(axis, curve, xs)
+    titles = ("parameters", "forward FLOPs ÷ best dense", "training step time ÷ best dense")
+    for i, (axis, title) in enumerate(zip(axes, titles, strict=True)):
+        axis.set_xscale("log")  # type: ignore[attr-defined]  # an Axes
+        axis.xaxis.set_major_formatter(_millions if i == 0 else _times)  # type: ignore[attr-defined]  # an Axes
+        axis.xaxis.set_minor_formatter(lambda *_: "")  # type: ignore[attr-defined]  # an Axes
+        axis.set_xlabel(title)  # type: ignore[attr-defined]  # an Axes
+    axes[0].set_title("held-out nats per token (lower is better)")  # type: ignore[attr-defined]  # an Axes
+    axes[0].legend(fontsize=7.5, labelcolor=MUTED)  # type: ignore[attr-defined]  # an Axes
+    reading = (
+        f"Every run spends {budget:.3g} training FLOPs: a cheaper model makes more steps. Lines join the means of "
+        f"{seeds_in_words(loaded)}, dots are seeds. Losses without the future where a model has a way to route so. Below the "
+        "dense curve skipping pays in loss; further left on the right-hand figures it pays in compute and time as well."
+    )
+    label = f"Loss over parameters, forward FLOPs and step time at {budget:.3g} training FLOPs"
+    return figure(to_svg(drawn, f"isoflop-{budget:.0f}", label), reading, wide=True)
+
+
+def _places(loaded: Loaded, curve: Curve, dense: Curve) -> tuple[list[float | None], ...]:
+    """X of every size in the three figures; None where it was not measured."""
+    times = [step_share(loaded, point, dense.best) for point in curve.points]
+    return (
+        [point.params for point in curve.points],
+        [point.forward / dense.best.forward for point in curve.points],
+        [each[0] if each else None for each in times],
+    )
+
+
+def _look(curve: Curve) -> Look:
+    return look(curve.points[0].case)
+
+
+def _draw(axis: Any, curve: Curve, xs: Sequence[float | None]) -> None:  # noqa: ANN401  # a matplotlib Axes
+    style, points = _look(curve), [(x, point) for x, point in zip(xs, curve.points, strict=True) if x is not None]
+    if not points:
+        return
+    axis.plot(
+        [x for x, _ in points],
+        [point.mean for _, point in points],
+        color=style.color,
+        marker=style.marker,
+        markersize=6,
+        alpha=style.opacity,
+        label=f" {name(curve.points[0].case.model_copy(update={'arm_parts': curve.points[0].case.arm_parts[:-1]}))}",
+    )
+    for x, point in points:
+        axis.plot(
+            [x] * len(point.losses), list(point.losses.values()), ".", color=style.color, markersize=3.5, alpha=0.7
+        )
+
+
+def _millions(value: float, _: int) -> str:
+    return f"{value / 1e6:g} M"
+
+
+def _times(value: float, _: int) -> str:
+    return f"{value:g}×"
+
+
+def _table(loaded: Loaded) -> Markup:
+    rows = Markup("").join(_row(row) for row in table(loaded).to_dict("records"))
+    head = Markup("").join(Markup('<th scope="col">{}</th>').format(title) for title in _HEAD)
+    return Markup(
+        '<div class="scroll" tabindex="0" role="region" aria-label="IsoFLOP optima"><table><thead><tr>{}</tr></thead>'
+        "<tbody>{}</tbody></table></div>"
+        '<p class="note">Best size: the lowest mean loss of those trained. Differences are paired over seeds, with 95 % '
+        "t-intervals; forward FLOPs and step time are over those of the best dense size. The optimum is of a parabola over the "
+        "logarithm of the parameters, one for each seed; without one, the reason.</p>"
+    ).format(head, rows)
+
+
+def _row(row: dict[Any, Any]) -> Markup:
+    cells = (
+        row["variant"],
+        "without the future" if row["metric"] == "loss/val_causal" else "as trained",
+        row["best_size"],
+        f"{row['best_params'] / 1e6:.2f} M",
+        _share(row["best_forward_share"]),
+        _share(row["best_step_share"]),
+        _difference(row["best_loss"], row["best_difference"], row["best_ci_low"], row["best_ci_high"]),
+        _optimum(row),
+    )
+    return Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(cell) for cell in cells))
+
+
+def _share(value: object) -> str:
+    return f"{value:.2f}×" if is_number(value) else "–"
+
+
+def _difference(loss: float, difference: object, low: object, high: object) -> str:
+    if not is_number(difference):
+        return f"{loss:.4f}"
+    between = f" [{low:+.4f}, {high:+.4f}]" if is_number(low) else " (too few seeds for an interval)"
+    return f"{loss:.4f}: {difference:+.4f}{between}"
+
+
+def _optimum(row: dict[Any, Any]) -> str:
+    if not is_number(row["optimum_loss"]):
+        return str(row["reason"] or "–")
+    said = f"{row['optimum_params'] / 1e6:.2f} M, {row['optimum_loss']:.4f}"
+    if is_number(row["optimum_difference"]):
+        said += f": {row['optimum_difference']:+.4f}"
+        if is_number(row["optimum_ci_low"]):
+            said += f" [{row['optimum_ci_low']:+.4f}, {row['optimum_ci_high']:+.4f}]"
+    return said
+
+
+def _rates(loaded: Loaded) -> Markup:
+    """The learning rates that were tried, and the one that each variant got."""
+    said = []
+    for unit in loaded.run.plan.units:
+        if unit.made_in != "rates":
+            continue
+        (case,) = unit.comparison.arms
+        cell = loaded.tables.cell(case.id, "lr/best")
+        trouble = cell.trouble()
+        if trouble:
+            said.append(f"{name(case)}: {trouble[1]}")
+            continue
+        tried = zip(cell.note("rates"), cell.note("losses"), strict=True)
+        shown = ", ".join(f"{rate:g}× {'diverged' if loss is None else f'{loss:.3f}'}" for rate, loss in tried)
+        edge = " (still at the edge of what was tried)" if cell.note("at_edge") else ""
+        (best,) = cell.values().values()
+        said.append(f"{name(case)}: {cell.note('rule'):.3g} × {best:g}{edge} of {shown}")
+    if not said:
+        return Markup("")
+    return Markup(
+        '<p class="note">Learning rates: the width rule times the best of those tried at the middle size. {}</p>'
+    ).format("; ".join(said) + ".")
+
+
+PANEL = Panel(title="What is the loss at equal training FLOPs?", order=5, span=12, render=render)

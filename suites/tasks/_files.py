@@ -1,0 +1,110 @@
+"""What tasks by path share: which files train and which are held out, records, hashes, and a split by key.
+
+Files named dev, val, valid or validation are held out; where there are none, those named test. The files named train are
+trained on; where there are none, all that are not held out. Anything else is split by the hash of each record's key. What
+shares its key with a held-out record is never trained on, whatever the files' names say.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from modbench.harness.errors import UsageError
+from modbench.suites.tasks._build import HELD_OUT
+
+Record = dict[str, Any]
+R = TypeVar("R")
+# One key in so many is held out where files do not say.
+SHARE = 6
+NAMES = (frozenset({"dev", "val", "valid", "validation"}), frozenset({"test"}), frozenset({"train", "training"}))
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The files of either side; `held_out` is empty where a hash must decide."""
+
+    train: tuple[Path, ...]
+    held_out: tuple[Path, ...]
+    sha256: str
+
+
+def sides(task: str, path: str | None, suffixes: tuple[str, ...]) -> Sides:
+    """The files at `path`, a file or a folder.
+
+    Raises:
+        UsageError: if no file of these suffixes is there.
+    """
+    where = Path(path or "")
+    files = sorted(file for file in where.iterdir() if file.suffix in suffixes) if path and where.is_dir() else [where]
+    if not path or not files or not all(file.is_file() for file in files):
+        raise UsageError(
+            f"task {task!r}: {path!r} is no file and no folder of {', '.join(suffixes)} files. Name one: {task}=PATH."
+        )
+    whole = hashlib.sha256("".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files).encode()).hexdigest()
+    dev, test, train = ([file for file in files if names & _words(file)] for names in NAMES)
+    held_out = dev or test
+    rest = [file for file in files if file not in held_out]
+    chosen = [file for file in train if file in rest] or rest
+    if not chosen or not held_out:  # one side would be empty: all is split by hash
+        return Sides(tuple(files), (), whole)
+    return Sides(tuple(chosen), tuple(held_out), whole)
+
+
+def _words(file: Path) -> set[str]:
+    return set(re.split(r"[^a-z]+", file.name.lower()))
+
+
+def split(task: str, sides: Sides, read: Callable[[Path], Iterable[R]], key: Callable[[R], str]) -> tuple[list[R], list[R]]:
+    """Records to train on, and at most `HELD_OUT` held-out ones, evenly chosen; no key is on both sides.
+
+    Raises:
+        UsageError: if a side would be empty.
+    """
+    train = [record for file in sides.train for record in read(file)]
+    held_out = [record for file in sides.held_out for record in read(file)]
+    if not sides.held_out:
+        held_out = [record for record in train if _number(key(record)) % SHARE == 0]
+    kept = {key(record) for record in held_out}
+    train = [record for record in train if key(record) not in kept]
+    if not train or not held_out:
+        names = ", ".join(file.name for file in (*sides.train, *sides.held_out))
+        raise UsageError(
+            f"task {task!r}: {names} leaves {len(train)} examples to train on and {len(held_out)} held out; both sides "
+            "need some. Give more examples, or a folder with a train and a dev file."
+        )
+    if len(held_out) > HELD_OUT:
+        held_out = [held_out[i] for i in np.linspace(0, len(held_out) - 1, HELD_OUT).astype(int)]
+    return train, held_out
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def records(task: str, file: Path) -> Iterator[Record]:
+    """What a jsonl, json or tsv file holds, one by one.
+
+    Raises:
+        UsageError: if it cannot be read as what its name says.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        if file.suffix == ".tsv":
+            yield from csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+        elif file.suffix == ".json":
+            whole = json.loads(text)
+            yield from whole if isinstance(whole, list) else [whole]
+        else:
+            # Not splitlines: a JSON string may hold line separators that are no ends of lines.
+            yield from (json.loads(line) for line in text.split("\n") if line.strip())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"task {task!r}: {file} cannot be read as {file.suffix[1:]}: {error}.") from error

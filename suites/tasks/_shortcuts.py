@@ -1,0 +1,180 @@
+"""Rules that solve no task: what accuracy they reach is what a model's accuracy must be held against.
+
+Shapes: N sequences, T positions, Q questions, V tokens, C answers that training showed. Everything is a share of 1 of the
+held-out questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modbench.harness.contracts import UNASKED, Examples
+from modbench.suites.tasks._build import Bools, Ints
+
+Floats = NDArray[np.float32]
+# Training questions that a rule learns from, evenly chosen: more change nothing but the time.
+MOST = 20_000
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The asked positions of some sequences.
+
+    Attributes:
+        tokens_NT: the sequences.
+        row_Q: the sequence that each question stands in.
+        at_Q: the position where it ends.
+        answer_Q: its answer.
+    """
+
+    tokens_NT: Ints
+    row_Q: Ints
+    at_Q: Ints
+    answer_Q: Ints
+
+    def seen(self, start_Q: Ints | int = 0) -> Bools:
+        """[Q, T]: positions from `start_Q` to where the question ends."""
+        at_T = np.arange(self.tokens_NT.shape[1])
+        seen_QT: Bools = (at_T >= np.asarray(start_Q).reshape(-1, 1)) & (at_T <= self.at_Q[:, None])
+        return seen_QT
+
+
+Start = Callable[[Questions], Ints | int]
+
+
+def questions(examples: Examples, most: int | None = None) -> Questions:
+    """All asked positions, or at most so many, evenly chosen."""
+    row_Q, at_Q = np.nonzero(examples.answers_NT != UNASKED)
+    if most is not None and len(row_Q) > most:
+        chosen_Q = np.linspace(0, len(row_Q) - 1, most).astype(np.int64)
+        row_Q, at_Q = row_Q[chosen_Q], at_Q[chosen_Q]
+    return Questions(examples.tokens_NT, row_Q, at_Q, examples.answers_NT[row_Q, at_Q])
+
+
+def everything(_asked: Questions) -> int:
+    """Start: the whole sequence up to the question's end."""
+    return 0
+
+
+def after(token: int) -> Start:
+    """Start: behind the last such token before the question's end."""
+
+    def start(asked: Questions) -> Ints:
+        found_QT = (asked.tokens_NT[asked.row_Q] == token) & asked.seen()
+        start_Q: Ints = (np.arange(1, found_QT.shape[1] + 1) * found_QT).max(axis=1)
+        return start_Q
+
+    return start
+
+
+def _presence(asked: Questions, start: Start, size: int) -> Floats:
+    """[Q, V]: 1 where a token stands between start and end."""
+    present_QV = np.zeros((len(asked.row_Q), size), dtype=np.float32)
+    question_K, at_K = np.nonzero(asked.seen(start(asked)))
+    present_QV[question_K, asked.tokens_NT[asked.row_Q[question_K], at_K]] = 1
+    return present_QV
+
+
+def _learn(train: Examples, held_out: Examples, start: Start) -> tuple[Floats, Floats, Ints, Floats, Questions]:
+    """Presence in training [Q, V] and held out, the answers [C], which of them is right [Q, C], the held-out questions."""
+    size = int(max(train.tokens_NT.max(), held_out.tokens_NT.max())) + 1
+    learnt, asked = questions(train, MOST), questions(held_out)
+    answer_C, index_Q = np.unique(learnt.answer_Q, return_inverse=True)
+    right_QC = np.eye(len(answer_C), dtype=np.float32)[index_Q]
+    return _presence(learnt, start, size), _presence(asked, start, size), answer_C, right_QC, asked
+
+
+def majority(train: Examples, held_out: Examples) -> float:
+    """The most frequent training answer, always."""
+    answer_C, count_C = np.unique(questions(train).answer_Q, return_counts=True)
+    return float(np.mean(questions(held_out).answer_Q == answer_C[np.argmax(count_C)]))
+
+
+def bag(train: Examples, held_out: Examples, start: Start = everything) -> float:
+    """Naive Bayes over which words stand there, in whatever order and however often."""
+    learnt_QV, present_QV, answer_C, right_QC, asked = _learn(train, held_out, start)
+    count_CV = right_QC.T @ learnt_QV + 0.5
+    total_C1 = right_QC.sum(axis=0)[:, None] + 1.0
+    there_CV, away_CV = np.log(count_CV / total_C1), np.log1p(-count_CV / total_C1)
+    score_QC = present_QV @ (there_CV - away_CV).T + away_CV.sum(axis=1) + np.log(total_C1.T)
+    return float(np.mean(answer_C[np.argmax(score_QC, axis=1)] == asked.answer_Q))
+
+
+def cue(train: Examples, held_out: Examples, start: Start = everything) -> float:
+    """One answer where a word stands, another where it does not: the word that served training best."""
+    learnt_QV, present_QV, answer_C, right_QC, asked = _learn(train, held_out, start)
+    there_VC = learnt_QV.T @ right_QC
+    away_VC = right_QC.sum(axis=0) - there_VC
+    word = int(np.argmax(there_VC.max(axis=1) + away_VC.max(axis=1)))
+    with_it, without = answer_C[np.argmax(there_VC[word])], answer_C[np.argmax(away_VC[word])]
+    return float(np.mean(np.where(present_QV[:, word] > 0, with_it, without) == asked.answer_Q))
+
+
+def last(train: Examples, held_out: Examples, count: int = 1, skip: int = 0) -> float:
+    """The most frequent training answer after the same last words: `count` of them, the very last `skip` left out."""
+    learnt, asked = questions(train), questions(held_out)
+    size = int(max(train.tokens_NT.max(), held_out.tokens_NT.max())) + 1
+    learnt_Q, key_Q = _last_words(learnt, count, skip, size), _last_words(asked, count, skip, size)
+    overall = _mode(learnt.answer_Q)
+    # Sorted by key, then by how often: the last entry of each key is its most frequent answer.
+    both_K2, count_K = np.unique(np.stack([learnt_Q, learnt.answer_Q], axis=1), axis=0, return_counts=True)
+    order_K = np.lexsort((count_K, both_K2[:, 0]))
+    known_K, answer_K = both_K2[order_K].T
+    where_Q = np.searchsorted(known_K, key_Q, side="right") - 1
+    found_Q = (where_Q >= 0) & (known_K[where_Q] == key_Q)
+    return float(np.mean(np.where(found_Q, answer_K[where_Q], overall) == asked.answer_Q))
+
+
+def _last_words(asked: Questions, count: int, skip: int, size: int) -> Ints:
+    key_Q = np.zeros(len(asked.row_Q), dtype=np.int64)
+    for back in range(skip, skip + count):
+        at_Q = asked.at_Q - back
+        key_Q = key_Q * size + np.where(at_Q >= 0, asked.tokens_NT[asked.row_Q, np.maximum(at_Q, 0)], 0)
+    return key_Q
+
+
+def _mode(answer_Q: Ints) -> int:
+    answer_C, count_C = np.unique(answer_Q, return_counts=True)
+    return int(answer_C[np.argmax(count_C)])
+
+
+def _shown(asked: Questions, candidates: Sequence[int]) -> tuple[Bools, Ints]:
+    """Where a candidate stands before the question's end [Q, T], and the tokens of the questions' rows [Q, T]."""
+    tokens_QT = asked.tokens_NT[asked.row_Q]
+    return np.isin(tokens_QT, candidates) & asked.seen(), tokens_QT
+
+
+def most_recent(held_out: Examples, candidates: Sequence[int]) -> float:
+    """The candidate that was shown last; nothing was shown: wrong."""
+    asked = questions(held_out)
+    shown_QT, tokens_QT = _shown(asked, candidates)
+    at_Q = (np.arange(shown_QT.shape[1]) * shown_QT).argmax(axis=1)
+    guess_Q = np.where(shown_QT.any(axis=1), tokens_QT[np.arange(len(at_Q)), at_Q], UNASKED)
+    return float(np.mean(guess_Q == asked.answer_Q))
+
+
+def _counts(asked: Questions, candidates: Sequence[int]) -> Ints:
+    """[Q, candidates]: how often each was shown before the question's end."""
+    shown_QT, tokens_QT = _shown(asked, candidates)
+    return np.stack([(shown_QT & (tokens_QT == token)).sum(axis=1) for token in candidates], axis=1).astype(np.int64)
+
+
+def most_frequent(held_out: Examples, candidates: Sequence[int]) -> float:
+    """The candidate that was shown most often; expected accuracy of a draw among equals."""
+    asked = questions(held_out)
+    count_QC = _counts(asked, candidates)
+    best_QC = count_QC == count_QC.max(axis=1, keepdims=True)
+    right_QC = np.asarray(candidates) == asked.answer_Q[:, None]
+    return float(np.mean((best_QC & right_QC).sum(axis=1) / best_QC.sum(axis=1)))
+
+
+def one_shown(held_out: Examples, candidates: Sequence[int]) -> float:
+    """Any candidate that was shown: expected accuracy of a draw among them."""
+    asked = questions(held_out)
+    shown_QC = _counts(asked, candidates) > 0
+    right_QC = np.asarray(candidates) == asked.answer_Q[:, None]
+    return float(np.mean((shown_QC & right_QC).sum(axis=1) / np.maximum(shown_QC.sum(axis=1), 1)))

@@ -1,0 +1,93 @@
+"""Where somebody is (one supporting fact): "Mary went to the kitchen . ... where is Mary ?" after one to six facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from modbench.harness.contracts import Examples, Source, Task
+from modbench.suites.tasks import _shortcuts as rules
+from modbench.suites.tasks._build import Bools, Ints, Units, Writer, generator
+
+PEOPLE = ("Mary", "John", "Anna", "Paul", "Lucy", "Omar", "Nina", "Hugo")
+PLACES = ("kitchen", "garden", "office", "cellar", "attic", "library", "garage", "school")
+WENT = ("went", "walked", "ran")
+WORDS = ("to", "the", "where", "is", ".", "?", *WENT, *PEOPLE, *PLACES)
+TO, THE, WHERE, IS, STOP, MARK, FIRST_WENT = range(1, 8)
+PERSON = FIRST_WENT + len(WENT)
+PLACE = PERSON + len(PEOPLE)
+ANSWERS = tuple(range(PLACE, PLACE + len(PLACES)))
+FACTS = 6
+# Questions after each of the facts. Only people are asked for who moved since they were last asked for: an earlier answer
+# never says it. Short stories first: they are what a model learns from.
+ASKED = np.array(
+    [
+        (1, 0, 2, 0, 0, 3),
+        (1, 1, 0, 2, 0, 2),
+        (0, 2, 0, 2, 0, 2),
+        (0, 0, 3, 0, 0, 3),
+        (0, 1, 0, 2, 1, 2),
+        (1, 0, 1, 1, 0, 3),
+        (0, 2, 0, 0, 0, 4),
+    ]
+)
+SEQ_LEN = 6 * FACTS + 4 * 6 - 1
+
+
+def _make(rng: np.random.Generator, n: int) -> Units:
+    """People move again as stories go on; who moved before and was not asked for may be asked for later."""
+    asked_NF = ASKED[rng.integers(0, len(ASKED), n)]
+    writer = Writer(n)
+    row_N = np.arange(n)
+    place_NP = np.zeros((n, len(PEOPLE)), dtype=np.int64)
+    waiting_NP: Bools = np.zeros((n, len(PEOPLE)), dtype=np.bool_)
+    key_NF = np.zeros((n, 3), dtype=np.int64)
+    first_N = np.argmax(asked_NF > 0, axis=1)
+    for fact in range(FACTS):
+        # Nobody moves twice before being asked for, or too few would be left to ask for.
+        person_N = _one_of(rng, ~waiting_NP)
+        place_N = rng.integers(0, len(PLACES), n)
+        place_NP[row_N, person_N] = place_N
+        waiting_NP[row_N, person_N] = True
+        went_N = FIRST_WENT + rng.integers(0, len(WENT), n)
+        writer.say(PERSON + person_N, went_N, TO, THE, PLACE + place_N, STOP)
+        if fact < 3:
+            key_NF[:, fact] = (fact <= first_N) * (1 + person_N * len(PLACES) + place_N)
+        for question in range(int(ASKED[:, fact].max())):
+            _ask(rng, writer, place_NP, waiting_NP, question < asked_NF[:, fact], fact)
+    return writer.units(key_NF)
+
+
+def _ask(rng: np.random.Generator, writer: Writer, place_NP: Ints, waiting_NP: Bools, there_N: Bools, fact: int) -> None:
+    """Ask rows that are `there_N` for somebody who waits to be asked for."""
+    person_N = _one_of(rng, waiting_NP)
+    row_N = np.arange(len(person_N))
+    waiting_NP[row_N, person_N] &= ~there_N
+    writer.say(WHERE, IS, PERSON + person_N, where=there_N)
+    writer.ask(PLACE + place_NP[row_N, person_N], fact, where=there_N)
+
+
+def _one_of(rng: np.random.Generator, allowed_NP: Bools) -> Ints:
+    """[N]: one allowed column of each row."""
+    chosen_N: Ints = np.argmax(rng.random(allowed_NP.shape) * allowed_NP, axis=1)
+    return chosen_N
+
+
+def _open(_path: str | None) -> Source:
+    kinds = ("1 fact", *(f"{facts} facts" for facts in range(2, FACTS + 1)))
+    return generator(WORDS, PLACES, kinds, SEQ_LEN, _make)
+
+
+def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
+    return {
+        "majority": rules.majority(train, held_out),
+        "bag of words": rules.bag(train, held_out),
+        "by the person alone": rules.last(train, held_out, skip=1),
+        "most recent place": rules.most_recent(held_out, ANSWERS),
+        "most frequent place": rules.most_frequent(held_out, ANSWERS),
+        "a place shown": rules.one_shown(held_out, ANSWERS),
+    }
+
+
+TASK = Task(open=_open, shortcuts=_shortcuts, steps=1000)

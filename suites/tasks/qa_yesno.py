@@ -1,0 +1,79 @@
+"""Role questions, yes or no: "the doctor helped the judge . did the judge help the doctor ?" after one or two sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from modbench.harness.contracts import Examples, Source, Task
+from modbench.suites.tasks import _shortcuts as rules
+from modbench.suites.tasks._build import Bools, Ints, Units, Writer, choose, generator
+
+PEOPLE = ("doctor", "judge", "lawyer", "farmer", "baker", "pilot", "singer", "teacher")
+PAST = ("helped", "called", "thanked", "followed", "warned", "praised")
+BASE = ("help", "call", "thank", "follow", "warn", "praise")
+WORDS = ("yes", "no", "the", "did", ".", *PEOPLE, *PAST, *BASE)
+YES, NO, THE, DID, STOP, PERSON = range(1, 7)
+DONE = PERSON + len(PEOPLE)
+DO = DONE + len(PAST)
+KINDS = ("yes", "swapped", "object", "verb")
+# One sentence has no other object and no other verb: a word from nowhere would give the answer away.
+ALONE, BESIDE = (0.5, 0.5, 0.0, 0.0), (0.5, 0.23, 0.16, 0.11)
+SENTENCES = 2
+
+
+def _make(rng: np.random.Generator, n: int) -> Units:
+    """Either each sentence is asked about as it is told, or both when both are told, in random order.
+
+    Every question is made of words that were told, and is about another sentence than the one before: none repeats.
+    """
+    people_NP = PERSON + choose(rng, n, len(PEOPLE), 2 * SENTENCES)
+    verbs_NS = choose(rng, n, len(PAST), SENTENCES)
+    at_once_N = rng.random(n) < 0.5
+    turned_N = at_once_N & (rng.random(n) < 0.5)
+    writer = Writer(n)
+    _tell(writer, people_NP[:, :2], verbs_NS[:, 0])
+    alone_N = ~at_once_N
+    kind_N = rng.choice(len(KINDS), n, p=ALONE)
+    _ask(rng, writer, people_NP, verbs_NS, kind_N, where=alone_N)
+    _tell(writer, people_NP[:, 2:], verbs_NS[:, 1])
+    for first in (True, False):
+        about_first_N = turned_N ^ first
+        kind_N = rng.choice(len(KINDS), n, p=BESIDE)
+        there_NP = np.where(about_first_N[:, None], people_NP, np.roll(people_NP, 2, axis=1))
+        told_NS = np.where(about_first_N[:, None], verbs_NS, np.roll(verbs_NS, 1, axis=1))
+        _ask(rng, writer, there_NP, told_NS, kind_N, where=at_once_N if first else None)
+    second_NP = people_NP[:, 2:] * at_once_N[:, None]
+    return writer.units(np.concatenate([people_NP[:, :2], verbs_NS[:, :1], second_NP], axis=1))
+
+
+def _tell(writer: Writer, people_N2: Ints, verb_N: Ints) -> None:
+    writer.say(THE, people_N2[:, 0], DONE + verb_N, THE, people_N2[:, 1], STOP)
+
+
+def _ask(rng: np.random.Generator, writer: Writer, people_NP: Ints, verbs_NS: Ints, kind_N: Ints, where: Bools | None) -> None:
+    """About the sentence whose people and verb come first."""
+    other_N = np.where(rng.random(writer.n) < 0.5, people_NP[:, 2], people_NP[:, 3])
+    swapped_N = kind_N == KINDS.index("swapped")
+    subject_N = np.where(swapped_N, people_NP[:, 1], people_NP[:, 0])
+    object_N = np.where(swapped_N, people_NP[:, 0], np.where(kind_N == KINDS.index("object"), other_N, people_NP[:, 1]))
+    verb_N = np.where(kind_N == KINDS.index("verb"), verbs_NS[:, 1], verbs_NS[:, 0])
+    writer.say(DID, THE, subject_N, DO + verb_N, THE, object_N, where=where)
+    writer.ask(np.where(kind_N == 0, YES, NO), kind_N, where=where)
+
+
+def _open(_path: str | None) -> Source:
+    return generator(WORDS, ("yes", "no"), KINDS, 25, _make)
+
+
+def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
+    return {
+        "majority": rules.majority(train, held_out),
+        "bag of words": rules.bag(train, held_out),
+        "question alone": rules.bag(train, held_out, rules.after(STOP)),
+        "single word": rules.cue(train, held_out),
+    }
+
+
+TASK = Task(open=_open, shortcuts=_shortcuts, steps=2000)

@@ -1,0 +1,54 @@
+"""Associative recall (MQAR): one to four key-value pairs, then every key in random order; its value is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from modbench.harness.contracts import Examples, Source, Task
+from modbench.suites.tasks import _shortcuts as rules
+from modbench.suites.tasks._build import Units, Writer, choose, generator
+
+KEYS = tuple(f"k{i}" for i in range(16))
+VALUES = tuple(f"v{i}" for i in range(16))
+MOST_PAIRS = 4
+ANSWERS = tuple(range(1 + len(KEYS), 1 + len(KEYS) + len(VALUES)))
+
+
+def _make(rng: np.random.Generator, n: int) -> Units:
+    """Values are drawn apart, so that what was answered before says nothing about what is left."""
+    pairs_N = rng.integers(1, MOST_PAIRS + 1, n)
+    keys_NP = 1 + choose(rng, n, len(KEYS), MOST_PAIRS)
+    values_NP = rng.integers(ANSWERS[0], ANSWERS[-1] + 1, (n, MOST_PAIRS))
+    there_NP = np.arange(MOST_PAIRS) < pairs_N[:, None]
+    order_NP = choose(rng, n, MOST_PAIRS, MOST_PAIRS)
+    writer = Writer(n)
+    for pair in range(MOST_PAIRS):
+        writer.say(keys_NP[:, pair], values_NP[:, pair], where=there_NP[:, pair])
+    asked_keys_NP, asked_values_NP, asked_NP = (
+        np.take_along_axis(side_NP, order_NP, axis=1) for side_NP in (keys_NP, values_NP, there_NP)
+    )
+    for pair in range(MOST_PAIRS):
+        writer.say(asked_keys_NP[:, pair], where=asked_NP[:, pair])
+        writer.ask(asked_values_NP[:, pair], pairs_N - 1, where=asked_NP[:, pair])
+    return writer.units(np.concatenate([keys_NP * there_NP, values_NP * there_NP], axis=1))
+
+
+def _open(_path: str | None) -> Source:
+    kinds = ("1 pair", *(f"{pairs} pairs" for pairs in range(2, MOST_PAIRS + 1)))
+    return generator((*KEYS, *VALUES), VALUES, kinds, 4 * MOST_PAIRS - 1, _make)
+
+
+def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
+    return {
+        "majority": rules.majority(train, held_out),
+        "bag of words": rules.bag(train, held_out),
+        "by the key alone": rules.last(train, held_out),
+        "most recent value": rules.most_recent(held_out, ANSWERS),
+        "most frequent value": rules.most_frequent(held_out, ANSWERS),
+        "a value shown": rules.one_shown(held_out, ANSWERS),
+    }
+
+
+TASK = Task(open=_open, shortcuts=_shortcuts, steps=1000)

@@ -1,0 +1,114 @@
+"""Retrieval over distance: marked key-value facts hidden in filler, each asked for after 1 to 80 further words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from modbench.harness.contracts import UNASKED, Examples, Source, Task
+from modbench.suites.tasks import _shortcuts as rules
+from modbench.suites.tasks._build import Bools, Ints, Units, choose, generator
+
+KEYS = tuple(f"k{i}" for i in range(8))
+VALUES = tuple(f"v{i}" for i in range(8))
+FILLER = tuple(f"f{i}" for i in range(8))
+MARK, QUERY, FIRST_KEY = 1, 2, 3
+ANSWERS = tuple(range(FIRST_KEY + len(KEYS), FIRST_KEY + len(KEYS) + len(VALUES)))
+FIRST_FILLER = ANSWERS[-1] + 1
+FACTS, DECOYS = 6, 2
+# Words between a fact's value and the question for it: at most so many; a bucket starts where the one before ends.
+FURTHEST = (4, 8, 16, 32, 64, 104)
+SEQ_LEN = 128
+LAYOUTS = 512
+
+
+def _make(rng: np.random.Generator, n: int) -> Units:
+    """Fill drawn layouts with facts."""
+    chosen_N = rng.integers(0, LAYOUTS, n)
+    fact_at_NF, query_at_NF, kind_NF, decoy_at_ND = (table[chosen_N] for table in _TABLES)
+    keys_NF = FIRST_KEY + choose(rng, n, len(KEYS), FACTS)
+    values_NF = rng.integers(ANSWERS[0], ANSWERS[-1] + 1, (n, FACTS))
+    tokens_NW = rng.integers(FIRST_FILLER, FIRST_FILLER + len(FILLER), (n, SEQ_LEN + 1))
+    answers_NW, kinds_NW = np.full_like(tokens_NW, UNASKED), np.zeros_like(tokens_NW)
+    row_N1 = np.arange(n)[:, None]
+    # Decoys: the keys of some facts stand in the filler too, unmarked, before a value drawn at random.
+    tokens_NW[row_N1, decoy_at_ND] = keys_NF[:, :DECOYS]
+    tokens_NW[row_N1, decoy_at_ND + 1] = rng.integers(ANSWERS[0], ANSWERS[-1] + 1, (n, DECOYS))
+    tokens_NW[row_N1, fact_at_NF] = MARK
+    tokens_NW[row_N1, fact_at_NF + 1] = keys_NF
+    tokens_NW[row_N1, fact_at_NF + 2] = values_NF
+    tokens_NW[row_N1, query_at_NF] = QUERY
+    tokens_NW[row_N1, query_at_NF + 1] = keys_NF
+    tokens_NW[row_N1, query_at_NF + 2] = values_NF
+    answers_NW[row_N1, query_at_NF + 1] = values_NF
+    kinds_NW[row_N1, query_at_NF + 1] = kind_NF
+    # What stands behind the last answer is never read.
+    tokens_NW[np.arange(SEQ_LEN + 1) > query_at_NF.max(axis=1, keepdims=True) + 2] = 0
+    return Units(tokens_NW, answers_NW, kinds_NW, np.concatenate([keys_NF, values_NF], axis=1))
+
+
+def _layouts() -> tuple[Ints, Ints, Ints, Ints]:
+    """Where facts start, where questions start, which bucket their distance is in, where decoys start: LAYOUTS rows each."""
+    rng = np.random.default_rng(96)
+    found: list[tuple[list[int], ...]] = []
+    while len(found) < LAYOUTS:
+        layout = _layout(rng)
+        if layout is not None:
+            found.append(layout)
+    facts, queries, kinds, decoys = (np.array(column) for column in zip(*found, strict=True))
+    return facts, queries, kinds, decoys
+
+
+def _layout(rng: np.random.Generator) -> tuple[list[int], list[int], list[int], list[int]] | None:
+    """Distances first, the longest placed first; None where one finds no room."""
+    free_W: Bools = np.ones(SEQ_LEN + 1, dtype=np.bool_)
+    facts: list[int] = []
+    queries: list[int] = []
+    kinds = sorted((int(kind) for kind in rng.integers(0, len(FURTHEST), FACTS)), reverse=True)
+    for kind in kinds:
+        distance = int(rng.integers((0, *FURTHEST)[kind] + 1, FURTHEST[kind] + 1))
+        room_S = _room(free_W, 3)
+        start_S = np.flatnonzero(room_S[: -distance - 3] & room_S[distance + 3 :])
+        if not len(start_S):
+            return None
+        facts.append(int(rng.choice(start_S)))
+        queries.append(facts[-1] + distance + 3)
+        free_W[facts[-1] : facts[-1] + 3] = free_W[queries[-1] : queries[-1] + 3] = False
+    room_S = _room(free_W, 2)
+    decoys = []
+    for _ in range(DECOYS):
+        start_S = np.flatnonzero(room_S)
+        if not len(start_S):
+            return None
+        decoys.append(int(rng.choice(start_S)))
+        room_S[max(0, decoys[-1] - 1) : decoys[-1] + 2] = False
+    return facts, queries, kinds, decoys
+
+
+def _room(free_W: Bools, words: int) -> Bools:
+    """Where so many words can start."""
+    room_S: Bools = np.lib.stride_tricks.sliding_window_view(free_W, words).all(axis=1)
+    return room_S
+
+
+_TABLES = _layouts()
+
+
+def _open(_path: str | None) -> Source:
+    kinds = [f"{low + 1}-{high}" for low, high in zip((0, *FURTHEST), FURTHEST, strict=False)]
+    return generator(("!", "?", *KEYS, *VALUES, *FILLER), VALUES, kinds, SEQ_LEN, _make)
+
+
+def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
+    return {
+        "majority": rules.majority(train, held_out),
+        "bag of words": rules.bag(train, held_out),
+        "by the key alone": rules.last(train, held_out),
+        "most recent value": rules.most_recent(held_out, ANSWERS),
+        "most frequent value": rules.most_frequent(held_out, ANSWERS),
+        "a value shown": rules.one_shown(held_out, ANSWERS),
+    }
+
+
+TASK = Task(open=_open, shortcuts=_shortcuts, steps=600)

@@ -1,0 +1,164 @@
+"""Training from the command line: one model, a run that is killed and gone on with, and mistakes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SUITE = """
+name = "little"
+metrics = ["loss/val", "loss/val_causal", "loss/gap", "bpb/val", "router/participation", "task/copy"]
+seeds = [0]
+corpus = "text.txt"
+[shape]
+d_model = 32
+n_layers = 4
+[grid]
+seq_len = [32]
+[[arms]]
+model = "dense"
+[[arms]]
+model = "mod"
+capacity = 0.25
+[tasks]
+steps = 20
+batch_size = 8
+[train]
+seq_len = 32
+batch_size = 4
+steps = 400
+val_tokens = 512
+looks = 2
+watch = true
+flips = 8
+checkpoint_s = 0.2
+"""
+
+
+def place(folder: Path, **changes: str) -> Path:
+    (folder / "text.txt").write_text("".join(f"{i} sheep jump over {i} fences. " for i in range(900)))
+    text = SUITE
+    for old, new in changes.items():
+        text = text.replace(old.replace("_", " "), new)
+    (folder / "little.toml").write_text(text)
+    return folder
+
+
+def curves(run: Path) -> dict[str, list[float]]:
+    """Training losses by unit."""
+    found = {}
+    for file in sorted((run / "units").glob("train-*.json")):
+        outcomes = json.loads(file.read_text())["outcomes"]
+        notes = next(outcome["notes"] for outcome in outcomes if outcome["status"] == "ok")
+        if "curve" in notes:
+            found[file.name] = notes["curve"]["loss"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run, uninterrupted."""
+    folder = place(tmp_path_factory.mktemp("whole"))
+    command = [sys.executable, "-m", "modbench", "run", "little.toml", "-o", "run"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder / "run"
+
+
+def test_a_killed_run_is_gone_on_with_to_the_bit(whole: Path, tmp_path: Path) -> None:
+    """Killed without warning while it trains; what has a record stays, the rest goes on from its checkpoint."""
+    folder = place(tmp_path)
+    command = [sys.executable, "-m", "modbench", "run", "little.toml", "-o", "run"]
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list((folder / "run").glob("checkpoints/train-*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    import os
+
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert list((folder / "run").glob("checkpoints/train-*.pt"))
+    before = {file.name: file.read_bytes() for file in (folder / "run" / "units").iterdir()}
+    done = subprocess.run(
+        [sys.executable, "-m", "modbench", "resume", "run"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert curves(folder / "run") == curves(whole)
+    for name, content in before.items():
+        assert (folder / "run" / "units" / name).read_bytes() == content
+    assert not (folder / "run" / "checkpoints").exists()
+    resumed = [json.loads(file.read_text()) for file in (folder / "run" / "units").glob("train-*.json")]
+    assert any(outcome["notes"].get("resumed_at", 0) > 0 for record in resumed for outcome in record["outcomes"])
+
+
+def test_a_run_leaves_what_its_routers_did(whole: Path) -> None:
+    found = {file.name: json.loads(file.read_text()) for file in (whole / "artifacts").iterdir()}
+    mod = next(body for name, body in found.items() if "mod" in name)
+    assert set(mod) == {"routing", "flips", "drift"}
+    assert mod["routing"]["summary"]["participation"] == pytest.approx(0.25)
+    page = (whole / "report.html").read_text()
+    for title in ("Which words go deep?", "What can they still do?", "Who passes?"):
+        assert title in page
+
+
+def test_nothing_left_to_do_is_no_mistake(modbench: Any, whole: Path) -> None:
+    done = modbench("resume", str(whole), cwd=whole.parent)
+    assert done.returncode == 0
+
+
+def test_one_model_is_trained_and_its_weights_are_kept(modbench: Any, tmp_path: Path) -> None:
+    place(tmp_path)
+    said = ["train", "mod", "--corpus", "text.txt", "--seq-len", "32", "--batch-size", "4"]
+    settings = ["d_model=32", "train.steps=12", "train.val_tokens=256"]
+    done = modbench(*said, *(word for setting in settings for word in ("--set", setting)), "-o", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for words in ("12 steps of 128 tokens", "loss/val_causal", "weights: out/weights", "report: out/report.html"):
+        assert words in done.stdout
+    assert "step 12/12, loss " in done.stderr
+    assert len(list((tmp_path / "out" / "weights").iterdir())) == 1
+    assert (tmp_path / "out" / "cases.csv").exists()
+
+
+def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path: Path) -> None:
+    place(tmp_path)
+    said = ["plan", "little.toml", "--set", "train.flops=1e10", "--json"]
+    told = json.loads(modbench(*said, cwd=tmp_path).stdout)
+    assert told["training"]["runs"] == 4
+    assert told["training"]["epochs"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "nope"], "unknown model 'nope'"),
+        (["train", "dense", "--corpus", "nowhere"], "neither"),
+        (["train", "dense", "--set", "train.steps=0"], "train.steps"),
+        (["train", "dense", "--set", "train.stepz=3"], "Did you mean 'train.steps'?"),
+        (["train", "dense", "--seq-len", "8,16"], "a training run has one"),
+        (["train", "dense", "--set", "train.tokenizer=bpe"], "Set vocab_size=257 or more"),
+        (["train", "dense", "--set", "train.accumulate=3", "--batch-size", "4"], "does not divide"),
+        (["resume", "nowhere"], "is no run folder"),
+        (["run", "tasks", "--set", "isoflop.budgets=[1e9]"], "it has no [isoflop]"),
+        (["plan", "tasks", "--set", 'metrics=["task/nli_pairs"]'], "--set tasks.paths.nli_pairs=PATH"),
+        (["plan", "quick", "--set", 'metrics=["task/nothing"]'], "unknown metric 'task/nothing'"),
+    ],
+)
+def test_a_mistake_ends_in_words_and_2(modbench: Any, arguments: list[str], words: str, tmp_path: Path) -> None:
+    done = modbench(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2
+
+
+def test_a_folder_of_another_run_is_not_gone_on_with(modbench: Any, whole: Path) -> None:
+    done = modbench("train", "dense", "--corpus", "text.txt", "-o", str(whole), cwd=whole.parent)
+    assert done.returncode == 2
+    assert "holds another run" in done.stderr

@@ -1,0 +1,282 @@
+"""IsoFLOP sweeps: fits whose answer is known, pairs over seeds, the page, and what a plan refuses."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planted import ENVIRONMENT
+
+from modbench.harness import plan, store
+from modbench.harness.case import UnitOfWork
+from modbench.harness.contracts import Text
+from modbench.harness.costs import case_cost
+from modbench.harness.errors import UsageError
+from modbench.harness.expand import keys_of
+from modbench.harness.learning import FLOPS_TOLERANCE, width_rule
+from modbench.harness.overrides import Overrides, override
+from modbench.harness.plan import Plan
+from modbench.harness.records import Outcome, Record
+from modbench.harness.runner import Slots, run_phase
+from modbench.harness.suite import Suite, load_suite, parse_suite
+from modbench.reports import isoflop, render
+from modbench.reports.isoflop import Optimum, optimum
+from modbench.reports.load import Loaded, load
+
+SIZES = [{"d_model": d, "n_layers": 2} for d in (32, 48, 64)]
+TEXT = Text("t", b"some words " * 50_000, b"other words " * 500, "c0ffee")
+
+
+def suite(**changes: Any) -> Suite:
+    data = {
+        "name": "sweep",
+        "metrics": ["flops/forward", "loss/val", "loss/val_causal", "lr/best"],
+        "seeds": [0, 1, 2],
+        "grid": {"seq_len": [64], "batch_size": [2]},
+        "arms": [{"model": "dense"}, {"model": "mod", "capacity": 0.125, "router": ["learned", "stochastic"]}],
+        "train": {"seq_len": 64, "batch_size": 2},
+        "isoflop": {"budgets": [1e10, 3e10], "sizes": SIZES},
+        **changes,
+    }
+    return parse_suite(data, "test")
+
+
+def planned(**changes: Any) -> Plan:
+    return plan.make_plan(suite(**changes), device="cpu", text=TEXT)
+
+
+@given(
+    st.floats(10, 20),
+    st.floats(0.01, 5),
+    st.floats(-3, 3),
+    st.lists(st.floats(-1, 1), min_size=3, max_size=6, unique_by=lambda x: round(x, 1)),
+)
+def test_the_optimum_of_a_parabola_is_found(middle: float, bend: float, lowest: float, places: list[float]) -> None:
+    x = sorted(middle + place for place in places)
+    at = (x[0] + x[-1]) / 2
+    if min(b - a for a, b in itertools.pairwise(x)) < 0.05:
+        return
+    found = optimum(x, [lowest + bend * (each - at) ** 2 for each in x])
+    assert isinstance(found, Optimum)
+    assert found.log_params == pytest.approx(at, abs=1e-3)
+    assert found.loss == pytest.approx(lowest, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        ([3.0, 2.0, 1.5], "beyond the largest size"),
+        ([1.5, 2.0, 3.0], "beyond the smallest size"),
+        ([1.0, 2.0, 1.0], "does not open upwards"),
+        ([1.0, 2.0], "2 sizes make no parabola"),
+    ],
+)
+def test_without_an_optimum_there_is_a_reason(losses: list[float], words: str) -> None:
+    assert words in str(optimum([10.0, 11.0, 12.0][: len(losses)], losses))
+
+
+def test_every_run_of_a_budget_costs_the_same_within_one_per_cent() -> None:
+    made = planned()
+    runs = [unit for unit in made.units if unit.made_in == "train"]
+    assert len(runs) == 2 * 3 * 3 * 3  # budgets, sizes, variants, seeds
+    for unit in runs:
+        (case,) = unit.comparison.arms
+        cost, run = case_cost(case), unit.protocol.train
+        assert cost is not None
+        assert run is not None
+        assert case.budget is not None
+        assert abs(run.steps * cost.train_step / case.budget - 1) <= FLOPS_TOLERANCE
+        assert run.lr == width_rule(case.config.d_model)
+        # Skipping makes a step cheaper, so the same budget pays for more of them.
+        dense = next(other for other in made.cases if other.model == "dense" and other.budget == case.budget)
+        if case.model == "mod" and case.config.d_model == dense.config.d_model:
+            dense_cost = case_cost(dense)
+            assert dense_cost is not None
+            assert run.steps > case.budget / dense_cost.train_step * 1.2
+
+
+def test_rates_are_tried_once_for_each_variant_and_come_first() -> None:
+    made = planned()
+    rates = {unit.name: unit for unit in made.units if unit.made_in == "rates"}
+    assert len(rates) == 3
+    for unit in rates.values():
+        (case,) = unit.comparison.arms
+        assert case.config.d_model == 48  # the middle size
+        assert case.budget == 1e10  # the smallest budget
+        assert unit.protocol.rates == (0.5, 1.0, 2.0)
+    for unit in made.units:
+        if unit.made_in == "train":
+            assert unit.protocol.train is not None
+            source = rates[str(unit.protocol.train.rate_from)]
+            assert isoflop.variant(source.comparison.arms[0]) == isoflop.variant(unit.comparison.arms[0])
+
+
+def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
+    """While one variant's rates are still tried, runs of another that has its own go on."""
+    made = planned()
+    units = [unit for unit in made.units if unit.made_in in {"rates", "train"}]
+    events: list[tuple[str, str]] = []
+
+    class Slow:
+        """A launcher whose units end in the order of their names, the rates of dense last."""
+
+        def start(self, unit: UnitOfWork, record: Path, log: Path, timeout_s: float) -> Any:  # noqa: ARG002  # as the real one
+            events.append(("start", unit.name))
+            return SimpleNamespace(
+                unit=unit, record=record, process=SimpleNamespace(is_alive=lambda: False, exitcode=0)
+            )
+
+        def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:  # noqa: ARG002  # as the real one
+            assert handles, "nothing runs and something waits"
+            last = [handle for handle in handles if not handle.unit.name.startswith("rates-dense")] or handles
+            last[0].record.write_text("{}")
+            return [last[0]]
+
+        def end(self, handle: Any) -> None:
+            events.append(("end", handle.unit.name))
+
+    folder = store.create(str(tmp_path / "run"), "sweep")
+    limits = {unit.name: 1.0 for unit in units}
+    quiet = SimpleNamespace(started=lambda _: None, tick=lambda: None, ended=lambda _: None)
+    run_phase(Slots(tuple(units), 2), Slow(), folder, quiet, limits)  # type: ignore[arg-type]  # stand-ins
+    assert len(events) == 2 * len(units)
+    place = {event: i for i, event in enumerate(events)}
+    for unit in units:
+        if unit.made_in == "train":
+            assert unit.protocol.train is not None
+            assert place["start", unit.name] > place["end", str(unit.protocol.train.rate_from)]
+    first_run = min(i for (what, name), i in place.items() if what == "start" and name.startswith("train"))
+    dense = next(unit.name for unit in units if unit.name.startswith("rates-dense"))
+    assert first_run < place["end", dense]
+
+
+def test_a_sweep_without_a_check_of_rates_keeps_the_rule() -> None:
+    made = planned(metrics=["loss/val"])
+    assert not [unit for unit in made.units if unit.made_in == "rates"]
+    assert all(unit.protocol.train.rate_from is None for unit in made.units if unit.protocol.train)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"isoflop": {"budgets": [1e14], "sizes": SIZES}},
+            "times the 5.5e.05 of corpus 'stdlib'; at most 4 are allowed",
+        ),
+        ({"isoflop": {"budgets": [1.3e8], "sizes": SIZES}}, "at most 1% is equal"),
+        ({"isoflop": {"budgets": [1e5], "sizes": SIZES}}, "pay for no step"),
+    ],
+)
+def test_a_budget_that_makes_no_fair_sweep_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        planned(**changes)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"budgets": [1e10], "sizes": [{"width": 3}]}, "a size is made of"),
+        ({"budgets": [1e10], "sizes": [SIZES[0], SIZES[0]]}, "stands there twice"),
+        ({"budgets": [1e10], "sizes": SIZES, "rates": [1, 2]}, "fewer than three"),
+        ({"budgets": [], "sizes": SIZES}, "budgets"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_said_in_words(table: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        suite(isoflop=table)
+
+
+def test_more_epochs_are_allowed_where_they_are_named() -> None:
+    asked = override(suite(), Overrides(settings=("isoflop.budgets=[1e12]", "isoflop.max_epochs=1000")))
+    assert plan.make_plan(asked, device="cpu", text=TEXT).units
+
+
+@pytest.mark.parametrize("name", ["isoflop-cpu", "isoflop-gpu", "isoflop-paper"])
+def test_shipped_sweeps_plan(name: str) -> None:
+    made = load_suite(name)
+    assert made.isoflop is not None
+    assert "lr/best" in keys_of(made).trained
+    assert len(made.isoflop.sizes) >= 3
+    assert len(made.seeds) >= 3
+
+
+# A planted world: loss by variant as a parabola over log parameters, and what a seed adds to every arm alike.
+BEND = 0.05
+LOWEST = {"dense": 2.0, "mod[c0.125-learned]": 1.97, "mod[c0.125-stochastic]": 2.1}
+PLACE = {"dense": 11.0, "mod[c0.125-learned]": 11.3, "mod[c0.125-stochastic]": 11.0}
+
+
+def planted(folder: Path) -> Loaded:
+    made = planned()
+    run = store.create(str(folder), "sweep")
+    run.write_run(made, ENVIRONMENT, ["modbench"], store.now())
+    noise = np.random.default_rng(0)
+    for unit in made.units:
+        outcomes = tuple(_outcomes(unit, noise))
+        record = Record(unit=unit, started=store.now(), wall_s=1.0, environment={}, outcomes=outcomes)
+        store.write_atomically(run.record(unit), record.model_dump_json())
+    return load(folder)
+
+
+def _outcomes(unit: UnitOfWork, noise: np.random.Generator) -> Any:
+    for case in unit.comparison.arms:
+        cost = case_cost(case)
+        assert cost is not None
+        if unit.made_in == "count":
+            notes: dict[str, Any] = {
+                "params": cost.params,
+                "forward_causal": cost.forward_causal,
+                "train_step": cost.train_step,
+            }
+            samples = {"value": [cost.forward]}
+            yield Outcome(case=case.id, metric="flops/forward", unit="FLOP", status="ok", samples=samples, notes=notes)
+        elif unit.made_in == "rates":
+            notes = {"rule": 4e-3, "rates": [0.5, 1.0, 2.0], "losses": [2.2, 2.0, None], "at_edge": False}
+            yield Outcome(
+                case=case.id, metric="lr/best", unit="ratio", status="ok", samples={"value": [1.0]}, notes=notes
+            )
+        else:
+            name = isoflop.variant(case)
+            loss = LOWEST[name] + BEND * (math.log(cost.params) - PLACE[name]) ** 2
+            # Of the seed and of the run: the first is shared by all arms, so pairs do not feel it.
+            value = loss + 0.3 * unit.protocol.seed + 1e-4 * noise.normal()
+            for metric in ("loss/val", "loss/val_causal"):
+                yield Outcome(case=case.id, metric=metric, unit="nat", status="ok", samples={"value": [value]})
+
+
+def test_planted_optima_come_back_with_pairs_over_seeds(tmp_path: Path) -> None:
+    table = isoflop.table(planted(tmp_path / "run"))
+    assert len(table) == 2 * 3 * 2
+    for row in table[table.metric == "loss/val_causal"].to_dict("records"):
+        assert row["optimum_params"] == pytest.approx(math.exp(PLACE[row["variant"]]), rel=0.02)
+        assert row["optimum_loss"] == pytest.approx(LOWEST[row["variant"]] + 0.3, abs=2e-3)
+        if row["variant"] == "dense":
+            assert math.isnan(row["optimum_difference"])
+            assert row["best_forward_share"] == row["forward_share_at_parity"] == 1
+            continue
+        wanted = LOWEST[row["variant"]] - 2.0
+        assert row["optimum_ci_low"] < wanted < row["optimum_ci_high"]
+        # Seeds differ by 0.3 and pairs by 1e-4: an unpaired interval would be a thousand times as wide.
+        assert row["optimum_ci_high"] - row["optimum_ci_low"] < 0.01
+        assert (row["optimum_ci_high"] < 0) == (wanted < 0)
+        if row["variant"] == "mod[c0.125-stochastic]":
+            assert math.isnan(row["forward_share_at_parity"])  # it never gets there
+        else:
+            assert row["forward_share_at_parity"] < 1
+
+
+def test_the_page_leads_with_loss_and_says_the_rates(tmp_path: Path) -> None:
+    loaded = planted(tmp_path / "run")
+    render.write(tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert page.index("What is the loss at equal training FLOPs?") < page.index("All comparisons")
+    assert "0.004 × 1 of 0.5× 2.200, 1× 2.000, 2× diverged" in page
+    assert (tmp_path / "run" / "isoflop.csv").read_text().startswith("budget,variant,metric,best_arm")
+    assert len(isoflop.curves(loaded)) == 12

@@ -1,0 +1,121 @@
+"""Tasks on the page: accuracies, whose interval they have, and what reaches as much without solving anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import ENVIRONMENT
+
+from modbench.harness import plan, stats, store
+from modbench.harness.costs import case_cost
+from modbench.harness.records import Outcome, Record
+from modbench.harness.suite import parse_suite
+from modbench.reports import accuracy, render
+from modbench.reports.load import Loaded, load
+
+# Right answers of 1,000 by arm and seed.
+RIGHT = {"dense": (990, 992, 994), "mod[c0.125]": (300, 500, 400), "depth_predictor": (800, 810, 820)}
+
+
+def planted(folder: Path, seeds: tuple[int, ...] = (0, 1, 2), *, fails: str = "") -> Loaded:
+    suite = parse_suite(
+        {
+            "name": "tasks",
+            "metrics": ["task/copy"],
+            "seeds": seeds,
+            "shape": {"d_model": 32, "n_layers": 4},
+            "arms": [{"model": "dense"}, {"model": "mod"}, {"model": "depth_predictor"}],
+        },
+        "test",
+    )
+    made = plan.make_plan(suite, device="cpu")
+    run = store.create(str(folder), "tasks")
+    run.write_run(made, ENVIRONMENT, ["modbench"], store.now())
+    for unit in made.units:
+        outcomes = []
+        for case in unit.comparison.arms:
+            if unit.made_in != "train":
+                continue
+            common: dict[str, Any] = {"case": case.id, "metric": "task/copy", "unit": "ratio"}
+            if case.arm == fails:
+                outcomes.append(Outcome(**common, status="failed", kind="numerics", reason="loss nan at step 3"))
+                continue
+            right = RIGHT[case.arm][unit.protocol.seed]
+            notes: dict[str, Any] = {
+                "n": 1000,
+                "correct": right,
+                "correct_as_trained": right + 5 if case.model == "mod" else None,
+                "whole": right // 2,
+                "by_kind": {"copy": (1000, right)},
+                "shortcuts": {"majority": 0.07, "last symbol": 0.35},
+                "depth_by_kind": {"copy": 2.5} if case.model == "depth_predictor" else {},
+                "cpu_s": 12.0,
+            }
+            outcomes.append(Outcome(**common, status="ok", samples={"value": [right / 1000]}, notes=notes))
+        record = Record(unit=unit, started=store.now(), wall_s=1.0, environment={}, outcomes=tuple(outcomes))
+        store.write_atomically(run.record(unit), record.model_dump_json())
+    return load(folder)
+
+
+def test_three_seeds_give_an_interval_over_seeds(tmp_path: Path) -> None:
+    (task,) = accuracy.results(planted(tmp_path / "run"))
+    dense, mod, gate = task.arms
+    wanted = stats.over_launches([0.990, 0.992, 0.994])
+    assert (dense.value, dense.low, dense.high) == (wanted.value, wanted.low, wanted.high)
+    assert mod.as_trained == pytest.approx(0.405)
+    assert dense.as_trained is None
+    assert dense.whole == pytest.approx(0.496)
+    assert gate.depth_by_kind == {"copy": 2.5}
+    assert dense.by_kind == {"copy": (3000, 2976)}
+    assert (task.majority, task.shortcut) == (0.07, ("last symbol", 0.35))
+    assert accuracy.beyond_shortcut(dense, 0.35)
+    assert not accuracy.beyond_shortcut(mod, 0.35)  # its mean lies above, its interval does not
+
+
+def test_one_seed_has_the_binomial_interval_and_says_so(tmp_path: Path) -> None:
+    loaded = planted(tmp_path / "run", seeds=(0,))
+    row = loaded.cases[loaded.cases.arm == "mod[c0.125]"].iloc[0]
+    assert (row.ci_low, row.ci_high) == pytest.approx(stats.share_interval(300, 1000))
+    assert "1000 questions of one seed" in row.reason
+
+
+def test_differences_are_paired_over_seeds(tmp_path: Path) -> None:
+    row = planted(tmp_path / "run").pair("depth_predictor", "task/copy")
+    assert row is not None
+    assert row.difference == pytest.approx(0.810 - 0.992)
+    assert row.verdict == "worse"
+
+
+def test_the_page_shows_every_arm_and_who_failed(tmp_path: Path) -> None:
+    planted(tmp_path / "run", fails="mod[c0.125]")
+    render.write(tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text()
+    for words in ("What can they still do?", "35.0% (last symbol)", "▲ 99.2%", "loss nan at step 3", "copy 2.50"):
+        assert words in page
+
+
+def test_every_arm_spends_what_the_anchor_spends() -> None:
+    suite = parse_suite(
+        {
+            "name": "tasks",
+            "metrics": ["task/copy", "task/recall"],
+            "shape": {"d_model": 32, "n_layers": 4},
+            "arms": [{"model": "dense"}, {"model": "mod"}, {"model": "depth_branches"}],
+            "tasks": {"steps": 300},
+        },
+        "test",
+    )
+    made = plan.make_plan(suite, device="cpu")
+    spent: dict[str, list[float]] = {}
+    for unit in made.units:
+        if unit.made_in == "train":
+            (case,) = unit.comparison.arms
+            cost = case_cost(case)
+            assert cost is not None
+            assert unit.protocol.train is not None
+            spent.setdefault(case.task, []).append(unit.protocol.train.steps * cost.train_step)
+    assert set(spent) == {"copy", "recall"}
+    for flops in spent.values():
+        assert flops == pytest.approx([flops[0]] * 3, rel=0.01)
