@@ -127,5 +127,7 @@ def _right(subject: Subject, source: Source, batch_size: int, *, causal: bool) -
 
 def _depths(subject: Subject, rows: int) -> list[int]:
     """Blocks that each row of the last call ran, where a gate chose for whole rows."""
-    realised = getattr(subject.module, "realised", None)
-    return list(realised) if realised is not None and len(realised) == rows else []
+    realised: list[int] | None = getattr(subject.module, "realised", None)
+    if realised is None or len(realised) != rows or max(realised) > subject.case.config.n_layers:
+        return []  # no gate, or one that lets go of tokens: then it counts these, by block
+    return list(realised)

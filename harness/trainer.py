@@ -117,6 +117,7 @@ class Trainer:
         self.curve: dict[str, list[float]] = {name: [] for name in COLUMNS}
         self.spent, self.step, self.resumed_at = Spent(), 0, 0
         self._unread: list[torch.Tensor] = []
+        self.losses_at_once = CUDA_LOSSES_AT_ONCE if self.device == "cuda" else 1
         self._looks = {round((i + 1) * run.steps / run.looks) for i in range(run.looks)} if run.looks else set()
 
     def train(self) -> None:
@@ -181,7 +182,7 @@ class Trainer:
         for name, value in zip(COLUMNS, (step, self.step * run.tokens_per_step, math.nan, clock()), strict=True):
             self.curve[name].append(value)
         self._unread.append(total)
-        if self.device == "cpu" or len(self._unread) >= CUDA_LOSSES_AT_ONCE:
+        if len(self._unread) >= self.losses_at_once:
             self._read_losses()
 
     def _loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | float]:

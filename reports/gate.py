@@ -172,6 +172,10 @@ def _why_not(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) -
     return "it is derived from a time, which is compared" if metric.made_in == "derive" else None
 
 
+# Settings of training that change no number: when it is looked at, and what is kept of it.
+UNFELT = {"looks", "watch", "flips", "checkpoint_s"}
+
+
 def _settings(loaded: Loaded, case: Case, metric: Metric) -> dict[str, Any]:
     """What a number also depends on, beside the case: `train.tokens` and the like."""
     suite = loaded.run.plan.suite
@@ -179,7 +183,8 @@ def _settings(loaded: Loaded, case: Case, metric: Metric) -> dict[str, Any]:
     plans = {"train": trained, "rates": suite.isoflop, "fit": suite.fit, "energy": suite.energy}
     plan = suite.decode if metric.workload == "decode" else plans.get(metric.made_in)
     name = "decode" if metric.workload == "decode" else metric.made_in
-    settings = {} if plan is None else {f"{name}.{key}": value for key, value in plan.model_dump().items()}
+    dumped = {} if plan is None else plan.model_dump(exclude=UNFELT)
+    settings = {f"{name}.{key}": value for key, value in dumped.items()}
     return settings | {"budget": loaded.tables.cell(case.id, metric.key).note("budget_bytes")}
 
 

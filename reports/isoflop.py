@@ -215,7 +215,7 @@ def _row(loaded: Loaded, curve: Curve, made: Sequence[Curve]) -> dict[str, objec
         "best_loss": best.mean,
         "seeds": " ".join(map(str, curve.seeds)),
     }
-    reasons = [f"seed {seed}: {said}" for seed, said in found.items() if isinstance(said, str)]
+    reasons = _reasons(found)
     mine = {seed: each for seed, each in found.items() if isinstance(each, Optimum)}
     if mine and not reasons:
         place, loss = (
@@ -242,6 +242,32 @@ def _row(loaded: Loaded, curve: Curve, made: Sequence[Curve]) -> dict[str, objec
             if not reasons and len(theirs) == len(mine):
                 row |= _difference("optimum", paired({seed: each.loss for seed, each in mine.items()}, theirs))
     return row | {"reason": "; ".join(reasons) or None}
+
+
+def _reasons(found: dict[int, Optimum | str]) -> list[str]:
+    """Why seeds have no optimum, each reason once: `the optimum lies beyond the largest size (seeds 0, 2)`."""
+    by_reason: dict[str, list[int]] = {}
+    for seed, said in found.items():
+        if isinstance(said, str):
+            by_reason.setdefault(said, []).append(seed)
+    return [f"{said} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})" for said, seeds in by_reason.items()]
+
+
+def in_words(loaded: Loaded) -> list[str]:
+    """One sentence for each routed variant, by the loss that needs no future: at its best size against the best dense one."""
+    rows, said = table(loaded), list[str]()
+    for row in rows[(rows.metric == LOSSES[0]) & rows.best_difference.notna()].to_dict("records"):
+        below = f"{abs(row['best_difference']):.3f} nats {'below' if row['best_difference'] < 0 else 'above'} dense"
+        known = row["best_ci_low"] == row["best_ci_low"]  # NaN is the only value unequal to itself
+        between = (
+            f" [{row['best_ci_low']:+.3f}, {row['best_ci_high']:+.3f}]" if known else " (too few seeds for an interval)"
+        )
+        step = f" and {row['best_step_share']:.2f}× its step time" if row["best_step_share"] else ""
+        said.append(
+            f"At {row['budget']:.3g} training FLOPs {row['variant']} ends {below}{between}, each at its best size of those "
+            f"trained, with {row['best_forward_share']:.2f}× the forward FLOPs{step}; both without the future."
+        )
+    return said
 
 
 def _difference(which: str, effect: Effect) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modbench.harness.case import Case
+from modbench.reports import isoflop
 from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
 from modbench.reports.panel import (
@@ -34,6 +35,8 @@ def title(loaded: Loaded) -> str:
 
 def lead(loaded: Loaded) -> list[str]:
     """Two or three sentences about the default arm, and about the dense model that costs the same."""
+    if loaded.run.plan.suite.isoflop is not None:  # across sizes no single speed-up says anything
+        return isoflop.in_words(loaded)
     case = default_arm(loaded)
     if case is None or not loaded.lengths:
         return []

@@ -30,7 +30,7 @@ def render(loaded: Loaded) -> Markup | None:
     if not made:
         return None
     figures = [_figure(loaded, budget, made) for budget in sorted({curve.budget for curve in made})]
-    return Markup("").join([*figures, _table(loaded), _rates(loaded)])
+    return Markup('<div class="broad">{}</div>').format(Markup("").join([*figures, _table(loaded), _rates(loaded)]))
 
 
 def shown(made: Sequence[Curve], budget: float) -> list[Curve]:
@@ -46,7 +46,7 @@ def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Markup:
     own = shown(made, budget)
     dense = dense_beside(own[0], made)
     assert dense is not None
-    drawn, axes = new_figure(10.2, 3.4, 3, share_y=True)
+    drawn, axes = new_figure(12.0, 3.8, 3, share_y=True)
     for curve in own:
         for axis, xs in zip(axes, _places(loaded, curve, dense), strict=True):
             _draw(axis, curve, xs)

@@ -1,65 +1,105 @@
-"""Training loss over tokens, every arm on the same text in the same order."""
+"""Training loss over tokens, FLOPs and seconds, and held-out loss by position: every arm on the same text in the same order."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+import pandas as pd
 from markupsafe import Markup
 
+from modbench.harness.case import Case
+from modbench.harness.units import human
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure
 from modbench.reports.style import MUTED, look, name, new_figure, to_svg
 
 SMOOTHING = 12  # steps of the moving average
+POSITIONS = 16  # bins of positions in the window
+# More than these, and nobody tells them apart.
+MOST_ARMS = 12
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """Bits per byte of the training batches, averaged over neighbouring steps."""
-    import pandas as pd
-
+    """Bits per token of the training batches, averaged over neighbouring steps; by position, of held-out windows."""
     suite, metric = loaded.run.plan.suite, loaded.trained_metric
     if metric is None or suite.isoflop:
         return None
-    made, (axis,) = new_figure(4.0, 2.9)
-    drawn = 0
-    for case in loaded.arms:
-        ids = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == metric)].case_id
-        curve = loaded.tables.cell(ids.iloc[0], metric).note("curve") if not ids.empty else None
-        if not curve:
-            continue
-        drawn += 1
-        bits = pd.Series(curve["loss"]) / math.log(2)
-        window = max(1, min(SMOOTHING, len(bits) // 4))
-        smooth = bits.rolling(window, min_periods=window).mean()
-        style = look(case)
-        dash = (0, (3, 2)) if case.rung or case.model == "moe" else "-"
-        every = max(1, len(bits) // 6)
-        axis.plot(  # type: ignore[attr-defined]  # an Axes
-            curve["tokens"],
-            smooth,
-            color=style.color,
-            alpha=style.opacity,
-            linestyle=dash,
-            marker=style.marker,
-            markevery=(drawn * 2 % every, every),
-            markersize=4.5,
-            linewidth=1.3,
-            label=f" {name(case)}",  # matplotlib hides labels that start with an underscore
-        )
-    if not drawn or suite.train is None:
+    curves = [(case, found) for case in loaded.arms[:MOST_ARMS] if (found := _notes(loaded, case, metric))]
+    if not curves:
         return None
-    axis.set_title("training bits per byte (lower is better)")  # type: ignore[attr-defined]  # an Axes
-    axis.set_xlabel("training tokens")  # type: ignore[attr-defined]  # an Axes
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value else "0")  # type: ignore[attr-defined]  # an Axes
-    axis.legend(ncols=2, fontsize=7, labelcolor=MUTED, handlelength=2.2, columnspacing=1.2)  # type: ignore[attr-defined]  # an Axes
+    drawn, axes = new_figure(13.0, 3.0, 4, share_y=True)
+    for i, (case, notes) in enumerate(curves):
+        curve = notes["curve"]
+        flops = [(step + 1) * notes["step_flops"] for step in curve["step"]] if notes["step_flops"] else None
+        for axis, xs in zip(axes, (curve["tokens"], flops, curve["wall_s"]), strict=False):
+            if xs is not None:
+                _line(axis, case, i, xs, _smooth(curve["loss"]))
+        if notes.get("by_position"):
+            _line(axes[3], case, i, *_by_position(notes["by_position"]))
+    titles: tuple[tuple[str, Callable[[float, int], str]], ...] = (
+        ("training tokens", lambda value, _: f"{value / 1000:g}k" if value else "0"),
+        ("training FLOPs", lambda value, _: human(value, "FLOP") if value else "0"),
+        ("seconds of training", lambda value, _: f"{value:g}"),
+        ("held out: position in the window", lambda value, _: f"{value:g}"),
+    )
+    for axis, (title, ticks) in zip(axes, titles, strict=True):
+        axis.set_xlabel(title)  # type: ignore[attr-defined]  # an Axes
+        axis.xaxis.set_major_formatter(ticks)  # type: ignore[attr-defined]  # an Axes
+        axis.locator_params(axis="x", nbins=4)  # type: ignore[attr-defined]  # an Axes
+    axes[0].set_title("bits per token (lower is better)")  # type: ignore[attr-defined]  # an Axes
+    axes[3].legend(ncols=2, fontsize=7, labelcolor=MUTED, handlelength=2.2, columnspacing=1.2)  # type: ignore[attr-defined]  # an Axes
     runs = [unit.protocol.train for unit in loaded.runs if unit.protocol.train]
     steps, rates = (sorted({getattr(run, key) for run in runs}) for key in ("steps", "lr"))
     reading = (
         f"{_span(steps)} steps of {runs[0].tokens_per_step} tokens, AdamW at {_span(rates)} with cosine to zero, seed "
         f"{suite.seeds[0]}. Same text, same order, same initial weights where shapes agree. Top-k routing sees the future while "
-        "choosing."
+        "choosing. Runs train side by side, so seconds are a rough guide: steps are timed elsewhere."
     )
-    return figure(to_svg(made, "curves", "Training loss over tokens by arm"), reading)
+    svg = to_svg(drawn, "curves", "Training loss over tokens, FLOPs and seconds, and held-out loss by position, by arm")
+    return Markup('<div class="broad">{}</div>').format(figure(svg, reading, wide=True))
+
+
+def _notes(loaded: Loaded, case: Case, metric: str) -> dict[str, Any] | None:
+    """What the first seed's run noted beside its losses, and what a step of it costs."""
+    ids = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == metric)].case_id
+    if ids.empty:
+        return None
+    cell = loaded.tables.cell(ids.iloc[0], metric)
+    counted = loaded.tables.cell(ids.iloc[0], "flops/train_step").good()
+    step_flops = next((outcome.samples["value"][0] for outcome in counted.values()), None)
+    return cell.notes() | {"step_flops": step_flops} if cell.notes().get("curve") else None
+
+
+def _smooth(losses: list[float]) -> list[float]:
+    """Bits, averaged over neighbours."""
+    bits = pd.Series(losses) / math.log(2)
+    window = max(1, min(SMOOTHING, len(bits) // 4))
+    return list(bits.rolling(window, min_periods=window).mean())
+
+
+def _by_position(losses: list[float]) -> tuple[list[float], list[float]]:
+    """Middle of each bin of positions, and the mean of its bits."""
+    bins = pd.Series(range(len(losses))) * min(POSITIONS, len(losses)) // len(losses)
+    places = pd.Series(range(len(losses))).groupby(bins).mean()
+    return list(places), list((pd.Series(losses) / math.log(2)).groupby(bins).mean())
+
+
+def _line(axis: Any, case: Case, number: int, xs: list[float], ys: list[float]) -> None:  # noqa: ANN401  # a matplotlib Axes
+    style, every = look(case), max(1, len(ys) // 6)
+    axis.plot(
+        xs,
+        ys,
+        color=style.color,
+        alpha=style.opacity,
+        linestyle=(0, (3, 2)) if case.rung or case.model == "moe" else "-",
+        marker=style.marker,
+        markevery=((number * 2 + 2) % every, every),
+        markersize=4.5,
+        linewidth=1.3,
+        label=f" {name(case)}",  # matplotlib hides labels that start with an underscore
+    )
 
 
 def _span(values: list[float]) -> str:
@@ -68,4 +108,4 @@ def _span(values: list[float]) -> str:
     return low if low == high else f"{low}–{high}"
 
 
-PANEL = Panel(title="How did they learn?", order=60, span=4, render=render)
+PANEL = Panel(title="How did they learn?", order=60, span=12, render=render)

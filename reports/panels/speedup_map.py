@@ -20,7 +20,7 @@ def render(loaded: Loaded) -> Markup | None:
     """Cells filled by log2 speed-up in nine bins; undecided cells hatched; failures named."""
     sides = [(title, metric) for title, metric in TIMED if (loaded.comparisons.metric == metric).any()]
     arms = loaded.arms[1:]
-    if not sides or not arms:
+    if not sides or not arms or loaded.run.plan.suite.isoflop:  # across sizes a speed-up is no answer
         return None
     made, axes = new_figure(5.0, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
     for axis, (title, metric) in zip(axes, sides, strict=True):

@@ -20,7 +20,8 @@ def render(loaded: Loaded) -> Markup | None:
     made = results(loaded)
     if not made:
         return None
-    return Markup("").join([_figure(loaded, made), _legend(made), _table(made), _kinds(made)])
+    parts = [_figure(loaded, made), _legend(made), _table(made), _kinds(made)]
+    return Markup('<div class="broad">{}</div>').format(Markup("").join(parts))
 
 
 def _figure(loaded: Loaded, made: list[TaskResult]) -> Markup:

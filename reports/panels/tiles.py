@@ -29,7 +29,7 @@ _LOW, _HIGH = math.log2(0.5), math.log2(4)
 def render(loaded: Loaded) -> Markup | None:
     """Chips, and a set of tiles for each arm and length; one set shows."""
     first = default_arm(loaded)
-    if first is None or not loaded.lengths:
+    if first is None or not loaded.lengths or loaded.run.plan.suite.isoflop:
         return None
     longest = loaded.lengths[-1]
     asked = loaded.run.plan.suite.metrics

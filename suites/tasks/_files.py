@@ -21,7 +21,6 @@ import numpy as np
 from modbench.harness.errors import UsageError
 from modbench.suites.tasks._build import HELD_OUT
 
-Record = dict[str, Any]
 R = TypeVar("R")
 # One key in so many is held out where files do not say.
 SHARE = 6
@@ -49,7 +48,9 @@ def sides(task: str, path: str | None, suffixes: tuple[str, ...]) -> Sides:
         raise UsageError(
             f"task {task!r}: {path!r} is no file and no folder of {', '.join(suffixes)} files. Name one: {task}=PATH."
         )
-    whole = hashlib.sha256("".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files).encode()).hexdigest()
+    whole = hashlib.sha256(
+        "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files).encode()
+    ).hexdigest()
     dev, test, train = ([file for file in files if names & _words(file)] for names in NAMES)
     held_out = dev or test
     rest = [file for file in files if file not in held_out]
@@ -63,7 +64,9 @@ def _words(file: Path) -> set[str]:
     return set(re.split(r"[^a-z]+", file.name.lower()))
 
 
-def split(task: str, sides: Sides, read: Callable[[Path], Iterable[R]], key: Callable[[R], str]) -> tuple[list[R], list[R]]:
+def split(
+    task: str, sides: Sides, read: Callable[[Path], Iterable[R]], key: Callable[[R], str]
+) -> tuple[list[R], list[R]]:
     """Records to train on, and at most `HELD_OUT` held-out ones, evenly chosen; no key is on both sides.
 
     Raises:
@@ -90,7 +93,7 @@ def _number(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def records(task: str, file: Path) -> Iterator[Record]:
+def records(task: str, file: Path) -> Iterator[Any]:
     """What a jsonl, json or tsv file holds, one by one.
 
     Raises:

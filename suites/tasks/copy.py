@@ -8,7 +8,7 @@ import numpy as np
 
 from modbench.harness.contracts import Examples, Source, Task
 from modbench.suites.tasks import _shortcuts as rules
-from modbench.suites.tasks._build import Units, Writer, generator
+from modbench.suites.tasks._build import Drawn, Writer, generator
 
 SYMBOLS = tuple("abcdefghijklmnop")
 LENGTH = 16
@@ -17,13 +17,13 @@ FIRST = 2
 ANSWERS = tuple(range(FIRST, FIRST + len(SYMBOLS)))
 
 
-def _make(rng: np.random.Generator, n: int) -> Units:
+def _make(rng: np.random.Generator, n: int) -> Drawn:
     symbols_NS = rng.integers(FIRST, FIRST + len(SYMBOLS), (n, LENGTH))
     writer = Writer(n)
     writer.say(*symbols_NS.T, SEPARATOR)
     for symbol_N in symbols_NS.T:
         writer.ask(symbol_N, 0)
-    return writer.units(symbols_NS)
+    return writer.drawn(symbols_NS)
 
 
 def _open(_path: str | None) -> Source:
@@ -41,4 +41,4 @@ def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
     }
 
 
-TASK = Task(open=_open, shortcuts=_shortcuts, steps=400)
+TASK = Task(open=_open, shortcuts=_shortcuts, steps=200)

@@ -47,7 +47,9 @@ def read(file: Path) -> Iterator[Pair]:
     for record in records(NAME, file):
         if not isinstance(record, dict) or any(not isinstance(record.get(field), str) for field in FIELDS):
             found = ", ".join(map(str, record)) if isinstance(record, dict) else repr(record)
-            raise UsageError(f"task {NAME!r}: a record of {file} lacks one of {', '.join(FIELDS)}; it has: {found[:200]}.")
+            raise UsageError(
+                f"task {NAME!r}: a record of {file} lacks one of {', '.join(FIELDS)}; it has: {found[:200]}."
+            )
         if record["gold_label"] not in {"-", ""}:
             parts = str(record.get("genre", "")).split(":")
             direction = next((part for part in parts if part.endswith("_monotone")), "")
@@ -142,7 +144,9 @@ def _open(path: str | None) -> Source:
 
 
 def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
-    mark = int(held_out.tokens_NT[0, held_out.lengths_N[0] - 1])  # `MARK` ends every row; `HYPOTHESIS` is the token before it
+    mark = int(
+        held_out.tokens_NT[0, held_out.lengths_N[0] - 1]
+    )  # `MARK` ends every row; `HYPOTHESIS` is the token before it
     return {
         "majority": rules.majority(train, held_out),
         "bag of words": rules.bag(train, held_out),

@@ -8,7 +8,7 @@ import numpy as np
 
 from modbench.harness.contracts import Examples, Source, Task
 from modbench.suites.tasks import _shortcuts as rules
-from modbench.suites.tasks._build import Ints, Units, Writer, choose, generator
+from modbench.suites.tasks._build import Drawn, Ints, Writer, choose, generator
 
 PEOPLE = ("doctor", "judge", "lawyer", "farmer", "baker", "pilot")
 VERBS = ("helped", "called", "thanked", "warned")
@@ -86,7 +86,11 @@ TEMPLATES: Mapping[str, tuple[Case, ...]] = {
             ),
             {
                 "entailment": (("every A V the B",), ("some A V the B", "some A V the C"), ("no A V the D",)),
-                "neutral": (("every A V the C",), ("some B V the A", "some D V the A"), ("no C V the A", "no B V the A")),
+                "neutral": (
+                    ("every A V the C",),
+                    ("some B V the A", "some D V the A"),
+                    ("no C V the A", "no B V the A"),
+                ),
                 "contradiction": (("every A V the D",), ("some A V the D",), ("no A V the B", "no A V the C")),
             },
         ),
@@ -132,7 +136,7 @@ def _coded(text: str, width: int) -> list[int]:
 
 def _forms() -> tuple[Ints, Ints, np.typing.NDArray[np.float64]]:
     """Premises and hypotheses, coded, of every form; and where each one's share ends, one unit per template and label."""
-    premises_FW, hypotheses_FW, ends_F, unit = [], [], [], 0.0
+    premises_FW, hypotheses_FW, shares_F = [], [], []
     for cases in TEMPLATES.values():
         for label in LABELS:
             telling = [(premises, hypotheses[label]) for premises, hypotheses in cases if label in hypotheses]
@@ -142,15 +146,14 @@ def _forms() -> tuple[Ints, Ints, np.typing.NDArray[np.float64]]:
                         for hypothesis in line:
                             premises_FW.append(_coded(premise, 17))
                             hypotheses_FW.append(_coded(hypothesis, 7))
-                            ends_F.append(1 / (len(telling) * len(lines) * len(premises) * len(line)))
-            unit += 1.0
-    return np.array(premises_FW), np.array(hypotheses_FW), np.round(np.cumsum(ends_F), 9)
+                            shares_F.append(1 / (len(telling) * len(lines) * len(premises) * len(line)))
+    return np.array(premises_FW), np.array(hypotheses_FW), np.round(np.cumsum(shares_F), 9)
 
 
 _PREMISES_FW, _HYPOTHESES_FW, _ENDS_F = _forms()
 
 
-def _make(rng: np.random.Generator, n: int) -> Units:
+def _make(rng: np.random.Generator, n: int) -> Drawn:
     template_N, label_N = rng.integers(0, len(TEMPLATES), n), rng.integers(0, len(LABELS), n)
     form_N = np.searchsorted(_ENDS_F, template_N * len(LABELS) + label_N + rng.random(n), side="right")
     people = 1 + WORDS.index(PEOPLE[0])
@@ -161,19 +164,18 @@ def _make(rng: np.random.Generator, n: int) -> Units:
     writer = Writer(n)
     writer.say(*premise_NW.T, STOP, *hypothesis_NW.T)
     writer.ask(1 + label_N, template_N)
-    return writer.units(premise_NW)
+    return writer.drawn(premise_NW)
 
 
 def _filled(codes_NW: Ints, fillers_NS: Ints) -> Ints:
-    filled_NW: Ints = np.where(codes_NW < 0, np.take_along_axis(fillers_NS, np.maximum(-1 - codes_NW, 0), axis=1), codes_NW)
+    filled_NW: Ints = np.where(
+        codes_NW < 0, np.take_along_axis(fillers_NS, np.maximum(-1 - codes_NW, 0), axis=1), codes_NW
+    )
     return filled_NW
 
 
-PER_ROW = 1
-
-
 def _open(_path: str | None) -> Source:
-    return generator(WORDS, LABELS, tuple(TEMPLATES), 25*PER_ROW - 1, _make, PER_ROW)
+    return generator(WORDS, LABELS, tuple(TEMPLATES), 24, _make)
 
 
 def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
@@ -185,4 +187,4 @@ def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
     }
 
 
-TASK = Task(open=_open, shortcuts=_shortcuts, steps=2000)
+TASK = Task(open=_open, shortcuts=_shortcuts, steps=2400)

@@ -8,7 +8,7 @@ import numpy as np
 
 from modbench.harness.contracts import Examples, Source, Task
 from modbench.suites.tasks import _shortcuts as rules
-from modbench.suites.tasks._build import Bools, Ints, Units, Writer, choose, generator
+from modbench.suites.tasks._build import Bools, Drawn, Ints, Writer, choose, generator
 
 PEOPLE = ("Mary", "John", "Anna", "Paul", "Lucy", "Omar")
 THINGS = ("apple", "book", "coat", "ball", "key", "letter")
@@ -24,7 +24,7 @@ KINDS = ("2 facts", "3 facts", "4 facts", "5 facts", "6 facts", "7 facts")
 SEQ_LEN = 5 * MOST_PEOPLE + 6 * (MOST_PEOPLE + 1) + 5 * MOST_PEOPLE - 1
 
 
-def _make(rng: np.random.Generator, n: int) -> Units:
+def _make(rng: np.random.Generator, n: int) -> Drawn:
     """Takings and goings in any order; then every thing is asked for, in random order."""
     people_N = rng.integers(1, MOST_PEOPLE + 1, n)
     there_NP = np.arange(MOST_PEOPLE) < people_N[:, None]
@@ -58,7 +58,7 @@ def _make(rng: np.random.Generator, n: int) -> Units:
         holder_N, asked_N = asked_NP[:, turn], turn < people_N
         writer.say(WHERE, IS, THE, THING + thing_NP[row_N, holder_N], where=asked_N)
         writer.ask(PLACE + where_NP[row_N, holder_N], facts_N - 2, where=asked_N)
-    return writer.units(np.stack(key, axis=1))
+    return writer.drawn(np.stack(key, axis=1))
 
 
 def _open(_path: str | None) -> Source:

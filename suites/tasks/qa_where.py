@@ -1,4 +1,4 @@
-"""Where somebody is (one supporting fact): "Mary went to the kitchen . ... where is Mary ?" after one to six facts."""
+"""Where somebody is (one supporting fact): "Mary went to the kitchen . ... where is Mary" after one to six facts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from modbench.harness.contracts import Examples, Source, Task
 from modbench.suites.tasks import _shortcuts as rules
-from modbench.suites.tasks._build import Bools, Ints, Units, Writer, generator
+from modbench.suites.tasks._build import Bools, Drawn, Ints, Writer, generator
 
 PEOPLE = ("Mary", "John", "Anna", "Paul", "Lucy", "Omar", "Nina", "Hugo")
 PLACES = ("kitchen", "garden", "office", "cellar", "attic", "library", "garage", "school")
 WENT = ("went", "walked", "ran")
-WORDS = ("to", "the", "where", "is", ".", "?", *WENT, *PEOPLE, *PLACES)
-TO, THE, WHERE, IS, STOP, MARK, FIRST_WENT = range(1, 8)
+WORDS = ("to", "the", "where", "is", ".", *WENT, *PEOPLE, *PLACES)
+TO, THE, WHERE, IS, STOP, FIRST_WENT = range(1, 7)
 PERSON = FIRST_WENT + len(WENT)
 PLACE = PERSON + len(PEOPLE)
 ANSWERS = tuple(range(PLACE, PLACE + len(PLACES)))
@@ -35,7 +35,7 @@ ASKED = np.array(
 SEQ_LEN = 6 * FACTS + 4 * 6 - 1
 
 
-def _make(rng: np.random.Generator, n: int) -> Units:
+def _make(rng: np.random.Generator, n: int) -> Drawn:
     """People move again as stories go on; who moved before and was not asked for may be asked for later."""
     asked_NF = ASKED[rng.integers(0, len(ASKED), n)]
     writer = Writer(n)
@@ -56,10 +56,12 @@ def _make(rng: np.random.Generator, n: int) -> Units:
             key_NF[:, fact] = (fact <= first_N) * (1 + person_N * len(PLACES) + place_N)
         for question in range(int(ASKED[:, fact].max())):
             _ask(rng, writer, place_NP, waiting_NP, question < asked_NF[:, fact], fact)
-    return writer.units(key_NF)
+    return writer.drawn(key_NF)
 
 
-def _ask(rng: np.random.Generator, writer: Writer, place_NP: Ints, waiting_NP: Bools, there_N: Bools, fact: int) -> None:
+def _ask(
+    rng: np.random.Generator, writer: Writer, place_NP: Ints, waiting_NP: Bools, there_N: Bools, fact: int
+) -> None:
     """Ask rows that are `there_N` for somebody who waits to be asked for."""
     person_N = _one_of(rng, waiting_NP)
     row_N = np.arange(len(person_N))
@@ -83,11 +85,11 @@ def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
     return {
         "majority": rules.majority(train, held_out),
         "bag of words": rules.bag(train, held_out),
-        "by the person alone": rules.last(train, held_out, skip=1),
+        "by the person alone": rules.last(train, held_out),
         "most recent place": rules.most_recent(held_out, ANSWERS),
         "most frequent place": rules.most_frequent(held_out, ANSWERS),
         "a place shown": rules.one_shown(held_out, ANSWERS),
     }
 
 
-TASK = Task(open=_open, shortcuts=_shortcuts, steps=1000)
+TASK = Task(open=_open, shortcuts=_shortcuts, steps=400)

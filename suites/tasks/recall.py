@@ -8,7 +8,7 @@ import numpy as np
 
 from modbench.harness.contracts import Examples, Source, Task
 from modbench.suites.tasks import _shortcuts as rules
-from modbench.suites.tasks._build import Units, Writer, choose, generator
+from modbench.suites.tasks._build import Drawn, Writer, choose, generator
 
 KEYS = tuple(f"k{i}" for i in range(16))
 VALUES = tuple(f"v{i}" for i in range(16))
@@ -16,7 +16,7 @@ MOST_PAIRS = 4
 ANSWERS = tuple(range(1 + len(KEYS), 1 + len(KEYS) + len(VALUES)))
 
 
-def _make(rng: np.random.Generator, n: int) -> Units:
+def _make(rng: np.random.Generator, n: int) -> Drawn:
     """Values are drawn apart, so that what was answered before says nothing about what is left."""
     pairs_N = rng.integers(1, MOST_PAIRS + 1, n)
     keys_NP = 1 + choose(rng, n, len(KEYS), MOST_PAIRS)
@@ -26,13 +26,11 @@ def _make(rng: np.random.Generator, n: int) -> Units:
     writer = Writer(n)
     for pair in range(MOST_PAIRS):
         writer.say(keys_NP[:, pair], values_NP[:, pair], where=there_NP[:, pair])
-    asked_keys_NP, asked_values_NP, asked_NP = (
-        np.take_along_axis(side_NP, order_NP, axis=1) for side_NP in (keys_NP, values_NP, there_NP)
-    )
-    for pair in range(MOST_PAIRS):
-        writer.say(asked_keys_NP[:, pair], where=asked_NP[:, pair])
-        writer.ask(asked_values_NP[:, pair], pairs_N - 1, where=asked_NP[:, pair])
-    return writer.units(np.concatenate([keys_NP * there_NP, values_NP * there_NP], axis=1))
+    row_N = np.arange(n)
+    for pair_N in order_NP.T:
+        writer.say(keys_NP[row_N, pair_N], where=there_NP[row_N, pair_N])
+        writer.ask(values_NP[row_N, pair_N], pairs_N - 1, where=there_NP[row_N, pair_N])
+    return writer.drawn(np.concatenate([keys_NP * there_NP, values_NP * there_NP], axis=1))
 
 
 def _open(_path: str | None) -> Source:
@@ -51,4 +49,4 @@ def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
     }
 
 
-TASK = Task(open=_open, shortcuts=_shortcuts, steps=1000)
+TASK = Task(open=_open, shortcuts=_shortcuts, steps=500)

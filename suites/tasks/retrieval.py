@@ -1,4 +1,4 @@
-"""Retrieval over distance: marked key-value facts hidden in filler, each asked for after 1 to 80 further words."""
+"""Retrieval over distance: marked key-value facts hidden in filler, each asked for after 1 to 104 further words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from modbench.harness.contracts import UNASKED, Examples, Source, Task
 from modbench.suites.tasks import _shortcuts as rules
-from modbench.suites.tasks._build import Bools, Ints, Units, choose, generator
+from modbench.suites.tasks._build import Bools, Drawn, Ints, choose, generator
 
 KEYS = tuple(f"k{i}" for i in range(8))
 VALUES = tuple(f"v{i}" for i in range(8))
@@ -23,7 +23,7 @@ SEQ_LEN = 128
 LAYOUTS = 512
 
 
-def _make(rng: np.random.Generator, n: int) -> Units:
+def _make(rng: np.random.Generator, n: int) -> Drawn:
     """Fill drawn layouts with facts."""
     chosen_N = rng.integers(0, LAYOUTS, n)
     fact_at_NF, query_at_NF, kind_NF, decoy_at_ND = (table[chosen_N] for table in _TABLES)
@@ -45,7 +45,7 @@ def _make(rng: np.random.Generator, n: int) -> Units:
     kinds_NW[row_N1, query_at_NF + 1] = kind_NF
     # What stands behind the last answer is never read.
     tokens_NW[np.arange(SEQ_LEN + 1) > query_at_NF.max(axis=1, keepdims=True) + 2] = 0
-    return Units(tokens_NW, answers_NW, kinds_NW, np.concatenate([keys_NF, values_NF], axis=1))
+    return Drawn(tokens_NW, answers_NW, kinds_NW, np.concatenate([keys_NF, values_NF], axis=1))
 
 
 def _layouts() -> tuple[Ints, Ints, Ints, Ints]:
@@ -74,7 +74,8 @@ def _layout(rng: np.random.Generator) -> tuple[list[int], list[int], list[int], 
             return None
         facts.append(int(rng.choice(start_S)))
         queries.append(facts[-1] + distance + 3)
-        free_W[facts[-1] : facts[-1] + 3] = free_W[queries[-1] : queries[-1] + 3] = False
+        for taken in (facts[-1], queries[-1]):
+            free_W[taken : taken + 3] = False
     room_S = _room(free_W, 2)
     decoys = []
     for _ in range(DECOYS):
@@ -88,7 +89,9 @@ def _layout(rng: np.random.Generator) -> tuple[list[int], list[int], list[int], 
 
 def _room(free_W: Bools, words: int) -> Bools:
     """Where so many words can start."""
-    room_S: Bools = np.lib.stride_tricks.sliding_window_view(free_W, words).all(axis=1)
+    room_S = free_W[: len(free_W) - words + 1].copy()
+    for word in range(1, words):
+        room_S &= free_W[word : word + len(room_S)]
     return room_S
 
 

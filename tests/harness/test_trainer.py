@@ -207,6 +207,28 @@ def test_a_loss_that_is_not_finite_says_where() -> None:
     assert made.step == 8
 
 
+def test_losses_that_are_asked_for_later_are_the_same_and_name_their_step() -> None:
+    """As on a GPU, where asking waits for the device."""
+    at_once, later = trainer(case("dense")), trainer(case("dense"))
+    later.losses_at_once = 5
+    at_once.train()
+    later.train()
+    assert later.curve["loss"] == at_once.curve["loss"]
+    made = trainer(case("dense"))
+    made.losses_at_once = 5
+
+    class Poisoned(Windows):
+        def train(self, step: int) -> Batch:
+            if step == 6:
+                next(made.subject.module.parameters()).data.fill_(math.nan)
+            return super().train(step)
+
+    made.batches = Poisoned(encode(TEXT, "bytes", 256), RUN, 0)
+    with pytest.raises(NumericsError, match="loss nan at step 6 of 12"):
+        made.train()
+    assert made.step == 10
+
+
 def test_what_is_told_and_looked_at() -> None:
     told: list[Told] = []
     looks: list[int] = []

@@ -186,3 +186,54 @@ def test_the_default_corpus_is_the_standard_library() -> None:
     assert len(made.train) + len(made.val) > 5e6
     assert 0.03 < len(made.val) / len(made.train) < 0.3
     assert made.sha256 == catalogue.load("corpora", "stdlib").read(None).sha256
+
+
+WATCHED = PLAN.model_copy(update={"watch": True, "looks": 2, "flips": 4})
+
+
+@pytest.mark.parametrize("model", ["mod", "mode_staged", "moe", "depth_predictor", "dense"])
+def test_what_routers_did_stands_in_the_metrics(model: str, tmp_path: Path) -> None:
+    """A number where there is a router, a reason where there is none."""
+    made = protocol(tmp_path / "t.txt").model_copy(update={"train": WATCHED})
+    trained = train(case(model), made)
+    assert trained.looks["step"] == [20, 40]
+    assert trained.looks["loss"][-1] < trained.looks["loss"][0]
+    assert len(trained.held_out.by_position) == 16
+    assert sum(trained.held_out.by_position) / 16 == pytest.approx(trained.held_out.loss)
+    metrics = catalogue.metrics()
+    if trained.held_out.causal is not None:
+        gap = metrics["loss/gap"].measure(trained)
+        assert gap == pytest.approx(trained.held_out.causal - trained.held_out.loss)
+    if model in {"mod", "mode_staged"}:
+        base = metrics["router/base_rate"].measure(trained)
+        assert 0.8 < base <= 1
+        assert 0 <= metrics["router/balanced_accuracy"].measure(trained) <= 1
+    if model == "mod":
+        assert metrics["router/participation"].measure(trained) == pytest.approx(2 / 16)  # k of 16 tokens at 0.125
+    if model in {"dense", "depth_predictor"}:
+        with pytest.raises(Unmeasured, match="no token router"):
+            metrics["router/participation"].measure(trained)
+
+
+def test_routers_that_nobody_watched_have_a_reason(tmp_path: Path) -> None:
+    trained = train(case("mod"), protocol(tmp_path / "t.txt"))
+    assert trained.routing is None
+    with pytest.raises(Unmeasured, match=r"train\.watch is off"):
+        catalogue.metrics()["router/f1"].measure(trained)
+
+
+def test_looking_changes_nothing(tmp_path: Path) -> None:
+    plain = train(case("mod"), protocol(tmp_path / "t.txt"))
+    watched = train(case("mod"), protocol(tmp_path / "t.txt").model_copy(update={"train": WATCHED}))
+    assert plain.curve["loss"] == watched.curve["loss"]
+    assert plain.held_out.loss == watched.held_out.loss
+
+
+def test_a_vocabulary_of_pairs_is_trained_and_told_in_bytes(tmp_path: Path) -> None:
+    """Fewer tokens than bytes; bits per byte account for that."""
+    plan = PLAN.model_copy(update={"tokenizer": "bpe"})
+    made = protocol(tmp_path / "t.txt").model_copy(update={"train": plan})
+    trained = train(case("dense", vocab_size=300), made)
+    assert trained.tokens_per_byte < 0.8
+    bits = catalogue.metrics()["bpb/val"].measure(trained)
+    assert bits == pytest.approx(trained.held_out.loss / math.log(2) * trained.tokens_per_byte)
