@@ -17,14 +17,14 @@ import torch
 from modbench.harness import catalogue
 from modbench.harness.batches import batch_of, pieces
 from modbench.harness.contracts import UNASKED, Examples, Source, Task
-from modbench.harness.held_out import why_not_causal
+from modbench.harness.held_out import autocast_of, why_not_causal
 
 if TYPE_CHECKING:
     from modbench.harness.subject import Subject
 
 SEED = 20_240_402
 # Training sequences that shortcuts may learn from.
-SHORTCUT_EXAMPLES = 4000
+SHORTCUT_EXAMPLES = 20_000
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ def answer(subject: Subject, source: Source, batch_size: int) -> Answered:
         causal = bool({"router", "choice"} & options.keys()) and not why_not_causal(subject)
     if causal:
         some = batch_of(source.draw(np.random.default_rng((subject.seed, SEED)), 2 * batch_size)).to(case.place.device)
-        module.calibrate(some.tokens_BT, some.lengths_B)  # type: ignore[operator]  # as above
+        with autocast_of(case):
+            module.calibrate(some.tokens_BT, some.lengths_B)  # type: ignore[operator]  # as above
     right_NT, depth_N = _right(subject, source, batch_size, causal=causal)
     as_trained_NT = _right(subject, source, batch_size, causal=False)[0] if causal else None
     scored = one_question_each(source.held_out)
@@ -112,8 +113,7 @@ def _right(subject: Subject, source: Source, batch_size: int, *, causal: bool) -
     """Where the answer was right, bool [N, T], and blocks run [N] (None where no gate chooses)."""
     device, candidates_C = subject.case.place.device, torch.tensor(source.candidates, device=subject.case.place.device)
     right, depth = [], []
-    autocast = torch.autocast(device, torch.bfloat16, enabled=subject.case.place.dtype == "bf16")
-    with torch.no_grad(), autocast:
+    with torch.no_grad(), autocast_of(subject.case):
         for part in pieces(source.held_out, batch_size):
             batch = batch_of(part).to(device)
             logits_BTV, _ = subject.logits(

@@ -105,9 +105,22 @@ class Case(Frozen):
     @property
     def arm(self) -> str:
         """The id without its grid part: `mod[c0.125]`, `dense`, `dense-f0.56`."""
+        return self._named(self.arm_parts)
+
+    @property
+    def size(self) -> str:
+        """Of a sweep, which of its sizes this is: the last part of the arm."""
+        return self.arm_parts[-1]
+
+    @property
+    def variant(self) -> str:
+        """Of a sweep, the arm without its size: `mod[c0.125]`, `dense`."""
+        return self._named(self.arm_parts[:-1])
+
+    def _named(self, parts: tuple[str, ...]) -> str:
         if self.rung:
-            return "-".join((self.short_model, *self.arm_parts))
-        return f"{self.short_model}[{'-'.join(self.arm_parts)}]" if self.arm_parts else self.short_model
+            return "-".join((self.short_model, *parts))
+        return f"{self.short_model}[{'-'.join(parts)}]" if parts else self.short_model
 
     def config_diff(self) -> str:
         """JSON of what is not default: the CSV's `config` column. Derived defaults (`d_ff` and the like) count as defaults."""

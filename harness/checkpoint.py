@@ -23,7 +23,7 @@ def save(file: Path, body: dict[str, Any]) -> None:
     handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
-            torch.save({"format": FORMAT, **body}, stream)
+            torch.save(body, stream)
             stream.flush()
             os.fsync(stream.fileno())
         Path(temporary).replace(file)

@@ -144,7 +144,7 @@ class Metric:
     Attributes:
         key: slash-grouped name.
         unit: base unit of stored values.
-        better: which direction the reader wants.
+        better: which direction the reader wants; `neither` where that is nobody's to say, such as of a learning rate.
         made_in: the pass that makes it. The pass decides what `measure` is given and returns (see harness/passes).
         workload: what runs while it is measured.
         about: one sentence for `modbench list metrics`.
@@ -159,7 +159,7 @@ class Metric:
 
     key: str
     unit: Unit
-    better: Literal["lower", "higher"]
+    better: Literal["lower", "higher", "neither"]
     made_in: Pass
     workload: Workload
     about: str

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from modbench.harness import catalogue
+from modbench.harness.case import Case
 from modbench.harness.causality import Causality, guard
 from modbench.harness.errors import NumericsError
 from modbench.harness.evidence import NOT_AUTOREGRESSIVE
@@ -65,9 +66,15 @@ def evaluate(subject: Subject, windows: Windows) -> HeldOut:
     why = why_not_causal(subject)
     if why:
         return HeldOut(loss, by_position, None, why, sees_future, found)
-    module.calibrate(windows.train(windows.run.steps).tokens_BT.to(case.place.device))  # type: ignore[operator]  # as above
+    with autocast_of(case):
+        module.calibrate(windows.train(windows.run.steps).tokens_BT.to(case.place.device))  # type: ignore[operator]  # as above
     causal, _ = mean_loss(subject, windows.val(), causal=True)
     return HeldOut(loss, by_position, causal, "", sees_future, found)
+
+
+def autocast_of(case: Case) -> torch.autocast:
+    """Under which a case computes: bf16 over fp32 weights, or nothing."""
+    return torch.autocast(case.place.device, torch.bfloat16, enabled=case.place.dtype == "bf16")
 
 
 def why_not_causal(subject: Subject) -> str:
@@ -85,8 +92,7 @@ def mean_loss(subject: Subject, batches: Iterable[Batch], *, causal: bool = Fals
         NumericsError: if it is not finite.
     """
     device, rows, sum_T = subject.case.place.device, 0, torch.zeros(())
-    autocast = torch.autocast(device, torch.bfloat16, enabled=subject.case.place.dtype == "bf16")
-    with torch.no_grad(), autocast:
+    with torch.no_grad(), autocast_of(subject.case):
         for batch in batches:
             here = batch.to(device)
             logits_BTV, _ = subject.logits(here.tokens_BT, causal=causal)

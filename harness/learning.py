@@ -20,6 +20,8 @@ from modbench.harness.frozen import Frozen
 WIDTH, RATE_AT_WIDTH = 256, 2e-3
 WARM_UP_SHARE = 0.1
 DEFAULT_TOKENS = 200_000
+# Rates that are tried beyond the edge of those that a suite names.
+MOST_MORE = 3
 # Equal training FLOPs means: within this share. Steps are whole, so a run must have enough of them.
 FLOPS_TOLERANCE = 0.01
 BUDGETS = ("steps", "tokens", "flops")

@@ -64,6 +64,7 @@ def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: 
     if select:
         comparisons = _selected(comparisons, select)
     units = tuple(units_of_work(suite, comparisons, text))
+    _check_rates(units, suite)
     if suite.isoflop is not None and text is not None and suite.claims:
         _check_epochs(suite, units, text)
     assert len({unit.name for unit in units}) == len(units), "two units would share a file"
@@ -112,6 +113,24 @@ def read_corpus(suite: Suite) -> Text | None:
                 f"{suite.train.seq_len + 1} of one training window. Name a larger file or folder."
             )
     return text
+
+
+def _check_rates(units: Sequence[UnitOfWork], suite: Suite) -> None:
+    """What is selected includes what it needs.
+
+    Raises:
+        UsageError: if a run's rate would be tried by a unit that was left out.
+    """
+    names = {unit.name for unit in units}
+    for unit in units:
+        run = unit.protocol.train
+        if run is not None and run.rate_from is not None and run.rate_from not in names:
+            assert suite.isoflop is not None
+            middle = suite.isoflop.sizes[suite.isoflop.middle]
+            raise UsageError(
+                f"-k leaves out the middle size ({', '.join(f'{key} {value}' for key, value in middle.items())}), at which the "
+                f"learning rate of {unit.comparison.arms[0].arm} is tried. Select it too, or leave the metric lr/best out."
+            )
 
 
 def _unit_of(suite: Suite) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from modbench.harness import catalogue
-from modbench.harness.case import Case, Comparison, UnitOfWork
+from modbench.harness.case import Case, Comparison, UnitOfWork, slug
 from modbench.harness.contracts import Pass
 from modbench.harness.costs import case_cost
 from modbench.harness.errors import UsageError
@@ -53,8 +53,7 @@ def tries_rates(suite: Suite) -> bool:
 
 def rates_unit(case: Case) -> str:
     """The unit that finds the rate of this variant, whatever its size and budget."""
-    variant = "-".join((case.short_model, *case.arm_parts[:-1]))  # the last part is the size
-    return f"rates-{variant}-{case.place.label}"
+    return slug(f"rates-{case.variant}-{case.place.label}")
 
 
 def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
@@ -68,7 +67,14 @@ def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
     if case.task:
         return _task_run(suite, comparison, case, step_flops)
     assert suite.train is not None
-    run = suite.train.resolved(case.config.d_model, step_flops, case.budget)
+    in_flops = case.budget is not None or suite.train.flops is not None
+    if in_flops and case.config.capacity_warmup:
+        raise UsageError(
+            f"{case.id}: with capacity_warmup {case.config.capacity_warmup:g} steps cost more at first than later, so a budget "
+            "of FLOPs does not say how many there are. Set capacity_warmup=0, or give train.steps."
+        )
+    # A smoke run shows that it runs: it makes its few steps whatever the budget.
+    run = suite.train.resolved(case.config.d_model, step_flops, case.budget if suite.claims else None)
     if case.budget is not None and step_flops is not None and suite.claims:
         off = run.steps * step_flops / case.budget - 1
         if abs(off) > FLOPS_TOLERANCE:

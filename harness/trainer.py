@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # On a GPU asking for a loss waits for the device: it is asked for this many at a time.
 CUDA_LOSSES_AT_ONCE = 20
 TELL_S = 1.0
+# Steps between the questions of several ranks whether a checkpoint is due: each question waits for all.
+AGREE_EVERY = 10
 COLUMNS = ("step", "tokens", "loss", "wall_s")
 
 
@@ -91,6 +93,7 @@ class Trainer:
         fingerprint: names the run: a checkpoint of another one is not taken.
         tell: is told about once a second.
         look: called with the number of steps made, `run.looks` times spread over the run and after the last step.
+        carried: what looks collect, in lists of numbers and tensors: it goes through checkpoints.
     """
 
     def __init__(
@@ -104,10 +107,12 @@ class Trainer:
         fingerprint: str = "",
         tell: Callable[[Told], None] | None = None,
         look: Callable[[int], None] | None = None,
+        carried: dict[str, list[Any]] | None = None,
     ) -> None:
         ranks.check(run)
         self.subject, self.batches, self.run, self.ranks = subject, batches, run, ranks
         self.keep, self.fingerprint, self.tell, self.look = keep, fingerprint, tell, look
+        self.carried = {} if carried is None else carried
         self.device = subject.case.place.device
         self.autocast = torch.autocast(self.device, torch.bfloat16, enabled=subject.case.place.dtype == "bf16")
         self.model = subject.model if ranks.world == 1 else share(subject.module, ranks, run.parallel, self.device)
@@ -145,7 +150,8 @@ class Trainer:
                 self._save()
                 saved = time.perf_counter()
             if self.tell is not None and (ended - told >= TELL_S or last):
-                self._read_losses()
+                if self.ranks.world == 1:  # else all ranks read at the same step, so that all stop at the same loss
+                    self._read_losses()
                 self.tell(self._told(ended - start - apart))
                 told = ended
             apart += time.perf_counter() - ended
@@ -163,9 +169,10 @@ class Trainer:
         total = torch.zeros((), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
         for i in range(run.accumulate):
-            batch = (mine if run.accumulate == 1 else mine.rows(i, run.accumulate)).to(self.device)
-            # A mean over what is asked here, weighed so that all pieces together are the mean over the whole batch.
-            weight = batch.asked * self.ranks.world / max(1, asked)
+            batch = mine if run.accumulate == 1 else mine.rows(i, run.accumulate)
+            # A mean over what is asked here, weighed so that all pieces together are the mean over the whole batch. Counted
+            # before it goes to a device, which would have to be waited for.
+            weight, batch = batch.asked * self.ranks.world / max(1, asked), batch.to(self.device)
             with self.spent.on("forward"), self.autocast:
                 loss, auxiliary = self._loss(batch)
                 loss = loss * weight
@@ -212,6 +219,8 @@ class Trainer:
         """Whether it is due by the first rank's clock: all ranks must save at the same step."""
         if self.ranks.world == 1:
             return due
+        if self.step % AGREE_EVERY:
+            return False
         word = torch.tensor([float(due)], device=self.device)
         torch.distributed.broadcast(word, 0)
         return bool(word)
@@ -219,7 +228,9 @@ class Trainer:
     def _told(self, elapsed: float) -> Told:
         made = self.step - self.resumed_at
         left = elapsed / made * (self.run.steps - self.step)
-        return Told(self.step, self.run.steps, self.curve["loss"][-1], made * self.run.tokens_per_step / elapsed, left)
+        known = self.step - len(self._unread)
+        loss = self.curve["loss"][known - 1] if known else math.nan
+        return Told(self.step, self.run.steps, loss, made * self.run.tokens_per_step / elapsed, left)
 
     def _save(self) -> None:
         """Write the checkpoint; every rank takes part, the first one writes."""
@@ -234,6 +245,7 @@ class Trainer:
         if self.keep is None or not self.ranks.first:
             return
         body = {
+            "format": checkpoint.FORMAT,
             "fingerprint": self.fingerprint,
             "step": self.step,
             "model": dict(model),
@@ -242,6 +254,7 @@ class Trainer:
             "curve": self.curve,
             "seconds": self.spent.seconds,
             "whole": self.spent.whole,
+            "carried": self.carried,
         }
         checkpoint.save(self.keep, body)
 
@@ -266,3 +279,5 @@ class Trainer:
         checkpoint.restore_generators(body["generators"])
         self.step, self.curve = body["step"], body["curve"]
         self.spent.seconds, self.spent.whole = body["seconds"], body["whole"]
+        for name, values in body["carried"].items():
+            self.carried[name][:] = values

@@ -51,6 +51,13 @@ def loss_verdict(effect: Effect, adjusted_p: float | None = None) -> str | None:
     return "worse" if effect.low > 0 else "inconclusive"
 
 
+def difference_verdict(effect: Effect, better: str, adjusted_p: float | None = None) -> str | None:
+    """The word for a difference of what has no ratio; None where neither direction is better."""
+    if better == "neither":
+        return None
+    return loss_verdict(effect if better == "lower" else effect.mirrored(), adjusted_p)
+
+
 def exact_verdict(ratio: float, margin: float) -> str:
     """The word for a ratio that was counted, not sampled."""
     if ratio > 1 + margin:

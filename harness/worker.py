@@ -23,12 +23,13 @@ def run_unit(unit_json: str, record_file: str, log_file: str) -> None:
     with Path(log_file).open("w", encoding="utf-8") as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
-        workspace.HERE = workspace.Workspace(Path(record_file).parent.parent, unit.name)
-        record = make_record(unit)
+        here = workspace.Workspace(Path(record_file).parent.parent, unit.name)
+        with workspace.at(here):
+            record = make_record(unit)
         sys.stdout.flush()
         sys.stderr.flush()
     write_atomically(Path(record_file), record.model_dump_json())
-    workspace.HERE.tidy()
+    here.tidy()
 
 
 def make_record(unit: UnitOfWork) -> Record:

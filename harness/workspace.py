@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,5 +83,16 @@ def artifact(run: Path, unit: str) -> dict[str, Any] | None:
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
 
-# Of this process, which runs one unit.
+# Of the unit that this process runs now.
 HERE: Workspace | None = None
+
+
+@contextlib.contextmanager
+def at(here: Workspace) -> Iterator[None]:
+    """Inside, a unit's pass finds its place."""
+    global HERE  # noqa: PLW0603  # one unit at a time, and nothing after it
+    before, HERE = HERE, here
+    try:
+        yield
+    finally:
+        HERE = before

@@ -1,7 +1,7 @@
 """Accuracy on a task: how many questions, how sure, and what a rule reaches that does not solve it.
 
-With three seeds or more the interval is over seeds (training is what varies most); with one it is the binomial one over the
-questions, and says nothing about another seed.
+With three seeds or more there are two intervals: over seeds (training is what varies most) and the binomial one over the
+questions, which are the same for all seeds. With one seed there is only the second, which says nothing about another seed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from modbench.harness import stats
 from modbench.harness.case import Case
 from modbench.harness.expand import TASK
 from modbench.reports.load import Loaded
@@ -24,8 +25,9 @@ class Accuracy:
     Attributes:
         case: the arm.
         value: mean accuracy over seeds.
-        low: lower end of the interval; None where there is none.
+        low: lower end of the interval over seeds (of one seed, over its questions); None where there is none.
         high: upper end.
+        questions: the binomial interval, over the questions of one seed: all seeds answer the same ones.
         n: questions of every seed.
         seeds: how many.
         as_trained: accuracy routed as while training; None where that is no other way.
@@ -39,6 +41,7 @@ class Accuracy:
     value: float
     low: float | None
     high: float | None
+    questions: tuple[float, float]
     n: int
     seeds: int
     as_trained: float | None
@@ -103,6 +106,7 @@ def _accuracy(case: Case, cell: Cell) -> Accuracy:
         value=effect.value,
         low=effect.low,
         high=effect.high,
+        questions=stats.share_interval(round(effect.value * notes[0]["n"]), notes[0]["n"]),
         n=notes[0]["n"],
         seeds=len(notes),
         as_trained=sum(trained) / len(trained) if trained else None,
@@ -122,8 +126,8 @@ def _mean_over(notes: list[dict[str, dict[str, float]]], key: str) -> dict[str, 
 
 
 def beyond_shortcut(accuracy: Accuracy, shortcut: float) -> bool:
-    """Whether the whole interval lies above what the best shortcut reaches."""
-    return accuracy.low is not None and accuracy.low > shortcut
+    """Whether both intervals, over seeds and over questions, lie above what the best shortcut reaches."""
+    return accuracy.low is not None and min(accuracy.low, accuracy.questions[0]) > shortcut
 
 
 def flat(counts: Mapping[str, tuple[int, int]]) -> str:

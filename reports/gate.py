@@ -19,7 +19,7 @@ from modbench.harness.case import Case
 from modbench.harness.contracts import Metric
 from modbench.harness.errors import UnfitError, UsageError
 from modbench.harness.stats import LEVEL, Effect
-from modbench.harness.verdicts import exact_verdict, loss_verdict, verdict
+from modbench.harness.verdicts import difference_verdict, exact_verdict, verdict
 from modbench.reports.cases import ONE_COMPILATION
 from modbench.reports.load import Loaded
 from modbench.reports.tables import SAMPLED, UNSTEADY
@@ -169,6 +169,8 @@ def _why_not(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) -
         return ONE_COMPILATION
     if metric.made_in in {*SAMPLED, "train"} and not (run.run.plan.suite.claims and base.run.plan.suite.claims):
         return "a smoke run claims nothing"
+    if metric.better == "neither":
+        return "neither direction is better"
     return "it is derived from a time, which is compared" if metric.made_in == "derive" else None
 
 
@@ -240,7 +242,7 @@ def _losses(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) ->
     effect = stats.over_launches([now[seed] - before[seed] for seed in seeds])
     if now == before:
         return Finding(case.id, metric.key, "equivalent", 0.0, reason="the same losses, seed by seed")
-    word = loss_verdict(effect) or "inconclusive"
+    word = difference_verdict(effect, metric.better) or "inconclusive"
     reason = effect.reason or "difference, seed by seed"
     return Finding(case.id, metric.key, word, effect.value, effect.low, effect.high, reason, effect.p)
 

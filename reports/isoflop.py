@@ -33,7 +33,15 @@ COLUMNS = (
         "optimum_loss_low",
         "optimum_loss_high",
     ),
-    *("optimum_difference", "optimum_ci_low", "optimum_ci_high", "seeds", "forward_share_at_parity", "reason"),
+    *(
+        "optimum_difference",
+        "optimum_ci_low",
+        "optimum_ci_high",
+        "seeds",
+        "forward_share_at_parity",
+        "parity_is_at_most",
+        "reason",
+    ),
 )
 
 
@@ -58,11 +66,6 @@ class Point:
         """Mean loss over seeds."""
         return float(np.mean(list(self.losses.values())))
 
-    @property
-    def effect(self) -> Effect:
-        """Mean and interval over seeds."""
-        return stats.over_launches(list(self.losses.values()))
-
 
 @dataclass(frozen=True)
 class Optimum:
@@ -86,12 +89,14 @@ class Curve:
         budget: training FLOPs of every run.
         metric: which loss.
         points: smallest size first.
+        lacking: in words, the sizes that are left out since not every seed has a loss.
     """
 
     variant: str
     budget: float
     metric: str
     points: tuple[Point, ...]
+    lacking: tuple[str, ...] = ()
 
     @property
     def best(self) -> Point:
@@ -100,8 +105,8 @@ class Curve:
 
     @property
     def seeds(self) -> list[int]:
-        """Seeds that every size has."""
-        return sorted(set.intersection(*(set(point.losses) for point in self.points)))
+        """Seeds, which every size has."""
+        return sorted(self.points[0].losses)
 
     def optima(self) -> dict[int, Optimum | str]:
         """Seed to its optimum, or why it has none."""
@@ -124,37 +129,40 @@ def optimum(log_params: Sequence[float], losses: Sequence[float]) -> Optimum | s
 
 
 def curves(loaded: Loaded) -> list[Curve]:
-    """Every variant at every budget, by every loss that was measured; cells without a loss are left out."""
-    tables, found = loaded.tables, dict[tuple[float, str, str], list[Point]]()
+    """Every variant at every budget, by every loss that was asked for. A size counts when it has a loss of every seed."""
+    made, suite = dict[tuple[float, str, str], list[Point]](), loaded.run.plan.suite
+    lacking: dict[tuple[float, str, str], list[str]] = {}
     for comparison in loaded.run.plan.comparisons:
-        for case in comparison.arms:
+        for case, metric in itertools.product(comparison.arms, (key for key in LOSSES if key in comparison.metrics)):
             if case.budget is None:
                 continue
-            for metric in LOSSES:
-                cell = tables.cell(case.id, metric)
-                losses = {number: outcome.samples["value"][0] for number, outcome in cell.good().items()}
-                params, forward = tables.counted(case, "params"), tables.counted(case, "forward_causal")
-                if losses and params and forward:
-                    key = (case.budget, variant(case), metric)
-                    found.setdefault(key, []).append(Point(case, float(params), float(forward), losses))
-    made = [
-        Curve(name, budget, metric, tuple(sorted(points, key=lambda point: point.params)))
-        for (budget, name, metric), points in found.items()
+            key, cell = (case.budget, case.variant, metric), loaded.tables.cell(case.id, metric)
+            losses = {number: outcome.samples["value"][0] for number, outcome in cell.good().items()}
+            params, forward = (loaded.tables.counted(case, note) for note in ("params", "forward_causal"))
+            points = made.setdefault(key, [])
+            if set(losses) == set(suite.seeds) and params and forward:
+                points.append(Point(case, float(params), float(forward), losses))
+            else:
+                lacking.setdefault(key, []).append(f"{case.size} has {len(losses)} of {len(suite.seeds)} seeds")
+    found = [
+        Curve(
+            variant, budget, metric, tuple(sorted(points, key=lambda point: point.params)), tuple(lacking.get(key, ()))
+        )
+        for key, points in made.items()
+        for budget, variant, metric in [key]
+        if points
     ]
-    return sorted(made, key=lambda curve: (curve.budget, LOSSES.index(curve.metric)))
+    return sorted(found, key=lambda curve: (curve.budget, LOSSES.index(curve.metric)))
 
 
-def variant(case: Case) -> str:
-    """The arm without its size: `mod[c0.125]`, `dense`."""
-    parts = case.arm_parts[:-1]
-    if case.rung:
-        return "-".join((case.short_model, *parts))
-    return f"{case.short_model}[{'-'.join(parts)}]" if parts else case.short_model
+def anchor(loaded: Loaded) -> str:
+    """The variant that others are held against: the first arm of the sweep's comparisons."""
+    return next(c.arms[0].variant for c in loaded.run.plan.comparisons if c.arms[0].budget is not None)
 
 
-def dense_beside(curve: Curve, all_curves: Sequence[Curve]) -> Curve | None:
-    """The anchor's curve at the same budget: by the causal loss, which for a dense model is the only one."""
-    same = [other for other in all_curves if other.budget == curve.budget and other.variant == all_curves[0].variant]
+def dense_beside(loaded: Loaded, curve: Curve, all_curves: Sequence[Curve]) -> Curve | None:
+    """The anchor's curve at the same budget, by the same loss where it has that."""
+    same = [other for other in all_curves if other.budget == curve.budget and other.variant == anchor(loaded)]
     return next((other for other in same if other.metric == curve.metric), same[0] if same else None)
 
 
@@ -163,19 +171,23 @@ def paired(mine: dict[int, float], theirs: dict[int, float]) -> Effect:
     return stats.over_launches([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
 
 
-def parity(curve: Curve, dense: Curve) -> float | None:
+def parity(curve: Curve, dense: Curve) -> tuple[float, bool] | None:
     """Smallest forward FLOPs, over those of the best dense size, at which the mean curve reaches the best dense loss.
 
-    Between sizes the mean loss is taken to be straight over the logarithm of the FLOPs; None where it never gets there.
+    Between sizes the mean loss is taken to be straight over the logarithm of the FLOPs.
+
+    Returns:
+        The share, and whether it is only known to be no more: the smallest size is good enough already. None where the curve
+        never gets there.
     """
     goal, whole = dense.best.mean, dense.best.forward
     points = sorted(curve.points, key=lambda point: point.forward)
     if points[0].mean <= goal:
-        return points[0].forward / whole
+        return points[0].forward / whole, True
     for low, high in itertools.pairwise(points):
         if low.mean > goal >= high.mean:
             share = (low.mean - goal) / (low.mean - high.mean)
-            return math.exp(math.log(low.forward) * (1 - share) + math.log(high.forward) * share) / whole
+            return math.exp(math.log(low.forward) * (1 - share) + math.log(high.forward) * share) / whole, False
     return None
 
 
@@ -183,39 +195,41 @@ def step_share(loaded: Loaded, point: Point, best: Point) -> tuple[float, float 
     """Time of a training step over that of the best dense size, and its interval; None where steps were not timed."""
     if point.case.arm == best.case.arm:
         return 1.0, None, None
-    rows = loaded.pairs[
-        (loaded.pairs.metric == "latency/train_step")
-        & (loaded.pairs.status == "ok")
-        & (loaded.pairs.arm == point.case.arm)
-        & (loaded.pairs.baseline_arm == best.case.arm)
-    ]
-    if rows.empty:
-        return None
-    row = rows.iloc[0]
-    known = row.ci_low == row.ci_low  # NaN is the only value unequal to itself
-    return 1 / row.ratio, 1 / row.ci_high if known else None, 1 / row.ci_low if known else None
+    timed = loaded.pairs[(loaded.pairs.metric == "latency/train_step") & (loaded.pairs.status == "ok")]
+    # Every pair stands there once: this way round, or mirrored.
+    for one, other, mirrored in ((point, best, False), (best, point, True)):
+        rows = timed[(timed.arm == one.case.arm) & (timed.baseline_arm == other.case.arm)]
+        if rows.empty:
+            continue
+        row = rows.iloc[0]
+        low, high = (None, None) if math.isnan(row.ci_low) else (float(row.ci_low), float(row.ci_high))
+        if mirrored:  # its ratio is time(point) / time(best)
+            return float(row.ratio), low, high
+        return 1 / row.ratio, None if high is None else 1 / high, None if low is None else 1 / low
+    return None
 
 
 def table(loaded: Loaded) -> pd.DataFrame:
     """`isoflop.csv`: one row per budget, variant and loss; differences are against the anchor's variant, seed by seed."""
     made = curves(loaded)
-    return pd.DataFrame([_row(loaded, curve, made) for curve in made], columns=list(COLUMNS))
+    return pd.DataFrame(
+        [_row(loaded, curve, dense_beside(loaded, curve, made)) for curve in made], columns=list(COLUMNS)
+    )
 
 
-def _row(loaded: Loaded, curve: Curve, made: Sequence[Curve]) -> dict[str, object]:
-    dense = dense_beside(curve, made)
+def _row(loaded: Loaded, curve: Curve, dense: Curve | None) -> dict[str, object]:
     best, found = curve.best, curve.optima()
     row: dict[str, object] = {
         "budget": curve.budget,
         "variant": curve.variant,
         "metric": curve.metric,
         "best_arm": best.case.arm,
-        "best_size": best.case.arm_parts[-1],
+        "best_size": best.case.size,
         "best_params": best.params,
         "best_loss": best.mean,
         "seeds": " ".join(map(str, curve.seeds)),
     }
-    reasons = _reasons(found)
+    reasons = [*curve.lacking, *_reasons(found)]
     mine = {seed: each for seed, each in found.items() if isinstance(each, Optimum)}
     if mine and not reasons:
         place, loss = (
@@ -229,17 +243,22 @@ def _row(loaded: Loaded, curve: Curve, made: Sequence[Curve]) -> dict[str, objec
             "optimum_loss_low": loss.low,
             "optimum_loss_high": loss.high,
         }
-    if dense is not None:
-        share = step_share(loaded, best, dense.best)
+    if dense is None:
+        reasons.append("nothing to hold it against: no size of the anchor has a loss of every seed")
+    else:
+        share, there = step_share(loaded, best, dense.best), parity(curve, dense)
         row |= {
             "best_forward_share": best.forward / dense.best.forward,
             "best_step_share": share[0] if share else None,
-            "forward_share_at_parity": parity(curve, dense),
+            "forward_share_at_parity": there[0] if there else None,
+            "parity_is_at_most": there[1] if there else None,
         }
         if curve.variant != dense.variant:
             row |= _difference("best", paired(best.losses, dense.best.losses))
             theirs = {seed: each.loss for seed, each in dense.optima().items() if isinstance(each, Optimum)}
-            if not reasons and len(theirs) == len(mine):
+            if len(theirs) < len(curve.seeds):
+                reasons.append("the anchor's curve has no optimum for every seed")
+            elif not reasons:
                 row |= _difference("optimum", paired({seed: each.loss for seed, each in mine.items()}, theirs))
     return row | {"reason": "; ".join(reasons) or None}
 
@@ -267,6 +286,8 @@ def in_words(loaded: Loaded) -> list[str]:
             f"At {row['budget']:.3g} training FLOPs {row['variant']} ends {below}{between}, each at its best size of those "
             f"trained, with {row['best_forward_share']:.2f}× the forward FLOPs{step}; both without the future."
         )
+    if said and not loaded.run.plan.suite.claims:
+        said.append("A smoke run: no claims.")
     return said
 
 

@@ -62,14 +62,14 @@ def _judge(rows: list[dict[str, Any]], margin: float, *, claims: bool) -> None:
     adjusted = stats.adjusted(p_values)
     for i, row in enumerate(rows):
         effect: stats.Effect | None = row.pop("effect", None)
-        contaminated = row.pop("contaminated", None)
+        contaminated, better = row.pop("contaminated", None), row.pop("better", None)
         if effect is None:
             continue
         row["p_adjusted"] = adjusted.get(i)
         if not claims:
             continue
-        if row["metric"].startswith(("loss/", "bpb/")):
-            row["verdict"] = verdicts.loss_verdict(effect, adjusted.get(i))
+        if better is not None:
+            row["verdict"] = verdicts.difference_verdict(effect, better, adjusted.get(i))
             continue
         row["verdict"] = verdicts.verdict(effect, margin, adjusted.get(i))
         more = []
@@ -230,6 +230,11 @@ def _against_ideal(ratio: float, ideal: float | None, otherwise: str) -> tuple[d
     return {"ideal": ideal, "efficiency": ratio / ideal, "realised": realised}, reasons
 
 
+def _what(metric: Metric) -> str:
+    kind = metric.key.partition("/")[0]
+    return {"task": "an accuracy", "lr": "a learning rate", "router": "a share"}.get(kind, "a loss")
+
+
 def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     """Case minus baseline, seed by seed; loss has no ratio."""
     mine, theirs = (tables.cell(side.id, metric.key) for side in (case, baseline))
@@ -238,12 +243,13 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
         return {"status": "skipped", "reason": "the two were trained on different text: their losses are not compared"}
     seeds = sorted(mine.values().keys() & theirs.values().keys())
     effect = stats.over_launches([mine.values()[seed] - theirs.values()[seed] for seed in seeds])
-    reasons: list[str | None] = ["a loss has a difference and no ratio"]
+    reasons: list[str | None] = [f"{_what(metric)} has a difference and no ratio"]
     if effect.low is None:
         reasons.append(f"{len(seeds)} seed{'s' * (len(seeds) != 1)}: illustration, no claim")
     ahead = saw_future(tables, baseline, metric)
     reasons += [saw_future(tables, case, metric), ahead and f"baseline: {ahead}"]
     return {
+        "better": metric.better,
         "difference": effect.value,
         "ci_low": effect.low,
         "ci_high": effect.high,

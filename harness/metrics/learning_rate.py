@@ -8,7 +8,7 @@ METRICS = (
     Metric(
         key="lr/best",
         unit="ratio",
-        better="lower",
+        better="neither",
         made_in="rates",
         workload="train",
         about="Best learning rate over the width rule's, at the middle size and the smallest budget of a sweep",

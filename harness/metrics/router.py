@@ -11,6 +11,8 @@ from modbench.harness.errors import Unmeasured
 if TYPE_CHECKING:
     from modbench.harness.passes.training import Trained
 
+# How many pass is the capacity's and the data's doing, and what a constant answer reaches is no merit.
+NO_DIRECTION = {"participation", "participation_causal", "base_rate"}
 NO_ROUTER = "this model has no token router"
 
 
@@ -30,7 +32,7 @@ METRICS = tuple(
     Metric(
         key=f"router/{key}",
         unit="ratio",
-        better="higher",
+        better="neither" if key in NO_DIRECTION else "higher",
         made_in="train",
         workload="train",
         about=about,

@@ -10,12 +10,10 @@ from modbench.harness import busy, workspace
 from modbench.harness.case import Case, Protocol, UnitOfWork
 from modbench.harness.contracts import Metric
 from modbench.harness.errors import NumericsError, Unmeasured
+from modbench.harness.learning import MOST_MORE
 from modbench.harness.passes import attempt, measured, missing
 from modbench.harness.passes.training import train
 from modbench.harness.records import Gap, Outcome
-
-# Beyond the edge of the rates that a suite names.
-MOST_MORE = 3
 
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
@@ -72,11 +70,11 @@ def search(loss: Any, rates: Sequence[float]) -> dict[float, float]:  # noqa: AN
 
 
 def _loss(case: Case, protocol: Protocol, multiple: float) -> float:
-    """Held-out loss at a multiple of the rule's rate, routed as while training."""
+    """Held-out loss at a multiple of the rule's rate: that of the claim, without the future where there is a way."""
     run = protocol.train
     assert run is not None
     plain = run.model_copy(update={"lr": run.lr * multiple, "looks": 0, "watch": False, "flips": 0})
-    made = train(case, protocol.model_copy(update={"train": plain})).held_out.loss
+    held_out = train(case, protocol.model_copy(update={"train": plain})).held_out
     if workspace.HERE is not None:
         workspace.HERE.checkpoint.unlink(missing_ok=True)  # the next rate starts anew
-    return made
+    return held_out.loss if held_out.causal is None else held_out.causal

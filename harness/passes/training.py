@@ -109,7 +109,7 @@ def train(case: Case, protocol: Protocol) -> Trained:
         raise Unmeasured("a bidirectional model has no next token to predict: it takes tasks, not a corpus")
     from modbench.harness import checkpoint
     from modbench.harness.batches import Windows
-    from modbench.harness.held_out import evaluate, mean_loss
+    from modbench.harness.held_out import autocast_of, evaluate, mean_loss
     from modbench.harness.tokens import encode
 
     plan, ranks = settled(protocol), workspace.HERE.ranks if workspace.HERE else ALONE
@@ -131,9 +131,11 @@ def train(case: Case, protocol: Protocol) -> Trained:
         looks["step"].append(step)
         looks["loss"].append(loss)
         if drift is not None:
-            drift.look(subject.module, step)
+            with autocast_of(case):
+                drift.look(subject.module, step)
 
-    trainer = _trainer(subject, windows, plan, ranks, look if ranks.world == 1 else None)
+    carried = {f"looks_{key}": values for key, values in looks.items()} | (drift.carried if drift else {})
+    trainer = _trainer(subject, windows, plan, ranks, look if ranks.world == 1 else None, carried)
     trainer.train()
     subject = _whole(trainer, ranks)
     if not ranks.first:
@@ -174,18 +176,19 @@ def _drift(windows: Windows) -> Drift:
 def _look_closely(subject: Subject, windows: Windows, drift: Drift) -> dict[str, Any]:
     """Describe what the routers do, keep it beside the record, and return it in short."""
     from modbench.harness.batches import joined
-    from modbench.harness.held_out import why_not_causal
+    from modbench.harness.held_out import autocast_of, why_not_causal
     from modbench.harness.routing import describe, flip_effects
 
     some = joined(windows.val(min(WATCH_TOKENS, windows.run.val_tokens))).to(subject.case.place.device)
-    told = describe(
-        subject.module,
-        some.tokens_BT,
-        some.targets_BT,
-        windows.tokens,
-        seed=subject.seed,
-        causal_too=not why_not_causal(subject),
-    )
+    with autocast_of(subject.case):
+        told = describe(
+            subject.module,
+            some.tokens_BT,
+            some.targets_BT,
+            windows.tokens,
+            seed=subject.seed,
+            causal_too=not why_not_causal(subject),
+        )
     found = {"routing": told, "drift": drift.as_dict()}
     if windows.run.flips:
         found["flips"] = flip_effects(subject.module, some.tokens_BT, some.targets_BT, windows.run.flips, subject.seed)
@@ -263,6 +266,7 @@ def _trainer(
     plan: TrainRun,
     ranks: Ranks,
     look: Callable[[int], None] | None,
+    carried: dict[str, list[Any]] | None = None,
 ) -> Trainer:
     from modbench.harness.trainer import Trainer
 
@@ -277,6 +281,7 @@ def _trainer(
         fingerprint=fingerprint,
         tell=(here.tell or _write_progress) if here and ranks.first else None,
         look=look,
+        carried=carried,
     )
 
 

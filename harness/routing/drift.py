@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from modbench.harness.routing.ngram import Array
@@ -30,20 +31,31 @@ class Drift:
         self._inputs_NT, self._targets_NT = inputs_NT, targets_NT
         self._kind_NT = kinds_of(inputs_NT.numpy(force=True), tokens.pieces)
         self._steps: list[int] = []
-        self._losses: list[tuple[float | None, float | None]] = []
+        self._losses: list[list[float | None]] = []
         self._depths: list[float | None] = []
-        self._chosen: list[Array] = []
-        self._layers: tuple[int, ...] = ()
+        self._chosen: list[Tensor] = []
+        self._layers: list[int] = []
+
+    @property
+    def carried(self) -> dict[str, list[Any]]:
+        """What looks have collected, as lists that a checkpoint can take and fill again: numbers, and tensors of choices."""
+        return {
+            "drift_steps": self._steps,
+            "drift_losses": self._losses,
+            "drift_depths": self._depths,
+            "drift_chosen": self._chosen,
+            "drift_layers": self._layers,
+        }
 
     def look(self, module: Any, step: int) -> None:  # noqa: ANN401  # any module with `observe`
         """Look after `step` training steps. Routes by top-k; modes and random numbers are left as they were."""
         seen = watch(module, self._inputs_NT, self._targets_NT)
         n, t = seen.loss_NT.shape
         self._steps.append(step)
-        self._losses.append(ratio(seen.loss_NT.sum(1), np.full(n, t)))
+        self._losses.append(list(ratio(seen.loss_NT.sum(1), np.full(n, t))))
         self._depths.append(None if seen.depth_N is None else float(seen.depth_N.mean()))
-        self._chosen.append(seen.chosen_LNT)
-        self._layers = seen.layers
+        self._chosen.append(torch.from_numpy(seen.chosen_LNT.copy()))
+        self._layers[:] = seen.layers
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, one value per look in every list.
@@ -66,15 +78,14 @@ class Drift:
             "depth": self._depths if any(depth is not None for depth in self._depths) else None,
             **dict.fromkeys(("participation", "by_kind", "overlap_with_last", "overlap_expected")),
         }
+        chosen: list[Array] = [each_LNT.numpy() for each_LNT in self._chosen]
         if self._layers:
-            found["participation"] = [float(chosen_LNT.mean()) for chosen_LNT in self._chosen]
+            found["participation"] = [float(chosen_LNT.mean()) for chosen_LNT in chosen]
             found["by_kind"] = {
-                kind: [
-                    float(chosen_LNT[:, self._kind_NT == i].mean()) if n[kind] else None for chosen_LNT in self._chosen
-                ]
+                kind: [float(chosen_LNT[:, self._kind_NT == i].mean()) if n[kind] else None for chosen_LNT in chosen]
                 for i, kind in enumerate(KINDS)
             }
-            pairs = [_overlap(chosen_LNT, self._chosen[-1]) for chosen_LNT in self._chosen]
+            pairs = [_overlap(chosen_LNT, chosen[-1]) for chosen_LNT in chosen]
             found["overlap_with_last"] = [None if pair is None else pair[0] for pair in pairs]
             found["overlap_expected"] = [None if pair is None else pair[1] for pair in pairs]
         return dict(plain(found))

@@ -44,8 +44,9 @@ def shown(made: Sequence[Curve], budget: float) -> list[Curve]:
 
 def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Markup:
     own = shown(made, budget)
-    dense = dense_beside(own[0], made)
-    assert dense is not None
+    dense = dense_beside(loaded, own[0], made)
+    if dense is None:
+        return Markup("")
     drawn, axes = new_figure(12.0, 3.8, 3, share_y=True)
     for curve in own:
         for axis, xs in zip(axes, _places(loaded, curve, dense), strict=True):
@@ -77,6 +78,12 @@ def _places(loaded: Loaded, curve: Curve, dense: Curve) -> tuple[list[float | No
     )
 
 
+def _name(curve: Curve) -> str:
+    """The variant as people say it."""
+    case = curve.points[0].case
+    return name(case.model_copy(update={"arm_parts": case.arm_parts[:-1]}))
+
+
 def _look(curve: Curve) -> Look:
     return look(curve.points[0].case)
 
@@ -92,7 +99,7 @@ def _draw(axis: Any, curve: Curve, xs: Sequence[float | None]) -> None:  # noqa:
         marker=style.marker,
         markersize=6,
         alpha=style.opacity,
-        label=f" {name(curve.points[0].case.model_copy(update={'arm_parts': curve.points[0].case.arm_parts[:-1]}))}",
+        label=f" {_name(curve)}",
     )
     for x, point in points:
         axis.plot(

@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from modbench.harness.case import Case
-from modbench.reports.accuracy import Accuracy, TaskResult, beyond_shortcut, flat, results
+from modbench.reports.accuracy import TaskResult, beyond_shortcut, flat, results
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure, seeds_in_words
 from modbench.reports.style import INK, MUTED, look, name, new_figure, to_svg
@@ -82,7 +82,8 @@ def _table(made: list[TaskResult]) -> Markup:
         "Best shortcut",
         "Arm",
         "Accuracy",
-        "95 %",
+        "95 % over seeds",
+        "95 % binomial",
         "As trained",
         "All of a sequence",
         "CPU s",
@@ -91,7 +92,7 @@ def _table(made: list[TaskResult]) -> Markup:
     return Markup(
         '<div class="scroll" tabindex="0" role="region" aria-label="Accuracy on tasks"><table><thead><tr>{}</tr></thead>'
         "<tbody>{}</tbody></table></div>"
-        '<p class="note">n: held-out questions of each seed, one of each sequence. ▲ the whole interval lies beyond the best '
+        '<p class="note">n: held-out questions of each seed, one of each sequence. ▲ both intervals lie beyond the best '
         "shortcut. As trained: routed by top-k over the sequence, where that is another way. CPU s: of a training run.</p>"
     ).format(
         Markup("").join(Markup('<th scope="col">{}</th>').format(title) for title in head),
@@ -112,18 +113,19 @@ def _rows(task: TaskResult) -> list[tuple[str, ...]]:
                 *(shared if i == 0 else ("", "", "", "")),
                 name(arm.case),
                 f"{mark}{arm.value:.1%}",
-                _between(arm),
+                _between(arm.low, arm.high) if arm.seeds > 1 else "–",
+                _between(*arm.questions),
                 "–" if arm.as_trained is None else f"{arm.as_trained:.1%}",
                 f"{arm.whole:.1%}",
                 f"{arm.cpu_s:.0f}",
             )
         )
-    made += [("", "", "", "", arm, f"none: {why}", "", "", "", "") for arm, why in task.failed.items()]
+    made += [("", "", "", "", arm, f"none: {why}", "", "", "", "", "") for arm, why in task.failed.items()]
     return made
 
 
-def _between(arm: Accuracy) -> str:
-    return "–" if arm.low is None or arm.high is None else f"{max(0.0, arm.low):.1%} to {min(1.0, arm.high):.1%}"
+def _between(low: float | None, high: float | None) -> str:
+    return "–" if low is None or high is None else f"{max(0.0, low):.1%} to {min(1.0, high):.1%}"
 
 
 def _kinds(made: list[TaskResult]) -> Markup:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness import certificate, environment, plan, runner, store
+from modbench.harness import certificate, environment, plan, ranks, runner, store
 from modbench.harness.errors import IncompleteError, UsageError
 from modbench.harness.overrides import Overrides, override
 from modbench.harness.store import RunFolder
@@ -17,8 +17,9 @@ from modbench.reports import render
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modbench.harness.case import Device
+    from modbench.harness.case import Device, UnitOfWork
     from modbench.harness.plan import Plan
+    from modbench.harness.store import StoredRun
     from modbench.progress import Lines, Live
     from modbench.reports.load import Loaded
 
@@ -97,6 +98,7 @@ def run(resolved: Plan, folder: RunFolder, *, command: list[str], progress: Line
     Raises:
         IncompleteError: if it was interrupted; what was measured is kept.
     """
+    refuse_ranks("modbench run")
     start = time.monotonic()
     where = environment.collect()
     machine = certificate.fingerprint(where, resolved.device, resolved.suite.threads)
@@ -107,7 +109,9 @@ def run(resolved: Plan, folder: RunFolder, *, command: list[str], progress: Line
 
 
 def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Live]) -> Finished:
-    """Run what an interrupted run still lacks. Training goes on from its checkpoint, to the bit on a CPU.
+    """Run what an interrupted run still lacks, and again what died on the way.
+
+    Training goes on from its checkpoint, to the bit on a CPU.
 
     Args:
         run_folder: of the run.
@@ -117,9 +121,10 @@ def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Liv
         UsageError: if the folder holds no readable run, or one whose times were taken on another machine.
         IncompleteError: if it was interrupted again.
     """
+    refuse_ranks("modbench resume")
     start, stored = time.monotonic(), store.read(run_folder)
     folder = RunFolder(stored.path)
-    left = tuple(unit for unit in stored.plan.units if unit.name in stored.missing)
+    left = _left(stored)
     machine = certificate.fingerprint(environment.collect(), stored.plan.device, stored.plan.suite.threads)
     if any(unit.made_in in {"time", "energy", "compile"} for unit in stored.plan.units) and machine != (
         known := stored.environment.get("machine")
@@ -128,8 +133,32 @@ def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Liv
             f"{run_folder!r} was begun on another machine ({known}, this is {machine}): times of two machines are no pairs. "
             "Resume it there, or start a new run here."
         )
+    for unit in left:
+        folder.record(unit).unlink(missing_ok=True)
     rest = stored.plan.model_copy(update={"units": left})
     return _run(rest, folder, progress_of(rest, folder), start, resumed=True)
+
+
+def refuse_ranks(what: str) -> None:
+    """A run starts its own processes: several ranks would be several runs.
+
+    Raises:
+        UsageError: under torchrun.
+    """
+    if ranks.from_environment().world > 1:
+        raise UsageError(
+            f"{what} under torchrun would be {ranks.from_environment().world} runs. Ranks share `modbench train`."
+        )
+
+
+def _left(stored: StoredRun) -> tuple[UnitOfWork, ...]:
+    """Units without a record, units whose process died, and runs that waited for a rate which a dead process was to find."""
+    died = {record.unit.name for record in stored.records if not record.environment}  # its parent wrote that record
+    again = {*stored.missing, *died}
+    for unit in stored.plan.units:
+        if unit.protocol.train is not None and unit.protocol.train.rate_from in again:
+            again.add(unit.name)
+    return tuple(unit for unit in stored.plan.units if unit.name in again)
 
 
 def _run(resolved: Plan, folder: RunFolder, progress: Lines | Live, start: float, *, resumed: bool) -> Finished:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.case import ELEMENT_BYTES
 from modbench.harness.costs import case_cost
 from modbench.harness.environment import usable_cores
+from modbench.harness.learning import MOST_MORE
 from modbench.harness.plan import (
     ASSUMED_FLOP_PER_S,
     TRAINING_FLOP_PER_S,
@@ -61,6 +62,8 @@ def _training(plan: Plan) -> dict[str, Any] | None:
 def _times(plan: Plan, unit: UnitOfWork) -> float:
     """How many times as long a unit may take: what is timed has a pilot, which may ask for more rounds."""
     _, rounds = plan.suite.protocol_size
+    if unit.made_in == "rates":  # and rates beyond an edge that is the best
+        return 1 + MOST_MORE / len(unit.protocol.rates)
     return plan.suite.rounds_limit / rounds if unit.made_in == "time" else 1.0
 
 
@@ -117,7 +120,7 @@ def as_text(told: dict[str, Any]) -> str:
         for r in rows
     ]
     rate = told["assumed_flop_per_s"] / 1e9
-    most = f" (up to {human_duration(told['predicted_most_s'])} where pilots ask for more rounds)"
+    most = f" (up to {human_duration(told['predicted_most_s'])} where pilots ask for more rounds, or the best rate is at an edge)"
     more = most if told["predicted_most_s"] > told["predicted_s"] else ""
     total = (
         f"{told['suite']}: {told['units']} units on {told['device']}, about {human_duration(told['predicted_s'])}{more}. "

@@ -116,12 +116,12 @@ def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | N
 
 def _make(unit: UnitOfWork, folder: RunFolder, mine: Ranks) -> None:
     """Run one unit in this process."""
-    speaker = Speaker(sys.stderr)
-    workspace.HERE = workspace.Workspace(folder.path, unit.name, mine, speaker, keeps_weights=True)
-    record = worker.make_record(unit)
-    if mine.first:
-        write_atomically(folder.record(unit), record.model_dump_json())
-        workspace.HERE.tidy()
+    here = workspace.Workspace(folder.path, unit.name, mine, Speaker(sys.stderr), keeps_weights=True)
+    with workspace.at(here):
+        record = worker.make_record(unit)
+        if mine.first:
+            write_atomically(folder.record(unit), record.model_dump_json())
+            here.tidy()
 
 
 def _folder(resolved: Plan, out: str | None, command: list[str], mine: Ranks) -> RunFolder:
@@ -147,9 +147,9 @@ def _first_folder(resolved: Plan, out: str | None, command: list[str]) -> RunFol
         if stored.plan != resolved:
             raise UsageError(f"--out {out!r} holds another run: name a new folder, or give the settings of that one.")
         return RunFolder(Path(out))
-    folder = store.create(out, resolved.suite.name)
     where = environment.collect()
     where |= {"machine": certificate.fingerprint(where, resolved.device, resolved.suite.threads), "certificate": None}
+    folder = store.create(out, resolved.suite.name)
     folder.write_run(resolved, where, command, store.now())
     return folder
 

@@ -1,1 +1,1 @@
-"""Tasks to train and judge on: one file per task; none yet."""
+"""Tasks to train and judge on: one file per task."""

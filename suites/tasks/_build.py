@@ -113,7 +113,7 @@ def generator(
             drawn = make(rng, missing * SHARE if held_out else missing + missing // 5 + 16)
             kept.append(drawn.rows(np.flatnonzero(is_held_out(drawn.key_NK) == held_out)[:missing]))
             missing -= len(kept[-1].key_NK)
-        return _padded(kept, seq_len)
+        return padded(kept, seq_len)
 
     def draw(rng: np.random.Generator, n: int) -> Examples:
         return some(rng, n, held_out=False)
@@ -128,7 +128,7 @@ def generator(
     )
 
 
-def _padded(parts: list[Drawn], seq_len: int) -> Examples:
+def padded(parts: list[Drawn], seq_len: int) -> Examples:
     """Move silence to the right, where it pads, and take each row's last answer away: nothing follows it."""
     tokens_NW = np.concatenate([part.tokens_NW for part in parts])
     lengths_N = (tokens_NW != 0).sum(axis=1) - 1

@@ -18,6 +18,8 @@ from modbench.suites.tasks._build import Bools, Ints
 Floats = NDArray[np.float32]
 # Training questions that a rule learns from, evenly chosen: more change nothing but the time.
 MOST = 20_000
+# The same for tables of last words, which long answers fill slowly.
+MOST_TABLED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,7 @@ def _learn(train: Examples, held_out: Examples, start: Start) -> tuple[Floats, F
 
 def majority(train: Examples, held_out: Examples) -> float:
     """The most frequent training answer, always."""
-    answer_C, count_C = np.unique(questions(train).answer_Q, return_counts=True)
-    return float(np.mean(questions(held_out).answer_Q == answer_C[np.argmax(count_C)]))
+    return float(np.mean(questions(held_out).answer_Q == _mode(questions(train).answer_Q)))
 
 
 def bag(train: Examples, held_out: Examples, start: Start = everything) -> float:
@@ -114,24 +115,24 @@ def cue(train: Examples, held_out: Examples, start: Start = everything) -> float
     return float(np.mean(np.where(present_QV[:, word] > 0, with_it, without) == asked.answer_Q))
 
 
-def last(train: Examples, held_out: Examples, count: int = 1, skip: int = 0) -> float:
-    """The most frequent training answer after the same last words: `count` of them, the very last `skip` left out."""
-    learnt, asked = questions(train), questions(held_out)
-    size = int(max(train.tokens_NT.max(), held_out.tokens_NT.max())) + 1
-    learnt_Q, key_Q = _last_words(learnt, count, skip, size), _last_words(asked, count, skip, size)
-    overall = _mode(learnt.answer_Q)
+def last(train: Examples, held_out: Examples, count: int = 1) -> float:
+    """The most frequent training answer after the same last words, so many of them; after new ones, the majority."""
+    learnt, asked = questions(train, MOST_TABLED), questions(held_out)
+    size = int(max(side.max() for side in (train.tokens_NT, held_out.tokens_NT, learnt.answer_Q))) + 1
+    learnt_Q, key_Q = _last_words(learnt, count, size), _last_words(asked, count, size)
+    both_K, count_K = np.unique(learnt_Q * size + learnt.answer_Q, return_counts=True)
     # Sorted by key, then by how often: the last entry of each key is its most frequent answer.
-    both_K2, count_K = np.unique(np.stack([learnt_Q, learnt.answer_Q], axis=1), axis=0, return_counts=True)
-    order_K = np.lexsort((count_K, both_K2[:, 0]))
-    known_K, answer_K = both_K2[order_K].T
+    order_K = np.lexsort((count_K, both_K // size))
+    known_K, answer_K = both_K[order_K] // size, both_K[order_K] % size
     where_Q = np.searchsorted(known_K, key_Q, side="right") - 1
     found_Q = (where_Q >= 0) & (known_K[where_Q] == key_Q)
-    return float(np.mean(np.where(found_Q, answer_K[where_Q], overall) == asked.answer_Q))
+    return float(np.mean(np.where(found_Q, answer_K[where_Q], _mode(learnt.answer_Q)) == asked.answer_Q))
 
 
-def _last_words(asked: Questions, count: int, skip: int, size: int) -> Ints:
+def _last_words(asked: Questions, count: int, size: int) -> Ints:
+    """[Q]: one number for the words before and at the question's end; pads stand for what is before the row."""
     key_Q = np.zeros(len(asked.row_Q), dtype=np.int64)
-    for back in range(skip, skip + count):
+    for back in range(count):
         at_Q = asked.at_Q - back
         key_Q = key_Q * size + np.where(at_Q >= 0, asked.tokens_NT[asked.row_Q, np.maximum(at_Q, 0)], 0)
     return key_Q

@@ -68,7 +68,7 @@ class Vocabulary:
         counts = Counter(word for pair in train for text in pair[:2] for word in words_of(text))
         frequent = [word for word, count in counts.most_common(MOST_WORDS) if count > 1]
         first = (PAD, *(f"<{label}>" for label in labels), HYPOTHESIS, MARK)
-        self.words = (*first, *frequent, *(f"<rare {i}>" for i in range(BUCKETS)))
+        self.words = (*first, *frequent, *(f"<rare-{i}>" for i in range(BUCKETS)))
         self.label = {label: 1 + i for i, label in enumerate(labels)}
         self.hypothesis, self.mark = len(first) - 2, len(first) - 1
         self._known = {word: len(first) + i for i, word in enumerate(frequent)}

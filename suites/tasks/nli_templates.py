@@ -175,7 +175,7 @@ def _filled(codes_NW: Ints, fillers_NS: Ints) -> Ints:
 
 
 def _open(_path: str | None) -> Source:
-    return generator(WORDS, LABELS, tuple(TEMPLATES), 24, _make)
+    return generator(WORDS, LABELS, tuple(TEMPLATES), 21, _make)
 
 
 def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:

@@ -107,7 +107,8 @@ class Bytes:
         return Examples(tokens_NT, answers_NT, kinds_NT, last_N1[:, 0])
 
 
-def _bytes(pairs: list[Pair], seq_len: int) -> Bytes:
+def encoded(pairs: list[Pair], seq_len: int) -> Bytes:
+    """Pairs as rows of at most `seq_len` tokens to read."""
     tokens_NW = np.zeros((len(pairs), seq_len + 1), dtype=np.int16)
     numbers_N4 = np.zeros((len(pairs), 4), dtype=np.int64)
     for n, pair in enumerate(pairs):
@@ -134,7 +135,7 @@ def _open(path: str | None) -> Source:
     where = sides(NAME, path, (".jsonl", ".json"))
     train, held_out = split(NAME, where, read, key=lambda pair: pair.about)
     seq_len = min(MOST_TOKENS, max(len(pair.question) + len(pair.answer) for pair in train))
-    training = _bytes(train, seq_len)
+    training = encoded(train, seq_len)
 
     def draw(rng: np.random.Generator, n: int) -> Examples:
         return training.some(rng.integers(0, len(train), n))
@@ -145,7 +146,7 @@ def _open(path: str | None) -> Source:
         candidates=tuple(range(1, MARK)),
         kinds=KINDS,
         draw=draw,
-        held_out=_bytes(held_out, seq_len).some(np.arange(len(held_out))),
+        held_out=encoded(held_out, seq_len).some(np.arange(len(held_out))),
         sha256=where.sha256,
     )
 

@@ -43,9 +43,11 @@ def _make(rng: np.random.Generator, n: int) -> Drawn:
     tokens_NW[row_N1, query_at_NF + 2] = values_NF
     answers_NW[row_N1, query_at_NF + 1] = values_NF
     kinds_NW[row_N1, query_at_NF + 1] = kind_NF
-    # What stands behind the last answer is never read.
-    tokens_NW[np.arange(SEQ_LEN + 1) > query_at_NF.max(axis=1, keepdims=True) + 2] = 0
-    return Drawn(tokens_NW, answers_NW, kinds_NW, np.concatenate([keys_NF, values_NF], axis=1))
+    # What stands behind the last answer is never read, and what stands before the first question decides the side.
+    at_W = np.arange(SEQ_LEN + 1)
+    tokens_NW[at_W > query_at_NF.max(axis=1, keepdims=True) + 2] = 0
+    before_NW = at_W < query_at_NF.min(axis=1, keepdims=True)
+    return Drawn(tokens_NW, answers_NW, kinds_NW, tokens_NW * before_NW)
 
 
 def _layouts() -> tuple[Ints, Ints, Ints, Ints]:

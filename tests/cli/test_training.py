@@ -62,6 +62,16 @@ def curves(run: Path) -> dict[str, list[float]]:
     return found
 
 
+def looks(run: Path) -> dict[str, Any]:
+    """What looks found during training, by unit."""
+    found = {}
+    for file in sorted((run / "units").glob("train-*.json")):
+        for outcome in json.loads(file.read_text())["outcomes"]:
+            if outcome["notes"].get("looks"):
+                found[file.name] = outcome["notes"]["looks"]
+    return found
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run, uninterrupted."""
@@ -95,6 +105,12 @@ def test_a_killed_run_is_gone_on_with_to_the_bit(whole: Path, tmp_path: Path) ->
     for name, content in before.items():
         assert (folder / "run" / "units" / name).read_bytes() == content
     assert not (folder / "run" / "checkpoints").exists()
+    # What looks saw before the kill is there too.
+    for name, steps in looks(whole).items():
+        assert looks(folder / "run")[name] == steps
+    for file in (whole / "artifacts").iterdir():
+        mine, theirs = (json.loads((run / "artifacts" / file.name).read_text()) for run in (folder / "run", whole))
+        assert mine == theirs
     resumed = [json.loads(file.read_text()) for file in (folder / "run" / "units").glob("train-*.json")]
     assert any(outcome["notes"].get("resumed_at", 0) > 0 for record in resumed for outcome in record["outcomes"])
 
@@ -107,6 +123,28 @@ def test_a_run_leaves_what_its_routers_did(whole: Path) -> None:
     page = (whole / "report.html").read_text()
     for title in ("Which words go deep?", "What can they still do?", "Who passes?"):
         assert title in page
+
+
+def test_a_worker_that_died_is_tried_again(whole: Path, tmp_path: Path) -> None:
+    """Its record, which its parent wrote, is replaced; the others stay."""
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    shutil.copy(whole.parent / "text.txt", tmp_path)
+    (victim,) = (file for file in (run / "units").glob("train-mod*") if "copy" not in file.name)
+    record = json.loads(victim.read_text())
+    for outcome in record["outcomes"]:
+        outcome |= {"status": "failed", "kind": "oom", "reason": "killed", "samples": {}, "notes": {}}
+    victim.write_text(json.dumps(record | {"environment": {}, "wall_s": 0.0}))
+    before = {file.name: file.stat().st_mtime_ns for file in (run / "units").iterdir()}
+    done = subprocess.run(
+        [sys.executable, "-m", "modbench", "resume", "run"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert curves(run) == curves(whole)
+    changed = {file.name for file in (run / "units").iterdir() if file.stat().st_mtime_ns != before[file.name]}
+    assert changed == {victim.name}
 
 
 def test_nothing_left_to_do_is_no_mistake(modbench: Any, whole: Path) -> None:
@@ -123,7 +161,14 @@ def test_one_model_is_trained_and_its_weights_are_kept(modbench: Any, tmp_path: 
     for words in ("12 steps of 128 tokens", "loss/val_causal", "weights: out/weights", "report: out/report.html"):
         assert words in done.stdout
     assert "step 12/12, loss " in done.stderr
-    assert len(list((tmp_path / "out" / "weights").iterdir())) == 1
+    (weights,) = (tmp_path / "out" / "weights").iterdir()
+    import torch
+
+    from modbench.harness import catalogue
+    from modbench.harness.config import ModelConfig
+
+    config = ModelConfig.model_validate({"d_model": 32, "max_seq_len": 32, **catalogue.model_options("mod")})
+    catalogue.load("models", "mod").build(config).load_state_dict(torch.load(weights, weights_only=True))
     assert (tmp_path / "out" / "cases.csv").exists()
 
 
@@ -146,6 +191,8 @@ def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path
         (["train", "dense", "--set", "train.tokenizer=bpe"], "Set vocab_size=257 or more"),
         (["train", "dense", "--set", "train.accumulate=3", "--batch-size", "4"], "does not divide"),
         (["resume", "nowhere"], "is no run folder"),
+        (["plan", "isoflop-cpu", "-k", "d48"], "-k leaves out the middle size"),
+        (["plan", "isoflop-cpu", "--set", "capacity_warmup=0.5"], "Set capacity_warmup=0"),
         (["run", "tasks", "--set", "isoflop.budgets=[1e9]"], "it has no [isoflop]"),
         (["plan", "tasks", "--set", 'metrics=["task/nli_pairs"]'], "--set tasks.paths.nli_pairs=PATH"),
         (["plan", "quick", "--set", 'metrics=["task/nothing"]'], "unknown metric 'task/nothing'"),

@@ -89,7 +89,7 @@ def test_who_knows_everything_is_always_right() -> None:
     assert (found.n, found.correct, found.whole, found.accuracy) == (200, 200, 200, 1.0)
     assert found.correct_as_trained is None  # a dense model has one way to route
     assert sum(asked for asked, _ in found.by_kind.values()) == 200
-    assert found.shortcuts == {"majority": 0.25, "n": 4000}
+    assert found.shortcuts == {"majority": 0.25, "n": 20_000}
 
 
 @pytest.mark.parametrize("kind", [0, 1])

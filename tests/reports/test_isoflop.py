@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,7 +116,7 @@ def test_rates_are_tried_once_for_each_variant_and_come_first() -> None:
         if unit.made_in == "train":
             assert unit.protocol.train is not None
             source = rates[str(unit.protocol.train.rate_from)]
-            assert isoflop.variant(source.comparison.arms[0]) == isoflop.variant(unit.comparison.arms[0])
+            assert source.comparison.arms[0].variant == unit.comparison.arms[0].variant
 
 
 def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
@@ -243,7 +244,7 @@ def _outcomes(unit: UnitOfWork, noise: np.random.Generator) -> Any:
                 case=case.id, metric="lr/best", unit="ratio", status="ok", samples={"value": [1.0]}, notes=notes
             )
         else:
-            name = isoflop.variant(case)
+            name = case.variant
             loss = LOWEST[name] + BEND * (math.log(cost.params) - PLACE[name]) ** 2
             # Of the seed and of the run: the first is shared by all arms, so pairs do not feel it.
             value = loss + 0.3 * unit.protocol.seed + 1e-4 * noise.normal()
@@ -270,6 +271,43 @@ def test_planted_optima_come_back_with_pairs_over_seeds(tmp_path: Path) -> None:
             assert math.isnan(row["forward_share_at_parity"])  # it never gets there
         else:
             assert row["forward_share_at_parity"] < 1
+
+
+def test_step_times_are_over_the_best_dense_size_whichever_that_is() -> None:
+    """Every pair stands in the table once: against a size that is no anchor it stands mirrored."""
+    same = {"metric": "latency/train_step", "status": "ok"}
+    rows = [
+        {**same, "arm": "a", "baseline_arm": "best", "ratio": 2.0, "ci_low": 1.6, "ci_high": 2.5},
+        {**same, "arm": "best", "baseline_arm": "b", "ratio": 4.0, "ci_low": 3.0, "ci_high": 5.0},
+    ]
+    loaded: Any = SimpleNamespace(pairs=pd.DataFrame(rows))
+
+    def point(arm: str) -> Any:
+        return SimpleNamespace(case=SimpleNamespace(arm=arm))
+
+    assert isoflop.step_share(loaded, point("a"), point("best")) == (0.5, 0.4, 0.625)
+    assert isoflop.step_share(loaded, point("b"), point("best")) == (4.0, 3.0, 5.0)
+    assert isoflop.step_share(loaded, point("best"), point("best")) == (1.0, None, None)
+    assert isoflop.step_share(loaded, point("c"), point("best")) is None
+
+
+def test_a_size_without_every_seed_is_left_out_and_said(tmp_path: Path) -> None:
+    planted(tmp_path / "run")
+    for file in (tmp_path / "run" / "units").glob("train-dense_d32*seed1*"):
+        file.unlink()
+    rows = isoflop.table(load(tmp_path / "run"))
+    dense = rows[(rows.variant == "dense") & (rows.metric == "loss/val")].iloc[0]
+    assert "d32-L2 has 2 of 3 seeds" in dense.reason
+    assert "2 sizes make no parabola" in dense.reason
+    assert math.isnan(dense.optimum_loss)
+    learned = rows[(rows.variant == "mod[c0.125-learned]") & (rows.metric == "loss/val")].iloc[0]
+    assert "the anchor's curve has no optimum for every seed" in learned.reason
+    assert not math.isnan(learned.optimum_loss)
+
+
+def test_a_smoke_run_makes_a_few_steps_and_no_claims() -> None:
+    made = plan.make_plan(override(suite(), Overrides(effort="smoke")), device="cpu", text=TEXT)
+    assert {unit.protocol.train.steps for unit in made.units if unit.protocol.train} == {4}
 
 
 def test_the_page_leads_with_loss_and_says_the_rates(tmp_path: Path) -> None:

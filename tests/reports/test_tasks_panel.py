@@ -88,6 +88,17 @@ def test_differences_are_paired_over_seeds(tmp_path: Path) -> None:
     assert row.verdict == "worse"
 
 
+def test_a_gate_calls_a_falling_accuracy_worse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from modbench.reports import gate
+
+    base = planted(tmp_path / "base")
+    monkeypatch.setitem(RIGHT, "dense", (890, 892, 894))
+    monkeypatch.setitem(RIGHT, "depth_predictor", (900, 910, 920))
+    found = {each.case.partition("[")[0]: each for each in gate.gate(planted(tmp_path / "now"), base, 0.02)}
+    assert found["dense"].verdict == "worse"
+    assert found["depth_predictor"].verdict == "better"
+
+
 def test_the_page_shows_every_arm_and_who_failed(tmp_path: Path) -> None:
     planted(tmp_path / "run", fails="mod[c0.125]")
     render.write(tmp_path / "run")

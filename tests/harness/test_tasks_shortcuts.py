@@ -1,0 +1,177 @@
+"""Rules that solve nothing: each by hand, on rows small enough to see, and against slow twins on drawn ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modbench.harness.contracts import UNASKED, Examples
+from modbench.suites.tasks import _build as build
+from modbench.suites.tasks import _shortcuts as rules
+
+YES, NO = 1, 2
+
+
+def rows(*told: tuple[list[int], int]) -> Examples:
+    """Each row asks at its end: its tokens, and the answer."""
+    width = max(len(tokens) for tokens, _ in told)
+    tokens_NT = np.zeros((len(told), width), dtype=np.int64)
+    answers_NT = np.full_like(tokens_NT, UNASKED)
+    for n, (tokens, answer) in enumerate(told):
+        tokens_NT[n, : len(tokens)] = tokens
+        answers_NT[n, len(tokens) - 1] = answer
+    return Examples(tokens_NT, answers_NT, np.zeros_like(tokens_NT), np.array([len(tokens) for tokens, _ in told]))
+
+
+def test_majority_is_of_training() -> None:
+    train = rows(([5], YES), ([5], YES), ([5], NO))
+    assert rules.majority(train, rows(([5], YES), ([5], NO), ([5], NO), ([5], NO))) == 0.25
+
+
+def test_a_cue_word_is_found_and_where_it_stands_matters() -> None:
+    """Token 9 says no, but only behind the mark 7; in front of it, it says nothing."""
+    train = rows(*[([9, 7, 9], NO), ([5, 7, 9], NO), ([9, 7, 5], YES), ([5, 7, 5], YES)] * 10)
+    assert rules.cue(train, train, rules.after(7)) == 1.0
+    assert rules.cue(train, train) == 0.75  # whoever has a 5 anywhere: one of four is wrong
+    assert rules.bag(train, train, rules.after(7)) == 1.0
+
+
+def test_a_cue_of_training_may_fail_held_out() -> None:
+    train = rows(*[([9, 5], NO), ([8, 5], YES)] * 10)
+    assert rules.cue(train, rows(([9, 5], YES), ([8, 5], NO))) == 0.0
+
+
+def test_a_bag_knows_no_order() -> None:
+    train = rows(*[([3, 4], YES), ([4, 3], NO)] * 20)
+    assert rules.bag(train, train) == 0.5
+    assert rules.last(train, train) == 1.0
+
+
+def test_a_bag_weighs_several_words() -> None:
+    """The majority of three words decides; no single word does."""
+    told = []
+    for a in (3, 4):
+        for b in (5, 6):
+            for c in (7, 8):
+                told += [([a, b, c], YES if (a == 3) + (b == 5) + (c == 7) >= 2 else NO)] * 3
+    assert rules.cue(rows(*told), rows(*told)) == 0.75
+    assert rules.bag(rows(*told), rows(*told)) == 1.0
+
+
+def test_absence_of_a_word_counts() -> None:
+    train = rows(*[([3, 5], YES), ([5], NO)] * 20)
+    assert rules.bag(train, train) == 1.0
+
+
+def test_last_words_fall_back_to_the_majority() -> None:
+    train = rows(([3, 5], NO), ([4, 6], YES), ([4, 6], YES))
+    held_out = rows(([9, 5], NO), ([9, 9], YES), ([4, 5], NO))
+    assert rules.last(train, held_out) == 1.0
+    assert rules.last(train, held_out, 2) == pytest.approx(1 / 3)  # no such pair was seen: yes to all
+
+
+def test_what_was_shown() -> None:
+    candidates = (3, 4, 5)
+    held_out = rows(([3, 4, 3, 9], 3), ([3, 4, 4, 9], 3), ([9], 5), ([5, 9, 9, 9], 5))
+    assert rules.most_recent(held_out, candidates) == 0.5
+    assert rules.most_frequent(held_out, candidates) == pytest.approx((1 + 0 + 1 / 3 + 1) / 4)
+    assert rules.one_shown(held_out, candidates) == pytest.approx((1 / 2 + 1 / 2 + 0 + 1) / 4)
+
+
+def test_what_stands_behind_the_question_is_not_seen() -> None:
+    """Two questions in a row: the first knows nothing of the answer that follows it."""
+    examples = Examples(np.array([[3, 4, 4]]), np.array([[4, UNASKED, 3]]), np.zeros((1, 3), int), np.array([3]))
+    assert rules.most_recent(examples, (3, 4)) == 0.0
+    assert rules.one_shown(examples, (3, 4)) == pytest.approx((0 + 1 / 2) / 2)
+
+
+@st.composite
+def drawn(draw: st.DrawFn) -> Examples:
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    n, t = draw(st.integers(1, 12)), draw(st.integers(1, 8))
+    tokens_NT = rng.integers(1, 6, (n, t))
+    answers_NT = np.where(rng.random((n, t)) < 0.4, rng.integers(1, 4, (n, t)), UNASKED)
+    answers_NT[:, -1] = rng.integers(1, 4, n)
+    return Examples(tokens_NT, answers_NT, np.zeros_like(tokens_NT), np.full(n, t))
+
+
+def told(examples: Examples) -> list[tuple[list[int], int]]:
+    return [
+        (examples.tokens_NT[n, : t + 1].tolist(), int(examples.answers_NT[n, t]))
+        for n, t in np.argwhere(examples.answers_NT != UNASKED).tolist()
+    ]
+
+
+@settings(deadline=None, max_examples=50)
+@given(examples=drawn())
+def test_fast_rules_agree_with_slow_ones(examples: Examples) -> None:
+    candidates = (1, 2, 3)
+    recent, shown, frequent = [], [], []
+    for seen, answer in told(examples):
+        guesses = [token for token in seen if token in candidates]
+        counts = Counter(guesses)
+        recent.append(bool(guesses) and guesses[-1] == answer)
+        shown.append((answer in counts) / max(1, len(counts)))
+        best = [token for token in candidates if counts[token] == max(counts[token] for token in candidates)]
+        frequent.append((answer in best) / len(best))
+    assert rules.most_recent(examples, candidates) == pytest.approx(np.mean(recent))
+    assert rules.one_shown(examples, candidates) == pytest.approx(np.mean(shown))
+    assert rules.most_frequent(examples, candidates) == pytest.approx(np.mean(frequent))
+
+
+@settings(deadline=None, max_examples=50)
+@given(train=drawn(), held_out=drawn(), count=st.integers(1, 3))
+def test_last_words_agree_with_a_dictionary(train: Examples, held_out: Examples, count: int) -> None:
+    by_key: dict[tuple[int, ...], Counter[int]] = {}
+    for seen, answer in told(train):
+        by_key.setdefault(tuple(seen[-count:]), Counter())[answer] += 1
+    most = max(Counter(answer for _, answer in told(train)).values())
+    overall = {a for a, number in Counter(answer for _, answer in told(train)).items() if number == most}
+    low, high = 0, 0  # ties may be broken either way
+    for seen, answer in told(held_out):
+        counts = by_key.get(tuple(seen[-count:]))
+        best = {a for a, number in counts.items() if number == max(counts.values())} if counts else overall
+        low, high = low + (best == {answer}), high + (answer in best)
+    level = rules.last(train, held_out, count) * len(told(held_out))
+    assert low - 1e-9 <= level <= high + 1e-9
+
+
+@settings(deadline=None, max_examples=50)
+@given(keys=st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=50))
+def test_the_split_goes_by_the_key_alone(keys: list[tuple[int, int]]) -> None:
+    whole = build.is_held_out(np.array(keys))
+    assert whole.tolist() == [bool(build.is_held_out(np.array([key]))[0]) for key in keys]
+
+
+def test_the_split_holds_out_an_eighth_whatever_the_keys() -> None:
+    grid = np.stack(np.meshgrid(np.arange(200), np.arange(200)), axis=-1).reshape(-1, 2)
+    for keys in (grid, grid[:, ::-1], np.pad(grid, ((0, 0), (3, 0))), grid.sum(axis=1, keepdims=True) * 64):
+        assert build.is_held_out(keys).mean() == pytest.approx(1 / 8, abs=0.02)
+
+
+@settings(deadline=None, max_examples=50)
+@given(seed=st.integers(0, 10**6))
+def test_silence_is_moved_to_the_right_and_order_is_kept(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = 5
+    writer = build.Writer(n)
+    expected: list[list[tuple[int, int]]] = [[] for _ in range(n)]
+    for kind in range(6):
+        words_N, where_N = rng.integers(1, 9, n), rng.random(n) < 0.5
+        if kind == 5:
+            where_N[:] = True
+        answer_N = rng.integers(1, 9, n)
+        writer.say(7, words_N, where=where_N)
+        writer.ask(answer_N, kind, where=where_N)
+        for row in np.flatnonzero(where_N).tolist():
+            expected[row] += [(7, UNASKED), (int(words_N[row]), int(answer_N[row])), (int(answer_N[row]), UNASKED)]
+    examples = build.padded([writer.drawn(np.zeros((n, 1), dtype=np.int64))], 17)
+    for row, length in enumerate(examples.lengths_N.tolist()):
+        found = list(zip(examples.tokens_NT[row].tolist(), examples.answers_NT[row].tolist(), strict=True))
+        assert length == len(expected[row]) - 1  # the last answer is only asked
+        assert found[:length] == expected[row][:-1]
+        assert found[length:] == [(0, UNASKED)] * (17 - length)
