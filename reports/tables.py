@@ -160,6 +160,11 @@ class Tables:
         """The cell, empty if nothing was measured."""
         return self.cells.setdefault((case_id, metric), Cell())
 
+    def training_notes(self, case_id: str) -> dict[str, Any] | None:
+        """What the first seed's run on a corpus noted: they stand beside one of its metrics. None without a run."""
+        cells = (self.cell(case_id, key) for key, metric in self.metrics.items() if metric.made_in == "train")
+        return next((cell.notes() for cell in cells if cell.notes().get("curve")), None)
+
     def source(self, metric: Metric) -> Metric:
         """The metric itself, or the timed one that it is derived from."""
         return self.metrics[metric.source] if metric.source else metric

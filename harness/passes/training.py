@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from modbench.harness.subject import Subject
     from modbench.harness.trainer import Told, Trainer
 
+# Notes that are kept once for a run.
+LONG = {"curve", "looks", "by_position", "routing"}
 # Held-out tokens of a look during training.
 LOOK_TOKENS = 2048
 # Held-out tokens on which routers are described.
@@ -66,12 +68,17 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
     act: Callable[[], Any] = partial(drill if case.task else train, case, unit.protocol)
     with busy.busy():
         made = attempt(act)
+    told = False
     for metric in metrics:
         value = made if isinstance(made, Gap) else attempt(partial(metric.measure, made))
         if isinstance(value, Gap):
             yield missing(case, metric, value)
-        else:
-            yield measured(case, metric, {"value": [float(value)]}, notes(unit.protocol, made))
+            continue
+        said = notes(unit.protocol, made)
+        if told:  # a curve is long: it stands beside the first metric of the run
+            said = {key: each for key, each in said.items() if key not in LONG}
+        told = True
+        yield measured(case, metric, {"value": [float(value)]}, said)
 
 
 def notes(protocol: Protocol, made: Any) -> dict[str, Any]:  # noqa: ANN401  # Trained or Answered; naming both would load torch

@@ -127,8 +127,13 @@ def dense_beside(loaded: Loaded, arms: Sequence[Arm], focus: Arm) -> tuple[Arm, 
     beside = rung_beside(loaded, focus.case)
     if beside is not None and beside[0].arm in by_arm:
         return by_arm[beside[0].arm], f"equal {WHAT[beside[1].quantity]}"
-    dense = next((arm for arm in arms if arm.case.model == "dense" and not arm.case.rung), None)
-    return None if dense is None else (dense, "same shape, more FLOPs")
+    whole = [arm for arm in arms if arm.case.model == "dense" and not arm.case.rung]
+    if focus.case.budget is not None:  # of a sweep, that of its own size
+        whole = [arm for arm in whole if arm.case.size == focus.case.size]
+    train = loaded.run.plan.suite.train
+    equal = focus.case.budget is not None or (train is not None and train.flops is not None)
+    said = "same shape and training FLOPs" if equal else "same shape, more FLOPs"
+    return (whole[0], said) if whole else None
 
 
 WHAT = {"flops/forward": "FLOPs", "flops/train_step": "training FLOPs", "params": "parameters"}

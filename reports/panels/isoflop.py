@@ -10,7 +10,7 @@ from markupsafe import Markup
 from modbench.reports.isoflop import Curve, curves, dense_beside, step_share, table
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure, is_number, seeds_in_words
-from modbench.reports.style import MUTED, Look, look, name, new_figure, to_svg
+from modbench.reports.style import MUTED, OTHER, Look, look, name, new_figure, to_svg
 
 _HEAD = (
     "Variant",
@@ -47,6 +47,8 @@ def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Markup:
     dense = dense_beside(loaded, own[0], made)
     if dense is None:
         return Markup("")
+    from matplotlib.ticker import LogLocator, NullLocator
+
     drawn, axes = new_figure(12.0, 3.8, 3, share_y=True)
     for curve in own:
         for axis, xs in zip(axes, _places(loaded, curve, dense), strict=True):
@@ -55,7 +57,8 @@ def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Markup:
     for i, (axis, title) in enumerate(zip(axes, titles, strict=True)):
         axis.set_xscale("log")  # type: ignore[attr-defined]  # an Axes
         axis.xaxis.set_major_formatter(_millions if i == 0 else _times)  # type: ignore[attr-defined]  # an Axes
-        axis.xaxis.set_minor_formatter(lambda *_: "")  # type: ignore[attr-defined]  # an Axes
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # type: ignore[attr-defined]  # an Axes
+        axis.xaxis.set_minor_locator(NullLocator())  # type: ignore[attr-defined]  # an Axes
         axis.set_xlabel(title)  # type: ignore[attr-defined]  # an Axes
     axes[0].set_title("held-out nats per token (lower is better)")  # type: ignore[attr-defined]  # an Axes
     axes[0].legend(fontsize=7.5, labelcolor=MUTED)  # type: ignore[attr-defined]  # an Axes
@@ -96,6 +99,7 @@ def _draw(axis: Any, curve: Curve, xs: Sequence[float | None]) -> None:  # noqa:
         [x for x, _ in points],
         [point.mean for _, point in points],
         color=style.color,
+        linestyle=":" if style.marker == OTHER[1] else "-",
         marker=style.marker,
         markersize=6,
         alpha=style.opacity,

@@ -66,10 +66,10 @@ def _notes(loaded: Loaded, case: Case, metric: str) -> dict[str, Any] | None:
     ids = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == metric)].case_id
     if ids.empty:
         return None
-    cell = loaded.tables.cell(ids.iloc[0], metric)
+    noted = loaded.tables.training_notes(ids.iloc[0])
     counted = loaded.tables.cell(ids.iloc[0], "flops/train_step").good()
     step_flops = next((outcome.samples["value"][0] for outcome in counted.values()), None)
-    return cell.notes() | {"step_flops": step_flops} if cell.notes().get("curve") else None
+    return noted | {"step_flops": step_flops} if noted else None
 
 
 def _smooth(losses: list[float]) -> list[float]:
