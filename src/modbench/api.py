@@ -12,6 +12,7 @@ from modbench.harness.errors import IncompleteError, UsageError
 from modbench.harness.overrides import Overrides, override
 from modbench.harness.store import RunFolder
 from modbench.harness.suite import load_suite
+from modbench.harness.workspace import Workspace
 from modbench.reports import render
 
 if TYPE_CHECKING:
@@ -136,6 +137,9 @@ def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Liv
     for unit in left:
         folder.record(unit).unlink(missing_ok=True)
     rest = stored.plan.model_copy(update={"units": left})
+    for unit in stored.plan.units:  # one may have been killed between its record and the end of its checkpoint
+        if unit not in left:
+            Workspace(folder.path, unit.name).tidy()
     return _run(rest, folder, progress_of(rest, folder), start, resumed=True)
 
 

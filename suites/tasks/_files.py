@@ -40,17 +40,19 @@ def sides(task: str, path: str | None, suffixes: tuple[str, ...]) -> Sides:
     """The files at `path`, a file or a folder.
 
     Raises:
-        UsageError: if no file of these suffixes is there.
+        UsageError: if no file of these suffixes is there, or one cannot be read.
     """
     where = Path(path or "")
-    files = sorted(file for file in where.iterdir() if file.suffix in suffixes) if path and where.is_dir() else [where]
-    if not path or not files or not all(file.is_file() for file in files):
+    try:
+        files = sorted(file for file in where.iterdir() if file.suffix in suffixes) if where.is_dir() else [where]
+        hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if path]
+    except OSError as error:
         raise UsageError(
-            f"task {task!r}: {path!r} is no file and no folder of {', '.join(suffixes)} files. Name one: {task}=PATH."
-        )
-    whole = hashlib.sha256(
-        "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files).encode()
-    ).hexdigest()
+            f"task {task!r}: {path!r} cannot be read: {error.strerror}. {_usage(task, suffixes)}"
+        ) from error
+    if not hashes:
+        raise UsageError(f"task {task!r}: {path!r} has no {' or '.join(suffixes)} file. {_usage(task, suffixes)}")
+    whole = hashlib.sha256("".join(hashes).encode()).hexdigest()
     dev, test, train = ([file for file in files if names & _words(file)] for names in NAMES)
     held_out = dev or test
     rest = [file for file in files if file not in held_out]
@@ -58,6 +60,10 @@ def sides(task: str, path: str | None, suffixes: tuple[str, ...]) -> Sides:
     if not chosen or not held_out:  # one side would be empty: all is split by hash
         return Sides(tuple(files), (), whole)
     return Sides(tuple(chosen), tuple(held_out), whole)
+
+
+def _usage(task: str, suffixes: tuple[str, ...]) -> str:
+    return f"Name a {' or '.join(suffixes)} file, or a folder of such: --set tasks.paths.{task}=PATH."
 
 
 def _words(file: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""Inference over sentence pairs of files: SNLI or MNLI (jsonl), MED (tsv), one file or a folder: nli_pairs=PATH."""
+"""Inference over sentence pairs of your files: SNLI or MNLI (jsonl), MED (tsv); one file or a folder."""
 
 from __future__ import annotations
 

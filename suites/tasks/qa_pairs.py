@@ -1,4 +1,4 @@
-"""Answers of files, byte by byte: GSM8K or question/answer lines (jsonl), SQuAD (json), one file or a folder: qa_pairs=PATH."""
+"""Answers of your files, byte by byte: GSM8K or question and answer lines (jsonl), SQuAD (json); one file or a folder."""
 
 from __future__ import annotations
 

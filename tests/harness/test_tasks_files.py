@@ -255,9 +255,9 @@ def test_a_rare_word_is_seen_to_stand_in_both_sentences(tmp_path: Path) -> None:
 
 ERRORS = {
     "nli_pairs": [
-        (None, "no file and no folder"),
-        ("missing.jsonl", "no file and no folder"),
-        ("empty", "no file and no folder"),
+        (None, "None has no .jsonl or .tsv file. Name"),
+        ("missing.jsonl", "cannot be read: No such file or directory"),
+        ("empty", "has no .jsonl or .tsv file. Name a .jsonl or .tsv file, or a folder of such: --set tasks.paths"),
         ("other.jsonl", "lacks one of sentence1, sentence2, gold_label"),
         ("list.jsonl", "lacks one of sentence1, sentence2, gold_label"),
         ("broken.jsonl", "cannot be read as jsonl"),
@@ -266,9 +266,9 @@ ERRORS = {
         ("blank.jsonl", "leaves 0 examples"),
     ],
     "qa_pairs": [
-        (None, "no file and no folder"),
-        ("missing.jsonl", "no file and no folder"),
-        ("empty", "no file and no folder"),
+        (None, "None has no .jsonl or .json file. Name"),
+        ("missing.jsonl", "cannot be read: No such file or directory"),
+        ("empty", "has no .jsonl or .json file. Name a .jsonl or .json file, or a folder of such: --set tasks.paths"),
         ("other.jsonl", "neither question and answer, nor prompt and completion, nor SQuAD's data"),
         ("list.jsonl", "neither question and answer"),
         ("number.jsonl", "neither question and answer"),
