@@ -6,13 +6,13 @@ no code.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from modbench.harness.workspace import unfinished
 
 FORMAT = 1
 
@@ -20,16 +20,15 @@ FORMAT = 1
 def save(file: Path, body: dict[str, Any]) -> None:
     """Write tensors, numbers, text, lists and dicts of these."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    part = unfinished(file)
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with part.open("wb") as stream:
             torch.save(body, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).replace(file)
+        part.replace(file)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
+        part.unlink(missing_ok=True)
         raise
 
 

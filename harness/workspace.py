@@ -65,7 +65,7 @@ class Workspace:
 
     def tidy(self) -> None:
         """Take away what nobody needs once there is a record."""
-        for file in (self.checkpoint, self.progress):
+        for file in (self.checkpoint, unfinished(self.checkpoint), self.progress):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not there, or another unit's is in it
             (self.run / "checkpoints").rmdir()
@@ -75,6 +75,11 @@ class Workspace:
         file = self._file("artifacts", ".json")
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(found))
+
+
+def unfinished(checkpoint: Path) -> Path:
+    """Where a checkpoint is written before it takes its place; a kill may leave it behind, and the next one overwrites it."""
+    return checkpoint.with_suffix(".part")
 
 
 def artifact(run: Path, unit: str) -> dict[str, Any] | None:

@@ -125,6 +125,18 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [keep]
 
 
+def test_what_a_kill_left_of_a_checkpoint_is_taken_away(tmp_path: Path) -> None:
+    """Killed while it wrote: no handler ran, and the unfinished file is still there when the resumed unit has its record."""
+    here = workspace.Workspace(tmp_path, "train-mod_c0.125-seed0")
+    here.checkpoint.parent.mkdir()
+    workspace.unfinished(here.checkpoint).write_bytes(b"half of")
+    checkpoint.save(here.checkpoint, {"format": checkpoint.FORMAT, "fingerprint": "f", "step": 3})
+    assert list(here.checkpoint.parent.iterdir()) == [here.checkpoint]
+    workspace.unfinished(here.checkpoint).write_bytes(b"half of")
+    here.tidy()
+    assert not here.checkpoint.parent.exists()
+
+
 @pytest.mark.parametrize("model", ["dense", "mod", "moe"])
 def test_a_batch_in_pieces_is_the_batch(model: str) -> None:
     whole, pieces = trainer(case(model)), trainer(case(model), RUN.model_copy(update={"accumulate": 4}))
