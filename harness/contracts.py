@@ -255,13 +255,15 @@ class Task:
         shortcuts: `shortcuts(train, held_out)` gives, by name, the accuracy on the held-out questions of rules that do not
             solve the task: cue words, positions, guesses among what stands there.
         needs_path: whether it reads files of the user's.
-        steps: training steps of 64 sequences in which a dense model of width 64 and 4 layers should learn it.
+        steps: training steps in which a dense model of width 64 and 4 layers should learn it.
+        batch_size: sequences of such a step.
     """
 
     open: Callable[[str | None], Source]
     shortcuts: Callable[[Examples, Examples], Mapping[str, float]]
     needs_path: bool = False
     steps: int = 1000
+    batch_size: int = 32
 
 
 @dataclass(frozen=True)

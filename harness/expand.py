@@ -159,9 +159,8 @@ class Expander:
             }
         )
         arms = replace(self, suite=apart).arms(shape, source.seq_len)
-        place = self._place(
-            source.seq_len, self.suite.tasks.batch_size, self.suite.grid.dtype[0], self.suite.executions[0]
-        )
+        batch_size = self.suite.tasks.batch_size or catalogue.load("tasks", name).batch_size
+        place = self._place(source.seq_len, batch_size, self.suite.grid.dtype[0], self.suite.executions[0])
         return self._comparison(arms, place, (key,), name, task=name)
 
 
@@ -175,7 +174,7 @@ def open_task(suite: Suite, name: str) -> Source:
     """A task of a suite, made ready.
 
     Raises:
-        UsageError: if it needs a path and has none, or what stands there cannot be read.
+        UsageError: if it needs a path and has none, has one and needs none, or what stands there cannot be read.
     """
     task: Task = catalogue.load("tasks", name)
     path = suite.tasks.paths.get(name)
@@ -184,6 +183,8 @@ def open_task(suite: Suite, name: str) -> Source:
             f"task {name!r} reads a file or folder of yours: name it with --set tasks.paths.{name}=PATH, or leave the metric "
             f"'task/{name}' out."
         )
+    if path is not None and not task.needs_path:
+        raise UsageError(f"task {name!r} makes its own questions and reads no file: leave tasks.paths.{name} out.")
     return _opened(name, path)
 
 

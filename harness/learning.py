@@ -129,13 +129,13 @@ class TaskPlan(Frozen):
     """How tasks are trained: every arm with as many training FLOPs as the anchor spends on the task's steps.
 
     Attributes:
-        batch_size: sequences per step.
+        batch_size: sequences per step; None: what each task says.
         steps: the anchor's steps; None: as many as each task says that it takes.
         lr: peak learning rate; None: the width rule.
         paths: task to the file or folder that it reads.
     """
 
-    batch_size: Annotated[int, Field(ge=1)] = 64
+    batch_size: Annotated[int, Field(ge=1)] | None = None
     steps: Annotated[int, Field(ge=1)] | None = None
     lr: Annotated[float, Field(gt=0, le=10)] | None = None
     paths: dict[str, str] = Field(default_factory=dict)

@@ -123,7 +123,7 @@ def _set(data: dict[str, Any], setting: str) -> None:
     elif key in ROUTING_KEYS:
         _set_routing(data, key, value, f"--set {key}")
     elif key in _TOP_KEYS:
-        data[key] = value
+        data[key] = text.split(",") if key == "metrics" and value == text else value
     elif key in in_tables:
         table, _, name = key.partition(".")
         if data[table] is None:
@@ -134,7 +134,10 @@ def _set(data: dict[str, Any], setting: str) -> None:
         else:
             data[table][name] = value
     elif key.startswith("tasks.paths."):
-        data["tasks"]["paths"][key.removeprefix("tasks.paths.")] = text
+        task = key.removeprefix("tasks.paths.")
+        data["tasks"]["paths"][task] = text
+        if f"task/{task}" not in data["metrics"]:  # who names files wants them read
+            data["metrics"] = [*data["metrics"], f"task/{task}"]
     else:
         raise UsageError(f"--set: {unknown('key', key, (*SHAPE_KEYS, *ROUTING_KEYS, *_TOP_KEYS, *in_tables))}")
 

@@ -90,7 +90,7 @@ def _task_run(suite: Suite, comparison: Comparison, case: Case, step_flops: floa
     plan, anchor = suite.tasks, case_cost(comparison.arms[0])
     steps = plan.steps or catalogue.load("tasks", case.task).steps
     train = TrainPlan(
-        seq_len=case.place.seq_len, batch_size=plan.batch_size, steps=steps, lr=plan.lr, checkpoint_s=600.0
+        seq_len=case.place.seq_len, batch_size=case.place.batch_size, steps=steps, lr=plan.lr, checkpoint_s=600.0
     )
     if anchor is None or step_flops is None or not suite.claims:
         return train.resolved(case.config.d_model, step_flops)

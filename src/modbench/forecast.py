@@ -136,7 +136,7 @@ def _in_words(training: dict[str, Any] | None) -> list[str]:
         f" ({training['of_these_for_rates']} of them to find learning rates)" if training["of_these_for_rates"] else ""
     )
     epochs = ""
-    if training["epochs"] is not None:
+    if training["most_tokens"] and training["epochs"] is not None:
         epochs = (
             f"; at most {training['most_tokens']:.3g} tokens a run, {training['epochs']:.2g} epochs over the corpus"
         )

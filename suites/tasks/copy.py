@@ -41,4 +41,4 @@ def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
     }
 
 
-TASK = Task(open=_open, shortcuts=_shortcuts, steps=200)
+TASK = Task(open=_open, shortcuts=_shortcuts, steps=300)

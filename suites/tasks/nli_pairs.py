@@ -156,4 +156,4 @@ def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
     }
 
 
-TASK = Task(open=_open, shortcuts=_shortcuts, needs_path=True, steps=700)
+TASK = Task(open=_open, shortcuts=_shortcuts, needs_path=True, steps=700, batch_size=64)

@@ -187,4 +187,4 @@ def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
     }
 
 
-TASK = Task(open=_open, shortcuts=_shortcuts, steps=2400)
+TASK = Task(open=_open, shortcuts=_shortcuts, steps=2400, batch_size=64)

@@ -99,4 +99,4 @@ def _half_readings(asked: rules.Questions) -> tuple[Bools, Bools]:
     return one_sentence_Q, acts_Q & suffers_Q
 
 
-TASK = Task(open=_open, shortcuts=_shortcuts, steps=2000)
+TASK = Task(open=_open, shortcuts=_shortcuts, steps=1600)

@@ -49,4 +49,4 @@ def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
     }
 
 
-TASK = Task(open=_open, shortcuts=_shortcuts, steps=500)
+TASK = Task(open=_open, shortcuts=_shortcuts, steps=700)

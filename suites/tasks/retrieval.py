@@ -116,4 +116,4 @@ def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
     }
 
 
-TASK = Task(open=_open, shortcuts=_shortcuts, steps=600)
+TASK = Task(open=_open, shortcuts=_shortcuts, steps=400)

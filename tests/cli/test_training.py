@@ -197,6 +197,8 @@ def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path
         (["plan", "isoflop-cpu", "--set", "capacity_warmup=0.5"], "Set capacity_warmup=0"),
         (["run", "tasks", "--set", "isoflop.budgets=[1e9]"], "it has no [isoflop]"),
         (["plan", "tasks", "--set", 'metrics=["task/nli_pairs"]'], "--set tasks.paths.nli_pairs=PATH"),
+        (["plan", "tasks", "--set", "tasks.paths.copy=x"], "makes its own questions"),
+        (["plan", "tasks", "--set", "tasks.paths.nothing=x"], "unknown metric 'task/nothing'"),
         (["plan", "quick", "--set", 'metrics=["task/nothing"]'], "unknown metric 'task/nothing'"),
     ],
 )

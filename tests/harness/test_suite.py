@@ -312,3 +312,13 @@ def test_every_shipped_suite_is_good() -> None:
 def test_options_read_without_importing_are_the_models_own() -> None:
     for name in catalogue.entries("models"):
         assert catalogue.model_options(name) == catalogue.load("models", name).options
+
+
+def test_files_named_for_a_task_make_it_one_of_the_metrics() -> None:
+    """Who names files wants them read; a list of metrics may be written with commas."""
+    named = override(
+        load_suite("tasks"), Overrides(settings=("metrics=task/copy,task/recall", "tasks.paths.nli_pairs=a"))
+    )
+    assert named.metrics == ("task/copy", "task/recall", "task/nli_pairs")
+    twice = override(load_suite("tasks"), Overrides(settings=("metrics=task/nli_pairs", "tasks.paths.nli_pairs=a")))
+    assert twice.metrics == ("task/nli_pairs",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 import shutil
@@ -65,6 +66,11 @@ def test_documented_commands_are_understood(
     (tmp_path / "novels").mkdir()
     for i in range(2):
         (tmp_path / "novels" / f"{i}.txt").write_text(f"{i} once upon a time " * 100)
+    (tmp_path / "snli").mkdir()
+    pair = {"sentence1": "A dog runs.", "sentence2": "An animal moves.", "gold_label": "entailment"}
+    for name in ("train", "dev"):
+        told = (json.dumps(pair | {"sentence1": f"{name} dog {i} runs."}) + "\n" for i in range(40))
+        (tmp_path / "snli" / f"{name}.jsonl").write_text("".join(told))
     suite = 'metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n'
     (tmp_path / "mine.toml").write_text(suite)
     words = shlex.split(command)
