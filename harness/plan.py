@@ -8,6 +8,7 @@ from modbench.harness import catalogue
 from modbench.harness.case import Case, Comparison, Device, Rung, UnitOfWork
 from modbench.harness.contracts import Text
 from modbench.harness.corpus import corpus_entry
+from modbench.harness.costs import case_cost
 from modbench.harness.errors import UsageError
 from modbench.harness.expand import Expander, keys_of
 from modbench.harness.frozen import Frozen
@@ -17,11 +18,15 @@ from modbench.harness.suite import TWO_STAGE, Suite
 
 # The vocabulary where no other is named.
 BYTES = 256
+# No unit is taken for one that hangs before so many seconds.
+LEAST_LIMIT_S = 3600.0
 # What a prediction of time assumes. CPU: one thread of a 2020s server core in fp32; CUDA: small shapes, launch-bound.
 ASSUMED_FLOP_PER_S = {"cpu": 60e9, "cuda": 5e12}
 # Training keeps a device busy: small models on a CPU thread beside another were measured at 40 to 65e9; half of what an H100
 # sustains in bf16 is a guess.
 TRAINING_FLOP_PER_S = {"cpu": 50e9, "cuda": 2e14}
+# FLOPs of a forward pass from which on a card is no longer launch-bound: 20 ms at the speed above.
+BUSY_FLOPS = 1e11
 
 
 class Plan(Frozen):
@@ -166,5 +171,20 @@ def _check_epochs(suite: Suite, units: Sequence[UnitOfWork], text: Text) -> None
 
 def predicted_seconds(plan: Plan, unit: UnitOfWork, at_once: int) -> float:
     """A guess of the wall time that a unit adds to the run: FLOPs at an assumed speed, and starting a process."""
-    speeds = TRAINING_FLOP_PER_S if unit.made_in in {"train", "rates"} else ASSUMED_FLOP_PER_S
-    return (unit.flops / speeds[plan.device] + (4.0 if plan.cold else 0.4)) / at_once
+    if unit.made_in in {"train", "rates"}:
+        speed = TRAINING_FLOP_PER_S[plan.device]
+    else:
+        cost = case_cost(unit.comparison.arms[0])
+        speed = assumed_speed(plan.device, cost.forward if cost else 0.0)
+    return (unit.flops / speed + (4.0 if plan.cold else 0.4)) / at_once
+
+
+def assumed_speed(device: Device, forward: float) -> float:
+    """FLOP/s that a call is guessed to run at whose forward pass takes so many FLOPs."""
+    busy = device == "cuda" and forward >= BUSY_FLOPS
+    return (TRAINING_FLOP_PER_S if busy else ASSUMED_FLOP_PER_S)[device]
+
+
+def limit_seconds(plan: Plan, unit: UnitOfWork) -> float:
+    """After so long a unit hangs and is ended: slow cards are given their time."""
+    return max(LEAST_LIMIT_S, 20 * unit.flops / ASSUMED_FLOP_PER_S[plan.device])

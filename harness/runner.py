@@ -13,12 +13,11 @@ from modbench.harness import catalogue
 from modbench.harness.case import UnitOfWork
 from modbench.harness.environment import usable_cores
 from modbench.harness.launch.local import Handle, LocalLauncher
-from modbench.harness.plan import Plan, predicted_seconds
+from modbench.harness.plan import Plan, limit_seconds
 from modbench.harness.records import Failure, Outcome, Record
 from modbench.harness.store import RunFolder, now, write_atomically
 
 POLL_S = 1.0
-LEAST_LIMIT_S = 3600.0
 
 
 class Progress(Interface):
@@ -72,7 +71,7 @@ def run(plan: Plan, folder: RunFolder, progress: Progress, *, resumed: bool = Fa
     launcher = LocalLauncher(cold=plan.cold, threads=plan.suite.threads)
     start, alone_wall, alone_cpu = time.monotonic(), 0.0, 0.0
     for slots in phases(plan, usable_cores()):
-        limits = {unit.name: max(LEAST_LIMIT_S, 20 * predicted_seconds(plan, unit, 1)) for unit in slots.units}
+        limits = {unit.name: limit_seconds(plan, unit) for unit in slots.units}
         wall, cpu = time.monotonic(), time.process_time()
         run_phase(slots, launcher, folder, progress, limits)
         if slots.alone and slots.units:

@@ -12,7 +12,16 @@ _SCALES: dict[str, list[tuple[float, str]]] = {
     "B": [(2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")],
     "J": [(1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ")],
     "token/s": [(1e6, "M tokens/s"), (1e3, "k tokens/s"), (1.0, "tokens/s")],
-    "FLOP": [(1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1e3, "kFLOP"), (1.0, "FLOP")],
+    "FLOP": [
+        (1e21, "ZFLOP"),
+        (1e18, "EFLOP"),
+        (1e15, "PFLOP"),
+        (1e12, "TFLOP"),
+        (1e9, "GFLOP"),
+        (1e6, "MFLOP"),
+        (1e3, "kFLOP"),
+        (1.0, "FLOP"),
+    ],
 }
 _NAMES = {"nat": "nats", "bit/B": "bits/byte", "count": "", "token": "tokens"}
 
@@ -47,6 +56,10 @@ def human(value: float | None, unit: str) -> str:
 
 
 def human_duration(seconds: float) -> str:
-    """Whole seconds as `4 min 12 s`."""
+    """Whole seconds as `4 min 12 s`; from two hours on as `2 h 05 min`, from a hundred hours on as `1,192 days`."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
+    if minutes >= 6000:
+        return f"{round(seconds / 86_400):,} days"
+    if minutes >= 120:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

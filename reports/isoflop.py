@@ -20,6 +20,7 @@ from modbench.harness import stats
 from modbench.harness.case import Case
 from modbench.harness.stats import Effect
 from modbench.reports.load import Loaded
+from modbench.reports.style import name
 
 LOSSES = ("loss/val_causal", "loss/val")
 COLUMNS = (
@@ -97,6 +98,12 @@ class Curve:
     metric: str
     points: tuple[Point, ...]
     lacking: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The variant as people say it."""
+        case = self.points[0].case
+        return name(case.model_copy(update={"arm_parts": case.arm_parts[:-1]}))
 
     @property
     def best(self) -> Point:
@@ -275,20 +282,27 @@ def _reasons(found: dict[int, Optimum | str]) -> list[str]:
 def in_words(loaded: Loaded) -> list[str]:
     """One sentence for each routed variant, by the loss that needs no future: at its best size against the best dense one."""
     rows, said = table(loaded), list[str]()
+    names = {curve.variant: curve.name for curve in curves(loaded)}
     for row in rows[(rows.metric == LOSSES[0]) & rows.best_difference.notna()].to_dict("records"):
         below = f"{abs(row['best_difference']):.3f} nats {'below' if row['best_difference'] < 0 else 'above'} dense"
         known = row["best_ci_low"] == row["best_ci_low"]  # NaN is the only value unequal to itself
-        between = (
-            f" [{row['best_ci_low']:+.3f}, {row['best_ci_high']:+.3f}]" if known else " (too few seeds for an interval)"
-        )
+        between = " (too few seeds for an interval)"
+        if known:
+            undecided = row["best_ci_low"] <= 0 <= row["best_ci_high"]
+            between = f" [{row['best_ci_low']:+.3f}, {row['best_ci_high']:+.3f}]{', undecided' * undecided}"
         step = f" and {row['best_step_share']:.2f}× its step time" if row["best_step_share"] else ""
         said.append(
-            f"At {row['budget']:.3g} training FLOPs {row['variant']} ends {below}{between}, each at its best size of those "
+            f"At {in_flops(row['budget'])} {names[row['variant']]} ends {below}{between}, each at its best size of those "
             f"trained, with {row['best_forward_share']:.2f}× the forward FLOPs{step}; both without the future."
         )
     if said and not loaded.run.plan.suite.claims:
         said.append("A smoke run: no claims.")
     return said
+
+
+def in_flops(budget: float) -> str:
+    """`4e12 training FLOPs`."""
+    return f"{budget:.3g} training FLOPs".replace("e+", "e")
 
 
 def _difference(which: str, effect: Effect) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,7 @@ class Arm:
     """An arm and what its training runs found out about its routing.
 
     Attributes:
-        case: any case of it.
+        case: as it was trained.
         found: seed to the artifact's parts: `routing`, and mostly `flips` and `drift`.
     """
 
@@ -74,6 +75,11 @@ class Arm:
         """A part of the artifact, of every seed that has it."""
         return [found[part] for _, found in sorted(self.found.items()) if found.get(part)]
 
+    @property
+    def mean_loss(self) -> float:
+        """Held-out nats per token, mean over seeds."""
+        return statistics.fmean(found["summary"]["loss"] for found in self.each("routing"))
+
     def over_seeds(self, value: Callable[[dict[str, Any]], float | None], part: str = "routing") -> stats.Effect | None:
         """A number's mean over seeds; from three seeds on with a t-interval. None where a seed has none."""
         values = [value(found) for found in self.each(part)]
@@ -89,24 +95,27 @@ def _read(case: Case) -> dict[str, object]:
 
 def arms_of(loaded: Loaded) -> list[Arm]:
     """Every arm with an artifact that tells of routing, in the report's order; of several number formats the first."""
-    found: dict[str, dict[int, dict[str, Any]]] = {}
+    found: dict[str, Arm] = {}
     for unit in loaded.run.plan.units:
         case = unit.comparison.arms[0]
         if unit.made_in != "train" or getattr(case, "task", None):
             continue
         kept = artifact(loaded.path, unit.name)
         if kept and kept.get("routing"):
-            found.setdefault(case.arm, {}).setdefault(unit.protocol.seed, kept)
-    return [Arm(case, found[case.arm]) for case in loaded.arms if case.arm in found]
+            found.setdefault(case.arm, Arm(case, {})).found.setdefault(unit.protocol.seed, kept)
+    return [found[case.arm] for case in loaded.arms if case.arm in found]
 
 
 def focus_of(arms: Sequence[Arm]) -> Arm | None:
-    """The arm that the panels are about: MoD with a learned router and the lowest capacity, else any whose tokens are routed."""
+    """The arm that the panels are about: MoD with a learned router and the lowest capacity, else any whose tokens are routed.
+
+    Of a sweep's sizes it is the one with the lowest loss.
+    """
     routed = [arm for arm in arms if arm.routes]
     learned = [arm for arm in routed if arm.case.config.router == "learned"]
     mod = [arm for arm in learned if arm.case.model == "mod"]
     if mod:
-        return min(mod, key=lambda arm: arm.case.config.capacity or 1.0)
+        return min(mod, key=lambda arm: (arm.case.config.capacity or 1.0, arm.mean_loss))
     return next(iter(learned or routed), None)
 
 

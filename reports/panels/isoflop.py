@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from modbench.reports.isoflop import Curve, curves, dense_beside, step_share, table
+from modbench.reports.isoflop import Curve, curves, dense_beside, in_flops, step_share, table
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure, is_number, seeds_in_words
 from modbench.reports.style import MUTED, OTHER, Look, look, name, new_figure, to_svg
@@ -63,11 +63,11 @@ def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Markup:
     axes[0].set_title("held-out nats per token (lower is better)")  # type: ignore[attr-defined]  # an Axes
     axes[0].legend(fontsize=7.5, labelcolor=MUTED)  # type: ignore[attr-defined]  # an Axes
     reading = (
-        f"Every run spends {budget:.3g} training FLOPs: a cheaper model makes more steps. Lines join the means of "
+        f"Every run spends {in_flops(budget)}: a cheaper model makes more steps. Lines join the means of "
         f"{seeds_in_words(loaded)}, dots are seeds. Losses without the future where a model has a way to route so. Below the "
         "dense curve skipping pays in loss; further left on the right-hand figures it pays in compute and time as well."
     )
-    label = f"Loss over parameters, forward FLOPs and step time at {budget:.3g} training FLOPs"
+    label = f"Loss over parameters, forward FLOPs and step time at {in_flops(budget)}"
     return figure(to_svg(drawn, f"isoflop-{budget:.0f}", label), reading, wide=True)
 
 
@@ -79,12 +79,6 @@ def _places(loaded: Loaded, curve: Curve, dense: Curve) -> tuple[list[float | No
         [point.forward / dense.best.forward for point in curve.points],
         [each[0] if each else None for each in times],
     )
-
-
-def _name(curve: Curve) -> str:
-    """The variant as people say it."""
-    case = curve.points[0].case
-    return name(case.model_copy(update={"arm_parts": case.arm_parts[:-1]}))
 
 
 def _look(curve: Curve) -> Look:
@@ -103,7 +97,7 @@ def _draw(axis: Any, curve: Curve, xs: Sequence[float | None]) -> None:  # noqa:
         marker=style.marker,
         markersize=6,
         alpha=style.opacity,
-        label=f" {_name(curve)}",
+        label=f" {curve.name}",
     )
     for x, point in points:
         axis.plot(
@@ -120,7 +114,8 @@ def _times(value: float, _: int) -> str:
 
 
 def _table(loaded: Loaded) -> Markup:
-    rows = Markup("").join(_row(row) for row in table(loaded).to_dict("records"))
+    names = {curve.variant: curve.name for curve in curves(loaded)}
+    rows = Markup("").join(_row(row, names[row["variant"]]) for row in table(loaded).to_dict("records"))
     head = Markup("").join(Markup('<th scope="col">{}</th>').format(title) for title in _HEAD)
     return Markup(
         '<div class="scroll" tabindex="0" role="region" aria-label="IsoFLOP optima"><table><thead><tr>{}</tr></thead>'
@@ -131,9 +126,9 @@ def _table(loaded: Loaded) -> Markup:
     ).format(head, rows)
 
 
-def _row(row: dict[Any, Any]) -> Markup:
+def _row(row: dict[Any, Any], variant: str) -> Markup:
     cells = (
-        row["variant"],
+        variant,
         "without the future" if row["metric"] == "loss/val_causal" else "as trained",
         row["best_size"],
         f"{row['best_params'] / 1e6:.2f} M",
@@ -151,19 +146,19 @@ def _share(value: object) -> str:
 
 def _difference(loss: float, difference: object, low: object, high: object) -> str:
     if not is_number(difference):
-        return f"{loss:.4f}"
-    between = f" [{low:+.4f}, {high:+.4f}]" if is_number(low) else " (too few seeds for an interval)"
-    return f"{loss:.4f}: {difference:+.4f}{between}"
+        return f"{loss:.3f}"
+    between = f" [{low:+.3f}, {high:+.3f}]" if is_number(low) else " (too few seeds for an interval)"
+    return f"{loss:.3f}: {difference:+.3f}{between}"
 
 
 def _optimum(row: dict[Any, Any]) -> str:
     if not is_number(row["optimum_loss"]):
         return str(row["reason"] or "–")
-    said = f"{row['optimum_params'] / 1e6:.2f} M, {row['optimum_loss']:.4f}"
+    said = f"{row['optimum_params'] / 1e6:.2f} M, {row['optimum_loss']:.3f}"
     if is_number(row["optimum_difference"]):
-        said += f": {row['optimum_difference']:+.4f}"
+        said += f": {row['optimum_difference']:+.3f}"
         if is_number(row["optimum_ci_low"]):
-            said += f" [{row['optimum_ci_low']:+.4f}, {row['optimum_ci_high']:+.4f}]"
+            said += f" [{row['optimum_ci_low']:+.3f}, {row['optimum_ci_high']:+.3f}]"
     return said
 
 

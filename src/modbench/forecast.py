@@ -10,7 +10,9 @@ from modbench.harness.environment import usable_cores
 from modbench.harness.learning import MOST_MORE
 from modbench.harness.plan import (
     ASSUMED_FLOP_PER_S,
+    BUSY_FLOPS,
     TRAINING_FLOP_PER_S,
+    assumed_speed,
     predicted_seconds,
     read_corpus,
     training_tokens,
@@ -88,7 +90,7 @@ def _case(plan: Plan, case: Case, anchor: Case) -> dict[str, Any]:
         "flops_share": cost.forward / base.forward if base else None,
         "ideal": base.forward_causal / cost.forward_causal if base else None,
         "memory_train_step": cost.memory_train(ELEMENT_BYTES[case.place.dtype]),
-        "forward_s": cost.forward / ASSUMED_FLOP_PER_S[plan.device],
+        "forward_s": cost.forward / assumed_speed(plan.device, cost.forward),
         "reason": None,
     }
 
@@ -119,12 +121,16 @@ def as_text(told: dict[str, Any]) -> str:
         ).rstrip()
         for r in rows
     ]
-    rate = told["assumed_flop_per_s"] / 1e9
+    rate = f"{told['assumed_flop_per_s'] / 1e9:g} GFLOP/s"
+    if told["device"] == "cuda":
+        rate += (
+            f" ({TRAINING_FLOP_PER_S['cuda'] / 1e9:g} where a forward pass takes {human(BUSY_FLOPS, 'FLOP')} or more)"
+        )
     most = f" (up to {human_duration(told['predicted_most_s'])} where pilots ask for more rounds, or the best rate is at an edge)"
     more = most if told["predicted_most_s"] > told["predicted_s"] else ""
     total = (
         f"{told['suite']}: {told['units']} units on {told['device']}, about {human_duration(told['predicted_s'])}{more}. "
-        f"Times are a guess: FLOPs at an assumed {rate:g} GFLOP/s. Nothing was run."
+        f"Times are a guess: FLOPs at an assumed {rate}. Nothing was run."
     )
     return "\n".join([*lines, "", *_in_words(told["training"]), total])
 

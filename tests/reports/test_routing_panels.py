@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from markupsafe import Markup
-from planted import planted_suite, stored
+from planted import ENVIRONMENT, planted_suite, stored
 from scipy import stats
 
+from modbench.harness import store
 from modbench.harness.workspace import Workspace
 from modbench.reports import render
 from modbench.reports.load import Loaded, load
@@ -255,6 +256,32 @@ def test_profit_is_against_the_rung_and_without_the_future(tmp_path: Path) -> No
     assert row_of(html, "kind of token: digit")[1] == f"{(1.6 - 1.45) / math.log(2):+.3f}"
     assert "same shape, more FLOPs" in html
     assert routing_profit.PANEL.render(run(tmp_path / "c", mod={"routing": routing()})) is None
+
+
+def test_of_a_sweep_the_best_size_is_held_against_dense_of_that_size(tmp_path: Path) -> None:
+    """The anchor of the timing pass is another size, and has no budget."""
+    sizes = [{"d_model": d, "n_layers": 4, "n_heads": 2} for d in (16, 32, 48)]
+    plan = planted_suite(
+        "draft",
+        metrics=["flops/forward", "latency/train_step", "loss/val", "lr/best"],
+        shape={},
+        grid={"seq_len": [64]},
+        arms=[{"model": "dense"}, {"model": "mod", "capacity": 0.125}],
+        train={"seq_len": 64, "batch_size": 1},
+        isoflop={"budgets": [1e10], "sizes": sizes, "max_epochs": 1e6},
+    )
+    folder = store.create(str(tmp_path / "run"), "planted")
+    folder.write_run(plan, ENVIRONMENT, ["modbench"], store.now())
+    loss = {"d16-L4-H2": 1.4, "d32-L4-H2": 1.5, "d48-L4-H2": 1.2}
+    for unit in plan.units:
+        if unit.made_in == "train":
+            (case,) = unit.comparison.arms
+            level = loss[case.size]
+            left = dense(level + 0.05) if case.model == "dense" else routing(loss=level)
+            Workspace(folder.path, unit.name).keep({"routing": left})
+    html = shown(routing_profit, load(str(folder.path)))
+    assert "Held-out loss less that of dense d48-L4-H2 (same shape and training FLOPs)" in html
+    assert "MoD 0.125 d48-L4-H2: best on" in html
 
 
 def test_profit_over_seeds_is_paired(tmp_path: Path) -> None:
