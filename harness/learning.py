@@ -55,9 +55,9 @@ class TrainPlan(Frozen):
     batch_size: Annotated[int, Field(ge=1)] = 4
     tokens: Annotated[int, Field(ge=1)] | None = None
     steps: Annotated[int, Field(ge=1)] | None = None
-    flops: Annotated[float, Field(gt=0)] | None = None
+    flops: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     lr: Annotated[float, Field(gt=0, le=10)] | None = None
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
     clip: Annotated[float, Field(gt=0)] = 1.0
     accumulate: Annotated[int, Field(ge=1)] = 1
     val_tokens: Annotated[int, Field(ge=1)] = 16_384
@@ -152,15 +152,24 @@ class IsoflopPlan(Frozen):
         max_epochs: how often a run may go over the corpus.
     """
 
-    budgets: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    budgets: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(min_length=1)
     sizes: tuple[dict[str, int], ...] = Field(min_length=1)
-    rates: tuple[Annotated[float, Field(gt=0)], ...] = (0.5, 1.0, 2.0)
+    rates: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (0.5, 1.0, 2.0)
     max_epochs: Annotated[float, Field(gt=0)] = 4.0
+
+    @field_validator("budgets")
+    @classmethod
+    def _differ(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
+        if len({f"{budget:.3g}" for budget in budgets}) < len(budgets):
+            raise ValueError(f"of the budgets {list(budgets)} two have the same three digits, by which they are named")
+        return budgets
 
     @field_validator("sizes")
     @classmethod
     def _are_shapes(cls, sizes: tuple[dict[str, int], ...]) -> tuple[dict[str, int], ...]:
         for size in sizes:
+            if not size:
+                raise ValueError("a size says nothing; it reads like { d_model = 64, n_layers = 4 }")
             for key in size:
                 if key not in {"d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff"}:
                     raise ValueError(f"a size is made of d_model, n_layers, n_heads, n_kv_heads, d_ff; not {key!r}")

@@ -124,22 +124,28 @@ def _set(data: dict[str, Any], setting: str) -> None:
         _set_routing(data, key, value, f"--set {key}")
     elif key in _TOP_KEYS:
         data[key] = text.split(",") if key == "metrics" and value == text else value
+    elif key == "tasks.paths" and isinstance(value, dict):
+        for task, path in value.items():
+            _name_files(data, task, str(path))
     elif key in in_tables:
-        table, _, name = key.partition(".")
-        if data[table] is None:
-            what = {"train": "trains on no corpus"}.get(table, "is no such sweep")
-            raise UsageError(f"--set {key}: this suite {what} (it has no [{table}]).")
-        if key.startswith("train.") and name in BUDGETS:
-            _budget(data[table], name, value)
-        else:
-            data[table][name] = value
+        _set_in_table(data, key, value)
     elif key.startswith("tasks.paths."):
-        task = key.removeprefix("tasks.paths.")
-        data["tasks"]["paths"][task] = text
-        if f"task/{task}" not in data["metrics"]:  # who names files wants them read
-            data["metrics"] = [*data["metrics"], f"task/{task}"]
+        _name_files(data, key.removeprefix("tasks.paths."), text)
     else:
         raise UsageError(f"--set: {unknown('key', key, (*SHAPE_KEYS, *ROUTING_KEYS, *_TOP_KEYS, *in_tables))}")
+
+
+def _set_in_table(data: dict[str, Any], key: str, value: object) -> None:
+    table, _, name = key.partition(".")
+    if data[table] is None:
+        what = {"train": "trains on no corpus"}.get(table, "is no such sweep")
+        raise UsageError(f"--set {key}: this suite {what} (it has no [{table}]).")
+    if table == "train" and name in BUDGETS:
+        if data["isoflop"] is not None:
+            raise UsageError(f"--set {key}: isoflop.budgets say how long a sweep trains. Set these.")
+        _budget(data[table], name, value)
+    else:
+        data[table][name] = value
 
 
 def _budget(train: dict[str, Any], name: str, value: object) -> None:
@@ -151,9 +157,16 @@ def _reads(model: str, key: str) -> bool:
     return catalogue.is_user_model(model) or key in catalogue.model_options(model)
 
 
+def _name_files(data: dict[str, Any], task: str, path: str) -> None:
+    """Who names files for a task wants them read: it becomes one of the metrics."""
+    data["tasks"]["paths"][task] = path
+    if f"task/{task}" not in data["metrics"]:
+        data["metrics"] = [*data["metrics"], f"task/{task}"]
+
+
 def toml_value(text: str) -> Any:  # noqa: ANN401  # whatever TOML says it is
     """What a setting's text means: a number, a list, a truth; a bare word is itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text  # a bare word is a string

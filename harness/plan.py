@@ -110,7 +110,7 @@ def read_corpus(suite: Suite) -> Text | None:
     from modbench.harness.tokens import encode
 
     # Here, so that a mistake is said before anything runs, and a tokenizer is learned once and not by every worker.
-    tokens = encode(text, suite.train.tokenizer, int(suite.shape.get("vocab_size", BYTES)))
+    tokens = encode(text, suite.train.tokenizer, _vocab_size(suite))
     for side, data in (("training", tokens.train), ("held-out", tokens.val)):
         if len(data) <= suite.train.seq_len:
             raise UsageError(
@@ -138,6 +138,13 @@ def _check_rates(units: Sequence[UnitOfWork], suite: Suite) -> None:
             )
 
 
+def _vocab_size(suite: Suite) -> int:
+    size = suite.shape.get("vocab_size", BYTES)
+    if type(size) is not int:
+        raise UsageError(f"vocab_size: {size!r} is no whole number.")
+    return size
+
+
 def _unit_of(suite: Suite) -> str:
     assert suite.train is not None
     return "bytes" if suite.train.tokenizer == "bytes" else "tokens"
@@ -148,7 +155,7 @@ def training_tokens(suite: Suite, text: Text) -> int:
     from modbench.harness.tokens import encode
 
     assert suite.train is not None
-    return len(encode(text, suite.train.tokenizer, int(suite.shape.get("vocab_size", BYTES))).train)
+    return len(encode(text, suite.train.tokenizer, _vocab_size(suite)).train)
 
 
 def _check_epochs(suite: Suite, units: Sequence[UnitOfWork], text: Text) -> None:

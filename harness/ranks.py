@@ -49,4 +49,8 @@ def from_environment() -> Ranks:
     """What torchrun says; one process where it says nothing."""
     if "WORLD_SIZE" not in os.environ:
         return ALONE
-    return Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0")))
+    said = {key: os.environ.get(key, "0") for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    try:
+        return Ranks(*(int(value) for value in said.values()))
+    except ValueError:
+        raise UsageError(f"the environment says {said}: torchrun writes whole numbers there.") from None

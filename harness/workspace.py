@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modbench.harness.errors import UsageError
 from modbench.harness.ranks import ALONE, Ranks
 from modbench.harness.store import write_atomically
 
@@ -83,9 +84,19 @@ def unfinished(checkpoint: Path) -> Path:
 
 
 def artifact(run: Path, unit: str) -> dict[str, Any] | None:
-    """What a unit kept; None if nothing."""
+    """What a unit kept; None if nothing.
+
+    Raises:
+        UsageError: if it is damaged.
+    """
     file = run / "artifacts" / f"{unit}.json"
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        found: dict[str, Any] = {**json.loads(file.read_text(encoding="utf-8"))}
+        return {part: {**told} for part, told in found.items()}
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{file}: damaged ({error}). Take it away, and its panels stay empty.") from error
 
 
 # Of the unit that this process runs now.

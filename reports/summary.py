@@ -10,9 +10,11 @@ from typing import Any
 
 from modbench.harness.case import Case
 from modbench.harness.evidence import NOT_AUTOREGRESSIVE
+from modbench.harness.expand import TASK
 from modbench.harness.plan import Plan
 from modbench.harness.units import human, human_duration
 from modbench.reports import lead
+from modbench.reports.accuracy import TaskResult, results
 from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, is_number
@@ -47,6 +49,7 @@ def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
     if any(DISTURBED_MARK in line for line in lines):
         lines.insert(-1, f"{DISTURBED_MARK} contaminated: the machine was disturbed, wall time claims nothing")
     width = min(120, shutil.get_terminal_size().columns)
+    lines += _tasks(loaded, width)
     lines += _others(loaded, width)
     for sentence in (*lead.lead(loaded), lead.residuals(loaded)):
         lines += textwrap.wrap(sentence, width, break_on_hyphens=False)
@@ -94,7 +97,7 @@ def _columns(length: int) -> list[tuple[str, str, int | None]]:
 
 def _table(loaded: Loaded) -> list[str]:
     """Ratios against the baseline, at the longest length."""
-    if not loaded.lengths:
+    if not loaded.lengths or len(loaded.arms) < 2:
         return []
     asked = [column for column in _columns(loaded.lengths[-1]) if column[1] in loaded.run.plan.suite.metrics]
     if not asked:
@@ -121,7 +124,7 @@ def _others(loaded: Loaded, width: int) -> list[str]:
         return []
     length = loaded.lengths[-1]
     shown = {metric for _, metric, _ in _columns(length)} | {"flops/train_step", *LOSSES}
-    left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown]
+    left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown and not metric.startswith(TASK)]
     rows = [[f"values at T={length}"], *([name(case)] for case in loaded.arms)]
     kept = 0
     for metric in left:
@@ -141,6 +144,36 @@ def _others(loaded: Loaded, width: int) -> list[str]:
     for metric in left[:kept]:
         rest += [f"– {metric}: {reason}" for reason in found[found.metric == metric].reason.unique()[:1]]
     return [*_aligned(rows), *(line for each in rest for line in textwrap.wrap(each, width)), ""]
+
+
+def _tasks(loaded: Loaded, width: int) -> list[str]:
+    """Accuracy by arm and task, as many tasks beside each other as fit; the best shortcut below."""
+    left, lines = results(loaded), list[str]()
+    while left:
+        kept = len(left)
+        while kept > 1 and len(_accuracies(loaded, left[:kept])[0]) > width:
+            kept -= 1
+        lines += [*_accuracies(loaded, left[:kept]), ""]
+        left = left[kept:]
+    return lines
+
+
+def _accuracies(loaded: Loaded, tasks: list[TaskResult]) -> list[str]:
+    rows = [["accuracy", *(task.name for task in tasks)]]
+    for case in loaded.arms:
+        cells = [_accuracy(task, case.arm) for task in tasks]
+        if any(cells):
+            rows.append([name(case), *cells])
+    return _aligned([*rows, ["best shortcut", *(f"{task.shortcut[1]:.1%}".ljust(11) for task in tasks)]])
+
+
+def _accuracy(task: TaskResult, arm: str) -> str:
+    """With half of its interval: over seeds where there are three, else over questions."""
+    for each in task.arms:
+        if each.case.arm == arm:
+            low, high = (each.low, each.high) if each.low is not None and each.high is not None else each.questions
+            return f"{each.value:.1%} ±{(high - low) / 2:.1%}".ljust(11)
+    return "failed" if arm in task.failed else ""
 
 
 def _value(loaded: Loaded, case: Case, metric: str, length: int) -> str:

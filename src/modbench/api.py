@@ -124,8 +124,14 @@ def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Liv
     """
     refuse_ranks("modbench resume")
     start, stored = time.monotonic(), store.read(run_folder)
+    if stored.command[1:2] == ["train"]:
+        raise UsageError(
+            f"{run_folder!r} is a run of `modbench train`: the command that began it goes on with it, given -o {run_folder}."
+        )
     folder = RunFolder(stored.path)
     left = _left(stored)
+    for place in (folder.units, folder.logs):  # a copy may have lost those that were empty
+        place.mkdir(exist_ok=True)
     machine = certificate.fingerprint(environment.collect(), stored.plan.device, stored.plan.suite.threads)
     if any(unit.made_in in {"time", "energy", "compile"} for unit in stored.plan.units) and machine != (
         known := stored.environment.get("machine")

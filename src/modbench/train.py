@@ -66,7 +66,14 @@ def make_plan(model: str, flags: Overrides) -> Plan:
     }
     suite = override(parse_suite(data, "command line"), replace(flags, seq_len=(), batch_size=()))
     text = plan.read_corpus(suite)
-    return plan.make_plan(suite, device=api.device_named(suite.device), text=text)
+    made = plan.make_plan(suite, device=api.device_named(suite.device), text=text)
+    trained = dict.fromkeys(unit.comparison.arms[0].id for unit in made.units if unit.protocol.train is not None)
+    if len(trained) != 1:
+        raise UsageError(
+            f"this would train {', '.join(trained) or 'nothing'}: a training run has one model and a metric such as loss/val. "
+            "`modbench run` takes lists."
+        )
+    return made
 
 
 def one(flag: str, values: tuple[int, ...], default: int) -> int:

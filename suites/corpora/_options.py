@@ -23,7 +23,7 @@ def split(corpus: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
         if name not in known:
             raise unknown(f"option of corpus {where!r}:", name, known)
         if not value or name in options:
-            raise UsageError(f"corpus {where!r}: option {name!r} needs one value. Write '{where}?{name}=VALUE'.")
+            raise UsageError(f"corpus {where!r}: option {name!r} needs one value, as in ?{name}=VALUE.")
         options[name] = value
     return where, options
 

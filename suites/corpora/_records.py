@@ -103,7 +103,7 @@ def _parquet(path: Path, asked: str | None) -> Iterator[str | None]:
                 columns=[name], use_threads=False
             ):  # threads would idle beside what is timed
                 yield from batch.column(name).to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, KeyError, pyarrow.ArrowException) as error:  # KeyError: two columns of one name
         raise unreadable(path, error) from error
 
 

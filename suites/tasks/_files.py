@@ -88,7 +88,7 @@ def split(
         names = ", ".join(file.name for file in (*sides.train, *sides.held_out))
         raise UsageError(
             f"task {task!r}: {names} leaves {len(train)} examples to train on and {len(held_out)} held out; both sides "
-            "need some. Give more examples, or a folder with a train and a dev file."
+            "need some, and records without a label or an answer are none. Give more, or a folder with a train and a dev file."
         )
     if len(held_out) > HELD_OUT:
         held_out = [held_out[i] for i in np.linspace(0, len(held_out) - 1, HELD_OUT).astype(int)]
@@ -96,7 +96,7 @@ def split(
 
 
 def _number(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
 def records(task: str, file: Path) -> Iterator[Any]:
@@ -114,6 +114,13 @@ def records(task: str, file: Path) -> Iterator[Any]:
             yield from whole if isinstance(whole, list) else [whole]
         else:
             # Not splitlines: a JSON string may hold line separators that are no ends of lines.
-            yield from (json.loads(line) for line in text.split("\n") if line.strip())
-    except (OSError, ValueError) as error:
+            yield from (_line(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise UsageError(f"task {task!r}: {file} cannot be read as {file.suffix[1:]}: {error}.") from error
+
+
+def _line(number: int, text: str) -> Any:  # noqa: ANN401  # whatever JSON holds
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from error

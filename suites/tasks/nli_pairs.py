@@ -48,7 +48,7 @@ def read(file: Path) -> Iterator[Pair]:
         if not isinstance(record, dict) or any(not isinstance(record.get(field), str) for field in FIELDS):
             found = ", ".join(map(str, record)) if isinstance(record, dict) else repr(record)
             raise UsageError(
-                f"task {NAME!r}: a record of {file} lacks one of {', '.join(FIELDS)}; it has: {found[:200]}."
+                f"task {NAME!r}: a record of {file} lacks text in one of {', '.join(FIELDS)}; it has: {found[:200]}."
             )
         if record["gold_label"] not in {"-", ""}:
             parts = str(record.get("genre", "")).split(":")
@@ -80,7 +80,7 @@ class Vocabulary:
         return [*premise, self.hypothesis, *hypothesis, self.mark]
 
     def _token(self, word: str) -> int:
-        return self._known.get(word) or self._buckets + zlib.crc32(word.encode()) % BUCKETS
+        return self._known.get(word) or self._buckets + zlib.crc32(word.encode("utf-8", "surrogatepass")) % BUCKETS
 
 
 def _order(label: str) -> tuple[int, str]:
@@ -123,6 +123,8 @@ def _open(path: str | None) -> Source:
     train, held_out = split(NAME, where, read, key=lambda pair: pair.premise)
     both = (*train, *held_out)
     labels = tuple(sorted({pair.label for pair in both}, key=_order))
+    if len(labels) < 2:
+        raise UsageError(f"task {NAME!r}: {path} has no label but {labels[0]!r}: there is nothing to tell apart.")
     kinds = tuple(sorted({_kind(pair) for pair in both})) if any(pair.direction for pair in both) else labels
     vocabulary = Vocabulary(train, labels)
     lengths = [len(vocabulary.row(pair)) for pair in train]

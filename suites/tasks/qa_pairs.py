@@ -48,8 +48,8 @@ def read(file: Path) -> Iterator[Pair]:
         except (KeyError, TypeError, AttributeError):
             fields = ", ".join(map(str, record)) if isinstance(record, dict) else repr(record)
             raise UsageError(
-                f"task {NAME!r}: a record of {file} has neither question and answer, nor prompt and completion, nor SQuAD's "
-                f"data. It has: {fields[:200]}."
+                f"task {NAME!r}: a record of {file} has text in neither question and answer, nor prompt and completion, nor "
+                f"SQuAD's data. It has: {fields[:200]}."
             ) from None
 
 
@@ -61,7 +61,8 @@ def _pairs(record: Mapping[str, Any]) -> Iterator[Pair]:
                     texts = [answer["text"] for answer in asked["answers"]]
                     yield from _pair(asked["question"], texts, paragraph["context"])
     elif "context" in record:  # the same, flat
-        yield from _pair(record["question"], record["answers"]["text"], record["context"])
+        texts = record["answers"]["text"]
+        yield from _pair(record["question"], [texts] if isinstance(texts, str) else texts, record["context"])
     elif "prompt" in record:
         yield from _pair(record["prompt"], [record["completion"]])
     else:
@@ -70,9 +71,12 @@ def _pairs(record: Mapping[str, Any]) -> Iterator[Pair]:
 
 def _pair(question: str, answers: list[str], context: str = "") -> Iterator[Pair]:
     """The first answer, if it is not empty."""
+    if not all(isinstance(text, str) for text in (question, context, *answers)):
+        raise TypeError("not text")
     if answers and answers[0]:
         text = f"{context}\n{question}" if context else question
-        yield Pair(text.encode(), answers[0].encode(), context or question)
+        asked, answer = (side.encode("utf-8", "surrogatepass") for side in (text, answers[0]))
+        yield Pair(asked, answer, context or question)
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,8 @@ def encoded(pairs: list[Pair], seq_len: int) -> Bytes:
     tokens_NW = np.zeros((len(pairs), seq_len + 1), dtype=np.int16)
     numbers_N4 = np.zeros((len(pairs), 4), dtype=np.int64)
     for n, pair in enumerate(pairs):
-        answer = pair.answer[: seq_len - min(len(pair.question), LEAST_QUESTION)]
+        # Held-out questions may be longer than all that is trained on: half of a short row is theirs at most.
+        answer = pair.answer[: seq_len - min(len(pair.question), LEAST_QUESTION, seq_len // 2)]
         question = pair.question[-(seq_len - len(answer)) :] if len(answer) < seq_len else b""
         length = len(question) + 1 + len(answer)
         tokens_NW[n, : len(question)] = np.frombuffer(question, dtype=np.uint8)

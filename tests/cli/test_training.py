@@ -172,6 +172,9 @@ def test_one_model_is_trained_and_its_weights_are_kept(modbench: Any, tmp_path: 
     config = ModelConfig.model_validate({"d_model": 32, "max_seq_len": 32, **catalogue.model_options("mod")})
     catalogue.load("models", "mod").build(config).load_state_dict(torch.load(weights, weights_only=True))
     assert (tmp_path / "out" / "cases.csv").exists()
+    again = modbench("resume", "out", cwd=tmp_path)  # it would leave no weights
+    assert again.returncode == 2
+    assert "the command that began it goes on with it, given -o out" in again.stderr
 
 
 def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path: Path) -> None:
@@ -198,6 +201,13 @@ def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path
         (["run", "tasks", "--set", "isoflop.budgets=[1e9]"], "it has no [isoflop]"),
         (["plan", "tasks", "--set", 'metrics=["task/nli_pairs"]'], "--set tasks.paths.nli_pairs=PATH"),
         (["plan", "tasks", "--set", "tasks.paths.copy=x"], "makes its own questions"),
+        (["plan", "tasks", "--set", 'tasks.paths={copy="x"}'], "makes its own questions"),
+        (["plan", "isoflop-cpu", "--set", "train.steps=5"], "isoflop.budgets say how long"),
+        (["plan", "isoflop-cpu", "--set", "isoflop.budgets=[1e12,1.0001e12]"], "the same three digits"),
+        (["plan", "isoflop-cpu", "--set", "isoflop.budgets=[inf]"], "finite"),
+        (["train", "dense", "--set", "vocab_size=abc"], "vocab_size: 'abc' is no whole number"),
+        (["train", "mod", "--capacity", "0.125,0.5"], "a training run has one model"),
+        (["train", "dense", "--set", "metrics=flops/forward"], "this would train nothing"),
         (["plan", "tasks", "--set", "tasks.paths.nothing=x"], "unknown metric 'task/nothing'"),
         (["plan", "quick", "--set", 'metrics=["task/nothing"]'], "unknown metric 'task/nothing'"),
     ],

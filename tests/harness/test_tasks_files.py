@@ -258,9 +258,12 @@ ERRORS = {
         (None, "None has no .jsonl or .tsv file. Name"),
         ("missing.jsonl", "cannot be read: No such file or directory"),
         ("empty", "has no .jsonl or .tsv file. Name a .jsonl or .tsv file, or a folder of such: --set tasks.paths"),
-        ("other.jsonl", "lacks one of sentence1, sentence2, gold_label"),
-        ("list.jsonl", "lacks one of sentence1, sentence2, gold_label"),
-        ("broken.jsonl", "cannot be read as jsonl"),
+        ("other.jsonl", "lacks text in one of sentence1, sentence2, gold_label"),
+        ("list.jsonl", "lacks text in one of sentence1, sentence2, gold_label"),
+        ("broken.jsonl", "cannot be read as jsonl: line 2: "),
+        ("deep.jsonl", "cannot be read as jsonl"),
+        ("long.tsv", "cannot be read as tsv: field larger"),
+        ("single.jsonl", "has no label but 'neutral'"),
         ("latin.jsonl", "cannot be read as jsonl"),
         ("ungold.jsonl", "leaves 0 examples"),
         ("blank.jsonl", "leaves 0 examples"),
@@ -272,6 +275,7 @@ ERRORS = {
         ("other.jsonl", "neither question and answer, nor prompt and completion, nor SQuAD's data"),
         ("list.jsonl", "neither question and answer"),
         ("number.jsonl", "neither question and answer"),
+        ("context.jsonl", "neither question and answer"),
         ("broken.jsonl", "cannot be read as jsonl"),
         ("broken.json", "cannot be read as json"),
         ("blank.jsonl", "leaves 0 examples"),
@@ -285,7 +289,11 @@ def test_files_that_are_no_use_are_said_so(name: str, file: str | None, said: st
     (tmp_path / "other.jsonl").write_text('{"text": "hello", "title": "x"}\n')
     (tmp_path / "list.jsonl").write_text('["question", "answer"]\n')
     (tmp_path / "number.jsonl").write_text('{"question": "How many?", "answer": 3}\n')
-    (tmp_path / "broken.jsonl").write_text('{"question": \n')
+    (tmp_path / "broken.jsonl").write_text('\n{"question": \n')
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000)
+    (tmp_path / "long.tsv").write_text("sentence1\tsentence2\tgold_label\n" + "a" * 200_000)
+    (tmp_path / "context.jsonl").write_text('{"context": 5, "question": "How many?", "answers": {"text": ["a"]}}\n')
+    write(tmp_path / "single.jsonl", [{**snli(i), "gold_label": "neutral"} for i in range(90)])
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "latin.jsonl").write_bytes('{"sentence1": "Zoë"}\n'.encode("latin-1"))
     (tmp_path / "blank.jsonl").write_text("\n\n")
@@ -298,3 +306,28 @@ def test_files_that_are_no_use_are_said_so(name: str, file: str | None, said: st
     assert text.endswith(".")
     assert "\n" not in text
     assert len(text) < 330 + len(str(tmp_path))
+
+
+def test_held_out_questions_may_be_longer_than_all_that_was_trained_on(tmp_path: Path) -> None:
+    """Their beginnings go, and what is left of the answer is asked."""
+    write(tmp_path / "train.jsonl", [{"question": f"q{i}?", "answer": "yes"} for i in range(60)])
+    dev = [{"question": f"{i} " * 50, "answer": "a long answer " * i} for i in range(1, 9)]
+    write(tmp_path / "dev.jsonl", dev)
+    source = opened("qa_pairs", tmp_path)
+    assert source.seq_len == 7
+    assert ((source.held_out.answers_NT != UNASKED).sum(axis=1) == 4).all()
+    assert (source.held_out.lengths_N == 7).all()
+
+
+@pytest.mark.parametrize("name", ["nli_pairs", "qa_pairs"])
+def test_half_of_a_surrogate_pair_is_no_trouble(name: str, tmp_path: Path) -> None:
+    """JSON may escape one; UTF-8 has none."""
+    qa = [{"question": f"what {i} \ud800", "answer": "this\ud800"} for i in range(240)]
+    write(tmp_path / "pairs.jsonl", [qa[i] | {**snli(i), "sentence1": f"{i} \ud800"} for i in range(240)])
+    assert opened(name, tmp_path / "pairs.jsonl").held_out.tokens_NT.any()
+
+
+def test_a_flat_answer_is_whole(tmp_path: Path) -> None:
+    told = [{"context": f"c{i}", "question": "where?", "answers": {"text": "Paris"}} for i in range(60)]
+    source = opened("qa_pairs", write(tmp_path / "flat.jsonl", told))
+    assert ((source.held_out.answers_NT != UNASKED).sum(axis=1) == len("Paris")).all()

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from modbench.harness import catalogue, checkpoint, workspace
+from modbench.harness import catalogue, checkpoint, ranks, workspace
 from modbench.harness.batches import Batch, Drills, Windows
 from modbench.harness.case import Case, Place
 from modbench.harness.config import ModelConfig
@@ -135,6 +135,16 @@ def test_what_a_kill_left_of_a_checkpoint_is_taken_away(tmp_path: Path) -> None:
     workspace.unfinished(here.checkpoint).write_bytes(b"half of")
     here.tidy()
     assert not here.checkpoint.parent.exists()
+
+
+def test_what_the_environment_says_of_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert ranks.from_environment() == ranks.ALONE
+    monkeypatch.setenv("RANK", "first")
+    with pytest.raises(UsageError, match="torchrun writes whole numbers"):
+        ranks.from_environment()
 
 
 @pytest.mark.parametrize("model", ["dense", "mod", "moe"])

@@ -15,6 +15,7 @@ from planted import ENVIRONMENT, planted_suite, stored
 from scipy import stats
 
 from modbench.harness import store
+from modbench.harness.errors import UsageError
 from modbench.harness.workspace import Workspace
 from modbench.reports import render
 from modbench.reports.load import Loaded, load
@@ -182,6 +183,15 @@ def row_of(html: str, start: str) -> list[str]:
 def test_no_artifacts_no_panels(tmp_path: Path) -> None:
     loaded = run(tmp_path)
     assert all(panel.PANEL.render(loaded) is None for panel in PANELS)
+
+
+@pytest.mark.parametrize("harm", ['{"routing": ', "", "null", "[1]", '{"routing": 5}'])
+def test_a_damaged_artifact_is_said_so(harm: str, tmp_path: Path) -> None:
+    loaded = run(tmp_path, mod={"routing": routing()})
+    (file,) = (loaded.path / "artifacts").iterdir()
+    file.write_text(harm)
+    with pytest.raises(UsageError, match=r"damaged \(.*Take it away"):
+        routing_who.PANEL.render(loaded)
 
 
 def test_a_dense_run_has_no_routing_to_show(tmp_path: Path) -> None:

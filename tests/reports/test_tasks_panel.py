@@ -12,7 +12,7 @@ from modbench.harness import plan, stats, store
 from modbench.harness.costs import case_cost
 from modbench.harness.records import Outcome, Record
 from modbench.harness.suite import parse_suite
-from modbench.reports import accuracy, render
+from modbench.reports import accuracy, render, summary
 from modbench.reports.load import Loaded, load
 
 # Right answers of 1,000 by arm and seed.
@@ -105,6 +105,17 @@ def test_the_page_shows_every_arm_and_who_failed(tmp_path: Path) -> None:
     page = (tmp_path / "run" / "report.html").read_text()
     for words in ("What can they still do?", "35.0% (last symbol)", "▲ 99.2%", "loss nan at step 3", "copy 2.50"):
         assert words in page
+
+
+def test_the_terminal_tells_accuracies_beside_the_shortcut(tmp_path: Path) -> None:
+    """At whatever length a task has; half of a t-interval over three seeds is 0.5 points for dense."""
+    told = summary.closing(planted(tmp_path / "run", fails="mod[c0.125]"), tmp_path, None)
+    rows = {line.split("  ")[0].strip(): line.split()[-2:] for line in told.splitlines()}
+    assert "accuracy" in rows
+    assert rows["dense"] == ["99.2%", "±0.5%"]
+    assert rows["MoD 0.125"][-1] == "failed"
+    assert rows["best shortcut"][-1] == "35.0%"
+    assert "values at" not in told
 
 
 def test_every_arm_spends_what_the_anchor_spends() -> None:
