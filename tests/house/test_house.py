@@ -67,9 +67,10 @@ def test_documented_commands_are_understood(
     for i in range(2):
         (tmp_path / "novels" / f"{i}.txt").write_text(f"{i} once upon a time " * 100)
     (tmp_path / "snli").mkdir()
-    pair = {"sentence1": "A dog runs.", "sentence2": "An animal moves.", "gold_label": "entailment"}
+    labels = ("entailment", "contradiction")
     for name in ("train", "dev"):
-        told = (json.dumps(pair | {"sentence1": f"{name} dog {i} runs."}) + "\n" for i in range(40))
+        pairs = ({"sentence1": f"{name} {i}.", "sentence2": "No.", "gold_label": labels[i % 2]} for i in range(40))
+        told = (json.dumps(pair) + "\n" for pair in pairs)
         (tmp_path / "snli" / f"{name}.jsonl").write_text("".join(told))
     suite = 'metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n'
     (tmp_path / "mine.toml").write_text(suite)
