@@ -98,7 +98,7 @@ def answer(subject: Subject, source: Source, batch_size: int) -> Answered:
         n=int(scored_NT.sum()),
         correct=int(right_N.sum()),
         correct_as_trained=None if as_trained_NT is None else int(as_trained_NT[scored_NT].sum()),
-        whole=int(((right_NT | ~asked_NT).all(1) & asked_NT.any(1)).sum()),
+        whole=int((right_NT | ~asked_NT).all(1).sum()),
         by_kind={name: counts for name, counts in by_kind.items() if counts[0]},
         shortcuts={name: float(level) for name, level in task.shortcuts(drawn, scored).items()},
         depth_by_kind={

@@ -139,6 +139,7 @@ def test_a_worker_that_died_is_tried_again(whole: Path, tmp_path: Path) -> None:
     for outcome in record["outcomes"]:
         outcome |= {"status": "failed", "kind": "oom", "reason": "killed", "samples": {}, "notes": {}}
     victim.write_text(json.dumps(record | {"environment": {}, "wall_s": 0.0}))
+    shutil.rmtree(run / "logs")  # as a copy may have lost it
     before = {file.name: file.stat().st_mtime_ns for file in (run / "units").iterdir()}
     done = subprocess.run(
         [sys.executable, "-m", "modbench", "resume", "run"], cwd=tmp_path, capture_output=True, text=True, check=False

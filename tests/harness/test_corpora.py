@@ -213,6 +213,14 @@ def test_parquet_without_text_says_what_it_has(tmp_path: Path) -> None:
         read(f"{tmp_path}/b.parquet?column=story")
 
 
+def test_two_columns_of_one_name_are_said_so(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.Table.from_arrays([pyarrow.array(["once"]), pyarrow.array(["twice"])], names=["text", "text"])
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match=r"a.parquet"):
+        read(f"{tmp_path}/a.parquet")
+
+
 def test_a_column_needs_a_file_that_has_columns(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     with pytest.raises(UsageError, match="no file of this folder is jsonl or parquet"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -187,6 +188,9 @@ def test_a_budget_that_makes_no_fair_sweep_is_refused(changes: dict[str, Any], w
         ({"budgets": [1e10], "sizes": [SIZES[0], SIZES[0]]}, "stands there twice"),
         ({"budgets": [1e10], "sizes": SIZES, "rates": [1, 2]}, "fewer than three"),
         ({"budgets": [], "sizes": SIZES}, "budgets"),
+        ({"budgets": [1e10, 1.0001e10], "sizes": SIZES}, "the same three digits"),
+        ({"budgets": [1e10], "sizes": [{}]}, "a size says nothing"),
+        ({"budgets": [1e10], "sizes": SIZES, "rates": [1, 2, 1e9]}, "less than or equal to 100"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_said_in_words(table: dict[str, Any], words: str) -> None:
@@ -308,6 +312,30 @@ def test_a_size_without_every_seed_is_left_out_and_said(tmp_path: Path) -> None:
 def test_a_smoke_run_makes_a_few_steps_and_no_claims() -> None:
     made = plan.make_plan(override(suite(), Overrides(effort="smoke")), device="cpu", text=TEXT)
     assert {unit.protocol.train.steps for unit in made.units if unit.protocol.train} == {4}
+
+
+def test_what_is_undecided_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the planted distance every pair is decided; where the control is dense's equal, it is not."""
+    told = isoflop.in_words(planted(tmp_path / "apart"))
+    assert len(told) == 4
+    assert told[0].startswith("At 1e10 training FLOPs MoD 0.125 learned ends ")
+    assert not any("undecided" in sentence for sentence in told)
+    monkeypatch.setitem(LOWEST, "mod[c0.125-stochastic]", 2.0)
+    monkeypatch.setitem(PLACE, "mod[c0.125-stochastic]", 11.0)
+    monkeypatch.setattr(sys.modules[__name__], "BEND", 0.0)
+    told = isoflop.in_words(planted(tmp_path / "near"))
+    assert any("stochastic" in sentence and "], undecided, each" in sentence for sentence in told)
+
+
+def test_a_limit_of_time_is_made_for_slow_cards_and_a_prediction_for_fast_ones() -> None:
+    assert plan.assumed_speed("cuda", 1e12) == 40 * plan.assumed_speed("cuda", 1e9)
+    assert plan.assumed_speed("cpu", 1e12) == plan.assumed_speed("cpu", 1e9)
+    made = plan.make_plan(suite(), device="cpu", text=TEXT).model_copy(update={"device": "cuda"})
+    (unit, *_) = (unit for unit in made.units if unit.made_in == "train")
+    assert plan.limit_seconds(made, unit) == plan.LEAST_LIMIT_S
+    large = unit.model_copy(update={"flops": 1e17})
+    assert plan.predicted_seconds(made, large, 1) == pytest.approx(1e17 / 2e14, rel=0.01)
+    assert plan.limit_seconds(made, large) == pytest.approx(20 * 1e17 / 5e12)
 
 
 def test_the_page_leads_with_loss_and_says_the_rates(tmp_path: Path) -> None:

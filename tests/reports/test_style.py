@@ -64,6 +64,7 @@ def test_three_digits(value: float, said: str) -> None:
 def test_durations() -> None:
     assert human_duration(59.6) == "1 min 00 s"
     assert human_duration(8) == "8 s"
+    assert human(4.06e18, "FLOP") == "4.06 EFLOP"
     assert human_duration(7199) == "119 min 59 s"
     assert human_duration(7200) == "2 h 00 min"
     assert human_duration(1192 * 86_400) == "1,192 days"
