@@ -1,8 +1,13 @@
-"""Names beside marks: each label takes the first place around its mark where it meets no mark and no other label."""
+"""Names beside marks: each label takes the first place around its mark where it meets no mark and no other label.
+
+Marks that lie on each other share one label, a line for each from the highest to the lowest.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import Any
 
 from modbench.reports.style import INK
@@ -21,6 +26,8 @@ _PLACES = (
     ((-7, -18), "right"),
 )
 _SIZE = 8.0
+# Marks this close, in points, lie on each other.
+_CLOSE = 9.0
 
 Box = tuple[float, float, float, float]
 
@@ -49,7 +56,9 @@ def label(axis: Any, marks: Sequence[tuple[float, float, str]], obstacles: Seque
         px, py = points(x, y)
         taken.append((px - 4, py - 4, px + 4, py + 4))
     taken += [(*points(left, bottom), *points(right, top)) for left, bottom, right, top in obstacles]
-    for x, y, text in sorted(marks, key=lambda mark: mark[1], reverse=True):
+    for group in _together(marks, points):
+        x, y = fmean(mark[0] for mark in group), fmean(mark[1] for mark in group)
+        text = "\n".join(name for _, _, name in group)
         boxes = [(_box(points(x, y), offset, align, text), offset, align) for offset, align in _PLACES]
         free = [place for place in boxes if _within(place[0], edges) and not any(_meet(place[0], box) for box in taken)]
         box, offset, align = (free or boxes)[0]
@@ -59,8 +68,25 @@ def label(axis: Any, marks: Sequence[tuple[float, float, str]], obstacles: Seque
         )
 
 
+def _together(
+    marks: Sequence[tuple[float, float, str]], points: Callable[[float, float], tuple[float, float]]
+) -> list[list[tuple[float, float, str]]]:
+    """Marks from the highest down, those that lie on each other in one group."""
+    groups: list[list[tuple[float, float, str]]] = []
+    for mark in sorted(marks, key=lambda mark: mark[1], reverse=True):
+        here = points(*mark[:2])
+        near = (group for group in groups if any(math.dist(here, points(*other[:2])) < _CLOSE for other in group))
+        group = next(near, None)
+        if group is None:
+            groups.append([mark])
+        else:
+            group.append(mark)
+    return groups
+
+
 def _box(at: tuple[float, float], offset: tuple[float, float], align: str, text: str) -> Box:
-    width, height = 0.62 * _SIZE * len(text), 1.1 * _SIZE
+    lines = text.split("\n")
+    width, height = 0.62 * _SIZE * max(map(len, lines)), 1.1 * _SIZE + 1.25 * _SIZE * (len(lines) - 1)
     x, y = at[0] + offset[0], at[1] + offset[1]
     left = {"left": x, "right": x - width, "center": x - width / 2}[align]
     return left, y - height / 2, left + width, y + height / 2

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from modbench.harness.units import human, human_duration, three_digits
+from modbench.reports.labels import label
 from modbench.reports.style import INK, new_figure, to_svg
 
 
@@ -69,3 +70,19 @@ def test_durations() -> None:
     assert human_duration(7200) == "2 h 00 min"
     assert human_duration(1192 * 86_400) == "1,192 days"
     assert human_duration(-3) == "0 s"
+
+
+def test_names_of_marks_that_lie_on_each_other_do_not() -> None:
+    made, axes = new_figure(6.0, 4.0)
+    drawn: Any = made
+    axis: Any = axes[0]
+    marks = [(0.5, 1.0 + 0.001 * i, f"a model with a rather long name {i}") for i in range(12)]
+    for x, y, _ in marks:
+        axis.plot([x], [y], "o")
+    axis.set_ylim(0.8, 1.2)
+    label(axis, marks)
+    drawn.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axis.texts]
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+    lines = "\n".join(text.get_text() for text in axis.texts).split("\n")
+    assert sorted(lines) == sorted(name for _, _, name in marks)
