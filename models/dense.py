@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Cost, DecodeCost, Model
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import Cost, DecodeCost, Model
 from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
 

@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Cost, Model
-from modbench.harness.ledger import Amount, Layer
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import Cost, Model
+from modbench.harness.core.memory_ledger import Amount, Layer
 from modbench.models.layers.cache import BlockCache, Cache
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder

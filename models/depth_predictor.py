@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Cost, Model
-from modbench.harness.ledger import Amount
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import Cost, Model
+from modbench.harness.core.memory_ledger import Amount
 from modbench.models.layers import memory
 from modbench.models.layers.cache import BlockCache, Cache
 from modbench.models.layers.cost import CostSheet

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Cost, Model
-from modbench.harness.ledger import Amount
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import Cost, Model
+from modbench.harness.core.memory_ledger import Amount
 from modbench.models.layers import memory
 from modbench.models.layers.attention import Attention
 from modbench.models.layers.cache import BlockCache, Cache, Rows

@@ -19,9 +19,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from modbench.harness import catalogue
-from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Cost, DecodeCost, Model
+from modbench.harness.core import catalogue
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import Cost, DecodeCost, Model
 from modbench.models.layers.cache import BlockCache, Rows
 from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decisions import Decision, mask_of
@@ -42,7 +42,7 @@ class RoutedBlock(Block):
         assert config.capacity is not None  # the suite fills in each model's default
         self.capacity = config.capacity
         self._passed: Tensor | int = 0
-        # What the claim of `capacity` and `executed_tokens` is about (harness/claims.py).
+        # What the claim of `capacity` and `executed_tokens` is about (harness/subject/claims.py).
         self.routed_parts = {"block": ("attention", "mlp"), "attention": ("attention",), "mlp": ("mlp",)}[
             config.granularity
         ]

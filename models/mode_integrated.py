@@ -8,8 +8,8 @@ exactly zero. The paper names neither the number of experts or no-ops nor who ch
 
 from __future__ import annotations
 
-from modbench.harness.config import ModelConfig, kept
-from modbench.harness.contracts import Cost, DecodeCost, Model
+from modbench.harness.core.config import ModelConfig, kept
+from modbench.harness.core.contracts import Cost, DecodeCost, Model
 from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
 from modbench.models.layers.experts import ExpertMLP

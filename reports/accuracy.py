@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from modbench.harness import stats
-from modbench.harness.case import Case
-from modbench.harness.expand import TASK
+from modbench.harness.core.case import Case
+from modbench.harness.planning.expand import TASK
+from modbench.harness.stats import effects
 from modbench.reports.load import Loaded
 from modbench.reports.tables import Cell
 
@@ -106,7 +106,7 @@ def _accuracy(case: Case, cell: Cell) -> Accuracy:
         value=effect.value,
         low=effect.low,
         high=effect.high,
-        questions=stats.share_interval(round(effect.value * notes[0]["n"]), notes[0]["n"]),
+        questions=effects.share_interval(round(effect.value * notes[0]["n"]), notes[0]["n"]),
         n=notes[0]["n"],
         seeds=len(notes),
         as_trained=sum(trained) / len(trained) if trained else None,

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from modbench.harness import stats
-from modbench.harness.case import FIT_RESOLUTION, Case
-from modbench.harness.contracts import Metric
-from modbench.harness.evidence import NOT_AUTOREGRESSIVE
+from modbench.harness.core.case import FIT_RESOLUTION, Case
+from modbench.harness.core.contracts import Metric
+from modbench.harness.results.evidence import NOT_AUTOREGRESSIVE
+from modbench.harness.stats import effects
 from modbench.reports.tables import SAMPLED, Tables
 
 CASE_COLUMNS = [
@@ -92,7 +92,7 @@ def no_interval(tables: Tables, case: Case, metric: Metric) -> str:
 def _filled(
     statistic: str, value: float, low: float | None, high: float | None, n: int, reason: str | None
 ) -> dict[str, Any]:
-    level = stats.LEVEL if low is not None else None
+    level = effects.LEVEL if low is not None else None
     interval = {"ci_low": low, "ci_high": high, "ci_level": level}
     return {"statistic": statistic, "value": value, **interval, "n": n, "status": "ok", "reason": reason}
 

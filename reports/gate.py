@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from scipy import stats as scipy_stats
 
-from modbench.harness import certificate, paired, stats
-from modbench.harness.case import Case
-from modbench.harness.contracts import Metric
-from modbench.harness.errors import UnfitError, UsageError
-from modbench.harness.stats import LEVEL, Effect
-from modbench.harness.verdicts import difference_verdict, exact_verdict, verdict
+from modbench.harness.core.case import Case
+from modbench.harness.core.contracts import Metric
+from modbench.harness.core.errors import UnfitError, UsageError
+from modbench.harness.machine import certificate
+from modbench.harness.stats import effects, paired
+from modbench.harness.stats.effects import LEVEL, Effect
+from modbench.harness.stats.verdicts import difference_verdict, exact_verdict, verdict
 from modbench.reports.cases import ONE_COMPILATION
 from modbench.reports.load import Loaded
 from modbench.reports.tables import SAMPLED, UNSTEADY
@@ -89,7 +90,7 @@ def gate(run: Loaded, base: Loaded, margin: float) -> list[Finding]:
 
 def among_all(findings: list[Finding]) -> list[Finding]:
     """A gate of many comparisons finds some changes by chance: only those that Benjamini-Hochberg lets stand are called one."""
-    adjusted = stats.adjusted({i: finding.p for i, finding in enumerate(findings) if finding.p is not None})
+    adjusted = effects.adjusted({i: finding.p for i, finding in enumerate(findings) if finding.p is not None})
     return [
         replace(
             finding, verdict="inconclusive", reason=f"not among the findings of {len(adjusted)} (adjusted p {p:.2g})"
@@ -239,7 +240,7 @@ def _losses(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) ->
     seeds = sorted(now.keys() & before.keys())
     if not seeds:
         return Finding(case.id, metric.key, "not compared", reason="the two runs have no seed in common")
-    effect = stats.over_launches([now[seed] - before[seed] for seed in seeds])
+    effect = effects.over_launches([now[seed] - before[seed] for seed in seeds])
     if now == before:
         return Finding(case.id, metric.key, "equivalent", 0.0, reason="the same losses, seed by seed")
     word = difference_verdict(effect, metric.better) or "inconclusive"

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from modbench.harness import stats
-from modbench.harness.case import Case
-from modbench.harness.stats import Effect
+from modbench.harness.core.case import Case
+from modbench.harness.stats import effects
+from modbench.harness.stats.effects import Effect
 from modbench.reports.load import Loaded
 from modbench.reports.style import name
 
@@ -175,7 +175,7 @@ def dense_beside(loaded: Loaded, curve: Curve, all_curves: Sequence[Curve]) -> C
 
 def paired(mine: dict[int, float], theirs: dict[int, float]) -> Effect:
     """Difference, seed by seed."""
-    return stats.over_launches([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
+    return effects.over_launches([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
 
 
 def parity(curve: Curve, dense: Curve) -> tuple[float, bool] | None:
@@ -240,7 +240,7 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None) -> dict[str, object]
     mine = {seed: each for seed, each in found.items() if isinstance(each, Optimum)}
     if mine and not reasons:
         place, loss = (
-            stats.over_launches([getattr(each, key) for each in mine.values()]) for key in ("log_params", "loss")
+            effects.over_launches([getattr(each, key) for each in mine.values()]) for key in ("log_params", "loss")
         )
         row |= {
             "optimum_params": math.exp(place.value),

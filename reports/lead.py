@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from modbench.harness.case import Case
+from modbench.harness.core.case import Case
 from modbench.reports import isoflop
 from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
-from modbench.reports.panel import (
-    default_arm,
-    interval,
-    place_shown,
-    promise,
-    rung_beside,
-    seeds_in_words,
-    times,
-)
+from modbench.reports.panel import default_arm, interval, place_shown, promise, rung_beside, seeds_in_words, times
 from modbench.reports.style import name
 
 CONTAMINATED = "the machine was disturbed: no claim"

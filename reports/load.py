@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from modbench.harness import store
-from modbench.harness.busy import union_s
-from modbench.harness.case import Case, UnitOfWork
-from modbench.harness.certificate import Certificate, from_dict
-from modbench.harness.expand import TASK
+from modbench.harness.core.case import Case, UnitOfWork
+from modbench.harness.machine.busy import union_s
+from modbench.harness.machine.certificate import Certificate, from_dict
+from modbench.harness.planning.expand import TASK
+from modbench.harness.results import run_folder
 from modbench.reports.cases import case_table
 from modbench.reports.pairs import comparison_table
 from modbench.reports.tables import Tables
@@ -28,7 +28,7 @@ class Loaded:
         pairs: `comparisons.csv` and some columns more: every pair of arms, those with the report's baseline first.
     """
 
-    run: store.StoredRun
+    run: run_folder.StoredRun
     tables: Tables
     cases: pd.DataFrame
     pairs: pd.DataFrame
@@ -148,6 +148,6 @@ def load(folder: str | Path, baseline: str | None = None) -> Loaded:
     Raises:
         UsageError: if it is none, or is damaged, or has no such arm.
     """
-    run = store.read(str(folder))
+    run = run_folder.read(str(folder))
     tables = Tables(run, baseline)
     return Loaded(run, tables, case_table(tables), comparison_table(tables))

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from modbench.harness import paired, stats, verdicts
-from modbench.harness.case import Case, Comparison
-from modbench.harness.contracts import Metric
+from modbench.harness.core.case import Case, Comparison
+from modbench.harness.core.contracts import Metric
+from modbench.harness.stats import effects, paired, verdicts
 from modbench.reports.cases import CASE_COLUMNS, joined, no_interval, saw_future
 from modbench.reports.tables import SAMPLED, Tables
 
@@ -59,9 +59,9 @@ def pairs(comparison: Comparison, baseline: Case) -> Iterator[tuple[Case, Case, 
 def _judge(rows: list[dict[str, Any]], margin: float, *, claims: bool) -> None:
     """Verdicts, which depend on all rows: a report of many comparisons finds some by chance."""
     p_values = {i: row["effect"].p for i, row in enumerate(rows) if row.get("effect") and row["effect"].p is not None}
-    adjusted = stats.adjusted(p_values)
+    adjusted = effects.adjusted(p_values)
     for i, row in enumerate(rows):
-        effect: stats.Effect | None = row.pop("effect", None)
+        effect: effects.Effect | None = row.pop("effect", None)
         contaminated, better = row.pop("contaminated", None), row.pop("better", None)
         if effect is None:
             continue
@@ -142,7 +142,7 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
         "difference": difference,
         "ci_low": low,
         "ci_high": high,
-        "ci_level": None if low is None else stats.LEVEL,
+        "ci_level": None if low is None else effects.LEVEL,
         **promise,
         "mde": None if effect.mde is None else math.expm1(effect.mde),
         "status": "ok",
@@ -242,7 +242,7 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
     if len(hashes) > 1:
         return {"status": "skipped", "reason": "the two were trained on different text: their losses are not compared"}
     seeds = sorted(mine.values().keys() & theirs.values().keys())
-    effect = stats.over_launches([mine.values()[seed] - theirs.values()[seed] for seed in seeds])
+    effect = effects.over_launches([mine.values()[seed] - theirs.values()[seed] for seed in seeds])
     reasons: list[str | None] = [f"{_what(metric)} has a difference and no ratio"]
     if effect.low is None:
         reasons.append(f"{len(seeds)} seed{'s' * (len(seeds) != 1)}: illustration, no claim")
@@ -253,7 +253,7 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
         "difference": effect.value,
         "ci_low": effect.low,
         "ci_high": effect.high,
-        "ci_level": None if effect.low is None else stats.LEVEL,
+        "ci_level": None if effect.low is None else effects.LEVEL,
         "mde": effect.mde,
         "status": "ok",
         "reason": joined(reasons),

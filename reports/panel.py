@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from modbench.harness.units import three_digits
+from modbench.harness.core.units import three_digits
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from modbench.harness.case import Case, Rung
+    from modbench.harness.core.case import Case, Rung
     from modbench.reports.load import Loaded
 
 # glyph and word of each verdict, for times and for everything else

@@ -9,13 +9,13 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from modbench.harness import catalogue
-from modbench.harness.store import write_atomically
+from modbench.harness.core import catalogue
+from modbench.harness.core.files import write_atomically
 from modbench.reports import isoflop, lead
 from modbench.reports.load import Loaded, load
+from modbench.reports.machine import gpu, machine_check
 from modbench.reports.pairs import COMPARISONS
 from modbench.reports.panel import Panel
-from modbench.reports.panels.machine import gpu, machine_check
 
 PAGE = "report.html"
 _PAGE_FOLDER = Path(__file__).parent / "page"

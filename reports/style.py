@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modbench.harness.case import Case
+from modbench.harness.core.case import Case
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,17 +8,17 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.case import Case
-from modbench.harness.evidence import NOT_AUTOREGRESSIVE
-from modbench.harness.expand import TASK
-from modbench.harness.plan import Plan
-from modbench.harness.units import human, human_duration
+from modbench.harness.core.case import Case
+from modbench.harness.core.units import human, human_duration
+from modbench.harness.planning.expand import TASK
+from modbench.harness.planning.plan import Plan
+from modbench.harness.results.evidence import NOT_AUTOREGRESSIVE
 from modbench.reports import lead
 from modbench.reports.accuracy import TaskResult, results
 from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
+from modbench.reports.machine import machine_check
 from modbench.reports.panel import TIMED, is_number
-from modbench.reports.panels.machine import machine_check
 from modbench.reports.style import name
 
 FUTURE_MARK, DISTURBED_MARK = "†", "‡"

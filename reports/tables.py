@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from modbench.harness import catalogue, stats
-from modbench.harness.case import Case, Comparison
-from modbench.harness.contracts import Doubt, Metric, Pass
-from modbench.harness.errors import Unmeasured, unknown
-from modbench.harness.evidence import Evidence
-from modbench.harness.paired import Together
-from modbench.harness.records import Outcome, Record
-from modbench.harness.store import StoredRun
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Comparison
+from modbench.harness.core.contracts import Doubt, Metric, Pass
+from modbench.harness.core.errors import Unmeasured, unknown
+from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.records import Outcome, Record
+from modbench.harness.results.run_folder import StoredRun
+from modbench.harness.stats import effects
+from modbench.harness.stats.paired import Together
 
 # Passes that sample again and again, and the column that a sample's value stands in.
 SAMPLED: dict[Pass, str] = {"time": "wall_s", "energy": "value"}
@@ -59,14 +60,14 @@ class Cell:
         """Seed (or 0) to value, for metrics that leave one value per unit."""
         return {number: outcome.samples["value"][0] for number, outcome in self.outcomes}
 
-    def over_seeds(self) -> stats.Effect:
+    def over_seeds(self) -> effects.Effect:
         """Mean and interval over seeds; of one seed's accuracy over its questions, as of a binomial's draws."""
-        effect, asked = stats.over_launches(list(self.values().values())), self.note("n")
+        effect, asked = effects.over_launches(list(self.values().values())), self.note("n")
         if len(self.outcomes) > 1 or asked is None or self.note("correct") is None:
             return effect
-        low, high = stats.share_interval(int(self.note("correct")), int(asked))
+        low, high = effects.share_interval(int(self.note("correct")), int(asked))
         reason = f"binomial, over {asked} questions of one seed: says nothing about another seed"
-        return stats.Effect(effect.value, low, high, n=1, reason=reason)
+        return effects.Effect(effect.value, low, high, n=1, reason=reason)
 
     def notes(self) -> dict[str, Any]:
         """Notes of the first outcome."""
@@ -227,7 +228,7 @@ class Tables:
         """What a derived metric divides by seconds."""
         return float(metric.measure(Derived(self, case, metric)))
 
-    def estimate(self, case: Case, metric: Metric) -> stats.Effect:
+    def estimate(self, case: Case, metric: Metric) -> effects.Effect:
         """Value and interval of one cell; times and rates on the log scale."""
         cell = self.cell(case.id, self.source(metric).key)
         if metric.source:
@@ -237,7 +238,7 @@ class Tables:
         if column is None:
             return cell.over_seeds()
         medians = [float(np.median(np.log(outcome.samples[column]))) for _, outcome in cell.outcomes]
-        return stats.over_launches(medians)
+        return effects.over_launches(medians)
 
     def doubts_about(self, case: Case, metric: Metric) -> dict[str, str]:
         """What is to be doubted in a cell, by doubt."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modbench.harness.contracts import Doubt
-from modbench.harness.evidence import Evidence
+from modbench.harness.core.contracts import Doubt
+from modbench.harness.results.evidence import Evidence
 
 
 def finds(evidence: Evidence) -> str | None:

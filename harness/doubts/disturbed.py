@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from modbench.harness import contamination
-from modbench.harness.contracts import Doubt
-from modbench.harness.evidence import Evidence
+from modbench.harness.core.contracts import Doubt
+from modbench.harness.results.evidence import Evidence
+from modbench.harness.stats import contamination
 
 # Below this share of blocks the median does not notice.
 SHARE = 0.2

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modbench.harness.contracts import Doubt
-from modbench.harness.evidence import Evidence
+from modbench.harness.core.contracts import Doubt
+from modbench.harness.results.evidence import Evidence
 
 LEVEL = 0.01
 LEAST_SPREAD = 0.01
@@ -13,14 +13,14 @@ def finds(evidence: Evidence) -> str | None:
     """Spread between inputs, where the blocks show one."""
     if not evidence.timed or not evidence.anchors or evidence.case.id == evidence.anchors[0].case:
         return None
-    from modbench.harness import stats
+    from modbench.harness.stats import effects
 
     inputs = evidence.note("inputs")
     anchors = [outcome.samples for outcome in evidence.anchors]
     launches = list(zip((outcome.samples for outcome in evidence.outcomes), anchors, strict=True))
     if not inputs or any("wall_s" not in side for pair in launches for side in pair):
         return None
-    spread = stats.input_spread(launches, int(inputs[0]))
+    spread = effects.input_spread(launches, int(inputs[0]))
     if spread is None or spread.p >= LEVEL or spread.sd < LEAST_SPREAD:
         return None
     return f"its time differs by ±{spread.sd:.1%} between inputs (standard deviation over {spread.inputs}, p = {spread.p:.1g})"

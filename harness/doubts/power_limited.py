@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from modbench.harness.contamination import POWER_CAPPED
-from modbench.harness.contracts import Doubt
-from modbench.harness.evidence import Evidence
+from modbench.harness.core.contracts import Doubt
+from modbench.harness.results.evidence import Evidence
+from modbench.harness.stats.contamination import POWER_CAPPED
 
 
 def finds(evidence: Evidence) -> str | None:

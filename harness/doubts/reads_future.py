@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modbench.harness.contracts import Doubt
-from modbench.harness.evidence import NOT_AUTOREGRESSIVE, Evidence
+from modbench.harness.core.contracts import Doubt
+from modbench.harness.results.evidence import NOT_AUTOREGRESSIVE, Evidence
 
 CAUSAL = ("prefill", "decode")
 

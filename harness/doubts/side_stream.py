@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from modbench.harness.contracts import Doubt
-from modbench.harness.evidence import Evidence
+from modbench.harness.core.contracts import Doubt
+from modbench.harness.results.evidence import Evidence
+from modbench.harness.stats.stream_escape import escape_limit
 
-SHARE = 0.05
-# Waiting for a device that is idle already takes some microseconds.
-FLOOR_S = 5e-5
 # Of the calls of a launch.
 CALLS = 0.2
-
-
-def limit(seconds: float) -> float:
-    """How long a device may go on after its stream has ended before work must have escaped."""
-    return max(FLOOR_S, SHARE * seconds)
 
 
 def finds(evidence: Evidence) -> str | None:
@@ -23,7 +16,7 @@ def finds(evidence: Evidence) -> str | None:
     for outcome in evidence.outcomes:
         late, seconds = outcome.samples.get("escaped_s"), outcome.samples.get("wall_s")
         if late and seconds:
-            shares.append(sum(x > limit(s) for x, s in zip(late, seconds, strict=True)) / len(late))
+            shares.append(sum(x > escape_limit(s) for x, s in zip(late, seconds, strict=True)) / len(late))
     if not shares or max(shares) < CALLS:  # a host that was held up once waits longer too
         return None
     return f"in {max(shares):.0%} of the calls work went on outside the stream that device events see"

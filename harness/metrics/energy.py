@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modbench.harness.contracts import Metric
+from modbench.harness.core.contracts import Metric
 
 METRICS = (
     Metric(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from modbench.harness.contracts import Metric
+from modbench.harness.core.contracts import Metric
 
 
 def _under(convention: str) -> Callable[[Any], float]:

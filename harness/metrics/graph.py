@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modbench.harness.contracts import Metric
+from modbench.harness.core.contracts import Metric
 
 
 def _graph_breaks(subject: Any) -> float:  # noqa: ANN401  # a Subject; naming it would load torch
@@ -19,7 +19,7 @@ def _graph_breaks(subject: Any) -> float:  # noqa: ANN401  # a Subject; naming i
 
 
 def _syncs(subject: Any) -> float:  # noqa: ANN401  # as above
-    from modbench.harness.syncs import count_syncs
+    from modbench.harness.timing.host_syncs import count_syncs
 
     module = subject.module.eval()
     return float(count_syncs(module, subject.inputs(0, 1)[0]))

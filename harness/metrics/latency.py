@@ -7,7 +7,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from modbench.harness.contracts import Metric, Workload
+from modbench.harness.core.contracts import Metric, Workload
 
 
 def _parts(subject: Any) -> Callable[[Any], object]:  # noqa: ANN401  # a Subject; naming it would load torch
@@ -16,19 +16,19 @@ def _parts(subject: Any) -> Callable[[Any], object]:  # noqa: ANN401  # a Subjec
 
 def _on_device(workload: str) -> Callable[[Any], Callable[[Any], object]]:
     def prepare(subject: Any) -> Callable[[Any], object]:  # noqa: ANN401  # as above
-        from modbench.harness import cuda_timing
+        from modbench.harness.timing import cuda_events
 
-        cuda_timing.require(subject.case.place.device)
-        return cuda_timing.DeviceTimer(getattr(subject, workload), subject.inputs(0, 1)[0])
+        cuda_events.require(subject.case.place.device)
+        return cuda_events.DeviceTimer(getattr(subject, workload), subject.inputs(0, 1)[0])
 
     return prepare
 
 
 def _as_graph(subject: Any) -> Callable[[Any], object]:  # noqa: ANN401  # as above
-    from modbench.harness import cuda_timing
+    from modbench.harness.timing import cuda_events
 
-    cuda_timing.require(subject.case.place.device)
-    return cuda_timing.GraphTimer(subject.forward, subject.inputs(0, 1)[0])
+    cuda_events.require(subject.case.place.device)
+    return cuda_events.GraphTimer(subject.forward, subject.inputs(0, 1)[0])
 
 
 def _first_calls(workload: str) -> Callable[[Any], float]:

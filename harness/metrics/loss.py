@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from modbench.harness.contracts import Metric
-from modbench.harness.errors import Unmeasured
+from modbench.harness.core.contracts import Metric
+from modbench.harness.core.errors import Unmeasured
 
 if TYPE_CHECKING:
     from modbench.harness.passes.training import Trained

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from modbench.harness.contracts import Metric, Pass, Workload
-from modbench.harness.errors import Unmeasured
+from modbench.harness.core.contracts import Metric, Pass, Workload
+from modbench.harness.core.errors import Unmeasured
 
 # Every `measure` is given a `Weighed` (harness/passes/memory.py); naming it here would load torch.
 
@@ -28,7 +28,7 @@ def _activations(weighed: Any) -> float:  # noqa: ANN401  # as above
 
 
 def _rss(subject: Any) -> float:  # noqa: ANN401  # a Subject, in a cold process
-    from modbench.harness.rss import high_water
+    from modbench.harness.memory.rss_mark import high_water
 
     return high_water(subject)
 

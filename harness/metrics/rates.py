@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from modbench.harness.contracts import Metric, Workload
-from modbench.harness.errors import Unmeasured
+from modbench.harness.core.contracts import Metric, Workload
+from modbench.harness.core.errors import Unmeasured
 
 
 def _tokens(context: Any) -> float:  # noqa: ANN401  # reports' own `Derived`

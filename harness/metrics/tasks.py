@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modbench.harness import catalogue
-from modbench.harness.contracts import Metric
+from modbench.harness.core import catalogue
+from modbench.harness.core.contracts import Metric
 
 METRICS = tuple(
     Metric(

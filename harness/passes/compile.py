@@ -7,12 +7,12 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 
-from modbench.harness import busy
-from modbench.harness.case import Case, Protocol, UnitOfWork
-from modbench.harness.contracts import Metric
-from modbench.harness.errors import Unmeasured
-from modbench.harness.passes import attempt, measured, missing
-from modbench.harness.records import Gap, Outcome
+from modbench.harness.core.case import Case, Protocol, UnitOfWork
+from modbench.harness.core.contracts import Metric
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.machine import busy
+from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.records import Gap, Outcome
 
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
@@ -31,7 +31,7 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
 
 
 def _compile(case: Case, protocol: Protocol, metric: Metric) -> float:
-    from modbench.harness.subject import Subject
+    from modbench.harness.subject.subject import Subject
 
     if not case.place.compile:
         raise Unmeasured("run eagerly: nothing is compiled")

@@ -12,18 +12,19 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness import busy, catalogue
-from modbench.harness.case import Case, UnitOfWork
-from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Cost, Metric
-from modbench.harness.costs import case_cost
-from modbench.harness.errors import Unmeasured
-from modbench.harness.passes import attempt, measured, missing
-from modbench.harness.reconcile import Row, mismatch, rows
-from modbench.harness.records import Gap, Outcome
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, UnitOfWork
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import Cost, Metric
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.flops.reconcile import Row, mismatch, rows
+from modbench.harness.machine import busy
+from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.records import Gap, Outcome
 
 if TYPE_CHECKING:
-    from modbench.harness.subject import Subject
+    from modbench.harness.subject.subject import Subject
 
 # Guards look at no more than this many tokens and rows of our own models: there what they test does not depend on the size.
 GUARD_TOKENS, GUARD_ROWS = 128, 2
@@ -104,8 +105,8 @@ def _reference(case: Case, seed: int) -> Counted:
     """Closed form against the counters, on shapes alone (meta device): milliseconds, no memory."""
     import torch
 
-    from modbench.harness import flops, opinions
-    from modbench.harness.subject import build_module
+    from modbench.harness.flops import counter, fvcore_counter
+    from modbench.harness.subject.subject import build_module
 
     model, config, place = catalogue.load("models", case.model), case.config, case.place
     cost = case_cost(case)
@@ -115,18 +116,18 @@ def _reference(case: Case, seed: int) -> Counted:
     with torch.device("meta"):
         module = build_module(case, seed)
         tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
-        train = flops.train(module, tokens_BT).total
+        train = counter.train(module, tokens_BT).total
     if model.dynamic:  # what it costs depends on the input: run it, ask what it did, and hold the closed form to that
         module = build_module(case, seed)
         _whole_squares(module)
         tokens_BT = torch.randint(config.vocab_size, tokens_BT.shape, generator=torch.Generator().manual_seed(seed))
-    forward = flops.forward(module, tokens_BT)
+    forward = counter.forward(module, tokens_BT)
     if model.dynamic:
         realised: list[int] = module.realised  # type: ignore[assignment]  # every dynamic model has it
         cost = model.cost(config, place.seq_len, place.batch_size, realised)
         notes["source"] += "; of what the untrained model did with one random batch"
         notes["depth_ratio"] = cost_ratio(realised, config, place.seq_len)
-    third, reason = opinions.by_fvcore(module, tokens_BT)
+    third, reason = fvcore_counter.by_fvcore(module, tokens_BT)
     params = sum(p.numel() for p in module.parameters())
     table = rows(cost, forward, third)
     notes |= {
@@ -165,23 +166,23 @@ def cost_ratio(realised: list[int], config: ModelConfig, seq_len: int) -> float:
 
 def _own(case: Case, seed: int) -> Counted:
     """A user's model has no closed form: the counter on real tensors, backward taken as twice forward."""
-    from modbench.harness import flops, opinions
-    from modbench.harness.escapes import escapes
+    from modbench.harness.flops import counter, fvcore_counter
+    from modbench.harness.subject.escapes import escapes
 
     subject, (tokens_BT, second_BT, third_BT) = _subject(case, seed, 3)
-    forward = flops.forward(subject.module, tokens_BT)
+    forward = counter.forward(subject.module, tokens_BT)
     out_of_sight = escapes(partial(subject.forward, tokens_BT), one_thread=case.place.one_thread)
     forward = replace(forward, operators=forward.operators | {"unknown": forward.operators["unknown"] | out_of_sight})
     if forward.total == 0 and not forward.unknown:
         raise ValueError("torch's counter saw no operator that it has a formula for: 0 FLOPs would be a lie")
     if forward.total == 0:
         raise ValueError(f"torch's counter has no formula for {', '.join(forward.unknown)}: 0 FLOPs would be a lie")
-    causal = flops.forward(subject.module, second_BT, causal=True).total
+    causal = counter.forward(subject.module, second_BT, causal=True).total
     source = "counted by torch's counter alone (a user's model has no closed form), backward as twice forward"
     if forward.unknown:
         source += f"; a lower bound: it has no formula for {', '.join(forward.unknown)}"
-    third, reason = opinions.by_fvcore(subject.module, third_BT)
-    trained = attempt(lambda: flops.train(subject.module, third_BT).total)
+    third, reason = fvcore_counter.by_fvcore(subject.module, third_BT)
+    trained = attempt(lambda: counter.train(subject.module, third_BT).total)
     notes = {
         "escapes": out_of_sight,
         "trained_share": None if isinstance(trained, Gap) else trained / (3 * forward.total),
@@ -200,7 +201,7 @@ def _own(case: Case, seed: int) -> Counted:
 
 def _subject(case: Case, seed: int, number: int) -> tuple[Subject, list[Any]]:
     """A checked model, and as many batches: one that keeps its answers shall be counted on tokens that it has not seen."""
-    from modbench.harness.subject import Subject
+    from modbench.harness.subject.subject import Subject
 
     subject = Subject(case, seed)
     *batches, last_BT = subject.inputs(seed, number + 1)
@@ -210,11 +211,12 @@ def _subject(case: Case, seed: int, number: int) -> tuple[Subject, list[Any]]:
 
 def _executed(case: Case, seed: int, *, hardware: bool) -> tuple[dict[str, float], dict[str, Any]]:
     """What kernels did on real tensors, and what the guards say."""
-    from modbench.harness import causality, claims, flops, reuse
+    from modbench.harness.flops import counter
+    from modbench.harness.subject import causality, claims, reuse
 
     subject, (tokens_BT, second_BT, third_BT) = _subject(case, seed, 3)
     module = subject.module
-    seen = flops.forward(module, tokens_BT)
+    seen = counter.forward(module, tokens_BT)
     found = {"forward_executed": float(seen.total)}
     notes: dict[str, Any] = {
         "operators": seen.operators,
@@ -236,5 +238,5 @@ def _executed(case: Case, seed: int, *, hardware: bool) -> tuple[dict[str, float
     notes["causality"] = None if isinstance(guard, Gap) else asdict(guard)
     notes["guards"] = "; ".join(gap.reason for gap in (reused, guard) if isinstance(gap, Gap)) or None
     if hardware:
-        found["train_step_hardware"] = float(flops.train(module, third_BT).total)
+        found["train_step_hardware"] = float(counter.train(module, third_BT).total)
     return found, notes

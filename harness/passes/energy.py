@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from modbench.harness import busy, nvml
-from modbench.harness.case import Case, UnitOfWork
-from modbench.harness.contracts import Metric
-from modbench.harness.passes import attempt, measured, missing
-from modbench.harness.records import Gap, Outcome
+from modbench.harness.core.case import Case, UnitOfWork
+from modbench.harness.core.contracts import Metric
+from modbench.harness.machine import busy, nvml
+from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.records import Gap, Outcome
 
 Columns = dict[str, list[float]]
 
@@ -58,7 +58,7 @@ def _device(name: str) -> nvml.Device:
     import pynvml
     import torch
 
-    from modbench.harness.errors import Unmeasured
+    from modbench.harness.core.errors import Unmeasured
 
     if name != "cuda":
         raise Unmeasured(
@@ -73,7 +73,7 @@ def _device(name: str) -> nvml.Device:
 
 
 def _prepare(case: Case, unit: UnitOfWork, metric: Metric) -> Callable[[int], object]:
-    from modbench.harness.subject import Subject
+    from modbench.harness.subject.subject import Subject
 
     subject = Subject(case, unit.protocol.seed, decode=unit.protocol.decode)
     batches = subject.inputs(unit.protocol.seed, 4)

@@ -17,16 +17,18 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from modbench.harness import busy
-from modbench.harness.case import ELEMENT_BYTES, FIT_RESOLUTION, Case, FitPlan, UnitOfWork
-from modbench.harness.contracts import Metric
-from modbench.harness.costs import closed_form
-from modbench.harness.errors import Unmeasured
-from modbench.harness.passes import attempt, measured, missing
-from modbench.harness.records import Gap, Outcome
-from modbench.harness.rss import MALLOC
+from modbench.harness.core.case import ELEMENT_BYTES, FIT_RESOLUTION, Case, FitPlan, UnitOfWork
+from modbench.harness.core.contracts import Metric
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.flops.closed_form import closed_form
+from modbench.harness.machine import busy
+from modbench.harness.memory.rss_mark import MALLOC
+from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.records import Gap, Outcome
 
 Fits = Callable[[int], bool]
+# Started with `python -m` for every input that is tried.
+TRIAL = "modbench.harness.memory.fit_trial"
 
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
@@ -135,7 +137,7 @@ def _try(case: Case, budget: int, axis: str, limit_s: float, value: int) -> bool
     config, _, _ = _grown(case, axis, value)
     grown = case.model_copy(update={"config": config, "place": case.place.model_copy(update={axis: value})})
     told = json.dumps({"case": grown.model_dump(mode="json"), "budget": budget})
-    command = [sys.executable, "-m", "modbench.harness.fit_trial"]
+    command = [sys.executable, "-m", TRIAL]
     try:
         done = subprocess.run(  # noqa: S603  # our own module
             command, input=told, capture_output=True, text=True, timeout=limit_s, check=False, env=os.environ | MALLOC
@@ -160,7 +162,7 @@ def _free(device: str) -> int:
         import torch
 
         return int(0.9 * torch.cuda.mem_get_info()[0])
-    from modbench.harness.environment import free_memory
+    from modbench.harness.machine.environment import free_memory
 
     free = free_memory()
     if free is None:

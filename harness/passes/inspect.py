@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from modbench.harness import busy
-from modbench.harness.case import Case, Protocol, UnitOfWork
-from modbench.harness.contracts import Metric
-from modbench.harness.passes import attempt, measured, missing
-from modbench.harness.records import Gap, Outcome
+from modbench.harness.core.case import Case, Protocol, UnitOfWork
+from modbench.harness.core.contracts import Metric
+from modbench.harness.machine import busy
+from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.records import Gap, Outcome
 
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
@@ -27,7 +27,7 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
 
 def _inspect(case: Case, protocol: Protocol, metric: Metric) -> float:
     """A metric of a fresh subject that has shown that it keeps its contract."""
-    from modbench.harness.subject import Subject
+    from modbench.harness.subject.subject import Subject
 
     subject = Subject(case, protocol.seed, decode=protocol.decode)
     subject.check(subject.inputs(protocol.seed, 1)[0])

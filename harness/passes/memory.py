@@ -7,17 +7,18 @@ from collections.abc import Iterator
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness import busy, catalogue
-from modbench.harness.case import ELEMENT_BYTES, Case, Protocol, UnitOfWork
-from modbench.harness.contracts import Metric
-from modbench.harness.costs import case_cost
-from modbench.harness.errors import Unmeasured
-from modbench.harness.passes import attempt, measured, missing
-from modbench.harness.records import Gap, Outcome
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import ELEMENT_BYTES, Case, Protocol, UnitOfWork
+from modbench.harness.core.contracts import Metric
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.machine import busy
+from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.records import Gap, Outcome
 
 if TYPE_CHECKING:
-    from modbench.harness.peaks import Peak
-    from modbench.harness.subject import Subject
+    from modbench.harness.memory.step_peak import Peak
+    from modbench.harness.subject.subject import Subject
 
 
 class Weighed:
@@ -29,7 +30,7 @@ class Weighed:
     """
 
     def __init__(self, case: Case, protocol: Protocol) -> None:
-        from modbench.harness.subject import Subject
+        from modbench.harness.subject.subject import Subject
 
         self.subject: Subject = Subject(case, protocol.seed, decode=protocol.decode)
         self.subject.check(self.subject.inputs(protocol.seed, 1)[0])
@@ -37,7 +38,7 @@ class Weighed:
     @cached_property
     def peak(self) -> Peak:
         """Peak of the second training step."""
-        from modbench.harness.peaks import of_training
+        from modbench.harness.memory.step_peak import of_training
 
         self.subject.module.train()
         return of_training(self.subject)
@@ -110,7 +111,7 @@ def forecasts(case: Case, steps: int = 0) -> dict[str, Any]:
         }
     if case.place.device != "cpu":
         return {"reason": "a user's model has no closed form, and fake tensors are run for CPUs alone"}
-    from modbench.harness.peaks import of_fake_tensors
+    from modbench.harness.memory.step_peak import of_fake_tensors
 
     try:
         peak = of_fake_tensors(case)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from modbench.harness import busy
-from modbench.harness.case import UnitOfWork
-from modbench.harness.contracts import Metric
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.contracts import Metric
+from modbench.harness.machine import busy
 
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[dict[str, Any]]:  # noqa: ARG001  # as every pass
     """`peak` for the record's environment."""
-    from modbench.harness.peak import measure_peak
+    from modbench.harness.profiling.machine_peak import measure_peak
 
     place = unit.comparison.place
     with busy.busy():

@@ -7,28 +7,22 @@ from collections.abc import Callable, Iterator
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness import busy
-from modbench.harness.case import UnitOfWork
-from modbench.harness.contracts import Metric
-from modbench.harness.errors import Unmeasured
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.contracts import Metric
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.machine import busy
+from modbench.harness.profiling.ranges import ROOT, SPANS, by_name, components, tree, typical
 
 if TYPE_CHECKING:
-    from modbench.harness.subject import Subject
+    from modbench.harness.subject.subject import Subject
 
 WARM_UP, CALLS = 3, 7
-# How ranges of modules are called, and the range of all.
-MODULE, ROOT = "module ", "the whole call"
-# The steps that models name (models/layers/span.py), and the parts of a training step.
-SPANS = {
-    *("router", "top-k and sort", "gather", "scatter", "chosen tokens", "experts", "auxiliary loss"),
-    *("forward", "backward", "optimizer"),
-}
 
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[dict[str, Any]]:  # noqa: ARG001  # as every pass
     """`profile` for the record's environment; the trace goes where the protocol says."""
-    from modbench.harness.peak import measure_peak
-    from modbench.harness.subject import Subject
+    from modbench.harness.profiling.machine_peak import measure_peak
+    from modbench.harness.subject.subject import Subject
 
     (case,) = unit.comparison.arms
     subject = Subject(case, unit.protocol.seed, decode=unit.protocol.decode)
@@ -84,7 +78,7 @@ def _times(subject: Subject, call: Callable[[Any], object], tokens_BT: Any, trac
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from modbench.harness.profiling import by_name, components, named_modules, tree, typical
+    from modbench.harness.profiling.watch import named_modules
 
     activities = [ProfilerActivity.CPU]
     if subject.case.place.device == "cuda":
@@ -129,12 +123,12 @@ def _counts(subject: Subject, tokens_BT: Any) -> dict[str, Any]:  # noqa: ANN401
     """FLOPs, bytes and kept memory of a forward pass by module path; "" is the whole model."""
     import torch
 
-    from modbench.harness import flops
-    from modbench.harness.profiling import Kept, Traffic
+    from modbench.harness.flops import counter
+    from modbench.harness.profiling.watch import Kept, Traffic
 
     module = subject.module
     training = module.training
-    counted = flops.forward(module, tokens_BT)
+    counted = counter.forward(module, tokens_BT)
     traffic = Traffic(module)
     with torch.no_grad(), traffic.watching():
         module(tokens_BT)

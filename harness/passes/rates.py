@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from modbench.harness import busy, workspace
-from modbench.harness.case import Case, Protocol, UnitOfWork
-from modbench.harness.contracts import Metric
-from modbench.harness.errors import NumericsError, Unmeasured
-from modbench.harness.learning import MOST_MORE
-from modbench.harness.passes import attempt, measured, missing
+from modbench.harness.core.case import Case, Protocol, UnitOfWork
+from modbench.harness.core.contracts import Metric
+from modbench.harness.core.errors import NumericsError, Unmeasured
+from modbench.harness.core.train_plan import MOST_MORE
+from modbench.harness.machine import busy
 from modbench.harness.passes.training import train
-from modbench.harness.records import Gap, Outcome
+from modbench.harness.results import workspace
+from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.records import Gap, Outcome
 
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modbench.harness import busy
-from modbench.harness.case import UnitOfWork
-from modbench.harness.contracts import Metric
-from modbench.harness.passes import attempt, measured, missing
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.contracts import Metric
+from modbench.harness.machine import busy
 from modbench.harness.passes.memory import Weighed, forecasts
-from modbench.harness.records import Gap, Outcome
+from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.records import Gap, Outcome
 
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:

@@ -9,12 +9,14 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from modbench.harness import busy, catalogue, nvml, shared_state, witness
-from modbench.harness.case import Case, Protocol, UnitOfWork
-from modbench.harness.contracts import Metric
-from modbench.harness.interleave import Call, Clock, Effort, Measured, Samples, Session
-from modbench.harness.passes import SURVIVABLE, attempt, gap_of, measured, missing
-from modbench.harness.records import Blocks, Gap, Outcome
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Protocol, UnitOfWork
+from modbench.harness.core.contracts import Metric
+from modbench.harness.machine import busy, nvml, witness
+from modbench.harness.results.outcomes import SURVIVABLE, attempt, gap_of, measured, missing
+from modbench.harness.results.records import Blocks, Gap, Outcome
+from modbench.harness.subject import shared_state
+from modbench.harness.timing.interleave import Call, Clock, Effort, Measured, Samples, Session
 
 # Input batches of a place: more where some arm's cost depends on what it reads, so that inputs are a factor of their own.
 INPUTS, MANY_INPUTS = 4, 16
@@ -22,7 +24,7 @@ INPUTS, MANY_INPUTS = 4, 16
 
 def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome | Blocks]:
     """One launch of one comparison and one workload: all arms interleaved in this process; then what blocks witnessed."""
-    from modbench.harness.subject import clock_of
+    from modbench.harness.subject.subject import clock_of
 
     place = unit.comparison.place
     on_gpu = place.device == "cuda"
@@ -82,7 +84,7 @@ def varies(case: Case, workload: str) -> bool:
 def _prepare(
     case: Case, protocol: Protocol, metric: Metric, clock: Clock, inputs: int
 ) -> tuple[Callable[[Any], object], list[Any]]:
-    from modbench.harness.subject import Subject
+    from modbench.harness.subject.subject import Subject
 
     subject = Subject(case, protocol.seed, decode=protocol.decode, clock=clock)
     batches = subject.inputs(protocol.seed, inputs)
@@ -159,12 +161,12 @@ def _reuse(timed: Callable[[Any], object], batches: list[Any], vocab_size: int) 
     """Whether what was timed computed: FLOPs on a batch that it has seen often, against those on a fresh one."""
     import torch
 
-    from modbench.harness import flops
-    from modbench.harness.reuse import LEAST_SHARE
+    from modbench.harness.flops import counter
+    from modbench.harness.subject.reuse import LEAST_SHARE
 
     def ran() -> tuple[int, int]:
         fresh = torch.randint_like(batches[0], vocab_size)
-        seen, other = (flops.count(torch.nn.Identity(), partial(timed, batch)).total for batch in (batches[0], fresh))
+        seen, other = (counter.count(torch.nn.Identity(), partial(timed, batch)).total for batch in (batches[0], fresh))
         return seen, other
 
     found = attempt(ran)
@@ -178,10 +180,10 @@ def _reuse(timed: Callable[[Any], object], batches: list[Any], vocab_size: int) 
 
 def _device_notes(timed: Callable[[Any], object], batches: list[Any], wall_s: list[float]) -> dict[str, Any]:
     """On a GPU: how much of the end-to-end time the device was busy, how often the host had to wait, and the state of L2."""
-    from modbench.harness import cuda_timing
-    from modbench.harness.syncs import syncs
+    from modbench.harness.timing import cuda_events
+    from modbench.harness.timing.host_syncs import syncs
 
-    found = attempt(lambda: cuda_timing.device_share(timed, batches[0], median(wall_s)))
+    found = attempt(lambda: cuda_events.device_share(timed, batches[0], median(wall_s)))
     share = {} if isinstance(found, Gap) else found
     waits = attempt(lambda: len(syncs(timed, batches[0])))
-    return share | {"syncs": None if isinstance(waits, Gap) else waits, "l2": cuda_timing.L2_POLICY}
+    return share | {"syncs": None if isinstance(waits, Gap) else waits, "l2": cuda_events.L2_POLICY}

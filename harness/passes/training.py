@@ -8,24 +8,26 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness import busy, catalogue, workspace
-from modbench.harness.case import Case, Protocol, UnitOfWork
-from modbench.harness.contracts import Metric, Text
-from modbench.harness.errors import Unmeasured
-from modbench.harness.learning import TrainRun
-from modbench.harness.passes import attempt, measured, missing
-from modbench.harness.ranks import ALONE, Ranks
-from modbench.harness.records import Gap, Outcome, Record
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Protocol, UnitOfWork
+from modbench.harness.core.contracts import Metric, Text
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.torchrun import ALONE, Ranks
+from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.machine import busy
+from modbench.harness.results import workspace
+from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.records import Gap, Outcome, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modbench.harness.answers import Answered
-    from modbench.harness.batches import Batches, Windows
-    from modbench.harness.held_out import HeldOut
     from modbench.harness.routing import Drift
-    from modbench.harness.subject import Subject
-    from modbench.harness.trainer import Told, Trainer
+    from modbench.harness.subject.subject import Subject
+    from modbench.harness.training.answers import Answered
+    from modbench.harness.training.batches import Batches, Windows
+    from modbench.harness.training.held_out import HeldOut
+    from modbench.harness.training.trainer import Told, Trainer
 
 # Notes that are kept once for a run.
 LONG = {"curve", "looks", "by_position", "routing"}
@@ -114,10 +116,10 @@ def train(case: Case, protocol: Protocol) -> Trained:
     _refuse(case)
     if case.config.bidirectional:
         raise Unmeasured("a bidirectional model has no next token to predict: it takes tasks, not a corpus")
-    from modbench.harness import checkpoint
-    from modbench.harness.batches import Windows
-    from modbench.harness.held_out import autocast_of, evaluate, mean_loss
-    from modbench.harness.tokens import encode
+    from modbench.harness.text.tokens import encode
+    from modbench.harness.training import checkpoint
+    from modbench.harness.training.batches import Windows
+    from modbench.harness.training.held_out import autocast_of, evaluate, mean_loss
 
     plan, ranks = settled(protocol), workspace.HERE.ranks if workspace.HERE else ALONE
     if case.config.vocab_size < 256:
@@ -173,8 +175,8 @@ def watch_reason(case: Case, plan: TrainRun, ranks: Ranks) -> str:
 
 
 def _drift(windows: Windows) -> Drift:
-    from modbench.harness.batches import joined
     from modbench.harness.routing import Drift
+    from modbench.harness.training.batches import joined
 
     some = joined(windows.val(LOOK_TOKENS))
     return Drift(some.tokens_BT, some.targets_BT, windows.tokens)
@@ -182,9 +184,9 @@ def _drift(windows: Windows) -> Drift:
 
 def _look_closely(subject: Subject, windows: Windows, drift: Drift) -> dict[str, Any]:
     """Describe what the routers do, keep it beside the record, and return it in short."""
-    from modbench.harness.batches import joined
-    from modbench.harness.held_out import autocast_of, why_not_causal
     from modbench.harness.routing import describe, flip_effects
+    from modbench.harness.training.batches import joined
+    from modbench.harness.training.held_out import autocast_of, why_not_causal
 
     some = joined(windows.val(min(WATCH_TOKENS, windows.run.val_tokens))).to(subject.case.place.device)
     with autocast_of(subject.case):
@@ -215,8 +217,8 @@ def drill(case: Case, protocol: Protocol) -> Answered:
     _refuse(case)
     if case.config.bidirectional:
         raise Unmeasured("tasks are asked token by token: a bidirectional model has no next token")
-    from modbench.harness.answers import answer
-    from modbench.harness.batches import Drills
+    from modbench.harness.training.answers import answer
+    from modbench.harness.training.batches import Drills
 
     source = catalogue.load("tasks", case.task).open(protocol.task_path)
     if source.sha256 != protocol.corpus_sha256:
@@ -260,7 +262,7 @@ def settled(protocol: Protocol) -> TrainRun:
 def _subject(case: Case, protocol: Protocol, batches: Batches) -> Subject:
     import torch
 
-    from modbench.harness.subject import Subject
+    from modbench.harness.subject.subject import Subject
 
     subject = Subject(case, protocol.seed, dtype=torch.float32)  # weights stay fp32; bf16 is autocast
     subject.check(batches.train(0).tokens_BT.to(case.place.device))
@@ -275,7 +277,7 @@ def _trainer(
     look: Callable[[int], None] | None,
     carried: dict[str, list[Any]] | None = None,
 ) -> Trainer:
-    from modbench.harness.trainer import Trainer
+    from modbench.harness.training.trainer import Trainer
 
     here = workspace.HERE
     fingerprint = f"{subject.case.id} {subject.case.config.model_dump_json()} {plan.model_dump_json()} {subject.seed}"
@@ -302,8 +304,8 @@ def _whole(trainer: Trainer, ranks: Ranks) -> Subject:
     """The trained model in one piece: as it is, or put together from the ranks."""
     if ranks.world == 1:
         return trainer.subject
-    from modbench.harness.sharing import whole_state
-    from modbench.harness.subject import Subject
+    from modbench.harness.subject.subject import Subject
+    from modbench.harness.training.parallel import whole_state
 
     state = whole_state(trainer.model, ranks)
     subject = Subject(trainer.subject.case, trainer.subject.seed, dtype=next(trainer.subject.module.parameters()).dtype)

@@ -13,7 +13,7 @@ from torch import Tensor
 from modbench.harness.routing import passage
 from modbench.harness.routing.depths import depths
 from modbench.harness.routing.overlap import between_layers
-from modbench.harness.routing.ranks import within_windows
+from modbench.harness.routing.rank_correlation import within_windows
 from modbench.harness.routing.strata import Stratum, Tokens, quarters, text_strata
 from modbench.harness.routing.tally import by_bin, confusion, histogram, plain, ratio
 from modbench.harness.routing.watching import Watched, watch

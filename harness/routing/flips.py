@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from modbench.harness.routing.ngram import Array
-from modbench.harness.routing.ranks import rank_correlation
+from modbench.harness.routing.rank_correlation import rank_correlation
 from modbench.harness.routing.tally import plain, ratio
 from modbench.harness.routing.watching import ROWS, device_of, loss_and_entropy, undisturbed
 

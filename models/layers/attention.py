@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.config import ModelConfig
+from modbench.harness.core.config import ModelConfig
 from modbench.models.layers.cache import BlockCache, Rows
 from modbench.models.layers.trip import Rotary, Trip
 

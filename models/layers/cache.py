@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.config import ModelConfig
+from modbench.harness.core.config import ModelConfig
 
 # Spare slots of a routed block that cannot grow, because its shapes are fixed: realised participation drifts.
 SLACK = 1.25

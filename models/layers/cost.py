@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Cost, DecodeCost
-from modbench.harness.ledger import INT64, Amount, Layer, Ledger
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import Cost, DecodeCost
+from modbench.harness.core.memory_ledger import INT64, Amount, Layer, Ledger
 from modbench.models.layers import memory
 
 

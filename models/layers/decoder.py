@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.config import ModelConfig
+from modbench.harness.core.config import ModelConfig
 from modbench.models.layers.attention import Attention, RotaryTable
 from modbench.models.layers.cache import BlockCache, Cache, Rows
 from modbench.models.layers.convolution import DynamicConvolution

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.config import ModelConfig, kept
+from modbench.harness.core.config import ModelConfig, kept
 from modbench.models.layers.decisions import Decision
 from modbench.models.layers.router import Threshold
 from modbench.models.layers.span import span
@@ -67,7 +67,7 @@ class ExpertMLP(nn.Module):
             share,
             0,
             ("experts",),
-        )  # the claim of harness/claims.py
+        )  # the claim of harness/subject/claims.py
         self.router = nn.Linear(config.d_model, config.n_experts + no_ops, bias=False)
         self.experts = Experts(config)
         self.threshold = None

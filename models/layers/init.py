@@ -7,7 +7,7 @@ import hashlib
 import torch
 from torch import nn
 
-from modbench.harness.config import ModelConfig
+from modbench.harness.core.config import ModelConfig
 
 
 @torch.no_grad()

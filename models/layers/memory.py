@@ -6,8 +6,8 @@ the norms' share. Shapes in words: n tokens of a sequence pass, `tokens` is n ti
 
 from __future__ import annotations
 
-from modbench.harness.config import ModelConfig
-from modbench.harness.ledger import FLOAT32, INT64, Amount, Layer
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.memory_ledger import FLOAT32, INT64, Amount, Layer
 from modbench.models.layers.attention import PIECE, WHOLE_BLOCK
 
 

@@ -13,7 +13,7 @@ from statistics import NormalDist
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.config import ModelConfig
+from modbench.harness.core.config import ModelConfig
 from modbench.models.layers.trip import Trip
 
 

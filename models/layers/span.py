@@ -6,7 +6,7 @@ import contextlib
 
 import torch
 
-from modbench.harness.nvtx import NVTX
+from modbench.harness.timing.nvtx import NVTX
 
 
 def span(name: str) -> contextlib.AbstractContextManager[object]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.config import ModelConfig
+from modbench.harness.core.config import ModelConfig
 from modbench.models.layers.router import Router, Threshold, normal_quantile
 from modbench.models.layers.trip import Trip
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from modbench.harness.config import ModelConfig
+from modbench.harness.core.config import ModelConfig
 from modbench.models.layers.router import Router, Threshold
 from modbench.models.layers.trip import Trip
 

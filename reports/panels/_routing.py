@@ -10,9 +10,9 @@ from typing import Any
 
 from scipy import stats as distributions
 
-from modbench.harness import stats
-from modbench.harness.case import Case
-from modbench.harness.workspace import artifact
+from modbench.harness.core.case import Case
+from modbench.harness.results.workspace import artifact
+from modbench.harness.stats import effects
 from modbench.reports.load import Loaded
 from modbench.reports.panel import rung_beside
 from modbench.reports.style import OTHER, Look, look, name
@@ -80,15 +80,17 @@ class Arm:
         """Held-out nats per token, mean over seeds."""
         return statistics.fmean(found["summary"]["loss"] for found in self.each("routing"))
 
-    def over_seeds(self, value: Callable[[dict[str, Any]], float | None], part: str = "routing") -> stats.Effect | None:
+    def over_seeds(
+        self, value: Callable[[dict[str, Any]], float | None], part: str = "routing"
+    ) -> effects.Effect | None:
         """A number's mean over seeds; from three seeds on with a t-interval. None where a seed has none."""
         values = [value(found) for found in self.each(part)]
         known = [each for each in values if each is not None]
-        return stats.over_launches(known) if known and len(known) == len(values) else None
+        return effects.over_launches(known) if known and len(known) == len(values) else None
 
 
 def _read(case: Case) -> dict[str, object]:
-    from modbench.harness import catalogue
+    from modbench.harness.core import catalogue
 
     return {} if case.own else catalogue.model_options(case.model)
 
@@ -207,7 +209,7 @@ def shares(arm: Arm, variable: str) -> list[Point]:
     for label, row in tables[0].items():
         values = [table[label]["share"] for table in tables if label in table]
         if len(values) == len(tables) and len(values) >= 3:
-            effect = stats.over_launches(values)
+            effect = effects.over_launches(values)
             ends = None if effect.low is None or effect.high is None else (max(0.0, effect.low), min(1.0, effect.high))
             value = effect.value
         else:

@@ -6,7 +6,7 @@ import re
 
 from markupsafe import Markup
 
-from modbench.harness import catalogue
+from modbench.harness.core import catalogue
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel
 from modbench.reports.style import name

@@ -6,8 +6,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from modbench.harness.reconcile import WHOLE
-from modbench.harness.units import human
+from modbench.harness.core.units import human
+from modbench.harness.flops.reconcile import WHOLE
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel
 

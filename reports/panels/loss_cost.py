@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from modbench.harness.case import Case
+from modbench.harness.core.case import Case
 from modbench.reports.cases import looked_ahead
 from modbench.reports.labels import label
 from modbench.reports.load import Loaded

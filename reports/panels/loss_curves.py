@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from modbench.harness.case import Case
-from modbench.harness.units import human
+from modbench.harness.core.case import Case
+from modbench.harness.core.units import human
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure
 from modbench.reports.style import MUTED, look, name, new_figure, to_svg

@@ -6,31 +6,10 @@ import shlex
 
 from markupsafe import Markup
 
-from modbench.harness.units import human
+from modbench.harness.core.units import human
 from modbench.reports.load import Loaded
+from modbench.reports.machine import gpu, machine_check
 from modbench.reports.panel import Panel
-
-
-def gpu(loaded: Loaded) -> str:
-    """The GPU that was measured, or that none was and why."""
-    found = loaded.run.environment["gpu"]
-    names = ", ".join(f"{device['name']} (driver {device['driver']})" for device in found["devices"])
-    if loaded.run.plan.device == "cuda":
-        drivers = {str(device["driver"]) for device in found["devices"]}
-        return loaded.device_name + (f" (driver {', '.join(drivers)})" if drivers else " (not seen by NVML)")
-    return f"not measured ({'CPU run; present: ' + names if names else found['reason']})"
-
-
-GLYPHS = {"fit": "●", "undecided": "○", "doubtful": "⚠", "unfit": "✗"}
-
-
-def machine_check(loaded: Loaded) -> tuple[str, str]:
-    """The verdict on the machine, and the certificate in a line."""
-    known = loaded.certificate
-    if known is None:
-        return "unknown", "○ machine check (A/A): not made; modbench doctor makes it"
-    mde = f", smallest effect {known.mde:.1%}" if known.mde is not None else ""
-    return known.verdict, f"{GLYPHS[known.verdict]} machine check (A/A): {known.in_words()}{mde}"
 
 
 def render(loaded: Loaded) -> Markup | None:

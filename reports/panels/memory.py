@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from modbench.harness.units import human, scale_of, three_digits
+from modbench.harness.core.units import human, scale_of, three_digits
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure
 from modbench.reports.style import INK, look, name, new_figure, to_svg

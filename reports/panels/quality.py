@@ -7,8 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from modbench.harness import contamination
-from modbench.harness.records import Record
+from modbench.harness.results.records import Record
+from modbench.harness.stats import contamination
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel
 

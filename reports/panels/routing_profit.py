@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from modbench.harness import stats
+from modbench.harness.stats import effects
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure
 from modbench.reports.panels import _routing as routing
@@ -93,7 +93,7 @@ def differences(arm: Arm, dense: Arm, variable: str) -> list[Point]:
 
 
 def _point(label: str, values: list[float], n: int) -> Point:
-    effect = stats.over_launches(values)
+    effect = effects.over_launches(values)
     return Point(label, effect.value, effect.low, effect.high, n, tuple(values) if len(values) > 1 else ())
 
 

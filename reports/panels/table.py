@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from modbench.harness.units import human, three_digits
+from modbench.harness.core.units import human, three_digits
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, is_number, words
 

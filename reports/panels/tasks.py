@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from modbench.harness.case import Case
+from modbench.harness.core.case import Case
 from modbench.reports.accuracy import TaskResult, beyond_shortcut, flat, results
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure, seeds_in_words

@@ -8,8 +8,8 @@ import math
 import pandas as pd
 from markupsafe import Markup
 
-from modbench.harness.case import Case
-from modbench.harness.units import human
+from modbench.harness.core.case import Case
+from modbench.harness.core.units import human
 from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, Panel, default_arm, interval, is_number, promise, seeds_in_words, times, words

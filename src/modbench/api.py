@@ -7,20 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness import certificate, environment, plan, ranks, runner, store
-from modbench.harness.errors import IncompleteError, UsageError
-from modbench.harness.overrides import Overrides, override
-from modbench.harness.store import RunFolder
-from modbench.harness.suite import load_suite
-from modbench.harness.workspace import Workspace
+from modbench.harness.core import files, torchrun
+from modbench.harness.core.errors import IncompleteError, UsageError
+from modbench.harness.execution import runner
+from modbench.harness.machine import certificate, environment
+from modbench.harness.planning import plan
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.suite import load_suite
+from modbench.harness.results.run_folder import RunFolder, create, read
+from modbench.harness.results.workspace import Workspace
 from modbench.reports import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modbench.harness.case import Device, UnitOfWork
-    from modbench.harness.plan import Plan
-    from modbench.harness.store import StoredRun
+    from modbench.harness.core.case import Device, UnitOfWork
+    from modbench.harness.planning.plan import Plan
+    from modbench.harness.results.run_folder import StoredRun
     from modbench.progress import Lines, Live
     from modbench.reports.load import Loaded
 
@@ -90,7 +93,7 @@ def new_folder(resolved: Plan, out: str | None = None) -> RunFolder:
     Raises:
         UsageError: if it cannot be written, or already holds something; nothing is changed then.
     """
-    return store.create(out, resolved.suite.name)
+    return create(out, resolved.suite.name)
 
 
 def run(resolved: Plan, folder: RunFolder, *, command: list[str], progress: Lines | Live) -> Finished:
@@ -105,7 +108,7 @@ def run(resolved: Plan, folder: RunFolder, *, command: list[str], progress: Line
     machine = certificate.fingerprint(where, resolved.device, resolved.suite.threads)
     known = certificate.pooled(machine)
     where |= {"machine": machine, "certificate": known.as_dict() if known else None}
-    folder.write_run(resolved, where, command, store.now())
+    folder.write_run(resolved, where, command, files.now())
     return _run(resolved, folder, progress, start, resumed=False)
 
 
@@ -123,7 +126,7 @@ def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Liv
         IncompleteError: if it was interrupted again.
     """
     refuse_ranks("modbench resume")
-    start, stored = time.monotonic(), store.read(run_folder)
+    start, stored = time.monotonic(), read(run_folder)
     if stored.command[1:2] == ["train"]:
         raise UsageError(
             f"{run_folder!r} is a run of `modbench train`: the command that began it goes on with it, given -o {run_folder}."
@@ -155,9 +158,9 @@ def refuse_ranks(what: str) -> None:
     Raises:
         UsageError: under torchrun.
     """
-    if ranks.from_environment().world > 1:
+    if torchrun.from_environment().world > 1:
         raise UsageError(
-            f"{what} under torchrun would be {ranks.from_environment().world} runs. Ranks share `modbench train`."
+            f"{what} under torchrun would be {torchrun.from_environment().world} runs. Ranks share `modbench train`."
         )
 
 

@@ -7,17 +7,17 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self, TextIO
 
-from modbench.harness.environment import usable_cores
-from modbench.harness.plan import Plan, predicted_seconds
-from modbench.harness.runner import phases
-from modbench.harness.units import human_duration
-from modbench.harness.workspace import Workspace
+from modbench.harness.core.units import human_duration
+from modbench.harness.execution.runner import phases
+from modbench.harness.machine.environment import usable_cores
+from modbench.harness.planning.plan import Plan, predicted_seconds
+from modbench.harness.results.workspace import Workspace
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from modbench.harness.case import UnitOfWork
-    from modbench.harness.store import RunFolder
+    from modbench.harness.core.case import UnitOfWork
+    from modbench.harness.results.run_folder import RunFolder
 
 
 class Clockwork:

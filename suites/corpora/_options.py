@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from modbench.harness.errors import UsageError, unknown
+from modbench.harness.core.errors import UsageError, unknown
 
 
 def split(corpus: str, known: Collection[str]) -> tuple[str, dict[str, str]]:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from modbench.harness import extras
-from modbench.harness.corpus import unreadable
-from modbench.harness.errors import UsageError
+from modbench.harness.core import extras
+from modbench.harness.core.errors import UsageError
+from modbench.harness.text.corpus import unreadable
 from modbench.suites.corpora._options import column
 
 JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")

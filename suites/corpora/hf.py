@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from modbench.harness import cache, extras
-from modbench.harness.contracts import Corpus, Text
-from modbench.harness.corpus import from_documents
-from modbench.harness.errors import UsageError
+from modbench.harness.core import extras
+from modbench.harness.core.contracts import Corpus, Text
+from modbench.harness.core.errors import UsageError
+from modbench.harness.text import disk_cache
+from modbench.harness.text.corpus import from_documents
 from modbench.suites.corpora._options import column, split
 from modbench.suites.corpora._records import as_document
 
@@ -57,12 +58,12 @@ def read(spec: str | None) -> Text:
     text = _kept(f"hf:{spec}", key)
     if text is None:
         text = from_documents(f"hf:{spec}", _documents(spec, name, options, limit))
-        cache.keep("corpora", key, {"train": text.train, "val": text.val, "sha256": text.sha256.encode()})
+        disk_cache.keep("corpora", key, {"train": text.train, "val": text.val, "sha256": text.sha256.encode()})
     return text
 
 
 def _kept(name: str, key: tuple[str, ...]) -> Text | None:
-    files = cache.load("corpora", key)
+    files = disk_cache.load("corpora", key)
     return Text(name, files["train"], files["val"], files["sha256"].decode()) if files else None
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from modbench.harness.contracts import Corpus, Text
-from modbench.harness.corpus import from_documents, from_file, from_files, read_text
-from modbench.harness.errors import UsageError
+from modbench.harness.core.contracts import Corpus, Text
+from modbench.harness.core.errors import UsageError
+from modbench.harness.text.corpus import from_documents, from_file, from_files, read_text
 from modbench.suites.corpora._options import split
 from modbench.suites.corpora._records import documents, holds_records
 

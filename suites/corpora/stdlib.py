@@ -5,8 +5,8 @@ from __future__ import annotations
 import sysconfig
 from pathlib import Path
 
-from modbench.harness.contracts import Corpus, Text
-from modbench.harness.corpus import from_files
+from modbench.harness.core.contracts import Corpus, Text
+from modbench.harness.text.corpus import from_files
 
 # Tests repeat themselves, and some distributions leave them out; site-packages is not the standard library.
 LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__"}

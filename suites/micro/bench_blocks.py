@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from modbench.harness.config import kept
+from modbench.harness.core.config import kept
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder
 from modbench.models.layers.experts import ExpertMLP

@@ -6,8 +6,8 @@ from typing import Any
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from modbench.harness import catalogue
-from modbench.harness.config import ModelConfig
+from modbench.harness.core import catalogue
+from modbench.harness.core.config import ModelConfig
 from modbench.models import mod
 
 

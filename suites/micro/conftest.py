@@ -13,8 +13,8 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from modbench.harness import catalogue
-from modbench.harness.config import ModelConfig
+from modbench.harness.core import catalogue
+from modbench.harness.core.config import ModelConfig
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.trip import Trip
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from modbench.harness.errors import UsageError
+from modbench.harness.core.errors import UsageError
 from modbench.suites.tasks._build import HELD_OUT
 
 R = TypeVar("R")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from modbench.harness.contracts import UNASKED, Examples
+from modbench.harness.core.contracts import UNASKED, Examples
 from modbench.suites.tasks._build import Bools, Ints
 
 Floats = NDArray[np.float32]

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modbench.harness.contracts import UNASKED, Examples, Source, Task
-from modbench.harness.errors import UsageError
+from modbench.harness.core.contracts import UNASKED, Examples, Source, Task
+from modbench.harness.core.errors import UsageError
 from modbench.suites.tasks import _shortcuts as rules
 from modbench.suites.tasks._build import PAD, Ints
 from modbench.suites.tasks._files import records, sides, split

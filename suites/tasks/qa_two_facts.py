@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from modbench.harness.contracts import Examples, Source, Task
+from modbench.harness.core.contracts import Examples, Source, Task
 from modbench.suites.tasks import _shortcuts as rules
 from modbench.suites.tasks._build import Bools, Drawn, Ints, Writer, choose, generator
 

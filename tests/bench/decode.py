@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from interleaved import Ratio, add_options, compare, save
 
-from modbench.harness import catalogue
-from modbench.harness.config import ModelConfig
+from modbench.harness.core import catalogue
+from modbench.harness.core.config import ModelConfig
 from modbench.models.layers.decoder import Decoder
 
 POLICIES = ("host", "budget", "masked")

@@ -20,10 +20,11 @@ from statistics import median
 import numpy as np
 from load import Launches, excludes_none, in_a_fresh_process, load, pairs_of, rms, twins, width
 
-from modbench.harness import doctor, verdicts
-from modbench.harness.paired import Paired
-from modbench.harness.records import Record
-from modbench.harness.stats import share_interval
+from modbench.harness.execution import doctor
+from modbench.harness.results.records import Record
+from modbench.harness.stats import verdicts
+from modbench.harness.stats.effects import share_interval
+from modbench.harness.stats.paired import Paired
 
 MARGIN = 0.02
 

@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from modbench.harness import environment
-from modbench.harness.blocks import differences
-from modbench.harness.interleave import Call, Clock, Effort, Session
-from modbench.harness.stats import over_launches
+from modbench.harness.machine import environment
+from modbench.harness.stats.block_effects import differences
+from modbench.harness.stats.effects import over_launches
+from modbench.harness.timing.interleave import Call, Clock, Effort, Session
 
 HEADER = """\
 | what | against | ratio | 95 % within this launch | ms | ms against | blocks |

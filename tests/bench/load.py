@@ -16,13 +16,14 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from modbench.harness import doctor, paired
-from modbench.harness.case import UnitOfWork
-from modbench.harness.launch.local import PRELOAD, LocalLauncher
-from modbench.harness.records import Record
-from modbench.harness.runner import Slots, run_phase
-from modbench.harness.stats import Effect
-from modbench.harness.store import RunFolder
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.execution import doctor
+from modbench.harness.execution.launch.local import PRELOAD, LocalLauncher
+from modbench.harness.execution.runner import Slots, run_phase
+from modbench.harness.results.records import Record
+from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.stats import paired
+from modbench.harness.stats.effects import Effect
 
 Result = TypeVar("Result")
 
@@ -101,7 +102,7 @@ def twins() -> tuple[Callable[[], object], Callable[[], object]]:
     """Forward passes of the doctor's two identical models on one input, on one thread, each warmed up."""
     import torch
 
-    from modbench.harness import catalogue
+    from modbench.harness.core import catalogue
 
     torch.set_num_threads(1)
     case = doctor.units(1, "cpu", 1)[0].comparison.arms[0]

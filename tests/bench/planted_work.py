@@ -18,9 +18,10 @@ from statistics import median
 import torch
 from load import excludes_none, in_a_fresh_process, load
 
-from modbench.harness import paired, verdicts, witness
-from modbench.harness.interleave import Call, Clock, Effort, Session
-from modbench.harness.stats import Effect, share_interval
+from modbench.harness.machine import witness
+from modbench.harness.stats import paired, verdicts
+from modbench.harness.stats.effects import Effect, share_interval
+from modbench.harness.timing.interleave import Call, Clock, Effort, Session
 
 LESS, MORE = 100, 103
 MARGIN = 0.02

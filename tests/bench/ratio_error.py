@@ -22,7 +22,7 @@ from statistics import median
 
 from load import Launches, in_a_fresh_process, load, pairs_of, rms, twins
 
-from modbench.harness import doctor
+from modbench.harness.execution import doctor
 
 
 def plain_loop(budget_s: float) -> float:

@@ -35,7 +35,7 @@ from interleaved import HEADER, Ratio, add_options, compare, print_row, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.config import ModelConfig
+from modbench.harness.core.config import ModelConfig
 from modbench.models.dense import Dense
 from modbench.models.mod import MoD
 

@@ -15,10 +15,10 @@ from collections.abc import Callable
 import torch
 from interleaved import Ratio, add_options, compare, save
 
-from modbench.harness import catalogue
-from modbench.harness.case import Case, DecodePlan, Place
-from modbench.harness.config import ModelConfig
-from modbench.harness.subject import Subject
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, DecodePlan, Place
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.subject.subject import Subject
 
 # Small models: calls in a row make one sample. After the first, weights lie in the cache as where one model runs alone.
 LOOP, SMALL = 3, 200_000

@@ -1,6 +1,6 @@
 """Where a training step's time goes: `python tests/bench/training_overhead.py [--steps N]`.
 
-Forward, backward and optimizer are timed inside the engine (`harness/trainer.py`); the rest is data, logging and bookkeeping.
+Forward, backward and optimizer are timed inside `harness/training/trainer.py`; the rest is data, logging and bookkeeping.
 Evaluation stands apart. Beside it a profile of what the rest is made of.
 """
 
@@ -12,14 +12,14 @@ import pstats
 
 import torch
 
-from modbench.harness import catalogue
-from modbench.harness.batches import Windows
-from modbench.harness.case import Case, Place
-from modbench.harness.config import ModelConfig
-from modbench.harness.learning import TrainRun
-from modbench.harness.subject import Subject
-from modbench.harness.tokens import encode
-from modbench.harness.trainer import Trainer
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Place
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.subject.subject import Subject
+from modbench.harness.text.tokens import encode
+from modbench.harness.training.batches import Windows
+from modbench.harness.training.trainer import Trainer
 
 
 def trainer(model: str, d_model: int, seq_len: int, batch_size: int, steps: int) -> Trainer:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from modbench.harness import catalogue
+from modbench.harness.core import catalogue
 from modbench.reports.cases import CASES
 from modbench.reports.pairs import COMPARISONS
 

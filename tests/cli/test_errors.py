@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modbench.cli import main
-from modbench.harness import environment
+from modbench.harness.machine import environment
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_a_bug_of_ours_is_called_one(capsys: pytest.CaptureFixture[str], monkeyp
     def broken(_name: str) -> None:
         raise RuntimeError("planted")
 
-    monkeypatch.setattr("modbench.harness.suite.load_suite", broken)
+    monkeypatch.setattr("modbench.harness.planning.suite.load_suite", broken)
     monkeypatch.setattr(sys, "argv", ["modbench", "validate", "quick"])
     with pytest.raises(SystemExit) as ended:
         main()

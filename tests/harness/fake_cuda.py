@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from modbench.harness import cuda_timing, interleave
+from modbench.harness.timing import cuda_events, interleave
 
 CYCLES_PER_S = 1e9
 
@@ -132,7 +132,7 @@ class FakeCuda:
         clock = types.SimpleNamespace(
             perf_counter=lambda: self.host, thread_time=lambda: self.host, process_time=lambda: self.host
         )
-        patch.setattr(cuda_timing, "time", clock)
+        patch.setattr(cuda_events, "time", clock)
         patch.setattr(interleave, "time", clock)
         patch.setattr(torch.nn.Module, "to", lambda module, *_, **__: module)
         patch.setattr(torch.Tensor, "to", lambda tensor, *_, **__: tensor)

@@ -13,14 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from modbench.harness import plan, store
-from modbench.harness.case import UnitOfWork
-from modbench.harness.contracts import Text
-from modbench.harness.costs import case_cost
-from modbench.harness.interleave import Clock, Effort, Session
-from modbench.harness.plan import Plan
-from modbench.harness.records import Outcome, Record
-from modbench.harness.suite import parse_suite
+from modbench.harness.core import files
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.contracts import Text
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning import plan
+from modbench.harness.planning.plan import Plan
+from modbench.harness.planning.suite import parse_suite
+from modbench.harness.results import run_folder
+from modbench.harness.results.records import Outcome, Record
+from modbench.harness.timing.interleave import Clock, Effort, Session
 from modbench.reports import render
 
 # What each arm takes relative to the anchor.
@@ -172,7 +174,7 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
             outcomes.append(
                 Outcome(case=case.id, metric="loss/val_causal", unit="nat", status="skipped", reason=reason)
             )
-    return Record(unit=unit, started=store.now(), wall_s=1.0, environment={}, outcomes=tuple(outcomes))
+    return Record(unit=unit, started=files.now(), wall_s=1.0, environment={}, outcomes=tuple(outcomes))
 
 
 def stored(
@@ -194,15 +196,15 @@ def stored(
         peak: the machine's, in FLOP/s.
         trouble: what goes wrong.
     """
-    folder = store.create(str(tmp_path / "run"), "planted")
+    folder = run_folder.create(str(tmp_path / "run"), "planted")
     environment = ENVIRONMENT | {"certificate": certificate}
-    folder.write_run(made, environment, ["modbench"], store.now())
+    folder.write_run(made, environment, ["modbench"], files.now())
     for unit in made.units:
         if unit.name == leave_out:
             continue
         record = fake_record(unit, Trouble(**trouble))
         if peak:
             record = record.model_copy(update={"environment": {"peak": {"dtype": "fp32", "flop_per_s": peak}}})
-        store.write_atomically(folder.record(unit), record.model_dump_json())
+        files.write_atomically(folder.record(unit), record.model_dump_json())
     render.write(folder.path)
     return pd.read_csv(folder.path / "comparisons.csv")

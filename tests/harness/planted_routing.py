@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modbench.harness import catalogue
-from modbench.harness.config import ModelConfig
+from modbench.harness.core import catalogue
+from modbench.harness.core.config import ModelConfig
 from modbench.models.layers.decisions import Decision, Observed
 
 TEXT = ("In 1984 the clocks_42 were striking 13; \n\tdef f(x1, y): return x1 + 2.5  # naïve\n" * 60).encode()

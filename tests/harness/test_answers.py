@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modbench.harness import catalogue
-from modbench.harness.answers import answer, one_question_each
-from modbench.harness.batches import batch_of, pieces
-from modbench.harness.case import Case, Place, Protocol
-from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import UNASKED, Examples, Source, Task
-from modbench.harness.errors import Unmeasured
-from modbench.harness.learning import TrainRun
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Place, Protocol
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import UNASKED, Examples, Source, Task
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.passes.training import drill
-from modbench.harness.subject import Subject
+from modbench.harness.subject.subject import Subject
+from modbench.harness.training.answers import answer, one_question_each
+from modbench.harness.training.batches import batch_of, pieces
 
 # Tokens: 0 pads, 1 asks, 2 to 5 are answers. The answer to a question is the token before the asking one, plus one, in a circle.
 WORDS = ("pad", "?", "a", "b", "c", "d")

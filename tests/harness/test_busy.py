@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modbench.harness.busy import union_s
+from modbench.harness.machine.busy import union_s
 from modbench.reports.load import load
 
 MOMENTS = st.integers(0, 60)

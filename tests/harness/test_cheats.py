@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from test_faults import outcomes, planned, run_units
 
-from modbench.harness import catalogue, shared_state
-from modbench.harness.errors import UsageError
-from modbench.harness.store import FINISHED, read
+from modbench.harness.core import catalogue
+from modbench.harness.core.errors import UsageError
+from modbench.harness.results.run_folder import FINISHED, read
+from modbench.harness.subject import shared_state
 
 CHEATS = """
 import torch
@@ -95,10 +96,10 @@ def test_what_cannot_be_counted_could_not_be_checked(here: Path) -> None:
 
 def test_inputs_and_targets_share_no_memory() -> None:
     """A model that pads or shifts its input in place must not move what it is judged by."""
-    from modbench.harness.batches import Windows
-    from modbench.harness.contracts import Text
-    from modbench.harness.learning import TrainRun
-    from modbench.harness.tokens import encode
+    from modbench.harness.core.contracts import Text
+    from modbench.harness.core.train_plan import TrainRun
+    from modbench.harness.text.tokens import encode
+    from modbench.harness.training.batches import Windows
 
     tokens = encode(Text("t", b"a" * 500, b"b" * 200, "x"), "bytes", 256)
     made = Windows(tokens, TrainRun(seq_len=16, batch_size=1, steps=1, lr=1e-3), 0)

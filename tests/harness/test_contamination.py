@@ -12,10 +12,13 @@ import time
 import pytest
 import torch
 
-from modbench.harness import catalogue, contamination, doctor, steady, witness
-from modbench.harness.interleave import Clock, Effort, Session
+from modbench.harness.core import catalogue
+from modbench.harness.execution import doctor
+from modbench.harness.machine import witness
+from modbench.harness.machine.witness import Collector, Witness
 from modbench.harness.passes import timing
-from modbench.harness.witness import Collector, Witness
+from modbench.harness.stats import contamination, steady
+from modbench.harness.timing.interleave import Clock, Effort, Session
 
 Columns = dict[str, list[float]]
 

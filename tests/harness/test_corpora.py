@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modbench.cli import main
-from modbench.harness import catalogue, extras
-from modbench.harness.contracts import Text
-from modbench.harness.corpus import corpus_entry, from_documents, from_file
-from modbench.harness.errors import UsageError
+from modbench.harness.core import catalogue, extras
+from modbench.harness.core.contracts import Text
+from modbench.harness.core.errors import UsageError
+from modbench.harness.text.corpus import corpus_entry, from_documents, from_file
 from modbench.suites.corpora import _options, hf, path
 
 STORIES = [f"Story {i}: the fox met {i * i} dogs, été {i}." for i in range(60)]
@@ -407,7 +407,8 @@ def test_a_plan_reads_jsonl(
 
 def test_reading_modules_load_nothing_heavy() -> None:
     code = (
-        "import sys; from modbench.harness import catalogue, tokens; [catalogue.load('corpora', n) for n in ('path', 'hf')]; "
+        "import sys; from modbench.harness.core import catalogue; from modbench.harness.text import tokens; "
+        "[catalogue.load('corpora', n) for n in ('path', 'hf')]; "
         "print(*{'torch', 'numpy', 'datasets', 'pyarrow', 'tokenizers', 'pydantic'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,21 +11,24 @@ import pytest
 import torch
 from fake_cuda import FakeCuda, FakeNVMLError, fake_pynvml, refuse
 
-from modbench.harness import capture, catalogue, cuda_timing, fit_trial, nvml, syncs
-from modbench.harness.case import Case, Comparison, Place, Protocol, UnitOfWork
-from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Text
-from modbench.harness.errors import Unmeasured
-from modbench.harness.evidence import Evidence
-from modbench.harness.overrides import Overrides, override
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOfWork
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import Text
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.execution.runner import phases
+from modbench.harness.machine import nvml
+from modbench.harness.memory import fit_trial
+from modbench.harness.memory.step_peak import of_training
 from modbench.harness.passes import energy as energy_pass
 from modbench.harness.passes import timing
-from modbench.harness.peaks import of_training
-from modbench.harness.plan import make_plan, predicted_seconds
-from modbench.harness.records import Blocks, Outcome
-from modbench.harness.runner import phases
-from modbench.harness.subject import Subject
-from modbench.harness.suite import load_suite
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.plan import make_plan, predicted_seconds
+from modbench.harness.planning.suite import load_suite
+from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.records import Blocks, Outcome
+from modbench.harness.subject.subject import Subject
+from modbench.harness.timing import cuda_events, cuda_graph, host_syncs
 
 DOUBTS = {name: catalogue.load("doubts", name) for name in catalogue.entries("doubts")}
 
@@ -87,7 +90,7 @@ def test_a_launch_bound_case_is_called_one(cuda: FakeCuda) -> None:
         for _ in range(10):
             cuda.launch(1e-4, 2e-4)
 
-    share = cuda_timing.device_share(forward, torch.zeros(1), 2.1e-3)
+    share = cuda_events.device_share(forward, torch.zeros(1), 2.1e-3)
     assert share["device_s"] == pytest.approx(1e-3)
     assert share["starved"] == 0
     outcome = sampled("latency/forward", share, wall_s=2.1e-3)
@@ -108,10 +111,10 @@ def test_a_model_that_synchronises_starves_the_device(cuda: FakeCuda) -> None:
         cuda.launch(1e-3)
         cuda.wait()
 
-    timer = cuda_timing.DeviceTimer(forward, torch.zeros(1))
+    timer = cuda_events.DeviceTimer(forward, torch.zeros(1))
     spin = timer.cycles
     assert [timer(torch.zeros(1))["starved"] for _ in range(6)] == [1] * 6
-    assert timer.cycles == cuda_timing.LONGEST * spin  # tried longer ones, and gave up
+    assert timer.cycles == cuda_events.LONGEST * spin  # tried longer ones, and gave up
 
 
 def test_work_on_a_side_stream_is_detected(cuda: FakeCuda) -> None:
@@ -121,8 +124,8 @@ def test_work_on_a_side_stream_is_detected(cuda: FakeCuda) -> None:
         cuda.launch(1e-3)
         cuda.launch(9e-3, stream="side")
 
-    row = cuda_timing.DeviceTimer(forward, torch.zeros(1))(torch.zeros(1))
-    share = cuda_timing.device_share(forward, torch.zeros(1), 1e-2)
+    row = cuda_events.DeviceTimer(forward, torch.zeros(1))(torch.zeros(1))
+    share = cuda_events.device_share(forward, torch.zeros(1), 1e-2)
     assert row["device/wall_s"] == pytest.approx(1e-3)
     assert row["escaped_s"] > 5e-3
     outcome = sampled("latency/forward/device", wall_s=row["device/wall_s"], escaped_s=row["escaped_s"])
@@ -148,7 +151,7 @@ def test_what_waits_for_the_host_is_never_captured(cuda: FakeCuda) -> None:
         cuda.wait()
 
     with pytest.raises(Unmeasured, match=r"cannot be captured as a CUDA graph \(it waits for the host\)"):
-        cuda_timing.GraphTimer(forward, torch.zeros(1))
+        cuda_events.GraphTimer(forward, torch.zeros(1))
     assert "capture" not in cuda.log
     assert cuda.sync_mode == 0
     assert cuda.current == "main"
@@ -159,11 +162,11 @@ def test_a_capture_that_fails_says_why_and_gives_the_stream_back(cuda: FakeCuda)
 
     def forward(_tokens: object) -> None:
         calls[0] += 1
-        if calls[0] > capture.WARM_UP + 1:
+        if calls[0] > cuda_graph.WARM_UP + 1:
             raise RuntimeError("operation not permitted when stream is capturing")
 
     with pytest.raises(Unmeasured, match="cannot be captured as a CUDA graph: operation not permitted"):
-        cuda_timing.GraphTimer(forward, torch.zeros(1))
+        cuda_events.GraphTimer(forward, torch.zeros(1))
     assert cuda.log[-2:] == ["capture", "back on the first stream"]
 
 
@@ -255,10 +258,10 @@ def test_waits_are_counted_by_what_torch_warns_of(cuda: FakeCuda) -> None:
     def call() -> None:
         assert cuda.sync_mode == 1
         for _ in range(2):
-            warnings.warn(syncs.WARNING, stacklevel=1)
+            warnings.warn(host_syncs.WARNING, stacklevel=1)
         warnings.warn("something else", stacklevel=1)
 
-    assert [place.partition(":")[0] for place in syncs._warned(call)] == ["test_cuda.py"] * 2
+    assert [place.partition(":")[0] for place in host_syncs._warned(call)] == ["test_cuda.py"] * 2
     assert cuda.sync_mode == 0
 
 
@@ -355,7 +358,7 @@ class FakeGraph:
 @pytest.mark.parametrize("policy", ["budget", "masked"])
 def test_a_replayed_step_equals_a_step(policy: str, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     """Warm-up on a side stream, capture, rewind, replay: the same logits and the same cache as decoding eagerly."""
-    from modbench.harness.replay import Replay
+    from modbench.harness.subject.decode_graph import Replay
     from modbench.models.mod import MoD
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)

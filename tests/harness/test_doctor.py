@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from planted import DriftingClock
 
-from modbench.harness import certificate, doctor
-from modbench.harness.case import UnitOfWork
-from modbench.harness.certificate import Certificate
-from modbench.harness.errors import ModbenchError
-from modbench.harness.interleave import Effort, Session
-from modbench.harness.records import Blocks, Outcome, Record
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.errors import ModbenchError
+from modbench.harness.execution import doctor
+from modbench.harness.machine import certificate
+from modbench.harness.machine.certificate import Certificate
+from modbench.harness.results.records import Blocks, Outcome, Record
+from modbench.harness.timing.interleave import Effort, Session
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from modbench.harness import catalogue, doctor
-from modbench.harness.evidence import Evidence
-from modbench.harness.records import Outcome
+from modbench.harness.core import catalogue
+from modbench.harness.execution import doctor
+from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.records import Outcome
 
 DOUBTS = sorted(catalogue.entries("doubts"))
 CASE, ANCHOR = doctor.units(1, "cpu", 1)[0].comparison.arms

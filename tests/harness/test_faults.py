@@ -13,15 +13,17 @@ from typing import Any
 import pytest
 
 from modbench import api
-from modbench.harness import runner, store
-from modbench.harness.errors import IncompleteError, NumericsError, Unmeasured
-from modbench.harness.launch.local import LocalLauncher
-from modbench.harness.overrides import Overrides, override
-from modbench.harness.passes import gap_of
-from modbench.harness.plan import Plan, make_plan
-from modbench.harness.records import Outcome, Record
-from modbench.harness.runner import Slots, death
-from modbench.harness.suite import parse_suite
+from modbench.harness.core import files
+from modbench.harness.core.errors import IncompleteError, NumericsError, Unmeasured
+from modbench.harness.execution import runner
+from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.runner import Slots, death
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.planning.suite import parse_suite
+from modbench.harness.results import run_folder
+from modbench.harness.results.outcomes import gap_of
+from modbench.harness.results.records import Outcome, Record
 from modbench.progress import Clockwork, Lines
 
 BAD = """
@@ -89,7 +91,7 @@ def planned(model: str, metrics: list[str]) -> Plan:
         "train": {"seq_len": 8, "batch_size": 1, "tokens": 32, "val_tokens": 16},
         "corpus": "text.txt",
     }
-    from modbench.harness.plan import read_corpus
+    from modbench.harness.planning.plan import read_corpus
 
     suite = override(parse_suite(data, "faults"), Overrides())
     return make_plan(suite, device="cpu", text=read_corpus(suite))
@@ -97,12 +99,12 @@ def planned(model: str, metrics: list[str]) -> Plan:
 
 def run_units(made: Plan, here: Path, timeout_s: float = 200) -> list[Record]:
     """Run every unit in a cold process of its own."""
-    folder = store.create(str(here / "run"), "faults")
+    folder = run_folder.create(str(here / "run"), "faults")
     launcher = LocalLauncher(cold=True, threads=1)
     limits = {unit.name: timeout_s for unit in made.units}
     runner.run_phase(Slots(made.units, 2), launcher, folder, Lines(made), limits)
-    folder.write_run(made, {}, [], store.now())
-    stored = store.read(str(folder.path))
+    folder.write_run(made, {}, [], files.now())
+    stored = run_folder.read(str(folder.path))
     assert stored.missing == []
     return stored.records
 
@@ -226,7 +228,7 @@ def test_an_outcome_is_a_result_or_a_reason() -> None:
 def test_an_interrupt_keeps_what_was_measured(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle: exit code 4, the records so far stay, the children are gone."""
     made = planned("good", ["latency/forward"])
-    folder = store.create(str(here / "run"), "faults")
+    folder = run_folder.create(str(here / "run"), "faults")
     real = LocalLauncher.wait
 
     def interrupted(self: LocalLauncher, handles: Any, timeout_s: float) -> Any:
@@ -239,7 +241,7 @@ def test_an_interrupt_keeps_what_was_measured(here: Path, monkeypatch: pytest.Mo
         api.run(made, folder, command=[], progress=Lines(made))
     assert error.value.exit_code == 4
     assert len(list(folder.units.glob("*.json"))) == 1
-    assert store.read(str(folder.path)).missing
+    assert run_folder.read(str(folder.path)).missing
 
 
 def test_the_parent_blocks_while_it_waits(here: Path) -> None:
@@ -281,7 +283,7 @@ def test_a_reader_that_goes_away_does_not_end_a_run() -> None:
 def test_a_users_file_cannot_change_what_all_arms_share(here: Path) -> None:
     import torch
 
-    from modbench.harness.subject import Subject
+    from modbench.harness.subject.subject import Subject
 
     torch.set_num_threads(1)
     (here / "rude.py").write_text(
@@ -298,11 +300,11 @@ def test_a_users_file_cannot_change_what_all_arms_share(here: Path) -> None:
 @pytest.mark.usefixtures("here")
 def test_a_record_of_another_unit_is_no_record(here: Path) -> None:
     made = planned("good", ["latency/forward"])
-    folder = store.create(str(here / "run"), "faults")
-    folder.write_run(made, {}, [], store.now())
-    other = Record(unit=made.units[1], started=store.now(), wall_s=0.0, environment={}, outcomes=())
-    store.write_atomically(folder.record(made.units[0]), other.model_dump_json())
-    assert made.units[0].name in store.read(str(folder.path)).missing
+    folder = run_folder.create(str(here / "run"), "faults")
+    folder.write_run(made, {}, [], files.now())
+    other = Record(unit=made.units[1], started=files.now(), wall_s=0.0, environment={}, outcomes=())
+    files.write_atomically(folder.record(made.units[0]), other.model_dump_json())
+    assert made.units[0].name in run_folder.read(str(folder.path)).missing
 
 
 @pytest.mark.usefixtures("here")
@@ -327,7 +329,7 @@ def test_atomic_write_leaves_old_or_new_and_no_litter(tmp_path: Path) -> None:
     """Readers beside a writer see whole files only; a failed write leaves nothing behind."""
     path = tmp_path / "record.json"
     texts = [json.dumps({"n": i, "pad": "x" * 20_000}) for i in range(2)]
-    store.write_atomically(path, texts[0])
+    files.write_atomically(path, texts[0])
     stop = threading.Event()
     seen: set[str] = set()
 
@@ -338,12 +340,12 @@ def test_atomic_write_leaves_old_or_new_and_no_litter(tmp_path: Path) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     for i in range(200):
-        store.write_atomically(path, texts[i % 2])
+        files.write_atomically(path, texts[i % 2])
     stop.set()
     reader.join()
     assert seen <= set(texts)
     with pytest.raises(TypeError):
-        store.write_atomically(path, 5)  # type: ignore[arg-type]
+        files.write_atomically(path, 5)  # type: ignore[arg-type]
     assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
 
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modbench.harness.case import ARMS_PER_BLOCK
-from modbench.harness.interleave import Call, Clock, Effort, Measured, Session, deal
-from modbench.harness.passes import SURVIVABLE
-from modbench.harness.stopwatch import Stopwatch
-from modbench.harness.witness import Witness
+from modbench.harness.core.case import ARMS_PER_BLOCK
+from modbench.harness.machine.witness import Witness
+from modbench.harness.results.outcomes import SURVIVABLE
+from modbench.harness.timing.interleave import Call, Clock, Effort, Measured, Session, deal
+from modbench.harness.timing.stopwatch import Stopwatch
 
 
 class FakeClock(Clock):

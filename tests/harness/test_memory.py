@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.distributed._tools.mem_tracker import MemTracker
 
-from modbench.harness import catalogue
-from modbench.harness.case import FIT_RESOLUTION, Case, Comparison, Place
-from modbench.harness.config import ModelConfig
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import FIT_RESOLUTION, Case, Comparison, Place
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.memory.step_peak import of_training
+from modbench.harness.memory.storage_tracker import StorageTracker
 from modbench.harness.passes import fit
 from modbench.harness.passes.fit import _try, bracket, forecast
-from modbench.harness.peaks import of_training
-from modbench.harness.schedule import units_of_work
-from modbench.harness.storage import StorageTracker
-from modbench.harness.subject import Subject
-from modbench.harness.suite import parse_suite
+from modbench.harness.planning.schedule import units_of_work
+from modbench.harness.planning.suite import parse_suite
+from modbench.harness.subject.subject import Subject
 
 
 def case(model: str = "dense") -> Case:

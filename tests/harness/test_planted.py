@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from planted import PLANTED, DriftingClock, planted_suite, stored
 
-from modbench.harness.costs import case_cost
+from modbench.harness.flops.closed_form import case_cost
 from modbench.reports import render, summary
 from modbench.reports.load import load
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modbench.harness import nvtx
-from modbench.harness.passes.profile import MODULE, ROOT, SPANS
-from modbench.harness.profiling import REST, Kept, Traffic, by_name, components, tree, typical
+from modbench.harness.profiling.ranges import MODULE, REST, ROOT, SPANS, by_name, components, tree, typical
+from modbench.harness.profiling.watch import Kept, Traffic
+from modbench.harness.timing import nvtx
 from modbench.models.layers import span as span_file
 
 

@@ -22,7 +22,7 @@ from scipy import stats
 
 from modbench.harness.routing.ngram import surprisal
 from modbench.harness.routing.overlap import between_layers, expected_jaccard, jaccard
-from modbench.harness.routing.ranks import rank_correlation, within_windows
+from modbench.harness.routing.rank_correlation import rank_correlation, within_windows
 from modbench.harness.routing.strata import KINDS, kinds_of, positions, quarters, text_strata
 from modbench.harness.routing.tally import confusion, plain, ratio
 

@@ -11,11 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from modbench.harness import blocks, paired
-from modbench.harness.blocks import differences
-from modbench.harness.interleave import deal
-from modbench.harness.paired import Paired, Together
-from modbench.harness.stats import (
+from modbench.harness.stats import block_effects, paired
+from modbench.harness.stats.block_effects import differences
+from modbench.harness.stats.effects import (
     Effect,
     adjusted,
     input_spread,
@@ -24,7 +22,9 @@ from modbench.harness.stats import (
     pair_in_launch,
     share_interval,
 )
-from modbench.harness.verdicts import contaminated, exact_verdict, launches_needed, loss_verdict, verdict
+from modbench.harness.stats.paired import Paired, Together
+from modbench.harness.stats.verdicts import contaminated, exact_verdict, launches_needed, loss_verdict, verdict
+from modbench.harness.timing.interleave import deal
 
 MARGIN = 0.02
 
@@ -384,5 +384,5 @@ def test_blocks_needed_by_the_formula() -> None:
     """sigma = 1.4826 MAD; n = (1.96 * 1.2533 * sigma / w)^2."""
     effects = [-0.02, -0.01, 0.0, 0.01, 0.02]
     sigma = 1.4826 * 0.01
-    assert blocks.spread(effects) == pytest.approx(sigma)
-    assert blocks.blocks_needed(effects, 0.01) == math.ceil((1.96 * 1.2533 * sigma / math.log(1.01)) ** 2)
+    assert block_effects.spread(effects) == pytest.approx(sigma)
+    assert block_effects.blocks_needed(effects, 0.01) == math.ceil((1.96 * 1.2533 * sigma / math.log(1.01)) ** 2)

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modbench.harness import catalogue
-from modbench.harness.arms import resolve_arms
-from modbench.harness.case import Case, slug
-from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Text
-from modbench.harness.errors import UsageError
-from modbench.harness.match import solve
-from modbench.harness.overrides import Overrides, override
-from modbench.harness.plan import Plan, make_plan
-from modbench.harness.select import compile_expression
-from modbench.harness.suite import EFFORTS, Suite, load_suite, parse_suite
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, slug
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import Text
+from modbench.harness.core.errors import UsageError
+from modbench.harness.planning.arms import resolve_arms
+from modbench.harness.planning.match import solve
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.planning.select import compile_expression
+from modbench.harness.planning.suite import EFFORTS, Suite, load_suite, parse_suite
 
 TEXT = Text("t", b"a" * 5000, b"b" * 5000, "c0ffee")
 

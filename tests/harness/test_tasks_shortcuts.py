@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modbench.harness.contracts import UNASKED, Examples
+from modbench.harness.core.contracts import UNASKED, Examples
 from modbench.suites.tasks import _build as build
 from modbench.suites.tasks import _shortcuts as rules
 

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modbench.harness import cache, tokens
-from modbench.harness.contracts import Text
-from modbench.harness.errors import ModbenchError, UsageError
-from modbench.harness.tokens import Tokens, encode
+from modbench.harness.core.contracts import Text
+from modbench.harness.core.errors import ModbenchError, UsageError
+from modbench.harness.text import disk_cache, tokens
+from modbench.harness.text.tokens import Tokens, encode
 
 PROSE = "".join(
     f"The {i} quick foxes\n\n    jumped over {i * i} lazy dogs, c'était {i % 7} fois.\n" for i in range(300)
@@ -146,8 +146,8 @@ def test_bits_per_byte_do_not_depend_on_the_tokenizer(tokenizer: str, size: int)
 
 RUN = """
 import hashlib, sys
-from modbench.harness.contracts import Text
-from modbench.harness.tokens import encode
+from modbench.harness.core.contracts import Text
+from modbench.harness.text.tokens import encode
 made = encode(Text("t", *(open(name, "rb").read() for name in sys.argv[1:]), "sha"), "bpe", 1000)
 print(hashlib.sha256(made.train.tobytes() + made.val.tobytes() + b"|".join(made.pieces)).hexdigest())
 """
@@ -186,14 +186,14 @@ def test_writers_at_once_are_harmless(own: Path) -> None:
 
 
 def test_files_of_two_writers_are_not_mixed(own: Path) -> None:
-    cache.keep("kind", ("key",), {"a": b"1", "b": b"1"})
+    disk_cache.keep("kind", ("key",), {"a": b"1", "b": b"1"})
     (entry,) = (own / "kind").iterdir()
-    assert cache.load("kind", ("key",)) == {"a": b"1", "b": b"1"}
-    assert cache.load("kind", ("other",)) is None
+    assert disk_cache.load("kind", ("key",)) == {"a": b"1", "b": b"1"}
+    assert disk_cache.load("kind", ("other",)) is None
     (entry / "b").write_bytes(b"2")  # the second writer, killed half-way
-    assert cache.load("kind", ("key",)) is None
-    cache.keep("kind", ("key",), {"a": b"2", "b": b"2"})
-    assert cache.load("kind", ("key",)) == {"a": b"2", "b": b"2"}
+    assert disk_cache.load("kind", ("key",)) is None
+    disk_cache.keep("kind", ("key",), {"a": b"2", "b": b"2"})
+    assert disk_cache.load("kind", ("key",)) == {"a": b"2", "b": b"2"}
 
 
 def test_what_is_kept_is_not_made_again(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +261,7 @@ def test_a_well_formed_stranger_is_not_believed(change: str, own: Path) -> None:
         written.write(b'{"model": {}}' if change == "not a tokenizer" else data.replace(b":299", b":300"))
     assert written.getvalue() != data
     file.write_bytes(written.getvalue())
-    manifest = file.parent / cache.MANIFEST
+    manifest = file.parent / disk_cache.MANIFEST
     hashes = json.loads(manifest.read_bytes()) | {file.name: hashlib.sha256(written.getvalue()).hexdigest()}
     manifest.write_text(json.dumps(hashes))
     assert same(encode(TEXT, "bpe", 300), made)
@@ -281,16 +281,16 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, m
     monkeypatch.delenv("MODBENCH_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", homeless)
-    assert cache.folder() is None
+    assert disk_cache.folder() is None
     assert same(encode(TEXT, "bpe", 300), made)
 
 
 def test_the_cache_is_where_users_look_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MODBENCH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert cache.folder() == Path("/somewhere/modbench")
+    assert disk_cache.folder() == Path("/somewhere/modbench")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache.folder() == Path.home() / ".cache" / "modbench"
+    assert disk_cache.folder() == Path.home() / ".cache" / "modbench"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")

@@ -16,18 +16,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from modbench.harness import catalogue, checkpoint, ranks, workspace
-from modbench.harness.batches import Batch, Drills, Windows
-from modbench.harness.case import Case, Place
-from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import UNASKED, Text
-from modbench.harness.errors import NumericsError, Unmeasured, UsageError
-from modbench.harness.learning import BUDGETS, TrainPlan, TrainRun, learning_rate, width_rule
+from modbench.harness.core import catalogue, files, torchrun
+from modbench.harness.core.case import Case, Place
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import UNASKED, Text
+from modbench.harness.core.errors import NumericsError, Unmeasured, UsageError
+from modbench.harness.core.torchrun import Ranks
+from modbench.harness.core.train_plan import BUDGETS, TrainPlan, TrainRun, learning_rate, width_rule
 from modbench.harness.passes.rates import search
-from modbench.harness.ranks import Ranks
-from modbench.harness.subject import Subject
-from modbench.harness.tokens import encode
-from modbench.harness.trainer import Told, Trainer
+from modbench.harness.results import workspace
+from modbench.harness.subject.subject import Subject
+from modbench.harness.text.tokens import encode
+from modbench.harness.training import checkpoint
+from modbench.harness.training.batches import Batch, Drills, Windows
+from modbench.harness.training.trainer import Told, Trainer
 
 RUN = TrainRun(seq_len=16, batch_size=4, steps=12, lr=5e-3, val_tokens=64, checkpoint_s=0)
 TEXT = Text(
@@ -64,7 +66,7 @@ def test_killed_and_resumed_is_the_same_run_to_the_bit(model: str, killed_after:
 
     first = trainer(case(model), keep=keep, fingerprint="f", tell=kill)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("modbench.harness.trainer.TELL_S", 0)
+        patch.setattr("modbench.harness.training.trainer.TELL_S", 0)
         with pytest.raises(KilledError):
             first.train()
     second = trainer(case(model), keep=keep, fingerprint="f")
@@ -87,7 +89,7 @@ def test_noise_of_a_stochastic_router_goes_on_where_it_was(tmp_path: Path) -> No
             raise KilledError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("modbench.harness.trainer.TELL_S", 0)
+        patch.setattr("modbench.harness.training.trainer.TELL_S", 0)
         with pytest.raises(KilledError):
             trainer(made, keep=keep, tell=kill).train()
     torch.manual_seed(99)
@@ -129,10 +131,10 @@ def test_what_a_kill_left_of_a_checkpoint_is_taken_away(tmp_path: Path) -> None:
     """Killed while it wrote: no handler ran, and the unfinished file is still there when the resumed unit has its record."""
     here = workspace.Workspace(tmp_path, "train-mod_c0.125-seed0")
     here.checkpoint.parent.mkdir()
-    workspace.unfinished(here.checkpoint).write_bytes(b"half of")
+    files.unfinished(here.checkpoint).write_bytes(b"half of")
     checkpoint.save(here.checkpoint, {"format": checkpoint.FORMAT, "fingerprint": "f", "step": 3})
     assert list(here.checkpoint.parent.iterdir()) == [here.checkpoint]
-    workspace.unfinished(here.checkpoint).write_bytes(b"half of")
+    files.unfinished(here.checkpoint).write_bytes(b"half of")
     here.tidy()
     assert not here.checkpoint.parent.exists()
 
@@ -141,10 +143,10 @@ def test_what_the_environment_says_of_ranks(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("WORLD_SIZE", "1")
     for name in ("RANK", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
-    assert ranks.from_environment() == ranks.ALONE
+    assert torchrun.from_environment() == torchrun.ALONE
     monkeypatch.setenv("RANK", "first")
     with pytest.raises(UsageError, match="torchrun writes whole numbers"):
-        ranks.from_environment()
+        torchrun.from_environment()
 
 
 @pytest.mark.parametrize("model", ["dense", "mod", "moe"])
@@ -368,7 +370,7 @@ def test_two_ranks_train_as_one(how: str, model: str, tmp_path: Path) -> None:
     curves, weights = [], []
     for out in ("one", "two"):
         (file,) = (tmp_path / out / "units").glob("train-*.json")
-        from modbench.harness.records import Record
+        from modbench.harness.results.records import Record
 
         record = Record.model_validate_json(file.read_bytes())
         curves.append(next(outcome.notes["curve"]["loss"] for outcome in record.outcomes if outcome.status == "ok"))

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from modbench.harness import catalogue
-from modbench.harness.batches import Windows
-from modbench.harness.case import Case, Place, Protocol
-from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Text
-from modbench.harness.corpus import from_file, from_files
-from modbench.harness.errors import Unmeasured, UsageError
-from modbench.harness.learning import TrainRun, learning_rate
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Place, Protocol
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import Text
+from modbench.harness.core.errors import Unmeasured, UsageError
+from modbench.harness.core.train_plan import TrainRun, learning_rate
 from modbench.harness.passes.training import train
-from modbench.harness.tokens import encode
+from modbench.harness.text.corpus import from_file, from_files
+from modbench.harness.text.tokens import encode
+from modbench.harness.training.batches import Windows
 
 PLAN = TrainRun(seq_len=16, batch_size=4, steps=40, lr=5e-3, val_tokens=512)
 
@@ -80,7 +80,7 @@ def test_training_repeats_to_the_bit_and_seeds_differ(tmp_path: Path) -> None:
 
 def test_held_out_loss_is_the_mean_over_all_its_tokens(tmp_path: Path) -> None:
     """Against an independent sum over the same windows with the trained weights."""
-    from modbench.harness import subject as subject_module
+    from modbench.harness.subject import subject as subject_module
 
     kept: list[Any] = []
 

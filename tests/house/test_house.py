@@ -1,4 +1,4 @@
-"""The shape of the house: docs that hold, files that stay small, links that point home."""
+"""The structure of the repository: docs that are true, small files, links to the rooms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from modbench.cli import app, main
-from modbench.harness import catalogue
+from modbench.harness.core import catalogue
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("harness", "models", "reports", "suites")
@@ -124,13 +124,11 @@ def test_links_point_home() -> None:
 def test_a_checkout_without_links_imports_the_same_names(tmp_path: Path) -> None:
     """Where git makes no links (the default on Windows) the project root is searched."""
     package = tmp_path / "src" / "modbench"
-    package.mkdir(parents=True)
-    for source in (ROOT / "src" / "modbench").glob("*.py"):
-        (package / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    shutil.copytree(ROOT / "src" / "modbench", package, ignore=shutil.ignore_patterns(*ROOMS, "__pycache__"))
     for room in ROOMS:
         (tmp_path / room).symlink_to(ROOT / room)  # stands for the real top-level folder
         (package / room).write_text(f"../../{room}", encoding="utf-8")  # what git leaves in a link's place
-    code = "import modbench.harness.catalogue as c; print(c.__file__, *c.entries('models'))"
+    code = "import modbench.harness.core.catalogue as c; print(c.__file__, *c.entries('models'))"
     environment = {"PYTHONPATH": str(tmp_path / "src"), "PATH": ""}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert str(tmp_path) in done.stdout

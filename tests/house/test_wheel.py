@@ -31,8 +31,9 @@ def test_one_top_level_name(names: list[str]) -> None:
 
 def test_every_module_and_data_file_is_in(names: list[str]) -> None:
     wanted = {"modbench/py.typed"}
-    for source in (ROOT / "src" / "modbench").glob("*.py"):
-        wanted.add(f"modbench/{source.name}")
+    for folder in ("", "commands", "tools"):
+        for source in (ROOT / "src" / "modbench" / folder).glob("*.py"):
+            wanted.add(str(source.relative_to(ROOT / "src")))
     for room in ROOMS:
         for path in (ROOT / room).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from modbench.harness import catalogue, flops, opinions
-from modbench.harness.case import Case, Place
-from modbench.harness.config import ModelConfig
-from modbench.harness.contracts import Cost
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Place
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import Cost
+from modbench.harness.flops import counter, fvcore_counter
+from modbench.harness.flops.reconcile import disagreement
 from modbench.harness.passes.count import Counted, count
-from modbench.harness.reconcile import disagreement
 from modbench.models.dense import Dense
 
 MODELS = sorted(catalogue.entries("models"))
@@ -126,10 +127,10 @@ def test_causal_closed_form_equals_causal_counter_on_real_tensors(model: str) ->
     made = case(model, 40)
     module = catalogue.load("models", model).build(made.config)
     x_BT = torch.zeros(2, 40, dtype=torch.int64)
-    assert flops.forward(module, x_BT).total > 0
+    assert counter.forward(module, x_BT).total > 0
     cost = realised_cost(module, made, 40)
-    assert flops.forward(module, x_BT).total == cost.forward
-    assert flops.forward(module, x_BT, causal=True).total == cost.forward_causal
+    assert counter.forward(module, x_BT).total == cost.forward
+    assert counter.forward(module, x_BT, causal=True).total == cost.forward_causal
 
 
 def test_attention_is_counted_on_a_cpu() -> None:
@@ -140,15 +141,15 @@ def test_attention_is_counted_on_a_cpu() -> None:
             return F.scaled_dot_product_attention(q_BHTd, q_BHTd, q_BHTd, is_causal=True)
 
     q_BHTd = torch.randn(2, 4, 64, 16)
-    assert flops.forward(OnlyAttention(), q_BHTd).total == 2 * 2 * 4 * 64 * 64 * 32
-    assert flops.forward(OnlyAttention(), q_BHTd, causal=True).total == 2 * 2 * 4 * (64 * 65 // 2) * 32
+    assert counter.forward(OnlyAttention(), q_BHTd).total == 2 * 2 * 4 * 64 * 64 * 32
+    assert counter.forward(OnlyAttention(), q_BHTd, causal=True).total == 2 * 2 * 4 * (64 * 65 // 2) * 32
 
 
 def test_backward_is_twice_forward_on_meta() -> None:
     with torch.device("meta"):
         module = Dense(case("dense").config)
         x_BT = torch.zeros(2, 48, dtype=torch.int64)
-    assert flops.train(module, x_BT).total == 3 * flops.forward(module, x_BT).total
+    assert counter.train(module, x_BT).total == 3 * counter.forward(module, x_BT).total
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -158,7 +159,7 @@ def test_hardware_flops_are_the_scores_computed_again(model: str) -> None:
     module = catalogue.load("models", model).build(made.config)
     cost = catalogue.load("models", model).cost(made.config, 40, 2)
     x_BT = torch.randint(256, (2, 40), generator=torch.Generator().manual_seed(0))
-    assert flops.train(module, x_BT).total == cost.train_step_hardware
+    assert counter.train(module, x_BT).total == cost.train_step_hardware
     assert cost.train_step_hardware > cost.train_step
 
 
@@ -175,7 +176,7 @@ def test_a_trace_that_fails_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None
         raise RuntimeError("no trace today")
 
     monkeypatch.setattr("fvcore.nn.FlopCountAnalysis", fail)
-    found, reason = opinions.by_fvcore(torch.nn.Linear(2, 2), torch.zeros(1, 2))
+    found, reason = fvcore_counter.by_fvcore(torch.nn.Linear(2, 2), torch.zeros(1, 2))
     assert found is None
     assert reason is not None
     assert "no trace today" in reason

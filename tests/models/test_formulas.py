@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness import flops
-from modbench.harness.operators import is_cheap
+from modbench.harness.flops import counter
+from modbench.harness.flops.operators import is_cheap
 
 
 class Calls(nn.Module):
@@ -25,10 +25,10 @@ class Calls(nn.Module):
         return self.function(*tensors)
 
 
-def counted(function: Callable[..., Any], *tensors: Tensor) -> flops.Count:
+def counted(function: Callable[..., Any], *tensors: Tensor) -> counter.Count:
     with torch.no_grad():
         module = Calls(function)
-        return flops.count(module, lambda: module(*tensors))
+        return counter.count(module, lambda: module(*tensors))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_attention_on_a_cpu_is_counted(heads: int, kv: int, *, causal: bool) -> 
 def test_backward_of_fused_attention_computes_the_scores_again() -> None:
     q = torch.randn(2, 4, 16, 8, requires_grad=True)
     module = Calls(lambda q: F.scaled_dot_product_attention(q, q, q, is_causal=True).sum().backward())
-    assert flops.count(module, lambda: module(q)).total == 3.5 * 2 * 2 * 2 * 4 * 16 * 16 * 8
+    assert counter.count(module, lambda: module(q)).total == 3.5 * 2 * 2 * 2 * 4 * 16 * 16 * 8
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -96,7 +96,7 @@ def test_the_fast_path_of_an_encoder_counts_as_the_slow_one(layer: str, *, fast:
     torch.backends.mha.set_fastpath_enabled(fast)
     try:
         with torch.no_grad():
-            found = flops.count(built, call)
+            found = counter.count(built, call)
     finally:
         torch.backends.mha.set_fastpath_enabled(True)
     assert found.total == expected
@@ -108,7 +108,7 @@ def test_what_has_no_formula_is_listed() -> None:
     recurrent = nn.LSTM(8, 8, batch_first=True).eval()
     x_BTD = torch.randn(2, 5, 8)
     with torch.no_grad():
-        assert flops.count(recurrent, lambda: recurrent(x_BTD)).unknown == ["aten.mkldnn_rnn_layer"]
+        assert counter.count(recurrent, lambda: recurrent(x_BTD)).unknown == ["aten.mkldnn_rnn_layer"]
 
     @torch.library.custom_op("modbench_tests::product", mutates_args=())
     def product(a: Tensor, b: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from toolbox import build, tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness import causality, claims, reuse
 from modbench.harness.passes.count import count
+from modbench.harness.subject import causality, claims, reuse
 from modbench.reports.panels.flops import _claims
 
 V, D = 50, 32

@@ -7,7 +7,7 @@ import torch
 from rivals import llama, logits_of, loss, named_as_llama, tokens
 from torch import Tensor, nn
 
-from modbench.harness.config import ModelConfig
+from modbench.harness.core.config import ModelConfig
 from modbench.models.dense import Dense
 
 pytest.importorskip("transformers")

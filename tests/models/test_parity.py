@@ -10,8 +10,8 @@ from toolbox import MODELS, WITH_CAPACITY, One, build, config, grads, tokens, tr
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness import catalogue
-from modbench.harness.config import kept
+from modbench.harness.core import catalogue
+from modbench.harness.core.config import kept
 from modbench.models.dense import Dense
 from modbench.models.layers.attention import Attention
 from modbench.models.layers.decoder import Decoder

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from test_flops import MODELS, case
 from torch import nn
 
-from modbench.harness import catalogue
-from modbench.harness.case import ELEMENT_BYTES, Case
-from modbench.harness.costs import case_cost
-from modbench.harness.errors import Unmeasured
-from modbench.harness.peaks import by_profiler, of_fake_tensors, of_training
-from modbench.harness.rss import MALLOC
-from modbench.harness.storage import StorageTracker
-from modbench.harness.subject import Subject
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import ELEMENT_BYTES, Case
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.memory.rss_mark import MALLOC
+from modbench.harness.memory.step_peak import by_profiler, of_fake_tensors, of_training
+from modbench.harness.memory.storage_tracker import StorageTracker
+from modbench.harness.subject.subject import Subject
 
 
 def in_format(made: Case, dtype: str) -> Case:
@@ -162,10 +162,10 @@ def test_a_compiled_step_is_seen_by_the_profiler(monkeypatch: pytest.MonkeyPatch
 
 RSS = """
 import json, sys
-from modbench.harness.case import Case
-from modbench.harness.peaks import of_training
-from modbench.harness.rss import high_water
-from modbench.harness.subject import Subject
+from modbench.harness.core.case import Case
+from modbench.harness.memory.step_peak import of_training
+from modbench.harness.memory.rss_mark import high_water
+from modbench.harness.subject.subject import Subject
 import torch
 torch.set_num_threads(1)
 made = Case.model_validate(json.loads(sys.argv[1]))
@@ -186,14 +186,14 @@ def test_rss_counts_tensors_within_two_percent(model: str) -> None:
 
 
 def test_rss_without_the_settings_is_null() -> None:
-    from modbench.harness.rss import high_water
+    from modbench.harness.memory.rss_mark import high_water
 
     with pytest.raises(Unmeasured, match="only where malloc was told"):
         high_water(Subject(case("dense"), 0))
 
 
 def test_the_parts_add_up_to_what_is_resident() -> None:
-    from modbench.harness.case import Protocol
+    from modbench.harness.core.case import Protocol
     from modbench.harness.passes.memory import Weighed
 
     made = case("mod", 64, 2)
@@ -209,7 +209,7 @@ def test_the_parts_add_up_to_what_is_resident() -> None:
 
 
 def test_tied_weights_are_weighed_once() -> None:
-    from modbench.harness.peaks import bytes_of
+    from modbench.harness.memory.step_peak import bytes_of
 
     weight = nn.Parameter(torch.zeros(100))
     assert bytes_of([weight, weight, weight.view(10, 10)]) == 400

@@ -11,7 +11,7 @@ import torch
 from toolbox import ROUTERS, WITH_ROUTER, build, config, tokens, trip
 from torch.nn import functional as F
 
-from modbench.harness import catalogue
+from modbench.harness.core import catalogue
 from modbench.models.layers.experts import ExpertMLP
 from modbench.models.layers.router import Threshold, normal_quantile
 from modbench.models.layers.trip import Trip

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from modbench.harness import catalogue
-from modbench.harness.config import ModelConfig
+from modbench.harness.core import catalogue
+from modbench.harness.core.config import ModelConfig
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.router import Router
 from modbench.models.layers.trip import Trip

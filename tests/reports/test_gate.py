@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from planted import planted_suite, stored
 
-from modbench.harness import certificate
-from modbench.harness.errors import UnfitError, UsageError
+from modbench.harness.core.errors import UnfitError, UsageError
+from modbench.harness.machine import certificate
 from modbench.reports import gate
 from modbench.reports.load import load
 

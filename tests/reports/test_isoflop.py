@@ -16,18 +16,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import ENVIRONMENT
 
-from modbench.harness import plan, store
-from modbench.harness.case import UnitOfWork
-from modbench.harness.contracts import Text
-from modbench.harness.costs import case_cost
-from modbench.harness.errors import UsageError
-from modbench.harness.expand import keys_of
-from modbench.harness.learning import FLOPS_TOLERANCE, width_rule
-from modbench.harness.overrides import Overrides, override
-from modbench.harness.plan import Plan
-from modbench.harness.records import Outcome, Record
-from modbench.harness.runner import Slots, run_phase
-from modbench.harness.suite import Suite, load_suite, parse_suite
+from modbench.harness.core import files
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.contracts import Text
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.train_plan import FLOPS_TOLERANCE, width_rule
+from modbench.harness.execution.runner import Slots, run_phase
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning import plan
+from modbench.harness.planning.expand import keys_of
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.plan import Plan
+from modbench.harness.planning.suite import Suite, load_suite, parse_suite
+from modbench.harness.results import run_folder
+from modbench.harness.results.records import Outcome, Record
 from modbench.reports import isoflop, render
 from modbench.reports.isoflop import Optimum, optimum
 from modbench.reports.load import Loaded, load
@@ -144,7 +146,7 @@ def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
         def end(self, handle: Any) -> None:
             events.append(("end", handle.unit.name))
 
-    folder = store.create(str(tmp_path / "run"), "sweep")
+    folder = run_folder.create(str(tmp_path / "run"), "sweep")
     limits = {unit.name: 1.0 for unit in units}
     quiet = SimpleNamespace(started=lambda _: None, tick=lambda: None, ended=lambda _: None)
     run_phase(Slots(tuple(units), 2), Slow(), folder, quiet, limits)  # type: ignore[arg-type]  # stand-ins
@@ -220,13 +222,13 @@ PLACE = {"dense": 11.0, "mod[c0.125-learned]": 11.3, "mod[c0.125-stochastic]": 1
 
 def planted(folder: Path) -> Loaded:
     made = planned()
-    run = store.create(str(folder), "sweep")
-    run.write_run(made, ENVIRONMENT, ["modbench"], store.now())
+    run = run_folder.create(str(folder), "sweep")
+    run.write_run(made, ENVIRONMENT, ["modbench"], files.now())
     noise = np.random.default_rng(0)
     for unit in made.units:
         outcomes = tuple(_outcomes(unit, noise))
-        record = Record(unit=unit, started=store.now(), wall_s=1.0, environment={}, outcomes=outcomes)
-        store.write_atomically(run.record(unit), record.model_dump_json())
+        record = Record(unit=unit, started=files.now(), wall_s=1.0, environment={}, outcomes=outcomes)
+        files.write_atomically(run.record(unit), record.model_dump_json())
     return load(folder)
 
 

@@ -19,7 +19,7 @@ if CHROMIUM is None:
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402  # only where there is a browser
 from screens import CHROMIUM_FLAGS, WIDTHS, shoot  # noqa: E402  # as above
 
-from modbench.harness.evidence import NOT_AUTOREGRESSIVE  # noqa: E402  # as above
+from modbench.harness.results.evidence import NOT_AUTOREGRESSIVE  # noqa: E402  # as above
 
 
 @pytest.fixture(scope="module")

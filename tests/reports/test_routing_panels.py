@@ -14,19 +14,13 @@ from markupsafe import Markup
 from planted import ENVIRONMENT, planted_suite, stored
 from scipy import stats
 
-from modbench.harness import store
-from modbench.harness.errors import UsageError
-from modbench.harness.workspace import Workspace
+from modbench.harness.core import files
+from modbench.harness.core.errors import UsageError
+from modbench.harness.results import run_folder
+from modbench.harness.results.workspace import Workspace
 from modbench.reports import render
 from modbench.reports.load import Loaded, load
-from modbench.reports.panels import (
-    _routing,
-    routing_gates,
-    routing_knows,
-    routing_profit,
-    routing_text,
-    routing_who,
-)
+from modbench.reports.panels import _routing, routing_gates, routing_knows, routing_profit, routing_text, routing_who
 
 PANELS = (routing_text, routing_who, routing_profit, routing_knows, routing_gates)
 N, WINDOWS, LAYERS = 4096, 16, (1, 3)
@@ -280,8 +274,8 @@ def test_of_a_sweep_the_best_size_is_held_against_dense_of_that_size(tmp_path: P
         train={"seq_len": 64, "batch_size": 1},
         isoflop={"budgets": [1e10], "sizes": sizes, "max_epochs": 1e6},
     )
-    folder = store.create(str(tmp_path / "run"), "planted")
-    folder.write_run(plan, ENVIRONMENT, ["modbench"], store.now())
+    folder = run_folder.create(str(tmp_path / "run"), "planted")
+    folder.write_run(plan, ENVIRONMENT, ["modbench"], files.now())
     loss = {"d16-L4-H2": 1.4, "d32-L4-H2": 1.5, "d48-L4-H2": 1.2}
     for unit in plan.units:
         if unit.made_in == "train":

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from planted import ENVIRONMENT
 
-from modbench.harness import plan, stats, store
-from modbench.harness.costs import case_cost
-from modbench.harness.records import Outcome, Record
-from modbench.harness.suite import parse_suite
+from modbench.harness.core import files
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning import plan
+from modbench.harness.planning.suite import parse_suite
+from modbench.harness.results import run_folder
+from modbench.harness.results.records import Outcome, Record
+from modbench.harness.stats import effects
 from modbench.reports import accuracy, render, summary
 from modbench.reports.load import Loaded, load
 
@@ -31,8 +34,8 @@ def planted(folder: Path, seeds: tuple[int, ...] = (0, 1, 2), *, fails: str = ""
         "test",
     )
     made = plan.make_plan(suite, device="cpu")
-    run = store.create(str(folder), "tasks")
-    run.write_run(made, ENVIRONMENT, ["modbench"], store.now())
+    run = run_folder.create(str(folder), "tasks")
+    run.write_run(made, ENVIRONMENT, ["modbench"], files.now())
     for unit in made.units:
         outcomes = []
         for case in unit.comparison.arms:
@@ -54,15 +57,15 @@ def planted(folder: Path, seeds: tuple[int, ...] = (0, 1, 2), *, fails: str = ""
                 "cpu_s": 12.0,
             }
             outcomes.append(Outcome(**common, status="ok", samples={"value": [right / 1000]}, notes=notes))
-        record = Record(unit=unit, started=store.now(), wall_s=1.0, environment={}, outcomes=tuple(outcomes))
-        store.write_atomically(run.record(unit), record.model_dump_json())
+        record = Record(unit=unit, started=files.now(), wall_s=1.0, environment={}, outcomes=tuple(outcomes))
+        files.write_atomically(run.record(unit), record.model_dump_json())
     return load(folder)
 
 
 def test_three_seeds_give_an_interval_over_seeds(tmp_path: Path) -> None:
     (task,) = accuracy.results(planted(tmp_path / "run"))
     dense, mod, gate = task.arms
-    wanted = stats.over_launches([0.990, 0.992, 0.994])
+    wanted = effects.over_launches([0.990, 0.992, 0.994])
     assert (dense.value, dense.low, dense.high) == (wanted.value, wanted.low, wanted.high)
     assert mod.as_trained == pytest.approx(0.405)
     assert dense.as_trained is None
@@ -77,7 +80,7 @@ def test_three_seeds_give_an_interval_over_seeds(tmp_path: Path) -> None:
 def test_one_seed_has_the_binomial_interval_and_says_so(tmp_path: Path) -> None:
     loaded = planted(tmp_path / "run", seeds=(0,))
     row = loaded.cases[loaded.cases.arm == "mod[c0.125]"].iloc[0]
-    assert (row.ci_low, row.ci_high) == pytest.approx(stats.share_interval(300, 1000))
+    assert (row.ci_low, row.ci_high) == pytest.approx(effects.share_interval(300, 1000))
     assert "1000 questions of one seed" in row.reason
 
 

@@ -1,0 +1,300 @@
+"""Case, Comparison, Unit: the nouns that a plan is made of, and the ids that name files and rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.catalogue import is_user_model
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import Metric, Pass
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.train_plan import TrainRun
+
+Dtype = Literal["fp32", "bf16", "fp16"]
+Device = Literal["cpu", "cuda"]
+ELEMENT_BYTES: dict[Dtype, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
+# Beside the anchor: more, and the arms at the ends of a block would lie far apart in time.
+ARMS_PER_BLOCK = 3
+# The largest that fits is known within this share of itself.
+FIT_RESOLUTION = 0.01
+
+
+class Place(Frozen):
+    """What all arms of a comparison share: input shape, number format, device. The id's grid part.
+
+    Attributes:
+        seq_len: tokens per sequence, T.
+        batch_size: sequences per call, B.
+        dtype: number format of weights and activations.
+        device: where it runs.
+        threads: intra-op CPU threads.
+        compile: whether `torch.compile` wraps the model.
+        graph: whether decode steps are replayed as a CUDA graph.
+    """
+
+    seq_len: int
+    batch_size: int
+    dtype: Dtype
+    device: Device
+    threads: int
+    compile: bool
+    graph: bool = False
+
+    @property
+    def one_thread(self) -> bool:
+        """Whether the CPU time of the thread that is timed tells the same story as wall time."""
+        return self.device == "cpu" and self.threads == 1
+
+    @property
+    def label(self) -> str:
+        """`T512-B1-fp32-cpu1`."""
+        device = f"cpu{self.threads}" if self.device == "cpu" else self.device
+        return (
+            f"T{self.seq_len}-B{self.batch_size}-{self.dtype}-{device}"
+            + "-compile" * self.compile
+            + "-graph" * self.graph
+        )
+
+
+class Case(Frozen):
+    """One point of the grid: every field that can change a number, and nothing else.
+
+    Attributes:
+        model: catalogue name, or a user's `FILE.py:build`.
+        arm_parts: what tells this arm from others of its model in the suite, such as `c0.125`.
+        config: shape.
+        place: where and on what input.
+        rung: whether this is a rung of the dense ladder: a smaller shape solved to cost what another arm costs.
+        task: the task that it is trained on; empty: a corpus, or nothing.
+        budget: training FLOPs that it may spend, where a sweep has several.
+    """
+
+    model: str
+    arm_parts: tuple[str, ...]
+    config: ModelConfig
+    place: Place
+    rung: bool = False
+    task: str = ""
+    budget: float | None = None
+
+    @property
+    def own(self) -> bool:
+        """Whether the model is the user's: no closed form and no routing facts are known."""
+        return is_user_model(self.model)
+
+    @property
+    def short_model(self) -> str:
+        """`mod`, or `mine:build` for a user's `some/folder/mine.py:build`."""
+        return short_name(self.model)
+
+    @property
+    def id(self) -> str:
+        """`mod[c0.125-T512-B1-fp32-cpu1]`, like pytest's; a rung of the dense ladder is `dense-f0.56[T512-…]`."""
+        budget = f"F{self.budget:.3g}".replace("+", "") if self.budget else ""
+        where = "-".join(part for part in (self.task, budget, self.place.label) if part)
+        if self.rung:
+            return f"{self.arm}[{where}]"
+        return f"{self.short_model}[{'-'.join((*self.arm_parts, where))}]"
+
+    @property
+    def arm(self) -> str:
+        """The id without its grid part: `mod[c0.125]`, `dense`, `dense-f0.56`."""
+        return self._named(self.arm_parts)
+
+    @property
+    def size(self) -> str:
+        """Of a sweep, which of its sizes this is: the last part of the arm."""
+        return self.arm_parts[-1]
+
+    @property
+    def variant(self) -> str:
+        """Of a sweep, the arm without its size: `mod[c0.125]`, `dense`."""
+        return self._named(self.arm_parts[:-1])
+
+    def _named(self, parts: tuple[str, ...]) -> str:
+        if self.rung:
+            return "-".join((self.short_model, *parts))
+        return f"{self.short_model}[{'-'.join(parts)}]" if parts else self.short_model
+
+    def config_diff(self) -> str:
+        """JSON of what is not default: the CSV's `config` column. Derived defaults (`d_ff` and the like) count as defaults."""
+        given = self.config.model_dump()
+        said = {key: given[key] for key in ("d_model", "activation", "n_heads")}
+        derived = ModelConfig.model_validate(said).model_dump() | ModelConfig.model_validate({}).model_dump(
+            include={"d_model", "activation"}
+        )
+        derived["n_heads"] = max(1, given["d_model"] // 64)
+        return json.dumps({key: value for key, value in given.items() if value != derived[key]}, sort_keys=True)
+
+
+class Comparison(Frozen):
+    """Cases that are interleaved inside one process so that drift cancels. The first is the anchor.
+
+    Attributes:
+        arms: the cases.
+        metrics: what is measured of them.
+        name: what tells it from others at the same place: a task, a size and a budget.
+    """
+
+    arms: tuple[Case, ...]
+    metrics: tuple[str, ...]
+    name: str = ""
+
+    @property
+    def place(self) -> Place:
+        """The place that all arms share."""
+        return self.arms[0].place
+
+    @property
+    def label(self) -> str:
+        """Its name and place, as files are called."""
+        return "-".join(part for part in (self.name, self.place.label) if part)
+
+
+class Rung(Frozen):
+    """What a rung of the dense ladder was solved against, and how far it is from it.
+
+    Attributes:
+        arm: the rung.
+        target: the arm that it matches.
+        solved_at: the sequence length at which it does.
+        gaps: sequence length to relative gap of the quantity, rung over target minus 1.
+        quantity: what is matched: forward or training FLOPs, or parameters.
+    """
+
+    arm: str
+    target: str
+    solved_at: int
+    gaps: dict[int, float]
+    quantity: str = "flops/forward"
+
+
+class DecodePlan(Frozen):
+    """What a decode measurement does after a context of the grid's `seq_len` tokens.
+
+    Attributes:
+        tokens: steps of one timed call; its value is their mean. A median would see only the tokens that skip.
+    """
+
+    tokens: Annotated[int, Field(ge=1)] = 64
+
+
+class EnergyPlan(Frozen):
+    """How energy is measured: windows of many calls, long enough for a counter that steps ten times a second.
+
+    Attributes:
+        window_s: length of a window.
+        idle_s: how long the idle device is watched before the first window.
+        windows: windows of every arm in a launch; an even number, so that each order has its reverse.
+    """
+
+    window_s: Annotated[float, Field(ge=0.5, le=600)] = 3.0
+    idle_s: Annotated[float, Field(ge=0.5, le=600)] = 3.0
+    windows: Annotated[int, Field(ge=2, le=100)] = 2
+
+
+class FitPlan(Frozen):
+    """How the largest input that fits is sought.
+
+    Attributes:
+        budget: bytes that a training step may allocate beside what the process holds already; None: what is free, less a
+            tenth.
+        most: the largest length or batch that is tried.
+        trial_s: seconds that one trial may take; one that takes longer ends the search without an answer.
+    """
+
+    budget: Annotated[int, Field(ge=2**20)] | None = None
+    most: Annotated[int, Field(ge=1)] = 2**20
+    trial_s: Annotated[float, Field(gt=0)] = 120.0
+
+
+class Protocol(Frozen):
+    """How a unit measures. Resolved: nothing is optional any more.
+
+    Attributes:
+        rounds: rounds per launch, every arm visited twice in each; the least number where a pilot decides.
+        most_rounds: the most that a pilot may ask for.
+        pilot: rounds after which the number is computed, once.
+        half_width: of the interval of a launch's median effect, which the number is computed for.
+        warm_up_calls: calls of every arm before the first round.
+        warm_up_s: seconds that the warm-up takes at least.
+        seed: seeds weights, inputs and orders.
+        train: the training run, for units that train: resolved for their model.
+        rates: multiples of its rate that are tried, for units that look for the best.
+        task_path: what the task reads, for units that train on a task of files.
+        decode: the decode measurement, for units that decode.
+        energy: windows, for units that measure energy.
+        fit: bounds, for units that look for the largest input that fits.
+        corpus: catalogue name of the corpus, for units that train.
+        corpus_path: its path, if it takes one.
+        corpus_sha256: what the corpus must hash to.
+        trace: where a profile's trace is written.
+    """
+
+    rounds: int
+    most_rounds: int = 0
+    pilot: int = 0
+    half_width: float = 0.01
+    warm_up_calls: int
+    warm_up_s: float = 0.0
+    seed: int
+    train: TrainRun | None = None
+    rates: tuple[float, ...] = ()
+    task_path: str | None = None
+    decode: DecodePlan = DecodePlan()
+    energy: EnergyPlan = EnergyPlan()
+    fit: FitPlan = FitPlan()
+    corpus: str
+    corpus_path: str | None
+    corpus_sha256: str
+    trace: str | None = None
+
+
+class UnitOfWork(Frozen):
+    """What is sent to a fresh process: one launch of a comparison, one count, one memory pass or one training run.
+
+    Attributes:
+        name: names its file.
+        made_in: the pass that runs it.
+        workload: what is timed, for the timing pass: a metric's group.
+        launch: number of the launch, from 0.
+        comparison: the arms and metrics.
+        protocol: how.
+        flops: predicted FLOPs, by which time left is estimated.
+    """
+
+    name: str
+    made_in: Pass
+    workload: str
+    launch: int
+    comparison: Comparison
+    protocol: Protocol
+    flops: float
+
+    def makes(self, metric: Metric) -> bool:
+        """Whether this unit leaves an outcome for the metric. Counting counts all: other metrics need FLOPs beside them."""
+        if metric.made_in != self.made_in or self.workload not in {"", metric.group}:
+            return False
+        return self.made_in == "count" or metric.key in catalogue.needed(self.comparison.metrics)
+
+
+def short_name(model: str) -> str:
+    """A catalogue name as it is; of a user's model the file's name without its folder."""
+    if not is_user_model(model):
+        return model
+    where, _, attribute = model.rpartition(":")
+    return f"{where.rpartition('/')[2].removesuffix('.py')}:{attribute}"
+
+
+def slug(text: str) -> str:
+    """`text` as a file name that needs no quoting; a hash only where letters were lost or it would be too long."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_")
+    if re.fullmatch(r"[A-Za-z0-9._:\[\]-]*", text) and len(plain) <= 150:
+        return plain
+    return f"{plain[:150]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -1,0 +1,181 @@
+"""What there is to choose from: discovery by folder, so that placing a file is registering it.
+
+Listing reads files without importing them (names, first docstring lines, literal options): it costs milliseconds and no torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import importlib.machinery
+import importlib.util
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from modbench.harness.core.contracts import Metric
+from modbench.harness.core.errors import UsageError, unknown
+
+ROOMS = {
+    "models": ("modbench.models", "MODEL"),
+    "routers": ("modbench.models.routers", "ROUTER"),
+    "metrics": ("modbench.harness.metrics", "METRICS"),
+    "doubts": ("modbench.harness.doubts", "DOUBT"),
+    "corpora": ("modbench.suites.corpora", "CORPUS"),
+    "panels": ("modbench.reports.panels", "PANEL"),
+    "suites": ("modbench.suites", ""),
+    "tasks": ("modbench.suites.tasks", "TASK"),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing in a room: its name, its first docstring line, its file."""
+
+    name: str
+    about: str
+    path: Path
+
+
+def _folder(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+@functools.cache
+def entries(room: str) -> dict[str, Entry]:
+    """Everything in a room, by name, unimported."""
+    package, _ = ROOMS[room]
+    pattern = "*.toml" if room == "suites" else "*.py"
+    files = sorted(path for path in _folder(package).glob(pattern) if not path.name.startswith("_"))
+    return {path.stem: Entry(path.stem, _about(path), path) for path in files}
+
+
+def _about(path: Path) -> str:
+    if path.suffix == ".toml":
+        return str(tomllib.loads(path.read_text(encoding="utf-8")).get("about", ""))
+    doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return doc.partition("\n")[0]
+
+
+def find(room: str, name: str) -> Entry:
+    """The entry of that name.
+
+    Raises:
+        UsageError: with the nearest name, if there is none.
+    """
+    known = entries(room)
+    if name not in known:
+        raise unknown(room.removesuffix("s").replace("corpora", "corpus"), name, known)
+    return known[name]
+
+
+def load(room: str, name: str) -> Any:  # noqa: ANN401  # each room exports its own type
+    """Import the entry and return what it exports."""
+    find(room, name)
+    package, exported = ROOMS[room]
+    return getattr(importlib.import_module(f"{package}.{name}"), exported)
+
+
+@functools.cache
+def metrics() -> dict[str, Metric]:
+    """Every metric by key. The files are light: nothing that measures is loaded."""
+    return {metric.key: metric for name in entries("metrics") for metric in load("metrics", name)}
+
+
+@functools.cache
+def needed(keys: tuple[str, ...]) -> frozenset[str]:
+    """What must be measured for these metrics: themselves, and what some are derived from."""
+    return frozenset(keys) | {metrics()[key].source for key in keys if metrics()[key].source}
+
+
+def model_options(name: str) -> dict[str, object]:
+    """The routing keys that a model reads, with their defaults, read from its file without importing torch."""
+    tree = ast.parse(find("models", name).path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Model":
+            for keyword in node.keywords:
+                if keyword.arg == "options":
+                    return dict(ast.literal_eval(keyword.value))
+    return {}
+
+
+def is_user_model(spec: str) -> bool:
+    """Whether a model is named as `FILE.py:build` or `package.module:build` instead of by a catalogue name."""
+    return ":" in spec or spec.endswith(".py")
+
+
+def check_user_model(spec: str) -> None:
+    """Refuse a user's model that cannot be found, before anything is measured. Its code is not run here.
+
+    Raises:
+        UsageError: if the file or module does not exist, or names no attribute.
+    """
+    where, _, attribute = spec.rpartition(":")
+    if not where or not attribute.isidentifier():
+        raise UsageError(f"model {spec!r} names no function. Write FILE.py:build or package.module:build.")
+    if where.endswith(".py"):
+        if not Path(where).is_file():
+            raise UsageError(f"model {spec!r}: there is no file {where!r} here ({Path.cwd()}).")
+        return
+    if not _module_exists(where):
+        raise UsageError(
+            f"model {spec!r}: no module {where!r} can be imported from here. A file is named FILE.py:build."
+        )
+
+
+def _module_exists(name: str) -> bool:
+    """Whether a module can be found from the current folder, without importing it or its parents."""
+    path = [str(Path.cwd()), *sys.path]
+    for i, _ in enumerate(parts := name.split(".")):
+        try:
+            spec = importlib.machinery.PathFinder.find_spec(".".join(parts[: i + 1]), path)
+        except (ImportError, ValueError):
+            return False
+        if spec is None:
+            return False
+        path = list(spec.submodule_search_locations or ())
+    return True
+
+
+def load_user_model(spec: str) -> Any:  # noqa: ANN401  # a user's build(config)
+    """Import a user's `build`. Whatever the import raises is the user's to see.
+
+    Raises:
+        AttributeError: if the module has no such function.
+    """
+    where, _, attribute = spec.rpartition(":")
+    module = _module_from_file(Path(where)) if where.endswith(".py") else _module_from_name(where)
+    if not hasattr(module, attribute):
+        raise AttributeError(f"{where} defines no {attribute!r}")
+    return getattr(module, attribute)
+
+
+def _current_folder_importable() -> None:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _module_from_name(name: str) -> ModuleType:
+    _current_folder_importable()
+    return importlib.import_module(name)
+
+
+def _module_from_file(path: Path) -> ModuleType:
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(f"modbench_user_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,28 @@
+"""Packages that only some users need: imported where they are used, and asked for by the name of their extra."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from modbench.harness.core.errors import UsageError
+
+
+def load(module: str, extra: str, purpose: str) -> Any:  # noqa: ANN401  # a module
+    """Import a package that `pip install modbench` does not bring.
+
+    Args:
+        module: what to import, such as `pyarrow.parquet`.
+        extra: the extra of modbench that brings it.
+        purpose: what needs it, to begin a sentence with.
+
+    Raises:
+        UsageError: if it cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise UsageError(
+            f"{purpose} needs the package {package!r} ({error}). Install it: pip install 'modbench[{extra}]'"
+        ) from error

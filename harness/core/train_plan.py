@@ -1,0 +1,204 @@
+"""How training runs are set: budgets, the learning rate and its schedule, tasks, isoFLOP sweeps. No torch.
+
+The width rule: peak rate 2e-3 at width 256, falling with the square root of the width. Rates of published GPTs fall with the
+width to the power of about -0.8 (Brown et al. 2020, table 2.1: 6e-4 at 768, 0.6e-4 at 12,288), of hidden matrices under muP
+with -1 (Yang et al. 2022, table 3); at widths of 64 to 256, where embeddings and head are much of the model and follow
+another law, the square root is the compromise. It is a rule to start from: an isoFLOP claim is made only around it,
+with at least three rates tried for every variant.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.frozen import Frozen
+
+WIDTH, RATE_AT_WIDTH = 256, 2e-3
+WARM_UP_SHARE = 0.1
+DEFAULT_TOKENS = 200_000
+# Rates that are tried beyond the edge of those that a suite names.
+MOST_MORE = 3
+# Equal training FLOPs means: within this share. Steps are whole, so a run must have enough of them.
+FLOPS_TOLERANCE = 0.01
+BUDGETS = ("steps", "tokens", "flops")
+
+Parallel = Literal["ddp", "fsdp"]
+
+
+class TrainPlan(Frozen):
+    """A training run as a suite says it. The budget is one of `steps`, `tokens` or `flops`; default 200,000 tokens.
+
+    Attributes:
+        seq_len: tokens per sequence.
+        batch_size: sequences per step.
+        tokens: tokens to train on; steps = tokens / (seq_len * batch_size).
+        steps: optimizer steps.
+        flops: training FLOPs (`flops/train_step` times steps); each model makes as many steps as they pay for.
+        lr: peak learning rate of AdamW; None: the width rule.
+        weight_decay: of AdamW, on every parameter.
+        clip: largest norm of the gradient.
+        accumulate: pieces that a batch is computed in, one after the other, before the optimizer steps.
+        val_tokens: held-out tokens that the loss is measured on.
+        tokenizer: `bytes`, or `bpe`: byte-level pairs learned from the training side, `vocab_size` of them.
+        looks: how often during training the held-out loss (and what routers do) is looked at.
+        watch: whether decisions of routers are recorded and described after training.
+        flips: single decisions that are reversed to see what they are worth; 0: none.
+        checkpoint_s: seconds between checkpoints.
+        parallel: how ranks share a run under torchrun: `ddp` (each holds the model) or `fsdp` (each holds a share of it).
+    """
+
+    seq_len: Annotated[int, Field(ge=1)] = 256
+    batch_size: Annotated[int, Field(ge=1)] = 4
+    tokens: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[int, Field(ge=1)] | None = None
+    flops: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    lr: Annotated[float, Field(gt=0, le=10)] | None = None
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    val_tokens: Annotated[int, Field(ge=1)] = 16_384
+    tokenizer: Literal["bytes", "bpe"] = "bytes"
+    looks: Annotated[int, Field(ge=0)] = 0
+    watch: bool = False
+    flips: Annotated[int, Field(ge=0)] = 0
+    checkpoint_s: Annotated[float, Field(ge=0)] = 60.0
+    parallel: Parallel = "ddp"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_budget(cls, data: Any) -> Any:  # noqa: ANN401  # whatever the file holds
+        if not isinstance(data, dict):
+            return data
+        said = [key for key in BUDGETS if data.get(key) is not None]
+        if len(said) > 1:
+            raise ValueError(f"{' and '.join(said)} are {len(said)} budgets: a run has one. Leave one of them")
+        return data if said else {**data, "tokens": DEFAULT_TOKENS}
+
+    @model_validator(mode="after")
+    def _divides(self) -> TrainPlan:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate {self.accumulate} does not divide batch_size {self.batch_size}")
+        return self
+
+    def resolved(self, d_model: int, step_flops: float | None, budget: float | None = None) -> TrainRun:
+        """The run of one model.
+
+        Args:
+            d_model: its width, for the rule of the learning rate.
+            step_flops: training FLOPs of a step; None: not known (a user's model).
+            budget: training FLOPs to spend, over the plan's own word.
+
+        Raises:
+            UsageError: if a budget of FLOPs is asked for and a step's are not known, or no whole step is paid for.
+        """
+        flops = self.flops if budget is None else budget
+        if flops is not None and step_flops is None:
+            raise UsageError("a budget of FLOPs needs a closed form: a user's model takes train.steps or train.tokens.")
+        if flops is not None and step_flops is not None:
+            steps = round(flops / step_flops)
+            if steps < 1:
+                raise UsageError(f"{flops:.3g} training FLOPs pay for no step of {step_flops:.3g}: raise the budget.")
+        else:
+            steps = self.steps or max(1, (self.tokens or DEFAULT_TOKENS) // (self.seq_len * self.batch_size))
+        said = self.model_dump() | {"steps": steps, "tokens": None, "flops": None, "lr": self.lr or width_rule(d_model)}
+        return TrainRun.model_validate(said)
+
+
+class TrainRun(TrainPlan):
+    """A training run of one model: so many steps, at such a rate.
+
+    Attributes:
+        rate_from: name of the unit whose record says by what the rate is multiplied; None: it stands.
+    """
+
+    steps: Annotated[int, Field(ge=1)]
+    lr: Annotated[float, Field(gt=0, le=10)]
+    rate_from: str | None = None
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of a batch."""
+        return self.seq_len * self.batch_size
+
+
+class TaskPlan(Frozen):
+    """How tasks are trained: every arm with as many training FLOPs as the anchor spends on the task's steps.
+
+    Attributes:
+        batch_size: sequences per step; None: what each task says.
+        steps: the anchor's steps; None: as many as each task says that it takes.
+        lr: peak learning rate; None: the width rule.
+        paths: task to the file or folder that it reads.
+    """
+
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[int, Field(ge=1)] | None = None
+    lr: Annotated[float, Field(gt=0, le=10)] | None = None
+    paths: dict[str, str] = Field(default_factory=dict)
+
+
+class IsoflopPlan(Frozen):
+    """Budgets of training FLOPs, each spent on models of several sizes.
+
+    Attributes:
+        budgets: training FLOPs of a run.
+        sizes: shapes, such as `{ d_model = 64, n_layers = 4 }`, smallest first.
+        rates: multiples of the width rule that every variant is tried at, at the middle size and the smallest budget. If
+            the best is at the edge, more are tried beyond it.
+        max_epochs: how often a run may go over the corpus.
+    """
+
+    budgets: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(min_length=1)
+    sizes: tuple[dict[str, int], ...] = Field(min_length=1)
+    rates: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (0.5, 1.0, 2.0)
+    max_epochs: Annotated[float, Field(gt=0)] = 4.0
+
+    @field_validator("budgets")
+    @classmethod
+    def _differ(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
+        if len({f"{budget:.3g}" for budget in budgets}) < len(budgets):
+            raise ValueError(f"of the budgets {list(budgets)} two have the same three digits, by which they are named")
+        return budgets
+
+    @field_validator("sizes")
+    @classmethod
+    def _are_shapes(cls, sizes: tuple[dict[str, int], ...]) -> tuple[dict[str, int], ...]:
+        for size in sizes:
+            if not size:
+                raise ValueError("a size says nothing; it reads like { d_model = 64, n_layers = 4 }")
+            for key in size:
+                if key not in {"d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff"}:
+                    raise ValueError(f"a size is made of d_model, n_layers, n_heads, n_kv_heads, d_ff; not {key!r}")
+        if len({tuple(sorted(size.items())) for size in sizes}) < len(sizes):
+            raise ValueError("the same size stands there twice")
+        return sizes
+
+    @field_validator("rates")
+    @classmethod
+    def _around_the_rule(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(rates)) < 3:
+            raise ValueError(f"rates {list(rates)} are fewer than three: without one on each side none is the best")
+        return tuple(sorted(set(rates)))
+
+    @property
+    def middle(self) -> int:
+        """Index of the size at which rates are tried."""
+        return len(self.sizes) // 2
+
+
+def width_rule(d_model: int) -> float:
+    """Peak learning rate of AdamW at a width."""
+    return RATE_AT_WIDTH * math.sqrt(WIDTH / d_model)
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Linear warm-up over a tenth of the steps, then cosine to zero at the end of the run (the paper's 1x cosine)."""
+    warm_up = max(1, round(WARM_UP_SHARE * steps))
+    if step < warm_up:
+        return peak * (step + 1) / warm_up
+    progress = (step - warm_up + 1) / (steps - warm_up + 1)
+    return peak * 0.5 * (1 + math.cos(math.pi * progress))

@@ -1,0 +1,1 @@
+"""Starts units of work as processes and watches them."""

@@ -1,0 +1,213 @@
+"""Is this machine fit to compare times? Identical models are compared as others would be: how often are they called different?
+
+Every comparison has launches of its own: none shares a process with another. Forked launches, as drafts have: cold ones would
+take minutes. The same code decides here that decides in a report.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modbench.harness.core.case import Case, Comparison, Device, Place, Protocol, UnitOfWork
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import ModbenchError
+from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.runner import Progress, Slots, run_phase
+from modbench.harness.results.records import Record
+from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.stats import paired
+from modbench.harness.stats.effects import Effect
+
+COMPARISONS, LAUNCHES, ROUNDS = 20, 3, 12
+LIMIT_S = 300.0
+METRIC = "latency/forward"
+
+
+@dataclass(frozen=True)
+class Twin:
+    """One A/A comparison.
+
+    Attributes:
+        pair: the effect of a model against its twin; the truth is none.
+        causes: what disturbed its samples, with their number.
+    """
+
+    pair: paired.Paired
+    causes: dict[str, int]
+
+    @property
+    def hit(self) -> bool:
+        """Whether the interval excludes the truth."""
+        effect = self.pair.effect
+        return effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the certificate keeps."""
+        effect, cpu = self.pair.effect, self.pair.cpu
+        return {
+            "ratio": math.exp(effect.value),
+            "hit": self.hit,
+            "mde": _share(effect.mde),
+            "mde_cpu": None if cpu is None else _share(cpu.mde),
+            "width": _width(effect),
+            "disturbed": self.pair.disturbed,
+        }
+
+
+def _share(log_effect: float | None) -> float | None:
+    return None if log_effect is None else math.expm1(log_effect)
+
+
+def _width(effect: Effect) -> float | None:
+    if effect.low is None or effect.high is None:
+        return None
+    return math.exp(effect.high) - math.exp(effect.low)
+
+
+def units(
+    number: int, device: Device, threads: int, *, launches: int = LAUNCHES, rounds: int = ROUNDS
+) -> list[UnitOfWork]:
+    """Launches of so many comparisons; those of one comparison lie far apart in time."""
+    place = Place(seq_len=128, batch_size=1, dtype="fp32", device=device, threads=threads, compile=False)
+    config = ModelConfig.model_validate({"d_model": 128, "n_layers": 2, "max_seq_len": 128})
+    twins = tuple(Case(model="dense", arm_parts=(name,), config=config, place=place) for name in ("one", "twin"))
+    protocol = Protocol(
+        rounds=rounds,
+        most_rounds=rounds,
+        pilot=rounds,
+        warm_up_calls=3,
+        warm_up_s=0.15,
+        seed=0,
+        corpus="stdlib",
+        corpus_path=None,
+        corpus_sha256="",
+    )
+    return [
+        UnitOfWork(
+            name=f"twins{comparison}-launch{launch}",
+            made_in="time",
+            workload="forward",
+            launch=launch,
+            comparison=Comparison(arms=twins, metrics=(METRIC,)),
+            protocol=protocol.model_copy(update={"seed": comparison}),
+            flops=1e9,
+        )
+        for launch in range(launches)
+        for comparison in range(number)
+    ]
+
+
+def examine(number: int, device: Device, threads: int, progress: Progress) -> list[Twin]:
+    """Make so many A/A comparisons here and now."""
+    made = units(number, device, threads)
+    with tempfile.TemporaryDirectory(prefix="modbench-doctor-") as name:
+        folder = RunFolder(Path(name))
+        folder.units.mkdir()
+        folder.logs.mkdir()
+        launcher = LocalLauncher(cold=False, threads=threads)
+        limits = {unit.name: LIMIT_S for unit in made}
+        run_phase(Slots(tuple(made), 1, alone=True), launcher, folder, progress, limits)
+        records = [Record.model_validate_json(folder.record(unit).read_bytes()) for unit in made]
+    return list(judge(records))
+
+
+def judge(records: list[Record]) -> Iterator[Twin]:
+    """The comparisons that these launches make up.
+
+    One that a report would give no number for, because an arm still drifted, is none.
+
+    Raises:
+        ModbenchError: if a launch failed, or no comparison is left.
+    """
+    from modbench.harness.stats import contamination
+
+    drifting = set()
+    by_comparison: dict[int, list[paired.Together]] = {}
+    place = records[0].unit.comparison.place
+    for record in records:
+        failed = next((outcome.reason for outcome in record.outcomes if outcome.status != "ok"), None)
+        if failed:
+            raise ModbenchError(f"the machine check failed: {record.unit.name}: {failed}")
+        if any("unsteady" in outcome.notes for outcome in record.outcomes):
+            drifting.add(record.unit.protocol.seed)
+        anchor, twin = (outcome.samples for outcome in record.outcomes)
+        together = paired.Together(twin, None, anchor, record.blocks[0].columns)
+        by_comparison.setdefault(record.unit.protocol.seed, []).append(together)
+    if drifting >= by_comparison.keys():
+        raise ModbenchError("the machine check failed: in every comparison a model still drifted against its twin")
+    for launches in (found for number, found in by_comparison.items() if number not in drifting):
+        marks = [
+            mark
+            for launch in launches
+            for side in (launch.case, launch.anchor)
+            if side is not None
+            for mark in contamination.causes(side, launch.blocks)
+        ]
+        yield Twin(paired.compare(launches, one_thread=place.one_thread), contamination.counted(marks))
+
+
+Read = Callable[[str], str | None]
+
+
+def advice(environment: dict[str, Any], threads: int, read: Read) -> list[str]:
+    """What stands in the way of telling times apart on this machine, as far as the system shows it, and what would help.
+
+    Args:
+        environment: of the machine.
+        threads: that workers use.
+        read: a file's text, or None where there is no such file.
+    """
+    return [*_of_load(environment, threads), *_of_clocks(read), *_of_limits(read), *_of_gpus(environment)]
+
+
+def _of_load(environment: dict[str, Any], threads: int) -> Iterator[str]:
+    cores, load = environment["usable_cores"], environment["load_average"]
+    if load is not None and load > 0.5:
+        yield f"load {load:.2f} before the check: something else runs here; stop it, or expect wide intervals"
+    if threads >= cores > 1:
+        yield f"{threads} threads on {cores} cores leave none for the system: use at most {cores - 1}"
+    if threads > 1:
+        yield "with more than one thread CPU time counts spinning: it is no witness; one thread is the default"
+
+
+def _of_clocks(read: Read) -> Iterator[str]:
+    cpu = "/sys/devices/system/cpu"
+    governor = read(f"{cpu}/cpu0/cpufreq/scaling_governor")
+    if governor is None:
+        yield "the processor's frequency is not exposed here: a change of it cannot be seen, only cancelled inside blocks"
+    elif governor.strip() != "performance":
+        yield f"frequency governor {governor.strip()!r}: `cpupower frequency-set -g performance` holds the clock still"
+    if (read(f"{cpu}/cpufreq/boost") or "").strip() == "1":
+        yield "boost is on: the clock depends on heat; writing 0 to cpufreq/boost steadies it"
+    if (read(f"{cpu}/smt/active") or "").strip() == "1":
+        yield "two threads share a core (SMT): keep the sibling of the measured one idle"
+    clock = (read("/sys/devices/system/clocksource/clocksource0/current_clocksource") or "tsc").strip()
+    if clock not in {"tsc", "kvm-clock", "arch_sys_counter"}:
+        yield f"clock source {clock!r} is slow to read: prefer tsc"
+
+
+def _of_limits(read: Read) -> Iterator[str]:
+    quota = (read("/sys/fs/cgroup/cpu.max") or "max").split()
+    if quota[0] != "max":
+        yield f"the container may use {int(quota[0]) / int(quota[1]):.2f} cores: it is stopped when it has used them up"
+
+
+def _of_gpus(environment: dict[str, Any]) -> Iterator[str]:
+    for gpu in environment["gpu"]["devices"]:
+        if gpu.get("persistence_mode") == 0:
+            yield f"{gpu['name']}: persistence mode is off; `nvidia-smi -pm 1` keeps the driver loaded"
+        if gpu.get("mig_mode"):
+            yield f"{gpu['name']}: MIG is on; a slice shares power and clocks with its neighbours"
+
+
+def read_file(path: str) -> str | None:
+    """A file's text, or None."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return None

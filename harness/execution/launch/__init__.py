@@ -1,0 +1,1 @@
+"""How units are started: one file per launcher."""

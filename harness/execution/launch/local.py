@@ -1,0 +1,128 @@
+"""Local processes: a fork server with torch preloaded for drafts, a cold process per unit for reports and CUDA.
+
+Never plain fork: a child of a process that ran OpenMP hangs. The parent blocks on the children's sentinels; a spinning parent
+would steal the core that is being measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import multiprocessing.util
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.contracts import Pass
+from modbench.harness.execution.worker import run_unit
+from modbench.harness.memory.rss_mark import MALLOC
+
+# What a unit would otherwise import for itself; torch's optimizers load torch._dynamo (3 s) when first made.
+PRELOAD = [
+    "torch",
+    "torch._dynamo",
+    "torch.utils.flop_counter",
+    "numpy",
+    "scipy.stats",  # the warm-up's trend test
+    "modbench.harness.subject.subject",
+    "modbench.harness.passes.timing",
+]
+# Passes that need a cold process whatever the effort, and what its environment must say before it starts.
+SPECIAL: dict[Pass, dict[str, str]] = {"rss": MALLOC, "compile": {}, "fit": {}}
+
+
+@contextlib.contextmanager
+def _environment(changes: dict[str, str]) -> Iterator[None]:
+    """Environment variables for a child that is started inside."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _work(unit_json: str, record_file: str, log_file: str) -> None:
+    """A worker's whole life. It ends here whatever a model left running: a stray thread would keep the process alive."""
+    code = 1
+    try:
+        run_unit(unit_json, record_file, log_file)
+        code = 0
+    except BaseException:  # noqa: BLE001  # the process ends with it; its words go to the log
+        traceback.print_exc()
+    finally:
+        # Semaphores (the compiler makes some) would outlive this process, and Python complain of a leak.
+        with contextlib.suppress(Exception):
+            multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]  # noqa: SLF001  # as a process's own end does
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+@dataclass
+class Handle:
+    """A unit under way."""
+
+    unit: UnitOfWork
+    process: BaseProcess
+    record: Path
+    deadline: float
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it has run longer than any unit may."""
+        return time.monotonic() >= self.deadline
+
+
+class LocalLauncher:
+    """Starts units as processes of this machine.
+
+    Args:
+        cold: a fresh interpreter for every unit instead of a child of the fork server.
+        threads: CPU threads of a worker, set before its libraries load.
+    """
+
+    def __init__(self, *, cold: bool, threads: int) -> None:
+        # Spinning OpenMP threads beside one busy process made a step 16 times slower.
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        self._context: BaseContext = multiprocessing.get_context("spawn" if cold else "forkserver")
+        if not cold:
+            self._context.set_forkserver_preload(PRELOAD)
+
+    def start(self, unit: UnitOfWork, record: Path, log: Path, timeout_s: float) -> Handle:
+        """Start a unit; its record appears when it is done. After `timeout_s` it counts as hanging."""
+        arguments = (unit.model_dump_json(), str(record.resolve()), str(log.resolve()))
+        special = SPECIAL.get(unit.made_in)
+        context = self._context if special is None else multiprocessing.get_context("spawn")
+        process: BaseProcess = context.Process(target=_work, args=arguments, daemon=True)  # type: ignore[attr-defined]  # typeshed's BaseContext lacks it
+        with _environment(special or {}):
+            process.start()
+        return Handle(unit, process, record, time.monotonic() + timeout_s)
+
+    def wait(self, handles: list[Handle], timeout_s: float) -> list[Handle]:
+        """Block until a unit has ended or the time is up; returns those that ended."""
+        until = min(timeout_s, *(max(0.0, handle.deadline - time.monotonic()) for handle in handles))
+        multiprocessing.connection.wait([handle.process.sentinel for handle in handles], timeout=until)
+        return [handle for handle in handles if not handle.process.is_alive() or handle.timed_out]
+
+    def end(self, handle: Handle) -> None:
+        """Reap a unit, killing it if it still runs."""
+        if handle.process.is_alive():
+            handle.process.terminate()
+            handle.process.join(5)
+            if handle.process.is_alive():
+                handle.process.kill()
+        handle.process.join()

@@ -1,0 +1,70 @@
+"""What runs inside a unit's process: set threads, run the pass, write the record."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.files import now, write_atomically
+from modbench.harness.machine import busy
+from modbench.harness.results import workspace
+from modbench.harness.results.records import Blocks, Outcome, Record
+
+_PASSES = {"time": "timing", "train": "training"}  # the rest are called as their files are
+
+
+def run_unit(unit_json: str, record_file: str, log_file: str) -> None:
+    """Run one unit and leave its record. Whatever the models print goes to the log."""
+    unit = UnitOfWork.model_validate_json(unit_json)
+    with Path(log_file).open("w", encoding="utf-8") as log:
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
+        here = workspace.Workspace(Path(record_file).parent.parent, unit.name)
+        with workspace.at(here):
+            record = make_record(unit)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    write_atomically(Path(record_file), record.model_dump_json())
+    here.tidy()
+
+
+def make_record(unit: UnitOfWork) -> Record:
+    """Run a unit in this process."""
+    import torch
+
+    place = unit.comparison.place
+    torch.set_num_threads(place.threads)
+    environment = {"torch": torch.__version__, "threads": torch.get_num_threads(), "pid": os.getpid()}
+    if place.device == "cuda":
+        # torch's device 0, which need not be NVML's: CUDA_VISIBLE_DEVICES hides and reorders.
+        properties = torch.cuda.get_device_properties(0)
+        environment |= {"device": properties.name, "device_uuid": str(properties.uuid)}
+    if place.compile:
+        # All arms share the code of one forward: the default limit of 8 would silently run the ninth arm eagerly.
+        torch._dynamo.config.recompile_limit = 64 * len(unit.comparison.arms)  # noqa: SLF001  # its documented place
+        torch._dynamo.config.fail_on_recompile_limit_hit = True  # noqa: SLF001  # as above
+    started, start = now(), time.perf_counter()
+    wanted = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
+    made = list(_pass(unit.made_in).run(unit, wanted))
+    for each in made:
+        if isinstance(each, dict):  # what a pass found out about the machine
+            environment |= each
+    return Record(
+        unit=unit,
+        started=started,
+        wall_s=time.perf_counter() - start,
+        environment=environment,
+        outcomes=tuple(each for each in made if isinstance(each, Outcome)),
+        blocks=tuple(each for each in made if isinstance(each, Blocks)),
+        busy=tuple(busy.INTERVALS),
+    )
+
+
+def _pass(name: str) -> ModuleType:
+    return importlib.import_module(f"modbench.harness.passes.{_PASSES.get(name, name)}")

@@ -1,0 +1,1 @@
+"""What a model computes, counted three ways, and where the counts differ."""

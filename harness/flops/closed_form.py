@@ -1,0 +1,27 @@
+"""Closed-form costs by case: what the model's own file says, a shape that cannot be turned into words."""
+
+from __future__ import annotations
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import Cost
+from modbench.harness.core.errors import UsageError
+
+
+def case_cost(case: Case) -> Cost | None:
+    """Closed-form cost, or None for a user's model."""
+    return None if case.own else closed_form(case.model, case.config, case.place.seq_len, case.place.batch_size)
+
+
+def closed_form(model: str, config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
+    """Cost of a catalogue model.
+
+    Raises:
+        UsageError: for a shape that this model cannot have.
+    """
+    try:
+        cost: Cost = catalogue.load("models", model).cost(config, seq_len, batch_size)
+    except ValueError as error:
+        raise UsageError(f"model {model!r}: {error}.") from error
+    return cost

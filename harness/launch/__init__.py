@@ -1,1 +1,0 @@
-"""Where units run: one file per launcher."""

@@ -1,0 +1,87 @@
+"""Where a run happens: versions, processor, memory, git commit, GPU. Loads no torch."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from modbench.harness.machine import nvml
+
+# The checkout that this file lies in: <checkout>/harness/machine/environment.py.
+CHECKOUT = Path(__file__).resolve().parents[2]
+PACKAGES = ("modbench", "torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "pydantic", "nvidia-ml-py")
+
+
+def collect() -> dict[str, Any]:
+    """Everything that a reader needs to judge or repeat a number; what cannot be had is null beside a reason."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "system": platform.platform(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
+        "memory_bytes": _memory(),
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "git": git_state(CHECKOUT),
+        "gpu": nvml.devices(),
+    }
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def free_memory() -> int | None:
+    """Bytes that could be had without swapping; None where the system does not tell."""
+    return _memory("MemAvailable")
+
+
+def _memory(field: str = "MemTotal") -> int | None:
+    for line in _lines("/proc/meminfo"):
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _lines(file: str) -> list[str]:
+    try:
+        return Path(file).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+
+
+def git_state(root: Path) -> dict[str, Any]:
+    """Commit of the modbench checkout and whether it was changed; null with a reason for an installed wheel."""
+    if not (root / ".git").exists():
+        return {"commit": None, "dirty": None, "reason": "installed from a package, not a git checkout"}
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError) as error:
+        return {"commit": None, "dirty": None, "reason": f"git does not answer ({type(error).__name__})"}
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)  # noqa: S603  # fixed words
+    return done.stdout.strip()

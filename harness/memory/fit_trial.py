@@ -1,0 +1,74 @@
+"""One try of the fit pass, in a process of its own: does this training step fit the budget? Answers on standard output."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from typing import Any
+
+from modbench.harness.core.case import Case
+
+# A process maps memory for itself while it works; so much of it is not the step's.
+OWN_BYTES = 2**20
+
+
+def main() -> None:
+    """Read a case and a budget, take two steps under the limit, print `fits` or `does not fit`."""
+    told = json.load(sys.stdin)
+    case = Case.model_validate(told["case"])
+
+    from modbench.harness.results.outcomes import gap_of
+    from modbench.harness.subject.subject import Subject
+
+    warm_up(case)
+    limit(case.place.device, int(told["budget"]))
+    try:
+        subject = Subject(case, 0)
+        tokens_BT = subject.inputs(0, 1)[0]
+        subject.module.train()
+        for _ in range(2):
+            subject.train_step(tokens_BT)
+    except Exception as error:
+        if gap_of(error).kind == "oom":
+            print("does not fit")  # noqa: T201  # the answer
+            return
+        raise
+    print("fits")  # noqa: T201  # the answer
+
+
+def warm_up(case: Case) -> None:
+    """A step of a few tokens: libraries make their own threads and tables before the limit is set."""
+    from modbench.harness.subject.subject import Subject
+
+    few = {"seq_len": min(8, case.place.seq_len), "batch_size": 1}
+    small = case.model_copy(update={"place": case.place.model_copy(update=few)})
+    subject: Any = Subject(small, 0)
+    subject.train_step(subject.inputs(0, 1)[0])
+    del subject
+    gc.collect()
+
+
+def limit(device: str, budget: int) -> None:
+    """From here on no more than `budget` B may be allocated."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
+        # The limit is on all that the allocator holds; libraries' workspaces were there before the step.
+        share = (torch.cuda.memory_reserved() + budget) / torch.cuda.get_device_properties(0).total_memory
+        if share > 1:
+            raise ValueError(f"fit.budget {budget} B and what is in use are more than this card has")
+        torch.cuda.set_per_process_memory_fraction(share)
+        return
+    import resource
+    from pathlib import Path
+
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    data = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmData:"))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (data + budget + OWN_BYTES, hard))
+
+
+if __name__ == "__main__":
+    main()

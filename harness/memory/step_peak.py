@@ -1,0 +1,148 @@
+"""Peak memory of a training step, seen in four ways that must agree: storages, profiler events, fake tensors, the allocator.
+
+Storages (a dispatch mode) see eager tensors. Profiler events see every allocation of the CPU allocator, in compiled code and
+inside kernels too. Fake tensors run the whole step without allocating anything. On CUDA the allocator keeps the account itself.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.memory.storage_tracker import StorageTracker
+
+if TYPE_CHECKING:
+    from modbench.harness.core.case import Case
+    from modbench.harness.subject.subject import Subject
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What a second training step needed.
+
+    Attributes:
+        peak: most bytes alive at once.
+        resident: bytes alive before it: parameters, both moments, buffers, tokens.
+        saved: bytes that the forward pass left for the backward pass; None where nobody saw them.
+        reserved: most bytes that the allocator held, workspaces of libraries too; None off CUDA.
+        retries: how often the allocator had to empty its cache; None off CUDA.
+    """
+
+    peak: float
+    resident: float
+    saved: float | None = None
+    reserved: float | None = None
+    retries: int | None = None
+
+
+def of_training(subject: Subject) -> Peak:
+    """Peak of the second step, when the optimizer's state exists, by whatever sees it on this device."""
+    place = subject.case.place
+    tokens_BT = subject.inputs(0, 1)[0]
+    for _ in range(2 if place.compile else 1):  # a compiled step is compiled in its first call, or its second
+        subject.train_step(tokens_BT)
+    subject.optimizer.zero_grad(set_to_none=True)
+    gc.collect()
+    if place.device == "cuda":
+        return _by_allocator(subject, tokens_BT)
+    return by_profiler(subject, tokens_BT) if place.compile else by_storages(subject, tokens_BT)
+
+
+def resident(subject: Subject, tokens_BT: Tensor) -> Iterator[Tensor]:
+    """What is there before a step begins."""
+    yield from subject.module.parameters()
+    yield from subject.module.buffers()
+    for state in subject.optimizer.state.values():
+        yield from (value for value in state.values() if isinstance(value, Tensor))
+    yield tokens_BT
+
+
+def by_storages(subject: Subject, tokens_BT: Tensor) -> Peak:
+    """Eager: every storage that comes and goes."""
+    tracker = StorageTracker()
+    tracker.watch(resident(subject, tokens_BT))
+    before = tracker.live
+    with tracker:
+        loss, auxiliary = subject.loss(tokens_BT, subject.targets(tokens_BT))
+        saved = tracker.live - before
+        (loss + auxiliary).backward()
+        del loss, auxiliary
+        subject.optimizer.step()
+        subject.optimizer.zero_grad(set_to_none=True)
+    return Peak(tracker.peak, before, saved)
+
+
+def by_profiler(subject: Subject, tokens_BT: Tensor) -> Peak:
+    """The running sum of the CPU allocator's events: what compiled code and kernels take is seen too."""
+    from torch.profiler import ProfilerActivity, profile
+
+    before = bytes_of(resident(subject, tokens_BT))
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
+        subject.train_step(tokens_BT)
+    assert profiler.profiler is not None
+    results: Any = profiler.profiler.kineto_results
+    events = sorted((e for e in results.events() if e.name() == "[memory]"), key=lambda event: event.start_ns())
+    live = peak = 0
+    for event in events:
+        live += event.nbytes()
+        peak = max(peak, live)
+    return Peak(before + peak, before)
+
+
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    """Bytes of storages; what shares one counts once."""
+    storages = (tensor.untyped_storage() for tensor in tensors)
+    return sum({storage._cdata: storage.nbytes() for storage in storages}.values())  # noqa: SLF001  # the storage's identity
+
+
+def _by_allocator(subject: Subject, tokens_BT: Tensor) -> Peak:
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()  # what earlier arms left is not this one's
+    before, tried = torch.cuda.memory_allocated(), torch.cuda.memory_stats().get("num_alloc_retries", 0)
+    # Libraries keep workspaces in the same allocator, tens of MB on large cards: they are no tensors of the model.
+    own = bytes_of(resident(subject, tokens_BT))
+    torch.cuda.reset_peak_memory_stats()
+    loss, auxiliary = subject.loss(tokens_BT, subject.targets(tokens_BT))
+    torch.cuda.synchronize()
+    saved = torch.cuda.memory_allocated() - before
+    (loss + auxiliary).backward()
+    del loss, auxiliary
+    subject.optimizer.step()
+    torch.cuda.synchronize()
+    retries = torch.cuda.memory_stats().get("num_alloc_retries", 0) - tried
+    peak, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+    subject.optimizer.zero_grad(set_to_none=True)
+    return Peak(own + peak - before, own, saved, reserved, retries)
+
+
+def of_fake_tensors(case: Case) -> Peak:
+    """The same step without allocating anything: a forecast for models that have no closed form, of any size.
+
+    Raises:
+        Unmeasured: if the model looks at data, so that shapes alone do not say what it does.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from modbench.harness.subject.subject import DTYPES, Subject, build_module
+
+    with FakeTensorMode():
+        try:
+            module = build_module(case, 0)
+            for tensor in (*module.parameters(), *module.buffers()):
+                if tensor.is_floating_point():
+                    tensor.data = tensor.data.to(DTYPES[case.place.dtype])
+            subject = Subject(case, 0, module=module)
+            tokens_BT = subject.inputs(0, 1)[0]
+            subject.train_step(tokens_BT)
+            subject.optimizer.zero_grad(set_to_none=True)
+            gc.collect()
+            return by_storages(subject, tokens_BT)
+        except (NotImplementedError, RuntimeError) as error:
+            said = " ".join(str(error).split())[:120]
+            raise Unmeasured(f"it cannot run on shapes alone: {type(error).__name__}: {said}") from error

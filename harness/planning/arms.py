@@ -1,0 +1,167 @@
+"""From a suite's arms to model configurations: lists become one arm each, defaults are filled in, ids are told apart."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import short_name
+from modbench.harness.core.config import ROUTING_KEYS, ModelConfig
+from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.planning.match import QUANTITIES
+from modbench.harness.planning.suite import Arm, Match, Suite, in_words
+
+# (model to shrink, its shape, target model, target's shape, quantity) -> (solved shape, its share of the full shape's)
+Solver = Callable[[str, ModelConfig, str, ModelConfig, str], tuple[ModelConfig, float]]
+
+
+@dataclass(frozen=True)
+class ResolvedArm:
+    """A model with its full configuration, not yet placed on the grid.
+
+    Attributes:
+        model: catalogue name or a user's spec.
+        config: shape.
+        parts: what tells it from other arms of its model.
+        anchor: whether the suite names it as the anchor.
+        target: of a rung, the arm that it matches.
+        quantity: in what.
+    """
+
+    model: str
+    config: ModelConfig
+    parts: tuple[str, ...]
+    anchor: bool = False
+    target: ResolvedArm | None = None
+    quantity: str = "flops/forward"
+
+
+def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
+    """All arms of a suite: the anchor, the rungs of the ladder, then the rest as the suite has them.
+
+    Args:
+        suite: what to resolve.
+        solve: finds the shape of an arm with `match`.
+
+    Raises:
+        UsageError: for a model that does not exist, a key that it does not read, or a shape that cannot be.
+    """
+    lengths = [*suite.grid.seq_len, *([suite.train.seq_len] if suite.train else [])]
+    if any(metric.workload == "decode" for key, metric in catalogue.metrics().items() if key in suite.metrics):
+        lengths.append(max(suite.grid.seq_len) + suite.decode.tokens)
+    shape = {"max_seq_len": max(lengths), **suite.shape}
+    if sum(arm.anchor for arm in suite.arms) > 1:
+        raise UsageError("more than one arm says anchor = true; a comparison has one anchor.")
+    plain: list[tuple[ResolvedArm, dict[str, Any]]] = []
+    for arm in suite.arms:
+        if arm.match is None:
+            plain += [(_resolve(arm.model, {**shape, **s}, anchor=arm.anchor), s) for s in _product(arm.settings)]
+    if not plain:
+        raise UsageError("every arm has a match; a comparison needs an anchor that stands for itself.")
+    longest = plain[0][0].config.max_seq_len
+    if longest < max(lengths):
+        raise UsageError(f"seq_len {max(lengths)} is more than max_seq_len {longest}: raise max_seq_len.")
+    named = list(dict.fromkeys(_label(arm, settings, plain) for arm, settings in plain))  # equal arms are one
+    rungs = [_rung(arm, arm.match, suite, shape, named, solve) for arm in suite.arms if arm.match is not None]
+    anchor = next((arm for arm in named if arm.anchor), named[0])
+    arms = [anchor, *dict.fromkeys(rungs), *(arm for arm in named if arm is not anchor)]
+    _refuse_double_names(arms)
+    return arms
+
+
+def _refuse_double_names(arms: list[ResolvedArm]) -> None:
+    seen: dict[tuple[str, tuple[str, ...]], ResolvedArm] = {}
+    for arm in arms:
+        name = (short_name(arm.model), arm.parts)
+        if name in seen:
+            told = "-".join((name[0], *name[1]))
+            raise UsageError(f"two arms would both be called {told!r}: give them settings that tell them apart.")
+        seen[name] = arm
+
+
+def _product(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    for key, value in settings.items():
+        if value in ([], ()):
+            raise UsageError(f"{key} = [] leaves no arm: name at least one value.")
+    axes = [
+        [(key, v) for v in (value if isinstance(value, list | tuple) else [value])] for key, value in settings.items()
+    ]
+    return [dict(point) for point in itertools.product(*axes)]
+
+
+def _resolve(model: str, settings: dict[str, Any], *, anchor: bool = False) -> ResolvedArm:
+    if catalogue.is_user_model(model):
+        catalogue.check_user_model(model)
+        options: dict[str, object] = {}
+    else:
+        catalogue.find("models", model)
+        options = catalogue.model_options(model)
+        for key in settings:
+            if key in ROUTING_KEYS and key not in options:
+                allowed = f"It reads {', '.join(options)}." if options else "It routes nothing."
+                raise UsageError(f"model {model!r} does not read {key!r}. {allowed}")
+    merged = {**options, **settings}
+    check_capacity(merged.get("capacity"))
+    if "router" in merged:
+        catalogue.find("routers", str(merged["router"]))
+    try:
+        config = ModelConfig.model_validate(merged)
+    except ValidationError as error:
+        raise UsageError(f"model {model!r}: {in_words(error)}") from error
+    if "first_routed" in options and config.first_routed >= config.n_layers:
+        raise UsageError(
+            f"model {model!r}: first_routed {config.first_routed} leaves no routed block among {config.n_layers} layers "
+            "(blocks count from 0). Lower first_routed or add layers."
+        )
+    return ResolvedArm(model, config, (), anchor)
+
+
+def check_capacity(capacity: object) -> None:
+    """Refuse what is no share of tokens.
+
+    Raises:
+        UsageError: for a capacity outside (0, 1].
+    """
+    number = isinstance(capacity, int | float) and not isinstance(capacity, bool)
+    if capacity is not None and not (number and 0 < float(capacity) <= 1):  # type: ignore[arg-type]  # number says so
+        raise UsageError(f"capacity {capacity!r} is outside (0, 1]: it is the share of tokens a routed block takes.")
+
+
+def _label(
+    arm: ResolvedArm, settings: dict[str, Any], siblings: list[tuple[ResolvedArm, dict[str, Any]]]
+) -> ResolvedArm:
+    """Capacity always stands in an id; other keys where arms of the same model differ in them."""
+    parts = [f"c{arm.config.capacity:g}"] if arm.config.capacity is not None else []
+    if any(short_name(other.model) == short_name(arm.model) and other.model != arm.model for other, _ in siblings):
+        parts.insert(0, arm.model.rpartition(":")[0].removesuffix(".py"))  # two files of one name: say which
+    others = [other.config for other, _ in siblings if other.model == arm.model]
+    for key in settings:
+        value = getattr(arm.config, key, None)
+        if key != "capacity" and len({getattr(config, key) for config in others}) > 1:
+            parts.append(str(value) if isinstance(value, str) else f"{key}{value:g}")
+    return replace(arm, parts=tuple(parts))
+
+
+def _rung(
+    arm: Arm, match: Match, suite: Suite, shape: dict[str, Any], named: list[ResolvedArm], solve: Solver
+) -> ResolvedArm:
+    """The arm shrunk until it costs what the target does: the suite's own arm of that model, with the match's settings."""
+    if catalogue.is_user_model(arm.model) or catalogue.is_user_model(match.arm):
+        raise UsageError("match needs closed forms: only catalogue models can be solved or matched.")
+    if match.arm not in catalogue.entries("models"):
+        raise UsageError(f"match: {unknown('arm', match.arm, catalogue.entries('models'))}")
+    theirs = next((other.settings for other in suite.arms if other.model == match.arm and other.match is None), {})
+    fixed = {key: value for key, value in theirs.items() if not isinstance(value, list | tuple)}
+    base = _resolve(arm.model, {**shape, **arm.settings})
+    target = _resolve(match.arm, {**shape, **fixed, **match.settings})
+    target = next((a for a in named if (a.model, a.config) == (target.model, target.config)), None) or _label(
+        target, {}, []
+    )
+    config, share = solve(arm.model, base.config, target.model, target.config, match.quantity)
+    letter = QUANTITIES[match.quantity][1]
+    return ResolvedArm(arm.model, config, (f"{letter}{share:.2f}",), arm.anchor, target, match.quantity)

@@ -1,0 +1,219 @@
+"""From a suite to its comparisons: the grid, the training runs, an isoFLOP sweep over sizes and budgets, and the tasks."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Comparison, Device, Place, Rung
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import Source, Task
+from modbench.harness.core.errors import UsageError
+from modbench.harness.flops.closed_form import closed_form
+from modbench.harness.planning.arms import ResolvedArm, resolve_arms
+from modbench.harness.planning.match import QUANTITIES, solve
+from modbench.harness.planning.suite import Suite
+
+TASK = "task/"
+# How the keys of a size stand in an id.
+SHORT = {"d_model": "d", "n_layers": "L", "n_heads": "H"}
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The metrics of a suite by what they are measured on: the grid, a corpus, a task."""
+
+    measured: tuple[str, ...]
+    trained: tuple[str, ...]
+    tasks: tuple[str, ...]
+
+
+def keys_of(suite: Suite) -> Keys:
+    """Sort the suite's metrics."""
+    known = catalogue.metrics()
+    of_training = [key for key in suite.metrics if known[key].made_in in {"train", "rates"}]
+    return Keys(
+        tuple(key for key in suite.metrics if key not in of_training),
+        tuple(key for key in of_training if not key.startswith(TASK)),
+        tuple(key for key in of_training if key.startswith(TASK)),
+    )
+
+
+@dataclass(frozen=True)
+class Expander:
+    """Makes the comparisons of a suite on a device."""
+
+    suite: Suite
+    device: Device
+
+    def comparisons(self) -> tuple[list[Comparison], list[Rung]]:
+        """All comparisons in order, and what the rungs of the ladder were solved against.
+
+        Raises:
+            UsageError: if anything asked for cannot be.
+        """
+        suite, keys = self.suite, keys_of(self.suite)
+        sizes: Sequence[Mapping[str, int]] = suite.isoflop.sizes if suite.isoflop else ({},)
+        by_size = [self.arms(size, self._solved_at) for size in sizes]
+        ladder = [rung for arms in by_size for rung in _ladder(suite, arms, self._solved_at)]
+        made = []
+        if keys.measured:
+            # The shapes of a sweep stand in one comparison; that of the middle size is the anchor.
+            anchor = by_size[suite.isoflop.middle if suite.isoflop else 0][0]
+            every = [anchor, *(arm for arms in by_size for arm in arms if arm is not anchor)]
+            grid = suite.grid
+            axes = (suite.executions, grid.dtype, grid.batch_size, grid.seq_len)
+            made += [
+                self._comparison(every, self._place(t, b, d, e), keys.measured)
+                for e, d, b, t in itertools.product(*axes)
+            ]
+        if keys.trained and suite.train is not None:
+            made += self._trained(by_size, keys.trained)
+        made += [self._task(key) for key in keys.tasks]
+        return made, ladder
+
+    @property
+    def _solved_at(self) -> int:
+        """The length that the ladder is solved at: where losses are measured, else the grid's longest."""
+        return self.suite.train.seq_len if self.suite.train else max(self.suite.grid.seq_len)
+
+    def arms(self, shape: Mapping[str, Any], seq_len: int) -> list[ResolvedArm]:
+        """The suite's arms at a size, which then stands in their names."""
+        suite = self.suite.model_copy(update={"shape": {**self.suite.shape, **shape}})
+        arms = resolve_arms(suite, lambda *args: _solve(seq_len, *args))
+        if self.suite.isoflop is None:
+            return arms
+        size = "-".join(f"{SHORT.get(key, key)}{value}" for key, value in shape.items())
+        named = {arm: replace(arm, parts=(*arm.parts, size)) for arm in arms}
+        return [
+            replace(new, target=named.get(arm.target, arm.target) if arm.target else None) for arm, new in named.items()
+        ]
+
+    def _place(self, seq_len: int, batch_size: int, dtype: str, execution: str) -> Place:
+        return Place(
+            seq_len=seq_len,
+            batch_size=batch_size,
+            dtype=dtype,  # type: ignore[arg-type]  # Grid has checked it
+            device=self.device,
+            threads=self.suite.threads,
+            compile=execution == "compiled",
+            graph=execution == "graph",
+        )
+
+    def _comparison(
+        self,
+        arms: Sequence[ResolvedArm],
+        place: Place,
+        keys: tuple[str, ...],
+        name: str = "",
+        *,
+        task: str = "",
+        budget: float | None = None,
+    ) -> Comparison:
+        cases = (
+            Case(
+                model=arm.model,
+                arm_parts=arm.parts,
+                config=arm.config,
+                place=place,
+                rung=arm.target is not None,
+                task=task,
+                budget=budget,
+            )
+            for arm in arms
+        )
+        return Comparison(arms=tuple(cases), metrics=keys, name=name)
+
+    def _trained(self, by_size: list[list[ResolvedArm]], keys: tuple[str, ...]) -> Iterator[Comparison]:
+        """One comparison per number format; of a sweep, one per budget and size."""
+        train, sweep = self.suite.train, self.suite.isoflop
+        assert train is not None
+        places = [
+            self._place(train.seq_len, train.batch_size, d, self.suite.executions[0]) for d in self.suite.grid.dtype
+        ]
+        if sweep is None:
+            yield from (self._comparison(by_size[0], place, keys) for place in places)
+            return
+        plain = tuple(key for key in keys if catalogue.metrics()[key].made_in != "rates")
+        for place, (i, budget), (j, arms) in itertools.product(places, enumerate(sweep.budgets), enumerate(by_size)):
+            # Rates are tried once: at the first budget and the middle size.
+            asked = keys if i == 0 and j == sweep.middle else plain
+            yield self._comparison(
+                arms, place, asked, f"{arms[0].parts[-1]}-F{budget:.3g}".replace("+", ""), budget=budget
+            )
+
+    def _task(self, key: str) -> Comparison:
+        name = key.removeprefix(TASK)
+        source = open_task(self.suite, name)
+        shape = {"vocab_size": len(source.words), "max_seq_len": source.seq_len}
+        apart = self.suite.model_copy(
+            update={
+                "train": None,
+                "isoflop": None,
+                "metrics": (key,),
+                "grid": self.suite.grid.model_copy(update={"seq_len": (source.seq_len,)}),
+            }
+        )
+        arms = replace(self, suite=apart).arms(shape, source.seq_len)
+        batch_size = self.suite.tasks.batch_size or catalogue.load("tasks", name).batch_size
+        place = self._place(source.seq_len, batch_size, self.suite.grid.dtype[0], self.suite.executions[0])
+        return self._comparison(arms, place, (key,), name, task=name)
+
+
+@functools.cache
+def _opened(name: str, path: str | None) -> Source:
+    """A plan asks many times; the files are read once."""
+    return catalogue.load("tasks", name).open(path)  # type: ignore[no-any-return]  # a Task's
+
+
+def open_task(suite: Suite, name: str) -> Source:
+    """A task of a suite, made ready.
+
+    Raises:
+        UsageError: if it needs a path and has none, has one and needs none, or what stands there cannot be read.
+    """
+    task: Task = catalogue.load("tasks", name)
+    path = suite.tasks.paths.get(name)
+    if task.needs_path and path is None:
+        raise UsageError(
+            f"task {name!r} reads a file or folder of yours: name it with --set tasks.paths.{name}=PATH, or leave the metric "
+            f"'task/{name}' out."
+        )
+    if path is not None and not task.needs_path:
+        raise UsageError(f"task {name!r} makes its own questions and reads no file: leave tasks.paths.{name} out.")
+    return _opened(name, path)
+
+
+def _solve(
+    seq_len: int, model: str, base: ModelConfig, target_model: str, target: ModelConfig, quantity: str
+) -> tuple[ModelConfig, float]:
+    amount, _ = QUANTITIES[quantity]
+    wanted = amount(closed_form(target_model, target, seq_len, 1))
+    config = solve(base, lambda c: closed_form(model, c, seq_len, 1), wanted, quantity)
+    return config, amount(closed_form(model, config, seq_len, 1)) / amount(closed_form(model, base, seq_len, 1))
+
+
+def _ladder(suite: Suite, arms: Sequence[ResolvedArm], solved_at: int) -> Iterator[Rung]:
+    """What each rung was solved against, and how far it is from it at every length."""
+    lengths = sorted({*suite.grid.seq_len, solved_at})
+    for arm in arms:
+        if arm.target is None:
+            continue
+        amount, _ = QUANTITIES[arm.quantity]
+        gaps = {
+            t: amount(closed_form(arm.model, arm.config, t, 1))
+            / amount(closed_form(arm.target.model, arm.target.config, t, 1))
+            - 1
+            for t in lengths
+        }
+        yield Rung(arm=_name(arm), target=_name(arm.target), solved_at=solved_at, gaps=gaps, quantity=arm.quantity)
+
+
+def _name(arm: ResolvedArm) -> str:
+    """The arm as cases call it."""
+    place = Place(seq_len=1, batch_size=1, dtype="fp32", device="cpu", threads=1, compile=False)
+    return Case(model=arm.model, arm_parts=arm.parts, config=arm.config, place=place, rung=arm.target is not None).arm

@@ -1,0 +1,172 @@
+"""Command-line flags over a suite: a sweep needs no file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from typing import Any
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
+from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.train_plan import BUDGETS
+from modbench.harness.planning.suite import SMOKE_STEPS, TABLES, Suite, parse_suite
+
+_TOP_KEYS = ("launches", "rounds", "most_rounds", "pilot", "half_width", "margin", "threads", "metrics")
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the command line says; None leaves the suite's word.
+
+    Attributes:
+        model: catalogue names keep only those arms (the anchor stays) and add what the suite lacks;
+            `FILE.py:build` or `package.module:build` adds an arm.
+        capacity: replaces the capacities of every arm that has one, and of user models.
+        seq_len: replaces the grid's lengths.
+        batch_size: replaces the grid's batch sizes.
+        dtype: replaces the grid's number formats.
+        device: `cpu` or `cuda`.
+        compile: wraps every model in torch.compile.
+        seeds: seeds of weights and data.
+        corpus: catalogue name or path of the text.
+        effort: preset; replaces the suite's launches and rounds, and with `smoke` shortens training.
+        settings: `KEY=VALUE`, for everything else.
+    """
+
+    model: tuple[str, ...] = ()
+    capacity: tuple[float, ...] = ()
+    seq_len: tuple[int, ...] = ()
+    batch_size: tuple[int, ...] = ()
+    dtype: tuple[str, ...] = ()
+    device: str | None = None
+    compile: bool = False
+    seeds: tuple[int, ...] = ()
+    corpus: str | None = None
+    effort: str | None = None
+    settings: tuple[str, ...] = ()
+
+
+def override(suite: Suite, flags: Overrides) -> Suite:
+    """The suite with the flags' word over its own.
+
+    Raises:
+        UsageError: for a value that no suite may hold.
+    """
+    data = suite.model_dump()
+    for axis in ("seq_len", "batch_size", "dtype"):
+        if getattr(flags, axis):
+            data["grid"][axis] = getattr(flags, axis)
+    for key in ("device", "seeds", "corpus"):
+        if getattr(flags, key):
+            data[key] = getattr(flags, key)
+    data["compile"] = data["compile"] or flags.compile
+    if flags.effort:
+        data |= {"effort": flags.effort, "launches": None, "rounds": None, "most_rounds": None}
+    if data["effort"] == "smoke":
+        data["tasks"]["steps"] = SMOKE_STEPS
+    if data["effort"] == "smoke" and data["train"] is not None:
+        train = data["train"]
+        _budget(train, "steps", SMOKE_STEPS)
+        train["val_tokens"] = min(train["val_tokens"], 4 * train["seq_len"])
+    data["arms"] = _choose_models(data["arms"], flags.model)
+    if flags.capacity:
+        _set_routing(data, "capacity", list(flags.capacity), "--capacity")
+        _aim_ladder(data, sorted(set(flags.capacity)))
+    for setting in flags.settings:
+        _set(data, setting)
+    return parse_suite(data, "command line")
+
+
+def _set_routing(data: dict[str, Any], key: str, value: object, flag: str) -> None:
+    """Give a routing key to every arm whose model reads it; rungs follow the arm that they match."""
+    reads = [arm for arm in data["arms"] if arm["match"] is None and _reads(arm["model"], key)]
+    if not reads:
+        raise UsageError(f"{flag}: no model of this suite reads {key!r}.")
+    for arm in reads:
+        arm["settings"][key] = value
+
+
+def _aim_ladder(data: dict[str, Any], capacities: list[float]) -> None:
+    """Rungs that match a capacity spread over the swept ones, ends first: one rung for one capacity."""
+    rungs = [arm for arm in data["arms"] if arm["match"] and "capacity" in arm["match"]["settings"]]
+    number = min(len(rungs), len(capacities))
+    for i, arm in enumerate(rungs):
+        if i >= number:
+            data["arms"] = [other for other in data["arms"] if other is not arm]
+        else:
+            place = i * (len(capacities) - 1) // max(1, number - 1)
+            arm["match"]["settings"]["capacity"] = capacities[place]
+
+
+def _choose_models(arms: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    own = [name for name in names if catalogue.is_user_model(name)]
+    named = [name for name in names if not catalogue.is_user_model(name)]
+    for name in named:
+        catalogue.find("models", name)
+    if named:
+        anchor = next((arm for arm in arms if arm["anchor"]), arms[0])
+        arms = [arm for arm in arms if arm is anchor or arm["model"] in named]
+        named = [name for name in named if name not in {arm["model"] for arm in arms}]
+    plain: dict[str, Any] = {"anchor": False, "match": None}
+    return [*arms, *({"model": name, "settings": {}, **plain} for name in (*named, *own))]
+
+
+def _set(data: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals:
+        raise UsageError(f"--set {setting!r} lacks a value. Write --set KEY=VALUE, for example --set d_model=128.")
+    value = toml_value(text)
+    in_tables = [f"{table}.{name}" for table, kind in TABLES.items() for name in kind.model_fields]
+    if key in SHAPE_KEYS:
+        data["shape"][key] = value
+    elif key in ROUTING_KEYS:
+        _set_routing(data, key, value, f"--set {key}")
+    elif key in _TOP_KEYS:
+        data[key] = text.split(",") if key == "metrics" and value == text else value
+    elif key == "tasks.paths" and isinstance(value, dict):
+        for task, path in value.items():
+            _name_files(data, task, str(path))
+    elif key in in_tables:
+        _set_in_table(data, key, value)
+    elif key.startswith("tasks.paths."):
+        _name_files(data, key.removeprefix("tasks.paths."), text)
+    else:
+        raise UsageError(f"--set: {unknown('key', key, (*SHAPE_KEYS, *ROUTING_KEYS, *_TOP_KEYS, *in_tables))}")
+
+
+def _set_in_table(data: dict[str, Any], key: str, value: object) -> None:
+    table, _, name = key.partition(".")
+    if data[table] is None:
+        what = {"train": "trains on no corpus"}.get(table, "is no such sweep")
+        raise UsageError(f"--set {key}: this suite {what} (it has no [{table}]).")
+    if table == "train" and name in BUDGETS:
+        if data["isoflop"] is not None:
+            raise UsageError(f"--set {key}: isoflop.budgets say how long a sweep trains. Set these.")
+        _budget(data[table], name, value)
+    else:
+        data[table][name] = value
+
+
+def _budget(train: dict[str, Any], name: str, value: object) -> None:
+    """Give a run this budget instead of the one that it had."""
+    train |= dict.fromkeys(BUDGETS) | {name: value}
+
+
+def _reads(model: str, key: str) -> bool:
+    return catalogue.is_user_model(model) or key in catalogue.model_options(model)
+
+
+def _name_files(data: dict[str, Any], task: str, path: str) -> None:
+    """Who names files for a task wants them read: it becomes one of the metrics."""
+    data["tasks"]["paths"][task] = path
+    if f"task/{task}" not in data["metrics"]:
+        data["metrics"] = [*data["metrics"], f"task/{task}"]
+
+
+def toml_value(text: str) -> Any:  # noqa: ANN401  # whatever TOML says it is
+    """What a setting's text means: a number, a list, a truth; a bare word is itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text  # a bare word is a string

@@ -1,0 +1,197 @@
+"""From a suite to a plan: cases, comparisons, and the units of work that measure them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Comparison, Device, Rung, UnitOfWork
+from modbench.harness.core.contracts import Text
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.expand import Expander, keys_of
+from modbench.harness.planning.schedule import units_of_work
+from modbench.harness.planning.select import compile_expression
+from modbench.harness.planning.suite import TWO_STAGE, Suite
+from modbench.harness.text.corpus import corpus_entry
+
+# The vocabulary where no other is named.
+BYTES = 256
+# No unit is taken for one that hangs before so many seconds.
+LEAST_LIMIT_S = 3600.0
+# What a prediction of time assumes. CPU: one thread of a 2020s server core in fp32; CUDA: small shapes, launch-bound.
+ASSUMED_FLOP_PER_S = {"cpu": 60e9, "cuda": 5e12}
+# Training keeps a device busy: small models on a CPU thread beside another were measured at 40 to 65e9; half of what an H100
+# sustains in bf16 is a guess.
+TRAINING_FLOP_PER_S = {"cpu": 50e9, "cuda": 2e14}
+# FLOPs of a forward pass from which on a card is no longer launch-bound: 20 ms at the speed above.
+BUSY_FLOPS = 1e11
+
+
+class Plan(Frozen):
+    """Everything that a run will do, resolved: it goes into run.json and to the workers."""
+
+    suite: Suite
+    device: Device
+    comparisons: tuple[Comparison, ...]
+    units: tuple[UnitOfWork, ...]
+    ladder: tuple[Rung, ...]
+    corpus_sha256: str
+
+    @property
+    def cold(self) -> bool:
+        """Whether every unit gets a fresh interpreter instead of a child of the fork server.
+
+        Forked children share one address layout, which hides part of the launch effect: reports and papers start cold.
+        """
+        return self.device == "cuda" or self.suite.effort in TWO_STAGE
+
+    @property
+    def cases(self) -> list[Case]:
+        """Every case once, in order."""
+        return list(dict.fromkeys(case for comparison in self.comparisons for case in comparison.arms))
+
+
+def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: Text | None = None) -> Plan:
+    """Resolve a suite.
+
+    Args:
+        suite: with the command line's word already over it.
+        device: where the cases run.
+        select: `-k` expression over case ids.
+        text: the corpus as read, if the suite trains.
+
+    Raises:
+        UsageError: if anything asked for cannot be.
+    """
+    comparisons, ladder = Expander(suite, device).comparisons()
+    if select:
+        comparisons = _selected(comparisons, select)
+    units = tuple(units_of_work(suite, comparisons, text))
+    _check_rates(units, suite)
+    if suite.isoflop is not None and text is not None and suite.claims:
+        _check_epochs(suite, units, text)
+    assert len({unit.name for unit in units}) == len(units), "two units would share a file"
+    return Plan(
+        suite=suite,
+        device=device,
+        comparisons=tuple(comparisons),
+        units=units,
+        ladder=tuple(ladder),
+        corpus_sha256=text.sha256 if text else "",
+    )
+
+
+def _selected(comparisons: list[Comparison], select: str) -> list[Comparison]:
+    matches = compile_expression(select)
+    chosen = []
+    for comparison in comparisons:
+        anchor, *others = comparison.arms
+        kept = [case for case in others if matches(case.id)]
+        if kept or matches(anchor.id):  # an arm is nothing without its anchor
+            chosen.append(comparison.model_copy(update={"arms": (anchor, *kept)}))
+    if not chosen:
+        example = comparisons[0].arms[-1].id
+        raise UsageError(f"-k {select!r} matches none of the cases. Their ids read like {example!r}.")
+    return chosen
+
+
+def read_corpus(suite: Suite) -> Text | None:
+    """The text that the suite trains on, or None if it trains nothing.
+
+    Raises:
+        UsageError: if it cannot be read or is too short.
+    """
+    if suite.train is None or not keys_of(suite).trained:
+        return None
+    name, path = corpus_entry(suite.corpus)
+    text: Text = catalogue.load("corpora", name).read(path)
+    from modbench.harness.text.tokens import encode
+
+    # Here, so that a mistake is said before anything runs, and a tokenizer is learned once and not by every worker.
+    tokens = encode(text, suite.train.tokenizer, _vocab_size(suite))
+    for side, data in (("training", tokens.train), ("held-out", tokens.val)):
+        if len(data) <= suite.train.seq_len:
+            raise UsageError(
+                f"corpus {suite.corpus!r}: its {side} part has {len(data)} {_unit_of(suite)}, fewer than the "
+                f"{suite.train.seq_len + 1} of one training window. Name a larger file or folder."
+            )
+    return text
+
+
+def _check_rates(units: Sequence[UnitOfWork], suite: Suite) -> None:
+    """What is selected includes what it needs.
+
+    Raises:
+        UsageError: if a run's rate would be tried by a unit that was left out.
+    """
+    names = {unit.name for unit in units}
+    for unit in units:
+        run = unit.protocol.train
+        if run is not None and run.rate_from is not None and run.rate_from not in names:
+            assert suite.isoflop is not None
+            middle = suite.isoflop.sizes[suite.isoflop.middle]
+            raise UsageError(
+                f"-k leaves out the middle size ({', '.join(f'{key} {value}' for key, value in middle.items())}), at which the "
+                f"learning rate of {unit.comparison.arms[0].arm} is tried. Select it too, or leave the metric lr/best out."
+            )
+
+
+def _vocab_size(suite: Suite) -> int:
+    size = suite.shape.get("vocab_size", BYTES)
+    if type(size) is not int:
+        raise UsageError(f"vocab_size: {size!r} is no whole number.")
+    return size
+
+
+def _unit_of(suite: Suite) -> str:
+    assert suite.train is not None
+    return "bytes" if suite.train.tokenizer == "bytes" else "tokens"
+
+
+def training_tokens(suite: Suite, text: Text) -> int:
+    """Tokens of the training side."""
+    from modbench.harness.text.tokens import encode
+
+    assert suite.train is not None
+    return len(encode(text, suite.train.tokenizer, _vocab_size(suite)).train)
+
+
+def _check_epochs(suite: Suite, units: Sequence[UnitOfWork], text: Text) -> None:
+    """A sweep's claim is about fresh text.
+
+    Raises:
+        UsageError: if a run would go over the corpus too often.
+    """
+    assert suite.isoflop is not None
+    there = training_tokens(suite, text)
+    for unit in units:
+        run = unit.protocol.train
+        if run is not None and run.steps * run.tokens_per_step > suite.isoflop.max_epochs * there:
+            raise UsageError(
+                f"{unit.name} would read {run.steps * run.tokens_per_step:.3g} tokens, "
+                f"{run.steps * run.tokens_per_step / there:.3g} times the {there:.3g} of corpus {suite.corpus!r}; at most "
+                f"{suite.isoflop.max_epochs:g} are allowed. Name a larger --corpus, or allow it: --set isoflop.max_epochs=N."
+            )
+
+
+def predicted_seconds(plan: Plan, unit: UnitOfWork, at_once: int) -> float:
+    """A guess of the wall time that a unit adds to the run: FLOPs at an assumed speed, and starting a process."""
+    if unit.made_in in {"train", "rates"}:
+        speed = TRAINING_FLOP_PER_S[plan.device]
+    else:
+        cost = case_cost(unit.comparison.arms[0])
+        speed = assumed_speed(plan.device, cost.forward if cost else 0.0)
+    return (unit.flops / speed + (4.0 if plan.cold else 0.4)) / at_once
+
+
+def assumed_speed(device: Device, forward: float) -> float:
+    """FLOP/s that a call is guessed to run at whose forward pass takes so many FLOPs."""
+    busy = device == "cuda" and forward >= BUSY_FLOPS
+    return (TRAINING_FLOP_PER_S if busy else ASSUMED_FLOP_PER_S)[device]
+
+
+def limit_seconds(plan: Plan, unit: UnitOfWork) -> float:
+    """After so long a unit hangs and is ended: slow cards are given their time."""
+    return max(LEAST_LIMIT_S, 20 * unit.flops / ASSUMED_FLOP_PER_S[plan.device])

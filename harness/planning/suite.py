@@ -1,0 +1,295 @@
+"""A suite: which cases, what is measured, how hard. One TOML file; every key is checked and misspellings are named."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import DecodePlan, Device, Dtype, EnergyPlan, FitPlan, slug
+from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
+from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
+
+Effort = Literal["smoke", "draft", "standard", "rigorous"]
+Execution = Literal["eager", "compiled", "graph"]
+
+# launches x rounds (facts: a launch is the unit of evidence, a round visits every arm)
+EFFORTS: dict[Effort, tuple[int, int]] = {
+    "smoke": (1, 3),
+    "draft": (3, 20),
+    "standard": (5, 30),
+    "rigorous": (10, 60),
+}
+# Efforts in which a pilot decides whether more rounds are needed, and up to how many times as many.
+TWO_STAGE: tuple[Effort, ...] = ("standard", "rigorous")
+PILOT, MOST_TIMES = 20, 4
+SMOKE_STEPS = 4
+
+
+# Tables of a suite that say how something is measured; `--set TABLE.KEY` reaches into them.
+TABLES: dict[str, type[Frozen]] = {
+    "train": TrainPlan,
+    "tasks": TaskPlan,
+    "isoflop": IsoflopPlan,
+    "decode": DecodePlan,
+    "energy": EnergyPlan,
+    "fit": FitPlan,
+}
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Grid(Strict):
+    """Axes of the Cartesian product that every arm runs through."""
+
+    seq_len: tuple[int, ...] = Field((128, 256, 512), min_length=1)
+    batch_size: tuple[int, ...] = Field((1,), min_length=1)
+    dtype: tuple[Dtype, ...] = Field(("fp32",), min_length=1)
+    execution: tuple[Execution, ...] = Field(("eager",), min_length=1)
+
+    @field_validator("seq_len", "batch_size", "dtype", "execution", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """One value is a list of one; the same value twice would measure one case twice and call it two."""
+        if not isinstance(value, list | tuple):
+            return (value,)
+        return tuple(item for i, item in enumerate(value) if item not in value[:i])
+
+    @field_validator("seq_len", "batch_size")
+    @classmethod
+    def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if min(value) < 1:
+            raise ValueError(f"{min(value)} is not a number of at least 1")
+        return value
+
+
+class Match(Strict):
+    """Asks for the smaller shape whose cost equals another arm's at the training length."""
+
+    arm: str
+    quantity: Literal["flops/forward", "flops/train_step", "params"] = "flops/forward"
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return _collect_settings(data, own=("arm", "quantity", "settings"))
+
+
+class Arm(Strict):
+    """A model and its settings; a list of values is one arm for each."""
+
+    model: str
+    anchor: bool = False
+    match: Match | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return _collect_settings(data, own=("model", "anchor", "match", "settings"))
+
+
+class Suite(Strict):
+    """A suite as its file says it, defaults filled in.
+
+    Attributes:
+        name: names the default run folder.
+        about: one line for `modbench list suites`.
+        effort: preset of launches and rounds.
+        launches: fresh processes per comparison; None is the preset's.
+        rounds: visits of every arm per launch; None is the preset's.
+        most_rounds: the most that a pilot may ask for; None is 4 times `rounds` from standard up, else `rounds`.
+        pilot: rounds of the pilot.
+        half_width: what the pilot aims at: half the interval of a launch's median effect.
+        margin: differences below this are of no practical interest.
+        metrics: keys of what is measured.
+        shape: model shape that all arms share.
+        grid: axes.
+        arms: models.
+        train: training run; None trains on no corpus.
+        tasks: how tasks are trained.
+        isoflop: budgets and sizes that every arm is trained at; None: one run, of one shape.
+        decode: how decode steps are timed.
+        energy: how energy is measured.
+        fit: how the largest input that fits is sought.
+        corpus: text to train on: a catalogue name or a path.
+        seeds: seeds of weights and data; timing uses the first.
+        device: None takes CUDA where there is one, else the CPU.
+        threads: CPU threads of a worker.
+        compile: whether torch.compile wraps every model, whatever the grid says.
+    """
+
+    name: str
+    about: str = ""
+    effort: Effort = "draft"
+    launches: int | None = Field(None, ge=1, le=1000)
+    rounds: int | None = Field(None, ge=1, le=100_000)
+    most_rounds: int | None = Field(None, ge=1, le=100_000)
+    pilot: int = Field(PILOT, ge=2, le=100_000)
+    half_width: float = Field(0.01, gt=0, le=1)
+    margin: float = Field(0.02, gt=0, le=1)
+    metrics: tuple[str, ...] = Field(min_length=1)
+    shape: dict[str, Any] = Field(default_factory=dict)
+    grid: Grid = Field(default_factory=lambda: Grid.model_validate({}))
+    arms: tuple[Arm, ...] = Field(min_length=1)
+    train: TrainPlan | None = None
+    tasks: TaskPlan = TaskPlan()
+    isoflop: IsoflopPlan | None = None
+    decode: DecodePlan = DecodePlan()
+    energy: EnergyPlan = EnergyPlan()
+    fit: FitPlan = FitPlan()
+    corpus: str = "stdlib"
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    device: Device | None = None
+    threads: int = Field(1, ge=1)
+    compile: bool = False
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        if not value or slug(value) != value:
+            raise ValueError(f"{value!r} names a folder: letters, digits, dots and dashes only")
+        return value
+
+    @field_validator("metrics", "seeds", mode="after")
+    @classmethod
+    def _once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("seeds")
+    @classmethod
+    def _not_negative(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        for seed in value:
+            if not 0 <= seed < 2**63:
+                raise ValueError(f"{seed} is no seed: seeds are whole numbers from 0 and below 2 to the 63")
+        return value
+
+    @property
+    def protocol_size(self) -> tuple[int, int]:
+        """Launches and rounds, presets filled in."""
+        launches, rounds = EFFORTS[self.effort]
+        return self.launches or launches, self.rounds or rounds
+
+    @property
+    def rounds_limit(self) -> int:
+        """Most rounds of a launch; equal to the rounds of `protocol_size` where no pilot decides."""
+        _, rounds = self.protocol_size
+        times = MOST_TIMES if self.effort in TWO_STAGE else 1
+        return max(rounds, self.most_rounds or times * rounds)
+
+    @property
+    def executions(self) -> tuple[Execution, ...]:
+        """How models are run: eagerly, compiled, or their decode steps as a CUDA graph."""
+        return ("compiled",) if self.compile else self.grid.execution
+
+    @property
+    def warm_up_calls(self) -> int:
+        """Calls of every arm before timing starts."""
+        return 1 if self.effort == "smoke" else 3
+
+    @property
+    def warm_up_s(self) -> float:
+        """Seconds that a warm-up takes at least, all arms together (on a GPU twice that)."""
+        return 0.0 if self.effort == "smoke" else 0.5
+
+    @property
+    def claims(self) -> bool:
+        """Whether verdicts may be printed: not after a smoke run."""
+        return self.effort != "smoke"
+
+
+def _collect_settings(data: dict[str, Any], own: tuple[str, ...]) -> dict[str, Any]:
+    """Model keys stand flat in an arm's table; gather them, and name what is no key at all."""
+    if not isinstance(data, dict):
+        raise ValueError(  # noqa: TRY004  # pydantic turns a ValueError into the user's words
+            f'must be a table such as {{ {own[0]} = "mod" }}, not {data!r}'
+        )
+    if "settings" in data:  # read back from run.json
+        return data
+    kept = {key: value for key, value in data.items() if key in own}
+    settings = {key: value for key, value in data.items() if key not in own}
+    for key in settings:
+        if key not in ModelConfig.model_fields:
+            raise unknown("key", key, (*own[:-1], *ModelConfig.model_fields))
+    return {**kept, "settings": settings}
+
+
+def load_suite(name: str) -> Suite:
+    """The suite of that shipped name, or in that TOML file.
+
+    Raises:
+        UsageError: with the file and the key, if there is no such suite or something in it is wrong.
+    """
+    if name.endswith(".toml") or "/" in name:
+        path = Path(name)
+        if not path.is_file():
+            raise UsageError(f"there is no suite file {name!r}. `modbench list suites` shows the shipped ones.")
+    else:
+        path = catalogue.find("suites", name).path
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{name}: not TOML: {error}.") from error
+    data.setdefault("name", slug(path.stem))
+    return parse_suite(data, name)
+
+
+def parse_suite(data: dict[str, Any], source: str) -> Suite:
+    """Check a suite's table; `source` is named in errors.
+
+    Raises:
+        UsageError: in one or two lines.
+    """
+    for key in data:
+        if key not in Suite.model_fields:
+            raise UsageError(f"{source}: {unknown('key', key, Suite.model_fields)}")
+    for table, fields in (("grid", Grid.model_fields), *((name, kind.model_fields) for name, kind in TABLES.items())):
+        for key in data.get(table) or {} if isinstance(data.get(table), dict | None) else {}:
+            if key not in fields:
+                raise UsageError(f"{source}: [{table}]: {unknown('key', key, fields)}")
+    for key in data["shape"] if isinstance(data.get("shape"), dict) else {}:
+        if key not in SHAPE_KEYS:
+            why = f" {key!r} belongs to an arm: write it under [[arms]]." if key in ROUTING_KEYS else ""
+            raise UsageError(f"{source}: [shape]: {unknown('key', key, SHAPE_KEYS)}{why}")
+    try:
+        suite = Suite.model_validate(data)
+    except ValidationError as error:
+        raise UsageError(f"{source}: {in_words(error)}") from error
+    _check_metrics(suite, source)
+    return suite
+
+
+def _check_metrics(suite: Suite, source: str) -> None:
+    """Every metric is known, and there is what it is measured on."""
+    known = catalogue.metrics()
+    for metric in suite.metrics:
+        if metric not in known:
+            raise UsageError(f"{source}: {unknown('metric', metric, known)}")
+        if known[metric].made_in == "train" and not metric.startswith("task/") and suite.train is None:
+            raise UsageError(
+                f"{source}: metric {metric!r} needs a training run: add a [train] table, or leave the metric out."
+            )
+    if suite.isoflop is not None and suite.train is None:
+        raise UsageError(f"{source}: [isoflop] needs a [train] table, which says how a run is made.")
+
+
+def in_words(error: ValidationError) -> str:
+    """The first problem of a pydantic error as one line: where, what it got, what would do."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "value"
+    if first["type"] == "missing":
+        return f"{where}: is missing."
+    message = first["msg"].removeprefix("Value error, ")
+    got = first["input"]
+    shown = f" (got {got!r})" if isinstance(got, str | int | float | bool) else ""
+    return f"{where}: {message}{shown}."

@@ -1,0 +1,100 @@
+"""Training runs as units of work: how many steps each model makes, at which rate, and what must have run before."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Comparison, UnitOfWork, slug
+from modbench.harness.core.contracts import Pass
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.train_plan import FLOPS_TOLERANCE, TrainPlan, TrainRun
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.suite import Suite
+from modbench.harness.planning.unit_maker import Maker
+
+# A user's model: so many FLOPs a step are guessed, for the time left alone.
+GUESSED_STEP = 3e9
+
+
+def training_units(made: Maker, comparison: Comparison, passes: set[Pass]) -> Iterator[UnitOfWork]:
+    """The runs of a comparison: rates first, where a sweep tries them, then every case with every seed.
+
+    Raises:
+        UsageError: if a budget cannot be met.
+    """
+    suite = made.suite
+    if "rates" in passes and suite.isoflop is not None:
+        for case in comparison.arms:
+            run = train_run(suite, comparison, case)
+            one, tried = comparison.model_copy(update={"arms": (case,)}), suite.isoflop.rates
+            yield made.unit(
+                rates_unit(case), one, "rates", len(tried) * _flops(run, case), run=run, rates=tried, workload="train"
+            )
+    if "train" in passes:
+        for case, seed in itertools.product(comparison.arms, suite.seeds):
+            run = train_run(suite, comparison, case)
+            if tries_rates(suite):
+                run = run.model_copy(update={"rate_from": rates_unit(case)})
+            one = comparison.model_copy(update={"arms": (case,)})
+            name = f"train-{case.id}-seed{seed}"
+            yield made.unit(name, one, "train", _flops(run, case), run=run, seed=seed, workload="train")
+
+
+def tries_rates(suite: Suite) -> bool:
+    """Whether rates are tried before the runs of a sweep."""
+    return suite.isoflop is not None and any(catalogue.metrics()[key].made_in == "rates" for key in suite.metrics)
+
+
+def rates_unit(case: Case) -> str:
+    """The unit that finds the rate of this variant, whatever its size and budget."""
+    return slug(f"rates-{case.variant}-{case.place.label}")
+
+
+def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
+    """The run of one case.
+
+    Raises:
+        UsageError: if its budget pays for no step, or cannot be met within 1 %.
+    """
+    cost = case_cost(case)
+    step_flops = cost.train_step if cost else None
+    if case.task:
+        return _task_run(suite, comparison, case, step_flops)
+    assert suite.train is not None
+    in_flops = case.budget is not None or suite.train.flops is not None
+    if in_flops and case.config.capacity_warmup:
+        raise UsageError(
+            f"{case.id}: with capacity_warmup {case.config.capacity_warmup:g} steps cost more at first than later, so a budget "
+            "of FLOPs does not say how many there are. Set capacity_warmup=0, or give train.steps."
+        )
+    # A smoke run shows that it runs: it makes its few steps whatever the budget.
+    run = suite.train.resolved(case.config.d_model, step_flops, case.budget if suite.claims else None)
+    if case.budget is not None and step_flops is not None and suite.claims:
+        off = run.steps * step_flops / case.budget - 1
+        if abs(off) > FLOPS_TOLERANCE:
+            raise UsageError(
+                f"{case.id}: {run.steps} whole steps of {step_flops:.3g} FLOPs are {off:+.1%} off the budget {case.budget:.3g}; "
+                f"at most {FLOPS_TOLERANCE:.0%} is equal. Raise the budget, or lower train.batch_size."
+            )
+    return run
+
+
+def _task_run(suite: Suite, comparison: Comparison, case: Case, step_flops: float | None) -> TrainRun:
+    """As many training FLOPs as the anchor spends on the steps that the task takes; a user's model: as many steps."""
+    plan, anchor = suite.tasks, case_cost(comparison.arms[0])
+    steps = plan.steps or catalogue.load("tasks", case.task).steps
+    train = TrainPlan(
+        seq_len=case.place.seq_len, batch_size=case.place.batch_size, steps=steps, lr=plan.lr, checkpoint_s=600.0
+    )
+    if anchor is None or step_flops is None or not suite.claims:
+        return train.resolved(case.config.d_model, step_flops)
+    return train.resolved(case.config.d_model, step_flops, steps * anchor.train_step)
+
+
+def _flops(run: TrainRun, case: Case) -> float:
+    """FLOPs of a run with its evaluation, by which time left is guessed."""
+    cost = case_cost(case)
+    step = cost.train_step if cost else GUESSED_STEP
+    return step * (run.steps + run.val_tokens / run.tokens_per_step / 3)

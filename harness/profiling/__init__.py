@@ -1,0 +1,1 @@
+"""One call taken apart, and what the machine can do at best."""

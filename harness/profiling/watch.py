@@ -1,0 +1,140 @@
+"""One call opened up: time, FLOPs, bytes and memory by module and by component, each seen in a run of its own.
+
+Ranges are the modules (hooks name them by path) and whatever names the model gives its steps (`models/layers/span.py`). Every
+moment belongs to the innermost range around it, so that components add up to the whole. Watching costs time: shares come from the
+profiled run, seconds from the unwatched one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from modbench.harness.memory.storage_tracker import StorageTracker
+from modbench.harness.profiling.ranges import MODULE
+
+
+@contextmanager
+def named_modules(module: nn.Module) -> Iterator[None]:
+    """While this is entered, every module's forward pass is a range called by the module's path."""
+    stack: list[Any] = []
+
+    def enter(path: str) -> Callable[..., None]:
+        def hook(*_: object) -> None:
+            guard = torch.profiler.record_function(f"{MODULE}{path}")
+            guard.__enter__()
+            stack.append(guard)
+
+        return hook
+
+    def leave(*_: object) -> None:
+        stack.pop().__exit__(None, None, None)
+
+    handles = []
+    for path, part in module.named_modules():
+        if path:
+            handles.append(part.register_forward_pre_hook(enter(path)))
+            handles.append(part.register_forward_hook(leave, always_call=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+LOOK_UPS = {"embedding", "gather", "index", "index_select", "_unsafe_index", "take"}
+
+
+class Traffic(TorchDispatchMode):
+    """Bytes that operators read and write, by the module that is running; views move nothing.
+
+    Args:
+        module: gives the paths.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        self.module, self.stack = module, [""]
+        self.moved: dict[str, float] = {}
+
+    @contextmanager
+    def watching(self) -> Iterator[Traffic]:
+        """Enter the mode and follow the modules."""
+        handles = []
+        for path, part in self.module.named_modules():
+            if path:
+                handles.append(part.register_forward_pre_hook(lambda *_, path=path: self.stack.append(path)))
+                handles.append(part.register_forward_hook(lambda *_: self.stack.pop() and None, always_call=True))
+        try:
+            with self:
+                yield self
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def __torch_dispatch__(  # torch's protocol
+        self,
+        func: Any,  # noqa: ANN401  # torch's protocol
+        types: Any,  # noqa: ANN401  # torch's protocol
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401  # whatever the operator returns
+        out = func(*args, **(kwargs or {}))
+        if not any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns):  # noqa: SLF001  # no public way to a signature
+            read, made = ([leaf for leaf in tree_leaves(side) if isinstance(leaf, Tensor)] for side in (args, out))
+            if func._overloadpacket.__name__ in LOOK_UPS:  # noqa: SLF001  # as above
+                read[0] = made[0]  # of the table no more is read than is found
+            bytes_ = sum(tensor.numel() * tensor.element_size() for tensor in (*read, *made))
+            for path in _ancestors(self.stack[-1]):
+                self.moved[path] = self.moved.get(path, 0.0) + bytes_
+        return out
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    """A path and everything above it, the whole model ("") included."""
+    while path:
+        yield path
+        path = path.rpartition(".")[0]
+    yield ""
+
+
+class Kept:
+    """Bytes that each module leaves behind for the backward pass.
+
+    Args:
+        module: gives the paths.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module, self.tracker = module, StorageTracker()
+        self.tracker.watch((*module.parameters(), *module.buffers()))  # what is there already is not kept anew
+        self.bytes: dict[str, float] = {}
+
+    @contextmanager
+    def watching(self) -> Iterator[Kept]:
+        """Enter the tracker and note what was alive around each module."""
+        handles, before = [], dict[str, int]()
+        for path, part in self.module.named_modules():
+            if path:
+                handles.append(
+                    part.register_forward_pre_hook(lambda *_, path=path: before.update({path: self.tracker.live}))
+                )
+                handles.append(
+                    part.register_forward_hook(
+                        lambda *_, path=path: self.bytes.update(
+                            {path: self.bytes.get(path, 0) + self.tracker.live - before[path]}
+                        )
+                    )
+                )
+        try:
+            with self.tracker:
+                yield self
+        finally:
+            for handle in handles:
+                handle.remove()

@@ -1,0 +1,177 @@
+"""The run folder: run.json for plan and environment, one atomically renamed JSON file per unit of work."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.files import write_atomically
+from modbench.harness.planning.plan import Plan
+from modbench.harness.results.records import SCHEMA, Record
+
+FINISHED = "finished.json"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps its files."""
+
+    path: Path
+
+    @property
+    def units(self) -> Path:
+        """Records of finished units."""
+        return self.path / "units"
+
+    @property
+    def logs(self) -> Path:
+        """What workers printed."""
+        return self.path / "logs"
+
+    def record(self, unit: UnitOfWork) -> Path:
+        """The file of that unit's record."""
+        return self.units / f"{unit.name}.json"
+
+    def write_run(self, plan: Plan, environment: dict[str, Any], command: list[str], started: str) -> None:
+        """Write run.json: the plan, resolved, and where it runs."""
+        body = {
+            "schema_version": SCHEMA,
+            "started": started,
+            "command": command,
+            "environment": environment,
+            "plan": plan.model_dump(mode="json"),
+        }
+        write_atomically(self.path / "run.json", json.dumps(body, indent=1))
+
+    def write_finished(self, body: dict[str, Any]) -> None:
+        """Write finished.json: how long the whole run took, and what the parent process took beside timed units."""
+        write_atomically(self.path / FINISHED, json.dumps(body, indent=1))
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run folder as read.
+
+    Attributes:
+        path: the folder.
+        plan: what was to be measured.
+        environment: where.
+        command: the command line.
+        started: UTC, ISO 8601.
+        records: of the units that have one, in plan order.
+        missing: names of the units that have none.
+        finished: what the run said of itself when it ended; None of one that was interrupted.
+    """
+
+    path: Path
+    plan: Plan
+    environment: dict[str, Any]
+    command: list[str]
+    started: str
+    records: list[Record]
+    missing: list[str]
+    finished: dict[str, Any] | None = None
+
+
+def create(out: str | None, suite_name: str) -> RunFolder:
+    """Make a fresh run folder: `out`, or `runs/<suite>-<date>-<n>`.
+
+    Raises:
+        UsageError: if it cannot be written, or already holds something.
+    """
+    if out is None:
+        stem = f"{suite_name}-{dt.datetime.now(dt.UTC):%Y%m%d}"
+        number = 1
+        while (Path("runs") / f"{stem}-{number}").exists():
+            number += 1
+        path = Path("runs") / f"{stem}-{number}"
+    else:
+        path = Path(out)
+    if path.is_dir() and any(path.iterdir()):
+        what = "another run" if (path / "run.json").exists() else "other files"
+        raise UsageError(f"--out {str(path)!r} already holds {what}, and nothing is overwritten. Name a new folder.")
+    folder = RunFolder(path)
+    try:
+        folder.units.mkdir(parents=True)
+        folder.logs.mkdir()
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"--out {str(path)!r} cannot be written: {error.strerror}. Name a folder you may write."
+        ) from error
+    return folder
+
+
+def read(folder: str) -> StoredRun:
+    """Read a run folder, whole or not.
+
+    Raises:
+        UsageError: if it is none, or one of its files cannot be read.
+    """
+    path = Path(folder)
+    file = path / "run.json"
+    if not file.is_file():
+        raise UsageError(f"{folder!r} is no run folder: it has no run.json. `modbench run` makes one.")
+    try:
+        body = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file}: not JSON: {error}.") from error
+    version = body.get("schema_version") if isinstance(body, dict) else None
+    if version != SCHEMA:
+        raise UsageError(f"{file}: schema {version!r} cannot be read by this modbench, which reads {SCHEMA}.")
+    lacking = {"plan", "environment", "command", "started"} - body.keys()
+    if lacking:
+        raise UsageError(f"{file}: damaged: it lacks {', '.join(sorted(lacking))}.")
+    plan: Plan = _parse(Plan, body["plan"], file)
+    records, missing = [], []
+    for unit in plan.units:
+        record_file = RunFolder(path).record(unit)
+        record = _parse(Record, record_file.read_bytes(), record_file) if record_file.is_file() else None
+        if record is not None and record.unit == unit:
+            records.append(record)
+        else:  # none, or one of another unit or plan
+            missing.append(unit.name)
+    return StoredRun(
+        path, plan, body["environment"], body["command"], body["started"], records, missing, _finished(path / FINISHED)
+    )
+
+
+def _finished(file: Path) -> dict[str, Any] | None:
+    if not file.is_file():
+        return None
+    try:
+        body = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file}: not JSON: {error}.") from error
+    times = ("wall_s", "timed_wall_s", "parent_cpu_s")
+    if (
+        not isinstance(body, dict)
+        or not all(isinstance(body.get(name), int | float) for name in times)
+        or body["wall_s"] <= 0
+    ):
+        raise UsageError(
+            f"{file}: damaged: it lacks the times of a run that ended. Remove it to see what was measured."
+        )
+    return body
+
+
+def _parse(kind: type[BaseModel], data: Any, file: Path) -> Any:  # noqa: ANN401  # the model given as kind
+    try:
+        return (
+            kind.model_validate_json(data)
+            if isinstance(data, str | bytes)
+            else kind.model_validate_json(json.dumps(data))
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{file}: damaged at {where or 'its start'}: {first['msg']}.") from error

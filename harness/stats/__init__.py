@@ -1,0 +1,1 @@
+"""From raw samples to effects, intervals and verdicts. Loads no torch."""

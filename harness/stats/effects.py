@@ -1,0 +1,205 @@
+"""From raw samples to effects. The launch is the unit of evidence: samples of different launches are never pooled.
+
+Protocol (docs/method.md): in each block, d = mean log t(arm) - mean log t(anchor); a launch's effect is the median of its
+blocks' d; the result is the mean of the launch effects with a t-interval over launches. A bootstrap of pooled samples
+covers under half where launches differ by as much as blocks; this covers 95 %. No function here takes samples of several
+launches as one list.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+from scipy import stats
+
+from modbench.harness.stats import block_effects
+from modbench.harness.stats.block_effects import Columns
+
+LEVEL = 0.95
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An estimate with its interval, on the log scale for times and on the plain scale for losses.
+
+    Attributes:
+        value: mean over launches or seeds.
+        low: lower end of the 95 % interval; None where there is none.
+        high: upper end.
+        low90: lower end of the 90 % interval, for the equivalence test.
+        high90: upper end.
+        mde: smallest true effect that would be told from none with 80 % power.
+        sd: standard deviation between launches; None from fewer than two.
+        p: two-sided p-value of no effect; None where there is none.
+        n: launches or seeds.
+        reason: why there is no interval, or how far it reaches.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    low90: float | None = None
+    high90: float | None = None
+    mde: float | None = None
+    sd: float | None = None
+    p: float | None = None
+    n: int = 1
+    reason: str | None = None
+
+    def mirrored(self) -> Effect:
+        """The same evidence about the inverse: of a time, its rate."""
+        ends = {"low": self.high, "high": self.low, "low90": self.high90, "high90": self.low90}
+        turned = {name: None if end is None else -end for name, end in ends.items()}
+        return Effect(-self.value, **turned, mde=self.mde, sd=self.sd, p=self.p, n=self.n, reason=self.reason)
+
+    def shifted(self, by: float) -> Effect:
+        """The same evidence about a quantity that differs by a known amount: what was derived from a time."""
+        ends = {
+            name: None if getattr(self, name) is None else getattr(self, name) + by
+            for name in ("low", "high", "low90", "high90")
+        }
+        p = None if self.p is None or self.sd is None else _p_value(self.value + by, self.sd, self.n)
+        return Effect(self.value + by, **ends, mde=self.mde, sd=self.sd, p=p, n=self.n, reason=self.reason)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What one launch says of a pair: the effect, and the block effects that it is the median of (by round, if no anchor)."""
+
+    effect: float
+    within: tuple[float, ...]
+
+
+def pair_in_launch(arm: Columns | None, base: Columns | None, anchor: Columns, column: str = "wall_s") -> Launch | None:
+    """The effect of an arm against a base in one launch, through the anchor that stood in every block.
+
+    Args:
+        arm: the arm's samples; None if it is the anchor.
+        base: the base's samples; None if it is the anchor.
+        anchor: the anchor's samples.
+        column: what is compared.
+
+    Returns:
+        Positive where the arm took longer; None where the two share nothing.
+    """
+    mine, theirs = (
+        None if side is None else block_effects.by_round(side, block_effects.differences(side, anchor, column))
+        for side in (arm, base)
+    )
+    if mine == {} or theirs == {}:
+        return None
+    medians = [0.0 if effects is None else median(effects.values()) for effects in (mine, theirs)]
+    if mine is not None and theirs is not None:
+        within = [mine[key] - theirs[key] for key in sorted(mine.keys() & theirs.keys())]
+    else:
+        sign, one = (1, mine) if theirs is None else (-1, theirs)
+        within = [sign * effect for effect in (one or {}).values()]
+    return Launch(medians[0] - medians[1], tuple(within))
+
+
+def over_launches(values: Sequence[float], within: Sequence[float] | None = None) -> Effect:
+    """Mean and t-interval of launch effects (or of per-seed differences).
+
+    Args:
+        values: one effect per launch.
+        within: with a single launch, its block effects; they give an order-statistic interval of the median that says
+            nothing about other launches.
+    """
+    n = len(values)
+    mean = float(np.mean(values))
+    sd = float(np.std(values, ddof=1)) if n >= 2 else None
+    if n >= 3:
+        assert sd is not None
+        s = sd / math.sqrt(n)
+        t95, t90, t80 = (quantile(q, n) for q in (0.975, 0.95, POWER))
+        ends = (mean - t95 * s, mean + t95 * s, mean - t90 * s, mean + t90 * s, (t95 + t80) * s)
+        return Effect(mean, *ends, sd=sd, p=_p_value(mean, sd, n), n=n)
+    if n == 1 and within is not None:
+        interval = median_interval(within)
+        if interval is None:
+            return Effect(mean, n=1, reason=f"one launch of {len(within)} blocks: too few for an interval")
+        return Effect(mean, *interval, n=1, reason="within-launch only: says nothing about other launches")
+    return Effect(mean, sd=sd, n=n, reason=f"{n} is too few for an interval; three give one")
+
+
+def quantile(share: float, n: int) -> float:
+    """Quantile of Student's t for a mean of n."""
+    return float(stats.t.ppf(share, n - 1))
+
+
+def _p_value(mean: float, sd: float, n: int) -> float:
+    if sd == 0:
+        return 1.0 if mean == 0 else 0.0
+    return float(2 * stats.t.sf(abs(mean) / (sd / math.sqrt(n)), n - 1))
+
+
+def median_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
+    """Order-statistic (binomial) interval of the median, or None if there are too few values for the level."""
+    ordered = sorted(values)
+    n = len(ordered)
+    rank = int(stats.binom.ppf((1 - level) / 2, n, 0.5))
+    if rank < 1:
+        return None
+    return ordered[rank - 1], ordered[n - rank]
+
+
+def share_interval(hits: int, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """Exact (Clopper-Pearson) interval of a share."""
+    found = stats.binomtest(hits, n).proportion_ci(level, method="exact")
+    return float(found.low), float(found.high)
+
+
+@dataclass(frozen=True)
+class InputSpread:
+    """How much a cost depends on what is read.
+
+    Attributes:
+        sd: standard deviation between inputs, on the log scale, noise taken out.
+        p: p-value of no dependence (one-way analysis of variance over blocks grouped by input).
+        inputs: how many inputs were seen more than once.
+    """
+
+    sd: float
+    p: float
+    inputs: int
+
+
+def input_spread(launches: Sequence[tuple[Columns, Columns]], inputs: int) -> InputSpread | None:
+    """Spread between inputs of an arm's time against the anchor's in the same block.
+
+    Args:
+        launches: the arm's and the anchor's samples, launch by launch; each launch is centred on its own median first.
+        inputs: how many input batches rotated over the blocks.
+
+    Returns:
+        None where fewer than two inputs were seen twice.
+    """
+    groups: dict[int, list[float]] = {}
+    for arm, anchor in launches:
+        effects = block_effects.differences(arm, anchor)
+        middle = median(effects.values()) if effects else 0.0
+        for block, effect in effects.items():
+            groups.setdefault(int(block) % inputs, []).append(effect - middle)
+    seen = [np.array(group) for group in groups.values() if len(group) > 1]
+    if len(seen) < 2:
+        return None
+    p = float(stats.f_oneway(*seen).pvalue)
+    n = sum(map(len, seen))
+    within = sum(float(((group - group.mean()) ** 2).sum()) for group in seen) / (n - len(seen))
+    grand = np.concatenate(seen).mean()
+    between = sum(len(group) * float((group.mean() - grand) ** 2) for group in seen) / (len(seen) - 1)
+    size = (n - sum(len(group) ** 2 for group in seen) / n) / (len(seen) - 1)
+    return InputSpread(math.sqrt(max(0.0, (between - within) / size)), p, len(seen))
+
+
+def adjusted(p_values: Mapping[int, float]) -> dict[int, float]:
+    """Benjamini-Hochberg: p-values of a list of comparisons, adjusted so that a share of the findings is false, not of all."""
+    if not p_values:
+        return {}
+    found = stats.false_discovery_control(list(p_values.values()), method="bh")
+    return dict(zip(p_values, map(float, found), strict=True))

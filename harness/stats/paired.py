@@ -1,0 +1,124 @@
+"""Two arms of one comparison, from raw samples: the effect over launches, its witness in CPU time, and what was disturbed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from modbench.harness.stats import contamination, effects, verdicts
+from modbench.harness.stats.effects import Effect
+
+# Fewer undisturbed blocks in a launch than this say nothing of it, and fewer such launches nothing of the pair.
+FEWEST_CLEAN, FEWEST_LAUNCHES = 3, 3
+
+Columns = Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Together:
+    """One launch of a pair.
+
+    Attributes:
+        case: samples of the arm that is judged; None if it is the anchor.
+        baseline: samples of the arm that it is held against; None if it is the anchor.
+        anchor: samples of the arm that stood in every block.
+        blocks: what witnesses saw of the blocks.
+    """
+
+    case: Columns | None
+    baseline: Columns | None
+    anchor: Columns
+    blocks: Columns
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A pair over its launches, on the log scale, oriented so that above 0 the case is better (lower).
+
+    Attributes:
+        effect: from all samples.
+        cpu: the same in CPU time of the thread; None where that says nothing (several threads, a GPU).
+        clean: from the samples that nothing disturbed; None where too few are left.
+        disturbed: share of the case's or baseline's blocks with a disturbed sample.
+    """
+
+    effect: Effect
+    cpu: Effect | None
+    clean: Effect | None
+    disturbed: float
+
+    def contaminated(self) -> str | None:
+        """Why wall time claims nothing here, with what CPU time says instead; or None."""
+        found = verdicts.contaminated(self.effect, self.clean, self.disturbed, contamination.MOST_CONTAMINATED)
+        if found is None or self.cpu is None:
+            return found
+        ends = ""
+        if self.cpu.low is not None and self.cpu.high is not None:
+            ends = f" [{math.exp(self.cpu.low):.3f}–{math.exp(self.cpu.high):.3f}]"
+        return f"{found}; CPU time, which waiting does not touch, says {math.exp(self.cpu.value):.3f}×{ends}"
+
+
+def compare(launches: Sequence[Together], *, column: str = "wall_s", one_thread: bool) -> Paired:
+    """Launch by launch, each arm against the anchor of its blocks; then over launches.
+
+    Args:
+        launches: at least one, whose arms share blocks with their anchor.
+        column: what is compared.
+        one_thread: whether the CPU time of the thread tells the same story.
+    """
+    effect = _over(launches, column, _all)
+    assert effect is not None, "an arm and its anchor share every round"
+    return Paired(
+        effect,
+        _over(launches, "cpu_s", _all) if one_thread else None,
+        _over(launches, column, contamination.clean, fewest=FEWEST_CLEAN),
+        _disturbed(launches),
+    )
+
+
+def launch_effects(launches: Sequence[Together], column: str = "wall_s") -> list[float]:
+    """One effect for each launch, oriented so that above 0 the case is better (lower)."""
+    found = [effects.pair_in_launch(each.case, each.baseline, each.anchor, column) for each in launches]
+    return [-launch.effect for launch in found if launch is not None]
+
+
+def _all(samples: Columns, _blocks: Columns) -> Columns:
+    return samples
+
+
+def _over(
+    launches: Sequence[Together], column: str, choose: Callable[[Columns, Columns], Columns], *, fewest: int = 1
+) -> Effect | None:
+    """The effect over launches, from the samples that `choose` leaves; None where too few launches have enough of them."""
+    found = []
+    for launch in launches:
+        arm, base = (None if side is None else choose(side, launch.blocks) for side in (launch.case, launch.baseline))
+        anchor = choose(launch.anchor, launch.blocks)
+        if any(side is not None and not side.get(column) for side in (arm, base, anchor)):
+            continue
+        effect = effects.pair_in_launch(arm, base, anchor, column)
+        if effect is not None and len(effect.within) >= fewest:
+            found.append(effect)
+    if len(found) < min(FEWEST_LAUNCHES, len(launches)):
+        return None
+    within = [-value for value in found[0].within] if len(found) == 1 else None
+    return effects.over_launches([-each.effect for each in found], within=within)
+
+
+def _disturbed(launches: Sequence[Together]) -> float:
+    """Share of blocks, of either arm, in which one of its samples or of the anchor's was disturbed."""
+    blocks: dict[tuple[int, float], bool] = {}
+    for number, launch in enumerate(launches):
+        anchor = _bad_blocks(launch.anchor, launch.blocks)
+        for side in (launch.case, launch.baseline):
+            if side is not None:
+                bad = _bad_blocks(side, launch.blocks) | anchor
+                for block in side["block"]:
+                    blocks[number, block] = blocks.get((number, block), False) or block in bad
+    return sum(blocks.values()) / len(blocks) if blocks else 0.0
+
+
+def _bad_blocks(samples: Columns, blocks: Columns) -> set[float]:
+    marks = contamination.causes(samples, blocks)
+    return {block for block, mark in zip(samples["block"], marks, strict=True) if mark}

@@ -1,0 +1,118 @@
+"""Words for an effect: better, worse, equivalent, different, inconclusive, contaminated; and what would decide it.
+
+Effects are on the log scale, oriented so that above 0 is better. Two questions are kept apart: is there a difference (the 95 %
+interval, and its p-value among all of the report's), and does it matter (the margin, 2 % unless the suite says otherwise).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from modbench.harness.stats.effects import LEVEL, Effect, quantile
+
+MOST_LAUNCHES = 1000
+
+
+def verdict(effect: Effect, margin: float, adjusted_p: float | None = None) -> str:
+    """The word for a ratio.
+
+    `better` and `worse`: the 95 % interval lies outside the margin. `equivalent`: the 90 % interval lies inside it (two
+    one-sided tests). `different`: the interval excludes no change, its size against the margin is undecided. `inconclusive`:
+    none of these, or a difference that Benjamini-Hochberg over the report's list does not let stand.
+
+    Args:
+        effect: the log-ratio.
+        margin: of practical interest, as a share.
+        adjusted_p: p-value among all comparisons of the report; None: a list of one.
+    """
+    if effect.low is None or effect.high is None or effect.p is None:  # no interval, or one within a single launch
+        return "inconclusive"
+    edge = math.log1p(margin)
+    if effect.low90 is not None and effect.high90 is not None and -edge < effect.low90 and effect.high90 < edge:
+        return "equivalent"
+    if adjusted_p is not None and adjusted_p > 1 - LEVEL:
+        return "inconclusive"
+    if effect.low > edge:
+        return "better"
+    if effect.high < -edge:
+        return "worse"
+    return "different" if effect.low > 0 or effect.high < 0 else "inconclusive"
+
+
+def loss_verdict(effect: Effect, adjusted_p: float | None = None) -> str | None:
+    """The word for a difference of losses (lower is better); None where there is no interval."""
+    if effect.low is None or effect.high is None:
+        return None
+    if adjusted_p is not None and adjusted_p > 1 - LEVEL:
+        return "inconclusive"
+    if effect.high < 0:
+        return "better"
+    return "worse" if effect.low > 0 else "inconclusive"
+
+
+def difference_verdict(effect: Effect, better: str, adjusted_p: float | None = None) -> str | None:
+    """The word for a difference of what has no ratio; None where neither direction is better."""
+    if better == "neither":
+        return None
+    return loss_verdict(effect if better == "lower" else effect.mirrored(), adjusted_p)
+
+
+def exact_verdict(ratio: float, margin: float) -> str:
+    """The word for a ratio that was counted, not sampled."""
+    if ratio > 1 + margin:
+        return "better"
+    return "worse" if ratio < 1 / (1 + margin) else "equivalent"
+
+
+def launches_needed(effect: Effect, margin: float) -> int | None:
+    """Launches that would decide an inconclusive comparison, if effect and spread are as they look; None: over 1,000.
+
+    Decided is whatever comes first: an interval that excludes no change, or one that lies inside the margin.
+    """
+    if effect.sd is None:
+        return 3
+    away, inside = abs(effect.value), math.log1p(margin) - abs(effect.value)
+    options = [_fewest(effect.sd, away, 0.975)]
+    if inside > 0:
+        options.append(_fewest(effect.sd, inside, 0.95))
+    found = [n for n in options if n is not None]
+    return min(found) if found else None
+
+
+def _fewest(sd: float, half_width: float, share: float) -> int | None:
+    """Fewest launches whose t-interval is narrower than this."""
+
+    def narrow(n: int) -> bool:
+        return quantile(share, n) * sd / math.sqrt(n) < half_width
+
+    return _first(narrow, 3, MOST_LAUNCHES) if half_width > 0 else None
+
+
+def _first(holds: Callable[[int], bool], low: int, high: int) -> int | None:
+    """The first number from which a monotone condition holds."""
+    if not holds(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
+
+
+def contaminated(effect: Effect, clean: Effect | None, share: float, most: float) -> str | None:
+    """Why wall time claims nothing here, or None.
+
+    Args:
+        effect: from all samples.
+        clean: from the samples that nothing disturbed; None where too few are left.
+        share: of blocks in which something was disturbed.
+        most: the share above which nothing is claimed.
+    """
+    if share > most:
+        return f"{share:.0%} of the blocks were disturbed: wall time claims nothing"
+    if clean is None or effect.low is None or effect.high is None or effect.low <= clean.value <= effect.high:
+        return None
+    return (
+        f"undisturbed samples alone say {math.exp(clean.value):.3f}×, outside the interval of all samples: "
+        "the disturbance made the result"
+    )

@@ -1,0 +1,156 @@
+"""Did a module skip what it says it skips? Rows that really met each weight, held against what the module states.
+
+**The protocol.** A module, at any depth, in a model of ours or a user's, may have two attributes, and needs no base class:
+
+    capacity         the share of its input's tokens that it claims to process
+    executed_tokens  how many tokens it says that it processed in its last call, over the whole batch
+
+and optionally `routed_parts`, the names of the submodules that this is about (default: all of it). Of a module with stacked
+weights (experts), both are per slice. What no module states is "not reported".
+
+**The detector.** A dispatch mode watches every matrix product and notes how many rows each parameter was multiplied with. Where
+most weights of a module (by elements, so that a small router does not decide) met more rows than the module says it processed, it
+computed all of them and masked: its FLOPs were not saved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from modbench.harness.flops.operators import is_product
+
+# Rounding of k, and padding rows to the longest of a batch, are no deceit.
+TOLERANCE = 0.05
+
+
+@runtime_checkable
+class StatesTokens(Protocol):
+    """What a module states of itself; see the protocol above."""
+
+    capacity: float
+    executed_tokens: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one module states, and what was seen.
+
+    Attributes:
+        module: its path.
+        capacity: share of tokens that it claims to process.
+        tokens: tokens of the batch.
+        stated: tokens that it says it processed.
+        rows: rows that most of its weights met; None where products with fewer than half of them were seen.
+        masked: whether it computed rows that it says it skipped.
+    """
+
+    module: str
+    capacity: float
+    tokens: int
+    stated: int
+    rows: float | None
+    masked: bool
+
+
+def factors(func: Any, args: tuple[Any, ...]) -> tuple[Tensor, Tensor]:  # noqa: ANN401  # an OpOverload
+    """The two that are multiplied: behind a bias where the operator adds one, before the offsets of a grouped product."""
+    tensors = [arg for arg in args if isinstance(arg, Tensor)]
+    first = 1 if func._overloadpacket.__name__ in {"addmm", "baddbmm"} else 0  # noqa: SLF001  # no public way to the name
+    return tensors[first], tensors[first + 1]
+
+
+class RowWatch(TorchDispatchMode):
+    """Notes how many rows every parameter is multiplied with.
+
+    A parameter is known by its place in a storage, so that transposed and sliced views count; a converted copy does not.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        self.places: dict[int, list[tuple[int, int, str]]] = {}  # storage to (first element, end, name)
+        for name, p in module.named_parameters():
+            if p.ndim > 1:
+                first = int(p.storage_offset())
+                place = (first, first + p.numel(), name)
+                self.places.setdefault(p.untyped_storage()._cdata, []).append(place)  # noqa: SLF001  # the storage's identity
+        self.work: dict[str, float] = {}
+
+    def __torch_dispatch__(  # torch's protocol
+        self,
+        func: Any,  # noqa: ANN401  # torch's protocol
+        types: Any,  # noqa: ANN401  # torch's protocol
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401  # whatever the operator returns
+        if is_product(func):
+            left, right = factors(func, args)
+            self._note(right, left.shape[-2] / (right.shape[0] if left.ndim < right.ndim else 1))
+            self._note(left, right.shape[-1])
+        return func(*args, **(kwargs or {}))
+
+    def _note(self, weight: Tensor, rows: float) -> None:
+        for first, end, name in self.places.get(weight.untyped_storage()._cdata, ()):  # noqa: SLF001  # as above
+            if first <= weight.storage_offset() < end:
+                self.work[name] = self.work.get(name, 0.0) + rows * weight.numel()
+
+
+def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
+    """What every module that states something states, and what one forward pass of the whole model shows."""
+    watch = RowWatch(module)
+    module.eval()
+    stating = {path: part for path, part in module.named_modules() if isinstance(part, StatesTokens)}
+    told: dict[str, int] = {}  # summed over the calls of a module that runs more than once
+
+    def note(path: str, part: Any) -> None:  # noqa: ANN401  # a module that states its tokens
+        told[path] = told.get(path, 0) + int(part.executed_tokens)
+
+    hooks = [part.register_forward_hook(lambda part, *_, path=path: note(path, part)) for path, part in stating.items()]  # type: ignore[attr-defined]  # a module
+    try:
+        with torch.no_grad(), watch:
+            module(tokens_BT)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    sizes = {name: p.numel() for name, p in module.named_parameters() if p.ndim > 1}
+    found = []
+    for path, part in stating.items():
+        # Weights of a module inside that speaks for itself are not this one's.
+        inner = tuple(
+            f"{other}." for other in stating if other != path and other.startswith(f"{path}." if path else "")
+        )
+        own = [name for name in sizes if name.startswith(_prefixes(path, part)) and not name.startswith(inner)]
+        stated = told.get(path, int(part.executed_tokens))
+        met = {name: watch.work[name] / sizes[name] for name in own if name in watch.work}
+        # Of copies and convolutions nothing is seen: what is seen must be most of it.
+        most = 2 * sum(sizes[name] for name in met) >= sum(sizes[name] for name in own)
+        rows = _typical(met, sizes) if most else None
+        masked = rows is not None and rows > stated * (1 + TOLERANCE) + 1
+        found.append(Claim(path, float(part.capacity), tokens_BT.numel(), stated, rows, masked))
+    return found
+
+
+def _prefixes(path: str, part: object) -> tuple[str, ...]:
+    """How the names of the weights begin that a claim is about."""
+    base = f"{path}." if path else ""
+    return tuple(f"{base}{name}." for name in getattr(part, "routed_parts", ())) or (base,)
+
+
+def as_notes(found: list[Claim]) -> list[dict[str, Any]]:
+    """Plain data for a record."""
+    return [asdict(claim) for claim in found]
+
+
+def _typical(rows: dict[str, float], sizes: dict[str, int]) -> float | None:
+    """Median of rows, weighted by the weights' elements."""
+    ordered = sorted((value, sizes[name]) for name, value in rows.items())
+    half, seen = sum(size for _, size in ordered) / 2, 0.0
+    for value, size in ordered:
+        seen += size
+        if seen >= half:
+            return value
+    return None

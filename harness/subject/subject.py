@@ -1,0 +1,305 @@
+"""A subject: module and optimizer, built from a case and a seed by one function. The only thing here that holds tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, DecodePlan, Place
+from modbench.harness.core.errors import NumericsError, Unmeasured
+from modbench.harness.subject import shared_state
+from modbench.harness.timing import nvtx
+from modbench.harness.timing.interleave import Clock, Laps
+from modbench.harness.timing.stopwatch import Stopwatch
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def build_module(case: Case, seed: int) -> nn.Module:
+    """The case's model with weights drawn from `seed`, on torch's default device.
+
+    Raises:
+        TypeError: if a user's build returns something else than a module.
+    """
+    torch.manual_seed(seed)
+    build = catalogue.load_user_model(case.model) if case.own else catalogue.load("models", case.model).build
+    module = build(case.config)
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"{case.model} returned {type(module).__name__}; build(config) must return a torch.nn.Module")
+    return module
+
+
+def clock_of(place: Place) -> Clock:
+    """Wall and CPU time where the case runs; on a GPU it can wait until the device is idle."""
+    return Clock(torch.cuda.synchronize if place.device == "cuda" else None, place.threads)
+
+
+class Subject:
+    """A model ready to run forward passes and training steps.
+
+    Args:
+        case: what to build.
+        seed: seeds the weights.
+        dtype: number format of the weights; default the case's.
+        decode: how many steps a decode call makes.
+        clock: what laps are read from; default the place's.
+        module: built already, in its place and number format.
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        seed: int,
+        dtype: torch.dtype | None = None,
+        decode: DecodePlan | None = None,
+        clock: Clock | None = None,
+        module: nn.Module | None = None,
+    ) -> None:
+        self.case, self.seed = case, seed
+        self.steps, self.clock = (decode or DecodePlan()).tokens, clock or clock_of(case.place)
+        # A user's file may change what all arms share; it must not slow or speed the others.
+        shared_state.restore(case.place.threads)
+        self.module = build_module(case, seed) if module is None else module
+        shared_state.restore(case.place.threads)
+        if module is None:
+            self.module.to(case.place.device, dtype or DTYPES[case.place.dtype])
+        self.model: Any = torch.compile(self.module) if case.place.compile else self.module
+        self._optimizer: torch.optim.Optimizer | None = None
+        if nvtx.NVTX:
+            nvtx.name_modules(self.module)
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """AdamW, made at the first training step."""
+        if self._optimizer is None:
+            # The fused kernel updates in place: one pass over memory, no temporaries in the peak.
+            self._optimizer = torch.optim.AdamW(
+                self.module.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True
+            )
+        return self._optimizer
+
+    def inputs(self, seed: int, number: int) -> list[Tensor]:
+        """Random token batches [B, T]; equal for all arms of a place, never zeros (zeros route and draw power oddly)."""
+        place = self.case.place
+        generator = torch.Generator().manual_seed(seed)
+        shape = (place.batch_size, place.seq_len)
+        vocabulary = self.case.config.vocab_size
+        return [torch.randint(vocabulary, shape, generator=generator).to(place.device) for _ in range(number)]
+
+    def check(self, tokens_BT: Tensor) -> None:
+        """Hold the model to its contract before anything is measured.
+
+        Raises:
+            ValueError: if the logits have another shape than [B, T, vocab_size] ([B, n_classes] where bidirectional), are no
+                floating-point numbers or on another device, or if the model wrote into its input.
+            NumericsError: if a logit is NaN.
+        """
+        given_BT = tokens_BT.clone()
+        with torch.no_grad():
+            logits = self.module(given_BT)
+        config = self.case.config
+        wanted = (
+            [tokens_BT.shape[0], config.n_classes] if config.bidirectional else [*tokens_BT.shape, config.vocab_size]
+        )
+        if not isinstance(logits, Tensor) or list(logits.shape) != wanted:
+            got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ValueError(f"{self.case.model} must map tokens [B, T] to logits {wanted}; it returned {got}")
+        if not logits.is_floating_point() or logits.device.type != tokens_BT.device.type:
+            raise ValueError(
+                f"{self.case.model} must return floating-point logits on {tokens_BT.device.type}; these are {logits.dtype} on "
+                f"{logits.device.type}"
+            )
+        if bool(logits.isnan().any()):
+            raise NumericsError(f"{self.case.model} returned logits that are not numbers (NaN)")
+        if not torch.equal(given_BT, tokens_BT):
+            raise ValueError(
+                f"{self.case.model} wrote into the tokens that it was given: all that is measured shares them"
+            )
+
+    def forward(self, tokens_BT: Tensor) -> None:
+        """One forward pass without gradients."""
+        with torch.no_grad():
+            self.model(tokens_BT)
+
+    def loss(
+        self,
+        tokens_BT: Tensor,
+        targets: Tensor,
+        *,
+        causal: bool = False,
+        lengths_B: Tensor | None = None,
+        prompt_B: Tensor | None = None,
+        model: Any = None,  # noqa: ANN401  # the module under whatever wraps it
+    ) -> tuple[Tensor, Tensor | float]:
+        """Mean cross-entropy in nats over what is asked, and what the model adds to it while it trains (0 outside).
+
+        Args:
+            tokens_BT: input.
+            targets: next tokens [B, T], -100 where none is asked; or classes [B].
+            causal: route without the future.
+            lengths_B: real tokens of each row, where there are pads.
+            prompt_B: tokens that a gate over the whole input may read.
+            model: what is called; default the model as it is timed.
+        """
+        logits, auxiliary = self.logits(
+            tokens_BT,
+            causal=causal,
+            lengths_B=lengths_B,
+            prompt_B=prompt_B,
+            model=self.model if model is None else model,
+        )
+        logits = logits if self.case.config.bidirectional else logits.flatten(0, 1)
+        return F.cross_entropy(logits.float(), targets.flatten()), auxiliary
+
+    def logits(
+        self,
+        tokens_BT: Tensor,
+        *,
+        causal: bool = False,
+        lengths_B: Tensor | None = None,
+        prompt_B: Tensor | None = None,
+        model: Any = None,  # noqa: ANN401  # as above
+    ) -> tuple[Tensor, Tensor | float]:
+        """Logits, and what the model adds to the loss while it trains. A user's model is given the tokens alone."""
+        model = self.model if model is None else model
+        said: dict[str, Any] = {}
+        if lengths_B is not None and not self.case.own:
+            said = {"lengths_B": lengths_B, "prompt_B": prompt_B}
+        if self.module.training and getattr(self.module, "has_auxiliary", False):
+            return model(tokens_BT, auxiliary=True, **said)  # type: ignore[no-any-return]  # the model's two
+        return model(tokens_BT, causal=True, **said) if causal else model(tokens_BT, **said), 0.0
+
+    def targets(self, tokens_BT: Tensor) -> Tensor:
+        """Next tokens, or classes: what random input is trained on."""
+        if self.case.config.bidirectional:
+            return tokens_BT[:, 0] % self.case.config.n_classes
+        return tokens_BT.roll(-1, dims=1)
+
+    def backward(self, tokens_BT: Tensor) -> None:
+        """Forward and backward."""
+        loss, auxiliary = self.loss(tokens_BT, self.targets(tokens_BT))
+        (loss + auxiliary).backward()
+
+    def train_step(self, tokens_BT: Tensor) -> None:
+        """Forward, backward, optimizer."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.backward(tokens_BT)
+        self.optimizer.step()
+
+    def train_parts(self, tokens_BT: Tensor) -> Laps:
+        """A training step whose parts are timed apart, the device idle between them."""
+        watch = Stopwatch(self.clock)
+        loss, auxiliary = self.loss(tokens_BT, self.targets(tokens_BT))
+        watch.lap("forward")
+        (loss + auxiliary).backward()
+        watch.lap("backward")
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        watch.lap("optimizer")
+        return watch.laps
+
+    def prefilled(self, tokens_BT: Tensor) -> tuple[Tensor, Any]:
+        """Logits after the prompts, and a cache with room for the steps to come.
+
+        Raises:
+            Unmeasured: if the model cannot decode.
+        """
+        if self.case.own:
+            raise Unmeasured("a user's model: build(config) has no prefill and decode that are known here")
+        why = self.module.why_no_decode()  # type: ignore[operator]  # every catalogue model has it
+        if why:
+            raise Unmeasured(why)
+        if self.case.place.compile:
+            raise Unmeasured("prefill and decode are not compiled: they run eagerly, or decode as a CUDA graph")
+        self.module.eval()
+        return self.module.prefill(tokens_BT, max_len=tokens_BT.shape[1] + self.steps)  # type: ignore[operator,no-any-return]  # as above
+
+    def _eagerly(self, what: str) -> None:
+        if self.case.place.graph:
+            raise Unmeasured(f"{what} eagerly: only decode steps are replayed as a CUDA graph")
+
+    def prefill(self) -> Callable[[Tensor], None]:
+        """What reads a batch of prompts."""
+        self._eagerly("a prompt is read")
+
+        def call(tokens_BT: Tensor) -> None:
+            self.prefilled(tokens_BT)
+
+        return call
+
+    def first_token(self) -> Callable[[Tensor], None]:
+        """What a user waits for: prompts are read, and the host has the first token of each row."""
+        self._eagerly("a first token is made")
+
+        def call(tokens_BT: Tensor) -> None:
+            logits_BV, _ = self.prefilled(tokens_BT)
+            logits_BV.argmax(-1).tolist()
+
+        return call
+
+    def _continued(self) -> tuple[Callable[[Tensor], Tensor], Callable[[], None], Tensor]:
+        """A decode step after the context, what puts the cache back to it, and tokens to feed."""
+        prompts_BT, feed_BT = self.inputs(0, 2)
+        _, cache = self.prefilled(prompts_BT)
+        module: Any = self.module
+        step = self._replayed(cache) if self.case.place.graph else partial(module.decode, cache=cache)
+        mark = cache.mark(windows=False)
+        return step, lambda: cache.rewind(mark), feed_BT
+
+    def decode(self) -> Callable[[Tensor], None]:
+        """What makes `steps` decode steps after the context, from the same state each time. Tokens are random ones."""
+        step, rewind, feed_BT = self._continued()
+
+        def call(tokens_BT: Tensor) -> None:
+            rewind()
+            for i in range(self.steps):
+                step(tokens_BT[:, i % tokens_BT.shape[1]])
+
+        call(feed_BT)
+        return call
+
+    def decode_steps(self) -> Callable[[Tensor], Laps]:
+        """The same, each step timed apart: laps `p50` and `p95` over the positions after the context."""
+        step, rewind, feed_BT = self._continued()
+
+        def call(tokens_BT: Tensor) -> Laps:
+            rewind()
+            watch = Stopwatch(self.clock)
+            for i in range(self.steps):
+                step(tokens_BT[:, i % tokens_BT.shape[1]])
+                watch.lap(str(i))
+            return watch.quantiles({"p50": 0.5, "p95": 0.95})
+
+        call(feed_BT)
+        return call
+
+    def generate(self) -> Callable[[Tensor], None]:
+        """Greedy generation as a server does it: each step's likeliest tokens go to the host and into the next step."""
+        step, rewind, feed_BT = self._continued()
+
+        def call(tokens_BT: Tensor) -> None:
+            rewind()
+            tokens_B = tokens_BT[:, 0]
+            for _ in range(self.steps):
+                tokens_B = step(tokens_B).argmax(-1)
+                tokens_B.tolist()
+
+        call(feed_BT)
+        return call
+
+    def _replayed(self, cache: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401  # the model's own cache
+        if self.case.place.device != "cuda":
+            raise Unmeasured("a CUDA graph needs a CUDA device")
+        if self.case.config.decode_policy == "host":
+            raise Unmeasured(
+                "decode_policy 'host' asks the host who passes: only 'budget' and 'masked' can be captured"
+            )
+        from modbench.harness.subject.decode_graph import Replay
+
+        return Replay(self.module, cache)

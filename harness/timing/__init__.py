@@ -1,0 +1,1 @@
+"""Clocks, interleaved rounds, CUDA events and CUDA graphs."""

@@ -1,0 +1,254 @@
+"""Interleaved timing: rounds of blocks in which arms stand beside their anchor, forwards and then backwards.
+
+Timing A and then B was wrong by up to 51 % on a shared machine; blocks of the anchor and at most three arms, visited in
+random order and then in reverse, cancel drift inside the block (Abedi & Brecht, ICPE 2017). No torch in here: the clock and
+the calls are given, so that a test can plant an effect and a fake clock.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from modbench.harness.core.case import ARMS_PER_BLOCK
+from modbench.harness.machine.witness import Witness
+from modbench.harness.stats import block_effects, steady
+from modbench.harness.timing import nvtx
+
+# Long enough that reading the clocks costs under 0.1 % of a sample.
+SHORTEST_SAMPLE_S = 2e-3
+# Calls without a new graph after which a compiled arm counts as compiled, and turns after which waiting for that ends.
+QUIET_CALLS, MOST_TURNS = 3, 60
+
+# Further columns of a sample, where a call times its own parts: `forward/wall_s` and the like.
+Laps = Mapping[str, float]
+Call = Callable[[int], object]
+Samples = dict[str, list[float]]
+
+
+class Clock:
+    """Wall time, CPU time of this thread, and the wait for a device.
+
+    Args:
+        synchronize: waits until the device is idle; None on a CPU, where calls return when they are done.
+        threads: with more than one, CPU time is the whole process's.
+    """
+
+    def __init__(self, synchronize: Callable[[], None] | None = None, threads: int = 1) -> None:
+        self.synchronize = synchronize or (lambda: None)
+        self.cpu_s = time.thread_time if threads == 1 else time.process_time
+
+    def wall_s(self) -> float:
+        """Seconds of a monotonic clock."""
+        return time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure.
+
+    Attributes:
+        rounds: rounds, each of which visits every arm twice; the least number where a pilot decides.
+        most_rounds: the most that a pilot may ask for; equal to `rounds`, their number is fixed.
+        pilot: rounds after which the number is computed, once.
+        half_width: of the interval of each arm's median effect, which the number is computed for.
+        warm_up_calls: calls of every arm before the first round.
+        warm_up_s: seconds that the warm-up takes at least, all arms together.
+    """
+
+    rounds: int
+    most_rounds: int
+    pilot: int
+    half_width: float
+    warm_up_calls: int
+    warm_up_s: float = 0.0
+
+    @classmethod
+    def fixed(cls, rounds: int, warm_up_calls: int = 1) -> Effort:
+        """A number of rounds that no pilot changes."""
+        return cls(rounds, rounds, rounds, 0.01, warm_up_calls)
+
+
+@dataclass
+class Measured:
+    """What a session leaves.
+
+    Attributes:
+        samples: arm to columns `round, block, position, calls, wall_s, cpu_s`, times per call, and what witnesses saw.
+        blocks: what witnesses saw of each block, by column; `block` and `wall_s` among them.
+        unsteady: arm to what is wrong with it, for those that still drifted after a second warm-up.
+        notes: what else a reader should know: rounds and why, first calls, a repeated warm-up.
+    """
+
+    samples: dict[str, Samples] = field(default_factory=dict)
+    blocks: Samples = field(default_factory=dict)
+    unsteady: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, object] = field(default_factory=dict)
+
+
+def deal(arms: Sequence[str], anchor: str, rng: random.Random) -> list[list[str]]:
+    """One round: blocks of the anchor and at most three other arms, each in random order followed by its reverse."""
+    others = [arm for arm in arms if arm != anchor]
+    rng.shuffle(others)
+    groups = [others[i : i + ARMS_PER_BLOCK] for i in range(0, len(others), ARMS_PER_BLOCK)] or [[]]
+    dealt = []
+    for group in groups:
+        block = [arm for arm in (anchor, *group) if arm in arms]
+        rng.shuffle(block)
+        dealt.append(block + block[::-1])
+    return dealt
+
+
+class Session:
+    """All arms of one comparison in this process.
+
+    Args:
+        calls: arm to a function that runs it once on the input of the given number, and may return its `Laps`.
+        anchor: the arm that stands in every block.
+        rng: draws the orders.
+        clock: what to read.
+        on_error: told at once of an arm that raised; the arm is let go, so that what it calls does not weigh on the others.
+        survivable: what an arm may raise without ending the others.
+        of_samples: read around every sample.
+        of_blocks: read around every block.
+        tidy: called after every sample, outside of it; raises if the arm left something that would weigh on the others.
+        settled: whether the device has reached its clock; the warm-up waits for it a while.
+    """
+
+    def __init__(
+        self,
+        calls: dict[str, Call],
+        anchor: str,
+        *,
+        rng: random.Random,
+        clock: Clock,
+        on_error: Callable[[str, BaseException], None],
+        survivable: tuple[type[BaseException], ...] = (Exception,),
+        of_samples: Witness | None = None,
+        of_blocks: Witness | None = None,
+        tidy: Callable[[], None] = lambda: None,
+        settled: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.calls, self.anchor, self.rng, self.clock = calls, anchor, rng, clock
+        self.on_error, self.survivable, self.settled, self.tidy = on_error, survivable, settled, tidy
+        self.of_samples, self.of_blocks = of_samples or Witness({}), of_blocks or Witness({})
+        self.repeats: dict[str, int] = {}
+        self.made = Measured()
+
+    def measure(self, effort: Effort) -> Measured:
+        """Warm up, measure, and look whether the arms were warm; if one was not, once more."""
+        self._warm_up(effort.warm_up_calls, effort.warm_up_s, first=True)
+        unsteady = self._play(effort)
+        if unsteady:
+            self.made.notes["warmed up again"] = unsteady
+            self._warm_up(2 * effort.warm_up_calls, 2 * effort.warm_up_s)
+            unsteady = self._play(effort)
+        self.made.unsteady = unsteady
+        return self.made
+
+    def _attempt(self, arm: str, number: int, repeats: int) -> dict[str, float] | None:
+        """A sample, or None from an arm that raised and is gone."""
+        try:
+            row = self._timed(self.calls[arm], number, repeats)
+            self.tidy()
+        except self.survivable as error:
+            del self.calls[arm]
+            self.made.samples.pop(arm, None)
+            self.on_error(arm, error)
+            return None
+        return row
+
+    def _warm_up(self, calls: int, seconds: float, *, first: bool = False) -> None:
+        """Call all arms in turn until each had its calls, none compiles any more, and the time is up."""
+        shortest: dict[str, float] = {}
+        quiet = dict.fromkeys(self.calls, 0)
+        start, turn = self.clock.wall_s(), 0
+        while self.calls:
+            for arm in list(self.calls):
+                row = self._attempt(arm, turn, 1)
+                if row is None:
+                    continue
+                if first and turn == 0:
+                    self.made.notes.setdefault("first_call_s", {})[arm] = row["wall_s"]  # type: ignore[index]  # a dict
+                quiet[arm] = 0 if row.get("recompiles") else quiet[arm] + 1
+                shortest[arm] = min(row["wall_s"], shortest.get(arm, math.inf))
+            turn += 1
+            waited = self.clock.wall_s() - start
+            ready = all(quiet[arm] >= min(calls, QUIET_CALLS) for arm in self.calls) and self.settled()
+            if turn >= calls and waited >= seconds and (ready or (turn >= MOST_TURNS and waited >= 10 * seconds)):
+                break
+        for arm, wall in shortest.items():
+            self.repeats[arm] = max(1, min(1000, math.ceil(SHORTEST_SAMPLE_S / max(wall, 1e-9))))
+
+    def _play(self, effort: Effort) -> dict[str, str]:
+        """Fresh samples in as many rounds as it takes; arms that drifted while it lasted, in words."""
+        self.made.samples = {arm: {} for arm in self.calls}
+        self.made.blocks = {}
+        pilot = min(effort.pilot, effort.rounds)
+        self._rounds(0, pilot)
+        total = effort.rounds
+        if effort.most_rounds > effort.rounds:
+            asked = max(
+                (block_effects.blocks_needed(d, effort.half_width) for d in self._effects().values() if len(d) > 1),
+                default=0,
+            )
+            total = min(max(effort.rounds, asked), effort.most_rounds)
+            self.made.notes["rounds"] = {"pilot": pilot, "asked": asked, "made": total}
+        self._rounds(pilot, total)
+        effects = self._effects()
+        blocks_each = min(map(len, effects.values()), default=0)
+        self.made.notes["steadiness_tested"] = steady.testable(blocks_each, len(effects)) if effects else False
+        return steady.unsteady(effects)
+
+    def _effects(self) -> dict[str, list[float]]:
+        base = self.made.samples.get(self.anchor)
+        if not base:
+            return {}
+        others = {arm: columns for arm, columns in self.made.samples.items() if arm != self.anchor and columns}
+        return {arm: list(block_effects.differences(columns, base).values()) for arm, columns in others.items()}
+
+    def _rounds(self, first: int, last: int) -> None:
+        for round_ in range(first, last):
+            for block in deal(list(self.calls), self.anchor, self.rng):
+                self._block(round_, block)
+
+    def _block(self, round_: int, block: Sequence[str]) -> None:
+        number = len(self.made.blocks.get("block", ()))
+        before, start = self.of_blocks.read(), self.clock.wall_s()
+        for position, arm in enumerate(block):
+            if arm not in self.calls:
+                continue
+            with nvtx.sample(arm):
+                row = self._attempt(arm, number, self.repeats[arm])
+            if row is not None:
+                where = {"round": round_, "block": number, "position": position, "calls": self.repeats[arm]}
+                _append(self.made.samples[arm], where | row)
+        seen = {"block": number, "wall_s": self.clock.wall_s() - start} | self.of_blocks.since(before)
+        _append(self.made.blocks, seen)
+
+    def _timed(self, call: Call, number: int, repeats: int) -> dict[str, float]:
+        """Wall and CPU seconds per call, the device idle before and after; then what witnesses saw."""
+        before = self.of_samples.read()
+        self.clock.synchronize()
+        wall, cpu = self.clock.wall_s(), self.clock.cpu_s()
+        made = [call(number) for _ in range(repeats)]
+        self.clock.synchronize()
+        row = {"wall_s": (self.clock.wall_s() - wall) / repeats, "cpu_s": (self.clock.cpu_s() - cpu) / repeats}
+        return row | _laps(made) | self.of_samples.since(before)
+
+
+def _laps(made: Sequence[object]) -> dict[str, float]:
+    """Mean laps of the calls of a sample, by column."""
+    laps: list[Laps] = [each for each in made if isinstance(each, Mapping)]
+    if not laps:
+        return {}
+    return {column: fmean(each[column] for each in laps) for column in laps[0]}
+
+
+def _append(columns: Samples, row: Mapping[str, float]) -> None:
+    for name, value in row.items():
+        columns.setdefault(name, []).append(value)

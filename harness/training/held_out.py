@@ -1,0 +1,106 @@
+"""Held-out loss of a trained language model: as trained, without the future, and by position.
+
+Shapes: B batch, T tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case
+from modbench.harness.core.errors import NumericsError
+from modbench.harness.results.evidence import NOT_AUTOREGRESSIVE
+from modbench.harness.subject.causality import Causality, guard
+
+if TYPE_CHECKING:
+    from modbench.harness.subject.subject import Subject
+    from modbench.harness.training.batches import Batch, Windows
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a trained model makes of text that it never saw.
+
+    Attributes:
+        loss: nats per token, routed as while training.
+        by_position: the same for each place in the window.
+        causal: nats per token with routers that decide without the future; None where the model has none.
+        causal_reason: why it is None.
+        sees_future: whether top-k routing looked ahead, as the model's own file declares; None of a user's model.
+        causality: what the guard found when later tokens were changed.
+    """
+
+    loss: float
+    by_position: list[float]
+    causal: float | None
+    causal_reason: str
+    sees_future: bool | None
+    causality: Causality
+
+
+def evaluate(subject: Subject, windows: Windows) -> HeldOut:
+    """Held-out loss as trained, and without the future. Thresholds come from training text, never from what is held out."""
+    case, module = subject.case, subject.module
+    module.eval()
+    loss, by_position = mean_loss(subject, windows.val())
+    inputs_BT = next(windows.val()).tokens_BT[:1].to(case.place.device)
+    vocabulary = min(case.config.vocab_size, windows.tokens.vocab_size)
+    found = guard(module, inputs_BT, vocabulary, subject.seed)
+    if case.own:
+        reason = f"{NOT_AUTOREGRESSIVE}: logits moved when later tokens were changed, and another way to route is not known here"
+        if found.reads_future is None:
+            reason = f"whether it reads the future could not be tested: {found.reason}"
+        return HeldOut(loss, by_position, loss if found.reads_future is False else None, reason, None, found)
+    module.set_progress(1.0)  # type: ignore[operator]  # every catalogue model has it
+    model = catalogue.load("models", case.model)
+    sees_future = model.sees_future(case.config)
+    if not {"router", "choice"} & model.options.keys():  # nothing here is routed one way in training, another at decode
+        return HeldOut(loss, by_position, loss, "", sees_future, found)
+    why = why_not_causal(subject)
+    if why:
+        return HeldOut(loss, by_position, None, why, sees_future, found)
+    with autocast_of(case):
+        module.calibrate(windows.train(windows.run.steps).tokens_BT.to(case.place.device))  # type: ignore[operator]  # as above
+    causal, _ = mean_loss(subject, windows.val(), causal=True)
+    return HeldOut(loss, by_position, causal, "", sees_future, found)
+
+
+def autocast_of(case: Case) -> torch.autocast:
+    """Under which a case computes: bf16 over fp32 weights, or nothing."""
+    return torch.autocast(case.place.device, torch.bfloat16, enabled=case.place.dtype == "bf16")
+
+
+def why_not_causal(subject: Subject) -> str:
+    """Why a catalogue model cannot route without the future; empty if it can."""
+    config, options = subject.case.config, catalogue.load("models", subject.case.model).options
+    if "router" in options and config.router == "learned" and config.causal == "none":
+        return "causal = 'none': no causal router"
+    return ""
+
+
+def mean_loss(subject: Subject, batches: Iterable[Batch], *, causal: bool = False) -> tuple[float, list[float]]:
+    """Mean loss in nats per token, and by position.
+
+    Raises:
+        NumericsError: if it is not finite.
+    """
+    device, rows, sum_T = subject.case.place.device, 0, torch.zeros(())
+    with torch.no_grad(), autocast_of(subject.case):
+        for batch in batches:
+            here = batch.to(device)
+            logits_BTV, _ = subject.logits(here.tokens_BT, causal=causal)
+            loss_BT = F.cross_entropy(logits_BTV.float().flatten(0, 1), here.targets_BT.flatten(), reduction="none")
+            sum_T = sum_T + loss_BT.view(here.tokens_BT.shape).double().sum(0).cpu()
+            rows += len(batch.tokens_BT)
+    by_position = (sum_T / rows).tolist()
+    mean = sum(by_position) / len(by_position)
+    if not math.isfinite(mean):
+        raise NumericsError(f"held-out loss {mean} after training")
+    return mean, by_position

@@ -1,0 +1,69 @@
+"""How ranks share a training run.
+
+`ddp`: every rank holds the model, gradients are averaged. `fsdp`: parameters, gradients and optimizer states are dealt out
+(FSDP2, `fully_shard`); block by block where the model has no auxiliary losses, else as one. Either way
+the ranks together see the batch that one rank would have seen, row by row, so a run on N ranks is the run on one rank up to
+the order of sums. Auxiliary losses that multiply means over the batch (balance, depth) are means of the ranks' products.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from modbench.harness.core.torchrun import Ranks
+from modbench.harness.core.train_plan import Parallel
+
+
+@contextlib.contextmanager
+def together(ranks: Ranks, device: str) -> Iterator[None]:
+    """Inside, the ranks can talk."""
+    if ranks.world == 1:
+        yield
+        return
+    import torch
+
+    if device == "cuda":
+        torch.cuda.set_device(ranks.local)
+    torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def share(module: Any, ranks: Ranks, how: Parallel, device: str) -> Any:  # noqa: ANN401  # an nn.Module; naming it would load torch
+    """The module as the ranks train it together; itself where there is one rank."""
+    if ranks.world == 1:
+        return module
+    import torch
+
+    if how == "ddp":
+        return torch.nn.parallel.DistributedDataParallel(module, [ranks.local] if device == "cuda" else None)
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    # Said of every view that a block returns; nothing here changes a block's output in place.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
+    mesh = init_device_mesh(device, (ranks.world,))
+    # Block by block, so that one is whole at a time. Not with auxiliary losses: FSDP2 loses the gradients of a predictor in the
+    # last routed block (torch 2.13; its input is detached), and so such a model is whole during a step, its states shared out.
+    if not getattr(module, "has_auxiliary", False):
+        for part in module.modules():
+            if isinstance(part, torch.nn.ModuleList):
+                for block in part:
+                    if not isinstance(block, torch.nn.ModuleList):
+                        fully_shard(block, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+    return module
+
+
+def whole_state(model: Any, ranks: Ranks) -> dict[str, Any]:  # noqa: ANN401  # as above
+    """All weights on the CPU of the first rank, whoever holds them; empty elsewhere. Every rank must call it."""
+    if ranks.world == 1:
+        return dict(model.state_dict())
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    return dict(get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True)))

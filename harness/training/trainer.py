@@ -1,0 +1,283 @@
+"""The training loop: AdamW, warm-up and cosine, clipping, accumulation; checkpoints, exact resume, and where its time goes.
+
+The same seed gives every arm the same batches in the same order and, where shapes agree, the same initial weights. A run that
+is killed and resumed makes the same losses to the bit on a CPU: all that a step depends on is in the checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from modbench.harness.core.errors import NumericsError
+from modbench.harness.core.torchrun import ALONE, Ranks
+from modbench.harness.core.train_plan import TrainRun, learning_rate
+from modbench.harness.core.units import human_duration
+from modbench.harness.training import checkpoint
+from modbench.harness.training.parallel import share
+
+if TYPE_CHECKING:
+    from modbench.harness.subject.subject import Subject
+    from modbench.harness.training.batches import Batch, Batches
+
+# On a GPU asking for a loss waits for the device: it is asked for this many at a time.
+CUDA_LOSSES_AT_ONCE = 20
+TELL_S = 1.0
+# Steps between the questions of several ranks whether a checkpoint is due: each question waits for all.
+AGREE_EVERY = 10
+COLUMNS = ("step", "tokens", "loss", "wall_s")
+
+
+@dataclass(frozen=True)
+class Told:
+    """How far a run is.
+
+    Attributes:
+        step: steps made.
+        steps: of so many.
+        loss: of the last batch, in nats per token.
+        tokens_per_s: since the run began or was resumed.
+        left_s: seconds left at that pace.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    tokens_per_s: float
+    left_s: float
+
+    def __str__(self) -> str:
+        """`step 120/400, loss 2.314, 9.2k tokens/s, 1 min 05 s left`."""
+        pace = f"{self.tokens_per_s / 1000:.1f}k tokens/s"
+        return f"step {self.step}/{self.steps}, loss {self.loss:.3f}, {pace}, {human_duration(self.left_s)} left"
+
+
+@dataclass
+class Spent:
+    """Seconds by what they went to; `outside` is what is left of the whole: data, logging, bookkeeping."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("forward", "backward", "optimizer"), 0.0))
+    whole: float = 0.0
+
+    @contextlib.contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        """What runs inside goes to `what`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
+
+    @property
+    def outside(self) -> float:
+        """Seconds of the steps that were neither forward, backward nor optimizer."""
+        return self.whole - sum(self.seconds.values())
+
+
+class Trainer:
+    """One training run.
+
+    Args:
+        subject: the model, its weights drawn; float32.
+        batches: what it is trained on.
+        run: how.
+        ranks: the processes that share the run.
+        keep: file of the checkpoint; None keeps none.
+        fingerprint: names the run: a checkpoint of another one is not taken.
+        tell: is told about once a second.
+        look: called with the number of steps made, `run.looks` times spread over the run and after the last step.
+        carried: what looks collect, in lists of numbers and tensors: it goes through checkpoints.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        batches: Batches,
+        run: TrainRun,
+        *,
+        ranks: Ranks = ALONE,
+        keep: Path | None = None,
+        fingerprint: str = "",
+        tell: Callable[[Told], None] | None = None,
+        look: Callable[[int], None] | None = None,
+        carried: dict[str, list[Any]] | None = None,
+    ) -> None:
+        ranks.check(run)
+        self.subject, self.batches, self.run, self.ranks = subject, batches, run, ranks
+        self.keep, self.fingerprint, self.tell, self.look = keep, fingerprint, tell, look
+        self.carried = {} if carried is None else carried
+        self.device = subject.case.place.device
+        self.autocast = torch.autocast(self.device, torch.bfloat16, enabled=subject.case.place.dtype == "bf16")
+        self.model = subject.model if ranks.world == 1 else share(subject.module, ranks, run.parallel, self.device)
+        if ranks.world > 1 and subject.case.place.compile:
+            self.model = torch.compile(self.model)
+        self.optimizer = subject.optimizer
+        self.curve: dict[str, list[float]] = {name: [] for name in COLUMNS}
+        self.spent, self.step, self.resumed_at = Spent(), 0, 0
+        self._unread: list[torch.Tensor] = []
+        self.losses_at_once = CUDA_LOSSES_AT_ONCE if self.device == "cuda" else 1
+        self._looks = {round((i + 1) * run.steps / run.looks) for i in range(run.looks)} if run.looks else set()
+
+    def train(self) -> None:
+        """Make all steps, or those that a checkpoint leaves to make.
+
+        Raises:
+            NumericsError: as soon as a loss is known not to be finite, naming the step.
+        """
+        self._resume()
+        saved = told = start = time.perf_counter()
+        before = self.curve["wall_s"][-1] if self.step else 0.0
+        apart = 0.0  # seconds that are not training: looks and checkpoints
+        self.resumed_at = self.step
+        while self.step < self.run.steps:
+            began = time.perf_counter()
+            self._make_step(lambda: before + time.perf_counter() - start - apart)  # noqa: B023  # called at once
+            ended = time.perf_counter()
+            self.spent.whole += ended - began
+            if self.look is not None and self.step in self._looks:
+                self._read_losses()
+                self.look(self.step)
+                self.subject.module.train()
+            last = self.step == self.run.steps
+            if self.keep is not None and not last and self._agreed(ended - saved >= self.run.checkpoint_s):
+                self._save()
+                saved = time.perf_counter()
+            if self.tell is not None and (ended - told >= TELL_S or last):
+                if self.ranks.world == 1:  # else all ranks read at the same step, so that all stop at the same loss
+                    self._read_losses()
+                self.tell(self._told(ended - start - apart))
+                told = ended
+            apart += time.perf_counter() - ended
+        self._read_losses()
+
+    def _make_step(self, clock: Callable[[], float]) -> None:
+        run, step, subject = self.run, self.step, self.subject
+        for group in self.optimizer.param_groups:
+            group["lr"], group["weight_decay"] = learning_rate(step, run.steps, run.lr), run.weight_decay
+        if not subject.case.own:
+            subject.module.set_progress(step / run.steps)  # type: ignore[operator]  # every catalogue model has it
+        whole = self.batches.train(step)
+        asked = whole.asked
+        mine = whole if self.ranks.world == 1 else whole.rows(self.ranks.rank, self.ranks.world)
+        total = torch.zeros((), device=self.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        for i in range(run.accumulate):
+            batch = mine if run.accumulate == 1 else mine.rows(i, run.accumulate)
+            # A mean over what is asked here, weighed so that all pieces together are the mean over the whole batch. Counted
+            # before it goes to a device, which would have to be waited for.
+            weight, batch = batch.asked * self.ranks.world / max(1, asked), batch.to(self.device)
+            with self.spent.on("forward"), self.autocast:
+                loss, auxiliary = self._loss(batch)
+                loss = loss * weight
+            with self.spent.on("backward"):
+                (loss + auxiliary / run.accumulate).backward()
+            total += loss.detach()
+        with self.spent.on("optimizer"):
+            torch.nn.utils.clip_grad_norm_(subject.module.parameters(), run.clip)
+            self.optimizer.step()
+        if self.ranks.world > 1:
+            torch.distributed.all_reduce(total)
+            total /= self.ranks.world
+        self.step += 1
+        for name, value in zip(COLUMNS, (step, self.step * run.tokens_per_step, math.nan, clock()), strict=True):
+            self.curve[name].append(value)
+        self._unread.append(total)
+        if len(self._unread) >= self.losses_at_once:
+            self._read_losses()
+
+    def _loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | float]:
+        return self.subject.loss(
+            batch.tokens_BT, batch.targets_BT, lengths_B=batch.lengths_B, prompt_B=batch.prompt_B, model=self.model
+        )
+
+    def _read_losses(self) -> None:
+        """Take the losses that wait to be asked for.
+
+        Raises:
+            NumericsError: at the first that is not finite.
+        """
+        if not self._unread:
+            return
+        first = self.step - len(self._unread)
+        values = [float(value) for value in torch.stack(self._unread).tolist()]
+        self._unread.clear()
+        for step, value in enumerate(values, first):
+            if not math.isfinite(value):
+                raise NumericsError(
+                    f"training loss {value} at step {step} of {self.run.steps}, learning rate {self.run.lr:.3g}"
+                )
+            self.curve["loss"][step] = value
+
+    def _agreed(self, due: bool) -> bool:  # noqa: FBT001  # what the first rank's clock says
+        """Whether it is due by the first rank's clock: all ranks must save at the same step."""
+        if self.ranks.world == 1:
+            return due
+        if self.step % AGREE_EVERY:
+            return False
+        word = torch.tensor([float(due)], device=self.device)
+        torch.distributed.broadcast(word, 0)
+        return bool(word)
+
+    def _told(self, elapsed: float) -> Told:
+        made = self.step - self.resumed_at
+        left = elapsed / made * (self.run.steps - self.step)
+        known = self.step - len(self._unread)
+        loss = self.curve["loss"][known - 1] if known else math.nan
+        return Told(self.step, self.run.steps, loss, made * self.run.tokens_per_step / elapsed, left)
+
+    def _save(self) -> None:
+        """Write the checkpoint; every rank takes part, the first one writes."""
+        self._read_losses()
+        if self.ranks.world == 1:
+            model, optimizer = self.subject.module.state_dict(), self.optimizer.state_dict()
+        else:
+            from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
+
+            options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+            model, optimizer = get_state_dict(self.model, self.optimizer, options=options)
+        if self.keep is None or not self.ranks.first:
+            return
+        body = {
+            "format": checkpoint.FORMAT,
+            "fingerprint": self.fingerprint,
+            "step": self.step,
+            "model": dict(model),
+            "optimizer": dict(optimizer),
+            "generators": checkpoint.generators(self.device),
+            "curve": self.curve,
+            "seconds": self.spent.seconds,
+            "whole": self.spent.whole,
+            "carried": self.carried,
+        }
+        checkpoint.save(self.keep, body)
+
+    def _resume(self) -> None:
+        """Go on where the checkpoint ends, if there is one of this run."""
+        body = checkpoint.load(self.keep, self.fingerprint) if self.keep is not None and self.keep.exists() else None
+        if body is None:
+            return
+        if self.ranks.world == 1:
+            self.subject.module.load_state_dict(body["model"])
+            self.optimizer.load_state_dict(body["optimizer"])
+        else:
+            from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
+
+            set_state_dict(
+                self.model,
+                self.optimizer,
+                model_state_dict=body["model"],
+                optim_state_dict=body["optimizer"],
+                options=StateDictOptions(full_state_dict=True),
+            )
+        checkpoint.restore_generators(body["generators"])
+        self.step, self.curve = body["step"], body["curve"]
+        self.spent.seconds, self.spent.whole = body["seconds"], body["whole"]
+        for name, values in body["carried"].items():
+            self.carried[name][:] = values

@@ -1,0 +1,34 @@
+"""`modbench doctor`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from modbench.commands._app import app
+from modbench.commands._flags import DeviceFlag, JsonFlag, check_device
+from modbench.harness.core.errors import UnfitError
+
+
+@app.command()
+def doctor(
+    comparisons: Annotated[int, typer.Option("-n", "--comparisons", help="A/A comparisons to make now.")] = 20,
+    threads: Annotated[int, typer.Option("--threads", help="CPU threads of a worker.")] = 1,
+    device: DeviceFlag = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier checks of this machine.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare identical models: is this machine fit to tell times apart? Under a minute; pooled over calls."""
+    from modbench import api
+    from modbench.harness.execution.doctor import LAUNCHES
+    from modbench.progress import counting
+    from modbench.tools import doctor
+
+    check_device(device)
+    place = api.device_named(device)
+    found = doctor.check(comparisons, place, threads, counting(comparisons * LAUNCHES, "launches"), fresh=fresh)
+    print(json.dumps(doctor.as_json(found), indent=1) if as_json else doctor.as_text(found))
+    if found.certificate.verdict == "unfit":
+        raise UnfitError(f"this machine is unfit to compare times. {found.certificate.in_words()}.")

@@ -1,0 +1,44 @@
+"""`modbench list`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from modbench.commands._app import app
+from modbench.commands._flags import JsonFlag
+from modbench.harness.core.errors import unknown
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="[WHAT]", help="models, routers, metrics, suites, tasks, corpora, panels or doubts."),
+    ] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what there is to choose from."""
+    from modbench.harness.core import catalogue
+
+    if what and what not in catalogue.ROOMS:
+        raise unknown("list", what, catalogue.ROOMS)
+    rooms = {room: _about(room) for room in ([what] if what else catalogue.ROOMS)}
+    if as_json:
+        print(json.dumps(rooms, indent=1))
+        return
+    width = max((len(name) for names in rooms.values() for name in names), default=0)
+    for i, (room, names) in enumerate(rooms.items()):
+        print(("\n" if i else "") + room + ("" if names else " (none yet)"))
+        for name, about in names.items():
+            print(f"  {name:<{width}}  {about}")
+
+
+def _about(room: str) -> dict[str, str]:
+    from modbench.harness.core import catalogue
+
+    if room == "metrics":
+        return {key: metric.about for key, metric in catalogue.metrics().items()}
+    return {name: entry.about for name, entry in catalogue.entries(room).items()}

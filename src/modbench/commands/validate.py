@@ -1,0 +1,31 @@
+"""`modbench validate`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Annotated
+
+import typer
+
+from modbench.commands._app import app
+from modbench.commands._flags import JsonFlag
+
+
+@app.command()
+def validate(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A suite's TOML file, or a shipped suite's name.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Check a suite file without running it."""
+    from modbench.harness.planning.arms import resolve_arms
+    from modbench.harness.planning.suite import load_suite
+
+    suite = load_suite(file)
+    # Rungs are checked, not solved: solving needs closed forms, and those load torch.
+    names = itertools.count()
+    arms = resolve_arms(suite, lambda _model, base, _target_model, _target, _quantity: (base, next(names)))
+    if as_json:
+        print(json.dumps({"suite": suite.name, "arms": len(arms), "metrics": list(suite.metrics)}))
+    else:
+        print(f"{file}: good. Suite {suite.name!r}: {len(arms)} arms, {len(suite.metrics)} metrics.")

@@ -1,0 +1,1 @@
+"""What the commands do that are not a benchmark run: predict, check, explain, train."""

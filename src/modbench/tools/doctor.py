@@ -1,0 +1,119 @@
+"""What `modbench doctor` does and says: check this machine now, pool it with earlier checks, and tell whether it is fit."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.execution import doctor
+from modbench.harness.machine import certificate, environment
+from modbench.harness.machine.certificate import Certificate
+
+if TYPE_CHECKING:
+    from modbench.harness.core.case import Device
+    from modbench.harness.execution.runner import Progress
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """One call of the doctor.
+
+    Attributes:
+        twins: A/A comparisons made now.
+        certificate: these and all earlier ones of this machine.
+        advice: what would make the machine better at telling times.
+        machine: in words.
+        wall_s: how long it took.
+    """
+
+    twins: list[doctor.Twin]
+    certificate: Certificate
+    advice: list[str]
+    machine: str
+    wall_s: float
+
+
+def check(number: int, device: Device, threads: int, progress: Progress, *, fresh: bool) -> Checkup:
+    """Compare identical models so many times, and keep what came out.
+
+    Args:
+        number: of comparisons now.
+        device: where.
+        threads: of each worker.
+        progress: is told.
+        fresh: forget earlier checks of this machine first.
+
+    Raises:
+        UsageError: for fewer than one comparison or thread.
+    """
+    if number < 1 or threads < 1:
+        raise UsageError("doctor needs at least one comparison and one thread.")
+    where = environment.collect()
+    machine = certificate.fingerprint(where, device, threads)
+    start = time.monotonic()
+    twins = doctor.examine(number, device, threads, progress)
+    if fresh:
+        certificate.forget(machine)
+    certificate.keep(machine, [twin.as_dict() for twin in twins])
+    pooled = certificate.pooled(machine)
+    assert pooled is not None
+    said = f"{where['cpu']}, {where['usable_cores']} of {where['cores']} cores" if device == "cpu" else _gpu(where)
+    said += f", {threads} thread{'s' * (threads != 1)}" if device == "cpu" else ""
+    return Checkup(twins, pooled, doctor.advice(where, threads, doctor.read_file), said, time.monotonic() - start)
+
+
+def _gpu(where: dict[str, Any]) -> str:
+    return ", ".join(str(gpu["name"]) for gpu in where["gpu"]["devices"]) or "a CUDA device"
+
+
+def as_text(found: Checkup) -> str:
+    """The check, the pool, the verdict, and advice."""
+    pooled, now = found.certificate, len(found.twins)
+    hits = sum(twin.hit for twin in found.twins)
+    causes: Counter[str] = Counter()
+    for twin in found.twins:
+        causes.update(twin.causes)
+    disturbed = sum(twin.pair.disturbed for twin in found.twins) / now
+    why = f" ({', '.join(f'{cause}: {n} samples' for cause, n in causes.most_common())})" if causes else ""
+    launches = doctor.LAUNCHES
+    rate = f"{pooled.rate:.1%}, 95 % interval {100 * pooled.low:.1f}–{100 * pooled.high:.1f} %; nominal 5 %"
+    seen = f"{_percent(pooled.mde)} ({_percent(pooled.mde_cpu)} in CPU time) with 80 % power at {launches} launches"
+    rows = (
+        ("now", f"{now} A/A comparisons of {launches} launches each in {found.wall_s:.0f} s; {hits} called different"),
+        ("pooled", f"{pooled.hits} of {pooled.comparisons} called different in {pooled.checks} check(s): {rate}"),
+        ("smallest effect", f"{seen}; interval width {_percent(pooled.width)} (medians)"),
+        ("disturbed", f"{disturbed:.0%} of the blocks{why}"),
+        ("verdict", _verdict(pooled)),
+    )
+    lines = [found.machine, "", *(f"{name:<16}{text}" for name, text in rows)]
+    if found.advice:
+        lines += ["", "Worth knowing", *(f"  - {each}" for each in found.advice)]
+    return "\n".join(lines)
+
+
+def _verdict(pooled: Certificate) -> str:
+    limit = f"{certificate.LIMIT:.0%}"
+    return {
+        "undecided": f"undecided: {certificate.ENOUGH - pooled.comparisons} more comparisons are needed; call it again",
+        "fit": f"fit: the rate is not above {limit}",
+        "doubtful": f"doubtful: the rate is above {limit}, but not shown to be; call it again",
+        "unfit": f"unfit: the rate is shown to be above {limit}; gates on times refuse this machine",
+    }[pooled.verdict]
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
+
+
+def as_json(found: Checkup) -> dict[str, Any]:
+    """The same for machines."""
+    return {
+        "machine": found.machine,
+        "wall_s": found.wall_s,
+        "comparisons": [twin.as_dict() for twin in found.twins],
+        "certificate": found.certificate.as_dict(),
+        "advice": found.advice,
+    }

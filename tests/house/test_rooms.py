@@ -1,0 +1,59 @@
+"""The rooms of the harness, and the strings that name modules: a move must not break them without a word."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from modbench.harness.execution.launch.local import PRELOAD
+from modbench.harness.machine import environment
+from modbench.harness.passes.fit import TRIAL
+
+ROOT = Path(__file__).parents[2]
+HARNESS = ROOT / "harness"
+ROOMS = sorted(path for path in HARNESS.iterdir() if path.is_dir() and path.name != "__pycache__")
+
+
+def test_no_module_lies_loose_in_the_harness() -> None:
+    assert [path.name for path in HARNESS.glob("*.py")] == ["__init__.py"]
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+def test_every_room_says_what_it_is_and_stands_on_the_map_and_in_the_contract(room: Path) -> None:
+    assert ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8")))
+    assert f"`{room.name}/`" in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert f"modbench.harness.{room.name}" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_the_map_names_files_that_exist() -> None:
+    """A bare name lies in the folder that was named last on its line."""
+    for line in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines():
+        folder = HARNESS
+        for name in re.findall(r"`([\w/*]+\.py)`", line) if line.startswith("|") else ():
+            if "/" in name:
+                folder = next(
+                    base / Path(name).parent for base in (HARNESS, ROOT, folder) if (base / name).parent.is_dir()
+                )
+            assert list(folder.glob(Path(name).name)) or (ROOT / "src/modbench" / name).exists(), (name, line)
+
+
+def test_the_checkout_is_found_from_the_file_that_looks_for_it() -> None:
+    """`run.json` records the commit of the folder that holds `harness/`, not of one above or below it."""
+    assert (environment.CHECKOUT / "harness/machine/environment.py").samefile(environment.__file__)
+
+
+@pytest.mark.parametrize("name", PRELOAD)
+def test_the_fork_server_preloads_what_exists(name: str) -> None:
+    """The fork server ignores a name that does not import: units would start slowly, without a word."""
+    assert importlib.util.find_spec(name) is not None
+
+
+def test_the_module_that_tries_an_input_can_be_started() -> None:
+    spec = importlib.util.find_spec(TRIAL)
+    assert spec is not None
+    assert spec.origin is not None
+    assert '__name__ == "__main__"' in Path(spec.origin).read_text(encoding="utf-8")
