@@ -1,1 +1,1 @@
-"""How records look: HTML and CSV. Never imports torch."""
+"""Shows a run: HTML, CSV, text. Never imports torch."""

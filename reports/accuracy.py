@@ -1,7 +1,7 @@
-"""Accuracy on a task: how many questions, how sure, and what a rule reaches that does not solve it.
+"""Accuracy on a task: how many questions, how certain, and how accurate a rule is that does not solve the task.
 
-With three seeds or more there are two intervals: over seeds (training is what varies most) and the binomial one over the
-questions, which are the same for all seeds. With one seed there is only the second, which says nothing about another seed.
+With three seeds or more there are two intervals: over seeds (training varies most) and a binomial one over the questions,
+which all seeds share. With one seed there is only the second, which says nothing about another seed.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Accuracy:
         value: mean accuracy over seeds.
         low: lower end of the interval over seeds (of one seed, over its questions); None where there is none.
         high: upper end.
-        questions: the binomial interval, over the questions of one seed: all seeds answer the same ones.
-        n: questions of every seed.
-        seeds: how many.
-        as_trained: accuracy routed as while training; None where that is no other way.
-        whole: share of sequences with every answer right.
-        by_kind: kind of question to (asked, right), all seeds together.
-        depth_by_kind: blocks run on average, of a gate.
+        questions: binomial interval over the questions of one seed; all seeds answer the same ones.
+        n: questions per seed.
+        seeds: number of seeds.
+        as_trained: accuracy when routed as in training; None where routing is the same.
+        whole: share of sequences with every answer correct.
+        by_kind: kind of question to (asked, correct), all seeds together.
+        depth_by_kind: kind of question to the mean number of blocks that a gate ran.
         cpu_s: CPU time of a training run, mean over seeds.
     """
 
@@ -53,13 +53,13 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What came of a task.
+    """The accuracy of every arm on one task.
 
     Attributes:
-        name: of the task.
-        arms: those that have a value, in the plan's order.
-        failed: arm to why it has none.
-        majority: accuracy of the most frequent answer.
+        name: the task.
+        arms: arms with a value, in the plan's order.
+        failed: arm to the reason why it has no value.
+        majority: accuracy of always giving the most frequent answer.
         shortcut: name and accuracy of the best rule that does not solve the task.
     """
 
@@ -71,7 +71,7 @@ class TaskResult:
 
 
 def results(loaded: Loaded) -> list[TaskResult]:
-    """Every task of a run that some arm was trained on."""
+    """Return every task that at least one arm has a result on."""
     made = []
     for comparison in loaded.run.plan.comparisons:
         name = comparison.arms[0].task
@@ -126,10 +126,10 @@ def _mean_over(notes: list[dict[str, dict[str, float]]], key: str) -> dict[str, 
 
 
 def beyond_shortcut(accuracy: Accuracy, shortcut: float) -> bool:
-    """Whether both intervals, over seeds and over questions, lie above what the best shortcut reaches."""
+    """Whether both intervals, over seeds and over questions, lie above the best shortcut's accuracy."""
     return accuracy.low is not None and min(accuracy.low, accuracy.questions[0]) > shortcut
 
 
-def flat(counts: Mapping[str, tuple[int, int]]) -> str:
+def in_words(counts: Mapping[str, tuple[int, int]]) -> str:
     """`1 pair 99.8 %, 4 pairs 97.1 %`."""
     return ", ".join(f"{kind} {right / asked:.1%}" for kind, (asked, right) in counts.items() if asked)

@@ -1,4 +1,4 @@
-"""From records to `cases.csv`: one row per case and metric that was asked for. Every empty cell has its reason beside it."""
+"""Makes `cases.csv` from records: one row per case and requested metric; a row without a value has a reason."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PEAKS = ("memory/peak_allocated", "memory/peak_reserved", "memory/rss_peak", "me
 
 
 def case_table(tables: Tables) -> pd.DataFrame:
-    """`cases.csv`: one row per case and metric that was asked for."""
+    """Return `cases.csv`: one row per case and requested metric."""
     rows = [
         _case_row(tables, case, tables.metrics[key])
         for comparison in tables.run.plan.comparisons
@@ -68,12 +68,12 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
 
 
 def joined(reasons: list[str | None]) -> str | None:
-    """Reasons as one cell, each once; None where there are none."""
+    """Join reasons into one cell, each once; None if there are none."""
     return "; ".join(dict.fromkeys(reason for reason in reasons if reason)) or None
 
 
 def no_interval(tables: Tables, case: Case, metric: Metric) -> str:
-    """Why FLOPs and bytes have no interval, and who counted a user's model."""
+    """Return why a counted value has no interval, and who counted where it was not the closed form alone."""
     if metric.key in PEAKS:
         return "the peak of one training step, not sampled: no interval"
     if metric.made_in == "compile":
@@ -82,10 +82,9 @@ def no_interval(tables: Tables, case: Case, metric: Metric) -> str:
         return "the best of the rates that were tried: no interval"
     if metric.made_in == "fit":
         return f"found by bisection, within {FIT_RESOLUTION:.0%}: no interval"
-    told = (
-        case.own or tables.counted(case, "depth_ratio") is not None
-    )  # who counted, where it is not the plain closed form
-    source = tables.counted(case, "source") if told and metric.made_in == "count" else None
+    # The source is named where it is not the plain closed form.
+    named = metric.made_in == "count" and (case.own or tables.counted(case, "depth_ratio") is not None)
+    source = tables.cell(case.id, "flops/forward").note("source") if named else None
     return "; ".join(["counted, not sampled: no interval", *([str(source)] if source else [])])
 
 
@@ -98,12 +97,12 @@ def _filled(
 
 
 def looked_ahead(reason: object) -> bool:
-    """Whether a row's reason says that its loss, or its baseline's, was measured by a model that read later tokens."""
+    """Whether a row's reason says that its model, or the baseline's, read later tokens when its loss was measured."""
     return SAW_FUTURE in str(reason) or NOT_AUTOREGRESSIVE in str(reason)
 
 
 def saw_future(tables: Tables, case: Case, metric: Metric) -> str | None:
-    """Words for a loss that was measured by a model that looked ahead, or None."""
+    """Return the remark for a loss whose model read later tokens, or None."""
     if metric.made_in != "train" or metric.key == "loss/val_causal":
         return None
     if tables.cell(case.id, metric.key).note("sees_future") is not True:

@@ -1,7 +1,7 @@
-"""A run held against an earlier one, for a gate in CI: did anything get worse that both measured?
+"""Compares a run with an earlier one, as a gate in CI: did anything that both measured get worse?
 
-Times are compared as ratios to the anchor of their own run, so that a slower machine is no regression; launches of the two runs
-are independent samples (Welch). What is counted is compared as it is, losses seed by seed where the text is the same.
+Times are compared as ratios to the anchor of their own run, so that a slower machine is not a regression; launches of the two
+runs are independent samples (Welch). Counts are compared directly, losses seed by seed where the text is the same.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ MOST_REASONS = 8
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one metric of one case.
+    """How one metric of one case changed.
 
     Attributes:
-        case: its id.
-        metric: key.
+        case: case id.
+        metric: metric key.
         verdict: `better`, `worse`, `equivalent`, `different`, `inconclusive` or `not compared`.
-        change: new over old, above 1 better (of a loss the difference); None where it was not compared.
-        low: lower end of the 95 % interval; None of what was counted.
-        high: upper end.
-        reason: why it was not compared, or how.
-        p: p-value of no change; None of what was counted.
+        change: ratio of new to old, above 1 better (for a loss the difference); None if not compared.
+        low: lower end of the 95 % interval; None for counts.
+        high: upper end; None for counts.
+        reason: why it was not compared, or how it was.
+        p: p-value under no change; None for counts.
     """
 
     case: str
@@ -54,16 +54,16 @@ class Finding:
 
 
 def gate(run: Loaded, base: Loaded, margin: float) -> list[Finding]:
-    """Every case and metric that the run measured.
+    """Compare every case and metric of two runs.
 
     Args:
         run: the new one.
         base: the old one.
-        margin: what is too small to matter, as a share.
+        margin: the largest change that does not matter, as a share.
 
     Raises:
         UsageError: if the two have no case in common.
-        UnfitError: if times are to be compared and either run's machine was shown to be unfit for that.
+        UnfitError: if times were compared and either run's machine is known to be unfit for that.
     """
     here, there = ({case.id: case for case in loaded.run.plan.cases} for loaded in (run, base))
     if not set(here.values()) & set(there.values()):
@@ -77,7 +77,7 @@ def gate(run: Loaded, base: Loaded, margin: float) -> list[Finding]:
         for case in comparison.arms
     ]
     findings += [
-        Finding(case.id, key, "not compared", reason="the run that is judged has no such case")
+        Finding(case.id, key, "not compared", reason="the new run has no such case")
         for comparison in base.run.plan.comparisons
         for key in comparison.metrics
         for case in comparison.arms
@@ -89,11 +89,13 @@ def gate(run: Loaded, base: Loaded, margin: float) -> list[Finding]:
 
 
 def among_all(findings: list[Finding]) -> list[Finding]:
-    """A gate of many comparisons finds some changes by chance: only those that Benjamini-Hochberg lets stand are called one."""
+    """Return the findings after Benjamini-Hochberg: of many comparisons some show a change by chance."""
     adjusted = effects.adjusted({i: finding.p for i, finding in enumerate(findings) if finding.p is not None})
     return [
         replace(
-            finding, verdict="inconclusive", reason=f"not among the findings of {len(adjusted)} (adjusted p {p:.2g})"
+            finding,
+            verdict="inconclusive",
+            reason=f"not significant among {len(adjusted)} comparisons (adjusted p {p:.2g})",
         )
         if (p := adjusted.get(i, 0.0)) > 1 - LEVEL and finding.verdict in {"better", "worse", "different"}
         else finding
@@ -106,16 +108,16 @@ def _is_time(run: Loaded, finding: Finding) -> bool:
 
 
 def _refuse_unfit(*runs: Loaded) -> None:
-    """Exit 5 where a machine calls identical models different too often.
+    """Refuse times from a machine that calls identical models different too often.
 
     Raises:
-        UnfitError: naming it.
+        UnfitError: names the run.
     """
     for loaded in runs:
         known = loaded.run.environment.get("certificate")
         if known and certificate.from_dict(known).verdict == "unfit":
             said = certificate.from_dict(known).in_words()
-            raise UnfitError(f"{loaded.path}: its times cannot gate anything. {said}. `modbench doctor` says more.")
+            raise UnfitError(f"{loaded.path}: its times cannot be compared. {said}. Run `modbench doctor` for details.")
 
 
 def _compare(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, margin: float) -> Finding:
@@ -128,7 +130,7 @@ def _compare(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, m
             and not trouble[1].startswith(UNSTEADY)
             and not _trouble(base, old, metric)
         ):
-            return Finding(case.id, metric.key, "worse", reason=f"it fails now: {trouble[1]}")
+            return Finding(case.id, metric.key, "worse", reason=f"fails now: {trouble[1]}")
         reason = _why_not(run, base, case, old, metric)
         fresh = set(run.tables.labels(case, metric)) - set(base.tables.labels(old, metric))
         if fresh and not _trouble(run, case, metric) and not _trouble(base, old, metric):
@@ -143,15 +145,15 @@ def _compare(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, m
 
 
 def _why_other(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) -> str | None:
-    """Why the two numbers, whatever they are, are not of the same thing."""
+    """Return why the two runs did not measure the same thing, or None."""
     if case != old:
-        return f"an id in common, but another case: {differences(case, old)}"
+        return f"the same id, but another case: {differences(case, old)}"
     if metric.key not in base.run.plan.suite.metrics:
-        return "the earlier run did not ask for it"
+        return "the earlier run did not measure it"
     now, before = (_settings(loaded, case, metric) for loaded in (run, base))
     if now != before:
         changed = [f"{key} {value}, was {before.get(key)}" for key, value in now.items() if value != before.get(key)]
-        return f"measured otherwise: {'; '.join(changed) or 'other settings'}"
+        return f"measured with other settings: {'; '.join(changed) or 'see the suites'}"
     return None
 
 
@@ -161,7 +163,7 @@ def _trouble(loaded: Loaded, case: Case, metric: Metric) -> tuple[str, str] | No
 
 
 def _why_not(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) -> str | None:
-    """Why two numbers of the same thing cannot be held against each other."""
+    """Return why two measurements of the same thing cannot be compared, or None."""
     for loaded, side, which in ((run, case, "now"), (base, old, "before")):
         trouble = _trouble(loaded, side, metric)
         if trouble:
@@ -169,30 +171,30 @@ def _why_not(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) -
     if metric.made_in == "compile":
         return ONE_COMPILATION
     if metric.made_in in {*SAMPLED, "train"} and not (run.run.plan.suite.claims and base.run.plan.suite.claims):
-        return "a smoke run claims nothing"
+        return "a smoke run makes no claims"
     if metric.better == "neither":
         return "neither direction is better"
-    return "it is derived from a time, which is compared" if metric.made_in == "derive" else None
+    return "derived from a time, which is compared" if metric.made_in == "derive" else None
 
 
-# Settings of training that change no number: when it is looked at, and what is kept of it.
-UNFELT = {"looks", "watch", "flips", "checkpoint_s"}
+# Settings of training that change no result: when it is observed, and what is kept.
+NO_EFFECT = {"looks", "watch", "flips", "checkpoint_s"}
 
 
 def _settings(loaded: Loaded, case: Case, metric: Metric) -> dict[str, Any]:
-    """What a number also depends on, beside the case: `train.tokens` and the like."""
+    """Return what a value depends on besides the case: `train.tokens` and the like."""
     suite = loaded.run.plan.suite
     trained = suite.tasks if case.task else suite.train
     plans = {"train": trained, "rates": suite.isoflop, "fit": suite.fit, "energy": suite.energy}
     plan = suite.decode if metric.workload == "decode" else plans.get(metric.made_in)
     name = "decode" if metric.workload == "decode" else metric.made_in
-    dumped = {} if plan is None else plan.model_dump(exclude=UNFELT)
+    dumped = {} if plan is None else plan.model_dump(exclude=NO_EFFECT)
     settings = {f"{name}.{key}": value for key, value in dumped.items()}
     return settings | {"budget": loaded.tables.cell(case.id, metric.key).note("budget_bytes")}
 
 
 def differences(case: Case, old: Case) -> str:
-    """What an id does not tell: `d_model 64, was 32`."""
+    """Return how two cases of one id differ: `d_model 64, was 32`."""
     now, before = ({**side.config.model_dump(), "model": side.model} for side in (case, old))
     return ", ".join(f"{name} {now[name]}, was {before[name]}" for name in now if now[name] != before[name])
 
@@ -210,22 +212,22 @@ def _times(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, mar
             return Finding(case.id, metric.key, "not compared", reason=f"contaminated: {contaminated}")
         sides.append(paired.launch_effects(launches, column))
     if anchors[0] != anchors[1]:
-        return Finding(case.id, metric.key, "not compared", reason="the two runs have other anchors")
+        return Finding(case.id, metric.key, "not compared", reason="the two runs have different anchors")
     effect = welch(*sides)
     if effect.low is None or effect.high is None:
         return Finding(case.id, metric.key, "not compared", reason=effect.reason)
     ends = (math.exp(effect.value), math.exp(effect.low), math.exp(effect.high))
-    reason = "ratio to the anchor, now over before"
+    reason = "ratio to the anchor, now divided by before"
     return Finding(case.id, metric.key, verdict(effect, margin), *ends, reason, effect.p)
 
 
 def welch(now: list[float], before: list[float]) -> Effect:
-    """Difference of two means of launch effects whose spreads may differ; degrees of freedom by Welch and Satterthwaite."""
+    """Estimate the difference of two means of launch effects with unequal variances (Welch-Satterthwaite degrees of freedom)."""
     if min(len(now), len(before)) < 3:
-        return Effect(0.0, reason="fewer than three launches on a side give no interval")
+        return Effect(0.0, reason="an interval needs three launches in each run")
     mean = float(np.mean(now) - np.mean(before))
     found = scipy_stats.ttest_ind(now, before, equal_var=False)
-    if not math.isfinite(float(found.pvalue)):  # no spread at all on either side
+    if not math.isfinite(float(found.pvalue)):  # no variance on either side
         return Effect(mean, mean, mean, mean, mean, n=len(now))
     wide, narrow = (found.confidence_interval(level) for level in (LEVEL, 0.9))
     ends = (float(wide.low), float(wide.high), float(narrow.low), float(narrow.high))
@@ -242,7 +244,7 @@ def _losses(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) ->
         return Finding(case.id, metric.key, "not compared", reason="the two runs have no seed in common")
     effect = effects.over_launches([now[seed] - before[seed] for seed in seeds])
     if now == before:
-        return Finding(case.id, metric.key, "equivalent", 0.0, reason="the same losses, seed by seed")
+        return Finding(case.id, metric.key, "equivalent", 0.0, reason="identical losses, seed by seed")
     word = difference_verdict(effect, metric.better) or "inconclusive"
     reason = effect.reason or "difference, seed by seed"
     return Finding(case.id, metric.key, word, effect.value, effect.low, effect.high, reason, effect.p)
@@ -251,7 +253,7 @@ def _losses(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) ->
 def _counts(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, margin: float) -> Finding:
     now, before = run.tables.estimate(case, metric).value, base.tables.estimate(old, metric).value
     if now == before:
-        return Finding(case.id, metric.key, "equivalent", 1.0, reason="counted: the same")
+        return Finding(case.id, metric.key, "equivalent", 1.0, reason="counted: identical")
     if 0 in {now, before}:
         worse = (now > before) == (metric.better == "lower")
         return Finding(
@@ -262,12 +264,12 @@ def _counts(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, ma
 
 
 def as_text(findings: list[Finding], margin: float, timed: Container[str] = ()) -> Iterator[str]:
-    """What changed, then a count of the rest, and why some of it was not compared.
+    """Yield what changed, then counts by verdict, then why metrics were not compared.
 
     Args:
-        findings: all.
-        margin: what was too small to matter.
-        timed: metrics that are times.
+        findings: all of them.
+        margin: the largest change that does not matter.
+        timed: keys of metrics that are times.
     """
     for finding in findings:
         if finding.verdict in {"worse", "better", "different"}:
@@ -291,4 +293,4 @@ def as_text(findings: list[Finding], margin: float, timed: Container[str] = ()) 
         more = f" and {len(those) - 1} more" if len(those) > 1 else ""
         yield f"not compared: {those[0].case} {those[0].metric}{more}: {reason}"
     if len(reasons) > MOST_REASONS:
-        yield f"and {len(reasons) - MOST_REASONS} more reasons: --json has them"
+        yield f"and {len(reasons) - MOST_REASONS} more reasons: see --json"

@@ -1,9 +1,9 @@
-"""IsoFLOP sweeps: what each variant's loss is at each size, where its curve has its optimum, and how sure that is.
+"""IsoFLOP sweeps: the loss of each variant at each size, the optimum of its curve, and how certain that is.
 
-Every seed gives one curve: a parabola of the loss over the logarithm of the parameters (Hoffmann et al. 2022, approach 2). Its
-optimum counts where the parabola opens upwards and the optimum lies among the sizes that were trained. The interval is over
-seeds; seeds are paired, since arms of a seed see the same text in the same order. Beside it stands what needs no fit: the size
-with the lowest mean loss.
+Each seed gives one curve: a parabola of the loss over the logarithm of the parameters (Hoffmann et al. 2022, approach 2). Its
+optimum counts if the parabola opens upwards and the optimum is between the smallest and the largest size trained. Intervals are
+over seeds, paired, since all arms of a seed see the same text in the same order. The size with the lowest mean loss, which needs
+no fit, is reported too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.stats import effects
 from modbench.harness.stats.effects import Effect
 from modbench.reports.load import Loaded
+from modbench.reports.panel import is_number
 from modbench.reports.style import name
 
 LOSSES = ("loss/val_causal", "loss/val")
@@ -51,9 +52,9 @@ class Point:
     """One size of one variant.
 
     Attributes:
-        case: as it was trained.
-        params: parameters.
-        forward: FLOPs of a forward pass, causal attention.
+        case: the case that was trained.
+        params: number of parameters.
+        forward: FLOPs of a forward pass with causal attention.
         losses: seed to held-out loss, in nats per token.
     """
 
@@ -70,10 +71,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Optimum:
-    """Where a seed's parabola has its lowest point.
+    """The lowest point of one seed's parabola.
 
     Attributes:
-        log_params: natural logarithm of the parameters there.
+        log_params: natural logarithm of the number of parameters.
         loss: in nats per token.
     """
 
@@ -88,9 +89,9 @@ class Curve:
     Attributes:
         variant: the arm without its size.
         budget: training FLOPs of every run.
-        metric: which loss.
-        points: smallest size first.
-        lacking: in words, the sizes that are left out since not every seed has a loss.
+        metric: key of the loss.
+        points: the sizes, smallest first.
+        lacking: sizes left out because some seed has no loss, in words.
     """
 
     variant: str
@@ -101,7 +102,7 @@ class Curve:
 
     @property
     def name(self) -> str:
-        """The variant as people say it."""
+        """The variant's display name."""
         case = self.points[0].case
         return name(case.model_copy(update={"arm_parts": case.arm_parts[:-1]}))
 
@@ -112,31 +113,31 @@ class Curve:
 
     @property
     def seeds(self) -> list[int]:
-        """Seeds, which every size has."""
+        """Seeds; every size has all of them."""
         return sorted(self.points[0].losses)
 
     def optima(self) -> dict[int, Optimum | str]:
-        """Seed to its optimum, or why it has none."""
+        """Return each seed's optimum, or the reason why it has none."""
         x = [math.log(point.params) for point in self.points]
         return {seed: optimum(x, [point.losses[seed] for point in self.points]) for seed in self.seeds}
 
 
 def optimum(log_params: Sequence[float], losses: Sequence[float]) -> Optimum | str:
-    """Lowest point of the parabola through (or, of more than three points, nearest to) the losses; else why there is none."""
+    """Fit a parabola to the losses by least squares; return its lowest point, or the reason why it has none."""
     if len(log_params) < 3:
-        return f"{len(log_params)} sizes make no parabola"
+        return f"{len(log_params)} sizes are too few for a parabola"
     middle = float(np.mean(log_params))
     a, b, c = np.polyfit(np.array(log_params) - middle, losses, 2)
     if a <= 0:
         return "the curve does not open upwards"
     at = middle - b / (2 * a)
     if not min(log_params) <= at <= max(log_params):
-        return f"the optimum lies beyond the {'smallest' if at < min(log_params) else 'largest'} size"
+        return f"the optimum is beyond the {'smallest' if at < min(log_params) else 'largest'} size"
     return Optimum(float(at), float(c - b * b / (4 * a)))
 
 
 def curves(loaded: Loaded) -> list[Curve]:
-    """Every variant at every budget, by every loss that was asked for. A size counts when it has a loss of every seed."""
+    """Return the curve of every variant, budget and requested loss, from the sizes that have a loss for every seed."""
     made, suite = dict[tuple[float, str, str], list[Point]](), loaded.run.plan.suite
     lacking: dict[tuple[float, str, str], list[str]] = {}
     for comparison in loaded.run.plan.comparisons:
@@ -163,12 +164,12 @@ def curves(loaded: Loaded) -> list[Curve]:
 
 
 def anchor(loaded: Loaded) -> str:
-    """The variant that others are held against: the first arm of the sweep's comparisons."""
+    """Return the baseline variant: that of the first arm of the sweep's comparisons."""
     return next(c.arms[0].variant for c in loaded.run.plan.comparisons if c.arms[0].budget is not None)
 
 
 def dense_beside(loaded: Loaded, curve: Curve, all_curves: Sequence[Curve]) -> Curve | None:
-    """The anchor's curve at the same budget, by the same loss where it has that."""
+    """Return the anchor's curve at the same budget, by the same loss if it has one."""
     same = [other for other in all_curves if other.budget == curve.budget and other.variant == anchor(loaded)]
     return next((other for other in same if other.metric == curve.metric), same[0] if same else None)
 
@@ -179,13 +180,13 @@ def paired(mine: dict[int, float], theirs: dict[int, float]) -> Effect:
 
 
 def parity(curve: Curve, dense: Curve) -> tuple[float, bool] | None:
-    """Smallest forward FLOPs, over those of the best dense size, at which the mean curve reaches the best dense loss.
+    """Find the fewest forward FLOPs, relative to the best dense size, at which the mean curve reaches the best dense loss.
 
-    Between sizes the mean loss is taken to be straight over the logarithm of the FLOPs.
+    Between sizes the mean loss is interpolated linearly over the logarithm of the FLOPs.
 
     Returns:
-        The share, and whether it is only known to be no more: the smallest size is good enough already. None where the curve
-        never gets there.
+        The share, and whether it is only an upper bound because the smallest size already reaches that loss. None if no size
+        reaches it.
     """
     goal, whole = dense.best.mean, dense.best.forward
     points = sorted(curve.points, key=lambda point: point.forward)
@@ -199,11 +200,11 @@ def parity(curve: Curve, dense: Curve) -> tuple[float, bool] | None:
 
 
 def step_share(loaded: Loaded, point: Point, best: Point) -> tuple[float, float | None, float | None] | None:
-    """Time of a training step over that of the best dense size, and its interval; None where steps were not timed."""
+    """Return a training step's time relative to the best dense size, and its interval; None if steps were not timed."""
     if point.case.arm == best.case.arm:
         return 1.0, None, None
     timed = loaded.pairs[(loaded.pairs.metric == "latency/train_step") & (loaded.pairs.status == "ok")]
-    # Every pair stands there once: this way round, or mirrored.
+    # Each pair is stored once, in one of the two orders.
     for one, other, mirrored in ((point, best, False), (best, point, True)):
         rows = timed[(timed.arm == one.case.arm) & (timed.baseline_arm == other.case.arm)]
         if rows.empty:
@@ -217,7 +218,7 @@ def step_share(loaded: Loaded, point: Point, best: Point) -> tuple[float, float 
 
 
 def table(loaded: Loaded) -> pd.DataFrame:
-    """`isoflop.csv`: one row per budget, variant and loss; differences are against the anchor's variant, seed by seed."""
+    """Return `isoflop.csv`: one row per budget, variant and loss; differences to the anchor's variant, seed by seed."""
     made = curves(loaded)
     return pd.DataFrame(
         [_row(loaded, curve, dense_beside(loaded, curve, made)) for curve in made], columns=list(COLUMNS)
@@ -251,7 +252,7 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None) -> dict[str, object]
             "optimum_loss_high": loss.high,
         }
     if dense is None:
-        reasons.append("nothing to hold it against: no size of the anchor has a loss of every seed")
+        reasons.append("no baseline: no size of the anchor has a loss for every seed")
     else:
         share, there = step_share(loaded, best, dense.best), parity(curve, dense)
         row |= {
@@ -271,7 +272,7 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None) -> dict[str, object]
 
 
 def _reasons(found: dict[int, Optimum | str]) -> list[str]:
-    """Why seeds have no optimum, each reason once: `the optimum lies beyond the largest size (seeds 0, 2)`."""
+    """List why seeds have no optimum, each reason once: `the optimum is beyond the largest size (seeds 0, 2)`."""
     by_reason: dict[str, list[int]] = {}
     for seed, said in found.items():
         if isinstance(said, str):
@@ -280,20 +281,19 @@ def _reasons(found: dict[int, Optimum | str]) -> list[str]:
 
 
 def in_words(loaded: Loaded) -> list[str]:
-    """One sentence for each routed variant, by the loss that needs no future: at its best size against the best dense one."""
+    """Return a sentence per routed variant that compares its best size with the best dense size, by the causal loss."""
     rows, said = table(loaded), list[str]()
     names = {curve.variant: curve.name for curve in curves(loaded)}
     for row in rows[(rows.metric == LOSSES[0]) & rows.best_difference.notna()].to_dict("records"):
         below = f"{abs(row['best_difference']):.3f} nats {'below' if row['best_difference'] < 0 else 'above'} dense"
-        known = row["best_ci_low"] == row["best_ci_low"]  # NaN is the only value unequal to itself
         between = " (too few seeds for an interval)"
-        if known:
+        if is_number(row["best_ci_low"]):
             undecided = row["best_ci_low"] <= 0 <= row["best_ci_high"]
             between = f" [{row['best_ci_low']:+.3f}, {row['best_ci_high']:+.3f}]{', undecided' * undecided}"
         step = f" and {row['best_step_share']:.2f}× its step time" if row["best_step_share"] else ""
         said.append(
-            f"At {in_flops(row['budget'])} {names[row['variant']]} ends {below}{between}, each at its best size of those "
-            f"trained, with {row['best_forward_share']:.2f}× the forward FLOPs{step}; both without the future."
+            f"At {in_flops(row['budget'])} {names[row['variant']]} ends {below}{between}, each at the best size "
+            f"trained, with {row['best_forward_share']:.2f}× the forward FLOPs{step}; both routed causally."
         )
     if said and not loaded.run.plan.suite.claims:
         said.append("A smoke run: no claims.")

@@ -1,6 +1,6 @@
-"""Names beside marks: each label takes the first place around its mark where it meets no mark and no other label.
+"""Labels marks in a figure: each label takes the first position around its mark that overlaps no mark and no other label.
 
-Marks that lie on each other share one label, a line for each from the highest to the lowest.
+Marks that overlap share one label with a line for each, from the highest to the lowest.
 """
 
 from __future__ import annotations
@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING
 
 from modbench.reports.style import INK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Offsets in points and alignments, in order of preference.
 _PLACES = (
@@ -26,22 +29,25 @@ _PLACES = (
     ((-7, -18), "right"),
 )
 _SIZE = 8.0
-# Marks this close, in points, lie on each other.
+# Marks closer than this, in points, overlap.
 _CLOSE = 9.0
 
 Box = tuple[float, float, float, float]
 
 
-def label(axis: Any, marks: Sequence[tuple[float, float, str]], obstacles: Sequence[Box] = ()) -> None:  # noqa: ANN401  # a matplotlib Axes
-    """Name marks of a figure whose limits are final.
+def label(axis: Axes, marks: Sequence[tuple[float, float, str]], obstacles: Sequence[Box] = ()) -> None:
+    """Label the marks of a figure whose axis limits are final.
 
     Args:
-        axis: where.
-        marks: x and y in data, and the name.
-        obstacles: further boxes to keep clear, (left, bottom, right, top) in data.
+        axis: the axes that hold the marks.
+        marks: x and y in data coordinates, and the label.
+        obstacles: more boxes to avoid, (left, bottom, right, top) in data coordinates.
     """
+    from matplotlib.figure import Figure
+
     figure = axis.get_figure()
-    figure.draw_without_rendering()  # the layout decides how many points a unit of data is
+    assert isinstance(figure, Figure), "a panel's axes lie directly in its figure"
+    figure.draw_without_rendering()  # data coordinates are final only after the layout
     to_points = 72 / figure.dpi
     transform = axis.transData
 
@@ -71,7 +77,7 @@ def label(axis: Any, marks: Sequence[tuple[float, float, str]], obstacles: Seque
 def _together(
     marks: Sequence[tuple[float, float, str]], points: Callable[[float, float], tuple[float, float]]
 ) -> list[list[tuple[float, float, str]]]:
-    """Marks from the highest down, those that lie on each other in one group."""
+    """Group overlapping marks, from the highest down."""
     groups: list[list[tuple[float, float, str]]] = []
     for mark in sorted(marks, key=lambda mark: mark[1], reverse=True):
         here = points(*mark[:2])

@@ -1,4 +1,4 @@
-"""The answer in words: what a reader who stops after the first paragraph should know."""
+"""The first paragraph of a report: the title and the main result in words."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ from modbench.harness.core.case import Case
 from modbench.reports import isoflop
 from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
-from modbench.reports.panel import default_arm, interval, place_shown, promise, rung_beside, seeds_in_words, times
+from modbench.reports.panel import (
+    MATCHED,
+    default_arm,
+    interval,
+    place_shown,
+    promise,
+    rung_beside,
+    seeds_in_words,
+    times,
+)
 from modbench.reports.style import name
 
 CONTAMINATED = "the machine was disturbed: no claim"
-# what a rung of the dense ladder has in common with its target, in words
-MATCHED = {"flops/forward": "FLOPs", "flops/train_step": "training FLOPs", "params": "parameters"}
 
 
 def title(loaded: Loaded) -> str:
-    """`Does skipping tokens pay on AMD EPYC, fp32, 1 thread?`."""
+    """Return the title: `Does skipping tokens pay on AMD EPYC, fp32, 1 thread?`."""
     suite = loaded.run.plan.suite
     where = f"{loaded.device_name}, {'/'.join(suite.grid.dtype)}"
     if loaded.run.plan.device == "cpu":
@@ -26,8 +33,8 @@ def title(loaded: Loaded) -> str:
 
 
 def lead(loaded: Loaded) -> list[str]:
-    """Two or three sentences about the default arm, and about the dense model that costs the same."""
-    if loaded.run.plan.suite.isoflop is not None:  # across sizes no single speed-up says anything
+    """Write two or three sentences about the default arm and the dense model of equal cost."""
+    if loaded.run.plan.suite.isoflop is not None:  # sizes differ, so that no single speed-up exists
         return isoflop.in_words(loaded)
     case = default_arm(loaded)
     if case is None or not loaded.lengths:
@@ -76,7 +83,7 @@ def _instead(loaded: Loaded, case: Case, rung: str, called: str, length: int) ->
 
 
 def residuals(loaded: Loaded) -> str:
-    """How far each rung is from its target's FLOPs at every length: it was solved for one of them."""
+    """Say how far each rung is from its target's FLOPs at every length: it was solved for one of them."""
     names = {case.arm: name(case) for case in loaded.arms}
     said = [
         f"{names[rung.arm]} against {names.get(rung.target, rung.target)} "

@@ -1,4 +1,4 @@
-"""A run folder, read and tabulated: what every panel is a function of."""
+"""Reads a run folder and makes its tables: the input of every panel."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from modbench.reports.tables import Tables
 
 @dataclass(frozen=True)
 class Loaded:
-    """A run ready to be shown.
+    """A run with its tables.
 
     Attributes:
         run: plan, environment and records.
         tables: outcomes by case and metric.
         cases: `cases.csv`.
-        pairs: `comparisons.csv` and some columns more: every pair of arms, those with the report's baseline first.
+        pairs: `comparisons.csv` with extra columns: every pair of arms, those with the report's baseline first.
     """
 
     run: run_folder.StoredRun
@@ -50,7 +50,7 @@ class Loaded:
 
     @property
     def arms(self) -> list[Case]:
-        """One case of every arm: the baseline, then in the plan's order the dense ladder and the rest."""
+        """One case of every arm: the baseline, then the dense ladder and the rest in the plan's order."""
         first: dict[str, Case] = {}
         for comparison in self.run.plan.comparisons:
             for case in comparison.arms:
@@ -60,7 +60,7 @@ class Loaded:
 
     @property
     def lengths(self) -> list[int]:
-        """Sequence lengths of the grid, ascending; of a run that only trained, the length that it trained at."""
+        """Sequence lengths of the grid, ascending; if the run only trained, the training length."""
         measured = self.cases[self.cases.workload != "train"]
         return sorted((self.cases if measured.empty else measured).seq_len.unique().tolist())
 
@@ -74,13 +74,13 @@ class Loaded:
 
     @property
     def certificate(self) -> Certificate | None:
-        """What was known of the machine when the run began; None where it was never checked."""
+        """The machine's certificate at the start of the run; None if it was never checked."""
         known = self.run.environment.get("certificate")
         return from_dict(known) if known else None
 
     @property
     def inside(self) -> float | None:
-        """Share of the wall time in which something was measured or trained; None of a run that did not end or was resumed."""
+        """Share of the wall time spent measuring or training; None if the run did not finish or was resumed."""
         finished = self.run.finished
         if not finished or finished.get("resumed"):
             return None
@@ -89,14 +89,14 @@ class Loaded:
 
     @property
     def parent_share(self) -> float | None:
-        """CPU time of the parent process beside timed units, as a share of theirs; None where nothing was timed."""
+        """CPU time of the parent process during timed units, as a share of their wall time; None if nothing was timed."""
         finished = self.run.finished
         if not finished or not finished["timed_wall_s"]:
             return None
         return float(finished["parent_cpu_s"] / finished["timed_wall_s"])
 
     def labelled(self) -> dict[str, list[Case]]:
-        """Label to the arms that wear it, such as `not autoregressive as measured`."""
+        """Return the arms by label, such as `not autoregressive as measured`."""
         found: dict[str, dict[str, Case]] = {}
         for comparison in self.run.plan.comparisons:
             for key in comparison.metrics:
@@ -107,7 +107,7 @@ class Loaded:
 
     @property
     def trained_metric(self) -> str | None:
-        """A metric of the training runs on a corpus that was asked for: any of them carries the curve."""
+        """A requested metric of the training runs on a corpus, any of which holds the training curve; None if there is none."""
         metrics = [self.tables.metrics[key] for key in self.run.plan.suite.metrics]
         return next((m.key for m in metrics if m.made_in == "train" and not m.key.startswith(TASK)), None)
 
@@ -116,17 +116,12 @@ class Loaded:
         """Units that train on a corpus, one for each case and seed."""
         return [unit for unit in self.run.plan.units if unit.made_in == "train" and not unit.comparison.arms[0].task]
 
-    @property
-    def drills(self) -> list[UnitOfWork]:
-        """Units that train on a task."""
-        return [unit for unit in self.run.plan.units if unit.made_in == "train" and unit.comparison.arms[0].task]
-
     def pair(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
-        """The comparison row of an arm, metric and length (of the first batch size and number format), or None."""
+        """Return the comparison row of an arm, metric and length at the first batch size and number format, or None."""
         return _first(self.comparisons, arm, metric, seq_len)
 
     def value(self, arm: str, metric: str, seq_len: int | None = None) -> float | None:
-        """The measured value of an arm, or None."""
+        """Return the measured value of an arm, or None."""
         row = _first(self.cases, arm, metric, seq_len)
         return None if row is None or row.status != "ok" else float(row.value)
 
@@ -142,11 +137,11 @@ def load(folder: str | Path, baseline: str | None = None) -> Loaded:
     """Read a run folder.
 
     Args:
-        folder: where.
-        baseline: the arm that others are held against; None: the suite's anchor.
+        folder: the run folder.
+        baseline: the arm that others are compared with; None: the suite's anchor.
 
     Raises:
-        UsageError: if it is none, or is damaged, or has no such arm.
+        UsageError: if it is not a run folder, is damaged, or has no such arm.
     """
     run = run_folder.read(str(folder))
     tables = Tables(run, baseline)

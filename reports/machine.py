@@ -1,4 +1,4 @@
-"""The machine in words: its GPU, and the verdict of `modbench doctor` on it."""
+"""The machine in words: its GPU, and the verdict of `modbench doctor`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from modbench.reports.load import Loaded
 
 
 def gpu(loaded: Loaded) -> str:
-    """The GPU that was measured, or that none was and why."""
+    """Return the GPU that was measured, or why none was."""
     found = loaded.run.environment["gpu"]
     names = ", ".join(f"{device['name']} (driver {device['driver']})" for device in found["devices"])
     if loaded.run.plan.device == "cuda":
@@ -19,7 +19,7 @@ GLYPHS = {"fit": "●", "undecided": "○", "doubtful": "⚠", "unfit": "✗"}
 
 
 def machine_check(loaded: Loaded) -> tuple[str, str]:
-    """The verdict on the machine, and the certificate in a line."""
+    """Return the verdict on the machine, and the certificate in one line."""
     known = loaded.certificate
     if known is None:
         return "unknown", "○ machine check (A/A): not made; modbench doctor makes it"

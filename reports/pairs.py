@@ -1,4 +1,4 @@
-"""From records to `comparisons.csv`: one row per pair and metric. Any two arms of a comparison are one, through their anchor."""
+"""Makes `comparisons.csv`: one row per pair and metric. Any two arms of a comparison form a pair, through their anchor."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ COMPARISONS = [
     *("metric", "unit", "ratio", "difference", "ci_low", "ci_high", "ci_level", "ideal", "efficiency", "realised"),
     *("verdict", "mde", "paired", "status", "reason"),
 ]
-# What the page shows beside the contract's columns.
+# More columns, which only the page shows.
 MORE = ("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted", "primary")
-# Below this distance from 1 the promise is too small to say what share of it arrived.
+# An ideal closer to 1 than this is too small a gain to say what share of it was realised.
 SMALLEST_PROMISE = 0.02
 
 
 def comparison_table(tables: Tables) -> pd.DataFrame:
-    """`comparisons.csv` and some columns more.
+    """Return `comparisons.csv` with the columns of `MORE`.
 
-    `primary` marks the rows against the report's baseline; they come first. All pairs are one list for Benjamini-Hochberg.
+    `primary` marks the rows against the report's baseline; they come first. Benjamini-Hochberg takes all pairs together.
     """
     rows = [
         _pair_row(tables, case, baseline, tables.metrics[key]) | {"primary": primary}
@@ -50,14 +50,14 @@ def comparison_table(tables: Tables) -> pd.DataFrame:
 
 
 def pairs(comparison: Comparison, baseline: Case) -> Iterator[tuple[Case, Case, bool]]:
-    """(case, baseline, whether it is the report's): every arm against the report's baseline, then every other pair once."""
+    """Yield (case, baseline, whether it is the report's): every arm against that baseline, then every other pair once."""
     others = [case for case in comparison.arms if case != baseline]
     yield from ((case, baseline, True) for case in others)
     yield from ((case, earlier, False) for i, case in enumerate(others) for earlier in others[:i])
 
 
 def _judge(rows: list[dict[str, Any]], margin: float, *, claims: bool) -> None:
-    """Verdicts, which depend on all rows: a report of many comparisons finds some by chance."""
+    """Add the verdicts. They depend on all rows: of many comparisons some are significant by chance."""
     p_values = {i: row["effect"].p for i, row in enumerate(rows) if row.get("effect") and row["effect"].p is not None}
     adjusted = effects.adjusted(p_values)
     for i, row in enumerate(rows):
@@ -77,9 +77,7 @@ def _judge(rows: list[dict[str, Any]], margin: float, *, claims: bool) -> None:
             i in adjusted and effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high
         )
         if row["verdict"] == "inconclusive" and vetoed:
-            more.append(
-                f"not among the findings of {len(adjusted)} comparisons (Benjamini-Hochberg p {adjusted[i]:.2g})"
-            )
+            more.append(f"not significant among {len(adjusted)} comparisons (Benjamini-Hochberg p {adjusted[i]:.2g})")
         elif row["verdict"] == "inconclusive" and effect.sd is None:
             more.append("a single launch gives no verdict")
         elif row["verdict"] == "inconclusive":
@@ -87,7 +85,7 @@ def _judge(rows: list[dict[str, Any]], margin: float, *, claims: bool) -> None:
             more.append(
                 f"{needed} launches would decide it"
                 if needed
-                else f"not even {verdicts.MOST_LAUNCHES} launches decide it"
+                else f"not even {verdicts.MOST_LAUNCHES} launches would decide it"
             )
         if contaminated:
             row["verdict"] = "contaminated"
@@ -113,7 +111,7 @@ def _pair_row(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dic
 def _result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     if metric.made_in == "inspect":
         mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
-        said = "a count has a difference and no ratio; counted, not sampled: no interval"
+        said = "a count has a difference, but no ratio; counted, not sampled: no interval"
         return {"difference": mine - theirs, "status": "ok", "reason": said}
     if metric.scored_as == "difference":
         return _difference(tables, case, baseline, metric)
@@ -123,7 +121,7 @@ def _result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[
 
 
 def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
-    """Launch by launch through the anchor; then a t-interval over launches. A rate is its time's effect, shifted."""
+    """Compare launch by launch through the anchor, with a t-interval over launches. A rate is its time's effect, shifted."""
     source = tables.source(metric)
     launches = tables.launches(metric, case, baseline, tables.anchor(case, metric))
     one_thread = source.made_in == "time" and case.place.one_thread
@@ -156,32 +154,32 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
 
 
 def _time_ideal(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str]:
-    """What is promised for time, and why nothing is: FLOPs, or for decode the bytes that a step must read."""
+    """Return the ideal time ratio, by FLOPs or for decode by the bytes that a step must read, and the reason if it is None."""
     if metric.key.startswith("mfu"):
-        return None, "a share of the peak is no cost: FLOPs promise nothing for it"
+        return None, "a share of the peak is not a cost: FLOPs promise nothing for it"
     if metric.made_in == "energy":
-        return None, "what a saved FLOP saves in energy is not known"
+        return None, "the energy that a saved FLOP saves is not known"
     if metric.key.endswith("/optimizer"):
-        return None, "the optimizer's work is the parameters', not the FLOPs'"
+        return None, "the optimizer's work depends on parameters, not on FLOPs"
     if metric.workload == "decode":
         mine, theirs = (tables.counted(side, "decode_elements") for side in (case, baseline))
         return (theirs / mine if mine and theirs else None), "the bytes that a step of this model reads are not known"
     if metric.workload == "prefill":
-        return None, "how many tokens of a prompt pass a causal router is not known beforehand"
+        return None, "how many tokens of a prompt pass a causal router is not known in advance"
     whole = metric.workload == "train_step" and metric.key.removeprefix("latency/") in {
         "train_step",
         "train_step/device",
     }
     convention = "train_step_causal" if whole or metric.key == "tokens_per_s/train_step" else "forward_causal"
-    return _flop_ideal(tables, case, baseline, convention), "FLOPs of both sides were not wholly counted"
+    return _flop_ideal(tables, case, baseline, convention), "FLOPs of both sides were not counted completely"
 
 
 def _flop_ideal(tables: Tables, case: Case, baseline: Case, convention: str) -> float | None:
-    """What FLOPs promise for time: causal attention on both sides; of a step, with what only training computes.
+    """Return the ratio of FLOPs with causal attention on both sides; of a training step, with what only training computes.
 
-    None where a side was not counted, or not wholly: a lower bound promises nothing.
+    None if a side was not counted completely: a lower bound promises nothing.
     """
-    if any(tables.counted(side, "uncounted") for side in (case, baseline)):
+    if any(tables.uncounted(side) for side in (case, baseline)):
         return None
     mine, theirs = (tables.counted(side, convention) for side in (case, baseline))
     return float(theirs) / float(mine) if mine and theirs else None
@@ -190,7 +188,7 @@ def _flop_ideal(tables: Tables, case: Case, baseline: Case, convention: str) -> 
 def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
     if 0 in {mine, theirs}:
-        said = "one of the two is 0: there is a difference and no ratio"
+        said = "one of the two is 0: a difference, but no ratio"
         return {"difference": mine - theirs, "status": "ok", "reason": said}
     ratio = theirs / mine if metric.better == "lower" else mine / theirs
     reasons: list[str | None] = [no_interval(tables, case, metric)]
@@ -200,9 +198,9 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
         promise, more = _against_ideal(ratio, forecasts[1] / forecasts[0], "")
         reasons += more
     elif metric.made_in == "count":
-        reasons.append("FLOPs are the promise itself: no ideal")
+        reasons.append("FLOPs are themselves the ideal: no other")
     else:
-        why = tables.cell(case.id, metric.key).note("forecast_reason") or "nothing forecasts it"
+        why = tables.cell(case.id, metric.key).note("forecast_reason") or "it has no forecast"
         reasons.append(f"no ideal: {why}")
     suite = tables.run.plan.suite
     if not suite.claims:
@@ -236,14 +234,14 @@ def _what(metric: Metric) -> str:
 
 
 def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
-    """Case minus baseline, seed by seed; loss has no ratio."""
+    """Compare case minus baseline, seed by seed; a loss has no ratio."""
     mine, theirs = (tables.cell(side.id, metric.key) for side in (case, baseline))
     hashes = {cell.note("corpus_sha256") for cell in (mine, theirs)}
     if len(hashes) > 1:
         return {"status": "skipped", "reason": "the two were trained on different text: their losses are not compared"}
     seeds = sorted(mine.values().keys() & theirs.values().keys())
     effect = effects.over_launches([mine.values()[seed] - theirs.values()[seed] for seed in seeds])
-    reasons: list[str | None] = [f"{_what(metric)} has a difference and no ratio"]
+    reasons: list[str | None] = [f"{_what(metric)} has a difference, but no ratio"]
     if effect.low is None:
         reasons.append(f"{len(seeds)} seed{'s' * (len(seeds) != 1)}: illustration, no claim")
     ahead = saw_future(tables, baseline, metric)

@@ -1,4 +1,4 @@
-"""What a panel is, and the small words that panels share."""
+"""The panel type, and words and formats that panels share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from modbench.harness.core.case import Case, Rung
     from modbench.reports.load import Loaded
 
-# glyph and word of each verdict, for times and for everything else
+# Glyph and word of each verdict, for times; below for everything else.
 TIME_WORDS = {
     "better": "▲ faster",
     "worse": "▼ slower",
@@ -25,7 +25,7 @@ TIME_WORDS = {
     "inconclusive": "? undecided",
     "contaminated": "⚠ contaminated",
 }
-# What is timed, in the order of a page.
+# Timed workloads in the order of the page.
 TIMED = (
     ("forward pass", "latency/forward"),
     ("train step", "latency/train_step"),
@@ -33,18 +33,20 @@ TIMED = (
     ("decode step", "latency/decode"),
 )
 PLAIN_WORDS = {**TIME_WORDS, "better": "▲ better", "worse": "▼ worse"}
+# What a rung of the dense ladder has in common with its target.
+MATCHED = {"flops/forward": "FLOPs", "flops/train_step": "training FLOPs", "params": "parameters"}
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One place on the page.
+    """One section of the page.
 
     Attributes:
         title: heading.
-        order: panels stand by ascending order.
-        span: columns of the page's twelve on a wide screen.
-        render: a pure function from a loaded run to HTML, or None where the run has nothing to show here.
-        folded: whether it starts closed behind its heading.
+        order: position on the page, ascending.
+        span: width on a wide screen, in twelfths.
+        render: pure function from a loaded run to HTML, or to None if the run has nothing to show here.
+        folded: whether it is collapsed at first.
     """
 
     title: str
@@ -55,22 +57,22 @@ class Panel:
 
 
 def figure(svg: str, reading: str, *, wide: bool = False) -> Markup:
-    """A figure and how to read it; a wide one scrolls sideways on a phone instead of shrinking."""
+    """Return a figure with its caption; a wide one scrolls sideways on a phone instead of shrinking."""
     return Markup('<figure class="figure{}"><div>{}</div><figcaption>{}</figcaption></figure>').format(
         " wide" if wide else "",
         Markup(svg),  # noqa: S704  # our own SVG, its label escaped
-        reading,  # our own SVG, its label escaped
+        reading,
     )
 
 
 def words(row: pd.Series) -> str:
-    """A verdict as a glyph and a word, or why there is none."""
+    """Return a row's verdict as a glyph and a word, or `no claim`."""
     table = TIME_WORDS if str(row.metric).startswith("latency/") else PLAIN_WORDS
     return table.get(row.verdict, "no claim") if isinstance(row.verdict, str) else "no claim"
 
 
 def times(ratio: float) -> str:
-    """`1.62×`."""
+    """Format a ratio: `1.62×`."""
     return f"{three_digits(ratio)}×"
 
 
@@ -80,12 +82,12 @@ def is_number(value: object) -> bool:
 
 
 def interval(row: pd.Series) -> str:
-    """`[1.60–1.65]`, or nothing."""
+    """Format a row's interval: `[1.60–1.65]`, or an empty string."""
     return f"[{three_digits(row.ci_low)}–{three_digits(row.ci_high)}]" if is_number(row.ci_low) else ""
 
 
 def promise(row: pd.Series, what: str = "promised") -> str:
-    """How much of the ideal arrived, in words; nothing where there is no ideal to speak of."""
+    """Say which share of the ideal gain was realised; an empty string if there is no ideal."""
     if not is_number(row.ideal):
         return ""
     if is_number(row.realised) and row.ideal > 1:
@@ -96,14 +98,14 @@ def promise(row: pd.Series, what: str = "promised") -> str:
 
 
 def seeds_in_words(loaded: Loaded) -> str:
-    """`1 seed: illustration, no claim`, or `3 seeds`."""
+    """Say how many seeds there are: `1 seed: illustration, no claim`, or `3 seeds`."""
     suite = loaded.run.plan.suite
     number = f"{len(suite.seeds)} seed{'s' * (len(suite.seeds) != 1)}"
     return number if len(suite.seeds) >= 3 and suite.claims else f"{number}: illustration, no claim"
 
 
 def default_arm(loaded: Loaded) -> Case | None:
-    """The arm that the first screen is about: the lowest MoD capacity, else the first arm that is neither anchor nor rung."""
+    """Return the arm to show first: MoD with the lowest capacity, else the first arm that is neither anchor nor rung."""
     others = [case for case in loaded.arms[1:] if not case.rung]
     routed = [case for case in others if case.model == "mod"]
     if routed:
@@ -112,7 +114,7 @@ def default_arm(loaded: Loaded) -> Case | None:
 
 
 def rung_beside(loaded: Loaded, case: Case) -> tuple[Case, Rung] | None:
-    """The rung of the dense ladder that matches the arm's FLOPs: what the reader would buy instead."""
+    """Return the rung of the dense ladder of equal cost: the alternative to the arm."""
     by_arm = {other.arm: other for other in loaded.arms}
     for rung in loaded.run.plan.ladder:
         if rung.target == case.arm and rung.arm in by_arm:
@@ -121,7 +123,7 @@ def rung_beside(loaded: Loaded, case: Case) -> tuple[Case, Rung] | None:
 
 
 def place_shown(loaded: Loaded) -> str:
-    """What figures and tiles show where the grid has several batch sizes or number formats; else nothing."""
+    """Say which batch size and number format figures show, if the grid has several; else an empty string."""
     grid = loaded.run.plan.suite.grid
     if len(grid.batch_size) == len(grid.dtype) == 1:
         return ""

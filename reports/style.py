@@ -1,6 +1,6 @@
-"""Colours, marks and names: one look for every figure. Figures are drawn in sentinel colours that CSS variables replace.
+"""Colours, markers and names of arms. Figures are drawn in sentinel colours, which CSS variables then replace.
 
-Okabe-Ito colours, always with a shape of their own.
+The colours are Okabe-Ito's, each with its own marker.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.case import Case
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Sentinels that no palette uses; each becomes the CSS variable beside it.
+# Sentinel colours, used by no palette; `_VARIABLES` has the CSS variable of each.
 INK, MUTED, HAIR, PAPER = "#010203", "#010204", "#010205", "#010206"
 MAP = tuple(f"#0203{i:02d}" for i in range(9))
 MAP_INK = tuple(f"#0204{i:02d}" for i in range(9))
@@ -33,16 +34,21 @@ class Look:
     """How an arm is drawn.
 
     Attributes:
-        color: sentinel.
+        color: sentinel colour.
         marker: matplotlib marker.
-        glyph: the same shape as text.
-        opacity: lightness by capacity, for MoD.
+        glyph: the marker as a character.
+        opacity: of MoD by capacity; lower for rungs.
     """
 
     color: str
     marker: str
     glyph: str
     opacity: float = 1.0
+
+    @property
+    def series(self) -> int:
+        """The number of the colour: `var(--series-N)` on the page."""
+        return int(self.color[-2:])
 
 
 _LOOKS = {
@@ -72,7 +78,7 @@ OTHER = (6, "P", "✚")  # controls and users' models
 
 
 def look(case: Case) -> Look:
-    """The look of a case's arm: MoD is lighter the more it computes."""
+    """Return the look of a case's arm: MoD is lighter the more it computes."""
     index, marker, glyph = _LOOKS.get(case.model, OTHER)
     if case.config.router not in {"learned", "synthetic"} and case.config.capacity is not None:
         index, marker, glyph = OTHER  # a control
@@ -85,7 +91,7 @@ def look(case: Case) -> Look:
 
 
 def name(case: Case) -> str:
-    """`MoD 0.125`, `dense × 0.56 FLOPs`, `mine:build`: the arm as people say it."""
+    """Return the display name of an arm: `MoD 0.125`, `dense × 0.56`, `mine:build`."""
     if case.rung:
         return f"{_NAMES.get(case.model, case.model)} × {case.arm_parts[0][1:]}"
     base = case.short_model if case.own else _NAMES.get(case.model, case.model)
@@ -94,7 +100,7 @@ def name(case: Case) -> str:
 
 
 def bin_of(log2_ratio: float) -> int:
-    """Which of the nine bins of the map a speed-up falls in: limits one half and double, the middle bin around 1."""
+    """Return the bin (0 to 8) of a speed-up in the map: from one half to double, bin 4 around 1."""
     return max(0, min(8, round(4 + 4 * log2_ratio)))
 
 
@@ -135,8 +141,8 @@ def _prepare() -> None:
     )
 
 
-def new_figure(width: float, height: float, columns: int = 1, *, share_y: bool = False) -> tuple[Figure, list[object]]:
-    """A figure of the house (inches at 72 to the inch on the page), and its axes from left to right."""
+def new_figure(width: float, height: float, columns: int = 1, *, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+    """Make a styled figure (in inches, 72 points each on the page) and return it with its axes from left to right."""
     _prepare()
     from matplotlib.figure import Figure as Made
 
@@ -146,7 +152,7 @@ def new_figure(width: float, height: float, columns: int = 1, *, share_y: bool =
 
 
 def to_svg(figure: Figure, identity: str, label: str) -> str:
-    """The figure as inline SVG: CSS variables for colours, ids of its own, no global style, no fixed size."""
+    """Return the figure as inline SVG with CSS variables for colours, unique ids, no global style and no fixed size."""
     import matplotlib as mpl
 
     buffer = io.StringIO()

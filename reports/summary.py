@@ -1,4 +1,4 @@
-"""The run in a terminal: what will be done, what came out, what failed, where the report is."""
+"""The run in a terminal: what will be measured, the results, what failed, where the report is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import shutil
 import textwrap
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.units import human, human_duration
@@ -22,12 +25,12 @@ from modbench.reports.panel import TIMED, is_number
 from modbench.reports.style import name
 
 FUTURE_MARK, DISTURBED_MARK = "†", "‡"
-# Beside bits per byte they say nothing new.
+# Redundant beside bits per byte.
 LOSSES = ("loss/val", "loss/val_causal")
 
 
 def opening(plan: Plan) -> str:
-    """One line before anything runs."""
+    """Return the line printed before anything runs."""
     suite = plan.suite
     launches, rounds = suite.protocol_size
     threads = f", {suite.threads} thread{'s' * (suite.threads != 1)}" if plan.device == "cpu" else ""
@@ -40,14 +43,14 @@ def opening(plan: Plan) -> str:
 
 
 def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
-    """The table of the longest length, the answer in words, failures, and the report's place."""
+    """Return the table at the longest length, the answer in words, failures, and the path of the report."""
     lines = [*_table(loaded), ""]
     if any(FUTURE_MARK in line for line in lines):
         beside = [name(loaded.arms[0])] if loaded.arms[0].arm in _readers(loaded) else []
         who = f"{beside[0]}, or both sides, " if beside else ""
         lines.insert(-1, f"{FUTURE_MARK} {who}{NOT_AUTOREGRESSIVE}: not comparable with a causal loss")
     if any(DISTURBED_MARK in line for line in lines):
-        lines.insert(-1, f"{DISTURBED_MARK} contaminated: the machine was disturbed, wall time claims nothing")
+        lines.insert(-1, f"{DISTURBED_MARK} contaminated: the machine was disturbed, its wall time supports no claim")
     width = min(120, shutil.get_terminal_size().columns)
     lines += _tasks(loaded, width)
     lines += _others(loaded, width)
@@ -62,17 +65,17 @@ def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
 
 
 def _readers(loaded: Loaded) -> set[str]:
-    """Arms that read the future."""
+    """Return the arms that read later tokens."""
     return {case.arm for case in loaded.labelled().get(NOT_AUTOREGRESSIVE, [])}
 
 
 def _of_the_measurement(loaded: Loaded, width: int) -> list[str]:
-    """Who reads the future, what is contaminated, what the machine is worth, and how much of the time went into measuring."""
+    """List labels, contaminated comparisons, the machine's verdict, and the share of time spent measuring."""
     said = [f"{label}: {', '.join(name(case) for case in cases)}" for label, cases in loaded.labelled().items()]
     words = loaded.comparisons.verdict.value_counts().to_dict()
     if "contaminated" in words:
         said.append(
-            f"{words['contaminated']} comparisons are contaminated: the report says by what, and what CPU time says"
+            f"{words['contaminated']} comparisons are contaminated: the report says by what, and shows CPU times"
         )
     said.append(machine_check(loaded)[1])
     told = [f"margin {loaded.run.plan.suite.margin:.1%}"]
@@ -85,7 +88,7 @@ def _of_the_measurement(loaded: Loaded, width: int) -> list[str]:
 
 
 def _columns(length: int) -> list[tuple[str, str, int | None]]:
-    """(title, metric, length) of the table of ratios."""
+    """Return (title, metric, length) of the columns of the table of ratios."""
     return [
         *((f"{title.removesuffix(' pass')} T={length}", metric, length) for title, metric in TIMED),
         ("FLOPs", "flops/forward", length),
@@ -96,7 +99,7 @@ def _columns(length: int) -> list[tuple[str, str, int | None]]:
 
 
 def _table(loaded: Loaded) -> list[str]:
-    """Ratios against the baseline, at the longest length."""
+    """Return the lines of the table of ratios to the baseline, at the longest length."""
     if not loaded.lengths or len(loaded.arms) < 2:
         return []
     asked = [column for column in _columns(loaded.lengths[-1]) if column[1] in loaded.run.plan.suite.metrics]
@@ -108,7 +111,10 @@ def _table(loaded: Loaded) -> list[str]:
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
-    """Lines of a table: the first column to the left, the others to the right."""
+    """Align the first column left and the others right.
+
+    Not with rich: it strips a right-aligned cell, and the blank that replaces a † keeps numbers aligned.
+    """
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(
@@ -119,7 +125,7 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 
 
 def _others(loaded: Loaded, width: int) -> list[str]:
-    """Values of what else was asked for and the table above has no column for, as many as fit beside each other."""
+    """Return values of requested metrics that the table of ratios lacks, as many as fit in the width."""
     if not loaded.lengths:
         return []
     length = loaded.lengths[-1]
@@ -147,7 +153,7 @@ def _others(loaded: Loaded, width: int) -> list[str]:
 
 
 def _tasks(loaded: Loaded, width: int) -> list[str]:
-    """Accuracy by arm and task, as many tasks beside each other as fit; the best shortcut below."""
+    """Return accuracy by arm and task, as many tasks side by side as fit; the best shortcut below."""
     left, lines = results(loaded), list[str]()
     while left:
         kept = len(left)
@@ -168,7 +174,7 @@ def _accuracies(loaded: Loaded, tasks: list[TaskResult]) -> list[str]:
 
 
 def _accuracy(task: TaskResult, arm: str) -> str:
-    """With half of its interval: over seeds where there are three, else over questions."""
+    """Format an accuracy ± half its interval: over seeds if there are three, else over questions."""
     for each in task.arms:
         if each.case.arm == arm:
             low, high = (each.low, each.high) if each.low is not None and each.high is not None else each.questions
@@ -201,7 +207,7 @@ def _cell(loaded: Loaded, arm: str, metric: str, length: int | None) -> str:
 
 
 def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
-    """The same for machines: comparisons as rows, null where there is nothing."""
+    """Return the results as JSON values: comparisons as rows, null where there is no value."""
     rows = loaded.comparisons.astype(object).to_dict(orient="records")
     return {
         "run": str(loaded.path),
@@ -214,7 +220,8 @@ def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  # a table's cell
-    if value is None or (isinstance(value, float) and not math.isfinite(value)) or type(value).__name__ == "NAType":
+def _plain(value: object) -> object:
+    """Convert a table's cell to what JSON can hold."""
+    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
         return None
-    return value.item() if hasattr(value, "item") else value
+    return value.item() if isinstance(value, np.generic) else value

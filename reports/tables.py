@@ -1,4 +1,4 @@
-"""A run's outcomes by case and metric: values, what troubles them, what is to be doubted. Statistics are made when asked."""
+"""A run's outcomes by case and metric: values, why a value is missing, doubts. Statistics are computed on demand."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from modbench.harness.results.run_folder import StoredRun
 from modbench.harness.stats import effects
 from modbench.harness.stats.paired import Together
 
-# Passes that sample again and again, and the column that a sample's value stands in.
+# Passes that sample repeatedly, and the column that holds a sample's value.
 SAMPLED: dict[Pass, str] = {"time": "wall_s", "energy": "value"}
-# How the reason of an arm begins that still drifted: its clock's fault or its own, nobody knows.
+# Start of the reason of an arm whose times still drifted, whether from the machine or from the arm.
 UNSTEADY = "not_steady"
 
 
@@ -31,7 +31,7 @@ class Cell:
     Attributes:
         outcomes: (launch or seed, outcome), in order.
         missing: names of planned units without a record.
-        blocks: what witnesses saw of the blocks of a launch.
+        blocks: launch to what witnesses saw of its blocks.
     """
 
     outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Cell:
     blocks: dict[int, dict[str, list[float]]] = field(default_factory=dict)
 
     def trouble(self) -> tuple[str, str] | None:
-        """(status, reason) if the cell has no value."""
+        """Return (status, reason) if the cell has no value."""
         failed = [outcome for _, outcome in self.outcomes if outcome.status == "failed"]
         if failed:
             part = f" (in {len(failed)} of {len(self.outcomes)} units)" if len(failed) < len(self.outcomes) else ""
@@ -53,15 +53,15 @@ class Cell:
         return None
 
     def good(self) -> dict[int, Outcome]:
-        """Launch or seed to what was measured in it."""
+        """Return the good outcome of each launch or seed."""
         return {number: outcome for number, outcome in self.outcomes if outcome.status == "ok"}
 
     def values(self) -> dict[int, float]:
-        """Seed (or 0) to value, for metrics that leave one value per unit."""
+        """Return the value of each seed (or launch), for metrics with one value per unit."""
         return {number: outcome.samples["value"][0] for number, outcome in self.outcomes}
 
     def over_seeds(self) -> effects.Effect:
-        """Mean and interval over seeds; of one seed's accuracy over its questions, as of a binomial's draws."""
+        """Return mean and interval over seeds; for one seed's accuracy the binomial interval over its questions."""
         effect, asked = effects.over_launches(list(self.values().values())), self.note("n")
         if len(self.outcomes) > 1 or asked is None or self.note("correct") is None:
             return effect
@@ -70,22 +70,22 @@ class Cell:
         return effects.Effect(effect.value, low, high, n=1, reason=reason)
 
     def notes(self) -> dict[str, Any]:
-        """Notes of the first outcome."""
+        """Return the notes of the first outcome."""
         return self.outcomes[0][1].notes if self.outcomes else {}
 
-    def note(self, key: str) -> Any:  # noqa: ANN401  # notes hold what their pass put there
-        """A note of the first outcome that has it, or None."""
+    def note(self, key: str) -> Any:  # noqa: ANN401  # each pass decides its notes' types
+        """Return a note from the first outcome that has it, or None."""
         return next((o.notes[key] for _, o in self.outcomes if o.notes.get(key) is not None), None)
 
 
 @dataclass(frozen=True)
 class Derived:
-    """What a derived metric is made from, beside the seconds of its source.
+    """What a derived metric is computed from, besides the seconds of its source.
 
     Attributes:
         tables: the run.
-        case: of what.
-        metric: the derived one.
+        case: the case.
+        metric: the derived metric.
     """
 
     tables: Tables
@@ -104,20 +104,25 @@ class Derived:
 
     @property
     def peak_reason(self) -> str:
-        """Why there is none."""
+        """Why there is no peak."""
         return f"no peak of this machine was measured for {self.case.place.dtype}"
 
-    def counted(self, note: str) -> Any:  # noqa: ANN401  # a count or None
-        """What the counting pass noted."""
+    def counted(self, note: str) -> float | None:
+        """Return a number that the counting pass noted, or None."""
         return self.tables.counted(self.case, note)
+
+    @property
+    def uncounted(self) -> list[str]:
+        """Operators that the counter has no formula for: then its FLOPs are a lower bound."""
+        return self.tables.uncounted(self.case)
 
 
 class Tables:
-    """The run's outcomes by case and metric, and the frames made of them.
+    """The run's outcomes by case and metric, and estimates from them.
 
     Args:
-        run: as stored.
-        baseline: the arm that others are compared with, by its name; None: every comparison's anchor.
+        run: the stored run.
+        baseline: name of the arm that others are compared with; None: every comparison's anchor.
 
     Raises:
         UsageError: if no arm has that name.
@@ -158,37 +163,42 @@ class Tables:
                 cell.blocks[number] = blocks.get(self.metrics[outcome.metric].group, {})
 
     def cell(self, case_id: str, metric: str) -> Cell:
-        """The cell, empty if nothing was measured."""
+        """Return the cell, empty if nothing was measured."""
         return self.cells.setdefault((case_id, metric), Cell())
 
     def training_notes(self, case_id: str) -> dict[str, Any] | None:
-        """What the first seed's run on a corpus noted: they stand beside one of its metrics. None without a run."""
+        """Return the notes of the first seed's run on a corpus, stored with one of its metrics; None if it was not trained."""
         cells = (self.cell(case_id, key) for key, metric in self.metrics.items() if metric.made_in == "train")
         return next((cell.notes() for cell in cells if cell.notes().get("curve")), None)
 
     def source(self, metric: Metric) -> Metric:
-        """The metric itself, or the timed one that it is derived from."""
+        """Return the metric itself, or the timed one that it is derived from."""
         return self.metrics[metric.source] if metric.source else metric
 
-    def counted(self, case: Case, note: str) -> Any:  # noqa: ANN401  # a count or None
-        """`params`, `forward_causal` and the like, as the counting pass noted them."""
-        return self.cell(case.id, "flops/forward").note(note)
+    def counted(self, case: Case, note: str) -> float | None:
+        """Return a number that the counting pass noted, such as `params` or `forward_causal`, or None."""
+        found: float | None = self.cell(case.id, "flops/forward").note(note)
+        return found
+
+    def uncounted(self, case: Case) -> list[str]:
+        """Return the operators that the counter has no formula for: then its FLOPs are a lower bound."""
+        return list(self.cell(case.id, "flops/forward").note("uncounted") or ())
 
     def anchor(self, case: Case, metric: Metric) -> Case:
-        """The arm that stood in every block beside this one."""
+        """Return the arm that every block of this case also timed."""
         return self.comparison(case, metric).arms[0]
 
     def comparison(self, case: Case, metric: Metric) -> Comparison:
-        """The comparison in which this metric of the case was measured."""
+        """Return the comparison in which this metric of the case was measured."""
         return next(c for c in self.run.plan.comparisons if case in c.arms and metric.key in c.metrics)
 
     def baseline_of(self, comparison: Comparison) -> Case:
-        """The arm of a comparison that the others are held against."""
+        """Return the arm of a comparison that the others are compared with."""
         named = (case for case in comparison.arms if case.arm == self.baseline)
         return next(named, comparison.arms[0])
 
     def launches(self, metric: Metric, case: Case, baseline: Case, anchor: Case) -> list[Together]:
-        """Every launch in which both arms and their anchor were timed."""
+        """Return every launch in which both arms and their anchor were timed."""
         key = self.source(metric).key
         sides = [dict(self.cell(side.id, key).outcomes) for side in (case, baseline, anchor)]
         blocks = self.cell(case.id, key).blocks
@@ -204,7 +214,7 @@ class Tables:
         ]
 
     def trouble(self, case: Case, metric: Metric) -> tuple[str, str] | None:
-        """(status, reason) if the metric has no value; wrong FLOPs fail the whole case, an unsteady arm has no number."""
+        """Return (status, reason) if the metric has no value; wrong FLOPs fail the whole case, an unsteady arm its times."""
         for key in ("flops/forward", "flops/train_step"):
             for _, outcome in self.cell(case.id, key).outcomes:
                 if outcome.kind == "flops_mismatch":
@@ -221,15 +231,15 @@ class Tables:
         return found
 
     def anchor_trouble(self, case: Case, metric: Metric) -> tuple[str, str] | None:
-        """(status, reason) if the arm that stood in every block has no samples: then no two arms are a pair."""
+        """Return (status, reason) if the anchor has no samples: then no two arms form a pair."""
         return self.cell(self.anchor(case, metric).id, self.source(metric).key).trouble()
 
     def factor(self, case: Case, metric: Metric) -> float:
-        """What a derived metric divides by seconds."""
+        """Return the number that a derived metric divides by seconds."""
         return float(metric.measure(Derived(self, case, metric)))
 
     def estimate(self, case: Case, metric: Metric) -> effects.Effect:
-        """Value and interval of one cell; times and rates on the log scale."""
+        """Return value and interval of one cell; times and rates on the log scale."""
         cell = self.cell(case.id, self.source(metric).key)
         if metric.source:
             times = self.estimate(case, self.metrics[metric.source])
@@ -241,7 +251,7 @@ class Tables:
         return effects.over_launches(medians)
 
     def doubts_about(self, case: Case, metric: Metric) -> dict[str, str]:
-        """What is to be doubted in a cell, by doubt."""
+        """Return what is doubtful about a cell, by doubt."""
         key = (case.id, metric.key)
         if key not in self._doubted:
             self._doubted[key] = self._doubt(case, metric)
@@ -250,7 +260,7 @@ class Tables:
     def _doubt(self, case: Case, metric: Metric) -> dict[str, str]:
         cell = self.cell(case.id, self.source(metric).key)
         mine, anchors = cell.good(), self.cell(self.anchor(case, metric).id, self.source(metric).key).good()
-        # Launch by launch beside the anchor, or, where that has none, alone.
+        # Launches that the anchor has too, or all if the anchor has none of them.
         numbers = [number for number in mine if number in anchors] or list(mine)
         evidence = Evidence(
             case,
@@ -264,11 +274,11 @@ class Tables:
         return {name: said for name, said in found.items() if said}
 
     def labels(self, case: Case, metric: Metric) -> list[str]:
-        """Words that stand beside a case in every output, such as `not autoregressive as measured`."""
+        """Return the labels of a case in every output, such as `not autoregressive as measured`."""
         return [self.doubts[name].label for name in self.doubts_about(case, metric) if self.doubts[name].label]
 
     def case_columns(self, case: Case, metric: Metric) -> dict[str, Any]:
-        """The columns that say what was measured."""
+        """Return the columns that identify what was measured."""
         return {
             "case_id": case.id,
             "arm": case.arm,

@@ -18,7 +18,7 @@ def _of_peak(convention: str) -> Callable[[Any], float]:
         flops, peak = context.counted(convention), context.peak
         if peak is None:
             raise Unmeasured(context.peak_reason)
-        if flops is None or context.counted("uncounted"):
+        if flops is None or context.uncounted:
             raise Unmeasured("FLOPs were not wholly counted: a share of the peak would be too low")
         return float(flops) / float(peak)
 

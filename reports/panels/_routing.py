@@ -10,11 +10,12 @@ from typing import Any
 
 from scipy import stats as distributions
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case
 from modbench.harness.results.workspace import artifact
 from modbench.harness.stats import effects
 from modbench.reports.load import Loaded
-from modbench.reports.panel import rung_beside
+from modbench.reports.panel import MATCHED, rung_beside
 from modbench.reports.style import OTHER, Look, look, name
 
 Z = 1.959964
@@ -90,8 +91,6 @@ class Arm:
 
 
 def _read(case: Case) -> dict[str, object]:
-    from modbench.harness.core import catalogue
-
     return {} if case.own else catalogue.model_options(case.model)
 
 
@@ -100,7 +99,7 @@ def arms_of(loaded: Loaded) -> list[Arm]:
     found: dict[str, Arm] = {}
     for unit in loaded.run.plan.units:
         case = unit.comparison.arms[0]
-        if unit.made_in != "train" or getattr(case, "task", None):
+        if unit.made_in != "train" or case.task:
             continue
         kept = artifact(loaded.path, unit.name)
         if kept and kept.get("routing"):
@@ -137,7 +136,7 @@ def dense_beside(loaded: Loaded, arms: Sequence[Arm], focus: Arm) -> tuple[Arm, 
     by_arm = {arm.case.arm: arm for arm in arms}
     beside = rung_beside(loaded, focus.case)
     if beside is not None and beside[0].arm in by_arm:
-        return by_arm[beside[0].arm], f"equal {WHAT[beside[1].quantity]}"
+        return by_arm[beside[0].arm], f"equal {MATCHED[beside[1].quantity]}"
     whole = [arm for arm in arms if arm.case.model == "dense" and not arm.case.rung]
     if focus.case.budget is not None:  # of a sweep, that of its own size
         whole = [arm for arm in whole if arm.case.size == focus.case.size]
@@ -145,9 +144,6 @@ def dense_beside(loaded: Loaded, arms: Sequence[Arm], focus: Arm) -> tuple[Arm, 
     equal = focus.case.budget is not None or (train is not None and train.flops is not None)
     said = "same shape and training FLOPs" if equal else "same shape, more FLOPs"
     return (whole[0], said) if whole else None
-
-
-WHAT = {"flops/forward": "FLOPs", "flops/train_step": "training FLOPs", "params": "parameters"}
 
 
 def share_interval(share: float, error: float | None, n: int, windows: int) -> tuple[float, float] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,8 +25,7 @@ def all_of(arm: Arm) -> list[Markup]:
 
 def dotplot(series: Sequence[tuple[Arm, Sequence[Point], bool]], labels: list[str], identity: str, title: str) -> str:
     """Correlations by side, zero marked."""
-    made, axes = new_figure(WIDTH, HEIGHT)
-    axis: Any = axes[0]
+    made, (axis,) = new_figure(WIDTH, HEIGHT)
     parts.dots(axis, series, labels)
     axis.set_yticks(range(len(labels)), labels)
     parts.hairline(axis, 0.0)
@@ -49,8 +49,7 @@ def _flips(arm: Arm) -> Markup | None:
     ]
     from matplotlib.ticker import NullLocator
 
-    made, axes = new_figure(WIDTH, HEIGHT)
-    axis: Any = axes[0]
+    made, (axis,) = new_figure(WIDTH, HEIGHT)
     for passed, face in ((False, "none"), (True, arm.look.color)):
         some = [(x, y) for x, y, side in rows if side == passed]
         axis.plot(
@@ -65,7 +64,7 @@ def _flips(arm: Arm) -> Markup | None:
         )
     parts.hairline(axis, 0.0, vertical=False)
     # A few large effects would press the rest into a line.
-    axis.set_yscale("symlog", linthresh=_middle([abs(y) for _, y, _ in rows]) or 1.0)
+    axis.set_yscale("symlog", linthresh=statistics.median_high([abs(y) for _, y, _ in rows] or [0.0]) or 1.0)
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.yaxis.set_minor_locator(NullLocator())
     axis.set_title(f"thousandths of a nat saved by a pass, block {last}")
@@ -79,17 +78,12 @@ def _flips(arm: Arm) -> Markup | None:
     return figure(to_svg(made, "knows-scatter", f"Score and worth of a pass, {arm.name}"), reading)
 
 
-def _middle(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2] if values else 0.0
-
-
 def _weights(arm: Arm) -> Markup | None:
     """Histograms of what multiplies the block's output, tokens that passed filled: a line for each routed block."""
     rows = arm.first["weights"]
     if not rows:
         return None
-    made, axes = new_figure(WIDTH, HEIGHT)
-    axis: Any = axes[0]
+    made, (axis,) = new_figure(WIDTH, HEIGHT)
     last = rows[-1]
     for row in rows:
         total = sum(row["all"]) or 1
@@ -117,8 +111,7 @@ def _overlap(arm: Arm) -> Markup | None:
     layers = overlap["layers"]
     if len(layers) < 2:
         return None
-    made, axes = new_figure(WIDTH, HEIGHT)
-    axis: Any = axes[0]
+    made, (axis,) = new_figure(WIDTH, HEIGHT)
     from matplotlib.patches import Rectangle
 
     for y, row in enumerate(overlap["jaccard"]):
@@ -149,8 +142,7 @@ def _kinds(arm: Arm) -> Markup | None:
     drift = _drift(arm)
     if drift is None:
         return None
-    made, axes = new_figure(WIDTH, HEIGHT)
-    axis: Any = axes[0]
+    made, (axis,) = new_figure(WIDTH, HEIGHT)
     for number, (kind, values) in enumerate(drift["by_kind"].items()):
         if None in values:
             continue
@@ -178,8 +170,7 @@ def _settling(arm: Arm) -> Markup | None:
     drift = _drift(arm)
     if drift is None or len(drift["steps"]) < 2 or None in drift["overlap_with_last"]:
         return None
-    made, axes = new_figure(WIDTH, HEIGHT)
-    axis: Any = axes[0]
+    made, (axis,) = new_figure(WIDTH, HEIGHT)
     axis.plot(drift["steps"], drift["overlap_with_last"], color=arm.look.color, marker=arm.look.marker, markersize=4.5)
     axis.plot(drift["steps"], drift["overlap_expected"], color=MUTED, linewidth=1, linestyle=(0, (3, 2)))
     axis.set_ylim(0, 1.03)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from markupsafe import Markup
 
 from modbench.harness.core import catalogue
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel
 from modbench.reports.style import name
+from modbench.reports.templates import fill
 
 # Findings of one doubt, and cells of one finding, that are spelled out; the rest are counted.
 MOST = 4
@@ -32,12 +31,12 @@ def render(loaded: Loaded) -> Markup | None:
         return None
     order = sorted(found, key=lambda doubt: (not tables.doubts[doubt].label, doubt))
     titles = catalogue.entries("doubts")
-    entries = Markup("").join(
+    entries = [
         _entry(titles[doubt].about, _by_arm(found[doubt]) if tables.doubts[doubt].label else found[doubt],
                tables.doubts[doubt].advice)
         for doubt in order
-    )  # fmt: skip
-    return Markup('<ul class="doubts">{}</ul>').format(entries)
+    ]  # fmt: skip
+    return fill("doubts", doubts=entries)
 
 
 def _by_arm(findings: Findings) -> Findings:
@@ -47,24 +46,13 @@ def _by_arm(findings: Findings) -> Findings:
     return {f"{example} ({where[0]})": [", ".join(arms)]}
 
 
-def _entry(title: str, findings: Findings, advice: str) -> Markup:
-    lines = Markup("").join(
-        Markup("<li>{}: {}</li>").format(_shortened(list(dict.fromkeys(where))), said)
-        for said, where in list(findings.items())[:MOST]
-    )
-    if len(findings) > MOST:
-        lines += Markup("<li>and {} more like these</li>").format(len(findings) - MOST)
-    return Markup("<li><p>{}</p><ul>{}</ul><p class='advice'>{}</p></li>").format(title, lines, _coded(advice))
+def _entry(title: str, findings: Findings, advice: str) -> dict[str, object]:
+    shown = [(said, _shortened(list(dict.fromkeys(where)))) for said, where in list(findings.items())[:MOST]]
+    return {"title": title, "findings": shown, "more": len(findings) - MOST, "advice": advice}
 
 
 def _shortened(where: list[str]) -> str:
     return "; ".join(where[:MOST]) + (f" and {len(where) - MOST} more" if len(where) > MOST else "")
-
-
-def _coded(text: str) -> Markup:
-    """Words between backticks as code."""
-    parts = re.split(r"`([^`]*)`", text)
-    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
 PANEL = Panel(title="What should you doubt?", order=36, span=12, render=render)

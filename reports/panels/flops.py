@@ -10,18 +10,7 @@ from modbench.harness.core.units import human
 from modbench.harness.flops.reconcile import WHOLE
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel
-
-_HEAD = (
-    "Case",
-    "Closed form",
-    "Counter",
-    "fvcore ×2",
-    "Executed here",
-    "Where they go",
-    "Skipping",
-    "Operators without a formula",
-)
-_NUMBERS = range(1, 5)
+from modbench.reports.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:
@@ -39,21 +28,10 @@ def render(loaded: Loaded) -> Markup | None:
     # One reason for all is said once, below.
     shared = absent.pop() if len(absent) == 1 else None
     rows = [_row(case, notes, executed, "–" if shared else None) for case, (notes, executed) in found.items()]
-    head = Markup("").join(
-        Markup('<th scope="col" class="{}">{}</th>').format("number" if i in _NUMBERS else "", title)
-        for i, title in enumerate(_HEAD)
-    )
-    return Markup(
-        '<div class="scroll" tabindex="0" role="region" aria-label="FLOP reconciliation"><table class="tall">'
-        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
-        '<p class="note">1 multiply-add = 2 FLOPs; attention over the full square; head included; backward = twice forward. '
-        "A case in which closed form, counter or fvcore differ by more than 0.5 % in any module fails, unless the model's file "
-        "explains it. Executed: what kernels did on real tensors here (short sequences are attended to in pieces on a CPU, which "
-        "skips part of the hidden half).{}</p>"
-    ).format(head, Markup("").join(rows), f" {shared}." if shared else "")
+    return fill("flops", rows=rows, no_fvcore=shared)
 
 
-def _row(case: str, notes: dict[str, Any], executed: float | None, no_third: str | None) -> Markup:
+def _row(case: str, notes: dict[str, Any], executed: float | None, no_third: str | None) -> dict[str, object]:
     modules = notes.get("modules") or []
     whole = next(
         (row for row in modules if row["module"] == WHOLE), {"closed_form": None, "counter": None, "fvcore": None}
@@ -61,22 +39,21 @@ def _row(case: str, notes: dict[str, Any], executed: float | None, no_third: str
     third = no_third or notes.get("fvcore_reason") or "–"
     if whole["fvcore"]:
         third = _against(whole["fvcore"], whole["closed_form"])
-    cells = (
-        case,
-        human(whole["closed_form"], "FLOP"),
-        _against(whole["counter"], whole["closed_form"]),
-        third,
-        human(executed, "FLOP"),
-        _parts(notes, modules),
-        _claims(notes),
-        _operators(notes),
-    )
-    return Markup("<tr>{}</tr>").format(
-        Markup("").join(
-            Markup('<td class="{}">{}</td>').format("number" if i in _NUMBERS else "", cell)
-            for i, cell in enumerate(cells)
-        )
-    )
+    return {
+        "case": case,
+        "closed_form": human(whole["closed_form"], "FLOP"),
+        "counter": _against(whole["counter"], whole["closed_form"]),
+        "fvcore": third,
+        "executed": human(executed, "FLOP"),
+        "shares": _shares(notes),
+        "modules": [
+            {"name": row["module"]} | {key: human(row[key], "FLOP") for key in ("closed_form", "counter", "fvcore")}
+            for row in modules
+        ],
+        "explained": "".join(f" {opinion}: {why}." for opinion, why in (notes.get("explained") or {}).items()),
+        "claims": _claims(notes),
+        "operators": _operators(notes),
+    }
 
 
 def _against(value: float | None, closed_form: float | None) -> str:
@@ -85,23 +62,14 @@ def _against(value: float | None, closed_form: float | None) -> str:
     return f"{human(value, 'FLOP')}" + (f" ({value / closed_form - 1:+.3%})" if closed_form else "")
 
 
-def _parts(notes: dict[str, Any], modules: list[dict[str, Any]]) -> Markup:
-    """Shares by component, and behind them a table by module."""
+def _shares(notes: dict[str, Any]) -> str:
+    """Each component's share of the FLOPs, where components are known."""
     parts = notes.get("parts") or {}
     total = sum(parts.values()) or 1.0
     shares = ", ".join(f"{part} {flops / total:.0%}" for part, flops in parts.items() if flops / total >= 0.005)
     if notes.get("depth_ratio") is not None:
         shares = f"ran {notes['depth_ratio']:.0%} of the depth; {shares}"
-    explained = "".join(f" {opinion}: {why}." for opinion, why in (notes.get("explained") or {}).items())
-    rows = Markup("").join(
-        Markup("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>").format(
-            row["module"], *(human(row[opinion], "FLOP") for opinion in ("closed_form", "counter", "fvcore"))
-        )
-        for row in modules
-    )
-    return Markup("<details><summary>{}</summary><table>{}</table>{}</details>").format(
-        shares or notes.get("source") or "by module", rows, explained
-    )
+    return shares or notes.get("source") or "by module"
 
 
 def _claims(notes: dict[str, Any]) -> str:

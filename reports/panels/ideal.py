@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, Panel, figure, is_number
 from modbench.reports.style import HAIR, INK, MUTED, look, name, new_figure, to_svg
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 
 def render(loaded: Loaded) -> Markup | None:
@@ -28,7 +32,7 @@ def render(loaded: Loaded) -> Markup | None:
     limits = (min(values) / 1.06, max(values) * 1.06)
     for axis, (title, rows) in zip(axes, sides, strict=True):
         _draw(axis, loaded, rows, title, limits)
-    axes[0].set_ylabel("measured (higher is better)")  # type: ignore[attr-defined]  # an Axes
+    axes[0].set_ylabel("measured (higher is better)")
     shown = " ".join(f"{look(case).glyph} {name(case)}" for case in loaded.arms[1:])
     return figure(
         to_svg(made, "ideal", "Measured speed-up against the speed-up that FLOPs promise"),
@@ -37,7 +41,7 @@ def render(loaded: Loaded) -> Markup | None:
     )
 
 
-def _draw(axis: Any, loaded: Loaded, rows: Any, title: str, limits: tuple[float, float]) -> None:  # noqa: ANN401  # a matplotlib Axes and a frame
+def _draw(axis: Axes, loaded: Loaded, rows: pd.DataFrame, title: str, limits: tuple[float, float]) -> None:
     cases = {case.arm: case for case in loaded.arms}
     sizes = {length: 4 + 2.5 * i for i, length in enumerate(loaded.lengths)}
     low, high = limits
@@ -45,12 +49,12 @@ def _draw(axis: Any, loaded: Loaded, rows: Any, title: str, limits: tuple[float,
     axis.set_yscale("log")
     axis.plot([low, high], [low, high], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     axis.axhline(1, color=HAIR, linewidth=1.2)
-    for row in rows.itertuples():
+    for _, row in rows.iterrows():
         style = look(cases[row.arm])
         if is_number(row.ci_low):
             axis.plot([row.ideal] * 2, [row.ci_low, row.ci_high], color=style.color, linewidth=1)
-        mark = {"markerfacecolor": style.color, "markeredgecolor": INK, "markeredgewidth": 0.5, "alpha": style.opacity}
-        axis.plot([row.ideal], [row.ratio], style.marker, markersize=sizes.get(row.seq_len, 6), **mark)
+        (mark,) = axis.plot([row.ideal], [row.ratio], style.marker, markersize=sizes.get(row.seq_len, 6))
+        mark.set(markerfacecolor=style.color, markeredgecolor=INK, markeredgewidth=0.5, alpha=style.opacity)
     axis.set_title(f"{title}")
     axis.set_xlabel("promised by bytes read" if title == "decode step" else "promised by FLOPs")
     candidates = (0.5, 1.0, 1.5, 2.0, 3.0) if high / low < 4 else [2.0**i for i in range(-6, 10)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -11,17 +11,10 @@ from modbench.reports.isoflop import Curve, curves, dense_beside, in_flops, step
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure, is_number, seeds_in_words
 from modbench.reports.style import MUTED, OTHER, Look, look, name, new_figure, to_svg
+from modbench.reports.templates import fill
 
-_HEAD = (
-    "Variant",
-    "Loss",
-    "Best size",
-    "Parameters",
-    "Forward FLOPs",
-    "Step time",
-    "Loss against dense",
-    "Optimum of the fit",
-)
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def render(loaded: Loaded) -> Markup | None:
@@ -29,8 +22,10 @@ def render(loaded: Loaded) -> Markup | None:
     made = curves(loaded)
     if not made:
         return None
+    names = {curve.variant: curve.name for curve in made}
     figures = [_figure(loaded, budget, made) for budget in sorted({curve.budget for curve in made})]
-    return Markup('<div class="broad">{}</div>').format(Markup("").join([*figures, _table(loaded), _rates(loaded)]))
+    rows = [_row(row, names[row["variant"]]) for row in table(loaded).to_dict("records")]
+    return fill("isoflop", figures=[each for each in figures if each], rows=rows, rates=_rates(loaded))
 
 
 def shown(made: Sequence[Curve], budget: float) -> list[Curve]:
@@ -42,11 +37,11 @@ def shown(made: Sequence[Curve], budget: float) -> list[Curve]:
     return list(first.values())
 
 
-def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Markup:
+def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Markup | None:
     own = shown(made, budget)
     dense = dense_beside(loaded, own[0], made)
     if dense is None:
-        return Markup("")
+        return None
     from matplotlib.ticker import LogLocator, NullLocator
 
     drawn, axes = new_figure(12.0, 3.8, 3, share_y=True)
@@ -55,13 +50,13 @@ def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Markup:
             _draw(axis, curve, xs)
     titles = ("parameters", "forward FLOPs ÷ best dense", "training step time ÷ best dense")
     for i, (axis, title) in enumerate(zip(axes, titles, strict=True)):
-        axis.set_xscale("log")  # type: ignore[attr-defined]  # an Axes
-        axis.xaxis.set_major_formatter(_millions if i == 0 else _times)  # type: ignore[attr-defined]  # an Axes
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # type: ignore[attr-defined]  # an Axes
-        axis.xaxis.set_minor_locator(NullLocator())  # type: ignore[attr-defined]  # an Axes
-        axis.set_xlabel(title)  # type: ignore[attr-defined]  # an Axes
-    axes[0].set_title("held-out nats per token (lower is better)")  # type: ignore[attr-defined]  # an Axes
-    axes[0].legend(fontsize=7.5, labelcolor=MUTED)  # type: ignore[attr-defined]  # an Axes
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(_millions if i == 0 else _times)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_xlabel(title)
+    axes[0].set_title("held-out nats per token (lower is better)")
+    axes[0].legend(fontsize=7.5, labelcolor=MUTED)
     reading = (
         f"Every run spends {in_flops(budget)}: a cheaper model makes more steps. Lines join the means of "
         f"{seeds_in_words(loaded)}, dots are seeds. Losses without the future where a model has a way to route so. Below the "
@@ -85,7 +80,7 @@ def _look(curve: Curve) -> Look:
     return look(curve.points[0].case)
 
 
-def _draw(axis: Any, curve: Curve, xs: Sequence[float | None]) -> None:  # noqa: ANN401  # a matplotlib Axes
+def _draw(axis: Axes, curve: Curve, xs: Sequence[float | None]) -> None:
     style, points = _look(curve), [(x, point) for x, point in zip(xs, curve.points, strict=True) if x is not None]
     if not points:
         return
@@ -105,29 +100,16 @@ def _draw(axis: Any, curve: Curve, xs: Sequence[float | None]) -> None:  # noqa:
         )
 
 
-def _millions(value: float, _: int) -> str:
+def _millions(value: float, _: float) -> str:
     return f"{value / 1e6:g} M"
 
 
-def _times(value: float, _: int) -> str:
+def _times(value: float, _: float) -> str:
     return f"{value:g}×"
 
 
-def _table(loaded: Loaded) -> Markup:
-    names = {curve.variant: curve.name for curve in curves(loaded)}
-    rows = Markup("").join(_row(row, names[row["variant"]]) for row in table(loaded).to_dict("records"))
-    head = Markup("").join(Markup('<th scope="col">{}</th>').format(title) for title in _HEAD)
-    return Markup(
-        '<div class="scroll" tabindex="0" role="region" aria-label="IsoFLOP optima"><table><thead><tr>{}</tr></thead>'
-        "<tbody>{}</tbody></table></div>"
-        '<p class="note">Best size: the lowest mean loss of those trained. Differences are paired over seeds, with 95 % '
-        "t-intervals; forward FLOPs and step time are over those of the best dense size. The optimum is of a parabola over the "
-        "logarithm of the parameters, one for each seed; without one, the reason.</p>"
-    ).format(head, rows)
-
-
-def _row(row: dict[Any, Any], variant: str) -> Markup:
-    cells = (
+def _row(row: dict[Any, Any], variant: str) -> tuple[str, ...]:
+    return (
         variant,
         "without the future" if row["metric"] == "loss/val_causal" else "as trained",
         row["best_size"],
@@ -137,7 +119,6 @@ def _row(row: dict[Any, Any], variant: str) -> Markup:
         _difference(row["best_loss"], row["best_difference"], row["best_ci_low"], row["best_ci_high"]),
         _optimum(row),
     )
-    return Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(cell) for cell in cells))
 
 
 def _share(value: object) -> str:
@@ -162,7 +143,7 @@ def _optimum(row: dict[Any, Any]) -> str:
     return said
 
 
-def _rates(loaded: Loaded) -> Markup:
+def _rates(loaded: Loaded) -> list[str]:
     """The learning rates that were tried, and the one that each variant got."""
     said = []
     for unit in loaded.run.plan.units:
@@ -179,11 +160,7 @@ def _rates(loaded: Loaded) -> Markup:
         edge = " (still at the edge of what was tried)" if cell.note("at_edge") else ""
         (best,) = cell.values().values()
         said.append(f"{name(case)}: {cell.note('rule'):.3g} × {best:g}{edge} of {shown}")
-    if not said:
-        return Markup("")
-    return Markup(
-        '<p class="note">Learning rates: the width rule times the best of those tried at the middle size. {}</p>'
-    ).format("; ".join(said) + ".")
+    return said
 
 
 PANEL = Panel(title="What is the loss at equal training FLOPs?", order=5, span=12, render=render)

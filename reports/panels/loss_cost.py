@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -11,8 +11,11 @@ from modbench.harness.core.case import Case
 from modbench.reports.cases import looked_ahead
 from modbench.reports.labels import label
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, figure, seeds_in_words
+from modbench.reports.panel import Panel, figure, is_number, seeds_in_words
 from modbench.reports.style import look, name, new_figure, to_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def render(loaded: Loaded) -> Markup | None:
@@ -34,8 +37,8 @@ def render(loaded: Loaded) -> Markup | None:
         "latency/forward": "forward time",
         "flops/forward": "forward FLOPs",
     }
-    axis.set_xlabel(f"{what[metric]} relative to {name(loaded.arms[0])}, T = {length} (left is better)")  # type: ignore[attr-defined]  # an Axes
-    axis.set_title("held-out bits per byte (lower is better)")  # type: ignore[attr-defined]  # an Axes
+    axis.set_xlabel(f"{what[metric]} relative to {name(loaded.arms[0])}, T = {length} (left is better)")
+    axis.set_title("held-out bits per byte (lower is better)")
     taken = [(low, loss, high, loss) for _, _, low, high, loss in points] + _along(_ladder(points))
     label(axis, [(x, loss, name(case)) for case, x, _, _, loss in points], taken)
     runs = [unit.protocol.train for unit in loaded.runs if unit.protocol.train]
@@ -57,8 +60,7 @@ def _point(loaded: Loaded, case: Case, metric: str, length: int) -> tuple[Case, 
     row = loaded.pair(case.arm, metric, length)
     if row is None or row.status != "ok":
         return None
-    known = row.ci_low == row.ci_low  # NaN is the only value unequal to itself
-    low, high = (row.ci_low, row.ci_high) if known else (row.ratio, row.ratio)
+    low, high = (row.ci_low, row.ci_high) if is_number(row.ci_low) else (row.ratio, row.ratio)
     return case, 1 / row.ratio, 1 / high, 1 / low, loss
 
 
@@ -78,7 +80,7 @@ def _along(line: list[tuple[float, float]], steps: int = 16) -> list[tuple[float
     return [(x, y, x, y) for x, y in places]
 
 
-def _draw(axis: Any, loaded: Loaded, points: list[tuple[Case, float, float, float, float]]) -> None:  # noqa: ANN401  # a matplotlib Axes
+def _draw(axis: Axes, loaded: Loaded, points: list[tuple[Case, float, float, float, float]]) -> None:
     ladder = _ladder(points)
     if len(ladder) > 1:
         axis.plot(*zip(*ladder, strict=True), color=look(points[0][0]).color, linewidth=1.2, alpha=0.6, zorder=1)

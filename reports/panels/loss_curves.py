@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -14,6 +14,9 @@ from modbench.harness.core.units import human
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure
 from modbench.reports.style import MUTED, look, name, new_figure, to_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SMOOTHING = 12  # steps of the moving average
 POSITIONS = 16  # bins of positions in the window
@@ -38,18 +41,18 @@ def render(loaded: Loaded) -> Markup | None:
                 _line(axis, case, i, xs, _smooth(curve["loss"]))
         if notes.get("by_position"):
             _line(axes[3], case, i, *_by_position(notes["by_position"]))
-    titles: tuple[tuple[str, Callable[[float, int], str]], ...] = (
+    titles: tuple[tuple[str, Callable[[float, float], str]], ...] = (
         ("training tokens", lambda value, _: f"{value / 1000:g}k" if value else "0"),
         ("training FLOPs", lambda value, _: human(value, "FLOP") if value else "0"),
         ("seconds of training", lambda value, _: f"{value:g}"),
         ("held out: position in the window", lambda value, _: f"{value:g}"),
     )
     for axis, (title, ticks) in zip(axes, titles, strict=True):
-        axis.set_xlabel(title)  # type: ignore[attr-defined]  # an Axes
-        axis.xaxis.set_major_formatter(ticks)  # type: ignore[attr-defined]  # an Axes
-        axis.locator_params(axis="x", nbins=4)  # type: ignore[attr-defined]  # an Axes
-    axes[0].set_title("bits per token (lower is better)")  # type: ignore[attr-defined]  # an Axes
-    axes[3].legend(ncols=2, fontsize=7, labelcolor=MUTED, handlelength=2.2, columnspacing=1.2)  # type: ignore[attr-defined]  # an Axes
+        axis.set_xlabel(title)
+        axis.xaxis.set_major_formatter(ticks)
+        axis.locator_params(axis="x", nbins=4)
+    axes[0].set_title("bits per token (lower is better)")
+    axes[3].legend(ncols=2, fontsize=7, labelcolor=MUTED, handlelength=2.2, columnspacing=1.2)
     runs = [unit.protocol.train for unit in loaded.runs if unit.protocol.train]
     steps, rates = (sorted({getattr(run, key) for run in runs}) for key in ("steps", "lr"))
     reading = (
@@ -86,7 +89,7 @@ def _by_position(losses: list[float]) -> tuple[list[float], list[float]]:
     return list(places), list((pd.Series(losses) / math.log(2)).groupby(bins).mean())
 
 
-def _line(axis: Any, case: Case, number: int, xs: list[float], ys: list[float]) -> None:  # noqa: ANN401  # a matplotlib Axes
+def _line(axis: Axes, case: Case, number: int, xs: list[float], ys: list[float]) -> None:
     style, every = look(case), max(1, len(ys) // 6)
     axis.plot(
         xs,

@@ -10,6 +10,7 @@ from modbench.harness.core.units import human
 from modbench.reports.load import Loaded
 from modbench.reports.machine import gpu, machine_check
 from modbench.reports.panel import Panel
+from modbench.reports.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:
@@ -51,9 +52,7 @@ def render(loaded: Loaded) -> Markup | None:
         ("Machine check", machine_check(loaded)[1]),
         ("Command", shlex.join(run.command)),
     ]
-    return Markup('<dl class="machine">{}</dl>').format(
-        Markup("").join(Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(term, text) for term, text in facts)
-    )
+    return fill("machine", facts=facts)
 
 
 PANEL = Panel(title="Machine and method", order=90, span=12, render=render)

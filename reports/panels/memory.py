@@ -24,17 +24,17 @@ def render(loaded: Loaded) -> Markup | None:
     made, (axis,) = new_figure(4.0, 0.6 + 0.26 * len(known))
     for y, (case, peak) in enumerate(known):
         style = look(case)
-        axis.barh(y, peak / factor, height=0.62, color=style.color, alpha=style.opacity)  # type: ignore[attr-defined]  # an Axes
+        axis.barh(y, peak / factor, height=0.62, color=style.color, alpha=style.opacity)
         row = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == metric)]
         forecast = loaded.tables.cell(str(row[row.seq_len == length].iloc[0].case_id), metric).note("forecast")
         if forecast:
-            axis.plot([forecast / factor] * 2, [y - 0.42, y + 0.42], color=INK, linewidth=1.4)  # type: ignore[attr-defined]  # an Axes
-        axis.annotate(three_digits(peak / factor), (peak / factor, y), (5, 0), textcoords="offset points", va="center")  # type: ignore[attr-defined]  # an Axes
-    axis.set_yticks(range(len(known)), [name(case) for case, _ in known])  # type: ignore[attr-defined]  # an Axes
-    axis.invert_yaxis()  # type: ignore[attr-defined]  # an Axes
-    axis.margins(x=0.12)  # type: ignore[attr-defined]  # an Axes
-    axis.grid(visible=False, axis="y")  # type: ignore[attr-defined]  # an Axes
-    axis.set_title(f"{unit} at T = {length} (lower is better)")  # type: ignore[attr-defined]  # an Axes
+            axis.plot([forecast / factor] * 2, [y - 0.42, y + 0.42], color=INK, linewidth=1.4)
+        axis.annotate(three_digits(peak / factor), (peak / factor, y), (5, 0), textcoords="offset points", va="center")
+    axis.set_yticks(range(len(known)), [name(case) for case, _ in known])
+    axis.invert_yaxis()
+    axis.margins(x=0.12)
+    axis.grid(visible=False, axis="y")
+    axis.set_title(f"{unit} at T = {length} (lower is better)")
     best = min(known, key=lambda pair: pair[1])
     anchor = known[0]
     reading = (

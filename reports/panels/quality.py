@@ -11,9 +11,7 @@ from modbench.harness.results.records import Record
 from modbench.harness.stats import contamination
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel
-
-_HEAD = ("Timed", "Launches", "Blocks", "Disturbed", "By what", "Stolen", "Waited for", "Load", "Rounds", "Warm-up")
-_NUMBERS = (1, 2, 3, 5, 6, 7)
+from modbench.reports.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:
@@ -25,21 +23,10 @@ def render(loaded: Loaded) -> Markup | None:
             groups.setdefault(key, []).append(record)
     if not groups:
         return None
-    rows = Markup("").join(_row(*key, records) for key, records in groups.items())
-    head = Markup("").join(
-        Markup('<th scope="col" class="{}">{}</th>').format(_kind(i), t) for i, t in enumerate(_HEAD)
-    )
-    return Markup(
-        '<div class="scroll" tabindex="0" role="region" aria-label="Quality of the timings"><table><thead><tr>{}</tr></thead>'
-        '<tbody>{}</tbody></table></div><p class="note">A block is disturbed where any sample of it was: it waited for a '
-        "processor for over 1 % of its time, garbage was collected, other guests of the host took time, a GPU throttled. Nothing "
-        "is dropped; above one half wall time claims nothing. Stolen and waited for: share of the blocks' wall time, over the "
-        "whole machine. Whether an arm was warm is tested by its trend against the anchor (Theil-Sen, Mann-Kendall, 1 % shared "
-        "out among the arms of a launch).</p>"
-    ).format(head, rows)
+    return fill("quality", rows=[_row(*key, records) for key, records in groups.items()])
 
 
-def _row(workload: str, where: str, records: list[Record]) -> Markup:
+def _row(workload: str, where: str, records: list[Record]) -> tuple[str, ...]:
     causes: Counter[str] = Counter()
     shares: list[float] = []
     notes: list[dict[str, Any]] = []
@@ -52,7 +39,7 @@ def _row(workload: str, where: str, records: list[Record]) -> Markup:
                 notes.append(outcome.notes)
     columns = [record.blocks[0].columns for record in records]
     wall = sum(sum(each["wall_s"]) for each in columns)
-    cells = (
+    return (
         f"{workload} {where}",
         str(len(records)),
         str(sum(len(each["block"]) for each in columns)),
@@ -64,13 +51,6 @@ def _row(workload: str, where: str, records: list[Record]) -> Markup:
         _rounds(notes),
         _warm_up(notes),
     )
-    return Markup("<tr>{}</tr>").format(
-        Markup("").join(Markup('<td class="{}">{}</td>').format(_kind(i), cell) for i, cell in enumerate(cells))
-    )
-
-
-def _kind(column: int) -> str:
-    return "number" if column in _NUMBERS else ""
 
 
 def _share(columns: list[dict[str, list[float]]], name: str, wall: float) -> str:

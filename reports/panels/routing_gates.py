@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from markupsafe import Markup
 
 from modbench.reports.load import Loaded
@@ -12,6 +10,7 @@ from modbench.reports.panels import _routing as routing
 from modbench.reports.panels import _routing_parts as parts
 from modbench.reports.panels._routing import Arm
 from modbench.reports.style import new_figure, to_svg
+from modbench.reports.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:
@@ -19,14 +18,13 @@ def render(loaded: Loaded) -> Markup | None:
     arms = routing.arms_of(loaded)
     drawn = [_experts(arm) for arm in arms if arm.first["experts"]]
     drawn += [_depths(arm) for arm in arms if arm.first["depth"]]
-    return parts.side_by_side(drawn, 370, stretch=False) if drawn else None
+    return fill("routing_gates", figures=drawn) if drawn else None
 
 
 def _experts(arm: Arm) -> Markup:
     """Load of every expert by block, the even share marked; beside it the tokens that no real expert took."""
     rows = arm.first["experts"]
-    made, axes = new_figure(4.0, 0.75 + 0.3 * len(rows))
-    axis: Any = axes[0]
+    made, (axis,) = new_figure(4.0, 0.75 + 0.3 * len(rows))
     for y, row in enumerate(rows):
         left = 0.0
         for number, share in enumerate(row["load"]):
@@ -56,8 +54,7 @@ def _depths(arm: Arm) -> Markup:
     """Mean depth over prompt length, with the easiest and the hardest quarter of the prompts."""
     depth = arm.first["depth"]
     rows = depth["by_length"]
-    made, axes = new_figure(4.0, 2.6)
-    axis: Any = axes[0]
+    made, (axis,) = new_figure(4.0, 2.6)
     lengths = [row["length"] for row in rows]
     axis.plot(lengths, [row["depth"] for row in rows], color=arm.look.color, marker=arm.look.marker, markersize=5)
     for at, dash in ((0, (0, (1, 2))), (-1, (0, (4, 2)))):

@@ -11,8 +11,8 @@ from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure
 from modbench.reports.panels import _routing as routing
 from modbench.reports.panels import _routing_figures as figures
-from modbench.reports.panels import _routing_parts as parts
 from modbench.reports.panels._routing import Arm, Point
+from modbench.reports.templates import fill
 
 SIDES = {"all": "all", "passed": "tokens that passed", "skipped": "tokens that did not"}
 
@@ -26,27 +26,13 @@ def render(loaded: Loaded) -> Markup | None:
     shown = [focus, *routing.controls_of(arms, focus)]
     drawn = [_correlations(shown), *figures.all_of(focus)]
     others = [arm for arm in arms if arm not in shown]
-    table = parts.numbers(
-        ("", *(f"{arm.look.glyph} {arm.name}" for arm in (*shown, *others))),
-        _rows([*shown, *others]),
-        "Routers in numbers",
-        folded=False,
+    return fill(
+        "routing_knows",
+        arms=shown,
+        figures=[each for each in drawn if each],
+        head=("", *(f"{arm.look.glyph} {arm.name}" for arm in (*shown, *others))),
+        rows=_rows([*shown, *others]),
     )
-    return Markup("{}{}{}{}").format(
-        parts.legend(shown),
-        parts.side_by_side([each for each in drawn if each], 370, stretch=False),
-        table,
-        parts.note(_NOTE),
-    )
-
-
-_NOTE = (
-    "Score ~ worth: rank correlation, within a block, of the router's score with the loss that one token's pass saves (the "
-    "decision reversed, later blocks choosing anew), over as many tokens that passed as did not. Worth: nats saved over the "
-    "window by one pass, in thousandths. Foretold: how often the rule without the future agrees with the top-k on the same "
-    "input. Overlap: Jaccard's index of the tokens that two blocks pass. Means over seeds. A control's correlation need not be "
-    "zero: a block learns to serve whom it is given."
-)
 
 
 def _correlations(shown: list[Arm]) -> Markup | None:

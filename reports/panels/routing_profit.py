@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from markupsafe import Markup
 
@@ -14,6 +13,7 @@ from modbench.reports.panels import _routing as routing
 from modbench.reports.panels import _routing_parts as parts
 from modbench.reports.panels._routing import TITLES, Arm, Point
 from modbench.reports.style import new_figure, to_svg
+from modbench.reports.templates import fill
 
 _VARIABLES = ("kind", "position", "frequency", "difficulty")
 ALL = "all tokens"
@@ -32,24 +32,17 @@ def render(loaded: Loaded) -> Markup | None:
     tables = {variable: columns for variable, columns in tables.items() if columns[0]}
     if not tables:
         return None
-    figures = parts.side_by_side(
-        (_figure(shown, dense, variable, columns) for variable, columns in tables.items()), 270
-    )
-    peeked = any(_peeked(arm) for arm in shown)
-    return Markup("{}{}{}{}").format(
-        parts.legend(shown),
-        figures,
-        parts.note(
-            f"Held-out loss less that of {dense.name} ({equal}), in bits per token: left of the line the routed "
-            f"model is better. {_how(focus)} {_paired(focus, dense)}"
-            + (" Hollow: routed by top-k, which sees later tokens, so those losses flatter it." if peeked else "")
-        ),
-        parts.numbers(
-            ("Tokens", "share", *(arm.name for arm in shown)),
-            [row for variable, columns in tables.items() for row in _rows(variable, columns)],
-            "Loss differences in numbers",
-            folded=True,
-        ),
+    return fill(
+        "routing_profit",
+        arms=shown,
+        figures=[_figure(shown, dense, variable, columns) for variable, columns in tables.items()],
+        dense=dense.name,
+        equal=equal,
+        how=_how(focus),
+        pairing=_paired(focus, dense),
+        peeked=any(_peeked(arm) for arm in shown),
+        head=("Tokens", "share", *(arm.name for arm in shown)),
+        rows=[row for variable, columns in tables.items() for row in _rows(variable, columns)],
     )
 
 
@@ -104,8 +97,7 @@ def _figure(shown: list[Arm], dense: Arm, variable: str, columns: list[list[Poin
         (arm, [point for point in points if point.label in labels], _peeked(arm))
         for arm, points in zip(shown, columns, strict=True)
     ]
-    made, axes = new_figure(3.4, 3.0)
-    axis: Any = axes[0]
+    made, (axis,) = new_figure(3.4, 3.0)
     parts.dots(axis, series, labels)
     axis.set_yticks(range(len(labels)), [_named(point, whole) for point in columns[0]])
     parts.hairline(axis, 0.0)

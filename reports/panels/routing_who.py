@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from markupsafe import Markup
 
 from modbench.reports.load import Loaded
@@ -12,8 +10,7 @@ from modbench.reports.panels import _routing as routing
 from modbench.reports.panels import _routing_parts as parts
 from modbench.reports.panels._routing import TITLES, Arm, Point
 from modbench.reports.style import new_figure, to_svg
-
-TICKS = "Ticks: single seeds. "
+from modbench.reports.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:
@@ -23,23 +20,20 @@ def render(loaded: Loaded) -> Markup | None:
     if focus is None:
         return None
     shown = [focus, *routing.controls_of(arms, focus)]
-    figures = parts.side_by_side((_figure(shown, variable) for variable in TITLES), 370)
-    n, windows, layers = focus.first["tokens"], focus.first["windows"], len(focus.first["layers"])
     alone = (
         "Wilson intervals that take the windows, not their tokens, as independent; they say nothing about other seeds"
     )
-    return Markup("{}{}{}{}").format(
-        parts.legend(shown),
-        figures,
-        parts.note(
-            f"Share of tokens that pass, mean over {layers} routed block{'s' * (layers != 1)}; thin line: all tokens of "
-            f"{focus.name}. {n:,} held-out tokens in {windows} windows, routed by top-k. {routing.seeds_said(focus, alone)}. "
-            f"{TICKS if len(focus.found) > 1 else ''}"
-            "Loss and entropy are the model's own, after routing: a token may be easy because it passed."
-        ),
-        parts.numbers(
-            ("Tokens", "n", *(arm.name for arm in shown)), _rows(shown), "Participation in numbers", folded=True
-        ),
+    return fill(
+        "routing_who",
+        arms=shown,
+        figures=[_figure(shown, variable) for variable in TITLES],
+        layers=len(focus.first["layers"]),
+        tokens=f"{focus.first['tokens']:,}",
+        windows=focus.first["windows"],
+        seeds=routing.seeds_said(focus, alone),
+        several_seeds=len(focus.found) > 1,
+        head=("Tokens", "n", *(arm.name for arm in shown)),
+        rows=_rows(shown),
     )
 
 
@@ -47,8 +41,7 @@ def _figure(shown: list[Arm], variable: str) -> Markup:
     series = [(arm, routing.shares(arm, variable), False) for arm in shown]
     labels = [point.label for point in series[0][1]]
     series = [(arm, [point for point in points if point.label in labels], hollow) for arm, points, hollow in series]
-    made, axes = new_figure(4.0, 3.0)
-    axis: Any = axes[0]
+    made, (axis,) = new_figure(4.0, 3.0)
     parts.dots(axis, series, labels)
     axis.set_yticks(range(len(labels)), labels)
     parts.hairline(axis, _overall(shown[0]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from markupsafe import Markup
@@ -12,6 +12,9 @@ from modbench.reports.lead import residuals
 from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, Panel, figure, is_number
 from modbench.reports.style import MAP, MAP_INK, MUTED, PAPER, bin_of, name, new_figure, to_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 UNDECIDED = {"inconclusive", "different", "contaminated"}
 
@@ -25,7 +28,7 @@ def render(loaded: Loaded) -> Markup | None:
     made, axes = new_figure(5.0, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
     for axis, (title, metric) in zip(axes, sides, strict=True):
         _draw(axis, loaded, title, metric)
-    axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [name(case) for case in arms])  # type: ignore[attr-defined]  # an Axes
+    axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [name(case) for case in arms])
     svg = to_svg(made, "map", "Speed-up over the anchor by arm and sequence length")
     reading = (
         f"Speed-up over {name(loaded.arms[0])}, ± half the 95 % interval. Purple is faster, orange slower, grey within 9 % "
@@ -36,7 +39,7 @@ def render(loaded: Loaded) -> Markup | None:
     return figure(svg, reading, wide=True)
 
 
-def _draw(axis: Any, loaded: Loaded, title: str, metric: str) -> None:  # noqa: ANN401  # a matplotlib Axes
+def _draw(axis: Axes, loaded: Loaded, title: str, metric: str) -> None:
     import numpy as np
     import seaborn as sns
     from matplotlib.colors import ListedColormap

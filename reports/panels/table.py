@@ -10,6 +10,7 @@ from markupsafe import Markup
 from modbench.harness.core.units import human, three_digits
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, is_number, words
+from modbench.reports.templates import fill
 
 _HEAD = (
     ("Case", ""),
@@ -26,29 +27,15 @@ _HEAD = (
     ("Disturbed", "number"),
     ("Clean ratio", "number"),
     ("Adjusted p", "number"),
-    ("Remark", ""),
 )
 
 
 def render(loaded: Loaded) -> Markup | None:
     """One row per pair and metric."""
     values = loaded.cases.set_index(["case_id", "metric"])["value"].to_dict()
-    rows = Markup("").join(_row(row, values) for _, row in loaded.comparisons.iterrows())
-    head = Markup("").join(
-        Markup('<th scope="col" class="{}"><button type="button">{}</button></th>').format(kind, title)
-        for title, kind in _HEAD
-    )
-    return Markup(
-        '<p class="tools"><label>Filter <input type="search" id="filter" placeholder="mod train_step T512"></label> '
-        '<span id="shown" role="status"></span></p><div class="scroll" tabindex="0" role="region" aria-label="All comparisons">'
-        '<table id="comparisons"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
-        '<p class="note">Ratios above 1× are better. Losses and counts have a difference (case minus baseline). '
-        "MDE: the smallest true effect that this run would tell from none with 80 % power. The CPU-time ratio is a witness: "
-        "where it disagrees with the wall ratio, the machine was busy. Disturbed: share of blocks with a sample that was "
-        "preempted, stolen from or the like; the clean ratio is without such samples. Adjusted p: Benjamini-Hochberg over all "
-        "pairs of the run. Every other pair of arms, {} rows, stands in <code>comparisons.csv</code> beside these, in base "
-        "units; <code>modbench report RUN --baseline ARM</code> holds all against another arm.</p>"
-    ).format(head, rows, len(loaded.pairs) - len(loaded.comparisons))
+    rows = [_row(row, values) for _, row in loaded.comparisons.iterrows()]
+    head = (*_HEAD, ("Remark", ""))
+    return fill("table", head=head, rows=rows, other_pairs=len(loaded.pairs) - len(loaded.comparisons))
 
 
 def _mde(row: pd.Series) -> str:
@@ -58,7 +45,7 @@ def _mde(row: pd.Series) -> str:
     return f"{row.mde:.1%}" if is_number(row.ratio) else _signed(row.mde, row.unit)
 
 
-def _row(row: pd.Series, values: dict[Any, Any]) -> Markup:
+def _row(row: pd.Series, values: dict[Any, Any]) -> tuple[str, list[tuple[str, object]], str]:
     value, baseline = values.get((row.case_id, row.metric)), values.get((row.baseline_case_id, row.metric))
     change = row.ratio if is_number(row.ratio) else row.difference
     shown = f"{three_digits(row.ratio)}×" if is_number(row.ratio) else _signed(row.difference, row.unit)
@@ -80,20 +67,9 @@ def _row(row: pd.Series, values: dict[Any, Any]) -> Markup:
         (f"{row.disturbed:.0%}" if is_number(row.disturbed) else "", row.disturbed),
         (f"{three_digits(row.clean_ratio)}×" if is_number(row.clean_ratio) else "", row.clean_ratio),
         (f"{row.p_adjusted:.2g}" if is_number(row.p_adjusted) else "", row.p_adjusted),
-        (row.reason if isinstance(row.reason, str) else "", None),
     ]
-    return Markup('<tr class="{}">{}</tr>').format(
-        row.status,
-        Markup("").join(
-            Markup('<td class="{}" data-value="{}"{}>{}</td>').format(
-                kind,
-                key if is_number(key) else "",
-                Markup(' title="{}"').format(text) if title == "Remark" else "",
-                text,
-            )
-            for (text, key), (title, kind) in zip(cells, _HEAD, strict=True)
-        ),
-    )
+    sorted_by = [(text, key if is_number(key) else "") for text, key in cells]
+    return row.status, sorted_by, row.reason if isinstance(row.reason, str) else ""
 
 
 def _signed(value: object, unit: str) -> str:

@@ -1,18 +1,22 @@
-"""Accuracy on tasks at equal training FLOPs, beside what a rule reaches that does not solve them."""
+"""Accuracy on tasks at equal training FLOPs, beside rules that do not solve the tasks."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from modbench.harness.core.case import Case
-from modbench.reports.accuracy import TaskResult, beyond_shortcut, flat, results
+from modbench.reports.accuracy import TaskResult, beyond_shortcut, in_words, results
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure, seeds_in_words
 from modbench.reports.style import INK, MUTED, look, name, new_figure, to_svg
+from modbench.reports.templates import fill
 
-SPREAD = 0.62  # of a task's row, over which its arms stand one below the other
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SPREAD = 0.62  # share of a task's row over which its arms are spread
 
 
 def render(loaded: Loaded) -> Markup | None:
@@ -20,19 +24,20 @@ def render(loaded: Loaded) -> Markup | None:
     made = results(loaded)
     if not made:
         return None
-    parts = [_figure(loaded, made), _legend(made), _table(made), _kinds(made)]
-    return Markup('<div class="broad">{}</div>').format(Markup("").join(parts))
+    legend = [{"look": look(case), "name": name(case)} for case in _cases(made) if not case.rung]
+    rows = [row for task in made for row in _rows(task)]
+    return fill("tasks", figure=_figure(loaded, made), legend=legend, rows=rows, kinds=_kinds(made))
 
 
 def _figure(loaded: Loaded, made: list[TaskResult]) -> Markup:
     drawn, (axis,) = new_figure(9.0, 0.9 + 0.62 * len(made))
     for row, task in enumerate(made):
         _draw(axis, row, task)
-    axis.set_yticks(range(len(made)), [task.name for task in made])  # type: ignore[attr-defined]  # an Axes
-    axis.set_ylim(len(made) - 0.45, -0.55)  # type: ignore[attr-defined]  # an Axes
-    axis.set_xlim(0, 1.02)  # type: ignore[attr-defined]  # an Axes
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")  # type: ignore[attr-defined]  # an Axes
-    axis.set_title("accuracy on held-out questions (further right is better)")  # type: ignore[attr-defined]  # an Axes
+    axis.set_yticks(range(len(made)), [task.name for task in made])
+    axis.set_ylim(len(made) - 0.45, -0.55)
+    axis.set_xlim(0, 1.02)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axis.set_title("accuracy on held-out questions (further right is better)")
     anchor = name(made[0].arms[0].case)
     reading = (
         f"Every arm spends the training FLOPs that {anchor} spends on the task's steps; {seeds_in_words(loaded)}. Bars: 95 % "
@@ -42,7 +47,7 @@ def _figure(loaded: Loaded, made: list[TaskResult]) -> Markup:
     return figure(to_svg(drawn, "tasks", "Accuracy on tasks by arm"), reading, wide=True)
 
 
-def _draw(axis: Any, row: int, task: TaskResult) -> None:  # noqa: ANN401  # a matplotlib Axes
+def _draw(axis: Axes, row: int, task: TaskResult) -> None:
     for level, half in ((task.shortcut[1], 0.42), (task.majority, 0.2)):
         axis.plot([level, level], [row - half, row + half], color=INK if half > 0.3 else MUTED, linewidth=1.4, zorder=1)
     step = SPREAD / max(1, len(task.arms) - 1)
@@ -63,46 +68,6 @@ def _cases(made: list[TaskResult]) -> list[Case]:
     return list(first.values())
 
 
-def _legend(made: list[TaskResult]) -> Markup:
-    marks = Markup(" ").join(
-        Markup('<span style="color:var(--series-{})">{}</span> {}').format(
-            look(case).color[-1], look(case).glyph, name(case)
-        )
-        for case in _cases(made)
-        if not case.rung
-    )
-    return Markup('<p class="note">{}</p>').format(marks)
-
-
-def _table(made: list[TaskResult]) -> Markup:
-    head = (
-        "Task",
-        "n",
-        "Majority",
-        "Best shortcut",
-        "Arm",
-        "Accuracy",
-        "95 % over seeds",
-        "95 % binomial",
-        "As trained",
-        "All of a sequence",
-        "CPU s",
-    )
-    rows = [row for task in made for row in _rows(task)]
-    return Markup(
-        '<div class="scroll" tabindex="0" role="region" aria-label="Accuracy on tasks"><table><thead><tr>{}</tr></thead>'
-        "<tbody>{}</tbody></table></div>"
-        '<p class="note">n: held-out questions of each seed, one of each sequence. ▲ both intervals lie beyond the best '
-        "shortcut. As trained: routed by top-k over the sequence, where that is another way. CPU s: of a training run.</p>"
-    ).format(
-        Markup("").join(Markup('<th scope="col">{}</th>').format(title) for title in head),
-        Markup("").join(
-            Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(cell) for cell in row))
-            for row in rows
-        ),
-    )
-
-
 def _rows(task: TaskResult) -> list[tuple[str, ...]]:
     made: list[tuple[str, ...]] = []
     for i, arm in enumerate(task.arms):
@@ -120,7 +85,7 @@ def _rows(task: TaskResult) -> list[tuple[str, ...]]:
                 f"{arm.cpu_s:.0f}",
             )
         )
-    made += [("", "", "", "", arm, f"none: {why}", "", "", "", "", "") for arm, why in task.failed.items()]
+    made += [("", "", "", "", arm, f"failed: {why}", "", "", "", "", "") for arm, why in task.failed.items()]
     return made
 
 
@@ -128,25 +93,18 @@ def _between(low: float | None, high: float | None) -> str:
     return "–" if low is None or high is None else f"{max(0.0, low):.1%} to {min(1.0, high):.1%}"
 
 
-def _kinds(made: list[TaskResult]) -> Markup:
-    """By kind of question: plateaus and shortcuts show themselves here."""
-    rows = Markup("").join(
-        Markup("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>").format(
+def _kinds(made: list[TaskResult]) -> list[tuple[str, ...]]:
+    """Return a row per arm with accuracy by kind of question, which reveals plateaus and shortcuts."""
+    return [
+        (
             task.name if i == 0 else "",
             name(arm.case),
-            flat(arm.by_kind),
+            in_words(arm.by_kind),
             ", ".join(f"{kind} {depth:.2f}" for kind, depth in arm.depth_by_kind.items()) or "–",
         )
         for task in made
         for i, arm in enumerate(task.arms)
-    )
-    return Markup(
-        "<details><summary>By kind of question, and how deep gates went</summary>"
-        '<div class="scroll" tabindex="0" role="region" aria-label="Accuracy by kind of question"><table><thead><tr>'
-        '<th scope="col">Task</th><th scope="col">Arm</th><th scope="col">Accuracy by kind</th>'
-        '<th scope="col">Blocks run by kind</th>'
-        "</tr></thead><tbody>{}</tbody></table></div></details>"
-    ).format(rows)
+    ]
 
 
 PANEL = Panel(title="What can they still do?", order=8, span=12, render=render)

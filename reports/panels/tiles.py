@@ -14,6 +14,7 @@ from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, Panel, default_arm, interval, is_number, promise, seeds_in_words, times, words
 from modbench.reports.style import look, name
+from modbench.reports.templates import fill
 
 _TILES = (
     *((title.capitalize(), metric) for title, metric in TIMED),
@@ -25,6 +26,8 @@ _TILES = (
 # The shared log axis of all tiles: one half to four.
 _LOW, _HIGH = math.log2(0.5), math.log2(4)
 
+Bar = dict[str, str]  # places along that axis, in per cent
+
 
 def render(loaded: Loaded) -> Markup | None:
     """Chips, and a set of tiles for each arm and length; one set shows."""
@@ -35,62 +38,34 @@ def render(loaded: Loaded) -> Markup | None:
     asked = loaded.run.plan.suite.metrics
     tiles = [(title, metric) for title, metric in _TILES if metric in asked]
     arms = loaded.arms[1:]
-    chips = Markup("").join(
-        [
-            _chips("arm", "Model", [(case.arm, name(case), look(case).glyph) for case in arms], first.arm),
-            _chips("length", "Tokens", [(str(t), str(t), "") for t in loaded.lengths], str(longest)),
-        ]
+    chips = (
+        ("arm", "Model", [(case.arm, name(case), look(case).glyph) for case in arms], first.arm),
+        ("length", "Tokens", [(str(t), str(t), "") for t in loaded.lengths], str(longest)),
     )
-    sets = Markup("").join(
-        Markup('<div class="tiles" data-arm="{}" data-length="{}"{}>{}</div>').format(
-            case.arm,
-            length,
-            "" if (case.arm, length) == (first.arm, longest) else Markup(" hidden"),
-            Markup("").join(_tile(loaded, case, length, title, metric) for title, metric in tiles),
-        )
+    sets = [
+        (case.arm, length, [_tile(loaded, case, length, title, metric) for title, metric in tiles])
         for case, length in itertools.product(arms, loaded.lengths)
-    )
-    note = Markup(
-        '<p class="note">Against {}. Bars: 95 % interval on a log axis from ½× to 4×; thin tick at 1×, tall tick at what '
-        "the FLOPs (memory: the forecast) promise.</p>"
-    ).format(name(loaded.arms[0]))
-    return chips + sets + note
+    ]
+    anchor = name(loaded.arms[0])
+    return fill("tiles", chips=chips, sets=sets, first=(first.arm, longest), one=f"{_place(1):.1f}", anchor=anchor)
 
 
-def _chips(group: str, legend: str, options: list[tuple[str, str, str]], chosen: str) -> Markup:
-    buttons = Markup("").join(
-        Markup('<button type="button" data-group="{}" data-value="{}" aria-pressed="{}">{}{}</button>').format(
-            group,
-            value,
-            "true" if value == chosen else "false",
-            Markup('<span aria-hidden="true">{}</span> ').format(glyph) if glyph else "",
-            label,
-        )
-        for value, label, glyph in options
-    )
-    return Markup('<div class="chips" role="group" aria-label="{}"><span>{}</span>{}</div>').format(
-        legend, legend, buttons
-    )
-
-
-def _tile(loaded: Loaded, case: Case, length: int, title: str, metric: str) -> Markup:
+def _tile(loaded: Loaded, case: Case, length: int, title: str, metric: str) -> dict[str, object]:
     row = loaded.pair(case.arm, metric, None if metric == "bpb/val" else length)
-    big, bar, small = ("–", Markup(""), "not asked for") if row is None else _content(loaded, row)
-    return Markup('<div class="tile"><h3>{}</h3><p class="big">{}</p>{}<p class="small">{}</p></div>').format(
-        title, big, bar, small
-    )
+    big, bar, small = ("–", None, "not asked for") if row is None else _content(loaded, row)
+    return {"title": title, "big": big, "bar": bar, "small": small}
 
 
-def _content(loaded: Loaded, row: pd.Series) -> tuple[str, Markup, str]:
+def _content(loaded: Loaded, row: pd.Series) -> tuple[str, Bar | None, str]:
     if row.status != "ok":
-        return ("failed" if row.status == "failed" else "–"), Markup(""), str(row.reason)
+        return ("failed" if row.status == "failed" else "–"), None, str(row.reason)
     if row.metric == "bpb/val":
         seen = " It read later tokens." if looked_ahead(row.reason) else ""
         verdict = words(row) if isinstance(row.verdict, str) else seeds_in_words(loaded)
         causal = loaded.pair(str(row.arm), "loss/val_causal")
         if seen and causal is not None and causal.status == "ok":
             seen += f" Routed causally: {causal.difference / math.log(2):+.3f}."
-        return f"{row.difference:+.3f}", Markup(""), f"bits/byte at T={row.seq_len}. {verdict}.{seen}"
+        return f"{row.difference:+.3f}", None, f"bits/byte at T={row.seq_len}. {verdict}.{seen}"
     if str(row.metric).startswith("flops/"):
         return times(row.ratio), _bar(row), "counted exactly"
     if row.metric == "memory/kv_cache":
@@ -104,17 +79,11 @@ def _content(loaded: Loaded, row: pd.Series) -> tuple[str, Markup, str]:
     return times(row.ratio), _bar(row), f"{said} · {share}" if share else said
 
 
-def _bar(row: pd.Series) -> Markup:
+def _bar(row: pd.Series) -> Bar:
     low, high = (row.ci_low, row.ci_high) if is_number(row.ci_low) else (row.ratio, row.ratio)
     left, right = _place(low), _place(high)
-    ideal = (
-        Markup('<i class="promise" style="left:{}%"></i>').format(f"{_place(row.ideal):.1f}")
-        if is_number(row.ideal)
-        else ""
-    )
-    return Markup(
-        '<div class="bar" aria-hidden="true"><i class="one" style="left:{}%"></i>{}<b style="left:{}%;width:{}%"></b></div>'
-    ).format(f"{_place(1):.1f}", ideal, f"{left:.1f}", f"{max(1.2, right - left):.1f}")
+    ideal = f"{_place(row.ideal):.1f}" if is_number(row.ideal) else ""
+    return {"left": f"{left:.1f}", "width": f"{max(1.2, right - left):.1f}", "ideal": ideal}
 
 
 def _place(ratio: float) -> float:

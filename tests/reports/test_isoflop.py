@@ -79,7 +79,7 @@ def test_the_optimum_of_a_parabola_is_found(middle: float, bend: float, lowest: 
         ([3.0, 2.0, 1.5], "beyond the largest size"),
         ([1.5, 2.0, 3.0], "beyond the smallest size"),
         ([1.0, 2.0, 1.0], "does not open upwards"),
-        ([1.0, 2.0], "2 sizes make no parabola"),
+        ([1.0, 2.0], "2 sizes are too few for a parabola"),
     ],
 )
 def test_without_an_optimum_there_is_a_reason(losses: list[float], words: str) -> None:
@@ -304,7 +304,7 @@ def test_a_size_without_every_seed_is_left_out_and_said(tmp_path: Path) -> None:
     rows = isoflop.table(load(tmp_path / "run"))
     dense = rows[(rows.variant == "dense") & (rows.metric == "loss/val")].iloc[0]
     assert "d32-L2 has 2 of 3 seeds" in dense.reason
-    assert "2 sizes make no parabola" in dense.reason
+    assert "2 sizes are too few for a parabola" in dense.reason
     assert math.isnan(dense.optimum_loss)
     learned = rows[(rows.variant == "mod[c0.125-learned]") & (rows.metric == "loss/val")].iloc[0]
     assert "the anchor's curve has no optimum for every seed" in learned.reason

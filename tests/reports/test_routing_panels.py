@@ -284,7 +284,7 @@ def test_of_a_sweep_the_best_size_is_held_against_dense_of_that_size(tmp_path: P
             left = dense(level + 0.05) if case.model == "dense" else routing(loss=level)
             Workspace(folder.path, unit.name).keep({"routing": left})
     html = shown(routing_profit, load(str(folder.path)))
-    assert "Held-out loss less that of dense d48-L4-H2 (same shape and training FLOPs)" in html
+    assert "Held-out loss minus that of dense d48-L4-H2 (same shape and training FLOPs)" in html
     assert "MoD 0.125 d48-L4-H2: best on" in html
 
 
