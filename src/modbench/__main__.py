@@ -1,4 +1,4 @@
-"""`python -m modbench` is `modbench`."""
+"""Entry point of `python -m modbench`."""
 
 from modbench.cli import main
 

@@ -1,4 +1,4 @@
-"""The Python API: what the commands do, without printing."""
+"""The Python API: the same as the commands, without printing."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ __all__ = ["Finished", "device_named", "make_plan", "new_folder", "report", "res
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that has its report.
+    """A run with its report.
 
     Attributes:
         folder: run folder.
-        report: the page.
-        wall_s: duration of the whole run in s; None for a report made later.
+        report: HTML file.
+        wall_s: duration of the whole run in s; None if the report was rendered again.
         loaded: records and tables.
     """
 
@@ -50,16 +50,16 @@ class Finished:
 def make_plan(
     suite_name: str, flags: Overrides | None = None, select: str | None = None, *, only_plan: bool = False
 ) -> Plan:
-    """Resolve a suite by shipped name or TOML path into a plan.
+    """Resolve a suite into a plan.
 
     Args:
-        suite_name: what to resolve.
-        flags: the command line's word over the suite's.
+        suite_name: name of a shipped suite, or path of a TOML file.
+        flags: values that override the suite's.
         select: `-k` expression over case ids.
-        only_plan: nothing will be run here: a suite for a GPU is planned where there is none.
+        only_plan: the plan will not be run here, so a GPU suite may be planned on a machine without a GPU.
 
     Raises:
-        UsageError: if anything asked for cannot be.
+        UsageError: if the suite, a flag or the selection is invalid.
     """
     suite = override(load_suite(suite_name), flags or Overrides())
     text = plan.read_corpus(suite)
@@ -67,14 +67,14 @@ def make_plan(
 
 
 def device_named(name: str | None, *, present: bool = True) -> Device:
-    """That device; without a name, CUDA where there is one, else the CPU.
+    """The named device; without a name, CUDA if there is a GPU, else the CPU.
 
     Args:
         name: `cpu`, `cuda` or None.
-        present: whether the device must be here.
+        present: whether the device must exist on this machine.
 
     Raises:
-        UsageError: if CUDA is asked for and torch sees none.
+        UsageError: if CUDA is named and torch sees no GPU.
     """
     import torch
 
@@ -88,21 +88,22 @@ def device_named(name: str | None, *, present: bool = True) -> Device:
 
 
 def new_folder(resolved: Plan, out: str | None = None) -> RunFolder:
-    """A fresh run folder: `out`, or `runs/<suite>-<date>-<n>`.
+    """Create a run folder: `out`, or `runs/<suite>-<date>-<n>`.
 
     Raises:
-        UsageError: if it cannot be written, or already holds something; nothing is changed then.
+        UsageError: if it cannot be written or is not empty; it is left unchanged then.
     """
     return create(out, resolved.suite.name)
 
 
 def run(resolved: Plan, folder: RunFolder, *, command: list[str], progress: Lines | Live) -> Finished:
-    """Measure a plan into a fresh folder (`new_folder` makes one) and render its report.
+    """Measure a plan into a new folder (see `new_folder`) and render its report.
 
     Raises:
-        IncompleteError: if it was interrupted; what was measured is kept.
+        IncompleteError: if it was interrupted; finished units are kept.
+        UsageError: under torchrun.
     """
-    refuse_ranks("modbench run")
+    _refuse_ranks("modbench run")
     start = time.monotonic()
     where = environment.collect()
     machine = certificate.fingerprint(where, resolved.device, resolved.suite.threads)
@@ -113,60 +114,59 @@ def run(resolved: Plan, folder: RunFolder, *, command: list[str], progress: Line
 
 
 def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Live]) -> Finished:
-    """Run what an interrupted run still lacks, and again what died on the way.
+    """Run the units that an interrupted run lacks, and those whose process died.
 
-    Training goes on from its checkpoint, to the bit on a CPU.
+    Training continues from its checkpoint; on a CPU the result is bit-identical to an uninterrupted run.
 
     Args:
-        run_folder: of the run.
-        progress_of: makes the progress of what is left.
+        run_folder: folder of the interrupted run.
+        progress_of: makes the progress display for the remaining units.
 
     Raises:
-        UsageError: if the folder holds no readable run, or one whose times were taken on another machine.
+        UsageError: if the folder holds no readable run, one with times of another machine, or one of `modbench train`.
         IncompleteError: if it was interrupted again.
     """
-    refuse_ranks("modbench resume")
+    _refuse_ranks("modbench resume")
     start, stored = time.monotonic(), read(run_folder)
     if stored.command[1:2] == ["train"]:
         raise UsageError(
-            f"{run_folder!r} is a run of `modbench train`: the command that began it goes on with it, given -o {run_folder}."
+            f"{run_folder!r} is a run of `modbench train`: to continue it, repeat its command with -o {run_folder}."
         )
     folder = RunFolder(stored.path)
     left = _left(stored)
-    for place in (folder.units, folder.logs):  # a copy may have lost those that were empty
+    for place in (folder.units, folder.logs):  # a copied folder may lack the empty ones
         place.mkdir(exist_ok=True)
     machine = certificate.fingerprint(environment.collect(), stored.plan.device, stored.plan.suite.threads)
     if any(unit.made_in in {"time", "energy", "compile"} for unit in stored.plan.units) and machine != (
         known := stored.environment.get("machine")
     ):
         raise UsageError(
-            f"{run_folder!r} was begun on another machine ({known}, this is {machine}): times of two machines are no pairs. "
-            "Resume it there, or start a new run here."
+            f"{run_folder!r} was started on another machine ({known}; this is {machine}), and times of two machines cannot "
+            "be compared. Resume it there, or start a new run here."
         )
     for unit in left:
         folder.record(unit).unlink(missing_ok=True)
     rest = stored.plan.model_copy(update={"units": left})
-    for unit in stored.plan.units:  # one may have been killed between its record and the end of its checkpoint
+    for unit in (
+        stored.plan.units
+    ):  # a worker may have been killed after it wrote its record and before it removed its checkpoint
         if unit not in left:
             Workspace(folder.path, unit.name).tidy()
     return _run(rest, folder, progress_of(rest, folder), start, resumed=True)
 
 
-def refuse_ranks(what: str) -> None:
-    """A run starts its own processes: several ranks would be several runs.
-
-    Raises:
-        UsageError: under torchrun.
-    """
-    if torchrun.from_environment().world > 1:
+def _refuse_ranks(command: str) -> None:
+    """Refuse torchrun: a run starts its own processes, so every rank would start a run of its own."""
+    world = torchrun.from_environment().world
+    if world > 1:
         raise UsageError(
-            f"{what} under torchrun would be {torchrun.from_environment().world} runs. Ranks share `modbench train`."
+            f"{command} under torchrun would start {world} runs. Start it without torchrun; only `modbench train` uses ranks."
         )
 
 
 def _left(stored: StoredRun) -> tuple[UnitOfWork, ...]:
-    """Units without a record, units whose process died, and runs that waited for a rate which a dead process was to find."""
-    died = {record.unit.name for record in stored.records if not record.environment}  # its parent wrote that record
+    """Units without a record, units whose process died, and training runs whose learning-rate search is among these."""
+    died = {record.unit.name for record in stored.records if not record.environment}  # the parent wrote these records
     again = {*stored.missing, *died}
     for unit in stored.plan.units:
         if unit.protocol.train is not None and unit.protocol.train.rate_from in again:
@@ -182,18 +182,18 @@ def _run(resolved: Plan, folder: RunFolder, progress: Lines | Live, start: float
         loaded = render.write(folder.path)
     except KeyboardInterrupt:
         raise IncompleteError(
-            f"interrupted. What was measured is kept: `modbench resume {folder.path}` goes on, `modbench report {folder.path}` "
-            "shows it."
+            f"interrupted. Finished units are kept: `modbench resume {folder.path}` continues, "
+            f"`modbench report {folder.path}` shows them."
         ) from None
     return Finished(folder.path, folder.path / render.PAGE, wall_s, loaded)
 
 
 def report(run_folder: str, baseline: str | None = None) -> Finished:
-    """Render the report of a stored run again. Loads no torch.
+    """Render the report of a stored run again. Does not import torch.
 
     Args:
-        run_folder: of the run.
-        baseline: arm that the others are held against; None: the suite's anchor.
+        run_folder: folder of the run.
+        baseline: arm that the others are compared with; None: the suite's anchor.
 
     Raises:
         UsageError: if the folder holds no readable run, or has no such arm.

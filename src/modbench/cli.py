@@ -1,4 +1,4 @@
-"""The command line. Only typer is imported here; everything else waits until a command needs it."""
+"""The command line. Only typer is imported here; everything else is imported when a command needs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from modbench.commands._app import app
 from modbench.harness.core.errors import ModbenchError, UsageError
 
 # isort: off
-# Importing a command's file registers it; `modbench --help` shows them in this order.
+# Importing a command's file registers it; `modbench --help` lists the commands in this order.
 from modbench.commands import run, plan, listing, validate, report, cost, doctor, train, profile, gate
 # isort: on
 
@@ -21,26 +21,26 @@ __all__ = ["app", "cost", "doctor", "gate", "listing", "main", "plan", "profile"
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user's ends in one or two lines and exit code 2."""
+    """Run the command line; a user's mistake ends in one or two lines and exit code 2."""
     try:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows ? instead of ending the run
+                stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows "?" instead of ending the run
         _check_arguments()
         app()
     except ModbenchError as error:
         print(f"modbench: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("modbench: interrupted. Nothing of it was kept.", file=sys.stderr)
+        print("modbench: interrupted. Nothing was kept.", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
         if error.filename is None:
             raise
-        # Whatever cannot be looked up, read or written is a path that the user named, or below one.
+        # A path that cannot be found, read or written is one that the user named, or lies below one.
         print(f"modbench: {error.filename}: {error.strerror}. Check the path and its permissions.", file=sys.stderr)
         sys.exit(2)
-    except Exception:  # noqa: BLE001  # the front door: whatever is left is a bug of ours, and says so
+    except Exception:  # noqa: BLE001  # the outermost call: anything else is our bug, and the message says so
         import traceback
 
         traceback.print_exc()
@@ -49,10 +49,12 @@ def main() -> None:
 
 
 def _check_arguments() -> None:
-    """Arguments stand in JSON, file names and the page: bytes that are no text cannot."""
+    """Refuse arguments that are not text: they are written to JSON, file names and the report."""
     for argument in sys.argv[1:]:
         if not argument.isprintable():
-            raise UsageError(f"argument {argument!a} is not printable UTF-8 text. Rename what it names.")
+            raise UsageError(
+                f"argument {argument!a} is not printable UTF-8 text. Rename the file, or retype the argument."
+            )
 
 
 def _version(value: bool) -> None:  # noqa: FBT001  # typer's callback

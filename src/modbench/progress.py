@@ -1,4 +1,4 @@
-"""Live progress: a bar with units done and time left on a terminal, plain lines elsewhere. Always on stderr."""
+"""Progress on stderr: a bar with units done and time left on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from modbench.harness.results.run_folder import RunFolder
 
 
-class Clockwork:
-    """Time left: the plan's prediction, scaled by how wrong it has been so far."""
+class TimeLeft:
+    """Units done and time left: the plan's prediction, scaled by its error so far."""
 
     def __init__(self, plan: Plan) -> None:
         self.predicted = {
@@ -40,10 +40,10 @@ class Clockwork:
         self.units_done += 1
 
     @property
-    def left_s(self) -> float:
+    def seconds(self) -> float:
         """Seconds left."""
         elapsed = time.monotonic() - self.start
-        # Until a twentieth is done the prediction alone is the better guess.
+        # Until 5 % are done, the unscaled prediction is the better estimate.
         scale = elapsed / self.done if self.done > 0.05 * self.total else 1.0
         return max(0.0, (self.total - self.done) * scale)
 
@@ -52,53 +52,53 @@ class Lines:
     """One line per finished unit."""
 
     def __init__(self, plan: Plan, stream: TextIO | None = None) -> None:
-        self.clockwork, self.stream = Clockwork(plan), stream or sys.stderr
+        self.time_left, self.stream = TimeLeft(plan), stream or sys.stderr
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing to tidy."""
+        """Nothing to close."""
 
     def started(self, unit: UnitOfWork) -> None:
-        """Silent: the line comes when the unit is done."""
+        """Print nothing: the line follows when the unit has ended."""
 
     def tick(self) -> None:
-        """Silent."""
+        """Print nothing."""
 
     def ended(self, unit: UnitOfWork) -> None:
-        """`[12/34] time-forward-T128-B1-fp32-cpu1-launch0, 3 min 02 s left`."""
-        self.clockwork.ended(unit)
-        clock = self.clockwork
-        left = human_duration(clock.left_s)
-        with contextlib.suppress(OSError):  # a reader that went away must not end a measurement
-            print(f"[{clock.units_done}/{len(clock.predicted)}] {unit.name}, {left} left", file=self.stream, flush=True)
+        """Print `[12/34] time-forward-T128-B1-fp32-cpu1-launch0, 3 min 02 s left`."""
+        left = self.time_left
+        left.ended(unit)
+        done = f"[{left.units_done}/{len(left.predicted)}]"
+        with contextlib.suppress(OSError):  # a closed pipe must not end a measurement
+            print(f"{done} {unit.name}, {human_duration(left.seconds)} left", file=self.stream, flush=True)
 
 
 class Live:
-    """A progress bar that names what runs."""
+    """A progress bar that names the running units."""
 
-    def __init__(self, plan: Plan, folder: RunFolder | None = None) -> None:
+    def __init__(self, plan: Plan, folder: RunFolder) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
         from rich.table import Column
 
-        # What runs gives way first: on a narrow terminal its name is cut, the bar and the time left stay whole.
+        # On a narrow terminal the names of running units are cut, never the bar or the time left.
         names = Column(ratio=1, no_wrap=True, overflow="ellipsis")
-        whole, clock = Column(no_wrap=True), Column(no_wrap=True)
+        counts, elapsed = Column(no_wrap=True), Column(no_wrap=True)
 
-        self.clockwork, self.folder = Clockwork(plan), folder
+        self.time_left, self.folder = TimeLeft(plan), folder
         self.running: list[str] = []
         self.bar: Bar = Progress(
             BarColumn(16),
-            TextColumn("{task.fields[units]} units · {task.fields[left]} left ·", table_column=whole),
-            TimeElapsedColumn(table_column=clock),
+            TextColumn("{task.fields[units]} units · {task.fields[left]} left ·", table_column=counts),
+            TimeElapsedColumn(table_column=elapsed),
             TextColumn("· {task.description}", markup=False, table_column=names),
             console=Console(stderr=True),
             expand=True,
             transient=True,
         )
-        self.task = self.bar.add_task("starting", total=self.clockwork.total, units="0", left="?")
+        self.task = self.bar.add_task("starting", total=self.time_left.total, units="0", left="?")
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -109,7 +109,7 @@ class Live:
         self.bar.stop()
 
     def started(self, unit: UnitOfWork) -> None:
-        """Name it."""
+        """Show the unit as running."""
         self.running.append(unit.name)
         self._show()
 
@@ -118,41 +118,41 @@ class Live:
         self._show()
 
     def ended(self, unit: UnitOfWork) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         self.running.remove(unit.name)
-        self.clockwork.ended(unit)
+        self.time_left.ended(unit)
         self._show()
 
     def _show(self) -> None:
-        clock = self.clockwork
+        left = self.time_left
         self.bar.update(
             self.task,
-            completed=clock.done,
-            description=", ".join(self._how_far(name) for name in self.running) or "finishing",
-            units=f"{clock.units_done}/{len(clock.predicted)}",
-            left=human_duration(clock.left_s),
+            completed=left.done,
+            description=", ".join(self._described(name) for name in self.running) or "finishing",
+            units=f"{left.units_done}/{len(left.predicted)}",
+            left=human_duration(left.seconds),
         )
 
-    def _how_far(self, unit: str) -> str:
-        """A unit's name; of one that trains, what it says of itself first: the end of a line may be cut."""
-        said = Workspace(self.folder.path, unit).said() if self.folder else ""
+    def _described(self, unit: str) -> str:
+        """A unit's name; if it trains, its own progress first, since the end of the line may be cut."""
+        said = Workspace(self.folder.path, unit).said()
         return f"{said} ({unit})" if said else unit
 
 
 class Counter:
-    """So many units of so many, in one line that is written anew; nothing where nobody looks."""
+    """Counts units in one line that is overwritten; prints nothing when stderr is not a terminal."""
 
     def __init__(self, total: int, what: str, stream: TextIO | None = None) -> None:
         self.total, self.what, self.stream, self.done = total, what, stream or sys.stderr, 0
 
     def started(self, unit: UnitOfWork) -> None:
-        """Silent."""
+        """Print nothing."""
 
     def tick(self) -> None:
-        """Silent."""
+        """Print nothing."""
 
     def ended(self, unit: UnitOfWork) -> None:  # noqa: ARG002  # as every progress
-        """`12/60 launches`."""
+        """Print `12/60 launches`."""
         self.done += 1
         if self.stream.isatty():
             end = "\r" if self.done < self.total else "\r\x1b[K"
@@ -160,11 +160,6 @@ class Counter:
                 print(f"{self.done}/{self.total} {self.what}", end=end, file=self.stream, flush=True)
 
 
-def counting(total: int, what: str) -> Counter:
-    """Progress of a command that is over in a minute."""
-    return Counter(total, what)
-
-
-def progress_for(plan: Plan, folder: RunFolder | None = None) -> Lines | Live:
-    """A live bar on a terminal, lines in a pipe or a log."""
+def progress_for(plan: Plan, folder: RunFolder) -> Lines | Live:
+    """A bar on a terminal, lines in a pipe or a log."""
     return Live(plan, folder) if sys.stderr.isatty() else Lines(plan)

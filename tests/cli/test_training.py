@@ -175,7 +175,7 @@ def test_one_model_is_trained_and_its_weights_are_kept(modbench: Any, tmp_path: 
     assert (tmp_path / "out" / "cases.csv").exists()
     again = modbench("resume", "out", cwd=tmp_path)  # it would leave no weights
     assert again.returncode == 2
-    assert "the command that began it goes on with it, given -o out" in again.stderr
+    assert "to continue it, repeat its command with -o out" in again.stderr
 
 
 def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path: Path) -> None:

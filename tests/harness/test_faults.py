@@ -24,7 +24,7 @@ from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.outcomes import gap_of
 from modbench.harness.results.records import Outcome, Record
-from modbench.progress import Clockwork, Lines
+from modbench.progress import Lines, TimeLeft
 
 BAD = """
 import os, signal, time, torch
@@ -237,7 +237,7 @@ def test_an_interrupt_keeps_what_was_measured(here: Path, monkeypatch: pytest.Mo
         return real(self, handles, timeout_s)
 
     monkeypatch.setattr(LocalLauncher, "wait", interrupted)
-    with pytest.raises(IncompleteError, match="What was measured is kept") as error:
+    with pytest.raises(IncompleteError, match="Finished units are kept") as error:
         api.run(made, folder, command=[], progress=Lines(made))
     assert error.value.exit_code == 4
     assert len(list(folder.units.glob("*.json"))) == 1
@@ -276,7 +276,7 @@ def test_a_reader_that_goes_away_does_not_end_a_run() -> None:
     lines = Lines(made, Gone())
     for unit in made.units:
         lines.ended(unit)
-    assert lines.clockwork.units_done == len(made.units)
+    assert lines.time_left.units_done == len(made.units)
 
 
 @pytest.mark.usefixtures("here")
@@ -312,17 +312,17 @@ def test_time_left_learns_from_what_it_took(monkeypatch: pytest.MonkeyPatch) -> 
     made = planned("good", ["latency/forward", "loss/val"])
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    clock = Clockwork(made)
+    clock = TimeLeft(made)
     total = clock.total
-    assert clock.left_s == pytest.approx(total)
+    assert clock.seconds == pytest.approx(total)
     units = list(made.units)
     for unit in units[: len(units) // 2]:
         clock.ended(unit)
     now[0] += 3 * clock.done  # three times slower than predicted
-    assert clock.left_s == pytest.approx(3 * (total - clock.done))
+    assert clock.seconds == pytest.approx(3 * (total - clock.done))
     for unit in units[len(units) // 2 :]:
         clock.ended(unit)
-    assert clock.left_s == 0
+    assert clock.seconds == 0
 
 
 def test_atomic_write_leaves_old_or_new_and_no_litter(tmp_path: Path) -> None:

@@ -176,6 +176,6 @@ def test_the_command_opens_up_one_case(modbench: Any, tiny_suite: Path, tmp_path
 def test_a_profile_that_fits_several_cases_says_which(modbench: Any, tiny_suite: Path, tmp_path: Path) -> None:
     done = modbench("profile", tiny_suite, "-k", "mod", "--device", "cpu", cwd=tmp_path)
     assert done.returncode == 2
-    assert "-k 'mod' fits" in done.stderr
+    assert "-k 'mod' matches" in done.stderr
     assert "mod[c0.25-T16-B1-fp32-cpu1]" in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -1,1 +1,1 @@
-"""The commands: one file each. They import nothing heavy until they run."""
+"""The commands, one file each. torch and pandas are imported only when a command runs."""

@@ -1,4 +1,4 @@
-"""The command line's root: an application that the command files add to."""
+"""The typer application that the command files add their commands to."""
 
 from __future__ import annotations
 

@@ -1,9 +1,12 @@
-"""Flags that commands share: what they are called, and what they mean together."""
+"""Flags that several commands share, and the decorator that gives a command the shared flags as one object."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
@@ -12,58 +15,93 @@ from modbench.harness.core.errors import UsageError, unknown
 if TYPE_CHECKING:
     from modbench.harness.planning.overrides import Overrides
 
+T = TypeVar("T")
+
 SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.")]
-ModelFlag = Annotated[
-    list[str] | None,
-    typer.Option("--model", help="Keep only these models (the anchor stays), or add FILE.py:build as an arm."),
-]
-CapacityFlag = Annotated[list[str] | None, typer.Option("--capacity", help="Capacities, such as 0.125,0.5.")]
-SeqLenFlag = Annotated[list[str] | None, typer.Option("--seq-len", help="Sequence lengths, such as 128,512.")]
-BatchFlag = Annotated[list[str] | None, typer.Option("--batch-size", help="Batch sizes.")]
-DtypeFlag = Annotated[list[str] | None, typer.Option("--dtype", help="Number formats: fp32, bf16, fp16.")]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A catalogue model, or FILE.py:build.")]
 DeviceFlag = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default cuda where there is one.")]
-CompileFlag = Annotated[bool, typer.Option("--compile", help="Wrap every model in torch.compile.")]
-SeedsFlag = Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, such as 0,1,2.")]
-CorpusFlag = Annotated[str | None, typer.Option("--corpus", help="Text to train on: stdlib, a file or a folder.")]
-SetFlag = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other key of a suite.")]
-EffortFlag = Annotated[str | None, typer.Option("--effort", help="smoke, draft, standard or rigorous.")]
 SelectFlag = Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only matching cases: 'mod and not c0.5'.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
-def overrides(
-    model: list[str] | None,
-    capacity: list[str] | None,
-    seq_len: list[str] | None,
-    batch_size: list[str] | None,
-    dtype: list[str] | None,
-    device: str | None,
-    compile_: bool,  # noqa: FBT001  # a flag
-    seeds: list[str] | None,
-    corpus: str | None,
-    effort: str | None,
-    settings: list[str] | None,
-) -> Overrides:
-    """The command line's word, checked as far as no suite is needed for that."""
-    from modbench.harness.planning.overrides import Overrides
-    from modbench.harness.planning.suite import EFFORTS
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Flags:
+    """The flags that change a suite, as typed by the user. `--help` shows them in this order."""
 
-    if effort is not None and effort not in EFFORTS:
-        raise unknown("effort", effort, EFFORTS)
-    check_device(device)
-    return Overrides(
-        model=listed("--model", model, str),
-        capacity=listed("--capacity", capacity, float),
-        seq_len=listed("--seq-len", seq_len, int),
-        batch_size=listed("--batch-size", batch_size, int),
-        dtype=listed("--dtype", dtype, str),
-        device=device,
-        compile=compile_,
-        seeds=listed("--seeds", seeds, int),
-        corpus=corpus,
-        effort=effort,
-        settings=tuple(settings or ()),
-    )
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="Keep only these models (the anchor stays), or add FILE.py:build as an arm."),
+    ] = None
+    capacity: Annotated[list[str] | None, typer.Option("--capacity", help="Capacities, such as 0.125,0.5.")] = None
+    seq_len: Annotated[list[str] | None, typer.Option("--seq-len", help="Sequence lengths, such as 128,512.")] = None
+    batch_size: Annotated[list[str] | None, typer.Option("--batch-size", help="Batch sizes.")] = None
+    dtype: Annotated[list[str] | None, typer.Option("--dtype", help="Number formats: fp32, bf16, fp16.")] = None
+    device: DeviceFlag = None
+    compile: Annotated[bool, typer.Option("--compile", help="Wrap every model in torch.compile.")] = False
+    seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, such as 0,1,2.")] = None
+    corpus: Annotated[
+        str | None, typer.Option("--corpus", help="Text to train on: stdlib, a file, a folder or hf:NAME.")
+    ] = None
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other key of a suite.")
+    ] = None
+    effort: Annotated[str | None, typer.Option("--effort", help="smoke, draft, standard or rigorous.")] = None
+
+    def overrides(self) -> Overrides:
+        """Parse the flags.
+
+        Raises:
+            UsageError: if a value cannot be parsed, or the device or effort is unknown.
+        """
+        from modbench.harness.planning.overrides import Overrides
+        from modbench.harness.planning.suite import EFFORTS
+
+        if self.effort is not None and self.effort not in EFFORTS:
+            raise unknown("effort", self.effort, EFFORTS)
+        check_device(self.device)
+        return Overrides(
+            model=_split("--model", self.model, str),
+            capacity=_split("--capacity", self.capacity, float),
+            seq_len=_split("--seq-len", self.seq_len, int),
+            batch_size=_split("--batch-size", self.batch_size, int),
+            dtype=_split("--dtype", self.dtype, str),
+            device=self.device,
+            compile=self.compile,
+            seeds=_split("--seeds", self.seeds, int),
+            corpus=self.corpus,
+            effort=self.effort,
+            settings=tuple(self.settings or ()),
+        )
+
+
+def with_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace a command's `flags` parameter by one parameter for each shared flag, which is what typer reads.
+
+    Args:
+        names: fields of `Flags` that the command offers, in the order of its help; none: all of them.
+    """
+    hints = get_type_hints(Flags, include_extras=True)
+    defaults = {field.name: field.default for field in dataclasses.fields(Flags)}
+    offered = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hints[name])
+        for name in names or defaults
+    ]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        parameters: list[inspect.Parameter] = []
+        for parameter in signature.parameters.values():
+            parameters += offered if parameter.name == "flags" else [parameter]
+
+        @functools.wraps(command)
+        def expanded(*args: object, **values: object) -> None:
+            given: dict[str, Any] = {flag.name: values.pop(flag.name) for flag in offered if flag.name in values}
+            command(*args, flags=dataclasses.replace(Flags(), **given), **values)
+
+        expanded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # read by inspect
+        return expanded
+
+    return decorate
 
 
 def check_device(device: str | None) -> None:
@@ -72,8 +110,8 @@ def check_device(device: str | None) -> None:
         raise unknown("device", device, ("cpu", "cuda"))
 
 
-def listed(flag: str, values: list[str] | None, kind: Callable[[str], Any]) -> tuple[Any, ...]:
-    """Comma lists and repeated flags alike."""
+def _split(flag: str, values: list[str] | None, kind: Callable[[str], T]) -> tuple[T, ...]:
+    """The values of a flag that was given as a comma list, several times, or both."""
     items = [item.strip() for value in values or () for item in value.split(",") if item.strip()]
     if values and not items:
         raise UsageError(f"{flag} needs at least one value.")

@@ -20,15 +20,15 @@ def doctor(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier checks of this machine.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare identical models: is this machine fit to tell times apart? Under a minute; pooled over calls."""
+    """Compare identical models: can this machine tell times apart? Under a minute; results of all calls are pooled."""
     from modbench import api
     from modbench.harness.execution.doctor import LAUNCHES
-    from modbench.progress import counting
+    from modbench.progress import Counter
     from modbench.tools import doctor
 
     check_device(device)
-    place = api.device_named(device)
-    found = doctor.check(comparisons, place, threads, counting(comparisons * LAUNCHES, "launches"), fresh=fresh)
-    print(json.dumps(doctor.as_json(found), indent=1) if as_json else doctor.as_text(found))
-    if found.certificate.verdict == "unfit":
-        raise UnfitError(f"this machine is unfit to compare times. {found.certificate.in_words()}.")
+    progress = Counter(comparisons * LAUNCHES, "launches")
+    checkup = doctor.check(comparisons, api.device_named(device), threads, progress, fresh=fresh)
+    print(json.dumps(doctor.as_json(checkup), indent=1) if as_json else doctor.as_text(checkup))
+    if checkup.certificate.verdict == "unfit":
+        raise UnfitError(f"this machine is unfit to compare times. {checkup.certificate.in_words()}.")

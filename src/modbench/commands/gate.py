@@ -14,12 +14,12 @@ from modbench.harness.core.errors import IncompleteError, UsageError
 
 @app.command()
 def gate(
-    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="The run folder that is judged.")],
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="The run folder to check.")],
     against: Annotated[str, typer.Option("--against", metavar="BASE", help="An earlier run of the same suite.")],
-    margin: Annotated[float, typer.Option("--margin", help="What is too small to matter, as a share.")] = 0.02,
+    margin: Annotated[float, typer.Option("--margin", help="Changes within this share are ignored.")] = 0.02,
     as_json: JsonFlag = False,
 ) -> None:
-    """Hold a run against an earlier one: exit 1 if anything got worse, 5 if the machine cannot tell."""
+    """Compare a run with an earlier one: exit 1 if anything got worse, 5 if the machine is unfit to compare times."""
     import dataclasses
 
     from modbench.reports import gate as gates

@@ -20,7 +20,7 @@ def list_(
     ] = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Show what there is to choose from."""
+    """List models, metrics, suites and everything else that can be chosen."""
     from modbench.harness.core import catalogue
 
     if what and what not in catalogue.ROOMS:
@@ -29,6 +29,7 @@ def list_(
     if as_json:
         print(json.dumps(rooms, indent=1))
         return
+    # Padded by hand: importing rich would add a third to the time of this command.
     width = max((len(name) for names in rooms.values() for name in names), default=0)
     for i, (room, names) in enumerate(rooms.items()):
         print(("\n" if i else "") + room + ("" if names else " (none yet)"))
@@ -37,6 +38,7 @@ def list_(
 
 
 def _about(room: str) -> dict[str, str]:
+    """Name to description, for everything in a room."""
     from modbench.harness.core import catalogue
 
     if room == "metrics":

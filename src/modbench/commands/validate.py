@@ -22,10 +22,10 @@ def validate(
     from modbench.harness.planning.suite import load_suite
 
     suite = load_suite(file)
-    # Rungs are checked, not solved: solving needs closed forms, and those load torch.
+    # The dense ladder is checked but not solved: solving needs closed forms, which load torch.
     names = itertools.count()
     arms = resolve_arms(suite, lambda _model, base, _target_model, _target, _quantity: (base, next(names)))
     if as_json:
         print(json.dumps({"suite": suite.name, "arms": len(arms), "metrics": list(suite.metrics)}))
     else:
-        print(f"{file}: good. Suite {suite.name!r}: {len(arms)} arms, {len(suite.metrics)} metrics.")
+        print(f"{file} is valid. Suite {suite.name!r}: {len(arms)} arms, {len(suite.metrics)} metrics.")

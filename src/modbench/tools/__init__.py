@@ -1,1 +1,1 @@
-"""What the commands do that are not a benchmark run: predict, check, explain, train."""
+"""The work behind the commands that are not a benchmark run: `plan`, `cost`, `doctor`, `profile`, `train`."""

@@ -1,4 +1,4 @@
-"""What `modbench cost` tells: what a model of any size costs, from closed forms. No weight is allocated, nothing is run."""
+"""The work behind `modbench cost`: what a model of any size costs, from closed forms. No weight is allocated, nothing is run."""
 
 from __future__ import annotations
 
@@ -17,31 +17,33 @@ from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.planning.arms import check_capacity
 from modbench.harness.planning.overrides import toml_value
 from modbench.harness.planning.suite import in_words
+from modbench.tools.columns import aligned
 
 if TYPE_CHECKING:
     from modbench.harness.core.contracts import Cost
+    from modbench.harness.planning.overrides import Overrides
 
 CONVENTIONS = {
     "forward": "2 per multiply-add, full-square attention, head included",
     "forward/causal": "attention over the lower triangle",
-    "forward/headless": "full-square attention, head left out",
+    "forward/headless": "full-square attention, without the head",
     "train_step": "model FLOPs: backward is twice forward",
     "train_step/causal": "the same with attention over the lower triangle",
-    "train_step/hardware": "what kernels do: fused attention computes its scores again",
+    "train_step/hardware": "what kernels do: fused attention recomputes its scores",
 }
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is to be costed.
+class Request:
+    """A model and the grid of places to cost it at: one row for each combination.
 
     Attributes:
         model: catalogue name, or a user's `FILE.py:build`.
         settings: `KEY=VALUE` of its shape and routing.
-        capacity: one row for each; empty: the model's own.
-        seq_len: one row for each.
-        batch_size: one row for each.
-        dtype: one row for each.
+        capacity: capacities; empty: the model's own.
+        seq_len: sequence lengths.
+        batch_size: batch sizes.
+        dtype: number formats.
     """
 
     model: str
@@ -51,76 +53,93 @@ class Asked:
     batch_size: tuple[int, ...] = (1,)
     dtype: tuple[Dtype, ...] = ("fp32",)
 
+    @classmethod
+    def from_flags(cls, model: str, flags: Overrides) -> Request:
+        """The request of a command line.
 
-def costs(asked: Asked) -> list[dict[str, Any]]:
-    """One entry for each combination: base units, null beside a reason for what is not known.
+        Raises:
+            UsageError: for an unknown number format.
+        """
+        dtypes: dict[str, Dtype] = {dtype: dtype for dtype in ELEMENT_BYTES}
+        for name in flags.dtype:
+            if name not in dtypes:
+                raise unknown("dtype", name, dtypes)
+        return cls(
+            model,
+            flags.settings,
+            flags.capacity,
+            flags.seq_len or cls.seq_len,
+            flags.batch_size or cls.batch_size,
+            tuple(dtypes[name] for name in flags.dtype) or cls.dtype,
+        )
+
+
+def costs(request: Request) -> list[dict[str, Any]]:
+    """One entry for each combination, in base units; what is unknown is None, with a reason.
 
     Raises:
-        UsageError: for a model, key or shape that cannot be.
+        UsageError: if the model or a setting is unknown, or a shape is invalid.
     """
-    _check(asked)
-    axes = (asked.capacity or (None,), asked.dtype, asked.batch_size, asked.seq_len)
-    return [_row(asked, *point) for point in itertools.product(*axes)]
+    _check(request)
+    axes = (request.capacity or (None,), request.dtype, request.batch_size, request.seq_len)
+    return [_row(request, *point) for point in itertools.product(*axes)]
 
 
-def _check(asked: Asked) -> None:
-    if not catalogue.is_user_model(asked.model):
-        catalogue.find("models", asked.model)
-    for size in (*asked.seq_len, *asked.batch_size):
+def _check(request: Request) -> None:
+    if not catalogue.is_user_model(request.model):
+        catalogue.find("models", request.model)
+    for size in (*request.seq_len, *request.batch_size):
         if size < 1:
-            raise UsageError(f"{size} is not a number of at least 1: lengths and batch sizes count from 1.")
-    for dtype in asked.dtype:
-        if dtype not in ELEMENT_BYTES:
-            raise unknown("dtype", dtype, ELEMENT_BYTES)
-    for capacity in asked.capacity:
+            raise UsageError(f"{size} is below 1: sequence lengths and batch sizes are at least 1.")
+    for capacity in request.capacity:
         check_capacity(capacity)
 
 
-def _config(asked: Asked, capacity: float | None, seq_len: int) -> ModelConfig:
-    own = catalogue.is_user_model(asked.model)
-    options = {} if own else catalogue.model_options(asked.model)
+def _config(request: Request, capacity: float | None, seq_len: int) -> ModelConfig:
+    own = catalogue.is_user_model(request.model)
+    options = {} if own else catalogue.model_options(request.model)
     given: dict[str, Any] = {}
-    for setting in asked.settings:
+    for setting in request.settings:
         key, equals, text = setting.partition("=")
         if not equals:
             raise UsageError(f"--set {setting!r} lacks a value. Write --set KEY=VALUE, for example --set d_model=8192.")
         allowed = (*SHAPE_KEYS, *(ROUTING_KEYS if own else options))
         if key not in allowed:
-            raise unknown(f"--set key of {asked.model}", key, allowed)
+            raise unknown(f"--set key of {request.model}", key, allowed)
         given[key] = toml_value(text)
     if capacity is not None:
         if not own and "capacity" not in options:
-            raise UsageError(f"model {asked.model!r} does not read 'capacity'.")
+            raise UsageError(f"model {request.model!r} has no capacity. Leave out --capacity.")
         given["capacity"] = capacity
     check_capacity(given.get("capacity"))
     try:
         config = ModelConfig.model_validate({"max_seq_len": seq_len, **options, **given})
     except ValidationError as error:
-        raise UsageError(f"model {asked.model!r}: {in_words(error)}") from error
+        raise UsageError(f"model {request.model!r}: {in_words(error)}") from error
     if config.max_seq_len < seq_len:
-        raise UsageError(f"seq_len {seq_len} is more than max_seq_len {config.max_seq_len}: raise max_seq_len.")
+        raise UsageError(f"seq_len {seq_len} exceeds max_seq_len {config.max_seq_len}: raise max_seq_len.")
     return config
 
 
-def _row(asked: Asked, capacity: float | None, dtype: Dtype, batch_size: int, seq_len: int) -> dict[str, Any]:
-    config = _config(asked, capacity, seq_len)
+def _row(request: Request, capacity: float | None, dtype: Dtype, batch_size: int, seq_len: int) -> dict[str, Any]:
+    config = _config(request, capacity, seq_len)
     place = Place(seq_len=seq_len, batch_size=batch_size, dtype=dtype, device="cpu", threads=1, compile=False)
-    case = Case(model=asked.model, arm_parts=(), config=config, place=place)
+    case = Case(model=request.model, arm_parts=(), config=config, place=place)
     row: dict[str, Any] = {
-        "model": asked.model,
+        "model": request.model,
         "seq_len": seq_len,
         "batch_size": batch_size,
         "dtype": dtype,
         "config": config.model_dump(),
-        "dynamic": not case.own and catalogue.load("models", asked.model).dynamic,
+        "dynamic": not case.own and catalogue.load("models", request.model).dynamic,
     }
     if case.own:
         return row | _counted(case)
-    model = catalogue.load("models", asked.model)
-    cost = closed_form(asked.model, config, seq_len, batch_size)
+    model = catalogue.load("models", request.model)
+    cost = closed_form(request.model, config, seq_len, batch_size)
     width = ELEMENT_BYTES[dtype]
     decode = model.decode_cost(config, seq_len, batch_size) if model.decode_cost else None
-    reason = None if decode else "how much of this model a call reads depends on the input"
+    reason = None if decode else "how many weights a call reads depends on the input"
     return row | {
         "source": "closed form",
         "params": cost.params,
@@ -157,14 +176,14 @@ def _flops(cost: Cost) -> dict[str, float]:
 
 
 def _check_on_meta(case: Case, cost: Cost) -> dict[str, Any]:
-    """Torch's counter on shapes alone, as a second opinion."""
+    """Forward FLOPs by torch's counter on the meta device, to check the closed form."""
     import torch
 
     from modbench.harness.flops import counter
     from modbench.harness.subject.subject import build_module
 
     if catalogue.load("models", case.model).dynamic:
-        return {"forward": None, "reason": "its cost depends on the input: shapes alone do not say what it does"}
+        return {"forward": None, "reason": "the cost depends on the input, so shapes alone do not determine it"}
     with torch.device("meta"):
         module = build_module(case, 0)
         tokens_BT = torch.zeros(case.place.batch_size, case.place.seq_len, dtype=torch.int64)
@@ -173,7 +192,7 @@ def _check_on_meta(case: Case, cost: Cost) -> dict[str, Any]:
 
 
 def _counted(case: Case) -> dict[str, Any]:
-    """A user's model: what the counter and fake tensors see of it on shapes alone."""
+    """The row of a user's model: what the counter and fake tensors find on shapes alone."""
     import torch
 
     from modbench.harness.flops import counter
@@ -191,7 +210,7 @@ def _counted(case: Case) -> dict[str, Any]:
             f"model {case.model!r} cannot be costed on shapes alone: {type(error).__name__}: {said}"
         ) from error
     params, width = sum(p.numel() for p in module.parameters()), ELEMENT_BYTES[case.place.dtype]
-    foretold = forecasts(case)
+    forecast = forecasts(case)
     bound = f"; a lower bound: no formula for {', '.join(seen.unknown)}" if seen.unknown else ""
     return {
         "source": f"torch's counter on shapes alone (a user's model has no closed form){bound}",
@@ -204,60 +223,60 @@ def _counted(case: Case) -> dict[str, Any]:
             "parameters": params * width,
             "gradients": params * width,
             "optimizer": 2 * params * width,
-            "activations": foretold.get("memory/activations"),
+            "activations": forecast.get("memory/activations"),
             "kv_cache": None,
             "peak_forward": None,
-            "peak_train_step": foretold.get("memory/peak_allocated"),
+            "peak_train_step": forecast.get("memory/peak_allocated"),
         },
-        "reason": foretold.get("reason")
-        or "of a user's model there is no closed form, and shapes alone do not tell this",
+        "reason": forecast.get("reason") or "a user's model has no closed form, and shapes alone do not determine this",
     }
 
 
 def as_text(rows: list[dict[str, Any]]) -> str:
-    """One block for each."""
+    """One block of text for each row."""
     return "\n\n".join(_block(row) for row in rows)
 
 
 def _block(row: dict[str, Any]) -> str:
     config = row["config"]
     capacity = f", capacity {config['capacity']:g}" if config["capacity"] is not None else ""
-    where = f"T = {row['seq_len']:,}, batch {row['batch_size']}, {row['dtype']}"
-    lines = [
-        f"{row['model']}: {_count(row['params'])} parameters{capacity}; {where}",
-        "",
-        "FLOPs",
-    ]
-    lines += [f"  {name:<22}{human(row['flops'][name], 'FLOP'):>14}   {about}" for name, about in CONVENTIONS.items()]
-    total = row["flops"]["forward"]
+    place = f"T = {row['seq_len']:,}, batch {row['batch_size']}, {row['dtype']}"
+    title = f"{row['model']}: {_count(row['params'])} parameters{capacity}; {place}"
+    return "\n".join([title, "", *aligned(_table(row), right={1}), *_notes(row)])
+
+
+def _table(row: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """FLOPs, parts of a forward pass and bytes as one table, so that all numbers share a column."""
+    table = [("FLOPs", "", "")]
+    table += [(f"  {name}", human(row["flops"][name], "FLOP"), about) for name, about in CONVENTIONS.items()]
     parts = sorted(((flops, part) for part, flops in row["parts"].items() if flops), reverse=True)
     if parts:
-        lines += ["", "Where a forward pass goes"]
-        lines += [f"  {part:<22}{human(flops, 'FLOP'):>14}   {flops / total:.1%}" for flops, part in parts]
+        total = row["flops"]["forward"]
+        table += [("", "", ""), ("Parts of a forward pass", "", "")]
+        table += [(f"  {part}", human(flops, "FLOP"), f"{flops / total:.1%}") for flops, part in parts]
     if row.get("predictor"):
-        lines += [
-            f"  {'predictor':<22}{human(row['predictor'], 'FLOP'):>14}   beside it: where it routes without the future"
+        table += [
+            ("  predictor", human(row["predictor"], "FLOP"), "in addition, where routing must not see the future")
         ]
+    moved = {"moved, forward": row["bytes"]["forward"], "read, decode step": row["bytes"]["decode_step"]}
+    held = {name.replace("_", " "): value for name, value in row["memory"].items()}
+    table += [("", "", ""), ("Bytes", "", "")]
+    return table + [(f"  {name}", human(value, "B"), "") for name, value in (moved | held).items()]
+
+
+def _notes(row: dict[str, Any]) -> list[str]:
+    notes = []
     if row["dynamic"]:
-        lines += [
-            "",
-            "A training step runs every depth, so that every one learns; a forward pass what it is expected to choose.",
-        ]
-    lines += ["", "Bytes"]
-    told = {
-        "moved, forward": row["bytes"]["forward"],
-        "read, decode step": row["bytes"]["decode_step"],
-        **{name.replace("_", " "): value for name, value in row["memory"].items()},
-    }
-    lines += [f"  {name:<22}{human(value, 'B'):>14}" for name, value in told.items()]
-    counter = row["counter"]
-    if counter.get("difference") is not None:
-        lines += ["", f"torch's counter on shapes alone: {counter['difference']:+.4%} from the closed form"]
+        notes.append(
+            "A training step runs every depth, so that each is trained; a forward pass runs the depth it is expected to choose."
+        )
+    if row["counter"].get("difference") is not None:
+        notes.append(f"torch's counter on shapes alone: {row['counter']['difference']:+.4%} from the closed form")
     if "lower bound" in row["source"]:
-        lines += ["", f"FLOPs: {row['source']}"]
+        notes.append(f"FLOPs: {row['source']}")
     if row["reason"]:
-        lines += ["", f"– : {row['reason']}"]
-    return "\n".join(lines)
+        notes.append(f"– : {row['reason']}")
+    return [line for note in notes for line in ("", note)]
 
 
 def _count(params: int) -> str:

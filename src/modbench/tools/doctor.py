@@ -1,4 +1,4 @@
-"""What `modbench doctor` does and says: check this machine now, pool it with earlier checks, and tell whether it is fit."""
+"""The work behind `modbench doctor`: check this machine, pool the result with earlier checks, and judge whether it is fit."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.execution import doctor
 from modbench.harness.machine import certificate, environment
 from modbench.harness.machine.certificate import Certificate
+from modbench.tools.columns import aligned
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import Device
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Checkup:
-    """One call of the doctor.
+    """The result of one check.
 
     Attributes:
         twins: A/A comparisons made now.
-        certificate: these and all earlier ones of this machine.
-        advice: what would make the machine better at telling times.
-        machine: in words.
-        wall_s: how long it took.
+        certificate: verdict over these and all earlier comparisons on this machine.
+        advice: what would make times on this machine more precise.
+        machine: description of the machine.
+        wall_s: duration of the check in s.
     """
 
     twins: list[doctor.Twin]
@@ -37,13 +38,13 @@ class Checkup:
 
 
 def check(number: int, device: Device, threads: int, progress: Progress, *, fresh: bool) -> Checkup:
-    """Compare identical models so many times, and keep what came out.
+    """Compare identical models and store the result.
 
     Args:
-        number: of comparisons now.
-        device: where.
-        threads: of each worker.
-        progress: is told.
+        number: comparisons to make now.
+        device: where to run them.
+        threads: CPU threads of each worker.
+        progress: receives the launches as they end.
         fresh: forget earlier checks of this machine first.
 
     Raises:
@@ -60,17 +61,19 @@ def check(number: int, device: Device, threads: int, progress: Progress, *, fres
     certificate.keep(machine, [twin.as_dict() for twin in twins])
     pooled = certificate.pooled(machine)
     assert pooled is not None
-    said = f"{where['cpu']}, {where['usable_cores']} of {where['cores']} cores" if device == "cpu" else _gpu(where)
-    said += f", {threads} thread{'s' * (threads != 1)}" if device == "cpu" else ""
-    return Checkup(twins, pooled, doctor.advice(where, threads, doctor.read_file), said, time.monotonic() - start)
+    advice = doctor.advice(where, threads, doctor.read_file)
+    return Checkup(twins, pooled, advice, _machine(where, device, threads), time.monotonic() - start)
 
 
-def _gpu(where: dict[str, Any]) -> str:
-    return ", ".join(str(gpu["name"]) for gpu in where["gpu"]["devices"]) or "a CUDA device"
+def _machine(where: dict[str, Any], device: Device, threads: int) -> str:
+    if device == "cuda":
+        return ", ".join(str(gpu["name"]) for gpu in where["gpu"]["devices"]) or "a CUDA device"
+    cores = f"{where['usable_cores']} of {where['cores']} cores"
+    return f"{where['cpu']}, {cores}, {threads} thread{'s' * (threads != 1)}"
 
 
 def as_text(found: Checkup) -> str:
-    """The check, the pool, the verdict, and advice."""
+    """This check, the pooled result, the verdict and advice."""
     pooled, now = found.certificate, len(found.twins)
     hits = sum(twin.hit for twin in found.twins)
     causes: Counter[str] = Counter()
@@ -80,27 +83,27 @@ def as_text(found: Checkup) -> str:
     why = f" ({', '.join(f'{cause}: {n} samples' for cause, n in causes.most_common())})" if causes else ""
     launches = doctor.LAUNCHES
     rate = f"{pooled.rate:.1%}, 95 % interval {100 * pooled.low:.1f}–{100 * pooled.high:.1f} %; nominal 5 %"
-    seen = f"{_percent(pooled.mde)} ({_percent(pooled.mde_cpu)} in CPU time) with 80 % power at {launches} launches"
+    smallest = f"{_percent(pooled.mde)} ({_percent(pooled.mde_cpu)} in CPU time) with 80 % power at {launches} launches"
     rows = (
         ("now", f"{now} A/A comparisons of {launches} launches each in {found.wall_s:.0f} s; {hits} called different"),
         ("pooled", f"{pooled.hits} of {pooled.comparisons} called different in {pooled.checks} check(s): {rate}"),
-        ("smallest effect", f"{seen}; interval width {_percent(pooled.width)} (medians)"),
+        ("smallest effect", f"{smallest}; interval width {_percent(pooled.width)} (medians)"),
         ("disturbed", f"{disturbed:.0%} of the blocks{why}"),
         ("verdict", _verdict(pooled)),
     )
-    lines = [found.machine, "", *(f"{name:<16}{text}" for name, text in rows)]
+    lines = [found.machine, "", *aligned(rows)]
     if found.advice:
-        lines += ["", "Worth knowing", *(f"  - {each}" for each in found.advice)]
+        lines += ["", "Advice", *(f"  - {each}" for each in found.advice)]
     return "\n".join(lines)
 
 
 def _verdict(pooled: Certificate) -> str:
     limit = f"{certificate.LIMIT:.0%}"
     return {
-        "undecided": f"undecided: {certificate.ENOUGH - pooled.comparisons} more comparisons are needed; call it again",
+        "undecided": f"undecided: {certificate.ENOUGH - pooled.comparisons} more comparisons are needed; run it again",
         "fit": f"fit: the rate is not above {limit}",
-        "doubtful": f"doubtful: the rate is above {limit}, but not shown to be; call it again",
-        "unfit": f"unfit: the rate is shown to be above {limit}; gates on times refuse this machine",
+        "doubtful": f"doubtful: the rate is above {limit}, but not significantly; run it again",
+        "unfit": f"unfit: the rate is significantly above {limit}; `modbench gate` refuses to compare times of this machine",
     }[pooled.verdict]
 
 
@@ -109,7 +112,7 @@ def _percent(share: float | None) -> str:
 
 
 def as_json(found: Checkup) -> dict[str, Any]:
-    """The same for machines."""
+    """The check as JSON data."""
     return {
         "machine": found.machine,
         "wall_s": found.wall_s,

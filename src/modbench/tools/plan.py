@@ -1,4 +1,4 @@
-"""What `modbench plan` tells: every case with predicted FLOPs, memory and time; the whole run's time. Nothing is run."""
+"""The work behind `modbench plan`: predicted FLOPs, memory and time of every case, and the time of the run. Nothing is run."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ from modbench.harness.planning.plan import (
     read_corpus,
     training_tokens,
 )
+from modbench.tools.columns import aligned
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import Case, UnitOfWork
     from modbench.harness.planning.plan import Plan
 
+NUMBERS = ("params", "flops_forward", "flops_train_step", "flops_share", "ideal", "memory_train_step", "forward_s")
+HEADER = ("case", "params", "FLOPs forward", "of anchor", "ideal", "train-step memory", "forward time")
+
 
 def forecast(plan: Plan) -> dict[str, Any]:
-    """Numbers in base units; null for what is only known once a user's model has run."""
+    """The forecast in base units; None where a number is known only after a user's model has run."""
     units = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
     anchors = {case: comparison.arms[0] for comparison in plan.comparisons for case in comparison.arms}
     return {
@@ -35,7 +39,9 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "effort": plan.suite.effort,
         "units": len(plan.units),
         "predicted_s": sum(predicted_seconds(plan, *unit) for unit in units),
-        "predicted_most_s": sum(_times(plan, unit) * predicted_seconds(plan, unit, at_once) for unit, at_once in units),
+        "predicted_most_s": sum(
+            _most_times(plan, unit) * predicted_seconds(plan, unit, at_once) for unit, at_once in units
+        ),
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
         "training": _training(plan),
         "cases": [_case(plan, case, anchors[case]) for case in plan.cases],
@@ -43,7 +49,7 @@ def forecast(plan: Plan) -> dict[str, Any]:
 
 
 def _training(plan: Plan) -> dict[str, Any] | None:
-    """Training runs: how many, what they cost, and how often they go over the corpus."""
+    """Training runs: their number, their cost, and how often they read the corpus."""
     units = [unit for unit in plan.units if unit.made_in in {"train", "rates"}]
     if not units:
         return None
@@ -61,10 +67,10 @@ def _training(plan: Plan) -> dict[str, Any] | None:
     }
 
 
-def _times(plan: Plan, unit: UnitOfWork) -> float:
-    """How many times as long a unit may take: what is timed has a pilot, which may ask for more rounds."""
+def _most_times(plan: Plan, unit: UnitOfWork) -> float:
+    """By what factor a unit may take longer than predicted: pilots of timed units may ask for more rounds."""
     _, rounds = plan.suite.protocol_size
-    if unit.made_in == "rates":  # and rates beyond an edge that is the best
+    if unit.made_in == "rates":  # more rates are tried if the best one lies at an edge
         return 1 + MOST_MORE / len(unit.protocol.rates)
     return plan.suite.rounds_limit / rounds if unit.made_in == "time" else 1.0
 
@@ -72,16 +78,7 @@ def _times(plan: Plan, unit: UnitOfWork) -> float:
 def _case(plan: Plan, case: Case, anchor: Case) -> dict[str, Any]:
     cost, base = case_cost(case), case_cost(anchor)
     if cost is None:
-        unknown = (
-            "params",
-            "flops_forward",
-            "flops_train_step",
-            "flops_share",
-            "ideal",
-            "memory_train_step",
-            "forward_s",
-        )
-        return {"case": case.id} | dict.fromkeys(unknown) | {"reason": "a user's model: counted when it runs"}
+        return {"case": case.id, **dict.fromkeys(NUMBERS), "reason": "a user's model: counted when it runs"}
     return {
         "case": case.id,
         "params": cost.params,
@@ -95,13 +92,18 @@ def _case(plan: Plan, case: Case, anchor: Case) -> dict[str, Any]:
     }
 
 
-def as_text(told: dict[str, Any]) -> str:
-    """A table and the total."""
-    head = ["case", "params", "FLOPs forward", "of anchor", "ideal", "train-step memory", "forward time"]
-    rows = [head]
-    for case in told["cases"]:
+def as_text(forecast: dict[str, Any]) -> str:
+    """A table of cases, the training runs and the total."""
+    lines = aligned(_table(forecast["cases"]), right=range(1, len(HEADER)))
+    return "\n".join([*lines, "", *_training_text(forecast["training"]), _total(forecast)])
+
+
+def _table(cases: list[dict[str, Any]]) -> list[list[str]]:
+    """Cells by row; a case without a forecast has its reason in a column of its own, behind the last header."""
+    rows = [[*HEADER, ""]]
+    for case in cases:
         if case["reason"]:
-            rows.append([case["case"], "", case["reason"], "", "", "", ""])
+            rows.append([case["case"], *[""] * (len(HEADER) - 1), case["reason"]])
             continue
         rows.append(
             [
@@ -112,41 +114,37 @@ def as_text(told: dict[str, Any]) -> str:
                 f"{case['ideal']:.2f}×" if case["ideal"] else "",
                 human(case["memory_train_step"], "B"),
                 human(case["forward_s"], "s"),
+                "",
             ]
         )
-    widths = [max(len(row[i]) for row in rows if i == 0 or row[1] or row is head) for i in range(len(head))]
-    lines = [
-        "  ".join(
-            text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(r, widths, strict=True))
-        ).rstrip()
-        for r in rows
-    ]
-    rate = f"{told['assumed_flop_per_s'] / 1e9:g} GFLOP/s"
-    if told["device"] == "cuda":
-        rate += (
-            f" ({TRAINING_FLOP_PER_S['cuda'] / 1e9:g} where a forward pass takes {human(BUSY_FLOPS, 'FLOP')} or more)"
-        )
-    most = f" (up to {human_duration(told['predicted_most_s'])} where pilots ask for more rounds, or the best rate is at an edge)"
-    more = most if told["predicted_most_s"] > told["predicted_s"] else ""
-    total = (
-        f"{told['suite']}: {told['units']} units on {told['device']}, about {human_duration(told['predicted_s'])}{more}. "
+    return rows
+
+
+def _total(forecast: dict[str, Any]) -> str:
+    rate = f"{forecast['assumed_flop_per_s'] / 1e9:g} GFLOP/s"
+    if forecast["device"] == "cuda":
+        busy = human(BUSY_FLOPS, "FLOP")
+        rate += f" ({TRAINING_FLOP_PER_S['cuda'] / 1e9:g} where a forward pass takes {busy} or more)"
+    at_most = ""
+    if forecast["predicted_most_s"] > forecast["predicted_s"]:
+        longest = human_duration(forecast["predicted_most_s"])
+        at_most = f" (up to {longest} if pilots ask for more rounds, or the best learning rate lies at an edge)"
+    time = f"about {human_duration(forecast['predicted_s'])}{at_most}"
+    return (
+        f"{forecast['suite']}: {forecast['units']} units on {forecast['device']}, {time}. "
         f"Times are a guess: FLOPs at an assumed {rate}. Nothing was run."
     )
-    return "\n".join([*lines, "", *_in_words(told["training"]), total])
 
 
-def _in_words(training: dict[str, Any] | None) -> list[str]:
+def _training_text(training: dict[str, Any] | None) -> list[str]:
     if training is None:
         return []
-    rates = (
-        f" ({training['of_these_for_rates']} of them to find learning rates)" if training["of_these_for_rates"] else ""
+    rates = training["of_these_for_rates"]
+    searches = f" ({rates} of them to find learning rates)" if rates else ""
+    tokens, epochs = training["most_tokens"], training["epochs"]
+    text = f"; at most {tokens:.3g} tokens per run, {epochs:.2g} epochs over the corpus" if tokens and epochs else ""
+    runs = (
+        f"{training['runs']} training runs{searches}, {human(training['flops'], 'FLOP')} with evaluation, "
+        f"{training['device_hours']:.2g} device hours at {training['assumed_flop_per_s'] / 1e9:g} GFLOP/s{text}."
     )
-    epochs = ""
-    if training["most_tokens"] and training["epochs"] is not None:
-        epochs = (
-            f"; at most {training['most_tokens']:.3g} tokens a run, {training['epochs']:.2g} epochs over the corpus"
-        )
-    runs = f"{training['runs']} training runs{rates}, {human(training['flops'], 'FLOP')} with evaluation"
-    return [
-        f"{runs}, {training['device_hours']:.2g} device hours at {training['assumed_flop_per_s'] / 1e9:g} GFLOP/s{epochs}."
-    ]
+    return [runs]

@@ -1,4 +1,4 @@
-"""What `modbench profile` does and says: one case opened up, as a flame table in the terminal and a trace for Perfetto."""
+"""The work behind `modbench profile`: one case by module and component, as tables in the terminal and a trace for Perfetto."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.unit_maker import Maker
 from modbench.harness.profiling.ranges import MODULE, ROOT
 from modbench.harness.results.records import Record
+from modbench.tools.columns import aligned
 
 if TYPE_CHECKING:
     from modbench.harness.execution.runner import Progress
@@ -27,20 +28,21 @@ if TYPE_CHECKING:
 WORKLOADS = ("forward", "train_step")
 TRACE, PROFILE = "trace.json", "profile.json"
 LIMIT_S = 3600.0
-# Rows of the flame table below this share of the whole are folded into one.
+# Modules below this share of the whole are left out of the table.
 SMALL = 0.005
-BAR = 16
+# Widths in characters.
+BAR, MODULE_NAME = 16, 28
 
 
 @dataclass(frozen=True)
 class Profiled:
-    """One case opened up.
+    """The profile of one case.
 
     Attributes:
-        case: which.
-        found: what the pass found.
-        folder: where trace and numbers lie.
-        where: the machine.
+        case: the case.
+        found: what the profiling pass measured.
+        folder: holds the trace and the numbers.
+        where: description of the machine.
     """
 
     case: Case
@@ -50,36 +52,35 @@ class Profiled:
 
 
 def choose(plan: Plan, select: str | None) -> Case:
-    """The case that is meant.
+    """The only case that the expression matches.
 
     Raises:
-        UsageError: if the expression fits none, or several.
+        UsageError: if it matches none, or several.
     """
     matches = compile_expression(select) if select else (lambda _id: True)
     known = catalogue.metrics()
-    # What is only trained is another place of the same models: the grid is what is meant, where there is one.
+    # Comparisons that are only trained repeat the models at another place: prefer the grid, where there is one.
     grid = [c for c in plan.comparisons if any(known[key].made_in != "train" for key in c.metrics)] or plan.comparisons
     cases = list(dict.fromkeys(case for comparison in grid for case in comparison.arms if matches(case.id)))
     if len(cases) == 1:
         return cases[0]
     shown = ", ".join(case.id for case in cases[:5]) + (" …" if len(cases) > 5 else "")
     raise UsageError(
-        f"profile opens one case; {f'-k {select!r}' if select else 'without -k'} fits {len(cases)}: {shown}. Narrow -k."
+        f"profile takes one case; {f'-k {select!r}' if select else 'without -k'} matches {len(cases)}: {shown}. Narrow -k."
     )
 
 
-def profile(plan: Plan, select: str | None, workload: str, folder: RunFolder, progress: Progress) -> Profiled:
-    """Open up the chosen case in a process of its own.
+def profile(plan: Plan, case: Case, workload: str, folder: RunFolder, progress: Progress) -> Profiled:
+    """Profile a case in a process of its own.
 
     Raises:
         ModbenchError: if that process failed.
         UsageError: for a training step on a GPU.
     """
-    case = choose(plan, select)
     if workload == "train_step" and case.place.device == "cuda":
         raise UsageError(
-            "profile opens no training step on a GPU: the backward pass launches its kernels from another thread, and the "
-            "profiler does not say for which range. --workload forward, or latency/train_step/backward, would work."
+            "a training step cannot be profiled on a GPU: the backward pass launches its kernels from another thread, and the "
+            "profiler does not report their range. Use --workload forward, or the metric latency/train_step/backward."
         )
     comparison = Comparison(arms=(case,), metrics=())
     made = Maker(plan.suite, None).unit(f"profile-{workload}-{case.id}", comparison, "profile", 1e12, workload=workload)
@@ -97,7 +98,7 @@ def profile(plan: Plan, select: str | None, workload: str, folder: RunFolder, pr
 
 
 def as_json(done: Profiled) -> dict[str, Any]:
-    """Rows by module and component, and the roof, in base units."""
+    """Rows by module and component, and the measured peaks, in base units."""
     return {
         "case": done.case.id,
         "workload": done.found["workload"],
@@ -111,7 +112,7 @@ def as_json(done: Profiled) -> dict[str, Any]:
 
 
 def rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row for each module, the whole first: seconds scaled to the unwatched call, rates, shares of the measured peak."""
+    """One row for each module, the whole first: seconds scaled to the unprofiled call, rates, shares of the measured peaks."""
     ranges, peak = found["ranges"], found["peak"]
     scale = found["wall_s"] / ranges[ROOT]["seconds"]
     made = [_row(found, "", ranges[ROOT]["seconds"] * scale, ranges[ROOT]["calls"], peak)]
@@ -122,7 +123,7 @@ def rows(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _row(found: dict[str, Any], path: str, seconds: float, calls: float, peak: dict[str, Any]) -> dict[str, Any]:
-    # Counts are of one forward pass: of a whole training step they say nothing.
+    # FLOPs and bytes were counted in one forward pass: they do not describe a whole training step.
     whole_step = path == "" and found["workload"] == "train_step"
     flops = None if whole_step else found["flops"].get(path)
     moved = None if whole_step else found["bytes"].get(path)
@@ -151,65 +152,68 @@ def shares(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def as_text(done: Profiled) -> str:
-    """Flame table, components, roofline, and where the trace lies."""
+    """Modules, components, the roofline, and the path of the trace."""
     found = done.found
-    peak, made = found["peak"], rows(found)
+    peak, modules = found["peak"], rows(found)
     where = done.where["cpu"] if done.case.place.device == "cpu" else "CUDA"
     what = {"forward": "a forward pass", "train_step": "a training step"}[found["workload"]]
-    lines = [f"{done.case.id}: {what} on {where} takes {human(found['wall_s'], 's')} (median of 7, unwatched)", ""]
-    lines += _flame(made, trained=bool(found["kept"]))
-    lines += ["", f"{'component':<22}{'time':>10}{'share':>8}"]
-    lines += [
-        f"{each['component']:<22}{human(each['seconds'], 's'):>10}{each['share']:>8.1%}" for each in shares(found)
+    lines = [
+        f"{done.case.id}: {what} on {where} takes {human(found['wall_s'], 's')} (median of 7, without profiler)",
+        "",
     ]
-    lines += ["", *_roof(made[0], peak), "", f"trace: {done.folder / TRACE} (open it in Perfetto)"]
+    lines += _modules(modules, trained=bool(found["kept"]))
+    components = [(each["component"], human(each["seconds"], "s"), f"{each['share']:.1%}") for each in shares(found)]
+    lines += ["", *aligned([("component", "time", "share"), *components], right={1, 2})]
+    lines += ["", *_roofline(modules[0], peak), "", f"trace: {done.folder / TRACE} (open it in Perfetto)"]
     return "\n".join(lines)
 
 
-def _flame(made: list[dict[str, Any]], *, trained: bool) -> list[str]:
-    head = f"{'module':<30}{'':<{BAR}}{'time':>10}{'share':>7}{'FLOPs':>13}{'FLOP/s':>14}{'peak':>6}{'moved':>11}{'copy':>6}"
-    lines = [head + (f"{'keeps':>11}" if trained else "")]
-    small, shown = [row for row in made if row["share"] < SMALL], list[str]()
-    for row in made:
+def _modules(modules: list[dict[str, Any]], *, trained: bool) -> list[str]:
+    """A table of the larger modules, indented as they are nested."""
+    header = ("module", "", "time", "share", "FLOPs", "FLOP/s", "peak", "moved", "copy", "keeps")
+    columns = len(header) if trained else len(header) - 1
+    table, shown = [header[:columns]], list[str]()
+    for row in modules:
         if row["share"] < SMALL:
             continue
-        above = [path for path in shown if not path or row["module"].startswith(f"{path}.")] if row["module"] else []
-        name = "  " * len(above) + (_last(row["module"]) or "the whole call")
+        parents = [path for path in shown if not path or row["module"].startswith(f"{path}.")] if row["module"] else []
         shown.append(row["module"])
-        bar = "█" * max(1, round(BAR * row["share"])) if row["share"] else ""
-        cells = [
-            f"{name:<30.30}{bar:<{BAR}.{BAR}}{human(row['seconds'], 's'):>10}{row['share']:>7.1%}",
-            f"{_or_dash(row['flops'], 'FLOP'):>13}",
-            f"{_or_dash(row['flop_per_s'], 'FLOP', '/s'):>14}{_percent(row['of_peak']):>6}",
-            f"{_or_dash(row['bytes'], 'B'):>11}{_percent(row['of_bandwidth']):>6}",
-            f"{_or_dash(row['keeps'], 'B'):>11}" if trained else "",
-        ]
-        lines.append("".join(cells).rstrip())
-    if trained:
-        lines.append(
-            "FLOPs and bytes are of the forward pass, as are the seconds of modules: the parts of the step stand below"
+        name = "  " * len(parents) + (_last(row["module"]) or "the whole call")
+        cells = (
+            name[:MODULE_NAME],
+            ("█" * max(1, round(BAR * row["share"])))[:BAR] if row["share"] else "",
+            human(row["seconds"], "s"),
+            f"{row['share']:.1%}",
+            human(row["flops"], "FLOP"),
+            "–" if row["flop_per_s"] is None else f"{human(row['flop_per_s'], 'FLOP')}/s",
+            _percent(row["of_peak"]),
+            human(row["bytes"], "B"),
+            _percent(row["of_bandwidth"]),
+            human(row["keeps"], "B"),
         )
-    if small:
-        lines.append(f"{len(small)} modules below {SMALL:.1%} of the whole are folded; {PROFILE} has them all")
+        table.append(cells[:columns])
+    lines = aligned(table, right=range(2, columns))
+    if trained:
+        lines.append("FLOPs, bytes and seconds of modules are of the forward pass; parts of the step are listed below")
+    if len(shown) < len(modules):
+        lines.append(
+            f"{len(modules) - len(shown)} modules below {SMALL:.1%} of the whole are left out; {PROFILE} has them all"
+        )
     return lines
 
 
 def _last(path: str) -> str:
-    """`attention` of `blocks.3.attention`; of a bare number also what it counts: `blocks.3`."""
+    """The last part of a module's path: `attention` of `blocks.3.attention`; a number keeps its parent: `blocks.3`."""
     before, _, last = path.rpartition(".")
     return f"{before.rpartition('.')[2]}.{last}" if last.isdigit() and before else last
-
-
-def _or_dash(value: float | None, unit: str, per: str = "") -> str:
-    return "–" if value is None else human(value, unit) + per
 
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.0%}"
 
 
-def _roof(whole: dict[str, Any], peak: dict[str, Any]) -> list[str]:
-    """Where the call stands under the machine's measured roof."""
+def _roofline(whole: dict[str, Any], peak: dict[str, Any]) -> list[str]:
+    """The call compared with the machine's measured roof."""
     product, copy = human(peak["flop_per_s"], "FLOP"), human(peak["bytes_per_s"], "B")
     lines = [f"roof, measured here: {product}/s ({peak['shape']} product), {copy}/s (copy)"]
     if whole["flops"] and whole["bytes"]:

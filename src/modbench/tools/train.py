@@ -1,4 +1,4 @@
-"""What `modbench train` does: one model trained in this process, or on the ranks that torchrun started; a run folder is left."""
+"""The work behind `modbench train`: train one model, in this process or on the ranks of torchrun, and leave a run folder."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder, workspace
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.training import parallel
+from modbench.tools.columns import aligned
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import UnitOfWork
@@ -31,38 +32,38 @@ if TYPE_CHECKING:
     from modbench.harness.training.trainer import Told
 
 METRICS = ("flops/train_step", "loss/val", "loss/val_causal", "loss/gap", "bpb/val")
-# Seconds between lines where nobody looks.
+# Seconds between progress lines when stderr is not a terminal.
 LINE_S = 15.0
 
 
 @dataclass
-class Speaker:
-    """Says how far training is: one line written anew on a terminal, a line now and then elsewhere."""
+class StepProgress:
+    """Prints the progress of training: on a terminal one line that is overwritten, elsewhere a line every `LINE_S`."""
 
     stream: TextIO
-    said: float = 0.0
+    printed_at: float = 0.0
 
-    def __call__(self, told: Told) -> None:
-        """Say it, if it is time."""
+    def __call__(self, state: Told) -> None:
+        """Print the state, unless the last line is too recent."""
         now = time.monotonic()
-        over = told.step == told.steps
-        if not self.stream.isatty() and now - self.said < LINE_S and not over:
+        last = state.step == state.steps
+        if not self.stream.isatty() and now - self.printed_at < LINE_S and not last:
             return
-        self.said = now
-        with contextlib.suppress(OSError):  # a reader that went away must not end a run
+        self.printed_at = now
+        with contextlib.suppress(OSError):  # a closed pipe must not end a run
             if self.stream.isatty():
-                print(f"\r\x1b[K{told}", end="\n" if over else "", file=self.stream, flush=True)
+                print(f"\r\x1b[K{state}", end="\n" if last else "", file=self.stream, flush=True)
             else:
-                print(told, file=self.stream, flush=True)
+                print(state, file=self.stream, flush=True)
 
 
 def make_plan(model: str, flags: Overrides) -> Plan:
-    """A plan of one model trained on a corpus; flags that name the grid's shape name the batch here.
+    """Plan the training of one model on a corpus. `--seq-len` and `--batch-size` set the training batch.
 
     Raises:
-        UsageError: if anything asked for cannot be.
+        UsageError: if a flag is invalid, or the plan would train anything but one model.
     """
-    seq_len, batch_size = one("--seq-len", flags.seq_len, 256), one("--batch-size", flags.batch_size, 8)
+    seq_len, batch_size = _one("--seq-len", flags.seq_len, 256), _one("--batch-size", flags.batch_size, 8)
     data = {
         "name": "train",
         "metrics": METRICS,
@@ -82,28 +83,24 @@ def make_plan(model: str, flags: Overrides) -> Plan:
     return made
 
 
-def one(flag: str, values: tuple[int, ...], default: int) -> int:
-    """The only value of a flag.
-
-    Raises:
-        UsageError: if there are several.
-    """
+def _one(flag: str, values: tuple[int, ...], default: int) -> int:
+    """The only value of a flag."""
     if len(values) > 1:
         raise UsageError(f"{flag} {','.join(map(str, values))}: a training run has one. `modbench run` takes lists.")
     return values[0] if values else default
 
 
 def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | None:
-    """Train, evaluate and render; under torchrun every rank calls this, and the first one writes.
+    """Train, evaluate and render. Under torchrun every rank calls this, and the first one writes.
 
-    A folder that holds the same run, interrupted, is gone on with.
+    If the folder holds the same run, interrupted, it is continued.
 
     Returns:
-        What was made; None on a rank that is not the first.
+        The finished run; None on a rank that is not the first.
 
     Raises:
         UsageError: if the folder holds something else.
-        IncompleteError: if it was interrupted; the checkpoint is kept.
+        IncompleteError: if the run was interrupted; its checkpoint is kept.
     """
     mine, start = torchrun.from_environment(), time.monotonic()
     for unit in resolved.units:
@@ -117,7 +114,7 @@ def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | N
                     _make(unit, folder, mine)
         except KeyboardInterrupt:
             raise IncompleteError(
-                f"interrupted. The checkpoint is kept: the same command with -o {folder.path} goes on from there."
+                f"interrupted. The checkpoint is kept: the same command with -o {folder.path} continues from it."
             ) from None
     if not mine.first:
         return None
@@ -129,7 +126,7 @@ def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | N
 
 def _make(unit: UnitOfWork, folder: RunFolder, mine: Ranks) -> None:
     """Run one unit in this process."""
-    here = workspace.Workspace(folder.path, unit.name, mine, Speaker(sys.stderr), keeps_weights=True)
+    here = workspace.Workspace(folder.path, unit.name, mine, StepProgress(sys.stderr), keeps_weights=True)
     with workspace.at(here):
         record = worker.make_record(unit)
         if mine.first:
@@ -138,27 +135,29 @@ def _make(unit: UnitOfWork, folder: RunFolder, mine: Ranks) -> None:
 
 
 def _folder(resolved: Plan, out: str | None, command: list[str], mine: Ranks) -> RunFolder:
-    """The run's folder, made by the first rank and told to the others."""
-    where: list[Any] = [None]
+    """The run's folder, created by the first rank, which broadcasts its path to the others."""
+    message: list[Path | UsageError | None] = [None]
     if mine.first:
         try:
-            where[0] = str(_first_folder(resolved, out, command).path)
+            message[0] = _first_folder(resolved, out, command).path
         except UsageError as error:
-            where[0] = error
+            message[0] = error
     if mine.world > 1:
         import torch
 
-        torch.distributed.broadcast_object_list(where, 0)
-    if isinstance(where[0], UsageError):
-        raise where[0]
-    return RunFolder(Path(where[0]))
+        torch.distributed.broadcast_object_list(message, 0)
+    (received,) = message
+    if isinstance(received, UsageError):
+        raise received
+    assert received is not None
+    return RunFolder(received)
 
 
 def _first_folder(resolved: Plan, out: str | None, command: list[str]) -> RunFolder:
     if out is not None and (Path(out) / "run.json").exists():
         stored = run_folder.read(out)
         if stored.plan != resolved:
-            raise UsageError(f"--out {out!r} holds another run: name a new folder, or give the settings of that one.")
+            raise UsageError(f"--out {out!r} holds another run: name a new folder, or repeat that run's settings.")
         return RunFolder(Path(out))
     where = environment.collect()
     where |= {"machine": certificate.fingerprint(where, resolved.device, resolved.suite.threads), "certificate": None}
@@ -167,20 +166,23 @@ def _first_folder(resolved: Plan, out: str | None, command: list[str]) -> RunFol
     return folder
 
 
-def as_text(made: api.Finished) -> str:
-    """What came out, in a few lines."""
+def as_text(finished: api.Finished) -> str:
+    """The trained model, its metrics, and the paths of weights and report."""
     lines = []
-    for unit in made.loaded.runs:
+    for unit in finished.loaded.runs:
         (case,) = unit.comparison.arms
         run = unit.protocol.train
         assert run is not None
-        how = f"{run.steps} steps of {run.tokens_per_step} tokens, rate {run.lr:.3g}"
-        lines.append(f"{case.id}, seed {unit.protocol.seed}: {how}")
-    for row in made.loaded.cases.to_dict("records"):
-        if row["status"] == "ok":
-            between = "" if math.isnan(row["ci_low"]) else f" [{row['ci_low']:.6g}, {row['ci_high']:.6g}]"
-            lines.append(f"  {row['metric']:<16} {row['value']:.6g} {row['unit']}{between}")
-        else:
-            lines.append(f"  {row['metric']:<16} {row['status']}: {row['reason']}")
-    took = f" ({human_duration(made.wall_s)})" if made.wall_s else ""
-    return "\n".join([*lines, "", f"weights: {made.folder / 'weights'}", f"report: {made.report}{took}"])
+        length = f"{run.steps} steps of {run.tokens_per_step} tokens, rate {run.lr:.3g}"
+        lines.append(f"{case.id}, seed {unit.protocol.seed}: {length}")
+    table = [(f"  {row['metric']}", _cell(row)) for row in finished.loaded.cases.to_dict("records")]
+    took = f" ({human_duration(finished.wall_s)})" if finished.wall_s else ""
+    ends = [f"weights: {finished.folder / 'weights'}", f"report: {finished.report}{took}"]
+    return "\n".join([*lines, *aligned(table), "", *ends])
+
+
+def _cell(row: dict[Any, Any]) -> str:
+    if row["status"] != "ok":
+        return f"{row['status']}: {row['reason']}"
+    interval = "" if math.isnan(row["ci_low"]) else f" [{row['ci_low']:.6g}, {row['ci_high']:.6g}]"
+    return f"{row['value']:.6g} {row['unit']}{interval}"
