@@ -25,7 +25,7 @@ class Accuracy:
     Attributes:
         case: the arm.
         value: mean accuracy over seeds.
-        low: lower end of the interval over seeds (of one seed, over its questions); None where there is none.
+        low: lower end of the interval over seeds (for one seed, over its questions); None if there is none.
         high: upper end.
         questions: binomial interval over the questions of one seed; all seeds answer the same ones.
         n: questions per seed.

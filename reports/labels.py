@@ -46,7 +46,7 @@ def label(axis: Axes, marks: Sequence[tuple[float, float, str]], obstacles: Sequ
     from matplotlib.figure import Figure
 
     figure = axis.get_figure()
-    assert isinstance(figure, Figure), "a panel's axes lie directly in its figure"
+    assert isinstance(figure, Figure), "a panel's axes belong directly to its figure"
     figure.draw_without_rendering()  # data coordinates are final only after the layout
     to_points = 72 / figure.dpi
     transform = axis.transData

@@ -198,7 +198,7 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
         promise, more = _against_ideal(ratio, forecasts[1] / forecasts[0], "")
         reasons += more
     elif metric.made_in == "count":
-        reasons.append("FLOPs are themselves the ideal: no other")
+        reasons.append("no ideal: FLOPs define it")
     else:
         why = tables.cell(case.id, metric.key).note("forecast_reason") or "it has no forecast"
         reasons.append(f"no ideal: {why}")

@@ -1,1 +1,1 @@
-"""One file per panel: a pure function from a loaded run to a fragment of the page."""
+"""One file per panel: a pure function from a loaded run to HTML, with its template beside it."""

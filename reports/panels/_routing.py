@@ -1,4 +1,4 @@
-"""What the panels about routing share: the artifacts of a run by arm and seed, looks, intervals."""
+"""Data that the routing panels share: a run's artifacts by arm and seed, looks, intervals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from modbench.reports.style import OTHER, Look, look, name
 
 Z = 1.959964
 MOST_CONTROLS = 3
-# Controls share one colour and differ in shape, as whole-input gates do; a learned router looks like its model.
+# Controls share one colour and differ in marker, as whole-input gates do; a learned router looks like its model.
 _CONTROLS = {"stochastic": ("o", "●"), "norm": ("D", "◆"), "every_n": ("^", "▲")}
 TITLES = {
     "kind": "kind of token",
@@ -34,11 +34,11 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Arm:
-    """An arm and what its training runs found out about its routing.
+    """An arm and what its training runs recorded about its routing.
 
     Attributes:
-        case: as it was trained.
-        found: seed to the artifact's parts: `routing`, and mostly `flips` and `drift`.
+        case: the case that was trained.
+        found: seed to the artifact's parts: `routing`, and usually `flips` and `drift`.
     """
 
     case: Case
@@ -51,40 +51,40 @@ class Arm:
 
     @property
     def routes(self) -> bool:
-        """Whether tokens pass layers or not."""
+        """Whether single tokens are routed, so that some skip a layer."""
         return bool(self.first["layers"])
 
     @property
     def name(self) -> str:
-        """The arm as people say it."""
+        """The arm's display name."""
         return name(self.case)
 
     @property
     def control(self) -> bool:
-        """Whether its router learns nothing."""
+        """Whether its router does not learn."""
         return self.routes and self.case.config.router in _CONTROLS and "router" in _read(self.case)
 
     @property
     def look(self) -> Look:
-        """How it is drawn: a control in the controls' colour."""
+        """How the arm is drawn: a control in the controls' colour."""
         if self.control:
             marker, glyph = _CONTROLS[self.case.config.router]
             return Look(f"#0205{OTHER[0]:02d}", marker, glyph)
         return look(self.case)
 
     def each(self, part: str) -> list[dict[str, Any]]:
-        """A part of the artifact, of every seed that has it."""
+        """Return a part of the artifact for every seed that has it."""
         return [found[part] for _, found in sorted(self.found.items()) if found.get(part)]
 
     @property
     def mean_loss(self) -> float:
-        """Held-out nats per token, mean over seeds."""
+        """Held-out loss in nats per token, mean over seeds."""
         return statistics.fmean(found["summary"]["loss"] for found in self.each("routing"))
 
     def over_seeds(
         self, value: Callable[[dict[str, Any]], float | None], part: str = "routing"
     ) -> effects.Effect | None:
-        """A number's mean over seeds; from three seeds on with a t-interval. None where a seed has none."""
+        """Return the mean of a value over seeds, with a t-interval from three seeds on; None if some seed lacks the value."""
         values = [value(found) for found in self.each(part)]
         known = [each for each in values if each is not None]
         return effects.over_launches(known) if known and len(known) == len(values) else None
@@ -95,7 +95,7 @@ def _read(case: Case) -> dict[str, object]:
 
 
 def arms_of(loaded: Loaded) -> list[Arm]:
-    """Every arm with an artifact that tells of routing, in the report's order; of several number formats the first."""
+    """Return every arm with a routing artifact, in the report's order; of several number formats the first."""
     found: dict[str, Arm] = {}
     for unit in loaded.run.plan.units:
         case = unit.comparison.arms[0]
@@ -108,9 +108,9 @@ def arms_of(loaded: Loaded) -> list[Arm]:
 
 
 def focus_of(arms: Sequence[Arm]) -> Arm | None:
-    """The arm that the panels are about: MoD with a learned router and the lowest capacity, else any whose tokens are routed.
+    """Return the arm to show: MoD with a learned router and the lowest capacity, else the first arm with routed tokens.
 
-    Of a sweep's sizes it is the one with the lowest loss.
+    In a sweep it is the size with the lowest loss.
     """
     routed = [arm for arm in arms if arm.routes]
     learned = [arm for arm in routed if arm.case.config.router == "learned"]
@@ -121,7 +121,7 @@ def focus_of(arms: Sequence[Arm]) -> Arm | None:
 
 
 def controls_of(arms: Sequence[Arm], focus: Arm) -> list[Arm]:
-    """The same model with routers that learn nothing; where there is none, other models that route tokens."""
+    """Return the same model with routers that do not learn; if there is none, other models that route tokens."""
     shape = focus.case.config.model_dump(exclude={"router"})
     others = [arm for arm in arms if arm.routes and arm is not focus]
     same = [arm for arm in others if arm.case.model == focus.case.model]
@@ -132,13 +132,13 @@ def controls_of(arms: Sequence[Arm], focus: Arm) -> list[Arm]:
 
 
 def dense_beside(loaded: Loaded, arms: Sequence[Arm], focus: Arm) -> tuple[Arm, str] | None:
-    """The dense model that costs the same, else the dense anchor; and what is equal."""
+    """Return the dense model of equal cost, else the dense anchor; and what is equal."""
     by_arm = {arm.case.arm: arm for arm in arms}
     beside = rung_beside(loaded, focus.case)
     if beside is not None and beside[0].arm in by_arm:
         return by_arm[beside[0].arm], f"equal {MATCHED[beside[1].quantity]}"
     whole = [arm for arm in arms if arm.case.model == "dense" and not arm.case.rung]
-    if focus.case.budget is not None:  # of a sweep, that of its own size
+    if focus.case.budget is not None:  # in a sweep, the dense model of the same size
         whole = [arm for arm in whole if arm.case.size == focus.case.size]
     train = loaded.run.plan.suite.train
     equal = focus.case.budget is not None or (train is not None and train.flops is not None)
@@ -147,16 +147,16 @@ def dense_beside(loaded: Loaded, arms: Sequence[Arm], focus: Arm) -> tuple[Arm, 
 
 
 def share_interval(share: float, error: float | None, n: int, windows: int) -> tuple[float, float] | None:
-    """Wilson's 95 % interval of a share whose tokens are clustered in windows.
+    """Return Wilson's 95 % interval of a share of tokens that are clustered in windows.
 
-    The number of tokens is replaced by the one that would give the standard error found between windows. At 0 or 1 that error
-    is 0 and windows are counted instead. Between them an error of 0 means equal in every window: then there is no interval.
+    The number of tokens is replaced by the effective number, which gives the standard error between windows. At 0 or 1 that
+    error is 0 and the number of windows is used. Otherwise an error of 0 means equal shares in all windows: no interval.
 
     Args:
-        share: of n.
+        share: the share.
         error: its standard error between windows; None: unknown.
         n: tokens times layers.
-        windows: that hold them.
+        windows: number of windows.
     """
     if error is None or not n:
         return None
@@ -173,15 +173,15 @@ def share_interval(share: float, error: float | None, n: int, windows: int) -> t
 
 @dataclass(frozen=True)
 class Point:
-    """A number of a bin.
+    """The value of one bin.
 
     Attributes:
-        label: of the bin.
+        label: the bin.
         value: mean over seeds.
-        low: lower end of its 95 % interval; None: there is none.
+        low: lower end of the 95 % interval; None: no interval.
         high: upper end.
         n: tokens in the bin.
-        seeds: the value of every seed, where there are several.
+        seeds: the value of every seed, if there are several.
     """
 
     label: str
@@ -193,12 +193,12 @@ class Point:
 
 
 def bins_of(routing: dict[str, Any], variable: str) -> list[dict[str, Any]]:
-    """The bins of a stratum that hold tokens."""
+    """Return the bins of a variable that hold tokens."""
     return [row for row in routing["strata"][variable]["bins"] if row["n"]]
 
 
 def shares(arm: Arm, variable: str) -> list[Point]:
-    """Participation by bin. Three seeds or more: their t-interval; else the first seed's, windows being the unit."""
+    """Return participation by bin: with three seeds or more the mean and t-interval, else the first seed's, by windows."""
     routings = arm.each("routing")
     tables = [{row["label"]: row for row in bins_of(each, variable)} for each in routings]
     points = []
@@ -217,12 +217,12 @@ def shares(arm: Arm, variable: str) -> list[Point]:
 
 
 def t_quantile(n: int) -> float:
-    """Of a 95 % interval of a mean of n."""
+    """Return the t quantile for the 95 % interval of a mean of n values."""
     return float(distributions.t.ppf(0.975, n - 1))
 
 
 def seeds_said(arm: Arm, alone: str) -> str:
-    """How far the intervals reach: over seeds, or what is said of a single one."""
+    """Say what the intervals cover: all seeds, or `alone` for a single one."""
     n = len(arm.found)
     if n >= 3:
         return f"{n} seeds: mean and 95 % t-interval over seeds"

@@ -18,13 +18,13 @@ MARKS = ("o", "s", "^", "D", "v", "P")
 
 
 def all_of(arm: Arm) -> list[Markup]:
-    """Those for which the first seed has something."""
+    """Return the figures that the first seed has data for."""
     made = (_flips(arm), _weights(arm), _overlap(arm), _kinds(arm), _settling(arm))
     return [each for each in made if each is not None]
 
 
 def dotplot(series: Sequence[tuple[Arm, Sequence[Point], bool]], labels: list[str], identity: str, title: str) -> str:
-    """Correlations by side, zero marked."""
+    """Draw correlations by side, with a line at zero."""
     made, (axis,) = new_figure(WIDTH, HEIGHT)
     parts.dots(axis, series, labels)
     axis.set_yticks(range(len(labels)), labels)
@@ -34,7 +34,7 @@ def dotplot(series: Sequence[tuple[Arm, Sequence[Point], bool]], labels: list[st
 
 
 def _flips(arm: Arm) -> Markup | None:
-    """Every reversed decision of one block, tokens that passed and tokens that did not."""
+    """Draw every reversed decision of the last routed block, by score and effect."""
     found = arm.each("flips")
     if not found or not found[0].get("flips"):
         return None
@@ -63,7 +63,7 @@ def _flips(arm: Arm) -> Markup | None:
             alpha=0.8,
         )
     parts.hairline(axis, 0.0, vertical=False)
-    # A few large effects would press the rest into a line.
+    # On a linear axis a few large effects would flatten the rest into a line.
     axis.set_yscale("symlog", linthresh=statistics.median_high([abs(y) for _, y, _ in rows] or [0.0]) or 1.0)
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.yaxis.set_minor_locator(NullLocator())
@@ -79,7 +79,7 @@ def _flips(arm: Arm) -> Markup | None:
 
 
 def _weights(arm: Arm) -> Markup | None:
-    """Histograms of what multiplies the block's output, tokens that passed filled: a line for each routed block."""
+    """Draw histograms of the factor on the block's output, a line per routed block; filled: tokens that passed."""
     rows = arm.first["weights"]
     if not rows:
         return None
@@ -99,14 +99,14 @@ def _weights(arm: Arm) -> Markup | None:
     axis.set_xlabel(what)
     others = f"; grey: the other {len(rows) - 1}" if len(rows) > 1 else ""
     reading = (
-        f"Block {last['layer']}: {last['positive']:.1%} of the {last['what']}s lie above zero, mean {last['mean']:+.2f}, "
-        f"deviation {last['sd']:.2f}; filled: tokens that passed{others}."
+        f"Block {last['layer']}: {last['positive']:.1%} of the {last['what']}s are above zero, mean {last['mean']:+.2f}, "
+        f"standard deviation {last['sd']:.2f}; filled: tokens that passed{others}."
     )
     return figure(to_svg(made, "knows-weights", f"Router {last['what']}s of {arm.name}"), reading)
 
 
 def _overlap(arm: Arm) -> Markup | None:
-    """Jaccard's index of every two routed blocks, beside it what blind choices give."""
+    """Draw the Jaccard index of every two routed blocks; random choices are in the caption."""
     overlap = arm.first["overlap"]
     layers = overlap["layers"]
     if len(layers) < 2:
@@ -131,14 +131,14 @@ def _overlap(arm: Arm) -> Markup | None:
     axis.set_title("overlap of selections, block by block")
     summary = arm.first["summary"]
     reading = (
-        f"Jaccard's index, 1 where two blocks pass the same tokens: {summary['overlap']:.2f} in the mean, where blind choices "
-        f"share {summary['overlap_expected']:.2f}."
+        f"Jaccard index, 1 where two blocks pass the same tokens: mean {summary['overlap']:.2f}; random choices would give "
+        f"{summary['overlap_expected']:.2f}."
     )
     return figure(to_svg(made, "knows-overlap", f"Overlap of selections of {arm.name}"), reading)
 
 
 def _kinds(arm: Arm) -> Markup | None:
-    """Participation by kind of token at every look."""
+    """Draw participation by kind of token at each observation during training."""
     drift = _drift(arm)
     if drift is None:
         return None
@@ -159,14 +159,14 @@ def _kinds(arm: Arm) -> Markup | None:
     )
     moved = max(end, key=lambda kind: abs(end[kind] - start[kind]))
     reading = (
-        f"Most moved: {moved}, from {start[moved]:.1%} to {end[moved]:.1%}. "
-        "First seed, at each look the same held-out windows."
+        f"Largest change: {moved}, from {start[moved]:.1%} to {end[moved]:.1%}. "
+        "First seed, the same held-out windows each time."
     )
     return figure(to_svg(made, "knows-kinds", f"Participation by kind while {arm.name} trains"), reading)
 
 
 def _settling(arm: Arm) -> Markup | None:
-    """How much of the last look's selection was there at each look."""
+    """Draw how much each selection during training overlaps the final one."""
     drift = _drift(arm)
     if drift is None or len(drift["steps"]) < 2 or None in drift["overlap_with_last"]:
         return None
@@ -178,7 +178,7 @@ def _settling(arm: Arm) -> Markup | None:
     axis.set_xlabel("steps")
     before = drift["overlap_with_last"][-2]
     reading = (
-        f"Jaccard's index; dashed: blind choices. At step {drift['steps'][-2]} of {drift['steps'][-1]} it was {before:.2f}: "
+        f"Jaccard index; dashed: random choices. At step {drift['steps'][-2]} of {drift['steps'][-1]} it was {before:.2f}: "
         f"{'the router has settled' if before >= 0.8 else 'the router was still moving'}."
     )
     return figure(to_svg(made, "knows-settling", f"How the selection of {arm.name} settles"), reading)

@@ -1,4 +1,4 @@
-"""Pieces that the panels about routing are put together from: dot plots, legends, grids, tables."""
+"""Parts of figures that the routing panels share: dot plots, a percent axis, reference lines."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def dots(axis: Axes, series: Sequence[tuple[Arm, Sequence[Point], bool]], labels: Sequence[str]) -> None:
-    """Points with capless intervals (dotted of controls), single seeds as ticks: a row for each bin, arms a little apart.
+    """Draw points with intervals (dotted for controls) and single seeds as ticks: a row per bin, arms slightly apart.
 
     Args:
-        axis: where.
+        axis: the axes to draw on.
         series: arms, their points, and whether their marks are hollow.
-        labels: of the rows, from the top.
+        labels: labels of the rows, from the top.
     """
     step = 0.7 / max(1, len(series))
     for number, (arm, points, hollow) in enumerate(series):
@@ -39,11 +39,11 @@ def dots(axis: Axes, series: Sequence[tuple[Arm, Sequence[Point], bool]], labels
 
 
 def percent_axis(axis: Axes) -> None:
-    """Shares along x as whole per cents, from 0."""
+    """Show shares along x as whole percentages, from 0."""
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axis.set_xlim(left=0)
 
 
 def hairline(axis: Axes, at: float, *, vertical: bool = True) -> None:
-    """A thin line to compare with."""
+    """Draw a thin reference line."""
     (axis.axvline if vertical else axis.axhline)(at, color=MUTED, linewidth=0.8, zorder=0)

@@ -1,4 +1,4 @@
-"""What a reader should doubt, in words: what was found, about which cells, and what to do about it."""
+"""Doubts about results: what was found, in which cells, and what to do about it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from modbench.reports.panel import Panel
 from modbench.reports.style import name
 from modbench.reports.templates import fill
 
-# Findings of one doubt, and cells of one finding, that are spelled out; the rest are counted.
+# Findings of one doubt, and cells of one finding, that are listed; the rest are counted.
 MOST = 4
 
-Findings = dict[str, list[str]]  # what was found to where
+Findings = dict[str, list[str]]  # what was found: in which cells
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """One entry for each doubt that found something: labels first, since they stand beside the arm everywhere."""
+    """Show an entry for each doubt that found something; labels first, since every output shows them."""
     found: dict[str, Findings] = {}
     tables = loaded.tables
     for comparison in loaded.run.plan.comparisons:
@@ -40,7 +40,7 @@ def render(loaded: Loaded) -> Markup | None:
 
 
 def _by_arm(findings: Findings) -> Findings:
-    """A label is the arm's: all arms that wear it in one line, with the first finding as the example."""
+    """List all arms with a label in one line, with the first finding as the example."""
     arms = list(dict.fromkeys(where for each in findings.values() for where in each))
     example, where = next(iter(findings.items()))
     return {f"{example} ({where[0]})": [", ".join(arms)]}

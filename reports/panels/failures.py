@@ -1,4 +1,4 @@
-"""Cells that failed, named with their cause: a failure stays visible."""
+"""Cells that failed, with their cause."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from modbench.reports.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """A list of case, metrics and reason; units without a record too."""
+    """List case, metrics and reason of each failure, and units without a record."""
     failures = [
         (case, ", ".join(rows.metric), reason)
         for (case, reason), rows in loaded.failed.groupby(["case_id", "reason"], sort=False)

@@ -1,4 +1,4 @@
-"""Reconciliation: what closed form, torch's counter and fvcore say of every case, module by module, and what modules claim."""
+"""FLOPs of every case, module by module, by closed form, torch's counter and fvcore; and what modules claim."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modbench.reports.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """One row per case of the grid; under each, its modules."""
+    """Show a row per case of the grid; its modules unfold from it."""
     found: dict[str, tuple[dict[str, Any], float | None]] = {}
     for comparison in loaded.run.plan.comparisons:
         for case in comparison.arms:
@@ -25,7 +25,7 @@ def render(loaded: Loaded) -> Markup | None:
     if not found:
         return None
     absent = {notes.get("fvcore_reason") for notes, _ in found.values()}
-    # One reason for all is said once, below.
+    # A reason that all cases share is given once, below the table.
     shared = absent.pop() if len(absent) == 1 else None
     rows = [_row(case, notes, executed, "–" if shared else None) for case, (notes, executed) in found.items()]
     return fill("flops", rows=rows, no_fvcore=shared)
@@ -63,7 +63,7 @@ def _against(value: float | None, closed_form: float | None) -> str:
 
 
 def _shares(notes: dict[str, Any]) -> str:
-    """Each component's share of the FLOPs, where components are known."""
+    """Return each component's share of the FLOPs, if components are known."""
     parts = notes.get("parts") or {}
     total = sum(parts.values()) or 1.0
     shares = ", ".join(f"{part} {flops / total:.0%}" for part, flops in parts.items() if flops / total >= 0.005)
@@ -73,7 +73,7 @@ def _shares(notes: dict[str, Any]) -> str:
 
 
 def _claims(notes: dict[str, Any]) -> str:
-    """What modules state of the tokens they processed, and what their weights met."""
+    """Say how many tokens modules claim to have processed, and how many their weights saw."""
     claims = notes.get("claims") or []
     if not claims:
         return str(notes.get("claims_reason") or "not reported").partition(":")[0]

@@ -1,4 +1,4 @@
-"""Measured speed-up against what the FLOPs promise."""
+"""Measured speed-up against the speed-up that FLOPs promise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """One mark per arm and length, larger for longer; on the diagonal every FLOP saved became time saved."""
+    """Show one mark per arm and length, larger for longer; on the diagonal time fell as FLOPs promise."""
     sides = []
     for title, metric in TIMED:
         grid, every = loaded.run.plan.suite.grid, loaded.comparisons
@@ -27,7 +27,7 @@ def render(loaded: Loaded) -> Markup | None:
     if not sides:
         return None
     made, axes = new_figure(4.2, 2.9, len(sides), share_y=True)
-    # Log axes: a ratio and its inverse are equally far from 1, and a very fast arm does not crush the others.
+    # Log axes: a ratio and its inverse are equally far from 1, and a very fast arm leaves room for the others.
     values = [value for _, rows in sides for column in (rows.ideal, rows.ratio) for value in column] + [1.0]
     limits = (min(values) / 1.06, max(values) * 1.06)
     for axis, (title, rows) in zip(axes, sides, strict=True):
@@ -36,7 +36,7 @@ def render(loaded: Loaded) -> Markup | None:
     shown = " ".join(f"{look(case).glyph} {name(case)}" for case in loaded.arms[1:])
     return figure(
         to_svg(made, "ideal", "Measured speed-up against the speed-up that FLOPs promise"),
-        "On the diagonal every saved FLOP (causal attention; for decode, every byte not read) became saved time. "
+        "On the diagonal the saved FLOPs (causal attention; for decode, the bytes not read) saved as much time. "
         f"Larger marks are longer sequences. {shown}.",
     )
 

@@ -1,4 +1,4 @@
-"""Loss at equal training FLOPs: over parameters, over FLOPs of a forward pass, over the time of a step."""
+"""Loss at equal training FLOPs: over parameters, forward FLOPs and step time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """One figure for each budget, by the loss that needs no future; a table of both losses."""
+    """Show a figure per budget, by the causal loss, and a table of both losses."""
     made = curves(loaded)
     if not made:
         return None
@@ -29,7 +29,7 @@ def render(loaded: Loaded) -> Markup | None:
 
 
 def shown(made: Sequence[Curve], budget: float) -> list[Curve]:
-    """The curves of a budget: each variant by the loss that needs no future, where there is one."""
+    """Return the curves of a budget: each variant by its causal loss, if it has one."""
     first: dict[str, Curve] = {}
     for curve in made:
         if curve.budget == budget:
@@ -58,16 +58,16 @@ def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Markup | No
     axes[0].set_title("held-out nats per token (lower is better)")
     axes[0].legend(fontsize=7.5, labelcolor=MUTED)
     reading = (
-        f"Every run spends {in_flops(budget)}: a cheaper model makes more steps. Lines join the means of "
-        f"{seeds_in_words(loaded)}, dots are seeds. Losses without the future where a model has a way to route so. Below the "
-        "dense curve skipping pays in loss; further left on the right-hand figures it pays in compute and time as well."
+        f"Every run spends {in_flops(budget)}: a cheaper model trains for more steps. Lines join the means of "
+        f"{seeds_in_words(loaded)}, dots are seeds. Routed causally where a model can do so. Below the "
+        "dense curve skipping pays in loss; further left in the two right-hand figures it also pays in compute and time."
     )
     label = f"Loss over parameters, forward FLOPs and step time at {in_flops(budget)}"
     return figure(to_svg(drawn, f"isoflop-{budget:.0f}", label), reading, wide=True)
 
 
 def _places(loaded: Loaded, curve: Curve, dense: Curve) -> tuple[list[float | None], ...]:
-    """X of every size in the three figures; None where it was not measured."""
+    """Return x of every size in the three figures; None where it was not measured."""
     times = [step_share(loaded, point, dense.best) for point in curve.points]
     return (
         [point.params for point in curve.points],
@@ -111,7 +111,7 @@ def _times(value: float, _: float) -> str:
 def _row(row: dict[Any, Any], variant: str) -> tuple[str, ...]:
     return (
         variant,
-        "without the future" if row["metric"] == "loss/val_causal" else "as trained",
+        "routed causally" if row["metric"] == "loss/val_causal" else "as trained",
         row["best_size"],
         f"{row['best_params'] / 1e6:.2f} M",
         _share(row["best_forward_share"]),
@@ -144,7 +144,7 @@ def _optimum(row: dict[Any, Any]) -> str:
 
 
 def _rates(loaded: Loaded) -> list[str]:
-    """The learning rates that were tried, and the one that each variant got."""
+    """List the learning rates that were tried, and the one that each variant got."""
     said = []
     for unit in loaded.run.plan.units:
         if unit.made_in != "rates":
@@ -157,7 +157,7 @@ def _rates(loaded: Loaded) -> list[str]:
             continue
         tried = zip(cell.note("rates"), cell.note("losses"), strict=True)
         shown = ", ".join(f"{rate:g}× {'diverged' if loss is None else f'{loss:.3f}'}" for rate, loss in tried)
-        edge = " (still at the edge of what was tried)" if cell.note("at_edge") else ""
+        edge = " (at the edge of the range tried)" if cell.note("at_edge") else ""
         (best,) = cell.values().values()
         said.append(f"{name(case)}: {cell.note('rule'):.3g} × {best:g}{edge} of {shown}")
     return said

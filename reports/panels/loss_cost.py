@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """x: relative time of a train step (else of a forward pass, else FLOPs); y: bits per byte after the same tokens."""
+    """Plot bits per byte after the same tokens over relative time of a train step (else forward time, else FLOPs)."""
     suite = loaded.run.plan.suite
     if suite.train is None or suite.isoflop or not loaded.lengths or "bpb/val" not in suite.metrics:
         return None
@@ -45,8 +45,8 @@ def render(loaded: Loaded) -> Markup | None:
     trained = max(run.steps * run.tokens_per_step for run in runs)
     precision = " (fp32 weights, bf16 autocast)" if "bf16" in suite.grid.dtype else ""
     reading = (
-        f"A mark below the grey dense ladder would be worth having. {seeds_in_words(loaded)}; {trained:,} training tokens"
-        f"{precision}. Hollow marks: top-k routing saw the future while choosing, so those losses flatter it."
+        f"A mark below the grey dense ladder beats the dense models. {seeds_in_words(loaded)}; {trained:,} training tokens"
+        f"{precision}. Hollow marks: top-k routing saw later tokens, so those losses flatter it."
     )
     return figure(to_svg(made, "loss-cost", "Held-out loss against cost"), reading)
 
@@ -74,7 +74,7 @@ def _ladder(points: list[tuple[Case, float, float, float, float]]) -> list[tuple
 
 
 def _along(line: list[tuple[float, float]], steps: int = 16) -> list[tuple[float, float, float, float]]:
-    """Points of a polyline, as boxes that labels keep clear of."""
+    """Return points of a polyline as boxes for labels to avoid."""
     walked = [(i / steps, pair) for pair in itertools.pairwise(line) for i in range(steps + 1)]
     places = [(x0 + s * (x1 - x0), y0 + s * (y1 - y0)) for s, ((x0, y0), (x1, y1)) in walked]
     return [(x, y, x, y) for x, y in places]

@@ -1,4 +1,4 @@
-"""Training loss over tokens, FLOPs and seconds, and held-out loss by position: every arm on the same text in the same order."""
+"""Training loss over tokens, FLOPs and seconds, and held-out loss by position; all arms see the same text in the same order."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 SMOOTHING = 12  # steps of the moving average
 POSITIONS = 16  # bins of positions in the window
-# More than these, and nobody tells them apart.
+# More arms cannot be told apart.
 MOST_ARMS = 12
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """Bits per token of the training batches, averaged over neighbouring steps; by position, of held-out windows."""
+    """Plot bits per token of training batches, averaged over neighbouring steps; by position for held-out windows."""
     suite, metric = loaded.run.plan.suite, loaded.trained_metric
     if metric is None or suite.isoflop:
         return None
@@ -57,15 +57,15 @@ def render(loaded: Loaded) -> Markup | None:
     steps, rates = (sorted({getattr(run, key) for run in runs}) for key in ("steps", "lr"))
     reading = (
         f"{_span(steps)} steps of {runs[0].tokens_per_step} tokens, AdamW at {_span(rates)} with cosine to zero, seed "
-        f"{suite.seeds[0]}. Same text, same order, same initial weights where shapes agree. Top-k routing sees the future while "
-        "choosing. Runs train side by side, so seconds are a rough guide: steps are timed elsewhere."
+        f"{suite.seeds[0]}. Same text, same order, same initial weights where shapes agree. Top-k routing sees later "
+        "tokens. Runs train side by side, so seconds are only a rough guide; steps are timed separately."
     )
     svg = to_svg(drawn, "curves", "Training loss over tokens, FLOPs and seconds, and held-out loss by position, by arm")
     return Markup('<div class="broad">{}</div>').format(figure(svg, reading, wide=True))
 
 
 def _notes(loaded: Loaded, case: Case, metric: str) -> dict[str, Any] | None:
-    """What the first seed's run noted beside its losses, and what a step of it costs."""
+    """Return the notes of the first seed's run, with the FLOPs of a step."""
     ids = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == metric)].case_id
     if ids.empty:
         return None
@@ -76,14 +76,14 @@ def _notes(loaded: Loaded, case: Case, metric: str) -> dict[str, Any] | None:
 
 
 def _smooth(losses: list[float]) -> list[float]:
-    """Bits, averaged over neighbours."""
+    """Convert to bits and average over neighbouring steps."""
     bits = pd.Series(losses) / math.log(2)
     window = max(1, min(SMOOTHING, len(bits) // 4))
     return list(bits.rolling(window, min_periods=window).mean())
 
 
 def _by_position(losses: list[float]) -> tuple[list[float], list[float]]:
-    """Middle of each bin of positions, and the mean of its bits."""
+    """Return the middle of each bin of positions, and its mean loss in bits."""
     bins = pd.Series(range(len(losses))) * min(POSITIONS, len(losses)) // len(losses)
     places = pd.Series(range(len(losses))).groupby(bins).mean()
     return list(places), list((pd.Series(losses) / math.log(2)).groupby(bins).mean())
@@ -106,7 +106,7 @@ def _line(axis: Axes, case: Case, number: int, xs: list[float], ys: list[float])
 
 
 def _span(values: list[float]) -> str:
-    """`80`, or `80–140` where runs differ."""
+    """Format a range: `80`, or `80–140` if runs differ."""
     low, high = f"{values[0]:.3g}", f"{values[-1]:.3g}"
     return low if low == high else f"{low}–{high}"
 

@@ -1,4 +1,4 @@
-"""The machine, the protocol, and how to run it again."""
+"""The machine, the protocol, and the command to repeat the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modbench.reports.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """A definition list."""
+    """Show a list of terms and facts."""
     run, where = loaded.run, loaded.run.environment
     suite = run.plan.suite
     launches, rounds = suite.protocol_size
@@ -41,7 +41,7 @@ def render(loaded: Loaded) -> Markup | None:
         ("Load before the run", f"{where['load_average']:.2f}" if where["load_average"] is not None else "not known"),
         (
             "Protocol",
-            f"{launches} launches x {rounds} rounds{limit}; blocks of the anchor and at most three arms, there and back",
+            f"{launches} launches x {rounds} rounds{limit}; blocks of the anchor and at most three arms, then in reverse order",
         ),
         ("Interval", f"95 % t-interval over launches of the median block log-ratio; margin {suite.margin:.1%}"),
         ("Many comparisons", f"Benjamini-Hochberg over all {len(loaded.pairs)} pairs of this run"),

@@ -1,4 +1,4 @@
-"""Peak memory of a training step, the forecast beside it."""
+"""Peak memory of a training step, with the forecast."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modbench.reports.style import INK, look, name, new_figure, to_svg
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """Bars at the longest length, a tick at the forecast."""
+    """Draw bars at the longest length, with a tick at the forecast."""
     metric = "memory/peak_allocated"
     if not loaded.lengths:
         return None

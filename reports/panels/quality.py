@@ -1,4 +1,4 @@
-"""How well it was measured: for every timed comparison the blocks, what disturbed them, and what the machine did meanwhile."""
+"""Quality of the timings: for every timed comparison its blocks, what disturbed them, and the state of the machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from modbench.reports.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """One row for each comparison and workload."""
+    """Show a row per comparison and workload."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in loaded.run.records:
         if record.blocks:
@@ -60,7 +60,7 @@ def _share(columns: list[dict[str, list[float]]], name: str, wall: float) -> str
 
 
 def _rounds(notes: list[dict[str, Any]]) -> str:
-    """How many rounds were made, and what the pilot asked for."""
+    """Say how many rounds were run, and how many the pilot asked for."""
     made = [note["rounds"] for note in notes if "rounds" in note]
     if not made:
         return "fixed"
@@ -70,7 +70,7 @@ def _rounds(notes: list[dict[str, Any]]) -> str:
 
 
 def _warm_up(notes: list[dict[str, Any]]) -> str:
-    """Whether it was enough, as far as so many rounds can tell."""
+    """Say whether warm-up was sufficient, if there were enough rounds to test it."""
     if any("warmed_up_again" in note for note in notes):
         return "repeated: an arm still drifted"
     return "tested" if all(note.get("steadiness_tested") for note in notes) else "too few rounds to test"

@@ -1,4 +1,4 @@
-"""Experts and whole-input gates: who does how much of the work, and how deep prompts go by length and difficulty."""
+"""Experts and whole-input gates: load by expert, and depth by prompt length and difficulty."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modbench.reports.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """A figure for each arm that has experts, and one for each whose gate chooses a depth."""
+    """Show a figure per arm that has experts, and one per arm whose gate chooses a depth."""
     arms = routing.arms_of(loaded)
     drawn = [_experts(arm) for arm in arms if arm.first["experts"]]
     drawn += [_depths(arm) for arm in arms if arm.first["depth"]]
@@ -22,7 +22,7 @@ def render(loaded: Loaded) -> Markup | None:
 
 
 def _experts(arm: Arm) -> Markup:
-    """Load of every expert by block, the even share marked; beside it the tokens that no real expert took."""
+    """Draw the load of every expert by block, with even shares marked."""
     rows = arm.first["experts"]
     made, (axis,) = new_figure(4.0, 0.75 + 0.3 * len(rows))
     for y, row in enumerate(rows):
@@ -51,7 +51,7 @@ def _experts(arm: Arm) -> Markup:
 
 
 def _depths(arm: Arm) -> Markup:
-    """Mean depth over prompt length, with the easiest and the hardest quarter of the prompts."""
+    """Draw mean depth over prompt length, with the easiest and the hardest quarter of the prompts."""
     depth = arm.first["depth"]
     rows = depth["by_length"]
     made, (axis,) = new_figure(4.0, 2.6)
@@ -76,7 +76,7 @@ def _depths(arm: Arm) -> Markup:
     axis.minorticks_off()
     if depth["blocks"]:
         axis.set_ylim(0, depth["blocks"] + 0.4)
-    axis.set_title(f"{arm.name}: blocks that a prompt gets")
+    axis.set_title(f"{arm.name}: blocks run per prompt")
     axis.set_xlabel("tokens of the prompt")
     longest = rows[-1]["by_difficulty"]
     reading = (

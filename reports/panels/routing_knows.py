@@ -1,4 +1,4 @@
-"""Does the gate know: score against what a pass is worth, the causal rule against the top-k, weights, overlap, drift."""
+"""Whether the gate knows: score against the worth of a pass, causal rule against top-k, weights, overlap, drift."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIDES = {"all": "all", "passed": "tokens that passed", "skipped": "tokens that d
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """Small figures of the learned router and its controls, and a table of all routed arms."""
+    """Show figures of the learned router and its controls, and a table of all routed arms."""
     arms = [arm for arm in routing.arms_of(loaded) if arm.routes]
     focus = routing.focus_of(arms)
     if focus is None:
@@ -51,19 +51,22 @@ def _correlations(shown: list[Arm]) -> Markup | None:
 
 
 def _verdict(point: Point, control: tuple[float, str] | None) -> str:
-    """Knows: above zero, and above the best router that learns nothing, whose blocks also get used to whom they are given."""
+    """Say whether the gate knows: its interval is above zero and above the best control.
+
+    Controls count because their blocks, too, adapt to the tokens that they are given.
+    """
     if point.low is None or point.high is None:
         return ""
     if point.low <= 0:
-        return " It prefers the wrong ones." if point.high < 0 else " Undecided."
+        return " It prefers the wrong tokens." if point.high < 0 else " Undecided."
     if control is None:
         return " Above zero; no control was trained."
     value, name = control
-    return f" It {'knows' if point.low > value else 'is not surely above a control'}: {name} has {value:+.2f}."
+    return f" It {'knows' if point.low > value else 'is not clearly above a control'}: {name} has {value:+.2f}."
 
 
 def correlations(arm: Arm) -> list[Point]:
-    """By side: the mean over seeds with its t-interval from three on, else the first seed's with its bootstrap."""
+    """Return correlations by side: from three seeds on the mean and t-interval, else the first seed's with its bootstrap."""
     flips = [each for each in arm.each("flips") if each.get("correlation")]
     points = []
     for side, label in SIDES.items() if flips else ():
@@ -84,23 +87,23 @@ def correlations(arm: Arm) -> list[Point]:
 
 _QUANTITIES = (
     ("passing, by top-k", "participation", "{:.1%}", 1.0),
-    ("passing, without the future", "participation_causal", "{:.1%}", 1.0),
+    ("passing, by the causal rule", "participation_causal", "{:.1%}", 1.0),
     ("what that costs, bits per token", "gap", "{:+.3f}", 1 / math.log(2)),
-    ("foretold rightly", "predictor_accuracy", "{:.1%}", 1.0),
-    ("… by always saying the same", "predictor_base_rate", "{:.1%}", 1.0),
+    ("predicted correctly", "predictor_accuracy", "{:.1%}", 1.0),
+    ("… by the majority answer", "predictor_base_rate", "{:.1%}", 1.0),
     ("… balanced accuracy", "predictor_balanced_accuracy", "{:.1%}", 1.0),
     ("… precision", "predictor_precision", "{:.1%}", 1.0),
     ("… recall", "predictor_recall", "{:.1%}", 1.0),
     ("… F1", "predictor_f1", "{:.2f}", 1.0),
     ("overlap of blocks", "overlap", "{:.2f}", 1.0),
-    ("… by chance", "overlap_expected", "{:.2f}", 1.0),
+    ("… at random", "overlap_expected", "{:.2f}", 1.0),
     ("blocks used ~ output entropy", "entropy_correlation", "{:+.2f}", 1.0),
     ("blocks used ~ difficulty", "difficulty_correlation", "{:+.2f}", 1.0),
 )
 
 
 def _rows(arms: list[Arm]) -> list[list[str]]:
-    """A row for each quantity, a column for each arm."""
+    """Return a row per quantity with a column per arm."""
     return [
         ["score ~ worth", *map(_knows, arms)],
         ["worth of a pass that was made", *(_worth(arm, "passed") for arm in arms)],
@@ -123,7 +126,7 @@ def _mean(arm: Arm, key: str, form: str, factor: float) -> str:
 
 
 def _worth(arm: Arm, side: str) -> str:
-    """Over the whole window, in thousandths of a nat: the effect on its mean times its tokens."""
+    """Return the effect on the loss of the whole window (mean times tokens), in thousandths of a nat."""
     tokens = arm.first["seq_len"]
 
     def value(flips: dict[str, Any]) -> float | None:

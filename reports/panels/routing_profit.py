@@ -1,4 +1,4 @@
-"""Who profits: loss against the dense model of equal cost, by kind of token, position, frequency and difficulty."""
+"""Which tokens profit: loss against the dense model of equal cost, by kind of token, position, frequency and difficulty."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALL = "all tokens"
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """One small figure for each variable, the difference over all tokens first; the numbers folded below."""
+    """Show a figure per variable, with all tokens as the first row; the numbers are collapsed below."""
     arms = routing.arms_of(loaded)
     focus = routing.focus_of(arms)
     beside = None if focus is None else routing.dense_beside(loaded, arms, focus)
@@ -47,12 +47,12 @@ def render(loaded: Loaded) -> Markup | None:
 
 
 def _peeked(arm: Arm) -> bool:
-    """Whether there is only a loss whose top-k saw later tokens."""
+    """Whether its only loss is that of top-k routing, which saw later tokens."""
     return arm.first["summary"]["loss_causal"] is None
 
 
 def _how(focus: Arm) -> str:
-    return "" if _peeked(focus) else "All routed without the future, as they decode."
+    return "" if _peeked(focus) else "All routed causally, as in decoding."
 
 
 def _paired(arm: Arm, dense: Arm) -> str:
@@ -63,7 +63,7 @@ def _paired(arm: Arm, dense: Arm) -> str:
 
 
 def differences(arm: Arm, dense: Arm, variable: str) -> list[Point]:
-    """Loss of the arm less the dense one's by bin, in bits per token, paired by seed; bins of other texts are not compared."""
+    """Return loss minus the dense model's by bin, in bits per token, paired by seed; bins of different text are left out."""
     pairs = [
         (arm.found[seed]["routing"], dense.found[seed]["routing"]) for seed in sorted(arm.found.keys() & dense.found)
     ]
@@ -102,7 +102,7 @@ def _figure(shown: list[Arm], dense: Arm, variable: str, columns: list[list[Poin
     axis.set_yticks(range(len(labels)), [_named(point, whole) for point in columns[0]])
     parts.hairline(axis, 0.0)
     axis.set_title(f"bits per token, by {TITLES[variable]}")
-    svg = to_svg(made, f"profit-{variable}", f"Loss less that of {dense.name} by {TITLES[variable]}")
+    svg = to_svg(made, f"profit-{variable}", f"Loss minus that of {dense.name} by {TITLES[variable]}")
     return figure(svg, _reading(shown[0], columns[0]))
 
 
@@ -115,7 +115,7 @@ def _share(part: int, whole: int) -> str:
 
 
 def _reading(arm: Arm, points: list[Point]) -> str:
-    """The best and the worst bin, and what they add up to."""
+    """Name the best and the worst bin."""
     bins = points[1:]
     best, worst = min(bins, key=lambda point: point.value), max(bins, key=lambda point: point.value)
     return f"{arm.name}: best on {best.label} ({best.value:+.3f}), worst on {worst.label} ({worst.value:+.3f})."

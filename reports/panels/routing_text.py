@@ -1,4 +1,4 @@
-"""Text coloured by the routed blocks that each token used, and who passed where: a learned router beside a control."""
+"""Text coloured by the number of routed blocks that each token used: a learned router beside a control."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from modbench.reports.panels._routing import Arm
 from modbench.reports.style import new_figure, to_svg
 from modbench.reports.templates import fill
 
-# Per cent of the arm's colour in a token that used every block: more, and text on it would fall below 4.5 to 1.
+# Per cent of the arm's colour behind a token that used every block; with more, contrast would fall below 4.5 to 1.
 FULL = 46
 _SHOWN = {"\n": "↵\n", "\t": "⇥\t", "\r": "␍"}
 TOP = 8
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """One passage of held-out text for two arms; below each, its decisions by block and position."""
+    """Show a passage of held-out text for two arms; below each, its decisions by block and position."""
     arms = routing.arms_of(loaded)
     focus = routing.focus_of(arms)
     if focus is None:
@@ -46,7 +46,7 @@ def _of_arm(arm: Arm) -> dict[str, object]:
 
 
 def _passage(matrix: dict[str, Any]) -> list[tuple[int, str]]:
-    """Text in runs of tokens that used the same number of blocks."""
+    """Return the text in runs of tokens that used the same number of blocks."""
     runs = groupby(zip(matrix["used"], matrix["pieces"], strict=True), key=lambda pair: pair[0])
     return [
         (used, "".join("".join(_SHOWN.get(letter, letter) for letter in piece) for _, piece in run))
@@ -55,7 +55,7 @@ def _passage(matrix: dict[str, Any]) -> list[tuple[int, str]]:
 
 
 def _map(arm: Arm, matrix: dict[str, Any]) -> str:
-    """Runs of passing positions as bars: a row for each routed block, the deepest on top."""
+    """Draw runs of passing positions as bars: a row per routed block, the deepest on top."""
     rows, layers = matrix["rows"], matrix["layers"]
     made, (axis,) = new_figure(6.2, 0.75 + 0.22 * len(rows))
     for y, row in enumerate(rows):

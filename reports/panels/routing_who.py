@@ -1,4 +1,4 @@
-"""Who passes: participation by kind of token, position, frequency, difficulty, loss and entropy, learned beside controls."""
+"""Which tokens pass: participation by kind, position, frequency, difficulty, loss and entropy, learned beside controls."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from modbench.reports.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """One small figure for each variable; the numbers folded below."""
+    """Show a figure per variable; the numbers are collapsed below."""
     arms = routing.arms_of(loaded)
     focus = routing.focus_of(arms)
     if focus is None:
         return None
     shown = [focus, *routing.controls_of(arms, focus)]
-    alone = (
-        "Wilson intervals that take the windows, not their tokens, as independent; they say nothing about other seeds"
-    )
+    alone = "Wilson intervals with windows, not tokens, as independent units; they say nothing about other seeds"
     return fill(
         "routing_who",
         arms=shown,

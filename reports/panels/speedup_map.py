@@ -1,4 +1,4 @@
-"""The map: speed-up over the anchor by arm (capacity) and sequence length, forward and train step side by side."""
+"""Speed-up over the anchor by arm (capacity) and sequence length, a map per timed workload."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ UNDECIDED = {"inconclusive", "different", "contaminated"}
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """Cells filled by log2 speed-up in nine bins; undecided cells hatched; failures named."""
+    """Show cells coloured by log2 speed-up in nine bins; undecided cells hatched; failures named."""
     sides = [(title, metric) for title, metric in TIMED if (loaded.comparisons.metric == metric).any()]
     arms = loaded.arms[1:]
-    if not sides or not arms or loaded.run.plan.suite.isoflop:  # across sizes a speed-up is no answer
+    if not sides or not arms or loaded.run.plan.suite.isoflop:  # sizes differ: a speed-up compares nothing
         return None
     made, axes = new_figure(5.0, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
     for axis, (title, metric) in zip(axes, sides, strict=True):
@@ -32,8 +32,8 @@ def render(loaded: Loaded) -> Markup | None:
     svg = to_svg(made, "map", "Speed-up over the anchor by arm and sequence length")
     reading = (
         f"Speed-up over {name(loaded.arms[0])}, ± half the 95 % interval. Purple is faster, orange slower, grey within 9 % "
-        "of 1×; hatched: the interval, or a disturbed machine, leaves it undecided. The dense rows are what a reader would "
-        "buy instead. "
+        "of 1×; hatched: the interval, or a disturbed machine, leaves it undecided. The dense rows are the "
+        "alternatives of equal cost. "
         f"{residuals(loaded)}"
     )
     return figure(svg, reading, wide=True)

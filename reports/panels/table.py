@@ -1,4 +1,4 @@
-"""Every comparison in full: sortable, filterable, as the CSV has it."""
+"""All comparisons as in the CSV, sortable and filterable."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HEAD = (
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """One row per pair and metric."""
+    """Show a row per pair and metric."""
     values = loaded.cases.set_index(["case_id", "metric"])["value"].to_dict()
     rows = [_row(row, values) for _, row in loaded.comparisons.iterrows()]
     head = (*_HEAD, ("Remark", ""))
@@ -39,7 +39,7 @@ def render(loaded: Loaded) -> Markup | None:
 
 
 def _mde(row: pd.Series) -> str:
-    """A share of a ratio; of losses a difference in their unit."""
+    """Format the minimum detectable effect: a share of a ratio, for losses a difference in their unit."""
     if not is_number(row.mde):
         return ""
     return f"{row.mde:.1%}" if is_number(row.ratio) else _signed(row.mde, row.unit)

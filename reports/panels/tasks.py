@@ -20,7 +20,7 @@ SPREAD = 0.62  # share of a task's row over which its arms are spread
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """A dot plot, the numbers, and accuracy by kind of question."""
+    """Show a dot plot, the numbers, and accuracy by kind of question."""
     made = results(loaded)
     if not made:
         return None
@@ -42,7 +42,7 @@ def _figure(loaded: Loaded, made: list[TaskResult]) -> Markup:
     reading = (
         f"Every arm spends the training FLOPs that {anchor} spends on the task's steps; {seeds_in_words(loaded)}. Bars: 95 % "
         "intervals. Long tick: the best shortcut, a rule that does not solve the task; short tick: always the most frequent "
-        "answer. Routers decide without the future."
+        "answer. Routing is causal."
     )
     return figure(to_svg(drawn, "tasks", "Accuracy on tasks by arm"), reading, wide=True)
 

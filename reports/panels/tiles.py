@@ -1,4 +1,4 @@
-"""Tiles, one for each thing that was asked for: one arm at one length against the anchor, re-aimed by chips."""
+"""Tiles, one per requested metric: one arm at one length against the anchor, chosen with chips."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _TILES = (
     ("KV cache", "memory/kv_cache"),
     ("Loss", "bpb/val"),
 )
-# The shared log axis of all tiles: one half to four.
+# Ends of the log axis of all tiles.
 _LOW, _HIGH = math.log2(0.5), math.log2(4)
 
 Bar = dict[str, str]  # places along that axis, in per cent
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """Chips, and a set of tiles for each arm and length; one set shows."""
+    """Show chips, and a set of tiles for each arm and length, of which one is visible."""
     first = default_arm(loaded)
     if first is None or not loaded.lengths or loaded.run.plan.suite.isoflop:
         return None
@@ -87,7 +87,7 @@ def _bar(row: pd.Series) -> Bar:
 
 
 def _place(ratio: float) -> float:
-    """Percent along the axis."""
+    """Return the position on the axis in per cent."""
     log2 = min(_HIGH, max(_LOW, math.log2(ratio)))
     return 100 * (log2 - _LOW) / (_HIGH - _LOW)
 

@@ -126,7 +126,9 @@ def test_losses_of_other_training_are_not_compared(tmp_path: Path) -> None:
     """A case's id does not say how long it was trained, nor from which seed."""
     before = run(tmp_path / "before")
     longer = run(tmp_path / "longer", {"train": {"seq_len": 128, "tokens": 2000}})
-    assert reasons(gate.gate(longer, before, 0.02), "loss/val") >= {"measured with other settings: train.tokens 2000, was 1000"}
+    assert reasons(gate.gate(longer, before, 0.02), "loss/val") >= {
+        "measured with other settings: train.tokens 2000, was 1000"
+    }
     other = run(tmp_path / "other", {"seeds": [1]})
     assert "the two runs have no seed in common" in reasons(gate.gate(other, before, 0.02), "loss/val")
 

@@ -362,12 +362,12 @@ def test_a_gate_that_knows_is_said_to_know(tmp_path: Path) -> None:
     assert row_of(html, "worth of a pass that was made")[0] == "+256.0"  # 0.001 nats x 256 tokens, in thousandths
     assert row_of(html, "… that was not made")[0] == "-512.0"
     assert row_of(html, "what that costs, bits per token")[0] == "+0.010"
-    assert row_of(html, "foretold rightly")[0] == "95.1%"
-    assert row_of(html, "… by always saying the same")[0] == "87.5%"
+    assert row_of(html, "predicted correctly")[0] == "95.1%"
+    assert row_of(html, "… by the majority answer")[0] == "87.5%"
     assert row_of(html, "overlap of blocks")[0] == "0.42"
     assert "4 decisions of block 3" in html
     assert "1 of 3 passes did harm" in html
-    assert "Most moved: digit, from 10.0% to 40.0%." in html
+    assert "Largest change: digit, from 10.0% to 40.0%." in html
     assert "At step 10 of 20 it was 0.90: the router has settled." in html
     assert html.count("<svg") == 6
 
@@ -376,8 +376,8 @@ def test_a_gate_that_knows_is_said_to_know(tmp_path: Path) -> None:
     ("rho", "said"),
     [
         (0.05, "Undecided."),
-        (-0.4, "It prefers the wrong ones."),
-        (0.35, "It is not surely above a control: MoD 0.125 stochastic has +0.30."),
+        (-0.4, "It prefers the wrong tokens."),
+        (0.35, "It is not clearly above a control: MoD 0.125 stochastic has +0.30."),
     ],
 )
 def test_other_gates_are_not(tmp_path: Path, rho: float, said: str) -> None:
