@@ -290,7 +290,7 @@ def in_words(loaded: Loaded) -> list[str]:
         if is_number(row["best_ci_low"]):
             undecided = row["best_ci_low"] <= 0 <= row["best_ci_high"]
             between = f" [{row['best_ci_low']:+.3f}, {row['best_ci_high']:+.3f}]{', undecided' * undecided}"
-        step = f" and {row['best_step_share']:.2f}× its step time" if row["best_step_share"] else ""
+        step = f" and {row['best_step_share']:.2f}× its step time" if is_number(row["best_step_share"]) else ""
         said.append(
             f"At {in_flops(row['budget'])} {names[row['variant']]} ends {below}{between}, each at the best size "
             f"trained, with {row['best_forward_share']:.2f}× the forward FLOPs{step}; both routed causally."

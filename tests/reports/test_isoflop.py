@@ -346,5 +346,6 @@ def test_the_page_leads_with_loss_and_says_the_rates(tmp_path: Path) -> None:
     page = (tmp_path / "run" / "report.html").read_text()
     assert page.index("What is the loss at equal training FLOPs?") < page.index("All comparisons")
     assert "0.004 × 1 of 0.5× 2.200, 1× 2.000, 2× diverged" in page
+    assert "nan×" not in page  # no step was timed
     assert (tmp_path / "run" / "isoflop.csv").read_text().startswith("budget,variant,metric,best_arm")
     assert len(isoflop.curves(loaded)) == 12
