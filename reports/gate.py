@@ -149,7 +149,7 @@ def _why_other(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric)
     if case != old:
         return f"the same id, but another case: {differences(case, old)}"
     if metric.key not in base.run.plan.suite.metrics:
-        return "the earlier run did not measure it"
+        return "the earlier run did not request it"
     now, before = (_settings(loaded, case, metric) for loaded in (run, base))
     if now != before:
         changed = [f"{key} {value}, was {before.get(key)}" for key, value in now.items() if value != before.get(key)]

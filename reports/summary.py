@@ -58,7 +58,7 @@ def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
         lines += textwrap.wrap(sentence, width, break_on_hyphens=False)
     for case, rows in loaded.failed.groupby("case_id", sort=False):
         lines += textwrap.wrap(f"failed: {case}: {rows.reason.iloc[0]} ({', '.join(rows.metric)})", width)
-    lines += _of_the_measurement(loaded, width)
+    lines += _measurement_notes(loaded, width)
     took = f" ({human_duration(wall_s)})" if wall_s is not None else ""
     lines += ["", f"report: {page}{took}"]
     return "\n".join(lines)
@@ -69,7 +69,7 @@ def _readers(loaded: Loaded) -> set[str]:
     return {case.arm for case in loaded.labelled().get(NOT_AUTOREGRESSIVE, [])}
 
 
-def _of_the_measurement(loaded: Loaded, width: int) -> list[str]:
+def _measurement_notes(loaded: Loaded, width: int) -> list[str]:
     """List labels, contaminated comparisons, the machine's verdict, and the share of time spent measuring."""
     said = [f"{label}: {', '.join(name(case) for case in cases)}" for label, cases in loaded.labelled().items()]
     words = loaded.comparisons.verdict.value_counts().to_dict()
@@ -78,12 +78,12 @@ def _of_the_measurement(loaded: Loaded, width: int) -> list[str]:
             f"{words['contaminated']} comparisons are contaminated: the report says by what, and shows CPU times"
         )
     said.append(machine_check(loaded)[1])
-    told = [f"margin {loaded.run.plan.suite.margin:.1%}"]
+    facts = [f"margin {loaded.run.plan.suite.margin:.1%}"]
     if loaded.inside is not None:
-        told.append(f"{loaded.inside:.0%} of the wall time inside measured or trained work")
+        facts.append(f"{loaded.inside:.0%} of the wall time inside measured or trained work")
     if loaded.parent_share is not None:
-        told.append(f"this process beside timed ones: {loaded.parent_share:.2%} of a core")
-    said.append("; ".join(told))
+        facts.append(f"this process beside timed ones: {loaded.parent_share:.2%} of a core")
+    said.append("; ".join(facts))
     return ["", *(line for each in said for line in textwrap.wrap(each, width, break_on_hyphens=False))]
 
 

@@ -1,4 +1,4 @@
-"""The gate: what got worse between two runs, and what it declines to compare."""
+"""The gate: what got worse between two runs, and what it does not compare."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modbench.reports.load import load
 
 
 def run(folder: Path, suite: dict[str, Any] | None = None, effort: str = "standard", **changes: Any) -> Any:
-    """A stored run whose suite or truth was changed."""
+    """A stored run with changes to its suite or its planted truth."""
     stored(folder, planted_suite(effort, **(suite or {})), **changes)
     return load(str(folder / "run"))
 
@@ -32,7 +32,7 @@ def unfit() -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is known of machines is this test's own."""
+    """Keep certificates of machines apart for each test."""
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
 
 
@@ -56,7 +56,7 @@ def test_a_gate_lets_the_same_pass_and_stops_a_planted_regression(tmp_path: Path
 
 
 def test_a_slower_machine_is_no_regression(tmp_path: Path) -> None:
-    """Every arm takes twice as long, the anchor too: times are ratios to it."""
+    """Every arm takes twice as long, including the anchor: times are ratios to it."""
     before = run(tmp_path / "before")
     slow = run(
         tmp_path / "slow", slower=dict.fromkeys(("dense", "dense-f0.58", "mod[c0.125]", "mod[c0.5]", "moe"), 2.0)
@@ -105,7 +105,7 @@ def test_runs_without_a_case_in_common_cannot_be_gated(tmp_path: Path) -> None:
 
 
 def test_a_case_whose_shape_has_changed_is_not_compared(tmp_path: Path) -> None:
-    """Its id is the same: ids name arms of a suite, not shapes."""
+    """The id stays the same: ids name arms of a suite, not shapes."""
     here = run(tmp_path / "here")
     match = {"arm": "mod", "capacity": 0.125}
     mod = {"model": "mod", "capacity": [0.125, 0.5]}
@@ -166,7 +166,7 @@ def test_what_worked_and_fails_now_is_worse(tmp_path: Path, modbench: Any) -> No
 
 
 def test_a_label_that_is_new_is_worse(tmp_path: Path) -> None:
-    """A model that reads the future now has a better loss, and that is no improvement."""
+    """A model that now reads later tokens has a better loss, which is not an improvement."""
     before, leaks = run(tmp_path / "before"), run(tmp_path / "leaks", leaks="moe")
     found = [each for each in gate.gate(leaks, before, 0.02) if each.verdict == "worse"]
     assert {each.case.partition("[")[0] for each in found} == {"moe"}
@@ -193,7 +193,7 @@ def test_what_is_gone_or_incomplete_or_smoke_is_said(tmp_path: Path, modbench: A
 
 
 def test_of_many_comparisons_some_are_found_by_chance() -> None:
-    """One in twenty at p = 0.04 is what chance gives; at p = 0.0001 it is not. What is counted needs no such doubt."""
+    """One in twenty at p = 0.04 is expected by chance; one at p = 0.0001 is not. Counts are not adjusted."""
     calm = [gate.Finding(f"c{i}", "latency/forward", "inconclusive", 1.0, 0.9, 1.1, p=0.5) for i in range(19)]
     counted = gate.Finding("n", "flops/forward", "worse", 0.5)
     for p, verdict in ((0.04, "inconclusive"), (0.0001, "worse")):

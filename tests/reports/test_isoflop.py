@@ -1,4 +1,4 @@
-"""IsoFLOP sweeps: fits whose answer is known, pairs over seeds, the page, and what a plan refuses."""
+"""IsoFLOP sweeps: fits with known answers, pairs over seeds, the page, and plans that are refused."""
 
 from __future__ import annotations
 
@@ -123,13 +123,13 @@ def test_rates_are_tried_once_for_each_variant_and_come_first() -> None:
 
 
 def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
-    """While one variant's rates are still tried, runs of another that has its own go on."""
+    """While one variant's rates are still being tried, runs of a variant that has its rate continue."""
     made = planned()
     units = [unit for unit in made.units if unit.made_in in {"rates", "train"}]
     events: list[tuple[str, str]] = []
 
     class Slow:
-        """A launcher whose units end in the order of their names, the rates of dense last."""
+        """A launcher whose units finish in the order of their names, the rates of dense last."""
 
         def start(self, unit: UnitOfWork, record: Path, log: Path, timeout_s: float) -> Any:  # noqa: ARG002  # as the real one
             events.append(("start", unit.name))
@@ -138,7 +138,7 @@ def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
             )
 
         def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:  # noqa: ARG002  # as the real one
-            assert handles, "nothing runs and something waits"
+            assert handles, "nothing runs while something waits"
             last = [handle for handle in handles if not handle.unit.name.startswith("rates-dense")] or handles
             last[0].record.write_text("{}")
             return [last[0]]
@@ -214,7 +214,7 @@ def test_shipped_sweeps_plan(name: str) -> None:
     assert len(made.seeds) >= 3
 
 
-# A planted world: loss by variant as a parabola over log parameters, and what a seed adds to every arm alike.
+# Planted truth: loss by variant as a parabola over log parameters, and an offset per seed that all arms share.
 BEND = 0.05
 LOWEST = {"dense": 2.0, "mod[c0.125-learned]": 1.97, "mod[c0.125-stochastic]": 2.1}
 PLACE = {"dense": 11.0, "mod[c0.125-learned]": 11.3, "mod[c0.125-stochastic]": 11.0}
@@ -252,7 +252,7 @@ def _outcomes(unit: UnitOfWork, noise: np.random.Generator) -> Any:
         else:
             name = case.variant
             loss = LOWEST[name] + BEND * (math.log(cost.params) - PLACE[name]) ** 2
-            # Of the seed and of the run: the first is shared by all arms, so pairs do not feel it.
+            # Noise of the seed and of the run: all arms share the first, so that it cancels in pairs.
             value = loss + 0.3 * unit.protocol.seed + 1e-4 * noise.normal()
             for metric in ("loss/val", "loss/val_causal"):
                 yield Outcome(case=case.id, metric=metric, unit="nat", status="ok", samples={"value": [value]})
@@ -280,7 +280,7 @@ def test_planted_optima_come_back_with_pairs_over_seeds(tmp_path: Path) -> None:
 
 
 def test_step_times_are_over_the_best_dense_size_whichever_that_is() -> None:
-    """Every pair stands in the table once: against a size that is no anchor it stands mirrored."""
+    """Each pair is in the table once; against a size that is not the anchor it is mirrored."""
     same = {"metric": "latency/train_step", "status": "ok"}
     rows = [
         {**same, "arm": "a", "baseline_arm": "best", "ratio": 2.0, "ci_low": 1.6, "ci_high": 2.5},
@@ -317,7 +317,7 @@ def test_a_smoke_run_makes_a_few_steps_and_no_claims() -> None:
 
 
 def test_what_is_undecided_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the planted distance every pair is decided; where the control is dense's equal, it is not."""
+    """At the planted distance every pair is decided; a control that equals dense is not."""
     told = isoflop.in_words(planted(tmp_path / "apart"))
     assert len(told) == 4
     assert told[0].startswith("At 1e10 training FLOPs MoD 0.125 learned ends ")

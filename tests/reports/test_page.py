@@ -1,4 +1,4 @@
-"""The page in a real headless Chromium: opens from a file, says nothing to the console, asks nobody for anything."""
+"""The page in a real headless Chromium: it opens from a file, logs nothing to the console and requests nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def browser() -> Iterator[Browser]:
 
 
 class Opened:
-    """A page and everything that it complained of or asked for."""
+    """A page with its console messages, errors and requests."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -49,7 +49,7 @@ def opened(browser: Browser, tiny_run: Path) -> Iterator[Opened]:
     made.page.goto((tiny_run / "report.html").resolve().as_uri())
     yield made
     assert made.complaints == []
-    # The page itself and its empty icon; nothing leaves.
+    # The page itself and its empty icon; nothing else is requested.
     assert {url.partition("#")[0] for url in made.requests if not url.startswith("data:")} <= {
         *("about:blank", (tiny_run / "report.html").resolve().as_uri())
     }
@@ -94,7 +94,7 @@ CAUSAL = ("dense", "mine:build")
 
 
 def test_a_model_that_reads_the_future_wears_its_label_in_every_output(opened: Opened, tiny_run: Path) -> None:
-    """Ours and a user's, in both tables, on the page and in the terminal; who does not read it wears none."""
+    """A shipped and a user's model, in both tables, on the page and in the terminal; other models have no label."""
     cases, pairs = (pd.read_csv(tiny_run / f"{name}.csv") for name in ("cases", "comparisons"))
     losses = cases[(cases.metric == "loss/val") & (cases.status == "ok")].set_index("arm").reason.fillna("")
     assert all(NOT_AUTOREGRESSIVE in losses[arm] for arm in READERS)
@@ -160,7 +160,7 @@ def test_chips_aim_the_tiles_and_the_address_keeps_it(opened: Opened, tiny_run: 
 
 
 def test_a_users_words_are_shown_as_text(opened: Opened) -> None:
-    """What a user's exception says is escaped, not run."""
+    """The text of a user's exception is escaped, not run."""
     assert "the <b>user</b> wrote this" in opened.page.locator(".failures").inner_text()
     assert opened.page.locator(".failures b").count() == 0
 
@@ -186,7 +186,7 @@ def test_nothing_hangs_over_the_edge(width: int, browser: Browser, tiny_run: Pat
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_contrast(scheme: str, browser: Browser, tiny_run: Path) -> None:
-    """WCAG 2.2 AA: at least 4.5 to 1 for body and caption colours on their ground, and for every map cell."""
+    """WCAG 2.2 AA: at least 4.5 to 1 for body and caption colours on their background, and for every map cell."""
     context = browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]  # one of its literals
     page = context.new_page()
     page.goto((tiny_run / "report.html").resolve().as_uri())
@@ -223,7 +223,7 @@ def test_the_page_is_one_small_file_without_addresses(tiny_run: Path) -> None:
     assert len(text) < 3e6
     assert not re.search(r'(src|href)="(?!#|data:)', text)
     assert "http://www.w3.org" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
-    # Sentinel colours are all replaced: a figure that forgot one would not turn dark.
+    # All sentinel colours are replaced: one that remained would not follow the dark theme.
     assert not re.search(r"#010[2-6]\d\d|#020[3-5]\d\d", text)
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))

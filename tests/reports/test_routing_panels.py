@@ -1,4 +1,4 @@
-"""The panels about routing, drawn from artifacts made by hand: the numbers shown are the planted ones."""
+"""The routing panels, rendered from planted artifacts: they show the planted numbers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def bin_row(label: str, n: int, share: float, loss: float) -> dict[str, Any]:
 
 
 def routing(shares: dict[str, float] | None = None, loss: float = 1.5) -> dict[str, Any]:
-    """What `describe` leaves of a routed model; a digit's share is 0.4, all others' 0.1 unless said otherwise."""
+    """What `describe` records of a routed model; by default the share of digits is 0.4, of all other kinds 0.1."""
     said = {"digit": 0.4, **(shares or {})}
     strata = {
         name: {"unit": "", "bins": [bin_row(label, N // len(labels), said.get(label, 0.1), loss) for label in labels]}
@@ -134,7 +134,7 @@ def dense(loss: float = 1.45) -> dict[str, Any]:
 
 
 def run(folder: Path, seeds: tuple[int, ...] = (0,), **artifacts: Any) -> Loaded:
-    """A stored run of dense, its rung, MoD learned and stochastic; `artifacts` by arm: what each seed leaves."""
+    """A stored run of dense, its rung, MoD learned and stochastic; `artifacts`: the artifact of every seed, by arm."""
     plan = planted_suite(
         "draft",
         metrics=["flops/forward", "loss/val"],
@@ -166,7 +166,7 @@ def shown(panel: Any, loaded: Loaded) -> str:
 
 
 def row_of(html: str, start: str) -> list[str]:
-    """Cells of the table row whose first cell reads so."""
+    """Cells of the table row that starts with this cell."""
     for line in re.findall(r"<tr>(.*?)</tr>", html):
         cells = [html_module.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", line)]
         if cells and cells[0] == start:
@@ -247,7 +247,7 @@ def test_three_seeds_give_an_interval_over_seeds(tmp_path: Path) -> None:
 
 
 def test_profit_is_against_the_rung_and_without_the_future(tmp_path: Path) -> None:
-    """Routed: 1.5 + 0.1 nats when it cannot look ahead; the rung 1.55, the anchor 1.45."""
+    """Routed: 1.5 + 0.1 nats when routed causally; the rung 1.55, the anchor 1.45."""
     loaded = run(tmp_path, mod={"routing": routing()}, rung={"routing": dense(1.55)}, dense={"routing": dense(1.45)})
     html = shown(routing_profit, loaded)
     bits = f"{(1.6 - 1.55) / math.log(2):+.3f}"
@@ -263,7 +263,7 @@ def test_profit_is_against_the_rung_and_without_the_future(tmp_path: Path) -> No
 
 
 def test_of_a_sweep_the_best_size_is_held_against_dense_of_that_size(tmp_path: Path) -> None:
-    """The anchor of the timing pass is another size, and has no budget."""
+    """The anchor of the timing pass has another size and no budget."""
     sizes = [{"d_model": d, "n_layers": 4, "n_heads": 2} for d in (16, 32, 48)]
     plan = planted_suite(
         "draft",

@@ -1,4 +1,4 @@
-"""Figures as inline SVG, and numbers as people read them."""
+"""Figures as inline SVG, and the format of numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def svg(text: str, identity: str = "one") -> str:
 
 @pytest.mark.parametrize("text", ["cost $^{$", '<b>&"bold"</b>', "ünïcode ×"])
 def test_any_name_can_be_drawn(text: str) -> None:
-    """No mathematics between dollar signs, no markup."""
+    """Dollar signs start no formula, and markup is escaped."""
     made = svg(text)
     assert "<b>" not in made
     assert text.partition("<")[0].partition("&")[0] in made

@@ -1,4 +1,4 @@
-"""Tasks on the page: accuracies, whose interval they have, and what reaches as much without solving anything."""
+"""Tasks on the page: accuracies, their intervals, and shortcuts that reach as much without solving the task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modbench.harness.stats import effects
 from modbench.reports import accuracy, render, summary
 from modbench.reports.load import Loaded, load
 
-# Right answers of 1,000 by arm and seed.
+# Correct answers out of 1,000 by arm and seed.
 RIGHT = {"dense": (990, 992, 994), "mod[c0.125]": (300, 500, 400), "depth_predictor": (800, 810, 820)}
 
 
@@ -74,7 +74,7 @@ def test_three_seeds_give_an_interval_over_seeds(tmp_path: Path) -> None:
     assert dense.by_kind == {"copy": (3000, 2976)}
     assert (task.majority, task.shortcut) == (0.07, ("last symbol", 0.35))
     assert accuracy.beyond_shortcut(dense, 0.35)
-    assert not accuracy.beyond_shortcut(mod, 0.35)  # its mean lies above, its interval does not
+    assert not accuracy.beyond_shortcut(mod, 0.35)  # its mean is above, its interval is not
 
 
 def test_one_seed_has_the_binomial_interval_and_says_so(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_the_page_shows_every_arm_and_who_failed(tmp_path: Path) -> None:
 
 
 def test_the_terminal_tells_accuracies_beside_the_shortcut(tmp_path: Path) -> None:
-    """At whatever length a task has; half of a t-interval over three seeds is 0.5 points for dense."""
+    """At any length of a task; half of a t-interval over three seeds is 0.5 points for dense."""
     told = summary.closing(planted(tmp_path / "run", fails="mod[c0.125]"), tmp_path, None)
     rows = {line.split("  ")[0].strip(): line.split()[-2:] for line in told.splitlines()}
     assert "accuracy" in rows
