@@ -107,7 +107,7 @@ def main() -> None:
             print(f"\r{pair + 1} of {options.pairs} pairs", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     best = min(rms(errors[rival]) for rival in RIVALS)
-    print("| measured by | RMS error of the ratio | worst | of the best other |\n| --- | --- | --- | --- |")
+    print("| measured by | RMS error of the ratio | worst | error over the best other's |\n| --- | --- | --- | --- |")
     for title, values in errors.items():
         worst = math.expm1(max(map(abs, values)))
         print(f"| {title} | {rms(values):.2%} | {worst:.1%} | {rms(values) / best:.2f} |")
