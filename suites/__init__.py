@@ -1,1 +1,1 @@
-"""Which cases: one TOML file per grid; corpora beside them."""
+"""What to measure: one TOML file for each suite, with corpora and tasks in their own folders."""

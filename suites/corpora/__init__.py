@@ -1,1 +1,1 @@
-"""Text to train on: one file per corpus."""
+"""Text to train on, one file for each corpus."""

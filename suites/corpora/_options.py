@@ -1,4 +1,4 @@
-"""What stands after the `?` of a corpus: `data.jsonl?column=story`, `hf:NAME?split=train&megabytes=10`."""
+"""Options after the `?` of a corpus name: `data.jsonl?column=story`, `hf:NAME?split=train&megabytes=10`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from modbench.harness.core.errors import UsageError, unknown
 
 
 def split(corpus: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
-    """What is read, and how: the options by name. A `?` in the name of a file that exists is no option.
+    """Split a corpus name into its path and its options. A `?` in the name of an existing file does not begin options.
 
     Raises:
         UsageError: if an option is unknown, empty or given twice.
@@ -29,16 +29,16 @@ def split(corpus: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
 
 
 def column(names: Collection[str], texts: Collection[str], asked: str | None, where: str) -> str:
-    """Which column of a table holds the text: the one asked for, else `text`, else `content`, else the only one of strings.
+    """The column that holds the text: the one asked for, else `text`, else `content`, else the only column of strings.
 
     Args:
         names: all columns.
-        texts: those that hold strings.
-        asked: what the user said after `?column=`.
-        where: what the table is called in errors.
+        texts: columns that hold strings.
+        asked: the user's `?column=`.
+        where: name of the table in errors.
 
     Raises:
-        UsageError: if there is none, or more than one.
+        UsageError: if the column does not exist, or several hold strings.
     """
     if asked is not None:
         if asked not in names:

@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from modbench.harness.core import extras
@@ -19,19 +20,19 @@ PARQUET = ".parquet"
 
 
 def holds_records(path: Path) -> bool:
-    """Whether a file holds a document a record, by its ending."""
+    """Whether a file holds one document per record, by its suffix."""
     return path.name.lower().endswith((*JSON_LINES, PARQUET))
 
 
 def documents(path: Path, asked: str | None) -> Iterator[bytes]:
-    """The documents of a file in UTF-8, in its order. Records whose text is null or empty are left out.
+    """The documents of a file as UTF-8, in order. Records whose text is null or empty are skipped.
 
     Args:
-        path: a file that `holds_records`.
-        asked: the field that holds the text; None: see `_options.column`.
+        path: a file for which `holds_records` is true.
+        asked: field that holds the text; None: see `_options.column`.
 
     Raises:
-        UsageError: if it cannot be read, or no field holds text.
+        UsageError: if the file cannot be read, or no field holds text.
     """
     read = _parquet if path.name.lower().endswith(PARQUET) else _json_lines
     for value in read(path, asked):
@@ -41,7 +42,7 @@ def documents(path: Path, asked: str | None) -> Iterator[bytes]:
 
 
 def as_document(value: str | None) -> bytes | None:
-    """A text in UTF-8; None where there is none, or half a surrogate pair in it makes it none."""
+    """A text as UTF-8; None if it is empty, or has an unpaired surrogate and cannot be encoded."""
     try:
         return value.encode() if value else None
     except UnicodeEncodeError:
@@ -81,9 +82,9 @@ def _record(line: bytes, where: str) -> dict[str, Any]:
 
 
 def _kind(value: object) -> str:
-    """What JSON calls it."""
+    """The JSON name of a value's type."""
     if isinstance(value, bool):
-        return "a truth value"
+        return "a boolean"
     names = {str: "a string", int: "a number", float: "a number", list: "a list", dict: "an object"}
     return names.get(type(value), "null")
 
@@ -101,12 +102,12 @@ def _parquet(path: Path, asked: str | None) -> Iterator[str | None]:
                 raise UsageError(f"{path}: column {name!r} holds {kind}, not text. Name another: '?column=NAME'.")
             for batch in file.iter_batches(
                 columns=[name], use_threads=False
-            ):  # threads would idle beside what is timed
+            ):  # its threads would stay alive during timed work
                 yield from batch.column(name).to_pylist()
     except (OSError, KeyError, pyarrow.ArrowException) as error:  # KeyError: two columns of one name
         raise unreadable(path, error) from error
 
 
-def _is_text(types: Any, kind: Any) -> bool:  # noqa: ANN401  # pyarrow's, which is imported late
+def _is_text(types: ModuleType, kind: Any) -> bool:  # noqa: ANN401  # a pyarrow type: pyarrow is an optional extra
     plain = kind.value_type if types.is_dictionary(kind) else kind
     return bool(types.is_string(plain) or types.is_large_string(plain))

@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from modbench.harness.core import extras
@@ -17,26 +18,26 @@ from modbench.suites.corpora._options import column, split
 from modbench.suites.corpora._records import as_document
 
 DEFAULTS = {"split": "train", "column": "", "config": "", "revision": "", "megabytes": "", "stream": ""}
-# The hub holds sets of terabytes: more than these must be asked for.
+# Data sets on the hub can have terabytes: more than this must be asked for.
 MEGABYTES = "50"
 SAVED_TO_DISK = ("dataset_dict.json", "state.json")
 
 
 def read(spec: str | None) -> Text:
-    """The documents of a data set, or its first `megabytes`; about a tenth of the documents is held out.
+    """Read the documents of a data set, or its first `megabytes`; about a tenth of the documents is held out.
 
-    What comes from the hub is kept in the cache folder, so that every process of a run and every later run reads the same text,
-    with the network or without; name a `revision` to pin it, remove the cache folder to read anew.
+    Text from the hub is kept in the cache folder, so that every process of a run and every later run read the same text, with or
+    without a network. Give a `revision` to pin it; delete the cache folder to read it again.
 
     Args:
-        spec: `hf:NAME?OPTIONS`, options joined by `&`. NAME is a name on the hub, a local folder of data files, or one that
-            `save_to_disk` wrote. Options: `split` (train), `column` (text, else content, else the only one of strings),
-            `config` (a set's subset), `revision` (branch, tag or commit), `megabytes` of text from its start, or `all` (50
-            from the hub, all of a folder), `stream` (1: fetch only what is read, 0: download the whole set; 1 unless
-            `HF_HUB_OFFLINE` is set).
+        spec: `hf:NAME?OPTIONS`, options joined by `&`. NAME is a name on the hub, a local folder of data files, or a folder
+            written by `save_to_disk`. Options: `split` (train), `column` (text, else content, else the only one of strings),
+            `config` (subset of a data set), `revision` (branch, tag or commit), `megabytes` of text from its start, or `all`
+            (default: 50 from the hub, all of a folder), `stream` (1: fetch only what is read, 0: download the whole set;
+            default 1 unless `HF_HUB_OFFLINE` is set).
 
     Raises:
-        UsageError: if it cannot be read.
+        UsageError: if the data set cannot be read.
     """
     spec = (spec or "").removeprefix("hf:")
     name, given = split(spec, DEFAULTS)
@@ -78,7 +79,7 @@ def _bytes(megabytes: str) -> float:
 
 
 def _documents(spec: str, name: str, options: dict[str, str], limit: float) -> Iterator[bytes]:
-    """Documents from the set's start, until they have `limit` bytes or end."""
+    """Documents from the start of the set until they reach `limit` bytes."""
     library = extras.load("datasets", "hf", f"corpus 'hf:{spec}'")
     total = 0
     try:
@@ -92,11 +93,11 @@ def _documents(spec: str, name: str, options: dict[str, str], limit: float) -> I
                     return
     except UsageError:
         raise
-    except Exception as error:  # what hub, network and file readers raise is an open set
+    except Exception as error:  # hub, network and file readers raise many types
         raise _refused(library, spec, error) from error
 
 
-def _values(library: Any, spec: str, name: str, options: dict[str, str]) -> Iterator[str | None]:  # noqa: ANN401  # imported late
+def _values(library: ModuleType, spec: str, name: str, options: dict[str, str]) -> Iterator[str | None]:
     """The text column of a data set."""
     if any((Path(name) / file).is_file() for file in SAVED_TO_DISK):
         table = library.load_from_disk(name)
@@ -113,13 +114,13 @@ def _values(library: Any, spec: str, name: str, options: dict[str, str]) -> Iter
             streaming=options["stream"] == "1" or (not options["stream"] and not library.config.HF_HUB_OFFLINE),
         )
     types = table.features
-    if types is None:  # a streamed set may not say
+    if types is None:  # a streamed set may not declare its columns
         row: dict[str, Any] = next(iter(table), {})
         names, texts = list(row), [key for key, value in row.items() if isinstance(value, str)]
     else:
         names, texts = list(types), [key for key, kind in types.items() if "string" in str(getattr(kind, "dtype", ""))]
     chosen = column(names, texts, options["column"] or None, f"corpus 'hf:{spec}'")
-    for row in table.select_columns([chosen]):  # the other columns may be pictures, which are then not decoded
+    for row in table.select_columns([chosen]):  # do not decode other columns, such as pictures
         value = row[chosen]
         if value is not None and not isinstance(value, str):
             raise UsageError(
@@ -129,8 +130,8 @@ def _values(library: Any, spec: str, name: str, options: dict[str, str]) -> Iter
 
 
 @contextlib.contextmanager
-def _without_bars(library: Any) -> Iterator[None]:  # noqa: ANN401  # imported late
-    """Progress bars would write over ours."""
+def _without_bars(library: ModuleType) -> Iterator[None]:
+    """Hide the library's progress bars, which would overwrite ours."""
     shown = library.is_progress_bar_enabled()
     library.disable_progress_bars()
     try:
@@ -140,7 +141,7 @@ def _without_bars(library: Any) -> Iterator[None]:  # noqa: ANN401  # imported l
             library.enable_progress_bars()
 
 
-def _refused(library: Any, spec: str, error: Exception) -> UsageError:  # noqa: ANN401  # imported late
+def _refused(library: ModuleType, spec: str, error: Exception) -> UsageError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = (lines[0] if lines else type(error).__name__)[:200].rstrip(".")
     if isinstance(error, library.exceptions.DatasetNotFoundError):

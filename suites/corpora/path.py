@@ -1,4 +1,4 @@
-"""Any text, jsonl or parquet file of the user's, or a folder of them: `--corpus PATH`."""
+"""Your text, jsonl or parquet file, or a folder of them: `--corpus PATH`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from modbench.suites.corpora._records import documents, holds_records
 
 
 def read(path: str | None) -> Text:
-    """A text file is cut (its last tenth is held out); a folder is split by file, jsonl and parquet by document.
+    """Read a file or folder. Of a text file the last tenth is held out; folders are split by file, jsonl and parquet by document.
 
     All but parquet may be gzipped. `PATH?column=NAME` names the field of jsonl or parquet that holds the text.
 
     Raises:
-        UsageError: if there is nothing to read.
+        UsageError: if the path does not exist or holds no text.
     """
     name, options = split(path or "", ("column",))
     where, asked = Path(name), options.get("column")
@@ -41,7 +41,7 @@ def read(path: str | None) -> Text:
 
 
 def _all(files: Iterable[Path], asked: str | None) -> Iterator[bytes]:
-    """Every record of a jsonl or parquet file, every other file that is text."""
+    """Documents: every record of jsonl and parquet files, and every other file that is text."""
     for path in files:
         if holds_records(path):
             yield from documents(path, asked)
@@ -50,7 +50,7 @@ def _all(files: Iterable[Path], asked: str | None) -> Iterator[bytes]:
 
 
 def _visible(root: Path) -> Iterator[Path]:
-    """Files of a folder; hidden ones, hidden folders (.git, .venv) and run folders, which grow meanwhile, are left out."""
+    """Files of a folder, without hidden files, hidden folders (.git, .venv) and run folders, which grow during a run."""
     runs = {file.parent for file in root.rglob("run.json")}
     for path in root.rglob("*"):
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)

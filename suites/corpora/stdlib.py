@@ -1,4 +1,4 @@
-"""The Python standard library's own source: always installed, about 11 MB, PSF licence, nothing downloaded."""
+"""The source of the Python standard library: always installed, about 11 MB, PSF licence, nothing downloaded."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from modbench.harness.core.contracts import Corpus, Text
 from modbench.harness.text.corpus import from_files
 
-# Tests repeat themselves, and some distributions leave them out; site-packages is not the standard library.
+# Tests are repetitive, and some distributions omit them; site-packages is not the standard library.
 LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__"}
 
 
 def read(_path: str | None = None) -> Text:
-    """All `*.py` files of the standard library but tests, idlelib and lib2to3."""
+    """Read all `*.py` files of the standard library except tests, idlelib and lib2to3."""
     root = Path(sysconfig.get_path("stdlib"))
     files = (path for path in root.rglob("*.py") if not LEFT_OUT.intersection(path.relative_to(root).parts))
     return from_files("stdlib", files)

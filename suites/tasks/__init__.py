@@ -1,1 +1,1 @@
-"""Tasks to train and judge on: one file per task."""
+"""Tasks to train and evaluate on, one file for each task."""

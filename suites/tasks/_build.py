@@ -1,4 +1,4 @@
-"""What generators share: phrases written into rows, and a split by what stands before the first question.
+"""Shared by generated tasks: write phrases into rows, and split rows by the text before the first question.
 
 Shapes: N rows, T positions, W columns before pads are moved to the right, K columns of a key.
 """
@@ -17,7 +17,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 PAD = "<pad>"
 HELD_OUT, HELD_OUT_SEED = 2000, 20240521
-# One key in so many is held out.
+# One key in eight is held out.
 SHARE = 8
 
 
@@ -26,10 +26,10 @@ class Drawn:
     """Rows as a generator makes them.
 
     Attributes:
-        tokens_NW: int64; 0 where nothing stands. Every question is followed by its answer, the last one too.
+        tokens_NW: int64; 0 where a row is silent. Every question is followed by its answer, the last one too.
         answers_NW: int64; as in `Examples`.
         kinds_NW: int64; as in `Examples`.
-        key_NK: int64; what the split goes by: rows of equal keys are on the same side.
+        key_NK: int64; decides the split: rows of equal keys are on the same side.
     """
 
     tokens_NW: Ints
@@ -38,35 +38,35 @@ class Drawn:
     key_NK: Ints
 
     def rows(self, chosen_N: Ints) -> Drawn:
-        """Only these."""
+        """The chosen rows."""
         return Drawn(
             self.tokens_NW[chosen_N], self.answers_NW[chosen_N], self.kinds_NW[chosen_N], self.key_NK[chosen_N]
         )
 
 
 class Writer:
-    """Writes phrases side by side, in the same columns for all rows."""
+    """Writes phrases from left to right, in the same columns for all rows."""
 
     def __init__(self, n: int) -> None:
         self.n = n
         self._columns: list[Ints] = []
         self._asked: dict[int, tuple[Ints, Ints]] = {}
 
-    def say(self, *parts: int | Ints, where: Bools | None = None) -> None:
-        """One column for each part: one token, or [N] tokens. Rows outside `where` [N] stay silent."""
+    def write(self, *parts: int | Ints, where: Bools | None = None) -> None:
+        """Append one column for each part: one token, or [N] tokens. Rows outside `where` [N] stay silent."""
         for part in parts:
             column_N = np.broadcast_to(np.asarray(part, dtype=np.int64), self.n)
             self._columns.append(column_N if where is None else column_N * where)
 
     def ask(self, answer_N: Ints, kind: int | Ints, where: Bools | None = None) -> None:
-        """A question ends in the column that was written last; its answer follows."""
+        """End a question in the last column, and append its answer."""
         asked_N = answer_N if where is None else np.where(where, answer_N, UNASKED)
         kind_N = np.broadcast_to(np.asarray(kind, dtype=np.int64), self.n)
         self._asked[len(self._columns) - 1] = (asked_N, kind_N * (asked_N != UNASKED))
-        self.say(answer_N, where=where)
+        self.write(answer_N, where=where)
 
     def drawn(self, key_NK: Ints) -> Drawn:
-        """What was written."""
+        """The rows written so far."""
         tokens_NW = np.stack(self._columns, axis=1)
         answers_NW, kinds_NW = np.full_like(tokens_NW, UNASKED), np.zeros_like(tokens_NW)
         for column, (answer_N, kind_N) in self._asked.items():
@@ -91,17 +91,17 @@ def generator(
     seq_len: int,
     make: Callable[[np.random.Generator, int], Drawn],
 ) -> Source:
-    """A source of rows that are made up.
+    """A source of generated rows.
 
-    Which side a row is on is decided by its key, what stands before its first question: no held-out question is ever asked
-    in training after the same words.
+    A row's key, the text before its first question, decides its side: no held-out question is ever asked in training after
+    the same words.
 
     Args:
-        words: the vocabulary without its pad, which is put in front.
-        candidates: the words that answer.
+        words: the vocabulary without its pad, which is prepended.
+        candidates: the words that can be answers.
         kinds: names of the kinds of question.
-        seq_len: the longest row, its last answer left out.
-        make: `make(rng, n)` gives n rows of either side.
+        seq_len: length of the longest row without its last answer.
+        make: `make(rng, n)` returns n rows of either side.
     """
     vocabulary = (PAD, *words)
 
@@ -109,7 +109,7 @@ def generator(
         kept: list[Drawn] = []
         missing = n
         while missing > 0:
-            # A little more than what is left on average, so that one round mostly does.
+            # A little more than needed on average, so that one round usually suffices.
             drawn = make(rng, missing * SHARE if held_out else missing + missing // 5 + 16)
             kept.append(drawn.rows(np.flatnonzero(is_held_out(drawn.key_NK) == held_out)[:missing]))
             missing -= len(kept[-1].key_NK)
@@ -129,7 +129,7 @@ def generator(
 
 
 def padded(parts: list[Drawn], seq_len: int) -> Examples:
-    """Move silence to the right, where it pads, and take each row's last answer away: nothing follows it."""
+    """Move silent columns to the right as padding, and remove each row's last answer, which nothing follows."""
     tokens_NW = np.concatenate([part.tokens_NW for part in parts])
     lengths_N = (tokens_NW != 0).sum(axis=1) - 1
     order_NT = np.argsort(tokens_NW == 0, axis=1, kind="stable")[:, :seq_len]
@@ -141,5 +141,5 @@ def padded(parts: list[Drawn], seq_len: int) -> Examples:
 
 
 def choose(rng: np.random.Generator, n: int, among: int, count: int) -> Ints:
-    """[n, count] different numbers below `among`, in random order."""
+    """[n, count] distinct numbers below `among`, in random order."""
     return np.argsort(rng.random((n, among)), axis=1)[:, :count].astype(np.int64)

@@ -1,8 +1,8 @@
-"""What tasks by path share: which files train and which are held out, records, hashes, and a split by key.
+"""Shared by tasks that read files: the training and the held-out files, records, hashes, and a split by key.
 
-Files named dev, val, valid or validation are held out; where there are none, those named test. The files named train are
-trained on; where there are none, all that are not held out. Anything else is split by the hash of each record's key. What
-shares its key with a held-out record is never trained on, whatever the files' names say.
+Files named dev, val, valid or validation are held out; if there are none, those named test. Files named train are trained on;
+if there are none, all that are not held out. Otherwise records are split by the hash of their key. A record that shares its key
+with a held-out record is never trained on, whatever its file is named.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from modbench.harness.core.errors import UsageError
 from modbench.suites.tasks._build import HELD_OUT
 
 R = TypeVar("R")
-# One key in so many is held out where files do not say.
+# One key in six is held out where file names do not decide.
 SHARE = 6
 NAMES = (frozenset({"dev", "val", "valid", "validation"}), frozenset({"test"}), frozenset({"train", "training"}))
 
 
 @dataclass(frozen=True)
 class Sides:
-    """The files of either side; `held_out` is empty where a hash must decide."""
+    """The files of each side; `held_out` is empty if a hash must decide."""
 
     train: tuple[Path, ...]
     held_out: tuple[Path, ...]
@@ -37,10 +37,10 @@ class Sides:
 
 
 def sides(task: str, path: str | None, suffixes: tuple[str, ...]) -> Sides:
-    """The files at `path`, a file or a folder.
+    """Assign the files at `path`, a file or a folder, to their sides.
 
     Raises:
-        UsageError: if no file of these suffixes is there, or one cannot be read.
+        UsageError: if there is no file with one of the suffixes, or a file cannot be read.
     """
     where = Path(path or "")
     try:
@@ -57,7 +57,7 @@ def sides(task: str, path: str | None, suffixes: tuple[str, ...]) -> Sides:
     held_out = dev or test
     rest = [file for file in files if file not in held_out]
     chosen = [file for file in train if file in rest] or rest
-    if not chosen or not held_out:  # one side would be empty: all is split by hash
+    if not chosen or not held_out:  # one side would be empty: split all by hash
         return Sides(tuple(files), (), whole)
     return Sides(tuple(chosen), tuple(held_out), whole)
 
@@ -73,7 +73,7 @@ def _words(file: Path) -> set[str]:
 def split(
     task: str, sides: Sides, read: Callable[[Path], Iterable[R]], key: Callable[[R], str]
 ) -> tuple[list[R], list[R]]:
-    """Records to train on, and at most `HELD_OUT` held-out ones, evenly chosen; no key is on both sides.
+    """Training records, and at most `HELD_OUT` held-out records, evenly spaced; no key is on both sides.
 
     Raises:
         UsageError: if a side would be empty.
@@ -87,8 +87,8 @@ def split(
     if not train or not held_out:
         names = ", ".join(file.name for file in (*sides.train, *sides.held_out))
         raise UsageError(
-            f"task {task!r}: {names} leaves {len(train)} examples to train on and {len(held_out)} held out; both sides "
-            "need some, and records without a label or an answer are none. Give more, or a folder with a train and a dev file."
+            f"task {task!r}: {names} leaves {len(train)} examples to train on and {len(held_out)} held out, without "
+            "counting records that lack a label or an answer. Give more, or a folder with a train and a dev file."
         )
     if len(held_out) > HELD_OUT:
         held_out = [held_out[i] for i in np.linspace(0, len(held_out) - 1, HELD_OUT).astype(int)]
@@ -100,10 +100,10 @@ def _number(text: str) -> int:
 
 
 def records(task: str, file: Path) -> Iterator[Any]:
-    """What a jsonl, json or tsv file holds, one by one.
+    """The records of a jsonl, json or tsv file.
 
     Raises:
-        UsageError: if it cannot be read as what its name says.
+        UsageError: if the file cannot be read in the format of its suffix.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -113,13 +113,13 @@ def records(task: str, file: Path) -> Iterator[Any]:
             whole = json.loads(text)
             yield from whole if isinstance(whole, list) else [whole]
         else:
-            # Not splitlines: a JSON string may hold line separators that are no ends of lines.
+            # Not splitlines: a JSON string may hold Unicode line separators, which do not end a record.
             yield from (_line(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise UsageError(f"task {task!r}: {file} cannot be read as {file.suffix[1:]}: {error}.") from error
 
 
-def _line(number: int, text: str) -> Any:  # noqa: ANN401  # whatever JSON holds
+def _line(number: int, text: str) -> object:
     try:
         return json.loads(text)
     except ValueError as error:

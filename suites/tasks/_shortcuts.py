@@ -1,7 +1,7 @@
-"""Rules that solve no task: what accuracy they reach is what a model's accuracy must be held against.
+"""Rules that do not solve a task: a model's accuracy must be compared with the accuracy that they reach.
 
-Shapes: N sequences, T positions, Q questions, V tokens, C answers that training showed. Everything is a share of 1 of the
-held-out questions.
+Shapes: N sequences, T positions, Q questions, V tokens, C answers seen in training. Accuracies are shares of the held-out
+questions, between 0 and 1.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from modbench.harness.core.contracts import UNASKED, Examples
 from modbench.suites.tasks._build import Bools, Ints
 
 Floats = NDArray[np.float32]
-# Training questions that a rule learns from, evenly chosen: more change nothing but the time.
+# Training questions that a rule learns from, evenly spaced: more only take longer.
 MOST = 20_000
-# The same for tables of last words, which long answers fill slowly.
+# The same for tables of last words, which need more questions where answers are long.
 MOST_TABLED = 1_000_000
 
 
@@ -28,8 +28,8 @@ class Questions:
 
     Attributes:
         tokens_NT: the sequences.
-        row_Q: the sequence that each question stands in.
-        at_Q: the position where it ends.
+        row_Q: sequence of each question.
+        at_Q: position where it ends.
         answer_Q: its answer.
     """
 
@@ -49,7 +49,7 @@ Start = Callable[[Questions], Ints | int]
 
 
 def questions(examples: Examples, most: int | None = None) -> Questions:
-    """All asked positions, or at most so many, evenly chosen."""
+    """All asked positions, or at most `most` of them, evenly spaced."""
     row_Q, at_Q = np.nonzero(examples.answers_NT != UNASKED)
     if most is not None and len(row_Q) > most:
         chosen_Q = np.linspace(0, len(row_Q) - 1, most).astype(np.int64)
@@ -63,7 +63,7 @@ def everything(_asked: Questions) -> int:
 
 
 def after(token: int) -> Start:
-    """Start: behind the last such token before the question's end."""
+    """Start: after the last occurrence of the token before the question's end."""
 
     def start(asked: Questions) -> Ints:
         found_QT = (asked.tokens_NT[asked.row_Q] == token) & asked.seen()
@@ -74,7 +74,7 @@ def after(token: int) -> Start:
 
 
 def _presence(asked: Questions, start: Start, size: int) -> Floats:
-    """[Q, V]: 1 where a token stands between start and end."""
+    """[Q, V]: 1 where a token occurs between start and end."""
     present_QV = np.zeros((len(asked.row_Q), size), dtype=np.float32)
     question_K, at_K = np.nonzero(asked.seen(start(asked)))
     present_QV[question_K, asked.tokens_NT[asked.row_Q[question_K], at_K]] = 1
@@ -82,7 +82,7 @@ def _presence(asked: Questions, start: Start, size: int) -> Floats:
 
 
 def _learn(train: Examples, held_out: Examples, start: Start) -> tuple[Floats, Floats, Ints, Floats, Questions]:
-    """Presence in training [Q, V] and held out, the answers [C], which of them is right [Q, C], the held-out questions."""
+    """Token presence in training and held out [Q, V], the answers [C], which of them is right [Q, C], the held-out questions."""
     size = int(max(train.tokens_NT.max(), held_out.tokens_NT.max())) + 1
     learnt, asked = questions(train, MOST), questions(held_out)
     answer_C, index_Q = np.unique(learnt.answer_Q, return_inverse=True)
@@ -91,12 +91,12 @@ def _learn(train: Examples, held_out: Examples, start: Start) -> tuple[Floats, F
 
 
 def majority(train: Examples, held_out: Examples) -> float:
-    """The most frequent training answer, always."""
+    """Always the most frequent training answer."""
     return float(np.mean(questions(held_out).answer_Q == _mode(questions(train).answer_Q)))
 
 
 def bag(train: Examples, held_out: Examples, start: Start = everything) -> float:
-    """Naive Bayes over which words stand there, in whatever order and however often."""
+    """Naive Bayes over which words occur, regardless of order and number."""
     learnt_QV, present_QV, answer_C, right_QC, asked = _learn(train, held_out, start)
     count_CV = right_QC.T @ learnt_QV + 0.5
     total_C1 = right_QC.sum(axis=0)[:, None] + 1.0
@@ -106,7 +106,7 @@ def bag(train: Examples, held_out: Examples, start: Start = everything) -> float
 
 
 def cue(train: Examples, held_out: Examples, start: Start = everything) -> float:
-    """One answer where a word stands, another where it does not: the word that served training best."""
+    """One answer if a word occurs, another if it does not; the word is the best one in training."""
     learnt_QV, present_QV, answer_C, right_QC, asked = _learn(train, held_out, start)
     there_VC = learnt_QV.T @ right_QC
     away_VC = right_QC.sum(axis=0) - there_VC
@@ -116,12 +116,12 @@ def cue(train: Examples, held_out: Examples, start: Start = everything) -> float
 
 
 def last(train: Examples, held_out: Examples, count: int = 1) -> float:
-    """The most frequent training answer after the same last words, so many of them; after new ones, the majority."""
+    """The most frequent training answer after the same last `count` words; after unseen words, the majority."""
     learnt, asked = questions(train, MOST_TABLED), questions(held_out)
     size = int(max(side.max() for side in (train.tokens_NT, held_out.tokens_NT, learnt.answer_Q))) + 1
     learnt_Q, key_Q = _last_words(learnt, count, size), _last_words(asked, count, size)
     both_K, count_K = np.unique(learnt_Q * size + learnt.answer_Q, return_counts=True)
-    # Sorted by key, then by how often: the last entry of each key is its most frequent answer.
+    # Sorted by key, then by frequency: the last entry of each key is its most frequent answer.
     order_K = np.lexsort((count_K, both_K // size))
     known_K, answer_K = both_K[order_K] // size, both_K[order_K] % size
     where_Q = np.searchsorted(known_K, key_Q, side="right") - 1
@@ -130,7 +130,7 @@ def last(train: Examples, held_out: Examples, count: int = 1) -> float:
 
 
 def _last_words(asked: Questions, count: int, size: int) -> Ints:
-    """[Q]: one number for the words before and at the question's end; pads stand for what is before the row."""
+    """[Q]: one number for the last `count` words up to the question's end; pads replace what is before the row."""
     key_Q = np.zeros(len(asked.row_Q), dtype=np.int64)
     for back in range(count):
         at_Q = asked.at_Q - back
@@ -144,13 +144,13 @@ def _mode(answer_Q: Ints) -> int:
 
 
 def _shown(asked: Questions, candidates: Sequence[int]) -> tuple[Bools, Ints]:
-    """Where a candidate stands before the question's end [Q, T], and the tokens of the questions' rows [Q, T]."""
+    """Where a candidate occurs before the question's end [Q, T], and the tokens of the questions' rows [Q, T]."""
     tokens_QT = asked.tokens_NT[asked.row_Q]
     return np.isin(tokens_QT, candidates) & asked.seen(), tokens_QT
 
 
 def most_recent(held_out: Examples, candidates: Sequence[int]) -> float:
-    """The candidate that was shown last; nothing was shown: wrong."""
+    """The candidate that was shown last; wrong if none was shown."""
     asked = questions(held_out)
     shown_QT, tokens_QT = _shown(asked, candidates)
     at_Q = (np.arange(shown_QT.shape[1]) * shown_QT).argmax(axis=1)
@@ -165,7 +165,7 @@ def _counts(asked: Questions, candidates: Sequence[int]) -> Ints:
 
 
 def most_frequent(held_out: Examples, candidates: Sequence[int]) -> float:
-    """The candidate that was shown most often; expected accuracy of a draw among equals."""
+    """The candidate that was shown most often; ties count with the expected accuracy of a random draw."""
     asked = questions(held_out)
     count_QC = _counts(asked, candidates)
     best_QC = count_QC == count_QC.max(axis=1, keepdims=True)
@@ -174,7 +174,7 @@ def most_frequent(held_out: Examples, candidates: Sequence[int]) -> float:
 
 
 def one_shown(held_out: Examples, candidates: Sequence[int]) -> float:
-    """Any candidate that was shown: expected accuracy of a draw among them."""
+    """A random candidate among those shown; the expected accuracy."""
     asked = questions(held_out)
     shown_QC = _counts(asked, candidates) > 0
     right_QC = np.asarray(candidates) == asked.answer_Q[:, None]

@@ -20,14 +20,14 @@ ANSWERS = tuple(range(FIRST, FIRST + len(SYMBOLS)))
 def _make(rng: np.random.Generator, n: int) -> Drawn:
     symbols_NS = rng.integers(FIRST, FIRST + len(SYMBOLS), (n, LENGTH))
     writer = Writer(n)
-    writer.say(*symbols_NS.T, SEPARATOR)
+    writer.write(*symbols_NS.T, SEPARATOR)
     for symbol_N in symbols_NS.T:
         writer.ask(symbol_N, 0)
     return writer.drawn(symbols_NS)
 
 
 def _open(_path: str | None) -> Source:
-    seq_len = 2 * LENGTH  # the last repeated symbol is only asked
+    seq_len = 2 * LENGTH  # the last repeated symbol is only an answer
     return generator(("|", *SYMBOLS), SYMBOLS, ("symbol",), seq_len, _make)
 
 

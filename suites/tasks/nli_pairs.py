@@ -1,4 +1,4 @@
-"""Inference over sentence pairs of your files: SNLI or MNLI (jsonl), MED (tsv); one file or a folder."""
+"""Inference over sentence pairs from your files: SNLI or MNLI (jsonl), MED (tsv); one file or a folder."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from modbench.suites.tasks._files import records, sides, split
 
 NAME = "nli_pairs"
 FIELDS = ("sentence1", "sentence2", "gold_label")
-# A word of its own has been seen twice in training, and is among so many; all others share buckets by their hash, so that a
-# rare word can still be seen to stand in both sentences.
+# The most frequent words that occur at least twice in training have their own token. All others share buckets by hash, so that a
+# model can still see that a rare word occurs in both sentences.
 MOST_WORDS, BUCKETS = 1000, 48
-# Longer pairs lose the beginning of their premise.
+# Longer pairs lose the start of their premise.
 MOST_TOKENS = 64
 FITTING = 0.98
 HYPOTHESIS, MARK = "<hypothesis>", "<label>"
@@ -30,7 +30,7 @@ USUAL_ORDER = ("entailment", "neutral", "contradiction")
 
 
 class Pair(NamedTuple):
-    """Two sentences, the gold label, and MED's direction of inference where a file says it."""
+    """Two sentences, the gold label, and MED's direction of inference if the file gives it."""
 
     premise: str
     hypothesis: str
@@ -39,7 +39,7 @@ class Pair(NamedTuple):
 
 
 def read(file: Path) -> Iterator[Pair]:
-    """The labelled pairs of a file; without a gold label (`-`) a pair is left out.
+    """The labelled pairs of a file; pairs without a gold label (`-`) are skipped.
 
     Raises:
         UsageError: if a record lacks a field.
@@ -62,7 +62,7 @@ def words_of(text: str) -> list[str]:
 
 
 class Vocabulary:
-    """Words of the training side: pad, labels, marks, frequent words, buckets for the others."""
+    """The tokens: pad, labels, marks, frequent words of the training side, buckets for all others."""
 
     def __init__(self, train: list[Pair], labels: tuple[str, ...]) -> None:
         counts = Counter(word for pair in train for text in pair[:2] for word in words_of(text))
@@ -75,7 +75,7 @@ class Vocabulary:
         self._buckets = len(first) + len(frequent)
 
     def row(self, pair: Pair) -> list[int]:
-        """Tokens of a pair, to the mark at which its label is asked."""
+        """Tokens of a pair, up to the mark at which its label is asked."""
         premise, hypothesis = ([self._token(word) for word in words_of(text)] for text in pair[:2])
         return [*premise, self.hypothesis, *hypothesis, self.mark]
 
@@ -84,12 +84,12 @@ class Vocabulary:
 
 
 def _order(label: str) -> tuple[int, str]:
-    """The usual three in their usual order, others behind them by name."""
+    """Sort key: the usual three labels in their usual order, then others by name."""
     return (USUAL_ORDER.index(label) if label in USUAL_ORDER else len(USUAL_ORDER), label)
 
 
 def _examples(pairs: list[Pair], vocabulary: Vocabulary, kinds: tuple[str, ...], seq_len: int) -> Examples:
-    """All pairs, padded. int16 holds the vocabulary and keeps half a million pairs in 200 MB; `_some` makes int64 of it."""
+    """All pairs, padded. int16 holds the vocabulary and keeps half a million pairs in 200 MB; `_some` converts to int64."""
     tokens_NT = np.zeros((len(pairs), seq_len), dtype=np.int16)
     answers_NT = np.full_like(tokens_NT, UNASKED)
     kinds_NT = np.zeros_like(tokens_NT)
@@ -104,7 +104,7 @@ def _examples(pairs: list[Pair], vocabulary: Vocabulary, kinds: tuple[str, ...],
 
 
 def _some(examples: Examples, chosen_N: Ints) -> Examples:
-    """These rows, as int64."""
+    """The chosen rows, as int64."""
     sides = (examples.tokens_NT, examples.answers_NT, examples.kinds_NT, examples.lengths_N)
     return Examples(*(side[chosen_N].astype(np.int64) for side in sides))
 
@@ -114,7 +114,7 @@ def _kind(pair: Pair) -> str:
 
 
 def _open(path: str | None) -> Source:
-    """Read the pairs. The kinds are MED's directions where a file has them, else the labels.
+    """Read the pairs. The kinds are MED's directions if a file has them, else the labels.
 
     Raises:
         UsageError: if there are no files, fields or pairs.
@@ -124,7 +124,7 @@ def _open(path: str | None) -> Source:
     both = (*train, *held_out)
     labels = tuple(sorted({pair.label for pair in both}, key=_order))
     if len(labels) < 2:
-        raise UsageError(f"task {NAME!r}: {path} has no label but {labels[0]!r}: there is nothing to tell apart.")
+        raise UsageError(f"task {NAME!r}: {path} has no label but {labels[0]!r}: inference needs at least two.")
     kinds = tuple(sorted({_kind(pair) for pair in both})) if any(pair.direction for pair in both) else labels
     vocabulary = Vocabulary(train, labels)
     lengths = [len(vocabulary.row(pair)) for pair in train]

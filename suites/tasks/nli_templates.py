@@ -1,4 +1,4 @@
-"""Three-way inference over own templates: passive, conjunction, preposition, quantifiers, negation, if-then."""
+"""Three-way inference over templates: passive, conjunction, preposition, quantifiers, negation, if-then."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ VERBS = ("helped", "called", "thanked", "warned")
 ACTIONS = ("slept", "ran", "sang", "laughed")
 LABELS = ("entailment", "neutral", "contradiction")
 
-# Capitals are filled in: A-D are different people, V is a verb, X-Z are different actions. A premise is told in the same words
-# whatever follows, and hypotheses use the same words under every label, in other roles: neither a hypothesis alone nor the bag
-# of all words says more than chance. Lines share a label's weight evenly, and so do the hypotheses of a line.
+# Capitals are slots: A-D are different people, V is a verb, X-Z are different actions. A premise has the same words under every
+# label, and hypotheses use the same words under every label, in other roles: neither the hypothesis alone nor the bag of words
+# predicts the label better than chance. The lines of a label have equal weight, and so have the hypotheses of a line.
 Lines = tuple[tuple[str, ...], ...]
 Case = tuple[tuple[str, ...], Mapping[str, Lines]]
 TEMPLATES: Mapping[str, tuple[Case, ...]] = {
@@ -129,24 +129,24 @@ STOP = 1 + WORDS.index(".")
 
 
 def _coded(text: str, width: int) -> list[int]:
-    """Tokens of a text; a slot is its place in `SLOTS`, counted from -1 down; 0 to the width."""
+    """Tokens of a text, padded with 0 on the left to the width; slot i of `SLOTS` is -1 - i."""
     codes = [-1 - SLOTS.index(word) if word in SLOTS else 1 + WORDS.index(word) for word in text.split()]
     return [0] * (width - len(codes)) + codes
 
 
 def _forms() -> tuple[Ints, Ints, np.typing.NDArray[np.float64]]:
-    """Premises and hypotheses, coded, of every form; and where each one's share ends, one unit per template and label."""
+    """Coded premises and hypotheses of every form, and the cumulative weight of the forms: 1 per template and label."""
     premises_FW, hypotheses_FW, shares_F = [], [], []
     for cases in TEMPLATES.values():
         for label in LABELS:
-            telling = [(premises, hypotheses[label]) for premises, hypotheses in cases if label in hypotheses]
-            for premises, lines in telling:
+            cases_of_label = [(premises, hypotheses[label]) for premises, hypotheses in cases if label in hypotheses]
+            for premises, lines in cases_of_label:
                 for line in lines:
                     for premise in premises:
                         for hypothesis in line:
                             premises_FW.append(_coded(premise, 17))
                             hypotheses_FW.append(_coded(hypothesis, 7))
-                            shares_F.append(1 / (len(telling) * len(lines) * len(premises) * len(line)))
+                            shares_F.append(1 / (len(cases_of_label) * len(lines) * len(premises) * len(line)))
     return np.array(premises_FW), np.array(hypotheses_FW), np.round(np.cumsum(shares_F), 9)
 
 
@@ -162,7 +162,7 @@ def _make(rng: np.random.Generator, n: int) -> Drawn:
     fillers_NS = np.concatenate([people + choose(rng, n, len(PEOPLE), 4), verb_N1, actions_N3], axis=1)
     premise_NW, hypothesis_NW = (_filled(codes_FW[form_N], fillers_NS) for codes_FW in (_PREMISES_FW, _HYPOTHESES_FW))
     writer = Writer(n)
-    writer.say(*premise_NW.T, STOP, *hypothesis_NW.T)
+    writer.write(*premise_NW.T, STOP, *hypothesis_NW.T)
     writer.ask(1 + label_N, template_N)
     return writer.drawn(premise_NW)
 

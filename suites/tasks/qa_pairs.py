@@ -1,4 +1,4 @@
-"""Answers of your files, byte by byte: GSM8K or question and answer lines (jsonl), SQuAD (json); one file or a folder."""
+"""Question answering from your files, byte by byte: GSM8K or question and answer (jsonl), SQuAD (json); a file or a folder."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from modbench.suites.tasks._build import PAD, Ints
 from modbench.suites.tasks._files import records, sides, split
 
 NAME = "qa_pairs"
-# A byte is its value + 1; pads are 0; between question and answer stands a mark.
+# A byte's token is its value + 1; pads are 0; a mark separates question and answer.
 MARK = 257
 WORDS = (PAD, *(chr(i) if 32 < i < 127 else f"<{i:02x}>" for i in range(256)), "<answer>")
-# Longer examples are cut: questions at their left down to so many bytes, then answers at their right. Bytes of cut examples
-# are a kind of their own, so their number and accuracy are told apart.
+# Longer examples are cut: first the start of the question, down to `LEAST_QUESTION` bytes, then the end of the answer. Bytes of
+# cut examples are kinds of their own, so their number and accuracy are reported separately.
 MOST_TOKENS, LEAST_QUESTION = 512, 64
-# GSM8K writes its result behind this.
+# GSM8K writes its result after this.
 RESULT = b"####"
 KINDS = ("answer", "answer, cut", "result", "result, cut")
 
 
 class Pair(NamedTuple):
-    """A question, its answer, and what the split goes by: the text that the question is about, or the question."""
+    """A question, its answer, and the key of the split: the text that the question is about, or else the question."""
 
     question: bytes
     answer: bytes
@@ -37,7 +37,7 @@ class Pair(NamedTuple):
 
 
 def read(file: Path) -> Iterator[Pair]:
-    """The pairs of a file; questions that have no answer are left out.
+    """The pairs of a file; questions without an answer are skipped.
 
     Raises:
         UsageError: if a record has no recognised fields.
@@ -60,7 +60,7 @@ def _pairs(record: Mapping[str, Any]) -> Iterator[Pair]:
                 for asked in paragraph["qas"]:
                     texts = [answer["text"] for answer in asked["answers"]]
                     yield from _pair(asked["question"], texts, paragraph["context"])
-    elif "context" in record:  # the same, flat
+    elif "context" in record:  # SQuAD with one question per record
         texts = record["answers"]["text"]
         yield from _pair(record["question"], [texts] if isinstance(texts, str) else texts, record["context"])
     elif "prompt" in record:
@@ -81,14 +81,14 @@ def _pair(question: str, answers: list[str], context: str = "") -> Iterator[Pair
 
 @dataclass(frozen=True)
 class Bytes:
-    """Pairs as rows; one more column than a row has, since the last byte is only asked.
+    """Pairs as rows, with one more column than a sequence has, since the last byte is only an answer.
 
     Attributes:
         tokens_NW: int16, [N, seq_len + 1].
-        mark_N: where the answer's mark stands.
-        length_N: tokens, the whole answer included.
-        result_N: from which position on the result is asked.
-        cut_N: whether something was cut.
+        mark_N: position of the mark.
+        length_N: number of tokens, the whole answer included.
+        result_N: first position at which the result is asked.
+        cut_N: whether the pair was cut.
     """
 
     tokens_NW: NDArray[np.int16]
@@ -98,7 +98,7 @@ class Bytes:
     cut_N: Ints
 
     def some(self, chosen_N: Ints) -> Examples:
-        """These rows: every byte behind the mark is asked."""
+        """The chosen rows: every byte after the mark is asked."""
         tokens_NW = self.tokens_NW[chosen_N].astype(np.int64)
         at_T = np.arange(tokens_NW.shape[1] - 1)
         mark_N1, last_N1, result_N1 = (
@@ -112,11 +112,11 @@ class Bytes:
 
 
 def encoded(pairs: list[Pair], seq_len: int) -> Bytes:
-    """Pairs as rows of at most `seq_len` tokens to read."""
+    """Encode pairs as rows of at most `seq_len` input tokens."""
     tokens_NW = np.zeros((len(pairs), seq_len + 1), dtype=np.int16)
     numbers_N4 = np.zeros((len(pairs), 4), dtype=np.int64)
     for n, pair in enumerate(pairs):
-        # Held-out questions may be longer than all that is trained on: half of a short row is theirs at most.
+        # Held-out questions may be longer than all training questions: they get at most half of a short row.
         answer = pair.answer[: seq_len - min(len(pair.question), LEAST_QUESTION, seq_len // 2)]
         question = pair.question[-(seq_len - len(answer)) :] if len(answer) < seq_len else b""
         length = len(question) + 1 + len(answer)
@@ -125,14 +125,14 @@ def encoded(pairs: list[Pair], seq_len: int) -> Bytes:
         tokens_NW[n, :length] += 1
         tokens_NW[n, len(question)] = MARK
         found = answer.find(RESULT)
-        # Behind "#### ": the byte at found + 5 of the answer is asked one position earlier, and the mark comes first.
+        # After "#### ": byte found + 5 of the answer is asked one position earlier, and the mark shifts it by one.
         result = len(question) + found + len(RESULT) + 1 if found >= 0 else length
         numbers_N4[n] = len(question), length, result, length < len(pair.question) + 1 + len(pair.answer)
     return Bytes(tokens_NW, *numbers_N4.T)
 
 
 def _open(path: str | None) -> Source:
-    """Read the pairs. Sequences are as long as the longest of training, up to `MOST_TOKENS`.
+    """Read the pairs. The sequence length is that of the longest training pair, at most `MOST_TOKENS`.
 
     Raises:
         UsageError: if there are no files, fields or pairs.

@@ -18,18 +18,18 @@ WENT, TO, TOOK, THE, WHERE, IS, STOP, PERSON = range(1, 9)
 THING = PERSON + len(PEOPLE)
 PLACE = THING + len(THINGS)
 ANSWERS = tuple(range(PLACE, PLACE + len(PLACES)))
-# People who take a thing and go somewhere; one of them may go on to another place before the questions.
+# People who take a thing and go somewhere; one of them may go to a second place before the questions.
 MOST_PEOPLE = 3
 KINDS = ("2 facts", "3 facts", "4 facts", "5 facts", "6 facts", "7 facts")
 SEQ_LEN = 5 * MOST_PEOPLE + 6 * (MOST_PEOPLE + 1) + 5 * MOST_PEOPLE - 1
 
 
 def _make(rng: np.random.Generator, n: int) -> Drawn:
-    """Takings and goings in any order; then every thing is asked for, in random order."""
+    """Taking and going events in any order, then a question about every thing, in random order."""
     people_N = rng.integers(1, MOST_PEOPLE + 1, n)
     there_NP = np.arange(MOST_PEOPLE) < people_N[:, None]
     person_NP, thing_NP = choose(rng, n, len(PEOPLE), MOST_PEOPLE), choose(rng, n, len(THINGS), MOST_PEOPLE)
-    # Events: who takes, who goes, and who goes on. A share of stories has nobody who goes on.
+    # Events: each person takes, each person goes, and in half of the stories one goes a second time.
     again_N = rng.random(n) < 0.5
     mover_N = rng.integers(0, people_N)
     taker_NE = np.concatenate([np.tile(np.arange(MOST_PEOPLE), (n, 2)), mover_N[:, None]], axis=1)
@@ -48,15 +48,15 @@ def _make(rng: np.random.Generator, n: int) -> Drawn:
         person_N, thing_N = person_NP[row_N, holder_N], thing_NP[row_N, holder_N]
         gone_N = is_N & goes_N
         where_NP[row_N[gone_N], holder_N[gone_N]] = place_N[gone_N]
-        writer.say(PERSON + person_N, np.where(goes_N, WENT, TOOK), where=is_N)
-        writer.say(TO, where=gone_N)
-        writer.say(THE, np.where(goes_N, PLACE + place_N, THING + thing_N), STOP, where=is_N)
+        writer.write(PERSON + person_N, np.where(goes_N, WENT, TOOK), where=is_N)
+        writer.write(TO, where=gone_N)
+        writer.write(THE, np.where(goes_N, PLACE + place_N, THING + thing_N), STOP, where=is_N)
         key.append(is_N * (1 + person_N + len(PEOPLE) * np.where(goes_N, len(THINGS) + place_N, thing_N)))
     facts_N = event_NE.sum(axis=1)
     asked_NP = np.argsort(rng.random((n, MOST_PEOPLE)) + ~there_NP, axis=1)
     for turn in range(MOST_PEOPLE):
         holder_N, asked_N = asked_NP[:, turn], turn < people_N
-        writer.say(WHERE, IS, THE, THING + thing_NP[row_N, holder_N], where=asked_N)
+        writer.write(WHERE, IS, THE, THING + thing_NP[row_N, holder_N], where=asked_N)
         writer.ask(PLACE + where_NP[row_N, holder_N], facts_N - 2, where=asked_N)
     return writer.drawn(np.stack(key, axis=1))
 

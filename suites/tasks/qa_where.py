@@ -19,8 +19,8 @@ PERSON = FIRST_WENT + len(WENT)
 PLACE = PERSON + len(PEOPLE)
 ANSWERS = tuple(range(PLACE, PLACE + len(PLACES)))
 FACTS = 6
-# Questions after each of the facts. Only people are asked for who moved since they were last asked for: an earlier answer
-# never says it. Short stories first: they are what a model learns from.
+# Number of questions after each fact. Only people who moved since they were last asked about are asked about, so that no earlier
+# answer gives the answer away. Some questions come after few facts, because models learn from short stories first.
 ASKED = np.array(
     [
         (1, 0, 2, 0, 0, 3),
@@ -36,37 +36,35 @@ SEQ_LEN = 6 * FACTS + 4 * 6 - 1
 
 
 def _make(rng: np.random.Generator, n: int) -> Drawn:
-    """People move again as stories go on; who moved before and was not asked for may be asked for later."""
+    """People move repeatedly in a story; a person who moved and was not asked about yet may be asked about later."""
     asked_NF = ASKED[rng.integers(0, len(ASKED), n)]
     writer = Writer(n)
     row_N = np.arange(n)
     place_NP = np.zeros((n, len(PEOPLE)), dtype=np.int64)
-    waiting_NP: Bools = np.zeros((n, len(PEOPLE)), dtype=np.bool_)
+    due_NP: Bools = np.zeros((n, len(PEOPLE)), dtype=np.bool_)
     key_NF = np.zeros((n, 3), dtype=np.int64)
     first_N = np.argmax(asked_NF > 0, axis=1)
     for fact in range(FACTS):
-        # Nobody moves twice before being asked for, or too few would be left to ask for.
-        person_N = _one_of(rng, ~waiting_NP)
+        # Nobody moves twice before being asked about; otherwise too few people would be left for the questions.
+        person_N = _one_of(rng, ~due_NP)
         place_N = rng.integers(0, len(PLACES), n)
         place_NP[row_N, person_N] = place_N
-        waiting_NP[row_N, person_N] = True
+        due_NP[row_N, person_N] = True
         went_N = FIRST_WENT + rng.integers(0, len(WENT), n)
-        writer.say(PERSON + person_N, went_N, TO, THE, PLACE + place_N, STOP)
+        writer.write(PERSON + person_N, went_N, TO, THE, PLACE + place_N, STOP)
         if fact < 3:
             key_NF[:, fact] = (fact <= first_N) * (1 + person_N * len(PLACES) + place_N)
         for question in range(int(ASKED[:, fact].max())):
-            _ask(rng, writer, place_NP, waiting_NP, question < asked_NF[:, fact], fact)
+            _ask(rng, writer, place_NP, due_NP, question < asked_NF[:, fact], fact)
     return writer.drawn(key_NF)
 
 
-def _ask(
-    rng: np.random.Generator, writer: Writer, place_NP: Ints, waiting_NP: Bools, there_N: Bools, fact: int
-) -> None:
-    """Ask rows that are `there_N` for somebody who waits to be asked for."""
-    person_N = _one_of(rng, waiting_NP)
+def _ask(rng: np.random.Generator, writer: Writer, place_NP: Ints, due_NP: Bools, there_N: Bools, fact: int) -> None:
+    """Ask the rows in `there_N` about a person whose question is due."""
+    person_N = _one_of(rng, due_NP)
     row_N = np.arange(len(person_N))
-    waiting_NP[row_N, person_N] &= ~there_N
-    writer.say(WHERE, IS, PERSON + person_N, where=there_N)
+    due_NP[row_N, person_N] &= ~there_N
+    writer.write(WHERE, IS, PERSON + person_N, where=there_N)
     writer.ask(PLACE + place_NP[row_N, person_N], fact, where=there_N)
 
 

@@ -18,26 +18,26 @@ YES, NO, THE, DID, STOP, PERSON = range(1, 7)
 DONE = PERSON + len(PEOPLE)
 DO = DONE + len(PAST)
 KINDS = ("yes", "swapped", "object", "verb")
-# Shares of the kinds where one sentence is told, where the second is asked about behind a question about the first, and where
-# both are told before. One sentence has no other object or verb: a word from nowhere would give the answer away. So would, in
-# the second case, the verb that was just asked about.
+# Shares of the kinds for a question after one sentence, for one about the second sentence after a question about the first, and
+# for one after both sentences. A single sentence has no other object or verb, and a new word would give the answer away. So
+# would, in the second case, the verb of the previous question.
 FIRST, SECOND, BOTH = (0.5, 0.5, 0.0, 0.0), (0.5, 0.3, 0.2, 0.0), (0.5, 0.2, 0.14, 0.16)
 SENTENCES = 2
 
 
 def _make(rng: np.random.Generator, n: int) -> Drawn:
-    """Either each sentence is asked about as it is told, or both when both are told, in random order.
+    """Ask about each sentence right after it, or about both at the end, in random order.
 
-    Every question is made of words that were told, and is about another sentence than the one before: none repeats.
+    Questions use only words of the sentences, and two questions in a row are about different sentences, so none repeats.
     """
     people_NP = PERSON + choose(rng, n, len(PEOPLE), 2 * SENTENCES)
     verbs_NS = choose(rng, n, len(PAST), SENTENCES)
     at_once_N = rng.random(n) < 0.5
     turned_N = at_once_N & (rng.random(n) < 0.5)
     writer = Writer(n)
-    _tell(writer, people_NP[:, :2], verbs_NS[:, 0])
+    _write_sentence(writer, people_NP[:, :2], verbs_NS[:, 0])
     _ask(rng, writer, people_NP, verbs_NS, rng.choice(len(KINDS), n, p=FIRST), where=~at_once_N)
-    _tell(writer, people_NP[:, 2:], verbs_NS[:, 1])
+    _write_sentence(writer, people_NP[:, 2:], verbs_NS[:, 1])
     for first in (True, False):
         about_first_N = turned_N ^ first
         kind_N = np.where(at_once_N, rng.choice(len(KINDS), n, p=BOTH), rng.choice(len(KINDS), n, p=SECOND))
@@ -48,20 +48,20 @@ def _make(rng: np.random.Generator, n: int) -> Drawn:
     return writer.drawn(np.concatenate([people_NP[:, :2], verbs_NS[:, :1], second_NP], axis=1))
 
 
-def _tell(writer: Writer, people_N2: Ints, verb_N: Ints) -> None:
-    writer.say(THE, people_N2[:, 0], DONE + verb_N, THE, people_N2[:, 1], STOP)
+def _write_sentence(writer: Writer, people_N2: Ints, verb_N: Ints) -> None:
+    writer.write(THE, people_N2[:, 0], DONE + verb_N, THE, people_N2[:, 1], STOP)
 
 
 def _ask(
     rng: np.random.Generator, writer: Writer, people_NP: Ints, verbs_NS: Ints, kind_N: Ints, where: Bools | None
 ) -> None:
-    """About the sentence whose people and verb come first."""
+    """Ask about the sentence whose people and verb come first."""
     other_N = np.where(rng.random(writer.n) < 0.5, people_NP[:, 2], people_NP[:, 3])
     swapped_N = kind_N == KINDS.index("swapped")
     subject_N = np.where(swapped_N, people_NP[:, 1], people_NP[:, 0])
     object_N = np.where(swapped_N, people_NP[:, 0], np.where(kind_N == KINDS.index("object"), other_N, people_NP[:, 1]))
     verb_N = np.where(kind_N == KINDS.index("verb"), verbs_NS[:, 1], verbs_NS[:, 0])
-    writer.say(DID, THE, subject_N, DO + verb_N, THE, object_N, where=where)
+    writer.write(DID, THE, subject_N, DO + verb_N, THE, object_N, where=where)
     writer.ask(np.where(kind_N == 0, YES, NO), kind_N, where=where)
 
 
@@ -83,7 +83,7 @@ def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
 
 
 def _half_readings(asked: rules.Questions) -> tuple[Bools, Bools]:
-    """[Q]: whether one sentence has all three words of the question; whether its people act and suffer in any sentences."""
+    """[Q]: whether one sentence has all three words of the question; whether its people are subject and object anywhere."""
     tokens_QT = asked.tokens_NT[asked.row_Q]
     subject_Q1, verb_Q1, object_Q1 = (
         tokens_QT[np.arange(len(tokens_QT)), asked.at_Q - back][:, None] for back in (3, 2, 0)

@@ -17,7 +17,7 @@ ANSWERS = tuple(range(1 + len(KEYS), 1 + len(KEYS) + len(VALUES)))
 
 
 def _make(rng: np.random.Generator, n: int) -> Drawn:
-    """Values are drawn apart, so that what was answered before says nothing about what is left."""
+    """Values are drawn independently, so that earlier answers do not narrow down later ones."""
     pairs_N = rng.integers(1, MOST_PAIRS + 1, n)
     keys_NP = 1 + choose(rng, n, len(KEYS), MOST_PAIRS)
     values_NP = rng.integers(ANSWERS[0], ANSWERS[-1] + 1, (n, MOST_PAIRS))
@@ -25,10 +25,10 @@ def _make(rng: np.random.Generator, n: int) -> Drawn:
     order_NP = choose(rng, n, MOST_PAIRS, MOST_PAIRS)
     writer = Writer(n)
     for pair in range(MOST_PAIRS):
-        writer.say(keys_NP[:, pair], values_NP[:, pair], where=there_NP[:, pair])
+        writer.write(keys_NP[:, pair], values_NP[:, pair], where=there_NP[:, pair])
     row_N = np.arange(n)
     for pair_N in order_NP.T:
-        writer.say(keys_NP[row_N, pair_N], where=there_NP[row_N, pair_N])
+        writer.write(keys_NP[row_N, pair_N], where=there_NP[row_N, pair_N])
         writer.ask(values_NP[row_N, pair_N], pairs_N - 1, where=there_NP[row_N, pair_N])
     return writer.drawn(np.concatenate([keys_NP * there_NP, values_NP * there_NP], axis=1))
 

@@ -17,14 +17,14 @@ MARK, QUERY, FIRST_KEY = 1, 2, 3
 ANSWERS = tuple(range(FIRST_KEY + len(KEYS), FIRST_KEY + len(KEYS) + len(VALUES)))
 FIRST_FILLER = ANSWERS[-1] + 1
 FACTS, DECOYS = 6, 2
-# Words between a fact's value and the question for it: at most so many; a bucket starts where the one before ends.
+# Buckets of the distance in words between a fact's value and its question: the largest distance of each.
 FURTHEST = (4, 8, 16, 32, 64, 104)
 SEQ_LEN = 128
 LAYOUTS = 512
 
 
 def _make(rng: np.random.Generator, n: int) -> Drawn:
-    """Fill drawn layouts with facts."""
+    """Fill random layouts with facts."""
     chosen_N = rng.integers(0, LAYOUTS, n)
     fact_at_NF, query_at_NF, kind_NF, decoy_at_ND = (table[chosen_N] for table in _TABLES)
     keys_NF = FIRST_KEY + choose(rng, n, len(KEYS), FACTS)
@@ -32,7 +32,7 @@ def _make(rng: np.random.Generator, n: int) -> Drawn:
     tokens_NW = rng.integers(FIRST_FILLER, FIRST_FILLER + len(FILLER), (n, SEQ_LEN + 1))
     answers_NW, kinds_NW = np.full_like(tokens_NW, UNASKED), np.zeros_like(tokens_NW)
     row_N1 = np.arange(n)[:, None]
-    # Decoys: the keys of some facts stand in the filler too, unmarked, before a value drawn at random.
+    # Decoys: the keys of some facts also occur in the filler, unmarked, before a random value.
     tokens_NW[row_N1, decoy_at_ND] = keys_NF[:, :DECOYS]
     tokens_NW[row_N1, decoy_at_ND + 1] = rng.integers(ANSWERS[0], ANSWERS[-1] + 1, (n, DECOYS))
     tokens_NW[row_N1, fact_at_NF] = MARK
@@ -43,7 +43,7 @@ def _make(rng: np.random.Generator, n: int) -> Drawn:
     tokens_NW[row_N1, query_at_NF + 2] = values_NF
     answers_NW[row_N1, query_at_NF + 1] = values_NF
     kinds_NW[row_N1, query_at_NF + 1] = kind_NF
-    # What stands behind the last answer is never read, and what stands before the first question decides the side.
+    # Text after the last answer is never read; text before the first question decides the side.
     at_W = np.arange(SEQ_LEN + 1)
     tokens_NW[at_W > query_at_NF.max(axis=1, keepdims=True) + 2] = 0
     before_NW = at_W < query_at_NF.min(axis=1, keepdims=True)
@@ -51,7 +51,7 @@ def _make(rng: np.random.Generator, n: int) -> Drawn:
 
 
 def _layouts() -> tuple[Ints, Ints, Ints, Ints]:
-    """Where facts start, where questions start, which bucket their distance is in, where decoys start: LAYOUTS rows each."""
+    """Starts of facts, starts of questions, buckets of their distances, starts of decoys: `LAYOUTS` rows each."""
     rng = np.random.default_rng(96)
     found: list[tuple[list[int], ...]] = []
     while len(found) < LAYOUTS:
@@ -63,7 +63,7 @@ def _layouts() -> tuple[Ints, Ints, Ints, Ints]:
 
 
 def _layout(rng: np.random.Generator) -> tuple[list[int], list[int], list[int], list[int]] | None:
-    """Distances first, the longest placed first; None where one finds no room."""
+    """Draw distances and place the longest first; None if one does not fit."""
     free_W: Bools = np.ones(SEQ_LEN + 1, dtype=np.bool_)
     facts: list[int] = []
     queries: list[int] = []
@@ -90,7 +90,7 @@ def _layout(rng: np.random.Generator) -> tuple[list[int], list[int], list[int], 
 
 
 def _room(free_W: Bools, words: int) -> Bools:
-    """Where so many words can start."""
+    """Positions where a run of `words` free words can start."""
     room_S = free_W[: len(free_W) - words + 1].copy()
     for word in range(1, words):
         room_S &= free_W[word : word + len(room_S)]

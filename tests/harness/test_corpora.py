@@ -174,7 +174,7 @@ def test_names_are_told_from_paths() -> None:
         ("a.jsonl", b"\xff\xfe", "", ["line 1: not JSON"]),
         ("a.jsonl", b'["a"]', "", ["line 1: a list, not an object"]),
         ("a.jsonl", b'{"text": "a"}\n\n{"text": 3}', "", ["line 3: field 'text' holds a number, not text"]),
-        ("a.jsonl", b'{"text": true}', "", ["a truth value"]),
+        ("a.jsonl", b'{"text": true}', "", ["a boolean"]),
         (
             "a.jsonl",
             b'{"text": "a", "story": "b"}',
