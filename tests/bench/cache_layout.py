@@ -2,8 +2,8 @@
 
     python tests/bench/cache_layout.py
 
-Both hold the same tokens (12.5 % of the context, at the same places) and give the same attention; timed is one decode
-step's attention of one block. The mask version reads every slot and needs the mask; the compact one reads what is there.
+Both hold the same tokens (12.5 % of the context, at the same places) and compute the same attention. Timed is the attention of
+one block in one decode step. The masked layout reads every slot and needs the mask; the compact one reads only stored tokens.
 """
 
 from __future__ import annotations

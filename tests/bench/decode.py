@@ -1,4 +1,4 @@
-"""Decode steps of MoD with a synthetic router against dense: batches, participations and policies, beside the arithmetic.
+"""Decode steps of MoD with a synthetic router compared with dense: by batch, participation and policy, with the expected ratio.
 
     python tests/bench/decode.py --json decode.json            # d 256, 4 layers: the table of policies, some minutes
     python tests/bench/decode.py --large                       # d 512, 8 layers, context 1,024, B = 1: the headline
@@ -6,8 +6,8 @@
 One sample is `--tokens` successive steps from the same context, so each is a mean over positions: a median over tokens
 would see only those that skip everything. Positions, and with them the synthetic decisions, are the same at every sample.
 `expected` is the ratio of bytes that must be read: weights that some row needs (independent rows all skip with
-probability (1 - c)^B), keys and values of the rows that pass. `all skip` is the share of routed-block visits that no row
-passed, as measured; `passed` the realised participation; `overflow` the share of wishes that a fixed shape refused.
+probability (1 - c)^B), keys and values of the rows that pass. `all skip` is the measured share of routed-block visits
+that no row passed; `passed` the realised participation; `overflow` the share of requests that a fixed shape refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def build(model: str, shape: dict[str, Any], **routing: Any) -> tuple[Decoder, M
 
 
 def steps(module: Decoder, batch_size: int, context: int, tokens: int) -> tuple[Callable[[], None], Any]:
-    """A call that makes `tokens` steps after the context, and its cache."""
+    """A call that decodes `tokens` steps after the context, and its cache."""
     vocabulary = module.config.vocab_size
     made = torch.randint(vocabulary, (batch_size, context + tokens), generator=torch.Generator().manual_seed(1))
     _, cache = module.prefill(made[:, :context], max_len=context + tokens)

@@ -1,9 +1,9 @@
-"""Identical models beside a load generator: how often are they called different, by us and one after the other?
+"""Identical models under a load generator: how often are they called different, interleaved and timed one after the other?
 
     python tests/bench/false_positives.py --comparisons 200 --load 3
 
-Ours: interleaved blocks in launches that no two comparisons share, through the product's own runner. Beside it, in the same
-minutes and with as many samples: A timed first and then B, in a process of its own, judged by the tests that other tools use.
+Ours: interleaved blocks in launches that no two comparisons share, through the product's own runner. For comparison, in the same
+minutes and with as many samples: A timed first and then B, in a process of its own, judged by tests that other tools use.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ MARGIN = 0.02
 
 @dataclass
 class Row:
-    """What one way of judging said of all comparisons."""
+    """The results of one design and test over all comparisons."""
 
     hits: list[bool] = field(default_factory=list)
     widths: list[float] = field(default_factory=list)
     log_ratios: list[float] = field(default_factory=list)
 
     def add(self, *, hit: bool, log_ratio: float, width: float | None = None) -> None:
-        """One comparison."""
+        """Add a comparison."""
         self.hits.append(hit)
         self.log_ratios.append(log_ratio)
         if width is not None:
             self.widths.append(width)
 
     def line(self, name: str) -> str:
-        """A row of the table."""
+        """The row of the printed table."""
         low, high = share_interval(sum(self.hits), len(self.hits))
         wide = f"{median(self.widths):.1%}" if self.widths else "–"
         rate = f"{sum(self.hits)} of {len(self.hits)} ({np.mean(self.hits):.1%}, {100 * low:.1f}–{100 * high:.1f} %)"
@@ -53,7 +53,7 @@ class Row:
 
 
 def one_after_the_other(samples: int) -> dict[str, tuple[list[float], list[float]]]:
-    """Wall and CPU seconds of A's calls and then of B's."""
+    """Wall and CPU seconds of all calls of A, then of all calls of B."""
     import time
 
     sides: list[tuple[list[float], list[float]]] = []
@@ -69,7 +69,7 @@ def one_after_the_other(samples: int) -> dict[str, tuple[list[float], list[float
 
 
 def judged(a: Sequence[float], b: Sequence[float], rng: np.random.Generator) -> dict[str, tuple[bool, float | None]]:
-    """Test to (whether it calls the two different at 5 %, width of its interval of the ratio of medians)."""
+    """By test: whether it calls the two different at 5 %, and the width of its interval of the ratio of medians."""
     from scipy import stats
 
     medians = [np.median(rng.choice(side, (2000, len(side))), axis=1) for side in (a, b)]
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--comparisons", type=int, default=200)
     parser.add_argument("--launches", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--load", type=int, default=3, help="processes beside")
+    parser.add_argument("--load", type=int, default=3, help="processes of the load generator")
     parser.add_argument("--cold", action="store_true", help="a fresh interpreter for every launch")
     options = parser.parse_args()
     units = doctor.units(options.comparisons, "cpu", 1, launches=options.launches, rounds=options.rounds)

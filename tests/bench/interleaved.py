@@ -1,7 +1,7 @@
-"""What the bench scripts share: calls timed in interleaved blocks by the harness, as ratios with their intervals.
+"""Shared by the bench scripts: time calls in interleaved blocks with the harness, as ratios with intervals.
 
-One process and one thread are one launch, however many rounds it has. The interval is the order-statistic interval of the
-median over this launch's blocks: it says nothing about other launches, machines or weights.
+One process and one thread are one launch, whatever the number of rounds. The interval is the order-statistic interval of the
+median over the blocks of this launch: it says nothing about other launches, machines or weights.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HEADER = """\
 
 @dataclasses.dataclass(frozen=True)
 class Ratio:
-    """The anchor's time over the arm's: above 1 the arm is faster.
+    """The anchor's time over the arm's; above 1 the arm is faster.
 
     Attributes:
         value: median over blocks; None where nothing was measured.
@@ -54,12 +54,12 @@ class Ratio:
 def compare(
     calls: dict[str, Callable[[], object]], anchor: str, *, rounds: int, warm_up_calls: int = 5, seed: int = 0
 ) -> dict[str, Ratio]:
-    """Time every arm beside its anchor, in this process and on one thread; an arm that raises ends the script.
+    """Time every arm in blocks with its anchor, in this process and on one thread; an arm that raises ends the script.
 
     Args:
-        calls: arm to what is timed, each call doing the same work.
-        anchor: the arm that all others are divided into.
-        rounds: how often every arm is visited, twice each time; six are the fewest that give an interval.
+        calls: arm to the timed function; each call must do the same work.
+        anchor: the arm that all others are compared with.
+        rounds: number of rounds, each of which visits every arm twice; at least six for an interval.
         warm_up_calls: calls of every arm before the first block.
         seed: draws the orders.
 
@@ -70,7 +70,7 @@ def compare(
         ValueError: if there is no round.
     """
     if rounds < 1:
-        raise ValueError(f"{rounds} rounds measure nothing; six are the fewest that give an interval")
+        raise ValueError(f"rounds = {rounds} must be at least 1, and at least 6 for an interval")
     torch.set_num_threads(1)
     session = Session(
         {arm: _unnumbered(call) for arm, call in calls.items()},
@@ -103,7 +103,7 @@ def _unnumbered(call: Callable[[], object]) -> Call:
 
 
 def print_row(what: str, against: str, ratio: Ratio) -> None:
-    """One row under `HEADER`; a dash where there is no number, and then the reason."""
+    """Print a row under `HEADER`; without a number, a dash and the reason."""
     interval = ratio.reason if ratio.low is None else f"{ratio.low:.3f}–{ratio.high:.3f}"
     cells = [what, against, _number(ratio.value), str(interval)]
     cells += [_number(seconds and seconds * 1e3) for seconds in (ratio.arm_s, ratio.anchor_s)]
@@ -115,13 +115,13 @@ def _number(value: float | None) -> str:
 
 
 def add_options(parser: argparse.ArgumentParser, rounds: int) -> None:
-    """`--rounds` with its default, and `--json`."""
+    """Add `--rounds` with its default, and `--json`."""
     parser.add_argument("--rounds", type=int, default=rounds, help="blocks per comparison, six or more (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="save the rows and the machine here")
 
 
 def save(path: Path, rows: Sequence[tuple[str, str, Ratio]], **about: Any) -> None:
-    """Write rows as JSON, beside the machine and whatever else a reader needs to repeat them."""
+    """Write rows as JSON, with the machine and what else is needed to repeat them."""
     content = {
         **about,
         "machine": environment.collect(),

@@ -1,7 +1,7 @@
-"""What the load scripts share: a generator of load, fresh processes, and pairs of identical models.
+"""Shared by the scripts that measure under load: a load generator, fresh processes, and pairs of identical models.
 
-The load: processes that compute and sleep in turn, for times drawn from an exponential distribution, so that the machine is
-never in one state for long. Three of them with a mean of one second on two cores is what a shared build machine looks like.
+The load: processes that compute and sleep in turn, for times drawn from an exponential distribution, so that the machine does
+not stay in one state for long. Three of them with a mean of one second on two cores resemble a shared build machine.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ while True:
 
 @contextlib.contextmanager
 def load(processes: int, mean_s: float = 1.0) -> Iterator[None]:
-    """So many processes beside, each busy and asleep in turn for times of this mean."""
+    """Run load processes in the background, each busy and asleep in turn for times of mean `mean_s`."""
     started = [
-        subprocess.Popen(  # our own words
+        subprocess.Popen(  # our own script
             [sys.executable, "-c", _BUSY, str(seed), str(mean_s)], env={"OPENBLAS_NUM_THREADS": "1"}
         )
         for seed in range(processes)
@@ -58,20 +58,20 @@ def load(processes: int, mean_s: float = 1.0) -> Iterator[None]:
 
 
 class Silent:
-    """A progress display that shows nothing."""
+    """A progress display that prints nothing."""
 
     def started(self, unit: UnitOfWork) -> None:
-        """A unit begins."""
+        """Ignore the start of a unit."""
 
     def tick(self) -> None:
-        """About once a second."""
+        """Ignore the tick."""
 
     def ended(self, unit: UnitOfWork) -> None:
-        """A unit has its record."""
+        """Ignore the end of a unit."""
 
 
 class Launches:
-    """Launches through the product's own runner, one at a time; their records are kept in a folder."""
+    """Runs launches through the product's own runner, one at a time, and keeps their records in a folder."""
 
     def __init__(self, folder: Path, *, cold: bool = False) -> None:
         self._folder = RunFolder(folder)
@@ -86,12 +86,12 @@ class Launches:
 
 
 def pairs_of(records: Sequence[Record]) -> list[paired.Paired]:
-    """The A/A comparisons that these launches make up."""
+    """The A/A comparisons of these launches."""
     return [twin.pair for twin in doctor.judge(list(records))]
 
 
 def in_a_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
-    """What a function returns when a child of a fork server, torch loaded, calls it."""
+    """Call a function in a child of a fork server that has torch loaded, and return its result."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -123,7 +123,7 @@ def twins() -> tuple[Callable[[], object], Callable[[], object]]:
 
 
 def excludes_none(effect: Effect) -> bool:
-    """Whether the 95 % interval leaves out that nothing differs."""
+    """Whether the 95 % interval excludes no difference."""
     return effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high
 
 
@@ -135,5 +135,5 @@ def width(effect: Effect) -> float:
 
 
 def rms(log_ratios: Sequence[float]) -> float:
-    """Root mean square of log-ratios whose truth is 0, as a share."""
+    """Root mean square of log-ratios whose true value is 0, as a share."""
     return math.expm1(math.sqrt(sum(value**2 for value in log_ratios) / len(log_ratios)))

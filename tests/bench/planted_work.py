@@ -1,8 +1,8 @@
-"""Really 3 % more work: is it seen where the printed minimum detectable effect says that it would be?
+"""3 % more work, planted: is it detected where the printed minimum detectable effect promises it?
 
     python tests/bench/planted_work.py --comparisons 60 --launches 10 --load 0
 
-One arm multiplies two matrices 100 times and the other 103 times. The launches are processes of their own, and session,
+One arm multiplies two matrices 100 times and the other 103 times. Every launch is a process of its own; session,
 witnesses and statistics are the product's.
 """
 
@@ -28,7 +28,7 @@ MARGIN = 0.02
 
 
 def launch(seed: int, rounds: int) -> paired.Together:
-    """One process: the arm with more work beside the one with less."""
+    """One process that interleaves the arm with more work and the one with less."""
     torch.set_num_threads(1)
     a = torch.randn(96, 96, generator=torch.Generator().manual_seed(seed))
 
@@ -61,7 +61,7 @@ def _effects(pairs: list[paired.Paired]) -> Iterator[tuple[str, list[Effect]]]:
 
 
 def _power(effects: list[Effect], most: float, seen: Callable[[Effect], bool]) -> str:
-    """How many of the comparisons whose printed MDE is at most this are seen."""
+    """How many of the comparisons whose printed MDE is at most `most` are detected, in words."""
     counted = [effect for effect in effects if effect.mde is not None and effect.mde <= most]
     if not counted:
         return "no such comparison"
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--comparisons", type=int, default=60)
     parser.add_argument("--launches", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--load", type=int, default=0, help="processes beside")
+    parser.add_argument("--load", type=int, default=0, help="processes of the load generator")
     options = parser.parse_args()
     pairs = []
     with load(options.load):
@@ -96,7 +96,7 @@ def main() -> None:
         worse = _power(effects, 0.01, lambda effect: verdicts.verdict(effect, MARGIN) == "worse")
         print(f"| {clock} | {mde:.2%} | {seen} | {worse} | {took:.4f} |")
     print(f"\n{options.comparisons} comparisons of {options.launches} launches x {options.rounds} rounds, "
-          f"{options.load} processes beside")  # fmt: skip
+          f"{options.load} processes of load")  # fmt: skip
 
 
 if __name__ == "__main__":

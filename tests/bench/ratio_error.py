@@ -1,9 +1,9 @@
-"""How far from 1 is the measured ratio of two identical models beside a load generator, by us and by others, at equal time?
+"""How far from 1 is the measured ratio of two identical models under load, by modbench and by other tools, at equal time?
 
     python tests/bench/ratio_error.py --pairs 40 --load 3
 
-Each pair is measured by all in turn, in the same minutes. What ours took, its process starts and warm-ups included, is the time
-that each other tool is given for measuring alone; each judges by the ratio of its own medians.
+Each pair is measured by all tools in turn, in the same minutes. The time that ours took, process starts and warm-ups included, is
+what each other tool gets for measuring alone; its result is the ratio of its own medians.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from modbench.harness.execution import doctor
 
 
 def plain_loop(budget_s: float) -> float:
-    """A's calls for half the time, then B's: the ratio of medians."""
+    """The ratio of medians of a plain loop: calls of A for half the time, then calls of B."""
     middles = []
     for call in twins():
         times, until = [], time.perf_counter() + budget_s / 2
@@ -39,7 +39,7 @@ def plain_loop(budget_s: float) -> float:
 
 
 def torch_timer(budget_s: float) -> float:
-    """`Timer.blocked_autorange` of each for half the time."""
+    """The ratio of medians by `Timer.blocked_autorange`, half the time for each."""
     from torch.utils.benchmark import Timer
 
     a, b = (
@@ -57,7 +57,7 @@ def test_b(benchmark): benchmark(CALLS[1])
 
 
 def pytest_benchmark(budget_s: float) -> float:
-    """Its fixture with its defaults, but `--benchmark-max-time` of half the time for each."""
+    """The ratio of medians by pytest-benchmark's fixture with its defaults, but half the time as `--benchmark-max-time`."""
     import pytest
 
     with tempfile.TemporaryDirectory() as name, Path(os.devnull).open("w") as nowhere:
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--launches", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--load", type=int, default=3, help="processes beside")
+    parser.add_argument("--load", type=int, default=3, help="processes of the load generator")
     options = parser.parse_args()
     units = doctor.units(options.pairs, "cpu", 1, launches=options.launches, rounds=options.rounds)
     errors: dict[str, list[float]] = {}
@@ -112,7 +112,7 @@ def main() -> None:
         worst = math.expm1(max(map(abs, values)))
         print(f"| {title} | {rms(values):.2%} | {worst:.1%} | {rms(values) / best:.2f} |")
     print(
-        f"\n{options.pairs} pairs, {options.load} processes beside, {median(spent):.1f} s for each ratio of each tool"
+        f"\n{options.pairs} pairs, {options.load} processes of load, {median(spent):.1f} s for each ratio of each tool"
     )
 
 

@@ -1,23 +1,23 @@
-"""Our dense against transformers' Llama, our MoD against the package `mixture-of-depth`: `python tests/bench/rivals.py`.
+"""Our dense compared with transformers' Llama, our MoD with the package `mixture-of-depth`: `python tests/bench/rivals.py`.
 
-Ratios are the rival's time over ours: above 1 ours is faster. One launch on one CPU thread, so intervals do not reach
-beyond it; run it again on a quiet machine before quoting. What cannot run here is a row without a number.
+Ratios are the rival's time over ours; above 1 ours is faster. One launch on one CPU thread: intervals are of this launch.
+Run it again on a quiet machine before quoting a number. What cannot run here is a row without a number.
 
-`--only llama`: equal weights, shape, loss and optimizer settings; logits are held equal before anything is timed. Seen to
-run with transformers 4.40.2 and 5.24.0.
+`--only llama`: equal weights, shape, loss and optimizer settings; logits are checked to be equal before anything is
+timed. Tested with transformers 4.40.2 and 5.24.0.
 
-`--only package`: mixture-of-depth 1.2.0 does not import beside transformers 5 (it wants names that are gone, and wraps
-layers by signatures that changed). It runs unchanged beside transformers 4.40.2 (and torch 2.13):
+`--only package`: mixture-of-depth 1.2.0 cannot be imported with transformers 5 (it uses names that were removed, and wraps
+layers by signatures that changed). It runs unchanged with transformers 4.40.2 (and torch 2.13):
 
     python3.11 -m venv /tmp/rival-venv
     /tmp/rival-venv/bin/pip install torch transformers==4.40.2 mixture-of-depth==1.2.0 pydantic scipy nvidia-ml-py
     PYTHONPATH=src /tmp/rival-venv/bin/python tests/bench/rivals.py
 
-The script only hands it `position_ids` of the whole batch, which it indexes by row: without them a batch above 1 raises.
-It takes every second layer as we do, but is no copy of the paper. It loops over the batch's rows; it keeps scores *above*
-the k-th, thus k - 1 tokens (15 against our 16); and the score multiplies the residual stream too, r(x + f(x)). So weights
-and logits are not held equal there, only the shape. Its capacity falls from 1 with calls in training mode and never quite
-reaches 0.125 (0.125875 after 1000); evaluation mode routes with the last value. Tokens that enter the blocks are counted.
+The script gives it `position_ids` of the whole batch, which it indexes by row: without them a batch above 1 raises. It routes
+every second layer as we do, but does not follow the paper exactly. It loops over the batch's rows; it keeps scores *above* the
+k-th, so k - 1 tokens (15 where we keep 16); and the score multiplies the residual stream too, r(x + f(x)). So only the shapes are
+equal there, not weights and logits. Its capacity falls from 1 with calls in training mode and does not quite reach 0.125
+(0.125875 after 1000); evaluation mode routes with the last value. Tokens that enter the blocks are counted.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Row = tuple[str, str, Ratio]
 
 
 def named_as_llama(ours: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-    """Weights or gradients of an untied dense model under Llama's names; the fused projection is cut into three."""
+    """Weights or gradients of an untied dense model under Llama's names; the fused projection is split into three."""
     theirs = {f"{name}.weight": ours[f"{own}.weight"] for own, name in OUTSIDE_BLOCKS.items()}
     head = config.d_model // config.n_heads
     rows = [config.d_model, config.n_kv_heads * head, config.n_kv_heads * head]
@@ -74,8 +74,8 @@ def llama(config: ModelConfig, weights: Mapping[str, Tensor] | None = None, **ch
 
     Args:
         config: shape.
-        weights: ours, to be copied; None keeps those that transformers draws.
-        changes: keys of `LlamaConfig` that shall differ.
+        weights: our weights, copied into it; None keeps its own random ones.
+        changes: keys of `LlamaConfig` to change.
     """
     transformers = importlib.import_module("transformers")
     shape = {
@@ -89,11 +89,11 @@ def llama(config: ModelConfig, weights: Mapping[str, Tensor] | None = None, **ch
         "rms_norm_eps": 1e-6,
         "rope_theta": 10_000.0,
         "tie_word_embeddings": False,
-        "architectures": ["LlamaForCausalLM"],  # the package asks for it
+        "architectures": ["LlamaForCausalLM"],  # required by the package
         "attn_implementation": "sdpa",
     }
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**shape, **changes}))
-    # 4.40 calls the same attribute by another road; a fall back to slow attention would flatter us.
+    # 4.40 sets the same attribute in another way; a fallback to slow attention would be unfair to it.
     assert model.config._attn_implementation == "sdpa"
     if weights is not None:
         model.load_state_dict(named_as_llama(weights, config))  # strict: every weight of theirs is one of ours
@@ -101,7 +101,7 @@ def llama(config: ModelConfig, weights: Mapping[str, Tensor] | None = None, **ch
 
 
 def logits_of(model: Any, x_BT: Tensor, **more: Tensor) -> Tensor:
-    """Logits [B, T, V] of a model of transformers, which keeps no keys and values."""
+    """Logits [B, T, V] of a transformers model, without a KV cache."""
     logits_BTV = model(input_ids=x_BT, use_cache=False, **more).logits
     assert isinstance(logits_BTV, Tensor)
     return logits_BTV
@@ -113,7 +113,7 @@ def tokens(b: int, t: int, vocab_size: int = 256) -> Tensor:
 
 
 def loss(logits_BTV: Tensor, x_BT: Tensor) -> Tensor:
-    """Mean cross-entropy of the next token, computed alike for both."""
+    """Mean cross-entropy of the next token, computed the same way for both."""
     return F.cross_entropy(logits_BTV.flatten(0, 1), x_BT.roll(-1, dims=1).flatten())
 
 
@@ -137,7 +137,7 @@ def train_step(module: nn.Module, forward: Callable[[], Tensor], x_BT: Tensor) -
 
 
 def against_llama(rounds: int) -> Iterable[Row]:
-    """Dense against Llama at B = 2, T = 512: a forward pass, then a training step."""
+    """Compare dense with Llama at B = 2, T = 512: a forward pass, then a training step."""
     config = ModelConfig.model_validate({**SHAPE, "max_seq_len": 512})
     x_BT = tokens(2, 512)
     for workload in ("forward", "train step"):
@@ -160,7 +160,7 @@ def against_llama(rounds: int) -> Iterable[Row]:
 
 
 def against_package(rounds: int) -> Iterable[Row]:
-    """MoD against the package at B = 8, T = 128: a forward pass of routed models whose routing was seen to be at work."""
+    """Compare MoD with the package at B = 8, T = 128: a forward pass, after a check that both route tokens."""
     routing = {"capacity": CAPACITY, "every": 2, "first_routed": 1}
     config = ModelConfig.model_validate({**SHAPE, **routing, "max_seq_len": 128})
     b, t = 8, 128
@@ -177,7 +177,7 @@ def against_package(rounds: int) -> Iterable[Row]:
     _run_down(theirs, routed, without_gradients(lambda: forward(1, 8)), t, k)
     theirs.eval()
     calls = {"ours": without_gradients(lambda: ours(x_BT)), "theirs": without_gradients(forward)}
-    # Every second block of four is routed in both; theirs loses the k-th token to its strict comparison.
+    # Every second block of four is routed in both; theirs drops the k-th token because its comparison is strict.
     blocks: Any = ours.blocks
     entered = _tokens_into([block.norm_attention for block in blocks], calls["ours"])
     assert entered == [b * t, b * k] * 2, entered
@@ -190,7 +190,7 @@ def against_package(rounds: int) -> Iterable[Row]:
 
 
 def _run_down(model: nn.Module, routed: list[Any], call: Callable[[], object], t: int, k: int) -> None:
-    """Let the package's capacity fall with calls in training mode, to what it calls 0.125 (0.125875 after 1000)."""
+    """Call the package in training mode until its capacity has fallen to about 0.125 (0.125875 after 1000 calls)."""
     model.train()
     call()
     assert [layer.capacity for layer in routed] == [1.0, 1.0]
@@ -202,7 +202,7 @@ def _run_down(model: nn.Module, routed: list[Any], call: Callable[[], object], t
 
 
 def _tokens_into(modules: list[nn.Module], call: Callable[[], object]) -> list[int]:
-    """How many tokens [..., D] each module was given during one call."""
+    """How many tokens [..., D] each module received during one call."""
     seen = [0] * len(modules)
 
     def count(index: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

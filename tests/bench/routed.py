@@ -1,10 +1,10 @@
-"""Routed models against dense ones of the same shape: did the FLOPs that were saved become time?
+"""Routed models compared with dense ones of the same shape: do saved FLOPs become saved time?
 
     python tests/bench/routed.py --json routed.json        # about ten minutes on one core
 
-Each row is a ratio of times, dense over routed, beside the ideal that causal FLOPs promise; efficiency is their quotient.
-A training step is forward, cross-entropy with auxiliary losses, backward and a fused AdamW update; its ideal is that of the
-FLOPs of a whole step, predictor included. `--only` runs the rows whose name contains a word.
+Each row is a ratio of times, dense over routed, the ideal from causal FLOPs, and their quotient, the efficiency. A training step
+is forward, cross-entropy with auxiliary losses, backward and a fused AdamW update; its ideal counts the FLOPs of the whole step,
+predictor included. `--only` runs the rows whose name contains a word.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from modbench.harness.core.case import Case, DecodePlan, Place
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.subject.subject import Subject
 
-# Small models: calls in a row make one sample. After the first, weights lie in the cache as where one model runs alone.
+# Small models: one sample is several calls in a row. After the first, weights are cached, as when one model runs alone.
 LOOP, SMALL = 3, 200_000
 # name, models, shape, T, B
 ROWS: tuple[tuple[str, tuple[str, ...], dict[str, int], int, int], ...] = (
@@ -40,7 +40,7 @@ def case(model: str, shape: dict[str, int], seq_len: int, batch_size: int) -> Ca
 
 
 def ideal(mine: Case, dense: Case, *, train: bool) -> float:
-    """Ratio of causal FLOPs; of a step, with what only training computes."""
+    """Ratio of causal FLOPs; for a step, including what only training computes."""
     sides = []
     for one in (dense, mine):
         cost = catalogue.load("models", one.model).cost(one.config, one.place.seq_len, one.place.batch_size)

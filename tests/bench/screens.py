@@ -1,6 +1,6 @@
 """Render a report to six PNGs (375, 1280, 1920 px; light and dark): `python tests/bench/screens.py RUN/report.html OUT`.
 
-Each is to be opened and judged after every change to the page.
+Open and check each of them after every change to the page.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Where a forward pass goes: shares of its CPU time by the ranges named in the model code.
+"""Where the time of a forward pass goes: shares of its CPU time by the named ranges of the model code.
 
     python tests/bench/shares.py --seq-len 512
 
-Profiling itself costs some microseconds for each operator, so that small parts look larger than they are.
+Profiling costs some microseconds per operator, so small parts look larger than they are.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
                     module(tokens_BT)
         times = {event.key: event.cpu_time_total for event in seen.key_averages()}
         whole = times["all"]
-        # A routed block's mixer and MLP belong to "chosen tokens"; an expert block's other half to the rest.
+        # A routed block's mixer and MLP belong to "chosen tokens"; an expert block's other half belongs to the rest.
         shares = [times.get(part, 0.0) / whole for part in PARTS]
         print(f"| {name} | {' | '.join(f'{share:.1%}' for share in shares)} | {1 - sum(shares):.1%} |")
 

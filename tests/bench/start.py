@@ -1,6 +1,6 @@
-"""How long `--help` and `list` take to answer, against a bare interpreter, in interleaved rounds: `python tests/bench/start.py`.
+"""Times `--help` and `list` against a bare interpreter, in interleaved rounds: `python tests/bench/start.py`.
 
-Fails (exit 1) if a median reaches 0.3 s. Not part of the tests: nothing there asserts a time.
+Exits with 1 if a median reaches 0.3 s. Not part of the tests, none of which asserts a time.
 """
 
 from __future__ import annotations

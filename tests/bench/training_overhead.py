@@ -1,7 +1,7 @@
 """Where a training step's time goes: `python tests/bench/training_overhead.py [--steps N]`.
 
 Forward, backward and optimizer are timed inside `harness/training/trainer.py`; the rest is data, logging and bookkeeping.
-Evaluation stands apart. Beside it a profile of what the rest is made of.
+Evaluation is listed separately. `--profile` lists the functions that make up the rest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from modbench.harness.training.trainer import Trainer
 
 
 def trainer(model: str, d_model: int, seq_len: int, batch_size: int, steps: int) -> Trainer:
-    """A run on the default corpus."""
+    """A trainer on the default corpus."""
     options = {"d_model": d_model, "n_layers": 4, "max_seq_len": seq_len, **catalogue.model_options(model)}
     place = Place(seq_len=seq_len, batch_size=batch_size, dtype="fp32", device="cpu", threads=1, compile=False)
     case = Case(model=model, arm_parts=(), config=ModelConfig.model_validate(options), place=place)
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--d-model", type=int, default=256)
     parser.add_argument("--seq-len", type=int, default=256)
-    parser.add_argument("--profile", action="store_true", help="list the functions that the rest is made of")
+    parser.add_argument("--profile", action="store_true", help="list the functions that make up the rest")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print("model  batch  step ms  forward  backward  optimizer  outside")

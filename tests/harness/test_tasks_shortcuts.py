@@ -165,7 +165,7 @@ def test_silence_is_moved_to_the_right_and_order_is_kept(seed: int) -> None:
         if kind == 5:
             where_N[:] = True
         answer_N = rng.integers(1, 9, n)
-        writer.say(7, words_N, where=where_N)
+        writer.write(7, words_N, where=where_N)
         writer.ask(answer_N, kind, where=where_N)
         for row in np.flatnonzero(where_N).tolist():
             expected[row] += [(7, UNASKED), (int(words_N[row]), int(answer_N[row])), (int(answer_N[row]), UNASKED)]
