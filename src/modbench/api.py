@@ -133,7 +133,7 @@ def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Liv
             f"{run_folder!r} is a run of `modbench train`: to continue it, repeat its command with -o {run_folder}."
         )
     folder = RunFolder(stored.path)
-    left = _left(stored)
+    remaining = _remaining(stored)
     for place in (folder.units, folder.logs):  # a copied folder may lack the empty ones
         place.mkdir(exist_ok=True)
     machine = certificate.fingerprint(environment.collect(), stored.plan.device, stored.plan.suite.threads)
@@ -144,13 +144,12 @@ def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Liv
             f"{run_folder!r} was started on another machine ({known}; this is {machine}), and times of two machines cannot "
             "be compared. Resume it there, or start a new run here."
         )
-    for unit in left:
+    for unit in remaining:
         folder.record(unit).unlink(missing_ok=True)
-    rest = stored.plan.model_copy(update={"units": left})
-    for unit in (
-        stored.plan.units
-    ):  # a worker may have been killed after it wrote its record and before it removed its checkpoint
-        if unit not in left:
+    rest = stored.plan.model_copy(update={"units": remaining})
+    # A worker may have been killed after it wrote its record and before it removed its checkpoint.
+    for unit in stored.plan.units:
+        if unit not in remaining:
             Workspace(folder.path, unit.name).tidy()
     return _run(rest, folder, progress_of(rest, folder), start, resumed=True)
 
@@ -164,7 +163,7 @@ def _refuse_ranks(command: str) -> None:
         )
 
 
-def _left(stored: StoredRun) -> tuple[UnitOfWork, ...]:
+def _remaining(stored: StoredRun) -> tuple[UnitOfWork, ...]:
     """Units without a record, units whose process died, and training runs whose learning-rate search is among these."""
     died = {record.unit.name for record in stored.records if not record.environment}  # the parent wrote these records
     again = {*stored.missing, *died}

@@ -100,9 +100,8 @@ def _parquet(path: Path, asked: str | None) -> Iterator[str | None]:
             if name not in texts:
                 kind = schema.field(name).type
                 raise UsageError(f"{path}: column {name!r} holds {kind}, not text. Name another: '?column=NAME'.")
-            for batch in file.iter_batches(
-                columns=[name], use_threads=False
-            ):  # its threads would stay alive during timed work
+            # Without threads: they would stay alive during timed work.
+            for batch in file.iter_batches(columns=[name], use_threads=False):
                 yield from batch.column(name).to_pylist()
     except (OSError, KeyError, pyarrow.ArrowException) as error:  # KeyError: two columns of one name
         raise unreadable(path, error) from error

@@ -146,9 +146,8 @@ def _open(path: str | None) -> Source:
 
 
 def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
-    mark = int(
-        held_out.tokens_NT[0, held_out.lengths_N[0] - 1]
-    )  # `MARK` ends every row; `HYPOTHESIS` is the token before it
+    # `MARK` ends every row, and `HYPOTHESIS` is the token before it in the vocabulary.
+    mark = int(held_out.tokens_NT[0, held_out.lengths_N[0] - 1])
     return {
         "majority": rules.majority(train, held_out),
         "bag of words": rules.bag(train, held_out),

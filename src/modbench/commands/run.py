@@ -32,9 +32,8 @@ def run(
     from modbench.reports import summary
 
     overrides = flags.overrides()
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # a scheduler's stop is handled like Ctrl-C: workers end too
+    # A scheduler's SIGTERM is handled like Ctrl-C, so that workers end too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     plan = api.make_plan(suite, overrides, select)
     folder = api.new_folder(plan, out)
     if not as_json:

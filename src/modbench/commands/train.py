@@ -33,7 +33,7 @@ def train(
     """Train one model and evaluate it; under torchrun, on all of its ranks."""
     from modbench.tools import train
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is handled like Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM is handled like Ctrl-C
     plan = train.make_plan(model, flags.overrides())
     done = train.run(plan, out, ["modbench", *sys.argv[1:]])
     if done is None:

@@ -102,47 +102,47 @@ def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | N
         UsageError: if the folder holds something else.
         IncompleteError: if the run was interrupted; its checkpoint is kept.
     """
-    mine, start = torchrun.from_environment(), time.monotonic()
+    ranks, start = torchrun.from_environment(), time.monotonic()
     for unit in resolved.units:
         if unit.protocol.train is not None:
-            mine.check(unit.protocol.train)
-    with parallel.together(mine, resolved.device):
-        folder = _folder(resolved, out, command, mine)
+            ranks.check(unit.protocol.train)
+    with parallel.together(ranks, resolved.device):
+        folder = _folder(resolved, out, command, ranks)
         try:
             for unit in resolved.units:
-                if not folder.record(unit).exists() and (mine.first or unit.made_in == "train"):
-                    _make(unit, folder, mine)
+                if not folder.record(unit).exists() and (ranks.first or unit.made_in == "train"):
+                    _run_unit(unit, folder, ranks)
         except KeyboardInterrupt:
             raise IncompleteError(
                 f"interrupted. The checkpoint is kept: the same command with -o {folder.path} continues from it."
             ) from None
-    if not mine.first:
+    if not ranks.first:
         return None
     finished = {"ended": files.now(), "wall_s": time.monotonic() - start, "timed_wall_s": 0.0, "parent_cpu_s": 0.0}
     folder.write_finished(finished)
-    made = api.report(str(folder.path))
-    return replace(made, wall_s=time.monotonic() - start)
+    rendered = api.report(str(folder.path))
+    return replace(rendered, wall_s=time.monotonic() - start)
 
 
-def _make(unit: UnitOfWork, folder: RunFolder, mine: Ranks) -> None:
+def _run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks) -> None:
     """Run one unit in this process."""
-    here = workspace.Workspace(folder.path, unit.name, mine, StepProgress(sys.stderr), keeps_weights=True)
+    here = workspace.Workspace(folder.path, unit.name, ranks, StepProgress(sys.stderr), keeps_weights=True)
     with workspace.at(here):
         record = worker.make_record(unit)
-        if mine.first:
+        if ranks.first:
             write_atomically(folder.record(unit), record.model_dump_json())
             here.tidy()
 
 
-def _folder(resolved: Plan, out: str | None, command: list[str], mine: Ranks) -> RunFolder:
+def _folder(resolved: Plan, out: str | None, command: list[str], ranks: Ranks) -> RunFolder:
     """The run's folder, created by the first rank, which broadcasts its path to the others."""
     message: list[Path | UsageError | None] = [None]
-    if mine.first:
+    if ranks.first:
         try:
-            message[0] = _first_folder(resolved, out, command).path
+            message[0] = _open_folder(resolved, out, command).path
         except UsageError as error:
             message[0] = error
-    if mine.world > 1:
+    if ranks.world > 1:
         import torch
 
         torch.distributed.broadcast_object_list(message, 0)
@@ -153,7 +153,8 @@ def _folder(resolved: Plan, out: str | None, command: list[str], mine: Ranks) ->
     return RunFolder(received)
 
 
-def _first_folder(resolved: Plan, out: str | None, command: list[str]) -> RunFolder:
+def _open_folder(resolved: Plan, out: str | None, command: list[str]) -> RunFolder:
+    """Create the folder, or open it if it holds the same run."""
     if out is not None and (Path(out) / "run.json").exists():
         stored = run_folder.read(out)
         if stored.plan != resolved:
