@@ -78,7 +78,7 @@ def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
         "question alone": rules.bag(train, held_out, rules.after(STOP)),
         "single word": rules.cue(train, held_out),
         "words of one sentence": float(np.mean(np.where(one_sentence_Q, YES, NO) == asked.answer_Q)),
-        "who acts and who does not": float(np.mean(np.where(roles_Q, YES, NO) == asked.answer_Q)),
+        "subject and object roles": float(np.mean(np.where(roles_Q, YES, NO) == asked.answer_Q)),
     }
 
 

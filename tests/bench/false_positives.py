@@ -118,7 +118,7 @@ def main() -> None:
     claims = [pair for pair in found if not pair.contaminated() and _claims(pair)]
     print(
         f"\n{len(found)} comparisons of {options.launches} launches x {options.rounds} rounds, {options.load} processes "
-        f"beside; {np.mean([pair.disturbed for pair in found]):.0%} of the blocks disturbed; {len(contaminated)} "
+        f"of load; {np.mean([pair.disturbed for pair in found]):.0%} of the blocks disturbed; {len(contaminated)} "
         f"comparisons labelled contaminated; wall time claims better or worse (margin {MARGIN:.0%}) in {len(claims)}"
     )
 

@@ -20,7 +20,7 @@ BOUNDS = {
     "copy": (0.15, {}),
     "recall": (0.46, {}),
     "retrieval": (0.38, {}),
-    "qa_yesno": (0.535, {"words of one sentence": (0.66, 0.74), "who acts and who does not": (0.82, 0.89)}),
+    "qa_yesno": (0.535, {"words of one sentence": (0.66, 0.74), "subject and object roles": (0.82, 0.89)}),
     "qa_where": (0.39, {}),
     "qa_two_facts": (0.51, {}),
     "nli_templates": (0.375, {}),

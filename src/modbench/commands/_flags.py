@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.")]
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A catalogue model, or FILE.py:build.")]
-DeviceFlag = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default cuda where there is one.")]
+DeviceFlag = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default cuda if there is a GPU.")]
 SelectFlag = Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only matching cases: 'mod and not c0.5'.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 

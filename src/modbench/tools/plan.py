@@ -99,7 +99,7 @@ def as_text(forecast: dict[str, Any]) -> str:
 
 
 def _table(cases: list[dict[str, Any]]) -> list[list[str]]:
-    """Cells by row; a case without a forecast has its reason in a column of its own, behind the last header."""
+    """Cells by row; a case without a forecast has its reason in an extra last column."""
     rows = [[*HEADER, ""]]
     for case in cases:
         if case["reason"]:
