@@ -8,9 +8,10 @@ a lower bound, and says so.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from torch.utils._python_dispatch import TorchDispatchMode
+from modbench.harness.core.torch_modes import Operator, OperatorMode, makes_a_view, name_of
 
 # Cheap operators of aten that torch's own tags (pointwise, reduction, view) do not tell.
 _CHEAP = {
@@ -42,48 +43,41 @@ _CHEAP = {
 }
 
 
-class Audit(TorchDispatchMode):
+class Audit(OperatorMode):
     """Counts the calls of every operator while it is entered."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
-        self.calls: Counter[Any] = Counter()
+        super().__init__()
+        self.calls: Counter[Operator] = Counter()
 
-    def __torch_dispatch__(  # torch's protocol
-        self,
-        func: Any,  # noqa: ANN401  # torch's protocol
-        types: Any,  # noqa: ANN401  # torch's protocol
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401  # whatever the operator returns
-        self.calls[func] += 1
-        return func(*args, **(kwargs or {}))
+    def before(self, operator: Operator, args: Sequence[Any]) -> None:  # noqa: ARG002  # the hook's signature
+        """Count one call."""
+        self.calls[operator] += 1
 
-    def without_formula(self, known: set[Any]) -> dict[str, dict[str, int]]:
+    def without_formula(self, known: Collection[object]) -> dict[str, dict[str, int]]:
         """Calls of operators that no formula counts, `{"cheap": {name: calls}, "unknown": {…}}`, most frequent first."""
         found: dict[str, dict[str, int]] = {"cheap": {}, "unknown": {}}
-        for func, calls in self.calls.most_common():
-            packet = func._overloadpacket  # noqa: SLF001  # the key of the counter's registry
+        for operator, calls in self.calls.most_common():
+            packet = operator.overloadpacket  # the key of the counter's registry
             if packet in known:
                 continue
-            side = found["cheap" if is_cheap(func) else "unknown"]
+            side = found["cheap" if is_cheap(operator) else "unknown"]
             side[str(packet)] = side.get(str(packet), 0) + calls
         return found
 
 
-def is_cheap(func: Any) -> bool:  # noqa: ANN401  # an OpOverload
+def is_cheap(operator: Operator) -> bool:
     """Whether an operator computes no products over an inner dimension, as far as its tags, signature or name tell."""
-    if func.namespace not in {"aten", "prim", "prims"}:
+    if operator.namespace not in {"aten", "prim", "prims"}:
         return False
-    tags = {tag.name for tag in func.tags}
-    makes_a_view = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)  # noqa: SLF001  # no public way to a signature
-    named = func._overloadpacket.__name__ in _CHEAP  # noqa: SLF001  # as above
-    return bool(tags & {"pointwise", "reduction", "inplace_view"}) or makes_a_view or named
+    tags = {tag.name for tag in operator.tags}
+    tagged = bool(tags & {"pointwise", "reduction", "inplace_view"})
+    return tagged or makes_a_view(operator) or name_of(operator) in _CHEAP
 
 
-def is_product(func: Any) -> bool:  # noqa: ANN401  # as above
+def is_product(operator: Operator) -> bool:
     """Whether an operator multiplies matrices, or stacks of them: what reads weights row by row."""
-    return func.namespace == "aten" and func._overloadpacket.__name__ in _PRODUCTS  # noqa: SLF001  # as above
+    return operator.namespace == "aten" and name_of(operator) in _PRODUCTS
 
 
 _PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "_grouped_mm"}

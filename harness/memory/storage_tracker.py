@@ -7,16 +7,17 @@ invisible, and a compiled model runs eagerly under any dispatch mode: do not use
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from modbench.harness.core.torch_modes import Operator, OperatorMode
 
-class StorageTracker(TorchDispatchMode):
+
+class StorageTracker(OperatorMode):
     """Counts live bytes while it is entered.
 
     Attributes:
@@ -25,7 +26,7 @@ class StorageTracker(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        super().__init__()
         self.live = 0
         self.peak = 0
         self._known: set[int] = set()
@@ -36,16 +37,9 @@ class StorageTracker(TorchDispatchMode):
             if isinstance(tensor, Tensor):
                 self._add(tensor.untyped_storage())
 
-    def __torch_dispatch__(  # torch's protocol
-        self,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401  # torch's protocol
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401  # whatever the operator returns
-        result = func(*args, **(kwargs or {}))
-        self.watch(tree_leaves(result))
-        return result
+    def after(self, operator: Operator, args: Sequence[Any], out: object) -> None:  # noqa: ARG002  # the hook's signature
+        """Count what an operator returned."""
+        self.watch(tree_leaves(out))
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         key = storage._cdata  # noqa: SLF001  # the storage's identity: wrappers of one storage differ

@@ -7,15 +7,15 @@ profiled run, seconds from the unwatched one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from modbench.harness.core.torch_modes import Operator, OperatorMode, makes_a_view, name_of
 from modbench.harness.memory.storage_tracker import StorageTracker
 from modbench.harness.profiling.ranges import MODULE
 
@@ -51,7 +51,7 @@ def named_modules(module: nn.Module) -> Iterator[None]:
 LOOK_UPS = {"embedding", "gather", "index", "index_select", "_unsafe_index", "take"}
 
 
-class Traffic(TorchDispatchMode):
+class Traffic(OperatorMode):
     """Bytes that operators read and write, by the module that is running; views move nothing.
 
     Args:
@@ -59,7 +59,7 @@ class Traffic(TorchDispatchMode):
     """
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        super().__init__()
         self.module, self.stack = module, [""]
         self.moved: dict[str, float] = {}
 
@@ -78,22 +78,16 @@ class Traffic(TorchDispatchMode):
             for handle in handles:
                 handle.remove()
 
-    def __torch_dispatch__(  # torch's protocol
-        self,
-        func: Any,  # noqa: ANN401  # torch's protocol
-        types: Any,  # noqa: ANN401  # torch's protocol
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401  # whatever the operator returns
-        out = func(*args, **(kwargs or {}))
-        if not any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns):  # noqa: SLF001  # no public way to a signature
-            read, made = ([leaf for leaf in tree_leaves(side) if isinstance(leaf, Tensor)] for side in (args, out))
-            if func._overloadpacket.__name__ in LOOK_UPS:  # noqa: SLF001  # as above
-                read[0] = made[0]  # of the table no more is read than is found
-            bytes_ = sum(tensor.numel() * tensor.element_size() for tensor in (*read, *made))
-            for path in _ancestors(self.stack[-1]):
-                self.moved[path] = self.moved.get(path, 0.0) + bytes_
-        return out
+    def after(self, operator: Operator, args: Sequence[Any], out: object) -> None:
+        """Add the bytes of one operator to the module that is running and to all around it."""
+        if makes_a_view(operator):
+            return
+        read, made = ([leaf for leaf in tree_leaves(side) if isinstance(leaf, Tensor)] for side in (args, out))
+        if name_of(operator) in LOOK_UPS:
+            read[0] = made[0]  # only the rows that are looked up are read from the table
+        bytes_ = sum(tensor.numel() * tensor.element_size() for tensor in (*read, *made))
+        for path in _ancestors(self.stack[-1]):
+            self.moved[path] = self.moved.get(path, 0.0) + bytes_
 
 
 def _ancestors(path: str) -> Iterator[str]:

@@ -15,13 +15,14 @@ computed all of them and masked: its FLOPs were not saved.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from modbench.harness.core.torch_modes import Operator, OperatorMode, name_of
 from modbench.harness.flops.operators import is_product
 
 # Rounding of k, and padding rows to the longest of a batch, are no deceit.
@@ -57,21 +58,21 @@ class Claim:
     masked: bool
 
 
-def factors(func: Any, args: tuple[Any, ...]) -> tuple[Tensor, Tensor]:  # noqa: ANN401  # an OpOverload
+def factors(operator: Operator, args: Sequence[Any]) -> tuple[Tensor, Tensor]:
     """The two that are multiplied: behind a bias where the operator adds one, before the offsets of a grouped product."""
     tensors = [arg for arg in args if isinstance(arg, Tensor)]
-    first = 1 if func._overloadpacket.__name__ in {"addmm", "baddbmm"} else 0  # noqa: SLF001  # no public way to the name
+    first = 1 if name_of(operator) in {"addmm", "baddbmm"} else 0
     return tensors[first], tensors[first + 1]
 
 
-class RowWatch(TorchDispatchMode):
+class RowWatch(OperatorMode):
     """Notes how many rows every parameter is multiplied with.
 
     A parameter is known by its place in a storage, so that transposed and sliced views count; a converted copy does not.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        super().__init__()
         self.places: dict[int, list[tuple[int, int, str]]] = {}  # storage to (first element, end, name)
         for name, p in module.named_parameters():
             if p.ndim > 1:
@@ -80,18 +81,12 @@ class RowWatch(TorchDispatchMode):
                 self.places.setdefault(p.untyped_storage()._cdata, []).append(place)  # noqa: SLF001  # the storage's identity
         self.work: dict[str, float] = {}
 
-    def __torch_dispatch__(  # torch's protocol
-        self,
-        func: Any,  # noqa: ANN401  # torch's protocol
-        types: Any,  # noqa: ANN401  # torch's protocol
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401  # whatever the operator returns
-        if is_product(func):
-            left, right = factors(func, args)
+    def before(self, operator: Operator, args: Sequence[Any]) -> None:
+        """Note the rows that each factor of a product meets."""
+        if is_product(operator):
+            left, right = factors(operator, args)
             self._note(right, left.shape[-2] / (right.shape[0] if left.ndim < right.ndim else 1))
             self._note(left, right.shape[-1])
-        return func(*args, **(kwargs or {}))
 
     def _note(self, weight: Tensor, rows: float) -> None:
         for first, end, name in self.places.get(weight.untyped_storage()._cdata, ()):  # noqa: SLF001  # as above

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
-from torch.overrides import TorchFunctionMode
+from modbench.harness.core.torch_modes import FunctionMode
 
 # Of a call's CPU time; less is what clocks and the interpreter's own threads leave.
 SHARE, LEAST_S = 0.2, 1e-3
@@ -14,22 +13,16 @@ CALLS = 3
 _LEAVES = {"numpy", "__array__", "__dlpack__"}
 
 
-class _Crossings(TorchFunctionMode):
+class _Crossings(FunctionMode):
     """Tensors that are handed to another library."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen = 0
 
-    def __torch_function__(
-        self,
-        func: Any,  # noqa: ANN401  # torch's protocol
-        types: Any,  # noqa: ANN401  # torch's protocol
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401  # whatever the function returns
-        self.seen += getattr(func, "__name__", "") in _LEAVES
-        return func(*args, **(kwargs or {}))
+    def before(self, name: str) -> None:
+        """Count a function that hands its tensor over."""
+        self.seen += name in _LEAVES
 
 
 def escapes(call: Callable[[], object], *, one_thread: bool) -> dict[str, int]:

@@ -7,14 +7,16 @@ value read by Python, or a shape that depends on data.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from modbench.harness.core.torch_modes import FunctionMode, Operator, OperatorMode, name_of
+
+P = ParamSpec("P")
 
 _WAITS = {
     *("_local_scalar_dense", "item", "equal", "is_nonzero", "nonzero", "nonzero_numpy", "masked_select", "bincount"),
@@ -24,51 +26,40 @@ _WAITS = {
 WARNING = "called a synchronizing CUDA operation"
 
 
-class _Syncs(TorchDispatchMode):
+class _Syncs(OperatorMode):
+    """Operators whose result the host waits for, in order."""
+
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        super().__init__()
         self.seen: list[str] = []
 
-    def __torch_dispatch__(
-        self,
-        func: Any,  # noqa: ANN401  # torch's protocol
-        types: Any,  # noqa: ANN401  # torch's protocol
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401  # whatever the operator returns
-        out = func(*args, **(kwargs or {}))
-        name = func._overloadpacket.__name__  # noqa: SLF001  # no public way to an operator's name
+    def after(self, operator: Operator, args: Sequence[Any], out: object) -> None:  # noqa: ARG002  # the hook's signature
+        """Note an operator that makes the host wait."""
+        name = name_of(operator)
         if name in _WAITS or _indexes_by_mask(name, args):
             self.seen.append(name)
-        return out
 
 
-class _Lists(TorchFunctionMode):
+class _Lists(FunctionMode):
     """`tolist` and `numpy` pass no operator on a CPU, and copy from the device on a GPU: one wait each."""
 
     def __init__(self, seen: list[str]) -> None:
         super().__init__()
         self.seen = seen
 
-    def __torch_function__(
-        self,
-        func: Any,  # noqa: ANN401  # torch's protocol
-        types: Any,  # noqa: ANN401  # torch's protocol
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401  # whatever the function returns
-        if getattr(func, "__name__", "") in {"tolist", "numpy"}:
-            self.seen.append(func.__name__)
-        return func(*args, **(kwargs or {}))
+    def before(self, name: str) -> None:
+        """Note a function that copies a tensor to the host."""
+        if name in {"tolist", "numpy"}:
+            self.seen.append(name)
 
 
-def _indexes_by_mask(name: str, args: tuple[Any, ...]) -> bool:
+def _indexes_by_mask(name: str, args: Sequence[Any]) -> bool:
     if name not in {"index", "index_put", "index_put_", "_index_put_impl_"} or len(args) < 2:
         return False
     return any(isinstance(index, Tensor) and index.dtype in {torch.bool, torch.uint8} for index in args[1])
 
 
-def syncs(call: Callable[..., object], *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401  # whatever the call takes
+def syncs(call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> list[str]:
     """What makes the host wait in one call, in order: operators on a CPU, places in the source on a GPU."""
     if any(isinstance(arg, Tensor) and arg.device.type == "cuda" for arg in args):
         return _warned(call, *args, **kwargs)
@@ -78,7 +69,7 @@ def syncs(call: Callable[..., object], *args: Any, **kwargs: Any) -> list[str]: 
     return mode.seen
 
 
-def _warned(call: Callable[..., object], *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401  # as above
+def _warned(call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> list[str]:
     """What torch warns of: copies in either direction too, which no dispatch mode sees."""
     was = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings(record=True) as said:
