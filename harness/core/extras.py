@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from types import ModuleType
 
 from modbench.harness.core.errors import UsageError
 
 
-def load(module: str, extra: str, purpose: str) -> Any:  # noqa: ANN401  # a module
+def load(module: str, extra: str, purpose: str) -> ModuleType:
     """Import a package that `pip install modbench` does not bring.
 
     Args:

@@ -10,7 +10,7 @@ with at least three rates tried for every variant.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -70,7 +70,7 @@ class TrainPlan(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_budget(cls, data: Any) -> Any:  # noqa: ANN401  # whatever the file holds
+    def _one_budget(cls, data: object) -> object:
         if not isinstance(data, dict):
             return data
         said = [key for key in BUDGETS if data.get(key) is not None]

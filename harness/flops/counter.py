@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from modbench.harness.flops.formulas import Formula, attention_formulas, other_formulas
+from modbench.harness.flops.formulas import Formula, Packet, attention_formulas, other_formulas
 from modbench.harness.flops.operators import Audit
 
 
@@ -57,7 +56,7 @@ def count(module: nn.Module, call: Callable[[], object], *, causal: bool = False
 
 
 @functools.cache
-def _formulas(*, causal: bool) -> dict[Any, Formula]:
+def _formulas(*, causal: bool) -> dict[Packet, Formula]:
     missing = {packet: formula for packet, formula in other_formulas().items() if packet not in flop_registry}
     return attention_formulas(causal=causal) | missing
 

@@ -8,12 +8,14 @@ Up to torch 2.13 `FlopCounterMode` has no formula for the fused attention that r
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverloadPacket
 
 Formula = Callable[..., int]
+Packet = OpOverloadPacket[..., Any]
 
 # Forward operator of fused attention, where its signature says `is_causal`.
 FUSED_ATTENTION = (
@@ -25,9 +27,9 @@ FUSED_ATTENTION = (
 )
 
 
-def attention_formulas(*, causal: bool) -> dict[Any, Formula]:
+def attention_formulas(*, causal: bool) -> dict[Packet, Formula]:
     """Formulas of fused attention, forward and backward; `causal` counts the lower triangle where the operator masks."""
-    formulas: dict[Any, Formula] = {}
+    formulas: dict[Packet, Formula] = {}
     for name in FUSED_ATTENTION:
         for suffix, matmuls in (("", 2), ("_backward", 5)):  # backward computes the scores again
             packet = getattr(torch.ops.aten, name + suffix, None)
@@ -36,16 +38,17 @@ def attention_formulas(*, causal: bool) -> dict[Any, Formula]:
     return formulas
 
 
-def _attention(packet: Any, matmuls: int, *, causal: bool) -> Formula:  # noqa: ANN401  # an OpOverloadPacket
+def _attention(packet: Packet, matmuls: int, *, causal: bool) -> Formula:
     names = [argument.name for argument in packet.default._schema.arguments]  # noqa: SLF001  # no public way to a signature
-    places = {name: names.index(name) for name in ("query", "key", "value", "is_causal") if name in names}
+    wanted = ("query", "key", "value", "is_causal")
+    places: dict[str, int] = {name: names.index(name) for name in wanted if name in names}
 
-    def formula(*args: Any, out_val: Any = None, **kwargs: Any) -> int:  # noqa: ANN401, ARG001  # the counter's calling convention
-        def given(name: str) -> Any:  # noqa: ANN401  # a tensor or a flag
+    def formula(*args: object, out_val: object = None, **kwargs: object) -> int:  # noqa: ARG001  # the counter's calling convention
+        def given(name: str) -> object:
             place = places[name]
             return args[place] if place < len(args) else kwargs.get(name)
 
-        query, key, value = given("query"), given("key"), given("value")
+        query, key, value = (cast("Tensor", given(name)) for name in ("query", "key", "value"))
         *_, q, width = query.shape
         k = key.shape[-2]
         pairs = sum(min(i + 1, k) for i in range(q)) if causal and given("is_causal") else q * k
@@ -56,7 +59,7 @@ def _attention(packet: Any, matmuls: int, *, causal: bool) -> Formula:  # noqa: 
     return _raw(formula)
 
 
-def other_formulas() -> dict[Any, Formula]:
+def other_formulas() -> dict[Packet, Formula]:
     """Formulas of products that the counter of this torch has none for."""
     table: dict[str, Formula] = {
         "mv": lambda a, _vector, **_: 2 * a.numel(),
@@ -76,31 +79,41 @@ def other_formulas() -> dict[Any, Formula]:
     return {packet: _raw(_ints(formula)) for packet, formula in packets.items() if packet is not None}
 
 
-def _product(a: Tensor, b: Tensor, *_: Any, **__: Any) -> int:  # noqa: ANN401  # scales and the like
+def _product(a: Tensor, b: Tensor, *_scales: object, **_options: object) -> int:
     return 2 * a.shape[0] * a.shape[1] * b.shape[1]
 
 
-def _grouped(a: Tensor, b: Tensor, *_: Any, **__: Any) -> int:  # noqa: ANN401  # offsets and the like
+def _grouped(a: Tensor, b: Tensor, *_offsets: object, **_options: object) -> int:
     """Groups along rows, columns or the inner dimension: the sum over groups is the product of the whole extents."""
     groups = a.shape[0] if a.ndim == b.ndim == 3 else 1
     return 2 * groups * a.shape[-2] * a.shape[-1] * b.shape[-1]
 
 
-def _encoder_layer(src: Tensor, embed_dim: int, _heads: int, *args: Any, **_: Any) -> int:  # noqa: ANN401  # torch's signature
+def _encoder_layer(src: Tensor, embed_dim: int, _heads: int, *args: object, **_options: object) -> int:
     tokens, length = src.numel() // embed_dim, src.shape[-2]
     weights = [arg for arg in args[:15] if isinstance(arg, Tensor) and arg.ndim == 2]  # a mask may follow
     return 2 * tokens * sum(weight.numel() for weight in weights) + 4 * tokens * length * embed_dim
 
 
-def _multi_head(q: Tensor, k: Tensor, v: Tensor, embed_dim: int, _heads: int, *args: Any, **_: Any) -> int:  # noqa: ANN401  # as above
-    qkv, _, out = args[:3]
+def _multi_head(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    embed_dim: int,
+    _heads: int,
+    qkv: Tensor,
+    _qkv_bias: object,
+    out: Tensor,
+    *_rest: object,
+    **_options: object,
+) -> int:
     tokens = q.numel() // embed_dim
     projected = 2 * (q.numel() + k.numel() + v.numel()) // 3 * int(qkv.numel() // embed_dim)
     return int(projected + 2 * tokens * out.numel() + 4 * tokens * k.shape[-2] * embed_dim)
 
 
 def _ints(formula: Formula) -> Formula:
-    def whole(*args: Any, out_val: Any = None, **kwargs: Any) -> int:  # noqa: ANN401, ARG001  # as above
+    def whole(*args: object, out_val: object = None, **kwargs: object) -> int:  # noqa: ARG001  # as above
         return int(formula(*args, **kwargs))
 
     return whole

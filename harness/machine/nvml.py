@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def devices() -> dict[str, Any]:
@@ -36,7 +38,7 @@ def _driver() -> Iterator[None]:
         pynvml.nvmlShutdown()
 
 
-def _describe(handle: Any) -> dict[str, Any]:  # noqa: ANN401  # the binding's own
+def _describe(handle: object) -> dict[str, Any]:
     import pynvml
 
     ecc = _or_none(pynvml.nvmlDeviceGetEccMode, handle)
@@ -126,7 +128,7 @@ def settled(clock: Callable[[], float], readings: int = 5, within: float = 0.01)
     return ready
 
 
-def _or_none(query: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401  # whatever the query returns
+def _or_none(query: Callable[..., T], *arguments: object) -> T | None:
     import pynvml
 
     try:
@@ -135,5 +137,6 @@ def _or_none(query: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
         return None
 
 
-def _text(value: Any) -> Any:  # noqa: ANN401  # older bindings return bytes
+def _text(value: str | bytes | None) -> str | None:
+    """Text of an answer: older bindings return bytes."""
     return value.decode() if isinstance(value, bytes) else value

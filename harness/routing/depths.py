@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from modbench.harness.routing.decisions import observe
 from modbench.harness.routing.ngram import Array
 from modbench.harness.routing.strata import quarters
 from modbench.harness.routing.tally import ratio
@@ -20,7 +21,7 @@ LENGTHS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 ROWS = 32
 
 
-def depths(module: Any, inputs_NT: Tensor, hard_NT: Array, depth_N: Array) -> dict[str, Any]:  # noqa: ANN401  # any module with `observe`
+def depths(module: nn.Module, inputs_NT: Tensor, hard_NT: Array, depth_N: Array) -> dict[str, Any]:
     """Mean depth in blocks: of the windows as they are scored, and of prompts of several lengths cut from them.
 
     The gate reads each prompt whole. Its difficulty is the mean n-gram surprisal of what its tokens have to foretell, in
@@ -52,12 +53,14 @@ def depths(module: Any, inputs_NT: Tensor, hard_NT: Array, depth_N: Array) -> di
     }
 
 
-def _depth_of(module: Any, prompts_PT: Tensor) -> Array:  # noqa: ANN401  # as above
-    device, found = device_of(module), []
+def _depth_of(module: nn.Module, prompts_PT: Tensor) -> Array:
+    device, found = device_of(module), list[int]()
     with undisturbed(module):
         for prompts_BT in prompts_PT.split(ROWS):
             whole_B = torch.full((len(prompts_BT),), prompts_BT.shape[1], device=device)
-            found += module.observe(prompts_BT.to(device), prompt_B=whole_B).depth_B
+            depth_B = observe(module, prompts_BT.to(device), prompt_B=whole_B).depth_B
+            assert depth_B is not None, "only modules whose gate chose a depth come here"
+            found += depth_B
     return np.array(found, dtype=float)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from modbench.harness.routing import passage
 from modbench.harness.routing.depths import depths
@@ -29,7 +29,7 @@ NOT_FORETOLD = "this router has no rule that foretells the top-k without the fut
 
 
 def describe(
-    module: Any,  # noqa: ANN401  # any module with `observe`
+    module: nn.Module,
     inputs_NT: Tensor,
     targets_NT: Tensor,
     tokens: Tokens,
@@ -120,11 +120,11 @@ def describe(
         reasons["depth"] = NO_GATE
     found["summary"] = summary(found, seen, causal)
     found["reasons"] = reasons
-    return dict(plain(found))
+    return plain(found)
 
 
 def _causally(
-    module: Any,  # noqa: ANN401  # as above
+    module: nn.Module,
     inputs_NT: Tensor,
     targets_NT: Tensor,
     seen: Watched,

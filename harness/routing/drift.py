@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from modbench.harness.routing.ngram import Array
 from modbench.harness.routing.overlap import jaccard
@@ -47,7 +47,7 @@ class Drift:
             "drift_layers": self._layers,
         }
 
-    def look(self, module: Any, step: int) -> None:  # noqa: ANN401  # any module with `observe`
+    def look(self, module: nn.Module, step: int) -> None:
         """Look after `step` training steps. Routes by top-k; modes and random numbers are left as they were."""
         seen = watch(module, self._inputs_NT, self._targets_NT)
         n, t = seen.loss_NT.shape
@@ -88,7 +88,7 @@ class Drift:
             pairs = [_overlap(chosen_LNT, chosen[-1]) for chosen_LNT in chosen]
             found["overlap_with_last"] = [None if pair is None else pair[0] for pair in pairs]
             found["overlap_expected"] = [None if pair is None else pair[1] for pair in pairs]
-        return dict(plain(found))
+        return plain(found)
 
 
 def _overlap(one_LNT: Array, other_LNT: Array) -> tuple[float, float] | None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from modbench.harness.routing.decisions import observe
 from modbench.harness.routing.ngram import Array
 from modbench.harness.routing.rank_correlation import rank_correlation
 from modbench.harness.routing.tally import plain, ratio
@@ -23,7 +24,7 @@ COLUMNS = ("window", "layer", "position", "passed", "score", "effect", "later")
 
 
 def flip_effects(
-    module: Any,  # noqa: ANN401  # any module with `observe`
+    module: nn.Module,
     inputs_NT: Tensor,
     targets_NT: Tensor,
     number: int = 256,
@@ -72,14 +73,14 @@ def flip_effects(
                 if found is None:
                     return dict.fromkeys(KEYS) | {"reason": NOTHING_TO_FLIP}
                 rows += [(int(window), *row) for row in found]
-    return dict(plain(_told(dict(zip(COLUMNS, map(np.array, zip(*rows, strict=True)), strict=True)), seed)))
+    return plain(_told(dict(zip(COLUMNS, map(np.array, zip(*rows, strict=True)), strict=True)), seed))
 
 
 KEYS = ("reason", "number", "windows", "unit", "flips", "correlation", "correlation_later", "by_layer", "worth")
 
 
 def _flip(
-    module: Any,  # noqa: ANN401  # as above
+    module: nn.Module,
     inputs_T: Tensor,
     targets_T: Tensor,
     m: int,
@@ -89,7 +90,7 @@ def _flip(
 ) -> list[tuple[float, ...]] | None:
     """M flips of one window in one call. The rows are also run unflipped: a router's noise may differ from row to row."""
     inputs_mT, targets_mT = inputs_T.expand(m, -1).contiguous(), targets_T.expand(m, -1)
-    before = module.observe(inputs_mT)
+    before = observe(module, inputs_mT)
     routers = {each.layer: each for each in before.decisions if each.taken_BET is None}
     if not routers:
         return None
@@ -105,7 +106,7 @@ def _flip(
         flip_LmT[layer, row, position] = True
         score = float(routers[layer].score_BT[row, position])
         picked.append((layer, position, bool(chosen_T[position]), score))
-    after = module.observe(inputs_mT, flip_LBT=flip_LmT)
+    after = observe(module, inputs_mT, flip_LBT=flip_LmT)
     # Per token in float32, summed in float64: the mean moves by thousandths.
     change_mT = (
         loss_and_entropy(after.logits, targets_mT)[0].double() - loss_and_entropy(before.logits, targets_mT)[0].double()

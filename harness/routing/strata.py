@@ -13,7 +13,7 @@ import itertools
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Tokens(Protocol):
     """
 
     @property
-    def train(self) -> Any: ...  # noqa: ANN401, D102  # a numpy array
+    def train(self) -> Array: ...  # noqa: D102  # said above
     @property
     def pieces(self) -> tuple[bytes, ...]: ...  # noqa: D102  # said above
 

@@ -6,6 +6,7 @@ Shapes: N windows, T positions, L layers, K bins.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -105,12 +106,16 @@ def histogram(values_NT: Array, chosen_NT: Array, bins: int = 32) -> dict[str, A
     return {"edges": edges.tolist(), **counts}
 
 
-def plain(found: Any) -> Any:  # noqa: ANN401  # JSON
-    """Numbers of numpy as Python's, of six digits; what is not finite as None."""
-    if isinstance(found, dict):
-        return {str(key): plain(value) for key, value in found.items()}
-    if isinstance(found, list | tuple):
-        return [plain(value) for value in found]
-    if isinstance(found, float | np.floating):
-        return float(f"{float(found):.{DIGITS}g}") if math.isfinite(found) else None
-    return found.item() if isinstance(found, np.generic) else found
+def plain(found: Mapping[Any, object]) -> dict[str, Any]:
+    """A copy for JSON: numbers of numpy as Python's, floats with six digits, None for what is not finite."""
+    return {str(key): _plain(value) for key, value in found.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return plain(value)
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{float(value):.{DIGITS}g}") if math.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value

@@ -5,16 +5,17 @@ Shapes: B rows of a batch, N windows, T positions, L routed layers, E experts, V
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from modbench.harness.routing.decisions import Decision, Observed, observe
 from modbench.harness.routing.ngram import Array
 
 ROWS = 8
@@ -91,7 +92,7 @@ def loss_and_entropy(logits_BTV: Tensor, targets_BT: Tensor) -> tuple[Tensor, Te
     return torch.stack(losses), torch.stack(entropies)
 
 
-def watch(module: Any, inputs_NT: Tensor, targets_NT: Tensor, *, causal: bool = False) -> Watched:  # noqa: ANN401  # any module with `observe`
+def watch(module: nn.Module, inputs_NT: Tensor, targets_NT: Tensor, *, causal: bool = False) -> Watched:
     """Look at all windows, some rows at a time.
 
     Raises:
@@ -108,7 +109,7 @@ def watch(module: Any, inputs_NT: Tensor, targets_NT: Tensor, *, causal: bool = 
     losses, entropies, seen = [], [], []
     with undisturbed(module):
         for inputs_BT, targets_BT in zip(inputs_NT.split(ROWS), targets_NT.split(ROWS), strict=True):
-            found = module.observe(inputs_BT.to(device), causal=causal)
+            found = observe(module, inputs_BT.to(device), causal=causal)
             loss_BT, entropy_BT = loss_and_entropy(found.logits, targets_BT.to(device))
             losses.append(loss_BT.double().cpu().numpy())
             entropies.append(entropy_BT.double().cpu().numpy())
@@ -129,22 +130,22 @@ def watch(module: Any, inputs_NT: Tensor, targets_NT: Tensor, *, causal: bool = 
     )
 
 
-def _gates(decisions: list[Any]) -> dict[int, Any]:
+def _gates(decisions: Sequence[Decision]) -> dict[int, Decision]:
     """The decision by which tokens pass a layer: the token router's; the experts' where no router stands before them."""
     routers = {decision.layer: decision for decision in decisions if decision.taken_BET is None}
     return {decision.layer: routers.get(decision.layer, decision) for decision in decisions}
 
 
-def _lacks(places: list[list[Any]], name: str) -> bool:
+def _lacks(places: list[list[Decision]], name: str) -> bool:
     return not places or any(getattr(each, name) is None for batches in places for each in batches)
 
 
-def _stacked(places: list[list[Any]], name: str, shape: torch.Size, dtype: Any) -> Array:  # noqa: ANN401  # a numpy type
+def _stacked(places: list[list[Decision]], name: str, shape: torch.Size, dtype: npt.DTypeLike) -> Array:
     layers = [torch.cat([getattr(each, name).cpu() for each in batches]).numpy().astype(dtype) for batches in places]
     return np.stack(layers) if layers else np.zeros((0, *shape), dtype=dtype)
 
 
-def _loads(decisions: list[Any]) -> dict[int, Load]:
+def _loads(decisions: Sequence[Decision]) -> dict[int, Load]:
     loads: dict[int, Load] = {}
     for decision in decisions:
         if decision.taken_BET is not None:
@@ -155,11 +156,13 @@ def _loads(decisions: list[Any]) -> dict[int, Load]:
     return loads
 
 
-def _depths(module: Any, inputs_NT: Tensor, seen: list[Any], device: torch.device) -> Array | None:  # noqa: ANN401  # as above
+def _depths(module: nn.Module, inputs_NT: Tensor, seen: list[Observed], device: torch.device) -> Array | None:
     """Blocks that each window ran, if that is what the module says: some say what each block computed instead."""
-    if any(each.depth_B is None for each in seen):
+    depths = [each.depth_B for each in seen if each.depth_B is not None]
+    if len(depths) < len(seen):
         return None
     with undisturbed(module):
-        alone = module.observe(inputs_NT[:1].to(device)).depth_B
-    per_row = len(alone) == 1 and all(len(each.depth_B) == len(each.logits) for each in seen)
-    return np.array([depth for each in seen for depth in each.depth_B]) if per_row else None
+        alone = observe(module, inputs_NT[:1].to(device)).depth_B
+    per_row = alone is not None and len(alone) == 1
+    per_row = per_row and all(len(depth_B) == len(each.logits) for depth_B, each in zip(depths, seen, strict=True))
+    return np.concatenate(depths) if per_row else None

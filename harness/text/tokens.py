@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core import extras
@@ -23,6 +24,7 @@ from modbench.harness.text import disk_cache
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from tokenizers import Tokenizer
 
 TOKENIZERS = ("bytes", "bpe")
 BYTES = 256
@@ -117,7 +119,7 @@ def _read(files: dict[str, bytes] | None, text: Text) -> Tokens | None:
     return Tokens(train, val, len(pieces), len(val) / len(text.val), pieces)
 
 
-def _build(library: Any, text: Text, vocab_size: int) -> dict[str, bytes]:  # noqa: ANN401  # imported late
+def _build(library: ModuleType, text: Text, vocab_size: int) -> dict[str, bytes]:
     """Train on the training side, encode both."""
     import numpy as np
 
@@ -138,10 +140,10 @@ def _build(library: Any, text: Text, vocab_size: int) -> dict[str, bytes]:  # no
     return files
 
 
-def _trained(library: Any, data: bytes, vocab_size: int) -> Any:  # noqa: ANN401  # imported late
+def _trained(library: ModuleType, data: bytes, vocab_size: int) -> Tokenizer:
     """A byte-level BPE without normaliser, whose vocabulary starts with all 256 bytes: nothing is unknown, nothing is lost."""
     level = library.pre_tokenizers.ByteLevel
-    made = library.Tokenizer(library.models.BPE())
+    made: Tokenizer = library.Tokenizer(library.models.BPE())
     made.pre_tokenizer = level(add_prefix_space=False)
     made.decoder = library.decoders.ByteLevel()
     trainer = library.trainers.BpeTrainer(

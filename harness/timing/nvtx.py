@@ -8,7 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NVTX = os.environ.get("MODBENCH_NVTX") == "1"
 
@@ -22,7 +25,7 @@ def sample(name: str) -> contextlib.AbstractContextManager[object]:
     return torch.cuda.nvtx.range(name)
 
 
-def name_modules(module: Any) -> None:  # noqa: ANN401  # a module; naming it would load torch
+def name_modules(module: nn.Module) -> None:
     """From now on every module's forward pass is a range called by its path."""
     import torch
 

@@ -11,10 +11,13 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.torchrun import Ranks
 from modbench.harness.core.train_plan import Parallel
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @contextlib.contextmanager
@@ -34,7 +37,7 @@ def together(ranks: Ranks, device: str) -> Iterator[None]:
         torch.distributed.destroy_process_group()
 
 
-def share(module: Any, ranks: Ranks, how: Parallel, device: str) -> Any:  # noqa: ANN401  # an nn.Module; naming it would load torch
+def share(module: nn.Module, ranks: Ranks, how: Parallel, device: str) -> nn.Module:
     """The module as the ranks train it together; itself where there is one rank."""
     if ranks.world == 1:
         return module
@@ -60,7 +63,7 @@ def share(module: Any, ranks: Ranks, how: Parallel, device: str) -> Any:  # noqa
     return module
 
 
-def whole_state(model: Any, ranks: Ranks) -> dict[str, Any]:  # noqa: ANN401  # as above
+def whole_state(model: nn.Module, ranks: Ranks) -> dict[str, Any]:
     """All weights on the CPU of the first rank, whoever holds them; empty elsewhere. Every rank must call it."""
     if ranks.world == 1:
         return dict(model.state_dict())
