@@ -6,7 +6,9 @@ import contextlib
 import datetime as dt
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def now() -> str:
@@ -14,19 +16,40 @@ def now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that either exists whole or not at all, whatever is killed when."""
+def write_atomically(path: Path, content: str | bytes, *, sync: bool = True, mode: int = 0o644) -> None:
+    """Write a file that either exists whole or not at all, whatever is killed when.
+
+    Args:
+        path: the file to write or replace.
+        content: bytes, or text that is written in UTF-8.
+        sync: whether to wait until the content is on the disk, so that a power cut cannot leave a torn file.
+        mode: the file's permissions.
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    with replacing(path, Path(temporary), sync=sync) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        Path(temporary).chmod(mode)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, temporary: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
+    """Write into a temporary file, which takes the place of `path` at the end, or is removed if anything is raised.
+
+    Args:
+        path: the file to write or replace.
+        temporary: where to write meanwhile, in the same folder. A killed process leaves it behind.
+        sync: whether to wait until the content is on the disk.
+    """
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            yield file
             file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+            if sync:
+                os.fsync(file.fileno())
+        temporary.replace(path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
+        temporary.unlink(missing_ok=True)
         raise
 
 

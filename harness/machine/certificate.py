@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from statistics import median
 from typing import Any
 from uuid import uuid4
 
+from modbench.harness.core import user_folders
 from modbench.harness.core.files import now, write_atomically
 
 # Above this rate of false positives a machine is unfit to gate anything on its times.
@@ -95,11 +95,7 @@ def fingerprint(environment: Mapping[str, Any], device: str, threads: int) -> st
 
 def state_folder() -> Path:
     """Where what is known of machines is kept."""
-    named = os.environ.get("MODBENCH_STATE")
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "modbench"
+    return user_folders.state()
 
 
 def keep(machine: str, comparisons: Sequence[Mapping[str, Any]]) -> Path:

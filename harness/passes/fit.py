@@ -6,6 +6,7 @@ answer, in a process of its own, so that nothing of it is left behind.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import itertools
 import json
@@ -106,19 +107,15 @@ def forecast(case: Case, budget: int, axis: str, most: int) -> int | None:
     if case.own:
         return None
 
-    def fits(value: int) -> bool:
+    def needed(value: int) -> float:
         config, seq_len, batch_size = _grown(case, axis, value)
-        cost = closed_form(case.model, config, seq_len, batch_size)
-        return cost.memory_train(ELEMENT_BYTES[case.place.dtype]) <= budget
+        return closed_form(case.model, config, seq_len, batch_size).memory_train(ELEMENT_BYTES[case.place.dtype])
 
-    low, high = 0, 1
-    while high <= most and fits(high):
-        low, high = high, 2 * high
-    high = min(high, most + 1)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
+    high = 1  # doubled first: some closed forms take seconds at the largest sizes
+    while high <= most and needed(high) <= budget:
+        high *= 2
+    low = high // 2
+    return low + bisect.bisect_right(range(low + 1, min(high, most + 1)), float(budget), key=needed)
 
 
 def _grown(case: Case, axis: str, value: int) -> tuple[Any, int, int]:

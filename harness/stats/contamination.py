@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import median_high
 
 # A disturbance that took less than this share of a sample or block is too small to move it by half the smallest margin.
 SHARE = 0.01
@@ -42,7 +43,7 @@ def causes(samples: Columns, blocks: Columns | None = None) -> list[frozenset[st
             marks[i].add("recompiled")
     if blocks:
         clocks = blocks.get("sm_mhz")
-        slow = CLOCK_SHARE * sorted(clocks)[len(clocks) // 2] if clocks else 0.0
+        slow = CLOCK_SHARE * median_high(clocks) if clocks else 0.0
         of_block = {block: _block_causes(blocks, i, slow) for i, block in enumerate(blocks["block"])}
         for mark, block in zip(marks, samples["block"], strict=True):
             mark.update(of_block.get(block, ()))

@@ -6,8 +6,8 @@ interval, and its p-value among all of the report's), and does it matter (the ma
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections.abc import Callable
 
 from modbench.harness.stats.effects import LEVEL, Effect, quantile
 
@@ -86,17 +86,11 @@ def _fewest(sd: float, half_width: float, share: float) -> int | None:
     def narrow(n: int) -> bool:
         return quantile(share, n) * sd / math.sqrt(n) < half_width
 
-    return _first(narrow, 3, MOST_LAUNCHES) if half_width > 0 else None
-
-
-def _first(holds: Callable[[int], bool], low: int, high: int) -> int | None:
-    """The first number from which a monotone condition holds."""
-    if not holds(high):
+    if half_width <= 0:
         return None
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle + 1, high)
-    return low
+    numbers = range(3, MOST_LAUNCHES + 1)
+    place = bisect.bisect_left(numbers, True, key=narrow)  # the first that is narrow: all after it are
+    return numbers[place] if place < len(numbers) else None
 
 
 def contaminated(effect: Effect, clean: Effect | None, share: float, most: float) -> str | None:

@@ -9,22 +9,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from modbench.harness.core import user_folders
+from modbench.harness.core.files import write_atomically
 
 MANIFEST = "manifest.json"
 
 
 def folder() -> Path | None:
     """Where it is kept; None where the user has no home."""
-    named = os.environ.get("MODBENCH_CACHE")
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME")
     try:
-        return (Path(base) if base else Path.home() / ".cache") / "modbench"
+        return user_folders.cache()
     except RuntimeError:
         return None
 
@@ -52,8 +49,8 @@ def keep(kind: str, key: tuple[str, ...], files: Mapping[str, bytes]) -> None:
     with contextlib.suppress(OSError):
         entry.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
-            _replace(entry / name, data)
-        _replace(entry / MANIFEST, json.dumps(hashes, indent=1).encode())  # last: until then the old hashes do not hold
+            _write(entry / name, data)
+        _write(entry / MANIFEST, json.dumps(hashes, indent=1).encode())  # last: until then the old hashes do not hold
 
 
 def _entry(kind: str, key: tuple[str, ...]) -> Path | None:
@@ -61,14 +58,6 @@ def _entry(kind: str, key: tuple[str, ...]) -> Path | None:
     return root / kind / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32] if root else None
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all. Unsynced: what a power cut tears is found by its hash."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
+def _write(path: Path, data: bytes) -> None:
+    """Write a file for this user alone, without waiting for the disk: a file torn by a power cut is found by its hash."""
+    write_atomically(path, data, sync=False, mode=0o600)

@@ -6,13 +6,12 @@ no code.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from modbench.harness.core.files import unfinished
+from modbench.harness.core.files import replacing, unfinished
 
 FORMAT = 1
 
@@ -20,16 +19,8 @@ FORMAT = 1
 def save(file: Path, body: dict[str, Any]) -> None:
     """Write tensors, numbers, text, lists and dicts of these."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = unfinished(file)
-    try:
-        with part.open("wb") as stream:
-            torch.save(body, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(file)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with replacing(file, unfinished(file)) as stream:
+        torch.save(body, stream)
 
 
 def load(file: Path, fingerprint: str) -> dict[str, Any] | None:

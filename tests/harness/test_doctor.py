@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,17 @@ def test_checks_of_one_machine_are_pooled_and_others_are_not() -> None:
     assert (other.comparisons, other.mde) == (1, None)
     assert certificate.forget("m") == 2
     assert certificate.pooled("m") is None
+
+
+def test_certificates_are_where_users_look_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MODBENCH_STATE")
+    monkeypatch.setenv("XDG_STATE_HOME", "/somewhere")
+    assert certificate.state_folder() == Path("/somewhere/modbench")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    assert certificate.state_folder() == Path.home() / ".local" / "state" / "modbench"
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what Python does where there is no home
+    with pytest.raises(RuntimeError, match="home"):
+        certificate.state_folder()
 
 
 def test_a_damaged_check_was_no_check() -> None:
