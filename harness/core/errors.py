@@ -47,6 +47,11 @@ def unknown(kind: str, asked: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {kind} {asked!r}.{hint} Known: {', '.join(names)}{more}.")
 
 
+def in_short(error: BaseException, most: int = 160) -> str:
+    """The text of an error on one line of at most `most` characters."""
+    return " ".join(str(error).split())[:most]
+
+
 class Unmeasured(Exception):  # noqa: N818  # not an error: a reason
     """Raised by a metric that cannot be had for this case; the text is the reason that stands in its place."""
 

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from modbench.harness.core.errors import in_short
+
 # What counts: by our convention norms and softmax are 0, though fvcore charges some of them.
 _PRODUCTS = {"linear", "matmul", "bmm", "baddbmm", "addmm", "mm", "einsum", "conv", "scaled_dot_product_attention"}
 
@@ -38,8 +40,7 @@ def by_fvcore(module: nn.Module, tokens_BT: Tensor) -> tuple[dict[str, int] | No
                 analysis.set_op_handle("aten::scaled_dot_product_attention", _attention)
                 found = analysis.by_module_and_operator()
         except Exception as error:  # noqa: BLE001  # a trace may fail in any way; its words are the reason
-            said = " ".join(str(error).split())[:120]
-            return None, f"fvcore's trace failed: {type(error).__name__}: {said}"
+            return None, f"fvcore's trace failed: {type(error).__name__}: {in_short(error, 120)}"
     return {path: round(2 * sum(macs.get(name, 0) for name in _PRODUCTS)) for path, macs in found.items()}, None
 
 

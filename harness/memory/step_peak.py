@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.errors import Unmeasured, in_short
 from modbench.harness.memory.storage_tracker import StorageTracker
 
 if TYPE_CHECKING:
@@ -144,5 +144,6 @@ def of_fake_tensors(case: Case) -> Peak:
             gc.collect()
             return by_storages(subject, tokens_BT)
         except (NotImplementedError, RuntimeError) as error:
-            said = " ".join(str(error).split())[:120]
-            raise Unmeasured(f"it cannot run on shapes alone: {type(error).__name__}: {said}") from error
+            raise Unmeasured(
+                f"it cannot run on shapes alone: {type(error).__name__}: {in_short(error, 120)}"
+            ) from error

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import DecodePlan, Device, Dtype, EnergyPlan, FitPlan, slug
@@ -42,13 +42,7 @@ TABLES: dict[str, type[Frozen]] = {
 }
 
 
-class Strict(BaseModel):
-    """Unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Grid(Strict):
+class Grid(Frozen):
     """Axes of the Cartesian product that every arm runs through."""
 
     seq_len: tuple[int, ...] = Field((128, 256, 512), min_length=1)
@@ -72,7 +66,7 @@ class Grid(Strict):
         return value
 
 
-class Match(Strict):
+class Match(Frozen):
     """Asks for the smaller shape whose cost equals another arm's at the training length."""
 
     arm: str
@@ -85,7 +79,7 @@ class Match(Strict):
         return _collect_settings(data, own=("arm", "quantity", "settings"))
 
 
-class Arm(Strict):
+class Arm(Frozen):
     """A model and its settings; a list of values is one arm for each."""
 
     model: str
@@ -99,7 +93,7 @@ class Arm(Strict):
         return _collect_settings(data, own=("model", "anchor", "match", "settings"))
 
 
-class Suite(Strict):
+class Suite(Frozen):
     """A suite as its file says it, defaults filled in.
 
     Attributes:

@@ -21,31 +21,34 @@ from modbench.harness.profiling.ranges import MODULE
 
 
 @contextmanager
-def named_modules(module: nn.Module) -> Iterator[None]:
-    """While this is entered, every module's forward pass is a range called by the module's path."""
-    stack: list[Any] = []
-
-    def enter(path: str) -> Callable[..., None]:
-        def hook(*_: object) -> None:
-            guard = torch.profiler.record_function(f"{MODULE}{path}")
-            guard.__enter__()
-            stack.append(guard)
-
-        return hook
-
-    def leave(*_: object) -> None:
-        stack.pop().__exit__(None, None, None)
-
+def _around_modules(module: nn.Module, enter: Callable[[str], None], leave: Callable[[str], None]) -> Iterator[None]:
+    """Call two functions with a module's path, before and after its forward pass, for every module inside this one."""
     handles = []
     for path, part in module.named_modules():
         if path:
-            handles.append(part.register_forward_pre_hook(enter(path)))
-            handles.append(part.register_forward_hook(leave, always_call=True))
+            handles.append(part.register_forward_pre_hook(lambda *_, path=path: enter(path)))
+            handles.append(part.register_forward_hook(lambda *_, path=path: leave(path), always_call=True))
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def named_modules(module: nn.Module) -> Iterator[None]:
+    """While this is entered, every module's forward pass is a range called by the module's path."""
+    stack: list[torch.profiler.record_function] = []
+
+    def enter(path: str) -> None:
+        stack.append(torch.profiler.record_function(f"{MODULE}{path}"))
+        stack[-1].__enter__()
+
+    def leave(_path: str) -> None:
+        stack.pop().__exit__(None, None, None)
+
+    with _around_modules(module, enter, leave):
+        yield
 
 
 LOOK_UPS = {"embedding", "gather", "index", "index_select", "_unsafe_index", "take"}
@@ -66,17 +69,12 @@ class Traffic(OperatorMode):
     @contextmanager
     def watching(self) -> Iterator[Traffic]:
         """Enter the mode and follow the modules."""
-        handles = []
-        for path, part in self.module.named_modules():
-            if path:
-                handles.append(part.register_forward_pre_hook(lambda *_, path=path: self.stack.append(path)))
-                handles.append(part.register_forward_hook(lambda *_: self.stack.pop() and None, always_call=True))
-        try:
-            with self:
-                yield self
-        finally:
-            for handle in handles:
-                handle.remove()
+
+        def leave(_path: str) -> None:
+            self.stack.pop()
+
+        with _around_modules(self.module, self.stack.append, leave), self:
+            yield self
 
     def after(self, operator: Operator, args: Sequence[Any], out: object) -> None:
         """Add the bytes of one operator to the module that is running and to all around it."""
@@ -113,22 +111,13 @@ class Kept:
     @contextmanager
     def watching(self) -> Iterator[Kept]:
         """Enter the tracker and note what was alive around each module."""
-        handles, before = [], dict[str, int]()
-        for path, part in self.module.named_modules():
-            if path:
-                handles.append(
-                    part.register_forward_pre_hook(lambda *_, path=path: before.update({path: self.tracker.live}))
-                )
-                handles.append(
-                    part.register_forward_hook(
-                        lambda *_, path=path: self.bytes.update(
-                            {path: self.bytes.get(path, 0) + self.tracker.live - before[path]}
-                        )
-                    )
-                )
-        try:
-            with self.tracker:
-                yield self
-        finally:
-            for handle in handles:
-                handle.remove()
+        before: dict[str, int] = {}
+
+        def enter(path: str) -> None:
+            before[path] = self.tracker.live
+
+        def leave(path: str) -> None:
+            self.bytes[path] = self.bytes.get(path, 0) + self.tracker.live - before[path]
+
+        with _around_modules(self.module, enter, leave), self.tracker:
+            yield self

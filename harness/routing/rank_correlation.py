@@ -13,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 from modbench.harness.routing.ngram import Array
+from modbench.harness.stats.effects import t_quantile
 
 RESAMPLES = 1000
 FEWEST_VALUES, FEWEST_WINDOWS = 6, 4
@@ -102,5 +103,5 @@ def within_windows(x_NT: Array, y_NT: Array) -> Correlation:
     n, rho = windows * x_NT.shape[1], float(rho_N.mean())
     if windows < FEWEST_WINDOWS:
         return Correlation(rho, None, None, n, windows, f"{windows} windows: an interval needs {FEWEST_WINDOWS}")
-    half = float(stats.t.ppf(0.975, windows - 1) * rho_N.std(ddof=1) / math.sqrt(windows))
+    half = t_quantile(0.975, windows) * float(rho_N.std(ddof=1)) / math.sqrt(windows)
     return Correlation(rho, rho - half, rho + half, n, windows)

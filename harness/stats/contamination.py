@@ -6,8 +6,10 @@ Made from the witnesses' columns when a report asks, never stored: thresholds ma
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from statistics import median_high
+
+from modbench.harness.stats.block_effects import Columns
 
 # A disturbance that took less than this share of a sample or block is too small to move it by half the smallest margin.
 SHARE = 0.01
@@ -18,8 +20,6 @@ THROTTLED = 0x8 | 0x20 | 0x40 | 0x80
 POWER_CAPPED = 0x4
 # Above this share of disturbed blocks wall time claims nothing.
 MOST_CONTAMINATED = 0.5
-
-Columns = Mapping[str, Sequence[float]]
 
 
 def causes(samples: Columns, blocks: Columns | None = None) -> list[frozenset[str]]:

@@ -116,7 +116,7 @@ def over_launches(values: Sequence[float], within: Sequence[float] | None = None
     if n >= 3:
         assert sd is not None
         s = sd / math.sqrt(n)
-        t95, t90, t80 = (quantile(q, n) for q in (0.975, 0.95, POWER))
+        t95, t90, t80 = (t_quantile(q, n) for q in (0.975, 0.95, POWER))
         ends = (mean - t95 * s, mean + t95 * s, mean - t90 * s, mean + t90 * s, (t95 + t80) * s)
         return Effect(mean, *ends, sd=sd, p=_p_value(mean, sd, n), n=n)
     if n == 1 and within is not None:
@@ -127,8 +127,8 @@ def over_launches(values: Sequence[float], within: Sequence[float] | None = None
     return Effect(mean, sd=sd, n=n, reason=f"{n} is too few for an interval; three give one")
 
 
-def quantile(share: float, n: int) -> float:
-    """Quantile of Student's t for a mean of n."""
+def t_quantile(share: float, n: int) -> float:
+    """Quantile of Student's t for the mean of n values."""
     return float(stats.t.ppf(share, n - 1))
 
 

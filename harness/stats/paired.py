@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from modbench.harness.stats import contamination, effects, verdicts
+from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.effects import Effect
 
 # Fewer undisturbed blocks in a launch than this say nothing of it, and fewer such launches nothing of the pair.
 FEWEST_CLEAN, FEWEST_LAUNCHES = 3, 3
-
-Columns = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import math
 
-from modbench.harness.stats.effects import LEVEL, Effect, quantile
+from modbench.harness.stats.effects import LEVEL, Effect, t_quantile
 
 MOST_LAUNCHES = 1000
 
@@ -84,7 +84,7 @@ def _fewest(sd: float, half_width: float, share: float) -> int | None:
     """Fewest launches whose t-interval is narrower than this."""
 
     def narrow(n: int) -> bool:
-        return quantile(share, n) * sd / math.sqrt(n) < half_width
+        return t_quantile(share, n) * sd / math.sqrt(n) < half_width
 
     if half_width <= 0:
         return None

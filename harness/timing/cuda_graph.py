@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.errors import Unmeasured, in_short
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ def capture(call: Callable[[], T], before: Callable[[], object] = lambda: None) 
             out = call()
     except RuntimeError as error:
         torch.cuda.set_stream(here)
-        raise Unmeasured(f"cannot be captured as a CUDA graph: {_in_short(error)}") from error
+        raise Unmeasured(f"cannot be captured as a CUDA graph: {in_short(error)}") from error
     return graph, out
 
 
@@ -53,10 +53,6 @@ def _unwaiting(call: Callable[[], object]) -> None:
     try:
         call()
     except RuntimeError as error:
-        raise Unmeasured(f"cannot be captured as a CUDA graph (it waits for the host): {_in_short(error)}") from error
+        raise Unmeasured(f"cannot be captured as a CUDA graph (it waits for the host): {in_short(error)}") from error
     finally:
         torch.cuda.set_sync_debug_mode(was)
-
-
-def _in_short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160]

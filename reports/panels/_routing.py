@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy import stats as distributions
-
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case
 from modbench.harness.results.workspace import artifact
@@ -214,11 +212,6 @@ def shares(arm: Arm, variable: str) -> list[Point]:
         low, high = ends or (None, None)
         points.append(Point(label, value, low, high, row["n"], tuple(values) if len(tables) > 1 else ()))
     return points
-
-
-def t_quantile(n: int) -> float:
-    """Return the t quantile for the 95 % interval of a mean of n values."""
-    return float(distributions.t.ppf(0.975, n - 1))
 
 
 def seeds_said(arm: Arm, alone: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from modbench.harness.stats.effects import t_quantile
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure
 from modbench.reports.panels import _routing as routing
@@ -67,7 +68,7 @@ def _depths(arm: Arm) -> Markup:
         )
     for row in rows:
         if row["depth_se"]:
-            half = routing.t_quantile(arm.first["windows"]) * row["depth_se"]
+            half = t_quantile(0.975, arm.first["windows"]) * row["depth_se"]
             axis.plot(
                 [row["length"]] * 2, [row["depth"] - half, row["depth"] + half], color=arm.look.color, linewidth=1.3
             )
