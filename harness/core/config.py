@@ -1,4 +1,4 @@
-"""The shape of a model: TOML keys, `--set` names and the attributes of `config` alike."""
+"""The configuration of a model: the same names in TOML, in `--set` and as attributes of `config`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# What every model reads. All other keys belong to an arm, and a model names those that it reads.
+# Keys that every model reads. All other keys belong to an arm, and a model names those that it reads.
 SHAPE_KEYS = (
     *("d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff", "vocab_size", "max_seq_len", "activation", "tied"),
     *("mixer", "window", "kernel_size", "bidirectional", "n_classes", "decode_policy", "decode_rows"),
@@ -14,7 +14,7 @@ SHAPE_KEYS = (
 
 
 class ModelConfig(BaseModel):
-    """What `build(config)` is given. Frozen; every derived field is filled in when it is made.
+    """The configuration that `build(config)` is given. Immutable; derived fields are filled in on creation.
 
     Attributes:
         d_model: width of the residual stream.
@@ -46,30 +46,30 @@ class ModelConfig(BaseModel):
         router: name of the router.
         multiplier: what a learned router multiplies the block's output by: its `raw` score, or the score's `sigmoid`.
         router_init: standard deviation of a learned router's scores at the start, where the stream has 1; 0 starts at 0.
-        causal: how a learned router decides without the future: `predictor` (a small MLP trained to tell who is in the
+        causal: how a learned router decides without the future: `predictor` (a small MLP trained to predict the
             top-k), `aux_loss` (the score itself is trained to be above 0 exactly there), `threshold` (the quantile of
-            scores that `calibrate` found), `none` (it cannot).
+            scores that `calibrate` found), `none` (it does not).
         prefill: how prompts are routed when generating: `causal` as at decode, or `top_k` over each prompt.
         predictor_width: hidden width of the predictor.
         aux_weight: weight of every auxiliary loss.
         participation: share of tokens that the `synthetic` router passes where it decides causally; None is `capacity`.
-        row_correlation: correlation, between rows of a batch, of the normal noise that synthetic decisions cut at a line
+        row_correlation: correlation, between rows of a batch, of the normal noise that synthetic decisions threshold
             (decisions themselves correlate less: at 12.5 % and 0.5 about 0.26).
         layer_correlation: the same between routed layers.
         n_experts: experts in a routed MLP.
         n_no_ops: no-op experts of `mode_integrated`.
         experts_top_k: experts that a token gets (`choice = "token"`), or gets on average (`"expert"`).
-        capacity_factor: an expert's headroom; under 1, experts cannot hold all tokens and some are dropped.
-        choice: who chooses, the `expert` its tokens or the `token` its experts.
+        capacity_factor: an expert's headroom; below 1, experts cannot take all tokens and some are dropped.
+        choice: whether each `expert` chooses its tokens or each `token` its experts.
         n_branches: branches of `depth_branches`.
         gate: how a depth gate is trained: `straight_through`, or `gumbel` noise on its logits as well.
         gate_tokens: tokens at the start of a sequence that a depth gate may read where no prompt is named.
         depth_ratio: mean share of blocks that a depth gate is trained towards.
-        depth_weight: weight of the loss that pulls it there.
-        forced_depth: blocks that every input gets instead of the gate's word; None asks the gate.
+        depth_weight: weight of the loss that trains towards `depth_ratio`.
+        forced_depth: blocks that every input gets, whatever the gate says; None: the gate decides.
         skip_below: `depth_scale` leaves out layers whose scale is smaller than this.
-        exit_by: `early_exit` lets go of single `token`s or of whole `sequence`s.
-        exit_threshold: probability of the likeliest next token at which `early_exit` is confident.
+        exit_by: whether `early_exit` stops single `token`s or whole `sequence`s.
+        exit_threshold: probability of the likeliest next token at which `early_exit` stops.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)

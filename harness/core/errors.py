@@ -1,4 +1,4 @@
-"""What can go wrong, each with the exit code that the command line ends with."""
+"""Errors, each with the exit code of the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ModbenchError(Exception):
 
 
 class UsageError(ModbenchError, ValueError):
-    """The user asked for something that cannot be: says what was asked, which rule it broke, what would work."""
+    """An impossible request: the message says what was asked, which rule it broke, and what would work."""
 
     exit_code = 2
 
@@ -25,17 +25,17 @@ class IncompleteError(ModbenchError):
 
 
 class UnfitError(ModbenchError):
-    """This machine calls identical models different too often for its times to decide anything."""
+    """The machine reports differences between identical models too often for its times to be used."""
 
     exit_code = 5
 
 
-# A list that is longer than this is not read: the nearest names stand for it.
+# Nobody reads a longer list: only the nearest names are shown.
 MOST_NAMES = 16
 
 
 def unknown(kind: str, asked: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that is not in the list, with the nearest name that is."""
+    """Make the error for an unknown name, with the nearest known one."""
     names = sorted(known)
     near = [name for name in names if asked and name.startswith(asked)]
     near = near or difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
@@ -53,7 +53,7 @@ def in_short(error: BaseException, most: int = 160) -> str:
 
 
 class Unmeasured(Exception):  # noqa: N818  # not an error: a reason
-    """Raised by a metric that cannot be had for this case; the text is the reason that stands in its place."""
+    """Raised where a metric cannot be measured for a case; the text is the reason that is shown instead."""
 
 
 class NumericsError(ArithmeticError):

@@ -1,4 +1,4 @@
-"""Packages that only some users need: imported where they are used, and asked for by the name of their extra."""
+"""Optional packages: imported where they are used; the error names the extra that installs them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from modbench.harness.core.errors import UsageError
 
 
 def load(module: str, extra: str, purpose: str) -> ModuleType:
-    """Import a package that `pip install modbench` does not bring.
+    """Import a package that `pip install modbench` does not install.
 
     Args:
         module: what to import, such as `pyarrow.parquet`.
-        extra: the extra of modbench that brings it.
-        purpose: what needs it, to begin a sentence with.
+        extra: the extra of modbench that installs it.
+        purpose: what needs it: the start of the error's sentence.
 
     Raises:
         UsageError: if it cannot be imported.

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the time stamp they carry."""
+"""Files that are written whole or not at all, and the time stamp in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 
 def now() -> str:
-    """UTC, ISO 8601, whole seconds."""
+    """The time now: UTC, ISO 8601, whole seconds."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
@@ -54,5 +54,5 @@ def replacing(path: Path, temporary: Path, *, sync: bool = True) -> Iterator[Bin
 
 
 def unfinished(checkpoint: Path) -> Path:
-    """Where a checkpoint is written before it takes its place; a kill may leave it behind, and the next one overwrites it."""
+    """Where a checkpoint is written before it is renamed; a kill may leave it behind, and the next one overwrites it."""
     return checkpoint.with_suffix(".part")

@@ -1,4 +1,4 @@
-"""The base of everything that a plan is made of."""
+"""Base class of everything in a plan."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """Immutable, hashable, refuses unknown fields."""
+    """An immutable, hashable model that rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

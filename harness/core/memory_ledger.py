@@ -1,8 +1,8 @@
-"""Closed-form peak memory: a ledger of what each layer keeps, and of what it needs for a moment.
+"""Closed-form peak memory: a ledger of what each layer keeps and of what it needs temporarily.
 
-Layers are entered in the order of the forward pass. Going forward, each leaves its saved tensors behind; going back, each takes
-them away and leaves gradients of its parameters. What a layer needs beyond that for a moment is entered as a surplus. The peak is
-the highest point of that walk: arithmetic over a list of layers, for any size, without a tensor.
+Layers are listed in the order of the forward pass. In the forward pass each layer saves tensors; in the backward pass each frees
+them and adds gradients of its parameters. What a layer needs temporarily is listed as a surplus. The peak is the maximum over
+both passes: arithmetic over a list of layers, for any size, without a tensor.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ class Amount:
         return Amount(self.elements * times, self.exact * times, self.upcast * times)
 
     def of(self, width: int) -> float:
-        """In bytes, an element being so wide."""
+        """Convert to bytes, with elements of `width` bytes."""
         return self.elements * width + self.exact + (self.upcast if width < FLOAT32 else 0.0)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What one layer does to memory.
+    """Memory of one layer.
 
     Attributes:
-        saved: what it leaves behind for the backward pass, its own output included.
-        params: elements of its parameters, whose gradients its backward pass leaves.
-        back: most that its backward pass needs at once beyond what was saved up to it and the gradients of later layers.
-        forward: most that it needs at once, without gradients, beyond the stream that comes in.
+        saved: what it saves for the backward pass, its own output included.
+        params: elements of its parameters; its backward pass adds as many of gradients.
+        back: peak of its backward pass, beyond what was saved up to it and the gradients of later layers.
+        forward: peak of its forward pass without gradients, beyond the stream that comes in.
         output: the stream that goes out, without gradients.
-        outer: streams that wait outside meanwhile, without gradients, as around a routed block.
+        outer: streams that are kept outside meanwhile, without gradients, as around a routed block.
     """
 
     saved: Amount = Amount()
@@ -71,7 +71,7 @@ class Ledger:
         layers: in the order of the forward pass.
         params: elements of all parameters.
         buffers: what else the model always holds.
-        inputs: the tokens, and what is made of them once.
+        inputs: the tokens, and what is computed from them once.
     """
 
     layers: Sequence[Layer]
@@ -80,15 +80,15 @@ class Ledger:
     inputs: Amount
 
     def resident(self, width: int, copies: int) -> float:
-        """Bytes that are always there: parameters so many times over, and buffers."""
+        """Bytes that are always allocated: `copies` of the parameters, and buffers."""
         return copies * self.params * width + self.buffers.of(width)
 
     def saved(self, width: int) -> float:
-        """Activations in B: what a training step's forward pass leaves for its backward pass."""
+        """Activations in B: what a training step's forward pass saves for its backward pass."""
         return sum(layer.saved.of(width) for layer in self.layers)
 
     def train_peak(self, width: int) -> float:
-        """`memory/peak_allocated` in B: a training step with both AdamW moments there, gradients made anew."""
+        """`memory/peak_allocated` in B: a training step with both AdamW moments, gradients allocated anew."""
         base = self.resident(width, 3) + self.inputs.of(width)
         live, grads = base + self.saved(width), 0.0
         peak = max(live, base + self.params * width)

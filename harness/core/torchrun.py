@@ -1,4 +1,4 @@
-"""Several processes on one training run: what torchrun set up, read from its environment. No torch."""
+"""The ranks of a training run, read from the environment that torchrun sets. No torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from modbench.harness.core.train_plan import TrainRun
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of a run.
+    """This process among the processes of a run.
 
     Attributes:
         rank: its number, from 0.
         world: how many there are.
-        local: its number on this machine: the GPU that it takes.
+        local: its number on this machine, which is also its GPU.
     """
 
     rank: int = 0
@@ -25,20 +25,20 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this one writes and speaks."""
+        """Whether this rank writes files and reports progress."""
         return self.rank == 0
 
     def check(self, run: TrainRun) -> None:
-        """Refuse a batch that cannot be dealt out evenly.
+        """Reject a batch that cannot be divided evenly.
 
         Raises:
-            UsageError: naming a batch size that can.
+            UsageError: if so; it names a batch size that can.
         """
         parts = self.world * run.accumulate
         if run.batch_size % parts:
             raise UsageError(
-                f"train.batch_size {run.batch_size} cannot be dealt to {self.world} ranks in {run.accumulate} piece(s) each: "
-                f"take a multiple of {parts}."
+                f"train.batch_size {run.batch_size} cannot be divided among {self.world} ranks, {run.accumulate} piece(s) each: "
+                f"use a multiple of {parts}."
             )
 
 
@@ -46,11 +46,11 @@ ALONE = Ranks()
 
 
 def from_environment() -> Ranks:
-    """What torchrun says; one process where it says nothing."""
+    """Read what torchrun set; a single process if it set nothing."""
     if "WORLD_SIZE" not in os.environ:
         return ALONE
     said = {key: os.environ.get(key, "0") for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     try:
         return Ranks(*(int(value) for value in said.values()))
     except ValueError:
-        raise UsageError(f"the environment says {said}: torchrun writes whole numbers there.") from None
+        raise UsageError(f"the environment has {said}: torchrun sets whole numbers there.") from None

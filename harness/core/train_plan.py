@@ -1,10 +1,10 @@
-"""How training runs are set: budgets, the learning rate and its schedule, tasks, isoFLOP sweeps. No torch.
+"""The settings of training runs: budgets, the learning rate and its schedule, tasks, isoFLOP sweeps. No torch.
 
 The width rule: peak rate 2e-3 at width 256, falling with the square root of the width. Rates of published GPTs fall with the
 width to the power of about -0.8 (Brown et al. 2020, table 2.1: 6e-4 at 768, 0.6e-4 at 12,288), of hidden matrices under muP
 with -1 (Yang et al. 2022, table 3); at widths of 64 to 256, where embeddings and head are much of the model and follow
-another law, the square root is the compromise. It is a rule to start from: an isoFLOP claim is made only around it,
-with at least three rates tried for every variant.
+another law, the square root is a compromise. It is a starting point: isoFLOP results try at least three rates around it for
+every variant.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from modbench.harness.core.frozen import Frozen
 WIDTH, RATE_AT_WIDTH = 256, 2e-3
 WARM_UP_SHARE = 0.1
 DEFAULT_TOKENS = 200_000
-# Rates that are tried beyond the edge of those that a suite names.
+# Rates that are tried beyond the range that a suite names.
 MOST_MORE = 3
-# Equal training FLOPs means: within this share. Steps are whole, so a run must have enough of them.
+# Equal training FLOPs: equal within this share. Steps are whole, so a run must have enough of them.
 FLOPS_TOLERANCE = 0.01
 BUDGETS = ("steps", "tokens", "flops")
 
@@ -30,25 +30,25 @@ Parallel = Literal["ddp", "fsdp"]
 
 
 class TrainPlan(Frozen):
-    """A training run as a suite says it. The budget is one of `steps`, `tokens` or `flops`; default 200,000 tokens.
+    """A training run as a suite describes it. The budget is one of `steps`, `tokens` or `flops`; default 200,000 tokens.
 
     Attributes:
         seq_len: tokens per sequence.
         batch_size: sequences per step.
         tokens: tokens to train on; steps = tokens / (seq_len * batch_size).
         steps: optimizer steps.
-        flops: training FLOPs (`flops/train_step` times steps); each model makes as many steps as they pay for.
+        flops: training FLOPs (`flops/train_step` times steps); each model takes as many steps as this budget allows.
         lr: peak learning rate of AdamW; None: the width rule.
         weight_decay: of AdamW, on every parameter.
-        clip: largest norm of the gradient.
+        clip: the gradient is clipped to this norm.
         accumulate: pieces that a batch is computed in, one after the other, before the optimizer steps.
         val_tokens: held-out tokens that the loss is measured on.
-        tokenizer: `bytes`, or `bpe`: byte-level pairs learned from the training side, `vocab_size` of them.
-        looks: how often during training the held-out loss (and what routers do) is looked at.
+        tokenizer: `bytes`, or `bpe`: byte-level pairs learned from the training text, `vocab_size` tokens in all.
+        looks: how often during training the held-out loss (and what routers do) is measured.
         watch: whether decisions of routers are recorded and described after training.
-        flips: single decisions that are reversed to see what they are worth; 0: none.
+        flips: single decisions that are reversed to measure what they are worth; 0: none.
         checkpoint_s: seconds between checkpoints.
-        parallel: how ranks share a run under torchrun: `ddp` (each holds the model) or `fsdp` (each holds a share of it).
+        parallel: how ranks share a run under torchrun: `ddp` (each holds the model) or `fsdp` (each holds a part of it).
     """
 
     seq_len: Annotated[int, Field(ge=1)] = 256
@@ -75,7 +75,7 @@ class TrainPlan(Frozen):
             return data
         said = [key for key in BUDGETS if data.get(key) is not None]
         if len(said) > 1:
-            raise ValueError(f"{' and '.join(said)} are {len(said)} budgets: a run has one. Leave one of them")
+            raise ValueError(f"{' and '.join(said)} are {len(said)} budgets: a run has one. Keep one of them")
         return data if said else {**data, "tokens": DEFAULT_TOKENS}
 
     @model_validator(mode="after")
@@ -85,15 +85,15 @@ class TrainPlan(Frozen):
         return self
 
     def resolved(self, d_model: int, step_flops: float | None, budget: float | None = None) -> TrainRun:
-        """The run of one model.
+        """Resolve the plan for one model.
 
         Args:
-            d_model: its width, for the rule of the learning rate.
-            step_flops: training FLOPs of a step; None: not known (a user's model).
-            budget: training FLOPs to spend, over the plan's own word.
+            d_model: its width, for the learning-rate rule.
+            step_flops: training FLOPs of a step; None: unknown (a user's model).
+            budget: training FLOPs to spend, instead of the plan's own budget.
 
         Raises:
-            UsageError: if a budget of FLOPs is asked for and a step's are not known, or no whole step is paid for.
+            UsageError: if the budget is in FLOPs and those of a step are unknown, or it does not cover one step.
         """
         flops = self.flops if budget is None else budget
         if flops is not None and step_flops is None:
@@ -101,7 +101,9 @@ class TrainPlan(Frozen):
         if flops is not None and step_flops is not None:
             steps = round(flops / step_flops)
             if steps < 1:
-                raise UsageError(f"{flops:.3g} training FLOPs pay for no step of {step_flops:.3g}: raise the budget.")
+                raise UsageError(
+                    f"{flops:.3g} training FLOPs are less than one step ({step_flops:.3g}): raise the budget."
+                )
         else:
             steps = self.steps or max(1, (self.tokens or DEFAULT_TOKENS) // (self.seq_len * self.batch_size))
         said = self.model_dump() | {"steps": steps, "tokens": None, "flops": None, "lr": self.lr or width_rule(d_model)}
@@ -109,10 +111,10 @@ class TrainPlan(Frozen):
 
 
 class TrainRun(TrainPlan):
-    """A training run of one model: so many steps, at such a rate.
+    """A training run of one model, with its number of steps and its rate.
 
     Attributes:
-        rate_from: name of the unit whose record says by what the rate is multiplied; None: it stands.
+        rate_from: name of the unit whose record holds a factor for the rate; None: no factor.
     """
 
     steps: Annotated[int, Field(ge=1)]
@@ -126,11 +128,11 @@ class TrainRun(TrainPlan):
 
 
 class TaskPlan(Frozen):
-    """How tasks are trained: every arm with as many training FLOPs as the anchor spends on the task's steps.
+    """Settings for training on tasks: every arm gets the training FLOPs that the anchor spends on the task's steps.
 
     Attributes:
-        batch_size: sequences per step; None: what each task says.
-        steps: the anchor's steps; None: as many as each task says that it takes.
+        batch_size: sequences per step; None: each task's own.
+        steps: the anchor's steps; None: each task's own.
         lr: peak learning rate; None: the width rule.
         paths: task to the file or folder that it reads.
     """
@@ -147,9 +149,9 @@ class IsoflopPlan(Frozen):
     Attributes:
         budgets: training FLOPs of a run.
         sizes: shapes, such as `{ d_model = 64, n_layers = 4 }`, smallest first.
-        rates: multiples of the width rule that every variant is tried at, at the middle size and the smallest budget. If
+        rates: multiples of the width rule that are tried for every variant, at the middle size and the smallest budget. If
             the best is at the edge, more are tried beyond it.
-        max_epochs: how often a run may go over the corpus.
+        max_epochs: most passes that a run may make over the corpus.
     """
 
     budgets: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(min_length=1)
@@ -161,7 +163,7 @@ class IsoflopPlan(Frozen):
     @classmethod
     def _differ(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
         if len({f"{budget:.3g}" for budget in budgets}) < len(budgets):
-            raise ValueError(f"of the budgets {list(budgets)} two have the same three digits, by which they are named")
+            raise ValueError(f"two of the budgets {list(budgets)} have the same first three digits, which name them")
         return budgets
 
     @field_validator("sizes")
@@ -169,19 +171,19 @@ class IsoflopPlan(Frozen):
     def _are_shapes(cls, sizes: tuple[dict[str, int], ...]) -> tuple[dict[str, int], ...]:
         for size in sizes:
             if not size:
-                raise ValueError("a size says nothing; it reads like { d_model = 64, n_layers = 4 }")
+                raise ValueError("a size is empty; write it like { d_model = 64, n_layers = 4 }")
             for key in size:
                 if key not in {"d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff"}:
                     raise ValueError(f"a size is made of d_model, n_layers, n_heads, n_kv_heads, d_ff; not {key!r}")
         if len({tuple(sorted(size.items())) for size in sizes}) < len(sizes):
-            raise ValueError("the same size stands there twice")
+            raise ValueError("the same size is given twice")
         return sizes
 
     @field_validator("rates")
     @classmethod
     def _around_the_rule(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
         if len(set(rates)) < 3:
-            raise ValueError(f"rates {list(rates)} are fewer than three: without one on each side none is the best")
+            raise ValueError(f"rates {list(rates)} are fewer than three: the best needs one on each side")
         return tuple(sorted(set(rates)))
 
     @property

@@ -1,4 +1,4 @@
-"""Units of stored values, and how people read them."""
+"""Units of stored values, and how they are shown to people."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAMES = {"nat": "nats", "bit/B": "bits/byte", "count": "", "token": "tokens"}
 
 
 def three_digits(value: float) -> str:
-    """`value` with three significant digits, never in exponent form."""
+    """Format `value` with three significant digits, never in exponent form."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     digits = 2 - math.floor(math.log10(abs(value)))
@@ -36,7 +36,7 @@ def three_digits(value: float) -> str:
 
 
 def scale_of(value: float, unit: str) -> tuple[float, str]:
-    """The factor and name of the unit in which a person reads `value`: 0.0123 s is read in ms."""
+    """Find the unit to show `value` in, as its factor and name: 0.0123 s is shown in ms."""
     for factor, name in _SCALES.get(unit, []):
         if abs(value) >= factor:
             return factor, name
@@ -44,19 +44,19 @@ def scale_of(value: float, unit: str) -> tuple[float, str]:
 
 
 def human(value: float | None, unit: str) -> str:
-    """`value` (in base unit `unit`) as people write it: `human(0.0123, "s") == "12.3 ms"`."""
+    """Format `value`, given in base unit `unit`: `human(0.0123, "s") == "12.3 ms"`."""
     if value is None or not math.isfinite(value):
         return "–"
     if unit == "count":
         return f"{value:g}"
-    if unit == "ratio":  # a share of something: beside speed-ups in × it would read as one
+    if unit == "ratio":  # a percentage: beside speed-ups in × a plain number would look like one
         return f"{value:.1%}"
     factor, name = scale_of(value, unit)
     return f"{three_digits(value / factor)} {name}"
 
 
 def human_duration(seconds: float) -> str:
-    """Whole seconds as `4 min 12 s`; from two hours on as `2 h 05 min`, from a hundred hours on as `1,192 days`."""
+    """Format whole seconds as `4 min 12 s`; from two hours on as `2 h 05 min`, from a hundred hours on as `1,192 days`."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     if minutes >= 6000:
         return f"{round(seconds / 86_400):,} days"

@@ -1,1 +1,1 @@
-"""What a model computes, counted three ways, and where the counts differ."""
+"""FLOPs of a model, counted three ways, and where the counts differ."""

@@ -1,4 +1,4 @@
-"""Closed-form costs by case: what the model's own file says, a shape that cannot be turned into words."""
+"""Closed-form costs of cases, from the model's file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from modbench.harness.core.errors import UsageError
 
 
 def case_cost(case: Case) -> Cost | None:
-    """Closed-form cost, or None for a user's model."""
+    """Closed-form cost of a case; None for a user's model."""
     return None if case.own else closed_form(case.model, case.config, case.place.seq_len, case.place.batch_size)
 
 
 def closed_form(model: str, config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
-    """Cost of a catalogue model.
+    """Closed-form cost of a catalogue model.
 
     Raises:
         UsageError: for a shape that this model cannot have.

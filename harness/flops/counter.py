@@ -1,4 +1,4 @@
-"""torch's FLOP counter with the operators it misses: the executed second opinion beside the closed form, and the audit of it."""
+"""torch's FLOP counter, with the operators it misses: a count of what ran, to compare with the closed form; audited."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from modbench.harness.flops.operators import Audit
 
 @dataclass(frozen=True)
 class Count:
-    """FLOPs of one call, as its operators ran.
+    """FLOPs of one call, counted from the operators that ran.
 
     Attributes:
         total: all of them.
-        modules: by module path (`blocks.0.attention`), what ran inside it and its children.
+        modules: by module path (`blocks.0.attention`), its children included.
         operators: calls without a formula: `cheap` ones, 0 by convention, and `unknown` ones, which make this a lower bound.
     """
 
@@ -30,12 +30,12 @@ class Count:
 
     @property
     def unknown(self) -> list[str]:
-        """Operators whose zero is no fact."""
+        """Operators that may compute FLOPs but were counted as 0."""
         return sorted(self.operators["unknown"])
 
 
 def count(module: nn.Module, call: Callable[[], object], *, causal: bool = False) -> Count:
-    """Count one call of a module.
+    """Count the FLOPs of one call of a module.
 
     Args:
         module: gives the module paths.
@@ -76,7 +76,7 @@ def train(module: nn.Module, tokens_BT: Tensor) -> Count:
             logits, auxiliary = module(tokens_BT, auxiliary=True)
         else:
             logits, auxiliary = module(tokens_BT), 0.0
-        # Any scalar of the logits will do: what is counted is matrix products.
+        # Any scalar of the logits will do: only matrix products count.
         (logits.float().square().mean() + auxiliary).backward()
 
     module.train()

@@ -1,6 +1,6 @@
-"""FLOP formulas of operators that torch's counter leaves out: attention, mat-vec, grouped and integer products, fused encoders.
+"""FLOP formulas of operators that torch's counter misses: attention, mat-vec, grouped and integer products, fused encoders.
 
-Up to torch 2.13 `FlopCounterMode` has no formula for the fused attention that runs on a CPU and counts it as 0 without a word
+Up to torch 2.13 `FlopCounterMode` has no formula for the fused attention that runs on a CPU and silently counts it as 0
 (pytorch issue 195460); no version counts matrix times vector, `grouped_mm`, `_int_mm`, or the fast path of
 `nn.TransformerEncoderLayer`. Conventions are torch's: 1 multiply-add = 2 FLOPs, attention over the full square.
 """
@@ -17,7 +17,7 @@ from torch._ops import OpOverloadPacket
 Formula = Callable[..., int]
 Packet = OpOverloadPacket[..., Any]
 
-# Forward operator of fused attention, where its signature says `is_causal`.
+# Forward operators of fused attention whose signature has `is_causal`.
 FUSED_ATTENTION = (
     "_scaled_dot_product_flash_attention_for_cpu",
     "_scaled_dot_product_flash_attention",
@@ -28,10 +28,10 @@ FUSED_ATTENTION = (
 
 
 def attention_formulas(*, causal: bool) -> dict[Packet, Formula]:
-    """Formulas of fused attention, forward and backward; `causal` counts the lower triangle where the operator masks."""
+    """Formulas of fused attention, forward and backward; `causal` counts only the lower triangle where the operator masks."""
     formulas: dict[Packet, Formula] = {}
     for name in FUSED_ATTENTION:
-        for suffix, matmuls in (("", 2), ("_backward", 5)):  # backward computes the scores again
+        for suffix, matmuls in (("", 2), ("_backward", 5)):  # the backward pass recomputes the scores
             packet = getattr(torch.ops.aten, name + suffix, None)
             if packet is not None:
                 formulas[packet] = _attention(packet, matmuls, causal=causal)
@@ -52,7 +52,7 @@ def _attention(packet: Packet, matmuls: int, *, causal: bool) -> Formula:
         *_, q, width = query.shape
         k = key.shape[-2]
         pairs = sum(min(i + 1, k) for i in range(q)) if causal and given("is_causal") else q * k
-        # Of the products of a pair half have the keys' width, half the values'; of backward's five, three have the keys'.
+        # Half of a pair's products have the keys' width, half the values'; of the backward pass's five, three the keys'.
         widths = width + value.shape[-1] if matmuls == 2 else 3 * width + 2 * value.shape[-1]
         return int(2 * query.shape[0] * query.shape[1] * pairs * widths)
 
@@ -60,7 +60,7 @@ def _attention(packet: Packet, matmuls: int, *, causal: bool) -> Formula:
 
 
 def other_formulas() -> dict[Packet, Formula]:
-    """Formulas of products that the counter of this torch has none for."""
+    """Formulas of other products that torch's counter may miss."""
     table: dict[str, Formula] = {
         "mv": lambda a, _vector, **_: 2 * a.numel(),
         "addmv": lambda _bias, a, _vector, **_: 2 * a.numel(),
@@ -84,7 +84,7 @@ def _product(a: Tensor, b: Tensor, *_scales: object, **_options: object) -> int:
 
 
 def _grouped(a: Tensor, b: Tensor, *_offsets: object, **_options: object) -> int:
-    """Groups along rows, columns or the inner dimension: the sum over groups is the product of the whole extents."""
+    """FLOPs of a grouped product, along rows, columns or the inner dimension: groups add up to the whole extents."""
     groups = a.shape[0] if a.ndim == b.ndim == 3 else 1
     return 2 * groups * a.shape[-2] * a.shape[-1] * b.shape[-1]
 

@@ -1,6 +1,6 @@
-"""fvcore, doubled, as a third opinion on FLOPs: it counts multiply-adds, and attention only with a handle of ours.
+"""fvcore's count of multiply-adds, doubled, as a third count of FLOPs; attention needs a handle of ours.
 
-Optional and loaded late (1.6 s, and TorchScript's warnings): where it is not installed or its trace fails, that is a reason.
+Optional, and loaded late (1.6 s, and TorchScript's warnings): if it is missing or its trace fails, a reason is returned.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from modbench.harness.core.errors import in_short
 
-# What counts: by our convention norms and softmax are 0, though fvcore charges some of them.
+# Operators that count: by our convention norms and softmax are 0, though fvcore counts some of them.
 _PRODUCTS = {"linear", "matmul", "bmm", "baddbmm", "addmm", "mm", "einsum", "conv", "scaled_dot_product_attention"}
 
 
@@ -23,8 +23,8 @@ def by_fvcore(module: nn.Module, tokens_BT: Tensor) -> tuple[dict[str, int] | No
     """FLOPs of a forward pass by module path ("" is the whole model), or None and the reason.
 
     Args:
-        module: on any device, meta included; a copy of it is traced, since a failing trace leaves hooks behind.
-        tokens_BT: input; a model whose path depends on it is traced along this input's path.
+        module: on any device, meta included; a copy is traced, since a failing trace leaves hooks behind.
+        tokens_BT: input; a model whose path depends on it is traced on this one.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -39,7 +39,7 @@ def by_fvcore(module: nn.Module, tokens_BT: Tensor) -> tuple[dict[str, int] | No
                 analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
                 analysis.set_op_handle("aten::scaled_dot_product_attention", _attention)
                 found = analysis.by_module_and_operator()
-        except Exception as error:  # noqa: BLE001  # a trace may fail in any way; its words are the reason
+        except Exception as error:  # noqa: BLE001  # a trace may fail in any way; its message is the reason
             return None, f"fvcore's trace failed: {type(error).__name__}: {in_short(error, 120)}"
     return {path: round(2 * sum(macs.get(name, 0) for name in _PRODUCTS)) for path, macs in found.items()}, None
 

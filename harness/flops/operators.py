@@ -1,8 +1,8 @@
-"""Audit: every operator that ran, told apart by what its 0 in a FLOP count means. No zero is silent.
+"""Audit of a FLOP count: classifies every operator that ran by what its 0 means, so that no zero is silent.
 
-`counted`: it has a formula. `cheap`: by convention 0, since it computes no products over an inner dimension (element by element,
-reductions, copies, look-ups, sorting). `unknown`: everything else, custom operators above all: while one of them ran, a count is
-a lower bound, and says so.
+`counted`: it has a formula. `cheap`: 0 by convention, since it computes no products over an inner dimension (elementwise,
+reductions, copies, look-ups, sorting). `unknown`: everything else, custom operators above all: if one ran, the count is reported
+as a lower bound.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from modbench.harness.core.torch_modes import Operator, OperatorMode, makes_a_view, name_of
 
-# Cheap operators of aten that torch's own tags (pointwise, reduction, view) do not tell.
+# Cheap operators of aten that torch's own tags (pointwise, reduction, view) do not cover.
 _CHEAP = {
     *("_local_scalar_dense", "_log_softmax", "_log_softmax_backward_data", "_softmax", "_softmax_backward_data"),
     *("_to_copy", "_unsafe_view", "_reshape_alias", "any", "all", "argmax", "argmin", "max", "min", "amax", "amin"),
@@ -55,7 +55,7 @@ class Audit(OperatorMode):
         self.calls[operator] += 1
 
     def without_formula(self, known: Collection[object]) -> dict[str, dict[str, int]]:
-        """Calls of operators that no formula counts, `{"cheap": {name: calls}, "unknown": {…}}`, most frequent first."""
+        """Calls of operators without a formula, `{"cheap": {name: calls}, "unknown": {…}}`, most frequent first."""
         found: dict[str, dict[str, int]] = {"cheap": {}, "unknown": {}}
         for operator, calls in self.calls.most_common():
             packet = operator.overloadpacket  # the key of the counter's registry
@@ -67,7 +67,7 @@ class Audit(OperatorMode):
 
 
 def is_cheap(operator: Operator) -> bool:
-    """Whether an operator computes no products over an inner dimension, as far as its tags, signature or name tell."""
+    """Whether an operator computes no products over an inner dimension, by its tags, signature or name."""
     if operator.namespace not in {"aten", "prim", "prims"}:
         return False
     tags = {tag.name for tag in operator.tags}
@@ -76,7 +76,7 @@ def is_cheap(operator: Operator) -> bool:
 
 
 def is_product(operator: Operator) -> bool:
-    """Whether an operator multiplies matrices, or stacks of them: what reads weights row by row."""
+    """Whether an operator multiplies matrices or stacks of them."""
     return operator.namespace == "aten" and name_of(operator) in _PRODUCTS
 
 

@@ -1,4 +1,4 @@
-"""Reconciliation: closed form, torch's counter and doubled fvcore, module by module. Who differs unexplained fails the case."""
+"""Reconciliation of closed form, torch's counter and doubled fvcore, module by module: an unexplained difference fails a case."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ WHOLE = "the whole forward pass"
 
 @dataclass(frozen=True)
 class Row:
-    """What three opinions say of one module.
+    """Three counts of one module.
 
     Attributes:
-        module: its path, or words for a whole.
+        module: its path, or words for the whole.
         closed_form: None for a user's model.
         counter: torch's; None where it saw no such module.
-        fvcore: doubled; None where it is not to be had.
+        fvcore: doubled; None where it is not available.
     """
 
     module: str
@@ -33,7 +33,7 @@ class Row:
 
 
 def rows(cost: Cost | None, counter: Count, fvcore: Mapping[str, int] | None) -> list[Row]:
-    """One row for each module that a closed form or (a user's model) the counter names, and one for the whole."""
+    """Make one row for each module that a closed form or (a user's model) the counter names, and one for the whole."""
     third = fvcore or {}
     if cost is None:
         leaves = [path for path in counter.modules if not any(o.startswith(f"{path}.") for o in counter.modules)]
@@ -45,11 +45,11 @@ def rows(cost: Cost | None, counter: Count, fvcore: Mapping[str, int] | None) ->
 
 
 def mismatch(table: Sequence[Row], explained: Mapping[str, str]) -> str | None:
-    """The first disagreement over 0.5 % that nobody has explained, as a sentence; or None.
+    """Find the first unexplained disagreement over 0.5 %, as a sentence; or None.
 
     Args:
-        table: what to look through.
-        explained: `OPINION MODULE` (`fvcore gate`; `fvcore *` for every module) to why that opinion differs there.
+        table: rows to compare.
+        explained: `OPINION MODULE` (`fvcore gate`; `fvcore *` for every module) to why that count differs there.
     """
     for row in table:
         for opinion, value in (("counter", row.counter), ("fvcore", row.fvcore)):
@@ -64,7 +64,7 @@ def mismatch(table: Sequence[Row], explained: Mapping[str, str]) -> str | None:
 
 
 def disagreement(what: str, closed_form: float, other: float, opinion: str = "counter") -> str | None:
-    """One sentence if the two differ by more than 0.5 %, else None."""
+    """Describe a difference of more than 0.5 % in one sentence; None if there is none."""
     if closed_form == other:
         return None
     gap = abs(other / closed_form - 1) if closed_form else float("inf")
@@ -72,5 +72,5 @@ def disagreement(what: str, closed_form: float, other: float, opinion: str = "co
         return None
     return (
         f"{what}: closed form {closed_form:.6g}, {opinion} {other:.6g}, {gap:.2%} apart (limit {TOLERANCE:.1%}): "
-        "one of them is wrong, so nothing about this case is believed"
+        "one of them is wrong, so no result of this case is used"
     )

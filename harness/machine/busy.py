@@ -1,4 +1,4 @@
-"""When a process was inside measured or trained work, on a clock that all processes of the machine share."""
+"""The intervals in which a process measured or trained, on a clock that all processes of the machine share."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator
 
-# Intervals of this process so far: a worker makes one record, and so one list.
+# Intervals of this process so far: a worker makes one record, so one list is enough.
 INTERVALS: list[tuple[float, float]] = []
 
 
 @contextlib.contextmanager
 def busy() -> Iterator[None]:
-    """What runs inside counts as measured or trained work; starting, loading and building do not."""
+    """Count what runs inside as measured or trained work; starting, loading and building models do not belong here."""
     start = time.monotonic()
     try:
         yield
@@ -21,7 +21,7 @@ def busy() -> Iterator[None]:
 
 
 def union_s(intervals: Iterable[tuple[float, float]]) -> float:
-    """Seconds in which at least one of the intervals was open."""
+    """Length of the union of intervals, in s."""
     total, end = 0.0, float("-inf")
     for low, high in sorted(intervals):
         total += max(0.0, high - max(low, end))

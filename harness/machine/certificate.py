@@ -1,6 +1,6 @@
 """A machine's certificate: how often it called two identical models different, pooled over all checks made on it.
 
-One file for each check, under the user's state folder (`MODBENCH_STATE`, else XDG's), by a fingerprint of the machine, device and
+Each check is a file under the user's state folder (`core/user_folders.py`), by a fingerprint of the machine, device and
 threads. A verdict needs 100 comparisons: at 20 a fit machine would be refused 7.5 % of the time and a bad one passed 21 %.
 """
 
@@ -19,23 +19,23 @@ from uuid import uuid4
 from modbench.harness.core import user_folders
 from modbench.harness.core.files import now, write_atomically
 
-# Above this rate of false positives a machine is unfit to gate anything on its times.
+# Above this rate of false positives a machine is unfit: its times gate nothing.
 LIMIT = 0.10
 ENOUGH = 100
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """Everything that checks have found out about a machine.
+    """Results of all checks of a machine, pooled.
 
     Attributes:
         machine: its fingerprint.
         comparisons: A/A comparisons, all checks together.
-        hits: those whose interval excluded that nothing differs.
+        hits: comparisons whose interval excluded no difference.
         low: lower end of the exact 95 % interval of the rate.
         high: upper end.
         mde: median minimum detectable effect of a comparison.
-        mde_cpu: the same in CPU time of the thread; None where that was not watched.
+        mde_cpu: the same in CPU time of the thread; None where that was not measured.
         width: median width of an interval, as a share.
         disturbed: mean share of disturbed blocks.
         checks: number of checks.
@@ -61,7 +61,7 @@ class Certificate:
 
     @property
     def verdict(self) -> str:
-        """`undecided` until 100 comparisons; then `unfit` where it is shown to exceed 10 %, `fit` up to 10 %, else `doubtful`."""
+        """`undecided` below 100 comparisons; else `unfit` if the interval lies above 10 %, `fit` up to 10 %, else `doubtful`."""
         if self.comparisons < ENOUGH:
             return "undecided"
         if self.low > LIMIT:
@@ -69,24 +69,24 @@ class Certificate:
         return "fit" if self.rate <= LIMIT else "doubtful"
 
     def in_words(self) -> str:
-        """`fit: 4 of 100 identical pairs called different (4.0 %, 95 % interval 1.1–9.9 %)`."""
+        """One line: `fit: 4 of 100 identical pairs called different (4.0 %, 95 % interval 1.1–9.9 %)`."""
         return (
             f"{self.verdict}: {self.hits} of {self.comparisons} identical pairs called different "
             f"({self.rate:.1%}, 95 % interval {100 * self.low:.1f}–{100 * self.high:.1f} %)"
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for run.json, the verdict in it."""
+        """Plain data for run.json, with rate and verdict."""
         return {**self.__dict__, "rate": self.rate, "verdict": self.verdict}
 
 
 def from_dict(data: Mapping[str, Any]) -> Certificate:
-    """Back from run.json."""
+    """Read a certificate from run.json."""
     return Certificate(**{name: data[name] for name in Certificate.__dataclass_fields__})
 
 
 def fingerprint(environment: Mapping[str, Any], device: str, threads: int) -> str:
-    """What names a machine: its host, processor, cores, memory and GPUs; and how it is used."""
+    """Identify a machine and its use: host, processor, cores, memory and GPUs; device and threads."""
     gpus = sorted(str(gpu.get("uuid")) for gpu in environment["gpu"]["devices"])
     parts = (platform.node(), environment["cpu"], environment["cores"], environment["memory_bytes"], gpus)
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
@@ -94,23 +94,23 @@ def fingerprint(environment: Mapping[str, Any], device: str, threads: int) -> st
 
 
 def state_folder() -> Path:
-    """Where what is known of machines is kept."""
+    """The folder that holds the checks of all machines."""
     return user_folders.state()
 
 
 def keep(machine: str, comparisons: Sequence[Mapping[str, Any]]) -> Path:
-    """Add a check: one entry for each comparison, with `hit`, `mde`, `mde_cpu`, `width` and `disturbed`."""
+    """Save a check: one entry for each comparison, with `hit`, `mde`, `mde_cpu`, `width` and `disturbed`."""
     folder = state_folder() / "machines" / machine
     folder.mkdir(parents=True, exist_ok=True)
     made = now()
-    # Two checks within a second, or at once in two containers with equal process ids, must not replace each other.
+    # Checks within one second, or in two containers with equal process ids, must not replace each other.
     file = folder / f"{made.replace(':', '')}-{uuid4().hex[:8]}.json"
     write_atomically(file, json.dumps({"made": made, "comparisons": list(comparisons)}, indent=1))
     return file
 
 
 def forget(machine: str) -> int:
-    """Remove all checks of a machine; how many there were."""
+    """Delete all checks of a machine; returns their number."""
     files = list((state_folder() / "machines" / machine).glob("*.json"))
     for file in files:
         file.unlink()
@@ -118,7 +118,7 @@ def forget(machine: str) -> int:
 
 
 def pooled(machine: str) -> Certificate | None:
-    """The certificate from all checks of a machine; None where it was never checked."""
+    """Pool all checks of a machine; None if it was never checked."""
     checks, rows = list[dict[str, Any]](), list[dict[str, Any]]()
     for file in sorted((state_folder() / "machines" / machine).glob("*.json")):
         try:
@@ -128,7 +128,7 @@ def pooled(machine: str) -> Certificate | None:
             ]
             str(check["made"])
         except (OSError, ValueError, TypeError, LookupError):
-            continue  # half-copied or foreign: what cannot be read was not checked
+            continue  # truncated or foreign: a file that cannot be read does not count
         checks.append(check)
         rows += found
     if not rows:

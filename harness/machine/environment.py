@@ -1,4 +1,4 @@
-"""Where a run happens: versions, processor, memory, git commit, GPU. Loads no torch."""
+"""The environment of a run: versions, processor, memory, git commit, GPU. Loads no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("modbench", "torch", "numpy", "scipy", "pandas", "matplotlib", "seab
 
 
 def collect() -> dict[str, Any]:
-    """Everything that a reader needs to judge or repeat a number; what cannot be had is null beside a reason."""
+    """Collect what a reader needs to judge or repeat a number; what is unknown is null, with a reason."""
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -52,7 +52,7 @@ def _cpu_model() -> str:
 
 
 def free_memory() -> int | None:
-    """Bytes that could be had without swapping; None where the system does not tell."""
+    """Bytes that are available without swapping; None where the system does not report them."""
     return _memory("MemAvailable")
 
 
@@ -71,7 +71,7 @@ def _lines(file: str) -> list[str]:
 
 
 def git_state(root: Path) -> dict[str, Any]:
-    """Commit of the modbench checkout and whether it was changed; null with a reason for an installed wheel."""
+    """Commit of the modbench checkout, and whether it has changes; null with a reason for an installed wheel."""
     if not (root / ".git").exists():
         return {"commit": None, "dirty": None, "reason": "installed from a package, not a git checkout"}
     try:

@@ -1,7 +1,7 @@
-"""What the NVIDIA driver says of its devices, through nvidia-ml-py. No driver is a reason, never a zero.
+"""Data of NVIDIA's driver on its devices, through nvidia-ml-py. A missing driver gives a reason, never a zero.
 
-Degrades query by query: a device that refuses one is null there and watched for the rest. Handles are found by UUID, since NVML's
-index ignores CUDA_VISIBLE_DEVICES.
+A query that a device refuses gives null; the others still work. Handles are found by UUID, since NVML's index ignores
+CUDA_VISIBLE_DEVICES.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def devices() -> dict[str, Any]:
-    """`{"devices": [...]}`, or `{"devices": [], "reason": why}`; a query that one device refuses is null there."""
+    """Describe all devices: `{"devices": [...]}`, or `{"devices": [], "reason": why}`; a refused query is null."""
     import pynvml
 
     try:
@@ -55,10 +55,10 @@ def _describe(handle: object) -> dict[str, Any]:
 
 
 class Device:
-    """One device, watched from inside a process that uses it.
+    """One device, read by a process that uses it.
 
     Args:
-        uuid: as torch names it, with or without `GPU-`.
+        uuid: as torch writes it, with or without `GPU-`.
 
     Raises:
         pynvml.NVMLError: if there is no driver, or no such device.
@@ -73,14 +73,14 @@ class Device:
         self.handle = pynvml.nvmlDeviceGetHandleByUUID(name)
 
     def energy_mJ(self) -> int:  # noqa: N802  # the unit's own spelling
-        """Millijoules since the driver was loaded; steps some ten times a second (Volta and newer)."""
+        """Millijoules since the driver was loaded; updated some ten times a second (Volta and newer)."""
         return int(self.nvml.nvmlDeviceGetTotalEnergyConsumption(self.handle))
 
     def levels(self) -> dict[str, Callable[[], float]]:
-        """Readers of what can change under a measurement, those alone that this device answers.
+        """Readers of what can change during a measurement, as far as this device answers.
 
         `sm_mhz`, `memory_mhz`, `power_W`, `temperature_C`, `throttle` (bits of the clocks' event reasons) and `foreign`
-        (compute processes beside this one).
+        (compute processes other than this one).
         """
         nvml, handle = self.nvml, self.handle
         asked: dict[str, Callable[[], float]] = {
@@ -93,7 +93,7 @@ class Device:
             "foreign": lambda: float(max(0, len(nvml.nvmlDeviceGetComputeRunningProcesses(handle)) - 1)),
         }
 
-        # What drivers and bindings before 535 know; asked first, so that the newer name replaces it where both answer.
+        # The name before driver 535; asked first, so that the newer one replaces it where both answer.
         def older() -> float:
             return float(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
 
@@ -106,7 +106,7 @@ class Device:
 
 
 def levels() -> dict[str, Callable[[], float]]:
-    """Readers of the device that torch runs on; none where there is no driver to ask."""
+    """Readers of the device that torch uses; empty without a driver."""
     import pynvml
     import torch
 
@@ -117,7 +117,7 @@ def levels() -> dict[str, Callable[[], float]]:
 
 
 def settled(clock: Callable[[], float], readings: int = 5, within: float = 0.01) -> Callable[[], bool]:
-    """Whether the last readings of a clock lie within 1 % of one another: asked again and again during a warm-up."""
+    """Make a test, repeated during a warm-up, of whether a clock's last readings lie within 1 % of one another."""
     seen: list[float] = []
 
     def ready() -> bool:

@@ -1,7 +1,7 @@
-"""Witnesses: what else happened while a sample was taken, read from the system around every sample and every block.
+"""Witnesses: system counters read around every sample and block, which show what else happened meanwhile.
 
-A sample is kept whatever the witnesses say (`contamination.py` labels it). What a system does not expose has no column: an
-absent witness is not a quiet one. Reading them costs some microseconds, outside the timed region.
+Every sample is kept, whatever they show (`contamination.py` labels it). What a system does not expose has no column, since
+unknown is not zero. Reading takes some microseconds, outside the timed region.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ Reader = Callable[[], float]
 
 
 class Witness:
-    """Readers by column.
-
-    `counters` only grow: a sample's value is their difference. `levels` are read as they stand.
+    """Readers by column: counters, whose value is the difference over a sample, and levels, whose value is the last reading.
 
     Args:
         counters: column to a function that returns the count so far.
@@ -32,18 +30,18 @@ class Witness:
         self.columns = (*self.counters, *self.levels)
 
     def read(self) -> dict[str, float]:
-        """All counters as they stand."""
+        """Read all counters."""
         return {name: reader() for name, reader in self.counters.items()}
 
     def since(self, before: Reading) -> dict[str, float]:
-        """What the counters grew by, and the levels as they stand."""
+        """The growth of all counters since a reading, and the levels now."""
         now = self.read()
         grown = {name: now[name] - before[name] for name in self.counters}
         return grown | {name: reader() for name, reader in self.levels.items()}
 
 
 class Collector:
-    """Seconds that Python's garbage collector has taken in this process."""
+    """Measures the seconds that Python's garbage collector takes in this process."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -62,13 +60,13 @@ class Collector:
 
 
 def of_samples(threads: int, collector: Collector) -> Witness:
-    """What can disturb one sample: preemption, waiting for a processor, garbage collection, recompilation.
+    """Witness of disturbances of a sample: preemption, waiting for a processor, garbage collection, recompilation.
 
     Columns: `involuntary` (context switches against the thread's will), `wait_s` (ready but not running), `collect_s`
-    (garbage collection), `recompiles` (graphs that torch compiled anew).
+    (garbage collection), `recompiles` (graphs that torch compiled).
 
     Args:
-        threads: with one, this thread is watched; with more, all threads of the process.
+        threads: 1: this thread is read; more: all threads of the process.
         collector: counts the garbage collector's seconds.
     """
     counters: dict[str, Reader] = {"collect_s": lambda: collector.seconds, "recompiles": _graphs_compiled}
@@ -85,7 +83,7 @@ def of_samples(threads: int, collector: Collector) -> Witness:
 
 
 def of_blocks() -> Witness:
-    """What can disturb a stretch of samples: time stolen by other guests, pressure, load, the processor's frequency.
+    """Witness of disturbances of a block: time stolen by other guests, pressure, load, the processor's frequency.
 
     Columns: `steal_s` and `pressure_s` over the whole machine; `load` over the last minute; `mhz` of the first processor.
     """
@@ -105,18 +103,18 @@ def of_blocks() -> Witness:
 
 
 def _graphs_compiled() -> float:
-    """Graphs that dynamo has made in this process; 0 while nothing has loaded it."""
+    """Graphs that dynamo has compiled in this process; 0 while it is not loaded."""
     dynamo = sys.modules.get("torch._dynamo.utils")
     return float(dynamo.counters["stats"]["unique_graphs"]) if dynamo is not None else 0.0
 
 
 def _thread_wait() -> Reader | None:
-    """Seconds that this thread has waited for a processor, from its `schedstat` (run, wait, slices; in ns)."""
+    """Reader of the seconds that this thread has waited for a processor, from `schedstat` (run, wait, slices; in ns)."""
     try:
         handle = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
     except OSError:
         return None
-    if os.pread(handle, 128, 0).split()[0] == b"0":  # a thread that never ran: this kernel keeps no such account
+    if os.pread(handle, 128, 0).split()[0] == b"0":  # this kernel does not count: every thread has run
         os.close(handle)
         return None
     return lambda: int(os.pread(handle, 128, 0).split()[1]) / 1e9

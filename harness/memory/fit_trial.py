@@ -1,4 +1,4 @@
-"""One try of the fit pass, in a process of its own: does this training step fit the budget? Answers on standard output."""
+"""One trial of the fit pass, a process of its own: prints whether a training step fits the budget."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from modbench.harness.core.case import Case
 
-# A process maps memory for itself while it works; so much of it is not the step's.
+# Memory that a process maps for itself while it works, beyond the step's.
 OWN_BYTES = 2**20
 
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def warm_up(case: Case) -> None:
-    """A step of a few tokens: libraries make their own threads and tables before the limit is set."""
+    """Take a step of a few tokens, so that libraries create their threads and tables before the limit is set."""
     from modbench.harness.subject.subject import Subject
 
     few = {"seq_len": min(8, case.place.seq_len), "batch_size": 1}
@@ -50,12 +50,12 @@ def warm_up(case: Case) -> None:
 
 
 def limit(device: str, budget: int) -> None:
-    """From here on no more than `budget` B may be allocated."""
+    """Limit further allocations to `budget` B."""
     if device == "cuda":
         import torch
 
         torch.cuda.empty_cache()
-        # The limit is on all that the allocator holds; libraries' workspaces were there before the step.
+        # The limit is on all that the allocator holds; libraries' workspaces exist before the step.
         share = (torch.cuda.memory_reserved() + budget) / torch.cuda.get_device_properties(0).total_memory
         if share > 1:
             raise ValueError(f"fit.budget {budget} B and what is in use are more than this card has")

@@ -1,7 +1,7 @@
-"""RSS as a meter of tensors: the high-water mark of one step above what was resident before it.
+"""Peak bytes of tensors from RSS: the high-water mark of one step above what was resident before it.
 
-Works only in a fresh process whose malloc gives every tensor pages of its own and returns them (see `MALLOC`). Measured this way
-it was within 0.2 % of the tensors' own account; without, 94 % low to 143 % high. `ru_maxrss` of a child starts at its parent's,
+Works only in a fresh process whose malloc gives every tensor pages of its own and returns them (see `MALLOC`). It was then
+within 0.2 % of the sum of tensors; otherwise 94 % low to 143 % high. `ru_maxrss` of a child starts at its parent's,
 which is why VmHWM is read and reset instead.
 """
 
@@ -17,13 +17,13 @@ from modbench.harness.core.errors import Unmeasured
 if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject
 
-# What malloc must be told before a process begins, so that every tensor has pages of its own, returned when it dies.
+# Environment of the process: malloc gives every tensor pages of its own, and returns them when it is freed.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 WARM_UP = 2
 
 
 def high_water(subject: Subject) -> float:
-    """Bytes of tensors that were resident at the peak of a training step.
+    """Measure the bytes of tensors at the peak of a training step.
 
     Raises:
         Unmeasured: off Linux, on a GPU, or where the mark cannot be reset.
@@ -31,9 +31,9 @@ def high_water(subject: Subject) -> float:
     from modbench.harness.memory.step_peak import bytes_of, resident
 
     if subject.case.place.device != "cpu":
-        raise Unmeasured("RSS says nothing of a GPU's memory: memory/peak_reserved does")
+        raise Unmeasured("RSS does not include a GPU's memory: see memory/peak_reserved")
     if not os.environ.keys() >= MALLOC.keys():
-        raise Unmeasured("RSS counts tensors only where malloc was told to return their pages before the process began")
+        raise Unmeasured("RSS counts tensors only if malloc was set to return their pages before the process began")
     subject.module.train()
     tokens_BT = subject.inputs(0, 1)[0]
     for _ in range(WARM_UP):

@@ -1,7 +1,7 @@
-"""Peak memory of a training step, seen in four ways that must agree: storages, profiler events, fake tensors, the allocator.
+"""Peak memory of a training step, measured in four ways that must agree: storages, profiler events, fake tensors, the allocator.
 
 Storages (a dispatch mode) see eager tensors. Profiler events see every allocation of the CPU allocator, in compiled code and
-inside kernels too. Fake tensors run the whole step without allocating anything. On CUDA the allocator keeps the account itself.
+inside kernels too. Fake tensors run the whole step without allocating anything. On CUDA the allocator itself counts.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Peak:
-    """What a second training step needed.
+    """Memory of a second training step.
 
     Attributes:
         peak: most bytes alive at once.
         resident: bytes alive before it: parameters, both moments, buffers, tokens.
-        saved: bytes that the forward pass left for the backward pass; None where nobody saw them.
-        reserved: most bytes that the allocator held, workspaces of libraries too; None off CUDA.
-        retries: how often the allocator had to empty its cache; None off CUDA.
+        saved: bytes that the forward pass saved for the backward pass; None where they were not measured.
+        reserved: most bytes that the allocator held, workspaces of libraries included; None except on CUDA.
+        retries: how often the allocator had to empty its cache; None except on CUDA.
     """
 
     peak: float
@@ -42,7 +42,7 @@ class Peak:
 
 
 def of_training(subject: Subject) -> Peak:
-    """Peak of the second step, when the optimizer's state exists, by whatever sees it on this device."""
+    """Measure the second step, when the optimizer's state exists, with the method for this device."""
     place = subject.case.place
     tokens_BT = subject.inputs(0, 1)[0]
     for _ in range(2 if place.compile else 1):  # a compiled step is compiled in its first call, or its second
@@ -55,7 +55,7 @@ def of_training(subject: Subject) -> Peak:
 
 
 def resident(subject: Subject, tokens_BT: Tensor) -> Iterator[Tensor]:
-    """What is there before a step begins."""
+    """Tensors that exist before a step begins."""
     yield from subject.module.parameters()
     yield from subject.module.buffers()
     for state in subject.optimizer.state.values():
@@ -64,7 +64,7 @@ def resident(subject: Subject, tokens_BT: Tensor) -> Iterator[Tensor]:
 
 
 def by_storages(subject: Subject, tokens_BT: Tensor) -> Peak:
-    """Eager: every storage that comes and goes."""
+    """Measure an eager step by its storages."""
     tracker = StorageTracker()
     tracker.watch(resident(subject, tokens_BT))
     before = tracker.live
@@ -79,7 +79,7 @@ def by_storages(subject: Subject, tokens_BT: Tensor) -> Peak:
 
 
 def by_profiler(subject: Subject, tokens_BT: Tensor) -> Peak:
-    """The running sum of the CPU allocator's events: what compiled code and kernels take is seen too."""
+    """Measure a step by the CPU allocator's events, which include compiled code and kernels."""
     from torch.profiler import ProfilerActivity, profile
 
     before = bytes_of(resident(subject, tokens_BT))
@@ -96,16 +96,16 @@ def by_profiler(subject: Subject, tokens_BT: Tensor) -> Peak:
 
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:
-    """Bytes of storages; what shares one counts once."""
+    """Bytes of the tensors' storages; a shared one counts once."""
     storages = (tensor.untyped_storage() for tensor in tensors)
     return sum({storage._cdata: storage.nbytes() for storage in storages}.values())  # noqa: SLF001  # the storage's identity
 
 
 def _by_allocator(subject: Subject, tokens_BT: Tensor) -> Peak:
     torch.cuda.synchronize()
-    torch.cuda.empty_cache()  # what earlier arms left is not this one's
+    torch.cuda.empty_cache()  # what earlier arms left behind does not count
     before, tried = torch.cuda.memory_allocated(), torch.cuda.memory_stats().get("num_alloc_retries", 0)
-    # Libraries keep workspaces in the same allocator, tens of MB on large cards: they are no tensors of the model.
+    # Libraries keep workspaces in the same allocator, tens of MB on large cards: they are not tensors of the model.
     own = bytes_of(resident(subject, tokens_BT))
     torch.cuda.reset_peak_memory_stats()
     loss, auxiliary = subject.loss(tokens_BT, subject.targets(tokens_BT))
@@ -122,10 +122,10 @@ def _by_allocator(subject: Subject, tokens_BT: Tensor) -> Peak:
 
 
 def of_fake_tensors(case: Case) -> Peak:
-    """The same step without allocating anything: a forecast for models that have no closed form, of any size.
+    """Measure the same step on fake tensors: a forecast for models that have no closed form, of any size.
 
     Raises:
-        Unmeasured: if the model looks at data, so that shapes alone do not say what it does.
+        Unmeasured: if what the model does depends on data, not on shapes alone.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 

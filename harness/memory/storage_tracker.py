@@ -1,7 +1,7 @@
-"""How many bytes of tensors are alive: a dispatch mode that sees every storage come and go. Eager mode, any device.
+"""A dispatch mode that counts the bytes of live tensors. Eager mode, any device.
 
-Agrees to the byte with torch's profiler and MemTracker on eager models. What a kernel allocates and frees inside itself is
-invisible, and a compiled model runs eagerly under any dispatch mode: do not use it there.
+Agrees to the byte with torch's profiler and MemTracker on eager models. Memory that a kernel allocates and frees inside itself
+is not seen, and a compiled model runs eagerly under any dispatch mode: do not use it there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class StorageTracker(OperatorMode):
         self._known: set[int] = set()
 
     def watch(self, tensors: Iterable[Any]) -> None:
-        """Count tensors that were made before the mode was entered."""
+        """Count tensors that were created before the mode was entered."""
         for tensor in tensors:
             if isinstance(tensor, Tensor):
                 self._add(tensor.untyped_storage())

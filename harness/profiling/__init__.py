@@ -1,1 +1,1 @@
-"""One call taken apart, and what the machine can do at best."""
+"""Profiles of one call, and the machine's measured peak."""

@@ -1,7 +1,7 @@
-"""What this machine can do, measured: the best matrix product and the best copy. Data sheets promise; this is the roof.
+"""The machine's peak, measured: the fastest matrix product and the fastest copy, the roof that data sheets only promise.
 
-As MAMF does (Bekman, *Machine Learning Engineering*): the peak is the fastest product that was found among a few shapes, so that
-MFU and rooflines are shares of something that happened here, with these threads and this number format. The products' inputs are
+As MAMF does (Bekman, *Machine Learning Engineering*): the peak is the fastest product among a few shapes, so that
+MFU and rooflines are shares of what was measured here, with these threads and this number format. The products' inputs are
 random: zeros draw less power and ran 15 % faster on an A100.
 """
 
@@ -15,7 +15,7 @@ import torch
 
 from modbench.harness.subject.subject import DTYPES
 
-# (rows, inner, columns) of the products tried; a CPU is full at a few hundred, a GPU at thousands.
+# (rows, inner, columns) of the products tried; a CPU is saturated at a few hundred, a GPU at thousands.
 SHAPES = {
     "cpu": (
         (128, 256, 1024),
@@ -33,7 +33,7 @@ SECONDS_EACH = 0.25
 
 
 def measure_peak(device: str, dtype: str) -> dict[str, Any]:
-    """`flop_per_s` and `bytes_per_s`, each the best of repeated calls, with the shape that gave it.
+    """Measure `flop_per_s` and `bytes_per_s`, each the best of repeated calls, with the shape that gave it.
 
     Args:
         device: `cpu` (with the threads that torch is set to) or `cuda`.
@@ -61,7 +61,7 @@ def measure_peak(device: str, dtype: str) -> dict[str, Any]:
 
 
 def _best_s(call: Callable[[], object], device: str) -> float:
-    """Fastest of the calls that fit the time, after one to warm up."""
+    """Time of the fastest call within `SECONDS_EACH`, after one to warm up."""
     wait: Callable[[], None] = torch.cuda.synchronize if device == "cuda" else (lambda: None)
     call()
     wait()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-# How ranges of modules are called, and the range of all.
+# Prefix of the ranges of modules, and the name of the outermost range.
 MODULE, ROOT = "module ", "the whole call"
 # The steps that models name (models/layers/span.py), and the parts of a training step.
 SPANS = {
@@ -18,13 +18,13 @@ SPANS = {
 
 @dataclass
 class Range:
-    """A stretch of a call, and the stretches inside it.
+    """A part of a call, and the parts inside it.
 
     Attributes:
         name: as it was recorded.
         start: in µs of the profiler's clock.
-        end: as well.
-        device_s: seconds that the device worked for it; None on a CPU, where the stretch itself is the work.
+        end: the same.
+        device_s: seconds that the device worked for it; None on a CPU, where its own duration counts.
         inner: ranges inside.
     """
 
@@ -36,28 +36,28 @@ class Range:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Its duration."""
         return (self.end - self.start) / 1e6 if self.device_s is None else self.device_s
 
     @property
     def own_seconds(self) -> float:
-        """How long it took, ranges inside it left out."""
+        """Its duration without the ranges inside."""
         return max(0.0, self.seconds - sum(each.seconds for each in self.inner))
 
 
 def tree(events: Sequence[Any], names: set[str], *, on_gpu: bool = False) -> list[Range]:
-    """Ranges of a profile, nested by time.
+    """Build the ranges of a profile, nested by time.
 
     Args:
         events: `profile.events()`.
-        names: which of them are ranges, beside the modules.
-        on_gpu: a range takes what the kernels take that were launched inside, not what the launching takes.
+        names: events that are ranges, in addition to modules.
+        on_gpu: whether a range's time is that of the kernels launched inside it, instead of the host's.
     """
     found = sorted(
         (
             Range(e.name, e.time_range.start, e.time_range.end, e.device_time_total / 1e6 if on_gpu else None)
             for e in events
-            # A range stands once more on the device's own timeline; what it launched is noted at the host's.
+            # A range appears again on the device's timeline; what it launched is recorded with the host's.
             if e.device_type.name == "CPU" and (e.name in names or e.name.startswith(MODULE))
         ),
         key=lambda each: (each.start, -each.end),
@@ -73,14 +73,14 @@ def tree(events: Sequence[Any], names: set[str], *, on_gpu: bool = False) -> lis
 
 
 def walk(ranges: Sequence[Range]) -> Iterator[Range]:
-    """Every range, outermost first."""
+    """Iterate over all ranges, outermost first."""
     for each in ranges:
         yield each
         yield from walk(each.inner)
 
 
 def by_name(ranges: Sequence[Range]) -> dict[str, dict[str, float]]:
-    """Per name: calls, seconds, and seconds of its own."""
+    """Sum by name: calls, seconds, and seconds without inner ranges."""
     found: dict[str, dict[str, float]] = {}
     for each in walk(ranges):
         row = found.setdefault(each.name, {"calls": 0, "seconds": 0.0, "own_seconds": 0.0})
@@ -91,7 +91,7 @@ def by_name(ranges: Sequence[Range]) -> dict[str, dict[str, float]]:
 
 
 def typical(calls: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """The same of several calls: medians, name by name, of the numbers in each row."""
+    """Medians over several calls of such sums, name by name."""
     names = dict.fromkeys(name for call in calls for name in call)
     return {
         name: {key: median(call[name][key] for call in calls if name in call) for key in rows[0]}
@@ -100,17 +100,17 @@ def typical(calls: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str,
     }
 
 
-# Modules whose last name says what they are; all others are part of whatever they stand in.
+# Modules whose last name says what they are; all others belong to what contains them.
 _PARTS = {"attention": "attention", "mlp": "mlp", "head": "head", "embedding": "embedding", "router": "router"}
 REST = "the rest"
 
 
 def components(ranges: Sequence[Range], spans: set[str]) -> dict[str, float]:
-    """Seconds by component: every moment belongs to the innermost range that is one, and all add up to the whole.
+    """Seconds by component: every moment belongs to the innermost range that is a component; they add up to the whole.
 
     Args:
         ranges: nested.
-        spans: names that are components of their own.
+        spans: names of ranges that are components.
     """
     found: dict[str, float] = {}
 

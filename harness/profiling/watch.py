@@ -1,8 +1,8 @@
-"""One call opened up: time, FLOPs, bytes and memory by module and by component, each seen in a run of its own.
+"""A breakdown of one call: time, FLOPs, bytes and memory by module and by component, each from a run of its own.
 
-Ranges are the modules (hooks name them by path) and whatever names the model gives its steps (`models/layers/span.py`). Every
-moment belongs to the innermost range around it, so that components add up to the whole. Watching costs time: shares come from the
-profiled run, seconds from the unwatched one.
+Ranges are the modules (hooks name them by path) and the steps that the model names (`models/layers/span.py`). Every
+moment belongs to the innermost range around it, so that components add up to the whole. Profiling costs time: shares come from
+the profiled run, seconds from one without a profiler.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _around_modules(module: nn.Module, enter: Callable[[str], None], leave: Call
 
 @contextmanager
 def named_modules(module: nn.Module) -> Iterator[None]:
-    """While this is entered, every module's forward pass is a range called by the module's path."""
+    """Make every module's forward pass a range named by its path, while this is entered."""
     stack: list[torch.profiler.record_function] = []
 
     def enter(path: str) -> None:
@@ -55,7 +55,7 @@ LOOK_UPS = {"embedding", "gather", "index", "index_select", "_unsafe_index", "ta
 
 
 class Traffic(OperatorMode):
-    """Bytes that operators read and write, by the module that is running; views move nothing.
+    """Counts the bytes that operators read and write, by the module that is running; views move nothing.
 
     Args:
         module: gives the paths.
@@ -89,7 +89,7 @@ class Traffic(OperatorMode):
 
 
 def _ancestors(path: str) -> Iterator[str]:
-    """A path and everything above it, the whole model ("") included."""
+    """A path and all above it, up to the whole model ("")."""
     while path:
         yield path
         path = path.rpartition(".")[0]
@@ -97,7 +97,7 @@ def _ancestors(path: str) -> Iterator[str]:
 
 
 class Kept:
-    """Bytes that each module leaves behind for the backward pass.
+    """Counts the bytes that each module saves for the backward pass.
 
     Args:
         module: gives the paths.
@@ -105,12 +105,12 @@ class Kept:
 
     def __init__(self, module: nn.Module) -> None:
         self.module, self.tracker = module, StorageTracker()
-        self.tracker.watch((*module.parameters(), *module.buffers()))  # what is there already is not kept anew
+        self.tracker.watch((*module.parameters(), *module.buffers()))  # what exists already is not saved by a module
         self.bytes: dict[str, float] = {}
 
     @contextmanager
     def watching(self) -> Iterator[Kept]:
-        """Enter the tracker and note what was alive around each module."""
+        """Enter the tracker, and compare live bytes before and after each module."""
         before: dict[str, int] = {}
 
         def enter(path: str) -> None:

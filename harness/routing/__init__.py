@@ -1,8 +1,7 @@
-"""What a router does, found out on held-out text after training: who passes, who profits, and whether the gate knows.
+"""What routers do on held-out text after training: which tokens pass, which profit, and whether the gate's scores predict it.
 
 Works on any module with `observe(tokens_BT, lengths_B=None, *, causal=..., flip_LBT=...)` that returns the logits and the
-decisions of every router (`models/layers/decisions.py` says what those hold); nothing here knows a model by name. All that
-comes back is plain data for JSON.
+decisions of every router (`decisions.py`); nothing here knows a model by name. All results are plain data for JSON.
 """
 
 from __future__ import annotations

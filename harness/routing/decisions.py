@@ -1,4 +1,4 @@
-"""What a module shows of its routers: the types that `observe` returns, as this room reads them.
+"""The decisions of a module's routers: what `observe` returns, as this room reads it.
 
 Shapes: B batch, T tokens, E experts, L layers.
 """

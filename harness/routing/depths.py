@@ -1,4 +1,4 @@
-"""How deep gates go that choose a depth for a whole input: by the prompt's length and by its difficulty.
+"""Depth chosen by whole-input gates, by the prompt's length and difficulty.
 
 Shapes: N windows, T positions, P prompts, B rows.
 """
@@ -22,9 +22,9 @@ ROWS = 32
 
 
 def depths(module: nn.Module, inputs_NT: Tensor, hard_NT: Array, depth_N: Array) -> dict[str, Any]:
-    """Mean depth in blocks: of the windows as they are scored, and of prompts of several lengths cut from them.
+    """Measure mean depth in blocks: of the windows as they are scored, and of prompts of several lengths cut from them.
 
-    The gate reads each prompt whole. Its difficulty is the mean n-gram surprisal of what its tokens have to foretell, in
+    The gate reads each prompt whole. Its difficulty is the mean n-gram surprisal of the tokens to predict, in
     nats, in quarters of the prompts of that length.
     """
     n, t = inputs_NT.shape

@@ -1,6 +1,6 @@
 """The description of a routed model on held-out text, as plain data for an artifact.
 
-Shapes: N windows, T positions, L layers that let tokens pass or not.
+Shapes: N windows, T positions, L layers that route tokens.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from modbench.harness.routing.watching import Watched, watch
 
 VERSION = 1
 CORRELATED = ("loss", "entropy", "difficulty", "frequency")
-NO_ROUTER = "nothing in this model lets tokens pass or not"
+NO_ROUTER = "no layer of this model routes tokens"
 NO_GATE = "no gate chooses a depth for the whole input"
 NO_EXPERTS = "this model has no experts"
-NOT_ASKED = "routing without the future was not asked for"
+NOT_ASKED = "routing without the future was not requested"
 SCORES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "base_rate")
-NOT_FORETOLD = "this router has no rule that foretells the top-k without the future"
+NOT_PREDICTED = "this router has no rule that predicts the top-k without the future"
 
 
 def describe(
@@ -37,42 +37,42 @@ def describe(
     seed: int,
     causal_too: bool = True,
 ) -> dict[str, Any]:
-    """What a model does with held-out windows, by layer, token and stratum. Losses and entropies are in nats.
+    """Describe a model's routing of held-out windows, by layer, token and stratum. Losses and entropies are in nats.
 
     Args:
-        module: with `observe`; in training mode it is evaluated all the same, and left as it was. Autocast is the caller's.
+        module: with `observe`; evaluated in evaluation mode, and left as it was. Autocast is up to the caller.
         inputs_NT: int64 windows of held-out tokens, some 8,000 to 16,000 in all.
         targets_NT: the token after each.
         tokens: `train`, ids of the training tokens, and `pieces`, the bytes of every token.
         seed: chooses the window that is shown as text.
-        causal_too: look also at how it routes without the future.
+        causal_too: whether to describe routing without the future as well.
 
     Returns:
-        Plain data, everywhere None where there is nothing, and then a word in `reasons` under the same key:
+        Plain data; None where there is nothing, with the reason in `reasons` under the same key:
 
-        - `version`, `windows`, `seq_len`, `tokens` (N·T), `layers` (blocks, from 0, that let tokens pass or not: by a router,
-          or by experts that take them);
+        - `version`, `windows`, `seq_len`, `tokens` (N·T), `layers` (blocks, from 0, that route tokens: by a router,
+          or to experts);
         - `strata`: by variable (`kind`, `position`, `frequency`, `difficulty` of the text; `loss`, `entropy` of the model)
-          `unit` and `bins`, each bin with `label`, `low`, `high` (but kinds), `n` tokens, `windows` with such tokens,
+          `unit` and `bins`, each bin with `label`, `low`, `high` (not for kinds), `n` tokens, `windows` with such tokens,
           `passes` summed over layers, `passes_by_layer`, `share` = passes / (n·L), `loss_sum`, `loss_squares`, `loss`,
           `entropy`, `loss_causal_sum`, `loss_causal`; `X_se` is the standard error of X between windows (linearised
-          ratio, window = cluster): tokens of a window are not independent, so n alone makes no interval;
+          ratio, window = cluster): tokens of a window are not independent, so n alone gives no interval;
         - `matrix`: one window: `rows`, a string of 0 and 1 for each layer; `used` blocks, `pieces` of text, `kinds`
-          (index into the bins of `kind`), `loss` by position; `words`: which go `deep` and `shallow`;
+          (index into the bins of `kind`), `loss` by position; `words`: the `deep` and the `shallow` ones;
         - `weights`: by layer a histogram (`edges`, `all`, `passed`), `mean`, `sd`, `positive` (share above 0), `what`:
           `weight` where it multiplies the block's output, `score` where it only decides;
         - `overlap`: `jaccard` [L, L], `expected` of independent choices of the same sizes;
-        - `experts`: by layer `load` (share of the taken tokens by expert), `none` (share of tokens that no real expert
-          took: no-op preferred, or dropped), `tokens`;
+        - `experts`: by layer `load` (share of the processed tokens by expert), `none` (share of tokens that no real
+          expert took: they preferred a no-op, or were dropped), `tokens`;
         - `participation`: by layer `top_k` and `causal` shares with `_se`;
-        - `predictor`: by layer and (`layer` None) in all: the causal rule against the top-k on the same input (`tp`, `fp`,
+        - `predictor`: by layer and (`layer` None) in all: the causal rule compared with the top-k on the same input (`tp`, `fp`,
           `fn`, `tn`, `accuracy`, `balanced_accuracy`, `precision`, `recall`, `f1`, `base_rate`);
         - `correlations`: Spearman's, within windows, of blocks used with `loss`, `entropy`, `difficulty`, `frequency`;
         - `depth`: of whole-input gates (see `depths.depths`);
         - `summary`: flat numbers.
 
     Raises:
-        ValueError: if the windows are none.
+        ValueError: if there are no windows.
     """
     seen = watch(module, inputs_NT, targets_NT)
     causal, why_not_causal = _causally(module, inputs_NT, targets_NT, seen, asked=causal_too)
@@ -100,7 +100,7 @@ def describe(
     else:
         reasons |= dict.fromkeys(("matrix", "words", "weights", "overlap", "participation", "correlations"), NO_ROUTER)
     if seen.predicted_LNT is None:
-        reasons["predictor"] = NOT_FORETOLD if seen.layers else NO_ROUTER
+        reasons["predictor"] = NOT_PREDICTED if seen.layers else NO_ROUTER
     if seen.experts:
         found["experts"] = [
             {
@@ -131,12 +131,12 @@ def _causally(
     *,
     asked: bool,
 ) -> tuple[Watched | None, str]:
-    """The same windows routed without the future, or why not."""
+    """Route the same windows without the future; None and the reason if that is not possible."""
     if not seen.layers or not asked:
         return None, NO_ROUTER if asked else NOT_ASKED
     try:
         return watch(module, inputs_NT, targets_NT, causal=True), ""
-    except ValueError as error:  # the models' own word for a router that cannot
+    except ValueError as error:  # raised by a model whose router cannot
         return None, str(error)
 
 
@@ -178,14 +178,14 @@ def _of_layers(seen: Watched, causal: Watched | None) -> dict[str, Any]:
 
 
 def _correlations(seen: Watched, strata: dict[str, Stratum]) -> dict[str, Any]:
-    """Of the blocks that a token used, with what it has to do."""
+    """Correlations of the blocks that a token used with loss, entropy, difficulty and frequency."""
     used_NT = seen.chosen_LNT.sum(0)
     values = {name: strata[name].values_NT for name in CORRELATED}
     return {name: within_windows(used_NT, each).as_dict() for name, each in values.items() if each is not None}
 
 
 def summary(found: dict[str, Any], seen: Watched, causal: Watched | None) -> dict[str, float | None]:
-    """The flat numbers of a description; None where there is none."""
+    """Collect the flat numbers of a description; None where there is none."""
     n, t = seen.loss_NT.shape
     each_N = np.full(n, t)
     flat: dict[str, float | None] = dict.fromkeys(
@@ -211,7 +211,7 @@ def summary(found: dict[str, Any], seen: Watched, causal: Watched | None) -> dic
     if seen.experts:
         loads = seen.experts.values()
         flat["no_expert"] = sum(load.none for load in loads) / sum(load.tokens for load in loads)
-        # 1 where all experts take as many tokens.
+        # 1 where all experts take the same number of tokens.
         flat["expert_load_max"] = max(max(each["load"]) * len(each["load"]) for each in found["experts"])
     if found["depth"]:
         flat["depth"] = found["depth"]["depth"]

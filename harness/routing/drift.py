@@ -1,4 +1,4 @@
-"""How routing moves while a model trains: a few looks at the same held-out windows.
+"""Drift of routing during training, from a few looks at the same held-out windows.
 
 Shapes: N windows, T positions, L layers.
 """
@@ -19,7 +19,7 @@ from modbench.harness.routing.watching import watch
 
 
 class Drift:
-    """Remembers what every look saw.
+    """Records what every look sees.
 
     Args:
         inputs_NT: int64 windows of held-out tokens, always the same few.
@@ -38,7 +38,7 @@ class Drift:
 
     @property
     def carried(self) -> dict[str, list[Any]]:
-        """What looks have collected, as lists that a checkpoint can take and fill again: numbers, and tensors of choices."""
+        """Everything collected, as lists of numbers and tensors that a checkpoint can save and restore in place."""
         return {
             "drift_steps": self._steps,
             "drift_losses": self._losses,
@@ -48,7 +48,7 @@ class Drift:
         }
 
     def look(self, module: nn.Module, step: int) -> None:
-        """Look after `step` training steps. Routes by top-k; modes and random numbers are left as they were."""
+        """Look after `step` training steps. Routes by top-k; leaves modes and random numbers as they were."""
         seen = watch(module, self._inputs_NT, self._targets_NT)
         n, t = seen.loss_NT.shape
         self._steps.append(step)
@@ -58,7 +58,7 @@ class Drift:
         self._layers[:] = seen.layers
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, one value per look in every list.
+        """Plain data, with one value per look in every list.
 
         Returns:
             `reason` (None, or why there is nothing), `steps`, `loss` in nats and `loss_se` (between windows), `layers`,
@@ -69,7 +69,7 @@ class Drift:
         """
         n = {kind: int((self._kind_NT == i).sum()) for i, kind in enumerate(KINDS)}
         found: dict[str, Any] = {
-            "reason": None if self._steps else "nobody looked while it trained",
+            "reason": None if self._steps else "there were no looks during training",
             "steps": self._steps,
             "loss": [mean for mean, _ in self._losses],
             "loss_se": [se for _, se in self._losses],

@@ -1,4 +1,4 @@
-"""Does the gate know? Single decisions are reversed, and the loss says what each was worth.
+"""Test whether the gate's scores predict worth: reverse single decisions, and measure what each does to the loss.
 
 Shapes: N windows, T positions, m rows of one window, L blocks, n flips.
 """
@@ -18,7 +18,7 @@ from modbench.harness.routing.tally import plain, ratio
 from modbench.harness.routing.watching import ROWS, device_of, loss_and_entropy, undisturbed
 
 WINDOWS = 16
-NOTHING_TO_FLIP = "no router here lets single tokens pass: there is no decision to reverse"
+NOTHING_TO_FLIP = "no router here decides on single tokens: there is no decision to reverse"
 SIDES = ("all", "passed", "skipped")
 COLUMNS = ("window", "layer", "position", "passed", "score", "effect", "later")
 
@@ -30,34 +30,36 @@ def flip_effects(
     number: int = 256,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Reverse sampled decisions, one at a time, and hold the router's score against what each pass is worth.
+    """Reverse sampled decisions, one at a time, and compare the router's score with what each pass is worth.
 
     effect = loss without the token's pass - loss with it, in nats, mean over the window: positive where passing helps,
-    whichever way the router had decided. A gate that knows scores high where the effect is large: rank correlation > 0.
+    whichever way the router had decided. A good gate scores high where the effect is large: rank correlation > 0.
 
-    Routed by top-k as in training. Later blocks choose anew after a flip, as they would; half of the flips take a token that
+    Routed by top-k as in training. Later blocks choose anew after a flip; half of the flips take a token that
     passed, half one that did not, so that `all` is a correlation under that design, not under the capacity. Always in the
-    weights' own precision: an effect of one token drowns in that of bf16.
+    weights' own precision: the effect of one token is lost in the rounding of bf16.
 
     Args:
         module: with `observe`; left as it was.
         inputs_NT: int64 windows; up to 16 of them are used.
         targets_NT: the token after each.
         number: flips in all.
-        seed: chooses windows and places.
+        seed: chooses windows and positions.
 
     Returns:
-        `reason` (None, or why there is nothing, all else None), `number`, `windows`, `unit`, `flips` (columns `window`,
+        `reason` (None, or why all else is None), `number`, `windows`, `unit`, `flips` (columns `window`,
         `layer`, `position`, `passed` as the router had decided, `score`, `effect`, and `later`: the same of the mean loss
         from the position on), `correlation` and `correlation_later` (by `all`, `passed`, `skipped`: `rho`, `low`, `high`, a
         bootstrap over windows, `n`, `windows`, `reason`; ranks are taken within a layer), `by_layer` (`layer`, and the same
         three), `worth` (by side the mean effect and its standard error between windows: `effect`, `effect_se`).
 
     Raises:
-        ValueError: if no flip is asked for, or the windows are none.
+        ValueError: if no flip is requested, or there are no windows.
     """
     if number < 1 or inputs_NT.ndim != 2 or not inputs_NT.numel():
-        raise ValueError(f"{number} flips of windows {list(inputs_NT.shape)} are none: ask for at least one")
+        raise ValueError(
+            f"{number} flips of windows {list(inputs_NT.shape)}: there must be at least one flip of one window"
+        )
     rng = np.random.default_rng(seed)
     device = device_of(module)
     windows = np.sort(rng.permutation(len(inputs_NT))[: min(WINDOWS, number)])
@@ -73,7 +75,7 @@ def flip_effects(
                 if found is None:
                     return dict.fromkeys(KEYS) | {"reason": NOTHING_TO_FLIP}
                 rows += [(int(window), *row) for row in found]
-    return plain(_told(dict(zip(COLUMNS, map(np.array, zip(*rows, strict=True)), strict=True)), seed))
+    return plain(_summarised(dict(zip(COLUMNS, map(np.array, zip(*rows, strict=True)), strict=True)), seed))
 
 
 KEYS = ("reason", "number", "windows", "unit", "flips", "correlation", "correlation_later", "by_layer", "worth")
@@ -88,7 +90,7 @@ def _flip(
     used: set[tuple[int, int]],
     rng: np.random.Generator,
 ) -> list[tuple[float, ...]] | None:
-    """M flips of one window in one call. The rows are also run unflipped: a router's noise may differ from row to row."""
+    """Make m flips of one window in one call. The rows are also run unflipped: a router's noise may differ between rows."""
     inputs_mT, targets_mT = inputs_T.expand(m, -1).contiguous(), targets_T.expand(m, -1)
     before = observe(module, inputs_mT)
     routers = {each.layer: each for each in before.decisions if each.taken_BET is None}
@@ -107,7 +109,7 @@ def _flip(
         score = float(routers[layer].score_BT[row, position])
         picked.append((layer, position, bool(chosen_T[position]), score))
     after = observe(module, inputs_mT, flip_LBT=flip_LmT)
-    # Per token in float32, summed in float64: the mean moves by thousandths.
+    # Per token in float32, summed in float64: the mean changes by thousandths.
     change_mT = (
         loss_and_entropy(after.logits, targets_mT)[0].double() - loss_and_entropy(before.logits, targets_mT)[0].double()
     )
@@ -120,14 +122,14 @@ def _flip(
 
 
 def _pick(chosen_T: Array, side: bool, used: set[int], rng: np.random.Generator) -> int:  # noqa: FBT001  # a value, not a switch
-    """A place on the wanted side that was not taken before, as far as there is one."""
+    """Pick a position on the wanted side that was not used before, if there is one."""
     fresh_T = np.ones(len(chosen_T), dtype=bool)
     fresh_T[list(used)] = False
     wanted = ((chosen_T == side) & fresh_T, chosen_T == side, fresh_T, np.ones_like(fresh_T))
     return int(rng.choice(np.flatnonzero(next(mask for mask in wanted if mask.any()))))
 
 
-def _told(table: dict[str, Array], seed: int) -> dict[str, Any]:
+def _summarised(table: dict[str, Array], seed: int) -> dict[str, Any]:
     passed_n = table["passed"].astype(bool)
     masks = {"all": np.ones_like(passed_n), "passed": passed_n, "skipped": ~passed_n}
 
@@ -154,7 +156,7 @@ def _told(table: dict[str, Array], seed: int) -> dict[str, Any]:
 
 
 def _worth(table: dict[str, Array], mask_n: Array) -> dict[str, float | None]:
-    """Mean effect, windows as the unit of evidence."""
+    """Mean effect, with windows as the unit of evidence."""
     _, at_n = np.unique(table["window"], return_inverse=True)
     sums_N = np.bincount(at_n, weights=table["effect"] * mask_n)
     mean, se = ratio(sums_N, np.bincount(at_n, weights=mask_n))

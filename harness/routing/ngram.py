@@ -1,4 +1,4 @@
-"""How hard a token is to foretell from the two before it: a measure of difficulty that no model under test has a part in.
+"""Surprisal of a token given the two before it: a measure of difficulty that is independent of the models under test.
 
 Shapes: M training tokens, N windows, T positions, K distinct n-grams.
 """
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# Up to so many possible n-grams a count by place (0.1 s on 10 MB) is faster than sorting (1 s).
+# Up to this many possible n-grams, counting in a table (0.1 s on 10 MB) is faster than sorting (1 s).
 _BY_PLACE = 2**25
 
 
@@ -20,10 +20,10 @@ class Counts:
     """Counts of (context, token) pairs seen in a text.
 
     Args:
-        contexts_M: int64, what stood before.
-        tokens_M: int64, what followed.
+        contexts_M: int64, the context of each token.
+        tokens_M: int64, the tokens.
         vocab: number of tokens.
-        limit: contexts are smaller than this.
+        limit: an upper bound on contexts, exclusive.
     """
 
     def __init__(self, contexts_M: Array, tokens_M: Array, vocab: int, limit: int) -> None:
@@ -35,13 +35,13 @@ class Counts:
             self.count_K = table[self.key_K]
         else:
             self.key_K, self.count_K = np.unique(keys_M, return_counts=True)
-        # Keys are sorted, so those of one context stand together.
+        # Keys are sorted, so those of one context are contiguous.
         self.context_C, first_C = np.unique(self.key_K // vocab, return_index=True)
         self.total_C = np.add.reduceat(self.count_K, first_C) if len(first_C) else np.zeros(0, dtype=np.int64)
         self.kinds_C = np.diff(np.append(first_C, len(self.key_K)))
 
     def smoothed(self, contexts: Array, tokens: Array, lower: Array) -> Array:
-        """Witten-Bell: (count + distinct·lower) / (total + distinct); where the context was never seen, `lower`.
+        """Witten-Bell probabilities: (count + distinct·lower) / (total + distinct); `lower` where the context was never seen.
 
         Args:
             contexts: int64 [...].
@@ -55,7 +55,7 @@ class Counts:
 
 
 def _found(keys_K: Array, values_K: Array, asked: Array) -> Array:
-    """Values of the keys asked for; 0 where there is none. Keys are sorted."""
+    """Look up the values of keys; 0 for a key that is not there. Keys are sorted."""
     if len(keys_K) == 0:
         return np.zeros(asked.shape, dtype=np.int64)
     place = np.minimum(np.searchsorted(keys_K, asked), len(keys_K) - 1)
@@ -63,7 +63,7 @@ def _found(keys_K: Array, values_K: Array, asked: Array) -> Array:
 
 
 def surprisal(train_M: Array, inputs_NT: Array, targets_NT: Array, vocab: int) -> Array:
-    """Nats [N, T] of every target after the two tokens before it, by counts of the training text.
+    """Surprisal [N, T] in nats of every target given the two tokens before it, by counts of the training text.
 
     Interpolated trigrams over bigrams over unigrams over a uniform distribution (Witten and Bell 1991, method C). At the
     first position of a window one token is known.

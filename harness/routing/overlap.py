@@ -1,4 +1,4 @@
-"""How alike two selections are: Jaccard's index, beside what independent choices of the same sizes would give.
+"""Overlap of two selections: Jaccard's index, and its expectation for independent choices of the same sizes.
 
 Shapes: N windows, T positions, L layers.
 """
@@ -15,13 +15,13 @@ from modbench.harness.routing.ngram import Array
 
 @functools.cache
 def expected_jaccard(a: int, b: int, t: int) -> float:
-    """Mean of (in both) / (in either) where A and B are drawn alone, uniformly, as a and b of t places."""
+    """Mean of (in both) / (in either) for independent, uniform choices of a and b of t places."""
     shared = np.arange(max(0, a + b - t), min(a, b) + 1)
     return float((stats.hypergeom.pmf(shared, t, a, b) * shared / (a + b - shared)).sum())
 
 
 def jaccard(one_NT: Array, other_NT: Array) -> tuple[float, float] | None:
-    """Mean over windows of (in both) / (in either), and what independent choices would give; None where both are always empty."""
+    """Mean over windows of (in both) / (in either), and its mean for independent choices; None if both are always empty."""
     found, chance = [], []
     for one_T, other_T in zip(one_NT, other_NT, strict=True):
         a, b, both = int(one_T.sum()), int(other_T.sum()), int((one_T & other_T).sum())
@@ -32,7 +32,7 @@ def jaccard(one_NT: Array, other_NT: Array) -> tuple[float, float] | None:
 
 
 def between_layers(chosen_LNT: Array) -> tuple[list[list[float | None]], list[list[float | None]]]:
-    """Matrices [L, L]: the index between every two layers, and the expected one. The diagonal is 1 by definition."""
+    """Matrices [L, L] of the index between every two layers, and of its expectation. The diagonal is 1 by definition."""
     layers = range(len(chosen_LNT))
     pairs = [[jaccard(chosen_LNT[i], chosen_LNT[j]) for j in layers] for i in layers]
     return [[None if p is None else p[0] for p in row] for row in pairs], [

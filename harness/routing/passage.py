@@ -1,4 +1,4 @@
-"""What is shown as text: one window with the blocks that each token used, and the words that go deepest.
+"""Routing shown as text: one window with the blocks that each token used, and the words that use most and fewest.
 
 Shapes: N windows, T positions, L layers.
 """
@@ -16,18 +16,18 @@ from modbench.harness.routing.strata import KINDS
 from modbench.harness.routing.watching import Watched
 
 MOST_POSITIONS = 256
-# A word that occurs less often says little about what a router does with it.
+# A rarer word says little about what a router does with it.
 OFTEN, WORDS = 8, 12
 
 
 def texts_of(pieces: Iterable[bytes]) -> list[str]:
-    """Pieces as text; a character that is split over several stands at its last one, what is none as backslash and code."""
+    """Decode pieces; a character split over several goes to its last one, an invalid byte becomes a backslash and its code."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="backslashreplace")
     return [decoder.decode(piece) for piece in pieces]
 
 
 def matrix(seen: Watched, inputs_NT: Array, kind_NT: Array, pieces: Sequence[bytes], window: int) -> dict[str, Any]:
-    """Who passed where in one window, at most 256 positions of it, and its text."""
+    """Tokens that passed, by layer, in at most 256 positions of one window, and its text."""
     part = slice(0, MOST_POSITIONS)
     chosen_LT = seen.chosen_LNT[:, window, part]
     return {
@@ -43,9 +43,9 @@ def matrix(seen: Watched, inputs_NT: Array, kind_NT: Array, pieces: Sequence[byt
 
 
 def words(seen: Watched, inputs_NT: Array, kind_NT: Array, pieces: Sequence[bytes]) -> dict[str, Any]:
-    """Words (a start and what continues it) by the share of routed blocks that their tokens used: the extremes.
+    """Words (a start and its continuations) with the largest and smallest share of routed blocks that their tokens used.
 
-    The extremes of many noisy means are partly luck; `n` is beside each.
+    The extremes of many noisy means are partly chance; each has its `n`.
     """
     share_NT = seen.chosen_LNT.mean(0)
     start, inside = KINDS.index("word start"), KINDS.index("continuation")

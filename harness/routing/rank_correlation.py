@@ -1,4 +1,4 @@
-"""Rank correlation with an interval that knows that values of one window are relatives.
+"""Rank correlation, with an interval that allows for the dependence of values of one window.
 
 Shapes: n values, R resamples, G windows.
 """
@@ -24,11 +24,11 @@ class Correlation:
     """Spearman's rank correlation.
 
     Attributes:
-        rho: from -1 to 1; None where there is none.
-        low: lower end of the 95 % interval; None where there is none.
+        rho: from -1 to 1; None where undefined.
+        low: lower end of the 95 % interval; None where undefined.
         high: upper end.
         n: values.
-        windows: that they come from.
+        windows: number of windows that the values come from.
         reason: why rho or the interval is missing.
     """
 
@@ -47,20 +47,20 @@ class Correlation:
 def rank_correlation(x_n: Array, y_n: Array, group_n: Array, window_n: Array, seed: int = 0) -> Correlation:
     """Spearman's correlation of ranks taken within each group, groups pooled, with a bootstrap over windows.
 
-    Whole windows are drawn again and again and ranked anew (percentile interval): values of one window are not independent.
+    Whole windows are resampled, and ranked anew (percentile interval): values of one window are not independent.
     With few windows such an interval is somewhat too short.
 
     Args:
         x_n: one side.
         y_n: the other.
         group_n: values are ranked among those of the same group, such as their layer; an int for each.
-        window_n: which window each comes from.
+        window_n: the window of each value.
         seed: of the resampling.
     """
     n, (_, at_n) = len(x_n), np.unique(window_n, return_inverse=True)
     windows = int(at_n.max()) + 1 if n else 0
     if n < FEWEST_VALUES:
-        return Correlation(None, None, None, n, windows, f"{n} values: at least {FEWEST_VALUES} say something")
+        return Correlation(None, None, None, n, windows, f"{n} values: a correlation needs {FEWEST_VALUES}")
     below = [_below(np.asarray(side, dtype=float), np.asarray(group_n)) for side in (x_n, y_n)]
     same_nn = (np.asarray(group_n)[:, None] == np.asarray(group_n)[None]).astype(float)
     rho = float(_weighted(np.ones((1, n)), below, same_nn)[0])
@@ -75,13 +75,13 @@ def rank_correlation(x_n: Array, y_n: Array, group_n: Array, window_n: Array, se
 
 
 def _below(x_n: Array, group_n: Array) -> Array:
-    """[i, j]: 1 where j is of i's group and lower, one half where equal."""
+    """Matrix [i, j]: 1 where j is in i's group and lower, one half where equal."""
     less_nn = (x_n[None] < x_n[:, None]) + 0.5 * (x_n[None] == x_n[:, None])
     return np.asarray(less_nn * (group_n[None] == group_n[:, None]))
 
 
 def _weighted(weight_Rn: Array, below: list[Array], same_nn: Array) -> Array:
-    """Pearson's correlation [R] of the middle ranks of a sample in which value i occurs weight_i times."""
+    """Pearson's correlation [R] of the mid-ranks of a sample in which value i occurs weight_i times."""
     of_group_Rn = np.maximum(weight_Rn @ same_nn, 1)
     x_Rn, y_Rn = (weight_Rn @ each.T / of_group_Rn for each in below)
     total_R = weight_Rn.sum(1, keepdims=True)

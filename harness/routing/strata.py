@@ -1,8 +1,8 @@
-"""Held-out tokens sorted into strata: by kind, position, frequency and difficulty of the text, by loss and entropy of a model.
+"""Strata of held-out tokens: by kind, position, frequency and difficulty of the text, by loss and entropy of a model.
 
-Kind, position and frequency are those of the token that stands at a position, which is what its router sees. Difficulty, loss
-and entropy are about the token that follows, which is what the position has to foretell. Those of the text are the same for
-every model, those of a model are its own.
+Kind, position and frequency are those of the token at a position, which its router sees. Difficulty, loss and entropy are about
+the next token, which the position has to predict. Strata of the text are the same for every model; those by loss and entropy
+depend on the model.
 
 Shapes: N windows, T positions, V vocabulary, M training tokens.
 """
@@ -22,7 +22,7 @@ from modbench.harness.routing.ngram import Array, surprisal
 KINDS = ("word start", "continuation", "digit", "punctuation", "whitespace")
 POSITION_BINS = 8
 _LETTER, _DIGIT, _PUNCTUATION, _SPACE = range(4)
-# Names of four bins, and of fewer: equal values are never parted.
+# Names of four bins, and of fewer: equal values are never separated.
 _NAMES = {
     "frequency": (("rarest", "rare", "common", "commonest"), "rarer", "commoner"),
     "difficulty": (("easiest", "easy", "hard", "hardest"), "easier", "harder"),
@@ -46,14 +46,14 @@ class Tokens(Protocol):
 
 @dataclass(frozen=True)
 class Stratum:
-    """One way to sort tokens.
+    """A division of tokens into bins.
 
     Attributes:
-        unit: of `ranges`; empty where they are no quantity.
+        unit: of `ranges`; empty for kinds.
         labels: of the bins, in order.
-        ranges: lowest and highest value in each bin; None of kinds.
+        ranges: lowest and highest value in each bin; None for kinds.
         bin_NT: every token's bin; each token is in exactly one.
-        values_NT: what they were sorted by; None of kinds.
+        values_NT: the values that were binned; None for kinds.
     """
 
     unit: str
@@ -64,7 +64,7 @@ class Stratum:
 
 
 def text_strata(inputs_NT: Array, targets_NT: Array, tokens: Tokens) -> dict[str, Stratum]:
-    """What depends on the text alone: `kind`, `position`, `frequency` (per million training tokens), `difficulty` (nats)."""
+    """Strata of the text alone: `kind`, `position`, `frequency` (per million training tokens), `difficulty` (nats)."""
     vocab = len(tokens.pieces)
     per_million_V = np.bincount(tokens.train, minlength=vocab) * (1e6 / max(1, len(tokens.train)))
     hard_NT = surprisal(tokens.train, inputs_NT, targets_NT, vocab)
@@ -79,9 +79,9 @@ def text_strata(inputs_NT: Array, targets_NT: Array, tokens: Tokens) -> dict[str
 def kinds_of(tokens_NT: Array, pieces: Sequence[bytes]) -> Array:
     """Every token's index into KINDS.
 
-    A piece is named by its first character that is no white space; letters continue a word where nothing but letters, digits
-    and `_` lies between. Bytes of a character that is split over tokens count as letters; a piece of no bytes (a special
-    token) as punctuation. What stood before the window is not known: letters there start a word.
+    A piece is classified by its first character other than white space; letters continue a word if only letters, digits and
+    `_` lie between. Bytes of a character that is split over tokens count as letters; an empty piece (a special token) as
+    punctuation. The text before the window is unknown: letters at its start begin a word.
     """
     facts = [_facts(piece) for piece in pieces]
     head_V, led_V, open_V = (np.array(column) for column in zip(*facts, strict=True))
@@ -93,7 +93,7 @@ def kinds_of(tokens_NT: Array, pieces: Sequence[bytes]) -> Array:
 
 
 def _facts(piece: bytes) -> tuple[int, bool, bool]:
-    """Class of its first character, whether white space leads it, whether letters may continue it."""
+    """Class of the first character, whether white space comes before it, and whether letters may continue the piece."""
     text = piece.decode("utf-8", errors="surrogateescape")
     bare = text.lstrip()
     led = len(bare) < len(text)
@@ -107,12 +107,12 @@ def _class(character: str) -> int:
         return _DIGIT
     if character.isspace():
         return _SPACE
-    broken = "\udc80" <= character <= "\udcff"  # a byte that is no character by itself
+    broken = "\udc80" <= character <= "\udcff"  # a single byte of a character
     return _LETTER if character.isalnum() or character == "_" or broken else _PUNCTUATION
 
 
 def positions(tokens_NT: Array) -> Stratum:
-    """About eight stretches of equal length."""
+    """Divide positions into about eight bins of equal length."""
     n, t = tokens_NT.shape
     edges = np.unique(np.linspace(0, t, min(POSITION_BINS, t) + 1).astype(int))
     bin_NT = np.broadcast_to(np.searchsorted(edges, np.arange(t), side="right") - 1, (n, t))
@@ -123,7 +123,7 @@ def positions(tokens_NT: Array) -> Stratum:
 
 
 def quarters(name: str, unit: str, values_NT: Array) -> Stratum:
-    """Four bins of about as many tokens; equal values are never parted, so that there may be fewer bins and unequal ones."""
+    """Divide values into four bins of about equal size; equal values are never separated, so bins may be fewer or unequal."""
     edges = np.unique(np.quantile(values_NT, (0.25, 0.5, 0.75), method="inverted_cdf"))
     _, bin_NT = np.unique(np.searchsorted(edges, values_NT, side="left"), return_inverse=True)
     bin_NT = bin_NT.reshape(values_NT.shape)

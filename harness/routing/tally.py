@@ -1,4 +1,4 @@
-"""Sums over the tokens of a stratum, with standard errors that take windows, not tokens, as the unit of evidence.
+"""Sums over the tokens of a stratum, with standard errors that use windows, not tokens, as the unit of evidence.
 
 Shapes: N windows, T positions, L layers, K bins.
 """
@@ -19,7 +19,7 @@ DIGITS = 6
 
 
 def by_bin(stratum: Stratum, seen: Watched, causal: Watched | None) -> list[dict[str, Any]]:
-    """What `describe` says of every bin of a stratum."""
+    """The rows of `describe` for every bin of a stratum."""
     k, layers = len(stratum.labels), len(seen.layers)
     n_NK = _sums(stratum.bin_NT, np.ones(stratum.bin_NT.shape), k)
     passed_LNK = np.stack([_sums(stratum.bin_NT, chosen_NT, k) for chosen_NT in seen.chosen_LNT]) if layers else None
@@ -55,7 +55,7 @@ def _sums(bin_NT: Array, values_NT: Array, k: int) -> Array:
 
 
 def ratio(above_N: Array, below_N: Array) -> tuple[float | None, float | None]:
-    """Sum over sum, and its standard error between windows (linearised; each window a cluster); None where there is none."""
+    """Ratio of two sums, and its standard error between windows (linearised; each window a cluster); None where undefined."""
     inside = below_N > 0
     total, windows = float(below_N.sum()), int(inside.sum())
     if not windows:
@@ -68,9 +68,9 @@ def ratio(above_N: Array, below_N: Array) -> tuple[float | None, float | None]:
 
 
 def confusion(chosen: Array, predicted: Array) -> dict[str, Any]:
-    """How well a prediction tells who was chosen; scores that need what did not occur are None.
+    """Scores of a prediction of the chosen tokens; None for those that are undefined.
 
-    `base_rate` is the accuracy of the better of two constant answers, "none passes" and "all pass".
+    `base_rate` is the accuracy of the better of two constant predictions, "none passes" and "all pass".
     """
     tp, fp = int((chosen & predicted).sum()), int((~chosen & predicted).sum())
     fn, tn = int((chosen & ~predicted).sum()), int((~chosen & ~predicted).sum())
@@ -95,7 +95,7 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def histogram(values_NT: Array, chosen_NT: Array, bins: int = 32) -> dict[str, Any]:
-    """Counts of all and of the chosen in equal bins over the middle 99.8 %; what lies outside is in the outer bins."""
+    """Counts of all and of the chosen values in equal bins over the middle 99.8 %; values outside go to the outer bins."""
     low, high = (float(end) for end in np.quantile(values_NT, (0.001, 0.999)))
     if not low < high:
         low, high = low - 0.5, high + 0.5

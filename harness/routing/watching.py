@@ -1,4 +1,4 @@
-"""Held-out windows through a module that is watched: losses, entropies and decisions as numpy arrays.
+"""Run held-out windows through a module, and collect losses, entropies and decisions as numpy arrays.
 
 Shapes: B rows of a batch, N windows, T positions, L routed layers, E experts, V vocabulary.
 """
@@ -23,11 +23,11 @@ ROWS = 8
 
 @dataclass(frozen=True)
 class Load:
-    """What reached the experts of one layer.
+    """Load of the experts of one layer.
 
     Attributes:
         taken_E: tokens that each expert took.
-        tokens: tokens that came.
+        tokens: tokens that reached the layer.
         none: tokens that no real expert took: they preferred a no-op, or were dropped.
     """
 
@@ -38,18 +38,18 @@ class Load:
 
 @dataclass(frozen=True)
 class Watched:
-    """What was seen on N windows.
+    """Results on N windows.
 
     Attributes:
         loss_NT: nats.
-        entropy_NT: nats, of what the model says of the next token.
-        layers: blocks that let tokens pass or not, by a router before the block or by their experts.
-        chosen_LNT: whether the token passed (of experts: whether one took it).
-        score_LNT: what was decided by.
-        weight_LNT: what multiplied the block's output; None where nothing did.
-        predicted_LNT: what the causal rule said of the same input; None where there is none.
+        entropy_NT: nats, of the model's distribution of the next token.
+        layers: blocks that route tokens, by a router before the block or to their experts.
+        chosen_LNT: whether the token passed (experts: whether one took it).
+        score_LNT: the score that decided.
+        weight_LNT: the factor on the block's output; None where there is none.
+        predicted_LNT: the causal rule's decision on the same input; None where there is none.
         experts: load by layer.
-        depth_N: blocks that each window ran, where a gate chose for the whole input; else None.
+        depth_N: blocks that each window ran, if a gate chose for the whole input; else None.
     """
 
     loss_NT: Array
@@ -65,7 +65,7 @@ class Watched:
 
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients; modes and random numbers are afterwards as they were, so that training goes on alike."""
+    """Evaluation mode without gradients; restores modes and random numbers afterwards, so that training is unaffected."""
     modes = [(each, each.training) for each in module.modules()]
     device = device_of(module)
     module.eval()
@@ -78,26 +78,26 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where its weights are."""
+    """The device of a module's weights."""
     return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
 
 
 def loss_and_entropy(logits_BTV: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Nats [B, T] of each target and of the distribution, in float32; row by row, since vocabularies can be large."""
+    """Loss and entropy [B, T] in nats, in float32; computed row by row, since vocabularies can be large."""
     losses, entropies = [], []
     for logits_TV, targets_T in zip(logits_BTV, targets_BT, strict=True):
         log_p_TV = logits_TV.float().log_softmax(-1)
         losses.append(F.nll_loss(log_p_TV, targets_T, reduction="none"))
-        entropies.append(-(log_p_TV.exp() * log_p_TV.clamp(min=-1e9)).sum(-1))  # 0·inf would be no number
+        entropies.append(-(log_p_TV.exp() * log_p_TV.clamp(min=-1e9)).sum(-1))  # 0·inf would be NaN
     return torch.stack(losses), torch.stack(entropies)
 
 
 def watch(module: nn.Module, inputs_NT: Tensor, targets_NT: Tensor, *, causal: bool = False) -> Watched:
-    """Look at all windows, some rows at a time.
+    """Run all windows, a few rows at a time.
 
     Raises:
-        ValueError: if the module cannot route causally and is asked to, or the windows are none or have no target
-            somewhere.
+        ValueError: if the module cannot route causally and is asked to, or there are no windows, or a target is
+            missing.
     """
     device = device_of(module)
     if inputs_NT.ndim != 2 or inputs_NT.shape != targets_NT.shape or not inputs_NT.numel():
@@ -131,7 +131,7 @@ def watch(module: nn.Module, inputs_NT: Tensor, targets_NT: Tensor, *, causal: b
 
 
 def _gates(decisions: Sequence[Decision]) -> dict[int, Decision]:
-    """The decision by which tokens pass a layer: the token router's; the experts' where no router stands before them."""
+    """The decision that routes tokens, by layer: the token router's, or the experts' where there is no router before them."""
     routers = {decision.layer: decision for decision in decisions if decision.taken_BET is None}
     return {decision.layer: routers.get(decision.layer, decision) for decision in decisions}
 
@@ -157,7 +157,7 @@ def _loads(decisions: Sequence[Decision]) -> dict[int, Load]:
 
 
 def _depths(module: nn.Module, inputs_NT: Tensor, seen: list[Observed], device: torch.device) -> Array | None:
-    """Blocks that each window ran, if that is what the module says: some say what each block computed instead."""
+    """Blocks that each window ran, if that is what the module reports: some report what each block computed."""
     depths = [each.depth_B for each in seen if each.depth_B is not None]
     if len(depths) < len(seen):
         return None

@@ -1,1 +1,1 @@
-"""From raw samples to effects, intervals and verdicts. Loads no torch."""
+"""Statistics: effects, intervals and verdicts from raw samples. Loads no torch."""

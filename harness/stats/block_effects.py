@@ -1,4 +1,4 @@
-"""Block effects: what one arm took against another inside the blocks that both visited. Plain arithmetic, no numpy."""
+"""Block effects: the log-ratio of two arms' times inside each block that both visited. Plain arithmetic, no numpy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEDIAN_PENALTY = 1.2533
 
 
 def log_means(samples: Columns, column: str = "wall_s") -> dict[float, float]:
-    """Mean log of an arm's samples in each of its blocks."""
+    """Mean log of an arm's samples, by block."""
     logs: dict[float, list[float]] = {}
     for block, value in zip(samples["block"], samples[column], strict=True):
         logs.setdefault(block, []).append(math.log(value))
@@ -22,13 +22,13 @@ def log_means(samples: Columns, column: str = "wall_s") -> dict[float, float]:
 
 
 def differences(arm: Columns, anchor: Columns, column: str = "wall_s") -> dict[float, float]:
-    """Block to d = mean log of the arm's samples minus that of the anchor's, in every block that both visited."""
+    """Mean log of the arm's samples minus that of the anchor's, by block, in every block that both visited."""
     mine, theirs = log_means(arm, column), log_means(anchor, column)
     return {block: mine[block] - theirs[block] for block in sorted(mine.keys() & theirs.keys())}
 
 
 def by_round(samples: Columns, effects: Mapping[float, float]) -> dict[float, float]:
-    """Block effects of an arm by the round of the block: an arm that is no anchor has one block in each."""
+    """Block effects of an arm by round: every arm but the anchor has one block in each round."""
     rounds = dict(zip(samples["block"], samples["round"], strict=True))
     return {rounds[block]: effect for block, effect in effects.items()}
 
@@ -40,5 +40,5 @@ def spread(values: Sequence[float]) -> float:
 
 
 def blocks_needed(effects: Sequence[float], half_width: float) -> int:
-    """Blocks for the 95 % interval of the median effect to be so narrow, estimated from a pilot (two-stage, no peeking)."""
+    """Blocks needed for a 95 % interval of the median effect of this half-width, from a pilot (two-stage, no peeking)."""
     return math.ceil((1.96 * MEDIAN_PENALTY * spread(effects) / math.log1p(half_width)) ** 2)

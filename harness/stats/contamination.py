@@ -1,6 +1,6 @@
-"""Labels on samples: which were disturbed, and by what. Nothing is dropped; an estimate from the clean ones stands beside.
+"""Labels on samples: which were disturbed, and by what. Nothing is dropped; a second estimate uses the clean samples.
 
-Made from the witnesses' columns when a report asks, never stored: thresholds may be argued about, samples may not.
+Computed from the witnesses' columns for each report, never stored: thresholds may change later, samples may not.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ from statistics import median_high
 
 from modbench.harness.stats.block_effects import Columns
 
-# A disturbance that took less than this share of a sample or block is too small to move it by half the smallest margin.
+# A disturbance shorter than this share of a sample or block is too small to move it by half the smallest margin.
 SHARE = 0.01
-# Below this share of the run's median SM clock a GPU's block is slow for a reason that is not the model's (nvbench's test).
+# Below this share of the run's median SM clock a GPU's block is slow for reasons other than the model (nvbench's test).
 CLOCK_SHARE = 0.95
 # Throttle reasons that invalidate a block: hardware and thermal slow-downs, power brake. A power cap is normal at full load.
 THROTTLED = 0x8 | 0x20 | 0x40 | 0x80
 POWER_CAPPED = 0x4
-# Above this share of disturbed blocks wall time claims nothing.
+# Above this share of disturbed blocks wall time supports no claim.
 MOST_CONTAMINATED = 0.5
 
 
 def causes(samples: Columns, blocks: Columns | None = None) -> list[frozenset[str]]:
-    """Per sample, what disturbed it: nothing, or words for each cause.
+    """Find what disturbed each sample: a set of causes in words, empty for none.
 
     Args:
-        samples: an arm's raw samples; `sample_s`, where there, is what the witnesses watched, else `wall_s` times `calls`.
-        blocks: the witnesses of the blocks that they were taken in.
+        samples: an arm's raw samples; the witnesses watched `sample_s` if present, else `wall_s` times `calls`.
+        blocks: what witnesses saw of the blocks that the samples belong to.
     """
     walls = (wall * calls for wall, calls in zip(samples["wall_s"], samples["calls"], strict=True))
     total = list(samples.get("sample_s") or walls)
     marks: list[set[str]] = [set() for _ in total]
     for i, wall in enumerate(total):
         waited = _at(samples, "wait_s", i)
-        # A switch to a kernel thread of microseconds is no disturbance; without the wait's length every switch counts.
+        # A switch to a kernel thread takes microseconds and disturbs nothing; where waits are not measured every switch counts.
         if waited > SHARE * wall or ("wait_s" not in samples and _at(samples, "involuntary", i) > 0):
             marks[i].add("preempted")
         if _at(samples, "collect_s", i) > SHARE * wall:
@@ -70,13 +70,13 @@ def _at(columns: Columns, name: str, i: int) -> float:
 
 
 def clean(samples: Columns, blocks: Columns | None = None) -> dict[str, list[float]]:
-    """The samples that nothing disturbed, with all their columns."""
+    """Undisturbed samples, with all their columns."""
     kept = [i for i, found in enumerate(causes(samples, blocks)) if not found]
     return {name: [values[i] for i in kept] for name, values in samples.items()}
 
 
 def share_of_blocks(samples: Columns, blocks: Columns | None = None) -> float:
-    """Share of an arm's blocks in which some sample was disturbed."""
+    """Share of an arm's blocks with a disturbed sample."""
     by_block: dict[float, bool] = {}
     for block, found in zip(samples["block"], causes(samples, blocks), strict=True):
         by_block[block] = by_block.get(block, False) or bool(found)
@@ -84,5 +84,5 @@ def share_of_blocks(samples: Columns, blocks: Columns | None = None) -> float:
 
 
 def counted(found: Iterable[frozenset[str]]) -> dict[str, int]:
-    """How many samples each cause disturbed, most frequent first."""
+    """Number of samples that each cause disturbed, most frequent first."""
     return dict(Counter(cause for causes_of_one in found for cause in sorted(causes_of_one)).most_common())

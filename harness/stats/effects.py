@@ -1,8 +1,8 @@
-"""From raw samples to effects. The launch is the unit of evidence: samples of different launches are never pooled.
+"""Effects from raw samples. The launch is the unit of evidence: samples of different launches are never pooled.
 
 Protocol (docs/method.md): in each block, d = mean log t(arm) - mean log t(anchor); a launch's effect is the median of its
 blocks' d; the result is the mean of the launch effects with a t-interval over launches. A bootstrap of pooled samples
-covers under half where launches differ by as much as blocks; this covers 95 %. No function here takes samples of several
+covers less than half where launches differ by as much as blocks; this covers 95 %. No function here takes samples of several
 launches as one list.
 """
 
@@ -33,11 +33,11 @@ class Effect:
         high: upper end.
         low90: lower end of the 90 % interval, for the equivalence test.
         high90: upper end.
-        mde: smallest true effect that would be told from none with 80 % power.
+        mde: smallest true effect that would be detected with 80 % power.
         sd: standard deviation between launches; None from fewer than two.
         p: two-sided p-value of no effect; None where there is none.
         n: launches or seeds.
-        reason: why there is no interval, or how far it reaches.
+        reason: why there is no interval, or what it does not cover.
     """
 
     value: float
@@ -52,13 +52,13 @@ class Effect:
     reason: str | None = None
 
     def mirrored(self) -> Effect:
-        """The same evidence about the inverse: of a time, its rate."""
+        """The effect on the inverse: of a time, its rate."""
         ends = {"low": self.high, "high": self.low, "low90": self.high90, "high90": self.low90}
         turned = {name: None if end is None else -end for name, end in ends.items()}
         return Effect(-self.value, **turned, mde=self.mde, sd=self.sd, p=self.p, n=self.n, reason=self.reason)
 
     def shifted(self, by: float) -> Effect:
-        """The same evidence about a quantity that differs by a known amount: what was derived from a time."""
+        """The effect plus a known amount: for a quantity derived from a time."""
         ends = {
             name: None if getattr(self, name) is None else getattr(self, name) + by
             for name in ("low", "high", "low90", "high90")
@@ -69,14 +69,14 @@ class Effect:
 
 @dataclass(frozen=True)
 class Launch:
-    """What one launch says of a pair: the effect, and the block effects that it is the median of (by round, if no anchor)."""
+    """Result of one launch for a pair: the effect, and the block effects whose median it is (by round, if no anchor)."""
 
     effect: float
     within: tuple[float, ...]
 
 
 def pair_in_launch(arm: Columns | None, base: Columns | None, anchor: Columns, column: str = "wall_s") -> Launch | None:
-    """The effect of an arm against a base in one launch, through the anchor that stood in every block.
+    """Compare an arm with a base in one launch, through the anchor that was in every block.
 
     Args:
         arm: the arm's samples; None if it is the anchor.
@@ -85,7 +85,7 @@ def pair_in_launch(arm: Columns | None, base: Columns | None, anchor: Columns, c
         column: what is compared.
 
     Returns:
-        Positive where the arm took longer; None where the two share nothing.
+        Positive where the arm took longer; None where the two share no block with the anchor.
     """
     mine, theirs = (
         None if side is None else block_effects.by_round(side, block_effects.differences(side, anchor, column))
@@ -156,12 +156,12 @@ def share_interval(hits: int, n: int, level: float = LEVEL) -> tuple[float, floa
 
 @dataclass(frozen=True)
 class InputSpread:
-    """How much a cost depends on what is read.
+    """How much a cost depends on the input.
 
     Attributes:
-        sd: standard deviation between inputs, on the log scale, noise taken out.
+        sd: standard deviation between inputs, on the log scale, without noise.
         p: p-value of no dependence (one-way analysis of variance over blocks grouped by input).
-        inputs: how many inputs were seen more than once.
+        inputs: number of inputs that were measured more than once.
     """
 
     sd: float
@@ -170,14 +170,14 @@ class InputSpread:
 
 
 def input_spread(launches: Sequence[tuple[Columns, Columns]], inputs: int) -> InputSpread | None:
-    """Spread between inputs of an arm's time against the anchor's in the same block.
+    """Spread between inputs of an arm's time relative to the anchor's in the same block.
 
     Args:
         launches: the arm's and the anchor's samples, launch by launch; each launch is centred on its own median first.
         inputs: how many input batches rotated over the blocks.
 
     Returns:
-        None where fewer than two inputs were seen twice.
+        None where fewer than two inputs were measured twice.
     """
     groups: dict[int, list[float]] = {}
     for arm, anchor in launches:
@@ -198,7 +198,7 @@ def input_spread(launches: Sequence[tuple[Columns, Columns]], inputs: int) -> In
 
 
 def adjusted(p_values: Mapping[int, float]) -> dict[int, float]:
-    """Benjamini-Hochberg: p-values of a list of comparisons, adjusted so that a share of the findings is false, not of all."""
+    """Adjust the p-values of a list of comparisons by Benjamini-Hochberg, which bounds the share of false findings."""
     if not p_values:
         return {}
     found = stats.false_discovery_control(list(p_values.values()), method="bh")

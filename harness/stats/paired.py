@@ -1,4 +1,4 @@
-"""Two arms of one comparison, from raw samples: the effect over launches, its witness in CPU time, and what was disturbed."""
+"""Two arms of one comparison, from raw samples: the effect over launches, the same in CPU time, and what was disturbed."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from modbench.harness.stats import contamination, effects, verdicts
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.effects import Effect
 
-# Fewer undisturbed blocks in a launch than this say nothing of it, and fewer such launches nothing of the pair.
+# Least undisturbed blocks for a launch to count, and least such launches for an estimate from clean samples.
 FEWEST_CLEAN, FEWEST_LAUNCHES = 3, 3
 
 
 @dataclass(frozen=True)
 class Together:
-    """One launch of a pair.
+    """Samples of a pair in one launch.
 
     Attributes:
-        case: samples of the arm that is judged; None if it is the anchor.
-        baseline: samples of the arm that it is held against; None if it is the anchor.
-        anchor: samples of the arm that stood in every block.
+        case: samples of the case; None if it is the anchor.
+        baseline: samples of the arm that it is compared with; None if it is the anchor.
+        anchor: samples of the arm that was in every block.
         blocks: what witnesses saw of the blocks.
     """
 
@@ -37,8 +37,8 @@ class Paired:
 
     Attributes:
         effect: from all samples.
-        cpu: the same in CPU time of the thread; None where that says nothing (several threads, a GPU).
-        clean: from the samples that nothing disturbed; None where too few are left.
+        cpu: the same in CPU time of the thread; None where that is not comparable (several threads, a GPU).
+        clean: from undisturbed samples alone; None where there are too few.
         disturbed: share of the case's or baseline's blocks with a disturbed sample.
     """
 
@@ -48,7 +48,7 @@ class Paired:
     disturbed: float
 
     def contaminated(self) -> str | None:
-        """Why wall time claims nothing here, with what CPU time says instead; or None."""
+        """Why wall time supports no claim here, and the effect in CPU time; or None."""
         found = verdicts.contaminated(self.effect, self.clean, self.disturbed, contamination.MOST_CONTAMINATED)
         if found is None or self.cpu is None:
             return found
@@ -59,12 +59,12 @@ class Paired:
 
 
 def compare(launches: Sequence[Together], *, column: str = "wall_s", one_thread: bool) -> Paired:
-    """Launch by launch, each arm against the anchor of its blocks; then over launches.
+    """Compare the arms in each launch, through the anchor of their blocks; then combine the launches.
 
     Args:
         launches: at least one, whose arms share blocks with their anchor.
         column: what is compared.
-        one_thread: whether the CPU time of the thread tells the same story.
+        one_thread: whether one thread does all the work, so that its CPU time is comparable.
     """
     effect = _over(launches, column, _all)
     assert effect is not None, "an arm and its anchor share every round"
@@ -77,7 +77,7 @@ def compare(launches: Sequence[Together], *, column: str = "wall_s", one_thread:
 
 
 def launch_effects(launches: Sequence[Together], column: str = "wall_s") -> list[float]:
-    """One effect for each launch, oriented so that above 0 the case is better (lower)."""
+    """The effect of each launch, oriented so that above 0 the case is better (lower)."""
     found = [effects.pair_in_launch(each.case, each.baseline, each.anchor, column) for each in launches]
     return [-launch.effect for launch in found if launch is not None]
 
@@ -89,7 +89,7 @@ def _all(samples: Columns, _blocks: Columns) -> Columns:
 def _over(
     launches: Sequence[Together], column: str, choose: Callable[[Columns, Columns], Columns], *, fewest: int = 1
 ) -> Effect | None:
-    """The effect over launches, from the samples that `choose` leaves; None where too few launches have enough of them."""
+    """The effect over launches, from the samples that `choose` keeps; None where too few launches have enough of them."""
     found = []
     for launch in launches:
         arm, base = (None if side is None else choose(side, launch.blocks) for side in (launch.case, launch.baseline))

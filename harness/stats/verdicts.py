@@ -1,7 +1,7 @@
-"""Words for an effect: better, worse, equivalent, different, inconclusive, contaminated; and what would decide it.
+"""Verdicts on an effect: better, worse, equivalent, different, inconclusive, contaminated; and launches that would decide.
 
 Effects are on the log scale, oriented so that above 0 is better. Two questions are kept apart: is there a difference (the 95 %
-interval, and its p-value among all of the report's), and does it matter (the margin, 2 % unless the suite says otherwise).
+interval, and its p-value among all of the report's), and does it matter (the margin, 2 % unless the suite sets another).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ MOST_LAUNCHES = 1000
 
 
 def verdict(effect: Effect, margin: float, adjusted_p: float | None = None) -> str:
-    """The word for a ratio.
+    """The verdict on a ratio.
 
     `better` and `worse`: the 95 % interval lies outside the margin. `equivalent`: the 90 % interval lies inside it (two
-    one-sided tests). `different`: the interval excludes no change, its size against the margin is undecided. `inconclusive`:
-    none of these, or a difference that Benjamini-Hochberg over the report's list does not let stand.
+    one-sided tests). `different`: the interval excludes no change, whether by more than the margin is open. `inconclusive`:
+    none of these, or a difference that is not significant after Benjamini-Hochberg over the report's list.
 
     Args:
         effect: the log-ratio.
@@ -41,7 +41,7 @@ def verdict(effect: Effect, margin: float, adjusted_p: float | None = None) -> s
 
 
 def loss_verdict(effect: Effect, adjusted_p: float | None = None) -> str | None:
-    """The word for a difference of losses (lower is better); None where there is no interval."""
+    """The verdict on a difference of losses (lower is better); None where there is no interval."""
     if effect.low is None or effect.high is None:
         return None
     if adjusted_p is not None and adjusted_p > 1 - LEVEL:
@@ -52,23 +52,23 @@ def loss_verdict(effect: Effect, adjusted_p: float | None = None) -> str | None:
 
 
 def difference_verdict(effect: Effect, better: str, adjusted_p: float | None = None) -> str | None:
-    """The word for a difference of what has no ratio; None where neither direction is better."""
+    """The verdict on a difference of values that have no ratio; None where neither direction is better."""
     if better == "neither":
         return None
     return loss_verdict(effect if better == "lower" else effect.mirrored(), adjusted_p)
 
 
 def exact_verdict(ratio: float, margin: float) -> str:
-    """The word for a ratio that was counted, not sampled."""
+    """The verdict on a ratio that was counted, not sampled."""
     if ratio > 1 + margin:
         return "better"
     return "worse" if ratio < 1 / (1 + margin) else "equivalent"
 
 
 def launches_needed(effect: Effect, margin: float) -> int | None:
-    """Launches that would decide an inconclusive comparison, if effect and spread are as they look; None: over 1,000.
+    """Launches that would decide an inconclusive comparison, if effect and spread are as estimated; None: over 1,000.
 
-    Decided is whatever comes first: an interval that excludes no change, or one that lies inside the margin.
+    It is decided by an interval that excludes no change, or by one inside the margin, whichever needs fewer.
     """
     if effect.sd is None:
         return 3
@@ -81,7 +81,7 @@ def launches_needed(effect: Effect, margin: float) -> int | None:
 
 
 def _fewest(sd: float, half_width: float, share: float) -> int | None:
-    """Fewest launches whose t-interval is narrower than this."""
+    """Fewest launches whose t-interval has a smaller half-width than this."""
 
     def narrow(n: int) -> bool:
         return t_quantile(share, n) * sd / math.sqrt(n) < half_width
@@ -94,19 +94,19 @@ def _fewest(sd: float, half_width: float, share: float) -> int | None:
 
 
 def contaminated(effect: Effect, clean: Effect | None, share: float, most: float) -> str | None:
-    """Why wall time claims nothing here, or None.
+    """Why wall time supports no claim, or None.
 
     Args:
         effect: from all samples.
-        clean: from the samples that nothing disturbed; None where too few are left.
+        clean: from undisturbed samples alone; None where there are too few.
         share: of blocks in which something was disturbed.
-        most: the share above which nothing is claimed.
+        most: the share above which no claim is made.
     """
     if share > most:
-        return f"{share:.0%} of the blocks were disturbed: wall time claims nothing"
+        return f"{share:.0%} of the blocks were disturbed: wall time supports no claim"
     if clean is None or effect.low is None or effect.high is None or effect.low <= clean.value <= effect.high:
         return None
     return (
-        f"undisturbed samples alone say {math.exp(clean.value):.3f}×, outside the interval of all samples: "
+        f"undisturbed samples alone give {math.exp(clean.value):.3f}×, outside the interval of all samples: "
         "the disturbance made the result"
     )

@@ -1,1 +1,1 @@
-"""From a corpus to tokens."""
+"""Corpora and tokenizers."""

@@ -1,4 +1,4 @@
-"""Reading text: documents split so that none is on both sides, hashed so that losses are never compared across texts."""
+"""Read text and split it: no document is on both sides, and a hash keeps losses of different texts apart."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ HELD_OUT = 0.1
 
 
 def corpus_entry(corpus: str) -> tuple[str, str | None]:
-    """The catalogue entry that reads a corpus, and what it is given.
+    """Find the catalogue entry that reads a corpus, and its argument.
 
-    `stdlib` is a catalogue name; `hf:NAME` is a Hugging Face data set, given whole; anything else is a path.
+    `stdlib` is a catalogue name; `hf:NAME` is a Hugging Face data set, passed as it is; anything else is a path.
     """
     if corpus.startswith("hf:"):
         return "hf", corpus
@@ -26,7 +26,7 @@ def corpus_entry(corpus: str) -> tuple[str, str | None]:
 
 
 def from_file(path: Path) -> Text:
-    """One file of text, gzipped or not: its last tenth is held out.
+    """Read one file of text, gzipped or not; its last tenth is held out.
 
     Raises:
         UsageError: if it is not text.
@@ -41,7 +41,7 @@ def from_file(path: Path) -> Text:
 
 
 def from_files(name: str, paths: Iterable[Path]) -> Text:
-    """Many files, each one document. Files that are not UTF-8 are left out.
+    """Read many files, each of which is a document. Files that are not UTF-8 are left out.
 
     Raises:
         UsageError: if there are fewer than two texts.
@@ -50,9 +50,9 @@ def from_files(name: str, paths: Iterable[Path]) -> Text:
 
 
 def from_documents(name: str, documents: Iterable[bytes], kind: str = "document") -> Text:
-    """Many documents in UTF-8: about a tenth of them is held out, chosen by the hash of their content.
+    """Split documents in UTF-8: about a tenth of them, chosen by the hash of their content, is held out.
 
-    Equal documents hash equally, so a text is never on both sides however often it was copied; of copies one is kept. The
+    Equal documents hash equally, so a text is never on both sides, and only one of several copies is kept. The
     result depends on neither names, order nor format.
 
     Raises:
@@ -73,12 +73,12 @@ def from_documents(name: str, documents: Iterable[bytes], kind: str = "document"
 
 
 def read_text(path: Path) -> bytes | None:
-    """The bytes of a file, unpacked if it ends in `.gz`; None if they are not UTF-8 text.
+    """Read the bytes of a file, unpacked if it ends in `.gz`; None if they are not UTF-8 text.
 
     Raises:
         UsageError: if it cannot be read.
     """
-    if path.name.endswith(".tar.gz"):  # an archive may be large, and is no text
+    if path.name.endswith(".tar.gz"):  # an archive, not text, and possibly large
         return None
     try:
         data = path.read_bytes()
@@ -92,5 +92,5 @@ def read_text(path: Path) -> bytes | None:
 
 
 def unreadable(path: Path, error: Exception) -> UsageError:
-    """The error for a file that is there but cannot be read."""
+    """Make the error for a file that exists but cannot be read."""
     return UsageError(f"corpus: {path} cannot be read: {getattr(error, 'strerror', None) or error}.")

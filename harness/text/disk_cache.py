@@ -1,7 +1,7 @@
-"""What is kept between runs to save time: sets of files under the user's cache folder, believed only while their hashes hold.
+"""The cache between runs: sets of files under the user's cache folder, used only if their hashes match.
 
-The folder is `MODBENCH_CACHE`, else XDG's. Anything in it may be deleted at any time. Several processes may write one entry at
-once: each file is replaced whole, and a reader that sees files of two writers sees that the hashes differ.
+Anything in the folder (`core/user_folders.py`) may be deleted at any time. Several processes may write one entry at
+once: each file is replaced whole, and files of two writers do not match the hashes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MANIFEST = "manifest.json"
 
 
 def folder() -> Path | None:
-    """Where it is kept; None where the user has no home."""
+    """The cache folder; None if the user has no home."""
     try:
         return user_folders.cache()
     except RuntimeError:
@@ -27,7 +27,7 @@ def folder() -> Path | None:
 
 
 def load(kind: str, key: tuple[str, ...]) -> dict[str, bytes] | None:
-    """The files of an entry by name; None where there is none or one of them is damaged."""
+    """Read the files of an entry, by name; None if there is no entry or a file is damaged."""
     entry = _entry(kind, key)
     if entry is None:
         return None
@@ -41,7 +41,7 @@ def load(kind: str, key: tuple[str, ...]) -> dict[str, bytes] | None:
 
 
 def keep(kind: str, key: tuple[str, ...], files: Mapping[str, bytes]) -> None:
-    """Write an entry, or replace it. A disk that is full or read-only costs the next reader time, not this one its result."""
+    """Write or replace an entry. On a full or read-only disk nothing is written and nothing raised."""
     entry = _entry(kind, key)
     if entry is None:
         return
@@ -50,7 +50,7 @@ def keep(kind: str, key: tuple[str, ...], files: Mapping[str, bytes]) -> None:
         entry.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
             _write(entry / name, data)
-        _write(entry / MANIFEST, json.dumps(hashes, indent=1).encode())  # last: until then the old hashes do not hold
+        _write(entry / MANIFEST, json.dumps(hashes, indent=1).encode())  # last: until then the old hashes do not match
 
 
 def _entry(kind: str, key: tuple[str, ...]) -> Path | None:

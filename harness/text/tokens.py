@@ -1,4 +1,4 @@
-"""From bytes to tokens: `bytes`, or a byte-level BPE that is trained on the training side alone and kept in the cache folder.
+"""Tokenizers: `bytes`, or a byte-level BPE that is trained on the training side alone and kept in the cache folder.
 
 Losses of different tokenizers compare in bits per byte: nats per token / ln 2 x tokens per byte.
 """
@@ -42,9 +42,9 @@ class Tokens:
     Attributes:
         train: ids of the training side, 1-D, uint8, uint16 or uint32, read-only.
         val: ids of the held-out side.
-        vocab_size: number of ids: each is below it. A small corpus may have fewer than were asked for.
+        vocab_size: number of ids: each is below it. A small corpus may have fewer than requested.
         tokens_per_byte: of the held-out side; 1 for bytes.
-        pieces: the bytes that each id stands for; joined over a side they are its text.
+        pieces: the bytes of each id; joined over a side they are its text.
     """
 
     train: npt.NDArray[np.unsignedinteger[Any]]
@@ -55,12 +55,12 @@ class Tokens:
 
 
 def encode(text: Text, tokenizer: str, vocab_size: int) -> Tokens:
-    """Both sides of a corpus as tokens.
+    """Tokenize both sides of a corpus.
 
     Args:
         text: both sides in UTF-8.
         tokenizer: `bytes` or `bpe`.
-        vocab_size: the most ids that there may be: 256 or more for bytes, which need no more; 257 or more for bpe.
+        vocab_size: largest number of ids: at least 256 for bytes, which use no more; at least 257 for bpe.
 
     Raises:
         UsageError: if the tokenizer is unknown, its package not installed, the vocabulary too small, or a side empty.
@@ -102,7 +102,7 @@ def _bpe(text: Text, vocab_size: int) -> Tokens:
 
 
 def _read(files: dict[str, bytes] | None, text: Text) -> Tokens | None:
-    """Tokens from the files of a cache entry; None where there is none or it does not fit."""
+    """Read tokens from the files of a cache entry; None if there is none or it is not valid."""
     import numpy as np
 
     if files is None or not files.keys() >= set(KEPT):
@@ -120,7 +120,7 @@ def _read(files: dict[str, bytes] | None, text: Text) -> Tokens | None:
 
 
 def _build(library: ModuleType, text: Text, vocab_size: int) -> dict[str, bytes]:
-    """Train on the training side, encode both."""
+    """Train on the training side, encode both sides."""
     import numpy as np
 
     made = _trained(library, text.train, vocab_size)
@@ -141,7 +141,7 @@ def _build(library: ModuleType, text: Text, vocab_size: int) -> dict[str, bytes]
 
 
 def _trained(library: ModuleType, data: bytes, vocab_size: int) -> Tokenizer:
-    """A byte-level BPE without normaliser, whose vocabulary starts with all 256 bytes: nothing is unknown, nothing is lost."""
+    """Train a byte-level BPE without normaliser; its vocabulary starts with all 256 bytes, so no text is unknown or lost."""
     level = library.pre_tokenizers.ByteLevel
     made: Tokenizer = library.Tokenizer(library.models.BPE())
     made.pre_tokenizer = level(add_prefix_space=False)
@@ -158,7 +158,7 @@ def _trained(library: ModuleType, data: bytes, vocab_size: int) -> Tokenizer:
 
 
 def _cut(data: bytes) -> Iterator[bytes]:
-    """Pieces of about `PIECE_BYTES`, cut where no token is cut."""
+    """Cut text into pieces of about `PIECE_BYTES`, never inside a token."""
     start = 0
     while start < len(data):
         found = CUT.search(data, start + PIECE_BYTES)
@@ -168,7 +168,7 @@ def _cut(data: bytes) -> Iterator[bytes]:
 
 
 def _pieces(described: bytes) -> tuple[bytes, ...]:
-    """The bytes of every id, from a tokenizer's JSON, which writes each byte as a printable character.
+    """Read the bytes of every id from a tokenizer's JSON, which writes each byte as a printable character.
 
     A byte that is printable in Latin-1 is written as itself; the others as the characters from U+0100 on, in order.
     """
@@ -190,9 +190,9 @@ def _dtype(vocab_size: int) -> npt.DTypeLike:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep the package from starting threads, which would outlive it beside what is timed and break later forks.
+    """Keep the package from starting threads, which would stay alive during timing and break later forks.
 
-    A user who has set TOKENIZERS_PARALLELISM has decided otherwise.
+    TOKENIZERS_PARALLELISM is left alone if the user has set it.
     """
     name = "TOKENIZERS_PARALLELISM"
     if name in os.environ:

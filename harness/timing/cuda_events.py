@@ -2,8 +2,8 @@
 
 Three named timings, never mixed between arms: end to end (host clock, device idle before and after), `device` (events on the
 current stream) and `graph` (one launch for the whole pass). Where the device is busy for less than 70 % of the end-to-end time,
-the host cannot launch fast enough, and saved FLOPs cannot show. The L2 cache is warm in all three: whole models run back
-to back as they would in use.
+the host cannot launch fast enough, and saved FLOPs do not show. The L2 cache is warm in all three: whole models run back
+to back, as in use.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from modbench.harness.stats.stream_escape import escape_limit
 from modbench.harness.timing.cuda_graph import capture
 
 L2_POLICY = "warm: whole models run back to back"
-# The spin outlasts the host's launching by half: an event pair must see the device work, not the host think.
+# The spin takes half as long again as the host's launching: events must time the device, not the host.
 HEADROOM = 1.5
-# Times the first spin: a longer one would not help a model that waits for the device.
+# Largest spin, in multiples of the first: longer does not help a model that waits for the device.
 LONGEST = 8
 WARM_UP = 3
 
 
 def require(device: str) -> None:
-    """Refuse a device timing where there is no device.
+    """Reject a device timing without a CUDA device.
 
     Raises:
         Unmeasured: on a CPU.
@@ -41,8 +41,8 @@ def require(device: str) -> None:
 class DeviceTimer:
     """Times a call by CUDA events.
 
-    The start event is recorded behind a spin kernel, so that it is not stamped before the work is queued (nvbench's way). Every
-    sample says whether the spin was long enough (`starved`) and how long the device went on after the current stream had ended
+    The start event is recorded behind a spin kernel, so that all work is queued before it fires (as nvbench does). Every
+    sample records whether the spin was too short (`starved`) and how long the device worked after the current stream had ended
     (`escaped_s`: work on another stream, which events do not see).
 
     Args:
@@ -67,9 +67,9 @@ class DeviceTimer:
         return spent
 
     def __call__(self, tokens_BT: Tensor) -> dict[str, float]:
-        """One call: `device/wall_s`, `starved` (0 or 1) and `escaped_s`."""
+        """Time one call: `device/wall_s`, `starved` (0 or 1) and `escaped_s`."""
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda._sleep(self.cycles)  # noqa: SLF001  # torch's own spin kernel, there for this purpose
+        torch.cuda._sleep(self.cycles)  # noqa: SLF001  # torch's own spin kernel
         start.record()
         self.call(tokens_BT)
         starved = start.query()  # the spin ended before all work was queued: the next one is longer
@@ -84,7 +84,7 @@ class DeviceTimer:
 
 
 def _cycles_per_s() -> float:
-    """Spin cycles in a second: the most of three spins of known length, after one that loads the kernel and wakes the clock."""
+    """Spin cycles per second: the most of three spins of known length, after one that loads the kernel and raises the clock."""
     cycles, rates = 10_000_000, []
     for _ in range(4):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -104,7 +104,7 @@ class GraphTimer:
         example: gives the input's shape.
 
     Raises:
-        Unmeasured: if the call cannot be captured: it asks the host for something, or its shapes depend on the input.
+        Unmeasured: if the call cannot be captured: it waits for the host, or its shapes depend on the input.
     """
 
     def __init__(self, call: Callable[[Tensor], object], example: Tensor) -> None:
@@ -112,13 +112,13 @@ class GraphTimer:
         self.graph, _ = capture(lambda: call(self.input))
 
     def __call__(self, tokens_BT: Tensor) -> None:
-        """One replay on the given tokens."""
+        """Replay once on the given tokens."""
         self.input.copy_(tokens_BT)
         self.graph.replay()
 
 
 def device_share(call: Callable[[Tensor], object], example: Tensor, end_to_end_s: float) -> dict[str, Any]:
-    """How much of an end-to-end time the device was busy, in a few calls of its own.
+    """Share of an end-to-end time in which the device was busy, from a few calls of its own.
 
     Returns:
         `device_s` (median), `device_share` (None where the device was starved), and the shares of calls that were `starved` or
@@ -130,7 +130,7 @@ def device_share(call: Callable[[Tensor], object], example: Tensor, end_to_end_s
     starved = sum(each["starved"] for each in made) / len(made)
     return {
         "device_s": seconds,
-        # Events of a starved device hold the host's time too.
+        # On a starved device, events include the host's time.
         "device_share": None if starved else seconds / end_to_end_s,
         "starved": starved,
         "escaped": sum(each["escaped_s"] > escape_limit(seconds) for each in made) / len(made),

@@ -1,4 +1,4 @@
-"""One CUDA graph of a call: warmed up beside, checked for what a capture would stumble over, then captured."""
+"""Capture a call as one CUDA graph: warm up on a side stream, check that nothing waits for the host, then capture."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ WARM_UP = 3
 
 
 def capture(call: Callable[[], T], before: Callable[[], object] = lambda: None) -> tuple[Any, T]:
-    """The graph, and what the call returned: memory that every replay writes anew.
+    """Capture a call; returns the graph and the call's result, which every replay overwrites.
 
-    A capture that fails leaves the process on the capture's stream and its allocator in a state that torch does not vouch for:
-    the other arms would suffer. So the last warm-up must not make the host wait, and only then is anything captured.
+    A failed capture leaves the process on the capture's stream and its allocator in an undefined state, which would harm the
+    other arms. So the last warm-up call must not wait for the host; only then is the call captured.
 
     Args:
-        call: takes no input but memory that stays in place.
-        before: what each warm-up call needs done first.
+        call: reads its input from memory that stays in place.
+        before: called before each warm-up call and before the capture.
 
     Raises:
         Unmeasured: if the call waits for the host, or cannot be captured for another reason.

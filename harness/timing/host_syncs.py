@@ -1,6 +1,6 @@
 """Operators whose result the host must wait for: on a GPU each of them stops the queue.
 
-On a GPU torch says so itself. On a CPU it is seen from the dispatcher, so that a run there tells what a GPU would have to do: a
+On a GPU torch warns of them. On a CPU the dispatcher shows them, so that a run there predicts what a GPU would wait for: a
 value read by Python, or a shape that depends on data.
 """
 
@@ -41,7 +41,7 @@ class _Syncs(OperatorMode):
 
 
 class _Lists(FunctionMode):
-    """`tolist` and `numpy` pass no operator on a CPU, and copy from the device on a GPU: one wait each."""
+    """Calls of `tolist` and `numpy`, which run no operator on a CPU and copy from the device on a GPU: one wait each."""
 
     def __init__(self, seen: list[str]) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def _indexes_by_mask(name: str, args: Sequence[Any]) -> bool:
 
 
 def syncs(call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> list[str]:
-    """What makes the host wait in one call, in order: operators on a CPU, places in the source on a GPU."""
+    """List what makes the host wait in one call, in order: operators on a CPU, places in the source on a GPU."""
     if any(isinstance(arg, Tensor) and arg.device.type == "cuda" for arg in args):
         return _warned(call, *args, **kwargs)
     mode = _Syncs()
@@ -70,7 +70,7 @@ def syncs(call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> list[
 
 
 def _warned(call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> list[str]:
-    """What torch warns of: copies in either direction too, which no dispatch mode sees."""
+    """List what torch warns of, including copies in either direction, which no dispatch mode sees."""
     was = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -83,6 +83,6 @@ def _warned(call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> lis
 
 
 def count_syncs(module: nn.Module, tokens_BT: Tensor) -> int:
-    """How many times one forward pass makes the host wait."""
+    """Count how often one forward pass makes the host wait."""
     with torch.no_grad():
         return len(syncs(module, tokens_BT))

@@ -1,8 +1,8 @@
-"""Interleaved timing: rounds of blocks in which arms stand beside their anchor, forwards and then backwards.
+"""Interleaved timing: rounds of blocks that hold arms and their anchor, in one order and then in reverse.
 
 Timing A and then B was wrong by up to 51 % on a shared machine; blocks of the anchor and at most three arms, visited in
-random order and then in reverse, cancel drift inside the block (Abedi & Brecht, ICPE 2017). No torch in here: the clock and
-the calls are given, so that a test can plant an effect and a fake clock.
+random order and then in reverse, cancel drift inside the block (Abedi & Brecht, ICPE 2017). No torch here: the clock and
+the calls are arguments, so that a test can plant an effect and a fake clock.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from modbench.harness.timing import nvtx
 
 # Long enough that reading the clocks costs under 0.1 % of a sample.
 SHORTEST_SAMPLE_S = 2e-3
-# Calls without a new graph after which a compiled arm counts as compiled, and turns after which waiting for that ends.
+# Calls without a new graph after which an arm counts as compiled, and the most turns to wait for that.
 QUIET_CALLS, MOST_TURNS = 3, 60
 
-# Further columns of a sample, where a call times its own parts: `forward/wall_s` and the like.
+# Further columns of a sample, for calls that time their own parts: `forward/wall_s` and the like.
 Laps = Mapping[str, float]
 Call = Callable[[int], object]
 Samples = dict[str, list[float]]
@@ -52,10 +52,10 @@ class Effort:
     """How long to measure.
 
     Attributes:
-        rounds: rounds, each of which visits every arm twice; the least number where a pilot decides.
-        most_rounds: the most that a pilot may ask for; equal to `rounds`, their number is fixed.
-        pilot: rounds after which the number is computed, once.
-        half_width: of the interval of each arm's median effect, which the number is computed for.
+        rounds: rounds, each of which visits every arm twice; the minimum where a pilot decides.
+        most_rounds: the most that a pilot may ask for; if equal to `rounds`, the number is fixed.
+        pilot: rounds after which the number is computed once.
+        half_width: target half-width of the interval of each arm's median effect.
         warm_up_calls: calls of every arm before the first round.
         warm_up_s: seconds that the warm-up takes at least, all arms together.
     """
@@ -69,19 +69,19 @@ class Effort:
 
     @classmethod
     def fixed(cls, rounds: int, warm_up_calls: int = 1) -> Effort:
-        """A number of rounds that no pilot changes."""
+        """Make an effort with a fixed number of rounds."""
         return cls(rounds, rounds, rounds, 0.01, warm_up_calls)
 
 
 @dataclass
 class Measured:
-    """What a session leaves.
+    """Results of a session.
 
     Attributes:
         samples: arm to columns `round, block, position, calls, wall_s, cpu_s`, times per call, and what witnesses saw.
         blocks: what witnesses saw of each block, by column; `block` and `wall_s` among them.
-        unsteady: arm to what is wrong with it, for those that still drifted after a second warm-up.
-        notes: what else a reader should know: rounds and why, first calls, a repeated warm-up.
+        unsteady: arms that still drifted after a second warm-up, with a sentence for each.
+        notes: rounds and why, first calls, a repeated warm-up.
     """
 
     samples: dict[str, Samples] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Measured:
 
 
 def deal(arms: Sequence[str], anchor: str, rng: random.Random) -> list[list[str]]:
-    """One round: blocks of the anchor and at most three other arms, each in random order followed by its reverse."""
+    """Make one round: blocks of the anchor and at most three other arms, each in random order followed by its reverse."""
     others = [arm for arm in arms if arm != anchor]
     rng.shuffle(others)
     groups = [others[i : i + ARMS_PER_BLOCK] for i in range(0, len(others), ARMS_PER_BLOCK)] or [[]]
@@ -104,19 +104,19 @@ def deal(arms: Sequence[str], anchor: str, rng: random.Random) -> list[list[str]
 
 
 class Session:
-    """All arms of one comparison in this process.
+    """Times all arms of one comparison in this process.
 
     Args:
-        calls: arm to a function that runs it once on the input of the given number, and may return its `Laps`.
-        anchor: the arm that stands in every block.
+        calls: arm to a function that runs it once on the input with the given number, and may return its `Laps`.
+        anchor: the arm that is in every block.
         rng: draws the orders.
         clock: what to read.
-        on_error: told at once of an arm that raised; the arm is let go, so that what it calls does not weigh on the others.
-        survivable: what an arm may raise without ending the others.
+        on_error: called at once with an arm that raised; the arm is then dropped, so that it does not affect the others.
+        survivable: exceptions of an arm that do not stop the others.
         of_samples: read around every sample.
         of_blocks: read around every block.
-        tidy: called after every sample, outside of it; raises if the arm left something that would weigh on the others.
-        settled: whether the device has reached its clock; the warm-up waits for it a while.
+        tidy: called after every sample, untimed; raises if the arm left something behind that would affect the others.
+        settled: whether the device's clock is stable; the warm-up waits for it for a while.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Session:
         self.made = Measured()
 
     def measure(self, effort: Effort) -> Measured:
-        """Warm up, measure, and look whether the arms were warm; if one was not, once more."""
+        """Warm up, measure, and test whether the arms were steady; if one was not, repeat once."""
         self._warm_up(effort.warm_up_calls, effort.warm_up_s, first=True)
         unsteady = self._play(effort)
         if unsteady:
@@ -151,7 +151,7 @@ class Session:
         return self.made
 
     def _attempt(self, arm: str, number: int, repeats: int) -> dict[str, float] | None:
-        """A sample, or None from an arm that raised and is gone."""
+        """Take a sample; None if the arm raised and was dropped."""
         try:
             row = self._timed(self.calls[arm], number, repeats)
             self.tidy()
@@ -163,7 +163,7 @@ class Session:
         return row
 
     def _warm_up(self, calls: int, seconds: float, *, first: bool = False) -> None:
-        """Call all arms in turn until each had its calls, none compiles any more, and the time is up."""
+        """Call all arms in turn until each has had its calls, none compiles any more, and the time is up."""
         shortest: dict[str, float] = {}
         quiet = dict.fromkeys(self.calls, 0)
         start, turn = self.clock.wall_s(), 0
@@ -185,7 +185,7 @@ class Session:
             self.repeats[arm] = max(1, min(1000, math.ceil(SHORTEST_SAMPLE_S / max(wall, 1e-9))))
 
     def _play(self, effort: Effort) -> dict[str, str]:
-        """Fresh samples in as many rounds as it takes; arms that drifted while it lasted, in words."""
+        """Take fresh samples in as many rounds as needed; returns a sentence for each arm that drifted."""
         self.made.samples = {arm: {} for arm in self.calls}
         self.made.blocks = {}
         pilot = min(effort.pilot, effort.rounds)
@@ -231,7 +231,7 @@ class Session:
         _append(self.made.blocks, seen)
 
     def _timed(self, call: Call, number: int, repeats: int) -> dict[str, float]:
-        """Wall and CPU seconds per call, the device idle before and after; then what witnesses saw."""
+        """Measure wall and CPU seconds per call, with the device idle before and after; then read the witnesses."""
         before = self.of_samples.read()
         self.clock.synchronize()
         wall, cpu = self.clock.wall_s(), self.clock.cpu_s()

@@ -1,6 +1,6 @@
-"""Ranges for NVIDIA's tools: with `MODBENCH_NVTX=1` a timeline shows samples by case, and inside them modules and steps by name.
+"""Ranges for NVIDIA's tools: with `MODBENCH_NVTX=1` a timeline shows samples by case and, inside, modules and steps by name.
 
-`MODBENCH_NVTX=1 nsys profile modbench run …`. Pushing ranges costs microseconds each: not for times that are reported.
+`MODBENCH_NVTX=1 nsys profile modbench run …`. Each range costs microseconds: do not report times measured with it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NVTX = os.environ.get("MODBENCH_NVTX") == "1"
 
 
 def sample(name: str) -> contextlib.AbstractContextManager[object]:
-    """The range of one sample, where ranges are asked for."""
+    """Open the range of one sample, if `MODBENCH_NVTX` is set."""
     if not NVTX:
         return contextlib.nullcontext()
     import torch
@@ -26,7 +26,7 @@ def sample(name: str) -> contextlib.AbstractContextManager[object]:
 
 
 def name_modules(module: nn.Module) -> None:
-    """From now on every module's forward pass is a range called by its path."""
+    """Make every module's forward pass a range named by its path, from now on."""
     import torch
 
     def enter(path: str) -> Callable[..., None]:

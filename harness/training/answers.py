@@ -1,7 +1,7 @@
-"""How well a trained model does a task: the likeliest candidate at a question, against the answer.
+"""Score a trained model on a task: the likeliest candidate at each question, compared with the answer.
 
-One question of every held-out sequence is scored, drawn from a fixed seed: answers of one sequence are not independent, and so
-their number is a binomial's n. A model with a causal router answers without the future, as it would when asked.
+One question of every held-out sequence is scored, drawn from a fixed seed: answers of one sequence are not independent, so
+only then is their number a binomial's n. A model with a causal router answers without the future, as in use.
 
 Shapes: N sequences, B batch, T tokens, C candidates.
 """
@@ -29,15 +29,15 @@ SHORTCUT_EXAMPLES = 20_000
 
 @dataclass(frozen=True)
 class Answered:
-    """What came of a task.
+    """A model's results on a task.
 
     Attributes:
         n: questions that were scored, one of each sequence.
-        correct: of these.
-        correct_as_trained: the same, routed as while training; None where that is no other way.
-        whole: sequences in which every question was answered right.
+        correct: correct answers to these.
+        correct_as_trained: the same, routed as while training; None if that makes no difference.
+        whole: sequences with every question answered correctly.
         by_kind: kind of question to (n, correct).
-        shortcuts: accuracy of rules that do not solve the task, on the same questions; `majority` among them.
+        shortcuts: accuracy of rules that do not solve the task, on the same questions; one is `majority`.
         depth_by_kind: blocks that sequences of a kind ran on average, where a gate chose.
         curve: training loss, as in `Trainer.curve`.
         cpu_s: CPU time of the training, in s.
@@ -55,12 +55,12 @@ class Answered:
 
     @property
     def accuracy(self) -> float:
-        """Share of questions that were answered right."""
+        """Share of questions answered correctly."""
         return self.correct / self.n
 
 
 def one_question_each(examples: Examples) -> Examples:
-    """The same sequences with all questions but one taken away, drawn from a seed of its own."""
+    """Keep one question of each sequence, drawn from a fixed seed."""
     asked_NT = examples.answers_NT != UNASKED
     lot_NT = np.random.default_rng(SEED).random(asked_NT.shape) * asked_NT
     kept_NT = np.zeros_like(asked_NT)
@@ -74,7 +74,7 @@ def one_question_each(examples: Examples) -> Examples:
 
 
 def answer(subject: Subject, source: Source, batch_size: int) -> Answered:
-    """Put a trained model to the test."""
+    """Test a trained model on the held-out questions."""
     module, case = subject.module, subject.case
     module.eval()
     causal = False
@@ -110,7 +110,7 @@ def answer(subject: Subject, source: Source, batch_size: int) -> Answered:
 
 
 def _right(subject: Subject, source: Source, batch_size: int, *, causal: bool) -> tuple[Any, Any]:
-    """Where the answer was right, bool [N, T], and blocks run [N] (None where no gate chooses)."""
+    """Correct answers, bool [N, T], and blocks run [N] (None without a gate)."""
     device, candidates_C = subject.case.place.device, torch.tensor(source.candidates, device=subject.case.place.device)
     right, depth = [], []
     with torch.no_grad(), autocast_of(subject.case):
@@ -126,8 +126,8 @@ def _right(subject: Subject, source: Source, batch_size: int, *, causal: bool) -
 
 
 def _depths(subject: Subject, rows: int) -> list[int]:
-    """Blocks that each row of the last call ran, where a gate chose for whole rows."""
+    """Blocks that each row of the last call ran, if a gate chose for whole rows."""
     realised: list[int] | None = getattr(subject.module, "realised", None)
     if realised is None or len(realised) != rows or max(realised) > subject.case.config.n_layers:
-        return []  # no gate, or one that lets go of tokens: then it counts these, by block
+        return []  # no gate, or one that stops single tokens: its counts are tokens by block
     return list(realised)

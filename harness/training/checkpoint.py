@@ -1,7 +1,7 @@
-"""Checkpoints of a training run: all that the next step depends on, in one file that exists whole or not at all.
+"""Checkpoints of a training run: all that the next step depends on, in one file that is written whole or not at all.
 
-Data is drawn from the seed and the step, so it needs no state. Loading is `weights_only=True`: a file from elsewhere can hold
-no code.
+Data is drawn from the seed and the step, so it needs no state. Loading is `weights_only=True`: a foreign file cannot run
+code.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ FORMAT = 1
 
 
 def save(file: Path, body: dict[str, Any]) -> None:
-    """Write tensors, numbers, text, lists and dicts of these."""
+    """Write a checkpoint of tensors, numbers, text, and lists and dicts of these."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file, unfinished(file)) as stream:
         torch.save(body, stream)
 
 
 def load(file: Path, fingerprint: str) -> dict[str, Any] | None:
-    """What was saved; None where there is no file, or one of another run, another format, or damaged.
+    """Read a checkpoint; None if there is no file, or if it is damaged or of another run or format.
 
-    Starting anew is always right then: the run repeats to the bit.
+    Starting again is then always right: the run repeats to the bit.
     """
     try:
         body = torch.load(file, weights_only=True, map_location="cpu")
-    except Exception:  # noqa: BLE001  # whatever a damaged or foreign file makes torch raise
+    except Exception:  # noqa: BLE001  # a damaged or foreign file can make torch raise anything
         return None
     if not isinstance(body, dict) or body.get("format") != FORMAT or body.get("fingerprint") != fingerprint:
         return None
@@ -38,13 +38,13 @@ def load(file: Path, fingerprint: str) -> dict[str, Any] | None:
 
 
 def generators(device: str) -> dict[str, Any]:
-    """States of torch's generators."""
+    """States of torch's random generators."""
     states = {"cpu": torch.get_rng_state()}
     return states | {"cuda": torch.cuda.get_rng_state()} if device == "cuda" else states
 
 
 def restore_generators(states: dict[str, Any]) -> None:
-    """Put them back."""
+    """Restore the states of torch's random generators."""
     torch.set_rng_state(states["cpu"])
     if "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"])

@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a trained model makes of text that it never saw.
+    """Loss of a trained model on held-out text.
 
     Attributes:
         loss: nats per token, routed as while training.
-        by_position: the same for each place in the window.
+        by_position: the same at each position of the window.
         causal: nats per token with routers that decide without the future; None where the model has none.
         causal_reason: why it is None.
-        sees_future: whether top-k routing looked ahead, as the model's own file declares; None of a user's model.
-        causality: what the guard found when later tokens were changed.
+        sees_future: whether top-k routing looked ahead, as the model's own file declares; None for a user's model.
+        causality: what the guard found when it changed later tokens.
     """
 
     loss: float
@@ -46,7 +46,7 @@ class HeldOut:
 
 
 def evaluate(subject: Subject, windows: Windows) -> HeldOut:
-    """Held-out loss as trained, and without the future. Thresholds come from training text, never from what is held out."""
+    """Measure held-out loss as trained, and without the future. Thresholds come from training text, never from held-out text."""
     case, module = subject.case, subject.module
     module.eval()
     loss, by_position = mean_loss(subject, windows.val())
@@ -54,14 +54,16 @@ def evaluate(subject: Subject, windows: Windows) -> HeldOut:
     vocabulary = min(case.config.vocab_size, windows.tokens.vocab_size)
     found = guard(module, inputs_BT, vocabulary, subject.seed)
     if case.own:
-        reason = f"{NOT_AUTOREGRESSIVE}: logits moved when later tokens were changed, and another way to route is not known here"
+        reason = (
+            f"{NOT_AUTOREGRESSIVE}: logits changed with later tokens, and no other way to route a user's model is known"
+        )
         if found.reads_future is None:
             reason = f"whether it reads the future could not be tested: {found.reason}"
         return HeldOut(loss, by_position, loss if found.reads_future is False else None, reason, None, found)
     module.set_progress(1.0)  # type: ignore[operator]  # every catalogue model has it
     model = catalogue.load("models", case.model)
     sees_future = model.sees_future(case.config)
-    if not {"router", "choice"} & model.options.keys():  # nothing here is routed one way in training, another at decode
+    if not {"router", "choice"} & model.options.keys():  # nothing is routed differently in training and at decode
         return HeldOut(loss, by_position, loss, "", sees_future, found)
     why = why_not_causal(subject)
     if why:
@@ -73,12 +75,12 @@ def evaluate(subject: Subject, windows: Windows) -> HeldOut:
 
 
 def autocast_of(case: Case) -> torch.autocast:
-    """Under which a case computes: bf16 over fp32 weights, or nothing."""
+    """The autocast of a case: bf16 over fp32 weights, or none."""
     return torch.autocast(case.place.device, torch.bfloat16, enabled=case.place.dtype == "bf16")
 
 
 def why_not_causal(subject: Subject) -> str:
-    """Why a catalogue model cannot route without the future; empty if it can."""
+    """The reason why a catalogue model cannot route without the future; empty if it can."""
     config, options = subject.case.config, catalogue.load("models", subject.case.model).options
     if "router" in options and config.router == "learned" and config.causal == "none":
         return "causal = 'none': no causal router"

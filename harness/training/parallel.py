@@ -1,8 +1,8 @@
-"""How ranks share a training run.
+"""Sharing of a training run among ranks.
 
-`ddp`: every rank holds the model, gradients are averaged. `fsdp`: parameters, gradients and optimizer states are dealt out
+`ddp`: every rank holds the model, gradients are averaged. `fsdp`: parameters, gradients and optimizer states are sharded
 (FSDP2, `fully_shard`); block by block where the model has no auxiliary losses, else as one. Either way
-the ranks together see the batch that one rank would have seen, row by row, so a run on N ranks is the run on one rank up to
+the ranks together see the rows of the batch that one rank would see, so a run on N ranks equals the run on one rank up to
 the order of sums. Auxiliary losses that multiply means over the batch (balance, depth) are means of the ranks' products.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def together(ranks: Ranks, device: str) -> Iterator[None]:
-    """Inside, the ranks can talk."""
+    """Join the ranks in a process group while this is entered."""
     if ranks.world == 1:
         yield
         return
@@ -38,7 +38,7 @@ def together(ranks: Ranks, device: str) -> Iterator[None]:
 
 
 def share(module: nn.Module, ranks: Ranks, how: Parallel, device: str) -> nn.Module:
-    """The module as the ranks train it together; itself where there is one rank."""
+    """Wrap a module for training on all ranks; with one rank it is returned as it is."""
     if ranks.world == 1:
         return module
     import torch
@@ -48,11 +48,11 @@ def share(module: nn.Module, ranks: Ranks, how: Parallel, device: str) -> nn.Mod
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    # Said of every view that a block returns; nothing here changes a block's output in place.
+    # Raised for every view that a block returns; nothing here changes a block's output in place.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
     mesh = init_device_mesh(device, (ranks.world,))
     # Block by block, so that one is whole at a time. Not with auxiliary losses: FSDP2 loses the gradients of a predictor in the
-    # last routed block (torch 2.13; its input is detached), and so such a model is whole during a step, its states shared out.
+    # last routed block (torch 2.13; its input is detached), so such a model is whole during a step, its states sharded.
     if not getattr(module, "has_auxiliary", False):
         for part in module.modules():
             if isinstance(part, torch.nn.ModuleList):
@@ -64,7 +64,7 @@ def share(module: nn.Module, ranks: Ranks, how: Parallel, device: str) -> nn.Mod
 
 
 def whole_state(model: nn.Module, ranks: Ranks) -> dict[str, Any]:
-    """All weights on the CPU of the first rank, whoever holds them; empty elsewhere. Every rank must call it."""
+    """Gather all weights on the CPU of the first rank; empty on the others. Every rank must call it."""
     if ranks.world == 1:
         return dict(model.state_dict())
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict

@@ -1,7 +1,7 @@
-"""The training loop: AdamW, warm-up and cosine, clipping, accumulation; checkpoints, exact resume, and where its time goes.
+"""The training loop: AdamW, warm-up and cosine, clipping, accumulation, checkpoints, exact resume, and a breakdown of its time.
 
 The same seed gives every arm the same batches in the same order and, where shapes agree, the same initial weights. A run that
-is killed and resumed makes the same losses to the bit on a CPU: all that a step depends on is in the checkpoint.
+is killed and resumed has the same losses to the bit on a CPU: all that a step depends on is in the checkpoint.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject
     from modbench.harness.training.batches import Batch, Batches
 
-# On a GPU asking for a loss waits for the device: it is asked for this many at a time.
+# On a GPU reading a loss waits for the device: so many are read at a time.
 CUDA_LOSSES_AT_ONCE = 20
 TELL_S = 1.0
-# Steps between the questions of several ranks whether a checkpoint is due: each question waits for all.
+# Steps between checks of several ranks whether a checkpoint is due: each check waits for all ranks.
 AGREE_EVERY = 10
 COLUMNS = ("step", "tokens", "loss", "wall_s")
 
 
 @dataclass(frozen=True)
 class Told:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
         step: steps made.
-        steps: of so many.
+        steps: all steps of the run.
         loss: of the last batch, in nats per token.
         tokens_per_s: since the run began or was resumed.
-        left_s: seconds left at that pace.
+        left_s: seconds left at that rate.
     """
 
     step: int
@@ -54,21 +54,21 @@ class Told:
     left_s: float
 
     def __str__(self) -> str:
-        """`step 120/400, loss 2.314, 9.2k tokens/s, 1 min 05 s left`."""
+        """One line: `step 120/400, loss 2.314, 9.2k tokens/s, 1 min 05 s left`."""
         pace = f"{self.tokens_per_s / 1000:.1f}k tokens/s"
         return f"step {self.step}/{self.steps}, loss {self.loss:.3f}, {pace}, {human_duration(self.left_s)} left"
 
 
 @dataclass
 class Spent:
-    """Seconds by what they went to; `outside` is what is left of the whole: data, logging, bookkeeping."""
+    """Seconds of training by part; `outside` is the remainder: data, logging, bookkeeping."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("forward", "backward", "optimizer"), 0.0))
     whole: float = 0.0
 
     @contextlib.contextmanager
     def on(self, what: str) -> Iterator[None]:
-        """What runs inside goes to `what`."""
+        """Add the time of what runs inside to `what`."""
         start = time.perf_counter()
         try:
             yield
@@ -86,14 +86,14 @@ class Trainer:
 
     Args:
         subject: the model, its weights drawn; float32.
-        batches: what it is trained on.
-        run: how.
+        batches: the training data.
+        run: steps, rate and the like.
         ranks: the processes that share the run.
-        keep: file of the checkpoint; None keeps none.
-        fingerprint: names the run: a checkpoint of another one is not taken.
-        tell: is told about once a second.
+        keep: file of the checkpoint; None: no checkpoint.
+        fingerprint: identifies the run: a checkpoint of another run is ignored.
+        tell: called with the progress about once a second.
         look: called with the number of steps made, `run.looks` times spread over the run and after the last step.
-        carried: what looks collect, in lists of numbers and tensors: it goes through checkpoints.
+        carried: what looks collect, as lists of numbers and tensors; saved in checkpoints.
     """
 
     def __init__(
@@ -126,10 +126,10 @@ class Trainer:
         self._looks = {round((i + 1) * run.steps / run.looks) for i in range(run.looks)} if run.looks else set()
 
     def train(self) -> None:
-        """Make all steps, or those that a checkpoint leaves to make.
+        """Make all steps, or those that remain after a checkpoint.
 
         Raises:
-            NumericsError: as soon as a loss is known not to be finite, naming the step.
+            NumericsError: as soon as a loss is known not to be finite; names the step.
         """
         self._resume()
         saved = told = start = time.perf_counter()
@@ -150,7 +150,9 @@ class Trainer:
                 self._save()
                 saved = time.perf_counter()
             if self.tell is not None and (ended - told >= TELL_S or last):
-                if self.ranks.world == 1:  # else all ranks read at the same step, so that all stop at the same loss
+                if (
+                    self.ranks.world == 1
+                ):  # otherwise all ranks read at the same step, so that all stop at the same loss
                     self._read_losses()
                 self.tell(self._told(ended - start - apart))
                 told = ended
@@ -170,8 +172,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         for i in range(run.accumulate):
             batch = mine if run.accumulate == 1 else mine.rows(i, run.accumulate)
-            # A mean over what is asked here, weighed so that all pieces together are the mean over the whole batch. Counted
-            # before it goes to a device, which would have to be waited for.
+            # A mean over this piece's targets, weighted so that all pieces add up to the mean over the whole batch. Counted
+            # before the copy to a device, since reading from there would wait.
             weight, batch = batch.asked * self.ranks.world / max(1, asked), batch.to(self.device)
             with self.spent.on("forward"), self.autocast:
                 loss, auxiliary = self._loss(batch)
@@ -198,7 +200,7 @@ class Trainer:
         )
 
     def _read_losses(self) -> None:
-        """Take the losses that wait to be asked for.
+        """Read the losses that have not been read yet.
 
         Raises:
             NumericsError: at the first that is not finite.
@@ -215,8 +217,8 @@ class Trainer:
                 )
             self.curve["loss"][step] = value
 
-    def _agreed(self, due: bool) -> bool:  # noqa: FBT001  # what the first rank's clock says
-        """Whether it is due by the first rank's clock: all ranks must save at the same step."""
+    def _agreed(self, due: bool) -> bool:  # noqa: FBT001  # a value of the first rank's clock
+        """Whether a checkpoint is due by the first rank's clock: all ranks must save at the same step."""
         if self.ranks.world == 1:
             return due
         if self.step % AGREE_EVERY:
@@ -233,7 +235,7 @@ class Trainer:
         return Told(self.step, self.run.steps, loss, made * self.run.tokens_per_step / elapsed, left)
 
     def _save(self) -> None:
-        """Write the checkpoint; every rank takes part, the first one writes."""
+        """Write the checkpoint: every rank takes part, the first one writes."""
         self._read_losses()
         if self.ranks.world == 1:
             model, optimizer = self.subject.module.state_dict(), self.optimizer.state_dict()
@@ -259,7 +261,7 @@ class Trainer:
         checkpoint.save(self.keep, body)
 
     def _resume(self) -> None:
-        """Go on where the checkpoint ends, if there is one of this run."""
+        """Continue from the checkpoint, if there is one of this run."""
         body = checkpoint.load(self.keep, self.fingerprint) if self.keep is not None and self.keep.exists() else None
         if body is None:
             return

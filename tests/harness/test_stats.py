@@ -333,7 +333,7 @@ def test_disturbed_samples_are_kept_and_seen_through() -> None:
     assert found.effect.value < -0.5
     said = found.contaminated()
     assert said is not None
-    assert "undisturbed samples alone say 1.000×" in said
+    assert "undisturbed samples alone give 1.000×" in said
 
 
 def test_a_time_turned_into_a_rate_keeps_its_evidence() -> None:

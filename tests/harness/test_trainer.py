@@ -301,7 +301,7 @@ def test_a_budget_is_one() -> None:
         TrainPlan(steps=3, flops=1e9)
     with pytest.raises(UsageError, match="needs a closed form"):
         TrainPlan(flops=1e9).resolved(64, None)
-    with pytest.raises(UsageError, match="pay for no step"):
+    with pytest.raises(UsageError, match="less than one step"):
         TrainPlan(flops=1e3).resolved(64, 1e8)
     with pytest.raises(ValueError, match="does not divide"):
         TrainPlan(batch_size=6, accumulate=4)
@@ -383,7 +383,7 @@ def test_two_ranks_train_as_one(how: str, model: str, tmp_path: Path) -> None:
 
 
 def test_a_batch_that_cannot_be_dealt_out_is_refused() -> None:
-    with pytest.raises(UsageError, match="take a multiple of 3"):
+    with pytest.raises(UsageError, match="use a multiple of 3"):
         Ranks(0, 3).check(RUN)
 
 

@@ -175,7 +175,7 @@ def test_a_sweep_without_a_check_of_rates_keeps_the_rule() -> None:
             "times the 5.5e.05 of corpus 'stdlib'; at most 4 are allowed",
         ),
         ({"isoflop": {"budgets": [1.3e8], "sizes": SIZES}}, "at most 1% is equal"),
-        ({"isoflop": {"budgets": [1e5], "sizes": SIZES}}, "pay for no step"),
+        ({"isoflop": {"budgets": [1e5], "sizes": SIZES}}, "less than one step"),
     ],
 )
 def test_a_budget_that_makes_no_fair_sweep_is_refused(changes: dict[str, Any], words: str) -> None:
@@ -187,11 +187,11 @@ def test_a_budget_that_makes_no_fair_sweep_is_refused(changes: dict[str, Any], w
     ("table", "words"),
     [
         ({"budgets": [1e10], "sizes": [{"width": 3}]}, "a size is made of"),
-        ({"budgets": [1e10], "sizes": [SIZES[0], SIZES[0]]}, "stands there twice"),
+        ({"budgets": [1e10], "sizes": [SIZES[0], SIZES[0]]}, "given twice"),
         ({"budgets": [1e10], "sizes": SIZES, "rates": [1, 2]}, "fewer than three"),
         ({"budgets": [], "sizes": SIZES}, "budgets"),
-        ({"budgets": [1e10, 1.0001e10], "sizes": SIZES}, "the same three digits"),
-        ({"budgets": [1e10], "sizes": [{}]}, "a size says nothing"),
+        ({"budgets": [1e10, 1.0001e10], "sizes": SIZES}, "the same first three digits"),
+        ({"budgets": [1e10], "sizes": [{}]}, "a size is empty"),
         ({"budgets": [1e10], "sizes": SIZES, "rates": [1, 2, 1e9]}, "less than or equal to 100"),
     ],
 )
