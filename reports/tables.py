@@ -16,7 +16,7 @@ from modbench.harness.results.evidence import Evidence
 from modbench.harness.results.records import Outcome, Record
 from modbench.harness.results.run_folder import StoredRun
 from modbench.harness.stats import effects
-from modbench.harness.stats.paired import Together
+from modbench.harness.stats.paired import LaunchSamples
 
 # Passes that sample repeatedly, and the column that holds a sample's value.
 SAMPLED: dict[Pass, str] = {"time": "wall_s", "energy": "value"}
@@ -197,13 +197,13 @@ class Tables:
         named = (case for case in comparison.arms if case.arm == self.baseline)
         return next(named, comparison.arms[0])
 
-    def launches(self, metric: Metric, case: Case, baseline: Case, anchor: Case) -> list[Together]:
+    def launches(self, metric: Metric, case: Case, baseline: Case, anchor: Case) -> list[LaunchSamples]:
         """Return every launch in which both arms and their anchor were timed."""
         key = self.source(metric).key
         sides = [dict(self.cell(side.id, key).outcomes) for side in (case, baseline, anchor)]
         blocks = self.cell(case.id, key).blocks
         return [
-            Together(
+            LaunchSamples(
                 None if case == anchor else sides[0][number].samples,
                 None if baseline == anchor else sides[1][number].samples,
                 sides[2][number].samples,

@@ -127,7 +127,7 @@ def judge(records: list[Record]) -> Iterator[Twin]:
     from modbench.harness.stats import contamination
 
     drifting = set()
-    by_comparison: dict[int, list[paired.Together]] = {}
+    by_comparison: dict[int, list[paired.LaunchSamples]] = {}
     place = records[0].unit.comparison.place
     for record in records:
         failed = next((outcome.reason for outcome in record.outcomes if outcome.status != "ok"), None)
@@ -136,7 +136,7 @@ def judge(records: list[Record]) -> Iterator[Twin]:
         if any("unsteady" in outcome.notes for outcome in record.outcomes):
             drifting.add(record.unit.protocol.seed)
         anchor, twin = (outcome.samples for outcome in record.outcomes)
-        together = paired.Together(twin, None, anchor, record.blocks[0].columns)
+        together = paired.LaunchSamples(twin, None, anchor, record.blocks[0].columns)
         by_comparison.setdefault(record.unit.protocol.seed, []).append(together)
     if drifting >= by_comparison.keys():
         raise ModbenchError("the machine check failed: in every comparison a model still drifted against its twin")

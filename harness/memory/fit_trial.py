@@ -15,14 +15,14 @@ OWN_BYTES = 2**20
 
 def main() -> None:
     """Read a case and a budget, take two steps under the limit, print `fits` or `does not fit`."""
-    told = json.load(sys.stdin)
-    case = Case.model_validate(told["case"])
+    request = json.load(sys.stdin)
+    case = Case.model_validate(request["case"])
 
     from modbench.harness.results.outcomes import gap_of
     from modbench.harness.subject.subject import Subject
 
     warm_up(case)
-    limit(case.place.device, int(told["budget"]))
+    limit(case.place.device, int(request["budget"]))
     try:
         subject = Subject(case, 0)
         tokens_BT = subject.inputs(0, 1)[0]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from modbench.harness.training.answers import Answered
     from modbench.harness.training.batches import Batches, Windows
     from modbench.harness.training.held_out import HeldOut
-    from modbench.harness.training.trainer import Told, Trainer
+    from modbench.harness.training.trainer import Progress, Trainer
 
 # Notes that are kept once for a run.
 LONG = {"curve", "looks", "by_position", "routing"}
@@ -288,13 +288,13 @@ def _trainer(
         ranks=ranks,
         keep=here.checkpoint if here else None,
         fingerprint=fingerprint,
-        tell=(here.tell or _write_progress) if here and ranks.first else None,
+        on_progress=(here.tell or _write_progress) if here and ranks.first else None,
         look=look,
         carried=carried,
     )
 
 
-def _write_progress(told: Told) -> None:
+def _write_progress(told: Progress) -> None:
     """One line for whoever watches the run."""
     assert workspace.HERE is not None
     workspace.HERE.progress.write_text(str(told), encoding="utf-8")

@@ -74,7 +74,7 @@ def confusion(chosen: Array, predicted: Array) -> dict[str, Any]:
     """
     tp, fp = int((chosen & predicted).sum()), int((~chosen & predicted).sum())
     fn, tn = int((chosen & ~predicted).sum()), int((~chosen & ~predicted).sum())
-    n, real, told = tp + fp + fn + tn, tp + fn, tp + fp
+    n, real, claimed = tp + fp + fn + tn, tp + fn, tp + fp
     recall, rejected = _share(tp, real), _share(tn, n - real)
     return {
         "tp": tp,
@@ -83,9 +83,9 @@ def confusion(chosen: Array, predicted: Array) -> dict[str, Any]:
         "tn": tn,
         "accuracy": _share(tp + tn, n),
         "balanced_accuracy": None if recall is None or rejected is None else (recall + rejected) / 2,
-        "precision": _share(tp, told),
+        "precision": _share(tp, claimed),
         "recall": recall,
-        "f1": _share(2 * tp, real + told),
+        "f1": _share(2 * tp, real + claimed),
         "base_rate": _share(max(real, n - real), n),
     }
 

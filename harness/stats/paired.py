@@ -15,7 +15,7 @@ FEWEST_CLEAN, FEWEST_LAUNCHES = 3, 3
 
 
 @dataclass(frozen=True)
-class Together:
+class LaunchSamples:
     """Samples of a pair in one launch.
 
     Attributes:
@@ -58,7 +58,7 @@ class Paired:
         return f"{found}; CPU time, which waiting does not touch, says {math.exp(self.cpu.value):.3f}×{ends}"
 
 
-def compare(launches: Sequence[Together], *, column: str = "wall_s", one_thread: bool) -> Paired:
+def compare(launches: Sequence[LaunchSamples], *, column: str = "wall_s", one_thread: bool) -> Paired:
     """Compare the arms in each launch, through the anchor of their blocks; then combine the launches.
 
     Args:
@@ -76,7 +76,7 @@ def compare(launches: Sequence[Together], *, column: str = "wall_s", one_thread:
     )
 
 
-def launch_effects(launches: Sequence[Together], column: str = "wall_s") -> list[float]:
+def launch_effects(launches: Sequence[LaunchSamples], column: str = "wall_s") -> list[float]:
     """The effect of each launch, oriented so that above 0 the case is better (lower)."""
     found = [effects.pair_in_launch(each.case, each.baseline, each.anchor, column) for each in launches]
     return [-launch.effect for launch in found if launch is not None]
@@ -87,7 +87,7 @@ def _all(samples: Columns, _blocks: Columns) -> Columns:
 
 
 def _over(
-    launches: Sequence[Together], column: str, choose: Callable[[Columns, Columns], Columns], *, fewest: int = 1
+    launches: Sequence[LaunchSamples], column: str, choose: Callable[[Columns, Columns], Columns], *, fewest: int = 1
 ) -> Effect | None:
     """The effect over launches, from the samples that `choose` keeps; None where too few launches have enough of them."""
     found = []
@@ -105,7 +105,7 @@ def _over(
     return effects.over_launches([-each.effect for each in found], within=within)
 
 
-def _disturbed(launches: Sequence[Together]) -> float:
+def _disturbed(launches: Sequence[LaunchSamples]) -> float:
     """Share of blocks, of either arm, in which one of its samples or of the anchor's was disturbed."""
     blocks: dict[tuple[int, float], bool] = {}
     for number, launch in enumerate(launches):

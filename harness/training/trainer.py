@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 # On a GPU reading a loss waits for the device: so many are read at a time.
 CUDA_LOSSES_AT_ONCE = 20
-TELL_S = 1.0
+PROGRESS_S = 1.0
 # Steps between checks of several ranks whether a checkpoint is due: each check waits for all ranks.
 AGREE_EVERY = 10
 COLUMNS = ("step", "tokens", "loss", "wall_s")
 
 
 @dataclass(frozen=True)
-class Told:
+class Progress:
     """Progress of a run.
 
     Attributes:
@@ -91,7 +91,7 @@ class Trainer:
         ranks: the processes that share the run.
         keep: file of the checkpoint; None: no checkpoint.
         fingerprint: identifies the run: a checkpoint of another run is ignored.
-        tell: called with the progress about once a second.
+        on_progress: called with the progress about once a second.
         look: called with the number of steps made, `run.looks` times spread over the run and after the last step.
         carried: what looks collect, as lists of numbers and tensors; saved in checkpoints.
     """
@@ -105,13 +105,13 @@ class Trainer:
         ranks: Ranks = ALONE,
         keep: Path | None = None,
         fingerprint: str = "",
-        tell: Callable[[Told], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
         look: Callable[[int], None] | None = None,
         carried: dict[str, list[Any]] | None = None,
     ) -> None:
         ranks.check(run)
         self.subject, self.batches, self.run, self.ranks = subject, batches, run, ranks
-        self.keep, self.fingerprint, self.tell, self.look = keep, fingerprint, tell, look
+        self.keep, self.fingerprint, self.on_progress, self.look = keep, fingerprint, on_progress, look
         self.carried = {} if carried is None else carried
         self.device = subject.case.place.device
         self.autocast = torch.autocast(self.device, torch.bfloat16, enabled=subject.case.place.dtype == "bf16")
@@ -132,7 +132,7 @@ class Trainer:
             NumericsError: as soon as a loss is known not to be finite; names the step.
         """
         self._resume()
-        saved = told = start = time.perf_counter()
+        saved = reported = start = time.perf_counter()
         before = self.curve["wall_s"][-1] if self.step else 0.0
         apart = 0.0  # seconds that are not training: looks and checkpoints
         self.resumed_at = self.step
@@ -149,13 +149,13 @@ class Trainer:
             if self.keep is not None and not last and self._agreed(ended - saved >= self.run.checkpoint_s):
                 self._save()
                 saved = time.perf_counter()
-            if self.tell is not None and (ended - told >= TELL_S or last):
+            if self.on_progress is not None and (ended - reported >= PROGRESS_S or last):
                 if (
                     self.ranks.world == 1
                 ):  # otherwise all ranks read at the same step, so that all stop at the same loss
                     self._read_losses()
-                self.tell(self._told(ended - start - apart))
-                told = ended
+                self.on_progress(self._progress(ended - start - apart))
+                reported = ended
             apart += time.perf_counter() - ended
         self._read_losses()
 
@@ -227,12 +227,12 @@ class Trainer:
         torch.distributed.broadcast(word, 0)
         return bool(word)
 
-    def _told(self, elapsed: float) -> Told:
+    def _progress(self, elapsed: float) -> Progress:
         made = self.step - self.resumed_at
         left = elapsed / made * (self.run.steps - self.step)
         known = self.step - len(self._unread)
         loss = self.curve["loss"][known - 1] if known else math.nan
-        return Told(self.step, self.run.steps, loss, made * self.run.tokens_per_step / elapsed, left)
+        return Progress(self.step, self.run.steps, loss, made * self.run.tokens_per_step / elapsed, left)
 
     def _save(self) -> None:
         """Write the checkpoint: every rank takes part, the first one writes."""

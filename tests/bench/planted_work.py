@@ -27,7 +27,7 @@ LESS, MORE = 100, 103
 MARGIN = 0.02
 
 
-def launch(seed: int, rounds: int) -> paired.Together:
+def launch(seed: int, rounds: int) -> paired.LaunchSamples:
     """One process that interleaves the arm with more work and the one with less."""
     torch.set_num_threads(1)
     a = torch.randn(96, 96, generator=torch.Generator().manual_seed(seed))
@@ -52,7 +52,7 @@ def launch(seed: int, rounds: int) -> paired.Together:
     )
     found = session.measure(Effort(rounds, rounds, rounds, 0.01, warm_up_calls=3, warm_up_s=0.15))
     collector.close()
-    return paired.Together(found.samples["more"], None, found.samples["less"], found.blocks)
+    return paired.LaunchSamples(found.samples["more"], None, found.samples["less"], found.blocks)
 
 
 def _effects(pairs: list[paired.Paired]) -> Iterator[tuple[str, list[Effect]]]:

@@ -29,7 +29,7 @@ def trainer(model: str, d_model: int, seq_len: int, batch_size: int, steps: int)
     case = Case(model=model, arm_parts=(), config=ModelConfig.model_validate(options), place=place)
     run = TrainRun(seq_len=seq_len, batch_size=batch_size, steps=steps, lr=1e-3)
     tokens = encode(catalogue.load("corpora", "stdlib").read(None), "bytes", 256)
-    return Trainer(Subject(case, 0), Windows(tokens, run, 0), run, tell=lambda _: None)
+    return Trainer(Subject(case, 0), Windows(tokens, run, 0), run, on_progress=lambda _: None)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from modbench.harness.stats.effects import (
     pair_in_launch,
     share_interval,
 )
-from modbench.harness.stats.paired import Paired, Together
+from modbench.harness.stats.paired import LaunchSamples, Paired
 from modbench.harness.stats.verdicts import contaminated, exact_verdict, launches_needed, loss_verdict, verdict
 from modbench.harness.timing.interleave import deal
 
@@ -187,9 +187,9 @@ def test_arms_that_share_nothing_are_no_pair() -> None:
     assert pair_in_launch(elsewhere, None, samples["anchor"]) is None
 
 
-def together(rng: random.Random, factor: float, rounds: int = 6, noise: float = 0.01) -> Together:
+def together(rng: random.Random, factor: float, rounds: int = 6, noise: float = 0.01) -> LaunchSamples:
     samples = launch_of({"anchor": 0.01, "arm": 0.01 * factor}, rounds, rng, noise=noise)
-    return Together(samples["arm"], None, samples["anchor"], {"block": [], "wall_s": []})
+    return LaunchSamples(samples["arm"], None, samples["anchor"], {"block": [], "wall_s": []})
 
 
 @pytest.mark.parametrize("launches", [3, 5, 10])
@@ -323,7 +323,7 @@ def test_disturbed_samples_are_kept_and_seen_through() -> None:
             if block % 10 < 4:
                 arm["wait_s"][i] = arm["wall_s"][i]
                 arm["wall_s"][i] *= 6.0
-        made.append(Together(samples["arm"], None, samples["anchor"], {"block": [], "wall_s": []}))
+        made.append(LaunchSamples(samples["arm"], None, samples["anchor"], {"block": [], "wall_s": []}))
     found = paired.compare(made, one_thread=True)
     assert found.disturbed == pytest.approx(0.5)  # blocks 0 to 3, 10 and 11 of 12
     assert found.clean is not None

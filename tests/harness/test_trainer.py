@@ -29,7 +29,7 @@ from modbench.harness.subject.subject import Subject
 from modbench.harness.text.tokens import encode
 from modbench.harness.training import checkpoint
 from modbench.harness.training.batches import Batch, Drills, Windows
-from modbench.harness.training.trainer import Told, Trainer
+from modbench.harness.training.trainer import Progress, Trainer
 
 RUN = TrainRun(seq_len=16, batch_size=4, steps=12, lr=5e-3, val_tokens=64, checkpoint_s=0)
 TEXT = Text(
@@ -60,13 +60,13 @@ def test_killed_and_resumed_is_the_same_run_to_the_bit(model: str, killed_after:
     whole.train()
     keep = tmp_path / "checkpoints" / "run.pt"
 
-    def kill(told: Told) -> None:
+    def kill(told: Progress) -> None:
         if told.step >= killed_after:
             raise KilledError
 
-    first = trainer(case(model), keep=keep, fingerprint="f", tell=kill)
+    first = trainer(case(model), keep=keep, fingerprint="f", on_progress=kill)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("modbench.harness.training.trainer.TELL_S", 0)
+        patch.setattr("modbench.harness.training.trainer.PROGRESS_S", 0)
         with pytest.raises(KilledError):
             first.train()
     second = trainer(case(model), keep=keep, fingerprint="f")
@@ -84,14 +84,14 @@ def test_noise_of_a_stochastic_router_goes_on_where_it_was(tmp_path: Path) -> No
     whole = trainer(made)
     whole.train()
 
-    def kill(told: Told) -> None:
+    def kill(told: Progress) -> None:
         if told.step == 6:
             raise KilledError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("modbench.harness.training.trainer.TELL_S", 0)
+        patch.setattr("modbench.harness.training.trainer.PROGRESS_S", 0)
         with pytest.raises(KilledError):
-            trainer(made, keep=keep, tell=kill).train()
+            trainer(made, keep=keep, on_progress=kill).train()
     torch.manual_seed(99)
     second = trainer(made, keep=keep)
     second.train()
@@ -253,9 +253,9 @@ def test_losses_that_are_asked_for_later_are_the_same_and_name_their_step() -> N
 
 
 def test_what_is_told_and_looked_at() -> None:
-    told: list[Told] = []
+    told: list[Progress] = []
     looks: list[int] = []
-    made = trainer(run=RUN.model_copy(update={"looks": 3}), tell=told.append, look=looks.append)
+    made = trainer(run=RUN.model_copy(update={"looks": 3}), on_progress=told.append, look=looks.append)
     made.train()
     assert looks == [4, 8, 12]
     assert told[-1].step == told[-1].steps == 12

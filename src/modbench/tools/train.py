@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from modbench.harness.core.case import UnitOfWork
     from modbench.harness.core.torchrun import Ranks
     from modbench.harness.planning.plan import Plan
-    from modbench.harness.training.trainer import Told
+    from modbench.harness.training.trainer import Progress
 
 METRICS = ("flops/train_step", "loss/val", "loss/val_causal", "loss/gap", "bpb/val")
 # Seconds between progress lines when stderr is not a terminal.
@@ -43,7 +43,7 @@ class StepProgress:
     stream: TextIO
     printed_at: float = 0.0
 
-    def __call__(self, state: Told) -> None:
+    def __call__(self, state: Progress) -> None:
         """Print the state, unless the last line is too recent."""
         now = time.monotonic()
         last = state.step == state.steps
