@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 from modbench.harness.core.case import Case
-from modbench.harness.planning.expand import TASK
+from modbench.harness.results.notes.training import TaskAnswers, TrainNotes
 from modbench.harness.stats import effects
+from modbench.reports.cell import Cell
 from modbench.reports.load import Loaded
-from modbench.reports.tables import Cell
 
 MAJORITY = "majority"
 
@@ -74,55 +75,50 @@ def results(loaded: Loaded) -> list[TaskResult]:
     """Return every task that at least one arm has a result on."""
     made = []
     for comparison in loaded.run.plan.comparisons:
-        name = comparison.arms[0].task
+        name, (key, *_) = comparison.arms[0].task, comparison.metrics
         if not name:
             continue
         arms, failed, shortcuts = list[Accuracy](), dict[str, str](), dict[str, float]()
         for case in comparison.arms:
-            cell = loaded.tables.cell(case.id, TASK + name)
+            cell = loaded.tables.cell(case.id, key)
             trouble = cell.trouble()
             if trouble:
-                failed[case.arm] = trouble[1]
+                failed[case.arm] = trouble.reason
                 continue
-            shortcuts = cell.note("shortcuts") or shortcuts
-            arms.append(_accuracy(case, cell))
+            answers = [notes.answers for notes in cell.notes(TrainNotes) if notes.answers]
+            shortcuts = answers[0].shortcuts or shortcuts
+            arms.append(_accuracy(case, cell, answers))
         if arms:
             best = max(shortcuts.items(), key=lambda pair: pair[1])
             made.append(TaskResult(name, arms, failed, shortcuts.get(MAJORITY, 0.0), best))
     return made
 
 
-def _accuracy(case: Case, cell: Cell) -> Accuracy:
-    notes = [outcome.notes for outcome in cell.good().values()]
-    effect = cell.over_seeds()
-    trained = [note["correct_as_trained"] / note["n"] for note in notes if note["correct_as_trained"] is not None]
+def _accuracy(case: Case, cell: Cell, answers: list[TaskAnswers]) -> Accuracy:
+    effect, first = cell.over_seeds(), answers[0]
+    trained = [each.correct_as_trained / each.n for each in answers if each.correct_as_trained is not None]
     kinds: dict[str, tuple[int, int]] = {}
-    for note in notes:
-        for kind, (asked, right) in note["by_kind"].items():
+    depths: dict[str, list[float]] = {}
+    for each in answers:
+        for kind, (asked, right) in each.by_kind.items():
             before = kinds.get(kind, (0, 0))
             kinds[kind] = (before[0] + asked, before[1] + right)
+        for kind, depth in each.depth_by_kind.items():
+            depths.setdefault(kind, []).append(depth)
     return Accuracy(
         case=case,
         value=effect.value,
         low=effect.low,
         high=effect.high,
-        questions=effects.share_interval(round(effect.value * notes[0]["n"]), notes[0]["n"]),
-        n=notes[0]["n"],
-        seeds=len(notes),
-        as_trained=sum(trained) / len(trained) if trained else None,
-        whole=sum(note["whole"] / note["n"] for note in notes) / len(notes),
+        questions=effects.share_interval(round(effect.value * first.n), first.n),
+        n=first.n,
+        seeds=len(answers),
+        as_trained=fmean(trained) if trained else None,
+        whole=fmean(each.whole / each.n for each in answers),
         by_kind=kinds,
-        depth_by_kind=_mean_over(notes, "depth_by_kind"),
-        cpu_s=sum(note["cpu_s"] for note in notes) / len(notes),
+        depth_by_kind={kind: fmean(values) for kind, values in depths.items()},
+        cpu_s=fmean(each.cpu_s for each in answers),
     )
-
-
-def _mean_over(notes: list[dict[str, dict[str, float]]], key: str) -> dict[str, float]:
-    found: dict[str, list[float]] = {}
-    for note in notes:
-        for kind, value in note[key].items():
-            found.setdefault(kind, []).append(value)
-    return {kind: sum(values) / len(values) for kind, values in found.items()}
 
 
 def beyond_shortcut(accuracy: Accuracy, shortcut: float) -> bool:

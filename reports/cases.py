@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from modbench.harness.core.case import FIT_RESOLUTION, Case
-from modbench.harness.core.contracts import Metric
-from modbench.harness.results.evidence import NOT_AUTOREGRESSIVE
+from modbench.harness.core import labels
+from modbench.harness.core.case import Case
+from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.stats import effects
-from modbench.reports.tables import SAMPLED, Tables
+from modbench.reports.tables import Tables
 
 CASE_COLUMNS = [
     *("case_id", "arm", "model", "capacity", "depth_ratio", "seq_len", "batch_size", "workload", "device", "dtype"),
@@ -29,10 +29,8 @@ CASES = [
     "n",
     "status",
     "reason",
+    "labels",
 ]
-SAW_FUTURE = "top-k routing saw future tokens when it chose"
-ONE_COMPILATION = "one cold compilation each: no interval, and no verdict"
-PEAKS = ("memory/peak_allocated", "memory/peak_reserved", "memory/rss_peak", "memory/activations")
 
 
 def case_table(tables: Tables) -> pd.DataFrame:
@@ -51,20 +49,17 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
     row = tables.case_columns(case, metric) | {"metric": metric.key, "unit": metric.unit}
     trouble = tables.trouble(case, metric)
     if trouble:
-        return row | {"status": trouble[0], "reason": trouble[1]}
-    effect = tables.estimate(case, metric)
-    labels = tables.labels(case, metric)
-    if metric.source or metric.made_in in SAMPLED:
-        low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
-        reason = joined([effect.reason, *labels])
-        statistic = "rate at the median" if metric.source else "median"
-        return row | _filled(statistic, math.exp(effect.value), low, high, effect.n, reason)
-    if metric.made_in == "train":
-        reason = joined([effect.reason, saw_future(tables, case, metric), *labels])
-        return row | _filled("mean", effect.value, effect.low, effect.high, effect.n, reason)
-    statistic = "peak" if metric.key in PEAKS else "single" if metric.made_in == "compile" else "exact"
-    reason = joined([no_interval(tables, case, metric), *labels])
-    return row | _filled(statistic, effect.value, None, None, 1, reason)
+        return row | {"status": trouble.status, "reason": trouble.reason}
+    row |= {"status": "ok", "labels": labels.joined(tables.row_labels(case, metric))}
+    effect, made_in = tables.estimate(case, metric), tables.made_in(metric)
+    if made_in.samples == "one":
+        statistic = metric.statistic or made_in.statistic
+        return row | _filled(statistic, effect.value, None, None, 1, no_interval(tables, case, metric))
+    if made_in.samples == "seeds":
+        return row | _filled(made_in.statistic, effect.value, effect.low, effect.high, effect.n, effect.reason)
+    low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
+    statistic = "rate at the median" if metric.source else made_in.statistic
+    return row | _filled(statistic, math.exp(effect.value), low, high, effect.n, effect.reason)
 
 
 def joined(reasons: list[str | None]) -> str | None:
@@ -73,19 +68,12 @@ def joined(reasons: list[str | None]) -> str | None:
 
 
 def no_interval(tables: Tables, case: Case, metric: Metric) -> str:
-    """Return why a counted value has no interval, and who counted where it was not the closed form alone."""
-    if metric.key in PEAKS:
-        return "the peak of one training step, not sampled: no interval"
-    if metric.made_in == "compile":
-        return ONE_COMPILATION
-    if metric.made_in == "rates":
-        return "the best of the rates that were tried: no interval"
-    if metric.made_in == "fit":
-        return f"found by bisection, within {FIT_RESOLUTION:.0%}: no interval"
+    """Return why a value has no interval, and who counted FLOPs where it was not the closed form alone."""
+    reason = metric.no_interval or tables.made_in(metric).no_interval
+    counted = tables.counted(case)
     # The source is named where it is not the plain closed form.
-    named = metric.made_in == "count" and (case.own or tables.counted(case, "depth_ratio") is not None)
-    source = tables.cell(case.id, "flops/forward").note("source") if named else None
-    return "; ".join(["counted, not sampled: no interval", *([str(source)] if source else [])])
+    named = metric.unit == "FLOP" and (case.own or counted.depth_ratio is not None)
+    return f"{reason}; {counted.source}" if named and counted.source else reason
 
 
 def _filled(
@@ -93,18 +81,10 @@ def _filled(
 ) -> dict[str, Any]:
     level = effects.LEVEL if low is not None else None
     interval = {"ci_low": low, "ci_high": high, "ci_level": level}
-    return {"statistic": statistic, "value": value, **interval, "n": n, "status": "ok", "reason": reason}
+    return {"statistic": statistic, "value": value, **interval, "n": n, "reason": reason}
 
 
-def looked_ahead(reason: object) -> bool:
-    """Whether a row's reason says that its model, or the baseline's, read later tokens when its loss was measured."""
-    return SAW_FUTURE in str(reason) or NOT_AUTOREGRESSIVE in str(reason)
-
-
-def saw_future(tables: Tables, case: Case, metric: Metric) -> str | None:
-    """Return the remark for a loss whose model read later tokens, or None."""
-    if metric.made_in != "train" or metric.key == "loss/val_causal":
-        return None
-    if tables.cell(case.id, metric.key).note("sees_future") is not True:
-        return None
-    return NOT_AUTOREGRESSIVE if case.own else SAW_FUTURE
+def looked_ahead(row: pd.Series) -> bool:
+    """Whether the model of a row, or the baseline's, read later tokens when its loss was measured."""
+    said = ";".join(str(row[column]) for column in ("labels", "baseline_labels") if column in row)
+    return any(label in labels.LOOKED_AHEAD for label in said.split(";"))

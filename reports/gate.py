@@ -15,15 +15,17 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from modbench.harness.core.case import Case
-from modbench.harness.core.contracts import Metric
+from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UnfitError, UsageError
+from modbench.harness.core.frozen import Frozen
 from modbench.harness.machine import certificate
+from modbench.harness.results.notes.memory import FitNotes
+from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired
 from modbench.harness.stats.effects import LEVEL, Effect
 from modbench.harness.stats.verdicts import difference_verdict, exact_verdict, verdict
-from modbench.reports.cases import ONE_COMPILATION
+from modbench.reports.cell import Trouble
 from modbench.reports.load import Loaded
-from modbench.reports.tables import SAMPLED, UNSTEADY
 
 MOST_REASONS = 8
 
@@ -104,7 +106,9 @@ def among_all(findings: list[Finding]) -> list[Finding]:
 
 
 def _is_time(run: Loaded, finding: Finding) -> bool:
-    return finding.change is not None and run.tables.metrics[finding.metric].made_in in SAMPLED
+    metric = run.tables.metrics[finding.metric]
+    sampled = run.tables.made_in(metric).samples == "launches" and not metric.source
+    return sampled and finding.change is not None
 
 
 def _refuse_unfit(*runs: Loaded) -> None:
@@ -124,22 +128,18 @@ def _compare(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, m
     reason = _why_other(run, base, case, old, metric)
     if reason is None:
         trouble = run.tables.trouble(case, metric)
-        if (
-            trouble
-            and trouble[0] == "failed"
-            and not trouble[1].startswith(UNSTEADY)
-            and not _trouble(base, old, metric)
-        ):
-            return Finding(case.id, metric.key, "worse", reason=f"fails now: {trouble[1]}")
+        if trouble and trouble.status == "failed" and trouble.kind != "not_steady" and not _trouble(base, old, metric):
+            return Finding(case.id, metric.key, "worse", reason=f"fails now: {trouble.reason}")
         reason = _why_not(run, base, case, old, metric)
         fresh = set(run.tables.labels(case, metric)) - set(base.tables.labels(old, metric))
         if fresh and not _trouble(run, case, metric) and not _trouble(base, old, metric):
             return Finding(case.id, metric.key, "worse", reason=f"now {', '.join(sorted(fresh))}")
     if reason:
         return Finding(case.id, metric.key, "not compared", reason=reason)
-    if metric.made_in in SAMPLED:
+    samples = run.tables.made_in(metric).samples
+    if samples == "launches":
         return _times(run, base, case, old, metric, margin)
-    if metric.scored_as == "difference" and metric.made_in == "train":
+    if samples == "seeds" and metric.scored_as == "difference":
         return _losses(run, base, case, old, metric)
     return _counts(run, base, case, old, metric, margin)
 
@@ -157,9 +157,10 @@ def _why_other(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric)
     return None
 
 
-def _trouble(loaded: Loaded, case: Case, metric: Metric) -> tuple[str, str] | None:
+def _trouble(loaded: Loaded, case: Case, metric: Metric) -> Trouble | None:
     found = loaded.tables.trouble(case, metric)
-    return found or (loaded.tables.anchor_trouble(case, metric) if metric.made_in in SAMPLED else None)
+    timed = loaded.tables.made_in(metric).samples == "launches" and not metric.source
+    return found or (loaded.tables.anchor_trouble(case, metric) if timed else None)
 
 
 def _why_not(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) -> str | None:
@@ -167,14 +168,19 @@ def _why_not(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) -
     for loaded, side, which in ((run, case, "now"), (base, old, "before")):
         trouble = _trouble(loaded, side, metric)
         if trouble:
-            return f"{which}: {trouble[1]}"
-    if metric.made_in == "compile":
-        return ONE_COMPILATION
-    if metric.made_in in {*SAMPLED, "train"} and not (run.run.plan.suite.claims and base.run.plan.suite.claims):
+            return f"{which}: {trouble.reason}"
+    made_in = run.tables.made_in(metric)
+    if not made_in.judged:
+        return made_in.no_interval
+    if (
+        made_in.samples != "one"
+        and not metric.source
+        and not (run.run.plan.suite.claims and base.run.plan.suite.claims)
+    ):
         return "a smoke run makes no claims"
     if metric.better == "neither":
         return "neither direction is better"
-    return "derived from a time, which is compared" if metric.made_in == "derive" else None
+    return "derived from a time, which is compared" if metric.source else None
 
 
 # Settings of training that change no result: when it is observed, and what is kept.
@@ -183,14 +189,14 @@ NO_EFFECT = {"looks", "watch", "flips", "checkpoint_s"}
 
 def _settings(loaded: Loaded, case: Case, metric: Metric) -> dict[str, Any]:
     """Return what a value depends on besides the case: `train.tokens` and the like."""
-    suite = loaded.run.plan.suite
-    trained = suite.tasks if case.task else suite.train
-    plans = {"train": trained, "rates": suite.isoflop, "fit": suite.fit, "energy": suite.energy}
-    plan = suite.decode if metric.workload == "decode" else plans.get(metric.made_in)
-    name = "decode" if metric.workload == "decode" else metric.made_in
+    suite, made_in = loaded.run.plan.suite, loaded.tables.made_in(metric)
+    decodes = metric.workload == "decode"
+    plan: Frozen | None = suite.decode if decodes else made_in.settings(suite, case)
+    name = "decode" if decodes else made_in.name
     dumped = {} if plan is None else plan.model_dump(exclude=NO_EFFECT)
     settings = {f"{name}.{key}": value for key, value in dumped.items()}
-    return settings | {"budget": loaded.tables.cell(case.id, metric.key).note("budget_bytes")}
+    budgets = [notes.budget_bytes for notes in loaded.tables.cell(case.id, metric.key).notes(FitNotes)]
+    return settings | {"budget": next(iter(budgets), None)}
 
 
 def differences(case: Case, old: Case) -> str:
@@ -206,7 +212,7 @@ def _times(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric, mar
         anchors.append(anchor)
         if anchor == side:
             return Finding(case.id, metric.key, "not compared", reason="the anchor: times are ratios to it")
-        launches, column = loaded.tables.launches(metric, side, anchor, anchor), SAMPLED[metric.made_in]
+        launches, column = loaded.tables.launches(metric, side, anchor, anchor), loaded.tables.made_in(metric).column
         contaminated = paired.compare(launches, column=column, one_thread=side.place.one_thread).contaminated()
         if contaminated:
             return Finding(case.id, metric.key, "not compared", reason=f"contaminated: {contaminated}")
@@ -236,7 +242,7 @@ def welch(now: list[float], before: list[float]) -> Effect:
 
 def _losses(run: Loaded, base: Loaded, case: Case, old: Case, metric: Metric) -> Finding:
     cells = (run.tables.cell(case.id, metric.key), base.tables.cell(old.id, metric.key))
-    if len({cell.note("corpus_sha256") for cell in cells}) > 1:
+    if len({notes.corpus_sha256 for cell in cells for notes in cell.notes(TrainNotes)[:1]}) > 1:
         return Finding(case.id, metric.key, "not compared", reason="trained on different text")
     now, before = (cell.values() for cell in cells)
     seeds = sorted(now.keys() & before.keys())

@@ -146,7 +146,8 @@ def curves(loaded: Loaded) -> list[Curve]:
                 continue
             key, cell = (case.budget, case.variant, metric), loaded.tables.cell(case.id, metric)
             losses = {number: outcome.samples["value"][0] for number, outcome in cell.good().items()}
-            params, forward = (loaded.tables.counted(case, note) for note in ("params", "forward_causal"))
+            counted = loaded.tables.counted(case)
+            params, forward = counted.params, counted.forward_causal
             points = made.setdefault(key, [])
             if set(losses) == set(suite.seeds) and params and forward:
                 points.append(Point(case, float(params), float(forward), losses))

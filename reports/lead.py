@@ -75,7 +75,7 @@ def _instead(loaded: Loaded, case: Case, rung: str, called: str, length: int) ->
     mine, theirs = loaded.value(case.arm, "bpb/val"), loaded.value(rung, "bpb/val")
     if mine is not None and theirs is not None:
         pair = loaded.pair(case.arm, "bpb/val")
-        future = "; top-k routing saw the future" if pair is not None and looked_ahead(pair.reason) else ""
+        future = "; top-k routing saw the future" if pair is not None and looked_ahead(pair) else ""
         order = "below" if theirs < mine else "above"
         said.append(f"ends {abs(theirs - mine):.3f} bits/byte {order} {name(case)} ({seeds_in_words(loaded)}{future})")
     sentence = f"{called} of equal {MATCHED[solved.quantity]} at T = {solved.solved_at}, {' and '.join(said)}."

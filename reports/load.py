@@ -10,7 +10,6 @@ import pandas as pd
 from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.machine.busy import union_s
 from modbench.harness.machine.certificate import Certificate, from_dict
-from modbench.harness.planning.expand import TASK
 from modbench.harness.results import run_folder
 from modbench.reports.cases import case_table
 from modbench.reports.pairs import comparison_table
@@ -69,7 +68,7 @@ class Loaded:
         """The processor, or the GPU as torch named it in the units that ran on it."""
         if self.run.plan.device == "cpu":
             return str(self.run.environment["cpu"])
-        names = {str(r.environment["device"]) for r in self.run.records if "device" in r.environment}
+        names = {r.environment.device for r in self.run.records if r.environment and r.environment.device}
         return ", ".join(sorted(names)) or "a CUDA device"
 
     @property
@@ -109,12 +108,16 @@ class Loaded:
     def trained_metric(self) -> str | None:
         """A requested metric of the training runs on a corpus, any of which holds the training curve; None if there is none."""
         metrics = [self.tables.metrics[key] for key in self.run.plan.suite.metrics]
-        return next((m.key for m in metrics if m.made_in == "train" and not m.key.startswith(TASK)), None)
+        return next((m.key for m in metrics if self.tables.made_in(m).samples == "seeds" and not m.task), None)
 
     @property
     def runs(self) -> list[UnitOfWork]:
         """Units that train on a corpus, one for each case and seed."""
-        return [unit for unit in self.run.plan.units if unit.made_in == "train" and not unit.comparison.arms[0].task]
+        return [
+            unit
+            for unit in self.run.plan.units
+            if self.tables.passes[unit.made_in].samples == "seeds" and not unit.comparison.arms[0].task
+        ]
 
     def pair(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
         """Return the comparison row of an arm, metric and length at the first batch size and number format, or None."""

@@ -8,17 +8,21 @@ from typing import Any
 
 import pandas as pd
 
+from modbench.harness.core import labels
 from modbench.harness.core.case import Case, Comparison
-from modbench.harness.core.contracts import Metric
+from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.labels import Label
+from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
+from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired, verdicts
-from modbench.reports.cases import CASE_COLUMNS, joined, no_interval, saw_future
-from modbench.reports.tables import SAMPLED, Tables
+from modbench.reports.cases import CASE_COLUMNS, joined, no_interval
+from modbench.reports.tables import Tables
 
 COMPARISONS = [
     *CASE_COLUMNS,
     *(f"baseline_{column}" for column in CASE_COLUMNS),
     *("metric", "unit", "ratio", "difference", "ci_low", "ci_high", "ci_level", "ideal", "efficiency", "realised"),
-    *("verdict", "mde", "paired", "status", "reason"),
+    *("verdict", "mde", "paired", "status", "reason", "labels", "baseline_labels"),
 ]
 # More columns, which only the page shows.
 MORE = ("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted", "primary")
@@ -89,6 +93,7 @@ def _judge(rows: list[dict[str, Any]], margin: float, *, claims: bool) -> None:
             )
         if contaminated:
             row["verdict"] = "contaminated"
+            row["labels"] = ";".join(filter(None, [row["labels"], Label.CONTAMINATED]))
             more = [contaminated]
         row["reason"] = joined([row["reason"], *more])
 
@@ -96,36 +101,36 @@ def _judge(rows: list[dict[str, Any]], margin: float, *, claims: bool) -> None:
 def _pair_row(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     row = tables.case_columns(case, metric)
     row |= {f"baseline_{key}": value for key, value in tables.case_columns(baseline, metric).items()}
-    row |= {"metric": metric.key, "unit": metric.unit, "paired": metric.made_in in {*SAMPLED, "train", "derive"}}
+    row |= {"metric": metric.key, "unit": metric.unit, "paired": tables.made_in(metric).samples != "one"}
     troubles = {"": tables.trouble(case, metric), "baseline: ": tables.trouble(baseline, metric)}
-    if tables.source(metric).made_in in SAMPLED:
+    if tables.made_in(metric).samples == "launches":
         troubles["anchor: "] = tables.anchor_trouble(case, metric)
     for who, trouble in troubles.items():
         if trouble:
-            return row | {"status": trouble[0], "reason": who + trouble[1]}
-    row |= _result(tables, case, baseline, metric)
-    labels = [*tables.labels(case, metric), *(f"baseline: {label}" for label in tables.labels(baseline, metric))]
-    return row | {"reason": joined([row["reason"], *labels])}
+            return row | {"status": trouble.status, "reason": who + trouble.reason}
+    sides = {"labels": case, "baseline_labels": baseline}
+    row |= {column: labels.joined(tables.row_labels(side, metric)) for column, side in sides.items()}
+    return row | _result(tables, case, baseline, metric)
 
 
 def _result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
-    if metric.made_in == "inspect":
-        mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
-        said = "a count has a difference, but no ratio; counted, not sampled: no interval"
-        return {"difference": mine - theirs, "status": "ok", "reason": said}
-    if metric.scored_as == "difference":
-        return _difference(tables, case, baseline, metric)
-    if metric.source or metric.made_in in SAMPLED:
+    samples = tables.made_in(metric).samples
+    if samples == "launches":
         return _sampled(tables, case, baseline, metric)
-    return _exact(tables, case, baseline, metric)
+    if metric.scored_as == "ratio":
+        return _exact(tables, case, baseline, metric)
+    if samples == "seeds":
+        return _difference(tables, case, baseline, metric)
+    mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
+    said: list[str | None] = [f"{metric.noun} has a difference, but no ratio", no_interval(tables, case, metric)]
+    return {"difference": mine - theirs, "status": "ok", "reason": joined(said)}
 
 
 def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     """Compare launch by launch through the anchor, with a t-interval over launches. A rate is its time's effect, shifted."""
-    source = tables.source(metric)
+    made_in = tables.made_in(metric)
     launches = tables.launches(metric, case, baseline, tables.anchor(case, metric))
-    one_thread = source.made_in == "time" and case.place.one_thread
-    found = paired.compare(launches, column=SAMPLED[source.made_in], one_thread=one_thread)
+    found = paired.compare(launches, column=made_in.column, one_thread=made_in.times and case.place.one_thread)
     effect = found.effect
     if metric.source:
         effect = effect.shifted(math.log(tables.factor(case, metric) / tables.factor(baseline, metric)))
@@ -147,42 +152,32 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
         "reason": joined([effect.reason, *reasons]),
         "cpu_ratio": None if found.cpu is None or metric.source else math.exp(found.cpu.value),
         "clean_ratio": None if found.clean is None or metric.source else math.exp(found.clean.value),
-        "disturbed": found.disturbed if source.made_in == "time" else None,
+        "disturbed": found.disturbed if made_in.times else None,
         "effect": effect,
         "contaminated": found.contaminated(),
     }
 
 
 def _time_ideal(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str]:
-    """Return the ideal time ratio, by FLOPs or for decode by the bytes that a step must read, and the reason if it is None."""
-    if metric.key.startswith("mfu"):
-        return None, "a share of the peak is not a cost: FLOPs promise nothing for it"
-    if metric.made_in == "energy":
-        return None, "the energy that a saved FLOP saves is not known"
-    if metric.key.endswith("/optimizer"):
-        return None, "the optimizer's work depends on parameters, not on FLOPs"
-    if metric.workload == "decode":
-        mine, theirs = (tables.counted(side, "decode_elements") for side in (case, baseline))
-        return (theirs / mine if mine and theirs else None), "the bytes that a step of this model reads are not known"
-    if metric.workload == "prefill":
-        return None, "how many tokens of a prompt pass a causal router is not known in advance"
-    whole = metric.workload == "train_step" and metric.key.removeprefix("latency/") in {
-        "train_step",
-        "train_step/device",
-    }
-    convention = "train_step_causal" if whole or metric.key == "tokens_per_s/train_step" else "forward_causal"
-    return _flop_ideal(tables, case, baseline, convention), "FLOPs of both sides were not counted completely"
-
-
-def _flop_ideal(tables: Tables, case: Case, baseline: Case, convention: str) -> float | None:
-    """Return the ratio of FLOPs with causal attention on both sides; of a training step, with what only training computes.
+    """Return the ideal time ratio, by the count of both sides that the metric names, and the reason if it is None.
 
     None if a side was not counted completely: a lower bound promises nothing.
     """
-    if any(tables.uncounted(side) for side in (case, baseline)):
-        return None
-    mine, theirs = (tables.counted(side, convention) for side in (case, baseline))
-    return float(theirs) / float(mine) if mine and theirs else None
+    promised = metric if metric.no_ideal else tables.source(metric)
+    if not promised.ideal:
+        return None, promised.no_ideal or "nothing is promised for it"
+    mine, theirs = tables.counted(case), tables.counted(baseline)
+    if promised.ideal == "decode_elements":
+        read = mine.decode_elements, theirs.decode_elements
+        return _quotient(*read), "the bytes that a step of this model reads are not known"
+    reason = "FLOPs of both sides were not counted completely"
+    if mine.uncounted or theirs.uncounted:
+        return None, reason
+    return _quotient(getattr(mine, promised.ideal), getattr(theirs, promised.ideal)), reason
+
+
+def _quotient(mine: float | None, theirs: float | None) -> float | None:
+    return theirs / mine if mine and theirs else None
 
 
 def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
@@ -193,19 +188,19 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
     ratio = theirs / mine if metric.better == "lower" else mine / theirs
     reasons: list[str | None] = [no_interval(tables, case, metric)]
     promise: dict[str, Any] = {}
-    forecasts = [tables.cell(side.id, metric.key).note("forecast") for side in (case, baseline)]
-    if all(forecasts):
-        promise, more = _against_ideal(ratio, forecasts[1] / forecasts[0], "")
+    forecasts = [_forecast(tables, side, metric) for side in (case, baseline)]
+    ideal = _quotient(forecasts[0].forecast, forecasts[1].forecast)
+    if ideal is not None:
+        promise, more = _against_ideal(ratio, ideal if metric.better == "lower" else 1 / ideal, "")
         reasons += more
-    elif metric.made_in == "count":
+    elif metric.unit == "FLOP":
         reasons.append("no ideal: FLOPs define it")
     else:
-        why = tables.cell(case.id, metric.key).note("forecast_reason") or "it has no forecast"
-        reasons.append(f"no ideal: {why}")
+        reasons.append(f"no ideal: {forecasts[0].forecast_reason or 'it has no forecast'}")
     suite = tables.run.plan.suite
     if not suite.claims:
         reasons.append("smoke effort: no claims, so no verdict")
-    judged = suite.claims and metric.made_in != "compile"
+    judged = suite.claims and tables.made_in(metric).judged
     return {
         "ratio": ratio,
         "difference": mine - theirs,
@@ -228,24 +223,24 @@ def _against_ideal(ratio: float, ideal: float | None, otherwise: str) -> tuple[d
     return {"ideal": ideal, "efficiency": ratio / ideal, "realised": realised}, reasons
 
 
-def _what(metric: Metric) -> str:
-    kind = metric.key.partition("/")[0]
-    return {"task": "an accuracy", "lr": "a learning rate", "router": "a share"}.get(kind, "a loss")
+def _forecast(tables: Tables, case: Case, metric: Metric) -> MemoryNotes | FitNotes:
+    """Return the notes that hold a forecast of the metric; empty if it has none."""
+    cell = tables.cell(case.id, metric.key)
+    found: list[MemoryNotes | FitNotes] = [*cell.notes(MemoryNotes), *cell.notes(FitNotes)]
+    return found[0] if found else MemoryNotes()
 
 
 def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     """Compare case minus baseline, seed by seed; a loss has no ratio."""
     mine, theirs = (tables.cell(side.id, metric.key) for side in (case, baseline))
-    hashes = {cell.note("corpus_sha256") for cell in (mine, theirs)}
+    hashes = {notes.corpus_sha256 for cell in (mine, theirs) for notes in cell.notes(TrainNotes)[:1]}
     if len(hashes) > 1:
         return {"status": "skipped", "reason": "the two were trained on different text: their losses are not compared"}
     seeds = sorted(mine.values().keys() & theirs.values().keys())
     effect = effects.over_launches([mine.values()[seed] - theirs.values()[seed] for seed in seeds])
-    reasons: list[str | None] = [f"{_what(metric)} has a difference, but no ratio"]
+    reasons: list[str | None] = [f"{metric.noun} has a difference, but no ratio"]
     if effect.low is None:
         reasons.append(f"{len(seeds)} seed{'s' * (len(seeds) != 1)}: illustration, no claim")
-    ahead = saw_future(tables, baseline, metric)
-    reasons += [saw_future(tables, case, metric), ahead and f"baseline: {ahead}"]
     return {
         "better": metric.better,
         "difference": effect.value,

@@ -67,7 +67,7 @@ def figure(svg: str, reading: str, *, wide: bool = False) -> Markup:
 
 def words(row: pd.Series) -> str:
     """Return a row's verdict as a glyph and a word, or `no claim`."""
-    table = TIME_WORDS if str(row.metric).startswith("latency/") else PLAIN_WORDS
+    table = TIME_WORDS if row.unit == "s" else PLAIN_WORDS
     return table.get(row.verdict, "no claim") if isinstance(row.verdict, str) else "no claim"
 
 

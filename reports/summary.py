@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 
 from modbench.harness.core.case import Case
+from modbench.harness.core.labels import Label
 from modbench.harness.core.units import human, human_duration
-from modbench.harness.planning.expand import TASK
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results.evidence import NOT_AUTOREGRESSIVE
 from modbench.reports import lead
 from modbench.reports.accuracy import TaskResult, results
 from modbench.reports.cases import looked_ahead
@@ -48,7 +47,7 @@ def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
     if any(FUTURE_MARK in line for line in lines):
         beside = [name(loaded.arms[0])] if loaded.arms[0].arm in _readers(loaded) else []
         who = f"{beside[0]}, or both sides, " if beside else ""
-        lines.insert(-1, f"{FUTURE_MARK} {who}{NOT_AUTOREGRESSIVE}: not comparable with a causal loss")
+        lines.insert(-1, f"{FUTURE_MARK} {who}{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss")
     if any(DISTURBED_MARK in line for line in lines):
         lines.insert(-1, f"{DISTURBED_MARK} contaminated: the machine was disturbed, its wall time supports no claim")
     width = min(120, shutil.get_terminal_size().columns)
@@ -66,7 +65,7 @@ def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
 
 def _readers(loaded: Loaded) -> set[str]:
     """Return the arms that read later tokens."""
-    return {case.arm for case in loaded.labelled().get(NOT_AUTOREGRESSIVE, [])}
+    return {case.arm for case in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
 
 
 def _measurement_notes(loaded: Loaded, width: int) -> list[str]:
@@ -130,7 +129,8 @@ def _others(loaded: Loaded, width: int) -> list[str]:
         return []
     length = loaded.lengths[-1]
     shown = {metric for _, metric, _ in _columns(length)} | {"flops/train_step", *LOSSES}
-    left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown and not metric.startswith(TASK)]
+    known = loaded.tables.metrics
+    left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown and not known[metric].task]
     rows = [[f"values at T={length}"], *([name(case)] for case in loaded.arms)]
     kept = 0
     for metric in left:
@@ -201,7 +201,7 @@ def _cell(loaded: Loaded, arm: str, metric: str, length: int | None) -> str:
         return "failed" if row.status == "failed" else "–"
     if not is_number(row.ratio):
         spread = f" ±{(row.ci_high - row.ci_low) / 2:.3f}" if is_number(row.ci_low) else ""
-        return f"{row.difference:+.3f}{spread}{FUTURE_MARK if looked_ahead(row.reason) else ' '}"
+        return f"{row.difference:+.3f}{spread}{FUTURE_MARK if looked_ahead(row) else ' '}"
     spread = f" ±{(row.ci_high - row.ci_low) / 2:.2f}" if is_number(row.ci_low) else ""
     return f"{row.ratio:.2f}×{spread}{DISTURBED_MARK if row.verdict == 'contaminated' else ''}"
 

@@ -3,79 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison
-from modbench.harness.core.contracts import Doubt, Metric, Pass
+from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.contracts import Doubt
 from modbench.harness.core.errors import Unmeasured, unknown
+from modbench.harness.core.labels import Label
+from modbench.harness.core.passes import Pass
 from modbench.harness.results.evidence import Evidence
-from modbench.harness.results.records import Outcome, Record
+from modbench.harness.results.notes.counting import CARRIER, CountNotes
+from modbench.harness.results.notes.findings import PeakFinding
+from modbench.harness.results.notes.timing import TimeNotes
+from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import StoredRun
 from modbench.harness.stats import effects
 from modbench.harness.stats.paired import LaunchSamples
+from modbench.reports.cell import Cell, Trouble
 
-# Passes that sample repeatedly, and the column that holds a sample's value.
-SAMPLED: dict[Pass, str] = {"time": "wall_s", "energy": "value"}
-# Start of the reason of an arm whose times still drifted, whether from the machine or from the arm.
-UNSTEADY = "not_steady"
-
-
-@dataclass
-class Cell:
-    """All outcomes of one metric of one case, over launches or seeds.
-
-    Attributes:
-        outcomes: (launch or seed, outcome), in order.
-        missing: names of planned units without a record.
-        blocks: launch to what witnesses saw of its blocks.
-    """
-
-    outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    blocks: dict[int, dict[str, list[float]]] = field(default_factory=dict)
-
-    def trouble(self) -> tuple[str, str] | None:
-        """Return (status, reason) if the cell has no value."""
-        failed = [outcome for _, outcome in self.outcomes if outcome.status == "failed"]
-        if failed:
-            part = f" (in {len(failed)} of {len(self.outcomes)} units)" if len(failed) < len(self.outcomes) else ""
-            return "failed", f"{failed[0].kind}: {failed[0].reason}{part}"
-        for _, outcome in self.outcomes:
-            if outcome.status == "skipped":
-                return "skipped", str(outcome.reason)
-        if self.missing or not self.outcomes:
-            name = self.missing[0] if self.missing else "none was planned"
-            return "skipped", f"not measured: the unit has no record ({name})"
-        return None
-
-    def good(self) -> dict[int, Outcome]:
-        """Return the good outcome of each launch or seed."""
-        return {number: outcome for number, outcome in self.outcomes if outcome.status == "ok"}
-
-    def values(self) -> dict[int, float]:
-        """Return the value of each seed (or launch), for metrics with one value per unit."""
-        return {number: outcome.samples["value"][0] for number, outcome in self.outcomes}
-
-    def over_seeds(self) -> effects.Effect:
-        """Return mean and interval over seeds; for one seed's accuracy the binomial interval over its questions."""
-        effect, asked = effects.over_launches(list(self.values().values())), self.note("n")
-        if len(self.outcomes) > 1 or asked is None or self.note("correct") is None:
-            return effect
-        low, high = effects.share_interval(int(self.note("correct")), int(asked))
-        reason = f"binomial, over {asked} questions of one seed: says nothing about another seed"
-        return effects.Effect(effect.value, low, high, n=1, reason=reason)
-
-    def notes(self) -> dict[str, Any]:
-        """Return the notes of the first outcome."""
-        return self.outcomes[0][1].notes if self.outcomes else {}
-
-    def note(self, key: str) -> Any:  # noqa: ANN401  # each pass decides its notes' types
-        """Return a note from the first outcome that has it, or None."""
-        return next((o.notes[key] for _, o in self.outcomes if o.notes.get(key) is not None), None)
+# The loss whose routers decided without later tokens.
+CAUSAL_LOSS = "loss/val_causal"
 
 
 @dataclass(frozen=True)
@@ -95,7 +47,8 @@ class Derived:
     @property
     def tokens(self) -> float:
         """Tokens of one call or decode step."""
-        return float(self.tables.cell(self.case.id, self.metric.source).note("tokens"))
+        source = self.tables.cell(self.case.id, self.metric.source)
+        return float(next(notes.tokens for notes in source.notes(TimeNotes) if notes.tokens is not None))
 
     @property
     def peak(self) -> float | None:
@@ -107,14 +60,10 @@ class Derived:
         """Why there is no peak."""
         return f"no peak of this machine was measured for {self.case.place.dtype}"
 
-    def counted(self, note: str) -> float | None:
-        """Return a number that the counting pass noted, or None."""
-        return self.tables.counted(self.case, note)
-
     @property
-    def uncounted(self) -> list[str]:
-        """Operators that the counter has no formula for: then its FLOPs are a lower bound."""
-        return self.tables.uncounted(self.case)
+    def counted(self) -> CountNotes:
+        """What counting found out about the case."""
+        return self.tables.counted(self.case)
 
 
 class Tables:
@@ -130,7 +79,8 @@ class Tables:
 
     def __init__(self, run: StoredRun, baseline: str | None = None) -> None:
         self.run, self.baseline = run, baseline
-        self.metrics: dict[str, Metric] = catalogue.metrics()
+        self.metrics = catalogue.metrics()
+        self.passes = catalogue.passes()
         self.doubts: dict[str, Doubt] = {name: catalogue.load("doubts", name) for name in catalogue.entries("doubts")}
         self.cells: dict[tuple[str, str], Cell] = {}
         self.peaks: dict[str, float] = {}
@@ -140,7 +90,8 @@ class Tables:
             raise unknown("baseline", baseline, arms)
         records = {record.unit.name: record for record in run.records}
         for unit in run.plan.units:
-            number = unit.protocol.seed if unit.made_in == "train" else unit.launch
+            seeded = self.passes[unit.made_in].samples == "seeds"
+            number = unit.protocol.seed if seeded else unit.launch
             record: Record | None = records.get(unit.name)
             if record is not None:
                 self._take(record, number)
@@ -152,9 +103,8 @@ class Tables:
         self.seeds = " ".join(str(seed) for seed in run.plan.suite.seeds)
 
     def _take(self, record: Record, number: int) -> None:
-        peak = record.environment.get("peak")
-        if peak:
-            self.peaks[peak["dtype"]] = peak["flop_per_s"]
+        if isinstance(record.findings, PeakFinding):
+            self.peaks[record.findings.dtype] = record.findings.flop_per_s
         blocks = {each.group: each.columns for each in record.blocks}
         for outcome in record.outcomes:
             cell = self.cell(outcome.case, outcome.metric)
@@ -166,23 +116,22 @@ class Tables:
         """Return the cell, empty if nothing was measured."""
         return self.cells.setdefault((case_id, metric), Cell())
 
-    def training_notes(self, case_id: str) -> dict[str, Any] | None:
+    def training_notes(self, case_id: str) -> TrainNotes | None:
         """Return the notes of the first seed's run on a corpus, stored with one of its metrics; None if it was not trained."""
-        cells = (self.cell(case_id, key) for key, metric in self.metrics.items() if metric.made_in == "train")
-        return next((cell.notes() for cell in cells if cell.notes().get("curve")), None)
+        cells = (cell for (case, _), cell in self.cells.items() if case == case_id)
+        return next((notes for cell in cells for notes in cell.notes(TrainNotes)[:1] if notes.curve), None)
+
+    def made_in(self, metric: Metric) -> Pass:
+        """Return the pass that makes a metric, or its source."""
+        return catalogue.pass_of(metric)
 
     def source(self, metric: Metric) -> Metric:
         """Return the metric itself, or the timed one that it is derived from."""
         return self.metrics[metric.source] if metric.source else metric
 
-    def counted(self, case: Case, note: str) -> float | None:
-        """Return a number that the counting pass noted, such as `params` or `forward_causal`, or None."""
-        found: float | None = self.cell(case.id, "flops/forward").note(note)
-        return found
-
-    def uncounted(self, case: Case) -> list[str]:
-        """Return the operators that the counter has no formula for: then its FLOPs are a lower bound."""
-        return list(self.cell(case.id, "flops/forward").note("uncounted") or ())
+    def counted(self, case: Case) -> CountNotes:
+        """Return what counting found out about a case; empty if it was not counted."""
+        return next(iter(self.cell(case.id, CARRIER).notes(CountNotes)), CountNotes())
 
     def anchor(self, case: Case, metric: Metric) -> Case:
         """Return the arm that every block of this case also timed."""
@@ -213,25 +162,26 @@ class Tables:
             if number in sides[1] and number in sides[2]
         ]
 
-    def trouble(self, case: Case, metric: Metric) -> tuple[str, str] | None:
-        """Return (status, reason) if the metric has no value; wrong FLOPs fail the whole case, an unsteady arm its times."""
+    def trouble(self, case: Case, metric: Metric) -> Trouble | None:
+        """Return why the metric has no value, or None; wrong FLOPs fail the whole case, an unsteady arm its times."""
         for key in ("flops/forward", "flops/train_step"):
             for _, outcome in self.cell(case.id, key).outcomes:
                 if outcome.kind == "flops_mismatch":
-                    return "failed", f"flops_mismatch: {outcome.reason}"
+                    return Trouble("failed", f"{outcome.kind}: {outcome.reason}", outcome.kind)
         cell = self.cell(case.id, self.source(metric).key)
         found = cell.trouble()
-        if found is None and cell.note("unsteady") is not None:
-            return "failed", f"{UNSTEADY}: {cell.note('unsteady')}"
+        drift = next((notes.unsteady for notes in cell.notes(TimeNotes) if notes.unsteady), None)
+        if found is None and drift is not None:
+            return Trouble("failed", f"not_steady: {drift}", "not_steady")
         if found is None and metric.source:
             try:
                 metric.measure(Derived(self, case, metric))
             except Unmeasured as error:
-                return "skipped", str(error)
+                return Trouble("skipped", str(error))
         return found
 
-    def anchor_trouble(self, case: Case, metric: Metric) -> tuple[str, str] | None:
-        """Return (status, reason) if the anchor has no samples: then no two arms form a pair."""
+    def anchor_trouble(self, case: Case, metric: Metric) -> Trouble | None:
+        """Return why the anchor has no samples, or None: without them no two arms form a pair."""
         return self.cell(self.anchor(case, metric).id, self.source(metric).key).trouble()
 
     def factor(self, case: Case, metric: Metric) -> float:
@@ -244,10 +194,10 @@ class Tables:
         if metric.source:
             times = self.estimate(case, self.metrics[metric.source])
             return times.mirrored().shifted(math.log(self.factor(case, metric)))
-        column = SAMPLED.get(metric.made_in)
-        if column is None:
+        made_in = self.made_in(metric)
+        if made_in.samples != "launches":
             return cell.over_seeds()
-        medians = [float(np.median(np.log(outcome.samples[column]))) for _, outcome in cell.outcomes]
+        medians = [float(np.median(np.log(outcome.samples[made_in.column]))) for _, outcome in cell.outcomes]
         return effects.over_launches(medians)
 
     def doubts_about(self, case: Case, metric: Metric) -> dict[str, str]:
@@ -268,14 +218,23 @@ class Tables:
             [mine[number] for number in numbers],
             [anchors[number] for number in numbers if number in anchors],
             [cell.blocks.get(number, {}) for number in numbers],
-            dict(self.cell(case.id, "flops/forward").notes()),
+            self.counted(case),
         )
         found = {name: doubt.finds(evidence) for name, doubt in self.doubts.items()}
         return {name: said for name, said in found.items() if said}
 
-    def labels(self, case: Case, metric: Metric) -> list[str]:
-        """Return the labels of a case in every output, such as `not autoregressive as measured`."""
-        return [self.doubts[name].label for name in self.doubts_about(case, metric) if self.doubts[name].label]
+    def labels(self, case: Case, metric: Metric) -> list[Label]:
+        """Return the labels that stand beside an arm in every output, such as `not autoregressive as measured`."""
+        labels = (self.doubts[name].label for name in self.doubts_about(case, metric))
+        return [label for label in labels if label is not None]
+
+    def row_labels(self, case: Case, metric: Metric) -> list[Label]:
+        """Return the labels of a row: the arm's, and what else must be known about this number."""
+        found = self.labels(case, metric)
+        notes = next(iter(self.cell(case.id, metric.key).notes(TrainNotes)), None)
+        if notes is not None and notes.sees_future and metric.key != CAUSAL_LOSS:
+            found.insert(0, Label.NOT_AUTOREGRESSIVE if case.own else Label.SAW_FUTURE)
+        return list(dict.fromkeys(found))
 
     def case_columns(self, case: Case, metric: Metric) -> dict[str, Any]:
         """Return the columns that identify what was measured."""
@@ -284,7 +243,7 @@ class Tables:
             "arm": case.arm,
             "model": case.model,
             "capacity": case.config.capacity,
-            "depth_ratio": self.counted(case, "depth_ratio"),
+            "depth_ratio": self.counted(case).depth_ratio,
             "seq_len": case.place.seq_len,
             "batch_size": case.place.batch_size,
             "workload": metric.workload,
@@ -292,8 +251,8 @@ class Tables:
             "dtype": case.place.dtype,
             "compile": case.place.compile,
             "threads": case.place.threads,
-            "seed": self.seeds if metric.made_in == "train" else str(self.run.plan.suite.seeds[0]),
-            "params": self.counted(case, "params"),
+            "seed": self.seeds if self.made_in(metric).samples == "seeds" else str(self.run.plan.suite.seeds[0]),
+            "params": self.counted(case).params,
             "effort": self.run.plan.suite.effort,
             "config": case.config_diff(),
         }

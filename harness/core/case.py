@@ -12,7 +12,7 @@ from pydantic import Field
 from modbench.harness.core import catalogue
 from modbench.harness.core.catalogue import is_user_model
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.contracts import Metric, Pass
+from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.train_plan import TrainRun
 
@@ -270,18 +270,19 @@ class UnitOfWork(Frozen):
     """
 
     name: str
-    made_in: Pass
+    made_in: str
     workload: str
     launch: int
     comparison: Comparison
     protocol: Protocol
     flops: float
 
-    def makes(self, metric: Metric) -> bool:
-        """Whether this unit leaves an outcome for the metric. Counting counts all: other metrics need FLOPs beside them."""
+    def makes(self, metric: AnyMetric) -> bool:
+        """Whether this unit leaves an outcome for the metric. A pass that always runs makes all its metrics."""
         if metric.made_in != self.made_in or self.workload not in {"", metric.group}:
             return False
-        return self.made_in == "count" or metric.key in catalogue.needed(self.comparison.metrics)
+        asked = metric.key in catalogue.needed(self.comparison.metrics)
+        return asked or (catalogue.passes()[self.made_in].always and not metric.on_request)
 
 
 def short_name(model: str) -> str:

@@ -1,6 +1,8 @@
-"""What there is to choose from: discovery by folder, so that placing a file is registering it.
+"""What there is to choose from, found by folder: a file that is placed there is registered.
 
-Listing reads files without importing them (names, first docstring lines, literal options): it costs milliseconds and no torch.
+Listing reads files without importing them (names, first docstring lines, literal options), so it takes milliseconds and no torch.
+Folders named in the environment variable `MODBENCH_INCLUDE` (joined as in `PATH`) are searched too: each may hold `metrics/`,
+`passes/`, `launchers/`, `doubts/`, `panels/` and so on. Their files come after the shipped ones and cannot replace them.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import functools
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -17,19 +20,24 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from modbench.harness.core.contracts import Metric
+from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.passes import Pass
 
 ROOMS = {
     "models": ("modbench.models", "MODEL"),
     "routers": ("modbench.models.routers", "ROUTER"),
     "metrics": ("modbench.harness.metrics", "METRICS"),
+    "passes": ("modbench.harness.passes", "PASS"),
+    "launchers": ("modbench.harness.execution.launch", "LAUNCHER"),
     "doubts": ("modbench.harness.doubts", "DOUBT"),
     "corpora": ("modbench.suites.corpora", "CORPUS"),
     "panels": ("modbench.reports.panels", "PANEL"),
     "suites": ("modbench.suites", ""),
     "tasks": ("modbench.suites.tasks", "TASK"),
 }
+# What one entry is called, where that is not the room's name without its s.
+ONE_OF = {"corpora": "corpus", "passes": "pass"}
 
 
 @dataclass(frozen=True)
@@ -53,8 +61,19 @@ def entries(room: str) -> dict[str, Entry]:
     """Everything in a room, by name, unimported."""
     package, _ = ROOMS[room]
     pattern = "*.toml" if room == "suites" else "*.py"
-    files = sorted(path for path in _folder(package).glob(pattern) if not path.name.startswith("_"))
-    return {path.stem: Entry(path.stem, _about(path), path) for path in files}
+    folders = [_folder(package), *(folder / room for folder in included())]
+    files = [path for folder in folders for path in sorted(folder.glob(pattern)) if not path.name.startswith("_")]
+    found: dict[str, Entry] = {}
+    for path in files:
+        if path.stem not in found:
+            found[path.stem] = Entry(path.stem, _about(path), path)
+    return found
+
+
+def included() -> list[Path]:
+    """Folders of the user's own that are searched after the shipped ones."""
+    named = os.environ.get("MODBENCH_INCLUDE", "")
+    return [Path(folder).absolute() for folder in named.split(os.pathsep) if folder]
 
 
 def _about(path: Path) -> str:
@@ -72,21 +91,41 @@ def find(room: str, name: str) -> Entry:
     """
     known = entries(room)
     if name not in known:
-        raise unknown(room.removesuffix("s").replace("corpora", "corpus"), name, known)
+        raise unknown(ONE_OF.get(room, room.removesuffix("s")), name, known)
     return known[name]
 
 
 def load(room: str, name: str) -> Any:  # noqa: ANN401  # each room exports its own type
     """Import the entry and return what it exports."""
-    find(room, name)
+    entry = find(room, name)
     package, exported = ROOMS[room]
-    return getattr(importlib.import_module(f"{package}.{name}"), exported)
+    if entry.path.parent == _folder(package):
+        module = importlib.import_module(f"{package}.{name}")
+    else:
+        module = _included_module(f"modbench_include.{room}.{name}", entry.path)
+    return getattr(module, exported)
+
+
+def _included_module(name: str, path: Path) -> ModuleType:
+    return sys.modules[name] if name in sys.modules else _module_from_file(path, name)
 
 
 @functools.cache
-def metrics() -> dict[str, Metric]:
+def metrics() -> dict[str, AnyMetric]:
     """Every metric by key. The files are light: nothing that measures is loaded."""
     return {metric.key: metric for name in entries("metrics") for metric in load("metrics", name)}
+
+
+@functools.cache
+def passes() -> dict[str, Pass]:
+    """Every pass by name, in the order in which a plan lists their units."""
+    found: list[Pass] = [load("passes", name) for name in entries("passes")]
+    return {each.name: each for each in sorted(found, key=lambda each: (each.phase, each.order))}
+
+
+def pass_of(metric: AnyMetric) -> Pass:
+    """The pass that makes a metric, or for a derived metric the one that makes its source."""
+    return passes()[metric.made_in or metrics()[metric.source].made_in]
 
 
 @functools.cache
@@ -168,11 +207,11 @@ def _module_from_name(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-def _module_from_file(path: Path) -> ModuleType:
+def _module_from_file(path: Path, name: str = "") -> ModuleType:
     folder = str(path.resolve().parent)
-    if folder not in sys.path:
+    if not name and folder not in sys.path:
         sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(f"modbench_user_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(name or f"modbench_user_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from modbench.harness.core.labels import Label
 from modbench.harness.core.memory_ledger import Ledger
 from modbench.harness.core.units import Unit
 
-Pass = Literal[
-    "peak",
-    "count",
-    "inspect",
-    "time",
-    "compile",
-    "energy",
-    "memory",
-    "rss",
-    "fit",
-    "rates",
-    "train",
-    "profile",
-    "derive",
-]
+if TYPE_CHECKING:
+    from modbench.harness.results.evidence import Evidence
+
 Workload = Literal["forward", "train_step", "prefill", "decode", "train"]
 # How a workload is timed: whole calls end to end, the parts of a step, single decode steps, as a server answers, device events
 # behind a spin kernel, or the replay of a CUDA graph.
@@ -137,44 +126,69 @@ class Model:
     decode_cost: Callable[[Any, int, int], DecodeCost] | None = None
 
 
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
 @dataclass(frozen=True)
-class Metric:
-    """A quantity as data. Formatting hangs off the unit, never off the metric.
+class Metric(Generic[Given, Made]):
+    """A quantity as data, typed by what its pass gives to `measure` and what `measure` returns.
 
     Attributes:
         key: slash-grouped name.
         unit: base unit of stored values.
-        better: which direction the reader wants; `neither` where that is nobody's to say, such as of a learning rate.
-        made_in: the pass that makes it. The pass decides what `measure` is given and returns (see harness/passes).
+        better: which direction the reader wants; `neither` where no direction is better, as for a learning rate.
         workload: what runs while it is measured.
         about: one sentence for `modbench list metrics`.
-        measure: the function that the pass calls.
-        per: what one sample is divided by: nothing, or the decode steps that a call makes.
-        timer: how it is timed, for the timing pass; metrics of one workload and timer are timed together.
+        measure: the function that the pass calls; for a derived metric, what is divided by the seconds of `source`.
+        made_in: the pass that makes it; empty for a derived metric.
+        source: the timed metric that it is derived from.
+        needs: a pass whose finding about the machine it needs.
+        per: what one sample is divided by: nothing, the decode steps of a call, or its tokens.
+        timer: how it is timed; metrics of one workload and timer are timed together.
         lap: which of a call's laps it is; empty: the whole call.
-        source: the timed metric that it is derived from: its value is `measure(...)` divided by seconds.
-        needs_peak: whether it is a share of the machine's own peak.
         scored_as: `ratio` where baseline over case has a meaning, `difference` where only case minus baseline has.
+        noun: what a value is called where it has no ratio, such as `a loss`.
+        ideal: the count of both sides whose ratio is the ideal, by its name in `CountNotes`; empty: there is none.
+        no_ideal: why there is no ideal.
+        statistic: what kind of number a value is, where that is not its pass's word for it.
+        no_interval: why a value has no interval, where that is not its pass's reason.
+        on_request: whether it is made only when a suite asks for it, although its pass makes the others anyway.
+        task: the task whose accuracy it is.
     """
 
     key: str
     unit: Unit
     better: Literal["lower", "higher", "neither"]
-    made_in: Pass
     workload: Workload
     about: str
-    measure: Callable[..., Any]
-    per: Literal["call", "step"] = "call"
+    measure: Callable[[Given], Made]
+    made_in: str = ""
+    source: str = ""
+    needs: str = ""
+    per: Literal["call", "step", "token"] = "call"
     timer: Timer = ""
     lap: str = ""
-    source: str = ""
-    needs_peak: bool = False
     scored_as: Literal["ratio", "difference"] = "ratio"
+    noun: str = ""
+    ideal: str = ""
+    no_ideal: str = ""
+    statistic: str = ""
+    no_interval: str = ""
+    on_request: bool = False
+    task: str = ""
+
+    def __post_init__(self) -> None:
+        """A metric is measured by a pass or derived from another metric."""
+        assert bool(self.made_in) != bool(self.source), f"{self.key}: names a pass or a source, not both"
 
     @property
     def group(self) -> str:
         """What is timed together: `forward`, `forward-device`, `train_step-parts`."""
         return f"{self.workload}-{self.timer}" if self.timer else self.workload
+
+
+AnyMetric = Metric[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -184,12 +198,12 @@ class Doubt:
     Attributes:
         finds: what is wrong with a cell (`harness/results/evidence.py`), in one sentence; None: nothing.
         advice: what to do about it.
-        label: words that then stand beside the case in every output; empty where the finding is about this one cell.
+        label: the warning that then stands beside the case in every output; None where the finding is about this one cell.
     """
 
-    finds: Callable[[Any], str | None]
+    finds: Callable[[Evidence], str | None]
     advice: str
-    label: str = ""
+    label: Label | None = None
 
 
 @dataclass(frozen=True)

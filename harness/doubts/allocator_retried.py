@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from modbench.harness.core.contracts import Doubt
 from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.notes.memory import MemoryNotes
 
 
 def finds(evidence: Evidence) -> str | None:
     """How often."""
-    times = sum(evidence.note("alloc_retries"))
+    times = sum(notes.alloc_retries or 0 for notes in evidence.notes(MemoryNotes))
     return f"the allocator retried {times:.0f} times: memory was nearly full" if times else None
 
 

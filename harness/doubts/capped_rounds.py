@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from modbench.harness.core.contracts import Doubt
 from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.notes.timing import TimeNotes
 
 
 def finds(evidence: Evidence) -> str | None:
     """What a narrow interval would have taken."""
-    short = [note for note in evidence.note("rounds") if note["asked"] > note["made"]]
+    made = [notes.rounds for notes in evidence.notes(TimeNotes) if notes.rounds]
+    short = [rounds for rounds in made if rounds.asked > rounds.made]
     if not short:
         return None
-    most = max(note["asked"] for note in short)
-    return f"in {len(short)} launches the pilot asked for up to {most} rounds, {short[0]['made']} were allowed"
+    most = max(rounds.asked for rounds in short)
+    return f"in {len(short)} launches the pilot asked for up to {most} rounds, {short[0].made} were allowed"
 
 
 DOUBT = Doubt(

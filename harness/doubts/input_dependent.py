@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modbench.harness.core.contracts import Doubt
 from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.notes.timing import TimeNotes
 
 LEVEL = 0.01
 LEAST_SPREAD = 0.01
@@ -15,12 +16,12 @@ def finds(evidence: Evidence) -> str | None:
         return None
     from modbench.harness.stats import effects
 
-    inputs = evidence.note("inputs")
+    inputs = [notes.inputs for notes in evidence.notes(TimeNotes) if notes.inputs]
     anchors = [outcome.samples for outcome in evidence.anchors]
     launches = list(zip((outcome.samples for outcome in evidence.outcomes), anchors, strict=True))
     if not inputs or any("wall_s" not in side for pair in launches for side in pair):
         return None
-    spread = effects.input_spread(launches, int(inputs[0]))
+    spread = effects.input_spread(launches, inputs[0])
     if spread is None or spread.p >= LEVEL or spread.sd < LEAST_SPREAD:
         return None
     return f"its time differs by ±{spread.sd:.1%} between inputs (standard deviation over {spread.inputs}, p = {spread.p:.1g})"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from modbench.harness.core.contracts import Doubt
 from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.notes.timing import TimeNotes
 
 LEAST_SHARE = 0.7
 
 
 def finds(evidence: Evidence) -> str | None:
     """Share of the end-to-end time in which the device was busy."""
-    shares = evidence.note("device_share")
+    shares = [notes.device_share for notes in evidence.notes(TimeNotes) if notes.device_share is not None]
     if not shares or min(shares) >= LEAST_SHARE:
         return None
     return f"launch-bound: the device was busy for {min(shares):.0%} of the end-to-end time"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from modbench.harness.core.contracts import Doubt
+from modbench.harness.core.labels import Label
 from modbench.harness.results.evidence import Evidence
 
 
 def finds(evidence: Evidence) -> str | None:
     """Which operators."""
-    if not evidence.metric.key.startswith(("flops/", "mfu")):
+    if evidence.metric.unit != "FLOP" and not evidence.metric.needs:
         return None
-    names = (evidence.counted.get("operators") or {}).get("unknown") or {}
+    names = evidence.counted.operators.unknown if evidence.counted.operators else {}
     return (
-        f"FLOPs are a lower bound: no formula for {', '.join(f'{name} ({n} calls)' for name, n in names.items())}"
+        f"{Label.LOWER_BOUND}: no formula for {', '.join(f'{name} ({n} calls)' for name, n in names.items())}"
         if names
         else None
     )
@@ -20,6 +21,6 @@ def finds(evidence: Evidence) -> str | None:
 
 DOUBT = Doubt(
     finds=finds,
-    label="FLOPs are a lower bound",
+    label=Label.LOWER_BOUND,
     advice="Nothing is promised from it: there is no ideal, and no share of it.",
 )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from modbench.harness.core.contracts import Doubt
 from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.notes.timing import TimeNotes
 
 
 def finds(evidence: Evidence) -> str | None:
     """The drift that a second warm-up did not cure."""
-    notes = evidence.note("unsteady")
-    return f"not steady after two warm-ups: {notes[0]}" if notes else None
+    found = [notes.unsteady for notes in evidence.notes(TimeNotes) if notes.unsteady]
+    return f"not steady after two warm-ups: {found[0]}" if found else None
 
 
 DOUBT = Doubt(

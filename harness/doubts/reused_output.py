@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from modbench.harness.core.contracts import Doubt
+from modbench.harness.core.labels import Label
 from modbench.harness.results.evidence import Evidence
-
-LABEL = "does not compute every call"
+from modbench.harness.results.notes.timing import TimeNotes
 
 
 def finds(evidence: Evidence) -> str | None:
     """What the guard saw."""
-    found = evidence.counted.get("reused") or next(iter(evidence.note("reused")), None)
-    return f"{LABEL}: {found}" if found else None
+    timed = (notes.reused for notes in evidence.notes(TimeNotes) if notes.reused)
+    found = evidence.counted.reused or next(timed, None)
+    return f"{Label.REUSES_OUTPUT}: {found}" if found else None
 
 
 DOUBT = Doubt(
     finds=finds,
     advice="Its times are times of a look-up: switch the cache off.",
-    label=LABEL,
+    label=Label.REUSES_OUTPUT,
 )

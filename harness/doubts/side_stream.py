@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modbench.harness.core.contracts import Doubt
 from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.stats.stream_escape import escape_limit
 
 # Of the calls of a launch.
@@ -12,7 +13,7 @@ CALLS = 0.2
 
 def finds(evidence: Evidence) -> str | None:
     """Calls after which the device went on although the current stream had ended."""
-    shares = list(evidence.note("escaped"))
+    shares = [notes.escaped for notes in evidence.notes(TimeNotes) if notes.escaped is not None]
     for outcome in evidence.outcomes:
         late, seconds = outcome.samples.get("escaped_s"), outcome.samples.get("wall_s")
         if late and seconds:

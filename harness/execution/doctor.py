@@ -18,6 +18,8 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.runner import Progress, Slots, run_phase
+from modbench.harness.passes.time import PASS as TIME
+from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.stats import paired
@@ -90,7 +92,7 @@ def units(
     return [
         UnitOfWork(
             name=f"twins{comparison}-launch{launch}",
-            made_in="time",
+            made_in=TIME.name,
             workload="forward",
             launch=launch,
             comparison=Comparison(arms=twins, metrics=(METRIC,)),
@@ -111,7 +113,7 @@ def examine(number: int, device: Device, threads: int, progress: Progress) -> li
         folder.logs.mkdir()
         launcher = LocalLauncher(cold=False, threads=threads)
         limits = {unit.name: LIMIT_S for unit in made}
-        run_phase(Slots(tuple(made), 1, alone=True), launcher, folder, progress, limits)
+        run_phase(Slots(tuple(made), 1, timed=True), launcher, folder, progress, limits)
         records = [Record.model_validate_json(folder.record(unit).read_bytes()) for unit in made]
     return list(judge(records))
 
@@ -133,7 +135,7 @@ def judge(records: list[Record]) -> Iterator[Twin]:
         failed = next((outcome.reason for outcome in record.outcomes if outcome.status != "ok"), None)
         if failed:
             raise ModbenchError(f"the machine check failed: {record.unit.name}: {failed}")
-        if any("unsteady" in outcome.notes for outcome in record.outcomes):
+        if any(isinstance(outcome.notes, TimeNotes) and outcome.notes.unsteady for outcome in record.outcomes):
             drifting.add(record.unit.protocol.seed)
         anchor, twin = (outcome.samples for outcome in record.outcomes)
         together = paired.LaunchSamples(twin, None, anchor, record.blocks[0].columns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol as Interface
@@ -12,10 +12,11 @@ from typing import Protocol as Interface
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.files import now, write_atomically
-from modbench.harness.execution.launch.local import Handle, LocalLauncher
+from modbench.harness.core.launching import Handle, Launcher, MakeLauncher, Started
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning.plan import Plan, limit_seconds
-from modbench.harness.results.records import Failure, Outcome, Record
+from modbench.harness.results.outcomes import missing
+from modbench.harness.results.records import Death, Gap, Outcome, Record
 from modbench.harness.results.run_folder import RunFolder
 
 POLL_S = 1.0
@@ -41,56 +42,63 @@ class Slots:
     Attributes:
         units: in order.
         at_once: how many may run side by side.
-        alone: whether they are timed, so that this process must keep still beside them.
+        timed: whether they are timed, so that this process must keep still beside them.
     """
 
     units: tuple[UnitOfWork, ...]
     at_once: int
-    alone: bool = False
+    timed: bool = False
 
 
 def phases(plan: Plan, cores: int) -> list[Slots]:
     """Count, then time alone, then memory and training on all cores. Nothing runs beside a timed unit, its own parent aside."""
     side_by_side = max(1, cores // plan.suite.threads) if plan.device == "cpu" else 1
+    passes = catalogue.passes()
+    made = []
+    for phase in sorted({each.phase for each in passes.values()}):
+        here = {name: each for name, each in passes.items() if each.phase == phase}
+        units = tuple(unit for unit in plan.units if unit.made_in in here)
+        alone = any(each.alone for each in here.values())
+        timed = any(each.timed for each in here.values())
+        made.append(Slots(units, 1 if alone else side_by_side, timed=timed))
+    return made
 
-    def of(*passes: str) -> tuple[UnitOfWork, ...]:
-        return tuple(unit for unit in plan.units if unit.made_in in passes)
 
-    return [
-        Slots(of("count", "inspect"), side_by_side),
-        Slots(of("peak", "time", "energy", "compile"), 1, alone=True),
-        Slots(of("fit"), 1),
-        Slots(of("memory", "rss", "rates", "train"), side_by_side),
-    ]
-
-
-def run(plan: Plan, folder: RunFolder, progress: Progress, *, resumed: bool = False) -> None:
+def run(plan: Plan, folder: RunFolder, progress: Progress, *, launcher: str = "local", resumed: bool = False) -> None:
     """Run every unit of the plan; afterwards each has a record, unless interrupted.
 
     What this process itself took beside the timed units is left in the folder: a spinning parent steals from what it measures.
+
+    Args:
+        plan: what to run.
+        folder: takes the records.
+        progress: is told.
+        launcher: the name of the launcher that starts units.
+        resumed: whether an interrupted run is continued.
     """
-    launcher = LocalLauncher(cold=plan.cold, threads=plan.suite.threads)
-    start, alone_wall, alone_cpu = time.monotonic(), 0.0, 0.0
+    make: MakeLauncher = catalogue.load("launchers", launcher)
+    starts = make(cold=plan.cold, threads=plan.suite.threads)
+    start, timed_wall, timed_cpu = time.monotonic(), 0.0, 0.0
     for slots in phases(plan, usable_cores()):
         limits = {unit.name: limit_seconds(plan, unit) for unit in slots.units}
         wall, cpu = time.monotonic(), time.process_time()
-        run_phase(slots, launcher, folder, progress, limits)
-        if slots.alone and slots.units:
-            alone_wall, alone_cpu = time.monotonic() - wall, time.process_time() - cpu
+        run_phase(slots, starts, folder, progress, limits)
+        if slots.timed and slots.units:
+            timed_wall, timed_cpu = time.monotonic() - wall, time.process_time() - cpu
     folder.write_finished(
         {
             "ended": now(),
             "wall_s": time.monotonic() - start,
             "started_monotonic_s": start,
-            "timed_wall_s": alone_wall,
-            "parent_cpu_s": alone_cpu,
+            "timed_wall_s": timed_wall,
+            "parent_cpu_s": timed_cpu,
             "resumed": resumed,
         }
     )
 
 
 def run_phase(
-    slots: Slots, launcher: LocalLauncher, folder: RunFolder, progress: Progress, limits: Mapping[str, float]
+    slots: Slots, launcher: Launcher[Started], folder: RunFolder, progress: Progress, limits: Mapping[str, float]
 ) -> None:
     """Run the units of one phase.
 
@@ -101,9 +109,11 @@ def run_phase(
         progress: is told.
         limits: seconds after which a unit counts as hanging.
     """
-    waiting = sorted(slots.units, key=_longest_first) if slots.at_once > 1 else list(slots.units)
-    running: list[Handle] = []
-    retried: dict[str, tuple[Failure, str]] = {}
+    first = {unit.protocol.train.rate_from for unit in slots.units if unit.protocol.train}  # others wait for these
+    order = sorted(slots.units, key=lambda unit: (unit.name not in first, -unit.flops))
+    waiting = order if slots.at_once > 1 else list(slots.units)
+    running: list[Started] = []
+    retried: dict[str, Death] = {}
     try:
         while waiting or running:
             while len(running) < slots.at_once and (at := _next(waiting, running)) is not None:
@@ -115,11 +125,11 @@ def run_phase(
             progress.tick()
             for handle in ended:
                 running.remove(handle)
-                timed_out = handle.process.is_alive()
+                timed_out = handle.running
                 launcher.end(handle)
                 unit = handle.unit
                 if not handle.record.exists():
-                    cause = death(handle.process.exitcode, timed_out=timed_out)
+                    cause = death(handle.exitcode, timed_out=timed_out)
                     _keep_log(_log(folder, unit))
                     shipped = tuple(case for case in unit.comparison.arms if not case.own)
                     if shipped and len(shipped) < len(unit.comparison.arms):
@@ -138,7 +148,7 @@ def run_phase(
             launcher.end(handle)
 
 
-def _next(waiting: list[UnitOfWork], running: list[Handle]) -> int | None:
+def _next(waiting: list[UnitOfWork], running: Sequence[Handle]) -> int | None:
     """The first unit that waits for no other unit's record."""
     pending = {unit.name for unit in (*waiting, *(handle.unit for handle in running))}
     for at, unit in enumerate(waiting):
@@ -150,11 +160,6 @@ def _next(waiting: list[UnitOfWork], running: list[Handle]) -> int | None:
 def _planned(slots: Slots, unit: UnitOfWork) -> UnitOfWork:
     """The unit as the plan has it: a retried one lacks the user's arms."""
     return next(planned for planned in slots.units if planned.name == unit.name)
-
-
-def _longest_first(unit: UnitOfWork) -> tuple[bool, float]:
-    """Rates first: others wait for them."""
-    return unit.made_in != "rates", -unit.flops
 
 
 def _log(folder: RunFolder, unit: UnitOfWork) -> Path:
@@ -172,43 +177,42 @@ def _keep_log(log: Path) -> None:
         log.replace(log.with_suffix(".died.log"))
 
 
-def _write_failure(unit: UnitOfWork, file: Path, cause: tuple[Failure, str]) -> None:
+def _write_failure(unit: UnitOfWork, file: Path, died: Death) -> None:
     """The record of a process that could not write its own."""
-    record = Record(unit=unit, started=now(), wall_s=0.0, environment={}, outcomes=tuple(_lost(unit, unit, cause)))
+    record = Record(unit=unit, started=now(), wall_s=0.0, died=died, outcomes=tuple(_lost(unit, unit, died)))
     write_atomically(file, record.model_dump_json())
 
 
-def _add_failed(file: Path, planned: UnitOfWork, cause: tuple[Failure, str]) -> None:
+def _add_failed(file: Path, planned: UnitOfWork, died: Death) -> None:
     """The planned unit's record: what the second try measured, and the user's arms as failed."""
     record = Record.model_validate_json(file.read_text(encoding="utf-8"))
-    outcomes = (*record.outcomes, *_lost(planned, record.unit, cause, only_own=True))
-    whole = record.model_copy(update={"unit": planned, "outcomes": outcomes})
-    write_atomically(file, whole.model_dump_json())
+    outcomes = (*record.outcomes, *_lost(planned, record.unit, died, only_own=True))
+    again = died.model_copy(update={"again": True})
+    # A second death is the record's own: nothing was measured.
+    update = {"unit": planned, "outcomes": outcomes, "died": record.died or again}
+    write_atomically(file, record.model_copy(update=update).model_dump_json())
 
 
-def _lost(
-    unit: UnitOfWork, logged: UnitOfWork, cause: tuple[Failure, str], *, only_own: bool = False
-) -> Iterator[Outcome]:
+def _lost(unit: UnitOfWork, logged: UnitOfWork, died: Death, *, only_own: bool = False) -> Iterator[Outcome]:
     """A failed outcome for every case and metric of a unit whose process died."""
-    kind, reason = cause
-    said = f"{reason}; see logs/{logged.name}.died.log"
+    gap = Gap(status="failed", kind=died.kind, reason=f"{died.reason}; see logs/{logged.name}.died.log")
     for case in unit.comparison.arms:
         if only_own and not case.own:
             continue
         for metric in catalogue.metrics().values():
             if unit.makes(metric):
-                yield Outcome(
-                    case=case.id, metric=metric.key, unit=metric.unit, status="failed", kind=kind, reason=said
-                )
+                yield missing(case, metric, gap)
 
 
-def death(exitcode: int | None, *, timed_out: bool) -> tuple[Failure, str]:
-    """Kind and words for a process that left no record."""
+def death(exitcode: int | None, *, timed_out: bool) -> Death:
+    """How a process ended that left no record."""
     if timed_out:
-        return "timeout", "the process ran past its time limit and was ended"
+        return Death(kind="timeout", reason="the process ran past its time limit and was ended")
     if exitcode is not None and exitcode < 0:
         name = signal.Signals(-exitcode).name
         if -exitcode == signal.SIGKILL:
-            return "oom", f"the process was killed ({name}): most likely the machine ran out of memory"
-        return "crash", f"the process died of {name}"
-    return "crash", f"the process ended with exit code {exitcode} and left no record"
+            return Death(
+                kind="oom", reason=f"the process was killed ({name}): most likely the machine ran out of memory"
+            )
+        return Death(kind="crash", reason=f"the process died of {name}")
+    return Death(kind="crash", reason=f"the process ended with exit code {exitcode} and left no record")

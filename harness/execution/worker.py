@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.machine import busy
 from modbench.harness.results import workspace
-from modbench.harness.results.records import Blocks, Outcome, Record
+from modbench.harness.results.notes import Notes
+from modbench.harness.results.records import Blocks, Environment, Outcome, Record
 
-_PASSES = {"time": "timing", "train": "training"}  # the rest are called as their files are
+if TYPE_CHECKING:
+    from modbench.harness.core.passes import Yielded
 
 
 def run_unit(unit_json: str, record_file: str, log_file: str) -> None:
@@ -40,31 +41,26 @@ def make_record(unit: UnitOfWork) -> Record:
 
     place = unit.comparison.place
     torch.set_num_threads(place.threads)
-    environment = {"torch": torch.__version__, "threads": torch.get_num_threads(), "pid": os.getpid()}
+    environment = Environment(torch=torch.__version__, threads=torch.get_num_threads(), pid=os.getpid())
     if place.device == "cuda":
         # torch's device 0, which need not be NVML's: CUDA_VISIBLE_DEVICES hides and reorders.
         properties = torch.cuda.get_device_properties(0)
-        environment |= {"device": properties.name, "device_uuid": str(properties.uuid)}
+        named = {"device": properties.name, "device_uuid": str(properties.uuid)}
+        environment = environment.model_copy(update=named)
     if place.compile:
         # All arms share the code of one forward: the default limit of 8 would silently run the ninth arm eagerly.
         torch._dynamo.config.recompile_limit = 64 * len(unit.comparison.arms)  # noqa: SLF001  # its documented place
         torch._dynamo.config.fail_on_recompile_limit_hit = True  # noqa: SLF001  # as above
     started, start = now(), time.perf_counter()
     wanted = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
-    made = list(_pass(unit.made_in).run(unit, wanted))
-    for each in made:
-        if isinstance(each, dict):  # what a pass found out about the machine
-            environment |= each
+    made: list[Yielded] = list(catalogue.passes()[unit.made_in].run(unit, wanted))
     return Record(
         unit=unit,
         started=started,
         wall_s=time.perf_counter() - start,
         environment=environment,
         outcomes=tuple(each for each in made if isinstance(each, Outcome)),
+        findings=next((each for each in made if isinstance(each, Notes)), None),
         blocks=tuple(each for each in made if isinstance(each, Blocks)),
         busy=tuple(busy.INTERVALS),
     )
-
-
-def _pass(name: str) -> ModuleType:
-    return importlib.import_module(f"modbench.harness.passes.{_PASSES.get(name, name)}")

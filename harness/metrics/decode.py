@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from modbench.harness.core.contracts import Metric
 
-METRICS = (
+if TYPE_CHECKING:
+    from modbench.harness.passes.time import Call
+    from modbench.harness.subject.subject import Subject
+
+NOT_KNOWN = "how many tokens of a prompt pass a causal router is not known beforehand"
+
+METRICS: tuple[Metric[Subject, Call], ...] = (
     Metric(
         key="latency/prefill",
         unit="s",
         better="lower",
         made_in="time",
         workload="prefill",
+        no_ideal=NOT_KNOWN,
         about="End-to-end wall time to read the prompts and fill the cache, routers deciding as at decode",
         measure=lambda subject: subject.prefill(),
     ),
@@ -20,6 +29,7 @@ METRICS = (
         better="lower",
         made_in="time",
         workload="prefill",
+        no_ideal=NOT_KNOWN,
         timer="first-token",
         about="Time to first token: prompts are read and the host has the first token of every row",
         measure=lambda subject: subject.first_token(),
@@ -30,6 +40,7 @@ METRICS = (
         better="lower",
         made_in="time",
         workload="decode",
+        ideal="decode_elements",
         about="End-to-end wall time of one decode step of the whole batch: mean over the positions after the context",
         measure=lambda subject: subject.decode(),
         per="step",
@@ -41,6 +52,7 @@ METRICS = (
             better="lower",
             made_in="time",
             workload="decode",
+            ideal="decode_elements",
             timer="steps",
             lap=quantile,
             about=f"Wall time of one decode step, each timed apart: {about} over the positions after the context",
@@ -54,6 +66,7 @@ METRICS = (
         better="lower",
         made_in="time",
         workload="decode",
+        ideal="decode_elements",
         timer="serving",
         about="Time per output token after the first: greedy generation, every token read by the host before the next",
         measure=lambda subject: subject.generate(),

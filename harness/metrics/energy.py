@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from modbench.harness.core.contracts import Metric
 
-METRICS = (
+if TYPE_CHECKING:
+    from modbench.harness.passes.energy import Call
+    from modbench.harness.subject.subject import Subject
+
+NOT_KNOWN = "what a saved FLOP saves in energy is not known"
+
+METRICS: tuple[Metric[Subject, Call], ...] = (
     Metric(
         key="energy/total",
         unit="J",
         better="lower",
         made_in="energy",
         workload="train_step",
+        no_ideal=NOT_KNOWN,
         about="Energy of one training step, whole device, idle power included",
         measure=lambda subject: subject.train_step,
     ),
     Metric(
         key="energy/per_token",
+        per="token",
         unit="J",
         better="lower",
         made_in="energy",
         workload="train_step",
+        no_ideal=NOT_KNOWN,
         about="Energy of a training step per token of its batch",
         measure=lambda subject: subject.train_step,
     ),
     Metric(
         key="energy/per_token/forward",
+        per="token",
         unit="J",
         better="lower",
         made_in="energy",
         workload="forward",
+        no_ideal=NOT_KNOWN,
         about="Energy of a forward pass per token of its batch",
         measure=lambda subject: subject.forward,
     ),
     Metric(
         key="energy/per_token/decode",
+        per="token",
         unit="J",
         better="lower",
         made_in="energy",
         workload="decode",
+        no_ideal=NOT_KNOWN,
         about="Energy of decoding per token of every row",
         measure=lambda subject: subject.decode(),
     ),

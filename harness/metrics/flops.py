@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Metric
 
-
-def _under(convention: str) -> Callable[[Any], float]:
-    def read(counted: Any) -> float:  # noqa: ANN401  # a Counted; naming it would load torch
-        return float(counted[convention])
-
-    return read
+if TYPE_CHECKING:
+    from modbench.harness.passes.count import Counted
 
 
-METRICS = tuple(
+def _under(convention: str) -> Callable[[Counted], float]:
+    return lambda counted: counted[convention]
+
+
+METRICS: tuple[Metric[Counted, float], ...] = tuple(
     Metric(
         key=key,
         unit="FLOP",
@@ -24,6 +24,7 @@ METRICS = tuple(
         workload="train_step" if key.startswith("flops/train_step") else "forward",
         about=about,
         measure=_under(convention),
+        on_request=convention == "train_step_hardware",
     )
     for key, convention, about in (
         (

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Metric
 
+if TYPE_CHECKING:
+    from modbench.harness.subject.subject import Subject
 
-def _graph_breaks(subject: Any) -> float:  # noqa: ANN401  # a Subject; naming it would load torch
+
+def _graph_breaks(subject: Subject) -> float:
     """How often torch's tracer had to leave the model's forward pass."""
     import torch
 
@@ -18,14 +21,14 @@ def _graph_breaks(subject: Any) -> float:  # noqa: ANN401  # a Subject; naming i
     return float(found.graph_break_count)
 
 
-def _syncs(subject: Any) -> float:  # noqa: ANN401  # as above
+def _syncs(subject: Subject) -> float:
     from modbench.harness.timing.host_syncs import count_syncs
 
     module = subject.module.eval()
     return float(count_syncs(module, subject.inputs(0, 1)[0]))
 
 
-METRICS = (
+METRICS: tuple[Metric[Subject, float], ...] = (
     Metric(
         key="graph_breaks",
         unit="count",
@@ -35,6 +38,7 @@ METRICS = (
         about="Places where torch's tracer leaves the forward pass; 0 compiles as one graph",
         measure=_graph_breaks,
         scored_as="difference",
+        noun="a count",
     ),
     Metric(
         key="syncs/forward",
@@ -45,5 +49,6 @@ METRICS = (
         about="Operators of a forward pass after which the host needs a value from the device",
         measure=_syncs,
         scored_as="difference",
+        noun="a count",
     ),
 )

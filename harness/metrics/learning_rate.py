@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from modbench.harness.core.contracts import Metric
 
-METRICS = (
+if TYPE_CHECKING:
+    from modbench.harness.passes.rates import Tried
+
+METRICS: tuple[Metric[Tried, float], ...] = (
     Metric(
         key="lr/best",
         unit="ratio",
@@ -12,7 +17,8 @@ METRICS = (
         made_in="rates",
         workload="train",
         about="Best learning rate over the width rule's, at the middle size and the smallest budget of a sweep",
-        measure=float,
+        measure=lambda tried: tried.best,
         scored_as="difference",
+        noun="a learning rate",
     ),
 )

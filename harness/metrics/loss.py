@@ -9,7 +9,7 @@ from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
 
 if TYPE_CHECKING:
-    from modbench.harness.passes.training import Trained
+    from modbench.harness.passes._training import Trained
 
 
 def _causal(trained: Trained) -> float:
@@ -18,7 +18,7 @@ def _causal(trained: Trained) -> float:
     return trained.held_out.causal
 
 
-METRICS = (
+METRICS: tuple[Metric[Trained, float], ...] = (
     Metric(
         key="loss/val",
         unit="nat",
@@ -28,6 +28,7 @@ METRICS = (
         about="Held-out loss per token; of a top-k-routed model it saw the future while choosing, and says so",
         measure=lambda trained: trained.held_out.loss,
         scored_as="difference",
+        noun="a loss",
     ),
     Metric(
         key="loss/val_causal",
@@ -38,6 +39,7 @@ METRICS = (
         about="Held-out loss per token, routers deciding without the future as they would while generating",
         measure=_causal,
         scored_as="difference",
+        noun="a loss",
     ),
     Metric(
         key="loss/gap",
@@ -48,6 +50,7 @@ METRICS = (
         about="What routing without the future costs: loss/val_causal minus loss/val of the same run",
         measure=lambda trained: _causal(trained) - trained.held_out.loss,
         scored_as="difference",
+        noun="a loss",
     ),
     Metric(
         key="bpb/val",
@@ -58,5 +61,6 @@ METRICS = (
         about="Held-out loss in bits per byte of text: comparable across tokenizers",
         measure=lambda trained: trained.held_out.loss / math.log(2) * trained.tokens_per_byte,
         scored_as="difference",
+        noun="a loss",
     ),
 )

@@ -3,106 +3,121 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from modbench.harness.core.contracts import Metric, Pass, Workload
+from modbench.harness.core.contracts import Metric, Workload
 from modbench.harness.core.errors import Unmeasured
 
-# Every `measure` is given a `Weighed` (harness/passes/memory.py); naming it here would load torch.
+if TYPE_CHECKING:
+    from modbench.harness.passes.fit import Search
+    from modbench.harness.passes.memory import Weighed
+    from modbench.harness.subject.subject import Subject
+
+ONE_STEP = "the peak of one training step, not sampled: no interval"
 
 
-def _peak(weighed: Any) -> float:  # noqa: ANN401  # as above
-    return float(weighed.peak.peak)
-
-
-def _reserved(weighed: Any) -> float:  # noqa: ANN401  # as above
+def _reserved(weighed: Weighed) -> float:
     if weighed.peak.reserved is None:
-        raise Unmeasured("only a CUDA allocator reserves: on a CPU there is nothing to read")
-    return float(weighed.peak.reserved)
+        raise Unmeasured("only a CUDA allocator reserves memory: on a CPU there is nothing to read")
+    return weighed.peak.reserved
 
 
-def _activations(weighed: Any) -> float:  # noqa: ANN401  # as above
+def _activations(weighed: Weighed) -> float:
     if weighed.peak.saved is None:
-        raise Unmeasured("in a compiled step nobody sees where the forward pass ends")
-    return float(weighed.peak.saved)
+        raise Unmeasured("in a compiled step the end of the forward pass is not seen")
+    return weighed.peak.saved
 
 
-def _rss(subject: Any) -> float:  # noqa: ANN401  # a Subject, in a cold process
+def _rss(subject: Subject) -> float:
     from modbench.harness.memory.rss_mark import high_water
 
     return high_water(subject)
 
 
-def _kv_cache(weighed: Any) -> float:  # noqa: ANN401  # as above
+def _kv_cache(weighed: Weighed) -> float:
     """Bytes allocated for keys and values after the context, with room for the tokens to come."""
     _, cache = weighed.subject.prefilled(weighed.subject.inputs(0, 1)[0])
     return float(cache.nbytes)
 
 
-ROWS: tuple[tuple[str, Pass, Workload, Callable[[Any], float], str], ...] = (
-    (
-        "memory/peak_allocated",
-        "memory",
-        "train_step",
-        _peak,
-        "Most bytes of tensors alive during a training step: parameters, gradients, AdamW moments, activations",
-    ),
-    (
-        "memory/peak_reserved",
-        "memory",
-        "train_step",
-        _reserved,
-        "Most bytes that CUDA's allocator held during a training step, gaps included",
-    ),
+ROWS: tuple[tuple[str, Workload, Callable[[Weighed], float], str], ...] = (
     (
         "memory/parameters",
-        "memory",
         "train_step",
         lambda weighed: weighed.parameters,
         "Bytes of parameters, tied ones once",
     ),
     (
         "memory/gradients",
-        "memory",
         "train_step",
         lambda weighed: weighed.gradients,
         "Bytes of gradients after a backward pass",
     ),
     (
         "memory/optimizer",
-        "memory",
         "train_step",
         lambda weighed: weighed.optimizer,
         "Bytes of the optimizer's state: AdamW's two moments",
     ),
     (
+        "memory/kv_cache",
+        "decode",
+        _kv_cache,
+        "Bytes of keys and values after a context of the grid's length; a routed block keeps none of tokens that skipped",
+    ),
+)
+PEAKS: tuple[tuple[str, Callable[[Weighed], float], str], ...] = (
+    (
+        "memory/peak_allocated",
+        lambda weighed: weighed.peak.peak,
+        "Most bytes of tensors alive during a training step: parameters, gradients, AdamW moments, activations",
+    ),
+    (
+        "memory/peak_reserved",
+        _reserved,
+        "Most bytes that CUDA's allocator held during a training step, gaps included",
+    ),
+    (
         "memory/activations",
-        "memory",
-        "train_step",
         _activations,
         "Bytes that a training step's forward pass leaves for its backward pass",
     ),
-    (
-        "memory/rss_peak",
-        "rss",
-        "train_step",
-        _rss,
-        "The same peak as the operating system sees it: RSS high-water mark of a step in a cold process, as tensors",
-    ),
-    (
-        "memory/kv_cache",
-        "memory",
-        "decode",
-        _kv_cache,
-        "Bytes of keys and values after a context of the grid's length; a routed block keeps none of who skipped",
-    ),
 )
 
-METRICS = (
+OF_TENSORS: tuple[Metric[Weighed, float], ...] = (
     *(
-        Metric(key=key, unit="B", better="lower", made_in=made_in, workload=workload, about=about, measure=measure)
-        for key, made_in, workload, measure, about in ROWS
+        Metric(
+            key=key,
+            unit="B",
+            better="lower",
+            made_in="memory",
+            workload="train_step",
+            about=about,
+            measure=measure,
+            statistic="peak",
+            no_interval=ONE_STEP,
+        )
+        for key, measure, about in PEAKS
     ),
+    *(
+        Metric(key=key, unit="B", better="lower", made_in="memory", workload=workload, about=about, measure=measure)
+        for key, workload, measure, about in ROWS
+    ),
+)
+OF_RSS: tuple[Metric[Subject, float], ...] = (
+    Metric(
+        key="memory/rss_peak",
+        unit="B",
+        better="lower",
+        made_in="rss",
+        workload="train_step",
+        about="The same peak as the operating system sees it: RSS high-water mark of a step in a cold process, as tensors",
+        measure=_rss,
+        statistic="peak",
+        no_interval=ONE_STEP,
+    ),
+)
+THAT_FITS: tuple[Metric[Search, int], ...] = (
     Metric(
         key="memory/largest_seq_len",
         unit="token",
@@ -110,7 +125,7 @@ METRICS = (
         made_in="fit",
         workload="train_step",
         about="Longest sequence whose training step fits the memory budget, found by trying",
-        measure=lambda search: search("seq_len"),
+        measure=lambda search: search.largest("seq_len"),
     ),
     Metric(
         key="memory/largest_batch",
@@ -119,6 +134,8 @@ METRICS = (
         made_in="fit",
         workload="train_step",
         about="Largest batch whose training step fits the memory budget, found by trying",
-        measure=lambda search: search("batch_size"),
+        measure=lambda search: search.largest("batch_size"),
     ),
 )
+
+METRICS = (*OF_TENSORS, *OF_RSS, *THAT_FITS)

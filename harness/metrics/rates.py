@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 from modbench.harness.core.contracts import Metric, Workload
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.results.notes.counting import CountNotes
 
 
-def _tokens(context: Any) -> float:  # noqa: ANN401  # reports' own `Derived`
-    return float(context.tokens)
+class Derived(Protocol):
+    """What a derived metric reads, beside the seconds of its source; a report hands it over."""
+
+    @property
+    def tokens(self) -> float:
+        """Tokens of one call or decode step."""
+
+    @property
+    def peak(self) -> float | None:
+        """The machine's measured peak in FLOP/s, for the case's number format."""
+
+    @property
+    def peak_reason(self) -> str:
+        """Why there is none."""
+
+    @property
+    def counted(self) -> CountNotes:
+        """What counting found out about the case."""
 
 
-def _of_peak(convention: str) -> Callable[[Any], float]:
-    def share(context: Any) -> float:  # noqa: ANN401  # as above
-        flops, peak = context.counted(convention), context.peak
+def _of_peak(read: Callable[[CountNotes], float | None]) -> Callable[[Derived], float]:
+    def share(derived: Derived) -> float:
+        flops, peak = read(derived.counted), derived.peak
         if peak is None:
-            raise Unmeasured(context.peak_reason)
-        if flops is None or context.uncounted:
-            raise Unmeasured("FLOPs were not wholly counted: a share of the peak would be too low")
-        return float(flops) / float(peak)
+            raise Unmeasured(derived.peak_reason)
+        if flops is None or derived.counted.uncounted:
+            raise Unmeasured("FLOPs were not fully counted: a share of the peak would be too low")
+        return flops / peak
 
     return share
 
@@ -32,17 +49,16 @@ RATES: tuple[tuple[str, Workload, str, str], ...] = (
     ("tokens_per_s/train_step", "train_step", "latency/train_step", "Tokens per second of training steps"),
 )
 
-METRICS = (
+METRICS: tuple[Metric[Derived, float], ...] = (
     *(
         Metric(
             key=key,
             unit="token/s",
             better="higher",
-            made_in="derive",
             workload=workload,
             source=source,
             about=about,
-            measure=_tokens,
+            measure=lambda derived: derived.tokens,
         )
         for key, workload, source, about in RATES
     ),
@@ -50,22 +66,22 @@ METRICS = (
         key="mfu",
         unit="ratio",
         better="higher",
-        made_in="derive",
         workload="train_step",
         source="latency/train_step",
-        needs_peak=True,
+        needs="peak",
+        no_ideal="a share of the peak is not a cost: FLOPs promise nothing for it",
         about="Model FLOPs of a training step (causal attention, no recompute) per second, over the machine's measured peak",
-        measure=_of_peak("train_step_causal"),
+        measure=_of_peak(lambda counted: counted.train_step_causal),
     ),
     Metric(
         key="mfu/forward",
         unit="ratio",
         better="higher",
-        made_in="derive",
         workload="forward",
         source="latency/forward",
-        needs_peak=True,
+        needs="peak",
+        no_ideal="a share of the peak is not a cost: FLOPs promise nothing for it",
         about="Model FLOPs of a forward pass (causal attention) per second, over the machine's measured peak",
-        measure=_of_peak("forward_causal"),
+        measure=_of_peak(lambda counted: counted.forward_causal),
     ),
 )

@@ -1,4 +1,4 @@
-"""Routers: how well the causal rule foretells the top-k, and how many tokens really pass. Watched after training."""
+"""Routers: how well the causal rule predicts the top-k, and how many tokens pass. Measured after training."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
 
 if TYPE_CHECKING:
-    from modbench.harness.passes.training import Trained
+    from modbench.harness.passes._training import Trained
 
-# How many pass is the capacity's and the data's doing, and what a constant answer reaches is no merit.
+# Capacity and data decide how many pass, and a constant answer reaches the base rate: neither direction is better.
 NO_DIRECTION = {"participation", "participation_causal", "base_rate"}
 NO_ROUTER = "this model has no token router"
 
@@ -28,7 +28,7 @@ def _read(name: str) -> Callable[[Trained], float]:
     return measure
 
 
-METRICS = tuple(
+METRICS: tuple[Metric[Trained, float], ...] = tuple(
     Metric(
         key=f"router/{key}",
         unit="ratio",
@@ -38,6 +38,7 @@ METRICS = tuple(
         about=about,
         measure=_read(name),
         scored_as="difference",
+        noun="a share",
     )
     for key, name, about in (
         ("participation", "participation", "Share of tokens that a routed block processes, by top-k"),

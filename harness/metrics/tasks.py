@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from modbench.harness.core import catalogue
 from modbench.harness.core.contracts import Metric
 
-METRICS = tuple(
+if TYPE_CHECKING:
+    from modbench.harness.training.answers import Answered
+
+METRICS: tuple[Metric[Answered, float], ...] = tuple(
     Metric(
         key=f"task/{name}",
         unit="ratio",
@@ -15,6 +20,8 @@ METRICS = tuple(
         about=f"Accuracy: {entry.about}",
         measure=lambda answered: answered.accuracy,
         scored_as="difference",
+        noun="an accuracy",
+        task=name,
     )
     for name, entry in catalogue.entries("tasks").items()
 )

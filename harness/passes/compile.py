@@ -1,4 +1,4 @@
-"""Compile pass: one case in a cold process with an empty cache: how long until compiled code answers."""
+"""Time a compilation: one case in a cold process with an empty cache, until compiled code answers."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ import os
 import tempfile
 from collections.abc import Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 from modbench.harness.core.case import Case, Protocol, UnitOfWork
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy
+from modbench.harness.planning.unit_maker import for_each_case
+from modbench.harness.results.notes.timing import CompileNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
 
+if TYPE_CHECKING:
+    from modbench.harness.subject.subject import Subject
 
-def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
-    """One outcome per metric."""
+
+def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Outcome]:
+    """One outcome for each metric."""
     (case,) = unit.comparison.arms
     with tempfile.TemporaryDirectory() as cache:
         # Read when the compilers are first loaded: after this.
@@ -27,13 +34,29 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
             if isinstance(value, Gap):
                 yield missing(case, metric, value)
             else:
-                yield measured(case, metric, {"value": [value]}, {"cache": "cold: an empty folder of its own"})
+                yield measured(case, metric, {"value": [value]}, CompileNotes(cache="cold: an empty folder of its own"))
 
 
-def _compile(case: Case, protocol: Protocol, metric: Metric) -> float:
+def _compile(case: Case, protocol: Protocol, metric: Metric[Subject, float]) -> float:
     from modbench.harness.subject.subject import Subject
 
     if not case.place.compile:
         raise Unmeasured("run eagerly: nothing is compiled")
-    subject = Subject(case, protocol.seed)
-    return float(metric.measure(subject))
+    return metric.measure(Subject(case, protocol.seed))
+
+
+PASS = Pass(
+    name="compile",
+    run=run,
+    # What was compiled before makes the next compilation warm: a process for each metric.
+    units=for_each_case("compile", worth=100.0, by_group=True),
+    notes=CompileNotes,
+    phase=Phase.TIME,
+    order=3,
+    alone=True,
+    timed=True,
+    cold=True,
+    statistic="single",
+    no_interval="one cold compilation each: no interval, and no verdict",
+    judged=False,
+)

@@ -1,33 +1,42 @@
-"""Counting pass: a metric's `measure` is given `Counted` and returns a number of FLOPs. Here a model's claims are tested too.
+"""Count FLOPs, and test what a model claims: a metric's `measure` is given `Counted` and returns a number of FLOPs.
 
-On shapes alone (meta device) the closed form is held against torch's counter and fvcore, module by module. On real tensors at the
-case's own place it is seen what kernels executed, whether modules skip what they say they skip, whether a call is computed anew,
-and whether logits depend on later tokens.
+On shapes alone (meta device) the closed form is compared with torch's counter and fvcore, module by module. Real tensors at the
+case's own place show what kernels executed, whether modules skip what they say they skip, whether a call is computed anew, and
+whether logits depend on later tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, UnitOfWork
+from modbench.harness.core.case import Case, Comparison, UnitOfWork
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.contracts import Cost, Metric
+from modbench.harness.core.contracts import AnyMetric, Cost, Metric
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.passes import Pass
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.flops.reconcile import Row, mismatch, rows
 from modbench.harness.machine import busy
+from modbench.harness.results.notes.causality import Causality
+from modbench.harness.results.notes.counting import CARRIER, Claim, CountNotes, ModuleFlops, Operators
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from modbench.harness.planning.unit_maker import Maker
     from modbench.harness.subject.subject import Subject
 
 # Guards look at no more than this many tokens and rows of our own models: there what they test does not depend on the size.
 GUARD_TOKENS, GUARD_ROWS = 128, 2
+# Counting takes a while whatever the size: FLOPs that it is worth, for each case.
+WORK = 3e10
+NO_CLAIM = "not reported: no module states its capacity and the tokens it executed"
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Counted:
 
     flops: Mapping[str, float]
     params: int
-    notes: dict[str, Any]
+    notes: CountNotes
     reasons: Mapping[str, str]
     mismatch: str | None = None
 
@@ -60,16 +69,16 @@ class Counted:
         return self.flops[convention]
 
 
-def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
+def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Outcome]:
     """Outcomes of every case; an exception is one failed case."""
-    hardware = any(metric.key.endswith("/hardware") for metric in metrics if metric.key in unit.comparison.metrics)
+    hardware = any(metric.on_request for metric in metrics)
     for case in unit.comparison.arms:
         with busy.busy():
             counted = attempt(partial(count, case, unit.protocol.seed, hardware=hardware))
         for metric in metrics:
             if isinstance(counted, Gap):
-                unknown = {"guards": f"nothing of it could be counted: {counted.reason}"}
-                yield missing(case, metric, counted).model_copy(update={"notes": unknown})
+                unknown = CountNotes(guards=f"nothing could be counted: {counted.reason}")
+                yield missing(case, metric, counted, unknown)
                 continue
             if counted.mismatch:
                 yield missing(case, metric, Gap(status="failed", kind="flops_mismatch", reason=counted.mismatch))
@@ -78,27 +87,37 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
             if isinstance(value, Gap):
                 yield missing(case, metric, value)
                 continue
-            causal = {name: counted.flops[name] for name in ("forward_causal", "train_step_causal")}
-            notes = {"params": counted.params, **causal} | (counted.notes if metric.key == "flops/forward" else {})
+            # Long notes are kept once for a case.
+            brief = CountNotes(
+                params=counted.params,
+                forward_causal=counted.flops["forward_causal"],
+                train_step_causal=counted.flops["train_step_causal"],
+            )
+            update = {name: getattr(brief, name) for name in brief.model_fields_set}
+            notes = counted.notes.model_copy(update=update) if metric.key == CARRIER else brief
             yield measured(case, metric, {"value": [float(value)]}, notes)
+
+
+def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
+    """One unit for each comparison: every other metric's ideal needs FLOPs."""
+    of_training = any(catalogue.pass_of(metric).trains for metric in metrics)
+    flops = sum(WORK + 6 * maker.forward(comparison, case) for case in comparison.arms)
+    yield maker.unit(f"{PASS.name}-{'train-' if of_training else ''}{comparison.label}", comparison, PASS.name, flops)
 
 
 def count(case: Case, seed: int, *, hardware: bool = True) -> Counted:
     """All that can be counted of a case. `hardware`: count a backward pass on real tensors too."""
     counted = _own(case, seed) if case.own else _reference(case, seed)
-    seen = attempt(partial(_executed, case, seed, hardware=hardware))
+    seen = attempt(partial(_executed, case, seed, counted.notes, hardware=hardware))
     if isinstance(seen, Gap):
         reasons = dict.fromkeys(("forward_executed", "train_step_hardware"), f"real tensors: {seen.reason}")
-        return Counted(
-            counted.flops,
-            counted.params,
-            counted.notes | {"guards": seen.reason},
-            {**counted.reasons, **reasons},
-            counted.mismatch,
+        return replace(
+            counted,
+            notes=counted.notes.model_copy(update={"guards": seen.reason}),
+            reasons={**counted.reasons, **reasons},
         )
     flops, notes = seen
-    notes["operators"]["unknown"] |= counted.notes.get("escapes", {})
-    return Counted({**counted.flops, **flops}, counted.params, counted.notes | notes, counted.reasons, counted.mismatch)
+    return replace(counted, flops={**counted.flops, **flops}, notes=notes)
 
 
 def _reference(case: Case, seed: int) -> Counted:
@@ -111,7 +130,7 @@ def _reference(case: Case, seed: int) -> Counted:
     model, config, place = catalogue.load("models", case.model), case.config, case.place
     cost = case_cost(case)
     assert cost is not None
-    notes: dict[str, Any] = {"source": "closed form, checked against torch's counter"}
+    source, depth_ratio = "closed form, checked against torch's counter", None
     nominal = cost.forward
     with torch.device("meta"):
         module = build_module(case, seed)
@@ -125,32 +144,38 @@ def _reference(case: Case, seed: int) -> Counted:
     if model.dynamic:
         realised: list[int] = module.realised  # type: ignore[assignment]  # every dynamic model has it
         cost = model.cost(config, place.seq_len, place.batch_size, realised)
-        notes["source"] += "; of what the untrained model did with one random batch"
-        notes["depth_ratio"] = cost_ratio(realised, config, place.seq_len)
+        source += "; of what the untrained model did with one random batch"
+        depth_ratio = cost_ratio(realised, config, place.seq_len)
     third, reason = fvcore_counter.by_fvcore(module, tokens_BT)
     params = sum(p.numel() for p in module.parameters())
     table = rows(cost, forward, third)
-    notes |= {
-        "parts": dict(cost.parts),
-        "counter_forward": forward.total,
-        "counter_train_step": train,
-        "fvcore_reason": reason,
-        "modules": [asdict(row) for row in table],
-        "explained": dict(model.explained),
-    }
-    if model.decode_cost is not None:
-        notes["decode_elements"] = model.decode_cost(config, place.seq_len, place.batch_size).read
-    if config.capacity is not None and "round_k" in model.options:
-        notes["effective_capacity"] = config.kept(place.seq_len) / place.seq_len
+    decode, rounded = model.decode_cost, config.capacity is not None and "round_k" in model.options
+    notes = CountNotes(
+        source=source,
+        depth_ratio=depth_ratio,
+        parts=dict(cost.parts),
+        counter_forward=forward.total,
+        counter_train_step=train,
+        fvcore_reason=reason,
+        modules=_modules(table),
+        explained=dict(model.explained),
+        decode_elements=decode(config, place.seq_len, place.batch_size).read if decode else None,
+        effective_capacity=config.kept(place.seq_len) / place.seq_len if rounded else None,
+    )
     trained = Row("the whole train step", cost.train_step, train)
     wrong = mismatch([*table, trained, Row("parameters", cost.params, params)], model.explained)
     return Counted(_conventions(cost) | {"forward_nominal": nominal}, params, notes, {}, wrong)
 
 
-def _whole_squares(module: Any) -> None:  # noqa: ANN401  # a module; naming it would load torch
+def _whole_squares(module: nn.Module) -> None:
     """Full-square attention everywhere, by convention: on a CPU short sequences are attended to in pieces."""
     for part in module.modules():
-        part.pieces = False
+        if hasattr(part, "pieces"):
+            part.pieces = False  # type: ignore[assignment]  # torch types attributes as Tensor or Module
+
+
+def _modules(table: Sequence[Row]) -> tuple[ModuleFlops, ...]:
+    return tuple(ModuleFlops.model_validate(asdict(row)) for row in table)
 
 
 def _conventions(cost: Cost) -> dict[str, float]:
@@ -183,15 +208,15 @@ def _own(case: Case, seed: int) -> Counted:
         source += f"; a lower bound: it has no formula for {', '.join(forward.unknown)}"
     third, reason = fvcore_counter.by_fvcore(subject.module, third_BT)
     trained = attempt(lambda: counter.train(subject.module, third_BT).total)
-    notes = {
-        "escapes": out_of_sight,
-        "trained_share": None if isinstance(trained, Gap) else trained / (3 * forward.total),
-        "source": source,
-        "uncounted": forward.unknown,
-        "counter_forward": forward.total,
-        "fvcore_reason": reason,
-        "modules": [asdict(row) for row in rows(None, forward, third)],
-    }
+    notes = CountNotes(
+        operators=Operators(unknown=out_of_sight),
+        trained_share=None if isinstance(trained, Gap) else trained / (3 * forward.total),
+        source=source,
+        uncounted=tuple(forward.unknown),
+        counter_forward=forward.total,
+        fvcore_reason=reason,
+        modules=_modules(rows(None, forward, third)),
+    )
     total = float(forward.total)
     found = {"forward": total, "forward_causal": causal, "train_step": 3 * total, "train_step_causal": 3.0 * causal}
     reason = "a user's model has no closed form: which part is the head, and what it intends, is not known"
@@ -199,7 +224,7 @@ def _own(case: Case, seed: int) -> Counted:
     return Counted(found, sum(p.numel() for p in subject.module.parameters()), notes, reasons)
 
 
-def _subject(case: Case, seed: int, number: int) -> tuple[Subject, list[Any]]:
+def _subject(case: Case, seed: int, number: int) -> tuple[Subject, list[Tensor]]:
     """A checked model, and as many batches: one that keeps its answers shall be counted on tokens that it has not seen."""
     from modbench.harness.subject.subject import Subject
 
@@ -209,8 +234,8 @@ def _subject(case: Case, seed: int, number: int) -> tuple[Subject, list[Any]]:
     return subject, batches
 
 
-def _executed(case: Case, seed: int, *, hardware: bool) -> tuple[dict[str, float], dict[str, Any]]:
-    """What kernels did on real tensors, and what the guards say."""
+def _executed(case: Case, seed: int, known: CountNotes, *, hardware: bool) -> tuple[dict[str, float], CountNotes]:
+    """What kernels did on real tensors, and what the guards say, added to what is known."""
     from modbench.harness.flops import counter
     from modbench.harness.subject import causality, claims, reuse
 
@@ -218,15 +243,10 @@ def _executed(case: Case, seed: int, *, hardware: bool) -> tuple[dict[str, float
     module = subject.module
     seen = counter.forward(module, tokens_BT)
     found = {"forward_executed": float(seen.total)}
-    notes: dict[str, Any] = {
-        "operators": seen.operators,
-        "claims": claims.as_notes(claims.claims(module, second_BT)),
-        "claims_reason": None,
-    }
-    if not notes["claims"]:
-        notes["claims_reason"] = "not reported: no module states its capacity and the tokens it executed"
+    out_of_sight = known.operators.unknown if known.operators else {}
+    stated = tuple(Claim.model_validate(asdict(claim)) for claim in claims.claims(module, second_BT))
     few, other = subject.inputs(seed + 1, 2)
-    if not case.own:  # ours are what the tests say at any length; of a user's nobody knows
+    if not case.own:  # our own models are covered by tests at any length; a user's model is not
         few, other = (batch[:GUARD_ROWS, :GUARD_TOKENS] for batch in (few, other))
     reused = attempt(partial(reuse.reused, module, few, other))
     if case.config.bidirectional:
@@ -234,9 +254,18 @@ def _executed(case: Case, seed: int, *, hardware: bool) -> tuple[dict[str, float
         guard: causality.Causality | Gap = causality.Causality(None, reason=said, tried=False)
     else:
         guard = attempt(partial(causality.guard, module, few, case.config.vocab_size, seed))
-    notes["reused"] = None if isinstance(reused, Gap) else reused
-    notes["causality"] = None if isinstance(guard, Gap) else asdict(guard)
-    notes["guards"] = "; ".join(gap.reason for gap in (reused, guard) if isinstance(gap, Gap)) or None
     if hardware:
         found["train_step_hardware"] = float(counter.train(module, third_BT).total)
-    return found, notes
+    return found, known.model_copy(
+        update={
+            "operators": Operators(cheap=seen.operators["cheap"], unknown=seen.operators["unknown"] | out_of_sight),
+            "claims": stated,
+            "claims_reason": None if stated else NO_CLAIM,
+            "reused": None if isinstance(reused, Gap) else reused,
+            "causality": None if isinstance(guard, Gap) else Causality.model_validate(asdict(guard)),
+            "guards": "; ".join(gap.reason for gap in (reused, guard) if isinstance(gap, Gap)) or None,
+        }
+    )
+
+
+PASS = Pass(name="count", run=run, units=units, notes=CountNotes, always=True)

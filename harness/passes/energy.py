@@ -1,4 +1,4 @@
-"""Energy pass: a metric's `measure` is given a `Subject` and returns the call whose joules are read, over windows of seconds.
+"""Measure energy: a metric's `measure` is given a `Subject` and returns the call whose joules are read, over windows of seconds.
 
 The driver's counter steps some ten times a second, and on some cards the sensor sees a quarter of the time (arXiv 2312.02741): so
 windows are long, each repeats the call, and the arms' windows stand in random order and then in reverse. Idle power is measured
@@ -9,20 +9,31 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
-from modbench.harness.core.case import Case, UnitOfWork
-from modbench.harness.core.contracts import Metric
+from modbench.harness.core.case import Case, Comparison, UnitOfWork
+from modbench.harness.core.contracts import AnyMetric, Metric
+from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy, nvml
+from modbench.harness.results.notes.timing import EnergyNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from modbench.harness.planning.unit_maker import Maker
+    from modbench.harness.subject.subject import Subject
+
+    # What a metric's `measure` returns: it is called with a batch of tokens.
+    Call = Callable[[Tensor], object]
 
 Columns = dict[str, list[float]]
 
 
-def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
+def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outcome]:
     """One launch: windows of all arms, interleaved."""
     place = unit.comparison.place
     device = attempt(partial(_device, place.device))
@@ -42,10 +53,10 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
                 yield missing(case, metric, call)
                 continue
             per_call = windows[case.id]
-            per = tokens(unit, metric) if metric.key.startswith("energy/per_token") else 1
+            per = tokens(unit, metric) if metric.per == "token" else 1
             samples = per_call | {"value": [joules / per for joules in per_call["value"]]}
             watts = [joules / wall for joules, wall in zip(per_call["value"], per_call["wall_s"], strict=True)]
-            notes = {"idle_W": idle_W, "power_W": sum(watts) / len(watts), "per": per, "how": "NVML counter, gross"}
+            notes = EnergyNotes(idle_W=idle_W, power_W=sum(watts) / len(watts), per=per, how="NVML counter, gross")
             yield measured(case, metric, samples, notes)
 
 
@@ -72,7 +83,7 @@ def _device(name: str) -> nvml.Device:
     return device
 
 
-def _prepare(case: Case, unit: UnitOfWork, metric: Metric) -> Callable[[int], object]:
+def _prepare(case: Case, unit: UnitOfWork, metric: Metric[Subject, Call]) -> Callable[[int], object]:
     from modbench.harness.subject.subject import Subject
 
     subject = Subject(case, unit.protocol.seed, decode=unit.protocol.decode)
@@ -85,7 +96,7 @@ def _prepare(case: Case, unit: UnitOfWork, metric: Metric) -> Callable[[int], ob
     return lambda number: timed(batches[number % len(batches)])
 
 
-def tokens(unit: UnitOfWork, metric: Metric) -> int:
+def tokens(unit: UnitOfWork, metric: AnyMetric) -> int:
     """Tokens of one call."""
     place = unit.comparison.place
     return place.batch_size * (unit.protocol.decode.tokens if metric.workload == "decode" else place.seq_len)
@@ -99,15 +110,17 @@ def watch_idle(device: nvml.Device, seconds: float) -> float:
     return (device.energy_mJ() - joules) / 1e3 / (time.perf_counter() - start)
 
 
-def interleaved(calls: dict[str, Any], device: nvml.Device, unit: UnitOfWork, rng: random.Random) -> dict[str, Columns]:
+def interleaved(
+    calls: Mapping[str, Callable[[int], object] | Gap], device: nvml.Device, unit: UnitOfWork, rng: random.Random
+) -> dict[str, Columns]:
     """Windows of every arm: all in random order, then in reverse, until each has as many as the plan says."""
     plan = unit.protocol.energy
-    ready = [arm for arm, call in calls.items() if not isinstance(call, Gap)]
-    found: dict[str, Columns] = {arm: {} for arm in ready}
+    good = {arm: call for arm, call in calls.items() if not isinstance(call, Gap)}
+    ready, found = list(good), dict[str, Columns]((arm, {}) for arm in good)
     for block in range(-(-plan.windows // 2)):
         rng.shuffle(ready)
         for position, arm in enumerate(ready + ready[::-1]):
-            row = {"round": block, "block": block, "position": position} | _window(calls[arm], device, plan.window_s)
+            row = {"round": block, "block": block, "position": position} | _window(good[arm], device, plan.window_s)
             for name, value in row.items():
                 found[arm].setdefault(name, []).append(float(value))
     return found
@@ -129,3 +142,29 @@ def _synchronize() -> None:
     import torch
 
     torch.cuda.synchronize()
+
+
+def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int) -> Iterator[UnitOfWork]:
+    """One unit for each workload; on a CPU one record of why there is no energy is enough."""
+    if launch and comparison.place.device == "cpu":
+        return
+    for group in dict.fromkeys(metric.group for metric in metrics):
+        name = f"{PASS.name}-{group}-{comparison.place.label}-launch{launch}"
+        flops = maker.timed_flops(comparison, group)
+        yield maker.unit(name, comparison, PASS.name, flops, workload=group, launch=launch)
+
+
+PASS = Pass(
+    name="energy",
+    run=run,
+    units=units,
+    notes=EnergyNotes,
+    phase=Phase.TIME,
+    order=2,
+    alone=True,
+    timed=True,
+    repeated=True,
+    samples="launches",
+    statistic="median",
+    settings=lambda suite, _case: suite.energy,
+)

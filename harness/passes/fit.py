@@ -1,4 +1,4 @@
-"""Fit pass: the longest sequence, or the largest batch, whose training step fits a budget. Found by trying, each try a process.
+"""Find the longest sequence, or the largest batch, whose training step fits a budget. Each try is a process of its own.
 
 The closed form says where to begin; the search brackets what fits from there and halves the bracket. Out of memory in a try is an
 answer, in a process of its own, so that nothing of it is left behind.
@@ -21,9 +21,11 @@ from typing import Any
 from modbench.harness.core.case import ELEMENT_BYTES, FIT_RESOLUTION, Case, FitPlan, UnitOfWork
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.machine import busy
 from modbench.harness.memory.rss_mark import MALLOC
+from modbench.harness.results.notes.memory import FitNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
 
@@ -32,40 +34,55 @@ Fits = Callable[[int], bool]
 TRIAL = "modbench.harness.memory.fit_trial"
 
 
-def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
-    """One outcome per case and metric, with the forecast that explains it. All arms have one budget."""
+def run(unit: UnitOfWork, metrics: list[Metric[Search, int]]) -> Iterator[Outcome]:
+    """One outcome for each case and metric, with the forecast. All arms have one budget."""
     plan = unit.protocol.fit
     budget = attempt(lambda: plan.budget or _free(unit.comparison.place.device))
     for case, metric in itertools.product(unit.comparison.arms, metrics):
         if isinstance(budget, Gap):
             yield missing(case, metric, budget)
             continue
-        notes: dict[str, Any] = {}
+        search = Search(case, plan, budget)
         with busy.busy():
-            value = attempt(partial(metric.measure, partial(_search, case, plan, budget, notes)))
+            value = attempt(partial(metric.measure, search))
         if isinstance(value, Gap):
             yield missing(case, metric, value)
         else:
-            yield measured(case, metric, {"value": [float(value)]}, notes)
+            yield measured(case, metric, {"value": [float(value)]}, search.notes)
 
 
-def _search(case: Case, plan: FitPlan, budget: int, notes: dict[str, Any], axis: str) -> int:
-    """The largest value of an axis that fits.
+class Search:
+    """Looks for the largest input of a case that fits.
 
-    Raises:
-        Unmeasured: if not even 1 fits, or all that may be tried does.
+    Args:
+        case: whose training step must fit.
+        plan: bounds of the search.
+        budget: bytes that the step may allocate.
     """
-    foretold = forecast(case, budget, axis, plan.most)
-    fits = functools.cache(partial(_try, case, budget, axis, plan.trial_s))
-    found, too_much = bracket(fits, foretold or getattr(case.place, axis), plan.most)
-    notes |= {"budget_bytes": budget, "forecast": foretold}
-    if foretold is None:
-        notes["forecast_reason"] = "a user's model has no closed form"
-    if found == 0:
-        raise Unmeasured(f"not even {axis} 1 fits a budget of {budget} B")
-    if too_much is None:
-        raise Unmeasured(f"{axis} {found}, the most that is tried, fits {budget} B: lower fit.budget or raise fit.most")
-    return found
+
+    def __init__(self, case: Case, plan: FitPlan, budget: int) -> None:
+        self.case, self.plan, self.budget = case, plan, budget
+        self.notes = FitNotes(budget_bytes=budget)
+
+    def largest(self, axis: str) -> int:
+        """The largest value of `seq_len` or `batch_size` that fits.
+
+        Raises:
+            Unmeasured: if not even 1 fits, or the most that may be tried does.
+        """
+        case, plan, budget = self.case, self.plan, self.budget
+        expected = forecast(case, budget, axis, plan.most)
+        why = "a user's model has no closed form" if expected is None else None
+        self.notes = FitNotes(budget_bytes=budget, forecast=expected, forecast_reason=why)
+        fits = functools.cache(partial(_try, case, budget, axis, plan.trial_s))
+        found, too_much = bracket(fits, expected or getattr(case.place, axis), plan.most)
+        if found == 0:
+            raise Unmeasured(f"not even {axis} 1 fits a budget of {budget} B")
+        if too_much is None:
+            raise Unmeasured(
+                f"{axis} {found}, the most that is tried, fits {budget} B: lower fit.budget or raise fit.most"
+            )
+        return found
 
 
 def bracket(fits: Fits, start: int, most: int) -> tuple[int, int | None]:
@@ -165,3 +182,16 @@ def _free(device: str) -> int:
     if free is None:
         raise Unmeasured("how much memory is free is not told here: set fit.budget")
     return int(0.9 * free)
+
+
+PASS = Pass(
+    name="fit",
+    run=run,
+    worth=300.0,
+    notes=FitNotes,
+    phase=Phase.FIT,
+    alone=True,
+    cold=True,
+    no_interval=f"found by bisection, within {FIT_RESOLUTION:.0%}: no interval",
+    settings=lambda suite, _case: suite.fit,
+)

@@ -1,34 +1,42 @@
-"""Inspection pass: a metric's `measure` is given a fresh `Subject` and returns a count. Nothing is timed here."""
+"""Inspect a model without timing it: a metric's `measure` is given a fresh `Subject` and returns a count."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 from modbench.harness.core.case import Case, Protocol, UnitOfWork
 from modbench.harness.core.contracts import Metric
+from modbench.harness.core.passes import Pass
 from modbench.harness.machine import busy
+from modbench.harness.results.notes import Notes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
 
+if TYPE_CHECKING:
+    from modbench.harness.subject.subject import Subject
 
-def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
-    """One outcome per case and metric."""
+
+def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Outcome]:
+    """One outcome for each case and metric."""
     for case in unit.comparison.arms:
         for metric in metrics:
             with busy.busy():
                 value = attempt(partial(_inspect, case, unit.protocol, metric))
-            yield (
-                missing(case, metric, value)
-                if isinstance(value, Gap)
-                else measured(case, metric, {"value": [value]}, {})
-            )
+            if isinstance(value, Gap):
+                yield missing(case, metric, value)
+            else:
+                yield measured(case, metric, {"value": [value]})
 
 
-def _inspect(case: Case, protocol: Protocol, metric: Metric) -> float:
-    """A metric of a fresh subject that has shown that it keeps its contract."""
+def _inspect(case: Case, protocol: Protocol, metric: Metric[Subject, float]) -> float:
+    """The metric of a fresh subject that has passed its check."""
     from modbench.harness.subject.subject import Subject
 
     subject = Subject(case, protocol.seed, decode=protocol.decode)
     subject.check(subject.inputs(protocol.seed, 1)[0])
-    return float(metric.measure(subject))
+    return metric.measure(subject)
+
+
+PASS = Pass(name="inspect", run=run, notes=Notes, order=1)

@@ -1,18 +1,21 @@
-"""Memory pass: a metric's `measure` is given `Weighed`, a fresh subject and its peak, and returns bytes. Nothing is timed."""
+"""Weigh tensors: a metric's `measure` is given `Weighed`, a fresh subject and its peak, and returns bytes."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import ELEMENT_BYTES, Case, Protocol, UnitOfWork
-from modbench.harness.core.contracts import Metric
+from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine import busy
+from modbench.harness.results.notes.memory import MemoryNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
 
@@ -44,6 +47,11 @@ class Weighed:
         return of_training(self.subject)
 
     @property
+    def retries(self) -> int | None:
+        """How often the allocator had to empty its cache; None off CUDA, and where no step was needed so far."""
+        return self.peak.retries if "peak" in self.__dict__ else None
+
+    @property
     def parameters(self) -> float:
         """Bytes of parameters."""
         return float(sum(p.numel() * p.element_size() for p in self.subject.module.parameters()))
@@ -66,14 +74,14 @@ class Weighed:
         return float(sum(value.numel() * value.element_size() for value in moments))
 
 
-def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
-    """One outcome per case and metric, the forecast beside it."""
+def run(unit: UnitOfWork, metrics: list[Metric[Weighed, float]]) -> Iterator[Outcome]:
+    """One outcome for each case and metric, with the forecast."""
     weighed: Weighed | Gap | None
     for case in unit.comparison.arms:
         weighed = None  # of the last arm: two at once would be more than either needs
         gc.collect()
         weighed = attempt(partial(Weighed, case, unit.protocol))
-        foretold = forecasts(case, unit.protocol.decode.tokens)
+        forecast = forecasts(case, unit.protocol.decode.tokens)
         for metric in metrics:
             if isinstance(weighed, Gap):
                 yield missing(case, metric, weighed)
@@ -83,13 +91,29 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
             if isinstance(value, Gap):
                 yield missing(case, metric, value)
                 continue
-            retries = weighed.peak.retries if metric.key.startswith("memory/peak") else None
-            notes = {"forecast": foretold.get(metric.key), "forecast_reason": foretold.get("reason")}
-            yield measured(case, metric, {"value": [float(value)]}, notes | {"alloc_retries": retries})
+            notes = forecast.of(metric).model_copy(update={"alloc_retries": weighed.retries})
+            yield measured(case, metric, {"value": [float(value)]}, notes)
 
 
-def forecasts(case: Case, steps: int = 0) -> dict[str, Any]:
-    """What is forecast for each metric in B: by the closed form, or (a user's model) by fake tensors; else a `reason`.
+@dataclass(frozen=True)
+class Forecasts:
+    """Bytes that are forecast for a case.
+
+    Attributes:
+        bytes: metric key to bytes.
+        reason: why there are none, or only some.
+    """
+
+    bytes: Mapping[str, float | None] = field(default_factory=dict)
+    reason: str | None = None
+
+    def of(self, metric: AnyMetric) -> MemoryNotes:
+        """What stands beside a metric."""
+        return MemoryNotes(forecast=self.bytes.get(metric.key), forecast_reason=self.reason)
+
+
+def forecasts(case: Case, steps: int = 0) -> Forecasts:
+    """What is forecast for each metric: by the closed form, or for a user's model by fake tensors.
 
     Args:
         case: of what.
@@ -100,23 +124,32 @@ def forecasts(case: Case, steps: int = 0) -> dict[str, Any]:
         params = cost.params * width
         decode = catalogue.load("models", case.model).decode_cost
         context = case.place.seq_len + steps
-        return {
-            "memory/kv_cache": decode(case.config, context, case.place.batch_size).held * width if decode else None,
-            "memory/peak_allocated": cost.memory_train(width),
-            "memory/rss_peak": cost.memory_train(width),
-            "memory/activations": cost.memory.saved(width),
-            "memory/parameters": params,
-            "memory/gradients": params,
-            "memory/optimizer": 2 * params,
-        }
+        return Forecasts(
+            {
+                "memory/kv_cache": decode(case.config, context, case.place.batch_size).held * width if decode else None,
+                "memory/peak_allocated": cost.memory_train(width),
+                "memory/rss_peak": cost.memory_train(width),
+                "memory/activations": cost.memory.saved(width),
+                "memory/parameters": params,
+                "memory/gradients": params,
+                "memory/optimizer": 2 * params,
+            }
+        )
     if case.place.device != "cpu":
-        return {"reason": "a user's model has no closed form, and fake tensors are run for CPUs alone"}
+        return Forecasts(reason="a user's model has no closed form, and fake tensors run on a CPU only")
     from modbench.harness.memory.step_peak import of_fake_tensors
 
     try:
         peak = of_fake_tensors(case)
     except Unmeasured as error:
-        return {"reason": f"a user's model has no closed form, and {error}"}
-    except Exception as error:  # noqa: BLE001  # a user's model may raise anything: the forecast is then not there
-        return {"reason": f"a user's model has no closed form, and on fake tensors it raised {type(error).__name__}"}
-    return {"memory/peak_allocated": peak.peak, "memory/rss_peak": peak.peak, "memory/activations": peak.saved}
+        return Forecasts(reason=f"a user's model has no closed form, and {error}")
+    except Exception as error:  # noqa: BLE001  # a user's model may raise anything: there is no forecast then
+        return Forecasts(
+            reason=f"a user's model has no closed form, and on fake tensors it raised {type(error).__name__}"
+        )
+    return Forecasts(
+        {"memory/peak_allocated": peak.peak, "memory/rss_peak": peak.peak, "memory/activations": peak.saved}
+    )
+
+
+PASS = Pass(name="memory", run=run, worth=9.0, notes=MemoryNotes, phase=Phase.TRAIN)

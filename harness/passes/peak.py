@@ -1,19 +1,39 @@
-"""Peak pass: what the machine can do at its best with this number format and these threads. It makes no outcome."""
+"""Measure the machine's peak: the fastest matrix product and copy, with this number format and these threads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from modbench.harness.core.case import UnitOfWork
-from modbench.harness.core.contracts import Metric
+from modbench.harness.core.case import Comparison, UnitOfWork
+from modbench.harness.core.contracts import AnyMetric
+from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy
+from modbench.harness.results.notes import Notes
+from modbench.harness.results.notes.findings import PeakFinding
+
+if TYPE_CHECKING:
+    from modbench.harness.planning.unit_maker import Maker
+
+# FLOPs that the measurement is worth.
+WORK = 60e9
 
 
-def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[dict[str, Any]]:  # noqa: ARG001  # as every pass
-    """`peak` for the record's environment."""
+def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[PeakFinding]:
+    """The peak; it makes no outcome."""
     from modbench.harness.profiling.machine_peak import measure_peak
 
     place = unit.comparison.place
     with busy.busy():
-        yield {"peak": measure_peak(place.device, place.dtype)}
+        yield PeakFinding.model_validate(measure_peak(place.device, place.dtype))
+
+
+def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
+    """One unit for each number format of a run."""
+    place = comparison.place
+    yield maker.unit(f"{PASS.name}-{place.dtype}-{place.device}", comparison, PASS.name, WORK)
+
+
+PASS = Pass(
+    name="peak", run=run, units=units, notes=Notes, findings=PeakFinding, phase=Phase.TIME, alone=True, timed=True
+)

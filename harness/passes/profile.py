@@ -1,4 +1,4 @@
-"""Profile pass: one case opened up, what `modbench profile` shows. It makes no outcome; its findings stand in the environment."""
+"""Take one case apart, for `modbench profile`. It makes no outcome: what it finds out stands apart in the record."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.case import UnitOfWork
-from modbench.harness.core.contracts import Metric
+from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy
 from modbench.harness.profiling.ranges import ROOT, SPANS, by_name, components, tree, typical
+from modbench.harness.results.notes import Notes
+from modbench.harness.results.notes.findings import ProfileFinding
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from modbench.harness.subject.subject import Subject
 
 WARM_UP, CALLS = 3, 7
 
 
-def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[dict[str, Any]]:  # noqa: ARG001  # as every pass
-    """`profile` for the record's environment; the trace goes where the protocol says."""
+def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[ProfileFinding]:
+    """The profile; it makes no outcome. The trace is written where the protocol says."""
     from modbench.harness.profiling.machine_peak import measure_peak
     from modbench.harness.subject.subject import Subject
 
@@ -39,16 +44,16 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[dict[str, Any]]:  #
             **_counts(subject, tokens_BT),
             "peak": measure_peak(case.place.device, case.place.dtype),
         }
-    yield {"profile": found}
+    yield ProfileFinding.model_validate(found)
 
 
-def _call(subject: Subject, workload: str) -> Callable[[Any], object]:
+def _call(subject: Subject, workload: str) -> Callable[[Tensor], object]:
     import torch
 
     if workload == "forward":
         return subject.forward
 
-    def step(tokens_BT: Any) -> None:  # noqa: ANN401  # a tensor; naming it would load torch
+    def step(tokens_BT: Tensor) -> None:
         with torch.profiler.record_function("forward"):
             loss, auxiliary = subject.loss(tokens_BT, subject.targets(tokens_BT))
         with torch.profiler.record_function("backward"):
@@ -60,7 +65,7 @@ def _call(subject: Subject, workload: str) -> Callable[[Any], object]:
     return step
 
 
-def _unwatched(subject: Subject, call: Callable[[Any], object], tokens_BT: Any) -> float:  # noqa: ANN401  # as above
+def _unwatched(subject: Subject, call: Callable[[Tensor], object], tokens_BT: Tensor) -> float:
     """Median seconds of a call that nobody watches."""
     seconds = []
     for number in range(WARM_UP + CALLS):
@@ -73,7 +78,7 @@ def _unwatched(subject: Subject, call: Callable[[Any], object], tokens_BT: Any) 
     return median(seconds)
 
 
-def _times(subject: Subject, call: Callable[[Any], object], tokens_BT: Any, trace: str | None) -> dict[str, Any]:  # noqa: ANN401  # as above
+def _times(subject: Subject, call: Callable[[Tensor], object], tokens_BT: Tensor, trace: str | None) -> dict[str, Any]:
     """Seconds by range, by component and by operator; the trace is written for Perfetto."""
     import torch
     from torch.profiler import ProfilerActivity, profile
@@ -119,7 +124,7 @@ def _times(subject: Subject, call: Callable[[Any], object], tokens_BT: Any, trac
     }
 
 
-def _counts(subject: Subject, tokens_BT: Any) -> dict[str, Any]:  # noqa: ANN401  # as above
+def _counts(subject: Subject, tokens_BT: Tensor) -> dict[str, Any]:
     """FLOPs, bytes and kept memory of a forward pass by module path; "" is the whole model."""
     import torch
 
@@ -140,3 +145,6 @@ def _counts(subject: Subject, tokens_BT: Any) -> dict[str, Any]:  # noqa: ANN401
             subject.loss(tokens_BT, subject.targets(tokens_BT))
         kept = watcher.bytes
     return {"flops": {"": counted.total, **counted.modules}, "bytes": traffic.moved, "kept": kept}
+
+
+PASS = Pass(name="profile", run=run, notes=Notes, findings=ProfileFinding, phase=Phase.FIT, order=1, alone=True)

@@ -1,24 +1,47 @@
-"""Rates pass: one variant is trained at several learning rates, and at more of them until the best is not at the edge."""
+"""Try learning rates: one variant is trained at several rates, and at more of them until the best is not at the edge."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
-from modbench.harness.core.case import Case, Protocol, UnitOfWork
-from modbench.harness.core.contracts import Metric
+from modbench.harness.core.case import Case, Comparison, Protocol, UnitOfWork
+from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import NumericsError, Unmeasured
+from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.core.train_plan import MOST_MORE
 from modbench.harness.machine import busy
-from modbench.harness.passes.training import train
+from modbench.harness.passes._training import train
+from modbench.harness.planning.training_units import rates_unit, run_flops, train_run
 from modbench.harness.results import workspace
+from modbench.harness.results.notes.training import RatesNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
 
+if TYPE_CHECKING:
+    from modbench.harness.planning.unit_maker import Maker
 
-def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
-    """The best multiple of the rule's rate; every try stands in the notes."""
+
+@dataclass(frozen=True)
+class Tried:
+    """Rates that were tried.
+
+    Attributes:
+        losses: multiple of the rule's rate to held-out loss; infinite where training diverged.
+    """
+
+    losses: dict[float, float]
+
+    @property
+    def best(self) -> float:
+        """The multiple with the lowest loss."""
+        return min(self.losses, key=lambda rate: self.losses[rate])
+
+
+def run(unit: UnitOfWork, metrics: list[Metric[Tried, float]]) -> Iterator[Outcome]:
+    """The best multiple of the rule's rate; the notes hold every rate that was tried."""
     (case,) = unit.comparison.arms
     with busy.busy():
         tried = attempt(partial(search, partial(_loss, case, unit.protocol), unit.protocol.rates))
@@ -26,47 +49,68 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
         if isinstance(tried, Gap):
             yield missing(case, metric, tried)
             continue
-        best = min(tried, key=lambda rate: tried[rate])
-        ordered = sorted(tried)
+        ordered = sorted(tried.losses)
         assert unit.protocol.train is not None
-        notes: dict[str, Any] = {
-            "seed": unit.protocol.seed,
-            "rule": unit.protocol.train.lr,
-            "rates": ordered,
+        notes = RatesNotes(
+            seed=unit.protocol.seed,
+            rule=unit.protocol.train.lr,
+            rates=ordered,
             # JSON knows no infinity: a rate that diverged has no loss.
-            "losses": [tried[rate] if tried[rate] < float("inf") else None for rate in ordered],
-            "at_edge": best in {ordered[0], ordered[-1]},
-        }
-        yield measured(case, metric, {"value": [best]}, notes)
+            losses=[tried.losses[rate] if tried.losses[rate] < float("inf") else None for rate in ordered],
+            at_edge=tried.best in {ordered[0], ordered[-1]},
+        )
+        yield measured(case, metric, {"value": [metric.measure(tried)]}, notes)
 
 
-def search(loss: Any, rates: Sequence[float]) -> dict[float, float]:  # noqa: ANN401  # rate -> loss, or NumericsError
-    """Rate to loss: those named, and up to three more beyond an edge that is the best so far. Diverged is infinite.
+def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
+    """One unit for each variant of a sweep, at the middle size and the first budget."""
+    sweep = maker.suite.isoflop
+    for case in comparison.arms if sweep is not None else ():
+        plan, one = train_run(maker.suite, comparison, case), comparison.model_copy(update={"arms": (case,)})
+        assert sweep is not None
+        yield maker.unit(
+            rates_unit(case),
+            one,
+            PASS.name,
+            len(sweep.rates) * run_flops(plan, case),
+            run=plan,
+            rates=sweep.rates,
+            workload="train",
+        )
+
+
+def search(loss: Callable[[float], float], rates: Sequence[float]) -> Tried:
+    """Try the rates that are named, and up to three more beyond an edge that is the best so far.
+
+    Args:
+        loss: held-out loss at a multiple of the rule's rate; raises NumericsError where training diverges.
+        rates: multiples to begin with.
 
     Raises:
         Unmeasured: if every rate diverged.
     """
-    tried: dict[float, float] = {}
+    tried = Tried({})
 
     def attempt_at(rate: float) -> None:
         try:
-            tried[rate] = loss(rate)
+            tried.losses[rate] = loss(rate)
         except NumericsError:
-            tried[rate] = float("inf")
+            tried.losses[rate] = float("inf")
 
     for rate in sorted(rates):
         attempt_at(rate)
     for _ in range(MOST_MORE):
-        low, *_, high = sorted(tried)
-        best = min(tried, key=lambda rate: tried[rate])
-        if tried[best] == float("inf"):
+        low, *_, high = sorted(tried.losses)
+        best = tried.best
+        if tried.losses[best] == float("inf"):
             attempt_at(low / 2)
         elif best in {low, high}:
             attempt_at(low / 2 if best == low else high * 2)
         else:
             break
-    if min(tried.values()) == float("inf"):
-        raise Unmeasured(f"training diverged at every rate tried: {', '.join(f'{rate:g}' for rate in sorted(tried))}")
+    if min(tried.losses.values()) == float("inf"):
+        rates_tried = ", ".join(f"{rate:g}" for rate in sorted(tried.losses))
+        raise Unmeasured(f"training diverged at every rate tried: {rates_tried}")
     return tried
 
 
@@ -79,3 +123,18 @@ def _loss(case: Case, protocol: Protocol, multiple: float) -> float:
     if workspace.HERE is not None:
         workspace.HERE.checkpoint.unlink(missing_ok=True)  # the next rate starts anew
     return held_out.loss if held_out.causal is None else held_out.causal
+
+
+PASS = Pass(
+    name="rates",
+    run=run,
+    units=units,
+    notes=RatesNotes,
+    phase=Phase.TRAIN,
+    order=2,
+    trains=True,
+    once=True,
+    no_interval="the best of the rates that were tried: no interval",
+    most=lambda unit: 1 + MOST_MORE / len(unit.protocol.rates),
+    settings=lambda suite, _case: suite.isoflop,
+)

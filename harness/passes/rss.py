@@ -1,26 +1,49 @@
-"""RSS pass: one case in a cold process whose malloc returns every tensor's pages, so that the system's account counts tensors."""
+"""Weigh RSS: one case in a cold process whose malloc returns every tensor's pages, so that RSS counts tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
 
-from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.case import Case, Protocol, UnitOfWork
 from modbench.harness.core.contracts import Metric
+from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy
+from modbench.harness.memory.rss_mark import MALLOC
 from modbench.harness.passes.memory import Weighed, forecasts
+from modbench.harness.planning.unit_maker import for_each_case
+from modbench.harness.results.notes.memory import MemoryNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
 
+if TYPE_CHECKING:
+    from modbench.harness.subject.subject import Subject
 
-def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
-    """One outcome, the forecast beside it."""
+
+def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Outcome]:
+    """One outcome for each metric, with the forecast."""
     (case,) = unit.comparison.arms
     for metric in metrics:
         with busy.busy():
-            value = attempt(lambda: metric.measure(Weighed(case, unit.protocol).subject))  # noqa: B023  # called at once
+            value = attempt(partial(_weigh, case, unit.protocol, metric))
         if isinstance(value, Gap):
             yield missing(case, metric, value)
         else:
-            foretold = forecasts(case)
-            notes = {"forecast": foretold.get(metric.key), "forecast_reason": foretold.get("reason")}
-            yield measured(case, metric, {"value": [value]}, notes)
+            yield measured(case, metric, {"value": [value]}, forecasts(case).of(metric))
+
+
+def _weigh(case: Case, protocol: Protocol, metric: Metric[Subject, float]) -> float:
+    return metric.measure(Weighed(case, protocol).subject)
+
+
+PASS = Pass(
+    name="rss",
+    run=run,
+    units=for_each_case("rss", worth=15.0),
+    notes=MemoryNotes,
+    phase=Phase.TRAIN,
+    order=1,
+    cold=True,
+    environment=MALLOC,
+)

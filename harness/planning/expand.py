@@ -18,7 +18,6 @@ from modbench.harness.planning.arms import ResolvedArm, resolve_arms
 from modbench.harness.planning.match import QUANTITIES, solve
 from modbench.harness.planning.suite import Suite
 
-TASK = "task/"
 # How the keys of a size stand in an id.
 SHORT = {"d_model": "d", "n_layers": "L", "n_heads": "H"}
 
@@ -35,11 +34,11 @@ class Keys:
 def keys_of(suite: Suite) -> Keys:
     """Sort the suite's metrics."""
     known = catalogue.metrics()
-    of_training = [key for key in suite.metrics if known[key].made_in in {"train", "rates"}]
+    of_training = [key for key in suite.metrics if catalogue.pass_of(known[key]).trains]
     return Keys(
         tuple(key for key in suite.metrics if key not in of_training),
-        tuple(key for key in of_training if not key.startswith(TASK)),
-        tuple(key for key in of_training if key.startswith(TASK)),
+        tuple(key for key in of_training if not known[key].task),
+        tuple(key for key in of_training if known[key].task),
     )
 
 
@@ -138,7 +137,8 @@ class Expander:
         if sweep is None:
             yield from (self._comparison(by_size[0], place, keys) for place in places)
             return
-        plain = tuple(key for key in keys if catalogue.metrics()[key].made_in != "rates")
+        known = catalogue.metrics()
+        plain = tuple(key for key in keys if not catalogue.pass_of(known[key]).once)
         for place, (i, budget), (j, arms) in itertools.product(places, enumerate(sweep.budgets), enumerate(by_size)):
             # Rates are tried once: at the first budget and the middle size.
             asked = keys if i == 0 and j == sweep.middle else plain
@@ -147,7 +147,7 @@ class Expander:
             )
 
     def _task(self, key: str) -> Comparison:
-        name = key.removeprefix(TASK)
+        name = catalogue.metrics()[key].task
         source = open_task(self.suite, name)
         shape = {"vocab_size": len(source.words), "max_seq_len": source.seq_len}
         apart = self.suite.model_copy(

@@ -178,7 +178,7 @@ def _check_epochs(suite: Suite, units: Sequence[UnitOfWork], text: Text) -> None
 
 def predicted_seconds(plan: Plan, unit: UnitOfWork, at_once: int) -> float:
     """A guess of the wall time that a unit adds to the run: FLOPs at an assumed speed, and starting a process."""
-    if unit.made_in in {"train", "rates"}:
+    if catalogue.passes()[unit.made_in].trains:
         speed = TRAINING_FLOP_PER_S[plan.device]
     else:
         cost = case_cost(unit.comparison.arms[0])

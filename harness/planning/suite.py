@@ -269,7 +269,8 @@ def _check_metrics(suite: Suite, source: str) -> None:
     for metric in suite.metrics:
         if metric not in known:
             raise UsageError(f"{source}: {unknown('metric', metric, known)}")
-        if known[metric].made_in == "train" and not metric.startswith("task/") and suite.train is None:
+        made = catalogue.pass_of(known[metric])
+        if made.trains and not made.once and not known[metric].task and suite.train is None:
             raise UsageError(
                 f"{source}: metric {metric!r} needs a training run: add a [train] table, or leave the metric out."
             )

@@ -1,50 +1,21 @@
-"""Training runs as units of work: how many steps each model makes, at which rate, and what must have run before."""
+"""Training runs of a plan: how many steps each model makes, at which rate, and what must have run before."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, UnitOfWork, slug
-from modbench.harness.core.contracts import Pass
+from modbench.harness.core.case import Case, Comparison, slug
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import FLOPS_TOLERANCE, TrainPlan, TrainRun
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.suite import Suite
-from modbench.harness.planning.unit_maker import Maker
 
 # A user's model: so many FLOPs a step are guessed, for the time left alone.
 GUESSED_STEP = 3e9
 
 
-def training_units(made: Maker, comparison: Comparison, passes: set[Pass]) -> Iterator[UnitOfWork]:
-    """The runs of a comparison: rates first, where a sweep tries them, then every case with every seed.
-
-    Raises:
-        UsageError: if a budget cannot be met.
-    """
-    suite = made.suite
-    if "rates" in passes and suite.isoflop is not None:
-        for case in comparison.arms:
-            run = train_run(suite, comparison, case)
-            one, tried = comparison.model_copy(update={"arms": (case,)}), suite.isoflop.rates
-            yield made.unit(
-                rates_unit(case), one, "rates", len(tried) * _flops(run, case), run=run, rates=tried, workload="train"
-            )
-    if "train" in passes:
-        for case, seed in itertools.product(comparison.arms, suite.seeds):
-            run = train_run(suite, comparison, case)
-            if tries_rates(suite):
-                run = run.model_copy(update={"rate_from": rates_unit(case)})
-            one = comparison.model_copy(update={"arms": (case,)})
-            name = f"train-{case.id}-seed{seed}"
-            yield made.unit(name, one, "train", _flops(run, case), run=run, seed=seed, workload="train")
-
-
 def tries_rates(suite: Suite) -> bool:
     """Whether rates are tried before the runs of a sweep."""
-    return suite.isoflop is not None and any(catalogue.metrics()[key].made_in == "rates" for key in suite.metrics)
+    return suite.isoflop is not None and any(catalogue.pass_of(catalogue.metrics()[key]).once for key in suite.metrics)
 
 
 def rates_unit(case: Case) -> str:
@@ -93,8 +64,8 @@ def _task_run(suite: Suite, comparison: Comparison, case: Case, step_flops: floa
     return train.resolved(case.config.d_model, step_flops, steps * anchor.train_step)
 
 
-def _flops(run: TrainRun, case: Case) -> float:
-    """FLOPs of a run with its evaluation, by which time left is guessed."""
+def run_flops(run: TrainRun, case: Case) -> float:
+    """FLOPs of a run with its evaluation, by which time left is estimated."""
     cost = case_cost(case)
     step = cost.train_step if cost else GUESSED_STEP
     return step * (run.steps + run.val_tokens / run.tokens_per_step / 3)

@@ -1,17 +1,30 @@
-"""Makes units of work that share a suite's protocol."""
+"""Makes units of work, each with the suite's protocol and an estimate of its work."""
 
 from __future__ import annotations
 
-from modbench.harness.core.case import Comparison, Protocol, UnitOfWork, slug
-from modbench.harness.core.contracts import Pass, Text
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from modbench.harness.core.case import ARMS_PER_BLOCK, Case, Comparison, Protocol, UnitOfWork, slug
+from modbench.harness.core.contracts import AnyMetric, Text
 from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.expand import open_task
 from modbench.harness.planning.suite import Suite
 from modbench.harness.text.corpus import corpus_entry
 
+if TYPE_CHECKING:
+    from modbench.harness.core.passes import Units
+
 
 class Maker:
-    """Makes units that share a suite's protocol."""
+    """Makes units that share a suite's protocol.
+
+    Args:
+        suite: whose protocol.
+        text: the corpus, if the suite trains.
+    """
 
     def __init__(self, suite: Suite, text: Text | None) -> None:
         self.suite, self.text = suite, text
@@ -20,7 +33,7 @@ class Maker:
         self,
         name: str,
         comparison: Comparison,
-        made_in: Pass,
+        made_in: str,
         flops: float,
         *,
         workload: str = "",
@@ -61,6 +74,43 @@ class Maker:
             protocol=protocol,
             flops=flops,
         )
+
+    def forward(self, comparison: Comparison, case: Case) -> float:
+        """FLOPs of a forward pass; a user's model is assumed to cost what the anchor does."""
+        cost = case_cost(case) or case_cost(comparison.arms[0])
+        return cost.forward if cost else 1e9
+
+    def timed_flops(self, comparison: Comparison, group: str) -> float:
+        """FLOPs of one launch of a group of metrics that are timed together."""
+        _, rounds = self.suite.protocol_size
+        anchor, *others = (self.forward(comparison, case) for case in comparison.arms)
+        per_round = 2 * (anchor * -(-len(others) // ARMS_PER_BLOCK) + sum(others))
+        warm_up = self.suite.warm_up_calls * (anchor + sum(others))
+        workload = group.partition("-")[0]
+        # A decode step reads all weights for few tokens: on a CPU about 20 times slower by the FLOP.
+        step = 20 * self.suite.decode.tokens / comparison.place.seq_len
+        share = {"train_step": 3.0, "decode": step}.get(workload, 1.0)
+        prefills = (anchor + sum(others)) if workload == "decode" else 0.0
+        return share * (rounds * per_round + warm_up) + prefills
+
+
+def for_each_case(name: str, *, worth: float, by_group: bool = False) -> Units:
+    """A pass's `units`: one for each case, in a process of its own.
+
+    Args:
+        name: the pass.
+        worth: work of a unit in forward passes.
+        by_group: whether metrics of different groups need units of their own.
+    """
+
+    def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
+        groups = sorted({metric.group for metric in metrics}) if by_group else [""]
+        for case, group in itertools.product(comparison.arms, groups):
+            one = comparison.model_copy(update={"arms": (case,)})
+            unit_name = f"{name}-{group}{'-' * bool(group)}{case.id}"
+            yield maker.unit(unit_name, one, name, worth * maker.forward(comparison, case), workload=group)
+
+    return units
 
 
 def task_path(suite: Suite, task: str) -> tuple[str | None, str]:

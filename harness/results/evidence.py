@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case
-from modbench.harness.core.contracts import Metric
+from modbench.harness.core.contracts import AnyMetric
+from modbench.harness.results.notes import SomeNotes
+from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.records import Outcome
-
-# The label of a model whose logits moved when later tokens did. It stands wherever the model does.
-NOT_AUTOREGRESSIVE = "not autoregressive as measured"
 
 Columns = Mapping[str, Sequence[float]]
 
@@ -26,21 +25,21 @@ class Evidence:
         outcomes: one for each launch or seed.
         anchors: the anchor's outcomes of the same launches, for timings.
         blocks: witnesses of each launch's blocks, for timings.
-        counted: notes of the counting pass about the case.
+        counted: what counting found out about the case.
     """
 
     case: Case
-    metric: Metric
+    metric: AnyMetric
     outcomes: Sequence[Outcome]
     anchors: Sequence[Outcome] = ()
     blocks: Sequence[Columns] = ()
-    counted: Mapping[str, Any] = field(default_factory=dict)
+    counted: CountNotes = field(default_factory=CountNotes)
 
     @property
     def timed(self) -> bool:
         """Whether this is a time of its own."""
-        return self.metric.made_in == "time"
+        return bool(self.metric.made_in) and catalogue.pass_of(self.metric).times
 
-    def note(self, key: str) -> list[Any]:
-        """A note of every outcome that has it."""
-        return [outcome.notes[key] for outcome in self.outcomes if outcome.notes.get(key) is not None]
+    def notes(self, kind: type[SomeNotes]) -> list[SomeNotes]:
+        """The notes of every outcome that has notes of that kind."""
+        return [outcome.notes for outcome in self.outcomes if isinstance(outcome.notes, kind)]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from modbench.harness.core.case import Case
-from modbench.harness.core.contracts import Metric
+from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.errors import NumericsError, Unmeasured
+from modbench.harness.results.notes import Notes
 from modbench.harness.results.records import Failure, Gap, Outcome
 
 # A user's model may raise anything, SystemExit too; an interrupt is ours.
 SURVIVABLE: tuple[type[BaseException], ...] = (Exception, SystemExit)
 
 T = TypeVar("T")
+NOTHING = Notes()
 
 
 def attempt(action: Callable[[], T]) -> T | Gap:
@@ -48,13 +50,19 @@ def _kind(error: BaseException, text: str) -> Failure:
     return "numerics" if isinstance(error, NumericsError) else "error"
 
 
-def measured(case: Case, metric: Metric, samples: dict[str, list[float]], notes: dict[str, Any]) -> Outcome:
-    """The outcome of a metric that was had."""
+def measured(case: Case, metric: AnyMetric, samples: dict[str, list[float]], notes: Notes = NOTHING) -> Outcome:
+    """The outcome of a metric that was measured."""
     return Outcome(case=case.id, metric=metric.key, unit=metric.unit, status="ok", samples=samples, notes=notes)
 
 
-def missing(case: Case, metric: Metric, gap: Gap) -> Outcome:
-    """The outcome of a metric that was not."""
+def missing(case: Case, metric: AnyMetric, gap: Gap, notes: Notes = NOTHING) -> Outcome:
+    """The outcome of a metric that was not measured, with its reason."""
     return Outcome(
-        case=case.id, metric=metric.key, unit=metric.unit, status=gap.status, kind=gap.kind, reason=gap.reason
+        case=case.id,
+        metric=metric.key,
+        unit=metric.unit,
+        status=gap.status,
+        kind=gap.kind,
+        reason=gap.reason,
+        notes=notes,
     )

@@ -7,7 +7,7 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,8 +16,10 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.records import SCHEMA, Record
+from modbench.harness.results.upgrade import upgraded
 
 FINISHED = "finished.json"
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -125,17 +127,17 @@ def read(folder: str) -> StoredRun:
         body = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{file}: not JSON: {error}.") from error
-    version = body.get("schema_version") if isinstance(body, dict) else None
-    if version != SCHEMA:
-        raise UsageError(f"{file}: schema {version!r} cannot be read by this modbench, which reads {SCHEMA}.")
+    if not isinstance(body, dict):
+        raise UsageError(f"{file}: damaged: it holds no JSON object.")
+    body = upgraded(body, file)
     lacking = {"plan", "environment", "command", "started"} - body.keys()
     if lacking:
         raise UsageError(f"{file}: damaged: it lacks {', '.join(sorted(lacking))}.")
-    plan: Plan = _parse(Plan, body["plan"], file)
+    plan = _parse(Plan, body["plan"], file)
     records, missing = [], []
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)
-        record = _parse(Record, record_file.read_bytes(), record_file) if record_file.is_file() else None
+        record = read_record(record_file) if record_file.is_file() else None
         if record is not None and record.unit == unit:
             records.append(record)
         else:  # none, or one of another unit or plan
@@ -143,6 +145,27 @@ def read(folder: str) -> StoredRun:
     return StoredRun(
         path, plan, body["environment"], body["command"], body["started"], records, missing, _finished(path / FINISHED)
     )
+
+
+def read_record(file: Path) -> Record:
+    """Read a unit's file, of today's schema or the one before.
+
+    Raises:
+        UsageError: if it is damaged, with the place.
+    """
+    try:
+        body = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file}: not JSON: {error}.") from error
+    if not isinstance(body, dict):
+        raise UsageError(f"{file}: damaged: it holds no JSON object.")
+    try:
+        body = upgraded(body, file)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{file}: damaged: it cannot be read as the schema that it names.") from error
+    return _parse(Record, body, file)
 
 
 def _finished(file: Path) -> dict[str, Any] | None:
@@ -164,13 +187,9 @@ def _finished(file: Path) -> dict[str, Any] | None:
     return body
 
 
-def _parse(kind: type[BaseModel], data: Any, file: Path) -> Any:  # noqa: ANN401  # the model given as kind
+def _parse(kind: type[Parsed], data: object, file: Path) -> Parsed:
     try:
-        return (
-            kind.model_validate_json(data)
-            if isinstance(data, str | bytes)
-            else kind.model_validate_json(json.dumps(data))
-        )
+        return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -16,7 +16,7 @@ computed all of them and masked: its FLOPs were not saved.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -133,11 +133,6 @@ def _prefixes(path: str, part: object) -> tuple[str, ...]:
     """How the names of the weights begin that a claim is about."""
     base = f"{path}." if path else ""
     return tuple(f"{base}{name}." for name in getattr(part, "routed_parts", ())) or (base,)
-
-
-def as_notes(found: list[Claim]) -> list[dict[str, Any]]:
-    """Plain data for a record."""
-    return [asdict(claim) for claim in found]
 
 
 def _typical(rows: dict[str, float], sizes: dict[str, int]) -> float | None:

@@ -81,13 +81,19 @@ class Measured:
         samples: arm to columns `round, block, position, calls, wall_s, cpu_s`, times per call, and what witnesses saw.
         blocks: what witnesses saw of each block, by column; `block` and `wall_s` among them.
         unsteady: arms that still drifted after a second warm-up, with a sentence for each.
-        notes: rounds and why, first calls, a repeated warm-up.
+        first_call_s: arm to the seconds of its first call.
+        warmed_up_again: arm to what was wrong with it before a second warm-up; empty: there was none.
+        rounds: `pilot`, `asked` and `made`, where a pilot decides how many there are.
+        steadiness_tested: whether there were enough blocks to test whether the arms were warm.
     """
 
     samples: dict[str, Samples] = field(default_factory=dict)
     blocks: Samples = field(default_factory=dict)
     unsteady: dict[str, str] = field(default_factory=dict)
-    notes: dict[str, object] = field(default_factory=dict)
+    first_call_s: dict[str, float] = field(default_factory=dict)
+    warmed_up_again: dict[str, str] = field(default_factory=dict)
+    rounds: dict[str, int] | None = None
+    steadiness_tested: bool = False
 
 
 def deal(arms: Sequence[str], anchor: str, rng: random.Random) -> list[list[str]]:
@@ -144,7 +150,7 @@ class Session:
         self._warm_up(effort.warm_up_calls, effort.warm_up_s, first=True)
         unsteady = self._play(effort)
         if unsteady:
-            self.made.notes["warmed up again"] = unsteady
+            self.made.warmed_up_again = unsteady
             self._warm_up(2 * effort.warm_up_calls, 2 * effort.warm_up_s)
             unsteady = self._play(effort)
         self.made.unsteady = unsteady
@@ -173,7 +179,7 @@ class Session:
                 if row is None:
                     continue
                 if first and turn == 0:
-                    self.made.notes.setdefault("first_call_s", {})[arm] = row["wall_s"]  # type: ignore[index]  # a dict
+                    self.made.first_call_s[arm] = row["wall_s"]
                 quiet[arm] = 0 if row.get("recompiles") else quiet[arm] + 1
                 shortest[arm] = min(row["wall_s"], shortest.get(arm, math.inf))
             turn += 1
@@ -197,11 +203,11 @@ class Session:
                 default=0,
             )
             total = min(max(effort.rounds, asked), effort.most_rounds)
-            self.made.notes["rounds"] = {"pilot": pilot, "asked": asked, "made": total}
+            self.made.rounds = {"pilot": pilot, "asked": asked, "made": total}
         self._rounds(pilot, total)
         effects = self._effects()
         blocks_each = min(map(len, effects.values()), default=0)
-        self.made.notes["steadiness_tested"] = steady.testable(blocks_each, len(effects)) if effects else False
+        self.made.steadiness_tested = steady.testable(blocks_each, len(effects)) if effects else False
         return steady.unsteady(effects)
 
     def _effects(self) -> dict[str, list[float]]:

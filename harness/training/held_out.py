@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case
 from modbench.harness.core.errors import NumericsError
-from modbench.harness.results.evidence import NOT_AUTOREGRESSIVE
+from modbench.harness.core.labels import Label
 from modbench.harness.subject.causality import Causality, guard
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ def evaluate(subject: Subject, windows: Windows) -> HeldOut:
     vocabulary = min(case.config.vocab_size, windows.tokens.vocab_size)
     found = guard(module, inputs_BT, vocabulary, subject.seed)
     if case.own:
-        reason = (
-            f"{NOT_AUTOREGRESSIVE}: logits changed with later tokens, and no other way to route a user's model is known"
-        )
+        reason = f"{Label.NOT_AUTOREGRESSIVE}: logits changed with later tokens, and no other routing of a user's model is known"
         if found.reads_future is None:
             reason = f"whether it reads the future could not be tested: {found.reason}"
         return HeldOut(loss, by_position, loss if found.reads_future is False else None, reason, None, found)

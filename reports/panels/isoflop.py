@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from modbench.harness.results.notes.training import RatesNotes
 from modbench.reports.isoflop import Curve, curves, dense_beside, in_flops, step_share, table
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure, is_number, seeds_in_words
@@ -147,19 +148,20 @@ def _rates(loaded: Loaded) -> list[str]:
     """List the learning rates that were tried, and the one that each variant got."""
     said = []
     for unit in loaded.run.plan.units:
-        if unit.made_in != "rates":
+        if not unit.protocol.rates:
             continue
         (case,) = unit.comparison.arms
         cell = loaded.tables.cell(case.id, "lr/best")
         trouble = cell.trouble()
         if trouble:
-            said.append(f"{name(case)}: {trouble[1]}")
+            said.append(f"{name(case)}: {trouble.reason}")
             continue
-        tried = zip(cell.note("rates"), cell.note("losses"), strict=True)
+        (notes,) = cell.notes(RatesNotes)
+        tried = zip(notes.rates, notes.losses, strict=True)
         shown = ", ".join(f"{rate:g}× {'diverged' if loss is None else f'{loss:.3f}'}" for rate, loss in tried)
-        edge = " (at the edge of the range tried)" if cell.note("at_edge") else ""
+        edge = " (at the edge of the range tried)" if notes.at_edge else ""
         (best,) = cell.values().values()
-        said.append(f"{name(case)}: {cell.note('rule'):.3g} × {best:g}{edge} of {shown}")
+        said.append(f"{name(case)}: {notes.rule:.3g} × {best:g}{edge} of {shown}")
     return said
 
 

@@ -66,7 +66,7 @@ def _point(loaded: Loaded, case: Case, metric: str, length: int) -> tuple[Case, 
 
 def _saw_future(loaded: Loaded, case: Case) -> bool:
     rows = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == "bpb/val")]
-    return looked_ahead(rows.iloc[0].reason)
+    return looked_ahead(rows.iloc[0])
 
 
 def _ladder(points: list[tuple[Case, float, float, float, float]]) -> list[tuple[float, float]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.units import human
+from modbench.harness.results.notes.training import TrainNotes
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure
 from modbench.reports.style import MUTED, look, name, new_figure, to_svg
@@ -34,13 +35,14 @@ def render(loaded: Loaded) -> Markup | None:
         return None
     drawn, axes = new_figure(13.0, 3.0, 4, share_y=True)
     for i, (case, notes) in enumerate(curves):
-        curve = notes["curve"]
-        flops = [(step + 1) * notes["step_flops"] for step in curve["step"]] if notes["step_flops"] else None
-        for axis, xs in zip(axes, (curve["tokens"], flops, curve["wall_s"]), strict=False):
+        curve, step_flops = notes.curve, _step_flops(loaded, case, metric)
+        assert curve is not None
+        flops = [(step + 1) * step_flops for step in curve.step] if step_flops else None
+        for axis, xs in zip(axes, (curve.tokens, flops, curve.wall_s), strict=False):
             if xs is not None:
-                _line(axis, case, i, xs, _smooth(curve["loss"]))
-        if notes.get("by_position"):
-            _line(axes[3], case, i, *_by_position(notes["by_position"]))
+                _line(axis, case, i, xs, _smooth(curve.loss))
+        if notes.by_position:
+            _line(axes[3], case, i, *_by_position(notes.by_position))
     titles: tuple[tuple[str, Callable[[float, float], str]], ...] = (
         ("training tokens", lambda value, _: f"{value / 1000:g}k" if value else "0"),
         ("training FLOPs", lambda value, _: human(value, "FLOP") if value else "0"),
@@ -64,20 +66,27 @@ def render(loaded: Loaded) -> Markup | None:
     return Markup('<div class="broad">{}</div>').format(figure(svg, reading, wide=True))
 
 
-def _notes(loaded: Loaded, case: Case, metric: str) -> dict[str, Any] | None:
-    """Return the notes of the first seed's run, with the FLOPs of a step."""
+def _notes(loaded: Loaded, case: Case, metric: str) -> TrainNotes | None:
+    """The notes of the first seed's run."""
+    case_id = _case_id(loaded, case, metric)
+    return loaded.tables.training_notes(case_id) if case_id else None
+
+
+def _step_flops(loaded: Loaded, case: Case, metric: str) -> float | None:
+    """FLOPs of a training step, where they were counted."""
+    case_id = _case_id(loaded, case, metric)
+    counted = loaded.tables.cell(case_id, "flops/train_step").good() if case_id else {}
+    return next((outcome.samples["value"][0] for outcome in counted.values()), None)
+
+
+def _case_id(loaded: Loaded, case: Case, metric: str) -> str | None:
     ids = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == metric)].case_id
-    if ids.empty:
-        return None
-    noted = loaded.tables.training_notes(ids.iloc[0])
-    counted = loaded.tables.cell(ids.iloc[0], "flops/train_step").good()
-    step_flops = next((outcome.samples["value"][0] for outcome in counted.values()), None)
-    return noted | {"step_flops": step_flops} if noted else None
+    return None if ids.empty else str(ids.iloc[0])
 
 
-def _smooth(losses: list[float]) -> list[float]:
+def _smooth(losses: Sequence[float | None]) -> list[float]:
     """Convert to bits and average over neighbouring steps."""
-    bits = pd.Series(losses) / math.log(2)
+    bits = pd.Series([math.nan if loss is None else loss / math.log(2) for loss in losses])
     window = max(1, min(SMOOTHING, len(bits) // 4))
     return list(bits.rolling(window, min_periods=window).mean())
 

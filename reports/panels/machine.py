@@ -7,6 +7,7 @@ import shlex
 from markupsafe import Markup
 
 from modbench.harness.core.units import human
+from modbench.harness.results.notes.training import TrainNotes
 from modbench.reports.load import Loaded
 from modbench.reports.machine import gpu, machine_check
 from modbench.reports.panel import Panel
@@ -23,10 +24,10 @@ def render(loaded: Loaded) -> Markup | None:
         f"{git['commit'][:12]}{' (changed)' if git['dirty'] else ''}" if git["commit"] else f"none: {git['reason']}"
     )
     corpora = {
-        f"{outcome.notes['corpus']} (sha256 {str(outcome.notes['corpus_sha256'])[:12]}…)"
+        f"{outcome.notes.corpus} (sha256 {str(outcome.notes.corpus_sha256)[:12]}…)"
         for record in run.records
         for outcome in record.outcomes
-        if outcome.notes.get("corpus")
+        if isinstance(outcome.notes, TrainNotes) and outcome.notes.corpus
     }
     inside, parent = loaded.inside, loaded.parent_share
     limit = f", a pilot of {suite.pilot} may ask for up to {suite.rounds_limit}" if suite.rounds_limit > rounds else ""

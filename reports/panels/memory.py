@@ -5,6 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from modbench.harness.core.units import human, scale_of, three_digits
+from modbench.harness.results.notes.memory import MemoryNotes
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure
 from modbench.reports.style import INK, look, name, new_figure, to_svg
@@ -26,9 +27,9 @@ def render(loaded: Loaded) -> Markup | None:
         style = look(case)
         axis.barh(y, peak / factor, height=0.62, color=style.color, alpha=style.opacity)
         row = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == metric)]
-        forecast = loaded.tables.cell(str(row[row.seq_len == length].iloc[0].case_id), metric).note("forecast")
-        if forecast:
-            axis.plot([forecast / factor] * 2, [y - 0.42, y + 0.42], color=INK, linewidth=1.4)
+        cell = loaded.tables.cell(str(row[row.seq_len == length].iloc[0].case_id), metric)
+        for notes in [notes for notes in cell.notes(MemoryNotes) if notes.forecast][:1]:
+            axis.plot([(notes.forecast or 0.0) / factor] * 2, [y - 0.42, y + 0.42], color=INK, linewidth=1.4)
         axis.annotate(three_digits(peak / factor), (peak / factor, y), (5, 0), textcoords="offset points", va="center")
     axis.set_yticks(range(len(known)), [name(case) for case, _ in known])
     axis.invert_yaxis()

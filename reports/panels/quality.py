@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from markupsafe import Markup
 
+from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Record
 from modbench.harness.stats import contamination
 from modbench.reports.load import Loaded
@@ -29,14 +29,14 @@ def render(loaded: Loaded) -> Markup | None:
 def _row(workload: str, where: str, records: list[Record]) -> tuple[str, ...]:
     causes: Counter[str] = Counter()
     shares: list[float] = []
-    notes: list[dict[str, Any]] = []
+    notes: list[TimeNotes] = []
     for record in records:
         (blocks,) = record.blocks
         for outcome in record.outcomes:
             if outcome.status == "ok":
                 causes.update(contamination.counted(contamination.causes(outcome.samples, blocks.columns)))
                 shares.append(contamination.share_of_blocks(outcome.samples, blocks.columns))
-                notes.append(outcome.notes)
+                notes.append(outcome.noted(TimeNotes))
     columns = [record.blocks[0].columns for record in records]
     wall = sum(sum(each["wall_s"]) for each in columns)
     return (
@@ -59,21 +59,21 @@ def _share(columns: list[dict[str, list[float]]], name: str, wall: float) -> str
     return f"{sum(sum(each[name]) for each in columns) / wall:.1%}"
 
 
-def _rounds(notes: list[dict[str, Any]]) -> str:
+def _rounds(notes: list[TimeNotes]) -> str:
     """Say how many rounds were run, and how many the pilot asked for."""
-    made = [note["rounds"] for note in notes if "rounds" in note]
+    made = [note.rounds for note in notes if note.rounds]
     if not made:
         return "fixed"
-    low, high = min(each["made"] for each in made), max(each["made"] for each in made)
-    asked = max(each["asked"] for each in made)
+    low, high = min(each.made for each in made), max(each.made for each in made)
+    asked = max(each.asked for each in made)
     return f"{low}{f'–{high}' if high != low else ''} (asked: up to {asked})"
 
 
-def _warm_up(notes: list[dict[str, Any]]) -> str:
+def _warm_up(notes: list[TimeNotes]) -> str:
     """Say whether warm-up was sufficient, if there were enough rounds to test it."""
-    if any("warmed_up_again" in note for note in notes):
+    if any(note.warmed_up_again for note in notes):
         return "repeated: an arm still drifted"
-    return "tested" if all(note.get("steadiness_tested") for note in notes) else "too few rounds to test"
+    return "tested" if all(note.steadiness_tested for note in notes) else "too few rounds to test"
 
 
 PANEL = Panel(title="How well was it measured?", order=75, span=12, render=render, folded=True)

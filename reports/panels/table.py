@@ -45,6 +45,15 @@ def _mde(row: pd.Series) -> str:
     return f"{row.mde:.1%}" if is_number(row.ratio) else _signed(row.mde, row.unit)
 
 
+def _remarks(row: pd.Series) -> str:
+    """The reason, then the labels of both sides."""
+    said = [row.reason] if isinstance(row.reason, str) else []
+    for column, before in (("labels", ""), ("baseline_labels", "baseline: ")):
+        if isinstance(row[column], str):
+            said += [f"{before}{label}" for label in row[column].split(";")]
+    return "; ".join(said)
+
+
 def _row(row: pd.Series, values: dict[Any, Any]) -> tuple[str, list[tuple[str, object]], str]:
     value, baseline = values.get((row.case_id, row.metric)), values.get((row.baseline_case_id, row.metric))
     change = row.ratio if is_number(row.ratio) else row.difference
@@ -69,7 +78,7 @@ def _row(row: pd.Series, values: dict[Any, Any]) -> tuple[str, list[tuple[str, o
         (f"{row.p_adjusted:.2g}" if is_number(row.p_adjusted) else "", row.p_adjusted),
     ]
     sorted_by = [(text, key if is_number(key) else "") for text, key in cells]
-    return row.status, sorted_by, row.reason if isinstance(row.reason, str) else ""
+    return row.status, sorted_by, _remarks(row)
 
 
 def _signed(value: object, unit: str) -> str:

@@ -60,13 +60,13 @@ def _content(loaded: Loaded, row: pd.Series) -> tuple[str, Bar | None, str]:
     if row.status != "ok":
         return ("failed" if row.status == "failed" else "–"), None, str(row.reason)
     if row.metric == "bpb/val":
-        seen = " It read later tokens." if looked_ahead(row.reason) else ""
+        seen = " It read later tokens." if looked_ahead(row) else ""
         verdict = words(row) if isinstance(row.verdict, str) else seeds_in_words(loaded)
         causal = loaded.pair(str(row.arm), "loss/val_causal")
         if seen and causal is not None and causal.status == "ok":
             seen += f" Routed causally: {causal.difference / math.log(2):+.3f}."
         return f"{row.difference:+.3f}", None, f"bits/byte at T={row.seq_len}. {verdict}.{seen}"
-    if str(row.metric).startswith("flops/"):
+    if row.unit == "FLOP":
         return times(row.ratio), _bar(row), "counted exactly"
     if row.metric == "memory/kv_cache":
         return (
@@ -75,7 +75,7 @@ def _content(loaded: Loaded, row: pd.Series) -> tuple[str, Bar | None, str]:
             f"{human(loaded.value(str(row.arm), row.metric, row.seq_len), 'B')} allocated",
         )
     said = f"{interval(row)} {words(row)}".strip()
-    share = promise(row, "forecast" if str(row.metric).startswith("memory/") else "promised")
+    share = promise(row, "forecast" if row.unit == "B" else "promised")
     return times(row.ratio), _bar(row), f"{said} · {share}" if share else said
 
 

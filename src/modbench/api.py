@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import files, torchrun
+from modbench.harness.core import catalogue, files, torchrun
 from modbench.harness.core.errors import IncompleteError, UsageError
 from modbench.harness.execution import runner
 from modbench.harness.machine import certificate, environment
@@ -96,8 +96,17 @@ def new_folder(resolved: Plan, out: str | None = None) -> RunFolder:
     return create(out, resolved.suite.name)
 
 
-def run(resolved: Plan, folder: RunFolder, *, command: list[str], progress: Lines | Live) -> Finished:
+def run(
+    resolved: Plan, folder: RunFolder, *, command: list[str], progress: Lines | Live, launcher: str = "local"
+) -> Finished:
     """Measure a plan into a new folder (see `new_folder`) and render its report.
+
+    Args:
+        resolved: the plan.
+        folder: takes the records.
+        command: the command line, for the record.
+        progress: is told.
+        launcher: name of the launcher that starts units.
 
     Raises:
         IncompleteError: if it was interrupted; finished units are kept.
@@ -110,7 +119,7 @@ def run(resolved: Plan, folder: RunFolder, *, command: list[str], progress: Line
     known = certificate.pooled(machine)
     where |= {"machine": machine, "certificate": known.as_dict() if known else None}
     folder.write_run(resolved, where, command, files.now())
-    return _run(resolved, folder, progress, start, resumed=False)
+    return _run(resolved, folder, progress, start, launcher=launcher)
 
 
 def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Live]) -> Finished:
@@ -137,7 +146,7 @@ def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Liv
     for place in (folder.units, folder.logs):  # a copied folder may lack the empty ones
         place.mkdir(exist_ok=True)
     machine = certificate.fingerprint(environment.collect(), stored.plan.device, stored.plan.suite.threads)
-    if any(unit.made_in in {"time", "energy", "compile"} for unit in stored.plan.units) and machine != (
+    if any(catalogue.passes()[unit.made_in].timed for unit in stored.plan.units) and machine != (
         known := stored.environment.get("machine")
     ):
         raise UsageError(
@@ -165,7 +174,7 @@ def _refuse_ranks(command: str) -> None:
 
 def _remaining(stored: StoredRun) -> tuple[UnitOfWork, ...]:
     """Units without a record, units whose process died, and training runs whose learning-rate search is among these."""
-    died = {record.unit.name for record in stored.records if not record.environment}  # the parent wrote these records
+    died = {record.unit.name for record in stored.records if record.died is not None and not record.died.again}
     again = {*stored.missing, *died}
     for unit in stored.plan.units:
         if unit.protocol.train is not None and unit.protocol.train.rate_from in again:
@@ -173,10 +182,18 @@ def _remaining(stored: StoredRun) -> tuple[UnitOfWork, ...]:
     return tuple(unit for unit in stored.plan.units if unit.name in again)
 
 
-def _run(resolved: Plan, folder: RunFolder, progress: Lines | Live, start: float, *, resumed: bool) -> Finished:
+def _run(
+    resolved: Plan,
+    folder: RunFolder,
+    progress: Lines | Live,
+    start: float,
+    *,
+    launcher: str = "local",
+    resumed: bool = False,
+) -> Finished:
     try:
         with progress:
-            runner.run(resolved, folder, progress, resumed=resumed)
+            runner.run(resolved, folder, progress, launcher=launcher, resumed=resumed)
         wall_s = time.monotonic() - start
         loaded = render.write(folder.path)
     except KeyboardInterrupt:

@@ -57,7 +57,7 @@ def curves(run: Path) -> dict[str, list[float]]:
     for file in sorted((run / "units").glob("train-*.json")):
         outcomes = json.loads(file.read_text())["outcomes"]
         notes = next(outcome["notes"] for outcome in outcomes if outcome["status"] == "ok")
-        if "curve" in notes:
+        if notes.get("curve"):
             found[file.name] = notes["curve"]["loss"]
     return found
 
@@ -138,7 +138,8 @@ def test_a_worker_that_died_is_tried_again(whole: Path, tmp_path: Path) -> None:
     record = json.loads(victim.read_text())
     for outcome in record["outcomes"]:
         outcome |= {"status": "failed", "kind": "oom", "reason": "killed", "samples": {}, "notes": {}}
-    victim.write_text(json.dumps(record | {"environment": {}, "wall_s": 0.0}))
+    died = {"kind": "oom", "reason": "killed"}
+    victim.write_text(json.dumps(record | {"environment": None, "died": died, "wall_s": 0.0}))
     shutil.rmtree(run / "logs")  # as a copy may have lost it
     before = {file.name: file.stat().st_mtime_ns for file in (run / "units").iterdir()}
     done = subprocess.run(

@@ -21,6 +21,12 @@ from modbench.harness.planning import plan
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
+from modbench.harness.results.notes.causality import Causality
+from modbench.harness.results.notes.counting import CountNotes
+from modbench.harness.results.notes.findings import PeakFinding
+from modbench.harness.results.notes.memory import MemoryNotes
+from modbench.harness.results.notes.timing import TimeNotes
+from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Outcome, Record
 from modbench.harness.timing.interleave import Clock, Effort, Session
 from modbench.reports import render
@@ -108,7 +114,6 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
     """What a worker would have left, had its clock been ours."""
     corpus = "badcafe" if trouble.other_text and trouble.other_text in unit.name else "c0ffee"
     outcomes = []
-    notes: dict[str, Any]
     if unit.made_in == "time":
         clock = DriftingClock(unit.name)
 
@@ -130,7 +135,7 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
             if case.arm == trouble.waits:
                 samples["wait_s"] = [0.5 * wall for wall in samples["wall_s"]]
             tokens = case.place.batch_size * case.place.seq_len
-            result: dict[str, Any] = {"status": "ok", "samples": samples, "notes": {"tokens": tokens}}
+            result: dict[str, Any] = {"status": "ok", "samples": samples, "notes": TimeNotes(tokens=tokens)}
             if case.arm == trouble.fails:
                 result = {"status": "failed", "kind": "error", "reason": "planted failure"}
             outcomes.append(Outcome(case=case.id, metric=f"latency/{unit.workload}", unit="s", **result))
@@ -138,17 +143,23 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
         cost = case_cost(case)
         assert cost is not None
         if unit.made_in == "count":
-            causal = {"forward_causal": cost.forward_causal, "train_step_causal": cost.train_step_causal}
-            notes = {"params": cost.params, "counter_forward": cost.forward, **causal}
-            notes["causality"] = {"reads_future": case.arm == trouble.leaks, "change": 0.5}
+            counted = CountNotes(
+                params=cost.params,
+                counter_forward=cost.forward,
+                forward_causal=cost.forward_causal,
+                train_step_causal=cost.train_step_causal,
+                causality=Causality(reads_future=case.arm == trouble.leaks, change=0.5),
+            )
             value = {"value": [cost.forward]}
             outcomes.append(
-                Outcome(case=case.id, metric="flops/forward", unit="FLOP", status="ok", samples=value, notes=notes)
+                Outcome(case=case.id, metric="flops/forward", unit="FLOP", status="ok", samples=value, notes=counted)
             )
         if unit.made_in == "memory":
-            value, notes = {"value": [1e6 * (1 + number)]}, {"forecast": 1e6 * (1 + 2 * number)}
+            value, weighed = {"value": [1e6 * (1 + number)]}, MemoryNotes(forecast=1e6 * (1 + 2 * number))
             outcomes.append(
-                Outcome(case=case.id, metric="memory/peak_allocated", unit="B", status="ok", samples=value, notes=notes)
+                Outcome(
+                    case=case.id, metric="memory/peak_allocated", unit="B", status="ok", samples=value, notes=weighed
+                )
             )
         if unit.made_in == "compile":
             outcomes.append(
@@ -164,8 +175,10 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
                 + (0.05 if case.model == "mod" else 0.0)
                 + 0.001 * unit.protocol.seed * (case.model == "mod")
             )
-            notes = {"sees_future": case.model in {"mod", "moe"}, "corpus_sha256": corpus, "corpus": "t"}
-            told: dict[str, Any] = {"status": "ok", "samples": {"value": [loss]}, "notes": notes}
+            trained = TrainNotes(
+                seed=unit.protocol.seed, sees_future=case.model in {"mod", "moe"}, corpus_sha256=corpus, corpus="t"
+            )
+            told: dict[str, Any] = {"status": "ok", "samples": {"value": [loss]}, "notes": trained}
             outcomes += [
                 Outcome(case=case.id, metric=metric, unit=unit_of, **told)
                 for metric, unit_of in (("loss/val", "nat"), ("bpb/val", "bit/B"))
@@ -174,7 +187,7 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
             outcomes.append(
                 Outcome(case=case.id, metric="loss/val_causal", unit="nat", status="skipped", reason=reason)
             )
-    return Record(unit=unit, started=files.now(), wall_s=1.0, environment={}, outcomes=tuple(outcomes))
+    return Record(unit=unit, started=files.now(), wall_s=1.0, outcomes=tuple(outcomes))
 
 
 def stored(
@@ -203,8 +216,11 @@ def stored(
         if unit.name == leave_out:
             continue
         record = fake_record(unit, Trouble(**trouble))
-        if peak:
-            record = record.model_copy(update={"environment": {"peak": {"dtype": "fp32", "flop_per_s": peak}}})
+        if peak and unit.made_in == "peak":
+            found = PeakFinding(
+                device="cpu", dtype="fp32", threads=1, flop_per_s=peak, shape="1x1x1", bytes_per_s=1e9, how="planted"
+            )
+            record = record.model_copy(update={"findings": found})
         files.write_atomically(folder.record(unit), record.model_dump_json())
     render.write(folder.path)
     return pd.read_csv(folder.path / "comparisons.csv")

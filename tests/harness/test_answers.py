@@ -15,7 +15,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import UNASKED, Examples, Source, Task
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import TrainRun
-from modbench.harness.passes.training import drill
+from modbench.harness.passes._training import drill
 from modbench.harness.subject.subject import Subject
 from modbench.harness.training.answers import answer, one_question_each
 from modbench.harness.training.batches import batch_of, pieces

@@ -10,6 +10,8 @@ from test_faults import outcomes, planned, run_units
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
+from modbench.harness.results.notes.counting import CountNotes
+from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.run_folder import FINISHED, read
 from modbench.harness.subject import shared_state
 
@@ -82,16 +84,16 @@ def test_an_answer_that_is_stored_while_it_is_timed_is_found(here: Path) -> None
     """Two calls, which is all that the guard before the timing makes, show nothing yet."""
     records = run_units(planned("second_sight", ["latency/forward"]), here)
     (bad,) = outcomes([record for record in records if record.unit.made_in == "time"], "bad:")
-    assert "a call on tokens that were timed ran 0 FLOPs" in bad.notes["reused"]
+    assert "a call on tokens that were timed ran 0 FLOPs" in str(bad.noted(TimeNotes).reused)
     (dense,) = outcomes([record for record in records if record.unit.made_in == "time"], "dense")
-    assert "reused" not in dense.notes
+    assert dense.noted(TimeNotes).reused is None
 
 
 def test_what_cannot_be_counted_could_not_be_checked(here: Path) -> None:
     records = run_units(planned("not_a_number", ["flops/forward"]), here)
     (bad,) = [o for o in outcomes(records, "bad:") if o.metric == "flops/forward"]
     assert bad.status == "failed"
-    assert "nothing of it could be counted" in bad.notes["guards"]
+    assert "nothing could be counted" in str(bad.noted(CountNotes).guards)
 
 
 def test_inputs_and_targets_share_no_memory() -> None:

@@ -16,7 +16,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.execution import doctor
 from modbench.harness.machine import witness
 from modbench.harness.machine.witness import Collector, Witness
-from modbench.harness.passes import timing
+from modbench.harness.passes import time as time_pass
 from modbench.harness.stats import contamination, steady
 from modbench.harness.timing.interleave import Clock, Effort, Session
 
@@ -76,7 +76,7 @@ def test_a_wait_is_held_against_what_was_watched(metric: str, watched: bool) -> 
     unit = doctor.units(1, "cpu", 1)[0]
     lap = catalogue.metrics()[metric].lap
     seen = {"block": [0.0], "wall_s": [0.32], "cpu_s": [0.32], "calls": [2.0], f"{lap}/wall_s": [0.01]}
-    own = timing._samples(seen, catalogue.metrics()[metric], unit)
+    own = time_pass._samples(seen, catalogue.metrics()[metric], unit)
     assert own.get("sample_s") == ([0.64] if watched else None)
 
 

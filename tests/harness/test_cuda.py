@@ -21,11 +21,12 @@ from modbench.harness.machine import nvml
 from modbench.harness.memory import fit_trial
 from modbench.harness.memory.step_peak import of_training
 from modbench.harness.passes import energy as energy_pass
-from modbench.harness.passes import timing
+from modbench.harness.passes import time as time_pass
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan, predicted_seconds
 from modbench.harness.planning.suite import load_suite
 from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.notes.timing import EnergyNotes, TimeNotes
 from modbench.harness.results.records import Blocks, Outcome
 from modbench.harness.subject.subject import Subject
 from modbench.harness.timing import cuda_events, cuda_graph, host_syncs
@@ -54,7 +55,7 @@ def timed(key: str, cuda: FakeCuda, **launch: Any) -> tuple[Outcome, Blocks]:
         comparison = Comparison(arms=(case(),), metrics=(key,))
         fields: dict[str, Any] = {"name": "u", "made_in": "time", "launch": 0, "flops": 1.0}
         unit = UnitOfWork(comparison=comparison, protocol=protocol, workload=metric.group, **fields)
-        outcome, witnessed = timing.run(unit, [metric])
+        outcome, witnessed = time_pass.run(unit, [metric])
     assert isinstance(outcome, Outcome)
     assert isinstance(witnessed, Blocks)
     return outcome, witnessed
@@ -63,7 +64,8 @@ def timed(key: str, cuda: FakeCuda, **launch: Any) -> tuple[Outcome, Blocks]:
 def sampled(key: str, notes: dict[str, Any] | None = None, **columns: float) -> Outcome:
     """An outcome of one sample."""
     samples = {"block": [0.0], "calls": [1.0], **{name: [value] for name, value in columns.items()}}
-    return Outcome(case=case().id, metric=key, unit="s", status="ok", samples=samples, notes=notes or {})
+    noted = catalogue.pass_of(catalogue.metrics()[key]).notes.model_validate(notes or {})
+    return Outcome(case=case().id, metric=key, unit="s", status="ok", samples=samples, notes=noted)
 
 
 def doubted(outcome: Outcome, blocks: Blocks | None = None) -> dict[str, str]:
@@ -77,9 +79,9 @@ def test_end_to_end_times_wait_for_the_device_on_both_sides(cuda: FakeCuda) -> N
     outcome, _ = timed("latency/forward", cuda, device_s=3e-3, host_s=1e-5)
     assert outcome.samples["wall_s"] == pytest.approx([3.01e-3] * 4)
     assert cuda.log[:2] == ["synchronize", "synchronize"]
-    assert outcome.notes["device_share"] == pytest.approx(3e-3 / 3.01e-3)
-    assert outcome.notes["l2"].startswith("warm")
-    assert outcome.notes["syncs"] == 0
+    assert outcome.noted(TimeNotes).device_share == pytest.approx(3e-3 / 3.01e-3)
+    assert str(outcome.noted(TimeNotes).l2).startswith("warm")
+    assert outcome.noted(TimeNotes).syncs == 0
     assert doubted(outcome) == {}
 
 
@@ -299,8 +301,8 @@ def test_energy_is_the_counter_over_windows_of_seconds(cuda: FakeCuda, monkeypat
     assert total.samples["calls"] == [30, 30]
     assert total.samples["value"] == pytest.approx([1 / 30] * 2)
     assert outcomes[2].samples["value"] == pytest.approx([1 / 240] * 2)
-    assert total.notes["idle_W"] == pytest.approx(1 / 3)
-    assert total.notes["power_W"] == pytest.approx(1 / 3, rel=0.01)
+    assert total.noted(EnergyNotes).idle_W == pytest.approx(1 / 3)
+    assert total.noted(EnergyNotes).power_W == pytest.approx(1 / 3, rel=0.01)
     # There and back: positions of the two arms mirror one another.
     positions = [outcome.samples["position"] for outcome in outcomes[:2]]
     assert sorted(map(tuple, positions)) == [(0, 3), (1, 2)]

@@ -16,6 +16,7 @@ from modbench.harness.core.errors import ModbenchError
 from modbench.harness.execution import doctor
 from modbench.harness.machine import certificate
 from modbench.harness.machine.certificate import Certificate
+from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Blocks, Outcome, Record
 from modbench.harness.timing.interleave import Effort, Session
 
@@ -126,7 +127,7 @@ def fake_launch(unit: UnitOfWork, twin_takes: float) -> Record:
         for arm in (one, twin)
     )
     blocks = (Blocks(group="forward", columns=found.blocks),)
-    return Record(unit=unit, started="", wall_s=0.0, environment={}, outcomes=outcomes, blocks=blocks)
+    return Record(unit=unit, started="", wall_s=0.0, outcomes=outcomes, blocks=blocks)
 
 
 @pytest.mark.parametrize(("twin_takes", "low", "high"), [(1.0, 0, 12), (1.5, 95, 100)])
@@ -146,7 +147,7 @@ def test_a_launch_that_failed_is_no_comparison() -> None:
         Outcome(case=case.id, metric=doctor.METRIC, unit="s", status="failed", kind="oom", reason="no room")
         for case in unit.comparison.arms
     )
-    record = Record(unit=unit, started="", wall_s=0.0, environment={}, outcomes=outcomes)
+    record = Record(unit=unit, started="", wall_s=0.0, outcomes=outcomes)
     with pytest.raises(ModbenchError, match="no room"):
         list(doctor.judge([record]))
 
@@ -158,7 +159,9 @@ def test_a_comparison_that_drifts_is_none_and_a_machine_with_no_other_has_no_che
 
     def drift(record: Record) -> Record:
         anchor, twin = record.outcomes
-        return record.model_copy(update={"outcomes": (anchor, twin.model_copy(update={"notes": {"unsteady": "+9%"}}))})
+        return record.model_copy(
+            update={"outcomes": (anchor, twin.model_copy(update={"notes": TimeNotes(unsteady="+9%")}))}
+        )
 
     one = [
         drift(record) if record.unit.protocol.seed == 1 and record.unit.launch == 0 else record for record in records

@@ -11,6 +11,11 @@ import pytest
 from modbench.harness.core import catalogue
 from modbench.harness.execution import doctor
 from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.notes import Notes
+from modbench.harness.results.notes.counting import CountNotes
+from modbench.harness.results.notes.memory import MemoryNotes
+from modbench.harness.results.notes.timing import TimeNotes
+from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Outcome
 
 DOUBTS = sorted(catalogue.entries("doubts"))
@@ -36,8 +41,17 @@ def outcome(samples: dict[str, list[float]] | None = None, arm: str = CASE.id, *
         unit="s",
         status="ok",
         samples=clean | (samples or {}),
-        notes={"inputs": 4} | notes,
+        notes=_notes(notes),
     )
+
+
+def _notes(given: dict[str, Any]) -> Notes:
+    """The notes of a time, or of the pass that leaves the given ones."""
+    if "alloc_retries" in given:
+        return MemoryNotes.model_validate(given)
+    if "causality" in given:
+        return TrainNotes.model_validate({"seed": 0} | given)
+    return TimeNotes.model_validate({"inputs": 4} | given)
 
 
 def evidence(
@@ -49,7 +63,9 @@ def evidence(
     columns = {"block": [float(i) for i in range(20)], "wall_s": [0.04] * 20, **blocks}
     made = list(outcomes) or [outcome()]
     anchors = [outcome(arm=ANCHOR.id) for _ in made]
-    return Evidence(CASE, METRICS[metric], made, anchors, [columns] * len(made), counted or {})
+    return Evidence(
+        CASE, METRICS[metric], made, anchors, [columns] * len(made), CountNotes.model_validate(counted or {})
+    )
 
 
 PLANTED: dict[str, tuple[Evidence, str]] = {
@@ -67,7 +83,13 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
         "aten.mystery (2 calls)",
     ),
     "masks_compute": (
-        evidence(counted={"claims": [{"module": "blocks.1", "stated": 6, "tokens": 48, "rows": 48.0, "masked": True}]}),
+        evidence(
+            counted={
+                "claims": [
+                    {"module": "blocks.1", "capacity": 0.25, "stated": 6, "tokens": 48, "rows": 48.0, "masked": True}
+                ]
+            }
+        ),
         "blocks.1 says it processed 6 of 48",
     ),
     "not_steady": (evidence([outcome(unsteady="it drifted by +9%")]), "+9%"),
@@ -119,4 +141,4 @@ def test_generation_and_the_causal_loss_of_ours_wear_no_label() -> None:
         assert finds(evidence(metric=metric, counted=guard)) is None
     own = CASE.model_copy(update={"model": "mine.py:build"})
     made = evidence(metric="latency/decode", counted=guard)
-    assert finds(Evidence(own, made.metric, made.outcomes, counted=guard)) is not None
+    assert finds(Evidence(own, made.metric, made.outcomes, counted=CountNotes.model_validate(guard))) is not None

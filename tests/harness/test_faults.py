@@ -23,7 +23,7 @@ from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.outcomes import gap_of
-from modbench.harness.results.records import Outcome, Record
+from modbench.harness.results.records import Death, Outcome, Record
 from modbench.progress import Lines, TimeLeft
 
 BAD = """
@@ -208,9 +208,9 @@ def test_a_long_message_is_cut() -> None:
 
 
 def test_death_in_words() -> None:
-    assert death(-9, timed_out=False)[0] == "oom"
-    assert death(-11, timed_out=False) == ("crash", "the process died of SIGSEGV")
-    assert death(None, timed_out=True)[0] == "timeout"
+    assert death(-9, timed_out=False).kind == "oom"
+    assert death(-11, timed_out=False) == Death(kind="crash", reason="the process died of SIGSEGV")
+    assert death(None, timed_out=True).kind == "timeout"
 
 
 def test_an_outcome_is_a_result_or_a_reason() -> None:
@@ -302,7 +302,7 @@ def test_a_record_of_another_unit_is_no_record(here: Path) -> None:
     made = planned("good", ["latency/forward"])
     folder = run_folder.create(str(here / "run"), "faults")
     folder.write_run(made, {}, [], files.now())
-    other = Record(unit=made.units[1], started=files.now(), wall_s=0.0, environment={}, outcomes=())
+    other = Record(unit=made.units[1], started=files.now(), wall_s=0.0, outcomes=())
     files.write_atomically(folder.record(made.units[0]), other.model_dump_json())
     assert made.units[0].name in run_folder.read(str(folder.path)).missing
 

@@ -150,7 +150,7 @@ def test_a_pilot_decides_how_many_rounds_once(sigma: float, made: int) -> None:
     calls: dict[str, Call] = {"anchor": noisy(clock, sigma, 1), "arm": noisy(clock, sigma, 2)}
     found = measure(calls, clock, Effort(rounds=30, most_rounds=90, pilot=20, half_width=0.01, warm_up_calls=1))
     assert len(found.samples["arm"]["wall_s"]) == 2 * made
-    note: Any = found.notes["rounds"]
+    note: Any = found.rounds
     assert note["pilot"] == 20
     assert note["made"] == made
     assert (note["asked"] > 90) == (made == 90)
@@ -160,7 +160,7 @@ def test_between_the_limits_the_number_is_what_the_pilot_computed() -> None:
     clock = FakeClock()
     calls: dict[str, Call] = {"anchor": noisy(clock, 0.02, 1), "arm": noisy(clock, 0.02, 2)}
     found = measure(calls, clock, Effort(rounds=4, most_rounds=4000, pilot=20, half_width=0.01, warm_up_calls=1))
-    note: Any = found.notes["rounds"]
+    note: Any = found.rounds
     assert note["pilot"] == 4  # never more than the least number of rounds
     assert note["made"] == max(4, note["asked"])
     assert len(found.samples["arm"]["wall_s"]) == 2 * note["made"]
@@ -260,7 +260,7 @@ def test_an_arm_that_was_not_warm_is_measured_again() -> None:
     """Twenty calls cool down during the first measurement; the second finds a steady arm and its samples alone count."""
     clock = FakeClock()
     found = measure({"anchor": clock.arm(0.01), "arm": Cooling(clock, 20)}, clock, 10)
-    assert "arm" in found.notes["warmed up again"]  # type: ignore[operator]  # a dict
+    assert "arm" in found.warmed_up_again
     assert found.unsteady == {}
     assert found.samples["arm"]["wall_s"] == pytest.approx([0.01] * 20)
 
@@ -282,4 +282,4 @@ def test_a_machine_that_drifts_is_no_unsteady_arm() -> None:
 
     found = measure({"anchor": drifting, "arm": drifting}, clock, 12)
     assert found.unsteady == {}
-    assert "warmed up again" not in found.notes
+    assert found.warmed_up_again == {}

@@ -21,6 +21,7 @@ from modbench.harness.passes import fit
 from modbench.harness.passes.fit import _try, bracket, forecast
 from modbench.harness.planning.schedule import units_of_work
 from modbench.harness.planning.suite import parse_suite
+from modbench.harness.results.notes.memory import FitNotes
 from modbench.harness.subject.subject import Subject
 
 
@@ -124,7 +125,7 @@ def test_all_arms_seek_within_one_budget(monkeypatch: pytest.MonkeyPatch) -> Non
     suite = parse_suite({"name": "s", "metrics": list(comparison.metrics), "arms": [{"model": "dense"}]}, "s")
     (unit,) = [unit for unit in units_of_work(suite, [comparison], None) if unit.made_in == "fit"]
     outcomes = list(fit.run(unit, [catalogue.metrics()["memory/largest_seq_len"]]))
-    assert [outcome.notes["budget_bytes"] for outcome in outcomes] == [1_000_000_000] * 2
+    assert [outcome.noted(FitNotes).budget_bytes for outcome in outcomes] == [1_000_000_000] * 2
     assert [outcome.samples["value"][0] for outcome in outcomes] == pytest.approx([100, 200], rel=0.01)
 
 

@@ -328,8 +328,8 @@ def test_rates_are_tried_until_the_best_is_inside(losses: dict[float, float], tr
         return losses[rate]
 
     found = search(loss, (0.5, 1.0, 2.0))
-    assert len(found) == tried
-    assert min(found, key=lambda rate: found[rate]) == best
+    assert len(found.losses) == tried
+    assert found.best == best
 
 
 def test_if_every_rate_diverges_there_is_none() -> None:
@@ -367,13 +367,16 @@ def test_two_ranks_train_as_one(how: str, model: str, tmp_path: Path) -> None:
         for start, out in (([sys.executable, "-m", "modbench"], "one"), (launch, "two"))
     ]
     assert [each.returncode for each in done] == [0, 0], done[1].stderr[-2000:]
-    curves, weights = [], []
+    curves, weights = list[list[Any]](), []
     for out in ("one", "two"):
         (file,) = (tmp_path / out / "units").glob("train-*.json")
+        from modbench.harness.results.notes.training import TrainNotes
         from modbench.harness.results.records import Record
 
         record = Record.model_validate_json(file.read_bytes())
-        curves.append(next(outcome.notes["curve"]["loss"] for outcome in record.outcomes if outcome.status == "ok"))
+        notes = next(outcome.noted(TrainNotes) for outcome in record.outcomes if outcome.status == "ok")
+        assert notes.curve is not None
+        curves.append(notes.curve.loss)
         weights.append(torch.load(next((tmp_path / out / "weights").iterdir()), weights_only=True))
     assert curves[1] == pytest.approx(curves[0], rel=2e-3)
     assert curves[1][0] == pytest.approx(curves[0][0], rel=1e-5)

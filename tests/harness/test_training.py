@@ -16,7 +16,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured, UsageError
 from modbench.harness.core.train_plan import TrainRun, learning_rate
-from modbench.harness.passes.training import train
+from modbench.harness.passes._training import train
 from modbench.harness.text.corpus import from_file, from_files
 from modbench.harness.text.tokens import encode
 from modbench.harness.training.batches import Windows

@@ -47,15 +47,15 @@ def reconciled(made: Case) -> Counted:
     """The count of a case in which every opinion agrees with the closed form, module by module, to the last FLOP."""
     counted = count(made, seed=0, hardware=False)
     assert counted.mismatch is None
-    explained = counted.notes["explained"]
-    for row in counted.notes["modules"]:
-        assert row["counter"] == row["closed_form"], row
-        if counted.notes["fvcore_reason"] is None and f"fvcore {row['module']}" not in explained:
+    explained = counted.notes.explained
+    for row in counted.notes.modules:
+        assert row.counter == row.closed_form, row
+        if counted.notes.fvcore_reason is None and f"fvcore {row.module}" not in explained:
             # fvcore reads einsum's numbers from a rounded print (facts: 0.007 % off); products are exact.
-            assert row["fvcore"] == pytest.approx(row["closed_form"], rel=1e-4), row
-    assert counted["forward"] == counted.notes["counter_forward"]
-    assert counted["train_step"] == counted.notes["counter_train_step"]
-    assert sum(counted.notes["parts"].values()) == counted["forward"]
+            assert row.fvcore == pytest.approx(row.closed_form, rel=1e-4), row
+    assert counted["forward"] == counted.notes.counter_forward
+    assert counted["train_step"] == counted.notes.counter_train_step
+    assert sum(counted.notes.parts.values()) == counted["forward"]
     return counted
 
 
@@ -63,9 +63,10 @@ def reconciled(made: Case) -> Counted:
 def test_closed_form_equals_counter_exactly(model: str, capacity: float | None) -> None:
     """Forward, train step, parameters and every module: not within 0.5 %, but to the last FLOP; fvcore doubled agrees."""
     counted = reconciled(case(model, capacity=capacity))
-    assert counted.notes["fvcore_reason"] is None
-    assert len(counted.notes["modules"]) > 4
-    assert counted.notes["operators"]["unknown"] == {}
+    assert counted.notes.fvcore_reason is None
+    assert len(counted.notes.modules) > 4
+    assert counted.notes.operators is not None
+    assert counted.notes.operators.unknown == {}
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -167,8 +168,8 @@ def test_without_fvcore_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "fvcore.nn", None)
     counted = count(case("dense"), seed=0, hardware=False)
     assert counted.mismatch is None
-    assert "fvcore is not installed" in counted.notes["fvcore_reason"]
-    assert all(row["fvcore"] is None for row in counted.notes["modules"])
+    assert "fvcore is not installed" in str(counted.notes.fvcore_reason)
+    assert all(row.fvcore is None for row in counted.notes.modules)
 
 
 def test_a_trace_that_fails_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,11 +212,12 @@ def test_a_users_model_is_counted_by_the_counter_alone(tmp_path: Any, monkeypatc
     counted = count(case("mine.py:build"), seed=0)
     assert counted["forward"] == 2 * 2 * 48 * 64 * 256
     assert counted["train_step"] == 3 * counted["forward"]
-    assert "no closed form" in counted.notes["source"]
-    assert counted.notes["uncounted"] == []
+    assert "no closed form" in str(counted.notes.source)
+    assert counted.notes.uncounted == ()
     partial = count(case("mine.py:recurrent"), seed=0)
-    assert "mkldnn_rnn_layer" in partial.notes["source"] or "lstm" in partial.notes["source"]
-    assert "a lower bound" in partial.notes["source"]
+    source = str(partial.notes.source)
+    assert "mkldnn_rnn_layer" in source or "lstm" in source
+    assert "a lower bound" in source
     with pytest.raises(ValueError, match="0 FLOPs would be a lie"):
         count(case("mine.py:no_matmul"), seed=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness.passes.count import count
+from modbench.harness.results.notes.counting import Claim, CountNotes
 from modbench.harness.subject import causality, claims, reuse
 from modbench.reports.panels.flops import _claims
 
@@ -148,7 +150,7 @@ def test_a_claim_that_could_not_be_checked_says_so() -> None:
     part.capacity, part.executed_tokens = 0.25, 18  # type: ignore[assignment]  # the protocol, by hand
     (claim,) = claims.claims(Model(part), tokens())
     assert (claim.rows, claim.masked) == (None, False)
-    assert "could not be checked" in _claims({"claims": claims.as_notes([claim])})
+    assert "could not be checked" in _claims(CountNotes(claims=(Claim.model_validate(asdict(claim)),)))
 
 
 class Peeking(nn.Module):
@@ -307,10 +309,11 @@ def test_the_counting_pass_guards_a_users_file(tmp_path: Path, monkeypatch: pyte
     )
     monkeypatch.chdir(tmp_path)
     notes = count(case("faulty.py:build"), seed=0).notes
-    assert notes["causality"]["reads_future"] is True
-    assert "cached output" in notes["reused"]
-    assert notes["claims"][0]["module"] == "part"
-    assert notes["claims"][0]["masked"]
+    assert notes.causality is not None
+    assert notes.causality.reads_future is True
+    assert "cached output" in str(notes.reused)
+    assert notes.claims[0].module == "part"
+    assert notes.claims[0].masked
 
 
 ESCAPES = {
@@ -341,8 +344,9 @@ def test_work_out_of_the_counters_sight_is_no_silent_zero(
     )
     monkeypatch.chdir(tmp_path)
     notes = count(case("hides.py:build"), seed=0).notes
-    assert word in notes["operators"]["unknown"]
-    assert word in notes["uncounted"]
+    assert notes.operators is not None
+    assert word in notes.operators.unknown
+    assert word in notes.uncounted
 
 
 def test_a_model_that_idles_in_training_and_one_whose_guard_fails_are_said_to(
@@ -366,5 +370,5 @@ def test_a_model_that_idles_in_training_and_one_whose_guard_fails_are_said_to(
     )
     monkeypatch.chdir(tmp_path)
     notes = count(case("idle.py:build"), seed=0).notes
-    assert notes["trained_share"] == 0
-    assert "enough" in notes["guards"]
+    assert notes.trained_share == 0
+    assert "enough" in str(notes.guards)

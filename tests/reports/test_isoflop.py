@@ -29,6 +29,8 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.suite import Suite, load_suite, parse_suite
 from modbench.harness.results import run_folder
+from modbench.harness.results.notes.counting import CountNotes
+from modbench.harness.results.notes.training import RatesNotes
 from modbench.harness.results.records import Outcome, Record
 from modbench.reports import isoflop, render
 from modbench.reports.isoflop import Optimum, optimum
@@ -133,9 +135,7 @@ def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
 
         def start(self, unit: UnitOfWork, record: Path, log: Path, timeout_s: float) -> Any:  # noqa: ARG002  # as the real one
             events.append(("start", unit.name))
-            return SimpleNamespace(
-                unit=unit, record=record, process=SimpleNamespace(is_alive=lambda: False, exitcode=0)
-            )
+            return SimpleNamespace(unit=unit, record=record, running=False, exitcode=0)
 
         def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:  # noqa: ARG002  # as the real one
             assert handles, "nothing runs while something waits"
@@ -149,7 +149,7 @@ def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
     folder = run_folder.create(str(tmp_path / "run"), "sweep")
     limits = {unit.name: 1.0 for unit in units}
     quiet = SimpleNamespace(started=lambda _: None, tick=lambda: None, ended=lambda _: None)
-    run_phase(Slots(tuple(units), 2), Slow(), folder, quiet, limits)  # type: ignore[arg-type]  # stand-ins
+    run_phase(Slots(tuple(units), 2), Slow(), folder, quiet, limits)
     assert len(events) == 2 * len(units)
     place = {event: i for i, event in enumerate(events)}
     for unit in units:
@@ -227,7 +227,7 @@ def planted(folder: Path) -> Loaded:
     noise = np.random.default_rng(0)
     for unit in made.units:
         outcomes = tuple(_outcomes(unit, noise))
-        record = Record(unit=unit, started=files.now(), wall_s=1.0, environment={}, outcomes=outcomes)
+        record = Record(unit=unit, started=files.now(), wall_s=1.0, outcomes=outcomes)
         files.write_atomically(run.record(unit), record.model_dump_json())
     return load(folder)
 
@@ -237,17 +237,15 @@ def _outcomes(unit: UnitOfWork, noise: np.random.Generator) -> Any:
         cost = case_cost(case)
         assert cost is not None
         if unit.made_in == "count":
-            notes: dict[str, Any] = {
-                "params": cost.params,
-                "forward_causal": cost.forward_causal,
-                "train_step": cost.train_step,
-            }
+            counted = CountNotes(params=cost.params, forward_causal=cost.forward_causal)
             samples = {"value": [cost.forward]}
-            yield Outcome(case=case.id, metric="flops/forward", unit="FLOP", status="ok", samples=samples, notes=notes)
-        elif unit.made_in == "rates":
-            notes = {"rule": 4e-3, "rates": [0.5, 1.0, 2.0], "losses": [2.2, 2.0, None], "at_edge": False}
             yield Outcome(
-                case=case.id, metric="lr/best", unit="ratio", status="ok", samples={"value": [1.0]}, notes=notes
+                case=case.id, metric="flops/forward", unit="FLOP", status="ok", samples=samples, notes=counted
+            )
+        elif unit.made_in == "rates":
+            tried = RatesNotes(seed=0, rule=4e-3, rates=[0.5, 1.0, 2.0], losses=[2.2, 2.0, None], at_edge=False)
+            yield Outcome(
+                case=case.id, metric="lr/best", unit="ratio", status="ok", samples={"value": [1.0]}, notes=tried
             )
         else:
             name = case.variant

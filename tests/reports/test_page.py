@@ -19,7 +19,7 @@ if CHROMIUM is None:
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402  # only where there is a browser
 from screens import CHROMIUM_FLAGS, WIDTHS, shoot  # noqa: E402  # as above
 
-from modbench.harness.results.evidence import NOT_AUTOREGRESSIVE  # noqa: E402  # as above
+from modbench.harness.core.labels import Label  # noqa: E402  # as above
 
 
 @pytest.fixture(scope="module")
@@ -96,24 +96,24 @@ CAUSAL = ("dense", "mine:build")
 def test_a_model_that_reads_the_future_wears_its_label_in_every_output(opened: Opened, tiny_run: Path) -> None:
     """A shipped and a user's model, in both tables, on the page and in the terminal; other models have no label."""
     cases, pairs = (pd.read_csv(tiny_run / f"{name}.csv") for name in ("cases", "comparisons"))
-    losses = cases[(cases.metric == "loss/val") & (cases.status == "ok")].set_index("arm").reason.fillna("")
-    assert all(NOT_AUTOREGRESSIVE in losses[arm] for arm in READERS)
-    assert not any(NOT_AUTOREGRESSIVE in losses[arm] for arm in CAUSAL)
-    beside = pairs[(pairs.metric == "bpb/val") & (pairs.baseline_arm == "dense")].set_index("arm").reason.fillna("")
-    assert all(NOT_AUTOREGRESSIVE in beside[arm] for arm in READERS)
+    losses = cases[(cases.metric == "loss/val") & (cases.status == "ok")].set_index("arm").labels.fillna("")
+    assert all(Label.NOT_AUTOREGRESSIVE in losses[arm] for arm in READERS)
+    assert not any(Label.NOT_AUTOREGRESSIVE in losses[arm] for arm in CAUSAL)
+    beside = pairs[(pairs.metric == "bpb/val") & (pairs.baseline_arm == "dense")].set_index("arm").labels.fillna("")
+    assert all(Label.NOT_AUTOREGRESSIVE in beside[arm] for arm in READERS)
     against = pairs[(pairs.metric == "bpb/val") & (pairs.arm == "mine:build") & (pairs.baseline_arm == "moe")]
-    assert against.reason.str.contains(f"baseline: {NOT_AUTOREGRESSIVE}").all()
+    assert against.baseline_labels.str.contains(Label.NOT_AUTOREGRESSIVE).all()
     said = (tiny_run.parent / "stdout").read_text()
-    (line,) = [line for line in said.splitlines() if line.startswith(f"{NOT_AUTOREGRESSIVE}:")]
+    (line,) = [line for line in said.splitlines() if line.startswith(f"{Label.NOT_AUTOREGRESSIVE}:")]
     assert "mine:peek" in said.partition(line)[2].partition("machine check")[0] + line
     row = next(line for line in said.splitlines() if line.startswith("mine:peek"))
     assert "†" in row
     assert "†" not in next(line for line in said.splitlines() if line.startswith("mine:build"))
-    assert f"† {NOT_AUTOREGRESSIVE}" in said
+    assert f"† {Label.NOT_AUTOREGRESSIVE}" in said
     doubts = opened.page.locator(
         ".panel", has=opened.page.locator("h2", has_text="What should you doubt?")
     ).inner_text()
-    assert NOT_AUTOREGRESSIVE in doubts
+    assert Label.NOT_AUTOREGRESSIVE in doubts
     assert "mine:peek" in doubts
 
 

@@ -13,6 +13,7 @@ from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
+from modbench.harness.results.notes.training import TaskAnswers, TrainNotes
 from modbench.harness.results.records import Outcome, Record
 from modbench.harness.stats import effects
 from modbench.reports import accuracy, render, summary
@@ -46,7 +47,7 @@ def planted(folder: Path, seeds: tuple[int, ...] = (0, 1, 2), *, fails: str = ""
                 outcomes.append(Outcome(**common, status="failed", kind="numerics", reason="loss nan at step 3"))
                 continue
             right = RIGHT[case.arm][unit.protocol.seed]
-            notes: dict[str, Any] = {
+            answers: dict[str, Any] = {
                 "n": 1000,
                 "correct": right,
                 "correct_as_trained": right + 5 if case.model == "mod" else None,
@@ -56,8 +57,9 @@ def planted(folder: Path, seeds: tuple[int, ...] = (0, 1, 2), *, fails: str = ""
                 "depth_by_kind": {"copy": 2.5} if case.model == "depth_predictor" else {},
                 "cpu_s": 12.0,
             }
+            notes = TrainNotes(seed=unit.protocol.seed, answers=TaskAnswers.model_validate(answers))
             outcomes.append(Outcome(**common, status="ok", samples={"value": [right / 1000]}, notes=notes))
-        record = Record(unit=unit, started=files.now(), wall_s=1.0, environment={}, outcomes=tuple(outcomes))
+        record = Record(unit=unit, started=files.now(), wall_s=1.0, outcomes=tuple(outcomes))
         files.write_atomically(run.record(unit), record.model_dump_json())
     return load(folder)
 

@@ -14,16 +14,15 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
-from modbench.harness.core.contracts import Pass
 from modbench.harness.execution.worker import run_unit
-from modbench.harness.memory.rss_mark import MALLOC
 
 # What a unit would otherwise import for itself; torch's optimizers load torch._dynamo (3 s) when first made.
 PRELOAD = [
@@ -33,14 +32,12 @@ PRELOAD = [
     "numpy",
     "scipy.stats",  # the warm-up's trend test
     "modbench.harness.subject.subject",
-    "modbench.harness.passes.timing",
+    "modbench.harness.passes.time",
 ]
-# Passes that need a cold process whatever the effort, and what its environment must say before it starts.
-SPECIAL: dict[Pass, dict[str, str]] = {"rss": MALLOC, "compile": {}, "fit": {}}
 
 
 @contextlib.contextmanager
-def _environment(changes: dict[str, str]) -> Iterator[None]:
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
     """Environment variables for a child that is started inside."""
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
@@ -72,13 +69,30 @@ def _work(unit_json: str, record_file: str, log_file: str) -> None:
 
 
 @dataclass
-class Handle:
-    """A unit under way."""
+class LocalHandle:
+    """A unit that runs as a process of this machine.
+
+    Attributes:
+        unit: the unit.
+        process: its process.
+        record: where its record appears.
+        deadline: when it counts as hanging, on the monotonic clock, in s.
+    """
 
     unit: UnitOfWork
     process: BaseProcess
     record: Path
     deadline: float
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self.process.is_alive()
+
+    @property
+    def exitcode(self) -> int | None:
+        """How the process ended."""
+        return self.process.exitcode
 
     @property
     def timed_out(self) -> bool:
@@ -102,23 +116,23 @@ class LocalLauncher:
         if not cold:
             self._context.set_forkserver_preload(PRELOAD)
 
-    def start(self, unit: UnitOfWork, record: Path, log: Path, timeout_s: float) -> Handle:
+    def start(self, unit: UnitOfWork, record: Path, log: Path, timeout_s: float) -> LocalHandle:
         """Start a unit; its record appears when it is done. After `timeout_s` it counts as hanging."""
         arguments = (unit.model_dump_json(), str(record.resolve()), str(log.resolve()))
-        special = SPECIAL.get(unit.made_in)
-        context = self._context if special is None else multiprocessing.get_context("spawn")
+        made_in = catalogue.passes()[unit.made_in]
+        context = multiprocessing.get_context("spawn") if made_in.cold else self._context
         process: BaseProcess = context.Process(target=_work, args=arguments, daemon=True)  # type: ignore[attr-defined]  # typeshed's BaseContext lacks it
-        with _environment(special or {}):
+        with _environment(made_in.environment):
             process.start()
-        return Handle(unit, process, record, time.monotonic() + timeout_s)
+        return LocalHandle(unit, process, record, time.monotonic() + timeout_s)
 
-    def wait(self, handles: list[Handle], timeout_s: float) -> list[Handle]:
+    def wait(self, handles: list[LocalHandle], timeout_s: float) -> list[LocalHandle]:
         """Block until a unit has ended or the time is up; returns those that ended."""
         until = min(timeout_s, *(max(0.0, handle.deadline - time.monotonic()) for handle in handles))
         multiprocessing.connection.wait([handle.process.sentinel for handle in handles], timeout=until)
         return [handle for handle in handles if not handle.process.is_alive() or handle.timed_out]
 
-    def end(self, handle: Handle) -> None:
+    def end(self, handle: LocalHandle) -> None:
         """Reap a unit, killing it if it still runs."""
         if handle.process.is_alive():
             handle.process.terminate()
@@ -126,3 +140,6 @@ class LocalLauncher:
             if handle.process.is_alive():
                 handle.process.kill()
         handle.process.join()
+
+
+LAUNCHER = LocalLauncher

@@ -32,7 +32,9 @@ def gate(
     if as_json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
     else:
-        timed = {key for key, metric in run.tables.metrics.items() if metric.made_in == "time"}
+        timed = {
+            key for key, metric in run.tables.metrics.items() if run.tables.made_in(metric).times and not metric.source
+        }
         print("\n".join(gates.as_text(findings, margin, timed)))
     if any(finding.verdict == "worse" for finding in findings):
         raise typer.Exit(1)

@@ -223,12 +223,12 @@ def _counted(case: Case) -> dict[str, Any]:
             "parameters": params * width,
             "gradients": params * width,
             "optimizer": 2 * params * width,
-            "activations": forecast.get("memory/activations"),
+            "activations": forecast.bytes.get("memory/activations"),
             "kv_cache": None,
             "peak_forward": None,
-            "peak_train_step": forecast.get("memory/peak_allocated"),
+            "peak_train_step": forecast.bytes.get("memory/peak_allocated"),
         },
-        "reason": forecast.get("reason") or "a user's model has no closed form, and shapes alone do not determine this",
+        "reason": forecast.reason or "a user's model has no closed form, and shapes alone do not determine this",
     }
 
 

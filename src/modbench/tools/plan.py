@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.case import ELEMENT_BYTES
-from modbench.harness.core.train_plan import MOST_MORE
 from modbench.harness.core.units import human, human_duration
 from modbench.harness.execution.runner import phases
 from modbench.harness.flops.closed_form import case_cost
@@ -22,7 +22,7 @@ from modbench.harness.planning.plan import (
 from modbench.tools.columns import aligned
 
 if TYPE_CHECKING:
-    from modbench.harness.core.case import Case, UnitOfWork
+    from modbench.harness.core.case import Case
     from modbench.harness.planning.plan import Plan
 
 NUMBERS = ("params", "flops_forward", "flops_train_step", "flops_share", "ideal", "memory_train_step", "forward_s")
@@ -31,6 +31,7 @@ HEADER = ("case", "params", "FLOPs forward", "of anchor", "ideal", "train-step m
 
 def forecast(plan: Plan) -> dict[str, Any]:
     """The forecast in base units; None where a number is known only after a user's model has run."""
+    passes = catalogue.passes()
     units = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
     anchors = {case: comparison.arms[0] for comparison in plan.comparisons for case in comparison.arms}
     return {
@@ -40,7 +41,7 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "units": len(plan.units),
         "predicted_s": sum(predicted_seconds(plan, *unit) for unit in units),
         "predicted_most_s": sum(
-            _most_times(plan, unit) * predicted_seconds(plan, unit, at_once) for unit, at_once in units
+            passes[unit.made_in].most(unit) * predicted_seconds(plan, unit, at_once) for unit, at_once in units
         ),
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
         "training": _training(plan),
@@ -50,7 +51,7 @@ def forecast(plan: Plan) -> dict[str, Any]:
 
 def _training(plan: Plan) -> dict[str, Any] | None:
     """Training runs: their number, their cost, and how often they read the corpus."""
-    units = [unit for unit in plan.units if unit.made_in in {"train", "rates"}]
+    units = [unit for unit in plan.units if catalogue.passes()[unit.made_in].trains]
     if not units:
         return None
     on_corpus = [unit.protocol.train for unit in units if not unit.comparison.arms[0].task and unit.protocol.train]
@@ -65,14 +66,6 @@ def _training(plan: Plan) -> dict[str, Any] | None:
         "most_tokens": most,
         "epochs": most / training_tokens(plan.suite, text) if text else None,
     }
-
-
-def _most_times(plan: Plan, unit: UnitOfWork) -> float:
-    """By what factor a unit may take longer than predicted: pilots of timed units may ask for more rounds."""
-    _, rounds = plan.suite.protocol_size
-    if unit.made_in == "rates":  # more rates are tried if the best one lies at an edge
-        return 1 + MOST_MORE / len(unit.protocol.rates)
-    return plan.suite.rounds_limit / rounds if unit.made_in == "time" else 1.0
 
 
 def _case(plan: Plan, case: Case, anchor: Case) -> dict[str, Any]:

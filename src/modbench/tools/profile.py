@@ -11,12 +11,14 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, UnitOfWork
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.units import human
-from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.launch.local import LAUNCHER
 from modbench.harness.execution.runner import Slots, run_phase
 from modbench.harness.machine import environment
+from modbench.harness.passes.profile import PASS
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.unit_maker import Maker
 from modbench.harness.profiling.ranges import MODULE, ROOT
+from modbench.harness.results.notes.findings import PeakFinding, ProfileFinding
 from modbench.harness.results.records import Record
 from modbench.tools.columns import aligned
 
@@ -46,7 +48,7 @@ class Profiled:
     """
 
     case: Case
-    found: dict[str, Any]
+    found: ProfileFinding
     folder: Path
     where: dict[str, Any]
 
@@ -60,7 +62,9 @@ def choose(plan: Plan, select: str | None) -> Case:
     matches = compile_expression(select) if select else (lambda _id: True)
     known = catalogue.metrics()
     # Comparisons that are only trained repeat the models at another place: prefer the grid, where there is one.
-    grid = [c for c in plan.comparisons if any(known[key].made_in != "train" for key in c.metrics)] or plan.comparisons
+    grid = [
+        c for c in plan.comparisons if any(not catalogue.pass_of(known[key]).trains for key in c.metrics)
+    ] or plan.comparisons
     cases = list(dict.fromkeys(case for comparison in grid for case in comparison.arms if matches(case.id)))
     if len(cases) == 1:
         return cases[0]
@@ -83,14 +87,14 @@ def profile(plan: Plan, case: Case, workload: str, folder: RunFolder, progress: 
             "profiler does not report their range. Use --workload forward, or the metric latency/train_step/backward."
         )
     comparison = Comparison(arms=(case,), metrics=())
-    made = Maker(plan.suite, None).unit(f"profile-{workload}-{case.id}", comparison, "profile", 1e12, workload=workload)
+    made = Maker(plan.suite, None).unit(f"profile-{workload}-{case.id}", comparison, PASS.name, 1e12, workload=workload)
     traced = made.protocol.model_copy(update={"trace": str((folder.path / TRACE).resolve())})
     unit: UnitOfWork = made.model_copy(update={"protocol": traced})
-    launcher = LocalLauncher(cold=True, threads=plan.suite.threads)
-    run_phase(Slots((unit,), 1, alone=True), launcher, folder, progress, {unit.name: LIMIT_S})
+    launcher = LAUNCHER(cold=True, threads=plan.suite.threads)
+    run_phase(Slots((unit,), 1, timed=True), launcher, folder, progress, {unit.name: LIMIT_S})
     record = Record.model_validate_json(folder.record(unit).read_bytes())
-    found = record.environment.get("profile")
-    if found is None:
+    found = record.findings
+    if not isinstance(found, ProfileFinding):
         raise ModbenchError(f"the profile of {case.id} failed; {folder.logs}/{unit.name}.died.log says why.")
     done = Profiled(case, found, folder.path, environment.collect())
     (folder.path / PROFILE).write_text(json.dumps(as_json(done), indent=1), encoding="utf-8")
@@ -101,67 +105,67 @@ def as_json(done: Profiled) -> dict[str, Any]:
     """Rows by module and component, and the measured peaks, in base units."""
     return {
         "case": done.case.id,
-        "workload": done.found["workload"],
-        "wall_s": done.found["wall_s"],
+        "workload": done.found.workload,
+        "wall_s": done.found.wall_s,
         "modules": rows(done.found),
         "components": shares(done.found),
-        "peak": done.found["peak"],
-        "operators": done.found["operators"],
+        "peak": done.found.peak.model_dump(),
+        "operators": [operator.model_dump() for operator in done.found.operators],
         "trace": str(done.folder / TRACE),
     }
 
 
-def rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+def rows(found: ProfileFinding) -> list[dict[str, Any]]:
     """One row for each module, the whole first: seconds scaled to the unprofiled call, rates, shares of the measured peaks."""
-    ranges, peak = found["ranges"], found["peak"]
-    scale = found["wall_s"] / ranges[ROOT]["seconds"]
-    made = [_row(found, "", ranges[ROOT]["seconds"] * scale, ranges[ROOT]["calls"], peak)]
+    ranges, peak = found.ranges, found.peak
+    scale = found.wall_s / ranges[ROOT].seconds
+    made = [_row(found, "", ranges[ROOT].seconds * scale, ranges[ROOT].calls, peak)]
     for name, seen in ranges.items():
         if name.startswith(MODULE):
-            made.append(_row(found, name.removeprefix(MODULE), seen["seconds"] * scale, seen["calls"], peak))
+            made.append(_row(found, name.removeprefix(MODULE), seen.seconds * scale, seen.calls, peak))
     return made
 
 
-def _row(found: dict[str, Any], path: str, seconds: float, calls: float, peak: dict[str, Any]) -> dict[str, Any]:
+def _row(found: ProfileFinding, path: str, seconds: float, calls: float, peak: PeakFinding) -> dict[str, Any]:
     # FLOPs and bytes were counted in one forward pass: they do not describe a whole training step.
-    whole_step = path == "" and found["workload"] == "train_step"
-    flops = None if whole_step else found["flops"].get(path)
-    moved = None if whole_step else found["bytes"].get(path)
+    whole_step = path == "" and found.workload == "train_step"
+    flops = None if whole_step else found.flops.get(path)
+    moved = None if whole_step else found.bytes.get(path)
     return {
         "module": path,
         "calls": calls,
         "seconds": seconds,
-        "share": seconds / found["wall_s"],
+        "share": seconds / found.wall_s,
         "flops": flops,
         "flop_per_s": flops / seconds if flops and seconds else None,
-        "of_peak": flops / seconds / peak["flop_per_s"] if flops and seconds else None,
+        "of_peak": flops / seconds / peak.flop_per_s if flops and seconds else None,
         "bytes": moved,
         "bytes_per_s": moved / seconds if moved and seconds else None,
-        "of_bandwidth": moved / seconds / peak["bytes_per_s"] if moved and seconds else None,
-        "keeps": found["kept"].get(path),
+        "of_bandwidth": moved / seconds / peak.bytes_per_s if moved and seconds else None,
+        "keeps": found.kept.get(path),
     }
 
 
-def shares(found: dict[str, Any]) -> list[dict[str, Any]]:
+def shares(found: ProfileFinding) -> list[dict[str, Any]]:
     """Seconds and share of every component, the largest first."""
-    total = sum(found["components"].values()) or 1.0
+    total = sum(found.components.values()) or 1.0
     return [
-        {"component": name, "share": seconds / total, "seconds": found["wall_s"] * seconds / total}
-        for name, seconds in sorted(found["components"].items(), key=lambda item: -item[1])
+        {"component": name, "share": seconds / total, "seconds": found.wall_s * seconds / total}
+        for name, seconds in sorted(found.components.items(), key=lambda item: -item[1])
     ]
 
 
 def as_text(done: Profiled) -> str:
     """Modules, components, the roofline, and the path of the trace."""
     found = done.found
-    peak, modules = found["peak"], rows(found)
+    peak, modules = found.peak, rows(found)
     where = done.where["cpu"] if done.case.place.device == "cpu" else "CUDA"
-    what = {"forward": "a forward pass", "train_step": "a training step"}[found["workload"]]
+    what = {"forward": "a forward pass", "train_step": "a training step"}[found.workload]
     lines = [
-        f"{done.case.id}: {what} on {where} takes {human(found['wall_s'], 's')} (median of 7, without profiler)",
+        f"{done.case.id}: {what} on {where} takes {human(found.wall_s, 's')} (median of 7, without profiler)",
         "",
     ]
-    lines += _modules(modules, trained=bool(found["kept"]))
+    lines += _modules(modules, trained=bool(found.kept))
     components = [(each["component"], human(each["seconds"], "s"), f"{each['share']:.1%}") for each in shares(found)]
     lines += ["", *aligned([("component", "time", "share"), *components], right={1, 2})]
     lines += ["", *_roofline(modules[0], peak), "", f"trace: {done.folder / TRACE} (open it in Perfetto)"]
@@ -212,14 +216,14 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.0%}"
 
 
-def _roofline(whole: dict[str, Any], peak: dict[str, Any]) -> list[str]:
+def _roofline(whole: dict[str, Any], peak: PeakFinding) -> list[str]:
     """The call compared with the machine's measured roof."""
-    product, copy = human(peak["flop_per_s"], "FLOP"), human(peak["bytes_per_s"], "B")
-    lines = [f"roof, measured here: {product}/s ({peak['shape']} product), {copy}/s (copy)"]
+    product, copy = human(peak.flop_per_s, "FLOP"), human(peak.bytes_per_s, "B")
+    lines = [f"roof, measured here: {product}/s ({peak.shape} product), {copy}/s (copy)"]
     if whole["flops"] and whole["bytes"]:
         intensity = whole["flops"] / whole["bytes"]
-        ridge = peak["flop_per_s"] / peak["bytes_per_s"]
-        roof = min(peak["flop_per_s"], intensity * peak["bytes_per_s"])
+        ridge = peak.flop_per_s / peak.bytes_per_s
+        roof = min(peak.flop_per_s, intensity * peak.bytes_per_s)
         bound = "arithmetic" if intensity > ridge else "memory traffic"
         lines.append(
             f"the call: {intensity:.3g} FLOP per byte that operators move (ridge {ridge:.3g}): bound by {bound}; "

@@ -110,7 +110,7 @@ def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | N
         folder = _folder(resolved, out, command, ranks)
         try:
             for unit in resolved.units:
-                if not folder.record(unit).exists() and (ranks.first or unit.made_in == "train"):
+                if not folder.record(unit).exists() and (ranks.first or unit.protocol.train is not None):
                     _run_unit(unit, folder, ranks)
         except KeyboardInterrupt:
             raise IncompleteError(

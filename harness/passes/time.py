@@ -1,29 +1,41 @@
-"""Timing pass: a metric's `measure` is given a `Subject` and returns the function of a token batch that is timed."""
+"""Time calls: a metric's `measure` is given a `Subject` and returns the function of a token batch that is timed."""
 
 from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Protocol, UnitOfWork
-from modbench.harness.core.contracts import Metric
+from modbench.harness.core.case import Case, Comparison, Protocol, UnitOfWork
+from modbench.harness.core.contracts import AnyMetric, Metric
+from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy, nvml, witness
+from modbench.harness.results.notes.timing import Rounds, TimeNotes
 from modbench.harness.results.outcomes import SURVIVABLE, attempt, gap_of, measured, missing
 from modbench.harness.results.records import Blocks, Gap, Outcome
-from modbench.harness.subject import shared_state
-from modbench.harness.timing.interleave import Call, Clock, Effort, Measured, Samples, Session
+from modbench.harness.timing import interleave
+from modbench.harness.timing.interleave import Clock, Effort, Measured, Samples, Session
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from modbench.harness.planning.unit_maker import Maker
+    from modbench.harness.subject.subject import Subject
+
+    # What a metric's `measure` returns: it is called with a batch of tokens.
+    Call = Callable[[Tensor], object]
 
 # Input batches of a place: more where some arm's cost depends on what it reads, so that inputs are a factor of their own.
 INPUTS, MANY_INPUTS = 4, 16
 
 
-def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome | Blocks]:
+def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outcome | Blocks]:
     """One launch of one comparison and one workload: all arms interleaved in this process; then what blocks witnessed."""
+    from modbench.harness.subject import shared_state
     from modbench.harness.subject.subject import clock_of
 
     place = unit.comparison.place
@@ -33,7 +45,7 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome | Blocks]:
     clock = clock_of(place)
     inputs = MANY_INPUTS if any(varies(case, metrics[0].workload) for case in unit.comparison.arms) else INPUTS
     gaps: dict[str, Gap] = {}
-    timed: dict[str, tuple[Callable[[Any], object], list[Any]]] = {}
+    timed: dict[str, tuple[Call, list[Tensor]]] = {}
     for case in rng.sample(unit.comparison.arms, len(unit.comparison.arms)):  # construction order is a factor too
         made = attempt(partial(_prepare, case, unit.protocol, metrics[0], clock, inputs))
         if isinstance(made, Gap):
@@ -63,11 +75,12 @@ def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome | Blocks]:
             if case.id in gaps:
                 yield missing(case, metric, gaps[case.id])
                 continue
-            notes = _notes(unit, metric, case, found) | {"inputs": inputs}
+            more: dict[str, Any] = {}
             if case.own and not metric.timer and not place.compile:
-                notes |= _reuse(*timed[case.id], case.config.vocab_size)
+                more |= _reuse(*timed[case.id], case.config.vocab_size)
             if on_gpu and not metric.timer:
-                notes |= _device_notes(*timed[case.id], found.samples[case.id]["wall_s"])
+                more |= _device_notes(*timed[case.id], found.samples[case.id]["wall_s"])
+            notes = _notes(unit, metric, case, found, inputs).model_copy(update=more)
             yield measured(case, metric, _samples(found.samples[case.id], metric, unit), notes)
     yield Blocks(group=metrics[0].group, columns=found.blocks)
 
@@ -82,8 +95,8 @@ def varies(case: Case, workload: str) -> bool:
 
 
 def _prepare(
-    case: Case, protocol: Protocol, metric: Metric, clock: Clock, inputs: int
-) -> tuple[Callable[[Any], object], list[Any]]:
+    case: Case, protocol: Protocol, metric: Metric[Subject, Call], clock: Clock, inputs: int
+) -> tuple[Call, list[Tensor]]:
     from modbench.harness.subject.subject import Subject
 
     subject = Subject(case, protocol.seed, decode=protocol.decode, clock=clock)
@@ -95,7 +108,7 @@ def _prepare(
     return timed, batches
 
 
-def _call(timed: Callable[[Any], object], batches: list[Any]) -> Call:
+def _call(timed: Call, batches: list[Tensor]) -> interleave.Call:
     """A block's number chooses the batch: all arms of a block read the same."""
     return lambda number: timed(batches[number % len(batches)])
 
@@ -121,7 +134,7 @@ def _note(gaps: dict[str, Gap], device: str, arm: str, error: BaseException) -> 
             torch.cuda.empty_cache()
 
 
-def _samples(samples: Samples, metric: Metric, unit: UnitOfWork) -> Samples:
+def _samples(samples: Samples, metric: AnyMetric, unit: UnitOfWork) -> Samples:
     """The metric's own columns: one lap of a call that has laps, seconds of one decode step where a call makes many."""
     steps = unit.protocol.decode.tokens if metric.per == "step" else 1
     own = {name: values for name, values in samples.items() if "/" not in name}
@@ -137,27 +150,23 @@ def _samples(samples: Samples, metric: Metric, unit: UnitOfWork) -> Samples:
     return own
 
 
-def _notes(unit: UnitOfWork, metric: Metric, case: Case, found: Measured) -> dict[str, Any]:
+def _notes(unit: UnitOfWork, metric: AnyMetric, case: Case, found: Measured, inputs: int) -> TimeNotes:
     place = unit.comparison.place
-    tokens = place.batch_size * (1 if metric.workload == "decode" else place.seq_len)
     cpu = "thread" if place.threads == 1 else "process"
-    notes: dict[str, Any] = {
-        "clock": f"wall: perf_counter, end to end; cpu: {cpu} time",
-        "tokens": tokens,
-        "first_call_s": found.notes.get("first_call_s", {}).get(case.id),  # type: ignore[attr-defined]  # a dict
-    }
-    notes["steadiness_tested"] = found.notes.get("steadiness_tested")
-    if "rounds" in found.notes:
-        notes["rounds"] = found.notes["rounds"]
-    again: Any = found.notes.get("warmed up again", {})
-    if again:
-        notes["warmed_up_again"] = "; ".join(f"{arm}: {what}" for arm, what in again.items())
-    if case.id in found.unsteady:
-        notes["unsteady"] = found.unsteady[case.id]
-    return notes
+    again = "; ".join(f"{arm}: {what}" for arm, what in found.warmed_up_again.items())
+    return TimeNotes(
+        clock=f"wall: perf_counter, end to end; cpu: {cpu} time",
+        tokens=place.batch_size * (1 if metric.workload == "decode" else place.seq_len),
+        inputs=inputs,
+        first_call_s=found.first_call_s.get(case.id),
+        steadiness_tested=found.steadiness_tested,
+        rounds=None if found.rounds is None else Rounds.model_validate(found.rounds),
+        warmed_up_again=again or None,
+        unsteady=found.unsteady.get(case.id),
+    )
 
 
-def _reuse(timed: Callable[[Any], object], batches: list[Any], vocab_size: int) -> dict[str, Any]:
+def _reuse(timed: Call, batches: list[Tensor], vocab_size: int) -> dict[str, str]:
     """Whether what was timed computed: FLOPs on a batch that it has seen often, against those on a fresh one."""
     import torch
 
@@ -178,7 +187,7 @@ def _reuse(timed: Callable[[Any], object], batches: list[Any], vocab_size: int) 
     return {}
 
 
-def _device_notes(timed: Callable[[Any], object], batches: list[Any], wall_s: list[float]) -> dict[str, Any]:
+def _device_notes(timed: Call, batches: list[Tensor], wall_s: list[float]) -> dict[str, Any]:
     """On a GPU: how much of the end-to-end time the device was busy, how often the host had to wait, and the state of L2."""
     from modbench.harness.timing import cuda_events
     from modbench.harness.timing.host_syncs import syncs
@@ -187,3 +196,28 @@ def _device_notes(timed: Callable[[Any], object], batches: list[Any], wall_s: li
     share = {} if isinstance(found, Gap) else found
     waits = attempt(lambda: len(syncs(timed, batches[0])))
     return share | {"syncs": None if isinstance(waits, Gap) else waits, "l2": cuda_events.L2_POLICY}
+
+
+def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int) -> Iterator[UnitOfWork]:
+    """One unit for each group of metrics that are timed together."""
+    for group in dict.fromkeys(metric.group for metric in metrics):
+        name = f"{PASS.name}-{group}-{comparison.place.label}-launch{launch}"
+        flops = maker.timed_flops(comparison, group)
+        yield maker.unit(name, comparison, PASS.name, flops, workload=group, launch=launch)
+
+
+PASS = Pass(
+    name="time",
+    run=run,
+    units=units,
+    notes=TimeNotes,
+    phase=Phase.TIME,
+    order=1,
+    alone=True,
+    timed=True,
+    repeated=True,
+    samples="launches",
+    column="wall_s",
+    statistic="median",
+    most=lambda unit: max(1.0, unit.protocol.most_rounds / unit.protocol.rounds),
+)

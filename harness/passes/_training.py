@@ -1,27 +1,22 @@
-"""Training pass: a metric's `measure` is given `Trained` (a corpus) or `Answered` (a task). One case and one seed per unit."""
+"""One training run, on a corpus or on a task, with what stands around the engine: corpus, routers watched, checkpoints."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Protocol, UnitOfWork
-from modbench.harness.core.contracts import Metric, Text
+from modbench.harness.core.case import Case, Protocol
+from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.core.train_plan import TrainRun
-from modbench.harness.machine import busy
 from modbench.harness.results import workspace
-from modbench.harness.results.outcomes import attempt, measured, missing
-from modbench.harness.results.records import Gap, Outcome, Record
+from modbench.harness.results.run_folder import read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from modbench.harness.routing import Drift
     from modbench.harness.subject.subject import Subject
     from modbench.harness.training.answers import Answered
@@ -29,8 +24,6 @@ if TYPE_CHECKING:
     from modbench.harness.training.held_out import HeldOut
     from modbench.harness.training.trainer import Progress, Trainer
 
-# Notes that are kept once for a run.
-LONG = {"curve", "looks", "by_position", "routing"}
 # Held-out tokens of a look during training.
 LOOK_TOKENS = 2048
 # Held-out tokens on which routers are described.
@@ -62,47 +55,6 @@ class Trained:
     resumed_at: int = 0
     routing: dict[str, Any] | None = None
     routing_reason: str = ""
-
-
-def run(unit: UnitOfWork, metrics: list[Metric]) -> Iterator[Outcome]:
-    """Train once, then let every metric read the result."""
-    (case,) = unit.comparison.arms
-    act: Callable[[], Any] = partial(drill if case.task else train, case, unit.protocol)
-    with busy.busy():
-        made = attempt(act)
-    told = False
-    for metric in metrics:
-        value = made if isinstance(made, Gap) else attempt(partial(metric.measure, made))
-        if isinstance(value, Gap):
-            yield missing(case, metric, value)
-            continue
-        said = notes(unit.protocol, made)
-        if told:  # a curve is long: it stands beside the first metric of the run
-            said = {key: each for key, each in said.items() if key not in LONG}
-        told = True
-        yield measured(case, metric, {"value": [float(value)]}, said)
-
-
-def notes(protocol: Protocol, made: Any) -> dict[str, Any]:  # noqa: ANN401  # Trained or Answered; naming both would load torch
-    """What a reader of the numbers should know beside them."""
-    said: dict[str, Any] = {"seed": protocol.seed}
-    if not isinstance(made, Trained):
-        return said | {key: value for key, value in asdict(made).items() if key != "curve"}
-    held_out = made.held_out
-    return said | {
-        "corpus": protocol.corpus_path or protocol.corpus,
-        "corpus_sha256": protocol.corpus_sha256,
-        "sees_future": bool(held_out.sees_future or held_out.causality.reads_future),
-        "causality": asdict(held_out.causality),
-        "lr": made.run.lr,
-        "steps": made.run.steps,
-        "curve": made.curve,
-        "looks": made.looks,
-        "by_position": held_out.by_position,
-        "spent": made.spent,
-        "resumed_at": made.resumed_at,
-        "routing": made.routing,
-    }
 
 
 def train(case: Case, protocol: Protocol) -> Trained:
@@ -252,7 +204,7 @@ def settled(protocol: Protocol) -> TrainRun:
     file = here.record_of(run.rate_from) if here else None
     if file is None or not file.exists():
         raise Unmeasured(f"no learning rate: {run.rate_from} has no record")
-    for outcome in Record.model_validate_json(file.read_bytes()).outcomes:
+    for outcome in read_record(file).outcomes:
         if outcome.status == "ok":
             return run.model_copy(update={"lr": run.lr * outcome.samples["value"][0]})
         raise Unmeasured(f"no learning rate: {outcome.reason}")

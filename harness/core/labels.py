@@ -1,0 +1,28 @@
+"""Labels: short warnings that stand beside a number in every output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class Label(StrEnum):
+    """A warning about a number. Its value is the word in the CSV files, on the page and in the terminal."""
+
+    NOT_AUTOREGRESSIVE = "not autoregressive as measured"
+    SAW_FUTURE = "top-k routing saw future tokens"
+    MASKS_COMPUTE = "computes what it claims to skip"
+    REUSES_OUTPUT = "does not compute every call"
+    IDLE_IN_TRAINING = "computes less in training"
+    UNCHECKED = "could not be checked"
+    LOWER_BOUND = "FLOPs are a lower bound"
+    CONTAMINATED = "contaminated"
+
+
+# A loss with one of these was measured by a model that read later tokens.
+LOOKED_AHEAD = frozenset({Label.NOT_AUTOREGRESSIVE, Label.SAW_FUTURE})
+
+
+def joined(labels: Iterable[Label]) -> str | None:
+    """Labels as one cell of a table, each once; None where there are none."""
+    return ";".join(dict.fromkeys(labels)) or None

@@ -1,0 +1,92 @@
+"""What a pass exports: how something is measured, where and when that may run, and what its numbers mean. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from modbench.harness.core.case import Case, Comparison, UnitOfWork
+    from modbench.harness.core.contracts import AnyMetric
+    from modbench.harness.core.frozen import Frozen
+    from modbench.harness.planning.suite import Suite
+    from modbench.harness.planning.unit_maker import Maker
+    from modbench.harness.results.notes import Notes
+    from modbench.harness.results.records import Blocks, Outcome
+
+    # What a pass yields: outcomes, what witnesses saw of blocks, or what it found out that belongs to no metric.
+    Yielded: TypeAlias = Outcome | Blocks | Notes
+    Run = Callable[[UnitOfWork, list[Any]], Iterator[Yielded]]
+    Units = Callable[[Maker, Comparison, Sequence[AnyMetric], int], Iterable[UnitOfWork]]
+
+
+class Phase(IntEnum):
+    """When a unit runs: all units of one phase end before the next phase begins."""
+
+    COUNT = 1
+    TIME = 2
+    FIT = 3
+    TRAIN = 4
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A way of measuring. Metrics name it in `made_in`; its file's first docstring line is its description.
+
+    Attributes:
+        name: the file's name; it stands in records and begins the names of its units.
+        run: `run(unit, metrics)` measures inside a unit's process; each metric's `measure` is given what this pass makes.
+        units: `units(maker, comparison, metrics, launch)` gives the units of a comparison; None: one, worth `worth`.
+        worth: work of a unit in forward passes of its cases, by which time left is estimated.
+        phase: when its units run.
+        order: its place among the passes of its phase.
+        alone: whether nothing may run beside a unit.
+        timed: whether times are taken: the parent process then keeps still, and a run is resumed on its own machine only.
+        cold: whether a unit needs a fresh interpreter at any effort.
+        environment: what the environment of a cold process must hold before it starts.
+        repeated: whether its units are repeated in every launch.
+        always: whether every comparison is measured, whatever was asked for; then all its metrics are made.
+        trains: whether a unit trains a model; its metrics are measured at the place of training.
+        once: whether its metrics are measured once in a sweep, at the middle size and the first budget.
+        samples: what samples are: `launches`: many calls in each of several processes, beside the anchor; `seeds`: one
+            value for each seed; `one`: one value.
+        column: the column of samples that holds the value.
+        statistic: what the value is called in `cases.csv`.
+        no_interval: why a value has no interval, where `samples` is `one`.
+        judged: whether a ratio gets a verdict.
+        most: `most(unit)` tells how many times the predicted work a unit may take.
+        settings: the part of a suite that its numbers depend on, beside the case.
+        notes: the model of what it leaves beside the samples of an outcome.
+        findings: the model of what it finds out that belongs to no metric.
+    """
+
+    name: str
+    run: Run
+    notes: type[Notes]
+    findings: type[Notes] | None = None
+    units: Units | None = None
+    worth: float = 3.0
+    phase: Phase = Phase.COUNT
+    order: int = 0
+    alone: bool = False
+    timed: bool = False
+    cold: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    repeated: bool = False
+    always: bool = False
+    trains: bool = False
+    once: bool = False
+    samples: Literal["launches", "seeds", "one"] = "one"
+    column: str = "value"
+    statistic: str = "exact"
+    no_interval: str = "counted, not sampled: no interval"
+    judged: bool = True
+    most: Callable[[UnitOfWork], float] = lambda _: 1.0
+    settings: Callable[[Suite, Case], Frozen | None] = lambda _suite, _case: None
+
+    @property
+    def times(self) -> bool:
+        """Whether its samples are wall times of calls."""
+        return self.column == "wall_s"

@@ -1,0 +1,101 @@
+"""Train and evaluate one case with one seed: a metric's `measure` is given `Trained` (a corpus) or `Answered` (a task)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING
+
+from modbench.harness.core.case import Comparison, Protocol, UnitOfWork
+from modbench.harness.core.contracts import AnyMetric, Metric
+from modbench.harness.core.passes import Pass, Phase
+from modbench.harness.machine import busy
+from modbench.harness.passes._training import Trained, drill, train
+from modbench.harness.planning.training_units import rates_unit, run_flops, train_run, tries_rates
+from modbench.harness.results.notes.causality import Causality
+from modbench.harness.results.notes.training import Curve, Looks, TaskAnswers, TrainNotes
+from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.records import Gap, Outcome
+
+if TYPE_CHECKING:
+    from modbench.harness.planning.unit_maker import Maker
+    from modbench.harness.training.answers import Answered
+
+# Notes that are kept once for a run.
+LONG = {"curve", "looks", "by_position", "routing"}
+
+
+def run(unit: UnitOfWork, metrics: list[Metric[Trained | Answered, float]]) -> Iterator[Outcome]:
+    """Train once, then let every metric read the result."""
+    (case,) = unit.comparison.arms
+    act: Callable[[], Trained | Answered] = partial(drill if case.task else train, case, unit.protocol)
+    with busy.busy():
+        made = attempt(act)
+    kept = False
+    for metric in metrics:
+        if isinstance(made, Gap):
+            yield missing(case, metric, made)
+            continue
+        value = attempt(partial(metric.measure, made))
+        if isinstance(value, Gap):
+            yield missing(case, metric, value)
+            continue
+        notes = notes_of(unit.protocol, made)
+        if kept:  # a curve is long: it stands beside the first metric of the run only
+            notes = notes.model_copy(update=dict.fromkeys(LONG))
+        kept = True
+        yield measured(case, metric, {"value": [float(value)]}, notes)
+
+
+def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
+    """One unit for each case and seed.
+
+    Raises:
+        UsageError: if a budget cannot be met.
+    """
+    for case, seed in itertools.product(comparison.arms, maker.suite.seeds):
+        plan = train_run(maker.suite, comparison, case)
+        if tries_rates(maker.suite):
+            plan = plan.model_copy(update={"rate_from": rates_unit(case)})
+        one = comparison.model_copy(update={"arms": (case,)})
+        name = f"{PASS.name}-{case.id}-seed{seed}"
+        yield maker.unit(name, one, PASS.name, run_flops(plan, case), run=plan, seed=seed, workload="train")
+
+
+def notes_of(protocol: Protocol, made: Trained | Answered) -> TrainNotes:
+    """What a reader of the numbers should know beside them."""
+    if not isinstance(made, Trained):
+        said = {key: value for key, value in asdict(made).items() if key != "curve"}
+        return TrainNotes(seed=protocol.seed, answers=TaskAnswers.model_validate(said))
+    held_out = made.held_out
+    return TrainNotes(
+        seed=protocol.seed,
+        corpus=protocol.corpus_path or protocol.corpus,
+        corpus_sha256=protocol.corpus_sha256,
+        sees_future=bool(held_out.sees_future or held_out.causality.reads_future),
+        causality=Causality.model_validate(asdict(held_out.causality)),
+        lr=made.run.lr,
+        steps=made.run.steps,
+        curve=Curve.model_validate(made.curve),
+        looks=Looks.model_validate(made.looks),
+        by_position=held_out.by_position,
+        spent=made.spent,
+        resumed_at=made.resumed_at,
+        routing=made.routing,
+    )
+
+
+PASS = Pass(
+    name="train",
+    run=run,
+    units=units,
+    notes=TrainNotes,
+    phase=Phase.TRAIN,
+    order=3,
+    trains=True,
+    samples="seeds",
+    statistic="mean",
+    settings=lambda suite, case: suite.tasks if case.task else suite.train,
+)

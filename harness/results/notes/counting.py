@@ -1,0 +1,110 @@
+"""What counting leaves."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.results.notes import Notes
+from modbench.harness.results.notes.causality import Causality
+
+# The metric beside which the long notes of a case stand.
+CARRIER = "flops/forward"
+
+
+class Claim(Frozen):
+    """What one module states about the tokens it executed, and what was seen (`harness/subject/claims.py`).
+
+    Attributes:
+        module: its path; empty: the model.
+        capacity: share of tokens that it claims to process.
+        tokens: tokens of the batch.
+        stated: tokens that it says it processed.
+        rows: rows that most of its weights were multiplied with; None where too few products were seen.
+        masked: whether it computed rows that it says it skipped.
+    """
+
+    module: str
+    capacity: float
+    tokens: int
+    stated: int
+    rows: float | None
+    masked: bool
+
+
+class ModuleFlops(Frozen):
+    """FLOPs of one module by three opinions; None where an opinion has none.
+
+    Attributes:
+        module: its path, or words for a whole.
+        closed_form: by the model's closed form.
+        counter: by torch's counter.
+        fvcore: by fvcore, doubled.
+    """
+
+    module: str
+    closed_form: float | None
+    counter: float | None
+    fvcore: float | None = None
+
+
+class Operators(Frozen):
+    """Operators of a forward pass that no formula counts, and their calls.
+
+    Attributes:
+        cheap: those that count 0 by convention.
+        unknown: those whose FLOPs are not known, and work that the counter cannot see.
+    """
+
+    cheap: dict[str, int] = Field(default_factory=dict)
+    unknown: dict[str, int] = Field(default_factory=dict)
+
+
+class CountNotes(Notes):
+    """What counting found out about a case. The first three stand beside every metric, the rest beside `flops/forward`.
+
+    Attributes:
+        params: parameters of the built module.
+        forward_causal: FLOPs of a forward pass, attention over the lower triangle.
+        train_step_causal: the same of a training step.
+        source: who counted, in words.
+        parts: forward FLOPs by component.
+        counter_forward: a forward pass by torch's counter.
+        counter_train_step: a training step by torch's counter.
+        fvcore_reason: why fvcore has no opinion.
+        modules: FLOPs by module.
+        explained: `OPINION MODULE` to why that opinion differs there by design.
+        decode_elements: elements that a decode step must read.
+        effective_capacity: capacity after rounding.
+        depth_ratio: mean share of the blocks that ran.
+        trained_share: FLOPs that a training step ran, as a share of three times the forward pass's.
+        uncounted: operators that no formula is known of.
+        operators: operators that no formula counts; None where real tensors could not be looked at.
+        claims: what modules state about the tokens they executed.
+        claims_reason: why there is no claim.
+        reused: what shows that a call was not computed anew; None: it was.
+        causality: whether logits depend on later tokens; None where that could not be tested.
+        guards: why a guard could not look.
+    """
+
+    params: int | None = None
+    forward_causal: float | None = None
+    train_step_causal: float | None = None
+    source: str | None = None
+    parts: dict[str, float] = Field(default_factory=dict)
+    counter_forward: float | None = None
+    counter_train_step: float | None = None
+    fvcore_reason: str | None = None
+    modules: tuple[ModuleFlops, ...] = ()
+    explained: dict[str, str] = Field(default_factory=dict)
+    decode_elements: float | None = None
+    effective_capacity: float | None = None
+    depth_ratio: float | None = None
+    trained_share: float | None = None
+    uncounted: tuple[str, ...] = ()
+    operators: Operators | None = None
+    claims: tuple[Claim, ...] = ()
+    claims_reason: str | None = None
+    reused: str | None = None
+    causality: Causality | None = None
+    guards: str | None = None

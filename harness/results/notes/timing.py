@@ -1,0 +1,86 @@
+"""What timing, compiling and measuring energy leave."""
+
+from __future__ import annotations
+
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.results.notes import Notes
+
+
+class Rounds(Frozen):
+    """Rounds of a session with a pilot.
+
+    Attributes:
+        pilot: rounds of the pilot.
+        asked: rounds that the pilot asked for.
+        made: rounds that were made.
+    """
+
+    pilot: int
+    asked: int
+    made: int
+
+
+class TimeNotes(Notes):
+    """How a time was taken.
+
+    Attributes:
+        clock: what was read.
+        tokens: tokens of one call, or of one decode step.
+        inputs: input batches that the calls read in turn.
+        first_call_s: seconds of the first call.
+        steadiness_tested: whether there were enough rounds to test whether the arms were warm.
+        rounds: what the pilot asked for; None without a pilot.
+        warmed_up_again: which arms drifted, so that all were warmed up a second time.
+        unsteady: how this arm still drifted after that; None: it did not.
+        unchecked: which guard could not look, and why.
+        reused: what shows that a timed call was not computed anew.
+        device_s: seconds of the device in a call.
+        device_share: share of the end-to-end time in which the device was busy; None where it waited for the host.
+        starved: share of the device timings in which the device waited for the host.
+        escaped: share of calls after which work went on outside the timed stream.
+        syncs: operators after which the host waited for the device.
+        l2: the state of the L2 cache before a call.
+    """
+
+    clock: str = ""
+    tokens: int | None = None
+    inputs: int | None = None
+    first_call_s: float | None = None
+    steadiness_tested: bool | None = None
+    rounds: Rounds | None = None
+    warmed_up_again: str | None = None
+    unsteady: str | None = None
+    unchecked: str | None = None
+    reused: str | None = None
+    device_s: float | None = None
+    device_share: float | None = None
+    starved: float | None = None
+    escaped: float | None = None
+    syncs: int | None = None
+    l2: str | None = None
+
+
+class EnergyNotes(Notes):
+    """How energy was measured.
+
+    Attributes:
+        idle_W: power of the idle device before the first window, in W.
+        power_W: mean power in the windows, in W.
+        per: what the joules of a call were divided by.
+        how: what was read.
+    """
+
+    idle_W: float
+    power_W: float
+    per: int
+    how: str
+
+
+class CompileNotes(Notes):
+    """How a compilation was timed.
+
+    Attributes:
+        cache: the state of the compiler's cache.
+    """
+
+    cache: str

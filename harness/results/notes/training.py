@@ -1,0 +1,115 @@
+"""What training leaves."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.results.notes import Notes
+from modbench.harness.results.notes.causality import Causality
+
+
+class Curve(Frozen):
+    """A training run, step by step.
+
+    Attributes:
+        step: from 0.
+        tokens: seen after the step.
+        loss: of the step's batch before its update, in nats per token; None where it was not read.
+        wall_s: seconds of training after the step.
+    """
+
+    step: list[float]
+    tokens: list[float]
+    loss: list[float | None]
+    wall_s: list[float]
+
+
+class Looks(Frozen):
+    """Held-out losses during training.
+
+    Attributes:
+        step: when.
+        loss: in nats per token, on a few windows.
+    """
+
+    step: list[float]
+    loss: list[float]
+
+
+class TaskAnswers(Frozen):
+    """What came of a task (`harness/training/answers.py`).
+
+    Attributes:
+        n: questions that were scored, one of each sequence.
+        correct: of these.
+        correct_as_trained: the same, routed as while training; None where that is no other way.
+        whole: sequences with every question answered right.
+        by_kind: kind of question to (n, correct).
+        shortcuts: accuracy of rules that do not solve the task, on the same questions.
+        depth_by_kind: blocks that sequences of a kind ran on average, where a gate chose.
+        cpu_s: CPU time of the training, in s.
+    """
+
+    n: int
+    correct: int
+    correct_as_trained: int | None
+    whole: int
+    by_kind: dict[str, tuple[int, int]]
+    shortcuts: dict[str, float]
+    depth_by_kind: dict[str, float] = Field(default_factory=dict)
+    cpu_s: float = 0.0
+
+
+class TrainNotes(Notes):
+    """How a model was trained. Long fields stand beside the first metric of a run only.
+
+    Attributes:
+        seed: of weights and data.
+        corpus: name or path of the corpus; None for a task.
+        corpus_sha256: its hash.
+        sees_future: whether the loss was measured by a model that read later tokens.
+        causality: whether logits depend on later tokens after training.
+        lr: learning rate.
+        steps: number of steps.
+        curve: the training run.
+        looks: held-out losses during training.
+        by_position: held-out loss for each place in the window.
+        spent: seconds of forward, backward, optimizer, and outside of all three.
+        resumed_at: steps that were made before the run was last resumed.
+        routing: what the routers did, in numbers (`harness/routing/describe.py`).
+        answers: what came of a task; None for a corpus.
+    """
+
+    seed: int
+    corpus: str | None = None
+    corpus_sha256: str | None = None
+    sees_future: bool | None = None
+    causality: Causality | None = None
+    lr: float | None = None
+    steps: int | None = None
+    curve: Curve | None = None
+    looks: Looks | None = None
+    by_position: list[float] | None = None
+    spent: dict[str, float] = Field(default_factory=dict)
+    resumed_at: int = 0
+    routing: dict[str, float | str | None] | None = None
+    answers: TaskAnswers | None = None
+
+
+class RatesNotes(Notes):
+    """Learning rates that were tried.
+
+    Attributes:
+        seed: of the runs.
+        rule: the width rule's rate.
+        rates: multiples of it, ascending.
+        losses: held-out loss of each; None where training diverged.
+        at_edge: whether the best one is the lowest or the highest that was tried.
+    """
+
+    seed: int
+    rule: float
+    rates: list[float]
+    losses: list[float | None]
+    at_edge: bool

@@ -1,0 +1,77 @@
+"""One cell of a report: all outcomes of one metric of one case, or why it has no value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from modbench.harness.results.notes import SomeNotes
+from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.results.records import Failure, Outcome
+from modbench.harness.stats import effects
+
+
+class Trouble(NamedTuple):
+    """Why a metric has no value.
+
+    Attributes:
+        status: `failed` or `skipped`.
+        reason: in words.
+        kind: what sort of failure; None where nothing failed.
+    """
+
+    status: Literal["failed", "skipped"]
+    reason: str
+    kind: Failure | None = None
+
+
+@dataclass
+class Cell:
+    """All outcomes of one metric of one case, over launches or seeds.
+
+    Attributes:
+        outcomes: (launch or seed, outcome), in order.
+        missing: names of planned units without a record.
+        blocks: launch to what witnesses saw of its blocks.
+    """
+
+    outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    blocks: dict[int, dict[str, list[float]]] = field(default_factory=dict)
+
+    def trouble(self) -> Trouble | None:
+        """Return why the cell has no value, or None."""
+        failed = [outcome for _, outcome in self.outcomes if outcome.status == "failed"]
+        if failed:
+            first = failed[0]
+            part = f" (in {len(failed)} of {len(self.outcomes)} units)" if len(failed) < len(self.outcomes) else ""
+            return Trouble("failed", f"{first.kind}: {first.reason}{part}", first.kind)
+        for _, outcome in self.outcomes:
+            if outcome.status == "skipped":
+                return Trouble("skipped", str(outcome.reason))
+        if self.missing or not self.outcomes:
+            name = self.missing[0] if self.missing else "none was planned"
+            return Trouble("skipped", f"not measured: the unit has no record ({name})")
+        return None
+
+    def good(self) -> dict[int, Outcome]:
+        """Return the good outcome of each launch or seed."""
+        return {number: outcome for number, outcome in self.outcomes if outcome.status == "ok"}
+
+    def values(self) -> dict[int, float]:
+        """Return the value of each seed (or launch), for metrics with one value per unit."""
+        return {number: outcome.samples["value"][0] for number, outcome in self.outcomes}
+
+    def over_seeds(self) -> effects.Effect:
+        """Return mean and interval over seeds; for one seed's accuracy the binomial interval over its questions."""
+        effect = effects.over_launches(list(self.values().values()))
+        answers = next((notes.answers for notes in self.notes(TrainNotes) if notes.answers), None)
+        if len(self.outcomes) > 1 or answers is None:
+            return effect
+        low, high = effects.share_interval(answers.correct, answers.n)
+        reason = f"binomial, over {answers.n} questions of one seed: says nothing about another seed"
+        return effects.Effect(effect.value, low, high, n=1, reason=reason)
+
+    def notes(self, kind: type[SomeNotes]) -> list[SomeNotes]:
+        """Return the notes of that kind, of all outcomes in order."""
+        return [outcome.notes for _, outcome in self.outcomes if isinstance(outcome.notes, kind)]

@@ -1,0 +1,171 @@
+"""A pass, a metric, a launcher, a doubt and a panel, each one file in a folder of one's own: planned, run and shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+FILES = {
+    "passes/weigh_layers.py": '''
+        """Count the layers of a built model."""
+        from modbench.harness.core.passes import Pass
+        from modbench.harness.results.notes import Notes
+        from modbench.harness.results.outcomes import attempt, measured, missing
+        from modbench.harness.results.records import Gap
+
+        class LayerNotes(Notes):
+            """What was looked at."""
+
+            kind: str
+
+        def run(unit, metrics):
+            from modbench.harness.subject.subject import Subject
+
+            for case in unit.comparison.arms:
+                module = Subject(case, unit.protocol.seed).module
+                for metric in metrics:
+                    value = attempt(lambda: metric.measure(module))
+                    if isinstance(value, Gap):
+                        yield missing(case, metric, value)
+                    else:
+                        yield measured(case, metric, {"value": [value]}, LayerNotes(kind=type(module).__name__))
+
+        PASS = Pass(name="weigh_layers", run=run, notes=LayerNotes, no_interval="layers were counted: no interval")
+    ''',
+    "metrics/layers.py": '''
+        """Layers of a model."""
+        from modbench.harness.core.contracts import Metric
+
+        METRICS = (
+            Metric(
+                key="layers/linear",
+                unit="count",
+                better="lower",
+                made_in="weigh_layers",
+                workload="forward",
+                about="Linear layers of the model",
+                measure=lambda module: float(sum(type(part).__name__ == "Linear" for part in module.modules())),
+                scored_as="difference",
+                noun="a count",
+            ),
+        )
+    ''',
+    "launchers/counting.py": '''
+        """Local processes, each noted in a file."""
+        import os
+        from modbench.harness.execution.launch.local import LocalLauncher
+
+        class Counting(LocalLauncher):
+            """Notes what it starts."""
+
+            def start(self, unit, record, log, timeout_s):
+                with open(os.environ["STARTED"], "a") as file:
+                    file.write(unit.name + "\\n")
+                return super().start(unit, record, log, timeout_s)
+
+        LAUNCHER = Counting
+    ''',
+    "doubts/many_layers.py": '''
+        """A model has many layers."""
+        from modbench.harness.core.contracts import Doubt
+
+        def finds(evidence):
+            if evidence.metric.key != "layers/linear" or not evidence.outcomes:
+                return None
+            notes = evidence.outcomes[0].notes
+            return f"the {notes.kind} has {evidence.outcomes[0].samples['value'][0]:.0f} linear layers"
+
+        DOUBT = Doubt(finds=finds, advice="Count them again.")
+    ''',
+    "panels/layers.py": '''
+        """Layers."""
+        from markupsafe import Markup
+        from modbench.reports.panel import Panel
+
+        def render(loaded):
+            rows = loaded.cases[loaded.cases.metric == "layers/linear"]
+            return Markup("<p>linear layers: {}</p>").format(", ".join(f"{row.arm} {row.value:.0f}" for row in rows.itertuples()))
+
+        PANEL = Panel(title="How many layers?", order=5, span=12, render=render)
+    ''',
+}
+SUITE = """
+name = "layers"
+effort = "smoke"
+metrics = ["flops/forward", "layers/linear"]
+[shape]
+d_model = 64
+n_layers = 2
+[grid]
+seq_len = [16]
+[[arms]]
+model = "dense"
+[[arms]]
+model = "mod"
+"""
+RUN = """
+from modbench import api
+from modbench.harness.planning.overrides import Overrides
+from modbench.progress import progress_for
+
+if __name__ == "__main__":
+    plan = api.make_plan("layers.toml", Overrides())
+    print(*(unit.name for unit in plan.units))
+    folder = api.new_folder(plan, "run")
+    api.run(plan, folder, command=["modbench"], progress=progress_for(plan, folder), launcher="counting")
+"""
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A run with the five files, in a process that knows of their folder."""
+    here = tmp_path_factory.mktemp("additions")
+    for name, text in FILES.items():
+        file = here / "mine" / name
+        file.parent.mkdir(parents=True)
+        lines = text.strip("\n").split("\n")
+        file.write_text("\n".join(line[8:] for line in lines))
+    (here / "layers.toml").write_text(SUITE)
+    (here / "run.py").write_text(RUN)
+    environment = os.environ | {"MODBENCH_INCLUDE": str(here / "mine"), "STARTED": str(here / "started")}
+    done = subprocess.run(
+        [sys.executable, "run.py"], cwd=here, capture_output=True, text=True, check=False, env=environment
+    )
+    return here, done
+
+
+def test_five_additions_are_planned_run_and_shown(ran: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    here, done = ran
+    assert done.returncode == 0, done.stderr
+    assert "weigh_layers-T16-B1-fp32-cpu1" in done.stdout
+    cases = pd.read_csv(here / "run" / "cases.csv").set_index("metric").loc["layers/linear"]
+    assert (cases.status == "ok").all()
+    assert (cases.value > 4).all()
+    assert cases.reason.str.contains("layers were counted").all()
+    pairs = pd.read_csv(here / "run" / "comparisons.csv").set_index("metric").loc["layers/linear"]
+    assert pairs.difference > 0
+    assert "a count has a difference" in pairs.reason
+    started = (here / "started").read_text().splitlines()
+    assert {unit.stem for unit in (here / "run" / "units").iterdir()} == set(started)
+    page = (here / "run" / "report.html").read_text()
+    assert "How many layers?" in page
+    assert "linear layers: dense" in page
+    assert "Count them again." in page
+    assert "the Dense has" in page
+    record = json.loads(next((here / "run" / "units").glob("weigh_layers-*")).read_text())
+    assert record["outcomes"][0]["notes"] == {"kind": "Dense"}
+
+
+def test_without_the_folder_their_names_are_refused(ran: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    here, _ = ran
+    command = [sys.executable, "-m", "modbench", "report", "run"]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "layers/linear" in done.stderr
+    assert len(done.stderr.splitlines()) <= 2

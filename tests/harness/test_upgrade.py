@@ -1,0 +1,119 @@
+"""Run folders of the previous schema are read through one function; older and damaged ones are refused in words.
+
+`schema2/` is a run that modbench wrote at commit 08cacb3, with the tables that it made of it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.results.notes.counting import CountNotes
+from modbench.harness.results.notes.findings import PeakFinding
+from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.results.records import SCHEMA, Record
+from modbench.harness.results.run_folder import read, read_record
+from modbench.reports import render
+
+OLD = Path(__file__).parent / "schema2"
+# What a later schema may change: words, and columns that did not exist.
+WORDS = {"reason", "labels", "baseline_labels"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(OLD, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("name", ["cases", "comparisons"])
+def test_an_old_run_has_the_same_numbers_and_verdicts(folder: Path, name: str) -> None:
+    render.write(folder)
+    before, now = pd.read_csv(OLD / f"{name}.csv"), pd.read_csv(folder / f"{name}.csv")
+    kept = [column for column in before.columns if column not in WORDS]
+    pd.testing.assert_frame_equal(now[kept], before[kept], check_exact=True)
+    assert set(now.columns) - set(before.columns) <= WORDS
+
+
+def test_every_kind_of_note_is_read(folder: Path) -> None:
+    records = {record.unit.made_in: record for record in read(str(folder)).records}
+    assert isinstance(records["peak"].findings, PeakFinding)
+    assert isinstance(records["count"].outcomes[0].notes, CountNotes)
+    assert records["count"].environment is not None
+    assert records["count"].environment.threads == 1
+    notes = [outcome.notes for outcome in records["train"].outcomes]
+    assert all(isinstance(each, TrainNotes) for each in notes)
+    tasks = [r for r in read(str(folder)).records if r.unit.comparison.arms[0].task and r.unit.made_in == "train"]
+    assert all(o.noted(TrainNotes).answers is not None for record in tasks for o in record.outcomes)
+    assert all(record.died is None for record in records.values())
+
+
+def test_a_process_that_died_says_so(folder: Path) -> None:
+    """In schema 2 an empty environment meant it; now a field does."""
+    file = next((folder / "units").glob("memory-*"))
+    body = json.loads(file.read_text())
+    for outcome in body["outcomes"]:
+        outcome |= {"status": "failed", "kind": "oom", "reason": "killed", "samples": {}, "notes": {}}
+    file.write_text(json.dumps(body | {"environment": {}}))
+    died = read_record(file).died
+    assert died is not None
+    assert (died.kind, died.reason, died.again) == ("oom", "killed", False)
+
+
+def test_what_is_written_is_read_back(folder: Path) -> None:
+    """Every record of a run, in today's schema: the same record."""
+    for record in read(str(folder)).records:
+        assert record.schema_version == SCHEMA
+        assert Record.model_validate_json(record.model_dump_json()) == record
+
+
+@pytest.mark.parametrize(("version", "which"), [(1, "older"), (SCHEMA + 1, "newer"), (None, "older")])
+@pytest.mark.parametrize("name", ["run.json", "units"])
+def test_other_schemas_are_refused_with_what_to_do(folder: Path, version: int | None, which: str, name: str) -> None:
+    file = folder / name if name == "run.json" else next((folder / name).glob("count-T16*"))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": version}))
+    with pytest.raises(UsageError, match=f"{file.name}: schema {version}.*the {which} modbench.*measure again"):
+        read(str(folder))
+
+
+def damaged(file: Path, place: list[str | int], value: object) -> None:
+    """Put a value into a unit's file."""
+    body: Any = json.loads(file.read_text())
+    inside = body
+    for step in place[:-1]:
+        inside = inside[step]
+    inside[place[-1]] = value
+    file.write_text(json.dumps(body))
+
+
+@pytest.mark.parametrize(
+    ("unit", "place", "value", "said"),
+    [
+        (
+            "count-T16",
+            ["outcomes", 0, "notes", "causality", "change"],
+            "far",
+            r"outcomes.0: notes.causality.change: .*number",
+        ),
+        ("count-T16", ["outcomes", 0, "notes", "modules", 2, "counter"], [], r"notes.modules.2.counter: .*number"),
+        ("count-T16", ["outcomes", 0, "notes", "mood"], "good", r"notes.mood: .*not permitted"),
+        ("memory-", ["outcomes", 0, "notes", "forecast"], {}, r"notes.forecast: .*number"),
+        ("train-dense_T16", ["outcomes", 0, "notes", "curve", "loss"], 5, r"notes.curve.loss: .*list"),
+        ("train-dense_copy", ["outcomes", 0, "notes", "by_kind"], [1], r"notes.answers.by_kind: .*dictionary"),
+        ("peak-", ["environment", "peak", "flop_per_s"], "fast", r"findings.flop_per_s: .*number"),
+        ("peak-", ["outcomes"], 7, r"schema that it names"),
+    ],
+)
+def test_damage_is_refused_with_its_place(
+    folder: Path, unit: str, place: list[str | int], value: object, said: str
+) -> None:
+    file = next((folder / "units").glob(f"{unit}*"))
+    damaged(file, place, value)
+    with pytest.raises(UsageError, match=said) as error:
+        read(str(folder))
+    assert file.name in str(error.value)

@@ -1,0 +1,86 @@
+"""A pass is one file: nothing but that file, the metrics that it makes, suites and tests names it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modbench.harness.core import catalogue
+
+ROOT = Path(__file__).parents[2]
+PASSES = frozenset(catalogue.entries("passes"))
+MAY_NAME = ("harness/passes/", "harness/metrics/", "suites/")
+# Words that are a pass's name and something else.
+OTHER_MEANINGS = {
+    "harness/results/upgrade.py": {"peak", "profile"},  # fields of the previous schema
+    "src/modbench/cli.py": {"train", "profile"},  # commands
+    "src/modbench/api.py": {"train"},  # a command
+    "src/modbench/tools/profile.py": {"time", "peak"},  # heads of a table
+    "harness/planning/suite.py": {"train", "energy", "fit"},  # tables of a suite file
+    "harness/planning/overrides.py": {"train"},  # as above
+}
+SOURCES = [
+    path
+    for folder in ("harness", "models", "reports", "src/modbench")
+    for path in (ROOT / folder).rglob("*.py")
+    if not path.is_symlink() and not str(path.relative_to(ROOT)).startswith(MAY_NAME)
+]
+
+
+def strings(node: ast.AST) -> set[str]:
+    """Constants that are names of passes: the node itself, or what a set, tuple, list or dict literal holds."""
+    inside: list[ast.expr | None] = [node] if isinstance(node, ast.expr) else []
+    if isinstance(node, ast.Set | ast.Tuple | ast.List):
+        inside = [*node.elts]
+    if isinstance(node, ast.Dict):
+        inside = [*node.keys]
+    return {each.value for each in inside if isinstance(each, ast.Constant) and each.value in PASSES}
+
+
+def of_another_kind(node: ast.expr) -> bool:
+    """Whether a side of a comparison is a workload or a unit of measure: `train` and `count` are such words too."""
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return name in {"workload", "unit"}
+
+
+def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Comparisons with a pass's name, tables of two or more, and calls with `made_in=` a string."""
+    for node in ast.walk(tree):
+        found: set[str] = set()
+        if isinstance(node, ast.Compare) and not any(of_another_kind(side) for side in (node.left, *node.comparators)):
+            found = set().union(*(strings(side) for side in (node.left, *node.comparators)))
+        if isinstance(node, ast.Set | ast.Tuple | ast.List | ast.Dict) and len(strings(node)) > 1:
+            found = strings(node)
+        if isinstance(node, ast.keyword) and node.arg == "made_in":
+            found = strings(node.value)
+        if isinstance(node, ast.Subscript) and "pass" in ast.unparse(node.value).lower():
+            found = strings(node.slice)
+        yield from ((getattr(node, "lineno", 0), word) for word in found)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_pass_is_named_elsewhere(path: Path) -> None:
+    allowed = OTHER_MEANINGS.get(str(path.relative_to(ROOT)), set())
+    found = {(line, word) for line, word in named(ast.parse(path.read_text(encoding="utf-8"))) if word not in allowed}
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'if metric.made_in == "time": pass',
+        'if unit.made_in in {"train", "rates"}: pass',
+        'TABLE = {"time": "wall_s", "energy": "value"}',
+        'UnitOfWork(made_in="count")',
+        'passes["fit"]',
+    ],
+)
+def test_a_pass_that_is_named_is_found(code: str) -> None:
+    assert list(named(ast.parse(code)))
+
+
+def test_every_pass_is_called_as_its_file() -> None:
+    assert {name: catalogue.load("passes", name).name for name in PASSES} == {name: name for name in PASSES}
