@@ -205,7 +205,7 @@ def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path
         (["plan", "tasks", "--set", "tasks.paths.copy=x"], "makes its own questions"),
         (["plan", "tasks", "--set", 'tasks.paths={copy="x"}'], "makes its own questions"),
         (["plan", "isoflop-cpu", "--set", "train.steps=5"], "isoflop.budgets say how long"),
-        (["plan", "isoflop-cpu", "--set", "isoflop.budgets=[1e12,1.0001e12]"], "the same three digits"),
+        (["plan", "isoflop-cpu", "--set", "isoflop.budgets=[1e12,1.0001e12]"], "the same first three digits"),
         (["plan", "isoflop-cpu", "--set", "isoflop.budgets=[inf]"], "finite"),
         (["train", "dense", "--set", "vocab_size=abc"], "vocab_size: 'abc' is no whole number"),
         (["train", "mod", "--capacity", "0.125,0.5"], "a training run has one model"),

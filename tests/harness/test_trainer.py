@@ -145,7 +145,7 @@ def test_what_the_environment_says_of_ranks(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name, raising=False)
     assert torchrun.from_environment() == torchrun.ALONE
     monkeypatch.setenv("RANK", "first")
-    with pytest.raises(UsageError, match="torchrun writes whole numbers"):
+    with pytest.raises(UsageError, match="torchrun sets whole numbers"):
         torchrun.from_environment()
 
 

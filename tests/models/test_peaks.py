@@ -188,7 +188,7 @@ def test_rss_counts_tensors_within_two_percent(model: str) -> None:
 def test_rss_without_the_settings_is_null() -> None:
     from modbench.harness.memory.rss_mark import high_water
 
-    with pytest.raises(Unmeasured, match="only where malloc was told"):
+    with pytest.raises(Unmeasured, match="only if malloc was set"):
         high_water(Subject(case("dense"), 0))
 
 
