@@ -1,4 +1,4 @@
-"""Dense decoder: every token through every block. The baseline that skipping has to beat."""
+"""Dense decoder: every block processes every token. The baseline that skipping has to beat."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from modbench.models.layers.decoder import Block, Decoder
 
 
 class Dense(Decoder):
-    """Pre-norm RMSNorm, rotary positions, causal attention, SwiGLU: the Llama line (Touvron et al. 2023)."""
+    """Pre-norm RMSNorm, rotary positions, causal attention, SwiGLU, as in Llama (Touvron et al. 2023)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config, (Block(config) for _ in range(config.n_layers)))
@@ -25,7 +25,7 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
 
 
 def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCost:
-    """All weights, and every row's keys and values."""
+    """All weights, and the keys and values of every row."""
     sheet = DecodeSheet(config, context, batch_size)
     for _ in range(config.n_layers):
         sheet.mixer(1.0)

@@ -1,17 +1,18 @@
-"""Depth branches: several stacks of different depth stand side by side, and a gate picks one for the whole input.
+"""Depth branches: several parallel stacks of different depth; a gate picks one of them for the whole input.
 
-A first block runs for everybody; over its output on the prompt a linear gate picks one of `n_branches` stacks, whose
-depths spread evenly up to `n_layers` - 1. Branches share nothing: parameters are paid for all of them, compute for one.
-Training computes all branches and picks by a straight-through choice (`gate`: or with Gumbel noise); otherwise rows are
-bucketed by branch and the others are not computed. In a causal model the gate may read only the prompt, and nothing
-leaks (see `layers/depth.py`).
+A first block runs for every input. From its output on the prompt a linear gate picks one of `n_branches` stacks, whose
+depths spread evenly up to `n_layers` - 1. Branches share nothing: the model has the parameters of all, and computes one.
+Training computes all branches and selects by a straight-through choice (`gate`: optionally with Gumbel noise); otherwise
+rows are grouped by branch and the other branches are not computed. In a causal model the gate may read only the prompt,
+and no later token leaks into a logit (see `layers/depth.py`).
 
-Shapes: B batch, T tokens, D width, N branches.
+Shapes: B batch, T tokens, D width, N branches, R rows of one branch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -20,17 +21,25 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, Model
 from modbench.harness.core.memory_ledger import Amount, Layer
 from modbench.models.layers.cache import BlockCache, Cache
+from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder
-from modbench.models.layers.depth import choose, depth_loss, forced, prompt_of, read_out, summary
-from modbench.models.layers.trip import Trip
+from modbench.models.layers.depth import (
+    choose,
+    combine_depths,
+    depth_loss,
+    forced_logits,
+    mean_over_prompt,
+    prompt_lengths,
+)
+from modbench.models.layers.init import draw_weights
 
 
 def branch_depths(config: ModelConfig) -> list[int]:
     """Blocks of each branch.
 
     Raises:
-        ValueError: if there are more branches than depths, or no branch makes up the forced depth.
+        ValueError: if there are more branches than depths, or no branch gives the forced depth.
     """
     n, deepest = config.n_branches, config.n_layers - 1
     if n > deepest:
@@ -46,7 +55,7 @@ def branch_depths(config: ModelConfig) -> list[int]:
 
 
 class DepthBranches(Decoder):
-    """One block for all, a gate, and branches."""
+    """One shared block, a gate, and branches."""
 
     has_loss = True
     realised: list[int]  # blocks that each row of the last call ran
@@ -54,77 +63,77 @@ class DepthBranches(Decoder):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config, [Block(config)])
         self.depths = branch_depths(config)
-        self.branches = nn.ModuleList(nn.ModuleList(Block(config) for _ in range(depth)) for depth in self.depths)
+        branches = nn.ModuleList(nn.ModuleList(Block(config) for _ in range(depth)) for depth in self.depths)
+        self.branches = cast("Sequence[Sequence[Block]]", branches)
         self.gate = nn.Linear(config.d_model, config.n_branches, bias=False)
         self.register_buffer("depth_N", torch.tensor([1.0 + depth for depth in self.depths]), persistent=False)
         self.realised = []
-        self.finish()
+        draw_weights(self, config)
 
     def _logits(self, x_BTD: Tensor, prompt_B: Tensor) -> Tensor:
         if self.config.forced_depth is not None:
-            return forced(self.depths.index(self.config.forced_depth - 1), len(self.depths), x_BTD)
-        return self.gate(summary(x_BTD, prompt_B))  # type: ignore[no-any-return]  # torch types calls as Any
+            return forced_logits(self.depths.index(self.config.forced_depth - 1), len(self.depths), x_BTD)
+        logits_BN: Tensor = self.gate(mean_over_prompt(x_BTD, prompt_B))
+        return logits_BN
 
-    def _branches(self, picked: list[int], like: Tensor) -> Iterator[tuple[nn.ModuleList, Tensor]]:
-        """Every branch that some row takes, with the numbers of these rows."""
+    def _taken_branches(self, picked: list[int], like: Tensor) -> Iterator[tuple[Sequence[Block], Tensor]]:
+        """Every branch that some row takes, with the indices of these rows."""
         for number, branch in enumerate(self.branches):
             rows = [row for row, choice in enumerate(picked) if choice == number]
             if rows:
-                assert isinstance(branch, nn.ModuleList)
                 yield branch, torch.tensor(rows, device=like.device)
 
-    def through(self, x_BTD: Tensor, trip: Trip, cache: Cache | None = None) -> Tensor:
+    def run_blocks(self, x_BTD: Tensor, ctx: ForwardContext, cache: Cache | None = None) -> Tensor:
         """The first block, then the branch of each row."""
-        prompt_B = prompt_of(trip, self.config)
-        # Both names: what the first block was given is let go.
-        x_BTD = shallow_BTD = self.blocks[0](x_BTD, trip, cache.blocks[0] if cache else None)
+        prompt_B = prompt_lengths(ctx, self.config)
+        # Both names, so that the input of the first block is freed.
+        x_BTD = shallow_BTD = self.blocks[0](x_BTD, ctx, cache.blocks[0] if cache else None)
         logits_BN = self._logits(shallow_BTD, prompt_B)
         if self.training:
-            return self._train(shallow_BTD, trip, logits_BN, prompt_B)
+            return self._train(shallow_BTD, ctx, logits_BN, prompt_B)
         picked = logits_BN.argmax(-1).tolist()
         self.realised = [1 + self.depths[branch] for branch in picked]
         deep_BTD = torch.zeros_like(shallow_BTD)
-        for branch, row_R in self._branches(picked, x_BTD):
-            x_RTD, theirs = shallow_BTD[row_R], trip.batch_rows(row_R)
+        for branch, row_R in self._taken_branches(picked, x_BTD):
+            x_RTD, ctx_R = shallow_BTD[row_R], ctx.of_rows(row_R)
             for block in branch:
                 block_cache = None
                 if cache is not None:
                     block_cache = BlockCache(self.config, len(row_R), cache.max_len, x_BTD)
                     cache.blocks.append(block_cache)
-                x_RTD = block(x_RTD, theirs, block_cache)
+                x_RTD = block(x_RTD, ctx_R, block_cache)
             deep_BTD = deep_BTD.index_copy(0, row_R, x_RTD)
         if cache is not None:
             cache.plan = {"picked": picked}
-        return read_out(shallow_BTD, deep_BTD, trip, prompt_B, self.config)
+        return combine_depths(shallow_BTD, deep_BTD, ctx, prompt_B, self.config)
 
-    def _train(self, shallow_BTD: Tensor, trip: Trip, logits_BN: Tensor, prompt_B: Tensor) -> Tensor:
-        """All branches, weighed by a choice that is hard forwards."""
+    def _train(self, shallow_BTD: Tensor, ctx: ForwardContext, logits_BN: Tensor, prompt_B: Tensor) -> Tensor:
+        """All branches, weighted by a choice that is one-hot in the forward pass."""
         picked_BN, p_BN = choose(logits_BN, self.config)
         deep_BTD = torch.zeros_like(shallow_BTD)
         for number, branch in enumerate(self.branches):
             x_BTD = shallow_BTD
-            assert isinstance(branch, nn.ModuleList)
             for block in branch:
-                x_BTD = block(x_BTD, trip)
+                x_BTD = block(x_BTD, ctx)
             deep_BTD = deep_BTD + (picked_BN[:, number, None, None] * x_BTD).to(deep_BTD.dtype)
-        if trip.auxiliary is not None:
-            trip.auxiliary.append(depth_loss(p_BN, self.get_buffer("depth_N"), self.config))
-        return read_out(shallow_BTD, deep_BTD, trip, prompt_B, self.config)
+        if ctx.auxiliary is not None:
+            ctx.auxiliary.append(depth_loss(p_BN, self.get_buffer("depth_N"), self.config))
+        return combine_depths(shallow_BTD, deep_BTD, ctx, prompt_B, self.config)
 
-    def step_through(self, x_B1D: Tensor, trip: Trip, cache: Cache) -> Tensor:
+    def step_blocks(self, x_B1D: Tensor, ctx: ForwardContext, cache: Cache) -> Tensor:
         """One token of every row, each in the branch of its prompt."""
         caches = iter(cache.blocks)
-        x_B1D = self.blocks[0].step(x_B1D, trip, next(caches))  # type: ignore[operator]  # torch types submodules as Tensor or Module
-        for branch, row_R in self._branches(cache.plan["picked"], x_B1D):
-            x_R1D, theirs = x_B1D[row_R], trip.batch_rows(row_R)
+        x_B1D = self.blocks[0].step(x_B1D, ctx, next(caches))
+        for branch, row_R in self._taken_branches(cache.plan["picked"], x_B1D):
+            x_R1D, ctx_R = x_B1D[row_R], ctx.of_rows(row_R)
             for block in branch:
-                x_R1D = block.step(x_R1D, theirs, next(caches))  # type: ignore[operator]  # as above
+                x_R1D = block.step(x_R1D, ctx_R, next(caches))
             x_B1D = x_B1D.index_copy(0, row_R, x_R1D)
         return x_B1D
 
 
 def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[int] | None = None) -> Cost:
-    """The first block for all, and each row's branch: as `realised`, else the forced or intended depth. Training: all."""
+    """The first block, and each row's branch: by `realised`, else of the forced or intended depth. Training: all branches."""
     depths = branch_depths(config)
     wanted = config.forced_depth or config.depth_ratio * config.n_layers
     nearest = 1 + min(depths, key=lambda depth: abs(1 + depth - wanted))
@@ -136,11 +145,10 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
         if config.forced_depth is None:
             sums.gate(1, config.d_model, config.n_branches, at="gate")
     stream = Amount(config.d_model) * (batch_size * seq_len)
-    sheet.outer = train.outer = stream * 2  # the shallow stream, and where the branches' rows come together
-    again = Amount(upcast=2 * config.d_model) * (
-        batch_size * seq_len
-    )  # and it is kept once, however many branches read it
-    train.keep(Layer(again * len(depths)))
+    sheet.outer = train.outer = stream * 2  # the shallow stream, and the one that collects the branches' rows
+    # The shallow stream is kept once, however many branches read it.
+    copies = Amount(upcast=2 * config.d_model) * (batch_size * seq_len)
+    train.keep(Layer(copies * len(depths)))
     for branch, depth in enumerate(depths):
         sheet.batch_size = sum(row == 1 + depth for row in taken)
         for layer in range(depth):
@@ -167,6 +175,6 @@ MODEL = Model(
     dynamic=True,
     explained=dict.fromkeys(
         ("fvcore gate", "fvcore the whole forward pass"),
-        "the gate's choice goes to the host: to a tracer nothing depends on it, so it is dropped as dead",
+        "the gate's choice is read on the host: a tracer sees no use of it, and drops the gate as dead code",
     ),
 )

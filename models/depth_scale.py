@@ -1,9 +1,9 @@
-"""Depth scale: every layer has one learned factor; layers whose factor falls under a threshold are skipped for good.
+"""Depth scale: every layer has one learned factor; layers whose factor falls below a threshold are always skipped.
 
-x + s·f(x), with s starting at 1, in the line of LayerScale (Touvron et al. 2021) and ReZero (Bachlechner et al. 2020).
-These save nothing by themselves: here an L1 penalty pulls the factors down while more than `depth_ratio` of the layers
-are above `skip_below`, and outside training the layers below it are left out, the same for every input. Nothing is read
-from the tokens to decide, so there is nothing to leak.
+x + s·f(x), with s starting at 1, after LayerScale (Touvron et al. 2021) and ReZero (Bachlechner et al. 2020). These save
+nothing by themselves: here an L1 penalty lowers the factors while more than `depth_ratio` of the layers are above
+`skip_below`, and outside training the layers below it are skipped, the same for every input. The decision does not depend
+on the tokens, so no later token can leak.
 
 Shapes: B batch, T tokens, D width, L layers.
 """
@@ -19,13 +19,14 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, Model
 from modbench.models.layers import memory
 from modbench.models.layers.cache import BlockCache, Cache, Rows
+from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder
-from modbench.models.layers.trip import Trip
+from modbench.models.layers.init import draw_weights
 
 
 class DepthScale(Decoder):
-    """Dense blocks times a factor each."""
+    """Dense blocks, each times a factor."""
 
     has_loss = True
     realised: list[int]  # blocks that each row of the last call ran
@@ -34,44 +35,44 @@ class DepthScale(Decoder):
         super().__init__(config, (Block(config) for _ in range(config.n_layers)))
         self.scale_L = nn.Parameter(torch.ones(config.n_layers))
         self.realised = []
-        self.finish()
+        draw_weights(self, config)
 
     def layers(self) -> list[int]:
-        """The layers that are run outside training. Asks the host once."""
+        """The layers that run outside training. Synchronises once."""
         size_L = self.scale_L.detach().abs()
         if self.config.forced_depth is not None:
             return sorted(size_L.topk(self.config.forced_depth).indices.tolist())
         return [layer for layer, size in enumerate(size_L.tolist()) if size >= self.config.skip_below]
 
-    def through(self, x_BTD: Tensor, trip: Trip, cache: Cache | None = None) -> Tensor:
-        """All layers while training, else those that are left."""
+    def run_blocks(self, x_BTD: Tensor, ctx: ForwardContext, cache: Cache | None = None) -> Tensor:
+        """All layers while training, else those that are not skipped."""
         layers = list(range(self.config.n_layers)) if self.training else self.layers()
         self.realised = [len(layers)] * x_BTD.shape[0]
         for i, layer in enumerate(layers):
             kept = cache.blocks[i] if cache else None
-            # In one expression: a name would keep the block's output alive through the next block.
-            x_BTD = x_BTD + self.scale_L[layer] * self.blocks[layer].delta(x_BTD, trip, kept)  # type: ignore[operator]  # torch types submodules as Tensor or Module
-        if trip.auxiliary is not None:
+            # One expression: a name would keep the block's output in memory during the next block.
+            x_BTD = x_BTD + self.scale_L[layer] * self.blocks[layer].residual_branch(x_BTD, ctx, kept)
+        if ctx.auxiliary is not None:
             size_L = self.scale_L.abs()
             active = (size_L >= self.config.skip_below).float().mean()
             too_deep = active > self.config.depth_ratio
-            trip.auxiliary.append(self.config.depth_weight * size_L.mean() * too_deep)
+            ctx.auxiliary.append(self.config.depth_weight * size_L.mean() * too_deep)
         return x_BTD
 
-    def new_blocks(self, batch_size: int, max_len: int, like: Tensor) -> list[BlockCache]:
-        """Caches of the layers that are left."""
+    def new_caches(self, batch_size: int, max_len: int, like: Tensor) -> list[BlockCache]:
+        """Caches of the layers that are not skipped."""
         return [BlockCache(self.config, batch_size, max_len, like) for _ in self.layers()]
 
-    def step_through(self, x_B1D: Tensor, trip: Trip, cache: Cache) -> Tensor:
-        """One token through the layers that are left."""
+    def step_blocks(self, x_B1D: Tensor, ctx: ForwardContext, cache: Cache) -> Tensor:
+        """One token through the layers that are not skipped."""
         for layer, block_cache in zip(self.layers(), cache.blocks, strict=True):
-            delta_B1D = self.blocks[layer].delta(x_B1D, trip, block_cache, Rows())  # type: ignore[operator]  # as above
-            x_B1D = x_B1D + self.scale_L[layer] * delta_B1D
+            branch_B1D = self.blocks[layer].residual_branch(x_B1D, ctx, block_cache, Rows())
+            x_B1D = x_B1D + self.scale_L[layer] * branch_B1D
         return x_B1D
 
 
 def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[int] | None = None) -> Cost:
-    """The layers that are left: as `realised`, else the forced or intended number. Training computes all."""
+    """The layers that are not skipped: by `realised`, else the forced or intended number. Training computes all."""
     run = realised[0] if realised else config.forced_depth or max(1, round(config.depth_ratio * config.n_layers))
     sheet, train = CostSheet(config, seq_len, batch_size), CostSheet(config, seq_len, batch_size)
     for layer in range(config.n_layers):

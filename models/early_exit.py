@@ -1,13 +1,13 @@
-"""Early exit: after every block, whoever is confident stops. The usual rival of routing: a token that left never returns.
+"""Early exit: confident tokens or inputs stop after a block. The usual alternative to routing: what exits never returns.
 
 Confidence is the probability of the likeliest next token (or class), as in CALM (Schuster et al. 2022). `exit_by`:
-`sequence`: a whole input stops, judged at the last token of its prompt, and stays at that depth while it generates;
-`token`: single tokens stop; deeper blocks still take keys and values from the state in which they left, so that later
-tokens can attend to them. Training runs all blocks and teaches every exit to predict the next token too
-(Elbayad et al. 2020; weight `aux_weight`, spread evenly), or, for a classifier, to say what the last one says. Confidence
-at a token reads no later one: no leak.
+`sequence`: a whole input stops, by the confidence at the last token of its prompt, and stays at that depth while it
+generates; `token`: single tokens stop; deeper blocks still compute keys and values from the state in which they exited, so
+that later tokens can attend to them. Training runs all blocks and trains every exit to predict the next token too (Elbayad
+et al. 2020; weight `aux_weight`, spread evenly), or, in a classifier, to predict what the last exit does. Confidence at a
+token does not depend on later tokens.
 
-Shapes: B batch, T tokens, D width, V vocabulary, k tokens that go on, R rows that go on.
+Shapes: B batch, T tokens, D width, V vocabulary, k tokens and R rows that are still running.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from modbench.harness.core.memory_ledger import Amount
 from modbench.models.layers import memory
 from modbench.models.layers.attention import Attention
 from modbench.models.layers.cache import BlockCache, Cache, Rows
+from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder
-from modbench.models.layers.depth import prompt_of, read_out
-from modbench.models.layers.trip import Trip, those
+from modbench.models.layers.depth import combine_depths, prompt_lengths
+from modbench.models.mod import from_mask
 
 
 class EarlyExit(Decoder):
@@ -43,177 +44,174 @@ class EarlyExit(Decoder):
         self.realised = []
 
     def _confident(self, x: Tensor) -> Tensor:
-        """Whether the likeliest answer is likely enough: [..., D] to bool [...]."""
-        return self.read(x).float().softmax(-1).amax(-1) >= self.config.exit_threshold
+        """Whether the probability of the likeliest answer is high enough: [..., D] to bool [...]."""
+        return self.to_logits(x).float().softmax(-1).amax(-1) >= self.config.exit_threshold
 
-    def through(self, x_BTD: Tensor, trip: Trip, cache: Cache | None = None) -> Tensor:
-        """All blocks while training, else until whoever is confident has left."""
+    def run_blocks(self, x_BTD: Tensor, ctx: ForwardContext, cache: Cache | None = None) -> Tensor:
+        """All blocks while training; else tokens or rows exit when they are confident."""
         if self.training:
-            return self._train(x_BTD, trip)
-        return (self._by_token if self.config.exit_by == "token" else self._by_sequence)(x_BTD, trip, cache)
+            return self._train(x_BTD, ctx)
+        return (self._by_token if self.config.exit_by == "token" else self._by_sequence)(x_BTD, ctx, cache)
 
-    def _train(self, x_BTD: Tensor, trip: Trip) -> Tensor:
+    def _train(self, x_BTD: Tensor, ctx: ForwardContext) -> Tensor:
         exits = []
         for block in self.blocks:
-            x_BTD = block(x_BTD, trip)
+            x_BTD = block(x_BTD, ctx)
             exits.append(x_BTD)
-        if trip.auxiliary is not None and len(exits) > 1:
-            losses = self._teach(exits, trip)
-            trip.auxiliary.append(self.config.aux_weight * torch.stack(losses).mean())
+        if ctx.auxiliary is not None and len(exits) > 1:
+            losses = self._exit_losses(exits, ctx)
+            ctx.auxiliary.append(self.config.aux_weight * torch.stack(losses).mean())
         if self.config.exit_by == "token":
             return x_BTD
-        # As the gates do: inside the prompt the depth would tell of tokens still to come.
-        return read_out(exits[0], x_BTD, trip, prompt_of(trip, self.config), self.config)
+        # As for gates: inside the prompt, the depth would reveal later tokens.
+        return combine_depths(exits[0], x_BTD, ctx, prompt_lengths(ctx, self.config), self.config)
 
-    def _teach(self, exits: list[Tensor], trip: Trip) -> list[Tensor]:
-        """What each exit but the last gets wrong: of the next token, or of the last exit's answer where labels are unknown."""
+    def _exit_losses(self, exits: list[Tensor], ctx: ForwardContext) -> list[Tensor]:
+        """Cross-entropy of each exit but the last with the next token; in a classifier, with the last exit's answer."""
         if self.config.bidirectional:
-            states = [self.pool(x, trip) for x in exits]
+            states = [self.pool(x, ctx) for x in exits]
             with torch.no_grad():
-                teacher = self.read(states[-1]).float().softmax(-1)
-            return [F.cross_entropy(self.read(state).float(), teacher) for state in states[:-1]]
-        assert trip.tokens_BT is not None
-        next_BT, real_BT = trip.tokens_BT.roll(-1, 1), trip.real_BT
+                teacher = self.to_logits(states[-1]).float().softmax(-1)
+            return [F.cross_entropy(self.to_logits(state).float(), teacher) for state in states[:-1]]
+        assert ctx.tokens_BT is not None
+        next_BT, real_BT = ctx.tokens_BT.roll(-1, 1), ctx.real_BT
         known_BT = torch.ones_like(next_BT, dtype=torch.bool) if real_BT is None else real_BT.roll(-1, 1)
-        known_BT = known_BT & (trip.position_BT < next_BT.shape[1] - 1)
-        next_BT = next_BT.masked_fill(~known_BT, -100)  # which cross_entropy passes over
-        return [F.cross_entropy(self.read(x).flatten(0, 1).float(), next_BT.flatten()) for x in exits[:-1]]
+        known_BT = known_BT & (ctx.position_BT < next_BT.shape[1] - 1)
+        next_BT = next_BT.masked_fill(~known_BT, -100)  # which cross_entropy ignores
+        return [F.cross_entropy(self.to_logits(x).flatten(0, 1).float(), next_BT.flatten()) for x in exits[:-1]]
 
-    def _by_sequence(self, x_BTD: Tensor, trip: Trip, cache: Cache | None) -> Tensor:
-        """Rows leave; those that stay are computed alone."""
+    def _by_sequence(self, x_BTD: Tensor, ctx: ForwardContext, cache: Cache | None) -> Tensor:
+        """Rows exit; only the others are computed further."""
         b, last = x_BTD.shape[0], self.config.n_layers - 1
-        prompt_B = prompt_of(trip, self.config)
+        prompt_B = prompt_lengths(ctx, self.config)
         depth_B = torch.full((b,), self.config.n_layers, device=x_BTD.device)
         row_R, shallow, deep_BTD = torch.arange(b, device=x_BTD.device), x_BTD, x_BTD
         for layer, block in enumerate(self.blocks):
-            going = trip.batch_rows(row_R)
+            ctx_R = ctx.of_rows(row_R)
             block_cache = None
             if cache is not None:
                 block_cache = BlockCache(self.config, len(row_R), cache.max_len, x_BTD)
                 cache.blocks.append(block_cache)
                 cache.plan[f"rows {layer}"] = row_R
-            x_RTD = block(deep_BTD[row_R], going, block_cache)
+            x_RTD = block(deep_BTD[row_R], ctx_R, block_cache)
             deep_BTD = deep_BTD.index_copy(0, row_R, x_RTD)
             shallow = deep_BTD if layer == 0 else shallow
             if layer < last:
-                leave_R = self._confident(self._judged(x_RTD, going, prompt_B.expand(b)[row_R]))
-                depth_B = depth_B.index_copy(0, row_R, depth_B[row_R].masked_fill(leave_R, layer + 1))
-                row_R = row_R[~leave_R]
+                exits_R = self._confident(self._exit_state(x_RTD, ctx_R, prompt_B.expand(b)[row_R]))
+                depth_B = depth_B.index_copy(0, row_R, depth_B[row_R].masked_fill(exits_R, layer + 1))
+                row_R = row_R[~exits_R]
                 if len(row_R) == 0:
                     break
         self.realised = depth_B.tolist()
-        return read_out(shallow, deep_BTD, trip, prompt_B, self.config)
+        return combine_depths(shallow, deep_BTD, ctx, prompt_B, self.config)
 
-    def _judged(self, x_RTD: Tensor, trip: Trip, prompt_R: Tensor) -> Tensor:
-        """The state that a row's exit is judged by."""
+    def _exit_state(self, x_RTD: Tensor, ctx: ForwardContext, prompt_R: Tensor) -> Tensor:
+        """The state whose confidence decides on a row's exit."""
         if self.config.bidirectional:
-            return self.pool(x_RTD, trip)
+            return self.pool(x_RTD, ctx)
         return x_RTD[torch.arange(len(prompt_R), device=x_RTD.device), prompt_R - 1]
 
-    def _by_token(self, x_BTD: Tensor, trip: Trip, cache: Cache | None) -> Tensor:
-        """Tokens leave; those that stay ask all keys, of those that left too."""
+    def _by_token(self, x_BTD: Tensor, ctx: ForwardContext, cache: Cache | None) -> Tensor:
+        """Tokens exit; the others attend to all keys, those of exited tokens too."""
         b, t, d = x_BTD.shape
-        real_BT = trip.real_BT
+        real_BT = ctx.real_BT
         alive_BT = torch.ones(b, t, dtype=torch.bool, device=x_BTD.device) if real_BT is None else real_BT
         self.realised = []
         for layer, block in enumerate(self.blocks):
-            chosen = those(alive_BT, int(alive_BT.sum(1).max()))
-            i_Bk, meant_Bk = chosen.index_Bk, chosen.meant_Bk
-            assert meant_Bk is not None
-            self.realised.append(i_Bk.shape[1])
-            x_BkD = x_BTD.gather(1, i_Bk[..., None].expand(-1, -1, d))
-            assert isinstance(block, Block)
-            new_BkD = x_BkD + _late_delta(
-                block, x_BkD, trip.of(chosen), x_BTD, trip, cache.blocks[layer] if cache else None
-            )
-            place_Bk = i_Bk.masked_fill(~meant_Bk, t)  # what was not meant goes to a column that is cut off
+            alive = from_mask(alive_BT, int(alive_BT.sum(1).max()))
+            indices_Bk, valid_Bk = alive.indices_Bk, alive.valid_Bk
+            assert valid_Bk is not None
+            self.realised.append(indices_Bk.shape[1])
+            x_BkD = x_BTD.gather(1, indices_Bk[..., None].expand(-1, -1, d))
+            ctx_Bk, block_cache = ctx.of_tokens(indices_Bk, alive.count_B), cache.blocks[layer] if cache else None
+            new_BkD = x_BkD + _late_branch(block, x_BkD, ctx_Bk, x_BTD, ctx, block_cache)
+            column_Bk = indices_Bk.masked_fill(~valid_Bk, t)  # invalid tokens go to a column that is cut off
             wide_BTD = torch.cat((x_BTD, x_BTD.new_zeros(b, 1, d)), dim=1)
-            x_BTD = wide_BTD.scatter(1, place_Bk[..., None].expand(-1, -1, d), new_BkD)[:, :t]
+            x_BTD = wide_BTD.scatter(1, column_Bk[..., None].expand(-1, -1, d), new_BkD)[:, :t]
             if layer < self.config.n_layers - 1:
-                leave_Bk = self._confident(new_BkD) & meant_Bk
+                exits_Bk = self._confident(new_BkD) & valid_Bk
                 wide_BT = torch.cat((alive_BT, alive_BT.new_zeros(b, 1)), dim=1)
-                alive_BT = wide_BT.scatter(1, place_Bk, ~leave_Bk & meant_Bk)[:, :t]
+                alive_BT = wide_BT.scatter(1, column_Bk, ~exits_Bk & valid_Bk)[:, :t]
         return x_BTD
 
-    def new_blocks(self, batch_size: int, max_len: int, like: Tensor) -> list[BlockCache]:
-        """By token all blocks keep all tokens; by sequence it is known when the prompt has been read."""
+    def new_caches(self, batch_size: int, max_len: int, like: Tensor) -> list[BlockCache]:
+        """By token, every block keeps all tokens; by sequence, it is known only after the prompt has been read."""
         if self.config.exit_by == "sequence":
             return []
-        return super().new_blocks(batch_size, max_len, like)
+        return super().new_caches(batch_size, max_len, like)
 
-    def step_through(self, x_B1D: Tensor, trip: Trip, cache: Cache) -> Tensor:
-        """One token of every row, at its prompt's depth, or until it is confident."""
+    def step_blocks(self, x_B1D: Tensor, ctx: ForwardContext, cache: Cache) -> Tensor:
+        """One token of every row: at its prompt's depth, or until it is confident."""
         if self.config.exit_by == "token":
-            return self._step_by_token(x_B1D, trip, cache)
+            return self._step_by_token(x_B1D, ctx, cache)
         for layer, (block, block_cache) in enumerate(zip(self.blocks, cache.blocks, strict=False)):
             row_R = cache.plan[f"rows {layer}"]
-            x_R1D = block.step(x_B1D[row_R], trip.batch_rows(row_R), block_cache)  # type: ignore[operator]  # torch types submodules as Tensor or Module
+            x_R1D = block.step(x_B1D[row_R], ctx.of_rows(row_R), block_cache)
             x_B1D = x_B1D.index_copy(0, row_R, x_R1D)
         return x_B1D
 
-    def _step_by_token(self, x_B1D: Tensor, trip: Trip, cache: Cache) -> Tensor:
-        """Every block keeps every token; only those still alive are computed (all of them where shapes are fixed)."""
+    def _step_by_token(self, x_B1D: Tensor, ctx: ForwardContext, cache: Cache) -> Tensor:
+        """Every block keeps every token; only those that have not exited are computed (all where shapes are fixed)."""
         alive_B = torch.ones(x_B1D.shape[0], dtype=torch.bool, device=x_B1D.device)
         for layer, (block, block_cache) in enumerate(zip(self.blocks, cache.blocks, strict=True)):
-            assert isinstance(block, Block)
             assert isinstance(block.attention, Attention)
-            k, v = block.attention.keys(block.norm_attention(x_B1D), trip.rotary)
-            held = block_cache.append(k, v, Rows())
-            row_R = alive_B.nonzero().flatten() if trip.on_host else None
+            k, v = block.attention.keys(block.norm_attention(x_B1D), ctx.rotary)
+            keys, values, mask = block_cache.append(k, v, Rows())
+            row_R = alive_B.nonzero().flatten() if ctx.on_host else None
             block_cache.count(x_B1D.shape[0], alive_B.sum() if row_R is None else len(row_R))
             if row_R is not None and len(row_R) == 0:
                 continue
             pick = slice(None) if row_R is None else row_R
             x_R1D = x_B1D[pick]
-            keys, values, mask = (None if part is None else part[pick] for part in held)
-            q = block.attention.queries(block.norm_attention(x_R1D), trip.batch_rows(row_R).rotary)
-            mixed_R1D = block.attention.attend(q, keys, values, mask)  # type: ignore[arg-type]  # only the mask may be None
-            new_R1D = x_R1D + mixed_R1D + block.think(x_R1D + mixed_R1D, trip)
+            keys, values, mask = keys[pick], values[pick], None if mask is None else mask[pick]
+            q = block.attention.queries(block.norm_attention(x_R1D), ctx.of_rows(row_R).rotary)
+            attended_R1D = block.attention.attend(q, keys, values, mask)
+            new_R1D = x_R1D + attended_R1D + block.mlp_branch(x_R1D + attended_R1D, ctx)
             x_B1D = (
                 torch.where(alive_B[:, None, None], new_R1D, x_B1D)
                 if row_R is None
                 else x_B1D.index_copy(0, row_R, new_R1D)
             )
             if layer < self.config.n_layers - 1:
-                leave_R = self._confident(new_R1D[:, 0])
-                alive_B = alive_B & ~leave_R if row_R is None else alive_B.index_copy(0, row_R, ~leave_R)
+                exits_R = self._confident(new_R1D[:, 0])
+                alive_B = alive_B & ~exits_R if row_R is None else alive_B.index_copy(0, row_R, ~exits_R)
         return x_B1D
 
 
-def _late_delta(
-    block: Block, x_BkD: Tensor, alive: Trip, x_BTD: Tensor, trip: Trip, cache: BlockCache | None
+def _late_branch(
+    block: Block, x_BkD: Tensor, ctx_Bk: ForwardContext, x_BTD: Tensor, ctx: ForwardContext, cache: BlockCache | None
 ) -> Tensor:
-    """What the block adds to the tokens still alive, whose queries ask the keys of all tokens."""
+    """What the block adds to the tokens that have not exited; they attend to the keys of all tokens."""
     assert isinstance(block.attention, Attention)
-    k, v = block.attention.keys(block.norm_attention(x_BTD), trip.rotary)
+    k, v = block.attention.keys(block.norm_attention(x_BTD), ctx.rotary)
     if cache is not None:
-        cache.fill(k, v, trip.lengths_B)
-    q = block.attention.queries(block.norm_attention(x_BkD), alive.rotary)
-    back_BkT = alive.position_BT[:, :, None] - trip.position_BT[:, None, :]
-    mask_BkT = (
-        (back_BkT >= 0) if block.attention.window is None else (back_BkT >= 0) & (back_BkT < block.attention.window)
-    )
-    mixed_BkD = block.attention.attend(q, k, v, mask_BkT[:, None])
-    return mixed_BkD + block.think(x_BkD + mixed_BkD, alive)
+        cache.fill(k, v, ctx.lengths_B)
+    q = block.attention.queries(block.norm_attention(x_BkD), ctx_Bk.rotary)
+    back_BkT = ctx_Bk.position_BT[:, :, None] - ctx.position_BT[:, None, :]
+    mask_BkT = back_BkT >= 0
+    if block.attention.window is not None:
+        mask_BkT = mask_BkT & (back_BkT < block.attention.window)
+    attended_BkD = block.attention.attend(q, k, v, mask_BkT[:, None])
+    return attended_BkD + block.mlp_branch(x_BkD + attended_BkD, ctx_Bk)
 
 
 def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[int] | None = None) -> Cost:
-    """By `realised`, else as if nobody left: confidence is not known before it is measured. Training computes all."""
+    """By `realised`, else as if nothing exited: confidence is known only once measured. Training computes all blocks."""
     by_token, l = config.exit_by == "token", config.n_layers
-    done = realised or ([seq_len] * l if by_token else [l] * batch_size)
+    run = realised or ([seq_len] * l if by_token else [l] * batch_size)
     sheet, train = CostSheet(config, seq_len, batch_size), CostSheet(config, seq_len, batch_size)
     out = config.n_classes if config.bidirectional else config.vocab_size
     for layer in range(l):
         train.at(f"blocks.{layer}").mixer(seq_len)
         train.mlp(seq_len)
         if by_token:
-            sheet.at(f"blocks.{layer}").late_attention(done[layer], seq_len)
-            sheet.mlp(done[layer])
-            exits = float(done[layer])
+            sheet.at(f"blocks.{layer}").late_attention(run[layer], seq_len)
+            sheet.mlp(run[layer])
+            exits = float(run[layer])
         else:
-            # The input, and later the rows as they were and the shallow stream, beside the rows that go on.
+            # The input, and later the earlier states and the shallow stream, beside the rows that still run.
             sheet.outer = Amount(config.d_model) * (batch_size * seq_len * (min(4, layer + 2) if layer else 1))
-            sheet.batch_size = sum(depth > layer for depth in done)
+            sheet.batch_size = sum(depth > layer for depth in run)
             sheet.at(f"blocks.{layer}").mixer(seq_len)
             sheet.mlp(seq_len)
             exits = 1.0
@@ -224,7 +222,9 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
     sheet.batch_size = batch_size
     if l > 1:
         head = 2 * batch_size * (1 if config.bidirectional else seq_len) * config.d_model * out
-        sheet.only_training = 3 * head * (l - 1) + (head if config.bidirectional else 0)  # a teacher only forwards
+        sheet.only_training = 3 * head * (l - 1) + (
+            head if config.bidirectional else 0
+        )  # the last exit as teacher: forward only
         for _ in range(l - 1):
             read = batch_size * (1 if config.bidirectional else seq_len)
             train.keep(memory.head(config, read, trained=False))

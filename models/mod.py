@@ -1,20 +1,24 @@
-"""Mixture-of-Depths: a routed block takes its top-k tokens through attention and MLP; the others pass by unchanged.
+"""Mixture-of-Depths: a routed block processes its top-k tokens with attention and MLP; the others bypass it unchanged.
 
-Raposo et al. 2024 (arXiv 2404.02258), section 3. Every second block is routed, the second one first; the router's raw
-output multiplies the block's; chosen tokens attend to one another only and keep their own rotary positions. The top-k
-sees the whole sequence, later tokens included: so routed, the model is not autoregressive. With `causal=True`, and
-whenever it decodes, the router decides token by token (a predictor of the top-k by default), and it is.
+Raposo et al. 2024 (arXiv 2404.02258), section 3. Every second block is routed, starting with the second; the router's raw
+score multiplies the block's output; selected tokens attend to one another only and keep their own rotary positions. The
+top-k depends on the whole sequence, later tokens included, so a model routed this way is not autoregressive. With
+`causal=True`, and in decoding, the router decides token by token (by default with a predictor of the top-k); then it is.
 
-What the paper leaves open is an option, with its default here: `multiplier` (raw), `router_init` (scores start at
+What the paper leaves open is an option, with this default: `multiplier` (raw), `router_init` (scores start with standard
 deviation 1), `causal` (predictor, of `predictor_width` 64) and `aux_weight` (0.01), `every` and `first_routed` (2 and the
-second block), `round_k` (1: floor), `capacity_warmup` (0: none), `prefill` (causal, as decode is).
+second block), `round_k` (1: floor), `capacity_warmup` (0: none), `prefill` (causal, as in decoding).
 
-Shapes: B batch, T tokens, D width, k chosen tokens, R rows at hand.
+Read this file with `layers/decoder.py`, which has the dense `Block` and the model around the blocks. `ctx` holds what blocks
+need beside their input: rotary angles, lengths and padding of the tokens, and whether to route causally.
+
+Shapes: B batch, T tokens, D width, k selected tokens, N = B·T tokens of the batch, R rows that a decode step processes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,150 +26,195 @@ from torch import Tensor, nn
 from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, DecodeCost, Model
+from modbench.harness.core.language_model import Decision
 from modbench.models.layers.cache import BlockCache, Rows
+from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet, DecodeSheet
-from modbench.models.layers.decisions import Decision, mask_of
 from modbench.models.layers.decoder import Block, Decoder
 from modbench.models.layers.router import Router
 from modbench.models.layers.span import span
-from modbench.models.layers.trip import Chosen, Trip, those, top_k
+
+
+class Selection(NamedTuple):
+    """Tokens that a block processes, ascending in each row, so that causal attention among them stays causal.
+
+    Attributes:
+        indices_Bk: their places in the sequence; past a row's count any place, whose result is discarded.
+        count_B: valid indices of each row, which come first; None: all k.
+    """
+
+    indices_Bk: Tensor
+    count_B: Tensor | None
+
+    @property
+    def valid_Bk(self) -> Tensor | None:
+        """True for the indices that count; None where all do."""
+        if self.count_B is None:
+            return None
+        return torch.arange(self.indices_Bk.shape[1], device=self.indices_Bk.device) < self.count_B[:, None]
+
+    def mask(self, t: int) -> Tensor:
+        """True [B, T] at the selected tokens."""
+        b, valid_Bk = self.indices_Bk.shape[0], self.valid_Bk
+        mask_BT = torch.zeros(b, t + 1, dtype=torch.bool, device=self.indices_Bk.device)
+        column_Bk = self.indices_Bk if valid_Bk is None else self.indices_Bk.masked_fill(~valid_Bk, t)
+        return mask_BT.scatter(1, column_Bk, value=True)[:, :t]
+
+
+def top_k(r_BT: Tensor, k: int, k_B: Tensor | None = None, real_BT: Tensor | None = None) -> Selection:
+    """The k highest scores of each row; with padding, of row b only the `k_B[b]` highest of its real tokens."""
+    if k_B is None or real_BT is None:
+        return Selection(r_BT.topk(k, dim=-1, sorted=False).indices.sort(dim=-1).values, None)
+    t = r_BT.shape[1]
+    indices_Bk = r_BT.masked_fill(~real_BT, -torch.inf).topk(k, dim=-1).indices
+    valid_Bk = torch.arange(k, device=r_BT.device) < k_B[:, None]
+    # Invalid indices sort last, then get a place that exists.
+    return Selection(indices_Bk.masked_fill(~valid_Bk, t).sort(dim=-1).values.clamp(max=t - 1), k_B)
+
+
+def from_mask(mask_BT: Tensor, k: int) -> Selection:
+    """The tokens where the mask is true, at most k in each row."""
+    t = mask_BT.shape[1]
+    indices_BT = torch.arange(t, device=mask_BT.device).expand_as(mask_BT).masked_fill(~mask_BT, t)
+    count_B = mask_BT.sum(1)
+    return Selection(indices_BT.sort(dim=-1).values[:, :k].clamp(max=t - 1), count_B)
 
 
 class RoutedBlock(Block):
-    """x + r·f(x) for the tokens that pass, x for the rest: one residual, gathered, computed, added back.
+    """x + r·f(x) for the selected tokens, x for the others: gathered, computed, and added back to one residual stream.
 
-    `granularity` says what f is: the block, its attention alone, or its MLP alone; the other half then runs for all.
+    `granularity` says what f is: the whole block, its attention or its MLP; the other half then runs for all tokens.
     """
 
     def __init__(self, config: ModelConfig, layer: int, mlp: nn.Module | None = None) -> None:
         super().__init__(config, mlp)
         assert config.capacity is not None  # the suite fills in each model's default
         self.capacity = config.capacity
-        self._passed: Tensor | int = 0
-        # What the claim of `capacity` and `executed_tokens` is about (harness/subject/claims.py).
-        self.routed_parts = {"block": ("attention", "mlp"), "attention": ("attention",), "mlp": ("mlp",)}[
-            config.granularity
-        ]
+        self._executed: Tensor | int = 0
+        # The submodules that `capacity` and `executed_tokens` are about (harness/subject/claims.py).
+        self.routed_parts = ("attention", "mlp") if config.granularity == "block" else (config.granularity,)
         self.router: Router = catalogue.load("routers", config.router)(config, layer)
 
     @property
     def executed_tokens(self) -> int:
-        """Tokens of the whole batch that passed in the last call over sequences."""
-        return int(self._passed)
+        """Tokens of the whole batch that the last call over sequences processed."""
+        return int(self._executed)
 
-    def forward(self, x_BTD: Tensor, trip: Trip, cache: BlockCache | None = None) -> Tensor:
+    def forward(self, x_BTD: Tensor, ctx: ForwardContext, cache: BlockCache | None = None) -> Tensor:
         """[B, T, D] to [B, T, D]; in top-k mode exactly k = max(1, floor(c·T)) tokens of each sequence change."""
-        part = self.config.granularity
-        if part == "mlp":
-            x_BTD = x_BTD + self.mix(x_BTD, trip, cache)
-        x_BTD = self._route(x_BTD, trip, cache)
-        return x_BTD + self.think(x_BTD, trip) if part == "attention" else x_BTD
+        if self.config.granularity == "mlp":
+            x_BTD = x_BTD + self.attention_branch(x_BTD, ctx, cache)
+        x_BTD = self._route(x_BTD, ctx, cache)
+        if self.config.granularity == "attention":
+            x_BTD = x_BTD + self.mlp_branch(x_BTD, ctx)
+        return x_BTD
 
-    def f(self, x_BTD: Tensor, trip: Trip, cache: BlockCache | None = None, rows: Rows | None = None) -> Tensor:
-        """What the chosen tokens go through."""
-        part = self.config.granularity
-        if part == "mlp":
-            return self.think(x_BTD, trip)
-        return self.mix(x_BTD, trip, cache, rows) if part == "attention" else self.delta(x_BTD, trip, cache, rows)
+    def f(
+        self, x_BTD: Tensor, ctx: ForwardContext, cache: BlockCache | None = None, rows: Rows | None = None
+    ) -> Tensor:
+        """The routed part of the block, without its residual connection."""
+        if self.config.granularity == "mlp":
+            return self.mlp_branch(x_BTD, ctx)
+        if self.config.granularity == "attention":
+            return self.attention_branch(x_BTD, ctx, cache, rows)
+        return self.residual_branch(x_BTD, ctx, cache, rows)
 
-    def _route(self, x_BTD: Tensor, trip: Trip, cache: BlockCache | None) -> Tensor:
+    def _route(self, x_BTD: Tensor, ctx: ForwardContext, cache: BlockCache | None) -> Tensor:
+        """Score all tokens, select k, process these, and add the result to the stream."""
         b, t, d = x_BTD.shape
         with span("router"):
-            r_BT = self.router.score(x_BTD, trip)
-        if trip.calibrate:
-            self.router.calibrate(r_BT, trip.real_BT)
+            r_BT = self.router.score(x_BTD, ctx)
+        if ctx.calibrate:
+            self.router.calibrate(r_BT, ctx.real_BT)
         with span("top-k and sort"):
-            chosen = self._choose(x_BTD, r_BT, trip)
-        if trip.watch is not None:
-            chosen = self._watched(chosen, x_BTD, r_BT, trip)
-        i_Bk, k = chosen.index_Bk, chosen.index_Bk.shape[1]
-        if not torch.compiler.is_compiling():  # a graph keeps no books
-            self._passed = b * k if chosen.count_B is None else chosen.count_B.sum()
+            selection = self._select(x_BTD, r_BT, ctx)
+        if ctx.observer is not None:
+            selection = self._observe(selection, x_BTD, r_BT, ctx)
+        indices_Bk, k = selection.indices_Bk, selection.indices_Bk.shape[1]
+        executed = b * k if selection.count_B is None else selection.count_B.sum()
+        if not torch.compiler.is_compiling():  # a compiled graph records nothing
+            self._executed = executed
         if cache is not None:
-            self._count(cache, chosen, trip)
+            cache.count(b * t if ctx.lengths_B is None else int(ctx.lengths_B.sum()), executed)
         if k == 0:
             return x_BTD
         with span("gather"):
-            flat_N = (i_Bk + torch.arange(b, device=x_BTD.device)[:, None] * t).flatten()
+            flat_N = (indices_Bk + torch.arange(b, device=x_BTD.device)[:, None] * t).flatten()
             x_ND = x_BTD.reshape(b * t, d)
-            x_BkD, theirs = x_ND[flat_N].view(b, k, d), trip.of(chosen)
+            x_BkD, selected = x_ND[flat_N].view(b, k, d), ctx.of_tokens(indices_Bk, selection.count_B)
         with span("chosen tokens"):
-            f_BkD = self.f(x_BkD, theirs, cache)
-        if trip.auxiliary is not None and self.router.has_loss and not trip.causal:
-            chosen_BT = torch.zeros_like(r_BT, dtype=torch.bool).scatter_(1, i_Bk, True)
+            f_BkD = self.f(x_BkD, selected, cache)
+        if ctx.auxiliary is not None and self.router.has_loss and not ctx.causal:
+            chosen_BT = torch.zeros_like(r_BT, dtype=torch.bool).scatter_(1, indices_Bk, True)
             with span("auxiliary loss"):
-                trip.auxiliary.append(self.router.loss(x_BTD, r_BT, chosen_BT, trip.real_BT))
+                ctx.auxiliary.append(self.router.loss(x_BTD, r_BT, chosen_BT, ctx.real_BT))
         with span("scatter"):
-            gated_BkD = _gate(f_BkD, self.router.multiplier(r_BT.gather(1, i_Bk)), chosen.meant_Bk)
+            gated_BkD = _gate(f_BkD, self.router.multiplier(r_BT.gather(1, indices_Bk)), selection.valid_Bk)
             # Indices are unique, so index_add adds once each; unlike scatter_add it has a deterministic CUDA mode.
             return x_ND.index_add(0, flat_N, gated_BkD.to(x_ND.dtype).view(b * k, d)).view(b, t, d)
 
-    def _choose(self, x_BTD: Tensor, r_BT: Tensor, trip: Trip) -> Chosen:
-        """Top-k of each row, k following its real length; or those that the causal rule lets pass, however many."""
+    def _select(self, x_BTD: Tensor, r_BT: Tensor, ctx: ForwardContext) -> Selection:
+        """The top-k of each row, k following its real length; with causal routing, however many the router selects."""
         t = x_BTD.shape[1]
-        if not trip.causal:
+        if not ctx.causal:
             k = self.config.kept(t, self.capacity)
-            if trip.lengths_B is None:
+            if ctx.lengths_B is None:
                 return top_k(r_BT, k)
             m = self.config.round_k
-            k_B = (self.capacity * trip.lengths_B.double() + 1e-9).long().clamp(min=1)
-            return top_k(r_BT, k, torch.minimum((k_B + m - 1) // m * m, trip.lengths_B), trip.real_BT)
-        m_BT = self.router.passes(x_BTD, r_BT, trip)
-        if trip.real_BT is not None:
-            m_BT = m_BT & trip.real_BT
-        return those(m_BT, int(m_BT.sum(1).max()) if trip.on_host else t)
+            k_B = (self.capacity * ctx.lengths_B.double() + 1e-9).long().clamp(min=1)
+            return top_k(r_BT, k, torch.minimum((k_B + m - 1) // m * m, ctx.lengths_B), ctx.real_BT)
+        mask_BT = self.router.selects(x_BTD, r_BT, ctx)
+        if ctx.real_BT is not None:
+            mask_BT = mask_BT & ctx.real_BT
+        return from_mask(mask_BT, int(mask_BT.sum(1).max()) if ctx.on_host else t)
 
-    def _watched(self, chosen: Chosen, x_BTD: Tensor, r_BT: Tensor, trip: Trip) -> Chosen:
-        """Record the decision, some of it reversed where the watcher asks for that."""
-        assert trip.watch is not None
-        mask_BT = mask_of(chosen.index_Bk, chosen.meant_Bk, r_BT.shape[1])
-        flip_BT = trip.watch.flips(self.router.layer)
+    def _observe(self, selection: Selection, x_BTD: Tensor, r_BT: Tensor, ctx: ForwardContext) -> Selection:
+        """Record the decision, after reversing what the observer asks for."""
+        assert ctx.observer is not None
+        layer, mask_BT = self.router.layer, selection.mask(r_BT.shape[1])
+        flip_BT = ctx.observer.flips(layer)
         if flip_BT is not None:
             mask_BT = mask_BT ^ flip_BT
-            chosen = those(mask_BT, int(mask_BT.sum(1).max()))
-        foretold = None if trip.causal or not self.router.foretells else self.router.passes(x_BTD, r_BT, trip)
+            selection = from_mask(mask_BT, int(mask_BT.sum(1).max()))
+        has_prediction = not ctx.causal and self.router.predicts_top_k
+        predicted_BT = self.router.selects(x_BTD, r_BT, ctx) if has_prediction else None
         weight_BT = self.router.multiplier(r_BT)
-        trip.watch.take(Decision(self.router.layer, r_BT, mask_BT, weight_BT, foretold))
-        return chosen
+        ctx.observer.decisions.append(Decision(layer, r_BT, mask_BT, weight_BT, predicted_BT))
+        return selection
 
-    def _count(self, cache: BlockCache, chosen: Chosen, trip: Trip) -> None:
-        b, k = chosen.index_Bk.shape
-        seen = b * trip.position_BT.shape[1] if trip.lengths_B is None else int(trip.lengths_B.sum())
-        cache.count(seen, b * k if chosen.count_B is None else chosen.count_B.sum())
-
-    def step(self, x_B1D: Tensor, trip: Trip, cache: BlockCache) -> Tensor:
-        """One new token of every row; whoever skips leaves nothing in the cache."""
-        part = self.config.granularity
-        if part == "mlp":
-            x_B1D = x_B1D + self.mix(x_B1D, trip, cache, Rows())
-        r_B1 = self.router.score(x_B1D, trip)
-        wants_B = self.router.passes(x_B1D, r_B1, trip)[:, 0]
-        rows = cache.admit(wants_B, r_B1[:, 0], compact=part != "mlp")
+    def step(self, x_B1D: Tensor, ctx: ForwardContext, cache: BlockCache) -> Tensor:
+        """One new token of every row; a token that bypasses the block leaves nothing in the cache."""
+        granularity = self.config.granularity
+        if granularity == "mlp":
+            x_B1D = x_B1D + self.attention_branch(x_B1D, ctx, cache, Rows())
+        r_B1 = self.router.score(x_B1D, ctx)
+        selects_B = self.router.selects(x_B1D, r_B1, ctx)[:, 0]
+        rows = cache.admit(selects_B, r_B1[:, 0], compact=granularity != "mlp")
         if not rows.empty:
-            i_R = rows.index_R
-            x_R1D, r_R1 = (x_B1D, r_B1) if i_R is None else (x_B1D[i_R], r_B1[i_R])
-            f_R1D = self.f(x_R1D, trip.batch_rows(i_R), cache, rows)
-            meant_R1 = None if rows.valid_R is None else rows.valid_R[:, None]
-            gated_R1D = _gate(f_R1D, self.router.multiplier(r_R1), meant_R1).to(x_B1D.dtype)
-            x_B1D = x_B1D + gated_R1D if i_R is None else x_B1D.index_add(0, i_R, gated_R1D)
-        return x_B1D + self.think(x_B1D, trip) if part == "attention" else x_B1D
+            row_R = rows.index_R
+            x_R1D, r_R1 = (x_B1D, r_B1) if row_R is None else (x_B1D[row_R], r_B1[row_R])
+            f_R1D = self.f(x_R1D, ctx.of_rows(row_R), cache, rows)
+            valid_R1 = None if rows.valid_R is None else rows.valid_R[:, None]
+            gated_R1D = _gate(f_R1D, self.router.multiplier(r_R1), valid_R1).to(x_B1D.dtype)
+            x_B1D = x_B1D + gated_R1D if row_R is None else x_B1D.index_add(0, row_R, gated_R1D)
+        return x_B1D + self.mlp_branch(x_B1D, ctx) if granularity == "attention" else x_B1D
 
     def new_cache(self, batch_size: int, max_len: int, like: Tensor) -> BlockCache:
-        """Room for the tokens that are expected to pass."""
+        """A cache with room for the expected share of the tokens."""
         share = 1.0 if self.config.granularity == "mlp" else expected_share(self.config)
         return BlockCache(self.config, batch_size, max_len, like, share=share, routed=True)
 
     def set_progress(self, done: float) -> None:
-        """Let the capacity fall from 1 to its value over the first `capacity_warmup` of training."""
+        """Lower the capacity from 1 to its final value over the first `capacity_warmup` of training."""
         assert self.config.capacity is not None
         self.capacity = scheduled_capacity(self.config.capacity, self.config.capacity_warmup, done)
 
 
-def _gate(f_BkD: Tensor, multiplier_Bk: Tensor | None, meant_Bk: Tensor | None) -> Tensor:
-    """Product of f and the multiplier, and 0 for whoever was computed only to fill the shape. The multiplier is float32."""
+def _gate(f_BkD: Tensor, multiplier_Bk: Tensor | None, valid_Bk: Tensor | None) -> Tensor:
+    """F times the float32 multiplier; 0 for tokens that were computed only to fill the shape."""
     if multiplier_Bk is not None:
         f_BkD = multiplier_Bk[..., None] * f_BkD
-    return f_BkD if meant_Bk is None else f_BkD.masked_fill(~meant_Bk[..., None], 0)
+    return f_BkD if valid_Bk is None else f_BkD.masked_fill(~valid_Bk[..., None], 0)
 
 
 def scheduled_capacity(capacity: float, warmup: float, done: float) -> float:
@@ -174,14 +223,14 @@ def scheduled_capacity(capacity: float, warmup: float, done: float) -> float:
 
 
 def expected_share(config: ModelConfig) -> float:
-    """Share of tokens that a routed block is expected to process at decode."""
+    """Share of tokens that a routed block is expected to process in decoding."""
     assert config.capacity is not None
     set_by_hand = config.router == "synthetic" and config.participation is not None
     return max(config.participation or 0.0, 1e-6) if set_by_hand else config.capacity
 
 
 class MoD(Decoder):
-    """Dense blocks with a `RoutedBlock` in every `every`-th place."""
+    """Dense blocks; every `every`-th one is a `RoutedBlock`."""
 
     def __init__(self, config: ModelConfig) -> None:
         layers = range(config.n_layers)
@@ -189,15 +238,15 @@ class MoD(Decoder):
 
 
 def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
-    """The router scores all tokens; k of them pass."""
+    """The router scores all tokens; a routed block processes k of them."""
     sheet = CostSheet(config, seq_len, batch_size)
     for layer in range(config.n_layers):
         block_cost(sheet.at(f"blocks.{layer}"), layer, sheet.mlp)
     return sheet.total()
 
 
-def block_cost(sheet: CostSheet, layer: int, think: Callable[..., None]) -> None:
-    """One block in the order of its forward pass; `think(n, residual=…)` adds its MLP, whatever that is."""
+def block_cost(sheet: CostSheet, layer: int, mlp: Callable[..., None]) -> None:
+    """One block in the order of its forward pass; `mlp(n, residual=…)` adds the cost of its MLP or experts."""
     config, t = sheet.config, sheet.seq_len
     part = config.granularity if config.routed(layer) else None
     k = config.kept(t) if part else t
@@ -208,15 +257,15 @@ def block_cost(sheet: CostSheet, layer: int, think: Callable[..., None]) -> None
     if part in {"block", "attention"}:
         sheet.mixer(k)
     if part in {"block", "mlp"}:
-        think(k, residual=False)
+        mlp(k, residual=False)
     if part:
         sheet.scatter(t, k)
     if part in {None, "attention"}:
-        think(t, residual=True)
+        mlp(t, residual=True)
 
 
 def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCost:
-    """Weights of the blocks that some row enters, and the keys and values that the rows which do must read."""
+    """Weights of the blocks that process some row, and the keys and values that those rows read."""
     sheet = DecodeSheet(config, context, batch_size)
     for layer in range(config.n_layers):
         if config.routed(layer):

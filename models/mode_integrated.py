@@ -1,9 +1,10 @@
-"""MoDE, integrated: one router over E experts and a no-op expert; a token may prefer to skip the MLP.
+"""MoDE, integrated: one router over E experts and a no-op expert, so that a token can prefer to skip the MLP.
 
-Raposo et al. 2024 (arXiv 2404.02258), section 3.6 and figure 7. Attention is always computed. Real experts take the
-share `capacity` of the token-expert assignments, capacity/E each; no-ops take part in the softmax and contribute
-exactly zero. The paper names neither the number of experts or no-ops nor who chooses: `n_experts` (4), `n_no_ops` (1),
-`choice` (expert). Choosing over the sequence sees later tokens; `causal=True` and decode route by threshold.
+Raposo et al. 2024 (arXiv 2404.02258), section 3.6 and figure 7. Attention is always computed. Real experts take a share
+`capacity` of the token-expert assignments, capacity/E each; no-ops are part of the softmax and contribute exactly zero.
+The paper does not say how many experts and no-ops there are, nor whether experts or tokens choose: `n_experts` (4),
+`n_no_ops` (1), `choice` (expert). A choice over the sequence depends on later tokens; `causal=True` and decoding route by
+threshold.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def share(config: ModelConfig) -> float:
 
 
 class MoDEIntegrated(Decoder):
-    """Dense blocks, every `every`-th with experts and no-ops for its MLP."""
+    """Dense blocks; every `every`-th one has experts and no-ops for its MLP."""
 
     def __init__(self, config: ModelConfig) -> None:
         def block(layer: int) -> Block:
@@ -35,7 +36,7 @@ class MoDEIntegrated(Decoder):
 
 
 def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
-    """All tokens through the mixer; real experts work on `capacity` of the assignments."""
+    """The mixer processes all tokens; real experts take a share `capacity` of the assignments."""
     sheet = CostSheet(config, seq_len, batch_size)
     for layer in range(config.n_layers):
         sheet.at(f"blocks.{layer}").mixer(seq_len)
@@ -47,13 +48,13 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
 
 
 def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCost:
-    """An expert's weights are read if some row asks for it; a no-op has none. Of token choice nobody is dropped."""
-    asked = share(config) if config.choice == "expert" else config.experts_top_k / (config.n_experts + config.n_no_ops)
+    """An expert's weights are read if some row takes it; a no-op has none. Token choice drops no token here."""
+    taken = share(config) if config.choice == "expert" else config.experts_top_k / (config.n_experts + config.n_no_ops)
     sheet = DecodeSheet(config, context, batch_size)
     for layer in range(config.n_layers):
         sheet.mixer(1.0)
         if config.routed(layer):
-            sheet.mlp(min(1.0, asked), experts=config.n_experts)
+            sheet.mlp(min(1.0, taken), experts=config.n_experts)
         else:
             sheet.mlp(1.0)
     return sheet.total()

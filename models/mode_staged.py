@@ -1,7 +1,7 @@
-"""MoDE, staged: MoD routing around the block, then experts in the MLP of the tokens that passed.
+"""MoDE, staged: MoD routing around the block, then experts as the MLP of the selected tokens.
 
-Raposo et al. 2024 (arXiv 2404.02258), section 3.6 and figure 7. A bypassed token skips attention too, which is what
-staging saves over the integrated form. All options of `mod` and of `moe` apply, each router having its own.
+Raposo et al. 2024 (arXiv 2404.02258), section 3.6 and figure 7. A bypassed token skips attention too, which
+is what staging saves over the integrated form. All options of `mod` and of `moe` apply.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from modbench.models.moe import decode_share, share
 
 
 class MoDEStaged(Decoder):
-    """Dense blocks, every `every`-th a `RoutedBlock` whose MLP is an `ExpertMLP`."""
+    """Dense blocks; every `every`-th one is a `RoutedBlock` whose MLP is an `ExpertMLP`."""
 
     def __init__(self, config: ModelConfig) -> None:
         def block(layer: int) -> Block:
@@ -28,7 +28,7 @@ class MoDEStaged(Decoder):
 
 
 def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
-    """K tokens pass the first router; the second deals those k to the experts."""
+    """The block's router selects k tokens; the experts' router distributes these."""
     sheet = CostSheet(config, seq_len, batch_size)
 
     def experts(n: int, *, residual: bool) -> None:
@@ -40,14 +40,14 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
 
 
 def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCost:
-    """A block's weights are read if some row enters it, an expert's if some row that did asks for it."""
+    """A block's weights are read if it processes some row, an expert's if some such row takes it."""
     sheet = DecodeSheet(config, context, batch_size)
     for layer in range(config.n_layers):
         if config.routed(layer):
             sheet.token_router()
-        passing = expected_share(config) if config.routed(layer) else 1.0
-        sheet.mixer(passing if config.skips(layer, "attention") else 1.0)
-        n = passing if config.skips(layer, "mlp") else 1.0
+        selected = expected_share(config) if config.routed(layer) else 1.0
+        sheet.mixer(selected if config.skips(layer, "attention") else 1.0)
+        n = selected if config.skips(layer, "mlp") else 1.0
         if config.routed(layer):
             sheet.mlp(n * decode_share(config), experts=config.n_experts)
         else:

@@ -1,12 +1,12 @@
-"""Mixture-of-Experts: every second block's MLP is E experts. The control that MoDE needs.
+"""Mixture-of-Experts: every second block has E experts for its MLP. The control for MoDE.
 
 Expert choice (the default) as in Zhou et al. 2022 (arXiv 2202.09368): each expert takes its
-T·experts_top_k·capacity_factor/E best tokens of a sequence, so load is balanced without a loss. Choosing over the
-sequence sees later tokens: not autoregressive until routed by threshold (`causal=True`, and at decode).
+T·experts_top_k·capacity_factor/E best tokens of a sequence, so load is balanced without a loss. A choice over the whole
+sequence depends on later tokens, so it is not autoregressive until routed by threshold (`causal=True`, and in decoding).
 
 Token choice as in Fedus et al. 2021 (arXiv 2101.03961): each token takes its `experts_top_k` best experts, with a loss
-that balances them; an expert keeps the first that come, up to the same number, and drops the rest. `capacity_factor`
-under 1 is the reduced-capacity variant that the paper of MoD compares with. Causal decisions drop nobody.
+that balances the load; an expert keeps the first tokens, up to the same number, and drops the rest. `capacity_factor`
+under 1 is the reduced-capacity variant that the MoD paper compares with. Causal decisions drop no token.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from modbench.models.layers.experts import ExpertMLP
 
 
 def share(config: ModelConfig) -> float:
-    """Share of the tokens it is offered that each expert takes at most."""
+    """Largest share of the tokens that each expert takes."""
     return min(1.0, config.experts_top_k * config.capacity_factor / config.n_experts)
 
 
 class MoE(Decoder):
-    """Dense blocks, every `every`-th with experts for its MLP."""
+    """Dense blocks; every `every`-th one has experts for its MLP."""
 
     def __init__(self, config: ModelConfig) -> None:
         def block(layer: int) -> Block:
@@ -34,12 +34,12 @@ class MoE(Decoder):
 
 
 def decode_share(config: ModelConfig) -> float:
-    """Share of tokens that reach each expert when decisions are causal: of token choice nobody is dropped then."""
+    """Share of tokens that reach each expert when decisions are causal; then token choice drops none."""
     return share(config) if config.choice == "expert" else config.experts_top_k / config.n_experts
 
 
 def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
-    """All tokens through the mixer; experts compute as many as they can hold."""
+    """The mixer processes all tokens, experts as many as their capacity."""
     sheet = CostSheet(config, seq_len, batch_size)
     for layer in range(config.n_layers):
         sheet.at(f"blocks.{layer}").mixer(seq_len)
@@ -51,7 +51,7 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
 
 
 def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCost:
-    """An expert's weights are read if some row asks for it."""
+    """An expert's weights are read if some row takes it."""
     sheet = DecodeSheet(config, context, batch_size)
     for layer in range(config.n_layers):
         sheet.mixer(1.0)

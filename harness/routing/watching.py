@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.routing.decisions import Decision, Observed, observe
+from modbench.harness.core.language_model import Decision, Observation
+from modbench.harness.routing.decisions import observe
 from modbench.harness.routing.ngram import Array
 
 ROWS = 8
@@ -156,7 +157,7 @@ def _loads(decisions: Sequence[Decision]) -> dict[int, Load]:
     return loads
 
 
-def _depths(module: nn.Module, inputs_NT: Tensor, seen: list[Observed], device: torch.device) -> Array | None:
+def _depths(module: nn.Module, inputs_NT: Tensor, seen: list[Observation], device: torch.device) -> Array | None:
     """Blocks that each window ran, if that is what the module reports: some report what each block computed."""
     depths = [each.depth_B for each in seen if each.depth_B is not None]
     if len(depths) < len(seen):

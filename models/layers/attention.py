@@ -1,4 +1,4 @@
-"""Self-attention with rotary positions and grouped queries: full or over a sliding window, forwards and with a cache.
+"""Self-attention with rotary positions and grouped queries: full or in a sliding window, over a sequence or with a cache.
 
 Shapes: B batch, T tokens, D width, H query heads, K key/value heads, d a head's width, C half of it, W window, N windows.
 """
@@ -11,19 +11,19 @@ from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
 from modbench.models.layers.cache import BlockCache, Rows
-from modbench.models.layers.trip import Rotary, Trip
+from modbench.models.layers.context import ForwardContext, Rotary
 
-# torch's causal kernel for CPUs skips what a mask hides only in blocks of 512 keys: below, it computes the whole square and
-# throws half of it away. Pieces of 128 queries over the keys so far are a quarter faster at 512 tokens, in training too.
+# torch's causal kernel for CPUs skips masked keys only in blocks of 512: below that it computes the whole square and discards
+# half of it. Pieces of 128 queries over the keys so far are a quarter faster at 512 tokens, in training too.
 PIECE, WHOLE_BLOCK = 128, 512
 
 
 class RotaryTable(nn.Module):
-    """Angles of all positions, computed once: base 10,000, half-size tables."""
+    """Rotary angles of all positions, computed once: base 10,000, half-size tables."""
 
     cos_TC: Tensor
     sin_TC: Tensor
-    later: Tensor  # what a piece of queries adds to its scores: nothing for keys so far, minus infinity for later ones
+    causal_bias: Tensor  # added to the scores of a piece of queries: 0 for keys so far, minus infinity for later ones
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -32,8 +32,8 @@ class RotaryTable(nn.Module):
         angle_TC = torch.arange(config.max_seq_len, dtype=torch.float32)[:, None] * frequency_C
         self.register_buffer("cos_TC", angle_TC.cos(), persistent=False)
         self.register_buffer("sin_TC", angle_TC.sin(), persistent=False)
-        later = torch.full((PIECE, WHOLE_BLOCK + PIECE), -torch.inf).triu(WHOLE_BLOCK + 1)
-        self.register_buffer("later", later, persistent=False)
+        causal_bias = torch.full((PIECE, WHOLE_BLOCK + PIECE), -torch.inf).triu(WHOLE_BLOCK + 1)
+        self.register_buffer("causal_bias", causal_bias, persistent=False)
 
     def forward(self, seq_len: int) -> Rotary:
         """Tables of positions 0 to `seq_len` - 1, the same for all rows."""
@@ -45,7 +45,7 @@ class RotaryTable(nn.Module):
         return Rotary(self.cos_TC[position_BT][:, :, None], self.sin_TC[position_BT][:, :, None])
 
     def check(self, seq_len: int) -> None:
-        """Refuse what the table does not hold.
+        """Refuse more tokens than the table has positions.
 
         Raises:
             ValueError: if there are more tokens than positions.
@@ -59,10 +59,10 @@ class Attention(nn.Module):
     """Softmax attention over the tokens that it is given, causal in their order.
 
     With a window, a token attends to the last W tokens that this block was given, itself included. In a routed block
-    these are the last W that passed, however far back they lie: shapes stay static, and a cache of W slots suffices.
+    these are the last W that the block processed, however far back they are: shapes stay static, and W cache slots suffice.
     """
 
-    pieces = True  # False computes the whole square everywhere, as a counter of FLOPs by convention expects
+    pieces = True  # False computes the whole square everywhere, as the convention for counting FLOPs has it
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -95,30 +95,32 @@ class Attention(nn.Module):
         """[B, H, T, d] over keys [B, K, S, d] to [B, T, D], through the output projection."""
         grouped = self.n_heads != self.n_kv_heads
         y_BHTd = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal, enable_gqa=grouped)
-        return self.out(y_BHTd.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]  # torch types calls as Any
+        y_BTD: Tensor = self.out(y_BHTd.transpose(1, 2).flatten(2))
+        return y_BTD
 
-    def forward(self, x_BTD: Tensor, trip: Trip, cache: BlockCache | None = None) -> Tensor:
-        """[B, T, D] to [B, T, D]; with a cache, its keys and values are kept there.
+    def forward(self, x_BTD: Tensor, ctx: ForwardContext, cache: BlockCache | None = None) -> Tensor:
+        """[B, T, D] to [B, T, D]; with a cache, keys and values are kept there.
 
-        Pads stand on the right, so that a causal mask hides them from every real token already.
+        Padding is on the right, so the causal mask already hides it from every real token.
         """
-        q, k, v = self.project(x_BTD, trip.rotary)
+        q, k, v = self.project(x_BTD, ctx.rotary)
         if cache is not None:
-            cache.fill(k, v, trip.lengths_B)
+            cache.fill(k, v, ctx.lengths_B)
         if self.bidirectional:
-            real_BT = trip.real_BT
+            real_BT = ctx.real_BT
             return self.attend(q, k, v, None if real_BT is None else real_BT[:, None, None])
         if self.window is not None and self.window < x_BTD.shape[1]:
             return self._windows(q, k, v, self.window)
         on_cpu = q.device.type == "cpu" and PIECE < q.shape[2] <= WHOLE_BLOCK
-        if self.pieces and on_cpu and trip.later is not None:
-            return self.out(self._in_pieces(q, k, v, trip.later))  # type: ignore[no-any-return]  # torch types calls as Any
+        if self.pieces and on_cpu and ctx.causal_bias is not None:
+            y_BTD: Tensor = self.out(self._in_pieces(q, k, v, ctx.causal_bias))
+            return y_BTD
         return self.attend(q, k, v, is_causal=True)
 
-    def _in_pieces(self, q_BHTd: Tensor, k_BKTd: Tensor, v_BKTd: Tensor, later: Tensor) -> Tensor:
-        """The same causal attention for a CPU, piece by piece of queries, each over the keys so far: [B, T, D]."""
-        t, made = q_BHTd.shape[2], []
-        bias = later.to(q_BHTd.dtype)
+    def _in_pieces(self, q_BHTd: Tensor, k_BKTd: Tensor, v_BKTd: Tensor, causal_bias: Tensor) -> Tensor:
+        """Causal attention for a CPU, in pieces of queries, each over the keys so far: [B, T, D]."""
+        t, pieces = q_BHTd.shape[2], []
+        bias = causal_bias.to(q_BHTd.dtype)
         for start in range(0, t, PIECE):
             end = min(start + PIECE, t)
             y = F.scaled_dot_product_attention(
@@ -129,8 +131,8 @@ class Attention(nn.Module):
                 is_causal=start == 0,
                 enable_gqa=self.n_heads != self.n_kv_heads,
             )
-            made.append(y.transpose(1, 2))
-        return torch.cat(made, dim=1).flatten(2)
+            pieces.append(y.transpose(1, 2))
+        return torch.cat(pieces, dim=1).flatten(2)
 
     def _windows(self, q_BHTd: Tensor, k_BKTd: Tensor, v_BKTd: Tensor, w: int) -> Tensor:
         """Cut the sequence into pieces of W tokens; each attends to itself and the piece before: 2W keys, never T."""
@@ -143,9 +145,9 @@ class Attention(nn.Module):
             both = torch.cat((own[:, :-1], own[:, 1:]), dim=3) if with_previous else own
             return both.flatten(0, 1)
 
-        place_W, key_2W = torch.arange(w, device=q_BHTd.device), torch.arange(2 * w, device=q_BHTd.device)
-        near_W2W = (key_2W > place_W[:, None]) & (key_2W <= place_W[:, None] + w)
-        first_N = torch.arange(n, device=q_BHTd.device) == 0  # nothing stands before the first piece
+        query_W, key_2W = torch.arange(w, device=q_BHTd.device), torch.arange(2 * w, device=q_BHTd.device)
+        near_W2W = (key_2W > query_W[:, None]) & (key_2W <= query_W[:, None] + w)
+        first_N = torch.arange(n, device=q_BHTd.device) == 0  # nothing comes before the first piece
         mask_NW2W = near_W2W & ~(first_N[:, None, None] & (key_2W < w))
         y = F.scaled_dot_product_attention(
             pieces(q_BHTd, with_previous=False),
@@ -154,10 +156,10 @@ class Attention(nn.Module):
             attn_mask=mask_NW2W.repeat(b, 1, 1)[:, None],
             enable_gqa=self.n_heads != self.n_kv_heads,
         )
-        y_BTD = y.unflatten(0, (b, n)).transpose(2, 3).flatten(1, 2).flatten(2)[:, :t]
-        return self.out(y_BTD)  # type: ignore[no-any-return]  # torch types calls as Any
+        y_BTD: Tensor = self.out(y.unflatten(0, (b, n)).transpose(2, 3).flatten(1, 2).flatten(2)[:, :t])
+        return y_BTD
 
-    def step(self, x_R1D: Tensor, trip: Trip, cache: BlockCache, rows: Rows) -> Tensor:
-        """One new token of some rows against what the cache holds of them, itself included."""
-        q, k, v = self.project(x_R1D, trip.rotary)
+    def step(self, x_R1D: Tensor, ctx: ForwardContext, cache: BlockCache, rows: Rows) -> Tensor:
+        """One new token of some rows, which attends to the cached tokens of its row and to itself."""
+        q, k, v = self.project(x_R1D, ctx.rotary)
         return self.attend(q, *cache.append(k, v, rows))

@@ -1,9 +1,9 @@
-"""What a block keeps between decode steps: keys and values of the tokens that it processed, and who may pass next.
+"""What blocks keep between decode steps: keys and values of the tokens that they processed.
 
-A routed block stores nothing for a token that skipped it: rows are compact, each with its own length. A zero row in the
-cache would not be the same thing, since a score of 0 still takes a share of the softmax.
+A routed block stores nothing for a token that bypassed it: each row is compact and has its own length. Storing zeros would
+not be the same, since a score of 0 still takes a share of the softmax.
 
-Shapes: B batch, R rows at hand, T tokens, K key/value heads, S slots, d a head's width.
+Shapes: B batch, R rows that a step processes, T tokens, K key/value heads, S slots, d a head's width.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from torch import Tensor, nn
 
 from modbench.harness.core.config import ModelConfig
 
-# Spare slots of a routed block that cannot grow, because its shapes are fixed: realised participation drifts.
+# Extra room in a routed block whose shapes are fixed, so that its cache cannot grow: participation varies.
 SLACK = 1.25
 
 
 class Rows(NamedTuple):
-    """The rows of a batch that pass through a block in one decode step.
+    """The rows of a batch that a block processes in one decode step.
 
     Attributes:
-        index_R: their numbers; None: all, in order.
-        host: the same on the host, where it was asked.
-        valid_R: False for a row that is computed only to keep the shape; None: all are meant.
-        empty: whether no row passes, as far as the host knows.
+        index_R: their indices; None: all, in order.
+        host: the same on the host, where known.
+        valid_R: False for a row that is computed only to keep the shape; None: all are valid.
+        empty: whether there are no rows, as far as the host knows.
     """
 
     index_R: Tensor | None = None
@@ -38,15 +38,15 @@ class Rows(NamedTuple):
 
 
 class BlockCache:
-    """Keys and values of one block, its policy, and the count of who passed.
+    """Keys and values of one block, its decode policy, and counts of tokens.
 
     Args:
         config: shape and decode policy.
         batch_size: rows.
         max_len: longest sequence that will be decoded.
         like: gives device and dtype.
-        share: share of the tokens whose keys and values this block keeps; 1 in a dense one.
-        routed: whether tokens may skip this block.
+        share: share of the tokens whose keys and values this block keeps; 1 in a dense block.
+        routed: whether tokens may bypass this block.
     """
 
     def __init__(
@@ -65,57 +65,57 @@ class BlockCache:
         self.ring = config.mixer == "window"
         self.n_rows = _ceil(config.row_share * batch_size) if routed else batch_size
         slots = config.window if self.ring else max_len
-        if share < 1 and not self.ring:  # under the host policy the cache grows where more pass than expected
+        if share < 1 and not self.ring:  # under the host policy the cache grows if more tokens come than expected
             spare = {"host": 1.0, "budget": SLACK, "masked": 1 / share}[self.policy]
             slots = min(slots, _ceil(share * spare * max_len))
         self.slots = min(slots, max_len)
         head = config.d_model // config.n_heads
-        # One slot more where shapes are fixed: writes of rows that do not pass land there and are never read.
+        # One slot more where shapes are fixed: invalid rows write there, and it is never read.
         shape = (batch_size, config.n_kv_heads, self.slots + self.static, head)
         self.k_BKSd, self.v_BKSd = like.new_zeros(shape), like.new_zeros(shape)
         self.length_B = torch.zeros(batch_size, dtype=torch.int64, device=like.device)
-        self.lengths = [0] * batch_size  # the host's copy, true only under the host policy
+        self.lengths = [0] * batch_size  # the host's copy, valid only under the host policy
         self.seen = 0
-        self.passed = torch.zeros((), dtype=torch.int64, device=like.device)
+        self.processed = torch.zeros((), dtype=torch.int64, device=like.device)
         self.overflow = torch.zeros((), dtype=torch.int64, device=like.device)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that keys and values are allocated."""
+        """Bytes allocated for keys and values."""
         return 2 * self.k_BKSd.numel() * self.k_BKSd.element_size()
 
-    def count(self, seen: int, passed: Tensor | int) -> None:
-        """Note how many tokens came, and how many passed."""
+    def count(self, seen: int, processed: Tensor | int) -> None:
+        """Add tokens that reached the block, and tokens that it processed."""
         self.seen += seen
-        self.passed += passed
+        self.processed += processed
 
-    def admit(self, wants_B: Tensor, r_B: Tensor, *, compact: bool = True) -> Rows:
-        """Who passes in this step, by the policy.
+    def admit(self, selected_B: Tensor, r_B: Tensor, *, compact: bool = True) -> Rows:
+        """The rows to process in this step, by the decode policy.
 
-        `host` asks the host once. `budget` takes the `n_rows` highest scores among those that want to; the others skip
-        and are counted as overflow, as are rows whose cache is full. `masked` computes all rows.
+        `host` reads the selection on the host. `budget` takes the `n_rows` highest scores of the selected rows; the others
+        bypass the block and are counted as overflow, as are rows whose cache is full. `masked` computes all rows.
         """
         if not self.static:
-            host = [row for row, wants in enumerate(wants_B.tolist()) if wants]
+            host = [row for row, selected in enumerate(selected_B.tolist()) if selected]
             self.count(self.batch_size, len(host))
             some = 0 < len(host) < self.batch_size
-            return Rows(torch.tensor(host, device=wants_B.device) if some else None, host, empty=not host)
-        may_B = wants_B & (self.length_B < self.slots) if compact and not self.ring else wants_B
+            return Rows(torch.tensor(host, device=selected_B.device) if some else None, host, empty=not host)
+        fits_B = selected_B & (self.length_B < self.slots) if compact and not self.ring else selected_B
         if self.policy == "masked" or self.n_rows >= self.batch_size:
             rows: Tensor | None = None
-            passes_R = may_B
+            valid_R = fits_B
         else:
-            rows = r_B.masked_fill(~may_B, -torch.inf).topk(self.n_rows, sorted=False).indices
-            passes_R = may_B[rows]
-        self.count(self.batch_size, passes_R.sum())
-        self.overflow += wants_B.sum() - passes_R.sum()
-        return Rows(rows, None, passes_R)
+            rows = r_B.masked_fill(~fits_B, -torch.inf).topk(self.n_rows, sorted=False).indices
+            valid_R = fits_B[rows]
+        self.count(self.batch_size, valid_R.sum())
+        self.overflow += selected_B.sum() - valid_R.sum()
+        return Rows(rows, None, valid_R)
 
     def fill(self, k_BKTd: Tensor, v_BKTd: Tensor, lengths_B: Tensor | None) -> None:
-        """Keep the keys and values of a prompt, of each row its first `lengths_B` ones."""
+        """Keep the keys and values of a prompt, the first `lengths_B` of each row."""
         b, _, t, _ = k_BKTd.shape
         self.lengths = [t] * b if lengths_B is None else lengths_B.tolist()
-        # From the device where it is known there: a copy from the host would make the host wait, once for each block.
+        # Filled on the device: a copy from the host would make the host wait, once for each block.
         self.length_B.fill_(t) if lengths_B is None else self.length_B.copy_(lengths_B)
         if self.ring and t > self.slots:
             k_BKTd, v_BKTd = self._last(k_BKTd), self._last(v_BKTd)
@@ -134,14 +134,14 @@ class BlockCache:
         """Grow under the host policy; fixed shapes cannot.
 
         Raises:
-            ValueError: if a prompt passes more tokens than a fixed cache holds.
+            ValueError: if a block selects more tokens of a prompt than its fixed cache holds.
         """
         if wanted <= self.slots:
             return
         if self.static:
             raise ValueError(
-                f"{wanted} tokens of a prompt pass through a block whose fixed cache has {self.slots} slots: "
-                "raise capacity or max_len, or decode with decode_policy='host', whose cache grows"
+                f"a block selects {wanted} tokens of a prompt, but its fixed cache has {self.slots} slots: raise capacity "
+                "or max_len, or use decode_policy='host', whose cache grows"
             )
         grown = min(self.max_len, max(wanted, self.slots + self.slots // 4 + 8))
         shape = (*self.k_BKSd.shape[:2], grown, self.k_BKSd.shape[3])
@@ -153,7 +153,7 @@ class BlockCache:
         self.slots = grown
 
     def append(self, k_RK1d: Tensor, v_RK1d: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Keep one more token of each row at hand; keys, values and mask of all that these rows may attend to."""
+        """Keep one more token of each of these rows; return keys, values and mask of all that they may attend to."""
         return (self._append_static if self.static else self._append_host)(k_RK1d, v_RK1d, rows)
 
     def _append_host(self, k_RK1d: Tensor, v_RK1d: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -165,7 +165,7 @@ class BlockCache:
             self.lengths[row] += 1
         n = min(max(before) + 1, self.slots)
         k_RK1d, v_RK1d = k_RK1d.to(self.k_BKSd.dtype), v_RK1d.to(self.k_BKSd.dtype)  # autocast computes lower
-        if min(before) == max(before):  # all alike: a slice, and no mask
+        if min(before) == max(before):  # equal lengths: a slice, and no mask
             at = before[0] % self.slots
             if rows.index_R is None:
                 self.k_BKSd[:, :, at], self.v_BKSd[:, :, at] = k_RK1d[:, :, 0], v_RK1d[:, :, 0]
@@ -188,7 +188,7 @@ class BlockCache:
         k_RK1d, v_RK1d = k_RK1d.to(self.k_BKSd.dtype), v_RK1d.to(self.k_BKSd.dtype)  # autocast computes lower
         self.k_BKSd[row_R, :, at_R], self.v_BKSd[row_R, :, at_R] = k_RK1d[:, :, 0], v_RK1d[:, :, 0]
         self.length_B.index_add_(0, row_R, valid_R.long())
-        # A row that holds nothing yet and does not pass must attend to something, or its NaN would spread.
+        # An invalid row with an empty cache must attend to something, or its NaN would spread.
         held_R = (before_R + valid_R).clamp(min=1, max=self.slots)
         mask_RS = torch.arange(self.slots, device=k_RK1d.device) < held_R[:, None]
         pick = slice(None) if rows.index_R is None else row_R
@@ -196,7 +196,7 @@ class BlockCache:
 
 
 class Mark(NamedTuple):
-    """Where a cache stood.
+    """The state of a cache.
 
     Attributes:
         position_B: position of each row's next token.
@@ -217,8 +217,8 @@ class Cache:
 
     Attributes:
         owner: the model that made it.
-        blocks: one cache for each block that holds one, in order.
-        position_B: where each row's next token stands.
+        blocks: one cache for each block that has one, in order.
+        position_B: position of each row's next token.
         positions: the same on the host.
         max_len: positions that there is room for.
         plan: what a model decided once for each row, such as its depth.
@@ -237,22 +237,22 @@ class Cache:
         return sum(block.nbytes for block in self.blocks)
 
     def participation(self) -> list[float | None]:
-        """Share of the tokens seen that each routed block processed, None where all do. Asks the device."""
-        return [int(block.passed) / block.seen if block.seen else None for block in self.blocks]
+        """Share of the tokens that each routed block processed; None where it counted none. Synchronises."""
+        return [int(block.processed) / block.seen if block.seen else None for block in self.blocks]
 
     def overflow(self) -> list[int]:
-        """Tokens that wanted to pass each block and could not, because its shapes are fixed. Asks the device."""
+        """Tokens that each block would have processed, had its fixed shapes had room. Synchronises."""
         return [int(block.overflow) for block in self.blocks]
 
     def advance(self) -> None:
-        """The host's part of a step: every row stands one further."""
+        """Update the host's copy of the positions after a step."""
         self.positions = [position + 1 for position in self.positions]
 
     def mark(self, *, windows: bool = True) -> Mark:
-        """A point to come back to.
+        """The present state, for `rewind`.
 
-        Slots written later stay as they are, since nothing reads behind a row's length. A window overwrites what it
-        forgets: its slots are copied, unless `windows` is false because only times are wanted.
+        Slots written later need no copy, since nothing reads beyond a row's length. A window overwrites old slots, which
+        are therefore copied, unless `windows` is false because only times matter.
         """
         held = [
             (block.k_BKSd.clone(), block.v_BKSd.clone()) if block.ring and windows else None for block in self.blocks
@@ -260,8 +260,9 @@ class Cache:
         lengths = [(block.length_B.clone(), list(block.lengths)) for block in self.blocks]
         return Mark(self.position_B.clone(), list(self.positions), lengths, held)
 
-    def rewind(self, mark: Mark) -> None:
-        """Go back to a mark, in place, so that a captured graph sees it too. What was counted stays counted."""
+    def rewind(self, mark: object) -> None:
+        """Return to a marked state, in place, so that a captured graph sees it too. Counts stay as they are."""
+        assert isinstance(mark, Mark)
         self.position_B.copy_(mark.position_B)
         self.positions = list(mark.positions)
         for block, (length_B, on_host), held in zip(self.blocks, mark.lengths, mark.held, strict=True):
@@ -272,13 +273,13 @@ class Cache:
                 block.v_BKSd.copy_(held[1])
 
     def reset_counts(self) -> None:
-        """Start counting participation anew."""
+        """Start counting participation and overflow from 0."""
         for block in self.blocks:
             block.seen = 0
-            block.passed.zero_()
+            block.processed.zero_()
             block.overflow.zero_()
 
 
 def _ceil(number: float) -> int:
-    """The next whole number, at least 1; forgives products such as 0.29 * 100 = 29.000000000000004."""
+    """Round up, to at least 1; tolerates products such as 0.29 * 100 = 29.000000000000004."""
     return max(1, math.ceil(number - 1e-9))

@@ -1,4 +1,4 @@
-"""Dynamic convolution (Wu et al. 2019, arXiv 1901.10430): each token mixes its last tokens with weights it predicts itself.
+"""Dynamic convolution (Wu et al. 2019, arXiv 1901.10430): each token mixes the last tokens with weights that it predicts.
 
 Shapes: B batch, T tokens, D width, H heads, d a head's width, W kernel size.
 """
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
-from modbench.models.layers.trip import Trip
+from modbench.models.layers.context import ForwardContext
 
 
 class DynamicConvolution(nn.Module):
     """Gated values, one softmax-normalised kernel per token and head, an output projection: linear in T.
 
-    Causal, or centred where the model is bidirectional. There is no decode: a routed block would have to keep the last
-    W inputs of each row, which no user of this mixer has asked for yet.
+    Causal, or centred where the model is bidirectional. It cannot decode: a routed block would have to keep the last W
+    inputs of each row, which is not implemented.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -27,14 +27,15 @@ class DynamicConvolution(nn.Module):
         self.kernel = nn.Linear(config.d_model, config.n_heads * config.kernel_size, bias=False)
         self.out = nn.Linear(config.d_model, config.d_model, bias=False)
 
-    def forward(self, x_BTD: Tensor, trip: Trip, cache: object = None) -> Tensor:
-        """[B, T, D] to [B, T, D]; in a routed block the neighbours are the tokens that passed."""
+    def forward(self, x_BTD: Tensor, ctx: ForwardContext, cache: object = None) -> Tensor:
+        """[B, T, D] to [B, T, D]; in a routed block the neighbours are the other selected tokens."""
         assert cache is None
         v_BTD = F.glu(self.value(x_BTD), dim=-1)
-        real_BT = trip.real_BT
+        real_BT = ctx.real_BT
         if real_BT is not None:
             v_BTD = v_BTD * real_BT[..., None]
         kernel_BTHW = self.kernel(x_BTD).unflatten(-1, (self.n_heads, self.size)).softmax(dim=-1)
         padded = F.pad(v_BTD, (0, 0, self.size - 1 - self.ahead, self.ahead)).unflatten(-1, (self.n_heads, -1))
         y_BTHd1 = padded.unfold(1, self.size, 1) @ kernel_BTHW[..., None]
-        return self.out(y_BTHd1.flatten(2))  # type: ignore[no-any-return]  # torch types calls as Any
+        y_BTD: Tensor = self.out(y_BTHd1.flatten(2))
+        return y_BTD

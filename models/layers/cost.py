@@ -1,7 +1,7 @@
-"""Closed-form cost of the layers: FLOPs and parameters here, memory through `memory.py`.
+"""Closed-form cost of the layers: FLOPs and parameters here, memory in `memory.py`.
 
-`n` is the number of tokens of one sequence that pass through a layer. Attention is n x n: a routed block's tokens attend
-to one another only, so capacity c costs c squared of the scores (paper, section 3.2).
+`n` is the number of tokens of one sequence that a layer processes. Attention is n x n: a routed block's tokens attend to
+one another only, so with capacity c the scores cost a factor c squared (paper, section 3.2).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from modbench.models.layers import memory
 
 
 class CostSheet:
-    """Adds up layers. Every method takes tokens per sequence; the batch multiplies all but parameters."""
+    """Adds up layers. Methods take tokens per sequence; everything but parameters is multiplied by the batch size."""
 
     def __init__(self, config: ModelConfig, seq_len: int, batch_size: int) -> None:
         self.config, self.batch_size = config, batch_size
@@ -36,7 +36,7 @@ class CostSheet:
             self._matmul("head", seq_len, d, v, at="" if config.tied else "head")
 
     def at(self, path: str) -> CostSheet:
-        """Say which block the next layers belong to, by its path in the model."""
+        """Set the module path of the block that the next layers belong to."""
         self.here = f"{path}."
         return self
 
@@ -44,7 +44,7 @@ class CostSheet:
         self._add(part, 2 * self.batch_size * rows * inner * columns, at)
 
     def _add(self, part: str, flops: float, at: str) -> None:
-        """Count a component's FLOPs, and those of the module that a counter sees them in; `at` is a path, "" is none."""
+        """Count a component's FLOPs, also under the path `at` of the module in which a counter sees them, if not ""."""
         self.flops[part] += flops
         if at and flops:
             self.modules[at] += flops
@@ -74,19 +74,19 @@ class CostSheet:
         self.keep(memory.attention(self.config, n, n * self.batch_size))
 
     def late_attention(self, n: int, seq_len: int) -> None:
-        """Queries of n tokens over the keys of all."""
+        """Attention of n tokens to all `seq_len` tokens."""
         d = self.config.d_model
         kv = 2 * d // self.config.n_heads * self.config.n_kv_heads
         self._matmul("attention projections", n, d, 2 * d)
         self._matmul("attention projections", seq_len, d, kv)
         for part in ("scores", "values"):
             self._add(part, 2 * self.batch_size * n * seq_len * d, "")
-        # Where the survivors stand is not known: with everyone alive this is the lower triangle.
+        # The positions of the n tokens are not known; if n is all tokens, this is the lower triangle.
         self.attention_causal += 4 * self.batch_size * n * (seq_len + 1) / 2 * d
         self.params += d * (2 * d + kv) + d
 
     def mlp(self, n: int, *, residual: bool = True) -> None:
-        """Norm and MLP over n tokens; without `residual` its output is a routed block's, and no stream of its own."""
+        """Norm and MLP over n tokens; without `residual` its output is not added to a stream of its own (routed blocks)."""
         d, f = self.config.d_model, self.config.d_ff
         self._matmul("mlp", n, d, self._mlp_matrices * f, at=f"{self.here}mlp")
         self.params += self._mlp_matrices * d * f + d
@@ -98,17 +98,17 @@ class CostSheet:
         self._matmul("router", n, d, e + no_ops, at=f"{self.here}mlp")
         self._matmul("experts", e * k, d, self._mlp_matrices * f, at=f"{self.here}mlp")
         self.params += e * self._mlp_matrices * d * f + d * (e + no_ops) + d
-        tokens, dealt = n * self.batch_size, e * k * self.batch_size
-        self.keep(memory.experts(self.config, tokens, dealt, choices=e + no_ops, residual=residual))
+        tokens, assigned = n * self.batch_size, e * k * self.batch_size
+        self.keep(memory.experts(self.config, tokens, assigned, choices=e + no_ops, residual=residual))
 
     def token_router(self, seq_len: int, k: int) -> None:
-        """MoD's router over all tokens of a sequence, gather of k; while training, its predictor too. `scatter` ends it.
+        """MoD's router over all tokens, and the gather of k; while training, its predictor too. `scatter` ends the block.
 
-        The predictor's input is detached: of its first layer, backward computes the weight's gradient alone.
+        The predictor's input is detached: for its first layer, backward computes only the gradient of the weight.
         """
         d = self.config.d_model
-        self.keep(memory.choose(self.config, seq_len * self.batch_size, k * self.batch_size))
-        self.outer = memory.waiting(self.config, seq_len * self.batch_size, k * self.batch_size)
+        self.keep(memory.select(self.config, seq_len * self.batch_size, k * self.batch_size))
+        self.outer = memory.outside(self.config, seq_len * self.batch_size, k * self.batch_size)
         if self.config.router != "learned":
             return
         self._matmul("router", seq_len, d, 1, at=f"{self.here}router.weight")
@@ -120,21 +120,21 @@ class CostSheet:
             self.predictor += 2 * self.batch_size * seq_len * (d * w + w)
 
     def scatter(self, seq_len: int, k: int) -> None:
-        """The chosen tokens are added back to the stream."""
-        self.keep(memory.merge(self.config, seq_len * self.batch_size, k * self.batch_size))
+        """The selected tokens are added back to the stream."""
+        self.keep(memory.scatter(self.config, seq_len * self.batch_size, k * self.batch_size))
         self.outer = Amount()
 
     def keep(self, layer: Layer) -> None:
-        """Enter a layer into the ledger; without gradients the streams of `outer` wait beside it."""
+        """Enter a layer into the ledger; without gradients, the streams of `outer` stay in memory beside it."""
         self.layers.append(replace(layer, outer=self.outer))
 
     def gate(self, rows: int, inner: int, columns: int, *, at: str, times: float = 1.0) -> None:
-        """A small matrix product of a depth gate in the module `at`: `times` for each sequence."""
+        """A small matrix product of a depth gate in the module `at`, `times` per sequence."""
         self._matmul("gate", rows * times, inner, columns, at=at)
 
     @property
     def ledger(self) -> Ledger:
-        """Embedding, layers, head; tokens and, of the positions, their numbers."""
+        """Embedding, layers, head; token ids and position indices."""
         config, tokens = self.config, self.seq_len * self.batch_size
         read = self.batch_size if config.bidirectional else tokens
         layers = (memory.embedding(config, tokens), *self.layers, memory.head(config, read))
@@ -142,7 +142,7 @@ class CostSheet:
         return Ledger(layers, self.params, memory.buffers(config), inputs)
 
     def total(self, *, training: CostSheet | None = None) -> Cost:
-        """The sum as a `Cost`; `training` has the layers of a forward pass while training, where they are others."""
+        """The sum as a `Cost`; `training` has the layers of a training forward pass, where they differ."""
         return Cost(
             dict(self.flops),
             self.attention_causal,
@@ -157,7 +157,7 @@ class CostSheet:
 
 
 def _pairs(config: ModelConfig, n: int) -> tuple[float, float]:
-    """Pairs of query and key that a kernel computes, and that the mask asks for."""
+    """Pairs of query and key that a kernel computes, and pairs that the mask allows."""
     if config.bidirectional:
         return n * n, n * n
     w = config.window
@@ -167,11 +167,12 @@ def _pairs(config: ModelConfig, n: int) -> tuple[float, float]:
 
 
 class DecodeSheet:
-    """Adds up the elements that one decode step must read, for a whole batch. No token's decision helps another's.
+    """Adds up the elements that one decode step must read, for a whole batch.
 
-    A weight is read once if any row needs it: independent rows of share s all skip with probability (1 - s)^B. Policies
-    with fixed shapes read every weight always. Keys and values: each row that passes reads what the block has kept of it.
-    This is what must be read: kernels under a mask read whole caches, and a gather of rows copies them first.
+    A weight is read once if any row needs it: if each row needs it with probability s, independently, none does with
+    probability (1 - s)^B. Policies with fixed shapes always read every weight. Keys and values: each row that the block
+    processes reads what is cached for it. This is the minimum: kernels with a mask read whole caches, and gathering rows
+    copies them first.
     """
 
     def __init__(self, config: ModelConfig, context: int, batch_size: int) -> None:
@@ -184,7 +185,7 @@ class DecodeSheet:
         self.elements += read * elements
 
     def mixer(self, share: float) -> None:
-        """Projections, and keys and values of a block that a share of the tokens passes."""
+        """Projections, and keys and values, of a block that processes this share of the tokens."""
         d = self.config.d_model
         kv = d // self.config.n_heads * self.config.n_kv_heads
         self._weights(d * (2 * d + 2 * kv), share)
@@ -196,16 +197,16 @@ class DecodeSheet:
         self.elements += 2 * kv * held * self.batch_size * (rows[self.config.decode_policy] if share < 1 else 1.0)
 
     def token_router(self) -> None:
-        """A learned router and its predictor, read whoever passes."""
+        """A learned router and its predictor, which are always read."""
         if self.config.router == "learned":
             predicts = self.config.causal == "predictor"
             self.elements += self.config.d_model * (1 + self.config.predictor_width * predicts)
 
     def mlp(self, share: float, *, experts: int = 1) -> None:
-        """The MLP's weights; of E experts each is entered by a share of the tokens."""
+        """The MLP's weights; with E experts, each processes this share of the tokens."""
         matrices = 3 if self.config.activation == "swiglu" else 2
         self._weights(experts * matrices * self.config.d_model * self.config.d_ff, share)
 
     def total(self) -> DecodeCost:
-        """Elements read in one step, and held after the context."""
+        """Elements read in one step, and elements of keys and values after the context."""
         return DecodeCost(self.elements, self.held)

@@ -1,10 +1,10 @@
-"""What the gates that choose a depth for a whole input share: what they may read, and how a choice is trained.
+"""Shared by gates that choose a depth for a whole input: what they may read, and how a choice is trained.
 
-In a causal language model a gate may read only the prompt. Every position from the prompt's last one on is computed at the
-depth that the gate chose; earlier positions, whose next token the gate has seen, are read out at the depth that every
-input runs, so that no logit anywhere depends on a later token. A classifier's gate reads the whole input.
+In a causal language model a gate may read only the prompt. From the prompt's last position on, logits come from the depth
+that the gate chose; earlier positions, whose next token the gate has read, get their logits from the depth that every input
+runs. So no logit depends on a later token. A classifier's gate reads the whole input.
 
-Shapes: B batch, T tokens, D width, N choices, n rows that go on.
+Shapes: B batch, T tokens, D width, N choices.
 """
 
 from __future__ import annotations
@@ -15,38 +15,41 @@ import torch
 from torch import Tensor
 
 from modbench.harness.core.config import ModelConfig
-from modbench.models.layers.trip import Trip
+from modbench.models.layers.context import ForwardContext
 
 
-def prompt_of(trip: Trip, config: ModelConfig) -> Tensor:
-    """How many tokens [1 or B] of each row the gate may read."""
-    t = trip.position_BT.shape[1]
+def prompt_lengths(ctx: ForwardContext, config: ModelConfig) -> Tensor:
+    """Tokens [1 or B] of each row that the gate may read."""
+    t = ctx.position_BT.shape[1]
     if config.bidirectional:
-        return torch.full((1,), t, device=trip.position_BT.device) if trip.lengths_B is None else trip.lengths_B
-    prompt = torch.full((1,), min(config.gate_tokens, t), device=trip.position_BT.device)
-    if trip.prompt_B is not None:
-        prompt = trip.prompt_B
-    return prompt if trip.lengths_B is None else torch.minimum(prompt, trip.lengths_B)
+        return torch.full((1,), t, device=ctx.position_BT.device) if ctx.lengths_B is None else ctx.lengths_B
+    prompt = torch.full((1,), min(config.gate_tokens, t), device=ctx.position_BT.device)
+    if ctx.prompt_B is not None:
+        prompt = ctx.prompt_B
+    return prompt if ctx.lengths_B is None else torch.minimum(prompt, ctx.lengths_B)
 
 
-def summary(x_BTD: Tensor, prompt_B: Tensor) -> Tensor:
+def mean_over_prompt(x_BTD: Tensor, prompt_B: Tensor) -> Tensor:
     """Mean [B, D] over the prompt."""
     inside_BT = torch.arange(x_BTD.shape[1], device=x_BTD.device) < prompt_B[:, None]
     return (x_BTD * inside_BT[..., None]).sum(1) / prompt_B[:, None]
 
 
-def read_out(shallow_BTD: Tensor, deep_BTD: Tensor, trip: Trip, prompt_B: Tensor, config: ModelConfig) -> Tensor:
-    """Shallow inside the prompt, deep from its last token on; a classifier reads all deep."""
+def combine_depths(
+    shallow_BTD: Tensor, deep_BTD: Tensor, ctx: ForwardContext, prompt_B: Tensor, config: ModelConfig
+) -> Tensor:
+    """The shallow stream inside the prompt, the deep one from its last token on; a classifier has only the deep one."""
     if config.bidirectional:
         return deep_BTD
-    inside_BT = trip.position_BT < prompt_B[:, None] - 1
+    inside_BT = ctx.position_BT < prompt_B[:, None] - 1
     return torch.where(inside_BT[..., None], shallow_BTD, deep_BTD)
 
 
 def choose(logits_BN: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
-    """One-hot choices [B, N] for training, and the probabilities: hard forwards, soft backwards (straight-through).
+    """One-hot choices [B, N] for training, and the probabilities [B, N].
 
-    With `gate = "gumbel"` noise is added to the logits, so that choices are samples (Jang et al. 2017).
+    Straight-through: choices are hard in the forward pass, soft in the backward pass. With `gate = "gumbel"` noise is added to
+    the logits, so that choices are samples (Jang et al. 2017).
     """
     p_BN = logits_BN.float().softmax(-1)
     noisy = logits_BN.float()
@@ -57,8 +60,8 @@ def choose(logits_BN: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
     return hard_BN + soft_BN - soft_BN.detach(), p_BN
 
 
-def forced(choice: int, n: int, x_BTD: Tensor) -> Tensor:
-    """Logits [B, N] that leave a gate no choice."""
+def forced_logits(choice: int, n: int, x_BTD: Tensor) -> Tensor:
+    """Logits [B, N] that make every row choose `choice`."""
     return ((torch.arange(n, device=x_BTD.device) == choice) * 1e4).expand(x_BTD.shape[0], -1)
 
 
@@ -69,11 +72,11 @@ def depth_loss(p_BN: Tensor, depth_N: Tensor, config: ModelConfig) -> Tensor:
 
 
 class Buckets(NamedTuple):
-    """A batch sorted by depth, deepest first: what goes on is always the first n rows, and skipped layers cost nothing.
+    """A batch sorted by depth, deepest first: each block runs the first rows only, and skipped blocks cost nothing.
 
     Attributes:
         order_B: rows of the batch in that order.
-        back_B: their way back.
+        back_B: the inverse permutation.
         counts: rows that run each block.
         depths: blocks that each row of the batch runs.
     """
@@ -85,7 +88,7 @@ class Buckets(NamedTuple):
 
 
 def bucket(depth_B: Tensor, n_layers: int) -> Buckets:
-    """Sort rows by depth. Asks the host once."""
+    """Sort rows by depth. Synchronises once."""
     order_B = depth_B.argsort(descending=True, stable=True)
     depths = depth_B.tolist()
     counts = [sum(depth > layer for depth in depths) for layer in range(n_layers)]

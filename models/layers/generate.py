@@ -1,4 +1,4 @@
-"""Generation: prefill once, then decode token by token, every row at its own position.
+"""Generation: prefill once, then decode token by token, each row at its own position.
 
 Shapes: B batch, T tokens of the longest prompt, N new tokens, V vocabulary.
 """
@@ -30,10 +30,10 @@ def generate(
         n_new: tokens to add to each row.
         lengths_B: real lengths of the prompts; default all T.
         temperature: 0 takes the likeliest token; else tokens are drawn from softmax(logits / temperature).
-        generator: draws them.
+        generator: random numbers for that.
 
     Returns:
-        New tokens [B, N], and the cache, which knows who passed (`participation`, `overflow`).
+        New tokens [B, N], and the cache, which has counted the tokens of routed blocks (`participation`, `overflow`).
 
     Raises:
         ValueError: for a model that cannot generate, and for more tokens than it has positions.

@@ -1,4 +1,4 @@
-"""Initial weights, drawn parameter by parameter so that arms can start alike."""
+"""Initial weights, drawn parameter by parameter, so that models of one seed start alike."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import torch
 from torch import nn
 
 from modbench.harness.core.config import ModelConfig
+from modbench.models.layers.router import Router
 
 
 @torch.no_grad()
 def draw_weights(module: nn.Module, config: ModelConfig) -> None:
     """Draw every parameter from its own name and torch's seed.
 
-    Arms of one seed so start from equal weights wherever their shapes agree. The stream starts at standard
-    deviation 1, so that the raw router output w·x does too and routed blocks speak from the first step.
+    Models of one seed therefore start from equal weights wherever shapes agree. The residual stream starts with standard
+    deviation 1; so does the raw router output w·x, and routed blocks contribute from the first step.
     """
     for name, weight in module.named_parameters():
         if weight.ndim < 2:
@@ -34,6 +35,5 @@ def draw_weights(module: nn.Module, config: ModelConfig) -> None:
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
         weight.copy_(torch.empty(weight.shape, dtype=weight.dtype).normal_(0.0, std, generator=generator))
     for part in module.modules():
-        start = getattr(part, "start", None)
-        if start is not None:
-            start()
+        if isinstance(part, Router):
+            part.adjust_init()

@@ -1,7 +1,7 @@
-"""What each layer keeps and needs in memory, as its code runs eagerly on a CPU: the entries of a `Ledger`.
+"""Closed-form memory of each layer when its code runs eagerly on a CPU: the entries of a `Ledger`.
 
-Read beside the layers' own files: every term is a tensor there. On CUDA fused norms keep less, so that this is an upper bound by
-the norms' share. Shapes in words: n tokens of a sequence pass, `tokens` is n times the batch.
+Every term is a tensor in the layer's own file. On CUDA fused norms keep less, so this is an upper bound by the norms' share.
+A layer processes n tokens of a sequence; `tokens` is n times the batch size.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from modbench.models.layers.attention import PIECE, WHOLE_BLOCK
 def norm(d: float) -> Amount:
     """RMSNorm keeps 1/rms and the normalised input in float32, and its output.
 
-    Of a narrower format (two bytes) it keeps the input's float32 copy instead of the stream itself, which nothing else keeps.
+    In a two-byte format it keeps the input's float32 copy instead of the stream itself, which nothing else keeps.
     """
     return Amount(d, exact=FLOAT32 * (1 + d), upcast=(FLOAT32 - 2) * d)
 
 
 def norm_back(d: float) -> Amount:
-    """At the end of RMSNorm's backward pass five float32 streams are alive, two of them in the place of what was saved."""
+    """At the end of RMSNorm's backward pass five float32 streams are alive, two of them in place of saved tensors."""
     return Amount(0, exact=FLOAT32 * 3 * d)
 
 
 def embedding(config: ModelConfig, tokens: float) -> Layer:
-    """The look-up; tied rows are scaled. The gradient is dense."""
+    """The look-up, scaled if tied. The gradient is dense."""
     stream, rows = Amount(config.d_model) * tokens, Amount(config.d_model * config.vocab_size)
     return Layer(
         stream, config.d_model * config.vocab_size, back=rows, forward=stream * (1 + config.tied), output=stream
@@ -37,8 +37,8 @@ def head(config: ModelConfig, tokens: float, *, trained: bool = True) -> Layer:
 
     Args:
         config: shape.
-        tokens: how many are read out.
-        trained: whether the weights are this layer's own, so that it leaves their gradients.
+        tokens: tokens that get logits.
+        trained: whether the weights are this layer's own, so that their gradients stay.
     """
     d = config.d_model
     out = config.n_classes if config.bidirectional else config.vocab_size
@@ -63,7 +63,7 @@ def attention(config: ModelConfig, n: float, tokens: float) -> Layer:
     kept = norm(d) + Amount(width + qk + d, exact=FLOAT32 * h) + Amount(d)
     back = Amount(width + d) * tokens + Amount(d * d)
     if PIECE < n <= WHOLE_BLOCK and config.mixer == "attention" and not config.bidirectional:
-        kept += Amount(d)  # attention in pieces keeps its output twice: in pieces and whole
+        kept += Amount(d)  # attention in pieces keeps its output twice: in pieces and concatenated
     return Layer(
         kept * tokens,
         d * (width + d) + d,
@@ -74,9 +74,9 @@ def attention(config: ModelConfig, n: float, tokens: float) -> Layer:
 
 
 def _windows(config: ModelConfig, n: float, tokens: float, kv: float) -> Layer:
-    """The same over pieces of W queries and 2 W keys, which are copies; the mask is in the model's format."""
+    """The same in pieces of W queries and 2 W keys, which are copies; the mask is in the model's format."""
     d, h, w = config.d_model, config.n_heads, config.window
-    whole = -(-n // w) * w / n  # the last piece is filled up
+    whole = -(-n // w) * w / n  # the last piece is padded
     pieces = Amount(d + 4 * kv + 2 * w, exact=FLOAT32 * h) * whole
     kept = norm(d) + pieces + Amount(d) + Amount(d)
     return Layer(
@@ -89,7 +89,7 @@ def _windows(config: ModelConfig, n: float, tokens: float, kv: float) -> Layer:
 
 
 def convolution(config: ModelConfig, tokens: float) -> Layer:
-    """Norm, gated values, a kernel for each token and head, its window of values, output, residual."""
+    """Norm, gated values, a kernel for each token and head, the window of values, output, residual."""
     d, h, w = config.d_model, config.n_heads, config.kernel_size
     kept = norm(d) + Amount(2 * d + h * w + w * d + d) + Amount(d)
     return Layer(
@@ -102,7 +102,7 @@ def convolution(config: ModelConfig, tokens: float) -> Layer:
 
 
 def mlp(config: ModelConfig, tokens: float, *, residual: bool = True) -> Layer:
-    """Norm, MLP, residual: with `residual` the new stream is kept too."""
+    """Norm, MLP, residual; with `residual` the new stream is kept too."""
     d, f = config.d_model, config.d_ff
     gated = config.activation == "swiglu"
     hidden, weights = Amount((4 if gated else 2) * f), Amount((3 if gated else 2) * d * f)
@@ -119,41 +119,41 @@ def mlp(config: ModelConfig, tokens: float, *, residual: bool = True) -> Layer:
     )
 
 
-def experts(config: ModelConfig, tokens: float, dealt: float, *, choices: int, residual: bool = True) -> Layer:
-    """Norm, router over all tokens, MLPs over the dealt ones, their weighted sum, residual.
+def experts(config: ModelConfig, tokens: float, assigned: float, *, choices: int, residual: bool = True) -> Layer:
+    """Norm, router over all tokens, MLPs over the assigned ones, their weighted sum, residual.
 
     Args:
         config: shape.
-        tokens: that come in.
-        dealt: tokens of all experts together.
-        choices: what the router scores, no-ops included.
+        tokens: tokens of the input.
+        assigned: tokens of all experts together.
+        choices: experts that the router scores, no-ops included.
         residual: whether the new stream is kept.
     """
     d, f, e = config.d_model, config.d_ff, config.n_experts
     gated = config.activation == "swiglu"
     scores = Amount(0, FLOAT32 * choices)
-    asked = Amount()
+    requested = Amount()
     if config.choice == "token":
-        # Who asks for whom, the probabilities of those, the balance loss's own copies.
-        asked = Amount(0, exact=FLOAT32 * 2 * e + choices + e)
+        # Which token requests which expert, the probabilities, and the copies of the balance loss.
+        requested = Amount(0, exact=FLOAT32 * 2 * e + choices + e)
     each = Amount((4 if gated else 2) * f + 3 * d, exact=2 * INT64 + 2 * FLOAT32)
-    stream = norm(d) + scores + asked + Amount(d * residual)
+    stream = norm(d) + scores + requested + Amount(d * residual)
     weights = Amount(e * (3 if gated else 2) * d * f)
     return Layer(
-        stream * tokens + each * dealt,
+        stream * tokens + each * assigned,
         weights.elements + d * choices + d,
         back=highest(
-            Amount((2 if gated else 1) * f - d) * dealt + Amount(e * d * f),  # at the activation
-            Amount((-3 if gated else -1) * f) * dealt + weights,  # when all weights have their gradients
-            norm_back(d) * tokens - each * dealt + weights,  # then in the norm
+            Amount((2 if gated else 1) * f - d) * assigned + Amount(e * d * f),  # at the activation
+            Amount((-3 if gated else -1) * f) * assigned + weights,  # when all weights have their gradients
+            norm_back(d) * tokens - each * assigned + weights,  # then in the norm
         ),
-        forward=Amount(2 * d) * tokens + Amount(d + max(3 * f if gated else 0, 2 * f + d)) * dealt,
+        forward=Amount(2 * d) * tokens + Amount(d + max(3 * f if gated else 0, 2 * f + d)) * assigned,
         output=Amount(d) * tokens,
     )
 
 
-def choose(config: ModelConfig, tokens: float, chosen: float) -> Layer:
-    """A token router over all tokens: scores, top-k, and the chosen tokens gathered with their angles."""
+def select(config: ModelConfig, tokens: float, selected: float) -> Layer:
+    """A token router over all tokens: scores, top-k, and the selected tokens gathered with their angles."""
     d, c = config.d_model, config.d_model // config.n_heads
     learned = config.router == "learned"
     params = 0.0
@@ -161,47 +161,47 @@ def choose(config: ModelConfig, tokens: float, chosen: float) -> Layer:
         w = config.predictor_width
         params = d + (d * w + w + w + 1) * (config.causal == "predictor")
     scores = Amount(0, FLOAT32 if config.router in {"learned", "norm"} else 0)
-    picked = Amount(d + c, exact=3 * INT64)
+    gathered = Amount(d + c, exact=3 * INT64)
     return Layer(
-        scores * tokens + picked * chosen,
+        scores * tokens + gathered * selected,
         params,
         back=Amount(3 * d) * tokens,
-        forward=Amount(0, FLOAT32 + INT64) * tokens + picked * chosen,
-        output=Amount(d) * chosen,
+        forward=Amount(0, FLOAT32 + INT64) * tokens + gathered * selected,
+        output=Amount(d) * selected,
     )
 
 
-def waiting(config: ModelConfig, tokens: float, chosen: float) -> Amount:
-    """What waits outside while the chosen tokens go through their block: the whole stream, and their angles and places."""
-    return Amount(config.d_model) * tokens + Amount(config.d_model // config.n_heads, exact=3 * INT64) * chosen
+def outside(config: ModelConfig, tokens: float, selected: float) -> Amount:
+    """What stays in memory while a block processes the selected tokens: the whole stream, their angles and indices."""
+    return Amount(config.d_model) * tokens + Amount(config.d_model // config.n_heads, exact=3 * INT64) * selected
 
 
-def merge(config: ModelConfig, tokens: float, chosen: float) -> Layer:
-    """The chosen tokens weighed and added back; while training a learned router's auxiliary loss as well."""
+def scatter(config: ModelConfig, tokens: float, selected: float) -> Layer:
+    """The selected tokens weighted and added back; while training also a learned router's auxiliary loss."""
     d = config.d_model
-    kept = Amount(d) * tokens + Amount(d) * chosen
+    kept = Amount(d) * tokens + Amount(d) * selected
     if config.router == "learned":
-        kept += Amount(d, FLOAT32) * chosen  # the product with the score keeps what it weighs
-        teacher = Amount(0, exact=FLOAT32 + 1)  # who was in the top-k
+        kept += Amount(d, FLOAT32) * selected  # the product with the score keeps both factors
+        teacher = Amount(0, exact=FLOAT32 + 1)  # which tokens were in the top-k
         if config.causal == "predictor":
             teacher += Amount(2 * config.predictor_width + 1, exact=FLOAT32)
         if config.causal in {"predictor", "aux_loss"}:
             kept += teacher * tokens
     return Layer(
         kept,
-        back=Amount(3 * d) * chosen,
-        forward=Amount(d) * tokens + Amount(d) * chosen,
+        back=Amount(3 * d) * selected,
+        forward=Amount(d) * tokens + Amount(d) * selected,
         output=Amount(d) * tokens,
     )
 
 
 def switched(config: ModelConfig, tokens: float) -> Layer:
-    """A block whose output a gate weighs: the gate's gradient needs what it weighs."""
+    """A block whose output is multiplied by a gate: the gate's gradient needs that output."""
     return Layer(Amount(config.d_model) * tokens, back=Amount(2 * config.d_model) * tokens)
 
 
 def buffers(config: ModelConfig) -> Amount:
-    """Angles of all positions, and the bias that hides later keys from a piece of queries."""
+    """Rotary angles of all positions, and the bias that hides later keys from a piece of queries."""
     half = config.d_model // config.n_heads // 2
     return Amount(2 * config.max_seq_len * half + PIECE * (WHOLE_BLOCK + PIECE))
 

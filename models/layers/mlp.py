@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
-from modbench.models.layers.trip import Trip
+from modbench.models.layers.context import ForwardContext
 
 
 class MLP(nn.Module):
@@ -21,8 +21,9 @@ class MLP(nn.Module):
         self.up = nn.Linear(config.d_model, config.d_ff, bias=False)
         self.down = nn.Linear(config.d_ff, config.d_model, bias=False)
 
-    def forward(self, x_BTD: Tensor, trip: Trip) -> Tensor:  # noqa: ARG002  # experts take the place of this, and ask
+    def forward(self, x_BTD: Tensor, ctx: ForwardContext) -> Tensor:  # noqa: ARG002  # `ExpertMLP`, which can replace this, needs it
         """[B, T, D] to [B, T, D], each token by itself."""
-        # The gate is let go before `up` is computed, which then takes its memory: one buffer less to fault in.
+        # The gate is freed before `up` is computed, which then reuses its memory: one buffer less to fault in.
         hidden_BTF = F.gelu(self.up(x_BTD)) if self.gate is None else F.silu(self.gate(x_BTD)) * self.up(x_BTD)
-        return self.down(hidden_BTF)  # type: ignore[no-any-return]  # torch types calls as Any
+        y_BTD: Tensor = self.down(hidden_BTF)
+        return y_BTD

@@ -1,4 +1,4 @@
-"""What all token routers share: score, decide, lose. Each router is one file under `models/routers/`.
+"""The base class of token routers, and the thresholds and noise that some use. Each router is one file in `models/routers/`.
 
 Shapes: B batch, T tokens, D width, P positions of a noise table.
 """
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from modbench.harness.core.config import ModelConfig
-from modbench.models.layers.trip import Trip
+from modbench.models.layers.context import ForwardContext
 
 
 class Router(nn.Module):
-    """Who passes through a routed block.
+    """Decides which tokens a routed block processes.
 
-    In top-k mode the block takes the highest `score`s of each sequence. In causal mode a token passes where `passes`
-    says so, which may look at this token and at earlier ones only.
+    In top-k mode the block processes the highest `score`s of each sequence; in causal mode the tokens that `selects`
+    picks, which may depend on this token and earlier ones only.
 
     Args:
         config: shape and routing options.
@@ -29,7 +29,6 @@ class Router(nn.Module):
     """
 
     has_loss = False
-    sees_tokens = True  # whether the score depends on what the tokens are, or on their places alone
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -37,41 +36,41 @@ class Router(nn.Module):
         self.config, self.layer, self.capacity = config, layer, config.capacity
 
     @property
-    def foretells(self) -> bool:
-        """Whether `passes` can say, now and without the future, who would be in the top-k."""
+    def predicts_top_k(self) -> bool:
+        """Whether `selects` can predict the top-k, without later tokens and without further calibration."""
         return True
 
-    def score(self, x_BTD: Tensor, trip: Trip) -> Tensor:
-        """Scores [B, T] in float32: low-precision scores tie, and ties are broken by device."""
+    def score(self, x_BTD: Tensor, ctx: ForwardContext) -> Tensor:
+        """Scores [B, T] in float32: low-precision scores tie, and each device breaks ties its own way."""
         raise NotImplementedError
 
-    def multiplier(self, r_BT: Tensor) -> Tensor | None:  # for those that weigh
-        """What multiplies the block's output; None is 1."""
+    def multiplier(self, r_BT: Tensor) -> Tensor | None:
+        """What the block's output is multiplied by; None means 1."""
 
-    def passes(self, x_BTD: Tensor, r_BT: Tensor, trip: Trip) -> Tensor:
-        """Decisions [B, T] that use no later token.
+    def selects(self, x_BTD: Tensor, r_BT: Tensor, ctx: ForwardContext) -> Tensor:
+        """True [B, T] where the block processes the token, decided without later tokens.
 
         Raises:
-            ValueError: if this router cannot decide so.
+            ValueError: if this router cannot decide without them.
         """
         raise NotImplementedError
 
     def loss(self, x_BTD: Tensor, r_BT: Tensor, chosen_BT: Tensor, real_BT: Tensor | None) -> Tensor:
-        """Auxiliary loss from the top-k's choice. Only asked where `has_loss`."""
+        """Auxiliary loss, with the top-k as labels. Called only if `has_loss`."""
         raise NotImplementedError
 
     def calibrate(self, r_BT: Tensor, real_BT: Tensor | None) -> None:
-        """Take the threshold that passes the share `capacity` of these scores, where the router has one."""
+        """Set the threshold, if the router has one, so that a share `capacity` of these scores lies above it."""
 
-    def start(self) -> None:
-        """Called once the weights are drawn."""
+    def adjust_init(self) -> None:
+        """Adjust the weights once they are drawn."""
 
 
 class Threshold(nn.Module):
-    """The value that a share of scores lies above: learned from scores by `calibrate`, kept in the state dict.
+    """A value that a given share of scores lies above. `calibrate` sets it; it is part of the state dict.
 
-    Expert-threshold routing (arXiv 2603.11535) keeps a moving average while training instead; a pass over a few batches
-    afterwards leaves training free of hidden state, so that checkpointing and accumulation change nothing.
+    Expert-threshold routing (arXiv 2603.11535) instead keeps a moving average during training. A pass over a few batches
+    afterwards keeps training free of hidden state, so that checkpointing and accumulation change nothing.
     """
 
     value: Tensor
@@ -81,10 +80,10 @@ class Threshold(nn.Module):
         self.register_buffer("value", torch.tensor(math.nan) if start is None else torch.as_tensor(start))
 
     def set(self, scores_N: Tensor, share: float) -> None:
-        """Take the quantile of scores [..., N] above which `share` of them lie.
+        """Set the quantile of scores [..., N] above which `share` of them lie.
 
-        The line lies halfway between the last score that passes and the next that is clearly lower: tokens that are alike
-        score alike up to rounding, and no rounding may decide for them.
+        The threshold is halfway between the last score above it and the next clearly lower one: equal tokens have equal
+        scores up to rounding, and rounding must not decide between them.
         """
         ordered = scores_N.detach().float().sort(dim=-1).values
         n = ordered.shape[-1]
@@ -93,26 +92,26 @@ class Threshold(nn.Module):
         lower = ordered.where(ordered < last - near, -torch.inf).amax(-1, keepdim=True)
         self.value.copy_(((last + lower.where(lower.isfinite(), last - 1)) / 2).squeeze(-1))
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Threshold:  # noqa: FBT001, FBT002  # torch's own
-        """Move with the module, and stay in float32 as scores do."""
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Threshold:  # noqa: FBT001, FBT002  # torch's signature
+        """Move with the module, but stay in float32 like the scores."""
         exact = self.value
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's own
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch has no types here
         if not exact.is_meta:
             self.value = exact.to(self.value.device)
         return self
 
     @property
-    def known(self) -> bool:
-        """Whether the value was set. On the meta device nobody can tell."""
+    def is_set(self) -> bool:
+        """Whether the value was set; assumed on the meta device."""
         return self.value.is_meta or not bool(self.value.isnan().any())
 
-    def ready(self) -> None:
+    def check_set(self) -> None:
         """Refuse to decide by a value that was never set.
 
         Raises:
             ValueError: naming the call that sets it.
         """
-        if not self.known:
+        if not self.is_set:
             raise ValueError("this router has no threshold yet: call model.calibrate(tokens) with some typical text")
 
 
@@ -122,18 +121,18 @@ def normal_quantile(share: float) -> float:
 
 
 def noise(rows: int, positions: int, name: str) -> Tensor:
-    """Standard normal numbers [rows, positions] that depend on `name` alone, and row i on i: more rows change none."""
+    """Standard normal numbers [rows, positions] that depend on `name` and their place: more rows leave the first unchanged."""
 
-    def some(first: int) -> Tensor:
+    def chunk(first: int) -> Tensor:
         seed = int.from_bytes(hashlib.sha256(f"{name} {first}".encode()).digest()[:7], "big")
         n = min(NoiseTable.ROWS, rows - first)
         return torch.randn(n, positions, generator=torch.Generator().manual_seed(seed), device="cpu")
 
-    return torch.cat([some(first) for first in range(0, rows, NoiseTable.ROWS)])
+    return torch.cat([chunk(first) for first in range(0, rows, NoiseTable.ROWS)])
 
 
 class NoiseTable:
-    """Noise by row and position, made at first use for as many rows as are asked for; positions repeat after 4,096."""
+    """Noise by row and position, made at first use for the rows that are needed; positions repeat after 4,096."""
 
     POSITIONS, ROWS = 4096, 64
 

@@ -1,4 +1,4 @@
-"""Names for a profiler: ranges in the model code that cost next to nothing while nobody profiles."""
+"""Named ranges for profilers, which cost almost nothing while no profiler runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from modbench.harness.timing.nvtx import NVTX
 
 
 def span(name: str) -> contextlib.AbstractContextManager[object]:
-    """A range called `name` in a running `torch.profiler.profile`, or in NVIDIA's tools where asked for; else nothing."""
+    """A range called `name` in a running `torch.profiler.profile`, or in NVIDIA's tools if enabled; else nothing."""
     if NVTX:
         return torch.cuda.nvtx.range(name)
-    if torch.autograd.profiler._is_profiler_enabled:  # noqa: SLF001  # what torch's own modules ask
+    if torch.autograd.profiler._is_profiler_enabled:  # noqa: SLF001  # torch's own modules use it; there is no public way
         return torch.profiler.record_function(name)
     return contextlib.nullcontext()

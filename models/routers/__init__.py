@@ -1,1 +1,1 @@
-"""Who passes through a routed block: one file per router."""
+"""What decides which tokens a routed block processes: one file per router."""

@@ -9,29 +9,27 @@ import torch
 from torch import Tensor
 
 from modbench.harness.core.config import ModelConfig
+from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.router import NoiseTable, Router, normal_quantile
-from modbench.models.layers.trip import Trip
 
 
 class Stochastic(Router):
-    """Fresh noise at every training step; outside training the noise of a row and position is fixed, so that runs repeat.
+    """Fresh noise at every training step; outside training, fixed noise for each row and position, so that runs repeat.
 
-    The paper does not say what multiplies the block's output here; noise would, so we take 1.
+    The paper does not say what multiplies the block's output here. Its equation would multiply by noise, so we take 1.
     """
-
-    sees_tokens = False
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__(config, layer)
         self.noise = NoiseTable(f"stochastic {layer}")
 
-    def score(self, x_BTD: Tensor, trip: Trip) -> Tensor:
+    def score(self, x_BTD: Tensor, ctx: ForwardContext) -> Tensor:
         """Noise [B, T], whatever the tokens are."""
         if self.training:
             return torch.randn(x_BTD.shape[:2], device=x_BTD.device)
-        return self.noise(trip.position_BT, x_BTD.shape[0])
+        return self.noise(ctx.position_BT, x_BTD.shape[0])
 
-    def passes(self, x_BTD: Tensor, r_BT: Tensor, trip: Trip) -> Tensor:
+    def selects(self, x_BTD: Tensor, r_BT: Tensor, ctx: ForwardContext) -> Tensor:
         """Noise above the quantile of a standard normal."""
         return r_BT > normal_quantile(self.capacity)
 

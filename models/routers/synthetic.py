@@ -1,4 +1,4 @@
-"""Synthetic router: a set participation, with set correlations, so that the cost of decoding needs no trained router.
+"""Synthetic router: a given participation with given correlations, to measure decoding without a trained router.
 
 Shapes: B batch, T tokens.
 """
@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from modbench.harness.core.config import ModelConfig
+from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.router import NoiseTable, Router, noise, normal_quantile
-from modbench.models.layers.trip import Trip
 
 
 class _Correlated(NoiseTable):
-    """Normal noise correlated by r between two rows and by l between two layers, at one position.
+    """Normal noise at one position, with correlation r between two rows and l between two layers.
 
-    Four independent parts, shared by all, by the rows of a layer, by the layers of a row, by nobody, with variances
-    r·l, r·(1 - l), (1 - r)·l, (1 - r)·(1 - l): they add up to 1, and decisions are thresholds on the sum.
+    The sum of four independent parts: common to all, to the rows of a layer, to the layers of a row, and to none. Their
+    variances r·l, r·(1 - l), (1 - r)·l, (1 - r)·(1 - l) add up to 1; decisions are thresholds on the sum.
     """
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
@@ -36,20 +36,18 @@ class _Correlated(NoiseTable):
 
 
 class Synthetic(Router):
-    """Passes a share `participation` (default: `capacity`) of tokens, blind to what they are; the multiplier is 1."""
-
-    sees_tokens = False
+    """Selects a share `participation` (default: `capacity`) of the tokens, whatever they are; the multiplier is 1."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__(config, layer)
         self.share = self.capacity if config.participation is None else config.participation
         self.noise = _Correlated(config, layer)
 
-    def score(self, x_BTD: Tensor, trip: Trip) -> Tensor:
+    def score(self, x_BTD: Tensor, ctx: ForwardContext) -> Tensor:
         """Correlated noise [B, T]."""
-        return self.noise(trip.position_BT, x_BTD.shape[0])
+        return self.noise(ctx.position_BT, x_BTD.shape[0])
 
-    def passes(self, x_BTD: Tensor, r_BT: Tensor, trip: Trip) -> Tensor:
+    def selects(self, x_BTD: Tensor, r_BT: Tensor, ctx: ForwardContext) -> Tensor:
         """Noise above the quantile of the participation."""
         if self.share in (0.0, 1.0):
             return torch.full_like(r_BT, bool(self.share), dtype=torch.bool)

@@ -11,20 +11,20 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from modbench.harness.core.config import kept
+from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder
 from modbench.models.layers.experts import ExpertMLP
-from modbench.models.layers.trip import Trip
 from modbench.models.mod import RoutedBlock
 
 Build = Callable[..., Decoder]
 
 
-def bench_dense_block(benchmark: BenchmarkFixture, build: Build, x_BTD: Tensor, trip: Trip) -> None:
+def bench_dense_block(benchmark: BenchmarkFixture, build: Build, x_BTD: Tensor, ctx: ForwardContext) -> None:
     """Attention and MLP over all tokens."""
     block = build("dense").blocks[0]
     assert isinstance(block, Block)
-    assert benchmark(block, x_BTD, trip).shape == x_BTD.shape
+    assert benchmark(block, x_BTD, ctx).shape == x_BTD.shape
     t = x_BTD.shape[1]
     sheet = CostSheet(block.config, t, 1)
     sheet.mixer(t)
@@ -32,11 +32,11 @@ def bench_dense_block(benchmark: BenchmarkFixture, build: Build, x_BTD: Tensor, 
     benchmark.extra_info.update(shape=list(x_BTD.shape), flops=_without_head(sheet))
 
 
-def bench_routed_block(benchmark: BenchmarkFixture, build: Build, x_BTD: Tensor, trip: Trip) -> None:
-    """Score, top-k, gather, attention and MLP over an eighth of the tokens, and the way back."""
+def bench_routed_block(benchmark: BenchmarkFixture, build: Build, x_BTD: Tensor, ctx: ForwardContext) -> None:
+    """Score, top-k, gather, attention and MLP over an eighth of the tokens, scatter."""
     block = build("mod", capacity=0.125).blocks[1]
     assert isinstance(block, RoutedBlock)
-    y_BTD = benchmark(block, x_BTD, trip)
+    y_BTD = benchmark(block, x_BTD, ctx)
     t = x_BTD.shape[1]
     k = block.config.kept(t)
     assert int((y_BTD != x_BTD).any(-1).sum()) == k
@@ -47,12 +47,12 @@ def bench_routed_block(benchmark: BenchmarkFixture, build: Build, x_BTD: Tensor,
     benchmark.extra_info.update(shape=list(x_BTD.shape), k=k, flops=_without_head(sheet))
 
 
-def bench_experts(benchmark: BenchmarkFixture, build: Build, x_BTD: Tensor, trip: Trip) -> None:
-    """Four experts, each taking a quarter of the tokens: the MLP's FLOPs, plus routing."""
+def bench_experts(benchmark: BenchmarkFixture, build: Build, x_BTD: Tensor, ctx: ForwardContext) -> None:
+    """Four experts, each over a quarter of the tokens: the FLOPs of one MLP, plus routing."""
     block = build("moe").blocks[1]
     assert isinstance(block, Block)
     assert isinstance(block.mlp, ExpertMLP)
-    assert benchmark(block.mlp, x_BTD, trip).shape == x_BTD.shape
+    assert benchmark(block.mlp, x_BTD, ctx).shape == x_BTD.shape
     t = x_BTD.shape[1]
     k = kept(block.mlp.share, t)
     sheet = CostSheet(block.config, t, 1)

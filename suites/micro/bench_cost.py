@@ -1,4 +1,4 @@
-"""The closed form itself, which planning a suite evaluates at every step of its search for matched arms."""
+"""The closed form of the cost, which planning evaluates at every step of its search for matched arms."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Generation at 4 layers of width 256: one prompt's prefill, and decode steps of eight rows around 256 tokens of context.
+"""Generation at 4 layers of width 256: prefill of one prompt, and decode steps of eight rows around 256 tokens of context.
 
-Eight rows, since at one the policies `budget` and `masked` do the same. Half the blocks of the MoD are routed, by a
-synthetic router that passes an eighth of the tokens; it decides by position, so the steps timed are successive ones.
+Eight rows, since with one the policies `budget` and `masked` do the same. Half the blocks of the MoD are routed, by a
+synthetic router that selects an eighth of the tokens. It decides by position, so the timed steps are successive ones.
 
 Shapes: B batch, T tokens of the prompt, V vocabulary.
 """
@@ -32,13 +32,13 @@ def bench_decode_dense(benchmark: BenchmarkFixture, build: Build) -> None:
 
 @pytest.mark.parametrize("policy", ["host", "budget", "masked"])
 def bench_decode_mod(benchmark: BenchmarkFixture, build: Build, policy: str) -> None:
-    """Rows through a routed block as the policy has it: those that pass, a fixed quarter, or all."""
+    """The rows that each decode policy computes: the selected ones, a fixed quarter, or all."""
     _decode(benchmark, build("mod", n_layers=4, decode_policy=policy, **SYNTHETIC), "mod")
 
 
 @pytest.mark.parametrize("name", ["dense", "mod"])
 def bench_prefill(benchmark: BenchmarkFixture, build: Build, name: str) -> None:
-    """One prompt of 256 tokens, routed causally where it is routed; logits after its last token alone."""
+    """One prompt of 256 tokens, routed causally if routed; logits after its last token only."""
     model = build(name, n_layers=4, **(SYNTHETIC if name == "mod" else {}))
     prompt_BT = _tokens(1, CONTEXT)
     logits_BV, cache = benchmark(model.prefill, prompt_BT, max_len=CONTEXT)
@@ -53,7 +53,7 @@ def bench_prefill(benchmark: BenchmarkFixture, build: Build, name: str) -> None:
 
 
 def _decode(benchmark: BenchmarkFixture, model: Decoder, name: str) -> None:
-    """Time single steps, the middle one at `CONTEXT` tokens, and note what one reads and who passed."""
+    """Time single steps, the middle one at `CONTEXT` tokens; record the bytes that one reads, and the participation."""
     prompt_BT = _tokens(ROWS, CONTEXT - STEPS // 2 - WARM_UP)
     _, cache = model.prefill(prompt_BT, max_len=CONTEXT + STEPS // 2)
     cache.reset_counts()

@@ -15,21 +15,21 @@ from torch import Tensor
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
+from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.decoder import Decoder
-from modbench.models.layers.trip import Trip
 
 Build = Callable[..., Decoder]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Collect `bench_*` beside `test_*`: here alone are there files of that name."""
+    """Collect `bench_*` as well as `test_*`; only this folder has such files."""
     config.addinivalue_line("python_files", "bench_*.py")
     config.addinivalue_line("python_functions", "bench_*")
 
 
 @pytest.fixture(autouse=True)
-def _still() -> Iterator[None]:
-    """Seed 0, one thread and no gradients; threads are given back."""
+def _reproducible() -> Iterator[None]:
+    """Seed 0, one thread and no gradients; the number of threads is restored."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -39,8 +39,8 @@ def _still() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _says_what_it_costs(benchmark: BenchmarkFixture) -> Iterator[None]:
-    """Hold every benchmark to saying its shape and the FLOPs or bytes of one call."""
+def _records_its_cost(benchmark: BenchmarkFixture) -> Iterator[None]:
+    """Check that every benchmark records its shape and the FLOPs or bytes of one call."""
     yield
     info = benchmark.extra_info
     assert "shape" in info
@@ -49,7 +49,7 @@ def _says_what_it_costs(benchmark: BenchmarkFixture) -> Iterator[None]:
 
 @pytest.fixture
 def build() -> Build:
-    """A catalogue model with its defaults, in eval mode: components are taken from models, which draw their weights."""
+    """A catalogue model with its defaults, in eval mode: components come from models, which initialise their weights."""
 
     def from_catalogue(name: str, **changes: Any) -> Decoder:  # noqa: ANN401  # any key of ModelConfig
         keys = {"d_model": 256, "n_layers": 2, "max_seq_len": 512, **catalogue.model_options(name), **changes}
@@ -62,11 +62,11 @@ def build() -> Build:
 
 @pytest.fixture(name="x_BTD")
 def _stream() -> Tensor:
-    """A residual stream [1, 512, 256] of deviation 1, as the embedding makes it."""
+    """A residual stream [1, 512, 256] of standard deviation 1, as the embedding gives."""
     return torch.randn(1, 512, 256, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture
-def trip(build: Build) -> Trip:
-    """The trip of 512 tokens, routed by top-k."""
-    return build("dense").trip(torch.zeros(1, 512, dtype=torch.int64), None, causal=False)
+def ctx(build: Build) -> ForwardContext:
+    """The context of a forward pass over 512 tokens, routed by top-k."""
+    return build("dense").context(torch.zeros(1, 512, dtype=torch.int64), None, causal=False)

@@ -100,7 +100,7 @@ def main() -> None:
             for policy, ratio in compare(calls, "dense", rounds=options.rounds, warm_up_calls=1).items():
                 cache = caches[policy]
                 passed = [p for p in cache.participation() if p is not None]
-                wishes = sum(int(block.passed) + int(block.overflow) for block in cache.blocks)
+                wishes = sum(int(block.processed) + int(block.overflow) for block in cache.blocks)
                 assert ratio.value is not None
                 said = (
                     str(batch_size),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
-from modbench.models.layers.decisions import Decision, Observed
+from modbench.harness.core.language_model import Decision, Observation
 
 TEXT = ("In 1984 the clocks_42 were striking 13; \n\tdef f(x1, y): return x1 + 2.5  # naïve\n" * 60).encode()
 BYTES = tuple(bytes([byte]) for byte in range(256))
@@ -58,7 +58,7 @@ class Planted(nn.Module):
 
     def observe(
         self, tokens_BT: Tensor, lengths_B: Tensor | None = None, *, causal: bool = False, flip_LBT: Any = None
-    ) -> Observed:
+    ) -> Observation:
         assert lengths_B is None
         if causal and not self.routes_causally:
             raise ValueError("planted: no causal router")
@@ -77,13 +77,13 @@ class Planted(nn.Module):
                 if target_T is not None:
                     gain_T = worth_of(x_T[None])[0] * chosen_BT[row]
                     logits[row, torch.arange(len(x_T)), target_T] += gain_T
-        return Observed(logits, decisions, None)
+        return Observation(logits, decisions, None)
 
 
 class Noisy(Planted):
     """A model that draws random numbers when looked at."""
 
-    def observe(self, tokens_BT: Tensor, *args: Any, **kwargs: Any) -> Observed:
+    def observe(self, tokens_BT: Tensor, *args: Any, **kwargs: Any) -> Observation:
         torch.rand(1)
         return super().observe(tokens_BT, *args, **kwargs)
 

@@ -31,12 +31,12 @@ from planted_routing import (
 from torch import Tensor, nn
 
 from modbench.harness.core import catalogue
+from modbench.harness.core.language_model import Observation
 from modbench.harness.routing import Drift, describe, flip_effects
 from modbench.harness.routing.describe import NO_EXPERTS, NO_GATE, NO_ROUTER, NOT_ASKED
 from modbench.harness.routing.ngram import surprisal
 from modbench.harness.routing.overlap import jaccard
 from modbench.harness.routing.strata import KINDS, kinds_of
-from modbench.models.layers.decisions import Observed
 
 # --- planted rules
 
@@ -333,10 +333,10 @@ def test_a_gates_depth_by_length_and_difficulty() -> None:
     class Gate(nn.Module):
         config = SimpleNamespace(n_layers=4)
 
-        def observe(self, x_BT: Tensor, *, causal: bool = False, prompt_B: Tensor | None = None) -> Observed:
+        def observe(self, x_BT: Tensor, *, causal: bool = False, prompt_B: Tensor | None = None) -> Observation:
             assert not causal
             del prompt_B
-            return Observed(torch.zeros(*x_BT.shape, VOCAB), [], (1 + 3 * (x_BT == ord("~")).any(1)).tolist())
+            return Observation(torch.zeros(*x_BT.shape, VOCAB), [], (1 + 3 * (x_BT == ord("~")).any(1)).tolist())
 
     noise = bytes(np.random.default_rng(0).integers(33, 126, 24).tolist()) + b"~" * 24
     inputs_NT, targets_NT = windows(5, 48, TEXT[:400])

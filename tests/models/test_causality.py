@@ -108,5 +108,5 @@ def test_a_classifier_sees_everything(choice: str) -> None:
     module = build("mode_staged", capacity=1.0, bidirectional=True, choice=choice).eval()
     changed = tokens(2).clone()
     changed[:, -1] = (changed[:, -1] + 1) % 50
-    states = [module.through(module.embed(x), module.trip(x, None, causal=False)) for x in (tokens(2), changed)]
+    states = [module.run_blocks(module.embed(x), module.context(x, None, causal=False)) for x in (tokens(2), changed)]
     assert not torch.equal(states[0][:, 0], states[1][:, 0])

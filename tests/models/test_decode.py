@@ -283,5 +283,5 @@ def test_no_tokens_are_refused() -> None:
         for shape in ((2, 0), (0, 4)):
             empty = torch.zeros(shape, dtype=torch.int64)
             for call in (module, module.prefill):
-                with pytest.raises(ValueError, match="are none"):
+                with pytest.raises(ValueError, match="are empty"):
                     call(empty)

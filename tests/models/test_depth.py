@@ -31,13 +31,13 @@ def force(module: Decoder, depths: list[int]) -> None:
 
 def through_blocks(module: Decoder, x_BT: Tensor, depth: int) -> Tensor:
     """The first so many blocks (or the branch of that depth), by hand."""
-    trip, x_BTD = module.trip(x_BT, None, causal=True), module.embed(x_BT)
+    ctx, x_BTD = module.context(x_BT, None, causal=True), module.embed(x_BT)
     blocks = list(module.blocks)[:depth]
     if isinstance(module, DepthBranches):
-        blocks = [module.blocks[0], *module.branches[module.depths.index(depth - 1)]]  # type: ignore[misc]  # a list of blocks
+        blocks = [module.blocks[0], *module.branches[module.depths.index(depth - 1)]]
     for block in blocks:
-        x_BTD = block(x_BTD, trip)
-    return module.read(x_BTD)
+        x_BTD = block(x_BTD, ctx)
+    return module.to_logits(x_BTD)
 
 
 @pytest.mark.parametrize("name", ["depth_predictor", "depth_branches"])
@@ -51,11 +51,11 @@ def test_every_row_gets_its_own_depth(name: str) -> None:
     assert module.realised == depths
     for row, depth in enumerate(depths):
         torch.testing.assert_close(got[row, 5:], through_blocks(module, x_BT[row : row + 1], depth)[0, 5:])
-        torch.testing.assert_close(got[row, :5], module.read(first_block(module, x_BT[row : row + 1]))[0, :5])
+        torch.testing.assert_close(got[row, :5], module.to_logits(first_block(module, x_BT[row : row + 1]))[0, :5])
 
 
 def first_block(module: Decoder, x_BT: Tensor) -> Tensor:
-    x_BTD: Tensor = module.blocks[0](module.embed(x_BT), module.trip(x_BT, None, causal=True))
+    x_BTD: Tensor = module.blocks[0](module.embed(x_BT), module.context(x_BT, None, causal=True))
     return x_BTD
 
 
@@ -137,10 +137,10 @@ def test_the_scale_penalty_makes_layers_vanish() -> None:
     left = module.layers()
     assert len(left) <= 2
     x_BT = tokens()
-    x_BTD, trip = module.embed(x_BT), module.trip(x_BT, None, causal=True)
+    x_BTD, ctx = module.embed(x_BT), module.context(x_BT, None, causal=True)
     for layer in left:
-        x_BTD = x_BTD + module.scale_L[layer] * module.blocks[layer].delta(x_BTD, trip)  # type: ignore[operator]  # a block
-    torch.testing.assert_close(module(x_BT), module.read(x_BTD))
+        x_BTD = x_BTD + module.scale_L[layer] * module.blocks[layer].residual_branch(x_BTD, ctx)
+    torch.testing.assert_close(module(x_BT), module.to_logits(x_BTD))
 
 
 def test_forced_depths_are_obeyed() -> None:
@@ -170,17 +170,17 @@ def test_tokens_that_left_stay_attendable_and_unchanged() -> None:
     """By token: against a slow loop that recomputes everything and freezes who was confident."""
     module = build("early_exit", exit_by="token", exit_threshold=0.12).eval()
     x_BT = tokens(3, 14)
-    trip, x_BTD = module.trip(x_BT, None, causal=True), module.embed(x_BT)
+    ctx, x_BTD = module.context(x_BT, None, causal=True), module.embed(x_BT)
     alive_BT = torch.ones(3, 14, dtype=torch.bool)
     counts = []
     for layer, block in enumerate(module.blocks):
         counts.append(int(alive_BT.sum(1).max()))
-        new_BTD = block(x_BTD, trip)
+        new_BTD = block(x_BTD, ctx)
         x_BTD = torch.where(alive_BT[..., None], new_BTD, x_BTD)
         if layer < 3:
-            alive_BT = alive_BT & (module.read(x_BTD).softmax(-1).amax(-1) < 0.12)
+            alive_BT = alive_BT & (module.to_logits(x_BTD).softmax(-1).amax(-1) < 0.12)
     assert 0 < counts[-1] < 14
-    torch.testing.assert_close(module(x_BT), module.read(x_BTD), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(module(x_BT), module.to_logits(x_BTD), rtol=1e-4, atol=1e-5)
     assert isinstance(module, EarlyExit)
     assert module.realised == counts
 
@@ -216,8 +216,8 @@ def test_a_classifiers_exits_follow_the_last_one() -> None:
         (loss + F.cross_entropy(logits, torch.arange(8) % 3)).backward()
         optimizer.step()
     module.eval()
-    trip = module.trip(tokens(8), None, causal=False)
-    first = module.read(module.pool(module.blocks[0](module.embed(tokens(8)), trip), trip))
+    ctx = module.context(tokens(8), None, causal=False)
+    first = module.to_logits(module.pool(module.blocks[0](module.embed(tokens(8)), ctx), ctx))
     assert (first.argmax(-1) == module.train()(tokens(8)).argmax(-1)).float().mean() > 0.7
 
 

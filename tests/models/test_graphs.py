@@ -135,7 +135,7 @@ def test_checkpointing_changes_nothing(name: str) -> None:
         ]
 
     plain, state = step(), {key: value.clone() for key, value in module.state_dict().items()}
-    module.blocks = nn.ModuleList(Checkpointed(block) for block in module.blocks)
+    module.register_module("blocks", nn.ModuleList(Checkpointed(block) for block in module.blocks))
     recomputed = step()
     assert len(plain) == len(recomputed)
     for ours, theirs in zip(recomputed, plain, strict=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from toolbox import MODELS, WITH_CAPACITY, One, build, config, grads, tokens, trip
+from toolbox import MODELS, WITH_CAPACITY, One, build, config, context, grads, tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,8 +16,7 @@ from modbench.models.dense import Dense
 from modbench.models.layers.attention import Attention
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.experts import ExpertMLP
-from modbench.models.layers.trip import top_k
-from modbench.models.mod import MoD, RoutedBlock
+from modbench.models.mod import MoD, RoutedBlock, top_k
 from modbench.models.mode_integrated import MoDEIntegrated
 from modbench.models.mode_staged import MoDEStaged
 from modbench.models.moe import MoE
@@ -66,7 +65,7 @@ def test_one_expert_at_full_capacity_is_dense(model: Any, choice: str) -> None:
     routed.load_state_dict(dense.state_dict(), strict=False)
     for layer, (ours, theirs) in enumerate(zip(routed.blocks, dense.blocks, strict=True)):
         if isinstance(ours.mlp, ExpertMLP):
-            _copy_expert(ours.mlp, theirs.mlp)  # type: ignore[arg-type]  # a module
+            _copy_expert(ours.mlp, theirs.mlp)
             with torch.no_grad():
                 ours.mlp.router.weight.zero_()
             if ours.mlp.router.out_features == 2:  # a no-op of equal score takes half of the probability
@@ -100,7 +99,7 @@ def oracle(block: RoutedBlock, x_BTD: Tensor, k: int) -> Tensor:
     visible = torch.ones(t, t).tril().bool() & chosen_BT[:, None, None, :]
     weights = scores.masked_fill(~visible, -torch.inf).softmax(-1).nan_to_num()
     mixed = attention.out(torch.einsum("bhqk,bkhd->bqhd", weights, v).reshape(b, t, d))
-    f_BTD = mixed + block.think(x_BTD + mixed, None)  # type: ignore[arg-type]  # a dense MLP does not ask
+    f_BTD = mixed + block.mlp_branch(x_BTD + mixed, None)  # type: ignore[arg-type]  # a dense MLP does not ask
     out: Tensor = torch.where(chosen_BT[..., None], x_BTD + r_BT[..., None] * f_BTD, x_BTD)
     return out
 
@@ -113,7 +112,7 @@ def test_gather_path_equals_masked_oracle(capacity: float) -> None:
     x_BTD = torch.randn(3, 24, 32, requires_grad=True)
     y_BTD = torch.randn(3, 24, 32)
     results: list[list[Tensor]] = []
-    for run in (lambda: block(x_BTD, trip(module, 24)), lambda: oracle(block, x_BTD, kept(capacity, 24))):
+    for run in (lambda: block(x_BTD, context(module, 24)), lambda: oracle(block, x_BTD, kept(capacity, 24))):
         block.zero_grad()
         x_BTD.grad = None
         out_BTD = run()
@@ -132,7 +131,7 @@ def test_gather_path_equals_masked_oracle(capacity: float) -> None:
 def test_exactly_k_tokens_change_and_the_rest_are_bit_identical(capacity: float, t: int) -> None:
     module = MoD(config(capacity=capacity, n_layers=2))
     x_BTD = torch.randn(4, t, 32)
-    out_BTD = routed_block(module)(x_BTD, trip(module, t))
+    out_BTD = routed_block(module)(x_BTD, context(module, t))
     changed_BT = (out_BTD != x_BTD).any(-1)
     assert changed_BT.sum(1).tolist() == [max(1, int(capacity * t + 1e-9))] * 4
 
@@ -145,7 +144,7 @@ def test_pads_never_win_and_k_follows_the_real_length() -> None:
     pad_BT = torch.arange(24) >= lengths_B[:, None]
     weight_D = module.blocks[1].get_parameter("router.weight.weight")[0]
     x_BTD = torch.where(pad_BT[..., None], 100 * weight_D, x_BTD).detach()  # pads score higher than anything real
-    out_BTD = routed_block(module)(x_BTD, trip(module, 24, lengths_B))
+    out_BTD = routed_block(module)(x_BTD, context(module, 24, lengths_B))
     changed_BT = (out_BTD != x_BTD).any(-1)
     assert changed_BT.sum(1).tolist() == [6, 2, 1, 1]
     assert not (changed_BT & pad_BT).any()
@@ -173,12 +172,12 @@ def test_k_is_rounded_up_to_a_multiple() -> None:
     assert [shape.kept(t) for t in (4, 16, 64, 100)] == [4, 8, 24, 32]
     module = MoD(shape)
     x_BTD = torch.randn(1, 16, 32)
-    assert (routed_block(module)(x_BTD, trip(module, 16)) != x_BTD).any(-1).sum() == 8
+    assert (routed_block(module)(x_BTD, context(module, 16)) != x_BTD).any(-1).sum() == 8
 
 
 def test_chosen_tokens_are_the_highest_scores() -> None:
     r_BT = torch.randn(5, 20)
-    i_Bk = top_k(r_BT, 5).index_Bk
+    i_Bk = top_k(r_BT, 5).indices_Bk
     for row in range(5):
         assert i_Bk[row].tolist() == sorted(torch.argsort(r_BT[row], descending=True)[:5].tolist())
 
@@ -211,7 +210,7 @@ def test_router_gradient_equals_finite_differences(monkeypatch: pytest.MonkeyPat
     router = routed_block(module).router
     assert isinstance(router, Learned)
     # Scores are float32 by design, which finite differences in float64 would see as noise: score in float64 here.
-    monkeypatch.setattr(router, "score", lambda x_BTD, _trip: router.weight(x_BTD).squeeze(-1))
+    monkeypatch.setattr(router, "score", lambda x_BTD, _ctx: router.weight(x_BTD).squeeze(-1))
     x_BT = tokens()
     weight = router.weight.weight
     analytic = grads(module, x_BT)["blocks.1.router.weight.weight"]
@@ -243,7 +242,7 @@ def test_no_op_expert_contributes_exactly_zero() -> None:
     mlp = module.blocks[1].mlp
     for causal in (False, True):
         assert isinstance(mlp, ExpertMLP)
-        out_BTD = mlp(torch.randn(3, 20, 32), trip(module, 20, causal=causal))
+        out_BTD = mlp(torch.randn(3, 20, 32), context(module, 20, causal=causal))
         zero_BT = (out_BTD == 0).all(-1)
         assert zero_BT.any()
         assert (~zero_BT).any()
@@ -269,7 +268,7 @@ def test_expert_choice_equals_a_loop_over_tokens() -> None:
         for e in range(4):
             for t in torch.argsort(p_BTE[b, :, e], descending=True)[:3].tolist():
                 want[b, t] += p_BTE[b, t, e] * one_expert(mlp, e, x_BTD[b, t])
-    torch.testing.assert_close(mlp(x_BTD, trip(module, 12)), want, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(mlp(x_BTD, context(module, 12)), want, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("capacity_factor", [1.0, 0.5])
@@ -292,7 +291,7 @@ def test_token_choice_fills_experts_in_order_and_drops_the_rest(capacity_factor:
                         want[b, t] += p_BTE[b, t, e] * one_expert(mlp, e, x_BTD[b, t])
                     else:
                         dropped += 1
-        torch.testing.assert_close(mlp(x_BTD, trip(module, 12, causal=causal)), want, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(mlp(x_BTD, context(module, 12, causal=causal)), want, rtol=1e-4, atol=1e-5)
     assert dropped > 0
 
 
@@ -316,7 +315,7 @@ def test_windows_in_pieces_equal_one_masked_square(window: int) -> None:
     module = build("dense", mixer="window", window=window)
     attention, x_BTD = module.blocks[0].attention, torch.randn(2, 24, 32)
     assert isinstance(attention, Attention)
-    this = trip(module, 24)
+    this = context(module, 24)
     q, k, v = attention.project(x_BTD, this.rotary)
     back_TT = torch.arange(24)[:, None] - torch.arange(24)
     want = attention.attend(q, k, v, (back_TT >= 0) & (back_TT < window))
@@ -334,7 +333,7 @@ def test_dynamic_convolution_equals_a_loop() -> None:
         for back in range(3):
             if t - back >= 0:
                 y[:, t] += kernel[:, t, :, 2 - back, None] * v[:, t - back]
-    torch.testing.assert_close(mixer(x_BTD, trip(module, 6)), mixer.out(y.flatten(2)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(mixer(x_BTD, context(module, 6)), mixer.out(y.flatten(2)), rtol=1e-5, atol=1e-6)
 
 
 def test_arms_of_one_seed_start_from_equal_weights() -> None:
@@ -352,7 +351,7 @@ def test_capacity_falls_with_steps_not_with_calls() -> None:
     x_BTD = torch.randn(1, 16, 32)
 
     def changed() -> int:
-        return int((routed_block(module)(x_BTD, trip(module, 16)) != x_BTD).any(-1).sum())
+        return int((routed_block(module)(x_BTD, context(module, 16)) != x_BTD).any(-1).sum())
 
     seen = []
     for done in (0.0, 0.25, 0.5, 1.0):
@@ -370,7 +369,7 @@ def test_router_options_do_what_they_say(multiplier: str) -> None:
     assert deviation * 16 == pytest.approx(3.0, rel=0.15)
     module = build("mod", router_init=0.0, multiplier=multiplier, n_layers=2)
     x_BTD = torch.randn(1, 16, 32)
-    same = torch.equal(routed_block(module)(x_BTD, trip(module, 16)), x_BTD)
+    same = torch.equal(routed_block(module)(x_BTD, context(module, 16)), x_BTD)
     assert same == (multiplier == "raw")
 
 
@@ -386,7 +385,7 @@ def test_attention_in_pieces_equals_the_whole_square(t: int, kv: int) -> None:
     module = build("dense", max_seq_len=512, n_kv_heads=kv)
     attention = module.blocks[0].attention
     assert isinstance(attention, Attention)
-    this, y_BTD = trip(module, t), torch.randn(2, t, 32)
+    this, y_BTD = context(module, t), torch.randn(2, t, 32)
     results = []
     for pieces in (True, False):
         attention.pieces = pieces

@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 import torch
-from toolbox import ROUTERS, WITH_ROUTER, build, config, tokens, trip
+from toolbox import ROUTERS, WITH_ROUTER, build, config, context, tokens
 from torch.nn import functional as F
 
 from modbench.harness.core import catalogue
+from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.experts import ExpertMLP
 from modbench.models.layers.router import Threshold, normal_quantile
-from modbench.models.layers.trip import Trip
 from modbench.models.mod import MoD, RoutedBlock, scheduled_capacity
 from modbench.models.routers.learned import Learned
 from modbench.models.routers.synthetic import Synthetic
 
 
-def long_trip(t: int, **changes: Any) -> tuple[MoD, Trip]:
+def long_context(t: int, **changes: Any) -> tuple[MoD, ForwardContext]:
     module = MoD(config(max_seq_len=t, capacity=0.125, **changes))
-    return module, trip(module, t)
+    return module, context(module, t)
 
 
 @pytest.mark.parametrize("router", ROUTERS)
@@ -47,14 +47,14 @@ def test_synthetic_decisions_have_the_set_share_and_correlations(
     participation: float, rows: float, layers: float
 ) -> None:
     """Over 4,096 positions and 16 rows; the correlation of the noise, and its effect on joint decisions."""
-    module, this = long_trip(
+    module, this = long_context(
         4096, router="synthetic", participation=participation, row_correlation=rows, layer_correlation=layers
     )
     x_BTD = torch.zeros(16, 4096, 32)
     routers = [module.blocks[layer].router for layer in (1, 3)]
     assert all(isinstance(router, Synthetic) for router in routers)
     z = torch.stack([router.score(x_BTD, this) for router in routers])  # type: ignore[operator,union-attr]  # routers
-    m = torch.stack([router.passes(x_BTD, r, this) for router, r in zip(routers, z, strict=True)])  # type: ignore[operator,union-attr]  # as above
+    m = torch.stack([router.selects(x_BTD, r, this) for router, r in zip(routers, z, strict=True)])  # type: ignore[operator,union-attr]  # as above
     # Fully correlated rows leave 4,096 decisions: three standard errors of those.
     assert m.float().mean().item() == pytest.approx(participation, abs=3 * math.sqrt(0.25 / 4096))
     assert torch.corrcoef(z[0, :2])[0, 1].item() == pytest.approx(rows, abs=0.06)
@@ -73,9 +73,9 @@ def test_nobody_and_everybody_are_possible(share: float) -> None:
 @pytest.mark.parametrize("capacity", [0.1, 0.125, 0.3, 0.5, 1.0])
 def test_every_n_takes_exactly_floor_of_its_share_evenly(capacity: float) -> None:
     module = MoD(config(capacity=capacity, router="every_n", max_seq_len=512))
-    this = trip(module, 512)
+    this = context(module, 512)
     router = module.blocks[1].router
-    m_BT = router.passes(None, router.score(torch.zeros(1, 512, 32), this), this)  # type: ignore[operator,union-attr]  # a router
+    m_BT = router.selects(None, router.score(torch.zeros(1, 512, 32), this), this)  # type: ignore[operator,union-attr]  # a router
     for t in (1, 7, 100, 512):
         assert m_BT[0, :t].sum() == int(capacity * t + 1e-9)
     gaps = m_BT[0].nonzero().flatten().diff()
@@ -83,7 +83,7 @@ def test_every_n_takes_exactly_floor_of_its_share_evenly(capacity: float) -> Non
 
 
 def test_stochastic_noise_is_fresh_in_training_and_fixed_outside() -> None:
-    module, this = long_trip(64, router="stochastic")
+    module, this = long_context(64, router="stochastic")
     router = module.blocks[1].router
     x_BTD = torch.zeros(2, 64, 32)
     module.train()
@@ -121,8 +121,8 @@ def test_expert_thresholds_pass_each_experts_share() -> None:
     assert isinstance(mlp, ExpertMLP)
     assert mlp.threshold is not None
     x_BTD = loads[0]
-    mixed_BTD = x_BTD + module.blocks[1].mix(x_BTD, trip(module, 60))  # type: ignore[operator]  # a block
-    p_BTE = mlp.router(module.blocks[1].norm_mlp(mixed_BTD)).softmax(-1)  # type: ignore[operator]  # a norm
+    mixed_BTD = x_BTD + module.blocks[1].attention_branch(x_BTD, context(module, 60))
+    p_BTE = mlp.router(module.blocks[1].norm_mlp(mixed_BTD)).softmax(-1)
     load_E = (p_BTE > mlp.threshold.value).float().mean((0, 1))
     assert load_E.tolist() == pytest.approx([0.25] * 4, abs=0.01)
 
@@ -183,10 +183,10 @@ def test_a_predictor_learns_who_is_in_the_top_k() -> None:
     seen = []
     block.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
     module(tokens(32, 24, seed=999))
-    this = trip(module, 24)
+    this = context(module, 24)
     r_BT = router.score(seen[0], this)
     chosen_BT = torch.zeros_like(r_BT, dtype=torch.bool).scatter_(1, r_BT.topk(6).indices, True)
-    said_BT = router.passes(seen[0], r_BT, this)
+    said_BT = router.selects(seen[0], r_BT, this)
     found, refused = said_BT[chosen_BT].float().mean(), (~said_BT[~chosen_BT]).float().mean()
     assert (found + refused) / 2 > 0.8
 
@@ -196,10 +196,10 @@ def test_the_balance_loss_prefers_an_even_load() -> None:
     mlp = module.blocks[1].mlp
     assert isinstance(mlp, ExpertMLP)
     even_BTX = torch.full((2, 8, 4), 0.25)
-    even = mlp._balance(even_BTX, torch.eye(4)[torch.arange(16) % 4].view(2, 8, 4).transpose(1, 2) > 0, None)
+    even = mlp._balance_loss(even_BTX, torch.eye(4)[torch.arange(16) % 4].view(2, 8, 4).transpose(1, 2) > 0, None)
     lopsided_BTX = torch.tensor([0.97, 0.01, 0.01, 0.01]).expand(2, 8, 4)
     asked_BET = (torch.eye(4)[0] > 0).expand(2, 8, 4).transpose(1, 2)
-    lopsided = mlp._balance(lopsided_BTX, asked_BET, None)
+    lopsided = mlp._balance_loss(lopsided_BTX, asked_BET, None)
     assert even.item() == pytest.approx(1.0)
     assert lopsided.item() == pytest.approx(3.88)
 
@@ -243,7 +243,7 @@ def test_a_threshold_never_sits_on_a_score() -> None:
 
 
 def test_rows_past_the_first_table_have_noise_of_their_own() -> None:
-    module, this = long_trip(256, router="synthetic")
+    module, this = long_context(256, router="synthetic")
     router = module.blocks[1].router
     z = router.score(torch.zeros(130, 256, 32), this)  # type: ignore[operator,union-attr]  # a router
     assert torch.corrcoef(torch.stack([z[0], z[64]]))[0, 1].abs() < 0.3

@@ -1,4 +1,4 @@
-"""Small shapes and what several tests of models need: build one, draw tokens, make a trip."""
+"""Small shapes and what several tests of models need: build one, draw tokens, make a forward context."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
+from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.router import Router
-from modbench.models.layers.trip import Trip
 
 MODELS = sorted(catalogue.entries("models"))
 ROUTERS = sorted(catalogue.entries("routers"))
@@ -69,8 +69,8 @@ def tokens(b: int = 3, t: int = 24, seed: int = 1) -> Tensor:
     return torch.randint(50, (b, t), generator=torch.Generator().manual_seed(seed))
 
 
-def trip(module: Decoder, t: int, lengths_B: Tensor | None = None, *, causal: bool = False) -> Trip:
-    return module.trip(
+def context(module: Decoder, t: int, lengths_B: Tensor | None = None, *, causal: bool = False) -> ForwardContext:
+    return module.context(
         torch.zeros(1 if lengths_B is None else len(lengths_B), t, dtype=torch.int64), lengths_B, causal=causal
     )
 
@@ -86,5 +86,5 @@ def grads(module: Decoder, x_BT: Tensor) -> dict[str, Tensor]:
 class One(Router):
     """A router that scores every token 1: the multiplier forced to 1."""
 
-    def score(self, x_BTD: Tensor, trip: Trip) -> Tensor:  # noqa: ARG002  # as every router
+    def score(self, x_BTD: Tensor, ctx: ForwardContext) -> Tensor:  # noqa: ARG002  # as every router
         return torch.ones(x_BTD.shape[:2])
