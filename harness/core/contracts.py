@@ -11,6 +11,8 @@ from modbench.harness.core.memory_ledger import Ledger
 from modbench.harness.core.units import Unit
 
 if TYPE_CHECKING:
+    from modbench.harness.core.config import ModelConfig
+    from modbench.harness.core.language_model import LanguageModel
     from modbench.harness.results.evidence import Evidence
 
 Workload = Literal["forward", "train_step", "prefill", "decode", "train"]
@@ -107,23 +109,23 @@ class Model:
     """An architecture. Its file's first docstring line is its description.
 
     Attributes:
-        build: `build(config) -> nn.Module` that maps int64 tokens [B, T] to logits [B, T, vocab_size].
-        cost: `cost(config, seq_len, batch_size) -> Cost`, the closed form that the counter is held against.
-        options: routing keys that this model reads, with their defaults; a key outside it is the user's mistake.
-        sees_future: whether a model of this shape routes by a top-k that depends on what later tokens are.
-        dynamic: whether its cost depends on the input: counted on real tensors, by what `module.realised` says it did,
-            which `cost` is then given as a fourth argument.
+        build: makes the module, which maps int64 tokens [B, T] to logits [B, T, vocab_size].
+        cost: `cost(config, seq_len, batch_size)`, the closed form that the counter is compared with.
+        options: routing keys that this model reads, with their defaults; any other key is an error.
+        sees_future: whether a model of this shape routes by a top-k that depends on later tokens.
+        dynamic: whether its cost depends on the input. It is then counted on real tensors, and `cost` takes a fourth argument:
+            `module.realised`, what the module did with them.
         explained: `OPINION MODULE` to why that opinion on its FLOPs differs there by design, such as `fvcore gate`.
-        decode_cost: `decode_cost(config, context, batch_size) -> DecodeCost`; None: not known.
+        decode_cost: `decode_cost(config, context, batch_size)`; None: not known.
     """
 
-    build: Callable[[Any], Any]
-    cost: Callable[..., Cost]
+    build: Callable[[ModelConfig], LanguageModel]
+    cost: Callable[[ModelConfig, int, int], Cost]
     options: Mapping[str, object] = field(default_factory=dict)
-    sees_future: Callable[[Any], bool] = lambda _: False
+    sees_future: Callable[[ModelConfig], bool] = lambda _: False
     dynamic: bool = False
     explained: Mapping[str, str] = field(default_factory=dict)
-    decode_cost: Callable[[Any, int, int], DecodeCost] | None = None
+    decode_cost: Callable[[ModelConfig, int, int], DecodeCost] | None = None
 
 
 Given = TypeVar("Given")

@@ -1,10 +1,10 @@
-"""A subject: module and optimizer, built from a case and a seed by one function. The only thing here that holds tensors."""
+"""A subject: module and optimizer of one case, and the calls that are measured: forward, training step, decode."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from modbench.harness.timing import nvtx
 from modbench.harness.timing.interleave import Clock, Laps
 from modbench.harness.timing.stopwatch import Stopwatch
 
+if TYPE_CHECKING:
+    from modbench.harness.core.language_model import DecodeCache, LanguageModel
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -25,7 +28,7 @@ def build_module(case: Case, seed: int) -> nn.Module:
     """The case's model with weights drawn from `seed`, on torch's default device.
 
     Raises:
-        TypeError: if a user's build returns something else than a module.
+        TypeError: if a user's build does not return a module.
     """
     torch.manual_seed(seed)
     build = catalogue.load_user_model(case.model) if case.own else catalogue.load("models", case.model).build
@@ -36,7 +39,7 @@ def build_module(case: Case, seed: int) -> nn.Module:
 
 
 def clock_of(place: Place) -> Clock:
-    """Wall and CPU time where the case runs; on a GPU it can wait until the device is idle."""
+    """Wall and CPU time where the case runs; on a GPU the clock can wait until the device is idle."""
     return Clock(torch.cuda.synchronize if place.device == "cuda" else None, place.threads)
 
 
@@ -48,8 +51,8 @@ class Subject:
         seed: seeds the weights.
         dtype: number format of the weights; default the case's.
         decode: how many steps a decode call makes.
-        clock: what laps are read from; default the place's.
-        module: built already, in its place and number format.
+        clock: times laps; default the place's.
+        module: a module that is already built, on its device and in its number format.
     """
 
     def __init__(
@@ -63,16 +66,21 @@ class Subject:
     ) -> None:
         self.case, self.seed = case, seed
         self.steps, self.clock = (decode or DecodePlan()).tokens, clock or clock_of(case.place)
-        # A user's file may change what all arms share; it must not slow or speed the others.
+        # A user's file may change global state of torch, which must not change the speed of the other arms.
         shared_state.restore(case.place.threads)
         self.module = build_module(case, seed) if module is None else module
         shared_state.restore(case.place.threads)
         if module is None:
             self.module.to(case.place.device, dtype or DTYPES[case.place.dtype])
-        self.model: Any = torch.compile(self.module) if case.place.compile else self.module
+        self.model = cast("nn.Module", torch.compile(self.module)) if case.place.compile else self.module
         self._optimizer: torch.optim.Optimizer | None = None
         if nvtx.NVTX:
             nvtx.name_modules(self.module)
+
+    @property
+    def language_model(self) -> LanguageModel | None:
+        """The module, if it is from the catalogue; None for a user's own, which has only `forward(tokens)`."""
+        return None if self.case.own else cast("LanguageModel", self.module)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -85,7 +93,7 @@ class Subject:
         return self._optimizer
 
     def inputs(self, seed: int, number: int) -> list[Tensor]:
-        """Random token batches [B, T]; equal for all arms of a place, never zeros (zeros route and draw power oddly)."""
+        """Random token batches [B, T], equal for all arms of a place. Zeros would route and draw power atypically."""
         place = self.case.place
         generator = torch.Generator().manual_seed(seed)
         shape = (place.batch_size, place.seq_len)
@@ -93,11 +101,11 @@ class Subject:
         return [torch.randint(vocabulary, shape, generator=generator).to(place.device) for _ in range(number)]
 
     def check(self, tokens_BT: Tensor) -> None:
-        """Hold the model to its contract before anything is measured.
+        """Check that the model fulfils its contract, before anything is measured.
 
         Raises:
-            ValueError: if the logits have another shape than [B, T, vocab_size] ([B, n_classes] where bidirectional), are no
-                floating-point numbers or on another device, or if the model wrote into its input.
+            ValueError: if the logits are not of shape [B, T, vocab_size] ([B, n_classes] where bidirectional), not floating
+                point or on another device, or if the model wrote into its input.
             NumericsError: if a logit is NaN.
         """
         given_BT = tokens_BT.clone()
@@ -119,7 +127,7 @@ class Subject:
             raise NumericsError(f"{self.case.model} returned logits that are not numbers (NaN)")
         if not torch.equal(given_BT, tokens_BT):
             raise ValueError(
-                f"{self.case.model} wrote into the tokens that it was given: all that is measured shares them"
+                f"{self.case.model} wrote into the tokens that it was given, which all measured models share: copy them first"
             )
 
     def forward(self, tokens_BT: Tensor) -> None:
@@ -135,24 +143,24 @@ class Subject:
         causal: bool = False,
         lengths_B: Tensor | None = None,
         prompt_B: Tensor | None = None,
-        model: Any = None,  # noqa: ANN401  # the module under whatever wraps it
+        model: nn.Module | None = None,
     ) -> tuple[Tensor, Tensor | float]:
-        """Mean cross-entropy in nats over what is asked, and what the model adds to it while it trains (0 outside).
+        """Mean cross-entropy in nats over the targets, and the model's auxiliary loss while it trains (else 0).
 
         Args:
             tokens_BT: input.
-            targets: next tokens [B, T], -100 where none is asked; or classes [B].
-            causal: route without the future.
-            lengths_B: real tokens of each row, where there are pads.
-            prompt_B: tokens that a gate over the whole input may read.
-            model: what is called; default the model as it is timed.
+            targets: next tokens [B, T], -100 where there is no target; or classes [B].
+            causal: route without later tokens.
+            lengths_B: real tokens of each row, where there is padding.
+            prompt_B: tokens that a whole-input gate may read.
+            model: called instead of the timed model, such as a wrapper of the module.
         """
         logits, auxiliary = self.logits(
             tokens_BT,
             causal=causal,
             lengths_B=lengths_B,
             prompt_B=prompt_B,
-            model=self.model if model is None else model,
+            model=model,
         )
         logits = logits if self.case.config.bidirectional else logits.flatten(0, 1)
         return F.cross_entropy(logits.float(), targets.flatten()), auxiliary
@@ -164,19 +172,20 @@ class Subject:
         causal: bool = False,
         lengths_B: Tensor | None = None,
         prompt_B: Tensor | None = None,
-        model: Any = None,  # noqa: ANN401  # as above
+        model: nn.Module | None = None,
     ) -> tuple[Tensor, Tensor | float]:
-        """Logits, and what the model adds to the loss while it trains. A user's model is given the tokens alone."""
+        """Logits, and the model's auxiliary loss while it trains. A user's model gets only the tokens."""
         model = self.model if model is None else model
-        said: dict[str, Any] = {}
+        padding: dict[str, Tensor | None] = {}
         if lengths_B is not None and not self.case.own:
-            said = {"lengths_B": lengths_B, "prompt_B": prompt_B}
+            padding = {"lengths_B": lengths_B, "prompt_B": prompt_B}
         if self.module.training and getattr(self.module, "has_auxiliary", False):
-            return model(tokens_BT, auxiliary=True, **said)  # type: ignore[no-any-return]  # the model's two
-        return model(tokens_BT, causal=True, **said) if causal else model(tokens_BT, **said), 0.0
+            both: tuple[Tensor, Tensor] = model(tokens_BT, auxiliary=True, **padding)
+            return both
+        return model(tokens_BT, causal=True, **padding) if causal else model(tokens_BT, **padding), 0.0
 
     def targets(self, tokens_BT: Tensor) -> Tensor:
-        """Next tokens, or classes: what random input is trained on."""
+        """Next tokens, or classes, to train on random input."""
         if self.case.config.bidirectional:
             return tokens_BT[:, 0] % self.case.config.n_classes
         return tokens_BT.roll(-1, dims=1)
@@ -193,7 +202,7 @@ class Subject:
         self.optimizer.step()
 
     def train_parts(self, tokens_BT: Tensor) -> Laps:
-        """A training step whose parts are timed apart, the device idle between them."""
+        """A training step whose parts are timed separately, the device idle between them."""
         watch = Stopwatch(self.clock)
         loss, auxiliary = self.loss(tokens_BT, self.targets(tokens_BT))
         watch.lap("forward")
@@ -204,29 +213,30 @@ class Subject:
         watch.lap("optimizer")
         return watch.laps
 
-    def prefilled(self, tokens_BT: Tensor) -> tuple[Tensor, Any]:
+    def prefilled(self, tokens_BT: Tensor) -> tuple[Tensor, DecodeCache]:
         """Logits after the prompts, and a cache with room for the steps to come.
 
         Raises:
             Unmeasured: if the model cannot decode.
         """
-        if self.case.own:
-            raise Unmeasured("a user's model: build(config) has no prefill and decode that are known here")
-        why = self.module.why_no_decode()  # type: ignore[operator]  # every catalogue model has it
+        model = self.language_model
+        if model is None:
+            raise Unmeasured("prefill and decode are known for catalogue models only: this is a user's model")
+        why = model.why_no_decode()
         if why:
             raise Unmeasured(why)
         if self.case.place.compile:
-            raise Unmeasured("prefill and decode are not compiled: they run eagerly, or decode as a CUDA graph")
+            raise Unmeasured("prefill and decode are never compiled: they run eagerly, or decode as a CUDA graph")
         self.module.eval()
-        return self.module.prefill(tokens_BT, max_len=tokens_BT.shape[1] + self.steps)  # type: ignore[operator,no-any-return]  # as above
+        return model.prefill(tokens_BT, max_len=tokens_BT.shape[1] + self.steps)
 
-    def _eagerly(self, what: str) -> None:
+    def _require_eager(self, what: str) -> None:
         if self.case.place.graph:
             raise Unmeasured(f"{what} eagerly: only decode steps are replayed as a CUDA graph")
 
     def prefill(self) -> Callable[[Tensor], None]:
-        """What reads a batch of prompts."""
-        self._eagerly("a prompt is read")
+        """A call that reads a batch of prompts."""
+        self._require_eager("a prompt is read")
 
         def call(tokens_BT: Tensor) -> None:
             self.prefilled(tokens_BT)
@@ -234,8 +244,8 @@ class Subject:
         return call
 
     def first_token(self) -> Callable[[Tensor], None]:
-        """What a user waits for: prompts are read, and the host has the first token of each row."""
-        self._eagerly("a first token is made")
+        """A call that reads prompts until the host has the first token of each row: what a user waits for."""
+        self._require_eager("a first token is made")
 
         def call(tokens_BT: Tensor) -> None:
             logits_BV, _ = self.prefilled(tokens_BT)
@@ -244,16 +254,17 @@ class Subject:
         return call
 
     def _continued(self) -> tuple[Callable[[Tensor], Tensor], Callable[[], None], Tensor]:
-        """A decode step after the context, what puts the cache back to it, and tokens to feed."""
+        """A decode step after the context, a call that rewinds the cache to it, and tokens to feed."""
         prompts_BT, feed_BT = self.inputs(0, 2)
         _, cache = self.prefilled(prompts_BT)
-        module: Any = self.module
-        step = self._replayed(cache) if self.case.place.graph else partial(module.decode, cache=cache)
+        model = self.language_model
+        assert model is not None  # `prefilled` has checked
+        step = self._graph(model, cache) if self.case.place.graph else partial(model.decode, cache=cache)
         mark = cache.mark(windows=False)
         return step, lambda: cache.rewind(mark), feed_BT
 
     def decode(self) -> Callable[[Tensor], None]:
-        """What makes `steps` decode steps after the context, from the same state each time. Tokens are random ones."""
+        """A call that makes `steps` decode steps after the context, from the same state each time, with random tokens."""
         step, rewind, feed_BT = self._continued()
 
         def call(tokens_BT: Tensor) -> None:
@@ -265,7 +276,7 @@ class Subject:
         return call
 
     def decode_steps(self) -> Callable[[Tensor], Laps]:
-        """The same, each step timed apart: laps `p50` and `p95` over the positions after the context."""
+        """The same, each step timed by itself: laps `p50` and `p95` over the positions after the context."""
         step, rewind, feed_BT = self._continued()
 
         def call(tokens_BT: Tensor) -> Laps:
@@ -280,7 +291,7 @@ class Subject:
         return call
 
     def generate(self) -> Callable[[Tensor], None]:
-        """Greedy generation as a server does it: each step's likeliest tokens go to the host and into the next step."""
+        """Greedy generation as in a server: the likeliest tokens of each step go to the host and into the next step."""
         step, rewind, feed_BT = self._continued()
 
         def call(tokens_BT: Tensor) -> None:
@@ -293,13 +304,13 @@ class Subject:
         call(feed_BT)
         return call
 
-    def _replayed(self, cache: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401  # the model's own cache
+    def _graph(self, model: LanguageModel, cache: DecodeCache) -> Callable[[Tensor], Tensor]:
         if self.case.place.device != "cuda":
             raise Unmeasured("a CUDA graph needs a CUDA device")
         if self.case.config.decode_policy == "host":
             raise Unmeasured(
-                "decode_policy 'host' asks the host who passes: only 'budget' and 'masked' can be captured"
+                "decode_policy 'host' waits for the host in every routed block: only 'budget' and 'masked' can be captured"
             )
         from modbench.harness.subject.decode_graph import Replay
 
-        return Replay(self.module, cache)
+        return Replay(model, cache)

@@ -75,17 +75,17 @@ def one_question_each(examples: Examples) -> Examples:
 
 def answer(subject: Subject, source: Source, batch_size: int) -> Answered:
     """Test a trained model on the held-out questions."""
-    module, case = subject.module, subject.case
-    module.eval()
+    language_model, case = subject.language_model, subject.case
+    subject.module.eval()
     causal = False
-    if not case.own:
-        module.set_progress(1.0)  # type: ignore[operator]  # every catalogue model has it
+    if language_model is not None:
+        language_model.set_progress(1.0)
         options = catalogue.load("models", case.model).options
         causal = bool({"router", "choice"} & options.keys()) and not why_not_causal(subject)
-    if causal:
+    if language_model is not None and causal:
         some = batch_of(source.draw(np.random.default_rng((subject.seed, SEED)), 2 * batch_size)).to(case.place.device)
         with autocast_of(case):
-            module.calibrate(some.tokens_BT, some.lengths_B)  # type: ignore[operator]  # as above
+            language_model.calibrate(some.tokens_BT, some.lengths_B)
     right_NT, depth_N = _right(subject, source, batch_size, causal=causal)
     as_trained_NT = _right(subject, source, batch_size, causal=False)[0] if causal else None
     scored = one_question_each(source.held_out)

@@ -47,18 +47,18 @@ class HeldOut:
 
 def evaluate(subject: Subject, windows: Windows) -> HeldOut:
     """Measure held-out loss as trained, and without the future. Thresholds come from training text, never from held-out text."""
-    case, module = subject.case, subject.module
-    module.eval()
+    case, language_model = subject.case, subject.language_model
+    subject.module.eval()
     loss, by_position = mean_loss(subject, windows.val())
     inputs_BT = next(windows.val()).tokens_BT[:1].to(case.place.device)
     vocabulary = min(case.config.vocab_size, windows.tokens.vocab_size)
-    found = guard(module, inputs_BT, vocabulary, subject.seed)
-    if case.own:
+    found = guard(subject.module, inputs_BT, vocabulary, subject.seed)
+    if language_model is None:
         reason = f"{Label.NOT_AUTOREGRESSIVE}: logits changed with later tokens, and no other routing of a user's model is known"
         if found.reads_future is None:
             reason = f"whether it reads the future could not be tested: {found.reason}"
         return HeldOut(loss, by_position, loss if found.reads_future is False else None, reason, None, found)
-    module.set_progress(1.0)  # type: ignore[operator]  # every catalogue model has it
+    language_model.set_progress(1.0)
     model = catalogue.load("models", case.model)
     sees_future = model.sees_future(case.config)
     if not {"router", "choice"} & model.options.keys():  # nothing is routed differently in training and at decode
@@ -67,7 +67,7 @@ def evaluate(subject: Subject, windows: Windows) -> HeldOut:
     if why:
         return HeldOut(loss, by_position, None, why, sees_future, found)
     with autocast_of(case):
-        module.calibrate(windows.train(windows.run.steps).tokens_BT.to(case.place.device))  # type: ignore[operator]  # as above
+        language_model.calibrate(windows.train(windows.run.steps).tokens_BT.to(case.place.device))
     causal, _ = mean_loss(subject, windows.val(), causal=True)
     return HeldOut(loss, by_position, causal, "", sees_future, found)
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -117,7 +117,7 @@ class Trainer:
         self.autocast = torch.autocast(self.device, torch.bfloat16, enabled=subject.case.place.dtype == "bf16")
         self.model = subject.model if ranks.world == 1 else share(subject.module, ranks, run.parallel, self.device)
         if ranks.world > 1 and subject.case.place.compile:
-            self.model = torch.compile(self.model)
+            self.model = cast("torch.nn.Module", torch.compile(self.model))
         self.optimizer = subject.optimizer
         self.curve: dict[str, list[float]] = {name: [] for name in COLUMNS}
         self.spent, self.step, self.resumed_at = Spent(), 0, 0
@@ -163,8 +163,8 @@ class Trainer:
         run, step, subject = self.run, self.step, self.subject
         for group in self.optimizer.param_groups:
             group["lr"], group["weight_decay"] = learning_rate(step, run.steps, run.lr), run.weight_decay
-        if not subject.case.own:
-            subject.module.set_progress(step / run.steps)  # type: ignore[operator]  # every catalogue model has it
+        if subject.language_model is not None:
+            subject.language_model.set_progress(step / run.steps)
         whole = self.batches.train(step)
         asked = whole.asked
         mine = whole if self.ranks.world == 1 else whole.rows(self.ranks.rank, self.ranks.world)
