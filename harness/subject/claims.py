@@ -1,16 +1,16 @@
-"""Did a module skip what it says it skips? Rows that really met each weight, held against what the module states.
+"""Did a module skip what it claims to skip? Compares its claim with the rows that each weight was multiplied with.
 
-**The protocol.** A module, at any depth, in a model of ours or a user's, may have two attributes, and needs no base class:
+**The protocol.** Any module, in a catalogue model or a user's, may have two attributes; it needs no base class:
 
     capacity         the share of its input's tokens that it claims to process
-    executed_tokens  how many tokens it says that it processed in its last call, over the whole batch
+    executed_tokens  how many tokens it claims to have processed in its last call, over the whole batch
 
-and optionally `routed_parts`, the names of the submodules that this is about (default: all of it). Of a module with stacked
-weights (experts), both are per slice. What no module states is "not reported".
+and optionally `routed_parts`, the names of the submodules that the claim is about (default: all of it). Of a module with
+stacked weights (experts), both are per slice. Without any claim, the report says "not reported".
 
-**The detector.** A dispatch mode watches every matrix product and notes how many rows each parameter was multiplied with. Where
-most weights of a module (by elements, so that a small router does not decide) met more rows than the module says it processed, it
-computed all of them and masked: its FLOPs were not saved.
+**The detector.** A dispatch mode watches every matrix product and counts the rows that each parameter was multiplied with. If
+most weights of a module (by elements, so that a small router does not decide) met more rows than the module claims to have
+processed, it computed all of them and masked: its FLOPs were not saved.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from torch import Tensor, nn
 from modbench.harness.core.torch_modes import Operator, OperatorMode, name_of
 from modbench.harness.flops.operators import is_product
 
-# Rounding of k, and padding rows to the longest of a batch, are no deceit.
+# Allows for rounding of k, and for padding rows to the longest of a batch.
 TOLERANCE = 0.05
 
 
 @runtime_checkable
 class StatesTokens(Protocol):
-    """What a module states of itself; see the protocol above."""
+    """A module that claims how many tokens it processes; see the protocol above."""
 
     capacity: float
     executed_tokens: int
@@ -39,15 +39,15 @@ class StatesTokens(Protocol):
 
 @dataclass(frozen=True)
 class Claim:
-    """What one module states, and what was seen.
+    """What one module claims, and what was measured.
 
     Attributes:
         module: its path.
         capacity: share of tokens that it claims to process.
         tokens: tokens of the batch.
-        stated: tokens that it says it processed.
-        rows: rows that most of its weights met; None where products with fewer than half of them were seen.
-        masked: whether it computed rows that it says it skipped.
+        stated: tokens that it claims to have processed.
+        rows: rows that most of its weights met; None where products with fewer than half of its elements were seen.
+        masked: whether it computed rows that it claims to have skipped.
     """
 
     module: str
@@ -59,16 +59,16 @@ class Claim:
 
 
 def factors(operator: Operator, args: Sequence[Any]) -> tuple[Tensor, Tensor]:
-    """The two that are multiplied: behind a bias where the operator adds one, before the offsets of a grouped product."""
+    """The two factors of a product: after the bias where the operator adds one, before the offsets of a grouped product."""
     tensors = [arg for arg in args if isinstance(arg, Tensor)]
     first = 1 if name_of(operator) in {"addmm", "baddbmm"} else 0
     return tensors[first], tensors[first + 1]
 
 
 class RowWatch(OperatorMode):
-    """Notes how many rows every parameter is multiplied with.
+    """Counts the rows that every parameter is multiplied with.
 
-    A parameter is known by its place in a storage, so that transposed and sliced views count; a converted copy does not.
+    A parameter is identified by its range in a storage, so that transposed and sliced views count; a converted copy does not.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -82,7 +82,7 @@ class RowWatch(OperatorMode):
         self.work: dict[str, float] = {}
 
     def before(self, operator: Operator, args: Sequence[Any]) -> None:
-        """Note the rows that each factor of a product meets."""
+        """Count the rows that each factor of a product is multiplied with."""
         if is_product(operator):
             left, right = factors(operator, args)
             self._note(right, left.shape[-2] / (right.shape[0] if left.ndim < right.ndim else 1))
@@ -95,16 +95,20 @@ class RowWatch(OperatorMode):
 
 
 def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
-    """What every module that states something states, and what one forward pass of the whole model shows."""
+    """Compare the claims of all modules that make one with one forward pass of the whole model."""
     watch = RowWatch(module)
     module.eval()
     stating = {path: part for path, part in module.named_modules() if isinstance(part, StatesTokens)}
-    told: dict[str, int] = {}  # summed over the calls of a module that runs more than once
+    reported: dict[str, int] = {}  # summed over the calls of a module that runs more than once
 
-    def note(path: str, part: Any) -> None:  # noqa: ANN401  # a module that states its tokens
-        told[path] = told.get(path, 0) + int(part.executed_tokens)
+    def note(path: str, part: StatesTokens) -> None:
+        reported[path] = reported.get(path, 0) + int(part.executed_tokens)
 
-    hooks = [part.register_forward_hook(lambda part, *_, path=path: note(path, part)) for path, part in stating.items()]  # type: ignore[attr-defined]  # a module
+    hooks = [
+        part.register_forward_hook(lambda *_, path=path, claim=stating[path]: note(path, claim))
+        for path, part in module.named_modules()
+        if path in stating
+    ]
     try:
         with torch.no_grad(), watch:
             module(tokens_BT)
@@ -114,14 +118,14 @@ def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
     sizes = {name: p.numel() for name, p in module.named_parameters() if p.ndim > 1}
     found = []
     for path, part in stating.items():
-        # Weights of a module inside that speaks for itself are not this one's.
+        # Weights of an inner module with its own claim do not count for the outer one.
         inner = tuple(
             f"{other}." for other in stating if other != path and other.startswith(f"{path}." if path else "")
         )
         own = [name for name in sizes if name.startswith(_prefixes(path, part)) and not name.startswith(inner)]
-        stated = told.get(path, int(part.executed_tokens))
+        stated = reported.get(path, int(part.executed_tokens))
         met = {name: watch.work[name] / sizes[name] for name in own if name in watch.work}
-        # Of copies and convolutions nothing is seen: what is seen must be most of it.
+        # Products with copies and convolutions are not seen: those that are must cover most elements.
         most = 2 * sum(sizes[name] for name in met) >= sum(sizes[name] for name in own)
         rows = _typical(met, sizes) if most else None
         masked = rows is not None and rows > stated * (1 + TOLERANCE) + 1
@@ -130,13 +134,13 @@ def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
 
 
 def _prefixes(path: str, part: object) -> tuple[str, ...]:
-    """How the names of the weights begin that a claim is about."""
+    """Prefixes of the names of the weights that a claim is about."""
     base = f"{path}." if path else ""
     return tuple(f"{base}{name}." for name in getattr(part, "routed_parts", ())) or (base,)
 
 
 def _typical(rows: dict[str, float], sizes: dict[str, int]) -> float | None:
-    """Median of rows, weighted by the weights' elements."""
+    """Median of rows, weighted by the number of elements of each weight."""
     ordered = sorted((value, sizes[name]) for name, value in rows.items())
     half, seen = sum(size for _, size in ordered) / 2, 0.0
     for value, size in ordered:

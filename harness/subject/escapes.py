@@ -1,4 +1,4 @@
-"""Work that torch's dispatcher does not see, so that a counter cannot: another thread of the model's own, or numpy."""
+"""Work that torch's dispatcher, and so a FLOP counter, does not see: in numpy, or on a thread that the model started."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 from modbench.harness.core.torch_modes import FunctionMode
 
-# Of a call's CPU time; less is what clocks and the interpreter's own threads leave.
+# Share of a call's CPU time, and least time; below these it is clock error or threads of the interpreter.
 SHARE, LEAST_S = 0.2, 1e-3
 CALLS = 3
 _LEAVES = {"numpy", "__array__", "__dlpack__"}
 
 
 class _Crossings(FunctionMode):
-    """Tensors that are handed to another library."""
+    """Counts tensors that are handed to another library."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,11 +26,11 @@ class _Crossings(FunctionMode):
 
 
 def escapes(call: Callable[[], object], *, one_thread: bool) -> dict[str, int]:
-    """What a call did out of sight, by name, and how often.
+    """Work of a call that no counter sees: by name, how often.
 
     Args:
-        call: run a few times.
-        one_thread: whether the thread that calls should be the only one that works; with more, torch's own are others too.
+        call: called four times.
+        one_thread: whether only the calling thread should work; otherwise torch's own threads look the same.
     """
     found = {}
     with _Crossings() as crossings:

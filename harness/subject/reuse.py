@@ -1,4 +1,4 @@
-"""Guard: does every call compute its answer anew? A stored output would be timed as if it had been computed."""
+"""Guard: does every call compute its output? A stored output would be timed as if it had been computed."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from torch import Tensor, nn
 
 from modbench.harness.flops import counter
 
-# A second call on the same tokens may save a lazily made table, not half of its work.
+# A second call on the same tokens may save the making of a table, but not half of its work.
 LEAST_SHARE = 0.5
 
 
 def reused(module: nn.Module, tokens_BT: Tensor, other_BT: Tensor) -> str | None:
-    """What is wrong, in words: a call that repeats an answer instead of computing it; or None.
+    """What is wrong, in words, if a call repeats an output instead of computing it; else None.
 
     Args:
         module: a language model; called five times.
-        tokens_BT: tokens that it has seen before or not.
+        tokens_BT: tokens, which it may have seen before.
         other_BT: tokens that differ from them.
     """
     counts = [counter.forward(module, tokens_BT).total for _ in range(2)]
     if counts[1] < LEAST_SHARE * counts[0]:
         return f"cached output: a second call on the same tokens ran {counts[1]:.3g} FLOPs where the first ran {counts[0]:.3g}"
     with torch.no_grad():
-        # The first answer is kept as it was: a model may hand out the same memory at every call.
+        # The first output is copied: a model may return the same memory at every call.
         first = module(tokens_BT).clone()
         second = module(other_BT)
     if torch.equal(first, second):

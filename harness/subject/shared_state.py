@@ -1,4 +1,4 @@
-"""What all models of a process share in torch, and one of them may change for the others."""
+"""Global state of torch, which one model could change for all others in the process."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import torch
 
 
 def restore(threads: int) -> list[str]:
-    """Put torch back as the harness wants it; what had been changed, in words.
+    """Restore the settings of the harness; return what had been changed, in words.
 
     Args:
-        threads: of the case.
+        threads: number of threads of the case.
     """
     changed = []
     if torch.get_num_threads() != threads:
@@ -28,7 +28,7 @@ def restore(threads: int) -> list[str]:
 
 
 def checked(threads: int) -> None:
-    """Raise if a call has changed anything, after putting it back.
+    """Restore the settings, and raise if a call had changed any.
 
     Raises:
         RuntimeError: naming what.
