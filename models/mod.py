@@ -109,9 +109,7 @@ class RoutedBlock(Block):
             x_BTD = x_BTD + self.mlp_branch(x_BTD, ctx)
         return x_BTD
 
-    def f(
-        self, x_BTD: Tensor, ctx: ForwardContext, cache: BlockCache | None = None, rows: Rows | None = None
-    ) -> Tensor:
+    def f(self, x_BTD: Tensor, ctx: ForwardContext, cache: BlockCache | None, rows: Rows | None = None) -> Tensor:
         """The routed part of the block, without its residual connection."""
         if self.config.granularity == "mlp":
             return self.mlp_branch(x_BTD, ctx)

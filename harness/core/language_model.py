@@ -121,8 +121,8 @@ class LanguageModel(Protocol):
             tokens_BT: int64.
             lengths_B: real tokens of each row; the rest is padding on the right, whose logits mean nothing.
             causal: routers decide without later tokens, as at decode; default: top-k over the sequence, as in training.
-            prompt_B: tokens of each row that a whole-input gate may read.
-            auxiliary: return `(logits, loss)`.
+            prompt_B: tokens of each row that a whole-input gate may read; default: the first `gate_tokens`.
+            auxiliary: return `(logits, loss)`; the loss is a scalar, 0 if there is none.
         """
 
     def observe(

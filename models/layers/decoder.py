@@ -105,14 +105,7 @@ class Decoder(nn.Module):
         prompt_B: Tensor | None = None,
         auxiliary: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits of the next token at every position, or of the classes.
-
-        Args:
-            tokens_BT: int64.
-            lengths_B: real tokens of each row; the rest is padding on the right, whose logits mean nothing.
-            causal: routers decide without later tokens, as in decoding; default: top-k over the sequence, as in training.
-            prompt_B: tokens that a whole-input gate may read; default `gate_tokens`.
-            auxiliary: return `(logits, loss)` with the sum of the auxiliary losses, a scalar.
+        """Logits of the next token at every position, or of the classes; the arguments are those of `LanguageModel`.
 
         Raises:
             ValueError: if the tokens are not int64 [B, T], more than the rotary table serves, or the lengths do not fit;

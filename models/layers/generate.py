@@ -43,14 +43,14 @@ def generate(
     longest = prompts_BT.shape[-1] if lengths_B is None else int(lengths_B.max())
     model.rotary.check(longest + n_new - 1)
     logits_BV, cache = model.prefill(prompts_BT, lengths_B, max_len=max(prompts_BT.shape[-1], longest + n_new - 1))
-    tokens = [_pick(logits_BV, temperature, generator)]
+    tokens = [_sample(logits_BV, temperature, generator)]
     for _ in range(n_new - 1):
         logits_BV = model.decode(tokens[-1], cache)
-        tokens.append(_pick(logits_BV, temperature, generator))
+        tokens.append(_sample(logits_BV, temperature, generator))
     return torch.stack(tokens, dim=1), cache
 
 
-def _pick(logits_BV: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
+def _sample(logits_BV: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
     if temperature == 0:
         return logits_BV.argmax(-1)
     p_BV = (logits_BV.float() / temperature).softmax(-1)

@@ -105,15 +105,6 @@ class Threshold(nn.Module):
         """Whether the value was set; assumed on the meta device."""
         return self.value.is_meta or not bool(self.value.isnan().any())
 
-    def check_set(self) -> None:
-        """Refuse to decide by a value that was never set.
-
-        Raises:
-            ValueError: naming the call that sets it.
-        """
-        if not self.is_set:
-            raise ValueError("this router has no threshold yet: call model.calibrate(tokens) with some typical text")
-
 
 def normal_quantile(share: float) -> float:
     """The value above which `share` of a standard normal lies."""

@@ -30,7 +30,8 @@ class Norm(Router):
 
     def selects(self, x_BTD: Tensor, r_BT: Tensor, ctx: ForwardContext) -> Tensor:
         """Above the calibrated threshold."""
-        self.threshold.check_set()
+        if not self.threshold.is_set:
+            raise ValueError("this router has no threshold yet: call model.calibrate(tokens) with some typical text")
         return r_BT > self.threshold.value
 
     def calibrate(self, r_BT: Tensor, real_BT: Tensor | None) -> None:

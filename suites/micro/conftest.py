@@ -6,7 +6,6 @@ Shapes: B batch, T tokens, D width.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 import torch
@@ -51,9 +50,9 @@ def _records_its_cost(benchmark: BenchmarkFixture) -> Iterator[None]:
 def build() -> Build:
     """A catalogue model with its defaults, in eval mode: components come from models, which initialise their weights."""
 
-    def from_catalogue(name: str, **changes: Any) -> Decoder:  # noqa: ANN401  # any key of ModelConfig
+    def from_catalogue(name: str, **changes: object) -> Decoder:
         keys = {"d_model": 256, "n_layers": 2, "max_seq_len": 512, **catalogue.model_options(name), **changes}
-        model = catalogue.load("models", name).build(ModelConfig(**keys))
+        model = catalogue.load("models", name).build(ModelConfig.model_validate(keys))
         assert isinstance(model, Decoder)
         return model.eval()
 

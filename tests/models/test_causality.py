@@ -70,7 +70,7 @@ def test_a_later_token_changes_no_earlier_output(variant: tuple[str, dict[str, A
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_top_k_says_that_it_sees_the_future(name: str) -> None:
+def test_top_k_declares_that_it_sees_the_future(name: str) -> None:
     """By tokens: a changed last token moves earlier outputs exactly where the model declares it."""
     options: dict[str, Any] = {"capacity": 0.5} if "capacity" in catalogue.model_options(name) else {}
     for choice in ("expert", "token") if "choice" in catalogue.model_options(name) else (None,):
@@ -83,7 +83,7 @@ def test_top_k_says_that_it_sees_the_future(name: str) -> None:
 
 
 @pytest.mark.parametrize("router", ["learned", "norm", "every_n", "stochastic", "synthetic"])
-def test_routers_by_place_see_no_future_even_by_top_k(router: str) -> None:
+def test_routers_by_position_are_causal_even_with_top_k(router: str) -> None:
     module = build("mod", capacity=0.5, router=router).eval()
     changed = tokens(8).clone()
     changed[:, -1] = (changed[:, -1] + 1) % 50

@@ -98,7 +98,7 @@ def test_decode_equals_one_forward_on_any_shape(
             assert worst < 5e-5
 
 
-def test_a_budget_that_is_too_small_skips_counts_and_prefers_high_scores() -> None:
+def test_a_budget_that_is_too_small_prefers_high_scores_and_counts_overflow() -> None:
     """Two of four rows fit; everybody wants to pass: two are computed at each step, two are counted as overflow."""
     module = build(
         "mod", router="synthetic", capacity=0.5, participation=1.0, decode_policy="budget", decode_rows=0.5, n_layers=2
@@ -128,7 +128,7 @@ def test_a_full_fixed_cache_skips_and_counts() -> None:
     assert int(cache.overflow) == 4
 
 
-def test_a_routed_block_keeps_nothing_of_tokens_that_skip() -> None:
+def test_a_routed_block_stores_nothing_for_tokens_that_bypass_it() -> None:
     """Bytes of the cache at c = 0.125, every other block: 0.5625 of the dense model's under the host policy."""
     dense, routed = build("dense", max_seq_len=1024).eval(), build("mod", max_seq_len=1024).eval()
     sizes = [module.prefill(tokens(2, 16))[1].nbytes for module in (dense, routed)]
@@ -137,7 +137,7 @@ def test_a_routed_block_keeps_nothing_of_tokens_that_skip() -> None:
     assert fixed.prefill(tokens(2, 16))[1].nbytes / sizes[0] < 0.60
 
 
-def test_a_cache_grows_where_more_pass_than_expected() -> None:
+def test_a_cache_grows_if_more_tokens_are_selected_than_expected() -> None:
     module = build("mod", router="synthetic", capacity=0.1, participation=0.9).eval()
     short = BlockCache(module.config, 1, 64, torch.zeros(1), share=0.1, routed=True)
     assert short.slots == 7

@@ -71,7 +71,7 @@ def test_skipped_blocks_are_not_computed(name: str) -> None:
     assert mixed - all_shallow == (all_deep - all_shallow) // 4 > 0
 
 
-def test_buckets_stand_deepest_first() -> None:
+def test_buckets_are_sorted_deepest_first() -> None:
     made = bucket(torch.tensor([1, 4, 2, 4]), 4)
     assert made.order_B.tolist() == [1, 3, 2, 0]
     assert made.order_B[made.back_B].tolist() == [0, 1, 2, 3]
@@ -79,7 +79,7 @@ def test_buckets_stand_deepest_first() -> None:
 
 
 @pytest.mark.parametrize("gate", ["straight_through", "gumbel"])
-def test_choices_are_hard_forwards_and_soft_backwards(gate: str) -> None:
+def test_choices_are_hard_in_forward_and_soft_in_backward(gate: str) -> None:
     module = build("depth_predictor", gate=gate)
     logits_BN = torch.randn(64, 4, requires_grad=True)
     picked_BN, p_BN = choose(logits_BN, module.config)
@@ -154,7 +154,7 @@ def test_forced_depths_are_obeyed() -> None:
 
 @pytest.mark.parametrize(("threshold", "left"), [(0.0001, 1), (1.0, 4)])
 @pytest.mark.parametrize("exit_by", ["token", "sequence"])
-def test_early_exit_leaves_at_once_or_never(exit_by: str, threshold: float, left: int) -> None:
+def test_early_exit_after_the_first_block_or_never(exit_by: str, threshold: float, left: int) -> None:
     module = build("early_exit", exit_by=exit_by, exit_threshold=threshold).eval()
     assert isinstance(module, EarlyExit)
     x_BT = tokens(3, 12)
@@ -166,7 +166,7 @@ def test_early_exit_leaves_at_once_or_never(exit_by: str, threshold: float, left
     torch.testing.assert_close(got, through_blocks(module, x_BT, left), rtol=1e-5, atol=1e-5)
 
 
-def test_tokens_that_left_stay_attendable_and_unchanged() -> None:
+def test_exited_tokens_stay_attendable_and_unchanged() -> None:
     """By token: against a slow loop that recomputes everything and freezes who was confident."""
     module = build("early_exit", exit_by="token", exit_threshold=0.12).eval()
     x_BT = tokens(3, 14)
@@ -185,7 +185,7 @@ def test_tokens_that_left_stay_attendable_and_unchanged() -> None:
     assert module.realised == counts
 
 
-def test_exits_are_taught_the_next_token() -> None:
+def test_exits_learn_the_next_token() -> None:
     """The auxiliary loss is each exit's cross-entropy with the token that follows, of real tokens alone; and it falls."""
     module = build("early_exit").train()
     assert isinstance(module, EarlyExit)

@@ -49,12 +49,12 @@ def test_static_k_compiles_as_one_graph(name: str, options: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("name", STATIC)
-def test_static_k_never_makes_the_host_wait(name: str) -> None:
+def test_static_k_never_synchronises(name: str) -> None:
     module = build(name, **({"capacity": 0.5} if name in WITH_CAPACITY else {})).eval()
     assert syncs(module, tokens()) == []
 
 
-def test_a_prompt_of_even_rows_and_a_rewound_cache_never_make_the_host_wait() -> None:
+def test_prefill_without_padding_and_rewinding_never_synchronise() -> None:
     """What is timed is the model's work, not the harness's bookkeeping. (Routed models do ask, once for each routed block.)"""
     module = build("dense").eval()
     assert syncs(module.prefill, tokens(4, 8)) == []
@@ -78,7 +78,7 @@ def test_syncs_are_seen() -> None:
     assert len(syncs(routed, tokens(), causal=True)) == 2  # one for each of two routed blocks: how many pass at most
 
 
-def test_one_host_decision_for_each_routed_block_at_decode() -> None:
+def test_the_host_policy_synchronises_once_per_routed_block() -> None:
     """The host policy asks once for each routed block; fixed shapes never ask."""
 
     class Step(nn.Module):

@@ -62,18 +62,18 @@ def test_a_module_that_masks_what_it_computed_is_found_at_any_depth() -> None:
     assert claim.masked
 
 
-def test_a_module_that_gathers_is_believed() -> None:
+def test_a_module_that_gathers_passes() -> None:
     (claim,) = claims.claims(Model(Skipping(masks=False)), tokens())
     assert claim.rows == claim.stated == 18
     assert not claim.masked
 
 
-def test_what_a_model_does_not_state_is_not_reported() -> None:
+def test_a_model_without_claims_is_not_reported() -> None:
     assert claims.claims(Model(Skipping(masks=True, states=False)), tokens()) == []
 
 
 @pytest.mark.parametrize("model", ["mod", "mode_staged", "mode_integrated", "moe"])
-def test_our_routed_models_state_their_tokens_and_keep_their_word(model: str) -> None:
+def test_catalogue_models_process_the_tokens_that_they_claim(model: str) -> None:
     found = claims.claims(build(model), tokens())
     assert found
     assert not [claim for claim in found if claim.masked]
@@ -91,7 +91,7 @@ def test_a_routed_block_of_ours_that_masked_would_be_found(monkeypatch: pytest.M
     assert any(claim.masked for claim in lied)
 
 
-def test_the_two_that_are_multiplied_stand_behind_a_bias_and_before_offsets() -> None:
+def test_factors_come_after_a_bias_and_before_offsets() -> None:
     left, right, other = torch.ones(2, 3), torch.ones(3, 4), torch.ones(4)
     aten = torch.ops.aten
     for func, args in (
@@ -120,7 +120,7 @@ class Often(nn.Module):
 
 
 @pytest.mark.parametrize(("how", "stated"), [("three times", 54), ("one storage", 18)])
-def test_an_honest_module_is_not_accused(how: str, stated: int) -> None:
+def test_a_module_whose_claim_is_true_passes(how: str, stated: int) -> None:
     (claim,) = claims.claims(Model(Often(how)), tokens())
     assert (claim.stated, claim.rows, claim.masked) == (stated, stated, False)
 
@@ -213,7 +213,7 @@ def test_a_leak_cannot_hide_behind_scale_noise_or_place(how: str) -> None:
     assert found.change > 1
 
 
-def test_noise_that_no_seed_stills_leaves_it_open() -> None:
+def test_noise_that_no_seed_controls_leaves_causality_open() -> None:
     """Neither causal nor not: nobody can tell."""
     draws = iter(range(1000))
 
@@ -227,7 +227,7 @@ def test_noise_that_no_seed_stills_leaves_it_open() -> None:
     assert "differ by up to" in str(found.reason)
 
 
-def test_one_token_has_no_future() -> None:
+def test_a_single_token_cannot_be_tested() -> None:
     found = causality.guard(Peeking("last"), tokens(2, 1), V)
     assert found.reads_future is None
     assert found.reason is not None
@@ -323,7 +323,7 @@ ESCAPES = {
 
 
 @pytest.mark.parametrize(("how", "word"), [("thread", "work on another thread"), ("numpy", "a tensor given to numpy")])
-def test_work_out_of_the_counters_sight_is_no_silent_zero(
+def test_work_that_no_counter_sees_is_reported(
     how: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "hides.py").write_text(
@@ -349,7 +349,7 @@ def test_work_out_of_the_counters_sight_is_no_silent_zero(
     assert word in notes.uncounted
 
 
-def test_a_model_that_idles_in_training_and_one_whose_guard_fails_are_said_to(
+def test_a_model_that_idles_in_training_and_one_whose_guard_fails_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "idle.py").write_text(

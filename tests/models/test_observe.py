@@ -27,7 +27,7 @@ def tokens(rows: int = 2) -> Tensor:
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("model", MODELS)
-def test_watching_changes_nothing(model: str, causal: bool) -> None:
+def test_observing_changes_nothing(model: str, causal: bool) -> None:
     module, x_BT = built(model), tokens()
     module.calibrate(x_BT)
     with torch.no_grad():
@@ -36,7 +36,7 @@ def test_watching_changes_nothing(model: str, causal: bool) -> None:
 
 
 @pytest.mark.parametrize(("model", "router"), ROUTED)
-def test_the_top_k_passes_and_the_rest_does_not(model: str, router: str) -> None:
+def test_the_top_k_is_selected(model: str, router: str) -> None:
     module = built(model, router=router, capacity=0.25)
     module.calibrate(tokens())
     seen = module.observe(tokens())
@@ -50,13 +50,13 @@ def test_the_top_k_passes_and_the_rest_does_not(model: str, router: str) -> None
         assert decision.predicted_BT.shape == (2, 24)
 
 
-def test_a_model_that_cannot_foretell_says_nothing() -> None:
+def test_a_model_without_a_causal_rule_records_no_prediction() -> None:
     seen = built("mod", causal="none").observe(tokens())
     assert all(decision.predicted_BT is None for decision in seen.decisions)
 
 
 @pytest.mark.parametrize("model", ["moe", "mode_integrated"])
-def test_experts_say_who_takes_what(model: str) -> None:
+def test_experts_record_the_tokens_that_they_take(model: str) -> None:
     for decision in built(model).observe(tokens()).decisions:
         assert decision.taken_BET is not None
         per_expert = decision.taken_BET.sum(2)
@@ -65,7 +65,7 @@ def test_experts_say_who_takes_what(model: str) -> None:
 
 
 @pytest.mark.parametrize("router", ["learned", "norm", "stochastic", "every_n"])
-def test_a_reversed_decision_is_that_one_alone(router: str) -> None:
+def test_only_the_reversed_decision_changes(router: str) -> None:
     """And its token's output is what the block gives when the token is, or is not, among the chosen."""
     module, x_BT = built("mod", router=router, capacity=0.25), tokens(1)
     before = module.observe(x_BT)

@@ -136,7 +136,7 @@ def test_exactly_k_tokens_change_and_the_rest_are_bit_identical(capacity: float,
     assert changed_BT.sum(1).tolist() == [max(1, int(capacity * t + 1e-9))] * 4
 
 
-def test_pads_never_win_and_k_follows_the_real_length() -> None:
+def test_padding_is_never_selected_and_k_follows_the_real_length() -> None:
     """Rows of 24, 9, 3 and 1 tokens at c = 0.25: 6, 2, 1 and 1 pass, whatever stands in the pads."""
     module = MoD(config(capacity=0.25, n_layers=2))
     lengths_B = torch.tensor([24, 9, 3, 1])
@@ -373,7 +373,7 @@ def test_router_options_do_what_they_say(multiplier: str) -> None:
     assert same == (multiplier == "raw")
 
 
-def test_every_model_says_what_it_is() -> None:
+def test_every_model_has_a_description() -> None:
     for name in MODELS:
         about = catalogue.entries("models")[name].about
         assert len(about) > 30, name

@@ -208,7 +208,7 @@ def test_the_parts_add_up_to_what_is_resident() -> None:
     assert weighed.peak.resident == weighed.parameters + weighed.optimizer + buffers + steps + 8 * 2 * 64
 
 
-def test_tied_weights_are_weighed_once() -> None:
+def test_tied_weights_are_counted_once() -> None:
     from modbench.harness.memory.step_peak import bytes_of
 
     weight = nn.Parameter(torch.zeros(100))

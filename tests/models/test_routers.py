@@ -63,7 +63,7 @@ def test_synthetic_decisions_have_the_set_share_and_correlations(
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_nobody_and_everybody_are_possible(share: float) -> None:
+def test_participation_can_be_0_or_1(share: float) -> None:
     module = build("mod", router="synthetic", capacity=0.5, participation=share).eval()
     _, cache = module.prefill(tokens(3, 10))
     module.decode(torch.tensor([1, 2, 3]), cache)
@@ -135,7 +135,7 @@ def routed(module: Any, layer: int = 1) -> tuple[RoutedBlock, Learned]:
 
 
 @pytest.mark.parametrize("causal", ["predictor", "aux_loss"])
-def test_labels_are_right_in_every_row_and_pads_teach_nothing(causal: str) -> None:
+def test_labels_follow_each_row_and_ignore_padding(causal: str) -> None:
     """The auxiliary loss of a padded batch is the mean over its real tokens, each row with its own top-k as labels."""
     module = build("mod", causal=causal, capacity=0.25, aux_weight=1.0, n_layers=2)
     _, router = routed(module)
