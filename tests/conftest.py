@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
+from modbench.cli import main
+
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
+
+# Fixtures that take seconds to make: with pytest-xdist, the tests that share one run in one worker, which makes it once.
+SHARED = {"tiny_run": "tiny_run", "browser": "tiny_run", "whole": "whole"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests of one expensive fixture together."""
+    for item in items:
+        groups = {SHARED[name] for name in getattr(item, "fixturenames", ()) if name in SHARED}
+        if groups and item.config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group("_".join(sorted(groups))))
 
 # Small enough for seconds, large enough that every layer, length and capacity matters.
 TINY_SUITE = """
@@ -63,6 +81,34 @@ def _seed() -> None:
 
 @pytest.fixture(scope="session")
 def modbench() -> Modbench:
+    """Run the command line in this process, which loads torch once, and put back what a command changes."""
+
+    def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        command = ["modbench", *map(str, arguments)]
+        out, err, at_end = io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGTERM)
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            mock.patch.dict(os.environ, {"COLUMNS": "120"}),  # a launcher sets variables for its workers
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as ended,
+        ):
+            patch.setattr(sys, "argv", command)
+            patch.setattr(sys, "path", list(sys.path))
+            patch.chdir(cwd or Path.cwd())
+            main()
+        signal.signal(signal.SIGTERM, at_end)
+        for name in [name for name in sys.modules if name.startswith("modbench_user_")]:
+            del sys.modules[name]
+        code = ended.value.code
+        assert code is None or isinstance(code, int)
+        return subprocess.CompletedProcess(command, code or 0, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def modbench_process() -> Modbench:
     """Run the command line in a process of its own."""
 
     def run(*arguments: object, cwd: Path | None = None, **kwargs: Any) -> subprocess.CompletedProcess[str]:
@@ -92,7 +138,9 @@ def tiny_suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(modbench: Modbench, tiny_suite: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(
+    modbench_process: Modbench, tiny_suite: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The folder of one real run of the tiny suite, through the command line, with three models of a user.
 
     One raises, one reads the future.
@@ -113,7 +161,7 @@ def tiny_run(modbench: Modbench, tiny_suite: Path, tiny_corpus: Path, tmp_path_f
         "    return torch.nn.Sequential(embedding, Mean(), head)\n"
     )
     out = here / "run"
-    done = modbench(
+    done = modbench_process(
         *(
             "run",
             tiny_suite,

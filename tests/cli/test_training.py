@@ -33,7 +33,7 @@ batch_size = 8
 [train]
 seq_len = 32
 batch_size = 4
-steps = 400
+steps = 200
 val_tokens = 512
 looks = 2
 watch = true
@@ -73,15 +73,15 @@ def looks(run: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(modbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run, uninterrupted."""
     folder = place(tmp_path_factory.mktemp("whole"))
-    command = [sys.executable, "-m", "modbench", "run", "little.toml", "-o", "run"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    done = modbench("run", "little.toml", "-o", "run", cwd=folder)
+    assert done.returncode == 0, done.stderr
     return folder / "run"
 
 
-def test_a_killed_run_is_gone_on_with_to_the_bit(whole: Path, tmp_path: Path) -> None:
+def test_a_killed_run_is_gone_on_with_to_the_bit(modbench: Any, whole: Path, tmp_path: Path) -> None:
     """Killed without warning while it trains; what has a record stays, the rest goes on from its checkpoint."""
     folder = place(tmp_path)
     command = [sys.executable, "-m", "modbench", "run", "little.toml", "-o", "run"]
@@ -99,9 +99,7 @@ def test_a_killed_run_is_gone_on_with_to_the_bit(whole: Path, tmp_path: Path) ->
     before = {file.name: file.read_bytes() for file in (folder / "run" / "units").iterdir()}
     for name in before:  # as of a worker that was killed when its record stood and its checkpoint did too
         (folder / "run" / "checkpoints" / name).with_suffix(".pt").touch()
-    done = subprocess.run(
-        [sys.executable, "-m", "modbench", "resume", "run"], cwd=folder, capture_output=True, text=True, check=False
-    )
+    done = modbench("resume", "run", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert curves(folder / "run") == curves(whole)
     for name, content in before.items():
@@ -127,7 +125,7 @@ def test_a_run_leaves_what_its_routers_did(whole: Path) -> None:
         assert title in page
 
 
-def test_a_worker_that_died_is_tried_again(whole: Path, tmp_path: Path) -> None:
+def test_a_worker_that_died_is_tried_again(modbench: Any, whole: Path, tmp_path: Path) -> None:
     """Its record, which its parent wrote, is replaced; the others stay."""
     import shutil
 
@@ -142,9 +140,7 @@ def test_a_worker_that_died_is_tried_again(whole: Path, tmp_path: Path) -> None:
     victim.write_text(json.dumps(record | {"environment": None, "died": died, "wall_s": 0.0}))
     shutil.rmtree(run / "logs")  # as a copy may have lost it
     before = {file.name: file.stat().st_mtime_ns for file in (run / "units").iterdir()}
-    done = subprocess.run(
-        [sys.executable, "-m", "modbench", "resume", "run"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = modbench("resume", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert curves(run) == curves(whole)
     changed = {file.name for file in (run / "units").iterdir() if file.stat().st_mtime_ns != before[file.name]}

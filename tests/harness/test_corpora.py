@@ -383,9 +383,9 @@ def test_a_wrong_data_set_is_answered_in_words(
     assert "\n" not in str(refused.value)
 
 
-def test_the_hub_out_of_reach_fails_at_once(modbench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_out_of_reach_fails_at_once(modbench_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    done = modbench("plan", "quick", "--corpus", "hf:nobody/nothing?split=train")
+    done = modbench_process("plan", "quick", "--corpus", "hf:nobody/nothing?split=train")
     assert done.returncode == 2
     assert "Couldn't reach 'nobody/nothing'" in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2
