@@ -15,22 +15,40 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from hypothesis import settings
 
 from modbench.cli import main
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
+# A few examples, the same every time; `--hypothesis-profile=proof` draws many, anew.
+settings.register_profile("short", max_examples=20, derandomize=True, deadline=None)
+settings.register_profile("proof", max_examples=200, derandomize=False, deadline=None)
+settings.load_profile("short")
+
 # Fixtures that take seconds to make: with pytest-xdist, the tests that share one run in one worker, which makes it once.
-SHARED = {"tiny_run": "tiny_run", "browser": "tiny_run", "whole": "whole"}
+SHARED = {
+    "tiny_run": "tiny_run",
+    "browser": "tiny_run",
+    "whole": "whole",
+    "two_runs": "two_runs",
+    "wheel_names": "wheel",
+}
+SLOW = {*SHARED, "modbench_process"}
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests of one expensive fixture together."""
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks, and before -m does
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of an expensive fixture together, and mark them slow."""
     for item in items:
-        groups = {SHARED[name] for name in getattr(item, "fixturenames", ()) if name in SHARED}
-        if groups and item.config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group("_".join(sorted(groups))))
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & SLOW:
+            item.add_marker(pytest.mark.slow)
+        if fixtures & SHARED.keys() and config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(
+                pytest.mark.xdist_group("_".join(sorted({SHARED[name] for name in fixtures & SHARED.keys()})))
+            )
+
 
 # Small enough for seconds, large enough that every layer, length and capacity matters.
 TINY_SUITE = """
@@ -91,12 +109,12 @@ def modbench() -> Modbench:
             mock.patch.dict(os.environ, {"COLUMNS": "120"}),  # a launcher sets variables for its workers
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
-            pytest.raises(SystemExit) as ended,
         ):
             patch.setattr(sys, "argv", command)
             patch.setattr(sys, "path", list(sys.path))
             patch.chdir(cwd or Path.cwd())
-            main()
+            with pytest.raises(SystemExit) as ended:
+                main()
         signal.signal(signal.SIGTERM, at_end)
         for name in [name for name in sys.modules if name.startswith("modbench_user_")]:
             del sys.modules[name]
@@ -111,11 +129,11 @@ def modbench() -> Modbench:
 def modbench_process() -> Modbench:
     """Run the command line in a process of its own."""
 
-    def run(*arguments: object, cwd: Path | None = None, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, cwd: Path | None = None, timeout: float = 280) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "modbench", *map(str, arguments)]
         environment = {**os.environ, "COLUMNS": "120"}
         return subprocess.run(
-            command, cwd=cwd, capture_output=True, text=True, check=False, timeout=280, env=environment, **kwargs
+            command, cwd=cwd, capture_output=True, text=True, check=False, timeout=timeout, env=environment
         )
 
     return run

@@ -32,6 +32,7 @@ def loaded_by(*arguments: str) -> set[str]:
     return set(done.stderr.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["--version"], ["run", "--help"], ["list"], ["list", "models"], ["list", "metrics", "--json"]],
@@ -62,6 +63,7 @@ def test_list_shows_every_room_with_its_first_docstring_line(modbench: Any) -> N
     assert all(about for names in rooms.values() for about in names.values())
 
 
+@pytest.mark.slow
 def test_plan_runs_nothing(modbench: Any, tmp_path: Path) -> None:
     done = modbench("plan", "quick", "--device", "cpu", "--json", cwd=tmp_path)
     told = json.loads(done.stdout)
@@ -232,6 +234,7 @@ def test_report_of_an_incomplete_run_ends_with_4(modbench: Any, tiny_run: Path, 
     assert gone.stem in row.reason
 
 
+@pytest.mark.slow
 def test_strict_ends_with_1_on_failed_cells(modbench: Any, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("def build(config):\n    raise SystemExit(7)\n")
     suite = 'metrics = ["flops/forward"]\n[shape]\nd_model = 32\n[grid]\nseq_len = [8]\n[[arms]]\nmodel = "dense"\n'
@@ -244,6 +247,7 @@ def test_strict_ends_with_1_on_failed_cells(modbench: Any, tmp_path: Path) -> No
     assert told["failed"] == ["bad:build[T8-B1-fp32-cpu1]"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metrics", "flags"),
     [

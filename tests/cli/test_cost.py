@@ -40,6 +40,7 @@ def test_seventy_billion_parameters_by_hand(modbench: Any) -> None:
     assert row["memory"]["peak_train_step"] > row["memory"]["optimizer"] + row["memory"]["gradients"]
 
 
+@pytest.mark.slow
 def test_no_weight_is_allocated() -> None:
     """The whole process stays under 1 GiB where the weights alone would be 131 GiB."""
     code = (

@@ -152,6 +152,7 @@ def test_nothing_left_to_do_is_no_mistake(modbench: Any, whole: Path) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_one_model_is_trained_and_its_weights_are_kept(modbench: Any, tmp_path: Path) -> None:
     place(tmp_path)
     said = ["train", "mod", "--corpus", "text.txt", "--seq-len", "32", "--batch-size", "4"]

@@ -201,6 +201,7 @@ def test_a_steady_machine_needs_no_advice() -> None:
     assert doctor.advice(QUIET, 1, read) == []
 
 
+@pytest.mark.slow
 def test_the_command_checks_keeps_and_pools(modbench: Any) -> None:
     """One comparison now and one later are two; an unfit machine ends with 5."""
     first = modbench("doctor", "-n", 1, "--device", "cpu", "--json")

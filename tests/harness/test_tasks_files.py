@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from task_files import LABELS, gsm8k, med_lines, mnli, snli, squad, write
 
@@ -208,7 +208,6 @@ def test_flat_squad_is_read_too(tmp_path: Path) -> None:
     )
 
 
-@settings(deadline=None, max_examples=50)
 @given(question=st.integers(1, 900), answer=st.integers(1, 900))
 def test_what_is_too_long_is_cut_at_the_left_of_the_question_first(question: int, answer: int) -> None:
     pair = qa_pairs.Pair(bytes(i % 251 for i in range(question)), bytes(i % 241 for i in range(answer)), "")

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modbench.harness.core.contracts import UNASKED, Examples
@@ -106,7 +106,6 @@ def told(examples: Examples) -> list[tuple[list[int], int]]:
     ]
 
 
-@settings(deadline=None, max_examples=50)
 @given(examples=drawn())
 def test_fast_rules_agree_with_slow_ones(examples: Examples) -> None:
     candidates = (1, 2, 3)
@@ -123,7 +122,6 @@ def test_fast_rules_agree_with_slow_ones(examples: Examples) -> None:
     assert rules.most_frequent(examples, candidates) == pytest.approx(np.mean(frequent))
 
 
-@settings(deadline=None, max_examples=50)
 @given(train=drawn(), held_out=drawn(), count=st.integers(1, 3))
 def test_last_words_agree_with_a_dictionary(train: Examples, held_out: Examples, count: int) -> None:
     by_key: dict[tuple[int, ...], Counter[int]] = {}
@@ -140,7 +138,6 @@ def test_last_words_agree_with_a_dictionary(train: Examples, held_out: Examples,
     assert low - 1e-9 <= level <= high + 1e-9
 
 
-@settings(deadline=None, max_examples=50)
 @given(keys=st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=50))
 def test_the_split_goes_by_the_key_alone(keys: list[tuple[int, int]]) -> None:
     whole = build.is_held_out(np.array(keys))
@@ -153,7 +150,6 @@ def test_the_split_holds_out_an_eighth_whatever_the_keys() -> None:
         assert build.is_held_out(keys).mean() == pytest.approx(1 / 8, abs=0.02)
 
 
-@settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 10**6))
 def test_silence_is_moved_to_the_right_and_order_is_kept(seed: int) -> None:
     rng = np.random.default_rng(seed)

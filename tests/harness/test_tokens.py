@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modbench.harness.core.contracts import Text
@@ -92,7 +92,6 @@ def test_ids_widen_with_the_vocabulary() -> None:
     assert [tokens._dtype(size) for size in (257, 1 << 16, (1 << 16) + 1)] == [np.uint16, np.uint16, np.uint32]
 
 
-@settings(deadline=None, max_examples=60)
 @given(train=WORDS.filter(bool), val=WORDS.filter(bool))
 def test_any_text_comes_back_exactly(train: str, val: str) -> None:
     text = Text("t", train.encode(), val.encode(), "")
@@ -107,7 +106,6 @@ def trained() -> Any:
     return tokens._trained(tokenizers, TEXT.train, 600)
 
 
-@settings(deadline=None)
 @given(data=st.lists(st.one_of(WORDS, st.sampled_from(["\n", "x\n", "\n  fox", "dogs, "]))).map("".join).filter(bool))
 def test_cutting_a_text_cuts_no_token(data: str) -> None:
     whole = trained()
@@ -162,6 +160,7 @@ def started(folder: Path, code: str = RUN, **changes: str | None) -> subprocess.
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_tokens_are_the_same_every_time(tmp_path: Path) -> None:
     """In other processes, with other hash seeds, with and without threads, from caches of their own."""
     runs = [
@@ -175,6 +174,7 @@ def test_tokens_are_the_same_every_time(tmp_path: Path) -> None:
         assert file.read_bytes() == twin.read_bytes()
 
 
+@pytest.mark.slow
 def test_writers_at_once_are_harmless(own: Path) -> None:
     runs = [started(own) for _ in range(4)]
     assert len({run.communicate(timeout=60)[0] for run in runs}) == 1
@@ -290,6 +290,7 @@ def test_the_cache_is_where_users_look_for_it(monkeypatch: pytest.MonkeyPatch) -
     assert disk_cache.folder() == Path.home() / ".cache" / "modbench"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
 def test_no_threads_are_left_and_the_environment_is_as_before(own: Path) -> None:
     count = "import os, numpy, tokenizers\nbefore = len(os.listdir('/proc/self/task'))\n"

@@ -351,6 +351,7 @@ def test_a_gate_reads_a_task_up_to_the_first_question() -> None:
         assert asked_N[-1] < batch.lengths_B[row]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["ddp", "fsdp"])
 @pytest.mark.parametrize("model", ["mod", pytest.param("dense", marks=pytest.mark.proof)])
 def test_two_ranks_train_as_one(how: str, model: str, modbench: Any, tmp_path: Path) -> None:

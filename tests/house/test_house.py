@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,24 +57,32 @@ def test_there_are_documented_commands() -> None:
     assert len(documented_commands()) >= 5
 
 
+def make_named_files(folder: Path) -> None:
+    """The files that documented commands name."""
+    (folder / "mine.py").write_text(
+        "import torch\ndef build(config):\n    d, v = config.d_model, config.vocab_size\n"
+        "    return torch.nn.Sequential(torch.nn.Embedding(v, d), torch.nn.Linear(d, v))\n"
+    )
+    (folder / "novels").mkdir()
+    for i in range(2):
+        (folder / "novels" / f"{i}.txt").write_text("".join(f"{i} once upon a time, {n} times " for n in range(2000)))
+    (folder / "snli").mkdir()
+    labels = ("entailment", "contradiction")
+    for name in ("train", "dev"):
+        pairs = ({"sentence1": f"{name} {i}.", "sentence2": "No.", "gold_label": labels[i % 2]} for i in range(40))
+        told = (json.dumps(pair) + "\n" for pair in pairs)
+        (folder / "snli" / f"{name}.jsonl").write_text("".join(told))
+    suite = 'metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n'
+    (folder / "mine.toml").write_text(suite)
+
+
 @pytest.mark.parametrize("command", documented_commands())
 def test_documented_commands_are_understood(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every `modbench …` line in the docs is accepted: runs are planned instead of run, files that it names are made."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.py").write_text("def build(config): ...\n")
-    (tmp_path / "novels").mkdir()
-    for i in range(2):
-        (tmp_path / "novels" / f"{i}.txt").write_text(f"{i} once upon a time " * 100)
-    (tmp_path / "snli").mkdir()
-    labels = ("entailment", "contradiction")
-    for name in ("train", "dev"):
-        pairs = ({"sentence1": f"{name} {i}.", "sentence2": "No.", "gold_label": labels[i % 2]} for i in range(40))
-        told = (json.dumps(pair) + "\n" for pair in pairs)
-        (tmp_path / "snli" / f"{name}.jsonl").write_text("".join(told))
-    suite = 'metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n'
-    (tmp_path / "mine.toml").write_text(suite)
+    make_named_files(tmp_path)
     words = shlex.split(command)
     if words[1] == "run":
         words[1] = "plan"
@@ -87,6 +96,33 @@ def test_documented_commands_are_understood(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code in {0, None}, capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def two_runs(modbench_process: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The folders of two smoke runs of the quick suite, for the commands that read runs."""
+    here = tmp_path_factory.mktemp("runs")
+    for name in ("one", "two"):
+        done = modbench_process("run", "quick", "--effort", "smoke", "--device", "cpu", "-o", name, cwd=here)
+        assert done.returncode == 0, done.stderr
+    return [here / name for name in ("one", "two")]
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(4 * 3600)
+@pytest.mark.parametrize("command", [line for line in documented_commands() if "-gpu" not in line])
+def test_documented_commands_do_what_they_say(
+    command: str, two_runs: list[Path], modbench_process: Any, tmp_path: Path
+) -> None:
+    """Every `modbench …` line in the docs that needs no card, at full length; runs that it names are smoke runs."""
+    make_named_files(tmp_path)
+    words = shlex.split(command)[1:]
+    runs = iter(two_runs)
+    words = [str(next(runs)) if word.startswith("runs/") else word for word in words]
+    done = modbench_process(*words, cwd=tmp_path, timeout=4 * 3600)
+    wanted = {0, 5} if words[0] == "doctor" else {0}  # whether this machine is fit is its own matter
+    assert done.returncode in wanted, done.stderr
+    assert done.stdout.strip()
 
 
 def test_every_command_and_flag_is_documented() -> None:

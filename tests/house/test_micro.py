@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 MICRO = ROOT / "suites" / "micro"
 
 
+@pytest.mark.slow
 def test_every_file_is_collected_and_every_benchmark_runs() -> None:
     command = [sys.executable, "-m", "pytest", "suites/micro", "-p", "benchmark"]
     assert " ".join(command[2:]) in (MICRO / "__init__.py").read_text(encoding="utf-8")

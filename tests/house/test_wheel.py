@@ -14,7 +14,7 @@ ROOMS = ("harness", "models", "reports", "suites")
 
 
 @pytest.fixture(scope="module")
-def names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Files in a wheel built from this checkout, without a network: the build backend is installed for the tests."""
     out = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(out), str(ROOT)]
@@ -24,12 +24,12 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return zipfile.ZipFile(wheel).namelist()
 
 
-def test_one_top_level_name(names: list[str]) -> None:
-    tops = {name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")}
+def test_one_top_level_name(wheel_names: list[str]) -> None:
+    tops = {name.split("/")[0] for name in wheel_names if not name.split("/")[0].endswith(".dist-info")}
     assert tops == {"modbench"}
 
 
-def test_every_module_and_data_file_is_in(names: list[str]) -> None:
+def test_every_module_and_data_file_is_in(wheel_names: list[str]) -> None:
     wanted = {"modbench/py.typed"}
     for folder in ("", "commands", "tools"):
         for source in (ROOT / "src" / "modbench" / folder).glob("*.py"):
@@ -38,8 +38,8 @@ def test_every_module_and_data_file_is_in(names: list[str]) -> None:
         for path in (ROOT / room).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 wanted.add(f"modbench/{path.relative_to(ROOT)}")
-    assert {name for name in names if name.startswith("modbench/")} == wanted
+    assert {name for name in wheel_names if name.startswith("modbench/")} == wanted
 
 
-def test_licence_is_in(names: list[str]) -> None:
-    assert any(name.endswith("licenses/LICENSE") for name in names)
+def test_licence_is_in(wheel_names: list[str]) -> None:
+    assert any(name.endswith("licenses/LICENSE") for name in wheel_names)

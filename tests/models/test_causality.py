@@ -33,7 +33,7 @@ class Inputs(nn.Module):
         return self.x_BTD
 
 
-def leaks(module: Decoder, *, causal: bool, t: int = 12) -> Tensor:
+def leaks(module: Decoder, *, causal: bool, t: int = 8) -> Tensor:
     """Largest gradient [T, T] of the logits at position i with respect to the input at position j, above the diagonal."""
     x_BTD = torch.randn(2, t, 32, generator=torch.Generator().manual_seed(5)).requires_grad_()
     module.embedding = Inputs(x_BTD)  # type: ignore[assignment]  # stands for an embedding
@@ -46,6 +46,7 @@ def leaks(module: Decoder, *, causal: bool, t: int = 12) -> Tensor:
     return torch.stack(rows).triu(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("variant", CAUSAL, ids=name_of)
 def test_causal_routing_leaks_nothing(variant: tuple[str, dict[str, Any]], training: bool) -> None:

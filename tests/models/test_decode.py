@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from toolbox import MODELS, VARIANTS, WITH_ROUTER, build, config, name_of, tokens
 from torch import Tensor
@@ -55,7 +55,7 @@ def test_a_single_row_decodes_alike(variant: tuple[str, dict[str, Any]]) -> None
     assert worst < 2e-5
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@pytest.mark.slow
 @given(
     name=st.sampled_from(["mod", "mode_staged", "dense", "mode_integrated", "early_exit"]),
     b=st.integers(1, 5),

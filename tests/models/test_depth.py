@@ -118,6 +118,7 @@ def fit(module: Decoder, steps: int, lr: float = 0.02) -> None:
     module.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "ratio"), [("depth_predictor", 0.25), ("depth_predictor", 1.0), ("depth_branches", 0.5)]
 )
@@ -128,6 +129,7 @@ def test_the_depth_loss_pulls_to_the_asked_ratio(name: str, ratio: float) -> Non
     assert sum(module.realised) / (16 * 4) == pytest.approx(ratio, abs=0.15)
 
 
+@pytest.mark.slow
 def test_the_scale_penalty_makes_layers_vanish() -> None:
     """From all four layers to half of them; the logits are those of the layers that are left."""
     module = build("depth_scale", depth_ratio=0.5, depth_weight=5.0, skip_below=0.3)
@@ -185,6 +187,7 @@ def test_exited_tokens_stay_attendable_and_unchanged() -> None:
     assert module.realised == counts
 
 
+@pytest.mark.slow
 def test_exits_learn_the_next_token() -> None:
     """The auxiliary loss is each exit's cross-entropy with the token that follows, of real tokens alone; and it falls."""
     module = build("early_exit").train()
@@ -207,6 +210,7 @@ def test_exits_learn_the_next_token() -> None:
     assert after < 0.2 * loss
 
 
+@pytest.mark.slow
 def test_a_classifiers_exits_follow_the_last_one() -> None:
     module = build("early_exit", bidirectional=True, n_classes=3).train()
     optimizer = torch.optim.AdamW(module.parameters(), lr=0.01)
@@ -228,6 +232,7 @@ def test_a_classifier_gates_on_the_whole_input(name: str) -> None:
     assert len(module.realised) == 5
 
 
+@pytest.mark.slow
 def test_flops_of_the_counter_follow_early_exit() -> None:
     """Fewer blocks, fewer FLOPs: skipping is real."""
     counts = []

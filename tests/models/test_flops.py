@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -69,7 +69,7 @@ def test_closed_form_equals_counter_exactly(model: str, capacity: float | None) 
     assert counted.notes.operators.unknown == {}
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@pytest.mark.slow
 @given(
     model=st.sampled_from(MODELS),
     t=st.integers(1, 100),

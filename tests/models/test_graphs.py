@@ -25,6 +25,7 @@ SHAPES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), SHAPES)
 def test_static_k_compiles_as_one_graph(name: str, options: dict[str, Any]) -> None:
     """`fullgraph=True` raises at any break; the traced graph gives the same logits, losses and gradients."""

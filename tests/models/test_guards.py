@@ -322,6 +322,7 @@ ESCAPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "word"), [("thread", "work on another thread"), ("numpy", "a tensor given to numpy")])
 def test_work_that_no_counter_sees_is_reported(
     how: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

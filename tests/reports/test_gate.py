@@ -55,6 +55,7 @@ def test_a_gate_lets_the_same_pass_and_stops_a_planted_regression(tmp_path: Path
     assert not any(finding.verdict == "worse" for finding in faster)
 
 
+@pytest.mark.slow
 def test_a_slower_machine_is_no_regression(tmp_path: Path) -> None:
     """Every arm takes twice as long, including the anchor: times are ratios to it."""
     before = run(tmp_path / "before")
@@ -64,6 +65,7 @@ def test_a_slower_machine_is_no_regression(tmp_path: Path) -> None:
     assert not any(finding.verdict == "worse" for finding in gate.gate(slow, before, 0.02))
 
 
+@pytest.mark.slow
 def test_a_gate_refuses_times_of_an_unfit_machine_and_no_others(tmp_path: Path, modbench: Any) -> None:
     bad = unfit()
     run(tmp_path / "fit")
@@ -83,6 +85,7 @@ def test_a_gate_refuses_times_of_an_unfit_machine_and_no_others(tmp_path: Path, 
     assert passed.returncode == 0, passed.stderr
 
 
+@pytest.mark.slow
 def test_the_gates_exit_codes(tmp_path: Path, modbench: Any) -> None:
     run(tmp_path / "before")
     run(tmp_path / "slow", slower={"moe": 1.3})
@@ -122,6 +125,7 @@ def reasons(found: list[gate.Finding], start: str) -> set[str | None]:
     return {finding.reason for finding in found if finding.metric.startswith(start)}
 
 
+@pytest.mark.slow
 def test_losses_of_other_training_are_not_compared(tmp_path: Path) -> None:
     """A case's id does not say how long it was trained, nor from which seed."""
     before = run(tmp_path / "before")
@@ -133,6 +137,7 @@ def test_losses_of_other_training_are_not_compared(tmp_path: Path) -> None:
     assert "the two runs have no seed in common" in reasons(gate.gate(other, before, 0.02), "loss/val")
 
 
+@pytest.mark.slow
 def test_contaminated_times_are_not_compared(tmp_path: Path) -> None:
     before = run(tmp_path / "before")
     disturbed = run(tmp_path / "disturbed", waits="moe", slower={"moe": 2.0})
@@ -156,6 +161,7 @@ def test_a_failed_anchor_leaves_no_other_arm_to_compare(tmp_path: Path) -> None:
         assert all("planted failure" in str(each.reason) for each in timed)
 
 
+@pytest.mark.slow
 def test_what_worked_and_fails_now_is_worse(tmp_path: Path, modbench: Any) -> None:
     before, broken = run(tmp_path / "before"), run(tmp_path / "broken", fails="moe")
     found = [each for each in gate.gate(broken, before, 0.02) if each.verdict == "worse"]
@@ -173,6 +179,7 @@ def test_a_label_that_is_new_is_worse(tmp_path: Path) -> None:
     assert "now not autoregressive as measured" in {each.reason for each in found}
 
 
+@pytest.mark.slow
 def test_what_is_gone_or_incomplete_or_smoke_is_said(tmp_path: Path, modbench: Any) -> None:
     run(tmp_path / "before")
     fewer = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}]
