@@ -97,10 +97,10 @@ def planned(model: str, metrics: list[str]) -> Plan:
     return make_plan(suite, device="cpu", text=read_corpus(suite))
 
 
-def run_units(made: Plan, here: Path, timeout_s: float = 200) -> list[Record]:
-    """Run every unit in a cold process of its own."""
+def run_units(made: Plan, here: Path, timeout_s: float = 200, *, cold: bool = False) -> list[Record]:
+    """Run every unit in a process of its own: a child of the fork server, or cold."""
     folder = run_folder.create(str(here / "run"), "faults")
-    launcher = LocalLauncher(cold=True, threads=1)
+    launcher = LocalLauncher(cold=cold, threads=1)
     limits = {unit.name: timeout_s for unit in made.units}
     runner.run_phase(Slots(made.units, 2), launcher, folder, Lines(made), limits)
     folder.write_run(made, {}, [], files.now())
@@ -113,6 +113,7 @@ def outcomes(records: list[Record], model: str) -> list[Outcome]:
     return [o for record in records for o in record.outcomes if o.case.startswith(model)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "kind", "words"),
     [
@@ -121,8 +122,9 @@ def outcomes(records: list[Record], model: str) -> list[Outcome]:
         ("killed", "oom", "SIGKILL"),
     ],
 )
-def test_a_process_that_dies_leaves_a_record(model: str, kind: str, words: str, here: Path) -> None:
-    records = run_units(planned(model, ["memory/peak_allocated"]), here)
+@pytest.mark.parametrize("cold", [False, pytest.param(True, marks=pytest.mark.proof)])
+def test_a_process_that_dies_leaves_a_record(model: str, kind: str, words: str, cold: bool, here: Path) -> None:
+    records = run_units(planned(model, ["memory/peak_allocated"]), here, cold=cold)
     dead = [o for o in outcomes(records, "bad:") if o.metric == "memory/peak_allocated"]
     assert [o.kind for o in dead] == [kind]
     assert dead[0].reason is not None
@@ -133,13 +135,15 @@ def test_a_process_that_dies_leaves_a_record(model: str, kind: str, words: str, 
     assert [len(record.unit.comparison.arms) for record in records] == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_stray_thread_does_not_keep_a_unit_alive(here: Path) -> None:
     start = time.monotonic()
-    records = run_units(planned("stray", ["memory/peak_allocated"]), here)
+    records = run_units(planned("stray", ["memory/peak_allocated"]), here, cold=True)
     assert time.monotonic() - start < 150
     assert {o.status for o in outcomes(records, "bad:") if o.metric == "memory/peak_allocated"} == {"ok"}
 
 
+@pytest.mark.slow
 def test_a_unit_that_hangs_is_ended(here: Path) -> None:
     start = time.monotonic()
     records = run_units(planned("hangs", ["memory/peak_allocated"]), here, timeout_s=12)
@@ -148,6 +152,7 @@ def test_a_unit_that_hangs_is_ended(here: Path) -> None:
     assert [o.kind for o in late] == ["timeout"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "kind", "words"),
     [
@@ -167,6 +172,7 @@ def test_an_arm_that_raises_fails_alone(model: str, kind: str, words: str, here:
     assert words in bad.reason
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_that_run_only(here: Path) -> None:
     records = run_units(planned("nan", ["loss/val"]), here)
     trained = [record for record in records if record.unit.made_in == "train"]
@@ -177,6 +183,7 @@ def test_a_loss_that_is_not_finite_stops_that_run_only(here: Path) -> None:
     assert "at step 0 of 4" in bad.reason
 
 
+@pytest.mark.slow
 def test_what_a_model_prints_goes_to_its_log(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run_units(planned("chatty", ["latency/forward"]), here)
     assert "hello" not in capfd.readouterr().out
@@ -225,6 +232,7 @@ def test_an_outcome_is_a_result_or_a_reason() -> None:
             Outcome(**row, **bad)
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_what_was_measured(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle: exit code 4, the records so far stay, the children are gone."""
     made = planned("good", ["latency/forward"])
@@ -244,6 +252,7 @@ def test_an_interrupt_keeps_what_was_measured(here: Path, monkeypatch: pytest.Mo
     assert run_folder.read(str(folder.path)).missing
 
 
+@pytest.mark.slow
 def test_the_parent_blocks_while_it_waits(here: Path) -> None:
     """A spinning parent would steal the core that is measured: its CPU time stays a small part of the wall time."""
     made = planned("good", ["memory/peak_allocated"])
