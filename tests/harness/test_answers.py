@@ -138,6 +138,7 @@ def test_pieces_are_the_whole() -> None:
     assert batch.prompt_B.tolist() == [2] * 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", sorted(catalogue.entries("models")))
 def test_every_model_is_drilled(model: str) -> None:
     """And learns this one, which a table of six tokens solves, with tokens that skip too."""

@@ -205,6 +205,7 @@ def test_a_trend_is_found_and_noise_is_not() -> None:
     assert steady.unsteady({"a": [0.0001 * i for i in range(20)]}) == {}  # certain, and too small to matter
 
 
+@pytest.mark.slow
 def test_the_level_is_shared_out_among_arms() -> None:
     """400 launches of eight noisy arms: about one in a hundred launches is called unsteady, not one in twelve."""
     rng = random.Random(0)

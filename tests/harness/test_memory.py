@@ -142,6 +142,7 @@ def test_a_killed_try_did_not_fit_and_a_crashed_one_says_nothing(
             _try(case(), 10**9, "seq_len", 1.0, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "answer"), [(0.6, True), (1.6, False)])
 def test_a_try_is_a_process_that_may_run_out_of_memory(share: float, *, answer: bool) -> None:
     """Well under what the forecast says fits, and well above it."""

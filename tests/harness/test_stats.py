@@ -65,6 +65,7 @@ def test_median_interval_holds_its_level_by_the_binomial(n: int) -> None:
     assert 1 - 2 * scipy_stats.binom.cdf(rank, n, 0.5) < 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launches", [3, 5, 10])
 def test_coverage_with_launch_effects(launches: int) -> None:
     """Launches differ by more than their blocks: the interval over launches still holds 95 %."""
@@ -192,6 +193,7 @@ def together(rng: random.Random, factor: float, rounds: int = 6, noise: float = 
     return LaunchSamples(samples["arm"], None, samples["anchor"], {"block": [], "wall_s": []})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launches", [3, 5, 10])
 def test_coverage_from_samples_on(launches: int) -> None:
     """Drift, noise and launch effects planted in raw samples: the interval of the whole path holds the truth 95 times of 100."""

@@ -54,6 +54,7 @@ def protocol(path: Path, seed: int = 0) -> Protocol:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", sorted(catalogue.entries("models")))
 def test_every_model_learns(model: str, tmp_path: Path) -> None:
     """From about ln 256 to well below the entropy of guessing letters; the curve has every step."""
@@ -129,6 +130,7 @@ def test_learning_rate_warms_up_and_ends_near_zero() -> None:
     assert 0 < rates[-1] + 1e-12 < 0.01 * PLAN.lr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", sorted(catalogue.entries("models")))
 def test_bf16_trains_under_autocast_with_fp32_weights(model: str, tmp_path: Path) -> None:
     assert train(case(model, "bf16"), protocol(tmp_path / "t.txt")).held_out.loss < 3.3

@@ -76,6 +76,7 @@ def make_named_files(folder: Path) -> None:
     (folder / "mine.toml").write_text(suite)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", documented_commands())
 def test_documented_commands_are_understood(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

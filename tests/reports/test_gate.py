@@ -36,6 +36,7 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
 
 
+@pytest.mark.slow
 def test_a_gate_lets_the_same_pass_and_stops_a_planted_regression(tmp_path: Path) -> None:
     """An arm that takes 10 % more than before is worse; nothing else is."""
     before, same = run(tmp_path / "before"), run(tmp_path / "same")
@@ -100,6 +101,7 @@ def test_the_gates_exit_codes(tmp_path: Path, modbench: Any) -> None:
     assert modbench("gate", slow, "--against", tmp_path).returncode == 2
 
 
+@pytest.mark.slow
 def test_runs_without_a_case_in_common_cannot_be_gated(tmp_path: Path) -> None:
     here = run(tmp_path / "here")
     stored(tmp_path / "there", planted_suite("standard", shape={"d_model": 32, "n_layers": 4}))
@@ -107,6 +109,7 @@ def test_runs_without_a_case_in_common_cannot_be_gated(tmp_path: Path) -> None:
         gate.gate(here, load(str(tmp_path / "there" / "run")), 0.02)
 
 
+@pytest.mark.slow
 def test_a_case_whose_shape_has_changed_is_not_compared(tmp_path: Path) -> None:
     """The id stays the same: ids name arms of a suite, not shapes."""
     here = run(tmp_path / "here")
@@ -153,6 +156,7 @@ def test_two_launches_gate_nothing(tmp_path: Path) -> None:
     assert "an interval needs three launches in each run" in said
 
 
+@pytest.mark.slow
 def test_a_failed_anchor_leaves_no_other_arm_to_compare(tmp_path: Path) -> None:
     before, broken = run(tmp_path / "before"), run(tmp_path / "broken", fails="dense")
     for found in (gate.gate(broken, before, 0.02), gate.gate(before, broken, 0.02)):
@@ -171,6 +175,7 @@ def test_what_worked_and_fails_now_is_worse(tmp_path: Path, modbench: Any) -> No
     assert modbench("gate", tmp_path / "broken" / "run", "--against", tmp_path / "before" / "run").returncode == 1
 
 
+@pytest.mark.slow
 def test_a_label_that_is_new_is_worse(tmp_path: Path) -> None:
     """A model that now reads later tokens has a better loss, which is not an improvement."""
     before, leaks = run(tmp_path / "before"), run(tmp_path / "leaks", leaks="moe")
