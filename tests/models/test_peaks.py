@@ -123,7 +123,7 @@ def test_a_forward_pass_is_forecast_too(model: str, t: int, b: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=settings.default.max_examples // 2)  # each takes a second
+@settings(max_examples=settings().max_examples // 2)  # each takes a second
 @given(
     model=st.sampled_from(["dense", "mod", "moe", "mode_staged", "mode_integrated"]),
     t=st.integers(8, 300),
