@@ -24,7 +24,7 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.notes.causality import Causality
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.findings import PeakFinding
-from modbench.harness.results.notes.memory import MemoryNotes
+from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Outcome, Record
@@ -159,6 +159,14 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
             outcomes.append(
                 Outcome(
                     case=case.id, metric="memory/peak_allocated", unit="B", status="ok", samples=value, notes=weighed
+                )
+            )
+        if unit.made_in == "fit":
+            fits = FitNotes(budget_bytes=10**9, forecast=100 * (1 + number))
+            value = {"value": [100.0 * (1 + number)]}
+            outcomes.append(
+                Outcome(
+                    case=case.id, metric="memory/largest_seq_len", unit="token", status="ok", samples=value, notes=fits
                 )
             )
         if unit.made_in == "compile":

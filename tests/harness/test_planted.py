@@ -222,3 +222,12 @@ def test_verdicts_heed_the_whole_list(tmp_path: Path) -> None:
     rung = wide[(wide.metric == "latency/forward") & (wide.arm == "dense-f0.58") & (wide.baseline_arm == "dense")]
     assert (rung.verdict == "equivalent").all()  # 1.43 times, inside a margin of one half
     assert "margin 50.0%" in (tmp_path / "wide" / "run" / "report.html").read_text()
+
+
+def test_where_more_is_better_the_ideal_is_too(tmp_path: Path) -> None:
+    """Arms fit exactly what the forecast says: ratio and ideal are the same number, above 1."""
+    frame = stored(tmp_path, planted_suite("draft", metrics=["flops/forward", "memory/largest_seq_len"]))
+    rows = frame[(frame.metric == "memory/largest_seq_len") & (frame.baseline_arm == "dense")]
+    assert len(rows)
+    assert (rows.ratio > 1).all()
+    assert rows.efficiency.to_numpy() == pytest.approx(1)

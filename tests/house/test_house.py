@@ -16,6 +16,7 @@ import pytest
 
 from modbench.cli import app, main
 from modbench.harness.core import catalogue
+from modbench.harness.core.labels import Label
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("harness", "models", "reports", "suites")
@@ -185,3 +186,11 @@ def test_nothing_in_the_repository_names_this_machine() -> None:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"(?<![\w.~])/(home|root|Users)/\w", text), name
         assert "--index-url" not in text or name.startswith("tests/"), name
+
+
+def test_every_label_is_explained() -> None:
+    method = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    explained = re.findall(
+        r"^\| `([^`]+)` \|", method.partition("## Labels")[2].partition("\n## ")[0], flags=re.MULTILINE
+    )
+    assert explained == [*Label]
