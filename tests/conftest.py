@@ -26,27 +26,38 @@ settings.register_profile("short", max_examples=20, derandomize=True, deadline=N
 settings.register_profile("proof", max_examples=200, derandomize=False, deadline=None)
 settings.load_profile("short")
 
-# Fixtures that take seconds to make: with pytest-xdist, the tests that share one run in one worker, which makes it once.
-SHARED = {
-    "tiny_run": "tiny_run",
-    "browser": "tiny_run",
-    "whole": "whole",
-    "two_runs": "two_runs",
-    "wheel_names": "wheel",
+# Fixtures that take seconds to make, and the files whose tests read them: one worker runs them all, and makes each once.
+SHARED = {"tiny_run", "browser", "whole", "two_runs", "wheel_names"}
+TOGETHER = {
+    "tests/cli/test_commands.py": "tiny_run",
+    "tests/harness/test_busy.py": "tiny_run",
+    "tests/reports/test_page.py": "tiny_run",
+    "tests/cli/test_training.py": "whole",
+    "tests/house/test_house.py": "two_runs",
+    "tests/house/test_wheel.py": "wheel_names",
 }
-SLOW = {*SHARED, "modbench_process"}
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks, and before -m does
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of an expensive fixture together, and mark them slow."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Deal tests out one by one, but those of `TOGETHER` as a whole; pytest 9.2 ignores the marks of `--dist loadgroup`."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = lambda nodeid: TOGETHER.get(nodeid.partition("::")[0], nodeid)
+    return scheduler
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that read an expensive fixture, or start a process of the command line, as slow."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & SLOW:
+        if fixtures & {*SHARED, "modbench_process"}:
             item.add_marker(pytest.mark.slow)
-        if fixtures & SHARED.keys() and config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(
-                pytest.mark.xdist_group("_".join(sorted({SHARED[name] for name in fixtures & SHARED.keys()})))
+        if fixtures & SHARED and item.nodeid.partition("::")[0] not in TOGETHER:
+            raise pytest.UsageError(
+                f"{item.nodeid} reads {fixtures & SHARED}: name its file in TOGETHER, tests/conftest.py"
             )
 
 
