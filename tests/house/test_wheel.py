@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -18,7 +19,11 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Files in a wheel built from this checkout, without a network: the build backend is installed for the tests."""
     out = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(out), str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    (out / "extra.cfg").write_text(
+        f"[build]\nbuild_base = {out / 'build'}\n"
+    )  # not ROOT/build, which may hold old files
+    environment = os.environ | {"DIST_EXTRA_CONFIG": str(out / "extra.cfg")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = out.glob("*.whl")
     return zipfile.ZipFile(wheel).namelist()
