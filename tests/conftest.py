@@ -27,8 +27,9 @@ settings.register_profile("proof", max_examples=200, derandomize=False, deadline
 settings.load_profile("short")
 
 # Fixtures that take seconds to make, and the files whose tests read them: one worker runs them all, and makes each once.
-SHARED = {"tiny_run", "browser", "whole", "two_runs", "wheel_names"}
+SHARED = {"tiny_run", "browser", "whole", "two_runs", "wheel_names", "ran"}
 TOGETHER = {
+    "tests/cli/test_additions.py": "ran",
     "tests/cli/test_commands.py": "tiny_run",
     "tests/harness/test_busy.py": "tiny_run",
     "tests/reports/test_page.py": "tiny_run",

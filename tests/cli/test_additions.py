@@ -162,6 +162,7 @@ def test_five_additions_are_planned_run_and_shown(ran: tuple[Path, subprocess.Co
     assert record["outcomes"][0]["notes"] == {"kind": "Dense"}
 
 
+@pytest.mark.slow
 def test_without_the_folder_their_names_are_refused(ran: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     here, _ = ran
     command = [sys.executable, "-m", "modbench", "report", "run"]

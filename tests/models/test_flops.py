@@ -43,6 +43,13 @@ def capacities(model: str) -> list[float | None]:
     return [*CAPACITIES] if "capacity" in catalogue.model_options(model) else [None]
 
 
+SIZES = [
+    pytest.param(model, capacity, marks=() if capacity in {0.25, None} else pytest.mark.slow)
+    for model in MODELS
+    for capacity in capacities(model)
+]
+
+
 def reconciled(made: Case) -> Counted:
     """The count of a case in which every opinion agrees with the closed form, module by module, to the last FLOP."""
     counted = count(made, seed=0, hardware=False)
@@ -59,7 +66,7 @@ def reconciled(made: Case) -> Counted:
     return counted
 
 
-@pytest.mark.parametrize(("model", "capacity"), [(m, c) for m in MODELS for c in capacities(m)])
+@pytest.mark.parametrize(("model", "capacity"), SIZES)
 def test_closed_form_equals_counter_exactly(model: str, capacity: float | None) -> None:
     """Forward, train step, parameters and every module: not within 0.5 %, but to the last FLOP; fvcore doubled agrees."""
     counted = reconciled(case(model, capacity=capacity))
