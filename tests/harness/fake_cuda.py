@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from modbench.harness.machine import witness
 from modbench.harness.timing import cuda_events, interleave
 
 CYCLES_PER_S = 1e9
@@ -134,6 +135,9 @@ class FakeCuda:
         )
         patch.setattr(cuda_events, "time", clock)
         patch.setattr(interleave, "time", clock)
+        # What happens to this process meanwhile is not the fake device's: a busy machine must not disturb its samples.
+        patch.setattr(witness, "of_samples", lambda _threads, _collector: witness.Witness({}))
+        patch.setattr(witness, "of_blocks", lambda: witness.Witness({}))
         patch.setattr(torch.nn.Module, "to", lambda module, *_, **__: module)
         patch.setattr(torch.Tensor, "to", lambda tensor, *_, **__: tensor)
         return self
