@@ -76,7 +76,7 @@ def _shares(notes: CountNotes) -> str:
 def _claims(notes: CountNotes) -> str:
     """Say how many tokens modules claim to have processed, and how many their weights saw."""
     if not notes.claims:
-        return (notes.claims_reason or "not reported").partition(":")[0]
+        return "not reported"
     seen = [
         f"{claim.module or 'model'}: {claim.stated} of {claim.tokens}"
         + (" (could not be checked: its weights' products were not seen)" if claim.rows is None else "")
