@@ -133,6 +133,11 @@ def test_a_process_that_dies_leaves_a_record(model: str, kind: str, words: str, 
     # Ours were run again without it: the death of a user's model costs no other cell.
     assert {o.status for o in outcomes(records, "dense")} == {"ok"}
     assert [len(record.unit.comparison.arms) for record in records] == [2, 2]
+    # The record says how the first process died, and that a second one measured the rest.
+    (died,) = [record.died for record in records if record.unit.made_in == "memory"]
+    assert died is not None
+    assert (died.kind, died.again) == (kind, True)
+    assert all(record.environment is not None for record in records)
 
 
 @pytest.mark.slow
