@@ -10,10 +10,10 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.flops.closed_form import case_cost
-from modbench.harness.planning.expand import Expander, keys_of
-from modbench.harness.planning.schedule import units_of_work
+from modbench.harness.planning.comparisons import Expander, keys_of
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.suite import TWO_STAGE, Suite
+from modbench.harness.planning.units_of_work import units_of_work
 from modbench.harness.text.corpus import corpus_entry
 
 # The vocabulary where no other is named.

@@ -10,7 +10,7 @@ from modbench.harness.core.case import ARMS_PER_BLOCK, Case, Comparison, Protoco
 from modbench.harness.core.contracts import AnyMetric, Text
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.flops.closed_form import case_cost
-from modbench.harness.planning.expand import open_task
+from modbench.harness.planning.comparisons import open_task
 from modbench.harness.planning.suite import Suite
 from modbench.harness.text.corpus import corpus_entry
 

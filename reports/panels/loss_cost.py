@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from modbench.harness.core.case import Case
 from modbench.reports.cases import looked_ahead
-from modbench.reports.labels import label
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure, is_number, seeds_in_words
+from modbench.reports.point_labels import label
 from modbench.reports.style import look, name, new_figure, to_svg
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from modbench.harness.memory.step_peak import of_training
 from modbench.harness.memory.storage_tracker import StorageTracker
 from modbench.harness.passes import fit
 from modbench.harness.passes.fit import _try, bracket, forecast
-from modbench.harness.planning.schedule import units_of_work
 from modbench.harness.planning.suite import parse_suite
+from modbench.harness.planning.units_of_work import units_of_work
 from modbench.harness.results.notes.memory import FitNotes
 from modbench.harness.subject.subject import Subject
 

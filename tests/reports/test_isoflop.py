@@ -24,7 +24,7 @@ from modbench.harness.core.train_plan import FLOPS_TOLERANCE, width_rule
 from modbench.harness.execution.runner import Slots, run_phase
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
-from modbench.harness.planning.expand import keys_of
+from modbench.harness.planning.comparisons import keys_of
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.suite import Suite, load_suite, parse_suite

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modbench.harness.core.units import human, human_duration, three_digits
-from modbench.reports.labels import label
+from modbench.reports.point_labels import label
 from modbench.reports.style import INK, new_figure, to_svg
 
 
