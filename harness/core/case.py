@@ -1,4 +1,4 @@
-"""Case, Comparison, Unit: the nouns that a plan is made of, and the ids that name files and rows."""
+"""The parts of a plan (Place, Case, Comparison, UnitOfWork, Protocol), and the ids that name files and rows."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from modbench.harness.core.train_plan import TrainRun
 Dtype = Literal["fp32", "bf16", "fp16"]
 Device = Literal["cpu", "cuda"]
 ELEMENT_BYTES: dict[Dtype, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
-# Beside the anchor: more, and the arms at the ends of a block would lie far apart in time.
+# Arms in a block besides the anchor. With more, the first and last arms of a block would lie far apart in time.
 ARMS_PER_BLOCK = 3
-# The largest that fits is known within this share of itself.
+# Relative resolution of the search for the largest input that fits.
 FIT_RESOLUTION = 0.01
 
 
 class Place(Frozen):
-    """What all arms of a comparison share: input shape, number format, device. The id's grid part.
+    """Where and on what input a case runs: shape, number format, device. All arms of a comparison share it.
 
     Attributes:
         seq_len: tokens per sequence, T.
         batch_size: sequences per call, B.
         dtype: number format of weights and activations.
-        device: where it runs.
+        device: `cpu` or `cuda`.
         threads: intra-op CPU threads.
         compile: whether `torch.compile` wraps the model.
         graph: whether decode steps are replayed as a CUDA graph.
@@ -48,12 +48,12 @@ class Place(Frozen):
 
     @property
     def one_thread(self) -> bool:
-        """Whether the CPU time of the thread that is timed tells the same story as wall time."""
+        """Whether the CPU time of the timed thread is comparable with wall time."""
         return self.device == "cpu" and self.threads == 1
 
     @property
     def label(self) -> str:
-        """`T512-B1-fp32-cpu1`."""
+        """Label in ids and file names: `T512-B1-fp32-cpu1`."""
         device = f"cpu{self.threads}" if self.device == "cpu" else self.device
         return (
             f"T{self.seq_len}-B{self.batch_size}-{self.dtype}-{device}"
@@ -63,16 +63,16 @@ class Place(Frozen):
 
 
 class Case(Frozen):
-    """One point of the grid: every field that can change a number, and nothing else.
+    """One point of the grid: exactly the fields that can change a number.
 
     Attributes:
         model: catalogue name, or a user's `FILE.py:build`.
-        arm_parts: what tells this arm from others of its model in the suite, such as `c0.125`.
-        config: shape.
-        place: where and on what input.
+        arm_parts: what distinguishes this arm from others of its model in the suite, such as `c0.125`.
+        config: shape of the model.
+        place: where and on what input it runs.
         rung: whether this is a rung of the dense ladder: a smaller shape solved to cost what another arm costs.
-        task: the task that it is trained on; empty: a corpus, or nothing.
-        budget: training FLOPs that it may spend, where a sweep has several.
+        task: the task that it is trained on; empty if it trains on a corpus or not at all.
+        budget: training FLOPs that it may spend, in a sweep over several budgets.
     """
 
     model: str
@@ -85,17 +85,17 @@ class Case(Frozen):
 
     @property
     def own(self) -> bool:
-        """Whether the model is the user's: no closed form and no routing facts are known."""
+        """Whether the model is the user's: its closed form and routing are not known."""
         return is_user_model(self.model)
 
     @property
     def short_model(self) -> str:
-        """`mod`, or `mine:build` for a user's `some/folder/mine.py:build`."""
+        """Short name of the model: `mod`, or `mine:build` for a user's `some/folder/mine.py:build`."""
         return short_name(self.model)
 
     @property
     def id(self) -> str:
-        """`mod[c0.125-T512-B1-fp32-cpu1]`, like pytest's; a rung of the dense ladder is `dense-f0.56[T512-…]`."""
+        """Case id, like pytest's: `mod[c0.125-T512-B1-fp32-cpu1]`; a rung of the dense ladder is `dense-f0.56[T512-…]`."""
         budget = f"F{self.budget:.3g}".replace("+", "") if self.budget else ""
         where = "-".join(part for part in (self.task, budget, self.place.label) if part)
         if self.rung:
@@ -109,12 +109,12 @@ class Case(Frozen):
 
     @property
     def size(self) -> str:
-        """Of a sweep, which of its sizes this is: the last part of the arm."""
+        """Size within a sweep: the last part of the arm."""
         return self.arm_parts[-1]
 
     @property
     def variant(self) -> str:
-        """Of a sweep, the arm without its size: `mod[c0.125]`, `dense`."""
+        """Arm within a sweep, without its size: `mod[c0.125]`, `dense`."""
         return self._named(self.arm_parts[:-1])
 
     def _named(self, parts: tuple[str, ...]) -> str:
@@ -123,10 +123,10 @@ class Case(Frozen):
         return f"{self.short_model}[{'-'.join(parts)}]" if parts else self.short_model
 
     def config_diff(self) -> str:
-        """JSON of what is not default: the CSV's `config` column. Derived defaults (`d_ff` and the like) count as defaults."""
+        """JSON of the fields that are not default (the CSV's `config`); derived values such as `d_ff` count as default."""
         given = self.config.model_dump()
-        said = {key: given[key] for key in ("d_model", "activation", "n_heads")}
-        derived = ModelConfig.model_validate(said).model_dump() | ModelConfig.model_validate({}).model_dump(
+        chosen = {key: given[key] for key in ("d_model", "activation", "n_heads")}
+        derived = ModelConfig.model_validate(chosen).model_dump() | ModelConfig.model_validate({}).model_dump(
             include={"d_model", "activation"}
         )
         derived["n_heads"] = max(1, given["d_model"] // 64)
@@ -134,12 +134,12 @@ class Case(Frozen):
 
 
 class Comparison(Frozen):
-    """Cases that are interleaved inside one process so that drift cancels. The first is the anchor.
+    """Cases that are interleaved in one process so that drift cancels; the first is the anchor.
 
     Attributes:
         arms: the cases.
-        metrics: what is measured of them.
-        name: what tells it from others at the same place: a task, a size and a budget.
+        metrics: keys of what is measured.
+        name: distinguishes comparisons at the same place: a task, or a size and a budget.
     """
 
     arms: tuple[Case, ...]
@@ -153,17 +153,17 @@ class Comparison(Frozen):
 
     @property
     def label(self) -> str:
-        """Its name and place, as files are called."""
+        """Name and place, as used in file names."""
         return "-".join(part for part in (self.name, self.place.label) if part)
 
 
 class Rung(Frozen):
-    """What a rung of the dense ladder was solved against, and how far it is from it.
+    """A rung of the dense ladder: the arm it matches, and how closely.
 
     Attributes:
         arm: the rung.
         target: the arm that it matches.
-        solved_at: the sequence length at which it does.
+        solved_at: the sequence length at which the match was solved.
         gaps: sequence length to relative gap of the quantity, rung over target minus 1.
         quantity: what is matched: forward or training FLOPs, or parameters.
     """
@@ -176,22 +176,22 @@ class Rung(Frozen):
 
 
 class DecodePlan(Frozen):
-    """What a decode measurement does after a context of the grid's `seq_len` tokens.
+    """How decoding is timed after a context of the grid's `seq_len` tokens.
 
     Attributes:
-        tokens: steps of one timed call; its value is their mean. A median would see only the tokens that skip.
+        tokens: decode steps of one timed call, whose value is their mean. A median would reflect only the tokens that skip.
     """
 
     tokens: Annotated[int, Field(ge=1)] = 64
 
 
 class EnergyPlan(Frozen):
-    """How energy is measured: windows of many calls, long enough for a counter that steps ten times a second.
+    """How energy is measured: in windows of many calls, long enough for a counter that advances ten times a second.
 
     Attributes:
         window_s: length of a window.
-        idle_s: how long the idle device is watched before the first window.
-        windows: windows of every arm in a launch; an even number, so that each order has its reverse.
+        idle_s: seconds of idle power measurement before the first window.
+        windows: windows per arm in a launch; an even number, so that each order is also run in reverse.
     """
 
     window_s: Annotated[float, Field(ge=0.5, le=600)] = 3.0
@@ -200,13 +200,12 @@ class EnergyPlan(Frozen):
 
 
 class FitPlan(Frozen):
-    """How the largest input that fits is sought.
+    """How the largest input that fits is searched for.
 
     Attributes:
-        budget: bytes that a training step may allocate beside what the process holds already; None: what is free, less a
-            tenth.
+        budget: bytes that a training step may allocate on top of what the process already holds; None: 90 % of what is free.
         most: the largest length or batch that is tried.
-        trial_s: seconds that one trial may take; one that takes longer ends the search without an answer.
+        trial_s: time limit of one trial, in s; exceeding it ends the search without a result.
     """
 
     budget: Annotated[int, Field(ge=2**20)] | None = None
@@ -215,26 +214,26 @@ class FitPlan(Frozen):
 
 
 class Protocol(Frozen):
-    """How a unit measures. Resolved: nothing is optional any more.
+    """How a unit measures, with all defaults resolved.
 
     Attributes:
-        rounds: rounds per launch, every arm visited twice in each; the least number where a pilot decides.
+        rounds: rounds per launch, each visiting every arm twice; the minimum where a pilot decides.
         most_rounds: the most that a pilot may ask for.
-        pilot: rounds after which the number is computed, once.
-        half_width: of the interval of a launch's median effect, which the number is computed for.
+        pilot: rounds after which the number of rounds is computed, once.
+        half_width: target half-width of the interval of a launch's median effect, from which that number follows.
         warm_up_calls: calls of every arm before the first round.
-        warm_up_s: seconds that the warm-up takes at least.
-        seed: seeds weights, inputs and orders.
+        warm_up_s: minimum duration of the warm-up, in s.
+        seed: seed of weights, inputs and orders.
         train: the training run, for units that train: resolved for their model.
-        rates: multiples of its rate that are tried, for units that look for the best.
-        task_path: what the task reads, for units that train on a task of files.
+        rates: multiples of its learning rate to try, for units that search for the best.
+        task_path: file or folder that the task reads, for units that train on such a task.
         decode: the decode measurement, for units that decode.
-        energy: windows, for units that measure energy.
-        fit: bounds, for units that look for the largest input that fits.
+        energy: the windows, for units that measure energy.
+        fit: the bounds, for units that search for the largest input that fits.
         corpus: catalogue name of the corpus, for units that train.
         corpus_path: its path, if it takes one.
-        corpus_sha256: what the corpus must hash to.
-        trace: where a profile's trace is written.
+        corpus_sha256: expected hash of the corpus, or of the task's files.
+        trace: path to which a profile writes its trace.
     """
 
     rounds: int
@@ -257,16 +256,16 @@ class Protocol(Frozen):
 
 
 class UnitOfWork(Frozen):
-    """What is sent to a fresh process: one launch of a comparison, one count, one memory pass or one training run.
+    """Work for one fresh process: a launch of a comparison, a count, a memory pass or a training run.
 
     Attributes:
-        name: names its file.
+        name: name of its files.
         made_in: the pass that runs it.
-        workload: what is timed, for the timing pass: a metric's group.
+        workload: for the timing pass, what is timed: a metric's group.
         launch: number of the launch, from 0.
         comparison: the arms and metrics.
-        protocol: how.
-        flops: predicted FLOPs, by which time left is estimated.
+        protocol: how they are measured.
+        flops: predicted FLOPs, from which the time left is estimated.
     """
 
     name: str
@@ -278,7 +277,7 @@ class UnitOfWork(Frozen):
     flops: float
 
     def makes(self, metric: AnyMetric) -> bool:
-        """Whether this unit leaves an outcome for the metric. A pass that always runs makes all its metrics."""
+        """Whether this unit produces an outcome for the metric. A pass that always runs measures all its metrics."""
         if metric.made_in != self.made_in or self.workload not in {"", metric.group}:
             return False
         asked = metric.key in catalogue.needed(self.comparison.metrics)
@@ -286,7 +285,7 @@ class UnitOfWork(Frozen):
 
 
 def short_name(model: str) -> str:
-    """A catalogue name as it is; of a user's model the file's name without its folder."""
+    """A catalogue name unchanged; for a user's model, the file's name without its folder."""
     if not is_user_model(model):
         return model
     where, _, attribute = model.rpartition(":")
@@ -294,7 +293,7 @@ def short_name(model: str) -> str:
 
 
 def slug(text: str) -> str:
-    """`text` as a file name that needs no quoting; a hash only where letters were lost or it would be too long."""
+    """`text` as a file name that needs no quoting, with a hash only if characters were lost or it was too long."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_")
     if re.fullmatch(r"[A-Za-z0-9._:\[\]-]*", text) and len(plain) <= 150:
         return plain

@@ -1,4 +1,4 @@
-"""What there is to choose from, found by folder: a file that is placed there is registered.
+"""Finds models, metrics, passes and other additions by folder: a file placed there is registered.
 
 Listing reads files without importing them (names, first docstring lines, literal options), so it takes milliseconds and no torch.
 Folders named in the environment variable `MODBENCH_INCLUDE` (joined as in `PATH`) are searched too: each may hold `metrics/`,
@@ -36,13 +36,13 @@ ROOMS = {
     "suites": ("modbench.suites", ""),
     "tasks": ("modbench.suites.tasks", "TASK"),
 }
-# What one entry is called, where that is not the room's name without its s.
+# Singular of a room's name, where it is not the name without its s.
 ONE_OF = {"corpora": "corpus", "passes": "pass"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing in a room: its name, its first docstring line, its file."""
+    """One entry of a room: its name, first docstring line and file."""
 
     name: str
     about: str
@@ -58,7 +58,7 @@ def _folder(package: str) -> Path:
 
 @functools.cache
 def entries(room: str) -> dict[str, Entry]:
-    """Everything in a room, by name, unimported."""
+    """All entries of a room by name, without importing them."""
     package, _ = ROOMS[room]
     pattern = "*.toml" if room == "suites" else "*.py"
     folders = [_folder(package), *(folder / room for folder in included())]
@@ -71,7 +71,7 @@ def entries(room: str) -> dict[str, Entry]:
 
 
 def included() -> list[Path]:
-    """Folders of the user's own that are searched after the shipped ones."""
+    """The user's folders (`MODBENCH_INCLUDE`), searched after the shipped ones."""
     named = os.environ.get("MODBENCH_INCLUDE", "")
     return [Path(folder).absolute() for folder in named.split(os.pathsep) if folder]
 
@@ -84,10 +84,10 @@ def _about(path: Path) -> str:
 
 
 def find(room: str, name: str) -> Entry:
-    """The entry of that name.
+    """Find an entry by name.
 
     Raises:
-        UsageError: with the nearest name, if there is none.
+        UsageError: if there is no such entry; the message suggests the nearest name.
     """
     known = entries(room)
     if name not in known:
@@ -96,7 +96,7 @@ def find(room: str, name: str) -> Entry:
 
 
 def load(room: str, name: str) -> Any:  # noqa: ANN401  # each room exports its own type
-    """Import the entry and return what it exports."""
+    """Import an entry and return the object that it exports."""
     entry = find(room, name)
     package, exported = ROOMS[room]
     if entry.path.parent == _folder(package):
@@ -112,30 +112,30 @@ def _included_module(name: str, path: Path) -> ModuleType:
 
 @functools.cache
 def metrics() -> dict[str, AnyMetric]:
-    """Every metric by key. The files are light: nothing that measures is loaded."""
+    """All metrics by key. Their files import nothing heavy."""
     return {metric.key: metric for name in entries("metrics") for metric in load("metrics", name)}
 
 
 @functools.cache
 def passes() -> dict[str, Pass]:
-    """Every pass by name, in the order in which a plan lists their units."""
+    """All passes by name, in the order in which a plan lists their units."""
     found: list[Pass] = [load("passes", name) for name in entries("passes")]
     return {each.name: each for each in sorted(found, key=lambda each: (each.phase, each.order))}
 
 
 def pass_of(metric: AnyMetric) -> Pass:
-    """The pass that makes a metric, or for a derived metric the one that makes its source."""
+    """The pass that measures a metric; for a derived metric, the pass that measures its source."""
     return passes()[metric.made_in or metrics()[metric.source].made_in]
 
 
 @functools.cache
 def needed(keys: tuple[str, ...]) -> frozenset[str]:
-    """What must be measured for these metrics: themselves, and what some are derived from."""
+    """Metrics that must be measured for these: themselves, and the sources of derived ones."""
     return frozenset(keys) | {metrics()[key].source for key in keys if metrics()[key].source}
 
 
 def model_options(name: str) -> dict[str, object]:
-    """The routing keys that a model reads, with their defaults, read from its file without importing torch."""
+    """Routing keys that a model reads, with their defaults; parsed from its file without importing torch."""
     tree = ast.parse(find("models", name).path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Model":
@@ -151,7 +151,7 @@ def is_user_model(spec: str) -> bool:
 
 
 def check_user_model(spec: str) -> None:
-    """Refuse a user's model that cannot be found, before anything is measured. Its code is not run here.
+    """Check that a user's model can be found, before anything is measured and without running its code.
 
     Raises:
         UsageError: if the file or module does not exist, or names no attribute.
@@ -161,12 +161,10 @@ def check_user_model(spec: str) -> None:
         raise UsageError(f"model {spec!r} names no function. Write FILE.py:build or package.module:build.")
     if where.endswith(".py"):
         if not Path(where).is_file():
-            raise UsageError(f"model {spec!r}: there is no file {where!r} here ({Path.cwd()}).")
+            raise UsageError(f"model {spec!r}: there is no file {where!r} in {Path.cwd()}.")
         return
     if not _module_exists(where):
-        raise UsageError(
-            f"model {spec!r}: no module {where!r} can be imported from here. A file is named FILE.py:build."
-        )
+        raise UsageError(f"model {spec!r}: there is no module {where!r} to import. Write a file as FILE.py:build.")
 
 
 def _module_exists(name: str) -> bool:
@@ -184,7 +182,7 @@ def _module_exists(name: str) -> bool:
 
 
 def load_user_model(spec: str) -> Any:  # noqa: ANN401  # a user's build(config)
-    """Import a user's `build`. Whatever the import raises is the user's to see.
+    """Import a user's `build` function. Exceptions of the import are passed on to the user.
 
     Raises:
         AttributeError: if the module has no such function.

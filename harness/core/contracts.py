@@ -1,4 +1,4 @@
-"""What an addition exports: a `Model`, a `Metric`, a `Task`, a `Corpus`. Plain data, no torch."""
+"""What an addition exports: a `Model`, `Metric`, `Doubt`, `Task` or `Corpus`. Plain data, no torch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from modbench.harness.results.evidence import Evidence
 
 Workload = Literal["forward", "train_step", "prefill", "decode", "train"]
-# How a workload is timed: whole calls end to end, the parts of a step, single decode steps, as a server answers, device events
-# behind a spin kernel, or the replay of a CUDA graph.
+# How a workload is timed: whole calls end to end, the parts of a step, single decode steps, up to the first token, token by
+# token as a server does, device events behind a spin kernel, or the replay of a CUDA graph.
 Timer = Literal["", "parts", "steps", "first-token", "serving", "device", "graph"]
 
 
@@ -26,15 +26,15 @@ class Cost:
     """Closed-form cost of one case. 1 multiply-add = 2 FLOPs; embedding look-ups, norms, softmax and top-k count 0.
 
     Attributes:
-        parts: forward FLOPs per component, the whole batch; attention scores and values over the full square.
-        attention_causal: FLOPs of scores and values over the lower triangle alone, diagonal included.
+        parts: forward FLOPs per component for the whole batch; attention scores and values over the full square.
+        attention_causal: FLOPs of scores and values over the lower triangle only, diagonal included.
         params: number of parameters.
-        memory: what every layer keeps and needs while training.
-        inference: the same without gradients, where other layers run; None: the same layers.
-        train_only: FLOPs, forward and backward, of what runs while training alone, such as an auxiliary predictor.
-        predictor: forward FLOPs of predictors, where routers decide without the future; no part of a top-k forward pass.
-        training: cost of the forward pass while training, where it is another; None: the same.
-        modules: forward FLOPs by module path, as a counter attributes them; what runs in none of these is the rest.
+        memory: memory that every layer keeps and needs in training.
+        inference: the same without gradients, if other layers run then; None: the same layers.
+        train_only: forward and backward FLOPs of parts that run only in training, such as an auxiliary predictor.
+        predictor: forward FLOPs of predictors, used where routers decide without the future; not part of a top-k forward pass.
+        training: cost of the forward pass in training, if it differs; None: the same.
+        modules: forward FLOPs by module path, as a counter attributes them; the remainder runs in none of these.
     """
 
     parts: Mapping[str, float]
@@ -49,7 +49,7 @@ class Cost:
 
     @property
     def forward(self) -> float:
-        """`flops/forward`: what a counter sees (full-square attention, head included)."""
+        """`flops/forward`: what a counter counts (full-square attention, head included)."""
         return sum(self.parts.values())
 
     @property
@@ -60,7 +60,7 @@ class Cost:
 
     @property
     def forward_headless(self) -> float:
-        """`flops/forward/headless`: the head left out, as papers count that speak of non-embedding FLOPs."""
+        """`flops/forward/headless`: without the head, the non-embedding FLOPs of some papers."""
         return self.forward - self.parts.get("head", 0.0)
 
     @property
@@ -70,20 +70,20 @@ class Cost:
 
     @property
     def train_step_causal(self) -> float:
-        """The same with causal attention: what a training step is promised by."""
+        """`flops/train_step/causal`: with causal attention, the basis of a training step's ideal."""
         return 3 * (self.training or self).forward_causal + self.train_only
 
     @property
     def train_step_hardware(self) -> float:
-        """`flops/train_step/hardware`: with what fused attention computes again in its backward pass, the scores."""
+        """`flops/train_step/hardware`: includes the scores, which fused attention computes again in its backward pass."""
         return self.train_step + (self.training or self).parts.get("scores", 0.0)
 
     def bytes_forward(self, bytes_per_element: int) -> float:
-        """Bytes that a forward pass must move at least: every weight read once, every kept activation written and read once."""
+        """Least bytes that a forward pass moves: every weight read once, every kept activation written and read once."""
         return self.params * bytes_per_element + 2 * self.memory.saved(bytes_per_element)
 
     def memory_train(self, bytes_per_element: int) -> float:
-        """Forecast of `memory/peak_allocated` in B: a training step with both AdamW moments there."""
+        """Forecast of `memory/peak_allocated` in B: a training step with both AdamW moments allocated."""
         return self.memory.train_peak(bytes_per_element)
 
     def memory_forward(self, bytes_per_element: int) -> float:
@@ -93,11 +93,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class DecodeCost:
-    """Closed-form cost of generating, for a whole batch, in elements of the model's number format.
+    """Closed-form cost of generation for a whole batch, in elements of the model's number format.
 
     Attributes:
-        read: what one decode step must read: weights that some row needs, keys and values of the rows that pass.
-        held: keys and values that are kept after the context, where tokens pass as expected.
+        read: elements that one decode step must read: weights that some row needs, keys and values of the rows that pass.
+        held: keys and values that are kept after the context, if tokens pass as expected.
     """
 
     read: float
@@ -111,12 +111,12 @@ class Model:
     Attributes:
         build: makes the module, which maps int64 tokens [B, T] to logits [B, T, vocab_size].
         cost: `cost(config, seq_len, batch_size)`, the closed form that the counter is compared with.
-        options: routing keys that this model reads, with their defaults; any other key is an error.
+        options: routing keys that this model reads, with their defaults; any other routing key is an error.
         sees_future: whether a model of this shape routes by a top-k that depends on later tokens.
-        dynamic: whether its cost depends on the input. It is then counted on real tensors, and `cost` takes a fourth argument:
-            `module.realised`, what the module did with them.
-        explained: `OPINION MODULE` to why that opinion on its FLOPs differs there by design, such as `fvcore gate`.
-        decode_cost: `decode_cost(config, context, batch_size)`; None: not known.
+        dynamic: whether its cost depends on the input. Then it is counted on real tensors, and `cost` takes a fourth argument,
+            `module.realised`: what the module did with them.
+        explained: `COUNTER MODULE` (such as `fvcore gate`) to the reason why that count of its FLOPs differs there by design.
+        decode_cost: `decode_cost(config, context, batch_size)`; None: unknown.
     """
 
     build: Callable[[ModelConfig], LanguageModel]
@@ -134,28 +134,28 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Metric(Generic[Given, Made]):
-    """A quantity as data, typed by what its pass gives to `measure` and what `measure` returns.
+    """A quantity that is measured, typed by what its pass gives to `measure` and what `measure` returns.
 
     Attributes:
-        key: slash-grouped name.
+        key: name, grouped by slashes.
         unit: base unit of stored values.
-        better: which direction the reader wants; `neither` where no direction is better, as for a learning rate.
-        workload: what runs while it is measured.
+        better: the direction that is better; `neither` where there is none, as for a learning rate.
+        workload: the workload that is measured.
         about: one sentence for `modbench list metrics`.
-        measure: the function that the pass calls; for a derived metric, what is divided by the seconds of `source`.
-        made_in: the pass that makes it; empty for a derived metric.
+        measure: the function that the pass calls; for a derived metric, its result is divided by the seconds of `source`.
+        made_in: the pass that measures it; empty for a derived metric.
         source: the timed metric that it is derived from.
         needs: a pass whose finding about the machine it needs.
-        per: what one sample is divided by: nothing, the decode steps of a call, or its tokens.
+        per: what one sample is divided by: nothing (`call`), the decode steps of a call, or its tokens.
         timer: how it is timed; metrics of one workload and timer are timed together.
-        lap: which of a call's laps it is; empty: the whole call.
-        scored_as: `ratio` where baseline over case has a meaning, `difference` where only case minus baseline has.
-        noun: what a value is called where it has no ratio, such as `a loss`.
-        ideal: the count of both sides whose ratio is the ideal, by its name in `CountNotes`; empty: there is none.
+        lap: the part of a call that it measures; empty: the whole call.
+        scored_as: `ratio` where baseline over case is meaningful, `difference` where only case minus baseline is.
+        noun: name of a value that has no ratio, such as `a loss`.
+        ideal: field of `CountNotes` whose ratio between both sides is the ideal; empty: no ideal.
         no_ideal: why there is no ideal.
-        statistic: what kind of number a value is, where that is not its pass's word for it.
-        no_interval: why a value has no interval, where that is not its pass's reason.
-        on_request: whether it is made only when a suite asks for it, although its pass makes the others anyway.
+        statistic: kind of number that a value is; empty: as its pass says.
+        no_interval: why a value has no interval; empty: as its pass says.
+        on_request: whether it is measured only when a suite asks for it, although its pass always measures the others.
         task: the task whose accuracy it is.
     """
 
@@ -181,12 +181,12 @@ class Metric(Generic[Given, Made]):
     task: str = ""
 
     def __post_init__(self) -> None:
-        """A metric is measured by a pass or derived from another metric."""
-        assert bool(self.made_in) != bool(self.source), f"{self.key}: names a pass or a source, not both"
+        """Check that the metric is either measured by a pass or derived from another metric."""
+        assert bool(self.made_in) != bool(self.source), f"{self.key}: must name either a pass or a source"
 
     @property
     def group(self) -> str:
-        """What is timed together: `forward`, `forward-device`, `train_step-parts`."""
+        """Group of metrics that are timed together: `forward`, `forward-device`, `train_step-parts`."""
         return f"{self.workload}-{self.timer}" if self.timer else self.workload
 
 
@@ -195,12 +195,12 @@ AnyMetric = Metric[Any, Any]
 
 @dataclass(frozen=True)
 class Doubt:
-    """When a number is not to be trusted. Its file's first docstring line says what about.
+    """A reason not to trust a number. Its file's first docstring line is its description.
 
     Attributes:
-        finds: what is wrong with a cell (`harness/results/evidence.py`), in one sentence; None: nothing.
+        finds: describes in one sentence what is wrong with a cell (`harness/results/evidence.py`); None: nothing.
         advice: what to do about it.
-        label: the warning that then stands beside the case in every output; None where the finding is about this one cell.
+        label: warning shown with the case in every output; None if the finding concerns only this cell.
     """
 
     finds: Callable[[Evidence], str | None]
@@ -210,7 +210,7 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Text:
-    """A corpus as it was read: bytes to train on, bytes held out, and the hash that names them."""
+    """A corpus as read: bytes to train on, bytes held out, and their hash."""
 
     name: str
     train: bytes
@@ -218,7 +218,7 @@ class Text:
     sha256: str
 
 
-# Where no question is asked: the same number by which torch's cross-entropy leaves a position out.
+# Marks positions where no question is asked: the value that torch's cross-entropy ignores.
 UNASKED = -100
 
 
@@ -228,9 +228,9 @@ class Examples:
 
     Attributes:
         tokens_NT: int64, padded on the right with 0.
-        answers_NT: int64; the token that must follow position t where a question ends there, `UNASKED` elsewhere.
-        kinds_NT: int64; of each question its kind, an index into `Source.kinds`; 0 elsewhere.
-        lengths_N: int64; real tokens of each row, the answers to earlier questions included.
+        answers_NT: int64; the token that must follow position t if a question ends there, `UNASKED` elsewhere.
+        kinds_NT: int64; kind of each question, an index into `Source.kinds`; 0 elsewhere.
+        lengths_N: int64; number of tokens of each row without padding, answers to earlier questions included.
     """
 
     tokens_NT: Any
@@ -241,16 +241,16 @@ class Examples:
 
 @dataclass(frozen=True)
 class Source:
-    """A task made ready: where its examples come from.
+    """An opened task: the source of its examples.
 
     Attributes:
-        words: what each token is written as; their number is the vocabulary's size. Token 0 pads.
+        words: text of each token; their number is the size of the vocabulary. Token 0 pads.
         seq_len: the longest sequence.
-        candidates: tokens that an answer can be: a model's answer is the likeliest of these.
+        candidates: tokens that can be an answer: a model's answer is the likeliest of these.
         kinds: names of the kinds of question, such as templates, numbers of facts, distances.
-        draw: `draw(rng, n)` gives n training examples, from nothing but the numpy generator.
-        held_out: examples that training never shows.
-        sha256: of the files that it was read from; empty for a generator.
+        draw: `draw(rng, n)` returns n training examples that depend only on the numpy generator.
+        held_out: examples that never occur in training.
+        sha256: hash of the files that it was read from; empty for a generator.
     """
 
     words: tuple[str, ...]
@@ -264,15 +264,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Task:
-    """A skill that is trained and tested apart. Its file's first docstring line is its description.
+    """A skill that is trained and tested separately. Its file's first docstring line is its description.
 
     Attributes:
-        open: `open(path)` gives the source; path is None for a generator.
-        shortcuts: `shortcuts(train, held_out)` gives, by name, the accuracy on the held-out questions of rules that do not
-            solve the task: cue words, positions, guesses among what stands there.
-        needs_path: whether it reads files of the user's.
+        open: `open(path)` returns the source; path is None for a generator.
+        shortcuts: `shortcuts(train, held_out)` returns by name the accuracy, on the held-out questions, of rules that do not
+            solve the task: cue words, positions, guesses among the tokens of the sequence.
+        needs_path: whether it reads the user's files.
         steps: training steps in which a dense model of width 64 and 4 layers should learn it.
-        batch_size: sequences of such a step.
+        batch_size: sequences per step.
     """
 
     open: Callable[[str | None], Source]
@@ -284,6 +284,6 @@ class Task:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A source of text. `read(path)` gets None where the corpus needs no path."""
+    """A source of text. `read(path)` is called with None if the corpus needs no path."""
 
     read: Callable[[str | None], Text]

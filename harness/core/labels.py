@@ -1,4 +1,4 @@
-"""Labels: short warnings that stand beside a number in every output."""
+"""Labels: short warnings shown with a number in every output."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Label(StrEnum):
     CONTAMINATED = "contaminated"
 
 
-# A loss with one of these was measured by a model that read later tokens.
+# A loss with one of these labels comes from a model that read later tokens.
 LOOKED_AHEAD = frozenset({Label.NOT_AUTOREGRESSIVE, Label.SAW_FUTURE})
 
 
 def joined(labels: Iterable[Label]) -> str | None:
-    """Labels as one cell of a table, each once; None where there are none."""
+    """Join labels into one table cell, each once; None if there are none."""
     return ";".join(dict.fromkeys(labels)) or None

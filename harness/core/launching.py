@@ -1,4 +1,4 @@
-"""What a launcher exports: how units of work are started and waited for. Plain data, no torch."""
+"""What a launcher exports: how units of work are started and waited for. No torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Handle(Protocol):
-    """A unit that was started."""
+    """A started unit."""
 
     @property
     def unit(self) -> UnitOfWork:
@@ -18,15 +18,15 @@ class Handle(Protocol):
 
     @property
     def record(self) -> Path:
-        """Where its record appears when it is done."""
+        """Path of the record that it writes when it is done."""
 
     @property
     def running(self) -> bool:
-        """Whether it still runs."""
+        """Whether it is still running."""
 
     @property
     def exitcode(self) -> int | None:
-        """How its process ended: 0 or a code, the negative number of a signal; None if it runs or nobody knows."""
+        """Exit code of its process, negative for a signal; None if it is running or the code is unknown."""
 
 
 Started = TypeVar("Started", bound=Handle)
@@ -36,17 +36,17 @@ class Launcher(Protocol[Started]):
     """Starts units of work. A launcher's file exports `LAUNCHER`, a callable as `MakeLauncher`."""
 
     def start(self, unit: UnitOfWork, record: Path, log: Path, timeout_s: float) -> Started:
-        """Start a unit, which leaves its record and its log; after `timeout_s` it counts as hanging."""
+        """Start a unit, which writes its record and its log; after `timeout_s` it counts as hanging."""
 
     def wait(self, handles: list[Started], timeout_s: float) -> list[Started]:
         """Block until a unit has ended, hangs, or the time is up; return the units that ended or hang."""
 
     def end(self, handle: Started) -> None:
-        """Reap a unit; kill it if it still runs."""
+        """Reap a unit; kill it if it is still running."""
 
 
 class MakeLauncher(Protocol):
-    """What a launcher's file exports as `LAUNCHER`."""
+    """Type of what a launcher's file exports as `LAUNCHER`."""
 
     def __call__(self, *, cold: bool, threads: int) -> Launcher[Any]:
         """Make a launcher.

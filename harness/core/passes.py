@@ -1,4 +1,4 @@
-"""What a pass exports: how something is measured, where and when that may run, and what its numbers mean. No torch."""
+"""What a pass exports: how it measures, where and when it may run, and what its numbers mean. No torch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from modbench.harness.results.notes import Notes
     from modbench.harness.results.records import Blocks, Outcome
 
-    # What a pass yields: outcomes, what witnesses saw of blocks, or what it found out that belongs to no metric.
+    # What a pass yields: outcomes, the witnesses' observations of blocks, or findings that belong to no metric.
     Yielded: TypeAlias = Outcome | Blocks | Notes
     Run = Callable[[UnitOfWork, list[Any]], Iterator[Yielded]]
     Units = Callable[[Maker, Comparison, Sequence[AnyMetric], int], Iterable[UnitOfWork]]
 
 
 class Phase(IntEnum):
-    """When a unit runs: all units of one phase end before the next phase begins."""
+    """The order of units: all units of one phase end before the next phase begins."""
 
     COUNT = 1
     TIME = 2
@@ -36,30 +36,30 @@ class Pass:
     """A way of measuring. Metrics name it in `made_in`; its file's first docstring line is its description.
 
     Attributes:
-        name: the file's name; it stands in records and begins the names of its units.
-        run: `run(unit, metrics)` measures inside a unit's process; each metric's `measure` is given what this pass makes.
-        units: `units(maker, comparison, metrics, launch)` gives the units of a comparison; None: one, worth `worth`.
-        worth: work of a unit in forward passes of its cases, by which time left is estimated.
-        phase: when its units run.
-        order: its place among the passes of its phase.
-        alone: whether nothing may run beside a unit.
-        timed: whether times are taken: the parent process then keeps still, and a run is resumed on its own machine only.
+        name: the file's name; it appears in records and begins the names of its units.
+        run: `run(unit, metrics)` measures inside a unit's process; each metric's `measure` gets what this pass prepares.
+        units: `units(maker, comparison, metrics, launch)` returns the units of a comparison; None: one unit of work `worth`.
+        worth: work of a unit in forward passes of its cases, from which the time left is estimated.
+        phase: the phase in which its units run.
+        order: its position among the passes of its phase.
+        alone: whether a unit must run with nothing at the same time.
+        timed: whether it measures time: then the parent process stays idle, and a run resumes only on its own machine.
         cold: whether a unit needs a fresh interpreter at any effort.
-        environment: what the environment of a cold process must hold before it starts.
+        environment: environment variables that a cold process needs before it starts.
         repeated: whether its units are repeated in every launch.
-        always: whether every comparison is measured, whatever was asked for; then all its metrics are made.
+        always: whether every comparison is measured and all its metrics, whatever the suite asks for.
         trains: whether a unit trains a model; its metrics are measured at the place of training.
         once: whether its metrics are measured once in a sweep, at the middle size and the first budget.
-        samples: what samples are: `launches`: many calls in each of several processes, beside the anchor; `seeds`: one
-            value for each seed; `one`: one value.
+        samples: what the samples are: `launches`: many calls in each of several processes, interleaved with the anchor;
+            `seeds`: one value per seed; `one`: one value.
         column: the column of samples that holds the value.
-        statistic: what the value is called in `cases.csv`.
+        statistic: name of the value's statistic in `cases.csv`.
         no_interval: why a value has no interval, where `samples` is `one`.
         judged: whether a ratio gets a verdict.
-        most: `most(unit)` tells how many times the predicted work a unit may take.
-        settings: the part of a suite that its numbers depend on, beside the case.
-        notes: the model of what it leaves beside the samples of an outcome.
-        findings: the model of what it finds out that belongs to no metric.
+        most: `most(unit)` returns how many times the predicted work a unit may take at most.
+        settings: the part of a suite, besides the case, that its numbers depend on.
+        notes: the model of the notes in its outcomes.
+        findings: the model of its findings that belong to no metric.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Is this machine fit to compare times? Identical models are compared as others would be: how often are they called different?
+"""Tests whether this machine is fit to compare times: how often are two identical models found to differ?
 
-Every comparison has launches of its own: none shares a process with another. Forked launches, as drafts have: cold ones would
-take minutes. The same code decides here that decides in a report.
+Every comparison has launches of its own and shares no process with another. Launches are forked, as in drafts: cold ones would
+take minutes. The verdicts come from the same code as in a report.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Twin:
     """One A/A comparison.
 
     Attributes:
-        pair: the effect of a model against its twin; the truth is none.
-        causes: what disturbed its samples, with their number.
+        pair: the effect between a model and its twin; the true effect is zero.
+        causes: what disturbed its samples, with the number of samples.
     """
 
     pair: paired.Paired
@@ -44,12 +44,12 @@ class Twin:
 
     @property
     def hit(self) -> bool:
-        """Whether the interval excludes the truth."""
+        """Whether the interval excludes zero: a false positive."""
         effect = self.pair.effect
         return effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high
 
     def as_dict(self) -> dict[str, Any]:
-        """What the certificate keeps."""
+        """The comparison as stored in the certificate."""
         effect, cpu = self.pair.effect, self.pair.cpu
         return {
             "ratio": math.exp(effect.value),
@@ -74,7 +74,7 @@ def _width(effect: Effect) -> float | None:
 def units(
     number: int, device: Device, threads: int, *, launches: int = LAUNCHES, rounds: int = ROUNDS
 ) -> list[UnitOfWork]:
-    """Launches of so many comparisons; those of one comparison lie far apart in time."""
+    """Launches of a number of comparisons; the launches of one comparison lie far apart in time."""
     place = Place(seq_len=128, batch_size=1, dtype="fp32", device=device, threads=threads, compile=False)
     config = ModelConfig.model_validate({"d_model": 128, "n_layers": 2, "max_seq_len": 128})
     twins = tuple(Case(model="dense", arm_parts=(name,), config=config, place=place) for name in ("one", "twin"))
@@ -105,7 +105,7 @@ def units(
 
 
 def examine(number: int, device: Device, threads: int, progress: Progress) -> list[Twin]:
-    """Make so many A/A comparisons here and now."""
+    """Run a number of A/A comparisons on this machine."""
     made = units(number, device, threads)
     with tempfile.TemporaryDirectory(prefix="modbench-doctor-") as name:
         folder = RunFolder(Path(name))
@@ -119,9 +119,9 @@ def examine(number: int, device: Device, threads: int, progress: Progress) -> li
 
 
 def judge(records: list[Record]) -> Iterator[Twin]:
-    """The comparisons that these launches make up.
+    """Group launches into comparisons and evaluate them.
 
-    One that a report would give no number for, because an arm still drifted, is none.
+    Comparisons in which an arm still drifted are left out, since a report would give no number for them.
 
     Raises:
         ModbenchError: if a launch failed, or no comparison is left.
@@ -141,7 +141,7 @@ def judge(records: list[Record]) -> Iterator[Twin]:
         together = paired.LaunchSamples(twin, None, anchor, record.blocks[0].columns)
         by_comparison.setdefault(record.unit.protocol.seed, []).append(together)
     if drifting >= by_comparison.keys():
-        raise ModbenchError("the machine check failed: in every comparison a model still drifted against its twin")
+        raise ModbenchError("the machine check failed: in every comparison a model still drifted relative to its twin")
     for launches in (found for number, found in by_comparison.items() if number not in drifting):
         marks = [
             mark
@@ -157,12 +157,12 @@ Read = Callable[[str], str | None]
 
 
 def advice(environment: dict[str, Any], threads: int, read: Read) -> list[str]:
-    """What stands in the way of telling times apart on this machine, as far as the system shows it, and what would help.
+    """Conditions of this machine that make times hard to compare, as far as the system exposes them, and what would help.
 
     Args:
-        environment: of the machine.
-        threads: that workers use.
-        read: a file's text, or None where there is no such file.
+        environment: the machine's environment.
+        threads: CPU threads of a worker.
+        read: returns a file's text, or None if there is no such file.
     """
     return [*_of_load(environment, threads), *_of_clocks(read), *_of_limits(read), *_of_gpus(environment)]
 
@@ -170,22 +170,22 @@ def advice(environment: dict[str, Any], threads: int, read: Read) -> list[str]:
 def _of_load(environment: dict[str, Any], threads: int) -> Iterator[str]:
     cores, load = environment["usable_cores"], environment["load_average"]
     if load is not None and load > 0.5:
-        yield f"load {load:.2f} before the check: something else runs here; stop it, or expect wide intervals"
+        yield f"load {load:.2f} before the check: another program is running; stop it, or expect wide intervals"
     if threads >= cores > 1:
         yield f"{threads} threads on {cores} cores leave none for the system: use at most {cores - 1}"
     if threads > 1:
-        yield "with more than one thread CPU time counts spinning: it is no witness; one thread is the default"
+        yield "with more than one thread CPU time includes spinning and cannot confirm wall time; the default is one thread"
 
 
 def _of_clocks(read: Read) -> Iterator[str]:
     cpu = "/sys/devices/system/cpu"
     governor = read(f"{cpu}/cpu0/cpufreq/scaling_governor")
     if governor is None:
-        yield "the processor's frequency is not exposed here: a change of it cannot be seen, only cancelled inside blocks"
+        yield "the processor's frequency is not exposed: its changes cannot be seen, only cancelled within blocks"
     elif governor.strip() != "performance":
-        yield f"frequency governor {governor.strip()!r}: `cpupower frequency-set -g performance` holds the clock still"
+        yield f"frequency governor {governor.strip()!r}: `cpupower frequency-set -g performance` keeps the clock constant"
     if (read(f"{cpu}/cpufreq/boost") or "").strip() == "1":
-        yield "boost is on: the clock depends on heat; writing 0 to cpufreq/boost steadies it"
+        yield "boost is on: the clock depends on temperature; write 0 to cpufreq/boost to keep it constant"
     if (read(f"{cpu}/smt/active") or "").strip() == "1":
         yield "two threads share a core (SMT): keep the sibling of the measured one idle"
     clock = (read("/sys/devices/system/clocksource/clocksource0/current_clocksource") or "tsc").strip()
@@ -196,7 +196,7 @@ def _of_clocks(read: Read) -> Iterator[str]:
 def _of_limits(read: Read) -> Iterator[str]:
     quota = (read("/sys/fs/cgroup/cpu.max") or "max").split()
     if quota[0] != "max":
-        yield f"the container may use {int(quota[0]) / int(quota[1]):.2f} cores: it is stopped when it has used them up"
+        yield f"the container may use {int(quota[0]) / int(quota[1]):.2f} cores: it is paused whenever it has used its share"
 
 
 def _of_gpus(environment: dict[str, Any]) -> Iterator[str]:
@@ -204,11 +204,11 @@ def _of_gpus(environment: dict[str, Any]) -> Iterator[str]:
         if gpu.get("persistence_mode") == 0:
             yield f"{gpu['name']}: persistence mode is off; `nvidia-smi -pm 1` keeps the driver loaded"
         if gpu.get("mig_mode"):
-            yield f"{gpu['name']}: MIG is on; a slice shares power and clocks with its neighbours"
+            yield f"{gpu['name']}: MIG is on; an instance shares power and clocks with its neighbours"
 
 
 def read_file(path: str) -> str | None:
-    """A file's text, or None."""
+    """A file's text, or None if it cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8")
     except OSError:

@@ -1,4 +1,4 @@
-"""Runs a plan: timed units alone, one after the other; the rest side by side. A failed unit is a record, not the end."""
+"""Runs a plan: timed units alone, one after the other; others in parallel. A failed unit leaves a record; the run goes on."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ POLL_S = 1.0
 
 
 class Progress(Interface):
-    """What is told while units run."""
+    """Receives events while units run."""
 
     def started(self, unit: UnitOfWork) -> None:
-        """A unit begins."""
+        """Called when a unit starts."""
 
     def tick(self) -> None:
-        """About once a second."""
+        """Called about once a second."""
 
     def ended(self, unit: UnitOfWork) -> None:
-        """A unit has its record."""
+        """Called when a unit has its record."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Slots:
 
     Attributes:
         units: in order.
-        at_once: how many may run side by side.
-        timed: whether they are timed, so that this process must keep still beside them.
+        at_once: how many may run at once.
+        timed: whether they are timed, so that this process must stay idle meanwhile.
     """
 
     units: tuple[UnitOfWork, ...]
@@ -51,7 +51,10 @@ class Slots:
 
 
 def phases(plan: Plan, cores: int) -> list[Slots]:
-    """Count, then time alone, then memory and training on all cores. Nothing runs beside a timed unit, its own parent aside."""
+    """Group the units by phase: count, then time alone, then memory and training on all cores.
+
+    Nothing but the parent process runs at the same time as a timed unit.
+    """
     side_by_side = max(1, cores // plan.suite.threads) if plan.device == "cpu" else 1
     passes = catalogue.passes()
     made = []
@@ -67,12 +70,12 @@ def phases(plan: Plan, cores: int) -> list[Slots]:
 def run(plan: Plan, folder: RunFolder, progress: Progress, *, launcher: str = "local", resumed: bool = False) -> None:
     """Run every unit of the plan; afterwards each has a record, unless interrupted.
 
-    What this process itself took beside the timed units is left in the folder: a spinning parent steals from what it measures.
+    The CPU time that this process took during timed units is written to the folder: a busy parent disturbs what it measures.
 
     Args:
         plan: what to run.
-        folder: takes the records.
-        progress: is told.
+        folder: where records are written.
+        progress: receives events.
         launcher: the name of the launcher that starts units.
         resumed: whether an interrupted run is continued.
     """
@@ -104,9 +107,9 @@ def run_phase(
 
     Args:
         slots: what to run, and how many at once.
-        launcher: starts processes.
-        folder: takes the records.
-        progress: is told.
+        launcher: starts units.
+        folder: where records are written.
+        progress: receives events.
         limits: seconds after which a unit counts as hanging.
     """
     first = {unit.protocol.train.rate_from for unit in slots.units if unit.protocol.train}  # others wait for these
@@ -133,7 +136,7 @@ def run_phase(
                     _keep_log(_log(folder, unit))
                     shipped = tuple(case for case in unit.comparison.arms if not case.own)
                     if shipped and len(shipped) < len(unit.comparison.arms):
-                        # A user's model may have killed the process: ours are run again without it.
+                        # A user's model may have killed the process: the shipped models run again without it.
                         retried[unit.name] = cause
                         comparison = unit.comparison.model_copy(update={"arms": shipped})
                         waiting.insert(0, unit.model_copy(update={"comparison": comparison}))
@@ -144,12 +147,12 @@ def run_phase(
                 _drop_empty_log(_log(folder, unit))
                 progress.ended(unit)
     finally:
-        for handle in running:  # only after an interrupt or a bug of ours
+        for handle in running:  # only after an interrupt or a bug in modbench
             launcher.end(handle)
 
 
 def _next(waiting: list[UnitOfWork], running: Sequence[Handle]) -> int | None:
-    """The first unit that waits for no other unit's record."""
+    """Index of the first unit that does not need the record of a pending unit."""
     pending = {unit.name for unit in (*waiting, *(handle.unit for handle in running))}
     for at, unit in enumerate(waiting):
         if unit.protocol.train is None or unit.protocol.train.rate_from not in pending:
@@ -158,7 +161,7 @@ def _next(waiting: list[UnitOfWork], running: Sequence[Handle]) -> int | None:
 
 
 def _planned(slots: Slots, unit: UnitOfWork) -> UnitOfWork:
-    """The unit as the plan has it: a retried one lacks the user's arms."""
+    """The unit as planned: a retried unit lacks the user's arms."""
     return next(planned for planned in slots.units if planned.name == unit.name)
 
 
@@ -172,29 +175,29 @@ def _drop_empty_log(log: Path) -> None:
 
 
 def _keep_log(log: Path) -> None:
-    """A second try writes a log of its own."""
+    """Rename the log, since a second try writes a log of its own."""
     if log.exists():
         log.replace(log.with_suffix(".died.log"))
 
 
 def _write_failure(unit: UnitOfWork, file: Path, died: Death) -> None:
-    """The record of a process that could not write its own."""
+    """Write the record for a process that died before it could."""
     record = Record(unit=unit, started=now(), wall_s=0.0, died=died, outcomes=tuple(_lost(unit, unit, died)))
     write_atomically(file, record.model_dump_json())
 
 
 def _add_failed(file: Path, planned: UnitOfWork, died: Death) -> None:
-    """The planned unit's record: what the second try measured, and the user's arms as failed."""
+    """Write the planned unit's record: what the second try measured, and the user's arms as failed."""
     record = Record.model_validate_json(file.read_text(encoding="utf-8"))
     outcomes = (*record.outcomes, *_lost(planned, record.unit, died, only_own=True))
     again = died.model_copy(update={"again": True})
-    # A second death is the record's own: nothing was measured.
+    # If the second try died too, its record says so and nothing was measured.
     update = {"unit": planned, "outcomes": outcomes, "died": record.died or again}
     write_atomically(file, record.model_copy(update=update).model_dump_json())
 
 
 def _lost(unit: UnitOfWork, logged: UnitOfWork, died: Death, *, only_own: bool = False) -> Iterator[Outcome]:
-    """A failed outcome for every case and metric of a unit whose process died."""
+    """Failed outcomes for every case and metric of a unit whose process died."""
     gap = Gap(status="failed", kind=died.kind, reason=f"{died.reason}; see logs/{logged.name}.died.log")
     for case in unit.comparison.arms:
         if only_own and not case.own:
@@ -205,14 +208,14 @@ def _lost(unit: UnitOfWork, logged: UnitOfWork, died: Death, *, only_own: bool =
 
 
 def death(exitcode: int | None, *, timed_out: bool) -> Death:
-    """How a process ended that left no record."""
+    """Describe how a process without a record ended."""
     if timed_out:
-        return Death(kind="timeout", reason="the process ran past its time limit and was ended")
+        return Death(kind="timeout", reason="the process exceeded its time limit and was ended")
     if exitcode is not None and exitcode < 0:
         name = signal.Signals(-exitcode).name
         if -exitcode == signal.SIGKILL:
             return Death(
-                kind="oom", reason=f"the process was killed ({name}): most likely the machine ran out of memory"
+                kind="oom", reason=f"the process was killed ({name}): the machine most likely ran out of memory"
             )
         return Death(kind="crash", reason=f"the process died of {name}")
     return Death(kind="crash", reason=f"the process ended with exit code {exitcode} and left no record")

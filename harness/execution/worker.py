@@ -1,4 +1,4 @@
-"""What runs inside a unit's process: set threads, run the pass, write the record."""
+"""Runs a unit inside its process: sets threads, runs the pass, writes the record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run_unit(unit_json: str, record_file: str, log_file: str) -> None:
-    """Run one unit and leave its record. Whatever the models print goes to the log."""
+    """Run one unit and write its record. What models print goes to the log."""
     unit = UnitOfWork.model_validate_json(unit_json)
     with Path(log_file).open("w", encoding="utf-8") as log:
         for stream in (1, 2):
@@ -36,21 +36,21 @@ def run_unit(unit_json: str, record_file: str, log_file: str) -> None:
 
 
 def make_record(unit: UnitOfWork) -> Record:
-    """Run a unit in this process."""
+    """Run a unit in this process and return its record."""
     import torch
 
     place = unit.comparison.place
     torch.set_num_threads(place.threads)
     environment = Environment(torch=torch.__version__, threads=torch.get_num_threads(), pid=os.getpid())
     if place.device == "cuda":
-        # torch's device 0, which need not be NVML's: CUDA_VISIBLE_DEVICES hides and reorders.
+        # torch's device 0, which may differ from NVML's: CUDA_VISIBLE_DEVICES hides and reorders devices.
         properties = torch.cuda.get_device_properties(0)
         named = {"device": properties.name, "device_uuid": str(properties.uuid)}
         environment = environment.model_copy(update=named)
     if place.compile:
-        # All arms share the code of one forward: the default limit of 8 would silently run the ninth arm eagerly.
+        # All arms share one forward method: the default limit of 8 would silently run the ninth arm eagerly.
         torch._dynamo.config.recompile_limit = 64 * len(unit.comparison.arms)  # noqa: SLF001  # its documented place
-        torch._dynamo.config.fail_on_recompile_limit_hit = True  # noqa: SLF001  # as above
+        torch._dynamo.config.fail_on_recompile_limit_hit = True  # noqa: SLF001  # its documented place
     started, start = now(), time.perf_counter()
     wanted = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
     made: list[Yielded] = list(catalogue.passes()[unit.made_in].run(unit, wanted))

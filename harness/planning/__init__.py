@@ -1,1 +1,1 @@
-"""From a suite file to units of work."""
+"""Turns a suite file into units of work."""

@@ -1,4 +1,4 @@
-"""From a suite's arms to model configurations: lists become one arm each, defaults are filled in, ids are told apart."""
+"""Resolves a suite's arms to model configurations: expands lists, fills in defaults, makes ids distinct."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Solver = Callable[[str, ModelConfig, str, ModelConfig, str], tuple[ModelConfig, 
 
 @dataclass(frozen=True)
 class ResolvedArm:
-    """A model with its full configuration, not yet placed on the grid.
+    """A model with its full configuration, without a place on the grid.
 
     Attributes:
         model: catalogue name or a user's spec.
-        config: shape.
-        parts: what tells it from other arms of its model.
+        config: shape of the model.
+        parts: what distinguishes it from other arms of its model.
         anchor: whether the suite names it as the anchor.
-        target: of a rung, the arm that it matches.
-        quantity: in what.
+        target: the arm that it matches, if it is a rung.
+        quantity: the quantity in which it matches.
     """
 
     model: str
@@ -42,27 +42,27 @@ class ResolvedArm:
 
 
 def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
-    """All arms of a suite: the anchor, the rungs of the ladder, then the rest as the suite has them.
+    """Resolve all arms of a suite: the anchor, the rungs of the ladder, then the others in the suite's order.
 
     Args:
         suite: what to resolve.
         solve: finds the shape of an arm with `match`.
 
     Raises:
-        UsageError: for a model that does not exist, a key that it does not read, or a shape that cannot be.
+        UsageError: for a model that does not exist, a key that it does not read, or an impossible shape.
     """
     lengths = [*suite.grid.seq_len, *([suite.train.seq_len] if suite.train else [])]
     if any(metric.workload == "decode" for key, metric in catalogue.metrics().items() if key in suite.metrics):
         lengths.append(max(suite.grid.seq_len) + suite.decode.tokens)
     shape = {"max_seq_len": max(lengths), **suite.shape}
     if sum(arm.anchor for arm in suite.arms) > 1:
-        raise UsageError("more than one arm says anchor = true; a comparison has one anchor.")
+        raise UsageError("more than one arm has anchor = true; a comparison has one anchor.")
     plain: list[tuple[ResolvedArm, dict[str, Any]]] = []
     for arm in suite.arms:
         if arm.match is None:
             plain += [(_resolve(arm.model, {**shape, **s}, anchor=arm.anchor), s) for s in _product(arm.settings)]
     if not plain:
-        raise UsageError("every arm has a match; a comparison needs an anchor that stands for itself.")
+        raise UsageError("every arm has a match; a comparison needs an anchor without one.")
     longest = plain[0][0].config.max_seq_len
     if longest < max(lengths):
         raise UsageError(f"seq_len {max(lengths)} is more than max_seq_len {longest}: raise max_seq_len.")
@@ -79,15 +79,15 @@ def _refuse_double_names(arms: list[ResolvedArm]) -> None:
     for arm in arms:
         name = (short_name(arm.model), arm.parts)
         if name in seen:
-            told = "-".join((name[0], *name[1]))
-            raise UsageError(f"two arms would both be called {told!r}: give them settings that tell them apart.")
+            label = "-".join((name[0], *name[1]))
+            raise UsageError(f"two arms would both be called {label!r}: give them different settings.")
         seen[name] = arm
 
 
 def _product(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     for key, value in settings.items():
         if value in ([], ()):
-            raise UsageError(f"{key} = [] leaves no arm: name at least one value.")
+            raise UsageError(f"{key} = [] leaves no arm: give at least one value.")
     axes = [
         [(key, v) for v in (value if isinstance(value, list | tuple) else [value])] for key, value in settings.items()
     ]
@@ -103,7 +103,7 @@ def _resolve(model: str, settings: dict[str, Any], *, anchor: bool = False) -> R
         options = catalogue.model_options(model)
         for key in settings:
             if key in ROUTING_KEYS and key not in options:
-                allowed = f"It reads {', '.join(options)}." if options else "It routes nothing."
+                allowed = f"It reads {', '.join(options)}." if options else "It reads no routing key."
                 raise UsageError(f"model {model!r} does not read {key!r}. {allowed}")
     merged = {**options, **settings}
     check_capacity(merged.get("capacity"))
@@ -122,23 +122,25 @@ def _resolve(model: str, settings: dict[str, Any], *, anchor: bool = False) -> R
 
 
 def check_capacity(capacity: object) -> None:
-    """Refuse what is no share of tokens.
+    """Check that a capacity is a share of tokens.
 
     Raises:
         UsageError: for a capacity outside (0, 1].
     """
     number = isinstance(capacity, int | float) and not isinstance(capacity, bool)
     if capacity is not None and not (number and 0 < float(capacity) <= 1):  # type: ignore[arg-type]  # number says so
-        raise UsageError(f"capacity {capacity!r} is outside (0, 1]: it is the share of tokens a routed block takes.")
+        raise UsageError(
+            f"capacity {capacity!r} is outside (0, 1]: it is the share of tokens that a routed block processes."
+        )
 
 
 def _label(
     arm: ResolvedArm, settings: dict[str, Any], siblings: list[tuple[ResolvedArm, dict[str, Any]]]
 ) -> ResolvedArm:
-    """Capacity always stands in an id; other keys where arms of the same model differ in them."""
+    """Name an arm: its capacity always, other keys if arms of the same model differ in them."""
     parts = [f"c{arm.config.capacity:g}"] if arm.config.capacity is not None else []
     if any(short_name(other.model) == short_name(arm.model) and other.model != arm.model for other, _ in siblings):
-        parts.insert(0, arm.model.rpartition(":")[0].removesuffix(".py"))  # two files of one name: say which
+        parts.insert(0, arm.model.rpartition(":")[0].removesuffix(".py"))  # two files with the same name: add the path
     others = [other.config for other, _ in siblings if other.model == arm.model]
     for key in settings:
         value = getattr(arm.config, key, None)
@@ -150,7 +152,7 @@ def _label(
 def _rung(
     arm: Arm, match: Match, suite: Suite, shape: dict[str, Any], named: list[ResolvedArm], solve: Solver
 ) -> ResolvedArm:
-    """The arm shrunk until it costs what the target does: the suite's own arm of that model, with the match's settings."""
+    """Shrink an arm until it costs what its target does: the suite's arm of that model with the match's settings."""
     if catalogue.is_user_model(arm.model) or catalogue.is_user_model(match.arm):
         raise UsageError("match needs closed forms: only catalogue models can be solved or matched.")
     if match.arm not in catalogue.entries("models"):

@@ -1,4 +1,4 @@
-"""From a suite to its comparisons: the grid, the training runs, an isoFLOP sweep over sizes and budgets, and the tasks."""
+"""Expands a suite into comparisons: the grid, the training runs, an isoFLOP sweep over sizes and budgets, the tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modbench.harness.planning.arms import ResolvedArm, resolve_arms
 from modbench.harness.planning.match import QUANTITIES, solve
 from modbench.harness.planning.suite import Suite
 
-# How the keys of a size stand in an id.
+# Abbreviations of a size's keys in ids.
 SHORT = {"d_model": "d", "n_layers": "L", "n_heads": "H"}
 
 
@@ -32,7 +32,7 @@ class Keys:
 
 
 def keys_of(suite: Suite) -> Keys:
-    """Sort the suite's metrics."""
+    """Sort the suite's metrics by what they are measured on."""
     known = catalogue.metrics()
     of_training = [key for key in suite.metrics if catalogue.pass_of(known[key]).trains]
     return Keys(
@@ -50,10 +50,10 @@ class Expander:
     device: Device
 
     def comparisons(self) -> tuple[list[Comparison], list[Rung]]:
-        """All comparisons in order, and what the rungs of the ladder were solved against.
+        """All comparisons in order, and the rungs of the dense ladder.
 
         Raises:
-            UsageError: if anything asked for cannot be.
+            UsageError: if the suite asks for something impossible.
         """
         suite, keys = self.suite, keys_of(self.suite)
         sizes: Sequence[Mapping[str, int]] = suite.isoflop.sizes if suite.isoflop else ({},)
@@ -61,7 +61,7 @@ class Expander:
         ladder = [rung for arms in by_size for rung in _ladder(suite, arms, self._solved_at)]
         made = []
         if keys.measured:
-            # The shapes of a sweep stand in one comparison; that of the middle size is the anchor.
+            # All shapes of a sweep are in one comparison; the anchor is that of the middle size.
             anchor = by_size[suite.isoflop.middle if suite.isoflop else 0][0]
             every = [anchor, *(arm for arms in by_size for arm in arms if arm is not anchor)]
             grid = suite.grid
@@ -77,11 +77,11 @@ class Expander:
 
     @property
     def _solved_at(self) -> int:
-        """The length that the ladder is solved at: where losses are measured, else the grid's longest."""
+        """Sequence length at which the ladder is solved: that of training, else the grid's longest."""
         return self.suite.train.seq_len if self.suite.train else max(self.suite.grid.seq_len)
 
     def arms(self, shape: Mapping[str, Any], seq_len: int) -> list[ResolvedArm]:
-        """The suite's arms at a size, which then stands in their names."""
+        """The suite's arms at a size, which becomes part of their names."""
         suite = self.suite.model_copy(update={"shape": {**self.suite.shape, **shape}})
         arms = resolve_arms(suite, lambda *args: _solve(seq_len, *args))
         if self.suite.isoflop is None:
@@ -128,7 +128,7 @@ class Expander:
         return Comparison(arms=tuple(cases), metrics=keys, name=name)
 
     def _trained(self, by_size: list[list[ResolvedArm]], keys: tuple[str, ...]) -> Iterator[Comparison]:
-        """One comparison per number format; of a sweep, one per budget and size."""
+        """One comparison per number format; for a sweep, one per number format, budget and size."""
         train, sweep = self.suite.train, self.suite.isoflop
         assert train is not None
         places = [
@@ -140,7 +140,7 @@ class Expander:
         known = catalogue.metrics()
         plain = tuple(key for key in keys if not catalogue.pass_of(known[key]).once)
         for place, (i, budget), (j, arms) in itertools.product(places, enumerate(sweep.budgets), enumerate(by_size)):
-            # Rates are tried once: at the first budget and the middle size.
+            # Rates are tried once, at the first budget and the middle size.
             asked = keys if i == 0 and j == sweep.middle else plain
             yield self._comparison(
                 arms, place, asked, f"{arms[0].parts[-1]}-F{budget:.3g}".replace("+", ""), budget=budget
@@ -166,25 +166,25 @@ class Expander:
 
 @functools.cache
 def _opened(name: str, path: str | None) -> Source:
-    """A plan asks many times; the files are read once."""
-    return catalogue.load("tasks", name).open(path)  # type: ignore[no-any-return]  # a Task's
+    """Open a task; cached, since a plan asks for it many times."""
+    return catalogue.load("tasks", name).open(path)  # type: ignore[no-any-return]  # Task.open returns a Source
 
 
 def open_task(suite: Suite, name: str) -> Source:
-    """A task of a suite, made ready.
+    """Open a task of a suite.
 
     Raises:
-        UsageError: if it needs a path and has none, has one and needs none, or what stands there cannot be read.
+        UsageError: if a path is missing or superfluous, or its files cannot be read.
     """
     task: Task = catalogue.load("tasks", name)
     path = suite.tasks.paths.get(name)
     if task.needs_path and path is None:
         raise UsageError(
-            f"task {name!r} reads a file or folder of yours: name it with --set tasks.paths.{name}=PATH, or leave the metric "
+            f"task {name!r} reads a file or folder of yours: give it with --set tasks.paths.{name}=PATH, or leave the metric "
             f"'task/{name}' out."
         )
     if path is not None and not task.needs_path:
-        raise UsageError(f"task {name!r} makes its own questions and reads no file: leave tasks.paths.{name} out.")
+        raise UsageError(f"task {name!r} makes its own questions and reads no file: leave out tasks.paths.{name}.")
     return _opened(name, path)
 
 
@@ -198,7 +198,7 @@ def _solve(
 
 
 def _ladder(suite: Suite, arms: Sequence[ResolvedArm], solved_at: int) -> Iterator[Rung]:
-    """What each rung was solved against, and how far it is from it at every length."""
+    """The rungs among the arms, with their gap to the target at every length."""
     lengths = sorted({*suite.grid.seq_len, solved_at})
     for arm in arms:
         if arm.target is None:
@@ -214,6 +214,6 @@ def _ladder(suite: Suite, arms: Sequence[ResolvedArm], solved_at: int) -> Iterat
 
 
 def _name(arm: ResolvedArm) -> str:
-    """The arm as cases call it."""
+    """Name of an arm, as in `Case.arm`."""
     place = Place(seq_len=1, batch_size=1, dtype="fp32", device="cpu", threads=1, compile=False)
     return Case(model=arm.model, arm_parts=arm.parts, config=arm.config, place=place, rung=arm.target is not None).arm

@@ -1,4 +1,4 @@
-"""Solve for the shape that costs what another arm costs, in FLOPs or parameters: d_ff first, then depth."""
+"""Solves for the shape that costs what another arm costs, in FLOPs or parameters: d_ff first, then depth."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from modbench.harness.core.contracts import Cost
 from modbench.harness.core.errors import UsageError
 
 TOLERANCE = 0.01
-# Hidden widths that are multiples of 8 keep matrix kernels aligned: the reader would buy one of these.
+# Multiples of 8 keep matrix kernels aligned; a practitioner would choose such a width.
 STEP = 8
 
 CostFunction = Callable[[ModelConfig], Cost]
-# what can be matched: how a cost is read, and the letter that names the rung
+# Quantities that can be matched: how each is read from a cost, and its letter in a rung's name.
 QUANTITIES: dict[str, tuple[Callable[[Cost], float], str]] = {
     "flops/forward": (lambda cost: cost.forward, "f"),
     "flops/train_step": (lambda cost: cost.train_step, "t"),
@@ -22,15 +22,15 @@ QUANTITIES: dict[str, tuple[Callable[[Cost], float], str]] = {
 
 
 def solve(base: ModelConfig, cost: CostFunction, target: float, quantity: str = "flops/forward") -> ModelConfig:
-    """The shape nearest to `base` whose cost is within 1 % of `target`.
+    """Find the shape nearest to `base` whose cost is within 1 % of `target`.
 
-    Width of the MLP goes first; a layer is taken away only where less than a quarter of the width would be left of it.
+    The MLP is made narrower first; a layer is removed only if `d_ff` would fall below a quarter of `d_model`.
 
     Args:
         base: shape to shrink; only `d_ff` and `n_layers` change.
         cost: closed form of the model at the length and batch of interest.
-        target: what to reach.
-        quantity: of what: a key of `QUANTITIES`.
+        target: the cost to reach.
+        quantity: the quantity to match: a key of `QUANTITIES`.
 
     Raises:
         UsageError: if no such shape exists.

@@ -1,4 +1,4 @@
-"""Command-line flags over a suite: a sweep needs no file."""
+"""Applies command-line flags to a suite, so that a sweep needs no file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _TOP_KEYS = ("launches", "rounds", "most_rounds", "pilot", "half_width", "margin
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the command line says; None leaves the suite's word.
+    """Values from the command line; None or empty keeps the suite's value.
 
     Attributes:
-        model: catalogue names keep only those arms (the anchor stays) and add what the suite lacks;
+        model: catalogue names keep only those arms and the anchor, and add models that the suite lacks;
             `FILE.py:build` or `package.module:build` adds an arm.
         capacity: replaces the capacities of every arm that has one, and of user models.
         seq_len: replaces the grid's lengths.
@@ -30,8 +30,8 @@ class Overrides:
         compile: wraps every model in torch.compile.
         seeds: seeds of weights and data.
         corpus: catalogue name or path of the text.
-        effort: preset; replaces the suite's launches and rounds, and with `smoke` shortens training.
-        settings: `KEY=VALUE`, for everything else.
+        effort: preset that replaces the suite's launches and rounds; `smoke` also shortens training.
+        settings: `KEY=VALUE` for everything else.
     """
 
     model: tuple[str, ...] = ()
@@ -48,10 +48,10 @@ class Overrides:
 
 
 def override(suite: Suite, flags: Overrides) -> Suite:
-    """The suite with the flags' word over its own.
+    """Return the suite with the flags applied.
 
     Raises:
-        UsageError: for a value that no suite may hold.
+        UsageError: for a value that is not valid in a suite.
     """
     data = suite.model_dump()
     for axis in ("seq_len", "batch_size", "dtype"):
@@ -79,7 +79,7 @@ def override(suite: Suite, flags: Overrides) -> Suite:
 
 
 def _set_routing(data: dict[str, Any], key: str, value: object, flag: str) -> None:
-    """Give a routing key to every arm whose model reads it; rungs follow the arm that they match."""
+    """Set a routing key for every arm whose model reads it; rungs follow the arm that they match."""
     reads = [arm for arm in data["arms"] if arm["match"] is None and _reads(arm["model"], key)]
     if not reads:
         raise UsageError(f"{flag}: no model of this suite reads {key!r}.")
@@ -88,7 +88,7 @@ def _set_routing(data: dict[str, Any], key: str, value: object, flag: str) -> No
 
 
 def _aim_ladder(data: dict[str, Any], capacities: list[float]) -> None:
-    """Rungs that match a capacity spread over the swept ones, ends first: one rung for one capacity."""
+    """Spread the rungs over the swept capacities, ends first, with at most one rung per capacity."""
     rungs = [arm for arm in data["arms"] if arm["match"] and "capacity" in arm["match"]["settings"]]
     number = min(len(rungs), len(capacities))
     for i, arm in enumerate(rungs):
@@ -138,18 +138,18 @@ def _set(data: dict[str, Any], setting: str) -> None:
 def _set_in_table(data: dict[str, Any], key: str, value: object) -> None:
     table, _, name = key.partition(".")
     if data[table] is None:
-        what = {"train": "trains on no corpus"}.get(table, "is no such sweep")
+        what = {"train": "does not train on a corpus"}.get(table, "is not a sweep")
         raise UsageError(f"--set {key}: this suite {what} (it has no [{table}]).")
     if table == "train" and name in BUDGETS:
         if data["isoflop"] is not None:
-            raise UsageError(f"--set {key}: isoflop.budgets say how long a sweep trains. Set these.")
+            raise UsageError(f"--set {key}: in a sweep isoflop.budgets set how long to train. Set those instead.")
         _budget(data[table], name, value)
     else:
         data[table][name] = value
 
 
 def _budget(train: dict[str, Any], name: str, value: object) -> None:
-    """Give a run this budget instead of the one that it had."""
+    """Replace the budget of a run."""
     train |= dict.fromkeys(BUDGETS) | {name: value}
 
 
@@ -158,14 +158,14 @@ def _reads(model: str, key: str) -> bool:
 
 
 def _name_files(data: dict[str, Any], task: str, path: str) -> None:
-    """Who names files for a task wants them read: it becomes one of the metrics."""
+    """Set the path of a task's files, and add the task to the metrics."""
     data["tasks"]["paths"][task] = path
     if f"task/{task}" not in data["metrics"]:
         data["metrics"] = [*data["metrics"], f"task/{task}"]
 
 
-def toml_value(text: str) -> Any:  # noqa: ANN401  # whatever TOML says it is
-    """What a setting's text means: a number, a list, a truth; a bare word is itself."""
+def toml_value(text: str) -> Any:  # noqa: ANN401  # any TOML value
+    """Parse a setting as a TOML value, such as a number, list or boolean; anything else is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):

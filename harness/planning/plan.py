@@ -1,4 +1,4 @@
-"""From a suite to a plan: cases, comparisons, and the units of work that measure them."""
+"""Makes a plan from a suite: cases, comparisons, and the units of work that measure them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from modbench.harness.planning.suite import TWO_STAGE, Suite
 from modbench.harness.planning.units_of_work import units_of_work
 from modbench.harness.text.corpus import corpus_entry
 
-# The vocabulary where no other is named.
+# Default size of the vocabulary.
 BYTES = 256
-# No unit is taken for one that hangs before so many seconds.
+# Least time limit of a unit, in s.
 LEAST_LIMIT_S = 3600.0
-# What a prediction of time assumes. CPU: one thread of a 2020s server core in fp32; CUDA: small shapes, launch-bound.
+# Speeds assumed for predictions of time. CPU: one thread of a 2020s server core in fp32; CUDA: small shapes, launch-bound.
 ASSUMED_FLOP_PER_S = {"cpu": 60e9, "cuda": 5e12}
-# Training keeps a device busy: small models on a CPU thread beside another were measured at 40 to 65e9; half of what an H100
-# sustains in bf16 is a guess.
+# Training keeps a device busy: small models on one of two busy CPU threads were measured at 40 to 65e9; the GPU value, half of
+# what an H100 sustains in bf16, is a guess.
 TRAINING_FLOP_PER_S = {"cpu": 50e9, "cuda": 2e14}
-# FLOPs of a forward pass from which on a card is no longer launch-bound: 20 ms at the speed above.
+# FLOPs of a forward pass above which a GPU is no longer launch-bound: 20 ms at the speed above.
 BUSY_FLOPS = 1e11
 
 
 class Plan(Frozen):
-    """Everything that a run will do, resolved: it goes into run.json and to the workers."""
+    """Everything that a run will do, with all defaults resolved: written to run.json and sent to the workers."""
 
     suite: Suite
     device: Device
@@ -43,27 +43,27 @@ class Plan(Frozen):
     def cold(self) -> bool:
         """Whether every unit gets a fresh interpreter instead of a child of the fork server.
 
-        Forked children share one address layout, which hides part of the launch effect: reports and papers start cold.
+        Forked children share one address layout, which hides part of the launch effect, so efforts above draft start cold.
         """
         return self.device == "cuda" or self.suite.effort in TWO_STAGE
 
     @property
     def cases(self) -> list[Case]:
-        """Every case once, in order."""
+        """All cases without repetition, in order."""
         return list(dict.fromkeys(case for comparison in self.comparisons for case in comparison.arms))
 
 
 def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: Text | None = None) -> Plan:
-    """Resolve a suite.
+    """Make the plan of a suite.
 
     Args:
-        suite: with the command line's word already over it.
+        suite: the suite, with command-line flags applied.
         device: where the cases run.
         select: `-k` expression over case ids.
         text: the corpus as read, if the suite trains.
 
     Raises:
-        UsageError: if anything asked for cannot be.
+        UsageError: if the suite asks for something impossible.
     """
     comparisons, ladder = Expander(suite, device).comparisons()
     if select:
@@ -89,16 +89,16 @@ def _selected(comparisons: list[Comparison], select: str) -> list[Comparison]:
     for comparison in comparisons:
         anchor, *others = comparison.arms
         kept = [case for case in others if matches(case.id)]
-        if kept or matches(anchor.id):  # an arm is nothing without its anchor
+        if kept or matches(anchor.id):  # an arm is always measured with its anchor
             chosen.append(comparison.model_copy(update={"arms": (anchor, *kept)}))
     if not chosen:
         example = comparisons[0].arms[-1].id
-        raise UsageError(f"-k {select!r} matches none of the cases. Their ids read like {example!r}.")
+        raise UsageError(f"-k {select!r} matches none of the cases. Their ids look like {example!r}.")
     return chosen
 
 
 def read_corpus(suite: Suite) -> Text | None:
-    """The text that the suite trains on, or None if it trains nothing.
+    """Read the text that the suite trains on; None if it trains nothing.
 
     Raises:
         UsageError: if it cannot be read or is too short.
@@ -109,22 +109,22 @@ def read_corpus(suite: Suite) -> Text | None:
     text: Text = catalogue.load("corpora", name).read(path)
     from modbench.harness.text.tokens import encode
 
-    # Here, so that a mistake is said before anything runs, and a tokenizer is learned once and not by every worker.
+    # Encoded here so that errors appear before anything runs, and a tokenizer is trained once instead of in every worker.
     tokens = encode(text, suite.train.tokenizer, _vocab_size(suite))
     for side, data in (("training", tokens.train), ("held-out", tokens.val)):
         if len(data) <= suite.train.seq_len:
             raise UsageError(
                 f"corpus {suite.corpus!r}: its {side} part has {len(data)} {_unit_of(suite)}, fewer than the "
-                f"{suite.train.seq_len + 1} of one training window. Name a larger file or folder."
+                f"{suite.train.seq_len + 1} of one training window. Give a larger file or folder."
             )
     return text
 
 
 def _check_rates(units: Sequence[UnitOfWork], suite: Suite) -> None:
-    """What is selected includes what it needs.
+    """Check that the selection includes the units that try learning rates.
 
     Raises:
-        UsageError: if a run's rate would be tried by a unit that was left out.
+        UsageError: if the unit that finds a run's learning rate was left out.
     """
     names = {unit.name for unit in units}
     for unit in units:
@@ -134,14 +134,14 @@ def _check_rates(units: Sequence[UnitOfWork], suite: Suite) -> None:
             middle = suite.isoflop.sizes[suite.isoflop.middle]
             raise UsageError(
                 f"-k leaves out the middle size ({', '.join(f'{key} {value}' for key, value in middle.items())}), at which the "
-                f"learning rate of {unit.comparison.arms[0].arm} is tried. Select it too, or leave the metric lr/best out."
+                f"learning rate of {unit.comparison.arms[0].arm} is tried. Select it too, or leave out the metric lr/best."
             )
 
 
 def _vocab_size(suite: Suite) -> int:
     size = suite.shape.get("vocab_size", BYTES)
     if type(size) is not int:
-        raise UsageError(f"vocab_size: {size!r} is no whole number.")
+        raise UsageError(f"vocab_size: {size!r} is not a whole number.")
     return size
 
 
@@ -151,7 +151,7 @@ def _unit_of(suite: Suite) -> str:
 
 
 def training_tokens(suite: Suite, text: Text) -> int:
-    """Tokens of the training side."""
+    """Number of tokens in the training part of the corpus."""
     from modbench.harness.text.tokens import encode
 
     assert suite.train is not None
@@ -159,25 +159,26 @@ def training_tokens(suite: Suite, text: Text) -> int:
 
 
 def _check_epochs(suite: Suite, units: Sequence[UnitOfWork], text: Text) -> None:
-    """A sweep's claim is about fresh text.
+    """Check that a sweep trains mostly on fresh text.
 
     Raises:
-        UsageError: if a run would go over the corpus too often.
+        UsageError: if a run would repeat the corpus too often.
     """
     assert suite.isoflop is not None
-    there = training_tokens(suite, text)
+    available = training_tokens(suite, text)
     for unit in units:
         run = unit.protocol.train
-        if run is not None and run.steps * run.tokens_per_step > suite.isoflop.max_epochs * there:
+        if run is not None and run.steps * run.tokens_per_step > suite.isoflop.max_epochs * available:
             raise UsageError(
                 f"{unit.name} would read {run.steps * run.tokens_per_step:.3g} tokens, "
-                f"{run.steps * run.tokens_per_step / there:.3g} times the {there:.3g} of corpus {suite.corpus!r}; at most "
-                f"{suite.isoflop.max_epochs:g} are allowed. Name a larger --corpus, or allow it: --set isoflop.max_epochs=N."
+                f"{run.steps * run.tokens_per_step / available:.3g} times the {available:.3g} of corpus {suite.corpus!r}; "
+                f"at most {suite.isoflop.max_epochs:g} are allowed. "
+                "Give a larger --corpus, or raise the limit: --set isoflop.max_epochs=N."
             )
 
 
 def predicted_seconds(plan: Plan, unit: UnitOfWork, at_once: int) -> float:
-    """A guess of the wall time that a unit adds to the run: FLOPs at an assumed speed, and starting a process."""
+    """Estimate the wall time that a unit adds to the run, in s: FLOPs at an assumed speed plus the start of a process."""
     if catalogue.passes()[unit.made_in].trains:
         speed = TRAINING_FLOP_PER_S[plan.device]
     else:
@@ -187,11 +188,11 @@ def predicted_seconds(plan: Plan, unit: UnitOfWork, at_once: int) -> float:
 
 
 def assumed_speed(device: Device, forward: float) -> float:
-    """FLOP/s that a call is guessed to run at whose forward pass takes so many FLOPs."""
+    """Assumed FLOP/s of a call, given the FLOPs of its forward pass."""
     busy = device == "cuda" and forward >= BUSY_FLOPS
     return (TRAINING_FLOP_PER_S if busy else ASSUMED_FLOP_PER_S)[device]
 
 
 def limit_seconds(plan: Plan, unit: UnitOfWork) -> float:
-    """After so long a unit hangs and is ended: slow cards are given their time."""
+    """Time limit of a unit, in s, after which it counts as hanging; generous, for slow cards."""
     return max(LEAST_LIMIT_S, 20 * unit.flops / ASSUMED_FLOP_PER_S[plan.device])

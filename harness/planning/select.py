@@ -1,4 +1,4 @@
-"""`-k EXPR`: choose cases by pytest's grammar: names, `and`, `or`, `not`, parentheses; a name matches a part of the id."""
+"""Selects cases with `-k EXPR`, in pytest's grammar: names, `and`, `or`, `not`, parentheses; a name matches a part of the id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Matcher = Callable[[str], bool]
 
 
 def compile_expression(expression: str) -> Matcher:
-    """A function that tells whether an id matches, ignoring case.
+    """Compile an expression to a function that returns whether an id matches, ignoring case.
 
     Raises:
         UsageError: if the expression does not parse.
@@ -23,7 +23,7 @@ def compile_expression(expression: str) -> Matcher:
 
 
 class _Parser:
-    """Recursive descent: `either` binds loosest, then `both`, then `one`."""
+    """Recursive-descent parser: `either` (or) binds loosest, then `both` (and), then `one` (a name, not, parentheses)."""
 
     def __init__(self, expression: str) -> None:
         self.expression = expression

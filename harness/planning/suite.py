@@ -1,4 +1,4 @@
-"""A suite: which cases, what is measured, how hard. One TOML file; every key is checked and misspellings are named."""
+"""Suites: which cases, which metrics, how much effort. Reads a TOML file, checks every key and suggests corrections."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
 Effort = Literal["smoke", "draft", "standard", "rigorous"]
 Execution = Literal["eager", "compiled", "graph"]
 
-# launches x rounds (facts: a launch is the unit of evidence, a round visits every arm)
+# Launches and rounds of each effort. A launch is the unit of evidence; a round visits every arm.
 EFFORTS: dict[Effort, tuple[int, int]] = {
     "smoke": (1, 3),
     "draft": (3, 20),
     "standard": (5, 30),
     "rigorous": (10, 60),
 }
-# Efforts in which a pilot decides whether more rounds are needed, and up to how many times as many.
+# Efforts with a pilot that decides whether more rounds are needed; its rounds, and the most rounds as a multiple of the preset.
 TWO_STAGE: tuple[Effort, ...] = ("standard", "rigorous")
 PILOT, MOST_TIMES = 20, 4
 SMOKE_STEPS = 4
 
 
-# Tables of a suite that say how something is measured; `--set TABLE.KEY` reaches into them.
+# Tables of a suite that set how something is measured; `--set TABLE.KEY` changes a value in them.
 TABLES: dict[str, type[Frozen]] = {
     "train": TrainPlan,
     "tasks": TaskPlan,
@@ -43,7 +43,7 @@ TABLES: dict[str, type[Frozen]] = {
 
 
 class Grid(Frozen):
-    """Axes of the Cartesian product that every arm runs through."""
+    """Axes of the grid: every arm runs at each point of their Cartesian product."""
 
     seq_len: tuple[int, ...] = Field((128, 256, 512), min_length=1)
     batch_size: tuple[int, ...] = Field((1,), min_length=1)
@@ -53,7 +53,7 @@ class Grid(Frozen):
     @field_validator("seq_len", "batch_size", "dtype", "execution", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
-        """One value is a list of one; the same value twice would measure one case twice and call it two."""
+        """Turn a single value into a list, and drop repeated values, which would measure a case twice."""
         if not isinstance(value, list | tuple):
             return (value,)
         return tuple(item for i, item in enumerate(value) if item not in value[:i])
@@ -67,7 +67,7 @@ class Grid(Frozen):
 
 
 class Match(Frozen):
-    """Asks for the smaller shape whose cost equals another arm's at the training length."""
+    """Request for the smaller shape whose cost equals another arm's at the training length."""
 
     arm: str
     quantity: Literal["flops/forward", "flops/train_step", "params"] = "flops/forward"
@@ -80,7 +80,7 @@ class Match(Frozen):
 
 
 class Arm(Frozen):
-    """A model and its settings; a list of values is one arm for each."""
+    """A model and its settings; a list of values makes one arm per value."""
 
     model: str
     anchor: bool = False
@@ -94,31 +94,31 @@ class Arm(Frozen):
 
 
 class Suite(Frozen):
-    """A suite as its file says it, defaults filled in.
+    """A suite as in its file, with defaults filled in.
 
     Attributes:
-        name: names the default run folder.
+        name: name of the suite, used for the default run folder.
         about: one line for `modbench list suites`.
         effort: preset of launches and rounds.
         launches: fresh processes per comparison; None is the preset's.
         rounds: visits of every arm per launch; None is the preset's.
         most_rounds: the most that a pilot may ask for; None is 4 times `rounds` from standard up, else `rounds`.
         pilot: rounds of the pilot.
-        half_width: what the pilot aims at: half the interval of a launch's median effect.
+        half_width: the pilot's target: half the width of the interval of a launch's median effect.
         margin: differences below this are of no practical interest.
-        metrics: keys of what is measured.
+        metrics: keys of the metrics.
         shape: model shape that all arms share.
-        grid: axes.
-        arms: models.
-        train: training run; None trains on no corpus.
+        grid: axes of the grid.
+        arms: the models.
+        train: training run; None: no training on a corpus.
         tasks: how tasks are trained.
         isoflop: budgets and sizes that every arm is trained at; None: one run, of one shape.
         decode: how decode steps are timed.
         energy: how energy is measured.
-        fit: how the largest input that fits is sought.
+        fit: how the largest input that fits is searched for.
         corpus: text to train on: a catalogue name or a path.
         seeds: seeds of weights and data; timing uses the first.
-        device: None takes CUDA where there is one, else the CPU.
+        device: None uses CUDA if available, else the CPU.
         threads: CPU threads of a worker.
         compile: whether torch.compile wraps every model, whatever the grid says.
     """
@@ -152,7 +152,7 @@ class Suite(Frozen):
     @classmethod
     def _plain(cls, value: str) -> str:
         if not value or slug(value) != value:
-            raise ValueError(f"{value!r} names a folder: letters, digits, dots and dashes only")
+            raise ValueError(f"{value!r} must be usable as a folder name: letters, digits, dots and dashes only")
         return value
 
     @field_validator("metrics", "seeds", mode="after")
@@ -165,25 +165,25 @@ class Suite(Frozen):
     def _not_negative(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         for seed in value:
             if not 0 <= seed < 2**63:
-                raise ValueError(f"{seed} is no seed: seeds are whole numbers from 0 and below 2 to the 63")
+                raise ValueError(f"{seed} is not a seed: seeds are whole numbers of at least 0 and below 2^63")
         return value
 
     @property
     def protocol_size(self) -> tuple[int, int]:
-        """Launches and rounds, presets filled in."""
+        """Launches and rounds, from the preset unless set."""
         launches, rounds = EFFORTS[self.effort]
         return self.launches or launches, self.rounds or rounds
 
     @property
     def rounds_limit(self) -> int:
-        """Most rounds of a launch; equal to the rounds of `protocol_size` where no pilot decides."""
+        """Most rounds of a launch; equal to the rounds of `protocol_size` if there is no pilot."""
         _, rounds = self.protocol_size
         times = MOST_TIMES if self.effort in TWO_STAGE else 1
         return max(rounds, self.most_rounds or times * rounds)
 
     @property
     def executions(self) -> tuple[Execution, ...]:
-        """How models are run: eagerly, compiled, or their decode steps as a CUDA graph."""
+        """Ways to run the models: eager, compiled, or decode steps as a CUDA graph."""
         return ("compiled",) if self.compile else self.grid.execution
 
     @property
@@ -193,19 +193,19 @@ class Suite(Frozen):
 
     @property
     def warm_up_s(self) -> float:
-        """Seconds that a warm-up takes at least, all arms together (on a GPU twice that)."""
+        """Least duration of a warm-up of all arms together, in s (on a GPU twice that)."""
         return 0.0 if self.effort == "smoke" else 0.5
 
     @property
     def claims(self) -> bool:
-        """Whether verdicts may be printed: not after a smoke run."""
+        """Whether verdicts may be printed; False for a smoke run."""
         return self.effort != "smoke"
 
 
 def _collect_settings(data: dict[str, Any], own: tuple[str, ...]) -> dict[str, Any]:
-    """Model keys stand flat in an arm's table; gather them, and name what is no key at all."""
+    """Gather the model keys of an arm's table, where they are flat, and refuse unknown keys."""
     if not isinstance(data, dict):
-        raise ValueError(  # noqa: TRY004  # pydantic turns a ValueError into the user's words
+        raise ValueError(  # noqa: TRY004  # pydantic turns a ValueError into a message for the user
             f'must be a table such as {{ {own[0]} = "mod" }}, not {data!r}'
         )
     if "settings" in data:  # read back from run.json
@@ -219,10 +219,10 @@ def _collect_settings(data: dict[str, Any], own: tuple[str, ...]) -> dict[str, A
 
 
 def load_suite(name: str) -> Suite:
-    """The suite of that shipped name, or in that TOML file.
+    """Load a shipped suite by name, or a suite from a TOML file.
 
     Raises:
-        UsageError: with the file and the key, if there is no such suite or something in it is wrong.
+        UsageError: if there is no such suite, or something in it is wrong; the message names the file and key.
     """
     if name.endswith(".toml") or "/" in name:
         path = Path(name)
@@ -239,10 +239,10 @@ def load_suite(name: str) -> Suite:
 
 
 def parse_suite(data: dict[str, Any], source: str) -> Suite:
-    """Check a suite's table; `source` is named in errors.
+    """Check a suite's table and return the suite; `source` is named in errors.
 
     Raises:
-        UsageError: in one or two lines.
+        UsageError: if a key or value is wrong.
     """
     for key in data:
         if key not in Suite.model_fields:
@@ -264,7 +264,7 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
 
 
 def _check_metrics(suite: Suite, source: str) -> None:
-    """Every metric is known, and there is what it is measured on."""
+    """Check that every metric is known, and that the suite has what it is measured on."""
     known = catalogue.metrics()
     for metric in suite.metrics:
         if metric not in known:
@@ -275,15 +275,15 @@ def _check_metrics(suite: Suite, source: str) -> None:
                 f"{source}: metric {metric!r} needs a training run: add a [train] table, or leave the metric out."
             )
     if suite.isoflop is not None and suite.train is None:
-        raise UsageError(f"{source}: [isoflop] needs a [train] table, which says how a run is made.")
+        raise UsageError(f"{source}: [isoflop] needs a [train] table, which sets how a run is trained.")
 
 
 def in_words(error: ValidationError) -> str:
-    """The first problem of a pydantic error as one line: where, what it got, what would do."""
+    """The first problem of a pydantic error as one line: the place, the problem and the value."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "value"
     if first["type"] == "missing":
-        return f"{where}: is missing."
+        return f"{where} is missing."
     message = first["msg"].removeprefix("Value error, ")
     got = first["input"]
     shown = f" (got {got!r})" if isinstance(got, str | int | float | bool) else ""

@@ -1,4 +1,4 @@
-"""Training runs of a plan: how many steps each model makes, at which rate, and what must have run before."""
+"""Training runs of a plan: the steps and learning rate of each model, and the unit that must run before."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from modbench.harness.core.train_plan import FLOPS_TOLERANCE, TrainPlan, TrainRu
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.suite import Suite
 
-# A user's model: so many FLOPs a step are guessed, for the time left alone.
+# Assumed FLOPs per step of a user's model; used only to estimate the time left.
 GUESSED_STEP = 3e9
 
 
 def tries_rates(suite: Suite) -> bool:
-    """Whether rates are tried before the runs of a sweep."""
+    """Whether learning rates are tried before the runs of a sweep."""
     return suite.isoflop is not None and any(catalogue.pass_of(catalogue.metrics()[key]).once for key in suite.metrics)
 
 
 def rates_unit(case: Case) -> str:
-    """The unit that finds the rate of this variant, whatever its size and budget."""
+    """Name of the unit that finds the learning rate of a variant, for all its sizes and budgets."""
     return slug(f"rates-{case.variant}-{case.place.label}")
 
 
 def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
-    """The run of one case.
+    """Resolve the training run of one case.
 
     Raises:
-        UsageError: if its budget pays for no step, or cannot be met within 1 %.
+        UsageError: if its budget is too small for a step, or cannot be met within 1 %.
     """
     cost = case_cost(case)
     step_flops = cost.train_step if cost else None
@@ -38,22 +38,22 @@ def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
     if in_flops and case.config.capacity_warmup:
         raise UsageError(
             f"{case.id}: with capacity_warmup {case.config.capacity_warmup:g} steps cost more at first than later, so a budget "
-            "of FLOPs does not say how many there are. Set capacity_warmup=0, or give train.steps."
+            "of FLOPs does not determine their number. Set capacity_warmup=0, or give train.steps."
         )
-    # A smoke run shows that it runs: it makes its few steps whatever the budget.
+    # A smoke run only shows that training works: it makes its few steps whatever the budget.
     run = suite.train.resolved(case.config.d_model, step_flops, case.budget if suite.claims else None)
     if case.budget is not None and step_flops is not None and suite.claims:
         off = run.steps * step_flops / case.budget - 1
         if abs(off) > FLOPS_TOLERANCE:
             raise UsageError(
                 f"{case.id}: {run.steps} whole steps of {step_flops:.3g} FLOPs are {off:+.1%} off the budget {case.budget:.3g}; "
-                f"at most {FLOPS_TOLERANCE:.0%} is equal. Raise the budget, or lower train.batch_size."
+                f"at most {FLOPS_TOLERANCE:.0%} is allowed. Raise the budget, or lower train.batch_size."
             )
     return run
 
 
 def _task_run(suite: Suite, comparison: Comparison, case: Case, step_flops: float | None) -> TrainRun:
-    """As many training FLOPs as the anchor spends on the steps that the task takes; a user's model: as many steps."""
+    """Resolve a run on a task: the FLOPs that the anchor spends on the task's steps; for a user's model, the same steps."""
     plan, anchor = suite.tasks, case_cost(comparison.arms[0])
     steps = plan.steps or catalogue.load("tasks", case.task).steps
     train = TrainPlan(
@@ -65,7 +65,7 @@ def _task_run(suite: Suite, comparison: Comparison, case: Case, step_flops: floa
 
 
 def run_flops(run: TrainRun, case: Case) -> float:
-    """FLOPs of a run with its evaluation, by which time left is estimated."""
+    """FLOPs of a run with its evaluation, from which the time left is estimated."""
     cost = case_cost(case)
     step = cost.train_step if cost else GUESSED_STEP
     return step * (run.steps + run.val_tokens / run.tokens_per_step / 3)

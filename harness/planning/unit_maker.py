@@ -22,7 +22,7 @@ class Maker:
     """Makes units that share a suite's protocol.
 
     Args:
-        suite: whose protocol.
+        suite: the suite.
         text: the corpus, if the suite trains.
     """
 
@@ -42,7 +42,7 @@ class Maker:
         run: TrainRun | None = None,
         rates: tuple[float, ...] = (),
     ) -> UnitOfWork:
-        """One unit, its protocol resolved."""
+        """Make one unit, with its protocol resolved."""
         suite, (_, rounds) = self.suite, self.suite.protocol_size
         on_gpu, task = comparison.place.device == "cuda", comparison.arms[0].task
         path, sha256 = task_path(suite, task) if task else (None, self.text.sha256 if self.text else "")
@@ -87,7 +87,7 @@ class Maker:
         per_round = 2 * (anchor * -(-len(others) // ARMS_PER_BLOCK) + sum(others))
         warm_up = self.suite.warm_up_calls * (anchor + sum(others))
         workload = group.partition("-")[0]
-        # A decode step reads all weights for few tokens: on a CPU about 20 times slower by the FLOP.
+        # A decode step reads all weights for few tokens: on a CPU it takes about 20 times as long per FLOP.
         step = 20 * self.suite.decode.tokens / comparison.place.seq_len
         share = {"train_step": 3.0, "decode": step}.get(workload, 1.0)
         prefills = (anchor + sum(others)) if workload == "decode" else 0.0
@@ -95,10 +95,10 @@ class Maker:
 
 
 def for_each_case(name: str, *, worth: float, by_group: bool = False) -> Units:
-    """A pass's `units`: one for each case, in a process of its own.
+    """Return a pass's `units` function: one unit for each case, in a process of its own.
 
     Args:
-        name: the pass.
+        name: name of the pass.
         worth: work of a unit in forward passes.
         by_group: whether metrics of different groups need units of their own.
     """
@@ -114,5 +114,5 @@ def for_each_case(name: str, *, worth: float, by_group: bool = False) -> Units:
 
 
 def task_path(suite: Suite, task: str) -> tuple[str | None, str]:
-    """Path and hash of what a task reads."""
+    """Path and hash of the files that a task reads."""
     return suite.tasks.paths.get(task), open_task(suite, task).sha256

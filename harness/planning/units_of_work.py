@@ -1,4 +1,4 @@
-"""From comparisons to units of work: each pass that was asked for gives its units (`Pass.units`)."""
+"""Turns comparisons into units of work: each pass that is needed gives its units (`Pass.units`)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from modbench.harness.planning.unit_maker import Maker
 
 
 def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | None) -> Iterator[UnitOfWork]:
-    """Everything that a run will do, in order.
+    """All units of a run, in order.
 
     Raises:
-        UsageError: if something asked for is impossible, such as a budget that pays for no training step.
+        UsageError: if the suite asks for something impossible, such as a budget that pays for no training step.
     """
     maker, known = Maker(suite, text), catalogue.metrics()
     asked = {c: [known[known[key].source or key] for key in c.metrics] for c in comparisons}
@@ -24,14 +24,14 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
     launches, _ = suite.protocol_size
     found_out = set()
     for each in catalogue.passes().values():
-        # Launches of one comparison lie far apart in time, so that one slow minute does not meet them all.
+        # Launches of one comparison lie far apart in time, so that one slow minute does not affect all of them.
         for launch in range(launches if each.repeated else 1):
             for comparison, metrics in asked.items():
-                mine = metrics if each.always else [metric for metric in metrics if metric.made_in == each.name]
-                if not mine and each.name not in needed[comparison]:
+                wanted = metrics if each.always else [metric for metric in metrics if metric.made_in == each.name]
+                if not wanted and each.name not in needed[comparison]:
                     continue
-                for unit in _units(each, maker, comparison, mine, launch):
-                    if each.findings is not None:  # about the machine: once is enough, whoever needs it
+                for unit in _units(each, maker, comparison, wanted, launch):
+                    if each.findings is not None:  # about the machine: measured once for all comparisons
                         if unit.name in found_out:
                             continue
                         found_out.add(unit.name)

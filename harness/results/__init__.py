@@ -1,1 +1,1 @@
-"""What a run leaves on disk."""
+"""Results of a run on disk: records, notes, the run folder."""

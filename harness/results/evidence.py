@@ -1,4 +1,4 @@
-"""What a doubt is judged from: everything that was recorded about one metric of one case."""
+"""The evidence for doubts: everything that was recorded about one metric of one case."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Evidence:
     """One cell of a report, as recorded.
 
     Attributes:
-        case: what was measured.
-        metric: in what respect.
-        outcomes: one for each launch or seed.
+        case: the case.
+        metric: the metric.
+        outcomes: one per launch or seed.
         anchors: the anchor's outcomes of the same launches, for timings.
         blocks: witnesses of each launch's blocks, for timings.
-        counted: what counting found out about the case.
+        counted: results of counting the case.
     """
 
     case: Case
@@ -37,9 +37,9 @@ class Evidence:
 
     @property
     def timed(self) -> bool:
-        """Whether this is a time of its own."""
+        """Whether the metric is measured as a time, not derived from one."""
         return bool(self.metric.made_in) and catalogue.pass_of(self.metric).times
 
     def notes(self, kind: type[SomeNotes]) -> list[SomeNotes]:
-        """The notes of every outcome that has notes of that kind."""
+        """Notes of that kind, of the outcomes that have them."""
         return [outcome.notes for outcome in self.outcomes if isinstance(outcome.notes, kind)]

@@ -1,4 +1,4 @@
-"""What a pass yields: the outcome of each metric of each case, or the reason why there is none."""
+"""Builds outcomes: the value of a metric of a case, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.records import Failure, Gap, Outcome
 
-# A user's model may raise anything, SystemExit too; an interrupt is ours.
+# A user's model may raise anything, including SystemExit; an interrupt must end the run.
 SURVIVABLE: tuple[type[BaseException], ...] = (Exception, SystemExit)
 
 T = TypeVar("T")
@@ -21,14 +21,14 @@ NOTHING = Notes()
 
 
 def attempt(action: Callable[[], T]) -> T | Gap:
-    """The action's result, or the gap that stands in its place: a cell's own exception is one failed cell."""
+    """Run the action and return its result, or a gap if it raises: an exception fails one cell only."""
     try:
         return action()
     except SURVIVABLE as error:
         return gap_of(error)
 
 
-# What torch, its CPU allocator and cuBLAS say where there is no memory left.
+# Words of torch, its CPU allocator and cuBLAS for a lack of memory.
 NO_ROOM = ("out of memory", "can't allocate memory", "alloc_failed")
 
 

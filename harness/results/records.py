@@ -1,7 +1,7 @@
-"""What a unit of work leaves behind: one record with an outcome per case and metric. Immutable, self-contained, versioned.
+"""The record of a unit of work: one outcome per case and metric. Immutable, self-contained, versioned.
 
 Schema versions (`upgrade.py` reads the one before the current one):
-    1: first.
+    1: the first version.
     2: witnesses of every sample and block, busy intervals, the machine's peak.
     3: notes are a model per pass; findings and the death of a process have fields of their own.
 """
@@ -29,8 +29,8 @@ class Gap(Frozen):
 
     Attributes:
         status: `skipped` by design, or `failed`.
-        kind: what sort of failure.
-        reason: in words.
+        kind: kind of failure.
+        reason: the reason, in words.
     """
 
     status: Literal["skipped", "failed"]
@@ -39,18 +39,18 @@ class Gap(Frozen):
 
 
 class Outcome(Frozen):
-    """What became of one metric of one case: samples, or a reason.
+    """Outcome of one metric of one case: samples, or a reason.
 
     Attributes:
         case: case id.
         metric: metric key.
         unit: base unit of the samples.
         status: `ok`, `skipped` (could not be measured here, by design) or `failed`.
-        kind: what sort of failure.
+        kind: kind of failure.
         reason: why there is no value, in words.
-        samples: raw samples by column; `value`, or for timings `round, block, position, calls, wall_s, cpu_s` and what
-            witnesses saw (`involuntary, wait_s, collect_s, recompiles`).
-        notes: what else a reader of the number should know: the model that the metric's pass names.
+        samples: raw samples by column; `value`, or for timings `round, block, position, calls, wall_s, cpu_s` and the
+            witnesses' columns (`involuntary, wait_s, collect_s, recompiles`).
+        notes: further facts about the number, of the type that the metric's pass names.
     """
 
     case: str
@@ -67,7 +67,7 @@ class Outcome(Frozen):
     def _notes_of_its_pass(cls, data: Any) -> Any:  # noqa: ANN401  # JSON of any kind, checked after this
         if not isinstance(data, dict) or not isinstance(data.get("notes"), dict):
             return data
-        if not data["notes"]:  # of an outcome without a value
+        if not data["notes"]:  # an outcome without a value
             return data | {"notes": Notes()}
         metric = catalogue.metrics().get(str(data.get("metric")))
         if metric is None:
@@ -75,24 +75,24 @@ class Outcome(Frozen):
         return data | {"notes": _validated(catalogue.pass_of(metric).notes, data["notes"], "notes")}
 
     def noted(self, kind: type[SomeNotes]) -> SomeNotes:
-        """The notes as the model of the metric's pass."""
+        """The notes, which must be of the given type."""
         assert isinstance(self.notes, kind), f"{self.metric} has no {kind.__name__}"
         return self.notes
 
     @model_validator(mode="after")
     def _result_or_reason(self) -> Outcome:
-        assert (self.status == "ok") == bool(self.samples), "an ok outcome has samples, another has none"
-        assert self.status == "ok" or self.reason, "what is not measured has a reason"
-        assert (self.status == "failed") == (self.kind is not None), "a failure has a kind"
+        assert (self.status == "ok") == bool(self.samples), "an outcome has samples if and only if its status is ok"
+        assert self.status == "ok" or self.reason, "an outcome without a value has a reason"
+        assert (self.status == "failed") == (self.kind is not None), "an outcome has a kind if and only if it failed"
         return self
 
 
 class Blocks(Frozen):
-    """What witnesses saw of every block of a timing, whichever arms stood in it.
+    """What witnesses observed in every block of a timing, whichever arms it held.
 
     Attributes:
         group: what was timed, such as `forward`.
-        columns: `block`, `wall_s`, and as exposed `steal_s, pressure_s, load, mhz`, or of a GPU `sm_mhz, throttle, …`.
+        columns: `block`, `wall_s`, and where exposed `steal_s, pressure_s, load, mhz`, or for a GPU `sm_mhz, throttle, …`.
     """
 
     group: str
@@ -103,11 +103,11 @@ class Environment(Frozen):
     """The process that a unit ran in.
 
     Attributes:
-        torch: version.
+        torch: torch's version.
         threads: intra-op CPU threads.
         pid: process id.
         device: the GPU's name; None on a CPU.
-        device_uuid: its identifier.
+        device_uuid: the GPU's identifier.
     """
 
     torch: str
@@ -118,12 +118,12 @@ class Environment(Frozen):
 
 
 class Death(Frozen):
-    """The process of a unit died before it wrote a record; its parent wrote this one.
+    """How the process of a unit died before it wrote its record; its parent wrote the record instead.
 
     Attributes:
-        kind: what sort of failure.
-        reason: in words.
-        again: whether the unit ran a second time, without the user's models, and the record holds what that measured.
+        kind: kind of failure.
+        reason: the reason, in words.
+        again: whether the unit ran again without the user's models, and the record holds those measurements.
     """
 
     kind: Failure
@@ -132,19 +132,19 @@ class Death(Frozen):
 
 
 class Record(Frozen):
-    """One unit's file.
+    """The record of one unit, as its file holds it.
 
     Attributes:
-        schema_version: of this format.
-        unit: what was asked for, in full.
-        started: UTC, ISO 8601.
+        schema_version: version of this format.
+        unit: the unit of work, in full.
+        started: start time, UTC, ISO 8601.
         wall_s: duration of the unit inside its process, in s.
-        environment: the process that measured; None if none lived to the end.
-        died: how the process died; None if it did not.
+        environment: the process that measured; None if no process completed.
+        died: how the process died; None if it completed.
         outcomes: one per case and metric.
-        findings: what the pass found out that belongs to no metric: the model that the pass names.
+        findings: findings of the pass that belong to no metric, of the type that the pass names.
         blocks: witnesses of blocks, from units that time.
-        busy: (start, end) on the machine's monotonic clock, in s, of what was measured or trained work.
+        busy: (start, end) of intervals of measurement or training, on the machine's monotonic clock, in s.
     """
 
     schema_version: Literal[3] = 3
@@ -167,12 +167,12 @@ class Record(Frozen):
         name = unit.made_in if isinstance(unit, UnitOfWork) else unit.get("made_in") if isinstance(unit, dict) else None
         known = catalogue.passes().get(str(name))
         if known is None or known.findings is None:
-            raise PydanticCustomError("findings", "pass {name} finds out nothing", {"name": repr(name)})
+            raise PydanticCustomError("findings", "pass {name} has no findings", {"name": repr(name)})
         return data | {"findings": _validated(known.findings, data["findings"], "findings")}
 
 
 def _validated(kind: type[Notes], data: dict[str, Any], field: str) -> Notes:
-    """The model, or an error that names the place inside it."""
+    """Validate the data; an error names the place inside the field."""
     try:
         return kind.model_validate(data)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The run folder: run.json for plan and environment, one atomically renamed JSON file per unit of work."""
+"""The run folder: run.json with plan and environment, and one atomically written JSON file per unit of work."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run keeps its files."""
+    """A run's folder and the paths in it."""
 
     path: Path
 
     @property
     def units(self) -> Path:
-        """Records of finished units."""
+        """Folder of the records of finished units."""
         return self.path / "units"
 
     @property
     def logs(self) -> Path:
-        """What workers printed."""
+        """Folder of what workers printed."""
         return self.path / "logs"
 
     def record(self, unit: UnitOfWork) -> Path:
-        """The file of that unit's record."""
+        """Path of a unit's record."""
         return self.units / f"{unit.name}.json"
 
     def write_run(self, plan: Plan, environment: dict[str, Any], command: list[str], started: str) -> None:
-        """Write run.json: the plan, resolved, and where it runs."""
+        """Write run.json: the resolved plan, and the environment in which it runs."""
         body = {
             "schema_version": SCHEMA,
             "started": started,
@@ -54,7 +54,7 @@ class RunFolder:
         write_atomically(self.path / "run.json", json.dumps(body, indent=1))
 
     def write_finished(self, body: dict[str, Any]) -> None:
-        """Write finished.json: how long the whole run took, and what the parent process took beside timed units."""
+        """Write finished.json: the duration of the run, and the parent's CPU time during timed units."""
         write_atomically(self.path / FINISHED, json.dumps(body, indent=1))
 
 
@@ -64,13 +64,13 @@ class StoredRun:
 
     Attributes:
         path: the folder.
-        plan: what was to be measured.
-        environment: where.
+        plan: what was planned.
+        environment: the machine and its software.
         command: the command line.
-        started: UTC, ISO 8601.
-        records: of the units that have one, in plan order.
-        missing: names of the units that have none.
-        finished: what the run said of itself when it ended; None of one that was interrupted.
+        started: start time, UTC, ISO 8601.
+        records: records of the finished units, in plan order.
+        missing: names of the units without a record.
+        finished: content of finished.json; None if the run was interrupted.
     """
 
     path: Path
@@ -87,7 +87,7 @@ def create(out: str | None, suite_name: str) -> RunFolder:
     """Make a fresh run folder: `out`, or `runs/<suite>-<date>-<n>`.
 
     Raises:
-        UsageError: if it cannot be written, or already holds something.
+        UsageError: if it cannot be written, or is not empty.
     """
     if out is None:
         stem = f"{suite_name}-{dt.datetime.now(dt.UTC):%Y%m%d}"
@@ -99,7 +99,7 @@ def create(out: str | None, suite_name: str) -> RunFolder:
         path = Path(out)
     if path.is_dir() and any(path.iterdir()):
         what = "another run" if (path / "run.json").exists() else "other files"
-        raise UsageError(f"--out {str(path)!r} already holds {what}, and nothing is overwritten. Name a new folder.")
+        raise UsageError(f"--out {str(path)!r} already holds {what}; files are never overwritten. Name a new folder.")
     folder = RunFolder(path)
     try:
         folder.units.mkdir(parents=True)
@@ -108,21 +108,21 @@ def create(out: str | None, suite_name: str) -> RunFolder:
             pass
     except OSError as error:
         raise UsageError(
-            f"--out {str(path)!r} cannot be written: {error.strerror}. Name a folder you may write."
+            f"--out {str(path)!r} cannot be written: {error.strerror}. Name a folder that you may write to."
         ) from error
     return folder
 
 
 def read(folder: str) -> StoredRun:
-    """Read a run folder, whole or not.
+    """Read a run folder, complete or not.
 
     Raises:
-        UsageError: if it is none, or one of its files cannot be read.
+        UsageError: if it is not a run folder, or one of its files cannot be read.
     """
     path = Path(folder)
     file = path / "run.json"
     if not file.is_file():
-        raise UsageError(f"{folder!r} is no run folder: it has no run.json. `modbench run` makes one.")
+        raise UsageError(f"{folder!r} is not a run folder: it has no run.json. `modbench run` creates one.")
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -132,7 +132,7 @@ def read(folder: str) -> StoredRun:
     body = upgraded(body, file)
     lacking = {"plan", "environment", "command", "started"} - body.keys()
     if lacking:
-        raise UsageError(f"{file}: damaged: it lacks {', '.join(sorted(lacking))}.")
+        raise UsageError(f"{file}: damaged: {', '.join(sorted(lacking))} missing.")
     plan = _parse(Plan, body["plan"], file)
     records, missing = [], []
     for unit in plan.units:
@@ -140,7 +140,7 @@ def read(folder: str) -> StoredRun:
         record = read_record(record_file) if record_file.is_file() else None
         if record is not None and record.unit == unit:
             records.append(record)
-        else:  # none, or one of another unit or plan
+        else:  # no record, or that of another unit or plan
             missing.append(unit.name)
     return StoredRun(
         path, plan, body["environment"], body["command"], body["started"], records, missing, _finished(path / FINISHED)
@@ -148,10 +148,10 @@ def read(folder: str) -> StoredRun:
 
 
 def read_record(file: Path) -> Record:
-    """Read a unit's file, of today's schema or the one before.
+    """Read a unit's record, of the current schema or the one before.
 
     Raises:
-        UsageError: if it is damaged, with the place.
+        UsageError: if it is damaged; the message names the place.
     """
     try:
         body = json.loads(file.read_bytes())
@@ -164,7 +164,7 @@ def read_record(file: Path) -> Record:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"{file}: damaged: it cannot be read as the schema that it names.") from error
+        raise UsageError(f"{file}: damaged: its content does not match the schema version that it states.") from error
     return _parse(Record, body, file)
 
 
@@ -182,7 +182,7 @@ def _finished(file: Path) -> dict[str, Any] | None:
         or body["wall_s"] <= 0
     ):
         raise UsageError(
-            f"{file}: damaged: it lacks the times of a run that ended. Remove it to see what was measured."
+            f"{file}: damaged: the times of a finished run are missing. Remove the file to read the run as interrupted."
         )
     return body
 

@@ -1,6 +1,6 @@
-"""Reads files of the previous schema: one function turns their JSON into today's. Older ones are refused.
+"""Reads files of the previous schema: one function converts their JSON to the current one. Older files are refused.
 
-What a later change of the schema does: raise `SCHEMA`, describe the change in `records.py`, and rewrite `_upgrade` for it.
+To change the schema: raise `SCHEMA`, describe the change in `records.py`, and rewrite `_upgrade` for it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ FINDINGS = ("peak", "profile")
 
 
 def upgraded(body: dict[str, Any], file: object) -> dict[str, Any]:
-    """A file's JSON in today's schema.
+    """Convert a file's JSON to the current schema.
 
     Args:
-        body: of `run.json` or of a unit's file.
+        body: content of `run.json` or of a unit's file.
         file: its path, for messages.
 
     Raises:
-        UsageError: if its schema is neither today's nor the one before.
+        UsageError: if its schema is neither the current one nor the one before.
     """
     version = body.get("schema_version")
     if version == SCHEMA:
@@ -37,14 +37,14 @@ def upgraded(body: dict[str, Any], file: object) -> dict[str, Any]:
 
 
 def _upgrade(body: dict[str, Any]) -> dict[str, Any]:
-    """Schema 2 to 3: findings and the death of a process move out of the environment, notes become models."""
+    """Convert schema 2 to 3: findings and the death of a process move out of the environment, notes become typed."""
     if "unit" not in body:  # run.json has not changed
         return body
     environment: dict[str, Any] = body.get("environment") or {}
     found = next((environment[name] for name in FINDINGS if environment.get(name) is not None), None)
     outcomes = [_outcome(outcome) for outcome in body.get("outcomes", ())]
     died = None
-    if not environment:  # in schema 2 only a record that the parent wrote had none
+    if not environment:  # in schema 2 only a record written by the parent had no environment
         first = outcomes[0] if outcomes else {"kind": "crash", "reason": "the process left no record"}
         died = {"kind": first["kind"], "reason": first["reason"]}
     process = {name: value for name, value in environment.items() if name not in FINDINGS}
@@ -53,11 +53,11 @@ def _upgrade(body: dict[str, Any]) -> dict[str, Any]:
 
 def _outcome(outcome: dict[str, Any]) -> dict[str, Any]:
     notes = dict(outcome.get("notes") or {})
-    # Counting noted these keys for all; their values were null where they did not apply.
+    # Schema 2 wrote these keys for every count; their values were null where they did not apply.
     for name in ("operators", "claims", "modules", "explained", "uncounted", "parts"):
         if name in notes and notes[name] is None:
             del notes[name]
-    notes.pop("escapes", None)  # they stand among the operators
+    notes.pop("escapes", None)  # they are among the operators
     if any(name in notes for name in ANSWERS):
         notes["answers"] = {name: notes.pop(name) for name in ANSWERS if name in notes}
     return outcome | {"notes": notes}

@@ -1,6 +1,6 @@
-"""Where the unit at hand keeps files beside its record: a checkpoint, its progress, what it found out at length.
+"""Files that the running unit keeps besides its record: a checkpoint, its progress, artifacts.
 
-A worker says where before it runs a pass. Without one (a test, a script) nothing is kept.
+A worker sets the workspace before it runs a pass. Without one (in a test or script) nothing is kept.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Workspace:
         run: the run folder.
         unit: the unit's name.
         ranks: the processes that share it.
-        tell: told how far a training run is; None: a line in a file tells.
+        tell: called with the progress of a training run; None: the progress is written to a file.
         keeps_weights: whether trained weights are kept.
     """
 
@@ -40,7 +40,7 @@ class Workspace:
 
     @property
     def checkpoint(self) -> Path:
-        """What a killed training run is resumed from."""
+        """Checkpoint from which a killed training run resumes."""
         return self._file("checkpoints", ".pt")
 
     @property
@@ -50,36 +50,36 @@ class Workspace:
 
     @property
     def progress(self) -> Path:
-        """One line that says how far the unit is; written anew about once a second."""
+        """File with one line about the unit's progress; rewritten about once a second."""
         return self._file("logs", ".progress")
 
     def said(self) -> str:
-        """How far the unit says it is; empty where it says nothing."""
+        """The unit's line of progress; empty if there is none."""
         try:
             return self.progress.read_text(encoding="utf-8")
         except OSError:
             return ""
 
     def record_of(self, unit: str) -> Path:
-        """The record of another unit of the run."""
+        """Path of the record of another unit of the run."""
         return self.run / "units" / f"{unit}.json"
 
     def tidy(self) -> None:
-        """Take away what nobody needs once there is a record."""
+        """Remove files that are not needed once there is a record."""
         for file in (self.checkpoint, unfinished(self.checkpoint), self.progress):
             file.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not there, or another unit's is in it
+        with contextlib.suppress(OSError):  # the folder does not exist, or holds another unit's checkpoint
             (self.run / "checkpoints").rmdir()
 
     def keep(self, found: dict[str, Any]) -> None:
-        """Keep what a page may show and no table holds: JSON beside the record."""
+        """Save an artifact for the report, too long for a table: JSON in `artifacts/`."""
         file = self._file("artifacts", ".json")
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(found))
 
 
 def artifact(run: Path, unit: str) -> dict[str, Any] | None:
-    """What a unit kept; None if nothing.
+    """Read a unit's artifact; None if there is none.
 
     Raises:
         UsageError: if it is damaged.
@@ -89,19 +89,19 @@ def artifact(run: Path, unit: str) -> dict[str, Any] | None:
         return None
     try:
         found: dict[str, Any] = {**json.loads(file.read_text(encoding="utf-8"))}
-        return {part: {**told} for part, told in found.items()}
+        return {part: {**content} for part, content in found.items()}
     except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{file}: damaged ({error}). Take it away, and its panels stay empty.") from error
+        raise UsageError(f"{file}: damaged ({error}). If you remove it, its panels stay empty.") from error
 
 
-# Of the unit that this process runs now.
+# The workspace of the unit that this process is running.
 HERE: Workspace | None = None
 
 
 @contextlib.contextmanager
 def at(here: Workspace) -> Iterator[None]:
-    """Inside, a unit's pass finds its place."""
-    global HERE  # noqa: PLW0603  # one unit at a time, and nothing after it
+    """Set the workspace in the `with` block."""
+    global HERE  # noqa: PLW0603  # a process runs one unit at a time
     before, HERE = HERE, here
     try:
         yield

@@ -60,23 +60,23 @@ def refused(arguments: str | list[str], capsys: pytest.CaptureFixture[str], monk
         ("run quick --set experts_top_k=9", ["experts_top_k 9 is more than n_experts 4"]),
         ("run quick --set train.tokens=x", ["train.tokens", "integer"]),
         ("run quick --corpus nothing.txt", ["corpus 'nothing.txt' is neither a file, a folder"]),
-        ("run quick --model mine.py:build", ["there is no file 'mine.py' here"]),
+        ("run quick --model mine.py:build", ["there is no file 'mine.py' in"]),
         ("run quick --model mine.py", ["names no function", "FILE.py:build"]),
         ("run quick --model no.such.package:build", ["no module 'no.such.package'"]),
         (["run", "quick", "-k", "mod and"], ["expected a name, found the end"]),
         (["run", "quick", "-k", "(mod"], ["parenthesis is not closed"]),
         (["run", "quick", "-k", "mod dense"], ["join names with 'and' or 'or' before 'dense'"]),
-        (["run", "quick", "-k", "transformer"], ["matches none of the cases", "Their ids read like"]),
+        (["run", "quick", "-k", "transformer"], ["matches none of the cases", "Their ids look like"]),
         (["run", "quick", "--corpus", "bad\udcff"], ["is not printable UTF-8 text"]),
         ("run quick --model dense --capacity 0.5", ["no model of this suite reads 'capacity'"]),
-        ("run quick --seeds=-1", ["-1 is no seed"]),
+        ("run quick --seeds=-1", ["-1 is not a seed"]),
         ("run quick --set train.batch_size=0", ["train.batch_size", "greater than or equal to 1"]),
         ("run quick --set max_seq_len=abc", ["max_seq_len", "integer"]),
         (["run", "quick", "--corpus", "x" * 300], ["File name too long"]),
         (["run", "quick", "-k", "(" * 5000 + "mod"], ["nested too deeply"]),
-        (["run", "quick", "--seeds", "9" * 30], ["is no seed"]),
+        (["run", "quick", "--seeds", "9" * 30], ["is not a seed"]),
         ("list model", ["unknown list 'model'", "Did you mean 'models'?"]),
-        ("report nowhere", ["'nowhere' is no run folder", "modbench run"]),
+        ("report nowhere", ["'nowhere' is not a run folder", "modbench run"]),
     ],
 )
 def test_a_mistake_is_answered_in_words(
@@ -121,7 +121,10 @@ def test_a_mistake_is_answered_in_words(
         ('metrics = ["flops/forward"]\n[shape]\ncapacity = 0.5\n[[arms]]\nmodel = "mod"\n', ["belongs to an arm"]),
         ('metrics = ["loss/val"]\n[[arms]]\nmodel = "dense"\n', ["'loss/val' needs a training run", "[train]"]),
         ('metrics = ["flops/forward"]\n', ["arms", "is missing"]),
-        ('name = "../evil"\nmetrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n', ["'../evil' names a folder"]),
+        (
+            'name = "../evil"\nmetrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n',
+            ["'../evil' must be usable as a folder name"],
+        ),
         ('metrics = ["flops/forward"]\narms = ["dense"]\n', ["must be a table"]),
         ('metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\nmatch = "mod"\n', ["must be a table"]),
         (
@@ -175,7 +178,7 @@ def test_a_folder_that_holds_something_is_left_alone(
     (here / "out" / found).write_text("precious")
     message = refused("run quick --device cpu -o out", capsys, monkeypatch)
     assert ("another run" if found == "run.json" else "other files") in message
-    assert "nothing is overwritten" in message
+    assert "never overwritten" in message
     assert (here / "out" / found).read_text() == "precious"
     assert [path.name for path in (here / "out").iterdir()] == [found]
 

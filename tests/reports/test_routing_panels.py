@@ -184,7 +184,7 @@ def test_a_damaged_artifact_is_said_so(harm: str, tmp_path: Path) -> None:
     loaded = run(tmp_path, mod={"routing": routing()})
     (file,) = (loaded.path / "artifacts").iterdir()
     file.write_text(harm)
-    with pytest.raises(UsageError, match=r"damaged \(.*Take it away"):
+    with pytest.raises(UsageError, match=r"damaged \(.*If you remove it"):
         routing_who.PANEL.render(loaded)
 
 

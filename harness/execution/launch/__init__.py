@@ -1,1 +1,1 @@
-"""How units are started: one file per launcher."""
+"""Launchers, which start units of work: one file per launcher."""

@@ -1,7 +1,7 @@
-"""Local processes: a fork server with torch preloaded for drafts, a cold process per unit for reports and CUDA.
+"""Starts local processes: children of a fork server with torch preloaded for drafts, a cold process per unit otherwise.
 
-Never plain fork: a child of a process that ran OpenMP hangs. The parent blocks on the children's sentinels; a spinning parent
-would steal the core that is being measured.
+Plain fork is never used: a child of a process that ran OpenMP hangs. The parent blocks on the children's sentinels; a spinning
+parent would take the core that is being measured.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PRELOAD = [
 
 @contextlib.contextmanager
 def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for a child that is started inside."""
+    """Set environment variables for a child that is started in the `with` block."""
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
     try:
@@ -52,17 +52,17 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
 
 
 def _work(unit_json: str, record_file: str, log_file: str) -> None:
-    """A worker's whole life. It ends here whatever a model left running: a stray thread would keep the process alive."""
+    """Run one unit and end the process, even if a model left threads running that would keep it alive."""
     code = 1
     try:
         run_unit(unit_json, record_file, log_file)
         code = 0
-    except BaseException:  # noqa: BLE001  # the process ends with it; its words go to the log
+    except BaseException:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
         traceback.print_exc()
     finally:
-        # Semaphores (the compiler makes some) would outlive this process, and Python complain of a leak.
+        # Semaphores (of the compiler) would otherwise outlive this process, and Python would report a leak.
         with contextlib.suppress(Exception):
-            multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]  # noqa: SLF001  # as a process's own end does
+            multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]  # noqa: SLF001  # as at a normal exit
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -70,12 +70,12 @@ def _work(unit_json: str, record_file: str, log_file: str) -> None:
 
 @dataclass
 class LocalHandle:
-    """A unit that runs as a process of this machine.
+    """A unit that runs as a local process.
 
     Attributes:
         unit: the unit.
         process: its process.
-        record: where its record appears.
+        record: path of its record.
         deadline: when it counts as hanging, on the monotonic clock, in s.
     """
 
@@ -91,20 +91,20 @@ class LocalHandle:
 
     @property
     def exitcode(self) -> int | None:
-        """How the process ended."""
+        """Exit code of the process, None while it runs."""
         return self.process.exitcode
 
     @property
     def timed_out(self) -> bool:
-        """Whether it has run longer than any unit may."""
+        """Whether the unit has passed its deadline."""
         return time.monotonic() >= self.deadline
 
 
 class LocalLauncher:
-    """Starts units as processes of this machine.
+    """Starts units as local processes.
 
     Args:
-        cold: a fresh interpreter for every unit instead of a child of the fork server.
+        cold: start a fresh interpreter for every unit instead of a child of the fork server.
         threads: CPU threads of a worker, set before its libraries load.
     """
 
@@ -117,7 +117,7 @@ class LocalLauncher:
             self._context.set_forkserver_preload(PRELOAD)
 
     def start(self, unit: UnitOfWork, record: Path, log: Path, timeout_s: float) -> LocalHandle:
-        """Start a unit; its record appears when it is done. After `timeout_s` it counts as hanging."""
+        """Start a unit, which writes its record when it is done. After `timeout_s` it counts as hanging."""
         arguments = (unit.model_dump_json(), str(record.resolve()), str(log.resolve()))
         made_in = catalogue.passes()[unit.made_in]
         context = multiprocessing.get_context("spawn") if made_in.cold else self._context
@@ -127,13 +127,13 @@ class LocalLauncher:
         return LocalHandle(unit, process, record, time.monotonic() + timeout_s)
 
     def wait(self, handles: list[LocalHandle], timeout_s: float) -> list[LocalHandle]:
-        """Block until a unit has ended or the time is up; returns those that ended."""
+        """Block until a unit ends, hangs or the time is up; return the units that ended or hang."""
         until = min(timeout_s, *(max(0.0, handle.deadline - time.monotonic()) for handle in handles))
         multiprocessing.connection.wait([handle.process.sentinel for handle in handles], timeout=until)
         return [handle for handle in handles if not handle.process.is_alive() or handle.timed_out]
 
     def end(self, handle: LocalHandle) -> None:
-        """Reap a unit, killing it if it still runs."""
+        """Reap a unit; kill it if it is still running."""
         if handle.process.is_alive():
             handle.process.terminate()
             handle.process.join(5)

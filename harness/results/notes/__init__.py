@@ -1,4 +1,4 @@
-"""What each pass leaves beside its samples, as models: a pass fills one in, a doubt or a report reads its attributes."""
+"""Notes that passes keep with their samples, as typed models: a pass fills one in; doubts and reports read it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from modbench.harness.core.frozen import Frozen
 
 
 class Notes(Frozen):
-    """What else a reader of a number should know. A pass that has nothing to say leaves this."""
+    """Base of all notes: further facts about a number. A pass without notes uses it as it is."""
 
 
 SomeNotes = TypeVar("SomeNotes", bound=Notes)

@@ -1,4 +1,4 @@
-"""Whether logits depend on later tokens: left by counting, before training, and by training, after it."""
+"""Whether logits depend on later tokens: noted by counting, before training, and by training, after it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ class Causality(Frozen):
     """Whether logits depend on later tokens (`harness/subject/causality.py`).
 
     Attributes:
-        reads_future: whether earlier log-probabilities moved when later tokens changed; None where it was not tested.
-        change: largest move of an earlier log-probability, in nats.
-        at: how many tokens the moved positions had before the change; None where none moved.
+        reads_future: whether earlier log-probabilities changed when later tokens did; None where it was not tested.
+        change: largest change of an earlier log-probability, in nats.
+        at: how many tokens came before the first changed one; None where no log-probability changed.
         reason: why it was not tested.
         tried: whether there was anything to test.
     """

@@ -1,4 +1,4 @@
-"""What counting leaves."""
+"""Notes of counting."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from modbench.harness.core.frozen import Frozen
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.causality import Causality
 
-# The metric beside which the long notes of a case stand.
+# The metric that carries the long notes of a case.
 CARRIER = "flops/forward"
 
 
 class Claim(Frozen):
-    """What one module states about the tokens it executed, and what was seen (`harness/subject/claims.py`).
+    """What one module states about the tokens it executed, and what was observed (`harness/subject/claims.py`).
 
     Attributes:
-        module: its path; empty: the model.
+        module: its path; empty for the model.
         capacity: share of tokens that it claims to process.
         tokens: tokens of the batch.
-        stated: tokens that it says it processed.
-        rows: rows that most of its weights were multiplied with; None where too few products were seen.
-        masked: whether it computed rows that it says it skipped.
+        stated: tokens that it states it processed.
+        rows: rows that most of its weights were multiplied with; None if too few products were observed.
+        masked: whether it computed rows that it states it skipped.
     """
 
     module: str
@@ -33,10 +33,10 @@ class Claim(Frozen):
 
 
 class ModuleFlops(Frozen):
-    """FLOPs of one module by three opinions; None where an opinion has none.
+    """FLOPs of one module, counted in three ways; None where a counter has no number.
 
     Attributes:
-        module: its path, or words for a whole.
+        module: its path, or words for a total.
         closed_form: by the model's closed form.
         counter: by torch's counter.
         fvcore: by fvcore, doubled.
@@ -49,11 +49,11 @@ class ModuleFlops(Frozen):
 
 
 class Operators(Frozen):
-    """Operators of a forward pass that no formula counts, and their calls.
+    """Operators of a forward pass without a FLOP formula, with their number of calls.
 
     Attributes:
-        cheap: those that count 0 by convention.
-        unknown: those whose FLOPs are not known, and work that the counter cannot see.
+        cheap: operators that count 0 by convention.
+        unknown: operators whose FLOPs are unknown, and work that the counter cannot see.
     """
 
     cheap: dict[str, int] = Field(default_factory=dict)
@@ -61,30 +61,30 @@ class Operators(Frozen):
 
 
 class CountNotes(Notes):
-    """What counting found out about a case. The first three stand beside every metric, the rest beside `flops/forward`.
+    """Results of counting a case. Every metric carries the first three, `flops/forward` the others.
 
     Attributes:
         params: parameters of the built module.
         forward_causal: FLOPs of a forward pass, attention over the lower triangle.
-        train_step_causal: the same of a training step.
-        source: who counted, in words.
+        train_step_causal: the same for a training step.
+        source: what counted, in words.
         parts: forward FLOPs by component.
         counter_forward: a forward pass by torch's counter.
         counter_train_step: a training step by torch's counter.
-        fvcore_reason: why fvcore has no opinion.
+        fvcore_reason: why fvcore has no number.
         modules: FLOPs by module.
-        explained: `OPINION MODULE` to why that opinion differs there by design.
+        explained: `COUNTER MODULE` to the reason why that count differs there by design.
         decode_elements: elements that a decode step must read.
         effective_capacity: capacity after rounding.
         depth_ratio: mean share of the blocks that ran.
         trained_share: FLOPs that a training step ran, as a share of three times the forward pass's.
-        uncounted: operators that no formula is known of.
-        operators: operators that no formula counts; None where real tensors could not be looked at.
+        uncounted: operators without a known formula.
+        operators: operators that no formula counts; None if the model could not run on real tensors.
         claims: what modules state about the tokens they executed.
         claims_reason: why there is no claim.
-        reused: what shows that a call was not computed anew; None: it was.
-        causality: whether logits depend on later tokens; None where that could not be tested.
-        guards: why a guard could not look.
+        reused: evidence that a call returned an earlier answer; None: it was computed.
+        causality: whether logits depend on later tokens; None if that could not be tested.
+        guards: why a guard could not run.
     """
 
     params: int | None = None

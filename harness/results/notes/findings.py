@@ -1,4 +1,4 @@
-"""What passes find out that belongs to no metric."""
+"""Findings of passes that belong to no metric."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from modbench.harness.results.notes import Notes
 
 
 class PeakFinding(Notes):
-    """What the machine did at its best.
+    """The machine's measured peak.
 
     Attributes:
         device: `cpu` or `cuda`.
         dtype: number format.
         threads: CPU threads.
-        flop_per_s: of the fastest matrix product.
-        shape: of that product.
-        bytes_per_s: of the fastest copy, read and write.
-        how: in words.
+        flop_per_s: FLOP/s of the fastest matrix product.
+        shape: shape of that product.
+        bytes_per_s: B/s of the fastest copy, read and write.
+        how: how it was measured, in words.
     """
 
     device: str
@@ -33,8 +33,8 @@ class RangeTime(Frozen):
 
     Attributes:
         calls: how often it was entered.
-        seconds: in all.
-        own_seconds: ranges inside it left out.
+        seconds: total time.
+        own_seconds: time without ranges inside it.
     """
 
     calls: float
@@ -46,9 +46,9 @@ class OperatorTime(Frozen):
     """Time of an operator in a call.
 
     Attributes:
-        name: torch's.
-        calls: how often.
-        own_seconds: operators that it calls left out.
+        name: torch's name of it.
+        calls: number of calls.
+        own_seconds: time without operators that it calls.
     """
 
     name: str
@@ -57,17 +57,17 @@ class OperatorTime(Frozen):
 
 
 class ProfileFinding(Notes):
-    """One case taken apart.
+    """Profile of one case.
 
     Attributes:
-        case: id.
+        case: case id.
         workload: what was called.
-        wall_s: seconds of an unwatched call.
+        wall_s: seconds of a call without the profiler.
         ranges: name of a range to its time.
         components: component to seconds; they add up to the call.
-        operators: the slowest.
-        trace: where the trace was written.
-        flops: module path to FLOPs of a forward pass; empty: the model.
+        operators: the slowest operators.
+        trace: path of the trace.
+        flops: module path to FLOPs of a forward pass; the empty path is the model.
         bytes: module path to bytes read and written.
         kept: module path to bytes kept for the backward pass.
         peak: the machine's peak.

@@ -1,4 +1,4 @@
-"""What measuring memory leaves."""
+"""Notes of measuring memory."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from modbench.harness.results.notes import Notes
 
 
 class MemoryNotes(Notes):
-    """What was forecast for a peak.
+    """Forecast of a number of bytes.
 
     Attributes:
-        forecast: in B; None where nothing forecasts it.
+        forecast: in B; None if there is none.
         forecast_reason: why there is no forecast.
-        alloc_retries: how often the allocator had to empty its cache; None off CUDA.
+        alloc_retries: how often the allocator had to empty its cache; None without CUDA.
     """
 
     forecast: float | None = None
@@ -20,7 +20,7 @@ class MemoryNotes(Notes):
 
 
 class FitNotes(Notes):
-    """What the largest input that fits was searched with.
+    """Budget and forecast of the search for the largest input that fits.
 
     Attributes:
         budget_bytes: bytes that a training step may allocate.

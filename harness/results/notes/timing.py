@@ -1,4 +1,4 @@
-"""What timing, compiling and measuring energy leave."""
+"""Notes of timing, compiling and measuring energy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Rounds(Frozen):
     Attributes:
         pilot: rounds of the pilot.
         asked: rounds that the pilot asked for.
-        made: rounds that were made.
+        made: rounds that were run.
     """
 
     pilot: int
@@ -21,21 +21,21 @@ class Rounds(Frozen):
 
 
 class TimeNotes(Notes):
-    """How a time was taken.
+    """How a time was measured.
 
     Attributes:
-        clock: what was read.
+        clock: the clocks that were read.
         tokens: tokens of one call, or of one decode step.
         inputs: input batches that the calls read in turn.
         first_call_s: seconds of the first call.
-        steadiness_tested: whether there were enough rounds to test whether the arms were warm.
+        steadiness_tested: whether there were enough rounds to test for drift.
         rounds: what the pilot asked for; None without a pilot.
         warmed_up_again: which arms drifted, so that all were warmed up a second time.
         unsteady: how this arm still drifted after that; None: it did not.
-        unchecked: which guard could not look, and why.
-        reused: what shows that a timed call was not computed anew.
+        unchecked: which guard could not run, and why.
+        reused: evidence that a timed call returned an earlier answer.
         device_s: seconds of the device in a call.
-        device_share: share of the end-to-end time in which the device was busy; None where it waited for the host.
+        device_share: share of the end-to-end time in which the device was busy; None if it waited for the host.
         starved: share of the device timings in which the device waited for the host.
         escaped: share of calls after which work went on outside the timed stream.
         syncs: operators after which the host waited for the device.
@@ -66,8 +66,8 @@ class EnergyNotes(Notes):
     Attributes:
         idle_W: power of the idle device before the first window, in W.
         power_W: mean power in the windows, in W.
-        per: what the joules of a call were divided by.
-        how: what was read.
+        per: divisor of the joules of a call.
+        how: how energy was read.
     """
 
     idle_W: float

@@ -1,4 +1,4 @@
-"""What training leaves."""
+"""Notes of training."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Curve(Frozen):
     """A training run, step by step.
 
     Attributes:
-        step: from 0.
-        tokens: seen after the step.
-        loss: of the step's batch before its update, in nats per token; None where it was not read.
+        step: number of the step, from 0.
+        tokens: tokens seen after the step.
+        loss: loss of the step's batch before its update, in nats per token; None if it was not read.
         wall_s: seconds of training after the step.
     """
 
@@ -29,7 +29,7 @@ class Looks(Frozen):
     """Held-out losses during training.
 
     Attributes:
-        step: when.
+        step: steps made before the evaluation.
         loss: in nats per token, on a few windows.
     """
 
@@ -38,16 +38,16 @@ class Looks(Frozen):
 
 
 class TaskAnswers(Frozen):
-    """What came of a task (`harness/training/answers.py`).
+    """Results on a task (`harness/training/answers.py`).
 
     Attributes:
-        n: questions that were scored, one of each sequence.
-        correct: of these.
-        correct_as_trained: the same, routed as while training; None where that is no other way.
-        whole: sequences with every question answered right.
+        n: questions that were scored, one per sequence.
+        correct: correct answers to these.
+        correct_as_trained: the same, routed as in training; None if the routing is the same.
+        whole: sequences with every question answered correctly.
         by_kind: kind of question to (n, correct).
         shortcuts: accuracy of rules that do not solve the task, on the same questions.
-        depth_by_kind: blocks that sequences of a kind ran on average, where a gate chose.
+        depth_by_kind: mean number of blocks that sequences of a kind ran, where a gate chose.
         cpu_s: CPU time of the training, in s.
     """
 
@@ -62,23 +62,23 @@ class TaskAnswers(Frozen):
 
 
 class TrainNotes(Notes):
-    """How a model was trained. Long fields stand beside the first metric of a run only.
+    """How a model was trained. Only the first metric of a run carries the long fields.
 
     Attributes:
-        seed: of weights and data.
+        seed: seed of weights and data.
         corpus: name or path of the corpus; None for a task.
         corpus_sha256: its hash.
-        sees_future: whether the loss was measured by a model that read later tokens.
+        sees_future: whether the model read later tokens when the loss was measured.
         causality: whether logits depend on later tokens after training.
         lr: learning rate.
         steps: number of steps.
         curve: the training run.
         looks: held-out losses during training.
-        by_position: held-out loss for each place in the window.
+        by_position: held-out loss at each position in the window.
         spent: seconds of forward, backward, optimizer, and outside of all three.
         resumed_at: steps that were made before the run was last resumed.
         routing: what the routers did, in numbers (`harness/routing/describe.py`).
-        answers: what came of a task; None for a corpus.
+        answers: results on a task; None for a corpus.
     """
 
     seed: int
@@ -101,10 +101,10 @@ class RatesNotes(Notes):
     """Learning rates that were tried.
 
     Attributes:
-        seed: of the runs.
+        seed: seed of the runs.
         rule: the width rule's rate.
         rates: multiples of it, ascending.
-        losses: held-out loss of each; None where training diverged.
+        losses: held-out loss of each; None if training diverged.
         at_edge: whether the best one is the lowest or the highest that was tried.
     """
 
