@@ -1,1 +1,1 @@
-"""When a number is not to be trusted, and what to do about it: one file per doubt."""
+"""Reasons not to trust a number, and what to do about each: one file per doubt."""

@@ -8,12 +8,12 @@ from modbench.harness.results.notes.memory import MemoryNotes
 
 
 def finds(evidence: Evidence) -> str | None:
-    """How often."""
+    """How often the allocator retried."""
     times = sum(notes.alloc_retries or 0 for notes in evidence.notes(MemoryNotes))
     return f"the allocator retried {times:.0f} times: memory was nearly full" if times else None
 
 
 DOUBT = Doubt(
     finds=finds,
-    advice="Peaks measured so near to the limit are squeezed: measure on a larger card or a smaller batch.",
+    advice="Peaks this close to the memory limit are unreliable: measure on a larger card or with a smaller batch.",
 )

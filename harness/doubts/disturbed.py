@@ -1,4 +1,4 @@
-"""Samples were disturbed: preempted, garbage collected, stolen from, throttled, or beside another process."""
+"""Samples were disturbed: by preemption, garbage collection, steal time, throttling or another process."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from modbench.harness.core.contracts import Doubt
 from modbench.harness.results.evidence import Evidence
 from modbench.harness.stats import contamination
 
-# Below this share of blocks the median does not notice.
+# Below this share of blocks the median is not affected.
 SHARE = 0.2
 
 
 def finds(evidence: Evidence) -> str | None:
-    """Share of blocks with a disturbed sample, and by what."""
+    """Share of blocks with a disturbed sample, and the causes."""
     if not evidence.timed or not evidence.outcomes:
         return None
     pairs = [(outcome.samples, columns) for outcome, columns in zip(evidence.outcomes, evidence.blocks, strict=True)]
@@ -27,5 +27,5 @@ def finds(evidence: Evidence) -> str | None:
 
 DOUBT = Doubt(
     finds=finds,
-    advice="Quieten the machine, or believe the CPU-time ratio beside it; `modbench doctor` says how bad this machine is.",
+    advice="Keep the machine idle, or use the CPU-time ratio; `modbench doctor` measures how noisy this machine is.",
 )

@@ -1,4 +1,4 @@
-"""A training step ran far fewer FLOPs than a forward pass in evaluation promises."""
+"""A training step ran far fewer FLOPs than the forward pass in evaluation mode implies."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from modbench.harness.core.contracts import Doubt
 from modbench.harness.core.labels import Label
 from modbench.harness.results.evidence import Evidence
 
-# Of three times the forward pass. Frozen weights save a third at most.
+# Share of three times the forward pass. Frozen weights save a third at most.
 LEAST_SHARE = 0.6
 
 
 def finds(evidence: Evidence) -> str | None:
-    """The share of the FLOPs that ran."""
+    """Share of the expected FLOPs that ran."""
     share = evidence.counted.trained_share
     if share is None or share >= LEAST_SHARE:
         return None
@@ -20,6 +20,6 @@ def finds(evidence: Evidence) -> str | None:
 
 DOUBT = Doubt(
     finds=finds,
-    advice="In training mode it is another model: its FLOPs of a training step are not what ran.",
+    advice="The model computes something else in training mode: the FLOPs stated for a training step did not run.",
     label=Label.IDLE_IN_TRAINING,
 )

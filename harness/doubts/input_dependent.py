@@ -1,4 +1,4 @@
-"""What it costs depends on what it reads: one number stands for a distribution over inputs."""
+"""The time depends on the input: one number stands for a distribution over inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEAST_SPREAD = 0.01
 
 
 def finds(evidence: Evidence) -> str | None:
-    """Spread between inputs, where the blocks show one."""
+    """Spread of the time between inputs, if it is significant."""
     if not evidence.timed or not evidence.anchors or evidence.case.id == evidence.anchors[0].case:
         return None
     from modbench.harness.stats import effects
@@ -29,5 +29,5 @@ def finds(evidence: Evidence) -> str | None:
 
 DOUBT = Doubt(
     finds=finds,
-    advice="Time it on inputs like yours: random tokens are routed as an untrained model routes them.",
+    advice="Time it on inputs like yours: here an untrained model routed random tokens.",
 )

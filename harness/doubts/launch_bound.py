@@ -1,4 +1,4 @@
-"""The host cannot launch fast enough: saved FLOPs cannot become time."""
+"""The host cannot launch kernels fast enough: saved FLOPs cannot save time."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def finds(evidence: Evidence) -> str | None:
 
 DOUBT = Doubt(
     finds=finds,
-    advice="Larger batches, `--compile`, or a CUDA graph; `latency/forward/device` shows what the device alone takes.",
+    advice="Use larger batches, `--compile` or a CUDA graph; `latency/forward/device` shows the time of the device alone.",
 )

@@ -1,4 +1,4 @@
-"""FLOPs were not wholly counted: an operator ran that no formula knows."""
+"""Not all FLOPs were counted: an operator ran for which there is no formula."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from modbench.harness.results.evidence import Evidence
 
 
 def finds(evidence: Evidence) -> str | None:
-    """Which operators."""
+    """Names and calls of the operators without a formula."""
     if evidence.metric.unit != "FLOP" and not evidence.metric.needs:
         return None
     names = evidence.counted.operators.unknown if evidence.counted.operators else {}
@@ -22,5 +22,5 @@ def finds(evidence: Evidence) -> str | None:
 DOUBT = Doubt(
     finds=finds,
     label=Label.LOWER_BOUND,
-    advice="Nothing is promised from it: there is no ideal, and no share of it.",
+    advice="No ideal, and no share of an ideal, is computed from a lower bound.",
 )

@@ -1,4 +1,4 @@
-"""The GPU ran into its power limit: faster code may only have met a cooler card."""
+"""The GPU reached its power limit: an arm may be faster only because the card was cooler."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def finds(evidence: Evidence) -> str | None:
 
 DOUBT = Doubt(
     finds=finds,
-    advice="Compare only where this share is alike, or lock the clocks below the limit.",
+    advice="Compare only arms with a similar share, or lock the clocks below the limit.",
 )

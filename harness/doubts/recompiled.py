@@ -7,12 +7,12 @@ from modbench.harness.results.evidence import Evidence
 
 
 def finds(evidence: Evidence) -> str | None:
-    """How many samples hold a compilation."""
+    """How many samples include a compilation."""
     times = sum(value > 0 for outcome in evidence.outcomes for value in outcome.samples.get("recompiles", ()))
-    return f"{times} samples hold a compilation of a new graph" if times else None
+    return f"{times} samples include the compilation of a new graph" if times else None
 
 
 DOUBT = Doubt(
     finds=finds,
-    advice="Shapes or flags change between calls: measure one length in one process, or mark them dynamic.",
+    advice="Shapes or flags change between calls: measure one length per process, or mark the shapes as dynamic.",
 )

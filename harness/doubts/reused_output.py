@@ -1,4 +1,4 @@
-"""A call repeated an answer instead of computing it."""
+"""A call returned an earlier answer instead of computing it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from modbench.harness.results.notes.timing import TimeNotes
 
 
 def finds(evidence: Evidence) -> str | None:
-    """What the guard saw."""
+    """What the guard found."""
     timed = (notes.reused for notes in evidence.notes(TimeNotes) if notes.reused)
     found = evidence.counted.reused or next(timed, None)
     return f"{Label.REUSES_OUTPUT}: {found}" if found else None
@@ -17,6 +17,6 @@ def finds(evidence: Evidence) -> str | None:
 
 DOUBT = Doubt(
     finds=finds,
-    advice="Its times are times of a look-up: switch the cache off.",
+    advice="The times are those of a cache look-up: switch the cache off.",
     label=Label.REUSES_OUTPUT,
 )

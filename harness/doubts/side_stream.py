@@ -7,23 +7,23 @@ from modbench.harness.results.evidence import Evidence
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.stats.stream_escape import escape_limit
 
-# Of the calls of a launch.
+# Share of the calls of a launch.
 CALLS = 0.2
 
 
 def finds(evidence: Evidence) -> str | None:
-    """Calls after which the device went on although the current stream had ended."""
+    """Share of calls after which the device still worked although the current stream had ended."""
     shares = [notes.escaped for notes in evidence.notes(TimeNotes) if notes.escaped is not None]
     for outcome in evidence.outcomes:
         late, seconds = outcome.samples.get("escaped_s"), outcome.samples.get("wall_s")
         if late and seconds:
             shares.append(sum(x > escape_limit(s) for x, s in zip(late, seconds, strict=True)) / len(late))
-    if not shares or max(shares) < CALLS:  # a host that was held up once waits longer too
+    if not shares or max(shares) < CALLS:  # a single delay of the host also looks like this
         return None
     return f"in {max(shares):.0%} of the calls work went on outside the stream that device events see"
 
 
 DOUBT = Doubt(
     finds=finds,
-    advice="Believe the end-to-end time: it waits for the whole device.",
+    advice="Use the end-to-end time: it waits for the whole device.",
 )

@@ -1,4 +1,4 @@
-"""Device events saw the host think: the spin kernel ended before all work was queued."""
+"""Device timings include host time: the spin kernel ended before all work was queued."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def finds(evidence: Evidence) -> str | None:
 DOUBT = Doubt(
     finds=finds,
     advice="Either the model asks the host for something (`syncs/forward` counts how often), or it launches more kernels than "
-    "the driver queues, about a thousand. Believe the end-to-end time.",
+    "the driver queues, about a thousand. Use the end-to-end time.",
 )

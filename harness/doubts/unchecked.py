@@ -1,4 +1,4 @@
-"""A guard could not be run: what it would have found is not known."""
+"""A guard could not run: what it would have found is unknown."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from modbench.harness.results.notes.timing import TimeNotes
 
 
 def finds(evidence: Evidence) -> str | None:
-    """Which guard, and why not."""
-    said = [evidence.counted.guards] if evidence.counted.guards else []
+    """Which guard could not run, and why."""
+    reasons = [evidence.counted.guards] if evidence.counted.guards else []
     causality = evidence.counted.causality
     if causality is not None and causality.reads_future is None and causality.tried:
-        said.append(f"whether it reads the future: {causality.reason}")
-    said += [notes.unchecked for notes in evidence.notes(TimeNotes) if notes.unchecked]
-    return f"{Label.UNCHECKED}: {'; '.join(dict.fromkeys(said))}" if said else None
+        reasons.append(f"whether it reads the future: {causality.reason}")
+    reasons += [notes.unchecked for notes in evidence.notes(TimeNotes) if notes.unchecked]
+    return f"{Label.UNCHECKED}: {'; '.join(dict.fromkeys(reasons))}" if reasons else None
 
 
 DOUBT = Doubt(
     finds=finds,
-    advice="Whether it skips what it claims, computes every call and looks only back is not known: take its word or mend it.",
+    advice="Fix the cause: it is unknown whether it skips what it claims, computes every call and reads only earlier tokens.",
     label=Label.UNCHECKED,
 )

@@ -1,1 +1,1 @@
-"""What is measured: one file per family of metrics."""
+"""Metrics: one file per family."""

@@ -1,4 +1,4 @@
-"""Generation: seconds to read a prompt, and for one more token of every row against the keys and values kept of it."""
+"""Generation: time to read a prompt, and time per further token of every row with cached keys and values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from modbench.harness.passes.time import Call
     from modbench.harness.subject.subject import Subject
 
-NOT_KNOWN = "how many tokens of a prompt pass a causal router is not known beforehand"
+NOT_KNOWN = "how many prompt tokens pass a causal router is not known in advance"
 
 METRICS: tuple[Metric[Subject, Call], ...] = (
     Metric(
@@ -20,7 +20,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         made_in="time",
         workload="prefill",
         no_ideal=NOT_KNOWN,
-        about="End-to-end wall time to read the prompts and fill the cache, routers deciding as at decode",
+        about="End-to-end wall time to read the prompts and fill the cache, with routers deciding as in decoding",
         measure=lambda subject: subject.prefill(),
     ),
     Metric(
@@ -31,7 +31,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         workload="prefill",
         no_ideal=NOT_KNOWN,
         timer="first-token",
-        about="Time to first token: prompts are read and the host has the first token of every row",
+        about="Time to first token: from the call until the host has the first token of every row",
         measure=lambda subject: subject.first_token(),
     ),
     Metric(
@@ -55,7 +55,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
             ideal="decode_elements",
             timer="steps",
             lap=quantile,
-            about=f"Wall time of one decode step, each timed apart: {about} over the positions after the context",
+            about=f"Wall time of one decode step, each timed separately: {about} over the positions after the context",
             measure=lambda subject: subject.decode_steps(),
         )
         for quantile, about in (("p50", "median"), ("p95", "95th percentile"))
@@ -68,7 +68,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         workload="decode",
         ideal="decode_elements",
         timer="serving",
-        about="Time per output token after the first: greedy generation, every token read by the host before the next",
+        about="Time per output token after the first: greedy generation in which the host reads every token before the next step",
         measure=lambda subject: subject.generate(),
         per="step",
     ),

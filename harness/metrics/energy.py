@@ -1,4 +1,4 @@
-"""Energy: joules from the NVIDIA driver's counter over windows of seconds; null with the reason where there is none."""
+"""Energy: joules from the NVIDIA driver's counter over windows of seconds; without a counter there is only a reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from modbench.harness.passes.energy import Call
     from modbench.harness.subject.subject import Subject
 
-NOT_KNOWN = "what a saved FLOP saves in energy is not known"
+NOT_KNOWN = "how much energy a saved FLOP saves is not known"
 
 METRICS: tuple[Metric[Subject, Call], ...] = (
     Metric(
@@ -20,7 +20,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         made_in="energy",
         workload="train_step",
         no_ideal=NOT_KNOWN,
-        about="Energy of one training step, whole device, idle power included",
+        about="Energy of one training step of the whole device, idle power included",
         measure=lambda subject: subject.train_step,
     ),
     Metric(
@@ -53,7 +53,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         made_in="energy",
         workload="decode",
         no_ideal=NOT_KNOWN,
-        about="Energy of decoding per token of every row",
+        about="Energy of decoding per generated token",
         measure=lambda subject: subject.decode(),
     ),
 )

@@ -1,4 +1,4 @@
-"""FLOPs: the closed form, held against torch's counter (a user's model: the counter alone), under named conventions."""
+"""FLOPs: the closed form, checked against torch's counter (a user's model: the counter alone), by named conventions."""
 
 from __future__ import annotations
 
@@ -32,28 +32,32 @@ METRICS: tuple[Metric[Counted, float], ...] = tuple(
             "forward",
             "FLOPs of one forward pass: 2 per multiply-add, full-square attention, head included",
         ),
-        ("flops/forward/causal", "forward_causal", "The same with attention over the lower triangle alone"),
-        ("flops/forward/headless", "forward_headless", "The same with full-square attention and no head"),
+        ("flops/forward/causal", "forward_causal", "flops/forward with attention over the lower triangle only"),
+        ("flops/forward/headless", "forward_headless", "flops/forward without the head; full-square attention"),
         (
             "flops/forward/nominal",
             "forward_nominal",
-            "What the capacity asks for, whatever an input made of it; equal for fixed top-k",
+            "FLOPs that the capacity asks for, whatever the input; equal to flops/forward for fixed top-k",
         ),
         (
             "flops/forward/executed",
             "forward_executed",
-            "What kernels did on real tensors at this place, hidden halves of attention included",
+            "FLOPs that kernels executed on real tensors at this place, masked halves of attention included",
         ),
         (
             "flops/train_step",
             "train_step",
             "FLOPs of forward and backward, backward counted as twice forward; the optimizer counts 0",
         ),
-        ("flops/train_step/causal", "train_step_causal", "The same with attention over the lower triangle alone"),
+        (
+            "flops/train_step/causal",
+            "train_step_causal",
+            "flops/train_step with attention over the lower triangle only",
+        ),
         (
             "flops/train_step/hardware",
             "train_step_hardware",
-            "What kernels do in a training step: fused attention computes its scores again",
+            "FLOPs that kernels execute in a training step: fused attention computes its scores again",
         ),
     )
 )

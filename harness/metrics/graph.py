@@ -1,4 +1,4 @@
-"""What stands between a model and the device running freely: graph breaks and synchronisations with the host."""
+"""What keeps the device from running without interruption: graph breaks and synchronisations with the host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _graph_breaks(subject: Subject) -> float:
     module, tokens_BT = subject.module.eval(), subject.inputs(0, 1)[0]
     with torch.no_grad():
         found = torch._dynamo.explain(module)(tokens_BT)  # noqa: SLF001  # its documented place
-    torch._dynamo.reset()  # noqa: SLF001  # as above
+    torch._dynamo.reset()  # noqa: SLF001  # its documented place
     return float(found.graph_break_count)
 
 
@@ -35,7 +35,7 @@ METRICS: tuple[Metric[Subject, float], ...] = (
         better="lower",
         made_in="inspect",
         workload="forward",
-        about="Places where torch's tracer leaves the forward pass; 0 compiles as one graph",
+        about="Places where torch's tracer leaves the forward pass; with 0 it compiles as one graph",
         measure=_graph_breaks,
         scored_as="difference",
         noun="a count",

@@ -1,4 +1,4 @@
-"""Latency: wall seconds per call, device synchronised before and after; CPU seconds of the thread beside them."""
+"""Latency: wall time per call, with the device synchronised before and after; CPU time of the thread as well."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from modbench.harness.passes.time import Call
     from modbench.harness.subject.subject import Subject
 
-OPTIMIZER = "the optimizer's work is the parameters', not the FLOPs'"
+OPTIMIZER = "the optimizer's work depends on the parameters, not on the FLOPs"
 
 
 def _on_device(workload: str) -> Callable[[Subject], Call]:
@@ -35,12 +35,12 @@ def _as_graph(subject: Subject) -> Call:
 
 def _first_calls(workload: str) -> Callable[[Subject], float]:
     def compile_and_call(subject: Subject) -> float:
-        """Seconds of the first call less those of a later one."""
+        """Seconds of the first call minus those of a later one."""
         import torch
 
         call, tokens_BT = getattr(subject, workload), subject.inputs(0, 1)[0]
         subject.module.train(workload == "train_step")
-        with torch.compiler.set_stance("force_eager"):  # libraries start up in their first call, compiled or not
+        with torch.compiler.set_stance("force_eager"):  # the first call also initialises libraries, compiled or not
             call(tokens_BT)
         subject.clock.synchronize()
         seconds = []
@@ -54,11 +54,15 @@ def _first_calls(workload: str) -> Callable[[Subject], float]:
     return compile_and_call
 
 
-# Calls after the first, of which the median is what compiled code takes.
+# Calls after the first; their median is the time of compiled code.
 QUIET_CALLS = 3
 COMPILED: tuple[tuple[str, Workload, str], ...] = (
-    ("latency/compile", "forward", "First call of a compiled forward pass less a later one, from an empty cache"),
-    ("latency/compile/train_step", "train_step", "First call of a compiled training step less a later one, as above"),
+    ("latency/compile", "forward", "First call of a compiled forward pass minus a later one, from an empty cache"),
+    (
+        "latency/compile/train_step",
+        "train_step",
+        "First call of a compiled training step minus a later one, from an empty cache",
+    ),
 )
 
 TIMED: tuple[Metric[Subject, Call], ...] = (
@@ -81,7 +85,7 @@ TIMED: tuple[Metric[Subject, Call], ...] = (
         ideal="forward_causal",
         timer="device",
         lap="device",
-        about="Device time of a forward pass: CUDA events behind a spin kernel, launches hidden",
+        about="Device time of a forward pass: CUDA events behind a spin kernel, without launch times",
         measure=_on_device("forward"),
     ),
     Metric(
@@ -114,7 +118,7 @@ TIMED: tuple[Metric[Subject, Call], ...] = (
         ideal="train_step_causal",
         timer="device",
         lap="device",
-        about="Device time of a training step: CUDA events behind a spin kernel, launches hidden",
+        about="Device time of a training step: CUDA events behind a spin kernel, without launch times",
         measure=_on_device("train_step"),
     ),
     *(

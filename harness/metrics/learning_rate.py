@@ -1,4 +1,4 @@
-"""Learning rates: the best multiple of the width rule, of those that a sweep tries before it makes a claim."""
+"""Learning rates: the best multiple of the width rule's rate, among those that a sweep tries before its runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METRICS: tuple[Metric[Tried, float], ...] = (
         better="neither",
         made_in="rates",
         workload="train",
-        about="Best learning rate over the width rule's, at the middle size and the smallest budget of a sweep",
+        about="Best learning rate divided by the width rule's, at the middle size and the smallest budget of a sweep",
         measure=lambda tried: tried.best,
         scored_as="difference",
         noun="a learning rate",

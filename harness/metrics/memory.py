@@ -1,4 +1,4 @@
-"""Memory: bytes of tensors alive in a training step and what they are, their mark in RSS, the largest input that fits."""
+"""Memory: bytes of live tensors in a training step by kind, their high-water mark in RSS, the largest input that fits."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ ONE_STEP = "the peak of one training step, not sampled: no interval"
 
 def _reserved(weighed: Weighed) -> float:
     if weighed.peak.reserved is None:
-        raise Unmeasured("only a CUDA allocator reserves memory: on a CPU there is nothing to read")
+        raise Unmeasured("only a CUDA allocator reserves memory: there is nothing to read on a CPU")
     return weighed.peak.reserved
 
 
 def _activations(weighed: Weighed) -> float:
     if weighed.peak.saved is None:
-        raise Unmeasured("in a compiled step the end of the forward pass is not seen")
+        raise Unmeasured("in a compiled step the end of the forward pass cannot be observed")
     return weighed.peak.saved
 
 
@@ -45,7 +45,7 @@ ROWS: tuple[tuple[str, Workload, Callable[[Weighed], float], str], ...] = (
         "memory/parameters",
         "train_step",
         lambda weighed: weighed.parameters,
-        "Bytes of parameters, tied ones once",
+        "Bytes of parameters, tied ones counted once",
     ),
     (
         "memory/gradients",
@@ -63,14 +63,14 @@ ROWS: tuple[tuple[str, Workload, Callable[[Weighed], float], str], ...] = (
         "memory/kv_cache",
         "decode",
         _kv_cache,
-        "Bytes of keys and values after a context of the grid's length; a routed block keeps none of tokens that skipped",
+        "Bytes of keys and values after a context of the grid's length; a routed block keeps none of tokens that skip it",
     ),
 )
 PEAKS: tuple[tuple[str, Callable[[Weighed], float], str], ...] = (
     (
         "memory/peak_allocated",
         lambda weighed: weighed.peak.peak,
-        "Most bytes of tensors alive during a training step: parameters, gradients, AdamW moments, activations",
+        "Most bytes of live tensors during a training step: parameters, gradients, AdamW moments, activations",
     ),
     (
         "memory/peak_reserved",
@@ -80,7 +80,7 @@ PEAKS: tuple[tuple[str, Callable[[Weighed], float], str], ...] = (
     (
         "memory/activations",
         _activations,
-        "Bytes that a training step's forward pass leaves for its backward pass",
+        "Bytes that a training step's forward pass keeps for its backward pass",
     ),
 )
 
@@ -111,7 +111,7 @@ OF_RSS: tuple[Metric[Subject, float], ...] = (
         better="lower",
         made_in="rss",
         workload="train_step",
-        about="The same peak as the operating system sees it: RSS high-water mark of a step in a cold process, as tensors",
+        about="Peak as the operating system sees it: RSS high-water mark of a training step in a cold process, counting tensors",
         measure=_rss,
         statistic="peak",
         no_interval=ONE_STEP,

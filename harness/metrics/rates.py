@@ -11,7 +11,7 @@ from modbench.harness.results.notes.counting import CountNotes
 
 
 class Derived(Protocol):
-    """What a derived metric reads, beside the seconds of its source; a report hands it over."""
+    """What a derived metric reads besides the seconds of its source; supplied by the report."""
 
     @property
     def tokens(self) -> float:
@@ -23,11 +23,11 @@ class Derived(Protocol):
 
     @property
     def peak_reason(self) -> str:
-        """Why there is none."""
+        """Why there is no peak."""
 
     @property
     def counted(self) -> CountNotes:
-        """What counting found out about the case."""
+        """Results of counting the case."""
 
 
 def _of_peak(read: Callable[[CountNotes], float | None]) -> Callable[[Derived], float]:
@@ -69,8 +69,8 @@ METRICS: tuple[Metric[Derived, float], ...] = (
         workload="train_step",
         source="latency/train_step",
         needs="peak",
-        no_ideal="a share of the peak is not a cost: FLOPs promise nothing for it",
-        about="Model FLOPs of a training step (causal attention, no recompute) per second, over the machine's measured peak",
+        no_ideal="a share of the peak is not a cost: FLOPs predict no ideal for it",
+        about="Model FLOP/s of a training step (causal attention, no recompute) as a share of the machine's measured peak",
         measure=_of_peak(lambda counted: counted.train_step_causal),
     ),
     Metric(
@@ -80,8 +80,8 @@ METRICS: tuple[Metric[Derived, float], ...] = (
         workload="forward",
         source="latency/forward",
         needs="peak",
-        no_ideal="a share of the peak is not a cost: FLOPs promise nothing for it",
-        about="Model FLOPs of a forward pass (causal attention) per second, over the machine's measured peak",
+        no_ideal="a share of the peak is not a cost: FLOPs predict no ideal for it",
+        about="Model FLOP/s of a forward pass (causal attention) as a share of the machine's measured peak",
         measure=_of_peak(lambda counted: counted.forward_causal),
     ),
 )

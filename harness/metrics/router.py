@@ -1,4 +1,4 @@
-"""Routers: how well the causal rule predicts the top-k, and how many tokens pass. Measured after training."""
+"""Routers: how well the causal rule predicts the top-k, and how many tokens pass; measured after training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modbench.harness.core.errors import Unmeasured
 if TYPE_CHECKING:
     from modbench.harness.passes._training import Trained
 
-# Capacity and data decide how many pass, and a constant answer reaches the base rate: neither direction is better.
+# Capacity and data decide how many tokens pass, and a constant answer reaches the base rate: neither direction is better.
 NO_DIRECTION = {"participation", "participation_causal", "base_rate"}
 NO_ROUTER = "this model has no token router"
 
@@ -42,12 +42,24 @@ METRICS: tuple[Metric[Trained, float], ...] = tuple(
     )
     for key, name, about in (
         ("participation", "participation", "Share of tokens that a routed block processes, by top-k"),
-        ("participation_causal", "participation_causal", "The same where routers decide without the future"),
-        ("balanced_accuracy", "predictor_balanced_accuracy", "Causal rule against top-k: mean of both classes' recall"),
+        (
+            "participation_causal",
+            "participation_causal",
+            "Share of tokens that a routed block processes, by the causal rule",
+        ),
+        (
+            "balanced_accuracy",
+            "predictor_balanced_accuracy",
+            "Causal rule compared with top-k: mean recall of the two classes",
+        ),
         ("precision", "predictor_precision", "Of the tokens that the causal rule lets pass, the share in the top-k"),
         ("recall", "predictor_recall", "Of the tokens in the top-k, the share that the causal rule lets pass"),
         ("f1", "predictor_f1", "Harmonic mean of precision and recall"),
-        ("accuracy", "predictor_accuracy", "Share of tokens on which causal rule and top-k agree: see the base rate"),
-        ("base_rate", "predictor_base_rate", "Accuracy of a rule that lets nobody pass, or everybody"),
+        (
+            "accuracy",
+            "predictor_accuracy",
+            "Share of tokens on which causal rule and top-k agree: compare with the base rate",
+        ),
+        ("base_rate", "predictor_base_rate", "Accuracy of a rule that lets all tokens pass, or none"),
     )
 )

@@ -1,4 +1,4 @@
-"""Accuracy on tasks: one metric for every task there is."""
+"""Accuracy on tasks: one metric per task."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How it is measured: counting, timing, memory and training are separate passes in separate processes."""
+"""Passes, the ways of measuring: counting, timing, memory, training and others, each in processes of its own."""

@@ -1,4 +1,4 @@
-"""One training run, on a corpus or on a task, with what stands around the engine: corpus, routers watched, checkpoints."""
+"""Runs one training run on a corpus or a task: opens the data, watches the routers, keeps checkpoints, evaluates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from modbench.harness.training.held_out import HeldOut
     from modbench.harness.training.trainer import Progress, Trainer
 
-# Held-out tokens of a look during training.
+# Held-out tokens per evaluation during training.
 LOOK_TOKENS = 2048
 # Held-out tokens on which routers are described.
 WATCH_TOKENS = 16_384
@@ -32,18 +32,18 @@ WATCH_TOKENS = 16_384
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training run on a corpus leaves.
+    """Result of a training run on a corpus.
 
     Attributes:
-        held_out: losses.
+        held_out: held-out losses.
         tokens_per_byte: 1 for byte tokens.
-        run: as it was made, its learning rate settled.
+        run: the run as made, its learning rate resolved.
         curve: `step`, `tokens`, `loss` (nats per token of each step's batch, before its update), `wall_s` of training.
         looks: `step` and held-out `loss` (on a few windows) during training.
-        spent: seconds of `forward`, `backward`, `optimizer`, and `outside` of all three, evaluation apart.
+        spent: seconds of `forward`, `backward`, `optimizer`, and `outside` of all three; without evaluation.
         resumed_at: steps that were made before the run was last resumed.
-        routing: what the routers did (`harness/routing/`), in short; None where nobody watched.
-        routing_reason: why it is None.
+        routing: summary of what the routers did (`harness/routing/`); None if they were not watched.
+        routing_reason: why `routing` is None.
     """
 
     held_out: HeldOut
@@ -58,7 +58,7 @@ class Trained:
 
 
 def train(case: Case, protocol: Protocol) -> Trained:
-    """Train on a corpus and evaluate on what is held out. Of several ranks the first one evaluates.
+    """Train on a corpus and evaluate on its held-out part. Of several ranks only the first evaluates.
 
     Raises:
         Unmeasured: if the case cannot be trained by design.
@@ -67,7 +67,7 @@ def train(case: Case, protocol: Protocol) -> Trained:
     """
     _refuse(case)
     if case.config.bidirectional:
-        raise Unmeasured("a bidirectional model has no next token to predict: it takes tasks, not a corpus")
+        raise Unmeasured("a bidirectional model has no next token to predict: it can train on tasks, not on a corpus")
     from modbench.harness.text.tokens import encode
     from modbench.harness.training import checkpoint
     from modbench.harness.training.batches import Windows
@@ -78,7 +78,9 @@ def train(case: Case, protocol: Protocol) -> Trained:
         raise Unmeasured(f"vocab_size {case.config.vocab_size} cannot hold the 256 byte tokens of the corpus")
     text: Text = catalogue.load("corpora", protocol.corpus).read(protocol.corpus_path)
     if text.sha256 != protocol.corpus_sha256:
-        raise ValueError(f"corpus changed since the plan: {text.sha256[:12]} is not {protocol.corpus_sha256[:12]}")
+        raise ValueError(
+            f"corpus changed since the plan: its hash is {text.sha256[:12]}, not {protocol.corpus_sha256[:12]}"
+        )
     tokens = encode(text, plan.tokenizer, case.config.vocab_size)
     windows = Windows(tokens, plan, protocol.seed)
     subject = _subject(case, protocol, windows)
@@ -100,7 +102,7 @@ def train(case: Case, protocol: Protocol) -> Trained:
     trainer.train()
     subject = _whole(trainer, ranks)
     if not ranks.first:
-        raise Unmeasured("the first rank evaluates")
+        raise Unmeasured("only the first rank evaluates")
     if workspace.HERE is not None and workspace.HERE.keeps_weights:
         checkpoint.save(workspace.HERE.weights, dict(subject.module.state_dict()))
     held_out = evaluate(subject, windows)
@@ -120,10 +122,10 @@ def train(case: Case, protocol: Protocol) -> Trained:
 def watch_reason(case: Case, plan: TrainRun, ranks: Ranks) -> str:
     """Why routers are not watched; empty if they are."""
     if not plan.watch:
-        return "nobody watched the routers: train.watch is off"
+        return "routers were not watched: train.watch is off"
     if case.own:
-        return "a user's model: its decisions are not known here"
-    return "several ranks trained it: routers are watched on one" if ranks.world > 1 else ""
+        return "a user's model: its routing decisions are not known"
+    return "trained by several ranks: routers are watched only with one" if ranks.world > 1 else ""
 
 
 def _drift(windows: Windows) -> Drift:
@@ -135,14 +137,14 @@ def _drift(windows: Windows) -> Drift:
 
 
 def _look_closely(subject: Subject, windows: Windows, drift: Drift) -> dict[str, Any]:
-    """Describe what the routers do, keep it beside the record, and return it in short."""
+    """Describe what the routers do, save it as an artifact, and return its summary."""
     from modbench.harness.routing import describe, flip_effects
     from modbench.harness.training.batches import joined
     from modbench.harness.training.held_out import autocast_of, why_not_causal
 
     some = joined(windows.val(min(WATCH_TOKENS, windows.run.val_tokens))).to(subject.case.place.device)
     with autocast_of(subject.case):
-        told = describe(
+        description = describe(
             subject.module,
             some.tokens_BT,
             some.targets_BT,
@@ -150,12 +152,12 @@ def _look_closely(subject: Subject, windows: Windows, drift: Drift) -> dict[str,
             seed=subject.seed,
             causal_too=not why_not_causal(subject),
         )
-    found = {"routing": told, "drift": drift.as_dict()}
+    found = {"routing": description, "drift": drift.as_dict()}
     if windows.run.flips:
         found["flips"] = flip_effects(subject.module, some.tokens_BT, some.targets_BT, windows.run.flips, subject.seed)
     if workspace.HERE is not None:
         workspace.HERE.keep(found)
-    return dict(told["summary"])
+    return dict(description["summary"])
 
 
 def drill(case: Case, protocol: Protocol) -> Answered:
@@ -168,7 +170,7 @@ def drill(case: Case, protocol: Protocol) -> Answered:
     """
     _refuse(case)
     if case.config.bidirectional:
-        raise Unmeasured("tasks are asked token by token: a bidirectional model has no next token")
+        raise Unmeasured("tasks ask for the next token: a bidirectional model has no next token")
     from modbench.harness.training.answers import answer
     from modbench.harness.training.batches import Drills
 
@@ -187,14 +189,14 @@ def drill(case: Case, protocol: Protocol) -> Answered:
 
 def _refuse(case: Case) -> None:
     if case.place.dtype == "fp16":
-        raise Unmeasured("fp16 training needs loss scaling, which is not built; train in bf16 or fp32")
+        raise Unmeasured("fp16 training needs loss scaling, which is not implemented; train in bf16 or fp32")
 
 
 def settled(protocol: Protocol) -> TrainRun:
-    """The run with its learning rate as the rates that were tried settled it.
+    """The run with its learning rate resolved from the rates that were tried.
 
     Raises:
-        Unmeasured: if they settled nothing.
+        Unmeasured: if no rate was found.
     """
     run = protocol.train
     assert run is not None
@@ -208,7 +210,7 @@ def settled(protocol: Protocol) -> TrainRun:
         if outcome.status == "ok":
             return run.model_copy(update={"lr": run.lr * outcome.samples["value"][0]})
         raise Unmeasured(f"no learning rate: {outcome.reason}")
-    raise Unmeasured(f"no learning rate: {run.rate_from} says nothing")
+    raise Unmeasured(f"no learning rate: {run.rate_from} has no outcome")
 
 
 def _subject(case: Case, protocol: Protocol, batches: Batches) -> Subject:
@@ -246,14 +248,14 @@ def _trainer(
     )
 
 
-def _write_progress(told: Progress) -> None:
-    """One line for whoever watches the run."""
+def _write_progress(progress: Progress) -> None:
+    """Write the progress as one line for the progress bar."""
     assert workspace.HERE is not None
-    workspace.HERE.progress.write_text(str(told), encoding="utf-8")
+    workspace.HERE.progress.write_text(str(progress), encoding="utf-8")
 
 
 def _whole(trainer: Trainer, ranks: Ranks) -> Subject:
-    """The trained model in one piece: as it is, or put together from the ranks."""
+    """The whole trained model, gathered from the ranks if there are several."""
     if ranks.world == 1:
         return trainer.subject
     from modbench.harness.subject.subject import Subject

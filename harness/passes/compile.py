@@ -1,4 +1,4 @@
-"""Time a compilation: one case in a cold process with an empty cache, until compiled code answers."""
+"""Time a compilation: the first call of one case in a cold process with an empty cache."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Out
     """One outcome for each metric."""
     (case,) = unit.comparison.arms
     with tempfile.TemporaryDirectory() as cache:
-        # Read when the compilers are first loaded: after this.
+        # The compilers read these when they are first loaded, which is later.
         os.environ |= {"TORCHINDUCTOR_CACHE_DIR": cache, "TRITON_CACHE_DIR": f"{cache}/triton"}
         for metric in metrics:
             with busy.busy():
@@ -41,14 +41,14 @@ def _compile(case: Case, protocol: Protocol, metric: Metric[Subject, float]) -> 
     from modbench.harness.subject.subject import Subject
 
     if not case.place.compile:
-        raise Unmeasured("run eagerly: nothing is compiled")
+        raise Unmeasured("the model runs eagerly: nothing is compiled")
     return metric.measure(Subject(case, protocol.seed))
 
 
 PASS = Pass(
     name="compile",
     run=run,
-    # What was compiled before makes the next compilation warm: a process for each metric.
+    # An earlier compilation in the process would warm the next one: one process per metric.
     units=for_each_case("compile", worth=100.0, by_group=True),
     notes=CompileNotes,
     phase=Phase.TIME,

@@ -1,8 +1,8 @@
-"""Count FLOPs, and test what a model claims: a metric's `measure` is given `Counted` and returns a number of FLOPs.
+"""Count FLOPs, and check what a model claims: a metric's `measure` is given `Counted` and returns a number of FLOPs.
 
-On shapes alone (meta device) the closed form is compared with torch's counter and fvcore, module by module. Real tensors at the
-case's own place show what kernels executed, whether modules skip what they say they skip, whether a call is computed anew, and
-whether logits depend on later tokens.
+On the meta device (shapes only) the closed form is compared with torch's counter and fvcore, module by module. Real tensors at
+the case's own place show what kernels executed, whether modules skip what they claim to skip, whether every call is computed,
+and whether logits depend on later tokens.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ if TYPE_CHECKING:
     from modbench.harness.planning.unit_maker import Maker
     from modbench.harness.subject.subject import Subject
 
-# Guards look at no more than this many tokens and rows of our own models: there what they test does not depend on the size.
+# Most tokens and rows that guards use for shipped models, for which the result does not depend on the size.
 GUARD_TOKENS, GUARD_ROWS = 128, 2
-# Counting takes a while whatever the size: FLOPs that it is worth, for each case.
+# FLOPs per case that take as long as counting does, whatever the size.
 WORK = 3e10
-NO_CLAIM = "not reported: no module states its capacity and the tokens it executed"
+NO_CLAIM = "not reported: no module states its capacity and the number of tokens it executed"
 
 
 @dataclass(frozen=True)
 class Counted:
-    """FLOPs of one case, and who says so.
+    """FLOPs of one case, with their source.
 
     Attributes:
         flops: by convention: `forward`, `forward_causal`, `forward_headless`, `forward_nominal`, `forward_executed`,
             `train_step`, `train_step_causal`, `train_step_hardware`.
         params: parameters of the built module.
         notes: source, second opinions, and what the guards found.
-        reasons: why a convention is not there.
-        mismatch: why the closed form cannot be believed, or None.
+        reasons: why a convention has no number.
+        mismatch: why the closed form is wrong, or None.
     """
 
     flops: Mapping[str, float]
@@ -62,15 +62,15 @@ class Counted:
         """FLOPs under a convention.
 
         Raises:
-            Unmeasured: where there is no such number for this case.
+            Unmeasured: if there is no such number for this case.
         """
         if convention not in self.flops:
-            raise Unmeasured(self.reasons.get(convention, f"{convention} is not known of this model"))
+            raise Unmeasured(self.reasons.get(convention, f"{convention} is not known for this model"))
         return self.flops[convention]
 
 
 def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Outcome]:
-    """Outcomes of every case; an exception is one failed case."""
+    """Yield the outcomes of every case; an exception fails one case only."""
     hardware = any(metric.on_request for metric in metrics)
     for case in unit.comparison.arms:
         with busy.busy():
@@ -87,7 +87,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Out
             if isinstance(value, Gap):
                 yield missing(case, metric, value)
                 continue
-            # Long notes are kept once for a case.
+            # Long notes are kept once per case.
             brief = CountNotes(
                 params=counted.params,
                 forward_causal=counted.flops["forward_causal"],
@@ -99,14 +99,14 @@ def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Out
 
 
 def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
-    """One unit for each comparison: every other metric's ideal needs FLOPs."""
+    """One unit for each comparison: the ideals of the other metrics need FLOPs."""
     of_training = any(catalogue.pass_of(metric).trains for metric in metrics)
     flops = sum(WORK + 6 * maker.forward(comparison, case) for case in comparison.arms)
     yield maker.unit(f"{PASS.name}-{'train-' if of_training else ''}{comparison.label}", comparison, PASS.name, flops)
 
 
 def count(case: Case, seed: int, *, hardware: bool = True) -> Counted:
-    """All that can be counted of a case. `hardware`: count a backward pass on real tensors too."""
+    """Count everything about a case; with `hardware`, also a backward pass on real tensors."""
     counted = _own(case, seed) if case.own else _reference(case, seed)
     seen = attempt(partial(_executed, case, seed, counted.notes, hardware=hardware))
     if isinstance(seen, Gap):
@@ -121,7 +121,7 @@ def count(case: Case, seed: int, *, hardware: bool = True) -> Counted:
 
 
 def _reference(case: Case, seed: int) -> Counted:
-    """Closed form against the counters, on shapes alone (meta device): milliseconds, no memory."""
+    """Compare the closed form with the counters on the meta device (shapes only): milliseconds, no memory."""
     import torch
 
     from modbench.harness.flops import counter, fvcore_counter
@@ -136,7 +136,7 @@ def _reference(case: Case, seed: int) -> Counted:
         module = build_module(case, seed)
         tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
         train = counter.train(module, tokens_BT).total
-    if model.dynamic:  # what it costs depends on the input: run it, ask what it did, and hold the closed form to that
+    if model.dynamic:  # its cost depends on the input: run it, and check the closed form for what it did
         module = build_module(case, seed)
         _whole_squares(module)
         tokens_BT = torch.randint(config.vocab_size, tokens_BT.shape, generator=torch.Generator().manual_seed(seed))
@@ -144,7 +144,7 @@ def _reference(case: Case, seed: int) -> Counted:
     if model.dynamic:
         realised: list[int] = module.realised  # type: ignore[assignment]  # every dynamic model has it
         cost = model.cost(config, place.seq_len, place.batch_size, realised)
-        source += "; of what the untrained model did with one random batch"
+        source += "; for what the untrained model did with one random batch"
         depth_ratio = cost_ratio(realised, config, place.seq_len)
     third, reason = fvcore_counter.by_fvcore(module, tokens_BT)
     params = sum(p.numel() for p in module.parameters())
@@ -168,7 +168,7 @@ def _reference(case: Case, seed: int) -> Counted:
 
 
 def _whole_squares(module: nn.Module) -> None:
-    """Full-square attention everywhere, by convention: on a CPU short sequences are attended to in pieces."""
+    """Switch to full-square attention, the convention: on a CPU attention of short sequences is computed in pieces."""
     for part in module.modules():
         if hasattr(part, "pieces"):
             part.pieces = False  # type: ignore[assignment]  # torch types attributes as Tensor or Module
@@ -190,7 +190,7 @@ def cost_ratio(realised: list[int], config: ModelConfig, seq_len: int) -> float:
 
 
 def _own(case: Case, seed: int) -> Counted:
-    """A user's model has no closed form: the counter on real tensors, backward taken as twice forward."""
+    """Count a user's model, which has no closed form: torch's counter on real tensors, backward as twice forward."""
     from modbench.harness.flops import counter, fvcore_counter
     from modbench.harness.subject.escapes import escapes
 
@@ -199,9 +199,9 @@ def _own(case: Case, seed: int) -> Counted:
     out_of_sight = escapes(partial(subject.forward, tokens_BT), one_thread=case.place.one_thread)
     forward = replace(forward, operators=forward.operators | {"unknown": forward.operators["unknown"] | out_of_sight})
     if forward.total == 0 and not forward.unknown:
-        raise ValueError("torch's counter saw no operator that it has a formula for: 0 FLOPs would be a lie")
+        raise ValueError("torch's counter saw no operator for which it has a formula: 0 FLOPs would be wrong")
     if forward.total == 0:
-        raise ValueError(f"torch's counter has no formula for {', '.join(forward.unknown)}: 0 FLOPs would be a lie")
+        raise ValueError(f"torch's counter has no formula for {', '.join(forward.unknown)}: 0 FLOPs would be wrong")
     causal = counter.forward(subject.module, second_BT, causal=True).total
     source = "counted by torch's counter alone (a user's model has no closed form), backward as twice forward"
     if forward.unknown:
@@ -219,13 +219,13 @@ def _own(case: Case, seed: int) -> Counted:
     )
     total = float(forward.total)
     found = {"forward": total, "forward_causal": causal, "train_step": 3 * total, "train_step_causal": 3.0 * causal}
-    reason = "a user's model has no closed form: which part is the head, and what it intends, is not known"
+    reason = "a user's model has no closed form: which part is the head, and its nominal FLOPs, are not known"
     reasons = dict.fromkeys(("forward_headless", "forward_nominal"), reason)
     return Counted(found, sum(p.numel() for p in subject.module.parameters()), notes, reasons)
 
 
 def _subject(case: Case, seed: int, number: int) -> tuple[Subject, list[Tensor]]:
-    """A checked model, and as many batches: one that keeps its answers shall be counted on tokens that it has not seen."""
+    """A checked model, and unused batches: a model that caches its answers must be counted on tokens that it has not seen."""
     from modbench.harness.subject.subject import Subject
 
     subject = Subject(case, seed)
@@ -235,7 +235,7 @@ def _subject(case: Case, seed: int, number: int) -> tuple[Subject, list[Tensor]]
 
 
 def _executed(case: Case, seed: int, known: CountNotes, *, hardware: bool) -> tuple[dict[str, float], CountNotes]:
-    """What kernels did on real tensors, and what the guards say, added to what is known."""
+    """FLOPs that kernels executed on real tensors, and the known notes extended by what the guards found."""
     from modbench.harness.flops import counter
     from modbench.harness.subject import causality, claims, reuse
 
@@ -246,12 +246,12 @@ def _executed(case: Case, seed: int, known: CountNotes, *, hardware: bool) -> tu
     out_of_sight = known.operators.unknown if known.operators else {}
     stated = tuple(Claim.model_validate(asdict(claim)) for claim in claims.claims(module, second_BT))
     few, other = subject.inputs(seed + 1, 2)
-    if not case.own:  # our own models are covered by tests at any length; a user's model is not
+    if not case.own:  # tests cover shipped models at any length, but not a user's model
         few, other = (batch[:GUARD_ROWS, :GUARD_TOKENS] for batch in (few, other))
     reused = attempt(partial(reuse.reused, module, few, other))
     if case.config.bidirectional:
-        said = "a classifier reads everything: there is no later token to hide"
-        guard: causality.Causality | Gap = causality.Causality(None, reason=said, tried=False)
+        reason = "a bidirectional model reads all tokens: there is no future to hide"
+        guard: causality.Causality | Gap = causality.Causality(None, reason=reason, tried=False)
     else:
         guard = attempt(partial(causality.guard, module, few, case.config.vocab_size, seed))
     if hardware:

@@ -1,8 +1,8 @@
 """Measure energy: a metric's `measure` is given a `Subject` and returns the call whose joules are read, over windows of seconds.
 
-The driver's counter steps some ten times a second, and on some cards the sensor sees a quarter of the time (arXiv 2312.02741): so
-windows are long, each repeats the call, and the arms' windows stand in random order and then in reverse. Idle power is measured
-apart, before the first window, and stands beside; it is not subtracted.
+The driver's counter advances about ten times a second, and some cards' sensors see a quarter of the time (arXiv 2312.02741).
+So windows are long, each repeats the call, and the arms' windows run in random order and then in reverse. Idle power is measured
+before the first window and reported in the notes; it is not subtracted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Columns = dict[str, list[float]]
 
 
 def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outcome]:
-    """One launch: windows of all arms, interleaved."""
+    """Measure one launch: interleaved windows of all arms."""
     place = unit.comparison.place
     device = attempt(partial(_device, place.device))
     if isinstance(device, Gap):
@@ -64,7 +64,7 @@ def _device(name: str) -> nvml.Device:
     """The driver's view of the device that torch runs on.
 
     Raises:
-        Unmeasured: where there is none, or it keeps no energy counter.
+        Unmeasured: if there is no such device, or it has no energy counter.
     """
     import pynvml
     import torch
@@ -72,9 +72,7 @@ def _device(name: str) -> nvml.Device:
     from modbench.harness.core.errors import Unmeasured
 
     if name != "cuda":
-        raise Unmeasured(
-            "energy is read from an NVIDIA driver's counter: this ran on a CPU, whose energy nothing here tells"
-        )
+        raise Unmeasured("energy is read from an NVIDIA driver's counter: this ran on a CPU, for which there is none")
     try:
         device = nvml.Device(str(torch.cuda.get_device_properties(0).uuid))
         device.energy_mJ()
@@ -103,7 +101,7 @@ def tokens(unit: UnitOfWork, metric: AnyMetric) -> int:
 
 
 def watch_idle(device: nvml.Device, seconds: float) -> float:
-    """Power in W of the idle device, its context there."""
+    """Power in W of the idle device, with a CUDA context."""
     _synchronize()
     joules, start = device.energy_mJ(), time.perf_counter()
     time.sleep(seconds)
@@ -113,7 +111,7 @@ def watch_idle(device: nvml.Device, seconds: float) -> float:
 def interleaved(
     calls: Mapping[str, Callable[[int], object] | Gap], device: nvml.Device, unit: UnitOfWork, rng: random.Random
 ) -> dict[str, Columns]:
-    """Windows of every arm: all in random order, then in reverse, until each has as many as the plan says."""
+    """Measure windows of every arm in random order, then in reverse, until each has as many as planned."""
     plan = unit.protocol.energy
     good = {arm: call for arm, call in calls.items() if not isinstance(call, Gap)}
     ready, found = list(good), dict[str, Columns]((arm, {}) for arm in good)
@@ -127,12 +125,12 @@ def interleaved(
 
 
 def _window(call: Callable[[int], object], device: nvml.Device, seconds: float) -> dict[str, float]:
-    """Joules and seconds of a call, over as many as fill the window."""
+    """Joules and seconds per call, averaged over the calls that fill the window."""
     _synchronize()
     joules, start, number = device.energy_mJ(), time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         call(number)
-        _synchronize()  # the queue stays short, and the window ends when it should
+        _synchronize()  # keeps the queue short, so that the window ends on time
         number += 1
     spent, wall = (device.energy_mJ() - joules) / 1e3, time.perf_counter() - start
     return {"calls": number, "value": spent / number, "wall_s": wall / number}
@@ -145,7 +143,7 @@ def _synchronize() -> None:
 
 
 def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int) -> Iterator[UnitOfWork]:
-    """One unit for each workload; on a CPU one record of why there is no energy is enough."""
+    """One unit for each workload; on a CPU only the first launch, which records why there is no energy."""
     if launch and comparison.place.device == "cpu":
         return
     for group in dict.fromkeys(metric.group for metric in metrics):

@@ -1,7 +1,7 @@
 """Find the longest sequence, or the largest batch, whose training step fits a budget. Each try is a process of its own.
 
-The closed form says where to begin; the search brackets what fits from there and halves the bracket. Out of memory in a try is an
-answer, in a process of its own, so that nothing of it is left behind.
+The closed form gives the start; the search brackets the largest value that fits and bisects the bracket. A try that runs out of
+memory is a result, and its process leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def run(unit: UnitOfWork, metrics: list[Metric[Search, int]]) -> Iterator[Outcom
 
 
 class Search:
-    """Looks for the largest input of a case that fits.
+    """Search for the largest input of a case that fits.
 
     Args:
-        case: whose training step must fit.
+        case: the case whose training step must fit.
         plan: bounds of the search.
         budget: bytes that the step may allocate.
     """
@@ -68,7 +68,7 @@ class Search:
         """The largest value of `seq_len` or `batch_size` that fits.
 
         Raises:
-            Unmeasured: if not even 1 fits, or the most that may be tried does.
+            Unmeasured: if not even 1 fits, or if the largest value that may be tried fits.
         """
         case, plan, budget = self.case, self.plan, self.budget
         expected = forecast(case, budget, axis, plan.most)
@@ -80,21 +80,21 @@ class Search:
             raise Unmeasured(f"not even {axis} 1 fits a budget of {budget} B")
         if too_much is None:
             raise Unmeasured(
-                f"{axis} {found}, the most that is tried, fits {budget} B: lower fit.budget or raise fit.most"
+                f"{axis} {found}, the largest that is tried, fits {budget} B: lower fit.budget or raise fit.most"
             )
         return found
 
 
 def bracket(fits: Fits, start: int, most: int) -> tuple[int, int | None]:
-    """The largest that fits and the smallest known not to, within 1 % of one another.
+    """The largest value that fits and the smallest known not to fit, within 1 % of each other.
 
     Args:
-        fits: monotone; asked as seldom as possible.
+        fits: monotone; called as rarely as possible.
         start: a good guess.
-        most: nothing above is tried.
+        most: the largest value that is tried.
 
     Returns:
-        (0, 1) where nothing fits; (most, None) where everything does.
+        (0, 1) if nothing fits; (most, None) if everything fits.
     """
     at = min(max(1, start), most)
     step = max(1, round(FIT_RESOLUTION * at))
@@ -142,35 +142,41 @@ def _grown(case: Case, axis: str, value: int) -> tuple[Any, int, int]:
 
 
 def _try(case: Case, budget: int, axis: str, limit_s: float, value: int) -> bool:
-    """Whether a training step of that size fits.
+    """Run a training step of that size in a process of its own, and return whether it fits.
 
     Raises:
-        TimeoutError: if it takes too long to tell.
+        TimeoutError: if it takes longer than `limit_s`.
         RuntimeError: if it fails for another reason.
     """
     config, _, _ = _grown(case, axis, value)
     grown = case.model_copy(update={"config": config, "place": case.place.model_copy(update={axis: value})})
-    told = json.dumps({"case": grown.model_dump(mode="json"), "budget": budget})
+    request = json.dumps({"case": grown.model_dump(mode="json"), "budget": budget})
     command = [sys.executable, "-m", TRIAL]
     try:
         done = subprocess.run(  # noqa: S603  # our own module
-            command, input=told, capture_output=True, text=True, timeout=limit_s, check=False, env=os.environ | MALLOC
+            command,
+            input=request,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            check=False,
+            env=os.environ | MALLOC,
         )
     except subprocess.TimeoutExpired as error:
         raise TimeoutError(f"{axis} {value} took over {limit_s:g} s: raise fit.trial_s or lower fit.budget") from error
     answer = done.stdout.strip().rpartition("\n")[2]
     if answer in {"fits", "does not fit"}:
         return answer == "fits"
-    if done.returncode == -signal.SIGKILL:  # the machine itself ran out
+    if done.returncode == -signal.SIGKILL:  # the machine itself ran out of memory
         return False
     raise RuntimeError(f"{axis} {value}: {done.stderr.strip().rpartition(chr(10))[2] or done.returncode}")
 
 
 def _free(device: str) -> int:
-    """Nine tenths of what is free now.
+    """90 % of the memory that is free now, in B.
 
     Raises:
-        Unmeasured: where the system does not tell.
+        Unmeasured: if the system does not report it.
     """
     if device == "cuda":
         import torch
@@ -180,7 +186,7 @@ def _free(device: str) -> int:
 
     free = free_memory()
     if free is None:
-        raise Unmeasured("how much memory is free is not told here: set fit.budget")
+        raise Unmeasured("the system does not report how much memory is free: set fit.budget")
     return int(0.9 * free)
 
 

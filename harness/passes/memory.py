@@ -1,4 +1,4 @@
-"""Weigh tensors: a metric's `measure` is given `Weighed`, a fresh subject and its peak, and returns bytes."""
+"""Measure bytes of tensors: a metric's `measure` is given `Weighed`, a fresh subject and its peak."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class Weighed:
-    """A subject that has kept its contract, and what it needs; the step is run once, whoever asks.
+    """A checked subject and the bytes of its tensors; the training step is run once for all metrics.
 
     Args:
-        case: what to weigh.
-        protocol: how.
+        case: the case to measure.
+        protocol: how to measure it.
     """
 
     def __init__(self, case: Case, protocol: Protocol) -> None:
@@ -48,7 +48,7 @@ class Weighed:
 
     @property
     def retries(self) -> int | None:
-        """How often the allocator had to empty its cache; None off CUDA, and where no step was needed so far."""
+        """How often the allocator had to empty its cache; None without CUDA, and before the first step."""
         return self.peak.retries if "peak" in self.__dict__ else None
 
     @property
@@ -67,7 +67,7 @@ class Weighed:
 
     @property
     def optimizer(self) -> float:
-        """Bytes of the optimizer's state after a step, its step counters aside."""
+        """Bytes of the optimizer's state after a step, without its step counters."""
         _ = self.peak
         states = self.subject.optimizer.state.values()
         moments = (value for state in states for name, value in state.items() if name != "step")
@@ -78,7 +78,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Weighed, float]]) -> Iterator[Out
     """One outcome for each case and metric, with the forecast."""
     weighed: Weighed | Gap | None
     for case in unit.comparison.arms:
-        weighed = None  # of the last arm: two at once would be more than either needs
+        weighed = None  # free the last arm first: two at once would need more memory than either
         gc.collect()
         weighed = attempt(partial(Weighed, case, unit.protocol))
         forecast = forecasts(case, unit.protocol.decode.tokens)
@@ -97,27 +97,27 @@ def run(unit: UnitOfWork, metrics: list[Metric[Weighed, float]]) -> Iterator[Out
 
 @dataclass(frozen=True)
 class Forecasts:
-    """Bytes that are forecast for a case.
+    """Forecast bytes of a case.
 
     Attributes:
         bytes: metric key to bytes.
-        reason: why there are none, or only some.
+        reason: why there is no forecast, or only some.
     """
 
     bytes: Mapping[str, float | None] = field(default_factory=dict)
     reason: str | None = None
 
     def of(self, metric: AnyMetric) -> MemoryNotes:
-        """What stands beside a metric."""
+        """Notes of a metric."""
         return MemoryNotes(forecast=self.bytes.get(metric.key), forecast_reason=self.reason)
 
 
 def forecasts(case: Case, steps: int = 0) -> Forecasts:
-    """What is forecast for each metric: by the closed form, or for a user's model by fake tensors.
+    """Forecast each memory metric: by the closed form, or for a user's model with fake tensors.
 
     Args:
-        case: of what.
-        steps: decode steps that a cache has room for beyond its context.
+        case: the case.
+        steps: decode steps for which a cache has room beyond its context.
     """
     cost, width = case_cost(case), ELEMENT_BYTES[case.place.dtype]
     if cost is not None:
@@ -143,7 +143,7 @@ def forecasts(case: Case, steps: int = 0) -> Forecasts:
         peak = of_fake_tensors(case)
     except Unmeasured as error:
         return Forecasts(reason=f"a user's model has no closed form, and {error}")
-    except Exception as error:  # noqa: BLE001  # a user's model may raise anything: there is no forecast then
+    except Exception as error:  # noqa: BLE001  # a user's model may raise anything; then there is no forecast
         return Forecasts(
             reason=f"a user's model has no closed form, and on fake tensors it raised {type(error).__name__}"
         )

@@ -1,4 +1,4 @@
-"""Measure the machine's peak: the fastest matrix product and copy, with this number format and these threads."""
+"""Measure the machine's peak: the fastest matrix product and copy, in a number format with a number of threads."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from modbench.harness.results.notes.findings import PeakFinding
 if TYPE_CHECKING:
     from modbench.harness.planning.unit_maker import Maker
 
-# FLOPs that the measurement is worth.
+# FLOPs that take about as long as the measurement.
 WORK = 60e9
 
 
 def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[PeakFinding]:
-    """The peak; it makes no outcome."""
+    """Measure the peak; yields a finding, no outcome."""
     from modbench.harness.profiling.machine_peak import measure_peak
 
     place = unit.comparison.place

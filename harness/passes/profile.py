@@ -1,4 +1,4 @@
-"""Take one case apart, for `modbench profile`. It makes no outcome: what it finds out stands apart in the record."""
+"""Profile one case, for `modbench profile`. It yields no outcome: the result is a finding in the record."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WARM_UP, CALLS = 3, 7
 
 
 def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[ProfileFinding]:
-    """The profile; it makes no outcome. The trace is written where the protocol says."""
+    """Profile the case; yields a finding, no outcome. The trace is written where the protocol says."""
     from modbench.harness.profiling.machine_peak import measure_peak
     from modbench.harness.subject.subject import Subject
 
@@ -66,7 +66,7 @@ def _call(subject: Subject, workload: str) -> Callable[[Tensor], object]:
 
 
 def _unwatched(subject: Subject, call: Callable[[Tensor], object], tokens_BT: Tensor) -> float:
-    """Median seconds of a call that nobody watches."""
+    """Median seconds of a call without the profiler."""
     seconds = []
     for number in range(WARM_UP + CALLS):
         subject.clock.synchronize()
@@ -95,11 +95,13 @@ def _times(subject: Subject, call: Callable[[Tensor], object], tokens_BT: Tensor
                 subject.clock.synchronize()
     if trace is not None:
         profiler.export_chrome_trace(trace)
-    # The profiler's own first call is slow: it stands in the trace, not in the medians.
+    # The first call under the profiler is slow: it is in the trace, but not in the medians.
     on_gpu = subject.case.place.device == "cuda"
     calls = [[each] for each in tree(profiler.events(), {*SPANS, ROOT}, on_gpu=on_gpu)][1:]
     if on_gpu and not calls[0][0].seconds:
-        raise Unmeasured("the profiler saw no kernel: it may lack the permission to (NVIDIA's ERR_NVGPUCTRPERM)")
+        raise Unmeasured(
+            "the profiler saw no kernel: it may lack permission to read GPU counters (NVIDIA's ERR_NVGPUCTRPERM)"
+        )
     own = "self_device_time_total" if on_gpu else "self_cpu_time_total"
     operators = [
         {

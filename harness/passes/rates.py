@@ -1,4 +1,4 @@
-"""Try learning rates: one variant is trained at several rates, and at more of them until the best is not at the edge."""
+"""Find a learning rate: train one variant at several rates, and at further ones until the best is not at the edge."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tried:
-    """Rates that were tried.
+    """Learning rates that were tried.
 
     Attributes:
         losses: multiple of the rule's rate to held-out loss; infinite where training diverged.
@@ -41,7 +41,7 @@ class Tried:
 
 
 def run(unit: UnitOfWork, metrics: list[Metric[Tried, float]]) -> Iterator[Outcome]:
-    """The best multiple of the rule's rate; the notes hold every rate that was tried."""
+    """Find the best multiple of the rule's rate; the notes hold every rate that was tried."""
     (case,) = unit.comparison.arms
     with busy.busy():
         tried = attempt(partial(search, partial(_loss, case, unit.protocol), unit.protocol.rates))
@@ -55,7 +55,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Tried, float]]) -> Iterator[Outco
             seed=unit.protocol.seed,
             rule=unit.protocol.train.lr,
             rates=ordered,
-            # JSON knows no infinity: a rate that diverged has no loss.
+            # JSON has no infinity: a rate that diverged has no loss.
             losses=[tried.losses[rate] if tried.losses[rate] < float("inf") else None for rate in ordered],
             at_edge=tried.best in {ordered[0], ordered[-1]},
         )
@@ -80,11 +80,11 @@ def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _
 
 
 def search(loss: Callable[[float], float], rates: Sequence[float]) -> Tried:
-    """Try the rates that are named, and up to three more beyond an edge that is the best so far.
+    """Try the given rates, and up to three more beyond an edge while the best is there.
 
     Args:
         loss: held-out loss at a multiple of the rule's rate; raises NumericsError where training diverges.
-        rates: multiples to begin with.
+        rates: multiples to start with.
 
     Raises:
         Unmeasured: if every rate diverged.
@@ -115,13 +115,13 @@ def search(loss: Callable[[float], float], rates: Sequence[float]) -> Tried:
 
 
 def _loss(case: Case, protocol: Protocol, multiple: float) -> float:
-    """Held-out loss at a multiple of the rule's rate: that of the claim, without the future where there is a way."""
+    """Held-out loss at a multiple of the rule's rate, without the future if the model can route so."""
     run = protocol.train
     assert run is not None
     plain = run.model_copy(update={"lr": run.lr * multiple, "looks": 0, "watch": False, "flips": 0})
     held_out = train(case, protocol.model_copy(update={"train": plain})).held_out
     if workspace.HERE is not None:
-        workspace.HERE.checkpoint.unlink(missing_ok=True)  # the next rate starts anew
+        workspace.HERE.checkpoint.unlink(missing_ok=True)  # the next rate starts from scratch
     return held_out.loss if held_out.causal is None else held_out.causal
 
 
@@ -134,7 +134,7 @@ PASS = Pass(
     order=2,
     trains=True,
     once=True,
-    no_interval="the best of the rates that were tried: no interval",
+    no_interval="the best of the tried rates: no interval",
     most=lambda unit: 1 + MOST_MORE / len(unit.protocol.rates),
     settings=lambda suite, _case: suite.isoflop,
 )

@@ -1,4 +1,4 @@
-"""Weigh RSS: one case in a cold process whose malloc returns every tensor's pages, so that RSS counts tensors."""
+"""Measure RSS: one case in a cold process whose malloc returns every tensor's pages, so that RSS counts tensors."""
 
 from __future__ import annotations
 

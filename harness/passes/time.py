@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     # What a metric's `measure` returns: it is called with a batch of tokens.
     Call = Callable[[Tensor], object]
 
-# Input batches of a place: more where some arm's cost depends on what it reads, so that inputs are a factor of their own.
+# Input batches of a place; more if some arm's cost depends on the input, so that inputs are a factor of their own.
 INPUTS, MANY_INPUTS = 4, 16
 
 
 def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outcome | Blocks]:
-    """One launch of one comparison and one workload: all arms interleaved in this process; then what blocks witnessed."""
+    """Time one launch of a comparison: all arms interleaved in this process; yields outcomes, then witnesses of blocks."""
     from modbench.harness.subject import shared_state
     from modbench.harness.subject.subject import clock_of
 
     place = unit.comparison.place
     on_gpu = place.device == "cuda"
-    # Orders differ between launches, weights and inputs do not: what differs between launches is the process.
+    # Orders differ between launches, weights and inputs do not: launches differ in their process only.
     rng = random.Random(f"{unit.protocol.seed} {unit.name}")  # noqa: S311  # no secret
     clock = clock_of(place)
     inputs = MANY_INPUTS if any(varies(case, metrics[0].workload) for case in unit.comparison.arms) else INPUTS
@@ -86,7 +86,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
 
 
 def varies(case: Case, workload: str) -> bool:
-    """Whether what a call costs may depend on what it reads. Of a user's model nobody knows."""
+    """Whether the cost of a call may depend on its input. True for a user's model, where this is unknown."""
     if case.own:
         return True
     model = catalogue.load("models", case.model)
@@ -104,12 +104,12 @@ def _prepare(
     subject.check(batches[0])
     subject.module.train(metric.workload == "train_step")
     timed = metric.measure(subject)
-    clock.synchronize()  # what goes wrong on the device is this arm's, not the next one's
+    clock.synchronize()  # attribute errors on the device to this arm, not to the next
     return timed, batches
 
 
 def _call(timed: Call, batches: list[Tensor]) -> interleave.Call:
-    """A block's number chooses the batch: all arms of a block read the same."""
+    """A call whose batch depends on the block's number: all arms of a block read the same batch."""
     return lambda number: timed(batches[number % len(batches)])
 
 
@@ -125,27 +125,27 @@ def _effort(protocol: Protocol) -> Effort:
 
 
 def _note(gaps: dict[str, Gap], device: str, arm: str, error: BaseException) -> None:
-    """Keep the reason, not the exception: its frames hold the tensors that did not fit."""
+    """Keep the reason of a failed arm, not the exception, whose frames hold the tensors that did not fit."""
     import torch
 
     gaps[arm] = gap_of(error)
     if device == "cuda":
-        with contextlib.suppress(RuntimeError):  # a device that has failed answers nothing more
+        with contextlib.suppress(RuntimeError):  # a failed device accepts no more calls
             torch.cuda.empty_cache()
 
 
 def _samples(samples: Samples, metric: AnyMetric, unit: UnitOfWork) -> Samples:
-    """The metric's own columns: one lap of a call that has laps, seconds of one decode step where a call makes many."""
+    """Columns of one metric: one lap of a call with laps; seconds per decode step if a call makes many."""
     steps = unit.protocol.decode.tokens if metric.per == "step" else 1
     own = {name: values for name, values in samples.items() if "/" not in name}
-    # Witnesses watched the whole sample, and a wait is held against what it can have moved: of a step or a quantile over steps
-    # that is all of the sample, of a part of a training step no more than the part.
+    # Witnesses cover the whole sample, and a wait is compared with the time that it can have changed: for a step or a quantile
+    # over steps that is the whole sample, for a part of a training step only that part.
     if metric.per == "step" or (metric.lap and metric.timer != "parts"):
         own["sample_s"] = [wall * calls for wall, calls in zip(samples["wall_s"], samples["calls"], strict=True)]
     for name in ("wall_s", "cpu_s"):
         column = samples.get(f"{metric.lap}/{name}" if metric.lap else name)
         own.pop(name)
-        if column is not None:  # a device's event has no CPU time
+        if column is not None:  # a device event has no CPU time
             own[name] = [seconds / steps for seconds in column]
     return own
 
@@ -167,7 +167,7 @@ def _notes(unit: UnitOfWork, metric: AnyMetric, case: Case, found: Measured, inp
 
 
 def _reuse(timed: Call, batches: list[Tensor], vocab_size: int) -> dict[str, str]:
-    """Whether what was timed computed: FLOPs on a batch that it has seen often, against those on a fresh one."""
+    """Check that the timed call computes: compare its FLOPs on a timed batch with those on a fresh one."""
     import torch
 
     from modbench.harness.flops import counter
@@ -180,7 +180,7 @@ def _reuse(timed: Call, batches: list[Tensor], vocab_size: int) -> dict[str, str
 
     found = attempt(ran)
     if isinstance(found, Gap):
-        return {"unchecked": f"whether it computed what was timed: {found.reason}"}
+        return {"unchecked": f"whether the timed calls were computed: {found.reason}"}
     seen, fresh = found
     if seen < LEAST_SHARE * fresh:
         return {"reused": f"a call on tokens that were timed ran {seen:.3g} FLOPs, one on fresh tokens {fresh:.3g}"}
@@ -188,7 +188,7 @@ def _reuse(timed: Call, batches: list[Tensor], vocab_size: int) -> dict[str, str
 
 
 def _device_notes(timed: Call, batches: list[Tensor], wall_s: list[float]) -> dict[str, Any]:
-    """On a GPU: how much of the end-to-end time the device was busy, how often the host had to wait, and the state of L2."""
+    """Notes of a GPU: share of the end-to-end time in which the device was busy, waits of the host, and the state of L2."""
     from modbench.harness.timing import cuda_events
     from modbench.harness.timing.host_syncs import syncs
 
@@ -199,7 +199,7 @@ def _device_notes(timed: Call, batches: list[Tensor], wall_s: list[float]) -> di
 
 
 def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int) -> Iterator[UnitOfWork]:
-    """One unit for each group of metrics that are timed together."""
+    """One unit for each group of metrics timed together."""
     for group in dict.fromkeys(metric.group for metric in metrics):
         name = f"{PASS.name}-{group}-{comparison.place.label}-launch{launch}"
         flops = maker.timed_flops(comparison, group)

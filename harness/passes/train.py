@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from modbench.harness.planning.unit_maker import Maker
     from modbench.harness.training.answers import Answered
 
-# Notes that are kept once for a run.
+# Notes that are kept once per run.
 LONG = {"curve", "looks", "by_position", "routing"}
 
 
@@ -43,7 +43,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Trained | Answered, float]]) -> I
             yield missing(case, metric, value)
             continue
         notes = notes_of(unit.protocol, made)
-        if kept:  # a curve is long: it stands beside the first metric of the run only
+        if kept:  # curves are long: only the first metric of the run keeps them
             notes = notes.model_copy(update=dict.fromkeys(LONG))
         kept = True
         yield measured(case, metric, {"value": [float(value)]}, notes)
@@ -65,10 +65,10 @@ def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _
 
 
 def notes_of(protocol: Protocol, made: Trained | Answered) -> TrainNotes:
-    """What a reader of the numbers should know beside them."""
+    """Notes about how the model was trained."""
     if not isinstance(made, Trained):
-        said = {key: value for key, value in asdict(made).items() if key != "curve"}
-        return TrainNotes(seed=protocol.seed, answers=TaskAnswers.model_validate(said))
+        answers = {key: value for key, value in asdict(made).items() if key != "curve"}
+        return TrainNotes(seed=protocol.seed, answers=TaskAnswers.model_validate(answers))
     held_out = made.held_out
     return TrainNotes(
         seed=protocol.seed,

@@ -225,7 +225,7 @@ def test_a_users_model_is_counted_by_the_counter_alone(tmp_path: Any, monkeypatc
     source = str(partial.notes.source)
     assert "mkldnn_rnn_layer" in source or "lstm" in source
     assert "a lower bound" in source
-    with pytest.raises(ValueError, match="0 FLOPs would be a lie"):
+    with pytest.raises(ValueError, match="0 FLOPs would be wrong"):
         count(case("mine.py:no_matmul"), seed=0)
 
 
