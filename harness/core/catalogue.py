@@ -113,14 +113,25 @@ def _included_module(name: str, path: Path) -> ModuleType:
 @functools.cache
 def metrics() -> dict[str, AnyMetric]:
     """All metrics by key. Their files import nothing heavy."""
-    return {metric.key: metric for name in entries("metrics") for metric in load("metrics", name)}
+    found: dict[str, AnyMetric] = {}
+    for name, entry in entries("metrics").items():
+        for metric in load("metrics", name):
+            if metric.key in found:
+                raise UsageError(f"{entry.path}: there is a metric {metric.key!r} already. Give this one another key.")
+            found[metric.key] = metric
+    return found
 
 
 @functools.cache
 def passes() -> dict[str, Pass]:
     """All passes by name, in the order in which a plan lists their units."""
-    found: list[Pass] = [load("passes", name) for name in entries("passes")]
-    return {each.name: each for each in sorted(found, key=lambda each: (each.phase, each.order))}
+    found: dict[str, Pass] = {name: load("passes", name) for name in entries("passes")}
+    for name, each in found.items():
+        if each.name != name:
+            raise UsageError(
+                f"{find('passes', name).path}: its PASS is named {each.name!r}. Name it {name!r}, as its file."
+            )
+    return dict(sorted(found.items(), key=lambda item: (item[1].phase, item[1].order)))
 
 
 def pass_of(metric: AnyMetric) -> Pass:

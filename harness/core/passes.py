@@ -38,8 +38,9 @@ class Pass:
     Attributes:
         name: the file's name; it appears in records and begins the names of its units.
         run: `run(unit, metrics)` measures inside a unit's process; each metric's `measure` gets what this pass prepares.
-        units: `units(maker, comparison, metrics, launch)` returns the units of a comparison; None: one unit of work `worth`.
-        worth: work of a unit in forward passes of its cases, from which the time left is estimated.
+        units: `units(maker, comparison, metrics, launch)` returns the units of a comparison; None: as `each` says.
+        each: what gets a unit of its own: a comparison, a case, or a case and what is timed together.
+        worth: work of such a unit in forward passes of its cases, from which the time left is estimated.
         phase: the phase in which its units run.
         order: its position among the passes of its phase.
         alone: whether a unit must run with nothing at the same time.
@@ -67,6 +68,7 @@ class Pass:
     notes: type[Notes]
     findings: type[Notes] | None = None
     units: Units | None = None
+    each: Literal["comparison", "case", "case and group"] = "comparison"
     worth: float = 3.0
     phase: Phase = Phase.COUNT
     order: int = 0

@@ -113,7 +113,7 @@ def examine(number: int, device: Device, threads: int, progress: Progress) -> li
         folder.logs.mkdir()
         launcher = LocalLauncher(cold=False, threads=threads)
         limits = {unit.name: LIMIT_S for unit in made}
-        run_phase(Slots(tuple(made), 1, timed=True), launcher, folder, progress, limits)
+        run_phase(Slots(tuple(made), 1), launcher, folder, progress, limits)
         records = [Record.model_validate_json(folder.record(unit).read_bytes()) for unit in made]
     return list(judge(records))
 

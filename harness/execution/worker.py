@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from modbench.harness.results.notes import Notes
 from modbench.harness.results.records import Blocks, Environment, Outcome, Record
 
 if TYPE_CHECKING:
-    from modbench.harness.core.passes import Yielded
+    from modbench.harness.core.passes import Pass, Yielded
 
 
 def run_unit(unit_json: str, record_file: str, log_file: str) -> None:
@@ -53,7 +54,9 @@ def make_record(unit: UnitOfWork) -> Record:
         torch._dynamo.config.fail_on_recompile_limit_hit = True  # noqa: SLF001  # its documented place
     started, start = now(), time.perf_counter()
     wanted = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
-    made: list[Yielded] = list(catalogue.passes()[unit.made_in].run(unit, wanted))
+    made_in = catalogue.passes()[unit.made_in]
+    made: list[Yielded] = list(made_in.run(unit, wanted))
+    _check_notes(made_in, made)
     return Record(
         unit=unit,
         started=started,
@@ -64,3 +67,11 @@ def make_record(unit: UnitOfWork) -> Record:
         blocks=tuple(each for each in made if isinstance(each, Blocks)),
         busy=tuple(busy.INTERVALS),
     )
+
+
+def _check_notes(made_in: Pass, made: Sequence[Yielded]) -> None:
+    """A record could not be read back if a pass left other models than it names."""
+    for each in made:
+        kind = type(each.notes) if isinstance(each, Outcome) else type(each)
+        allowed = {Notes, made_in.notes} if isinstance(each, Outcome) else {Blocks, made_in.findings}
+        assert kind in allowed, f"pass {made_in.name} left {kind.__name__}, which it does not name"

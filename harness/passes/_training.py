@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Protocol
+from modbench.harness.core.case import Case, Protocol, slug
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.torchrun import ALONE, Ranks
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 LOOK_TOKENS = 2048
 # Held-out tokens on which routers are described.
 WATCH_TOKENS = 16_384
+
+
+def rates_unit(case: Case) -> str:
+    """Name of the unit that finds the learning rate of a variant, for all its sizes and budgets."""
+    return slug(f"rates-{case.variant}-{case.place.label}")
 
 
 @dataclass(frozen=True)

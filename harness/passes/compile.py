@@ -13,7 +13,6 @@ from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy
-from modbench.harness.planning.unit_maker import for_each_case
 from modbench.harness.results.notes.timing import CompileNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
@@ -49,7 +48,8 @@ PASS = Pass(
     name="compile",
     run=run,
     # An earlier compilation in the process would warm the next one: one process per metric.
-    units=for_each_case("compile", worth=100.0, by_group=True),
+    each="case and group",
+    worth=100.0,
     notes=CompileNotes,
     phase=Phase.TIME,
     order=3,

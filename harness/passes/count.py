@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 GUARD_TOKENS, GUARD_ROWS = 128, 2
 # FLOPs per case that take as long as counting does, whatever the size.
 WORK = 3e10
+# The metric that needs a backward pass on real tensors.
+HARDWARE = "flops/train_step/hardware"
 NO_CLAIM = "not reported: no module states its capacity and the number of tokens it executed"
 
 
@@ -71,7 +73,7 @@ class Counted:
 
 def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Outcome]:
     """Yield the outcomes of every case; an exception fails one case only."""
-    hardware = any(metric.on_request for metric in metrics)
+    hardware = any(metric.key == HARDWARE for metric in metrics)
     for case in unit.comparison.arms:
         with busy.busy():
             counted = attempt(partial(count, case, unit.protocol.seed, hardware=hardware))

@@ -47,11 +47,6 @@ class Weighed:
         return of_training(self.subject)
 
     @property
-    def retries(self) -> int | None:
-        """How often the allocator had to empty its cache; None without CUDA, and before the first step."""
-        return self.peak.retries if "peak" in self.__dict__ else None
-
-    @property
     def parameters(self) -> float:
         """Bytes of parameters."""
         return float(sum(p.numel() * p.element_size() for p in self.subject.module.parameters()))
@@ -91,7 +86,8 @@ def run(unit: UnitOfWork, metrics: list[Metric[Weighed, float]]) -> Iterator[Out
             if isinstance(value, Gap):
                 yield missing(case, metric, value)
                 continue
-            notes = forecast.of(metric).model_copy(update={"alloc_retries": weighed.retries})
+            retries = weighed.peak.retries if metric.statistic == "peak" else None
+            notes = forecast.of(metric).model_copy(update={"alloc_retries": retries})
             yield measured(case, metric, {"value": [float(value)]}, notes)
 
 

@@ -13,8 +13,8 @@ from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.core.train_plan import MOST_MORE
 from modbench.harness.machine import busy
-from modbench.harness.passes._training import train
-from modbench.harness.planning.training_units import rates_unit, run_flops, train_run
+from modbench.harness.passes._training import rates_unit, train
+from modbench.harness.planning.training_units import run_flops, train_run
 from modbench.harness.results import workspace
 from modbench.harness.results.notes.training import RatesNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
@@ -59,7 +59,11 @@ def run(unit: UnitOfWork, metrics: list[Metric[Tried, float]]) -> Iterator[Outco
             losses=[tried.losses[rate] if tried.losses[rate] < float("inf") else None for rate in ordered],
             at_edge=tried.best in {ordered[0], ordered[-1]},
         )
-        yield measured(case, metric, {"value": [metric.measure(tried)]}, notes)
+        value = attempt(partial(metric.measure, tried))
+        if isinstance(value, Gap):
+            yield missing(case, metric, value)
+        else:
+            yield measured(case, metric, {"value": [value]}, notes)
 
 
 def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:

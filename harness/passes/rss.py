@@ -12,7 +12,6 @@ from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy
 from modbench.harness.memory.rss_mark import MALLOC
 from modbench.harness.passes.memory import Weighed, forecasts
-from modbench.harness.planning.unit_maker import for_each_case
 from modbench.harness.results.notes.memory import MemoryNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
@@ -40,7 +39,8 @@ def _weigh(case: Case, protocol: Protocol, metric: Metric[Subject, float]) -> fl
 PASS = Pass(
     name="rss",
     run=run,
-    units=for_each_case("rss", worth=15.0),
+    each="case",
+    worth=15.0,
     notes=MemoryNotes,
     phase=Phase.TRAIN,
     order=1,

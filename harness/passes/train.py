@@ -12,8 +12,8 @@ from modbench.harness.core.case import Comparison, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy
-from modbench.harness.passes._training import Trained, drill, train
-from modbench.harness.planning.training_units import rates_unit, run_flops, train_run, tries_rates
+from modbench.harness.passes._training import Trained, drill, rates_unit, train
+from modbench.harness.planning.training_units import run_flops, train_run, tries_rates
 from modbench.harness.results.notes.causality import Causality
 from modbench.harness.results.notes.training import Curve, Looks, TaskAnswers, TrainNotes
 from modbench.harness.results.outcomes import attempt, measured, missing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, slug
+from modbench.harness.core.case import Case, Comparison
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import FLOPS_TOLERANCE, TrainPlan, TrainRun
 from modbench.harness.flops.closed_form import case_cost
@@ -16,11 +16,6 @@ GUESSED_STEP = 3e9
 def tries_rates(suite: Suite) -> bool:
     """Whether learning rates are tried before the runs of a sweep."""
     return suite.isoflop is not None and any(catalogue.pass_of(catalogue.metrics()[key]).once for key in suite.metrics)
-
-
-def rates_unit(case: Case) -> str:
-    """Name of the unit that finds the learning rate of a variant, for all its sizes and budgets."""
-    return slug(f"rates-{case.variant}-{case.place.label}")
 
 
 def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:

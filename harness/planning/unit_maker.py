@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.case import ARMS_PER_BLOCK, Case, Comparison, Protocol, UnitOfWork, slug
-from modbench.harness.core.contracts import AnyMetric, Text
+from modbench.harness.core.contracts import Text
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.comparisons import open_task
@@ -15,7 +13,7 @@ from modbench.harness.planning.suite import Suite
 from modbench.harness.text.corpus import corpus_entry
 
 if TYPE_CHECKING:
-    from modbench.harness.core.passes import Units
+    pass
 
 
 class Maker:
@@ -92,25 +90,6 @@ class Maker:
         share = {"train_step": 3.0, "decode": step}.get(workload, 1.0)
         prefills = (anchor + sum(others)) if workload == "decode" else 0.0
         return share * (rounds * per_round + warm_up) + prefills
-
-
-def for_each_case(name: str, *, worth: float, by_group: bool = False) -> Units:
-    """Return a pass's `units` function: one unit for each case, in a process of its own.
-
-    Args:
-        name: name of the pass.
-        worth: work of a unit in forward passes.
-        by_group: whether metrics of different groups need units of their own.
-    """
-
-    def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
-        groups = sorted({metric.group for metric in metrics}) if by_group else [""]
-        for case, group in itertools.product(comparison.arms, groups):
-            one = comparison.model_copy(update={"arms": (case,)})
-            unit_name = f"{name}-{group}{'-' * bool(group)}{case.id}"
-            yield maker.unit(unit_name, one, name, worth * maker.forward(comparison, case), workload=group)
-
-    return units
 
 
 def task_path(suite: Suite, task: str) -> tuple[str | None, str]:

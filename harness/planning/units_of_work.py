@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from modbench.harness.core import catalogue
@@ -23,10 +24,11 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
     needed = {c: {known[key].needs for key in c.metrics} for c in comparisons}
     launches, _ = suite.protocol_size
     found_out = set()
-    for each in catalogue.passes().values():
+    for repeated, group in itertools.groupby(catalogue.passes().values(), key=lambda each: (each.phase, each.repeated)):
+        passes = list(group)
         # Launches of one comparison lie far apart in time, so that one slow minute does not affect all of them.
-        for launch in range(launches if each.repeated else 1):
-            for comparison, metrics in asked.items():
+        for launch in range(launches if repeated[1] else 1):
+            for (comparison, metrics), each in itertools.product(asked.items(), passes):
                 wanted = metrics if each.always else [metric for metric in metrics if metric.made_in == each.name]
                 if not wanted and each.name not in needed[comparison]:
                     continue
@@ -41,10 +43,18 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
 def _units(
     each: Pass, maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int
 ) -> Iterator[UnitOfWork]:
-    """A pass's units of a comparison; by default one for all cases."""
+    """A pass's units of a comparison: its own, or by default one for all cases or one for each."""
     if each.units is not None:
         yield from each.units(maker, comparison, metrics, launch)
         return
-    work = each.worth * sum(maker.forward(comparison, case) for case in comparison.arms)
-    suffix = f"-launch{launch}" if each.repeated else ""
-    yield maker.unit(f"{each.name}-{comparison.label}{suffix}", comparison, each.name, work, launch=launch)
+    work = {case: each.worth * maker.forward(comparison, case) for case in comparison.arms}
+    if each.each == "comparison":
+        suffix = f"-launch{launch}" if each.repeated else ""
+        name = f"{each.name}-{comparison.label}{suffix}"
+        yield maker.unit(name, comparison, each.name, sum(work.values()), launch=launch)
+        return
+    groups = sorted({metric.group for metric in metrics}) if each.each == "case and group" else [""]
+    for (case, flops), group in itertools.product(work.items(), groups):
+        one = comparison.model_copy(update={"arms": (case,)})
+        name = f"{each.name}-{group}{'-' * bool(group)}{case.id}"
+        yield maker.unit(name, one, each.name, flops, workload=group, launch=launch)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
@@ -42,12 +43,15 @@ class RunFolder:
         """Path of a unit's record."""
         return self.units / f"{unit.name}.json"
 
-    def write_run(self, plan: Plan, environment: dict[str, Any], command: list[str], started: str) -> None:
+    def write_run(
+        self, plan: Plan, environment: dict[str, Any], command: list[str], started: str, launcher: str = "local"
+    ) -> None:
         """Write run.json: the resolved plan, and the environment in which it runs."""
         body = {
             "schema_version": SCHEMA,
             "started": started,
             "command": command,
+            "launcher": launcher,
             "environment": environment,
             "plan": plan.model_dump(mode="json"),
         }
@@ -78,6 +82,7 @@ class StoredRun:
     environment: dict[str, Any]
     command: list[str]
     started: str
+    launcher: str
     records: list[Record]
     missing: list[str]
     finished: dict[str, Any] | None = None
@@ -130,10 +135,11 @@ def read(folder: str) -> StoredRun:
     if not isinstance(body, dict):
         raise UsageError(f"{file}: damaged: it holds no JSON object.")
     body = upgraded(body, file)
-    lacking = {"plan", "environment", "command", "started"} - body.keys()
+    lacking = {"plan", "environment", "command", "started", "launcher"} - body.keys()
     if lacking:
         raise UsageError(f"{file}: damaged: {', '.join(sorted(lacking))} missing.")
     plan = _parse(Plan, body["plan"], file)
+    _check_names(plan, file)
     records, missing = [], []
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)
@@ -142,9 +148,23 @@ def read(folder: str) -> StoredRun:
             records.append(record)
         else:  # no record, or that of another unit or plan
             missing.append(unit.name)
-    return StoredRun(
-        path, plan, body["environment"], body["command"], body["started"], records, missing, _finished(path / FINISHED)
-    )
+    told = {name: body[name] for name in ("environment", "command", "started", "launcher")}
+    return StoredRun(path, plan, records=records, missing=missing, finished=_finished(path / FINISHED), **told)
+
+
+def _check_names(plan: Plan, file: Path) -> None:
+    """Refuse a plan that names a metric or a pass from a folder that is not included here."""
+    metrics = {key for comparison in plan.comparisons for key in comparison.metrics}
+    passes = {unit.made_in for unit in plan.units}
+    for kind, unknown in (
+        ("metric", metrics - catalogue.metrics().keys()),
+        ("pass", passes - catalogue.passes().keys()),
+    ):
+        for name in sorted(unknown):
+            raise UsageError(
+                f"{file}: it uses the {kind} {name!r}, which this modbench does not have. If it is your own, name its folder in "
+                "MODBENCH_INCLUDE."
+            )
 
 
 def read_record(file: Path) -> Record:

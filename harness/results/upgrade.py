@@ -38,8 +38,8 @@ def upgraded(body: dict[str, Any], file: object) -> dict[str, Any]:
 
 def _upgrade(body: dict[str, Any]) -> dict[str, Any]:
     """Convert schema 2 to 3: findings and the death of a process move out of the environment, notes become typed."""
-    if "unit" not in body:  # run.json has not changed
-        return body
+    if "unit" not in body:  # run.json: there was one launcher
+        return body | {"launcher": "local"}
     environment: dict[str, Any] = body.get("environment") or {}
     found = next((environment[name] for name in FINDINGS if environment.get(name) is not None), None)
     outcomes = [_outcome(outcome) for outcome in body.get("outcomes", ())]

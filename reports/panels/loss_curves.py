@@ -98,7 +98,7 @@ def _by_position(losses: list[float]) -> tuple[list[float], list[float]]:
     return list(places), list((pd.Series(losses) / math.log(2)).groupby(bins).mean())
 
 
-def _line(axis: Axes, case: Case, number: int, xs: list[float], ys: list[float]) -> None:
+def _line(axis: Axes, case: Case, number: int, xs: Sequence[float], ys: list[float]) -> None:
     style, every = look(case), max(1, len(ys) // 6)
     axis.plot(
         xs,

@@ -118,7 +118,7 @@ def run(
     machine = certificate.fingerprint(where, resolved.device, resolved.suite.threads)
     known = certificate.pooled(machine)
     where |= {"machine": machine, "certificate": known.as_dict() if known else None}
-    folder.write_run(resolved, where, command, files.now())
+    folder.write_run(resolved, where, command, files.now(), launcher)
     return _run(resolved, folder, progress, start, launcher=launcher)
 
 
@@ -160,7 +160,7 @@ def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Liv
     for unit in stored.plan.units:
         if unit not in remaining:
             Workspace(folder.path, unit.name).tidy()
-    return _run(rest, folder, progress_of(rest, folder), start, resumed=True)
+    return _run(rest, folder, progress_of(rest, folder), start, launcher=stored.launcher, resumed=True)
 
 
 def _refuse_ranks(command: str) -> None:
@@ -188,7 +188,7 @@ def _run(
     progress: Lines | Live,
     start: float,
     *,
-    launcher: str = "local",
+    launcher: str,
     resumed: bool = False,
 ) -> Finished:
     try:

@@ -81,7 +81,7 @@ class Launches:
 
     def make(self, unit: UnitOfWork) -> Record:
         """Run a unit in a process of its own."""
-        run_phase(Slots((unit,), 1, timed=True), self._launcher, self._folder, Silent(), {unit.name: doctor.LIMIT_S})
+        run_phase(Slots((unit,), 1), self._launcher, self._folder, Silent(), {unit.name: doctor.LIMIT_S})
         return Record.model_validate_json(self._folder.record(unit).read_bytes())
 
 

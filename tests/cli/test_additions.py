@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+
+from modbench.harness.core import catalogue
+from modbench.harness.execution import worker
+from modbench.harness.results.notes import Notes
+from modbench.harness.results.records import Outcome
 
 FILES = {
     "passes/weigh_layers.py": '''
@@ -51,6 +58,17 @@ FILES = {
                 workload="forward",
                 about="Linear layers of the model",
                 measure=lambda module: float(sum(type(part).__name__ == "Linear" for part in module.modules())),
+                scored_as="difference",
+                noun="a count",
+            ),
+            Metric(
+                key="layers/parameters",
+                unit="count",
+                better="lower",
+                made_in="inspect",
+                workload="forward",
+                about="Parameter tensors of the model",
+                measure=lambda subject: float(len(list(subject.module.parameters()))),
                 scored_as="difference",
                 noun="a count",
             ),
@@ -98,7 +116,7 @@ FILES = {
 SUITE = """
 name = "layers"
 effort = "smoke"
-metrics = ["flops/forward", "layers/linear"]
+metrics = ["flops/forward", "layers/linear", "layers/parameters"]
 [shape]
 d_model = 64
 n_layers = 2
@@ -163,10 +181,57 @@ def test_five_additions_are_planned_run_and_shown(ran: tuple[Path, subprocess.Co
 
 
 @pytest.mark.slow
-def test_without_the_folder_their_names_are_refused(ran: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+@pytest.mark.parametrize("lost", ["", "weigh_layers-*", "inspect-*"])
+def test_without_the_folder_their_names_are_refused(
+    ran: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, modbench: Any, lost: str
+) -> None:
+    """With every record, and without those of one pass."""
     here, _ = ran
-    command = [sys.executable, "-m", "modbench", "report", "run"]
-    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    shutil.copytree(here / "run", tmp_path / "run")
+    for file in (tmp_path / "run" / "units").glob(lost) if lost else ():
+        file.unlink()
+    done = modbench("report", "run", cwd=tmp_path)
     assert done.returncode == 2
-    assert "layers/linear" in done.stderr
+    assert "'layers/" in done.stderr
+    assert "MODBENCH_INCLUDE" in done.stderr
     assert len(done.stderr.splitlines()) <= 2
+
+
+TAKEN = {
+    "metrics/mine.py": (
+        "from modbench.harness.metrics.latency import METRICS\n",
+        "there is a metric 'latency/forward' already",
+    ),
+    "passes/mine.py": (
+        "from modbench.harness.passes.inspect import PASS\n",
+        "its PASS is named 'inspect'. Name it 'mine'",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TAKEN)
+def test_what_is_shipped_cannot_be_replaced(tmp_path: Path, name: str) -> None:
+    text, said = TAKEN[name]
+    file = tmp_path / name
+    file.parent.mkdir()
+    file.write_text(f'"""Mine."""\n{text}')
+    environment = os.environ | {"MODBENCH_INCLUDE": str(tmp_path)}
+    command = [sys.executable, "-m", "modbench", "plan", "quick"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+
+
+def test_a_pass_that_leaves_other_notes_than_it_names_fails_at_once() -> None:
+    """Its record could not be read back."""
+
+    class Other(Notes):
+        pass
+
+    made_in = catalogue.passes()["inspect"]
+    outcome = Outcome(case="c", metric="graph_breaks", unit="count", status="skipped", reason="r", notes=Other())
+    with pytest.raises(AssertionError, match="inspect left Other"):
+        worker._check_notes(made_in, [outcome])
+    with pytest.raises(AssertionError, match="inspect left Other"):
+        worker._check_notes(made_in, [Other()])

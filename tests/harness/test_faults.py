@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from modbench import api
-from modbench.harness.core import files
+from modbench.harness.core import catalogue, files
 from modbench.harness.core.errors import IncompleteError, NumericsError, Unmeasured
 from modbench.harness.execution import runner
 from modbench.harness.execution.launch.local import LocalLauncher
@@ -278,6 +278,29 @@ def test_timed_units_run_alone() -> None:
     assert by_pass == {"count": 8, "time": 1, "memory": 8, "train": 8}
     order = [unit.made_in for slots in runner.phases(made, cores=8) for unit in slots.units]
     assert order == sorted(order, key=["count", "time", "memory", "train"].index)
+
+
+def test_every_pass_runs_where_it_must() -> None:
+    """What is timed is alone and in the second phase; what weighs, compiles or searches needs a fresh interpreter."""
+    places = {
+        name: (each.phase.name, each.alone, each.timed, each.cold, each.repeated)
+        for name, each in catalogue.passes().items()
+    }
+    expected = {
+        "count": ("COUNT", False, False, False, False),
+        "inspect": ("COUNT", False, False, False, False),
+        "peak": ("TIME", True, True, False, False),
+        "time": ("TIME", True, True, False, True),
+        "energy": ("TIME", True, True, False, True),
+        "compile": ("TIME", True, True, True, False),
+        "fit": ("FIT", True, False, True, False),
+        "profile": ("FIT", True, False, False, False),
+        "memory": ("TRAIN", False, False, False, False),
+        "rss": ("TRAIN", False, False, True, False),
+        "rates": ("TRAIN", False, False, False, False),
+        "train": ("TRAIN", False, False, False, False),
+    }
+    assert list(places.items()) == list(expected.items())  # in this order too
 
 
 @pytest.mark.usefixtures("here")

@@ -13,7 +13,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.labels import Label
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.findings import PeakFinding
 from modbench.harness.results.notes.training import TrainNotes
@@ -40,6 +42,19 @@ def test_an_old_run_has_the_same_numbers_and_verdicts(folder: Path, name: str) -
     assert set(now.columns) - set(before.columns) <= WORDS
 
 
+@pytest.mark.parametrize("name", ["cases", "comparisons"])
+def test_warnings_moved_from_the_reason_to_the_labels(folder: Path, name: str) -> None:
+    render.write(folder)
+    before, now = pd.read_csv(OLD / f"{name}.csv"), pd.read_csv(folder / f"{name}.csv")
+    found = 0
+    for old, new in zip(before.itertuples(), now.itertuples(), strict=True):
+        labels = ";".join(str(getattr(new, column, "")) for column in ("labels", "baseline_labels"))
+        for label in (Label.NOT_AUTOREGRESSIVE, Label.SAW_FUTURE):
+            found += label in str(old.reason)
+            assert (label in str(old.reason)) == (label in labels), (old, new)
+    assert found > 5
+
+
 def test_every_kind_of_note_is_read(folder: Path) -> None:
     records = {record.unit.made_in: record for record in read(str(folder)).records}
     assert isinstance(records["peak"].findings, PeakFinding)
@@ -49,8 +64,31 @@ def test_every_kind_of_note_is_read(folder: Path) -> None:
     notes = [outcome.notes for outcome in records["train"].outcomes]
     assert all(isinstance(each, TrainNotes) for each in notes)
     tasks = [r for r in read(str(folder)).records if r.unit.comparison.arms[0].task and r.unit.made_in == "train"]
+    assert tasks
     assert all(o.noted(TrainNotes).answers is not None for record in tasks for o in record.outcomes)
     assert all(record.died is None for record in records.values())
+
+
+# What schema 2 noted where the run above has no such unit.
+NOTED: dict[str, dict[str, Any]] = {
+    "lr/best": {"seed": 0, "rule": 1e-3, "rates": [0.5, 1.0], "losses": [2.0, None], "at_edge": True},
+    "memory/largest_seq_len": {"budget_bytes": 10**9, "forecast": None, "forecast_reason": "a user's model"},
+    "memory/rss_peak": {"forecast": 1e6, "forecast_reason": None},
+    "memory/peak_allocated": {"forecast": 1e6, "forecast_reason": None, "alloc_retries": 2},
+    "latency/compile": {"cache": "cold: an empty folder of its own"},
+    "energy/total": {"idle_W": 60.0, "power_W": 300.0, "per": 1, "how": "NVML counter, gross"},
+}
+
+
+@pytest.mark.parametrize("metric", NOTED)
+def test_notes_of_every_pass_keep_their_content(folder: Path, metric: str) -> None:
+    file = next((folder / "units").glob("memory-*"))
+    body = json.loads(file.read_text())
+    outcome = {"case": "c", "metric": metric, "unit": "B", "status": "ok", "samples": {"value": [1.0]}}
+    file.write_text(json.dumps(body | {"outcomes": [outcome | {"notes": NOTED[metric]}]}))
+    notes = read_record(file).outcomes[0].notes
+    assert isinstance(notes, catalogue.pass_of(catalogue.metrics()[metric]).notes)
+    assert {name: getattr(notes, name) for name in NOTED[metric]} == NOTED[metric]
 
 
 def test_a_process_that_died_says_so(folder: Path) -> None:

@@ -19,6 +19,7 @@ OTHER_MEANINGS = {
     "src/modbench/cli.py": {"train", "profile"},  # commands
     "src/modbench/api.py": {"train"},  # a command
     "src/modbench/tools/profile.py": {"time", "peak"},  # heads of a table
+    "src/modbench/commands/profile.py": {"profile"},  # a folder's name
     "harness/planning/suite.py": {"train", "energy", "fit"},  # tables of a suite file
     "harness/planning/overrides.py": {"train"},  # as above
 }
@@ -47,7 +48,7 @@ def of_another_kind(node: ast.expr) -> bool:
 
 
 def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Comparisons with a pass's name, tables of two or more, and calls with `made_in=` a string."""
+    """Comparisons with a pass's name, tables of two or more, calls that are given one, and names of units that begin with one."""
     for node in ast.walk(tree):
         found: set[str] = set()
         if isinstance(node, ast.Compare) and not any(of_another_kind(side) for side in (node.left, *node.comparators)):
@@ -56,6 +57,14 @@ def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
             found = strings(node)
         if isinstance(node, ast.keyword) and node.arg == "made_in":
             found = strings(node.value)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in {"unit", "load", "pass_of"}:
+            found = set().union(*(strings(argument) for argument in node.args))
+        if isinstance(node, ast.JoinedStr):
+            head = node.values[0]
+            word = str(head.value).partition("-") if isinstance(head, ast.Constant) else ("", "", "")
+            found = {word[0]} & PASSES if word[1] else set()
+        if isinstance(node, ast.Call) and "pass" in ast.unparse(node.func).lower():
+            found = set().union(*(strings(argument) for argument in node.args))
         if isinstance(node, ast.Subscript) and "pass" in ast.unparse(node.value).lower():
             found = strings(node.slice)
         yield from ((getattr(node, "lineno", 0), word) for word in found)
@@ -76,6 +85,10 @@ def test_no_pass_is_named_elsewhere(path: Path) -> None:
         'TABLE = {"time": "wall_s", "energy": "value"}',
         'UnitOfWork(made_in="count")',
         'passes["fit"]',
+        'passes.get("fit")',
+        'maker.unit(name, comparison, "count", 1.0)',
+        'catalogue.load("passes", "train")',
+        'f"rates-{case.variant}"',
     ],
 )
 def test_a_pass_that_is_named_is_found(code: str) -> None:

@@ -19,8 +19,8 @@ class Curve(Frozen):
         wall_s: seconds of training after the step.
     """
 
-    step: list[float]
-    tokens: list[float]
+    step: list[int]
+    tokens: list[int]
     loss: list[float | None]
     wall_s: list[float]
 
@@ -33,7 +33,7 @@ class Looks(Frozen):
         loss: in nats per token, on a few windows.
     """
 
-    step: list[float]
+    step: list[int]
     loss: list[float]
 
 

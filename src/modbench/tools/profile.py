@@ -87,11 +87,13 @@ def profile(plan: Plan, case: Case, workload: str, folder: RunFolder, progress: 
             "profiler does not report their range. Use --workload forward, or the metric latency/train_step/backward."
         )
     comparison = Comparison(arms=(case,), metrics=())
-    made = Maker(plan.suite, None).unit(f"profile-{workload}-{case.id}", comparison, PASS.name, 1e12, workload=workload)
+    made = Maker(plan.suite, None).unit(
+        f"{PASS.name}-{workload}-{case.id}", comparison, PASS.name, 1e12, workload=workload
+    )
     traced = made.protocol.model_copy(update={"trace": str((folder.path / TRACE).resolve())})
     unit: UnitOfWork = made.model_copy(update={"protocol": traced})
     launcher = LAUNCHER(cold=True, threads=plan.suite.threads)
-    run_phase(Slots((unit,), 1, timed=True), launcher, folder, progress, {unit.name: LIMIT_S})
+    run_phase(Slots((unit,), 1), launcher, folder, progress, {unit.name: LIMIT_S})
     record = Record.model_validate_json(folder.record(unit).read_bytes())
     found = record.findings
     if not isinstance(found, ProfileFinding):
