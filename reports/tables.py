@@ -62,7 +62,7 @@ class Derived:
 
     @property
     def counted(self) -> CountNotes:
-        """What counting found out about the case."""
+        """Notes of the counting pass about the case."""
         return self.tables.counted(self.case)
 
 
@@ -130,7 +130,7 @@ class Tables:
         return self.metrics[metric.source] if metric.source else metric
 
     def counted(self, case: Case) -> CountNotes:
-        """Return what counting found out about a case; empty if it was not counted."""
+        """Return the notes of the counting pass about a case; empty if it was not counted."""
         return next(iter(self.cell(case.id, CARRIER).notes(CountNotes)), CountNotes())
 
     def anchor(self, case: Case, metric: Metric) -> Case:
@@ -224,7 +224,7 @@ class Tables:
         return {name: said for name, said in found.items() if said}
 
     def labels(self, case: Case, metric: Metric) -> list[Label]:
-        """Return the labels that stand beside an arm in every output, such as `not autoregressive as measured`."""
+        """Return the labels of an arm in every output, such as `not autoregressive as measured`."""
         labels = (self.doubts[name].label for name in self.doubts_about(case, metric))
         return [label for label in labels if label is not None]
 

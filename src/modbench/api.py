@@ -105,7 +105,7 @@ def run(
         resolved: the plan.
         folder: takes the records.
         command: the command line, for the record.
-        progress: is told.
+        progress: shows which units have started and ended.
         launcher: name of the launcher that starts units.
 
     Raises:

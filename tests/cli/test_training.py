@@ -1,4 +1,4 @@
-"""Training from the command line: one model, a run that is killed and gone on with, and mistakes."""
+"""Training from the command line: one model, a run that is killed and resumed, and mistakes."""
 
 from __future__ import annotations
 

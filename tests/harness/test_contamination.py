@@ -34,7 +34,7 @@ def samples(**columns: float) -> Columns:
         ({"wait_s": 0.0002}, "preempted"),
         ({"wait_s": 0.00009}, None),
         ({"wait_s": 0.0, "involuntary": 3}, None),
-        ({"involuntary": 1}, "preempted"),  # where nobody says how long it waited
+        ({"involuntary": 1}, "preempted"),  # where the wait is not known
         ({"collect_s": 0.0002}, "garbage collected"),
         ({"collect_s": 0.00005}, None),
         ({"recompiles": 1}, "recompiled"),

@@ -303,7 +303,7 @@ def test_what_blocks_computed_is_not_taken_for_the_depth_of_rows() -> None:
 
 
 def test_experts_that_leave_tokens_alone_say_how_many() -> None:
-    """Integrated, one in two assignments is real: as many tokens find no expert as are in nobody's top-k."""
+    """Integrated, one in two assignments is real: as many tokens get no expert as are in no expert's top-k."""
     inputs_NT, targets_NT = windows()
     module = built("mode_integrated", capacity=0.5)
     found = describe(module, inputs_NT, targets_NT, tokens_of(), seed=0)

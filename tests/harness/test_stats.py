@@ -246,7 +246,7 @@ def test_planted_three_percent_is_found_where_the_printed_mde_says_so(launches: 
 
 
 def test_the_printed_mde_is_what_80_percent_of_repetitions_find() -> None:
-    """A true effect of exactly the (true) MDE is told from none in 80 % of the repetitions, no more and no less."""
+    """A true effect of exactly the (true) MDE is detected in 80 % of the repetitions, no more and no less."""
     rng = np.random.default_rng(0)
     launches, sd = 5, 0.013
     true_mde = (scipy_stats.t.ppf(0.975, 4) + scipy_stats.t.ppf(0.8, 4)) * sd / math.sqrt(launches)

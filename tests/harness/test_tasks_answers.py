@@ -193,7 +193,7 @@ def test_retrievals_kind_is_the_distance() -> None:
 
 
 def test_retrieval_has_decoys_that_answer_wrongly() -> None:
-    """Whoever reads pairs without their mark is wrong at times: the mark means something."""
+    """Answers that ignore the pairs' mark are sometimes wrong: the mark has a meaning."""
     source, train = of("retrieval")
     questions = asked(source, first(train, 300))
     unmarked = [told(r"(k\d+) (v\d+)", text).get(last_word(text)) == answer for text, answer, _ in questions]

@@ -36,7 +36,7 @@ def test_a_cue_word_is_found_and_where_it_stands_matters() -> None:
     """Token 9 says no, but only behind the mark 7; in front of it, it says nothing."""
     train = rows(*[([9, 7, 9], NO), ([5, 7, 9], NO), ([9, 7, 5], YES), ([5, 7, 5], YES)] * 10)
     assert rules.cue(train, train, rules.after(7)) == 1.0
-    assert rules.cue(train, train) == 0.75  # whoever has a 5 anywhere: one of four is wrong
+    assert rules.cue(train, train) == 0.75  # all that have a 5 anywhere: one of four is wrong
     assert rules.bag(train, train, rules.after(7)) == 1.0
 
 

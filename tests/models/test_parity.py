@@ -346,7 +346,7 @@ def test_arms_of_one_seed_start_from_equal_weights() -> None:
 
 
 def test_capacity_falls_with_steps_not_with_calls() -> None:
-    """A schedule counts progress that it is told: forward calls (accumulation, checkpointing) do not move it."""
+    """A schedule follows `set_progress`: forward calls (accumulation, checkpointing) do not move it."""
     module = build("mod", capacity=0.25, capacity_warmup=0.5)
     x_BTD = torch.randn(1, 16, 32)
 
