@@ -16,7 +16,10 @@ from modbench.harness.core.errors import unknown
 def list_(
     what: Annotated[
         str,
-        typer.Argument(metavar="[WHAT]", help="models, routers, metrics, suites, tasks, corpora, panels or doubts."),
+        typer.Argument(
+            metavar="[WHAT]",
+            help="models, routers, metrics, passes, launchers, suites, tasks, corpora, panels or doubts.",
+        ),
     ] = "",
     as_json: JsonFlag = False,
 ) -> None:
