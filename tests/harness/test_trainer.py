@@ -119,7 +119,7 @@ def test_a_checkpoint_that_is_not_this_runs_is_not_taken(harm: str, tmp_path: Pa
 def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     keep = tmp_path / "run.pt"
     checkpoint.save(keep, {"format": checkpoint.FORMAT, "fingerprint": "f", "step": 3})
-    with pytest.raises(Exception, match="pickle|local object"):
+    with pytest.raises(Exception, match=r"pickle|local object"):
         checkpoint.save(keep, {"fingerprint": "f", "bad": lambda: 0})
     body = checkpoint.load(keep, "f")
     assert body is not None

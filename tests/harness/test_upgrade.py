@@ -38,8 +38,8 @@ def test_an_old_run_has_the_same_numbers_and_verdicts(folder: Path, name: str) -
     render.write(folder)
     before, now = pd.read_csv(OLD / f"{name}.csv"), pd.read_csv(folder / f"{name}.csv")
     kept = [column for column in before.columns if column not in WORDS]
-    # Another scipy differs in the last digit of a quantile.
-    pd.testing.assert_frame_equal(now[kept], before[kept], rtol=1e-12, atol=0)
+    # Another scipy differs in the twelfth digit of a quantile.
+    pd.testing.assert_frame_equal(now[kept], before[kept], rtol=1e-9, atol=0)
     assert set(now.columns) - set(before.columns) <= WORDS
 
 
