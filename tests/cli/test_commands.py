@@ -84,6 +84,7 @@ def test_plan_runs_nothing(modbench: Any, tmp_path: Path) -> None:
     assert "if pilots ask for more rounds" in two_stage
 
 
+@pytest.mark.slow
 def test_a_sweep_needs_no_file(modbench: Any, tmp_path: Path) -> None:
     done = modbench(
         *("plan", "quick", "--capacity", "0.0625,0.125", "--seq-len", "1024", "--device", "cpu", "--json"), cwd=tmp_path

@@ -23,6 +23,7 @@ def told(modbench: Any, *arguments: object) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.slow
 def test_seventy_billion_parameters_by_hand(modbench: Any) -> None:
     """Parameters, FLOPs and cache of a well-known shape, from its own arithmetic."""
     (row,) = told(modbench, "dense", *SEVENTY_B)

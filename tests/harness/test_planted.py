@@ -16,6 +16,7 @@ from modbench.reports import render, summary
 from modbench.reports.load import load
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("effort", ["draft", "standard"])
 def test_planted_ratios_come_back(tmp_path: Path, effort: str) -> None:
     """Through drift and launch effects: each planted ratio lies in its interval, which is narrow; verdicts follow."""
@@ -63,6 +64,7 @@ def test_smoke_prints_no_verdict(tmp_path: Path) -> None:
     assert frame[frame.metric == "latency/forward"].reason.str.contains("no claims").all()
 
 
+@pytest.mark.slow
 def test_losses_pair_by_seed(tmp_path: Path) -> None:
     """Seeds differ by 0.5 nats, arms by 0.05: the paired interval sees the difference; one seed claims nothing."""
     three = stored(tmp_path / "three", planted_suite("draft", seeds=[0, 1, 2]))
@@ -98,6 +100,7 @@ def test_memory_and_flops_are_exact(tmp_path: Path) -> None:
     assert "no interval" in memory.reason
 
 
+@pytest.mark.slow
 def test_a_missing_unit_is_said(tmp_path: Path) -> None:
     made = planted_suite("draft")
     name = next(unit.name for unit in made.units if unit.made_in == "memory")
@@ -117,6 +120,7 @@ def test_every_empty_cell_has_a_reason(tmp_path: Path) -> None:
     assert cases[cases[["value", "ci_low", "ci_high"]].isna().any(axis=1)].reason.notna().all()
 
 
+@pytest.mark.slow
 def test_a_rate_is_the_time_turned_round(tmp_path: Path) -> None:
     """Tokens per second and the share of the peak: value, interval and verdict follow from the seconds."""
     metrics = ["flops/forward", "latency/forward", "tokens_per_s/forward", "mfu/forward"]
@@ -143,6 +147,7 @@ def test_a_share_of_a_peak_that_nobody_measured_is_null_with_the_reason(tmp_path
     assert rows.reason.str.contains("no peak of this machine was measured").all()
 
 
+@pytest.mark.slow
 def test_every_pair_of_arms_has_a_row_and_another_baseline_only_moves_them(tmp_path: Path) -> None:
     """MoD at 0.125 against 0.5, MoE against the dense ladder: ratios multiply along the way."""
     frame = stored(tmp_path, planted_suite("draft"))
@@ -206,6 +211,7 @@ def test_a_single_arm_has_a_report_and_no_comparison(tmp_path: Path) -> None:
     assert "Machine and method" in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_mark_names_the_baseline_where_that_is_what_reads_the_future(tmp_path: Path) -> None:
     stored(tmp_path, planted_suite("draft", seeds=[0, 1, 2], metrics=["flops/forward", "bpb/val"]), leaks="moe")
     render.write(tmp_path / "run", baseline="moe")

@@ -245,6 +245,7 @@ def test_planted_three_percent_is_found_where_the_printed_mde_says_so(launches: 
         assert called / tiny >= 0.8
 
 
+@pytest.mark.slow
 def test_the_printed_mde_is_what_80_percent_of_repetitions_find() -> None:
     """A true effect of exactly the (true) MDE is detected in 80 % of the repetitions, no more and no less."""
     rng = np.random.default_rng(0)

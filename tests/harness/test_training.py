@@ -183,6 +183,7 @@ def test_what_is_no_text_is_left_out_or_refused(tmp_path: Path) -> None:
         from_file(tmp_path / "image.png")
 
 
+@pytest.mark.slow
 def test_the_default_corpus_is_the_standard_library() -> None:
     made = catalogue.load("corpora", "stdlib").read(None)
     assert len(made.train) + len(made.val) > 5e6

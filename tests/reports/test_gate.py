@@ -150,6 +150,7 @@ def test_contaminated_times_are_not_compared(tmp_path: Path) -> None:
         assert all(each.reason and each.reason.startswith("contaminated: ") for each in moe)
 
 
+@pytest.mark.slow
 def test_two_launches_gate_nothing(tmp_path: Path) -> None:
     one, two = (run(tmp_path / name, {"launches": 2, "metrics": ["latency/forward"]}) for name in ("a", "b"))
     said = reasons(gate.gate(one, two, 0.02), "latency/")

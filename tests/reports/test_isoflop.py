@@ -338,6 +338,7 @@ def test_a_limit_of_time_is_made_for_slow_cards_and_a_prediction_for_fast_ones()
     assert plan.limit_seconds(made, large) == pytest.approx(20 * 1e17 / 5e12)
 
 
+@pytest.mark.slow
 def test_the_page_leads_with_loss_and_says_the_rates(tmp_path: Path) -> None:
     loaded = planted(tmp_path / "run")
     render.write(tmp_path / "run")

@@ -219,6 +219,7 @@ def test_the_interval_of_a_share_counts_windows_where_they_say_more() -> None:
 # --- who
 
 
+@pytest.mark.slow
 def test_who_passes_in_numbers(tmp_path: Path) -> None:
     loaded = run(
         tmp_path, mod={"routing": routing()}, stochastic={"routing": routing({"digit": 0.125, "whitespace": 0.125})}
@@ -246,6 +247,7 @@ def test_three_seeds_give_an_interval_over_seeds(tmp_path: Path) -> None:
 # --- profit
 
 
+@pytest.mark.slow
 def test_profit_is_against_the_rung_and_without_the_future(tmp_path: Path) -> None:
     """Routed: 1.5 + 0.1 nats when routed causally; the rung 1.55, the anchor 1.45."""
     loaded = run(tmp_path, mod={"routing": routing()}, rung={"routing": dense(1.55)}, dense={"routing": dense(1.45)})
@@ -432,6 +434,7 @@ def test_experts_and_depths_are_read_out(tmp_path: Path) -> None:
 # --- the page
 
 
+@pytest.mark.slow
 def test_the_page_holds_all_panels_with_ids_of_their_own(tmp_path: Path) -> None:
     expert = copy.deepcopy(routing())
     expert["experts"] = [{"layer": 1, "tokens": N, "load": [0.7, 0.3], "none": 0.25}]
