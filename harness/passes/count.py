@@ -22,7 +22,7 @@ from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.flops.reconcile import Row, mismatch, rows
 from modbench.harness.machine import busy
 from modbench.harness.results.notes.causality import Causality
-from modbench.harness.results.notes.counting import CARRIER, Claim, CountNotes, ModuleFlops, Operators
+from modbench.harness.results.notes.counting import CARRIER, CountNotes, ModuleFlops, Operators
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
 
@@ -246,14 +246,14 @@ def _executed(case: Case, seed: int, known: CountNotes, *, hardware: bool) -> tu
     seen = counter.forward(module, tokens_BT)
     found = {"forward_executed": float(seen.total)}
     out_of_sight = known.operators.unknown if known.operators else {}
-    stated = tuple(Claim.model_validate(asdict(claim)) for claim in claims.claims(module, second_BT))
+    stated = tuple(claims.claims(module, second_BT))
     few, other = subject.inputs(seed + 1, 2)
     if not case.own:  # tests cover shipped models at any length, but not a user's model
         few, other = (batch[:GUARD_ROWS, :GUARD_TOKENS] for batch in (few, other))
     reused = attempt(partial(reuse.reused, module, few, other))
     if case.config.bidirectional:
         reason = "a bidirectional model reads all tokens: there is no future to hide"
-        guard: causality.Causality | Gap = causality.Causality(None, reason=reason, tried=False)
+        guard: Causality | Gap = Causality(reads_future=None, reason=reason, tried=False)
     else:
         guard = attempt(partial(causality.guard, module, few, case.config.vocab_size, seed))
     if hardware:
@@ -264,7 +264,7 @@ def _executed(case: Case, seed: int, known: CountNotes, *, hardware: bool) -> tu
             "claims": stated,
             "claims_reason": None if stated else NO_CLAIM,
             "reused": None if isinstance(reused, Gap) else reused,
-            "causality": None if isinstance(guard, Gap) else Causality.model_validate(asdict(guard)),
+            "causality": None if isinstance(guard, Gap) else guard,
             "guards": "; ".join(gap.reason for gap in (reused, guard) if isinstance(gap, Gap)) or None,
         }
     )

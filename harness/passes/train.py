@@ -14,7 +14,6 @@ from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy
 from modbench.harness.passes._training import Trained, drill, rates_unit, train
 from modbench.harness.planning.training_units import run_flops, train_run, tries_rates
-from modbench.harness.results.notes.causality import Causality
 from modbench.harness.results.notes.training import Curve, Looks, TaskAnswers, TrainNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
@@ -75,7 +74,7 @@ def notes_of(protocol: Protocol, made: Trained | Answered) -> TrainNotes:
         corpus=protocol.corpus_path or protocol.corpus,
         corpus_sha256=protocol.corpus_sha256,
         sees_future=bool(held_out.sees_future or held_out.causality.reads_future),
-        causality=Causality.model_validate(asdict(held_out.causality)),
+        causality=held_out.causality,
         lr=made.run.lr,
         steps=made.run.steps,
         curve=Curve.model_validate(made.curve),

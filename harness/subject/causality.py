@@ -7,10 +7,11 @@ since a loss that depends on later tokens is not comparable with one that does n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from modbench.harness.results.notes.causality import Causality
 
 # Nats by which rounding may change a log-probability.
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8, torch.bfloat16: 0.1, torch.float16: 0.02}
@@ -18,25 +19,6 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8, torch.bfloat16: 0.1, torc
 LEAST = -20.0
 # Positions from which on the tokens are changed.
 CUTS = 16
-
-
-@dataclass(frozen=True)
-class Causality:
-    """What the guard found.
-
-    Attributes:
-        reads_future: whether earlier log-probabilities changed when later tokens did; None where it could not be tested.
-        change: largest change of an earlier log-probability, in nats.
-        at: how many tokens came before the first changed one; None where no log-probability changed.
-        reason: why it could not be tested.
-        tried: whether there was anything to test.
-    """
-
-    reads_future: bool | None
-    change: float | None = None
-    at: int | None = None
-    reason: str | None = None
-    tried: bool = True
 
 
 def guard(forward: Callable[[Tensor], Tensor], tokens_BT: Tensor, vocab_size: int, seed: int = 0) -> Causality:
@@ -53,7 +35,7 @@ def guard(forward: Callable[[Tensor], Tensor], tokens_BT: Tensor, vocab_size: in
     """
     t = tokens_BT.shape[1]
     if t < 2:
-        return Causality(None, reason="a single token has no later token", tried=False)
+        return Causality(reads_future=None, reason="a single token has no later token", tried=False)
     generator = torch.Generator().manual_seed(seed)
     dtype = torch.float32
 
@@ -67,7 +49,7 @@ def guard(forward: Callable[[Tensor], Tensor], tokens_BT: Tensor, vocab_size: in
 
     base, again = log_p(tokens_BT), log_p(tokens_BT)
     if bool(base.isnan().any()):
-        return Causality(None, reason="its logits are not numbers")
+        return Causality(reads_future=None, reason="its logits are not numbers")
     noise = float((again - base).abs().max())
     # Always the last position, where a leak from any later token shows, and random others.
     places = torch.randperm(t - 1, generator=generator)[: CUTS - 1] + 1
@@ -82,9 +64,8 @@ def guard(forward: Callable[[Tensor], Tensor], tokens_BT: Tensor, vocab_size: in
     tolerance = TOLERANCE.get(dtype, TOLERANCE[torch.float32])
     # A non-deterministic model changes by itself: only a clearly larger change is a leak.
     if worst > max(tolerance, 10 * noise):
-        return Causality(True, worst, at)
+        return Causality(reads_future=True, change=worst, at=at)
     if noise > tolerance:
-        return Causality(
-            None, worst, reason=f"its log-probabilities of the same tokens differ by up to {noise:.2g} nats"
-        )
-    return Causality(False, worst)
+        reason = f"its log-probabilities of the same tokens differ by up to {noise:.2g} nats"
+        return Causality(reads_future=None, change=worst, reason=reason)
+    return Causality(reads_future=False, change=worst)

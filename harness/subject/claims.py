@@ -16,7 +16,6 @@ processed, it computed all of them and masked: its FLOPs were not saved.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from modbench.harness.core.torch_modes import Operator, OperatorMode, name_of
 from modbench.harness.flops.operators import is_product
+from modbench.harness.results.notes.counting import Claim
 
 # Allows for rounding of k, and for padding rows to the longest of a batch.
 TOLERANCE = 0.05
@@ -35,27 +35,6 @@ class StatesTokens(Protocol):
 
     capacity: float
     executed_tokens: int
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What one module claims, and what was measured.
-
-    Attributes:
-        module: its path.
-        capacity: share of tokens that it claims to process.
-        tokens: tokens of the batch.
-        stated: tokens that it claims to have processed.
-        rows: rows that most of its weights met; None where products with fewer than half of its elements were seen.
-        masked: whether it computed rows that it claims to have skipped.
-    """
-
-    module: str
-    capacity: float
-    tokens: int
-    stated: int
-    rows: float | None
-    masked: bool
 
 
 def factors(operator: Operator, args: Sequence[Any]) -> tuple[Tensor, Tensor]:
@@ -129,7 +108,15 @@ def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
         most = 2 * sum(sizes[name] for name in met) >= sum(sizes[name] for name in own)
         rows = _typical(met, sizes) if most else None
         masked = rows is not None and rows > stated * (1 + TOLERANCE) + 1
-        found.append(Claim(path, float(part.capacity), tokens_BT.numel(), stated, rows, masked))
+        claim = Claim(
+            module=path,
+            capacity=float(part.capacity),
+            tokens=tokens_BT.numel(),
+            stated=stated,
+            rows=rows,
+            masked=masked,
+        )
+        found.append(claim)
     return found
 
 

@@ -17,7 +17,8 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case
 from modbench.harness.core.errors import NumericsError
 from modbench.harness.core.labels import Label
-from modbench.harness.subject.causality import Causality, guard
+from modbench.harness.results.notes.causality import Causality
+from modbench.harness.subject.causality import guard
 
 if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject

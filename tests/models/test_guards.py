@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness.passes.count import count
-from modbench.harness.results.notes.counting import Claim, CountNotes
+from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.subject import causality, claims, reuse
 from modbench.reports.panels.flops import _claims
 
@@ -150,7 +149,7 @@ def test_a_claim_that_could_not_be_checked_says_so() -> None:
     part.capacity, part.executed_tokens = 0.25, 18  # type: ignore[assignment]  # the protocol, by hand
     (claim,) = claims.claims(Model(part), tokens())
     assert (claim.rows, claim.masked) == (None, False)
-    assert "could not be checked" in _claims(CountNotes(claims=(Claim.model_validate(asdict(claim)),)))
+    assert "could not be checked" in _claims(CountNotes(claims=(claim,)))
 
 
 class Peeking(nn.Module):
