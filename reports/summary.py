@@ -15,7 +15,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import human, human_duration
 from modbench.harness.planning.plan import Plan
-from modbench.reports import lead
+from modbench.reports import inference, lead
 from modbench.reports.accuracy import TaskResult, results
 from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
@@ -26,6 +26,8 @@ from modbench.reports.style import name
 FUTURE_MARK, DISTURBED_MARK = "†", "‡"
 # Redundant beside bits per byte.
 LOSSES = ("loss/val", "loss/val_causal")
+# Most rows of a table of prefill or decode.
+MOST_SERVED = 24
 
 
 def opening(plan: Plan) -> str:
@@ -53,7 +55,8 @@ def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
     width = min(120, shutil.get_terminal_size().columns)
     lines += _tasks(loaded, width)
     lines += _others(loaded, width)
-    for sentence in (*lead.lead(loaded), lead.residuals(loaded)):
+    lines += _served(loaded)
+    for sentence in (*lead.lead(loaded), *inference.verdicts(loaded), lead.residuals(loaded)):
         lines += textwrap.wrap(sentence, width, break_on_hyphens=False)
     for case, rows in loaded.failed.groupby("case_id", sort=False):
         lines += textwrap.wrap(f"failed: {case}: {rows.reason.iloc[0]} ({', '.join(rows.metric)})", width)
@@ -129,6 +132,7 @@ def _others(loaded: Loaded, width: int) -> list[str]:
         return []
     length = loaded.lengths[-1]
     shown = {metric for _, metric, _ in _columns(length)} | {"flops/train_step", *LOSSES}
+    shown |= {served.rate for served in inference.SERVED}
     known = loaded.tables.metrics
     left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown and not known[metric].task]
     rows = [[f"values at T={length}"], *([name(case)] for case in loaded.arms)]
@@ -150,6 +154,20 @@ def _others(loaded: Loaded, width: int) -> list[str]:
     for metric in left[:kept]:
         rest += [f"– {metric}: {reason}" for reason in found[found.metric == metric].reason.unique()[:1]]
     return [*_aligned(rows), *(line for each in rest for line in textwrap.wrap(each, width)), ""]
+
+
+def _served(loaded: Loaded) -> list[str]:
+    """Return times, rates and bytes of prefill and decode; of a long table the first rows."""
+    lines = []
+    for served in inference.SERVED:
+        header, rows = inference.table(loaded, served)
+        if not rows:
+            continue
+        body = [[row.arm, *row.where, *row.numbers, *[""] * (len(header) - 2 - len(row.numbers))] for row in rows]
+        lines += _aligned([[served.title.lower(), *header], *body[:MOST_SERVED]])
+        lines += [f"and {len(body) - MOST_SERVED} more: in the report"] if len(body) > MOST_SERVED else []
+        lines.append("")
+    return lines
 
 
 def _tasks(loaded: Loaded, width: int) -> list[str]:

@@ -129,7 +129,8 @@ def of_fake_tensors(case: Case) -> Peak:
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from modbench.harness.subject.subject import DTYPES, Subject, build_module
+    from modbench.harness.subject.build import DTYPES, build_module
+    from modbench.harness.subject.subject import Subject
 
     with FakeTensorMode():
         try:

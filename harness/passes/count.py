@@ -127,7 +127,7 @@ def _reference(case: Case, seed: int) -> Counted:
     import torch
 
     from modbench.harness.flops import counter, fvcore_counter
-    from modbench.harness.subject.subject import build_module
+    from modbench.harness.subject.build import build_module
 
     model, config, place = catalogue.load("models", case.model), case.config, case.place
     cost = case_cost(case)

@@ -51,9 +51,10 @@ def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
     Raises:
         UsageError: for a model that does not exist, a key that it does not read, or an impossible shape.
     """
-    lengths = [*suite.grid.seq_len, *([suite.train.seq_len] if suite.train else [])]
+    contexts = (suite.decode_grid or suite.grid).seq_len
+    lengths = [*suite.grid.seq_len, *contexts, *([suite.train.seq_len] if suite.train else [])]
     if any(metric.workload == "decode" for key, metric in catalogue.metrics().items() if key in suite.metrics):
-        lengths.append(max(suite.grid.seq_len) + suite.decode.tokens)
+        lengths.append(max(contexts) + suite.decode.tokens)
     shape = {"max_seq_len": max(lengths), **suite.shape}
     if sum(arm.anchor for arm in suite.arms) > 1:
         raise UsageError("more than one arm has anchor = true; a comparison has one anchor.")

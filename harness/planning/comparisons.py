@@ -64,16 +64,24 @@ class Expander:
             # All shapes of a sweep are in one comparison; the anchor is that of the middle size.
             anchor = by_size[suite.isoflop.middle if suite.isoflop else 0][0]
             every = [anchor, *(arm for arms in by_size for arm in arms if arm is not anchor)]
-            grid = suite.grid
-            axes = (suite.executions, grid.dtype, grid.batch_size, grid.seq_len)
-            made += [
-                self._comparison(every, self._place(t, b, d, e), keys.measured)
-                for e, d, b, t in itertools.product(*axes)
-            ]
+            made += [self._comparison(every, place, metrics) for place, metrics in self._grid(keys.measured)]
         if keys.trained and suite.train is not None:
             made += self._trained(by_size, keys.trained)
         made += [self._task(key) for key in keys.tasks]
         return made, ladder
+
+    def _grid(self, measured: tuple[str, ...]) -> Iterator[tuple[Place, tuple[str, ...]]]:
+        """Places of the grid and what is measured there; decode metrics may have a grid of their own."""
+        suite, known = self.suite, catalogue.metrics()
+        own = [key for key in measured if suite.decode_grid is not None and known[key].workload == "decode"]
+        asked: dict[Place, list[str]] = {}
+        for grid, keys in ((suite.grid, [key for key in measured if key not in own]), (suite.decode_grid, own)):
+            if grid is None or not keys:
+                continue
+            ways = ("compiled",) if suite.compile else grid.execution
+            for e, d, b, t in itertools.product(ways, grid.dtype, grid.batch_size, grid.seq_len):
+                asked.setdefault(self._place(t, b, d, e), []).extend(keys)
+        yield from ((place, tuple(keys)) for place, keys in asked.items())
 
     @property
     def _solved_at(self) -> int:

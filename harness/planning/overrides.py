@@ -56,7 +56,8 @@ def override(suite: Suite, flags: Overrides) -> Suite:
     data = suite.model_dump()
     for axis in ("seq_len", "batch_size", "dtype"):
         if getattr(flags, axis):
-            data["grid"][axis] = getattr(flags, axis)
+            for grid in filter(None, (data["grid"], data["decode_grid"])):
+                grid[axis] = getattr(flags, axis)
     for key in ("device", "seeds", "corpus"):
         if getattr(flags, key):
             data[key] = getattr(flags, key)
@@ -138,7 +139,9 @@ def _set(data: dict[str, Any], setting: str) -> None:
 def _set_in_table(data: dict[str, Any], key: str, value: object) -> None:
     table, _, name = key.partition(".")
     if data[table] is None:
-        what = {"train": "does not train on a corpus"}.get(table, "is not a sweep")
+        what = {"train": "does not train on a corpus", "decode_grid": "decodes on its grid"}.get(
+            table, "is not a sweep"
+        )
         raise UsageError(f"--set {key}: this suite {what} (it has no [{table}]).")
     if table == "train" and name in BUDGETS:
         if data["isoflop"] is not None:

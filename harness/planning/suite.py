@@ -31,17 +31,6 @@ PILOT, MOST_TIMES = 20, 4
 SMOKE_STEPS = 4
 
 
-# Tables of a suite that set how something is measured; `--set TABLE.KEY` changes a value in them.
-TABLES: dict[str, type[Frozen]] = {
-    "train": TrainPlan,
-    "tasks": TaskPlan,
-    "isoflop": IsoflopPlan,
-    "decode": DecodePlan,
-    "energy": EnergyPlan,
-    "fit": FitPlan,
-}
-
-
 class Grid(Frozen):
     """Axes of the grid: every arm runs at each point of their Cartesian product."""
 
@@ -64,6 +53,18 @@ class Grid(Frozen):
         if min(value) < 1:
             raise ValueError(f"{min(value)} is not a number of at least 1")
         return value
+
+
+# Tables of a suite that set how something is measured; `--set TABLE.KEY` changes a value in them.
+TABLES: dict[str, type[Frozen]] = {
+    "decode_grid": Grid,
+    "train": TrainPlan,
+    "tasks": TaskPlan,
+    "isoflop": IsoflopPlan,
+    "decode": DecodePlan,
+    "energy": EnergyPlan,
+    "fit": FitPlan,
+}
 
 
 class Match(Frozen):
@@ -109,6 +110,7 @@ class Suite(Frozen):
         metrics: keys of the metrics.
         shape: model shape that all arms share.
         grid: axes of the grid.
+        decode_grid: axes of the grid of decode metrics; axes that it lacks are those of `grid`. None: `grid`.
         arms: the models.
         train: training run; None: no training on a corpus.
         tasks: how tasks are trained.
@@ -135,6 +137,7 @@ class Suite(Frozen):
     metrics: tuple[str, ...] = Field(min_length=1)
     shape: dict[str, Any] = Field(default_factory=dict)
     grid: Grid = Field(default_factory=lambda: Grid.model_validate({}))
+    decode_grid: Grid | None = None
     arms: tuple[Arm, ...] = Field(min_length=1)
     train: TrainPlan | None = None
     tasks: TaskPlan = TaskPlan()
@@ -180,6 +183,15 @@ class Suite(Frozen):
         _, rounds = self.protocol_size
         times = MOST_TIMES if self.effort in TWO_STAGE else 1
         return max(rounds, self.most_rounds or times * rounds)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_axes(cls, data: Any) -> Any:  # noqa: ANN401  # TOML of any kind, checked after this
+        """Give the grid of decode metrics the axes that it does not name."""
+        if not isinstance(data, dict) or not isinstance(data.get("decode_grid"), dict):
+            return data
+        grid = data.get("grid")
+        return data | {"decode_grid": {**(grid if isinstance(grid, dict) else {}), **data["decode_grid"]}}
 
     @property
     def executions(self) -> tuple[Execution, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from modbench.harness.subject.subject import DTYPES
+from modbench.harness.subject.build import DTYPES
 
 # (rows, inner, columns) of the products tried; a CPU is saturated at a few hundred, a GPU at thousands.
 SHAPES = {

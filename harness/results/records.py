@@ -1,9 +1,10 @@
 """The record of a unit of work: one outcome per case and metric. Immutable, self-contained, versioned.
 
-Schema versions (`upgrade.py` reads the one before the current one):
+Schema versions (`upgrade.py` reads all but the first):
     1: the first version.
     2: witnesses of every sample and block, busy intervals, the machine's peak.
     3: notes are a model per pass; findings and the death of a process have fields of their own.
+    4: a suite may have a grid for its decode metrics.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.results.notes import Notes, SomeNotes
 
-SCHEMA = 3
+SCHEMA = 4
 
 Status = Literal["ok", "skipped", "failed"]
 Failure = Literal["error", "oom", "timeout", "crash", "numerics", "flops_mismatch", "not_steady"]
@@ -147,7 +148,7 @@ class Record(Frozen):
         busy: (start, end) of intervals of measurement or training, on the machine's monotonic clock, in s.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     unit: UnitOfWork
     started: str
     wall_s: float

@@ -1,10 +1,11 @@
-"""Reads files of the previous schema: one function converts their JSON to the current one. Older files are refused.
+"""Reads files of earlier schemas: one function per schema converts their JSON to the next. Files of schema 1 are refused.
 
-To change the schema: raise `SCHEMA`, describe the change in `records.py`, and rewrite `_upgrade` for it.
+To change the schema: raise `SCHEMA`, describe the change in `records.py`, and add a function to `STEPS`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from modbench.harness.core.errors import UsageError
@@ -22,21 +23,21 @@ def upgraded(body: dict[str, Any], file: object) -> dict[str, Any]:
         file: its path, for messages.
 
     Raises:
-        UsageError: if its schema is neither the current one nor the one before.
+        UsageError: if its schema is not one that can be read.
     """
     version = body.get("schema_version")
-    if version == SCHEMA:
-        return body
-    if version == SCHEMA - 1:
-        return _upgrade(body) | {"schema_version": SCHEMA}
-    which = "newer" if isinstance(version, int) and version > SCHEMA else "older"
-    raise UsageError(
-        f"{file}: schema {version!r} cannot be read by this modbench, which reads {SCHEMA} and {SCHEMA - 1}. "
-        f"Use the {which} modbench that wrote it, or measure again."
-    )
+    if not isinstance(version, int) or not min(STEPS) <= version <= SCHEMA:
+        which = "newer" if isinstance(version, int) and version > SCHEMA else "older"
+        raise UsageError(
+            f"{file}: schema {version!r} cannot be read by this modbench, which reads {min(STEPS)} to {SCHEMA}. "
+            f"Use the {which} modbench that wrote it, or measure again."
+        )
+    for earlier in range(version, SCHEMA):
+        body = STEPS[earlier](body) | {"schema_version": earlier + 1}
+    return body
 
 
-def _upgrade(body: dict[str, Any]) -> dict[str, Any]:
+def _from_2(body: dict[str, Any]) -> dict[str, Any]:
     """Convert schema 2 to 3: findings and the death of a process move out of the environment, notes become typed."""
     if "unit" not in body:  # run.json: there was one launcher
         return body | {"launcher": "local"}
@@ -61,3 +62,12 @@ def _outcome(outcome: dict[str, Any]) -> dict[str, Any]:
     if any(name in notes for name in ANSWERS):
         notes["answers"] = {name: notes.pop(name) for name in ANSWERS if name in notes}
     return outcome | {"notes": notes}
+
+
+def _from_3(body: dict[str, Any]) -> dict[str, Any]:
+    """Convert schema 3 to 4: nothing to change, since a suite without a grid of its own for decode metrics is as before."""
+    return body
+
+
+# Schema to the function that converts it to the next.
+STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {2: _from_2, 3: _from_3}

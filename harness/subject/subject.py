@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, DecodePlan, Place
 from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.subject import shared_state
+from modbench.harness.subject.build import DTYPES, build_module
 from modbench.harness.timing import nvtx
 from modbench.harness.timing.interleave import Clock, Laps
 from modbench.harness.timing.stopwatch import Stopwatch
@@ -21,21 +21,8 @@ from modbench.harness.timing.stopwatch import Stopwatch
 if TYPE_CHECKING:
     from modbench.harness.core.language_model import DecodeCache, LanguageModel
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def build_module(case: Case, seed: int) -> nn.Module:
-    """The case's model with weights drawn from `seed`, on torch's default device.
-
-    Raises:
-        TypeError: if a user's build does not return a module.
-    """
-    torch.manual_seed(seed)
-    build = catalogue.load_user_model(case.model) if case.own else catalogue.load("models", case.model).build
-    module = build(case.config)
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"{case.model} returned {type(module).__name__}; build(config) must return a torch.nn.Module")
-    return module
+# Tokens on which a model's contract is checked, or one row if that is longer.
+CHECKED_TOKENS = 16_384
 
 
 def clock_of(place: Place) -> Clock:
@@ -68,7 +55,7 @@ class Subject:
         self.steps, self.clock = (decode or DecodePlan()).tokens, clock or clock_of(case.place)
         # A user's file may change global state of torch, which must not change the speed of the other arms.
         shared_state.restore(case.place.threads)
-        self.module = build_module(case, seed) if module is None else module
+        self.module = build_module(case, seed, case.place.device) if module is None else module
         shared_state.restore(case.place.threads)
         if module is None:
             self.module.to(case.place.device, dtype or DTYPES[case.place.dtype])
@@ -103,11 +90,14 @@ class Subject:
     def check(self, tokens_BT: Tensor) -> None:
         """Check that the model fulfils its contract, before anything is measured.
 
+        Reads the first rows only: the logits of 128 rows of 2,048 tokens and 32,768 words would take 17 GB.
+
         Raises:
             ValueError: if the logits are not of shape [B, T, vocab_size] ([B, n_classes] where bidirectional), not floating
                 point or on another device, or if the model wrote into its input.
             NumericsError: if a logit is NaN.
         """
+        tokens_BT = tokens_BT[: max(1, CHECKED_TOKENS // tokens_BT.shape[1])]
         given_BT = tokens_BT.clone()
         with torch.no_grad():
             logits = self.module(given_BT)

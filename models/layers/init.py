@@ -15,8 +15,9 @@ from modbench.models.layers.router import Router
 def draw_weights(module: nn.Module, config: ModelConfig) -> None:
     """Draw every parameter from its own name and torch's seed.
 
-    Models of one seed therefore start from equal weights wherever shapes agree. The residual stream starts with standard
-    deviation 1; so does the raw router output w·x, and routed blocks contribute from the first step.
+    Models of one seed therefore start from equal weights wherever shapes agree. A GPU draws other numbers than a CPU from
+    the same seed. The residual stream starts with standard deviation 1; so does the raw router output w·x, and routed blocks
+    contribute from the first step.
     """
     for name, weight in module.named_parameters():
         if weight.ndim < 2:
@@ -32,8 +33,8 @@ def draw_weights(module: nn.Module, config: ModelConfig) -> None:
         elif name.endswith(("attention.out.weight", "mlp.down.weight", "down_EFD")):
             std /= (2 * config.n_layers) ** 0.5  # GPT-2's residual scaling
         digest = hashlib.sha256(f"{torch.initial_seed()} {name}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-        weight.copy_(torch.empty(weight.shape, dtype=weight.dtype).normal_(0.0, std, generator=generator))
+        generator = torch.Generator(weight.device).manual_seed(int.from_bytes(digest[:7], "big"))
+        weight.normal_(0.0, std, generator=generator)
     for part in module.modules():
         if isinstance(part, Router):
             part.adjust_init()

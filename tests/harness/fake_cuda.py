@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from modbench.harness.machine import witness
+from modbench.harness.subject import build, subject
 from modbench.harness.timing import cuda_events, interleave
 
 CYCLES_PER_S = 1e9
@@ -138,6 +139,7 @@ class FakeCuda:
         # What happens to this process meanwhile is not the fake device's: a busy machine must not disturb its samples.
         patch.setattr(witness, "of_samples", lambda _threads, _collector: witness.Witness({}))
         patch.setattr(witness, "of_blocks", lambda: witness.Witness({}))
+        patch.setattr(subject, "build_module", lambda case, seed, _device: build.build_module(case, seed))
         patch.setattr(torch.nn.Module, "to", lambda module, *_, **__: module)
         patch.setattr(torch.Tensor, "to", lambda tensor, *_, **__: tensor)
         return self

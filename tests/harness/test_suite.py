@@ -322,3 +322,36 @@ def test_files_named_for_a_task_make_it_one_of_the_metrics() -> None:
     assert named.metrics == ("task/copy", "task/recall", "task/nli_pairs")
     twice = override(load_suite("tasks"), Overrides(settings=("metrics=task/nli_pairs", "tasks.paths.nli_pairs=a")))
     assert twice.metrics == ("task/nli_pairs",)
+
+
+def test_decode_metrics_may_have_a_grid_of_their_own() -> None:
+    made = make_plan(load_suite("gpu"), device="cuda")
+    asked = {(c.place.seq_len, c.place.batch_size, c.place.graph): set(c.metrics) for c in made.comparisons}
+    reading = {"flops/forward", "latency/prefill", "tokens_per_s/prefill"}
+    assert asked == {(t, 1, False): reading for t in (2048, 8192)} | {
+        (2048, b, True): {"latency/decode", "tokens_per_s/decode", "memory/kv_cache"} for b in (1, 16, 128)
+    }
+    # A dense model at equal cost, and room for the steps after the longest context.
+    assert [case.arm for case in made.cases][1] == "dense-f0.57"
+    assert {case.config.max_seq_len for case in made.cases} == {8192}
+
+
+def test_flags_reach_both_grids() -> None:
+    flags = Overrides(batch_size=(2,), settings=("decode_grid.execution=eager",))
+    made = make_plan(override(load_suite("gpu"), flags), device="cuda")
+    assert {c.place.batch_size for c in made.comparisons} == {2}
+    assert not any(c.place.graph for c in made.comparisons)
+    # At one place both kinds are measured in one comparison.
+    assert [len(c.metrics) for c in made.comparisons] == [6, 3]
+    with pytest.raises(UsageError, match="decodes on its grid"):
+        override(load_suite("quick"), Overrides(settings=("decode_grid.batch_size=2",)))
+
+
+def test_axes_that_the_decode_grid_lacks_are_the_grids() -> None:
+    grid = {"seq_len": [64], "dtype": ["bf16"]}
+    suite = {"name": "s", "metrics": ["latency/decode"], "arms": [{"model": "dense"}], "grid": grid}
+    made = parse_suite(suite | {"decode_grid": {"batch_size": [1, 4]}}, "s.toml")
+    assert made.decode_grid is not None
+    assert (made.decode_grid.seq_len, made.decode_grid.dtype, made.decode_grid.batch_size) == ((64,), ("bf16",), (1, 4))
+    with pytest.raises(UsageError, match=r"\[decode_grid\]: unknown key 'batchsize'"):
+        parse_suite(suite | {"decode_grid": {"batchsize": [1]}}, "s.toml")

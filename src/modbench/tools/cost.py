@@ -180,7 +180,7 @@ def _check_on_meta(case: Case, cost: Cost) -> dict[str, Any]:
     import torch
 
     from modbench.harness.flops import counter
-    from modbench.harness.subject.subject import build_module
+    from modbench.harness.subject.build import build_module
 
     if catalogue.load("models", case.model).dynamic:
         return {"forward": None, "reason": "the cost depends on the input, so shapes alone do not determine it"}
@@ -197,7 +197,7 @@ def _counted(case: Case) -> dict[str, Any]:
 
     from modbench.harness.flops import counter
     from modbench.harness.passes.memory import forecasts
-    from modbench.harness.subject.subject import build_module
+    from modbench.harness.subject.build import build_module
 
     try:
         with torch.device("meta"):

@@ -1,0 +1,187 @@
+"""Prefill and decode in the units of people who serve models, and the inputs from which skipping pays.
+
+To pay means here: faster, with an interval that says so. Quality is another question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from modbench.harness.core.case import Case, Place
+from modbench.harness.core.units import three_digits
+from modbench.reports.load import Loaded
+from modbench.reports.panel import MATCHED, is_number
+from modbench.reports.style import name
+
+MIB = 2**20
+# Rows of `cases.csv` by case id and metric.
+Known: TypeAlias = Mapping[tuple[str, str], "pd.Series[Any]"]
+
+
+@dataclass(frozen=True)
+class Served:
+    """One workload: its time, its rate and what it keeps.
+
+    Attributes:
+        title: of its table.
+        time: metric of the time of a call or step.
+        rate: metric of tokens per second.
+        axis: column along which a sentence says from where on skipping pays.
+        short: the axis in a sentence, such as `T`.
+        length: heading of the column of `seq_len`.
+        unit: of the time in the table.
+        kept: metric of the bytes that it keeps, or an empty string.
+    """
+
+    title: str
+    time: str
+    rate: str
+    axis: str
+    short: str
+    length: str
+    unit: str
+    kept: str = ""
+
+
+SERVED = (
+    Served("Prefill", "latency/prefill", "tokens_per_s/prefill", "seq_len", "T", "T", "ms"),
+    Served(
+        "Decode",
+        "latency/decode",
+        "tokens_per_s/decode",
+        "batch_size",
+        "B",
+        "context",
+        "ms per token",
+        "memory/kv_cache",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a workload's table."""
+
+    arm: str
+    where: tuple[str, ...]
+    numbers: tuple[str, ...]
+
+
+def table(loaded: Loaded, served: Served) -> tuple[tuple[str, ...], list[Row]]:
+    """Return the header and the rows of a workload: times, rates and bytes of every arm at every place."""
+    every = [each for each in loaded.run.plan.comparisons if served.time in each.metrics]
+    places = [comparison.place for comparison in every]
+    known = {(str(row.case_id), str(row.metric)): row for _, row in loaded.cases.iterrows()}
+    rows = []
+    for comparison, place in zip(every, places, strict=True):
+        told = ((execution(place), {*map(execution, places)}), (place.dtype, {each.dtype for each in places}))
+        way = [word for word, all_words in told if len(all_words) > 1]
+        for case in comparison.arms:
+            where = (f"{place.seq_len:,}", f"{place.batch_size:,}")
+            rows.append(Row(", ".join([name(case), *way]), where, _numbers(known, case, served)))
+    return (served.length, "B", served.unit, "±", "tokens/s", *(["KV MiB"] if served.kept else [])), rows
+
+
+def execution(place: Place) -> str:
+    """Return how calls run: `eager`, `compiled` or `CUDA graph`."""
+    return "CUDA graph" if place.graph else "compiled" if place.compile else "eager"
+
+
+def _numbers(known: Known, case: Case, served: Served) -> tuple[str, ...]:
+    row = known[case.id, served.time]
+    if row.status != "ok":
+        return ("failed" if row.status == "failed" else "–",)
+    spread = f"{500 * (row.ci_high - row.ci_low):.2g}" if is_number(row.ci_low) else ""
+    more = [(served.rate, 1.0), *([(served.kept, MIB)] if served.kept else [])]
+    return (three_digits(1e3 * row.value), spread, *(_beside(known, (case.id, key), unit) for key, unit in more))
+
+
+def _beside(known: Known, key: tuple[str, str], unit: float) -> str:
+    """Return another number of the case, where it was asked for and measured."""
+    row = known.get(key)
+    if row is None or row.status != "ok":
+        return ""
+    value = row.value / unit
+    return three_digits(value) if value < 100 else f"{value:,.0f}"
+
+
+def verdicts(loaded: Loaded) -> list[str]:
+    """Say for each workload from which length or batch on each routed arm is faster than dense models: one sentence each."""
+    return [sentence for served in SERVED for sentence in _verdicts(loaded, served)]
+
+
+def _verdicts(loaded: Loaded, served: Served) -> Iterator[str]:
+    routed = [case for case in loaded.arms if case.config.capacity is not None and not case.rung]
+    pairs = loaded.pairs[loaded.pairs.metric == served.time]
+    if not routed or pairs.empty:
+        return
+    if not loaded.run.plan.suite.claims:
+        yield f"{served.title}: a smoke run says nothing about where skipping pays."
+        return
+    ways = {case.id: execution(case.place) for case in loaded.run.plan.cases}
+    for way, rows in pairs.groupby(pairs.case_id.map(ways), sort=False):
+        where = f" ({way})" if len({*ways.values()}) > 1 else ""
+        said = [f"against {called} {_joined(parts)}" for called, parts in _against(loaded, rows, routed, served)]
+        if said:
+            yield f"{served.title}{where}: {'; '.join(said)}."
+
+
+def _against(
+    loaded: Loaded, rows: pd.DataFrame, routed: Sequence[Case], served: Served
+) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield each dense baseline in words, and what each routed arm does against it."""
+    by_arm = {case.arm: case for case in loaded.arms}
+    rungs = {rung.arm: rung for rung in loaded.run.plan.ladder if rung.arm in by_arm}
+    for arm, rung in rungs.items():
+        target = by_arm.get(rung.target)
+        if target is None:
+            continue
+        called = f"{name(by_arm[arm])} (the {MATCHED[rung.quantity]} of {name(target)} at T = {rung.solved_at:,})"
+        yield called, _parts(rows, [target], arm, served)
+    anchor = loaded.arms[0]
+    if anchor.config.capacity is None and not anchor.rung:
+        yield f"{name(anchor)} of the same shape", _parts(rows, routed, anchor.arm, served)
+
+
+def _parts(rows: pd.DataFrame, routed: Sequence[Case], baseline: str, served: Served) -> list[tuple[str, str]]:
+    parts = []
+    for case in routed:
+        found = rows[(rows.arm == case.arm) & (rows.baseline_arm == baseline)]
+        if not found.empty:
+            parts.append((name(case), pays(list(zip(found[served.axis], found.verdict, strict=True)), served.short)))
+    return parts
+
+
+def pays(judged: Sequence[tuple[int, object]], short: str) -> str:
+    """Say from where on a verdict is `better`: `pays from T = 8,192`, `does not pay here`, `pays at T = 2,048 only`.
+
+    Args:
+        judged: values of the axis with their verdicts; a place without a verdict does not pay.
+        short: the axis, such as `T`.
+    """
+    won: dict[int, bool] = {}
+    for value, verdict in judged:
+        won[value] = won.get(value, True) and verdict == "better"
+    values = sorted(won)
+    better = [value for value in values if won[value]]
+    if not better:
+        return "does not pay here"
+    if better == values[-len(better) :]:
+        return f"pays from {short} = {better[0]:,}"
+    return f"pays at {short} = {', '.join(f'{value:,}' for value in better)} only"
+
+
+def _joined(parts: Sequence[tuple[str, str]]) -> str:
+    """Join what arms do, naming those together that do the same."""
+    same: dict[str, list[str]] = {}
+    for arm, does in parts:
+        same.setdefault(does, []).append(arm)
+    return ", ".join(f"{' and '.join(arms)} {_plural(does, len(arms))}" for does, arms in same.items())
+
+
+def _plural(does: str, number: int) -> str:
+    return does if number == 1 else does.replace("does not pay", "do not pay").replace("pays", "pay")

@@ -1,0 +1,29 @@
+"""Prefill and decode: times, rates and bytes of every arm, and from which length or batch on skipping pays."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from modbench.reports import inference
+from modbench.reports.load import Loaded
+from modbench.reports.panel import Panel
+from modbench.reports.templates import fill
+
+
+def render(loaded: Loaded) -> Markup | None:
+    """Show a sentence and a table for each workload."""
+    tables = [(served, *inference.table(loaded, served)) for served in inference.SERVED]
+    made = [
+        {
+            "title": served.title,
+            "header": ("Arm", *header),
+            "numbers": range(1, 1 + len(header)),
+            "rows": [(row.arm, *row.where, *row.numbers, *[""] * (len(header) - 2 - len(row.numbers))) for row in rows],
+        }
+        for served, header, rows in tables
+        if rows
+    ]
+    return fill("inference", verdicts=inference.verdicts(loaded), tables=made) if made else None
+
+
+PANEL = Panel(title="Prefill and decode: from where on does it pay?", order=15, span=12, render=render)

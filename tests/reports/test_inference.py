@@ -1,0 +1,65 @@
+"""Prefill and decode in a server's units, and the sentence that says from where on skipping pays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from planted import planted_suite, stored
+
+from modbench.reports import inference, load, summary
+
+METRICS = ["flops/forward", "latency/prefill", "tokens_per_s/prefill", "latency/decode"]
+
+
+@pytest.mark.parametrize(
+    ("judged", "said"),
+    [
+        ([(2048, "better"), (8192, "better")], "pays from T = 2,048"),
+        ([(8192, "better"), (2048, "equivalent")], "pays from T = 8,192"),
+        ([(1, "worse"), (2, "inconclusive")], "does not pay here"),
+        ([(1, "better"), (2, "worse"), (4, "better")], "pays at T = 1, 4 only"),
+        ([(1, "better"), (1, "worse")], "does not pay here"),  # at one length, in one of two number formats
+        ([(1, None)], "does not pay here"),  # failed: no verdict
+    ],
+)
+def test_from_where_on_it_pays(judged: list[tuple[int, object]], said: str) -> None:
+    assert inference.pays(judged, "T") == said
+
+
+def test_each_routed_arm_is_held_against_equal_cost_and_equal_shape(tmp_path: Path) -> None:
+    """Planted: MoD 0.125 takes 1/1.6 of dense and the rung 0.7; MoD 0.5 as long as dense."""
+    stored(tmp_path, planted_suite("draft", metrics=METRICS, train=None))
+    loaded = load.load(tmp_path / "run")
+    prefill, decode = inference.verdicts(loaded)
+    assert prefill == (
+        "Prefill: against dense × 0.58 (the FLOPs of MoD 0.125 at T = 128) MoD 0.125 pays from T = 64; "
+        "against dense of the same shape MoD 0.125 pays from T = 64, MoD 0.5 does not pay here."
+    )
+    assert decode.startswith("Decode: against dense × 0.58")
+    text = " ".join(summary.closing(loaded, tmp_path / "report.html", None).split())
+    assert prefill in text
+    header, rows = inference.table(loaded, inference.SERVED[0])
+    assert header == ("T", "B", "ms", "±", "tokens/s")
+    first = rows[0]
+    assert (first.arm, first.where) == ("dense", ("64", "1"))
+    milliseconds, _, rate = first.numbers
+    assert float(rate.replace(",", "")) == pytest.approx(64e3 / float(milliseconds), rel=0.01)
+    # What was not asked for has no number.
+    assert all(row.numbers[2:] == ("", "") for row in inference.table(loaded, inference.SERVED[1])[1])
+
+
+def test_a_failed_arm_has_a_row_and_does_not_pay(tmp_path: Path) -> None:
+    stored(tmp_path, planted_suite("draft", metrics=METRICS, train=None), fails="mod[c0.125]")
+    loaded = load.load(tmp_path / "run")
+    assert "MoD 0.125 and MoD 0.5 do not pay here" in inference.verdicts(loaded)[0]
+    assert {row.numbers for row in inference.table(loaded, inference.SERVED[0])[1] if row.arm == "MoD 0.125"} == {
+        ("failed",)
+    }
+
+
+def test_a_smoke_run_and_a_run_without_prefill_say_nothing(tmp_path: Path) -> None:
+    stored(tmp_path / "smoke", planted_suite("smoke", metrics=METRICS, train=None))
+    assert "a smoke run says nothing" in inference.verdicts(load.load(tmp_path / "smoke" / "run"))[0]
+    stored(tmp_path / "other", planted_suite("draft", metrics=["latency/forward"], train=None))
+    assert inference.verdicts(load.load(tmp_path / "other" / "run")) == []
