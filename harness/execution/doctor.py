@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core.case import Case, Comparison, Device, Place, Protocol, UnitOfWork
+from modbench.harness.core.case import Case, Comparison, Device, Dtype, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.execution.launch.local import LocalLauncher
@@ -25,7 +25,12 @@ from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.stats import paired
 from modbench.harness.stats.effects import Effect
 
-COMPARISONS, LAUNCHES, ROUNDS = 20, 3, 12
+# Comparisons of a check by device: a launch on a GPU takes seconds to start, on a CPU a tenth of one.
+COMPARISONS: dict[Device, int] = {"cpu": 20, "cuda": 6}
+LAUNCHES, ROUNDS = 3, 12
+# seq_len, d_model and number format of the two models. A GPU is kept busy only by larger ones: small ones would show how evenly
+# the host launches.
+TWINS: dict[Device, tuple[int, int, Dtype]] = {"cpu": (128, 128, "fp32"), "cuda": (2048, 1024, "bf16")}
 LIMIT_S = 300.0
 METRIC = "latency/forward"
 
@@ -75,8 +80,9 @@ def units(
     number: int, device: Device, threads: int, *, launches: int = LAUNCHES, rounds: int = ROUNDS
 ) -> list[UnitOfWork]:
     """Launches of a number of comparisons; the launches of one comparison lie far apart in time."""
-    place = Place(seq_len=128, batch_size=1, dtype="fp32", device=device, threads=threads, compile=False)
-    config = ModelConfig.model_validate({"d_model": 128, "n_layers": 2, "max_seq_len": 128})
+    seq_len, d_model, dtype = TWINS[device]
+    place = Place(seq_len=seq_len, batch_size=1, dtype=dtype, device=device, threads=threads, compile=False)
+    config = ModelConfig.model_validate({"d_model": d_model, "n_layers": 2, "max_seq_len": seq_len})
     twins = tuple(Case(model="dense", arm_parts=(name,), config=config, place=place) for name in ("one", "twin"))
     protocol = Protocol(
         rounds=rounds,

@@ -19,7 +19,7 @@ def devices() -> dict[str, Any]:
 
     try:
         with _driver():
-            driver = _text(_or_none(pynvml.nvmlSystemGetDriverVersion))
+            driver = text(or_none(pynvml.nvmlSystemGetDriverVersion))
             handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
             found = [_describe(handle) | {"driver": driver} for handle in handles]
     except pynvml.NVMLError as error:
@@ -41,14 +41,14 @@ def _driver() -> Iterator[None]:
 def _describe(handle: object) -> dict[str, Any]:
     import pynvml
 
-    ecc = _or_none(pynvml.nvmlDeviceGetEccMode, handle)
-    mig = _or_none(pynvml.nvmlDeviceGetMigMode, handle)
+    ecc = or_none(pynvml.nvmlDeviceGetEccMode, handle)
+    mig = or_none(pynvml.nvmlDeviceGetMigMode, handle)
     return {
-        "name": _text(_or_none(pynvml.nvmlDeviceGetName, handle)),
-        "uuid": _text(_or_none(pynvml.nvmlDeviceGetUUID, handle)),
-        "memory_bytes": getattr(_or_none(pynvml.nvmlDeviceGetMemoryInfo, handle), "total", None),
-        "power_limit_mW": _or_none(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle),
-        "persistence_mode": _or_none(pynvml.nvmlDeviceGetPersistenceMode, handle),
+        "name": text(or_none(pynvml.nvmlDeviceGetName, handle)),
+        "uuid": text(or_none(pynvml.nvmlDeviceGetUUID, handle)),
+        "memory_bytes": getattr(or_none(pynvml.nvmlDeviceGetMemoryInfo, handle), "total", None),
+        "power_limit_mW": or_none(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle),
+        "persistence_mode": or_none(pynvml.nvmlDeviceGetPersistenceMode, handle),
         "ecc_mode": ecc[0] if ecc else None,
         "mig_mode": mig[0] if mig else None,
     }
@@ -128,7 +128,8 @@ def settled(clock: Callable[[], float], readings: int = 5, within: float = 0.01)
     return ready
 
 
-def _or_none(query: Callable[..., T], *arguments: object) -> T | None:
+def or_none(query: Callable[..., T], *arguments: object) -> T | None:
+    """The answer of a query, or None if the device refuses it."""
     import pynvml
 
     try:
@@ -137,6 +138,6 @@ def _or_none(query: Callable[..., T], *arguments: object) -> T | None:
         return None
 
 
-def _text(value: str | bytes | None) -> str | None:
-    """Text of an answer: older bindings return bytes."""
+def text(value: str | bytes | None) -> str | None:
+    """The text of an answer: older bindings return bytes."""
     return value.decode() if isinstance(value, bytes) else value

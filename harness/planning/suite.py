@@ -57,6 +57,7 @@ class Grid(Frozen):
 
 # Tables of a suite that set how something is measured; `--set TABLE.KEY` changes a value in them.
 TABLES: dict[str, type[Frozen]] = {
+    "grid": Grid,
     "decode_grid": Grid,
     "train": TrainPlan,
     "tasks": TaskPlan,
@@ -259,7 +260,7 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
     for key in data:
         if key not in Suite.model_fields:
             raise UsageError(f"{source}: {unknown('key', key, Suite.model_fields)}")
-    for table, fields in (("grid", Grid.model_fields), *((name, kind.model_fields) for name, kind in TABLES.items())):
+    for table, fields in ((name, kind.model_fields) for name, kind in TABLES.items()):
         for key in data.get(table) or {} if isinstance(data.get(table), dict | None) else {}:
             if key not in fields:
                 raise UsageError(f"{source}: [{table}]: {unknown('key', key, fields)}")

@@ -1,11 +1,10 @@
-"""A CUDA device without CUDA: streams that fill up in virtual time, events, graphs, an allocator, and a driver to ask."""
+"""A CUDA device without CUDA: streams that fill up in virtual time, events, graphs and an allocator."""
 
 from __future__ import annotations
 
 import contextlib
 import types
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import torch
@@ -59,7 +58,23 @@ class FakeCuda:
         self.sync_mode = {"default": 0, "warn": 1, "error": 2}.get(str(mode), mode if isinstance(mode, int) else 0)
 
     def install(self, patch: pytest.MonkeyPatch) -> FakeCuda:
-        """Put it in torch.cuda's place; tensors and modules stay where they are."""
+        """Put it in torch.cuda's place, with a clock that stands still between launches; tensors stay where they are."""
+        self.install_driver(patch)
+        clock = types.SimpleNamespace(
+            perf_counter=lambda: self.host, thread_time=lambda: self.host, process_time=lambda: self.host
+        )
+        patch.setattr(cuda_events, "time", clock)
+        patch.setattr(interleave, "time", clock)
+        # What happens to this process meanwhile is not the fake device's: a busy machine must not disturb its samples.
+        patch.setattr(witness, "of_samples", lambda _threads, _collector: witness.Witness({}))
+        patch.setattr(witness, "of_blocks", lambda: witness.Witness({}))
+        patch.setattr(subject, "build_module", lambda case, seed, _device: build.build_module(case, seed))
+        patch.setattr(torch.nn.Module, "to", lambda module, *_, **__: module)
+        patch.setattr(torch.Tensor, "to", lambda tensor, *_, **__: tensor)
+        return self
+
+    def install_driver(self, patch: pytest.MonkeyPatch) -> None:
+        """Put it in torch.cuda's place."""
         device = self
 
         class Event:
@@ -131,64 +146,7 @@ class FakeCuda:
             "memory_stats": lambda: dict(self.stats),
         }.items():
             patch.setattr(torch.cuda, name, value, raising=False)
-        clock = types.SimpleNamespace(
-            perf_counter=lambda: self.host, thread_time=lambda: self.host, process_time=lambda: self.host
-        )
-        patch.setattr(cuda_events, "time", clock)
-        patch.setattr(interleave, "time", clock)
-        # What happens to this process meanwhile is not the fake device's: a busy machine must not disturb its samples.
-        patch.setattr(witness, "of_samples", lambda _threads, _collector: witness.Witness({}))
-        patch.setattr(witness, "of_blocks", lambda: witness.Witness({}))
-        patch.setattr(subject, "build_module", lambda case, seed, _device: build.build_module(case, seed))
-        patch.setattr(torch.nn.Module, "to", lambda module, *_, **__: module)
-        patch.setattr(torch.Tensor, "to", lambda tensor, *_, **__: tensor)
-        return self
 
     def _said(self, name: str, value: int) -> int:
         self.log.append(name)
         return value
-
-
-class FakeNVMLError(Exception):
-    pass
-
-
-def refuse(*_: Any) -> Any:
-    """A query that this device does not answer."""
-    raise FakeNVMLError("Not Supported")
-
-
-def fake_pynvml(**changes: Any) -> Any:
-    """A driver with one device that refuses one query; energy grows with every reading."""
-    energy = [0]
-
-    def spent(_handle: object) -> int:
-        energy[0] += 1000
-        return energy[0]
-
-    functions: dict[str, Any] = {
-        "NVMLError": FakeNVMLError,
-        "NVML_CLOCK_SM": 1,
-        "NVML_CLOCK_MEM": 2,
-        "NVML_TEMPERATURE_GPU": 0,
-        "nvmlInit": lambda: None,
-        "nvmlShutdown": lambda: None,
-        "nvmlSystemGetDriverVersion": lambda: b"590.1",
-        "nvmlDeviceGetCount": lambda: 1,
-        "nvmlDeviceGetHandleByIndex": lambda i: i,
-        "nvmlDeviceGetHandleByUUID": lambda _uuid: 0,
-        "nvmlDeviceGetName": lambda _: "Fake H100",
-        "nvmlDeviceGetUUID": lambda _: "GPU-1",
-        "nvmlDeviceGetMemoryInfo": lambda _: types.SimpleNamespace(total=80 * 2**30),
-        "nvmlDeviceGetEnforcedPowerLimit": refuse,
-        "nvmlDeviceGetPersistenceMode": lambda _: 1,
-        "nvmlDeviceGetEccMode": lambda _: [1, 1],
-        "nvmlDeviceGetMigMode": lambda _: [0, 0],
-        "nvmlDeviceGetClockInfo": lambda _, kind: {1: 1980, 2: 2619}[kind],
-        "nvmlDeviceGetPowerUsage": lambda _: 512_000,
-        "nvmlDeviceGetTemperature": lambda *_: 61,
-        "nvmlDeviceGetCurrentClocksEventReasons": lambda _: 0x4,
-        "nvmlDeviceGetComputeRunningProcesses": lambda _: ["this one"],
-        "nvmlDeviceGetTotalEnergyConsumption": spent,
-    }
-    return types.SimpleNamespace(**{**functions, **changes})

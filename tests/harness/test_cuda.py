@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from fake_cuda import FakeCuda, FakeNVMLError, fake_pynvml, refuse
+from fake_cuda import FakeCuda
+from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOfWork

@@ -14,21 +14,28 @@ from modbench.harness.core.errors import UnfitError
 
 @app.command()
 def doctor(
-    comparisons: Annotated[int, typer.Option("-n", "--comparisons", help="A/A comparisons to make now.")] = 20,
+    comparisons: Annotated[
+        int | None, typer.Option("-n", "--comparisons", help="A/A comparisons to make now; default 20, on a GPU 6.")
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", help="CPU threads of a worker.")] = 1,
     device: DeviceFlag = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier checks of this machine.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare identical models: can this machine tell times apart? Under a minute; results of all calls are pooled."""
+    """Compare identical models: can this machine tell times apart? Results of all calls are pooled.
+
+    Takes about a minute. On a GPU it also measures the card's peak and says whether its clocks are locked.
+    """
     from modbench import api
-    from modbench.harness.execution.doctor import LAUNCHES
+    from modbench.harness.execution.doctor import COMPARISONS
     from modbench.progress import Counter
     from modbench.tools import doctor
 
     check_device(device)
-    progress = Counter(comparisons * LAUNCHES, "launches")
-    checkup = doctor.check(comparisons, api.device_named(device), threads, progress, fresh=fresh)
+    where = api.device_named(device)
+    number = COMPARISONS[where] if comparisons is None else comparisons
+    progress = Counter(doctor.launches(number, where), "launches")
+    checkup = doctor.check(number, where, threads, progress, fresh=fresh)
     print(json.dumps(doctor.as_json(checkup), indent=1) if as_json else doctor.as_text(checkup))
     if checkup.certificate.verdict == "unfit":
         raise UnfitError(f"this machine is unfit to compare times. {checkup.certificate.in_words()}.")

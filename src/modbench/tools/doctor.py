@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.execution import doctor
+from modbench.harness.core.units import human
+from modbench.harness.execution import card_check, doctor
+from modbench.harness.execution.card_check import Card
 from modbench.harness.machine import certificate, environment
 from modbench.harness.machine.certificate import Certificate
 from modbench.tools.columns import aligned
@@ -28,6 +31,7 @@ class Checkup:
         advice: what would make times on this machine more precise.
         machine: description of the machine.
         wall_s: duration of the check in s.
+        card: the card's peak and clocks; None on a CPU.
     """
 
     twins: list[doctor.Twin]
@@ -35,6 +39,7 @@ class Checkup:
     advice: list[str]
     machine: str
     wall_s: float
+    card: Card | None = None
 
 
 def check(number: int, device: Device, threads: int, progress: Progress, *, fresh: bool) -> Checkup:
@@ -55,6 +60,7 @@ def check(number: int, device: Device, threads: int, progress: Progress, *, fres
     where = environment.collect()
     machine = certificate.fingerprint(where, device, threads)
     start = time.monotonic()
+    card = card_check.check(progress) if device == "cuda" else None
     twins = doctor.examine(number, device, threads, progress)
     if fresh:
         certificate.forget(machine)
@@ -62,12 +68,18 @@ def check(number: int, device: Device, threads: int, progress: Progress, *, fres
     pooled = certificate.pooled(machine)
     assert pooled is not None
     advice = doctor.advice(where, threads, doctor.read_file)
-    return Checkup(twins, pooled, advice, _machine(where, device, threads), time.monotonic() - start)
+    return Checkup(twins, pooled, advice, _machine(where, card, threads), time.monotonic() - start, card)
 
 
-def _machine(where: dict[str, Any], device: Device, threads: int) -> str:
-    if device == "cuda":
-        return ", ".join(str(gpu["name"]) for gpu in where["gpu"]["devices"]) or "a CUDA device"
+def launches(number: int, device: Device) -> int:
+    """Processes that a check starts."""
+    return number * doctor.LAUNCHES + (len(card_check.DTYPES) if device == "cuda" else 0)
+
+
+def _machine(where: dict[str, Any], card: Card | None, threads: int) -> str:
+    if card is not None:
+        drivers = {str(gpu["driver"]) for gpu in where["gpu"]["devices"] if gpu.get("driver")}
+        return ", ".join([card.name, *(f"driver {driver}" for driver in sorted(drivers)), f"torch {card.torch}"])
     cores = f"{where['usable_cores']} of {where['cores']} cores"
     return f"{where['cpu']}, {cores}, {threads} thread{'s' * (threads != 1)}"
 
@@ -91,10 +103,36 @@ def as_text(found: Checkup) -> str:
         ("disturbed", f"{disturbed:.0%} of the blocks{why}"),
         ("verdict", _verdict(pooled)),
     )
-    lines = [found.machine, "", *aligned(rows)]
+    lines = [found.machine, "", *aligned([*_card(found.card), *rows] if found.card else rows)]
     if found.advice:
         lines += ["", "Advice", *(f"  - {each}" for each in found.advice)]
     return "\n".join(lines)
+
+
+def _card(card: Card) -> Iterator[tuple[str, str]]:
+    """Its measured peaks beside the data sheet's, and its clocks."""
+    for peak in card.peaks:
+        promised = getattr(card.sheet, peak.dtype) if card.sheet else None
+        yield peak.dtype, f"{human(peak.flop_per_s, 'FLOP')}/s{_of_sheet(peak.flop_per_s, promised, 'FLOP')}"
+    promised = card.sheet.bytes_per_s if card.sheet else None
+    copied = max(peak.bytes_per_s for peak in card.peaks)
+    yield "memory", f"{copied / 1e12:.3g} TB/s copied{_of_sheet(copied, promised, 'B')}"
+    clocks = card.clocks
+    if clocks is None:
+        yield "clocks", "not known: NVIDIA's driver does not answer for this card"
+        return
+    load = f"{min(clocks.sm_MHz):,.0f}–{max(clocks.sm_MHz):,.0f} MHz under load, " if clocks.sm_MHz else ""
+    most = f"at most {clocks.most_MHz:,.0f} MHz; " if clocks.most_MHz else ""
+    yield "clocks", f"{load}{most}{clocks.verdict()}"
+    if clocks.power_W and clocks.temperature_C:
+        yield "under load", f"up to {max(clocks.power_W):.0f} W, {max(clocks.temperature_C):.0f} °C"
+
+
+def _of_sheet(measured: float, promised: float | None, unit: str) -> str:
+    if promised is None:
+        return "; no data sheet is listed for this card"
+    sheet = f"{human(promised, unit)}/s" if unit == "FLOP" else f"{promised / 1e12:.3g} TB/s"
+    return f", {measured / promised:.0%} of the data sheet's {sheet}"
 
 
 def _verdict(pooled: Certificate) -> str:
@@ -115,6 +153,7 @@ def as_json(found: Checkup) -> dict[str, Any]:
     """The check as JSON data."""
     return {
         "machine": found.machine,
+        "card": None if found.card is None else found.card.as_dict(),
         "wall_s": found.wall_s,
         "comparisons": [twin.as_dict() for twin in found.twins],
         "certificate": found.certificate.as_dict(),

@@ -1,0 +1,103 @@
+"""Trains a model for about so many seconds, and prints its rate as JSON.
+
+    python tests/bench/timed_training.py mod --device cuda --seconds 60 -o FOLDER
+
+A first run of a few steps compiles the model and shows how long a step takes; the second one makes as many steps as fill the
+time, if those are more. The rate is over the last three quarters of the steps. FLOP/s are those of the model, with causal
+attention and no recompute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from modbench.harness.results import run_folder
+from modbench.harness.results.notes.counting import CountNotes
+from modbench.harness.results.notes.training import Curve, TrainNotes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("-o", "--out", required=True)
+    parser.add_argument("--device", default="cuda")
+    for name, kind, default in (("seconds", float, 60), ("d-model", int, 1024), ("n-layers", int, 12)):
+        parser.add_argument(f"--{name}", type=kind, default=default)
+    for name, default in (("seq-len", 1024), ("batch-size", 32), ("first", 40)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    options = parser.parse_args()
+    folder = Path(f"{options.out}-first")
+    curve = trained(options, options.first, folder)
+    steps = round(options.seconds * rate(curve)[0])
+    if steps > options.first:
+        folder = Path(options.out)
+        curve = trained(options, steps, folder)
+    print(json.dumps(described(options, folder, curve), indent=1))
+
+
+def trained(options: argparse.Namespace, steps: int, folder: Path) -> Curve:
+    """Train with our own command, and return the curve."""
+    settings = {"d_model": options.d_model, "n_layers": options.n_layers, "train.steps": steps}
+    command = [
+        sys.executable,
+        "-m",
+        "modbench",
+        "train",
+        options.model,
+        "--compile",
+        "--dtype",
+        "bf16",
+        "-o",
+        str(folder),
+    ]
+    command += ["--device", options.device, "--seq-len", str(options.seq_len), "--batch-size", str(options.batch_size)]
+    command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    curves = [
+        outcome.noted(TrainNotes).curve
+        for record in run_folder.read(str(folder)).records
+        for outcome in record.outcomes
+        if record.unit.protocol.train is not None and outcome.status == "ok"
+    ]
+    return next(curve for curve in curves if curve is not None)
+
+
+def rate(curve: Curve) -> tuple[float, float]:
+    """Steps and tokens per second over the last three quarters, when everything is compiled."""
+    begin = len(curve.step) // 4
+    seconds = curve.wall_s[-1] - curve.wall_s[begin]
+    return (curve.step[-1] - curve.step[begin]) / seconds, (curve.tokens[-1] - curve.tokens[begin]) / seconds
+
+
+def described(options: argparse.Namespace, folder: Path, curve: Curve) -> dict[str, Any]:
+    """What is worth keeping of the run."""
+    steps_per_s, tokens_per_s = rate(curve)
+    run = run_folder.read(str(folder))
+    counted = [
+        outcome.notes.train_step_causal
+        for record in run.records
+        for outcome in record.outcomes
+        if isinstance(outcome.notes, CountNotes) and outcome.notes.train_step_causal
+    ]
+    losses = {
+        o.metric: o.samples["value"][0] for r in run.records for o in r.outcomes if o.metric == "loss/val" and o.samples
+    }
+    return {
+        "model": options.model,
+        "steps": len(curve.step),
+        "seconds": curve.wall_s[-1],
+        "step_s": 1 / steps_per_s,
+        "tokens_per_s": tokens_per_s,
+        "flop_per_s": counted[0] * steps_per_s if counted else None,
+        "loss_val": losses.get("loss/val"),
+        "shape": {key: getattr(options, key) for key in ("d_model", "n_layers", "seq_len", "batch_size")},
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The allocator's peak beside the forecast, retries on a card that is nearly full, and an arm that does not fit."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from modbench.harness.core.case import Case, Place
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.flops.closed_form import closed_form
+from modbench.harness.memory.step_peak import of_training
+from modbench.harness.results import run_folder
+from modbench.harness.subject.subject import Subject
+
+GIB = 2**30
+MIB = 2**20
+
+
+@pytest.fixture(autouse=True)
+def _empty_card() -> Iterator[None]:
+    yield
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def case(model: str = "dense", dtype: str = "bf16", **shape: Any) -> Case:
+    seq_len = shape.pop("seq_len", 1024)
+    place = Place.model_validate(
+        {"seq_len": seq_len, "batch_size": 2, "dtype": dtype, "device": "cuda", "threads": 1, "compile": False}
+    )
+    options = {"capacity": 0.125} if model == "mod" else {}
+    config = ModelConfig.model_validate({"d_model": 1024, "n_layers": 4, "max_seq_len": seq_len, **options, **shape})
+    return Case(model=model, arm_parts=(), config=config, place=place)
+
+
+@pytest.mark.usefixtures("real_card")
+@pytest.mark.parametrize("model", ["dense", "mod"])
+def test_the_peak_is_near_the_forecast(model: str) -> None:
+    """Fused kernels keep less than the closed form says, which was calibrated on a CPU: never more, and not much less."""
+    one = case(model)
+    peak = of_training(Subject(one, 0))
+    forecast = closed_form(model, one.config, one.place.seq_len, one.place.batch_size).memory_train(2)
+    assert 0.7 * forecast < peak.peak < 1.1 * forecast, f"{peak.peak / MIB:.0f} MiB, forecast {forecast / MIB:.0f} MiB"
+    assert peak.resident == pytest.approx(peak.peak, rel=1.0)
+    assert peak.reserved is not None
+    assert peak.reserved >= peak.peak - 64 * MIB
+    assert peak.retries == 0
+
+
+@pytest.mark.usefixtures("real_card")
+def test_retries_are_counted_near_a_full_card() -> None:
+    """The cache holds blocks of the wrong size: the allocator must empty it once, and says so."""
+    free, _ = torch.cuda.mem_get_info()
+    share = (torch.cuda.memory_reserved() + 4 * GIB) / torch.cuda.get_device_properties(0).total_memory
+    assert free > 4 * GIB, "another process holds the card's memory"
+    before = torch.cuda.memory_stats()["num_alloc_retries"]
+    torch.cuda.set_per_process_memory_fraction(share)
+    try:
+        pieces = [torch.empty(GIB // 4, dtype=torch.uint8, device="cuda") for _ in range(14)]
+        del pieces  # cached, in pieces
+        whole = torch.empty(3 * GIB, dtype=torch.uint8, device="cuda")
+        del whole
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert torch.cuda.memory_stats()["num_alloc_retries"] > before
+
+
+@pytest.mark.usefixtures("real_card")
+@pytest.mark.slow
+def test_what_does_not_fit_is_one_failed_cell(tmp_path: Path) -> None:
+    """A model of terabytes beside a small one: it fails with `oom`, and its neighbour has numbers."""
+    suite = tmp_path / "oom.toml"
+    suite.write_text(
+        """
+name = "oom"
+effort = "smoke"
+device = "cuda"
+metrics = ["latency/forward", "memory/peak_allocated"]
+[shape]
+vocab_size = 256
+d_model = 256
+n_layers = 2
+[grid]
+seq_len = [256]
+dtype = ["bf16"]
+[[arms]]
+model = "dense"
+[[arms]]
+model = "dense"
+n_layers = 48
+d_ff = 4194304
+d_model = 4096
+""",
+        encoding="utf-8",
+    )
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "modbench", "run", str(suite), "-o", str(run)]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    outcomes = [o for record in run_folder.read(str(run)).records for o in record.outcomes]
+    timed = {o.case: o for o in outcomes if o.metric == "latency/forward"}
+    small, large = (
+        next(o for name, o in timed.items() if ("L48" in name or "d4096" in name) is big) for big in (False, True)
+    )
+    assert small.status == "ok"
+    assert (large.status, large.kind) == ("failed", "oom")
