@@ -11,6 +11,7 @@ from typing import Protocol as Interface
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.device_lost import DeviceLost, last_words
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.core.launching import Handle, Launcher, MakeLauncher, Started
 from modbench.harness.machine.environment import usable_cores
@@ -132,7 +133,7 @@ def run_phase(
                 launcher.end(handle)
                 unit = handle.unit
                 if not handle.record.exists():
-                    cause = death(handle.exitcode, timed_out=timed_out)
+                    cause = death(handle.exitcode, timed_out=timed_out, log=_log(folder, unit))
                     _keep_log(_log(folder, unit))
                     shipped = tuple(case for case in unit.comparison.arms if not case.own)
                     if shipped and len(shipped) < len(unit.comparison.arms):
@@ -207,8 +208,8 @@ def _lost(unit: UnitOfWork, logged: UnitOfWork, died: Death, *, only_own: bool =
                 yield missing(case, metric, gap)
 
 
-def death(exitcode: int | None, *, timed_out: bool) -> Death:
-    """Describe how a process without a record ended."""
+def death(exitcode: int | None, *, timed_out: bool, log: Path | None = None) -> Death:
+    """Describe how a process without a record ended, with what its log says of a lost device."""
     if timed_out:
         return Death(kind="timeout", reason="the process exceeded its time limit and was ended")
     if exitcode is not None and exitcode < 0:
@@ -218,4 +219,7 @@ def death(exitcode: int | None, *, timed_out: bool) -> Death:
                 kind="oom", reason=f"the process was killed ({name}): the machine most likely ran out of memory"
             )
         return Death(kind="crash", reason=f"the process died of {name}")
+    if exitcode == DeviceLost.exit_code:
+        said = last_words(log.read_text(encoding="utf-8", errors="replace")) if log and log.exists() else ""
+        return Death(kind="crash", reason=f"the GPU could not be used any more ({said or 'it did not say why'})")
     return Death(kind="crash", reason=f"the process ended with exit code {exitcode} and left no record")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric
+from modbench.harness.core.device_lost import end_if_lost
 from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.records import Failure, Gap, Outcome
@@ -21,15 +23,35 @@ NOTHING = Notes()
 
 
 def attempt(action: Callable[[], T]) -> T | Gap:
-    """Run the action and return its result, or a gap if it raises: an exception fails one cell only."""
+    """Run the action and return its result, or a gap if it raises: an exception fails one cell only.
+
+    Raises:
+        DeviceLost: if it broke the device for all others.
+    """
     try:
         return action()
     except SURVIVABLE as error:
-        return gap_of(error)
+        end_if_lost(error)
+        gap = gap_of(error)
+        release(error)
+        return gap
 
 
-# Words of torch, its CPU allocator and cuBLAS for a lack of memory.
-NO_ROOM = ("out of memory", "can't allocate memory", "alloc_failed")
+def release(error: BaseException) -> None:
+    """Let go of what the frames of an exception hold, such as the tensors of the step that did not fit."""
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen.__traceback__ = None  # a cleared frame still holds its function, and so what that closes over
+        seen = seen.__cause__ or seen.__context__
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()  # modules and their hooks refer to each other
+        torch.cuda.empty_cache()
+
+
+# Words of torch, its CPU allocator, cuBLAS and cuDNN for a lack of memory.
+NO_ROOM = ("out of memory", "can't allocate memory", "alloc_failed", "allocation_failed")
 
 
 def gap_of(error: BaseException) -> Gap:
@@ -45,7 +67,9 @@ def gap_of(error: BaseException) -> Gap:
 
 
 def _kind(error: BaseException, text: str) -> Failure:
-    if isinstance(error, MemoryError) or any(words in text.lower() for words in NO_ROOM):
+    torch = sys.modules.get("torch")
+    no_room = (MemoryError,) if torch is None else (MemoryError, torch.OutOfMemoryError)
+    if isinstance(error, no_room) or any(words in text.lower() for words in NO_ROOM):
         return "oom"
     return "numerics" if isinstance(error, NumericsError) else "error"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from modbench import api
 from modbench.harness.core import catalogue, files
@@ -32,6 +33,9 @@ def good(config):
     return torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, 8), torch.nn.Linear(8, config.vocab_size))
 def dies(config):
     os.kill(os.getpid(), signal.SIGSEGV)
+def loses(config):
+    from modbench.harness.core.device_lost import DeviceLost
+    raise DeviceLost("AcceleratorError: an assertion failed on the device")
 def exits(config):
     os._exit(9)
 def killed(config):
@@ -120,6 +124,7 @@ def outcomes(records: list[Record], model: str) -> list[Outcome]:
         ("dies", "crash", "SIGSEGV"),
         ("exits", "crash", "exit code 9"),
         ("killed", "oom", "SIGKILL"),
+        ("loses", "crash", "the GPU could not be used any more (AcceleratorError: an assertion failed on the device)"),
     ],
 )
 @pytest.mark.parametrize("cold", [False, pytest.param(True, marks=pytest.mark.proof)])
@@ -202,6 +207,8 @@ def test_what_a_model_prints_goes_to_its_log(here: Path, capfd: pytest.CaptureFi
     [
         (RuntimeError("CUDA out of memory. Tried to allocate 91 GiB"), "failed", "oom"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "failed", "oom"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), "failed", "oom"),
+        (torch.OutOfMemoryError("no words"), "failed", "oom"),
         (MemoryError(), "failed", "oom"),
         (NumericsError("nan"), "failed", "numerics"),
         (SystemExit(1), "failed", "error"),

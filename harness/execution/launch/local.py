@@ -22,6 +22,7 @@ from pathlib import Path
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.execution.worker import run_unit
 
 # What a unit would otherwise import for itself; torch's optimizers load torch._dynamo (3 s) when first made.
@@ -57,8 +58,10 @@ def _work(unit_json: str, record_file: str, log_file: str) -> None:
     try:
         run_unit(unit_json, record_file, log_file)
         code = 0
-    except BaseException:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
+    except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
         traceback.print_exc()
+        if isinstance(error, DeviceLost):
+            code = error.exit_code
     finally:
         # Semaphores (of the compiler) would otherwise outlive this process, and Python would report a leak.
         with contextlib.suppress(Exception):
