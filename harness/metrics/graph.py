@@ -46,7 +46,8 @@ METRICS: tuple[Metric[Subject, float], ...] = (
         better="lower",
         made_in="inspect",
         workload="forward",
-        about="Operators of a forward pass after which the host needs a value from the device",
+        about="Operators of a forward pass after which the host needs a value from the device; on a GPU every wait that torch "
+        "warns of, copies and explicit ones among them: not comparable with a CPU's count",
         measure=_syncs,
         scored_as="difference",
         noun="a count",

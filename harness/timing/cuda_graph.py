@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 
+from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.errors import Unmeasured, in_short
+from modbench.harness.timing import waits
 
 T = TypeVar("T")
 
@@ -17,15 +20,16 @@ WARM_UP = 3
 def capture(call: Callable[[], T], before: Callable[[], object] = lambda: None) -> tuple[Any, T]:
     """Capture a call; returns the graph and the call's result, which every replay overwrites.
 
-    A failed capture leaves the process on the capture's stream and its allocator in an undefined state, which would harm the
-    other arms. So the last warm-up call must not wait for the host; only then is the call captured.
+    A failed capture leaves torch's allocator as if it were still capturing, which would harm the other arms. So the last
+    warm-up call must not wait for the host; only then is the call captured, and if that fails, the process has to end.
 
     Args:
         call: reads its input from memory that stays in place.
         before: called before each warm-up call and before the capture.
 
     Raises:
-        Unmeasured: if the call waits for the host, or cannot be captured for another reason.
+        Unmeasured: if the call waits for the host.
+        DeviceLost: if the capture fails for another reason.
     """
     side, here = torch.cuda.Stream(), torch.cuda.current_stream()
     side.wait_stream(here)
@@ -38,21 +42,29 @@ def capture(call: Callable[[], T], before: Callable[[], object] = lambda: None) 
     here.wait_stream(side)
     before()
     graph = torch.cuda.CUDAGraph()
+    collects = gc.isenabled()
+    gc.collect()
+    gc.disable()  # freeing another graph or event meanwhile would break the capture
     try:
         with torch.cuda.graph(graph):
             out = call()
-    except RuntimeError as error:
-        torch.cuda.set_stream(here)
-        raise Unmeasured(f"cannot be captured as a CUDA graph: {in_short(error)}") from error
+    except (Exception, SystemExit) as error:
+        said = f"{type(error).__name__}: {in_short(error)}"
+        raise DeviceLost(f"the capture of a CUDA graph failed and left the allocator undefined: {said}") from error
+    finally:
+        if collects:
+            gc.enable()
     return graph, out
 
 
 def _unwaiting(call: Callable[[], object]) -> None:
-    was = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    """Call once; raises if it waits for the host, by an operator, a copy, or a wait that it asks for by name."""
     try:
-        call()
+        with waits.sync_debug("error"), waits.explicit(_refuse, queries=True):
+            call()
     except RuntimeError as error:
         raise Unmeasured(f"cannot be captured as a CUDA graph (it waits for the host): {in_short(error)}") from error
-    finally:
-        torch.cuda.set_sync_debug_mode(was)
+
+
+def _refuse(name: str) -> None:
+    raise RuntimeError(f"it called {name}")

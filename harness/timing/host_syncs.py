@@ -1,7 +1,8 @@
 """Operators whose result the host must wait for: on a GPU each of them stops the queue.
 
-On a GPU torch warns of them. On a CPU the dispatcher shows them, so that a run there predicts what a GPU would wait for: a
-value read by Python, or a shape that depends on data.
+On a GPU torch warns of them, and explicit waits are counted beside them. On a CPU the dispatcher shows them, so that a run
+there predicts what a GPU would wait for: a value read by Python, or a shape that depends on data. One operator may wait more
+than once and a copy to the GPU waits too, so the two counts are not compared.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from modbench.harness.core.torch_modes import FunctionMode, Operator, OperatorMode, name_of
+from modbench.harness.timing import waits
 
 P = ParamSpec("P")
 
@@ -70,16 +72,17 @@ def syncs(call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> list[
 
 
 def _warned(call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> list[str]:
-    """List what torch warns of, including copies in either direction, which no dispatch mode sees."""
-    was = torch.cuda.get_sync_debug_mode()
+    """List what torch warns of, including copies in either direction, which no dispatch mode sees, and explicit waits."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
+        with waits.sync_debug("warn"), waits.explicit(_warn):
             call(*args, **kwargs)
-        finally:
-            torch.cuda.set_sync_debug_mode(was)
     return [f"{Path(each.filename).name}:{each.lineno}" for each in said if WARNING in str(each.message)]
+
+
+def _warn(name: str) -> None:
+    """Say of an explicit wait what torch says of its own, in the name of whoever called it."""
+    warnings.warn(f"{WARNING}: {name}", stacklevel=3)
 
 
 def count_syncs(module: nn.Module, tokens_BT: Tensor) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import types
+import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +26,7 @@ class FakeCuda:
         busy: when each stream will have done what was launched on it.
         current: the stream that launches go to.
         log: what torch.cuda was asked, in order.
+        lost: what every wait raises from now on, as after an assertion in a kernel; empty: the device works.
     """
 
     def __init__(self) -> None:
@@ -34,6 +37,8 @@ class FakeCuda:
         self.stats: dict[str, int] = {}
         self.peak = 0
         self.sync_mode = 0
+        self.warned = False
+        self.lost = ""
 
     def launch(self, device_s: float, host_s: float = 1e-5, stream: str | None = None) -> None:
         """Queue work: the host is busy for a moment, the stream for longer."""
@@ -46,6 +51,8 @@ class FakeCuda:
 
     def synchronize(self) -> None:
         self.log.append("synchronize")
+        if self.lost:
+            raise RuntimeError(self.lost)
         self.host = max(self.host, *self.busy.values())
 
     def wait(self) -> None:
@@ -55,7 +62,10 @@ class FakeCuda:
         self.host = max(self.host, *self.busy.values())
 
     def set_sync_mode(self, mode: int | str) -> None:
+        warn, self.warned = not self.warned, True
         self.sync_mode = {"default": 0, "warn": 1, "error": 2}.get(str(mode), mode if isinstance(mode, int) else 0)
+        if warn:  # as torch does, after the mode is set
+            warnings.warn("Synchronization debug mode is a prototype feature", stacklevel=2)
 
     def install(self, patch: pytest.MonkeyPatch) -> FakeCuda:
         """Put it in torch.cuda's place, with a clock that stands still between launches; tensors stay where they are."""
@@ -94,9 +104,7 @@ class FakeCuda:
             def elapsed_time(self, other: Event) -> float:
                 return (other.at - self.at) * 1e3
 
-        class Stream:
-            def wait_stream(self, _other: object) -> None:
-                device.log.append("wait")
+        Stream = _stream_of(device)
 
         class Graph:
             """Replays as one launch of whatever the captured call launched."""
@@ -117,22 +125,25 @@ class FakeCuda:
             device.busy["main"], device.host = before
 
         @contextlib.contextmanager
-        def on(_stream: Stream) -> Iterator[None]:
-            device.current = "side"
+        def on(stream: Any) -> Iterator[None]:
+            was, device.current = device.current, stream.name
             try:
                 yield
             finally:
-                device.current = "main"
+                device.current = was
 
         properties = types.SimpleNamespace(name="Fake H100", uuid="1", total_memory=80 * 2**30)
         for name, value in {
             "synchronize": self.synchronize,
             "get_sync_debug_mode": lambda: self.sync_mode,
             "set_sync_debug_mode": self.set_sync_mode,
-            "set_stream": lambda _stream: self.log.append("back on the first stream"),
+            "set_stream": lambda stream: setattr(self, "current", stream.name),
             "Event": Event,
             "Stream": Stream,
-            "current_stream": Stream,
+            "current_stream": lambda: Stream(self.current),
+            "default_stream": lambda: Stream("main"),
+            "current_device": lambda: 0,
+            "is_initialized": lambda: True,
             "stream": on,
             "CUDAGraph": Graph,
             "graph": capture,
@@ -150,3 +161,28 @@ class FakeCuda:
     def _said(self, name: str, value: int) -> int:
         self.log.append(name)
         return value
+
+
+def _stream_of(device: FakeCuda) -> Any:
+    """The class of the device's streams."""
+
+    class Stream:
+        def __init__(self, name: str = "side") -> None:
+            self.name = name
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Stream) and other.name == self.name
+
+        def __hash__(self) -> int:
+            return hash(self.name)
+
+        def wait_stream(self, _other: object) -> None:
+            device.log.append("wait")
+
+        def query(self) -> bool:
+            return device.host >= device.busy[self.name]
+
+        def synchronize(self) -> None:
+            device.host = max(device.host, device.busy[self.name])
+
+    return Stream
