@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.case import Place, UnitOfWork
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.machine import busy
 from modbench.harness.results import workspace
@@ -36,18 +36,35 @@ def run_unit(unit_json: str, record_file: str, log_file: str) -> None:
     here.tidy()
 
 
+def environment_of(place: Place) -> Environment:
+    """Describe this process before it loads a model, which could change what is described."""
+    import torch
+
+    environment = Environment(torch=torch.__version__, threads=torch.get_num_threads(), pid=os.getpid())
+    if place.device != "cuda":
+        return environment
+    from modbench.harness.subject import shared_state
+
+    # torch's device 0, which may differ from NVML's: CUDA_VISIBLE_DEVICES hides and reorders devices.
+    properties = torch.cuda.get_device_properties(0)
+    found = {
+        "device": properties.name,
+        "device_uuid": str(properties.uuid),
+        "cudnn": torch.backends.cudnn.version(),
+        "attention": shared_state.attention(),
+        "fp32_precision": shared_state.fp32_precision(),
+        "variables": shared_state.variables(),
+    }
+    return environment.model_copy(update=found)
+
+
 def make_record(unit: UnitOfWork) -> Record:
     """Run a unit in this process and return its record."""
     import torch
 
     place = unit.comparison.place
     torch.set_num_threads(place.threads)
-    environment = Environment(torch=torch.__version__, threads=torch.get_num_threads(), pid=os.getpid())
-    if place.device == "cuda":
-        # torch's device 0, which may differ from NVML's: CUDA_VISIBLE_DEVICES hides and reorders devices.
-        properties = torch.cuda.get_device_properties(0)
-        named = {"device": properties.name, "device_uuid": str(properties.uuid)}
-        environment = environment.model_copy(update=named)
+    environment = environment_of(place)
     if place.compile:
         # All arms share one forward method: the default limit of 8 would silently run the ninth arm eagerly.
         torch._dynamo.config.recompile_limit = 64 * len(unit.comparison.arms)  # noqa: SLF001  # its documented place

@@ -4,7 +4,7 @@ Schema versions (`upgrade.py` reads all but the first):
     1: the first version.
     2: witnesses of every sample and block, busy intervals, the machine's peak.
     3: notes are a model per pass; findings and the death of a process have fields of their own.
-    4: a suite may have a grid for its decode metrics.
+    4: a suite may have a grid for its decode metrics; the environment says what a GPU's libraries were set to.
 """
 
 from __future__ import annotations
@@ -109,6 +109,10 @@ class Environment(Frozen):
         pid: process id.
         device: the GPU's name; None on a CPU.
         device_uuid: the GPU's identifier.
+        cudnn: cuDNN's version, on a GPU.
+        attention: kernels that attention may use, by torch's names, on a GPU.
+        fp32_precision: how cuBLAS multiplies fp32 there: `ieee`, or `tf32` with fewer digits.
+        variables: environment variables that change what CUDA's libraries do and were set.
     """
 
     torch: str
@@ -116,6 +120,10 @@ class Environment(Frozen):
     pid: int
     device: str | None = None
     device_uuid: str | None = None
+    cudnn: int | None = None
+    attention: tuple[str, ...] | None = None
+    fp32_precision: str | None = None
+    variables: dict[str, str] | None = None
 
 
 class Death(Frozen):

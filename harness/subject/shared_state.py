@@ -2,7 +2,123 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
 import torch
+
+from modbench.harness.timing.waits import set_sync_debug
+
+# Objects in the place of modules, which mypy takes them for.
+BACKENDS: Any = torch.backends
+cuda, cudnn, mkldnn = BACKENDS.cuda, BACKENDS.cudnn, BACKENDS.mkldnn
+
+# Variables that change what CUDA and its libraries compute, or how fast.
+VARIABLES = (
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_LAUNCH_BLOCKING",
+    "NVIDIA_TF32_OVERRIDE",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
+PREFIX = "TORCH_CUDNN_SDPA_"
+
+
+def _precision() -> dict[str, str]:
+    """How fp32 is multiplied; `none`, which torch starts with, is full fp32. The older functions raise after the newer ones."""
+    read = {
+        "all libraries": BACKENDS.fp32_precision,
+        "cuBLAS": cuda.matmul.fp32_precision,
+        "oneDNN": mkldnn.matmul.fp32_precision,
+        "convolutions in cuDNN": cudnn.conv.fp32_precision,
+        "recurrent layers in cuDNN": cudnn.rnn.fp32_precision,
+    }
+    return {name: "ieee" if value == "none" else str(value) for name, value in read.items()}
+
+
+def _set_precision(wanted: dict[str, str]) -> None:
+    """Set both of torch's interfaces, so that neither complains of the other afterwards."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for part in (BACKENDS, cudnn, mkldnn, mkldnn.conv, mkldnn.rnn):
+            part.fp32_precision = "none"
+        cudnn.allow_tf32 = wanted["convolutions in cuDNN"] == "tf32"
+        torch.set_float32_matmul_precision("high" if wanted["cuBLAS"] == "tf32" else "highest")
+
+
+def _set_deterministic(wanted: tuple[bool, bool]) -> None:
+    torch.use_deterministic_algorithms(wanted[0], warn_only=wanted[1])
+
+
+def _set_cudnn(wanted: tuple[bool, bool, bool]) -> None:
+    cudnn.enabled, cudnn.benchmark, cudnn.deterministic = wanted
+
+
+def _set_reduced(wanted: tuple[bool, bool, bool]) -> None:
+    matmul = cuda.matmul
+    matmul.allow_bf16_reduced_precision_reduction, matmul.allow_fp16_reduced_precision_reduction = wanted[:2]
+    matmul.allow_fp16_accumulation = wanted[2]
+
+
+def attention() -> tuple[str, ...]:
+    """Kernels that attention may use, by torch's names."""
+    enabled = {
+        "flash": cuda.flash_sdp_enabled(),
+        "mem_efficient": cuda.mem_efficient_sdp_enabled(),
+        "math": cuda.math_sdp_enabled(),
+        "cudnn": cuda.cudnn_sdp_enabled(),
+    }
+    return tuple(name for name, on in enabled.items() if on)
+
+
+def _set_attention(wanted: tuple[str, ...]) -> None:
+    cuda.enable_flash_sdp("flash" in wanted)
+    cuda.enable_mem_efficient_sdp("mem_efficient" in wanted)
+    cuda.enable_math_sdp("math" in wanted)
+    cuda.enable_cudnn_sdp("cudnn" in wanted)
+
+
+@dataclass
+class _Setting:
+    """A setting of torch's back-ends, and its value when the process started: the environment may have set it."""
+
+    name: str
+    read: Callable[[], object]
+    write: Callable[..., None]
+    wanted: object = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.wanted = self.read()
+
+
+SETTINGS = (
+    _Setting("the precision of fp32", _precision, _set_precision),
+    _Setting("the kernels of attention", attention, _set_attention),
+    _Setting("cuDNN's flags", lambda: (cudnn.enabled, cudnn.benchmark, cudnn.deterministic), _set_cudnn),
+    _Setting(
+        "deterministic algorithms",
+        lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+        _set_deterministic,
+    ),
+    _Setting(
+        "reductions in half precision",
+        lambda: (
+            cuda.matmul.allow_bf16_reduced_precision_reduction,
+            cuda.matmul.allow_fp16_reduced_precision_reduction,
+            cuda.matmul.allow_fp16_accumulation,
+        ),
+        _set_reduced,
+    ),
+)
+
+
+def _words(value: object) -> str:
+    pairs = value.items() if isinstance(value, dict) else ()
+    return ", ".join(f"{name} {each}" for name, each in pairs) or str(value)
 
 
 def restore(threads: int) -> list[str]:
@@ -24,6 +140,26 @@ def restore(threads: int) -> list[str]:
     if torch.get_default_device().type != "cpu":
         changed.append(f"the default device to {torch.get_default_device()}")
         torch.set_default_device(None)
+    for setting in SETTINGS:
+        now = setting.read()
+        if now != setting.wanted:
+            changed.append(f"{setting.name} to {_words(now)}")
+            setting.write(setting.wanted)
+    return changed + (_restore_device() if torch.cuda.is_initialized() else [])
+
+
+def _restore_device() -> list[str]:
+    """The device and stream that work goes to, and whether torch reports waits. Asking a CPU would start CUDA."""
+    changed = []
+    if torch.cuda.current_device() != 0:
+        changed.append(f"the current GPU to {torch.cuda.current_device()}")
+        torch.cuda.set_device(0)
+    if torch.cuda.current_stream() != torch.cuda.default_stream():
+        changed.append("the current stream")
+        torch.cuda.set_stream(torch.cuda.default_stream())
+    if torch.cuda.get_sync_debug_mode() != 0:
+        changed.append(f"the sync-debug mode to {torch.cuda.get_sync_debug_mode()}")
+        set_sync_debug(0)
     return changed
 
 
@@ -36,3 +172,13 @@ def checked(threads: int) -> None:
     changed = restore(threads)
     if changed:
         raise RuntimeError(f"its call changed {' and '.join(changed)} for every model of the process")
+
+
+def variables() -> dict[str, str]:
+    """Those of `VARIABLES`, and of cuDNN's attention, that are set."""
+    return {name: value for name, value in sorted(os.environ.items()) if name in VARIABLES or name.startswith(PREFIX)}
+
+
+def fp32_precision() -> str:
+    """How cuBLAS multiplies fp32: `ieee`, or `tf32` with fewer digits."""
+    return _precision()["cuBLAS"]
