@@ -8,6 +8,7 @@ to back, as in use.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from statistics import median
@@ -26,6 +27,8 @@ HEADROOM = 1.5
 # Largest spin, in multiples of the first: longer does not help a model that waits for the device.
 LONGEST = 8
 WARM_UP = 3
+# Calls, of five, that must not have been starved for a share of the device to be given.
+LEAST_FED = 3
 
 
 def require(device: str) -> None:
@@ -45,19 +48,30 @@ class DeviceTimer:
     sample records whether the spin was too short (`starved`) and how long the device worked after the current stream had ended
     (`escaped_s`: work on another stream, which events do not see).
 
+    The spin's length is found once: one that changed between samples would look like an arm that was not warm.
+
     Args:
         call: what is timed; launches its work on the current stream.
         example: input for calibration.
+
+    Raises:
+        Unmeasured: if every launch waits for its kernel, so that no spin helps.
     """
 
     def __init__(self, call: Callable[[Tensor], object], example: Tensor) -> None:
+        if os.environ.get("CUDA_LAUNCH_BLOCKING", "0") not in {"", "0"}:
+            raise Unmeasured("CUDA_LAUNCH_BLOCKING is set: every launch waits, so events time the host; unset it")
         self.call, self.cycles = call, 0
         for _ in range(WARM_UP):
             call(example)
         torch.cuda.synchronize()
         launching = max(self._launch_s(example) for _ in range(WARM_UP))
-        self.cycles = int(HEADROOM * launching * _cycles_per_s())
-        self.most = LONGEST * self.cycles
+        first = self.cycles = int(HEADROOM * launching * _cycles_per_s())
+        while self(example)["starved"]:
+            self.cycles *= 2
+            if self.cycles > LONGEST * first:  # it waits for the device, or fills the launch queue, behind any spin
+                self.cycles = first
+                break
 
     def _launch_s(self, example: Tensor) -> float:
         start = time.perf_counter()
@@ -72,9 +86,7 @@ class DeviceTimer:
         torch.cuda._sleep(self.cycles)  # noqa: SLF001  # torch's own spin kernel
         start.record()
         self.call(tokens_BT)
-        starved = start.query()  # the spin ended before all work was queued: the next one is longer
-        if starved:
-            self.cycles = min(2 * self.cycles, self.most)
+        starved = start.query()  # the spin ended before all work was queued
         end.record()
         end.synchronize()
         ended = time.perf_counter()
@@ -104,7 +116,8 @@ class GraphTimer:
         example: gives the input's shape.
 
     Raises:
-        Unmeasured: if the call cannot be captured: it waits for the host, or its shapes depend on the input.
+        Unmeasured: if the call waits for the host, or its shapes depend on the input.
+        DeviceLost: if the capture fails for another reason.
     """
 
     def __init__(self, call: Callable[[Tensor], object], example: Tensor) -> None:
@@ -121,17 +134,18 @@ def device_share(call: Callable[[Tensor], object], example: Tensor, end_to_end_s
     """Share of an end-to-end time in which the device was busy, from a few calls of its own.
 
     Returns:
-        `device_s` (median), `device_share` (None where the device was starved), and the shares of calls that were `starved` or
-        had work that `escaped` the stream.
+        `device_s` (median), `device_share` (None where too few calls were not starved), and the shares of calls that were
+        `starved` or had work that `escaped` the stream.
     """
     timer = DeviceTimer(call, example)
     made = [timer(example) for _ in range(5)]
-    seconds = median(each["device/wall_s"] for each in made)
+    fed = [each for each in made if not each["starved"]]  # on a starved device, events include the host's time
+    enough = len(fed) >= LEAST_FED
+    seconds = median(each["device/wall_s"] for each in (fed if enough else made))
     starved = sum(each["starved"] for each in made) / len(made)
     return {
         "device_s": seconds,
-        # On a starved device, events include the host's time.
-        "device_share": None if starved else seconds / end_to_end_s,
+        "device_share": seconds / end_to_end_s if enough else None,
         "starved": starved,
         "escaped": sum(each["escaped_s"] > escape_limit(seconds) for each in made) / len(made),
     }

@@ -112,15 +112,18 @@ def test_device_time_hides_the_launch(cuda: FakeCuda) -> None:
     assert doubted(outcome) == {}
 
 
-def test_a_model_that_synchronises_starves_the_device(cuda: FakeCuda) -> None:
+def test_a_model_that_synchronises_starves_the_device(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     def forward(_tokens: object) -> None:
         cuda.launch(1e-3)
         cuda.wait()
 
+    spins: list[int] = []
+    monkeypatch.setattr(torch.cuda, "_sleep", spins.append)
+    monkeypatch.setattr(cuda_events, "_cycles_per_s", lambda: 1e9)
     timer = cuda_events.DeviceTimer(forward, torch.zeros(1))
-    spin = timer.cycles
+    assert [spin // spins[0] for spin in spins] == [1, 2, 4, 8]  # tried longer ones, and gave up
     assert [timer(torch.zeros(1))["starved"] for _ in range(6)] == [1] * 6
-    assert timer.cycles == cuda_events.LONGEST * spin  # tried longer ones, and gave up
+    assert spins[4:] == [spins[0]] * 6
 
 
 def test_work_on_a_side_stream_is_detected(cuda: FakeCuda) -> None:
