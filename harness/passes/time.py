@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
+from modbench.harness.core.device_lost import end_if_lost
 from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy, nvml, witness
 from modbench.harness.results.notes.timing import Rounds, TimeNotes
-from modbench.harness.results.outcomes import SURVIVABLE, attempt, gap_of, measured, missing
+from modbench.harness.results.outcomes import SURVIVABLE, attempt, gap_of, measured, missing, release
 from modbench.harness.results.records import Blocks, Gap, Outcome
 from modbench.harness.timing import interleave
 from modbench.harness.timing.interleave import Clock, Effort, Measured, Samples, Session
@@ -44,14 +45,8 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     rng = random.Random(f"{unit.protocol.seed} {unit.name}")  # noqa: S311  # no secret
     clock = clock_of(place)
     inputs = MANY_INPUTS if any(varies(case, metrics[0].workload) for case in unit.comparison.arms) else INPUTS
-    gaps: dict[str, Gap] = {}
-    timed: dict[str, tuple[Call, list[Tensor]]] = {}
-    for case in rng.sample(unit.comparison.arms, len(unit.comparison.arms)):  # construction order is a factor too
-        made = attempt(partial(_prepare, case, unit.protocol, metrics[0], clock, inputs))
-        if isinstance(made, Gap):
-            gaps[case.id] = made
-        else:
-            timed[case.id] = made
+    arms = rng.sample(unit.comparison.arms, len(unit.comparison.arms))  # construction order is a factor too
+    timed, gaps = _prepare_all(arms, unit.protocol, metrics[0], clock, inputs)
     collector, of_blocks = witness.Collector(), witness.of_blocks()
     if on_gpu:
         of_blocks = witness.Witness(of_blocks.counters, of_blocks.levels | nvml.levels())
@@ -60,16 +55,16 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
         unit.comparison.arms[0].id,
         rng=rng,
         clock=clock,
-        on_error=partial(_note, gaps, place.device),
+        on_error=partial(_note, gaps, timed, place.threads),
         survivable=SURVIVABLE,
         of_samples=witness.of_samples(place.threads, collector),
         of_blocks=of_blocks,
         tidy=partial(shared_state.checked, place.threads),
         settled=nvml.settled(of_blocks.levels["sm_mhz"]) if "sm_mhz" in of_blocks.levels else (lambda: True),
+        column=f"{metrics[0].lap}/wall_s" if metrics[0].timer == "device" else "wall_s",
     )
-    with busy.busy():
-        found = session.measure(_effort(unit.protocol))
-    collector.close()
+    with busy.busy(), contextlib.closing(collector):
+        found = session.measure(_effort(unit.protocol, inputs if on_gpu else 0))
     for metric in metrics:
         for case in unit.comparison.arms:
             if case.id in gaps:
@@ -94,9 +89,28 @@ def varies(case: Case, workload: str) -> bool:
     return model.dynamic or (routed and workload in {"prefill", "decode"})
 
 
+def _prepare_all(
+    arms: Sequence[Case], protocol: Protocol, metric: Metric[Subject, Call], clock: Clock, inputs: int
+) -> tuple[dict[str, tuple[Call, list[Tensor]]], dict[str, Gap]]:
+    """What is timed, by arm, and what could not be prepared. No other variable may hold an arm that will be dropped."""
+    from modbench.harness.subject import shared_state
+
+    timed: dict[str, tuple[Call, list[Tensor]]] = {}
+    gaps: dict[str, Gap] = {}
+    for case in arms:
+        made = attempt(partial(_prepare, case, protocol, metric, clock, inputs))
+        if isinstance(made, Gap):
+            gaps[case.id] = made
+            shared_state.restore(case.place.threads)  # or another arm would be blamed for what it left
+        else:
+            timed[case.id] = made
+    return timed, gaps
+
+
 def _prepare(
     case: Case, protocol: Protocol, metric: Metric[Subject, Call], clock: Clock, inputs: int
 ) -> tuple[Call, list[Tensor]]:
+    from modbench.harness.subject import shared_state
     from modbench.harness.subject.subject import Subject
 
     subject = Subject(case, protocol.seed, decode=protocol.decode, clock=clock)
@@ -105,6 +119,7 @@ def _prepare(
     subject.module.train(metric.workload == "train_step")
     timed = metric.measure(subject)
     clock.synchronize()  # attribute errors on the device to this arm, not to the next
+    shared_state.checked(case.place.threads)
     return timed, batches
 
 
@@ -113,25 +128,29 @@ def _call(timed: Call, batches: list[Tensor]) -> interleave.Call:
     return lambda number: timed(batches[number % len(batches)])
 
 
-def _effort(protocol: Protocol) -> Effort:
+def _effort(protocol: Protocol, least_calls: int) -> Effort:
+    """The protocol's effort. On a GPU the warm-up visits every input: libraries plan a kernel for each new shape."""
     return Effort(
         rounds=protocol.rounds,
         most_rounds=protocol.most_rounds,
         pilot=protocol.pilot,
         half_width=protocol.half_width,
-        warm_up_calls=protocol.warm_up_calls,
+        warm_up_calls=max(protocol.warm_up_calls, least_calls),
         warm_up_s=protocol.warm_up_s,
     )
 
 
-def _note(gaps: dict[str, Gap], device: str, arm: str, error: BaseException) -> None:
-    """Keep the reason of a failed arm, not the exception, whose frames hold the tensors that did not fit."""
-    import torch
+def _note(
+    gaps: dict[str, Gap], timed: dict[str, tuple[Call, list[Tensor]]], threads: int, arm: str, error: BaseException
+) -> None:
+    """Keep the reason of a failed arm and nothing else: its weights and what did not fit are memory that the others need."""
+    from modbench.harness.subject import shared_state
 
+    end_if_lost(error)
     gaps[arm] = gap_of(error)
-    if device == "cuda":
-        with contextlib.suppress(RuntimeError):  # a failed device accepts no more calls
-            torch.cuda.empty_cache()
+    timed.pop(arm, None)
+    release(error)
+    shared_state.restore(threads)
 
 
 def _samples(samples: Samples, metric: AnyMetric, unit: UnitOfWork) -> Samples:

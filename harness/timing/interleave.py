@@ -39,6 +39,7 @@ class Clock:
     """
 
     def __init__(self, synchronize: Callable[[], None] | None = None, threads: int = 1) -> None:
+        self.on_device = synchronize is not None
         self.synchronize = synchronize or (lambda: None)
         self.cpu_s = time.thread_time if threads == 1 else time.process_time
 
@@ -123,6 +124,7 @@ class Session:
         of_blocks: read around every block.
         tidy: called after every sample, untimed; raises if the arm left something behind that would affect the others.
         settled: whether the device's clock is stable; the warm-up waits for it for a while.
+        column: the time that is reported, from which the number of rounds and the drift are computed.
     """
 
     def __init__(
@@ -138,9 +140,11 @@ class Session:
         of_blocks: Witness | None = None,
         tidy: Callable[[], None] = lambda: None,
         settled: Callable[[], bool] = lambda: True,
+        column: str = "wall_s",
     ) -> None:
         self.calls, self.anchor, self.rng, self.clock = calls, anchor, rng, clock
         self.on_error, self.survivable, self.settled, self.tidy = on_error, survivable, settled, tidy
+        self.column = column
         self.of_samples, self.of_blocks = of_samples or Witness({}), of_blocks or Witness({})
         self.repeats: dict[str, int] = {}
         self.made = Measured()
@@ -189,6 +193,9 @@ class Session:
                 break
         for arm, wall in shortest.items():
             self.repeats[arm] = max(1, min(1000, math.ceil(SHORTEST_SAMPLE_S / max(wall, 1e-9))))
+        if self.clock.on_device and self.calls:
+            # What a sample costs besides its calls must weigh equally on all arms.
+            self.repeats = dict.fromkeys(self.calls, max(self.repeats[arm] for arm in self.calls))
 
     def _play(self, effort: Effort) -> dict[str, str]:
         """Take fresh samples in as many rounds as needed; returns a sentence for each arm that drifted."""
@@ -215,7 +222,9 @@ class Session:
         if not base:
             return {}
         others = {arm: columns for arm, columns in self.made.samples.items() if arm != self.anchor and columns}
-        return {arm: list(block_effects.differences(columns, base).values()) for arm, columns in others.items()}
+        return {
+            arm: list(block_effects.differences(columns, base, self.column).values()) for arm, columns in others.items()
+        }
 
     def _rounds(self, first: int, last: int) -> None:
         for round_ in range(first, last):
@@ -237,12 +246,14 @@ class Session:
         _append(self.made.blocks, seen)
 
     def _timed(self, call: Call, number: int, repeats: int) -> dict[str, float]:
-        """Measure wall and CPU seconds per call, with the device idle before and after; then read the witnesses."""
+        """Measure wall and CPU seconds per call, with the device idle before and after each; then read the witnesses."""
         before = self.of_samples.read()
         self.clock.synchronize()
         wall, cpu = self.clock.wall_s(), self.clock.cpu_s()
-        made = [call(number) for _ in range(repeats)]
-        self.clock.synchronize()
+        made = []
+        for _ in range(repeats):
+            made.append(call(number))
+            self.clock.synchronize()  # else the next call would be launched while this one runs: a rate, not a latency
         row = {"wall_s": (self.clock.wall_s() - wall) / repeats, "cpu_s": (self.clock.cpu_s() - cpu) / repeats}
         return row | _laps(made) | self.of_samples.since(before)
 

@@ -1,0 +1,288 @@
+"""What one arm does to a GPU, and what the others must not notice: errors that last, memory, settings, waits. A fake driver."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fake_cuda import FakeCuda, fake_pynvml
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOfWork
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.device_lost import DeviceLost
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.execution.runner import death
+from modbench.harness.execution.worker import environment_of
+from modbench.harness.passes import time as time_pass
+from modbench.harness.results.outcomes import attempt
+from modbench.harness.results.records import Gap, Outcome
+from modbench.harness.subject import shared_state
+from modbench.harness.subject.subject import Subject
+from modbench.harness.timing import cuda_events, host_syncs
+
+Forward = Callable[[Subject, torch.Tensor], object]
+LOST = "CUDA error: device-side assert triggered"
+
+
+def place(device: str = "cuda") -> Place:
+    return Place.model_validate(
+        {"seq_len": 8, "batch_size": 1, "dtype": "fp32", "device": device, "threads": 1, "compile": False}
+    )
+
+
+def unit_of(key: str) -> UnitOfWork:
+    """Two arms, `dense` and its twin."""
+    config = ModelConfig.model_validate({"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 8})
+    arms = tuple(Case(model="dense", arm_parts=parts, config=config, place=place()) for parts in ((), ("twin",)))
+    protocol = Protocol(rounds=2, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
+    fields: dict[str, Any] = {"name": "u", "made_in": "time", "launch": 0, "flops": 1.0}
+    workload = catalogue.metrics()[key].group
+    return UnitOfWork(comparison=Comparison(arms=arms, metrics=(key,)), protocol=protocol, workload=workload, **fields)
+
+
+def run(forward: Forward, monkeypatch: pytest.MonkeyPatch) -> dict[str, Outcome]:
+    """Time both arms with a forward pass of our own."""
+    monkeypatch.setattr(Subject, "forward", forward)
+    made = time_pass.run(unit_of("latency/forward"), [catalogue.metrics()["latency/forward"]])
+    return {each.case: each for each in made if isinstance(each, Outcome)}
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml())
+    return FakeCuda().install(monkeypatch)
+
+
+def is_twin(subject: Subject) -> bool:
+    return subject.case.arm_parts == ("twin",)
+
+
+def test_an_arm_that_breaks_the_device_ends_the_process(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every later call would fail in the name of another arm. The process ends, without the record of a unit."""
+    listening, calls = list(gc.callbacks), [0]
+
+    def forward(subject: Subject, _tokens: object) -> None:
+        cuda.launch(3e-3)
+        calls[0] += is_twin(subject)
+        if calls[0] == 6:
+            cuda.lost = LOST
+            raise IndexError("a Python error that came of it")
+
+    with pytest.raises(DeviceLost, match=LOST):
+        run(forward, monkeypatch)
+    assert gc.callbacks == listening
+
+
+def test_a_device_that_answers_is_not_lost(cuda: FakeCuda) -> None:
+    def fails() -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    assert isinstance(attempt(fails), Gap)
+    cuda.lost = LOST
+    with pytest.raises(DeviceLost, match=LOST):
+        attempt(fails)
+    with pytest.raises(DeviceLost):  # what follows a reason, too
+        attempt(lambda: cuda_events.require("cpu"))
+
+
+def test_the_reason_is_the_last_that_the_process_said(tmp_path: Path) -> None:
+    log = tmp_path / "unit.log"
+    log.write_text(f"a warning\nmodbench.harness.core.device_lost.DeviceLost: AcceleratorError: {LOST}\n\n")
+    died = death(DeviceLost.exit_code, timed_out=False, log=log)
+    assert died.kind == "crash"
+    assert died.reason == f"the GPU could not be used any more (AcceleratorError: {LOST})"
+    assert "did not say why" in death(DeviceLost.exit_code, timed_out=False, log=tmp_path / "none").reason
+
+
+def test_an_arm_that_ran_out_of_memory_gives_all_of_it_back(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, gradients and the tensors of the step that failed are gone before the allocator's blocks are given back."""
+    held: list[weakref.ref[Any]] = []
+    gone: list[list[bool]] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: gone.append([each() is None for each in held]))
+    calls = [0]
+
+    def forward(subject: Subject, _tokens: object) -> None:
+        cuda.launch(3e-3)
+        calls[0] += is_twin(subject)
+        if is_twin(subject) and calls[0] == 6:
+            activations = torch.zeros(3)
+            held[:] = [weakref.ref(activations), weakref.ref(subject.module), weakref.ref(subject)]
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    outcomes = run(forward, monkeypatch)
+    assert gone == [[True] * 3]
+    kinds = {arm: outcome.kind for arm, outcome in outcomes.items()}
+    assert [kinds[arm] for arm in sorted(kinds, key=lambda arm: "twin" in arm)] == [None, "oom"]
+
+
+def test_what_failed_to_be_built_gives_its_memory_back(cuda: FakeCuda) -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def build() -> None:
+        weights = torch.zeros(3)
+        held.append(weakref.ref(weights))
+        try:
+            torch.zeros(2**60)
+        except RuntimeError as error:
+            raise ValueError("the compiler failed") from error
+
+    assert isinstance(attempt(build), Gap)
+    assert held[0]() is None
+    assert cuda.log[-1] == "empty"
+
+
+WAITS: dict[str, Callable[[], object]] = {
+    "torch.cuda.synchronize": lambda: torch.cuda.synchronize(),  # noqa: PLW0108  # looked up when it is called
+    "Event.synchronize": lambda: torch.cuda.Event(enable_timing=True).synchronize(),
+    "Stream.synchronize": lambda: torch.cuda.current_stream().synchronize(),
+    "Event.query": lambda: torch.cuda.Event(enable_timing=True).query(),
+    "Stream.query": lambda: torch.cuda.current_stream().query(),
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_a_wait_that_a_model_asks_for_is_never_captured(name: str, cuda: FakeCuda) -> None:
+    """torch's debug mode does not see it; in a capture it would be an error that lasts."""
+
+    def forward(_tokens: object) -> None:
+        cuda.launch(1e-3)
+        WAITS[name]()
+
+    with pytest.raises(Unmeasured, match=f"waits for the host.*it called {name}"):
+        cuda_events.GraphTimer(forward, torch.zeros(1))
+    assert "capture" not in cuda.log
+    assert (cuda.sync_mode, cuda.current) == (0, "main")
+    WAITS[name]()  # allowed again
+
+
+def test_a_wait_that_a_model_asks_for_counts(cuda: FakeCuda) -> None:
+    def call() -> None:
+        for wait in WAITS.values():
+            wait()
+
+    said = host_syncs._warned(call)
+    assert [place.partition(":")[0] for place in said] == ["test_cuda_faults.py"] * 3  # a question is no wait
+    assert cuda.sync_mode == 0
+
+
+def test_nothing_is_collected_while_a_graph_is_captured(cuda: FakeCuda) -> None:
+    """Collecting an older graph or event would break the capture."""
+    collects: list[bool] = []
+
+    def forward(_tokens: object) -> None:
+        collects.append(gc.isenabled())
+        cuda.launch(1e-3)
+
+    cuda_events.GraphTimer(forward, torch.zeros(1))
+    assert collects == [True] * 4 + [False]
+    assert gc.isenabled()
+
+
+def test_launches_that_wait_are_refused(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_LAUNCH_BLOCKING", "1")
+    with pytest.raises(Unmeasured, match="CUDA_LAUNCH_BLOCKING is set"):
+        cuda_events.DeviceTimer(lambda _tokens: cuda.launch(1e-3), torch.zeros(1))
+
+
+BACKENDS: Any = torch.backends  # its modules are objects
+CHANGES: dict[str, tuple[Callable[[], object], str]] = {
+    "the older way": (lambda: torch.set_float32_matmul_precision("high"), "the precision of fp32 to .*cuBLAS tf32"),
+    "the newer way": (lambda: setattr(BACKENDS.cuda.matmul, "fp32_precision", "tf32"), "cuBLAS tf32"),
+    "for all at once": (lambda: setattr(BACKENDS, "fp32_precision", "tf32"), "all libraries tf32"),
+    "convolutions": (lambda: setattr(BACKENDS.cudnn, "allow_tf32", False), "convolutions in cuDNN ieee"),
+    "flash": (lambda: torch.backends.cuda.enable_flash_sdp(False), "the kernels of attention"),
+    "cudnn_sdp": (lambda: torch.backends.cuda.enable_cudnn_sdp(False), "the kernels of attention"),
+    "benchmark": (lambda: setattr(BACKENDS.cudnn, "benchmark", True), "cuDNN's flags"),
+    "deterministic": (lambda: torch.use_deterministic_algorithms(True), "deterministic algorithms"),
+    "reductions": (
+        lambda: setattr(BACKENDS.cuda.matmul, "allow_bf16_reduced_precision_reduction", False),
+        "reductions in half precision",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_settings_of_the_libraries_are_put_back(change: str) -> None:
+    """One line at the top of a user's file would make every fp32 arm of the process several times faster on a GPU."""
+    torch.set_num_threads(1)
+    act, said = CHANGES[change]
+    before = [setting.read() for setting in shared_state.SETTINGS]
+    act()
+    try:
+        with pytest.raises(RuntimeError, match=f"its call changed .*{said}"):
+            shared_state.checked(1)
+        assert [setting.read() for setting in shared_state.SETTINGS] == before
+        assert torch.get_float32_matmul_precision() == "highest"  # raises where the two interfaces disagree
+        assert BACKENDS.cuda.matmul.allow_tf32 is False
+        assert BACKENDS.cudnn.allow_tf32 is True
+    finally:
+        shared_state.restore(1)
+
+
+def test_the_devices_own_state_is_put_back(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    assert shared_state.restore(1) == []
+    devices = [1]
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: devices[-1])
+    monkeypatch.setattr(torch.cuda, "set_device", devices.append)
+    cuda.current, cuda.sync_mode = "side", 2
+    changed = shared_state.restore(1)
+    assert changed == ["the current GPU to 1", "the current stream", "the sync-debug mode to 2"]
+    assert (devices[-1], cuda.current, cuda.sync_mode) == (0, "main", 0)
+    assert shared_state.restore(1) == []
+
+
+def test_a_users_settings_do_not_reach_the_other_arm(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[str] = set()
+
+    def forward(subject: Subject, _tokens: object) -> None:
+        cuda.launch(3e-3)
+        if is_twin(subject):
+            torch.set_float32_matmul_precision("high")
+        else:
+            seen.add(shared_state.fp32_precision())
+
+    outcomes = run(forward, monkeypatch)
+    assert seen == {"ieee"}
+    assert [outcome.status for outcome in outcomes.values()].count("ok") == 1
+    assert any("the precision of fp32" in str(outcome.reason) for outcome in outcomes.values())
+
+
+@pytest.mark.parametrize("at", [1, 6])
+def test_settings_that_an_arm_left_when_it_raised_are_not_held_against_another(
+    at: int, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = [0]
+
+    def forward(subject: Subject, _tokens: object) -> None:
+        cuda.launch(3e-3)
+        calls[0] += is_twin(subject)
+        if is_twin(subject) and calls[0] == at:
+            torch.set_float32_matmul_precision("high")
+            raise ValueError("its own error")
+
+    outcomes = run(forward, monkeypatch)
+    assert sorted(outcome.status for outcome in outcomes.values()) == ["failed", "ok"]
+    assert any("its own error" in str(outcome.reason) for outcome in outcomes.values())
+
+
+def test_a_record_says_what_a_gpus_libraries_were_set_to(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    del cuda
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
+    for name in shared_state.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    monkeypatch.setenv("TORCH_CUDNN_SDPA_AVOID_RECOMPILE", "1")
+    said = environment_of(place())
+    assert (said.device, said.cudnn, said.fp32_precision) == ("Fake H100", 91900, "ieee")
+    assert said.attention == ("flash", "mem_efficient", "math", "cudnn")
+    assert said.variables == {"NVIDIA_TF32_OVERRIDE": "0", "TORCH_CUDNN_SDPA_AVOID_RECOMPILE": "1"}
+    cpu = environment_of(place("cpu"))
+    assert (cpu.device, cpu.cudnn, cpu.attention, cpu.fp32_precision, cpu.variables) == (None,) * 5
