@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from modbench.harness.core import catalogue, files, torchrun
 from modbench.harness.core.errors import IncompleteError, UsageError
 from modbench.harness.execution import runner
-from modbench.harness.machine import certificate, environment
+from modbench.harness.machine import accelerators, certificate, environment
 from modbench.harness.planning import plan
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.suite import load_suite
@@ -80,8 +80,9 @@ def device_named(name: str | None, *, present: bool = True) -> Device:
 
     available = torch.cuda.is_available()
     if present and name == "cuda" and not available:
-        build = "a CPU build" if torch.version.cuda is None else f"a CUDA {torch.version.cuda} build"
-        raise UsageError(f"device 'cuda': torch {torch.__version__} ({build}) sees no CUDA device. Use --device cpu.")
+        raise UsageError(
+            f"device 'cuda': torch {torch.__version__} ({accelerators.build()}) sees no CUDA device. Use --device cpu."
+        )
     if name is None:
         return "cuda" if available else "cpu"
     return "cuda" if name == "cuda" else "cpu"

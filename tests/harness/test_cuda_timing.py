@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from fake_cuda import FakeCuda, fake_pynvml
+from fake_cuda import FakeCuda
+from fake_nvml import fake_pynvml
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOfWork

@@ -53,12 +53,13 @@ class Flags:
         Raises:
             UsageError: if a value cannot be parsed, or the device or effort is unknown.
         """
+        from modbench.harness.machine import accelerators
         from modbench.harness.planning.overrides import Overrides
         from modbench.harness.planning.suite import EFFORTS
 
         if self.effort is not None and self.effort not in EFFORTS:
             raise unknown("effort", self.effort, EFFORTS)
-        check_device(self.device)
+        accelerators.check(self.device)
         return Overrides(
             model=_split("--model", self.model, str),
             capacity=_split("--capacity", self.capacity, float),
@@ -102,12 +103,6 @@ def with_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., Non
         return expanded
 
     return decorate
-
-
-def check_device(device: str | None) -> None:
-    """Refuse a device that is neither `cpu` nor `cuda`."""
-    if device is not None and device not in {"cpu", "cuda"}:
-        raise unknown("device", device, ("cpu", "cuda"))
 
 
 def _split(flag: str, values: list[str] | None, kind: Callable[[str], T]) -> tuple[T, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import app
-from modbench.commands._flags import DeviceFlag, JsonFlag, check_device
+from modbench.commands._flags import DeviceFlag, JsonFlag
 from modbench.harness.core.errors import UnfitError
 
 
@@ -28,10 +28,11 @@ def doctor(
     """
     from modbench import api
     from modbench.harness.execution.doctor import COMPARISONS
+    from modbench.harness.machine import accelerators
     from modbench.progress import Counter
     from modbench.tools import doctor
 
-    check_device(device)
+    accelerators.check(device)
     where = api.device_named(device)
     number = COMPARISONS[where] if comparisons is None else comparisons
     progress = Counter(doctor.launches(number, where), "launches")

@@ -28,6 +28,7 @@ def run(
 ) -> None:
     """Measure a suite and write its report."""
     from modbench import api
+    from modbench.harness.machine import accelerators
     from modbench.progress import progress_for
     from modbench.reports import summary
 
@@ -36,6 +37,8 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     plan = api.make_plan(suite, overrides, select)
     folder = api.new_folder(plan, out)
+    if (gap := accelerators.missing(plan.device)) is not None:
+        print(gap, file=sys.stderr, flush=True)
     if not as_json:
         print(summary.opening(plan), flush=True)
     finished = api.run(plan, folder, command=["modbench", *sys.argv[1:]], progress=progress_for(plan, folder))

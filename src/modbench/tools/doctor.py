@@ -95,7 +95,8 @@ def as_text(found: Checkup) -> str:
     why = f" ({', '.join(f'{cause}: {n} samples' for cause, n in causes.most_common())})" if causes else ""
     launches = doctor.LAUNCHES
     rate = f"{pooled.rate:.1%}, 95 % interval {100 * pooled.low:.1f}–{100 * pooled.high:.1f} %; nominal 5 %"
-    smallest = f"{_percent(pooled.mde)} ({_percent(pooled.mde_cpu)} in CPU time) with 80 % power at {launches} launches"
+    in_cpu_time = "" if pooled.mde_cpu is None else f" ({_percent(pooled.mde_cpu)} in CPU time)"
+    smallest = f"{_percent(pooled.mde)}{in_cpu_time} with 80 % power at {launches} launches"
     rows = (
         ("now", f"{now} A/A comparisons of {launches} launches each in {found.wall_s:.0f} s; {hits} called different"),
         ("pooled", f"{pooled.hits} of {pooled.comparisons} called different in {pooled.checks} check(s): {rate}"),

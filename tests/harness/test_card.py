@@ -1,0 +1,156 @@
+"""What `doctor` says of a card: its measured peak beside the data sheet's, and whether its clocks are locked."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fake_nvml import fake_pynvml, refuse
+
+from modbench.harness.core.errors import ModbenchError
+from modbench.harness.execution import card_check, doctor
+from modbench.harness.machine import card_clocks
+from modbench.harness.machine.card_clocks import Clocks
+from modbench.harness.machine.certificate import Certificate
+from modbench.harness.machine.data_sheets import sheet_of
+from modbench.harness.results.notes.findings import PeakFinding
+from modbench.harness.results.records import Death, Environment, Record
+from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.paired import Paired
+from modbench.tools import doctor as tool
+
+
+def watched(seen: Callable[[dict[str, Clocks]], bool]) -> dict[str, Clocks]:
+    """Clocks as read in the background until enough was seen."""
+    with card_clocks.watching() as clocks:
+        while not seen(clocks):
+            time.sleep(0.01)
+    return clocks
+
+
+def enough(clocks: dict[str, Clocks]) -> bool:
+    return len(clocks["GPU-1"].sm_MHz) >= card_clocks.ENOUGH
+
+
+def test_clocks_are_read_while_another_process_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(card_clocks, "PERIOD_S", 0.001)
+    readings = itertools.chain([345], itertools.cycle([1980, 1755]))  # idle, then under load
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetClockInfo=lambda *_: next(readings)))
+    (card,) = watched(enough).values()
+    assert (card.name, card.index, card.idle_MHz, card.most_MHz) == ("Fake H100", 0, 345, 1980)
+    assert {*card.sm_MHz} == {1980, 1755}
+    assert (card.power_W[0], card.temperature_C[0]) == (512, 61)
+    assert card.verdict() == (
+        "not locked; `sudo nvidia-smi -i 0 -lgc 1755,1755` holds the lowest clock seen, `sudo nvidia-smi -i 0 -rgc` frees it"
+    )
+
+
+def test_an_idle_card_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readings below a third of the highest clock are those of a card that does nothing."""
+    monkeypatch.setattr(card_clocks, "PERIOD_S", 0.001)
+    asked = itertools.count()
+    quiet = fake_pynvml(nvmlDeviceGetClockInfo=lambda *_: next(asked) and 345)
+    monkeypatch.setitem(sys.modules, "pynvml", quiet)
+    (card,) = watched(lambda _: next(asked) > 50).values()
+    assert card.sm_MHz == []
+    assert "not known" in card.verdict()
+
+
+@pytest.mark.parametrize(
+    ("clocks", "said"),
+    [
+        ([1410.0] * 9, "constant below the maximum, so locked, or held by a limit; `sudo nvidia-smi -i 3 -rgc` frees"),
+        ([1980.0] * 9, "constant at the maximum, locked or not; `sudo nvidia-smi -i 3 -lgc 1980,1980` makes sure"),
+        ([1980.0] * 4, "not known"),
+    ],
+)
+def test_what_readings_say_of_a_lock(clocks: list[float], said: str) -> None:
+    assert said in Clocks("card", 3, idle_MHz=345, most_MHz=1980, sm_MHz=clocks).verdict()
+
+
+@pytest.mark.parametrize("change", [{"nvmlInit": refuse}, {"nvmlDeviceGetCount": refuse}])
+def test_without_a_driver_there_are_no_clocks(change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(**change))
+    with card_clocks.watching() as clocks:
+        assert clocks == {}
+
+
+def test_a_query_that_is_refused_is_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = dict.fromkeys(("nvmlDeviceGetClockInfo", "nvmlDeviceGetMaxClockInfo", "nvmlDeviceGetPowerUsage"), refuse)
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(**changes))
+    with card_clocks.watching() as clocks:
+        (card,) = clocks.values()
+    assert (card.idle_MHz, card.most_MHz, card.power_W) == (None, None, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "bf16"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA H100 NVL", 835e12),
+        ("NVIDIA H200", 989e12),
+        ("NVIDIA A100-SXM4-40GB", 312e12),
+        ("NVIDIA A100 80GB PCIe", 312e12),
+        ("NVIDIA GeForce RTX 4090", None),
+    ],
+)
+def test_data_sheets_are_found_by_the_drivers_name(name: str, bf16: float | None) -> None:
+    sheet = sheet_of(name)
+    assert (sheet and sheet.bf16) == bf16
+
+
+def record(dtype: str, flop_per_s: float | None, name: str = "NVIDIA H100 80GB HBM3") -> Record:
+    unit = next(unit for unit in card_check.units() if unit.comparison.place.dtype == dtype)
+    environment = Environment(torch="2.11.0", threads=1, pid=1, device=name, device_uuid="1")
+    if flop_per_s is None:
+        died = Death(kind="oom", reason="the device is full", again=False)
+        return Record(unit=unit, started="", wall_s=1.0, outcomes=(), died=died)
+    found = PeakFinding(
+        device="cuda", dtype=dtype, threads=1, flop_per_s=flop_per_s, shape="8192x8192x8192", bytes_per_s=3e12, how=""
+    )
+    return Record(unit=unit, started="", wall_s=1.0, environment=environment, outcomes=(), findings=found)
+
+
+def test_the_peak_stands_beside_the_data_sheets() -> None:
+    clocks = {"GPU-1": Clocks("card", 0, 345, 1980, [1755.0, 1980.0] * 5, [61.0], [690.0]), "GPU-2": Clocks("other", 1)}
+    card = card_check.judged([record("bf16", 798e12), record("fp32", 50e12)], clocks)
+    nothing = Certificate("m", 6, 0, 0.0, 0.4, 0.01, None, 0.02, 0.0, 1, "")
+    text = tool.as_text(tool.Checkup([_twin()], nothing, [], "NVIDIA H100, driver 580", 60.0, card))
+    assert "bf16             798 TFLOP/s, 81% of the data sheet's 989 TFLOP/s" in text
+    assert "fp32             50.0 TFLOP/s, 75% of the data sheet's 67.0 TFLOP/s" in text
+    assert "memory           3 TB/s copied, 90% of the data sheet's 3.35 TB/s" in text
+    assert "clocks           1,755–1,980 MHz under load, at most 1,980 MHz; not locked" in text
+    assert "up to 690 W, 61 °C" in text
+    assert "CPU time" not in text  # of no use on a card
+    data = tool.as_json(tool.Checkup([_twin()], nothing, [], "", 60.0, card))["card"]
+    assert data["clocks"]["most_MHz"] == 1980
+    assert [peak["dtype"] for peak in data["peaks"]] == ["bf16", "fp32"]
+
+
+def _twin() -> doctor.Twin:
+    return doctor.Twin(Paired(Effect(0.0, low=-0.01, high=0.01, mde=0.01), None, None, 0.0), {})
+
+
+def test_an_unknown_card_has_no_promise_and_no_driver_no_clocks() -> None:
+    found = [record(dtype, 1e14, "NVIDIA Z1") for dtype in ("bf16", "fp32")]
+    card = card_check.judged(found, {})
+    lines = dict(tool._card(card))
+    assert lines["bf16"] == "100 TFLOP/s; no data sheet is listed for this card"
+    assert lines["clocks"] == "not known: NVIDIA's driver does not answer for this card"
+
+
+def test_a_peak_that_failed_says_why() -> None:
+    with pytest.raises(ModbenchError, match="peak-fp32: the device is full"):
+        card_check.judged([record("bf16", 1e14), record("fp32", None)], {})
+
+
+def test_a_check_on_a_gpu_has_launches_for_the_card() -> None:
+    assert tool.launches(20, "cpu") == 60
+    assert tool.launches(6, "cuda") == 20
+    shapes = [unit.comparison.place for unit in doctor.units(1, "cuda", 1)]
+    assert {(place.seq_len, place.dtype, place.device) for place in shapes} == {(2048, "bf16", "cuda")}
