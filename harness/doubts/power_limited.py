@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from modbench.harness.core.contracts import Doubt
 from modbench.harness.results.evidence import Evidence
-from modbench.harness.stats.contamination import POWER_CAPPED
+from modbench.harness.stats import contamination
 
 
 def finds(evidence: Evidence) -> str | None:
     """Share of blocks under the power cap."""
-    bits = [int(value) for columns in evidence.blocks for value in columns.get("throttle", ())]
-    capped = sum(bool(value & POWER_CAPPED) for value in bits)
-    return f"power-limited in {capped / len(bits):.0%} of the blocks" if capped else None
+    capped = [block for columns in evidence.blocks for block in contamination.power_capped(columns)]
+    return f"power-limited in {sum(capped) / len(capped):.0%} of the blocks" if any(capped) else None
 
 
 DOUBT = Doubt(

@@ -48,8 +48,8 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     arms = rng.sample(unit.comparison.arms, len(unit.comparison.arms))  # construction order is a factor too
     timed, gaps = _prepare_all(arms, unit.protocol, metrics[0], clock, inputs)
     collector, of_blocks = witness.Collector(), witness.of_blocks()
-    if on_gpu:
-        of_blocks = witness.Witness(of_blocks.counters, of_blocks.levels | nvml.levels())
+    gpu = nvml.watched() if on_gpu else nvml.Watched({}, {})
+    of_blocks = witness.Witness(of_blocks.counters | gpu.counters, of_blocks.levels | gpu.levels)
     session = Session(
         {arm: _call(*made) for arm, made in timed.items()},
         unit.comparison.arms[0].id,
@@ -57,7 +57,8 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
         clock=clock,
         on_error=partial(_note, gaps, timed, place.threads),
         survivable=SURVIVABLE,
-        of_samples=witness.of_samples(place.threads, collector),
+        # On a GPU the backward pass launches its kernels from a thread of its own: the whole process is watched.
+        of_samples=witness.of_samples(max(2, place.threads) if on_gpu else place.threads, collector),
         of_blocks=of_blocks,
         tidy=partial(shared_state.checked, place.threads),
         settled=nvml.settled(of_blocks.levels["sm_mhz"]) if "sm_mhz" in of_blocks.levels else (lambda: True),
@@ -70,7 +71,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
             if case.id in gaps:
                 yield missing(case, metric, gaps[case.id])
                 continue
-            more: dict[str, Any] = {}
+            more: dict[str, Any] = {"unwatched": gpu.reason}
             if case.own and not metric.timer and not place.compile:
                 more |= _reuse(*timed[case.id], case.config.vocab_size)
             if on_gpu and not metric.timer:
@@ -171,7 +172,7 @@ def _samples(samples: Samples, metric: AnyMetric, unit: UnitOfWork) -> Samples:
 
 def _notes(unit: UnitOfWork, metric: AnyMetric, case: Case, found: Measured, inputs: int) -> TimeNotes:
     place = unit.comparison.place
-    cpu = "thread" if place.threads == 1 else "process"
+    cpu = "thread" if place.one_thread else "process"
     again = "; ".join(f"{arm}: {what}" for arm, what in found.warmed_up_again.items())
     return TimeNotes(
         clock=f"wall: perf_counter, end to end; cpu: {cpu} time",

@@ -18,6 +18,8 @@ CLOCK_SHARE = 0.95
 # Throttle reasons that invalidate a block: hardware and thermal slow-downs, power brake. A power cap is normal at full load.
 THROTTLED = 0x8 | 0x20 | 0x40 | 0x80
 POWER_CAPPED = 0x4
+# The driver's own counts of seconds in which heat or the power brake held the clocks down.
+THROTTLED_S = ("thermal_s", "thermal_hw_s", "power_brake_s")
 # Above this share of disturbed blocks wall time supports no claim.
 MOST_CONTAMINATED = 0.5
 
@@ -55,13 +57,25 @@ def _block_causes(blocks: Columns, i: int, slow_mhz: float) -> frozenset[str]:
     found = set()
     if _at(blocks, "steal_s", i) > SHARE * wall:
         found.add("stolen by other guests")
-    if int(_at(blocks, "throttle", i)) & THROTTLED:
+    # The bits show the moment after the block, when the GPU is idle again; the counts miss nothing in between.
+    held_s = max(_at(blocks, name, i) for name in THROTTLED_S)
+    if held_s > SHARE * wall or int(_at(blocks, "throttle", i)) & THROTTLED:
         found.add("throttled")
+    if _at(blocks, "unanswered", i) > 0:
+        found.add("not watched: the GPU's driver did not answer")
     if _at(blocks, "foreign", i) > 0:
         found.add("another process on the GPU")
     if _at(blocks, "sm_mhz", i) < slow_mhz:
         found.add("slow GPU clock")
     return frozenset(found)
+
+
+def power_capped(blocks: Columns) -> list[bool]:
+    """For every block, whether the power cap held its clocks down: by the driver's count, else by the bit read after it."""
+    if "power_capped_s" in blocks:
+        both = zip(blocks["power_capped_s"], blocks["wall_s"], strict=True)
+        return [capped > SHARE * wall for capped, wall in both]
+    return [bool(int(value) & POWER_CAPPED) for value in blocks.get("throttle", ())]
 
 
 def _at(columns: Columns, name: str, i: int) -> float:

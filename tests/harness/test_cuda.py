@@ -215,9 +215,9 @@ def test_a_disturbed_gpu_is_named(query: str, answer: Any, cause: str, monkeypat
 def test_a_query_that_is_refused_has_no_column(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeCuda().install(monkeypatch)
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetPowerUsage=refuse))
-    assert set(nvml.levels()) == {"sm_mhz", "memory_mhz", "temperature_C", "throttle", "foreign"}
+    assert set(nvml.watched().levels) == {"sm_mhz", "memory_mhz", "temperature_C", "throttle", "foreign", "unanswered"}
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlInit=refuse))
-    assert nvml.levels() == {}
+    assert nvml.watched() == nvml.Watched({}, {}, "NVML: Not Supported")
 
 
 def test_an_old_driver_is_asked_by_its_old_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,9 +229,9 @@ def test_an_old_driver_is_asked_by_its_old_name(monkeypatch: pytest.MonkeyPatch)
         raise old.NVMLError(13)
 
     old.nvmlDeviceGetCurrentClocksEventReasons = refuse  # a new binding, an old driver
-    assert nvml.levels()["throttle"]() == 8
+    assert nvml.watched().levels["throttle"]() == 8
     del old.nvmlDeviceGetCurrentClocksEventReasons  # an old binding
-    assert nvml.levels()["throttle"]() == 8
+    assert nvml.watched().levels["throttle"]() == 8
 
 
 def test_a_clock_has_settled_when_five_readings_agree() -> None:

@@ -40,6 +40,7 @@ class TimeNotes(Notes):
         escaped: share of calls after which work went on outside the timed stream.
         syncs: operators after which the host waited for the device.
         l2: the state of the L2 cache before a call.
+        unwatched: why the driver was not asked for clocks, power and other processes during a timing on a GPU; None: it was.
     """
 
     clock: str = ""
@@ -58,6 +59,7 @@ class TimeNotes(Notes):
     escaped: float | None = None
     syncs: int | None = None
     l2: str | None = None
+    unwatched: str | None = None
 
 
 class EnergyNotes(Notes):

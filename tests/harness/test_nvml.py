@@ -1,0 +1,197 @@
+"""What the driver is asked while something is measured: which device, which counts, and what a failing query does."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+import pytest
+import torch
+from fake_cuda import FakeCuda
+from fake_nvml import FakeNVMLError, fake_pynvml, refuse
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOfWork
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.machine import nvml, witness
+from modbench.harness.passes import time as time_pass
+from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.notes.timing import TimeNotes
+from modbench.harness.results.records import Blocks, Outcome
+from modbench.harness.stats import contamination
+from modbench.harness.subject.subject import Subject, clock_of
+
+MIG = "MIG-1"
+
+
+def case() -> Case:
+    place = Place(seq_len=8, batch_size=1, dtype="fp32", device="cuda", threads=1, compile=False)
+    config = ModelConfig.model_validate({"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 8})
+    return Case(model="dense", arm_parts=(), config=config, place=place)
+
+
+def timed(cuda: FakeCuda) -> tuple[Outcome, Blocks]:
+    """Four samples of a forward pass of 10 ms, in two blocks."""
+    metric = catalogue.metrics()["latency/forward"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Subject, "forward", lambda _self, _tokens: cuda.launch(1e-2))
+        protocol = Protocol(rounds=2, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
+        comparison = Comparison(arms=(case(),), metrics=(metric.key,))
+        fields: dict[str, Any] = {"name": "u", "made_in": "time", "launch": 0, "flops": 1.0}
+        unit = UnitOfWork(comparison=comparison, protocol=protocol, workload=metric.group, **fields)
+        outcome, blocks = time_pass.run(unit, [metric])
+    assert isinstance(outcome, Outcome)
+    assert isinstance(blocks, Blocks)
+    return outcome, blocks
+
+
+def driver(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Any:
+    made = fake_pynvml(**changes)
+    monkeypatch.setitem(sys.modules, "pynvml", made)
+    return made
+
+
+def fields(ns_of: dict[int, Any]) -> Any:
+    """`nvmlDeviceGetFieldValues` of a driver that counts these nanoseconds, as unsigned 64-bit values."""
+
+    def answer(_handle: object, numbers: list[int]) -> list[Any]:
+        (number,) = numbers
+        if number not in ns_of:
+            return [types.SimpleNamespace(nvmlReturn=3, valueType=0, value=None)]
+        value = types.SimpleNamespace(ullVal=ns_of[number]())
+        return [types.SimpleNamespace(nvmlReturn=0, valueType=3, value=value)]
+
+    return answer
+
+
+def test_a_cap_in_the_middle_of_a_block_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bits are read when the GPU is idle again and show nothing; the driver's count shows half of the time."""
+    cuda = FakeCuda().install(monkeypatch)
+    capped = fields({74: lambda: int(cuda.host * 0.5e9), 270: lambda: 0})
+    driver(monkeypatch, nvmlDeviceGetFieldValues=capped, nvmlDeviceGetCurrentClocksEventReasons=lambda _: 0x1)
+    outcome, blocks = timed(cuda)
+    assert blocks.columns["power_capped_s"] == pytest.approx([wall / 2 for wall in blocks.columns["wall_s"]], rel=1e-3)
+    assert "power_brake_s" not in blocks.columns  # this driver has no such count
+    evidence = Evidence(case(), catalogue.metrics()[outcome.metric], [outcome], [outcome], [blocks.columns])
+    doubt = catalogue.load("doubts", "power_limited").finds(evidence)
+    assert doubt == "power-limited in 100% of the blocks"
+
+
+def test_the_bit_counts_only_where_there_is_no_count() -> None:
+    blocks = {"block": [0.0, 1.0], "wall_s": [1.0, 1.0], "throttle": [4.0, 0.0]}
+    assert contamination.power_capped(blocks) == [True, False]
+    assert contamination.power_capped({**blocks, "power_capped_s": [0.005, 0.3]}) == [False, True]
+
+
+def test_heat_in_the_middle_of_a_block_disturbs_it() -> None:
+    samples = {"block": [0.0, 1.0], "wall_s": [0.01, 0.01], "calls": [1.0, 1.0]}
+    blocks = {"block": [0.0, 1.0], "wall_s": [1.0, 1.0], "throttle": [0.0, 0.0], "thermal_hw_s": [0.02, 0.005]}
+    assert contamination.causes(samples, blocks) == [frozenset({"throttled"}), frozenset()]
+
+
+def test_an_older_driver_counts_violations(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda().install(monkeypatch)
+    violated = lambda _handle, policy: types.SimpleNamespace(violationTime=[3e9, 7e9][policy])  # noqa: E731
+    driver(monkeypatch, nvmlDeviceGetFieldValues=fields({}), nvmlDeviceGetViolationStatus=violated)
+    assert {name: reader() for name, reader in nvml.watched().counters.items()} == {
+        "power_capped_s": 3.0,
+        "thermal_s": 7.0,
+    }
+
+
+def test_a_query_that_fails_later_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It repeats its last value, and says so: the block was not watched."""
+    cuda, asked = FakeCuda().install(monkeypatch), [0]
+
+    def power(_handle: object) -> int:
+        asked[0] += 1
+        if asked[0] == 3:
+            raise FakeNVMLError("Unknown Error")
+        return 300_000
+
+    def energy_field(_handle: object, _numbers: object) -> Any:
+        if asked[0]:
+            raise FakeNVMLError("GPU is lost")
+        return fields({74: lambda: 0})(_handle, [74])
+
+    driver(monkeypatch, nvmlDeviceGetPowerUsage=power, nvmlDeviceGetFieldValues=energy_field)
+    outcome, blocks = timed(cuda)
+    assert outcome.status == "ok"
+    assert blocks.columns["power_W"] == [300.0, 300.0]
+    assert blocks.columns["unanswered"][-1] > 0
+    assert contamination.causes(outcome.samples, blocks.columns)[-1] == {"not watched: the GPU's driver did not answer"}
+
+
+def test_without_a_driver_the_notes_say_why_nothing_was_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    driver(monkeypatch, nvmlInit=refuse)
+    outcome, _ = timed(cuda)
+    assert outcome.noted(TimeNotes).unwatched == "NVML: Not Supported"
+
+
+def divided(**changes: Any) -> dict[str, Any]:
+    """A card with an instance: torch gives the instance's identifier, without a prefix."""
+
+    def by_uuid(uuid: str) -> str:
+        if uuid != MIG:
+            raise FakeNVMLError("Not Found")
+        return uuid
+
+    return {
+        "nvmlDeviceGetHandleByUUID": by_uuid,
+        "nvmlDeviceGetDeviceHandleFromMigDeviceHandle": lambda _: "card",
+        "nvmlDeviceGetMigMode": lambda handle: [int(handle == "card")] * 2,
+        **changes,
+    }
+
+
+def test_an_instance_is_found_and_its_clock_is_the_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda().install(monkeypatch)
+    clocks = {"card": 1980}
+    free = {MIG: 10 * 2**30}
+    driver(
+        monkeypatch,
+        **divided(
+            nvmlDeviceGetClockInfo=lambda handle, _kind: clocks[handle],
+            nvmlDeviceGetMemoryInfo=lambda handle: types.SimpleNamespace(free=free[handle]),
+        ),
+    )
+    assert nvml.watched().levels["sm_mhz"]() == 1980
+    assert nvml.Device("1").free_bytes() == 10 * 2**30
+
+
+def test_an_instance_has_no_energy_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(monkeypatch, **divided())
+    with pytest.raises(Unmeasured, match=r"divided \(MIG\)"):
+        nvml.Device("1").energy_mJ()
+    driver(monkeypatch, nvmlDeviceGetMigMode=lambda _: [1, 1])  # torch gave the card's own identifier
+    with pytest.raises(Unmeasured, match=r"divided \(MIG\)"):
+        nvml.Device("1").energy_mJ()
+
+
+def test_a_step_on_a_gpu_is_watched_in_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backward pass launches its kernels from autograd's thread: what delays that one delays the step."""
+    real, seen = witness.of_samples, list[int]()
+    cuda = FakeCuda().install(monkeypatch)
+    driver(monkeypatch)
+
+    def of_samples(threads: int, collector: witness.Collector) -> witness.Witness:
+        seen.append(threads)
+        made = real(threads, collector)
+        return witness.Witness({name: made.counters[name] for name in ("collect_s",)})
+
+    monkeypatch.setattr(witness, "of_samples", of_samples)
+    outcome, _ = timed(cuda)
+    assert seen == [2]
+    assert "cpu: process time" in outcome.noted(TimeNotes).clock
+
+
+def test_cpu_time_beside_a_gpu_is_the_processs() -> None:
+    import time
+
+    assert clock_of(case().place).cpu_s is time.process_time
+    on_cpu = case().place.model_copy(update={"device": "cpu"})
+    assert clock_of(on_cpu).cpu_s is time.thread_time
+    assert clock_of(case().place).synchronize is torch.cuda.synchronize
