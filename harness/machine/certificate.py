@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from uuid import uuid4
 
 from modbench.harness.core import user_folders
 from modbench.harness.core.files import now, write_atomically
+from modbench.harness.machine import cuda_driver
 
 # Above this rate of false positives a machine is unfit: its times gate nothing.
 LIMIT = 0.10
@@ -86,9 +88,18 @@ def from_dict(data: Mapping[str, Any]) -> Certificate:
 
 
 def fingerprint(environment: Mapping[str, Any], device: str, threads: int) -> str:
-    """Identify a machine and its use: host, processor, cores, memory and GPUs; device and threads."""
-    gpus = sorted(str(gpu.get("uuid")) for gpu in environment["gpu"]["devices"])
-    parts = (platform.node(), environment["cpu"], environment["cores"], environment["memory_bytes"], gpus)
+    """Identify a machine and its use: processor, cores, memory; host and threads, or the GPU that is used.
+
+    A GPU is identified by its UUID, not by the host's name, which is another one in every container; the other GPUs of a node
+    do not matter. Without the CUDA driver's answer all GPUs and the choice among them identify it.
+    """
+    uuids = sorted(str(gpu.get("uuid")) for gpu in environment["gpu"]["devices"])
+    hardware = (environment["cpu"], environment["cores"], environment["memory_bytes"])
+    parts: tuple[Any, ...] = (platform.node(), *hardware, uuids)
+    if device == "cuda":
+        used = cuda_driver.uuid_in_use()
+        choice = [os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")]
+        parts = (*parts, choice) if used is None else (*hardware, used)
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
     return f"{digest}-{device}{threads if device == 'cpu' else ''}"
 

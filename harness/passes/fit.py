@@ -23,7 +23,7 @@ from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.flops.closed_form import closed_form
-from modbench.harness.machine import busy
+from modbench.harness.machine import busy, cuda_driver, nvml
 from modbench.harness.memory.rss_mark import MALLOC
 from modbench.harness.results.notes.memory import FitNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
@@ -179,15 +179,30 @@ def _free(device: str) -> int:
         Unmeasured: if the system does not report it.
     """
     if device == "cuda":
-        import torch
-
-        return int(0.9 * torch.cuda.mem_get_info()[0])
+        return int(0.9 * _free_on_gpu())
     from modbench.harness.machine.environment import free_memory
 
     free = free_memory()
     if free is None:
         raise Unmeasured("the system does not report how much memory is free: set fit.budget")
     return int(0.9 * free)
+
+
+def _free_on_gpu() -> int:
+    """Free bytes of the GPU. `torch.cuda.mem_get_info` would make a context, which stays during all trials.
+
+    Raises:
+        Unmeasured: if the driver does not say.
+    """
+    import pynvml
+
+    uuid = cuda_driver.uuid_in_use()
+    if uuid is None:
+        raise Unmeasured("the CUDA driver does not say which GPU is used: set fit.budget")
+    try:
+        return nvml.Device(uuid).free_bytes()
+    except pynvml.NVMLError as error:
+        raise Unmeasured(f"NVML does not say how much memory is free ({error}): set fit.budget") from error
 
 
 PASS = Pass(

@@ -1,0 +1,104 @@
+"""Which GPU is used: asked without a context, and what identifies a machine."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import platform
+import sys
+import types
+from typing import Any
+
+import pytest
+import torch
+from fake_nvml import fake_pynvml, refuse
+
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.machine import certificate, cuda_driver
+from modbench.harness.passes import fit
+
+NODE: dict[str, Any] = {
+    "cpu": "c",
+    "cores": 64,
+    "memory_bytes": 2**40,
+    "gpu": {"devices": [{"uuid": f"GPU-{i}"} for i in range(8)]},
+}
+
+
+def using(uuid: str | None, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(cuda_driver, "uuid_in_use", lambda: uuid)
+    return certificate.fingerprint(NODE, "cuda", 1)
+
+
+def test_two_gpus_of_a_node_are_two_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert using("0", monkeypatch) != using("5", monkeypatch)
+
+
+def test_a_gpu_is_the_same_in_every_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another host name, and another number of GPUs that are visible beside it."""
+    one = using("5", monkeypatch)
+    monkeypatch.setattr(platform, "node", lambda: "7f3a9c")
+    assert using("5", monkeypatch) == one
+    monkeypatch.setitem(NODE, "gpu", {"devices": [{"uuid": "GPU-5"}]})
+    assert using("5", monkeypatch) == one
+
+
+def test_without_the_drivers_answer_the_choice_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    one = using(None, monkeypatch)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    assert using(None, monkeypatch) != one
+
+
+def test_checks_of_a_cpu_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts and their order of the first certificates: another digest would forget them."""
+    monkeypatch.setattr(platform, "node", lambda: "n")
+    parts = ("n", "c", 64, 2**40, [f"GPU-{i}" for i in range(8)])
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+    assert certificate.fingerprint(NODE, "cpu", 2) == f"{digest}-cpu2"
+
+
+class Driver:
+    """libcuda with one device."""
+
+    def __init__(self, *, devices: int = 1) -> None:
+        self.devices = devices
+
+    def cuInit(self, _flags: int) -> int:  # noqa: N802  # the driver's name
+        return 0 if self.devices else 100
+
+    def cuDeviceGet(self, device: Any, number: int) -> int:  # noqa: N802
+        device._obj.value = 40 + number
+        return 0
+
+    def cuDeviceGetUuid_v2(self, uuid: Any, device: Any) -> int:  # noqa: N802
+        assert device.value == 40
+        uuid[:] = range(16)
+        return 0
+
+
+def test_the_driver_is_asked_for_the_device_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: Driver())
+    assert cuda_driver.uuid_in_use() == "00010203-0405-0607-0809-0a0b0c0d0e0f"
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: Driver(devices=0))
+    assert cuda_driver.uuid_in_use() is None
+
+
+def test_no_driver_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "LIBRARY", "no_such_library.so")
+    assert cuda_driver.uuid_in_use() is None
+
+
+def test_a_budget_is_read_without_a_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    def context() -> None:
+        raise AssertionError("this makes a context, which stays during all trials")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", context)
+    monkeypatch.setattr(cuda_driver, "uuid_in_use", lambda: "1")
+    free = types.SimpleNamespace(free=1000)
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetMemoryInfo=lambda _: free))
+    assert fit._free("cuda") == 900
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetMemoryInfo=refuse))
+    with pytest.raises(Unmeasured, match=r"set fit\.budget"):
+        fit._free("cuda")
