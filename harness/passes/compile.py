@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Outcome]:
     """One outcome for each metric."""
     (case,) = unit.comparison.arms
-    with tempfile.TemporaryDirectory() as cache:
+    # The compilers' own processes may still write there when it is deleted: what then remains must not cost the record.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         # The compilers read these when they are first loaded, which is later.
         os.environ |= {"TORCHINDUCTOR_CACHE_DIR": cache, "TRITON_CACHE_DIR": f"{cache}/triton"}
         for metric in metrics:

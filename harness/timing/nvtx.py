@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,9 +20,19 @@ def sample(name: str) -> contextlib.AbstractContextManager[object]:
     """Open the range of one sample, if `MODBENCH_NVTX` is set."""
     if not NVTX:
         return contextlib.nullcontext()
+    return named(name)
+
+
+@contextlib.contextmanager
+def named(name: str) -> Iterator[None]:
+    """A range of this name. `torch.cuda.nvtx.range` would format it, and a case's path may hold braces."""
     import torch
 
-    return torch.cuda.nvtx.range(name)
+    torch.cuda.nvtx.range_push(name)
+    try:
+        yield
+    finally:
+        torch.cuda.nvtx.range_pop()
 
 
 def name_modules(module: nn.Module) -> None:
