@@ -1,20 +1,22 @@
 """Measure energy: a metric's `measure` is given a `Subject` and returns the call whose joules are read, over windows of seconds.
 
 The driver's counter advances about ten times a second, and some cards' sensors see a quarter of the time (arXiv 2312.02741).
-So windows are long, each repeats the call, and the arms' windows run in random order and then in reverse. Idle power is measured
-before the first window and reported in the notes; it is not subtracted.
+So windows are long, reach from one step of the counter to another, and repeat the call; the arms' windows run in random order and
+then in reverse. Idle power is measured before the first window, when it has settled, and reported in the notes; it is not
+subtracted.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from modbench.harness.core.case import Case, Comparison, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
+from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy, nvml
 from modbench.harness.results.notes.timing import EnergyNotes
@@ -32,6 +34,12 @@ if TYPE_CHECKING:
 
 Columns = dict[str, list[float]]
 
+# Idle power has settled when two readings of this many seconds differ by at most this share; so many are tried.
+SETTLING_S, SETTLED, MOST_SETTLING = 1.0, 0.02, 10
+REST_S = 0.005
+# The counter advances every 0.1 s: if it stands still for so long, it is not one.
+STANDS_STILL_S = 5.0
+
 
 def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outcome]:
     """Measure one launch: interleaved windows of all arms."""
@@ -44,7 +52,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     rng = random.Random(f"{unit.protocol.seed} {unit.name}")  # noqa: S311  # no secret
     calls = {case.id: attempt(partial(_prepare, case, unit, metrics[0])) for case in unit.comparison.arms}
     with busy.busy():
-        idle_W = watch_idle(device, unit.protocol.energy.idle_s)
+        idle = attempt(partial(watch_idle, device, unit.protocol.energy.idle_s))
         windows = interleaved(calls, device, unit, rng)
     for metric in metrics:
         for case in unit.comparison.arms:
@@ -56,7 +64,13 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
             per = tokens(unit, metric) if metric.per == "token" else 1
             samples = per_call | {"value": [joules / per for joules in per_call["value"]]}
             watts = [joules / wall for joules, wall in zip(per_call["value"], per_call["wall_s"], strict=True)]
-            notes = EnergyNotes(idle_W=idle_W, power_W=sum(watts) / len(watts), per=per, how="NVML counter, gross")
+            notes = EnergyNotes(
+                idle_W=None if isinstance(idle, Gap) else idle,
+                idle_reason=idle.reason if isinstance(idle, Gap) else None,
+                power_W=sum(watts) / len(watts),
+                per=per,
+                how="NVML counter, from step to step, gross",
+            )
             yield measured(case, metric, samples, notes)
 
 
@@ -68,8 +82,6 @@ def _device(name: str) -> nvml.Device:
     """
     import pynvml
     import torch
-
-    from modbench.harness.core.errors import Unmeasured
 
     if name != "cuda":
         raise Unmeasured("energy is read from an NVIDIA driver's counter: this ran on a CPU, for which there is none")
@@ -101,39 +113,97 @@ def tokens(unit: UnitOfWork, metric: AnyMetric) -> int:
 
 
 def watch_idle(device: nvml.Device, seconds: float) -> float:
-    """Power in W of the idle device, with a CUDA context."""
+    """Power in W of the idle device, with a CUDA context, once it has settled after the work before.
+
+    Raises:
+        Unmeasured: if it does not settle.
+    """
     _synchronize()
-    joules, start = device.energy_mJ(), time.perf_counter()
-    time.sleep(seconds)
-    return (device.energy_mJ() - joules) / 1e3 / (time.perf_counter() - start)
+    last = _resting_W(device, SETTLING_S)
+    for _ in range(MOST_SETTLING):
+        now = _resting_W(device, SETTLING_S)
+        if abs(now - last) <= SETTLED * max(now, last):
+            return _resting_W(device, seconds)
+        last = now
+    raise Unmeasured(f"the idle device had not settled after {MOST_SETTLING} s: it drew {last:.0f} W")
+
+
+def _resting_W(device: nvml.Device, seconds: float) -> float:  # noqa: N802  # the unit's own spelling
+    def rest() -> None:
+        time.sleep(REST_S)
+
+    start = _next_step(device, rest)
+    while time.perf_counter() - start.at < seconds:
+        rest()
+    end = _next_step(device, rest)
+    return (end.joules - start.joules) / (end.at - start.at)
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[int], object] | Gap], device: nvml.Device, unit: UnitOfWork, rng: random.Random
+    calls: dict[str, Callable[[int], object] | Gap], device: nvml.Device, unit: UnitOfWork, rng: random.Random
 ) -> dict[str, Columns]:
-    """Measure windows of every arm in random order, then in reverse, until each has as many as planned."""
+    """Measure windows of every arm in random order, then in reverse, until each has as many as planned.
+
+    An arm whose window fails is replaced in `calls` by the reason; the others go on.
+    """
     plan = unit.protocol.energy
-    good = {arm: call for arm, call in calls.items() if not isinstance(call, Gap)}
-    ready, found = list(good), dict[str, Columns]((arm, {}) for arm in good)
+    found = dict[str, Columns]((arm, {}) for arm, call in calls.items() if not isinstance(call, Gap))
+    ready = list(found)
     for block in range(-(-plan.windows // 2)):
         rng.shuffle(ready)
         for position, arm in enumerate(ready + ready[::-1]):
-            row = {"round": block, "block": block, "position": position} | _window(good[arm], device, plan.window_s)
-            for name, value in row.items():
+            call = calls[arm]
+            if isinstance(call, Gap):
+                continue
+            window = attempt(partial(_window, call, device, plan.window_s))
+            if isinstance(window, Gap):
+                calls[arm] = window
+                continue
+            for name, value in ({"round": block, "block": block, "position": position} | window).items():
                 found[arm].setdefault(name, []).append(float(value))
     return found
 
 
 def _window(call: Callable[[int], object], device: nvml.Device, seconds: float) -> dict[str, float]:
-    """Joules and seconds per call, averaged over the calls that fill the window."""
+    """Joules and seconds per call, averaged over the calls between two steps of the counter.
+
+    The arm runs before the first step too, so that the window holds nothing of the arm before it.
+    """
     _synchronize()
-    joules, start, number = device.energy_mJ(), time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
+    number = 0
+
+    def act() -> None:
+        nonlocal number
         call(number)
-        _synchronize()  # keeps the queue short, so that the window ends on time
+        _synchronize()  # keeps the queue short, so that a step is noticed in time
         number += 1
-    spent, wall = (device.energy_mJ() - joules) / 1e3, time.perf_counter() - start
-    return {"calls": number, "value": spent / number, "wall_s": wall / number}
+
+    start = _next_step(device, act)
+    before = number
+    while time.perf_counter() - start.at < seconds:
+        act()
+    end = _next_step(device, act)
+    made = number - before
+    return {"calls": made, "value": (end.joules - start.joules) / made, "wall_s": (end.at - start.at) / made}
+
+
+class _Step(NamedTuple):
+    joules: float
+    at: float
+
+
+def _next_step(device: nvml.Device, act: Callable[[], None]) -> _Step:
+    """The counter and the time when it next advances; `act` is repeated until then.
+
+    Raises:
+        Unmeasured: if it stands still.
+    """
+    seen, asked = device.energy_mJ(), time.perf_counter()
+    while (now := device.energy_mJ()) == seen:
+        if time.perf_counter() - asked > STANDS_STILL_S:
+            raise Unmeasured(f"energy: the counter did not advance for {STANDS_STILL_S:g} s")
+        act()
+    return _Step(now / 1e3, time.perf_counter())
 
 
 def _synchronize() -> None:

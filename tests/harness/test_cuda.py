@@ -290,7 +290,7 @@ def test_a_budget_on_a_card_comes_beside_what_libraries_hold(cuda: FakeCuda, mon
 
 
 def energy(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, driver: Any) -> list[Outcome]:
-    """Windows of two arms on a device whose counter reads 1 J more at each look, and whose clock is virtual."""
+    """Windows of two arms on a device whose clock is virtual."""
     monkeypatch.setitem(sys.modules, "pynvml", driver)
     monkeypatch.setattr(energy_pass, "time", types.SimpleNamespace(perf_counter=lambda: cuda.host, sleep=cuda.sleep))
     monkeypatch.setattr(Subject, "train_step", lambda _self, _tokens: cuda.launch(0.1))
@@ -304,16 +304,18 @@ def energy(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, driver: Any) -> list
 
 
 def test_energy_is_the_counter_over_windows_of_seconds(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    outcomes = energy(cuda, monkeypatch, fake_pynvml())
+    # 400 W, read off ten times a second.
+    steps = fake_pynvml(nvmlDeviceGetTotalEnergyConsumption=lambda _: 40_000 * int(cuda.host / 0.1))
+    outcomes = energy(cuda, monkeypatch, steps)
     assert [outcome.status for outcome in outcomes] == ["ok"] * 4
     total = outcomes[0]
     assert total.unit == "J"
-    # A window lasts 3 s of 0.1 s calls, and the counter moved by 1 J: 1/30 J a call, 1/240 J a token.
-    assert total.samples["calls"] == [30, 30]
-    assert total.samples["value"] == pytest.approx([1 / 30] * 2)
-    assert outcomes[2].samples["value"] == pytest.approx([1 / 240] * 2)
-    assert total.noted(EnergyNotes).idle_W == pytest.approx(1 / 3)
-    assert total.noted(EnergyNotes).power_W == pytest.approx(1 / 3, rel=0.01)
+    # A window lasts 3 s of 0.1 s calls, and is closed by the call after which the counter has moved: 40 J a call, 5 J a token.
+    assert total.samples["calls"] == [31, 31]
+    assert total.samples["value"] == pytest.approx([40] * 2)
+    assert outcomes[2].samples["value"] == pytest.approx([5] * 2)
+    assert total.noted(EnergyNotes).idle_W == pytest.approx(400, rel=0.01)
+    assert total.noted(EnergyNotes).power_W == pytest.approx(400, rel=0.01)
     # There and back: positions of the two arms mirror one another.
     positions = [outcome.samples["position"] for outcome in outcomes[:2]]
     assert sorted(map(tuple, positions)) == [(0, 3), (1, 2)]

@@ -66,13 +66,15 @@ class EnergyNotes(Notes):
     """How energy was measured.
 
     Attributes:
-        idle_W: power of the idle device before the first window, in W.
+        idle_W: power of the idle device before the first window, in W; None if it could not be read.
+        idle_reason: why not.
         power_W: mean power in the windows, in W.
         per: divisor of the joules of a call.
         how: how energy was read.
     """
 
-    idle_W: float
+    idle_W: float | None
+    idle_reason: str | None = None
     power_W: float
     per: int
     how: str

@@ -1,0 +1,145 @@
+"""Windows of energy on a counter that moves in steps, with planted powers, failing arms and a counter that stands still."""
+
+from __future__ import annotations
+
+import random
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_cuda import FakeCuda
+from fake_nvml import FakeNVMLError, fake_pynvml
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Comparison, EnergyPlan, Place, Protocol, UnitOfWork
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.machine import nvml
+from modbench.harness.passes import compile as compile_pass
+from modbench.harness.passes import energy
+from modbench.harness.results.notes.timing import EnergyNotes
+from modbench.harness.results.records import Gap, Outcome
+from modbench.harness.subject.subject import Subject
+
+STEP_S = 0.1
+
+
+class Meter:
+    """A counter of what was drawn, shown as it was at the last step of 0.1 s."""
+
+    def __init__(self, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.cuda, self.drawn, self.shown = cuda, 0.0, 0.0
+        clock = types.SimpleNamespace(perf_counter=lambda: cuda.host, sleep=lambda s: self.draw(s, 70.0))
+        monkeypatch.setattr(energy, "time", clock)
+        driver = fake_pynvml(nvmlDeviceGetTotalEnergyConsumption=lambda _: int(1e3 * self.shown))
+        monkeypatch.setitem(sys.modules, "pynvml", driver)
+
+    def draw(self, seconds: float, watts: float) -> None:
+        before, self.cuda.host = self.cuda.host, self.cuda.host + seconds
+        for step in range(int(before / STEP_S) + 1, int(self.cuda.host / STEP_S) + 1):
+            self.shown = self.drawn + (step * STEP_S - before) * watts
+        self.drawn += seconds * watts
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    return FakeCuda().install(monkeypatch)
+
+
+def unit(arms: tuple[Case, ...] = (), windows: int = 2) -> UnitOfWork:
+    plan = EnergyPlan(windows=windows, window_s=0.5, idle_s=0.5)
+    protocol = Protocol(
+        rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="", energy=plan
+    )
+    comparison = Comparison(arms=arms or (case("one"),), metrics=("energy/total",))
+    return UnitOfWork(
+        name="e", made_in="energy", launch=0, flops=1.0, workload="train_step", comparison=comparison, protocol=protocol
+    )
+
+
+def case(name: str) -> Case:
+    place = Place(seq_len=8, batch_size=1, dtype="fp32", device="cuda", threads=1, compile=False)
+    config = ModelConfig.model_validate({"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 8})
+    return Case(model="dense", arm_parts=(name,), config=config, place=place)
+
+
+def test_no_window_holds_energy_of_the_arm_before_it(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of five steps only: an end inside a step would err by a tenth, the other arm's energy by more."""
+    meter = Meter(cuda, monkeypatch)
+    calls: dict[str, Any] = {
+        "hot": lambda _: meter.draw(2e-3, 400.0),
+        "cool": lambda _: meter.draw(2e-3, 100.0),
+    }
+    found = energy.interleaved(calls, nvml.Device("1"), unit(windows=8), random.Random(1))
+    assert found["hot"]["value"] == pytest.approx([0.8] * 8, rel=0.015)
+    assert found["cool"]["value"] == pytest.approx([0.2] * 8, rel=0.015)
+    assert found["cool"]["wall_s"] == pytest.approx([2e-3] * 8)
+
+
+def test_a_window_that_fails_loses_one_arm(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    meter, made = Meter(cuda, monkeypatch), [0]
+
+    def fail(_number: int) -> None:
+        made[0] += 1
+        if made[0] > 300:
+            raise RuntimeError("CUDA out of memory")
+        meter.draw(2e-3, 400.0)
+
+    calls: dict[str, Any] = {"good": lambda _: meter.draw(2e-3, 100.0), "bad": fail}
+    found = energy.interleaved(calls, nvml.Device("1"), unit(windows=4), random.Random(1))
+    assert isinstance(calls["bad"], Gap)
+    assert calls["bad"].kind == "oom"
+    assert len(found["good"]["value"]) == 4
+
+
+def test_a_counter_that_stands_still_is_none(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    del cuda
+    meter = Meter(FakeCuda(), monkeypatch)
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetTotalEnergyConsumption=lambda _: 7))
+    with pytest.raises(Unmeasured, match="did not advance for 5 s"):
+        energy._window(lambda _: meter.draw(2e-3, 1.0), nvml.Device("1"), 0.5)
+
+
+def test_idle_power_is_read_when_it_has_settled(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The board's power falls from 270 W to 70 W after the work before."""
+    meter, start = Meter(cuda, monkeypatch), cuda.host
+    energy.time.sleep = lambda s: meter.draw(s, 70 + 200 * 0.2 ** (cuda.host - start))  # type: ignore[attr-defined]
+    assert energy.watch_idle(nvml.Device("1"), 0.5) == pytest.approx(70, rel=0.02)
+    energy.time.sleep = lambda s: meter.draw(s, 70 + 20 * int(cuda.host))  # type: ignore[attr-defined]
+    with pytest.raises(Unmeasured, match="had not settled after 10 s"):
+        energy.watch_idle(nvml.Device("1"), 0.5)
+
+
+def test_without_idle_power_there_is_energy(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    meter = Meter(cuda, monkeypatch)
+    monkeypatch.setattr(Subject, "train_step", lambda _self, _tokens: meter.draw(2e-3, 300.0))
+
+    def refuse(_device: object, _seconds: float) -> float:
+        raise FakeNVMLError("Unknown Error")
+
+    monkeypatch.setattr(energy, "watch_idle", refuse)
+    metric = catalogue.metrics()["energy/total"]
+    (outcome,) = energy.run(unit(), [metric])
+    assert isinstance(outcome, Outcome)
+    assert outcome.status == "ok", outcome.reason
+    notes = outcome.noted(EnergyNotes)
+    assert (notes.idle_W, notes.idle_reason) == (None, "FakeNVMLError: Unknown Error")
+
+
+def test_a_compiler_that_still_writes_costs_no_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its processes may write into the cache while it is deleted."""
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def busy(path: str, *_: Any, **__: Any) -> None:
+        raise OSError(39, "Directory not empty", path)
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    monkeypatch.setenv("TRITON_CACHE_DIR", "")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.rmdir", busy)
+        outcomes = list(compile_pass.run(unit(), [catalogue.metrics()["latency/compile"]]))
+    assert outcomes[0].status == "skipped"  # runs eagerly
