@@ -12,7 +12,18 @@ from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy
-from modbench.harness.profiling.ranges import ROOT, SPANS, by_name, components, tree, typical
+from modbench.harness.profiling.ranges import (
+    ROOT,
+    SPANS,
+    Range,
+    by_name,
+    components,
+    count_kernels_once,
+    counted_twice,
+    operators,
+    tree,
+    typical,
+)
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.findings import ProfileFinding
 
@@ -97,22 +108,12 @@ def _times(subject: Subject, call: Callable[[Tensor], object], tokens_BT: Tensor
         profiler.export_chrome_trace(trace)
     # The first call under the profiler is slow: it is in the trace, but not in the medians.
     on_gpu = subject.case.place.device == "cuda"
-    calls = [[each] for each in tree(profiler.events(), {*SPANS, ROOT}, on_gpu=on_gpu)][1:]
-    if on_gpu and not calls[0][0].seconds:
-        raise Unmeasured(
-            "the profiler saw no kernel: it may lack permission to read GPU counters (NVIDIA's ERR_NVGPUCTRPERM)"
-        )
-    own = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-    operators = [
-        {
-            "name": event.key,
-            "calls": event.count / (1 + CALLS),
-            "own_seconds": getattr(event, own) / 1e6 / (1 + CALLS),
-        }
-        for event in profiler.key_averages()
-        if event.key.startswith("aten::")
-    ]
-    operators.sort(key=lambda row: -row["own_seconds"])
+    events = profiler.events()
+    if on_gpu:
+        count_kernels_once(events)
+    roots = tree(events, {*SPANS, ROOT}, on_gpu=on_gpu)[1:]
+    _check(roots, on_gpu=on_gpu)
+    calls = [[each] for each in roots]
     return {
         "ranges": typical([by_name(each) for each in calls]),
         "components": {
@@ -121,9 +122,28 @@ def _times(subject: Subject, call: Callable[[Tensor], object], tokens_BT: Tensor
                 [{c: {"seconds": s} for c, s in components(each, SPANS).items()} for each in calls]
             ).items()
         },
-        "operators": operators[:20],
+        "operators": operators(events, roots, on_gpu=on_gpu)[:20],
         "trace": trace,
     }
+
+
+def _check(roots: list[Range], *, on_gpu: bool) -> None:
+    """Check what the profiler saw of the calls.
+
+    Raises:
+        Unmeasured: if it saw none, no kernel, or kernels that take longer than their call.
+    """
+    if not roots:
+        raise Unmeasured("the profiler returned no range of the calls")
+    if not on_gpu:
+        return
+    if not roots[0].seconds:
+        raise Unmeasured(
+            "the profiler saw no kernel: it may lack permission to read GPU counters (NVIDIA's ERR_NVGPUCTRPERM)"
+        )
+    why = next(filter(None, map(counted_twice, roots)), None)
+    if why:
+        raise Unmeasured(why)
 
 
 def _counts(subject: Subject, tokens_BT: Tensor) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 
 # Prefix of the ranges of modules, and the name of the outermost range.
 MODULE, ROOT = "module ", "the whole call"
+# Kernels of a call can add up to its duration; a little more, for two clocks.
+MOST_BUSY = 1.05
 # The steps that models name (models/layers/span.py), and the parts of a training step.
 SPANS = {
     *("router", "top-k and sort", "gather", "scatter", "chosen tokens", "experts", "auxiliary loss"),
@@ -70,6 +72,51 @@ def tree(events: Sequence[Any], names: set[str], *, on_gpu: bool = False) -> lis
         (open_[-1].inner if open_ else outermost).append(each)
         open_.append(each)
     return outermost
+
+
+# What the profiler calls its own records and those of CUDA's runtime, by kind and, in older versions of torch, by name.
+_RECORDS = {"cuda_runtime", "cuda_driver", "overhead"}
+_OVERHEAD = {
+    *("Activity Buffer Request", "Buffer Flush", "Instrumentation", "Lazy Function Loading", "Resource"),
+    "Runtime Triggered Module Loading",
+}
+_RUNTIME = ("cudaLaunch", "cudaMem", "cuLaunch", "cuMem")
+
+
+def count_kernels_once(events: Sequence[Any]) -> None:
+    """Take kernels away from records of CUDA's runtime and of the profiler's overhead.
+
+    Such a record carries the identifier of the operator around it, so torch (2.11 to 2.13, pull request 193392) gives it the
+    operator's kernels too, and sums over operators and ranges count them once more for each record.
+    """
+    for event in events:
+        kind, name = getattr(event, "activity_type", None), event.name
+        if event.device_type.name == "CPU" and (kind in _RECORDS or name in _OVERHEAD or name.startswith(_RUNTIME)):
+            event.kernels.clear()
+
+
+def counted_twice(root: Range) -> str | None:
+    """What is wrong if a call's kernels add up to more than the call took, the device idle before and after."""
+    wall_s = (root.end - root.start) / 1e6
+    if root.seconds <= MOST_BUSY * wall_s:
+        return None
+    return (
+        f"the kernels of a call of {wall_s:.3g} s add up to {root.seconds:.3g} s: the profiler counts some more than once, or "
+        "they run side by side on several streams. Seconds by module would be wrong; timings of `modbench run` are not affected."
+    )
+
+
+def operators(events: Sequence[Any], calls: Sequence[Range], *, on_gpu: bool = False) -> list[dict[str, Any]]:
+    """Calls and own seconds of every ATen operator, per call of the given ones, the slowest first."""
+    own = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    found: dict[str, dict[str, Any]] = {}
+    for event in events:
+        inside = any(call.start <= event.time_range.start <= call.end for call in calls)
+        if inside and event.name.startswith("aten::") and event.device_type.name == "CPU":
+            row = found.setdefault(event.name, {"name": event.name, "calls": 0.0, "own_seconds": 0.0})
+            row["calls"] += 1 / len(calls)
+            row["own_seconds"] += getattr(event, own) / 1e6 / len(calls)
+    return sorted(found.values(), key=lambda row: -row["own_seconds"])
 
 
 def walk(ranges: Sequence[Range]) -> Iterator[Range]:

@@ -97,10 +97,17 @@ def profile(plan: Plan, case: Case, workload: str, folder: RunFolder, progress: 
     record = Record.model_validate_json(folder.record(unit).read_bytes())
     found = record.findings
     if not isinstance(found, ProfileFinding):
-        raise ModbenchError(f"the profile of {case.id} failed; {folder.logs}/{unit.name}.died.log says why.")
+        log = folder.logs / f"{unit.name}.died.log"
+        raise ModbenchError(f"the profile of {case.id} failed: {_last_words(log)}; {log} says more.")
     done = Profiled(case, found, folder.path, environment.collect())
     (folder.path / PROFILE).write_text(json.dumps(as_json(done), indent=1), encoding="utf-8")
     return done
+
+
+def _last_words(log: Path) -> str:
+    """The last line of a log, which names the exception that ended a process."""
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it left no message")
 
 
 def as_json(done: Profiled) -> dict[str, Any]:
@@ -118,14 +125,27 @@ def as_json(done: Profiled) -> dict[str, Any]:
 
 
 def rows(found: ProfileFinding) -> list[dict[str, Any]]:
-    """One row for each module, the whole first: seconds scaled to the unprofiled call, rates, shares of the measured peaks."""
+    """One row for each module, the whole first: seconds, rates, shares of the measured peaks.
+
+    On a CPU seconds are scaled to the unprofiled call. On a GPU they are those of kernels, which the profiler does not slow down:
+    scaled, a module would be charged for what the device waits.
+    """
     ranges, peak = found.ranges, found.peak
-    scale = found.wall_s / ranges[ROOT].seconds
+    scale = 1.0 if _on_gpu(found) else found.wall_s / ranges[ROOT].seconds
     made = [_row(found, "", ranges[ROOT].seconds * scale, ranges[ROOT].calls, peak)]
     for name, seen in ranges.items():
         if name.startswith(MODULE):
             made.append(_row(found, name.removeprefix(MODULE), seen.seconds * scale, seen.calls, peak))
     return made
+
+
+def _on_gpu(found: ProfileFinding) -> bool:
+    return found.peak.device == "cuda"
+
+
+def _whole_s(found: ProfileFinding) -> float:
+    """Seconds that modules and components add up to."""
+    return found.ranges[ROOT].seconds if _on_gpu(found) else found.wall_s
 
 
 def _row(found: ProfileFinding, path: str, seconds: float, calls: float, peak: PeakFinding) -> dict[str, Any]:
@@ -137,7 +157,7 @@ def _row(found: ProfileFinding, path: str, seconds: float, calls: float, peak: P
         "module": path,
         "calls": calls,
         "seconds": seconds,
-        "share": seconds / found.wall_s,
+        "share": seconds / _whole_s(found),
         "flops": flops,
         "flop_per_s": flops / seconds if flops and seconds else None,
         "of_peak": flops / seconds / peak.flop_per_s if flops and seconds else None,
@@ -152,7 +172,7 @@ def shares(found: ProfileFinding) -> list[dict[str, Any]]:
     """Seconds and share of every component, the largest first."""
     total = sum(found.components.values()) or 1.0
     return [
-        {"component": name, "share": seconds / total, "seconds": found.wall_s * seconds / total}
+        {"component": name, "share": seconds / total, "seconds": _whole_s(found) * seconds / total}
         for name, seconds in sorted(found.components.items(), key=lambda item: -item[1])
     ]
 
@@ -165,8 +185,13 @@ def as_text(done: Profiled) -> str:
     what = {"forward": "a forward pass", "train_step": "a training step"}[found.workload]
     lines = [
         f"{done.case.id}: {what} on {where} takes {human(found.wall_s, 's')} (median of 7, without profiler)",
-        "",
     ]
+    if _on_gpu(found):
+        busy_s = _whole_s(found)
+        lines.append(
+            f"the device works for {human(busy_s, 's')} of it ({busy_s / found.wall_s:.0%}); times below are the device's"
+        )
+    lines.append("")
     lines += _modules(modules, trained=bool(found.kept))
     components = [(each["component"], human(each["seconds"], "s"), f"{each['share']:.1%}") for each in shares(found)]
     lines += ["", *aligned([("component", "time", "share"), *components], right={1, 2})]
