@@ -140,7 +140,7 @@ class Device:
         violations = {"power_capped_s": 0, "thermal_s": 1}  # NVML_PERF_POLICY_POWER and _THERMAL
 
         def violated_s(policy: int) -> float:
-            return nvml.nvmlDeviceGetViolationStatus(self.card, policy).violationTime / 1e9
+            return float(nvml.nvmlDeviceGetViolationStatus(self.card, policy).violationTime) / 1e9
 
         return self._answered(
             {name: partial(self._field_s, number) for name, number in fields.items()},

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fake_cuda import FakeCuda
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 from torch.autograd.profiler_util import EventList, FunctionEvent
 
 from modbench.harness.core.errors import Unmeasured
