@@ -114,7 +114,8 @@ def watch(module: nn.Module, inputs_NT: Tensor, targets_NT: Tensor, *, causal: b
             loss_BT, entropy_BT = loss_and_entropy(found.logits, targets_BT.to(device))
             losses.append(loss_BT.double().cpu().numpy())
             entropies.append(entropy_BT.double().cpu().numpy())
-            seen.append(found)
+            # Of logits only their number is used below; kept, they could fill the memory that training needs.
+            seen.append(found._replace(logits=found.logits.new_empty(len(found.logits), 0)))
     gates = _gates(seen[0].decisions)
     layers = tuple(gates)
     places = [[_gates(each.decisions)[layer] for each in seen] for layer in layers]
