@@ -44,7 +44,10 @@ class Batch(NamedTuple):
         return self._each(lambda part: part[first::every])
 
     def to(self, device: str) -> Batch:
-        """Copy the batch to a device."""
+        """Copy the batch to a device; to a GPU without waiting for what it is doing."""
+        if device != "cpu":
+            # From pageable memory the host would wait for the whole step before; pinned memory is kept until it has been read.
+            return self._each(lambda part: part.pin_memory().to(device, non_blocking=True))
         return self._each(lambda part: part.to(device))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:

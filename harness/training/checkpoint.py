@@ -26,7 +26,8 @@ def save(file: Path, body: dict[str, Any]) -> None:
 def load(file: Path, fingerprint: str) -> dict[str, Any] | None:
     """Read a checkpoint; None if there is no file, or if it is damaged or of another run or format.
 
-    Starting again is then always right: the run repeats to the bit.
+    Starting again is then always right: on a CPU the run repeats to the bit, on a GPU up to the order of its atomic additions
+    (backward passes of attention, experts).
     """
     try:
         body = torch.load(file, weights_only=True, map_location="cpu")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from modbench.harness.core.torchrun import Ranks
 from modbench.harness.core.train_plan import Parallel
@@ -30,21 +30,34 @@ def together(ranks: Ranks, device: str) -> Iterator[None]:
 
     if device == "cuda":
         torch.cuda.set_device(ranks.local)
-    torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+        # Told its device, NCCL connects the ranks now and need not guess it at the first barrier.
+        torch.distributed.init_process_group("nccl", device_id=torch.device("cuda", ranks.local))
+    else:
+        torch.distributed.init_process_group("gloo")
     try:
         yield
     finally:
         torch.distributed.destroy_process_group()
 
 
-def share(module: nn.Module, ranks: Ranks, how: Parallel, device: str) -> nn.Module:
-    """Wrap a module for training on all ranks; with one rank it is returned as it is."""
+def share(module: nn.Module, ranks: Ranks, how: Parallel, device: str, *, same_buffers: bool = False) -> nn.Module:
+    """Wrap a module for training on all ranks; with one rank it is returned as it is.
+
+    Args:
+        module: what is trained.
+        ranks: the processes that share it.
+        how: `ddp` or `fsdp`.
+        device: `cpu` or `cuda`.
+        same_buffers: whether all ranks have the same buffers without being sent those of the first.
+    """
     if ranks.world == 1:
         return module
     import torch
 
     if how == "ddp":
-        return torch.nn.parallel.DistributedDataParallel(module, [ranks.local] if device == "cuda" else None)
+        # Tables that all ranks computed alike are not sent before every forward pass; a user's model may change its buffers.
+        ids = [ranks.local] if device == "cuda" else None
+        return torch.nn.parallel.DistributedDataParallel(module, ids, broadcast_buffers=not same_buffers)
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -61,6 +74,16 @@ def share(module: nn.Module, ranks: Ranks, how: Parallel, device: str) -> nn.Mod
                         fully_shard(block, mesh=mesh)
     fully_shard(module, mesh=mesh)
     return module
+
+
+def piece(model: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[object]:
+    """Around one piece of an accumulated batch: with DDP the ranks average gradients once, after the last piece."""
+    import torch
+
+    inner = getattr(model, "_orig_mod", model)  # compiled
+    if last or not isinstance(inner, torch.nn.parallel.DistributedDataParallel):
+        return contextlib.nullcontext()
+    return cast("contextlib.AbstractContextManager[object]", inner.no_sync())
 
 
 def whole_state(model: nn.Module, ranks: Ranks) -> dict[str, Any]:

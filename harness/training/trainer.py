@@ -6,11 +6,10 @@ is killed and resumed has the same losses to the bit on a CPU: all that a step d
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,7 +20,8 @@ from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.core.train_plan import TrainRun, learning_rate
 from modbench.harness.core.units import human_duration
 from modbench.harness.training import checkpoint
-from modbench.harness.training.parallel import share
+from modbench.harness.training.parallel import piece, share
+from modbench.harness.training.spent import Spent, event
 
 if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject
@@ -59,28 +59,6 @@ class Progress:
         return f"step {self.step}/{self.steps}, loss {self.loss:.3f}, {pace}, {human_duration(self.left_s)} left"
 
 
-@dataclass
-class Spent:
-    """Seconds of training by part; `outside` is the remainder: data, logging, bookkeeping."""
-
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("forward", "backward", "optimizer"), 0.0))
-    whole: float = 0.0
-
-    @contextlib.contextmanager
-    def on(self, what: str) -> Iterator[None]:
-        """Add the time of what runs inside to `what`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
-
-    @property
-    def outside(self) -> float:
-        """Seconds of the steps that were neither forward, backward nor optimizer."""
-        return self.whole - sum(self.seconds.values())
-
-
 class Trainer:
     """One training run.
 
@@ -115,14 +93,21 @@ class Trainer:
         self.carried = {} if carried is None else carried
         self.device = subject.case.place.device
         self.autocast = torch.autocast(self.device, torch.bfloat16, enabled=subject.case.place.dtype == "bf16")
-        self.model = subject.model if ranks.world == 1 else share(subject.module, ranks, run.parallel, self.device)
-        if ranks.world > 1 and subject.case.place.compile:
-            self.model = cast("torch.nn.Module", torch.compile(self.model))
+        self.model = subject.model
+        if ranks.world > 1:
+            same = subject.language_model is not None
+            self.model = share(subject.module, ranks, run.parallel, self.device, same_buffers=same)
+            if subject.case.place.compile:
+                self.model = cast("torch.nn.Module", torch.compile(self.model))
         self.optimizer = subject.optimizer
         self.curve: dict[str, list[float]] = {name: [] for name in COLUMNS}
-        self.spent, self.step, self.resumed_at = Spent(), 0, 0
+        self.on_gpu = self.device == "cuda"
+        self.spent, self.step, self.resumed_at = Spent(on_gpu=self.on_gpu), 0, 0
+        # Losses that have not been read, and on a GPU the ends of their steps.
         self._unread: list[torch.Tensor] = []
-        self.losses_at_once = CUDA_LOSSES_AT_ONCE if self.device == "cuda" else 1
+        self._ends: list[torch.cuda.Event] = []
+        self._trained_s: Callable[[], float] = lambda: 0.0
+        self.losses_at_once = CUDA_LOSSES_AT_ONCE if self.on_gpu else 1
         self._looks = {round((i + 1) * run.steps / run.looks) for i in range(run.looks)} if run.looks else set()
 
     def train(self) -> None:
@@ -136,30 +121,35 @@ class Trainer:
         before = self.curve["wall_s"][-1] if self.step else 0.0
         apart = 0.0  # seconds that are not training: looks and checkpoints
         self.resumed_at = self.step
+        self._trained_s = lambda: before + time.perf_counter() - start - apart
         while self.step < self.run.steps:
             began = time.perf_counter()
-            self._make_step(lambda: before + time.perf_counter() - start - apart)  # noqa: B023  # called at once
+            self._make_step()
+            now = time.perf_counter()
+            last = self.step == self.run.steps
+            looks = self.look is not None and self.step in self._looks
+            saves = self.keep is not None and not last and self._agreed(now - saved >= self.run.checkpoint_s)
+            tells = self.on_progress is not None and (now - reported >= PROGRESS_S or last)
+            # What follows would wait for the device, which may still be training: that wait belongs to the step.
+            # Several ranks read their losses at the same step, so that all stop at the same loss: not for one rank's progress.
+            if looks or saves or last or (tells and self.ranks.world == 1):
+                self._read_losses()
+            elif tells and self.on_gpu:
+                torch.cuda.synchronize()
             ended = time.perf_counter()
             self.spent.whole += ended - began
-            if self.look is not None and self.step in self._looks:
-                self._read_losses()
+            if self.look is not None and looks:
                 self.look(self.step)
                 self.subject.module.train()
-            last = self.step == self.run.steps
-            if self.keep is not None and not last and self._agreed(ended - saved >= self.run.checkpoint_s):
+            if saves:
                 self._save()
                 saved = time.perf_counter()
-            if self.on_progress is not None and (ended - reported >= PROGRESS_S or last):
-                if (
-                    self.ranks.world == 1
-                ):  # otherwise all ranks read at the same step, so that all stop at the same loss
-                    self._read_losses()
+            if self.on_progress is not None and tells:
                 self.on_progress(self._progress(ended - start - apart))
                 reported = ended
             apart += time.perf_counter() - ended
-        self._read_losses()
 
-    def _make_step(self, clock: Callable[[], float]) -> None:
+    def _make_step(self) -> None:
         run, step, subject = self.run, self.step, self.subject
         for group in self.optimizer.param_groups:
             group["lr"], group["weight_decay"] = learning_rate(step, run.steps, run.lr), run.weight_decay
@@ -168,29 +158,36 @@ class Trainer:
         whole = self.batches.train(step)
         asked = whole.asked
         mine = whole if self.ranks.world == 1 else whole.rows(self.ranks.rank, self.ranks.world)
-        total = torch.zeros((), device=self.device)
+        total: torch.Tensor | None = None
         self.optimizer.zero_grad(set_to_none=True)
         for i in range(run.accumulate):
             batch = mine if run.accumulate == 1 else mine.rows(i, run.accumulate)
             # A mean over this piece's targets, weighted so that all pieces add up to the mean over the whole batch. Counted
             # before the copy to a device, since reading from there would wait.
             weight, batch = batch.asked * self.ranks.world / max(1, asked), batch.to(self.device)
-            with self.spent.on("forward"), self.autocast:
-                loss, auxiliary = self._loss(batch)
-                loss = loss * weight
-            with self.spent.on("backward"):
-                (loss + auxiliary / run.accumulate).backward()
-            total += loss.detach()
+            with piece(self.model, last=i == run.accumulate - 1):
+                with self.spent.on("forward"), self.autocast:
+                    loss, auxiliary = self._loss(batch)
+                    loss = loss * weight
+                with self.spent.on("backward"):
+                    (loss + auxiliary / run.accumulate).backward()
+            part = loss.detach().float()
+            total = part if total is None else total + part
         with self.spent.on("optimizer"):
             torch.nn.utils.clip_grad_norm_(subject.module.parameters(), run.clip)
             self.optimizer.step()
+        assert total is not None, "a batch has at least one piece"
         if self.ranks.world > 1:
             torch.distributed.all_reduce(total)
             total /= self.ranks.world
         self.step += 1
-        for name, value in zip(COLUMNS, (step, self.step * run.tokens_per_step, math.nan, clock()), strict=True):
+        for name, value in zip(
+            COLUMNS, (step, self.step * run.tokens_per_step, math.nan, self._trained_s()), strict=True
+        ):
             self.curve[name].append(value)
         self._unread.append(total)
+        if self.on_gpu:
+            self._ends.append(event())
         if len(self._unread) >= self.losses_at_once:
             self._read_losses()
 
@@ -200,7 +197,7 @@ class Trainer:
         )
 
     def _read_losses(self) -> None:
-        """Read the losses that have not been read yet.
+        """Read the losses that have not been read yet; on a GPU also when their steps ended, which the host did not see.
 
         Raises:
             NumericsError: at the first that is not finite.
@@ -208,6 +205,13 @@ class Trainer:
         if not self._unread:
             return
         first = self.step - len(self._unread)
+        if self.on_gpu:
+            torch.cuda.synchronize()
+            now = self._trained_s()
+            for step, end in enumerate(self._ends, first):
+                self.curve["wall_s"][step] = now - end.elapsed_time(self._ends[-1]) / 1e3
+            self._ends.clear()
+            self.spent.settle()
         values = [float(value) for value in torch.stack(self._unread).tolist()]
         self._unread.clear()
         for step, value in enumerate(values, first):
@@ -235,8 +239,7 @@ class Trainer:
         return Progress(self.step, self.run.steps, loss, made * self.run.tokens_per_step / elapsed, left)
 
     def _save(self) -> None:
-        """Write the checkpoint: every rank takes part, the first one writes."""
-        self._read_losses()
+        """Write the checkpoint, when all losses have been read: every rank takes part, the first one writes."""
         if self.ranks.world == 1:
             model, optimizer = self.subject.module.state_dict(), self.optimizer.state_dict()
         else:

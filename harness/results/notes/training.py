@@ -16,7 +16,7 @@ class Curve(Frozen):
         step: number of the step, from 0.
         tokens: tokens seen after the step.
         loss: loss of the step's batch before its update, in nats per token; None if it was not read.
-        wall_s: seconds of training after the step.
+        wall_s: seconds of training after the step; on a GPU when the device had finished it.
     """
 
     step: list[int]
@@ -75,7 +75,7 @@ class TrainNotes(Notes):
         curve: the training run.
         looks: held-out losses during training.
         by_position: held-out loss at each position in the window.
-        spent: seconds of forward, backward, optimizer, and outside of all three.
+        spent: seconds of forward, backward, optimizer, and outside of all three; on a GPU between CUDA events, not of launching.
         resumed_at: steps that were made before the run was last resumed.
         routing: what the routers did, in numbers (`harness/routing/describe.py`).
         answers: results on a task; None for a corpus.
