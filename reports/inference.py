@@ -18,6 +18,8 @@ from modbench.reports.panel import MATCHED, is_number
 from modbench.reports.style import name
 
 MIB = 2**20
+# A line of a workload's table: the arm, where it was measured, its numbers.
+Row: TypeAlias = tuple[str, ...]
 # Rows of `cases.csv` by case id and metric.
 Known: TypeAlias = Mapping[tuple[str, str], "pd.Series[Any]"]
 
@@ -62,28 +64,25 @@ SERVED = (
 )
 
 
-@dataclass(frozen=True)
-class Row:
-    """A line of a workload's table."""
+def table(loaded: Loaded, served: Served) -> tuple[Row, list[Row]]:
+    """Return the header and the rows of a workload: times, rates and bytes of every arm at every place.
 
-    arm: str
-    where: tuple[str, ...]
-    numbers: tuple[str, ...]
-
-
-def table(loaded: Loaded, served: Served) -> tuple[tuple[str, ...], list[Row]]:
-    """Return the header and the rows of a workload: times, rates and bytes of every arm at every place."""
+    A column without any number is left out.
+    """
     every = [each for each in loaded.run.plan.comparisons if served.time in each.metrics]
     places = [comparison.place for comparison in every]
     known = {(str(row.case_id), str(row.metric)): row for _, row in loaded.cases.iterrows()}
-    rows = []
+    rows: list[Row] = []
     for comparison, place in zip(every, places, strict=True):
         told = ((execution(place), {*map(execution, places)}), (place.dtype, {each.dtype for each in places}))
         way = [word for word, all_words in told if len(all_words) > 1]
         for case in comparison.arms:
             where = (f"{place.seq_len:,}", f"{place.batch_size:,}")
-            rows.append(Row(", ".join([name(case), *way]), where, _numbers(known, case, served)))
-    return (served.length, "B", served.unit, "±", "tokens/s", *(["KV MiB"] if served.kept else [])), rows
+            rows.append((", ".join([name(case), *way]), *where, *_numbers(known, case, served)))
+    header = ("arm", served.length, "B", served.unit, "±", "tokens/s", *(["KV MiB"] if served.kept else []))
+    filled = [row + ("",) * (len(header) - len(row)) for row in rows]
+    kept = [i for i in range(len(header)) if i == 0 or any(row[i] for row in filled)]
+    return tuple(header[i] for i in kept), [tuple(row[i] for i in kept) for row in filled]
 
 
 def execution(place: Place) -> str:

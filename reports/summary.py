@@ -163,9 +163,8 @@ def _served(loaded: Loaded) -> list[str]:
         header, rows = inference.table(loaded, served)
         if not rows:
             continue
-        body = [[row.arm, *row.where, *row.numbers, *[""] * (len(header) - 2 - len(row.numbers))] for row in rows]
-        lines += _aligned([[served.title.lower(), *header], *body[:MOST_SERVED]])
-        lines += [f"and {len(body) - MOST_SERVED} more: in the report"] if len(body) > MOST_SERVED else []
+        lines += _aligned([[served.title.lower(), *header[1:]], *map(list, rows[:MOST_SERVED])])
+        lines += [f"and {len(rows) - MOST_SERVED} more: in the report"] if len(rows) > MOST_SERVED else []
         lines.append("")
     return lines
 

@@ -166,8 +166,13 @@ class Subject:
         prompt_B: Tensor | None = None,
         model: nn.Module | None = None,
     ) -> tuple[Tensor, Tensor | float]:
-        """Logits, and the model's auxiliary loss while it trains. A user's model gets only the tokens."""
-        model = self.model if model is None else model
+        """Logits, and the model's auxiliary loss while it trains. A user's model gets only the tokens.
+
+        Routed without later tokens, a model runs eagerly: how many tokens pass depends on them, and compiled code would be
+        compiled anew for every number.
+        """
+        if model is None:
+            model = self.module if causal else self.model
         padding: dict[str, Tensor | None] = {}
         if lengths_B is not None and not self.case.own:
             padding = {"lengths_B": lengths_B, "prompt_B": prompt_B}

@@ -12,15 +12,10 @@ from modbench.reports.templates import fill
 
 def render(loaded: Loaded) -> Markup | None:
     """Show a sentence and a table for each workload."""
-    tables = [(served, *inference.table(loaded, served)) for served in inference.SERVED]
+    tables = [(served.title, *inference.table(loaded, served)) for served in inference.SERVED]
     made = [
-        {
-            "title": served.title,
-            "header": ("Arm", *header),
-            "numbers": range(1, 1 + len(header)),
-            "rows": [(row.arm, *row.where, *row.numbers, *[""] * (len(header) - 2 - len(row.numbers))) for row in rows],
-        }
-        for served, header, rows in tables
+        {"title": title, "header": header, "rows": rows, "numbers": range(1, len(header))}
+        for title, header, rows in tables
         if rows
     ]
     return fill("inference", verdicts=inference.verdicts(loaded), tables=made) if made else None

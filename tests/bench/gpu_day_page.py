@@ -60,8 +60,9 @@ def collected(day: Day) -> dict[str, Any]:
         else:
             run = read_json(folder / "run.json")
             facts.setdefault("environment", run and run.get("environment"))
-            text = out.read_text(encoding="utf-8", errors="replace").strip() if out.exists() else ""
-            facts.setdefault("suites", {})[step.name] = text
+            text = out.read_text(encoding="utf-8", errors="replace") if out.exists() else ""
+            # The last line is a path of the machine.
+            facts.setdefault("suites", {})[step.name] = text.partition("\nreport: ")[0].strip()
     facts["training"] = [each for each in facts.get("training", ()) if each]
     return facts
 
@@ -218,6 +219,15 @@ def _profiled(facts: dict[str, Any]) -> Iterator[str]:
     yield from _table(f"Where {found['case']} spends its time", ("component", "share"), rows)
     operators = [(o["name"], f"{o['calls']:.0f}", f"{1e3 * o['own_seconds']:.3f}") for o in found["operators"]]
     yield from _table("Its operators", ("operator", "calls", "own ms"), operators)
+
+
+def _command(facts: dict[str, Any], name: str) -> str:
+    """A step's command line, without what belongs to this script."""
+    step = next(s for s in facts["steps"] if s["name"] == name and s["mode"] == facts["sizes"][name])
+    words = str(step["command"]).split()
+    return " ".join(
+        w for before, w in zip(["", *words], words, strict=False) if w not in {"-m", "-o"} and before != "-o"
+    )
 
 
 def _row(step: dict[str, Any], *keys: str) -> tuple[str, ...]:

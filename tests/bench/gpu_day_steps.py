@@ -77,6 +77,8 @@ def _shape(d_model: int, n_layers: int, seq_len: int, batch_size: int) -> Words:
     return [word for flag, size in sizes.items() for word in (flag, str(size))]
 
 
+FIT = ("--batch-size", "1", "--set", "metrics=memory/largest_seq_len", "--set", "grid.execution=eager")
+TIMES = ("--batch-size", "1", "--set", "metrics=flops/forward,latency/forward,latency/train_step")
 # The arm that most of the day looks at.
 MOD = "mod[c0.125-T"
 STEPS: tuple[Step, ...] = (
@@ -113,9 +115,9 @@ STEPS: tuple[Step, ...] = (
         "forward passes and training steps, eager and compiled",
         4.3,
         450,
-        day=(*DRAFT, "-k", f"dense-f0.57 or {MOD}", "--seq-len", "8192", "--batch-size", "1"),
-        look=(*SMOKE, "-k", MOD, "--seq-len", "2048", "--batch-size", "1", "--set", "n_layers=2"),
-        rehearse=(*SMOKE, *TINY, "-k", MOD, "--seq-len", "256", "--batch-size", "1"),
+        day=(*DRAFT, *TIMES, "-k", f"dense-f0.57 or {MOD}", "--seq-len", "8192"),
+        look=(*SMOKE, *TIMES, "-k", MOD, "--seq-len", "2048", "--set", "n_layers=2"),
+        rehearse=(*SMOKE, *TIMES, *TINY, "-k", MOD, "--seq-len", "256"),
     ),
     suite(
         "prefill-gpu",
@@ -142,7 +144,7 @@ STEPS: tuple[Step, ...] = (
         0.9,
         240,
         out="fit",
-        day=("--set", "metrics=memory/largest_seq_len", "-k", MOD, "--seq-len", "2048", "--batch-size", "1"),
+        day=(*FIT, "-k", MOD, "--seq-len", "2048"),
         look=(
             "--set",
             "metrics=memory/largest_seq_len",

@@ -1,0 +1,158 @@
+"""The script of a first day on a card: it rehearses without one, goes on where it stopped, and leaves a folder to carry."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gpu_day
+import gpu_day_page
+import gpu_day_wheels
+import pytest
+from gpu_day_folder import MOST_BYTES, MOST_FILES, Day, Done, opened
+from gpu_day_steps import LOOK_LIMIT_S, STEPS, Step
+
+SCRIPT = Path(gpu_day.__file__)
+
+
+def started(*flags: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *flags]
+    return subprocess.run(
+        command, check=check, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_whole_day_rehearses_on_a_cpu(tmp_path: Path) -> None:
+    """Every step runs with a pretend card, and leaves at most eight files that can be carried away and go on elsewhere."""
+    out = tmp_path / "day"
+    ended = started("--rehearse", "--out", str(out), check=False)
+    assert ended.returncode == 0, ended.stdout + (out / "logs.txt").read_text(encoding="utf-8")
+    facts = json.loads((out / "day.json").read_text(encoding="utf-8"))
+    assert [(step["name"], step["code"]) for step in facts["steps"]] == [(step.name, 0) for step in STEPS]
+    assert facts["tests"]["failures"] == {}
+    assert facts["tests"]["passed"] > 50
+    assert facts["doctor"]["card"]["name"] == "Fake H100"
+    assert {run["model"] for run in facts["training"]} == {"dense", "mod", "mode_staged", "mode_integrated"}
+    files = list(out.iterdir())
+    assert len(files) <= MOST_FILES
+    assert sum(file.stat().st_size for file in files) <= MOST_BYTES
+    page = (out / "gpu.md").read_text(encoding="utf-8")
+    for said in (
+        "- card: Fake H100",
+        "- driver: 590.1",
+        "- torch: ",
+        "- clocks: ",
+        "a rehearsal on a CPU: no number counts",
+    ):
+        assert said in page
+    assert str(tmp_path) not in page
+    assert "Traceback" not in (out / "summary.txt").read_text(encoding="utf-8")
+    # Carried to another machine: nothing is done twice.
+    again = tmp_path / "elsewhere" / "day"
+    again.parent.mkdir()
+    out.rename(again)
+    ended = started("--rehearse", "--out", str(again))
+    assert ended.stdout.count("done before") == len(STEPS)
+    assert json.loads((again / "day.json").read_text(encoding="utf-8"))["suites"] == facts["suites"]
+
+
+def test_the_steps_fit_a_day() -> None:
+    """25 minutes with the first look, none over eight minutes; a look takes six at most if each step is as quick as expected."""
+    assert sum(step.minutes for step in STEPS) + 6 <= gpu_day.WHOLE_DAY + 0.5
+    assert all(step.minutes * 60 < step.limit_s <= 480 for step in STEPS)
+    assert LOOK_LIMIT_S <= 60
+    assert len({step.name for step in STEPS}) == len(STEPS)
+
+
+@pytest.fixture
+def day(tmp_path: Path) -> Day:
+    with opened(tmp_path / "day", None) as made:
+        return made
+
+
+def step(code: str, *, limit_s: float = 60.0) -> Step:
+    return Step("doctor", "a test", 0.1, limit_s, ("-c", code))
+
+
+def test_a_step_that_hangs_is_interrupted_and_one_that_fails_is_named(
+    day: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = gpu_day.run_step(day, step("import time; print('here', flush=True); time.sleep(600)", limit_s=3.0), "day")
+    assert hanging.code < 0
+    assert "interrupted at its limit" in hanging.in_words
+    assert (day.work / "day" / "doctor.out").read_text(encoding="utf-8") == "here\n"
+    failing = gpu_day.run_step(day, step("raise SystemExit(3)"), "day")
+    assert "failed with 3" in failing.in_words
+    day.keep(failing)
+    assert not day.is_done("doctor", "day")
+    day.keep(gpu_day.run_step(day, step("pass"), "day"))
+    assert day.is_done("doctor", "day")
+    assert not day.is_done("doctor", "look")
+    monkeypatch.setattr(gpu_day_page, "DOCS", day.work / "none.md")
+    assert "doctor: failed" not in day.write()
+
+
+def test_a_process_group_that_ignores_interrupts_is_killed(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_day, "GRACE_S", 0.5)
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
+    )
+    assert gpu_day.run_step(day, step(deaf, limit_s=3.0), "day").code < 0
+
+
+def test_a_step_that_has_no_time_left_is_left_for_later(day: Day, capsys: pytest.CaptureFixture[str]) -> None:
+    slow = Step("gpu", "long", 4.0, 400.0, ("-c", "raise SystemExit(9)"))
+    assert gpu_day._play(day, "day", [slow], minutes=1.0, at_once=1) == 1
+    said = capsys.readouterr().out
+    assert "gpu: not run, 1.0 of 1 minutes are left; call again" in said
+    assert "not done: gpu" in said
+
+
+def test_what_no_step_found_is_not_printed(day: Day) -> None:
+    """An empty day has a page without a table."""
+    page = gpu_day_page.page_of(gpu_day_page.collected(day))
+    assert "|" not in page.partition(gpu_day_page.HEADING)[2]
+    day.keep(Done("profile", "day", 3, 1.0, 120.0, "-m modbench profile"))
+    page = gpu_day_page.page_of(gpu_day_page.collected(day))
+    assert "| profile | day | failed with 3 after 1 s |" in page
+    assert "Training" not in page.partition(gpu_day_page.HEADING)[2]
+
+
+def test_columns_without_a_number_are_left_out() -> None:
+    made = list(gpu_day_page._table("T", ("a", "b", "c"), [("1", "", "3"), ("4", "", "6")]))
+    assert made[2:] == ["| a | c |", "| --- | --- |", "| 1 | 3 |", "| 4 | 6 |", ""]
+    assert list(gpu_day_page._table("T", ("a",), [])) == []
+
+
+def test_an_unknown_step_is_refused_in_words() -> None:
+    ended = started("--only", "gpu,nope", check=False)
+    assert ended.returncode == 1
+    assert "there is no step 'nope'" in ended.stderr
+    assert "train-gpu" in ended.stderr
+
+
+def test_packages_that_lack_come_from_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that must fit one another come together; a wheel that is not there is named."""
+    monkeypatch.setattr(gpu_day_wheels, "version", lambda name: None if name == "pydantic" else "1")
+    assert gpu_day_wheels.lacking() == ["pydantic", "pydantic-core"]
+    called: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> None:
+        called.append(command)
+
+    monkeypatch.setattr(gpu_day_wheels.subprocess, "run", run)
+    (tmp_path / "pydantic-2.9-py3-none-any.whl").touch()
+    (tmp_path / "rich-14-py3-none-any.whl").touch()
+    with pytest.raises(SystemExit, match=r"no wheel of pydantic_core"):
+        gpu_day_wheels.install_missing(tmp_path, tmp_path / "site")
+    (tmp_path / "pydantic_core-2.9-cp312-cp312-manylinux_2_17_x86_64.whl").touch()
+    gpu_day_wheels.install_missing(tmp_path, tmp_path / "site")
+    (command,) = called
+    assert [Path(word).name.split("-")[0] for word in command if word.endswith(".whl")] == ["pydantic", "pydantic_core"]
+    assert {"--no-index", "--no-deps"} <= {*command}
