@@ -39,7 +39,14 @@ _CHEAP = {
     *("_foreach_mul_", "_fused_adamw_", "_foreach_norm", "is_same_size", "resize_", "lift", "lift_fresh", "sym_size"),
     *("sym_stride", "sym_numel", "record_stream", "_pin_memory", "is_pinned", "_nested_tensor_size"),
     *("nested_to_padded_tensor", "_nested_from_padded", "_nested_tensor_from_mask", "unfold_backward", "where"),
-    *("unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk"),
+    *("unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk", "_safe_softmax", "_masked_softmax"),
+    *("_masked_softmax_backward", "mse_loss", "smooth_l1_loss", "nonzero_static", "isin", "scatter_reduce_"),
+    *("masked_scatter_", "_embedding_bag_dense_backward", "max_pool2d_with_indices_backward", "nll_loss2d_backward"),
+    *("native_batch_norm_backward", "_weight_norm_interface", "_prelu_kernel", "_fused_dropout", "_assert_async"),
+    *("cumsum_",),
+    # What only CUDA runs: normalisation, the pointwise half of recurrent cells, and the copies of sharded training.
+    *("cudnn_batch_norm", "cudnn_batch_norm_backward", "_batch_norm_with_update", "_batch_norm_no_update"),
+    *("_thnn_fused_lstm_cell", "_thnn_fused_gru_cell", "split_with_sizes_copy", "_chunk_cat"),
 }
 
 

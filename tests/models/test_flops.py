@@ -10,12 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost
-from modbench.harness.flops import counter, fvcore_counter
+from modbench.harness.flops import counter, fvcore_counter, operators
+from modbench.harness.flops.operators import is_cheap
 from modbench.harness.flops.reconcile import disagreement
 from modbench.harness.passes.count import Counted, count
 from modbench.models.dense import Dense
@@ -139,6 +141,36 @@ def test_causal_closed_form_equals_causal_counter_on_real_tensors(model: str) ->
     cost = realised_cost(module, made, 40)
     assert counter.forward(module, x_BT).total == cost.forward
     assert counter.forward(module, x_BT, causal=True).total == cost.forward_causal
+
+
+@pytest.mark.parametrize("n_kv_heads", [4, 2])
+def test_attention_without_a_fused_kernel_is_counted_too(n_kv_heads: int) -> None:
+    """CUDA falls back on plain products where no fused kernel takes the shapes: their softmax is no unknown operator."""
+    module = catalogue.load("models", "dense").build(case("dense", n_kv_heads=n_kv_heads).config)
+    x_BT = torch.zeros(2, 40, dtype=torch.int64)
+    with sdpa_kernel(SDPBackend.MATH):
+        counted = counter.forward(module, x_BT)
+        assert "aten._safe_softmax" in counted.operators["cheap"]
+        assert counted.unknown == []
+        assert counter.train(module, x_BT).unknown == []
+
+
+ON_CUDA = """
+cudnn_batch_norm cudnn_batch_norm_backward _batch_norm_with_update _batch_norm_no_update _thnn_fused_lstm_cell
+_thnn_fused_gru_cell _fused_dropout _weight_norm_interface split_with_sizes_copy _chunk_cat _safe_softmax _masked_softmax
+"""
+
+
+@pytest.mark.parametrize("name", ON_CUDA.split())
+def test_cheap_operators_of_cuda_are_known(name: str) -> None:
+    """A CPU never runs them; each would make a count on a GPU a lower bound."""
+    packet = getattr(torch.ops.aten, name)
+    assert all(is_cheap(getattr(packet, overload)) for overload in packet.overloads())
+
+
+def test_cheap_operators_exist_under_these_names() -> None:
+    """A misspelt name would never match."""
+    assert {name for name in operators._CHEAP if not hasattr(torch.ops.aten, name)} == set()
 
 
 def test_attention_is_counted_on_a_cpu() -> None:
