@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from modbench.harness.core.config import ModelConfig, kept
 from modbench.harness.core.language_model import Decision
 from modbench.models.layers.context import ForwardContext
-from modbench.models.layers.router import Threshold
+from modbench.models.layers.router import Threshold, own_precision
 from modbench.models.layers.span import span
 
 
@@ -83,9 +83,9 @@ class ExpertMLP(nn.Module):
 
     def forward(self, x_BTD: Tensor, ctx: ForwardContext) -> Tensor:
         """[B, T, D] to [B, T, D]."""
-        # float32: low-precision logits tie early in training, and each device breaks ties its own way.
+        # Float32 logits where the weights are float32, under autocast too: see `own_precision`.
         with span("router"):
-            p_BTX = self.router(x_BTD).float().softmax(dim=-1)
+            p_BTX = own_precision(self.router, x_BTD).softmax(dim=-1)
         if ctx.calibrate and self.threshold is not None:
             real_BT = ctx.real_BT
             p_NX = p_BTX.flatten(0, 1) if real_BT is None else p_BTX[real_BT]

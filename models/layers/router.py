@@ -41,7 +41,7 @@ class Router(nn.Module):
         return True
 
     def score(self, x_BTD: Tensor, ctx: ForwardContext) -> Tensor:
-        """Scores [B, T] in float32: low-precision scores tie, and each device breaks ties its own way."""
+        """Scores [B, T], returned in float32. A learned one is computed by `own_precision`."""
         raise NotImplementedError
 
     def multiplier(self, r_BT: Tensor) -> Tensor | None:
@@ -64,6 +64,22 @@ class Router(nn.Module):
 
     def adjust_init(self) -> None:
         """Adjust the weights once they are drawn."""
+
+
+def own_precision(linear: nn.Linear, x: Tensor) -> Tensor:
+    """A projection in the number format of its weight, also under autocast; returned in float32.
+
+    Low-precision scores tie, and each device breaks ties its own way. Training keeps weights in float32 and computes under
+    autocast: scores are float32 there. A model that is bfloat16 as a whole has bfloat16 scores, ties included: float32 ones
+    would need a float32 copy of the stream in every routed block.
+    """
+    x = x.to(linear.weight.dtype)
+    if x.is_meta:  # which autocast does not know
+        y: Tensor = linear(x)
+    else:
+        with torch.autocast(x.device.type, enabled=False):
+            y = linear(x)
+    return y.float()
 
 
 class Threshold(nn.Module):

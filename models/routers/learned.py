@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
 from modbench.models.layers.context import ForwardContext
-from modbench.models.layers.router import Router, Threshold, normal_quantile
+from modbench.models.layers.router import Router, Threshold, normal_quantile, own_precision
 
 
 class Learned(Router):
@@ -51,8 +51,7 @@ class Learned(Router):
 
     def score(self, x_BTD: Tensor, ctx: ForwardContext) -> Tensor:
         """Router weights [B, T]."""
-        r_BT1: Tensor = self.weight(x_BTD)
-        return r_BT1.squeeze(-1).float()
+        return own_precision(self.weight, x_BTD).squeeze(-1)
 
     def multiplier(self, r_BT: Tensor) -> Tensor:
         """The score itself, or its sigmoid."""
@@ -61,8 +60,9 @@ class Learned(Router):
     def _predict(self, x_BTD: Tensor) -> Tensor:
         """Logits of being in the top-k. The input is detached: this loss does not reach the rest of the model."""
         assert self.predictor is not None
-        logit_BT1: Tensor = self.predictor(x_BTD.detach())
-        return logit_BT1.squeeze(-1).float()
+        first, activation, last = self.predictor
+        assert isinstance(last, nn.Linear)
+        return own_precision(last, activation(first(x_BTD.detach()))).squeeze(-1)
 
     def selects(self, x_BTD: Tensor, r_BT: Tensor, ctx: ForwardContext) -> Tensor:
         """Where the sigmoid of the predictor or score is above one half, or the score is above the threshold."""

@@ -242,6 +242,37 @@ def test_a_threshold_never_sits_on_a_score() -> None:
     assert threshold.to(torch.bfloat16).value == torch.tensor(1.23456789)
 
 
+@pytest.mark.parametrize("causal", ["predictor", "aux_loss"])
+def test_scores_have_the_format_of_the_weights(causal: str) -> None:
+    """Under autocast, as in training, float32; in a model that is bfloat16 as a whole, bfloat16."""
+    module = build("mod", causal=causal, capacity=0.25, n_layers=2)
+    _, router = routed(module)
+    x_BTD = torch.randn(2, 24, 32, generator=torch.Generator().manual_seed(0))
+    this = context(module, 24)
+    exact_BT = router.score(x_BTD, this)
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = [router.score(x_BTD, this)]
+        scores += [router._predict(x_BTD)] if causal == "predictor" else []
+    assert torch.equal(scores[0], exact_BT)
+    for r_BT in scores:
+        assert r_BT.dtype == torch.float32
+        assert not torch.equal(r_BT, r_BT.to(torch.bfloat16))
+    r_BT = router.to(torch.bfloat16).score(x_BTD.to(torch.bfloat16), this)
+    assert r_BT.dtype == torch.float32
+    assert torch.equal(r_BT, r_BT.to(torch.bfloat16))
+
+
+def test_experts_probabilities_have_the_format_of_the_weights() -> None:
+    module = build("moe")
+    mlp, seen = module.blocks[1].mlp, list[torch.Tensor]()
+    assert isinstance(mlp, ExpertMLP)
+    mlp.router.register_forward_hook(lambda _m, _args, out: seen.append(out))
+    with torch.autocast("cpu", torch.bfloat16):
+        module(tokens())
+    module.to(torch.bfloat16)(tokens())
+    assert [out.dtype for out in seen] == [torch.float32, torch.bfloat16]
+
+
 def test_rows_past_the_first_table_have_noise_of_their_own() -> None:
     module, this = long_context(256, router="synthetic")
     router = module.blocks[1].router
