@@ -5,6 +5,8 @@ Shapes: B batch, T tokens, D width, H query heads, K key/value heads, d a head's
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,10 +21,14 @@ PIECE, WHOLE_BLOCK = 128, 512
 
 
 class RotaryTable(nn.Module):
-    """Rotary angles of all positions, computed once: base 10,000, half-size tables."""
+    """Rotary angles of all positions, computed once: base 10,000, half-size tables.
 
-    cos_TC: Tensor
-    sin_TC: Tensor
+    The tables stay in float32, so that a bfloat16 model rotates as one that trains in float32: the buffers are the integers
+    with the same bits, which no change of the model's number format touches. `cos_TC` and `sin_TC` are views of them.
+    """
+
+    cos_bits_TC: Tensor
+    sin_bits_TC: Tensor
     causal_bias: Tensor  # added to the scores of a piece of queries: 0 for keys so far, minus infinity for later ones
 
     def __init__(self, config: ModelConfig) -> None:
@@ -30,10 +36,20 @@ class RotaryTable(nn.Module):
         half = config.d_model // config.n_heads // 2
         frequency_C = 10_000.0 ** (-torch.arange(half, dtype=torch.float32) / half)
         angle_TC = torch.arange(config.max_seq_len, dtype=torch.float32)[:, None] * frequency_C
-        self.register_buffer("cos_TC", angle_TC.cos(), persistent=False)
-        self.register_buffer("sin_TC", angle_TC.sin(), persistent=False)
+        self.register_buffer("cos_bits_TC", angle_TC.cos().view(torch.int32), persistent=False)
+        self.register_buffer("sin_bits_TC", angle_TC.sin().view(torch.int32), persistent=False)
+        self._view()
         causal_bias = torch.full((PIECE, WHOLE_BLOCK + PIECE), -torch.inf).triu(WHOLE_BLOCK + 1)
         self.register_buffer("causal_bias", causal_bias, persistent=False)
+
+    def _view(self) -> None:
+        self.cos_TC, self.sin_TC = self.cos_bits_TC.view(torch.float32), self.sin_bits_TC.view(torch.float32)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RotaryTable:  # noqa: FBT001, FBT002  # torch's signature
+        """Move with the module. The views are not made at each use, since a TorchScript trace knows no such view."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch has no types here
+        self._view()
+        return self
 
     def forward(self, seq_len: int) -> Rotary:
         """Tables of positions 0 to `seq_len` - 1, the same for all rows."""
@@ -50,7 +66,7 @@ class RotaryTable(nn.Module):
         Raises:
             ValueError: if there are more tokens than positions.
         """
-        longest = self.cos_TC.shape[0]
+        longest = self.cos_bits_TC.shape[0]
         if seq_len > longest:
             raise ValueError(f"{seq_len} tokens are more than max_seq_len {longest}: build the model with a larger one")
 

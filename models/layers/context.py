@@ -21,12 +21,15 @@ class Rotary(NamedTuple):
     sin: Tensor
 
     def rotate(self, x_BTHd: Tensor) -> Tensor:
-        """Rotate pairs (i, i + C) of every head by the token's angles (Su et al. 2021, RoFormer, section 3.4)."""
+        """Rotate pairs (i, i + C) of every head by the token's angles (Su et al. 2021, RoFormer, section 3.4).
+
+        In float32, like the angles; the result has the format of x.
+        """
         low_BTHC, high_BTHC = x_BTHd.chunk(2, dim=-1)
         cos, sin = self.cos, self.sin
         rotated = (
-            torch.addcmul(low_BTHC * cos, high_BTHC, sin, value=-1),
-            torch.addcmul(high_BTHC * cos, low_BTHC, sin),
+            torch.addcmul(low_BTHC * cos, high_BTHC, sin, value=-1).to(x_BTHd.dtype),
+            torch.addcmul(high_BTHC * cos, low_BTHC, sin).to(x_BTHd.dtype),
         )
         return torch.cat(rotated, dim=-1)
 

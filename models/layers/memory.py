@@ -161,7 +161,7 @@ def select(config: ModelConfig, tokens: float, selected: float) -> Layer:
         w = config.predictor_width
         params = d + (d * w + w + w + 1) * (config.causal == "predictor")
     scores = Amount(0, FLOAT32 if config.router in {"learned", "norm"} else 0)
-    gathered = Amount(d + c, exact=3 * INT64)
+    gathered = Amount(d, exact=FLOAT32 * c + 3 * INT64)
     return Layer(
         scores * tokens + gathered * selected,
         params,
@@ -173,7 +173,8 @@ def select(config: ModelConfig, tokens: float, selected: float) -> Layer:
 
 def outside(config: ModelConfig, tokens: float, selected: float) -> Amount:
     """What stays in memory while a block processes the selected tokens: the whole stream, their angles and indices."""
-    return Amount(config.d_model) * tokens + Amount(config.d_model // config.n_heads, exact=3 * INT64) * selected
+    angles_and_indices = Amount(0, exact=FLOAT32 * config.d_model // config.n_heads + 3 * INT64)
+    return Amount(config.d_model) * tokens + angles_and_indices * selected
 
 
 def scatter(config: ModelConfig, tokens: float, selected: float) -> Layer:
@@ -201,9 +202,9 @@ def switched(config: ModelConfig, tokens: float) -> Layer:
 
 
 def buffers(config: ModelConfig) -> Amount:
-    """Rotary angles of all positions, and the bias that hides later keys from a piece of queries."""
+    """Rotary angles of all positions in float32, and the bias that hides later keys from a piece of queries."""
     half = config.d_model // config.n_heads // 2
-    return Amount(2 * config.max_seq_len * half + PIECE * (WHOLE_BLOCK + PIECE))
+    return Amount(PIECE * (WHOLE_BLOCK + PIECE), exact=FLOAT32 * 2 * config.max_seq_len * half)
 
 
 def highest(*amounts: Amount) -> Amount:

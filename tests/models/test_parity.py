@@ -206,7 +206,6 @@ def test_every_parameter_gets_a_gradient(name: str, bidirectional: bool) -> None
 
 def test_router_gradient_equals_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
     module = MoD(config(capacity=0.25, n_layers=2)).double()
-    module.rotary.cos_TC, module.rotary.sin_TC = module.rotary.cos_TC.double(), module.rotary.sin_TC.double()
     router = routed_block(module).router
     assert isinstance(router, Learned)
     # Scores are float32 by design, which finite differences in float64 would see as noise: score in float64 here.
