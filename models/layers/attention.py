@@ -20,6 +20,25 @@ from modbench.models.layers.context import ForwardContext, Rotary
 PIECE, WHOLE_BLOCK = 128, 512
 
 
+def fused_attention(
+    q_BHTd: Tensor, k_BKSd: Tensor, v_BKSd: Tensor, mask: Tensor | None = None, *, group: int, is_causal: bool = False
+) -> Tensor:
+    """Softmax attention [B, H, T, d], where `group` query heads share one head of keys and values."""
+    if group > 1 and lacks_grouped_kernel(q_BHTd):
+        k_BKSd, v_BKSd, group = k_BKSd.repeat_interleave(group, 1), v_BKSd.repeat_interleave(group, 1), 1
+    return F.scaled_dot_product_attention(
+        q_BHTd, k_BKSd, v_BKSd, attn_mask=mask, is_causal=is_causal, enable_gqa=group > 1
+    )
+
+
+def lacks_grouped_kernel(q_BHTd: Tensor) -> bool:
+    """Whether no fused kernel takes grouped heads: then plain products would write out all scores [B, H, T, S].
+
+    On CUDA flash and cuDNN take them, in two-byte formats alone; the kernel for float32 does not (up to torch 2.13).
+    """
+    return q_BHTd.device.type == "cuda" and q_BHTd.dtype == torch.float32
+
+
 class RotaryTable(nn.Module):
     """Rotary angles of all positions, computed once: base 10,000, half-size tables.
 
@@ -83,7 +102,7 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
-        self.head = config.d_model // config.n_heads
+        self.group, self.head = config.n_heads // config.n_kv_heads, config.d_model // config.n_heads
         self.window = config.window if config.mixer == "window" else None
         self.bidirectional = config.bidirectional
         self.qkv = nn.Linear(config.d_model, (config.n_heads + 2 * config.n_kv_heads) * self.head, bias=False)
@@ -109,8 +128,7 @@ class Attention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, is_causal: bool = False) -> Tensor:
         """[B, H, T, d] over keys [B, K, S, d] to [B, T, D], through the output projection."""
-        grouped = self.n_heads != self.n_kv_heads
-        y_BHTd = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal, enable_gqa=grouped)
+        y_BHTd = fused_attention(q, k, v, mask, group=self.group, is_causal=is_causal)
         y_BTD: Tensor = self.out(y_BHTd.transpose(1, 2).flatten(2))
         return y_BTD
 
@@ -139,13 +157,13 @@ class Attention(nn.Module):
         bias = causal_bias.to(q_BHTd.dtype)
         for start in range(0, t, PIECE):
             end = min(start + PIECE, t)
-            y = F.scaled_dot_product_attention(
+            y = fused_attention(
                 q_BHTd[:, :, start:end],
                 k_BKTd[:, :, :end],
                 v_BKTd[:, :, :end],
-                attn_mask=bias[: end - start, WHOLE_BLOCK - start : WHOLE_BLOCK + end - start] if start else None,
+                bias[: end - start, WHOLE_BLOCK - start : WHOLE_BLOCK + end - start] if start else None,
+                group=self.group,
                 is_causal=start == 0,
-                enable_gqa=self.n_heads != self.n_kv_heads,
             )
             pieces.append(y.transpose(1, 2))
         return torch.cat(pieces, dim=1).flatten(2)
@@ -165,12 +183,12 @@ class Attention(nn.Module):
         near_W2W = (key_2W > query_W[:, None]) & (key_2W <= query_W[:, None] + w)
         first_N = torch.arange(n, device=q_BHTd.device) == 0  # nothing comes before the first piece
         mask_NW2W = near_W2W & ~(first_N[:, None, None] & (key_2W < w))
-        y = F.scaled_dot_product_attention(
+        y = fused_attention(
             pieces(q_BHTd, with_previous=False),
             pieces(k_BKTd, with_previous=True),
             pieces(v_BKTd, with_previous=True),
-            attn_mask=mask_NW2W.repeat(b, 1, 1)[:, None],
-            enable_gqa=self.n_heads != self.n_kv_heads,
+            mask_NW2W.repeat(b, 1, 1)[:, None],
+            group=self.group,
         )
         y_BTD: Tensor = self.out(y.unflatten(0, (b, n)).transpose(2, 3).flatten(1, 2).flatten(2)[:, :t])
         return y_BTD

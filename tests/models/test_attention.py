@@ -1,11 +1,16 @@
-"""Attention's number formats."""
+"""Attention's number formats, and the heads that it hands to a kernel."""
 
 from __future__ import annotations
 
-import torch
-from toolbox import config
+from types import SimpleNamespace
+from typing import Any, cast
 
-from modbench.models.layers.attention import RotaryTable
+import pytest
+import torch
+from toolbox import build, config, tokens
+
+from modbench.models.layers import attention
+from modbench.models.layers.attention import RotaryTable, lacks_grouped_kernel
 
 
 def test_a_bfloat16_model_rotates_by_exact_angles() -> None:
@@ -19,3 +24,32 @@ def test_a_bfloat16_model_rotates_by_exact_angles() -> None:
     assert torch.equal(got, wanted)
     assert torch.equal(moved.at(torch.arange(7)[None]).cos, table(7).cos)
     assert table.to("meta")(4).cos.is_meta  # the views move too
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "lacks"),
+    [("cuda", torch.float32, True), ("cuda", torch.bfloat16, False), ("cpu", torch.float32, False)],
+)
+def test_only_float32_on_cuda_lacks_a_kernel_for_grouped_heads(device: str, dtype: torch.dtype, *, lacks: bool) -> None:
+    q_BHTd = cast("torch.Tensor", SimpleNamespace(device=torch.device(device), dtype=dtype))
+    assert lacks_grouped_kernel(q_BHTd) == lacks
+
+
+@pytest.mark.parametrize("options", [{}, {"mixer": "window", "window": 5}, {"bidirectional": True}])
+def test_grouped_heads_that_no_kernel_takes_are_repeated(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same logits, and no kernel is asked for grouped heads."""
+    module = build("dense", n_kv_heads=2, **options).eval()
+    x_BT, asked = tokens(), []
+    wanted = module(x_BT)
+    original = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(q: Any, k: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        asked.append((kwargs["enable_gqa"], k.shape[1]))
+        return original(q, k, *args, **kwargs)
+
+    monkeypatch.setattr(attention, "lacks_grouped_kernel", lambda _q: True)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    torch.testing.assert_close(module(x_BT), wanted)
+    assert set(asked) == {(False, 4)}
