@@ -114,9 +114,12 @@ class ExpertMLP(nn.Module):
     def _balance_loss(self, p_BTX: Tensor, requested_BET: Tensor, real_BT: Tensor | None) -> Tensor:
         """E · Σ share of tokens · mean probability (Fedus et al. 2021, equation 4), over real tokens."""
         p_BTE, requested_BTE = p_BTX[..., : self.n_experts], requested_BET.transpose(1, 2).float()
-        if real_BT is not None:
-            p_BTE, requested_BTE = p_BTE[real_BT][None], requested_BTE[real_BT][None]
-        return self.config.aux_weight * self.n_experts * (requested_BTE.mean((0, 1)) * p_BTE.mean((0, 1))).sum()
+        if real_BT is None:
+            requested_E, p_E = requested_BTE.mean((0, 1)), p_BTE.mean((0, 1))
+        else:  # sums, not an index by mask, whose size the host would have to wait for; padding requests nothing
+            n = real_BT.sum()
+            requested_E, p_E = requested_BTE.sum((0, 1)) / n, p_BTE.where(real_BT[..., None], 0).sum((0, 1)) / n
+        return self.config.aux_weight * self.n_experts * (requested_E * p_E).sum()
 
     def _top_k_of_each_expert(self, x_BTD: Tensor, p_BET: Tensor, ctx: ForwardContext) -> Tensor:
         """K tokens for every expert and sequence, as in training: a static shape."""
@@ -162,8 +165,9 @@ class ExpertMLP(nn.Module):
     def _grouped_by_expert(self, x_BTD: Tensor, p_BET: Tensor) -> Tensor:
         """However many tokens each expert has: pairs grouped by expert, one product for each."""
         x_ND, p_EN = x_BTD.flatten(0, 1), p_BET.transpose(0, 1).flatten(1)
-        expert_P, token_P = p_EN.nonzero(as_tuple=True)
-        counts = torch.bincount(expert_P, minlength=self.n_experts).tolist()
+        taken_EN = p_EN != 0
+        counts = taken_EN.sum(1).tolist()  # the only wait: the total is known then
+        token_P = torch.nonzero_static(taken_EN, size=sum(counts))[:, 1]
         y_ND = torch.zeros_like(x_ND)
         for expert, token_N in enumerate(token_P.split(counts)):
             if counts[expert]:

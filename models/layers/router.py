@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from statistics import NormalDist
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,6 +95,8 @@ class Threshold(nn.Module):
     def __init__(self, start: float | Tensor | None) -> None:
         super().__init__()
         self.register_buffer("value", torch.tensor(math.nan) if start is None else torch.as_tensor(start))
+        # Known on the host: reading the value would make it wait for the device at every step.
+        self._known = start is not None
 
     def set(self, scores_N: Tensor, share: float) -> None:
         """Set the quantile of scores [..., N] above which `share` of them lie.
@@ -107,6 +110,7 @@ class Threshold(nn.Module):
         near = 1e-5 * (ordered[..., -1:] - ordered[..., :1]).clamp(min=1e-5)
         lower = ordered.where(ordered < last - near, -torch.inf).amax(-1, keepdim=True)
         self.value.copy_(((last + lower.where(lower.isfinite(), last - 1)) / 2).squeeze(-1))
+        self._known = True
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Threshold:  # noqa: FBT001, FBT002  # torch's signature
         """Move with the module, but stay in float32 like the scores."""
@@ -116,10 +120,16 @@ class Threshold(nn.Module):
             self.value = exact.to(self.value.device)
         return self
 
+    def _load_from_state_dict(self, *args: Any) -> None:  # noqa: ANN401  # torch's signature
+        """Load, and look once whether the value that came was set."""
+        super()._load_from_state_dict(*args)
+        if not self.value.is_meta:
+            self._known = not bool(self.value.isnan().any())
+
     @property
     def is_set(self) -> bool:
-        """Whether the value was set; assumed on the meta device."""
-        return self.value.is_meta or not bool(self.value.isnan().any())
+        """Whether the value was set; assumed on the meta device. Never waits for a device."""
+        return self.value.is_meta or self._known
 
 
 def normal_quantile(share: float) -> float:

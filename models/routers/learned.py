@@ -81,7 +81,8 @@ class Learned(Router):
         """Cross-entropy of the predictor, or of the score, with membership in the top-k (paper, section 3.5)."""
         logit_BT = r_BT if self.predictor is None else self._predict(x_BTD)
         loss_BT = F.binary_cross_entropy_with_logits(logit_BT, chosen_BT.float(), reduction="none")
-        mean = loss_BT.mean() if real_BT is None else loss_BT[real_BT].mean()
+        # A sum, not an index by mask, whose size the host would have to wait for.
+        mean = loss_BT.mean() if real_BT is None else loss_BT.where(real_BT, 0).sum() / real_BT.sum()
         return self.config.aux_weight * mean
 
     def calibrate(self, r_BT: Tensor, real_BT: Tensor | None) -> None:
