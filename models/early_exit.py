@@ -187,10 +187,11 @@ def _late_branch(
     if cache is not None:
         cache.fill(k, v, ctx.lengths_B)
     q = block.attention.queries(block.norm_attention(x_BkD), ctx_Bk.rotary)
-    back_BkT = ctx_Bk.position_BT[:, :, None] - ctx.position_BT[:, None, :]
-    mask_BkT = back_BkT >= 0
+    # Compared, not subtracted: differences would be int64, eight times the mask, which grows with k times T itself.
+    query_Bk1, key_B1T = ctx_Bk.position_BT[:, :, None], ctx.position_BT[:, None, :]
+    mask_BkT = query_Bk1 >= key_B1T
     if block.attention.window is not None:
-        mask_BkT = mask_BkT & (back_BkT < block.attention.window)
+        mask_BkT = mask_BkT & (query_Bk1 - block.attention.window < key_B1T)
     attended_BkD = block.attention.attend(q, k, v, mask_BkT[:, None])
     return attended_BkD + block.mlp_branch(x_BkD + attended_BkD, ctx_Bk)
 
