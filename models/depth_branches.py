@@ -11,8 +11,8 @@ Shapes: B batch, T tokens, D width, N branches, R rows of one branch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import cast
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, Model
 from modbench.harness.core.memory_ledger import Amount, Layer
-from modbench.models.layers.cache import BlockCache, Cache
+from modbench.models.layers.block_cache import BlockCache
+from modbench.models.layers.cache import Cache
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder
@@ -54,6 +55,14 @@ def branch_depths(config: ModelConfig) -> list[int]:
     return depths
 
 
+class _Taken(NamedTuple):
+    """A branch that some rows take: its blocks, and the rows, ascending, on the device and on the host."""
+
+    branch: Sequence[Block]
+    row_R: Tensor
+    rows: list[int]
+
+
 class DepthBranches(Decoder):
     """One shared block, a gate, and branches."""
 
@@ -76,12 +85,11 @@ class DepthBranches(Decoder):
         logits_BN: Tensor = self.gate(mean_over_prompt(x_BTD, prompt_B))
         return logits_BN
 
-    def _taken_branches(self, picked: list[int], like: Tensor) -> Iterator[tuple[Sequence[Block], Tensor]]:
-        """Every branch that some row takes, with the indices of these rows."""
-        for number, branch in enumerate(self.branches):
-            rows = [row for row, choice in enumerate(picked) if choice == number]
-            if rows:
-                yield branch, torch.tensor(rows, device=like.device)
+    def _taken_branches(self, picked_B: Tensor, picked: list[int]) -> list[_Taken]:
+        """Every branch that some row takes, with its rows: sorted on the device, counted on the host."""
+        rows = [[row for row, choice in enumerate(picked) if choice == number] for number in range(len(self.branches))]
+        parts = picked_B.argsort(stable=True).split([len(each) for each in rows])
+        return [_Taken(*taken) for taken in zip(self.branches, parts, rows, strict=True) if taken[2]]
 
     def run_blocks(self, x_BTD: Tensor, ctx: ForwardContext, cache: Cache | None = None) -> Tensor:
         """The first block, then the branch of each row."""
@@ -91,11 +99,13 @@ class DepthBranches(Decoder):
         logits_BN = self._logits(shallow_BTD, prompt_B)
         if self.training:
             return self._train(shallow_BTD, ctx, logits_BN, prompt_B)
-        picked = logits_BN.argmax(-1).tolist()
+        picked_B = logits_BN.argmax(-1)
+        picked = picked_B.tolist()
         self.realised = [1 + self.depths[branch] for branch in picked]
         deep_BTD = torch.zeros_like(shallow_BTD)
-        for branch, row_R in self._taken_branches(picked, x_BTD):
-            x_RTD, ctx_R = shallow_BTD[row_R], ctx.of_rows(row_R)
+        taken = self._taken_branches(picked_B, picked)
+        for branch, row_R, rows in taken:
+            x_RTD, ctx_R = shallow_BTD[row_R], ctx.of_rows(row_R, rows)
             for block in branch:
                 block_cache = None
                 if cache is not None:
@@ -104,7 +114,7 @@ class DepthBranches(Decoder):
                 x_RTD = block(x_RTD, ctx_R, block_cache)
             deep_BTD = deep_BTD.index_copy(0, row_R, x_RTD)
         if cache is not None:
-            cache.plan = {"picked": picked}
+            cache.plan = {"taken": taken}
         return combine_depths(shallow_BTD, deep_BTD, ctx, prompt_B, self.config)
 
     def _train(self, shallow_BTD: Tensor, ctx: ForwardContext, logits_BN: Tensor, prompt_B: Tensor) -> Tensor:
@@ -124,7 +134,7 @@ class DepthBranches(Decoder):
         """One token of every row, each in the branch of its prompt."""
         caches = iter(cache.blocks)
         x_B1D = self.blocks[0].step(x_B1D, ctx, next(caches))
-        for branch, row_R in self._taken_branches(cache.plan["picked"], x_B1D):
+        for branch, row_R, _ in cache.plan["taken"]:
             x_R1D, ctx_R = x_B1D[row_R], ctx.of_rows(row_R)
             for block in branch:
                 x_R1D = block.step(x_R1D, ctx_R, next(caches))

@@ -19,7 +19,8 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, Model
 from modbench.harness.core.memory_ledger import Amount
 from modbench.models.layers import memory
-from modbench.models.layers.cache import BlockCache, Cache
+from modbench.models.layers.block_cache import BlockCache
+from modbench.models.layers.cache import Cache
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder
@@ -61,12 +62,12 @@ class DepthPredictor(Decoder):
         logits_BL = self._logits(x_BTD, prompt_B)
         if self.training:
             return self._train(x_BTD, ctx, logits_BL, prompt_B)
-        order_B, back_B, counts, self.realised = bucket(logits_BL.argmax(-1) + 1, self.config.n_layers)
-        x_BTD, ctx_R, done, shallow = x_BTD[order_B], ctx.of_rows(order_B), list[Tensor](), x_BTD
+        order_B, back_B, order, counts, self.realised = bucket(logits_BL.argmax(-1) + 1, self.config.n_layers)
+        x_BTD, ctx_R, done, shallow = x_BTD[order_B], ctx.of_rows(order_B, order), list[Tensor](), x_BTD
         for layer, n in enumerate(counts):
             if n < len(x_BTD):  # even an empty view keeps all rows in memory
                 done.append(x_BTD[n:])
-                x_BTD, ctx_R = x_BTD[:n], ctx.of_rows(order_B[:n])
+                x_BTD, ctx_R = x_BTD[:n], ctx.of_rows(order_B[:n], order[:n])
             if n == 0:
                 break
             block_cache = None

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, Model
 from modbench.models.layers import memory
-from modbench.models.layers.cache import BlockCache, Cache, Rows
+from modbench.models.layers.block_cache import BlockCache, Rows
+from modbench.models.layers.cache import Cache
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder
@@ -38,7 +39,7 @@ class DepthScale(Decoder):
         draw_weights(self, config)
 
     def layers(self) -> list[int]:
-        """The layers that run outside training. Synchronises once."""
+        """The layers that run outside training. Synchronises."""
         size_L = self.scale_L.detach().abs()
         if self.config.forced_depth is not None:
             return sorted(size_L.topk(self.config.forced_depth).indices.tolist())
@@ -48,8 +49,13 @@ class DepthScale(Decoder):
         """All layers while training, else those that are not skipped."""
         layers = list(range(self.config.n_layers)) if self.training else self.layers()
         self.realised = [len(layers)] * x_BTD.shape[0]
-        for i, layer in enumerate(layers):
-            kept = cache.blocks[i] if cache else None
+        if cache is not None:  # decoding keeps to these layers: asking again would make the host wait at every token
+            cache.plan = {"layers": layers}
+        for layer in layers:
+            kept = None
+            if cache is not None:
+                kept = BlockCache(self.config, x_BTD.shape[0], cache.max_len, x_BTD)
+                cache.blocks.append(kept)
             # One expression: a name would keep the block's output in memory during the next block.
             x_BTD = x_BTD + self.scale_L[layer] * self.blocks[layer].residual_branch(x_BTD, ctx, kept)
         if ctx.auxiliary is not None:
@@ -59,13 +65,13 @@ class DepthScale(Decoder):
             ctx.auxiliary.append(self.config.depth_weight * size_L.mean() * too_deep)
         return x_BTD
 
-    def new_caches(self, batch_size: int, max_len: int, like: Tensor) -> list[BlockCache]:
-        """Caches of the layers that are not skipped."""
-        return [BlockCache(self.config, batch_size, max_len, like) for _ in self.layers()]
+    def new_caches(self, batch_size: int, max_len: int, like: Tensor) -> list[BlockCache]:  # noqa: ARG002  # as in the base class
+        """None yet: the prompt's pass asks once which layers run."""
+        return []
 
     def step_blocks(self, x_B1D: Tensor, ctx: ForwardContext, cache: Cache) -> Tensor:
         """One token through the layers that are not skipped."""
-        for layer, block_cache in zip(self.layers(), cache.blocks, strict=True):
+        for layer, block_cache in zip(cache.plan["layers"], cache.blocks, strict=True):
             branch_B1D = self.blocks[layer].residual_branch(x_B1D, ctx, block_cache, Rows())
             x_B1D = x_B1D + self.scale_L[layer] * branch_B1D
         return x_B1D

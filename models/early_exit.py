@@ -23,12 +23,13 @@ from modbench.harness.core.contracts import Cost, Model
 from modbench.harness.core.memory_ledger import Amount
 from modbench.models.layers import memory
 from modbench.models.layers.attention import Attention
-from modbench.models.layers.cache import BlockCache, Cache, Rows
+from modbench.models.layers.block_cache import BlockCache, Rows
+from modbench.models.layers.cache import Cache
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder
 from modbench.models.layers.depth import combine_depths, prompt_lengths
-from modbench.models.mod import from_mask
+from modbench.models.layers.selection import from_mask
 
 
 class EarlyExit(Decoder):
@@ -85,9 +86,9 @@ class EarlyExit(Decoder):
         b, last = x_BTD.shape[0], self.config.n_layers - 1
         prompt_B = prompt_lengths(ctx, self.config)
         depth_B = torch.full((b,), self.config.n_layers, device=x_BTD.device)
-        row_R, shallow, deep_BTD = torch.arange(b, device=x_BTD.device), x_BTD, x_BTD
+        row_R, rows, shallow, deep_BTD = torch.arange(b, device=x_BTD.device), list(range(b)), x_BTD, x_BTD
         for layer, block in enumerate(self.blocks):
-            ctx_R = ctx.of_rows(row_R)
+            ctx_R = ctx.of_rows(row_R, rows)
             block_cache = None
             if cache is not None:
                 block_cache = BlockCache(self.config, len(row_R), cache.max_len, x_BTD)
@@ -99,9 +100,10 @@ class EarlyExit(Decoder):
             if layer < last:
                 exits_R = self._confident(self._exit_state(x_RTD, ctx_R, prompt_B.expand(b)[row_R]))
                 depth_B = depth_B.index_copy(0, row_R, depth_B[row_R].masked_fill(exits_R, layer + 1))
-                row_R = row_R[~exits_R]
-                if len(row_R) == 0:
+                rows = [row for row, exits in zip(rows, exits_R.tolist(), strict=True) if not exits]
+                if not rows:
                     break
+                row_R = row_R[torch.nonzero_static(~exits_R, size=len(rows)).flatten()]
         self.realised = depth_B.tolist()
         return combine_depths(shallow, deep_BTD, ctx, prompt_B, self.config)
 
@@ -118,12 +120,15 @@ class EarlyExit(Decoder):
         alive_BT = torch.ones(b, t, dtype=torch.bool, device=x_BTD.device) if real_BT is None else real_BT
         self.realised = []
         for layer, block in enumerate(self.blocks):
-            alive = from_mask(alive_BT, int(alive_BT.sum(1).max()))
+            alive = from_mask(alive_BT)
             indices_Bk, valid_Bk = alive.indices_Bk, alive.valid_Bk
             assert valid_Bk is not None
             self.realised.append(indices_Bk.shape[1])
             x_BkD = x_BTD.gather(1, indices_Bk[..., None].expand(-1, -1, d))
-            ctx_Bk, block_cache = ctx.of_tokens(indices_Bk, alive.count_B), cache.blocks[layer] if cache else None
+            ctx_Bk, block_cache = (
+                ctx.of_tokens(indices_Bk, alive.count_B, alive.counts),
+                cache.blocks[layer] if cache else None,
+            )
             new_BkD = x_BkD + _late_branch(block, x_BkD, ctx_Bk, x_BTD, ctx, block_cache)
             column_Bk = indices_Bk.masked_fill(~valid_Bk, t)  # invalid tokens go to a column that is cut off
             wide_BTD = torch.cat((x_BTD, x_BTD.new_zeros(b, 1, d)), dim=1)
@@ -158,7 +163,7 @@ class EarlyExit(Decoder):
             k, v = block.attention.keys(block.norm_attention(x_B1D), ctx.rotary)
             keys, values, mask = block_cache.append(k, v, Rows())
             row_R = alive_B.nonzero().flatten() if ctx.on_host else None
-            block_cache.count(x_B1D.shape[0], alive_B.sum() if row_R is None else len(row_R))
+            block_cache.count_step(alive_B.sum() if row_R is None else len(row_R))
             if row_R is not None and len(row_R) == 0:
                 continue
             pick = slice(None) if row_R is None else row_R
@@ -185,7 +190,7 @@ def _late_branch(
     assert isinstance(block.attention, Attention)
     k, v = block.attention.keys(block.norm_attention(x_BTD), ctx.rotary)
     if cache is not None:
-        cache.fill(k, v, ctx.lengths_B)
+        cache.fill(k, v, ctx.lengths_B, ctx.lengths)
     q = block.attention.queries(block.norm_attention(x_BkD), ctx_Bk.rotary)
     # Compared, not subtracted: differences would be int64, eight times the mask, which grows with k times T itself.
     query_Bk1, key_B1T = ctx_Bk.position_BT[:, :, None], ctx.position_BT[:, None, :]

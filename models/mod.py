@@ -18,7 +18,6 @@ Shapes: B batch, T tokens, D width, k selected tokens, N = B·T tokens of the ba
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,38 +26,13 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, DecodeCost, Model
 from modbench.harness.core.language_model import Decision
-from modbench.models.layers.cache import BlockCache, Rows
+from modbench.models.layers.block_cache import BlockCache, Rows
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
 from modbench.models.layers.router import Router
+from modbench.models.layers.selection import Selection, from_mask
 from modbench.models.layers.span import span
-
-
-class Selection(NamedTuple):
-    """Tokens that a block processes, ascending in each row, so that causal attention among them stays causal.
-
-    Attributes:
-        indices_Bk: their places in the sequence; past a row's count any place, whose result is discarded.
-        count_B: valid indices of each row, which come first; None: all k.
-    """
-
-    indices_Bk: Tensor
-    count_B: Tensor | None
-
-    @property
-    def valid_Bk(self) -> Tensor | None:
-        """True for the indices that count; None where all do."""
-        if self.count_B is None:
-            return None
-        return torch.arange(self.indices_Bk.shape[1], device=self.indices_Bk.device) < self.count_B[:, None]
-
-    def mask(self, t: int) -> Tensor:
-        """True [B, T] at the selected tokens."""
-        b, valid_Bk = self.indices_Bk.shape[0], self.valid_Bk
-        mask_BT = torch.zeros(b, t + 1, dtype=torch.bool, device=self.indices_Bk.device)
-        column_Bk = self.indices_Bk if valid_Bk is None else self.indices_Bk.masked_fill(~valid_Bk, t)
-        return mask_BT.scatter(1, column_Bk, value=True)[:, :t]
 
 
 def top_k(r_BT: Tensor, k: int, k_B: Tensor | None = None, real_BT: Tensor | None = None) -> Selection:
@@ -70,14 +44,6 @@ def top_k(r_BT: Tensor, k: int, k_B: Tensor | None = None, real_BT: Tensor | Non
     valid_Bk = torch.arange(k, device=r_BT.device) < k_B[:, None]
     # Invalid indices sort last, then get a place that exists.
     return Selection(indices_Bk.masked_fill(~valid_Bk, t).sort(dim=-1).values.clamp(max=t - 1), k_B)
-
-
-def from_mask(mask_BT: Tensor, k: int) -> Selection:
-    """The tokens where the mask is true, at most k in each row."""
-    t = mask_BT.shape[1]
-    indices_BT = torch.arange(t, device=mask_BT.device).expand_as(mask_BT).masked_fill(~mask_BT, t)
-    count_B = mask_BT.sum(1)
-    return Selection(indices_BT.sort(dim=-1).values[:, :k].clamp(max=t - 1), count_B)
 
 
 class RoutedBlock(Block):
@@ -133,13 +99,15 @@ class RoutedBlock(Block):
         if not torch.compiler.is_compiling():  # a compiled graph records nothing
             self._executed = executed
         if cache is not None:
-            cache.count(b * t if ctx.lengths_B is None else int(ctx.lengths_B.sum()), executed)
+            cache.count(b * t if ctx.lengths is None else sum(ctx.lengths), executed)
         if k == 0:
             return x_BTD
         with span("gather"):
             flat_N = (indices_Bk + torch.arange(b, device=x_BTD.device)[:, None] * t).flatten()
             x_ND = x_BTD.reshape(b * t, d)
-            x_BkD, selected = x_ND[flat_N].view(b, k, d), ctx.of_tokens(indices_Bk, selection.count_B)
+            # Unlike an index in brackets, its gradient needs no sorting on CUDA.
+            x_BkD = x_ND.index_select(0, flat_N).view(b, k, d)
+            selected = ctx.of_tokens(indices_Bk, selection.count_B, selection.counts)
         with span("chosen tokens"):
             f_BkD = self.f(x_BkD, selected, cache)
         if ctx.auxiliary is not None and self.router.has_loss and not ctx.causal:
@@ -164,7 +132,7 @@ class RoutedBlock(Block):
         mask_BT = self.router.selects(x_BTD, r_BT, ctx)
         if ctx.real_BT is not None:
             mask_BT = mask_BT & ctx.real_BT
-        return from_mask(mask_BT, int(mask_BT.sum(1).max()) if ctx.on_host else t)
+        return from_mask(mask_BT, on_host=ctx.on_host)
 
     def _observe(self, selection: Selection, x_BTD: Tensor, r_BT: Tensor, ctx: ForwardContext) -> Selection:
         """Record the decision, after reversing what the observer asks for."""
@@ -173,7 +141,7 @@ class RoutedBlock(Block):
         flip_BT = ctx.observer.flips(layer)
         if flip_BT is not None:
             mask_BT = mask_BT ^ flip_BT
-            selection = from_mask(mask_BT, int(mask_BT.sum(1).max()))
+            selection = from_mask(mask_BT)
         has_prediction = not ctx.causal and self.router.predicts_top_k
         predicted_BT = self.router.selects(x_BTD, r_BT, ctx) if has_prediction else None
         weight_BT = self.router.multiplier(r_BT)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
-from modbench.models.layers.cache import BlockCache, Rows
+from modbench.models.layers.block_cache import BlockCache, Rows
 from modbench.models.layers.context import ForwardContext, Rotary
 
 # torch's causal kernel for CPUs skips masked keys only in blocks of 512: below that it computes the whole square and discards
@@ -139,7 +139,7 @@ class Attention(nn.Module):
         """
         q, k, v = self.project(x_BTD, ctx.rotary)
         if cache is not None:
-            cache.fill(k, v, ctx.lengths_B)
+            cache.fill(k, v, ctx.lengths_B, ctx.lengths)
         if self.bidirectional:
             real_BT = ctx.real_BT
             return self.attend(q, k, v, None if real_BT is None else real_BT[:, None, None])

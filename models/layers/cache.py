@@ -1,198 +1,17 @@
-"""What blocks keep between decode steps: keys and values of the tokens that they processed.
+"""What a model keeps between decode steps: the caches of its blocks, positions, and counts.
 
-A routed block stores nothing for a token that bypassed it: each row is compact and has its own length. Storing zeros would
-not be the same, since a score of 0 still takes a share of the softmax.
-
-Shapes: B batch, R rows that a step processes, T tokens, K key/value heads, S slots, d a head's width.
+Shapes: B batch, K key/value heads, S slots, d a head's width.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.core.config import ModelConfig
-
-# Extra room in a routed block whose shapes are fixed, so that its cache cannot grow: participation varies.
-SLACK = 1.25
-
-
-class Rows(NamedTuple):
-    """The rows of a batch that a block processes in one decode step.
-
-    Attributes:
-        index_R: their indices; None: all, in order.
-        host: the same on the host, where known.
-        valid_R: False for a row that is computed only to keep the shape; None: all are valid.
-        empty: whether there are no rows, as far as the host knows.
-    """
-
-    index_R: Tensor | None = None
-    host: list[int] | None = None
-    valid_R: Tensor | None = None
-    empty: bool = False
-
-
-class BlockCache:
-    """Keys and values of one block, its decode policy, and counts of tokens.
-
-    Args:
-        config: shape and decode policy.
-        batch_size: rows.
-        max_len: longest sequence that will be decoded.
-        like: gives device and dtype.
-        share: share of the tokens whose keys and values this block keeps; 1 in a dense block.
-        routed: whether tokens may bypass this block.
-    """
-
-    def __init__(
-        self,
-        config: ModelConfig,
-        batch_size: int,
-        max_len: int,
-        like: Tensor,
-        *,
-        share: float = 1.0,
-        routed: bool = False,
-    ) -> None:
-        self.policy = config.decode_policy
-        self.static = self.policy != "host"
-        self.batch_size, self.max_len = batch_size, max_len
-        self.ring = config.mixer == "window"
-        self.n_rows = _ceil(config.row_share * batch_size) if routed else batch_size
-        slots = config.window if self.ring else max_len
-        if share < 1 and not self.ring:  # under the host policy the cache grows if more tokens come than expected
-            spare = {"host": 1.0, "budget": SLACK, "masked": 1 / share}[self.policy]
-            slots = min(slots, _ceil(share * spare * max_len))
-        self.slots = min(slots, max_len)
-        head = config.d_model // config.n_heads
-        # One slot more where shapes are fixed: invalid rows write there, and it is never read.
-        shape = (batch_size, config.n_kv_heads, self.slots + self.static, head)
-        self.k_BKSd, self.v_BKSd = like.new_zeros(shape), like.new_zeros(shape)
-        self.length_B = torch.zeros(batch_size, dtype=torch.int64, device=like.device)
-        self.lengths = [0] * batch_size  # the host's copy, valid only under the host policy
-        self.seen = 0
-        self.processed = torch.zeros((), dtype=torch.int64, device=like.device)
-        self.overflow = torch.zeros((), dtype=torch.int64, device=like.device)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes allocated for keys and values."""
-        return 2 * self.k_BKSd.numel() * self.k_BKSd.element_size()
-
-    def count(self, seen: int, processed: Tensor | int) -> None:
-        """Add tokens that reached the block, and tokens that it processed."""
-        self.seen += seen
-        self.processed += processed
-
-    def admit(self, selected_B: Tensor, r_B: Tensor, *, compact: bool = True) -> Rows:
-        """The rows to process in this step, by the decode policy.
-
-        `host` reads the selection on the host. `budget` takes the `n_rows` highest scores of the selected rows; the others
-        bypass the block and are counted as overflow, as are rows whose cache is full. `masked` computes all rows.
-        """
-        if not self.static:
-            host = [row for row, selected in enumerate(selected_B.tolist()) if selected]
-            self.count(self.batch_size, len(host))
-            some = 0 < len(host) < self.batch_size
-            return Rows(torch.tensor(host, device=selected_B.device) if some else None, host, empty=not host)
-        fits_B = selected_B & (self.length_B < self.slots) if compact and not self.ring else selected_B
-        if self.policy == "masked" or self.n_rows >= self.batch_size:
-            rows: Tensor | None = None
-            valid_R = fits_B
-        else:
-            rows = r_B.masked_fill(~fits_B, -torch.inf).topk(self.n_rows, sorted=False).indices
-            valid_R = fits_B[rows]
-        self.count(self.batch_size, valid_R.sum())
-        self.overflow += selected_B.sum() - valid_R.sum()
-        return Rows(rows, None, valid_R)
-
-    def fill(self, k_BKTd: Tensor, v_BKTd: Tensor, lengths_B: Tensor | None) -> None:
-        """Keep the keys and values of a prompt, the first `lengths_B` of each row."""
-        b, _, t, _ = k_BKTd.shape
-        self.lengths = [t] * b if lengths_B is None else lengths_B.tolist()
-        # Filled on the device: a copy from the host would make the host wait, once for each block.
-        self.length_B.fill_(t) if lengths_B is None else self.length_B.copy_(lengths_B)
-        if self.ring and t > self.slots:
-            k_BKTd, v_BKTd = self._last(k_BKTd), self._last(v_BKTd)
-        elif not self.ring:
-            self._make_room(max(self.lengths))
-        n = min(t, self.slots)
-        self.k_BKSd[:, :, :n], self.v_BKSd[:, :, :n] = k_BKTd[:, :, :n], v_BKTd[:, :, :n]
-
-    def _last(self, x_BKTd: Tensor) -> Tensor:
-        """The last tokens of each row, token p in slot p modulo S, where a step would have put it."""
-        slot_S = torch.arange(self.slots, device=x_BKTd.device)
-        token_BS = slot_S + self.slots * ((self.length_B[:, None] - 1 - slot_S) // self.slots)
-        return torch.take_along_dim(x_BKTd, token_BS.clamp(min=0)[:, None, :, None], dim=2)
-
-    def _make_room(self, wanted: int) -> None:
-        """Grow under the host policy; fixed shapes cannot.
-
-        Raises:
-            ValueError: if a block selects more tokens of a prompt than its fixed cache holds.
-        """
-        if wanted <= self.slots:
-            return
-        if self.static:
-            raise ValueError(
-                f"a block selects {wanted} tokens of a prompt, but its fixed cache has {self.slots} slots: raise capacity "
-                "or max_len, or use decode_policy='host', whose cache grows"
-            )
-        grown = min(self.max_len, max(wanted, self.slots + self.slots // 4 + 8))
-        shape = (*self.k_BKSd.shape[:2], grown, self.k_BKSd.shape[3])
-        for name in ("k_BKSd", "v_BKSd"):
-            old = getattr(self, name)
-            new = old.new_zeros(shape)
-            new[:, :, : self.slots] = old
-            setattr(self, name, new)
-        self.slots = grown
-
-    def append(self, k_RK1d: Tensor, v_RK1d: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Keep one more token of each of these rows; return keys, values and mask of all that they may attend to."""
-        return (self._append_static if self.static else self._append_host)(k_RK1d, v_RK1d, rows)
-
-    def _append_host(self, k_RK1d: Tensor, v_RK1d: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
-        numbers = range(self.batch_size) if rows.host is None else rows.host
-        before = [self.lengths[row] for row in numbers]
-        if not self.ring:
-            self._make_room(max(before) + 1)
-        for row in numbers:
-            self.lengths[row] += 1
-        n = min(max(before) + 1, self.slots)
-        k_RK1d, v_RK1d = k_RK1d.to(self.k_BKSd.dtype), v_RK1d.to(self.k_BKSd.dtype)  # autocast computes lower
-        if min(before) == max(before):  # equal lengths: a slice, and no mask
-            at = before[0] % self.slots
-            if rows.index_R is None:
-                self.k_BKSd[:, :, at], self.v_BKSd[:, :, at] = k_RK1d[:, :, 0], v_RK1d[:, :, 0]
-                return self.k_BKSd[:, :, :n], self.v_BKSd[:, :, :n], None
-            self.k_BKSd[rows.index_R, :, at], self.v_BKSd[rows.index_R, :, at] = k_RK1d[:, :, 0], v_RK1d[:, :, 0]
-            return self.k_BKSd[rows.index_R, :, :n], self.v_BKSd[rows.index_R, :, :n], None
-        row_R = torch.arange(self.batch_size, device=k_RK1d.device) if rows.index_R is None else rows.index_R
-        before_R = torch.tensor(before, device=k_RK1d.device)
-        at_R = before_R % self.slots
-        self.k_BKSd[row_R, :, at_R], self.v_BKSd[row_R, :, at_R] = k_RK1d[:, :, 0], v_RK1d[:, :, 0]
-        mask_RS = torch.arange(n, device=k_RK1d.device) <= before_R[:, None]
-        pick = slice(None) if rows.index_R is None else rows.index_R
-        return self.k_BKSd[pick, :, :n], self.v_BKSd[pick, :, :n], mask_RS[:, None, None]
-
-    def _append_static(self, k_RK1d: Tensor, v_RK1d: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
-        row_R = torch.arange(self.batch_size, device=k_RK1d.device) if rows.index_R is None else rows.index_R
-        valid_R = torch.ones_like(row_R, dtype=torch.bool) if rows.valid_R is None else rows.valid_R
-        before_R = self.length_B[row_R]
-        at_R = (before_R % self.slots).masked_fill(~valid_R, self.slots)
-        k_RK1d, v_RK1d = k_RK1d.to(self.k_BKSd.dtype), v_RK1d.to(self.k_BKSd.dtype)  # autocast computes lower
-        self.k_BKSd[row_R, :, at_R], self.v_BKSd[row_R, :, at_R] = k_RK1d[:, :, 0], v_RK1d[:, :, 0]
-        self.length_B.index_add_(0, row_R, valid_R.long())
-        # An invalid row with an empty cache must attend to something, or its NaN would spread.
-        held_R = (before_R + valid_R).clamp(min=1, max=self.slots)
-        mask_RS = torch.arange(self.slots, device=k_RK1d.device) < held_R[:, None]
-        pick = slice(None) if rows.index_R is None else row_R
-        return self.k_BKSd[pick, :, : self.slots], self.v_BKSd[pick, :, : self.slots], mask_RS[:, None, None]
+from modbench.models.layers.block_cache import BlockCache
 
 
 class Mark(NamedTuple):
@@ -222,6 +41,7 @@ class Cache:
         positions: the same on the host.
         max_len: positions that there is room for.
         plan: what a model decided once for each row, such as its depth.
+        steps: decode steps since the counts were reset, on the device, so that a replayed graph counts its own.
     """
 
     owner: nn.Module
@@ -230,6 +50,10 @@ class Cache:
     positions: list[int]
     max_len: int
     plan: dict[str, Any] = field(default_factory=dict)
+    steps: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.steps = torch.zeros((), dtype=torch.int64, device=self.position_B.device)
 
     @property
     def nbytes(self) -> int:
@@ -238,7 +62,9 @@ class Cache:
 
     def participation(self) -> list[float | None]:
         """Share of the tokens that each routed block processed; None where it counted none. Synchronises."""
-        return [int(block.processed) / block.seen if block.seen else None for block in self.blocks]
+        steps = int(self.steps)
+        seen = [block.seen + steps * block.batch_size * block.counts_steps for block in self.blocks]
+        return [int(block.processed) / n if n else None for block, n in zip(self.blocks, seen, strict=True)]
 
     def overflow(self) -> list[int]:
         """Tokens that each block would have processed, had its fixed shapes had room. Synchronises."""
@@ -257,7 +83,7 @@ class Cache:
         held = [
             (block.k_BKSd.clone(), block.v_BKSd.clone()) if block.ring and windows else None for block in self.blocks
         ]
-        lengths = [(block.length_B.clone(), list(block.lengths)) for block in self.blocks]
+        lengths = [(block.length_B + block.since, list(block.lengths)) for block in self.blocks]
         return Mark(self.position_B.clone(), list(self.positions), lengths, held)
 
     def rewind(self, mark: object) -> None:
@@ -267,19 +93,15 @@ class Cache:
         self.positions = list(mark.positions)
         for block, (length_B, on_host), held in zip(self.blocks, mark.lengths, mark.held, strict=True):
             block.length_B.copy_(length_B)
-            block.lengths = list(on_host)
+            block.lengths, block.since = list(on_host), 0
             if held is not None:
                 block.k_BKSd.copy_(held[0])
                 block.v_BKSd.copy_(held[1])
 
     def reset_counts(self) -> None:
         """Start counting participation and overflow from 0."""
+        self.steps.zero_()
         for block in self.blocks:
             block.seen = 0
             block.processed.zero_()
             block.overflow.zero_()
-
-
-def _ceil(number: float) -> int:
-    """Round up, to at least 1; tolerates products such as 0.29 * 100 = 29.000000000000004."""
-    return max(1, math.ceil(number - 1e-9))

@@ -60,6 +60,7 @@ class ForwardContext:
         rotary: rotary angles of the tokens' positions.
         position_BT: their positions; [1, T] where all rows agree.
         lengths_B: real tokens of each row, the rest being padding on the right; None: no padding.
+        lengths: the same on the host, where known: a cache keeps them.
         causal: routers decide token by token, without later tokens; else by top-k over the sequence.
         on_host: routers may ask the host how many tokens they selected (a synchronisation), to compute no more than those.
         prompt_B: tokens that a whole-input gate may read, for the models that have one.
@@ -73,6 +74,7 @@ class ForwardContext:
     rotary: Rotary
     position_BT: Tensor
     lengths_B: Tensor | None = None
+    lengths: list[int] | None = None
     causal: bool = False
     on_host: bool = True
     prompt_B: Tensor | None = None
@@ -89,17 +91,18 @@ class ForwardContext:
             return None
         return torch.arange(self.position_BT.shape[1], device=self.lengths_B.device) < self.lengths_B[:, None]
 
-    def of_tokens(self, indices_Bk: Tensor, count_B: Tensor | None) -> ForwardContext:
+    def of_tokens(self, indices_Bk: Tensor, count_B: Tensor | None, counts: list[int] | None = None) -> ForwardContext:
         """The context of selected tokens, of row b the first `count_B[b]`. They keep their own positions."""
         return replace(
             self,
             rotary=Rotary(_gather(self.rotary.cos, indices_Bk), _gather(self.rotary.sin, indices_Bk)),
             position_BT=_gather(self.position_BT, indices_Bk),
             lengths_B=count_B,
+            lengths=counts,
         )
 
-    def of_rows(self, row_R: Tensor | None) -> ForwardContext:
-        """The context of some rows of the batch; None means all."""
+    def of_rows(self, row_R: Tensor | None, rows: list[int] | None = None) -> ForwardContext:
+        """The context of some rows of the batch, `rows` on the host where known; None means all."""
         if row_R is None:
             return self
 
@@ -111,6 +114,7 @@ class ForwardContext:
             rotary=Rotary(pick(self.rotary.cos), pick(self.rotary.sin)),
             position_BT=pick(self.position_BT),
             lengths_B=None if self.lengths_B is None else self.lengths_B[row_R],
+            lengths=None if self.lengths is None or rows is None else [self.lengths[row] for row in rows],
             prompt_B=None if self.prompt_B is None else self.prompt_B[row_R],
         )
 

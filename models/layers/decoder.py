@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.language_model import DecodeCache, Observation
 from modbench.models.layers.attention import Attention, RotaryTable
-from modbench.models.layers.cache import BlockCache, Cache, Rows
+from modbench.models.layers.block_cache import BlockCache, Rows
+from modbench.models.layers.cache import Cache
 from modbench.models.layers.context import ForwardContext, Observer
 from modbench.models.layers.convolution import DynamicConvolution
 from modbench.models.layers.init import draw_weights
@@ -232,10 +233,10 @@ class Decoder(nn.Module):
         if t > max_len:
             raise ValueError(f"prompts of {t} tokens do not fit max_len {max_len}")
         full_B = torch.full((b,), t, device=tokens_BT.device)
-        ctx = replace(ctx, prompt_B=full_B if lengths_B is None else lengths_B)
+        positions = [t] * b if lengths_B is None else lengths_B.tolist()
+        ctx = replace(ctx, prompt_B=full_B if lengths_B is None else lengths_B, lengths=positions)
         x_BTD = self.embed(tokens_BT)
         position_B = full_B if lengths_B is None else lengths_B.clone()
-        positions = [t] * b if lengths_B is None else lengths_B.tolist()
         cache = Cache(self, self.new_caches(b, max_len, x_BTD), position_B, positions, max_len)
         x_BTD = self.run_blocks(x_BTD, ctx, cache)
         return self.to_logits(x_BTD[torch.arange(b, device=x_BTD.device), position_B - 1]), cache
@@ -268,6 +269,7 @@ class Decoder(nn.Module):
         ctx = ForwardContext(self.rotary.at(position_B1), position_B1, causal=True, on_host=on_host)
         x_B1D = self.step_blocks(self.embed(tokens_B[:, None]), ctx, cache)
         cache.position_B += 1
+        cache.steps += 1
         return self.to_logits(x_B1D[:, 0])
 
     def set_progress(self, done: float) -> None:

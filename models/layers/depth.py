@@ -77,12 +77,14 @@ class Buckets(NamedTuple):
     Attributes:
         order_B: rows of the batch in that order.
         back_B: the inverse permutation.
+        order: the same on the host.
         counts: rows that run each block.
         depths: blocks that each row of the batch runs.
     """
 
     order_B: Tensor
     back_B: Tensor
+    order: list[int]
     counts: list[int]
     depths: list[int]
 
@@ -92,4 +94,5 @@ def bucket(depth_B: Tensor, n_layers: int) -> Buckets:
     order_B = depth_B.argsort(descending=True, stable=True)
     depths = depth_B.tolist()
     counts = [sum(depth > layer for depth in depths) for layer in range(n_layers)]
-    return Buckets(order_B, order_B.argsort(), counts, depths)
+    order = sorted(range(len(depths)), key=lambda row: -depths[row])  # stable, as on the device
+    return Buckets(order_B, order_B.argsort(), order, counts, depths)

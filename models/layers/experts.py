@@ -171,7 +171,7 @@ class ExpertMLP(nn.Module):
         y_ND = torch.zeros_like(x_ND)
         for expert, token_N in enumerate(token_P.split(counts)):
             if counts[expert]:
-                y = self.experts.one(expert, x_ND[token_N]) * p_EN[expert, token_N, None]
+                y = self.experts.one(expert, x_ND.index_select(0, token_N)) * p_EN[expert, token_N, None]
                 y_ND = y_ND.index_add(0, token_N, y.to(x_ND.dtype))
         return y_ND.view_as(x_BTD)
 

@@ -73,7 +73,7 @@ def test_skipped_blocks_are_not_computed(name: str) -> None:
 
 def test_buckets_are_sorted_deepest_first() -> None:
     made = bucket(torch.tensor([1, 4, 2, 4]), 4)
-    assert made.order_B.tolist() == [1, 3, 2, 0]
+    assert made.order_B.tolist() == made.order == [1, 3, 2, 0]
     assert made.order_B[made.back_B].tolist() == [0, 1, 2, 3]
     assert made.counts == [4, 3, 2, 2]
 

@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 import torch
 from toolbox import build, tokens
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
-from modbench.harness.core.torch_modes import FunctionMode
+from modbench.harness.core.torch_modes import FunctionMode, Operator, OperatorMode, name_of
 from modbench.harness.timing.host_syncs import syncs
+from modbench.models.layers.cache import Cache
+from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.router import Threshold
 
-LENGTHS_B = torch.tensor([8, 3, 5, 8])
+LENGTHS_B, NEXT_B = torch.tensor([8, 3, 5, 8]), torch.tensor([1, 2, 3, 4])
 
 
 class _Copies(FunctionMode):
@@ -37,6 +41,74 @@ def waits(call: Callable[[], object]) -> list[str]:
     with copies:
         seen = syncs(call)
     return seen + copies.seen
+
+
+def prefilled(module: Decoder, lengths_B: Tensor | None = LENGTHS_B, steps: int = 0) -> Cache:
+    cache = module.eval().prefill(tokens(4, 8), lengths_B)[1]
+    for step in range(steps):
+        module.decode(tokens(4, 1, seed=step)[:, 0], cache)
+    return cache
+
+
+@pytest.mark.parametrize("lengths_B", [None, LENGTHS_B], ids=["equal", "ragged"])
+@pytest.mark.parametrize(
+    ("name", "options", "wanted"),
+    [
+        ("dense", {}, 0),
+        ("mod", {"router": "synthetic", "capacity": 0.5}, 2),
+        ("mod", {"router": "norm", "capacity": 0.5}, 2),
+        ("moe", {}, 2),
+        ("depth_branches", {}, 0),
+        ("depth_predictor", {}, 0),
+        ("depth_scale", {"forced_depth": 3}, 0),
+        ("early_exit", {"exit_threshold": 0.08}, 0),
+    ],
+)
+def test_a_step_waits_once_for_each_decision(
+    name: str, options: dict[str, Any], wanted: int, lengths_B: Tensor | None
+) -> None:
+    """Under the host policy: routed blocks and experts ask how many; what the prompt decided is not asked again."""
+    module = build(name, **options)
+    cache = prefilled(module, lengths_B, steps=3)
+    assert waits(lambda: module.decode(NEXT_B, cache)) == ["tolist"] * wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mod", {"router": "norm", "capacity": 0.5}),
+        ("mode_staged", {"capacity": 0.5}),
+        ("depth_branches", {}),
+        ("depth_predictor", {}),
+        ("depth_scale", {}),
+        ("early_exit", {"exit_threshold": 0.08}),
+    ],
+)
+def test_a_step_with_fixed_shapes_never_waits(name: str, options: dict[str, Any]) -> None:
+    """It could not be captured in a graph."""
+    module = build(name, decode_policy="masked", **options)
+    cache = prefilled(module)
+    assert waits(lambda: module.decode(NEXT_B, cache)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "decisions"),
+    [
+        ("dense", {}, 0),
+        ("mod", {"capacity": 0.5}, 2),
+        ("depth_branches", {}, 1),
+        ("depth_predictor", {}, 1),
+        ("depth_scale", {}, 1),
+        ("early_exit", {"exit_threshold": 1.0}, 4),
+    ],
+)
+def test_a_prompt_waits_once_for_its_lengths_and_once_for_each_decision(
+    name: str, options: dict[str, Any], decisions: int
+) -> None:
+    """Not once in each block that keeps them."""
+    module = build(name, **options).eval()
+    seen = waits(lambda: module.prefill(tokens(4, 8), LENGTHS_B))
+    assert seen == ["_local_scalar_dense"] * 2 + ["tolist"] * (1 + decisions)  # the first two: a check, on CPUs only
 
 
 @pytest.mark.parametrize(
@@ -78,3 +150,84 @@ def test_a_threshold_knows_that_it_is_set() -> None:
     other.load_state_dict(unset.state_dict())
     assert not other.is_set
     assert Threshold(None).to("meta").is_set
+
+
+@pytest.mark.parametrize("options", [{}, {"mixer": "window", "window": 4}])
+def test_the_host_policy_keeps_lengths_on_the_device_too(options: dict[str, Any]) -> None:
+    """Steps of all rows, of some and of none, before a mark and after: both copies agree."""
+    module = build("mod", router="synthetic", capacity=0.5, **options)
+    cache = prefilled(module, LENGTHS_B, steps=4)
+    mark = cache.mark()
+
+    def check() -> list[list[int]]:
+        lengths = [block.lengths for block in cache.blocks]
+        assert [(block.length_B + block.since).tolist() for block in cache.blocks] == lengths
+        return [list(each) for each in lengths]
+
+    marked = check()
+    for step in range(9):
+        module.decode(tokens(4, 1, seed=step)[:, 0], cache)
+        check()
+    assert check() != marked
+    cache.rewind(mark)
+    assert check() == marked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"router": "synthetic"}, {"router": "norm"}])
+def test_a_replayed_graph_counts_its_own_steps(options: dict[str, Any]) -> None:
+    """A replay runs the operators that were recorded, and no Python: participation must not depend on Python's counts."""
+    module = build("mod", capacity=0.5, decode_policy="masked", **options)
+    eager, graphed = prefilled(module), prefilled(module)
+    mark = graphed.mark()
+    graph = make_fx(lambda x_B: module.decode_step(x_B, graphed))(NEXT_B)
+    graphed.rewind(mark)
+    graphed.reset_counts()
+    eager.reset_counts()
+    for _ in range(6):
+        torch.testing.assert_close(graph(NEXT_B), module.decode(NEXT_B, eager))
+    assert graphed.participation() == eager.participation()
+    assert [share for share in eager.participation() if share is not None]
+    graphed.reset_counts()
+    assert set(graphed.participation()) == {None}
+
+
+class _Names(OperatorMode):
+    """Names of the operators that ran."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def before(self, operator: Operator, args: Any) -> None:  # noqa: ARG002  # the hook's signature
+        self.seen.add(name_of(operator))
+
+
+def test_the_gathers_gradient_sorts_nothing() -> None:
+    """The gradient of an index in brackets is `index_put` that accumulates, for which CUDA sorts the indices."""
+    module = build("mod", capacity=0.5).train()
+    with _Names() as names:
+        module(tokens()).square().mean().backward()
+    assert "index_select" in names.seen
+    assert not {name for name in names.seen if "index_put" in name}
+
+
+class _Largest(OperatorMode):
+    """Elements of the largest int64 tensor that an operator returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def after(self, operator: Operator, args: Any, out: object) -> None:  # noqa: ARG002  # the hook's signature
+        if isinstance(out, Tensor) and out.dtype == torch.int64:
+            self.elements = max(self.elements, out.numel())
+
+
+@pytest.mark.parametrize("options", [{}, {"mixer": "window", "window": 6}])
+def test_masks_of_late_tokens_are_never_squares_of_integers(options: dict[str, Any]) -> None:
+    module = build("early_exit", exit_by="token", exit_threshold=0.09, **options).eval()
+    b, t = 2, 60
+    with _Largest() as seen, torch.no_grad():
+        module(tokens(b, t))
+    assert 0 < seen.elements < b * t * t
