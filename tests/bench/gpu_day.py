@@ -13,6 +13,8 @@ torch and no network: `--fill-wheels FOLDER` downloads the other packages elsewh
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -30,8 +32,10 @@ ROOT = Path(__file__).parents[2]
 PRETEND = ROOT / "tests" / "gpu" / "pretend"
 # Seconds between the end of a step's limit and the end of its patience: modbench writes what it has when it is interrupted.
 GRACE_S = 20.0
-# Minutes of a first day, `--first-look` included.
-WHOLE_DAY = 25.0
+# Minutes that are given to each size, unless `--minutes` says otherwise; a day and its first look together are 25.
+MINUTES: dict[Mode, float] = {"look": 6.0, "day": 19.0, "rehearse": 60.0}
+# Steps that run side by side: what takes no times that count.
+AT_ONCE: dict[Mode, int] = {"look": 2, "day": 1, "rehearse": 2}
 
 
 def environment(day: Day, mode: Mode) -> dict[str, str]:
@@ -43,9 +47,9 @@ def environment(day: Day, mode: Mode) -> dict[str, str]:
     return os.environ | changes
 
 
-def run_step(day: Day, step: Step, mode: Mode) -> Done:
-    """Run a step; what it prints goes to `STEP.out`, its complaints and progress to `STEP.log`."""
-    limit_s = LOOK_LIMIT_S if mode == "look" else step.limit_s
+def run_step(day: Day, step: Step, mode: Mode, most_s: float = math.inf) -> Done:
+    """Run a step for `most_s` at most; what it prints goes to `STEP.out`, its complaints and progress to `STEP.log`."""
+    limit_s = min(most_s, LOOK_LIMIT_S if mode == "look" else step.limit_s)
     start, folder = time.monotonic(), day.folder_of(step.name, mode)
     command = step.command_line(mode, folder)
     with day.beside(folder, ".out").open("wb") as out, day.beside(folder, ".log").open("wb") as log:
@@ -56,17 +60,18 @@ def run_step(day: Day, step: Step, mode: Mode) -> Done:
 def _limited(command: list[str], env: dict[str, str], out: int, log: int, limit_s: float) -> int:
     """Exit code of a command; -SIGINT if it outlived its limit. Its process group ends with it."""
     process = subprocess.Popen(command, env=env, stdout=out, stderr=log, cwd=ROOT, start_new_session=True)
+    code: int | None = None
     try:
-        return process.wait(limit_s)
+        code = process.wait(limit_s)
     except subprocess.TimeoutExpired:
-        for sent, patience_s in ((signal.SIGINT, GRACE_S), (signal.SIGKILL, GRACE_S)):
-            os.killpg(process.pid, sent)
-            try:
-                process.wait(patience_s)
-            except subprocess.TimeoutExpired:
-                continue
-            break
-        return -signal.SIGINT
+        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_S)
+    # What it has started must not go on beside the next step.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return -signal.SIGINT if code is None else code
 
 
 def main() -> int:
@@ -81,7 +86,7 @@ def main() -> int:
     with opened(Path(options.out), Path(options.work) if options.work else None) as day:
         if options.wheels:
             install_missing(Path(options.wheels), day.site)
-        return _play(day, mode, _chosen(options.only), options.minutes, 2 if mode == "rehearse" else 1)
+        return _play(day, mode, _chosen(options.only), options.minutes or MINUTES[mode])
 
 
 def _chosen(only: str) -> list[Step]:
@@ -93,26 +98,29 @@ def _chosen(only: str) -> list[Step]:
     return [known[name] for name in names] or list(STEPS)
 
 
-def _play(day: Day, mode: Mode, steps: list[Step], minutes: float, at_once: int) -> int:
+def _play(day: Day, mode: Mode, steps: list[Step], minutes: float) -> int:
     """Run the steps that are not done and have time left; then write the folder."""
     start, keeping = time.monotonic(), threading.Lock()
 
     def play(step: Step) -> None:
         left = minutes - (time.monotonic() - start) / 60
-        needed = LOOK_LIMIT_S / 60 if mode == "look" else step.minutes
+        needed = step.minutes if mode == "day" else 0.25
         if day.is_done(step.name, mode):
             print(f"{step.name}: done before", flush=True)
-        elif mode != "rehearse" and needed > left:
+        elif needed > left:
             print(f"{step.name}: not run, {left:.1f} of {minutes:g} minutes are left; call again", flush=True)
         else:
             print(f"{step.name}: {step.about}", flush=True)
-            done = run_step(day, step, mode)
+            done = run_step(day, step, mode, math.inf if mode == "day" else 60 * left)
             with keeping:
                 day.keep(done)
             print(f"{step.name}: {done.in_words}", flush=True)
 
-    with ThreadPoolExecutor(at_once) as pool:
-        list(pool.map(play, steps))
+    first = [step for step in steps if step.alone and mode == "look"]
+    for step in first:
+        play(step)
+    with ThreadPoolExecutor(AT_ONCE[mode]) as pool:
+        list(pool.map(play, [step for step in steps if step not in first]))
     print(day.write(), flush=True)
     bad = [step.name for step in steps if not day.is_done(step.name, mode)]
     if bad:
@@ -128,9 +136,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="name the steps, and end")
     parser.add_argument("--out", default="gpu-day", metavar="FOLDER", help="what is carried away; default gpu-day")
     parser.add_argument("--work", metavar="FOLDER", help="everything else; default OUT.work")
-    parser.add_argument(
-        "--minutes", type=float, default=WHOLE_DAY, help="start no step that needs more than is left of these"
-    )
+    parser.add_argument("--minutes", type=float, help="start no step that needs more than is left of these")
     parser.add_argument("--wheels", metavar="FOLDER", help="install the packages that lack from here")
     parser.add_argument("--fill-wheels", metavar="FOLDER", help="download these wheels, and end")
     parser.add_argument("--python", default="3.12", help="the card machine's Python, for --fill-wheels")
