@@ -58,13 +58,12 @@ def trained(options: argparse.Namespace, steps: int, folder: Path) -> Curve:
     command += ["--device", options.device, "--seq-len", str(options.seq_len), "--batch-size", str(options.batch_size)]
     command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     subprocess.run(command, check=True, stdout=sys.stderr)
-    curves = [
-        outcome.noted(TrainNotes).curve
-        for record in run_folder.read(str(folder)).records
-        for outcome in record.outcomes
-        if record.unit.protocol.train is not None and outcome.status == "ok"
-    ]
-    return next(curve for curve in curves if curve is not None)
+    made = [o for r in run_folder.read(str(folder)).records if r.unit.protocol.train for o in r.outcomes]
+    curves = [outcome.noted(TrainNotes).curve for outcome in made if outcome.status == "ok"]
+    curve = next((curve for curve in curves if curve is not None), None)
+    if curve is None:
+        sys.exit(f"{options.model} did not train: {made[0].reason if made else 'no record'}")
+    return curve
 
 
 def rate(curve: Curve) -> tuple[float, float]:

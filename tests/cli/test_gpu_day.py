@@ -126,6 +126,17 @@ def test_what_no_step_found_is_not_printed(day: Day) -> None:
     assert "Training" not in page.partition(gpu_day_page.HEADING)[2]
 
 
+def test_the_page_is_the_docs_with_results() -> None:
+    """What the docs say before the results stays, but for the sentence that there are none."""
+    empty = {"steps": [], "sizes": {}, "made": "now", "training": []}
+    docs = gpu_day_page.DOCS.read_text(encoding="utf-8")
+    assert gpu_day_page.NOT_YET in docs
+    assert gpu_day_page.page_of(empty).startswith(docs.partition(gpu_day_page.HEADING)[0].rstrip())
+    measured = gpu_day_page.page_of(empty | {"sizes": {"gpu": "day"}})
+    assert gpu_day_page.NOT_YET not in measured
+    assert "## Other accelerators" in measured
+
+
 def test_columns_without_a_number_are_left_out() -> None:
     made = list(gpu_day_page._table("T", ("a", "b", "c"), [("1", "", "3"), ("4", "", "6")]))
     assert made[2:] == ["| a | c |", "| --- | --- |", "| 1 | 3 |", "| 4 | 6 |", ""]

@@ -132,7 +132,7 @@ class FakeCuda:
             finally:
                 device.current = was
 
-        properties = types.SimpleNamespace(name="Fake H100", uuid="1", total_memory=80 * 2**30)
+        properties = types.SimpleNamespace(name="Fake H100", uuid="1", total_memory=80 * 2**30, major=9, minor=0)
         for name, value in {
             "synchronize": self.synchronize,
             "get_sync_debug_mode": lambda: self.sync_mode,

@@ -101,8 +101,11 @@ def install() -> None:
         "set_rng_state": lambda *_: None,
         "manual_seed_all": lambda _seed: None,
         "is_bf16_supported": lambda *_, **__: True,
+        "is_current_stream_capturing": lambda: False,
     }.items():
         patch.setattr(torch.cuda, name, value, raising=False)
+    # A CUDA build without a driver would otherwise ask for the compiled call's stream.
+    patch.setattr(torch.accelerator, "is_available", lambda: False)
     patch.setattr(torch.Tensor, "pin_memory", lambda tensor, *_: tensor)
     # Tracing without generating code: what cannot be compiled as one graph is still found.
     patch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
