@@ -1,6 +1,6 @@
 """Prefill and decode in the units of people who serve models, and the inputs from which skipping pays.
 
-To pay means here: faster, with an interval that says so. Quality is another question.
+To pay means here: the verdict on the time is *better*. Quality is another question.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from modbench.harness.core.case import Case, Place
+from modbench.harness.core.case import Case
 from modbench.harness.core.units import three_digits
 from modbench.reports.load import Loaded
 from modbench.reports.panel import MATCHED, is_number
@@ -30,36 +30,36 @@ class Served:
 
     Attributes:
         title: of its table.
+        unit: heading of the times.
         time: metric of the time of a call or step.
         rate: metric of tokens per second.
         axis: column along which a sentence says from where on skipping pays.
         short: the axis in a sentence, such as `T`.
         length: heading of the column of `seq_len`.
-        unit: of the time in the table.
         kept: metric of the bytes that it keeps, or an empty string.
     """
 
     title: str
+    unit: str
     time: str
     rate: str
     axis: str
     short: str
     length: str
-    unit: str
     kept: str = ""
 
 
 SERVED = (
-    Served("Prefill", "latency/prefill", "tokens_per_s/prefill", "seq_len", "T", "T", "ms"),
+    Served("Prefill", "ms", time="latency/prefill", rate="tokens_per_s/prefill", axis="seq_len", short="T", length="T"),
     Served(
         "Decode",
-        "latency/decode",
-        "tokens_per_s/decode",
-        "batch_size",
-        "B",
-        "context",
-        "ms per token",
-        "memory/kv_cache",
+        "ms per token of a row",
+        time="latency/decode",
+        rate="tokens_per_s/decode",
+        axis="batch_size",
+        short="B",
+        length="context",
+        kept="memory/kv_cache",
     ),
 )
 
@@ -72,29 +72,24 @@ def table(loaded: Loaded, served: Served) -> tuple[Row, list[Row]]:
     every = [each for each in loaded.run.plan.comparisons if served.time in each.metrics]
     places = [comparison.place for comparison in every]
     known = {(str(row.case_id), str(row.metric)): row for _, row in loaded.cases.iterrows()}
+    ways, dtypes = {place.execution for place in places}, {place.dtype for place in places}
     rows: list[Row] = []
     for comparison, place in zip(every, places, strict=True):
-        told = ((execution(place), {*map(execution, places)}), (place.dtype, {each.dtype for each in places}))
-        way = [word for word, all_words in told if len(all_words) > 1]
+        more = [place.execution] * (len(ways) > 1) + [place.dtype] * (len(dtypes) > 1)
         for case in comparison.arms:
             where = (f"{place.seq_len:,}", f"{place.batch_size:,}")
-            rows.append((", ".join([name(case), *way]), *where, *_numbers(known, case, served)))
+            rows.append((", ".join([name(case), *more]), *where, *_numbers(known, case, served)))
     header = ("arm", served.length, "B", served.unit, "±", "tokens/s", *(["KV MiB"] if served.kept else []))
     filled = [row + ("",) * (len(header) - len(row)) for row in rows]
     kept = [i for i in range(len(header)) if i == 0 or any(row[i] for row in filled)]
     return tuple(header[i] for i in kept), [tuple(row[i] for i in kept) for row in filled]
 
 
-def execution(place: Place) -> str:
-    """Return how calls run: `eager`, `compiled` or `CUDA graph`."""
-    return "CUDA graph" if place.graph else "compiled" if place.compile else "eager"
-
-
 def _numbers(known: Known, case: Case, served: Served) -> tuple[str, ...]:
     row = known[case.id, served.time]
     if row.status != "ok":
         return ("failed" if row.status == "failed" else "–",)
-    spread = f"{500 * (row.ci_high - row.ci_low):.2g}" if is_number(row.ci_low) else ""
+    spread = f"{1e3 * (row.ci_high - row.ci_low) / 2:.2g}" if is_number(row.ci_low) else ""
     more = [(served.rate, 1.0), *([(served.kept, MIB)] if served.kept else [])]
     return (three_digits(1e3 * row.value), spread, *(_beside(known, (case.id, key), unit) for key, unit in more))
 
@@ -121,17 +116,17 @@ def _verdicts(loaded: Loaded, served: Served) -> Iterator[str]:
     if not loaded.run.plan.suite.claims:
         yield f"{served.title}: a smoke run says nothing about where skipping pays."
         return
-    ways = {case.id: execution(case.place) for case in loaded.run.plan.cases}
+    ways = {case.id: case.place.execution for case in loaded.run.plan.cases}
     for way, rows in pairs.groupby(pairs.case_id.map(ways), sort=False):
         where = f" ({way})" if len({*ways.values()}) > 1 else ""
-        said = [f"against {called} {_joined(parts)}" for called, parts in _against(loaded, rows, routed, served)]
+        said = [f"against {called} {', '.join(parts)}" for called, parts in _against(loaded, rows, routed, served)]
         if said:
             yield f"{served.title}{where}: {'; '.join(said)}."
 
 
 def _against(
     loaded: Loaded, rows: pd.DataFrame, routed: Sequence[Case], served: Served
-) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+) -> Iterator[tuple[str, list[str]]]:
     """Yield each dense baseline in words, and what each routed arm does against it."""
     by_arm = {case.arm: case for case in loaded.arms}
     rungs = {rung.arm: rung for rung in loaded.run.plan.ladder if rung.arm in by_arm}
@@ -146,12 +141,13 @@ def _against(
         yield f"{name(anchor)} of the same shape", _parts(rows, routed, anchor.arm, served)
 
 
-def _parts(rows: pd.DataFrame, routed: Sequence[Case], baseline: str, served: Served) -> list[tuple[str, str]]:
+def _parts(rows: pd.DataFrame, routed: Sequence[Case], baseline: str, served: Served) -> list[str]:
     parts = []
     for case in routed:
         found = rows[(rows.arm == case.arm) & (rows.baseline_arm == baseline)]
         if not found.empty:
-            parts.append((name(case), pays(list(zip(found[served.axis], found.verdict, strict=True)), served.short)))
+            judged = list(zip(found[served.axis], found.verdict, strict=True))
+            parts.append(f"{name(case)} {pays(judged, served.short)}")
     return parts
 
 
@@ -172,15 +168,3 @@ def pays(judged: Sequence[tuple[int, object]], short: str) -> str:
     if better == values[-len(better) :]:
         return f"pays from {short} = {better[0]:,}"
     return f"pays at {short} = {', '.join(f'{value:,}' for value in better)} only"
-
-
-def _joined(parts: Sequence[tuple[str, str]]) -> str:
-    """Join what arms do, naming those together that do the same."""
-    same: dict[str, list[str]] = {}
-    for arm, does in parts:
-        same.setdefault(does, []).append(arm)
-    return ", ".join(f"{' and '.join(arms)} {_plural(does, len(arms))}" for does, arms in same.items())
-
-
-def _plural(does: str, number: int) -> str:
-    return does if number == 1 else does.replace("does not pay", "do not pay").replace("pays", "pay")

@@ -52,6 +52,16 @@ class Place(Frozen):
         return self.device == "cpu" and self.threads == 1
 
     @property
+    def working_threads(self) -> int:
+        """Threads that do the timed work: on a GPU autograd launches the backward pass from one of its own."""
+        return self.threads if self.device == "cpu" else max(2, self.threads)
+
+    @property
+    def execution(self) -> str:
+        """How calls run, in words: `eager`, `compiled` or `CUDA graph`."""
+        return "CUDA graph" if self.graph else "compiled" if self.compile else "eager"
+
+    @property
     def label(self) -> str:
         """Label in ids and file names: `T512-B1-fp32-cpu1`."""
         device = f"cpu{self.threads}" if self.device == "cpu" else self.device

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from modbench.harness.core.case import Case, Comparison, Dtype, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.runner import Progress, Slots, run_phase
+from modbench.harness.execution.runner import Progress, run_apart
 from modbench.harness.machine import card_clocks, data_sheets
 from modbench.harness.machine.card_clocks import Clocks
 from modbench.harness.machine.data_sheets import Sheet
 from modbench.harness.passes.peak import PASS as PEAK
 from modbench.harness.results.notes.findings import PeakFinding
 from modbench.harness.results.records import Record
-from modbench.harness.results.run_folder import RunFolder
 
 DTYPES: tuple[Dtype, ...] = ("bf16", "fp32")
 LIMIT_S = 120.0
@@ -80,15 +77,8 @@ def check(progress: Progress) -> Card:
     Raises:
         ModbenchError: if a measurement left no result.
     """
-    made = units()
-    with tempfile.TemporaryDirectory(prefix="modbench-card-") as name:
-        folder = RunFolder(Path(name))
-        folder.units.mkdir()
-        folder.logs.mkdir()
-        with card_clocks.watching() as clocks:
-            limits = {unit.name: LIMIT_S for unit in made}
-            run_phase(Slots(tuple(made), 1), LocalLauncher(cold=True, threads=1), folder, progress, limits)
-        records = [Record.model_validate_json(folder.record(unit).read_bytes()) for unit in made]
+    with card_clocks.watching() as clocks:
+        records = run_apart(units(), LocalLauncher(cold=True, threads=1), progress, LIMIT_S)
     return judged(records, clocks)
 
 

@@ -7,7 +7,6 @@ take minutes. The verdicts come from the same code as in a report.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,10 @@ from modbench.harness.core.case import Case, Comparison, Device, Dtype, Place, P
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.runner import Progress, Slots, run_phase
+from modbench.harness.execution.runner import Progress, run_apart
 from modbench.harness.passes.time import PASS as TIME
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Record
-from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.stats import paired
 from modbench.harness.stats.effects import Effect
 
@@ -112,16 +110,8 @@ def units(
 
 def examine(number: int, device: Device, threads: int, progress: Progress) -> list[Twin]:
     """Run a number of A/A comparisons on this machine."""
-    made = units(number, device, threads)
-    with tempfile.TemporaryDirectory(prefix="modbench-doctor-") as name:
-        folder = RunFolder(Path(name))
-        folder.units.mkdir()
-        folder.logs.mkdir()
-        launcher = LocalLauncher(cold=False, threads=threads)
-        limits = {unit.name: LIMIT_S for unit in made}
-        run_phase(Slots(tuple(made), 1), launcher, folder, progress, limits)
-        records = [Record.model_validate_json(folder.record(unit).read_bytes()) for unit in made]
-    return list(judge(records))
+    launcher = LocalLauncher(cold=device == "cuda", threads=threads)
+    return list(judge(run_apart(units(number, device, threads), launcher, progress, LIMIT_S)))
 
 
 def judge(records: list[Record]) -> Iterator[Twin]:

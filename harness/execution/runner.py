@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,6 +100,18 @@ def run(plan: Plan, folder: RunFolder, progress: Progress, *, launcher: str = "l
             "resumed": resumed,
         }
     )
+
+
+def run_apart(
+    units: Sequence[UnitOfWork], launcher: Launcher[Started], progress: Progress, limit_s: float
+) -> list[Record]:
+    """Run units one after the other in a folder that is deleted afterwards; returns their records."""
+    with tempfile.TemporaryDirectory(prefix="modbench-") as name:
+        folder = RunFolder(Path(name))
+        folder.units.mkdir()
+        folder.logs.mkdir()
+        run_phase(Slots(tuple(units), 1), launcher, folder, progress, {unit.name: limit_s for unit in units})
+        return [Record.model_validate_json(folder.record(unit).read_bytes()) for unit in units]
 
 
 def run_phase(

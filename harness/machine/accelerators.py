@@ -7,11 +7,10 @@ from modbench.harness.core.errors import UsageError, unknown
 DEVICES = ("cpu", "cuda")
 # What only NVIDIA's driver tells; on an AMD card these are null with a reason, or have no column.
 FROM_NVML = "energy, clocks, throttling and other processes on the card"
-# Names that torch or users give to devices that modbench does not measure on.
-OTHERS = {
-    "mps": "Apple's GPU: torch has no device events, CUDA graphs or synchronisation counts for it",
-    "xpu": "Intel's GPU: torch has no CUDA events, graphs or synchronisation counts for it",
-}
+# Names that torch gives to devices that modbench does not measure on.
+OTHERS = {"mps": "Apple's GPU", "xpu": "Intel's GPU"}
+# What would be missing there.
+BY_CUDA = "device times, graphs, waits for the host, memory and energy are measured through CUDA"
 ROCM = {"rocm", "hip", "amd"}
 
 
@@ -24,9 +23,11 @@ def check(name: str | None) -> None:
     if name is None or name in DEVICES:
         return
     if name in OTHERS:
-        missing = "latency/*/device, latency/*/graph, memory/*, energy/* and syncs/forward would be missing"
+        raise UsageError(f"device {name!r}: modbench does not measure on {OTHERS[name]}: {BY_CUDA}. Use --device cpu.")
+    if name.startswith("cuda:"):
         raise UsageError(
-            f"device {name!r} is {OTHERS[name]}; {missing}. Use --device cpu, which measures this machine's CPU."
+            f"device {name!r}: modbench uses the first GPU that CUDA shows. Set CUDA_VISIBLE_DEVICES={name[5:]} and use "
+            "--device cuda."
         )
     if name in ROCM:
         raise UsageError(f"device {name!r}: a ROCm build of torch calls an AMD card 'cuda'. Use --device cuda.")
@@ -42,7 +43,7 @@ def build() -> str:
     return "a CPU build" if torch.version.cuda is None else f"a CUDA {torch.version.cuda} build"
 
 
-def missing(device: str) -> str | None:
+def not_measured(device: str) -> str | None:
     """What will not be measured on this device with this build of torch, in one sentence; None on a CPU and on NVIDIA's cards."""
     import torch
 

@@ -58,22 +58,18 @@ def watching() -> Iterator[dict[str, Clocks]]:
     """Read all GPUs in the background while the `with` block runs; yields uuid to clocks, empty without a driver."""
     import pynvml
 
-    try:
-        pynvml.nvmlInit()
-        found = dict(_card(index) for index in range(pynvml.nvmlDeviceGetCount()))
-    except pynvml.NVMLError:
-        yield {}
-        return
-    done = threading.Event()
-    reader = threading.Thread(target=_read, args=(found, done), daemon=True)
-    reader.start()
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(nvml.driver())
+            found = dict(_card(index) for index in range(pynvml.nvmlDeviceGetCount()))
+        except pynvml.NVMLError:
+            found = {}
+        done = threading.Event()
+        reader = threading.Thread(target=_read, args=(found, done), daemon=True)
+        reader.start()
+        stack.callback(reader.join)
+        stack.callback(done.set)  # the last one is called first
         yield {uuid: clocks for uuid, (_, clocks) in found.items()}
-    finally:
-        done.set()
-        reader.join()
-        with contextlib.suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
 
 
 def _card(index: int) -> tuple[str, tuple[object, Clocks]]:

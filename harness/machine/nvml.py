@@ -23,17 +23,22 @@ def devices() -> dict[str, Any]:
     import pynvml
 
     try:
-        with _driver():
-            driver = text(or_none(pynvml.nvmlSystemGetDriverVersion))
+        with driver():
+            version = text(or_none(pynvml.nvmlSystemGetDriverVersion))
             handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-            found = [_describe(handle) | {"driver": driver} for handle in handles]
+            found = [_describe(handle) | {"driver": version} for handle in handles]
     except pynvml.NVMLError as error:
         return {"devices": [], "reason": f"NVML: {error}"}
     return {"devices": found} if found else {"devices": [], "reason": "NVML: the driver reports no device"}
 
 
 @contextlib.contextmanager
-def _driver() -> Iterator[None]:
+def driver() -> Iterator[None]:
+    """Start the driver's library, and end it.
+
+    Raises:
+        pynvml.NVMLError: if there is none.
+    """
     import pynvml
 
     pynvml.nvmlInit()
@@ -136,6 +141,8 @@ class Device:
         the bits of `throttle`, which show one moment, they miss nothing between two readings.
         """
         nvml = self.nvml
+        # NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP, _SW_THERM_SLOWDOWN, _HW_THERM_SLOWDOWN, _HW_POWER_BRAKE_SLOWDOWN: older
+        # versions of nvidia-ml-py lack the names.
         fields = {"power_capped_s": 74, "thermal_s": 269, "thermal_hw_s": 270, "power_brake_s": 271}
         violations = {"power_capped_s": 0, "thermal_s": 1}  # NVML_PERF_POLICY_POWER and _THERMAL
 

@@ -57,8 +57,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
         clock=clock,
         on_error=partial(_note, gaps, timed, place.threads),
         survivable=SURVIVABLE,
-        # On a GPU the backward pass launches its kernels from a thread of its own: the whole process is watched.
-        of_samples=witness.of_samples(max(2, place.threads) if on_gpu else place.threads, collector),
+        of_samples=witness.of_samples(place.working_threads, collector),
         of_blocks=of_blocks,
         tidy=partial(shared_state.checked, place.threads),
         settled=nvml.settled(of_blocks.levels["sm_mhz"]) if "sm_mhz" in of_blocks.levels else (lambda: True),

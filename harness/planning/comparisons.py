@@ -78,9 +78,9 @@ class Expander:
         for grid, keys in ((suite.grid, [key for key in measured if key not in own]), (suite.decode_grid, own)):
             if grid is None or not keys:
                 continue
-            ways = ("compiled",) if suite.compile else grid.execution
-            for e, d, b, t in itertools.product(ways, grid.dtype, grid.batch_size, grid.seq_len):
-                asked.setdefault(self._place(t, b, d, e), []).extend(keys)
+            axes = (suite.executions(grid), grid.dtype, grid.batch_size, grid.seq_len)
+            for execution, dtype, batch_size, seq_len in itertools.product(*axes):
+                asked.setdefault(self._place(seq_len, batch_size, dtype, execution), []).extend(keys)
         yield from ((place, tuple(keys)) for place, keys in asked.items())
 
     @property
@@ -139,9 +139,9 @@ class Expander:
         """One comparison per number format; for a sweep, one per number format, budget and size."""
         train, sweep = self.suite.train, self.suite.isoflop
         assert train is not None
-        places = [
-            self._place(train.seq_len, train.batch_size, d, self.suite.executions[0]) for d in self.suite.grid.dtype
-        ]
+        grid = self.suite.grid
+        execution = self.suite.executions(grid)[0]
+        places = [self._place(train.seq_len, train.batch_size, dtype, execution) for dtype in grid.dtype]
         if sweep is None:
             yield from (self._comparison(by_size[0], place, keys) for place in places)
             return
@@ -168,7 +168,8 @@ class Expander:
         )
         arms = replace(self, suite=apart).arms(shape, source.seq_len)
         batch_size = self.suite.tasks.batch_size or catalogue.load("tasks", name).batch_size
-        place = self._place(source.seq_len, batch_size, self.suite.grid.dtype[0], self.suite.executions[0])
+        grid = self.suite.grid
+        place = self._place(source.seq_len, batch_size, grid.dtype[0], self.suite.executions(grid)[0])
         return self._comparison(arms, place, (key,), name, task=name)
 
 

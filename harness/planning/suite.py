@@ -194,10 +194,9 @@ class Suite(Frozen):
         grid = data.get("grid")
         return data | {"decode_grid": {**(grid if isinstance(grid, dict) else {}), **data["decode_grid"]}}
 
-    @property
-    def executions(self) -> tuple[Execution, ...]:
-        """Ways to run the models: eager, compiled, or decode steps as a CUDA graph."""
-        return ("compiled",) if self.compile else self.grid.execution
+    def executions(self, grid: Grid) -> tuple[Execution, ...]:
+        """Ways to run the models of a grid: eager, compiled, or decode steps as a CUDA graph."""
+        return ("compiled",) if self.compile else grid.execution
 
     @property
     def warm_up_calls(self) -> int:

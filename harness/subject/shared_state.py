@@ -50,18 +50,28 @@ def _set_precision(wanted: dict[str, str]) -> None:
         torch.set_float32_matmul_precision("high" if wanted["cuBLAS"] == "tf32" else "highest")
 
 
-def _set_deterministic(wanted: tuple[bool, bool]) -> None:
-    torch.use_deterministic_algorithms(wanted[0], warn_only=wanted[1])
+def _deterministic() -> dict[str, bool]:
+    return {
+        "enabled": torch.are_deterministic_algorithms_enabled(),
+        "warn_only": torch.is_deterministic_algorithms_warn_only_enabled(),
+    }
 
 
-def _set_cudnn(wanted: tuple[bool, bool, bool]) -> None:
-    cudnn.enabled, cudnn.benchmark, cudnn.deterministic = wanted
+def _set_deterministic(wanted: dict[str, bool]) -> None:
+    torch.use_deterministic_algorithms(wanted["enabled"], warn_only=wanted["warn_only"])
 
 
-def _set_reduced(wanted: tuple[bool, bool, bool]) -> None:
-    matmul = cuda.matmul
-    matmul.allow_bf16_reduced_precision_reduction, matmul.allow_fp16_reduced_precision_reduction = wanted[:2]
-    matmul.allow_fp16_accumulation = wanted[2]
+def _flags(owner: object, *names: str) -> tuple[Callable[[], dict[str, bool]], Callable[[dict[str, bool]], None]]:
+    """Functions that read and set attributes of torch that are flags."""
+
+    def read() -> dict[str, bool]:
+        return {name: getattr(owner, name) for name in names}
+
+    def write(wanted: dict[str, bool]) -> None:
+        for name, value in wanted.items():
+            setattr(owner, name, value)
+
+    return read, write
 
 
 def attention() -> tuple[str, ...]:
@@ -95,30 +105,24 @@ class _Setting:
         self.wanted = self.read()
 
 
+REDUCED = (
+    "allow_bf16_reduced_precision_reduction",
+    "allow_fp16_reduced_precision_reduction",
+    "allow_fp16_accumulation",
+)
 SETTINGS = (
     _Setting("the precision of fp32", _precision, _set_precision),
     _Setting("the kernels of attention", attention, _set_attention),
-    _Setting("cuDNN's flags", lambda: (cudnn.enabled, cudnn.benchmark, cudnn.deterministic), _set_cudnn),
-    _Setting(
-        "deterministic algorithms",
-        lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
-        _set_deterministic,
-    ),
-    _Setting(
-        "reductions in half precision",
-        lambda: (
-            cuda.matmul.allow_bf16_reduced_precision_reduction,
-            cuda.matmul.allow_fp16_reduced_precision_reduction,
-            cuda.matmul.allow_fp16_accumulation,
-        ),
-        _set_reduced,
-    ),
+    _Setting("cuDNN's flags", *_flags(cudnn, "enabled", "benchmark", "deterministic")),
+    _Setting("deterministic algorithms", _deterministic, _set_deterministic),
+    _Setting("reductions in half precision", *_flags(cuda.matmul, *REDUCED)),
 )
 
 
 def _words(value: object) -> str:
-    pairs = value.items() if isinstance(value, dict) else ()
-    return ", ".join(f"{name} {each}" for name, each in pairs) or str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each}" for name, each in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def restore(threads: int) -> list[str]:

@@ -27,9 +27,7 @@ CHECKED_TOKENS = 16_384
 
 def clock_of(place: Place) -> Clock:
     """Wall and CPU time where the case runs; on a GPU of all threads, and the clock can wait until the device is idle."""
-    if place.device == "cuda":  # autograd launches the backward pass from a thread of its own
-        return Clock(torch.cuda.synchronize, max(2, place.threads))
-    return Clock(threads=place.threads)
+    return Clock(torch.cuda.synchronize if place.device == "cuda" else None, place.working_threads)
 
 
 class Subject:

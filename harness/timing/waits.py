@@ -38,8 +38,8 @@ def explicit(on_wait: Callable[[str], None], *, queries: bool = False) -> Iterat
         queries: also for questions whether work is done, which wait for nothing but may not be asked during a capture.
     """
     cuda: Any = torch.cuda
-    places = [(cuda, "synchronize"), (cuda.Event, "synchronize"), (cuda.Stream, "synchronize")]
-    places += [(torch.accelerator, "synchronize")] if hasattr(torch, "accelerator") else []
+    owners = (cuda, cuda.Event, cuda.Stream, torch.accelerator)
+    places = [(owner, "synchronize") for owner in owners]
     places += [(cuda.Event, "query"), (cuda.Stream, "query")] if queries else []
     were = [(owner, name, getattr(owner, name)) for owner, name in places]
     for owner, name, was in were:

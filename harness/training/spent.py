@@ -40,12 +40,12 @@ class Spent:
         try:
             yield
         finally:
-            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - began
+            self.seconds[what] += time.perf_counter() - began
 
     def settle(self) -> None:
         """Read the events, all of which must have happened."""
         for what, start, end in self._open:
-            self.seconds[what] = self.seconds.get(what, 0.0) + start.elapsed_time(end) / 1e3
+            self.seconds[what] += start.elapsed_time(end) / 1e3
         self._open.clear()
 
     @property

@@ -106,7 +106,7 @@ class Trainer:
         # Losses that have not been read, and on a GPU the ends of their steps.
         self._unread: list[torch.Tensor] = []
         self._ends: list[torch.cuda.Event] = []
-        self._trained_s: Callable[[], float] = lambda: 0.0
+        self._start = self._before_s = self._apart_s = 0.0
         self.losses_at_once = CUDA_LOSSES_AT_ONCE if self.on_gpu else 1
         self._looks = {round((i + 1) * run.steps / run.looks) for i in range(run.looks)} if run.looks else set()
 
@@ -117,11 +117,9 @@ class Trainer:
             NumericsError: as soon as a loss is known not to be finite; names the step.
         """
         self._resume()
-        saved = reported = start = time.perf_counter()
-        before = self.curve["wall_s"][-1] if self.step else 0.0
-        apart = 0.0  # seconds that are not training: looks and checkpoints
+        saved = reported = self._start = time.perf_counter()
+        self._before_s, self._apart_s = self.curve["wall_s"][-1] if self.step else 0.0, 0.0
         self.resumed_at = self.step
-        self._trained_s = lambda: before + time.perf_counter() - start - apart
         while self.step < self.run.steps:
             began = time.perf_counter()
             self._make_step()
@@ -145,9 +143,13 @@ class Trainer:
                 self._save()
                 saved = time.perf_counter()
             if self.on_progress is not None and tells:
-                self.on_progress(self._progress(ended - start - apart))
+                self.on_progress(self._progress(ended - self._start - self._apart_s))
                 reported = ended
-            apart += time.perf_counter() - ended
+            self._apart_s += time.perf_counter() - ended
+
+    def _trained_s(self) -> float:
+        """Seconds of training so far, those before a resumption included; looks and checkpoints are not training."""
+        return self._before_s + time.perf_counter() - self._start - self._apart_s
 
     def _make_step(self) -> None:
         run, step, subject = self.run, self.step, self.subject

@@ -76,7 +76,7 @@ class BlockCache:
         # Under the host policy: the host's copy, and tokens that all rows took since `length_B` was written, which saves
         # the device a write at every step.
         self.lengths, self.since = [0] * batch_size, 0
-        self.seen, self.counts_steps = 0, False
+        self.seen, self.counts_steps = 0, False  # a dense block counts no step, and has no participation
         self.processed = torch.zeros((), dtype=torch.int64, device=like.device)
         self.overflow = torch.zeros((), dtype=torch.int64, device=like.device)
 
@@ -106,18 +106,18 @@ class BlockCache:
             self.count_step(len(host))
             some = 0 < len(host) < self.batch_size
             # Found again on the device: a copy from the host would make the host wait a second time.
-            index_R = torch.nonzero_static(selected_B, size=len(host)).flatten() if some else None
-            return Rows(index_R, host, empty=not host)
+            here_R = torch.nonzero_static(selected_B, size=len(host)).flatten() if some else None
+            return Rows(here_R, host, empty=not host)
         fits_B = selected_B & (self.length_B < self.slots) if compact and not self.ring else selected_B
         if self.policy == "masked" or self.n_rows >= self.batch_size:
-            rows: Tensor | None = None
+            index_R: Tensor | None = None
             valid_R = fits_B
         else:
-            rows = r_B.masked_fill(~fits_B, -torch.inf).topk(self.n_rows, sorted=False).indices
-            valid_R = fits_B[rows]
+            index_R = r_B.masked_fill(~fits_B, -torch.inf).topk(self.n_rows, sorted=False).indices
+            valid_R = fits_B[index_R]
         self.count_step(valid_R.sum())
         self.overflow += selected_B.sum() - valid_R.sum()
-        return Rows(rows, None, valid_R)
+        return Rows(index_R, None, valid_R)
 
     def fill(self, k_BKTd: Tensor, v_BKTd: Tensor, lengths_B: Tensor | None, lengths: list[int] | None = None) -> None:
         """Keep the keys and values of a prompt, the first `lengths_B` of each row, `lengths` on the host where known."""
@@ -166,6 +166,7 @@ class BlockCache:
 
     def append(self, k_RK1d: Tensor, v_RK1d: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
         """Keep one more token of each of these rows; return keys, values and mask of all that they may attend to."""
+        k_RK1d, v_RK1d = k_RK1d.to(self.k_BKSd.dtype), v_RK1d.to(self.k_BKSd.dtype)  # autocast computes lower
         return (self._append_static if self.static else self._append_host)(k_RK1d, v_RK1d, rows)
 
     def _append_host(self, k_RK1d: Tensor, v_RK1d: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -181,7 +182,6 @@ class BlockCache:
             self.since += 1
         else:
             self.length_B.index_copy_(0, rows.index_R, held_R + 1)
-        k_RK1d, v_RK1d = k_RK1d.to(self.k_BKSd.dtype), v_RK1d.to(self.k_BKSd.dtype)  # autocast computes lower
         if min(before) == max(before):  # equal lengths: a slice, and no mask
             at = before[0] % self.slots
             if rows.index_R is None:
@@ -202,7 +202,6 @@ class BlockCache:
         valid_R = torch.ones_like(row_R, dtype=torch.bool) if rows.valid_R is None else rows.valid_R
         before_R = self.length_B[row_R]
         at_R = (before_R % self.slots).masked_fill(~valid_R, self.slots)
-        k_RK1d, v_RK1d = k_RK1d.to(self.k_BKSd.dtype), v_RK1d.to(self.k_BKSd.dtype)  # autocast computes lower
         self.k_BKSd[row_R, :, at_R], self.v_BKSd[row_R, :, at_R] = k_RK1d[:, :, 0], v_RK1d[:, :, 0]
         self.length_B.index_add_(0, row_R, valid_R.long())
         # An invalid row with an empty cache must attend to something, or its NaN would spread.

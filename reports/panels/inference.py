@@ -18,7 +18,10 @@ def render(loaded: Loaded) -> Markup | None:
         for title, header, rows in tables
         if rows
     ]
-    return fill("inference", verdicts=inference.verdicts(loaded), tables=made) if made else None
+    if not made:
+        return None
+    margin = f"{loaded.run.plan.suite.margin:.0%}"
+    return fill("inference", verdicts=inference.verdicts(loaded), tables=made, margin=margin)
 
 
 PANEL = Panel(title="Prefill and decode: from where on does it pay?", order=15, span=12, render=render)

@@ -24,7 +24,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from gpu_day_folder import Day, Done, opened
+from gpu_day_folder import Day, Done, open_day
 from gpu_day_steps import LOOK_LIMIT_S, STEPS, Mode, Step
 from gpu_day_wheels import fill, install_missing
 
@@ -50,7 +50,7 @@ def environment(day: Day, mode: Mode) -> dict[str, str]:
 def run_step(day: Day, step: Step, mode: Mode, most_s: float = math.inf) -> Done:
     """Run a step for `most_s` at most; what it prints goes to `STEP.out`, its complaints and progress to `STEP.log`."""
     limit_s = min(most_s, LOOK_LIMIT_S if mode == "look" else step.limit_s)
-    start, folder = time.monotonic(), day.folder_of(step.name, mode)
+    start, folder = time.monotonic(), day.emptied(step.name, mode)
     command = step.command_line(mode, folder)
     with day.beside(folder, ".out").open("wb") as out, day.beside(folder, ".log").open("wb") as log:
         code = _limited(command, environment(day, mode), out.fileno(), log.fileno(), limit_s)
@@ -83,10 +83,10 @@ def main() -> int:
     if options.fill_wheels:
         return fill(Path(options.fill_wheels), options.python)
     mode: Mode = "rehearse" if options.rehearse else "look" if options.first_look else "day"
-    with opened(Path(options.out), Path(options.work) if options.work else None) as day:
-        if options.wheels:
-            install_missing(Path(options.wheels), day.site)
-        return _play(day, mode, _chosen(options.only), options.minutes or MINUTES[mode])
+    day = open_day(Path(options.out), Path(options.work) if options.work else None)
+    if options.wheels:
+        install_missing(Path(options.wheels), day.site)
+    return _play(day, mode, _chosen(options.only), options.minutes or MINUTES[mode])
 
 
 def _chosen(only: str) -> list[Step]:

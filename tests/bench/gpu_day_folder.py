@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import platform
 import shutil
+import signal
 import tarfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,12 @@ class Done:
     @property
     def in_words(self) -> str:
         """One line."""
-        how = "done" if self.code == 0 else "interrupted at its limit" if self.code < 0 else f"failed with {self.code}"
+        if self.code == 0:
+            how = "done"
+        elif self.code == -signal.SIGINT:
+            how = "interrupted at its limit"
+        else:
+            how = f"died of {signal.Signals(-self.code).name}" if self.code < 0 else f"failed with {self.code}"
         return f"{how} after {self.seconds:.0f} s"
 
 
@@ -64,8 +68,8 @@ class Day:
         """Where missing packages are installed."""
         return self.work / "site"
 
-    def folder_of(self, step: str, mode: Mode) -> Path:
-        """The run folder of a step, which is emptied if the step did not end well."""
+    def emptied(self, step: str, mode: Mode) -> Path:
+        """The run folder of a step, without what an attempt that failed left there."""
         folder = self.work / mode / step
         folder.parent.mkdir(parents=True, exist_ok=True)
         for each in (folder, self.beside(folder, "-first")):
@@ -124,9 +128,8 @@ class Day:
         self._archive()
         files = sorted(self.out.iterdir())
         size = sum(file.stat().st_size for file in files)
-        assert len(files) <= MOST_FILES, files
-        assert size <= MOST_BYTES, f"{size} B are too many"
-        return f"{self.out}: {', '.join(file.name for file in files)}; {size / 2**20:.1f} MiB"
+        too_much = "" if len(files) <= MOST_FILES and size <= MOST_BYTES else "; MORE THAN CAN BE CARRIED AWAY"
+        return f"{self.out}: {', '.join(file.name for file in files)}; {size / 2**20:.1f} MiB{too_much}"
 
     def _logs(self) -> str:
         """The ends of all logs, those of failed steps first."""
@@ -155,8 +158,7 @@ class Day:
                 return
 
 
-@contextlib.contextmanager
-def opened(out: Path, work: Path | None) -> Iterator[Day]:
+def open_day(out: Path, work: Path | None) -> Day:
     """Open a day: a new one, or one that was begun here or carried here."""
     day = Day(out.resolve(), (work or out.with_name(out.name + ".work")).resolve())
     day.work.mkdir(parents=True, exist_ok=True)
@@ -164,7 +166,7 @@ def opened(out: Path, work: Path | None) -> Iterator[Day]:
     if carried.exists() and not (day.work / "steps.json").exists():
         with tarfile.open(carried) as archive:
             archive.extractall(day.work, filter="data")
-    yield day
+    return day
 
 
 def read_json(file: Path) -> dict[str, Any] | None:

@@ -138,7 +138,7 @@ def _results(facts: dict[str, Any]) -> Iterator[str]:
             yield from (
                 f"### {title}",
                 "",
-                f"`modbench run {name}`, {WHICH[facts['sizes'][name]]}:",
+                f"`{_command(facts, name)}`, {WHICH[facts['sizes'][name]]}:",
                 "",
                 "```text",
                 text,

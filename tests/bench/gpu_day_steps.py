@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Step:
     def command_line(self, mode: Mode, folder: Path) -> list[str]:
         """The command, with what it may write to."""
         words = (*self.command, *{"day": self.day, "look": self.look, "rehearse": self.rehearse}[mode])
-        return [sys.executable, *(word.replace("OUT", str(folder)) if word[:3] == "OUT" else word for word in words)]
+        return [sys.executable, *(re.sub("^OUT", str(folder), word) for word in words)]
 
 
 def suite(
@@ -99,10 +100,21 @@ STEPS: tuple[Step, ...] = (
         "the tests that need a card",
         1.8,
         240,
-        ("-m", "pytest", "-q", "-m", "cuda", "-p", "no:xdist", "-p", "no:cacheprovider", "tests/gpu", "--junitxml"),
-        day=("OUT.xml",),
-        look=("OUT.xml", "-k", "not slow"),
-        rehearse=("OUT.xml",),
+        (
+            "-m",
+            "pytest",
+            "-q",
+            "-m",
+            "cuda",
+            "-p",
+            "no:xdist",
+            "-p",
+            "no:cacheprovider",
+            "tests/gpu",
+            "--junitxml",
+            "OUT.xml",
+        ),
+        look=("-k", "not slow"),
         alone=True,
     ),
     Step(

@@ -16,7 +16,8 @@ from modbench.harness.machine import accelerators
         ("mps", "Apple's GPU"),
         ("xpu", "Intel's GPU"),
         ("rocm", "Use --device cuda"),
-        ("cuda:1", "unknown device 'cuda:1'"),
+        ("cuda:1", "Set CUDA_VISIBLE_DEVICES=1 and use --device cuda"),
+        ("tpu", "unknown device 'tpu'"),
     ],
 )
 def test_another_device_is_refused_in_words(
@@ -42,8 +43,8 @@ def test_a_build_is_named_for_what_it_is(
     monkeypatch.setattr(torch.version, "hip", hip)
     monkeypatch.setattr(torch.version, "cuda", cuda)
     assert accelerators.build() == said
-    gap = accelerators.missing("cuda")
-    assert accelerators.missing("cpu") is None
+    gap = accelerators.not_measured("cuda")
+    assert accelerators.not_measured("cpu") is None
     if hip is None:
         assert gap is None
     else:

@@ -14,7 +14,7 @@ import gpu_day
 import gpu_day_page
 import gpu_day_wheels
 import pytest
-from gpu_day_folder import MOST_BYTES, MOST_FILES, Day, Done, opened
+from gpu_day_folder import MOST_BYTES, MOST_FILES, Day, Done, open_day
 from gpu_day_steps import STEPS, Step
 
 SCRIPT = Path(gpu_day.__file__)
@@ -64,8 +64,7 @@ def test_the_steps_fit_a_day() -> None:
 
 @pytest.fixture
 def day(tmp_path: Path) -> Day:
-    with opened(tmp_path / "day", None) as made:
-        return made
+    return open_day(tmp_path / "day", None)
 
 
 def step(code: str, *, limit_s: float = 60.0) -> Step:
@@ -78,6 +77,8 @@ def test_a_step_that_hangs_is_interrupted_and_one_that_fails_is_named(
     hanging = gpu_day.run_step(day, step("import time; time.sleep(600)", limit_s=0.5), "day")
     assert hanging.code < 0
     assert "interrupted at its limit" in hanging.in_words
+    crashed = gpu_day.run_step(day, step("import os; os.abort()"), "day")
+    assert "died of SIGABRT" in crashed.in_words
     failing = gpu_day.run_step(day, step("raise SystemExit(3)"), "day")
     assert "failed with 3" in failing.in_words
     day.keep(failing)

@@ -38,8 +38,7 @@ def test_clocks_reasons_and_processes_are_read() -> None:
     assert {"sm_mhz", "memory_mhz", "temperature_C"} <= levels.keys()
     assert levels["sm_mhz"] > 0
     assert levels["temperature_C"] > 0
-    assert levels.get("foreign", 0) >= 0
-    assert levels.get("throttle", 0) >= 0
+    assert levels.get("foreign", 0) == 0
 
 
 @pytest.mark.usefixtures("real_card")

@@ -49,7 +49,7 @@ def test_the_peak_is_near_the_forecast(model: str) -> None:
     peak = of_training(Subject(one, 0))
     forecast = closed_form(model, one.config, one.place.seq_len, one.place.batch_size).memory_train(2)
     assert 0.7 * forecast < peak.peak < 1.1 * forecast, f"{peak.peak / MIB:.0f} MiB, forecast {forecast / MIB:.0f} MiB"
-    assert peak.resident == pytest.approx(peak.peak, rel=1.0)
+    assert 3 * closed_form(model, one.config, 1, 1).params * 2 <= peak.resident < peak.peak  # weights and two moments
     assert peak.reserved is not None
     assert peak.reserved >= peak.peak - 64 * MIB
     assert peak.retries == 0

@@ -23,6 +23,11 @@ def both(name: str, **options: Any) -> tuple[Decoder, Decoder]:
     return module, copy.deepcopy(module).to("cuda")
 
 
+def named(key: str, said: str) -> str:
+    """The mismatch, with the parameter's name."""
+    return f"{key}: {said}"
+
+
 def steps(module: Decoder, x_BT: Tensor, prompt: int) -> list[Tensor]:
     """Logits after the prompt and after each further token."""
     logits_BV, cache = module.prefill(x_BT[:, :prompt])
@@ -45,7 +50,7 @@ def test_gradients_are_the_cpus(name: str) -> None:
     wanted, found = grads(ours.train(), tokens()), grads(theirs.train(), tokens().to("cuda"))
     assert wanted.keys() == found.keys()
     for key, value in wanted.items():
-        close(found[key].cpu(), value, msg=key)
+        close(found[key].cpu(), value, msg=partial(named, key))
 
 
 @pytest.mark.parametrize("policy", ["host", "budget", "masked"])

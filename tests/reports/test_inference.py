@@ -45,13 +45,13 @@ def test_each_routed_arm_is_held_against_equal_cost_and_equal_shape(tmp_path: Pa
     milliseconds, _, rate = rows[0][3:]
     assert float(rate.replace(",", "")) == pytest.approx(64e3 / float(milliseconds), rel=0.01)
     # What was not asked for has no column.
-    assert inference.table(loaded, inference.SERVED[1])[0] == ("arm", "context", "B", "ms per token", "±")
+    assert inference.table(loaded, inference.SERVED[1])[0] == ("arm", "context", "B", "ms per token of a row", "±")
 
 
 def test_a_failed_arm_has_a_row_and_does_not_pay(tmp_path: Path) -> None:
     stored(tmp_path, planted_suite("draft", metrics=METRICS, train=None), fails="mod[c0.125]")
     loaded = load.load(tmp_path / "run")
-    assert "MoD 0.125 and MoD 0.5 do not pay here" in inference.verdicts(loaded)[0]
+    assert "MoD 0.125 does not pay here, MoD 0.5 does not pay here" in inference.verdicts(loaded)[0]
     rows = inference.table(loaded, inference.SERVED[0])[1]
     assert {row[3:] for row in rows if row[0] == "MoD 0.125"} == {("failed", "", "")}
 

@@ -37,7 +37,7 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     plan = api.make_plan(suite, overrides, select)
     folder = api.new_folder(plan, out)
-    if (gap := accelerators.missing(plan.device)) is not None:
+    if (gap := accelerators.not_measured(plan.device)) is not None:
         print(gap, file=sys.stderr, flush=True)
     if not as_json:
         print(summary.opening(plan), flush=True)

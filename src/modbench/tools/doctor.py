@@ -93,12 +93,14 @@ def as_text(found: Checkup) -> str:
         causes.update(twin.causes)
     disturbed = sum(twin.pair.disturbed for twin in found.twins) / now
     why = f" ({', '.join(f'{cause}: {n} samples' for cause, n in causes.most_common())})" if causes else ""
-    launches = doctor.LAUNCHES
     rate = f"{pooled.rate:.1%}, 95 % interval {100 * pooled.low:.1f}–{100 * pooled.high:.1f} %; nominal 5 %"
     in_cpu_time = "" if pooled.mde_cpu is None else f" ({_percent(pooled.mde_cpu)} in CPU time)"
-    smallest = f"{_percent(pooled.mde)}{in_cpu_time} with 80 % power at {launches} launches"
+    smallest = f"{_percent(pooled.mde)}{in_cpu_time} with 80 % power at {doctor.LAUNCHES} launches"
     rows = (
-        ("now", f"{now} A/A comparisons of {launches} launches each in {found.wall_s:.0f} s; {hits} called different"),
+        (
+            "now",
+            f"{now} A/A comparisons of {doctor.LAUNCHES} launches each in {found.wall_s:.0f} s; {hits} called different",
+        ),
         ("pooled", f"{pooled.hits} of {pooled.comparisons} called different in {pooled.checks} check(s): {rate}"),
         ("smallest effect", f"{smallest}; interval width {_percent(pooled.width)} (medians)"),
         ("disturbed", f"{disturbed:.0%} of the blocks{why}"),
