@@ -53,7 +53,7 @@ SERVED = (
     Served("Prefill", "ms", time="latency/prefill", rate="tokens_per_s/prefill", axis="seq_len", short="T", length="T"),
     Served(
         "Decode",
-        "ms per token of a row",
+        "ms per token",
         time="latency/decode",
         rate="tokens_per_s/decode",
         axis="batch_size",

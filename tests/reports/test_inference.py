@@ -45,7 +45,7 @@ def test_each_routed_arm_is_held_against_equal_cost_and_equal_shape(tmp_path: Pa
     milliseconds, _, rate = rows[0][3:]
     assert float(rate.replace(",", "")) == pytest.approx(64e3 / float(milliseconds), rel=0.01)
     # What was not asked for has no column.
-    assert inference.table(loaded, inference.SERVED[1])[0] == ("arm", "context", "B", "ms per token of a row", "±")
+    assert inference.table(loaded, inference.SERVED[1])[0] == ("arm", "context", "B", "ms per token", "±")
 
 
 def test_a_failed_arm_has_a_row_and_does_not_pay(tmp_path: Path) -> None:
