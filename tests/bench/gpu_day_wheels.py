@@ -11,12 +11,12 @@ from pathlib import Path
 # must be there already.
 LIGHT = (
     *("annotated-types", "pydantic", "pydantic-core", "typing-extensions", "typing-inspection"),
-    *("annotated-doc", "markdown-it-py", "mdurl", "pygments", "rich", "shellingham", "typer"),
+    *("annotated-doc", "click", "markdown-it-py", "mdurl", "pygments", "rich", "shellingham", "typer"),
     *("jinja2", "markupsafe", "nvidia-ml-py", "platformdirs", "seaborn"),
     *("hypothesis", "iniconfig", "packaging", "pluggy", "pytest", "pytest-timeout", "sortedcontainers"),
 )
 # Installed together or not at all: each version fits one of the other.
-TOGETHER = (("pydantic", "pydantic-core"), ("pytest", "pluggy", "iniconfig"))
+TOGETHER = (("pydantic", "pydantic-core", "typing-extensions", "typing-inspection"), ("pytest", "pluggy", "iniconfig"))
 LINUX = (*(f"manylinux_2_{minor}_x86_64" for minor in (28, 17, 12, 5)), "manylinux2014_x86_64")
 MOST_BYTES = 60 * 2**20
 

@@ -154,19 +154,21 @@ def test_an_unknown_step_is_refused_in_words() -> None:
 def test_packages_that_lack_come_from_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that must fit one another come together; a wheel that is not there is named."""
     monkeypatch.setattr(gpu_day_wheels, "version", lambda name: None if name == "pydantic" else "1")
-    assert gpu_day_wheels.lacking() == ["pydantic", "pydantic-core"]
+    fits = ["pydantic", "pydantic-core", "typing-extensions", "typing-inspection"]
+    assert gpu_day_wheels.lacking() == fits
     called: list[list[str]] = []
 
     def run(command: list[str], **_: Any) -> None:
         called.append(command)
 
     monkeypatch.setattr(subprocess, "run", run)
-    (tmp_path / "pydantic-2.9-py3-none-any.whl").touch()
-    (tmp_path / "rich-14-py3-none-any.whl").touch()
+    for name in ("pydantic", "typing_extensions", "typing_inspection", "rich"):
+        (tmp_path / f"{name}-2.9-py3-none-any.whl").touch()
     with pytest.raises(SystemExit, match=r"no wheel of pydantic_core"):
         gpu_day_wheels.install_missing(tmp_path, tmp_path / "site")
     (tmp_path / "pydantic_core-2.9-cp312-cp312-manylinux_2_17_x86_64.whl").touch()
     gpu_day_wheels.install_missing(tmp_path, tmp_path / "site")
     (command,) = called
-    assert [Path(word).name.split("-")[0] for word in command if word.endswith(".whl")] == ["pydantic", "pydantic_core"]
+    installed = [Path(word).name.split("-")[0] for word in command if word.endswith(".whl")]
+    assert installed == [name.replace("-", "_") for name in fits]
     assert {"--no-index", "--no-deps"} <= {*command}
