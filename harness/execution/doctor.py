@@ -110,7 +110,8 @@ def units(
 
 def examine(number: int, device: Device, threads: int, progress: Progress) -> list[Twin]:
     """Run a number of A/A comparisons on this machine."""
-    launcher = LocalLauncher(cold=device == "cuda", threads=threads)
+    # The fork server imports torch, but never starts CUDA: its children can.
+    launcher = LocalLauncher(cold=False, threads=threads)
     return list(judge(run_apart(units(number, device, threads), launcher, progress, LIMIT_S)))
 
 

@@ -35,7 +35,7 @@ GRACE_S = 20.0
 # Minutes that are given to each size, unless `--minutes` says otherwise; a day and its first look together are 25.
 MINUTES: dict[Mode, float] = {"look": 6.0, "day": 19.0, "rehearse": 60.0}
 # Steps that run side by side: what takes no times that count.
-AT_ONCE: dict[Mode, int] = {"look": 2, "day": 1, "rehearse": 2}
+AT_ONCE: dict[Mode, int] = {"look": 3, "day": 1, "rehearse": 2}
 
 
 def environment(day: Day, mode: Mode) -> dict[str, str]:
@@ -53,7 +53,12 @@ def run_step(day: Day, step: Step, mode: Mode, most_s: float = math.inf) -> Done
     start, folder = time.monotonic(), day.emptied(step.name, mode)
     command = step.command_line(mode, folder)
     with day.beside(folder, ".out").open("wb") as out, day.beside(folder, ".log").open("wb") as log:
-        code = _limited(command, environment(day, mode), out.fileno(), log.fileno(), limit_s)
+        env = environment(day, mode)
+        code = _limited(command, env, out.fileno(), log.fileno(), limit_s)
+        if code == -signal.SIGINT and (folder / "run.json").exists():  # what was measured until then
+            _limited(
+                [sys.executable, "-m", "modbench", "report", str(folder)], env, out.fileno(), log.fileno(), GRACE_S
+            )
     return Done(step.name, mode, code, time.monotonic() - start, limit_s, " ".join(command[1:]))
 
 
@@ -111,9 +116,10 @@ def _play(day: Day, mode: Mode, steps: list[Step], minutes: float) -> int:
             print(f"{step.name}: not run, {left:.1f} of {minutes:g} minutes are left; call again", flush=True)
         else:
             print(f"{step.name}: {step.about}", flush=True)
-            done = run_step(day, step, mode, math.inf if mode == "day" else 60 * left)
+            done = run_step(day, step, mode, 60 * left)
             with keeping:
                 day.keep(done)
+                day.write()
             print(f"{step.name}: {done.in_words}", flush=True)
 
     first = [step for step in steps if step.alone and mode == "look"]

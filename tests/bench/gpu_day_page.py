@@ -60,7 +60,8 @@ def collected(day: Day) -> dict[str, Any]:
             facts["profile"] = _profile(read_json(folder / "profile.json"))
         else:
             run = read_json(folder / "run.json")
-            facts.setdefault("environment", run and run.get("environment"))
+            if run:
+                facts.setdefault("environment", run["environment"])
             text = out.read_text(encoding="utf-8", errors="replace") if out.exists() else ""
             # The last line is a path of the machine.
             facts.setdefault("suites", {})[step.name] = text.partition("\nreport: ")[0].strip()

@@ -1,10 +1,9 @@
-"""Trains a model for about so many seconds, and prints its rate as JSON.
+"""Trains a model with a budget of FLOPs that takes about so many seconds, and prints its rate as JSON.
 
     python tests/bench/timed_training.py mod --device cuda --seconds 60 -o FOLDER
 
-A first run of a few steps compiles the model and shows how long a step takes; the second one makes as many steps as fill the
-time, if those are more. The rate is over the last three quarters of the steps. FLOP/s are those of the model, with causal
-attention and no recompute.
+How long it takes depends on how good the guess is, `--flop-per-s`; the rate does not: it is over the last three quarters of the
+steps. FLOP/s are those of the model, with causal attention and no recompute.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from typing import Any
 from modbench.harness.results import run_folder
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.training import Curve, TrainNotes
+from modbench.harness.results.run_folder import StoredRun
 
 
 def main() -> None:
@@ -26,23 +26,24 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("-o", "--out", required=True)
     parser.add_argument("--device", default="cuda")
-    for name, kind, default in (("seconds", float, 60), ("d-model", int, 1024), ("n-layers", int, 12)):
-        parser.add_argument(f"--{name}", type=kind, default=default)
-    for name, default in (("seq-len", 1024), ("batch-size", 32), ("first", 40)):
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument(
+        "--flop-per-s", type=float, default=2.8e14, help="a guess; default what an H100 may sustain in bf16"
+    )
+    parser.add_argument("--steps", type=int, help="so many steps, instead of seconds")
+    for name, default in (("d-model", 2048), ("n-layers", 4), ("seq-len", 1024), ("batch-size", 16)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
-    folder = Path(f"{options.out}-first")
-    curve = trained(options, options.first, folder)
-    steps = round(options.seconds * rate(curve)[0])
-    if steps > options.first:
-        folder = Path(options.out)
-        curve = trained(options, steps, folder)
-    print(json.dumps(described(options, folder, curve), indent=1))
+    run, curve = trained(options, Path(options.out))
+    print(json.dumps(described(options, run, curve), indent=1))
 
 
-def trained(options: argparse.Namespace, steps: int, folder: Path) -> Curve:
-    """Train with our own command, and return the curve."""
-    settings = {"d_model": options.d_model, "n_layers": options.n_layers, "train.steps": steps}
+def trained(options: argparse.Namespace, folder: Path) -> tuple[StoredRun, Curve]:
+    """Train with our own command, and return the run and its curve."""
+    settings = {"d_model": options.d_model, "n_layers": options.n_layers}
+    settings |= (
+        {"train.steps": options.steps} if options.steps else {"train.flops": options.seconds * options.flop_per_s}
+    )
     command = [
         sys.executable,
         "-m",
@@ -58,12 +59,13 @@ def trained(options: argparse.Namespace, steps: int, folder: Path) -> Curve:
     command += ["--device", options.device, "--seq-len", str(options.seq_len), "--batch-size", str(options.batch_size)]
     command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     subprocess.run(command, check=True, stdout=sys.stderr)
-    made = [o for r in run_folder.read(str(folder)).records if r.unit.protocol.train for o in r.outcomes]
+    run = run_folder.read(str(folder))
+    made = [o for record in run.records if record.unit.protocol.train for o in record.outcomes]
     curves = [outcome.noted(TrainNotes).curve for outcome in made if outcome.status == "ok"]
     curve = next((curve for curve in curves if curve is not None), None)
     if curve is None:
         sys.exit(f"{options.model} did not train: {made[0].reason if made else 'no record'}")
-    return curve
+    return run, curve
 
 
 def rate(curve: Curve) -> tuple[float, float]:
@@ -73,10 +75,9 @@ def rate(curve: Curve) -> tuple[float, float]:
     return (curve.step[-1] - curve.step[begin]) / seconds, (curve.tokens[-1] - curve.tokens[begin]) / seconds
 
 
-def described(options: argparse.Namespace, folder: Path, curve: Curve) -> dict[str, Any]:
+def described(options: argparse.Namespace, run: StoredRun, curve: Curve) -> dict[str, Any]:
     """What is worth keeping of the run."""
     steps_per_s, tokens_per_s = rate(curve)
-    run = run_folder.read(str(folder))
     counted = [
         outcome.notes.train_step_causal
         for record in run.records

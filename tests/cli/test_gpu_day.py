@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -68,7 +69,7 @@ def day(tmp_path: Path) -> Day:
 
 
 def step(code: str, *, limit_s: float = 60.0) -> Step:
-    return Step("doctor", "a test", 0.1, limit_s, ("-c", code))
+    return Step("doctor", "a test", 0.1, limit_s, f"-c {shlex.quote(code)}")
 
 
 def test_a_step_that_hangs_is_interrupted_and_one_that_fails_is_named(
@@ -110,7 +111,7 @@ def test_nothing_goes_on_beside_the_next_step(day: Day) -> None:
 
 
 def test_a_step_that_has_no_time_left_is_left_for_later(day: Day, capsys: pytest.CaptureFixture[str]) -> None:
-    slow = Step("gpu", "long", 4.0, 400.0, ("-c", "raise SystemExit(9)"))
+    slow = Step("gpu", "long", 4.0, 400.0, "-c 'raise SystemExit(9)'")
     assert gpu_day._play(day, "day", [slow], minutes=1.0) == 1
     said = capsys.readouterr().out
     assert "gpu: not run, 1.0 of 1 minutes are left; call again" in said
