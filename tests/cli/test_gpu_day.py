@@ -72,6 +72,7 @@ def step(code: str, *, limit_s: float = 60.0) -> Step:
     return Step("doctor", "a test", 0.1, limit_s, f"-c {shlex.quote(code)}")
 
 
+@pytest.mark.slow
 def test_a_step_that_hangs_is_interrupted_and_one_that_fails_is_named(
     day: Day, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +92,7 @@ def test_a_step_that_hangs_is_interrupted_and_one_that_fails_is_named(
     assert "doctor: failed" not in day.write()
 
 
+@pytest.mark.slow
 def test_a_process_group_that_ignores_interrupts_is_killed(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_day, "GRACE_S", 0.5)
     deaf = (
@@ -150,6 +152,14 @@ def test_an_unknown_step_is_refused_in_words() -> None:
     assert ended.returncode == 1
     assert "there is no step 'nope'" in ended.stderr
     assert "train-gpu" in ended.stderr
+
+
+@pytest.mark.slow
+def test_without_a_card_it_says_so_before_any_step(tmp_path: Path) -> None:
+    ended = started("--out", str(tmp_path / "day"), check=False)
+    assert ended.returncode == 1
+    assert "sees no CUDA device; --rehearse tries the script without one" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_packages_that_lack_come_from_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

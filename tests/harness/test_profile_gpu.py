@@ -28,8 +28,8 @@ def event(name: str, start: float, end: float, *, kernel_us: float = 0.0, kind: 
         end_us=end,
         use_device="cuda",
         device_type=DeviceType.CPU,
-        activity_type=kind,
     )
+    made.activity_type = kind  # which torch 2.11 does not know
     if kernel_us:
         made.append_kernel("gemm", 0, kernel_us)
     return made
