@@ -119,7 +119,8 @@ def _verdicts(loaded: Loaded, served: Served) -> Iterator[str]:
     ways = {case.id: case.place.execution for case in loaded.run.plan.cases}
     for way, rows in pairs.groupby(pairs.case_id.map(ways), sort=False):
         where = f" ({way})" if len({*ways.values()}) > 1 else ""
-        said = [f"against {called} {', '.join(parts)}" for called, parts in _against(loaded, rows, routed, served)]
+        against = _against(loaded, rows, routed, served)
+        said = [f"against {called} {', '.join(parts)}" for called, parts in against if parts]
         if said:
             yield f"{served.title}{where}: {'; '.join(said)}."
 

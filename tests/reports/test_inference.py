@@ -48,6 +48,14 @@ def test_each_routed_arm_is_held_against_equal_cost_and_equal_shape(tmp_path: Pa
     assert inference.table(loaded, inference.SERVED[1])[0] == ("arm", "context", "B", "ms per token", "±")
 
 
+def test_a_report_against_a_routed_baseline_says_only_what_it_compares(tmp_path: Path) -> None:
+    stored(tmp_path, planted_suite("draft", metrics=METRICS, train=None))
+    for sentence in inference.verdicts(load.load(tmp_path / "run", "mod[c0.125]")):
+        assert "same shape" not in sentence
+        assert ") ;" not in sentence
+        assert ") ." not in sentence
+
+
 def test_a_failed_arm_has_a_row_and_does_not_pay(tmp_path: Path) -> None:
     stored(tmp_path, planted_suite("draft", metrics=METRICS, train=None), fails="mod[c0.125]")
     loaded = load.load(tmp_path / "run")
