@@ -1,0 +1,84 @@
+"""The model under test: where its weights are drawn, on how many rows its contract is checked, what is never compiled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Place
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.subject import subject as room
+from modbench.harness.subject.build import build_module
+from modbench.harness.subject.subject import Subject
+
+
+def case(model: str = "mod", **place: Any) -> Case:
+    at = {"seq_len": 16, "batch_size": 2, "dtype": "fp32", "device": "cpu", "threads": 1, "compile": False} | place
+    options = {} if ":" in model else dict(catalogue.model_options(model))
+    config = ModelConfig.model_validate({"d_model": 32, "n_layers": 2, "n_heads": 2, "max_seq_len": 16, **options})
+    return Case(model=model, arm_parts=(), config=config, place=Place.model_validate(at))
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Case:
+    """A user's model, whose build draws from a CPU generator of its own."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        """
+import torch
+def build(config):
+    layer = torch.nn.Linear(4, 4)
+    layer.drawn = torch.randn(4, generator=torch.Generator())
+    return layer
+""",
+        encoding="utf-8",
+    )
+    return case(f"{file}:build")
+
+
+def test_weights_are_drawn_where_they_will_be_used(own: Case) -> None:
+    """On a card one CPU thread would take longer than the measurement; a user's build is left where it is."""
+    assert {weight.device.type for weight in build_module(case(), 0, "meta").parameters()} == {"meta"}
+    assert {weight.device.type for weight in build_module(case(), 0).parameters()} == {"cpu"}
+    assert {weight.device.type for weight in build_module(own, 0, "meta").parameters()} == {"cpu"}
+
+
+def test_a_contract_is_checked_on_a_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The logits of 128 long rows would not fit beside the models; one row is always checked."""
+    made, seen = Subject(case(), 0), []
+
+    class Noting(nn.Module):
+        def forward(self, tokens_BT: Tensor) -> Tensor:
+            seen.append(tuple(tokens_BT.shape))
+            return torch.zeros(*tokens_BT.shape, made.case.config.vocab_size)
+
+    made.module = Noting()
+    monkeypatch.setattr(room, "CHECKED_TOKENS", 40)
+    for rows in (2, 5):
+        made.check(torch.zeros(rows, 16, dtype=torch.int64))
+    made.check(torch.zeros(3, 64, dtype=torch.int64))
+    assert seen == [(2, 16), (2, 16), (1, 64)]
+
+
+def test_causal_routing_is_never_compiled() -> None:
+    """How many tokens pass depends on them: compiled, every number would be compiled anew."""
+    made, called = Subject(case(), 0), []
+    module = made.module
+
+    def compiled(*args: Any, **kwargs: Any) -> Any:
+        called.append(kwargs)
+        return module(*args, **kwargs)
+
+    made.model = cast("nn.Module", compiled)
+    tokens_BT = made.inputs(0, 1)[0]
+    made.module.eval()
+    with torch.no_grad():
+        made.logits(tokens_BT, causal=True)
+        assert called == []
+        made.logits(tokens_BT)
+    assert called == [{}]
