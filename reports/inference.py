@@ -1,4 +1,4 @@
-"""Prefill and decode in the units of people who serve models, and the inputs from which skipping pays.
+"""Prefill and decode in the units that matter for serving, and where skipping starts to pay.
 
 To pay means here: the verdict on the time is *better*. Quality is another question.
 """
@@ -33,7 +33,7 @@ class Served:
         unit: heading of the times.
         time: metric of the time of a call or step.
         rate: metric of tokens per second.
-        axis: column along which a sentence says from where on skipping pays.
+        axis: column along which a sentence says where skipping starts to pay.
         short: the axis in a sentence, such as `T`.
         length: heading of the column of `seq_len`.
         kept: metric of the bytes that it keeps, or an empty string.
@@ -104,7 +104,7 @@ def _beside(known: Known, key: tuple[str, str], unit: float) -> str:
 
 
 def verdicts(loaded: Loaded) -> list[str]:
-    """Say for each workload from which length or batch on each routed arm is faster than dense models: one sentence each."""
+    """Say for each workload at which length or batch each routed arm starts to beat dense models: one sentence each."""
     return [sentence for served in SERVED for sentence in _verdicts(loaded, served)]
 
 
@@ -153,7 +153,7 @@ def _parts(rows: pd.DataFrame, routed: Sequence[Case], baseline: str, served: Se
 
 
 def pays(judged: Sequence[tuple[int, object]], short: str) -> str:
-    """Say from where on a verdict is `better`: `pays from T = 8,192`, `does not pay here`, `pays at T = 2,048 only`.
+    """Say where the verdict becomes `better`: `pays from T = 8,192`, `does not pay here`, `pays at T = 2,048 only`.
 
     Args:
         judged: values of the axis with their verdicts; a place without a verdict does not pay.

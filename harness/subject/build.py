@@ -19,8 +19,8 @@ def build_module(case: Case, seed: int, device: str | None = None) -> nn.Module:
     Args:
         case: what to build.
         seed: seeds the weights.
-        device: where its weights are drawn: one CPU thread takes 15 s for a model of 600 million parameters. A user's build,
-            which may have a CPU generator of its own, always gets torch's default device, as does None.
+        device: where its weights are drawn, since one CPU thread takes many seconds for a large model; None is torch's default
+            device. A user's build always gets that, as it may have a CPU generator of its own.
 
     Raises:
         TypeError: if a user's build does not return a module.

@@ -1,4 +1,4 @@
-"""Prefill and decode: times, rates and bytes of every arm, and from which length or batch on skipping pays."""
+"""Prefill and decode: times, rates and bytes of every arm, and the length or batch at which skipping starts to pay."""
 
 from __future__ import annotations
 
@@ -24,4 +24,4 @@ def render(loaded: Loaded) -> Markup | None:
     return fill("inference", verdicts=inference.verdicts(loaded), tables=made, margin=margin)
 
 
-PANEL = Panel(title="Prefill and decode: from where on does it pay?", order=15, span=12, render=render)
+PANEL = Panel(title="Prefill and decode: where does it start to pay?", order=15, span=12, render=render)

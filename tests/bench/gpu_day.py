@@ -34,7 +34,7 @@ PRETEND = ROOT / "tests" / "gpu" / "pretend"
 GRACE_S = 20.0
 # Minutes that are given to each size, unless `--minutes` says otherwise; a day and its first look together are 25.
 MINUTES: dict[Mode, float] = {"look": 6.0, "day": 19.0, "rehearse": 60.0}
-# Steps that run side by side: what takes no times that count.
+# How many steps run side by side: one where times count.
 AT_ONCE: dict[Mode, int] = {"look": 3, "day": 1, "rehearse": 2}
 
 
@@ -48,7 +48,7 @@ def environment(day: Day, mode: Mode) -> dict[str, str]:
 
 
 def run_step(day: Day, step: Step, mode: Mode, most_s: float = math.inf) -> Done:
-    """Run a step for `most_s` at most; what it prints goes to `STEP.out`, its complaints and progress to `STEP.log`."""
+    """Run a step for `most_s` at most; its output goes to `STEP.out`, errors and progress to `STEP.log`."""
     limit_s = min(most_s, LOOK_LIMIT_S if mode == "look" else step.limit_s)
     start, folder = time.monotonic(), day.emptied(step.name, mode)
     command = step.command_line(mode, folder)

@@ -42,7 +42,7 @@ class Step:
     alone: bool = False
 
     def command_line(self, mode: Mode, folder: Path) -> list[str]:
-        """The command, with what it may write to."""
+        """The command line at this size, in which `OUT` is the step's folder."""
         added = {"day": self.day, "look": self.look, "rehearse": self.rehearse}[mode]
         words = shlex.split(f"{self.command} {added}")
         return [sys.executable, *(word.replace("OUT", str(folder)) if word[:3] == "OUT" else word for word in words)]
@@ -80,7 +80,7 @@ def train(model: str) -> Step:
 
 
 SMOKE = "--effort smoke"
-# Few rounds: calls of a card vary little, processes more.
+# Four rounds: on a GPU, calls are expected to vary less than processes.
 DRAFT = "--effort draft --set rounds=4"
 # The shape of a rehearsal; a head is 64 wide, so that there is one.
 TINY = "--set d_model=64 --set n_layers=2 --set vocab_size=256"
@@ -106,7 +106,7 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(
         "doctor",
-        "identical models told apart? the card's clocks and its measured peak",
+        "does the card tell identical models apart? its clocks and measured peak",
         0.8,
         240,
         "-m modbench doctor --device cuda --json",
@@ -173,7 +173,7 @@ STEPS: tuple[Step, ...] = (
         "-m modbench profile gpu --device cuda -o OUT",
         day="-k 'mod[c0.125-T8192-B1'",
         look="-k 'mod[c0.125-T2048-B1-bf16-cuda]'",
-        # Torch's profiler cannot be pretended a card.
+        # Torch's profiler does not see the pretend card, so this runs on the CPU.
         rehearse=f"-k 'mod[c0.125-T256-B1-bf16-cpu1]' {TINY} --set n_kv_heads=1 --seq-len 256 --device cpu",
     ),
 )

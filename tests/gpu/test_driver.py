@@ -35,10 +35,10 @@ def test_the_card_is_described() -> None:
 def test_clocks_reasons_and_processes_are_read() -> None:
     """Each level that the driver answers is a number; alone on the card, no process is foreign."""
     levels = {name: read() for name, read in device().levels().items()}
-    assert {"sm_mhz", "memory_mhz", "temperature_C"} <= levels.keys()
+    assert {"sm_mhz", "memory_mhz", "temperature_C", "throttle", "foreign"} <= levels.keys()
     assert levels["sm_mhz"] > 0
     assert levels["temperature_C"] > 0
-    assert levels.get("foreign", 0) == 0
+    assert levels["foreign"] == 0
 
 
 @pytest.mark.usefixtures("real_card")

@@ -54,9 +54,9 @@ def test_gradients_are_the_cpus(name: str) -> None:
 
 
 @pytest.mark.parametrize("policy", ["host", "budget", "masked"])
-@pytest.mark.parametrize("name", ["dense", "mod", "mode_staged"])
-def test_decoding_is_the_cpus(name: str, policy: str) -> None:
-    options = {"capacity": 0.5, "router": "synthetic"} if name != "dense" else {}
+@pytest.mark.parametrize("variant", VARIANTS, ids=name_of)
+def test_decoding_is_the_cpus(variant: tuple[str, dict[str, Any]], policy: str) -> None:
+    name, options = variant
     ours, theirs = both(name, decode_policy=policy, decode_rows=1.0, **options)
     with torch.no_grad():
         wanted, found = steps(ours, tokens(4, 20), 12), steps(theirs, tokens(4, 20).to("cuda"), 12)

@@ -1,4 +1,4 @@
-"""Prefill and decode in a server's units, and the sentence that says from where on skipping pays."""
+"""Prefill and decode in a server's units, and the sentence that says where skipping starts to pay."""
 
 from __future__ import annotations
 
