@@ -5,6 +5,7 @@ Schema versions (`upgrade.py` reads all but the first):
     2: witnesses of every sample and block, busy intervals, the machine's peak.
     3: notes are a model per pass; findings and the death of a process have fields of their own.
     4: a suite may have a grid for its decode metrics; the environment says what a GPU's libraries were set to.
+    5: samples name their input; the number of launches may come from a pilot; the machine's peaks by shape.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.results.notes import Notes, SomeNotes
 
-SCHEMA = 4
+SCHEMA = 5
 
 Status = Literal["ok", "skipped", "failed"]
 Failure = Literal["error", "oom", "timeout", "crash", "numerics", "flops_mismatch", "not_steady"]
@@ -156,7 +157,7 @@ class Record(Frozen):
         busy: (start, end) of intervals of measurement or training, on the machine's monotonic clock, in s.
     """
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     unit: UnitOfWork
     started: str
     wall_s: float

@@ -69,5 +69,10 @@ def _from_3(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+def _from_4(body: dict[str, Any]) -> dict[str, Any]:
+    """Convert schema 4 to 5: nothing to change. Fields that schema 5 added have defaults that say "not measured"."""
+    return body
+
+
 # Schema to the function that converts it to the next.
-STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {2: _from_2, 3: _from_3}
+STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {2: _from_2, 3: _from_3, 4: _from_4}
