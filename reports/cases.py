@@ -58,7 +58,7 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
     if made_in.samples == "seeds":
         return row | _filled(made_in.statistic, effect.value, effect.low, effect.high, effect.n, effect.reason)
     low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
-    statistic = "rate at the median" if metric.source else made_in.statistic
+    statistic = "rate at the mean" if metric.source else made_in.statistic
     return row | _filled(statistic, math.exp(effect.value), low, high, effect.n, effect.reason)
 
 

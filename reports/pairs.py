@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -11,18 +12,20 @@ import pandas as pd
 from modbench.harness.core import labels
 from modbench.harness.core.case import Case, Comparison
 from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.core.labels import Label
 from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired, verdicts
 from modbench.reports.cases import CASE_COLUMNS, joined, no_interval
+from modbench.reports.judge import Evidence, judge
 from modbench.reports.tables import Tables
 
 COMPARISONS = [
     *CASE_COLUMNS,
     *(f"baseline_{column}" for column in CASE_COLUMNS),
     *("metric", "unit", "ratio", "difference", "ci_low", "ci_high", "ci_level", "ideal", "efficiency", "realised"),
-    *("verdict", "mde", "paired", "status", "reason", "labels", "baseline_labels"),
+    *("verdict", "mde", "paired", "status", "reason"),
+    *("mean_ratio", "mean_ci_low", "mean_ci_high"),
+    *("labels", "baseline_labels"),
 ]
 # More columns, which only the page shows.
 MORE = ("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted", "primary")
@@ -33,19 +36,23 @@ SMALLEST_PROMISE = 0.02
 def comparison_table(tables: Tables) -> pd.DataFrame:
     """Return `comparisons.csv` with the columns of `MORE`.
 
-    `primary` marks the rows against the report's baseline; they come first. Benjamini-Hochberg takes all pairs together.
+    `primary` marks the rows against the report's baseline; they come first. `judge.py` adds the verdicts.
     """
-    rows = [
-        _pair_row(tables, case, baseline, tables.metrics[key]) | {"primary": primary}
-        for comparison in tables.run.plan.comparisons
-        for key in comparison.metrics
-        for case, baseline, primary in pairs(comparison, tables.baseline_of(comparison))
-    ]
-    _judge(rows, tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
+    rows = []
+    for comparison in tables.run.plan.comparisons:
+        for key in comparison.metrics:
+            for case, baseline, primary in pairs(comparison, tables.baseline_of(comparison)):
+                row = _pair_row(tables, case, baseline, tables.metrics[key]) | {"primary": primary}
+                if row.get("evidence") is not None:
+                    family = (comparison.label, key, primary)
+                    row["evidence"] = replace(row["evidence"], family=family, primary=primary)
+                rows.append(row)
+    judge(rows, tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
     rows.sort(key=lambda row: not row["primary"])
     frame = pd.DataFrame(rows, columns=[*COMPARISONS, *MORE])
     numbers = (
         *("ratio", "difference", "ci_low", "ci_high", "ci_level", "ideal", "efficiency", "realised", "mde"),
+        *("mean_ratio", "mean_ci_low", "mean_ci_high"),
         *("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted"),
         *("capacity", "baseline_capacity", "depth_ratio", "baseline_depth_ratio"),
     )
@@ -58,44 +65,6 @@ def pairs(comparison: Comparison, baseline: Case) -> Iterator[tuple[Case, Case, 
     others = [case for case in comparison.arms if case != baseline]
     yield from ((case, baseline, True) for case in others)
     yield from ((case, earlier, False) for i, case in enumerate(others) for earlier in others[:i])
-
-
-def _judge(rows: list[dict[str, Any]], margin: float, *, claims: bool) -> None:
-    """Add the verdicts. They depend on all rows: of many comparisons some are significant by chance."""
-    p_values = {i: row["effect"].p for i, row in enumerate(rows) if row.get("effect") and row["effect"].p is not None}
-    adjusted = effects.adjusted(p_values)
-    for i, row in enumerate(rows):
-        effect: effects.Effect | None = row.pop("effect", None)
-        contaminated, better = row.pop("contaminated", None), row.pop("better", None)
-        if effect is None:
-            continue
-        row["p_adjusted"] = adjusted.get(i)
-        if not claims:
-            continue
-        if better is not None:
-            row["verdict"] = verdicts.difference_verdict(effect, better, adjusted.get(i))
-            continue
-        row["verdict"] = verdicts.verdict(effect, margin, adjusted.get(i))
-        more = []
-        vetoed = (
-            i in adjusted and effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high
-        )
-        if row["verdict"] == "inconclusive" and vetoed:
-            more.append(f"not significant among {len(adjusted)} comparisons (Benjamini-Hochberg p {adjusted[i]:.2g})")
-        elif row["verdict"] == "inconclusive" and effect.sd is None:
-            more.append("a single launch gives no verdict")
-        elif row["verdict"] == "inconclusive":
-            needed = verdicts.launches_needed(effect, margin)
-            more.append(
-                f"{needed} launches would decide it"
-                if needed
-                else f"not even {verdicts.MOST_LAUNCHES} launches would decide it"
-            )
-        if contaminated:
-            row["verdict"] = "contaminated"
-            row["labels"] = ";".join(filter(None, [row["labels"], Label.CONTAMINATED]))
-            more = [contaminated]
-        row["reason"] = joined([row["reason"], *more])
 
 
 def _pair_row(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
@@ -130,18 +99,26 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
     """Compare launch by launch through the anchor, with a t-interval over launches. A rate is its time's effect, shifted."""
     made_in = tables.made_in(metric)
     launches = tables.launches(metric, case, baseline, tables.anchor(case, metric))
-    found = paired.compare(launches, column=made_in.column, one_thread=made_in.times and case.place.one_thread)
-    effect = found.effect
+    one_thread = made_in.times and case.place.one_thread
+    averaged = not tables.source(metric).quantile
+    found = paired.compare(launches, column=made_in.column, one_thread=one_thread, averaged=averaged)
+    effect, mean, apart = found.effect, found.mean, found.apart
     if metric.source:
-        effect = effect.shifted(math.log(tables.factor(case, metric) / tables.factor(baseline, metric)))
-    ratio = math.exp(effect.value)
-    low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
+        # A rate is a number of tokens per mean second: it has no typical value of its own.
+        assert mean is not None, "no rate is derived from a quantile"
+        effect = mean = mean.shifted(math.log(tables.factor(case, metric) / tables.factor(baseline, metric)))
+        apart = None
+    ratio, low, high = _ends(effect)
+    means = dict(zip(("mean_ratio", "mean_ci_low", "mean_ci_high"), _ends(mean), strict=True)) if mean else {}
     difference = math.exp(tables.estimate(case, metric).value) - math.exp(tables.estimate(baseline, metric).value)
     promise, reasons = _against_ideal(ratio, *_time_ideal(tables, case, baseline, metric))
     if not tables.run.plan.suite.claims:
         reasons.append("smoke effort: no claims, so no verdict")
+    if mean is None:
+        reasons.append("no mean ratio: samples are quantiles")
     return {
         "ratio": ratio,
+        **means,
         "difference": difference,
         "ci_low": low,
         "ci_high": high,
@@ -153,9 +130,16 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
         "cpu_ratio": None if found.cpu is None or metric.source else math.exp(found.cpu.value),
         "clean_ratio": None if found.clean is None or metric.source else math.exp(found.clean.value),
         "disturbed": found.disturbed if made_in.times else None,
-        "effect": effect,
-        "contaminated": found.contaminated(),
+        "evidence": Evidence(
+            None, True, effect, None if apart is None else mean, apart, contaminated=found.contaminated()
+        ),
     }
+
+
+def _ends(effect: effects.Effect) -> tuple[float, float | None, float | None]:
+    """Ratio and interval of an effect on the log scale."""
+    low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
+    return math.exp(effect.value), low, high
 
 
 def _time_ideal(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str]:
@@ -242,7 +226,6 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
     if effect.low is None:
         reasons.append(f"{len(seeds)} seed{'s' * (len(seeds) != 1)}: illustration, no claim")
     return {
-        "better": metric.better,
         "difference": effect.value,
         "ci_low": effect.low,
         "ci_high": effect.high,
@@ -250,5 +233,5 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
         "mde": effect.mde,
         "status": "ok",
         "reason": joined(reasons),
-        "effect": effect if effect.low is not None else None,
+        "evidence": None if effect.low is None else Evidence(None, True, effect, better=metric.better),
     }

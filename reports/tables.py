@@ -22,7 +22,7 @@ from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import StoredRun
-from modbench.harness.stats import effects
+from modbench.harness.stats import effects, mean_effects
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.reports.cell import Cell, Trouble
 
@@ -189,12 +189,15 @@ class Tables:
         return float(metric.measure(Derived(self, case, metric)))
 
     def estimate(self, case: Case, metric: Metric) -> effects.Effect:
-        """Return value and interval of one cell; times and rates on the log scale."""
+        """Return value and interval of one cell; times and rates on the log scale. Rates come from mean times."""
         cell = self.cell(case.id, self.source(metric).key)
-        if metric.source:
-            times = self.estimate(case, self.metrics[metric.source])
-            return times.mirrored().shifted(math.log(self.factor(case, metric)))
         made_in = self.made_in(metric)
+        if metric.source:
+            means = [
+                mean_effects.undisturbed_log_mean(outcome.samples, made_in.column, cell.blocks.get(number, {}))
+                for number, outcome in cell.outcomes
+            ]
+            return effects.over_launches(means).mirrored().shifted(math.log(self.factor(case, metric)))
         if made_in.samples != "launches":
             return cell.over_seeds()
         medians = [float(np.median(np.log(outcome.samples[made_in.column]))) for _, outcome in cell.outcomes]

@@ -149,6 +149,7 @@ class Metric(Generic[Given, Made]):
         per: what one sample is divided by: nothing (`call`), the decode steps of a call, or its tokens.
         timer: how it is timed; metrics of one workload and timer are timed together.
         lap: the part of a call that it measures; empty: the whole call.
+        quantile: whether a sample is a quantile over many calls or steps, so that samples have no meaningful mean.
         scored_as: `ratio` where baseline over case is meaningful, `difference` where only case minus baseline is.
         noun: name of a value that has no ratio, such as `a loss`.
         ideal: field of `CountNotes` whose ratio between both sides is the ideal; empty: no ideal.
@@ -171,6 +172,7 @@ class Metric(Generic[Given, Made]):
     per: Literal["call", "step", "token"] = "call"
     timer: Timer = ""
     lap: str = ""
+    quantile: bool = False
     scored_as: Literal["ratio", "difference"] = "ratio"
     noun: str = ""
     ideal: str = ""

@@ -17,6 +17,8 @@ class Label(StrEnum):
     UNCHECKED = "could not be checked"
     LOWER_BOUND = "FLOPs are a lower bound"
     CONTAMINATED = "contaminated"
+    INPUT_DEPENDENT = "cost depends on the input"
+    TAIL = "tail"
 
 
 # A loss with one of these labels comes from a model that read later tokens.

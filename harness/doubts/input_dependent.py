@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modbench.harness.core.contracts import Doubt
+from modbench.harness.core.labels import Label
 from modbench.harness.results.evidence import Evidence
 from modbench.harness.results.notes.timing import TimeNotes
 
@@ -30,4 +31,5 @@ def finds(evidence: Evidence) -> str | None:
 DOUBT = Doubt(
     finds=finds,
     advice="Time it on inputs like yours: here an untrained model routed random tokens.",
+    label=Label.INPUT_DEPENDENT,
 )

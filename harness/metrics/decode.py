@@ -55,10 +55,11 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
             ideal="decode_elements",
             timer="steps",
             lap=quantile,
+            quantile=True,
             about=f"Wall time of one decode step, each timed separately: {about} over the positions after the context",
             measure=lambda subject: subject.decode_steps(),
         )
-        for quantile, about in (("p50", "median"), ("p95", "95th percentile"))
+        for quantile, about in (("p50", "median"), ("p95", "95th percentile"), ("p99", "99th percentile"))
     ),
     Metric(
         key="tpot",

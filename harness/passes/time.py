@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     # What a metric's `measure` returns: it is called with a batch of tokens.
     Call = Callable[[Tensor], object]
 
-# Input batches of a place; more if some arm's cost depends on the input, so that inputs are a factor of their own.
+# Most input batches of a place; more if some arm's cost depends on the input, so that inputs are a factor of their own.
 INPUTS, MANY_INPUTS = 4, 16
 
 
@@ -44,7 +44,8 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     # Orders differ between launches, weights and inputs do not: launches differ in their process only.
     rng = random.Random(f"{unit.protocol.seed} {unit.name}")  # noqa: S311  # no secret
     clock = clock_of(place)
-    inputs = MANY_INPUTS if any(varies(case, metrics[0].workload) for case in unit.comparison.arms) else INPUTS
+    varying = any(varies(case, metrics[0].workload) for case in unit.comparison.arms)
+    inputs = number_of_inputs(unit.protocol.rounds, varying=varying)
     arms = rng.sample(unit.comparison.arms, len(unit.comparison.arms))  # construction order is a factor too
     timed, gaps = _prepare_all(arms, unit.protocol, metrics[0], clock, inputs)
     collector, of_blocks = witness.Collector(), witness.of_blocks()
@@ -62,6 +63,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
         tidy=partial(shared_state.checked, place.threads),
         settled=nvml.settled(of_blocks.levels["sm_mhz"]) if "sm_mhz" in of_blocks.levels else (lambda: True),
         column=f"{metrics[0].lap}/wall_s" if metrics[0].timer == "device" else "wall_s",
+        inputs=inputs,
     )
     with busy.busy(), contextlib.closing(collector):
         found = session.measure(_effort(unit.protocol, inputs if on_gpu else 0))
@@ -123,9 +125,24 @@ def _prepare(
     return timed, batches
 
 
+def number_of_inputs(rounds: int, *, varying: bool) -> int:
+    """Input batches of a launch: a divisor of the rounds, so that each is visited in equally many of them.
+
+    Where the rounds have no suitable divisor, visits differ by one; mean times give every input the same weight anyway.
+
+    Args:
+        rounds: rounds of a launch.
+        varying: whether some arm's cost may depend on the input: then as many as 16, else about four.
+    """
+    divisors = [number for number in range(INPUTS, MANY_INPUTS + 1) if rounds % number == 0]
+    if varying:
+        return max(divisors, default=min(rounds, MANY_INPUTS))
+    return min(divisors, default=min(rounds, INPUTS))
+
+
 def _call(timed: Call, batches: list[Tensor]) -> interleave.Call:
-    """A call whose batch depends on the block's number: all arms of a block read the same batch."""
-    return lambda number: timed(batches[number % len(batches)])
+    """A call on the batch with the given number."""
+    return lambda number: timed(batches[number])
 
 
 def _effort(protocol: Protocol, least_calls: int) -> Effort:

@@ -1,6 +1,7 @@
 """Labels on samples: which were disturbed, and by what. Nothing is dropped; a second estimate uses the clean samples.
 
-Computed from the witnesses' columns for each report, never stored: thresholds may change later, samples may not.
+Computed from the witnesses' columns for each report, never stored: thresholds may change later, samples may not. What a model
+does itself, such as collecting its garbage (`collect_s`), is its cost and no disturbance.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ THROTTLED = 0x8 | 0x20 | 0x40 | 0x80
 POWER_CAPPED = 0x4
 # The driver's own counts of seconds in which heat or the power brake held the clocks down.
 THROTTLED_S = ("thermal_s", "thermal_hw_s", "power_brake_s")
-# Above this share of disturbed blocks wall time supports no claim.
-MOST_CONTAMINATED = 0.5
 
 
 def causes(samples: Columns, blocks: Columns | None = None) -> list[frozenset[str]]:
@@ -39,8 +38,6 @@ def causes(samples: Columns, blocks: Columns | None = None) -> list[frozenset[st
         # A switch to a kernel thread takes microseconds and disturbs nothing; where waits are not measured every switch counts.
         if waited > SHARE * wall or ("wait_s" not in samples and _at(samples, "involuntary", i) > 0):
             marks[i].add("preempted")
-        if _at(samples, "collect_s", i) > SHARE * wall:
-            marks[i].add("garbage collected")
         if _at(samples, "recompiles", i) > 0:
             marks[i].add("recompiled")
     if blocks:

@@ -8,6 +8,7 @@ launches as one list.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -127,6 +128,7 @@ def over_launches(values: Sequence[float], within: Sequence[float] | None = None
     return Effect(mean, sd=sd, n=n, reason=f"{n} is too few for an interval; three give one")
 
 
+@functools.cache
 def t_quantile(share: float, n: int) -> float:
     """Quantile of Student's t for the mean of n values."""
     return float(stats.t.ppf(share, n - 1))
@@ -174,7 +176,7 @@ def input_spread(launches: Sequence[tuple[Columns, Columns]], inputs: int) -> In
 
     Args:
         launches: the arm's and the anchor's samples, launch by launch; each launch is centred on its own median first.
-        inputs: how many input batches rotated over the blocks.
+        inputs: number of input batches.
 
     Returns:
         None where fewer than two inputs were measured twice.
@@ -183,8 +185,10 @@ def input_spread(launches: Sequence[tuple[Columns, Columns]], inputs: int) -> In
     for arm, anchor in launches:
         effects = block_effects.differences(arm, anchor)
         middle = median(effects.values()) if effects else 0.0
+        named = dict(zip(arm["block"], arm["input"], strict=True)) if "input" in arm else {}
         for block, effect in effects.items():
-            groups.setdefault(int(block) % inputs, []).append(effect - middle)
+            # Before schema 5 the input depended on the block's number.
+            groups.setdefault(int(named.get(block, block)) % inputs, []).append(effect - middle)
     seen = [np.array(group) for group in groups.values() if len(group) > 1]
     if len(seen) < 2:
         return None

@@ -1,7 +1,7 @@
 """Verdicts on an effect: better, worse, equivalent, different, inconclusive, contaminated; and launches that would decide.
 
 Effects are on the log scale, oriented so that above 0 is better. Two questions are kept apart: is there a difference (the 95 %
-interval, and its p-value among all of the report's), and does it matter (the margin, 2 % unless the suite sets another).
+interval, and its p-value among those of its family), and does it matter (the margin, 2 % unless the suite sets another).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def verdict(effect: Effect, margin: float, adjusted_p: float | None = None) -> s
 
     `better` and `worse`: the 95 % interval lies outside the margin. `equivalent`: the 90 % interval lies inside it (two
     one-sided tests). `different`: the interval excludes no change, whether by more than the margin is open. `inconclusive`:
-    none of these, or a difference that is not significant after Benjamini-Hochberg over the report's list.
+    none of these, or a difference that is not significant after Benjamini-Hochberg over its family.
 
     Args:
         effect: the log-ratio.
         margin: of practical interest, as a share.
-        adjusted_p: p-value among all comparisons of the report; None: a list of one.
+        adjusted_p: p-value among all comparisons of its family; None: a family of one.
     """
     if effect.low is None or effect.high is None or effect.p is None:  # no interval, or one within a single launch
         return "inconclusive"
@@ -38,6 +38,27 @@ def verdict(effect: Effect, margin: float, adjusted_p: float | None = None) -> s
     if effect.high < -edge:
         return "worse"
     return "different" if effect.low > 0 or effect.high < 0 else "inconclusive"
+
+
+def joint(typical: str, mean: str, apart: Effect, margin: float) -> tuple[str, bool]:
+    """The verdict on typical calls and mean times together, and whether the two disagree.
+
+    `better`, `worse` and `equivalent` stand only where both say so. The two disagree where the interval of their difference
+    excludes zero, the difference is above the margin, and their verdicts are not the same.
+
+    Args:
+        typical: the verdict on the typical effect.
+        mean: the verdict on the mean effect.
+        apart: mean minus typical effect.
+        margin: of practical interest, as a share.
+    """
+    if typical == mean:
+        return typical, False
+    resolved = apart.low is not None and apart.high is not None and not apart.low <= 0 <= apart.high
+    if resolved and abs(apart.value) > math.log1p(margin):
+        return "different", True
+    undecided = typical == "inconclusive" or {typical, mean} == {"equivalent", "inconclusive"}
+    return ("inconclusive" if undecided else "different"), False
 
 
 def loss_verdict(effect: Effect, adjusted_p: float | None = None) -> str | None:
@@ -93,18 +114,23 @@ def _fewest(sd: float, half_width: float, share: float) -> int | None:
     return numbers[place] if place < len(numbers) else None
 
 
-def contaminated(effect: Effect, clean: Effect | None, share: float, most: float) -> str | None:
-    """Why wall time supports no claim, or None.
+def contaminated(effect: Effect, clean: Effect | None, share: float) -> str | None:
+    """Why wall time supports no claim, or None: what disturbed the samples made the result, or may have made it.
+
+    Disturbance that strikes all arms alike widens the interval and moves nothing: it is no reason to claim nothing.
 
     Args:
         effect: from all samples.
         clean: from undisturbed samples alone; None where there are too few.
         share: of blocks in which something was disturbed.
-        most: the share above which no claim is made.
     """
-    if share > most:
-        return f"{share:.0%} of the blocks were disturbed: wall time supports no claim"
-    if clean is None or effect.low is None or effect.high is None or effect.low <= clean.value <= effect.high:
+    if not share:
+        return None
+    if clean is None:
+        return (
+            f"{share:.0%} of the blocks were disturbed, and the undisturbed samples are too few to confirm the result"
+        )
+    if effect.low is None or effect.high is None or effect.low <= clean.value <= effect.high:
         return None
     return (
         f"undisturbed samples alone give {math.exp(clean.value):.3f}×, outside the interval of all samples: "

@@ -7,6 +7,7 @@ the calls are arguments, so that a test can plant an effect and a fake clock.
 
 from __future__ import annotations
 
+import gc
 import math
 import random
 import time
@@ -79,7 +80,7 @@ class Measured:
     """Results of a session.
 
     Attributes:
-        samples: arm to columns `round, block, position, calls, wall_s, cpu_s`, times per call, and what witnesses saw.
+        samples: arm to columns `round, block, position, calls, input, wall_s, cpu_s`, times per call, and what witnesses saw.
         blocks: what witnesses saw of each block, by column; `block` and `wall_s` among them.
         unsteady: arms that still drifted after a second warm-up, with a sentence for each.
         first_call_s: arm to the seconds of its first call.
@@ -125,6 +126,8 @@ class Session:
         tidy: called after every sample, untimed; raises if the arm left something behind that would affect the others.
         settled: whether the device's clock is stable; the warm-up waits for it for a while.
         column: the time that is reported, from which the number of rounds and the drift are computed.
+        inputs: number of inputs. Each round has one, so that all arms meet every input equally often; their order is drawn anew
+            after each cycle, so that a machine that gets slower does not make the last ones look dear.
     """
 
     def __init__(
@@ -141,12 +144,14 @@ class Session:
         tidy: Callable[[], None] = lambda: None,
         settled: Callable[[], bool] = lambda: True,
         column: str = "wall_s",
+        inputs: int = 1,
     ) -> None:
         self.calls, self.anchor, self.rng, self.clock = calls, anchor, rng, clock
         self.on_error, self.survivable, self.settled, self.tidy = on_error, survivable, settled, tidy
-        self.column = column
+        self.column, self.inputs = column, inputs
         self.of_samples, self.of_blocks = of_samples or Witness({}), of_blocks or Witness({})
         self.repeats: dict[str, int] = {}
+        self._next_inputs: list[int] = []
         self.made = Measured()
 
     def measure(self, effort: Effort) -> Measured:
@@ -163,6 +168,7 @@ class Session:
     def _attempt(self, arm: str, number: int, repeats: int) -> dict[str, float] | None:
         """Take a sample; None if the arm raised and was dropped."""
         try:
+            gc.collect(1)  # untimed: what other arms left is not collected at this arm's expense
             row = self._timed(self.calls[arm], number, repeats)
             self.tidy()
         except self.survivable as error:
@@ -179,7 +185,7 @@ class Session:
         start, turn = self.clock.wall_s(), 0
         while self.calls:
             for arm in list(self.calls):
-                row = self._attempt(arm, turn, 1)
+                row = self._attempt(arm, turn % self.inputs, 1)
                 if row is None:
                     continue
                 if first and turn == 0:
@@ -228,11 +234,14 @@ class Session:
 
     def _rounds(self, first: int, last: int) -> None:
         for round_ in range(first, last):
+            if not self._next_inputs:
+                self._next_inputs = self.rng.sample(range(self.inputs), self.inputs)
+            number = self._next_inputs.pop()
             for block in deal(list(self.calls), self.anchor, self.rng):
-                self._block(round_, block)
+                self._block(round_, number, block)
 
-    def _block(self, round_: int, block: Sequence[str]) -> None:
-        number = len(self.made.blocks.get("block", ()))
+    def _block(self, round_: int, number: int, block: Sequence[str]) -> None:
+        place = len(self.made.blocks.get("block", ()))
         before, start = self.of_blocks.read(), self.clock.wall_s()
         for position, arm in enumerate(block):
             if arm not in self.calls:
@@ -240,9 +249,15 @@ class Session:
             with nvtx.sample(arm):
                 row = self._attempt(arm, number, self.repeats[arm])
             if row is not None:
-                where = {"round": round_, "block": number, "position": position, "calls": self.repeats[arm]}
+                where = {
+                    "round": round_,
+                    "block": place,
+                    "position": position,
+                    "calls": self.repeats[arm],
+                    "input": number,
+                }
                 _append(self.made.samples[arm], where | row)
-        seen = {"block": number, "wall_s": self.clock.wall_s() - start} | self.of_blocks.since(before)
+        seen = {"block": place, "wall_s": self.clock.wall_s() - start} | self.of_blocks.since(before)
         _append(self.made.blocks, seen)
 
     def _timed(self, call: Call, number: int, repeats: int) -> dict[str, float]:

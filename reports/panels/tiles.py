@@ -26,6 +26,9 @@ _TILES = (
 # Ends of the log axis of all tiles.
 _LOW, _HIGH = math.log2(0.5), math.log2(4)
 
+# Optimizer steps below which a loss is no result, however many seeds there are.
+FEWEST_STEPS = 500
+
 Bar = dict[str, str]  # places along that axis, in per cent
 
 
@@ -65,7 +68,11 @@ def _content(loaded: Loaded, row: pd.Series) -> tuple[str, Bar | None, str]:
         causal = loaded.pair(str(row.arm), "loss/val_causal")
         if seen and causal is not None and causal.status == "ok":
             seen += f" Routed causally: {causal.difference / math.log(2):+.3f}."
-        return f"{row.difference:+.3f}", None, f"bits/byte at T={row.seq_len}. {verdict}.{seen}"
+        said = f"bits/byte at T={row.seq_len}. {verdict}.{seen}"
+        if not isinstance(row.verdict, str) or _steps(loaded, str(row.case_id)) < FEWEST_STEPS:
+            # What a few steps or seeds made is no result: it does not stand in large type.
+            return "no claim", None, f"{row.difference:+.3f} {said}"
+        return f"{row.difference:+.3f}", None, said
     if row.unit == "FLOP":
         return times(row.ratio), _bar(row), "counted exactly"
     if row.metric == "memory/kv_cache":
@@ -77,6 +84,12 @@ def _content(loaded: Loaded, row: pd.Series) -> tuple[str, Bar | None, str]:
     said = f"{interval(row)} {words(row)}".strip()
     share = promise(row, "forecast" if row.unit == "B" else "promised")
     return times(row.ratio), _bar(row), f"{said} · {share}" if share else said
+
+
+def _steps(loaded: Loaded, case_id: str) -> int:
+    """Return the optimizer steps of a case's training run."""
+    notes = loaded.tables.training_notes(case_id)
+    return notes.steps or 0 if notes is not None else 0
 
 
 def _bar(row: pd.Series) -> Bar:

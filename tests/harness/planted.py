@@ -97,6 +97,8 @@ class Trouble:
 
     Attributes:
         slower: how much longer than planted it takes.
+        costs: what it takes relative to that at each input, by arm.
+        grid: what it takes instead of what is planted, by arm, workload and sequence length.
         waits: it waits for a processor in every sample.
         fails: its timing raises.
         leaks: its logits move when later tokens do.
@@ -104,6 +106,8 @@ class Trouble:
     """
 
     slower: Mapping[str, float] = field(default_factory=dict)
+    costs: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    grid: Mapping[tuple[str, str, int], float] = field(default_factory=dict)
     waits: str | None = None
     fails: str | None = None
     leaks: str | None = None
@@ -117,17 +121,21 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
     if unit.made_in == "time":
         clock = DriftingClock(unit.name)
 
-        def arm(share: float) -> Any:
-            return lambda _number: clock.pass_time(0.02 * share)
+        def arm(share: float, costs: tuple[float, ...]) -> Any:
+            return lambda number: clock.pass_time(0.02 * share * costs[number % len(costs)])
 
         takes = {arm: share * trouble.slower.get(arm, 1.0) for arm, share in PLANTED.items()}
-        calls = {case.id: arm(takes[case.arm]) for case in unit.comparison.arms}
+        here = (unit.workload, unit.comparison.place.seq_len)
+        takes |= {name: share for (name, *where), share in trouble.grid.items() if (*where,) == here}
+        calls = {case.id: arm(takes[case.arm], trouble.costs.get(case.arm, (1.0,))) for case in unit.comparison.arms}
+        inputs = max(map(len, trouble.costs.values()), default=1)
         session = Session(
             calls,
             unit.comparison.arms[0].id,
             rng=random.Random(unit.name),
             clock=clock,
             on_error=lambda arm, error: pytest.fail(f"{arm}: {error}"),
+            inputs=inputs,
         )
         timed = session.measure(Effort.fixed(unit.protocol.rounds, 3)).samples
         for case in unit.comparison.arms:
@@ -135,7 +143,11 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
             if case.arm == trouble.waits:
                 samples["wait_s"] = [0.5 * wall for wall in samples["wall_s"]]
             tokens = case.place.batch_size * case.place.seq_len
-            result: dict[str, Any] = {"status": "ok", "samples": samples, "notes": TimeNotes(tokens=tokens)}
+            result: dict[str, Any] = {
+                "status": "ok",
+                "samples": samples,
+                "notes": TimeNotes(tokens=tokens, inputs=inputs),
+            }
             if case.arm == trouble.fails:
                 result = {"status": "failed", "kind": "error", "reason": "planted failure"}
             outcomes.append(Outcome(case=case.id, metric=f"latency/{unit.workload}", unit="s", **result))

@@ -89,9 +89,10 @@ def test_short_calls_are_repeated_and_reported_per_call() -> None:
     assert samples["a"]["wall_s"] == pytest.approx([0.0004] * 2)
 
 
-def test_all_arms_of_a_block_get_the_same_input() -> None:
+def test_all_arms_get_the_same_input_in_a_round_and_all_inputs_equally_often() -> None:
+    """Seven arms stand in three blocks of a round: numbered by block, an arm would meet some inputs more often than others."""
     clock = FakeClock()
-    seen: dict[str, list[int]] = {"anchor": [], "arm": []}
+    seen: dict[str, list[int]] = {"anchor": [], **{f"arm{i}": [] for i in range(7)}}
 
     def noting(name: str) -> Callable[[int], None]:
         def call(number: int) -> None:
@@ -100,8 +101,12 @@ def test_all_arms_of_a_block_get_the_same_input() -> None:
 
         return call
 
-    measure({name: noting(name) for name in seen}, clock, 4)
-    assert seen["anchor"] == seen["arm"] == [0, 0, 0, 1, 1, 2, 2, 3, 3]
+    made = measure({name: noting(name) for name in seen}, clock, 6, inputs=3)
+    rounds = seen["arm0"][1:]  # after one call to warm up
+    assert all(numbers[1:] == rounds for name, numbers in seen.items() if name != "anchor")
+    assert sorted(rounds[:6]) == sorted(rounds[6:]) == [0, 0, 1, 1, 2, 2]
+    assert made.samples["arm3"]["input"] == rounds
+    assert Counter(made.samples["anchor"]["input"]) == {0: 12, 1: 12, 2: 12}
 
 
 @pytest.mark.parametrize("raised", [ValueError("boom"), SystemExit(3)])

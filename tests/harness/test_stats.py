@@ -293,16 +293,16 @@ def test_what_no_number_of_launches_decides_is_said_so() -> None:
     assert launches_needed(Effect(0.1), MARGIN) == 3  # no spread is known yet
 
 
-def test_contaminated_where_clean_samples_disagree_or_few_blocks_are_clean() -> None:
+def test_contaminated_where_clean_samples_disagree_or_are_too_few() -> None:
     effect = Effect(0.05, 0.03, 0.07)
-    assert contaminated(effect, Effect(0.06), 0.3, 0.5) is None
-    said = contaminated(effect, Effect(0.10), 0.3, 0.5)
+    assert contaminated(effect, Effect(0.06), 0.9) is None  # disturbed, and not moved by it
+    said = contaminated(effect, Effect(0.10), 0.3)
     assert said is not None
     assert "1.105" in said
-    assert contaminated(effect, None, 0.3, 0.5) is None
-    said = contaminated(effect, Effect(0.05), 0.51, 0.5)
+    said = contaminated(effect, None, 0.51)
     assert said is not None
     assert "51%" in said
+    assert contaminated(effect, None, 0.0) is None
 
 
 def test_a_contaminated_pair_says_what_cpu_time_says() -> None:

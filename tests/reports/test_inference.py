@@ -43,7 +43,7 @@ def test_each_routed_arm_is_held_against_equal_cost_and_equal_shape(tmp_path: Pa
     assert header == ("arm", "T", "B", "ms", "±", "tokens/s")
     assert rows[0][:3] == ("dense", "64", "1")
     milliseconds, _, rate = rows[0][3:]
-    assert float(rate.replace(",", "")) == pytest.approx(64e3 / float(milliseconds), rel=0.01)
+    assert float(rate.replace(",", "")) == pytest.approx(64e3 / float(milliseconds), rel=0.03)  # mean, median
     # What was not asked for has no column.
     assert inference.table(loaded, inference.SERVED[1])[0] == ("arm", "context", "B", "ms per token", "±")
 

@@ -1,0 +1,94 @@
+"""In how many of the measured places an arm beats another on time: what a reader who has to choose would ask first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modbench.harness.core.case import Case, Place
+from modbench.reports.load import Loaded
+from modbench.reports.panel import TIMED, times
+
+# Verdicts in the order of a sentence, and the word for each.
+WORDS = {"worse": "slower", "equivalent": "equal", "different": "different", "contaminated": "contaminated"}
+_MIRRORED = {"better": "worse", "worse": "better"}
+# More wins than this are counted, not listed.
+MOST_LISTED = 2
+
+
+@dataclass(frozen=True)
+class Held:
+    """One arm's time held against another's, at one place.
+
+    Attributes:
+        workload: in words, such as `training step`.
+        place: where.
+        ratio: above 1 the arm is faster; None where it was not measured.
+        verdict: of the pair; None where none may be given.
+    """
+
+    workload: str
+    place: Place
+    ratio: float | None
+    verdict: str | None
+
+
+def held(loaded: Loaded, arm: str, baseline: str) -> list[Held]:
+    """Hold an arm against another at every place and workload that was timed, favourable or not.
+
+    A pair is stored once, so that it may have to be mirrored.
+    """
+    places = {case.id: case.place for case in loaded.run.plan.cases}
+    found = []
+    for workload, metric in TIMED:
+        rows = loaded.pairs[loaded.pairs.metric == metric]
+        for _, row in rows.iterrows():
+            if (row.arm, row.baseline_arm) == (arm, baseline):
+                turned = False
+            elif (row.arm, row.baseline_arm) == (baseline, arm):
+                turned = True
+            else:
+                continue
+            ratio = float(row.ratio) if row.status == "ok" else None
+            word = row.verdict if isinstance(row.verdict, str) else None
+            if turned:
+                ratio, word = (None if ratio is None else 1 / ratio), _MIRRORED.get(word or "", word)
+            found.append(Held(workload, places[row.case_id], ratio, word))
+    return found
+
+
+def in_words(cells: Sequence[Held]) -> str:
+    """Say where it pays: `pays in 1 of 6 (train step at T = 512: 1.06×), slower in 4, undecided in 1 (0.82× to 1.06×)`."""
+    ratios = [cell.ratio for cell in cells if cell.ratio is not None]
+    if not ratios:
+        return "no time was measured"
+    span = f"{times(min(ratios))} to {times(max(ratios))}" if len(ratios) > 1 else times(ratios[0])
+    if all(cell.verdict is None for cell in cells):
+        return f"{span}, without a verdict"
+    won = [cell for cell in cells if cell.verdict == "better"]
+    said = f"pays in {len(won)} of {len(cells)}"
+    if 0 < len(won) <= MOST_LISTED and len(cells) > len(won):
+        said += f" ({', '.join(_named(cell, cells) for cell in won)})"
+    counts = [(word, sum(cell.verdict == verdict for cell in cells)) for verdict, word in WORDS.items()]
+    counts.append(("undecided", sum(cell.verdict == "inconclusive" for cell in cells)))
+    counts.append(("without a verdict", sum(cell.ratio is not None and cell.verdict is None for cell in cells)))
+    counts.append(("not measured", sum(cell.ratio is None for cell in cells)))
+    return ", ".join([said, *(f"{word} in {number}" for word, number in counts if number)]) + f": {span}"
+
+
+def _named(cell: Held, cells: Sequence[Held]) -> str:
+    """Name a place by what distinguishes it from the others."""
+    places = [each.place for each in cells]
+    parts = [f"T = {cell.place.seq_len:,}"]
+    parts += [f"B = {cell.place.batch_size:,}"] * (len({place.batch_size for place in places}) > 1)
+    parts += [cell.place.dtype] * (len({place.dtype for place in places}) > 1)
+    parts += [cell.place.execution] * (len({place.execution for place in places}) > 1)
+    ratio = times(cell.ratio) if cell.ratio is not None else ""
+    return f"{cell.workload} at {', '.join(parts)}: {ratio}"
+
+
+def contenders(loaded: Loaded) -> list[Case]:
+    """Arms that could replace the baseline: not the rungs of the dense ladder, those with a dense model of equal cost first."""
+    targets = {rung.target for rung in loaded.run.plan.ladder}
+    others = [case for case in loaded.arms[1:] if not case.rung]
+    return sorted(others, key=lambda case: case.arm not in targets)

@@ -1,0 +1,70 @@
+"""How often do the intervals of the typical and of the mean ratio hold the truth? Simulated through the statistics of a report.
+
+    python tests/bench/estimands.py
+
+Prints a Markdown table for docs/method.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+from dataclasses import replace
+from statistics import median
+
+from simulate import World, covered, launch, lognormal_costs, pairs
+
+from modbench.harness.stats import paired
+from modbench.harness.stats.paired import LaunchSamples
+
+SIZES = ((5, 8), (10, 6), (15, 10))
+LONG_RUN = 5000
+WORLDS = {
+    "noise only": World(),
+    "one call in ten takes 3×": World(spikes=0.1),
+    "input costs lognormal, sd 0.5": World(costs=(0.5,)),
+    "the same, and spikes": World(costs=(0.5,), spikes=0.1),
+}
+
+
+def shares(world: World, repeats: int, seed: int = 0) -> tuple[float, float]:
+    """Share of the intervals that hold the true typical and mean effect of an arm that takes 1.2 times as long.
+
+    The true typical effect is the median of very many launches' effects.
+    """
+    rng = random.Random(seed)
+    arms = {"anchor": 1.0, "arm": 1.2}
+    many = [
+        LaunchSamples(each["arm"], None, each["anchor"], {})
+        for each in (launch(world, arms, rng) for _ in range(LONG_RUN))
+    ]
+    truths = (median(paired.launch_effects(many)), -math.log(1.2 * world.mean_cost()))
+    held = [0, 0]
+    for _ in range(repeats):
+        found = pairs(world, [1.2], rng)[0]
+        held[0] += covered(found.effect, truths[0])
+        held[1] += covered(found.mean, truths[1])
+    return held[0] / repeats, held[1] / repeats
+
+
+def sized(world: World, launches: int, rounds: int) -> World:
+    """The world with that allocation; a lognormal cost for each round of a launch where it has costly inputs."""
+    costs = lognormal_costs(rounds, world.costs[0]) if world.costs != (1.0,) else world.costs
+    return replace(world, launches=launches, rounds=rounds, costs=costs)
+
+
+def main() -> None:
+    """Print coverage by world and allocation."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=2000)
+    repeats = parser.parse_args().repeats
+    print("| coverage of the 95 % interval: typical / mean |", " | ".join(f"{n} launches x {r}" for n, r in SIZES), "|")
+    print("| --- |", " --- |" * len(SIZES))
+    for name, world in WORLDS.items():
+        found = (shares(sized(world, *size), repeats) for size in SIZES)
+        print(f"| {name} |", " | ".join(f"{typical:.3f} / {mean:.3f}" for typical, mean in found), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()

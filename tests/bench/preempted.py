@@ -1,0 +1,44 @@
+"""How many pairs does disturbance veto where it cannot change the answer? Simulated through the statistics of a report.
+
+    python tests/bench/preempted.py
+
+Samples of all arms wait for a processor at random. Prints a Markdown table for docs/method.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from dataclasses import replace
+
+from simulate import World, covered, pairs
+
+SIZES = ((3, 20), (10, 6))
+
+
+def vetoed(world: World, repeats: int, seed: int = 0) -> tuple[float, float]:
+    """Share of pairs of equal arms that are called contaminated, and share whose interval misses the truth."""
+    rng = random.Random(seed)
+    vetoes = misses = 0
+    for _ in range(repeats):
+        found = pairs(world, [1.0], rng)[0]
+        vetoes += found.contaminated() is not None
+        misses += not covered(found.effect, 0.0)
+    return vetoes / repeats, misses / repeats
+
+
+def main() -> None:
+    """Print shares by how many samples are preempted."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=1000)
+    repeats = parser.parse_args().repeats
+    print("| samples preempted |", " | ".join(f"{n} x {r}: contaminated / missed" for n, r in SIZES), "|")
+    print("| --- |", " --- |" * len(SIZES))
+    for share in (0.05, 0.2, 0.4):
+        worlds = (replace(World(), launches=n, rounds=r, preempted=share) for n, r in SIZES)
+        found = (vetoed(world, repeats) for world in worlds)
+        print(f"| {share:.0%} |", " | ".join(f"{veto:.1%} / {miss:.1%}" for veto, miss in found), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Samples of launches whose truth is known, for simulations that go through the statistics of a report.
+
+Each round has one input and one block; a block visits its arms in random order and then in reverse. No clock is read.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from modbench.harness.stats import paired, verdicts
+from modbench.harness.stats.effects import adjusted
+from modbench.harness.stats.paired import LaunchSamples, Paired
+
+MARGIN = 0.02
+Columns = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class World:
+    """What a machine and a pair of arms are like.
+
+    Attributes:
+        launches: of a comparison.
+        rounds: of a launch.
+        launch_sd: standard deviation of a launch's effect on an arm relative to the anchor.
+        sample_sd: standard deviation of a sample's log time.
+        spikes: share of the arm's samples that take three times as long.
+        costs: relative cost of each input for the arm; the anchor's is 1.
+        preempted: share of all samples that wait for a processor, for up to the sample's own time.
+    """
+
+    launches: int = 10
+    rounds: int = 6
+    launch_sd: float = 0.005
+    sample_sd: float = 0.013
+    spikes: float = 0.0
+    costs: tuple[float, ...] = (1.0,)
+    preempted: float = 0.0
+
+    def mean_cost(self) -> float:
+        """True mean time of the arm over the anchor's, for an arm of factor 1."""
+        return math.fsum(self.costs) / len(self.costs) * (1 + 2 * self.spikes)
+
+
+def lognormal_costs(inputs: int, sd: float, seed: int = 0) -> tuple[float, ...]:
+    """Input costs with that standard deviation of their logs."""
+    rng = random.Random(seed)
+    return tuple(math.exp(rng.gauss(0, sd)) for _ in range(inputs))
+
+
+def launch(world: World, factors: Mapping[str, float], rng: random.Random) -> dict[str, Columns]:
+    """Samples of one launch: arm to columns. The first arm is the anchor, which has no spikes and no costly inputs."""
+    names = ("round", "block", "position", "calls", "input", "wall_s", "cpu_s", "wait_s")
+    samples: dict[str, Columns] = {arm: {name: [] for name in names} for arm in factors}
+    anchor = next(iter(factors))
+    own = {
+        arm: factor * math.exp(rng.gauss(0, world.launch_sd) if arm != anchor else 0.0)
+        for arm, factor in factors.items()
+    }
+    for round_ in range(world.rounds):
+        number = round_ % len(world.costs)
+        order = rng.sample(list(factors), len(factors))
+        for position, arm in enumerate(order + order[::-1]):
+            cpu = 0.01 * own[arm] * math.exp(rng.gauss(0, world.sample_sd))
+            if arm != anchor:
+                cpu *= world.costs[number] * (3.0 if rng.random() < world.spikes else 1.0)
+            wait = cpu * rng.random() if rng.random() < world.preempted else 0.0
+            values = (round_, round_, position, 1, number, cpu + wait, cpu, wait)
+            for name, value in zip(names, values, strict=True):
+                samples[arm][name].append(value)
+    return samples
+
+
+def pairs(world: World, factors: Sequence[float], rng: random.Random) -> list[Paired]:
+    """Every arm against the anchor, as a report compares them; a factor of 1.03 takes 3 % longer."""
+    arms = {"anchor": 1.0} | {f"arm{i}": factor for i, factor in enumerate(factors)}
+    made = [launch(world, arms, rng) for _ in range(world.launches)]
+    blocks = {"block": [float(i) for i in range(world.rounds)], "wall_s": [1.0] * world.rounds}
+    return [
+        paired.compare(
+            [LaunchSamples(each[arm], None, each["anchor"], blocks) for each in made], one_thread=True, averaged=True
+        )
+        for arm in list(arms)[1:]
+    ]
+
+
+def words(found: Sequence[Paired]) -> list[str]:
+    """The verdict on each pair, all of them one family."""
+    typical = adjusted({i: each.effect.p for i, each in enumerate(found) if each.effect.p is not None})
+    mean = adjusted({i: each.mean.p for i, each in enumerate(found) if each.mean and each.mean.p is not None})
+    said = []
+    for i, each in enumerate(found):
+        word = verdicts.verdict(each.effect, MARGIN, typical.get(i))
+        if each.mean is not None and each.apart is not None:
+            word, _ = verdicts.joint(word, verdicts.verdict(each.mean, MARGIN, mean.get(i)), each.apart, MARGIN)
+        said.append("contaminated" if each.contaminated() else word)
+    return said
+
+
+def covered(effect: object, truth: float) -> bool:
+    """Whether an effect's 95 % interval holds the truth."""
+    low, high = getattr(effect, "low", None), getattr(effect, "high", None)
+    return low is not None and high is not None and low <= truth <= high

@@ -1,0 +1,158 @@
+"""Typical calls and mean times: planted arms on which the two disagree, and the intervals of both."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import estimands
+import families
+import pandas as pd
+import preempted
+import pytest
+from planted import planted_suite, stored
+from simulate import MARGIN, World, covered, pairs, words
+
+from modbench.harness.passes.time import number_of_inputs
+from modbench.harness.stats import mean_effects, verdicts
+from modbench.harness.stats.effects import Effect
+
+# Input costs of an arm: cheap for most inputs, dear for some. Its typical call is faster than the anchor's, its mean is slower.
+MOSTLY_HALF = (0.5,) * 9 + (2.0,) * 7
+SOME_DEAR = (0.95,) * 10 + (4.0,) * 6
+
+
+@pytest.mark.parametrize(
+    ("world", "typical", "mean"),
+    [
+        (World(rounds=16, costs=MOSTLY_HALF), 1.97, 16 / (9 * 0.5 + 7 * 2.0)),
+        (World(rounds=16, costs=SOME_DEAR), 1.05, 16 / (10 * 0.95 + 6 * 4.0)),
+        (World(launches=15, rounds=16, costs=(0.95,), spikes=0.1), 1.05, 1 / (0.95 * 1.2)),
+    ],
+    ids=["half of the inputs are dear", "some inputs are very dear", "one call in ten stalls"],
+)
+def test_an_arm_whose_mean_is_slower_is_not_called_better(world: World, typical: float, mean: float) -> None:
+    found = pairs(world, [1.0], random.Random(0))[0]
+    assert math.exp(found.effect.value) == pytest.approx(typical, rel=0.03)
+    assert found.mean is not None
+    assert math.exp(found.mean.value) == pytest.approx(mean, rel=0.04)
+    assert covered(found.mean, math.log(mean))
+    assert verdicts.verdict(found.effect, MARGIN) == "better"
+    assert words([found]) == ["different"]
+
+
+def test_the_disagreement_is_in_the_tables(tmp_path: Path) -> None:
+    """In CSV: both ratios with their intervals, verdict and label; and the input dependence as a label of its own."""
+    made = planted_suite("draft", metrics=["latency/forward"], launches=5, rounds=16)
+    frame = stored(tmp_path, made, costs={"mod[c0.5]": MOSTLY_HALF})
+    rows = frame[(frame.baseline_arm == "dense") & (frame.seq_len == 64)].set_index("arm")
+    row = rows.loc["mod[c0.5]"]
+    assert row.verdict == "different"
+    assert row.labels.split(";") == ["cost depends on the input", "tail"]
+    assert row.ratio > 1.9
+    assert row.mean_ci_low < 16 / (9 * 0.5 + 7 * 2.0) < row.mean_ci_high < 1
+    assert "typical calls and the mean disagree" in row.reason
+    other = rows.loc["mod[c0.125]"]
+    assert other.verdict == "better"
+    assert pd.isna(other.labels)
+    assert other.mean_ratio == pytest.approx(1.6, rel=0.01)
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "cost depends on the input" in page
+
+
+@pytest.mark.parametrize(
+    ("typical", "mean", "apart", "word", "tail"),
+    [
+        ("better", "better", 0.1, "better", False),
+        ("better", "worse", 0.1, "different", True),
+        ("better", "equivalent", 0.1, "different", True),
+        ("equivalent", "worse", 0.1, "different", True),
+        ("better", "different", 0.001, "different", False),  # apart by less than the margin
+        ("better", "inconclusive", 0.001, "different", False),
+        ("equivalent", "inconclusive", 0.001, "inconclusive", False),
+        ("inconclusive", "better", 0.001, "inconclusive", False),
+        ("equivalent", "equivalent", 0.001, "equivalent", False),
+    ],
+)
+def test_both_must_say_so(typical: str, mean: str, apart: float, word: str, tail: bool) -> None:
+    assert verdicts.joint(typical, mean, Effect(apart, apart / 2, 2 * apart), MARGIN) == (word, tail)
+
+
+def test_every_input_has_the_same_weight() -> None:
+    """Input 0 was visited three times, input 1 once; and the noise of a block is corrected for."""
+    samples = {"block": [0.0, 1.0, 2.0, 3.0], "input": [0.0, 0.0, 0.0, 1.0], "wall_s": [1.0, 1.0, 1.0, 4.0]}
+    assert mean_effects.log_mean(samples) == pytest.approx(math.log(2.5))
+    noisy = {"block": [0.0, 0.0], "input": [0.0, 0.0], "wall_s": [1.0, 3.0]}
+    assert mean_effects.log_mean(noisy) == pytest.approx(math.log(2) + (2 / 2) / 4 / 2)
+
+
+def test_what_the_machine_did_to_a_sample_is_not_the_arms_mean() -> None:
+    """A sample that waited is left out of the mean, unless its input would be lost."""
+    samples = {
+        "block": [0.0, 0.0, 1.0],
+        "input": [0.0, 0.0, 1.0],
+        "calls": [1.0] * 3,
+        "wall_s": [1.0, 9.0, 1.0],
+        "wait_s": [0.0, 8.0, 0.0],
+    }
+    assert mean_effects.undisturbed_log_mean(samples, "wall_s", {}) == pytest.approx(0.0)
+    samples["wait_s"] = [0.0, 8.0, 0.5]
+    assert mean_effects.undisturbed_log_mean(samples, "wall_s", {}) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("rounds", "varying", "inputs"),
+    [(6, False, 6), (8, False, 4), (6, True, 6), (16, True, 16), (20, True, 10), (60, True, 15), (3, True, 3)],
+)
+def test_inputs_are_visited_equally_often(rounds: int, varying: bool, inputs: int) -> None:
+    assert number_of_inputs(rounds, varying=varying) == inputs
+    assert rounds % inputs == 0
+
+
+def test_rounds_without_a_divisor_still_have_several_inputs() -> None:
+    assert number_of_inputs(17, varying=True) == 16
+    assert number_of_inputs(17, varying=False) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", estimands.WORLDS)
+def test_both_intervals_hold_their_truth(name: str) -> None:
+    """On small counts; `tests/bench/estimands.py` prints the table of the documentation."""
+    typical, mean = estimands.shares(estimands.sized(estimands.WORLDS[name], 10, 6), 150)
+    assert typical >= 0.9
+    assert mean >= 0.9
+
+
+@pytest.mark.slow
+def test_a_verdict_does_not_depend_on_the_neighbours() -> None:
+    """A true +3 %, alone and beside seven arms that equal the anchor."""
+    world = World(launches=5, rounds=8)
+    alone, beside = (families.told_apart(world, neighbours, 60) for neighbours in (0, 7))
+    assert alone[0] >= 0.9
+    assert beside[0] >= 0.9
+    assert beside[2] <= 0.05
+
+
+def test_other_metrics_and_places_are_no_neighbours(tmp_path: Path) -> None:
+    """The adjusted p-value of a pair is that of its family: arms against the baseline, for one metric at one place."""
+    small, large = (
+        stored(tmp_path / name, planted_suite("draft", metrics=["latency/forward"], grid={"seq_len": lengths}))
+        for name, lengths in (("small", [64]), ("large", [64, 128, 256]))
+    )
+    both = [
+        frame[(frame.seq_len == 64) & (frame.baseline_arm == "dense")].set_index("arm").verdict
+        for frame in (small, large)
+    ]
+    assert (both[0] == both[1]).all()
+    others = small[small.baseline_arm != "dense"]
+    assert others.reason.str.contains("a family of its own").any()
+
+
+@pytest.mark.slow
+def test_disturbance_that_moves_nothing_vetoes_nothing() -> None:
+    """A fifth of all samples waits for a processor, in all arms alike."""
+    vetoes, misses = preempted.vetoed(replace(World(), preempted=0.2), 150)
+    assert vetoes <= 0.1
+    assert misses <= 0.1

@@ -1,0 +1,86 @@
+"""The answer in words: every routed arm is held against the dense model of equal cost first, at every place."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from planted import planted_suite, stored
+
+from modbench.reports import lead, pays, summary
+from modbench.reports.load import load
+
+# Of MoD against the dense model of equal cost: it pays at one place of six, the last.
+RATIOS = {
+    ("forward", 64): 0.82,
+    ("forward", 128): 0.92,
+    ("forward", 256): 0.96,
+    ("train_step", 64): 0.82,
+    ("train_step", 128): 0.93,
+    ("train_step", 256): 1.06,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lead")
+    made = planted_suite(
+        "draft",
+        metrics=["latency/forward", "latency/train_step"],
+        grid={"seq_len": [64, 128, 256]},
+        launches=3,
+        rounds=6,
+    )
+    rung = next(case.arm for case in made.cases if case.rung)
+    grid = {
+        (arm, *where): 0.6 / (ratio if arm != rung else 1)
+        for where, ratio in RATIOS.items()
+        for arm in (rung, "mod[c0.125]")
+    }
+    stored(folder, made, grid=grid)
+    return folder / "run"
+
+
+def test_one_win_of_six_is_called_one_of_six(run: Path) -> None:
+    loaded = load(run)
+    said = lead.lead(loaded)
+    first = said[0]
+    assert first.startswith("MoD 0.125: against dense × 0.5")
+    equal, shape = first.split("; ", 1)
+    assert "the dense model of equal FLOPs" in equal
+    assert "pays in 1 of 6 (train step at T = 256: 1.06×), slower in 5: 0.8" in equal
+    assert re.match(r"against dense of the same shape, pays in 6 of 6: 1\.3\d× to 1\.7\d×\.$", shape)
+    text = re.sub(r"\s+", " ", summary.closing(loaded, run / "report.html", None))
+    assert "pays in 1 of 6" in text
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert page.index("pays in 1 of 6") < page.index("At a glance")
+
+
+def test_a_pair_that_is_stored_the_other_way_round_is_mirrored(run: Path) -> None:
+    loaded = load(run)
+    there, back = pays.held(loaded, "mod[c0.125]", "moe"), pays.held(loaded, "moe", "mod[c0.125]")
+    assert [cell.place for cell in there] == [cell.place for cell in back]
+    for one, other in zip(there, back, strict=True):
+        assert one.ratio is not None
+        assert other.ratio is not None
+        assert one.ratio * other.ratio == pytest.approx(1)
+    assert {cell.verdict for cell in there} == {"better"}
+    assert {cell.verdict for cell in back} == {"worse"}
+
+
+def test_what_was_not_measured_or_judged_is_counted_as_such(run: Path) -> None:
+    loaded = load(run)
+    cells = pays.held(loaded, "mod[c0.125]", "dense")
+    place = cells[0].place
+    assert pays.in_words([]) == "no time was measured"
+    assert pays.in_words([pays.Held("forward pass", place, 1.2, None)]) == "1.20×, without a verdict"
+    mixed = [
+        pays.Held("forward pass", place, 1.2, "better"),
+        pays.Held("forward pass", place, None, None),
+        pays.Held("forward pass", place, 0.9, "inconclusive"),
+    ]
+    assert (
+        pays.in_words(mixed)
+        == "pays in 1 of 3 (forward pass at T = 64: 1.20×), undecided in 1, not measured in 1: 0.900× to 1.20×"
+    )
