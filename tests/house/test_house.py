@@ -122,7 +122,8 @@ def test_documented_commands_do_what_they_say(
     runs = iter(two_runs)
     words = [str(next(runs)) if word.startswith("runs/") else word for word in words]
     done = modbench_process(*words, cwd=tmp_path, timeout=4 * 3600)
-    wanted = {0, 5} if words[0] == "doctor" else {0}  # whether this machine is fit is its own matter
+    # Whether this machine is fit is its own matter, and smoke runs tell a gate nothing of times.
+    wanted = {0, 5} if words[0] in {"doctor", "gate"} else {0}
     assert done.returncode in wanted, done.stderr
     assert done.stdout.strip()
 

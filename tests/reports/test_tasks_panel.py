@@ -99,7 +99,7 @@ def test_a_gate_calls_a_falling_accuracy_worse(tmp_path: Path, monkeypatch: pyte
     base = planted(tmp_path / "base")
     monkeypatch.setitem(RIGHT, "dense", (890, 892, 894))
     monkeypatch.setitem(RIGHT, "depth_predictor", (900, 910, 920))
-    found = {each.case.partition("[")[0]: each for each in gate.gate(planted(tmp_path / "now"), base, 0.02)}
+    found = {each.case.partition("[")[0]: each for each in gate.gate(planted(tmp_path / "now"), base).findings}
     assert found["dense"].verdict == "worse"
     assert found["depth_predictor"].verdict == "better"
 

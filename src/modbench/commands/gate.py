@@ -9,35 +9,45 @@ import typer
 
 from modbench.commands._app import app
 from modbench.commands._flags import JsonFlag
-from modbench.harness.core.errors import IncompleteError, UsageError
+from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError
 
 
 @app.command()
 def gate(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="The run folder to check.")],
     against: Annotated[str, typer.Option("--against", metavar="BASE", help="An earlier run of the same suite.")],
-    margin: Annotated[float, typer.Option("--margin", help="Changes within this share are ignored.")] = 0.02,
+    history: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--history",
+            metavar="RUN",
+            help="More earlier runs of this machine, or a folder of them: they show how much runs differ. May be repeated.",
+        ),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", help="Largest slowdown that does not matter, as a share; default the suite's."),
+    ] = None,
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Exit 0 where it cannot tell, unless the machine is unfit.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare a run with an earlier one: exit 1 if anything got worse, 5 if the machine is unfit to compare times."""
-    import dataclasses
-
-    from modbench.reports import gate as gates
+    """Compare a run with an earlier one: exit 1 if anything got worse, 5 if that can neither be shown nor excluded."""
+    from modbench.reports import gate_words
+    from modbench.reports.gate import gate as judge
     from modbench.reports.load import load
 
-    if not 0 < margin < 1:
+    if margin is not None and not 0 < margin < 1:
         raise UsageError(f"--margin {margin:g} is outside (0, 1): it is a share, such as 0.02.")
-    run, base = load(run_folder), load(against)
-    findings = gates.gate(run, base, margin)
+    found = judge(load(run_folder), load(against), margin, history or ())
     if as_json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+        print(json.dumps(found.as_dict(lenient=lenient), indent=1, allow_nan=False))
     else:
-        timed = {
-            key for key, metric in run.tables.metrics.items() if run.tables.made_in(metric).times and not metric.source
-        }
-        print("\n".join(gates.as_text(findings, margin, timed)))
-    if any(finding.verdict == "worse" for finding in findings):
-        raise typer.Exit(1)
-    for loaded in (run, base):
-        if loaded.run.missing:
-            raise IncompleteError(f"{loaded.path} is incomplete: {len(loaded.run.missing)} units have no record.")
+        print("\n".join(gate_words.as_text(found)))
+    code = found.exit_code(lenient=lenient)
+    if code == IncompleteError.exit_code:
+        raise IncompleteError(str(found.incomplete))
+    if code == UnfitError.exit_code and found.unfit:
+        raise UnfitError(found.unfit)
+    raise typer.Exit(code)

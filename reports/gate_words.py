@@ -1,0 +1,85 @@
+"""The gate's result in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from modbench.reports.gate import Gate
+from modbench.reports.gate_rules import Finding
+
+MOST_REASONS = 8
+
+
+def as_text(found: Gate) -> Iterator[str]:
+    """Yield what changed or cannot be told, one line for each, then the summary and why the rest has no verdict."""
+    for finding in found.findings:
+        if finding.verdict in {"worse", "better"} or (finding.verdict == "cannot tell" and finding.change is not None):
+            yield f"{finding.verdict:<12} {finding.case}  {finding.metric}  {_change(finding)}{_more(finding)}"
+    timed = [finding for finding in found.findings if finding.metric in found.timed]
+    counts = Counter(finding.verdict for finding in found.findings)
+    words = ", ".join(
+        f"{counts[word]} {word}" for word in ("worse", "cannot tell", "better", "pass", "not compared") if counts[word]
+    )
+    ends = "; above 1 is better, 90 % intervals" if any(f.low is not None for f in found.findings) else ""
+    yield f"gate: {found.verdict}: {words or 'nothing to compare'} (margin {found.margin:.1%}{ends})"
+    yield from found.said
+    # What decides the exit code is the error's to say.
+    yield from (str(why) for why in (found.incomplete, found.unfit) if why and found.verdict == "worse")
+    if not found.compared:
+        yield "nothing was compared, so this gate shows nothing"
+    elif not any(finding.changes for finding in timed) and timed:
+        yield "no time was compared"
+    yield from _how_to_tell(found)
+    for word in ("cannot tell", "not compared"):
+        silent = [each for each in found.findings if each.verdict == word]
+        yield from _grouped(word, [each for each in silent if word == "not compared" or each.change is None])
+
+
+def _change(finding: Finding) -> str:
+    if finding.change is None:
+        return str(finding.reason)
+    typical = f"{finding.change:.3f}{_ends(finding.low, finding.high)}"
+    if finding.mean_change is None:
+        return typical
+    return f"{typical}, mean {finding.mean_change:.3f}{_ends(finding.mean_low, finding.mean_high)}"
+
+
+def _ends(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" [{low:.3f}–{high:.3f}]"
+
+
+def _more(finding: Finding) -> str:
+    """Return what would decide it, or whatever else must be said beside a change."""
+    if finding.verdict == "cannot tell" and finding.launches:
+        slower = any(change.value < -change.alarms for change in finding.changes)
+        what = "show a slowdown as large as this" if slower else "let it pass if nothing changed"
+        return f"  {finding.launches} launches in each run would {what}"
+    told = finding.verdict == "cannot tell" or str(finding.reason).startswith("the anchor")
+    return f"  {finding.reason}" if finding.reason and finding.change is not None and told else ""
+
+
+def _how_to_tell(found: Gate) -> Iterator[str]:
+    asked = found.asked
+    if not found.too_few:
+        return
+    if asked.launches is None:
+        yield f"not even 1,000 launches in each run would let identical code pass all {asked.cases} timed comparisons"
+        return
+    yield (
+        f"with {asked.launches} launches in each run identical code passes all {asked.cases} timed comparisons in "
+        f"{asked.passing:.0%} of gates: make both runs with `--effort {found.effort} --set launches={asked.launches}`"
+    )
+
+
+def _grouped(word: str, findings: list[Finding]) -> Iterator[str]:
+    reasons: dict[str, list[Finding]] = {}
+    for finding in findings:
+        reasons.setdefault(str(finding.reason), []).append(finding)
+    for reason, those in list(reasons.items())[:MOST_REASONS]:
+        more = f" and {len(those) - 1} more" if len(those) > 1 else ""
+        changes = sorted(each.change for each in those if each.change is not None)
+        ratios = "–".join(dict.fromkeys(f"{end:.3f}" for end in (changes[0], changes[-1]))) + ": " if changes else ""
+        yield f"{word}: {those[0].case} {those[0].metric}{more}: {ratios}{reason}"
+    if len(reasons) > MOST_REASONS:
+        yield f"and {len(reasons) - MOST_REASONS} more reasons: see --json"

@@ -1,0 +1,108 @@
+"""Runs for a gate whose truth is known: launch effects drawn at random, written without a page, so that many are made quickly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from planted import ENVIRONMENT, Trouble, fake_record, planted_suite
+
+from modbench.harness.core import files
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.planning.plan import Plan
+from modbench.harness.results import run_folder
+from modbench.harness.results.notes.timing import TimeNotes
+from modbench.harness.results.records import Outcome, Record
+from modbench.reports.load import Loaded, load
+
+ROUNDS = 4
+ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}, {"model": "moe"}]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a run's times are drawn from.
+
+    Attributes:
+        sd: standard deviation between launches, of the ratio to the anchor.
+        slower: how much longer an arm takes than in other runs.
+        speed: how much longer everything takes.
+        garbage: share of an arm's calls that garbage collection takes.
+        waits: the arm that waits for a processor in every sample.
+        seed: of all draws.
+    """
+
+    sd: float = 0.003
+    slower: Mapping[str, float] = field(default_factory=dict)
+    speed: float = 1.0
+    garbage: Mapping[str, float] = field(default_factory=dict)
+    waits: str = ""
+    seed: int = 0
+
+
+def timed(unit: UnitOfWork, truth: Truth) -> Record:
+    """The record of a launch."""
+    rng = np.random.default_rng([truth.seed, *unit.name.encode()])
+    outcomes = []
+    for number, case in enumerate(unit.comparison.arms):
+        drawn = math.exp(rng.normal(0, truth.sd)) if number else 1.0
+        seconds = 0.02 * truth.speed * truth.slower.get(case.arm, 1.0) * drawn
+        rounds = [float(i) for i in range(ROUNDS)]
+        samples = {"round": rounds, "block": rounds, "position": [0.0] * ROUNDS, "calls": [1.0] * ROUNDS}
+        samples |= {"wall_s": [seconds] * ROUNDS, "cpu_s": [seconds] * ROUNDS}
+        if case.arm in truth.garbage:
+            samples["collect_s"] = [seconds * truth.garbage[case.arm]] * ROUNDS
+        samples["wait_s"] = [seconds / 2 if case.arm == truth.waits else 0.0] * ROUNDS
+        tokens = case.place.batch_size * case.place.seq_len
+        result: dict[str, Any] = {"status": "ok", "samples": samples, "notes": TimeNotes(tokens=tokens)}
+        outcomes.append(Outcome(case=case.id, metric=f"latency/{unit.workload}", unit="s", **result))
+    return Record(unit=unit, started=files.now(), wall_s=1.0, outcomes=tuple(outcomes))
+
+
+def planted_run(
+    folder: Path,
+    *,
+    suite: Mapping[str, Any] | None = None,
+    machine: str | None = "m",
+    certificate: Mapping[str, Any] | None = None,
+    leave_out: str = "",
+    **truth: Any,
+) -> Loaded:
+    """Write a run folder and read it.
+
+    Args:
+        folder: where.
+        suite: changes to the suite.
+        machine: the machine's fingerprint.
+        certificate: what was known of the machine.
+        leave_out: units whose names begin with this have no record.
+        truth: fields of `Truth`.
+    """
+    changes = {"metrics": ["latency/forward"], "arms": ARMS, "launches": 10, "rounds": ROUNDS} | dict(suite or {})
+    known, calm = Truth(**truth), Trouble()
+
+    def record(unit: UnitOfWork) -> Record:
+        return timed(unit, known) if unit.made_in == "time" else fake_record(unit, calm)
+
+    environment = {"certificate": certificate, "machine": machine}
+    return written(folder, planted_suite("draft", **changes), record, environment, leave_out)
+
+
+def written(
+    folder: Path,
+    made: Plan,
+    record: Callable[[UnitOfWork], Record],
+    environment: Mapping[str, Any],
+    leave_out: str = "",
+) -> Loaded:
+    """Write a run folder without a page, and read it."""
+    run = run_folder.create(str(folder), "planted")
+    run.write_run(made, ENVIRONMENT | dict(environment), ["modbench"], files.now())
+    for unit in made.units:
+        if not leave_out or not unit.name.startswith(leave_out):
+            files.write_atomically(run.record(unit), record(unit).model_dump_json())
+    return load(folder)
