@@ -22,6 +22,8 @@ from modbench.reports.tables import Tables
 
 # Least earlier runs from which their variation is estimated.
 FEWEST_RUNS = 3
+# Above this share of disturbed blocks the anchor's own time says nothing about its code.
+MOST_DISTURBED = 0.5
 ELSEWHERE = "the anchor: no earlier run was made on this machine, so its own time is not judged"
 
 
@@ -53,7 +55,7 @@ class History:
         if not math.isfinite(value):
             return Finding(case.id, metric.key, "cannot tell", reason="the anchor: a time is not a finite number")
         busy = _disturbed(self.now, case, metric)
-        if busy > contamination.MOST_CONTAMINATED:
+        if busy > MOST_DISTURBED:
             said = f"contaminated: {busy:.0%} of the anchor's blocks were disturbed"
             return Finding(case.id, metric.key, "cannot tell", math.exp(value), reason=said)
         moved = ""

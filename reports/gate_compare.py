@@ -23,7 +23,7 @@ TELL, COUNT_OUT = "cannot tell", "not compared"
 
 def estimates(now: paired.Paired, before: paired.Paired) -> list[tuple[Effect, Effect]]:
     """Return what the gate judges of a pair in both runs, typical calls first."""
-    both: list[tuple[Effect | None, Effect | None]] = [(now.effect, before.effect)]
+    both = [(now.effect, before.effect), (now.mean, before.mean)]
     return [(mine, theirs) for mine, theirs in both if mine is not None and theirs is not None]
 
 
@@ -121,7 +121,8 @@ class Comparer:
         column, pairs = self.now.made_in(metric).column, []
         for tables in (self.now, self.base):
             launches = tables.launches(metric, case, anchors[0], anchors[0])
-            pairs.append(paired.compare(launches, column=column, one_thread=case.place.one_thread))
+            one_thread, averaged = case.place.one_thread, not metric.quantile
+            pairs.append(paired.compare(launches, column=column, one_thread=one_thread, averaged=averaged))
         both = estimates(*pairs)
         found = [change for now, before in both if (change := welch(now, before, self.margin)) is not None]
         if len(found) < len(both):

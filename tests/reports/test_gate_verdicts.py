@@ -160,8 +160,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 def test_garbage_collection_in_every_call_is_found(base: Loaded, tmp_path: Path) -> None:
     """+50 % that the model's own calls cause: it was contaminated, not compared, and exit 0."""
     found = gate.gate(planted_run(tmp_path / "now", garbage={"moe": 1 / 3}, slower={"moe": 1.5}), base)
-    assert words(found, "moe") <= {"worse", "cannot tell"}
-    assert found.exit_code() in {1, 5}
+    assert words(found, "moe") == {"worse"}
+    assert found.exit_code() == 1
 
 
 @pytest.mark.slow
