@@ -23,5 +23,4 @@ def machine_check(loaded: Loaded) -> tuple[str, str]:
     known = loaded.certificate
     if known is None:
         return "unknown", "○ machine check (A/A): not made; modbench doctor makes it"
-    mde = f", smallest effect {known.mde:.1%}" if known.mde is not None else ""
-    return known.verdict, f"{GLYPHS[known.verdict]} machine check (A/A): {known.in_words()}{mde}"
+    return known.verdict, f"{GLYPHS[known.verdict]} machine check (A/A): {known.in_words()}"

@@ -7,9 +7,11 @@ take minutes. The verdicts come from the same code as in a report.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from modbench.harness.core.case import Case, Comparison, Device, Dtype, Place, Protocol, UnitOfWork
@@ -20,12 +22,15 @@ from modbench.harness.execution.runner import Progress, run_apart
 from modbench.harness.passes.time import PASS as TIME
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Record
-from modbench.harness.stats import paired
+from modbench.harness.stats import block_effects, effects, paired
+from modbench.harness.stats.deciding import Spread
 from modbench.harness.stats.effects import Effect
 
 # Comparisons of a check by device: a launch on a GPU takes seconds to start, on a CPU a tenth of one.
-COMPARISONS: dict[Device, int] = {"cpu": 20, "cuda": 6}
-LAUNCHES, ROUNDS = 3, 12
+COMPARISONS: dict[Device, int] = {"cpu": 20, "cuda": 5}
+# Short launches: what varies here is the launch, and six blocks are the fewest that can show a drift.
+LAUNCHES, ROUNDS = 4, 6
+WARM_UP_S = 0.05
 # seq_len, d_model and number format of the two models. A GPU is kept busy only by larger ones: small ones would show how evenly
 # the host launches.
 TWINS: dict[Device, tuple[int, int, Dtype]] = {"cpu": (128, 128, "fp32"), "cuda": (2048, 1024, "bf16")}
@@ -40,10 +45,12 @@ class Twin:
     Attributes:
         pair: the effect between a model and its twin; the true effect is zero.
         causes: what disturbed its samples, with the number of samples.
+        spread: of its launches and blocks, and what a launch cost; None where there is a single launch.
     """
 
     pair: paired.Paired
     causes: dict[str, int]
+    spread: Spread | None = None
 
     @property
     def hit(self) -> bool:
@@ -61,6 +68,9 @@ class Twin:
             "mde_cpu": None if cpu is None else _share(cpu.mde),
             "width": _width(effect),
             "disturbed": self.pair.disturbed,
+            "launches": effect.n,
+            "launch_sd": effect.sd,
+            **(vars(self.spread) if self.spread else {}),
         }
 
 
@@ -87,7 +97,7 @@ def units(
         most_rounds=rounds,
         pilot=rounds,
         warm_up_calls=3,
-        warm_up_s=0.15,
+        warm_up_s=WARM_UP_S,
         seed=0,
         corpus="stdlib",
         corpus_path=None,
@@ -108,17 +118,48 @@ def units(
     ]
 
 
+@dataclass
+class Stopwatch:
+    """Passes a run's progress on, and notes how long each unit took, the start of its process included.
+
+    Attributes:
+        progress: receives the events.
+        took_s: seconds by unit.
+    """
+
+    progress: Progress
+    took_s: dict[str, float]
+
+    def started(self, unit: UnitOfWork) -> None:
+        """Note when a unit starts."""
+        self.took_s[unit.name] = -time.monotonic()
+        self.progress.started(unit)
+
+    def tick(self) -> None:
+        """Pass the tick on."""
+        self.progress.tick()
+
+    def ended(self, unit: UnitOfWork) -> None:
+        """Note when a unit has its record."""
+        self.took_s[unit.name] += time.monotonic()
+        self.progress.ended(unit)
+
+
 def examine(number: int, device: Device, threads: int, progress: Progress) -> list[Twin]:
     """Run a number of A/A comparisons on this machine."""
     # The fork server imports torch, but never starts CUDA: its children can.
-    launcher = LocalLauncher(cold=False, threads=threads)
-    return list(judge(run_apart(units(number, device, threads), launcher, progress, LIMIT_S)))
+    launcher, watch = LocalLauncher(cold=False, threads=threads), Stopwatch(progress, {})
+    return list(judge(run_apart(units(number, device, threads), launcher, watch, LIMIT_S), watch.took_s))
 
 
-def judge(records: list[Record]) -> Iterator[Twin]:
+def judge(records: list[Record], took_s: Mapping[str, float] | None = None) -> Iterator[Twin]:
     """Group launches into comparisons and evaluate them.
 
     Comparisons in which an arm still drifted are left out, since a report would give no number for them.
+
+    Args:
+        records: of all launches.
+        took_s: seconds of each unit with the start of its process; None: what it took inside its process.
 
     Raises:
         ModbenchError: if a launch failed, or no comparison is left.
@@ -126,7 +167,7 @@ def judge(records: list[Record]) -> Iterator[Twin]:
     from modbench.harness.stats import contamination
 
     drifting = set()
-    by_comparison: dict[int, list[paired.LaunchSamples]] = {}
+    by_comparison: dict[int, list[tuple[Record, paired.LaunchSamples]]] = {}
     place = records[0].unit.comparison.place
     for record in records:
         failed = next((outcome.reason for outcome in record.outcomes if outcome.status != "ok"), None)
@@ -136,10 +177,11 @@ def judge(records: list[Record]) -> Iterator[Twin]:
             drifting.add(record.unit.protocol.seed)
         anchor, twin = (outcome.samples for outcome in record.outcomes)
         together = paired.LaunchSamples(twin, None, anchor, record.blocks[0].columns)
-        by_comparison.setdefault(record.unit.protocol.seed, []).append(together)
+        by_comparison.setdefault(record.unit.protocol.seed, []).append((record, together))
     if drifting >= by_comparison.keys():
         raise ModbenchError("the machine check failed: in every comparison a model still drifted relative to its twin")
-    for launches in (found for number, found in by_comparison.items() if number not in drifting):
+    for found in (found for number, found in by_comparison.items() if number not in drifting):
+        launches = [launch for _, launch in found]
         marks = [
             mark
             for launch in launches
@@ -147,7 +189,30 @@ def judge(records: list[Record]) -> Iterator[Twin]:
             if side is not None
             for mark in contamination.causes(side, launch.blocks)
         ]
-        yield Twin(paired.compare(launches, one_thread=place.one_thread), contamination.counted(marks))
+        pair = paired.compare(launches, one_thread=place.one_thread)
+        costs = [_cost(record, (took_s or {}).get(record.unit.name, record.wall_s)) for record, _ in found]
+        yield Twin(pair, contamination.counted(marks), _spread(pair.effect, launches, costs))
+
+
+def _cost(record: Record, took_s: float) -> tuple[float, float]:
+    """Seconds of a launch besides its rounds, and of one round."""
+    walls, rounds = record.blocks[0].columns["wall_s"], record.unit.protocol.rounds
+    return max(0.0, took_s - sum(walls)), sum(walls) / rounds
+
+
+def _spread(effect: Effect, launches: list[paired.LaunchSamples], costs: list[tuple[float, float]]) -> Spread | None:
+    """The spread between launches with and without the error inside them; blocks are pooled around their launch's median."""
+    if effect.sd is None:
+        return None
+    inside = [effects.pair_in_launch(each.case, each.baseline, each.anchor) for each in launches]
+    around = [value - one.effect for one in inside if one is not None for value in one.within]
+    blocks = len(around) / len(launches)
+    block_sd = (
+        block_effects.spread(around) * blocks / (blocks - 0.8)
+    )  # Croux & Rousseeuw 1992: few blocks look too alike
+    error = block_effects.MEDIAN_PENALTY * block_sd / math.sqrt(blocks)
+    between_sd = math.sqrt(max(0.0, effect.sd**2 - error**2))
+    return Spread(between_sd, block_sd, *(fmean(cost) for cost in zip(*costs, strict=True)))
 
 
 Read = Callable[[str], str | None]

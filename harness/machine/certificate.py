@@ -1,4 +1,4 @@
-"""A machine's certificate: how often it called two identical models different, pooled over all checks made on it.
+"""A machine's certificate: how often it called two identical models different, and how much its launches differ; over all checks.
 
 Each check is a file under the user's state folder (`core/user_folders.py`), by a fingerprint of the machine, device and
 threads. A verdict needs 100 comparisons: at 20 a fit machine would be refused 7.5 % of the time and a bad one passed 21 %.
@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from modbench.harness.core import user_folders
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.machine import cuda_driver
 
+if TYPE_CHECKING:
+    from modbench.harness.stats.deciding import Decision
+
 # Above this rate of false positives a machine is unfit: its times gate nothing.
 LIMIT = 0.10
 ENOUGH = 100
+# Above this minimum detectable effect at standard effort, equal twins say little: a machine that sees nothing calls nothing
+# different.
+LARGEST_MDE = 0.03
+# Launches of each comparison in checks that do not say how many they had.
+FORMER_LAUNCHES = 3
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,12 @@ class Certificate:
         disturbed: mean share of disturbed blocks.
         checks: number of checks.
         last: when the last one was made.
+        launches: launches of a comparison at standard effort; None in certificates that do not say.
+        launch_sd: standard deviation of a log-ratio between launches, pooled over comparisons; None where it is not known.
+        between_sd: the same without the error inside a launch.
+        block_sd: standard deviation of the log-ratio between blocks of a launch (median).
+        start_s: seconds of a launch besides its rounds (median).
+        round_s: seconds of a round (median).
     """
 
     machine: str
@@ -55,6 +70,12 @@ class Certificate:
     disturbed: float
     checks: int
     last: str
+    launches: int | None = None
+    launch_sd: float | None = None
+    between_sd: float | None = None
+    block_sd: float | None = None
+    start_s: float | None = None
+    round_s: float | None = None
 
     @property
     def rate(self) -> float:
@@ -62,29 +83,70 @@ class Certificate:
         return self.hits / self.comparisons
 
     @property
+    def standard_mde(self) -> float | None:
+        """Minimum detectable effect at standard effort's launches, as a share; None where the spread is not known."""
+        if self.launch_sd is None or self.launches is None:
+            return None
+        from modbench.harness.stats.deciding import detectable
+
+        return detectable(self.launch_sd, self.launches)
+
+    @property
+    def time_to_decide(self) -> Decision | None:
+        """What a true +3 % takes to be called worse; None where that is not known, or more than 1,000 launches."""
+        parts = (self.between_sd, self.block_sd, self.start_s, self.round_s)
+        if None in parts:
+            return None
+        from modbench.harness.stats import deciding
+
+        return deciding.time_to_decide(deciding.Spread(*(float(part) for part in parts if part is not None)))
+
+    @property
     def verdict(self) -> str:
-        """`undecided` below 100 comparisons; else `unfit` if the interval lies above 10 %, `fit` up to 10 %, else `doubtful`."""
+        """What the machine is good for.
+
+        `undecided` below 100 comparisons; `unfit` if the interval of the rate lies above 10 %; `doubtful` if the rate does, or if
+        the minimum detectable effect at standard effort is above 3 %; `undecided` if that effect is not known; else `fit`.
+        """
         if self.comparisons < ENOUGH:
             return "undecided"
         if self.low > LIMIT:
             return "unfit"
-        return "fit" if self.rate <= LIMIT else "doubtful"
+        if self.rate > LIMIT:
+            return "doubtful"
+        if self.standard_mde is None:
+            return "undecided"
+        return "fit" if self.standard_mde <= LARGEST_MDE else "doubtful"
 
     def in_words(self) -> str:
-        """One line: `fit: 4 of 100 identical pairs called different (4.0 %, 95 % interval 1.1–9.9 %)`."""
+        """One line: `fit: 4 of 100 identical pairs called different (4.0 %, 95 % interval 1.1–9.9 %); smallest effect …`."""
         return (
             f"{self.verdict}: {self.hits} of {self.comparisons} identical pairs called different "
-            f"({self.rate:.1%}, 95 % interval {100 * self.low:.1f}–{100 * self.high:.1f} %)"
+            f"({self.rate:.1%}, 95 % interval {100 * self.low:.1f}–{100 * self.high:.1f} %); "
+            f"smallest effect {self.effect_in_words()}"
         )
 
+    def effect_in_words(self) -> str:
+        """The minimum detectable effect at standard effort: `1.2 % at 6 launches`, or `not known`."""
+        if self.standard_mde is None:
+            return "at standard effort not known"
+        return f"{100 * self.standard_mde:.1f} % at {self.launches} launches"
+
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for run.json, with rate and verdict."""
-        return {**self.__dict__, "rate": self.rate, "verdict": self.verdict}
+        """Plain data for run.json, with what follows from it."""
+        decision = self.time_to_decide
+        derived = {
+            "rate": self.rate,
+            "verdict": self.verdict,
+            "standard_mde": self.standard_mde,
+            "time_to_decide": None if decision is None else decision.__dict__,
+        }
+        return {**self.__dict__, **derived}
 
 
 def from_dict(data: Mapping[str, Any]) -> Certificate:
-    """Read a certificate from run.json."""
-    return Certificate(**{name: data[name] for name in Certificate.__dataclass_fields__})
+    """Read a certificate from run.json; an earlier one lacks the spread between launches."""
+    return Certificate(**{name: data[name] for name in Certificate.__dataclass_fields__ if name in data})
 
 
 def fingerprint(environment: Mapping[str, Any], device: str, threads: int) -> str:
@@ -110,7 +172,7 @@ def state_folder() -> Path:
 
 
 def keep(machine: str, comparisons: Sequence[Mapping[str, Any]]) -> Path:
-    """Save a check: one entry for each comparison, with `hit`, `mde`, `mde_cpu`, `width` and `disturbed`."""
+    """Save a check: one entry for each comparison, with `hit`, `mde`, `mde_cpu`, `width`, `disturbed`, its spread and costs."""
     folder = state_folder() / "machines" / machine
     folder.mkdir(parents=True, exist_ok=True)
     made = now()
@@ -128,14 +190,20 @@ def forget(machine: str) -> int:
     return len(files)
 
 
-def pooled(machine: str) -> Certificate | None:
-    """Pool all checks of a machine; None if it was never checked."""
+def pooled(machine: str, launches: int | None = None) -> Certificate | None:
+    """Pool all checks of a machine; None if it was never checked.
+
+    Args:
+        machine: its fingerprint.
+        launches: launches of a comparison at standard effort; None leaves open whether they are enough.
+    """
     checks, rows = list[dict[str, Any]](), list[dict[str, Any]]()
     for file in sorted((state_folder() / "machines" / machine).glob("*.json")):
         try:
             check = json.loads(file.read_text(encoding="utf-8"))
             found = [
-                row | {"hit": bool(row["hit"]), "disturbed": float(row["disturbed"])} for row in check["comparisons"]
+                row | {"hit": bool(row["hit"]), "disturbed": float(row["disturbed"])} | _spread(row)
+                for row in check["comparisons"]
             ]
             str(check["made"])
         except (OSError, ValueError, TypeError, LookupError):
@@ -160,7 +228,31 @@ def pooled(machine: str) -> Certificate | None:
         disturbed=sum(row["disturbed"] for row in rows) / len(rows),
         checks=len(checks),
         last=str(checks[-1]["made"]),
+        launches=launches,
+        launch_sd=_pooled_sd(rows, "launch_sd"),
+        between_sd=_pooled_sd(rows, "between_sd"),
+        block_sd=_median(rows, "block_sd"),
+        start_s=_median(rows, "start_s"),
+        round_s=_median(rows, "round_s"),
     )
+
+
+def _spread(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """The spread between a comparison's launches; where a check did not store it, what its detectable effect was made from."""
+    launches, sd = int(row.get("launches", FORMER_LAUNCHES)), row.get("launch_sd")
+    if sd is None and row.get("mde") is not None:
+        from modbench.harness.stats.deciding import detectable
+
+        sd = math.log1p(row["mde"]) / math.log1p(detectable(1.0, launches))
+    return {"launches": launches, "launch_sd": sd}
+
+
+def _pooled_sd(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    """Root of the mean variance, weighted by degrees of freedom; None if no comparison has it."""
+    known = [(row["launches"] - 1, row[key] ** 2) for row in rows if row.get(key) is not None and row["launches"] > 1]
+    if not known:
+        return None
+    return math.sqrt(sum(weight * variance for weight, variance in known) / sum(weight for weight, _ in known))
 
 
 def _median(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:

@@ -13,7 +13,7 @@ from modbench.harness.execution import runner
 from modbench.harness.machine import accelerators, certificate, environment
 from modbench.harness.planning import plan
 from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.planning.suite import load_suite
+from modbench.harness.planning.suite import EFFORTS, load_suite
 from modbench.harness.results.run_folder import RunFolder, create, read
 from modbench.harness.results.workspace import Workspace
 from modbench.reports import render
@@ -117,7 +117,7 @@ def run(
     start = time.monotonic()
     where = environment.collect()
     machine = certificate.fingerprint(where, resolved.device, resolved.suite.threads)
-    known = certificate.pooled(machine)
+    known = certificate.pooled(machine, EFFORTS["standard"][0])
     where |= {"machine": machine, "certificate": known.as_dict() if known else None}
     folder.write_run(resolved, where, command, files.now(), launcher)
     return _run(resolved, folder, progress, start, launcher=launcher)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -16,9 +18,13 @@ from modbench.harness.core.errors import ModbenchError
 from modbench.harness.execution import doctor
 from modbench.harness.machine import certificate
 from modbench.harness.machine.certificate import Certificate
+from modbench.harness.planning.suite import EFFORTS
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Blocks, Outcome, Record
+from modbench.harness.stats.effects import over_launches
 from modbench.harness.timing.interleave import Effort, Session
+
+STANDARD, _ = EFFORTS["standard"]
 
 
 @pytest.fixture(autouse=True)
@@ -27,14 +33,12 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
 
 
-def checks(*hits: int, of: int = 20) -> Certificate:
-    """A machine's certificate after checks with so many false positives each."""
+def checks(*hits: int, of: int = 20, **more: Any) -> Certificate:
+    """A machine's certificate after checks with so many false positives each, and what else their comparisons say."""
+    entry = {"mde": 0.03, "mde_cpu": 0.01, "width": 0.05, "disturbed": 0.1, "launches": 4, "launch_sd": 0.01, **more}
     for number in hits:
-        entries = [
-            {"hit": i < number, "mde": 0.03, "mde_cpu": 0.01, "width": 0.05, "disturbed": 0.1} for i in range(of)
-        ]
-        certificate.keep("m", entries)
-    found = certificate.pooled("m")
+        certificate.keep("m", [{"hit": i < number, **entry} for i in range(of)])
+    found = certificate.pooled("m", STANDARD)
     assert found is not None
     return found
 
@@ -58,10 +62,57 @@ def test_a_verdict_needs_a_hundred_comparisons(hits: tuple[int, ...], verdict: s
     assert f"{verdict}: {sum(hits)} of {20 * len(hits)}" in found.in_words()
 
 
+@pytest.mark.parametrize(
+    ("more", "verdict", "words"),
+    [
+        ({"launch_sd": 0.01}, "fit", "smallest effect"),
+        ({"launch_sd": 0.3}, "doubtful", "smallest effect"),  # launches that differ by 30 % hide what a twin would show
+        ({"launch_sd": None, "mde": 0.05, "launches": 3}, "fit", ""),  # a spread of 1.6 %
+        ({"launch_sd": None, "mde": 0.3, "launches": 3}, "doubtful", ""),
+        ({"launch_sd": None, "mde": None}, "undecided", "smallest effect at standard effort not known"),
+    ],
+)
+def test_a_machine_whose_launches_differ_is_not_fit(more: dict[str, Any], verdict: str, words: str) -> None:
+    """Equal twins are no evidence where nothing could be told apart: the smallest effect at standard effort is at most 3 %."""
+    found = checks(1, 1, 1, 1, 1, **more)
+    assert found.verdict == verdict
+    assert words in found.in_words()
+    if found.standard_mde is not None:
+        assert (found.standard_mde <= 0.03) == (verdict == "fit")
+        assert f"{100 * found.standard_mde:.1f} % at {STANDARD} launches" in found.in_words()
+
+
+def test_checks_of_earlier_versions_are_read() -> None:
+    """They had three launches, and their detectable effect says how much these differed."""
+    sd = 0.012
+    mde = over_launches([-sd, 0.0, sd]).mde
+    assert mde is not None
+    rows = [{"hit": False, "mde": math.expm1(mde), "mde_cpu": None, "width": 0.05, "disturbed": 0.0}] * 100
+    certificate.keep("m", rows)
+    found = certificate.pooled("m", STANDARD)
+    assert found is not None
+    assert found.launch_sd == pytest.approx(sd)
+    assert (found.between_sd, found.time_to_decide, found.verdict) == (None, None, "fit")
+
+
+def test_a_certificate_of_an_earlier_run_does_not_say_more_than_it_knew() -> None:
+    new = {"launches", "launch_sd", "between_sd", "block_sd", "start_s", "round_s"}
+    old = {key: value for key, value in checks(1, 1, 1, 1, 1).as_dict().items() if key not in new}
+    assert certificate.from_dict(old).verdict == "undecided"
+
+
+def test_spreads_are_pooled_by_their_degrees_of_freedom() -> None:
+    keys = {"hit": False, "mde": 0.01, "mde_cpu": None, "width": 0.05, "disturbed": 0.0}
+    certificate.keep("m", [{**keys, "launches": 4, "launch_sd": 0.02}, {**keys, "launches": 10, "launch_sd": 0.01}])
+    found = certificate.pooled("m", STANDARD)
+    assert found is not None
+    assert found.launch_sd == pytest.approx(math.sqrt((3 * 0.02**2 + 9 * 0.01**2) / 12))
+
+
 def test_checks_of_one_machine_are_pooled_and_others_are_not() -> None:
     checks(1, 2)
     certificate.keep("other", [{"hit": True, "mde": None, "mde_cpu": None, "width": None, "disturbed": 0.0}])
-    assert certificate.pooled("m") == checks()
+    assert certificate.pooled("m", STANDARD) == checks()
     other = certificate.pooled("other")
     assert other is not None
     assert (other.comparisons, other.mde) == (1, None)
@@ -84,7 +135,7 @@ def test_a_damaged_check_was_no_check() -> None:
     before = checks(1)
     for number, text in enumerate(["{", "[]", "{}", '{"comparisons": 3}', '{"comparisons": [{}], "made": ""}']):
         (certificate.state_folder() / "machines" / "m" / f"broken{number}.json").write_text(text)
-    assert certificate.pooled("m") == before
+    assert certificate.pooled("m", STANDARD) == before
 
 
 def test_certificates_survive_the_run_file() -> None:
@@ -139,6 +190,48 @@ def test_identical_models_are_called_different_at_the_nominal_rate(twin_takes: f
     kept = twins[0].as_dict()
     assert kept["ratio"] == pytest.approx(1 / twin_takes, rel=0.05)
     assert 0 < kept["mde"] < 0.2
+    assert kept["launches"] == doctor.LAUNCHES
+    assert 0 <= kept["between_sd"] <= kept["launch_sd"]
+    spreads = [twin.spread for twin in twins if twin.spread is not None]
+    assert len(spreads) == 100
+    # 1 % was planted between launches; inside them samples differ by 0.5 %, four of which make a block.
+    assert math.sqrt(fmean(each.between_sd**2 for each in spreads)) == pytest.approx(0.01, rel=0.15)
+    assert fmean(each.block_sd for each in spreads) == pytest.approx(0.005, rel=0.15)
+    assert all(each.start_s == 0.0 < each.round_s for each in spreads)  # a fake clock: the processes took no time
+
+
+def test_a_launch_costs_what_it_took_with_the_start_of_its_process() -> None:
+    units = doctor.units(1, "cpu", 1)
+    records = [fake_launch(unit, 1.0) for unit in units]
+    rounds_s = [sum(record.blocks[0].columns["wall_s"]) for record in records]
+    took_s = {unit.name: 0.7 + wall_s for unit, wall_s in zip(units, rounds_s, strict=True)}
+    (twin,) = doctor.judge(records, took_s)
+    assert twin.spread is not None
+    assert twin.spread.start_s == pytest.approx(0.7)
+    assert twin.spread.round_s == pytest.approx(fmean(rounds_s) / doctor.ROUNDS)
+
+
+def test_the_check_notes_how_long_each_launch_took() -> None:
+    (unit, *_) = doctor.units(1, "cpu", 1)
+    heard = list[str]()
+
+    class Heard:
+        def started(self, unit: UnitOfWork) -> None:
+            heard.append(f"started {unit.name}")
+
+        def tick(self) -> None:
+            heard.append("tick")
+
+        def ended(self, unit: UnitOfWork) -> None:
+            heard.append(f"ended {unit.name}")
+
+    watch = doctor.Stopwatch(Heard(), {})
+    watch.started(unit)
+    assert watch.took_s[unit.name] < 0
+    watch.tick()
+    watch.ended(unit)
+    assert watch.took_s[unit.name] >= 0
+    assert heard == [f"started {unit.name}", "tick", f"ended {unit.name}"]
 
 
 def test_a_launch_that_failed_is_no_comparison() -> None:
@@ -210,6 +303,8 @@ def test_the_command_checks_keeps_and_pools(modbench: Any) -> None:
     assert told["certificate"]["comparisons"] == 1
     assert told["certificate"]["verdict"] == "undecided"
     assert told["comparisons"][0]["mde"] > 0
+    assert {"launch_sd", "between_sd", "block_sd", "start_s", "round_s"} <= told["comparisons"][0].keys()
+    assert told["certificate"]["launches"] == STANDARD
     (folder,) = (certificate.state_folder() / "machines").iterdir()
     certificate.keep(
         folder.name, [{"hit": i < 40, "mde": 0.1, "mde_cpu": 0.1, "width": 0.2, "disturbed": 0} for i in range(100)]
@@ -217,6 +312,8 @@ def test_the_command_checks_keeps_and_pools(modbench: Any) -> None:
     second = modbench("doctor", "-n", 1, "--device", "cpu")
     assert second.returncode == 5, second.stderr
     assert "of 102 called different" in second.stdout
+    assert "standard effort  smallest effect" in second.stdout
+    assert "time to decide   " in second.stdout
     assert second.stderr.startswith("modbench: this machine is unfit")
     fresh = modbench("doctor", "-n", 1, "--device", "cpu", "--fresh", "--json")
     assert json.loads(fresh.stdout)["certificate"]["comparisons"] == 1

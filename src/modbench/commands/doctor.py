@@ -15,14 +15,14 @@ from modbench.harness.core.errors import UnfitError
 @app.command()
 def doctor(
     comparisons: Annotated[
-        int | None, typer.Option("-n", "--comparisons", help="A/A comparisons to make now; default 20, on a GPU 6.")
+        int | None, typer.Option("-n", "--comparisons", help="A/A comparisons to make now; default 20, on a GPU 5.")
     ] = None,
     threads: Annotated[int, typer.Option("--threads", help="CPU threads of a worker.")] = 1,
     device: DeviceFlag = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier checks of this machine.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare identical models: can this machine tell times apart? Results of all calls are pooled.
+    """Compare identical models: can this machine tell times apart, and how soon? Results of all calls are pooled.
 
     Takes about a minute. On a GPU it also measures the card's peak and says whether its clocks are locked.
     """

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.units import human
+from modbench.harness.core.units import human, human_duration
 from modbench.harness.execution import card_check, doctor
 from modbench.harness.execution.card_check import Card
 from modbench.harness.machine import certificate, environment
 from modbench.harness.machine.certificate import Certificate
+from modbench.harness.planning.suite import EFFORTS
+from modbench.harness.stats import deciding
+from modbench.harness.stats.effects import POWER
 from modbench.tools.columns import aligned
 
 if TYPE_CHECKING:
@@ -65,7 +68,7 @@ def check(number: int, device: Device, threads: int, progress: Progress, *, fres
     if fresh:
         certificate.forget(machine)
     certificate.keep(machine, [twin.as_dict() for twin in twins])
-    pooled = certificate.pooled(machine)
+    pooled = certificate.pooled(machine, EFFORTS["standard"][0])
     assert pooled is not None
     advice = doctor.advice(where, threads, doctor.read_file)
     return Checkup(twins, pooled, advice, _machine(where, card, threads), time.monotonic() - start, card)
@@ -103,6 +106,8 @@ def as_text(found: Checkup) -> str:
         ),
         ("pooled", f"{pooled.hits} of {pooled.comparisons} called different in {pooled.checks} check(s): {rate}"),
         ("smallest effect", f"{smallest}; interval width {_percent(pooled.width)} (medians)"),
+        ("standard effort", _standard(pooled)),
+        ("time to decide", _decision(pooled)),
         ("disturbed", f"{disturbed:.0%} of the blocks{why}"),
         ("verdict", _verdict(pooled)),
     )
@@ -138,11 +143,37 @@ def _of_sheet(measured: float, promised: float | None, unit: str) -> str:
     return f", {measured / promised:.0%} of the data sheet's {sheet}"
 
 
+def _standard(pooled: Certificate) -> str:
+    """The smallest effect that standard effort tells apart on this machine."""
+    limit = f"at most {certificate.LARGEST_MDE:.0%} for a fit machine"
+    if pooled.launch_sd is None:
+        return f"smallest effect not known ({limit})"
+    differ = f"launches differ by {pooled.launch_sd:.1%} (standard deviation)"
+    return f"smallest effect {pooled.effect_in_words()} ({limit}); {differ}"
+
+
+def _decision(pooled: Certificate) -> str:
+    """The time to decide, and from how many launches it comes."""
+    what = f"a true {deciding.SLOWDOWN:+.0%} is called worse with {POWER:.0%} power (margin {deciding.MARGIN:.0%})"
+    found = pooled.time_to_decide
+    if found is not None:
+        return f"{human_duration(found.seconds)} of measuring, {found.launches} launches of {found.rounds} rounds, until {what}"
+    if pooled.between_sd is None:
+        return "not known: earlier checks did not measure what a launch costs"
+    return f"not even {deciding.MOST_LAUNCHES:,} launches are enough until {what}"
+
+
 def _verdict(pooled: Certificate) -> str:
-    limit = f"{certificate.LIMIT:.0%}"
+    limit, largest = f"{certificate.LIMIT:.0%}", f"{certificate.LARGEST_MDE:.0%}"
+    if pooled.verdict == "undecided" and pooled.comparisons >= certificate.ENOUGH:
+        return "undecided: how much launches differ is not known"
+    if pooled.verdict == "doubtful" and pooled.rate <= certificate.LIMIT:
+        return (
+            f"doubtful: launches differ so much that standard effort would miss {largest}; a quieter machine would help"
+        )
     return {
         "undecided": f"undecided: {certificate.ENOUGH - pooled.comparisons} more comparisons are needed; run it again",
-        "fit": f"fit: the rate is not above {limit}",
+        "fit": f"fit: the rate is not above {limit}, and standard effort tells {largest} apart",
         "doubtful": f"doubtful: the rate is above {limit}, but not significantly; run it again",
         "unfit": f"unfit: the rate is significantly above {limit}; `modbench gate` refuses to compare times of this machine",
     }[pooled.verdict]

@@ -1,0 +1,85 @@
+"""Time to decide: launches and seconds until a true +3 % is called worse, from a machine's spread."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from modbench.harness.execution.doctor import Twin
+from modbench.harness.machine.certificate import Certificate
+from modbench.harness.stats.deciding import Spread, chance_of_worse, detectable, time_to_decide
+from modbench.harness.stats.effects import over_launches
+from modbench.harness.stats.paired import Paired
+from modbench.harness.stats.verdicts import verdict
+from modbench.tools import doctor as tool
+
+
+def simulated(sd: float, launches: int, slowdown: float, times: int = 1000) -> float:
+    """Share of comparisons that the product's own verdict calls worse."""
+    draw = np.random.default_rng(0)
+    effects = draw.normal(-math.log1p(slowdown), sd, (times, launches))
+    return sum(verdict(over_launches(list(row)), 0.02) == "worse" for row in effects) / times
+
+
+@pytest.mark.parametrize(("sd", "launches"), [(0.005, 3), (0.005, 5), (0.01, 10), (0.01, 15)])
+def test_the_chance_is_that_of_the_verdict(sd: float, launches: int) -> None:
+    assert chance_of_worse(sd, launches) == pytest.approx(simulated(sd, launches, 0.03), abs=0.04)
+
+
+def test_no_slowdown_beyond_the_margin_is_not_worse() -> None:
+    assert chance_of_worse(0.01, 100, slowdown=0.02) == pytest.approx(0.025, abs=1e-6)
+    assert chance_of_worse(0.0, 3) == 1.0
+    assert chance_of_worse(0.0, 3, slowdown=0.02) == 0.0
+
+
+def test_what_can_be_told_apart_is_what_a_comparison_prints() -> None:
+    effect = over_launches([-0.01, 0.0, 0.01, 0.02])
+    assert effect.sd is not None
+    assert effect.mde is not None
+    assert detectable(effect.sd, 4) == pytest.approx(math.expm1(effect.mde))
+
+
+def test_the_decision_is_the_cheapest_that_has_the_power() -> None:
+    spread = Spread(between_sd=0.007, block_sd=0.02, start_s=0.4, round_s=0.05)
+    found = time_to_decide(spread)
+    assert found is not None
+    assert found.seconds == pytest.approx(found.launches * (0.4 + found.rounds * 0.05))
+    assert chance_of_worse(spread.launch_sd(found.rounds), found.launches) >= 0.8
+    assert chance_of_worse(spread.launch_sd(found.rounds), found.launches - 1) < 0.8
+    for rounds in (6, 12, 24, 48):
+        launches = next(n for n in range(3, 1000) if chance_of_worse(spread.launch_sd(rounds), n) >= 0.8)
+        assert found.seconds <= launches * (0.4 + rounds * 0.05) + 1e-9
+
+
+def test_launches_are_short_where_they_differ_and_long_where_blocks_do() -> None:
+    differ, noisy = Spread(0.01, 0.005, 0.2, 0.05), Spread(0.001, 0.05, 2.0, 0.01)
+    short, long = time_to_decide(differ), time_to_decide(noisy)
+    assert short is not None
+    assert long is not None
+    assert short.rounds < 10 < long.rounds
+
+
+def test_a_machine_that_differs_by_a_third_decides_nothing() -> None:
+    assert time_to_decide(Spread(0.3, 0.01, 0.1, 0.01)) is None
+
+
+@pytest.mark.parametrize(
+    ("spread", "words"),
+    [
+        ({"between_sd": 0.005, "block_sd": 0.01, "start_s": 0.4, "round_s": 0.01}, "launches of"),
+        ({"between_sd": 0.3, "block_sd": 0.01, "start_s": 0.4, "round_s": 0.01}, "not even 1,000 launches"),
+        ({}, "not known"),
+    ],
+)
+def test_the_doctor_says_how_long_it_takes(spread: dict[str, float], words: str) -> None:
+    known = Certificate("m", 100, 1, 0.0, 0.05, 0.01, None, 0.02, 0.0, 1, "", launches=6, launch_sd=0.01, **spread)
+    twin = Twin(Paired(over_launches([0.0, 0.01, -0.01]), None, None, 0.0), {})
+    text = tool.as_text(tool.Checkup([twin], known, [], "a machine", 1.0))
+    (line,) = (line for line in text.splitlines() if line.startswith("time to decide"))
+    assert words in line
+    kept = known.as_dict()["time_to_decide"]
+    assert (kept is not None) == ("launches of" in words)
+    if kept is not None:
+        assert f"{kept['launches']} launches of {kept['rounds']} rounds" in line
