@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.catalogue import is_user_model
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan
 from modbench.harness.core.train_plan import TrainRun
 
 Dtype = Literal["fp32", "bf16", "fp16"]
@@ -21,8 +20,6 @@ Device = Literal["cpu", "cuda"]
 ELEMENT_BYTES: dict[Dtype, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
 # Arms in a block besides the anchor. With more, the first and last arms of a block would lie far apart in time.
 ARMS_PER_BLOCK = 3
-# Relative resolution of the search for the largest input that fits.
-FIT_RESOLUTION = 0.01
 
 
 class Place(Frozen):
@@ -183,44 +180,6 @@ class Rung(Frozen):
     solved_at: int
     gaps: dict[int, float]
     quantity: str = "flops/forward"
-
-
-class DecodePlan(Frozen):
-    """How decoding is timed after a context of the grid's `seq_len` tokens.
-
-    Attributes:
-        tokens: decode steps of one timed call, whose value is their mean. A median would reflect only the tokens that skip.
-    """
-
-    tokens: Annotated[int, Field(ge=1)] = 64
-
-
-class EnergyPlan(Frozen):
-    """How energy is measured: in windows of many calls, long enough for a counter that advances ten times a second.
-
-    Attributes:
-        window_s: length of a window.
-        idle_s: seconds of idle power measurement before the first window.
-        windows: windows per arm in a launch; an even number, so that each order is also run in reverse.
-    """
-
-    window_s: Annotated[float, Field(ge=0.5, le=600)] = 3.0
-    idle_s: Annotated[float, Field(ge=0.5, le=600)] = 3.0
-    windows: Annotated[int, Field(ge=2, le=100)] = 2
-
-
-class FitPlan(Frozen):
-    """How the largest input that fits is searched for.
-
-    Attributes:
-        budget: bytes that a training step may allocate on top of what the process already holds; None: 90 % of what is free.
-        most: the largest length or batch that is tried.
-        trial_s: time limit of one trial, in s; exceeding it ends the search without a result.
-    """
-
-    budget: Annotated[int, Field(ge=2**20)] | None = None
-    most: Annotated[int, Field(ge=1)] = 2**20
-    trial_s: Annotated[float, Field(gt=0)] = 120.0
 
 
 class Protocol(Frozen):

@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from modbench.harness.core.case import ELEMENT_BYTES, FIT_RESOLUTION, Case, FitPlan, UnitOfWork
+from modbench.harness.core.case import ELEMENT_BYTES, Case, UnitOfWork
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.measure_plans import FIT_RESOLUTION, FitPlan
 from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.machine import busy, cuda_driver, nvml

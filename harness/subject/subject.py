@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.core.case import Case, DecodePlan, Place
+from modbench.harness.core.case import Case, Place
 from modbench.harness.core.errors import NumericsError, Unmeasured
+from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.subject import shared_state
 from modbench.harness.subject.build import DTYPES, build_module
 from modbench.harness.timing import nvtx

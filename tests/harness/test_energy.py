@@ -13,9 +13,10 @@ from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, EnergyPlan, Place, Protocol, UnitOfWork
+from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.measure_plans import EnergyPlan
 from modbench.harness.machine import nvml
 from modbench.harness.passes import compile as compile_pass
 from modbench.harness.passes import energy

@@ -13,8 +13,9 @@ from torch import nn
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import FIT_RESOLUTION, Case, Comparison, Place
+from modbench.harness.core.case import Case, Comparison, Place
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.measure_plans import FIT_RESOLUTION
 from modbench.harness.memory.step_peak import of_training
 from modbench.harness.memory.storage_tracker import StorageTracker
 from modbench.harness.passes import fit

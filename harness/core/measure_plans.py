@@ -1,0 +1,50 @@
+"""How decode steps, energy and the largest input that fits are measured: tables of a suite."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from modbench.harness.core.frozen import Frozen
+
+# Relative resolution of the search for the largest input that fits.
+FIT_RESOLUTION = 0.01
+
+
+class DecodePlan(Frozen):
+    """How decoding is timed after a context of the grid's `seq_len` tokens.
+
+    Attributes:
+        tokens: decode steps of one timed call, whose value is their mean. A median would reflect only the tokens that skip.
+    """
+
+    tokens: Annotated[int, Field(ge=1)] = 64
+
+
+class EnergyPlan(Frozen):
+    """How energy is measured: in windows of many calls, long enough for a counter that advances ten times a second.
+
+    Attributes:
+        window_s: length of a window.
+        idle_s: seconds of idle power measurement before the first window.
+        windows: windows per arm in a launch; an even number, so that each order is also run in reverse.
+    """
+
+    window_s: Annotated[float, Field(ge=0.5, le=600)] = 3.0
+    idle_s: Annotated[float, Field(ge=0.5, le=600)] = 3.0
+    windows: Annotated[int, Field(ge=2, le=100)] = 2
+
+
+class FitPlan(Frozen):
+    """How the largest input that fits is searched for.
+
+    Attributes:
+        budget: bytes that a training step may allocate on top of what the process already holds; None: 90 % of what is free.
+        most: the largest length or batch that is tried.
+        trial_s: time limit of one trial, in s; exceeding it ends the search without a result.
+    """
+
+    budget: Annotated[int, Field(ge=2**20)] | None = None
+    most: Annotated[int, Field(ge=1)] = 2**20
+    trial_s: Annotated[float, Field(gt=0)] = 120.0
