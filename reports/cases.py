@@ -34,13 +34,14 @@ CASES = [
 
 
 def case_table(tables: Tables) -> pd.DataFrame:
-    """Return `cases.csv`: one row per case and requested metric."""
+    """Return `cases.csv`: one row per case and requested metric; then those of the twins."""
     rows = [
         _case_row(tables, case, tables.metrics[key])
         for comparison in tables.run.plan.comparisons
         for key in comparison.metrics
         for case in comparison.arms
     ]
+    rows += [_case_row(tables, twin, metric) for twin, _, metric in tables.twins()]
     frame = pd.DataFrame(rows, columns=CASES).astype({"params": "Int64", "n": "Int64"})
     return frame.astype(dict.fromkeys(("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level"), "float64"))
 

@@ -116,6 +116,9 @@ def _verdicts(loaded: Loaded, served: Served) -> Iterator[str]:
     if not loaded.run.plan.suite.claims:
         yield f"{served.title}: a smoke run says nothing about where skipping pays."
         return
+    if not loaded.checked:
+        yield f"{served.title}: the machine was not checked, so that nothing is said about where skipping pays."
+        return
     ways = {case.id: case.place.execution for case in loaded.run.plan.cases}
     for way, rows in pairs.groupby(pairs.case_id.map(ways), sort=False):
         where = f" ({way})" if len({*ways.values()}) > 1 else ""

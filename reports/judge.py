@@ -25,22 +25,22 @@ class Evidence:
     """What a pair's verdict is made from.
 
     Attributes:
-        family: rows with the same value are judged together.
-        primary: whether the pair is one against the report's baseline.
         effect: of a typical call, or of a difference.
         mean: of mean times; None where there is none.
         apart: mean minus typical effect.
         contaminated: why wall time supports no claim.
         better: for a difference without a ratio, which direction is better; None for a ratio.
+        family: rows with the same value are judged together.
+        other: whether the pair is not one against the report's baseline.
     """
 
-    family: Hashable
-    primary: bool
     effect: Effect
     mean: Effect | None = None
     apart: Effect | None = None
     contaminated: str | None = None
     better: str | None = None
+    family: Hashable = None
+    other: bool = False
 
 
 def judge(rows: list[dict[str, Any]], margin: float, *, claims: bool) -> None:
@@ -102,7 +102,7 @@ def _judge_ratio(
         more.append(_undecided(evidence, margin, own, typical))
     elif word != own:
         more.append(f"a typical call is {WORDS[own]}, the mean is undecided")
-    if not evidence.primary and word != "inconclusive":
+    if evidence.other and word != "inconclusive":
         more.append("not a pair against the report's baseline: judged in a family of its own")
     if evidence.contaminated:
         row["verdict"] = "contaminated"

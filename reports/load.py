@@ -38,6 +38,16 @@ class Loaded:
         return self.pairs[self.pairs.primary]
 
     @property
+    def twins(self) -> pd.DataFrame:
+        """The rows of `pairs` that compare an anchor with its twin: a check of the machine."""
+        return self.pairs[self.pairs.twin]
+
+    @property
+    def checked(self) -> bool:
+        """Whether a certificate or a twin says what verdicts on this run's times are worth."""
+        return self.certificate is not None or bool(self.twins.verdict.notna().any())
+
+    @property
     def path(self) -> Path:
         """The run folder."""
         return self.run.path

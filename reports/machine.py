@@ -1,6 +1,10 @@
-"""The machine in words: its GPU, and the verdict of `modbench doctor`."""
+"""The machine in words: its GPU, the verdict of `modbench doctor`, and what the run's own twins say."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
 
 from modbench.reports.load import Loaded
 
@@ -16,11 +20,85 @@ def gpu(loaded: Loaded) -> str:
 
 
 GLYPHS = {"fit": "●", "undecided": "○", "doubtful": "⚠", "unfit": "✗"}
+# Verdicts on a twin that say that equal models came out unequal, beyond chance over all twins of the run.
+APART = ("better", "worse", "different")
+
+
+@dataclass(frozen=True)
+class TwinCheck:
+    """What the twin of the anchor says of the machine.
+
+    Attributes:
+        verdicts: on the twin, one for each time that it was measured in.
+        apart: where equals came out unequal, in words.
+        largest: largest difference, as a share.
+    """
+
+    verdicts: list[str]
+    apart: list[str]
+    largest: float
+
+    @property
+    def equivalent(self) -> int:
+        """Comparisons in which it was equivalent."""
+        return self.verdicts.count("equivalent")
+
+    def in_words(self) -> str:
+        """One line: `identical twin: equivalent in 5 of 6 comparisons, largest difference 0.8 %`."""
+        found = f"equivalent in {self.equivalent} of {len(self.verdicts)} comparisons"
+        wrong = f", found different in {len(self.apart)}" if self.apart else ""
+        disturbed = self.verdicts.count("contaminated")
+        busy = f", contaminated in {disturbed}" if disturbed else ""
+        return f"identical twin: {found}{wrong}{busy}, largest difference {100 * self.largest:.1f} %"
+
+
+def twin_check(loaded: Loaded) -> TwinCheck | None:
+    """Return what the run's own twins say; None if none was timed."""
+    rows = loaded.twins[loaded.twins.verdict.notna()]
+    if rows.empty:
+        return None
+    apart = [
+        f"{row.metric} at {_place(row)} {row.ratio:.3f}× ({row.verdict})"
+        for _, row in rows[rows.verdict.isin(APART)].iterrows()
+    ]
+    largest = max(max(ratio, 1 / ratio) - 1 for ratio in rows.ratio)
+    return TwinCheck(list(rows.verdict), apart, largest)
+
+
+def _place(row: pd.Series) -> str:
+    return f"T = {row.seq_len}, B = {row.batch_size}, {row['dtype']}"
 
 
 def machine_check(loaded: Loaded) -> tuple[str, str]:
-    """Return the verdict on the machine, and the certificate in one line."""
-    known = loaded.certificate
-    if known is None:
-        return "unknown", "○ machine check (A/A): not made; modbench doctor makes it"
-    return known.verdict, f"{GLYPHS[known.verdict]} machine check (A/A): {known.in_words()}"
+    """Return the verdict on the machine, and in one line what is known of it: its certificate, and the run's own twins."""
+    known, twins = loaded.certificate, twin_check(loaded)
+    if known is None and twins is None:
+        left = ": times have no verdicts; modbench doctor makes it" if _withheld(loaded) else ""
+        return "unknown", f"○ machine check (A/A): not made{left}"
+    said = [each.in_words() for each in (known, twins) if each is not None]
+    if twins is not None and twins.apart and (known is None or known.verdict != "unfit"):
+        status = "doubtful"
+    elif known is not None:
+        status = known.verdict
+    else:
+        assert twins is not None
+        status = "fit" if twins.equivalent == len(twins.verdicts) else "undecided"
+    return status, f"{GLYPHS[status]} machine check (A/A): {'; '.join(said)}"
+
+
+def warnings(loaded: Loaded) -> list[str]:
+    """Return what must be read before any time of this run: an unchecked machine, or equal models that came out unequal."""
+    twins = twin_check(loaded)
+    if twins is not None and twins.apart:
+        share = f"{len(twins.apart)} of {len(twins.verdicts)} comparisons"
+        found = f"The anchor's identical twin was found different in {share}, beyond chance: {'; '.join(twins.apart)}."
+        return [f"{found} Differences of that size between models may be the machine's."]
+    if _withheld(loaded):
+        return ["The machine was not checked: times have no verdicts. Run modbench doctor, or leave twin on."]
+    return []
+
+
+def _withheld(loaded: Loaded) -> bool:
+    """Whether verdicts on times were withheld because nothing speaks for the machine."""
+    timed = any(loaded.tables.made_in(loaded.tables.metrics[key]).times for key in loaded.pairs.metric.unique())
+    return loaded.run.plan.suite.claims and timed and not loaded.checked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired, verdicts
+from modbench.reports import checked
 from modbench.reports.cases import CASE_COLUMNS, joined, no_interval
 from modbench.reports.judge import Evidence, judge
 from modbench.reports.tables import Tables
@@ -28,7 +29,7 @@ COMPARISONS = [
     *("labels", "baseline_labels"),
 ]
 # More columns, which only the page shows.
-MORE = ("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted", "primary")
+MORE = ("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted", "primary", "twin")
 # An ideal closer to 1 than this is too small a gain to say what share of it was realised.
 SMALLEST_PROMISE = 0.02
 
@@ -36,19 +37,20 @@ SMALLEST_PROMISE = 0.02
 def comparison_table(tables: Tables) -> pd.DataFrame:
     """Return `comparisons.csv` with the columns of `MORE`.
 
-    `primary` marks the rows against the report's baseline; they come first. `judge.py` adds the verdicts.
+    `primary` marks the rows against the report's baseline; they come first. `twin` marks those of an anchor's twin; they come last.
+    `judge.py` adds the verdicts.
     """
     rows = []
     for comparison in tables.run.plan.comparisons:
         for key in comparison.metrics:
             for case, baseline, primary in pairs(comparison, tables.baseline_of(comparison)):
-                row = _pair_row(tables, case, baseline, tables.metrics[key]) | {"primary": primary}
-                if row.get("evidence") is not None:
-                    family = (comparison.label, key, primary)
-                    row["evidence"] = replace(row["evidence"], family=family, primary=primary)
-                rows.append(row)
-    judge(rows, tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
+                row = _pair_row(tables, case, baseline, tables.metrics[key])
+                rows.append(_of_family(row, (comparison.label, key, primary), primary=primary))
+    twins = [_of_family(_pair_row(tables, *pair), "twins", primary=False, twin=True) for pair in tables.twins()]
+    judge([*rows, *twins], tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
+    checked.withhold(tables, rows, twins)
     rows.sort(key=lambda row: not row["primary"])
+    rows += twins
     frame = pd.DataFrame(rows, columns=[*COMPARISONS, *MORE])
     numbers = (
         *("ratio", "difference", "ci_low", "ci_high", "ci_level", "ideal", "efficiency", "realised", "mde"),
@@ -56,8 +58,17 @@ def comparison_table(tables: Tables) -> pd.DataFrame:
         *("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted"),
         *("capacity", "baseline_capacity", "depth_ratio", "baseline_depth_ratio"),
     )
-    frame = frame.astype(dict.fromkeys(numbers, "float64") | {"primary": "bool"})  # also where there is no row
+    frame = frame.astype(
+        dict.fromkeys(numbers, "float64") | {"primary": "bool", "twin": "bool"}
+    )  # also where there is no row
     return frame.astype({"params": "Int64", "baseline_params": "Int64"})
+
+
+def _of_family(row: dict[str, Any], family: Hashable, *, primary: bool, twin: bool = False) -> dict[str, Any]:
+    """Add to a row what it is judged with."""
+    if row.get("evidence") is not None:
+        row["evidence"] = replace(row["evidence"], family=family, other=not primary and not twin)
+    return row | {"primary": primary, "twin": twin}
 
 
 def pairs(comparison: Comparison, baseline: Case) -> Iterator[tuple[Case, Case, bool]]:
@@ -130,9 +141,7 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
         "cpu_ratio": None if found.cpu is None or metric.source else math.exp(found.cpu.value),
         "clean_ratio": None if found.clean is None or metric.source else math.exp(found.clean.value),
         "disturbed": found.disturbed if made_in.times else None,
-        "evidence": Evidence(
-            None, True, effect, None if apart is None else mean, apart, contaminated=found.contaminated()
-        ),
+        "evidence": Evidence(effect, None if apart is None else mean, apart, contaminated=found.contaminated()),
     }
 
 
@@ -233,5 +242,5 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
         "mde": effect.mde,
         "status": "ok",
         "reason": joined(reasons),
-        "evidence": None if effect.low is None else Evidence(None, True, effect, better=metric.better),
+        "evidence": None if effect.low is None else Evidence(effect, better=metric.better),
     }

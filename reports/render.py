@@ -12,7 +12,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.files import write_atomically
 from modbench.reports import isoflop, lead
 from modbench.reports.load import Loaded, load
-from modbench.reports.machine import gpu, machine_check
+from modbench.reports.machine import gpu, machine_check, warnings
 from modbench.reports.pairs import COMPARISONS
 from modbench.reports.panel import Panel
 from modbench.reports.templates import fill
@@ -63,6 +63,7 @@ def html(loaded: Loaded) -> str:
         commit=(run.environment["git"]["commit"] or "")[:7],
         gpu=gpu(loaded),
         machine_check=machine_check(loaded),
+        warnings=warnings(loaded),
         missing=run.missing,
         failed=len(loaded.failed.case_id.unique()),
     )

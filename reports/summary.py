@@ -19,7 +19,7 @@ from modbench.reports import inference, lead
 from modbench.reports.accuracy import TaskResult, results
 from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
-from modbench.reports.machine import machine_check
+from modbench.reports.machine import machine_check, warnings
 from modbench.reports.panel import TIMED, is_number
 from modbench.reports.style import name
 
@@ -56,6 +56,8 @@ def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
     lines += _tasks(loaded, width)
     lines += _others(loaded, width)
     lines += _served(loaded)
+    for sentence in warnings(loaded):  # before anything that they are about
+        lines = [*textwrap.wrap(f"⚠ {sentence}", width, break_on_hyphens=False), "", *lines]
     for sentence in (*lead.lead(loaded), *inference.verdicts(loaded), lead.residuals(loaded)):
         lines += textwrap.wrap(sentence, width, break_on_hyphens=False)
     for case, rows in loaded.failed.groupby("case_id", sort=False):
@@ -231,6 +233,7 @@ def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
         "report": str(page),
         "wall_s": wall_s,
         "device": loaded.run.plan.device,
+        "machine_check": machine_check(loaded)[1],
         "failed": sorted(set(loaded.failed.case_id)),
         "missing_units": loaded.run.missing,
         "comparisons": [{key: _plain(value) for key, value in row.items()} for row in rows],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,8 +131,8 @@ class Tables:
         return self.metrics[metric.source] if metric.source else metric
 
     def counted(self, case: Case) -> CountNotes:
-        """Return the notes of the counting pass about a case; empty if it was not counted."""
-        return next(iter(self.cell(case.id, CARRIER).notes(CountNotes)), CountNotes())
+        """Return the notes of the counting pass about a case, a twin's about its anchor; empty if it was not counted."""
+        return next(iter(self.cell(case.original.id, CARRIER).notes(CountNotes)), CountNotes())
 
     def anchor(self, case: Case, metric: Metric) -> Case:
         """Return the arm that every block of this case also timed."""
@@ -139,7 +140,15 @@ class Tables:
 
     def comparison(self, case: Case, metric: Metric) -> Comparison:
         """Return the comparison in which this metric of the case was measured."""
-        return next(c for c in self.run.plan.comparisons if case in c.arms and metric.key in c.metrics)
+        return next(c for c in self.run.plan.comparisons if case.original in c.arms and metric.key in c.metrics)
+
+    def twins(self) -> Iterator[tuple[Case, Case, Metric]]:
+        """Yield (twin, anchor, metric) for every time that a twin of an anchor was measured in."""
+        for comparison in self.run.plan.comparisons:
+            twin = comparison.twin_arm
+            for metric in (self.metrics[key] for key in comparison.metrics):
+                if twin is not None and self.made_in(metric).times and not metric.source:
+                    yield twin, comparison.arms[0], metric
 
     def baseline_of(self, comparison: Comparison) -> Case:
         """Return the arm of a comparison that the others are compared with."""

@@ -80,6 +80,7 @@ class Case(Frozen):
         rung: whether this is a rung of the dense ladder: a smaller shape solved to cost what another arm costs.
         task: the task that it is trained on; empty if it trains on a corpus or not at all.
         budget: training FLOPs that it may spend, in a sweep over several budgets.
+        twin: whether it is a second instance of the anchor, timed to see whether the machine calls equals equal.
     """
 
     model: str
@@ -89,6 +90,12 @@ class Case(Frozen):
     rung: bool = False
     task: str = ""
     budget: float | None = None
+    twin: bool = False
+
+    @property
+    def original(self) -> Case:
+        """The anchor that a twin is equal to; another case itself."""
+        return self.model_copy(update={"twin": False}) if self.twin else self
 
     @property
     def own(self) -> bool:
@@ -102,16 +109,16 @@ class Case(Frozen):
 
     @property
     def id(self) -> str:
-        """Case id, like pytest's: `mod[c0.125-T512-B1-fp32-cpu1]`; a rung of the dense ladder is `dense-f0.56[T512-…]`."""
+        """Case id, like pytest's: `mod[c0.125-T512-B1-fp32-cpu1]`, of a rung `dense-f0.56[…]`, of a twin `dense-twin[…]`."""
         budget = f"F{self.budget:.3g}".replace("+", "") if self.budget else ""
         where = "-".join(part for part in (self.task, budget, self.place.label) if part)
         if self.rung:
             return f"{self.arm}[{where}]"
-        return f"{self.short_model}[{'-'.join((*self.arm_parts, where))}]"
+        return f"{self._called}[{'-'.join((*self.arm_parts, where))}]"
 
     @property
     def arm(self) -> str:
-        """The id without its grid part: `mod[c0.125]`, `dense`, `dense-f0.56`."""
+        """The id without its grid part: `mod[c0.125]`, `dense`, `dense-f0.56`, `dense-twin`."""
         return self._named(self.arm_parts)
 
     @property
@@ -127,7 +134,11 @@ class Case(Frozen):
     def _named(self, parts: tuple[str, ...]) -> str:
         if self.rung:
             return "-".join((self.short_model, *parts))
-        return f"{self.short_model}[{'-'.join(parts)}]" if parts else self.short_model
+        return f"{self._called}[{'-'.join(parts)}]" if parts else self._called
+
+    @property
+    def _called(self) -> str:
+        return f"{self.short_model}-twin" if self.twin else self.short_model
 
     def config_diff(self) -> str:
         """JSON of the fields that are not default (the CSV's `config`); derived values such as `d_ff` count as default."""
@@ -147,11 +158,14 @@ class Comparison(Frozen):
         arms: the cases.
         metrics: keys of what is measured.
         name: distinguishes comparisons at the same place: a task, or a size and a budget.
+        twin: whether a twin of the anchor is timed beside the arms. It is no arm: it is neither counted nor trained, and no claim
+            is about it.
     """
 
     arms: tuple[Case, ...]
     metrics: tuple[str, ...]
     name: str = ""
+    twin: bool = False
 
     @property
     def place(self) -> Place:
@@ -162,6 +176,17 @@ class Comparison(Frozen):
     def label(self) -> str:
         """Name and place, as used in file names."""
         return "-".join(part for part in (self.name, self.place.label) if part)
+
+    @property
+    def twin_arm(self) -> Case | None:
+        """The anchor's twin; None where none is timed, or where there is no arm that it could speak for."""
+        return self.arms[0].model_copy(update={"twin": True}) if self.twin and len(self.arms) > 1 else None
+
+    @property
+    def timed(self) -> Comparison:
+        """The comparison as timed: with the twin as its last arm."""
+        twin = self.twin_arm
+        return self if twin is None else self.model_copy(update={"arms": (*self.arms, twin), "twin": False})
 
 
 class Rung(Frozen):

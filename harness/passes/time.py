@@ -238,8 +238,8 @@ def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], la
     """One unit for each group of metrics timed together."""
     for group in dict.fromkeys(metric.group for metric in metrics):
         name = f"{PASS.name}-{group}-{comparison.place.label}-launch{launch}"
-        flops = maker.timed_flops(comparison, group)
-        yield maker.unit(name, comparison, PASS.name, flops, workload=group, launch=launch)
+        flops = maker.timed_flops(comparison.timed, group)
+        yield maker.unit(name, comparison.timed, PASS.name, flops, workload=group, launch=launch)
 
 
 PASS = Pass(

@@ -64,11 +64,19 @@ class Expander:
             # All shapes of a sweep are in one comparison; the anchor is that of the middle size.
             anchor = by_size[suite.isoflop.middle if suite.isoflop else 0][0]
             every = [anchor, *(arm for arms in by_size for arm in arms if arm is not anchor)]
-            made += [self._comparison(every, place, metrics) for place, metrics in self._grid(keys.measured)]
+            made += [
+                self._comparison(every, place, metrics, twin=self._has_twin(metrics))
+                for place, metrics in self._grid(keys.measured)
+            ]
         if keys.trained and suite.train is not None:
             made += self._trained(by_size, keys.trained)
         made += [self._task(key) for key in keys.tasks]
         return made, ladder
+
+    def _has_twin(self, metrics: tuple[str, ...]) -> bool:
+        """Whether times are measured about which something may be claimed."""
+        suite, known = self.suite, catalogue.metrics()
+        return suite.twin and suite.claims and any(catalogue.pass_of(known[key]).times for key in metrics)
 
     def _grid(self, measured: tuple[str, ...]) -> Iterator[tuple[Place, tuple[str, ...]]]:
         """Places of the grid and what is measured there; decode metrics may have a grid of their own."""
@@ -120,6 +128,7 @@ class Expander:
         *,
         task: str = "",
         budget: float | None = None,
+        twin: bool = False,
     ) -> Comparison:
         cases = (
             Case(
@@ -133,7 +142,7 @@ class Expander:
             )
             for arm in arms
         )
-        return Comparison(arms=tuple(cases), metrics=keys, name=name)
+        return Comparison(arms=tuple(cases), metrics=keys, name=name, twin=twin)
 
     def _trained(self, by_size: list[list[ResolvedArm]], keys: tuple[str, ...]) -> Iterator[Comparison]:
         """One comparison per number format; for a sweep, one per number format, budget and size."""

@@ -12,7 +12,7 @@ from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.train_plan import BUDGETS
 from modbench.harness.planning.suite import SMOKE_STEPS, TABLES, Suite, parse_suite
 
-_TOP_KEYS = ("launches", "rounds", "most_rounds", "pilot", "half_width", "margin", "threads", "metrics")
+_TOP_KEYS = ("launches", "rounds", "most_rounds", "pilot", "half_width", "margin", "threads", "metrics", "twin")
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,8 @@ class Suite(Frozen):
         device: None uses CUDA if available, else the CPU.
         threads: CPU threads of a worker.
         compile: whether torch.compile wraps every model, whatever the grid says.
+        twin: whether a twin of the anchor is timed beside the arms, so that the run shows whether equals come out equal; never at
+            smoke effort, which claims nothing.
     """
 
     name: str
@@ -152,6 +154,7 @@ class Suite(Frozen):
     device: Device | None = None
     threads: int = Field(1, ge=1)
     compile: bool = False
+    twin: bool = True
 
     @field_validator("name")
     @classmethod

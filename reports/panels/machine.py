@@ -45,7 +45,7 @@ def render(loaded: Loaded) -> Markup | None:
             f"{launches} launches x {rounds} rounds{limit}; blocks of the anchor and at most three arms, then in reverse order",
         ),
         ("Interval", f"95 % t-interval over launches of the median block log-ratio; margin {suite.margin:.1%}"),
-        ("Many comparisons", f"Benjamini-Hochberg over all {len(loaded.pairs)} pairs of this run"),
+        ("Many comparisons", f"Benjamini-Hochberg over all {len(loaded.pairs) - len(loaded.twins)} pairs of this run"),
         ("Threads", f"{suite.threads} per worker"),
         ("Text", ", ".join(sorted(corpora)) or "nothing was trained"),
         ("Inside measured or trained work", "not known" if inside is None else f"{inside:.0%} of the run's wall time"),

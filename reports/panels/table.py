@@ -31,11 +31,12 @@ _HEAD = (
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """Show a row per pair and metric."""
+    """Show a row per pair and metric; the twin's last."""
     values = loaded.cases.set_index(["case_id", "metric"])["value"].to_dict()
-    rows = [_row(row, values) for _, row in loaded.comparisons.iterrows()]
+    shown = loaded.pairs[loaded.pairs.primary | loaded.pairs.twin]
+    rows = [_row(row, values) for _, row in shown.iterrows()]
     head = (*_HEAD, ("Remark", ""))
-    return fill("table", head=head, rows=rows, other_pairs=len(loaded.pairs) - len(loaded.comparisons))
+    return fill("table", head=head, rows=rows, other_pairs=len(loaded.pairs) - len(shown))
 
 
 def _mde(row: pd.Series) -> str:

@@ -143,7 +143,9 @@ def test_raw_samples_hold_wall_and_cpu_time(tiny_run_records: list[dict[str, Any
 def test_every_metric_of_every_case_has_a_row(tiny_run: Path) -> None:
     """Nothing is left out, and what is null has its reason."""
     frame = pd.read_csv(tiny_run / "cases.csv")
-    assert len(frame) == 10 * (2 * 5 + 3)  # arms x (lengths x measured metrics + trained metrics)
+    twins = frame[frame.arm == "dense-twin"]
+    assert len(twins) == 2 * 2  # lengths x times
+    assert len(frame) - len(twins) == 10 * (2 * 5 + 3)  # arms x (lengths x measured metrics + trained metrics)
     good = frame[~frame.arm.str.startswith("mine:broken") & (frame.metric != "loss/val_causal")]
     assert (good.status == "ok").all(), good[good.status != "ok"].reason.tolist()
     assert good.value.gt(0).all()
@@ -153,6 +155,21 @@ def test_every_metric_of_every_case_has_a_row(tiny_run: Path) -> None:
     assert (timed.n == 3).all()
     assert (timed.ci_low < timed.value).all()
     assert (timed.value < timed.ci_high).all()
+
+
+def test_a_real_run_has_a_twin_in_its_timed_units_alone(tiny_run: Path, tiny_run_records: list[dict[str, Any]]) -> None:
+    """Built as an instance of its own, timed as often as any arm, and told in the terminal."""
+    for record in tiny_run_records:
+        found = [outcome["case"] for outcome in record["outcomes"] if outcome["case"].startswith("dense-twin[")]
+        assert len(found) == (record["unit"]["made_in"] == "time")
+    pairs = pd.read_csv(tiny_run / "comparisons.csv")
+    twins = pairs[pairs.arm == "dense-twin"]
+    assert len(twins) == 2 * 2
+    assert set(twins.baseline_arm) == {"dense"}
+    assert (twins.ratio != 1).all()  # measured, not copied
+    said = " ".join((tiny_run.parent / "stdout").read_text().split())
+    assert "identical twin: equivalent in" in said
+    assert "of 4 comparisons" in said
 
 
 def test_routed_losses_say_that_they_saw_the_future(tiny_run: Path) -> None:

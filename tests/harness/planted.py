@@ -17,6 +17,7 @@ from modbench.harness.core import files
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.contracts import Text
 from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.machine.certificate import Certificate
 from modbench.harness.planning import plan
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.suite import parse_suite
@@ -32,7 +33,7 @@ from modbench.harness.timing.interleave import Clock, Effort, Session
 from modbench.reports import render
 
 # What each arm takes relative to the anchor.
-PLANTED = {"dense": 1.0, "dense-f0.58": 0.7, "mod[c0.125]": 1 / 1.6, "mod[c0.5]": 1.0, "moe": 1.25}
+PLANTED = {"dense": 1.0, "dense-twin": 1.0, "dense-f0.58": 0.7, "mod[c0.125]": 1 / 1.6, "mod[c0.5]": 1.0, "moe": 1.25}
 
 
 # Of the machine on which nothing was measured.
@@ -49,6 +50,12 @@ ENVIRONMENT: dict[str, Any] = {
     "load_average": None,
     "certificate": None,
 }
+
+
+# Of a machine that was checked.
+FIT = Certificate(
+    "m", 100, 4, 0.011, 0.099, mde=0.01, mde_cpu=0.01, width=0.02, disturbed=0.0, checks=5, last="", launches=6, launch_sd=0.005
+).as_dict()  # fmt: skip
 
 
 class DriftingClock(Clock):
@@ -84,6 +91,7 @@ def planted_suite(effort: str, **changes: Any) -> Plan:
                 {"model": "moe"},
             ],
             "train": {"seq_len": 128, "tokens": 1000},
+            "twin": False,  # the machine has a certificate
             **changes,
         },
         "planted",
@@ -215,7 +223,7 @@ def stored(
     made: Plan,
     *,
     leave_out: str | None = None,
-    certificate: dict[str, Any] | None = None,
+    certificate: dict[str, Any] | None = FIT,
     peak: float | None = None,
     **trouble: Any,
 ) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from modbench.harness.planning.plan import (
     read_corpus,
     training_tokens,
 )
+from modbench.harness.planning.unit_maker import Maker
 from modbench.tools.columns import aligned
 
 if TYPE_CHECKING:
@@ -45,8 +46,18 @@ def forecast(plan: Plan) -> dict[str, Any]:
         ),
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
         "training": _training(plan),
+        "twins": [twin.id for comparison in plan.comparisons if (twin := comparison.twin_arm)],
+        "twin_share": _twin_share(plan),
         "cases": [_case(plan, case, anchors[case]) for case in plan.cases],
     }
+
+
+def _twin_share(plan: Plan) -> float | None:
+    """Share by which the anchor's twins lengthen the timed work, in FLOPs; None if there is none."""
+    maker, timed = Maker(plan.suite, None), [unit for unit in plan.units if unit.comparison.arms[-1].twin]
+    alone = (unit.comparison.model_copy(update={"arms": unit.comparison.arms[:-1]}) for unit in timed)
+    without = sum(maker.timed_flops(arms, unit.workload) for arms, unit in zip(alone, timed, strict=True))
+    return sum(unit.flops for unit in timed) / without - 1 if without else None
 
 
 def _training(plan: Plan) -> dict[str, Any] | None:
@@ -88,7 +99,8 @@ def _case(plan: Plan, case: Case, anchor: Case) -> dict[str, Any]:
 def as_text(forecast: dict[str, Any]) -> str:
     """A table of cases, the training runs and the total."""
     lines = aligned(_table(forecast["cases"]), right=range(1, len(HEADER)))
-    return "\n".join([*lines, "", *_training_text(forecast["training"]), _total(forecast)])
+    said = [*_twin_text(forecast), *_training_text(forecast["training"]), _total(forecast)]
+    return "\n".join([*lines, "", *said])
 
 
 def _table(cases: list[dict[str, Any]]) -> list[list[str]]:
@@ -127,6 +139,17 @@ def _total(forecast: dict[str, Any]) -> str:
         f"{forecast['suite']}: {forecast['units']} units on {forecast['device']}, {time}. "
         f"Times are a guess: FLOPs at an assumed {rate}. Nothing was run."
     )
+
+
+def _twin_text(forecast: dict[str, Any]) -> list[str]:
+    if not forecast["twins"]:
+        return []
+    more = f", {forecast['twin_share']:.0%} more timed work" if forecast["twin_share"] else ""
+    twins = forecast["twins"]
+    others = f" and {len(twins) - 1} more" if len(twins) > 1 else ""
+    return [
+        f"An identical twin of the anchor checks the machine: {twins[0]}{others}{more}. --set twin=false leaves it out."
+    ]
 
 
 def _training_text(training: dict[str, Any] | None) -> list[str]:

@@ -1,0 +1,29 @@
+"""Was the machine checked, by `modbench doctor` before the run or by the twin in it? If not, times have no verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from modbench.reports.cases import joined
+from modbench.reports.tables import Tables
+
+UNCHECKED = "the machine was not checked: run `modbench doctor`, or leave `twin` on"
+
+
+def withhold(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[dict[str, Any]]) -> None:
+    """Remove the verdicts on times, with the reason, if neither a certificate nor a twin speaks for the machine.
+
+    *Contaminated* stays: it is no claim.
+
+    Args:
+        tables: the run.
+        rows: pairs of arms, judged.
+        twins: pairs of an anchor and its twin, judged.
+    """
+    if tables.run.environment.get("certificate") or any(row.get("verdict") is not None for row in twins):
+        return
+    for row in rows:
+        timed = tables.made_in(tables.metrics[row["metric"]]).times
+        if timed and row.get("verdict") not in {None, "contaminated"}:
+            row["verdict"], row["reason"] = None, joined([row["reason"], UNCHECKED])

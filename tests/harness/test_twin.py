@@ -1,0 +1,245 @@
+"""The twin of the anchor: planned and timed, in both CSV files, the page and the terminal, and never a contender."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from planted import planted_suite, stored
+
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.suite import load_suite, parse_suite
+from modbench.harness.stats import effects
+from modbench.reports import gate, inference, summary
+from modbench.reports.checked import UNCHECKED
+from modbench.reports.load import Loaded, load
+from modbench.reports.machine import machine_check, twin_check, warnings
+from modbench.reports.panel import default_arm
+from modbench.tools.plan import as_text, forecast
+
+TWIN = "dense-twin[T64-B1-fp32-cpu1]"
+
+
+def run(folder: Path, **more: Any) -> Loaded:
+    """A planted run of a machine that was never checked; its page and CSV files are written."""
+    suite = {"twin": True, "train": None, "metrics": ["flops/forward", "latency/forward"], **more.pop("suite", {})}
+    stored(folder, planted_suite(more.pop("effort", "draft"), **suite), **{"certificate": None, **more})
+    return load(folder / "run")
+
+
+def terminal(loaded: Loaded) -> str:
+    return " ".join(summary.closing(loaded, loaded.path / "report.html", None).split())
+
+
+def page(loaded: Loaded) -> str:
+    return (loaded.path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    return run(tmp_path_factory.mktemp("calm"))
+
+
+@pytest.fixture(scope="module")
+def unchecked(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    return run(tmp_path_factory.mktemp("unchecked"), suite={"twin": False})
+
+
+def test_a_twin_is_the_anchor_under_another_name() -> None:
+    for comparison in planted_suite("draft", twin=True, train=None, metrics=["latency/forward"]).comparisons:
+        anchor, twin = comparison.arms[0], comparison.timed.arms[-1]
+        assert (twin.model, twin.config, twin.place) == (anchor.model, anchor.config, anchor.place)
+        assert (twin.arm, twin.id) == ("dense-twin", anchor.id.replace("dense[", "dense-twin["))
+        assert twin.twin
+        assert not anchor.twin
+        assert twin.original == anchor
+        assert comparison.timed.timed == comparison.timed  # one twin, not two
+        ids = [case.id for case in comparison.timed.arms]
+        assert len(ids) == len(set(ids))
+
+
+def test_the_name_of_a_twin_keeps_what_distinguishes_the_anchor() -> None:
+    arms = [{"model": "mod", "capacity": [0.5, 0.25]}, {"model": "dense"}]
+    (first, *_) = planted_suite("draft", twin=True, train=None, metrics=["latency/forward"], arms=arms).comparisons
+    twin = first.timed.arms[-1]
+    assert (twin.arm, twin.id) == ("mod-twin[c0.5]", "mod-twin[c0.5-T64-B1-fp32-cpu1]")
+
+
+def test_only_timed_units_hold_the_twin() -> None:
+    """It is neither counted, weighed nor trained, and is none of the plan's cases."""
+    made = planted_suite("draft", twin=True)
+    twins = {unit.made_in: sum(case.twin for case in unit.comparison.arms) for unit in made.units}
+    assert twins == {"count": 0, "time": 1, "memory": 0, "train": 0}
+    assert not any(case.twin for case in made.cases)
+    said = as_text(forecast(made))
+    assert f"An identical twin of the anchor checks the machine: {TWIN} and 1 more" in said
+    share = forecast(made)["twin_share"]
+    assert 0.05 < share < 0.3
+
+
+@pytest.mark.parametrize(
+    ("effort", "changes"),
+    [
+        ("smoke", {}),  # claims nothing
+        ("draft", {"twin": False}),
+        ("draft", {"metrics": ["flops/forward", "memory/peak_allocated"]}),  # no times
+        ("draft", {"arms": [{"model": "dense"}]}),  # nothing is compared
+    ],
+)
+def test_where_there_is_no_claim_on_times_there_is_no_twin(effort: str, changes: dict[str, Any]) -> None:
+    made = planted_suite(effort, **{"twin": True, "train": None, "metrics": ["latency/forward"], **changes})
+    assert not any(case.twin for unit in made.units for case in unit.comparison.arms)
+    assert forecast(made)["twins"] == []
+    assert "twin" not in as_text(forecast(made))
+
+
+def test_shipped_suites_have_a_twin_unless_told_otherwise() -> None:
+    suite = load_suite("quick")
+    assert suite.twin
+    assert not override(suite, Overrides(settings=("twin=false",))).twin
+    assert not parse_suite(
+        {"name": "x", "metrics": ["latency/forward"], "arms": [{"model": "dense"}], "twin": False}, "x"
+    ).twin
+
+
+def test_both_files_have_the_twins_rows(calm: Loaded) -> None:
+    cases, pairs = (pd.read_csv(calm.path / f"{name}.csv") for name in ("cases", "comparisons"))
+    for frame in (cases, pairs):
+        rows = frame[frame.arm == "dense-twin"]
+        assert rows.case_id.tolist() == [TWIN, TWIN.replace("T64", "T128")]
+        assert set(rows.model) == {"dense"}
+        assert set(rows.metric) == {"latency/forward"}  # no FLOPs: nothing new is counted
+        assert set(rows.status) == {"ok"}
+        assert rows.params.notna().all()  # its anchor's
+    twins = pairs[pairs.arm == "dense-twin"]
+    assert set(twins.baseline_arm) == {"dense"}
+    assert set(twins.verdict) == {"equivalent"}
+    assert not (pairs.baseline_arm == "dense-twin").any()  # it is compared with nothing else
+    assert "dense-twin[T64" in page(calm)
+
+
+def test_a_twin_is_no_contender(calm: Loaded, unchecked: Loaded) -> None:
+    assert [case.arm for case in calm.arms] == [case.arm for case in unchecked.arms]
+    assert default_arm(calm) == default_arm(unchecked)
+    assert len(calm.comparisons) == len(unchecked.comparisons)
+    assert not calm.comparisons.arm.str.contains("twin").any()
+    assert calm.run.plan.ladder == unchecked.run.plan.ladder
+    table, _, _ = summary.closing(calm, Path("page"), None).partition("\n\n")
+    assert "against dense" in table
+    assert "twin" not in table
+    assert not any("twin" in finding.case for finding in gate.gate(calm, calm, 0.02))
+
+
+def test_a_twin_is_no_baseline_and_stays_with_the_anchor(calm: Loaded) -> None:
+    with pytest.raises(Exception, match="dense-twin"):
+        load(calm.path, "dense-twin")
+    other = load(calm.path, "moe")
+    assert set(other.twins.baseline_arm) == {"dense"}
+    assert machine_check(other) == machine_check(calm)
+
+
+def test_a_twin_does_not_enlarge_the_family(calm: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Benjamini-Hochberg over arms and twins together would let a machine's check cost the arms their verdicts."""
+    sizes, adjusted = list[int](), effects.adjusted
+    monkeypatch.setattr(effects, "adjusted", lambda p_values: sizes.append(len(p_values)) or adjusted(p_values))
+    again = load(calm.path)
+    timed = again.pairs[(again.pairs.metric == "latency/forward") & ~again.pairs.twin]
+    assert max(sizes) <= len(timed)
+    assert sum(sizes) == len(timed) + len(again.twins)
+
+
+def test_without_a_certificate_the_twin_is_the_check(calm: Loaded) -> None:
+    status, said = machine_check(calm)
+    found = twin_check(calm)
+    assert found is not None
+    assert status == "fit"
+    largest = f"{100 * found.largest:.1f} %"
+    words = f"identical twin: equivalent in 2 of 2 comparisons, largest difference {largest}"
+    assert said == f"● machine check (A/A): {words}"
+    assert 0 < found.largest < 0.02
+    assert said in page(calm)
+    assert "identical twin: equivalent in 2 of 2 comparisons" in terminal(calm)
+    assert calm.comparisons[calm.comparisons.metric == "latency/forward"].verdict.notna().all()
+    assert warnings(calm) == []
+    assert 'class="span-12 warning"' not in page(calm)
+
+
+def test_an_unequal_twin_is_said_before_all_times(tmp_path: Path) -> None:
+    loaded = run(tmp_path, slower={"dense-twin": 1.1})
+    status, said = machine_check(loaded)
+    assert status == "doubtful"
+    assert said.startswith(
+        "⚠ machine check (A/A): identical twin: equivalent in 0 of 2 comparisons, found different in 2"
+    )
+    (warning,) = warnings(loaded)
+    assert "identical twin was found different in 2 of 2 comparisons, beyond chance" in warning
+    assert "latency/forward at T = 64, B = 1, fp32 0.9" in warning
+    assert terminal(loaded).startswith(f"⚠ {warning[:40]}")
+    html = page(loaded)
+    assert html.index("found different in 2 of 2 comparisons") < html.index("At a glance")
+    assert 'class="span-12 warning"' in html
+    assert loaded.comparisons[loaded.comparisons.metric == "latency/forward"].verdict.notna().all()
+
+
+def test_a_certificate_and_a_twin_are_both_said(tmp_path: Path) -> None:
+    from planted import FIT
+
+    loaded = run(tmp_path, certificate=FIT)
+    status, said = machine_check(loaded)
+    assert status == "fit"
+    assert said.startswith("● machine check (A/A): fit: 4 of 100 identical pairs called different")
+    assert "; identical twin: equivalent in 2 of 2 comparisons" in said
+
+
+def test_no_verdict_on_a_time_stands_beside_an_unchecked_machine(unchecked: Loaded) -> None:
+    """Neither doctor nor a twin: ratios and intervals stay, verdicts do not; the page and the terminal begin with that."""
+    pairs = pd.read_csv(unchecked.path / "comparisons.csv")
+    timed, counted = (pairs[pairs.metric == metric] for metric in ("latency/forward", "flops/forward"))
+    assert len(timed) > 10
+    assert timed.verdict.isna().all()
+    assert timed.reason.str.contains(UNCHECKED, regex=False).all()
+    assert timed.ratio.notna().all()
+    assert timed.ci_low.notna().all()
+    assert counted.verdict.notna().all()
+    status, said = machine_check(unchecked)
+    assert (status, said) == (
+        "unknown",
+        "○ machine check (A/A): not made: times have no verdicts; modbench doctor makes it",
+    )
+    assert terminal(unchecked).startswith("⚠ The machine was not checked: times have no verdicts.")
+    html = page(unchecked)
+    assert html.index("The machine was not checked") < html.index("At a glance")
+    for word in ("▲ faster", "▼ slower"):
+        assert word not in html
+
+
+def test_disturbed_times_stay_contaminated_on_an_unchecked_machine(tmp_path: Path) -> None:
+    loaded = run(tmp_path, suite={"twin": False}, waits="mod[c0.125]")
+    rows = loaded.comparisons[(loaded.comparisons.metric == "latency/forward")].set_index("arm")
+    assert set(rows.loc["mod[c0.125]"].verdict) == {"contaminated"}
+    assert rows.loc["moe"].verdict.isna().all()
+
+
+def test_a_run_without_times_needs_no_check(tmp_path: Path) -> None:
+    loaded = run(tmp_path, suite={"metrics": ["flops/forward"]})
+    assert machine_check(loaded) == ("unknown", "○ machine check (A/A): not made")
+    assert warnings(loaded) == []
+
+
+def test_a_twin_that_failed_checks_nothing(tmp_path: Path) -> None:
+    loaded = run(tmp_path, fails="dense-twin")
+    assert not loaded.checked
+    assert set(loaded.failed.arm) == {"dense-twin"}
+    assert loaded.comparisons[loaded.comparisons.metric == "latency/forward"].verdict.isna().all()
+
+
+def test_an_unchecked_machine_says_nothing_about_where_skipping_pays(tmp_path: Path) -> None:
+    metrics = ["latency/prefill"]
+    checked = run(tmp_path / "checked", suite={"metrics": metrics})
+    assert "pays from" in " ".join(inference.verdicts(checked))
+    left = run(tmp_path / "left", suite={"metrics": metrics, "twin": False})
+    assert inference.verdicts(left) == [
+        "Prefill: the machine was not checked, so that nothing is said about where skipping pays."
+    ]
