@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from modbench.reports.cases import joined
 from modbench.reports.tables import Tables
 
 UNCHECKED = "the machine was not checked: run `modbench doctor`, or leave `twin` on"
+SILENT = "the machine was not checked, as its twin was disturbed or failed: run `modbench doctor`, or measure again"
+
+
+def speaks(verdicts: Iterable[object]) -> bool:
+    """Whether one of the verdicts on twins says something of the machine; a disturbed twin does not."""
+    return any(isinstance(verdict, str) and verdict != "contaminated" for verdict in verdicts)
 
 
 def withhold(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[dict[str, Any]]) -> None:
@@ -21,9 +27,9 @@ def withhold(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[dic
         rows: pairs of arms, judged.
         twins: pairs of an anchor and its twin, judged.
     """
-    if tables.run.environment.get("certificate") or any(row.get("verdict") is not None for row in twins):
+    if tables.run.environment.get("certificate") or speaks(row.get("verdict") for row in twins):
         return
     for row in rows:
         timed = tables.made_in(tables.metrics[row["metric"]]).times
         if timed and row.get("verdict") not in {None, "contaminated"}:
-            row["verdict"], row["reason"] = None, joined([row["reason"], UNCHECKED])
+            row["verdict"], row["reason"] = None, joined([row["reason"], SILENT if twins else UNCHECKED])

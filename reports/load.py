@@ -12,6 +12,7 @@ from modbench.harness.machine.busy import union_s
 from modbench.harness.machine.certificate import Certificate, from_dict
 from modbench.harness.results import run_folder
 from modbench.reports.cases import case_table
+from modbench.reports.checked import speaks
 from modbench.reports.pairs import comparison_table
 from modbench.reports.tables import Tables
 
@@ -45,7 +46,7 @@ class Loaded:
     @property
     def checked(self) -> bool:
         """Whether a certificate or a twin says what verdicts on this run's times are worth."""
-        return self.certificate is not None or bool(self.twins.verdict.notna().any())
+        return self.certificate is not None or speaks(self.twins.verdict)
 
     @property
     def path(self) -> Path:

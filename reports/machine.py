@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from modbench.reports.checked import SILENT, UNCHECKED
 from modbench.reports.load import Loaded
 
 
@@ -75,6 +76,9 @@ def machine_check(loaded: Loaded) -> tuple[str, str]:
     if known is None and twins is None:
         left = ": times have no verdicts; modbench doctor makes it" if _withheld(loaded) else ""
         return "unknown", f"○ machine check (A/A): not made{left}"
+    if known is None and not loaded.checked:
+        assert twins is not None
+        return "unknown", f"○ machine check (A/A): not made: times have no verdicts; {twins.in_words()}"
     said = [each.in_words() for each in (known, twins) if each is not None]
     if twins is not None and twins.apart and (known is None or known.verdict != "unfit"):
         status = "doubtful"
@@ -94,7 +98,8 @@ def warnings(loaded: Loaded) -> list[str]:
         found = f"The anchor's identical twin was found different in {share}, beyond chance: {'; '.join(twins.apart)}."
         return [f"{found} Differences of that size between models may be the machine's."]
     if _withheld(loaded):
-        return ["The machine was not checked: times have no verdicts. Run modbench doctor, or leave twin on."]
+        why = UNCHECKED if loaded.twins.empty else SILENT
+        return [f"Times have no verdicts: {why}."]
     return []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.suite import load_suite, parse_suite
 from modbench.harness.stats import effects
 from modbench.reports import gate, inference, summary
-from modbench.reports.checked import UNCHECKED
+from modbench.reports.checked import SILENT, UNCHECKED
 from modbench.reports.load import Loaded, load
 from modbench.reports.machine import machine_check, twin_check, warnings
 from modbench.reports.panel import default_arm
@@ -143,7 +144,12 @@ def test_a_twin_is_no_baseline_and_stays_with_the_anchor(calm: Loaded) -> None:
 def test_a_twin_does_not_enlarge_the_family(calm: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """Benjamini-Hochberg over arms and twins together would let a machine's check cost the arms their verdicts."""
     sizes, adjusted = list[int](), effects.adjusted
-    monkeypatch.setattr(effects, "adjusted", lambda p_values: sizes.append(len(p_values)) or adjusted(p_values))
+
+    def counted(p_values: Mapping[int, float]) -> dict[int, float]:
+        sizes.append(len(p_values))
+        return adjusted(p_values)
+
+    monkeypatch.setattr(effects, "adjusted", counted)
     again = load(calm.path)
     timed = again.pairs[(again.pairs.metric == "latency/forward") & ~again.pairs.twin]
     assert max(sizes) <= len(timed)
@@ -208,9 +214,9 @@ def test_no_verdict_on_a_time_stands_beside_an_unchecked_machine(unchecked: Load
         "unknown",
         "○ machine check (A/A): not made: times have no verdicts; modbench doctor makes it",
     )
-    assert terminal(unchecked).startswith("⚠ The machine was not checked: times have no verdicts.")
+    assert terminal(unchecked).startswith(f"⚠ Times have no verdicts: {UNCHECKED}.")
     html = page(unchecked)
-    assert html.index("The machine was not checked") < html.index("At a glance")
+    assert html.index("the machine was not checked: run") < html.index("At a glance")
     for word in ("▲ faster", "▼ slower"):
         assert word not in html
 
@@ -232,7 +238,22 @@ def test_a_twin_that_failed_checks_nothing(tmp_path: Path) -> None:
     loaded = run(tmp_path, fails="dense-twin")
     assert not loaded.checked
     assert set(loaded.failed.arm) == {"dense-twin"}
+    rows = loaded.comparisons[loaded.comparisons.metric == "latency/forward"]
+    assert rows.verdict.isna().all()
+    assert rows.reason.str.contains(SILENT, regex=False).all()
+    assert warnings(loaded) == [f"Times have no verdicts: {SILENT}."]
+
+
+def test_a_disturbed_twin_checks_nothing(tmp_path: Path) -> None:
+    loaded = run(tmp_path, waits="dense-twin")
+    assert set(loaded.twins.verdict) == {"contaminated"}
     assert loaded.comparisons[loaded.comparisons.metric == "latency/forward"].verdict.isna().all()
+    status, said = machine_check(loaded)
+    assert status == "unknown"
+    assert (
+        "not made: times have no verdicts; identical twin: equivalent in 0 of 2 comparisons, contaminated in 2" in said
+    )
+    assert terminal(loaded).startswith(f"⚠ Times have no verdicts: {SILENT}.")
 
 
 def test_an_unchecked_machine_says_nothing_about_where_skipping_pays(tmp_path: Path) -> None:
