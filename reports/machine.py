@@ -99,7 +99,7 @@ def warnings(loaded: Loaded) -> list[str]:
         return [f"{found} Differences of that size between models may be the machine's."]
     if _withheld(loaded):
         why = UNCHECKED if loaded.twins.empty else SILENT
-        return [f"Times have no verdicts: {why}."]
+        return [f"Times have no verdicts: {why.replace('`', '')}."]
     return []
 
 

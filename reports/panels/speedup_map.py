@@ -32,7 +32,7 @@ def render(loaded: Loaded) -> Markup | None:
     svg = to_svg(made, "map", "Speed-up over the anchor by arm and sequence length")
     reading = (
         f"Speed-up over {name(loaded.arms[0])}, ± half the 95 % interval. Purple is faster, orange slower, grey within 9 % "
-        "of 1×; hatched: the interval, or a disturbed machine, leaves it undecided. The dense rows are the "
+        "of 1×; hatched: the interval, or a disturbed or unchecked machine, leaves it undecided. The dense rows are the "
         "alternatives of equal cost. "
         f"{residuals(loaded)}"
     )
@@ -65,7 +65,7 @@ def _draw(axis: Axes, loaded: Loaded, title: str, metric: str) -> None:
             up = 0.1 if spread else 0
             axis.text(x + 0.5, y + 0.5 - up, text, ha="center", va="center", color=ink, fontsize=8.5)
             axis.text(x + 0.5, y + 0.78, spread, ha="center", va="center", color=ink, fontsize=6.5)
-            if row is not None and row.status == "ok" and row.verdict in UNDECIDED:
+            if row is not None and row.status == "ok" and (row.verdict in UNDECIDED or not loaded.checked):
                 axis.add_patch(
                     Rectangle((x, y), 1, 1, fill=False, hatch="///", edgecolor=MUTED, linewidth=0, alpha=0.5)
                 )

@@ -214,9 +214,11 @@ def test_no_verdict_on_a_time_stands_beside_an_unchecked_machine(unchecked: Load
         "unknown",
         "○ machine check (A/A): not made: times have no verdicts; modbench doctor makes it",
     )
-    assert terminal(unchecked).startswith(f"⚠ Times have no verdicts: {UNCHECKED}.")
+    assert terminal(unchecked).startswith(
+        "⚠ Times have no verdicts: the machine was not checked: run modbench doctor, or leave twin on."
+    )
     html = page(unchecked)
-    assert html.index("the machine was not checked: run") < html.index("At a glance")
+    assert html.index("Times have no verdicts: the machine was not checked") < html.index("At a glance")
     for word in ("▲ faster", "▼ slower"):
         assert word not in html
 
@@ -241,7 +243,7 @@ def test_a_twin_that_failed_checks_nothing(tmp_path: Path) -> None:
     rows = loaded.comparisons[loaded.comparisons.metric == "latency/forward"]
     assert rows.verdict.isna().all()
     assert rows.reason.str.contains(SILENT, regex=False).all()
-    assert warnings(loaded) == [f"Times have no verdicts: {SILENT}."]
+    assert warnings(loaded) == [f"Times have no verdicts: {SILENT.replace('`', '')}."]
 
 
 def test_a_disturbed_twin_checks_nothing(tmp_path: Path) -> None:
@@ -253,7 +255,9 @@ def test_a_disturbed_twin_checks_nothing(tmp_path: Path) -> None:
     assert (
         "not made: times have no verdicts; identical twin: equivalent in 0 of 2 comparisons, contaminated in 2" in said
     )
-    assert terminal(loaded).startswith(f"⚠ Times have no verdicts: {SILENT}.")
+    assert terminal(loaded).startswith(
+        "⚠ Times have no verdicts: the machine was not checked, as its twin was disturbed or failed"
+    )
 
 
 def test_an_unchecked_machine_says_nothing_about_where_skipping_pays(tmp_path: Path) -> None:
