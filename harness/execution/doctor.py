@@ -46,11 +46,13 @@ class Twin:
         pair: the effect between a model and its twin; the true effect is zero.
         causes: what disturbed its samples, with the number of samples.
         spread: of its launches and blocks, and what a launch cost; None where there is a single launch.
+        blocks: blocks of a launch.
     """
 
     pair: paired.Paired
     causes: dict[str, int]
     spread: Spread | None = None
+    blocks: int = 0
 
     @property
     def hit(self) -> bool:
@@ -70,7 +72,7 @@ class Twin:
             "disturbed": self.pair.disturbed,
             "launches": effect.n,
             "launch_sd": effect.sd,
-            **(vars(self.spread) if self.spread else {}),
+            **({**vars(self.spread), "blocks": self.blocks} if self.spread else {}),
         }
 
 
@@ -191,7 +193,8 @@ def judge(records: list[Record], took_s: Mapping[str, float] | None = None) -> I
         ]
         pair = paired.compare(launches, one_thread=place.one_thread)
         costs = [_cost(record, (took_s or {}).get(record.unit.name, record.wall_s)) for record, _ in found]
-        yield Twin(pair, contamination.counted(marks), _spread(pair.effect, launches, costs))
+        blocks = len(launches[0].blocks["block"])
+        yield Twin(pair, contamination.counted(marks), _spread(pair.effect, launches, costs), blocks)
 
 
 def _cost(record: Record, took_s: float) -> tuple[float, float]:

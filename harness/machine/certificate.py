@@ -230,7 +230,7 @@ def pooled(machine: str, launches: int | None = None) -> Certificate | None:
         last=str(checks[-1]["made"]),
         launches=launches,
         launch_sd=_pooled_sd(rows, "launch_sd"),
-        between_sd=_pooled_sd(rows, "between_sd"),
+        between_sd=_between_sd(rows),
         block_sd=_median(rows, "block_sd"),
         start_s=_median(rows, "start_s"),
         round_s=_median(rows, "round_s"),
@@ -245,6 +245,18 @@ def _spread(row: Mapping[str, Any]) -> dict[str, float | None]:
 
         sd = math.log1p(row["mde"]) / math.log1p(detectable(1.0, launches))
     return {"launches": launches, "launch_sd": sd}
+
+
+def _between_sd(rows: Sequence[dict[str, Any]]) -> float | None:
+    """The spread between launches without the error inside them, taken out of the pool: single ones lie below it by chance."""
+    from modbench.harness.stats.block_effects import MEDIAN_PENALTY
+
+    known = [row for row in rows if row.get("blocks") and row.get("block_sd") is not None]
+    whole = _pooled_sd(known, "launch_sd")
+    if whole is None:
+        return None
+    errors = [row | {"error_sd": MEDIAN_PENALTY * row["block_sd"] / math.sqrt(row["blocks"])} for row in known]
+    return math.sqrt(max(0.0, whole**2 - (_pooled_sd(errors, "error_sd") or 0.0) ** 2))
 
 
 def _pooled_sd(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:

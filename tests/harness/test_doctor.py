@@ -101,6 +101,23 @@ def test_a_certificate_of_an_earlier_run_does_not_say_more_than_it_knew() -> Non
     assert certificate.from_dict(old).verdict == "undecided"
 
 
+def test_the_error_inside_launches_is_taken_out_of_the_pool() -> None:
+    """Launches that do not differ: of single comparisons half lie above their error, and would seem to differ."""
+    draw, keys = random.Random(0), {"hit": False, "mde": 0.01, "mde_cpu": None, "width": 0.05, "disturbed": 0.0}
+    error = 1.2533 * 0.02 / math.sqrt(6)
+    rows = [
+        {**keys, "launches": 4, "blocks": 6, "block_sd": 0.02, "start_s": 0.3, "round_s": 0.01, "launch_sd": sd}
+        for sd in (error * math.sqrt(sum(draw.gauss(0, 1) ** 2 for _ in range(3)) / 3) for _ in range(400))
+    ]
+    certificate.keep("m", rows)
+    found = certificate.pooled("m", STANDARD)
+    assert found is not None
+    assert found.launch_sd == pytest.approx(error, rel=0.05)
+    assert found.between_sd is not None
+    assert found.between_sd < 0.35 * error
+    assert found.time_to_decide is not None
+
+
 def test_spreads_are_pooled_by_their_degrees_of_freedom() -> None:
     keys = {"hit": False, "mde": 0.01, "mde_cpu": None, "width": 0.05, "disturbed": 0.0}
     certificate.keep("m", [{**keys, "launches": 4, "launch_sd": 0.02}, {**keys, "launches": 10, "launch_sd": 0.01}])
@@ -194,6 +211,10 @@ def test_identical_models_are_called_different_at_the_nominal_rate(twin_takes: f
     assert 0 <= kept["between_sd"] <= kept["launch_sd"]
     spreads = [twin.spread for twin in twins if twin.spread is not None]
     assert len(spreads) == 100
+    certificate.keep("planted", [twin.as_dict() for twin in twins])
+    pooled = certificate.pooled("planted", STANDARD)
+    assert pooled is not None
+    assert pooled.between_sd == pytest.approx(0.01, rel=0.15)
     # 1 % was planted between launches; inside them samples differ by 0.5 %, four of which make a block.
     assert math.sqrt(fmean(each.between_sd**2 for each in spreads)) == pytest.approx(0.01, rel=0.15)
     assert fmean(each.block_sd for each in spreads) == pytest.approx(0.005, rel=0.15)
