@@ -36,7 +36,7 @@ HERE = Path(__file__).parent
 MARGIN = 0.02
 NONE = "has none"
 # Seconds after which a tool makes no further decision.
-LIMIT_S = 90.0
+LIMIT_S = 75.0
 
 
 @dataclass
