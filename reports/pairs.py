@@ -37,8 +37,8 @@ SMALLEST_PROMISE = 0.02
 def comparison_table(tables: Tables) -> pd.DataFrame:
     """Return `comparisons.csv` with the columns of `MORE`.
 
-    `primary` marks the rows against the report's baseline; they come first. `twin` marks those of an anchor's twin; they come last.
-    `judge.py` adds the verdicts.
+    `primary` marks the rows against the report's baseline; they come first. `twin` marks those of an anchor's twin, which come
+    last. `judge.py` adds the verdicts.
     """
     rows = []
     for comparison in tables.run.plan.comparisons:
