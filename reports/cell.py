@@ -33,11 +33,13 @@ class Cell:
         outcomes: (launch or seed, outcome), in order.
         missing: names of planned units without a record.
         blocks: launch to what witnesses saw of its blocks.
+        series: what its launches share, whose number a pilot may have decided.
     """
 
     outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     blocks: dict[int, dict[str, list[float]]] = field(default_factory=dict)
+    series: str = ""
 
     def trouble(self) -> Trouble | None:
         """Return why the cell has no value, or None."""

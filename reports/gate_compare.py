@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.labels import OF_PRECISION
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired
 from modbench.harness.stats.effects import Effect
@@ -75,7 +76,7 @@ class Comparer:
             return Finding(case.id, metric.key, "worse", reason=f"fails now: {trouble.reason}")
         trouble = _trouble(self.now, case, metric)
         if not trouble and not earlier:
-            fresh = {*self.now.labels(case, metric)} - {*self.base.labels(old, metric)}
+            fresh = {*self.now.labels(case, metric)} - {*self.base.labels(old, metric)} - OF_PRECISION
             if fresh:
                 return Finding(case.id, metric.key, "worse", reason=f"now {', '.join(sorted(fresh))}")
         if nature:

@@ -48,7 +48,6 @@ def html(loaded: Loaded) -> str:
     )
     rendered = [(panel, fragment) for panel in panels if (fragment := panel.render(loaded)) is not None]
     run = loaded.run
-    launches, rounds = run.plan.suite.protocol_size
     return fill(
         "report",
         title=lead.title(loaded),
@@ -57,8 +56,6 @@ def html(loaded: Loaded) -> str:
         command=shlex.join(run.command),
         date=run.started[:10],
         suite=run.plan.suite,
-        launches=launches,
-        rounds=rounds,
         version=run.environment["packages"]["modbench"],
         commit=(run.environment["git"]["commit"] or "")[:7],
         gpu=gpu(loaded),

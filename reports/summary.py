@@ -33,13 +33,13 @@ MOST_SERVED = 24
 def opening(plan: Plan) -> str:
     """Return the line printed before anything runs."""
     suite = plan.suite
-    launches, rounds = suite.protocol_size
     threads = f", {suite.threads} thread{'s' * (suite.threads != 1)}" if plan.device == "cpu" else ""
-    cases = len(plan.cases)
+    cases, least = len(plan.cases), sum(not plan.after_pilot(unit) for unit in plan.units)
+    units = f"{least} to {len(plan.units)}" if least < len(plan.units) else str(least)
     dtypes = "/".join(suite.grid.dtype) + (", compiled" if suite.compile else "")
     return (
-        f"{suite.name}: {cases} cases in {len(plan.units)} units on {plan.device}{threads}, {dtypes}; "
-        f"{suite.effort}: {launches} launch{'es' * (launches != 1)} x {rounds} rounds"
+        f"{suite.name}: {cases} cases in {units} units on {plan.device}{threads}, {dtypes}; "
+        f"{suite.effort}: {suite.launches_in_words}"
     )
 
 

@@ -23,7 +23,7 @@ from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import StoredRun
-from modbench.harness.stats import effects, mean_effects
+from modbench.harness.stats import block_effects, effects, mean_effects, steady
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.reports.cell import Cell, Trouble
 
@@ -85,6 +85,7 @@ class Tables:
         self.doubts: dict[str, Doubt] = {name: catalogue.load("doubts", name) for name in catalogue.entries("doubts")}
         self.cells: dict[tuple[str, str], Cell] = {}
         self.peaks: dict[str, float] = {}
+        self._drifts: dict[tuple[str, str], str | None] = {}
         self._doubted: dict[tuple[str, str], dict[str, str]] = {}
         arms = dict.fromkeys(case.arm for case in run.plan.cases)
         if baseline is not None and baseline not in arms:
@@ -96,6 +97,8 @@ class Tables:
             record: Record | None = records.get(unit.name)
             if record is not None:
                 self._take(record, number)
+                for outcome in record.outcomes:
+                    self.cell(outcome.case, outcome.metric).series = unit.series
                 continue
             for case in unit.comparison.arms:
                 for key, metric in self.metrics.items():
@@ -179,8 +182,7 @@ class Tables:
                     return Trouble("failed", f"{outcome.kind}: {outcome.reason}", outcome.kind)
         cell = self.cell(case.id, self.source(metric).key)
         found = cell.trouble()
-        drift = next((notes.unsteady for notes in cell.notes(TimeNotes) if notes.unsteady), None)
-        if found is None and drift is not None:
+        if found is None and (drift := self.drift(case, metric)) is not None:
             return Trouble("failed", f"not_steady: {drift}", "not_steady")
         if found is None and metric.source:
             try:
@@ -188,6 +190,20 @@ class Tables:
             except Unmeasured as error:
                 return Trouble("skipped", str(error))
         return found
+
+    def drift(self, case: Case, metric: Metric) -> str | None:
+        """Return how the arm drifted relative to its anchor, over all launches; None if it did not, or is no timing."""
+        source, anchor = self.source(metric), self.anchor(case, metric)
+        if not self.made_in(metric).times or case == anchor:
+            return None
+        key = (case.id, source.key)
+        if key not in self._drifts:
+            sides = [self.cell(side.id, source.key).good() for side in (case, anchor)]
+            launches = [block_effects.differences(mine.samples, sides[1][number].samples)
+                        for number, mine in sides[0].items() if number in sides[1]]  # fmt: skip
+            arms = len(self.comparison(case, metric).arms) - 1
+            self._drifts[key] = steady.drifting([list(effects.values()) for effects in launches], arms)
+        return self._drifts[key]
 
     def anchor_trouble(self, case: Case, metric: Metric) -> Trouble | None:
         """Return why the anchor has no samples, or None: without them no two arms form a pair."""
@@ -231,6 +247,8 @@ class Tables:
             [anchors[number] for number in numbers if number in anchors],
             [cell.blocks.get(number, {}) for number in numbers],
             self.counted(case),
+            self.run.decisions.get(cell.series),
+            self.drift(case, metric),
         )
         found = {name: doubt.finds(evidence) for name, doubt in self.doubts.items()}
         return {name: said for name, said in found.items() if said}

@@ -211,10 +211,7 @@ class Protocol(Frozen):
     """How a unit measures, with all defaults resolved.
 
     Attributes:
-        rounds: rounds per launch, each visiting every arm twice; the minimum where a pilot decides.
-        most_rounds: the most that a pilot may ask for.
-        pilot: rounds after which the number of rounds is computed, once.
-        half_width: target half-width of the interval of a launch's median effect, from which that number follows.
+        rounds: rounds per launch, each visiting every arm twice.
         warm_up_calls: calls of every arm before the first round.
         warm_up_s: minimum duration of the warm-up, in s.
         seed: seed of weights, inputs and orders.
@@ -231,9 +228,6 @@ class Protocol(Frozen):
     """
 
     rounds: int
-    most_rounds: int = 0
-    pilot: int = 0
-    half_width: float = 0.01
     warm_up_calls: int
     warm_up_s: float = 0.0
     seed: int
@@ -260,6 +254,7 @@ class UnitOfWork(Frozen):
         comparison: the arms and metrics.
         protocol: how they are measured.
         flops: predicted FLOPs, from which the time left is estimated.
+        series: what its launches share: the name without the launch; empty for a unit that is not repeated.
     """
 
     name: str
@@ -269,6 +264,7 @@ class UnitOfWork(Frozen):
     comparison: Comparison
     protocol: Protocol
     flops: float
+    series: str = ""
 
     def makes(self, metric: AnyMetric) -> bool:
         """Whether this unit produces an outcome for the metric. A pass that always runs measures all its metrics."""

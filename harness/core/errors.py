@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class ModbenchError(Exception):
@@ -58,3 +62,15 @@ class Unmeasured(Exception):  # noqa: N818  # not an error: a reason
 
 class NumericsError(ArithmeticError):
     """A loss is not finite."""
+
+
+def in_words(error: ValidationError) -> str:
+    """The first problem of a pydantic error as one line: the place, the problem and the value."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "value"
+    if first["type"] == "missing":
+        return f"{where} is missing."
+    message = first["msg"].removeprefix("Value error, ")
+    got = first["input"]
+    shown = f" (got {got!r})" if isinstance(got, str | int | float | bool) else ""
+    return f"{where}: {message}{shown}."

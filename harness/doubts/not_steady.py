@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from modbench.harness.core.contracts import Doubt
 from modbench.harness.results.evidence import Evidence
-from modbench.harness.results.notes.timing import TimeNotes
 
 
 def finds(evidence: Evidence) -> str | None:
-    """The drift that remained after a second warm-up."""
-    found = [notes.unsteady for notes in evidence.notes(TimeNotes) if notes.unsteady]
-    return f"not steady after two warm-ups: {found[0]}" if found else None
+    """The drift that remained after a warm-up, over all launches."""
+    return f"not steady: {evidence.drift}" if evidence.drift else None
 
 
 DOUBT = Doubt(

@@ -96,8 +96,6 @@ def units(
     twins = tuple(Case(model="dense", arm_parts=(name,), config=config, place=place) for name in ("one", "twin"))
     protocol = Protocol(
         rounds=rounds,
-        most_rounds=rounds,
-        pilot=rounds,
         warm_up_calls=3,
         warm_up_s=WARM_UP_S,
         seed=0,

@@ -15,6 +15,7 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.device_lost import DeviceLost, last_words
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.core.launching import Handle, Launcher, MakeLauncher, Started
+from modbench.harness.execution.pilot import Pilots
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning.plan import Plan, limit_seconds
 from modbench.harness.results.outcomes import missing
@@ -32,6 +33,9 @@ class Progress(Interface):
 
     def tick(self) -> None:
         """Called about once a second."""
+
+    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
+        """Called once for each series whose pilot has ended, with the launches that it asked for, or none."""
 
     def ended(self, unit: UnitOfWork) -> None:
         """Called when a unit has its record."""
@@ -69,7 +73,9 @@ def phases(plan: Plan, cores: int) -> list[Slots]:
     return made
 
 
-def run(plan: Plan, folder: RunFolder, progress: Progress, *, launcher: str = "local", resumed: bool = False) -> None:
+def run(
+    plan: Plan, folder: RunFolder, progress: Progress, *, launcher: str = "local", whole: Plan | None = None
+) -> None:
     """Run every unit of the plan; afterwards each has a record, unless interrupted.
 
     The CPU time that this process took during timed units is written to the folder: a busy parent disturbs what it measures.
@@ -79,17 +85,19 @@ def run(plan: Plan, folder: RunFolder, progress: Progress, *, launcher: str = "l
         folder: where records are written.
         progress: receives events.
         launcher: the name of the launcher that starts units.
-        resumed: whether an interrupted run is continued.
+        whole: the plan of an interrupted run, of which this is the rest; None: this is the whole.
     """
     make: MakeLauncher = catalogue.load("launchers", launcher)
     starts = make(cold=plan.cold, threads=plan.suite.threads)
+    pilots = Pilots(whole or plan, folder)
     start, timed_wall, timed_cpu = time.monotonic(), 0.0, 0.0
     for slots in phases(plan, usable_cores()):
         limits = {unit.name: limit_seconds(plan, unit) for unit in slots.units}
         wall, cpu = time.monotonic(), time.process_time()
-        run_phase(slots, starts, folder, progress, limits)
+        run_phase(slots, starts, folder, progress, limits, pilots)
         if slots.timed and slots.units:
-            timed_wall, timed_cpu = time.monotonic() - wall, time.process_time() - cpu
+            # Pilots are evaluated while no unit runs.
+            timed_wall, timed_cpu = time.monotonic() - wall, time.process_time() - cpu - pilots.cpu_s
     folder.write_finished(
         {
             "ended": now(),
@@ -97,7 +105,7 @@ def run(plan: Plan, folder: RunFolder, progress: Progress, *, launcher: str = "l
             "started_monotonic_s": start,
             "timed_wall_s": timed_wall,
             "parent_cpu_s": timed_cpu,
-            "resumed": resumed,
+            "resumed": whole is not None,
         }
     )
 
@@ -115,7 +123,12 @@ def run_apart(
 
 
 def run_phase(
-    slots: Slots, launcher: Launcher[Started], folder: RunFolder, progress: Progress, limits: Mapping[str, float]
+    slots: Slots,
+    launcher: Launcher[Started],
+    folder: RunFolder,
+    progress: Progress,
+    limits: Mapping[str, float],
+    pilots: Pilots | None = None,
 ) -> None:
     """Run the units of one phase.
 
@@ -125,10 +138,16 @@ def run_phase(
         folder: where records are written.
         progress: receives events.
         limits: seconds after which a unit counts as hanging.
+        pilots: decide how many launches a series has; None: all units are run.
     """
     first = {unit.protocol.train.rate_from for unit in slots.units if unit.protocol.train}  # others wait for these
-    order = sorted(slots.units, key=lambda unit: (unit.name not in first, -unit.flops))
-    waiting = order if slots.at_once > 1 else list(slots.units)
+    largest_first = sorted(slots.units, key=lambda unit: (unit.name not in first, -unit.flops))
+    units = largest_first if slots.at_once > 1 else list(slots.units)
+    place = {unit.name: at for at, unit in enumerate(units)}
+    waiting = [unit for unit in units if pilots is None or not pilots.later(unit)]
+    undecided = {unit.series for unit in units if pilots is not None and unit.series in pilots.series}
+    for series in sorted(undecided):  # what was decided before this run was resumed
+        waiting += _asked(pilots, series, undecided, units, progress)
     running: list[Started] = []
     retried: dict[str, Death] = {}
     try:
@@ -160,9 +179,24 @@ def run_phase(
                     _add_failed(handle.record, _planned(slots, unit), retried[unit.name])
                 _drop_empty_log(_log(folder, unit))
                 progress.ended(unit)
+                if more := _asked(pilots, unit.series, undecided, units, progress):
+                    waiting = sorted([*waiting, *more], key=lambda each: place[each.name])
     finally:
         for handle in running:  # only after an interrupt or a bug in modbench
             launcher.end(handle)
+
+
+def _asked(
+    pilots: Pilots | None, series: str, undecided: set[str], units: Sequence[UnitOfWork], progress: Progress
+) -> list[UnitOfWork]:
+    """Units that the pilot of a series asks for, once it has ended; the progress then counts them."""
+    made = pilots.number(series) if pilots is not None and series in undecided else None
+    if pilots is None or made is None:
+        return []
+    undecided.discard(series)
+    more = [unit for unit in units if unit.series == series and pilots.later(unit) and unit.launch < made]
+    progress.added(series, more)
+    return more
 
 
 def _next(waiting: list[UnitOfWork], running: Sequence[Handle]) -> int | None:

@@ -15,7 +15,7 @@ from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.device_lost import end_if_lost
 from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy, nvml, witness
-from modbench.harness.results.notes.timing import Rounds, TimeNotes
+from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.outcomes import SURVIVABLE, attempt, gap_of, measured, missing, release
 from modbench.harness.results.records import Blocks, Gap, Outcome
 from modbench.harness.timing import interleave
@@ -47,7 +47,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     varying = any(varies(case, metrics[0].workload) for case in unit.comparison.arms)
     inputs = number_of_inputs(unit.protocol.rounds, varying=varying)
     arms = rng.sample(unit.comparison.arms, len(unit.comparison.arms))  # construction order is a factor too
-    timed, gaps = _prepare_all(arms, unit.protocol, metrics[0], clock, inputs)
+    timed, gaps = _prepare_all(arms, unit, metrics[0], clock, inputs)
     collector, of_blocks = witness.Collector(), witness.of_blocks()
     gpu = nvml.watched() if on_gpu else nvml.Watched({}, {})
     of_blocks = witness.Witness(of_blocks.counters | gpu.counters, of_blocks.levels | gpu.levels)
@@ -92,7 +92,7 @@ def varies(case: Case, workload: str) -> bool:
 
 
 def _prepare_all(
-    arms: Sequence[Case], protocol: Protocol, metric: Metric[Subject, Call], clock: Clock, inputs: int
+    arms: Sequence[Case], unit: UnitOfWork, metric: Metric[Subject, Call], clock: Clock, inputs: int
 ) -> tuple[dict[str, tuple[Call, list[Tensor]]], dict[str, Gap]]:
     """What is timed, by arm, and what could not be prepared. No other variable may hold an arm that will be dropped."""
     from modbench.harness.subject import shared_state
@@ -100,7 +100,7 @@ def _prepare_all(
     timed: dict[str, tuple[Call, list[Tensor]]] = {}
     gaps: dict[str, Gap] = {}
     for case in arms:
-        made = attempt(partial(_prepare, case, protocol, metric, clock, inputs))
+        made = attempt(partial(_prepare, case, unit, metric, clock, inputs))
         if isinstance(made, Gap):
             gaps[case.id] = made
             shared_state.restore(case.place.threads)  # or another arm would be blamed for what it left
@@ -110,14 +110,15 @@ def _prepare_all(
 
 
 def _prepare(
-    case: Case, protocol: Protocol, metric: Metric[Subject, Call], clock: Clock, inputs: int
+    case: Case, unit: UnitOfWork, metric: Metric[Subject, Call], clock: Clock, inputs: int
 ) -> tuple[Call, list[Tensor]]:
     from modbench.harness.subject import shared_state
     from modbench.harness.subject.subject import Subject
 
-    subject = Subject(case, protocol.seed, decode=protocol.decode, clock=clock)
-    batches = subject.inputs(protocol.seed, inputs)
-    subject.check(batches[0])
+    subject = Subject(case, unit.protocol.seed, decode=unit.protocol.decode, clock=clock)
+    batches = subject.inputs(unit.protocol.seed, inputs)
+    if unit.launch == 0 or case.own:  # launches differ in their process only; of a user's model that is not known
+        subject.check(batches[0])
     subject.module.train(metric.workload == "train_step")
     timed = metric.measure(subject)
     clock.synchronize()  # attribute errors on the device to this arm, not to the next
@@ -149,9 +150,6 @@ def _effort(protocol: Protocol, least_calls: int) -> Effort:
     """The protocol's effort. On a GPU the warm-up visits every input: libraries plan a kernel for each new shape."""
     return Effort(
         rounds=protocol.rounds,
-        most_rounds=protocol.most_rounds,
-        pilot=protocol.pilot,
-        half_width=protocol.half_width,
         warm_up_calls=max(protocol.warm_up_calls, least_calls),
         warm_up_s=protocol.warm_up_s,
     )
@@ -196,7 +194,6 @@ def _notes(unit: UnitOfWork, metric: AnyMetric, case: Case, found: Measured, inp
         inputs=inputs,
         first_call_s=found.first_call_s.get(case.id),
         steadiness_tested=found.steadiness_tested,
-        rounds=None if found.rounds is None else Rounds.model_validate(found.rounds),
         warmed_up_again=again or None,
         unsteady=found.unsteady.get(case.id),
     )
@@ -255,5 +252,4 @@ PASS = Pass(
     samples="launches",
     column="wall_s",
     statistic="median",
-    most=lambda unit: max(1.0, unit.protocol.most_rounds / unit.protocol.rounds),
 )

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import short_name
 from modbench.harness.core.config import ROUTING_KEYS, ModelConfig
-from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.planning.match import QUANTITIES
-from modbench.harness.planning.suite import Arm, Match, Suite, in_words
+from modbench.harness.planning.suite import Arm, Match, Suite
 
 # (model to shrink, its shape, target model, target's shape, quantity) -> (solved shape, its share of the full shape's)
 Solver = Callable[[str, ModelConfig, str, ModelConfig, str], tuple[ModelConfig, float]]

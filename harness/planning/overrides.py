@@ -12,7 +12,9 @@ from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.train_plan import BUDGETS
 from modbench.harness.planning.suite import SMOKE_STEPS, TABLES, Suite, parse_suite
 
-_TOP_KEYS = ("launches", "rounds", "most_rounds", "pilot", "half_width", "margin", "threads", "metrics", "twin")
+# Keys that only the pilot of a two-stage effort reads.
+_OF_PILOT = ("pilot_launches", "most_launches", "mde")
+_TOP_KEYS = ("launches", "rounds", *_OF_PILOT, "margin", "threads", "metrics", "twin")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ def override(suite: Suite, flags: Overrides) -> Suite:
             data[key] = getattr(flags, key)
     data["compile"] = data["compile"] or flags.compile
     if flags.effort:
-        data |= {"effort": flags.effort, "launches": None, "rounds": None, "most_rounds": None}
+        data |= {"effort": flags.effort} | dict.fromkeys(
+            ("launches", "rounds", "pilot_launches", "most_launches", "mde")
+        )
     if data["effort"] == "smoke":
         data["tasks"]["steps"] = SMOKE_STEPS
     if data["effort"] == "smoke" and data["train"] is not None:
@@ -76,7 +80,17 @@ def override(suite: Suite, flags: Overrides) -> Suite:
         _aim_ladder(data, sorted(set(flags.capacity)))
     for setting in flags.settings:
         _set(data, setting)
-    return parse_suite(data, "command line")
+    made = parse_suite(data, "command line")
+    _check_pilot(made, flags.settings)
+    return made
+
+
+def _check_pilot(suite: Suite, settings: tuple[str, ...]) -> None:
+    """Refuse a setting of the pilot where there is none."""
+    idle = [key for key in (setting.partition("=")[0] for setting in settings) if key in _OF_PILOT]
+    if idle and not suite.two_stage:
+        why = "launches are set" if suite.launches else f"{suite.effort} effort has a fixed number of launches"
+        raise UsageError(f"--set {idle[0]}: {why}, so no pilot decides it. Use --effort standard or rigorous.")
 
 
 def _set_routing(data: dict[str, Any], key: str, value: object, flag: str) -> None:

@@ -52,6 +52,21 @@ class Plan(Frozen):
         """All cases without repetition, in order."""
         return list(dict.fromkeys(case for comparison in self.comparisons for case in comparison.arms))
 
+    def piloted(self) -> dict[str, list[UnitOfWork]]:
+        """Units by series, of the series whose number of launches a pilot decides."""
+        if not self.suite.two_stage:
+            return {}
+        found: dict[str, list[UnitOfWork]] = {}
+        for unit in self.units:
+            if unit.series:
+                found.setdefault(unit.series, []).append(unit)
+        # Where something cannot be measured, there is one launch, which says so.
+        return {series: units for series, units in found.items() if len(units) > 1}
+
+    def after_pilot(self, unit: UnitOfWork) -> bool:
+        """Whether the unit is a launch that runs only if its pilot asks for it."""
+        return self.suite.two_stage and bool(unit.series) and unit.launch >= self.suite.protocol_size[0]
+
 
 def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: Text | None = None) -> Plan:
     """Make the plan of a suite.

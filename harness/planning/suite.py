@@ -11,24 +11,14 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Device, Dtype, slug
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
-from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan
 from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
+from modbench.harness.planning.efforts import EFFORTS, FEWEST_PILOT, TWO_STAGE, WARM_UPS, Effort
 
-Effort = Literal["smoke", "draft", "standard", "rigorous"]
 Execution = Literal["eager", "compiled", "graph"]
 
-# Launches and rounds of each effort. A launch is the unit of evidence; a round visits every arm.
-EFFORTS: dict[Effort, tuple[int, int]] = {
-    "smoke": (1, 3),
-    "draft": (3, 20),
-    "standard": (5, 30),
-    "rigorous": (10, 60),
-}
-# Efforts with a pilot that decides whether more rounds are needed; its rounds, and the most rounds as a multiple of the preset.
-TWO_STAGE: tuple[Effort, ...] = ("standard", "rigorous")
-PILOT, MOST_TIMES = 20, 4
 SMOKE_STEPS = 4
 
 
@@ -103,11 +93,11 @@ class Suite(Frozen):
         name: name of the suite, used for the default run folder.
         about: one line for `modbench list suites`.
         effort: preset of launches and rounds.
-        launches: fresh processes per comparison; None is the preset's.
+        launches: fresh processes per comparison, without a pilot; None is the preset's.
         rounds: visits of every arm per launch; None is the preset's.
-        most_rounds: the most that a pilot may ask for; None is 4 times `rounds` from standard up, else `rounds`.
-        pilot: rounds of the pilot.
-        half_width: the pilot's target: half the width of the interval of a launch's median effect.
+        pilot_launches: launches from which their number is computed, from standard effort up; None is the preset's.
+        most_launches: the most that a pilot may ask for; None is the preset's.
+        mde: minimum detectable effect that the number of launches shall reach, as a share; None is the preset's.
         margin: differences below this are of no practical interest.
         metrics: keys of the metrics.
         shape: model shape that all arms share.
@@ -134,9 +124,9 @@ class Suite(Frozen):
     effort: Effort = "draft"
     launches: int | None = Field(None, ge=1, le=1000)
     rounds: int | None = Field(None, ge=1, le=100_000)
-    most_rounds: int | None = Field(None, ge=1, le=100_000)
-    pilot: int = Field(PILOT, ge=2, le=100_000)
-    half_width: float = Field(0.01, gt=0, le=1)
+    pilot_launches: int | None = Field(None, ge=FEWEST_PILOT, le=1000)
+    most_launches: int | None = Field(None, ge=FEWEST_PILOT, le=1000)
+    mde: float | None = Field(None, gt=0, le=1)
     margin: float = Field(0.02, gt=0, le=1)
     metrics: tuple[str, ...] = Field(min_length=1)
     shape: dict[str, Any] = Field(default_factory=dict)
@@ -178,16 +168,35 @@ class Suite(Frozen):
 
     @property
     def protocol_size(self) -> tuple[int, int]:
-        """Launches and rounds, from the preset unless set."""
+        """Launches and rounds, from the preset unless set; where a pilot decides, its launches, which are the fewest."""
         launches, rounds = EFFORTS[self.effort]
-        return self.launches or launches, self.rounds or rounds
+        pilot = self.pilot_launches if self.two_stage else None
+        return self.launches or pilot or launches, self.rounds or rounds
 
     @property
-    def rounds_limit(self) -> int:
-        """Most rounds of a launch; equal to the rounds of `protocol_size` if there is no pilot."""
-        _, rounds = self.protocol_size
-        times = MOST_TIMES if self.effort in TWO_STAGE else 1
-        return max(rounds, self.most_rounds or times * rounds)
+    def two_stage(self) -> bool:
+        """Whether a pilot decides the number of launches: from standard effort up, unless the suite sets the number."""
+        return self.effort in TWO_STAGE and self.launches is None
+
+    @property
+    def launches_limit(self) -> int:
+        """Most launches of a comparison; equal to the launches of `protocol_size` if there is no pilot."""
+        launches, _ = self.protocol_size
+        most = self.most_launches or TWO_STAGE[self.effort].most_launches if self.two_stage else launches
+        return max(launches, most)
+
+    @property
+    def wanted_mde(self) -> float | None:
+        """Minimum detectable effect that the pilot's number of launches shall reach; None without a pilot."""
+        return self.mde or TWO_STAGE[self.effort].mde if self.two_stage else None
+
+    @property
+    def launches_in_words(self) -> str:
+        """Launches and rounds as the reports print them."""
+        launches, rounds = self.protocol_size
+        if not self.two_stage:
+            return f"{launches} launch{'es' * (launches != 1)} x {rounds} rounds"
+        return f"{launches} to {self.launches_limit} launches x {rounds} rounds"
 
     @model_validator(mode="before")
     @classmethod
@@ -205,12 +214,12 @@ class Suite(Frozen):
     @property
     def warm_up_calls(self) -> int:
         """Calls of every arm before timing starts."""
-        return 1 if self.effort == "smoke" else 3
+        return WARM_UPS[self.effort].calls
 
     @property
     def warm_up_s(self) -> float:
-        """Least duration of a warm-up of all arms together, in s (on a GPU twice that)."""
-        return 0.0 if self.effort == "smoke" else 0.5
+        """Least duration of a warm-up of all arms together on a CPU, in s."""
+        return WARM_UPS[self.effort].seconds
 
     @property
     def claims(self) -> bool:
@@ -292,15 +301,3 @@ def _check_metrics(suite: Suite, source: str) -> None:
             )
     if suite.isoflop is not None and suite.train is None:
         raise UsageError(f"{source}: [isoflop] needs a [train] table, which sets how a run is trained.")
-
-
-def in_words(error: ValidationError) -> str:
-    """The first problem of a pydantic error as one line: the place, the problem and the value."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "value"
-    if first["type"] == "missing":
-        return f"{where} is missing."
-    message = first["msg"].removeprefix("Value error, ")
-    got = first["input"]
-    shown = f" (got {got!r})" if isinstance(got, str | int | float | bool) else ""
-    return f"{where}: {message}{shown}."

@@ -47,11 +47,8 @@ class Maker:
         corpus, corpus_path = ("", None) if task else corpus_entry(suite.corpus)
         protocol = Protocol(
             rounds=rounds,
-            most_rounds=suite.rounds_limit,
-            pilot=suite.pilot,
-            half_width=suite.half_width,
             warm_up_calls=max(suite.warm_up_calls, 10 if on_gpu and suite.claims else 1),
-            warm_up_s=suite.warm_up_s * (2 if on_gpu else 1),
+            warm_up_s=1.0 if on_gpu and suite.claims else suite.warm_up_s,
             seed=suite.seeds[0] if seed is None else seed,
             train=run,
             rates=rates,
@@ -63,6 +60,7 @@ class Maker:
             corpus_path=corpus_path,
             corpus_sha256=sha256,
         )
+        series = name.removesuffix(f"-launch{launch}")
         return UnitOfWork(
             name=slug(name),
             made_in=made_in,
@@ -71,6 +69,7 @@ class Maker:
             comparison=comparison,
             protocol=protocol,
             flops=flops,
+            series="" if series == name else slug(series),
         )
 
     def forward(self, comparison: Comparison, case: Case) -> float:

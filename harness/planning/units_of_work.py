@@ -14,7 +14,7 @@ from modbench.harness.planning.unit_maker import Maker
 
 
 def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | None) -> Iterator[UnitOfWork]:
-    """All units of a run, in order.
+    """All units of a run, in order; where a pilot decides the number of launches, as many as it may ask for.
 
     Raises:
         UsageError: if the suite asks for something impossible, such as a budget that pays for no training step.
@@ -22,12 +22,11 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
     maker, known = Maker(suite, text), catalogue.metrics()
     asked = {c: [known[known[key].source or key] for key in c.metrics] for c in comparisons}
     needed = {c: {known[key].needs for key in c.metrics} for c in comparisons}
-    launches, _ = suite.protocol_size
     found_out = set()
     for repeated, group in itertools.groupby(catalogue.passes().values(), key=lambda each: (each.phase, each.repeated)):
         passes = list(group)
         # Launches of one comparison lie far apart in time, so that one slow minute does not affect all of them.
-        for launch in range(launches if repeated[1] else 1):
+        for launch in range(suite.launches_limit if repeated[1] else 1):
             for (comparison, metrics), each in itertools.product(asked.items(), passes):
                 wanted = metrics if each.always else [metric for metric in metrics if metric.made_in == each.name]
                 if not wanted and each.name not in needed[comparison]:

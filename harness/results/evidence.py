@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric
+from modbench.harness.results.launches import Decision
 from modbench.harness.results.notes import SomeNotes
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.records import Outcome
@@ -26,6 +27,8 @@ class Evidence:
         anchors: the anchor's outcomes of the same launches, for timings.
         blocks: witnesses of each launch's blocks, for timings.
         counted: results of counting the case.
+        decision: what a pilot decided on the number of launches; None: it is fixed.
+        drift: how the arm drifted relative to its anchor, over all launches; None: it did not.
     """
 
     case: Case
@@ -34,6 +37,8 @@ class Evidence:
     anchors: Sequence[Outcome] = ()
     blocks: Sequence[Columns] = ()
     counted: CountNotes = field(default_factory=CountNotes)
+    decision: Decision | None = None
+    drift: str | None = None
 
     @property
     def timed(self) -> bool:

@@ -1,11 +1,11 @@
-"""The run folder: run.json with plan and environment, and one atomically written JSON file per unit of work."""
+"""The run folder: run.json with plan and environment, one atomically written JSON file per unit, one per decided pilot."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,10 +16,11 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.planning.plan import Plan
+from modbench.harness.results.launches import Decision
 from modbench.harness.results.records import SCHEMA, Record
 from modbench.harness.results.upgrade import upgraded
 
-FINISHED = "finished.json"
+FINISHED, LAUNCHES = "finished.json", "launches"
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
@@ -42,6 +43,31 @@ class RunFolder:
     def record(self, unit: UnitOfWork) -> Path:
         """Path of a unit's record."""
         return self.units / f"{unit.name}.json"
+
+    def decision(self, series: str) -> Decision | None:
+        """Return the number of launches of a series; None if its pilot has not decided it.
+
+        Raises:
+            UsageError: if the file is damaged.
+        """
+        file = self.path / LAUNCHES / f"{series}.json"
+        if not file.is_file():
+            return None
+        try:
+            body = json.loads(file.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{file}: not JSON: {error}.") from error
+        return _parse(Decision, body, file)
+
+    def write_decision(self, decided: Decision) -> None:
+        """Write the number of launches of a series, once."""
+        file = self.path / LAUNCHES / f"{decided.series}.json"
+        file.parent.mkdir(exist_ok=True)
+        write_atomically(file, decided.model_dump_json(indent=1))
+
+    def forget_decision(self, series: str) -> None:
+        """Remove the decision on a series whose pilot had no times."""
+        (self.path / LAUNCHES / f"{series}.json").unlink(missing_ok=True)
 
     def write_run(
         self, plan: Plan, environment: dict[str, Any], command: list[str], started: str, launcher: str = "local"
@@ -68,13 +94,15 @@ class StoredRun:
 
     Attributes:
         path: the folder.
-        plan: what was planned.
+        plan: what was planned, without the launches that no pilot asked for.
         environment: the machine and its software.
         command: the command line.
         started: start time, UTC, ISO 8601.
         records: records of the finished units, in plan order.
         missing: names of the units without a record.
         finished: content of finished.json; None if the run was interrupted.
+        undecided: further launches that a pilot which has not ended may ask for.
+        decisions: what pilots decided, by series.
     """
 
     path: Path
@@ -86,6 +114,8 @@ class StoredRun:
     records: list[Record]
     missing: list[str]
     finished: dict[str, Any] | None = None
+    undecided: tuple[UnitOfWork, ...] = ()
+    decisions: dict[str, Decision] = field(default_factory=dict)
 
 
 def create(out: str | None, suite_name: str) -> RunFolder:
@@ -140,6 +170,7 @@ def read(folder: str) -> StoredRun:
         raise UsageError(f"{file}: damaged: {', '.join(sorted(lacking))} missing.")
     plan = _parse(Plan, body["plan"], file)
     _check_names(plan, file)
+    plan, undecided, decisions = _decided(plan, RunFolder(path))
     records, missing = [], []
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)
@@ -149,7 +180,35 @@ def read(folder: str) -> StoredRun:
         else:  # no record, or that of another unit or plan
             missing.append(unit.name)
     told = {name: body[name] for name in ("environment", "command", "started", "launcher")}
-    return StoredRun(path, plan, records=records, missing=missing, finished=_finished(path / FINISHED), **told)
+    finished = _finished(path / FINISHED)
+    return StoredRun(
+        path,
+        plan,
+        records=records,
+        missing=missing,
+        finished=finished,
+        undecided=undecided,
+        decisions=decisions,
+        **told,
+    )
+
+
+def _decided(plan: Plan, folder: RunFolder) -> tuple[Plan, tuple[UnitOfWork, ...], dict[str, Decision]]:
+    """Leave out the launches that no pilot asked for; also return those of undecided pilots, and the decisions.
+
+    Of an undecided pilot the first further launch counts as planned: until the number stands, the run is not complete.
+    """
+    found = {series: folder.decision(series) for series in plan.piloted()}
+    decisions = {series: decision for series, decision in found.items() if decision is not None}
+    pilot, _ = plan.suite.protocol_size
+    units, undecided = [], []
+    for unit in plan.units:
+        decision = decisions.get(unit.series)
+        if not plan.after_pilot(unit) or (unit.launch < decision.made if decision else unit.launch == pilot):
+            units.append(unit)
+        elif decision is None:
+            undecided.append(unit)
+    return plan.model_copy(update={"units": tuple(units)}), tuple(undecided), decisions
 
 
 def _check_names(plan: Plan, file: Path) -> None:

@@ -13,6 +13,9 @@ from modbench.harness.results.records import SCHEMA
 
 ANSWERS = ("n", "correct", "correct_as_trained", "whole", "by_kind", "shortcuts", "depth_by_kind", "cpu_s")
 FINDINGS = ("peak", "profile")
+# What set the number of rounds in schema 4, and its launches and rounds by effort.
+OF_ROUNDS = ("most_rounds", "pilot", "half_width")
+EFFORTS_4 = {"smoke": (1, 3), "draft": (3, 20), "standard": (5, 30), "rigorous": (10, 60)}
 
 
 def upgraded(body: dict[str, Any], file: object) -> dict[str, Any]:
@@ -70,8 +73,29 @@ def _from_3(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_4(body: dict[str, Any]) -> dict[str, Any]:
-    """Convert schema 4 to 5: nothing to change. Fields that schema 5 added have defaults that say "not measured"."""
-    return body
+    """Convert schema 4 to 5: a pilot decided rounds, not launches. Other fields that schema 5 added have defaults."""
+    if "unit" in body:
+        outcomes = [
+            outcome | {"notes": _without(outcome.get("notes") or {}, ("rounds",))} for outcome in body["outcomes"]
+        ]
+        return body | {"unit": _fixed(body["unit"]), "outcomes": outcomes}
+    plan = body.get("plan")
+    if not isinstance(plan, dict):  # damaged, as the reader will say
+        return body
+    suite = _without(plan["suite"], OF_ROUNDS)
+    launches, rounds = EFFORTS_4[suite["effort"]]
+    # What schema 5 takes from a preset, the run took from the preset of its time.
+    suite |= {"launches": suite.get("launches") or launches, "rounds": suite.get("rounds") or rounds}
+    return body | {"plan": plan | {"suite": suite, "units": [_fixed(unit) for unit in plan["units"]]}}
+
+
+def _fixed(unit: dict[str, Any]) -> dict[str, Any]:
+    """A unit whose rounds are fixed: those that it started from."""
+    return unit | {"protocol": _without(unit["protocol"], OF_ROUNDS)}
+
+
+def _without(body: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name not in names}
 
 
 # Schema to the function that converts it to the next.

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean, median
+from statistics import fmean
 
 Columns = Mapping[str, Sequence[float]]
-
-# Standard deviations of a normal distribution per median absolute deviation, and of its median per that of its mean.
-SIGMA_PER_MAD = 1.4826
-MEDIAN_PENALTY = 1.2533
 
 
 def log_means(samples: Columns, column: str = "wall_s") -> dict[float, float]:
@@ -31,14 +27,3 @@ def by_round(samples: Columns, effects: Mapping[float, float]) -> dict[float, fl
     """Block effects of an arm by round: every arm but the anchor has one block in each round."""
     rounds = dict(zip(samples["block"], samples["round"], strict=True))
     return {rounds[block]: effect for block, effect in effects.items()}
-
-
-def spread(values: Sequence[float]) -> float:
-    """Robust standard deviation, 1.4826 times the median absolute deviation."""
-    middle = median(values)
-    return SIGMA_PER_MAD * median(abs(value - middle) for value in values)
-
-
-def blocks_needed(effects: Sequence[float], half_width: float) -> int:
-    """Blocks needed for a 95 % interval of the median effect of this half-width, from a pilot (two-stage, no peeking)."""
-    return math.ceil((1.96 * MEDIAN_PENALTY * spread(effects) / math.log1p(half_width)) ** 2)

@@ -1,23 +1,32 @@
 """Test whether the warm-up was long enough: no arm may still be getting faster or slower relative to its anchor.
 
-Theil-Sen slope and Mann-Kendall test (Kendall's tau against time) over an arm's blocks. The paired effect is tested, not
-the time itself: a clock that drifts slows all arms alike, which is unrelated to warm-up and cancels in every ratio. All arms
-of a launch are one family: the level is divided by their number.
+The paired effect is tested, not the time itself: a clock that drifts slows all arms alike, which is unrelated to warm-up and
+cancels in every ratio. Inside one launch (`unsteady`, which asks for a second warm-up): Theil-Sen slope and Mann-Kendall test,
+Kendall's tau against time. For a report (`drifting`): the same test stratified by launch, as for seasons (Hirsch & Slack 1984):
+Kendall's S is summed over launches and the drift is their mean, so that one launch that drifts by chance decides nothing. All
+arms of a comparison are one family: the level is divided by their number.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean, median
 
-# Over all blocks of a launch; both must be exceeded.
+import numpy as np
+
+# From the first block to the last; both must be exceeded.
 DRIFT = 0.01
 LEVEL = 0.01
+# Pairs of blocks up to which the distribution of S is computed exactly; above it is normal.
+MOST_EXACT = 20_000
 
 
-def testable(blocks: int, arms: int) -> bool:
-    """Whether the test can reject at all, with so many blocks in each of so many arms."""
-    return 2 / math.factorial(blocks) < LEVEL / max(1, arms)
+def testable(blocks: Sequence[int], arms: int) -> bool:
+    """Whether the test can reject at all, with so many blocks in each launch and so many arms."""
+    return math.log(2) - sum(math.lgamma(n + 1) for n in blocks) < math.log(LEVEL / max(1, arms))
 
 
 def trend(effects: Sequence[float]) -> tuple[float, float]:
@@ -32,18 +41,70 @@ def trend(effects: Sequence[float]) -> tuple[float, float]:
 
 
 def unsteady(arms: Mapping[str, Sequence[float]]) -> dict[str, str]:
-    """Find the arms that drift; returns a sentence for each.
+    """Find the arms that drift in one launch; returns a sentence for each.
 
     Args:
         arms: each arm's block effects, in order.
     """
     found = {}
     for arm, effects in arms.items():
-        if not testable(len(effects), len(arms)):
+        if not testable([len(effects)], len(arms)):
             continue
         drift, p = trend(effects)
         if abs(drift) > DRIFT and p < LEVEL / len(arms):
             found[arm] = (
                 f"relative to the anchor it drifted by {drift:+.1%} over {len(effects)} blocks (Mann-Kendall p = {p:.2g})"
             )
+    return found
+
+
+def drifting(launches: Sequence[Sequence[float]], arms: int) -> str | None:
+    """Say how an arm drifts, over its launches pooled; None if it does not, or there are too few blocks to tell.
+
+    Args:
+        launches: the arm's block effects in each launch, in order.
+        arms: arms of the comparison besides the anchor.
+    """
+    launches = [effects for effects in launches if len(effects) > 1]
+    if not launches or not testable([len(effects) for effects in launches], arms):
+        return None
+    drift, p = pooled(launches)
+    if abs(drift) <= DRIFT or p >= LEVEL / max(1, arms):
+        return None
+    return (
+        f"relative to the anchor it drifted by {drift:+.1%} in a launch, the mean over {len(launches)} "
+        f"(Mann-Kendall, pooled, p = {p:.2g})"
+    )
+
+
+def pooled(launches: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Mean drift of log-effects from the first block of a launch to its last, and the p-value of the summed S."""
+    score, drifts = 0, []
+    for effects in launches:
+        pairs = [(j - i, b - a) for (i, a), (j, b) in itertools.combinations(enumerate(effects), 2)]
+        score += sum((rise > 0) - (rise < 0) for _, rise in pairs)
+        drifts.append(median(rise / apart for apart, rise in pairs) * (len(effects) - 1))
+    return fmean(drifts), _p_value(abs(score), tuple(sorted(map(len, launches))))
+
+
+@functools.lru_cache(maxsize=256)
+def _p_value(score: int, blocks: tuple[int, ...]) -> float:
+    """Two-sided p-value of a sum of Kendall's S over launches with so many blocks, none of which drifts."""
+    pairs = sum(n * (n - 1) // 2 for n in blocks)
+    if score == 0:
+        return 1.0
+    if pairs > MOST_EXACT:
+        variance = sum(n * (n - 1) * (2 * n + 5) / 18 for n in blocks)
+        return math.erfc((score - 1) / math.sqrt(2 * variance))
+    # S is the number of pairs minus twice that of inversions, whose distribution is a sum of uniform ones.
+    return float(min(1.0, 2 * _inversions(blocks)[: (pairs - score) // 2 + 1].sum()))
+
+
+@functools.lru_cache(maxsize=64)
+def _inversions(blocks: tuple[int, ...]) -> np.ndarray:
+    """Probability of each number of inversions in random orders of so many blocks each."""
+    found = np.ones(1)
+    for n in blocks:
+        for k in range(2, n + 1):
+            found = np.convolve(found, np.full(k, 1 / k))
     return found

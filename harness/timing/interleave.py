@@ -54,25 +54,14 @@ class Effort:
     """How long to measure.
 
     Attributes:
-        rounds: rounds, each of which visits every arm twice; the minimum where a pilot decides.
-        most_rounds: the most that a pilot may ask for; if equal to `rounds`, the number is fixed.
-        pilot: rounds after which the number is computed once.
-        half_width: target half-width of the interval of each arm's median effect.
+        rounds: rounds, each of which visits every arm twice.
         warm_up_calls: calls of every arm before the first round.
         warm_up_s: seconds that the warm-up takes at least, all arms together.
     """
 
     rounds: int
-    most_rounds: int
-    pilot: int
-    half_width: float
-    warm_up_calls: int
+    warm_up_calls: int = 1
     warm_up_s: float = 0.0
-
-    @classmethod
-    def fixed(cls, rounds: int, warm_up_calls: int = 1) -> Effort:
-        """Make an effort with a fixed number of rounds."""
-        return cls(rounds, rounds, rounds, 0.01, warm_up_calls)
 
 
 @dataclass
@@ -85,7 +74,6 @@ class Measured:
         unsteady: arms that still drifted after a second warm-up, with a sentence for each.
         first_call_s: arm to the seconds of its first call.
         warmed_up_again: arm to what was wrong with it before a second warm-up; empty: there was none.
-        rounds: `pilot`, `asked` and `made`, where a pilot decides how many there are.
         steadiness_tested: whether there were enough blocks to test whether the arms were warm.
     """
 
@@ -94,7 +82,6 @@ class Measured:
     unsteady: dict[str, str] = field(default_factory=dict)
     first_call_s: dict[str, float] = field(default_factory=dict)
     warmed_up_again: dict[str, str] = field(default_factory=dict)
-    rounds: dict[str, int] | None = None
     steadiness_tested: bool = False
 
 
@@ -125,7 +112,7 @@ class Session:
         of_blocks: read around every block.
         tidy: called after every sample, untimed; raises if the arm left something behind that would affect the others.
         settled: whether the device's clock is stable; the warm-up waits for it for a while.
-        column: the time that is reported, from which the number of rounds and the drift are computed.
+        column: the time that is reported, from which the drift is computed.
         inputs: number of inputs. Each round has one, so that all arms meet every input equally often; their order is drawn anew
             after each cycle, so that a machine that gets slower does not make the last ones look dear.
     """
@@ -204,23 +191,14 @@ class Session:
             self.repeats = dict.fromkeys(self.calls, max(self.repeats[arm] for arm in self.calls))
 
     def _play(self, effort: Effort) -> dict[str, str]:
-        """Take fresh samples in as many rounds as needed; returns a sentence for each arm that drifted."""
+        """Take fresh samples in every round; returns a sentence for each arm that drifted."""
         self.made.samples = {arm: {} for arm in self.calls}
         self.made.blocks = {}
-        pilot = min(effort.pilot, effort.rounds)
-        self._rounds(0, pilot)
-        total = effort.rounds
-        if effort.most_rounds > effort.rounds:
-            asked = max(
-                (block_effects.blocks_needed(d, effort.half_width) for d in self._effects().values() if len(d) > 1),
-                default=0,
-            )
-            total = min(max(effort.rounds, asked), effort.most_rounds)
-            self.made.rounds = {"pilot": pilot, "asked": asked, "made": total}
-        self._rounds(pilot, total)
+        for round_ in range(effort.rounds):
+            self._round(round_)
         effects = self._effects()
         blocks_each = min(map(len, effects.values()), default=0)
-        self.made.steadiness_tested = steady.testable(blocks_each, len(effects)) if effects else False
+        self.made.steadiness_tested = steady.testable([blocks_each], len(effects)) if effects else False
         return steady.unsteady(effects)
 
     def _effects(self) -> dict[str, list[float]]:
@@ -232,13 +210,12 @@ class Session:
             arm: list(block_effects.differences(columns, base, self.column).values()) for arm, columns in others.items()
         }
 
-    def _rounds(self, first: int, last: int) -> None:
-        for round_ in range(first, last):
-            if not self._next_inputs:
-                self._next_inputs = self.rng.sample(range(self.inputs), self.inputs)
-            number = self._next_inputs.pop()
-            for block in deal(list(self.calls), self.anchor, self.rng):
-                self._block(round_, number, block)
+    def _round(self, round_: int) -> None:
+        if not self._next_inputs:
+            self._next_inputs = self.rng.sample(range(self.inputs), self.inputs)
+        number = self._next_inputs.pop()
+        for block in deal(list(self.calls), self.anchor, self.rng):
+            self._block(round_, number, block)
 
     def _block(self, round_: int, number: int, block: Sequence[str]) -> None:
         place = len(self.made.blocks.get("block", ()))

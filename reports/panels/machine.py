@@ -18,7 +18,6 @@ def render(loaded: Loaded) -> Markup | None:
     """Show a list of terms and facts."""
     run, where = loaded.run, loaded.run.environment
     suite = run.plan.suite
-    launches, rounds = suite.protocol_size
     git = where["git"]
     commit = (
         f"{git['commit'][:12]}{' (changed)' if git['dirty'] else ''}" if git["commit"] else f"none: {git['reason']}"
@@ -30,7 +29,6 @@ def render(loaded: Loaded) -> Markup | None:
         if isinstance(outcome.notes, TrainNotes) and outcome.notes.corpus
     }
     inside, parent = loaded.inside, loaded.parent_share
-    limit = f", a pilot of {suite.pilot} may ask for up to {suite.rounds_limit}" if suite.rounds_limit > rounds else ""
     facts = [
         ("Processor", f"{where['cpu']}, {where['usable_cores']} of {where['cores']} cores usable"),
         ("Memory", human(where["memory_bytes"], "B")),
@@ -42,8 +40,9 @@ def render(loaded: Loaded) -> Markup | None:
         ("Load before the run", f"{where['load_average']:.2f}" if where["load_average"] is not None else "not known"),
         (
             "Protocol",
-            f"{launches} launches x {rounds} rounds{limit}; blocks of the anchor and at most three arms, then in reverse order",
+            f"{suite.launches_in_words}; blocks of the anchor and at most three arms, then in reverse order",
         ),
+        ("Number of launches", _decided(loaded)),
         ("Interval", f"95 % t-interval over launches of the median block log-ratio; margin {suite.margin:.1%}"),
         ("Many comparisons", f"Benjamini-Hochberg over all {len(loaded.pairs) - len(loaded.twins)} pairs of this run"),
         ("Threads", f"{suite.threads} per worker"),
@@ -54,6 +53,25 @@ def render(loaded: Loaded) -> Markup | None:
         ("Command", shlex.join(run.command)),
     ]
     return fill("machine", facts=facts)
+
+
+def _decided(loaded: Loaded) -> str:
+    """What pilots decided, over all comparisons and workloads."""
+    run = loaded.run
+    if not run.plan.suite.two_stage:
+        return "fixed"
+    found = list(run.decisions.values())
+    if not found:
+        return "not decided: no pilot has ended"
+    wanted = f"for a minimum detectable effect of {run.plan.suite.wanted_mde:.1%}"
+    asked, made = ([getattr(each, name) for each in found] for name in ("asked", "made"))
+    numbers = [each for each in asked if each is not None]
+    said = f"{min(made)} to {max(made)}, computed once from a pilot of {found[0].pilot}, {wanted}"
+    if capped := [each for each in found if each.capped]:
+        said += (
+            f"; {len(capped)} of {len(found)} were cut at {capped[0].most}, where up to {max(numbers)} were asked for"
+        )
+    return said
 
 
 PANEL = Panel(title="Machine and method", order=90, span=12, render=render)

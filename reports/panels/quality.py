@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Record
-from modbench.harness.stats import contamination
+from modbench.harness.stats import contamination, steady
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel
 from modbench.reports.templates import fill
@@ -23,10 +23,10 @@ def render(loaded: Loaded) -> Markup | None:
             groups.setdefault(key, []).append(record)
     if not groups:
         return None
-    return fill("quality", rows=[_row(*key, records) for key, records in groups.items()])
+    return fill("quality", rows=[_row(loaded, *key, records) for key, records in groups.items()])
 
 
-def _row(workload: str, where: str, records: list[Record]) -> tuple[str, ...]:
+def _row(loaded: Loaded, workload: str, where: str, records: list[Record]) -> tuple[str, ...]:
     causes: Counter[str] = Counter()
     shares: list[float] = []
     notes: list[TimeNotes] = []
@@ -48,8 +48,8 @@ def _row(workload: str, where: str, records: list[Record]) -> tuple[str, ...]:
         _share(columns, "steal_s", wall),
         _share(columns, "pressure_s", wall),
         f"{max(max(each['load']) for each in columns):.2f}" if all("load" in each for each in columns) else "–",
-        _rounds(notes),
-        _warm_up(notes),
+        _launches(loaded, records),
+        _warm_up(notes, records),
     )
 
 
@@ -59,21 +59,21 @@ def _share(columns: list[dict[str, list[float]]], name: str, wall: float) -> str
     return f"{sum(sum(each[name]) for each in columns) / wall:.1%}"
 
 
-def _rounds(notes: list[TimeNotes]) -> str:
-    """Say how many rounds were run, and how many the pilot asked for."""
-    made = [note.rounds for note in notes if note.rounds]
-    if not made:
-        return "fixed"
-    low, high = min(each.made for each in made), max(each.made for each in made)
-    asked = max(each.asked for each in made)
-    return f"{low}{f'–{high}' if high != low else ''} (asked: up to {asked})"
+def _launches(loaded: Loaded, records: list[Record]) -> str:
+    """Say how many launches the pilot asked for."""
+    decided = loaded.run.decisions.get(records[0].unit.series)
+    if decided is None:
+        return "fixed" if not loaded.run.plan.suite.two_stage else "not decided"
+    return "no number" if decided.asked is None else f"asked: {decided.asked}" + " (capped)" * decided.capped
 
 
-def _warm_up(notes: list[TimeNotes]) -> str:
-    """Say whether warm-up was sufficient, if there were enough rounds to test it."""
+def _warm_up(notes: list[TimeNotes], records: list[Record]) -> str:
+    """Say whether warm-up was sufficient, if there were enough blocks to test it."""
     if any(note.warmed_up_again for note in notes):
         return "repeated: an arm still drifted"
-    return "tested" if all(note.steadiness_tested for note in notes) else "too few rounds to test"
+    unit = records[0].unit
+    tested = steady.testable([unit.protocol.rounds] * len(records), len(unit.comparison.arms) - 1)
+    return "tested" if tested else "too few rounds to test"
 
 
 PANEL = Panel(title="How well was it measured?", order=75, span=12, render=render, folded=True)

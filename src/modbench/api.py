@@ -143,6 +143,7 @@ def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Liv
             f"{run_folder!r} is a run of `modbench train`: to continue it, repeat its command with -o {run_folder}."
         )
     folder = RunFolder(stored.path)
+    stored = _without_empty_decisions(stored, folder)
     remaining = _remaining(stored)
     for place in (folder.units, folder.logs):  # a copied folder may lack the empty ones
         place.mkdir(exist_ok=True)
@@ -156,12 +157,15 @@ def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Liv
         )
     for unit in remaining:
         folder.record(unit).unlink(missing_ok=True)
-    rest = stored.plan.model_copy(update={"units": remaining})
+    rest, whole = (
+        stored.plan.model_copy(update={"units": (*units, *stored.undecided)})
+        for units in (remaining, stored.plan.units)
+    )
     # A worker may have been killed after it wrote its record and before it removed its checkpoint.
     for unit in stored.plan.units:
         if unit not in remaining:
             Workspace(folder.path, unit.name).tidy()
-    return _run(rest, folder, progress_of(rest, folder), start, launcher=stored.launcher, resumed=True)
+    return _run(rest, folder, progress_of(rest, folder), start, launcher=stored.launcher, whole=whole)
 
 
 def _refuse_ranks(command: str) -> None:
@@ -171,6 +175,15 @@ def _refuse_ranks(command: str) -> None:
         raise UsageError(
             f"{command} under torchrun would start {world} runs. Start it without torchrun; only `modbench train` uses ranks."
         )
+
+
+def _without_empty_decisions(stored: StoredRun, folder: RunFolder) -> StoredRun:
+    """Let pilots that left no times decide anew if their launches run again; a number that was computed stands."""
+    again = {unit.series for unit in _remaining(stored)}
+    empty = [series for series, decided in stored.decisions.items() if decided.asked is None and series in again]
+    for series in empty:
+        folder.forget_decision(series)
+    return read(str(stored.path)) if empty else stored
 
 
 def _remaining(stored: StoredRun) -> tuple[UnitOfWork, ...]:
@@ -190,11 +203,11 @@ def _run(
     start: float,
     *,
     launcher: str,
-    resumed: bool = False,
+    whole: Plan | None = None,
 ) -> Finished:
     try:
         with progress:
-            runner.run(resolved, folder, progress, launcher=launcher, resumed=resumed)
+            runner.run(resolved, folder, progress, launcher=launcher, whole=whole)
         wall_s = time.monotonic() - start
         loaded = render.write(folder.path)
     except KeyboardInterrupt:

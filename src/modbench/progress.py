@@ -14,6 +14,8 @@ from modbench.harness.planning.plan import Plan, predicted_seconds
 from modbench.harness.results.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.progress import Progress as Bar
 
     from modbench.harness.core.case import UnitOfWork
@@ -24,11 +26,15 @@ class TimeLeft:
     """Units done and time left: the plan's prediction, scaled by its error so far."""
 
     def __init__(self, plan: Plan) -> None:
-        self.predicted = {
-            unit.name: predicted_seconds(plan, unit, slots.at_once)
+        every = {
+            unit: predicted_seconds(plan, unit, slots.at_once)
             for slots in phases(plan, usable_cores())
             for unit in slots.units
         }
+        # Launches after a pilot are counted when it has decided.
+        self.predicted = {unit.name: seconds for unit, seconds in every.items() if not plan.after_pilot(unit)}
+        self.later = {unit.name: seconds for unit, seconds in every.items() if plan.after_pilot(unit)}
+        self.undecided = {unit.series for unit in every if plan.after_pilot(unit)}
         self.total = sum(self.predicted.values())
         self.done = 0.0
         self.units_done = 0
@@ -38,6 +44,23 @@ class TimeLeft:
         """Count a unit as done."""
         self.done += self.predicted[unit.name]
         self.units_done += 1
+
+    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
+        """Count the launches that a pilot asked for."""
+        more = {unit.name: self.later[unit.name] for unit in units}
+        self.predicted |= more
+        self.total += sum(more.values())
+        self.undecided.discard(series)
+
+    @property
+    def count(self) -> str:
+        """Units done and in all, `12/34`; `12/34+` while a pilot may ask for more."""
+        return f"{self.units_done}/{len(self.predicted)}{'+' * bool(self.undecided)}"
+
+    @property
+    def left(self) -> str:
+        """Time left in words."""
+        return f"{'at least ' * bool(self.undecided)}{human_duration(self.seconds)}"
 
     @property
     def seconds(self) -> float:
@@ -70,9 +93,12 @@ class Lines:
         """Print `[12/34] time-forward-T128-B1-fp32-cpu1-launch0, 3 min 02 s left`."""
         left = self.time_left
         left.ended(unit)
-        done = f"[{left.units_done}/{len(left.predicted)}]"
         with contextlib.suppress(OSError):  # a closed pipe must not end a measurement
-            print(f"{done} {unit.name}, {human_duration(left.seconds)} left", file=self.stream, flush=True)
+            print(f"[{left.count}] {unit.name}, {left.left} left", file=self.stream, flush=True)
+
+    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
+        """Count the launches that a pilot asked for."""
+        self.time_left.added(series, units)
 
 
 class Live:
@@ -123,14 +149,20 @@ class Live:
         self.time_left.ended(unit)
         self._show()
 
+    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
+        """Count the launches that a pilot asked for: the bar becomes longer."""
+        self.time_left.added(series, units)
+        self._show()
+
     def _show(self) -> None:
         left = self.time_left
         self.bar.update(
             self.task,
             completed=left.done,
+            total=left.total,
             description=", ".join(self._described(name) for name in self.running) or "finishing",
-            units=f"{left.units_done}/{len(left.predicted)}",
-            left=human_duration(left.seconds),
+            units=left.count,
+            left=left.left,
         )
 
     def _described(self, unit: str) -> str:
@@ -150,6 +182,10 @@ class Counter:
 
     def tick(self) -> None:
         """Print nothing."""
+
+    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:  # noqa: ARG002  # as every progress
+        """Count the launches that a pilot asked for."""
+        self.total += len(units)
 
     def ended(self, unit: UnitOfWork) -> None:  # noqa: ARG002  # as every progress
         """Print `12/60 launches`."""

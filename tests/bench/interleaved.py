@@ -80,7 +80,7 @@ def compare(
         on_error=lambda _arm, _error: None,
         survivable=(),
     )
-    samples = session.measure(Effort.fixed(rounds, warm_up_calls)).samples
+    samples = session.measure(Effort(rounds, warm_up_calls)).samples
     ratios = {}
     for arm in calls:
         if arm != anchor:

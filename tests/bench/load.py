@@ -69,6 +69,9 @@ class Silent:
     def ended(self, unit: UnitOfWork) -> None:
         """Ignore the end of a unit."""
 
+    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
+        """Ignore further units."""
+
 
 class Launches:
     """Runs launches through the product's own runner, one at a time, and keeps their records in a folder."""

@@ -50,7 +50,7 @@ def launch(seed: int, rounds: int) -> paired.LaunchSamples:
         of_samples=witness.of_samples(1, collector),
         of_blocks=witness.of_blocks(),
     )
-    found = session.measure(Effort(rounds, rounds, rounds, 0.01, warm_up_calls=3, warm_up_s=0.15))
+    found = session.measure(Effort(rounds, warm_up_calls=3, warm_up_s=0.15))
     collector.close()
     return paired.LaunchSamples(found.samples["more"], None, found.samples["less"], found.blocks)
 

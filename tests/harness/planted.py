@@ -16,6 +16,7 @@ import pytest
 from modbench.harness.core import files
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.contracts import Text
+from modbench.harness.execution.pilot import Pilots
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.planning import plan
@@ -111,6 +112,8 @@ class Trouble:
         fails: its timing raises.
         leaks: its logits move when later tokens do.
         other_text: units whose name holds this were trained on another text.
+        drifts: it becomes slower in the course of a launch.
+        drifts_in: launches in which it does; None: in all.
     """
 
     slower: Mapping[str, float] = field(default_factory=dict)
@@ -120,6 +123,17 @@ class Trouble:
     fails: str | None = None
     leaks: str | None = None
     other_text: str | None = None
+    drifts: str | None = None
+    drifts_in: tuple[int, ...] | None = None
+
+
+def _disturb(samples: dict[str, list[float]], arm: str, launch: int, trouble: Trouble) -> None:
+    """Change an arm's samples by what goes wrong with it."""
+    if arm == trouble.drifts and (trouble.drifts_in is None or launch in trouble.drifts_in):
+        grows = zip(samples["wall_s"], samples["round"], strict=True)
+        samples["wall_s"] = [wall * (1 + 0.01 * round_) for wall, round_ in grows]
+    if arm == trouble.waits:
+        samples["wait_s"] = [0.5 * wall for wall in samples["wall_s"]]
 
 
 def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
@@ -145,11 +159,10 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
             on_error=lambda arm, error: pytest.fail(f"{arm}: {error}"),
             inputs=inputs,
         )
-        timed = session.measure(Effort.fixed(unit.protocol.rounds, 3)).samples
+        timed = session.measure(Effort(unit.protocol.rounds, 3)).samples
         for case in unit.comparison.arms:
             samples = timed[case.id]
-            if case.arm == trouble.waits:
-                samples["wait_s"] = [0.5 * wall for wall in samples["wall_s"]]
+            _disturb(samples, case.arm, unit.launch, trouble)
             tokens = case.place.batch_size * case.place.seq_len
             result: dict[str, Any] = {
                 "status": "ok",
@@ -240,8 +253,9 @@ def stored(
     folder = run_folder.create(str(tmp_path / "run"), "planted")
     environment = ENVIRONMENT | {"certificate": certificate}
     folder.write_run(made, environment, ["modbench"], files.now())
+    pilots = Pilots(made, folder)
     for unit in made.units:
-        if unit.name == leave_out:
+        if unit.name == leave_out or (pilots.later(unit) and unit.launch >= (pilots.number(unit.series) or 0)):
             continue
         record = fake_record(unit, Trouble(**trouble))
         if peak and unit.made_in == "peak":
@@ -250,5 +264,7 @@ def stored(
             )
             record = record.model_copy(update={"findings": found})
         files.write_atomically(folder.record(unit), record.model_dump_json())
+    for series in pilots.series:
+        pilots.number(series)
     render.write(folder.path)
     return pd.read_csv(folder.path / "comparisons.csv")

@@ -166,7 +166,7 @@ def test_a_recompile_inside_the_timed_region_is_detected() -> None:
         on_error=lambda name, error: pytest.fail(f"{name}: {error}"),
         of_samples=witness.of_samples(1, collector),
     )
-    seen = session.measure(Effort.fixed(5, warm_up_calls=3)).samples["a"]
+    seen = session.measure(Effort(5, warm_up_calls=3)).samples["a"]
     collector.close()
     marks = contamination.causes(seen)
     assert ["recompiled" in mark for mark in marks] == [size == 3 for size in sizes[-10:]]
@@ -216,7 +216,10 @@ def test_the_level_is_shared_out_among_arms() -> None:
 
 
 def test_too_few_blocks_are_not_tested() -> None:
-    assert not steady.testable(5, 1)
-    assert steady.testable(6, 1)
-    assert not steady.testable(6, 8)
+    assert not steady.testable([5], 1)
+    assert steady.testable([6], 1)
+    assert not steady.testable([6], 8)
+    assert not steady.testable([2] * 7, 1)
+    assert steady.testable([2] * 8, 1)
+    assert steady.testable([6] * 10, 8)
     assert steady.unsteady({"a": [0.0, 0.1, 0.2, 0.3, 0.4]}) == {}

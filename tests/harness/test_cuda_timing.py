@@ -62,7 +62,7 @@ def session(calls: dict[str, Callable[[int], object]], clock: Clock, rounds: int
         raise AssertionError(arm) from error
 
     made = Session(dict(calls), next(iter(calls)), rng=random.Random(0), clock=clock, on_error=never, **more)
-    return made.measure(Effort.fixed(rounds))
+    return made.measure(Effort(rounds))
 
 
 def test_a_latency_does_not_depend_on_how_often_a_sample_calls(cuda: FakeCuda) -> None:
@@ -135,27 +135,6 @@ def test_an_arm_is_steady_if_its_device_time_is(cuda: FakeCuda, monkeypatch: pyt
     assert [outcome.noted(TimeNotes).unsteady for outcome in outcomes] == [None] * 2
     assert [outcome.noted(TimeNotes).warmed_up_again for outcome in outcomes] == [None] * 2
     assert outcomes[1].samples["wall_s"] == pytest.approx([1e-3] * 16)
-
-
-def test_the_number_of_rounds_comes_from_the_reported_time(cuda: FakeCuda) -> None:
-    """A spin of 10 ms hides that the device's time varies by a third."""
-    rng = random.Random(0)
-
-    def call(_number: int) -> dict[str, float]:
-        device_s = 1e-3 * rng.lognormvariate(0, 0.3)
-        cuda.sleep(1e-2 + device_s)
-        return {"device/wall_s": device_s}
-
-    def asked(**more: Any) -> int:
-        calls = {"anchor": call, "arm": call}
-        made = Session(
-            dict(calls), "anchor", rng=random.Random(0), clock=Clock(cuda.synchronize), on_error=lambda *_: None, **more
-        )
-        rounds = made.measure(Effort(rounds=20, most_rounds=40, pilot=20, half_width=0.05, warm_up_calls=1)).rounds
-        assert rounds is not None
-        return rounds["asked"]
-
-    assert asked(column="device/wall_s") > 10 * asked()
 
 
 def test_the_spin_does_not_change_between_samples(cuda: FakeCuda) -> None:

@@ -189,7 +189,7 @@ def fake_launch(unit: UnitOfWork, twin_takes: float) -> Record:
         clock=clock,
         on_error=lambda arm, error: pytest.fail(f"{arm}: {error}"),
     )
-    found = session.measure(Effort.fixed(unit.protocol.rounds))
+    found = session.measure(Effort(unit.protocol.rounds))
     outcomes = tuple(
         Outcome(case=arm, metric=doctor.METRIC, unit="s", status="ok", samples=found.samples[arm])
         for arm in (one, twin)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from modbench.harness.core import catalogue
 from modbench.harness.execution import doctor
 from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.launches import Decision
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.memory import MemoryNotes
@@ -68,9 +70,10 @@ def evidence(
     )
 
 
+CAPPED = Decision(series="s", pilot=8, used=8, arms=2, sd=0.03, mde=0.01, asked=60, most=24, made=24)
 PLANTED: dict[str, tuple[Evidence, str]] = {
     "allocator_retried": (evidence([outcome(alloc_retries=3)]), "3 times"),
-    "capped_rounds": (evidence([outcome(rounds={"asked": 500, "made": 120, "pilot": 20})]), "up to 500 rounds"),
+    "capped_launches": (replace(evidence(), decision=CAPPED), "asked for 60 launches"),
     "disturbed": (evidence([outcome({"wait_s": [0.009] * 20 + [0.0] * 20})]), "50% of its blocks"),
     "idle_in_training": (evidence(counted={"trained_share": 0.1}), "10% of three times"),
     "input_dependent": (
@@ -92,7 +95,7 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
         ),
         "blocks.1 says it processed 6 of 48",
     ),
-    "not_steady": (evidence([outcome(unsteady="it drifted by +9%")]), "+9%"),
+    "not_steady": (replace(evidence(), drift="it drifted by +9%"), "+9%"),
     "power_limited": (evidence(throttle=[4.0] * 5 + [0.0] * 15), "25%"),
     "reads_future": (
         evidence(counted={"causality": {"reads_future": True, "change": 0.7, "at": 3, "reason": None}}),

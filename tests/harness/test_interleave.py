@@ -49,7 +49,7 @@ def measure(
 ) -> Measured:
     """A session of the given effort, or of so many rounds; the first arm is the anchor."""
     session = Session(calls, next(iter(calls)), rng=random.Random(0), clock=clock, on_error=on_error, **more)
-    return session.measure(Effort.fixed(effort) if isinstance(effort, int) else effort)
+    return session.measure(Effort(effort) if isinstance(effort, int) else effort)
 
 
 @given(n=st.integers(1, 12), seed=st.integers(0, 999))
@@ -143,37 +143,9 @@ def test_an_interrupt_is_not_survived() -> None:
         measure({"a": interrupted}, FakeClock(), 1)
 
 
-def noisy(clock: FakeClock, sigma: float, seed: int) -> Callable[[int], None]:
-    rng = random.Random(seed)
-    return clock.arm(lambda: 0.01 * rng.lognormvariate(0, sigma))
-
-
-@pytest.mark.parametrize(("sigma", "made"), [(0.0001, 30), (0.5, 90)])
-def test_a_pilot_decides_how_many_rounds_once(sigma: float, made: int) -> None:
-    """Quiet arms get the least number, noisy ones the most; what the pilot asked for is noted."""
-    clock = FakeClock()
-    calls: dict[str, Call] = {"anchor": noisy(clock, sigma, 1), "arm": noisy(clock, sigma, 2)}
-    found = measure(calls, clock, Effort(rounds=30, most_rounds=90, pilot=20, half_width=0.01, warm_up_calls=1))
-    assert len(found.samples["arm"]["wall_s"]) == 2 * made
-    note: Any = found.rounds
-    assert note["pilot"] == 20
-    assert note["made"] == made
-    assert (note["asked"] > 90) == (made == 90)
-
-
-def test_between_the_limits_the_number_is_what_the_pilot_computed() -> None:
-    clock = FakeClock()
-    calls: dict[str, Call] = {"anchor": noisy(clock, 0.02, 1), "arm": noisy(clock, 0.02, 2)}
-    found = measure(calls, clock, Effort(rounds=4, most_rounds=4000, pilot=20, half_width=0.01, warm_up_calls=1))
-    note: Any = found.rounds
-    assert note["pilot"] == 4  # never more than the least number of rounds
-    assert note["made"] == max(4, note["asked"])
-    assert len(found.samples["arm"]["wall_s"]) == 2 * note["made"]
-
-
 def test_the_warm_up_lasts_as_long_as_it_was_told() -> None:
     clock = FakeClock()
-    measure({"a": clock.arm(0.01)}, clock, Effort(1, 1, 1, 0.01, warm_up_calls=3, warm_up_s=0.5))
+    measure({"a": clock.arm(0.01)}, clock, Effort(1, warm_up_calls=3, warm_up_s=0.5))
     assert clock.now == pytest.approx(0.5 + 0.02, abs=0.011)
 
 

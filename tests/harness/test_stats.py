@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from modbench.harness.stats import block_effects, paired
+from modbench.harness.stats import paired
 from modbench.harness.stats.block_effects import differences
 from modbench.harness.stats.effects import (
     Effect,
@@ -381,11 +381,3 @@ def test_the_spread_between_inputs_is_recovered(planted: float) -> None:
         assert found.p > 0.01
         assert found.sd < 0.005
     assert input_spread(launches[:1], 1) is None  # one input has no spread
-
-
-def test_blocks_needed_by_the_formula() -> None:
-    """sigma = 1.4826 MAD; n = (1.96 * 1.2533 * sigma / w)^2."""
-    effects = [-0.02, -0.01, 0.0, 0.01, 0.02]
-    sigma = 1.4826 * 0.01
-    assert block_effects.spread(effects) == pytest.approx(sigma)
-    assert block_effects.blocks_needed(effects, 0.01) == math.ceil((1.96 * 1.2533 * sigma / math.log(1.01)) ** 2)

@@ -64,9 +64,10 @@ def test_quick_is_what_the_readme_says() -> None:
         "moe[T128-B1-fp32-cpu1]",
     ]
     assert [case.arm for case in first(made)][1:4] == ["dense-f0.56", "dense-f0.73", "mod[c0.125]"]
-    assert made.suite.protocol_size == (3, 6)
+    launches, rounds = made.suite.protocol_size
+    assert (launches, rounds) == (8, 2)
     timed = [unit for unit in made.units if unit.made_in == "time"]
-    assert len(timed) == 3 * 2 * 3  # lengths x workloads x launches
+    assert len(timed) == 3 * 2 * launches  # lengths x workloads x launches
     # Launches of one comparison lie apart.
     names = [unit.name for unit in timed]
     assert names.index("time-forward-T128-B1-fp32-cpu1-launch1") >= 6
@@ -84,8 +85,9 @@ def test_grid_crosses_four_capacities_with_four_lengths_at_every_effort(effort: 
     capacities, lengths = ({point[axis] for point in mapped} for axis in (0, 1))
     assert min(len(capacities), len(lengths)) >= 4
     assert mapped == set(itertools.product(capacities, lengths))
-    timed = {unit.launch for unit in made.units if unit.made_in == "time"}
-    assert len(timed) == size[0]
+    timed = [unit for unit in made.units if unit.made_in == "time"]
+    assert len({unit.launch for unit in timed if not made.after_pilot(unit)}) == size[0]
+    assert len({unit.launch for unit in timed}) == made.suite.launches_limit
 
 
 def test_smoke_trains_a_handful_of_steps() -> None:
@@ -102,7 +104,7 @@ def test_set_reaches_shape_routing_protocol_and_training() -> None:
     assert by_model["dense"].d_ff == 512
     assert by_model["mod"].every == 1
     assert by_model["dense"].every == 2  # dense does not read it
-    assert made.suite.protocol_size == (3, 7)
+    assert made.suite.protocol_size == (8, 7)
     assert made.suite.train is not None
     assert made.suite.train.lr == 0.001
 

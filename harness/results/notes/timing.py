@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-from modbench.harness.core.frozen import Frozen
 from modbench.harness.results.notes import Notes
-
-
-class Rounds(Frozen):
-    """Rounds of a session with a pilot.
-
-    Attributes:
-        pilot: rounds of the pilot.
-        asked: rounds that the pilot asked for.
-        made: rounds that were run.
-    """
-
-    pilot: int
-    asked: int
-    made: int
 
 
 class TimeNotes(Notes):
@@ -29,7 +14,6 @@ class TimeNotes(Notes):
         inputs: input batches that the calls read in turn.
         first_call_s: seconds of the first call.
         steadiness_tested: whether there were enough rounds to test for drift.
-        rounds: what the pilot asked for; None without a pilot.
         warmed_up_again: which arms drifted, so that all were warmed up a second time.
         unsteady: how this arm still drifted after that; None: it did not.
         unchecked: which guard could not run, and why.
@@ -48,7 +32,6 @@ class TimeNotes(Notes):
     inputs: int | None = None
     first_call_s: float | None = None
     steadiness_tested: bool | None = None
-    rounds: Rounds | None = None
     warmed_up_again: str | None = None
     unsteady: str | None = None
     unchecked: str | None = None

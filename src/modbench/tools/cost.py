@@ -11,12 +11,11 @@ from pydantic import ValidationError
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import ELEMENT_BYTES, Case, Dtype, Place
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
-from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.units import human
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.planning.arms import check_capacity
 from modbench.harness.planning.overrides import toml_value
-from modbench.harness.planning.suite import in_words
 from modbench.tools.columns import aligned
 
 if TYPE_CHECKING:

@@ -33,16 +33,18 @@ HEADER = ("case", "params", "FLOPs forward", "of anchor", "ideal", "train-step m
 def forecast(plan: Plan) -> dict[str, Any]:
     """The forecast in base units; None where a number is known only after a user's model has run."""
     passes = catalogue.passes()
-    units = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
+    every = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
+    units = [(unit, at_once) for unit, at_once in every if not plan.after_pilot(unit)]
     anchors = {case: comparison.arms[0] for comparison in plan.comparisons for case in comparison.arms}
     return {
         "suite": plan.suite.name,
         "device": plan.device,
         "effort": plan.suite.effort,
-        "units": len(plan.units),
+        "units": len(units),
+        "units_most": len(every),
         "predicted_s": sum(predicted_seconds(plan, *unit) for unit in units),
         "predicted_most_s": sum(
-            passes[unit.made_in].most(unit) * predicted_seconds(plan, unit, at_once) for unit, at_once in units
+            passes[unit.made_in].most(unit) * predicted_seconds(plan, unit, at_once) for unit, at_once in every
         ),
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
         "training": _training(plan),
@@ -133,10 +135,11 @@ def _total(forecast: dict[str, Any]) -> str:
     at_most = ""
     if forecast["predicted_most_s"] > forecast["predicted_s"]:
         longest = human_duration(forecast["predicted_most_s"])
-        at_most = f" (up to {longest} if pilots ask for more rounds, or the best learning rate lies at an edge)"
+        at_most = f" (up to {longest} if pilots ask for more launches, or the best learning rate lies at an edge)"
+    units = f"{forecast['units']}{f' to {most}' if (most := forecast['units_most']) > forecast['units'] else ''}"
     time = f"about {human_duration(forecast['predicted_s'])}{at_most}"
     return (
-        f"{forecast['suite']}: {forecast['units']} units on {forecast['device']}, {time}. "
+        f"{forecast['suite']}: {units} units on {forecast['device']}, {time}. "
         f"Times are a guess: FLOPs at an assumed {rate}. Nothing was run."
     )
 

@@ -1,0 +1,136 @@
+"""What does a launch of a suite cost, and where does it go? Start, loading, building, contract check, warm-up, measuring.
+
+    python tests/bench/launch_cost.py                 # every comparison and workload of `quick`, forked and cold
+    python tests/bench/launch_cost.py --settle        # how fast calls settle after the first
+
+The cost of a launch decides how many there are in a given time. Seconds are wall seconds, CPU seconds follow in brackets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from statistics import fmean, median
+from typing import Any
+
+from load import in_a_fresh_process
+
+from modbench import api
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.execution.launch.local import PRELOAD
+from modbench.harness.planning.overrides import Overrides
+
+PARTS = ("start", "loading", "building", "contract check", "warm-up", "measuring", "rest")
+Seconds = dict[str, tuple[float, float]]
+
+
+@contextmanager
+def _clocked(owner: Any, name: str, part: str, spent: Seconds) -> Iterator[None]:
+    """Add the seconds of a function's calls to a part while the `with` block lasts."""
+    inner: Callable[..., Any] = getattr(owner, name)
+
+    def outer(*arguments: Any, **named: Any) -> Any:
+        wall, cpu = time.perf_counter(), time.process_time()
+        try:
+            return inner(*arguments, **named)
+        finally:
+            before = spent.get(part, (0.0, 0.0))
+            spent[part] = (before[0] + time.perf_counter() - wall, before[1] + time.process_time() - cpu)
+
+    setattr(owner, name, outer)
+    try:
+        yield
+    finally:
+        setattr(owner, name, inner)
+
+
+def launch(unit_json: str, asked: float) -> Seconds:
+    """Run one launch in this process; returns its seconds by part, wall and CPU."""
+    begun, cpu = time.monotonic(), time.process_time()
+    from modbench.harness.execution import worker
+    from modbench.harness.subject.subject import Subject
+    from modbench.harness.timing.interleave import Session
+
+    unit = UnitOfWork.model_validate_json(unit_json)
+    spent: Seconds = {"start": (begun - asked, cpu), "loading": (time.monotonic() - begun, time.process_time() - cpu)}
+    with (
+        _clocked(Subject, "__init__", "building", spent),
+        _clocked(Subject, "check", "contract check", spent),
+        _clocked(Session, "_warm_up", "warm-up", spent),
+        _clocked(Session, "_round", "measuring", spent),
+    ):
+        worker.make_record(unit).model_dump_json()
+    known = [sum(each[clock] for each in spent.values()) for clock in (0, 1)]
+    spent["rest"] = (time.monotonic() - asked - known[0], time.process_time() - known[1])
+    return spent
+
+
+def settling(unit_json: str, calls: int) -> list[list[float]]:
+    """CPU seconds of the k-th call of every arm over the median of its last calls, arm by arm; without a contract check."""
+    import torch
+
+    from modbench.harness.core import catalogue
+    from modbench.harness.subject.subject import Subject, clock_of
+
+    unit = UnitOfWork.model_validate_json(unit_json)
+    torch.set_num_threads(unit.comparison.place.threads)
+    metric = next(metric for metric in catalogue.metrics().values() if unit.makes(metric))
+    clock = clock_of(unit.comparison.place)
+    made = []
+    for case in unit.comparison.arms:
+        subject = Subject(case, unit.protocol.seed, decode=unit.protocol.decode, clock=clock)
+        subject.module.train(metric.workload == "train_step")
+        made.append((metric.measure(subject), subject.inputs(unit.protocol.seed, 4)))
+    times: list[list[float]] = [[] for _ in made]
+    for number in range(calls):
+        for row, (call, batches) in zip(times, made, strict=True):
+            start = clock.cpu_s()
+            call(batches[number % len(batches)])
+            row.append(clock.cpu_s() - start)
+    return [[each / median(row[calls // 2 :]) for each in row] for row in times]
+
+
+def _cold(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a fresh interpreter."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def _print_settling(unit: UnitOfWork, launches: int, calls: int) -> None:
+    """Print the k-th call's time over that of later calls: the median over arms, and the root mean square between arms."""
+    made = [in_a_fresh_process(settling, unit.model_dump_json(), calls) for _ in range(launches)]
+    logs = [[fmean(math.log(one[arm][k]) for one in made) for k in range(calls)] for arm in range(len(made[0]))]
+    middle = [median(column) for column in zip(*logs, strict=True)]
+    apart = [math.sqrt(fmean((row[k] - middle[k]) ** 2 for row in logs)) for k in range(calls)]
+    print(f"{unit.name:42} median", " ".join(f"{math.expm1(each):+6.1%}" for each in middle[:8]))
+    print(f"{'':42} apart ", " ".join(f"{math.expm1(each):6.1%}" for each in apart[:8]), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suite", default="quick")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--settle", action="store_true", help="only how fast calls settle")
+    parser.add_argument("--launches", type=int, default=4, help="launches whose calls are averaged with --settle")
+    parser.add_argument("--calls", type=int, default=12, help="calls of every arm with --settle")
+    options = parser.parse_args()
+    flags = Overrides(settings=tuple(options.set), device="cpu")
+    units = [u for u in api.make_plan(options.suite, flags).units if u.made_in == "time" and u.launch == 0]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
+    in_a_fresh_process(time.monotonic)  # starts the fork server
+    for unit in units:
+        if options.settle:
+            _print_settling(unit, options.launches, options.calls)
+            continue
+        for how, run in (("forked", in_a_fresh_process), ("cold", _cold)):
+            spent = run(launch, unit.model_dump_json(), time.monotonic())
+            told = "  ".join(f"{part} {spent[part][0]:.2f} ({spent[part][1]:.2f})" for part in PARTS if part in spent)
+            print(f"{unit.name:45} {how:6} {told}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

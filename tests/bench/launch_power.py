@@ -1,0 +1,140 @@
+"""What detects a true +3 % in the same time: few long launches or many short ones? And does the interval cover the truth?
+
+    python tests/bench/launch_power.py --comparisons 2000
+
+Samples are planted (nothing is timed): launches differ by a standard deviation of 0.5 % or 1 %, blocks of one launch by another.
+They go through the product's own code: the median of a launch's blocks, the number of launches from a pilot, the t-interval,
+the verdict at a margin of 2 %. Coverage is that of the whole rule, with the pilot's launches among those that are reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from modbench.harness.planning.efforts import EFFORTS, TWO_STAGE, TwoStage
+from modbench.harness.planning.suite import load_suite
+from modbench.harness.stats import effects, launch_number, verdicts
+from modbench.harness.stats.block_effects import Columns
+
+MARGIN, TRUTH = 0.02, 0.03
+
+
+@dataclass(frozen=True)
+class Design:
+    """Launches and rounds, and how a pilot goes on from there; `arms` besides the anchor, the first of which is judged."""
+
+    launches: int
+    rounds: int
+    pilot: TwoStage | None = None
+    arms: int = 8
+
+
+@dataclass(frozen=True)
+class Result:
+    """Shares of comparisons that were called worse and that were covered, and the numbers of launches."""
+
+    worse: float
+    covered: float
+    made: list[int]
+    asked: list[int]
+
+
+def designs() -> dict[str, Design]:
+    """The designs of the table, the presets among them."""
+    quick = load_suite("quick").protocol_size
+    found = {"3 x 6": Design(3, 6), "3 x 20": Design(3, 20), "10 x 6": Design(10, 6), "5 x 30": Design(5, 30)}
+    found |= {"15 x 10": Design(15, 10), f"quick, {quick[0]} x {quick[1]}": Design(*quick)}
+    found["draft, {} x {}".format(*EFFORTS["draft"])] = Design(*EFFORTS["draft"])
+    for effort, rule in TWO_STAGE.items():
+        launches, rounds = EFFORTS[effort]
+        for arms in (1, 8):
+            name = f"{effort}, {launches} to {rule.most_launches} x {rounds}, {arms} arm{'s' * (arms > 1)}"
+            found[name] = Design(launches, rounds, rule, arms)
+    return found
+
+
+def simulate(
+    design: Design, comparisons: int, *, sd: float, within: float, truth: float = TRUTH, seed: int = 0
+) -> Result:
+    """Judge planted comparisons.
+
+    Args:
+        design: launches and rounds.
+        comparisons: how many.
+        sd: standard deviation between launches of an arm's log-time against the anchor's.
+        within: the same between blocks of a launch.
+        truth: how much longer the judged arm takes, as a share.
+        seed: draws everything.
+    """
+    rng = np.random.default_rng(seed)
+    worse, covered, made, asked = [], [], [], []
+    for _ in range(comparisons):
+        launches = [_launch(rng, design, sd, within, truth) for _ in range(design.launches)]
+        if design.pilot is not None:
+            pilot = [[launch[arm] for launch in launches] for arm in range(design.arms)]
+            found = launch_number.number(
+                pilot, mde=design.pilot.mde, least=design.launches, most=design.pilot.most_launches
+            )
+            launches += [_launch(rng, design, sd, within, truth) for _ in range(found.made - design.launches)]
+            asked.append(found.asked)
+        effect = effects.over_launches([-launch[0] for launch in launches])
+        assert effect.low is not None
+        assert effect.high is not None
+        worse.append(verdicts.verdict(effect, MARGIN) == "worse")
+        covered.append(effect.low <= -math.log1p(truth) <= effect.high)
+        made.append(len(launches))
+    return Result(float(np.mean(worse)), float(np.mean(covered)), made, asked)
+
+
+def _launch(rng: np.random.Generator, design: Design, sd: float, within: float, truth: float) -> list[float]:
+    """Effect of every arm against the anchor in one launch; the noise of an effect is half the anchor's, which all arms share."""
+    anchor = rng.normal(0, within / math.sqrt(2), design.rounds)
+    both = rng.normal(0, sd / math.sqrt(2), design.arms + 1)
+    found = []
+    for arm in range(design.arms):
+        times = rng.normal(0, within / math.sqrt(2), design.rounds) + both[arm] - both[-1]
+        times += math.log1p(truth) if arm == 0 else 0.0
+        launch = effects.pair_in_launch(_samples(times), None, _samples(anchor))
+        assert launch is not None
+        found.append(launch.effect)
+    return found
+
+
+def _samples(logs: Sequence[float] | np.ndarray) -> Columns:
+    """One sample in each block, one block in each round."""
+    places = [float(i) for i in range(len(logs))]
+    return {"round": places, "block": places, "wall_s": [math.exp(value) for value in logs]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--comparisons", type=int, default=1000)
+    parser.add_argument("--within", type=float, default=0.0145, help="standard deviation between blocks (%(default)s)")
+    options = parser.parse_args()
+    print(f"{options.comparisons} comparisons each; blocks of a launch differ by {options.within:.2%}\n")
+    print(
+        "| launches x rounds | between launches | *worse* at +3 % | covered | launches made, 5–95 % | most asked, capped |"
+    )
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, design in designs().items():
+        for sd in (0.005, 0.01):
+            found = simulate(design, options.comparisons, sd=sd, within=options.within)
+            low, high = np.percentile(found.made, (5, 95))
+            capped = ""
+            if design.pilot is not None:
+                cut = np.mean([each > design.pilot.most_launches for each in found.asked])
+                capped = f"{max(found.asked)}, {cut:.0%}"
+            print(
+                f"| {name} | {sd:.1%} | {found.worse:.2f} | {found.covered:.3f} | "
+                f"{np.mean(found.made):.1f}, {low:.0f}–{high:.0f} | {capped} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

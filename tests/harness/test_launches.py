@@ -1,0 +1,260 @@
+"""The number of launches: computed once from a pilot, kept in the run folder, and honest about its error."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from planted import ENVIRONMENT, Trouble, fake_record, planted_suite, stored
+
+from modbench import api
+from modbench.harness.core import files
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.labels import Label
+from modbench.harness.execution import runner
+from modbench.harness.execution.pilot import Pilots
+from modbench.harness.execution.runner import Slots
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.plan import Plan
+from modbench.harness.planning.suite import load_suite
+from modbench.harness.results import run_folder
+from modbench.harness.results.run_folder import RunFolder
+from modbench.progress import Lines, TimeLeft
+from modbench.reports import summary
+from modbench.reports.load import load
+from modbench.tools.plan import as_text, forecast
+
+SERIES = "time-forward-T64-B1-fp32-cpu1"
+
+
+def timed_plan(**changes: Any) -> Plan:
+    """Two series of launches at standard effort, with a pilot of four."""
+    return planted_suite(
+        "standard", **{"metrics": ["latency/forward"], "pilot_launches": 4, "rounds": 3, "most_launches": 9, **changes}
+    )
+
+
+def new_folder(made: Plan, tmp_path: Path) -> RunFolder:
+    folder = run_folder.create(str(tmp_path / "run"), "planted")
+    folder.write_run(made, ENVIRONMENT, ["modbench"], files.now())
+    return folder
+
+
+def leave(folder: RunFolder, unit: UnitOfWork, **trouble: Any) -> None:
+    files.write_atomically(folder.record(unit), fake_record(unit, Trouble(**trouble)).model_dump_json())
+
+
+class Fake:
+    """A launcher whose units end at once, with a planted record; some die without one."""
+
+    def __init__(self, dies: Sequence[str] = ()) -> None:
+        self.ran: list[str] = []
+        self.dies = dies
+
+    def start(self, unit: UnitOfWork, record: Path, log: Path, timeout_s: float) -> Any:
+        del log, timeout_s
+        self.ran.append(unit.name)
+        if unit.name not in self.dies:
+            files.write_atomically(record, fake_record(unit, Trouble()).model_dump_json())
+        return _Ended(unit, record)
+
+    def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:
+        del timeout_s
+        return handles
+
+    def end(self, handle: Any) -> None:
+        """It has ended."""
+
+
+class _Ended:
+    running, exitcode = False, 9
+
+    def __init__(self, unit: UnitOfWork, record: Path) -> None:
+        self.unit, self.record = unit, record
+
+
+def run_fake(
+    made: Plan, folder: RunFolder, *, whole: Plan | None = None, dies: Sequence[str] = ()
+) -> tuple[Fake, TimeLeft]:
+    launcher, lines = Fake(dies), Lines(made)
+    slots = Slots(tuple(unit for unit in made.units if unit.made_in == "time"), 1, timed=True)
+    limits = {unit.name: 9.0 for unit in slots.units}
+    runner.run_phase(slots, launcher, folder, lines, limits, Pilots(whole or made, folder))
+    return launcher, lines.time_left
+
+
+def decided(folder: RunFolder) -> int:
+    found = folder.decision(SERIES)
+    assert found is not None
+    return found.made
+
+
+def test_launches_after_the_pilot_run_only_if_it_asks_for_them(tmp_path: Path) -> None:
+    """One decision for each series, in a file of its own; what is beyond it is neither run nor missing."""
+    made = timed_plan()
+    folder = new_folder(made, tmp_path)
+    launcher, left = run_fake(made, folder)
+    number = decided(folder)
+    assert 4 <= number < 9
+    expected = [unit.name for unit in made.units if unit.made_in == "time" and unit.launch < _number_of(folder, unit)]
+    assert launcher.ran == expected
+    assert sorted(file.stem for file in (folder.path / "launches").iterdir()) == sorted(made.piloted())
+    assert left.units_done == len(launcher.ran)
+    stored_run = run_folder.read(str(folder.path))
+    assert not [name for name in stored_run.missing if name.startswith("time-")]
+    assert len(stored_run.records) == len(launcher.ran)
+    assert stored_run.undecided == ()
+
+
+def _number_of(folder: RunFolder, unit: UnitOfWork) -> int:
+    found = folder.decision(unit.series)
+    assert found is not None
+    return found.made
+
+
+def test_a_number_is_computed_once(tmp_path: Path) -> None:
+    """Records that change after the decision change nothing."""
+    made = timed_plan()
+    folder = new_folder(made, tmp_path)
+    run_fake(made, folder)
+    before = (folder.path / "launches" / f"{SERIES}.json").read_bytes()
+    for unit in made.units:
+        if unit.series == SERIES and unit.launch < 4:
+            leave(folder, unit, slower={"moe": 1 + 0.2 * unit.launch})
+    assert Pilots(made, folder).number(SERIES) == decided(folder)
+    assert (folder.path / "launches" / f"{SERIES}.json").read_bytes() == before
+
+
+def test_an_interrupted_pilot_is_incomplete_and_goes_on(tmp_path: Path) -> None:
+    """Without a decision the run is not complete, even if every launch of the pilot has its record."""
+    made = timed_plan()
+    folder = new_folder(made, tmp_path)
+    for unit in made.units:
+        if unit.made_in != "time" or (unit.launch < 4 and unit.series == SERIES) or unit.launch < 2:
+            leave(folder, unit)
+    run = run_folder.read(str(folder.path))
+    assert f"{SERIES}-launch4" in run.missing
+    assert f"{SERIES}-launch5" not in run.missing
+    assert {unit.launch for unit in run.undecided} == {5, 6, 7, 8}
+    rest, whole = (
+        run.plan.model_copy(update={"units": (*units, *run.undecided)})
+        for units in (api._remaining(run), run.plan.units)
+    )
+    launcher, left = run_fake(rest, folder, whole=whole)
+    assert not [name for name in run_folder.read(str(folder.path)).missing if name.startswith("time-")]
+    assert left.units_done == len(launcher.ran)
+    assert not any(name.startswith(f"{SERIES}-launch{n}") for name in launcher.ran for n in range(4))
+
+
+def test_a_launch_that_died_leaves_the_number_to_the_others(tmp_path: Path) -> None:
+    made = timed_plan(pilot_launches=5)
+    folder = new_folder(made, tmp_path)
+    run_fake(made, folder, dies=[f"{SERIES}-launch1"])
+    found = folder.decision(SERIES)
+    assert found is not None
+    assert (found.pilot, found.used) == (5, 4)
+    assert found.asked is not None
+
+
+def test_a_pilot_without_times_asks_for_nothing_until_it_runs_again(tmp_path: Path) -> None:
+    made = timed_plan()
+    folder = new_folder(made, tmp_path)
+    launcher, _ = run_fake(made, folder, dies=[f"{SERIES}-launch{n}" for n in range(4)])
+    found = folder.decision(SERIES)
+    assert found is not None
+    assert (found.asked, found.made) == (None, 4)
+    assert str(found.reason).startswith("0 of 4 launches")
+    assert f"{SERIES}-launch4" not in launcher.ran
+    run = run_folder.read(str(folder.path))
+    again = api._without_empty_decisions(run, folder)
+    assert SERIES not in again.decisions
+    assert len(again.decisions) == len(run.decisions) - 1
+
+
+def test_a_result_that_the_cap_cut_is_labelled(tmp_path: Path) -> None:
+    """In both CSV files and on the page; the cap is printed."""
+    made = timed_plan(mde=1e-6, most_launches=5)
+    frame = stored(tmp_path, made)
+    assert frame.labels.str.contains(Label.LAUNCHES_CAPPED).all()
+    cases = pd.read_csv(tmp_path / "run" / "cases.csv")
+    timed = cases[cases.metric == "latency/forward"]
+    assert timed.labels.str.contains(Label.LAUNCHES_CAPPED).all()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "were cut at 5" in page
+    assert "4 to 5 launches" in page
+    said = summary.closing(load(str(tmp_path / "run")), tmp_path / "report.html", None)
+    assert Label.LAUNCHES_CAPPED in said
+
+
+def test_a_cap_at_the_pilot_is_labelled_too(tmp_path: Path) -> None:
+    frame = stored(tmp_path, timed_plan(mde=1e-6, most_launches=4))
+    assert frame.labels.str.contains(Label.LAUNCHES_CAPPED).all()
+
+
+def test_the_plan_says_the_least_and_the_most() -> None:
+    told = forecast(timed_plan())
+    least, most = told["units"], told["units_most"]
+    assert most - least == 2 * 5
+    assert told["predicted_s"] < told["predicted_most_s"]
+    assert f"{least} to {most} units" in as_text(told)
+    assert "4 to 9 launches x 3 rounds" in summary.opening(timed_plan())
+    assert f"{least} to {most} units" in summary.opening(timed_plan())
+    fixed = forecast(timed_plan(launches=5))
+    assert fixed["units"] == fixed["units_most"]
+
+
+def test_the_time_left_grows_by_what_a_pilot_asks_for() -> None:
+    made = timed_plan()
+    left = TimeLeft(made)
+    assert left.count == f"0/{sum(not made.after_pilot(unit) for unit in made.units)}+"
+    before, seconds = len(left.predicted), left.seconds
+    more = [unit for unit in made.units if made.after_pilot(unit) and unit.launch < 6]
+    for series in made.piloted():
+        left.added(series, [unit for unit in more if unit.series == series])
+    assert left.count == f"0/{before + len(more)}"
+    assert left.seconds > seconds
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [(("mde=0.02",), "draft effort has a fixed number"), (("launches=5", "pilot_launches=6"), "launches are set")],
+)
+def test_a_setting_of_a_pilot_that_is_not_there_is_refused(settings: tuple[str, ...], words: str) -> None:
+    effort = "draft" if "mde" in settings[0] else "standard"
+    with pytest.raises(UsageError, match=words):
+        override(load_suite("quick"), Overrides(effort=effort, settings=settings))
+
+
+def test_a_run_of_schema_4_keeps_its_launches(tmp_path: Path) -> None:
+    """Its pilot decided rounds: they are read as fixed, and its five launches are no pilot."""
+    stored(tmp_path, planted_suite("standard", metrics=["latency/forward"], launches=5, rounds=30))
+    folder = tmp_path / "run"
+    shutil.rmtree(folder / "launches", ignore_errors=True)
+    old = {"most_rounds": 120, "pilot": 20, "half_width": 0.01}
+    body = json.loads((folder / "run.json").read_text()) | {"schema_version": 4}
+    for key in ("pilot_launches", "most_launches", "mde"):
+        del body["plan"]["suite"][key]
+    body["plan"]["suite"] |= old | {"launches": None, "rounds": None}
+    for unit in body["plan"]["units"]:
+        unit["protocol"] |= old
+        del unit["series"]
+    (folder / "run.json").write_text(json.dumps(body))
+    for file in (folder / "units").iterdir():
+        record = json.loads(file.read_text()) | {"schema_version": 4}
+        record["unit"]["protocol"] |= old
+        del record["unit"]["series"]
+        for outcome in record["outcomes"]:
+            if outcome["notes"] and record["unit"]["made_in"] == "time":
+                outcome["notes"]["rounds"] = {"pilot": 20, "asked": 50, "made": 50}
+        file.write_text(json.dumps(record))
+    run = run_folder.read(str(folder))
+    assert run.missing == []
+    assert run.plan.suite.protocol_size == (5, 30)
+    assert not run.plan.suite.two_stage
+    assert load(str(folder)).pairs.status.eq("ok").any()
