@@ -13,8 +13,8 @@ def finds(evidence: Evidence) -> str | None:
     if decided is None or not decided.capped:
         return None
     return (
-        f"launches capped: the pilot asked for {decided.asked} launches to detect {decided.mde:.1%}, but only {decided.made} "
-        f"were allowed: launches differ by {decided.sd:.1%}"
+        f"launches capped: the pilot asked for {decided.asked_in_words} launches to detect {decided.mde:.1%}, but only "
+        f"{decided.made} were allowed: launches differ by {decided.sd:.1%}"
     )
 
 

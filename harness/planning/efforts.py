@@ -36,8 +36,8 @@ class WarmUp(NamedTuple):
     seconds: float
 
 
-# After the second call no arm was found to be slower than later (tests/bench/launch_cost.py --settle). Cold processes, whose
-# libraries start too, get one call more. The drift over all launches tests whether it was enough.
+# After two calls arms are no further apart than later (tests/bench/launch_cost.py --settle). Cold processes, whose libraries
+# start too, get one call more. Whether it was enough is tested: the drift over all launches.
 WARM_UPS: dict[Effort, WarmUp] = {
     "smoke": WarmUp(1, 0.0),
     "draft": WarmUp(2, 0.1),

@@ -7,6 +7,7 @@ of its pilot has ended. Launches beyond the number are neither run nor missing; 
 from __future__ import annotations
 
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.stats.launch_number import MOST_ASKED
 
 
 class Decision(Frozen):
@@ -35,6 +36,11 @@ class Decision(Frozen):
     most: int
     made: int
     reason: str | None = None
+
+    @property
+    def asked_in_words(self) -> str:
+        """The number that was asked for, `1000 or more` where it was not searched further."""
+        return f"{self.asked}{' or more' * (self.asked is not None and self.asked >= MOST_ASKED)}"
 
     @property
     def capped(self) -> bool:

@@ -5,7 +5,8 @@ Schema versions (`upgrade.py` reads all but the first):
     2: witnesses of every sample and block, busy intervals, the machine's peak.
     3: notes are a model per pass; findings and the death of a process have fields of their own.
     4: a suite may have a grid for its decode metrics; the environment says what a GPU's libraries were set to.
-    5: samples name their input; the number of launches may come from a pilot; the machine's peaks by shape.
+    5: samples name their input; a pilot decides the number of launches, kept in `launches/`, and no longer that of rounds;
+        the machine's peaks by shape.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from modbench.harness.stats.effects import POWER, t_quantile
 FEWEST = 4
 # Significance, divided by the number of arms, at which one arm's spread is not that of the others.
 APART = 0.01
-# More than this is no longer searched for: it means "no number of launches that anyone would run".
-MOST_ASKED = 10_000
+# More is no longer searched for: nobody would run that many.
+MOST_ASKED = 1000
 
 
 @dataclass(frozen=True)

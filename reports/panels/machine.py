@@ -64,13 +64,11 @@ def _decided(loaded: Loaded) -> str:
     if not found:
         return "not decided: no pilot has ended"
     wanted = f"for a minimum detectable effect of {run.plan.suite.wanted_mde:.1%}"
-    asked, made = ([getattr(each, name) for each in found] for name in ("asked", "made"))
-    numbers = [each for each in asked if each is not None]
+    made = [each.made for each in found]
     said = f"{min(made)} to {max(made)}, computed once from a pilot of {found[0].pilot}, {wanted}"
     if capped := [each for each in found if each.capped]:
-        said += (
-            f"; {len(capped)} of {len(found)} were cut at {capped[0].most}, where up to {max(numbers)} were asked for"
-        )
+        most = max(capped, key=lambda each: each.asked or 0).asked_in_words
+        said += f"; {len(capped)} of {len(found)} were cut at {capped[0].most}, where up to {most} were asked for"
     return said
 
 

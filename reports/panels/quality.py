@@ -64,7 +64,7 @@ def _launches(loaded: Loaded, records: list[Record]) -> str:
     decided = loaded.run.decisions.get(records[0].unit.series)
     if decided is None:
         return "fixed" if not loaded.run.plan.suite.two_stage else "not decided"
-    return "no number" if decided.asked is None else f"asked: {decided.asked}" + " (capped)" * decided.capped
+    return "no number" if decided.asked is None else f"asked: {decided.asked_in_words}" + " (capped)" * decided.capped
 
 
 def _warm_up(notes: list[TimeNotes], records: list[Record]) -> str:

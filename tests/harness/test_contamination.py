@@ -196,11 +196,11 @@ def test_what_a_system_does_not_expose_has_no_column(monkeypatch: pytest.MonkeyP
 
 def test_a_trend_is_found_and_noise_is_not() -> None:
     rising = [0.001 * i for i in range(20)]
-    drift, p = steady.trend(rising)
-    assert drift == pytest.approx(0.02)
+    drift, p = steady.pooled([rising])
+    assert drift == pytest.approx(0.019)
     assert p < 1e-6
     assert set(steady.unsteady({"a": rising, "b": [0.0] * 20})) == {"a"}
-    assert steady.trend([0.3] * 10) == (0.0, 1.0)
+    assert steady.pooled([[0.3] * 10]) == (0.0, 1.0)
     assert steady.unsteady({"a": [0.0001 * i for i in range(20)]}) == {}  # certain, and too small to matter
 
 

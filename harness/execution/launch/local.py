@@ -31,7 +31,7 @@ PRELOAD = [
     "torch._dynamo",
     "torch.utils.flop_counter",
     "numpy",
-    "scipy.stats",  # the warm-up's trend test
+    "scipy.stats",  # the rank correlations of routers
     "modbench.harness.subject.subject",
     "modbench.harness.passes.time",
 ]
