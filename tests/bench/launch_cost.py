@@ -1,6 +1,6 @@
-"""What does a launch of a suite cost, and where does it go? Start, loading, building, contract check, warm-up, measuring.
+"""What does a launch of a suite cost, and where does it go? Start, building, contract check, warm-up, measuring.
 
-    python tests/bench/launch_cost.py                 # every comparison and workload of `quick`, forked and cold
+    python tests/bench/launch_cost.py --launch 1      # every comparison and workload of `quick`, forked and cold
     python tests/bench/launch_cost.py --settle        # how fast calls settle after the first
 
 The cost of a launch decides how many there are in a given time. Seconds are wall seconds, CPU seconds follow in brackets.
@@ -11,20 +11,21 @@ from __future__ import annotations
 import argparse
 import math
 import multiprocessing
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from load import in_a_fresh_process
+from load import Launches, in_a_fresh_process
 
 from modbench import api
 from modbench.harness.core.case import UnitOfWork
-from modbench.harness.execution.launch.local import PRELOAD
 from modbench.harness.planning.overrides import Overrides
 
-PARTS = ("start", "loading", "building", "contract check", "warm-up", "measuring", "rest")
+PARTS = ("building", "contract check", "warm-up", "measuring", "rest")
 Seconds = dict[str, tuple[float, float]]
 
 
@@ -48,15 +49,15 @@ def _clocked(owner: Any, name: str, part: str, spent: Seconds) -> Iterator[None]
         setattr(owner, name, inner)
 
 
-def launch(unit_json: str, asked: float) -> Seconds:
+def launch(unit_json: str) -> Seconds:
     """Run one launch in this process; returns its seconds by part, wall and CPU."""
-    begun, cpu = time.monotonic(), time.process_time()
     from modbench.harness.execution import worker
     from modbench.harness.subject.subject import Subject
     from modbench.harness.timing.interleave import Session
 
     unit = UnitOfWork.model_validate_json(unit_json)
-    spent: Seconds = {"start": (begun - asked, cpu), "loading": (time.monotonic() - begun, time.process_time() - cpu)}
+    spent: Seconds = {}
+    wall, cpu = time.perf_counter(), time.process_time()
     with (
         _clocked(Subject, "__init__", "building", spent),
         _clocked(Subject, "check", "contract check", spent),
@@ -64,9 +65,21 @@ def launch(unit_json: str, asked: float) -> Seconds:
         _clocked(Session, "_round", "measuring", spent),
     ):
         worker.make_record(unit).model_dump_json()
+    whole = (time.perf_counter() - wall, time.process_time() - cpu)
     known = [sum(each[clock] for each in spent.values()) for clock in (0, 1)]
-    spent["rest"] = (time.monotonic() - asked - known[0], time.process_time() - known[1])
+    spent["rest"] = (whole[0] - known[0], whole[1] - known[1])
     return spent
+
+
+def around(unit: UnitOfWork, *, cold: bool) -> float:
+    """Wall seconds of a launch outside the measuring pass: the start of its process, imports, and its end."""
+    with tempfile.TemporaryDirectory() as name:
+        launches = Launches(Path(name), cold=cold)
+        if not cold:
+            launches.make(unit)  # starts the fork server
+        start = time.monotonic()
+        record = launches.make(unit)
+        return time.monotonic() - start - record.wall_s
 
 
 def settling(unit_json: str, calls: int) -> list[list[float]]:
@@ -114,22 +127,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", default="quick")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--launch", type=int, default=1, help="which launch; the first one checks contracts too")
     parser.add_argument("--settle", action="store_true", help="only how fast calls settle")
     parser.add_argument("--launches", type=int, default=4, help="launches whose calls are averaged with --settle")
     parser.add_argument("--calls", type=int, default=12, help="calls of every arm with --settle")
     options = parser.parse_args()
     flags = Overrides(settings=tuple(options.set), device="cpu")
-    units = [u for u in api.make_plan(options.suite, flags).units if u.made_in == "time" and u.launch == 0]
-    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
-    in_a_fresh_process(time.monotonic)  # starts the fork server
+    units = [u for u in api.make_plan(options.suite, flags).units if u.made_in == "time" and u.launch == options.launch]
     for unit in units:
         if options.settle:
             _print_settling(unit, options.launches, options.calls)
             continue
         for how, run in (("forked", in_a_fresh_process), ("cold", _cold)):
-            spent = run(launch, unit.model_dump_json(), time.monotonic())
+            spent = run(launch, unit.model_dump_json())
             told = "  ".join(f"{part} {spent[part][0]:.2f} ({spent[part][1]:.2f})" for part in PARTS if part in spent)
             print(f"{unit.name:45} {how:6} {told}", flush=True)
+    if not options.settle:
+        least = min(units, key=lambda unit: unit.flops)
+        for how, cold in (("forked", False), ("cold", True)):
+            print(f"start, imports and end of a {how} launch: {around(least, cold=cold):.2f} s")
 
 
 if __name__ == "__main__":

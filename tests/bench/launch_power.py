@@ -47,9 +47,9 @@ class Result:
 def designs() -> dict[str, Design]:
     """The designs of the table, the presets among them."""
     quick = load_suite("quick").protocol_size
-    found = {"3 x 6": Design(3, 6), "3 x 20": Design(3, 20), "10 x 6": Design(10, 6), "5 x 30": Design(5, 30)}
-    found |= {"15 x 10": Design(15, 10), f"quick, {quick[0]} x {quick[1]}": Design(*quick)}
-    found["draft, {} x {}".format(*EFFORTS["draft"])] = Design(*EFFORTS["draft"])
+    draft = EFFORTS["draft"]
+    found = {"3 x 6": Design(3, 6), "3 x 20": Design(3, 20), f"draft, {draft[0]} x {draft[1]}": Design(*draft)}
+    found |= {"5 x 30": Design(5, 30), "15 x 10": Design(15, 10), f"quick, {quick[0]} x {quick[1]}": Design(*quick)}
     for effort, rule in TWO_STAGE.items():
         launches, rounds = EFFORTS[effort]
         for arms in (1, 8):
