@@ -80,8 +80,8 @@ def train(model: str) -> Step:
 
 
 SMOKE = "--effort smoke"
-# Four rounds: on a GPU, calls are expected to vary less than processes.
-DRAFT = "--effort draft --set rounds=4"
+# Few launches: each starts anew, which takes seconds. Four rounds: calls on a GPU are expected to vary less than processes.
+DRAFT = "--effort draft --set launches=3 --set rounds=4"
 # The shape of a rehearsal; a head is 64 wide, so that there is one.
 TINY = "--set d_model=64 --set n_layers=2 --set vocab_size=256"
 # The arm that most of the day looks at.

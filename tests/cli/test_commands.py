@@ -81,7 +81,7 @@ def test_plan_runs_nothing(modbench: Any, tmp_path: Path) -> None:
     assert "Nothing was run." in text
     assert "up to" not in text
     two_stage = modbench("plan", "quick", "--device", "cpu", "--effort", "standard", cwd=tmp_path).stdout
-    assert "if pilots ask for more rounds" in two_stage
+    assert "if pilots ask for more launches" in two_stage
 
 
 @pytest.mark.slow
