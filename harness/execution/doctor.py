@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -138,6 +138,10 @@ class Stopwatch:
     def tick(self) -> None:
         """Pass the tick on."""
         self.progress.tick()
+
+    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
+        """Pass the launches of a pilot on; a check has none."""
+        self.progress.added(series, units)
 
     def ended(self, unit: UnitOfWork) -> None:
         """Note when a unit has its record."""

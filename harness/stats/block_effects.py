@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean
+from statistics import fmean, median
 
 Columns = Mapping[str, Sequence[float]]
+
+# Standard deviations of a normal distribution per median absolute deviation, and of its median per that of its mean.
+SIGMA_PER_MAD = 1.4826
+MEDIAN_PENALTY = 1.2533
 
 
 def log_means(samples: Columns, column: str = "wall_s") -> dict[float, float]:
@@ -27,3 +31,9 @@ def by_round(samples: Columns, effects: Mapping[float, float]) -> dict[float, fl
     """Block effects of an arm by round: every arm but the anchor has one block in each round."""
     rounds = dict(zip(samples["block"], samples["round"], strict=True))
     return {rounds[block]: effect for block, effect in effects.items()}
+
+
+def spread(values: Sequence[float]) -> float:
+    """Robust standard deviation, 1.4826 times the median absolute deviation."""
+    middle = median(values)
+    return SIGMA_PER_MAD * median(abs(value - middle) for value in values)

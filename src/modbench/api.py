@@ -12,8 +12,9 @@ from modbench.harness.core.errors import IncompleteError, UsageError
 from modbench.harness.execution import runner
 from modbench.harness.machine import accelerators, certificate, environment
 from modbench.harness.planning import plan
+from modbench.harness.planning.efforts import EFFORTS
 from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.planning.suite import EFFORTS, load_suite
+from modbench.harness.planning.suite import load_suite
 from modbench.harness.results.run_folder import RunFolder, create, read
 from modbench.harness.results.workspace import Workspace
 from modbench.reports import render

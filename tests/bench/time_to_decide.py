@@ -92,7 +92,7 @@ def launch(seed: int, rounds: int, slower: int) -> LaunchSamples:
         of_samples=witness.of_samples(1, collector),
         of_blocks=witness.of_blocks(),
     )
-    found = session.measure(Effort(rounds, rounds, rounds, 0.01, warm_up_calls=3, warm_up_s=0.05))
+    found = session.measure(Effort(rounds, warm_up_calls=3, warm_up_s=0.05))
     collector.close()
     return LaunchSamples(found.samples["other"], None, found.samples["base"], found.blocks)
 
@@ -256,7 +256,7 @@ def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def main() -> None:
-    from modbench.harness.planning.suite import EFFORTS
+    from modbench.harness.planning.efforts import EFFORTS
 
     launches, rounds = EFFORTS["draft"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -18,7 +19,7 @@ from modbench.harness.core.errors import ModbenchError
 from modbench.harness.execution import doctor
 from modbench.harness.machine import certificate
 from modbench.harness.machine.certificate import Certificate
-from modbench.harness.planning.suite import EFFORTS
+from modbench.harness.planning.efforts import EFFORTS
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Blocks, Outcome, Record
 from modbench.harness.stats.effects import over_launches
@@ -243,6 +244,9 @@ def test_the_check_notes_how_long_each_launch_took() -> None:
         def tick(self) -> None:
             heard.append("tick")
 
+        def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
+            heard.append(f"added {len(units)} to {series}")
+
         def ended(self, unit: UnitOfWork) -> None:
             heard.append(f"ended {unit.name}")
 
@@ -250,9 +254,10 @@ def test_the_check_notes_how_long_each_launch_took() -> None:
     watch.started(unit)
     assert watch.took_s[unit.name] < 0
     watch.tick()
+    watch.added("a", [])
     watch.ended(unit)
     assert watch.took_s[unit.name] >= 0
-    assert heard == [f"started {unit.name}", "tick", f"ended {unit.name}"]
+    assert heard == [f"started {unit.name}", "tick", "added 0 to a", f"ended {unit.name}"]
 
 
 def test_a_launch_that_failed_is_no_comparison() -> None:

@@ -19,11 +19,12 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.planning.arms import resolve_arms
+from modbench.harness.planning.efforts import EFFORTS
 from modbench.harness.planning.match import solve
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.planning.suite import EFFORTS, Suite, load_suite, parse_suite
+from modbench.harness.planning.suite import Suite, load_suite, parse_suite
 
 TEXT = Text("t", b"a" * 5000, b"b" * 5000, "c0ffee")
 

@@ -54,8 +54,8 @@ class Flags:
             UsageError: if a value cannot be parsed, or the device or effort is unknown.
         """
         from modbench.harness.machine import accelerators
+        from modbench.harness.planning.efforts import EFFORTS
         from modbench.harness.planning.overrides import Overrides
-        from modbench.harness.planning.suite import EFFORTS
 
         if self.effort is not None and self.effort not in EFFORTS:
             raise unknown("effort", self.effort, EFFORTS)

@@ -14,7 +14,7 @@ from modbench.harness.execution import card_check, doctor
 from modbench.harness.execution.card_check import Card
 from modbench.harness.machine import certificate, environment
 from modbench.harness.machine.certificate import Certificate
-from modbench.harness.planning.suite import EFFORTS
+from modbench.harness.planning.efforts import EFFORTS
 from modbench.harness.stats import deciding
 from modbench.harness.stats.effects import POWER
 from modbench.tools.columns import aligned
