@@ -16,6 +16,8 @@ from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired, verdicts
 from modbench.reports import checked
+from modbench.reports.attainable import COLUMNS as ATTAINABLE
+from modbench.reports.attainable import against_ideal, attainable
 from modbench.reports.cases import CASE_COLUMNS, joined, no_interval
 from modbench.reports.judge import Evidence, judge
 from modbench.reports.tables import Tables
@@ -25,13 +27,11 @@ COMPARISONS = [
     *(f"baseline_{column}" for column in CASE_COLUMNS),
     *("metric", "unit", "ratio", "difference", "ci_low", "ci_high", "ci_level", "ideal", "efficiency", "realised"),
     *("verdict", "mde", "paired", "status", "reason"),
-    *("mean_ratio", "mean_ci_low", "mean_ci_high"),
+    *("mean_ratio", "mean_ci_low", "mean_ci_high", *ATTAINABLE),
     *("labels", "baseline_labels"),
 ]
 # More columns, which only the page shows.
 MORE = ("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted", "primary", "twin")
-# An ideal closer to 1 than this is too small a gain to say what share of it was realised.
-SMALLEST_PROMISE = 0.02
 
 
 def comparison_table(tables: Tables) -> pd.DataFrame:
@@ -55,6 +55,7 @@ def comparison_table(tables: Tables) -> pd.DataFrame:
     numbers = (
         *("ratio", "difference", "ci_low", "ci_high", "ci_level", "ideal", "efficiency", "realised", "mde"),
         *("mean_ratio", "mean_ci_low", "mean_ci_high"),
+        *ATTAINABLE,
         *("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted"),
         *("capacity", "baseline_capacity", "depth_ratio", "baseline_depth_ratio"),
     )
@@ -122,7 +123,9 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
     ratio, low, high = _ends(effect)
     means = dict(zip(("mean_ratio", "mean_ci_low", "mean_ci_high"), _ends(mean), strict=True)) if mean else {}
     difference = math.exp(tables.estimate(case, metric).value) - math.exp(tables.estimate(baseline, metric).value)
-    promise, reasons = _against_ideal(ratio, *_time_ideal(tables, case, baseline, metric))
+    promise, reasons = against_ideal(ratio, *_time_ideal(tables, case, baseline, metric), low, high)
+    within_reach, unknown = attainable(tables, case, baseline, metric)
+    reasons.append(unknown)
     if not tables.run.plan.suite.claims:
         reasons.append("smoke effort: no claims, so no verdict")
     if mean is None:
@@ -135,6 +138,7 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
         "ci_high": high,
         "ci_level": None if low is None else effects.LEVEL,
         **promise,
+        "attainable": within_reach,
         "mde": None if effect.mde is None else math.expm1(effect.mde),
         "status": "ok",
         "reason": joined([effect.reason, *reasons]),
@@ -184,7 +188,7 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
     forecasts = [_forecast(tables, side, metric) for side in (case, baseline)]
     ideal = _quotient(forecasts[0].forecast, forecasts[1].forecast)
     if ideal is not None:
-        promise, more = _against_ideal(ratio, ideal if metric.better == "lower" else 1 / ideal, "")
+        promise, more = against_ideal(ratio, ideal if metric.better == "lower" else 1 / ideal, "")
         reasons += more
     elif metric.unit == "FLOP":
         reasons.append("no ideal: FLOPs define it")
@@ -202,18 +206,6 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
         "status": "ok",
         "reason": joined(reasons),
     }
-
-
-def _against_ideal(ratio: float, ideal: float | None, otherwise: str) -> tuple[dict[str, Any], list[str | None]]:
-    if ideal is None:
-        return {}, [f"no ideal: {otherwise}"]
-    realised = None
-    reasons: list[str | None] = []
-    if abs(ideal - 1) < SMALLEST_PROMISE:
-        reasons.append(f"ideal within {SMALLEST_PROMISE:.0%} of 1: no gain was promised, so no share of it is realised")
-    else:
-        realised = (ratio - 1) / (ideal - 1)
-    return {"ideal": ideal, "efficiency": ratio / ideal, "realised": realised}, reasons
 
 
 def _forecast(tables: Tables, case: Case, metric: Metric) -> MemoryNotes | FitNotes:

@@ -18,11 +18,12 @@ from modbench.harness.core.labels import Label
 from modbench.harness.core.passes import Pass
 from modbench.harness.results.evidence import Evidence
 from modbench.harness.results.notes.counting import CARRIER, CountNotes
-from modbench.harness.results.notes.findings import PeakFinding
+from modbench.harness.results.notes.findings import PeakFinding, RooflineFinding
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import StoredRun
+from modbench.harness.roofline.table import Table
 from modbench.harness.stats import block_effects, effects, mean_effects, steady
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.reports.cell import Cell, Trouble
@@ -86,6 +87,7 @@ class Tables:
         self.cells: dict[tuple[str, str], Cell] = {}
         self.peaks: dict[str, float] = {}
         self._drifts: dict[tuple[str, str], str | None] = {}
+        self.rooflines: dict[str, Table] = {}
         self._doubted: dict[tuple[str, str], dict[str, str]] = {}
         arms = dict.fromkeys(case.arm for case in run.plan.cases)
         if baseline is not None and baseline not in arms:
@@ -109,6 +111,8 @@ class Tables:
     def _take(self, record: Record, number: int) -> None:
         if isinstance(record.findings, PeakFinding):
             self.peaks[record.findings.dtype] = record.findings.flop_per_s
+        if isinstance(record.findings, RooflineFinding):
+            self.rooflines[record.findings.table.dtype] = record.findings.table
         blocks = {each.group: each.columns for each in record.blocks}
         for outcome in record.outcomes:
             cell = self.cell(outcome.case, outcome.metric)

@@ -119,7 +119,24 @@ def count(case: Case, seed: int, *, hardware: bool = True) -> Counted:
             reasons={**counted.reasons, **reasons},
         )
     flops, notes = seen
-    return replace(counted, flops={**counted.flops, **flops}, notes=notes)
+    return replace(counted, flops={**counted.flops, **flops}, notes=notes.model_copy(update=_operators(case, seed)))
+
+
+def _operators(case: Case, seed: int) -> dict[str, object]:
+    """The operators of a forward pass and of a training step, from which it follows what is attainable."""
+    from modbench.harness.profiling.operators_of_a_call import of_real_tensors, why_not
+
+    reason = why_not(case)
+    if reason is not None:
+        return {"operators_reason": reason}
+    found = {
+        f"{name}_operators": attempt(partial(of_real_tensors, case, seed, training=name == "train"))
+        for name in ("forward", "train")
+    }
+    reasons = [gap.reason for gap in found.values() if isinstance(gap, Gap)]
+    return {key: None if isinstance(value, Gap) else value for key, value in found.items()} | {
+        "operators_reason": "; ".join(dict.fromkeys(reasons)) or None
+    }
 
 
 def _reference(case: Case, seed: int) -> Counted:

@@ -21,7 +21,7 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
     """
     maker, known = Maker(suite, text), catalogue.metrics()
     asked = {c: [known[known[key].source or key] for key in c.metrics] for c in comparisons}
-    needed = {c: {known[key].needs for key in c.metrics} for c in comparisons}
+    needed = {c: {known[name].needs for name in catalogue.needed(c.metrics)} for c in comparisons}
     found_out = set()
     for repeated, group in itertools.groupby(catalogue.passes().values(), key=lambda each: (each.phase, each.repeated)):
         passes = list(group)

@@ -40,9 +40,12 @@ def test_planted_ratios_come_back(tmp_path: Path, effort: str) -> None:
         assert bool(row.paired)
     moe = timed[timed.arm == "moe"]
     assert moe.realised.isna().all()
-    assert moe.reason.str.contains("no gain was promised").all()
+    assert moe.reason.str.contains("too little was promised").all()
     mod = timed[timed.arm == "mod[c0.125]"]
     assert mod.realised.to_numpy() == pytest.approx(((mod.ratio - 1) / (mod.ideal - 1)).to_numpy())
+    assert (mod.realised_ci_low < mod.realised).all()
+    assert (mod.realised < mod.realised_ci_high).all()
+    assert mod.attainable.isna().all()  # the planted run holds no peaks by shape
 
 
 def test_a_sequential_protocol_would_have_been_wrong(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pydantic import Field
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.causality import Causality
+from modbench.harness.roofline.work import Listed
 
 # The metric that carries the long notes of a case.
 CARRIER = "flops/forward"
@@ -85,6 +86,9 @@ class CountNotes(Notes):
         reused: evidence that a call returned an earlier answer; None: it was computed.
         causality: whether logits depend on later tokens; None if that could not be tested.
         guards: why a guard could not run.
+        forward_operators: the operators of a forward pass by kind and size; None where they were not recorded.
+        train_operators: the operators of a training step, the optimizer's included.
+        operators_reason: why they were not recorded.
     """
 
     params: int | None = None
@@ -108,3 +112,6 @@ class CountNotes(Notes):
     reused: str | None = None
     causality: Causality | None = None
     guards: str | None = None
+    forward_operators: Listed | None = None
+    train_operators: Listed | None = None
+    operators_reason: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.results.notes import Notes
+from modbench.harness.roofline.table import Table
 
 
 class PeakFinding(Notes):
@@ -26,6 +27,18 @@ class PeakFinding(Notes):
     shape: str
     bytes_per_s: float
     how: str
+
+
+class RooflineFinding(Notes):
+    """The machine's measured peaks by shape.
+
+    Attributes:
+        table: times by kind of operator and size.
+        not_kept: why later plans will not know it; None: it was kept.
+    """
+
+    table: Table
+    not_kept: str | None = None
 
 
 class RangeTime(Frozen):

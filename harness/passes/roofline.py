@@ -1,0 +1,51 @@
+"""Measure a CPU's peaks by shape: products, attention, elementwise work, the optimizer, launches. What is attainable follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from modbench.harness.core.case import Comparison, UnitOfWork
+from modbench.harness.core.contracts import AnyMetric
+from modbench.harness.core.passes import Pass, Phase
+from modbench.harness.machine import busy
+from modbench.harness.results.notes import Notes
+from modbench.harness.results.notes.findings import RooflineFinding
+
+if TYPE_CHECKING:
+    from modbench.harness.planning.unit_maker import Maker
+
+# FLOPs that take about as long as the measurement.
+WORK = 480e9
+
+
+def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[RooflineFinding]:
+    """Measure the table, and keep it for later plans; yields a finding, no outcome."""
+    from modbench.harness.machine import certificate, environment
+    from modbench.harness.profiling.measured_table import measure
+    from modbench.harness.roofline import stored
+
+    place = unit.comparison.place
+    with busy.busy():
+        table = measure(place.dtype, place.threads)
+    machine = certificate.fingerprint(environment.collect(), place.device, place.threads)
+    yield RooflineFinding(table=table, not_kept=stored.keep(machine, table))
+
+
+def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
+    """One unit for each number format of a run on a CPU; none at smoke effort, which claims nothing."""
+    place = comparison.place
+    if maker.suite.claims and place.device == "cpu":
+        yield maker.unit(f"{PASS.name}-{place.dtype}-{place.device}", comparison, PASS.name, WORK)
+
+
+PASS = Pass(
+    name="roofline",
+    run=run,
+    units=units,
+    notes=Notes,
+    findings=RooflineFinding,
+    phase=Phase.TIME,
+    alone=True,
+    timed=True,
+)

@@ -1,0 +1,108 @@
+"""Measured peaks of a machine by kind and shape, and the seconds that a call should take by them."""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.roofline.work import Kind, Listed, Work
+
+
+class Point(Frozen):
+    """A measured time: of one operator of this kind and size, without the time of launching it."""
+
+    kind: Kind
+    size: tuple[int, ...]
+    seconds: float
+
+
+class Table(Frozen):
+    """Peaks of one machine, device, number format and number of threads.
+
+    Attributes:
+        device: where it was measured.
+        dtype: number format.
+        threads: CPU threads.
+        torch: version of torch.
+        passes: how often every point was measured; the fastest sample of each counts.
+        launch_s: seconds of launching one operator without gradients, the Python code of a model included.
+        training_launch_s: the same in a training step: recorded in the forward pass, run in the backward pass.
+        tensor_s: seconds that the optimizer spends on one parameter, whatever its size.
+        points: times by kind and size, on a grid for each kind.
+    """
+
+    device: str
+    dtype: str
+    threads: int
+    torch: str
+    passes: int
+    launch_s: float
+    training_launch_s: float
+    tensor_s: float
+    points: tuple[Point, ...]
+
+    @functools.cached_property
+    def grids(self) -> Mapping[Kind, Grid]:
+        """Rates by kind."""
+        ordered = sorted(self.points, key=lambda point: point.kind)
+        return {kind: Grid(list(points)) for kind, points in itertools.groupby(ordered, key=lambda point: point.kind)}
+
+    def seconds(self, call: Listed) -> float:
+        """Predicted seconds of one call: launches and work, added up over its operators."""
+        launch = self.training_launch_s if call.training else self.launch_s
+        return sum(each.calls * (launch + self.of(each)) for each in call.work)
+
+    def of(self, work: Work) -> float:
+        """Seconds of one operator without its launch."""
+        if work.kind == "view":
+            return 0.0
+        times, size, extra = 1, work.size, 0.0
+        if work.kind == "optimizer":
+            size, extra = work.size[:1], self.tensor_s * work.size[1]
+        elif len(size) == 1:
+            size = (max(size[0], self.grids[work.kind].axes[0][0]),)
+        elif len(size) > 1:  # batches of products, heads of attention: one after the other
+            times, size = size[0], size[1:]
+        return extra + times * amount(size) / self.grids[work.kind].rate(size)
+
+
+def amount(size: Sequence[int]) -> float:
+    """What a rate is per second of: multiply-adds, pairs of attention times a head's width, or bytes."""
+    return float(math.prod(size))
+
+
+class Grid:
+    """Rates on a rectangular grid of sizes; between them multilinear in logarithms, outside as at the edge.
+
+    Args:
+        points: one for each combination of the axes' values.
+    """
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        self.axes = [sorted({point.size[i] for point in points}) for i in range(len(points[0].size))]
+        self.rates = {point.size: math.log(amount(point.size) / point.seconds) for point in points}
+
+    def rate(self, size: Sequence[int]) -> float:
+        """Amount per second at a size."""
+        ends = [_between(axis, value) for axis, value in zip(self.axes, size, strict=True)]
+        total = 0.0
+        for corner in itertools.product(*ends):
+            share = math.prod(weight for _, weight in corner)
+            if share:
+                total += share * self.rates[tuple(value for value, _ in corner)]
+        return math.exp(total)
+
+
+def _between(axis: Sequence[int], value: int) -> list[tuple[int, float]]:
+    """The two values of an axis around this one, with their weights."""
+    value = min(max(value, axis[0]), axis[-1])
+    high = min(max(1, bisect.bisect_left(axis, value)), len(axis) - 1)
+    if len(axis) == 1:
+        return [(axis[0], 1.0)]
+    below, above = axis[high - 1], axis[high]
+    weight = math.log(value / below) / math.log(above / below)
+    return [(below, 1 - weight), (above, weight)]

@@ -1,0 +1,203 @@
+"""What is attainable: the time that follows from planted peaks, and the operators that are recorded. No seconds are asserted."""
+
+from __future__ import annotations
+
+import typing
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Place
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.profiling import probes
+from modbench.harness.profiling.operators_of_a_call import of_real_tensors, why_not
+from modbench.harness.results.notes.counting import CountNotes
+from modbench.harness.roofline import stored
+from modbench.harness.roofline.table import Point, Table
+from modbench.harness.roofline.work import Kind, Listed, Work, listed
+from modbench.reports.attainable import attainable, realised
+
+METRICS = catalogue.metrics()
+
+
+def planted(flop: float = 1e9, byte: float = 1e9) -> Table:
+    """A machine of constant rates, whatever the shape; a launch takes 1 us, in training 2."""
+    sizes: dict[Kind, list[tuple[int, ...]]] = {
+        kind: [(1,), (2**30,)] for kind in typing.get_args(Kind) if kind != "view"
+    }
+    for kind in sizes:
+        if kind.startswith("product") or kind in {"attention", "attention_backward"}:
+            sizes[kind] = [(a, b, c) for a in (1, 1024) for b in (1, 1024) for c in (1, 1024)]
+        elif "attention" in kind:
+            sizes[kind] = [(a, b) for a in (1, 2**20) for b in (1, 128)]
+    points = []
+    for kind, each in sizes.items():
+        speed = flop if len(each[0]) > 1 else byte
+        points += [Point(kind=kind, size=size, seconds=torch.tensor(size).prod().item() / speed) for size in each]
+    return Table(
+        device="cpu",
+        dtype="fp32",
+        threads=1,
+        torch="",
+        passes=1,
+        launch_s=1e-6,
+        training_launch_s=2e-6,
+        tensor_s=3e-6,
+        points=tuple(points),
+    )
+
+
+def tiny(model: str = "dense", seq_len: int = 32, **shape: Any) -> Case:
+    options = dict(catalogue.model_options(model))
+    config = ModelConfig.model_validate({"d_model": 32, "n_layers": 2, "vocab_size": 64, **options, **shape})
+    place = Place(seq_len=seq_len, batch_size=2, dtype="fp32", device="cpu", threads=1, compile=False)
+    return Case(model=model, arm_parts=(), config=config, place=place)
+
+
+def test_a_call_takes_its_launches_and_its_work_at_the_planted_rates() -> None:
+    work = (
+        Work(kind="product", size=(2, 10, 20, 30), calls=3),
+        Work(kind="pointwise", size=(500,), calls=2),
+        Work(kind="causal_attention", size=(4, 64, 16)),
+        Work(kind="optimizer", size=(1000, 7)),
+        Work(kind="view", calls=5),
+    )
+    computed = (3 * 2 * 10 * 20 * 30 + 4 * 64 * 16) / 1e9 + (2 * 500 + 1000) / 1e9 + 7 * 3e-6
+    assert planted().seconds(Listed(work=work)) == pytest.approx(12e-6 + computed)
+    assert planted().seconds(Listed(work=work, training=True)) == pytest.approx(24e-6 + computed)
+
+
+def test_rates_between_two_measured_sizes_are_their_geometric_mean_and_beyond_them_the_nearest() -> None:
+    points = [Point(kind="fill", size=(100,), seconds=1.0), Point(kind="fill", size=(10_000,), seconds=25.0)]
+    table = planted().model_copy(update={"points": tuple(points)})
+    seconds = [table.of(Work(kind="fill", size=(size,))) for size in (1, 100, 1000, 10_000, 100_000)]
+    # 100 B/s and 400 B/s; below the smallest size its time: it is what such an operator takes at least.
+    assert seconds == pytest.approx([1.0, 1.0, 5.0, 25.0, 250.0])
+
+
+def test_more_work_never_takes_less_time() -> None:
+    table = planted()
+    for kind, grid in table.grids.items():
+        size = tuple(4 for _ in grid.axes)
+        size = size if len(size) == 1 else (1, *size)
+        size = (*size, 1) if kind == "optimizer" else size
+        for i in range(len(size)):
+            grown = tuple(value * (16 if i == j else 1) for j, value in enumerate(size))
+            assert table.of(Work(kind=kind, size=grown)) >= table.of(Work(kind=kind, size=size)), (kind, i)
+
+
+@pytest.mark.parametrize("model", ["dense", "mod", "moe", "early_exit"])
+def test_the_products_that_are_recorded_have_the_flops_of_the_closed_form(model: str) -> None:
+    case = tiny(model, **({"exit_threshold": 1.0} if model == "early_exit" else {}))
+    found = of_real_tensors(case, 0, training=False)
+    assert not found.training
+    seen = 0
+    for work in found.work:
+        if work.kind.startswith("product"):
+            batch, m, k, n = work.size
+            seen += 2 * work.calls * batch * m * k * n
+    if model in {"dense", "mod"}:
+        cost = case_cost(case)
+        assert cost is not None
+        square = cost.parts["scores"] + cost.parts["values"]
+        assert seen == cost.forward - square
+    assert seen > 0
+
+
+def test_a_training_step_is_recorded_with_its_backward_pass_and_its_optimizer() -> None:
+    forward, step = (of_real_tensors(tiny("mod"), 0, training=training) for training in (False, True))
+    kinds = {work.kind for work in step.work}
+    assert {"product_of_transposed", "causal_attention_backward", "optimizer", "scatter"} <= kinds
+    assert step.launches > 2 * forward.launches
+    assert planted().seconds(step) > planted().seconds(forward)
+    optimizer = max((work for work in step.work if work.kind == "optimizer"), key=lambda work: work.size)
+    cost = case_cost(tiny("mod"))
+    assert cost is not None
+    # Weights, gradients and two moments are read, all but gradients written; and counts of steps.
+    assert optimizer.size[0] == pytest.approx(4 * 4 * cost.params, rel=0.01)
+
+
+def test_every_kind_of_work_has_probes() -> None:
+    with torch.no_grad():
+        kinds = {probe.kind for probe in probes.every(probes.Numbers(torch.float32))}
+    assert kinds | {"view"} == set(typing.get_args(Kind))
+
+
+def test_the_grid_of_every_kind_is_complete() -> None:
+    """The rate between points needs all corners around it."""
+    with torch.no_grad():
+        every = list(probes.every(probes.Numbers(torch.float32)))
+    points = tuple(Point(kind=probe.kind, size=probe.size, seconds=1.0) for probe in every)
+    for grid in planted().model_copy(update={"points": points}).grids.values():
+        combinations = 1
+        for axis in grid.axes:
+            combinations *= len(axis)
+        assert len(grid.rates) == combinations
+
+
+def fake_tables(notes: CountNotes, table: Table | None) -> Any:
+    return SimpleNamespace(
+        source=lambda metric: METRICS[metric.source] if metric.source else metric,
+        counted=lambda _case: notes,
+        rooflines={} if table is None else {"fp32": table},
+    )
+
+
+def test_a_twin_attains_exactly_1_and_a_cheaper_arm_more() -> None:
+    dense, mod = (of_real_tensors(tiny(model, 64), 0, training=False) for model in ("dense", "mod"))
+    same = fake_tables(CountNotes(forward_operators=dense), planted())
+    assert attainable(same, tiny(), tiny(), METRICS["latency/forward"]) == (1.0, None)
+    tables = fake_tables(CountNotes(), planted())
+    tables.counted = lambda case: CountNotes(forward_operators=mod if case.model == "mod" else dense)
+    value, reason = attainable(tables, tiny("mod"), tiny(), METRICS["latency/forward"])
+    assert reason is None
+    assert value is not None
+    assert value > 1
+
+
+@pytest.mark.parametrize(
+    ("notes", "table", "metric", "why"),
+    [
+        (CountNotes(operators_reason="compiled"), planted(), "latency/forward", "compiled"),
+        (CountNotes(), planted(), "latency/forward", "not recorded"),
+        (CountNotes(forward_operators=Listed(work=())), None, "latency/forward", "no peaks by shape"),
+        (CountNotes(), planted(), "latency/decode", "only whole forward passes"),
+    ],
+)
+def test_what_is_not_known_is_null_with_its_reason(notes: CountNotes, table: Any, metric: str, why: str) -> None:
+    value, reason = attainable(fake_tables(notes, table), tiny(), tiny(), METRICS[metric])
+    assert value is None
+    assert why in str(reason)
+
+
+def test_a_promised_loss_is_realised_when_it_came() -> None:
+    assert realised(0.5, 0.5) == 1.0
+    assert realised(1.8, 1.4) == pytest.approx(2.0)
+
+
+def test_compiled_cases_and_cards_are_not_taken_apart() -> None:
+    case = tiny()
+    assert why_not(case) is None
+    for change in ({"compile": True}, {"device": "cuda"}):
+        assert why_not(case.model_copy(update={"place": case.place.model_copy(update=change)}))
+
+
+def test_a_table_is_kept_by_machine_and_number_format(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path))
+    assert stored.latest("here", "fp32") is None
+    assert stored.keep("here", planted()) is None
+    assert stored.latest("here", "fp32") == planted()
+    assert stored.latest("there", "fp32") is None
+    assert stored.latest("here", "bf16") is None
+    (tmp_path / "peaks" / "here-fp32.json").write_text("{")
+    assert stored.latest("here", "fp32") is None
+
+
+def test_operators_of_one_kind_and_size_are_counted() -> None:
+    found = listed([("view", ()), ("fill", (4,)), ("view", ())], training=False)
+    assert {(work.kind, work.calls) for work in found.work} == {("view", 2), ("fill", 1)}
+    assert found.launches == 3
