@@ -7,7 +7,8 @@ does not spoil a point.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,11 +18,14 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.profiling import probes
 from modbench.harness.profiling.probes import Call, Numbers
 from modbench.harness.roofline.table import Point, Table
+from modbench.harness.roofline.work import Listed
 from modbench.harness.subject.build import DTYPES
 
 Clock = Callable[[], float]
 # A sample lasts at least this long. Passes are made until the seconds are used up, at least two.
 SAMPLE_S, BUDGET_S, LEAST_PASSES = 1e-4, 6.0, 2
+# Models whose launches are timed: the Python code of a block is part of a launch, and a routed block has more of it.
+TINY, TINY_SAMPLES = ("dense", "mod"), 40
 # Rates are divided by seconds: an operator that takes no longer than a launch takes this.
 LEAST_S = 1e-9
 
@@ -68,7 +72,9 @@ def measure(dtype: Dtype, threads: int, budget_s: float = BUDGET_S) -> Table:
         torch=torch.__version__,
         passes=passes,
         launch_s=0.0,
+        view_s=0.0,
         training_launch_s=0.0,
+        training_view_s=0.0,
         tensor_s=max(0.0, (best[tiny[1]] - best[tiny[0]]) / 32),
         points=tuple(points),
     )
@@ -76,7 +82,26 @@ def measure(dtype: Dtype, threads: int, budget_s: float = BUDGET_S) -> Table:
 
 
 def _launches(dtype: Dtype, table: Table) -> dict[str, float]:
-    """Seconds of launching one operator in a model that computes next to nothing: forward, and in a training step."""
+    """Seconds of launching an operator and of making a view, from models that compute next to nothing."""
+    x, clock = torch.ones(4, 4), clock_of(table.threads)
+    x_grad = x.clone().requires_grad_()
+    views: dict[Call, str] = {x.t: "view_s", x_grad.t: "training_view_s"}
+    calls = {call: operators for model in TINY for call, operators in _tiny(model, dtype, table.threads)}
+    best = dict.fromkeys((*views, *calls), float("inf"))
+    for _ in range(TINY_SAMPLES):
+        for call in best:
+            best[call] = min(best[call], best_s(call, 1, clock))
+    found = {name: best[call] for call, name in views.items()}
+    for view, name in (("view_s", "launch_s"), ("training_view_s", "training_launch_s")):
+        mine = [(best[call], operators) for call, operators in calls.items() if operators.training == ("train" in name)]
+        left = sum(seconds - table.seconds(operators) - operators.views * found[view] for seconds, operators in mine)
+        found[name] = max(LEAST_S, left / sum(operators.launches for _, operators in mine))
+    return found
+
+
+def _tiny(model: str, dtype: Dtype, threads: int) -> Iterator[tuple[Call, Listed]]:
+    """A forward pass and a training step of a tiny model, with their operators."""
+    from modbench.harness.core import catalogue
     from modbench.harness.profiling.operators_of_a_call import record
     from modbench.harness.subject.subject import Subject
 
@@ -88,17 +113,12 @@ def _launches(dtype: Dtype, table: Table) -> dict[str, float]:
         "vocab_size": 16,
         "max_seq_len": 16,
     }
-    place = Place(seq_len=2, batch_size=1, dtype=dtype, device="cpu", threads=table.threads, compile=False)
-    subject = Subject(Case(model="dense", arm_parts=(), config=ModelConfig.model_validate(shape), place=place), 0)
-    tokens_BT = subject.inputs(0, 1)[0]
-    found = {}
-    for name, call, training in (
-        ("launch_s", subject.forward, False),
-        ("training_launch_s", subject.train_step, True),
-    ):
+    config = ModelConfig.model_validate({**catalogue.model_options(model), **shape})
+    place = Place(seq_len=8, batch_size=1, dtype=dtype, device="cpu", threads=threads, compile=False)
+    for training in (False, True):
+        subject = Subject(Case(model=model, arm_parts=(), config=config, place=place), 0)
+        tokens_BT = subject.inputs(0, 1)[0]
         subject.module.train(training)
-        call(tokens_BT)
-        operators = record(lambda call=call: call(tokens_BT), training=training)  # type: ignore[misc]
-        seconds = best_s(lambda call=call: call(tokens_BT), 50, clock_of(table.threads))  # type: ignore[misc]
-        found[name] = max(LEAST_S, seconds - table.seconds(operators)) / operators.launches
-    return found
+        call = partial(subject.train_step if training else subject.forward, tokens_BT)
+        call()
+        yield call, record(call, training=training)

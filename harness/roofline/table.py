@@ -30,7 +30,9 @@ class Table(Frozen):
         torch: version of torch.
         passes: how often every point was measured; the fastest sample of each counts.
         launch_s: seconds of launching one operator without gradients, the Python code of a model included.
-        training_launch_s: the same in a training step: recorded in the forward pass, run in the backward pass.
+        view_s: seconds of making a view.
+        training_launch_s: as `launch_s`, in a training step.
+        training_view_s: as `view_s`, in a training step.
         tensor_s: seconds that the optimizer spends on one parameter, whatever its size.
         points: times by kind and size, on a grid for each kind.
     """
@@ -41,7 +43,9 @@ class Table(Frozen):
     torch: str
     passes: int
     launch_s: float
+    view_s: float
     training_launch_s: float
+    training_view_s: float
     tensor_s: float
     points: tuple[Point, ...]
 
@@ -53,8 +57,8 @@ class Table(Frozen):
 
     def seconds(self, call: Listed) -> float:
         """Predicted seconds of one call: launches and work, added up over its operators."""
-        launch = self.training_launch_s if call.training else self.launch_s
-        return sum(each.calls * (launch + self.of(each)) for each in call.work)
+        launch, view = (self.training_launch_s, self.training_view_s) if call.training else (self.launch_s, self.view_s)
+        return call.launches * launch + call.views * view + sum(each.calls * self.of(each) for each in call.work)
 
     def of(self, work: Work) -> float:
         """Seconds of one operator without its launch."""

@@ -69,9 +69,14 @@ class Listed(Frozen):
     training: bool = False
 
     @property
+    def views(self) -> int:
+        """How many views the call makes, which compute nothing."""
+        return sum(each.calls for each in self.work if each.kind == "view")
+
+    @property
     def launches(self) -> int:
-        """How many operators the call launches."""
-        return sum(each.calls for each in self.work)
+        """How many operators the call launches, without views."""
+        return sum(each.calls for each in self.work) - self.views
 
 
 def listed(found: Iterable[tuple[Kind, tuple[int, ...]]], *, training: bool) -> Listed:
