@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
-from modbench.harness.core.torch_modes import Operator, OperatorMode, makes_a_view, name_of
+from modbench.harness.core.errors import Unmeasured, in_short
+from modbench.harness.core.torch_modes import FunctionMode, Operator, OperatorMode, makes_a_view, name_of
 from modbench.harness.roofline.work import Kind, Listed, listed
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import Case
 
+Found = tuple[Kind, tuple[int, ...]]
 # Kinds by operator; what is not named here is taken for elementwise work.
 _NAMES: dict[Kind, set[str]] = {
     "sigmoid": {
@@ -59,7 +62,7 @@ class Recorder(OperatorMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[tuple[Kind, tuple[int, ...]]] = []
+        self.found: list[Found] = []
 
     def after(self, operator: Operator, args: Sequence[Any], out: object) -> None:
         """Note an operator's kind and size."""
@@ -68,7 +71,7 @@ class Recorder(OperatorMode):
             self.found.append(_work(name, operator, args, out))
 
 
-def _work(name: str, operator: Operator, args: Sequence[Any], out: object) -> tuple[Kind, tuple[int, ...]]:
+def _work(name: str, operator: Operator, args: Sequence[Any], out: object) -> Found:
     if name in {"mm", "bmm", "addmm", "baddbmm"}:
         return _product(*args[-2:] if name.startswith(("add", "badd")) else args[:2])
     if name in {"mv", "addmv"}:
@@ -86,13 +89,13 @@ def _work(name: str, operator: Operator, args: Sequence[Any], out: object) -> tu
     return kind, size
 
 
-def _product(a: Tensor, b: Tensor) -> tuple[Kind, tuple[int, ...]]:
+def _product(a: Tensor, b: Tensor) -> Found:
     *batch, m, k = a.shape
     kind: Kind = "product_of_transposed" if a.stride(-1) != 1 and a.stride(-2) == 1 else "product"
     return kind, (batch[0] if batch else 1, m, k, b.shape[-1])
 
 
-def _attention(name: str, args: Sequence[Any]) -> tuple[Kind, tuple[int, ...]]:
+def _attention(name: str, args: Sequence[Any]) -> Found:
     backward = "backward" in name
     q, k = args[1:3] if backward else args[:2]
     causal = any(each is True for each in args)
@@ -110,7 +113,7 @@ def _kind(name: str, args: Sequence[Any], tensors: Sequence[Tensor]) -> Kind:
     if name in _KINDS:
         return _KINDS[name]
     if name == "pow":
-        return "square" if args[1] == 2 else "power"
+        return "square" if type(args[1]) is int and args[1] == 2 else "power"
     if name in _REDUCTIONS:
         dims = args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else [-1]
         last = args[0].ndim - 1
@@ -162,3 +165,95 @@ def of_real_tensors(case: Case, seed: int, *, training: bool) -> Listed:
         parameter.grad = torch.zeros_like(parameter)
     subject.optimizer.step()  # makes the optimizer's state, as after a first step
     return record(lambda: subject.train_step(tokens_BT), training=True)
+
+
+def of_shapes(case: Case, *, training: bool) -> Listed:
+    """The operators of a forward pass or a training step on the meta device: nothing is computed, no memory is taken.
+
+    Raises:
+        Unmeasured: if what the model does depends on data, not on shapes alone.
+    """
+    from modbench.harness.subject.build import DTYPES, build_module
+    from modbench.harness.subject.subject import Subject
+
+    place = case.place
+    try:
+        with torch.device("meta"):
+            module = build_module(case, 0).to(DTYPES[place.dtype]).train(training)
+            tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
+            subject = Subject(case, 0, module=module)
+            call = subject.backward if training else subject.forward
+            with Recorder() as recorder, _FusedAttention(recorder):
+                call(tokens_BT)
+    except (NotImplementedError, RuntimeError) as error:
+        why = f"it cannot run on shapes alone: {type(error).__name__}: {in_short(error, 120)}"
+        raise Unmeasured(why) from error
+    if training:  # AdamW has no kernel there
+        sizes = [parameter.numel() * parameter.element_size() for parameter in module.parameters()]
+        recorder.found.append(("optimizer", (4 * sum(sizes), len(sizes))))
+    return listed(recorder.found, training=training)
+
+
+def of_decoding(case: Case) -> Listed:
+    """The operators of one decode step after the case's context, on the meta device.
+
+    Raises:
+        Unmeasured: if what the model does depends on data, as where the host reads which rows pass.
+    """
+    from modbench.harness.subject.build import DTYPES, build_module
+    from modbench.harness.subject.subject import Subject
+
+    place = case.place
+    try:
+        with torch.device("meta"), torch.no_grad():
+            module = build_module(case, 0).to(DTYPES[place.dtype]).eval()
+            subject = Subject(case, 0, module=module)
+            tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
+            _, cache = subject.prefilled(tokens_BT)
+            model = subject.language_model
+            assert model is not None  # `prefilled` has checked
+            with Recorder() as recorder, _FusedAttention(recorder):
+                model.decode(tokens_BT[:, 0], cache)
+    except (NotImplementedError, RuntimeError) as error:
+        why = f"it cannot run on shapes alone: {type(error).__name__}: {in_short(error, 120)}"
+        raise Unmeasured(why) from error
+    return listed(recorder.found, training=False)
+
+
+class _FusedAttention(FunctionMode):
+    """Notes attention as the one operator that it is on a CPU; on the meta device torch would take it apart."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
+        if func is F.scaled_dot_product_attention:
+            causal = bool((kwargs or {}).get("is_causal"))
+            return _Attention.apply(*args[:3], causal, self.recorder.found)
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+class _Attention(torch.autograd.Function):
+    """Stands for fused attention: shapes only."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, causal: bool, found: list[Found]) -> Tensor:  # noqa: FBT001  # no keywords here
+        """Note one call."""
+        ctx.save_for_backward(q, k, v)
+        ctx.causal, ctx.found = causal, found
+        found.append(_attention("", (q, k, causal)))
+        return q.new_empty(*q.shape[:-1], v.shape[-1])
+
+    @staticmethod
+    def backward(ctx: Any, _grad: Tensor) -> tuple[Any, ...]:
+        """Note its gradient."""
+        q, k, v = ctx.saved_tensors
+        ctx.found.append(_attention("backward", (q, q, k, ctx.causal)))
+        return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v), None, None

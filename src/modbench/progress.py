@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Self, TextIO
 from modbench.harness.core.units import human_duration
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine.environment import usable_cores
-from modbench.harness.planning.plan import Plan, predicted_seconds
+from modbench.harness.planning.plan import Plan
+from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.results.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ class TimeLeft:
     """Units done and time left: the plan's prediction, scaled by its error so far."""
 
     def __init__(self, plan: Plan) -> None:
+        run_time = RunTime(plan)
         every = {
-            unit: predicted_seconds(plan, unit, slots.at_once)
+            unit: run_time.seconds(unit, slots.at_once)
             for slots in phases(plan, usable_cores())
             for unit in slots.units
         }

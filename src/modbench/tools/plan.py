@@ -15,11 +15,11 @@ from modbench.harness.planning.plan import (
     BUSY_FLOPS,
     TRAINING_FLOP_PER_S,
     assumed_speed,
-    predicted_seconds,
     read_corpus,
     training_tokens,
 )
 from modbench.harness.planning.unit_maker import Maker
+from modbench.harness.profiling.run_time import RunTime
 from modbench.tools.columns import aligned
 
 if TYPE_CHECKING:
@@ -34,23 +34,24 @@ def forecast(plan: Plan) -> dict[str, Any]:
     """The forecast in base units; None where a number is known only after a user's model has run."""
     passes = catalogue.passes()
     every = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
-    units = [(unit, at_once) for unit, at_once in every if not plan.after_pilot(unit)]
+    first = {unit for unit, _ in every if not plan.after_pilot(unit)}
     anchors = {case: comparison.arms[0] for comparison in plan.comparisons for case in comparison.arms}
+    run_time = RunTime(plan)
+    predicted = {(unit, at_once): run_time.seconds(unit, at_once) for unit, at_once in every}
     return {
         "suite": plan.suite.name,
         "device": plan.device,
         "effort": plan.suite.effort,
-        "units": len(units),
+        "units": len(first),
         "units_most": len(every),
-        "predicted_s": sum(predicted_seconds(plan, *unit) for unit in units),
-        "predicted_most_s": sum(
-            passes[unit.made_in].most(unit) * predicted_seconds(plan, unit, at_once) for unit, at_once in every
-        ),
+        "predicted_s": sum(seconds for (unit, _), seconds in predicted.items() if unit in first),
+        "predicted_most_s": sum(passes[unit.made_in].most(unit) * seconds for (unit, _), seconds in predicted.items()),
+        "measured_peaks": run_time.measured,
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
         "training": _training(plan),
         "twins": [twin.id for comparison in plan.comparisons if (twin := comparison.twin_arm)],
         "twin_share": _twin_share(plan),
-        "cases": [_case(plan, case, anchors[case]) for case in plan.cases],
+        "cases": [_case(plan, case, anchors[case], run_time) for case in plan.cases],
     }
 
 
@@ -81,7 +82,7 @@ def _training(plan: Plan) -> dict[str, Any] | None:
     }
 
 
-def _case(plan: Plan, case: Case, anchor: Case) -> dict[str, Any]:
+def _case(plan: Plan, case: Case, anchor: Case, run_time: RunTime) -> dict[str, Any]:
     cost, base = case_cost(case), case_cost(anchor)
     if cost is None:
         return {"case": case.id, **dict.fromkeys(NUMBERS), "reason": "a user's model: counted when it runs"}
@@ -93,7 +94,7 @@ def _case(plan: Plan, case: Case, anchor: Case) -> dict[str, Any]:
         "flops_share": cost.forward / base.forward if base else None,
         "ideal": base.forward_causal / cost.forward_causal if base else None,
         "memory_train_step": cost.memory_train(ELEMENT_BYTES[case.place.dtype]),
-        "forward_s": cost.forward / assumed_speed(plan.device, cost.forward),
+        "forward_s": run_time.call(case, "forward") or cost.forward / assumed_speed(plan.device, cost.forward),
         "reason": None,
     }
 
@@ -138,10 +139,10 @@ def _total(forecast: dict[str, Any]) -> str:
         at_most = f" (up to {longest} if pilots ask for more launches, or the best learning rate lies at an edge)"
     units = f"{forecast['units']}{f' to {most}' if (most := forecast['units_most']) > forecast['units'] else ''}"
     time = f"about {human_duration(forecast['predicted_s'])}{at_most}"
-    return (
-        f"{forecast['suite']}: {units} units on {forecast['device']}, {time}. "
-        f"Times are a guess: FLOPs at an assumed {rate}. Nothing was run."
-    )
+    how = f"are a guess: FLOPs at an assumed {rate}"
+    if forecast["measured_peaks"]:
+        how = "follow from the peaks by shape that were last measured on this machine"
+    return f"{forecast['suite']}: {units} units on {forecast['device']}, {time}. Times {how}. Nothing was run."
 
 
 def _twin_text(forecast: dict[str, Any]) -> list[str]:

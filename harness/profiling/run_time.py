@@ -1,0 +1,143 @@
+"""How long the units of a run take, from the peaks that this machine was measured to have; without them, as assumed.
+
+A call's operators are recorded on the meta device, which computes nothing. What a unit does besides its calls (starting a
+process, building and checking its arms, warming up) is added.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import ARMS_PER_BLOCK, ELEMENT_BYTES, Case, UnitOfWork
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.machine import certificate, environment
+from modbench.harness.planning.plan import Plan, predicted_seconds
+from modbench.harness.roofline import stored
+from modbench.harness.roofline.table import Table
+from modbench.harness.roofline.work import Listed
+from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S
+
+# Drawing one weight, and what else an arm costs before its first call: measured in this project's own launches.
+DRAW_S, ARM_S = 1e-8, 0.02
+# Calls of an arm before its warm-up: the contract check, and one to prepare what is timed.
+FIRST_CALLS = 2
+
+
+class RunTime:
+    """Predicts the seconds of a plan's units.
+
+    Args:
+        plan: the plan.
+        tables: peaks by number format; default those that this machine keeps.
+    """
+
+    def __init__(self, plan: Plan, tables: dict[str, Table] | None = None) -> None:
+        self.plan = plan
+        self.tables = _kept(plan) if tables is None else tables
+
+    @property
+    def measured(self) -> bool:
+        """Whether the peaks of every number format of the plan are known."""
+        return bool(self.tables) and all(case.place.dtype in self.tables for case in self.plan.cases)
+
+    def seconds(self, unit: UnitOfWork, at_once: int) -> float:
+        """Wall time that a unit adds to the run, in s."""
+        comparison, made_in = unit.comparison, catalogue.passes()[unit.made_in]
+        anchor = comparison.arms[0]
+        if anchor.place.dtype not in self.tables or made_in.findings is not None:
+            return predicted_seconds(self.plan, unit, at_once)
+        start = predicted_seconds(self.plan, unit.model_copy(update={"flops": 0.0}), 1)
+        if made_in.repeated and made_in.times:
+            return (start + self._timed(unit)) / at_once
+        step = self.call(anchor, "train_step" if made_in.trains else "forward")
+        cost = case_cost(anchor)
+        if step is None or cost is None:
+            return predicted_seconds(self.plan, unit, at_once)
+        return (start + unit.flops * step / (cost.train_step if made_in.trains else cost.forward)) / at_once
+
+    def _timed(self, unit: UnitOfWork) -> float:
+        """Seconds of a launch after its process has started."""
+        workload, protocol, arms = unit.workload.partition("-")[0], unit.protocol, unit.comparison.arms
+        calls = [self._known(case, arms[0], workload) * self._calls(unit) for case in arms]
+        forwards = [self._known(case, arms[0], "forward") for case in arms]
+        params = (cost.params if (cost := case_cost(case)) else 0 for case in arms)
+        before = sum(
+            ARM_S + DRAW_S * weights + forward + FIRST_CALLS * call
+            for weights, forward, call in zip(params, forwards, calls, strict=True)
+        )
+        warm_up = max(protocol.warm_up_s, protocol.warm_up_calls * sum(calls))
+        samples = [call * math.ceil(SHORTEST_SAMPLE_S / call) for call in calls]
+        anchors = max(1, -(-(len(arms) - 1) // ARMS_PER_BLOCK))
+        return before + warm_up + protocol.rounds * 2 * (anchors * samples[0] + sum(samples[1:]))
+
+    def _calls(self, unit: UnitOfWork) -> int:
+        """Steps of a call that decodes, else 1."""
+        return unit.protocol.decode.tokens if unit.workload.startswith("decode") else 1
+
+    def _known(self, case: Case, anchor: Case, workload: str) -> float:
+        """Seconds of a call; of one that shapes alone do not tell, the anchor's by FLOPs, or by bytes read."""
+        own = self.call(case, workload)
+        if own is not None:
+            return own
+        theirs = self.call(anchor, workload) or predicted_s(anchor)
+        return theirs * _share(case, anchor, workload)
+
+    def call(self, case: Case, workload: str) -> float | None:
+        """Seconds of one call or decode step; None if shapes alone do not tell, or there are no peaks."""
+        table = self.tables.get(case.place.dtype)
+        found = None if table is None else operators(case, workload)
+        return None if table is None or found is None else table.seconds(found)
+
+
+def predicted_s(case: Case) -> float:
+    """Seconds of a forward pass at an assumed speed."""
+    from modbench.harness.planning.plan import assumed_speed
+
+    cost = case_cost(case)
+    forward = cost.forward if cost else 1e9
+    return forward / assumed_speed(case.place.device, forward)
+
+
+@functools.cache
+def operators(case: Case, workload: str) -> Listed | None:
+    """The operators of a call on the meta device; None if shapes alone do not tell."""
+    from modbench.harness.profiling.operators_of_a_call import of_decoding, of_shapes, why_not
+
+    if why_not(case) is not None or case.own:
+        return None
+    try:
+        if workload == "decode":
+            return of_decoding(case)
+        return of_shapes(case, training=workload == "train_step")
+    except Unmeasured:
+        return None
+
+
+def _share(case: Case, anchor: Case, workload: str) -> float:
+    """What a case costs, as a share of its anchor; 1 for a user's model."""
+    if case.own or anchor.own:
+        return 1.0
+    if workload == "decode":
+        place = case.place
+        costs = [catalogue.load("models", side.model).decode_cost for side in (case, anchor)]
+        if None in costs:
+            return 1.0
+        read = [
+            each(side.config, place.seq_len, place.batch_size).read
+            for each, side in zip(costs, (case, anchor), strict=True)
+        ]
+        return float(read[0] / read[1])
+    mine, theirs = case_cost(case), case_cost(anchor)
+    return mine.forward / theirs.forward if mine and theirs else 1.0
+
+
+def _kept(plan: Plan) -> dict[str, Table]:
+    """The latest tables of this machine, by number format; none for a card."""
+    if plan.device != "cpu":
+        return {}
+    machine = certificate.fingerprint(environment.collect(), plan.device, plan.suite.threads)
+    found = {dtype: stored.latest(machine, dtype) for dtype in ELEMENT_BYTES}
+    return {dtype: table for dtype, table in found.items() if table is not None}
