@@ -244,7 +244,7 @@ class _Attention(torch.autograd.Function):
     """Stands for fused attention: shapes only."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, causal: bool, found: list[Found]) -> Tensor:  # noqa: FBT001  # no keywords here
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, causal: bool, found: list[Found]) -> Tensor:  # noqa: ANN401, FBT001  # torch's signature
         """Note one call."""
         ctx.save_for_backward(q, k, v)
         ctx.causal, ctx.found = causal, found
@@ -252,7 +252,7 @@ class _Attention(torch.autograd.Function):
         return q.new_empty(*q.shape[:-1], v.shape[-1])
 
     @staticmethod
-    def backward(ctx: Any, _grad: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, _grad: Tensor) -> tuple[Any, ...]:  # noqa: ANN401  # torch's signature
         """Note its gradient."""
         q, k, v = ctx.saved_tensors
         ctx.found.append(_attention("backward", (q, q, k, ctx.causal)))

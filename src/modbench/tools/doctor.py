@@ -12,6 +12,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human, human_duration
 from modbench.harness.execution import card_check, doctor
 from modbench.harness.execution.card_check import Card
+from modbench.harness.execution.peaks import keep_peaks
 from modbench.harness.machine import certificate, environment
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.planning.efforts import EFFORTS
@@ -64,6 +65,8 @@ def check(number: int, device: Device, threads: int, progress: Progress, *, fres
     machine = certificate.fingerprint(where, device, threads)
     start = time.monotonic()
     card = card_check.check(progress) if device == "cuda" else None
+    if device == "cpu":
+        keep_peaks(threads, progress)
     twins = doctor.examine(number, device, threads, progress)
     if fresh:
         certificate.forget(machine)
@@ -76,7 +79,7 @@ def check(number: int, device: Device, threads: int, progress: Progress, *, fres
 
 def launches(number: int, device: Device) -> int:
     """Processes that a check starts."""
-    return number * doctor.LAUNCHES + (len(card_check.DTYPES) if device == "cuda" else 0)
+    return number * doctor.LAUNCHES + (len(card_check.DTYPES) if device == "cuda" else 1)
 
 
 def _machine(where: dict[str, Any], card: Card | None, threads: int) -> str:
