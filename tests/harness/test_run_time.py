@@ -1,0 +1,110 @@
+"""The time of a run: from planted peaks it is arithmetic; without peaks it is assumed, as before. No seconds are measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from planted_peaks import planted
+
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.execution import peaks
+from modbench.harness.planning.plan import Plan, make_plan, predicted_seconds
+from modbench.harness.planning.suite import parse_suite
+from modbench.harness.profiling.run_time import ARM_S, DRAW_S, FIRST_CALLS, RunTime, operators
+from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S
+
+
+def plan_of(**changes: Any) -> Plan:
+    suite = {
+        "name": "planned",
+        "effort": "draft",
+        "metrics": ["latency/forward", "latency/train_step", "latency/decode"],
+        "shape": {"d_model": 32, "n_layers": 2, "vocab_size": 64},
+        "grid": {"seq_len": [64]},
+        "arms": [{"model": "dense"}, {"model": "mod"}],
+        **changes,
+    }
+    return make_plan(parse_suite(suite, "planned"), device="cpu")
+
+
+def timed(plan: Plan, workload: str) -> UnitOfWork:
+    return next(unit for unit in plan.units if unit.made_in == "time" and unit.workload == workload)
+
+
+def test_a_timed_unit_takes_its_arms_its_warm_up_and_its_rounds() -> None:
+    plan = plan_of()
+    unit, table = timed(plan, "forward"), planted(1e7)
+    calls = []
+    for case in unit.comparison.arms:
+        found = operators(case, "forward")
+        assert found is not None
+        calls.append(table.seconds(found))
+    assert min(calls) > SHORTEST_SAMPLE_S  # so one call is a sample
+    from modbench.harness.flops.closed_form import case_cost
+
+    params = sum(cost.params for case in unit.comparison.arms if (cost := case_cost(case)))
+    start = predicted_seconds(plan, unit.model_copy(update={"flops": 0.0}), 1)
+    protocol = unit.protocol
+    expected = (
+        start
+        + 2 * ARM_S
+        + DRAW_S * params
+        + (1 + FIRST_CALLS) * sum(calls)
+        + max(protocol.warm_up_s, protocol.warm_up_calls * sum(calls))
+        + 2 * protocol.rounds * sum(calls)
+    )
+    assert RunTime(plan, {"fp32": table}).seconds(unit, 1) == pytest.approx(expected)
+
+
+def test_without_peaks_the_time_is_assumed() -> None:
+    plan = plan_of()
+    run_time = RunTime(plan, {})
+    assert not run_time.measured
+    assert [run_time.seconds(unit, 2) for unit in plan.units] == [
+        predicted_seconds(plan, unit, 2) for unit in plan.units
+    ]
+
+
+def test_more_rounds_and_slower_machines_take_longer() -> None:
+    few, many = (plan_of(rounds=rounds) for rounds in (4, 40))
+    for workload in ("forward", "train_step", "decode"):
+        slow, fast = {"fp32": planted(1e8)}, {"fp32": planted(1e9)}
+        seconds = [
+            RunTime(plan, table).seconds(timed(plan, workload), 1)
+            for plan, table in ((few, fast), (many, fast), (many, slow))
+        ]
+        assert seconds[0] < seconds[1] < seconds[2]
+
+
+def test_what_depends_on_data_costs_its_share_of_the_anchor() -> None:
+    """The host reads which rows pass: shapes alone do not tell what a routed decode step launches."""
+    plan = plan_of()
+    dense, mod = timed(plan, "decode").comparison.arms
+    assert operators(dense, "decode") is not None
+    assert operators(mod, "decode") is None
+    run_time = RunTime(plan, {"fp32": planted()})
+    whole = run_time._known(dense, dense, "decode")
+    assert 0.3 * whole < run_time._known(mod, dense, "decode") < whole
+
+
+def test_the_list_from_shapes_is_that_of_the_real_call() -> None:
+    """Below the lengths at which attention is computed in pieces, which only a CPU does, they agree."""
+    from modbench.harness.profiling.operators_of_a_call import of_real_tensors, of_shapes
+
+    table = planted()
+    for case in timed(plan_of(), "forward").comparison.arms:
+        for training in (False, True):
+            real, shapes = of_real_tensors(case, 0, training=training), of_shapes(case, training=training)
+            assert table.seconds(shapes) == pytest.approx(table.seconds(real), rel=0.05)
+            products = [
+                {(work.size, work.calls) for work in each.work if work.kind.startswith("product")}
+                for each in (real, shapes)
+            ]
+            assert products[0] == products[1]
+
+
+def test_doctor_measures_the_peaks_in_a_unit_of_its_own() -> None:
+    unit = peaks.unit(2)
+    assert unit.made_in == "roofline"
+    assert unit.comparison.place.threads == 2
