@@ -8,8 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # Keys that every model reads. All other keys belong to an arm, and a model names those that it reads.
 SHAPE_KEYS = (
-    *("d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff", "vocab_size", "max_seq_len", "activation", "tied"),
-    *("mixer", "window", "kernel_size", "bidirectional", "n_classes", "decode_policy", "decode_rows"),
+    *("d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff", "vocab_size", "max_seq_len", "activation", "norm"),
+    *(
+        "position",
+        "tied",
+        "mixer",
+        "window",
+        "kernel_size",
+        "bidirectional",
+        "n_classes",
+        "decode_policy",
+        "decode_rows",
+    ),
 )
 
 
@@ -23,8 +33,10 @@ class ModelConfig(BaseModel):
         n_kv_heads: key/value heads (grouped-query attention); default `n_heads`.
         d_ff: hidden width of the MLP; default 8/3 of the width rounded up to 64 (SwiGLU), 4 times the width (GELU).
         vocab_size: number of tokens; 256 is bytes.
-        max_seq_len: longest sequence that the rotary table serves.
+        max_seq_len: longest sequence that the table of positions serves.
         activation: `swiglu` or `gelu`.
+        norm: `rms` (RMSNorm), or `layer` (LayerNorm with scale and shift).
+        position: `rotary` (queries and keys are rotated), or `learned` (a vector for each position is added to the embedding).
         tied: whether the head shares the embedding's weights.
         mixer: what mixes tokens: `attention`, `window` (each token attends to the last `window` tokens that its block
             saw), `convolution` (dynamic, causal; cannot decode).
@@ -82,6 +94,8 @@ class ModelConfig(BaseModel):
     vocab_size: int = Field(256, ge=2)
     max_seq_len: int = Field(2048, ge=1)
     activation: Literal["swiglu", "gelu"] = "swiglu"
+    norm: Literal["rms", "layer"] = "rms"
+    position: Literal["rotary", "learned"] = "rotary"
     tied: bool = False
     mixer: Literal["attention", "window", "convolution"] = "attention"
     window: int = Field(256, ge=1)
@@ -150,9 +164,18 @@ class ModelConfig(BaseModel):
             )
         if self.forced_depth is not None and self.forced_depth > self.n_layers:
             raise ValueError(f"forced_depth {self.forced_depth} is more than n_layers {self.n_layers}")
+        if self.position == "learned" and self.mixer == "window":
+            raise ValueError(
+                "mixer 'window' takes position 'rotary': its memory with learned positions has no closed form"
+            )
         if self.bidirectional and self.mixer == "window":
             raise ValueError("mixer 'window' looks back only: bidirectional models take 'attention' or 'convolution'")
         return self
+
+    @property
+    def norm_params(self) -> int:
+        """Parameters of one norm over the width."""
+        return self.d_model * (2 if self.norm == "layer" else 1)
 
     def routed(self, layer: int) -> bool:
         """Whether block `layer` (from 0) is routed."""

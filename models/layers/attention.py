@@ -1,4 +1,4 @@
-"""Self-attention with rotary positions and grouped queries: full or in a sliding window, over a sequence or with a cache.
+"""Self-attention with grouped queries, rotated by position or not: full or in a sliding window, over a sequence or with a cache.
 
 Shapes: B batch, T tokens, D width, H query heads, K key/value heads, d a head's width, C half of it, W window, N windows.
 """
@@ -52,8 +52,9 @@ class RotaryTable(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        half = config.d_model // config.n_heads // 2
-        frequency_C = 10_000.0 ** (-torch.arange(half, dtype=torch.float32) / half)
+        self.rotates = config.position == "rotary"
+        half = config.d_model // config.n_heads // 2 * self.rotates  # learned positions need no angles
+        frequency_C = 10_000.0 ** (-torch.arange(half, dtype=torch.float32) / max(1, half))
         angle_TC = torch.arange(config.max_seq_len, dtype=torch.float32)[:, None] * frequency_C
         self.register_buffer("cos_bits_TC", angle_TC.cos().view(torch.int32), persistent=False)
         self.register_buffer("sin_bits_TC", angle_TC.sin().view(torch.int32), persistent=False)
@@ -70,13 +71,17 @@ class RotaryTable(nn.Module):
         self._view()
         return self
 
-    def forward(self, seq_len: int) -> Rotary:
-        """Tables of positions 0 to `seq_len` - 1, the same for all rows."""
+    def forward(self, seq_len: int) -> Rotary | None:
+        """Tables of positions 0 to `seq_len` - 1, the same for all rows; None where nothing is rotated."""
         self.check(seq_len)
+        if not self.rotates:
+            return None
         return Rotary(self.cos_TC[None, :seq_len, None], self.sin_TC[None, :seq_len, None])
 
-    def at(self, position_BT: Tensor) -> Rotary:
-        """Tables of any positions."""
+    def at(self, position_BT: Tensor) -> Rotary | None:
+        """Tables of any positions; None where nothing is rotated."""
+        if not self.rotates:
+            return None
         return Rotary(self.cos_TC[position_BT][:, :, None], self.sin_TC[position_BT][:, :, None])
 
     def check(self, seq_len: int) -> None:
@@ -108,23 +113,27 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.d_model, (config.n_heads + 2 * config.n_kv_heads) * self.head, bias=False)
         self.out = nn.Linear(config.d_model, config.d_model, bias=False)
 
-    def project(self, x_BTD: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x_BTD: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [B, H, T, d], keys and values [B, K, T, d]; q and k are rotated together: one kernel instead of two."""
         h, k = self.n_heads, self.n_kv_heads
         qkv_BTHd = self.qkv(x_BTD).unflatten(-1, (h + 2 * k, self.head))
+        if rotary is None:
+            q_BTHd, k_BTKd, v_BTKd = qkv_BTHd.split((h, k, k), dim=2)
+            return q_BTHd.transpose(1, 2), k_BTKd.transpose(1, 2), v_BTKd.transpose(1, 2)
         qk_BHTd = rotary.rotate(qkv_BTHd[:, :, : h + k]).transpose(1, 2)
         return qk_BHTd[:, :h], qk_BHTd[:, h:], qkv_BTHd[:, :, h + k :].transpose(1, 2)
 
-    def queries(self, x_BTD: Tensor, rotary: Rotary) -> Tensor:
+    def queries(self, x_BTD: Tensor, rotary: Rotary | None) -> Tensor:
         """Queries alone, [B, H, T, d]."""
         weight = self.qkv.weight[: self.n_heads * self.head]
-        return rotary.rotate(F.linear(x_BTD, weight).unflatten(-1, (self.n_heads, self.head))).transpose(1, 2)
+        q_BTHd = F.linear(x_BTD, weight).unflatten(-1, (self.n_heads, self.head))
+        return (q_BTHd if rotary is None else rotary.rotate(q_BTHd)).transpose(1, 2)
 
-    def keys(self, x_BTD: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor]:
+    def keys(self, x_BTD: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor]:
         """Keys and values alone, [B, K, T, d]."""
         kv_BTHd = F.linear(x_BTD, self.qkv.weight[self.n_heads * self.head :]).unflatten(-1, (-1, self.head))
         k_BTKd, v_BTKd = kv_BTHd.chunk(2, dim=2)
-        return rotary.rotate(k_BTKd).transpose(1, 2), v_BTKd.transpose(1, 2)
+        return (k_BTKd if rotary is None else rotary.rotate(k_BTKd)).transpose(1, 2), v_BTKd.transpose(1, 2)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, is_causal: bool = False) -> Tensor:
         """[B, H, T, d] over keys [B, K, S, d] to [B, T, D], through the output projection."""

@@ -57,7 +57,7 @@ class ForwardContext:
     """The tokens of one forward pass, and the rule by which routers decide.
 
     Attributes:
-        rotary: rotary angles of the tokens' positions.
+        rotary: rotary angles of the tokens' positions; None where positions are learned vectors.
         position_BT: their positions; [1, T] where all rows agree.
         lengths_B: real tokens of each row, the rest being padding on the right; None: no padding.
         lengths: the same on the host, where known: a cache keeps them.
@@ -71,7 +71,7 @@ class ForwardContext:
         observer: records what routers decide, and can reverse it; None where nothing is observed.
     """
 
-    rotary: Rotary
+    rotary: Rotary | None
     position_BT: Tensor
     lengths_B: Tensor | None = None
     lengths: list[int] | None = None
@@ -95,7 +95,7 @@ class ForwardContext:
         """The context of selected tokens, of row b the first `count_B[b]`. They keep their own positions."""
         return replace(
             self,
-            rotary=Rotary(_gather(self.rotary.cos, indices_Bk), _gather(self.rotary.sin, indices_Bk)),
+            rotary=None if self.rotary is None else Rotary(*(_gather(table, indices_Bk) for table in self.rotary)),
             position_BT=_gather(self.position_BT, indices_Bk),
             lengths_B=count_B,
             lengths=counts,
@@ -111,7 +111,7 @@ class ForwardContext:
 
         return replace(
             self,
-            rotary=Rotary(pick(self.rotary.cos), pick(self.rotary.sin)),
+            rotary=None if self.rotary is None else Rotary(*map(pick, self.rotary)),
             position_BT=pick(self.position_BT),
             lengths_B=None if self.lengths_B is None else self.lengths_B[row_R],
             lengths=None if self.lengths is None or rows is None else [self.lengths[row] for row in rows],
@@ -123,3 +123,20 @@ def _gather(x: Tensor, indices_Bk: Tensor) -> Tensor:
     if x.shape[0] == 1:
         return x[0, indices_Bk]
     return x[torch.arange(indices_Bk.shape[0], device=x.device)[:, None], indices_Bk]
+
+
+def check_lengths(lengths_B: Tensor, b: int, t: int) -> None:
+    """Check that there is a length for each of b rows, between 1 and t.
+
+    Raises:
+        ValueError: if there is not.
+    """
+    if lengths_B.dtype != torch.int64 or list(lengths_B.shape) != [b]:
+        raise ValueError(
+            f"lengths must be int64 [{b}], one for each row; got {lengths_B.dtype} {list(lengths_B.shape)}"
+        )
+    # Values are checked only where that costs no synchronisation.
+    if lengths_B.device.type == "cpu" and not torch.compiler.is_compiling():
+        low, high = int(lengths_B.min()), int(lengths_B.max())
+        if low < 1 or high > t:
+            raise ValueError(f"lengths must lie between 1 and {t}, the tokens given; got {low} to {high}")

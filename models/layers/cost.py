@@ -29,11 +29,12 @@ class CostSheet:
         self.seq_len, self.layers, self.outer = seq_len, list[Layer](), Amount()
         d, v = config.d_model, config.vocab_size
         if config.bidirectional:
-            self.params += d * v + d * config.n_classes + d
+            self.params += d * v + d * config.n_classes
             self._matmul("head", 1, d, config.n_classes, at="head")
         else:
-            self.params += d * v * (1 if config.tied else 2) + d
+            self.params += d * v * (1 if config.tied else 2)
             self._matmul("head", seq_len, d, v, at="" if config.tied else "head")
+        self.params += config.norm_params + d * config.max_seq_len * (config.position == "learned")
 
     def at(self, path: str) -> CostSheet:
         """Set the module path of the block that the next layers belong to."""
@@ -56,7 +57,7 @@ class CostSheet:
     def mixer(self, n: int) -> None:
         """Norm and mixer over n tokens."""
         d, kind = self.config.d_model, self.config.mixer
-        self.params += d
+        self.params += self.config.norm_params
         if kind == "convolution":
             h, w = self.config.n_heads, self.config.kernel_size
             self._matmul("mixer projections", n, d, 3 * d + h * w, at=f"{self.here}attention")
@@ -83,13 +84,13 @@ class CostSheet:
             self._add(part, 2 * self.batch_size * n * seq_len * d, "")
         # The positions of the n tokens are not known; if n is all tokens, this is the lower triangle.
         self.attention_causal += 4 * self.batch_size * n * (seq_len + 1) / 2 * d
-        self.params += d * (2 * d + kv) + d
+        self.params += d * (2 * d + kv) + self.config.norm_params
 
     def mlp(self, n: int, *, residual: bool = True) -> None:
         """Norm and MLP over n tokens; without `residual` its output is not added to a stream of its own (routed blocks)."""
         d, f = self.config.d_model, self.config.d_ff
         self._matmul("mlp", n, d, self._mlp_matrices * f, at=f"{self.here}mlp")
-        self.params += self._mlp_matrices * d * f + d
+        self.params += self._mlp_matrices * d * f + self.config.norm_params
         self.keep(memory.mlp(self.config, n * self.batch_size, residual=residual))
 
     def experts(self, n: int, k: int, *, no_ops: int = 0, residual: bool = True) -> None:
@@ -97,7 +98,7 @@ class CostSheet:
         d, f, e = self.config.d_model, self.config.d_ff, self.config.n_experts
         self._matmul("router", n, d, e + no_ops, at=f"{self.here}mlp")
         self._matmul("experts", e * k, d, self._mlp_matrices * f, at=f"{self.here}mlp")
-        self.params += e * self._mlp_matrices * d * f + d * (e + no_ops) + d
+        self.params += e * self._mlp_matrices * d * f + d * (e + no_ops) + self.config.norm_params
         tokens, assigned = n * self.batch_size, e * k * self.batch_size
         self.keep(memory.experts(self.config, tokens, assigned, choices=e + no_ops, residual=residual))
 
@@ -137,7 +138,7 @@ class CostSheet:
         """Embedding, layers, head; token ids and position indices."""
         config, tokens = self.config, self.seq_len * self.batch_size
         read = self.batch_size if config.bidirectional else tokens
-        layers = (memory.embedding(config, tokens), *self.layers, memory.head(config, read))
+        layers = (memory.embedding(config, self.seq_len, tokens), *self.layers, memory.head(config, read))
         inputs = Amount(0, exact=INT64 * (tokens + self.seq_len))
         return Ledger(layers, self.params, memory.buffers(config), inputs)
 

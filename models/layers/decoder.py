@@ -17,10 +17,11 @@ from modbench.harness.core.language_model import DecodeCache, Observation
 from modbench.models.layers.attention import Attention, RotaryTable
 from modbench.models.layers.block_cache import BlockCache, Rows
 from modbench.models.layers.cache import Cache
-from modbench.models.layers.context import ForwardContext, Observer
+from modbench.models.layers.context import ForwardContext, Observer, check_lengths
 from modbench.models.layers.convolution import DynamicConvolution
 from modbench.models.layers.init import draw_weights
 from modbench.models.layers.mlp import MLP
+from modbench.models.layers.norm import norm_of
 from modbench.models.layers.span import span
 
 
@@ -30,10 +31,10 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, mlp: nn.Module | None = None) -> None:
         super().__init__()
         self.config = config
-        self.norm_attention = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.norm_attention = norm_of(config)
         convolves = config.mixer == "convolution"
         self.attention: Attention | DynamicConvolution = DynamicConvolution(config) if convolves else Attention(config)
-        self.norm_mlp = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.norm_mlp = norm_of(config)
         self.mlp = MLP(config) if mlp is None else mlp
 
     def attention_branch(
@@ -85,9 +86,11 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        learned = config.position == "learned"
+        self.positions = nn.Embedding(config.max_seq_len, config.d_model) if learned else None
         self.rotary = RotaryTable(config)
         self.blocks = cast("Sequence[Block]", nn.ModuleList(blocks))
-        self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.norm = norm_of(config)
         out = config.n_classes if config.bidirectional else config.vocab_size
         self.head = None if config.tied and not config.bidirectional else nn.Linear(config.d_model, out, bias=False)
         draw_weights(self, config)
@@ -113,7 +116,7 @@ class Decoder(nn.Module):
                 or if `causal` is asked of a model that cannot route causally.
         """
         ctx = self.context(tokens_BT, lengths_B, causal=causal, prompt_B=prompt_B, auxiliary=auxiliary)
-        x_BTD = self.run_blocks(self.embed(tokens_BT), ctx)
+        x_BTD = self.run_blocks(self.embed(tokens_BT, ctx.position_BT), ctx)
         logits = self.to_logits(self.pool(x_BTD, ctx) if self.config.bidirectional else x_BTD)
         if not auxiliary:
             return logits
@@ -133,7 +136,7 @@ class Decoder(nn.Module):
         """Like `forward`, and what every router decided. `flip_LBT` reverses single decisions of token routers."""
         observer = Observer(flip_LBT)
         ctx = replace(self.context(tokens_BT, lengths_B, causal=causal, prompt_B=prompt_B), observer=observer)
-        x_BTD = self.run_blocks(self.embed(tokens_BT), ctx)
+        x_BTD = self.run_blocks(self.embed(tokens_BT, ctx.position_BT), ctx)
         logits = self.to_logits(self.pool(x_BTD, ctx) if self.config.bidirectional else x_BTD)
         return Observation(logits, observer.decisions, self.realised)
 
@@ -153,9 +156,9 @@ class Decoder(nn.Module):
         if b < 1 or t < 1:
             raise ValueError(f"tokens [{b}, {t}] are empty: give at least one row of at least one token")
         if lengths_B is not None:
-            _check_lengths(lengths_B, b, t)
+            check_lengths(lengths_B, b, t)
         if prompt_B is not None:
-            _check_lengths(prompt_B, b, t)
+            check_lengths(prompt_B, b, t)
         return ForwardContext(
             rotary=self.rotary(t),
             position_BT=torch.arange(t, device=tokens_BT.device)[None],
@@ -167,10 +170,21 @@ class Decoder(nn.Module):
             auxiliary=[] if auxiliary else None,
         )
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Tokens [...] to the residual stream [..., D], of standard deviation 1 at initialisation."""
+    def embed(self, tokens: Tensor, position: Tensor | None = None) -> Tensor:
+        """Tokens [...] to the residual stream [..., D], of standard deviation 1 at initialisation.
+
+        Args:
+            tokens: ids.
+            position: their positions, for learned ones; None: rotary alone.
+        """
         x: Tensor = self.embedding(tokens)
-        return x * self.embedding.embedding_dim**0.5 if self.config.tied else x  # tied rows are scaled for the head
+        if self.config.tied:
+            x = x * self.embedding.embedding_dim**0.5  # tied rows are scaled for the head
+        if self.positions is None:
+            return x
+        assert position is not None
+        added: Tensor = self.positions(position)
+        return x + added
 
     def run_blocks(self, x_BTD: Tensor, ctx: ForwardContext, cache: Cache | None = None) -> Tensor:
         """All blocks over a sequence; with a cache, keys and values are kept there for later tokens."""
@@ -235,7 +249,7 @@ class Decoder(nn.Module):
         full_B = torch.full((b,), t, device=tokens_BT.device)
         positions = [t] * b if lengths_B is None else lengths_B.tolist()
         ctx = replace(ctx, prompt_B=full_B if lengths_B is None else lengths_B, lengths=positions)
-        x_BTD = self.embed(tokens_BT)
+        x_BTD = self.embed(tokens_BT, ctx.position_BT)
         position_B = full_B if lengths_B is None else lengths_B.clone()
         cache = Cache(self, self.new_caches(b, max_len, x_BTD), position_B, positions, max_len)
         x_BTD = self.run_blocks(x_BTD, ctx, cache)
@@ -267,7 +281,7 @@ class Decoder(nn.Module):
         position_B1 = cache.position_B[:, None]
         on_host = self.config.decode_policy == "host"
         ctx = ForwardContext(self.rotary.at(position_B1), position_B1, causal=True, on_host=on_host)
-        x_B1D = self.step_blocks(self.embed(tokens_B[:, None]), ctx, cache)
+        x_B1D = self.step_blocks(self.embed(tokens_B[:, None], position_B1), ctx, cache)
         cache.position_B += 1
         cache.steps += 1
         return self.to_logits(x_B1D[:, 0])
@@ -283,17 +297,5 @@ class Decoder(nn.Module):
         training = self.training
         self.eval()
         ctx = replace(self.context(tokens_BT, lengths_B, causal=True), calibrate=True)
-        self.run_blocks(self.embed(tokens_BT), ctx)
+        self.run_blocks(self.embed(tokens_BT, ctx.position_BT), ctx)
         self.train(training)
-
-
-def _check_lengths(lengths_B: Tensor, b: int, t: int) -> None:
-    if lengths_B.dtype != torch.int64 or list(lengths_B.shape) != [b]:
-        raise ValueError(
-            f"lengths must be int64 [{b}], one for each row; got {lengths_B.dtype} {list(lengths_B.shape)}"
-        )
-    # Values are checked only where that costs no synchronisation.
-    if lengths_B.device.type == "cpu" and not torch.compiler.is_compiling():
-        low, high = int(lengths_B.min()), int(lengths_B.max())
-        if low < 1 or high > t:
-            raise ValueError(f"lengths must lie between 1 and {t}, the tokens given; got {low} to {high}")

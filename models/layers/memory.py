@@ -11,24 +11,39 @@ from modbench.harness.core.memory_ledger import FLOAT32, INT64, Amount, Layer
 from modbench.models.layers.attention import PIECE, WHOLE_BLOCK
 
 
-def norm(d: float) -> Amount:
-    """RMSNorm keeps 1/rms and the normalised input in float32, and its output.
+def norm(config: ModelConfig) -> Amount:
+    """RMSNorm keeps 1/rms and the normalised input in float32, and its output; LayerNorm mean, 1/deviation and its output.
 
-    In a two-byte format it keeps the input's float32 copy instead of the stream itself, which nothing else keeps.
+    In a two-byte format RMSNorm keeps the input's float32 copy instead of the stream itself, which nothing else keeps.
     """
+    d = config.d_model
+    if config.norm == "layer":
+        return Amount(d + 2)
     return Amount(d, exact=FLOAT32 * (1 + d), upcast=(FLOAT32 - 2) * d)
 
 
-def norm_back(d: float) -> Amount:
-    """At the end of RMSNorm's backward pass five float32 streams are alive, two of them in place of saved tensors."""
-    return Amount(0, exact=FLOAT32 * 3 * d)
+def norm_back(config: ModelConfig) -> Amount:
+    """At the end of RMSNorm's backward pass five float32 streams are alive, two of them in place of saved tensors.
+
+    At the end of LayerNorm's there are three streams, one of them in place of its output.
+    """
+    d = config.d_model
+    return Amount(2 * d) if config.norm == "layer" else Amount(0, exact=FLOAT32 * 3 * d)
 
 
-def embedding(config: ModelConfig, tokens: float) -> Layer:
-    """The look-up, scaled if tied. The gradient is dense."""
+def embedding(config: ModelConfig, seq_len: int, tokens: float) -> Layer:
+    """The look-up, scaled if tied, and the learned positions. The gradients are dense."""
     stream, rows = Amount(config.d_model) * tokens, Amount(config.d_model * config.vocab_size)
+    learned = config.position == "learned"
+    positions = config.d_model * config.max_seq_len * learned
+    added = Amount(config.d_model * seq_len * learned)
+    shared = config.tied and not config.bidirectional  # its gradient and the head's are added
     return Layer(
-        stream, config.d_model * config.vocab_size, back=rows, forward=stream * (1 + config.tied), output=stream
+        stream,
+        config.d_model * config.vocab_size + positions,
+        back=rows * (1 + shared) + Amount(positions),
+        forward=highest(stream * (1 + config.tied), (stream * 2 + added) * learned),
+        output=stream,
     )
 
 
@@ -42,15 +57,21 @@ def head(config: ModelConfig, tokens: float, *, trained: bool = True) -> Layer:
     """
     d = config.d_model
     out = config.n_classes if config.bidirectional else config.vocab_size
-    weight = 0 if config.tied and not config.bidirectional else d * out
+    weight = d * out  # a tied head's gradient waits for the embedding's
     logits, grown = Amount(0, FLOAT32 * out), Amount(d * out)
-    saved = (norm(d) + logits + Amount(0, INT64) + Amount(upcast=0 if trained else 2 * d)) * tokens
+    saved = (norm(config) + logits + Amount(0, INT64) + Amount(upcast=0 if trained else 2 * d)) * tokens
     back = highest(
         logits * 2 * tokens,  # gradients of the loss and of the softmax
         (Amount(out + d) - logits) * tokens + grown,  # then of the product
-        (norm_back(d) - logits) * tokens + grown,  # then of the norm
+        (norm_back(config) - logits) * tokens + grown,  # then of the norm
     )
-    return Layer(saved, (weight + d) * trained, back, forward=Amount(d + out) * tokens, output=Amount(out) * tokens)
+    return Layer(
+        saved,
+        (weight + config.norm_params) * trained,
+        back,
+        forward=Amount(d + out) * tokens,
+        output=Amount(out) * tokens,
+    )
 
 
 def attention(config: ModelConfig, n: float, tokens: float) -> Layer:
@@ -60,15 +81,16 @@ def attention(config: ModelConfig, n: float, tokens: float) -> Layer:
     qk, width = d + kv, d + 2 * kv
     if config.mixer == "window" and config.window < n:
         return _windows(config, n, tokens, kv)
-    kept = norm(d) + Amount(width + qk + d, exact=FLOAT32 * h) + Amount(d)
+    rotated = qk * (config.position == "rotary")  # else queries and keys are views of the projection
+    kept = norm(config) + Amount(width + rotated + d, exact=FLOAT32 * h) + Amount(d)
     back = Amount(width + d) * tokens + Amount(d * d)
     if PIECE < n <= WHOLE_BLOCK and config.mixer == "attention" and not config.bidirectional:
         kept += Amount(d)  # attention in pieces keeps its output twice: in pieces and concatenated
     return Layer(
         kept * tokens,
-        d * (width + d) + d,
+        d * (width + d) + config.norm_params,
         back,
-        forward=Amount(d + width + 2 * qk) * tokens,
+        forward=Amount(d + width + max(2 * rotated, 2 * d)) * tokens,
         output=Amount(2 * d) * tokens,
     )
 
@@ -78,10 +100,10 @@ def _windows(config: ModelConfig, n: float, tokens: float, kv: float) -> Layer:
     d, h, w = config.d_model, config.n_heads, config.window
     whole = -(-n // w) * w / n  # the last piece is padded
     pieces = Amount(d + 4 * kv + 2 * w, exact=FLOAT32 * h) * whole
-    kept = norm(d) + pieces + Amount(d) + Amount(d)
+    kept = norm(config) + pieces + Amount(d) + Amount(d)
     return Layer(
         kept * tokens,
-        d * (2 * d + 2 * kv) + d,
+        d * (2 * d + 2 * kv) + config.norm_params,
         back=Amount(2 * d + 4 * kv) * tokens * whole + Amount(d * d),
         forward=(Amount(4 * d + 3 * kv) + pieces + Amount(0, exact=2 * w)) * tokens,
         output=Amount(2 * d) * tokens,
@@ -91,10 +113,10 @@ def _windows(config: ModelConfig, n: float, tokens: float, kv: float) -> Layer:
 def convolution(config: ModelConfig, tokens: float) -> Layer:
     """Norm, gated values, a kernel for each token and head, the window of values, output, residual."""
     d, h, w = config.d_model, config.n_heads, config.kernel_size
-    kept = norm(d) + Amount(2 * d + h * w + w * d + d) + Amount(d)
+    kept = norm(config) + Amount(2 * d + h * w + w * d + d) + Amount(d)
     return Layer(
         kept * tokens,
-        d * (3 * d + h * w) + d,
+        d * (3 * d + h * w) + config.norm_params,
         back=Amount(w * d + h * w) * tokens,
         forward=Amount(d + d + h * w + d + w * d + d) * tokens,
         output=Amount(2 * d) * tokens,
@@ -106,13 +128,13 @@ def mlp(config: ModelConfig, tokens: float, *, residual: bool = True) -> Layer:
     d, f = config.d_model, config.d_ff
     gated = config.activation == "swiglu"
     hidden, weights = Amount((4 if gated else 2) * f), Amount((3 if gated else 2) * d * f)
-    kept = norm(d) + hidden + Amount(d * residual)
+    kept = norm(config) + hidden + Amount(d * residual)
     return Layer(
         kept * tokens,
-        weights.elements + d,
+        weights.elements + config.norm_params,
         back=highest(
             Amount((2 if gated else 1) * f) * tokens + Amount(d * f),  # at the activation
-            (norm_back(d) - hidden) * tokens + weights,  # in the norm, when all weights have their gradients
+            (norm_back(config) - hidden) * tokens + weights,  # in the norm, when all weights have their gradients
         ),
         forward=Amount(2 * d + (3 if gated else 2) * f) * tokens,
         output=Amount(d) * tokens,
@@ -137,15 +159,15 @@ def experts(config: ModelConfig, tokens: float, assigned: float, *, choices: int
         # Which token requests which expert, the probabilities, and the copies of the balance loss.
         requested = Amount(0, exact=FLOAT32 * 2 * e + choices + e)
     each = Amount((4 if gated else 2) * f + 3 * d, exact=2 * INT64 + 2 * FLOAT32)
-    stream = norm(d) + scores + requested + Amount(d * residual)
+    stream = norm(config) + scores + requested + Amount(d * residual)
     weights = Amount(e * (3 if gated else 2) * d * f)
     return Layer(
         stream * tokens + each * assigned,
-        weights.elements + d * choices + d,
+        weights.elements + d * choices + config.norm_params,
         back=highest(
             Amount((2 if gated else 1) * f - d) * assigned + Amount(e * d * f),  # at the activation
             Amount((-3 if gated else -1) * f) * assigned + weights,  # when all weights have their gradients
-            norm_back(d) * tokens - each * assigned + weights,  # then in the norm
+            norm_back(config) * tokens - each * assigned + weights,  # then in the norm
         ),
         forward=Amount(2 * d) * tokens + Amount(d + max(3 * f if gated else 0, 2 * f + d)) * assigned,
         output=Amount(d) * tokens,
@@ -161,7 +183,7 @@ def select(config: ModelConfig, tokens: float, selected: float) -> Layer:
         w = config.predictor_width
         params = d + (d * w + w + w + 1) * (config.causal == "predictor")
     scores = Amount(0, FLOAT32 if config.router in {"learned", "norm"} else 0)
-    gathered = Amount(d, exact=FLOAT32 * c + 3 * INT64)
+    gathered = Amount(d, exact=FLOAT32 * c * (config.position == "rotary") + 3 * INT64)
     return Layer(
         scores * tokens + gathered * selected,
         params,
@@ -173,7 +195,8 @@ def select(config: ModelConfig, tokens: float, selected: float) -> Layer:
 
 def outside(config: ModelConfig, tokens: float, selected: float) -> Amount:
     """What stays in memory while a block processes the selected tokens: the whole stream, their angles and indices."""
-    angles_and_indices = Amount(0, exact=FLOAT32 * config.d_model // config.n_heads + 3 * INT64)
+    angle = config.d_model // config.n_heads * (config.position == "rotary")
+    angles_and_indices = Amount(0, exact=FLOAT32 * angle + 3 * INT64)
     return Amount(config.d_model) * tokens + angles_and_indices * selected
 
 
@@ -203,7 +226,7 @@ def switched(config: ModelConfig, tokens: float) -> Layer:
 
 def buffers(config: ModelConfig) -> Amount:
     """Rotary angles of all positions in float32, and the bias that hides later keys from a piece of queries."""
-    half = config.d_model // config.n_heads // 2
+    half = config.d_model // config.n_heads // 2 * (config.position == "rotary")
     return Amount(PIECE * (WHOLE_BLOCK + PIECE), exact=FLOAT32 * 2 * config.max_seq_len * half)
 
 

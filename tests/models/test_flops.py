@@ -89,6 +89,8 @@ def test_closed_form_equals_counter_exactly(model: str, capacity: float | None) 
         {
             "tied": st.booleans(),
             "activation": st.sampled_from(["swiglu", "gelu"]),
+            "norm": st.sampled_from(["rms", "layer"]),
+            "position": st.sampled_from(["rotary", "learned"]),
             "mixer": st.sampled_from(["attention", "window", "convolution"]),
             "window": st.integers(1, 60),
             "bidirectional": st.booleans(),
@@ -124,6 +126,8 @@ def test_closed_form_equals_counter_on_any_shape(
     changes = {key: value for key, value in routing.items() if key in options}
     if shape["bidirectional"] and shape["mixer"] == "window":
         shape = {**shape, "mixer": "attention"}
+    if shape["mixer"] == "window":
+        shape = {**shape, "position": "rotary"}
     if changes.get("exit_by") == "token" and (shape["bidirectional"] or shape["mixer"] == "convolution"):
         changes["exit_by"] = "sequence"
     if model == "depth_branches":

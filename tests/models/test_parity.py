@@ -31,7 +31,14 @@ def routed_block(module: Decoder, layer: int = 1) -> RoutedBlock:
 
 @pytest.mark.parametrize("granularity", ["block", "attention", "mlp"])
 @pytest.mark.parametrize(
-    "shape", [{}, {"activation": "gelu", "tied": True}, {"mixer": "window", "window": 5}, {"mixer": "convolution"}]
+    "shape",
+    [
+        {},
+        {"activation": "gelu", "tied": True},
+        {"norm": "layer", "position": "learned"},
+        {"mixer": "window", "window": 5},
+        {"mixer": "convolution"},
+    ],
 )
 def test_full_capacity_with_multiplier_one_is_dense(shape: dict[str, Any], granularity: str) -> None:
     """c = 1 and r = 1 with copied weights: same logits, same gradients (double residuals fail here)."""
@@ -393,3 +400,61 @@ def test_attention_in_pieces_equals_the_whole_square(t: int, kv: int) -> None:
         (out_BTD * y_BTD).sum().backward()
         results.append((out_BTD.detach(), x_BTD.grad))
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+
+
+class GPT2Block(nn.Module):
+    """A block of GPT-2 as its code has it, without biases of its linear layers: written anew, on plain modules."""
+
+    def __init__(self, d: int, heads: int) -> None:
+        super().__init__()
+        self.ln_1, self.ln_2 = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.c_attn, self.c_proj = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, d, bias=False)
+        self.c_fc, self.c_out = nn.Linear(d, 4 * d, bias=False), nn.Linear(4 * d, d, bias=False)
+        self.heads = heads
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        b, t, d = x_BTD.shape
+        q, k, v = self.c_attn(self.ln_1(x_BTD)).chunk(3, dim=-1)
+        q, k, v = (each.view(b, t, self.heads, d // self.heads).transpose(1, 2) for each in (q, k, v))
+        scores = (q @ k.mT / (d // self.heads) ** 0.5).masked_fill(~torch.ones(t, t).tril().bool(), -torch.inf)
+        x_BTD = x_BTD + self.c_proj((scores.softmax(-1) @ v).transpose(1, 2).reshape(b, t, d))
+        out: Tensor = x_BTD + self.c_out(F.gelu(self.c_fc(self.ln_2(x_BTD))))
+        return out
+
+
+def test_dense_with_gpt_2s_choices_is_gpt_2() -> None:
+    """Learned positions, LayerNorm, GELU: logits and gradients of the same weights in plain modules."""
+    ours = Dense(config(norm="layer", position="learned", activation="gelu"))
+    d, heads = ours.config.d_model, ours.config.n_heads
+    blocks = nn.ModuleList(GPT2Block(d, heads) for _ in ours.blocks)
+    names = {
+        "norm_attention": "ln_1",
+        "norm_mlp": "ln_2",
+        "attention.qkv": "c_attn",
+        "attention.out": "c_proj",
+        "mlp.up": "c_fc",
+        "mlp.down": "c_out",
+    }
+    with torch.no_grad():
+        for mine, theirs in zip(ours.blocks, blocks, strict=True):
+            for name, parameter in mine.named_parameters():
+                module, _, kind = name.rpartition(".")
+                parameter.add_(0.05 * torch.randn_like(parameter))  # norms start at 1 and 0
+                theirs.get_submodule(names[module]).get_parameter(kind).copy_(parameter)
+    x_BT = tokens()
+    x_BTD = ours.embedding(x_BT) + ours.positions.weight[: x_BT.shape[1]]  # type: ignore[union-attr]  # it has learned ones
+    for block in blocks:
+        x_BTD = block(x_BTD)
+    assert ours.head is not None
+    logits = ours.head(ours.norm(x_BTD))
+    torch.testing.assert_close(ours(x_BT), logits, rtol=1e-4, atol=1e-5)
+    (gradient,) = torch.autograd.grad(logits.square().sum(), blocks[0].c_attn.weight)
+    (mine,) = torch.autograd.grad(ours(x_BT).square().sum(), ours.blocks[0].attention.qkv.weight)  # type: ignore[union-attr]
+    torch.testing.assert_close(mine, gradient, rtol=1e-3, atol=1e-4)
+
+
+def test_learned_positions_refuse_what_they_do_not_serve() -> None:
+    with pytest.raises(ValueError, match="takes position 'rotary'"):
+        config(position="learned", mixer="window")
+    with pytest.raises(ValueError, match="more than max_seq_len"):
+        Dense(config(position="learned"))(tokens(1, 65))

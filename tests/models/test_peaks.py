@@ -79,10 +79,15 @@ def test_the_closed_form_is_within_one_percent_of_fake_tensors(model: str, t: in
     assert forecast(made) == pytest.approx(of_fake_tensors(made).peak, rel=0.01)
 
 
+GPT_2 = {"norm": "layer", "activation": "gelu", "position": "learned"}
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("dense", {"n_kv_heads": 2}),
     ("dense", {"tied": True}),
     ("dense", {"activation": "gelu"}),
+    ("dense", GPT_2),
+    ("dense", {"norm": "layer", "tied": True}),
+    ("dense", {"position": "learned", "n_kv_heads": 2}),
+    *[(model, GPT_2) for model in ("mod", "moe", "mode_staged", "mode_integrated")],
     ("dense", {"mixer": "window", "window": 32}),
     ("dense", {"mixer": "convolution"}),
     ("dense", {"vocab_size": 8192}),

@@ -25,6 +25,9 @@ STATIC = [name for name in MODELS if name not in GATES]
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("dense", {}),
     ("dense", {"n_kv_heads": 2}),
+    ("dense", {"norm": "layer", "position": "learned", "activation": "gelu"}),
+    ("mod", {"capacity": 0.5, "norm": "layer", "position": "learned"}),
+    ("early_exit", {"exit_threshold": 0.09, "exit_by": "token", "position": "learned"}),
     ("dense", {"mixer": "window", "window": 5}),
     *[("mod", {"capacity": 0.5, "causal": causal}) for causal in ("predictor", "aux_loss", "threshold")],
     *[("mod", {"capacity": 0.4, "router": router}) for router in ROUTERS if router != "learned"],
