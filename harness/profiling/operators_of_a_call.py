@@ -236,7 +236,8 @@ class _FusedAttention(FunctionMode):
     ) -> object:
         if func is F.scaled_dot_product_attention:
             causal = bool((kwargs or {}).get("is_causal"))
-            return _Attention.apply(*args[:3], causal, self.recorder.found)
+            apply: Callable[..., Tensor] = _Attention.apply  # type: ignore[assignment]  # torch has no types here
+            return apply(*args[:3], causal, self.recorder.found)
         return super().__torch_function__(func, types, args, kwargs)
 
 

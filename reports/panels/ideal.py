@@ -1,4 +1,4 @@
-"""Measured speed-up against the speed-up that FLOPs promise."""
+"""Three rungs: the speed-up that FLOPs promise, the one that this machine can attain, and the one that was measured."""
 
 from __future__ import annotations
 
@@ -28,16 +28,23 @@ def render(loaded: Loaded) -> Markup | None:
         return None
     made, axes = new_figure(4.2, 2.9, len(sides), share_y=True)
     # Log axes: a ratio and its inverse are equally far from 1, and a very fast arm leaves room for the others.
-    values = [value for _, rows in sides for column in (rows.ideal, rows.ratio) for value in column] + [1.0]
+    columns = [column for _, rows in sides for column in (rows.ideal, rows.attainable, rows.ratio)]
+    values = [value for column in columns for value in column if is_number(value)] + [1.0]
     limits = (min(values) / 1.06, max(values) * 1.06)
     for axis, (title, rows) in zip(axes, sides, strict=True):
         _draw(axis, loaded, rows, title, limits)
     axes[0].set_ylabel("measured (higher is better)")
     shown = " ".join(f"{look(case).glyph} {name(case)}" for case in loaded.arms[1:])
+    attainable = ""
+    if any(is_number(value) for _, rows in sides for value in rows.attainable):
+        attainable = (
+            "A dash is what this machine can attain: the same operators at its measured peaks by shape. From the diagonal down "
+            "to the dash small shapes cost, from the dash to the mark is not explained. "
+        )
     return figure(
         to_svg(made, "ideal", "Measured speed-up against the speed-up that FLOPs promise"),
         "On the diagonal the saved FLOPs (causal attention; for decode, the bytes not read) saved as much time. "
-        f"Larger marks are longer sequences. {shown}.",
+        f"{attainable}Larger marks are longer sequences. {shown}.",
     )
 
 
@@ -53,6 +60,8 @@ def _draw(axis: Axes, loaded: Loaded, rows: pd.DataFrame, title: str, limits: tu
         style = look(cases[row.arm])
         if is_number(row.ci_low):
             axis.plot([row.ideal] * 2, [row.ci_low, row.ci_high], color=style.color, linewidth=1)
+        if is_number(row.attainable):
+            axis.plot([row.ideal], [row.attainable], "_", color=style.color, markersize=11, markeredgewidth=1.6)
         (mark,) = axis.plot([row.ideal], [row.ratio], style.marker, markersize=sizes.get(row.seq_len, 6))
         mark.set(markerfacecolor=style.color, markeredgecolor=INK, markeredgewidth=0.5, alpha=style.opacity)
     axis.set_title(f"{title}")
