@@ -92,8 +92,8 @@ def _launches(dtype: Dtype, table: Table) -> dict[str, float]:
         for call in best:
             best[call] = min(best[call], best_s(call, 1, clock))
     found = {name: best[call] for call, name in views.items()}
-    for view, name in (("view_s", "launch_s"), ("training_view_s", "training_launch_s")):
-        mine = [(best[call], operators) for call, operators in calls.items() if operators.training == ("train" in name)]
+    for training, view, name in ((False, "view_s", "launch_s"), (True, "training_view_s", "training_launch_s")):
+        mine = [(best[call], operators) for call, operators in calls.items() if operators.training == training]
         left = sum(seconds - table.seconds(operators) - operators.views * found[view] for seconds, operators in mine)
         found[name] = max(LEAST_S, left / sum(operators.launches for _, operators in mine))
     return found

@@ -38,8 +38,8 @@ def render(loaded: Loaded) -> Markup | None:
     attainable = ""
     if any(is_number(value) for _, rows in sides for value in rows.attainable):
         attainable = (
-            "A dash is what this machine can attain: the same operators at its measured peaks by shape. From the diagonal down "
-            "to the dash small shapes cost, from the dash to the mark is not explained. "
+            "A dash is what this machine can attain: the same operators at its measured peaks by shape. From the diagonal to the "
+            "dash is what small shapes cost; from the dash to the mark is not explained by them. "
         )
     return figure(
         to_svg(made, "ideal", "Measured speed-up against the speed-up that FLOPs promise"),

@@ -108,3 +108,12 @@ def test_doctor_measures_the_peaks_in_a_unit_of_its_own() -> None:
     unit = peaks.unit(2)
     assert unit.made_in == "roofline"
     assert unit.comparison.place.threads == 2
+
+
+def test_the_peaks_are_measured_once_where_times_claim_something() -> None:
+    measured = [unit.name for unit in plan_of(grid={"seq_len": [64, 128]}).units if unit.made_in == "roofline"]
+    assert measured == ["roofline-fp32-cpu"]
+    for plan in (plan_of(effort="smoke"), plan_of(metrics=["flops/forward", "latency/decode"])):
+        assert not [unit for unit in plan.units if unit.made_in == "roofline"]
+    suite = parse_suite({"name": "s", "metrics": ["latency/forward"], "arms": [{"model": "dense"}]}, "s")
+    assert not [unit for unit in make_plan(suite, device="cuda").units if unit.made_in == "roofline"]

@@ -223,7 +223,7 @@ def test_select_keeps_the_anchor() -> None:
     assert [[case.id for case in comparison.arms] for comparison in made.comparisons] == [
         ["dense[T256-B1-fp32-cpu1]", "mod[c0.5-T256-B1-fp32-cpu1]"]
     ]
-    assert {unit.made_in for unit in made.units} == {"count", "time", "memory"}
+    assert {unit.made_in for unit in made.units} == {"count", "roofline", "time", "memory"}
 
 
 @pytest.mark.parametrize(
