@@ -6,24 +6,25 @@
     executed_tokens  how many tokens it claims to have processed in its last call, over the whole batch
 
 and optionally `routed_parts`, the names of the submodules that the claim is about (default: all of it). Of a module with
-stacked weights (experts), both are per slice. Without any claim, the report says "not reported".
+stacked weights (experts), both are per slice. A module that states only `capacity`, between 0 and 1, is held to that share of
+the batch's tokens in every call; on a module that holds others with claims of their own it is a setting, not a claim. Without
+any claim, the report says "not reported".
 
-**The detector.** A dispatch mode watches every matrix product and counts the rows that each parameter was multiplied with. If
-most weights of a module (by elements, so that a small router does not decide) met more rows than the module claims to have
-processed, it computed all of them and masked: its FLOPs were not saved.
+**The detector.** A dispatch mode (`rows.py`) watches every matrix product and counts the rows that each parameter, or a copy of
+it, was multiplied with. If most weights of a module (by elements, so that a small router does not decide) met more rows than the
+module claims to have processed, it computed all of them and masked: its FLOPs were not saved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+import math
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.core.torch_modes import Operator, OperatorMode, name_of
-from modbench.harness.flops.operators import is_product
 from modbench.harness.results.notes.counting import Claim
+from modbench.harness.subject.rows import RowWatch
 
 # Allows for rounding of k, and for padding rows to the longest of a batch.
 TOLERANCE = 0.05
@@ -37,56 +38,43 @@ class StatesTokens(Protocol):
     executed_tokens: int
 
 
-def factors(operator: Operator, args: Sequence[Any]) -> tuple[Tensor, Tensor]:
-    """The two factors of a product: after the bias where the operator adds one, before the offsets of a grouped product."""
-    tensors = [arg for arg in args if isinstance(arg, Tensor)]
-    first = 1 if name_of(operator) in {"addmm", "baddbmm"} else 0
-    return tensors[first], tensors[first + 1]
+def stating(module: nn.Module) -> dict[str, nn.Module]:
+    """The modules that make a claim, by path."""
+    parts = dict(module.named_modules())
+    both = {path: part for path, part in parts.items() if isinstance(part, StatesTokens)}
+    shares = {path for path, part in parts.items() if path not in both and _share(part) is not None}
+    held = {path for path in shares if not any(_inside(other, path) for other in (*both, *shares))}
+    return {path: part for path, part in parts.items() if path in both or path in held}
 
 
-class RowWatch(OperatorMode):
-    """Counts the rows that every parameter is multiplied with.
+def _share(part: nn.Module) -> float | None:
+    """Its capacity, if that is a share of tokens; a number of slots, or another thing of that name, is not."""
+    capacity = getattr(part, "capacity", None)
+    return capacity if isinstance(capacity, float) and 0 < capacity < 1 else None
 
-    A parameter is identified by its range in a storage, so that transposed and sliced views count; a converted copy does not.
-    """
 
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.places: dict[int, list[tuple[int, int, str]]] = {}  # storage to (first element, end, name)
-        for name, p in module.named_parameters():
-            if p.ndim > 1:
-                first = int(p.storage_offset())
-                place = (first, first + p.numel(), name)
-                self.places.setdefault(p.untyped_storage()._cdata, []).append(place)  # noqa: SLF001  # the storage's identity
-        self.work: dict[str, float] = {}
-
-    def before(self, operator: Operator, args: Sequence[Any]) -> None:
-        """Count the rows that each factor of a product is multiplied with."""
-        if is_product(operator):
-            left, right = factors(operator, args)
-            self._note(right, left.shape[-2] / (right.shape[0] if left.ndim < right.ndim else 1))
-            self._note(left, right.shape[-1])
-
-    def _note(self, weight: Tensor, rows: float) -> None:
-        for first, end, name in self.places.get(weight.untyped_storage()._cdata, ()):  # noqa: SLF001  # as above
-            if first <= weight.storage_offset() < end:
-                self.work[name] = self.work.get(name, 0.0) + rows * weight.numel()
+def _inside(path: str, outer: str) -> bool:
+    return path != outer and path.startswith(f"{outer}." if outer else "")
 
 
 def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
     """Compare the claims of all modules that make one with one forward pass of the whole model."""
     watch = RowWatch(module)
     module.eval()
-    stating = {path: part for path, part in module.named_modules() if isinstance(part, StatesTokens)}
-    reported: dict[str, int] = {}  # summed over the calls of a module that runs more than once
+    made = stating(module)
+    b, t = tokens_BT.shape
+    stated: dict[str, int] = {}  # summed over the calls of a module that runs more than once
 
-    def note(path: str, part: StatesTokens) -> None:
-        reported[path] = reported.get(path, 0) + int(part.executed_tokens)
+    def promised(part: nn.Module) -> int:
+        if isinstance(part, StatesTokens):
+            return int(part.executed_tokens)
+        return b * math.ceil(t * (_share(part) or 1.0))
+
+    def note(path: str, part: nn.Module) -> None:
+        stated[path] = stated.get(path, 0) + promised(part)
 
     hooks = [
-        part.register_forward_hook(lambda *_, path=path, claim=stating[path]: note(path, claim))
-        for path, part in module.named_modules()
-        if path in stating
+        part.register_forward_hook(lambda *_, path=path, part=part: note(path, part)) for path, part in made.items()
     ]
     try:
         with torch.no_grad(), watch:
@@ -96,23 +84,21 @@ def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
             hook.remove()
     sizes = {name: p.numel() for name, p in module.named_parameters() if p.ndim > 1}
     found = []
-    for path, part in stating.items():
+    for path, part in made.items():
         # Weights of an inner module with its own claim do not count for the outer one.
-        inner = tuple(
-            f"{other}." for other in stating if other != path and other.startswith(f"{path}." if path else "")
-        )
+        inner = tuple(f"{other}." for other in made if _inside(other, path))
         own = [name for name in sizes if name.startswith(_prefixes(path, part)) and not name.startswith(inner)]
-        stated = reported.get(path, int(part.executed_tokens))
         met = {name: watch.work[name] / sizes[name] for name in own if name in watch.work}
-        # Products with copies and convolutions are not seen: those that are must cover most elements.
+        # Convolutions are not seen, nor are products with copies that were made earlier: what is seen must be most.
         most = 2 * sum(sizes[name] for name in met) >= sum(sizes[name] for name in own)
         rows = _typical(met, sizes) if most else None
-        masked = rows is not None and rows > stated * (1 + TOLERANCE) + 1
+        promise = stated[path] if path in stated else promised(part)
+        masked = rows is not None and rows > promise * (1 + TOLERANCE) + 1
         claim = Claim(
             module=path,
-            capacity=float(part.capacity),
+            capacity=float(getattr(part, "capacity")),  # noqa: B009  # torch types attributes as Tensor or Module
             tokens=tokens_BT.numel(),
-            stated=stated,
+            stated=promise,
             rows=rows,
             masked=masked,
         )

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from test_doubts import evidence
 from test_flops import case
 from toolbox import build, tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from modbench.harness.core import catalogue
 from modbench.harness.passes.count import count
 from modbench.harness.results.notes.counting import CountNotes
-from modbench.harness.subject import causality, claims, reuse
+from modbench.harness.subject import causality, claims, reuse, rows
 from modbench.reports.panels.flops import _claims
 
 V, D = 50, 32
@@ -98,7 +100,7 @@ def test_factors_come_after_a_bias_and_before_offsets() -> None:
         (aten.addmm.default, (other, left, right)),
         (aten._grouped_mm.default, (left, right, other)),
     ):
-        found = claims.factors(func, args)
+        found = rows.factors(func, args)
         assert found[0] is left
         assert found[1] is right
 
@@ -125,22 +127,83 @@ def test_a_module_whose_claim_is_true_passes(how: str, stated: int) -> None:
 
 
 def test_most_of_the_weights_must_be_seen_before_a_claim_is_believed() -> None:
-    """A copy of a weight is not known as that weight: what a small honest layer beside it shows is not the module's."""
+    """A copy that was made before is not known as that weight: what a small honest layer beside it shows is not the module's."""
 
     class Copies(Skipping):
         def __init__(self) -> None:
             super().__init__(masks=True)
             self.gate = nn.Linear(D, 4)
+            self.copies = [(part.weight * 1.0).detach() for part in (self.up, self.down)]
 
         def forward(self, x_BTD: Tensor) -> Tensor:
             k = x_BTD.shape[1] // 4
             self.executed_tokens = x_BTD.shape[0] * k
             self.gate(x_BTD[:, :k])
-            y_BTD: Tensor = F.linear(F.gelu(F.linear(x_BTD, self.up.weight * 1.0)), self.down.weight * 1.0)
+            up, down = self.copies
+            y_BTD: Tensor = F.linear(F.gelu(F.linear(x_BTD, up)), down)
             return x_BTD + y_BTD
 
     (claim,) = claims.claims(Model(Copies()), tokens())
     assert claim.rows is None
+
+
+COPIES: dict[str, Any] = {
+    "scaled": lambda w: w * 1.0,
+    "cloned": lambda w: w.clone(),
+    "cast": lambda w: w.to(torch.float64).to(torch.float32),
+    "transposed": lambda w: w.t().contiguous().t(),
+    "added to": lambda w: w + torch.zeros_like(w),
+    "joined": lambda w: torch.cat([w[:7], w[7:]]),
+    "written": lambda w: torch.empty_like(w).copy_(w),
+    "a leaf": lambda w: nn.Parameter(w.detach().clone()),
+}
+
+
+class CopiesFirst(Skipping):
+    """Computes all tokens, or those of its claim, with copies of its weights."""
+
+    def __init__(self, how: str, *, masks: bool = True) -> None:
+        super().__init__(masks=masks)
+        self.how = how
+        del self.executed_tokens
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        up, down = (COPIES[self.how](part.weight) for part in (self.up, self.down))
+        k = x_BTD.shape[1] if self.masks else x_BTD.shape[1] // 4
+        y_BkD: Tensor = F.linear(F.gelu(F.linear(x_BTD[:, :k], up)), down)
+        return torch.cat([x_BTD[:, :k] + y_BkD, x_BTD[:, k:]], dim=1)
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("masks", [True, False])
+def test_copies_of_weights_are_followed_and_a_capacity_alone_is_held(how: str, masks: bool) -> None:
+    (claim,) = claims.claims(Model(CopiesFirst(how, masks=masks)), tokens())
+    assert claim.rows == (72 if masks else 18)
+    assert claim.stated == 18
+    assert claim.masked is masks
+
+
+def test_a_weight_that_is_added_to_activations_is_not_multiplied() -> None:
+    """A table of positions as large as the activations: their sum is no copy of the table."""
+
+    class Positions(Skipping):
+        def __init__(self) -> None:
+            super().__init__(masks=False)
+            self.table = nn.Parameter(torch.randn(40, D))
+
+        def forward(self, x_BTD: Tensor) -> Tensor:
+            return super().forward(x_BTD + self.table)
+
+    (claim,) = claims.claims(Model(Positions()), tokens(1, 40))
+    assert claim.rows == 10
+    assert not claim.masked
+
+
+def test_a_capacity_is_a_claim_only_where_it_is_a_share_and_stands_alone() -> None:
+    outer, slots = Model(CopiesFirst("scaled", masks=False)), nn.Linear(2, 2)
+    outer.capacity, slots.capacity = 0.25, 64  # type: ignore[assignment]  # the protocol, by hand
+    outer.slots = slots
+    assert list(claims.stating(outer)) == ["layers.0.inner"]
 
 
 def test_a_claim_that_could_not_be_checked_says_so() -> None:
@@ -150,6 +213,8 @@ def test_a_claim_that_could_not_be_checked_says_so() -> None:
     (claim,) = claims.claims(Model(part), tokens())
     assert (claim.rows, claim.masked) == (None, False)
     assert "could not be checked" in _claims(CountNotes(claims=(claim,)))
+    doubted = evidence(counted={"claims": [claim.model_dump()]})
+    assert "layers.0.inner" in str(catalogue.load("doubts", "unchecked").finds(doubted))
 
 
 class Peeking(nn.Module):

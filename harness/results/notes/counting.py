@@ -78,12 +78,17 @@ class CountNotes(Notes):
         decode_elements: elements that a decode step must read.
         effective_capacity: capacity after rounding.
         depth_ratio: mean share of the blocks that ran.
-        trained_share: FLOPs that a training step ran, as a share of three times the forward pass's.
+        trained_share: FLOPs that a training step ran, as a share of what the forward pass implies: three times its FLOPs, or less
+            where weights are frozen.
+        train_forward_share: FLOPs of forward passes in training mode, as a share of those in evaluation mode on the same tokens.
+        training_unchecked: why training mode could not be compared with evaluation mode.
+        counted_inputs: batches over which the FLOPs are a mean; more than one where they depend on the input.
         uncounted: operators without a known formula.
         operators: operators that no formula counts; None if the model could not run on real tensors.
         claims: what modules state about the tokens they executed.
         claims_reason: why there is no claim.
         reused: evidence that a call returned an earlier answer; None: it was computed.
+        other_precision: evidence that products were computed in a narrower number format than the case's.
         causality: whether logits depend on later tokens; None if that could not be tested.
         guards: why a guard could not run.
         forward_operators: the operators of a forward pass by kind and size; None where they were not recorded.
@@ -105,11 +110,15 @@ class CountNotes(Notes):
     effective_capacity: float | None = None
     depth_ratio: float | None = None
     trained_share: float | None = None
+    train_forward_share: float | None = None
+    training_unchecked: str | None = None
+    counted_inputs: int = 1
     uncounted: tuple[str, ...] = ()
     operators: Operators | None = None
     claims: tuple[Claim, ...] = ()
     claims_reason: str | None = None
     reused: str | None = None
+    other_precision: str | None = None
     causality: Causality | None = None
     guards: str | None = None
     forward_operators: Listed | None = None
