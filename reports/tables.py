@@ -251,6 +251,7 @@ class Tables:
             [anchors[number] for number in numbers if number in anchors],
             [cell.blocks.get(number, {}) for number in numbers],
             self.counted(case),
+            self.counted(self.anchor(case, metric)),
             self.run.decisions.get(cell.series),
             self.drift(case, metric),
         )

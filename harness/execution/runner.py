@@ -16,6 +16,7 @@ from modbench.harness.core.device_lost import DeviceLost, last_words
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.core.launching import Handle, Launcher, MakeLauncher, Started
 from modbench.harness.execution.pilot import Pilots
+from modbench.harness.execution.second_clock import check_clock
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning.plan import Plan, limit_seconds
 from modbench.harness.results.outcomes import missing
@@ -164,6 +165,7 @@ def run_phase(
                 timed_out = handle.running
                 launcher.end(handle)
                 unit = handle.unit
+                check_clock(handle.record, unit, time.monotonic())
                 if not handle.record.exists():
                     cause = death(handle.exitcode, timed_out=timed_out, log=_log(folder, unit))
                     _keep_log(_log(folder, unit))

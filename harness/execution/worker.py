@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import catalogue, clocks
 from modbench.harness.core.case import Place, UnitOfWork
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.machine import busy
@@ -69,7 +68,7 @@ def make_record(unit: UnitOfWork) -> Record:
         # All arms share one forward method: the default limit of 8 would silently run the ninth arm eagerly.
         torch._dynamo.config.recompile_limit = 64 * len(unit.comparison.arms)  # noqa: SLF001  # its documented place
         torch._dynamo.config.fail_on_recompile_limit_hit = True  # noqa: SLF001  # its documented place
-    started, start = now(), time.perf_counter()
+    started, began, start = now(), clocks.monotonic(), clocks.perf_counter()
     wanted = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
     made_in = catalogue.passes()[unit.made_in]
     made: list[Yielded] = list(made_in.run(unit, wanted))
@@ -77,7 +76,8 @@ def make_record(unit: UnitOfWork) -> Record:
     return Record(
         unit=unit,
         started=started,
-        wall_s=time.perf_counter() - start,
+        wall_s=clocks.perf_counter() - start,
+        began_s=began,
         environment=environment,
         outcomes=tuple(each for each in made if isinstance(each, Outcome)),
         findings=next((each for each in made if isinstance(each, Notes)), None),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from modbench.harness.core.torch_modes import Operator
 from modbench.harness.flops.formulas import Formula, Packet, attention_formulas, other_formulas
 from modbench.harness.flops.operators import Audit
 
@@ -55,6 +56,12 @@ def count(module: nn.Module, call: Callable[[], object], *, causal: bool = False
     return Count(int(counter.get_total_flops()), modules, audit.without_formula({*flop_registry, *formulas}))
 
 
+def formula_of(operator: Operator) -> Formula | None:
+    """The formula of an operator's FLOPs, called with its arguments and `out_val`; None if it has none."""
+    packet = operator.overloadpacket
+    return _formulas(causal=False).get(packet) or flop_registry.get(packet)
+
+
 @functools.cache
 def _formulas(*, causal: bool) -> dict[Packet, Formula]:
     missing = {packet: formula for packet, formula in other_formulas().items() if packet not in flop_registry}
@@ -66,6 +73,14 @@ def forward(module: nn.Module, tokens_BT: Tensor, *, causal: bool = False) -> Co
     module.eval()
     with torch.no_grad():
         return count(module, lambda: module(tokens_BT), causal=causal)
+
+
+def both(module: nn.Module, tokens_BT: Tensor) -> tuple[Count, int]:
+    """Count one forward pass of a language model in evaluation mode, and the same call with causal attention."""
+    whole = FlopCounterMode(display=False, custom_mapping=_formulas(causal=True))
+    with whole:
+        found = forward(module, tokens_BT)
+    return found, int(whole.get_total_flops())
 
 
 def train(module: nn.Module, tokens_BT: Tensor) -> Count:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterable, Iterator
+
+from modbench.harness.core import clocks
 
 # Intervals of this process so far: a worker makes one record, so one list is enough.
 INTERVALS: list[tuple[float, float]] = []
@@ -13,11 +14,11 @@ INTERVALS: list[tuple[float, float]] = []
 @contextlib.contextmanager
 def busy() -> Iterator[None]:
     """Count what runs inside as measured or trained work; starting, loading and building models do not belong here."""
-    start = time.monotonic()
+    start = clocks.monotonic()
     try:
         yield
     finally:
-        INTERVALS.append((start, time.monotonic()))
+        INTERVALS.append((start, clocks.monotonic()))
 
 
 def union_s(intervals: Iterable[tuple[float, float]]) -> float:

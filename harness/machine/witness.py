@@ -9,9 +9,10 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from modbench.harness.core import clocks
 
 Reading = Mapping[str, float]
 Reader = Callable[[], float]
@@ -50,9 +51,9 @@ class Collector:
 
     def _note(self, phase: str, _info: object) -> None:
         if phase == "start":
-            self._started = time.perf_counter()
+            self._started = clocks.perf_counter()
         else:
-            self.seconds += time.perf_counter() - self._started
+            self.seconds += clocks.perf_counter() - self._started
 
     def close(self) -> None:
         """Stop listening."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from statistics import median
 from typing import TYPE_CHECKING
 
+from modbench.harness.core import clocks
 from modbench.harness.core.contracts import Metric, Workload
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ def _first_calls(workload: str) -> Callable[[Subject], float]:
         subject.clock.synchronize()
         seconds = []
         for _ in range(QUIET_CALLS + 1):
-            start = time.perf_counter()
+            start = clocks.perf_counter()
             call(tokens_BT)
             subject.clock.synchronize()
-            seconds.append(time.perf_counter() - start)
+            seconds.append(clocks.perf_counter() - start)
         return float(seconds[0] - median(seconds[1:]))
 
     return compile_and_call

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import catalogue, clocks
 from modbench.harness.core.case import Case, Protocol, slug
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
@@ -186,9 +185,9 @@ def drill(case: Case, protocol: Protocol) -> Answered:
     drills = Drills(source, plan, protocol.seed)
     subject = _subject(case, protocol, drills)
     trainer = _trainer(subject, drills, plan, ALONE, None)
-    start = time.process_time()
+    start = clocks.process_time()
     trainer.train()
-    cpu_s = time.process_time() - start
+    cpu_s = clocks.process_time() - start
     return replace(answer(subject, source, plan.batch_size), curve=trainer.curve, cpu_s=cpu_s)
 
 

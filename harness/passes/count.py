@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from modbench.harness.core import catalogue
@@ -21,6 +22,7 @@ from modbench.harness.core.passes import Pass
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.flops.reconcile import Row, mismatch, rows
 from modbench.harness.machine import busy
+from modbench.harness.passes.time import MANY_INPUTS
 from modbench.harness.results.notes.causality import Causality
 from modbench.harness.results.notes.counting import CARRIER, CountNotes, ModuleFlops, Operators
 from modbench.harness.results.outcomes import attempt, measured, missing
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 # Most tokens and rows that guards use for shipped models, for which the result does not depend on the size.
 GUARD_TOKENS, GUARD_ROWS = 128, 2
+# Batches on which training mode is compared with evaluation mode.
+TRAINED_INPUTS = 4
 # FLOPs per case that take as long as counting does, whatever the size.
 WORK = 3e10
 # The metric that needs a backward pass on real tensors.
@@ -113,9 +117,10 @@ def count(case: Case, seed: int, *, hardware: bool = True) -> Counted:
     seen = attempt(partial(_executed, case, seed, counted.notes, hardware=hardware))
     if isinstance(seen, Gap):
         reasons = dict.fromkeys(("forward_executed", "train_step_hardware"), f"real tensors: {seen.reason}")
+        reason = "; ".join(filter(None, [counted.notes.guards, seen.reason]))
         return replace(
             counted,
-            notes=counted.notes.model_copy(update={"guards": seen.reason}),
+            notes=counted.notes.model_copy(update={"guards": reason}),
             reasons={**counted.reasons, **reasons},
         )
     flops, notes = seen
@@ -213,34 +218,61 @@ def _own(case: Case, seed: int) -> Counted:
     from modbench.harness.flops import counter, fvcore_counter
     from modbench.harness.subject.escapes import escapes
 
-    subject, (tokens_BT, second_BT, third_BT) = _subject(case, seed, 3)
-    forward = counter.forward(subject.module, tokens_BT)
-    out_of_sight = escapes(partial(subject.forward, tokens_BT), one_thread=case.place.one_thread)
+    subject, batches = _subject(case, seed, MANY_INPUTS)
+    # The batches that are timed. Where two cost the same, all do.
+    counts = [counter.both(subject.module, tokens_BT) for tokens_BT in batches[:2]]
+    if counts[0][0].total != counts[1][0].total:
+        counts += [counter.both(subject.module, tokens_BT) for tokens_BT in batches[2:]]
+    forward = counts[0][0]
+    total = fmean(each.total for each, _ in counts)
+    causal = fmean(each for _, each in counts)
+    out_of_sight = escapes(partial(subject.forward, batches[0]), one_thread=case.place.one_thread)
     forward = replace(forward, operators=forward.operators | {"unknown": forward.operators["unknown"] | out_of_sight})
     if forward.total == 0 and not forward.unknown:
         raise ValueError("torch's counter saw no operator for which it has a formula: 0 FLOPs would be wrong")
     if forward.total == 0:
         raise ValueError(f"torch's counter has no formula for {', '.join(forward.unknown)}: 0 FLOPs would be wrong")
-    causal = counter.forward(subject.module, second_BT, causal=True).total
     source = "counted by torch's counter alone (a user's model has no closed form), backward as twice forward"
     if forward.unknown:
         source += f"; a lower bound: it has no formula for {', '.join(forward.unknown)}"
-    third, reason = fvcore_counter.by_fvcore(subject.module, third_BT)
-    trained = attempt(lambda: counter.train(subject.module, third_BT).total)
+    if len(counts) > 1 and forward.total != total:
+        source += f"; the mean over the {len(counts)} batches that are timed, on which it depends"
+    third, reason = fvcore_counter.by_fvcore(subject.module, batches[0])
+    trained = attempt(partial(_trained, case, seed))
     notes = CountNotes(
         operators=Operators(unknown=out_of_sight),
-        trained_share=None if isinstance(trained, Gap) else trained / (3 * forward.total),
+        trained_share=None if isinstance(trained, Gap) else trained[0],
+        train_forward_share=None if isinstance(trained, Gap) else trained[1],
+        training_unchecked=trained.reason if isinstance(trained, Gap) else None,
+        counted_inputs=len(counts) if forward.total != total else 1,
         source=source,
         uncounted=tuple(forward.unknown),
-        counter_forward=forward.total,
+        counter_forward=total,
         fvcore_reason=reason,
         modules=_modules(rows(None, forward, third)),
     )
-    total = float(forward.total)
-    found = {"forward": total, "forward_causal": causal, "train_step": 3 * total, "train_step_causal": 3.0 * causal}
+    found = {"forward": total, "forward_causal": causal, "train_step": 3 * total, "train_step_causal": 3 * causal}
     reason = "a user's model has no closed form: which part is the head, and its nominal FLOPs, are not known"
     reasons = dict.fromkeys(("forward_headless", "forward_nominal"), reason)
     return Counted(found, sum(p.numel() for p in subject.module.parameters()), notes, reasons)
+
+
+def _trained(case: Case, seed: int) -> tuple[float, float]:
+    """Shares of the FLOPs of a training step, and of its forward pass, that the forward pass in evaluation mode implies.
+
+    Each is measured with a model of its own: a call in training mode may change what a later one computes.
+    """
+    from modbench.harness.flops import counter
+    from modbench.harness.subject import training
+    from modbench.harness.subject.modes import evaluating
+
+    subject, batches = _subject(case, seed, TRAINED_INPUTS)
+    step = counter.train(subject.module, batches[0]).total
+    with evaluating(subject.module):
+        forward = counter.forward(subject.module, batches[0]).total
+    expected = forward * (1 + 2 * training.trainable_share(subject.module))
+    subject, batches = _subject(case, seed, TRAINED_INPUTS)
+    return step / expected, training.forward_share(subject.module, batches)
 
 
 def _subject(case: Case, seed: int, number: int) -> tuple[Subject, list[Tensor]]:
@@ -257,32 +289,41 @@ def _executed(case: Case, seed: int, known: CountNotes, *, hardware: bool) -> tu
     """FLOPs that kernels executed on real tensors, and the known notes extended by what the guards found."""
     from modbench.harness.flops import counter
     from modbench.harness.subject import causality, claims, reuse
+    from modbench.harness.subject.precision import Precision
 
     subject, (tokens_BT, second_BT, third_BT) = _subject(case, seed, 3)
     module = subject.module
-    seen = counter.forward(module, tokens_BT)
+    precision = Precision(case.place.dtype)
+    with precision:
+        seen = counter.forward(module, tokens_BT)
     found = {"forward_executed": float(seen.total)}
     out_of_sight = known.operators.unknown if known.operators else {}
     stated = tuple(claims.claims(module, second_BT))
     few, other = subject.inputs(seed + 1, 2)
     if not case.own:  # tests cover shipped models at any length, but not a user's model
         few, other = (batch[:GUARD_ROWS, :GUARD_TOKENS] for batch in (few, other))
-    reused = attempt(partial(reuse.reused, module, few, other))
+    with precision:  # also calls on tokens seen before, which may compute something else
+        reused = attempt(partial(reuse.reused, module, few, other))
     if case.config.bidirectional:
         reason = "a bidirectional model reads all tokens: there is no future to hide"
         guard: Causality | Gap = Causality(reads_future=None, reason=reason, tried=False)
     else:
         guard = attempt(partial(causality.guard, module, few, case.config.vocab_size, seed))
     if hardware:
-        found["train_step_hardware"] = float(counter.train(module, third_BT).total)
+        subject, _ = _subject(case, seed, 0)  # nothing else is measured with it
+        found["train_step_hardware"] = float(counter.train(subject.module, third_BT).total)
     return found, known.model_copy(
         update={
             "operators": Operators(cheap=seen.operators["cheap"], unknown=seen.operators["unknown"] | out_of_sight),
             "claims": stated,
             "claims_reason": None if stated else NO_CLAIM,
             "reused": None if isinstance(reused, Gap) else reused,
+            "other_precision": precision.found(),
             "causality": None if isinstance(guard, Gap) else guard,
-            "guards": "; ".join(gap.reason for gap in (reused, guard) if isinstance(gap, Gap)) or None,
+            "guards": "; ".join(
+                filter(None, [known.guards, *(g.reason for g in (reused, guard) if isinstance(g, Gap))])
+            )
+            or None,
         }
     )
 

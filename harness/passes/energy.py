@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from modbench.harness.core import clocks
 from modbench.harness.core.case import Case, Comparison, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import Unmeasured
@@ -133,7 +134,7 @@ def _resting_W(device: nvml.Device, seconds: float) -> float:  # noqa: N802  # t
         time.sleep(REST_S)
 
     start = _next_step(device, rest)
-    while time.perf_counter() - start.at < seconds:
+    while clocks.perf_counter() - start.at < seconds:
         rest()
     end = _next_step(device, rest)
     return (end.joules - start.joules) / (end.at - start.at)
@@ -180,7 +181,7 @@ def _window(call: Callable[[int], object], device: nvml.Device, seconds: float) 
 
     start = _next_step(device, act)
     before = number
-    while time.perf_counter() - start.at < seconds:
+    while clocks.perf_counter() - start.at < seconds:
         act()
     end = _next_step(device, act)
     made = number - before
@@ -198,12 +199,12 @@ def _next_step(device: nvml.Device, act: Callable[[], None]) -> _Step:
     Raises:
         Unmeasured: if it stands still.
     """
-    seen, asked = device.energy_mJ(), time.perf_counter()
+    seen, asked = device.energy_mJ(), clocks.perf_counter()
     while (now := device.energy_mJ()) == seen:
-        if time.perf_counter() - asked > STANDS_STILL_S:
+        if clocks.perf_counter() - asked > STANDS_STILL_S:
             raise Unmeasured(f"energy: the counter did not advance for {STANDS_STILL_S:g} s")
         act()
-    return _Step(now / 1e3, time.perf_counter())
+    return _Step(now / 1e3, clocks.perf_counter())
 
 
 def _synchronize() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from modbench.harness.core import clocks
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.errors import Unmeasured
@@ -44,7 +44,7 @@ def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[ProfileFinding]
     subject = Subject(case, unit.protocol.seed, decode=unit.protocol.decode)
     tokens_BT = subject.inputs(unit.protocol.seed, 1)[0]
     subject.check(tokens_BT)
-    subject.module.train(unit.workload == "train_step")
+    _prepared(subject, unit.workload)
     call = _call(subject, unit.workload)
     with busy.busy():
         found = {
@@ -52,10 +52,16 @@ def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[ProfileFinding]
             "workload": unit.workload,
             "wall_s": _unwatched(subject, call, tokens_BT),
             **_times(subject, call, tokens_BT, unit.protocol.trace),
-            **_counts(subject, tokens_BT),
+            # A model of its own: the training steps before may have changed what this one computes.
+            **_counts(_prepared(Subject(case, unit.protocol.seed), unit.workload), tokens_BT),
             "peak": measure_peak(case.place.device, case.place.dtype),
         }
     yield ProfileFinding.model_validate(found)
+
+
+def _prepared(subject: Subject, workload: str) -> Subject:
+    subject.module.train(workload == "train_step")
+    return subject
 
 
 def _call(subject: Subject, workload: str) -> Callable[[Tensor], object]:
@@ -81,11 +87,11 @@ def _unwatched(subject: Subject, call: Callable[[Tensor], object], tokens_BT: Te
     seconds = []
     for number in range(WARM_UP + CALLS):
         subject.clock.synchronize()
-        start = time.perf_counter()
+        start = clocks.perf_counter()
         call(tokens_BT)
         subject.clock.synchronize()
         if number >= WARM_UP:
-            seconds.append(time.perf_counter() - start)
+            seconds.append(clocks.perf_counter() - start)
     return median(seconds)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import random
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import catalogue, clocks
 from modbench.harness.core.case import Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.device_lost import end_if_lost
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     # What a metric's `measure` returns: it is called with a batch of tokens.
     Call = Callable[[Tensor], object]
+    Subjects = weakref.WeakValueDictionary[str, Subject]
 
 # Most input batches of a place; more if some arm's cost depends on the input, so that inputs are a factor of their own.
 INPUTS, MANY_INPUTS = 4, 16
@@ -47,7 +49,9 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     varying = any(varies(case, metrics[0].workload) for case in unit.comparison.arms)
     inputs = number_of_inputs(unit.protocol.rounds, varying=varying)
     arms = rng.sample(unit.comparison.arms, len(unit.comparison.arms))  # construction order is a factor too
-    timed, gaps = _prepare_all(arms, unit, metrics[0], clock, inputs)
+    # Weak: only the timed calls hold an arm, so that one that is dropped frees its memory.
+    subjects: Subjects = weakref.WeakValueDictionary()
+    timed, gaps = _prepare_all(arms, unit, metrics[0], clock, inputs, subjects)
     collector, of_blocks = witness.Collector(), witness.of_blocks()
     gpu = nvml.watched() if on_gpu else nvml.Watched({}, {})
     of_blocks = witness.Witness(of_blocks.counters | gpu.counters, of_blocks.levels | gpu.levels)
@@ -65,16 +69,23 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
         column=f"{metrics[0].lap}/wall_s" if metrics[0].timer == "device" else "wall_s",
         inputs=inputs,
     )
+    span = clocks.Span.begin(clock.wall_s)
     with busy.busy(), contextlib.closing(collector):
         found = session.measure(_effort(unit.protocol, inputs if on_gpu else 0))
+    apart = span.apart()
+    visited = len(found.blocks.get("block", ()))  # a short timing does not reach every input
+    guards = {
+        case.id: _guards(subjects.get(case.id), case, timed[case.id], visited, metrics[0], apart)
+        for case in unit.comparison.arms
+        if case.own and case.id in timed
+    }
     for metric in metrics:
         for case in unit.comparison.arms:
             if case.id in gaps:
                 yield missing(case, metric, gaps[case.id])
                 continue
             more: dict[str, Any] = {"unwatched": gpu.reason}
-            if case.own and not metric.timer and not place.compile:
-                more |= _reuse(*timed[case.id], case.config.vocab_size)
+            more |= guards.get(case.id, {})
             if on_gpu and not metric.timer:
                 more |= _device_notes(*timed[case.id], found.samples[case.id]["wall_s"])
             notes = _notes(unit, metric, case, found, inputs).model_copy(update=more)
@@ -92,7 +103,12 @@ def varies(case: Case, workload: str) -> bool:
 
 
 def _prepare_all(
-    arms: Sequence[Case], unit: UnitOfWork, metric: Metric[Subject, Call], clock: Clock, inputs: int
+    arms: Sequence[Case],
+    unit: UnitOfWork,
+    metric: Metric[Subject, Call],
+    clock: Clock,
+    inputs: int,
+    subjects: Subjects,
 ) -> tuple[dict[str, tuple[Call, list[Tensor]]], dict[str, Gap]]:
     """What is timed, by arm, and what could not be prepared. No other variable may hold an arm that will be dropped."""
     from modbench.harness.subject import shared_state
@@ -100,7 +116,7 @@ def _prepare_all(
     timed: dict[str, tuple[Call, list[Tensor]]] = {}
     gaps: dict[str, Gap] = {}
     for case in arms:
-        made = attempt(partial(_prepare, case, unit, metric, clock, inputs))
+        made = attempt(partial(_prepare, case, unit, metric, clock, inputs, subjects))
         if isinstance(made, Gap):
             gaps[case.id] = made
             shared_state.restore(case.place.threads)  # or another arm would be blamed for what it left
@@ -110,7 +126,7 @@ def _prepare_all(
 
 
 def _prepare(
-    case: Case, unit: UnitOfWork, metric: Metric[Subject, Call], clock: Clock, inputs: int
+    case: Case, unit: UnitOfWork, metric: Metric[Subject, Call], clock: Clock, inputs: int, subjects: Subjects
 ) -> tuple[Call, list[Tensor]]:
     from modbench.harness.subject import shared_state
     from modbench.harness.subject.subject import Subject
@@ -123,6 +139,7 @@ def _prepare(
     timed = metric.measure(subject)
     clock.synchronize()  # attribute errors on the device to this arm, not to the next
     shared_state.checked(case.place.threads)
+    subjects[case.id] = subject
     return timed, batches
 
 
@@ -199,25 +216,25 @@ def _notes(unit: UnitOfWork, metric: AnyMetric, case: Case, found: Measured, inp
     )
 
 
-def _reuse(timed: Call, batches: list[Tensor], vocab_size: int) -> dict[str, str]:
-    """Check that the timed call computes: compare its FLOPs on a timed batch with those on a fresh one."""
-    import torch
+def _guards(
+    subject: Subject | None,
+    case: Case,
+    made: tuple[Call, list[Tensor]],
+    visited: int,
+    metric: AnyMetric,
+    apart: str | None,
+) -> dict[str, Any]:
+    """What the guards find after the timing of a user's model, and what it did to the clocks."""
+    from modbench.harness.subject import after_timing
 
-    from modbench.harness.flops import counter
-    from modbench.harness.subject.reuse import LEAST_SHARE
-
-    def ran() -> tuple[int, int]:
-        fresh = torch.randint_like(batches[0], vocab_size)
-        seen, other = (counter.count(torch.nn.Identity(), partial(timed, batch)).total for batch in (batches[0], fresh))
-        return seen, other
-
-    found = attempt(ran)
-    if isinstance(found, Gap):
-        return {"unchecked": f"whether the timed calls were computed: {found.reason}"}
-    seen, fresh = found
-    if seen < LEAST_SHARE * fresh:
-        return {"reused": f"a call on tokens that were timed ran {seen:.3g} FLOPs, one on fresh tokens {fresh:.3g}"}
-    return {}
+    timed, batches = made
+    names = ", ".join(subject.replaced_clocks) if subject is not None else ""
+    clock = "; ".join(filter(None, (names and f"it replaced {names}", apart))) or None
+    unseen = after_timing.why_unseen(case.place, metric)
+    if unseen or subject is None:
+        return {"clock_changed": clock, "unchecked": unseen}
+    found = after_timing.check(subject, timed, batches[:visited] or batches, trains=metric.workload == "train_step")
+    return found | {"clock_changed": clock}
 
 
 def _device_notes(timed: Call, batches: list[Tensor], wall_s: list[float]) -> dict[str, Any]:

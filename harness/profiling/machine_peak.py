@@ -7,12 +7,12 @@ random: zeros draw less power and ran 15 % faster on an A100.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from modbench.harness.core import clocks
 from modbench.harness.subject.build import DTYPES
 
 # (rows, inner, columns) of the products tried; a CPU is saturated at a few hundred, a GPU at thousands.
@@ -68,19 +68,19 @@ def _best_s(call: Callable[[], object], device: str) -> float:
     if device == "cuda":
         return _best_on_gpu_s(call)
     call()
-    best, end = float("inf"), time.perf_counter() + SECONDS_EACH
-    while time.perf_counter() < end:
-        start = time.perf_counter()
+    best, end = float("inf"), clocks.perf_counter() + SECONDS_EACH
+    while clocks.perf_counter() < end:
+        start = clocks.perf_counter()
         call()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, clocks.perf_counter() - start)
     return best
 
 
 def _best_on_gpu_s(call: Callable[[], object]) -> float:
     call()
     torch.cuda.synchronize()
-    best, end = float("inf"), time.perf_counter() + SECONDS_EACH_ON_GPU
-    while time.perf_counter() < end:
+    best, end = float("inf"), clocks.perf_counter() + SECONDS_EACH_ON_GPU
+    while clocks.perf_counter() < end:
         first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         call()  # keeps the device busy until all others are queued
         first.record()

@@ -27,6 +27,7 @@ class Evidence:
         anchors: the anchor's outcomes of the same launches, for timings.
         blocks: witnesses of each launch's blocks, for timings.
         counted: results of counting the case.
+        anchor_counted: the same of the anchor.
         decision: what a pilot decided on the number of launches; None: it is fixed.
         drift: how the arm drifted relative to its anchor, over all launches; None: it did not.
     """
@@ -37,6 +38,7 @@ class Evidence:
     anchors: Sequence[Outcome] = ()
     blocks: Sequence[Columns] = ()
     counted: CountNotes = field(default_factory=CountNotes)
+    anchor_counted: CountNotes = field(default_factory=CountNotes)
     decision: Decision | None = None
     drift: str | None = None
 

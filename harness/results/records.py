@@ -150,6 +150,7 @@ class Record(Frozen):
         unit: the unit of work, in full.
         started: start time, UTC, ISO 8601.
         wall_s: duration of the unit inside its process, in s.
+        began_s: when it began, on the machine's monotonic clock, in s; None in records of earlier versions.
         environment: the process that measured; None if no process completed.
         died: how the process died; None if it completed.
         outcomes: one per case and metric.
@@ -162,6 +163,7 @@ class Record(Frozen):
     unit: UnitOfWork
     started: str
     wall_s: float
+    began_s: float | None = None
     environment: Environment | None = None
     died: Death | None = None
     outcomes: tuple[Outcome, ...]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
+from modbench.harness.core import clocks
 from modbench.harness.core.torch_modes import FunctionMode
 
 # Share of a call's CPU time, and least time; below these it is clock error or threads of the interpreter.
@@ -39,9 +39,9 @@ def escapes(call: Callable[[], object], *, one_thread: bool) -> dict[str, int]:
         found["a tensor given to numpy"] = crossings.seen
     elsewhere = []
     for _ in range(CALLS):
-        thread, process = time.thread_time(), time.process_time()
+        thread, process = clocks.thread_time(), clocks.process_time()
         call()
-        process, thread = time.process_time() - process, time.thread_time() - thread
+        process, thread = clocks.process_time() - process, clocks.thread_time() - thread
         elsewhere.append((process - thread) > max(LEAST_S, SHARE * process))
     if one_thread and all(elsewhere):
         found["work on another thread"] = 1

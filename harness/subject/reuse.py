@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -9,13 +12,22 @@ from modbench.harness.flops import counter
 
 # A second call on the same tokens may save the making of a table, but not half of its work.
 LEAST_SHARE = 0.5
+# After many calls every table is made: a call on what was timed costs what a call on anything else costs.
+KEPT_SHARE = 0.95
+# Inputs of each kind that are compared: first a few, which decide where the cost does not depend on the input.
+FEW, MANY = 2, 8
+# Seed of what a model draws in a call, so that calls differ in their input alone.
+SEED = 7
+
+# FLOPs of a call on these tokens.
+Flops = Callable[[Tensor], int]
 
 
 def reused(module: nn.Module, tokens_BT: Tensor, other_BT: Tensor) -> str | None:
     """What is wrong, in words, if a call repeats an output instead of computing it; else None.
 
     Args:
-        module: a language model; called five times.
+        module: a language model; called four times.
         tokens_BT: tokens, which it may have seen before.
         other_BT: tokens that differ from them.
     """
@@ -29,3 +41,59 @@ def reused(module: nn.Module, tokens_BT: Tensor, other_BT: Tensor) -> str | None
     if torch.equal(first, second):
         return "the same output for different tokens: it is stored, or the input is ignored"
     return None
+
+
+@contextlib.contextmanager
+def same_draws(tokens_BT: Tensor) -> Iterator[None]:
+    """Let a call draw the same random numbers as every other call in such a block; afterwards as if it had drawn none."""
+    with torch.random.fork_rng([tokens_BT.device] if tokens_BT.is_cuda else []):
+        torch.manual_seed(SEED)
+        yield
+
+
+def kept(flops: Flops, timed: Sequence[Tensor], vocab_size: int, rebuilt: Callable[[], Flops] | None) -> str | None:
+    """What is wrong, in words, if calls on batches that were timed compute less than others; else None.
+
+    Three comparisons, none of which accuses a model whose cost depends on its input. The same tokens at another address must
+    cost the same. Fresh tokens come from the same distribution as the timed ones: with eight of each, all timed ones are
+    cheaper than all fresh ones once in 12,870 times. Where the cost depends on the input, the same tokens are also given to
+    the model as it was built.
+
+    Args:
+        flops: counts a call exactly as it was timed.
+        timed: the tensors that were timed.
+        vocab_size: fresh tokens are below it.
+        rebuilt: makes the counter of a model that has seen nothing, with the same weights; None in training, where calls
+            change the model: what it learnt from the timed batches may make them cheaper, but not by half.
+    """
+    clones = [tokens_BT.clone() for tokens_BT in timed[:MANY]]  # kept, so that no two have one address
+    fresh = [torch.randint_like(timed[0], vocab_size) for _ in range(MANY)]
+    seen_flops, moved_flops, fresh_flops = ([flops(each) for each in some[:FEW]] for some in (timed, clones, fresh))
+    if len({*seen_flops, *moved_flops, *fresh_flops}) == 1:
+        return None
+    seen_flops += [flops(each) for each in timed[FEW:MANY]]
+    moved_flops += [flops(each) for each in clones[FEW:]]
+    fresh_flops += [flops(each) for each in fresh[FEW:]]
+    if sum(seen_flops) < KEPT_SHARE * sum(moved_flops):
+        return f"calls on tensors that were timed ran {_mean(seen_flops)} FLOPs, on copies of them {_mean(moved_flops)}"
+    depends = len(set(fresh_flops)) > 1 or len(set(seen_flops)) > 1
+    least = LEAST_SHARE if depends and rebuilt is None else KEPT_SHARE
+    enough = not depends or len(seen_flops) >= MANY // 2
+    if enough and max(seen_flops) < least * min(fresh_flops):
+        return (
+            f"a call on tokens that were timed ran {_mean(seen_flops)} FLOPs, one on fresh tokens {_mean(fresh_flops)}"
+        )
+    if not depends or rebuilt is None:
+        return None
+    anew = rebuilt()
+    anew(torch.randint_like(timed[0], vocab_size))  # makes its tables
+    anew_flops = [anew(each.clone()) for each in timed[:MANY]]
+    if sum(seen_flops) < KEPT_SHARE * sum(anew_flops):
+        return (
+            f"calls on tokens that were timed ran {_mean(seen_flops)} FLOPs, by the model as built {_mean(anew_flops)}"
+        )
+    return None
+
+
+def _mean(counts: Sequence[int]) -> str:
+    return f"{sum(counts) / len(counts):.3g}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from modbench.harness.core import clocks
 from modbench.harness.timing.waits import set_sync_debug
 
 # Objects in the place of modules, which mypy takes them for.
@@ -131,7 +132,7 @@ def restore(threads: int) -> list[str]:
     Args:
         threads: number of threads of the case.
     """
-    changed = []
+    changed = [f"the clock {name}" for name in clocks.restored()]
     if torch.get_num_threads() != threads:
         changed.append(f"the number of threads to {torch.get_num_threads()}")
         torch.set_num_threads(threads)

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from modbench.harness.core import clocks
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.subject import shared_state
 from modbench.harness.subject.build import DTYPES, build_module
+from modbench.harness.subject.modes import evaluating
 from modbench.harness.timing import nvtx
 from modbench.harness.timing.interleave import Clock, Laps
 from modbench.harness.timing.stopwatch import Stopwatch
@@ -57,6 +59,8 @@ class Subject:
         # A user's file may change global state of torch, which must not change the speed of the other arms.
         shared_state.restore(case.place.threads)
         self.module = build_module(case, seed, case.place.device) if module is None else module
+        # Ours are bound: what a user's file does to `time` moves no number, but is told.
+        self.replaced_clocks = clocks.restored()
         shared_state.restore(case.place.threads)
         if module is None:
             self.module.to(case.place.device, dtype or DTYPES[case.place.dtype])
@@ -91,6 +95,8 @@ class Subject:
     def check(self, tokens_BT: Tensor) -> None:
         """Check that the model fulfils its contract, before anything is measured.
 
+        It is called in evaluation mode: a call in training mode may change what is measured afterwards.
+
         Reads the first rows only: the logits of 128 rows of 2,048 tokens and 32,768 words would take 17 GB.
 
         Raises:
@@ -100,7 +106,7 @@ class Subject:
         """
         tokens_BT = tokens_BT[: max(1, CHECKED_TOKENS // tokens_BT.shape[1])]
         given_BT = tokens_BT.clone()
-        with torch.no_grad():
+        with evaluating(self.module), torch.no_grad():
             logits = self.module(given_BT)
         config = self.case.config
         wanted = (

@@ -9,7 +9,6 @@ to back, as in use.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from modbench.harness.core import clocks
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.stats.stream_escape import escape_limit
 from modbench.harness.timing.cuda_graph import capture
@@ -74,9 +74,9 @@ class DeviceTimer:
                 break
 
     def _launch_s(self, example: Tensor) -> float:
-        start = time.perf_counter()
+        start = clocks.perf_counter()
         self.call(example)
-        spent = time.perf_counter() - start
+        spent = clocks.perf_counter() - start
         torch.cuda.synchronize()
         return spent
 
@@ -89,10 +89,10 @@ class DeviceTimer:
         starved = start.query()  # the spin ended before all work was queued
         end.record()
         end.synchronize()
-        ended = time.perf_counter()
+        ended = clocks.perf_counter()
         torch.cuda.synchronize()
         seconds = start.elapsed_time(end) / 1e3
-        return {"device/wall_s": seconds, "starved": float(starved), "escaped_s": time.perf_counter() - ended}
+        return {"device/wall_s": seconds, "starved": float(starved), "escaped_s": clocks.perf_counter() - ended}
 
 
 def _cycles_per_s() -> float:

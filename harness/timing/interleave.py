@@ -10,11 +10,11 @@ from __future__ import annotations
 import gc
 import math
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from modbench.harness.core import clocks
 from modbench.harness.core.case import ARMS_PER_BLOCK
 from modbench.harness.machine.witness import Witness
 from modbench.harness.stats import block_effects, steady
@@ -42,11 +42,11 @@ class Clock:
     def __init__(self, synchronize: Callable[[], None] | None = None, threads: int = 1) -> None:
         self.on_device = synchronize is not None
         self.synchronize = synchronize or (lambda: None)
-        self.cpu_s = time.thread_time if threads == 1 else time.process_time
+        self.cpu_s = clocks.thread_time if threads == 1 else clocks.process_time
 
     def wall_s(self) -> float:
         """Seconds of a monotonic clock."""
-        return time.perf_counter()
+        return clocks.perf_counter()
 
 
 @dataclass(frozen=True)

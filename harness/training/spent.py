@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
+
+from modbench.harness.core import clocks
 
 
 @dataclass
@@ -36,11 +37,11 @@ class Spent:
             yield
             self._open.append((what, start, event()))
             return
-        began = time.perf_counter()
+        began = clocks.perf_counter()
         try:
             yield
         finally:
-            self.seconds[what] += time.perf_counter() - began
+            self.seconds[what] += clocks.perf_counter() - began
 
     def settle(self) -> None:
         """Read the events, all of which must have happened."""

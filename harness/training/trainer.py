@@ -7,7 +7,6 @@ is killed and resumed has the same losses to the bit on a CPU: all that a step d
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from modbench.harness.core import clocks
 from modbench.harness.core.errors import NumericsError
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.core.train_plan import TrainRun, learning_rate
@@ -117,13 +117,13 @@ class Trainer:
             NumericsError: as soon as a loss is known not to be finite; names the step.
         """
         self._resume()
-        saved = reported = self._start = time.perf_counter()
+        saved = reported = self._start = clocks.perf_counter()
         self._before_s, self._apart_s = self.curve["wall_s"][-1] if self.step else 0.0, 0.0
         self.resumed_at = self.step
         while self.step < self.run.steps:
-            began = time.perf_counter()
+            began = clocks.perf_counter()
             self._make_step()
-            now = time.perf_counter()
+            now = clocks.perf_counter()
             last = self.step == self.run.steps
             looks = self.look is not None and self.step in self._looks
             saves = self.keep is not None and not last and self._agreed(now - saved >= self.run.checkpoint_s)
@@ -134,22 +134,22 @@ class Trainer:
                 self._read_losses()
             elif tells and self.on_gpu:
                 torch.cuda.synchronize()
-            ended = time.perf_counter()
+            ended = clocks.perf_counter()
             self.spent.whole += ended - began
             if self.look is not None and looks:
                 self.look(self.step)
                 self.subject.module.train()
             if saves:
                 self._save()
-                saved = time.perf_counter()
+                saved = clocks.perf_counter()
             if self.on_progress is not None and tells:
                 self.on_progress(self._progress(ended - self._start - self._apart_s))
                 reported = ended
-            self._apart_s += time.perf_counter() - ended
+            self._apart_s += clocks.perf_counter() - ended
 
     def _trained_s(self) -> float:
         """Seconds of training so far, those before a resumption included; looks and checkpoints are not training."""
-        return self._before_s + time.perf_counter() - self._start - self._apart_s
+        return self._before_s + clocks.perf_counter() - self._start - self._apart_s
 
     def _make_step(self) -> None:
         run, step, subject = self.run, self.step, self.subject

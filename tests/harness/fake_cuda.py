@@ -73,8 +73,8 @@ class FakeCuda:
         clock = types.SimpleNamespace(
             perf_counter=lambda: self.host, thread_time=lambda: self.host, process_time=lambda: self.host
         )
-        patch.setattr(cuda_events, "time", clock)
-        patch.setattr(interleave, "time", clock)
+        patch.setattr(cuda_events, "clocks", clock)
+        patch.setattr(interleave, "clocks", clock)
         # What happens to this process meanwhile is not the fake device's: a busy machine must not disturb its samples.
         patch.setattr(witness, "of_samples", lambda _threads, _collector: witness.Witness({}))
         patch.setattr(witness, "of_blocks", lambda: witness.Witness({}))

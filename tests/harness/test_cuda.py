@@ -292,7 +292,8 @@ def test_a_budget_on_a_card_comes_beside_what_libraries_hold(cuda: FakeCuda, mon
 def energy(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, driver: Any) -> list[Outcome]:
     """Windows of two arms on a device whose clock is virtual."""
     monkeypatch.setitem(sys.modules, "pynvml", driver)
-    monkeypatch.setattr(energy_pass, "time", types.SimpleNamespace(perf_counter=lambda: cuda.host, sleep=cuda.sleep))
+    for name in ("time", "clocks"):
+        monkeypatch.setattr(energy_pass, name, types.SimpleNamespace(perf_counter=lambda: cuda.host, sleep=cuda.sleep))
     monkeypatch.setattr(Subject, "train_step", lambda _self, _tokens: cuda.launch(0.1))
     arms = (case(), case().model_copy(update={"arm_parts": ("twin",)}))
     metrics = [catalogue.metrics()[key] for key in ("energy/total", "energy/per_token")]

@@ -113,7 +113,8 @@ def test_every_input_was_seen_before_the_first_sample(cuda: FakeCuda, monkeypatc
 def test_every_input_was_seen_before_a_window_of_energy(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     monkeypatch.setattr(Subject, "train_step", lambda _self, tokens_BT: seen.append(tokens_BT.data_ptr()))
-    monkeypatch.setattr(energy_pass, "time", types.SimpleNamespace(perf_counter=lambda: cuda.host, sleep=cuda.sleep))
+    for name in ("time", "clocks"):
+        monkeypatch.setattr(energy_pass, name, types.SimpleNamespace(perf_counter=lambda: cuda.host, sleep=cuda.sleep))
     unit = unit_of("energy/total")
     kept = energy_pass._prepare(unit.comparison.arms[0], unit, catalogue.metrics()["energy/total"])
     assert len(set(seen)) == 4

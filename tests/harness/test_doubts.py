@@ -60,22 +60,31 @@ def evidence(
     outcomes: Iterable[Outcome] = (),
     metric: str = "latency/forward",
     counted: dict[str, Any] | None = None,
+    anchored: dict[str, Any] | None = None,
     **blocks: list[float],
 ) -> Evidence:
     columns = {"block": [float(i) for i in range(20)], "wall_s": [0.04] * 20, **blocks}
     made = list(outcomes) or [outcome()]
     anchors = [outcome(arm=ANCHOR.id) for _ in made]
-    return Evidence(
-        CASE, METRICS[metric], made, anchors, [columns] * len(made), CountNotes.model_validate(counted or {})
-    )
+    sides = (CountNotes.model_validate(side or {}) for side in (counted, anchored))
+    return Evidence(CASE, METRICS[metric], made, anchors, [columns] * len(made), *sides)
 
 
 CAPPED = Decision(series="s", pilot=8, used=8, arms=2, sd=0.03, mde=0.01, asked=60, most=24, made=24)
 PLANTED: dict[str, tuple[Evidence, str]] = {
     "allocator_retried": (evidence([outcome(alloc_retries=3)]), "3 times"),
     "capped_launches": (replace(evidence(), decision=CAPPED), "asked for 60 launches"),
+    "clock_changed": (evidence([outcome(clock_changed="it replaced time.perf_counter")]), "time.perf_counter"),
     "disturbed": (evidence([outcome({"wait_s": [0.009] * 20 + [0.0] * 20})]), "50% of its blocks"),
-    "idle_in_training": (evidence(counted={"trained_share": 0.1}), "10% of three times"),
+    "faster_than_flops": (
+        evidence(
+            [outcome({"wall_s": [0.005 + 1e-6 * (i % 3) for i in range(40)]})] * 3,
+            counted={"forward_causal": 1e9},
+            anchored={"forward_causal": 1.2e9},
+        ),
+        "at least 2.00 times as fast as its anchor, where FLOPs promise 1.20 times",
+    ),
+    "idle_in_training": (evidence(counted={"trained_share": 0.1}), "10% of the FLOPs that its forward pass implies"),
     "input_dependent": (
         evidence([outcome({"wall_s": [0.01 * math.exp(0.1 * ((i // 2) % 4) + 0.001 * (i % 3)) for i in range(40)]})]),
         "between inputs",
@@ -96,6 +105,7 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
         "blocks.1 says it processed 6 of 48",
     ),
     "not_steady": (replace(evidence(), drift="it drifted by +9%"), "+9%"),
+    "other_precision": (evidence([outcome(other_precision="80% of the FLOPs ran in bfloat16")]), "bfloat16"),
     "power_limited": (evidence(throttle=[4.0] * 5 + [0.0] * 15), "25%"),
     "reads_future": (
         evidence(counted={"causality": {"reads_future": True, "change": 0.7, "at": 3, "reason": None}}),

@@ -33,7 +33,8 @@ class Meter:
     def __init__(self, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
         self.cuda, self.drawn, self.shown = cuda, 0.0, 0.0
         clock = types.SimpleNamespace(perf_counter=lambda: cuda.host, sleep=lambda s: self.draw(s, 70.0))
-        monkeypatch.setattr(energy, "time", clock)
+        for name in ("time", "clocks"):
+            monkeypatch.setattr(energy, name, clock)
         driver = fake_pynvml(nvmlDeviceGetTotalEnergyConsumption=lambda _: int(1e3 * self.shown))
         monkeypatch.setitem(sys.modules, "pynvml", driver)
 

@@ -42,8 +42,8 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml())
     made = FakeCuda().install(monkeypatch)
     clock = types.SimpleNamespace(perf_counter=lambda: made.host)
-    monkeypatch.setattr(trainer, "time", clock)
-    monkeypatch.setattr(spent, "time", clock)
+    monkeypatch.setattr(trainer, "clocks", clock)
+    monkeypatch.setattr(spent, "clocks", clock)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
     return made

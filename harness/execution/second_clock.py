@@ -1,0 +1,40 @@
+"""The second clock: this process, which no user's model can reach, knows how long a unit lived."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.clocks import disagreement
+from modbench.harness.core.files import write_atomically
+
+# What the end of a process may take after its record is complete, on a loaded machine.
+ENDING_S = 2.0
+
+
+def check_clock(file: Path, unit: UnitOfWork, ended_s: float) -> None:
+    """Compare the unit's own duration with the time that it lived, and note in its record where they disagree.
+
+    Only records that hold a user's model are read: ours change no clock, and a parent that works disturbs what is timed next.
+
+    Args:
+        file: the unit's record; there may be none.
+        unit: the unit.
+        ended_s: when its end was seen, on this process's monotonic clock.
+    """
+    own = {case.id for case in unit.comparison.arms if case.own}
+    noted = catalogue.passes()[unit.made_in].notes.model_fields
+    if not own or "clock_changed" not in noted or not file.exists():
+        return
+    body = json.loads(file.read_text(encoding="utf-8"))
+    if body.get("began_s") is None:
+        return
+    said = disagreement(body["wall_s"], ended_s - body["began_s"], "the process that started it", ENDING_S)
+    if said is None:
+        return
+    for outcome in body["outcomes"]:
+        if outcome["case"] in own and outcome["status"] == "ok":
+            outcome["notes"]["clock_changed"] = said
+    write_atomically(file, json.dumps(body))

@@ -1,0 +1,78 @@
+"""Guards that run on a user's model after it was timed, in the same process, with calls exactly as they were timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modbench.harness.core.case import Place
+from modbench.harness.core.contracts import AnyMetric
+from modbench.harness.flops import counter
+from modbench.harness.results.outcomes import attempt
+from modbench.harness.results.records import Gap
+from modbench.harness.subject import reuse, training
+from modbench.harness.subject.precision import Precision
+from modbench.harness.subject.subject import Subject
+
+# Batches on which training mode is compared with evaluation mode.
+COMPARED = 4
+
+
+def why_unseen(place: Place, metric: AnyMetric) -> str | None:
+    """Why a counter does not see what was timed, as `unchecked` of `TimeNotes`; None: it does."""
+    if not place.compile and not metric.timer:
+        return None
+    how = "compiled code" if place.compile else f"a call timed as {metric.timer!r}"
+    return f"whether the timed calls were computed: {how} is not seen by a counter"
+
+
+def check(
+    subject: Subject, timed: Callable[[Tensor], object], batches: Sequence[Tensor], *, trains: bool
+) -> dict[str, Any]:
+    """What the guards found, as fields of `TimeNotes`; a guard that cannot run is named in `unchecked`.
+
+    Args:
+        subject: what was timed; in training its weights change.
+        timed: the call that was timed.
+        batches: the tensors that it was timed on.
+        trains: whether the call was a training step.
+    """
+    precision = Precision(subject.case.place.dtype)
+
+    def flops(tokens_BT: Tensor) -> int:
+        with reuse.same_draws(tokens_BT), precision:
+            return counter.count(torch.nn.Identity(), partial(timed, tokens_BT)).total
+
+    vocabulary = subject.case.config.vocab_size
+    rebuilt = None if trains else partial(_rebuilt, subject)
+    kept = attempt(partial(reuse.kept, flops, batches, vocabulary, rebuilt))
+    found: dict[str, Any] = {"other_precision": precision.found()}
+    gaps = []
+    if isinstance(kept, Gap):
+        gaps.append(f"whether the timed calls were computed: {kept.reason}")
+    else:
+        found["reused"] = kept
+    if trains:
+        share = attempt(partial(training.forward_share, subject.module, batches[:COMPARED]))
+        if isinstance(share, Gap):
+            gaps.append(f"whether training mode computes less: {share.reason}")
+        else:
+            found["train_forward_share"] = share
+    return found | {"unchecked": "; ".join(gaps) or None}
+
+
+def _rebuilt(subject: Subject) -> Callable[[Tensor], int]:
+    """Counts forward passes of the case's model as it was built, with the weights of the one that was timed."""
+    fresh = Subject(subject.case, subject.seed)
+    fresh.module.load_state_dict(subject.module.state_dict(), strict=False)
+    fresh.module.eval()
+
+    def flops(tokens_BT: Tensor) -> int:
+        with reuse.same_draws(tokens_BT):
+            return counter.forward(fresh.module, tokens_BT).total
+
+    return flops

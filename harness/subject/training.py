@@ -1,0 +1,43 @@
+"""Guard: does a training step run the forward pass that is measured without it?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from modbench.harness.flops import counter
+from modbench.harness.subject.modes import evaluating
+from modbench.harness.subject.reuse import same_draws
+
+
+def forward_share(module: nn.Module, batches: Sequence[Tensor]) -> float:
+    """FLOPs of forward passes in training mode, as a share of those in evaluation mode on the same tokens.
+
+    Only forward passes are compared: frozen weights save backward FLOPs, and gradient checkpointing adds some.
+
+    Args:
+        module: called twice for each batch, in training mode first. The caller measures nothing else with it afterwards.
+        batches: token batches.
+
+    Raises:
+        ValueError: if the forward pass in evaluation mode has no FLOPs.
+    """
+    module.train()
+    trained = evaluated = 0
+    for tokens_BT in batches:
+        with same_draws(tokens_BT), torch.enable_grad():
+            trained += counter.count(module, partial(module, tokens_BT)).total
+        with evaluating(module), same_draws(tokens_BT), torch.no_grad():
+            evaluated += counter.count(module, partial(module, tokens_BT)).total
+    if not evaluated:
+        raise ValueError("its forward pass in evaluation mode has no FLOPs to compare with")
+    return trained / evaluated
+
+
+def trainable_share(module: nn.Module) -> float:
+    """Share of the elements of weights that get gradients: frozen weights need no products for them."""
+    weights = [p for p in module.parameters() if p.ndim > 1]
+    return sum(p.numel() for p in weights if p.requires_grad) / max(1, sum(p.numel() for p in weights))
