@@ -43,7 +43,7 @@ _CHEAP = {
     *("_masked_softmax_backward", "mse_loss", "smooth_l1_loss", "nonzero_static", "isin", "scatter_reduce_"),
     *("masked_scatter_", "_embedding_bag_dense_backward", "max_pool2d_with_indices_backward", "nll_loss2d_backward"),
     *("native_batch_norm_backward", "_weight_norm_interface", "_prelu_kernel", "_fused_dropout", "_assert_async"),
-    *("cumsum_",),
+    *("cumsum_", "slice_scatter", "select_scatter"),
     # What only CUDA runs: normalisation, the pointwise half of recurrent cells, and the copies of sharded training.
     *("cudnn_batch_norm", "cudnn_batch_norm_backward", "_batch_norm_with_update", "_batch_norm_no_update"),
     *("_thnn_fused_lstm_cell", "_thnn_fused_gru_cell", "split_with_sizes_copy", "_chunk_cat"),

@@ -16,12 +16,12 @@ from modbench.harness.results.run_folder import FINISHED, read
 from modbench.harness.subject import shared_state
 
 CHEATS = """
+import time
 import torch
 class Plain(torch.nn.Module):
     def __init__(self, config):
         super().__init__()
         self.embedding, self.head = torch.nn.Embedding(config.vocab_size, 16), torch.nn.Linear(16, config.vocab_size)
-        self.seen, self.kept = {}, {}
     def forward(self, tokens):
         return self.head(self.embedding(tokens))
 class Scribbles(Plain):
@@ -32,24 +32,11 @@ class Scribbles(Plain):
 class NotANumber(Plain):
     def forward(self, tokens):
         return super().forward(tokens) * torch.nan
-class Elsewhere(Plain):
-    def forward(self, tokens):
-        return super().forward(tokens).to("meta")
-class Greedy(Plain):
-    def forward(self, tokens):
-        torch.set_num_threads(2)
-        torch.set_default_dtype(torch.float64)
-        return super().forward(tokens).float()
-class SecondSight(Plain):
-    def forward(self, tokens):
-        key = tuple(tokens.flatten().tolist())
-        self.seen[key] = self.seen.get(key, 0) + 1
-        if self.seen[key] > 2:
-            if key not in self.kept:
-                self.kept[key] = super().forward(tokens)
-            return self.kept[key]
-        return super().forward(tokens)
-scribbles, not_a_number, elsewhere, greedy, second_sight = Scribbles, NotANumber, Elsewhere, Greedy, SecondSight
+def half_speed(config):
+    real = time.perf_counter
+    time.perf_counter = lambda: real() / 2
+    return Plain(config)
+scribbles, not_a_number = Scribbles, NotANumber
 """
 
 
@@ -62,33 +49,27 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("model", "words"),
-    [
-        ("scribbles", "wrote into the tokens that it was given"),
-        ("not_a_number", "not numbers (NaN)"),
-        ("elsewhere", "must return floating-point logits on cpu"),
-        ("greedy", "changed the number of threads to 2 and the default number format to torch.float64"),
-    ],
-)
-def test_an_arm_that_breaks_the_contract_fails_alone(model: str, words: str, here: Path) -> None:
-    """The dense arm of the same process is timed, on one thread."""
-    records = run_units(planned(model, ["latency/forward"]), here)
+def test_an_arm_that_breaks_the_contract_fails_alone(here: Path) -> None:
+    """In a process of its own; the museum (`tests/cheats`) has the others."""
+    records = run_units(planned("scribbles", ["latency/forward"]), here)
     timed = [record for record in records if record.unit.made_in == "time"]
     assert [o.status for o in outcomes(timed, "dense")] == ["ok"]
     (bad,) = outcomes(timed, "bad:")
     assert bad.status == "failed"
-    assert words in str(bad.reason)
+    assert "wrote into the tokens that it was given" in str(bad.reason)
 
 
 @pytest.mark.slow
-def test_an_answer_that_is_stored_while_it_is_timed_is_found(here: Path) -> None:
-    """Two calls, which is all that the guard before the timing makes, show nothing yet."""
-    records = run_units(planned("second_sight", ["latency/forward"]), here)
-    (bad,) = outcomes([record for record in records if record.unit.made_in == "time"], "bad:")
-    assert "a call on tokens that were timed ran 0 FLOPs" in str(bad.noted(TimeNotes).reused)
-    (dense,) = outcomes([record for record in records if record.unit.made_in == "time"], "dense")
-    assert dense.noted(TimeNotes).reused is None
+def test_a_clock_at_half_speed_changes_no_number_and_is_named(here: Path) -> None:
+    """One thread cannot work for longer than it took: a clock at half speed would say that it did."""
+    records = run_units(planned("half_speed", ["latency/forward"]), here)
+    timed = [record for record in records if record.unit.made_in == "time"]
+    (bad,) = outcomes(timed, "bad:")
+    assert sum(bad.samples["wall_s"]) > 0.9 * sum(bad.samples["cpu_s"])
+    assert bad.noted(TimeNotes).clock_changed == "it replaced time.perf_counter"
+    (dense,) = outcomes(timed, "dense")
+    assert dense.noted(TimeNotes).clock_changed is None
+    assert all(record.began_s for record in records)
 
 
 @pytest.mark.slow

@@ -1,0 +1,119 @@
+"""The museum: every attack on a number is named beside it, and no honest model of an odd kind is accused.
+
+One file per attack, and in `honest/` one per honest model. Each defines `build(config)`, as a user's file does. An attack says in
+`CAUGHT` by which label, or by which words of a failure, it is found; an honest model may say in `TOLD` which labels are true of
+it without accusing it, and in `DTYPE` which number format its case has.
+"""
+
+from __future__ import annotations
+
+import ast
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from modbench.harness.core import clocks, files
+from modbench.harness.core.labels import Label
+from modbench.harness.execution import worker
+from modbench.harness.machine import busy
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.plan import make_plan
+from modbench.harness.planning.suite import parse_suite
+from modbench.harness.results import run_folder
+from modbench.harness.subject import shared_state
+from modbench.harness.timing import interleave
+from modbench.reports import load
+from modbench.reports.load import Loaded
+
+HERE = Path(__file__).parent
+ATTACKS = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in {"plain", "test_museum"})
+HONEST = sorted(path.stem for path in (HERE / "honest").glob("*.py"))
+METRICS = ["latency/forward", "latency/train_step", "flops/forward"]
+
+
+def says(file: str) -> dict[str, Any]:
+    """What a file says about itself, without loading it."""
+    tree = ast.parse((HERE / file).read_text(encoding="utf-8"))
+    plain = [node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
+    named = {node.targets[0].id: node.value for node in plain if isinstance(node.targets[0], ast.Name)}
+    return {name: ast.literal_eval(value) for name, value in named.items() if name in {"CAUGHT", "TOLD", "DTYPE"}}
+
+
+@pytest.fixture
+def put_back(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What a piece may change in this process, for the tests after it."""
+    monkeypatch.setattr(interleave.Clock, "wall_s", interleave.Clock.wall_s)
+    monkeypatch.setattr(busy, "INTERVALS", [])
+    monkeypatch.setattr(time, "perf_counter", time.perf_counter)
+    yield
+    shared_state.restore(1)
+
+
+def measured(file: str, dtype: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> Loaded:
+    """The run of dense and one piece through the real passes, in this process."""
+    monkeypatch.chdir(HERE)
+    monkeypatch.syspath_prepend(HERE)
+    data: dict[str, Any] = {
+        "name": "museum",
+        "effort": "smoke",
+        "metrics": METRICS,
+        "shape": {"d_model": 32, "n_layers": 1, "n_heads": 2},
+        "grid": {"seq_len": [16], "dtype": [dtype]},
+        "arms": [{"model": "dense"}, {"model": f"{file}:build"}],
+    }
+    plan = make_plan(override(parse_suite(data, "museum"), Overrides()), device="cpu", text=None)
+    folder = run_folder.create(str(out / "run"), "museum")
+    for unit in plan.units:
+        torch.manual_seed(0)
+        record = worker.make_record(unit)
+        files.write_atomically(folder.record(unit), record.model_dump_json())
+    folder.write_run(plan, {}, [], files.now())
+    return load.load(str(folder.path))
+
+
+def labels_of(loaded: Loaded) -> set[str]:
+    """Labels of the user's arm, as they stand in `cases.csv`."""
+    mine = loaded.cases[loaded.cases.arm != "dense"]
+    return {label for cell in mine.labels.dropna() for label in cell.split(";")}
+
+
+def test_the_museum_is_large_enough_and_documented() -> None:
+    """`docs/method.md` has a row for every attack, with the label or the words by which it is found."""
+    assert len(ATTACKS) >= 16
+    assert len(HONEST) >= 20
+    method = (HERE.parents[1] / "docs" / "method.md").read_text(encoding="utf-8")
+    table = method.partition("## Attacks")[2].partition("\n## ")[0]
+    rows = [
+        [cell.strip(" `*") for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| `")
+    ]
+    assert {row[0]: row[-1] for row in rows} == {name: says(f"{name}.py")["CAUGHT"] for name in ATTACKS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.usefixtures("put_back")
+def test_every_attack_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    caught = says(f"{name}.py")["CAUGHT"]
+    loaded = measured(f"{name}.py", "fp32", tmp_path, monkeypatch)
+    if caught in set(Label):
+        assert caught in labels_of(loaded)
+    else:
+        assert any(caught in str(reason) for reason in loaded.failed.reason)
+    assert clocks.restored() == []
+    # The other arm of the process is timed, and wears no label.
+    dense = loaded.cases[(loaded.cases.arm == "dense") & loaded.cases.metric.isin(METRICS)]
+    assert set(dense.status) == {"ok"}
+    assert dense.labels.isna().all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HONEST)
+@pytest.mark.usefixtures("put_back")
+def test_nobody_honest_is_accused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = says(f"honest/{name}.py")
+    loaded = measured(f"honest/{name}.py", said.get("DTYPE", "fp32"), tmp_path, monkeypatch)
+    assert loaded.failed.empty, loaded.failed.reason.tolist()
+    assert labels_of(loaded) == set(said.get("TOLD", ()))
