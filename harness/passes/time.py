@@ -75,7 +75,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     apart = span.apart()
     visited = len(found.blocks.get("block", ()))  # a short timing does not reach every input
     guards = {
-        case.id: _guards(subjects.get(case.id), case, timed[case.id], visited, metrics[0], apart)
+        case.id: _guards(unit, subjects.get(case.id), case, timed[case.id], visited, apart)
         for case in unit.comparison.arms
         if case.own and case.id in timed
     }
@@ -217,11 +217,11 @@ def _notes(unit: UnitOfWork, metric: AnyMetric, case: Case, found: Measured, inp
 
 
 def _guards(
+    unit: UnitOfWork,
     subject: Subject | None,
     case: Case,
     made: tuple[Call, list[Tensor]],
     visited: int,
-    metric: AnyMetric,
     apart: str | None,
 ) -> dict[str, Any]:
     """What the guards find after the timing of a user's model, and what it did to the clocks."""
@@ -230,10 +230,12 @@ def _guards(
     timed, batches = made
     names = ", ".join(subject.replaced_clocks) if subject is not None else ""
     clock = "; ".join(filter(None, (names and f"it replaced {names}", apart))) or None
-    unseen = after_timing.why_unseen(case.place, metric)
+    workload, _, timer = unit.workload.partition("-")
+    unseen = after_timing.why_unseen(case.place, timer)
     if unseen or subject is None:
         return {"clock_changed": clock, "unchecked": unseen}
-    found = after_timing.check(subject, timed, batches[:visited] or batches, trains=metric.workload == "train_step")
+    trains = workload == "train_step"
+    found = after_timing.check(subject, timed, batches[:visited] or batches, trains=trains, launch=unit.launch)
     return found | {"clock_changed": clock}
 
 

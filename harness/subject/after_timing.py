@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from modbench.harness.core.case import Place
-from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.flops import counter
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.records import Gap
@@ -18,20 +17,22 @@ from modbench.harness.subject import reuse, training
 from modbench.harness.subject.precision import Precision
 from modbench.harness.subject.subject import Subject
 
-# Batches on which training mode is compared with evaluation mode.
-COMPARED = 4
+# Batches on which training mode is compared with evaluation mode: in the first launch, and in later ones.
+COMPARED, AGAIN = 4, 1
+# Timers whose call queues kernels behind others, or replays them.
+UNSEEN = frozenset({"device", "graph"})
 
 
-def why_unseen(place: Place, metric: AnyMetric) -> str | None:
+def why_unseen(place: Place, timer: str) -> str | None:
     """Why a counter does not see what was timed, as `unchecked` of `TimeNotes`; None: it does."""
-    if not place.compile and not metric.timer:
+    if not place.compile and timer not in UNSEEN:
         return None
-    how = "compiled code" if place.compile else f"a call timed as {metric.timer!r}"
+    how = "compiled code" if place.compile else f"a call timed as {timer!r}"
     return f"whether the timed calls were computed: {how} is not seen by a counter"
 
 
 def check(
-    subject: Subject, timed: Callable[[Tensor], object], batches: Sequence[Tensor], *, trains: bool
+    subject: Subject, timed: Callable[[Tensor], object], batches: Sequence[Tensor], *, trains: bool, launch: int
 ) -> dict[str, Any]:
     """What the guards found, as fields of `TimeNotes`; a guard that cannot run is named in `unchecked`.
 
@@ -40,6 +41,7 @@ def check(
         timed: the call that was timed.
         batches: the tensors that it was timed on.
         trains: whether the call was a training step.
+        launch: number of the launch, from 0.
     """
     precision = Precision(subject.case.place.dtype)
 
@@ -57,7 +59,7 @@ def check(
     else:
         found["reused"] = kept
     if trains:
-        share = attempt(partial(training.forward_share, subject.module, batches[:COMPARED]))
+        share = attempt(partial(training.forward_share, subject.module, batches[: AGAIN if launch else COMPARED]))
         if isinstance(share, Gap):
             gaps.append(f"whether training mode computes less: {share.reason}")
         else:

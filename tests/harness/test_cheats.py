@@ -118,6 +118,17 @@ def test_a_damaged_end_is_no_traceback(here: Path) -> None:
             read(str(here / "run"))
 
 
+def test_what_no_counter_sees_could_not_be_checked() -> None:
+    from modbench.harness.execution import doctor
+    from modbench.harness.subject.after_timing import why_unseen
+
+    place = doctor.units(1, "cpu", 1)[0].comparison.place
+    assert why_unseen(place, "") is None
+    assert why_unseen(place, "parts") is None
+    assert "compiled code" in str(why_unseen(place.model_copy(update={"compile": True}), ""))
+    assert "a call timed as 'device'" in str(why_unseen(place, "device"))
+
+
 def test_every_label_is_unlike_every_other() -> None:
     labels: list[Any] = [catalogue.load("doubts", name).label for name in catalogue.entries("doubts")]
     worn = [label for label in labels if label]

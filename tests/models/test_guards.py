@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -14,9 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness.core import catalogue
-from modbench.harness.passes.count import count
+from modbench.harness.flops import counter
+from modbench.harness.passes.count import Counted, count
+from modbench.harness.passes.time import MANY_INPUTS
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.subject import causality, claims, reuse, rows
+from modbench.harness.subject.subject import Subject
 from modbench.reports.panels.flops import _claims
 
 V, D = 50, 32
@@ -437,3 +441,48 @@ def test_a_model_that_idles_in_training_and_one_whose_guard_fails_are_reported(
     notes = count(case("idle.py:build"), seed=0).notes
     assert notes.trained_share == 0
     assert "enough" in str(notes.guards)
+
+
+MUSEUM = Path(__file__).parents[1] / "cheats"
+
+
+def counted(piece: str, monkeypatch: pytest.MonkeyPatch) -> Counted:
+    monkeypatch.chdir(MUSEUM)
+    monkeypatch.syspath_prepend(MUSEUM)
+    return count(case(f"{piece}.py:build"), seed=0)
+
+
+def test_a_cost_that_depends_on_the_input_is_the_mean_over_the_batches_that_are_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = counted("honest/early_exit", monkeypatch)
+    subject = Subject(case("honest/early_exit.py:build"), 0)
+    subject.module.eval()
+    timed = subject.inputs(0, MANY_INPUTS)
+    each = [counter.forward(subject.module, tokens_BT, causal=True).total for tokens_BT in timed]
+    assert len(set(each)) > 1
+    assert found.notes.counted_inputs == MANY_INPUTS
+    assert found["forward"] == found["forward_causal"] == fmean(each)
+    assert found["train_step_causal"] == 3 * fmean(each)
+
+
+def test_a_capacity_that_training_moves_is_counted_as_it_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called once in training mode, as the contract check did, it computes all tokens from then on."""
+    found = counted("honest/capacity_that_training_moves", monkeypatch)
+    subject = Subject(case("honest/capacity_that_training_moves.py:build"), 0)
+    tokens_BT = subject.inputs(0, 1)[0]
+    assert found["forward"] == counter.forward(subject.module, tokens_BT).total
+    subject.module.train()(tokens_BT)
+    assert counter.forward(subject.module, tokens_BT).total > 1.3 * found["forward"]
+    assert found.notes.counted_inputs == 1
+
+
+def test_both_counts_of_one_call_are_those_of_two_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention over the square and over the triangle, with fused attention that masks."""
+    monkeypatch.chdir(MUSEUM)
+    monkeypatch.syspath_prepend(MUSEUM)
+    subject = Subject(case("honest/rotary_attention.py:build"), 0)
+    tokens_BT = subject.inputs(0, 1)[0]
+    whole, causal = counter.both(subject.module, tokens_BT)
+    assert whole.total == counter.forward(subject.module, tokens_BT).total > causal
+    assert causal == counter.forward(subject.module, tokens_BT, causal=True).total
