@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 # Most tokens and rows that guards use for shipped models, for which the result does not depend on the size.
 GUARD_TOKENS, GUARD_ROWS = 128, 2
+# Batches that show whether a user's model costs the same on all.
+FIRST_INPUTS = 4
 # Batches on which training mode is compared with evaluation mode.
 TRAINED_INPUTS = 4
 # FLOPs per case that take as long as counting does, whatever the size.
@@ -216,13 +218,14 @@ def cost_ratio(realised: list[int], config: ModelConfig, seq_len: int) -> float:
 def _own(case: Case, seed: int) -> Counted:
     """Count a user's model, which has no closed form: torch's counter on real tensors, backward as twice forward."""
     from modbench.harness.flops import counter, fvcore_counter
+    from modbench.harness.subject import training
     from modbench.harness.subject.escapes import escapes
 
     subject, batches = _subject(case, seed, MANY_INPUTS)
-    # The batches that are timed. Where two cost the same, all do.
-    counts = [counter.both(subject.module, tokens_BT) for tokens_BT in batches[:2]]
-    if counts[0][0].total != counts[1][0].total:
-        counts += [counter.both(subject.module, tokens_BT) for tokens_BT in batches[2:]]
+    # The batches that are timed. Where the first few cost the same, all do.
+    counts = [counter.both(subject.module, tokens_BT) for tokens_BT in batches[:FIRST_INPUTS]]
+    if len({each.total for each, _ in counts}) > 1:
+        counts += [counter.both(subject.module, tokens_BT) for tokens_BT in batches[FIRST_INPUTS:]]
     forward = counts[0][0]
     total = fmean(each.total for each, _ in counts)
     causal = fmean(each for _, each in counts)
@@ -235,16 +238,17 @@ def _own(case: Case, seed: int) -> Counted:
     source = "counted by torch's counter alone (a user's model has no closed form), backward as twice forward"
     if forward.unknown:
         source += f"; a lower bound: it has no formula for {', '.join(forward.unknown)}"
-    if len(counts) > 1 and forward.total != total:
+    varies = len(counts) > FIRST_INPUTS
+    if varies:
         source += f"; the mean over the {len(counts)} batches that are timed, on which it depends"
     third, reason = fvcore_counter.by_fvcore(subject.module, batches[0])
-    trained = attempt(partial(_trained, case, seed))
+    trained = attempt(partial(training.shares, partial(_subject, case, seed, TRAINED_INPUTS)))
     notes = CountNotes(
         operators=Operators(unknown=out_of_sight),
         trained_share=None if isinstance(trained, Gap) else trained[0],
         train_forward_share=None if isinstance(trained, Gap) else trained[1],
         training_unchecked=trained.reason if isinstance(trained, Gap) else None,
-        counted_inputs=len(counts) if forward.total != total else 1,
+        counted_inputs=len(counts) if varies else 1,
         source=source,
         uncounted=tuple(forward.unknown),
         counter_forward=total,
@@ -255,24 +259,6 @@ def _own(case: Case, seed: int) -> Counted:
     reason = "a user's model has no closed form: which part is the head, and its nominal FLOPs, are not known"
     reasons = dict.fromkeys(("forward_headless", "forward_nominal"), reason)
     return Counted(found, sum(p.numel() for p in subject.module.parameters()), notes, reasons)
-
-
-def _trained(case: Case, seed: int) -> tuple[float, float]:
-    """Shares of the FLOPs of a training step, and of its forward pass, that the forward pass in evaluation mode implies.
-
-    Each is measured with a model of its own: a call in training mode may change what a later one computes.
-    """
-    from modbench.harness.flops import counter
-    from modbench.harness.subject import training
-    from modbench.harness.subject.modes import evaluating
-
-    subject, batches = _subject(case, seed, TRAINED_INPUTS)
-    step = counter.train(subject.module, batches[0]).total
-    with evaluating(subject.module):
-        forward = counter.forward(subject.module, batches[0]).total
-    expected = forward * (1 + 2 * training.trainable_share(subject.module))
-    subject, batches = _subject(case, seed, TRAINED_INPUTS)
-    return step / expected, training.forward_share(subject.module, batches)
 
 
 def _subject(case: Case, seed: int, number: int) -> tuple[Subject, list[Tensor]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from modbench.harness.flops import counter
 from modbench.harness.subject.modes import evaluating
 from modbench.harness.subject.reuse import same_draws
+
+if TYPE_CHECKING:
+    from modbench.harness.subject.subject import Subject
 
 
 def forward_share(module: nn.Module, batches: Sequence[Tensor]) -> float:
@@ -35,6 +39,22 @@ def forward_share(module: nn.Module, batches: Sequence[Tensor]) -> float:
     if not evaluated:
         raise ValueError("its forward pass in evaluation mode has no FLOPs to compare with")
     return trained / evaluated
+
+
+def shares(make: Callable[[], tuple[Subject, list[Tensor]]]) -> tuple[float, float]:
+    """Shares of the FLOPs of a training step, and of its forward pass, that the forward pass in evaluation mode implies.
+
+    Args:
+        make: returns a new model and token batches. Each share has a model of its own, since a call in training mode may change
+            what a later one computes.
+    """
+    subject, batches = make()
+    step = counter.train(subject.module, batches[0]).total
+    with evaluating(subject.module):
+        forward = counter.forward(subject.module, batches[0]).total
+    expected = forward * (1 + 2 * trainable_share(subject.module))
+    subject, batches = make()
+    return step / expected, forward_share(subject.module, batches)
 
 
 def trainable_share(module: nn.Module) -> float:

@@ -36,6 +36,13 @@ def half_speed(config):
     real = time.perf_counter
     time.perf_counter = lambda: real() / 2
     return Plain(config)
+def slow_everywhere(config):
+    from modbench.harness.core import clocks
+    read, kernel = clocks.perf_counter, clocks.kernel_s
+    clocks.perf_counter = lambda: read() / 2
+    clocks.kernel_s = lambda: kernel() / 2
+    time.sleep(6)
+    return Plain(config)
 scribbles, not_a_number = Scribbles, NotANumber
 """
 
@@ -70,6 +77,14 @@ def test_a_clock_at_half_speed_changes_no_number_and_is_named(here: Path) -> Non
     (dense,) = outcomes(timed, "dense")
     assert dense.noted(TimeNotes).clock_changed is None
     assert all(record.began_s for record in records)
+
+
+@pytest.mark.slow
+def test_a_model_that_moves_every_clock_of_its_process_is_found_by_the_parent(here: Path) -> None:
+    """It reaches into the harness, and slows the kernel's clock with ours; the parent's it cannot reach."""
+    records = run_units(planned("slow_everywhere", ["latency/forward"]), here)
+    (bad,) = outcomes([record for record in records if record.unit.made_in == "time"], "bad:")
+    assert "where the process that started it counted" in str(bad.noted(TimeNotes).clock_changed)
 
 
 @pytest.mark.slow
