@@ -432,7 +432,7 @@ def test_a_model_that_idles_in_training_and_one_whose_guard_fails_are_reported(
         "        if self.training:\n"
         "            return self.head.bias.expand(*tokens.shape, -1)\n"
         "        self.calls += 1\n"
-        "        if self.calls > 8:\n"
+        "        if self.calls > 10:\n"
         "            raise RuntimeError('enough')\n"
         "        return self.head(self.e(tokens))\n"
         "def build(config):\n    return Idle(config)\n"
