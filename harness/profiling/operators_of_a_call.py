@@ -236,7 +236,7 @@ class _FusedAttention(FunctionMode):
     ) -> object:
         if func is F.scaled_dot_product_attention:
             causal = bool((kwargs or {}).get("is_causal"))
-            apply: Callable[..., Tensor] = _Attention.apply  # type: ignore[assignment]  # torch has no types here
+            apply: Callable[..., Tensor] = _Attention.apply
             return apply(*args[:3], causal, self.recorder.found)
         return super().__torch_function__(func, types, args, kwargs)
 

@@ -66,8 +66,8 @@ def evidence(
     columns = {"block": [float(i) for i in range(20)], "wall_s": [0.04] * 20, **blocks}
     made = list(outcomes) or [outcome()]
     anchors = [outcome(arm=ANCHOR.id) for _ in made]
-    sides = (CountNotes.model_validate(side or {}) for side in (counted, anchored))
-    return Evidence(CASE, METRICS[metric], made, anchors, [columns] * len(made), *sides)
+    mine, theirs = (CountNotes.model_validate(side or {}) for side in (counted, anchored))
+    return Evidence(CASE, METRICS[metric], made, anchors, [columns] * len(made), mine, theirs)
 
 
 CAPPED = Decision(series="s", pilot=8, used=8, arms=2, sd=0.03, mde=0.01, asked=60, most=24, made=24)
