@@ -7,8 +7,9 @@
 
 and optionally `routed_parts`, the names of the submodules that the claim is about (default: all of it). Of a module with
 stacked weights (experts), both are per slice. A module that states only `capacity`, between 0 and 1, is held to that share of
-the batch's tokens in every call; on a module that holds others with claims of their own it is a setting, not a claim. Without
-any claim, the report says "not reported".
+the batch's tokens in every call. On a module that holds others with claims of their own, on a part of a module that has both
+attributes, and on a router, whose weights are small, it is a setting and not a claim. Without any claim, the report says "not
+reported".
 
 **The detector.** A dispatch mode (`rows.py`) watches every matrix product and counts the rows that each parameter, or a copy of
 it, was multiplied with. If most weights of a module (by elements, so that a small router does not decide) met more rows than the
@@ -28,6 +29,9 @@ from modbench.harness.subject.rows import RowWatch
 
 # Allows for rounding of k, and for padding rows to the longest of a batch.
 TOLERANCE = 0.05
+# A module that states a capacity alone, and whose weights have fewer elements than this share of its width squared, is a router:
+# it scores all tokens.
+ROUTER = 0.25
 
 
 @runtime_checkable
@@ -43,7 +47,12 @@ def stating(module: nn.Module) -> dict[str, nn.Module]:
     parts = dict(module.named_modules())
     both = {path: part for path, part in parts.items() if isinstance(part, StatesTokens)}
     shares = {path for path, part in parts.items() if path not in both and _share(part) is not None}
-    held = {path for path in shares if not any(_inside(other, path) for other in (*both, *shares))}
+    held = {
+        path
+        for path in shares
+        if not any(_inside(other, path) for other in (*both, *shares))
+        and not any(_inside(path, other) for other in both)
+    }
     return {path: part for path, part in parts.items() if path in both or path in held}
 
 
@@ -63,6 +72,7 @@ def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
     module.eval()
     made = stating(module)
     b, t = tokens_BT.shape
+    widths: dict[str, int] = {}
     stated: dict[str, int] = {}  # summed over the calls of a module that runs more than once
 
     def promised(part: nn.Module) -> int:
@@ -70,11 +80,14 @@ def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
             return int(part.executed_tokens)
         return b * math.ceil(t * (_share(part) or 1.0))
 
-    def note(path: str, part: nn.Module) -> None:
+    def note(path: str, part: nn.Module, args: tuple[object, ...]) -> None:
+        if args and isinstance(args[0], Tensor) and args[0].ndim > 1:
+            widths[path] = args[0].shape[-1]
         stated[path] = stated.get(path, 0) + promised(part)
 
     hooks = [
-        part.register_forward_hook(lambda *_, path=path, part=part: note(path, part)) for path, part in made.items()
+        part.register_forward_hook(lambda _, args, __, path=path, part=part: note(path, part, args))
+        for path, part in made.items()
     ]
     try:
         with torch.no_grad(), watch:
@@ -88,6 +101,8 @@ def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
         # Weights of an inner module with its own claim do not count for the outer one.
         inner = tuple(f"{other}." for other in made if _inside(other, path))
         own = [name for name in sizes if name.startswith(_prefixes(path, part)) and not name.startswith(inner)]
+        if not isinstance(part, StatesTokens) and sum(sizes[name] for name in own) < ROUTER * widths.get(path, 0) ** 2:
+            continue
         met = {name: watch.work[name] / sizes[name] for name in own if name in watch.work}
         # Convolutions are not seen, nor are products with copies that were made earlier: what is seen must be most.
         most = 2 * sum(sizes[name] for name in met) >= sum(sizes[name] for name in own)
