@@ -34,7 +34,7 @@ QUICK_WIDTHS, QUICK_LENGTHS = (64, 128, 256), (128, 256, 512)
 CAPACITIES = (0.125, 0.5)
 NEAR = 0.15
 # Of each shape and workload: at least so many turns over the arms, and so many seconds.
-LEAST_TURNS, LAYERS = 4, 4
+LEAST_TURNS, LAYERS = 3, 4
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": clock_of(1)}
 
 
@@ -124,7 +124,7 @@ def near(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer and smaller shapes, under a minute")
-    parser.add_argument("--seconds", type=float, help="seconds for each shape and workload (4; 0.8 with --quick)")
+    parser.add_argument("--seconds", type=float, help="seconds for each shape and workload (3; 0.8 with --quick)")
     parser.add_argument(
         "--clock", choices=CLOCKS, default="wall", help="cpu: the thread's CPU time, where the machine is not quiet"
     )
@@ -135,7 +135,7 @@ def main() -> None:
     table = measure("fp32", 1)
     print(f"peaks by shape: {len(table.points)} points, {table.passes} passes, {time.perf_counter() - start:.1f} s\n")
     widths, lengths = (QUICK_WIDTHS, QUICK_LENGTHS) if options.quick else (WIDTHS, LENGTHS)
-    seconds = options.seconds or (0.8 if options.quick else 4.0)
+    seconds = options.seconds or (0.8 if options.quick else 3.0)
     print("| shape | work | arm | predicted ms | measured ms | p/m | ideal | attainable | measured | a/m |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     rows = [

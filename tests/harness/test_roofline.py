@@ -66,7 +66,7 @@ def test_more_work_never_takes_less_time() -> None:
 
 @pytest.mark.parametrize("model", ["dense", "mod", "moe", "early_exit"])
 def test_the_products_that_are_recorded_have_the_flops_of_the_closed_form(model: str) -> None:
-    case = tiny(model, exit_threshold=1.0) if model == "early_exit" else tiny(model)
+    case = tiny(model)
     found = of_real_tensors(case, 0, training=False)
     assert not found.training
     seen = 0
