@@ -236,6 +236,7 @@ def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
         "machine_check": machine_check(loaded)[1],
         "failed": sorted(set(loaded.failed.case_id)),
         "missing_units": loaded.run.missing,
+        "launches": [decided.model_dump() | {"capped": decided.capped} for decided in loaded.run.decisions.values()],
         "comparisons": [{key: _plain(value) for key, value in row.items()} for row in rows],
     }
 

@@ -203,10 +203,12 @@ class Tables:
         key = (case.id, source.key)
         if key not in self._drifts:
             sides = [self.cell(side.id, source.key).good() for side in (case, anchor)]
-            launches = [block_effects.differences(mine.samples, sides[1][number].samples)
-                        for number, mine in sides[0].items() if number in sides[1]]  # fmt: skip
-            arms = len(self.comparison(case, metric).arms) - 1
-            self._drifts[key] = steady.drifting([list(effects.values()) for effects in launches], arms)
+            launches = [
+                list(block_effects.differences(mine.samples, sides[1][number].samples).values())
+                for number, mine in sides[0].items()
+                if number in sides[1]
+            ]
+            self._drifts[key] = steady.drifting(launches, len(self.comparison(case, metric).arms) - 1)
         return self._drifts[key]
 
     def anchor_trouble(self, case: Case, metric: Metric) -> Trouble | None:

@@ -190,6 +190,8 @@ def test_a_result_that_the_cap_cut_is_labelled(tmp_path: Path) -> None:
     assert "4 to 5 launches" in page
     said = summary.closing(load(str(tmp_path / "run")), tmp_path / "report.html", None)
     assert Label.LAUNCHES_CAPPED in said
+    told = summary.as_json(load(str(tmp_path / "run")), tmp_path / "report.html", None)["launches"]
+    assert [(each["made"], each["capped"]) for each in told] == [(5, True)] * 2
 
 
 def test_a_cap_at_the_pilot_is_labelled_too(tmp_path: Path) -> None:
