@@ -20,6 +20,8 @@ Device = Literal["cpu", "cuda"]
 ELEMENT_BYTES: dict[Dtype, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
 # Arms in a block besides the anchor. With more, the first and last arms of a block would lie far apart in time.
 ARMS_PER_BLOCK = 3
+# Launches above which the number that a pilot asks for is no longer searched for: nobody would run as many.
+MOST_ASKED = 1000
 
 
 class Place(Frozen):

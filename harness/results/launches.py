@@ -6,8 +6,8 @@ of its pilot has ended. Launches beyond the number are neither run nor missing; 
 
 from __future__ import annotations
 
+from modbench.harness.core.case import MOST_ASKED
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.stats.launch_number import MOST_ASKED
 
 
 class Decision(Frozen):

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from modbench.harness.core.case import MOST_ASKED
 from modbench.harness.stats.effects import POWER, t_quantile
 
 # Fewest launches of a pilot from which a spread is estimated. From three, the number came out ten times too large in simulations.
 FEWEST = 4
 # Significance, divided by the number of arms, at which one arm's spread is not that of the others.
 APART = 0.01
-# More is no longer searched for: nobody would run that many.
-MOST_ASKED = 1000
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 # From the first block to the last; both must be exceeded.
 DRIFT = 0.01
@@ -92,6 +94,8 @@ def _p_value(score: int, blocks: tuple[int, ...]) -> float:
 @functools.lru_cache(maxsize=64)
 def _inversions(blocks: tuple[int, ...]) -> np.ndarray:
     """Probability of each number of inversions in random orders of so many blocks each."""
+    import numpy as np
+
     found = np.ones(1)
     for n in blocks:
         for k in range(2, n + 1):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from launch_power import Design, designs, simulate
 
+from modbench.harness.core.case import MOST_ASKED
 from modbench.harness.planning.efforts import TWO_STAGE
 from modbench.harness.planning.suite import load_suite
 from modbench.harness.stats import effects, launch_number
@@ -36,7 +37,7 @@ def test_the_pilot_is_between_least_and_most() -> None:
     assert launch_number.number(quiet, mde=0.01, least=8, most=24).made == 8
     found = launch_number.number(loud, mde=0.01, least=8, most=24)
     assert found.made == 24
-    assert found.asked == launch_number.MOST_ASKED
+    assert found.asked == MOST_ASKED
 
 
 @pytest.mark.slow
