@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,14 @@ TOGETHER = {
     "tests/house/test_house.py": "two_runs",
     "tests/house/test_wheel.py": "wheel_names",
 }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give all tests one state folder: runs then share the peaks that the first of them measures, and leave the user's alone."""
+    if not hasattr(config, "workerinput"):  # workers inherit it
+        folder = tempfile.TemporaryDirectory(prefix="modbench-state-")
+        os.environ["MODBENCH_STATE"] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -25,7 +25,10 @@ def finds(evidence: Evidence) -> str | None:
     spread = effects.input_spread(launches, inputs[0])
     if spread is None or spread.p >= LEVEL or spread.sd < LEAST_SPREAD:
         return None
-    return f"its time differs by ±{spread.sd:.1%} between inputs (standard deviation over {spread.inputs}, p = {spread.p:.1g})"
+    return (
+        f"{Label.INPUT_DEPENDENT}: its time differs by ±{spread.sd:.1%} between inputs "
+        f"(standard deviation over {spread.inputs}, p = {spread.p:.1g})"
+    )
 
 
 DOUBT = Doubt(

@@ -156,7 +156,7 @@ def test_a_peak_that_failed_says_why() -> None:
 
 
 def test_a_check_on_a_gpu_has_launches_for_the_card() -> None:
-    assert tool.launches(20, "cpu") == 80
+    assert tool.launches(20, "cpu") == 81  # one more measures the peaks by shape
     assert tool.launches(5, "cuda") == 22
     shapes = [unit.comparison.place for unit in doctor.units(1, "cuda", 1)]
     assert {(place.seq_len, place.dtype, place.device) for place in shapes} == {(2048, "bf16", "cuda")}

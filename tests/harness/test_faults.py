@@ -297,6 +297,7 @@ def test_every_pass_runs_where_it_must() -> None:
         "count": ("COUNT", False, False, False, False),
         "inspect": ("COUNT", False, False, False, False),
         "peak": ("TIME", True, True, False, False),
+        "roofline": ("TIME", True, True, False, False),
         "time": ("TIME", True, True, False, True),
         "energy": ("TIME", True, True, False, True),
         "compile": ("TIME", True, True, True, False),

@@ -23,6 +23,7 @@ def plan_of(**changes: Any) -> Plan:
         "shape": {"d_model": 32, "n_layers": 2, "vocab_size": 64},
         "grid": {"seq_len": [64]},
         "arms": [{"model": "dense"}, {"model": "mod"}],
+        "twin": False,
         **changes,
     }
     return make_plan(parse_suite(suite, "planned"), device="cpu")

@@ -35,10 +35,12 @@ class RooflineFinding(Notes):
     Attributes:
         table: times by kind of operator and size.
         not_kept: why later plans will not know it; None: it was kept.
+        reused: whether an earlier run or `modbench doctor` measured it on this machine, within the last day.
     """
 
     table: Table
     not_kept: str | None = None
+    reused: bool = False
 
 
 class RangeTime(Frozen):
