@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modbench.harness.core.case import Case
+from modbench.harness.core.case import Case, Rung
 from modbench.reports import isoflop, pays
 from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
@@ -25,28 +25,39 @@ def lead(loaded: Loaded) -> list[str]:
     """Say for every arm where it pays: against the dense model of equal cost, then against that of the same shape."""
     if loaded.run.plan.suite.isoflop is not None:  # sizes differ, so that no single speed-up exists
         return isoflop.in_words(loaded)
-    said = [_answer(loaded, case) for case in pays.contenders(loaded)]
+    beside = [(case, rung_beside(loaded, case)) for case in pays.contenders(loaded)]
+    said = [_answer(loaded, case, *rung) for case, rung in beside if rung is not None]
+    said.append(_others(loaded, [case for case, rung in beside if rung is None]))
     said = [sentence for sentence in said if sentence]
     if said and not loaded.run.plan.suite.claims:
         said.append("A smoke run: no claims.")
     return [*said, *filter(None, [place_shown(loaded)])]
 
 
-def _answer(loaded: Loaded, case: Case) -> str:
-    """One arm's sentence; an empty string if it was not timed."""
-    beside, anchor = rung_beside(loaded, case), loaded.arms[0]
-    against = pays.held(loaded, case.arm, anchor.arm)
+def _answer(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> str:
+    """Say where an arm pays against the dense model of equal cost, then against the baseline; empty if it was not timed."""
+    against = _cells(loaded, case)
     if not against:
         return ""
-    parts = []
-    if beside is not None:
-        rung, solved = beside
-        called = f"{name(rung)}, the dense model of equal {MATCHED[solved.quantity]} at T = {solved.solved_at:,}"
-        parts.append(f"against {called}, {pays.in_words(pays.held(loaded, case.arm, rung.arm))}")
-    shape = " of the same shape" if anchor.config.capacity is None and not anchor.rung else ""
-    parts.append(f"against {name(anchor)}{shape}, {pays.in_words(against)}")
-    loss = _loss(loaded, case, beside[0]) if beside is not None else ""
-    return f"{name(case)}: {'; '.join(parts)}.{loss}"
+    called = f"{name(rung)}, the dense model of equal {MATCHED[solved.quantity]} at T = {solved.solved_at:,}"
+    equal = pays.in_words(pays.held(loaded, case.arm, rung.arm))
+    shape = f"against {_baseline(loaded)}, {pays.in_words(against)}"
+    return f"{name(case)}: against {called}, {equal}; {shape}.{_loss(loaded, case, rung)}"
+
+
+def _others(loaded: Loaded, arms: list[Case]) -> str:
+    """Say where the arms pay that have no dense model of equal cost beside them: one sentence for all."""
+    parts = [f"{name(case)} {pays.in_words(cells)}" for case in arms if (cells := _cells(loaded, case))]
+    return f"Against {_baseline(loaded)}: {'; '.join(parts)}." if parts else ""
+
+
+def _cells(loaded: Loaded, case: Case) -> list[pays.Held]:
+    return pays.held(loaded, case.arm, loaded.arms[0].arm)
+
+
+def _baseline(loaded: Loaded) -> str:
+    anchor = loaded.arms[0]
+    return name(anchor) + (" of the same shape" if anchor.config.capacity is None and not anchor.rung else "")
 
 
 def _loss(loaded: Loaded, case: Case, rung: Case) -> str:

@@ -23,7 +23,7 @@ from modbench.reports.machine import machine_check, warnings
 from modbench.reports.panel import TIMED, is_number
 from modbench.reports.style import name
 
-FUTURE_MARK, DISTURBED_MARK = "†", "‡"
+FUTURE_MARK, DISTURBED_MARK, TAIL_MARK = "†", "‡", "§"
 # Redundant beside bits per byte.
 LOSSES = ("loss/val", "loss/val_causal")
 # Most rows of a table of prefill or decode.
@@ -52,6 +52,10 @@ def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
         lines.insert(-1, f"{FUTURE_MARK} {who}{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss")
     if any(DISTURBED_MARK in line for line in lines):
         lines.insert(-1, f"{DISTURBED_MARK} contaminated: the machine was disturbed, its wall time supports no claim")
+    if any(TAIL_MARK in line for line in lines):
+        lines.insert(
+            -1, f"{TAIL_MARK} {Label.TAIL}: typical calls (shown) and the mean disagree; comparisons.csv has both"
+        )
     width = min(120, shutil.get_terminal_size().columns)
     lines += _tasks(loaded, width)
     lines += _others(loaded, width)
@@ -222,7 +226,9 @@ def _cell(loaded: Loaded, arm: str, metric: str, length: int | None) -> str:
         spread = f" ±{(row.ci_high - row.ci_low) / 2:.3f}" if is_number(row.ci_low) else ""
         return f"{row.difference:+.3f}{spread}{FUTURE_MARK if looked_ahead(row) else ' '}"
     spread = f" ±{(row.ci_high - row.ci_low) / 2:.2f}" if is_number(row.ci_low) else ""
-    return f"{row.ratio:.2f}×{spread}{DISTURBED_MARK if row.verdict == 'contaminated' else ''}"
+    tail = isinstance(row.labels, str) and Label.TAIL in row.labels.split(";")
+    mark = DISTURBED_MARK if row.verdict == "contaminated" else TAIL_MARK if tail else ""
+    return f"{row.ratio:.2f}×{spread}{mark}"
 
 
 def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:

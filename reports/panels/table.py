@@ -19,8 +19,11 @@ _HEAD = (
     ("Baseline", "number"),
     ("Ratio", "number"),
     ("95 % interval", "number"),
+    ("Mean ratio", "number"),
+    ("95 % interval", "number"),
     ("Verdict", ""),
     ("Ideal", "number"),
+    ("Attainable", "number"),
     ("Realised", "number"),
     ("MDE", "number"),
     ("CPU-time ratio", "number"),
@@ -59,27 +62,35 @@ def _row(row: pd.Series, values: dict[Any, Any]) -> tuple[str, list[tuple[str, o
     value, baseline = values.get((row.case_id, row.metric)), values.get((row.baseline_case_id, row.metric))
     change = row.ratio if is_number(row.ratio) else row.difference
     shown = f"{three_digits(row.ratio)}×" if is_number(row.ratio) else _signed(row.difference, row.unit)
-    interval = ""
-    if is_number(row.ci_low):
-        interval = f"{three_digits(row.ci_low)} to {three_digits(row.ci_high)}"
     cells: list[tuple[str, object]] = [
         (row.case_id, None),
         (row.metric, None),
         (human(value, row.unit), value),
         (human(baseline, row.unit), baseline),
         (shown, change),
-        (interval, row.ci_low),
+        (_span(row.ci_low, row.ci_high), row.ci_low),
+        (_times(row.mean_ratio), row.mean_ratio),
+        (_span(row.mean_ci_low, row.mean_ci_high), row.mean_ci_low),
         (words(row) if row.status == "ok" else row.status, None),
-        (f"{three_digits(row.ideal)}×" if is_number(row.ideal) else "", row.ideal),
+        (_times(row.ideal), row.ideal),
+        (_times(row.attainable), row.attainable),
         (f"{row.realised:.0%}" if is_number(row.realised) else "", row.realised),
         (_mde(row), row.mde),
-        (f"{three_digits(row.cpu_ratio)}×" if is_number(row.cpu_ratio) else "", row.cpu_ratio),
+        (_times(row.cpu_ratio), row.cpu_ratio),
         (f"{row.disturbed:.0%}" if is_number(row.disturbed) else "", row.disturbed),
-        (f"{three_digits(row.clean_ratio)}×" if is_number(row.clean_ratio) else "", row.clean_ratio),
+        (_times(row.clean_ratio), row.clean_ratio),
         (f"{row.p_adjusted:.2g}" if is_number(row.p_adjusted) else "", row.p_adjusted),
     ]
     sorted_by = [(text, key if is_number(key) else "") for text, key in cells]
     return row.status, sorted_by, _remarks(row)
+
+
+def _times(ratio: float) -> str:
+    return f"{three_digits(ratio)}×" if is_number(ratio) else ""
+
+
+def _span(low: float, high: float) -> str:
+    return f"{three_digits(low)} to {three_digits(high)}" if is_number(low) else ""
 
 
 def _signed(value: object, unit: str) -> str:
