@@ -162,7 +162,7 @@ class InputSpread:
 
     Attributes:
         sd: standard deviation between inputs, on the log scale, without noise.
-        p: p-value of no dependence (one-way analysis of variance over blocks grouped by input).
+        p: p-value of no dependence (analysis of variance over blocks, by launch and input).
         inputs: number of inputs that were measured more than once.
     """
 
@@ -175,7 +175,7 @@ def input_spread(launches: Sequence[tuple[Columns, Columns]], inputs: int) -> In
     """Spread between inputs of an arm's time relative to the anchor's in the same block.
 
     Args:
-        launches: the arm's and the anchor's samples, launch by launch; each launch is centred on its own median first.
+        launches: the arm's and the anchor's samples, launch by launch; each launch is centred on its own mean first.
         inputs: number of input batches.
 
     Returns:
@@ -184,19 +184,21 @@ def input_spread(launches: Sequence[tuple[Columns, Columns]], inputs: int) -> In
     groups: dict[int, list[float]] = {}
     for arm, anchor in launches:
         effects = block_effects.differences(arm, anchor)
-        middle = median(effects.values()) if effects else 0.0
+        middle = float(np.mean(list(effects.values()))) if effects else 0.0
         named = dict(zip(arm["block"], arm["input"], strict=True)) if "input" in arm else {}
         for block, effect in effects.items():
             # Before schema 5 the input depended on the block's number.
             groups.setdefault(int(named.get(block, block)) % inputs, []).append(effect - middle)
     seen = [np.array(group) for group in groups.values() if len(group) > 1]
-    if len(seen) < 2:
-        return None
-    p = float(stats.f_oneway(*seen).pvalue)
     n = sum(map(len, seen))
-    within = sum(float(((group - group.mean()) ** 2).sum()) for group in seen) / (n - len(seen))
+    # Centring every launch takes a degree of freedom from each.
+    left = n - len(seen) - (len(launches) - 1)
+    if len(seen) < 2 or left < 1:
+        return None
+    within = sum(float(((group - group.mean()) ** 2).sum()) for group in seen) / left
     grand = np.concatenate(seen).mean()
     between = sum(len(group) * float((group.mean() - grand) ** 2) for group in seen) / (len(seen) - 1)
+    p = float(stats.f.sf(between / within, len(seen) - 1, left)) if within else float(between == 0)
     size = (n - sum(len(group) ** 2 for group in seen) / n) / (len(seen) - 1)
     return InputSpread(math.sqrt(max(0.0, (between - within) / size)), p, len(seen))
 

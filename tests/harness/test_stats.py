@@ -359,6 +359,22 @@ def test_share_intervals_are_clopper_and_pearsons(hits: int, n: int, low: float,
     assert share_interval(hits, n) == pytest.approx((low, high), abs=5e-4)
 
 
+def test_two_rounds_of_many_launches_are_not_called_input_dependent() -> None:
+    """Centred, two blocks of a launch are mirror images: taken for independent, a quarter of all cells would look dependent."""
+    rng = np.random.default_rng(0)
+    called = 0
+    for _ in range(400):
+        launches = []
+        for _ in range(8):
+            anchor = {"block": [0.0, 1.0], "input": [0.0, 1.0], "wall_s": [0.01] * 2}
+            arm = anchor | {"wall_s": [float(0.02 * math.exp(x)) for x in rng.normal(0, 0.02, 2)]}
+            launches.append((arm, anchor))
+        found = input_spread(launches, 2)
+        assert found is not None
+        called += found.p < 0.05
+    assert called / 400 == pytest.approx(0.05, abs=0.025)
+
+
 @pytest.mark.parametrize("planted", [0.0, 0.03, 0.1])
 def test_the_spread_between_inputs_is_recovered(planted: float) -> None:
     """Each of 16 inputs has its own cost: the spread comes back with the noise taken out; without one there is none."""
