@@ -41,14 +41,14 @@ def _answer(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> str:
         return ""
     called = f"{name(rung)}, the dense model of equal {MATCHED[solved.quantity]} at T = {solved.solved_at:,}"
     equal = pays.in_words(pays.held(loaded, case.arm, rung.arm))
-    shape = f"against {_baseline(loaded)}, {pays.in_words(against)}"
-    return f"{name(case)}: against {called}, {equal}; {shape}.{_loss(loaded, case, rung)}"
+    shape = f"Against {_baseline(loaded)} it {pays.in_words(against)}"
+    return f"{name(case)} against {called}: {equal}. {shape}.{_loss(loaded, case, rung)}"
 
 
 def _others(loaded: Loaded, arms: list[Case]) -> str:
     """Say where the arms pay that have no dense model of equal cost beside them: one sentence for all."""
     parts = [f"{name(case)} {pays.in_words(cells)}" for case in arms if (cells := _cells(loaded, case))]
-    return f"Against {_baseline(loaded)}: {'; '.join(parts)}." if parts else ""
+    return f"Against {_baseline(loaded)}: {'. '.join(parts)}." if parts else ""
 
 
 def _cells(loaded: Loaded, case: Case) -> list[pays.Held]:

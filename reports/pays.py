@@ -58,7 +58,7 @@ def held(loaded: Loaded, arm: str, baseline: str) -> list[Held]:
 
 
 def in_words(cells: Sequence[Held]) -> str:
-    """Say where it pays: `pays in 1 of 6 (train step at T = 512: 1.06×), slower in 4, undecided in 1 (0.82× to 1.06×)`."""
+    """Say where it pays: `pays in 1 of 6 (train step at T = 512: 1.06×), slower in 4, undecided in 1; ratios 0.82× to 1.06×`."""
     ratios = [cell.ratio for cell in cells if cell.ratio is not None]
     if not ratios:
         return "no time was measured"
@@ -73,7 +73,8 @@ def in_words(cells: Sequence[Held]) -> str:
     counts.append(("undecided", sum(cell.verdict == "inconclusive" for cell in cells)))
     counts.append(("without a verdict", sum(cell.ratio is not None and cell.verdict is None for cell in cells)))
     counts.append(("not measured", sum(cell.ratio is None for cell in cells)))
-    return ", ".join([said, *(f"{word} in {number}" for word, number in counts if number)]) + f": {span}"
+    words = ", ".join([said, *(f"{word} in {number}" for word, number in counts if number)])
+    return f"{words}; ratio{'s' * (len(ratios) > 1)} {span}"
 
 
 def _named(cell: Held, cells: Sequence[Held]) -> str:

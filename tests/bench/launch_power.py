@@ -3,8 +3,9 @@
     python tests/bench/launch_power.py --comparisons 2000
 
 Samples are planted (nothing is timed): launches differ by a standard deviation of 0.5 % or 1 %, blocks of one launch by another.
-They go through the product's own code: the median of a launch's blocks, the number of launches from a pilot, the t-interval,
-the verdict at a margin of 2 %. Coverage is that of the whole rule, with the pilot's launches among those that are reported.
+They go through the product's own code: the median and the mean of a launch, the number of launches from a pilot, the t-interval,
+the verdict on both at a margin of 2 %. Coverage is that of the whole rule for the typical effect, with the pilot's launches among
+those that are reported.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from modbench.harness.planning.efforts import EFFORTS, TWO_STAGE, TwoStage
 from modbench.harness.planning.suite import load_suite
-from modbench.harness.stats import effects, launch_number, verdicts
+from modbench.harness.stats import effects, launch_number, mean_effects, verdicts
 from modbench.harness.stats.block_effects import Columns
 
 MARGIN, TRUTH = 0.02, 0.03
@@ -76,39 +78,60 @@ def simulate(
     for _ in range(comparisons):
         launches = [_launch(rng, design, sd, within, truth) for _ in range(design.launches)]
         if design.pilot is not None:
-            pilot = [[launch[arm] for launch in launches] for arm in range(design.arms)]
+            pilot = [[launch.typical[arm] for launch in launches] for arm in range(design.arms)]
             found = launch_number.number(
                 pilot, mde=design.pilot.mde, least=design.launches, most=design.pilot.most_launches
             )
             launches += [_launch(rng, design, sd, within, truth) for _ in range(found.made - design.launches)]
             asked.append(found.asked)
-        effect = effects.over_launches([-launch[0] for launch in launches])
+        typical, means = (
+            [-value for value in side] for side in zip(*((x.typical[0], x.mean) for x in launches), strict=True)
+        )
+        effect, mean = effects.over_launches(typical), effects.over_launches(means)
+        apart = effects.over_launches([b - a for a, b in zip(typical, means, strict=True)])
         assert effect.low is not None
         assert effect.high is not None
-        worse.append(verdicts.verdict(effect, MARGIN) == "worse")
+        word, _ = verdicts.joint(verdicts.verdict(effect, MARGIN), verdicts.verdict(mean, MARGIN), apart, MARGIN)
+        worse.append(word == "worse")
         covered.append(effect.low <= -math.log1p(truth) <= effect.high)
         made.append(len(launches))
     return Result(float(np.mean(worse)), float(np.mean(covered)), made, asked)
 
 
-def _launch(rng: np.random.Generator, design: Design, sd: float, within: float, truth: float) -> list[float]:
+class Launch(NamedTuple):
+    """Typical effect of every arm against the anchor, and the mean effect of the one that is judged."""
+
+    typical: list[float]
+    mean: float
+
+
+def _launch(rng: np.random.Generator, design: Design, sd: float, within: float, truth: float) -> Launch:
     """Effect of every arm against the anchor in one launch; the noise of an effect is half the anchor's, which all arms share."""
     anchor = rng.normal(0, within / math.sqrt(2), design.rounds)
     both = rng.normal(0, sd / math.sqrt(2), design.arms + 1)
-    found = []
+    found, means = [], []
     for arm in range(design.arms):
         times = rng.normal(0, within / math.sqrt(2), design.rounds) + both[arm] - both[-1]
         times += math.log1p(truth) if arm == 0 else 0.0
         launch = effects.pair_in_launch(_samples(times), None, _samples(anchor))
         assert launch is not None
         found.append(launch.effect)
-    return found
+        if arm == 0:
+            means.append(mean_effects.in_launch(_samples(times), None, _samples(anchor), {}))
+    (mean,) = means
+    assert mean is not None
+    return Launch(found, mean)
 
 
 def _samples(logs: Sequence[float] | np.ndarray) -> Columns:
     """One sample in each block, one block in each round."""
     places = [float(i) for i in range(len(logs))]
-    return {"round": places, "block": places, "wall_s": [math.exp(value) for value in logs]}
+    return {
+        "round": places,
+        "block": places,
+        "calls": [1.0] * len(places),
+        "wall_s": [math.exp(value) for value in logs],
+    }
 
 
 def main() -> None:

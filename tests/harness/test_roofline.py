@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import typing
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -175,3 +177,18 @@ def test_operators_of_one_kind_and_size_are_counted() -> None:
     found = listed([("view", ()), ("fill", (4,)), ("view", ())], training=False)
     assert {(work.kind, work.calls) for work in found.work} == {("view", 2), ("fill", 1)}
     assert (found.launches, found.views) == (1, 2)
+
+
+def test_peaks_of_today_are_reused_and_others_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured within a day with the same torch, they are this machine's; else they are measured again."""
+    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path))
+    table = planted()
+    assert stored.recent("here", table.dtype, table.torch) is None
+    assert stored.keep("here", table) is None
+    assert stored.recent("here", table.dtype, table.torch) == table
+    assert stored.recent("here", table.dtype, "another torch") is None
+    (file,) = (tmp_path / "peaks").iterdir()
+    long_ago = file.stat().st_mtime - 2 * stored.DAY_S
+    os.utime(file, (long_ago, long_ago))
+    assert stored.recent("here", table.dtype, table.torch) is None
+    assert stored.latest("here", table.dtype) == table

@@ -46,11 +46,11 @@ def test_one_win_of_six_is_called_one_of_six(run: Path) -> None:
     loaded = load(run)
     said = lead.lead(loaded)
     first = said[0]
-    assert first.startswith("MoD 0.125: against dense × 0.5")
-    equal, shape = first.split("; ", 1)
+    assert first.startswith("MoD 0.125 against dense × 0.5")
+    equal, shape = first.split(". ", 1)
     assert "the dense model of equal FLOPs" in equal
-    assert "pays in 1 of 6 (train step at T = 256: 1.06×), slower in 5: 0.8" in equal
-    assert re.match(r"against dense of the same shape, pays in 6 of 6: 1\.3\d× to 1\.7\d×\.$", shape)
+    assert "pays in 1 of 6 (train step at T = 256: 1.06×), slower in 5; ratios 0.8" in equal
+    assert re.match(r"Against dense of the same shape it pays in 6 of 6; ratios 1\.3\d× to 1\.7\d×\.$", shape)
     text = re.sub(r"\s+", " ", summary.closing(loaded, run / "report.html", None))
     assert "pays in 1 of 6" in text
     page = (run / "report.html").read_text(encoding="utf-8")
@@ -82,5 +82,5 @@ def test_what_was_not_measured_or_judged_is_counted_as_such(run: Path) -> None:
     ]
     assert (
         pays.in_words(mixed)
-        == "pays in 1 of 3 (forward pass at T = 64: 1.20×), undecided in 1, not measured in 1: 0.900× to 1.20×"
+        == "pays in 1 of 3 (forward pass at T = 64: 1.20×), undecided in 1, not measured in 1; ratios 0.900× to 1.20×"
     )
