@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from modbench.harness.core.case import Case, Place
+from modbench.harness.core.labels import OF_WORK
 from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, times
 
@@ -25,12 +28,14 @@ class Held:
         place: where.
         ratio: above 1 the arm is faster; None where it was not measured.
         verdict: of the pair; None where none may be given.
+        doubts: labels of either arm that say that its time may not be that of the work it claims.
     """
 
     workload: str
     place: Place
     ratio: float | None
     verdict: str | None
+    doubts: tuple[str, ...] = ()
 
 
 def held(loaded: Loaded, arm: str, baseline: str) -> list[Held]:
@@ -53,8 +58,13 @@ def held(loaded: Loaded, arm: str, baseline: str) -> list[Held]:
             word = row.verdict if isinstance(row.verdict, str) else None
             if turned:
                 ratio, word = (None if ratio is None else 1 / ratio), _MIRRORED.get(word or "", word)
-            found.append(Held(workload, places[row.case_id], ratio, word))
+            found.append(Held(workload, places[row.case_id], ratio, word, _doubts(row)))
     return found
+
+
+def _doubts(row: pd.Series) -> tuple[str, ...]:
+    said = (row[column].split(";") for column in ("labels", "baseline_labels") if isinstance(row[column], str))
+    return tuple(label for labels in said for label in labels if label in OF_WORK)
 
 
 def in_words(cells: Sequence[Held]) -> str:
@@ -74,7 +84,8 @@ def in_words(cells: Sequence[Held]) -> str:
     counts.append(("without a verdict", sum(cell.ratio is not None and cell.verdict is None for cell in cells)))
     counts.append(("not measured", sum(cell.ratio is None for cell in cells)))
     words = ", ".join([said, *(f"{word} in {number}" for word, number in counts if number)])
-    return f"{words}; ratio{'s' * (len(ratios) > 1)} {span}"
+    doubts = dict.fromkeys(label for cell in cells for label in cell.doubts)
+    return f"{words}; ratio{'s' * (len(ratios) > 1)} {span}" + (f" (but: {', '.join(doubts)})" if doubts else "")
 
 
 def _named(cell: Held, cells: Sequence[Held]) -> str:

@@ -32,6 +32,20 @@ LOOKED_AHEAD = frozenset({Label.NOT_AUTOREGRESSIVE, Label.SAW_FUTURE})
 OF_PRECISION = frozenset({Label.LAUNCHES_CAPPED, Label.INPUT_DEPENDENT})
 
 
+# Of a model with one of these, a time is not that of the work it claims, or it is unknown whether it is.
+OF_WORK = frozenset(
+    {
+        Label.MASKS_COMPUTE,
+        Label.REUSES_OUTPUT,
+        Label.IDLE_IN_TRAINING,
+        Label.OTHER_PRECISION,
+        Label.CLOCK_CHANGED,
+        Label.FASTER,
+        Label.UNCHECKED,
+    }
+)
+
+
 def joined(labels: Iterable[Label]) -> str | None:
     """Join labels into one table cell, each once; None if there are none."""
     return ";".join(dict.fromkeys(labels)) or None

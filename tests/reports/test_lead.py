@@ -84,3 +84,5 @@ def test_what_was_not_measured_or_judged_is_counted_as_such(run: Path) -> None:
         pays.in_words(mixed)
         == "pays in 1 of 3 (forward pass at T = 64: 1.20×), undecided in 1, not measured in 1; ratios 0.900× to 1.20×"
     )
+    cheat = pays.Held("forward pass", place, 1.5, "better", ("computes in another precision",))
+    assert pays.in_words([cheat]) == "pays in 1 of 1; ratio 1.50× (but: computes in another precision)"
