@@ -28,6 +28,7 @@ class Gate:
         margin: the largest change that does not matter, as a share.
         asked: launches that would let identical code pass.
         effort: effort of the new run.
+        rounds: rounds of a launch in the new run.
         timed: keys of metrics that are sampled in launches: times, and energy.
         unfit: why times of a run cannot be used; None: they can.
         incomplete: why a run lacks something; None: neither does.
@@ -38,6 +39,7 @@ class Gate:
     margin: float
     asked: Asked
     effort: str
+    rounds: int
     timed: frozenset[str] = frozenset()
     unfit: str | None = None
     incomplete: str | None = None
@@ -122,7 +124,17 @@ def gate(run: Loaded, base: Loaded, margin: float | None = None, history: Sequen
         for tables in (now, then)
         if tables.run.missing
     )
-    return Gate(findings, chosen, asked, now.run.plan.suite.effort, timed, unfit, next(lacking, None), said)
+    return Gate(
+        findings,
+        chosen,
+        asked,
+        now.run.plan.suite.effort,
+        now.run.plan.suite.protocol_size[1],
+        timed,
+        unfit,
+        next(lacking, None),
+        said,
+    )
 
 
 def _counts(finding: Finding) -> bool:

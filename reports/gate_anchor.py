@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results import run_folder
-from modbench.harness.stats import contamination
+from modbench.harness.stats import contamination, mean_effects
 from modbench.reports.gate_rules import Change, Finding
 from modbench.reports.gate_same import settings
 from modbench.reports.tables import Tables
@@ -44,12 +44,30 @@ class History:
     said: tuple[str, ...] = ()
 
     def finding(self, case: Case, metric: Metric, margin: float) -> Finding:
-        """Return how the anchor's own time changed, with a change to judge where the runs tell how much they differ."""
-        now = self.now.estimate(case, metric).value
+        """Return how the anchor's own time changed, with a change to judge where the runs tell how much they differ.
+
+        Its typical and its mean time are judged; of the two the one that counts more is returned, or both in one finding.
+        """
+        found = [
+            self._finding(case, metric, margin, mean=mean) for mean in (False, True) if not (mean and metric.quantile)
+        ]
+        typical, *means = found
+        for mean in means:
+            if typical.changes and mean.changes:
+                value, low, high = mean.changes[0].ratio
+                typical = replace(
+                    typical, changes=(*typical.changes, *mean.changes), mean_change=value, mean_low=low, mean_high=high
+                )
+            elif mean.verdict == "cannot tell" and typical.verdict != "cannot tell":
+                typical = replace(mean, reason=f"mean time: {mean.reason}")
+        return typical
+
+    def _finding(self, case: Case, metric: Metric, margin: float, *, mean: bool) -> Finding:
+        now = self._value(self.now, case, metric, mean=mean)
         here = [tables for tables in (self.base, *self.others) if same_machine(self.now, tables)]
-        earlier = [value for tables in here for value in self._of(tables, case, metric)]
+        earlier = [value for tables in here for value in self._of(tables, case, metric, mean=mean)]
         if not earlier:
-            elsewhere = math.exp(self.base.estimate(case, metric).value - now)
+            elsewhere = math.exp(self._value(self.base, case, metric, mean=mean) - now)
             return Finding(case.id, metric.key, "not compared", elsewhere, reason=ELSEWHERE)
         value, edge = statistics.fmean(earlier) - now, math.log1p(margin)
         if not math.isfinite(value):
@@ -75,13 +93,23 @@ class History:
             return Finding(case.id, metric.key, "not compared", *change.ratio, reason=said)
         return Finding(case.id, metric.key, "cannot tell", *change.ratio, reason=said, changes=(change,))
 
-    def _of(self, tables: Tables, case: Case, metric: Metric) -> Iterator[float]:
+    def _of(self, tables: Tables, case: Case, metric: Metric, *, mean: bool) -> Iterator[float]:
         """Yield the logarithm of the case's time in a run, if that measured it with the same settings."""
         if case not in tables.run.plan.cases or not tables.cell(case.id, metric.key).outcomes:
             return
         same = settings(tables, case, metric) == settings(self.base, case, metric)
         if same and tables.trouble(case, metric) is None:
-            yield tables.estimate(case, metric).value
+            yield self._value(tables, case, metric, mean=mean)
+
+    def _value(self, tables: Tables, case: Case, metric: Metric, *, mean: bool) -> float:
+        """Return the logarithm of the case's typical or mean time in a run."""
+        if not mean:
+            return tables.estimate(case, metric).value
+        cell, column = tables.cell(case.id, metric.key), tables.made_in(metric).column
+        return statistics.fmean(
+            mean_effects.undisturbed_log_mean(outcome.samples, column, cell.blocks.get(launch, {}))
+            for launch, outcome in cell.good().items()
+        )
 
 
 def _disturbed(tables: Tables, case: Case, metric: Metric) -> float:

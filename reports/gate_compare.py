@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.core.labels import OF_PRECISION
+from modbench.harness.core.labels import OF_PRECISION, Label
+from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired
 from modbench.harness.stats.effects import Effect
@@ -76,7 +77,7 @@ class Comparer:
             return Finding(case.id, metric.key, "worse", reason=f"fails now: {trouble.reason}")
         trouble = _trouble(self.now, case, metric)
         if not trouble and not earlier:
-            fresh = {*self.now.labels(case, metric)} - {*self.base.labels(old, metric)} - OF_PRECISION
+            fresh = {*self.now.labels(case, metric)} - {*self.base.labels(old, metric)} - OF_PRECISION - {Label.FASTER}
             if fresh:
                 return Finding(case.id, metric.key, "worse", reason=f"now {', '.join(sorted(fresh))}")
         if nature:
@@ -117,6 +118,14 @@ class Comparer:
         anchors = [self.now.anchor(case, metric), self.base.anchor(old, metric)]
         if anchors[0] != anchors[1]:
             return Finding(case.id, metric.key, TELL, reason="the two runs have different anchors")
+        inputs = [
+            {notes.inputs for notes in t.cell(case.id, metric.key).notes(TimeNotes)} for t in (self.now, self.base)
+        ]
+        labels = {*self.now.labels(case, metric), *self.base.labels(old, metric)}
+        if inputs[0] != inputs[1] and (case.own or Label.INPUT_DEPENDENT in labels):
+            numbers = " and ".join("/".join(sorted(map(str, each))) for each in inputs)
+            said = f"its cost may depend on the input, and the runs timed it on {numbers} of them: make both with the same rounds"
+            return Finding(case.id, metric.key, TELL, reason=said)
         if anchors[0] == case:
             return self.history.finding(case, metric, self.margin)
         column, pairs = self.now.made_in(metric).column, []

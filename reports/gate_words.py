@@ -68,7 +68,8 @@ def _how_to_tell(found: Gate) -> Iterator[str]:
         return
     yield (
         f"with {asked.launches} launches in each run identical code passes all {asked.cases} timed comparisons in "
-        f"{asked.passing:.0%} of gates: make both runs with `--effort {found.effort} --set launches={asked.launches}`"
+        f"{asked.passing:.0%} of gates: make both runs with `--effort {found.effort} "
+        f"--set launches={asked.launches} --set rounds={found.rounds}`"
     )
 
 

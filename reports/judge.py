@@ -86,7 +86,7 @@ def _judge_ratio(
     mean: tuple[float, int] | None,
 ) -> None:
     effect = evidence.effect
-    word, tail = verdicts.verdict(effect, margin, typical and typical[0]), False
+    word, tail, of_mean = verdicts.verdict(effect, margin, typical and typical[0]), False, ""
     own = word
     if evidence.mean is not None and evidence.apart is not None:
         of_mean = verdicts.verdict(evidence.mean, margin, mean and mean[0])
@@ -101,7 +101,7 @@ def _judge_ratio(
     elif word == "inconclusive":
         more.append(_undecided(evidence, margin, own, typical))
     elif word != own:
-        more.append(f"a typical call is {WORDS[own]}, the mean is undecided")
+        more.append(f"a typical call is {WORDS[own]}, the mean {WORDS.get(of_mean, 'undecided')}")
     if evidence.other and word != "inconclusive":
         more.append("not a pair against the report's baseline: judged in a family of its own")
     if evidence.contaminated:

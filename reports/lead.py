@@ -37,12 +37,14 @@ def lead(loaded: Loaded) -> list[str]:
 def _answer(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> str:
     """Say where an arm pays against the dense model of equal cost, then against the baseline; empty if it was not timed."""
     against = _cells(loaded, case)
+    loss = _loss(loaded, case, rung)
     if not against:
-        return ""
+        return loss.strip().replace("It ends", f"{name(case)} ends")
     called = f"{name(rung)}, the dense model of equal {MATCHED[solved.quantity]} at T = {solved.solved_at:,}"
     equal = pays.in_words(pays.held(loaded, case.arm, rung.arm))
     shape = f"Against {_baseline(loaded)} it {pays.in_words(against)}"
-    return f"{name(case)} against {called}: {equal}. {shape}.{_loss(loaded, case, rung)}"
+    said = f"{name(case)} against {called}: {equal}."
+    return said + (f" {shape}." if rung.arm != loaded.arms[0].arm else "") + loss
 
 
 def _others(loaded: Loaded, arms: list[Case]) -> str:

@@ -79,7 +79,9 @@ def _effects(records: Iterable[Record]) -> list[list[float]]:
     arms: dict[str, list[float]] = {}
     for record in records:
         column = catalogue.passes()[record.unit.made_in].column
-        anchor, *others = (case.id for case in record.unit.comparison.arms)
+        anchor, *others = (
+            case.id for case in record.unit.comparison.arms if not case.twin
+        )  # nothing is claimed of a twin
         first = next((outcome.metric for outcome in record.outcomes), None)
         good = {o.case: o for o in record.outcomes if o.status == "ok" and o.metric == first}
         for arm in others:

@@ -22,7 +22,7 @@ from modbench.harness.core.passes import Pass
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.flops.reconcile import Row, mismatch, rows
 from modbench.harness.machine import busy
-from modbench.harness.passes.time import MANY_INPUTS
+from modbench.harness.passes.time import MANY_INPUTS, number_of_inputs
 from modbench.harness.results.notes.causality import Causality
 from modbench.harness.results.notes.counting import CARRIER, CountNotes, ModuleFlops, Operators
 from modbench.harness.results.outcomes import attempt, measured, missing
@@ -80,9 +80,10 @@ class Counted:
 def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Outcome]:
     """Yield the outcomes of every case; an exception fails one case only."""
     hardware = any(metric.key == HARDWARE for metric in metrics)
+    inputs = number_of_inputs(unit.protocol.rounds, varying=True)
     for case in unit.comparison.arms:
         with busy.busy():
-            counted = attempt(partial(count, case, unit.protocol.seed, hardware=hardware))
+            counted = attempt(partial(count, case, unit.protocol.seed, hardware=hardware, inputs=inputs))
         for metric in metrics:
             if isinstance(counted, Gap):
                 unknown = CountNotes(guards=f"nothing could be counted: {counted.reason}")
@@ -113,9 +114,9 @@ def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], _l
     yield maker.unit(f"{PASS.name}-{'train-' if of_training else ''}{comparison.label}", comparison, PASS.name, flops)
 
 
-def count(case: Case, seed: int, *, hardware: bool = True) -> Counted:
-    """Count everything about a case; with `hardware`, also a backward pass on real tensors."""
-    counted = _own(case, seed) if case.own else _reference(case, seed)
+def count(case: Case, seed: int, *, hardware: bool = True, inputs: int = MANY_INPUTS) -> Counted:
+    """Count everything about a case, a user's model on all inputs that are timed; with `hardware`, also a backward pass."""
+    counted = _own(case, seed, inputs) if case.own else _reference(case, seed)
     seen = attempt(partial(_executed, case, seed, counted.notes, hardware=hardware))
     if isinstance(seen, Gap):
         reasons = dict.fromkeys(("forward_executed", "train_step_hardware"), f"real tensors: {seen.reason}")
@@ -215,13 +216,13 @@ def cost_ratio(realised: list[int], config: ModelConfig, seq_len: int) -> float:
     return sum(realised) / (len(realised) * whole)
 
 
-def _own(case: Case, seed: int) -> Counted:
+def _own(case: Case, seed: int, inputs: int) -> Counted:
     """Count a user's model, which has no closed form: torch's counter on real tensors, backward as twice forward."""
     from modbench.harness.flops import counter, fvcore_counter
     from modbench.harness.subject import training
     from modbench.harness.subject.escapes import escapes
 
-    subject, batches = _subject(case, seed, MANY_INPUTS)
+    subject, batches = _subject(case, seed, inputs)
     # The batches that are timed. Where the first few cost the same, all do.
     counts = [counter.both(subject.module, tokens_BT) for tokens_BT in batches[:FIRST_INPUTS]]
     if len({each.total for each, _ in counts}) > 1:
@@ -238,7 +239,7 @@ def _own(case: Case, seed: int) -> Counted:
     source = "counted by torch's counter alone (a user's model has no closed form), backward as twice forward"
     if forward.unknown:
         source += f"; a lower bound: it has no formula for {', '.join(forward.unknown)}"
-    varies = len(counts) > FIRST_INPUTS
+    varies = len({each.total for each, _ in counts}) > 1
     if varies:
         source += f"; the mean over the {len(counts)} batches that are timed, on which it depends"
     third, reason = fvcore_counter.by_fvcore(subject.module, batches[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -18,6 +19,8 @@ KEPT_SHARE = 0.95
 MOVED_SHARE = 0.75
 # Inputs of each kind that are compared: first a few, which decide where the cost does not depend on the input.
 FEW, MANY = 2, 8
+# One in so many honest models whose cost varies may be accused by chance.
+RARE = 12_870
 # Seed of what a model draws in a call, so that calls differ in their input alone.
 SEED = 7
 
@@ -58,8 +61,8 @@ def kept(flops: Flops, timed: Sequence[Tensor], vocab_size: int, rebuilt: Callab
 
     Three comparisons, none of which accuses a model whose cost depends on its input. The same tokens at another address must
     cost the same. Fresh tokens come from the same distribution as the timed ones: with eight of each, all timed ones are
-    cheaper than all fresh ones once in 12,870 times. Where the cost depends on the input, the same tokens are also given to
-    the model as it was built.
+    cheaper than all fresh ones once in 12,870 times (with fewer timed ones, more fresh ones are drawn). Where the cost depends
+    on the input, the same tokens are also given to the model as it was built.
 
     Args:
         flops: counts a call exactly as it was timed.
@@ -89,7 +92,12 @@ def kept(flops: Flops, timed: Sequence[Tensor], vocab_size: int, rebuilt: Callab
     if sum(seen_flops) < (MOVED_SHARE if drifts else KEPT_SHARE) * sum(moved_flops):
         return f"calls on tensors that were timed ran {_mean(seen_flops)} FLOPs, on copies of them {_mean(moved_flops)}"
     enough = not depends or len(seen) >= MANY // 2
-    if enough and max(seen_flops) < (LEAST_SHARE if drifts else KEPT_SHARE) * min(fresh_flops):
+    share = LEAST_SHARE if drifts else KEPT_SHARE
+    if enough and depends and max(seen_flops) < share * min(fresh_flops):
+        # With fewer than eight of each, that is less rare: more fresh ones make it as rare.
+        while math.comb(len(seen) + len(fresh_flops), len(seen)) < RARE:
+            fresh_flops.append(flops(torch.randint_like(timed[0], vocab_size)))
+    if enough and max(seen_flops) < share * min(fresh_flops):
         return (
             f"a call on tokens that were timed ran {_mean(seen_flops)} FLOPs, one on fresh tokens {_mean(fresh_flops)}"
         )

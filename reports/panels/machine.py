@@ -44,7 +44,7 @@ def render(loaded: Loaded) -> Markup | None:
         ),
         ("Number of launches", _decided(loaded)),
         ("Interval", f"95 % t-interval over launches of the median block log-ratio; margin {suite.margin:.1%}"),
-        ("Many comparisons", f"Benjamini-Hochberg over all {len(loaded.pairs) - len(loaded.twins)} pairs of this run"),
+        ("Many comparisons", "Benjamini-Hochberg over the arms against the baseline, for one metric at one place"),
         ("Threads", f"{suite.threads} per worker"),
         ("Text", ", ".join(sorted(corpora)) or "nothing was trained"),
         ("Inside measured or trained work", "not known" if inside is None else f"{inside:.0%} of the run's wall time"),

@@ -66,7 +66,7 @@ def test_quick_is_what_the_readme_says() -> None:
     ]
     assert [case.arm for case in first(made)][1:4] == ["dense-f0.56", "dense-f0.73", "mod[c0.125]"]
     launches, rounds = made.suite.protocol_size
-    assert (launches, rounds) == (8, 2)
+    assert (launches, rounds) == (7, 2)
     timed = [unit for unit in made.units if unit.made_in == "time"]
     assert len(timed) == 3 * 2 * launches  # lengths x workloads x launches
     # Launches of one comparison lie apart.
@@ -105,7 +105,7 @@ def test_set_reaches_shape_routing_protocol_and_training() -> None:
     assert by_model["dense"].d_ff == 512
     assert by_model["mod"].every == 1
     assert by_model["dense"].every == 2  # dense does not read it
-    assert made.suite.protocol_size == (8, 7)
+    assert made.suite.protocol_size == (7, 7)
     assert made.suite.train is not None
     assert made.suite.train.lr == 0.001
 

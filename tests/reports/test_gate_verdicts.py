@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gate_power import Truth, asked, shares, simulated
+from planted import planted_suite, stored
 from planted_gate import planted_run
 
 from modbench.harness.core.errors import UsageError
@@ -19,7 +20,7 @@ from modbench.harness.stats.paired import Paired
 from modbench.reports import gate, gate_compare, gate_launches, gate_rules, gate_words
 from modbench.reports.gate import Gate
 from modbench.reports.gate_rules import Change, Finding
-from modbench.reports.load import Loaded
+from modbench.reports.load import Loaded, load
 
 TIME = "latency/forward"
 EDGE = math.log1p(0.02)
@@ -174,7 +175,7 @@ def test_a_small_slowdown_in_noise_cannot_be_told(base: Loaded, tmp_path: Path, 
     told = modbench("gate", now.path, "--against", base.path)
     assert told.returncode == 5
     assert "launches in each run would show a slowdown as large as this" in told.stdout
-    assert f"`--effort draft --set launches={found.launches}`" in told.stdout
+    assert f"`--effort draft --set launches={found.launches} --set rounds={found.rounds}`" in told.stdout
     assert modbench("gate", now.path, "--against", base.path, "--lenient").returncode == 0
     assert modbench("gate", now.path, "--against", base.path, "--margin", 0.2).returncode == 0
     told = json.loads(modbench("gate", now.path, "--against", base.path, "--lenient", "--json").stdout)
@@ -274,3 +275,15 @@ def test_the_smaller_of_two_margins_is_used(base: Loaded, tmp_path: Path) -> Non
     assert (found.margin, found.verdict) == (0.02, "worse")
     assert found.said == ("margins differ (50.0% now, 2.0% before): the smaller is used",)
     assert gate.gate(wide, base, 0.5).verdict == "pass"
+
+
+def test_a_model_whose_cost_depends_on_the_input_is_compared_on_equal_inputs_only(tmp_path: Path) -> None:
+    """Other rounds give other inputs: the interval over launches does not hold that difference."""
+    costs = {"mod[c0.5]": (1.0, 1.3, 0.8, 1.1, 0.9, 1.4)}
+    plans = [planted_suite("draft", metrics=["latency/forward"], launches=4, rounds=rounds) for rounds in (6, 3)]
+    for name, made, number in zip(("base", "now"), plans, (6, 3), strict=True):
+        stored(tmp_path / name, made, costs={arm: values[:number] for arm, values in costs.items()})
+    found = gate.gate(load(tmp_path / "now" / "run"), load(tmp_path / "base" / "run"))
+    of_arm = [each for each in found.findings if each.case.startswith("mod[c0.5")]
+    assert {each.verdict for each in of_arm} == {"cannot tell"}
+    assert all("the runs timed it on 3 and 6 of them" in str(each.reason) for each in of_arm)

@@ -86,3 +86,9 @@ def test_what_was_not_measured_or_judged_is_counted_as_such(run: Path) -> None:
     )
     cheat = pays.Held("forward pass", place, 1.5, "better", ("computes in another precision",))
     assert pays.in_words([cheat]) == "pays in 1 of 1; ratio 1.50× (but: computes in another precision)"
+
+
+def test_a_rung_as_baseline_is_not_said_twice(run: Path) -> None:
+    rung = next(rung.arm for rung in load(run).run.plan.ladder if rung.target == "mod[c0.125]")
+    first = lead.lead(load(run, rung))[0]
+    assert first.count("against") + first.count("Against") == 1
