@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from modbench.harness.core.case import UnitOfWork
+    from collections.abc import Sequence
+
+    from modbench.harness.core.case import Device, UnitOfWork
+    from modbench.harness.results.run_folder import RunFolder
 
 
 class Handle(Protocol):
@@ -35,8 +38,14 @@ Started = TypeVar("Started", bound=Handle)
 class Launcher(Protocol[Started]):
     """Starts units of work. A launcher's file exports `LAUNCHER`, a callable as `MakeLauncher`."""
 
-    def start(self, unit: UnitOfWork, record: Path, log: Path, timeout_s: float) -> Started:
-        """Start a unit, which writes its record and its log; after `timeout_s` it counts as hanging."""
+    apart: bool
+    """Whether units run on other machines: then phases need not wait for each other, and this process may be busy."""
+
+    def at_once(self, usual: int) -> int:
+        """How many units may run at once, given how many this machine's cores allow."""
+
+    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Started:
+        """Start a unit, which writes its record and its log to the run folder; after `timeout_s` it counts as hanging."""
 
     def wait(self, handles: list[Started], timeout_s: float) -> list[Started]:
         """Block until a unit has ended, hangs, or the time is up; return the units that ended or hang."""
@@ -48,10 +57,17 @@ class Launcher(Protocol[Started]):
 class MakeLauncher(Protocol):
     """Type of what a launcher's file exports as `LAUNCHER`."""
 
-    def __call__(self, *, cold: bool, threads: int) -> Launcher[Any]:
+    def __call__(
+        self, *, cold: bool, threads: int, device: Device = "cpu", options: Sequence[str] = ()
+    ) -> Launcher[Any]:
         """Make a launcher.
 
         Args:
             cold: whether every unit gets a fresh interpreter.
             threads: CPU threads of a unit.
+            device: where the units run.
+            options: the launcher's own options, as given behind `--` on the command line.
+
+        Raises:
+            UsageError: if an option is not one of the launcher's.
         """

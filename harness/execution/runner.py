@@ -89,7 +89,7 @@ def run(
         whole: the plan of an interrupted run, of which this is the rest; None: this is the whole.
     """
     make: MakeLauncher = catalogue.load("launchers", launcher)
-    starts = make(cold=plan.cold, threads=plan.suite.threads)
+    starts = make(cold=plan.cold, threads=plan.suite.threads, device=plan.device)
     pilots = Pilots(whole or plan, folder)
     start, timed_wall, timed_cpu = time.monotonic(), 0.0, 0.0
     for slots in phases(plan, usable_cores()):
@@ -157,7 +157,7 @@ def run_phase(
                 unit = waiting.pop(at)
                 if unit.name not in retried:
                     progress.started(unit)
-                running.append(launcher.start(unit, folder.record(unit), _log(folder, unit), limits[unit.name]))
+                running.append(launcher.start(unit, folder, limits[unit.name]))
             ended = launcher.wait(running, POLL_S)
             progress.tick()
             for handle in ended:
@@ -167,8 +167,8 @@ def run_phase(
                 unit = handle.unit
                 check_clock(handle.record, unit, time.monotonic())
                 if not handle.record.exists():
-                    cause = death(handle.exitcode, timed_out=timed_out, log=_log(folder, unit))
-                    _keep_log(_log(folder, unit))
+                    cause = death(handle.exitcode, timed_out=timed_out, log=folder.log(unit))
+                    _keep_log(folder.log(unit))
                     shipped = tuple(case for case in unit.comparison.arms if not case.own)
                     if shipped and len(shipped) < len(unit.comparison.arms):
                         # A user's model may have killed the process: the shipped models run again without it.
@@ -179,7 +179,7 @@ def run_phase(
                     _write_failure(unit, handle.record, cause)
                 if unit.name in retried:
                     _add_failed(handle.record, _planned(slots, unit), retried[unit.name])
-                _drop_empty_log(_log(folder, unit))
+                _drop_empty_log(folder.log(unit))
                 progress.ended(unit)
                 if more := _asked(pilots, unit.series, undecided, units, progress):
                     waiting = sorted([*waiting, *more], key=lambda each: place[each.name])
@@ -213,10 +213,6 @@ def _next(waiting: list[UnitOfWork], running: Sequence[Handle]) -> int | None:
 def _planned(slots: Slots, unit: UnitOfWork) -> UnitOfWork:
     """The unit as planned: a retried unit lacks the user's arms."""
     return next(planned for planned in slots.units if planned.name == unit.name)
-
-
-def _log(folder: RunFolder, unit: UnitOfWork) -> Path:
-    return folder.logs / f"{unit.name}.log"
 
 
 def _drop_empty_log(log: Path) -> None:

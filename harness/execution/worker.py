@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,23 +16,24 @@ from modbench.harness.machine import busy
 from modbench.harness.results import workspace
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.records import Blocks, Environment, Outcome, Record
+from modbench.harness.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from modbench.harness.core.passes import Pass, Yielded
 
 
-def run_unit(unit_json: str, record_file: str, log_file: str) -> None:
-    """Run one unit and write its record. What models print goes to the log."""
-    unit = UnitOfWork.model_validate_json(unit_json)
-    with Path(log_file).open("w", encoding="utf-8") as log:
+def run_unit(unit_json: str, run_folder: str) -> None:
+    """Run one unit and write its record to the run folder. What models print goes to the unit's log."""
+    unit, folder = UnitOfWork.model_validate_json(unit_json), RunFolder(Path(run_folder))
+    with folder.log(unit).open("w", encoding="utf-8") as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
-        here = workspace.Workspace(Path(record_file).parent.parent, unit.name)
+        here = workspace.Workspace(folder.path, unit.name)
         with workspace.at(here):
             record = make_record(unit)
         sys.stdout.flush()
         sys.stderr.flush()
-    write_atomically(Path(record_file), record.model_dump_json())
+    write_atomically(folder.record(unit), record.model_dump_json())
     here.tidy()
 
 
@@ -39,7 +41,9 @@ def environment_of(place: Place) -> Environment:
     """Describe this process before it loads a model, which could change what is described."""
     import torch
 
-    environment = Environment(torch=torch.__version__, threads=torch.get_num_threads(), pid=os.getpid())
+    environment = Environment(
+        torch=torch.__version__, threads=torch.get_num_threads(), pid=os.getpid(), host=socket.gethostname()
+    )
     if place.device != "cuda":
         return environment
     from modbench.harness.subject import shared_state

@@ -7,6 +7,7 @@ Schema versions (`upgrade.py` reads all but the first):
     4: a suite may have a grid for its decode metrics; the environment says what a GPU's libraries were set to.
     5: samples name their input; a pilot decides the number of launches, kept in `launches/`, and no longer that of rounds;
         the machine's peaks by shape.
+    6: run.json names the files of the user's models; a record says on which host and machine it was made.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.results.notes import Notes, SomeNotes
 
-SCHEMA = 5
+SCHEMA = 6
 
 Status = Literal["ok", "skipped", "failed"]
 Failure = Literal["error", "oom", "timeout", "crash", "numerics", "flops_mismatch", "not_steady"]
@@ -115,6 +116,8 @@ class Environment(Frozen):
         attention: kernels that attention may use, by torch's names, on a GPU.
         fp32_precision: how cuBLAS multiplies fp32 there: `ieee`, or `tf32` with fewer digits.
         variables: environment variables that change what CUDA's libraries do and were set.
+        host: name of the host; None in records of earlier versions.
+        machine: the host's fingerprint, as in run.json; None where it is that of run.json.
     """
 
     torch: str
@@ -126,6 +129,8 @@ class Environment(Frozen):
     attention: tuple[str, ...] | None = None
     fp32_precision: str | None = None
     variables: dict[str, str] | None = None
+    host: str | None = None
+    machine: str | None = None
 
 
 class Death(Frozen):
@@ -159,7 +164,7 @@ class Record(Frozen):
         busy: (start, end) of intervals of measurement or training, on the machine's monotonic clock, in s.
     """
 
-    schema_version: Literal[5] = 5
+    schema_version: Literal[6] = 6
     unit: UnitOfWork
     started: str
     wall_s: float

@@ -44,6 +44,10 @@ class RunFolder:
         """Path of a unit's record."""
         return self.units / f"{unit.name}.json"
 
+    def log(self, unit: UnitOfWork) -> Path:
+        """Path of what the unit's process printed."""
+        return self.logs / f"{unit.name}.log"
+
     def decision(self, series: str) -> Decision | None:
         """Return the number of launches of a series; None if its pilot has not decided it.
 

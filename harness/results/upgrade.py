@@ -89,6 +89,11 @@ def _from_4(body: dict[str, Any]) -> dict[str, Any]:
     return body | {"plan": plan | {"suite": suite, "units": [_fixed(unit) for unit in plan["units"]]}}
 
 
+def _from_5(body: dict[str, Any]) -> dict[str, Any]:
+    """Convert schema 5 to 6: all fields that schema 6 added have defaults."""
+    return body
+
+
 def _fixed(unit: dict[str, Any]) -> dict[str, Any]:
     """A unit whose rounds are fixed: those that it started from."""
     return unit | {"protocol": _without(unit["protocol"], OF_ROUNDS)}
@@ -99,4 +104,4 @@ def _without(body: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 
 # Schema to the function that converts it to the next.
-STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {2: _from_2, 3: _from_3, 4: _from_4}
+STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}

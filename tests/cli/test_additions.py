@@ -82,10 +82,10 @@ FILES = {
         class Counting(LocalLauncher):
             """Notes what it starts."""
 
-            def start(self, unit, record, log, timeout_s):
+            def start(self, unit, folder, timeout_s):
                 with open(os.environ["STARTED"], "a") as file:
                     file.write(unit.name + "\\n")
-                return super().start(unit, record, log, timeout_s)
+                return super().start(unit, folder, timeout_s)
 
         LAUNCHER = Counting
     ''',

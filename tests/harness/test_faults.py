@@ -269,7 +269,7 @@ def test_the_parent_blocks_while_it_waits(here: Path) -> None:
     """A spinning parent would steal the core that is measured: its CPU time stays a small part of the wall time."""
     made = planned("good", ["memory/peak_allocated"])
     launcher = LocalLauncher(cold=True, threads=1)
-    handle = launcher.start(made.units[0], here / "record.json", here / "log", 100)
+    handle = launcher.start(made.units[0], run_folder.create(str(here / "run"), "faulty"), 100)
     wall, cpu = time.monotonic(), time.process_time()
     while handle.process.is_alive():
         launcher.wait([handle], 1.0)

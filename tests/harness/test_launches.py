@@ -57,8 +57,14 @@ class Fake:
         self.ran: list[str] = []
         self.dies = dies
 
-    def start(self, unit: UnitOfWork, record: Path, log: Path, timeout_s: float) -> Any:
-        del log, timeout_s
+    apart = False
+
+    def at_once(self, usual: int) -> int:
+        return usual
+
+    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
+        del timeout_s
+        record = folder.record(unit)
         self.ran.append(unit.name)
         if unit.name not in self.dies:
             files.write_atomically(record, fake_record(unit, Trouble()).model_dump_json())

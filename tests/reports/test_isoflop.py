@@ -32,6 +32,7 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.training import RatesNotes
 from modbench.harness.results.records import Outcome, Record
+from modbench.harness.results.run_folder import RunFolder
 from modbench.reports import isoflop, render
 from modbench.reports.isoflop import Optimum, optimum
 from modbench.reports.load import Loaded, load
@@ -133,9 +134,14 @@ def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
     class Slow:
         """A launcher whose units finish in the order of their names, the rates of dense last."""
 
-        def start(self, unit: UnitOfWork, record: Path, log: Path, timeout_s: float) -> Any:  # noqa: ARG002  # as the real one
+        apart = False
+
+        def at_once(self, usual: int) -> int:
+            return usual
+
+        def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:  # noqa: ARG002  # as the real one
             events.append(("start", unit.name))
-            return SimpleNamespace(unit=unit, record=record, running=False, exitcode=0)
+            return SimpleNamespace(unit=unit, record=folder.record(unit), running=False, exitcode=0)
 
         def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:  # noqa: ARG002  # as the real one
             assert handles, "nothing runs while something waits"

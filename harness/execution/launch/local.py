@@ -14,16 +14,18 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.case import Device, UnitOfWork
 from modbench.harness.core.device_lost import DeviceLost
+from modbench.harness.core.errors import UsageError
 from modbench.harness.execution.worker import run_unit
+from modbench.harness.results.run_folder import RunFolder
 
 # What a unit would otherwise import for itself; torch's optimizers load torch._dynamo (3 s) when first made.
 PRELOAD = [
@@ -52,11 +54,11 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work(unit_json: str, record_file: str, log_file: str) -> None:
+def _work(unit_json: str, run_folder: str) -> None:
     """Run one unit and end the process, even if a model left threads running that would keep it alive."""
     code = 1
     try:
-        run_unit(unit_json, record_file, log_file)
+        run_unit(unit_json, run_folder)
         code = 0
     except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
         traceback.print_exc()
@@ -109,9 +111,16 @@ class LocalLauncher:
     Args:
         cold: start a fresh interpreter for every unit instead of a child of the fork server.
         threads: CPU threads of a worker, set before its libraries load.
+        device: where the units run.
+        options: none are known.
     """
 
-    def __init__(self, *, cold: bool, threads: int) -> None:
+    apart = False
+
+    def __init__(self, *, cold: bool, threads: int, device: Device = "cpu", options: Sequence[str] = ()) -> None:
+        if options:
+            raise UsageError(f"the launcher 'local' takes no options; got {' '.join(options)!r}. Leave them out.")
+        self.device = device
         # Spinning OpenMP threads beside one busy process made a step 16 times slower.
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -119,15 +128,19 @@ class LocalLauncher:
         if not cold:
             self._context.set_forkserver_preload(PRELOAD)
 
-    def start(self, unit: UnitOfWork, record: Path, log: Path, timeout_s: float) -> LocalHandle:
+    def at_once(self, usual: int) -> int:
+        """How many units may run at once: what this machine's cores allow."""
+        return usual
+
+    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> LocalHandle:
         """Start a unit, which writes its record when it is done. After `timeout_s` it counts as hanging."""
-        arguments = (unit.model_dump_json(), str(record.resolve()), str(log.resolve()))
+        arguments = (unit.model_dump_json(), str(folder.path.resolve()))
         made_in = catalogue.passes()[unit.made_in]
         context = multiprocessing.get_context("spawn") if made_in.cold else self._context
         process: BaseProcess = context.Process(target=_work, args=arguments, daemon=True)  # type: ignore[attr-defined]  # typeshed's BaseContext lacks it
         with _environment(made_in.environment):
             process.start()
-        return LocalHandle(unit, process, record, time.monotonic() + timeout_s)
+        return LocalHandle(unit, process, folder.record(unit), time.monotonic() + timeout_s)
 
     def wait(self, handles: list[LocalHandle], timeout_s: float) -> list[LocalHandle]:
         """Block until a unit ends, hangs or the time is up; return the units that ended or hang."""
