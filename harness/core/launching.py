@@ -50,8 +50,14 @@ class Launcher(Protocol[Started]):
     def wait(self, handles: list[Started], timeout_s: float) -> list[Started]:
         """Block until a unit has ended, hangs, or the time is up; return the units that ended or hang."""
 
+    def ask(self, handle: Started) -> None:
+        """Ask a training unit to save a checkpoint and end (`core/early_end.py`). It is then waited for as any other."""
+
     def end(self, handle: Started) -> None:
         """Reap a unit; kill it if it is still running."""
+
+    def leave(self, handles: list[Started]) -> str:
+        """Let units of a launcher that works `apart` go on without this process; return what to tell the user of them."""
 
 
 class MakeLauncher(Protocol):

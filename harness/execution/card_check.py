@@ -9,7 +9,8 @@ from modbench.harness.core.case import Case, Comparison, Dtype, Place, Protocol,
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.runner import Progress, run_apart
+from modbench.harness.execution.phase import Progress
+from modbench.harness.execution.runner import run_apart
 from modbench.harness.machine import card_clocks, data_sheets
 from modbench.harness.machine.card_clocks import Clocks
 from modbench.harness.machine.data_sheets import Sheet

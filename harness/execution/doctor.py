@@ -18,7 +18,8 @@ from modbench.harness.core.case import Case, Comparison, Device, Dtype, Place, P
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.runner import Progress, run_apart
+from modbench.harness.execution.phase import Progress
+from modbench.harness.execution.runner import run_apart
 from modbench.harness.passes.time import PASS as TIME
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Record

@@ -6,7 +6,8 @@ from modbench.harness.core.case import Case, Comparison, Dtype, Place, Protocol,
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.runner import Progress, run_apart
+from modbench.harness.execution.phase import Progress
+from modbench.harness.execution.runner import run_apart
 from modbench.harness.passes.roofline import PASS as ROOFLINE
 from modbench.harness.passes.roofline import WORK
 from modbench.harness.results.notes.findings import RooflineFinding

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue, clocks
+from modbench.harness.core import catalogue, clocks, early_end
 from modbench.harness.core.case import Place, UnitOfWork
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.machine import busy
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 def run_unit(unit_json: str, run_folder: str) -> None:
     """Run one unit and write its record to the run folder. What models print goes to the unit's log."""
+    early_end.listen()
     unit, folder = UnitOfWork.model_validate_json(unit_json), RunFolder(Path(run_folder))
-    with folder.log(unit).open("w", encoding="utf-8") as log:
+    with early_end.writing():
+        log = folder.log(unit).open("w", encoding="utf-8")
+    with log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
         here = workspace.Workspace(folder.path, unit.name)
@@ -33,7 +36,8 @@ def run_unit(unit_json: str, run_folder: str) -> None:
             record = make_record(unit)
         sys.stdout.flush()
         sys.stderr.flush()
-    write_atomically(folder.record(unit), record.model_dump_json())
+    with early_end.writing():
+        write_atomically(folder.record(unit), record.model_dump_json())
     here.tidy()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,7 +75,13 @@ class RunFolder:
         (self.path / LAUNCHES / f"{series}.json").unlink(missing_ok=True)
 
     def write_run(
-        self, plan: Plan, environment: dict[str, Any], command: list[str], started: str, launcher: str = "local"
+        self,
+        plan: Plan,
+        environment: dict[str, Any],
+        command: list[str],
+        started: str,
+        launcher: str = "local",
+        options: Sequence[str] = (),
     ) -> None:
         """Write run.json: the resolved plan, and the environment in which it runs."""
         body = {
@@ -82,6 +89,7 @@ class RunFolder:
             "started": started,
             "command": command,
             "launcher": launcher,
+            "launcher_options": list(options),
             "environment": environment,
             "plan": plan.model_dump(mode="json"),
         }
@@ -102,6 +110,8 @@ class StoredRun:
         environment: the machine and its software.
         command: the command line.
         started: start time, UTC, ISO 8601.
+        launcher: name of the launcher.
+        options: the launcher's own options.
         records: records of the finished units, in plan order.
         missing: names of the units without a record.
         finished: content of finished.json; None if the run was interrupted.
@@ -120,6 +130,7 @@ class StoredRun:
     finished: dict[str, Any] | None = None
     undecided: tuple[UnitOfWork, ...] = ()
     decisions: dict[str, Decision] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
 
 def create(out: str | None, suite_name: str) -> RunFolder:
@@ -193,6 +204,7 @@ def read(folder: str) -> StoredRun:
         finished=finished,
         undecided=undecided,
         decisions=decisions,
+        options=tuple(body.get("launcher_options", ())),
         **told,
     )
 

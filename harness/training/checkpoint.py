@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from modbench.harness.core import early_end
 from modbench.harness.core.files import replacing, unfinished
 
 FORMAT = 1
@@ -18,9 +19,10 @@ FORMAT = 1
 
 def save(file: Path, body: dict[str, Any]) -> None:
     """Write a checkpoint of tensors, numbers, text, and lists and dicts of these."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file, unfinished(file)) as stream:
-        torch.save(body, stream)
+    with early_end.writing():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file, unfinished(file)) as stream:
+            torch.save(body, stream)
 
 
 def load(file: Path, fingerprint: str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from modbench.harness.core import clocks
+from modbench.harness.core import clocks, early_end
 from modbench.harness.core.errors import NumericsError
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.core.train_plan import TrainRun, learning_rate
@@ -115,6 +115,7 @@ class Trainer:
 
         Raises:
             NumericsError: as soon as a loss is known not to be finite; names the step.
+            Stopped: if the process was asked to end at a checkpoint, which is saved.
         """
         self._resume()
         saved = reported = self._start = clocks.perf_counter()
@@ -126,7 +127,8 @@ class Trainer:
             now = clocks.perf_counter()
             last = self.step == self.run.steps
             looks = self.look is not None and self.step in self._looks
-            saves = self.keep is not None and not last and self._agreed(now - saved >= self.run.checkpoint_s)
+            stops, due = early_end.asked(), now - saved >= self.run.checkpoint_s
+            saves, stops = self._agreed(due or stops, stops) if self.keep is not None and not last else (False, False)
             tells = self.on_progress is not None and (now - reported >= PROGRESS_S or last)
             # What follows would wait for the device, which may still be training: that wait belongs to the step.
             # Several ranks read their losses at the same step, so that all stop at the same loss: not for one rank's progress.
@@ -141,6 +143,8 @@ class Trainer:
                 self.subject.module.train()
             if saves:
                 self._save()
+                if stops:
+                    raise early_end.Stopped
                 saved = clocks.perf_counter()
             if self.on_progress is not None and tells:
                 self.on_progress(self._progress(ended - self._start - self._apart_s))
@@ -223,15 +227,16 @@ class Trainer:
                 )
             self.curve["loss"][step] = value
 
-    def _agreed(self, due: bool) -> bool:  # noqa: FBT001  # a value of the first rank's clock
-        """Whether a checkpoint is due by the first rank's clock: all ranks must save at the same step."""
+    def _agreed(self, due: bool, stops: bool) -> tuple[bool, bool]:  # noqa: FBT001  # what the first rank knows
+        """Whether a checkpoint is due and whether training ends there, as the first rank says: all must save at the same step."""
         if self.ranks.world == 1:
-            return due
+            return due, stops
         if self.step % AGREE_EVERY:
-            return False
-        word = torch.tensor([float(due)], device=self.device)
+            return False, False
+        word = torch.tensor([float(due), float(stops)], device=self.device)
         torch.distributed.broadcast(word, 0)
-        return bool(word)
+        agreed = word.tolist()
+        return bool(agreed[0]), bool(agreed[1])
 
     def _progress(self, elapsed: float) -> Progress:
         made = self.step - self.resumed_at

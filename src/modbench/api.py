@@ -7,26 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue, files, torchrun
-from modbench.harness.core.errors import IncompleteError, UsageError
-from modbench.harness.execution import runner
+from modbench.harness.core import files, torchrun
+from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
+from modbench.harness.execution import resuming, runner, stopping
 from modbench.harness.machine import accelerators, certificate, environment
 from modbench.harness.planning import plan
 from modbench.harness.planning.efforts import EFFORTS
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.suite import load_suite
+from modbench.harness.results import lock
 from modbench.harness.results.run_folder import RunFolder, create, read
-from modbench.harness.results.workspace import Workspace
 from modbench.reports import render
+from modbench.reports.load import Loaded, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from modbench.harness.core.case import Device, UnitOfWork
+    from modbench.harness.core.case import Device
     from modbench.harness.planning.plan import Plan
-    from modbench.harness.results.run_folder import StoredRun
     from modbench.progress import Lines, Live
-    from modbench.reports.load import Loaded
 
 __all__ = ["Finished", "device_named", "make_plan", "new_folder", "report", "resume", "run"]
 
@@ -99,7 +98,13 @@ def new_folder(resolved: Plan, out: str | None = None) -> RunFolder:
 
 
 def run(
-    resolved: Plan, folder: RunFolder, *, command: list[str], progress: Lines | Live, launcher: str = "local"
+    resolved: Plan,
+    folder: RunFolder,
+    *,
+    command: list[str],
+    progress: Lines | Live,
+    launcher: str = "local",
+    options: Sequence[str] = (),
 ) -> Finished:
     """Measure a plan into a new folder (see `new_folder`) and render its report.
 
@@ -109,10 +114,12 @@ def run(
         command: the command line, for the record.
         progress: shows which units have started and ended.
         launcher: name of the launcher that starts units.
+        options: the launcher's own options.
 
     Raises:
         IncompleteError: if it was interrupted; finished units are kept.
-        UsageError: under torchrun.
+        UsageError: under torchrun, if another runner holds the folder, or if the launcher does not know an option.
+        ModbenchError: if the folder can no longer be written; finished units are kept.
     """
     _refuse_ranks("modbench run")
     start = time.monotonic()
@@ -120,22 +127,36 @@ def run(
     machine = certificate.fingerprint(where, resolved.device, resolved.suite.threads)
     known = certificate.pooled(machine, EFFORTS["standard"][0])
     where |= {"machine": machine, "certificate": known.as_dict() if known else None}
-    folder.write_run(resolved, where, command, files.now(), launcher)
-    return _run(resolved, folder, progress, start, launcher=launcher)
+    with lock.hold(folder.path) as held:
+        folder.write_run(resolved, where, command, files.now(), launcher, options)
+        return _run(resolved, folder, progress, start, launcher=launcher, options=options, held=held)
 
 
-def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Live]) -> Finished:
+def resume(
+    run_folder: str,
+    progress_of: Callable[[Plan, RunFolder], Lines | Live],
+    *,
+    retry_failed: bool = False,
+    steal: bool = False,
+    options: Sequence[str] | None = None,
+) -> Finished:
     """Run the units that an interrupted run lacks, and those whose process died.
 
-    Training continues from its checkpoint; on a CPU the result is bit-identical to an uninterrupted run.
+    Training continues from its checkpoint; on a CPU the result is bit-identical to an uninterrupted run. A finished run is left
+    as it is.
 
     Args:
         run_folder: folder of the interrupted run.
         progress_of: makes the progress display for the remaining units.
+        retry_failed: also run every unit again in which a cell failed.
+        steal: take the folder from a runner on another host that no longer gives a sign of life.
+        options: the launcher's own options; None: those of the run.
 
     Raises:
-        UsageError: if the folder holds no readable run, one with times of another machine, or one of `modbench train`.
+        UsageError: if the folder holds no readable run, one with times of another machine, or one of `modbench train`, or if
+            another runner holds it.
         IncompleteError: if it was interrupted again.
+        ModbenchError: if the folder can no longer be written; finished units are kept.
     """
     _refuse_ranks("modbench resume")
     start, stored = time.monotonic(), read(run_folder)
@@ -143,30 +164,28 @@ def resume(run_folder: str, progress_of: Callable[[Plan, RunFolder], Lines | Liv
         raise UsageError(
             f"{run_folder!r} is a run of `modbench train`: to continue it, repeat its command with -o {run_folder}."
         )
-    folder = RunFolder(stored.path)
-    stored = _without_empty_decisions(stored, folder)
-    remaining = _remaining(stored)
-    for place in (folder.units, folder.logs):  # a copied folder may lack the empty ones
-        place.mkdir(exist_ok=True)
-    machine = certificate.fingerprint(environment.collect(), stored.plan.device, stored.plan.suite.threads)
-    if any(catalogue.passes()[unit.made_in].timed for unit in stored.plan.units) and machine != (
-        known := stored.environment.get("machine")
-    ):
-        raise UsageError(
-            f"{run_folder!r} was started on another machine ({known}; this is {machine}), and times of two machines cannot "
-            "be compared. Resume it there, or start a new run here."
+    with lock.hold(stored.path, steal=steal) as held:
+        # Read once more: until now another runner may have written to the folder.
+        stored = resuming.without_empty_decisions(read(run_folder), retry_failed=retry_failed)
+        remaining = resuming.remaining(stored, retry_failed=retry_failed)
+        if not remaining and stored.finished and (stored.path / render.PAGE).exists():
+            return Finished(stored.path, stored.path / render.PAGE, None, load(stored.path))
+        resuming.make_ready(stored, remaining)
+        rest, whole = (
+            stored.plan.model_copy(update={"units": (*units, *stored.undecided)})
+            for units in (remaining, stored.plan.units)
         )
-    for unit in remaining:
-        folder.record(unit).unlink(missing_ok=True)
-    rest, whole = (
-        stored.plan.model_copy(update={"units": (*units, *stored.undecided)})
-        for units in (remaining, stored.plan.units)
-    )
-    # A worker may have been killed after it wrote its record and before it removed its checkpoint.
-    for unit in stored.plan.units:
-        if unit not in remaining:
-            Workspace(folder.path, unit.name).tidy()
-    return _run(rest, folder, progress_of(rest, folder), start, launcher=stored.launcher, whole=whole)
+        folder, options = RunFolder(stored.path), stored.options if options is None else options
+        return _run(
+            rest,
+            folder,
+            progress_of(rest, folder),
+            start,
+            launcher=stored.launcher,
+            options=options,
+            held=held,
+            whole=whole,
+        )
 
 
 def _refuse_ranks(command: str) -> None:
@@ -178,25 +197,6 @@ def _refuse_ranks(command: str) -> None:
         )
 
 
-def _without_empty_decisions(stored: StoredRun, folder: RunFolder) -> StoredRun:
-    """Let pilots that left no times decide anew if their launches run again; a number that was computed stands."""
-    again = {unit.series for unit in _remaining(stored)}
-    empty = [series for series, decided in stored.decisions.items() if decided.asked is None and series in again]
-    for series in empty:
-        folder.forget_decision(series)
-    return read(str(stored.path)) if empty else stored
-
-
-def _remaining(stored: StoredRun) -> tuple[UnitOfWork, ...]:
-    """Units without a record, units whose process died, and training runs whose learning-rate search is among these."""
-    died = {record.unit.name for record in stored.records if record.died is not None and not record.died.again}
-    again = {*stored.missing, *died}
-    for unit in stored.plan.units:
-        if unit.protocol.train is not None and unit.protocol.train.rate_from in again:
-            again.add(unit.name)
-    return tuple(unit for unit in stored.plan.units if unit.name in again)
-
-
 def _run(
     resolved: Plan,
     folder: RunFolder,
@@ -204,19 +204,38 @@ def _run(
     start: float,
     *,
     launcher: str,
+    options: Sequence[str],
+    held: lock.Lock,
     whole: Plan | None = None,
 ) -> Finished:
+    stop = stopping.Stop(progress.finishing)
     try:
-        with progress:
-            runner.run(resolved, folder, progress, launcher=launcher, whole=whole)
-        wall_s = time.monotonic() - start
-        loaded = render.write(folder.path)
+        with stopping.signals(stop), progress:
+            runner.run(
+                resolved, folder, progress, launcher=launcher, options=options, whole=whole, stop=stop, lock=held
+            )
+            wall_s = time.monotonic() - start
+            loaded = render.write(folder.path)
     except KeyboardInterrupt:
-        raise IncompleteError(
-            f"interrupted. Finished units are kept: `modbench resume {folder.path}` continues, "
-            f"`modbench report {folder.path}` shows them."
-        ) from None
+        by = f" by {stop.cause}" if stop.cause in {"SIGTERM", "SIGHUP"} else ""
+        raise IncompleteError(f"interrupted{by}. {stop.left}{_kept(folder)}") from None
+    except OSError as error:
+        raise ModbenchError(f"{error.filename or folder.path}: {error.strerror or error}. {_kept(folder)}") from error
+    except ModbenchError as error:
+        if type(error) is not ModbenchError:
+            raise
+        raise ModbenchError(f"{error} {_kept(folder)}") from error
     return Finished(folder.path, folder.path / render.PAGE, wall_s, loaded)
+
+
+def _kept(folder: RunFolder) -> str:
+    """What an unfinished run keeps, and how it continues."""
+    saved = folder.path / "checkpoints"
+    training = " and checkpoints of training" if saved.is_dir() and any(saved.iterdir()) else ""
+    return (
+        f"Finished units{training} are kept: `modbench resume {folder.path}` continues, `modbench report {folder.path}` "
+        "shows them."
+    )
 
 
 def report(run_folder: str, baseline: str | None = None) -> Finished:

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from modbench.harness.results.run_folder import RunFolder
 
 
+# What is said after the first Ctrl-C.
+FINISHING = (
+    "modbench: units that run are finished, training ends at a checkpoint, and nothing else starts. "
+    "Press Ctrl-C again to stop now."
+)
+
+
 class TimeLeft:
     """Units done and time left: the plan's prediction, scaled by its error so far."""
 
@@ -91,6 +98,11 @@ class Lines:
     def tick(self) -> None:
         """Print nothing."""
 
+    def finishing(self) -> None:
+        """Say that running units end in good order."""
+        with contextlib.suppress(OSError):
+            print(FINISHING, file=self.stream, flush=True)
+
     def ended(self, unit: UnitOfWork) -> None:
         """Print `[12/34] time-forward-T128-B1-fp32-cpu1-launch0, 3 min 02 s left`."""
         left = self.time_left
@@ -144,6 +156,10 @@ class Live:
     def tick(self) -> None:
         """Refresh the time left."""
         self._show()
+
+    def finishing(self) -> None:
+        """Say above the bar that running units end in good order."""
+        self.bar.console.print(FINISHING, markup=False, highlight=False)
 
     def ended(self, unit: UnitOfWork) -> None:
         """Advance the bar."""

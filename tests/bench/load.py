@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.execution import doctor
 from modbench.harness.execution.launch.local import PRELOAD, LocalLauncher
-from modbench.harness.execution.runner import Slots, run_phase
+from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.stats import paired
@@ -84,7 +84,7 @@ class Launches:
 
     def make(self, unit: UnitOfWork) -> Record:
         """Run a unit in a process of its own."""
-        run_phase(Slots((unit,), 1), self._launcher, self._folder, Silent(), {unit.name: doctor.LIMIT_S})
+        Run(self._launcher, self._folder, Silent()).phase(Slots((unit,), 1), {unit.name: doctor.LIMIT_S})
         return Record.model_validate_json(self._folder.record(unit).read_bytes())
 
 

@@ -17,8 +17,9 @@ from modbench import api
 from modbench.harness.core import catalogue, files
 from modbench.harness.core.errors import IncompleteError, NumericsError, Unmeasured
 from modbench.harness.execution import runner
+from modbench.harness.execution.deaths import death
 from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.runner import Slots, death
+from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite
@@ -106,7 +107,7 @@ def run_units(made: Plan, here: Path, timeout_s: float = 200, *, cold: bool = Fa
     folder = run_folder.create(str(here / "run"), "faults")
     launcher = LocalLauncher(cold=cold, threads=1)
     limits = {unit.name: timeout_s for unit in made.units}
-    runner.run_phase(Slots(made.units, 2), launcher, folder, Lines(made), limits)
+    Run(launcher, folder, Lines(made)).phase(Slots(made.units, 2), limits)
     folder.write_run(made, {}, [], files.now())
     stored = run_folder.read(str(folder.path))
     assert stored.missing == []

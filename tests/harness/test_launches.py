@@ -12,14 +12,13 @@ import pandas as pd
 import pytest
 from planted import ENVIRONMENT, Trouble, fake_record, planted_suite, stored
 
-from modbench import api
 from modbench.harness.core import files
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
-from modbench.harness.execution import runner
+from modbench.harness.execution import resuming
+from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.pilot import Pilots
-from modbench.harness.execution.runner import Slots
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.suite import load_suite
@@ -62,6 +61,12 @@ class Fake:
     def at_once(self, usual: int) -> int:
         return usual
 
+    def ask(self, handle: Any) -> None:
+        raise AssertionError(handle)
+
+    def leave(self, handles: list[Any]) -> str:
+        raise AssertionError(handles)
+
     def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
         del timeout_s
         record = folder.record(unit)
@@ -91,7 +96,7 @@ def run_fake(
     launcher, lines = Fake(dies), Lines(made)
     slots = Slots(tuple(unit for unit in made.units if unit.made_in == "time"), 1, timed=True)
     limits = {unit.name: 9.0 for unit in slots.units}
-    runner.run_phase(slots, launcher, folder, lines, limits, Pilots(whole or made, folder))
+    Run(launcher, folder, lines, Pilots(whole or made, folder)).phase(slots, limits)
     return launcher, lines.time_left
 
 
@@ -150,7 +155,7 @@ def test_an_interrupted_pilot_is_incomplete_and_goes_on(tmp_path: Path) -> None:
     assert {unit.launch for unit in run.undecided} == {5, 6, 7, 8}
     rest, whole = (
         run.plan.model_copy(update={"units": (*units, *run.undecided)})
-        for units in (api._remaining(run), run.plan.units)
+        for units in (resuming.remaining(run, retry_failed=False), run.plan.units)
     )
     launcher, left = run_fake(rest, folder, whole=whole)
     assert not [name for name in run_folder.read(str(folder.path)).missing if name.startswith("time-")]
@@ -178,7 +183,7 @@ def test_a_pilot_without_times_asks_for_nothing_until_it_runs_again(tmp_path: Pa
     assert str(found.reason).startswith("0 of 4 launches")
     assert f"{SERIES}-launch4" not in launcher.ran
     run = run_folder.read(str(folder.path))
-    again = api._without_empty_decisions(run, folder)
+    again = resuming.without_empty_decisions(run, retry_failed=False)
     assert SERIES not in again.decisions
     assert len(again.decisions) == len(run.decisions) - 1
 

@@ -21,7 +21,7 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import FLOPS_TOLERANCE, width_rule
-from modbench.harness.execution.runner import Slots, run_phase
+from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
 from modbench.harness.planning.comparisons import keys_of
@@ -139,6 +139,12 @@ def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
         def at_once(self, usual: int) -> int:
             return usual
 
+        def ask(self, handle: Any) -> None:
+            raise AssertionError(handle)
+
+        def leave(self, handles: list[Any]) -> str:
+            raise AssertionError(handles)
+
         def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:  # noqa: ARG002  # as the real one
             events.append(("start", unit.name))
             return SimpleNamespace(unit=unit, record=folder.record(unit), running=False, exitcode=0)
@@ -155,7 +161,7 @@ def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
     folder = run_folder.create(str(tmp_path / "run"), "sweep")
     limits = {unit.name: 1.0 for unit in units}
     quiet = SimpleNamespace(started=lambda _: None, tick=lambda: None, ended=lambda _: None)
-    run_phase(Slots(tuple(units), 2), Slow(), folder, quiet, limits)
+    Run(Slow(), folder, quiet).phase(Slots(tuple(units), 2), limits)
     assert len(events) == 2 * len(units)
     place = {event: i for i, event in enumerate(events)}
     for unit in units:

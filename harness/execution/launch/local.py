@@ -23,6 +23,7 @@ from pathlib import Path
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Device, UnitOfWork
 from modbench.harness.core.device_lost import DeviceLost
+from modbench.harness.core.early_end import ASK, CannotWrite, Stopped
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution.worker import run_unit
 from modbench.harness.results.run_folder import RunFolder
@@ -62,7 +63,7 @@ def _work(unit_json: str, run_folder: str) -> None:
         code = 0
     except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
         traceback.print_exc()
-        if isinstance(error, DeviceLost):
+        if isinstance(error, DeviceLost | Stopped | CannotWrite):
             code = error.exit_code
     finally:
         # Semaphores (of the compiler) would otherwise outlive this process, and Python would report a leak.
@@ -147,6 +148,15 @@ class LocalLauncher:
         until = min(timeout_s, *(max(0.0, handle.deadline - time.monotonic()) for handle in handles))
         multiprocessing.connection.wait([handle.process.sentinel for handle in handles], timeout=until)
         return [handle for handle in handles if not handle.process.is_alive() or handle.timed_out]
+
+    def ask(self, handle: LocalHandle) -> None:
+        """Ask a training unit to save a checkpoint and end."""
+        if ASK is not None and handle.process.pid is not None and handle.process.is_alive():
+            os.kill(handle.process.pid, ASK)
+
+    def leave(self, handles: list[LocalHandle]) -> str:
+        """Local processes end with this one."""
+        raise NotImplementedError
 
     def end(self, handle: LocalHandle) -> None:
         """Reap a unit; kill it if it is still running."""

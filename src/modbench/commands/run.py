@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import Annotated
 
@@ -11,6 +10,11 @@ import typer
 from modbench.commands._app import app
 from modbench.commands._flags import Flags, JsonFlag, SelectFlag, SuiteName, with_flags
 from modbench.commands._output import print_summary
+
+LauncherOptions = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[-- OPTIONS]", help="Options of the launcher, behind `--`: those of sbatch for slurm."),
+]
 
 
 @app.command()
@@ -24,24 +28,37 @@ def run(
         str | None, typer.Option("-o", "--out", metavar="DIR", help="Run folder; default runs/SUITE-DATE-N.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if a cell failed.")] = False,
+    launcher: Annotated[
+        str, typer.Option("--launcher", metavar="NAME", help="What starts the work: local or slurm.")
+    ] = "local",
+    options: LauncherOptions = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure a suite and write its report."""
     from modbench import api
+    from modbench.harness.core import catalogue
+    from modbench.harness.execution import stopping
     from modbench.harness.machine import accelerators
     from modbench.progress import progress_for
     from modbench.reports import summary
 
     overrides = flags.overrides()
-    # A scheduler's SIGTERM is handled like Ctrl-C, so that workers end too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stopping.interrupt_on_end()
+    catalogue.find("launchers", launcher)
     plan = api.make_plan(suite, overrides, select)
     folder = api.new_folder(plan, out)
     if (gap := accelerators.not_measured(plan.device)) is not None:
         print(gap, file=sys.stderr, flush=True)
     if not as_json:
         print(summary.opening(plan), flush=True)
-    finished = api.run(plan, folder, command=["modbench", *sys.argv[1:]], progress=progress_for(plan, folder))
+    finished = api.run(
+        plan,
+        folder,
+        command=["modbench", *sys.argv[1:]],
+        progress=progress_for(plan, folder),
+        launcher=launcher,
+        options=options or (),
+    )
     print_summary(finished, as_json=as_json)
     if strict and not finished.loaded.failed.empty:
         raise typer.Exit(1)
@@ -50,11 +67,21 @@ def run(
 @app.command()
 def resume(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="The folder of an interrupted run.")],
+    options: LauncherOptions = None,
+    *,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also run again what failed, not only what is missing or died.")
+    ] = False,
+    steal: Annotated[
+        bool, typer.Option("--steal", help="Take the folder from a runner on another host that gives no sign of life.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Continue an interrupted run: finished units are kept, training continues from its checkpoint."""
     from modbench import api
+    from modbench.harness.execution import stopping
     from modbench.progress import progress_for
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    print_summary(api.resume(run_folder, progress_for), as_json=as_json)
+    stopping.interrupt_on_end()
+    finished = api.resume(run_folder, progress_for, retry_failed=retry_failed, steal=steal, options=options)
+    print_summary(finished, as_json=as_json)

@@ -22,7 +22,7 @@ from modbench.tools.columns import aligned
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import Device
-    from modbench.harness.execution.runner import Progress
+    from modbench.harness.execution.phase import Progress
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from modbench.harness.core.case import Case, Comparison, UnitOfWork
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.units import human
 from modbench.harness.execution.launch.local import LAUNCHER
-from modbench.harness.execution.runner import Slots, run_phase
+from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.machine import environment
 from modbench.harness.passes.profile import PASS
 from modbench.harness.planning.select import compile_expression
@@ -23,7 +23,7 @@ from modbench.harness.results.records import Record
 from modbench.tools.columns import aligned
 
 if TYPE_CHECKING:
-    from modbench.harness.execution.runner import Progress
+    from modbench.harness.execution.phase import Progress
     from modbench.harness.planning.plan import Plan
     from modbench.harness.results.run_folder import RunFolder
 
@@ -93,7 +93,7 @@ def profile(plan: Plan, case: Case, workload: str, folder: RunFolder, progress: 
     traced = made.protocol.model_copy(update={"trace": str((folder.path / TRACE).resolve())})
     unit: UnitOfWork = made.model_copy(update={"protocol": traced})
     launcher = LAUNCHER(cold=True, threads=plan.suite.threads)
-    run_phase(Slots((unit,), 1), launcher, folder, progress, {unit.name: LIMIT_S})
+    Run(launcher, folder, progress).phase(Slots((unit,), 1), {unit.name: LIMIT_S})
     record = Record.model_validate_json(folder.record(unit).read_bytes())
     found = record.findings
     if not isinstance(found, ProfileFinding):

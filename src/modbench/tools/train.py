@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from modbench import api
-from modbench.harness.core import files, torchrun
+from modbench.harness.core import early_end, files, torchrun
 from modbench.harness.core.errors import IncompleteError, UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.units import human_duration
-from modbench.harness.execution import worker
+from modbench.harness.execution import stopping, worker
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning import plan
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.suite import parse_suite
-from modbench.harness.results import run_folder, workspace
+from modbench.harness.results import lock, run_folder, workspace
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.training import parallel
 from modbench.tools.columns import aligned
@@ -108,20 +108,32 @@ def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | N
             ranks.check(unit.protocol.train)
     with parallel.together(ranks, resolved.device):
         folder = _folder(resolved, out, command, ranks)
+        stop = stopping.Stop(_end_at_a_checkpoint)
+        # Under torchrun the signals are its own: it ends all ranks together.
+        signals = stopping.signals(stop) if ranks.world == 1 else contextlib.nullcontext()
         try:
-            for unit in resolved.units:
-                if not folder.record(unit).exists() and (ranks.first or unit.protocol.train is not None):
-                    _run_unit(unit, folder, ranks)
-        except KeyboardInterrupt:
+            with signals, lock.hold(folder.path) if ranks.first else contextlib.nullcontext():
+                for unit in resolved.units:
+                    if not folder.record(unit).exists() and (ranks.first or unit.protocol.train is not None):
+                        _run_unit(unit, folder, ranks)
+        except (KeyboardInterrupt, early_end.Stopped):
             raise IncompleteError(
                 f"interrupted. The checkpoint is kept: the same command with -o {folder.path} continues from it."
             ) from None
+        finally:
+            early_end.ask_here(asks=False)
     if not ranks.first:
         return None
     finished = {"ended": files.now(), "wall_s": time.monotonic() - start, "timed_wall_s": 0.0, "parent_cpu_s": 0.0}
     folder.write_finished(finished)
     rendered = api.report(str(folder.path))
     return replace(rendered, wall_s=time.monotonic() - start)
+
+
+def _end_at_a_checkpoint() -> None:
+    """After the first Ctrl-C."""
+    early_end.ask_here()
+    print("modbench: training ends at a checkpoint. Press Ctrl-C again to stop now.", file=sys.stderr)  # noqa: T201  # to who pressed it
 
 
 def _run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks) -> None:

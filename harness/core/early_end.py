@@ -1,0 +1,65 @@
+"""How a unit's process ends without a record for a reason that is no failure of what it measured. No torch.
+
+The parent tells these ends apart by their exit codes (those of `sysexits.h` where it has one).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+# A signal that asks a training unit to save a checkpoint and end; other units go on to their record.
+ASK = getattr(signal, "SIGUSR1", None)
+_asked = False
+
+
+class Stopped(BaseException):
+    """A training unit ended at a checkpoint, as it was asked to: the next run continues there."""
+
+    exit_code = 75
+
+
+class CannotWrite(BaseException):
+    """A unit could not write its record or its log: the disk is full, read-only or gone. The text says which."""
+
+    exit_code = 74
+
+
+# What the system says of a disk that takes no more, or is no longer there.
+DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOENT, errno.ESTALE, errno.EFBIG})
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Turn a failure of the disk in the `with` block into `CannotWrite`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        raise CannotWrite(f"{error.filename}: {error.strerror}") from error
+
+
+def listen() -> None:
+    """Take `ASK` as a question from now on; before, it ends the process, which has done nothing yet."""
+    if ASK is not None:
+        signal.signal(ASK, _take)
+
+
+def ask_here(asks: bool = True) -> None:  # noqa: FBT001, FBT002  # a switch
+    """Ask this process itself, where a command trains without a worker; or take the question back."""
+    global _asked  # noqa: PLW0603  # one question for the process
+    _asked = asks
+
+
+def asked() -> bool:
+    """Whether this process was asked to end at its next checkpoint."""
+    return _asked
+
+
+def _take(_number: int, _frame: FrameType | None) -> None:
+    global _asked  # noqa: PLW0603  # a signal handler has nowhere else to leave word
+    _asked = True

@@ -1,0 +1,64 @@
+"""What a unit's process leaves when it dies before its record: its parent writes the record, with the kind of failure."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.device_lost import DeviceLost, last_words
+from modbench.harness.core.files import now, write_atomically
+from modbench.harness.results.outcomes import missing
+from modbench.harness.results.records import Death, Gap, Outcome, Record
+
+
+def keep_log(log: Path) -> None:
+    """Rename the log, since a second try writes a log of its own."""
+    if log.exists():
+        log.replace(log.with_suffix(".died.log"))
+
+
+def write_failure(unit: UnitOfWork, file: Path, died: Death) -> None:
+    """Write the record for a process that died before it could."""
+    record = Record(unit=unit, started=now(), wall_s=0.0, died=died, outcomes=tuple(_lost(unit, unit, died)))
+    write_atomically(file, record.model_dump_json())
+
+
+def add_failed(file: Path, planned: UnitOfWork, died: Death) -> None:
+    """Write the planned unit's record: what the second try measured, and the user's arms as failed."""
+    record = Record.model_validate_json(file.read_text(encoding="utf-8"))
+    outcomes = (*record.outcomes, *_lost(planned, record.unit, died, only_own=True))
+    again = died.model_copy(update={"again": True})
+    # If the second try died too, its record says so and nothing was measured.
+    update = {"unit": planned, "outcomes": outcomes, "died": record.died or again}
+    write_atomically(file, record.model_copy(update=update).model_dump_json())
+
+
+def _lost(unit: UnitOfWork, logged: UnitOfWork, died: Death, *, only_own: bool = False) -> Iterator[Outcome]:
+    """Failed outcomes for every case and metric of a unit whose process died."""
+    gap = Gap(status="failed", kind=died.kind, reason=f"{died.reason}; see logs/{logged.name}.died.log")
+    for case in unit.comparison.arms:
+        if only_own and not case.own:
+            continue
+        for metric in catalogue.metrics().values():
+            if unit.makes(metric):
+                yield missing(case, metric, gap)
+
+
+def death(exitcode: int | None, *, timed_out: bool, log: Path | None = None) -> Death:
+    """Describe how a process without a record ended, with what its log says of a lost device."""
+    if timed_out:
+        return Death(kind="timeout", reason="the process exceeded its time limit and was ended")
+    if exitcode is not None and exitcode < 0:
+        name = signal.Signals(-exitcode).name
+        if -exitcode == signal.SIGKILL:
+            return Death(
+                kind="oom", reason=f"the process was killed ({name}): the machine most likely ran out of memory"
+            )
+        return Death(kind="crash", reason=f"the process died of {name}")
+    if exitcode == DeviceLost.exit_code:
+        said = last_words(log.read_text(encoding="utf-8", errors="replace")) if log and log.exists() else ""
+        return Death(kind="crash", reason=f"the GPU could not be used any more ({said or 'it did not say why'})")
+    return Death(kind="crash", reason=f"the process ended with exit code {exitcode} and left no record")

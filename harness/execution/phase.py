@@ -1,0 +1,239 @@
+"""Runs the units of one phase: starts them, waits for them, and sees that each leaves a record."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic
+from typing import Protocol as Interface
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.early_end import ASK, CannotWrite, Stopped
+from modbench.harness.core.errors import ModbenchError
+from modbench.harness.core.launching import Launcher, Started
+from modbench.harness.execution.deaths import add_failed, death, keep_log, write_failure
+from modbench.harness.execution.pilot import Pilots
+from modbench.harness.execution.second_clock import check_clock
+from modbench.harness.execution.stopping import Stop
+from modbench.harness.results.lock import Lock
+from modbench.harness.results.records import Death
+from modbench.harness.results.run_folder import RunFolder
+
+POLL_S = 1.0
+# A process that was asked before it could listen died of the question, having done nothing.
+ENDED_AS_ASKED = {Stopped.exit_code, *([-ASK] if ASK is not None else [])}
+
+
+class Progress(Interface):
+    """Receives events while units run."""
+
+    def started(self, unit: UnitOfWork) -> None:
+        """Called when a unit starts."""
+
+    def tick(self) -> None:
+        """Called about once a second."""
+
+    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
+        """Called once for each series whose pilot has ended, with the launches that it asked for, or none."""
+
+    def ended(self, unit: UnitOfWork) -> None:
+        """Called when a unit has its record."""
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The units of a phase.
+
+    Attributes:
+        units: in order.
+        at_once: how many may run at once.
+        timed: whether they are timed, so that this process must stay idle meanwhile.
+    """
+
+    units: tuple[UnitOfWork, ...]
+    at_once: int
+    timed: bool = False
+
+
+@dataclass(frozen=True)
+class Run(Generic[Started]):
+    """What all phases of a run share.
+
+    Attributes:
+        launcher: starts units.
+        folder: where records are written.
+        progress: receives events.
+        pilots: decide how many launches a series has; None: all units are run.
+        stop: what signals asked for.
+        lock: the lease on the folder; None: nobody else knows it.
+    """
+
+    launcher: Launcher[Started]
+    folder: RunFolder
+    progress: Progress
+    pilots: Pilots | None = None
+    stop: Stop = field(default_factory=Stop)
+    lock: Lock | None = None
+
+    def phase(self, slots: Slots, limits: Mapping[str, float]) -> None:
+        """Run the units of a phase.
+
+        Args:
+            slots: what to run, and how many at once.
+            limits: seconds after which a unit counts as hanging.
+
+        Raises:
+            KeyboardInterrupt: if a signal asked to stop, once no unit runs any more.
+            IncompleteError: if another runner took the folder.
+            ModbenchError: if a unit could not write its files.
+        """
+        _Phase(self, slots, limits).go()
+
+
+class _Phase(Generic[Started]):
+    """The state of a phase that runs."""
+
+    def __init__(self, run: Run[Started], slots: Slots, limits: Mapping[str, float]) -> None:
+        self.run, self.slots, self.limits = run, slots, limits
+        self.at_once = run.launcher.at_once(slots.at_once)
+        # Others wait for the units that find learning rates.
+        self.first = {unit.protocol.train.rate_from for unit in slots.units if unit.protocol.train} - {None}
+        largest_first = sorted(slots.units, key=lambda unit: (unit.name not in self.first, -unit.flops))
+        units = largest_first if self.at_once > 1 else list(slots.units)
+        self.planned = {unit.name: unit for unit in units}
+        self.place = {unit.name: at for at, unit in enumerate(units)}
+        pilots = run.pilots
+        self.later: dict[str, list[UnitOfWork]] = {}
+        for unit in units:
+            if pilots is not None and pilots.later(unit):
+                self.later.setdefault(unit.series, []).append(unit)
+        self.undecided = {unit.series for unit in units if pilots is not None and unit.series in pilots.series}
+        waiting = [unit for unit in units if pilots is None or not pilots.later(unit)]
+        for series in sorted(self.undecided):  # what was decided before this run was resumed
+            waiting += self._asked(series)
+        self.waiting = deque(waiting)
+        self.pending = {unit.name for unit in waiting} & self.first
+        self.running: list[Started] = []
+        self.retried: dict[str, Death] = {}
+        self.told = False
+
+    def go(self) -> None:
+        """Run until every unit has its record, or a signal asks to stop."""
+        stop, launcher = self.run.stop, self.run.launcher
+        try:
+            while self.running or (self.waiting and not stop.finishing):
+                if not stop.finishing:
+                    self._start()
+                elif launcher.apart:
+                    break
+                else:
+                    self._ask()
+                ended = launcher.wait(self.running, POLL_S)
+                self.run.progress.tick()
+                for handle in ended:
+                    self._end(handle)
+            if self.waiting or self.running:
+                raise KeyboardInterrupt
+        finally:  # with units that run only after an interrupt or an error
+            stop.ending = stop.ending or bool(self.running)
+            if launcher.apart and self.running:
+                stop.left = launcher.leave(self.running)
+            else:
+                for handle in self.running:
+                    launcher.end(handle)
+
+    def _start(self) -> None:
+        """Start what may run now."""
+        while len(self.running) < self.at_once and (unit := self._next()) is not None:
+            if self.run.lock is not None:
+                self.run.lock.check()
+            if unit.name not in self.retried:
+                self.run.progress.started(unit)
+            self.running.append(self.run.launcher.start(unit, self.run.folder, self.limits[unit.name]))
+
+    def _next(self) -> UnitOfWork | None:
+        """Take the first unit that does not need the record of a pending one."""
+        for at, unit in enumerate(self.waiting):
+            if unit.protocol.train is None or unit.protocol.train.rate_from not in self.pending:
+                del self.waiting[at]
+                return unit
+        return None
+
+    def _ask(self) -> None:
+        """Ask the training units that run to end at a checkpoint, once."""
+        if self.told:
+            return
+        self.told = True
+        for handle in self.running:
+            if catalogue.passes()[handle.unit.made_in].trains:
+                self.run.launcher.ask(handle)
+
+    def _end(self, handle: Started) -> None:
+        """Take the record of a unit that ended, or write one."""
+        run, unit = self.run, handle.unit
+        timed_out = handle.running
+        run.launcher.end(handle)
+        self.running.remove(handle)
+        if run.lock is not None:
+            run.lock.check()
+        if not run.launcher.apart:  # clocks of other machines began elsewhere
+            check_clock(handle.record, unit, time.monotonic())
+        log = run.folder.log(unit)
+        if not handle.record.exists():
+            if handle.exitcode == CannotWrite.exit_code:
+                raise _cannot_write(run.folder, unit)
+            if run.stop.finishing and handle.exitcode in ENDED_AS_ASKED:
+                self.waiting.append(unit)  # a resumed run continues from its checkpoint
+                return
+            cause = death(handle.exitcode, timed_out=timed_out, log=log)
+            keep_log(log)
+            shipped = tuple(case for case in unit.comparison.arms if not case.own)
+            if shipped and len(shipped) < len(unit.comparison.arms):
+                # A user's model may have killed the process: the shipped models run again without it.
+                self.retried[unit.name] = cause
+                comparison = unit.comparison.model_copy(update={"arms": shipped})
+                self.waiting.appendleft(unit.model_copy(update={"comparison": comparison}))
+                return
+            write_failure(unit, handle.record, cause)
+        if unit.name in self.retried:  # the planned unit has the user's arms too
+            add_failed(handle.record, self.planned[unit.name], self.retried[unit.name])
+        _drop_empty_log(log)
+        self.pending.discard(unit.name)
+        run.progress.ended(unit)
+        if more := self._asked(unit.series):
+            self.waiting = deque(sorted([*self.waiting, *more], key=lambda each: self.place[each.name]))
+
+    def _asked(self, series: str) -> list[UnitOfWork]:
+        """Units that the pilot of a series asks for, once it has ended; the progress then counts them."""
+        pilots = self.run.pilots
+        made = pilots.number(series) if pilots is not None and series in self.undecided else None
+        if made is None:
+            return []
+        self.undecided.discard(series)
+        more = [unit for unit in self.later.get(series, ()) if unit.launch < made]
+        self.run.progress.added(series, more)
+        return more
+
+
+def _cannot_write(folder: RunFolder, unit: UnitOfWork) -> ModbenchError:
+    """The error for a unit that could not write its files, in the words of the system where this process meets it too."""
+    probe = folder.units / f".probe.{unit.name[:100]}"
+    why = "its disk is full or can no longer be written"
+    try:
+        probe.write_bytes(bytes(4096))
+    except OSError as error:
+        why = error.strerror or why
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+    return ModbenchError(f"{folder.path}: {unit.name} could not write its record: {why}.")
+
+
+def _drop_empty_log(log: Path) -> None:
+    if log.exists() and log.stat().st_size == 0:
+        log.unlink()

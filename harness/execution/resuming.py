@@ -1,0 +1,62 @@
+"""What a resumed run does again, and what is made ready before it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.errors import UsageError
+from modbench.harness.machine import certificate, environment
+from modbench.harness.results.run_folder import RunFolder, StoredRun, read
+from modbench.harness.results.workspace import Workspace
+
+
+def without_empty_decisions(stored: StoredRun, *, retry_failed: bool) -> StoredRun:
+    """Let pilots that left no times decide anew if their launches run again; a number that was computed stands."""
+    again = {unit.series for unit in remaining(stored, retry_failed=retry_failed)}
+    empty = [series for series, decided in stored.decisions.items() if decided.asked is None and series in again]
+    for series in empty:
+        RunFolder(stored.path).forget_decision(series)
+    return read(str(stored.path)) if empty else stored
+
+
+def remaining(stored: StoredRun, *, retry_failed: bool) -> tuple[UnitOfWork, ...]:
+    """Units without a record, units whose process died, and training runs whose learning-rate search is among these.
+
+    A user's model that kills its process would do so again: that unit, which the shipped models survived, counts as failed.
+    """
+    died = {record.unit.name for record in stored.records if record.died is not None and not record.died.again}
+    again = {*stored.missing, *died}
+    if retry_failed:
+        again |= {r.unit.name for r in stored.records if any(each.status == "failed" for each in r.outcomes)}
+    for unit in stored.plan.units:
+        if unit.protocol.train is not None and unit.protocol.train.rate_from in again:
+            again.add(unit.name)
+    return tuple(unit for unit in stored.plan.units if unit.name in again)
+
+
+def make_ready(stored: StoredRun, remaining: Sequence[UnitOfWork]) -> None:
+    """Check that the run may go on here, and remove what its remaining units left.
+
+    Raises:
+        UsageError: if it has times of another machine.
+    """
+    folder = RunFolder(stored.path)
+    for place in (folder.units, folder.logs):  # a copied folder may lack the empty ones
+        place.mkdir(exist_ok=True)
+    machine = certificate.fingerprint(environment.collect(), stored.plan.device, stored.plan.suite.threads)
+    if any(catalogue.passes()[unit.made_in].timed for unit in stored.plan.units) and machine != (
+        known := stored.environment.get("machine")
+    ):
+        raise UsageError(
+            f"{str(stored.path)!r} was started on another machine ({known}; this is {machine}), and times of two machines cannot "
+            "be compared. Resume it there, or start a new run here."
+        )
+    for unit in remaining:
+        folder.record(unit).unlink(missing_ok=True)
+    # A worker may have been killed after it wrote its record and before it removed its checkpoint.
+    left = {unit.name for unit in remaining}
+    for unit in stored.plan.units:
+        if unit.name not in left:
+            Workspace(folder.path, unit.name).tidy()

@@ -1,0 +1,79 @@
+"""What signals ask of a run: the first Ctrl-C lets running units end in good order, everything else stops at once.
+
+A timed unit is then measured to its end, and a training unit ends at a checkpoint. A second Ctrl-C, SIGTERM (of a scheduler) and
+SIGHUP (of a terminal that closed) end all workers now. Either way finished units are kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+HANGUP = getattr(signal, "SIGHUP", None)
+
+
+class Stop:
+    """What was asked for.
+
+    Args:
+        tell: called once with the number of the signal, when the first Ctrl-C came.
+
+    Attributes:
+        finishing: whether units that run shall end in good order, and no others start.
+        ending: whether all shall end now; further signals are ignored, so that workers are ended in peace.
+        cause: the signal's name; empty if there was none.
+        left: what to know of units that go on elsewhere, as their launcher says it.
+    """
+
+    def __init__(self, tell: Callable[[], None] | None = None) -> None:
+        self.finishing = self.ending = False
+        self.cause = self.left = ""
+        self._tell = tell
+
+    def take(self, number: int, _frame: FrameType | None = None) -> None:
+        """Handle a signal.
+
+        Raises:
+            KeyboardInterrupt: if all shall end now.
+        """
+        if self.ending:
+            return
+        self.cause = signal.Signals(number).name
+        if number == signal.SIGINT and not self.finishing:
+            self.finishing = True
+            if self._tell is not None:
+                self._tell()
+            return
+        self.ending = True
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def signals(stop: Stop) -> Iterator[Stop]:
+    """Let `stop` handle signals in the `with` block; outside the main thread, which alone gets signals, nothing changes.
+
+    A signal that the process was told to ignore (as by `nohup`) stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM, HANGUP) if number is not None]
+    before = {number: signal.getsignal(number) for number in numbers}
+    mine = {number: known for number, known in before.items() if known is not signal.SIG_IGN}
+    for number in mine:
+        signal.signal(number, stop.take)
+    try:
+        yield stop
+    finally:
+        for number, known in mine.items():
+            signal.signal(number, signal.SIG_DFL if known is None else known)
+
+
+def interrupt_on_end() -> None:
+    """Let SIGTERM and SIGHUP interrupt like Ctrl-C, where nothing is to be finished."""
+    for number in (signal.SIGTERM, HANGUP):
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)

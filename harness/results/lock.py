@@ -1,0 +1,286 @@
+"""One runner per run folder: a lease with host, process and heartbeat, in `lock.json`.
+
+The file outlives its runner if that is killed. On the host that wrote it, the process table then shows that the runner is dead,
+and the next one takes over. From elsewhere only the heartbeat shows it: the file's time of change, compared with that of a file
+written now to the same folder, so that no two clocks are compared. Such a lease is taken only with `--steal`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from modbench.harness.core.errors import IncompleteError, UsageError
+from modbench.harness.core.files import now
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.units import human_duration
+
+NAME = "lock.json"
+# A runner touches its lease so often. A longer pause than the second number, seen from another host, counts as dead.
+BEAT_S, LEASE_S = 10.0, 60.0
+# Attempts to take a lease that others take at the same moment.
+TRIES = 20
+
+State = Literal["alive", "dead", "silent"]
+
+
+class Holder(Frozen):
+    """The runner that holds a folder.
+
+    Attributes:
+        host: name of its host.
+        pid: its process.
+        began: when that process began, in the system's own unit, which tells it from a later one with the same number.
+        kernel: the boot and the process namespace in which `pid` has a meaning; empty where the system does not tell.
+        token: a random word; two leases never have the same.
+        since: when it took the folder, UTC, ISO 8601.
+    """
+
+    host: str
+    pid: int
+    began: str
+    kernel: str
+    token: str
+    since: str
+
+    @property
+    def words(self) -> str:
+        """The holder in words."""
+        return f"process {self.pid} on {self.host}, since {self.since}"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A lease as found.
+
+    Attributes:
+        holder: who holds the folder.
+        silent_s: seconds since its last heartbeat, by the file system's clock.
+        state: `alive` or `dead`, as the process table of this host shows; of another host `alive` while its heartbeat lasts, then
+            `silent`.
+    """
+
+    holder: Holder
+    silent_s: float
+    state: State
+
+
+class Lock:
+    """A held folder. Use `hold`."""
+
+    def __init__(self, folder: Path, holder: Holder) -> None:
+        self.folder, self.holder = folder, holder
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="modbench-lease", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Check that the folder is still held.
+
+        Raises:
+            IncompleteError: if another runner took it.
+        """
+        found = _read(self.folder / NAME)
+        if found is None or found.token != self.holder.token:
+            by = f" by {found.words}" if found else ""
+            raise IncompleteError(
+                f"{str(self.folder)!r} was taken over{by} while this runner was silent. It stops; what it finished is kept."
+            )
+
+    def release(self) -> None:
+        """Give the folder back, if it is still held."""
+        self._ended.set()
+        self._thread.join()
+        found = _read(self.folder / NAME)
+        if found is not None and found.token == self.holder.token:
+            (self.folder / NAME).unlink(missing_ok=True)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT_S):
+            with contextlib.suppress(
+                OSError, UsageError
+            ):  # a folder that is gone is noticed where something is written
+                found = _read(self.folder / NAME)
+                if found is None or found.token != self.holder.token:
+                    return
+                os.utime(self.folder / NAME)
+
+
+@contextlib.contextmanager
+def hold(folder: Path, *, steal: bool = False) -> Iterator[Lock]:
+    """Hold a folder in the `with` block.
+
+    Args:
+        folder: the run folder.
+        steal: take it from a runner on another host whose heartbeat has stopped.
+
+    Raises:
+        UsageError: if another runner holds it; names the runner.
+    """
+    lock = Lock(folder, _take(folder, steal=steal))
+    try:
+        yield lock
+    finally:
+        with contextlib.suppress(OSError):  # the folder may be gone or read-only by now
+            lock.release()
+
+
+def lease(folder: Path, *, writes: bool = True) -> Lease | None:
+    """The lease on a folder; None if nobody runs in it.
+
+    Args:
+        folder: the run folder.
+        writes: whether a file may be written for a moment, to read the file system's clock; else this host's clock is used.
+
+    Raises:
+        UsageError: if the file is damaged.
+    """
+    file = folder / NAME
+    holder = _read(file)
+    if holder is None:
+        return None
+    try:
+        clock = _clock_of(folder) if writes else time.time()
+        silent = max(0.0, clock - file.stat().st_mtime)
+    except FileNotFoundError:  # given back a moment ago
+        return None
+    return Lease(holder, silent, _state(holder, silent))
+
+
+def _take(folder: Path, *, steal: bool) -> Holder:
+    mine = Holder(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        began=_began(os.getpid()),
+        kernel=_kernel(),
+        token=secrets.token_hex(8),
+        since=now(),
+    )
+    for _ in range(TRIES):
+        if _written(folder, mine):
+            return mine
+        found = lease(folder)
+        if found is None:
+            continue
+        if found.state != "dead" and not (steal and found.state == "silent"):
+            raise UsageError(_refusal(folder, found))
+        _remove(folder, found.holder, mine)
+    raise UsageError(f"{str(folder)!r}: other runners take this folder at the same moment. Try again.")
+
+
+def _written(folder: Path, mine: Holder) -> bool:
+    """Write the lease, if there is none: a hard link appears whole or not at all, on network file systems too."""
+    file, draft = folder / NAME, folder / f".{NAME}.{mine.token}"
+    body = mine.model_dump_json(indent=1)
+    with draft.open("w", encoding="utf-8") as stream:
+        stream.write(body)
+        stream.flush()
+        os.fsync(stream.fileno())
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        try:
+            with file.open("x", encoding="utf-8") as stream:
+                stream.write(body)
+        except FileExistsError:
+            return False
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
+
+
+def _remove(folder: Path, dead: Holder, mine: Holder) -> None:
+    """Remove a dead runner's lease, unless another runner has just replaced it."""
+    file, aside = folder / NAME, folder / f".{NAME}.{mine.token}.dead"
+    try:
+        file.rename(aside)
+    except FileNotFoundError:  # another runner was faster
+        return
+    moved = _read(aside)
+    if moved is not None and moved.token != dead.token:
+        with contextlib.suppress(
+            OSError
+        ):  # put back a living runner's lease; if a third took its place, it notices and stops
+            os.link(aside, file)
+    aside.unlink(missing_ok=True)
+
+
+def _refusal(folder: Path, found: Lease) -> str:
+    last = f"its last heartbeat was {human_duration(found.silent_s)} ago"
+    if found.state == "silent":
+        return (
+            f"{str(folder)!r} is held by {found.holder.words}; {last}, so it is most likely dead. "
+            "If it is, add --steal to take the folder over."
+        )
+    return f"{str(folder)!r} is in use by {found.holder.words}; {last}. Wait for it, or end it first."
+
+
+def _state(holder: Holder, silent_s: float) -> State:
+    beating = silent_s <= LEASE_S
+    if holder.host != socket.gethostname():
+        return "alive" if beating else "silent"
+    if holder.kernel and holder.kernel == _kernel():
+        return "alive" if _began(holder.pid) == holder.began else "dead"
+    if not holder.kernel and not _kernel():  # all that this system tells is whether some process has that number
+        return "alive" if _exists(holder.pid) else "dead"
+    # The same name, but another boot, container or machine.
+    return "alive" if beating else "silent"
+
+
+def _kernel() -> str:
+    """What gives a process number its meaning: this boot of the kernel, and this namespace of processes."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _began(pid: int) -> str:
+    """When a process began, in ticks since the boot; empty if there is none, or it has ended and waits for its parent."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in {"Z", "X"} else fields[19]
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _clock_of(folder: Path) -> float:
+    """The time now by the clock of the folder's file system."""
+    probe = folder / f".clock.{secrets.token_hex(4)}"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _read(file: Path) -> Holder | None:
+    try:
+        if file.is_symlink():
+            raise UsageError(f"{file}: a link, which no modbench makes. Remove it.")
+        return Holder.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UsageError(f"{file}: damaged. If no modbench runs in this folder, remove the file.") from error

@@ -1,0 +1,225 @@
+"""Signals: the first Ctrl-C lets running units end in good order, everything else stops now, and all say what is kept."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from planted import Trouble, fake_record, planted_suite
+
+from modbench import api
+from modbench.harness.core import early_end, files
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.errors import IncompleteError, ModbenchError
+from modbench.harness.execution import runner, stopping
+from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.stopping import Stop
+from modbench.harness.planning.plan import Plan
+from modbench.harness.results import run_folder
+from modbench.harness.results.run_folder import RunFolder
+from modbench.progress import Lines
+
+QUIET = SimpleNamespace(started=lambda _: None, tick=lambda: None, ended=lambda _: None, added=lambda *_: None)
+
+
+@pytest.fixture
+def made() -> Plan:
+    return planted_suite("smoke", metrics=["latency/forward"])
+
+
+class Fake:
+    """A launcher whose units end when they are waited for, and that notes what is asked of it."""
+
+    def __init__(self, *, apart: bool = False, exitcode: int = 0, writes: bool = True) -> None:
+        self.apart, self.exitcode, self.writes = apart, exitcode, writes
+        self.events: list[str] = []
+        self.on_wait: Any = lambda: None
+        self.waits, self.ends_at = 0, 1  # the call of `wait` by which units have ended
+
+    def at_once(self, usual: int) -> int:
+        return usual
+
+    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
+        del timeout_s
+        self.events.append("start")
+        return SimpleNamespace(unit=unit, record=folder.record(unit), running=False, exitcode=self.exitcode)
+
+    def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:
+        del timeout_s
+        self.on_wait()
+        self.waits += 1
+        if self.waits < self.ends_at:
+            return []
+        for handle in handles:
+            if self.writes:
+                files.write_atomically(handle.record, fake_record(handle.unit, Trouble()).model_dump_json())
+        return list(handles)
+
+    def ask(self, handle: Any) -> None:
+        del handle
+        self.events.append("ask")
+
+    def end(self, handle: Any) -> None:
+        del handle
+        self.events.append("end")
+
+    def leave(self, handles: list[Any]) -> str:
+        self.events.append(f"leave {len(handles)}")
+        return "Jobs go on. "
+
+
+def run(made: Plan, folder: RunFolder, launcher: Fake, stop: Stop, at_once: int = 1) -> None:
+    limits = {unit.name: 9.0 for unit in made.units}
+    Run(launcher, folder, QUIET, stop=stop).phase(Slots(made.units, at_once), limits)
+
+
+def test_the_first_interrupt_finishes_what_runs_and_starts_nothing_else(made: Plan, tmp_path: Path) -> None:
+    folder, launcher, told = run_folder.create(str(tmp_path / "run"), "s"), Fake(), []
+    stop = Stop(lambda: told.append(1))
+    launcher.on_wait = lambda: stop.take(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(made, folder, launcher, stop)
+    assert launcher.events == ["start", "end"]
+    assert told == [1]
+    assert len(list(folder.units.iterdir())) == 1
+    assert stop.cause == "SIGINT"
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,), (signal.SIGHUP,)])
+def test_other_signals_stop_now(numbers: tuple[int, ...], made: Plan, tmp_path: Path) -> None:
+    """The workers that run are ended, without a record; signals that come meanwhile change nothing."""
+    folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Fake(), Stop()
+
+    def signalled() -> None:
+        for number in numbers:
+            stop.take(number)
+
+    launcher.on_wait = signalled
+    with pytest.raises(KeyboardInterrupt):
+        run(made, folder, launcher, stop, at_once=3)
+    assert launcher.events == ["start"] * 3 + ["end"] * 3
+    assert not list(folder.units.iterdir())
+    stop.take(signal.SIGINT)
+    assert stop.cause == signal.Signals(numbers[-1]).name
+
+
+def test_an_interrupt_in_the_last_unit_loses_nothing(made: Plan, tmp_path: Path) -> None:
+    folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Fake(), Stop()
+    launcher.on_wait = lambda: stop.take(signal.SIGINT)
+    run(made, folder, launcher, stop, at_once=len(made.units))  # all run: all end with a record, and there is no rest
+    assert len(list(folder.units.iterdir())) == len(made.units)
+
+
+def test_training_units_are_asked_once_and_come_back_without_a_record(tmp_path: Path) -> None:
+    trained = planted_suite("smoke", metrics=["loss/val"])
+    units = tuple(unit for unit in trained.units if unit.made_in == "train")
+    folder, stop = run_folder.create(str(tmp_path / "run"), "s"), Stop()
+    launcher = Fake(exitcode=early_end.Stopped.exit_code, writes=False)
+    launcher.on_wait = lambda: setattr(stop, "finishing", True)
+    launcher.ends_at = 2
+    with pytest.raises(KeyboardInterrupt):
+        Run(launcher, folder, QUIET, stop=stop).phase(Slots(units, 2), {unit.name: 9.0 for unit in units})
+    assert launcher.events == ["start", "start", "ask", "ask", "end", "end"]
+    assert not list(folder.units.iterdir()), "no failure is recorded of a unit that did as it was asked"
+
+
+def test_units_elsewhere_go_on(made: Plan, tmp_path: Path) -> None:
+    folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Fake(apart=True), Stop()
+    launcher.on_wait, launcher.ends_at = lambda: stop.take(signal.SIGINT), 9
+    with pytest.raises(KeyboardInterrupt):
+        run(made, folder, launcher, stop, at_once=len(made.units))
+    assert launcher.events == ["start"] * len(made.units) + [f"leave {len(made.units)}"]
+    assert stop.left == "Jobs go on. "
+
+
+def test_a_unit_that_cannot_write_ends_the_run(made: Plan, tmp_path: Path) -> None:
+    """No failure is written for it: it runs again when the run is resumed."""
+    folder = run_folder.create(str(tmp_path / "run"), "s")
+    launcher = Fake(exitcode=early_end.CannotWrite.exit_code, writes=False)
+    with pytest.raises(ModbenchError, match="could not write its record: its disk is full") as error:
+        run(made, folder, launcher, Stop())
+    assert error.value.exit_code == 3
+    assert not list(folder.units.iterdir())
+
+
+def test_signals_are_handled_inside_the_block_only() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    stop = Stop()
+    with stopping.signals(stop):
+        signal.raise_signal(signal.SIGINT)
+        assert stop.finishing
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # workers are ended in peace
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_ignored_hang_up_stays_ignored() -> None:
+    """`nohup modbench run …` outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopping.signals(Stop()):
+            signal.raise_signal(signal.SIGHUP)
+        stopping.interrupt_on_end()
+        signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_without_a_main_thread_signals_are_left_alone() -> None:
+    found: list[bool] = []
+
+    def inside() -> None:
+        with stopping.signals(Stop()):
+            found.append(True)
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    assert found == [True]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A worker that takes the question, and has not been asked yet."""
+    assert early_end.ASK is not None
+    before = signal.getsignal(early_end.ASK)
+    monkeypatch.setattr(early_end, "_asked", False)
+    early_end.listen()
+    yield
+    signal.signal(early_end.ASK, before)
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_worker_hears_the_question() -> None:
+    assert early_end.ASK is not None
+    assert not early_end.asked()
+    signal.raise_signal(early_end.ASK)
+    assert early_end.asked()
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"), [("SIGHUP", "interrupted by SIGHUP. Finished units are"), ("", "interrupted. ")]
+)
+def test_what_is_kept_is_said(
+    cause: str, words: str, made: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, stop: Stop, **__: Any) -> None:
+        stop.cause = cause
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "run", interrupted)
+    folder = run_folder.create(str(tmp_path / "run"), "s")
+    with pytest.raises(IncompleteError, match=words):
+        api.run(made, folder, command=[], progress=Lines(made))
+    (folder.path / "checkpoints").mkdir()
+    (folder.path / "checkpoints" / "a.pt").touch()
+    assert not (folder.path / "lock.json").exists()
+    with pytest.raises(IncompleteError, match="Finished units and checkpoints of training are kept"):
+        api.resume(str(folder.path), lambda plan, _: Lines(plan))
