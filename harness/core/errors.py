@@ -38,9 +38,23 @@ class UnfitError(ModbenchError):
 MOST_NAMES = 16
 
 
+def shown(value: object, most: int = 60) -> str:
+    """A value as Python writes it, cut to about `most` characters: a message is read by people."""
+    if isinstance(value, str) and len(value) > most:
+        return f"{value[: most - 20]!r}… ({len(value):,} characters)"
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def brief(message: str, most: int = 600) -> str:
+    """A message without its middle, if it is so long that a value in it must be."""
+    return message if len(message) <= most else f"{message[: 3 * most // 10]} […] {message[-most // 8 :]}"
+
+
 def unknown(kind: str, asked: str, known: Iterable[str]) -> UsageError:
     """Make the error for an unknown name, with the nearest known one."""
-    names = sorted(known)
+    names, whole = sorted(known), asked
+    asked = asked[:100]  # comparing a long text with every name takes long
     near = [name for name in names if asked and name.startswith(asked)]
     near = near or difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -48,7 +62,7 @@ def unknown(kind: str, asked: str, known: Iterable[str]) -> UsageError:
     if len(names) > MOST_NAMES:
         nearest = sorted(names, key=lambda name: -difflib.SequenceMatcher(None, asked, name).ratio())[:MOST_NAMES]
         names, more = sorted(nearest), f" and {len(names) - MOST_NAMES} more"
-    return UsageError(f"unknown {kind} {asked!r}.{hint} Known: {', '.join(names)}{more}.")
+    return UsageError(f"unknown {kind} {shown(whole)}.{hint} Known: {', '.join(names)}{more}.")
 
 
 def in_short(error: BaseException, most: int = 160) -> str:
@@ -72,5 +86,5 @@ def in_words(error: ValidationError) -> str:
         return f"{where} is missing."
     message = first["msg"].removeprefix("Value error, ")
     got = first["input"]
-    shown = f" (got {got!r})" if isinstance(got, str | int | float | bool) else ""
-    return f"{where}: {message}{shown}."
+    value = f" (got {shown(got)})" if isinstance(got, str | int | float | bool) else ""
+    return f"{brief(where, 100)}: {brief(message, 300)}{value}."

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from modbench.harness.core.inside import new_file
+
 
 def now() -> str:
     """The time now: UTC, ISO 8601, whole seconds."""
@@ -42,7 +44,7 @@ def replacing(path: Path, temporary: Path, *, sync: bool = True) -> Iterator[Bin
         sync: whether to wait until the content is on the disk.
     """
     try:
-        with temporary.open("wb") as file:
+        with os.fdopen(new_file(temporary), "wb") as file:
             yield file
             file.flush()
             if sync:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from modbench.harness.core import catalogue, clocks, early_end
 from modbench.harness.core.case import Place, UnitOfWork
 from modbench.harness.core.files import now, write_atomically
+from modbench.harness.core.inside import new_text
 from modbench.harness.machine import busy
 from modbench.harness.results import workspace
 from modbench.harness.results.notes import Notes
@@ -27,7 +28,7 @@ def run_unit(unit_json: str, run_folder: str) -> None:
     early_end.listen()
     unit, folder = UnitOfWork.model_validate_json(unit_json), RunFolder(Path(run_folder))
     with early_end.writing():
-        log = folder.log(unit).open("w", encoding="utf-8")
+        log = new_text(folder.log(unit))
     with log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)

@@ -10,6 +10,7 @@ from modbench.harness.core import catalogue, clocks
 from modbench.harness.core.case import Case, Protocol, slug
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.files import write_atomically
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.results import workspace
@@ -255,7 +256,7 @@ def _trainer(
 def _write_progress(progress: Progress) -> None:
     """Write the progress as one line for the progress bar."""
     assert workspace.HERE is not None
-    workspace.HERE.progress.write_text(str(progress), encoding="utf-8")
+    write_atomically(workspace.HERE.progress, str(progress), sync=False)
 
 
 def _whole(trainer: Trainer, ranks: Ranks) -> Subject:

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import catalogue, inside
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.planning.plan import Plan
+from modbench.harness.results import names
 from modbench.harness.results.launches import Decision
 from modbench.harness.results.records import SCHEMA, Record
 from modbench.harness.results.upgrade import upgraded
@@ -173,6 +174,7 @@ def read(folder: str) -> StoredRun:
     file = path / "run.json"
     if not file.is_file():
         raise UsageError(f"{folder!r} is not a run folder: it has no run.json. `modbench run` creates one.")
+    inside.refuse_links(path)
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -184,6 +186,7 @@ def read(folder: str) -> StoredRun:
     if lacking:
         raise UsageError(f"{file}: damaged: {', '.join(sorted(lacking))} missing.")
     plan = _parse(Plan, body["plan"], file)
+    names.check(plan, file)
     _check_names(plan, file)
     plan, undecided, decisions = _decided(plan, RunFolder(path))
     records, missing = [], []

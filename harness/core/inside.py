@@ -1,0 +1,60 @@
+"""What lies in a run folder may come from a stranger: nothing outside it is read or written through a link in it.
+
+The folder itself may be reached through a link. A folder that somebody else changes while a command runs is not covered.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TextIO
+
+from modbench.harness.core.errors import UsageError
+
+KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def refuse_links(folder: Path) -> None:
+    """Check that everything in a folder is a file or folder of its own.
+
+    A link that stays inside is allowed: loggers of training runs make such links.
+
+    Raises:
+        UsageError: if a link leads out of the folder, or a pipe or device stands in the place of a file.
+    """
+    root, waiting = os.path.realpath(folder), [str(folder)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    _refuse_outside(entry.path, root)
+                elif entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False):
+                    kind = KINDS.get(stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode), "no file")
+                    raise UsageError(f"{entry.path} is {kind}: a run folder holds files. Remove it.")
+
+
+def _refuse_outside(link: str, root: str) -> None:
+    if not os.path.realpath(link).startswith(root + os.sep):
+        raise UsageError(
+            f"{link} is a symbolic link out of the run folder: nothing outside is read or written. Remove it, or put a copy "
+            "in its place."
+        )
+
+
+def new_text(file: Path) -> TextIO:
+    """Open a text file that is new, in the place of whatever has its name: what that is linked to stays as it is."""
+    return os.fdopen(new_file(file), "w", encoding="utf-8")
+
+
+def new_file(file: Path) -> int:
+    """Descriptor of a new file for writing; one of that name is removed first, never emptied or followed."""
+    file.unlink(missing_ok=True)
+    return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)

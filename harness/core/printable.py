@@ -1,0 +1,57 @@
+"""Text as it may be printed: control characters are shown as escapes, so that data cannot steer a terminal or a spreadsheet.
+
+Escaped are C0 and C1 controls, DEL, marks and overrides of the text's direction, line and paragraph separators, and
+unpaired surrogates.
+"""
+
+from __future__ import annotations
+
+import re
+
+CONTROLS = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_ANY = re.compile(f"[{CONTROLS}]")
+# Lines and columns of text are no attack.
+_BUT_LINES = re.compile(f"(?![\n\t])[{CONTROLS}]")
+# What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection), wide forms included.
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def is_printable(text: str) -> bool:
+    """Whether a text holds no control characters at all."""
+    return _ANY.search(text) is None
+
+
+def escaped(text: str, *, lines: bool = True) -> str:
+    r"""The text with control characters as escapes, such as `\x1b` and `\u202e`.
+
+    Args:
+        text: any text.
+        lines: whether line feeds and tabs stay.
+    """
+    return (_BUT_LINES if lines else _ANY).sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def escaped_json(text: str) -> str:
+    """JSON with control characters as JSON's own escapes."""
+    return _BUT_LINES.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def cell(value: object) -> object:
+    """A value as a cell of a CSV file: text on one line; text that a spreadsheet would compute begins with an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    text = escaped(value, lines=False)
+    return f"'{text}" if text.startswith(FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

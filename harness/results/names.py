@@ -1,0 +1,64 @@
+"""Checks the names in a stored plan: they become paths, and the plan may come from a stranger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.printable import is_printable
+from modbench.harness.planning.plan import Plan
+
+# A file system's limit is 255 bytes; endings such as `.died.log` and those of unfinished files take some of them.
+MOST_BYTES = 230
+
+
+def check(plan: Plan, file: Path) -> None:
+    """Check that every name in a plan that becomes part of a path is that of a plain file.
+
+    Raises:
+        UsageError: if one is not; the message names the file and the field.
+    """
+    seen = set[str]()
+    for at, unit in enumerate(plan.units):
+        for field, name in _names(unit):
+            wrong = problem(name)
+            if wrong is not None:
+                raise UsageError(
+                    f"{file}: damaged at plan.units.{at}.{field}: {shown(name)} {wrong}. modbench writes no such name."
+                )
+        if unit.protocol.trace is not None:
+            raise UsageError(f"{file}: damaged at plan.units.{at}.protocol.trace: a run writes no trace.")
+        if unit.name in seen:
+            raise UsageError(f"{file}: damaged at plan.units.{at}.name: two units are named {shown(unit.name)}.")
+        seen.add(unit.name)
+    for at, case in enumerate(plan.cases):
+        if not is_printable(case.id):
+            raise UsageError(f"{file}: damaged: the name of case {at}, {shown(case.id)}, holds control characters.")
+
+
+def _names(unit: UnitOfWork) -> Iterator[tuple[str, str]]:
+    yield "name", unit.name
+    if unit.series:
+        yield "series", unit.series
+    if unit.comparison.name:
+        yield "comparison.name", unit.comparison.name
+    train = unit.protocol.train
+    if train is not None and train.rate_from is not None:
+        yield "protocol.train.rate_from", train.rate_from
+
+
+def problem(name: str) -> str | None:
+    """Why a name is not that of a plain file, in words; None if it is one."""
+    if not name:
+        return "is empty"
+    if name.startswith("."):
+        return "begins with a dot"
+    if "/" in name or "\\" in name:
+        return "holds a slash"
+    if not is_printable(name):
+        return "holds control characters"
+    if len(name.encode(errors="surrogatepass")) > MOST_BYTES:
+        return f"is longer than {MOST_BYTES} bytes"
+    return None
