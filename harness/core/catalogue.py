@@ -15,6 +15,7 @@ import importlib.util
 import os
 import sys
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -74,6 +75,11 @@ def included() -> list[Path]:
     """The user's folders (`MODBENCH_INCLUDE`), searched after the shipped ones."""
     named = os.environ.get("MODBENCH_INCLUDE", "")
     return [Path(folder).absolute() for folder in named.split(os.pathsep) if folder]
+
+
+def is_included(entry: Entry) -> bool:
+    """Whether an entry lies in a folder of the user's."""
+    return entry.path.parent.parent in included()
 
 
 def _about(path: Path) -> str:
@@ -179,17 +185,27 @@ def check_user_model(spec: str) -> None:
 
 
 def _module_exists(name: str) -> bool:
-    """Whether a module can be found from the current folder, without importing it or its parents."""
+    """Whether a module can be found from the current folder."""
+    return all(_specs(name))
+
+
+def files_of_module(name: str) -> dict[str, Path]:
+    """Files that importing a module by name runs, by module: its own and those of its packages; none if it has none."""
+    return {spec.name: Path(spec.origin) for spec in _specs(name) if spec and spec.has_location and spec.origin}
+
+
+def _specs(name: str) -> Iterator[importlib.machinery.ModuleSpec | None]:
+    """Where a module and its packages are found from the current folder, without importing them; None for the first not found."""
     path = [str(Path.cwd()), *sys.path]
     for i, _ in enumerate(parts := name.split(".")):
         try:
             spec = importlib.machinery.PathFinder.find_spec(".".join(parts[: i + 1]), path)
         except (ImportError, ValueError):
-            return False
+            spec = None
+        yield spec
         if spec is None:
-            return False
+            return
         path = list(spec.submodule_search_locations or ())
-    return True
 
 
 def load_user_model(spec: str) -> Any:  # noqa: ANN401  # a user's build(config)

@@ -17,7 +17,7 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results import names
+from modbench.harness.results import names, own_files, trust
 from modbench.harness.results.launches import Decision
 from modbench.harness.results.records import SCHEMA, Record
 from modbench.harness.results.upgrade import upgraded
@@ -84,13 +84,14 @@ class RunFolder:
         launcher: str = "local",
         options: Sequence[str] = (),
     ) -> None:
-        """Write run.json: the resolved plan, and the environment in which it runs."""
+        """Write run.json: the resolved plan, the environment in which it runs, and the user's own files that it uses."""
         body = {
             "schema_version": SCHEMA,
             "started": started,
             "command": command,
             "launcher": launcher,
             "launcher_options": list(options),
+            **trust.begin(plan.units, launcher),
             "environment": environment,
             "plan": plan.model_dump(mode="json"),
         }
@@ -118,6 +119,9 @@ class StoredRun:
         finished: content of finished.json; None if the run was interrupted.
         undecided: further launches that a pilot which has not ended may ask for.
         decisions: what pilots decided, by series.
+        planned: every unit in run.json: those of the plan, and launches that no pilot asked for, or may yet.
+        own_files: the user's files that it began with, as run.json says.
+        token: under which the user who began it is remembered, as run.json says.
     """
 
     path: Path
@@ -132,6 +136,9 @@ class StoredRun:
     undecided: tuple[UnitOfWork, ...] = ()
     decisions: dict[str, Decision] = field(default_factory=dict)
     options: tuple[str, ...] = ()
+    planned: tuple[UnitOfWork, ...] = ()
+    own_files: tuple[own_files.OwnFile, ...] = ()
+    token: str | None = None
 
 
 def create(out: str | None, suite_name: str) -> RunFolder:
@@ -188,6 +195,7 @@ def read(folder: str) -> StoredRun:
     plan = _parse(Plan, body["plan"], file)
     names.check(plan, file)
     _check_names(plan, file)
+    planned = plan.units
     plan, undecided, decisions = _decided(plan, RunFolder(path))
     records, missing = [], []
     for unit in plan.units:
@@ -208,6 +216,9 @@ def read(folder: str) -> StoredRun:
         undecided=undecided,
         decisions=decisions,
         options=tuple(body.get("launcher_options", ())),
+        planned=planned,
+        own_files=own_files.told(body, file),
+        token=str(body.get("token")),
         **told,
     )
 

@@ -17,6 +17,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.suite import load_suite
 from modbench.harness.results import lock
 from modbench.harness.results.run_folder import RunFolder, create, read
+from modbench.harness.results.trust import confirm
 from modbench.reports import render
 from modbench.reports.load import Loaded, load
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from modbench.harness.core.case import Device
     from modbench.harness.planning.plan import Plan
+    from modbench.harness.results.trust import Strange
     from modbench.progress import Lines, Live
 
 __all__ = ["Finished", "device_named", "make_plan", "new_folder", "report", "resume", "run"]
@@ -139,6 +141,7 @@ def resume(
     retry_failed: bool = False,
     steal: bool = False,
     options: Sequence[str] | None = None,
+    trust: bool | Callable[[Sequence[Strange]], bool] = False,
 ) -> Finished:
     """Run the units that an interrupted run lacks, and those whose process died.
 
@@ -151,10 +154,11 @@ def resume(
         retry_failed: also run every unit again in which a cell failed.
         steal: take the folder from a runner on another host that no longer gives a sign of life.
         options: the launcher's own options; None: those of the run.
+        trust: whether files are used that this user did not begin the run with, or that changed; or what asks the user.
 
     Raises:
-        UsageError: if the folder holds no readable run, one with times of another machine, or one of `modbench train`, or if
-            another runner holds it.
+        UsageError: if the folder holds no readable run, one with times of another machine, or one of `modbench train`; if it
+            names files that are not trusted; if another runner holds it.
         IncompleteError: if it was interrupted again.
         ModbenchError: if the folder can no longer be written; finished units are kept.
     """
@@ -170,6 +174,8 @@ def resume(
         remaining = resuming.remaining(stored, retry_failed=retry_failed)
         if not remaining and stored.finished and (stored.path / render.PAGE).exists():
             return Finished(stored.path, stored.path / render.PAGE, None, load(stored.path))
+        if remaining or stored.undecided:
+            confirm(stored, trust=trust)
         resuming.make_ready(stored, remaining)
         rest, whole = (
             stored.plan.model_copy(update={"units": (*units, *stored.undecided)})

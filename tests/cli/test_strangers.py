@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import subprocess
@@ -12,7 +14,12 @@ from typing import Any
 import pytest
 import torch
 
+from modbench.commands._trust import word_on
+from modbench.harness.core import catalogue
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import unfinished
+from modbench.harness.results import own_files, trust
+from modbench.harness.results.run_folder import read
 from modbench.harness.training import checkpoint
 
 if os.name != "posix":
@@ -46,6 +53,15 @@ def build(config):
     return torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, 16), torch.nn.Linear(16, config.vocab_size))
 """
 
+HOOK = """
+import sys
+def hook(event, args, words=("/mine.py", "package/inner", "/private.txt", "/corpus.txt", "some/set", "/run.json")):
+    if event.startswith("socket.") or (event == "open" and any(word in repr(args[0]) for word in words)):
+        with __builtins__["open"]("HERE/seen", "a") as file:
+            file.write(f"{event} {args}\\n")
+sys.addaudithook(hook)
+"""
+
 
 class Stranger:
     """A run folder as a stranger may send it: planned here, nothing measured."""
@@ -69,7 +85,7 @@ class Stranger:
         where |= {"machine": certificate.fingerprint(where, "cpu", 1), "certificate": None}
         api.new_folder(plan, str(self.path)).write_run(plan, where, ["modbench", "run", "tiny.toml"], now())
 
-    def changes(self, change: Callable[[dict[str, Any]], None]) -> None:
+    def changes(self, change: Callable[[dict[str, Any]], object]) -> None:
         """Edit run.json by hand."""
         body = json.loads((self.path / "run.json").read_text())
         change(body)
@@ -161,6 +177,7 @@ def test_a_folder_that_is_a_link_is_refused(stranger: Stranger, place: str) -> N
     stranger.refused(place, command="report")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["logs/{}.log", "logs/{}.progress", "checkpoints/{}.part", "units/{}.json"])
 @pytest.mark.parametrize("how", ["symbolic", "hard"])
 def test_no_file_outside_is_written_through_a_link(stranger: Stranger, ending: str, how: str) -> None:
@@ -175,7 +192,7 @@ def test_no_file_outside_is_written_through_a_link(stranger: Stranger, ending: s
     if how == "symbolic":
         stranger.refused("symbolic link")
     else:
-        stranger.modbench("resume", stranger.path, cwd=stranger.here)
+        stranger.modbench("resume", stranger.path, "--trust", cwd=stranger.here)
     assert victim.read_text() == "precious"
 
 
@@ -206,6 +223,157 @@ def test_a_run_folder_may_be_reached_through_a_link(stranger: Stranger) -> None:
     done = stranger.modbench("report", stranger.here / "link")
     assert done.returncode == 4, done.stderr  # nothing was measured
     assert (stranger.path / "report.html").exists()
+
+
+def test_a_strangers_model_is_not_run(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
+    stranger.plans("mine.py:build")
+    monkeypatch.setenv("MODBENCH_STATE", str(stranger.here / "of another user"))
+    hashed = hashlib.sha256(stranger.model.read_bytes()).hexdigest()
+    said = stranger.refused(str(stranger.model), hashed, f"{stranger.model.stat().st_size:,} bytes", "--trust")
+    assert "corpus.txt" in said  # what it would read is shown too
+    assert not stranger.mark.exists()
+    assert not list((stranger.path / "units").iterdir())
+    assert not list((stranger.path / "logs").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["mine.py:build", "mine:build", "package.inner:build"])
+def test_trusted_once_it_is_run_and_asked_about_no_more(
+    stranger: Stranger, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    (stranger.here / "package").mkdir()
+    (stranger.here / "package" / "__init__.py").write_text("")
+    (stranger.here / "package" / "inner.py").write_text(stranger.model.read_text())
+    stranger.plans(model)
+    monkeypatch.setenv("MODBENCH_STATE", str(stranger.here / "of another user"))
+    stranger.refused("sha256")
+    done = stranger.modbench("resume", stranger.path, "--trust", cwd=stranger.here)
+    assert (done.returncode, stranger.mark.exists()) == (0, True), done.stderr
+    for file in (stranger.path / "units").iterdir():
+        file.unlink()
+    assert trust.strange(own_files.of(read(str(stranger.path)).planned, "local"), *agreed(stranger)) == []
+
+
+def agreed(stranger: Stranger) -> tuple[tuple[own_files.OwnFile, ...], str | None]:
+    stored = read(str(stranger.path))
+    return stored.own_files, stored.token
+
+
+def test_the_user_who_began_a_run_is_not_asked_unless_a_file_changed(stranger: Stranger) -> None:
+    stranger.plans("mine.py:build")
+    stored = read(str(stranger.path))
+    trust.confirm(stored, trust=False)  # nothing is raised
+    stranger.model.write_text("# better\n" + stranger.model.read_text())
+    stranger.refused("mine.py", "changed since the run began", "two versions would be mixed", "--trust")
+    with pytest.raises(UsageError, match="two versions"):
+        trust.confirm(stored, trust=False)
+    trust.confirm(stored, trust=True)
+    trust.confirm(stored, trust=False)  # and now they are agreed to
+    assert not stranger.mark.exists()
+
+
+def test_a_file_that_run_json_claims_to_know_is_not_known(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger writes run.json: neither its hashes nor a token that he made up count."""
+    stranger.plans("mine.py:build")
+    state = stranger.here / "of another user"
+    monkeypatch.setenv("MODBENCH_STATE", str(state))
+    (stranger.here / "stolen.json").write_text((next((stranger.here / "state" / "runs").iterdir())).read_text())
+    stranger.changes(lambda body: body.update({"token": "../../../stolen"}))
+    (state / "runs").mkdir(parents=True)
+    stranger.refused("as run.json says", "--trust")
+
+
+def test_a_launch_that_no_pilot_asked_for_hides_no_model(stranger: Stranger) -> None:
+    stranger.plans()
+
+    def hides(body: dict[str, Any]) -> None:
+        unit = json.loads(json.dumps(first(body)))
+        unit["comparison"]["arms"][0]["model"] = "mine.py:build"
+        unit |= {"name": "hidden", "series": "s", "launch": 30}
+        body["plan"]["units"].append(unit)
+
+    stranger.changes(hides)
+    stranger.refused("mine.py", "sha256")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("corpus_path", "/etc/passwd"), ("task_path", "/etc/passwd"), ("corpus_path", "hf:somebody/some-set")],
+)
+def test_what_a_strangers_run_reads_is_asked_about(stranger: Stranger, field: str, value: str) -> None:
+    stranger.plans()
+    stranger.changes(lambda body: [unit["protocol"].update({field: value}) for unit in body["plan"]["units"]])
+    stranger.refused(value, "--trust")
+
+
+def test_a_device_is_not_hashed(stranger: Stranger) -> None:
+    stranger.plans()
+    stranger.changes(lambda body: first(body)["protocol"].update(corpus_path="/dev/zero"))
+    stranger.refused("/dev/zero", "cannot be read")
+
+
+def test_an_answer_on_a_terminal(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
+    stranger.plans("mine.py:build")
+    monkeypatch.setenv("MODBENCH_STATE", str(stranger.here / "of another user"))
+    found = trust.strange(own_files.of(read(str(stranger.path)).planned, "local"), *agreed(stranger))
+    shown = io.StringIO()
+    shown.isatty = lambda: True  # type: ignore[method-assign]  # as a terminal
+    monkeypatch.setattr("sys.stderr", shown)
+    for typed, trusted in (("y\n", True), ("n\n", False), ("\n", False), ("", False)):
+        answer = io.StringIO(typed)
+        answer.isatty = lambda: True  # type: ignore[method-assign]  # as a terminal
+        monkeypatch.setattr("sys.stdin", answer)
+        assert word_on(trust=False)(found) is trusted
+    changed = [trust.Strange(found[0].file, changed=True, known=True)]
+    assert not word_on(trust=False)(changed)  # never asked: only --trust mixes two versions
+    assert word_on(trust=True)(changed)
+
+
+def test_additions_of_the_user_are_own_files(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = stranger.here / "extra"
+    (extra / "corpora").mkdir(parents=True)
+    (extra / "corpora" / "poems.py").write_text(
+        '"""Poems."""\nfrom modbench.harness.core.contracts import Corpus, Text\n'
+        "CORPUS = Corpus(lambda path: Text('poems', b'a b c ' * 99, b'd e f ' * 99, 'c0ffee'))\n"
+    )
+    monkeypatch.setenv("MODBENCH_INCLUDE", str(extra))
+    catalogue.entries.cache_clear()
+    try:
+        (stranger.here / "tiny.toml").write_text(SUITE.replace("CORPUS", "poems"))
+        stranger.plans()
+        (own,) = read(str(stranger.path)).own_files
+        assert (own.kind, own.name, own.path) == ("addition", "corpora/poems", str(extra / "corpora" / "poems.py"))
+    finally:
+        catalogue.entries.cache_clear()
+
+
+def test_report_and_gate_run_and_read_nothing_that_a_folder_names(
+    stranger: Stranger, modbench_process: Modbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An audit hook sees every file that Python opens and every address that it connects to."""
+    (stranger.here / "package").mkdir()
+    (stranger.here / "package" / "inner.py").write_text(stranger.model.read_text())
+    stranger.plans("mine.py:build", "package.inner:build")
+
+    def names(body: dict[str, Any]) -> None:
+        for unit in body["plan"]["units"]:
+            unit["protocol"] |= {
+                "corpus": "hf",
+                "corpus_path": "hf:some/set",
+                "task_path": str(stranger.here / "private.txt"),
+            }
+
+    stranger.changes(names)
+    (stranger.here / "private.txt").write_text("secret")
+    (stranger.here / "sitecustomize.py").write_text(HOOK.replace("HERE", str(stranger.here)))
+    monkeypatch.setenv("PYTHONPATH", f"{stranger.here}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    for arguments in (["report", stranger.path], ["gate", stranger.path, "--against", stranger.path]):
+        done = modbench_process(*arguments, cwd=stranger.here)
+        assert done.returncode in {4, 5}, done.stderr
+    assert not stranger.mark.exists()
+    seen = (stranger.here / "seen").read_text().splitlines()
+    assert {line for line in seen if "run.json" not in line} == set()
+    assert seen  # the hook works
 
 
 @pytest.mark.parametrize("how", ["symbolic", "hard"])

@@ -10,6 +10,7 @@ import typer
 from modbench.commands._app import app
 from modbench.commands._flags import Flags, JsonFlag, SelectFlag, SuiteName, with_flags
 from modbench.commands._output import print_summary
+from modbench.commands._trust import word_on
 
 LauncherOptions = Annotated[
     list[str] | None,
@@ -75,6 +76,9 @@ def resume(
     steal: Annotated[
         bool, typer.Option("--steal", help="Take the folder from a runner on another host that gives no sign of life.")
     ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run and read files that you did not begin the run with, or that changed.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Continue an interrupted run: finished units are kept, training continues from its checkpoint."""
@@ -83,5 +87,12 @@ def resume(
     from modbench.progress import progress_for
 
     stopping.interrupt_on_end()
-    finished = api.resume(run_folder, progress_for, retry_failed=retry_failed, steal=steal, options=options)
+    finished = api.resume(
+        run_folder,
+        progress_for,
+        retry_failed=retry_failed,
+        steal=steal,
+        options=options,
+        trust=word_on(trust=trust),
+    )
     print_summary(finished, as_json=as_json)

@@ -1,0 +1,164 @@
+"""The user's own files that a plan runs or reads: models, additions from `MODBENCH_INCLUDE`, corpora, tasks' files.
+
+`run.json` holds them with their hashes, so that a resumed run, or a reader, can tell whether they are the same. What these
+files import or name in turn is not followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, UnitOfWork
+from modbench.harness.core.catalogue import is_user_model
+from modbench.harness.core.errors import UsageError, in_short
+from modbench.harness.core.frozen import Frozen
+
+BLOCK = 1 << 20
+
+Kind = Literal["model", "addition", "corpus", "task"]
+# A folder, a data set that is fetched by its name, or nothing: none of them has a hash of its own.
+What = Literal["file", "folder", "fetched", "missing"]
+
+
+class OwnFile(Frozen):
+    """A file of the user's that a run depends on.
+
+    Attributes:
+        kind: what it is used for; code is run, text is read.
+        name: as the plan names it, such as `mine.py:build`; of a package that importing it runs, `my.model:build (my)`.
+        what: a file, a folder (whose texts the plan's own hash covers), a data set that is fetched by name, or missing.
+        path: absolute path; None for a data set that is fetched.
+        size: in bytes; None if it is no file.
+        sha256: hash of its bytes; None if it is no file.
+    """
+
+    kind: Kind
+    name: str
+    what: What = "file"
+    path: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is and what it is called."""
+        return self.kind, self.name
+
+    @property
+    def identity(self) -> str | None:
+        """What must be the same for it to be unchanged: its hash, or where it has none, its place."""
+        return self.sha256 or (None if self.what == "missing" else self.path or self.name)
+
+
+def told(body: Mapping[str, Any], file: Path) -> tuple[OwnFile, ...]:
+    """The files that a run began with, as its run.json says; none before schema 6.
+
+    Raises:
+        UsageError: if that is damaged.
+    """
+    try:
+        return tuple(OwnFile.model_validate(each) for each in body.get("own_files") or ())
+    except (ValidationError, TypeError) as error:
+        raise UsageError(f"{file}: damaged at own_files: {in_short(error)}.") from error
+
+
+def of(units: Iterable[UnitOfWork], launcher: str) -> tuple[OwnFile, ...]:
+    """The user's files that these units run or read. Nothing is imported; files are read to be hashed.
+
+    Args:
+        units: all that may run. What only a plan's comparisons name is never run.
+        launcher: the launcher's name.
+    """
+    units = list(units)
+    cases = list(dict.fromkeys(case for unit in units for case in unit.comparison.arms))
+    found = [file for model in _models(cases) for file in _model_files(model)]
+    found += _additions(units, cases, launcher)
+    protocols = [unit.protocol for unit in units]
+    for kind, paths in (
+        ("corpus", dict.fromkeys(each.corpus_path for each in protocols if each.corpus_path is not None)),
+        ("task", dict.fromkeys(each.task_path for each in protocols if each.task_path is not None)),
+    ):
+        found += [_text(kind, path) for path in paths]  # type: ignore[arg-type]  # the two kinds above
+    return tuple(found)
+
+
+def _models(cases: Sequence[Case]) -> list[str]:
+    return [model for model in dict.fromkeys(case.model for case in cases) if is_user_model(model)]
+
+
+def _model_files(model: str) -> Iterator[OwnFile]:
+    where = model.rpartition(":")[0] or model
+    if where.endswith(".py"):
+        yield _file("model", model, Path(where))
+        return
+    files = catalogue.files_of_module(where)
+    for module, file in files.items():
+        yield _file("model", model if module == where else f"{model} ({module})", file)
+    if where not in files:  # a module without a file, or none
+        yield OwnFile(kind="model", name=model, what="missing")
+
+
+def _additions(units: Sequence[UnitOfWork], cases: Sequence[Case], launcher: str) -> Iterator[OwnFile]:
+    """Files from the folders of `MODBENCH_INCLUDE` that take part in measuring; doubts and panels do not."""
+    if not catalogue.included():
+        return
+    metrics = {key for unit in units for key in catalogue.needed(unit.comparison.metrics)}
+    used = {
+        "passes": {unit.made_in for unit in units},
+        "metrics": {
+            name
+            for name in catalogue.entries("metrics")
+            if any(m.key in metrics for m in catalogue.load("metrics", name))
+        },
+        "models": {case.model for case in cases},
+        "routers": {case.config.router for case in cases},
+        "corpora": {unit.protocol.corpus for unit in units},
+        "tasks": {case.task for case in cases},
+        "launchers": {launcher},
+    }
+    for room, names in used.items():
+        for name, entry in catalogue.entries(room).items():
+            if name in names and catalogue.is_included(entry):
+                yield _file("addition", f"{room}/{name}", entry.path)
+
+
+def _text(kind: Kind, asked: str) -> OwnFile:
+    """What a corpus or a task reads: `PATH`, `PATH?option=value`, or `hf:NAME`, which may also name a file."""
+    name = asked.removeprefix("hf:")
+    path = Path(name)
+    if not _exists(path) and "?" in name:
+        path = Path(name.rpartition("?")[0])
+    if asked.startswith("hf:") and not _exists(path):
+        return OwnFile(kind=kind, name=asked, what="fetched")
+    return _file(kind, asked, path)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL
+        return False
+
+
+def _file(kind: Kind, name: str, path: Path) -> OwnFile:
+    at = str(path.absolute())
+    if not _exists(path):
+        return OwnFile(kind=kind, name=name, what="missing", path=at)
+    if not path.is_file():  # a device is not read
+        return OwnFile(kind=kind, name=name, what="folder" if path.is_dir() else "missing", path=at)
+    size = path.stat().st_size
+    digest, left = hashlib.sha256(), size
+    try:
+        with path.open("rb") as file:
+            while left > 0 and (block := file.read(min(left, BLOCK))):  # a file of the kernel may have no end
+                digest.update(block)
+                left -= len(block)
+    except OSError:
+        return OwnFile(kind=kind, name=name, what="missing", path=at, size=size)
+    return OwnFile(kind=kind, name=name, path=at, size=size, sha256=digest.hexdigest())

@@ -1,0 +1,147 @@
+"""Whether the code and texts that a run names may be run and read again: a run folder may come from a stranger.
+
+A user who begins a run is remembered outside the folder (`core/user_folders.py`), with the hashes of the files that it uses.
+These files, unchanged, may be used again. Any other needs the user's word. So does a file that changed: results would mix
+two versions.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from modbench.harness.core import user_folders
+from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.files import write_atomically
+from modbench.harness.results import own_files
+from modbench.harness.results.own_files import OwnFile
+
+if TYPE_CHECKING:
+    from modbench.harness.core.case import UnitOfWork
+    from modbench.harness.results.run_folder import StoredRun
+
+TOKEN = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Strange:
+    """A file that this user has not agreed to.
+
+    Attributes:
+        file: the file as it is now.
+        changed: whether it differs from what the run began with, as far as that is known.
+        known: whether anything says what the run began with.
+    """
+
+    file: OwnFile
+    changed: bool
+    known: bool
+
+    def in_words(self) -> str:
+        """One line: what it is, its path, its size and hash, and whether it changed."""
+        file = self.file
+        where = "fetched over the network" if file.what == "fetched" else file.path or "no file"
+        content = {"folder": "a folder", "fetched": "", "missing": "not there"}.get(
+            file.what, f"{file.size:,} bytes, sha256 {file.sha256}" if file.size is not None else ""
+        )
+        state = (
+            "CHANGED since the run began" if self.changed else "as run.json says" if self.known else "not in run.json"
+        )
+        return ", ".join(part for part in (f"{file.kind} {file.name}: {where}", content, state) if part)
+
+
+def begin(units: Sequence[UnitOfWork], launcher: str) -> dict[str, Any]:
+    """Remember that this user begins a run; returns what run.json says of it: `token` and `own_files`."""
+    token, files = uuid4().hex, own_files.of(units, launcher)
+    _remember(token, files)
+    return {"token": token, "own_files": [file.model_dump() for file in files]}
+
+
+def _remember(token: str, files: Sequence[OwnFile]) -> None:
+    """Remember that this user agreed to these files of a run. Without a home folder nothing is remembered: resuming asks."""
+    if not files or TOKEN.fullmatch(token) is None:
+        return
+    try:
+        place = _place(token)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        agreed = [(*file.key, file.identity) for file in files]
+        write_atomically(place, json.dumps({"files": agreed}, indent=1), mode=0o600)
+    except (OSError, RuntimeError):
+        return
+
+
+def _place(token: str) -> Path:
+    return user_folders.state() / "runs" / f"{token}.json"
+
+
+def _agreed(token: str | None) -> dict[tuple[str, str], str | None]:
+    """What this user agreed to, by key; empty for a run of somebody else."""
+    if token is None or TOKEN.fullmatch(token) is None:  # it becomes a path
+        return {}
+    try:
+        body = json.loads(_place(token).read_bytes())
+        return {(kind, name): identity for kind, name, identity in body["files"]}
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError):
+        return {}
+
+
+def strange(files: Sequence[OwnFile], told: Sequence[OwnFile], token: str | None) -> list[Strange]:
+    """The files that need the user's word.
+
+    Args:
+        files: the files as they are.
+        told: as run.json says they were.
+        token: the run's token in run.json.
+
+    Raises:
+        UsageError: if one is not there.
+    """
+    agreed, said = _agreed(token), {file.key: file.identity for file in told}
+    for file in files:
+        if file.what == "missing":
+            began = next((each.path for each in told if each.key == file.key), None)
+            there = f" The run began with {began}: resume it from the folder in which it began." if began else ""
+            raise UsageError(f"{file.kind} {shown(file.name)}: {file.path or 'its module'} cannot be read.{there}")
+    found = []
+    for file in files:
+        before = agreed.get(file.key, said.get(file.key))
+        if file.key not in agreed or agreed[file.key] != file.identity:
+            found.append(
+                Strange(file, changed=before is not None and before != file.identity, known=before is not None)
+            )
+    return found
+
+
+def confirm(stored: StoredRun, *, trust: bool | Callable[[Sequence[Strange]], bool]) -> None:
+    """Go on only if the user trusts the files that running this run's units would use; then remember them.
+
+    Args:
+        stored: the run.
+        trust: the user's word, or what asks for it.
+
+    Raises:
+        UsageError: if not; nothing was run or changed.
+    """
+    files = own_files.of(stored.planned, stored.launcher)
+    found = strange(files, stored.own_files, stored.token)
+    if not found:
+        return
+    if trust if isinstance(trust, bool) else trust(found):
+        _remember(stored.token or "", files)
+        return
+    first = next((each for each in found if each.changed), found[0])
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    why = (
+        "changed since the run began, and results of two versions would be mixed: start a new run, or, if you want that,"
+        if first.changed
+        else "is not known to be yours: this user did not begin the run with it. Read it; if you trust it,"
+    )
+    hashed = f" (sha256 {first.file.sha256})" if first.file.sha256 else ""
+    raise UsageError(
+        f"{first.file.kind} {shown(first.file.path or first.file.name, 200)}{hashed}{more} {why} repeat with --trust."
+    )
