@@ -10,6 +10,7 @@ import pandas as pd
 from modbench.harness.core import labels
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.labels import Label
 from modbench.harness.stats import effects
 from modbench.reports.tables import Tables
 
@@ -50,7 +51,8 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
     row = tables.case_columns(case, metric) | {"metric": metric.key, "unit": metric.unit}
     trouble = tables.trouble(case, metric)
     if trouble:
-        return row | {"status": trouble.status, "reason": trouble.reason}
+        damaged = Label.DAMAGED if trouble.kind == "damaged" else None
+        return row | {"status": trouble.status, "reason": trouble.reason, "labels": damaged}
     row |= {"status": "ok", "labels": labels.joined(tables.row_labels(case, metric))}
     effect, made_in = tables.estimate(case, metric), tables.made_in(metric)
     if made_in.samples == "one":

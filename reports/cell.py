@@ -47,7 +47,8 @@ class Cell:
         if failed:
             first = failed[0]
             part = f" (in {len(failed)} of {len(self.outcomes)} units)" if len(failed) < len(self.outcomes) else ""
-            return Trouble("failed", f"{first.kind}: {first.reason}{part}", first.kind)
+            kind = "" if first.kind == "damaged" else f"{first.kind}: "  # the reason says it
+            return Trouble("failed", f"{kind}{first.reason}{part}", first.kind)
         for _, outcome in self.outcomes:
             if outcome.status == "skipped":
                 return Trouble("skipped", str(outcome.reason))

@@ -119,11 +119,7 @@ def gate(run: Loaded, base: Loaded, margin: float | None = None, history: Sequen
     said = past.said
     if margin is None and margins[0] != margins[1]:
         said = (f"margins differ ({margins[0]:.1%} now, {margins[1]:.1%} before): the smaller is used", *said)
-    lacking = (
-        f"{tables.run.path} is incomplete: {len(tables.run.missing)} units have no record."
-        for tables in (now, then)
-        if tables.run.missing
-    )
+    lacking = filter(None, (tables.run.incomplete for tables in (now, then)))
     return Gate(
         findings,
         chosen,

@@ -159,6 +159,8 @@ def history(now: Tables, base: Tables, folders: Sequence[str]) -> History:
         elif not tables.run.plan.suite.claims:
             said.append(f"--history {path} is left out: a smoke run makes no claims")
         else:
+            if tables.run.damaged:
+                said.append(f"--history {path}: {tables.run.incomplete}")
             found.append(tables)
     return History(now, base, tuple(found), tuple(said))
 

@@ -21,6 +21,8 @@ from modbench.reports.gate_same import why_other
 from modbench.reports.tables import Tables
 
 TELL, COUNT_OUT = "cannot tell", "not compared"
+# Failures that say nothing about the code: what was measured is not known.
+UNKNOWN = {"not_steady", "damaged"}
 
 
 def estimates(now: paired.Paired, before: paired.Paired) -> list[tuple[Effect, Effect]]:
@@ -73,7 +75,7 @@ class Comparer:
         if other:
             return Finding(case.id, metric.key, COUNT_OUT if nature else TELL, reason=other)
         trouble, earlier = self.now.trouble(case, metric), _trouble(self.base, old, metric)
-        if trouble and trouble.status == "failed" and trouble.kind != "not_steady" and not earlier:
+        if trouble and trouble.status == "failed" and trouble.kind not in UNKNOWN and not earlier:
             return Finding(case.id, metric.key, "worse", reason=f"fails now: {trouble.reason}")
         trouble = _trouble(self.now, case, metric)
         if not trouble and not earlier:
@@ -105,6 +107,8 @@ class Comparer:
         return Finding(case.id, metric.key, word, reason=f"{which}: {said.reason}{both}")
 
     def _measured(self, case: Case, old: Case, metric: Metric) -> Finding:
+        if damaged := self.now.damaged(case, metric) or self.base.damaged(old, metric):  # the file of the case's checks
+            return Finding(case.id, metric.key, TELL, reason=damaged)
         samples = self.now.made_in(metric).samples
         if samples != "one" and not (self.now.run.plan.suite.claims and self.base.run.plan.suite.claims):
             return Finding(case.id, metric.key, TELL, reason="a smoke run makes no claims")
@@ -203,9 +207,9 @@ def _trouble(tables: Tables, case: Case, metric: Metric) -> Trouble | None:
 
 
 def _lost(tables: Tables, case: Case, metric: Metric, trouble: Trouble | None) -> bool:
-    """Whether it would have been measured but for an unsteady arm or a unit without a record."""
+    """Whether it would have been measured but for an unsteady arm, or a unit without a record or with a damaged one."""
     return trouble is not None and (
-        trouble.kind == "not_steady" or bool(tables.cell(case.id, tables.source(metric).key).missing)
+        trouble.kind in UNKNOWN or bool(tables.cell(case.id, tables.source(metric).key).missing)
     )
 
 

@@ -11,6 +11,7 @@ from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.machine.busy import union_s
 from modbench.harness.machine.certificate import Certificate, from_dict
 from modbench.harness.results import run_folder
+from modbench.harness.results.run_checks import complete
 from modbench.reports.cases import case_table
 from modbench.reports.checked import speaks
 from modbench.reports.pairs import comparison_table
@@ -158,5 +159,6 @@ def load(folder: str | Path, baseline: str | None = None) -> Loaded:
         UsageError: if it is not a run folder, is damaged, or has no such arm.
     """
     run = run_folder.read(str(folder))
+    complete(run.environment, run.path / "run.json")
     tables = Tables(run, baseline)
     return Loaded(run, tables, case_table(tables), comparison_table(tables))

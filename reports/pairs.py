@@ -12,6 +12,7 @@ import pandas as pd
 from modbench.harness.core import labels
 from modbench.harness.core.case import Case, Comparison
 from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.labels import Label
 from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired, verdicts
@@ -88,7 +89,9 @@ def _pair_row(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dic
         troubles["anchor: "] = tables.anchor_trouble(case, metric)
     for who, trouble in troubles.items():
         if trouble:
-            return row | {"status": trouble.status, "reason": who + trouble.reason}
+            said = {"baseline_labels" if who == "baseline: " else "labels": Label.DAMAGED}
+            said = said if trouble.kind == "damaged" else {}
+            return row | {"status": trouble.status, "reason": who + trouble.reason} | said
     sides = {"labels": case, "baseline_labels": baseline}
     row |= {column: labels.joined(tables.row_labels(side, metric)) for column, side in sides.items()}
     return row | _result(tables, case, baseline, metric)

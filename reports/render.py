@@ -62,5 +62,6 @@ def html(loaded: Loaded) -> str:
         machine_check=machine_check(loaded),
         warnings=warnings(loaded),
         missing=run.missing,
+        damaged=run.damaged,
         failed=len(loaded.failed.case_id.unique()),
     )

@@ -263,7 +263,13 @@ class Tables:
     def labels(self, case: Case, metric: Metric) -> list[Label]:
         """Return the labels of an arm in every output, such as `not autoregressive as measured`."""
         labels = (self.doubts[name].label for name in self.doubts_about(case, metric))
-        return [label for label in labels if label is not None]
+        damaged = [Label.DAMAGED] if self.damaged(case, metric) else []
+        return damaged + [label for label in labels if label is not None]
+
+    def damaged(self, case: Case, metric: Metric) -> str | None:
+        """Return what is wrong with a file that this number, or a check of the case, should have come from; or None."""
+        cells = (self.cell(case.id, self.source(metric).key), self.cell(case.original.id, CARRIER))
+        return next((str(o.reason) for cell in cells for _, o in cell.outcomes if o.kind == "damaged"), None)
 
     def row_labels(self, case: Case, metric: Metric) -> list[Label]:
         """Return the labels of a row: the arm's, and what else must be known about this number."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from modbench.harness.core.labels import Label
 from modbench.harness.core.memory_ledger import Ledger
-from modbench.harness.core.units import Unit
+from modbench.harness.core.units import RANGES, Range, Unit
 
 if TYPE_CHECKING:
     from modbench.harness.core.config import ModelConfig
@@ -158,6 +158,7 @@ class Metric(Generic[Given, Made]):
         no_interval: why a value has no interval; empty: as its pass says.
         on_request: whether it is measured only when a suite asks for it, although its pass always measures the others.
         task: the task whose accuracy it is.
+        range: what its value can be; None: as its unit says (`core/units.py`).
     """
 
     key: str
@@ -181,6 +182,7 @@ class Metric(Generic[Given, Made]):
     no_interval: str = ""
     on_request: bool = False
     task: str = ""
+    range: Range | None = None
 
     def __post_init__(self) -> None:
         """Check that the metric is either measured by a pass or derived from another metric."""
@@ -190,6 +192,11 @@ class Metric(Generic[Given, Made]):
     def group(self) -> str:
         """Group of metrics that are timed together: `forward`, `forward-device`, `train_step-parts`."""
         return f"{self.workload}-{self.timer}" if self.timer else self.workload
+
+    @property
+    def allowed(self) -> Range:
+        """What its value can be."""
+        return self.range or RANGES.get(self.unit, Range())
 
 
 AnyMetric = Metric[Any, Any]

@@ -23,13 +23,14 @@ class Label(StrEnum):
     INPUT_DEPENDENT = "cost depends on the input"
     TAIL = "tail"
     LAUNCHES_CAPPED = "launches capped"
+    DAMAGED = "damaged"
 
 
 # A loss with one of these labels comes from a model that read later tokens.
 LOOKED_AHEAD = frozenset({Label.NOT_AUTOREGRESSIVE, Label.SAW_FUTURE})
 
 # These say what a number stands for and how well it was measured, not what is wrong with the model.
-OF_PRECISION = frozenset({Label.LAUNCHES_CAPPED, Label.INPUT_DEPENDENT})
+OF_PRECISION = frozenset({Label.LAUNCHES_CAPPED, Label.INPUT_DEPENDENT, Label.DAMAGED})
 
 
 # Of a model with one of these, a time is not that of the work it claims, or it is unknown whether it is.

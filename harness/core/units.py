@@ -3,9 +3,62 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 Unit = Literal["s", "B", "FLOP", "J", "nat", "bit/B", "ratio", "token/s", "token", "count"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values that a quantity can have. Its ends are far beyond what is ever measured: they show damage, not surprise.
+
+    Attributes:
+        least: the smallest.
+        most: the largest.
+        above: whether it must be larger than `least`, not equal to it.
+        whole: whether it is a whole number.
+    """
+
+    least: float = -1e39  # losses are computed in fp32, which ends at 3.4e38
+    most: float = 1e39
+    above: bool = False
+    whole: bool = False
+
+    def lacks(self, value: float) -> str | None:
+        """Say why the value cannot be one of this quantity; None if it can."""
+        if not math.isfinite(value):
+            return f"{value} is not a finite number"
+        if value < self.least or value > self.most or (self.above and value == self.least):
+            low = f"above {self.least:g}" if self.above else f"at least {self.least:g}"
+            return f"{value:g} is not {low}" if value <= self.least else f"{value:g} is over {self.most:g}"
+        return f"{value!r} is not a whole number" if self.whole and value != int(value) else None
+
+    def holds(self, values: list[float]) -> bool:
+        """Whether all of these can be: as `lacks`, of finite numbers, but fast."""
+        if not values:
+            return True
+        low, high = min(values), max(values)
+        if low < self.least or high > self.most or (self.above and low == self.least):
+            return False
+        return not self.whole or all(value % 1 == 0 for value in values)
+
+
+TIME = Range(0, 1e9, above=True)
+SECONDS = Range(0, 1e9)
+COUNT = Range(0, 1e18, whole=True)
+SHARE = Range(0, 1)
+# What a value in this unit can be, unless its metric says otherwise.
+RANGES: dict[str, Range] = {
+    "s": TIME,
+    "B": Range(0, 1e18),
+    "FLOP": Range(0, 1e36),
+    "J": Range(0, 1e15, above=True),
+    "bit/B": Range(0),
+    "token/s": Range(0, above=True),
+    "token": Range(1, 1e18, whole=True),
+    "count": COUNT,
+}
 
 _SCALES: dict[str, list[tuple[float, str]]] = {
     "s": [(1.0, "s"), (1e-3, "ms"), (1e-6, "µs")],

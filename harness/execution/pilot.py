@@ -13,8 +13,9 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.launches import Decision
+from modbench.harness.results.record_files import read_record
 from modbench.harness.results.records import Outcome, Record
-from modbench.harness.results.run_folder import RunFolder, read_record
+from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.stats import effects, launch_number
 
 

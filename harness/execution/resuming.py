@@ -27,7 +27,7 @@ def remaining(stored: StoredRun, *, retry_failed: bool) -> tuple[UnitOfWork, ...
     A user's model that kills its process would do so again: that unit, which the shipped models survived, counts as failed.
     """
     died = {record.unit.name for record in stored.records if record.died is not None and not record.died.again}
-    again = {*stored.missing, *died}
+    again = {*stored.missing, *died, *(damaged.unit for damaged in stored.damaged)}
     if retry_failed:
         again |= {r.unit.name for r in stored.records if any(each.status == "failed" for each in r.outcomes)}
     for unit in stored.plan.units:
@@ -53,6 +53,8 @@ def make_ready(stored: StoredRun, remaining: Sequence[UnitOfWork]) -> None:
             f"{str(stored.path)!r} was started on another machine ({known}; this is {machine}), and times of two machines cannot "
             "be compared. Resume it there, or start a new run here."
         )
+    for damaged in stored.damaged:
+        folder.set_aside(damaged)
     for unit in remaining:
         folder.record(unit).unlink(missing_ok=True)
     # A worker may have been killed after it wrote its record and before it removed its checkpoint.

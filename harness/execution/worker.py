@@ -15,6 +15,7 @@ from modbench.harness.core.files import now, write_atomically
 from modbench.harness.core.inside import new_text
 from modbench.harness.machine import busy
 from modbench.harness.results import workspace
+from modbench.harness.results.checks import usable
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.records import Blocks, Environment, Outcome, Record
 from modbench.harness.results.run_folder import RunFolder
@@ -82,7 +83,7 @@ def make_record(unit: UnitOfWork) -> Record:
     made_in = catalogue.passes()[unit.made_in]
     made: list[Yielded] = list(made_in.run(unit, wanted))
     _check_notes(made_in, made)
-    return Record(
+    record = Record(
         unit=unit,
         started=started,
         wall_s=clocks.perf_counter() - start,
@@ -93,6 +94,7 @@ def make_record(unit: UnitOfWork) -> Record:
         blocks=tuple(each for each in made if isinstance(each, Blocks)),
         busy=tuple(busy.INTERVALS),
     )
+    return usable(record, unit)
 
 
 def _check_notes(made_in: Pass, made: Sequence[Yielded]) -> None:

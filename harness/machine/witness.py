@@ -37,7 +37,8 @@ class Witness:
     def since(self, before: Reading) -> dict[str, float]:
         """The growth of all counters since a reading, and the levels now."""
         now = self.read()
-        grown = {name: now[name] - before[name] for name in self.counters}
+        # A sum over threads or processors falls when one of them goes; it has not counted backwards.
+        grown = {name: max(0.0, now[name] - before[name]) for name in self.counters}
         return grown | {name: reader() for name, reader in self.levels.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Metric
+from modbench.harness.core.units import Range
 
 if TYPE_CHECKING:
     from modbench.harness.passes.rates import Tried
@@ -20,5 +21,6 @@ METRICS: tuple[Metric[Tried, float], ...] = (
         measure=lambda tried: tried.best,
         scored_as="difference",
         noun="a learning rate",
+        range=Range(0, above=True),
     ),
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.units import Range
 
 if TYPE_CHECKING:
     from modbench.harness.passes._training import Trained
@@ -29,6 +30,7 @@ METRICS: tuple[Metric[Trained, float], ...] = (
         measure=lambda trained: trained.held_out.loss,
         scored_as="difference",
         noun="a loss",
+        range=Range(0),
     ),
     Metric(
         key="loss/val_causal",
@@ -40,6 +42,7 @@ METRICS: tuple[Metric[Trained, float], ...] = (
         measure=_causal,
         scored_as="difference",
         noun="a loss",
+        range=Range(0),
     ),
     Metric(
         key="loss/gap",

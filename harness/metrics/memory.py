@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Metric, Workload
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.units import Range
 
 if TYPE_CHECKING:
     from modbench.harness.passes.fit import Search
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject
 
 ONE_STEP = "the peak of one training step, not sampled: no interval"
+# A model that is trained has parameters.
+SOME_BYTES = Range(0, 1e18, above=True)
 
 
 def _reserved(weighed: Weighed) -> float:
@@ -96,11 +99,21 @@ OF_TENSORS: tuple[Metric[Weighed, float], ...] = (
             measure=measure,
             statistic="peak",
             no_interval=ONE_STEP,
+            range=None if key == "memory/activations" else SOME_BYTES,
         )
         for key, measure, about in PEAKS
     ),
     *(
-        Metric(key=key, unit="B", better="lower", made_in="memory", workload=workload, about=about, measure=measure)
+        Metric(
+            key=key,
+            unit="B",
+            better="lower",
+            made_in="memory",
+            workload=workload,
+            about=about,
+            measure=measure,
+            range=SOME_BYTES if key == "memory/parameters" else None,
+        )
         for key, workload, measure, about in ROWS
     ),
 )
@@ -115,6 +128,7 @@ OF_RSS: tuple[Metric[Subject, float], ...] = (
         measure=_rss,
         statistic="peak",
         no_interval=ONE_STEP,
+        range=SOME_BYTES,
     ),
 )
 THAT_FITS: tuple[Metric[Search, int], ...] = (

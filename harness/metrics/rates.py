@@ -35,7 +35,7 @@ def _of_peak(read: Callable[[CountNotes], float | None]) -> Callable[[Derived], 
         flops, peak = read(derived.counted), derived.peak
         if peak is None:
             raise Unmeasured(derived.peak_reason)
-        if flops is None or derived.counted.uncounted:
+        if not flops or derived.counted.uncounted:
             raise Unmeasured("FLOPs were not fully counted: a share of the peak would be too low")
         return flops / peak
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.units import SHARE
 
 if TYPE_CHECKING:
     from modbench.harness.passes._training import Trained
@@ -39,6 +40,7 @@ METRICS: tuple[Metric[Trained, float], ...] = tuple(
         measure=_read(name),
         scored_as="difference",
         noun="a share",
+        range=SHARE,
     )
     for key, name, about in (
         ("participation", "participation", "Share of tokens that a routed block processes, by top-k"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.contracts import Metric
+from modbench.harness.core.units import SHARE
 
 if TYPE_CHECKING:
     from modbench.harness.training.answers import Answered
@@ -21,6 +22,7 @@ METRICS: tuple[Metric[Answered, float], ...] = tuple(
         measure=lambda answered: answered.accuracy,
         scored_as="difference",
         noun="an accuracy",
+        range=SHARE,
         task=name,
     )
     for name, entry in catalogue.entries("tasks").items()

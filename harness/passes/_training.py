@@ -14,7 +14,7 @@ from modbench.harness.core.files import write_atomically
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.results import workspace
-from modbench.harness.results.run_folder import read_record
+from modbench.harness.results.record_files import read_record
 
 if TYPE_CHECKING:
     from modbench.harness.routing import Drift

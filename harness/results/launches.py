@@ -6,8 +6,11 @@ of its pilot has ended. Launches beyond the number are neither run nor missing; 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from modbench.harness.core.case import MOST_ASKED
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.results.reading import DamagedError, Problem, shown
 
 
 class Decision(Frozen):
@@ -46,3 +49,24 @@ class Decision(Frozen):
     def capped(self) -> bool:
         """Whether more launches were asked for than were allowed."""
         return self.asked is not None and self.asked > self.made
+
+
+def checked(decision: Decision, series: str, file: Path) -> Decision:
+    """Return the decision if it can be that on this series.
+
+    Raises:
+        DamagedError: if it cannot: launches beyond its number are left out of every table.
+    """
+    asked = decision.pilot if decision.asked is None else min(max(decision.asked, decision.pilot), decision.most)
+    for name, wrong in (
+        ("series", decision.series != series),
+        ("pilot", not 1 <= decision.pilot <= decision.most),
+        ("mde", not decision.mde > 0),
+        ("sd", decision.sd is not None and decision.sd < 0),
+        ("used", not 0 <= decision.used <= decision.pilot),
+        ("made", decision.made != asked),
+    ):
+        if wrong:
+            problem = Problem((name,), f"{shown(getattr(decision, name))} is not what a pilot decides")
+            raise DamagedError(file, f"{problem}. Remove it: `modbench resume` decides anew from the pilot's launches")
+    return decision

@@ -20,7 +20,6 @@ def check(plan: Plan, file: Path) -> None:
     Raises:
         UsageError: if one is not; the message names the file and the field.
     """
-    seen = set[str]()
     for at, unit in enumerate(plan.units):
         for field, name in _names(unit):
             wrong = problem(name)
@@ -30,9 +29,6 @@ def check(plan: Plan, file: Path) -> None:
                 )
         if unit.protocol.trace is not None:
             raise UsageError(f"{file}: damaged at plan.units.{at}.protocol.trace: a run writes no trace.")
-        if unit.name in seen:
-            raise UsageError(f"{file}: damaged at plan.units.{at}.name: two units are named {shown(unit.name)}.")
-        seen.add(unit.name)
     for at, case in enumerate(plan.cases):
         if not is_printable(case.id):
             raise UsageError(f"{file}: damaged: the name of case {at}, {shown(case.id)}, holds control characters.")

@@ -25,7 +25,8 @@ from modbench.harness.results.notes import Notes, SomeNotes
 SCHEMA = 6
 
 Status = Literal["ok", "skipped", "failed"]
-Failure = Literal["error", "oom", "timeout", "crash", "numerics", "flops_mismatch", "not_steady"]
+# `damaged` is never written: the reader gives it to what a damaged file should have held.
+Failure = Literal["error", "oom", "timeout", "crash", "numerics", "flops_mismatch", "not_steady", "damaged"]
 
 
 class Gap(Frozen):

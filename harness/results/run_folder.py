@@ -8,9 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from modbench.harness.core import catalogue, inside
 from modbench.harness.core.case import UnitOfWork
@@ -19,11 +17,13 @@ from modbench.harness.core.files import write_atomically
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import names, own_files, trust
 from modbench.harness.results.launches import Decision
+from modbench.harness.results.launches import checked as checked_decision
+from modbench.harness.results.reading import DamagedError, load, parse
+from modbench.harness.results.record_files import Damaged, current, read_record, stand_in
 from modbench.harness.results.records import SCHEMA, Record
-from modbench.harness.results.upgrade import upgraded
+from modbench.harness.results.run_checks import check_run, read_finished
 
 FINISHED, LAUNCHES = "finished.json", "launches"
-Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,17 @@ class RunFolder:
         file = self.path / LAUNCHES / f"{series}.json"
         if not file.is_file():
             return None
-        try:
-            body = json.loads(file.read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"{file}: not JSON: {error}.") from error
-        return _parse(Decision, body, file)
+        return checked_decision(parse(Decision, load(file), file), series, file)
 
     def write_decision(self, decided: Decision) -> None:
         """Write the number of launches of a series, once."""
         file = self.path / LAUNCHES / f"{decided.series}.json"
         file.parent.mkdir(exist_ok=True)
         write_atomically(file, decided.model_dump_json(indent=1))
+
+    def set_aside(self, damaged: Damaged) -> None:
+        """Rename a damaged record to `NAME.json.damaged`, so that its unit can run again and nothing is lost."""
+        damaged.error.file.replace(damaged.error.file.with_suffix(".json.damaged"))
 
     def forget_decision(self, series: str) -> None:
         """Remove the decision on a series whose pilot had no times."""
@@ -116,6 +116,7 @@ class StoredRun:
         options: the launcher's own options.
         records: records of the finished units, in plan order.
         missing: names of the units without a record.
+        damaged: records that cannot be believed; `records` holds failed outcomes in their place.
         finished: content of finished.json; None if the run was interrupted.
         undecided: further launches that a pilot which has not ended may ask for.
         decisions: what pilots decided, by series.
@@ -139,6 +140,17 @@ class StoredRun:
     planned: tuple[UnitOfWork, ...] = ()
     own_files: tuple[own_files.OwnFile, ...] = ()
     token: str | None = None
+    damaged: list[Damaged] = field(default_factory=list)
+
+    @property
+    def incomplete(self) -> str | None:
+        """What the run lacks, in one line; None if it lacks nothing."""
+        if self.damaged:
+            more = f" (and {len(self.damaged) - 1} more damaged)" if len(self.damaged) > 1 else ""
+            return f"{self.path} is incomplete: {str(self.damaged[0].error).removesuffix('.')}{more}."
+        if self.missing:
+            return f"{self.path} is incomplete: {len(self.missing)} units have no record."
+        return None
 
 
 def create(out: str | None, suite_name: str) -> RunFolder:
@@ -182,36 +194,37 @@ def read(folder: str) -> StoredRun:
     if not file.is_file():
         raise UsageError(f"{folder!r} is not a run folder: it has no run.json. `modbench run` creates one.")
     inside.refuse_links(path)
-    try:
-        body = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file}: not JSON: {error}.") from error
-    if not isinstance(body, dict):
-        raise UsageError(f"{file}: damaged: it holds no JSON object.")
-    body = upgraded(body, file)
+    body = current(load(file), file)
     lacking = {"plan", "environment", "command", "started", "launcher"} - body.keys()
     if lacking:
-        raise UsageError(f"{file}: damaged: {', '.join(sorted(lacking))} missing.")
-    plan = _parse(Plan, body["plan"], file)
+        raise DamagedError(file, f"damaged: {', '.join(sorted(lacking))} missing")
+    plan = parse(Plan, body["plan"], file)
     names.check(plan, file)
     _check_names(plan, file)
+    for problem in check_run(body, plan):
+        raise DamagedError(file, problem)
     planned = plan.units
     plan, undecided, decisions = _decided(plan, RunFolder(path))
-    records, missing = [], []
+    records, missing, damaged = [], [], []
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)
-        record = read_record(record_file) if record_file.is_file() else None
+        try:
+            record = read_record(record_file, unit) if record_file.is_file() else None
+        except DamagedError as error:
+            damaged.append(Damaged(unit.name, error))
+            record = stand_in(unit, path, error)
         if record is not None and record.unit == unit:
             records.append(record)
-        else:  # no record, or that of another unit or plan
+        else:  # no record, or that of another unit
             missing.append(unit.name)
     told = {name: body[name] for name in ("environment", "command", "started", "launcher")}
-    finished = _finished(path / FINISHED)
+    finished = read_finished(path / FINISHED)
     return StoredRun(
         path,
         plan,
         records=records,
         missing=missing,
+        damaged=damaged,
         finished=finished,
         undecided=undecided,
         decisions=decisions,
@@ -254,52 +267,3 @@ def _check_names(plan: Plan, file: Path) -> None:
                 f"{file}: it uses the {kind} {name!r}, which this modbench does not have. If it is your own, name its folder in "
                 "MODBENCH_INCLUDE."
             )
-
-
-def read_record(file: Path) -> Record:
-    """Read a unit's record, of the current schema or the one before.
-
-    Raises:
-        UsageError: if it is damaged; the message names the place.
-    """
-    try:
-        body = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file}: not JSON: {error}.") from error
-    if not isinstance(body, dict):
-        raise UsageError(f"{file}: damaged: it holds no JSON object.")
-    try:
-        body = upgraded(body, file)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{file}: damaged: its content does not match the schema version that it states.") from error
-    return _parse(Record, body, file)
-
-
-def _finished(file: Path) -> dict[str, Any] | None:
-    if not file.is_file():
-        return None
-    try:
-        body = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file}: not JSON: {error}.") from error
-    times = ("wall_s", "timed_wall_s", "parent_cpu_s")
-    if (
-        not isinstance(body, dict)
-        or not all(isinstance(body.get(name), int | float) for name in times)
-        or body["wall_s"] <= 0
-    ):
-        raise UsageError(
-            f"{file}: damaged: the times of a finished run are missing. Remove the file to read the run as interrupted."
-        )
-    return body
-
-
-def _parse(kind: type[Parsed], data: object, file: Path) -> Parsed:
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{file}: damaged at {where or 'its start'}: {first['msg']}.") from error

@@ -15,6 +15,7 @@ from typing import Any
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import unfinished, write_atomically
 from modbench.harness.core.torchrun import ALONE, Ranks
+from modbench.harness.results.reading import load
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,11 @@ def artifact(run: Path, unit: str) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        found: dict[str, Any] = {**json.loads(file.read_text(encoding="utf-8"))}
+        found = load(file)
         return {part: {**content} for part, content in found.items()}
     except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{file}: damaged ({error}). If you remove it, its panels stay empty.") from error
+        said = str(error).removeprefix(f"{file}: ").removesuffix(".")
+        raise UsageError(f"{file}: damaged ({said}). If you remove it, its panels stay empty.") from error
 
 
 # The workspace of the unit that this process is running.

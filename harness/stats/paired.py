@@ -80,7 +80,7 @@ def compare(
     apart = [mean - typical for mean, typical in zip(means, launch_effects(launches, column), strict=bool(means))]
     return Paired(
         effect,
-        _over(launches, "cpu_s", _all) if one_thread else None,
+        _over(launches, "cpu_s", _ticked) if one_thread else None,
         _over(launches, column, contamination.clean, share=LEAST_CLEAN),
         _disturbed(launches),
         effects.over_launches(means) if means else None,
@@ -102,6 +102,11 @@ def launch_means(launches: Sequence[LaunchSamples], column: str = "wall_s") -> l
 
 def _all(samples: Columns, _blocks: Columns) -> Columns:
     return samples
+
+
+def _ticked(samples: Columns, _blocks: Columns) -> Columns:
+    """Samples whose CPU time was seen: a clock of coarse steps does not move in a short call."""
+    return samples if all(samples.get("cpu_s", ())) else {}
 
 
 def _over(

@@ -27,7 +27,7 @@ from modbench.harness.results.notes.causality import Causality
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.findings import PeakFinding
 from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
-from modbench.harness.results.notes.timing import TimeNotes
+from modbench.harness.results.notes.timing import CompileNotes, TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Outcome, Record
 from modbench.harness.timing.interleave import Clock, Effort, Session
@@ -205,7 +205,12 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
         if unit.made_in == "compile":
             outcomes.append(
                 Outcome(
-                    case=case.id, metric="latency/compile", unit="s", status="ok", samples={"value": [3.0 + number]}
+                    case=case.id,
+                    metric="latency/compile",
+                    unit="s",
+                    status="ok",
+                    samples={"value": [3.0 + number]},
+                    notes=CompileNotes(cache="none"),
                 )
             )
         if unit.made_in == "train":

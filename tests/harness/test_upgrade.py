@@ -19,8 +19,10 @@ from modbench.harness.core.labels import Label
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.findings import PeakFinding
 from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.results.reading import DamagedError
+from modbench.harness.results.record_files import read_record
 from modbench.harness.results.records import SCHEMA, Record
-from modbench.harness.results.run_folder import read, read_record
+from modbench.harness.results.run_folder import read
 from modbench.harness.results.upgrade import upgraded
 from modbench.reports import render
 
@@ -96,7 +98,7 @@ def test_notes_of_every_pass_keep_their_content(folder: Path, metric: str) -> No
     body = json.loads(file.read_text())
     outcome = {"case": "c", "metric": metric, "unit": "B", "status": "ok", "samples": {"value": [1.0]}}
     file.write_text(json.dumps(body | {"outcomes": [outcome | {"notes": NOTED[metric]}]}))
-    notes = read_record(file).outcomes[0].notes
+    notes = Record.model_validate(upgraded(json.loads(file.read_text()), file)).outcomes[0].notes
     assert isinstance(notes, catalogue.pass_of(catalogue.metrics()[metric]).notes)
     assert {name: getattr(notes, name) for name in NOTED[metric]} == NOTED[metric]
 
@@ -120,8 +122,16 @@ def test_what_is_written_is_read_back(folder: Path) -> None:
         assert Record.model_validate_json(record.model_dump_json()) == record
 
 
-@pytest.mark.parametrize(("version", "which"), [(1, "older"), (SCHEMA + 1, "newer"), (None, "older")])
-@pytest.mark.parametrize("name", ["run.json", "units"])
+@pytest.mark.parametrize(
+    ("name", "version", "which"),
+    [
+        ("run.json", 1, "older"),
+        ("run.json", SCHEMA + 1, "newer"),
+        ("run.json", None, "older"),
+        ("units", 1, "older"),
+        ("units", SCHEMA + 1, "newer"),
+    ],
+)
 def test_other_schemas_are_refused_with_what_to_do(folder: Path, version: int | None, which: str, name: str) -> None:
     file = folder / name if name == "run.json" else next((folder / name).glob("count-T16*"))
     file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": version}))
@@ -155,6 +165,7 @@ def damaged(file: Path, place: list[str | int], value: object) -> None:
         ("train-dense_copy", ["outcomes", 0, "notes", "by_kind"], [1], r"notes.answers.by_kind: .*dictionary"),
         ("peak-", ["environment", "peak", "flop_per_s"], "fast", r"findings.flop_per_s: .*number"),
         ("peak-", ["outcomes"], 7, r"schema version that it states"),
+        ("peak-", ["schema_version"], None, r"schema_version: None is no version"),
     ],
 )
 def test_damage_is_refused_with_its_place(
@@ -162,9 +173,11 @@ def test_damage_is_refused_with_its_place(
 ) -> None:
     file = next((folder / "units").glob(f"{unit}*"))
     damaged(file, place, value)
-    with pytest.raises(UsageError, match=said) as error:
-        read(str(folder))
-    assert file.name in str(error.value)
+    with pytest.raises(DamagedError, match=said) as error:
+        read_record(file)
+    (found,) = read(str(folder)).damaged
+    assert str(found.error) == str(error.value)
+    assert file.name in str(found.error)
 
 
 def test_schema_3_is_read_as_it_is(folder: Path) -> None:

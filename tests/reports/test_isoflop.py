@@ -30,7 +30,7 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.suite import Suite, load_suite, parse_suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.notes.counting import CountNotes
-from modbench.harness.results.notes.training import RatesNotes
+from modbench.harness.results.notes.training import RatesNotes, TrainNotes
 from modbench.harness.results.records import Outcome, Record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.reports import isoflop, render
@@ -265,7 +265,8 @@ def _outcomes(unit: UnitOfWork, noise: np.random.Generator) -> Any:
             # Noise of the seed and of the run: all arms share the first, so that it cancels in pairs.
             value = loss + 0.3 * unit.protocol.seed + 1e-4 * noise.normal()
             for metric in ("loss/val", "loss/val_causal"):
-                yield Outcome(case=case.id, metric=metric, unit="nat", status="ok", samples={"value": [value]})
+                samples, notes = {"value": [value]}, TrainNotes(seed=unit.protocol.seed)
+                yield Outcome(case=case.id, metric=metric, unit="nat", status="ok", samples=samples, notes=notes)
 
 
 def test_planted_optima_come_back_with_pairs_over_seeds(tmp_path: Path) -> None:

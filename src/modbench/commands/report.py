@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -27,6 +28,13 @@ def report(
     finished = api.report(run_folder, baseline)
     print_summary(finished, as_json=as_json)
     run = finished.loaded.run
+    for damaged in run.damaged:
+        print(f"modbench: {damaged.error}", file=sys.stderr)
+    if run.damaged:
+        raise IncompleteError(
+            f"{len(run.damaged)} of {len(run.plan.units)} units are damaged. Their cells have failed; `modbench resume "
+            f"{run_folder}` measures them again."
+        )
     if run.missing:
         raise IncompleteError(
             f"the run is incomplete: {len(run.missing)} of {len(run.plan.units)} units have no record "

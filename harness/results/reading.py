@@ -1,0 +1,176 @@
+"""Reads the JSON files of a run folder. They may be damaged, or a stranger's: what no run can have written is refused.
+
+A file that holds a number that is not finite, a key twice or a nest of a thousand lists is refused with its name and the field,
+before anything is computed from it. What a record must say beyond that is in `checks.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from modbench.harness.core.errors import UsageError, in_short
+
+Parsed = TypeVar("Parsed", bound=BaseModel)
+Path_ = tuple[str | int, ...]
+# Whole numbers beyond this are no counts of anything, and no float holds those of 400 digits.
+MOST_WHOLE = 2**63
+# Characters of a damaged value or name that a message shows.
+MOST_SHOWN = 60
+
+
+class Problem(NamedTuple):
+    """What is wrong in a file.
+
+    Attributes:
+        place: keys and indices that lead to the field.
+        what: what is wrong there, in words.
+    """
+
+    place: Path_
+    what: str
+
+    def __str__(self) -> str:
+        where = named(self.place)
+        return f"damaged at {where}: {self.what}" if where else f"damaged: {self.what}"
+
+
+class DamagedError(UsageError):
+    """A file of a run folder that is not as a run writes it: one line that names the file and the field."""
+
+    def __init__(self, file: Path, problem: Problem | str) -> None:
+        super().__init__(f"{file}: {problem}.")
+        self.file, self.problem = file, str(problem)
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: on one line, escaped, and short even if it has ten million characters."""
+    if isinstance(value, int) and abs(value) >= MOST_WHOLE:
+        return "a whole number beyond 2^63"  # Python refuses to print one of 5,000 digits
+    if isinstance(value, list | tuple | dict):
+        return f"a {'table' if isinstance(value, dict) else 'list'} of {len(value)}"
+    text = ascii(value[: 2 * MOST_SHOWN] if isinstance(value, str) else value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+
+
+def named(place: Sequence[str | int]) -> str:
+    """A place in a file: `outcomes.0.samples.wall_s[3]`."""
+    parts = [str(part) if isinstance(part, int) else _plain(part) for part in place]
+    if len(place) > 2 and isinstance(place[-1], int) and place[-3] in {"samples", "columns"}:
+        return f"{'.'.join(parts[:-1])}[{parts[-1]}]"
+    return ".".join(parts)
+
+
+def _plain(key: str) -> str:
+    return key if key.isascii() and key.isprintable() and len(key) <= MOST_SHOWN else shown(key)
+
+
+def load(file: Path) -> dict[str, Any]:
+    """Read a file that holds one JSON object of finite numbers.
+
+    Raises:
+        DamagedError: if it does not.
+    """
+    try:
+        body = json.loads(file.read_bytes(), object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(file, f"not JSON: {in_short(error)}") from error
+    if not isinstance(body, dict):
+        raise DamagedError(file, "damaged: it holds no JSON object")
+    for problem in unusable(body):
+        raise DamagedError(file, problem)
+    return body
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object; of a key that is there twice nobody knows which value is true."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ValueError(f"the key {shown(twice)} is there twice")
+    return made
+
+
+def unusable(body: dict[str, Any]) -> Iterator[Problem]:
+    """Yield values that no run writes: numbers that are not finite or beyond 2^63, and text that is not Unicode."""
+    waiting: list[tuple[Path_, Any]] = [((), body)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, dict):
+            bad = next((key for key in value if not _is_text(key)), None)
+            if bad is not None:
+                yield Problem(place, f"the name {shown(bad)} is not Unicode text")
+            waiting += (((*place, key), item) for key, item in value.items())
+        elif isinstance(value, list):
+            if not _all_finite(value):
+                waiting += (((*place, i), item) for i, item in enumerate(value))
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield Problem(place, f"{value} is not a finite number")
+        elif isinstance(value, int) and not -MOST_WHOLE <= value < MOST_WHOLE:
+            yield Problem(place, f"{shown(value)}")
+        elif isinstance(value, str) and not _is_text(value):
+            yield Problem(place, "not Unicode text")
+
+
+def _all_finite(values: list[Any]) -> bool:
+    """Whether a list holds nothing but finite numbers: nearly all of a file is samples, and this is fast."""
+    if not {*map(type, values)} <= {int, float}:
+        return False
+    try:
+        return all(map(math.isfinite, values)) and (not values or (min(values) >= -MOST_WHOLE and max(values) < 1e308))
+    except OverflowError:  # a whole number that no float holds
+        return False
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written: half of a surrogate pair cannot."""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def parse(kind: type[Parsed], data: object, file: Path) -> Parsed:
+    """Validate a file's content.
+
+    Raises:
+        DamagedError: if it is not valid; the message names the first field that is wrong.
+    """
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise DamagedError(file, first_problem(error)) from error
+
+
+def first_problem(error: ValidationError) -> Problem:
+    """The first problem that pydantic found."""
+    first = error.errors()[0]
+    what = str(first["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return Problem(first["loc"] or ("its start",), what if len(what) <= 300 else f"{what[:300]}…")
+
+
+def retyped(raw: object, parsed: object, place: Path_) -> Iterator[Problem]:
+    """Yield fields whose JSON type is not that of the value which was read: pydantic takes `true` for 1, and `"5"` for 5."""
+    if isinstance(parsed, BaseModel) and isinstance(raw, dict):
+        for name, value in raw.items():
+            yield from retyped(value, getattr(parsed, name, value), (*place, name))
+    elif isinstance(parsed, dict) and isinstance(raw, dict):
+        for name, value in raw.items():
+            yield from retyped(value, parsed.get(name, value), (*place, name))
+    elif isinstance(parsed, list | tuple) and isinstance(raw, list):
+        kinds, now = {*map(type, raw)}, {*map(type, parsed)}
+        if kinds | now <= {int, float} or kinds == now == {str}:  # samples, and nearly all else
+            return
+        for i, (one, other) in enumerate(zip(raw, parsed, strict=False)):
+            yield from retyped(one, other, (*place, i))
+    elif isinstance(raw, bool) != isinstance(parsed, bool) or isinstance(raw, str) != isinstance(parsed, str):
+        yield Problem(place, f"{shown(raw)} is not of the type that belongs here")

@@ -1,0 +1,82 @@
+"""Reads one unit's record from its file, or makes what stands for it where the file is damaged."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.errors import UsageError
+from modbench.harness.results.checks import check
+from modbench.harness.results.outcomes import missing
+from modbench.harness.results.reading import DamagedError, Problem, load, parse, retyped, shown
+from modbench.harness.results.records import Gap, Record
+from modbench.harness.results.upgrade import upgraded
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A record that cannot be believed.
+
+    Attributes:
+        unit: name of its unit.
+        error: what is wrong, with the file and the field.
+    """
+
+    unit: str
+    error: DamagedError
+
+
+def read_record(file: Path, planned: UnitOfWork | None = None) -> Record:
+    """Read a unit's record, of the current schema or an earlier one, and check every number in it.
+
+    Args:
+        file: the record.
+        planned: the unit as planned; None, or of another name: the record is checked against the unit that it says it is of.
+
+    Raises:
+        DamagedError: if it is damaged; the message names the place.
+        UsageError: if its schema is not one that can be read.
+    """
+    written = load(file)
+    if type(version := written.get("schema_version")) is not int:
+        raise DamagedError(file, Problem(("schema_version",), f"{shown(version)} is no version"))
+    body = current(written, file)
+    record = parse(Record, body, file)
+    unit = planned if planned is not None and planned.name == record.unit.name else record.unit
+    for problem in itertools.chain(_retyped(body, record), check(record, unit)):
+        raise DamagedError(file, problem)
+    return record
+
+
+def _retyped(body: dict[str, Any], record: Record) -> Iterator[Problem]:
+    """Yield numbers of the record that its file does not hold as numbers. The unit is compared with the planned one instead."""
+    for name, parsed in record:
+        if name != "unit":
+            yield from retyped(body.get(name, parsed), parsed, (name,))
+
+
+def current(body: dict[str, Any], file: Path) -> dict[str, Any]:
+    """A file's content in the current schema."""
+    try:
+        return upgraded(body, file)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise DamagedError(file, "damaged: its content does not match the schema version that it states") from error
+
+
+def stand_in(unit: UnitOfWork, folder: Path, error: DamagedError) -> Record:
+    """What stands for a damaged record: every outcome failed, with the file and the field as the reason."""
+    gap = Gap(status="failed", kind="damaged", reason=f"{error.file.relative_to(folder)}: {error.problem}")
+    outcomes = tuple(
+        missing(case, metric, gap)
+        for metric in catalogue.metrics().values()
+        if unit.makes(metric)
+        for case in unit.comparison.arms
+    )
+    return Record(unit=unit, started="", wall_s=0.0, outcomes=outcomes)
