@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing.util
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modbench.harness.core import catalogue, clocks, early_end
 from modbench.harness.core.case import Place, UnitOfWork
+from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.core.inside import new_text
 from modbench.harness.machine import busy
@@ -22,6 +26,25 @@ from modbench.harness.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from modbench.harness.core.passes import Pass, Yielded
+
+
+def work(unit_json: str, run_folder: str) -> None:
+    """Run one unit and end the process, even if a model left threads running that would keep it alive."""
+    code = 1
+    try:
+        run_unit(unit_json, run_folder)
+        code = 0
+    except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
+        traceback.print_exc()
+        if isinstance(error, DeviceLost | early_end.Stopped | early_end.CannotWrite):
+            code = error.exit_code
+    finally:
+        # Semaphores (of the compiler) would otherwise outlive this process, and Python would report a leak.
+        with contextlib.suppress(Exception):
+            multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]  # noqa: SLF001  # as at a normal exit
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def run_unit(unit_json: str, run_folder: str) -> None:

@@ -291,6 +291,7 @@ def test_a_launch_that_no_pilot_asked_for_hides_no_model(stranger: Stranger) -> 
         unit["comparison"]["arms"][0]["model"] = "mine.py:build"
         unit |= {"name": "hidden", "series": "s", "launch": 30}
         body["plan"]["units"].append(unit)
+        body["plan"]["comparisons"].append(unit["comparison"])
 
     stranger.changes(hides)
     stranger.refused("mine.py", "sha256")

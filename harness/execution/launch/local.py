@@ -9,11 +9,8 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import multiprocessing.connection
-import multiprocessing.util
 import os
-import sys
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
@@ -22,10 +19,9 @@ from pathlib import Path
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Device, UnitOfWork
-from modbench.harness.core.device_lost import DeviceLost
-from modbench.harness.core.early_end import ASK, CannotWrite, Stopped
+from modbench.harness.core.early_end import ASK
 from modbench.harness.core.errors import UsageError
-from modbench.harness.execution.worker import run_unit
+from modbench.harness.execution.worker import work
 from modbench.harness.results.run_folder import RunFolder
 
 # What a unit would otherwise import for itself; torch's optimizers load torch._dynamo (3 s) when first made.
@@ -53,25 +49,6 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _work(unit_json: str, run_folder: str) -> None:
-    """Run one unit and end the process, even if a model left threads running that would keep it alive."""
-    code = 1
-    try:
-        run_unit(unit_json, run_folder)
-        code = 0
-    except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
-        traceback.print_exc()
-        if isinstance(error, DeviceLost | Stopped | CannotWrite):
-            code = error.exit_code
-    finally:
-        # Semaphores (of the compiler) would otherwise outlive this process, and Python would report a leak.
-        with contextlib.suppress(Exception):
-            multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]  # noqa: SLF001  # as at a normal exit
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
 
 
 @dataclass
@@ -138,7 +115,7 @@ class LocalLauncher:
         arguments = (unit.model_dump_json(), str(folder.path.resolve()))
         made_in = catalogue.passes()[unit.made_in]
         context = multiprocessing.get_context("spawn") if made_in.cold else self._context
-        process: BaseProcess = context.Process(target=_work, args=arguments, daemon=True)  # type: ignore[attr-defined]  # typeshed's BaseContext lacks it
+        process: BaseProcess = context.Process(target=work, args=arguments, daemon=True)  # type: ignore[attr-defined]  # typeshed's BaseContext lacks it
         with _environment(made_in.environment):
             process.start()
         return LocalHandle(unit, process, folder.record(unit), time.monotonic() + timeout_s)

@@ -1,0 +1,77 @@
+"""Runs one unit of a run folder: `python -m modbench.harness.execution.unit RUN UNIT`, for launchers that start units elsewhere.
+
+The unit is read from `run.json`, so a job needs no more than two names. It ends with the code of the unit's process: 0 when
+there is a record; 2 when the folder or the name is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.results.upgrade import upgraded
+
+
+def planned(folder: Path, name: str) -> UnitOfWork:
+    """Read a unit of the plan in `run.json`; the records of a large run are not read.
+
+    Raises:
+        UsageError: if the folder holds no readable plan, or no such unit.
+    """
+    file = folder / "run.json"
+    try:
+        units = upgraded(json.loads(file.read_bytes()), file)["plan"]["units"]
+        found = {unit["name"]: unit for unit in units}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{file}: no plan can be read from it ({type(error).__name__}: {error}).") from error
+    if name not in found:
+        raise unknown("unit", name, found)
+    try:
+        return UnitOfWork.model_validate(found[name])
+    except ValueError as error:
+        raise UsageError(f"{file}: unit {name!r} is damaged: {error}.") from error
+
+
+def shipped(unit: UnitOfWork) -> UnitOfWork:
+    """The unit without users' models, as it is tried again when one of them may have killed the process."""
+    arms = tuple(case for case in unit.comparison.arms if not case.own)
+    return unit.model_copy(update={"comparison": unit.comparison.model_copy(update={"arms": arms})})
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run a unit in this process, which ends with it."""
+    parser = argparse.ArgumentParser(prog="python -m modbench.harness.execution.unit", description=__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+    parser.add_argument("unit", metavar="UNIT", help="the name of a unit in its run.json")
+    parser.add_argument("--shipped", action="store_true", help="leave out users' models")
+    parser.add_argument("--limit", type=float, metavar="SECONDS", help="the unit is ended after this time")
+    asked = parser.parse_args(arguments)
+    try:
+        unit = planned(asked.run, asked.unit)
+    except UsageError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
+    if asked.shipped:
+        unit = shipped(unit)
+    threads = str(unit.comparison.place.threads)
+    needed = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": threads, **catalogue.passes()[unit.made_in].environment}
+    if any(os.environ.get(key) != value for key, value in needed.items()):
+        # The C library and OpenMP read these as a process starts.
+        os.environ.update(needed)
+        os.execv(sys.executable, [sys.executable, "-m", "modbench.harness.execution.unit", *arguments])  # noqa: S606  # ourselves
+    from modbench.harness.execution.worker import work
+
+    work(unit.model_dump_json(), str(asked.run.resolve()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
