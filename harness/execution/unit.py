@@ -7,16 +7,21 @@ there is a record; 2 when the folder or the name is wrong.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.upgrade import upgraded
+
+# A unit without a limit: a scheduler has its own.
+ENDLESS_S = 1e6
 
 
 def planned(folder: Path, name: str) -> UnitOfWork:
@@ -48,7 +53,7 @@ def shipped(unit: UnitOfWork) -> UnitOfWork:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run a unit in this process, which ends with it."""
+    """Run a unit and end with its code."""
     parser = argparse.ArgumentParser(prog="python -m modbench.harness.execution.unit", description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
     parser.add_argument("unit", metavar="UNIT", help="the name of a unit in its run.json")
@@ -62,15 +67,31 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(error.exit_code)
     if asked.shipped:
         unit = shipped(unit)
-    threads = str(unit.comparison.place.threads)
-    needed = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": threads, **catalogue.passes()[unit.made_in].environment}
-    if any(os.environ.get(key) != value for key, value in needed.items()):
-        # The C library and OpenMP read these as a process starts.
-        os.environ.update(needed)
-        os.execv(sys.executable, [sys.executable, "-m", "modbench.harness.execution.unit", *arguments])  # noqa: S606  # ourselves
-    from modbench.harness.execution.worker import work
+    sys.exit(run(unit, asked.run, asked.limit))
 
-    work(unit.model_dump_json(), str(asked.run.resolve()))
+
+def run(unit: UnitOfWork, folder: Path, limit_s: float | None) -> int:
+    """Run a unit as this machine's launcher does, with its log, its limit and its environment; returns its exit code.
+
+    A unit that was killed by a signal ends this process with the same signal.
+    """
+    from modbench.harness.execution.launch.local import LocalLauncher
+
+    place = unit.comparison.place
+    launcher = LocalLauncher(cold=True, threads=place.threads, device=place.device)
+    handle = launcher.start(unit, RunFolder(folder), ENDLESS_S if limit_s is None else limit_s)
+    try:
+        while not launcher.wait([handle], ENDLESS_S):
+            pass
+    finally:
+        launcher.end(handle)
+    code = handle.exitcode
+    assert code is not None
+    if code < 0:
+        with contextlib.suppress(OSError):  # SIGKILL has no handler
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
 
 
 if __name__ == "__main__":

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import multiprocessing.util
 import os
 import socket
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue, clocks, early_end
+from modbench.harness.core import catalogue, clocks, early_end, leash
 from modbench.harness.core.case import Place, UnitOfWork
 from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.files import now, write_atomically
@@ -28,11 +31,53 @@ if TYPE_CHECKING:
     from modbench.harness.core.passes import Pass, Yielded
 
 
-def work(unit_json: str, run_folder: str) -> None:
+@dataclass(frozen=True)
+class Leash:
+    """What a worker is told about how it must end, and where it prints.
+
+    Attributes:
+        mark: goes into the environment of what it starts.
+        limit_s: seconds after which it ends, even if the interpreter hangs and its parent is gone.
+        out: where it prints: the keeper's pipe; None: its log is opened here.
+    """
+
+    mark: str
+    limit_s: float
+    out: Connection | None
+
+    def put_on(self) -> None:
+        """Take this process into a session of its own and tie it to its parent and its limit."""
+        parent = multiprocessing.parent_process()
+        leash.own_group()
+        leash.end_with_parent()
+        if parent is not None and not parent.is_alive():
+            os._exit(1)
+        leash.end_after(self.limit_s)
+        os.environ[leash.MARK] = self.mark
+        if self.out is not None:
+            redirect(self.out.fileno())
+            self.out.close()
+
+
+def redirect(file: int) -> None:
+    """Let this process, and what it starts, print to an open file."""
+    for stream in (1, 2):
+        os.dup2(file, stream)
+
+
+def work(unit_json: str, run_folder: str, held: Leash) -> None:
     """Run one unit and end the process, even if a model left threads running that would keep it alive."""
     code = 1
     try:
-        run_unit(unit_json, run_folder)
+        early_end.listen()
+        held.put_on()
+        unit, folder = UnitOfWork.model_validate_json(unit_json), RunFolder(Path(run_folder))
+        if held.out is None:
+            with early_end.writing():
+                log = new_text(folder.log(unit))
+            with log:
+                redirect(log.fileno())
+        run_unit(unit, folder)
         code = 0
     except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
         traceback.print_exc()
@@ -42,25 +87,19 @@ def work(unit_json: str, run_folder: str) -> None:
         # Semaphores (of the compiler) would otherwise outlive this process, and Python would report a leak.
         with contextlib.suppress(Exception):
             multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]  # noqa: SLF001  # as at a normal exit
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
 
 
-def run_unit(unit_json: str, run_folder: str) -> None:
-    """Run one unit and write its record to the run folder. What models print goes to the unit's log."""
-    early_end.listen()
-    unit, folder = UnitOfWork.model_validate_json(unit_json), RunFolder(Path(run_folder))
-    with early_end.writing():
-        log = new_text(folder.log(unit))
-    with log:
-        for stream in (1, 2):
-            os.dup2(log.fileno(), stream)
-        here = workspace.Workspace(folder.path, unit.name)
-        with workspace.at(here):
-            record = make_record(unit)
-        sys.stdout.flush()
-        sys.stderr.flush()
+def run_unit(unit: UnitOfWork, folder: RunFolder) -> None:
+    """Run one unit and write its record to the run folder."""
+    here = workspace.Workspace(folder.path, unit.name)
+    with workspace.at(here):
+        record = make_record(unit)
+    sys.stdout.flush()
+    sys.stderr.flush()
     with early_end.writing():
         write_atomically(folder.record(unit), record.model_dump_json())
     here.tidy()

@@ -7,6 +7,7 @@ import json
 import sys
 from typing import Any
 
+from modbench.harness.core import leash
 from modbench.harness.core.case import Case
 
 # Memory that a process maps for itself while it works, beyond the step's.
@@ -15,7 +16,9 @@ OWN_BYTES = 2**20
 
 def main() -> None:
     """Read a case and a budget, take two steps under the limit, print `fits` or `does not fit`."""
+    leash.end_with_parent()
     request = json.load(sys.stdin)
+    leash.end_after(float(request["limit_s"]))
     case = Case.model_validate(request["case"])
 
     from modbench.harness.results.outcomes import gap_of

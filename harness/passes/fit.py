@@ -34,6 +34,8 @@ from modbench.harness.results.records import Gap, Outcome
 Fits = Callable[[int], bool]
 # Started with `python -m` for every input that is tried.
 TRIAL = "modbench.harness.memory.fit_trial"
+# Seconds after its limit at which a trial that was not ended ends by itself.
+LATE_S = 5.0
 
 
 def run(unit: UnitOfWork, metrics: list[Metric[Search, int]]) -> Iterator[Outcome]:
@@ -152,7 +154,8 @@ def _try(case: Case, budget: int, axis: str, limit_s: float, value: int) -> bool
     """
     config, _, _ = _grown(case, axis, value)
     grown = case.model_copy(update={"config": config, "place": case.place.model_copy(update={axis: value})})
-    request = json.dumps({"case": grown.model_dump(mode="json"), "budget": budget})
+    # The trial ends by itself too, should this process be stopped.
+    request = json.dumps({"case": grown.model_dump(mode="json"), "budget": budget, "limit_s": limit_s + LATE_S})
     command = [sys.executable, "-m", TRIAL]
     try:
         done = subprocess.run(  # noqa: S603  # our own module

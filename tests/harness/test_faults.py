@@ -231,6 +231,7 @@ def test_death_in_words() -> None:
     assert death(-9, timed_out=False).kind == "oom"
     assert death(-11, timed_out=False) == Death(kind="crash", reason="the process died of SIGSEGV")
     assert death(None, timed_out=True).kind == "timeout"
+    assert death(-14, timed_out=False).kind == "timeout"
 
 
 def test_an_outcome_is_a_result_or_a_reason() -> None:

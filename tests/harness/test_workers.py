@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +13,18 @@ import pytest
 
 from modbench.harness.core import files
 from modbench.harness.core.errors import UsageError
+from modbench.harness.execution import keeper, keeper_process
 from modbench.harness.execution import unit as one_unit
+from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.passed_on import passed_on
+from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
+from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder
+from modbench.progress import Lines
 
 MODELS = """
 import os, signal, torch
@@ -28,6 +35,18 @@ def dies(config):
     os.kill(os.getpid(), signal.SIGSEGV)
 def exits(config):
     os._exit(9)
+def tells(config):
+    from pathlib import Path
+    print("environ", sorted(os.environ))
+    print("proc", Path("/proc/self/environ").read_text().split(chr(0)))
+    return good(config)
+def prints(config):
+    print("the first line")
+    for _ in range(50):
+        print("x" * 100_000)
+    os.system("echo printed by another program")
+    print("the last line", flush=True)
+    return good(config)
 """
 
 
@@ -49,6 +68,11 @@ def planned(model: str) -> Plan:
         "arms": [{"model": "dense"}, {"model": f"own.py:{model}"}],
     }
     return make_plan(override(parse_suite(data, "workers"), Overrides()), device="cpu")
+
+
+def run_all(made: Plan, folder: RunFolder, *, cold: bool = False) -> None:
+    limits = {unit.name: 200.0 for unit in made.units}
+    Run(LocalLauncher(cold=cold, threads=1), folder, Lines(made)).phase(Slots(made.units, 1), limits)
 
 
 def folder_of(made: Plan, here: Path) -> RunFolder:
@@ -81,7 +105,7 @@ def test_a_unit_that_dies_ends_with_its_code_and_runs_without_users_models(here:
     assert run_one(folder, unit.name).returncode == 9
     assert not folder.record(unit).exists()
     assert run_one(folder, unit.name, "--shipped").returncode == 0
-    assert [case.model for case in run_folder.read_record(folder.record(unit)).unit.comparison.arms] == ["dense"]
+    assert [case.model for case in read_record(folder.record(unit)).unit.comparison.arms] == ["dense"]
 
 
 def test_a_unit_that_is_not_in_the_plan_is_named(here: Path) -> None:
@@ -94,3 +118,86 @@ def test_a_unit_that_is_not_in_the_plan_is_named(here: Path) -> None:
     (folder.path / "run.json").write_text("[]")
     with pytest.raises(UsageError, match="no plan can be read"):
         one_unit.planned(folder.path, made.units[0].name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cold", [False, True])
+def test_a_worker_sees_no_secret_of_its_parent(cold: bool, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-1")
+    monkeypatch.setenv("HF_TOKEN", "hidden-2")
+    monkeypatch.setenv("SOME_VARIABLE", "hidden-3")
+    monkeypatch.setenv("HF_HOME", "shown-1")
+    made = planned("tells")
+    folder = folder_of(made, here)
+    run_all(made, folder, cold=cold)
+    for unit in made.units:
+        said = folder.log(unit).read_text()
+        assert "hidden-" not in said
+        assert "HF_TOKEN" not in said
+        assert "'PATH'" in said
+        assert "MODBENCH_STATE" in said
+        assert "proc ['" in said
+    # Only a cold process has an environment of its own: the fork server may have been started before.
+    assert not cold or "HF_HOME=shown-1" in said
+    assert os.environ["HF_TOKEN"] == "hidden-2"  # noqa: S105  # ours is as it was
+
+
+def test_what_is_passed_on() -> None:
+    plain = {
+        "PATH": "p",
+        "LC_ALL": "l",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "0",
+        "TOKENIZERS_PARALLELISM": "f",
+    }
+    plain |= {"HF_HOME": "h", "PYTHONPATH": "x", "MODBENCH_INCLUDE": "i", "SLURM_JOB_ID": "7", "LD_LIBRARY_PATH": "d"}
+    secret = {"HF_TOKEN": "s", "AWS_SECRET_ACCESS_KEY": "s", "SLURM_JWT": "s", "CONDA_AUTH": "s", "PYTHON_API_KEY": "s"}
+    other = {"SSH_AUTH_SOCK": "s", "DATABASE_URL": "s", "http_proxy": "s", "PYTEST_CURRENT_TEST": "s"}
+    assert passed_on(plain | secret | other) == plain
+    asked = {"MODBENCH_PASS_ENV": "DATABASE_URL, HF_TOKEN,MISSING"}
+    assert passed_on(plain | secret | asked | other) == plain | asked | {"DATABASE_URL": "s", "HF_TOKEN": "s"}
+
+
+@pytest.mark.slow
+def test_a_log_is_cut_in_the_middle(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "HEAD", 3000)
+    monkeypatch.setattr(keeper, "TAIL", 2000)
+    made = planned("prints")
+    folder = folder_of(made, here)
+    run_all(made, folder)
+    for unit in made.units:
+        said = folder.log(unit).read_bytes()
+        assert len(said) < 5100
+        assert said.startswith(b"the first line\nxxx")
+        assert re.search(r"\n… \d+\.\d MiB cut here …\n", said.decode())
+        assert said.endswith(b"printed by another program\nthe last line\nhello from the model\n")
+
+
+@pytest.mark.parametrize(("size", "kept"), [(0, 0), (10, 10), (25, 25), (30, 30), (31, 0), (10_000_000, 0)])
+def test_only_what_is_too_long_is_cut(size: int, kept: int, tmp_path: Path) -> None:
+    """Two bytes of three are kept at the beginning, one at the end, and nothing is lost at the seam."""
+    said = bytes(i % 251 for i in range(size))
+    reading, writing = os.pipe()
+    log = keeper_process.Log(reading, os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT), 20, 10)
+    for start in range(0, size, 4096):
+        os.write(writing, said[start : start + 4096])
+        log.read()
+    os.close(writing)
+    assert not log.read()
+    log.finish()
+    written = (tmp_path / "log").read_bytes()
+    assert len(log.end) < 2**20
+    if kept == size:
+        assert written == said
+    else:
+        assert written == said[:20] + f"\n… {(size - 30) / 2**20:.1f} MiB cut here …\n".encode() + said[-10:]
+
+
+def test_a_log_that_is_a_link_is_not_followed(here: Path) -> None:
+    made = planned("good")
+    folder = folder_of(made, here)
+    (here / "precious").write_text("kept")
+    folder.log(made.units[0]).symlink_to(here / "precious")
+    run_all(made, folder)
+    assert folder.record(made.units[0]).exists()
+    assert (here / "precious").read_text() == "kept"

@@ -1,7 +1,7 @@
 """Starts local processes: children of a fork server with torch preloaded for drafts, a cold process per unit otherwise.
 
 Plain fork is never used: a child of a process that ran OpenMP hangs. The parent blocks on the children's sentinels; a spinning
-parent would take the core that is being measured.
+parent would take the core that is being measured. Every unit has a process group of its own, which ends with it.
 """
 
 from __future__ import annotations
@@ -10,18 +10,25 @@ import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
+import secrets
+import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import catalogue, leash
 from modbench.harness.core.case import Device, UnitOfWork
 from modbench.harness.core.early_end import ASK
 from modbench.harness.core.errors import UsageError
-from modbench.harness.execution.worker import work
+from modbench.harness.core.inside import new_file
+from modbench.harness.execution.keeper import Keeper, kill_group
+from modbench.harness.execution.passed_on import passed_on
+from modbench.harness.execution.worker import Leash, work
 from modbench.harness.results.run_folder import RunFolder
 
 # What a unit would otherwise import for itself; torch's optimizers load torch._dynamo (3 s) when first made.
@@ -34,21 +41,28 @@ PRELOAD = [
     "modbench.harness.subject.subject",
     "modbench.harness.passes.time",
 ]
+# A unit that this process does not end at its limit ends by its own alarm, and one that switched the alarm off by the keeper.
+ALARM_S, KEEPER_S = 10.0, 20.0
+# Seconds between SIGTERM and SIGKILL.
+GRACE_S = 5.0
 
 
 @contextlib.contextmanager
-def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a child that is started in the `with` block."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
+def environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Let a child that is started in the `with` block see what workers may see, and the changes."""
+    before = dict(os.environ)
+    wanted = passed_on(before) | dict(changes)
+    _become(wanted)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _become(before)
+
+
+def _become(wanted: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    os.environ.update({name: value for name, value in wanted.items() if os.environ.get(name) != value})
 
 
 @dataclass
@@ -60,12 +74,14 @@ class LocalHandle:
         process: its process.
         record: path of its record.
         deadline: when it counts as hanging, on the monotonic clock, in s.
+        kept: whether the keeper watches it.
     """
 
     unit: UnitOfWork
     process: BaseProcess
     record: Path
     deadline: float
+    kept: bool = True
 
     @property
     def running(self) -> bool:
@@ -100,8 +116,8 @@ class LocalLauncher:
             raise UsageError(f"the launcher 'local' takes no options; got {' '.join(options)!r}. Leave them out.")
         self.device = device
         # Spinning OpenMP threads beside one busy process made a step 16 times slower.
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+        self._variables = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
+        self._keeper = Keeper()
         self._context: BaseContext = multiprocessing.get_context("spawn" if cold else "forkserver")
         if not cold:
             self._context.set_forkserver_preload(PRELOAD)
@@ -112,13 +128,29 @@ class LocalLauncher:
 
     def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> LocalHandle:
         """Start a unit, which writes its record when it is done. After `timeout_s` it counts as hanging."""
-        arguments = (unit.model_dump_json(), str(folder.path.resolve()))
-        made_in = catalogue.passes()[unit.made_in]
-        context = multiprocessing.get_context("spawn") if made_in.cold else self._context
-        process: BaseProcess = context.Process(target=work, args=arguments, daemon=True)  # type: ignore[attr-defined]  # typeshed's BaseContext lacks it
-        with _environment(made_in.environment):
-            process.start()
-        return LocalHandle(unit, process, folder.record(unit), time.monotonic() + timeout_s)
+        made_in, mark = catalogue.passes()[unit.made_in], secrets.token_hex(8)
+        with contextlib.ExitStack() as opened:
+            pipe, out, log = self._prints(folder.log(unit), opened)
+            held = Leash(mark, timeout_s + ALARM_S, out)
+            arguments = (unit.model_dump_json(), str(folder.path.resolve()), held)
+            context = multiprocessing.get_context("spawn") if made_in.cold else self._context
+            process: BaseProcess = context.Process(target=work, args=arguments, daemon=True)  # type: ignore[attr-defined]  # typeshed's BaseContext lacks it
+            with environment({**self._variables, **made_in.environment}):
+                process.start()
+                if pipe is not None:
+                    assert process.pid is not None
+                    mark, limit_s = f"{leash.MARK}={mark}", timeout_s + KEEPER_S
+                    self._keeper.watch(unit.name, process.pid, mark, limit_s, pipe.fileno(), log)
+        return LocalHandle(unit, process, folder.record(unit), time.monotonic() + timeout_s, kept=pipe is not None)
+
+    def _prints(self, log: Path, opened: contextlib.ExitStack) -> tuple[Connection | None, Connection | None, int]:
+        """The ends of the pipe that a worker prints to, and its log; on Windows there is no keeper, and logs are not cut."""
+        if sys.platform == "win32":
+            return None, None, -1
+        file = new_file(log)
+        opened.callback(os.close, file)
+        reading, writing = multiprocessing.Pipe(duplex=False)
+        return opened.enter_context(reading), opened.enter_context(writing), file
 
     def wait(self, handles: list[LocalHandle], timeout_s: float) -> list[LocalHandle]:
         """Block until a unit ends, hangs or the time is up; return the units that ended or hang."""
@@ -136,13 +168,19 @@ class LocalLauncher:
         raise NotImplementedError
 
     def end(self, handle: LocalHandle) -> None:
-        """Reap a unit; kill it if it is still running."""
-        if handle.process.is_alive():
-            handle.process.terminate()
-            handle.process.join(5)
-            if handle.process.is_alive():
-                handle.process.kill()
-        handle.process.join()
+        """Reap a unit; kill it if it is still running, with all that it started. Its log is complete then."""
+        process = handle.process
+        assert process.pid is not None
+        for number in (signal.SIGTERM, signal.SIGKILL) if handle.kept else ():
+            if process.is_alive():
+                if not kill_group(process.pid, number):  # it has no group yet
+                    os.kill(process.pid, number)
+                process.join(GRACE_S)
+        if process.is_alive():
+            process.kill()
+        process.join()
+        if handle.kept:
+            self._keeper.end(handle.unit.name, process.pid, escaped=process.exitcode != 0)
 
 
 LAUNCHER = LocalLauncher

@@ -1,0 +1,43 @@
+"""Ties a process to its parent and to a time limit, so that none is left behind. Nothing here ticks while the process works."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+# Set in a worker's environment, so that what a model starts can be found even in a session of its own.
+MARK = "MODBENCH_LEASH"
+
+
+def own_group() -> None:
+    """Become the leader of a session and process group: Ctrl-C in the terminal then reaches the parent only, which decides."""
+    if hasattr(os, "setsid") and os.getpid() != os.getsid(0):
+        os.setsid()
+
+
+def end_with_parent(parent: int | None = None) -> None:
+    """Let the kernel kill this process (SIGKILL) when its parent ends. Linux only; elsewhere the keeper does it.
+
+    Args:
+        parent: process id that the parent must have; if it is another's, the parent ended before this was called, and this
+            process ends at once.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
+
+
+def end_after(seconds: float) -> None:
+    """Let the kernel end this process (SIGALRM) after some time, even if the interpreter hangs. Set once: it never ticks.
+
+    The timer is not inherited by children, and survives `exec`.
+    """
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+        signal.setitimer(signal.ITIMER_REAL, seconds)

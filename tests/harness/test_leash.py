@@ -1,0 +1,158 @@
+"""Nothing outlives a run: workers, hanging ones too, and what they started end with their parent, and at their limit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_workers import folder_of, planned
+
+from modbench.harness.results.run_folder import RunFolder
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+
+# Hangs in C with the interpreter's lock held, and starts two processes, one of them in a session of its own.
+HANGING = """
+import ctypes, os, signal, subprocess, sys
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
+def start(**options):
+    process = subprocess.Popen([sys.executable, "-S", "-c", DEAF], stdout=subprocess.PIPE, **options)
+    process.stdout.readline()
+    return process.pid
+def hangs(config):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    pids = os.getpid(), start(), start(start_new_session=True)
+    with open("pids.part", "w") as file:
+        file.write(" ".join(map(str, pids)))
+    os.rename("pids.part", "pids")
+    ctypes.PyDLL(None).sleep(600)
+def stubborn(config):
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    hangs(config)
+"""
+# A run in a process of its own that can be killed; it starts one unit and waits. Workers load this file too: they call the
+# model without loading torch.
+PARENT = """
+import sys
+from pathlib import Path
+import own
+from modbench.harness.execution import unit, worker
+from modbench.harness.execution.launch import local
+from modbench.harness.results.run_folder import RunFolder
+def run_unit(unit, folder):
+    getattr(own, unit.comparison.arms[-1].model.partition(":")[2])(None)
+worker.run_unit = run_unit
+if __name__ == "__main__":
+    folder, name, cold, limit_s = sys.argv[1:]
+    local.PRELOAD, local.ALARM_S, local.KEEPER_S = [], 1.0, 3.0
+    launcher = local.LocalLauncher(cold=cold == "cold", threads=1)
+    handle = launcher.start(unit.planned(Path(folder), name), RunFolder(Path(folder)), float(limit_s))
+    print(launcher._keeper._process.pid, flush=True)
+    while not launcher.wait([handle], 1):
+        pass
+    launcher.end(handle)
+    print("ended", handle.exitcode, flush=True)
+"""
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def wait_until_gone(pids: list[int]) -> list[int]:
+    """Wait for processes to end; returns those that did not."""
+    until = time.monotonic() + 60
+    while (left := [pid for pid in pids if alive(pid)]) and time.monotonic() < until:
+        time.sleep(0.05)
+    return left
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(HANGING)
+    (tmp_path / "parent.py").write_text(PARENT)
+    yield tmp_path
+    if (tmp_path / "pids").exists():  # a failed test must leave nothing behind either
+        for pid in pids_of(tmp_path):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def pids_of(here: Path) -> list[int]:
+    return [int(pid) for pid in (here / "pids").read_text().split()]
+
+
+def started(here: Path, model: str, cold: str, limit_s: float) -> tuple[subprocess.Popen[str], list[int], RunFolder]:
+    """A parent whose unit hangs; the process ids of the worker, what it started, and the keeper."""
+    made = planned(model)
+    folder = folder_of(made, here)
+    command = [sys.executable, "parent.py", str(folder.path), made.units[-1].name, cold, str(limit_s)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert parent.stdout is not None
+    keeper = int(parent.stdout.readline())
+    until = time.monotonic() + 120
+    while not (here / "pids").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    pids = [*pids_of(here), keeper]
+    assert all(alive(pid) for pid in pids)
+    return parent, pids, folder
+
+
+@pytest.mark.parametrize("cold", ["cold", "forked"])
+def test_a_hanging_worker_ends_with_its_parent(cold: str, here: Path) -> None:
+    parent, pids, _ = started(here, "hangs", cold, 600)
+    parent.kill()
+    parent.communicate()
+    assert wait_until_gone(pids) == []
+
+
+def test_a_worker_ends_with_its_parent_even_without_the_keeper(here: Path) -> None:
+    parent, pids, _ = started(here, "hangs", "cold", 600)
+    worker, *_, keeper = pids
+    os.kill(keeper, signal.SIGKILL)
+    parent.kill()
+    parent.communicate()
+    assert wait_until_gone([worker]) == []
+
+
+@pytest.mark.parametrize("model", ["hangs", "stubborn"])
+def test_a_worker_ends_at_its_limit_while_its_parent_is_stopped(model: str, here: Path) -> None:
+    """By its own alarm, or if the model switched that off, by the keeper."""
+    parent, pids, _ = started(here, model, "cold", 6)
+    os.kill(parent.pid, signal.SIGSTOP)
+    try:
+        assert wait_until_gone(pids[:1]) == []
+        assert model == "hangs" or wait_until_gone(pids[:3]) == []
+    finally:
+        os.kill(parent.pid, signal.SIGCONT)
+    out, _ = parent.communicate(timeout=60)
+    assert out.split() == ["ended", str(-(signal.SIGALRM if model == "hangs" else signal.SIGKILL))]
+    assert wait_until_gone(pids) == []
+
+
+def test_what_a_worker_started_ends_with_it(here: Path) -> None:
+    """The parent ends a unit at its limit: what ignores SIGTERM, or moved to another session, ends too."""
+    parent, pids, _ = started(here, "hangs", "cold", 6)
+    out, _ = parent.communicate(timeout=120)
+    assert out.split() in (["ended", str(-signal.SIGKILL)], ["ended", str(-signal.SIGALRM)])  # its alarm may be first
+    assert wait_until_gone(pids) == []
+
+
+def test_a_terminals_interrupt_reaches_the_parent_only(here: Path) -> None:
+    parent, pids, _ = started(here, "hangs", "cold", 600)
+    assert [os.getsid(pid) == os.getsid(parent.pid) for pid in pids] == [False] * 4
+    assert os.getpgid(pids[0]) == pids[0]
+    parent.kill()
+    parent.communicate()
+    assert wait_until_gone(pids) == []
