@@ -10,6 +10,8 @@ import pandas as pd
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.files import write_atomically
+from modbench.harness.core.masking import masked
+from modbench.harness.core.printable import cell, escaped
 from modbench.reports import isoflop, lead
 from modbench.reports.load import Loaded, load
 from modbench.reports.machine import gpu, machine_check, warnings
@@ -37,8 +39,9 @@ def write(folder: str | Path, baseline: str | None = None) -> Loaded:
 
 
 def csv(frame: pd.DataFrame) -> str:
-    """Return CSV in base units with full precision; null is an empty cell."""
-    return str(frame.to_csv(index=False, lineterminator="\n"))
+    """Return CSV in base units with full precision; null is an empty cell. No text in it is a formula or a control."""
+    texts = {name: frame[name].map(cell) for name in frame if frame[name].dtype.kind not in "biufc"}
+    return masked(str(frame.assign(**texts).to_csv(index=False, lineterminator="\n")))
 
 
 def html(loaded: Loaded) -> str:
@@ -48,7 +51,7 @@ def html(loaded: Loaded) -> str:
     )
     rendered = [(panel, fragment) for panel in panels if (fragment := panel.render(loaded)) is not None]
     run = loaded.run
-    return fill(
+    page = fill(
         "report",
         title=lead.title(loaded),
         lead=lead.lead(loaded),
@@ -65,3 +68,4 @@ def html(loaded: Loaded) -> str:
         damaged=run.damaged,
         failed=len(loaded.failed.case_id.unique()),
     )
+    return masked(escaped(page))

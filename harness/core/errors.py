@@ -58,10 +58,10 @@ def unknown(kind: str, asked: str, known: Iterable[str]) -> UsageError:
     near = [name for name in names if asked and name.startswith(asked)]
     near = near or difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    more = ""
-    if len(names) > MOST_NAMES:
-        nearest = sorted(names, key=lambda name: -difflib.SequenceMatcher(None, asked, name).ratio())[:MOST_NAMES]
-        names, more = sorted(nearest), f" and {len(names) - MOST_NAMES} more"
+    more, most = "", MOST_NAMES if asked == whole else 4
+    if len(names) > most:
+        nearest = sorted(names, key=lambda name: -difflib.SequenceMatcher(None, asked, name).ratio())[:most]
+        names, more = sorted(nearest), f" and {len(names) - most} more"
     return UsageError(f"unknown {kind} {shown(whole)}.{hint} Known: {', '.join(names)}{more}.")
 
 

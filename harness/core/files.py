@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modbench.harness.core.inside import new_file
+from modbench.harness.core.printable import escaped_json
 
 
 def now() -> str:
@@ -23,10 +24,12 @@ def write_atomically(path: Path, content: str | bytes, *, sync: bool = True, mod
 
     Args:
         path: the file to write or replace.
-        content: bytes, or text that is written in UTF-8.
+        content: bytes, or text that is written in UTF-8; control characters in JSON are escaped.
         sync: whether to wait until the content is on the disk, so that a power cut cannot leave a torn file.
         mode: the file's permissions.
     """
+    if isinstance(content, str) and path.suffix == ".json":
+        content = escaped_json(content)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     with replacing(path, Path(temporary), sync=sync) as file:

@@ -12,14 +12,15 @@ Schema versions (`upgrade.py` reads all but the first):
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SerializeAsAny, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.masking import masked
 from modbench.harness.results.notes import Notes, SomeNotes
 
 SCHEMA = 6
@@ -27,6 +28,8 @@ SCHEMA = 6
 Status = Literal["ok", "skipped", "failed"]
 # `damaged` is never written: the reader gives it to what a damaged file should have held.
 Failure = Literal["error", "oom", "timeout", "crash", "numerics", "flops_mismatch", "not_steady", "damaged"]
+# Text that may quote anything, such as the message of an exception.
+Said = Annotated[str, AfterValidator(masked)]
 
 
 class Gap(Frozen):
@@ -40,7 +43,7 @@ class Gap(Frozen):
 
     status: Literal["skipped", "failed"]
     kind: Failure | None = None
-    reason: str
+    reason: Said
 
 
 class Outcome(Frozen):
@@ -63,7 +66,7 @@ class Outcome(Frozen):
     unit: str
     status: Status
     kind: Failure | None = None
-    reason: str | None = None
+    reason: Said | None = None
     samples: dict[str, list[float]] = Field(default_factory=dict)
     notes: SerializeAsAny[Notes] = Notes()
 
@@ -130,7 +133,7 @@ class Environment(Frozen):
     attention: tuple[str, ...] | None = None
     fp32_precision: str | None = None
     variables: dict[str, str] | None = None
-    host: str | None = None
+    host: Said | None = None
     machine: str | None = None
 
 
@@ -144,7 +147,7 @@ class Death(Frozen):
     """
 
     kind: Failure
-    reason: str
+    reason: Said
     again: bool = False
 
 

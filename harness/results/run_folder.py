@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import catalogue, inside
+from modbench.harness.core import catalogue, inside, masking
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
@@ -85,14 +85,15 @@ class RunFolder:
         options: Sequence[str] = (),
     ) -> None:
         """Write run.json: the resolved plan, the environment in which it runs, and the user's own files that it uses."""
+        shown = masking.command(list(options))
         body = {
             "schema_version": SCHEMA,
             "started": started,
-            "command": command,
+            "command": masking.command(command),
             "launcher": launcher,
-            "launcher_options": list(options),
-            **trust.begin(plan.units, launcher),
-            "environment": environment,
+            "launcher_options": shown,
+            **trust.begin(plan.units, launcher, shown),
+            "environment": masking.everywhere(environment),
             "plan": plan.model_dump(mode="json"),
         }
         write_atomically(self.path / "run.json", json.dumps(body, indent=1))

@@ -10,7 +10,9 @@ import typer
 
 from modbench import __version__
 from modbench.commands._app import app
-from modbench.harness.core.errors import ModbenchError, UsageError
+from modbench.harness.core.errors import ModbenchError, UsageError, brief
+from modbench.harness.core.masking import masked
+from modbench.harness.core.printable import escaped
 
 # isort: off
 # Importing a command's file registers it; `modbench --help` lists the commands in this order.
@@ -29,7 +31,7 @@ def main() -> None:
         _check_arguments()
         app()
     except ModbenchError as error:
-        print(f"modbench: {error}", file=sys.stderr)
+        print(f"modbench: {masked(brief(escaped(str(error))))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("modbench: interrupted. Nothing was kept.", file=sys.stderr)
@@ -38,7 +40,8 @@ def main() -> None:
         if error.filename is None:
             raise
         # A path that cannot be found, read or written is one that the user named, or lies below one.
-        print(f"modbench: {error.filename}: {error.strerror}. Check the path and its permissions.", file=sys.stderr)
+        where = masked(escaped(brief(str(error.filename), 300), lines=False))
+        print(f"modbench: {where}: {error.strerror}. Check the path and its permissions.", file=sys.stderr)
         sys.exit(2)
     except Exception:  # noqa: BLE001  # the outermost call: anything else is our bug, and the message says so
         import traceback
@@ -53,7 +56,7 @@ def _check_arguments() -> None:
     for argument in sys.argv[1:]:
         if not argument.isprintable():
             raise UsageError(
-                f"argument {argument!a} is not printable UTF-8 text. Rename the file, or retype the argument."
+                f"argument {argument[:100]!a} is not printable UTF-8 text. Rename the file, or retype the argument."
             )
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self, TextIO
 
+from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import human_duration
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine.environment import usable_cores
@@ -108,7 +109,7 @@ class Lines:
         left = self.time_left
         left.ended(unit)
         with contextlib.suppress(OSError):  # a closed pipe must not end a measurement
-            print(f"[{left.count}] {unit.name}, {left.left} left", file=self.stream, flush=True)
+            print(f"[{left.count}] {escaped(unit.name)}, {left.left} left", file=self.stream, flush=True)
 
     def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
         """Count the launches that a pilot asked for."""
@@ -186,7 +187,7 @@ class Live:
     def _described(self, unit: str) -> str:
         """A unit's name; if it trains, its own progress first, since the end of the line may be cut."""
         said = Workspace(self.folder.path, unit).said()
-        return f"{said} ({unit})" if said else unit
+        return escaped(f"{said} ({unit})" if said else unit, lines=False)
 
 
 class Counter:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from modbench.commands._app import app
 from modbench.commands._flags import Flags, JsonFlag, ModelName, with_flags
+from modbench.commands._output import say, say_json
 
 
 @app.command()
@@ -15,4 +14,7 @@ def cost(model: ModelName, *, flags: Flags, as_json: JsonFlag = False) -> None:
     from modbench.tools import cost
 
     rows = cost.costs(cost.Request.from_flags(model, flags.overrides()))
-    print(json.dumps(rows, indent=1) if as_json else cost.as_text(rows))
+    if as_json:
+        say_json(rows)
+    else:
+        say(cost.as_text(rows))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from modbench.commands._app import app
 from modbench.commands._flags import DeviceFlag, JsonFlag
+from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import UnfitError
 
 
@@ -37,6 +37,9 @@ def doctor(
     number = COMPARISONS[where] if comparisons is None else comparisons
     progress = Counter(doctor.launches(number, where), "launches")
     checkup = doctor.check(number, where, threads, progress, fresh=fresh)
-    print(json.dumps(doctor.as_json(checkup), indent=1) if as_json else doctor.as_text(checkup))
+    if as_json:
+        say_json(doctor.as_json(checkup))
+    else:
+        say(doctor.as_text(checkup))
     if checkup.certificate.verdict == "unfit":
         raise UnfitError(f"this machine is unfit to compare times. {checkup.certificate.in_words()}.")

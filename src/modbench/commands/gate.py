@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from modbench.commands._app import app
 from modbench.commands._flags import JsonFlag
+from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError
 
 
@@ -42,9 +42,9 @@ def gate(
         raise UsageError(f"--margin {margin:g} is outside (0, 1): it is a share, such as 0.02.")
     found = judge(load(run_folder), load(against), margin, history or ())
     if as_json:
-        print(json.dumps(found.as_dict(lenient=lenient), indent=1, allow_nan=False))
+        say_json(found.as_dict(lenient=lenient), allow_nan=False)
     else:
-        print("\n".join(gate_words.as_text(found)))
+        say("\n".join(gate_words.as_text(found)))
     code = found.exit_code(lenient=lenient)
     if code == IncompleteError.exit_code:
         raise IncompleteError(str(found.incomplete))

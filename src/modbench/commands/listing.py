@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from modbench.commands._app import app
 from modbench.commands._flags import JsonFlag
+from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import unknown
 
 
@@ -30,14 +30,14 @@ def list_(
         raise unknown("list", what, catalogue.ROOMS)
     rooms = {room: _about(room) for room in ([what] if what else catalogue.ROOMS)}
     if as_json:
-        print(json.dumps(rooms, indent=1))
+        say_json(rooms)
         return
     # Padded by hand: importing rich would add a third to the time of this command.
     width = max((len(name) for names in rooms.values() for name in names), default=0)
     for i, (room, names) in enumerate(rooms.items()):
-        print(("\n" if i else "") + room + ("" if names else " (none yet)"))
+        say(("\n" if i else "") + room + ("" if names else " (none yet)"))
         for name, about in names.items():
-            print(f"  {name:<{width}}  {about}")
+            say(f"  {name:<{width}}  {about}")
 
 
 def _about(room: str) -> dict[str, str]:

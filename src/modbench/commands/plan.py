@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from modbench.commands._app import app
 from modbench.commands._flags import Flags, JsonFlag, SelectFlag, SuiteName, with_flags
+from modbench.commands._output import say, say_json
 
 
 @app.command()
@@ -16,4 +15,7 @@ def plan(suite: SuiteName, *, flags: Flags, select: SelectFlag = None, as_json: 
     from modbench.tools import plan
 
     forecast = plan.forecast(api.make_plan(suite, flags.overrides(), select, only_plan=True))
-    print(json.dumps(forecast, indent=1) if as_json else plan.as_text(forecast))
+    if as_json:
+        say_json(forecast)
+    else:
+        say(plan.as_text(forecast))

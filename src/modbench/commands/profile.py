@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from modbench.commands._app import app
 from modbench.commands._flags import Flags, JsonFlag, SelectFlag, SuiteName, with_flags
+from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import unknown
 
 
@@ -37,4 +37,7 @@ def profile(
     case = profile.choose(plan, select)  # before a folder is made
     folder = run_folder.create(out, f"profile-{plan.suite.name}")
     done = profile.profile(plan, case, workload, folder, Counter(1, "profile"))
-    print(json.dumps(profile.as_json(done), indent=1) if as_json else profile.as_text(done))
+    if as_json:
+        say_json(profile.as_json(done))
+    else:
+        say(profile.as_text(done))

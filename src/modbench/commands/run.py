@@ -9,7 +9,7 @@ import typer
 
 from modbench.commands._app import app
 from modbench.commands._flags import Flags, JsonFlag, SelectFlag, SuiteName, with_flags
-from modbench.commands._output import print_summary
+from modbench.commands._output import print_summary, say
 from modbench.commands._trust import word_on
 
 LauncherOptions = Annotated[
@@ -51,7 +51,7 @@ def run(
     if (gap := accelerators.not_measured(plan.device)) is not None:
         print(gap, file=sys.stderr, flush=True)
     if not as_json:
-        print(summary.opening(plan), flush=True)
+        say(summary.opening(plan))
     finished = api.run(
         plan,
         folder,

@@ -10,7 +10,7 @@ import typer
 
 from modbench.commands._app import app
 from modbench.commands._flags import Flags, JsonFlag, ModelName, with_flags
-from modbench.commands._output import print_summary
+from modbench.commands._output import print_summary, say
 
 
 @app.command()
@@ -41,4 +41,4 @@ def train(
     if as_json:
         print_summary(done, as_json=True)
     else:
-        print(train.as_text(done))
+        say(train.as_text(done))

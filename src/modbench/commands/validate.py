@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 from typing import Annotated
 
 import typer
 
 from modbench.commands._app import app
 from modbench.commands._flags import JsonFlag
+from modbench.commands._output import say, say_json
 
 
 @app.command()
@@ -26,6 +26,6 @@ def validate(
     names = itertools.count()
     arms = resolve_arms(suite, lambda _model, base, _target_model, _target, _quantity: (base, next(names)))
     if as_json:
-        print(json.dumps({"suite": suite.name, "arms": len(arms), "metrics": list(suite.metrics)}))
+        say_json({"suite": suite.name, "arms": len(arms), "metrics": list(suite.metrics)})
     else:
-        print(f"{file} is valid. Suite {suite.name!r}: {len(arms)} arms, {len(suite.metrics)} metrics.")
+        say(f"{file} is valid. Suite {suite.name!r}: {len(arms)} arms, {len(suite.metrics)} metrics.")

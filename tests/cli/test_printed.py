@@ -1,0 +1,153 @@
+"""What is printed and written steers no terminal and no spreadsheet, is short, and holds no secret."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from planted import planted_suite, stored
+
+from modbench.harness.core import masking
+from modbench.harness.core.printable import cell, escaped, escaped_json, is_printable
+from modbench.reports import render
+
+Modbench = Callable[..., subprocess.CompletedProcess[str]]
+
+CONTROL = "\x1b[2J\x1b]0;title\x07\x9b31m\x7f\u202e\u2066\u2028\r\0"
+LONG = 1_000_000
+
+
+@pytest.mark.parametrize(
+    "character", [*map(chr, [*range(32), *range(127, 160)]), *"\u202a\u202e\u2066\u2069\u200f\u2028"]
+)
+def test_every_control_character_is_an_escape(character: str) -> None:
+    kept = character in "\n\t"
+    assert is_printable(escaped(f"a{character}b")) is not kept
+    assert is_printable(escaped(f"a{character}b", lines=False))
+    assert json.loads(escaped_json(json.dumps([character], ensure_ascii=False))) == [character]
+
+
+def test_text_is_left_alone() -> None:
+    text = "MoD 0.125: 1.70× ±0.02 † é 漢字 🙂\n\tnext"
+    assert escaped(text) == text
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1+1", "-2+3", "@SUM(A1)", "\uff1d1", "=cmd|' /C calc'!A0"])
+def test_a_cell_is_no_formula(text: str) -> None:
+    assert cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("value", ["mod[c0.125]", "-0.5", "+1e-3", "a=b", -0.5, 1, None, True, ""])
+def test_other_cells_are_left_alone(value: object) -> None:
+    assert cell(value) == value
+
+
+@pytest.mark.parametrize("text", ["\t=1", "\r=1", "\n=1"])
+def test_a_cell_has_one_line(text: str) -> None:
+    assert str(cell(text)).startswith("\\")
+
+
+def test_csv_keeps_numbers_and_gaps() -> None:
+    frame = pd.DataFrame({"text": ["=1", None, "b\x1b"], "value": [-1.5, float("nan"), 2.0], "both": [1, "-x", None]})
+    assert list(csv.reader(io.StringIO(render.csv(frame)))) == [
+        ["text", "value", "both"],
+        ["'=1", "-1.5", "1"],
+        ["", "", "'-x"],
+        ["b\\x1b", "2.0", ""],
+    ]
+
+
+def test_a_strangers_reasons_steer_nothing(tmp_path: Path, modbench: Modbench) -> None:
+    """A failure's reason is any text: it reaches the page, the tables, the terminal and JSON."""
+    folder = tmp_path / "run"
+    stored(tmp_path, planted_suite("smoke"))
+    for file in (tmp_path / "run" / "units").glob("*.json"):
+        body = json.loads(file.read_text())
+        for i, outcome in enumerate(body["outcomes"]):
+            kind = {"status": "failed", "kind": "error"} if i % 2 else {"status": "skipped", "kind": None}
+            outcome |= {**kind, "reason": f"=1+1{CONTROL}", "samples": {}, "notes": {}}
+        file.write_text(json.dumps(body))
+    shown = modbench("report", folder)
+    as_json = modbench("report", folder, "--json")
+    assert "=1+1\\x1b[2J" in shown.stdout
+    for text in (shown.stdout, as_json.stdout, *((folder / name).read_text() for name in VIEWS)):
+        assert is_printable(re.sub("[\n\t]", "", text))
+    with (folder / "cases.csv").open(newline="") as file:
+        cells = [text for row in csv.reader(file) for text in row]
+    assert any(text.startswith("'=1+1\\x1b") for text in cells)
+    assert not any(text.startswith(("=", "+", "@")) for text in cells)
+
+
+VIEWS = ("report.html", "cases.csv", "comparisons.csv")
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        'name = "{}"\nmetrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n',
+        'metrics = ["{}"]\n[[arms]]\nmodel = "dense"\n',
+        'metrics = ["flops/forward"]\n[[arms]]\nmodel = "{}"\n',
+        'metrics = ["flops/forward"]\neffort = "{}"\n[[arms]]\nmodel = "dense"\n',
+        'metrics = ["flops/forward"]\n[shape]\nd_model = "{}"\n[[arms]]\nmodel = "dense"\n',
+        'metrics = ["flops/forward"]\n[grid]\ndtype = ["{}"]\n[[arms]]\nmodel = "dense"\n',
+        'metrics = ["flops/forward"]\n[[arms]]\nmodel = "mod"\nrouter = "{}"\n',
+        'metrics = ["flops/forward"]\n{} = 1\n[[arms]]\nmodel = "dense"\n',
+        'metrics = ["loss/val"]\ncorpus = "{}"\n[train]\n[[arms]]\nmodel = "dense"\n',
+        'metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\nmatch = {{ arm = "{}" }}\n',
+        'metrics = ["flops/forward"]\n[[arms]]\nmodel = "{}.py:build"\n',
+        'metrics = "{}"\n[[arms]]\nmodel = "dense"\n',
+    ],
+)
+def test_a_long_value_gives_a_short_message(toml: str, tmp_path: Path, modbench: Modbench) -> None:
+    (tmp_path / "s.toml").write_text(toml.format("x" * LONG))
+    done = modbench("plan", "s.toml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr[:500]
+    assert 20 < len(done.stderr) <= 300, (len(done.stderr), done.stderr[:1000])
+
+
+def test_control_characters_in_a_suite_steer_no_terminal(tmp_path: Path, modbench: Modbench) -> None:
+    (tmp_path / "s.toml").write_text('metrics = ["a\\u001b[2Jb"]\n[[arms]]\nmodel = "dense"\n')
+    done = modbench("plan", "s.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert is_printable(done.stderr.strip())
+
+
+@pytest.mark.parametrize(
+    ("words", "recorded"),
+    [
+        (["--api-token", "abc"], ["--api-token", "***"]),
+        (["--hub-password=abc"], ["--hub-password=***"]),
+        (["--set", "hub.key=abc"], ["--set", "hub.key=***"]),
+        (["--export=ALL,HF_TOKEN=abc,HOME=/home/me"], ["--export=ALL,HF_TOKEN=***,HOME=***"]),
+        (["--corpus", "https://me:abc@host/x"], ["--corpus", "https://***@host/x"]),
+        (["--set", "train.tokens=200000"], ["--set", "train.tokens=200000"]),
+        (["--set", "d_model=64", "-k", "mod and not c0.5"], ["--set", "d_model=64", "-k", "mod and not c0.5"]),
+        (["--token", "--json"], ["--token", "--json"]),
+    ],
+)
+def test_secrets_in_flags_are_masked(words: list[str], recorded: list[str]) -> None:
+    assert masking.command(["modbench", *words]) == ["modbench", *recorded]
+
+
+def test_chosen_texts_are_masked_in_all_that_is_written(
+    tmp_path: Path, modbench: Modbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODBENCH_MASK", "hush, a fake ,")
+    stored(tmp_path, planted_suite("smoke"))
+    for file in (tmp_path / "run" / "units").glob("*.json"):
+        body = json.loads(file.read_text())
+        for outcome in body["outcomes"]:
+            outcome |= {"status": "failed", "kind": "error", "reason": "said hush", "samples": {}, "notes": {}}
+        file.write_text(json.dumps(body))
+    shown = modbench("report", tmp_path / "run").stdout + modbench("report", tmp_path / "run", "--json").stdout
+    for text in (shown, *((tmp_path / "run" / name).read_text() for name in ("run.json", *VIEWS))):
+        assert "hush" not in text
+        assert "a fake" not in text
+    assert "said ***" in shown
