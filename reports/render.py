@@ -40,7 +40,7 @@ def write(folder: str | Path, baseline: str | None = None) -> Loaded:
 
 def csv(frame: pd.DataFrame) -> str:
     """Return CSV in base units with full precision; null is an empty cell. No text in it is a formula or a control."""
-    texts = {name: frame[name].map(cell) for name in frame if frame[name].dtype.kind not in "biufc"}
+    texts = {str(name): frame[name].map(cell) for name in frame if frame[name].dtype.kind not in "biufc"}
     return masked(str(frame.assign(**texts).to_csv(index=False, lineterminator="\n")))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.printable import is_printable
@@ -15,11 +16,16 @@ MOST_BYTES = 230
 
 
 def check(plan: Plan, file: Path) -> None:
-    """Check that every name in a plan that becomes part of a path is that of a plain file.
+    """Check that every name in a plan that becomes part of a path is that of a plain file, and that its passes are known.
 
     Raises:
         UsageError: if one is not; the message names the file and the field.
     """
+    _check_paths(plan, file)
+    _check_known(plan, file)
+
+
+def _check_paths(plan: Plan, file: Path) -> None:
     for at, unit in enumerate(plan.units):
         for field, name in _names(unit):
             wrong = problem(name)
@@ -58,3 +64,18 @@ def problem(name: str) -> str | None:
     if len(name.encode(errors="surrogatepass")) > MOST_BYTES:
         return f"is longer than {MOST_BYTES} bytes"
     return None
+
+
+def _check_known(plan: Plan, file: Path) -> None:
+    """Refuse a plan that names a metric or a pass from a folder that is not included here."""
+    metrics = {key for comparison in plan.comparisons for key in comparison.metrics}
+    passes = {unit.made_in for unit in plan.units}
+    for kind, unknown in (
+        ("metric", metrics - catalogue.metrics().keys()),
+        ("pass", passes - catalogue.passes().keys()),
+    ):
+        for name in sorted(unknown):
+            raise UsageError(
+                f"{file}: it uses the {kind} {name!r}, which this modbench does not have. If it is your own, name its folder in "
+                "MODBENCH_INCLUDE."
+            )

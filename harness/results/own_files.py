@@ -7,6 +7,7 @@ files import or name in turn is not followed.
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,9 +22,9 @@ from modbench.harness.core.frozen import Frozen
 
 BLOCK = 1 << 20
 
-Kind = Literal["model", "addition", "corpus", "task"]
-# A folder, a data set that is fetched by its name, or nothing: none of them has a hash of its own.
-What = Literal["file", "folder", "fetched", "missing"]
+Kind = Literal["model", "addition", "corpus", "task", "launcher"]
+# A folder, a data set that is fetched by its name, options of a launcher, or nothing: none of them has a hash of its own.
+What = Literal["file", "folder", "fetched", "options", "missing"]
 
 
 class OwnFile(Frozen):
@@ -68,12 +69,13 @@ def told(body: Mapping[str, Any], file: Path) -> tuple[OwnFile, ...]:
         raise UsageError(f"{file}: damaged at own_files: {in_short(error)}.") from error
 
 
-def of(units: Iterable[UnitOfWork], launcher: str) -> tuple[OwnFile, ...]:
+def of(units: Iterable[UnitOfWork], launcher: str, options: Sequence[str] | None = None) -> tuple[OwnFile, ...]:
     """The user's files that these units run or read. Nothing is imported; files are read to be hashed.
 
     Args:
         units: all that may run. What only a plan's comparisons name is never run.
         launcher: the launcher's name.
+        options: its options; they may name programs of their own. None: they need no agreement.
     """
     units = list(units)
     cases = list(dict.fromkeys(case for unit in units for case in unit.comparison.arms))
@@ -85,6 +87,8 @@ def of(units: Iterable[UnitOfWork], launcher: str) -> tuple[OwnFile, ...]:
         ("task", dict.fromkeys(each.task_path for each in protocols if each.task_path is not None)),
     ):
         found += [_text(kind, path) for path in paths]  # type: ignore[arg-type]  # the two kinds above
+    if options is not None and (launcher != "local" or options):
+        found.append(OwnFile(kind="launcher", name=shlex.join([launcher, *options]), what="options"))
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import catalogue, inside, masking
+from modbench.harness.core import inside, masking
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
@@ -201,7 +201,6 @@ def read(folder: str) -> StoredRun:
         raise DamagedError(file, f"damaged: {', '.join(sorted(lacking))} missing")
     plan = parse(Plan, body["plan"], file)
     names.check(plan, file)
-    _check_names(plan, file)
     for problem in check_run(body, plan):
         raise DamagedError(file, problem)
     planned = plan.units
@@ -253,18 +252,3 @@ def _decided(plan: Plan, folder: RunFolder) -> tuple[Plan, tuple[UnitOfWork, ...
         elif decision is None:
             undecided.append(unit)
     return plan.model_copy(update={"units": tuple(units)}), tuple(undecided), decisions
-
-
-def _check_names(plan: Plan, file: Path) -> None:
-    """Refuse a plan that names a metric or a pass from a folder that is not included here."""
-    metrics = {key for comparison in plan.comparisons for key in comparison.metrics}
-    passes = {unit.made_in for unit in plan.units}
-    for kind, unknown in (
-        ("metric", metrics - catalogue.metrics().keys()),
-        ("pass", passes - catalogue.passes().keys()),
-    ):
-        for name in sorted(unknown):
-            raise UsageError(
-                f"{file}: it uses the {kind} {name!r}, which this modbench does not have. If it is your own, name its folder in "
-                "MODBENCH_INCLUDE."
-            )

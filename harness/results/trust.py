@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from modbench.harness.core import user_folders
+from modbench.harness.core import masking, user_folders
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import write_atomically
 from modbench.harness.results import own_files
@@ -45,8 +45,10 @@ class Strange:
     def in_words(self) -> str:
         """One line: what it is, its path, its size and hash, and whether it changed."""
         file = self.file
-        where = "fetched over the network" if file.what == "fetched" else file.path or "no file"
-        content = {"folder": "a folder", "fetched": "", "missing": "not there"}.get(
+        where = {"fetched": "fetched over the network", "options": "starts the units"}.get(
+            file.what, file.path or "no file"
+        )
+        content = {"folder": "a folder", "missing": "not there"}.get(
             file.what, f"{file.size:,} bytes, sha256 {file.sha256}" if file.size is not None else ""
         )
         state = (
@@ -55,9 +57,9 @@ class Strange:
         return ", ".join(part for part in (f"{file.kind} {file.name}: {where}", content, state) if part)
 
 
-def begin(units: Sequence[UnitOfWork], launcher: str) -> dict[str, Any]:
+def begin(units: Sequence[UnitOfWork], launcher: str, options: Sequence[str] = ()) -> dict[str, Any]:
     """Remember that this user begins a run; returns what run.json says of it: `token` and `own_files`."""
-    token, files = uuid4().hex, own_files.of(units, launcher)
+    token, files = uuid4().hex, own_files.of(units, launcher, options)
     _remember(token, files)
     return {"token": token, "own_files": [file.model_dump() for file in files]}
 
@@ -117,17 +119,25 @@ def strange(files: Sequence[OwnFile], told: Sequence[OwnFile], token: str | None
     return found
 
 
-def confirm(stored: StoredRun, *, trust: bool | Callable[[Sequence[Strange]], bool]) -> None:
+def confirm(
+    stored: StoredRun, *, trust: bool | Callable[[Sequence[Strange]], bool], options: Sequence[str] | None = None
+) -> None:
     """Go on only if the user trusts the files that running this run's units would use; then remember them.
 
     Args:
         stored: the run.
         trust: the user's word, or what asks for it.
+        options: of the launcher, from run.json; None: the user gave them now.
 
     Raises:
         UsageError: if not; nothing was run or changed.
     """
-    files = own_files.of(stored.planned, stored.launcher)
+    if any(masking.MASK in option for option in options or ()):
+        raise UsageError(
+            f"{stored.path}: a value among the launcher's options was masked ({shown(' '.join(options or ()))}). "
+            "Give the options again, behind --."
+        )
+    files = own_files.of(stored.planned, stored.launcher, options)
     found = strange(files, stored.own_files, stored.token)
     if not found:
         return

@@ -157,8 +157,8 @@ def resume(
         trust: whether files are used that this user did not begin the run with, or that changed; or what asks the user.
 
     Raises:
-        UsageError: if the folder holds no readable run, one with times of another machine, or one of `modbench train`; if it
-            names files that are not trusted; if another runner holds it.
+        UsageError: if the folder holds no readable run, one with times of another machine, or one of `modbench train`, if it
+            names files that are not trusted, or if another runner holds it.
         IncompleteError: if it was interrupted again.
         ModbenchError: if the folder can no longer be written; finished units are kept.
     """
@@ -170,12 +170,13 @@ def resume(
         )
     with lock.hold(stored.path, steal=steal) as held:
         # Read once more: until now another runner may have written to the folder.
-        stored = resuming.without_empty_decisions(read(run_folder), retry_failed=retry_failed)
+        stored = read(run_folder)
+        if stored.undecided or resuming.remaining(stored, retry_failed=retry_failed):
+            confirm(stored, trust=trust, options=stored.options if options is None else None)
+        stored = resuming.without_empty_decisions(stored, retry_failed=retry_failed)
         remaining = resuming.remaining(stored, retry_failed=retry_failed)
         if not remaining and stored.finished and (stored.path / render.PAGE).exists():
             return Finished(stored.path, stored.path / render.PAGE, None, load(stored.path))
-        if remaining or stored.undecided:
-            confirm(stored, trust=trust)
         resuming.make_ready(stored, remaining)
         rest, whole = (
             stored.plan.model_copy(update={"units": (*units, *stored.undecided)})

@@ -79,8 +79,8 @@ def test_a_strangers_reasons_steer_nothing(tmp_path: Path, modbench: Modbench) -
     assert "=1+1\\x1b[2J" in shown.stdout
     for text in (shown.stdout, as_json.stdout, *((folder / name).read_text() for name in VIEWS)):
         assert is_printable(re.sub("[\n\t]", "", text))
-    with (folder / "cases.csv").open(newline="") as file:
-        cells = [text for row in csv.reader(file) for text in row]
+    with (folder / "cases.csv").open(newline="") as table:
+        cells = [text for row in csv.reader(table) for text in row]
     assert any(text.startswith("'=1+1\\x1b") for text in cells)
     assert not any(text.startswith(("=", "+", "@")) for text in cells)
 

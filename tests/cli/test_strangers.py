@@ -283,18 +283,16 @@ def test_a_file_that_run_json_claims_to_know_is_not_known(stranger: Stranger, mo
     stranger.refused("as run.json says", "--trust")
 
 
-def test_a_launch_that_no_pilot_asked_for_hides_no_model(stranger: Stranger) -> None:
+def test_a_unit_of_a_model_that_no_comparison_names_is_refused(stranger: Stranger) -> None:
     stranger.plans()
 
     def hides(body: dict[str, Any]) -> None:
         unit = json.loads(json.dumps(first(body)))
         unit["comparison"]["arms"][0]["model"] = "mine.py:build"
-        unit |= {"name": "hidden", "series": "s", "launch": 30}
-        body["plan"]["units"].append(unit)
-        body["plan"]["comparisons"].append(unit["comparison"])
+        body["plan"]["units"].append(unit | {"name": "hidden"})
 
     stranger.changes(hides)
-    stranger.refused("mine.py", "sha256")
+    stranger.refused("run.json", "a case that is in no comparison of the plan")
 
 
 @pytest.mark.parametrize(
@@ -305,6 +303,19 @@ def test_what_a_strangers_run_reads_is_asked_about(stranger: Stranger, field: st
     stranger.plans()
     stranger.changes(lambda body: [unit["protocol"].update({field: value}) for unit in body["plan"]["units"]])
     stranger.refused(value, "--trust")
+
+
+@pytest.mark.parametrize("changes", [{"launcher": "slurm"}, {"launcher_options": ["--wrap", "rm -r ."]}])
+def test_a_strangers_launcher_is_asked_about(stranger: Stranger, changes: dict[str, Any]) -> None:
+    stranger.plans()
+    stranger.changes(lambda body: body.update(changes))
+    stranger.refused("launcher", "--trust")
+
+
+def test_a_masked_option_is_not_passed_on(stranger: Stranger) -> None:
+    stranger.plans()
+    stranger.changes(lambda body: body.update(launcher_options=["--export=HF_TOKEN=***"]))
+    stranger.refused("was masked", "behind --")
 
 
 def test_a_device_is_not_hashed(stranger: Stranger) -> None:

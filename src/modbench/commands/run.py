@@ -88,11 +88,6 @@ def resume(
 
     stopping.interrupt_on_end()
     finished = api.resume(
-        run_folder,
-        progress_for,
-        retry_failed=retry_failed,
-        steal=steal,
-        options=options,
-        trust=word_on(trust=trust),
+        run_folder, progress_for, retry_failed=retry_failed, steal=steal, options=options, trust=word_on(trust=trust)
     )
     print_summary(finished, as_json=as_json)
