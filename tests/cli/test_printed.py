@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from markupsafe import escape
 from planted import planted_suite, stored
 
 from modbench.harness.core import masking
@@ -21,6 +22,7 @@ from modbench.reports import render
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
 CONTROL = "\x1b[2J\x1b]0;title\x07\x9b31m\x7f\u202e\u2066\u2028\r\0"
+MARKUP = "</td><img src=x onerror='alert(1)'><script>alert(2)</script>"
 LONG = 1_000_000
 
 
@@ -64,25 +66,37 @@ def test_csv_keeps_numbers_and_gaps() -> None:
     ]
 
 
-def test_a_strangers_reasons_steer_nothing(tmp_path: Path, modbench: Modbench) -> None:
-    """A failure's reason is any text: it reaches the page, the tables, the terminal and JSON."""
-    folder = tmp_path / "run"
-    stored(tmp_path, planted_suite("smoke"))
-    for file in (tmp_path / "run" / "units").glob("*.json"):
+@pytest.fixture(scope="module")
+def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in which nothing was measured, for a reason that steers terminals, spreadsheets and pages."""
+    here = tmp_path_factory.mktemp("poisoned")
+    stored(here, planted_suite("smoke"))
+    for file in (here / "run" / "units").glob("*.json"):
         body = json.loads(file.read_text())
         for i, outcome in enumerate(body["outcomes"]):
             kind = {"status": "failed", "kind": "error"} if i % 2 else {"status": "skipped", "kind": None}
-            outcome |= {**kind, "reason": f"=1+1{CONTROL}", "samples": {}, "notes": {}}
+            outcome |= {**kind, "reason": f"=1+1{CONTROL}{MARKUP}", "samples": {}, "notes": {}}
         file.write_text(json.dumps(body))
-    shown = modbench("report", folder)
-    as_json = modbench("report", folder, "--json")
+    return here / "run"
+
+
+def test_a_strangers_reasons_steer_nothing(poisoned: Path, modbench: Modbench) -> None:
+    """A failure's reason is any text: it reaches the page, the tables, the terminal and JSON."""
+    shown, as_json = modbench("report", poisoned), modbench("report", poisoned, "--json")
     assert "=1+1\\x1b[2J" in shown.stdout
-    for text in (shown.stdout, as_json.stdout, *((folder / name).read_text() for name in VIEWS)):
+    for text in (shown.stdout, as_json.stdout, *((poisoned / name).read_text() for name in VIEWS)):
         assert is_printable(re.sub("[\n\t]", "", text))
-    with (folder / "cases.csv").open(newline="") as table:
+    with (poisoned / "cases.csv").open(newline="") as table:
         cells = [text for row in csv.reader(table) for text in row]
     assert any(text.startswith("'=1+1\\x1b") for text in cells)
     assert not any(text.startswith(("=", "+", "@")) for text in cells)
+
+
+def test_the_page_shows_markup_as_text(poisoned: Path, modbench: Modbench) -> None:
+    modbench("report", poisoned)
+    page = (poisoned / "report.html").read_text()
+    assert MARKUP not in page
+    assert str(escape(MARKUP)) in page
 
 
 VIEWS = ("report.html", "cases.csv", "comparisons.csv")
@@ -125,7 +139,7 @@ def test_control_characters_in_a_suite_steer_no_terminal(tmp_path: Path, modbenc
         (["--api-token", "abc"], ["--api-token", "***"]),
         (["--hub-password=abc"], ["--hub-password=***"]),
         (["--set", "hub.key=abc"], ["--set", "hub.key=***"]),
-        (["--export=ALL,HF_TOKEN=abc,HOME=/home/me"], ["--export=ALL,HF_TOKEN=***,HOME=***"]),
+        (["--export=ALL,HF_TOKEN=abc,HOME=/srv/me"], ["--export=ALL,HF_TOKEN=***,HOME=***"]),
         (["--corpus", "https://me:abc@host/x"], ["--corpus", "https://***@host/x"]),
         (["--set", "train.tokens=200000"], ["--set", "train.tokens=200000"]),
         (["--set", "d_model=64", "-k", "mod and not c0.5"], ["--set", "d_model=64", "-k", "mod and not c0.5"]),
