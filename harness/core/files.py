@@ -30,7 +30,8 @@ def write_atomically(path: Path, content: str | bytes, *, sync: bool = True, mod
     """
     if isinstance(content, str) and path.suffix == ".json":
         content = escaped_json(content)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with _naming(path):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     with replacing(path, Path(temporary), sync=sync) as file:
         file.write(content.encode() if isinstance(content, str) else content)
@@ -38,24 +39,43 @@ def write_atomically(path: Path, content: str | bytes, *, sync: bool = True, mod
 
 
 @contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an error of the system name the file that was to be written, not a temporary one or none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+    except RuntimeError as error:  # torch hides why its archive could not be written
+        if not isinstance(error.__context__, OSError):
+            raise
+        error.__context__.filename = str(path)
+        raise error.__context__ from None
+
+
+@contextlib.contextmanager
 def replacing(path: Path, temporary: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """Write into a temporary file, which takes the place of `path` at the end, or is removed if anything is raised.
+
+    An error of the system names `path`, even where the system or torch leaves the name out.
 
     Args:
         path: the file to write or replace.
         temporary: where to write meanwhile, in the same folder. A killed process leaves it behind.
         sync: whether to wait until the content is on the disk.
     """
-    try:
-        with os.fdopen(new_file(temporary), "wb") as file:
-            yield file
-            file.flush()
-            if sync:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with _naming(path):
+        try:
+            with os.fdopen(new_file(temporary), "wb") as file:
+                yield file
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):  # the folder may be gone, or its disk read-only by now
+                temporary.unlink(missing_ok=True)
+            raise
 
 
 def unfinished(checkpoint: Path) -> Path:

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from modbench.harness.core import user_folders
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.machine import cuda_driver
 
@@ -171,6 +173,24 @@ def state_folder() -> Path:
     return user_folders.state()
 
 
+def check_folder() -> None:
+    """Check that a result can be kept, before minutes are spent on it.
+
+    Raises:
+        UsageError: if the user has no home, or the folder cannot be written.
+    """
+    folder = state_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be written ({error.strerror}), so the result could not be kept. Set MODBENCH_STATE to a folder "
+            "that may be written."
+        ) from error
+
+
 def keep(machine: str, comparisons: Sequence[Mapping[str, Any]]) -> Path:
     """Save a check: one entry for each comparison, with `hit`, `mde`, `mde_cpu`, `width`, `disturbed`, its spread and costs."""
     folder = state_folder() / "machines" / machine
@@ -191,14 +211,18 @@ def forget(machine: str) -> int:
 
 
 def pooled(machine: str, launches: int | None = None) -> Certificate | None:
-    """Pool all checks of a machine; None if it was never checked.
+    """Pool all checks of a machine; None if it was never checked, or nothing can be kept because the user has no home.
 
     Args:
         machine: its fingerprint.
         launches: launches of a comparison at standard effort; None leaves open whether they are enough.
     """
     checks, rows = list[dict[str, Any]](), list[dict[str, Any]]()
-    for file in sorted((state_folder() / "machines" / machine).glob("*.json")):
+    try:
+        files = sorted((state_folder() / "machines" / machine).glob("*.json"))
+    except user_folders.NoHomeError:
+        return None
+    for file in files:
         try:
             check = json.loads(file.read_text(encoding="utf-8"))
             found = [

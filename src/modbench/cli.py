@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
+import os
+import signal
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -23,32 +27,84 @@ __all__ = ["app", "cost", "doctor", "gate", "listing", "main", "plan", "profile"
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends in one or two lines and exit code 2."""
+    """Run the command line; a user's mistake ends in one or two lines and exit code 2, a failure of the tool in 3."""
     try:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows "?" instead of ending the run
         _check_arguments()
-        app()
+        _run()
     except ModbenchError as error:
-        print(f"modbench: {masked(brief(escaped(str(error))))}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
     except KeyboardInterrupt:
-        print("modbench: interrupted. Nothing was kept.", file=sys.stderr)
-        sys.exit(130)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        # A path that cannot be found, read or written is one that the user named, or lies below one.
-        where = masked(escaped(brief(str(error.filename), 300), lines=False))
-        print(f"modbench: {where}: {error.strerror}. Check the path and its permissions.", file=sys.stderr)
-        sys.exit(2)
+        _end("interrupted. Nothing was kept.", 130)
+    except BrokenPipeError:  # the reader of our output has gone away: it has seen what it wanted
+        _end("", 0)
+    except (OSError, MemoryError) as error:
+        _end(*_of_the_system(error))
     except Exception:  # noqa: BLE001  # the outermost call: anything else is our bug, and the message says so
         import traceback
 
         traceback.print_exc()
-        print("modbench: this is a bug in modbench; the lines above say where.", file=sys.stderr)
-        sys.exit(3)
+        _end("this is a bug in modbench; the lines above say where.", 3)
+
+
+def _run() -> None:
+    """Run the command; what it printed has then reached its reader, or the error is raised here."""
+    try:
+        app()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # typer makes exit code 1 of it
+            raise ended.__context__ from None
+        _ignore_interrupts()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        raise
+
+
+# The system or its administrator refuses, whatever is asked.
+REFUSALS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
+}
+
+
+def _of_the_system(error: OSError | MemoryError) -> tuple[str, int]:
+    """The message and the exit code for what the system refused: 2 for a path that was named, 3 for a lack of anything else."""
+    if isinstance(error, MemoryError):
+        return "the system gave no memory. Free some, or raise the limit (ulimit -v).", 3
+    name = "" if error.filename is None else f"{escaped(brief(str(error.filename), 300), lines=False)}: "
+    said = f"{name}{error.strerror or error}."
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return f"{said} Raise the limit of open files (ulimit -n).", 3
+    if error.errno in REFUSALS or error.filename is None:
+        return f"{said} Nothing that was finished is lost; make room there, then repeat the command.", 3
+    # A path that cannot be found, read or written is one that the user named, or lies below one.
+    return f"{said} Check the path and its permissions.", 2
+
+
+def _ignore_interrupts() -> None:
+    """Let a further Ctrl-C not interrupt the end of this process."""
+    with contextlib.suppress(ValueError):  # outside the main thread
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    """Print the message and exit."""
+    _ignore_interrupts()
+    with contextlib.suppress(OSError):  # standard error may be closed, or on a full disk
+        if message:
+            print(f"modbench: {masked(brief(escaped(message)))}", file=sys.stderr, flush=True)
+    for number in (1, 2):  # else Python would try once more to print what nobody takes, and end with code 120
+        stream = sys.stdout if number == 1 else sys.stderr
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+    sys.exit(code)
 
 
 def _check_arguments() -> None:

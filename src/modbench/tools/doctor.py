@@ -57,10 +57,11 @@ def check(number: int, device: Device, threads: int, progress: Progress, *, fres
         fresh: forget earlier checks of this machine first.
 
     Raises:
-        UsageError: for fewer than one comparison or thread.
+        UsageError: for fewer than one comparison or thread, or if the result could not be kept.
     """
     if number < 1 or threads < 1:
         raise UsageError("doctor needs at least one comparison and one thread.")
+    certificate.check_folder()
     where = environment.collect()
     machine = certificate.fingerprint(where, device, threads)
     start = time.monotonic()

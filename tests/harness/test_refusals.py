@@ -1,0 +1,138 @@
+"""What the system refuses ends in one line that names the file, with the exit code that is documented; no litter is left."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import pytest
+import torch
+
+from modbench import cli
+from modbench.harness.core import files, user_folders
+from modbench.harness.core.errors import UsageError
+from modbench.harness.machine import certificate
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def system_error(number: int, path: str | None = None) -> OSError:
+    return OSError(number, os.strerror(number), *([path] if path else []))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (system_error(errno.ENOSPC), 3, "No space left on device"),
+        (system_error(errno.ENOSPC, "run/x"), 3, "run/x: No space left on device. "),
+        (system_error(errno.EROFS, "run/x"), 3, "run/x: Read-only file system. "),
+        (system_error(errno.EMFILE, "run/x"), 3, "(ulimit -n)"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), 3, "No usable temporary"),
+        (MemoryError(), 3, "(ulimit -v)"),
+        (system_error(errno.ENOENT, "nowhere"), 2, "nowhere: No such file or directory. Check the path"),
+        (system_error(errno.EACCES, "secret"), 2, "secret: Permission denied. Check the path"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0, ""),
+        (KeyboardInterrupt(), 130, "interrupted. Nothing was kept."),
+    ],
+)
+def test_what_the_system_refuses_ends_in_one_line(
+    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", refuse)
+    monkeypatch.setattr(sys, "argv", ["modbench"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == code
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert len(shown.splitlines()) == bool(said)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_output_that_nobody_takes() -> None:
+    """A reader that has gone away is no failure; a full disk is one of the tool's."""
+    command = f"{sys.executable} -m modbench list models"
+    for redirected, code, lines in (
+        (f"{command} | true", 0, 0),
+        (f"{command} > /dev/full", 3, 1),
+        (f"{command} >&-", 0, 0),
+    ):
+        done = subprocess.run(
+            ["/bin/bash", "-c", f"set -o pipefail; {redirected}"], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, len(done.stderr.splitlines())) == (code, lines), (redirected, done.stderr)
+
+
+CALLS = [(os, "fsync"), (os, "replace"), (files.tempfile, "mkstemp")]
+
+
+@pytest.mark.parametrize(("module", "name"), CALLS, ids=[name for _, name in CALLS])
+def test_a_refused_write_names_the_file_and_leaves_the_old_one(
+    module: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "record.json"
+    files.write_atomically(path, "old")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, refuse)
+        with pytest.raises(OSError, match="No space") as caught:
+            files.write_atomically(path, "new")
+    assert caught.value.filename == str(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("save", [torch.save, lambda body, stream: stream.write(bytes(body["w"].numpy()))])
+def test_a_full_disk_is_recognised_behind_torch(save: Callable[[Any, Any], object], tmp_path: Path) -> None:
+    """torch raises an error of its own about its archive."""
+    link = tmp_path / "part"
+    link.symlink_to("/dev/full")
+    with (
+        pytest.raises(OSError, match="No space") as caught,
+        files.replacing(tmp_path / "checkpoint.pt", link, sync=False) as stream,
+    ):
+        save({"w": torch.zeros(100_000)}, stream)
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(tmp_path / "checkpoint.pt")
+    assert not link.is_symlink()
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MODBENCH_STATE", "MODBENCH_CACHE", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody(*_: object, **__: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr(platformdirs, "user_state_path", nobody)
+    monkeypatch.setattr(platformdirs, "user_cache_path", nobody)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_a_machine_was_never_checked_and_cannot_be() -> None:
+    assert certificate.pooled("m") is None
+    with pytest.raises(UsageError, match="set MODBENCH_STATE") as caught:
+        certificate.check_folder()
+    assert isinstance(caught.value, user_folders.NoHomeError)
+
+
+def test_a_check_that_could_not_be_kept_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "file" / "state"))
+    with pytest.raises(UsageError, match="Set MODBENCH_STATE to a folder"):
+        certificate.check_folder()
