@@ -1,0 +1,130 @@
+"""A disk that refuses, and a clock that was set back, inside a process: what the operating system would raise, raised in Python.
+
+The fault is on while a switch file exists, in every process that installed it. A real full disk is a small file system in
+memory, where mounting one is allowed; these faults work everywhere and hit at a chosen moment.
+"""
+
+from __future__ import annotations
+
+import builtins
+import datetime as dt
+import errno
+import io
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+CODES = {
+    "disk full": errno.ENOSPC,
+    "quota used up": errno.EDQUOT,
+    "no inodes": errno.ENOSPC,
+    "read-only": errno.EROFS,
+    "input/output error": errno.EIO,
+}
+NEVER_WRITES = {"no inodes", "read-only"}
+BACK_S = 90_000.0
+
+
+def install(fault: str, folder: str, switch: str) -> None:
+    """Let this process and its forks meet a fault below a folder while the switch exists."""
+    if fault == "clock":
+        _clock(switch)
+        return
+    exists, inside = os.path.exists, os.path.realpath(folder)
+
+    def hit(path: Any) -> bool:
+        return not isinstance(path, int) and os.path.realpath(path).startswith(inside) and exists(switch)
+
+    def refuse(path: Any) -> OSError:
+        return OSError(CODES[fault], os.strerror(CODES[fault]), os.fspath(path))
+
+    _opening(fault, hit, refuse)
+    if fault == "read-only":
+        for name in ("mkdir", "unlink", "remove", "rmdir", "replace", "rename", "link", "chmod", "truncate"):
+            _refusing(name, hit, refuse)
+    if fault == "no inodes":
+        for name in ("mkdir", "link"):
+            _refusing(name, hit, refuse)
+
+
+def _refusing(name: str, hit: Callable[[Any], bool], refuse: Callable[[Any], OSError]) -> None:
+    real = getattr(os, name)
+
+    def call(path: Any, *args: Any, **named: Any) -> Any:
+        if hit(path):
+            raise refuse(path)
+        return real(path, *args, **named)
+
+    setattr(os, name, call)
+
+
+def _opening(  # noqa: C901  # one closure for each way to open and write
+    fault: str, hit: Callable[[Any], bool], refuse: Callable[[Any], OSError]
+) -> None:
+    """Refuse files that are opened to be written, or (a full disk) let them be opened and refuse their content."""
+    real_open, real_os_open, real_write = io.open, os.open, os.write
+
+    class Full(io.FileIO):
+        def write(self, data: Any) -> int:
+            if hit(self.name):
+                raise OSError(CODES[fault], os.strerror(CODES[fault]))
+            return super().write(data)
+
+    def refused(path: Any) -> bool:
+        return hit(path) and (fault == "read-only" or not os.path.lexists(path))
+
+    def opened(file: Any, mode: str = "r", buffering: int = -1, encoding: Any = None, *args: Any, **named: Any) -> Any:
+        if not set(mode) & set("wax+") or not hit(file):
+            return real_open(file, mode, buffering, encoding, *args, **named)
+        if fault in NEVER_WRITES:
+            if refused(file):
+                raise refuse(file)
+            return real_open(file, mode, buffering, encoding, *args, **named)
+        binary = io.BufferedWriter(Full(file, mode.replace("b", "").replace("t", "")))
+        return binary if "b" in mode else io.TextIOWrapper(binary, encoding=encoding or "utf-8")
+
+    def os_opened(path: Any, flags: int, mode: int = 0o777, **named: Any) -> int:
+        if fault in NEVER_WRITES and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and refused(path):
+            raise refuse(path)
+        return real_os_open(path, flags, mode, **named)
+
+    def written(handle: int, data: Any) -> int:
+        if fault not in NEVER_WRITES and exists_behind(handle):
+            raise OSError(CODES[fault], os.strerror(CODES[fault]))
+        return real_write(handle, data)
+
+    def exists_behind(handle: int) -> bool:
+        try:
+            return hit(Path(f"/proc/self/fd/{handle}").readlink())
+        except OSError:
+            return False
+
+    builtins.open = io.open = opened  # type: ignore[assignment]  # the same but for the fault
+    os.open, os.write = os_opened, written  # type: ignore[assignment]  # as above
+
+
+def _clock(switch: str) -> None:
+    """A wall clock that stands a day and an hour behind while the switch exists."""
+    exists, real_time, real_ns, real = os.path.exists, time.time, time.time_ns, dt.datetime
+
+    class Behind(real):  # type: ignore[misc, valid-type]  # datetime may be subclassed
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return real.now(tz) - dt.timedelta(seconds=BACK_S * exists(switch))
+
+    time.time = lambda: real_time() - BACK_S * exists(switch)
+    time.time_ns = lambda: real_ns() - int(BACK_S * 1e9) * exists(switch)
+    dt.datetime = Behind  # type: ignore[misc]  # modules that read `dt.datetime` see it
+
+
+def sitecustomize(folder: Path, fault: str, below: str, switch: str) -> Path:
+    """Write a folder for PYTHONPATH whose `sitecustomize` installs the fault in every Python process."""
+    folder.mkdir(exist_ok=True)
+    here = str(Path(__file__).parent)
+    (folder / "sitecustomize.py").write_text(
+        f"import sys\nsys.path.insert(0, {here!r})\nimport fault_injection\nsys.path.remove({here!r})\n"
+        f"fault_injection.install({fault!r}, {below!r}, {switch!r})\n"
+    )
+    return folder

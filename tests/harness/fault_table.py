@@ -1,0 +1,116 @@
+"""What does a fault cost? Each is brought about at random moments of a run of stub units, which is then resumed to its end.
+
+    python tests/harness/fault_table.py
+
+Prints a Markdown table for docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+os.environ["MODBENCH_INCLUDE"] = str(HERE / "stubs")
+sys.path[:0] = [str(HERE)] * (str(HERE) not in sys.path)
+
+import fault_driver  # noqa: E402  # it reads the variable
+from fault_kinds import FAULTS, Fault  # noqa: E402  # as above
+
+# A command may end before the moment: then another moment is drawn.
+DRAWS = 6
+
+
+@dataclass
+class Row:
+    """What a fault cost, all moments together."""
+
+    fault: str
+    moments: int = 0
+    codes: list[int] = field(default_factory=list)
+    lost: int = 0
+    duplicated: int = 0
+    wrong: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        codes = ", ".join("killed" if code < 0 else str(code) for code in sorted(set(self.codes)))
+        return f"| {self.fault} | {self.moments} | {codes} | {self.lost} | {self.duplicated} | {self.wrong} |"
+
+
+@contextlib.contextmanager
+def _folder(keep: bool) -> Iterator[str]:
+    name = tempfile.mkdtemp(prefix="modbench-fault-")
+    yield name
+    if not keep:
+        shutil.rmtree(name)
+
+
+def row_of(fault: Fault, moments: int, seed: int, *, keep: bool = False) -> Row:
+    """Bring a fault about at random moments, spread over the run."""
+    row, rng = Row(fault.name), random.Random(f"{seed} {fault.name}")
+    for at in range(moments):
+        for _ in range(DRAWS):
+            moment = (at + rng.random()) / moments
+            with _folder(keep) as name:
+                os.environ["MODBENCH_STATE"] = str(Path(name) / "state")
+                trial = fault_driver.Trial(Path(name), PLAN, moment, rng)
+                if not fault.bring(trial):
+                    continue
+                lost, duplicated, wrong = trial.counts()
+            row.moments += 1
+            row.codes += trial.codes
+            row.lost, row.duplicated, row.wrong = row.lost + lost, row.duplicated + duplicated, row.wrong + wrong
+            where = f"moment {moment:.3f}{f', {name}' * keep}"
+            row.problems += [f"{where}: {problem}" for problem in trial.problems]
+            if lost or duplicated or wrong:
+                row.problems.append(f"{where}: {lost} lost, {duplicated} duplicated, {wrong} wrong")
+            break
+    return row
+
+
+def serve(moments: int, seed: int) -> None:
+    """Read names of faults from standard input and answer each with a row, for tests that share one process."""
+    for line in sys.stdin:
+        (fault,) = (each for each in FAULTS if each.name == line.strip())
+        print(json.dumps(asdict(row_of(fault, moments, seed))), flush=True)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--moments", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--only", default="")
+    parser.add_argument("--keep", action="store_true", help="keep the folders of the trials")
+    parser.add_argument("--serve", action="store_true")
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.moments, options.seed)
+        return
+    print("| fault | moments tried | exit codes | lost | duplicated | silently wrong |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    failed = False
+    for fault in FAULTS:
+        if options.only in fault.name:
+            row = row_of(fault, options.moments, options.seed, keep=options.keep)
+            print(row.markdown(), flush=True)
+            for problem in row.problems:
+                print(f"    {problem}", file=sys.stderr, flush=True)
+            failed |= bool(row.problems)
+    sys.exit(int(failed))
+
+
+PLAN = fault_driver.prepare()
+
+if __name__ == "__main__":
+    main()

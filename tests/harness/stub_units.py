@@ -1,0 +1,81 @@
+"""Units of milliseconds for the fault table: each value follows from the unit's name, and each execution is noted in a journal.
+
+The journal and the switches lie beside the run folder, where no fault of the run folder reaches them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from modbench.harness.core.case import Case, UnitOfWork
+from modbench.harness.core.contracts import AnyMetric
+from modbench.harness.core.files import write_atomically
+from modbench.harness.results import workspace
+from modbench.harness.results.outcomes import measured
+from modbench.harness.results.records import Outcome
+
+STEPS = 5
+
+
+def value(made_in: str, case_id: str) -> float:
+    """What a stub unit measures of a case."""
+    start = zlib.crc32(f"{made_in} {case_id}".encode())
+    return float(stepped(start, 0, STEPS) if made_in == "stub_steps" else start) / 7
+
+
+def stepped(state: int, first: int, last: int) -> int:
+    for step in range(first, last):
+        state = zlib.crc32(f"{state} {step}".encode())
+    return state
+
+
+def note(beside: Path, event: str, unit: str, *, had: bool = False) -> None:
+    """Add a line to the journal; one write, so that lines of several processes do not mix."""
+    line = f"{event} {unit} {os.getpid()} {'again' if had else 'first'}\n"
+    handle = os.open(beside / "journal", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(handle, line.encode())
+    os.close(handle)
+
+
+def run(unit: UnitOfWork, metrics: list[AnyMetric]) -> Iterator[Outcome]:
+    """Take some milliseconds; a switch lets a unit hang."""
+    assert workspace.HERE is not None
+    beside = workspace.HERE.run.parent
+    note(beside, "start", unit.name, had=good(workspace.HERE.record_of(unit.name)))
+    if (beside / f"hang-{unit.name}").exists():
+        time.sleep(600)
+    for case in unit.comparison.arms:
+        if unit.made_in == "stub_steps":
+            _with_checkpoints(case, workspace.HERE)
+        else:
+            time.sleep(0.005)
+        for metric in metrics:
+            yield measured(case, metric, {"value": [value(unit.made_in, case.id)]})
+    note(beside, "done", unit.name)
+
+
+def good(record: Path) -> bool:
+    """Whether the record is whole and every outcome has a value."""
+    try:
+        body = json.loads(record.read_bytes())
+        return not body["died"] and all(outcome["status"] == "ok" for outcome in body["outcomes"])
+    except (OSError, ValueError, LookupError):
+        return False
+
+
+def _with_checkpoints(case: Case, here: workspace.Workspace) -> None:
+    """Go on from the last checkpoint, as training does; a wrong state would give a wrong value."""
+    at, state = 0, zlib.crc32(f"stub_steps {case.id}".encode())
+    if here.checkpoint.exists():
+        at, state = json.loads(here.checkpoint.read_text())
+    for step in range(at, STEPS):
+        time.sleep(0.003)
+        state = stepped(state, step, step + 1)
+        here.checkpoint.parent.mkdir(exist_ok=True)
+        write_atomically(here.checkpoint, json.dumps([step + 1, state]))
+    assert float(state) / 7 == value("stub_steps", case.id)

@@ -1,0 +1,18 @@
+"""What stub units measure."""
+
+from modbench.harness.core.contracts import Metric
+
+METRICS = tuple(
+    Metric(
+        key=f"stub/{kind}",
+        unit="count",
+        better="neither",
+        made_in=f"stub_{kind}",
+        workload="forward",
+        about=f"A number that follows from the unit's name ({kind})",
+        measure=lambda _: 0.0,
+        scored_as="difference",
+        noun="a number",
+    )
+    for kind in ("side", "alone", "steps")
+)
