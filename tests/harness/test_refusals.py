@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def test_output_that_nobody_takes() -> None:
         assert (done.returncode, len(done.stderr.splitlines())) == (code, lines), (redirected, done.stderr)
 
 
-CALLS = [(os, "fsync"), (os, "replace"), (files.tempfile, "mkstemp")]
+CALLS = [(os, "fsync"), (os, "replace"), (tempfile, "mkstemp")]
 
 
 @pytest.mark.parametrize(("module", "name"), CALLS, ids=[name for _, name in CALLS])
