@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Literal
+from typing import Literal, get_args
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.catalogue import is_user_model
@@ -18,6 +18,9 @@ from modbench.harness.core.train_plan import TrainRun
 Dtype = Literal["fp32", "bf16", "fp16"]
 Device = Literal["cpu", "cuda"]
 ELEMENT_BYTES: dict[Dtype, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
+# What a count holds besides what every number needs to be believed: training steps, fvcore's opinion, the operators of a call.
+Counts = Literal["training", "third_opinion", "forward_operators", "train_operators"]
+COUNTS: tuple[Counts, ...] = get_args(Counts)
 # Arms in a block besides the anchor. With more, the first and last arms of a block would lie far apart in time.
 ARMS_PER_BLOCK = 3
 # Launches above which the number that a pilot asks for is no longer searched for: nobody would run as many.
@@ -227,6 +230,7 @@ class Protocol(Frozen):
         corpus_path: its path, if it takes one.
         corpus_sha256: expected hash of the corpus, or of the task's files.
         trace: path to which a profile writes its trace.
+        counts: for units that count, what is counted besides what every number needs to be believed; None: everything.
     """
 
     rounds: int
@@ -243,6 +247,7 @@ class Protocol(Frozen):
     corpus_path: str | None
     corpus_sha256: str
     trace: str | None = None
+    counts: tuple[Counts, ...] | None = None
 
 
 class UnitOfWork(Frozen):

@@ -58,6 +58,8 @@ class Pass:
         no_interval: why a value has no interval, where `samples` is `one`.
         judged: whether a ratio gets a verdict.
         most: `most(unit)` returns how many times the predicted work a unit may take at most.
+        takes: `takes(unit, forward_s)` returns the seconds of a unit after its start; `forward_s(case)` are those of a forward
+            pass. None: they follow from the unit's FLOPs.
         settings: the part of a suite, besides the case, that its numbers depend on.
         notes: the model of the notes in its outcomes.
         findings: the model of its findings that belong to no metric.
@@ -86,6 +88,7 @@ class Pass:
     no_interval: str = "counted, not sampled: no interval"
     judged: bool = True
     most: Callable[[UnitOfWork], float] = lambda _: 1.0
+    takes: Callable[[UnitOfWork, Callable[[Case], float]], float] | None = None
     settings: Callable[[Suite, Case], Frozen | None] = lambda _suite, _case: None
 
     @property

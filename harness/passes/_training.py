@@ -10,7 +10,6 @@ from modbench.harness.core import catalogue, clocks
 from modbench.harness.core.case import Case, Protocol, slug
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.files import write_atomically
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.results import workspace
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from modbench.harness.training.answers import Answered
     from modbench.harness.training.batches import Batches, Windows
     from modbench.harness.training.held_out import HeldOut
-    from modbench.harness.training.trainer import Progress, Trainer
+    from modbench.harness.training.trainer import Trainer
 
 # Held-out tokens per evaluation during training.
 LOOK_TOKENS = 2048
@@ -247,16 +246,10 @@ def _trainer(
         ranks=ranks,
         keep=here.checkpoint if here else None,
         fingerprint=fingerprint,
-        on_progress=(here.tell or _write_progress) if here and ranks.first else None,
+        on_progress=here.say if here and ranks.first else None,
         look=look,
         carried=carried,
     )
-
-
-def _write_progress(progress: Progress) -> None:
-    """Write the progress as one line for the progress bar."""
-    assert workspace.HERE is not None
-    write_atomically(workspace.HERE.progress, str(progress), sync=False)
 
 
 def _whole(trainer: Trainer, ranks: Ranks) -> Subject:

@@ -7,14 +7,14 @@ and whether logits depend on later tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, UnitOfWork
+from modbench.harness.core.case import COUNTS, Case, Comparison, Counts, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import AnyMetric, Cost, Metric
 from modbench.harness.core.errors import Unmeasured
@@ -22,8 +22,11 @@ from modbench.harness.core.passes import Pass
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.flops.reconcile import Row, mismatch, rows
 from modbench.harness.machine import busy
+from modbench.harness.passes._counting_work import HARDWARE, asked, work
+from modbench.harness.passes._guards import Say, executed, silent, subject_of
 from modbench.harness.passes.time import MANY_INPUTS, number_of_inputs
-from modbench.harness.results.notes.causality import Causality
+from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
+from modbench.harness.results import workspace
 from modbench.harness.results.notes.counting import CARRIER, CountNotes, ModuleFlops, Operators
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
@@ -32,19 +35,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from modbench.harness.planning.unit_maker import Maker
-    from modbench.harness.subject.subject import Subject
 
-# Most tokens and rows that guards use for shipped models, for which the result does not depend on the size.
-GUARD_TOKENS, GUARD_ROWS = 128, 2
 # Batches that show whether a user's model costs the same on all.
 FIRST_INPUTS = 4
 # Batches on which training mode is compared with evaluation mode.
 TRAINED_INPUTS = 4
-# FLOPs per case that take as long as counting does, whatever the size.
-WORK = 3e10
-# The metric that needs a backward pass on real tensors.
-HARDWARE = "flops/train_step/hardware"
-NO_CLAIM = "not reported: no module states its capacity and the number of tokens it executed"
+# Reasons of what a suite did not ask for.
+NO_FLOPS = "not counted by fvcore: the suite asks for no metric of FLOPs"
+NO_TRAINING = "no training step was counted: the suite asks for no metric of one"
 
 
 @dataclass(frozen=True)
@@ -81,9 +79,12 @@ def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Out
     """Yield the outcomes of every case; an exception fails one case only."""
     hardware = any(metric.key == HARDWARE for metric in metrics)
     inputs = number_of_inputs(unit.protocol.rounds, varying=True)
-    for case in unit.comparison.arms:
+    arms, parts = unit.comparison.arms, COUNTS if unit.protocol.counts is None else unit.protocol.counts
+    for number, case in enumerate(arms, 1):
+        say = workspace.Steps(f"counting {case.id}" + (f" ({number} of {len(arms)})" if len(arms) > 1 else "")).say
         with busy.busy():
-            counted = attempt(partial(count, case, unit.protocol.seed, hardware=hardware, inputs=inputs))
+            made = partial(count, case, unit.protocol.seed, hardware=hardware, inputs=inputs, parts=parts, say=say)
+            counted = attempt(made)
         for metric in metrics:
             if isinstance(counted, Gap):
                 unknown = CountNotes(guards=f"nothing could be counted: {counted.reason}")
@@ -110,14 +111,39 @@ def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Out
 def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
     """One unit for each comparison: the ideals of the other metrics need FLOPs."""
     of_training = any(catalogue.pass_of(metric).trains for metric in metrics)
-    flops = sum(WORK + 6 * maker.forward(comparison, case) for case in comparison.arms)
-    yield maker.unit(f"{PASS.name}-{'train-' if of_training else ''}{comparison.label}", comparison, PASS.name, flops)
+    name = f"{PASS.name}-{'train-' if of_training else ''}{comparison.label}"
+    made = maker.unit(name, comparison, PASS.name, 0.0)
+    made = made.model_copy(update={"protocol": made.protocol.model_copy(update={"counts": asked(maker.suite)})})
+    yield made.model_copy(update={"flops": work(made, partial(maker.forward, comparison))})
 
 
-def count(case: Case, seed: int, *, hardware: bool = True, inputs: int = MANY_INPUTS) -> Counted:
-    """Count everything about a case, a user's model on all inputs that are timed; with `hardware`, also a backward pass."""
-    counted = _own(case, seed, inputs) if case.own else _reference(case, seed)
-    seen = attempt(partial(_executed, case, seed, counted.notes, hardware=hardware))
+def takes(unit: UnitOfWork, forward_s: Callable[[Case], float]) -> float:
+    """Seconds of a unit, given those of a forward pass: the rest is Python, whatever the machine's products take."""
+    speed = ASSUMED_FLOP_PER_S["cpu"]
+    return work(unit, lambda case: forward_s(case) * speed) / speed
+
+
+def count(
+    case: Case,
+    seed: int,
+    *,
+    hardware: bool = True,
+    inputs: int = MANY_INPUTS,
+    parts: Sequence[Counts] = COUNTS,
+    say: Say = silent,
+) -> Counted:
+    """Count everything about a case, a user's model on all inputs that are timed.
+
+    Args:
+        case: the case.
+        seed: of weights and inputs.
+        hardware: whether a backward pass on real tensors is counted as well.
+        inputs: how many batches are timed.
+        parts: what is counted besides what every number needs (`core/case.py`).
+        say: called with each step, in words.
+    """
+    counted = _own(case, seed, inputs, parts, say) if case.own else _reference(case, seed, parts, say)
+    seen = attempt(partial(executed, case, seed, counted.notes, hardware=hardware, parts=parts, say=say))
     if isinstance(seen, Gap):
         reasons = dict.fromkeys(("forward_executed", "train_step_hardware"), f"real tensors: {seen.reason}")
         reason = "; ".join(filter(None, [counted.notes.guards, seen.reason]))
@@ -127,42 +153,29 @@ def count(case: Case, seed: int, *, hardware: bool = True, inputs: int = MANY_IN
             reasons={**counted.reasons, **reasons},
         )
     flops, notes = seen
-    return replace(counted, flops={**counted.flops, **flops}, notes=notes.model_copy(update=_operators(case, seed)))
+    return replace(counted, flops={**counted.flops, **flops}, notes=notes)
 
 
-def _operators(case: Case, seed: int) -> dict[str, object]:
-    """The operators of a forward pass and of a training step, from which it follows what is attainable."""
-    from modbench.harness.profiling.operators_of_a_call import of_real_tensors, why_not
-
-    reason = why_not(case)
-    if reason is not None:
-        return {"operators_reason": reason}
-    found = {
-        f"{name}_operators": attempt(partial(of_real_tensors, case, seed, training=name == "train"))
-        for name in ("forward", "train")
-    }
-    reasons = [gap.reason for gap in found.values() if isinstance(gap, Gap)]
-    return {key: None if isinstance(value, Gap) else value for key, value in found.items()} | {
-        "operators_reason": "; ".join(dict.fromkeys(reasons)) or None
-    }
-
-
-def _reference(case: Case, seed: int) -> Counted:
-    """Compare the closed form with the counters on the meta device (shapes only): milliseconds, no memory."""
+def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Counted:
+    """Compare the closed form with the counters on the meta device (shapes only): no memory, and little time."""
     import torch
 
-    from modbench.harness.flops import counter, fvcore_counter
+    from modbench.harness.flops import counter
     from modbench.harness.subject.build import build_module
 
     model, config, place = catalogue.load("models", case.model), case.config, case.place
     cost = case_cost(case)
     assert cost is not None
     source, depth_ratio = "closed form, checked against torch's counter", None
-    nominal = cost.forward
+    nominal, train = cost.forward, None
+    say("FLOPs by torch's counter")
     with torch.device("meta"):
         module = build_module(case, seed)
         tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
-        train = counter.train(module, tokens_BT).total
+        if "training" in parts:
+            train = counter.train(module, tokens_BT).total
+        else:
+            source += f"; {NO_TRAINING}"
     if model.dynamic:  # its cost depends on the input: run it, and check the closed form for what it did
         module = build_module(case, seed)
         _whole_squares(module)
@@ -173,7 +186,7 @@ def _reference(case: Case, seed: int) -> Counted:
         cost = model.cost(config, place.seq_len, place.batch_size, realised)
         source += "; for what the untrained model did with one random batch"
         depth_ratio = cost_ratio(realised, config, place.seq_len)
-    third, reason = fvcore_counter.by_fvcore(module, tokens_BT)
+    third, reason = _third(module, tokens_BT, parts, say)
     params = sum(p.numel() for p in module.parameters())
     table = rows(cost, forward, third)
     decode, rounded = model.decode_cost, config.capacity is not None and "round_k" in model.options
@@ -189,9 +202,21 @@ def _reference(case: Case, seed: int) -> Counted:
         decode_elements=decode(config, place.seq_len, place.batch_size).read if decode else None,
         effective_capacity=config.kept(place.seq_len) / place.seq_len if rounded else None,
     )
-    trained = Row("the whole train step", cost.train_step, train)
-    wrong = mismatch([*table, trained, Row("parameters", cost.params, params)], model.explained)
+    trained = [] if train is None else [Row("the whole train step", cost.train_step, train)]
+    wrong = mismatch([*table, *trained, Row("parameters", cost.params, params)], model.explained)
     return Counted(_conventions(cost) | {"forward_nominal": nominal}, params, notes, {}, wrong)
+
+
+def _third(
+    module: nn.Module, tokens_BT: Tensor, parts: Sequence[Counts], say: Say
+) -> tuple[dict[str, int] | None, str | None]:
+    """FLOPs by module path as fvcore counts them, or None and the reason."""
+    from modbench.harness.flops import fvcore_counter
+
+    if "third_opinion" not in parts:
+        return None, NO_FLOPS
+    say("FLOPs by fvcore")
+    return fvcore_counter.by_fvcore(module, tokens_BT)
 
 
 def _whole_squares(module: nn.Module) -> None:
@@ -216,13 +241,14 @@ def cost_ratio(realised: list[int], config: ModelConfig, seq_len: int) -> float:
     return sum(realised) / (len(realised) * whole)
 
 
-def _own(case: Case, seed: int, inputs: int) -> Counted:
+def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) -> Counted:
     """Count a user's model, which has no closed form: torch's counter on real tensors, backward as twice forward."""
-    from modbench.harness.flops import counter, fvcore_counter
+    from modbench.harness.flops import counter
     from modbench.harness.subject import training
     from modbench.harness.subject.escapes import escapes
 
-    subject, batches = _subject(case, seed, inputs)
+    say("its contract, and FLOPs by torch's counter")
+    subject, batches = subject_of(case, seed, inputs)
     # The batches that are timed. Where the first few cost the same, all do.
     counts = [counter.both(subject.module, tokens_BT) for tokens_BT in batches[:FIRST_INPUTS]]
     if len({each.total for each, _ in counts}) > 1:
@@ -230,6 +256,7 @@ def _own(case: Case, seed: int, inputs: int) -> Counted:
     forward = counts[0][0]
     total = fmean(each.total for each, _ in counts)
     causal = fmean(each for _, each in counts)
+    say("work that no counter sees")
     out_of_sight = escapes(partial(subject.forward, batches[0]), one_thread=case.place.one_thread)
     forward = replace(forward, operators=forward.operators | {"unknown": forward.operators["unknown"] | out_of_sight})
     if forward.total == 0 and not forward.unknown:
@@ -242,8 +269,11 @@ def _own(case: Case, seed: int, inputs: int) -> Counted:
     varies = len({each.total for each, _ in counts}) > 1
     if varies:
         source += f"; the mean over the {len(counts)} batches that are timed, on which it depends"
-    third, reason = fvcore_counter.by_fvcore(subject.module, batches[0])
-    trained = attempt(partial(training.shares, partial(_subject, case, seed, TRAINED_INPUTS)))
+    third, reason = _third(subject.module, batches[0], parts, say)
+    trained: tuple[float, float] | Gap = Gap(status="skipped", reason=NO_TRAINING)
+    if "training" in parts:
+        say("training mode against evaluation mode")
+        trained = attempt(partial(training.shares, partial(subject_of, case, seed, TRAINED_INPUTS)))
     notes = CountNotes(
         operators=Operators(unknown=out_of_sight),
         trained_share=None if isinstance(trained, Gap) else trained[0],
@@ -262,57 +292,4 @@ def _own(case: Case, seed: int, inputs: int) -> Counted:
     return Counted(found, sum(p.numel() for p in subject.module.parameters()), notes, reasons)
 
 
-def _subject(case: Case, seed: int, number: int) -> tuple[Subject, list[Tensor]]:
-    """A checked model, and unused batches: a model that caches its answers must be counted on tokens that it has not seen."""
-    from modbench.harness.subject.subject import Subject
-
-    subject = Subject(case, seed)
-    *batches, last_BT = subject.inputs(seed, number + 1)
-    subject.check(last_BT)
-    return subject, batches
-
-
-def _executed(case: Case, seed: int, known: CountNotes, *, hardware: bool) -> tuple[dict[str, float], CountNotes]:
-    """FLOPs that kernels executed on real tensors, and the known notes extended by what the guards found."""
-    from modbench.harness.flops import counter
-    from modbench.harness.subject import causality, claims, reuse
-    from modbench.harness.subject.precision import Precision
-
-    subject, (tokens_BT, second_BT, third_BT) = _subject(case, seed, 3)
-    module = subject.module
-    precision = Precision(case.place.dtype)
-    with precision:
-        seen = counter.forward(module, tokens_BT)
-    found = {"forward_executed": float(seen.total)}
-    out_of_sight = known.operators.unknown if known.operators else {}
-    stated = tuple(claims.claims(module, second_BT))
-    few, other = subject.inputs(seed + 1, 2)
-    if not case.own:  # tests cover shipped models at any length, but not a user's model
-        few, other = (batch[:GUARD_ROWS, :GUARD_TOKENS] for batch in (few, other))
-    with precision:  # also calls on tokens seen before, which may compute something else
-        reused = attempt(partial(reuse.reused, module, few, other))
-    if case.config.bidirectional:
-        reason = "a bidirectional model reads all tokens: there is no future to hide"
-        guard: Causality | Gap = Causality(reads_future=None, reason=reason, tried=False)
-    else:
-        guard = attempt(partial(causality.guard, module, few, case.config.vocab_size, seed))
-    if hardware:
-        subject, _ = _subject(case, seed, 0)  # nothing else is measured with it
-        found["train_step_hardware"] = float(counter.train(subject.module, third_BT).total)
-    return found, known.model_copy(
-        update={
-            "operators": Operators(cheap=seen.operators["cheap"], unknown=seen.operators["unknown"] | out_of_sight),
-            "claims": stated,
-            "claims_reason": None if stated else NO_CLAIM,
-            "reused": None if isinstance(reused, Gap) else reused,
-            "other_precision": precision.found(),
-            "causality": None if isinstance(guard, Gap) else guard,
-            "guards": "; ".join(
-                filter(None, [known.guards, *(g.reason for g in (reused, guard) if isinstance(g, Gap))])
-            )
-            or None,
-        }
-    )
-
-
-PASS = Pass(name="count", run=run, units=units, notes=CountNotes, always=True)
+PASS = Pass(name="count", run=run, units=units, notes=CountNotes, always=True, takes=takes)

@@ -16,6 +16,7 @@ from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.device_lost import end_if_lost
 from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy, nvml, witness
+from modbench.harness.results import workspace
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.outcomes import SURVIVABLE, attempt, gap_of, measured, missing, release
 from modbench.harness.results.records import Blocks, Gap, Outcome
@@ -69,6 +70,8 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
         column=f"{metrics[0].lap}/wall_s" if metrics[0].timer == "device" else "wall_s",
         inputs=inputs,
     )
+    # Said once, before anything is timed: nothing is written meanwhile.
+    workspace.Steps(f"timing {len(timed)} models").say(f"warm-up, then {unit.protocol.rounds} rounds")
     span = clocks.Span.begin(clock.wall_s)
     with busy.busy(), contextlib.closing(collector):
         found = session.measure(_effort(unit.protocol, inputs if on_gpu else 0))
@@ -115,7 +118,8 @@ def _prepare_all(
 
     timed: dict[str, tuple[Call, list[Tensor]]] = {}
     gaps: dict[str, Gap] = {}
-    for case in arms:
+    for number, case in enumerate(arms, 1):
+        workspace.Steps(f"{case.id} ({number} of {len(arms)})").say("weights and first calls")
         made = attempt(partial(_prepare, case, unit, metric, clock, inputs, subjects))
         if isinstance(made, Gap):
             gaps[case.id] = made

@@ -46,9 +46,11 @@ class RunTime:
         """Wall time that a unit adds to the run, in s."""
         comparison, made_in = unit.comparison, catalogue.passes()[unit.made_in]
         anchor = comparison.arms[0]
+        start = predicted_seconds(self.plan, unit.model_copy(update={"flops": 0.0}), 1)
+        if made_in.takes is not None:
+            return (start + made_in.takes(unit, lambda case: self._known(case, anchor, "forward"))) / at_once
         if anchor.place.dtype not in self.tables or made_in.findings is not None:
             return predicted_seconds(self.plan, unit, at_once)
-        start = predicted_seconds(self.plan, unit.model_copy(update={"flops": 0.0}), 1)
         if made_in.repeated and made_in.times:
             return (start + self._timed(unit)) / at_once
         step = self.call(anchor, "train_step" if made_in.trains else "forward")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from modbench.harness.core.files import unfinished, write_atomically
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.results.reading import load
 
+# Seconds between two lines about the same step.
+SAY_S = 1.0
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -26,7 +30,7 @@ class Workspace:
         run: the run folder.
         unit: the unit's name.
         ranks: the processes that share it.
-        tell: called with the progress of a training run; None: the progress is written to a file.
+        tell: called with the unit's progress as well, which is always written to a file; None: nothing is.
         keeps_weights: whether trained weights are kept.
     """
 
@@ -54,10 +58,19 @@ class Workspace:
         """File with one line about the unit's progress; rewritten about once a second."""
         return self._file("logs", ".progress")
 
+    def say(self, progress: object) -> None:
+        """Write the unit's progress as one line, for whoever watches the run; of several ranks the first one says it."""
+        if not self.ranks.first:
+            return
+        with contextlib.suppress(OSError):  # a full disk ends what must be kept, not what is merely shown
+            write_atomically(self.progress, str(progress), sync=False)
+        if self.tell is not None:
+            self.tell(progress)
+
     def said(self) -> str:
         """The unit's line of progress; empty if there is none."""
         try:
-            return self.progress.read_text(encoding="utf-8")
+            return self.progress.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
 
@@ -77,6 +90,30 @@ class Workspace:
         file = self._file("artifacts", ".json")
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(found))
+
+
+@dataclass
+class Steps:
+    """Says in the unit's progress what it does; outside a workspace nobody is told.
+
+    A new step is said at once, since it may last; a repeated one, which differs behind its first comma, once a second.
+
+    Attributes:
+        prefix: what the steps belong to.
+        clock: time in s.
+    """
+
+    prefix: str
+    clock: Callable[[], float] = time.monotonic
+    _last: tuple[str, float] = ("", 0.0)
+
+    def say(self, step: str) -> None:
+        """Say a step: `counting dense[…]: whether it reads the future, call 3 of 18`."""
+        (what, at), now = self._last, self.clock()
+        if HERE is None or (step.partition(",")[0] == what and now - at < SAY_S):
+            return
+        self._last = step.partition(",")[0], now
+        HERE.say(f"{self.prefix}: {step}")
 
 
 def artifact(run: Path, unit: str) -> dict[str, Any] | None:

@@ -13,10 +13,11 @@ from modbench.harness.execution.runner import phases
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning.plan import Plan
 from modbench.harness.profiling.run_time import RunTime
+from modbench.harness.results import predicted
 from modbench.harness.results.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.progress import Progress as Bar
 
@@ -36,11 +37,9 @@ class TimeLeft:
 
     def __init__(self, plan: Plan) -> None:
         run_time = RunTime(plan)
-        every = {
-            unit: run_time.seconds(unit, slots.at_once)
-            for slots in phases(plan, usable_cores())
-            for unit in slots.units
-        }
+        at_once = {unit: slots.at_once for slots in phases(plan, usable_cores()) for unit in slots.units}
+        every = {unit: run_time.seconds(unit, number) for unit, number in at_once.items()}
+        self.at_once = {unit.name: number for unit, number in at_once.items()}
         # Launches after a pilot are counted when it has decided.
         self.predicted = {unit.name: seconds for unit, seconds in every.items() if not plan.after_pilot(unit)}
         self.later = {unit.name: seconds for unit, seconds in every.items() if plan.after_pilot(unit)}
@@ -82,10 +81,28 @@ class TimeLeft:
 
 
 class Lines:
-    """One line per finished unit."""
+    """One line per finished unit, and one about a running unit of which there was none for `SILENT_S` seconds.
 
-    def __init__(self, plan: Plan, stream: TextIO | None = None) -> None:
+    Args:
+        plan: what runs.
+        stream: takes the lines; default stderr.
+        folder: where units say what they do.
+        clock: time in s.
+    """
+
+    SILENT_S = 30.0
+
+    def __init__(
+        self,
+        plan: Plan,
+        stream: TextIO | None = None,
+        folder: RunFolder | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.time_left, self.stream = TimeLeft(plan), stream or sys.stderr
+        self.folder, self.clock = folder, clock
+        # When each running unit started, and when there was last a line about it.
+        self.running: dict[str, tuple[float, float]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -94,10 +111,19 @@ class Lines:
         """Nothing to close."""
 
     def started(self, unit: UnitOfWork) -> None:
-        """Print nothing: the line follows when the unit has ended."""
+        """Print nothing: a line follows when the unit has ended, or has run for a while."""
+        self.running[unit.name] = (self.clock(), self.clock())
 
     def tick(self) -> None:
-        """Print nothing."""
+        """Print `[11/34] count-T512-…, 1 min 04 s: counting dense[…]: FLOPs by fvcore` for a unit that was silent for long."""
+        now = self.clock()
+        for unit, (start, last) in self.running.items():
+            if now - last < self.SILENT_S:
+                continue
+            self.running[unit] = (start, now)
+            said = Workspace(self.folder.path, unit).said() if self.folder else ""
+            what = f": {said}" if said else ""
+            self._print(f"[{self.time_left.count}] {unit}, {human_duration(now - start)}{what}")
 
     def finishing(self) -> None:
         """Say that running units end in good order."""
@@ -108,8 +134,12 @@ class Lines:
         """Print `[12/34] time-forward-T128-B1-fp32-cpu1-launch0, 3 min 02 s left`."""
         left = self.time_left
         left.ended(unit)
+        self.running.pop(unit.name, None)
+        self._print(f"[{left.count}] {unit.name}, {left.left} left")
+
+    def _print(self, line: str) -> None:
         with contextlib.suppress(OSError):  # a closed pipe must not end a measurement
-            print(f"[{left.count}] {escaped(unit.name)}, {left.left} left", file=self.stream, flush=True)
+            print(escaped(line, lines=False), file=self.stream, flush=True)
 
     def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
         """Count the launches that a pilot asked for."""
@@ -185,7 +215,7 @@ class Live:
         )
 
     def _described(self, unit: str) -> str:
-        """A unit's name; if it trains, its own progress first, since the end of the line may be cut."""
+        """A unit's name; what it says of itself first, since the end of the line may be cut."""
         said = Workspace(self.folder.path, unit).said()
         return escaped(f"{said} ({unit})" if said else unit, lines=False)
 
@@ -216,5 +246,8 @@ class Counter:
 
 
 def progress_for(plan: Plan, folder: RunFolder) -> Lines | Live:
-    """A bar on a terminal, lines in a pipe or a log."""
-    return Live(plan, folder) if sys.stderr.isatty() else Lines(plan)
+    """A bar on a terminal, lines in a pipe or a log; what is expected is written down for `modbench watch`."""
+    made = Live(plan, folder) if sys.stderr.isatty() else Lines(plan, folder=folder)
+    left = made.time_left
+    predicted.write(folder.path, left.predicted | left.later, left.at_once)
+    return made

@@ -38,15 +38,15 @@ LINE_S = 15.0
 
 @dataclass
 class StepProgress:
-    """Prints the progress of training: on a terminal one line that is overwritten, elsewhere a line every `LINE_S`."""
+    """Prints the progress of a unit: on a terminal one line that is overwritten, elsewhere a line every `LINE_S`."""
 
     stream: TextIO
     printed_at: float = 0.0
 
-    def __call__(self, state: Progress) -> None:
-        """Print the state, unless the last line is too recent."""
+    def __call__(self, state: Progress | str) -> None:
+        """Print the state, or a step in words, unless the last line is too recent."""
         now = time.monotonic()
-        last = state.step == state.steps
+        last = not isinstance(state, str) and state.step == state.steps
         if not self.stream.isatty() and now - self.printed_at < LINE_S and not last:
             return
         self.printed_at = now

@@ -1,0 +1,234 @@
+"""What a run shows before its first time, and that it counts nothing there that nobody asked for."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import COUNTS, Case, UnitOfWork
+from modbench.harness.core.torchrun import Ranks
+from modbench.harness.passes import _guards, count, time
+from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.planning.suite import parse_suite
+from modbench.harness.profiling.operators_of_a_call import of_real_tensors
+from modbench.harness.profiling.run_time import RunTime
+from modbench.harness.results import workspace
+from modbench.harness.results.notes.counting import CountNotes
+from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.workspace import Steps, Workspace
+from modbench.harness.timing.interleave import Session
+from modbench.progress import Lines
+
+
+def plan_of(metrics: list[str], models: tuple[str, ...] = ("dense", "mod"), **changes: Any) -> Plan:
+    suite = {
+        "name": "small",
+        "effort": "draft",
+        "metrics": metrics,
+        "shape": {"d_model": 32, "n_layers": 2, "vocab_size": 64},
+        "grid": {"seq_len": [16]},
+        "arms": [{"model": model} for model in models],
+        **changes,
+    }
+    return make_plan(parse_suite(suite, "small"), device="cpu")
+
+
+def counting(plan: Plan) -> UnitOfWork:
+    return next(unit for unit in plan.units if unit.made_in == "count")
+
+
+def one_case(model: str = "dense") -> Case:
+    return plan_of(["latency/forward"], (model,)).cases[0]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("metrics", "parts"),
+    [
+        (["latency/forward"], {"forward_operators"}),
+        (["latency/forward", "flops/forward"], {"forward_operators", "third_opinion"}),
+        (["latency/train_step"], {"train_operators", "training"}),
+        (["mfu/forward"], {"forward_operators"}),
+        (["memory/peak_allocated"], {"training"}),
+        (["latency/decode"], set()),
+        (["flops/train_step", "latency/forward", "latency/train_step"], set(COUNTS)),
+    ],
+)
+def test_a_suite_is_counted_for_what_it_asks(metrics: list[str], parts: set[str]) -> None:
+    assert set(counting(plan_of(metrics)).protocol.counts or ()) == parts
+
+
+@pytest.mark.slow
+def test_what_nobody_asked_for_does_not_run_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No training step, no third opinion; the guards that a time needs have all run."""
+    from modbench.harness.flops import counter, fvcore_counter
+
+    def never(*_args: object, **_kwargs: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(counter, "train", never)
+    monkeypatch.setattr(fvcore_counter, "by_fvcore", never)
+    unit = counting(plan_of(["latency/forward"]))
+    metrics = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
+    found = [each for each in count.run(unit, metrics) if each.metric == "flops/forward"]
+    dense, mod = (each.noted(CountNotes) for each in found)
+    assert dense.fvcore_reason == count.NO_FLOPS
+    assert count.NO_TRAINING in (dense.source or "")
+    assert [dense.counter_train_step, dense.train_operators, dense.guards] == [None, None, None]
+    assert dense.forward_operators is not None
+    assert dense.causality is not None
+    assert dense.causality.reads_future is False
+    assert mod.causality is not None
+    assert mod.causality.reads_future
+    assert mod.claims
+    assert mod.operators is not None
+
+
+def test_a_users_training_that_was_not_checked_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "def build(config):\n"
+        "    return nn.Sequential(nn.Embedding(config.vocab_size, 8), nn.Linear(8, config.vocab_size))\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    mine = one_case("dense").model_copy(update={"model": "mine.py:build"})
+    some, every = (count.count(mine, 0, hardware=False, inputs=2, parts=parts).notes for parts in ((), COUNTS))
+    assert some.training_unchecked == count.NO_TRAINING
+    assert some.trained_share is None
+    assert every.training_unchecked is None
+    assert every.trained_share == pytest.approx(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", sorted(catalogue.entries("models")))
+def test_operators_and_guards_do_not_depend_on_how_they_were_run(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The counted forward pass shows the operators of one on its own; few tokens show what many do."""
+    shape = {"d_model": 32, "n_layers": 4, "vocab_size": 64}
+    plan = plan_of(["latency/forward"], (model,), shape=shape, grid={"seq_len": [64], "batch_size": [2]})
+    case = plan.cases[0]
+    many = count.count(case, 0, hardware=False, parts=("forward_operators",)).notes
+    assert many.forward_operators == of_real_tensors(case, 0, training=False)
+    monkeypatch.setattr(_guards, "LARGE", 0)
+    few = count.count(case, 0, hardware=False, parts=()).notes
+    assert many.causality is not None
+    assert few.causality is not None
+    assert few.causality.reads_future == many.causality.reads_future
+    assert [few.guards, many.guards, few.reused, many.reused] == [None] * 4
+
+
+def test_the_guards_of_a_large_model_use_few_tokens_and_of_a_users_all() -> None:
+    case = one_case()
+    assert _guards.guarded(case, 10**6) == _guards.GUARDED
+    assert _guards.guarded(case, 10**9) == _guards.GUARDED_LARGE
+    assert _guards.guarded(case.model_copy(update={"model": "mine.py:build"}), 10**9) is None
+
+
+@pytest.mark.slow
+def test_every_step_of_counting_is_said(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    said: list[str] = []
+    unit = counting(plan_of(["latency/forward", "flops/train_step/hardware"]))
+    metrics = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
+    with workspace.at(Workspace(tmp_path, unit.name, tell=lambda line: said.append(str(line)))):
+        list(count.run(unit, metrics))
+    assert said[0] == f"counting {unit.comparison.arms[0].id} (1 of 2): FLOPs by torch's counter"
+    assert f"counting {unit.comparison.arms[1].id} (2 of 2): whether it skips what it claims" in said
+    assert any("whether it reads the future, call 1 of 18" in line for line in said)
+    assert said[-1].endswith("FLOPs of a training step's kernels")
+    assert Workspace(tmp_path, unit.name).said() == said[-1]
+
+
+def test_a_new_step_is_said_at_once_and_a_repeated_one_once_a_second(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    said: list[str] = []
+    clock = Clock()
+    steps = Steps("counting", clock)
+    steps.say("nobody hears this")  # outside a workspace
+    with workspace.at(Workspace(tmp_path, "unit", tell=lambda line: said.append(str(line)))):
+        for step, passed in (("one", 0.1), ("two, 1", 0.1), ("two, 2", 0.1), ("two, 3", 1.0), ("two, 4", 0.1)):
+            clock.now += passed
+            steps.say(step)
+    assert said == ["counting: one", "counting: two, 1", "counting: two, 3"]
+
+
+def test_what_is_merely_shown_ends_no_unit(tmp_path: Path) -> None:
+    """The folder is gone, or the disk is full; of several ranks only the first one speaks."""
+    Workspace(tmp_path / "gone", "unit").say("something")
+    assert Workspace(tmp_path / "gone", "unit").said() == ""
+    (tmp_path / "logs").mkdir()
+    Workspace(tmp_path, "unit", Ranks(rank=1, world=2)).say("something")
+    assert not list((tmp_path / "logs").iterdir())
+
+
+def test_timing_says_its_last_word_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "logs").mkdir()
+    events: list[str] = []
+    plan = plan_of(["latency/forward"], effort="smoke")
+    unit = next(unit for unit in plan.units if unit.made_in == "time")
+    measure = Session.measure
+
+    def measured(self: Any, *args: Any) -> Any:
+        events.append("measure")
+        found = measure(self, *args)
+        events.append("measured")
+        return found
+
+    monkeypatch.setattr(Session, "measure", measured)
+    metrics = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
+    with workspace.at(Workspace(tmp_path, unit.name, tell=lambda line: events.append(str(line)))):
+        list(time.run(unit, metrics))
+    assert events[-3:] == ["timing 2 models: warm-up, then 3 rounds", "measure", "measured"]
+    assert len(events) == 5
+
+
+def test_where_there_is_no_bar_a_silent_unit_gets_a_line(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    plan, stream, clock = plan_of(["latency/forward"]), io.StringIO(), Clock()
+    unit = counting(plan)
+    lines = Lines(plan, stream, RunFolder(tmp_path), clock)
+    lines.started(unit)
+    clock.now = Lines.SILENT_S - 1
+    lines.tick()
+    assert not stream.getvalue()
+    Workspace(tmp_path, unit.name).say("counting dense: FLOPs by fvcore")
+    for clock.now in (Lines.SILENT_S, Lines.SILENT_S + 1, 2 * Lines.SILENT_S):
+        lines.tick()
+    total = lines.time_left.count.partition("/")[2]
+    assert stream.getvalue().splitlines() == [
+        f"[0/{total}] {unit.name}, 30 s: counting dense: FLOPs by fvcore",
+        f"[0/{total}] {unit.name}, 1 min 00 s: counting dense: FLOPs by fvcore",
+    ]
+    lines.ended(unit)
+    clock.now = 10 * Lines.SILENT_S
+    lines.tick()
+    assert len(stream.getvalue().splitlines()) == 3
+
+
+def test_a_plan_counts_the_counting() -> None:
+    """A large model takes longer to count, and so does a suite that asks for more; products are only a part of it."""
+    shape = {"d_model": 576, "n_layers": 30, "n_heads": 9, "vocab_size": 49_152}
+    asks = (
+        ["latency/forward"],
+        ["latency/forward", "latency/train_step", "flops/forward", "flops/train_step/hardware"],
+    )
+    small, large, more = (
+        RunTime(plan, {}).seconds(counting(plan), 1)
+        for plan in (plan_of(asks[0]), plan_of(asks[0], shape=shape), plan_of(asks[1], shape=shape))
+    )
+    assert small < large / 2 < more / 4
+    forward = sum(1e9 for _ in range(2))
+    unit = counting(plan_of(asks[0], shape=shape))
+    assert count.takes(unit, lambda _: 0.0) > forward / 60e9
+    assert count.takes(unit, lambda _: 1.0) == pytest.approx(count.takes(unit, lambda _: 0.0) + 2 * (3 + 22))
