@@ -20,10 +20,24 @@ from modbench.harness.core.printable import escaped
 
 # isort: off
 # Importing a command's file registers it; `modbench --help` lists the commands in this order.
-from modbench.commands import run, plan, listing, validate, report, cost, doctor, train, profile, gate
+from modbench.commands import run, watch, plan, listing, validate, report, cost, doctor, train, profile, gate
 # isort: on
 
-__all__ = ["app", "cost", "doctor", "gate", "listing", "main", "plan", "profile", "report", "run", "train", "validate"]
+__all__ = [
+    "app",
+    "cost",
+    "doctor",
+    "gate",
+    "listing",
+    "main",
+    "plan",
+    "profile",
+    "report",
+    "run",
+    "train",
+    "validate",
+    "watch",
+]
 
 
 def main() -> None:

@@ -1,0 +1,69 @@
+"""`modbench watch`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modbench.commands._app import app
+from modbench.commands._flags import JsonFlag
+from modbench.harness.core.errors import IncompleteError
+
+if TYPE_CHECKING:
+    from modbench.tools.watch import Watch
+    from modbench.tools.watched import Seen
+
+REFRESH_S = 1.0
+
+
+@app.command()
+def watch(
+    run_folder: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run folder, of a run that may still be going on.")
+    ],
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Print once; exit 4 if the run is incomplete.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show progress, failures and time left of a run, from its folder: in another terminal, or from another machine."""
+    from modbench.tools import watch_text
+    from modbench.tools.watch import Watch
+
+    watched = Watch(run_folder)
+    if once or as_json or not sys.stdout.isatty():
+        seen = watched.look()
+        print(json.dumps(watch_text.as_json(seen), indent=1) if as_json else "\n".join(watch_text.as_lines(seen)))
+    else:
+        seen = _live(watched)
+    if not seen.complete:
+        raise typer.Exit(IncompleteError.exit_code)
+
+
+def _live(watched: Watch) -> Seen:
+    """Show the run until it has ended, or its runner is gone, or Ctrl-C; then leave the last picture, whole."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from modbench.tools import watch_text
+
+    def picture(seen: Seen) -> Text:
+        size = shutil.get_terminal_size()
+        return Text("\n".join(watch_text.as_lines(seen, size.columns, size.lines - 1)), no_wrap=True)
+
+    seen = watched.look()
+    try:
+        with Live(picture(seen), console=Console(), auto_refresh=False, transient=True) as live:
+            while seen.state == "running":
+                time.sleep(REFRESH_S)
+                seen = watched.look()
+                live.update(picture(seen), refresh=True)
+    except KeyboardInterrupt:  # the run goes on: only looking at it ends
+        pass
+    print("\n".join(watch_text.as_lines(seen)))
+    return seen

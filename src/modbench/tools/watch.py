@@ -1,0 +1,251 @@
+"""The work behind `modbench watch`: looks at a run folder again and again. No torch, and nothing is written.
+
+Looking again is cheap: only files that are new since the last look are read, and of a record only what is shown.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.planning.efforts import EFFORTS, TWO_STAGE
+from modbench.harness.results import lock, predicted
+from modbench.tools.watched import (
+    Fact,
+    Failure,
+    Group,
+    Running,
+    Seen,
+    Unit,
+    fact_of,
+    files,
+    finished,
+    json_of,
+    stamp,
+    unit_of,
+)
+
+# Of a run that left no predictions: FLOP/s, and seconds that a process takes to start.
+SPEED, START_S = 60e9, 0.5
+# Seconds within which a unit's progress shows that somebody runs it, where no lease does.
+FRESH_S = 60.0
+# Seconds by which clocks of two hosts may differ.
+APART_S = 120.0
+
+
+class Watch:
+    """Looks at a run folder again and again.
+
+    Args:
+        run: the run folder.
+
+    Raises:
+        UsageError: if it is no run folder, or its run.json cannot be read.
+    """
+
+    def __init__(self, run: str) -> None:
+        self.run, self.path = run, Path(run)
+        self.facts: dict[str, Fact] = {}
+        self.decided: dict[str, tuple[int, dict[str, Any]]] = {}
+        self.expected: tuple[int, dict[str, tuple[float, int]]] = (0, {})
+        file = self.path / "run.json"
+        if not file.is_file():
+            raise UsageError(f"{run!r} is not a run folder: it has no run.json. `modbench run` creates one.")
+        body = json_of(file)
+        try:
+            suite, plan = body["plan"]["suite"], body["plan"]
+            self.units = {str(each["name"]): unit_of(each) for each in plan["units"]}
+            pilot = suite.get("launches") is None and suite["effort"] in TWO_STAGE
+            self.pilot = (suite.get("pilot_launches") or EFFORTS[suite["effort"]][0]) if pilot else None
+            self.words = {"suite": str(suite["name"]), "effort": str(suite["effort"]), "device": str(plan["device"])}
+            where = body["environment"]
+            self.words["machine"] = ", ".join(str(where[key]) for key in ("cpu", "machine") if where.get(key))
+            self.words |= {"launcher": str(body["launcher"]), "started": str(body["started"])}
+            self.command = tuple(str(word) for word in body["command"])
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise UsageError(f"{file}: damaged: {type(error).__name__}: {error}.") from error
+
+    def look(self) -> Seen:
+        """The run as it is now.
+
+        Raises:
+            UsageError: if the folder is gone.
+        """
+        if not (self.path / "run.json").is_file():
+            raise UsageError(f"{self.run!r} is gone, or is no run folder any more.")
+        self._read_records()
+        self._read_decisions()
+        planned, more = self._planned()
+        logs = {entry.name: entry for entry in files(self.path / "logs")}
+        lease = self._lease()
+        since = stamp(lease.holder.since if lease else self.words["started"])
+        alive = lease is not None and lease.state == "alive"
+        begun = self._begun(planned, logs, since)
+        fresh = any(each.said and each.silent_s < FRESH_S for each in begun) or self._age() < FRESH_S
+        ended = finished(self.path / "finished.json")
+        complete = ended is not None and all(name in self.facts for name in planned) and not alive
+        state = "finished" if complete else "running" if alive else _state_without(lease, fresh=fresh)
+        running = tuple(begun) if state == "running" else ()
+        elapsed = ended if complete else time.time() - since if since is not None and state != "stopped" else None
+        return Seen(
+            run=self.run,
+            command=self.command,
+            runner=_runner(lease, fresh=fresh),
+            state=state,
+            steal=lease is not None and lease.state == "silent",
+            elapsed_s=elapsed,
+            left_s=None if complete else self._left(planned),
+            more=more and not complete,
+            groups=tuple(self._groups(planned, {each.unit for each in running})),
+            running=running,
+            failures=tuple(self._failures(planned, logs)),
+            decisions=tuple(_words(name, body) for name, (_, body) in sorted(self.decided.items())),
+            **self.words,
+        )
+
+    def _read_records(self) -> None:
+        """Read the records that are new; a record that was replaced or removed is no longer known."""
+        here = {entry.name: entry for entry in files(self.path / "units")}
+        for name in self.facts.keys() - {name.removesuffix(".json") for name in here}:
+            del self.facts[name]
+        for file, entry in here.items():
+            unit = file.removesuffix(".json")
+            known = self.facts.get(unit)
+            if unit in self.units and (known is None or known.file != entry.inode()):
+                try:
+                    self.facts[unit] = fact_of(Path(entry.path).read_bytes(), entry.inode())
+                except OSError:  # replaced or removed a moment ago
+                    self.facts.pop(unit, None)
+
+    def _read_decisions(self) -> None:
+        """Read the decisions that are new."""
+        found = {}
+        for entry in files(self.path / "launches"):
+            series, inode = entry.name.removesuffix(".json"), entry.inode()
+            known = self.decided.get(series)
+            if known is None or known[0] != inode:
+                try:
+                    body = json_of(Path(entry.path))
+                    known = inode, {"made": int(body["made"]), **body}
+                except (OSError, UsageError, KeyError, TypeError, ValueError):
+                    continue
+            found[series] = known
+        self.decided = found
+
+    def _planned(self) -> tuple[dict[str, Unit], bool]:
+        """The units without launches that no pilot has asked for, and whether a pilot may still ask for more."""
+        planned, more = {}, False
+        for name, unit in self.units.items():
+            if self.pilot is None or not unit.series or unit.launch < self.pilot:
+                planned[name] = unit
+            elif unit.series not in self.decided:
+                more = True
+            elif unit.launch < self.decided[unit.series][1]["made"]:
+                planned[name] = unit
+        return planned, more
+
+    def _age(self) -> float:
+        """Seconds since run.json was written: a run that has just begun is no run whose runner is gone."""
+        try:
+            return time.time() - (self.path / "run.json").stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def _lease(self) -> lock.Lease | None:
+        """The lease on the folder; None if there is none, or it cannot be read."""
+        try:
+            return lock.lease(self.path, writes=False)
+        except (OSError, UsageError):
+            return None
+
+    def _begun(self, planned: dict[str, Unit], logs: dict[str, os.DirEntry[str]], since: float | None) -> list[Running]:
+        """Units without a record that have written something since the runner began."""
+        found = []
+        for name in planned:
+            written = [logs[file] for file in (f"{name}.progress", f"{name}.log") if file in logs]
+            if name in self.facts or not written:
+                continue
+            try:
+                latest = max(file.stat(follow_symlinks=False).st_mtime for file in written)
+                said = Path(written[0].path).read_bytes()[:500] if written[0].name.endswith(".progress") else b""
+            except OSError:
+                continue
+            if since is None or latest >= since - APART_S:
+                text = " ".join(said.decode("utf-8", errors="replace").split())
+                found.append(Running(name, text, max(0.0, time.time() - latest)))
+        return found
+
+    def _groups(self, planned: dict[str, Unit], running: set[str]) -> Iterator[Group]:
+        """Units by pass."""
+        by_pass: dict[str, list[str]] = {}
+        for name, unit in planned.items():
+            by_pass.setdefault(unit.made_in, []).append(name)
+        for made_in, names in by_pass.items():
+            failed = sum(bool(self.facts[name].troubles) for name in names if name in self.facts)
+            done = sum(name in self.facts for name in names) - failed
+            now = sum(name in running for name in names)
+            yield Group(made_in, done, failed, now, len(names) - done - failed - now)
+
+    def _failures(self, planned: dict[str, Unit], logs: dict[str, os.DirEntry[str]]) -> Iterator[Failure]:
+        for name in planned:
+            for case, metrics, reason in self.facts[name].troubles if name in self.facts else ():
+                log = next((file for file in (f"{name}.died.log", f"{name}.log") if file in logs), None)
+                yield Failure(name, case, metrics, reason, f"logs/{log}" if log else None)
+
+    def _left(self, planned: dict[str, Unit]) -> float:
+        """Seconds left: what was predicted, scaled per pass by what its finished units took, else by what all took."""
+        self._read_predictions()
+        took: dict[str, list[float]] = {}
+        left: dict[str, float] = {}
+        for name, unit in planned.items():
+            seconds, at_once = self.expected[1].get(name, (START_S + unit.flops / SPEED, 1))
+            fact = self.facts.get(name)
+            if fact is None:
+                left[unit.made_in] = left.get(unit.made_in, 0.0) + seconds
+            elif fact.wall_s:
+                for group in (unit.made_in, ""):
+                    sums = took.setdefault(group, [0.0, 0.0])
+                    sums[0] += fact.wall_s / at_once
+                    sums[1] += seconds
+        overall = _ratio(took.get("", [0.0, 0.0]), 1.0)
+        return sum(seconds * _ratio(took.get(made_in, [0.0, 0.0]), overall) for made_in, seconds in left.items())
+
+    def _read_predictions(self) -> None:
+        """Read the predictions again if they are new."""
+        try:
+            inode = (self.path / predicted.NAME).stat().st_ino
+        except OSError:
+            return
+        if inode != self.expected[0]:
+            self.expected = inode, predicted.read(self.path)
+
+
+def _ratio(sums: list[float], otherwise: float) -> float:
+    took, expected = sums
+    return took / expected if took > 0 and expected > 0 else otherwise
+
+
+def _state_without(lease: lock.Lease | None, *, fresh: bool) -> str:
+    """State of an unfinished run whose runner is not known to be alive."""
+    dead = lease is not None and lease.state == "dead"
+    return "running" if fresh and not dead else "stopped"
+
+
+def _runner(lease: lock.Lease | None, *, fresh: bool) -> str:
+    if lease is None:
+        return "nobody holds the folder" + (", but its files are new" if fresh else "")
+    beat = f"{lease.state}, heartbeat {lease.silent_s:.0f} s ago"
+    return f"{lease.holder.host}, process {lease.holder.pid}: {beat}"
+
+
+def _words(series: str, body: dict[str, Any]) -> str:
+    """What a pilot decided: `time-forward-T128: 12 launches, for 1 % at a spread of 0.9 %`."""
+    if body.get("reason"):
+        return f"{series}: {body['made']} launches: {body['reason']}"
+    asked = body.get("asked")
+    capped = f" of {asked} asked for" if isinstance(asked, int) and asked > body["made"] else ""
+    return f"{series}: {body['made']} launches{capped}"

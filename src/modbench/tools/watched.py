@@ -1,0 +1,202 @@
+"""What a run folder shows of a run: units, what became of them, failures; and how that is read from single files. No torch."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modbench.harness.core.errors import UsageError
+
+_WALL = re.compile(rb'"wall_s":\s*([0-9.eE+-]+)')
+_TROUBLE = (re.compile(rb'"status":\s*"failed"'), re.compile(rb'"died":\s*\{'))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Cells of a unit that failed for one reason."""
+
+    unit: str
+    case: str
+    metrics: tuple[str, ...]
+    reason: str
+    log: str | None
+
+
+@dataclass(frozen=True)
+class Running:
+    """A unit that runs, what it says of itself, and for how many seconds it has said nothing new."""
+
+    unit: str
+    said: str
+    silent_s: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units of one pass by what became of them: `done` are those without a failed cell, `failed` those with one."""
+
+    name: str
+    done: int
+    failed: int
+    running: int
+    waiting: int
+
+    @property
+    def units(self) -> int:
+        """All of them."""
+        return self.done + self.failed + self.running + self.waiting
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A run as its folder shows it.
+
+    Attributes:
+        run: the folder, as it was named.
+        suite: name of the suite.
+        effort: its effort.
+        device: `cpu` or `cuda`.
+        machine: the processor and the machine's fingerprint.
+        command: the command line.
+        launcher: what starts the units.
+        started: start time, UTC, ISO 8601.
+        runner: who runs it, in words.
+        state: `finished`, `running` or `stopped` (no runner is alive).
+        steal: whether its runner, on another host, only seems dead.
+        elapsed_s: wall time of the run, or since its runner took the folder; None where that is not known.
+        left_s: predicted seconds left; None where nothing is known.
+        more: whether a pilot may ask for more launches.
+        groups: units by pass, in the plan's order.
+        running: units that run.
+        failures: what failed so far.
+        decisions: what pilots decided, in words.
+    """
+
+    run: str
+    suite: str
+    effort: str
+    device: str
+    machine: str
+    command: tuple[str, ...]
+    launcher: str
+    started: str
+    runner: str
+    state: str
+    steal: bool
+    elapsed_s: float | None
+    left_s: float | None
+    more: bool
+    groups: tuple[Group, ...]
+    running: tuple[Running, ...]
+    failures: tuple[Failure, ...]
+    decisions: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every unit has a record and the run has ended."""
+        return self.state == "finished"
+
+    @property
+    def next_step(self) -> str | None:
+        """The command that continues a run whose runner is gone; None if there is nothing to continue."""
+        if self.state != "stopped":
+            return None
+        if self.command[1:2] == ("train",):
+            return f"repeat its command with -o {self.run}"
+        return f"modbench resume {self.run}{' --steal' * self.steal}"
+
+
+@dataclass
+class Unit:
+    """A unit as planned."""
+
+    made_in: str
+    series: str
+    launch: int
+    flops: float
+
+
+@dataclass
+class Fact:
+    """What is kept of a record: its file's identity, its duration, and what failed."""
+
+    file: int
+    wall_s: float | None
+    troubles: list[tuple[str, tuple[str, ...], str]] = field(default_factory=list)
+
+
+def unit_of(body: dict[str, Any]) -> Unit:
+    """A unit of a plan as run.json holds it."""
+    flops = float(body.get("flops") or 0.0)
+    return Unit(str(body["made_in"]), str(body.get("series") or ""), int(body.get("launch") or 0), flops)
+
+
+def files(folder: Path) -> list[os.DirEntry[str]]:
+    """Plain files of a folder that are whole; empty if there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return [each for each in entries if each.name[0] != "." and each.is_file(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
+def json_of(file: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    try:
+        body = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file}: not JSON: {error}.") from error
+    if not isinstance(body, dict):
+        raise UsageError(f"{file}: damaged: it holds no JSON object.")
+    return body
+
+
+def finished(file: Path) -> float | None:
+    """Wall time of a finished run; None if it has not finished."""
+    try:
+        if stat.S_ISREG(file.lstat().st_mode):
+            return float(json_of(file)["wall_s"])
+    except (OSError, UsageError, KeyError, TypeError, ValueError):
+        pass
+    return None
+
+
+def stamp(moment: str) -> float | None:
+    """A moment in ISO 8601, in s since 1970; None if it is none."""
+    try:
+        return dt.datetime.fromisoformat(moment).timestamp()
+    except ValueError:
+        return None
+
+
+def fact_of(record: bytes, inode: int) -> Fact:
+    """What is shown of a record. Most have no failure: then it is not parsed."""
+    found = _WALL.search(record)
+    try:
+        wall_s = float(found[1]) if found else None
+    except ValueError:
+        wall_s = None
+    if not any(each.search(record) for each in _TROUBLE):
+        return Fact(inode, wall_s)
+    try:
+        body = json.loads(record)
+        by_cause: dict[tuple[str, str], list[str]] = {}
+        for outcome in body["outcomes"]:
+            if outcome["status"] == "failed":
+                by_cause.setdefault((str(outcome["case"]), str(outcome["reason"])), []).append(str(outcome["metric"]))
+        troubles = [(case, tuple(metrics), reason) for (case, reason), metrics in by_cause.items()]
+        if not troubles and body.get("died"):
+            troubles = [("", (), str(body["died"]["reason"]))]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        troubles = [("", (), f"its record is damaged: {type(error).__name__}")]
+    return Fact(inode, wall_s, troubles)

@@ -1,0 +1,321 @@
+"""`modbench watch`: a run as its folder shows it, from planned units to failures; nothing is measured here."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modbench.cli import main
+from modbench.commands.watch import _live
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.files import now, write_atomically
+from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.planning.suite import parse_suite
+from modbench.harness.results import lock, predicted
+from modbench.harness.results.launches import Decision
+from modbench.harness.results.outcomes import measured, missing
+from modbench.harness.results.records import Gap, Record
+from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.workspace import Workspace
+from modbench.tools import watch_text, watched
+from modbench.tools.watch import START_S, Watch
+
+
+def plan_of(effort: str = "draft", **changes: Any) -> Plan:
+    suite = {
+        "name": "small",
+        "effort": effort,
+        "metrics": ["latency/forward", "memory/peak_allocated"],
+        "shape": {"d_model": 32, "n_layers": 2, "vocab_size": 64},
+        "grid": {"seq_len": [16]},
+        "arms": [{"model": "dense"}, {"model": "mod"}],
+        **changes,
+    }
+    return make_plan(parse_suite(suite, "small"), device="cpu")
+
+
+def begun(path: Path, plan: Plan, command: tuple[str, ...] = ("modbench", "run", "small")) -> RunFolder:
+    path.mkdir()
+    folder = RunFolder(path)
+    folder.units.mkdir()
+    folder.logs.mkdir()
+    folder.write_run(plan, {"cpu": "a processor", "machine": "fingerprint"}, list(command), now())
+    return folder
+
+
+def keep(folder: RunFolder, unit: UnitOfWork, gap: Gap | None = None, wall_s: float = 2.0) -> None:
+    """Write a record: one outcome for each case, the last of which failed if there is a gap."""
+    metrics = [metric for metric in catalogue.metrics().values() if unit.makes(metric)][
+        :1
+    ]  # none of what is about the machine
+    outcomes = []
+    for metric in metrics:
+        *others, last = unit.comparison.arms
+        outcomes += [measured(case, metric, {"value": [1.0]}) for case in others]
+        outcomes.append(missing(last, metric, gap) if gap else measured(last, metric, {"value": [1.0]}))
+    record = Record(unit=unit, started=now(), wall_s=wall_s, outcomes=tuple(outcomes))
+    write_atomically(folder.record(unit), record.model_dump_json())
+
+
+def by_name(seen: watched.Seen) -> dict[str, watched.Group]:
+    return {group.name: group for group in seen.groups}
+
+
+def test_units_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
+    plan = plan_of()
+    folder = begun(tmp_path / "run", plan)
+    count, *_ = plan.units
+    timed = [unit for unit in plan.units if unit.made_in == "time"]
+    keep(folder, count)
+    keep(folder, timed[0])
+    keep(folder, timed[1], Gap(status="failed", kind="error", reason="ValueError: no"))
+    folder.log(timed[1]).write_text("Traceback")
+    Workspace(folder.path, timed[2].name).say("timing 3 models: warm-up, then 6 rounds")
+    with lock.hold(folder.path):
+        seen = Watch(str(folder.path)).look()
+    assert by_name(seen)["count"] == watched.Group("count", 1, 0, 0, 0)
+    assert by_name(seen)["time"] == watched.Group("time", 1, 1, 1, len(timed) - 3)
+    assert by_name(seen)["memory"].waiting == 1
+    assert [(each.unit, each.said) for each in seen.running] == [
+        (timed[2].name, "timing 3 models: warm-up, then 6 rounds")
+    ]
+    (failure,) = seen.failures
+    assert failure.log == f"logs/{timed[1].name}.log"
+    assert failure.reason == "ValueError: no"
+    assert seen.state == "running"
+    assert str(os.getpid()) in seen.runner
+    text = "\n".join(watch_text.as_lines(seen))
+    assert f"  {failure.case}: ValueError: no ({failure.metrics[0]})\n    see {failure.log}\n" in f"{text}\n"
+    assert json.loads(json.dumps(watch_text.as_json(seen)))["groups"][0]["done"] == 1
+
+
+def test_a_run_is_finished_when_all_have_records_and_it_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_of()
+    folder = begun(tmp_path / "run", plan)
+    for unit in plan.units:
+        keep(folder, unit)
+    os.utime(folder.path / "run.json", (0, 0))
+    assert Watch(str(folder.path)).look().state == "stopped"
+    folder.write_finished({"ended": now(), "wall_s": 61.0, "timed_wall_s": 1.0, "parent_cpu_s": 0.0})
+    assert watching(str(folder.path)) == 0
+    assert "finished in 1 min 01 s" in capsys.readouterr().out
+
+
+def watching(*arguments: str) -> int:
+    """Exit code of the command in this process."""
+    before, sys.argv = sys.argv, ["modbench", "watch", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+def test_a_dead_runner_is_named_with_what_continues_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = begun(tmp_path / "run", plan_of())
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    holder = lock._take(folder.path, steal=False).model_copy(update={"pid": process.pid, "began": "1"})
+    (folder.path / lock.NAME).write_text(holder.model_dump_json())
+    assert watching("--once", str(folder.path)) == 4
+    out = capsys.readouterr().out
+    assert "dead" in out
+    assert f"modbench resume {folder.path}" in out
+    far = holder.model_copy(update={"host": "elsewhere"})
+    (folder.path / lock.NAME).write_text(far.model_dump_json())
+    assert Watch(str(folder.path)).look().state == "running"  # its heartbeat is fresh
+    for name in (lock.NAME, "run.json"):
+        os.utime(folder.path / name, (time.time() - 1e4, time.time() - 1e4))
+    assert (Watch(str(folder.path)).look().next_step or "").endswith("--steal")
+
+
+def test_a_run_of_train_is_continued_by_its_own_command(tmp_path: Path) -> None:
+    """It holds no lease: that it trains shows in its progress."""
+    folder = begun(tmp_path / "run", plan_of(), ("modbench", "train", "mod"))
+    unit = folder_unit(folder)
+    Workspace(folder.path, unit).say("step 3/40, loss 2.314, 9.2k tokens/s, 1 min 05 s left")
+    seen = Watch(str(folder.path)).look()
+    assert seen.state == "running"
+    assert seen.running[0].said.startswith("step 3/40")
+    long_ago = time.time() - 1e4
+    os.utime(folder.logs / f"{unit}.progress", (long_ago, long_ago))
+    assert Watch(str(folder.path)).look().state == "running"  # it has just begun
+    os.utime(folder.path / "run.json", (long_ago, long_ago))
+    seen = Watch(str(folder.path)).look()
+    assert seen.state == "stopped"
+    assert seen.next_step == f"repeat its command with -o {folder.path}"
+
+
+def folder_unit(folder: RunFolder) -> str:
+    body = json.loads((folder.path / "run.json").read_text())
+    return str(body["plan"]["units"][0]["name"])
+
+
+def test_launches_that_no_pilot_asked_for_are_not_waited_for(tmp_path: Path) -> None:
+    plan = plan_of("standard")
+    folder = begun(tmp_path / "run", plan)
+    watch = Watch(str(folder.path))
+    pilot, _ = plan.suite.protocol_size
+    before = watch.look()
+    assert by_name(before)["time"].units == pilot
+    assert before.more
+    (series,) = {unit.series for unit in plan.units if unit.series}
+    made = pilot + 2
+    decision = Decision(
+        series=series, pilot=pilot, used=pilot, arms=1, sd=0.01, mde=0.01, asked=99, most=made, made=made
+    )
+    folder.write_decision(decision)
+    after = watch.look()
+    assert by_name(after)["time"].units == made
+    assert not after.more
+    assert after.decisions == (f"{series}: {made} launches of 99 asked for",)
+
+
+def test_the_time_left_is_the_prediction_scaled_by_what_units_took(tmp_path: Path) -> None:
+    plan = plan_of()
+    folder = begun(tmp_path / "run", plan)
+    timed = [unit for unit in plan.units if unit.made_in == "time"]
+    rest = [unit for unit in plan.units if unit.made_in != "time"]
+    watch = Watch(str(folder.path))
+    assumed = sum(START_S + unit.flops / 60e9 for unit in plan.units)
+    assert watch.look().left_s == pytest.approx(assumed)
+    predicted.write(folder.path, {unit.name: 10.0 for unit in plan.units}, {unit.name: 2 for unit in plan.units})
+    assert watch.look().left_s == pytest.approx(10 * len(plan.units))
+    keep(
+        folder, timed[0], wall_s=60.0
+    )  # of two side by side: 30 s, three times the prediction; the only one to learn from
+    assert watch.look().left_s == pytest.approx(30 * (len(plan.units) - 1))
+    keep(folder, rest[0], wall_s=10.0)
+    left = watch.look().left_s
+    same = [unit for unit in rest[1:] if unit.made_in == rest[0].made_in]
+    others = len(rest) - 1 - len(same)
+    assert left == pytest.approx(30 * (len(timed) - 1) + 5 * len(same) + 10 * (30 + 5) / 20 * others)
+
+
+def test_predictions_are_extended_and_a_damaged_file_counts_as_none(tmp_path: Path) -> None:
+    predicted.write(tmp_path, {"a": 1.0}, {"a": 1})
+    predicted.write(tmp_path, {"b": 2.0}, {"b": 2})
+    assert predicted.read(tmp_path) == {"a": (1.0, 1), "b": (2.0, 2)}
+    for text in ("[", "[]", '{"a": 1}', '{"a": ["x", 1]}', '{"a": [NaN, 1]}', '{"a": [1, 0]}'):
+        (tmp_path / predicted.NAME).write_text(text)
+        assert predicted.read(tmp_path) == {}
+    predicted.write(tmp_path / "gone", {"a": 1.0}, {"a": 1})
+
+
+def test_only_new_records_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from modbench.tools import watch as module
+
+    plan = plan_of()
+    folder, read = begun(tmp_path / "run", plan), []
+    for unit in plan.units[:5]:
+        keep(folder, unit)
+    fact_of = watched.fact_of
+
+    def counted(record: bytes, inode: int) -> Any:
+        read.append(inode)
+        return fact_of(record, inode)
+
+    monkeypatch.setattr(module, "fact_of", counted)
+    watch = Watch(str(folder.path))
+    for _ in range(3):
+        watch.look()
+    assert len(read) == 5
+    keep(folder, plan.units[0], Gap(status="failed", kind="error", reason="again"))  # replaced by a resumed run
+    folder.record(plan.units[1]).unlink()
+    seen = watch.look()
+    assert len(read) == 6
+    assert [failure.reason for failure in seen.failures] == ["again"]
+    assert sum(group.done for group in seen.groups) == 3
+
+
+def test_a_strangers_folder_is_data(tmp_path: Path) -> None:
+    """Damage is told, links are not followed, and no control character reaches the terminal."""
+    plan = plan_of()
+    folder = begun(tmp_path / "run", plan)
+    keep(folder, plan.units[0], Gap(status="failed", kind="error", reason="\x1b[2Jgone\nnext"))
+    folder.record(plan.units[1]).write_text('{"status":"failed"')
+    (folder.units / "..json").write_text("{}")
+    (tmp_path / "secret").write_text('"status":"failed"')
+    folder.record(plan.units[2]).symlink_to(tmp_path / "secret")
+    seen = Watch(str(folder.path)).look()
+    assert [failure.unit for failure in seen.failures] == [plan.units[0].name, plan.units[1].name]
+    assert "its record is damaged" in seen.failures[1].reason
+    assert all(line.isprintable() for line in watch_text.as_lines(seen))
+    for text in ("[]", "{", '{"plan": {}}', '{"plan": {"suite": {}, "units": [1]}}'):
+        (folder.path / "run.json").write_text(text)
+        with pytest.raises(UsageError, match=r"run\.json"):
+            Watch(str(folder.path))
+
+
+def test_what_is_no_run_or_is_gone_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert watching(str(tmp_path)) == 2
+    assert watching(str(tmp_path / "nowhere")) == 2
+    assert capsys.readouterr().err.count("is not a run folder") == 2
+    folder = begun(tmp_path / "run", plan_of())
+    watch = Watch(str(folder.path))
+    shutil.rmtree(folder.path)
+    with pytest.raises(UsageError, match="is gone"):
+        watch.look()
+
+
+def test_the_picture_fits_the_terminal(tmp_path: Path) -> None:
+    plan = plan_of(grid={"seq_len": [16, 32, 64]})
+    folder = begun(tmp_path / "run", plan)
+    for unit in plan.units:
+        keep(folder, unit, Gap(status="failed", kind="error", reason="a long reason " * 20))
+    seen = Watch(str(folder.path)).look()
+    assert len(seen.failures) > 20
+    for width, height in ((80, 24), (40, 12), (200, 50)):
+        lines = watch_text.as_lines(seen, width, height)
+        assert len(lines) <= height
+        assert max(map(len, lines)) <= width
+    assert any(" more" in line for line in watch_text.as_lines(seen, 80, 24))
+    assert sum("a long reason" in line for line in watch_text.as_lines(seen)) == len(seen.failures)
+
+
+def test_the_live_picture_ends_with_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_of()
+    folder = begun(tmp_path / "run", plan)
+    watch = Watch(str(folder.path))
+    with lock.hold(folder.path) as held:
+
+        def ends(_seconds: float) -> None:
+            for unit in plan.units:
+                keep(folder, unit)
+            folder.write_finished({"ended": now(), "wall_s": 61.0, "timed_wall_s": 1.0, "parent_cpu_s": 0.0})
+            held.release()
+
+        monkeypatch.setattr(time, "sleep", ends)
+        assert _live(watch).complete
+    assert "finished in 1 min 01 s" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_watching_loads_no_torch(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run", plan_of())
+    code = (
+        "import sys; sys.argv = ['modbench', 'watch', '--once', sys.argv[1]]\n"
+        "from modbench.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    print(end.code)\n"
+        "print([name for name in ('torch', 'numpy', 'pandas', 'scipy') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder.path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-2:] == ["4", "[]"]
