@@ -36,6 +36,7 @@ ROOMS = {
     "panels": ("modbench.reports.panels", "PANEL"),
     "suites": ("modbench.suites", ""),
     "tasks": ("modbench.suites.tasks", "TASK"),
+    "sinks": ("modbench.harness.training.sinks", "SINK"),
 }
 # Singular of a room's name, where it is not the name without its s.
 ONE_OF = {"corpora": "corpus", "passes": "pass"}

@@ -26,6 +26,9 @@ MOST_MORE = 3
 FLOPS_TOLERANCE = 0.01
 BUDGETS = ("steps", "tokens", "flops")
 
+# Fields that change nothing that is measured.
+OF_THE_SINK = frozenset({"log_to", "log_every"})
+
 Parallel = Literal["ddp", "fsdp"]
 
 
@@ -48,6 +51,8 @@ class TrainPlan(Frozen):
         watch: whether decisions of routers are recorded and described after training.
         flips: single decisions that are reversed to measure what they are worth; 0: none.
         checkpoint_s: seconds between checkpoints.
+        log_to: sink that gets the run's numbers as it goes on, such as `tensorboard`; None: no sink.
+        log_every: steps between what it gets.
         parallel: how ranks share a run under torchrun: `ddp` (each holds the model) or `fsdp` (each holds a part of it).
     """
 
@@ -66,6 +71,8 @@ class TrainPlan(Frozen):
     watch: bool = False
     flips: Annotated[int, Field(ge=0)] = 0
     checkpoint_s: Annotated[float, Field(ge=0)] = 60.0
+    log_to: str | None = None
+    log_every: Annotated[int, Field(ge=1)] = 10
     parallel: Parallel = "ddp"
 
     @model_validator(mode="before")
@@ -83,6 +90,12 @@ class TrainPlan(Frozen):
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate {self.accumulate} does not divide batch_size {self.batch_size}")
         return self
+
+    @property
+    def measured(self) -> TrainPlan:
+        """What its numbers depend on: the plan without its sink."""
+        fields = TrainPlan.model_fields
+        return self.model_copy(update={name: fields[name].default for name in OF_THE_SINK})
 
     def resolved(self, d_model: int, step_flops: float | None, budget: float | None = None) -> TrainRun:
         """Resolve the plan for one model.

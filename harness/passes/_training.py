@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core import catalogue, clocks
-from modbench.harness.core.case import Case, Protocol, slug
+from modbench.harness.core.case import Case, Protocol, UnitOfWork, slug
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.torchrun import ALONE, Ranks
-from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.core.train_plan import OF_THE_SINK, TrainRun
 from modbench.harness.results import workspace
 from modbench.harness.results.record_files import read_record
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from modbench.harness.training.answers import Answered
     from modbench.harness.training.batches import Batches, Windows
     from modbench.harness.training.held_out import HeldOut
-    from modbench.harness.training.trainer import Trainer
+    from modbench.harness.training.sink_log import SinkLog
+    from modbench.harness.training.trainer import Progress, Trainer
 
 # Held-out tokens per evaluation during training.
 LOOK_TOKENS = 2048
@@ -61,8 +63,25 @@ class Trained:
     routing_reason: str = ""
 
 
-def train(case: Case, protocol: Protocol) -> Trained:
+def sink_log(unit: UnitOfWork) -> SinkLog:
+    """The log of a unit's run, which goes to the sink that the run names; of several ranks the first one keeps it."""
+    from modbench.harness.training.sink_log import SinkLog
+
+    run, here, (case,) = unit.protocol.train, workspace.HERE, unit.comparison.arms
+    assert run is not None
+    name = run.log_to if here is not None and here.ranks.first else None
+    config = case.config.model_dump(mode="json") | run.model_dump(mode="json", exclude=set(OF_THE_SINK))
+    folder = here.run if here is not None else Path()
+    return SinkLog(name, run, folder, unit.name, config | {"model": case.model, "seed": unit.protocol.seed})
+
+
+def train(case: Case, protocol: Protocol, log: SinkLog | None = None) -> Trained:
     """Train on a corpus and evaluate on its held-out part. Of several ranks only the first evaluates.
+
+    Args:
+        case: what to train.
+        protocol: how.
+        log: gets the run's numbers as it goes on.
 
     Raises:
         Unmeasured: if the case cannot be trained by design.
@@ -102,7 +121,7 @@ def train(case: Case, protocol: Protocol) -> Trained:
                 drift.look(subject.module, step)
 
     carried = {f"looks_{key}": values for key, values in looks.items()} | (drift.carried if drift else {})
-    trainer = _trainer(subject, windows, plan, ranks, look if ranks.world == 1 else None, carried)
+    trainer = _trainer(subject, windows, plan, ranks, look if ranks.world == 1 else None, carried, log)
     trainer.train()
     subject = _whole(trainer, ranks)
     if not ranks.first:
@@ -234,22 +253,32 @@ def _trainer(
     ranks: Ranks,
     look: Callable[[int], None] | None,
     carried: dict[str, list[Any]] | None = None,
+    log: SinkLog | None = None,
 ) -> Trainer:
     from modbench.harness.training.trainer import Trainer
 
     here = workspace.HERE
-    fingerprint = f"{subject.case.id} {subject.case.config.model_dump_json()} {plan.model_dump_json()} {subject.seed}"
-    return Trainer(
+    settings = plan.model_dump_json(exclude=set(OF_THE_SINK))
+    fingerprint = f"{subject.case.id} {subject.case.config.model_dump_json()} {settings} {subject.seed}"
+
+    def tell(progress: Progress) -> None:
+        if here is not None:
+            here.say(progress)
+        if log is not None:
+            log.look(trainer.curve, trainer.carried, trainer.resumed_at)
+
+    trainer = Trainer(
         subject,
         batches,
         plan,
         ranks=ranks,
         keep=here.checkpoint if here else None,
         fingerprint=fingerprint,
-        on_progress=here.say if here and ranks.first else None,
+        on_progress=tell if here and ranks.first else None,
         look=look,
         carried=carried,
     )
+    return trainer
 
 
 def _whole(trainer: Trainer, ranks: Ranks) -> Subject:

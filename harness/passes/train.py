@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from modbench.harness.core.case import Comparison, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy
-from modbench.harness.passes._training import Trained, drill, rates_unit, train
+from modbench.harness.passes._training import Trained, drill, rates_unit, sink_log, train
 from modbench.harness.planning.training_units import run_flops, train_run, tries_rates
 from modbench.harness.results.notes.training import Curve, Looks, TaskAnswers, TrainNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
@@ -29,9 +30,25 @@ LONG = {"curve", "looks", "by_position", "routing"}
 def run(unit: UnitOfWork, metrics: list[Metric[Trained | Answered, float]]) -> Iterator[Outcome]:
     """Train once, then let every metric read the result."""
     (case,) = unit.comparison.arms
-    act: Callable[[], Trained | Answered] = partial(drill if case.task else train, case, unit.protocol)
-    with busy.busy():
-        made = attempt(act)
+    log = sink_log(unit)
+    act: Callable[[], Trained | Answered] = (
+        partial(drill, case, unit.protocol) if case.task else partial(train, case, unit.protocol, log)
+    )
+    with contextlib.closing(log):
+        with busy.busy():
+            made = attempt(act)
+        values = dict[str, float]()
+        for outcome in _outcomes(unit, metrics, made):
+            if outcome.status == "ok":
+                values[outcome.metric] = outcome.samples["value"][0]
+            yield outcome
+        log.end(values)
+
+
+def _outcomes(
+    unit: UnitOfWork, metrics: list[Metric[Trained | Answered, float]], made: Trained | Answered | Gap
+) -> Iterator[Outcome]:
+    (case,) = unit.comparison.arms
     kept = False
     for metric in metrics:
         if isinstance(made, Gap):
@@ -96,5 +113,5 @@ PASS = Pass(
     trains=True,
     samples="seeds",
     statistic="mean",
-    settings=lambda suite, case: suite.tasks if case.task else suite.train,
+    settings=lambda suite, case: suite.tasks if case.task else suite.train and suite.train.measured,
 )

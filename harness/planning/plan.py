@@ -84,6 +84,8 @@ def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: 
     comparisons, ladder = Expander(suite, device).comparisons()
     if select:
         comparisons = _selected(comparisons, select)
+    if suite.train is not None and suite.train.log_to is not None:
+        catalogue.load("sinks", suite.train.log_to).check(suite.train.log_to)
     units = tuple(units_of_work(suite, comparisons, text))
     _check_rates(units, suite)
     if suite.isoflop is not None and text is not None and suite.claims:

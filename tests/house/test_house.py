@@ -92,7 +92,15 @@ def test_documented_commands_are_understood(
             if flag in words:
                 del words[words.index(flag) : words.index(flag) + 2]
         words = [word for word in words if word != "--strict"]
-    if words[1] in {"report", "resume", "watch", "gate", "profile", "doctor", "train"}:  # these need a run, or take their time
+    if words[1] in {
+        "report",
+        "resume",
+        "watch",
+        "gate",
+        "profile",
+        "doctor",
+        "train",
+    }:  # these need a run, or take their time
         words = [*words[:2], "--help"]
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import sys
 from typing import Annotated
@@ -28,12 +29,18 @@ def train(
             help="Folder; default runs/train-DATE-N. An interrupted run there is continued.",
         ),
     ] = None,
+    log_to: Annotated[
+        str | None,
+        typer.Option("--log-to", metavar="SINK", help="Also send losses to tensorboard, trackio or wandb, below DIR."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Train one model and evaluate it; under torchrun, on all of its ranks."""
     from modbench.tools import train
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM is handled like Ctrl-C
+    if log_to is not None:
+        flags = dataclasses.replace(flags, settings=[*(flags.settings or ()), f"train.log_to={log_to}"])
     plan = train.make_plan(model, flags.overrides())
     done = train.run(plan, out, ["modbench", *sys.argv[1:]])
     if done is None:

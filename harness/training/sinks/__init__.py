@@ -1,0 +1,1 @@
+"""Sinks for the numbers of long training runs: one file each."""

@@ -1,0 +1,321 @@
+"""Sinks of long training runs: what they get, after a kill too; and that training is the same with them, whatever they do."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.sinks import Opening, Sink
+from modbench.harness.core.train_plan import OF_THE_SINK, TrainPlan, TrainRun
+from modbench.harness.execution import worker
+from modbench.harness.passes import _training
+from modbench.harness.planning.plan import Plan, make_plan, read_corpus
+from modbench.harness.planning.suite import parse_suite
+from modbench.harness.results import workspace
+from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.results.records import Record
+from modbench.harness.results.workspace import Workspace
+from modbench.harness.training import trainer as training
+from modbench.harness.training.sink_log import FOLDER, SinkLog
+from modbench.tools import train
+
+STEPS = 25
+
+
+class Kept:
+    """A sink that keeps what it gets."""
+
+    def __init__(self, *, fails_at: int | None = None) -> None:
+        self.rows: list[tuple[int, dict[str, float]]] = []
+        self.opened: list[Opening] = []
+        self.closed, self.fails_at = 0, fails_at
+
+    def open(self, where: Opening) -> Kept:
+        self.opened.append(where)
+        return self
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        if self.fails_at is not None and step >= self.fails_at:
+            raise ConnectionError("no such host")
+        self.rows.append((step, dict(values)))
+
+    def flush(self) -> None:
+        """Nothing is queued."""
+
+    def close(self) -> None:
+        self.closed += 1
+
+    @property
+    def steps(self) -> list[int]:
+        return [step for step, _ in self.rows]
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
+    return use(monkeypatch, Kept())
+
+
+def use(monkeypatch: pytest.MonkeyPatch, kept: Kept, *, rewinds: bool = False) -> Kept:
+    """Let every name stand for this sink."""
+    load = catalogue.load
+    sink = Sink(package="json", extra="none", open=kept.open, rewinds=rewinds)
+    monkeypatch.setattr(catalogue, "load", lambda room, name: sink if room == "sinks" else load(room, name))
+    return kept
+
+
+def plan_of(**changes: Any) -> Plan:
+    suite = parse_suite(
+        {
+            "name": "sent",
+            "effort": "draft",
+            "metrics": ["loss/val"],
+            "shape": {"d_model": 16, "n_layers": 2, "n_heads": 1},
+            "arms": [{"model": "mod"}],
+            "train": {"seq_len": 16, "batch_size": 2, "steps": STEPS, "val_tokens": 64, "looks": 2, **changes},
+        },
+        "sent",
+    )
+    return make_plan(suite, device="cpu", text=read_corpus(suite))
+
+
+def trained(run: Path, plan: Plan) -> Record:
+    unit: UnitOfWork = next(unit for unit in plan.units if unit.made_in == "train")
+    for folder in ("logs", "units"):
+        (run / folder).mkdir(parents=True, exist_ok=True)
+    with workspace.at(Workspace(run, unit.name)):
+        return worker.make_record(unit)
+
+
+def curve(record: Record) -> list[float]:
+    (outcome,) = record.outcomes
+    assert outcome.status == "ok", outcome.reason
+    found = outcome.noted(TrainNotes).curve
+    assert found is not None
+    return [loss for loss in found.loss if loss is not None]
+
+
+def log_of(run: Path, **changes: Any) -> SinkLog:
+    settings: dict[str, Any] = {"steps": 40, "lr": 1e-3, "seq_len": 4, "batch_size": 1, **changes}
+    return SinkLog("kept", TrainRun(**settings), run, "unit", {})
+
+
+def some(steps: int, known: int | None = None) -> dict[str, list[float]]:
+    losses = [float(i) if known is None or i < known else math.nan for i in range(steps)]
+    return {"loss": losses, "tokens": [4.0 * (i + 1) for i in range(steps)]}
+
+
+@pytest.mark.slow
+def test_a_run_is_the_same_to_the_bit_with_a_sink(tmp_path: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told after every step, so that whatever a sink could disturb, it would."""
+    monkeypatch.setattr(training, "PROGRESS_S", 0.0)
+    without = trained(tmp_path / "without", plan_of())
+    sent = trained(tmp_path / "with", plan_of(log_to="kept", log_every=2, watch=True))
+    assert curve(sent) == curve(without)
+    assert without.outcomes[0].samples == sent.outcomes[0].samples
+    assert kept.steps == sorted(kept.steps)
+    logged = {step: values for step, values in kept.rows if "loss/train" in values}
+    assert sorted(logged) == [1, *range(2, STEPS, 2), STEPS]
+    assert {step: values["loss/train"] for step, values in logged.items()} == {
+        step: curve(sent)[step - 1] for step in logged
+    }
+    assert all(set(values) >= {"lr", "tokens"} for values in logged.values())
+    assert logged[4]["tokens"] == 4 * 2 * 16
+    looks = sent.outcomes[0].noted(TrainNotes).looks
+    assert looks is not None
+    assert [(step, values["loss/val"]) for step, values in kept.rows if "loss/val" in values][:2] == list(
+        zip(looks.step, looks.loss, strict=True)
+    )
+    assert any(0 < values["router/participation"] < 1 for _, values in kept.rows if "router/participation" in values)
+    assert kept.rows[-1] == (STEPS, {"loss/val": sent.outcomes[0].samples["value"][0]})
+    assert kept.closed == 1
+    assert not list((tmp_path / "with" / FOLDER).iterdir())
+    (where,) = kept.opened
+    assert where.config["model"] == "mod"
+    assert where.config["d_model"] == 16
+    assert not OF_THE_SINK & where.config.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fails_at", [1, 10])
+def test_a_failing_sink_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails_at: int
+) -> None:
+    monkeypatch.setattr(training, "PROGRESS_S", 0.0)
+    kept = use(monkeypatch, Kept(fails_at=fails_at))
+    sent = trained(tmp_path / "with", plan_of(log_to="kept", log_every=2))
+    assert curve(sent) == curve(trained(tmp_path / "without", plan_of()))
+    said = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(said) == 1
+    assert "'kept' failed and gets nothing more; training goes on: ConnectionError: no such host" in said[0]
+    assert all(step < fails_at for step in kept.steps)
+
+
+def test_a_sink_that_is_unknown_here_ends_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As where a run is resumed on another machine."""
+    log = SinkLog("nowhere", log_of(tmp_path).run, tmp_path, "unit", {})
+    log.look(some(5), {}, 0)
+    log.end({"loss/val": 1.0})
+    assert capsys.readouterr().err.count("warning") == 2  # that of `log_of`, whose sink is unknown too, and this one
+
+
+@pytest.mark.parametrize(("rewinds", "again"), [(False, 30), (True, 25)])
+def test_a_resumed_run_sends_no_step_twice_and_leaves_none_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, rewinds: bool, again: int
+) -> None:
+    """Killed at step 33 with a checkpoint at 24: a sink that hides old steps starts behind the checkpoint."""
+    kept = use(monkeypatch, Kept(), rewinds=rewinds)
+    log = log_of(tmp_path, log_every=5)
+    log.look(some(12), {}, 0)
+    log.look(some(33), {}, 0)
+    assert kept.steps == [1, 5, 10, 15, 20, 25, 30]
+    kept.rows.clear()
+    log = log_of(tmp_path, log_every=5)
+    log.look(some(26), {}, 24)
+    log.look(some(40), {}, 24)
+    assert kept.steps == ([25, 30, 35, 40] if rewinds else [35, 40])
+    assert kept.opened[-1].first == (25 if rewinds else 31)
+    assert again == (25 if rewinds else 30)
+
+
+def test_what_a_killed_run_had_not_sent_is_sent_from_its_checkpoint(tmp_path: Path, kept: Kept) -> None:
+    log = log_of(tmp_path, log_every=5)
+    log.look(some(12), {}, 0)
+    kept.rows.clear()
+    log_of(tmp_path, log_every=5).look(some(26), {"looks_step": [8, 20], "looks_loss": [3.0, 2.0]}, 24)
+    assert kept.steps == [15, 20, 25]
+    assert kept.rows[1][1]["loss/val"] == 2.0
+
+
+def test_a_run_that_starts_again_forgets_what_was_sent(tmp_path: Path, kept: Kept) -> None:
+    """Its checkpoint was lost or is of another run."""
+    log_of(tmp_path).look(some(30), {}, 0)
+    kept.rows.clear()
+    log_of(tmp_path).look(some(10), {}, 0)
+    assert kept.steps == [1, 10]
+    (tmp_path / FOLDER / "unit.json").write_text("[")
+    log_of(tmp_path).look(some(12), {}, 11)
+    assert kept.steps == [1, 10, 1, 10]
+
+
+def test_losses_that_were_not_read_yet_wait(tmp_path: Path, kept: Kept) -> None:
+    log = log_of(tmp_path, log_every=5)
+    log.look(some(20, known=8), {}, 0)
+    assert kept.steps == [1, 5]
+    log.look(some(20), {}, 0)
+    assert kept.steps == [1, 5, 10, 15, 20]
+
+
+def test_what_is_not_finite_is_not_sent(tmp_path: Path, kept: Kept) -> None:
+    log = log_of(tmp_path)
+    log.look(some(40), {}, 0)
+    log.end({"loss/val": 2.0, "loss/gap": math.nan})
+    assert kept.rows[-1] == (40, {"loss/val": 2.0})
+
+
+def test_a_sink_changes_neither_checkpoints_nor_comparisons() -> None:
+    plain, sent = (TrainPlan.model_validate({"steps": 5, **more}) for more in ({}, {"log_to": "wandb", "log_every": 3}))
+    assert sent != plain
+    assert sent.measured == plain.measured == plain
+    settings = catalogue.passes()["train"].settings
+    (with_sink, without) = (settings(plan_of(**more).suite, plan_of().cases[0]) for more in ({"log_every": 3}, {}))
+    assert with_sink == without
+
+
+def test_what_is_not_installed_or_unknown_is_refused_at_plan_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    from modbench.harness.planning.overrides import Overrides
+
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UsageError, match=r"needs the package 'wandb'.*pip install 'modbench\[wandb\]'"):
+        catalogue.load("sinks", "wandb").check("wandb")
+    with pytest.raises(UsageError, match=r"unknown sink 'tensorbord'. Did you mean 'tensorboard'"):
+        train.make_plan("dense", Overrides(settings=("train.log_to=tensorbord",)))
+
+
+def test_no_sink_is_imported_to_check_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in sorted(catalogue.entries("sinks")):
+        sink: Sink = catalogue.load("sinks", name)
+        assert sink.package not in sys.modules or name == "tensorboard"
+        assert sink.extra == name
+        monkeypatch.setitem(sys.modules, sink.package, types.ModuleType(sink.package))
+        sink.check(name)
+
+
+@pytest.mark.parametrize("name", ["trackio", "wandb"])
+def test_trackers_share_one_interface_and_stay_below_the_run_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, Any]] = []
+    fake: Any = types.ModuleType(name)
+    fake.init = lambda **settings: calls.append(("init", settings))
+    fake.log = lambda values, step: calls.append(("log", (step, values)))
+    fake.finish = lambda: calls.append(("finish", None))
+    monkeypatch.setitem(sys.modules, name, fake)
+    for variable in ("WANDB_MODE", "TRACKIO_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    sink: Sink = catalogue.load("sinks", name)
+    writer = sink.open(Opening(tmp_path, "train-mod", {"d_model": 16}, 1))
+    writer.write(5, {"loss/train": 2.0})
+    writer.flush()
+    writer.close()
+    (first, settings), *rest = calls
+    assert first == "init"
+    assert (settings["project"], settings["name"], settings["resume"]) == ("modbench", "train-mod", "allow")
+    assert settings["config"] == {"d_model": 16}
+    assert rest == [("log", (5, {"loss/train": 2.0})), ("finish", None)]
+    if name == "wandb":
+        assert settings["mode"] == "offline"  # nothing is sent unless the user's environment says so
+        assert settings["dir"] == str(tmp_path)
+        monkeypatch.setenv("WANDB_MODE", "online")
+        sink.open(Opening(tmp_path, "train-mod", {}, 1))
+        assert calls[-1][1]["mode"] == "online"
+        assert calls[-1][1]["id"] == settings["id"]
+    else:
+        import os
+
+        assert os.environ["TRACKIO_DIR"] == str(tmp_path / "trackio")
+        monkeypatch.delenv("TRACKIO_DIR")
+
+
+@pytest.mark.slow
+def test_tensorboard_shows_every_step_once_after_a_kill(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra 'tensorboard' is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def log() -> SinkLog:
+        return SinkLog(
+            "tensorboard", TrainRun(steps=40, lr=1e-3, seq_len=4, batch_size=1, log_every=5), tmp_path, "unit", {}
+        )
+
+    log().look(some(33), {}, 0)  # killed here: not closed
+    again = log()
+    again.look(some(26), {}, 24)
+    again.look(some(40), {"looks_step": [40], "looks_loss": [1.5]}, 24)
+    again.end({"bpb/val": 2.0})
+    seen: Any = EventAccumulator(str(tmp_path / "tensorboard" / "unit"))
+    seen.Reload()
+    assert set(seen.Tags()["scalars"]) == {"loss/train", "loss/val", "lr", "tokens", "bpb/val"}
+    assert [event.step for event in seen.Scalars("loss/train")] == [1, 5, 10, 15, 20, 25, 30, 35, 40]
+    assert [event.value for event in seen.Scalars("loss/train")][-1] == 39
+    assert [(event.step, event.value) for event in seen.Scalars("bpb/val")] == [(40, 2.0)]
+
+
+def test_only_the_first_rank_sends(tmp_path: Path, kept: Kept) -> None:
+    from modbench.harness.core.torchrun import Ranks
+
+    unit = next(unit for unit in plan_of(log_to="kept").units if unit.made_in == "train")
+    for rank in (0, 1):
+        with workspace.at(Workspace(tmp_path, unit.name, Ranks(rank=rank, world=2))):
+            _training.sink_log(unit).look(some(12), {}, 0)
+    assert len(kept.opened) == 1
+    assert _training.sink_log(unit).sink is None  # outside a run folder
+    assert json.loads((tmp_path / FOLDER / f"{unit.name}.json").read_text()) == {"sent": 10}
