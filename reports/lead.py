@@ -5,9 +5,12 @@ from __future__ import annotations
 from modbench.harness.core.case import Case, Rung
 from modbench.reports import isoflop, pays
 from modbench.reports.cases import looked_ahead
-from modbench.reports.load import Loaded
+from modbench.reports.load import MOST_LENGTHS, Loaded, evenly
 from modbench.reports.panel import MATCHED, place_shown, rung_beside, seeds_in_words
 from modbench.reports.style import name
+
+# Arms that the answer is about; the rest are counted.
+MOST_ANSWERS = 24
 
 
 def title(loaded: Loaded) -> str:
@@ -26,9 +29,11 @@ def lead(loaded: Loaded) -> list[str]:
     if loaded.run.plan.suite.isoflop is not None:  # sizes differ, so that no single speed-up exists
         return isoflop.in_words(loaded)
     beside = [(case, rung_beside(loaded, case)) for case in pays.contenders(loaded)]
-    said = [_answer(loaded, case, *rung) for case, rung in beside if rung is not None]
-    said.append(_others(loaded, [case for case, rung in beside if rung is None]))
+    said = [_answer(loaded, case, *rung) for case, rung in beside[:MOST_ANSWERS] if rung is not None]
+    said.append(_others(loaded, [case for case, rung in beside[:MOST_ANSWERS] if rung is None]))
     said = [sentence for sentence in said if sentence]
+    if said and len(beside) > MOST_ANSWERS:
+        said.append(f"{len(beside) - MOST_ANSWERS:,} further arms are in comparisons.csv.")
     if said and not loaded.run.plan.suite.claims:
         said.append("A smoke run: no claims.")
     return [*said, *filter(None, [place_shown(loaded)])]
@@ -79,8 +84,8 @@ def residuals(loaded: Loaded) -> str:
     said = [
         f"{names[rung.arm]} against {names.get(rung.target, rung.target)} "
         + ("" if rung.quantity == "flops/forward" else f"({MATCHED[rung.quantity]}) ")
-        + ", ".join(f"{gap:+.1%} at T = {length}" for length, gap in rung.gaps.items())
-        for rung in loaded.run.plan.ladder
+        + ", ".join(f"{gap:+.1%} at T = {length}" for length, gap in evenly(list(rung.gaps.items()), MOST_LENGTHS))
+        for rung in loaded.run.plan.ladder[:MOST_ANSWERS]
         if rung.arm in names
     ]
     return f"FLOPs of the dense ladder: {'; '.join(said)}." if said else ""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
@@ -16,6 +19,10 @@ from modbench.reports.cases import case_table
 from modbench.reports.checked import speaks
 from modbench.reports.pairs import comparison_table
 from modbench.reports.tables import Tables
+
+# Lengths and arms that figures, tiles and the terminal show at most; of more, so many that lie evenly among them.
+MOST_LENGTHS, MOST_ARMS = 12, 24
+Shown = TypeVar("Shown")
 
 
 @dataclass(frozen=True)
@@ -34,12 +41,12 @@ class Loaded:
     cases: pd.DataFrame
     pairs: pd.DataFrame
 
-    @property
+    @cached_property
     def comparisons(self) -> pd.DataFrame:
         """The rows of `pairs` against the report's baseline."""
         return self.pairs[self.pairs.primary]
 
-    @property
+    @cached_property
     def twins(self) -> pd.DataFrame:
         """The rows of `pairs` that compare an anchor with its twin: a check of the machine."""
         return self.pairs[self.pairs.twin]
@@ -59,7 +66,7 @@ class Loaded:
         """Rows of `cases` that failed."""
         return self.cases[self.cases.status == "failed"]
 
-    @property
+    @cached_property
     def arms(self) -> list[Case]:
         """One case of every arm: the baseline, then the dense ladder and the rest in the plan's order."""
         first: dict[str, Case] = {}
@@ -70,6 +77,19 @@ class Loaded:
         return sorted(first.values(), key=lambda case: case.arm != baseline.arm)
 
     @property
+    def arms_shown(self) -> list[Case]:
+        """The arms that figures and tiles show besides the baseline: all, or of many the ladder and some of the rest."""
+        rungs, rest = ([case for case in self.arms[1:] if case.rung == rung] for rung in (True, False))
+        few = evenly(rungs, MOST_ARMS // 3)
+        shown = {case.arm for case in (*few, *evenly(rest, MOST_ARMS - len(few)))}
+        return [case for case in self.arms[1:] if case.arm in shown]
+
+    @property
+    def lengths_shown(self) -> list[int]:
+        """The sequence lengths that figures and tiles show: all, or some that lie evenly among many."""
+        return evenly(self.lengths, MOST_LENGTHS)
+
+    @cached_property
     def lengths(self) -> list[int]:
         """Sequence lengths of the grid, ascending; if the run only trained, the training length."""
         measured = self.cases[self.cases.workload != "train"]
@@ -131,29 +151,73 @@ class Loaded:
             if self.tables.passes[unit.made_in].samples == "seeds" and not unit.comparison.arms[0].task
         ]
 
+    @cached_property
+    def _pair_rows(self) -> Rows:
+        return _rows(self.comparisons)
+
+    @cached_property
+    def _case_rows(self) -> Rows:
+        return _rows(self.cases)
+
+    @cached_property
+    def _between(self) -> dict[tuple[str, str, str], list[int]]:
+        """Rows of `pairs` by metric, arm and baseline."""
+        found: dict[tuple[str, str, str], list[int]] = {}
+        for at, key in enumerate(zip(self.pairs.metric, self.pairs.arm, self.pairs.baseline_arm, strict=True)):
+            found.setdefault(key, []).append(at)
+        return found
+
+    def between(self, metric: str, arm: str, baseline: str) -> pd.DataFrame:
+        """Return the rows of `pairs` that compare the two arms, in either direction."""
+        found = self._between
+        return self.pairs.iloc[sorted({*found.get((metric, arm, baseline), ()), *found.get((metric, baseline, arm), ())})]
+
     def pair(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
         """Return the comparison row of an arm, metric and length at the first batch size and number format, or None."""
-        return _first(self.comparisons, arm, metric, seq_len)
+        return _first(self.comparisons, self._pair_rows, arm, metric, seq_len)
+
+    def case(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
+        """Return the first row of `cases` of an arm, metric and length, or None."""
+        return _first(self.cases, self._case_rows, arm, metric, seq_len)
 
     def value(self, arm: str, metric: str, seq_len: int | None = None) -> float | None:
         """Return the measured value of an arm, or None."""
-        row = _first(self.cases, arm, metric, seq_len)
+        row = self.case(arm, metric, seq_len)
         return None if row is None or row.status != "ok" else float(row.value)
 
 
-def _first(frame: pd.DataFrame, arm: str, metric: str, seq_len: int | None) -> pd.Series | None:
-    rows = frame[(frame.arm == arm) & (frame.metric == metric)]
-    if seq_len is not None:
-        rows = rows[rows.seq_len == seq_len]
-    return None if rows.empty else rows.iloc[0]
+# First row of an arm and metric, at each length and (None) at any.
+Rows = dict[tuple[str, str, int | None], int]
 
 
-def load(folder: str | Path, baseline: str | None = None) -> Loaded:
+def _rows(frame: pd.DataFrame) -> Rows:
+    """Where the rows of a table are: to search it for every cell of a page takes time quadratic in its rows."""
+    found: Rows = {}
+    for at, (arm, metric, seq_len) in enumerate(zip(frame.arm, frame.metric, frame.seq_len, strict=True)):
+        found.setdefault((arm, metric, None), at)
+        found.setdefault((arm, metric, int(seq_len)), at)
+    return found
+
+
+def _first(frame: pd.DataFrame, rows: Rows, arm: str, metric: str, seq_len: int | None) -> pd.Series | None:
+    at = rows.get((arm, metric, seq_len))
+    return None if at is None else frame.iloc[at]
+
+
+def evenly(values: Sequence[Shown], most: int) -> list[Shown]:
+    """Return all values if they are at most so many, else so many that lie evenly among them: the ends included."""
+    if len(values) <= most:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
+
+
+def load(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:
     """Read a run folder.
 
     Args:
         folder: the run folder.
         baseline: the arm that others are compared with; None: the suite's anchor.
+        all_pairs: whether any two arms are compared however many pairs that makes (`pairs.MOST_PAIRS`).
 
     Raises:
         UsageError: if it is not a run folder, is damaged, or has no such arm.
@@ -161,4 +225,4 @@ def load(folder: str | Path, baseline: str | None = None) -> Loaded:
     run = run_folder.read(str(folder))
     complete(run.environment, run.path / "run.json")
     tables = Tables(run, baseline)
-    return Loaded(run, tables, case_table(tables), comparison_table(tables))
+    return Loaded(run, tables, case_table(tables), comparison_table(tables, all_pairs=all_pairs))

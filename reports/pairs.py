@@ -1,9 +1,13 @@
-"""Makes `comparisons.csv`: one row per pair and metric. Any two arms of a comparison form a pair, through their anchor."""
+"""Makes `comparisons.csv`: one row per pair and metric. Any two arms of a comparison form a pair, through their anchor.
+
+All pairs are compared where they are few or asked for; among many arms their number grows with the square. Otherwise each arm
+is compared with the report's baseline, with the anchor, and with the dense model of equal cost that was solved for it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +17,7 @@ from modbench.harness.core import labels
 from modbench.harness.core.case import Case, Comparison
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
+from modbench.harness.planning.plan import Plan
 from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired, verdicts
@@ -32,19 +37,25 @@ COMPARISONS = [
     *("labels", "baseline_labels"),
 ]
 # More columns, which only the page shows.
+# Rows of all pairs up to which they are made unasked.
+MOST_PAIRS = 5000
 MORE = ("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted", "primary", "twin")
 
 
-def comparison_table(tables: Tables) -> pd.DataFrame:
+def comparison_table(tables: Tables, *, all_pairs: bool = False) -> pd.DataFrame:
     """Return `comparisons.csv` with the columns of `MORE`.
 
     `primary` marks the rows against the report's baseline; they come first. `twin` marks those of an anchor's twin, which come
     last. `judge.py` adds the verdicts.
     """
     rows = []
-    for comparison in tables.run.plan.comparisons:
+    plan = tables.run.plan
+    # A sweep over sizes compares the step times of any two of them.
+    every = all_pairs or plan.suite.isoflop is not None or all_rows(plan) <= MOST_PAIRS
+    targets = None if every else {rung.arm: rung.target for rung in plan.ladder}
+    for comparison in plan.comparisons:
         for key in comparison.metrics:
-            for case, baseline, primary in pairs(comparison, tables.baseline_of(comparison)):
+            for case, baseline, primary in pairs(comparison, tables.baseline_of(comparison), targets):
                 row = _pair_row(tables, case, baseline, tables.metrics[key])
                 rows.append(_of_family(row, (comparison.label, key, primary), primary=primary))
     twins = [_of_family(_pair_row(tables, *pair), "twins", primary=False, twin=True) for pair in tables.twins()]
@@ -73,11 +84,32 @@ def _of_family(row: dict[str, Any], family: Hashable, *, primary: bool, twin: bo
     return row | {"primary": primary, "twin": twin}
 
 
-def pairs(comparison: Comparison, baseline: Case) -> Iterator[tuple[Case, Case, bool]]:
-    """Yield (case, baseline, whether it is the report's): every arm against that baseline, then every other pair once."""
-    others = [case for case in comparison.arms if case != baseline]
+def all_rows(plan: Plan) -> int:
+    """Rows that all pairs make, of arms and metrics."""
+    return sum(len(each.metrics) * len(each.arms) * (len(each.arms) - 1) // 2 for each in plan.comparisons)
+
+
+def pairs(
+    comparison: Comparison, baseline: Case, targets: Mapping[str, str] | None = None
+) -> Iterator[tuple[Case, Case, bool]]:
+    """Yield (case, baseline, whether it is the report's): every arm against that baseline, then every other pair once.
+
+    Args:
+        comparison: the arms.
+        baseline: the report's.
+        targets: rung of the dense ladder to the arm that it was solved for: of the other pairs only these and those with the
+            anchor; None: all.
+    """
+    others = [case for case in comparison.arms if case.arm != baseline.arm]
     yield from ((case, baseline, True) for case in others)
-    yield from ((case, earlier, False) for i, case in enumerate(others) for earlier in others[:i])
+    if targets is None:
+        yield from ((case, earlier, False) for i, case in enumerate(others) for earlier in others[:i])
+        return
+    anchor, rungs = comparison.arms[0], [case for case in others if case.arm in targets]
+    for i, case in enumerate(others):
+        earlier = [anchor] if i and anchor.arm != baseline.arm else []
+        earlier += [rung for rung in rungs if targets[rung.arm] == case.arm and rung is not anchor]
+        yield from ((case, each, False) for each in earlier)
 
 
 def _pair_row(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:

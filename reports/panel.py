@@ -123,8 +123,18 @@ def rung_beside(loaded: Loaded, case: Case) -> tuple[Case, Rung] | None:
 
 
 def place_shown(loaded: Loaded) -> str:
-    """Say which batch size and number format figures show, if the grid has several; else an empty string."""
-    grid = loaded.run.plan.suite.grid
-    if len(grid.batch_size) == len(grid.dtype) == 1:
-        return ""
-    return f"Figures and tiles show batch size {grid.batch_size[0]} in {grid.dtype[0]}; the table has all."
+    """Say which batch size and number format figures show, if the grid has several, and how many arms and lengths of many."""
+    grid, said = loaded.run.plan.suite.grid, []
+    if len(grid.batch_size) > 1 or len(grid.dtype) > 1:
+        said.append(f"Figures and tiles show batch size {grid.batch_size[0]} in {grid.dtype[0]}; the table has all.")
+    counts = [
+        f"{len(shown)} of {len(every):,} {what}"
+        for shown, every, what in (
+            (loaded.arms_shown, loaded.arms[1:], "arms"),
+            (loaded.lengths_shown, loaded.lengths, "lengths"),
+        )
+        if len(shown) < len(every)
+    ]
+    if counts:
+        said.append(f"Figures and tiles show {' and '.join(counts)}; cases.csv and comparisons.csv have all.")
+    return " ".join(said)

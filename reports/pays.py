@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import Any
 
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.labels import OF_WORK
@@ -14,6 +13,8 @@ from modbench.reports.panel import TIMED, times
 
 # Verdicts in the order of a sentence, and the word for each.
 WORDS = {"worse": "slower", "equivalent": "equal", "different": "different", "contaminated": "contaminated"}
+# Columns of a pair that are read.
+READ = ["arm", "case_id", "status", "ratio", "verdict", "labels", "baseline_labels"]
 _MIRRORED = {"better": "worse", "worse": "better"}
 # More wins than this are counted, not listed.
 MOST_LISTED = 2
@@ -46,14 +47,9 @@ def held(loaded: Loaded, arm: str, baseline: str) -> list[Held]:
     places = {case.id: case.place for case in loaded.run.plan.cases}
     found = []
     for workload, metric in TIMED:
-        rows = loaded.pairs[loaded.pairs.metric == metric]
-        for _, row in rows.iterrows():
-            if (row.arm, row.baseline_arm) == (arm, baseline):
-                turned = False
-            elif (row.arm, row.baseline_arm) == (baseline, arm):
-                turned = True
-            else:
-                continue
+        rows: Iterable[Any] = loaded.between(metric, arm, baseline)[READ].itertuples()
+        for row in rows:
+            turned = row.arm != arm
             ratio = float(row.ratio) if row.status == "ok" else None
             word = row.verdict if isinstance(row.verdict, str) else None
             if turned:
@@ -62,8 +58,8 @@ def held(loaded: Loaded, arm: str, baseline: str) -> list[Held]:
     return found
 
 
-def _doubts(row: pd.Series) -> tuple[str, ...]:
-    said = (row[column].split(";") for column in ("labels", "baseline_labels") if isinstance(row[column], str))
+def _doubts(row: Any) -> tuple[str, ...]:
+    said = (each.split(";") for each in (row.labels, row.baseline_labels) if isinstance(each, str))
     return tuple(label for labels in said for label in labels if label in OF_WORK)
 
 

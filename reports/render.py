@@ -22,20 +22,27 @@ from modbench.reports.templates import fill
 PAGE = "report.html"
 
 
-def write(folder: str | Path, baseline: str | None = None) -> Loaded:
+def write(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:
     """Read a run folder and write its views, compared with the baseline (default: the suite's anchor).
+
+    `all_pairs` compares any two arms, however many pairs that makes.
 
     Raises:
         UsageError: if it is not a run folder, is damaged, or has no such arm.
     """
-    loaded = load(folder, baseline)
+    loaded = load(folder, baseline, all_pairs=all_pairs)
+    views(loaded)
+    return loaded
+
+
+def views(loaded: Loaded) -> None:
+    """Write the views of a run that was read."""
     write_atomically(loaded.path / "cases.csv", csv(loaded.cases))
     write_atomically(loaded.path / "comparisons.csv", csv(loaded.pairs[COMPARISONS]))
     sweep = isoflop.table(loaded)
     if not sweep.empty:
         write_atomically(loaded.path / "isoflop.csv", csv(sweep))
     write_atomically(loaded.path / PAGE, html(loaded))
-    return loaded
 
 
 def csv(frame: pd.DataFrame) -> str:

@@ -28,6 +28,8 @@ FUTURE_MARK, DISTURBED_MARK, TAIL_MARK = "†", "‡", "§"
 LOSSES = ("loss/val", "loss/val_causal")
 # Most rows of a table of prefill or decode.
 MOST_SERVED = 24
+# Failed cases that are named; the rest are counted.
+MOST_FAILED = 24
 
 
 def opening(plan: Plan) -> str:
@@ -64,8 +66,11 @@ def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
         lines = [*textwrap.wrap(f"⚠ {sentence}", width, break_on_hyphens=False), "", *lines]
     for sentence in (*lead.lead(loaded), *inference.verdicts(loaded), lead.residuals(loaded)):
         lines += textwrap.wrap(sentence, width, break_on_hyphens=False)
-    for case, rows in loaded.failed.groupby("case_id", sort=False):
+    failed = list(loaded.failed.groupby("case_id", sort=False))
+    for case, rows in failed[:MOST_FAILED]:
         lines += textwrap.wrap(f"failed: {case}: {rows.reason.iloc[0]} ({', '.join(rows.metric)})", width)
+    if len(failed) > MOST_FAILED:
+        lines.append(f"and {len(failed) - MOST_FAILED:,} more cases failed: cases.csv has the reason of each")
     lines += _measurement_notes(loaded, width)
     took = f" ({human_duration(wall_s)})" if wall_s is not None else ""
     lines += ["", f"report: {page}{took}"]
@@ -114,8 +119,9 @@ def _table(loaded: Loaded) -> list[str]:
     if not asked:
         return []
     head = ["against " + loaded.arms[0].arm, *(title for title, _, _ in asked)]
-    body = [[name(case), *(_cell(loaded, case.arm, metric, t) for _, metric, t in asked)] for case in loaded.arms[1:]]
-    return _aligned([head, *body])
+    body = [[name(case), *(_cell(loaded, case.arm, metric, t) for _, metric, t in asked)] for case in loaded.arms_shown]
+    left_out = len(loaded.arms) - 1 - len(body)
+    return [*_aligned([head, *body]), *([f"and {left_out:,} more arms: in comparisons.csv"] if left_out else [])]
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
@@ -141,13 +147,14 @@ def _others(loaded: Loaded, width: int) -> list[str]:
     shown |= {served.rate for served in inference.SERVED}
     known = loaded.tables.metrics
     left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown and not known[metric].task]
-    rows = [[f"values at T={length}"], *([name(case)] for case in loaded.arms)]
+    arms = [loaded.arms[0], *loaded.arms_shown]
+    rows = [[f"values at T={length}"], *([name(case)] for case in arms)]
     kept = 0
     for metric in left:
         wider = [
             [*row, text]
             for row, text in zip(
-                rows, [metric, *(_value(loaded, case, metric, length) for case in loaded.arms)], strict=True
+                rows, [metric, *(_value(loaded, case, metric, length) for case in arms)], strict=True
             )
         ]
         if kept and len(_aligned(wider)[0]) > width:
@@ -206,11 +213,9 @@ def _accuracy(task: TaskResult, arm: str) -> str:
 
 
 def _value(loaded: Loaded, case: Case, metric: str, length: int) -> str:
-    cases = loaded.cases
-    found = cases[(cases.arm == case.arm) & (cases.metric == metric) & (cases.seq_len == length)]
-    if found.empty:
+    row = loaded.case(case.arm, metric, length)
+    if row is None:
         return ""
-    row = found.iloc[0]
     if row.status != "ok":
         return "failed" if row.status == "failed" else "–"
     return human(float(row.value), str(row.unit)).strip()

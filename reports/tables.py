@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from modbench.harness.core.passes import Pass
 from modbench.harness.results.evidence import Evidence
 from modbench.harness.results.notes.counting import CARRIER, CountNotes
 from modbench.harness.results.notes.findings import PeakFinding, RooflineFinding
-from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import StoredRun
@@ -27,45 +25,10 @@ from modbench.harness.roofline.table import Table
 from modbench.harness.stats import block_effects, effects, mean_effects, steady
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.reports.cell import Cell, Trouble
+from modbench.reports.derived import Derived
 
 # The loss whose routers decided without later tokens.
 CAUSAL_LOSS = "loss/val_causal"
-
-
-@dataclass(frozen=True)
-class Derived:
-    """What a derived metric is computed from, besides the seconds of its source.
-
-    Attributes:
-        tables: the run.
-        case: the case.
-        metric: the derived metric.
-    """
-
-    tables: Tables
-    case: Case
-    metric: Metric
-
-    @property
-    def tokens(self) -> float:
-        """Tokens of one call or decode step."""
-        source = self.tables.cell(self.case.id, self.metric.source)
-        return float(next(notes.tokens for notes in source.notes(TimeNotes) if notes.tokens is not None))
-
-    @property
-    def peak(self) -> float | None:
-        """The machine's measured peak in FLOP/s, for the case's number format."""
-        return self.tables.peaks.get(self.case.place.dtype)
-
-    @property
-    def peak_reason(self) -> str:
-        """Why there is no peak."""
-        return f"no peak of this machine was measured for {self.case.place.dtype}"
-
-    @property
-    def counted(self) -> CountNotes:
-        """Notes of the counting pass about the case."""
-        return self.tables.counted(self.case)
 
 
 class Tables:
@@ -89,6 +52,14 @@ class Tables:
         self._drifts: dict[tuple[str, str], str | None] = {}
         self.rooflines: dict[str, Table] = {}
         self._doubted: dict[tuple[str, str], dict[str, str]] = {}
+        self._troubles: dict[tuple[str, str], Trouble | None] = {}
+        self._columns: dict[tuple[str, str], dict[str, Any]] = {}
+        # Where each metric of a case was measured: searching the plan anew for every cell takes time quadratic in its cases.
+        self._measured_in: dict[tuple[str, str], Comparison] = {}
+        for comparison in run.plan.comparisons:
+            for case in comparison.arms:
+                for key in comparison.metrics:
+                    self._measured_in.setdefault((case.id, key), comparison)
         arms = dict.fromkeys(case.arm for case in run.plan.cases)
         if baseline is not None and baseline not in arms:
             raise unknown("baseline", baseline, arms)
@@ -126,7 +97,7 @@ class Tables:
 
     def training_notes(self, case_id: str) -> TrainNotes | None:
         """Return the notes of the first seed's run on a corpus, stored with one of its metrics; None if it was not trained."""
-        cells = (cell for (case, _), cell in self.cells.items() if case == case_id)
+        cells = (self.cells.get((case_id, key), Cell()) for key in self.metrics)
         return next((notes for cell in cells for notes in cell.notes(TrainNotes)[:1] if notes.curve), None)
 
     def made_in(self, metric: Metric) -> Pass:
@@ -147,7 +118,7 @@ class Tables:
 
     def comparison(self, case: Case, metric: Metric) -> Comparison:
         """Return the comparison in which this metric of the case was measured."""
-        return next(c for c in self.run.plan.comparisons if case.original in c.arms and metric.key in c.metrics)
+        return self._measured_in[case.original.id, metric.key]
 
     def twins(self) -> Iterator[tuple[Case, Case, Metric]]:
         """Yield (twin, anchor, metric) for every time that a twin of an anchor was measured in."""
@@ -180,6 +151,12 @@ class Tables:
 
     def trouble(self, case: Case, metric: Metric) -> Trouble | None:
         """Return why the metric has no value, or None; wrong FLOPs fail the whole case, an unsteady arm its times."""
+        key = (case.id, metric.key)
+        if key not in self._troubles:
+            self._troubles[key] = self._trouble(case, metric)
+        return self._troubles[key]
+
+    def _trouble(self, case: Case, metric: Metric) -> Trouble | None:
         for key in ("flops/forward", "flops/train_step"):
             for _, outcome in self.cell(case.id, key).outcomes:
                 if outcome.kind == "flops_mismatch":
@@ -281,6 +258,12 @@ class Tables:
 
     def case_columns(self, case: Case, metric: Metric) -> dict[str, Any]:
         """Return the columns that identify what was measured."""
+        key = (case.id, metric.key)
+        if key not in self._columns:
+            self._columns[key] = self._identify(case, metric)
+        return dict(self._columns[key])
+
+    def _identify(self, case: Case, metric: Metric) -> dict[str, Any]:
         return {
             "case_id": case.id,
             "arm": case.arm,

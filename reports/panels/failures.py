@@ -9,6 +9,10 @@ from modbench.reports.panel import Panel
 from modbench.reports.templates import fill
 
 
+# Failures, and missing units, that are listed; the rest are counted.
+MOST = 200
+
+
 def render(loaded: Loaded) -> Markup | None:
     """List case, metrics and reason of each failure, and units without a record."""
     failures = [
@@ -16,7 +20,10 @@ def render(loaded: Loaded) -> Markup | None:
         for (case, reason), rows in loaded.failed.groupby(["case_id", "reason"], sort=False)
     ]
     missing = loaded.run.missing
-    return fill("failures", failures=failures, missing=missing) if failures or missing else None
+    if not failures and not missing:
+        return None
+    more = [(max(0, len(each) - MOST), word) for each, word in ((failures, "failures"), (missing, "missing units"))]
+    return fill("failures", failures=failures[:MOST], missing=missing[:MOST], more=[each for each in more if each[0]])
 
 
 PANEL = Panel(title="What failed", order=35, span=12, render=render)

@@ -7,13 +7,17 @@ from markupsafe import Markup
 from modbench.harness.core.units import human
 from modbench.harness.flops.reconcile import WHOLE
 from modbench.harness.results.notes.counting import CARRIER, CountNotes, ModuleFlops
-from modbench.reports.load import Loaded
+from modbench.reports.load import Loaded, evenly
 from modbench.reports.panel import Panel
 from modbench.reports.templates import fill
 
 
+# Cases that the page holds at most.
+MOST_CASES = 200
+
+
 def render(loaded: Loaded) -> Markup | None:
-    """Show a row per case of the grid; its modules unfold from it."""
+    """Show a row per case of the grid; its modules unfold from it. Of many cases some that lie evenly among them."""
     found: dict[str, tuple[CountNotes, float | None]] = {}
     for comparison in loaded.run.plan.comparisons:
         for case in comparison.arms:
@@ -26,8 +30,9 @@ def render(loaded: Loaded) -> Markup | None:
     absent = {notes.fvcore_reason for notes, _ in found.values()}
     # A reason that all cases share is given once, below the table.
     shared = absent.pop() if len(absent) == 1 else None
-    rows = [_row(case, notes, executed, "–" if shared else None) for case, (notes, executed) in found.items()]
-    return fill("flops", rows=rows, no_fvcore=shared)
+    few = evenly(list(found), MOST_CASES)
+    rows = [_row(case, *found[case], "–" if shared else None) for case in few]
+    return fill("flops", rows=rows, no_fvcore=shared, left_out=len(found) - len(few))
 
 
 def _row(case: str, notes: CountNotes, executed: float | None, no_third: str | None) -> dict[str, object]:

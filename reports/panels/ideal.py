@@ -21,7 +21,8 @@ def render(loaded: Loaded) -> Markup | None:
     for title, metric in TIMED:
         grid, every = loaded.run.plan.suite.grid, loaded.comparisons
         place = (every.batch_size == grid.batch_size[0]) & (every.dtype == grid.dtype[0])
-        rows = every[(every.metric == metric) & every.ideal.notna() & place]
+        shown = every.arm.isin([case.arm for case in loaded.arms_shown]) & every.seq_len.isin(loaded.lengths_shown)
+        rows = every[(every.metric == metric) & every.ideal.notna() & place & shown]
         if not rows.empty:
             sides.append((title, rows))
     if not sides:
@@ -34,7 +35,7 @@ def render(loaded: Loaded) -> Markup | None:
     for axis, (title, rows) in zip(axes, sides, strict=True):
         _draw(axis, loaded, rows, title, limits)
     axes[0].set_ylabel("measured (higher is better)")
-    shown = " ".join(f"{look(case).glyph} {name(case)}" for case in loaded.arms[1:])
+    shown = " ".join(f"{look(case).glyph} {name(case)}" for case in loaded.arms_shown)
     attainable = ""
     if any(is_number(value) for _, rows in sides for value in rows.attainable):
         attainable = (
@@ -50,7 +51,7 @@ def render(loaded: Loaded) -> Markup | None:
 
 def _draw(axis: Axes, loaded: Loaded, rows: pd.DataFrame, title: str, limits: tuple[float, float]) -> None:
     cases = {case.arm: case for case in loaded.arms}
-    sizes = {length: 4 + 2.5 * i for i, length in enumerate(loaded.lengths)}
+    sizes = {length: 4 + 2.5 * i for i, length in enumerate(loaded.lengths_shown)}
     low, high = limits
     axis.set_xscale("log")
     axis.set_yscale("log")

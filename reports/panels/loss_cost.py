@@ -27,7 +27,7 @@ def render(loaded: Loaded) -> Markup | None:
     metric = next((m for m in ("latency/train_step", "latency/forward", "flops/forward") if m in suite.metrics), None)
     if metric is None:
         return None
-    points = [point for case in loaded.arms if (point := _point(loaded, case, metric, length))]
+    points = [point for case in (loaded.arms[0], *loaded.arms_shown) if (point := _point(loaded, case, metric, length))]
     if not points:
         return None
     made, (axis,) = new_figure(4.6, 4.1)

@@ -17,7 +17,7 @@ def render(loaded: Loaded) -> Markup | None:
     if not loaded.lengths:
         return None
     length = loaded.lengths[-1]
-    peaks = [(case, loaded.value(case.arm, metric, length)) for case in loaded.arms]
+    peaks = [(case, loaded.value(case.arm, metric, length)) for case in (loaded.arms[0], *loaded.arms_shown)]
     known = [(case, peak) for case, peak in peaks if peak is not None]
     if not known:
         return None
@@ -26,8 +26,9 @@ def render(loaded: Loaded) -> Markup | None:
     for y, (case, peak) in enumerate(known):
         style = look(case)
         axis.barh(y, peak / factor, height=0.62, color=style.color, alpha=style.opacity)
-        row = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == metric)]
-        cell = loaded.tables.cell(str(row[row.seq_len == length].iloc[0].case_id), metric)
+        row = loaded.case(case.arm, metric, length)
+        assert row is not None
+        cell = loaded.tables.cell(str(row.case_id), metric)
         for notes in [notes for notes in cell.notes(MemoryNotes) if notes.forecast][:1]:
             axis.plot([(notes.forecast or 0.0) / factor] * 2, [y - 0.42, y + 0.42], color=INK, linewidth=1.4)
         axis.annotate(three_digits(peak / factor), (peak / factor, y), (5, 0), textcoords="offset points", va="center")

@@ -9,13 +9,17 @@ from markupsafe import Markup
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Record
 from modbench.harness.stats import contamination, steady
-from modbench.reports.load import Loaded
+from modbench.reports.load import Loaded, evenly
 from modbench.reports.panel import Panel
 from modbench.reports.templates import fill
 
 
+# Rows that the page holds at most.
+MOST_ROWS = 200
+
+
 def render(loaded: Loaded) -> Markup | None:
-    """Show a row per comparison and workload."""
+    """Show a row per comparison and workload, of many some that lie evenly among them."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in loaded.run.records:
         if record.blocks:
@@ -23,7 +27,9 @@ def render(loaded: Loaded) -> Markup | None:
             groups.setdefault(key, []).append(record)
     if not groups:
         return None
-    return fill("quality", rows=[_row(loaded, *key, records) for key, records in groups.items()])
+    few = evenly(list(groups), MOST_ROWS)
+    rows = [_row(loaded, *key, groups[key]) for key in few]
+    return fill("quality", rows=rows, left_out=len(groups) - len(few))
 
 
 def _row(loaded: Loaded, workload: str, where: str, records: list[Record]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ UNDECIDED = {"inconclusive", "different", "contaminated"}
 def render(loaded: Loaded) -> Markup | None:
     """Show cells coloured by log2 speed-up in nine bins; undecided cells hatched; failures named."""
     sides = [(title, metric) for title, metric in TIMED if (loaded.comparisons.metric == metric).any()]
-    arms = loaded.arms[1:]
+    arms = loaded.arms_shown
     if not sides or not arms or loaded.run.plan.suite.isoflop:  # sizes differ: a speed-up compares nothing
         return None
     made, axes = new_figure(5.0, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
@@ -45,7 +45,7 @@ def _draw(axis: Axes, loaded: Loaded, title: str, metric: str) -> None:
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Rectangle
 
-    arms, lengths = loaded.arms[1:], loaded.lengths
+    arms, lengths = loaded.arms_shown, loaded.lengths_shown
     rows = [[loaded.pair(case.arm, metric, length) for length in lengths] for case in arms]
     bins = np.array([[_bin(row) for row in line] for line in rows], dtype=float)
     sns.heatmap(

@@ -33,13 +33,21 @@ _HEAD = (
 )
 
 
+# Rows that the page holds at most.
+MOST_ROWS = 1000
+
+
 def render(loaded: Loaded) -> Markup | None:
-    """Show a row per pair and metric; the twin's last."""
-    values = loaded.cases.set_index(["case_id", "metric"])["value"].to_dict()
+    """Show a row per pair and metric; the twin's last. Of many rows those of the arms and lengths that figures show."""
+    values = dict(zip(zip(loaded.cases.case_id, loaded.cases.metric, strict=True), loaded.cases.value, strict=True))
     shown = loaded.pairs[loaded.pairs.primary | loaded.pairs.twin]
+    among = len(shown)
+    if among > MOST_ROWS:
+        few = shown.arm.isin([case.arm for case in loaded.arms_shown]) | shown.twin
+        shown = shown[few & shown.seq_len.isin(loaded.lengths_shown)][:MOST_ROWS]
     rows = [_row(row, values) for _, row in shown.iterrows()]
     head = (*_HEAD, ("Remark", ""))
-    return fill("table", head=head, rows=rows, other_pairs=len(loaded.pairs) - len(shown))
+    return fill("table", head=head, rows=rows, other_pairs=len(loaded.pairs) - among, left_out=among - len(shown))
 
 
 def _mde(row: pd.Series) -> str:

@@ -40,14 +40,16 @@ def render(loaded: Loaded) -> Markup | None:
     longest = loaded.lengths[-1]
     asked = loaded.run.plan.suite.metrics
     tiles = [(title, metric) for title, metric in _TILES if metric in asked]
-    arms = loaded.arms[1:]
+    arms, lengths = loaded.arms_shown, loaded.lengths_shown
+    if first.arm not in {case.arm for case in arms}:
+        arms = [first, *arms]
     chips = (
         ("arm", "Model", [(case.arm, name(case), look(case).glyph) for case in arms], first.arm),
-        ("length", "Tokens", [(str(t), str(t), "") for t in loaded.lengths], str(longest)),
+        ("length", "Tokens", [(str(t), str(t), "") for t in lengths], str(longest)),
     )
     sets = [
         (case.arm, length, [_tile(loaded, case, length, title, metric) for title, metric in tiles])
-        for case, length in itertools.product(arms, loaded.lengths)
+        for case, length in itertools.product(arms, lengths)
     ]
     anchor = name(loaded.arms[0])
     return fill("tiles", chips=chips, sets=sets, first=(first.arm, longest), one=f"{_place(1):.1f}", anchor=anchor)

@@ -245,15 +245,16 @@ def _kept(folder: RunFolder) -> str:
     )
 
 
-def report(run_folder: str, baseline: str | None = None) -> Finished:
+def report(run_folder: str, baseline: str | None = None, *, all_pairs: bool = False) -> Finished:
     """Render the report of a stored run again. Does not import torch.
 
     Args:
         run_folder: folder of the run.
         baseline: arm that the others are compared with; None: the suite's anchor.
+        all_pairs: whether `comparisons.csv` has every two arms, however many pairs that makes.
 
     Raises:
         UsageError: if the folder holds no readable run, or has no such arm.
     """
-    loaded = render.write(Path(run_folder), baseline)
+    loaded = render.write(Path(run_folder), baseline, all_pairs=all_pairs)
     return Finished(Path(run_folder), Path(run_folder) / render.PAGE, None, loaded)

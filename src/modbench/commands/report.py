@@ -19,13 +19,17 @@ def report(
         str | None,
         typer.Option("--baseline", metavar="ARM", help="Compare all arms with this one; default the anchor."),
     ] = None,
+    all_pairs: Annotated[
+        bool,
+        typer.Option("--all-pairs", help="Compare any two arms, even where that makes thousands of rows."),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Render a stored run's report.html, cases.csv and comparisons.csv again."""
     from modbench import api
     from modbench.harness.core.errors import IncompleteError
 
-    finished = api.report(run_folder, baseline)
+    finished = api.report(run_folder, baseline, all_pairs=all_pairs)
     print_summary(finished, as_json=as_json)
     run = finished.loaded.run
     for damaged in run.damaged:

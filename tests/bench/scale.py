@@ -1,0 +1,157 @@
+"""How a report and a plan grow with the number of cases: planted runs, CPU seconds by stage, memory, bytes of the page.
+
+    python tests/bench/scale.py [--cases 200,1000,10000] [--shape lengths,capacities] [--keep FOLDER]
+
+Each run is planted by `tests/harness/planted.py`: a fake clock, so that nothing is measured and every sample is kept. Shape
+`lengths` has four capacities at many sequence lengths, `capacities` has many at twenty. A stage is timed in a fresh process by
+its CPU time, which other work on the machine moves little; `wall` is beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "harness"))
+
+LENGTHS_OF_CAPACITIES = 20
+STAGES = ("plan", "read", "tables", "cases", "pairs", "page")
+
+
+def suite(cases: int, shape: str) -> dict[str, Any]:
+    """Changes to the planted suite, so that it has that many cases: a dense anchor and MoD at several capacities."""
+    lengths = cases // 5 if shape == "lengths" else LENGTHS_OF_CAPACITIES
+    capacities = 4 if shape == "lengths" else cases // lengths - 1
+    return {
+        "metrics": ["flops/forward", "latency/forward", "memory/peak_allocated"],
+        "grid": {"seq_len": [64 + 8 * i for i in range(lengths)]},
+        "arms": [{"model": "dense"}, {"model": "mod", "capacity": [(i + 1) / (capacities + 1) for i in range(capacities)]}],
+        "train": None,
+        "twin": True,
+    }
+
+
+def plant(cases: int, shape: str, folder: Path) -> None:
+    """Write a planted run without its report."""
+    import planted
+    from modbench.harness.core import files
+    from modbench.harness.results import run_folder
+
+    changes = suite(cases, shape)
+    made = planted.planted_suite("draft", **changes)
+    planted.PLANTED |= {case.arm: 1.0 - 0.5 * (case.config.capacity or 0.0) for case in made.cases}
+    where = run_folder.create(str(folder), "planted")
+    where.write_run(made, planted.ENVIRONMENT | {"certificate": planted.FIT}, ["modbench"], files.now())
+    for unit in made.units:
+        file = where.record(unit)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(planted.fake_record(unit, planted.Trouble()).model_dump_json())
+
+
+@contextmanager
+def _timed(took: dict[str, list[float]], stage: str) -> Iterator[None]:
+    start, cpu = time.monotonic(), time.process_time()
+    yield
+    took[stage] = [time.process_time() - cpu, time.monotonic() - start]
+
+
+def render(folder: Path) -> dict[str, Any]:
+    """Read a run and make its views, stage by stage."""
+    from modbench.harness.results import run_folder
+    from modbench.reports import render as views
+    from modbench.reports.cases import case_table
+    from modbench.reports.load import Loaded
+    from modbench.reports.pairs import comparison_table
+    from modbench.reports.tables import Tables
+
+    took: dict[str, list[float]] = {}
+    with _timed(took, "read"):
+        run = run_folder.read(str(folder))
+    with _timed(took, "tables"):
+        tables = Tables(run)
+    with _timed(took, "cases"):
+        cases = case_table(tables)
+    with _timed(took, "pairs"):
+        pairs = comparison_table(tables)
+    with _timed(took, "page"):
+        views.views(Loaded(run, tables, cases, pairs))
+    sizes = {name: (folder / name).stat().st_size for name in ("report.html", "cases.csv", "comparisons.csv")}
+    folders = {str(file.parent): 0 for file in folder.rglob("*")}
+    for file in folder.rglob("*"):
+        folders[str(file.parent)] += 1
+    return {
+        "took": took,
+        "cases": len(run.plan.cases),
+        "units": len(run.plan.units),
+        "pairs": len(pairs),
+        "bytes": sizes,
+        "entries": max(folders.values()),
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+
+
+def plan(cases: int, shape: str) -> dict[str, Any]:
+    """Forecast a suite as `modbench plan` does."""
+    import planted
+    from modbench.tools import plan as tool
+
+    took: dict[str, list[float]] = {}
+    with _timed(took, "plan"):
+        text = tool.as_text(tool.forecast(planted.planted_suite("draft", **suite(cases, shape))))
+    return {"took": took, "lines": text.count("\n") + 1}
+
+
+def _apart(*arguments: str) -> dict[str, Any]:
+    """Run a part of this script in a process of its own."""
+    made = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE, text=True)
+    return dict(json.loads(made.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    """Print a table of all sizes and shapes, or one part as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", default="200,1000,10000")
+    parser.add_argument("--shape", default="lengths,capacities")
+    parser.add_argument("--keep", help="folder in which planted runs stay, and are found again")
+    parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.part:
+        part, size, rest = asked.part
+        if part == "plant":
+            shape, _, folder = rest.partition(":")
+            plant(int(size), shape, Path(folder))
+            print("{}")
+        else:
+            print(json.dumps(render(Path(rest)) if part == "render" else plan(int(size), rest)))
+        return
+    print("| cases | shape | units | pairs | " + " | ".join(STAGES) + " | report s CPU (wall) | MiB | page MB | entries |")
+    print("| --: | :-- | --: | --: |" + " --: |" * (len(STAGES) + 4))
+    with tempfile.TemporaryDirectory() as temporary:
+        for size in asked.cases.split(","):
+            for shape in asked.shape.split(","):
+                folder = Path(asked.keep or temporary) / f"{shape}-{size}"
+                if not (folder / "run.json").exists():
+                    _apart("--part", "plant", size, f"{shape}:{folder}")
+                made, told = _apart("--part", "render", size, str(folder)), _apart("--part", "plan", size, shape)
+                took = made["took"] | told["took"]
+                cpu, wall = (sum(made["took"][stage][i] for stage in made["took"]) for i in (0, 1))
+                stages = " | ".join(f"{took[stage][0]:.1f}" for stage in STAGES)
+                page = made["bytes"]["report.html"] / 1e6
+                print(
+                    f"| {made['cases']:,} | {shape} | {made['units']:,} | {made['pairs']:,} | {stages} | {cpu:.1f} ({wall:.1f}) | "
+                    f"{made['peak'] / 2**20:.0f} | {page:.1f} | {made['entries']:,} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
