@@ -11,7 +11,7 @@ from modbench.harness.core import labels
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
-from modbench.harness.stats import effects
+from modbench.harness.stats import effects, memo
 from modbench.reports.tables import Tables
 
 CASE_COLUMNS = [
@@ -36,12 +36,12 @@ CASES = [
 
 def case_table(tables: Tables) -> pd.DataFrame:
     """Return `cases.csv`: one row per case and requested metric; then those of the twins."""
-    rows = [
-        _case_row(tables, case, tables.metrics[key])
-        for comparison in tables.run.plan.comparisons
-        for key in comparison.metrics
-        for case in comparison.arms
-    ]
+    rows = []
+    for comparison in tables.run.plan.comparisons:
+        with memo.remembering():
+            rows += [
+                _case_row(tables, case, tables.metrics[key]) for key in comparison.metrics for case in comparison.arms
+            ]
     rows += [_case_row(tables, twin, metric) for twin, _, metric in tables.twins()]
     frame = pd.DataFrame(rows, columns=CASES).astype({"params": "Int64", "n": "Int64"})
     return frame.astype(dict.fromkeys(("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level"), "float64"))

@@ -20,7 +20,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.results.notes.training import TrainNotes
-from modbench.harness.stats import effects, paired, verdicts
+from modbench.harness.stats import effects, memo, paired, verdicts
 from modbench.reports import checked
 from modbench.reports.attainable import COLUMNS as ATTAINABLE
 from modbench.reports.attainable import against_ideal, attainable
@@ -54,10 +54,11 @@ def comparison_table(tables: Tables, *, all_pairs: bool = False) -> pd.DataFrame
     every = all_pairs or plan.suite.isoflop is not None or all_rows(plan) <= MOST_PAIRS
     targets = None if every else {rung.arm: rung.target for rung in plan.ladder}
     for comparison in plan.comparisons:
-        for key in comparison.metrics:
-            for case, baseline, primary in pairs(comparison, tables.baseline_of(comparison), targets):
-                row = _pair_row(tables, case, baseline, tables.metrics[key])
-                rows.append(_of_family(row, (comparison.label, key, primary), primary=primary))
+        with memo.remembering():
+            for key in comparison.metrics:
+                for case, baseline, primary in pairs(comparison, tables.baseline_of(comparison), targets):
+                    row = _pair_row(tables, case, baseline, tables.metrics[key])
+                    rows.append(_of_family(row, (comparison.label, key, primary), primary=primary))
     twins = [_of_family(_pair_row(tables, *pair), "twins", primary=False, twin=True) for pair in tables.twins()]
     judge([*rows, *twins], tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
     checked.withhold(tables, rows, twins)

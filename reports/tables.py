@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class Tables:
         self.rooflines: dict[str, Table] = {}
         self._doubted: dict[tuple[str, str], dict[str, str]] = {}
         self._troubles: dict[tuple[str, str], Trouble | None] = {}
+        self._estimates: dict[tuple[str, str], effects.Effect] = {}
         self._columns: dict[tuple[str, str], dict[str, Any]] = {}
         # Where each metric of a case was measured: searching the plan anew for every cell takes time quadratic in its cases.
         self._measured_in: dict[tuple[str, str], Comparison] = {}
@@ -198,6 +200,12 @@ class Tables:
 
     def estimate(self, case: Case, metric: Metric) -> effects.Effect:
         """Return value and interval of one cell; times and rates on the log scale. Rates come from mean times."""
+        key = (case.id, metric.key)
+        if key not in self._estimates:
+            self._estimates[key] = self._estimate(case, metric)
+        return self._estimates[key]
+
+    def _estimate(self, case: Case, metric: Metric) -> effects.Effect:
         cell = self.cell(case.id, self.source(metric).key)
         made_in = self.made_in(metric)
         if metric.source:
@@ -208,7 +216,7 @@ class Tables:
             return effects.over_launches(means).mirrored().shifted(math.log(self.factor(case, metric)))
         if made_in.samples != "launches":
             return cell.over_seeds()
-        medians = [float(np.median(np.log(outcome.samples[made_in.column]))) for _, outcome in cell.outcomes]
+        medians = [median(np.log(outcome.samples[made_in.column]).tolist()) for _, outcome in cell.outcomes]
         return effects.over_launches(medians)
 
     def doubts_about(self, case: Case, metric: Metric) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -147,13 +148,7 @@ class Case(Frozen):
 
     def config_diff(self) -> str:
         """JSON of the fields that are not default (the CSV's `config`); derived values such as `d_ff` count as default."""
-        given = self.config.model_dump()
-        chosen = {key: given[key] for key in ("d_model", "activation", "n_heads")}
-        derived = ModelConfig.model_validate(chosen).model_dump() | ModelConfig.model_validate({}).model_dump(
-            include={"d_model", "activation"}
-        )
-        derived["n_heads"] = max(1, given["d_model"] // 64)
-        return json.dumps({key: value for key, value in given.items() if value != derived[key]}, sort_keys=True)
+        return _config_diff(self.config)
 
 
 class Comparison(Frozen):
@@ -279,6 +274,17 @@ class UnitOfWork(Frozen):
             return False
         asked = metric.key in catalogue.needed(self.comparison.metrics)
         return asked or (catalogue.passes()[self.made_in].always and not metric.on_request)
+
+
+@functools.lru_cache(maxsize=4096)
+def _config_diff(config: ModelConfig) -> str:
+    given = config.model_dump()
+    chosen = {key: given[key] for key in ("d_model", "activation", "n_heads")}
+    derived = ModelConfig.model_validate(chosen).model_dump() | ModelConfig.model_validate({}).model_dump(
+        include={"d_model", "activation"}
+    )
+    derived["n_heads"] = max(1, given["d_model"] // 64)
+    return json.dumps({key: value for key, value in given.items() if value != derived[key]}, sort_keys=True)
 
 
 def short_name(model: str) -> str:

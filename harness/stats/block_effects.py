@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
+from modbench.harness.stats.memo import remembered
+
 Columns = Mapping[str, Sequence[float]]
 
 # Standard deviations of a normal distribution per median absolute deviation, and of its median per that of its mean.
@@ -13,6 +15,7 @@ SIGMA_PER_MAD = 1.4826
 MEDIAN_PENALTY = 1.2533
 
 
+@remembered
 def log_means(samples: Columns, column: str = "wall_s") -> dict[float, float]:
     """Mean log of an arm's samples, by block."""
     logs: dict[float, list[float]] = {}
@@ -21,6 +24,7 @@ def log_means(samples: Columns, column: str = "wall_s") -> dict[float, float]:
     return {block: fmean(values) for block, values in logs.items()}
 
 
+@remembered
 def differences(arm: Columns, anchor: Columns, column: str = "wall_s") -> dict[float, float]:
     """Mean log of the arm's samples minus that of the anchor's, by block, in every block that both visited."""
     mine, theirs = log_means(arm, column), log_means(anchor, column)

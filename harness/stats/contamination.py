@@ -11,9 +11,12 @@ from collections.abc import Iterable
 from statistics import median_high
 
 from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats.memo import remembered
 
 # A disturbance shorter than this share of a sample or block is too small to move it by half the smallest margin.
 SHARE = 0.01
+# Columns of samples that witnesses fill.
+WITNESSED = ("wait_s", "involuntary", "recompiles")
 # Below this share of the run's median SM clock a GPU's block is slow for reasons other than the model (nvbench's test).
 CLOCK_SHARE = 0.95
 # Throttle reasons that invalidate a block: hardware and thermal slow-downs, power brake. A power cap is normal at full load.
@@ -23,6 +26,10 @@ POWER_CAPPED = 0x4
 THROTTLED_S = ("thermal_s", "thermal_hw_s", "power_brake_s")
 
 
+NOTHING: frozenset[str] = frozenset()
+
+
+@remembered
 def causes(samples: Columns, blocks: Columns | None = None) -> list[frozenset[str]]:
     """Find what disturbed each sample: a set of causes in words, empty for none.
 
@@ -30,6 +37,8 @@ def causes(samples: Columns, blocks: Columns | None = None) -> list[frozenset[st
         samples: an arm's raw samples; the witnesses watched `sample_s` if present, else `wall_s` times `calls`.
         blocks: what witnesses saw of the blocks that the samples belong to.
     """
+    if not blocks and not any(samples.get(name) for name in WITNESSED):
+        return [NOTHING] * len(samples["wall_s"])
     walls = (wall * calls for wall, calls in zip(samples["wall_s"], samples["calls"], strict=True))
     total = list(samples.get("sample_s") or walls)
     marks: list[set[str]] = [set() for _ in total]
@@ -80,9 +89,12 @@ def _at(columns: Columns, name: str, i: int) -> float:
     return values[i] if values else 0.0
 
 
-def clean(samples: Columns, blocks: Columns | None = None) -> dict[str, list[float]]:
-    """Undisturbed samples, with all their columns."""
+@remembered
+def clean(samples: Columns, blocks: Columns | None = None) -> Columns:
+    """Undisturbed samples, with all their columns: the samples themselves where none was disturbed."""
     kept = [i for i, found in enumerate(causes(samples, blocks)) if not found]
+    if len(kept) == len(samples["block"]):
+        return samples
     return {name: [values[i] for i in kept] for name, values in samples.items()}
 
 

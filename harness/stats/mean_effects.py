@@ -14,6 +14,7 @@ from statistics import fmean
 
 from modbench.harness.stats import contamination
 from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats.memo import remembered
 
 Sample = tuple[float, float]  # seconds and weight
 
@@ -78,6 +79,7 @@ def in_launch(
     return (sides[0] or 0.0) - (sides[1] or 0.0)
 
 
+@remembered
 def _against(arm: Columns, anchor: Columns, blocks: Columns, column: str) -> float | None:
     """From undisturbed samples in blocks that have some of both; from all samples where an input would be lost."""
     for mine, theirs in ((contamination.clean(arm, blocks), contamination.clean(anchor, blocks)), (arm, anchor)):

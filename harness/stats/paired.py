@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from modbench.harness.stats import contamination, effects, mean_effects, verdicts
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.memo import remembered
 
 # An estimate from undisturbed samples needs this share of a launch's blocks, in this share of the launches (at least three).
 LEAST_CLEAN = 0.25
@@ -142,6 +143,9 @@ def _disturbed(launches: Sequence[LaunchSamples]) -> float:
     return sum(blocks.values()) / len(blocks) if blocks else 0.0
 
 
+@remembered
 def _bad_blocks(samples: Columns, blocks: Columns) -> set[float]:
     marks = contamination.causes(samples, blocks)
+    if not any(marks):
+        return set()
     return {block for block, mark in zip(samples["block"], marks, strict=True) if mark}
