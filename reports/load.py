@@ -170,7 +170,9 @@ class Loaded:
     def between(self, metric: str, arm: str, baseline: str) -> pd.DataFrame:
         """Return the rows of `pairs` that compare the two arms, in either direction."""
         found = self._between
-        return self.pairs.iloc[sorted({*found.get((metric, arm, baseline), ()), *found.get((metric, baseline, arm), ())})]
+        return self.pairs.iloc[
+            sorted({*found.get((metric, arm, baseline), ()), *found.get((metric, baseline, arm), ())})
+        ]
 
     def pair(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
         """Return the comparison row of an arm, metric and length at the first batch size and number format, or None."""

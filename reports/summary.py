@@ -153,9 +153,7 @@ def _others(loaded: Loaded, width: int) -> list[str]:
     for metric in left:
         wider = [
             [*row, text]
-            for row, text in zip(
-                rows, [metric, *(_value(loaded, case, metric, length) for case in arms)], strict=True
-            )
+            for row, text in zip(rows, [metric, *(_value(loaded, case, metric, length) for case in arms)], strict=True)
         ]
         if kept and len(_aligned(wider)[0]) > width:
             break

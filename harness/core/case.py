@@ -6,7 +6,8 @@ import functools
 import hashlib
 import json
 import re
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.catalogue import is_user_model
@@ -113,7 +114,13 @@ class Case(Frozen):
         """Short name of the model: `mod`, or `mine:build` for a user's `some/folder/mine.py:build`."""
         return short_name(self.model)
 
-    @property
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Case:
+        """Copy the case, without the id that was made from its fields."""
+        made = super().model_copy(update=update, deep=deep)
+        made.__dict__.pop("id", None)
+        return made
+
+    @functools.cached_property
     def id(self) -> str:
         """Case id, like pytest's: `mod[c0.125-T512-B1-fp32-cpu1]`, of a rung `dense-f0.56[…]`, of a twin `dense-twin[…]`."""
         budget = f"F{self.budget:.3g}".replace("+", "") if self.budget else ""

@@ -88,7 +88,7 @@ def _of_unit(record: Record, planned: UnitOfWork) -> Iterator[Problem]:
 
 def differences(mine: object, theirs: object, place: Path_) -> Iterator[tuple[Path_, object, object]]:
     """Yield the fields in which two parts of a plan differ."""
-    if mine == theirs:
+    if mine is theirs or mine == theirs:
         return
     if isinstance(mine, Frozen) and type(mine) is type(theirs):
         for name in type(mine).model_fields:

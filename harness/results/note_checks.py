@@ -14,7 +14,7 @@ from modbench.harness.results.notes.training import TaskAnswers, TrainNotes
 from modbench.harness.results.reading import Path_, Problem, shown
 from modbench.harness.roofline.table import Table
 
-POSITIVE = Range(0, above=True)
+POSITIVE, ANY_NOTE = Range(0, above=True), Range(0)
 # Numbers in notes of which others are computed by division; all others are at least 0.
 POSITIVE_NOTES = {
     **dict.fromkeys(("tokens", "inputs", "per", "counted_inputs"), Range(1, 1e18)),
@@ -28,7 +28,7 @@ def of_notes(notes: Notes, place: Path_) -> Iterator[Problem]:
     """Numbers that others are divided by, or that make a share, are what they can be."""
     for name, value in notes:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number and (said := POSITIVE_NOTES.get(name, Range(0)).lacks(value)):
+        if number and (said := POSITIVE_NOTES.get(name, ANY_NOTE).lacks(value)):
             yield Problem((*place, name), said)
     if isinstance(notes, TimeNotes) and notes.inputs is not None and notes.inputs > MOST_INPUTS:
         yield Problem((*place, "inputs"), f"{notes.inputs} is over 1,000,000")

@@ -20,6 +20,7 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 Path_ = tuple[str | int, ...]
 # Whole numbers beyond this are no counts of anything, and no float holds those of 400 digits.
 MOST_WHOLE = 2**63
+SCALARS = {str, int, float, bool, type(None)}
 # Characters of a damaged value or name that a message shows.
 MOST_SHOWN = 60
 
@@ -70,14 +71,18 @@ def _plain(key: str) -> str:
     return key if key.isascii() and key.isprintable() and len(key) <= MOST_SHOWN else shown(key)
 
 
-def load(file: Path) -> dict[str, Any]:
+def load(file: Path, content: bytes | None = None) -> dict[str, Any]:
     """Read a file that holds one JSON object of finite numbers.
+
+    Args:
+        file: the file.
+        content: what of its content is to be read; None: all.
 
     Raises:
         DamagedError: if it does not.
     """
     try:
-        body = json.loads(file.read_bytes(), object_pairs_hook=_once)
+        body = json.loads(file.read_bytes() if content is None else content, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise DamagedError(file, f"not JSON: {in_short(error)}") from error
     if not isinstance(body, dict):
@@ -99,6 +104,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def unusable(body: dict[str, Any]) -> Iterator[Problem]:
     """Yield values that no run writes: numbers that are not finite or beyond 2^63, and text that is not Unicode."""
+    if _usable(body):
+        return
     waiting: list[tuple[Path_, Any]] = [((), body)]
     while waiting:
         place, value = waiting.pop()
@@ -116,6 +123,19 @@ def unusable(body: dict[str, Any]) -> Iterator[Problem]:
             yield Problem(place, f"{shown(value)}")
         elif isinstance(value, str) and not _is_text(value):
             yield Problem(place, "not Unicode text")
+
+
+def _usable(value: object) -> bool:
+    """Whether all is usable, without the place of what is not: of a thousand files nearly all are, and this is fast."""
+    if isinstance(value, str):
+        return _is_text(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, int):
+        return -MOST_WHOLE <= value < MOST_WHOLE
+    if isinstance(value, list):
+        return _all_finite(value) or all(map(_usable, value))
+    return not isinstance(value, dict) or (all(map(_is_text, value)) and all(map(_usable, value.values())))
 
 
 def _all_finite(values: list[Any]) -> bool:
@@ -162,13 +182,15 @@ def retyped(raw: object, parsed: object, place: Path_) -> Iterator[Problem]:
     """Yield fields whose JSON type is not that of the value which was read: pydantic takes `true` for 1, and `"5"` for 5."""
     if isinstance(parsed, BaseModel) and isinstance(raw, dict):
         for name, value in raw.items():
-            yield from retyped(value, getattr(parsed, name, value), (*place, name))
+            if type(now := getattr(parsed, name, value)) is not type(value) or type(value) not in SCALARS:
+                yield from retyped(value, now, (*place, name))
     elif isinstance(parsed, dict) and isinstance(raw, dict):
         for name, value in raw.items():
-            yield from retyped(value, parsed.get(name, value), (*place, name))
+            if type(now := parsed.get(name, value)) is not type(value) or type(value) not in SCALARS:
+                yield from retyped(value, now, (*place, name))
     elif isinstance(parsed, list | tuple) and isinstance(raw, list):
-        kinds, now = {*map(type, raw)}, {*map(type, parsed)}
-        if kinds | now <= {int, float} or kinds == now == {str}:  # samples, and nearly all else
+        kinds, read = {*map(type, raw)}, {*map(type, parsed)}
+        if kinds | read <= {int, float} or kinds == read == {str}:  # samples, and nearly all else
             return
         for i, (one, other) in enumerate(zip(raw, parsed, strict=False)):
             yield from retyped(one, other, (*place, i))

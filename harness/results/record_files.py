@@ -14,7 +14,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.results.checks import check
 from modbench.harness.results.outcomes import missing
 from modbench.harness.results.reading import DamagedError, Problem, load, parse, retyped, shown
-from modbench.harness.results.records import Gap, Record
+from modbench.harness.results.records import SCHEMA, Gap, Record
 from modbench.harness.results.upgrade import upgraded
 
 
@@ -42,7 +42,7 @@ def read_record(file: Path, planned: UnitOfWork | None = None) -> Record:
         DamagedError: if it is damaged; the message names the place.
         UsageError: if its schema is not one that can be read.
     """
-    written = load(file)
+    written = _written(file, planned)
     if type(version := written.get("schema_version")) is not int:
         raise DamagedError(file, Problem(("schema_version",), f"{shown(version)} is no version"))
     body = current(written, file)
@@ -51,6 +51,19 @@ def read_record(file: Path, planned: UnitOfWork | None = None) -> Record:
     for problem in itertools.chain(_retyped(body, record), check(record, unit)):
         raise DamagedError(file, problem)
     return record
+
+
+def _written(file: Path, planned: UnitOfWork | None) -> dict[str, Any]:
+    """A record's content. The planned unit, with which it begins if it is this plan's, is half of it and is not read again."""
+    content = file.read_bytes()
+    if planned is not None:
+        version = b'{"schema_version":%d' % SCHEMA
+        head = b'%s,"unit":%s,' % (version, planned.model_dump_json().encode())
+        if content.startswith(head):
+            rest = load(file, b"%s,%s" % (version, content[len(head) :]))
+            if "unit" not in rest:
+                return rest | {"unit": planned}
+    return load(file, content)
 
 
 def _retyped(body: dict[str, Any], record: Record) -> Iterator[Problem]:

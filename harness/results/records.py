@@ -186,7 +186,7 @@ class Record(Frozen):
         if not isinstance(data, dict) or not isinstance(data.get("findings"), dict):
             return data
         unit = data.get("unit")
-        name = unit.get("made_in") if isinstance(unit, dict) else None
+        name = unit.get("made_in") if isinstance(unit, dict) else getattr(unit, "made_in", None)
         known = catalogue.passes().get(str(name))
         if known is None or known.findings is None:
             raise PydanticCustomError("findings", "pass {name} has no findings", {"name": repr(name)})

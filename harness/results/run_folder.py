@@ -213,7 +213,7 @@ def read(folder: str) -> StoredRun:
         except DamagedError as error:
             damaged.append(Damaged(unit.name, error))
             record = stand_in(unit, path, error)
-        if record is not None and record.unit == unit:
+        if record is not None and (record.unit is unit or record.unit == unit):
             records.append(record)
         else:  # no record, or that of another unit
             missing.append(unit.name)

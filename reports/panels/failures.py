@@ -8,7 +8,6 @@ from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel
 from modbench.reports.templates import fill
 
-
 # Failures, and missing units, that are listed; the rest are counted.
 MOST = 200
 

@@ -11,7 +11,6 @@ from modbench.reports.load import Loaded, evenly
 from modbench.reports.panel import Panel
 from modbench.reports.templates import fill
 
-
 # Cases that the page holds at most.
 MOST_CASES = 200
 

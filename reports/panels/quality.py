@@ -13,7 +13,6 @@ from modbench.reports.load import Loaded, evenly
 from modbench.reports.panel import Panel
 from modbench.reports.templates import fill
 
-
 # Rows that the page holds at most.
 MOST_ROWS = 200
 

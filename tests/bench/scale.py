@@ -34,7 +34,10 @@ def suite(cases: int, shape: str) -> dict[str, Any]:
     return {
         "metrics": ["flops/forward", "latency/forward", "memory/peak_allocated"],
         "grid": {"seq_len": [64 + 8 * i for i in range(lengths)]},
-        "arms": [{"model": "dense"}, {"model": "mod", "capacity": [(i + 1) / (capacities + 1) for i in range(capacities)]}],
+        "arms": [
+            {"model": "dense"},
+            {"model": "mod", "capacity": [(i + 1) / (capacities + 1) for i in range(capacities)]},
+        ],
         "train": None,
         "twin": True,
     }
@@ -43,6 +46,7 @@ def suite(cases: int, shape: str) -> dict[str, Any]:
 def plant(cases: int, shape: str, folder: Path) -> None:
     """Write a planted run without its report."""
     import planted
+
     from modbench.harness.core import files
     from modbench.harness.results import run_folder
 
@@ -102,6 +106,7 @@ def render(folder: Path) -> dict[str, Any]:
 def plan(cases: int, shape: str) -> dict[str, Any]:
     """Forecast a suite as `modbench plan` does."""
     import planted
+
     from modbench.tools import plan as tool
 
     took: dict[str, list[float]] = {}
@@ -133,7 +138,9 @@ def main() -> None:
         else:
             print(json.dumps(render(Path(rest)) if part == "render" else plan(int(size), rest)))
         return
-    print("| cases | shape | units | pairs | " + " | ".join(STAGES) + " | report s CPU (wall) | MiB | page MB | entries |")
+    print(
+        "| cases | shape | units | pairs | " + " | ".join(STAGES) + " | report s CPU (wall) | MiB | page MB | entries |"
+    )
     print("| --: | :-- | --: | --: |" + " --: |" * (len(STAGES) + 4))
     with tempfile.TemporaryDirectory() as temporary:
         for size in asked.cases.split(","):
