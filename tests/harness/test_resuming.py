@@ -1,0 +1,73 @@
+"""What a resumed run does again, and that a finished one is left as it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import planted_suite, stored
+
+from modbench import api
+from modbench.harness.core.errors import UsageError
+from modbench.harness.execution import resuming, runner
+from modbench.harness.results import lock
+from modbench.harness.results.run_folder import RunFolder, StoredRun, read
+from modbench.progress import Lines
+
+
+def remaining(run: StoredRun, *, retry_failed: bool = False) -> list[str]:
+    return [unit.name for unit in resuming.remaining(run, retry_failed=retry_failed)]
+
+
+def content(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {str(file): (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.rglob("*") if file.is_file()}
+
+
+def test_of_a_finished_run_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored(tmp_path, planted_suite("smoke"))
+    folder = tmp_path / "run"
+    ended = {"ended": "2026-01-01T00:00:00+00:00", "wall_s": 9.0, "timed_wall_s": 5.0, "parent_cpu_s": 0.01}
+    RunFolder(folder).write_finished(ended)
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(runner, "run", never)
+    before = content(folder)
+    for retry_failed in (False, True):
+        finished = api.resume(str(folder), lambda plan, _: Lines(plan), retry_failed=retry_failed)
+        assert finished.report == folder / "report.html"
+        assert content(folder) == before
+
+
+def test_failed_cells_run_again_when_asked(tmp_path: Path) -> None:
+    """Without being asked only what a dying process left."""
+    stored(tmp_path, planted_suite("smoke"), fails="moe")
+    run = read(str(tmp_path / "run"))
+    failed = {r.unit.name for r in run.records if any(outcome.status == "failed" for outcome in r.outcomes)}
+    assert failed
+    assert remaining(run) == []
+    assert set(remaining(run, retry_failed=True)) == failed
+
+
+@pytest.mark.parametrize(("again", "expected"), [(False, True), (True, False)])
+def test_what_a_dying_process_left_runs_again(again: bool, expected: bool, tmp_path: Path) -> None:
+    """But not where the shipped models were measured without the user's model that killed it: it would do so again."""
+    stored(tmp_path, planted_suite("smoke"))
+    file = min((tmp_path / "run" / "units").glob("memory-*.json"))
+    body = json.loads(file.read_text())
+    body["died"] = {"kind": "crash", "reason": "the process died of SIGSEGV", "again": again}
+    file.write_text(json.dumps(body))
+    assert (file.stem in remaining(read(str(tmp_path / "run")))) is expected
+
+
+def test_a_run_that_another_process_holds_is_not_resumed(tmp_path: Path) -> None:
+    stored(tmp_path, planted_suite("smoke"))
+    folder = tmp_path / "run"
+    next((folder / "units").glob("count-*.json")).unlink()
+    before = content(folder)
+    with lock.hold(folder), pytest.raises(UsageError, match="in use by process"):
+        api.resume(str(folder), lambda plan, _: Lines(plan))
+    assert content(folder) == before
