@@ -60,6 +60,7 @@ class Pass:
         most: `most(unit)` returns how many times the predicted work a unit may take at most.
         takes: `takes(unit, forward_s)` returns the seconds of a unit after its start; `forward_s(case)` are those of a forward
             pass. None: they follow from the unit's FLOPs.
+        besides: `besides(unit)` returns the seconds that a unit may take at most besides that work: trials, windows.
         settings: the part of a suite, besides the case, that its numbers depend on.
         notes: the model of the notes in its outcomes.
         findings: the model of its findings that belong to no metric.
@@ -89,6 +90,7 @@ class Pass:
     judged: bool = True
     most: Callable[[UnitOfWork], float] = lambda _: 1.0
     takes: Callable[[UnitOfWork, Callable[[Case], float]], float] | None = None
+    besides: Callable[[UnitOfWork], float] = lambda _: 0.0
     settings: Callable[[Suite, Case], Frozen | None] = lambda _suite, _case: None
 
     @property

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
+
+from modbench.harness.core.errors import UsageError
 
 Unit = Literal["s", "B", "FLOP", "J", "nat", "bit/B", "ratio", "token/s", "token", "count"]
 
@@ -76,6 +79,8 @@ _SCALES: dict[str, list[tuple[float, str]]] = {
         (1.0, "FLOP"),
     ],
 }
+# Ten years: more is a mistake, and too much for the timers of some systems.
+MOST_S = 10 * 365 * 86_400.0
 _NAMES = {"nat": "nats", "bit/B": "bits/byte", "count": "", "token": "tokens"}
 
 
@@ -116,3 +121,23 @@ def human_duration(seconds: float) -> str:
     if minutes >= 120:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+_DURATIONS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def parse_duration(text: str, flag: str) -> float:
+    """Read a duration such as `90s`, `10min`, `2h` or `1.5h`, in s.
+
+    Args:
+        text: as typed.
+        flag: for the message.
+
+    Raises:
+        UsageError: if it is no positive duration with a unit.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text)
+    seconds = float(found[1]) * _DURATIONS.get(found[2], math.nan) if found else math.nan
+    if not 0 < seconds <= MOST_S:
+        raise UsageError(f"{flag} {text[:40]!r} is no duration: give a number with a unit, such as 90s, 10min or 2h.")
+    return seconds

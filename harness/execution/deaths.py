@@ -47,10 +47,10 @@ def _lost(unit: UnitOfWork, logged: UnitOfWork, died: Death, *, only_own: bool =
                 yield missing(case, metric, gap)
 
 
-def death(exitcode: int | None, *, timed_out: bool, log: Path | None = None) -> Death:
+def death(exitcode: int | None, *, timed_out: bool, log: Path | None = None, limit: str = "its time limit") -> Death:
     """Describe how a process without a record ended, with what its log says of a lost device."""
     if timed_out or exitcode == -signal.SIGALRM:  # its own alarm, should this process have been stopped
-        return Death(kind="timeout", reason="the process exceeded its time limit and was ended")
+        return Death(kind="timeout", reason=f"the process exceeded {limit} and was ended")
     if exitcode is not None and exitcode < 0:
         name = signal.Signals(-exitcode).name
         if -exitcode == signal.SIGKILL:

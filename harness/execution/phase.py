@@ -17,6 +17,7 @@ from modbench.harness.core.early_end import ASK, CannotWrite, Stopped
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.launching import Launcher, Started
 from modbench.harness.execution.deaths import add_failed, death, keep_log, write_failure
+from modbench.harness.execution.limits import in_words
 from modbench.harness.execution.pilot import Pilots
 from modbench.harness.execution.second_clock import check_clock
 from modbench.harness.execution.stopping import Stop
@@ -190,7 +191,8 @@ class _Phase(Generic[Started]):
             if run.stop.finishing and handle.exitcode in ENDED_AS_ASKED:
                 self.waiting.append(unit)  # a resumed run continues from its checkpoint
                 return
-            cause = death(handle.exitcode, timed_out=timed_out, log=log)
+            limit = in_words(self.limits, unit.name)
+            cause = death(handle.exitcode, timed_out=timed_out, log=log, limit=limit)
             keep_log(log)
             shipped = tuple(case for case in unit.comparison.arms if not case.own)
             if shipped and len(shipped) < len(unit.comparison.arms):

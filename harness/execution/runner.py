@@ -11,11 +11,12 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.files import now
 from modbench.harness.core.launching import Launcher, MakeLauncher, Started
+from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.phase import Progress, Run, Slots
 from modbench.harness.execution.pilot import Pilots
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.machine.environment import usable_cores
-from modbench.harness.planning.plan import Plan, limit_seconds
+from modbench.harness.planning.plan import Plan
 from modbench.harness.results.lock import Lock
 from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import RunFolder
@@ -48,6 +49,7 @@ def run(
     whole: Plan | None = None,
     stop: Stop | None = None,
     lock: Lock | None = None,
+    timeout_s: float | None = None,
 ) -> None:
     """Run every unit of the plan; afterwards each has a record, unless interrupted.
 
@@ -62,6 +64,7 @@ def run(
         whole: the plan of an interrupted run, of which this is the rest; None: this is the whole.
         stop: what signals ask for.
         lock: the lease on the folder.
+        timeout_s: seconds that a unit may take; None: from its prediction.
 
     Raises:
         KeyboardInterrupt: if a signal asked to stop.
@@ -71,13 +74,13 @@ def run(
     make: MakeLauncher = catalogue.load("launchers", launcher)
     starts = make(cold=plan.cold, threads=plan.suite.threads, device=plan.device, options=options)
     pilots = Pilots(whole or plan, folder)
-    running = Run(starts, folder, progress, pilots, stop or Stop(), lock)
+    limits = Limits(plan, timeout_s)
+    running = Run(starts, folder, limits.watching(progress), pilots, stop or Stop(), lock)
     start, timed_wall, timed_cpu = time.monotonic(), 0.0, 0.0
     groups = phases(plan, usable_cores())
     if starts.apart:  # on machines of their own units do not disturb each other, and none waits for another phase
         groups = [Slots(tuple(unit for slots in groups for unit in slots.units), len(plan.units))]
     for slots in groups:
-        limits = {unit.name: limit_seconds(plan, unit) for unit in slots.units}
         wall, cpu = time.monotonic(), time.process_time()
         running.phase(slots, limits)
         if slots.timed and slots.units:

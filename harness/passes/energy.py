@@ -223,6 +223,12 @@ def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], la
         yield maker.unit(name, comparison, PASS.name, flops, workload=group, launch=launch)
 
 
+def longest(unit: UnitOfWork) -> float:
+    """Seconds of all windows at most; each lasts until a call has ended and the counter has moved."""
+    plan, calls = unit.protocol.energy, 2 * len(unit.comparison.arms)
+    return MOST_SETTLING * SETTLING_S + 2 * (plan.idle_s + plan.windows * plan.window_s * calls)
+
+
 PASS = Pass(
     name="energy",
     run=run,
@@ -235,5 +241,6 @@ PASS = Pass(
     repeated=True,
     samples="launches",
     statistic="median",
+    besides=longest,
     settings=lambda suite, _case: suite.energy,
 )

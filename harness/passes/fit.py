@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.case import ELEMENT_BYTES, Case, UnitOfWork
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
@@ -36,6 +37,8 @@ Fits = Callable[[int], bool]
 TRIAL = "modbench.harness.memory.fit_trial"
 # Seconds after its limit at which a trial that was not ended ends by itself.
 LATE_S = 5.0
+# Trials of one search: a guess 1,000 times off takes ten to bracket, and the bracket is bisected to 1 %.
+MOST_TRIALS = 25
 
 
 def run(unit: UnitOfWork, metrics: list[Metric[Search, int]]) -> Iterator[Outcome]:
@@ -206,6 +209,12 @@ def _free_on_gpu() -> int:
     return int(torch.cuda.mem_get_info()[0])
 
 
+def longest(unit: UnitOfWork) -> float:
+    """Seconds that all trials of a unit take at most."""
+    axes = sum(unit.makes(metric) for metric in catalogue.metrics().values())
+    return MOST_TRIALS * unit.protocol.fit.trial_s * axes * len(unit.comparison.arms)
+
+
 PASS = Pass(
     name="fit",
     run=run,
@@ -214,6 +223,7 @@ PASS = Pass(
     phase=Phase.FIT,
     alone=True,
     cold=True,
+    besides=longest,
     no_interval=f"found by bisection, within {FIT_RESOLUTION:.0%}: no interval",
     settings=lambda suite, _case: suite.fit,
 )

@@ -19,8 +19,6 @@ from modbench.harness.text.corpus import corpus_entry
 
 # Default size of the vocabulary.
 BYTES = 256
-# Least time limit of a unit, in s.
-LEAST_LIMIT_S = 3600.0
 # Speeds assumed for predictions of time. CPU: one thread of a 2020s server core in fp32; CUDA: small shapes, launch-bound.
 ASSUMED_FLOP_PER_S = {"cpu": 60e9, "cuda": 5e12}
 # Training keeps a device busy: small models on one of two busy CPU threads were measured at 40 to 65e9; the GPU value, half of
@@ -209,8 +207,3 @@ def assumed_speed(device: Device, forward: float) -> float:
     """Assumed FLOP/s of a call, given the FLOPs of its forward pass."""
     busy = device == "cuda" and forward >= BUSY_FLOPS
     return (TRAINING_FLOP_PER_S if busy else ASSUMED_FLOP_PER_S)[device]
-
-
-def limit_seconds(plan: Plan, unit: UnitOfWork) -> float:
-    """Time limit of a unit, in s, after which it counts as hanging; generous, for slow cards."""
-    return max(LEAST_LIMIT_S, 20 * unit.flops / ASSUMED_FLOP_PER_S[plan.device])

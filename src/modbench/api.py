@@ -107,6 +107,7 @@ def run(
     progress: Lines | Live,
     launcher: str = "local",
     options: Sequence[str] = (),
+    timeout_s: float | None = None,
 ) -> Finished:
     """Measure a plan into a new folder (see `new_folder`) and render its report.
 
@@ -117,6 +118,7 @@ def run(
         progress: shows which units have started and ended.
         launcher: name of the launcher that starts units.
         options: the launcher's own options.
+        timeout_s: seconds that a unit may take; None: from its prediction.
 
     Raises:
         IncompleteError: if it was interrupted; finished units are kept.
@@ -131,7 +133,9 @@ def run(
     where |= {"machine": machine, "certificate": known.as_dict() if known else None}
     with lock.hold(folder.path) as held:
         folder.write_run(resolved, where, command, files.now(), launcher, options)
-        return _run(resolved, folder, progress, start, launcher=launcher, options=options, held=held)
+        return _run(
+            resolved, folder, progress, start, launcher=launcher, options=options, held=held, timeout_s=timeout_s
+        )
 
 
 def resume(
@@ -142,6 +146,7 @@ def resume(
     steal: bool = False,
     options: Sequence[str] | None = None,
     trust: bool | Callable[[Sequence[Strange]], bool] = False,
+    timeout_s: float | None = None,
 ) -> Finished:
     """Run the units that an interrupted run lacks, and those whose process died.
 
@@ -155,6 +160,7 @@ def resume(
         steal: take the folder from a runner on another host that no longer gives a sign of life.
         options: the launcher's own options; None: those of the run.
         trust: whether files are used that this user did not begin the run with, or that changed; or what asks the user.
+        timeout_s: seconds that a unit may take; None: from its prediction.
 
     Raises:
         UsageError: if the folder holds no readable run, one with times of another machine, or one of `modbench train`, if it
@@ -192,6 +198,7 @@ def resume(
             options=options,
             held=held,
             whole=whole,
+            timeout_s=timeout_s,
         )
 
 
@@ -214,12 +221,21 @@ def _run(
     options: Sequence[str],
     held: lock.Lock,
     whole: Plan | None = None,
+    timeout_s: float | None = None,
 ) -> Finished:
     stop = stopping.Stop(progress.finishing)
     try:
         with stopping.signals(stop), progress:
             runner.run(
-                resolved, folder, progress, launcher=launcher, options=options, whole=whole, stop=stop, lock=held
+                resolved,
+                folder,
+                progress,
+                launcher=launcher,
+                options=options,
+                whole=whole,
+                stop=stop,
+                lock=held,
+                timeout_s=timeout_s,
             )
             wall_s = time.monotonic() - start
             loaded = render.write(folder.path)

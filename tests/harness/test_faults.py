@@ -161,6 +161,8 @@ def test_a_unit_that_hangs_is_ended(here: Path) -> None:
     assert time.monotonic() - start < 150
     late = [o for o in outcomes(records, "bad:") if o.metric == "memory/peak_allocated"]
     assert [o.kind for o in late] == ["timeout"]
+    assert late[0].reason is not None
+    assert "exceeded its limit of 12 s and was ended; see logs/" in late[0].reason
 
 
 @pytest.mark.slow

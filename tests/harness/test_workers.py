@@ -193,6 +193,7 @@ def test_only_what_is_too_long_is_cut(size: int, kept: int, tmp_path: Path) -> N
         assert written == said[:20] + f"\n… {(size - 30) / 2**20:.1f} MiB cut here …\n".encode() + said[-10:]
 
 
+@pytest.mark.slow
 def test_a_log_that_is_a_link_is_not_followed(here: Path) -> None:
     made = planned("good")
     folder = folder_of(made, here)

@@ -161,7 +161,8 @@ class LocalLauncher:
     def ask(self, handle: LocalHandle) -> None:
         """Ask a training unit to save a checkpoint and end."""
         if ASK is not None and handle.process.pid is not None and handle.process.is_alive():
-            os.kill(handle.process.pid, ASK)
+            with contextlib.suppress(ProcessLookupError):  # it ended just now
+                os.kill(handle.process.pid, ASK)
 
     def leave(self, handles: list[LocalHandle]) -> str:
         """Local processes end with this one."""
@@ -174,7 +175,8 @@ class LocalLauncher:
         for number in (signal.SIGTERM, signal.SIGKILL) if handle.kept else ():
             if process.is_alive():
                 if not kill_group(process.pid, number):  # it has no group yet
-                    os.kill(process.pid, number)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process.pid, number)
                 process.join(GRACE_S)
         if process.is_alive():
             process.kill()

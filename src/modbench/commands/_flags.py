@@ -21,6 +21,12 @@ SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A shipped suite
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A catalogue model, or FILE.py:build.")]
 DeviceFlag = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default cuda if there is a GPU.")]
 SelectFlag = Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only matching cases: 'mod and not c0.5'.")]
+TimeoutFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--timeout", metavar="DURATION", help="Longest time of a unit: 90s, 10min, 2h; default: by prediction."
+    ),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import app
-from modbench.commands._flags import Flags, JsonFlag, SelectFlag, SuiteName, with_flags
+from modbench.commands._flags import Flags, JsonFlag, SelectFlag, SuiteName, TimeoutFlag, with_flags
 from modbench.commands._output import print_summary, say
 from modbench.commands._trust import word_on
 
@@ -28,6 +28,7 @@ def run(
     out: Annotated[
         str | None, typer.Option("-o", "--out", metavar="DIR", help="Run folder; default runs/SUITE-DATE-N.")
     ] = None,
+    timeout: TimeoutFlag = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if a cell failed.")] = False,
     launcher: Annotated[
         str, typer.Option("--launcher", metavar="NAME", help="What starts the work: local or slurm.")
@@ -38,12 +39,14 @@ def run(
     """Measure a suite and write its report."""
     from modbench import api
     from modbench.harness.core import catalogue
+    from modbench.harness.core.units import parse_duration
     from modbench.harness.execution import stopping
     from modbench.harness.machine import accelerators
     from modbench.progress import progress_for
     from modbench.reports import summary
 
     overrides = flags.overrides()
+    timeout_s = parse_duration(timeout, "--timeout") if timeout is not None else None
     stopping.interrupt_on_end()
     catalogue.find("launchers", launcher)
     plan = api.make_plan(suite, overrides, select)
@@ -59,6 +62,7 @@ def run(
         progress=progress_for(plan, folder),
         launcher=launcher,
         options=options or (),
+        timeout_s=timeout_s,
     )
     print_summary(finished, as_json=as_json)
     if strict and not finished.loaded.failed.empty:
@@ -70,6 +74,7 @@ def resume(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="The folder of an interrupted run.")],
     options: LauncherOptions = None,
     *,
+    timeout: TimeoutFlag = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also run again what failed, not only what is missing or died.")
     ] = False,
@@ -83,11 +88,19 @@ def resume(
 ) -> None:
     """Continue an interrupted run: finished units are kept, training continues from its checkpoint."""
     from modbench import api
+    from modbench.harness.core.units import parse_duration
     from modbench.harness.execution import stopping
     from modbench.progress import progress_for
 
+    timeout_s = parse_duration(timeout, "--timeout") if timeout is not None else None
     stopping.interrupt_on_end()
     finished = api.resume(
-        run_folder, progress_for, retry_failed=retry_failed, steal=steal, options=options, trust=word_on(trust=trust)
+        run_folder,
+        progress_for,
+        retry_failed=retry_failed,
+        steal=steal,
+        options=options,
+        trust=word_on(trust=trust),
+        timeout_s=timeout_s,
     )
     print_summary(finished, as_json=as_json)

@@ -1,0 +1,142 @@
+"""How long a unit may take before it counts as hanging: from its prediction, generously, or as the user says (`--timeout`).
+
+A limit is `TIMES` times the prediction, plus what no prediction covers: a start from a cold disk, a compiler, a card's first use,
+a model whose cost is unknown. Where this machine has been slower than predicted in this run, predictions count that much more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.clocks import monotonic
+from modbench.harness.core.units import human_duration
+from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
+from modbench.harness.profiling.run_time import RunTime
+
+if TYPE_CHECKING:
+    from modbench.harness.core.case import UnitOfWork
+    from modbench.harness.execution.phase import Progress
+    from modbench.harness.planning.plan import Plan
+
+# Ending a unit that works costs more than waiting for one that hangs: a slow and busy machine must not come near its limits.
+TIMES = 20.0
+# Seconds beside the predicted work: of any unit, of one on a card, of one that trains, of each compiled and of each user's arm.
+START_S, CARD_S, TRAINS_S, COMPILED_S, OWN_S = 300.0, 300.0, 600.0, 600.0, 1800.0
+# A card that works on a unit is at least this many times as fast as one that waits for the host.
+BUSY = 4.0
+# What a process may take to start before the machine counts as slower than predicted, and the most that slowness counts.
+USUAL_START_S, MOST_SLOWNESS = 60.0, 10.0
+
+
+class Limits(Mapping[str, float]):
+    """Seconds that each unit of a plan may take, by name, as known when it is asked for.
+
+    Args:
+        plan: the plan.
+        timeout_s: the limit of every unit, as the user says; None: from predictions.
+    """
+
+    def __init__(self, plan: Plan, timeout_s: float | None = None) -> None:
+        self.units = {unit.name: unit for unit in plan.units}
+        self.timeout_s = timeout_s
+        self._run_time = RunTime(plan)
+        self._known: dict[str, float] = {}
+        self.took_s = self.expected_s = 0.0
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.units)
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def __getitem__(self, name: str) -> float:
+        return self.limit(self.units[name])
+
+    def limit(self, unit: UnitOfWork) -> float:
+        """Seconds that a unit may take."""
+        if self.timeout_s is not None:
+            return self.timeout_s
+        return TIMES * self.slowness * self.expected(unit) + allowance(unit)
+
+    def expected(self, unit: UnitOfWork) -> float:
+        """Expected seconds of a unit; launches of a series take equally long."""
+        key = unit.series or unit.name
+        if key not in self._known:
+            predicted = self._run_time.seconds(unit, 1) * catalogue.passes()[unit.made_in].most(unit)
+            # A prediction for a card expects large models to keep it busy; small ones, or an old card, do not.
+            self._known[key] = max(predicted, unit.flops / (BUSY * ASSUMED_FLOP_PER_S[unit.comparison.place.device]))
+        return self._known[key]
+
+    @property
+    def slowness(self) -> float:
+        """How many times as long as predicted the units of this run have taken, at least 1."""
+        return min(MOST_SLOWNESS, max(1.0, self.took_s / self.expected_s)) if self.expected_s else 1.0
+
+    def ended(self, unit: UnitOfWork, took_s: float) -> None:
+        """Learn from a unit that has ended."""
+        if self.timeout_s is None:
+            self.took_s += took_s
+            self.expected_s += self.expected(unit) + USUAL_START_S
+
+    def watching(self, progress: Progress) -> Progress:
+        """Pass a run's progress on, and learn from it."""
+        return _Watching(progress, self)
+
+    def why(self, name: str) -> str:
+        """Where a unit's limit comes from, and how to give it more."""
+        unit = self.units[name]
+        more = f"--timeout {math.ceil(2 * self[name] / 60)}min gives it more"
+        if self.timeout_s is not None:
+            return f"as --timeout says; {more}"
+        slow = f" on a machine {self.slowness:.1f} times as slow as predicted" if self.slowness >= 1.05 else ""
+        times = f"{TIMES:.0f} times the expected {human_duration(self.expected(unit))}{slow}"
+        return f"{times} and {human_duration(allowance(unit))} for what is not predicted; {more}"
+
+
+class _Watching:
+    """Times every unit between its start and its end."""
+
+    def __init__(self, progress: Progress, limits: Limits) -> None:
+        self.progress, self.limits = progress, limits
+        self._since: dict[str, float] = {}
+
+    def started(self, unit: UnitOfWork) -> None:
+        """A unit starts."""
+        self._since[unit.name] = monotonic()
+        self.progress.started(unit)
+
+    def tick(self) -> None:
+        """About once a second."""
+        self.progress.tick()
+
+    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
+        """A pilot has ended."""
+        self.progress.added(series, units)
+
+    def ended(self, unit: UnitOfWork) -> None:
+        """A unit has its record."""
+        if unit.name in self._since:
+            self.limits.ended(unit, monotonic() - self._since.pop(unit.name))
+        self.progress.ended(unit)
+
+
+def allowance(unit: UnitOfWork) -> float:
+    """Seconds that a unit may take beside its predicted work."""
+    made_in, place, arms = catalogue.passes()[unit.made_in], unit.comparison.place, unit.comparison.arms
+    return (
+        START_S
+        + CARD_S * (place.device == "cuda")
+        + TRAINS_S * made_in.trains
+        + COMPILED_S * len(arms) * place.compile
+        + OWN_S * sum(case.own for case in arms)
+        + made_in.besides(unit)
+    )
+
+
+def in_words(limits: Mapping[str, float], name: str) -> str:
+    """A unit's limit for the record of a unit that exceeded it."""
+    why = f" ({limits.why(name)})" if isinstance(limits, Limits) else ""
+    return f"its limit of {human_duration(limits[name])}{why}"

@@ -1,0 +1,154 @@
+"""How long a unit may take: from its prediction and how the machine does, or as the user says."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modbench import api
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.units import parse_duration
+from modbench.harness.execution import limits
+from modbench.harness.execution.limits import Limits, allowance, in_words
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.planning.suite import parse_suite
+from modbench.harness.profiling.run_time import RunTime
+from modbench.harness.results import run_folder
+
+
+def planned(metrics: list[str], **changes: Any) -> Plan:
+    data: dict[str, Any] = {
+        "name": "limits",
+        "effort": "smoke",
+        "metrics": metrics,
+        "shape": {"d_model": 16, "n_layers": 1, "n_heads": 2},
+        "grid": {"seq_len": [8]},
+        "arms": [{"model": "dense"}],
+    }
+    return make_plan(override(parse_suite(data | changes, "limits"), Overrides()), device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def _no_peaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text("def build(config): ...")
+
+
+class Silent:
+    """A progress that shows nothing."""
+
+    started = tick = added = ended = lambda *_: None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("10min", 600), ("2h", 7200), ("1.5 h", 5400), (" 30 sec ", 30), ("1d", 86_400)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text, "--timeout") == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["90", "", "-5s", "0s", "0.0h", "ten minutes", "10 parsecs", "1e9h", "9" * 400 + "h", "5m5s"]
+)
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--timeout .* such as 90s, 10min or 2h") as error:
+        parse_duration(text, "--timeout")
+    assert len(str(error.value)) < 160
+
+
+def test_a_small_unit_has_minutes_and_a_large_one_twenty_times_its_prediction() -> None:
+    made = planned(["memory/peak_allocated"])
+    unit = made.units[-1]
+    known = Limits(made)
+    assert set(known) == {each.name for each in made.units}
+    assert 300 < known[unit.name] < 400
+    large = unit.model_copy(update={"flops": 60e9 * 1000})
+    assert known.limit(large.model_copy(update={"name": "large"})) == pytest.approx(20 * 1000 + 300, rel=0.01)
+
+
+def test_training_on_a_card_may_be_bound_by_the_host() -> None:
+    made = planned(["flops/forward"])
+    unit = made.units[0]
+    card = unit.comparison.place.model_copy(update={"device": "cuda"})
+    arms = tuple(case.model_copy(update={"place": card}) for case in unit.comparison.arms)
+    large = unit.model_copy(
+        update={"flops": 1e17, "made_in": "train", "comparison": unit.comparison.model_copy(update={"arms": arms})}
+    )
+    on_card = made.model_copy(update={"device": "cuda", "units": (large,)})
+    assert Limits(on_card).expected(large) == pytest.approx(1e17 / 2e13)
+    assert allowance(large) == 300 + 300 + 600
+
+
+def test_what_no_prediction_covers_has_time_of_its_own() -> None:
+    plain, compiled = planned(["memory/peak_allocated"]), planned(["memory/peak_allocated"], compile=True)
+    own = planned(["memory/peak_allocated"], arms=[{"model": "dense"}, {"model": "own.py:build"}])
+    assert allowance(plain.units[-1]) == 300
+    assert allowance(compiled.units[-1]) == 900
+    assert allowance(own.units[-1]) == 2100
+    fit = planned(["memory/largest_batch", "memory/largest_seq_len"], fit={"budget": 2**30, "trial_s": 60.0})
+    (search,) = (unit for unit in fit.units if unit.made_in == "fit")
+    assert allowance(search) == 300 + 2 * 25 * 60
+
+
+def test_a_machine_that_is_slow_in_this_run_gets_more_and_a_fast_one_not_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = planned(["memory/peak_allocated"])
+    now = [0.0]
+    monkeypatch.setattr(limits, "monotonic", lambda: now[0])
+    known = Limits(made)
+    first, second = made.units
+    before, progress = known[second.name], known.watching(Silent())
+    progress.started(first)
+    now[0] = 1.0
+    progress.ended(first)
+    assert known[second.name] == before
+    progress.started(first)
+    now[0] = 1000.0
+    progress.ended(first)
+    assert known.slowness == pytest.approx(1000 / known.expected_s)
+    assert known[second.name] - allowance(second) == pytest.approx(known.slowness * (before - allowance(second)))
+    progress.started(first)
+    now[0] = 1e6
+    progress.ended(first)
+    assert known.slowness == limits.MOST_SLOWNESS
+
+
+def test_the_limit_says_where_it_comes_from_and_what_gives_it_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunTime, "seconds", lambda *_: 0.9)
+    made = planned(["memory/peak_allocated"])
+    name = made.units[0].name
+    said = in_words(Limits(made), name)
+    assert said == (
+        "its limit of 5 min 18 s (20 times the expected 1 s and 5 min 00 s for what is not predicted; "
+        "--timeout 11min gives it more)"
+    )
+    said = in_words(Limits(made, 90), name)
+    assert said == "its limit of 1 min 30 s (as --timeout says; --timeout 3min gives it more)"
+    assert in_words({name: 12.0}, name) == "its limit of 12 s"
+    assert Limits(made, 90)[name] == 90
+
+
+@pytest.mark.parametrize("command", [("run", "quick"), ("resume", "folder")])
+def test_a_flag_sets_the_limit(
+    command: tuple[str, str], modbench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is checked before anything else, and reaches the runner."""
+    done = modbench(*command, "--timeout", "soon")
+    assert done.returncode == 2
+    assert "--timeout 'soon' is no duration" in done.stderr
+    given: list[float | None] = []
+
+    def stop(*_: object, timeout_s: float | None = None, **__: object) -> None:
+        given.append(timeout_s)
+        sys.exit(4)
+
+    monkeypatch.setattr(api, command[0], stop)
+    monkeypatch.setattr(api, "new_folder", lambda *_: run_folder.RunFolder(tmp_path))
+    modbench(*command, "--timeout", "10min")
+    assert given == [600]
