@@ -105,7 +105,7 @@ class _Phase(Generic[Started]):
         # Others wait for the units that find learning rates.
         self.first = {unit.protocol.train.rate_from for unit in slots.units if unit.protocol.train} - {None}
         largest_first = sorted(slots.units, key=lambda unit: (unit.name not in self.first, -unit.flops))
-        units = largest_first if self.at_once > 1 else list(slots.units)
+        units = largest_first if self.at_once > 1 and not slots.timed else list(slots.units)
         self.planned = {unit.name: unit for unit in units}
         self.place = {unit.name: at for at, unit in enumerate(units)}
         pilots = run.pilots

@@ -30,6 +30,9 @@ from modbench.harness.results.run_folder import RunFolder
 if TYPE_CHECKING:
     from modbench.harness.core.passes import Pass, Yielded
 
+# Kinds of failure that begin with an exception, whose traceback is printed.
+TOLD = {"error", "oom", "numerics"}
+
 
 @dataclass(frozen=True)
 class Leash:
@@ -97,12 +100,22 @@ def run_unit(unit: UnitOfWork, folder: RunFolder) -> None:
     """Run one unit and write its record to the run folder."""
     here = workspace.Workspace(folder.path, unit.name)
     with workspace.at(here):
-        record = make_record(unit)
+        record = with_log(make_record(unit))
     sys.stdout.flush()
     sys.stderr.flush()
     with early_end.writing():
         write_atomically(folder.record(unit), record.model_dump_json())
     here.tidy()
+
+
+def with_log(record: Record) -> Record:
+    """Name the unit's log in the reason of every failure that left its traceback there."""
+    where = f"; see logs/{record.unit.name}.log"
+    outcomes = tuple(
+        each.model_copy(update={"reason": f"{each.reason}{where}"}) if each.kind in TOLD else each
+        for each in record.outcomes
+    )
+    return record.model_copy(update={"outcomes": outcomes})
 
 
 def environment_of(place: Place) -> Environment:

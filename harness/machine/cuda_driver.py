@@ -14,14 +14,37 @@ def uuid_in_use() -> str | None:
 
     Written as torch writes it; of a MIG instance the instance's.
     """
+    driver = _driver()
+    return None if driver is None or driver.cuInit(0) else _uuid(driver, 0)
+
+
+def _driver() -> Any:  # noqa: ANN401  # a library
     try:
-        driver: Any = ctypes.CDLL(LIBRARY)
+        return ctypes.CDLL(LIBRARY)
     except OSError:
         return None
+
+
+def _uuid(driver: Any, index: int) -> str | None:  # noqa: ANN401  # a library
     device, uuid = ctypes.c_int(), (ctypes.c_ubyte * 16)()
     # The second version knows MIG instances; the driver has had it since CUDA 11.4.
     ask = getattr(driver, "cuDeviceGetUuid_v2", None) or driver.cuDeviceGetUuid
-    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0) or ask(uuid, device):
+    if driver.cuDeviceGet(ctypes.byref(device), index) or ask(uuid, device):
         return None
     digits = bytes(uuid).hex()
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def gpus_in_use() -> tuple[str, ...]:
+    """UUIDs of all devices that CUDA shows, as CUDA_VISIBLE_DEVICES takes them; empty without a driver.
+
+    An instance of a divided card (MIG) is the only device that CUDA shows, and has no such name: it gives one empty name.
+    """
+    driver = _driver()
+    number = ctypes.c_int()
+    if driver is None or driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(number)):
+        return ()
+    if number.value == 1:
+        return ("",)
+    found = [_uuid(driver, index) for index in range(number.value)]
+    return tuple(f"GPU-{uuid}" for uuid in found if uuid is not None)

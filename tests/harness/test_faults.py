@@ -183,6 +183,7 @@ def test_an_arm_that_raises_fails_alone(model: str, kind: str, words: str, here:
     assert bad.kind == kind
     assert bad.reason is not None
     assert words in bad.reason
+    assert "Traceback" in (here / "run" / bad.reason.partition("; see ")[2]).read_text()
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ parent would take the core that is being measured. Every unit has a process grou
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -29,6 +30,8 @@ from modbench.harness.core.inside import new_file
 from modbench.harness.execution.keeper import Keeper, kill_group
 from modbench.harness.execution.passed_on import passed_on
 from modbench.harness.execution.worker import Leash, work
+from modbench.harness.machine import cuda_driver
+from modbench.harness.machine.environment import usable_cores
 from modbench.harness.results.run_folder import RunFolder
 
 # What a unit would otherwise import for itself; torch's optimizers load torch._dynamo (3 s) when first made.
@@ -114,7 +117,10 @@ class LocalLauncher:
     def __init__(self, *, cold: bool, threads: int, device: Device = "cpu", options: Sequence[str] = ()) -> None:
         if options:
             raise UsageError(f"the launcher 'local' takes no options; got {' '.join(options)!r}. Leave them out.")
-        self.device = device
+        self.device, self.threads = device, threads
+        # The GPU of every unit that runs, and the last one of every series: its launches then share a card where they can.
+        self._pinned: dict[str, str] = {}
+        self._last: dict[str, str] = {}
         # Spinning OpenMP threads beside one busy process made a step 16 times slower.
         self._variables = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
         self._keeper = Keeper()
@@ -123,8 +129,27 @@ class LocalLauncher:
             self._context.set_forkserver_preload(PRELOAD)
 
     def at_once(self, usual: int) -> int:
-        """How many units may run at once: what this machine's cores allow."""
-        return usual
+        """How many units may run at once: what this machine's cores allow; on GPUs one each, timed ones too.
+
+        A unit that uses a GPU keeps two cores busy: on one of them autograd launches the backward pass.
+        """
+        if self.device != "cuda":
+            return usual
+        return max(1, min(len(self._gpus), usable_cores() // max(2, self.threads)))
+
+    @functools.cached_property
+    def _gpus(self) -> tuple[str, ...]:
+        return cuda_driver.gpus_in_use() if self.device == "cuda" else ()
+
+    def _pin(self, unit: UnitOfWork) -> dict[str, str]:
+        """Variables that show a unit one GPU that no other unit uses; none where CUDA shows a single one."""
+        if len(self._gpus) < 2:
+            return {}
+        free = [gpu for gpu in self._gpus if gpu not in self._pinned.values()]
+        last = self._last.get(unit.series, "")
+        gpu = last if last in free else free[0]
+        self._pinned[unit.name] = self._last[unit.series] = gpu
+        return {"CUDA_VISIBLE_DEVICES": gpu}
 
     def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> LocalHandle:
         """Start a unit, which writes its record when it is done. After `timeout_s` it counts as hanging."""
@@ -135,7 +160,7 @@ class LocalLauncher:
             arguments = (unit.model_dump_json(), str(folder.path.resolve()), held)
             context = multiprocessing.get_context("spawn") if made_in.cold else self._context
             process: BaseProcess = context.Process(target=work, args=arguments, daemon=True)  # type: ignore[attr-defined]  # typeshed's BaseContext lacks it
-            with environment({**self._variables, **made_in.environment}):
+            with environment({**self._variables, **made_in.environment, **self._pin(unit)}):
                 process.start()
                 if pipe is not None:
                     assert process.pid is not None
@@ -170,6 +195,7 @@ class LocalLauncher:
 
     def end(self, handle: LocalHandle) -> None:
         """Reap a unit; kill it if it is still running, with all that it started. Its log is complete then."""
+        self._pinned.pop(handle.unit.name, None)
         process = handle.process
         assert process.pid is not None
         for number in (signal.SIGTERM, signal.SIGKILL) if handle.kept else ():

@@ -1,0 +1,105 @@
+"""Several GPUs: one unit each, pinned to it, as many as the cores allow; a CPU's timed units never overlap."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_workers import MODELS, folder_of, planned
+
+from modbench.harness.execution.launch import local
+from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.machine import cuda_driver
+from modbench.progress import Lines
+
+GPUS = ("GPU-a", "GPU-b", "GPU-c")
+
+
+class Driver:
+    """CUDA's driver with a number of devices."""
+
+    def __init__(self, devices: int) -> None:
+        self.devices = devices
+
+    def cuInit(self, _flags: int) -> int:  # noqa: N802
+        return 0
+
+    def cuDeviceGetCount(self, number: Any) -> int:  # noqa: N802
+        number._obj.value = self.devices
+        return 0
+
+    def cuDeviceGet(self, device: Any, number: int) -> int:  # noqa: N802
+        device._obj.value = number
+        return 0
+
+    def cuDeviceGetUuid_v2(self, uuid: Any, device: Any) -> int:  # noqa: N802
+        uuid[:] = [device.value] * 16
+        return 0
+
+
+def test_the_driver_names_all_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: Driver(2))
+    assert cuda_driver.gpus_in_use() == (
+        "GPU-00000000-0000-0000-0000-000000000000",
+        "GPU-01010101-0101-0101-0101-010101010101",
+    )
+    # One device may be an instance of a divided card, which has another kind of name.
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: Driver(1))
+    assert cuda_driver.gpus_in_use() == ("",)
+
+    def missing(_name: str) -> None:
+        raise OSError
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert cuda_driver.gpus_in_use() == ()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cores", "threads", "at_once"),
+    [(GPUS, 16, 1, 3), (GPUS, 4, 1, 2), (GPUS, 16, 8, 2), (GPUS, 1, 1, 1), (("",), 16, 1, 1), ((), 16, 1, 1)],
+)
+def test_as_many_units_run_at_once_as_there_are_gpus_and_cores(
+    gpus: tuple[str, ...], cores: int, threads: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_driver, "gpus_in_use", lambda: gpus)
+    monkeypatch.setattr(local, "usable_cores", lambda: cores)
+    assert LocalLauncher(cold=True, threads=threads, device="cuda").at_once(1) == at_once
+    assert LocalLauncher(cold=True, threads=threads).at_once(1) == 1
+    assert LocalLauncher(cold=True, threads=threads).at_once(4) == 4
+
+
+def test_launches_of_a_series_stay_on_their_gpu_where_they_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(MODELS)
+    monkeypatch.setattr(cuda_driver, "gpus_in_use", lambda: GPUS[:2])
+    launcher, unit = LocalLauncher(cold=True, threads=1, device="cuda"), planned("good").units[0]
+
+    def pinned(series: str, launch: int) -> str:
+        changed = unit.model_copy(update={"series": series, "name": f"{series}-{launch}"})
+        return launcher._pin(changed)["CUDA_VISIBLE_DEVICES"]
+
+    assert [pinned("x", 0), pinned("y", 0)] == ["GPU-a", "GPU-b"]
+    launcher._pinned.clear()
+    assert [pinned("y", 1), pinned("x", 1)] == ["GPU-b", "GPU-a"]
+    del launcher._pinned["y-1"]
+    assert pinned("x", 2) == "GPU-b"
+
+
+@pytest.mark.slow
+def test_every_unit_sees_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+    (tmp_path / "own.py").write_text(MODELS)
+    monkeypatch.setattr(cuda_driver, "gpus_in_use", lambda: GPUS[:2])
+    monkeypatch.setattr(local, "usable_cores", lambda: 4)
+    made = planned("tells")
+    folder, limits = folder_of(made, tmp_path), {unit.name: 200.0 for unit in made.units}
+    launcher = LocalLauncher(cold=True, threads=1, device="cuda")
+    Run(launcher, folder, Lines(made)).phase(Slots(made.units, 1), limits)
+    seen = [re.findall(r"CUDA_VISIBLE_DEVICES=([\w-]+)", folder.log(unit).read_text()) for unit in made.units]
+    assert sorted(each[0] for each in seen) == ["GPU-a", "GPU-b"]
+    assert launcher._pinned == {}
