@@ -42,17 +42,19 @@ class Leash:
         mark: goes into the environment of what it starts.
         limit_s: seconds after which it ends, even if the interpreter hangs and its parent is gone.
         out: where it prints: the keeper's pipe; None: its log is opened here.
+        parent: process id of the fork server that starts it; None for a cold process.
     """
 
     mark: str
     limit_s: float
     out: Connection | None
+    parent: int | None = None
 
     def put_on(self) -> None:
         """Take this process into a session of its own and tie it to its parent and its limit."""
         parent = multiprocessing.parent_process()
         leash.own_group()
-        leash.end_with_parent()
+        leash.end_with_parent(self.parent)
         if parent is not None and not parent.is_alive():
             os._exit(1)
         leash.end_after(self.limit_s)

@@ -61,13 +61,13 @@ def _worker_killed(trial: Trial) -> bool:
     return True
 
 
-def _server_killed(trial: Trial) -> bool:
-    """The run goes on: units that the fork server's end took are started again, and nothing is left to resume."""
+def _helper_killed(trial: Trial, what: bytes) -> bool:
+    """The fork server or the keeper is killed. The run goes on: units that this ended are started again, and all have records."""
     process = trial.begin()
     if not trial.reach(process):
         return False
-    servers = [pid for pid in _children(process.pid) if b"modbench" in _command(pid) or _children(pid)]
-    for pid in servers or _children(process.pid):
+    servers = [pid for pid in _children(process.pid) if what in _command(pid)]
+    for pid in servers:
         kill(pid)
     trial.ended(process, {0}, lines=4)
     trial.settle()
@@ -255,7 +255,9 @@ def _stolen(trial: Trial) -> bool:
 FAULTS = [
     Fault("SIGKILL of the runner", partial(_signalled, numbers=(signal.SIGKILL,), codes={-9})),
     Fault("SIGKILL of a worker", _worker_killed),
-    Fault("SIGKILL of the fork server", _server_killed),
+    # The driver's fork server is a fork of the driver.
+    Fault("SIGKILL of the fork server", partial(_helper_killed, what=b"fault_table.py")),
+    Fault("SIGKILL of the keeper", partial(_helper_killed, what=b"keeper_process.py")),
     Fault("SIGTERM", partial(_signalled, numbers=(signal.SIGTERM,), codes={4})),
     Fault("SIGHUP", partial(_signalled, numbers=(signal.SIGHUP,), codes={4})),
     Fault("one Ctrl-C", partial(_signalled, numbers=(signal.SIGINT,), codes={4})),

@@ -25,7 +25,7 @@ STEPS = 5
 def value(made_in: str, case_id: str) -> float:
     """What a stub unit measures of a case."""
     start = zlib.crc32(f"{made_in} {case_id}".encode())
-    return float(stepped(start, 0, STEPS) if made_in == "stub_steps" else start) / 7
+    return float(stepped(start, 0, STEPS) if made_in == "stub_steps" else start)
 
 
 def stepped(state: int, first: int, last: int) -> int:
@@ -78,4 +78,4 @@ def _with_checkpoints(case: Case, here: workspace.Workspace) -> None:
         state = stepped(state, step, step + 1)
         here.checkpoint.parent.mkdir(exist_ok=True)
         write_atomically(here.checkpoint, json.dumps([step + 1, state]))
-    assert float(state) / 7 == value("stub_steps", case.id)
+    assert float(state) == value("stub_steps", case.id)

@@ -15,8 +15,9 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -27,6 +28,7 @@ from modbench.harness.core.case import Device, UnitOfWork
 from modbench.harness.core.early_end import ASK
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.inside import new_file
+from modbench.harness.execution import fork_server
 from modbench.harness.execution.keeper import Keeper, kill_group
 from modbench.harness.execution.passed_on import passed_on
 from modbench.harness.execution.worker import Leash, work
@@ -78,13 +80,19 @@ class LocalHandle:
         record: path of its record.
         deadline: when it counts as hanging, on the monotonic clock, in s.
         kept: whether the keeper watches it.
+        server: process id of the fork server that started it; None for a cold process.
+        again: starts the unit again.
+        tries: how often that may still be done.
     """
 
     unit: UnitOfWork
     process: BaseProcess
     record: Path
     deadline: float
-    kept: bool = True
+    kept: bool
+    server: int | None
+    again: Callable[[], LocalHandle]
+    tries: int = fork_server.TRIES - 1
 
     @property
     def running(self) -> bool:
@@ -100,6 +108,18 @@ class LocalHandle:
     def timed_out(self) -> bool:
         """Whether the unit has passed its deadline."""
         return time.monotonic() >= self.deadline
+
+    def revive(self) -> bool:
+        """Start the unit again if it ended only because the fork server was killed; returns whether it runs now."""
+        if self.exitcode != fork_server.NOBODY_KNOWS or not self.tries or not fork_server.gone(self.server):
+            return False
+        fork_server.end_orphan(self.process.pid)
+        if self.record.exists():
+            return False
+        fresh = self.again()
+        self.process, self.deadline, self.server = fresh.process, fresh.deadline, fresh.server
+        self.tries -= 1
+        return True
 
 
 class LocalLauncher:
@@ -124,6 +144,7 @@ class LocalLauncher:
         # Spinning OpenMP threads beside one busy process made a step 16 times slower.
         self._variables = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
         self._keeper = Keeper()
+        self._cold = cold
         self._context: BaseContext = multiprocessing.get_context("spawn" if cold else "forkserver")
         if not cold:
             self._context.set_forkserver_preload(PRELOAD)
@@ -156,17 +177,21 @@ class LocalLauncher:
         made_in, mark = catalogue.passes()[unit.made_in], secrets.token_hex(8)
         with contextlib.ExitStack() as opened:
             pipe, out, log = self._prints(folder.log(unit), opened)
-            held = Leash(mark, timeout_s + ALARM_S, out)
-            arguments = (unit.model_dump_json(), str(folder.path.resolve()), held)
             context = multiprocessing.get_context("spawn") if made_in.cold else self._context
-            process: BaseProcess = context.Process(target=work, args=arguments, daemon=True)  # type: ignore[attr-defined]  # typeshed's BaseContext lacks it
+            work_on = (unit.model_dump_json(), str(folder.path.resolve()))
+
+            def make(server: int | None) -> BaseProcess:
+                held = Leash(mark, timeout_s + ALARM_S, out, server)
+                return context.Process(target=work, args=(*work_on, held), daemon=True)  # type: ignore[attr-defined, no-any-return]  # typeshed's BaseContext lacks it
+
             with environment({**self._variables, **made_in.environment, **self._pin(unit)}):
-                process.start()
+                process, server = fork_server.started(make, cold=made_in.cold or self._cold)
                 if pipe is not None:
                     assert process.pid is not None
-                    mark, limit_s = f"{leash.MARK}={mark}", timeout_s + KEEPER_S
-                    self._keeper.watch(unit.name, process.pid, mark, limit_s, pipe.fileno(), log)
-        return LocalHandle(unit, process, folder.record(unit), time.monotonic() + timeout_s, kept=pipe is not None)
+                    named, limit_s = f"{leash.MARK}={mark}", timeout_s + KEEPER_S
+                    self._keeper.watch(unit.name, process.pid, named, limit_s, pipe.fileno(), log)
+        again, deadline = partial(self.start, unit, folder, timeout_s), time.monotonic() + timeout_s
+        return LocalHandle(unit, process, folder.record(unit), deadline, pipe is not None, server, again)
 
     def _prints(self, log: Path, opened: contextlib.ExitStack) -> tuple[Connection | None, Connection | None, int]:
         """The ends of the pipe that a worker prints to, and its log; on Windows there is no keeper, and logs are not cut."""
@@ -181,7 +206,7 @@ class LocalLauncher:
         """Block until a unit ends, hangs or the time is up; return the units that ended or hang."""
         until = min(timeout_s, *(max(0.0, handle.deadline - time.monotonic()) for handle in handles))
         multiprocessing.connection.wait([handle.process.sentinel for handle in handles], timeout=until)
-        return [handle for handle in handles if not handle.process.is_alive() or handle.timed_out]
+        return [handle for handle in handles if handle.timed_out or not (handle.process.is_alive() or handle.revive())]
 
     def ask(self, handle: LocalHandle) -> None:
         """Ask a training unit to save a checkpoint and end."""
