@@ -7,6 +7,7 @@ a resumed run first sends what is in its checkpoint's curve and was not sent.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -41,6 +42,8 @@ class SinkLog:
         self.sink: Sink | None = None
         self.writer: Writer | None = None
         self.sent = 0
+        # What looks found after the last step: the run's metrics, which follow, have the same keys.
+        self.final: dict[str, float] = {}
         if name is not None:
             self.sink = self._attempt(lambda: catalogue.load("sinks", name))
 
@@ -65,11 +68,13 @@ class SinkLog:
         """Send the run's metrics at its last step, and close the sink."""
         if self.sink is None:
             return
-        finite = {key: value for key, value in values.items() if math.isfinite(value)}
+        finite = self.final | {key: value for key, value in values.items() if math.isfinite(value)}
         if self.writer is not None and finite:
             self._attempt(lambda: self._write({self.run.steps: finite}))
         self.close()
-        self._attempt(lambda: self._state.unlink(missing_ok=True))
+        with contextlib.suppress(OSError):  # the folder may hold another unit's file
+            self._state.unlink(missing_ok=True)
+            self._state.parent.rmdir()
 
     def close(self) -> None:
         """Close the sink; a resumed run may open it again."""
@@ -92,12 +97,13 @@ class SinkLog:
                 found[made] = {"loss/train": loss, "lr": rate, "tokens": curve["tokens"][at]}
         for steps, values, key in (("looks_step", "looks_loss", "loss/val"), ("drift_steps", "drift_chosen", None)):
             for made, value in zip(carried.get(steps, ()), carried.get(values, ()), strict=False):
-                if made > self.sent and made <= len(curve["loss"]):
+                if self.sent < made <= len(curve["loss"]):
+                    there = self.final if made == self.run.steps else found.setdefault(made, {})
                     if key is not None:
-                        found.setdefault(made, {})[key] = float(value)
+                        there[key] = float(value)
                     elif value.numel():
-                        found.setdefault(made, {})["router/participation"] = float(value.float().mean())
-        return dict(sorted(found.items()))
+                        there["router/participation"] = float(value.float().mean())
+        return {step: values for step, values in sorted(found.items()) if values}
 
     def _send(self, events: Mapping[int, Mapping[str, float]], resumed_at: int) -> None:
         if self.writer is None:

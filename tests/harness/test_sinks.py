@@ -132,13 +132,14 @@ def test_a_run_is_the_same_to_the_bit_with_a_sink(tmp_path: Path, kept: Kept, mo
     assert logged[4]["tokens"] == 4 * 2 * 16
     looks = sent.outcomes[0].noted(TrainNotes).looks
     assert looks is not None
-    assert [(step, values["loss/val"]) for step, values in kept.rows if "loss/val" in values][:2] == list(
-        zip(looks.step, looks.loss, strict=True)
-    )
+    assert (looks.step[0], looks.loss[0]) in [(step, values.get("loss/val")) for step, values in kept.rows]
     assert any(0 < values["router/participation"] < 1 for _, values in kept.rows if "router/participation" in values)
-    assert kept.rows[-1] == (STEPS, {"loss/val": sent.outcomes[0].samples["value"][0]})
+    # At the last step the look gives way to the metric, which is measured on more text.
+    assert kept.steps[-2:] == [STEPS, STEPS]
+    assert kept.rows[-1][1]["loss/val"] == sent.outcomes[0].samples["value"][0]
+    assert sum("loss/val" in values for step, values in kept.rows if step == STEPS) == 1
     assert kept.closed == 1
-    assert not list((tmp_path / "with" / FOLDER).iterdir())
+    assert not (tmp_path / "with" / FOLDER).exists()
     (where,) = kept.opened
     assert where.config["model"] == "mod"
     assert where.config["d_model"] == 16
@@ -299,7 +300,7 @@ def test_tensorboard_shows_every_step_once_after_a_kill(tmp_path: Path) -> None:
     log().look(some(33), {}, 0)  # killed here: not closed
     again = log()
     again.look(some(26), {}, 24)
-    again.look(some(40), {"looks_step": [40], "looks_loss": [1.5]}, 24)
+    again.look(some(40), {"looks_step": [20, 38, 40], "looks_loss": [2.5, 2.0, 1.5]}, 24)
     again.end({"bpb/val": 2.0})
     seen: Any = EventAccumulator(str(tmp_path / "tensorboard" / "unit"))
     seen.Reload()

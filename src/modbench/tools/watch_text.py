@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import human_duration
 from modbench.tools.watched import Failure, Seen
 
@@ -84,6 +85,6 @@ def _more(number: int, shown: int) -> list[str]:
 
 
 def _cut(line: str, width: int, *, long: bool) -> str:
-    """One line without control characters; unless it may be long, cut to the width."""
-    plain = "".join(char if char.isprintable() else "?" for char in line)
+    """One line, control characters as escapes; unless it may be long, cut to the width."""
+    plain = escaped(line, lines=False)
     return plain if long or len(plain) <= width else f"{plain[: width - 1]}…"
