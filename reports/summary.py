@@ -15,7 +15,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import human, human_duration
 from modbench.harness.planning.plan import Plan
-from modbench.reports import inference, lead
+from modbench.reports import inference, lead, logs
 from modbench.reports.accuracy import TaskResult, results
 from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
@@ -66,9 +66,11 @@ def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
         lines = [*textwrap.wrap(f"⚠ {sentence}", width, break_on_hyphens=False), "", *lines]
     for sentence in (*lead.lead(loaded), *inference.verdicts(loaded), lead.residuals(loaded)):
         lines += textwrap.wrap(sentence, width, break_on_hyphens=False)
-    failed = list(loaded.failed.groupby("case_id", sort=False))
+    known, failed = logs.logs(loaded.run), list(loaded.failed.groupby("case_id", sort=False))
     for case, rows in failed[:MOST_FAILED]:
-        lines += textwrap.wrap(f"failed: {case}: {rows.reason.iloc[0]} ({', '.join(rows.metric)})", width)
+        reason = f"{rows.reason.iloc[0]}{logs.beside(str(rows.reason.iloc[0]), known, str(case), rows.metric)}"
+        said = f"failed: {case}: {reason} ({', '.join(rows.metric)})"
+        lines += textwrap.wrap(said, width, break_on_hyphens=False, break_long_words=False)  # a path stays whole
     if len(failed) > MOST_FAILED:
         lines.append(f"and {len(failed) - MOST_FAILED:,} more cases failed: cases.csv has the reason of each")
     lines += _measurement_notes(loaded, width)

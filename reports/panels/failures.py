@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from modbench.reports import logs
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel
 from modbench.reports.templates import fill
@@ -13,9 +14,10 @@ MOST = 200
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """List case, metrics and reason of each failure, and units without a record."""
+    """List case, metrics, reason and log of each failure, and units without a record."""
+    known = logs.logs(loaded.run)
     failures = [
-        (case, ", ".join(rows.metric), reason)
+        (case, ", ".join(rows.metric), f"{reason}{logs.beside(str(reason), known, str(case), rows.metric)}")
         for (case, reason), rows in loaded.failed.groupby(["case_id", "reason"], sort=False)
     ]
     missing = loaded.run.missing

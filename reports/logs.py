@@ -1,0 +1,28 @@
+"""The logs that tell more about failed cells: what a unit's process printed, and the traceback of its exception."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from modbench.harness.results.run_folder import StoredRun
+
+# The log of a process that died, if another tried after it; else the unit's own.
+ENDINGS = (".died.log", ".log")
+
+
+def logs(run: StoredRun) -> dict[tuple[str, str], str]:
+    """Return by case and metric the log of the first unit in which that cell failed, as a path in the run folder."""
+    found: dict[tuple[str, str], str] = {}
+    for record in run.records:
+        cells = {(outcome.case, outcome.metric) for outcome in record.outcomes if outcome.status == "failed"}
+        names = [f"logs/{record.unit.name}{ending}" for ending in ENDINGS] if cells else []
+        log = next((name for name in names if (run.path / name).is_file()), "")
+        for cell in cells if log else ():
+            found.setdefault(cell, log)
+    return found
+
+
+def beside(reason: str, known: dict[tuple[str, str], str], case: str, metrics: Collection[str]) -> str:
+    """Return the log of a case's failed metrics in words that follow the reason; empty if it names one, or there is none."""
+    log = next((known[case, metric] for metric in metrics if (case, metric) in known), None)
+    return f"; see {log}" if log is not None and "logs/" not in reason else ""

@@ -1,0 +1,76 @@
+"""A failed cell names the log that tells more, in the terminal and on the page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.files import now, write_atomically
+from modbench.harness.execution import worker
+from modbench.harness.machine import environment
+from modbench.harness.planning.plan import make_plan
+from modbench.harness.planning.suite import parse_suite
+from modbench.harness.results.outcomes import missing
+from modbench.harness.results.records import Gap
+from modbench.harness.results.run_folder import RunFolder, read
+from modbench.reports import load, logs, summary
+from modbench.reports.panels import failures
+
+
+def failed_run(path: Path, reason: str) -> RunFolder:
+    """A run that asks for FLOPs, of which MoD's failed."""
+    data: dict[str, Any] = {
+        "name": "small",
+        "effort": "smoke",
+        "metrics": ["flops/forward"],
+        "shape": {"d_model": 32, "n_layers": 2, "vocab_size": 64},
+        "grid": {"seq_len": [16]},
+        "arms": [{"model": "dense"}, {"model": "mod"}],
+    }
+    plan = make_plan(parse_suite(data, "small"), device="cpu")
+    path.mkdir()
+    folder = RunFolder(path)
+    folder.units.mkdir()
+    folder.logs.mkdir()
+    where = environment.collect() | {"machine": "fingerprint", "certificate": None}
+    folder.write_run(plan, where, ["modbench", "run"], now())
+    (unit,) = plan.units
+    _, mod = unit.comparison.arms
+    gap = Gap(status="failed", kind="error", reason=reason)
+    record = worker.make_record(unit)
+    known = catalogue.metrics()
+    outcomes = (
+        missing(mod, known[outcome.metric], gap) if outcome.case == mod.id else outcome for outcome in record.outcomes
+    )
+    found = record.model_copy(update={"outcomes": tuple(outcomes)})
+    write_atomically(folder.record(unit), found.model_dump_json())
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", logs.ENDINGS)
+def test_a_failure_names_its_log(tmp_path: Path, ending: str) -> None:
+    folder = failed_run(tmp_path / "run", "ValueError: it cannot be built")
+    (unit,) = read(str(folder.path)).plan.units
+    log = f"logs/{unit.name}{ending}"
+    (folder.path / log).write_text("Traceback")
+    loaded = load.load(folder.path)
+    closing = summary.closing(loaded, folder.path / "report.html", None)
+    assert f"it cannot be built; see {log}" in " ".join(closing.split())
+    assert any(log in line for line in closing.splitlines())  # whole, so that it can be copied
+    page = str(failures.render(loaded))
+    assert re.search(rf"it cannot be built; see {re.escape(log)}", page)
+
+
+@pytest.mark.slow
+def test_a_log_that_is_not_there_or_named_already_is_not_named(tmp_path: Path) -> None:
+    folder = failed_run(tmp_path / "one", "ValueError: it cannot be built")
+    assert "see logs/" not in str(failures.render(load.load(folder.path)))
+    folder = failed_run(tmp_path / "two", "the process died of SIGSEGV; see logs/two.died.log")
+    (unit,) = read(str(folder.path)).plan.units
+    (folder.logs / f"{unit.name}.log").write_text("something")
+    assert str(failures.render(load.load(folder.path))).count("see logs/") == 1
