@@ -28,7 +28,7 @@ settings.register_profile("proof", max_examples=200, derandomize=False, deadline
 settings.load_profile("short")
 
 # Fixtures that take seconds to make, and the files whose tests read them: one worker runs them all, and makes each once.
-SHARED = {"tiny_run", "browser", "whole", "two_runs", "wheel_names", "ran"}
+SHARED = {"tiny_run", "browser", "whole", "two_runs", "wheel_names", "ran", "cluster"}
 TOGETHER = {
     "tests/cli/test_additions.py": "ran",
     "tests/cli/test_commands.py": "tiny_run",
@@ -36,6 +36,7 @@ TOGETHER = {
     "tests/reports/test_page.py": "tiny_run",
     "tests/cli/test_training.py": "whole",
     "tests/house/test_house.py": "two_runs",
+    "tests/slurm/test_cluster.py": "cluster",
     "tests/house/test_wheel.py": "wheel_names",
 }
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modbench.harness.core.case import Device, UnitOfWork
+    from modbench.harness.results.records import Death
     from modbench.harness.results.run_folder import RunFolder
 
 
@@ -30,6 +31,10 @@ class Handle(Protocol):
     @property
     def exitcode(self) -> int | None:
         """Exit code of its process, negative for a signal; None if it is running or the code is unknown."""
+
+    @property
+    def died(self) -> Death | None:
+        """How it ended without a record by no fault of its process, such as a job that was cancelled; None: as its code says."""
 
 
 Started = TypeVar("Started", bound=Handle)

@@ -192,10 +192,10 @@ class _Phase(Generic[Started]):
                 self.waiting.append(unit)  # a resumed run continues from its checkpoint
                 return
             limit = in_words(self.limits, unit.name)
-            cause = death(handle.exitcode, timed_out=timed_out, log=log, limit=limit)
+            cause = handle.died or death(handle.exitcode, timed_out=timed_out, log=log, limit=limit)
             keep_log(log)
             shipped = tuple(case for case in unit.comparison.arms if not case.own)
-            if shipped and len(shipped) < len(unit.comparison.arms):
+            if handle.died is None and shipped and len(shipped) < len(unit.comparison.arms):
                 # A user's model may have killed the process: the shipped models run again without it.
                 self.retried[unit.name] = cause
                 comparison = unit.comparison.model_copy(update={"arms": shipped})

@@ -105,6 +105,10 @@ class LocalHandle:
         return self.process.exitcode
 
     @property
+    def died(self) -> None:
+        """Its exit code says how it ended."""
+
+    @property
     def timed_out(self) -> bool:
         """Whether the unit has passed its deadline."""
         return time.monotonic() >= self.deadline

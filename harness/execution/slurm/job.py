@@ -1,0 +1,190 @@
+"""What runs inside a job: the units of one task, one after the other, by the same launcher as on any machine.
+
+A job decides from the run folder: a unit with a record is not run again. Before the time limit, and when Slurm ends the job, a
+unit that trains saves a checkpoint; the job then puts itself back into the queue, whether or not its submitter still lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.launching import MakeLauncher
+from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.second_clock import check_clock
+from modbench.harness.execution.slurm import queue
+from modbench.harness.machine import certificate, environment
+from modbench.harness.planning.efforts import EFFORTS
+from modbench.harness.results import attempts
+from modbench.harness.results.run_folder import RunFolder
+
+POLL_S = 5.0
+# Where a worker finds what is known of its node.
+NODE = "MODBENCH_NODE"
+# A signal that comes earlier than this before the end of the job, besides the delay that was asked for, announces a preemption.
+SLACK_S = 60
+
+
+@dataclass(frozen=True)
+class Task:
+    """The units of one task of an array.
+
+    Attributes:
+        run: the run folder.
+        token: the submission's.
+        index: number of the task.
+        units: JSON of each unit, and its limit in s.
+        requeues: how often the job may put itself back into the queue.
+        signal_s: seconds before the time limit at which Slurm sends USR2.
+        make: makes the launcher that starts units on the node.
+    """
+
+    run: str
+    token: str
+    index: int
+    units: tuple[tuple[str, float], ...]
+    requeues: int
+    signal_s: int
+    make: MakeLauncher = field(default=LocalLauncher)  # type: ignore[assignment]  # a class that is called
+
+
+def run_task(task: Task) -> None:
+    """Run a task; what submitit starts in a job."""
+    if not attempts.is_void(Path(task.run), task.token, task.index):
+        _Work(task).run()
+
+
+class _Work:
+    """A task at work. `why` is set when it has to stop."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.folder = task, RunFolder(Path(task.run))
+        self.job = "_".join(
+            os.environ[name] for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID") if name in os.environ
+        ) or os.environ.get("SLURM_JOB_ID", "")
+        self.restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        self.why: attempts.How | None = None
+        self.again = False
+        self.unit: UnitOfWork | None = None
+        self.pid: int | None = None
+
+    def run(self) -> None:
+        """Run the units that have no record."""
+        signal.signal(signal.SIGUSR2, self._soon)
+        signal.signal(signal.SIGTERM, self._now)
+        signal.signal(signal.SIGCONT, signal.SIG_DFL)
+        units = [(UnitOfWork.model_validate_json(text), limit_s) for text, limit_s in self.task.units]
+        rest = [(unit, limit_s) for unit, limit_s in units if not self.folder.record(unit).exists()]
+        if rest:
+            os.environ[NODE] = json.dumps(node(rest[0][0]))
+        for unit, limit_s in rest:
+            if self.why is None:
+                self._run(unit, limit_s)
+        if self.again and any(not self.folder.record(unit).exists() for unit, _ in rest):
+            self._requeue()
+
+    def _run(self, unit: UnitOfWork, limit_s: float) -> None:
+        place = unit.comparison.place
+        launcher = self.task.make(cold=True, threads=place.threads, device=place.device)
+        self._note("start", unit, host=socket.gethostname())
+        self.unit = unit
+        with _kept_from_workers(signal.SIGUSR2, *([signal.SIGTERM] if _trains(unit) else [])):
+            handle = launcher.start(unit, self.folder, limit_s)
+        self.pid = getattr(getattr(handle, "process", None), "pid", None)
+        if self.why is not None:  # the signal came before the process was there
+            self._tell(self.why)
+        ended, until = [], time.monotonic() + limit_s
+        while not ended and time.monotonic() < until + 2 * POLL_S:
+            ended = launcher.wait([handle], POLL_S)
+        hung = handle.running
+        self.unit = self.pid = None
+        launcher.end(handle)
+        check_clock(self.folder.record(unit), unit, time.monotonic())
+        if self.folder.record(unit).exists():
+            self._note("end", unit, how="done", exitcode=handle.exitcode)
+        elif self.why is not None:
+            self._note("end", unit, how=self.why, exitcode=handle.exitcode)
+        else:
+            self._note("end", unit, how="failed", exitcode=handle.exitcode, hung=hung)
+
+    def _soon(self, _number: int, _frame: FrameType | None) -> None:
+        """Slurm will end this job: it reaches its time limit, or is preempted."""
+        end = float(os.environ.get("SLURM_JOB_END_TIME", "0"))
+        self._stop(
+            "time limit" if end and end - time.time() < self.task.signal_s + SLACK_S else "preempted", again=True
+        )
+
+    def _now(self, _number: int, _frame: FrameType | None) -> None:
+        """Slurm ends this job. If it was preempted or requeued, Slurm also starts it again; if it was cancelled, nobody does."""
+        self._stop("requeued", again=False)
+
+    def _stop(self, why: attempts.How, *, again: bool) -> None:
+        self.why, self.again = self.why or why, self.again or again
+        self._tell(self.why)
+
+    def _tell(self, why: attempts.How) -> None:
+        """Let a unit that trains save a checkpoint; end another at once, unless there is time: half a measurement is none."""
+        if self.unit is None or self.pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            if _trains(self.unit):
+                os.kill(self.pid, signal.SIGUSR1)
+            elif why == "requeued":
+                os.kill(self.pid, signal.SIGTERM)
+
+    def _requeue(self) -> None:
+        if self.restart >= self.task.requeues or not queue.requeue(self.job):
+            return
+        time.sleep(queue.WAIT_S)  # Slurm ends this process; a return would complete the job
+
+    def _note(self, event: str, unit: UnitOfWork, **more: Any) -> None:  # noqa: ANN401  # plain data
+        line = {"event": event, "unit": unit.name, "job": self.job, "restart": self.restart, **more}
+        attempts.note(self.folder.path, self.task.token, self.task.index, line)
+
+
+def _trains(unit: UnitOfWork) -> bool:
+    return catalogue.passes()[unit.made_in].trains
+
+
+@contextlib.contextmanager
+def _kept_from_workers(*signals: signal.Signals) -> Iterator[None]:
+    """Block signals in processes that are started in the `with` block: Slurm sends them to every process of a job.
+
+    This process is told, and tells its worker what to do; a worker that trains would die of them without a checkpoint.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+
+
+def node(unit: UnitOfWork) -> dict[str, Any]:
+    """What is known of this node, for the unit's record: fingerprint, hardware in words, the certificate that it has here."""
+    where, place = environment.collect(), unit.comparison.place
+    machine = certificate.fingerprint(where, place.device, place.threads)
+    known = certificate.pooled(machine, EFFORTS["standard"][0])
+    return {
+        "machine": machine,
+        "hardware": hardware(where, cuda=place.device == "cuda"),
+        "certificate": known.as_dict() if known else None,
+    }
+
+
+def hardware(where: dict[str, Any], *, cuda: bool) -> str:
+    """A node's hardware in words, the same for nodes of one type: processor and cores, and the GPUs if they are used."""
+    parts = [f"{where['cpu']}, {where['cores']} cores"]
+    if cuda:
+        parts += sorted({str(gpu["name"]) for gpu in where["gpu"]["devices"]})
+    return "; ".join(parts)

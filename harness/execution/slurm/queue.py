@@ -1,0 +1,126 @@
+"""What Slurm says: squeue, scontrol, scancel. Accounting (sacct) is not needed: few small clusters have it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+
+from modbench.harness.core.errors import UsageError
+
+COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "srun")
+# States of a job that will not run again by itself; any other is waiting, running or about to.
+ENDED = {
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "LAUNCH_FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "RECONFIG_FAIL",
+    "REVOKED",
+    "TIMEOUT",
+}
+# array job, task (N/A for a job without an array), state, name
+FORMAT = "%F|%K|%T|%j"
+WAIT_S = 60
+# What sbatch says of nodes that are down or not there: of the first it does so only for now.
+NOT_NOW = "Requested node configuration is not available"
+FORMER_ARRAY_SIZE = 1001  # Slurm's default, where scontrol does not say
+
+
+class QueueError(Exception):
+    """Slurm's controller does not answer; its jobs may well go on."""
+
+
+def require() -> None:
+    """Refuse to go on without Slurm's commands.
+
+    Raises:
+        UsageError: if one is missing.
+    """
+    missing = [name for name in COMMANDS if shutil.which(name) is None]
+    if missing:
+        raise UsageError(
+            f"--launcher slurm needs Slurm's commands; {', '.join(missing)} cannot be found here. Start modbench on a login node "
+            "of the cluster (Debian: apt-get install slurm-client), or use --launcher local."
+        )
+
+
+def refuse_unknown(words: Sequence[str]) -> None:
+    """Let sbatch check options, without submitting anything.
+
+    Raises:
+        UsageError: with sbatch's own words, if it refuses them.
+    """
+    done = _run(["sbatch", "--test-only", *words, "--wrap=true"])
+    if done.returncode and NOT_NOW not in done.stderr:
+        raise UsageError(f"sbatch refuses {' '.join(words) or 'a job'}: {words_of(done.stderr)}")
+
+
+def words_of(said: str) -> str:
+    """What a command of Slurm said, on one line."""
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith('Try "')]
+    return "; ".join(dict.fromkeys(lines))[:400] or "it does not say why"
+
+
+def largest_array() -> int:
+    """Tasks of the largest array that the site allows."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _run(["scontrol", "show", "config"]).stdout, re.MULTILINE)
+    return max(1, int(found.group(1)) if found else FORMER_ARRAY_SIZE)
+
+
+def states(names: Iterable[str]) -> dict[tuple[str, int], tuple[str, str]]:
+    """State of every task of this user's jobs with these names, as long as Slurm remembers it.
+
+    Returns:
+        (job name, task) to (id of the array job, state).
+
+    Raises:
+        QueueError: if squeue fails, which says nothing about the jobs.
+    """
+    found: dict[tuple[str, int], tuple[str, str]] = {}
+    asked = sorted(names)
+    for start in range(0, len(asked), 100):
+        some = ",".join(asked[start : start + 100])
+        done = _run(["squeue", "-h", "-r", "-t", "all", f"--user={os.getuid()}", f"--name={some}", "-o", FORMAT])
+        if done.returncode:
+            raise QueueError(words_of(done.stderr))
+        found |= {(name, task): (job, state) for job, task, state, name in parse(done.stdout)}
+    return found
+
+
+def parse(said: str) -> Iterator[tuple[str, int, str, str]]:
+    """Read squeue's lines: array job, task (0 for a job without an array), state, name. Others are ignored."""
+    for line in said.splitlines():
+        parts = line.strip().split("|", 3)
+        if len(parts) == 4 and parts[0].isdecimal():
+            job, task, state, name = parts
+            yield job, int(task) if task.isdecimal() else 0, state, name
+
+
+def cancel(job: str) -> None:
+    """Cancel a job, or all tasks of an array."""
+    _run(["scancel", job])
+
+
+def tell(job: str) -> None:
+    """Send a job the signal that Slurm sends before the time limit."""
+    _run(["scancel", "--signal=USR2", job])
+
+
+def requeue(job: str) -> bool:
+    """Put a running job back into the queue; returns whether Slurm did."""
+    return _run(["scontrol", "requeue", job]).returncode == 0
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)  # noqa: S603  # our own words
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(command, 1, "", f"{command[0]} does not answer: {error}")

@@ -1,0 +1,150 @@
+"""From units to arrays of jobs, through submitit."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modbench.harness.core import catalogue, extras
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.files import now
+from modbench.harness.core.launching import MakeLauncher
+from modbench.harness.execution.slurm.job import Task, run_task
+from modbench.harness.execution.slurm.options import Options
+from modbench.harness.execution.slurm.queue import words_of
+from modbench.harness.results import attempts
+from modbench.harness.results.attempts import Submission
+from modbench.harness.results.run_folder import RunFolder
+
+# Minutes of a job besides the limits of its units, and the longest that is asked for without --time.
+SPARE_MIN, LONGEST_MIN = 5, 24 * 60
+# With one of these, the user has said who else may be on the node.
+SHARING = {"exclusive", "oversubscribe"}
+# With one of these, Slurm does not want --cpus-per-task as well.
+CORES = {"cpus-per-task", "cpus-per-gpu", "cores-per-socket"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units whose jobs need the same resources.
+
+    Attributes:
+        timed: whether they are timed, and so have a node of their own.
+        threads: CPU threads of a unit.
+    """
+
+    timed: bool
+    threads: int
+
+    def sbatch(self, options: Options, minutes: int) -> dict[str, str | bool]:
+        """Options of sbatch for this group: the user's, and defaults where these say nothing."""
+        given = dict(options.sbatch)
+        if self.timed and options.exclusive and not SHARING & given.keys():
+            given["exclusive"] = True
+        if not CORES & given.keys():
+            given["cpus-per-task"] = str(self.threads)
+        if not {"requeue", "no-requeue"} & given.keys():
+            given["requeue"] = True
+        given.setdefault("time", str(minutes))
+        given["ntasks"] = "1"
+        return given
+
+
+def groups(units: Sequence[UnitOfWork], threads: int) -> list[tuple[Group, list[list[UnitOfWork]]]]:
+    """Group units by what their jobs need, and put them into tasks.
+
+    Timed units of one comparison are one task, in order: they run on one node, one after the other. Any other unit is a task.
+    """
+    passes = catalogue.passes()
+    timed: dict[str, list[UnitOfWork]] = {}
+    for unit in units:
+        if passes[unit.made_in].timed:
+            timed.setdefault(unit.comparison.label, []).append(unit)
+    others = [[unit] for unit in units if not passes[unit.made_in].timed]
+    made = [(Group(timed=False, threads=threads), others), (Group(timed=True, threads=threads), list(timed.values()))]
+    return [(group, tasks) for group, tasks in made if tasks]
+
+
+def send(
+    folder: RunFolder,
+    group: Group,
+    tasks: Sequence[Sequence[tuple[UnitOfWork, float]]],
+    options: Options,
+    *,
+    again: int = 0,
+    make: MakeLauncher,
+) -> Submission:
+    """Submit an array of tasks.
+
+    Args:
+        folder: the run folder.
+        group: what the jobs need.
+        tasks: the units of each task, and their limits in s.
+        options: the user's.
+        again: how often units of it were submitted before.
+        make: makes the launcher that starts units inside a job.
+
+    Raises:
+        UsageError: with sbatch's words, if it refuses.
+    """
+    import submitit
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    token = secrets.token_hex(6)
+    minutes = min(LONGEST_MIN, SPARE_MIN + math.ceil(max(sum(s for _, s in units) for units in tasks) / 60))
+    sbatch = group.sbatch(options, minutes)
+    names = tuple(tuple(unit.name for unit, _ in units) for units in tasks)
+    words = tuple(f"--{name}" if value is True else f"--{name}={value}" for name, value in sbatch.items())
+    submission = Submission(token=token, submitted=now(), tasks=names, options=words)
+    attempts.submit(folder.path, submission)  # before the jobs: whoever resumes finds them by their name
+    executor = submitit.SlurmExecutor(folder.path / attempts.JOBS / token)
+    parameters: dict[str, Any] = {
+        "job_name": submission.name,
+        "comment": f"modbench {folder.path}",
+        "signal_delay_s": options.signal_s,
+        "array_parallelism": options.array_parallelism or len(tasks),
+        "additional_parameters": {name.replace("-", "_"): value for name, value in sbatch.items()},
+        "setup": list(options.setup),
+        "stderr_to_stdout": True,
+    }
+    # On an exclusive node srun would start the task once for every core that sbatch was given.
+    srun = ["--ntasks=1"]
+    if "cpus-per-task" in sbatch:  # which srun does not take over from sbatch
+        srun.append(f"--cpus-per-task={sbatch['cpus-per-task']}")
+    executor.update_parameters(**parameters, srun_args=srun)
+    todo = [
+        Task(
+            str(folder.path),
+            token,
+            index,
+            tuple((unit.model_dump_json(), limit_s) for unit, limit_s in units),
+            max(0, options.requeues - again),
+            options.signal_s,
+            make,
+        )
+        for index, units in enumerate(tasks)
+    ]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # submitit's, on how its logs will look
+            jobs = executor.map_array(run_task, todo)
+    except (FailedJobError, FailedSubmissionError) as error:
+        attempts.withdraw(folder.path, submission)
+        raise UsageError(f"sbatch refuses {' '.join(words)}: {words_of(str(error))}") from error
+    done = submission.model_copy(update={"job": jobs[0].job_id.partition("_")[0]})
+    attempts.submit(folder.path, done)
+    return done
+
+
+def refuse_without_submitit() -> None:
+    """Refuse to go on without submitit.
+
+    Raises:
+        UsageError: if it is not installed.
+    """
+    extras.load("submitit", "slurm", "--launcher slurm")

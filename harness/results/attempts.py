@@ -1,0 +1,214 @@
+"""Jobs of a run on a cluster, and the attempts at its units: `jobs/<token>.json` and files in `jobs/<token>/`.
+
+A submission's file is written before its jobs exist and names them by its token, so that a resumed run finds jobs whose
+submitter was killed at any moment. Each task of an array appends to a file of its own, the submitter to another: no file has
+two writers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.files import now, write_atomically
+from modbench.harness.core.frozen import Frozen
+
+JOBS = "jobs"
+PREFIX = "modbench-"
+# How an attempt ended. `stopped`: Slurm ended the job, and a later attempt or the submitter says why; `lost`: nothing says why.
+How = Literal["done", "failed", "time limit", "preempted", "requeued", "node failed", "cancelled", "lost"]
+OF_STATE: dict[str, How] = {
+    "TIMEOUT": "time limit",
+    "DEADLINE": "time limit",
+    "PREEMPTED": "preempted",
+    "NODE_FAIL": "node failed",
+    "BOOT_FAIL": "node failed",
+    "CANCELLED": "cancelled",
+}
+
+
+class Submission(Frozen):
+    """An array of jobs, or one job.
+
+    Attributes:
+        token: names its jobs and files.
+        job: Slurm's id of the array; None until sbatch has answered.
+        submitted: when, UTC, ISO 8601.
+        tasks: names of the units of each task.
+        options: sbatch's options.
+    """
+
+    token: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+    job: Annotated[str, Field(pattern=r"^[0-9]{1,12}$")] | None = None
+    submitted: str
+    tasks: tuple[tuple[str, ...], ...]
+    options: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of its jobs."""
+        return PREFIX + self.token
+
+    def id_of(self, task: int) -> str:
+        """Slurm's id of one of its tasks; empty if it is not known."""
+        return "" if self.job is None else self.job if len(self.tasks) == 1 else f"{self.job}_{task}"
+
+
+class Attempt(Frozen):
+    """One start of a unit in a job.
+
+    Attributes:
+        unit: its name.
+        job: id of the job.
+        restart: how often Slurm had requeued the job before.
+        host: the node.
+        started: when, UTC, ISO 8601.
+        ended: when; None where the job could not say.
+        how: how it ended; None while it runs.
+        exitcode: exit code of the unit's process, negative for a signal.
+        hung: whether it was ended at the unit's own limit.
+    """
+
+    unit: str
+    job: str
+    restart: int = 0
+    host: str
+    started: str
+    ended: str | None = None
+    how: How | None = None
+    exitcode: int | None = None
+    hung: bool = False
+
+
+def submit(folder: Path, submission: Submission) -> None:
+    """Write a submission's file, or replace it when its job's id is known."""
+    (folder / JOBS / submission.token).mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / JOBS / f"{submission.token}.json", submission.model_dump_json())
+
+
+def withdraw(folder: Path, submission: Submission) -> None:
+    """Remove the file of a submission that Slurm refused."""
+    (folder / JOBS / f"{submission.token}.json").unlink(missing_ok=True)
+
+
+def submissions(folder: Path) -> list[Submission]:
+    """All submissions of a run, by time.
+
+    Raises:
+        UsageError: if a file is damaged.
+    """
+    found = []
+    for file in sorted((folder / JOBS).glob("*.json")):
+        try:
+            each = Submission.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UsageError(f"{file}: damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+        if each.token != file.stem:
+            raise UsageError(f"{file}: damaged: it holds the submission {each.token}.")
+        found.append(each)
+    return sorted(found, key=lambda each: each.submitted)
+
+
+def void(folder: Path, token: str, task: int) -> None:
+    """Mark a task as given up: should its job start after all, it ends at once, since its units are started elsewhere."""
+    (folder / JOBS / token / f"{task}.void").touch()
+
+
+def is_void(folder: Path, token: str, task: int) -> bool:
+    """Whether a task was given up."""
+    return (folder / JOBS / token / f"{task}.void").exists()
+
+
+def note(folder: Path, token: str, task: int, line: dict[str, Any], *, seen: bool = False) -> None:
+    """Append what happened in a task, or with `seen` what its submitter saw, with the time."""
+    file = folder / JOBS / token / ("seen.jsonl" if seen else f"{task}.jsonl")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    handle = os.open(file, flags, 0o644)
+    try:
+        os.write(handle, (json.dumps({"task": task, "at": now(), **line}) + "\n").encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def attempts_of(folder: Path, submission: Submission, task: int) -> list[Attempt]:
+    """The attempts at the units of a task, in order of their starts.
+
+    Args:
+        folder: the run folder.
+        submission: the submission.
+        task: one of its tasks.
+    """
+    place = folder / JOBS / submission.token
+    seen = [line for line in _lines(place / "seen.jsonl") if line.get("task") == task]
+    found: dict[tuple[str, str, int], Attempt] = {}
+    for line in _lines(place / f"{task}.jsonl"):
+        try:
+            key = (str(line["unit"]), str(line["job"]), int(line["restart"]))
+            if line["event"] == "start" and key[0] in submission.tasks[task]:
+                told = {"unit": key[0], "job": key[1], "restart": key[2]}
+                found[key] = Attempt.model_validate({**told, "host": line["host"], "started": line["at"]})
+            elif line["event"] == "end" and key in found:
+                told = {name: line[name] for name in ("how", "exitcode", "hung") if name in line}
+                found[key] = Attempt.model_validate({**found[key].model_dump(), **told, "ended": line["at"]})
+        except (LookupError, TypeError, ValueError):
+            continue  # torn by a lost node: the attempt then has no end
+    return list(_explained(list(found.values()), seen))
+
+
+def _explained(attempts: Sequence[Attempt], seen: Sequence[dict[str, Any]]) -> Iterator[Attempt]:
+    """Give attempts that could not say how they ended an end: from what came after them."""
+    last = max((attempt.restart for attempt in attempts), default=0)
+    for attempt in attempts:
+        if attempt.how not in {None, "requeued"}:
+            yield attempt
+        elif attempt.restart < last:
+            yield attempt.model_copy(update={"how": "requeued"})
+        elif seen:
+            said = OF_STATE.get(str(seen[-1].get("state")), attempt.how or "lost")
+            yield attempt.model_copy(update={"how": said, "ended": attempt.ended or str(seen[-1].get("at"))})
+        else:
+            yield attempt
+
+
+def _lines(file: Path) -> Iterator[dict[str, Any]]:
+    if file.is_symlink() or not file.is_file():
+        return
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            body = json.loads(line)
+        except ValueError:
+            continue  # a node died while it wrote
+        if isinstance(body, dict):
+            yield body
+
+
+def all_attempts(folder: Path) -> dict[str, list[Attempt]]:
+    """The attempts at every unit of a run, by its name, in order."""
+    found: dict[str, list[Attempt]] = {}
+    for submission in submissions(folder):
+        for task in range(len(submission.tasks)):
+            for attempt in attempts_of(folder, submission, task):
+                found.setdefault(attempt.unit, []).append(attempt)
+    return found
+
+
+def in_words(attempts: Iterable[Sequence[Attempt]]) -> str | None:
+    """How many units were started more than once, and why: `3 units were requeued (preempted 2, time limit 1)`."""
+    again = [each for each in attempts if len(each) > 1]
+    if not again:
+        return None
+    why: dict[str, int] = {}
+    for each in again:
+        for attempt in each[:-1]:
+            word = "preempted or requeued" if attempt.how == "requeued" else attempt.how or "lost"
+            why[word] = why.get(word, 0) + 1
+    said = ", ".join(f"{word} {number}" for word, number in sorted(why.items(), key=lambda pair: -pair[1]))
+    return f"{len(again)} unit{'s were' if len(again) > 1 else ' was'} requeued ({said})"

@@ -1,0 +1,157 @@
+"""Units of milliseconds: what a job runs in the tests instead of a measurement. It loads no torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.results.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from modbench.harness.execution.launch.slurm import SlurmLauncher
+    from modbench.harness.planning.plan import Plan
+
+WORK = """
+import json, os, pathlib, signal, sys, time
+folder, name, text, file = sys.argv[1:]
+seconds = float(os.environ.get("STUB_SECONDS", "0"))
+kept = pathlib.Path(folder) / f"{name}.kept"
+stopped = []
+signal.signal(signal.SIGUSR1, lambda *_: stopped.append(True))
+with open(pathlib.Path(folder) / "starts", "a") as starts:
+    starts.write(f"{name} {os.environ.get('CUDA_VISIBLE_DEVICES')}\\n")
+if os.environ.get("STUB_DIES", "?") in name and not kept.exists():
+    os._exit(9)
+end = time.monotonic() + (0 if kept.exists() else seconds)
+while time.monotonic() < end:
+    time.sleep(0.02)
+    if stopped:
+        kept.touch()
+        sys.exit(75)
+record = {"unit": json.loads(text), "started": "2026-01-01T00:00:00+00:00", "wall_s": 0.1, "outcomes": []}
+part = pathlib.Path(file).with_suffix(".part")
+part.write_text(json.dumps(record))
+part.replace(file)
+with open(pathlib.Path(folder) / "ends", "a") as ends:
+    ends.write(name + "\\n")
+"""
+
+
+@dataclass
+class StubHandle:
+    """A stub at work."""
+
+    unit: UnitOfWork
+    process: subprocess.Popen[bytes]
+    record: Path
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    @property
+    def exitcode(self) -> int | None:
+        return self.process.poll()
+
+
+class StubLauncher:
+    """Starts stubs, as the local launcher starts units."""
+
+    apart = False
+
+    def __init__(self, **_: Any) -> None:
+        pass
+
+    def at_once(self, usual: int) -> int:
+        return usual
+
+    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> StubHandle:
+        del timeout_s
+        arguments = [str(folder.path), unit.name, unit.model_dump_json(), str(folder.record(unit))]
+        return StubHandle(unit, subprocess.Popen([sys.executable, "-c", WORK, *arguments]), folder.record(unit))
+
+    def wait(self, handles: list[StubHandle], timeout_s: float) -> list[StubHandle]:
+        try:
+            handles[0].process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return []
+        return handles
+
+    def end(self, handle: StubHandle) -> None:
+        if handle.running:
+            handle.process.kill()
+        handle.process.wait()
+
+
+class Quiet:
+    """Progress that shows nothing."""
+
+    def started(self, unit: UnitOfWork) -> None:
+        pass
+
+    def tick(self) -> None:
+        pass
+
+    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
+        pass
+
+    def ended(self, unit: UnitOfWork) -> None:
+        pass
+
+
+def stub_plan() -> Plan:
+    """Six counts and memory units, two comparisons that are timed, two training runs."""
+    from modbench.harness.planning.plan import make_plan, read_corpus
+    from modbench.harness.planning.suite import parse_suite
+
+    suite = {
+        "name": "stubs",
+        "effort": "smoke",
+        "metrics": ["flops/forward", "latency/forward", "latency/train_step", "memory/peak_allocated", "loss/val"],
+        "shape": {"d_model": 32, "n_layers": 2, "n_heads": 2},
+        "grid": {"seq_len": [16, 32], "batch_size": [1]},
+        "arms": [{"model": "dense"}, {"model": "mod", "capacity": 0.5}],
+        "train": {"seq_len": 16, "batch_size": 2, "tokens": 64, "val_tokens": 64},
+    }
+    parsed = parse_suite(suite, "stubs")
+    return make_plan(parsed, device="cpu", text=read_corpus(parsed))
+
+
+def work(units: Sequence[UnitOfWork], folder: RunFolder, *options: str, grace_s: float = 1.0) -> SlurmLauncher:
+    """Run units through Slurm as the runner does; stubs stand in for measurements."""
+    from modbench.harness.execution.launch import slurm
+    from modbench.harness.execution.phase import Run, Slots
+
+    slurm.GRACE_S = grace_s
+    slurm.SlurmLauncher.inside = StubLauncher
+    launcher = slurm.SlurmLauncher(cold=True, threads=1, options=options)
+    slots = Slots(tuple(units), launcher.at_once(1))
+    Run(launcher, folder, Quiet()).phase(slots, {unit.name: 60.0 for unit in units})
+    return launcher
+
+
+def folder_at(path: Path) -> RunFolder:
+    """A run folder without a run."""
+    folder = RunFolder(path)
+    folder.units.mkdir(parents=True, exist_ok=True)
+    folder.logs.mkdir(exist_ok=True)
+    return folder
+
+
+def lines(file: Path) -> list[str]:
+    """What stubs wrote: each line is one start or one end."""
+    return file.read_text().splitlines() if file.exists() else []
+
+
+if __name__ == "__main__":  # a submitter of its own, which a test kills
+    wanted = sys.argv[2].split(",")
+    work(
+        [unit for unit in stub_plan().units if unit.name.startswith(tuple(wanted))],
+        folder_at(Path(sys.argv[1])),
+        *sys.argv[3:],
+    )

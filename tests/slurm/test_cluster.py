@@ -1,0 +1,237 @@
+"""Units of milliseconds on a real Slurm: every unit once, whatever is cancelled, requeued or killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from slurm_stubs import folder_at, lines, stub_plan, work
+
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.errors import UsageError
+from modbench.harness.results import attempts
+from modbench.harness.results.run_folder import RunFolder
+
+STUBS = Path(__file__).with_name("slurm_stubs.py")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("slurm")]
+
+
+def units_of(*made_in: str) -> list[UnitOfWork]:
+    return [unit for unit in stub_plan().units if unit.made_in in made_in]
+
+
+def until(true: Callable[[], object], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, subprocess.run(
+            ["squeue", "-t", "all"], capture_output=True, text=True, check=False
+        ).stdout
+        time.sleep(0.05)
+
+
+def starts(folder: RunFolder) -> Counter[str]:
+    return Counter(line.split()[0] for line in lines(folder.path / "starts"))
+
+
+def beside(act: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    return thread
+
+
+def job_of(folder: RunFolder, unit: UnitOfWork) -> str:
+    """Slurm's id of the job that has a unit."""
+    for submission in attempts.submissions(folder.path):
+        for task, names in enumerate(submission.tasks):
+            if unit.name in names and submission.job is not None:
+                return submission.id_of(task)
+    return ""
+
+
+def hows(folder: RunFolder, unit: UnitOfWork) -> list[str | None]:
+    """How the attempts at a unit ended; a job writes it after the record."""
+    return [each.how for each in attempts.all_attempts(folder.path).get(unit.name, [])]
+
+
+def slurm_says(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def hurry(job: str) -> None:
+    """Start a requeued job now: Slurm would let it wait for two minutes."""
+
+    def requeued() -> bool:
+        said = subprocess.run(
+            ["squeue", "-h", "-o", "%T", "-j", job], capture_output=True, text=True, check=False
+        ).stdout
+        return said.strip() == "PENDING"
+
+    until(requeued)
+    slurm_says("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+
+def record(folder: RunFolder, unit: UnitOfWork) -> dict[str, object]:
+    return dict(json.loads(folder.record(unit).read_bytes()))
+
+
+def test_every_unit_runs_once_in_arrays_that_the_site_allows(tmp_path: Path) -> None:
+    folder, units = folder_at(tmp_path / "run"), units_of("count", "memory", "train", "time")
+    work(units, folder, "--gres=gpu:1")
+    assert starts(folder) == Counter(unit.name for unit in units)
+    assert all(folder.record(unit).exists() for unit in units)
+    made = attempts.submissions(folder.path)
+    single = [each for each in made if all(len(names) == 1 for names in each.tasks)]
+    assert max(len(each.tasks) for each in made) <= 4  # MaxArraySize
+    assert sum(len(each.tasks) for each in single) == len(units_of("count", "memory", "train"))
+    (timed,) = [each for each in made if each not in single]
+    assert "--exclusive" in timed.options
+    assert "--exclusive" not in single[0].options
+    assert all("--gres=gpu:1" in each.options for each in made)
+    # Timed units of one comparison are one task: they ran one after the other, on one node.
+    assert sorted(len(names) for names in timed.tasks) == [2, 2]
+    until(lambda: all(hows(folder, unit) == ["done"] for unit in units))
+    tried = attempts.all_attempts(folder.path)
+    assert {line.split()[1] for line in lines(folder.path / "starts")} <= {"0", "1"}  # Slurm gave each one of two GPUs
+    assert attempts.in_words(tried.values()) is None
+
+
+def test_a_cancelled_job_is_recorded_and_a_resumed_run_completes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, units = folder_at(tmp_path / "run"), units_of("count")
+    monkeypatch.setenv("STUB_SECONDS", "60")
+
+    def cancel() -> None:
+        until(lambda: starts(folder)[units[0].name])
+        slurm_says("scancel", job_of(folder, units[0]).partition("_")[0])
+
+    beside(cancel)
+    work(units, folder)
+    for unit in units:
+        died = record(folder, unit)["died"]
+        assert isinstance(died, dict)
+        assert died["reason"].endswith("was cancelled")
+    monkeypatch.setenv("STUB_SECONDS", "0")
+    for unit in units:  # as `resume` does with units whose process died
+        folder.record(unit).unlink()
+    work(units, folder)
+    assert all(record(folder, unit).get("died") is None for unit in units)
+    until(lambda: hows(folder, units[0]) == ["cancelled", "done"])
+
+
+def test_a_requeued_job_runs_again_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, (unit, *_) = folder_at(tmp_path / "run"), units_of("train")
+    monkeypatch.setenv("STUB_SECONDS", "60")
+
+    def requeue() -> None:
+        until(lambda: starts(folder)[unit.name])
+        time.sleep(0.3)
+        slurm_says("scontrol", "requeue", job_of(folder, unit))
+        hurry(job_of(folder, unit))
+
+    beside(requeue)
+    work([unit], folder)
+    assert record(folder, unit)["outcomes"] == []
+    tried = attempts.all_attempts(folder.path)
+    assert [each.restart for each in tried[unit.name]] == [0, 1]
+    until(lambda: hows(folder, unit) == ["requeued", "done"])
+    assert attempts.in_words(tried.values()) == "1 unit was requeued (preempted or requeued 1)"
+
+
+def test_a_job_that_is_told_of_its_end_saves_a_checkpoint_and_goes_back_into_the_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, (unit, *_) = folder_at(tmp_path / "run"), units_of("train")
+    monkeypatch.setenv("STUB_SECONDS", "60")
+
+    def tell() -> None:
+        until(lambda: starts(folder)[unit.name])
+        time.sleep(0.3)
+        slurm_says("scancel", "--signal=USR2", job_of(folder, unit))  # as Slurm does before the time limit
+        hurry(job_of(folder, unit))
+
+    beside(tell)
+    work([unit], folder, "--time=2")
+    until(lambda: hows(folder, unit) == ["time limit", "done"])
+    tried = attempts.all_attempts(folder.path)
+    assert attempts.in_words(tried.values()) == "1 unit was requeued (time limit 1)"
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["jobs known", "killed before the id was written"])
+def test_a_killed_submitter_loses_no_job_and_starts_none_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    folder, units = folder_at(tmp_path / "run"), units_of("count", "memory")
+    monkeypatch.setenv("STUB_SECONDS", "1")
+    submitter = subprocess.Popen([sys.executable, STUBS, folder.path, "count,memory"])
+    until(lambda: starts(folder))
+    submitter.kill()
+    submitter.wait()
+    assert not all(folder.record(unit).exists() for unit in units)
+    if not told:
+        for each in attempts.submissions(folder.path):
+            attempts.submit(folder.path, each.model_copy(update={"job": None}))
+    rest = [unit for unit in units if not folder.record(unit).exists()]
+    work(rest, folder)
+    assert starts(folder) == Counter(unit.name for unit in units)
+    assert all(folder.record(unit).exists() for unit in units)
+    assert all(each.job is not None for each in attempts.submissions(folder.path))
+
+
+def test_a_unit_that_dies_is_recorded_with_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, units = folder_at(tmp_path / "run"), units_of("count")
+    monkeypatch.setenv("STUB_DIES", units[0].name)
+    work(units, folder)
+    died = record(folder, units[0])["died"]
+    assert isinstance(died, dict)
+    assert died["reason"] == "the process ended with exit code 9 and left no record"
+    assert record(folder, units[1]).get("died") is None
+
+
+def test_units_wait_here_while_the_queue_may_hold_no_more(tmp_path: Path) -> None:
+    folder, units = folder_at(tmp_path / "run"), units_of("count", "memory")
+    work(units, folder, "--max-submit=2")
+    assert max(len(each.tasks) for each in attempts.submissions(folder.path)) == 2
+    assert starts(folder) == Counter(unit.name for unit in units)
+
+
+def test_sbatch_says_itself_what_it_does_not_know(tmp_path: Path) -> None:
+    folder, units = folder_at(tmp_path / "run"), units_of("count")
+    with pytest.raises(UsageError, match=r"unrecognized option '--partitoin=debug'"):
+        work(units, folder, "--partitoin=debug")
+    with pytest.raises(UsageError, match=r"invalid partition specified: night"):
+        work(units, folder, "--partition=night")
+
+
+def test_who_leaves_is_told_how_to_come_back_and_how_to_cancel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from slurm_stubs import StubLauncher
+
+    from modbench.harness.execution.launch.slurm import SlurmLauncher
+
+    folder, (unit, *_) = folder_at(tmp_path / "run"), units_of("count")
+    monkeypatch.setenv("STUB_SECONDS", "60")
+    monkeypatch.setattr(SlurmLauncher, "inside", StubLauncher)
+    launcher = SlurmLauncher(cold=True, threads=1)
+    handle = launcher.start(unit, folder, 60.0)
+    assert launcher.leave([handle]).startswith("No job was submitted.")
+    launcher.wait([handle], 0.0)
+    said = launcher.leave([handle])
+    assert said.startswith("1 job goes on; `modbench resume ")
+    assert f"`scancel {handle.job}` cancels them" in said
+    until(lambda: starts(folder)[unit.name])
+    launcher.end(handle)
+    until(
+        lambda: (
+            not subprocess.run(
+                ["squeue", "-h", "-u", str(os.getuid())], capture_output=True, text=True, check=False
+            ).stdout
+        )
+    )
