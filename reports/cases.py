@@ -12,6 +12,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
 from modbench.harness.stats import effects, memo
+from modbench.reports import nodes
 from modbench.reports.tables import Tables
 
 CASE_COLUMNS = [
@@ -53,7 +54,10 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
     if trouble:
         damaged = Label.DAMAGED if trouble.kind == "damaged" else None
         return row | {"status": trouble.status, "reason": trouble.reason, "labels": damaged}
-    row |= {"status": "ok", "labels": labels.joined(tables.row_labels(case, metric))}
+    row |= {
+        "status": "ok",
+        "labels": labels.joined([*tables.row_labels(case, metric), *nodes.labels(tables, case, metric)]),
+    }
     effect, made_in = tables.estimate(case, metric), tables.made_in(metric)
     if made_in.samples == "one":
         statistic = metric.statistic or made_in.statistic

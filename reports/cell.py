@@ -33,12 +33,14 @@ class Cell:
         outcomes: (launch or seed, outcome), in order.
         missing: names of planned units without a record.
         blocks: launch to what witnesses saw of its blocks.
+        nodes: fingerprint and hardware of the nodes of a cluster that its units name.
         series: what its launches share, whose number a pilot may have decided.
     """
 
     outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     blocks: dict[int, dict[str, list[float]]] = field(default_factory=dict)
+    nodes: dict[str, str] = field(default_factory=dict)
     series: str = ""
 
     def trouble(self) -> Trouble | None:

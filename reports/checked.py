@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from modbench.reports import nodes
 from modbench.reports.cases import joined
 from modbench.reports.tables import Tables
 
@@ -27,7 +28,7 @@ def withhold(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[dic
         rows: pairs of arms, judged.
         twins: pairs of an anchor and its twin, judged.
     """
-    if tables.run.environment.get("certificate") or speaks(row.get("verdict") for row in twins):
+    if nodes.certificates(tables.run) or speaks(row.get("verdict") for row in twins):
         return
     for row in rows:
         timed = tables.made_in(tables.metrics[row["metric"]]).times

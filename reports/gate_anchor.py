@@ -16,6 +16,7 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results import run_folder
 from modbench.harness.stats import contamination, mean_effects
+from modbench.reports import nodes
 from modbench.reports.gate_rules import Change, Finding
 from modbench.reports.gate_same import settings
 from modbench.reports.tables import Tables
@@ -125,8 +126,8 @@ def _disturbed(tables: Tables, case: Case, metric: Metric) -> float:
 
 
 def same_machine(one: Tables, other: Tables) -> bool:
-    """Return whether both runs were made on one machine, by its fingerprint."""
-    machines = {tables.run.environment.get("machine") for tables in (one, other)}
+    """Return whether both runs were timed on one machine, by its fingerprint."""
+    machines = {node.machine for tables in (one, other) for node in nodes.timed_on(tables.run)}
     return len(machines) == 1 and None not in machines
 
 

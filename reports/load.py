@@ -12,9 +12,10 @@ import pandas as pd
 
 from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.machine.busy import union_s
-from modbench.harness.machine.certificate import Certificate, from_dict
+from modbench.harness.machine.certificate import VERDICTS, Certificate
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_checks import complete
+from modbench.reports import nodes
 from modbench.reports.cases import case_table
 from modbench.reports.checked import speaks
 from modbench.reports.pairs import comparison_table
@@ -105,9 +106,9 @@ class Loaded:
 
     @property
     def certificate(self) -> Certificate | None:
-        """The machine's certificate at the start of the run; None if it was never checked."""
-        known = self.run.environment.get("certificate")
-        return from_dict(known) if known else None
+        """The machine's certificate at the start of the run; of several machines the worst; None if one was never checked."""
+        known = nodes.certificates(self.run)
+        return min(known, key=lambda each: VERDICTS.index(each.verdict)) if known else None
 
     @property
     def inside(self) -> float | None:

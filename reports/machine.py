@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from modbench.harness.results import attempts
+from modbench.reports import nodes
 from modbench.reports.checked import SILENT, UNCHECKED
 from modbench.reports.load import Loaded
 
@@ -18,6 +20,16 @@ def gpu(loaded: Loaded) -> str:
         drivers = {str(device["driver"]) for device in found["devices"]}
         return loaded.device_name + (f" (driver {', '.join(drivers)})" if drivers else " (not seen by NVML)")
     return f"not measured ({'CPU run; present: ' + names if names else found['reason']})"
+
+
+def jobs(loaded: Loaded) -> list[tuple[str, str]]:
+    """Of a run on a cluster: the nodes that timed it, and how many units were requeued; nothing for another run."""
+    found = [node for node in nodes.timed_on(loaded.run) if node.host is not None]
+    said = [("Timed on", "; ".join(node.in_words() for node in found))] if found else []
+    if (loaded.path / attempts.JOBS).is_dir():
+        tried = attempts.all_attempts(loaded.path)
+        said.append(("Jobs", attempts.in_words(tried.values()) or f"{len(tried)} units, each started once"))
+    return said
 
 
 GLYPHS = {"fit": "●", "undecided": "○", "doubtful": "⚠", "unfit": "✗"}

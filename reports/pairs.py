@@ -21,7 +21,7 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, memo, paired, verdicts
-from modbench.reports import checked
+from modbench.reports import checked, nodes
 from modbench.reports.attainable import COLUMNS as ATTAINABLE
 from modbench.reports.attainable import against_ideal, attainable
 from modbench.reports.cases import CASE_COLUMNS, joined, no_interval
@@ -62,6 +62,7 @@ def comparison_table(tables: Tables, *, all_pairs: bool = False) -> pd.DataFrame
     twins = [_of_family(_pair_row(tables, *pair), "twins", primary=False, twin=True) for pair in tables.twins()]
     judge([*rows, *twins], tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
     checked.withhold(tables, rows, twins)
+    nodes.withhold(tables, rows)
     rows.sort(key=lambda row: not row["primary"])
     rows += twins
     frame = pd.DataFrame(rows, columns=[*COMPARISONS, *MORE])
@@ -126,7 +127,10 @@ def _pair_row(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dic
             said = said if trouble.kind == "damaged" else {}
             return row | {"status": trouble.status, "reason": who + trouble.reason} | said
     sides = {"labels": case, "baseline_labels": baseline}
-    row |= {column: labels.joined(tables.row_labels(side, metric)) for column, side in sides.items()}
+    row |= {
+        column: labels.joined([*tables.row_labels(side, metric), *nodes.labels(tables, side, metric)])
+        for column, side in sides.items()
+    }
     return row | _result(tables, case, baseline, metric)
 
 

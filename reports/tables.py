@@ -90,6 +90,8 @@ class Tables:
         for outcome in record.outcomes:
             cell = self.cell(outcome.case, outcome.metric)
             cell.outcomes.append((number, outcome))
+            if record.environment and record.environment.machine:
+                cell.nodes[record.environment.machine] = record.environment.hardware or ""
             if outcome.metric in self.metrics:
                 cell.blocks[number] = blocks.get(self.metrics[outcome.metric].group, {})
 

@@ -23,6 +23,7 @@ class Label(StrEnum):
     INPUT_DEPENDENT = "cost depends on the input"
     TAIL = "tail"
     LAUNCHES_CAPPED = "launches capped"
+    SEVERAL_MACHINES = "several machines"
     DAMAGED = "damaged"
 
 
@@ -30,7 +31,7 @@ class Label(StrEnum):
 LOOKED_AHEAD = frozenset({Label.NOT_AUTOREGRESSIVE, Label.SAW_FUTURE})
 
 # These say what a number stands for and how well it was measured, not what is wrong with the model.
-OF_PRECISION = frozenset({Label.LAUNCHES_CAPPED, Label.INPUT_DEPENDENT, Label.DAMAGED})
+OF_PRECISION = frozenset({Label.LAUNCHES_CAPPED, Label.INPUT_DEPENDENT, Label.SEVERAL_MACHINES, Label.DAMAGED})
 
 
 # Of a model with one of these, a time is not that of the work it claims, or it is unknown whether it is.

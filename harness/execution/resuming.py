@@ -8,7 +8,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.machine import certificate, environment
-from modbench.harness.results.run_folder import RunFolder, StoredRun, read
+from modbench.harness.results.run_folder import RunFolder, StoredRun, read, read_record
 from modbench.harness.results.workspace import Workspace
 
 
@@ -45,9 +45,13 @@ def make_ready(stored: StoredRun, remaining: Sequence[UnitOfWork]) -> None:
     folder = RunFolder(stored.path)
     for place in (folder.units, folder.logs):  # a copied folder may lack the empty ones
         place.mkdir(exist_ok=True)
+    # Elsewhere the machines that measure are not this one; their records name them.
+    elsewhere = getattr(catalogue.load("launchers", stored.launcher), "apart", False)
     machine = certificate.fingerprint(environment.collect(), stored.plan.device, stored.plan.suite.threads)
-    if any(catalogue.passes()[unit.made_in].timed for unit in stored.plan.units) and machine != (
-        known := stored.environment.get("machine")
+    if (
+        not elsewhere
+        and any(catalogue.passes()[unit.made_in].timed for unit in stored.plan.units)
+        and machine != (known := stored.environment.get("machine"))
     ):
         raise UsageError(
             f"{str(stored.path)!r} was started on another machine ({known}; this is {machine}), and times of two machines cannot "
@@ -55,10 +59,22 @@ def make_ready(stored: StoredRun, remaining: Sequence[UnitOfWork]) -> None:
         )
     for damaged in stored.damaged:
         folder.set_aside(damaged)
+    known = {record.unit.name for record in stored.records}
     for unit in remaining:
-        folder.record(unit).unlink(missing_ok=True)
+        if unit.name in known or not (elsewhere and _came_meanwhile(folder, unit)):
+            folder.record(unit).unlink(missing_ok=True)
     # A worker may have been killed after it wrote its record and before it removed its checkpoint.
     left = {unit.name for unit in remaining}
     for unit in stored.plan.units:
         if unit.name not in left:
             Workspace(folder.path, unit.name).tidy()
+
+
+def _came_meanwhile(folder: RunFolder, unit: UnitOfWork) -> bool:
+    """Whether a job that still runs wrote a unit's record since the folder was read."""
+    if not folder.record(unit).exists():
+        return False
+    try:
+        return read_record(folder.record(unit)).unit == unit
+    except UsageError:
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import multiprocessing.util
 import os
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 # Kinds of failure that begin with an exception, whose traceback is printed.
 TOLD = {"error", "oom", "numerics"}
+# What a launcher on a cluster knows of its node, for the record: JSON of fields of `Environment`.
+NODE = "MODBENCH_NODE"
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,11 @@ def environment_of(place: Place) -> Environment:
     import torch
 
     environment = Environment(
-        torch=torch.__version__, threads=torch.get_num_threads(), pid=os.getpid(), host=socket.gethostname()
+        torch=torch.__version__,
+        threads=torch.get_num_threads(),
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        **json.loads(os.environ.get(NODE, "{}")),
     )
     if place.device != "cuda":
         return environment

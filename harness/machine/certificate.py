@@ -33,6 +33,8 @@ ENOUGH = 100
 # Above this minimum detectable effect at standard effort, equal twins say little: a machine that sees nothing calls nothing
 # different.
 LARGEST_MDE = 0.03
+# From the worst to the best.
+VERDICTS = ("unfit", "doubtful", "undecided", "fit")
 # Launches of each comparison in checks that do not say how many they had.
 FORMER_LAUNCHES = 3
 

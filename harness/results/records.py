@@ -21,6 +21,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.masking import masked
+from modbench.harness.machine.certificate import Certificate
 from modbench.harness.results.notes import Notes, SomeNotes
 
 SCHEMA = 6
@@ -122,6 +123,8 @@ class Environment(Frozen):
         variables: environment variables that change what CUDA's libraries do and were set.
         host: name of the host; None in records of earlier versions.
         machine: the host's fingerprint, as in run.json; None where it is that of run.json.
+        hardware: the host's hardware in words, the same for hosts of one type; None as above.
+        certificate: the host's certificate when the unit began; None if it was never checked, and as above.
     """
 
     torch: str
@@ -134,7 +137,9 @@ class Environment(Frozen):
     fp32_precision: str | None = None
     variables: dict[str, str] | None = None
     host: Said | None = None
-    machine: str | None = None
+    machine: Said | None = None
+    hardware: Said | None = None
+    certificate: Certificate | None = None
 
 
 class Death(Frozen):

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from modbench.harness.core.units import human
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.reports.load import Loaded
-from modbench.reports.machine import gpu, machine_check
+from modbench.reports.machine import gpu, jobs, machine_check
 from modbench.reports.panel import Panel
 from modbench.reports.templates import fill
 
@@ -50,6 +50,7 @@ def render(loaded: Loaded) -> Markup | None:
         ("Inside measured or trained work", "not known" if inside is None else f"{inside:.0%} of the run's wall time"),
         ("This process beside timed ones", "nothing was timed" if parent is None else f"{parent:.2%} of a core"),
         ("Machine check", machine_check(loaded)[1]),
+        *jobs(loaded),
         ("Command", shlex.join(run.command)),
     ]
     return fill("machine", facts=facts)

@@ -127,7 +127,7 @@ class SlurmLauncher:
         handle = SlurmHandle(unit, folder.record(unit), timeout_s)
         if unit.name in self._known:
             handle.submission, handle.task = self._known.pop(unit.name)
-        else:
+        elif not handle.record.exists():  # a job may have written it since the folder was read
             self._waiting.append(handle)
         return handle
 

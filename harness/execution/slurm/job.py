@@ -24,14 +24,13 @@ from modbench.harness.core.launching import MakeLauncher
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.second_clock import check_clock
 from modbench.harness.execution.slurm import queue
+from modbench.harness.execution.worker import NODE
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.efforts import EFFORTS
 from modbench.harness.results import attempts
 from modbench.harness.results.run_folder import RunFolder
 
 POLL_S = 5.0
-# Where a worker finds what is known of its node.
-NODE = "MODBENCH_NODE"
 # A signal that comes earlier than this before the end of the job, besides the delay that was asked for, announces a preemption.
 SLACK_S = 60
 
@@ -178,7 +177,7 @@ def node(unit: UnitOfWork) -> dict[str, Any]:
     return {
         "machine": machine,
         "hardware": hardware(where, cuda=place.device == "cuda"),
-        "certificate": known.as_dict() if known else None,
+        "certificate": known and known.__dict__,
     }
 
 
