@@ -8,7 +8,8 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.machine import certificate, environment
-from modbench.harness.results.run_folder import RunFolder, StoredRun, read, read_record
+from modbench.harness.results.record_files import read_record
+from modbench.harness.results.run_folder import RunFolder, StoredRun, read
 from modbench.harness.results.workspace import Workspace
 
 
