@@ -1,7 +1,8 @@
 """Runs one unit of a run folder: `python -m modbench.harness.execution.unit RUN UNIT`, for launchers that start units elsewhere.
 
 The unit is read from `run.json`, so a job needs no more than two names. It ends with the code of the unit's process: 0 when
-there is a record; 2 when the folder or the name is wrong.
+there is a record; 2 when the folder or the name is wrong. Whether the plan is to be trusted was asked by `modbench resume`: this
+asks nothing, so it is not for the folder of a stranger.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from modbench.harness.core import inside
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.results import names
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.upgrade import upgraded
 
@@ -31,6 +34,7 @@ def planned(folder: Path, name: str) -> UnitOfWork:
         UsageError: if the folder holds no readable plan, or no such unit.
     """
     file = folder / "run.json"
+    inside.refuse_links(folder)
     try:
         units = upgraded(json.loads(file.read_bytes()), file)["plan"]["units"]
         found = {unit["name"]: unit for unit in units}
@@ -41,9 +45,11 @@ def planned(folder: Path, name: str) -> UnitOfWork:
     if name not in found:
         raise unknown("unit", name, found)
     try:
-        return UnitOfWork.model_validate(found[name])
+        unit = UnitOfWork.model_validate(found[name])
     except ValueError as error:
         raise UsageError(f"{file}: unit {name!r} is damaged: {error}.") from error
+    names.check_unit(unit, f"{file}: damaged at unit")
+    return unit
 
 
 def shipped(unit: UnitOfWork) -> UnitOfWork:

@@ -27,17 +27,28 @@ def check(plan: Plan, file: Path) -> None:
 
 def _check_paths(plan: Plan, file: Path) -> None:
     for at, unit in enumerate(plan.units):
-        for field, name in _names(unit):
-            wrong = problem(name)
-            if wrong is not None:
-                raise UsageError(
-                    f"{file}: damaged at plan.units.{at}.{field}: {shown(name)} {wrong}. modbench writes no such name."
-                )
-        if unit.protocol.trace is not None:
-            raise UsageError(f"{file}: damaged at plan.units.{at}.protocol.trace: a run writes no trace.")
-    for at, case in enumerate(plan.cases):
-        if not is_printable(case.id):
-            raise UsageError(f"{file}: damaged: the name of case {at}, {shown(case.id)}, holds control characters.")
+        check_unit(unit, f"{file}: damaged at plan.units.{at}")
+    for at, comparison in enumerate(plan.comparisons):
+        for case in comparison.arms:
+            for text in (case.model, case.task, *case.arm_parts):
+                if not is_printable(text):
+                    raise UsageError(
+                        f"{file}: damaged at plan.comparisons.{at}.arms: {shown(text)} holds control characters."
+                    )
+
+
+def check_unit(unit: UnitOfWork, where: str) -> None:
+    """Check that the names in a unit that become part of a path are those of plain files; `where` begins the message.
+
+    Raises:
+        UsageError: if one is not; the message names the field.
+    """
+    for field, name in _names(unit):
+        wrong = problem(name)
+        if wrong is not None:
+            raise UsageError(f"{where}.{field}: {shown(name)} {wrong}. modbench writes no such name.")
+    if unit.protocol.trace is not None:
+        raise UsageError(f"{where}.protocol.trace: a run writes no trace.")
 
 
 def _names(unit: UnitOfWork) -> Iterator[tuple[str, str]]:

@@ -69,6 +69,18 @@ def told(body: Mapping[str, Any], file: Path) -> tuple[OwnFile, ...]:
         raise UsageError(f"{file}: damaged at own_files: {in_short(error)}.") from error
 
 
+def launcher_options(body: Mapping[str, Any], file: Path) -> tuple[str, ...]:
+    """The launcher's options, as a run.json says.
+
+    Raises:
+        UsageError: if that is damaged.
+    """
+    found = body.get("launcher_options", [])
+    if not isinstance(found, list) or not all(isinstance(option, str) for option in found):
+        raise UsageError(f"{file}: damaged at launcher_options: a list of texts is expected.")
+    return tuple(found)
+
+
 def of(units: Iterable[UnitOfWork], launcher: str, options: Sequence[str] | None = None) -> tuple[OwnFile, ...]:
     """The user's files that these units run or read. Nothing is imported; files are read to be hashed.
 

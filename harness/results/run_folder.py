@@ -228,7 +228,7 @@ def read(folder: str) -> StoredRun:
         finished=finished,
         undecided=undecided,
         decisions=decisions,
-        options=tuple(body.get("launcher_options", ())),
+        options=own_files.launcher_options(body, file),
         planned=planned,
         own_files=own_files.told(body, file),
         token=str(body.get("token")),

@@ -18,6 +18,7 @@ from modbench.commands._trust import word_on
 from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import unfinished
+from modbench.harness.execution.unit import planned
 from modbench.harness.results import own_files, trust
 from modbench.harness.results.run_folder import read
 from modbench.harness.training import checkpoint
@@ -159,6 +160,20 @@ def test_fields_that_become_paths_are_plain_too(stranger: Stranger) -> None:
     (stranger.path / "run.json").write_text(kept)
     stranger.changes(lambda body: body["plan"]["units"].append(dict(first(body))))
     stranger.refused("run.json", "is there 2 times")
+
+
+@pytest.mark.parametrize("value", [None, 3, "--wrap", [1], {"a": 1}, True])
+def test_damaged_options_of_a_launcher_are_named(stranger: Stranger, value: object) -> None:
+    stranger.plans()
+    stranger.changes(lambda body: body.update(launcher_options=value))
+    stranger.refused("damaged at launcher_options", command="report")
+
+
+def test_a_single_unit_is_named_as_a_plain_file_too(stranger: Stranger) -> None:
+    stranger.plans()
+    stranger.changes(lambda body: first(body).update(name="../../victim"))
+    with pytest.raises(UsageError, match="unit.name.*begins with a dot"):
+        planned(stranger.path, "../../victim")
 
 
 @pytest.mark.parametrize("place", ["logs", "units", "checkpoints", "weights", "artifacts", "launches"])

@@ -27,13 +27,15 @@ def report(
 ) -> None:
     """Render a stored run's report.html, cases.csv and comparisons.csv again."""
     from modbench import api
-    from modbench.harness.core.errors import IncompleteError
+    from modbench.harness.core.errors import IncompleteError, brief
+    from modbench.harness.core.masking import masked
+    from modbench.harness.core.printable import escaped
 
     finished = api.report(run_folder, baseline, all_pairs=all_pairs)
     print_summary(finished, as_json=as_json)
     run = finished.loaded.run
     for damaged in run.damaged:
-        print(f"modbench: {damaged.error}", file=sys.stderr)
+        print(f"modbench: {masked(brief(escaped(str(damaged.error))))}", file=sys.stderr)
     if run.damaged:
         raise IncompleteError(
             f"{len(run.damaged)} of {len(run.plan.units)} units are damaged. Their cells have failed; `modbench resume "
