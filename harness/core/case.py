@@ -275,6 +275,11 @@ class UnitOfWork(Frozen):
     flops: float
     series: str = ""
 
+    @property
+    def ranks(self) -> int:
+        """Processes that share the unit on a machine."""
+        return self.protocol.train.ranks if self.protocol.train else 1
+
     def makes(self, metric: AnyMetric) -> bool:
         """Whether this unit produces an outcome for the metric. A pass that always runs measures all its metrics."""
         if metric.made_in != self.made_in or self.workload not in {"", metric.group}:

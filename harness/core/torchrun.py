@@ -34,6 +34,10 @@ class Ranks:
         Raises:
             UsageError: if so; it names a batch size that can.
         """
+        if self.world % run.ranks:
+            raise UsageError(
+                f"train.ranks {run.ranks}: `modbench run` starts the ranks of a unit; else torchrun starts them. Leave it out."
+            )
         parts = self.world * run.accumulate
         if run.batch_size % parts:
             raise UsageError(

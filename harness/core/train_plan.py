@@ -53,7 +53,9 @@ class TrainPlan(Frozen):
         checkpoint_s: seconds between checkpoints.
         log_to: sink that gets the run's numbers as it goes on, such as `tensorboard`; None: no sink.
         log_every: steps between what it gets.
-        parallel: how ranks share a run under torchrun: `ddp` (each holds the model) or `fsdp` (each holds a part of it).
+        ranks: processes that share a run on a machine, each with its share of the batch and on a GPU of its own; torchrun starts
+            them. Learning rates and tasks are tried on one.
+        parallel: how ranks share a run: `ddp` (each holds the model) or `fsdp` (each holds a part of it).
     """
 
     seq_len: Annotated[int, Field(ge=1)] = 256
@@ -73,6 +75,7 @@ class TrainPlan(Frozen):
     checkpoint_s: Annotated[float, Field(ge=0)] = 60.0
     log_to: str | None = None
     log_every: Annotated[int, Field(ge=1)] = 10
+    ranks: Annotated[int, Field(ge=1, le=1024)] = 1
     parallel: Parallel = "ddp"
 
     @model_validator(mode="before")
@@ -89,6 +92,9 @@ class TrainPlan(Frozen):
     def _divides(self) -> TrainPlan:
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate {self.accumulate} does not divide batch_size {self.batch_size}")
+        if self.batch_size % (self.ranks * self.accumulate):
+            parts = f"{self.ranks} ranks" + f", {self.accumulate} pieces each" * (self.accumulate > 1)
+            raise ValueError(f"batch_size {self.batch_size} cannot be divided among {parts}")
         return self
 
     @property

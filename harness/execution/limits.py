@@ -66,6 +66,7 @@ class Limits(Mapping[str, float]):
         key = unit.series or unit.name
         if key not in self._known:
             predicted = self._run_time.seconds(unit, 1) * catalogue.passes()[unit.made_in].most(unit)
+            predicted *= unit.ranks  # which may have to share what a prediction gives to each
             # A prediction for a card expects large models to keep it busy; small ones, or an old card, do not.
             self._known[key] = max(predicted, unit.flops / (BUSY * ASSUMED_FLOP_PER_S[unit.comparison.place.device]))
         return self._known[key]

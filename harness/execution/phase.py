@@ -54,11 +54,13 @@ class Slots:
         units: in order.
         at_once: how many may run at once.
         timed: whether they are timed, so that this process must stay idle meanwhile.
+        ranks: the most processes that share one of the units.
     """
 
     units: tuple[UnitOfWork, ...]
     at_once: int
     timed: bool = False
+    ranks: int = 1
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class _Phase(Generic[Started]):
 
     def __init__(self, run: Run[Started], slots: Slots, limits: Mapping[str, float]) -> None:
         self.run, self.slots, self.limits = run, slots, limits
-        self.at_once = run.launcher.at_once(slots.at_once)
+        self.at_once = run.launcher.at_once(slots.at_once) if slots.ranks == 1 else slots.at_once
         # Others wait for the units that find learning rates.
         self.first = {unit.protocol.train.rate_from for unit in slots.units if unit.protocol.train} - {None}
         largest_first = sorted(slots.units, key=lambda unit: (unit.name not in self.first, -unit.flops))

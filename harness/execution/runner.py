@@ -25,7 +25,8 @@ from modbench.harness.results.run_folder import RunFolder
 def phases(plan: Plan, cores: int) -> list[Slots]:
     """Group the units by phase: count, then time alone, then memory and training on all cores.
 
-    Nothing but the parent process runs at the same time as a timed unit.
+    Nothing but the parent process runs at the same time as a timed unit. Units that several ranks share come last: on GPUs one at
+    a time, on a CPU as many as have cores for all their ranks.
     """
     side_by_side = max(1, cores // plan.suite.threads) if plan.device == "cpu" else 1
     passes = catalogue.passes()
@@ -35,7 +36,11 @@ def phases(plan: Plan, cores: int) -> list[Slots]:
         units = tuple(unit for unit in plan.units if unit.made_in in here)
         alone = any(each.alone for each in here.values())
         timed = any(each.timed for each in here.values())
-        made.append(Slots(units, 1 if alone else side_by_side, timed=timed))
+        shared = tuple(unit for unit in units if unit.ranks > 1)
+        made.append(Slots(tuple(unit for unit in units if unit.ranks == 1), 1 if alone else side_by_side, timed=timed))
+        if shared:
+            most = max(unit.ranks for unit in shared)
+            made.append(Slots(shared, max(1, side_by_side // most), ranks=most))
     return made
 
 

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import multiprocessing.util
 import os
+import signal
 import socket
 import sys
 import traceback
@@ -21,6 +22,7 @@ from modbench.harness.core.case import Place, UnitOfWork
 from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.core.inside import new_text
+from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.machine import busy
 from modbench.harness.results import workspace
 from modbench.harness.results.checks import usable
@@ -85,32 +87,59 @@ def work(unit_json: str, run_folder: str, held: Leash) -> None:
                 log = new_text(folder.log(unit))
             with log:
                 redirect(log.fileno())
-        run_unit(unit, folder)
-        code = 0
+        if unit.ranks > 1:
+            from modbench.harness.execution import ranks
+
+            code = ranks.start(unit, folder)
+        else:
+            run_unit(unit, folder)
+            code = 0
     except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
         traceback.print_exc()
-        if isinstance(error, DeviceLost | early_end.Stopped | early_end.CannotWrite):
-            code = error.exit_code
+        code = code_of(error)
     finally:
+        end(code)
+
+
+def end(code: int) -> None:
+    """End this process, whatever threads a model left; with a negative code, of that signal."""
+    try:
         # Semaphores (of the compiler) would otherwise outlive this process, and Python would report a leak.
         with contextlib.suppress(Exception):
             multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]  # noqa: SLF001  # as at a normal exit
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()
+    finally:
+        if code < 0:
+            with contextlib.suppress(OSError):  # SIGKILL has no handler
+                signal.signal(-code, signal.SIG_DFL)
+            os.kill(os.getpid(), -code)
         os._exit(code)
 
 
-def run_unit(unit: UnitOfWork, folder: RunFolder) -> None:
-    """Run one unit and write its record to the run folder."""
-    here = workspace.Workspace(folder.path, unit.name)
+def code_of(error: BaseException) -> int:
+    """Exit code of a process that an exception ends."""
+    if isinstance(error, DeviceLost | early_end.Stopped | early_end.CannotWrite):
+        return error.exit_code
+    return 1
+
+
+def run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks = ALONE) -> Record:
+    """Run one unit and write its record to the run folder; of several ranks the first one writes."""
+    here = workspace.Workspace(folder.path, unit.name, ranks)
     with workspace.at(here):
         record = with_log(make_record(unit))
     sys.stdout.flush()
     sys.stderr.flush()
-    with early_end.writing():
-        write_atomically(folder.record(unit), record.model_dump_json())
-    here.tidy()
+    if ranks.first:
+        if record.environment is not None and ranks.world > 1:
+            together = record.environment.model_copy(update={"ranks": ranks.world})
+            record = record.model_copy(update={"environment": together})
+        with early_end.writing():
+            write_atomically(folder.record(unit), record.model_dump_json())
+        here.tidy()
+    return record
 
 
 def with_log(record: Record) -> Record:

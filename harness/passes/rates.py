@@ -70,7 +70,9 @@ def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _
     """One unit for each variant of a sweep, at the middle size and the first budget."""
     sweep = maker.suite.isoflop
     for case in comparison.arms if sweep is not None else ():
-        plan, one = train_run(maker.suite, comparison, case), comparison.model_copy(update={"arms": (case,)})
+        # Which rate is tried next depends on losses that only the first of several ranks would know.
+        plan = train_run(maker.suite, comparison, case).model_copy(update={"ranks": 1})
+        one = comparison.model_copy(update={"arms": (case,)})
         assert sweep is not None
         yield maker.unit(
             rates_unit(case),

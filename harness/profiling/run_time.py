@@ -57,7 +57,8 @@ class RunTime:
         cost = case_cost(anchor)
         if step is None or cost is None:
             return predicted_seconds(self.plan, unit, at_once)
-        return (start + unit.flops * step / (cost.train_step if made_in.trains else cost.forward)) / at_once
+        calls = unit.flops / (cost.train_step if made_in.trains else cost.forward)
+        return (start + calls * step / unit.ranks) / at_once
 
     def _timed(self, unit: UnitOfWork) -> float:
         """Seconds of a launch after its process has started."""

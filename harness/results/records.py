@@ -121,6 +121,7 @@ class Environment(Frozen):
         attention: kernels that attention may use, by torch's names, on a GPU.
         fp32_precision: how cuBLAS multiplies fp32 there: `ieee`, or `tf32` with fewer digits.
         variables: environment variables that change what CUDA's libraries do and were set.
+        ranks: processes that trained together; this is the first.
         host: name of the host; None in records of earlier versions.
         machine: the host's fingerprint, as in run.json; None where it is that of run.json.
         hardware: the host's hardware in words, the same for hosts of one type; None as above.
@@ -136,6 +137,7 @@ class Environment(Frozen):
     attention: tuple[str, ...] | None = None
     fp32_precision: str | None = None
     variables: dict[str, str] | None = None
+    ranks: int = 1
     host: Said | None = None
     machine: Said | None = None
     hardware: Said | None = None

@@ -168,7 +168,7 @@ class LocalLauncher:
 
     def _pin(self, unit: UnitOfWork) -> dict[str, str]:
         """Variables that show a unit one GPU that no other unit uses; none where CUDA shows a single one."""
-        if len(self._gpus) < 2:
+        if len(self._gpus) < 2 or unit.ranks > 1:
             return {}
         free = [gpu for gpu in self._gpus if gpu not in self._pinned.values()]
         last = self._last.get(unit.series, "")
@@ -237,7 +237,7 @@ class LocalLauncher:
             process.kill()
         process.join()
         if handle.kept:
-            self._keeper.end(handle.unit.name, process.pid, escaped=process.exitcode != 0)
+            self._keeper.end(handle.unit.name, process.pid, escaped=process.exitcode != 0 or handle.unit.ranks > 1)
 
 
 LAUNCHER = LocalLauncher

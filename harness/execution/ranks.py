@@ -1,0 +1,91 @@
+"""Units that several processes share: `start` lets torchrun start the ranks, each of which runs this file.
+
+On several machines a launcher starts torchrun itself, once on each: `torchrun … -m modbench.harness.execution.ranks RUN UNIT`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from modbench.harness.core import early_end, leash, torchrun
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.device_lost import DeviceLost
+from modbench.harness.execution import worker
+from modbench.harness.execution.unit import planned
+from modbench.harness.results.run_folder import RunFolder
+
+MODULE = "modbench.harness.execution.ranks"
+# Exit codes that say more than that a rank failed, and what torchrun ends the other ranks with.
+TELLING, ENDED = (DeviceLost.exit_code, early_end.CannotWrite.exit_code, early_end.Stopped.exit_code), -signal.SIGTERM
+
+
+def start(unit: UnitOfWork, folder: RunFolder) -> int:
+    """Run a unit on its ranks; returns the code of the rank that ended the unit, 0 if all ended well, negative for a signal."""
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    if early_end.ASK is not None:
+        signal.signal(early_end.ASK, _pass_on)
+    # Without restarts: a rank that dies ends the unit.
+    options = ["--standalone", "--nproc-per-node", str(unit.ranks), "--max-restarts", "0"]
+    try:
+        run.run(run.parse_args([*options, "-m", MODULE, str(folder.path), unit.name]))
+    except ChildFailedError as error:
+        sys.stderr.write(f"{error}\n")
+        codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+        sys.stderr.write(f"exit codes by rank: {codes}\n")
+        return cause(list(codes.values()))
+    return 0
+
+
+def cause(codes: Sequence[int]) -> int:
+    """Of the exit codes of ranks the one that says most: others fail because that rank is gone."""
+
+    def says(code: int) -> int:
+        if code < 0 and code != ENDED:
+            return 0
+        return 1 if code in TELLING else 2 if code > 0 else 3
+
+    return min(codes, key=says)
+
+
+def _pass_on(number: int, _frame: FrameType | None) -> None:
+    """Ask the ranks what this process was asked."""
+    for listed in Path("/proc/self/task").glob("*/children"):
+        for child in listed.read_text(encoding="ascii").split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), number)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run a unit of a run folder as one of its ranks."""
+    code = 1
+    try:
+        leash.end_with_parent()
+        early_end.listen()
+        path, name = arguments
+        folder, ranks = RunFolder(Path(path)), torchrun.from_environment()
+        unit = planned(folder.path, name)
+        from modbench.harness.training.parallel import together
+
+        with together(ranks, unit.comparison.place.device):
+            record = worker.run_unit(unit, folder, ranks)
+            if any(outcome.status == "failed" for outcome in record.outcomes):
+                worker.end(1)  # the others may wait for this rank
+        code = 0
+    except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
+        traceback.print_exc()
+        code = worker.code_of(error)
+    finally:
+        worker.end(code)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,150 @@
+"""Training units that several ranks share: planned, started with torchrun, and ended with the code of the rank that failed."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modbench.harness.core import early_end, files
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.torchrun import ALONE, Ranks
+from modbench.harness.execution import ranks, runner
+from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.limits import Limits
+from modbench.harness.execution.phase import Run
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.plan import Plan, make_plan, read_corpus
+from modbench.harness.planning.suite import parse_suite
+from modbench.harness.results import run_folder
+from modbench.harness.results.records import Record
+from modbench.harness.results.workspace import Workspace
+from modbench.progress import Lines
+
+MODELS = """
+import os, signal, torch
+def dies(config):
+    if os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, 8), torch.nn.Linear(8, config.vocab_size))
+"""
+
+
+def planned(model: str, here: Path, **train: Any) -> Plan:
+    (here / "own.py").write_text(MODELS)
+    (here / "text.txt").write_text("abc " * 500)
+    data: dict[str, Any] = {
+        "name": "ranks",
+        "effort": "draft",
+        "metrics": ["loss/val"],
+        "shape": {"d_model": 16, "n_layers": 1, "n_heads": 2},
+        "grid": {"seq_len": [8]},
+        "arms": [{"model": model}],
+        "train": {"seq_len": 8, "batch_size": 4, "steps": 4, "val_tokens": 64, **train},
+        "corpus": "text.txt",
+    }
+    suite = override(parse_suite(data, "ranks"), Overrides())
+    return make_plan(suite, device="cpu", text=read_corpus(suite))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def trained(made: Plan, here: Path, name: str) -> Record:
+    """The record of the plan's training unit, run by this machine's launcher."""
+    folder = run_folder.create(str(here / name), "ranks")
+    folder.write_run(made, {}, [], files.now())
+    (slots,) = (each for each in runner.phases(made, cores=2) if any(unit.made_in == "train" for unit in each.units))
+    launcher = LocalLauncher(cold=True, threads=1)
+    Run(launcher, folder, Lines(made)).phase(slots, {unit.name: 300.0 for unit in slots.units})
+    return run_folder.read_record(folder.record(slots.units[0]))
+
+
+@pytest.mark.slow
+def test_two_ranks_train_what_one_does(here: Path) -> None:
+    two, one = (trained(planned("dense", here, ranks=number), here, str(number)) for number in (2, 1))
+    (loss,), (expected,) = ([o for o in record.outcomes if o.metric == "loss/val"] for record in (two, one))
+    assert loss.status == expected.status == "ok"
+    assert math.isclose(loss.samples["value"][0], expected.samples["value"][0], rel_tol=1e-4)
+    assert two.environment is not None
+    assert one.environment is not None
+    assert (two.environment.ranks, one.environment.ranks) == (2, 1)
+    assert not list((here / "2").glob("checkpoints/*"))
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_the_unit_and_names_the_log(here: Path) -> None:
+    record = trained(planned("own.py:dies", here, ranks=2), here, "run")
+    assert record.died is not None
+    assert (record.died.kind, record.died.reason) == ("crash", "the process died of SIGSEGV")
+    (reason,) = {outcome.reason for outcome in record.outcomes}
+    assert reason is not None
+    assert "exit codes by rank: {1: -11, 0: -15}" in (here / "run" / reason.partition("; see ")[2]).read_text()
+
+
+@pytest.mark.slow
+def test_ranks_that_are_asked_end_at_a_checkpoint(here: Path) -> None:
+    made = planned("dense", here, ranks=2, steps=100_000, checkpoint_s=600.0)
+    folder = run_folder.create(str(here / "run"), "ranks")
+    folder.write_run(made, {}, [], files.now())
+    (unit,) = (unit for unit in made.units if unit.made_in == "train")
+    launcher, progress = LocalLauncher(cold=True, threads=1), Workspace(folder.path, unit.name).progress
+    handle = launcher.start(unit, folder, 300.0)
+    until = time.monotonic() + 120
+    while not progress.exists() and time.monotonic() < until:
+        launcher.wait([handle], 0.1)
+    launcher.ask(handle)
+    while handle.running and time.monotonic() < until:
+        launcher.wait([handle], 1.0)
+    launcher.end(handle)
+    assert handle.exitcode == early_end.Stopped.exit_code
+    assert Workspace(folder.path, unit.name).checkpoint.exists()
+    assert not folder.record(unit).exists()
+
+
+def test_units_with_ranks_come_last_and_have_cores_for_all(here: Path) -> None:
+    made = planned("dense", here, ranks=2)
+    by_pass = {unit.made_in: (slots.at_once, slots.ranks) for slots in runner.phases(made, 8) for unit in slots.units}
+    assert by_pass["train"] == (4, 2)
+    assert by_pass["count"] == (8, 1)
+    alone = planned("dense", here)
+    assert {slots.ranks for slots in runner.phases(alone, 8)} == {1}
+    on_card = made.model_copy(update={"device": "cuda"})
+    assert {slots.at_once for slots in runner.phases(on_card, 8)} == {1}
+    (unit,) = (unit for unit in made.units if unit.made_in == "train")
+    single = unit.model_copy(update={"protocol": alone.units[-1].protocol})
+    assert Limits(made).limit(unit) >= Limits(made).limit(single)
+
+
+def test_what_ranks_cannot_share_is_refused(here: Path) -> None:
+    with pytest.raises(UsageError, match="batch_size 4 cannot be divided among 3 ranks"):
+        planned("dense", here, ranks=3)
+    with pytest.raises(UsageError, match="batch_size 4 cannot be divided among 2 ranks, 4 pieces each"):
+        planned("dense", here, ranks=2, accumulate=4)
+    (unit,) = (unit for unit in planned("dense", here, ranks=2).units if unit.made_in == "train")
+    assert unit.protocol.train is not None
+    Ranks(1, 4).check(unit.protocol.train)  # two machines
+    with pytest.raises(UsageError, match=r"train\.ranks 2"):
+        ALONE.check(unit.protocol.train)
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        ([1, -signal.SIGSEGV, -signal.SIGTERM], -signal.SIGSEGV),
+        ([1, -signal.SIGKILL], -signal.SIGKILL),
+        ([1, 77, -signal.SIGTERM], 77),
+        ([75, 75], 75),
+        ([-signal.SIGTERM, 1], 1),
+        ([-signal.SIGTERM], -signal.SIGTERM),
+    ],
+)
+def test_the_code_that_says_most_is_that_of_the_unit(codes: list[int], said: int) -> None:
+    assert ranks.cause(codes) == said
