@@ -18,6 +18,7 @@ OTHER_MEANINGS = {
     "harness/results/upgrade.py": {"peak", "profile"},  # fields of the previous schema
     "src/modbench/cli.py": {"train", "profile"},  # commands
     "src/modbench/api.py": {"train"},  # a command
+    "src/modbench/tools/watched.py": {"train"},  # a command
     "src/modbench/tools/profile.py": {"time", "peak"},  # heads of a table
     "src/modbench/commands/profile.py": {"profile"},  # a folder's name
     "harness/planning/suite.py": {"train", "energy", "fit"},  # tables of a suite file
