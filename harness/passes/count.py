@@ -81,7 +81,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Out
     inputs = number_of_inputs(unit.protocol.rounds, varying=True)
     arms, parts = unit.comparison.arms, COUNTS if unit.protocol.counts is None else unit.protocol.counts
     for number, case in enumerate(arms, 1):
-        say = workspace.Steps(f"counting {case.id}" + (f" ({number} of {len(arms)})" if len(arms) > 1 else "")).say
+        say = workspace.Steps(f"counting {case.id}" + f", {number} of {len(arms)}" * (len(arms) > 1)).say
         with busy.busy():
             made = partial(count, case, unit.protocol.seed, hardware=hardware, inputs=inputs, parts=parts, say=say)
             counted = attempt(made)

@@ -15,6 +15,7 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine import busy
+from modbench.harness.results import workspace
 from modbench.harness.results.notes.memory import MemoryNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
@@ -72,7 +73,10 @@ class Weighed:
 def run(unit: UnitOfWork, metrics: list[Metric[Weighed, float]]) -> Iterator[Outcome]:
     """One outcome for each case and metric, with the forecast."""
     weighed: Weighed | Gap | None
-    for case in unit.comparison.arms:
+    arms = unit.comparison.arms
+    for number, case in enumerate(arms, 1):
+        steps = workspace.Steps(f"{case.id}, {number} of {len(arms)}")
+        steps.say("weights, and its contract")
         weighed = None  # free the last arm first: two at once would need more memory than either
         gc.collect()
         weighed = attempt(partial(Weighed, case, unit.protocol))
@@ -81,6 +85,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Weighed, float]]) -> Iterator[Out
             if isinstance(weighed, Gap):
                 yield missing(case, metric, weighed)
                 continue
+            steps.say(metric.key)
             with busy.busy():
                 value = attempt(partial(metric.measure, weighed))
             if isinstance(value, Gap):

@@ -71,7 +71,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
         inputs=inputs,
     )
     # Said once, before anything is timed: nothing is written meanwhile.
-    workspace.Steps(f"timing {len(timed)} models").say(f"warm-up, then {unit.protocol.rounds} rounds")
+    workspace.Steps(f"warm-up, then {unit.protocol.rounds} rounds").say(f"timing {len(timed)} models")
     span = clocks.Span.begin(clock.wall_s)
     with busy.busy(), contextlib.closing(collector):
         found = session.measure(_effort(unit.protocol, inputs if on_gpu else 0))
@@ -119,7 +119,7 @@ def _prepare_all(
     timed: dict[str, tuple[Call, list[Tensor]]] = {}
     gaps: dict[str, Gap] = {}
     for number, case in enumerate(arms, 1):
-        workspace.Steps(f"{case.id} ({number} of {len(arms)})").say("weights and first calls")
+        workspace.Steps(f"{case.id}, {number} of {len(arms)}").say("weights and first calls")
         made = attempt(partial(_prepare, case, unit, metric, clock, inputs, subjects))
         if isinstance(made, Gap):
             gaps[case.id] = made

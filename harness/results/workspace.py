@@ -99,21 +99,21 @@ class Steps:
     A new step is said at once, since it may last; a repeated one, which differs behind its first comma, once a second.
 
     Attributes:
-        prefix: what the steps belong to.
+        of: what the steps belong to.
         clock: time in s.
     """
 
-    prefix: str
+    of: str
     clock: Callable[[], float] = time.monotonic
     _last: tuple[str, float] = ("", 0.0)
 
     def say(self, step: str) -> None:
-        """Say a step: `counting dense[…]: whether it reads the future, call 3 of 18`."""
+        """Say a step: `whether it reads the future, call 3 of 18 (counting dense[…], 1 of 9)`; the end of a line may be cut."""
         (what, at), now = self._last, self.clock()
         if HERE is None or (step.partition(",")[0] == what and now - at < SAY_S):
             return
         self._last = step.partition(",")[0], now
-        HERE.say(f"{self.prefix}: {step}")
+        HERE.say(f"{step} ({self.of})")
 
 
 def artifact(run: Path, unit: str) -> dict[str, Any] | None:

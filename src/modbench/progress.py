@@ -115,7 +115,7 @@ class Lines:
         self.running[unit.name] = (self.clock(), self.clock())
 
     def tick(self) -> None:
-        """Print `[11/34] count-T512-…, 1 min 04 s: counting dense[…]: FLOPs by fvcore` for a unit that was silent for long."""
+        """Print `[11/34] count-T512-…, 1 min 04 s: FLOPs by fvcore (counting dense[…])` for a unit that was silent for long."""
         now = self.clock()
         for unit, (start, last) in self.running.items():
             if now - last < self.SILENT_S:

@@ -143,10 +143,10 @@ def test_every_step_of_counting_is_said(tmp_path: Path) -> None:
     metrics = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
     with workspace.at(Workspace(tmp_path, unit.name, tell=lambda line: said.append(str(line)))):
         list(count.run(unit, metrics))
-    assert said[0] == f"counting {unit.comparison.arms[0].id} (1 of 2): FLOPs by torch's counter"
-    assert f"counting {unit.comparison.arms[1].id} (2 of 2): whether it skips what it claims" in said
+    assert said[0] == f"FLOPs by torch's counter (counting {unit.comparison.arms[0].id}, 1 of 2)"
+    assert f"whether it skips what it claims (counting {unit.comparison.arms[1].id}, 2 of 2)" in said
     assert any("whether it reads the future, call 1 of 18" in line for line in said)
-    assert said[-1].endswith("FLOPs of a training step's kernels")
+    assert said[-1].startswith("FLOPs of a training step's kernels")
     assert Workspace(tmp_path, unit.name).said() == said[-1]
 
 
@@ -160,7 +160,7 @@ def test_a_new_step_is_said_at_once_and_a_repeated_one_once_a_second(tmp_path: P
         for step, passed in (("one", 0.1), ("two, 1", 0.1), ("two, 2", 0.1), ("two, 3", 1.0), ("two, 4", 0.1)):
             clock.now += passed
             steps.say(step)
-    assert said == ["counting: one", "counting: two, 1", "counting: two, 3"]
+    assert said == ["one (counting)", "two, 1 (counting)", "two, 3 (counting)"]
 
 
 def test_what_is_merely_shown_ends_no_unit(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_timing_says_its_last_word_before_it_begins(tmp_path: Path, monkeypatch:
     metrics = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
     with workspace.at(Workspace(tmp_path, unit.name, tell=lambda line: events.append(str(line)))):
         list(time.run(unit, metrics))
-    assert events[-3:] == ["timing 2 models: warm-up, then 3 rounds", "measure", "measured"]
+    assert events[-3:] == ["timing 2 models (warm-up, then 3 rounds)", "measure", "measured"]
     assert len(events) == 5
 
 
