@@ -28,7 +28,8 @@ def jobs(loaded: Loaded) -> list[tuple[str, str]]:
     said = [("Timed on", "; ".join(node.in_words() for node in found))] if found else []
     if (loaded.path / attempts.JOBS).is_dir():
         tried = attempts.all_attempts(loaded.path)
-        said.append(("Jobs", attempts.in_words(tried.values()) or f"{len(tried)} units, each started once"))
+        once = "1 unit, started once" if len(tried) == 1 else f"{len(tried)} units, each started once"
+        said.append(("Jobs", attempts.in_words(tried.values()) or once))
     return said
 
 

@@ -241,7 +241,7 @@ def _run(
             loaded = render.write(folder.path)
     except KeyboardInterrupt:
         by = f" by {stop.cause}" if stop.cause in {"SIGTERM", "SIGHUP"} else ""
-        raise IncompleteError(f"interrupted{by}. {stop.left}{_kept(folder)}") from None
+        raise IncompleteError(f"interrupted{by}. {stop.left and f'{stop.left} '}{_kept(folder)}") from None
     except OSError as error:
         raise ModbenchError(f"{error.filename or folder.path}: {error.strerror or error}. {_kept(folder)}") from error
     except ModbenchError as error:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from modbench.harness.execution.launch.slurm import SlurmLauncher
     from modbench.harness.planning.plan import Plan
 
 WORK = """
@@ -104,35 +105,37 @@ class Quiet:
         pass
 
 
-def stub_plan() -> Plan:
-    """Six counts and memory units, two comparisons that are timed, two training runs."""
+@functools.cache
+def stub_plan(*, trains: bool = True) -> Plan:
+    """Counts and memory, two comparisons that are timed, and training runs unless they are left out."""
     from modbench.harness.planning.plan import make_plan, read_corpus
     from modbench.harness.planning.suite import parse_suite
 
-    suite = {
+    suite: dict[str, Any] = {
         "name": "stubs",
         "effort": "smoke",
-        "metrics": ["flops/forward", "latency/forward", "latency/train_step", "memory/peak_allocated", "loss/val"],
+        "metrics": ["flops/forward", "latency/forward", "latency/train_step", "memory/peak_allocated"],
         "shape": {"d_model": 32, "n_layers": 2, "n_heads": 2},
         "grid": {"seq_len": [16, 32], "batch_size": [1]},
         "arms": [{"model": "dense"}, {"model": "mod", "capacity": 0.5}],
-        "train": {"seq_len": 16, "batch_size": 2, "tokens": 64, "val_tokens": 64},
     }
+    if not trains:
+        return make_plan(parse_suite(suite, "stubs"), device="cpu")
+    suite["metrics"].append("loss/val")
+    suite["train"] = {"seq_len": 16, "batch_size": 2, "tokens": 64, "val_tokens": 64}
     parsed = parse_suite(suite, "stubs")
     return make_plan(parsed, device="cpu", text=read_corpus(parsed))
 
 
-def work(units: Sequence[UnitOfWork], folder: RunFolder, *options: str, grace_s: float = 1.0) -> SlurmLauncher:
+def work(units: Sequence[UnitOfWork], folder: RunFolder, *options: str) -> None:
     """Run units through Slurm as the runner does; stubs stand in for measurements."""
     from modbench.harness.execution.launch import slurm
     from modbench.harness.execution.phase import Run, Slots
 
-    slurm.GRACE_S = grace_s
-    slurm.SlurmLauncher.inside = StubLauncher
-    launcher = slurm.SlurmLauncher(cold=True, threads=1, options=options)
-    slots = Slots(tuple(units), launcher.at_once(1))
-    Run(launcher, folder, Quiet()).phase(slots, {unit.name: 60.0 for unit in units})
-    return launcher
+    with mock.patch.object(slurm, "GRACE_S", 1.0), mock.patch.object(slurm.SlurmLauncher, "inside", StubLauncher):
+        launcher = slurm.SlurmLauncher(cold=True, threads=1, options=options)
+        slots = Slots(tuple(units), launcher.at_once(1))
+        Run(launcher, folder, Quiet()).phase(slots, {unit.name: 60.0 for unit in units})
 
 
 def folder_at(path: Path) -> RunFolder:
@@ -149,9 +152,5 @@ def lines(file: Path) -> list[str]:
 
 
 if __name__ == "__main__":  # a submitter of its own, which a test kills
-    wanted = sys.argv[2].split(",")
-    work(
-        [unit for unit in stub_plan().units if unit.name.startswith(tuple(wanted))],
-        folder_at(Path(sys.argv[1])),
-        *sys.argv[3:],
-    )
+    counts = [unit for unit in stub_plan(trains=False).units if unit.made_in == "count"]
+    work(counts, folder_at(Path(sys.argv[1])), *sys.argv[2:])

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from slurm_stubs import folder_at, lines, stub_plan, work
@@ -24,8 +25,8 @@ STUBS = Path(__file__).with_name("slurm_stubs.py")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("slurm")]
 
 
-def units_of(*made_in: str) -> list[UnitOfWork]:
-    return [unit for unit in stub_plan().units if unit.made_in in made_in]
+def units_of(*made_in: str, trains: bool = True) -> list[UnitOfWork]:
+    return [unit for unit in stub_plan(trains=trains).units if unit.made_in in made_in]
 
 
 def until(true: Callable[[], object], seconds: float = 30.0) -> None:
@@ -169,9 +170,9 @@ def test_a_job_that_is_told_of_its_end_saves_a_checkpoint_and_goes_back_into_the
 def test_a_killed_submitter_loses_no_job_and_starts_none_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
 ) -> None:
-    folder, units = folder_at(tmp_path / "run"), units_of("count", "memory")
+    folder, units = folder_at(tmp_path / "run"), units_of("count", trains=False)
     monkeypatch.setenv("STUB_SECONDS", "1")
-    submitter = subprocess.Popen([sys.executable, STUBS, folder.path, "count,memory"])
+    submitter = subprocess.Popen([sys.executable, STUBS, folder.path])
     until(lambda: starts(folder))
     submitter.kill()
     submitter.wait()
@@ -197,9 +198,9 @@ def test_a_unit_that_dies_is_recorded_with_its_exit_code(tmp_path: Path, monkeyp
 
 
 def test_units_wait_here_while_the_queue_may_hold_no_more(tmp_path: Path) -> None:
-    folder, units = folder_at(tmp_path / "run"), units_of("count", "memory")
-    work(units, folder, "--max-submit=2")
-    assert max(len(each.tasks) for each in attempts.submissions(folder.path)) == 2
+    folder, units = folder_at(tmp_path / "run"), units_of("count")
+    work(units, folder, "--max-submit=1")
+    assert [len(each.tasks) for each in attempts.submissions(folder.path)] == [1] * len(units)
     assert starts(folder) == Counter(unit.name for unit in units)
 
 
@@ -235,3 +236,38 @@ def test_who_leaves_is_told_how_to_come_back_and_how_to_cancel(tmp_path: Path, m
             ).stdout
         )
     )
+
+
+SUITE = """
+name = "counts"
+effort = "smoke"
+metrics = ["flops/forward"]
+[shape]
+d_model = 32
+n_layers = 2
+n_heads = 2
+[grid]
+seq_len = [16]
+batch_size = [1]
+[[arms]]
+model = "dense"
+"""
+
+
+def test_the_command_line_runs_a_suite_on_the_cluster(modbench: Any, tmp_path: Path) -> None:
+    """With a real worker: the record names the node, and the page says which jobs there were."""
+    (tmp_path / "counts.toml").write_text(SUITE)
+    (tmp_path / "site.toml").write_text('partition = "nowhere"\nmem = "1000"\n')
+    words = ("run", "counts.toml", "--launcher", "slurm", "--launcher-profile", "site.toml")
+    refused = modbench(*words, "-o", "refused", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "invalid partition specified: nowhere" in refused.stderr
+    done = modbench(*words, "-o", "run", "--", "--partition=debug", "--time=5", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert told["launcher_options"] == ["--partition=nowhere", "--mem=1000", "--partition=debug", "--time=5"]
+    (file,) = (tmp_path / "run" / "units").glob("*.json")
+    where = json.loads(file.read_text())["environment"]
+    assert where["machine"]
+    assert "cores" in where["hardware"]
+    assert "1 unit, started once" in (tmp_path / "run" / "report.html").read_text()

@@ -17,6 +17,15 @@ LauncherOptions = Annotated[
     typer.Argument(metavar="[-- OPTIONS]", help="Options of the launcher, behind `--`: those of sbatch for slurm."),
 ]
 
+ProfileFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--launcher-profile",
+        metavar="FILE",
+        help="Options of the launcher: TOML, or a line for each; those behind `--` count more.",
+    ),
+]
+
 
 @app.command()
 @with_flags()
@@ -33,6 +42,7 @@ def run(
     launcher: Annotated[
         str, typer.Option("--launcher", metavar="NAME", help="What starts the work: local or slurm.")
     ] = "local",
+    launcher_profile: ProfileFlag = None,
     options: LauncherOptions = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -41,6 +51,7 @@ def run(
     from modbench.harness.core import catalogue
     from modbench.harness.core.units import parse_duration
     from modbench.harness.execution import stopping
+    from modbench.harness.execution.launcher_profile import read_profile
     from modbench.harness.machine import accelerators
     from modbench.progress import progress_for
     from modbench.reports import summary
@@ -49,9 +60,12 @@ def run(
     timeout_s = parse_duration(timeout, "--timeout") if timeout is not None else None
     stopping.interrupt_on_end()
     catalogue.find("launchers", launcher)
-    plan = api.make_plan(suite, overrides, select)
+    in_profile = read_profile(launcher_profile) if launcher_profile else ()
+    # Units of a launcher that works apart run on other machines than this one.
+    elsewhere = getattr(catalogue.load("launchers", launcher), "apart", False)
+    plan = api.make_plan(suite, overrides, select, only_plan=elsewhere)
     folder = api.new_folder(plan, out)
-    if (gap := accelerators.not_measured(plan.device)) is not None:
+    if not elsewhere and (gap := accelerators.not_measured(plan.device)) is not None:
         print(gap, file=sys.stderr, flush=True)
     if not as_json:
         say(summary.opening(plan))
@@ -61,7 +75,7 @@ def run(
         command=["modbench", *sys.argv[1:]],
         progress=progress_for(plan, folder),
         launcher=launcher,
-        options=options or (),
+        options=(*in_profile, *(options or ())),
         timeout_s=timeout_s,
     )
     print_summary(finished, as_json=as_json)
@@ -75,6 +89,7 @@ def resume(
     options: LauncherOptions = None,
     *,
     timeout: TimeoutFlag = None,
+    launcher_profile: ProfileFlag = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also run again what failed, not only what is missing or died.")
     ] = False,
@@ -90,9 +105,12 @@ def resume(
     from modbench import api
     from modbench.harness.core.units import parse_duration
     from modbench.harness.execution import stopping
+    from modbench.harness.execution.launcher_profile import read_profile
     from modbench.progress import progress_for
 
     timeout_s = parse_duration(timeout, "--timeout") if timeout is not None else None
+    if launcher_profile:
+        options = [*read_profile(launcher_profile), *(options or ())]
     stopping.interrupt_on_end()
     finished = api.resume(
         run_folder,
