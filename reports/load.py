@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import gc
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -225,7 +227,20 @@ def load(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = F
     Raises:
         UsageError: if it is not a run folder, is damaged, or has no such arm.
     """
-    run = run_folder.read(str(folder))
-    complete(run.environment, run.path / "run.json")
-    tables = Tables(run, baseline)
-    return Loaded(run, tables, case_table(tables), comparison_table(tables, all_pairs=all_pairs))
+    with without_collections():
+        run = run_folder.read(str(folder))
+        complete(run.environment, run.path / "run.json")
+        tables = Tables(run, baseline)
+        return Loaded(run, tables, case_table(tables), comparison_table(tables, all_pairs=all_pairs))
+
+
+@contextlib.contextmanager
+def without_collections() -> Iterator[None]:
+    """Collect no garbage meanwhile: all that is read stays, and to look through it again and again doubles the time."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()

@@ -58,7 +58,7 @@ def held(loaded: Loaded, arm: str, baseline: str) -> list[Held]:
     return found
 
 
-def _doubts(row: Any) -> tuple[str, ...]:
+def _doubts(row: Any) -> tuple[str, ...]:  # noqa: ANN401  # a row of READ
     said = (each.split(";") for each in (row.labels, row.baseline_labels) if isinstance(each, str))
     return tuple(label for labels in said for label in labels if label in OF_WORK)
 

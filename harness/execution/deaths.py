@@ -22,23 +22,26 @@ def keep_log(log: Path) -> None:
 
 def write_failure(unit: UnitOfWork, file: Path, died: Death) -> None:
     """Write the record for a process that died before it could."""
-    record = Record(unit=unit, started=now(), wall_s=0.0, died=died, outcomes=tuple(_lost(unit, unit, died)))
+    record = Record(unit=unit, started=now(), wall_s=0.0, died=died, outcomes=tuple(_lost(unit, unit, died, file)))
     write_atomically(file, record.model_dump_json())
 
 
 def add_failed(file: Path, planned: UnitOfWork, died: Death) -> None:
     """Write the planned unit's record: what the second try measured, and the user's arms as failed."""
     record = Record.model_validate_json(file.read_text(encoding="utf-8"))
-    outcomes = (*record.outcomes, *_lost(planned, record.unit, died, only_own=True))
+    outcomes = (*record.outcomes, *_lost(planned, record.unit, died, file, only_own=True))
     again = died.model_copy(update={"again": True})
     # If the second try died too, its record says so and nothing was measured.
     update = {"unit": planned, "outcomes": outcomes, "died": record.died or again}
     write_atomically(file, record.model_copy(update=update).model_dump_json())
 
 
-def _lost(unit: UnitOfWork, logged: UnitOfWork, died: Death, *, only_own: bool = False) -> Iterator[Outcome]:
-    """Failed outcomes for every case and metric of a unit whose process died."""
-    gap = Gap(status="failed", kind=died.kind, reason=f"{died.reason}; see logs/{logged.name}.died.log")
+def _lost(
+    unit: UnitOfWork, logged: UnitOfWork, died: Death, file: Path, *, only_own: bool = False
+) -> Iterator[Outcome]:
+    """Failed outcomes for every case and metric of a unit whose process died. Logs lie in folders as records do."""
+    part = "" if file.parent.name == "units" else f"{file.parent.name}/"
+    gap = Gap(status="failed", kind=died.kind, reason=f"{died.reason}; see logs/{part}{logged.name}.died.log")
     for case in unit.comparison.arms:
         if only_own and not case.own:
             continue

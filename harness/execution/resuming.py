@@ -44,8 +44,7 @@ def make_ready(stored: StoredRun, remaining: Sequence[UnitOfWork]) -> None:
         UsageError: if it has times of another machine.
     """
     folder = RunFolder(stored.path)
-    for place in (folder.units, folder.logs):  # a copied folder may lack the empty ones
-        place.mkdir(exist_ok=True)
+    folder.make()  # a copied folder may lack the empty ones
     # Elsewhere the machines that measure are not this one; their records name them.
     elsewhere = getattr(catalogue.load("launchers", stored.launcher), "apart", False)
     machine = certificate.fingerprint(environment.collect(), stored.plan.device, stored.plan.suite.threads)

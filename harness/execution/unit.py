@@ -20,6 +20,7 @@ from modbench.harness.core import inside
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.results import names
+from modbench.harness.results.packed import unpacked
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.upgrade import upgraded
 
@@ -36,7 +37,7 @@ def planned(folder: Path, name: str) -> UnitOfWork:
     file = folder / "run.json"
     inside.refuse_links(folder)
     try:
-        units = upgraded(json.loads(file.read_bytes()), file)["plan"]["units"]
+        units = unpacked(upgraded(json.loads(file.read_bytes()), file)["plan"], file)["units"]
         found = {unit["name"]: unit for unit in units}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         if isinstance(error, UsageError):

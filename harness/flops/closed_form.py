@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case
 from modbench.harness.core.config import ModelConfig
@@ -14,6 +16,7 @@ def case_cost(case: Case) -> Cost | None:
     return None if case.own else closed_form(case.model, case.config, case.place.seq_len, case.place.batch_size)
 
 
+@functools.lru_cache(maxsize=100_000)  # a plan asks for each case's many times, and has ten thousand cases
 def closed_form(model: str, config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     """Closed-form cost of a catalogue model.
 

@@ -26,6 +26,7 @@ class Maker:
 
     def __init__(self, suite: Suite, text: Text | None) -> None:
         self.suite, self.text = suite, text
+        self._timed: dict[tuple[Comparison, str], float] = {}
 
     def unit(
         self,
@@ -79,6 +80,12 @@ class Maker:
 
     def timed_flops(self, comparison: Comparison, group: str) -> float:
         """FLOPs of one launch of a group of metrics that are timed together."""
+        key = (comparison, group)
+        if key not in self._timed:
+            self._timed[key] = self._launch_flops(comparison, group)
+        return self._timed[key]
+
+    def _launch_flops(self, comparison: Comparison, group: str) -> float:
         _, rounds = self.suite.protocol_size
         anchor, *others = (self.forward(comparison, case) for case in comparison.arms)
         per_round = 2 * (anchor * -(-len(others) // ARMS_PER_BLOCK) + sum(others))

@@ -23,6 +23,8 @@ from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S
 DRAW_S, ARM_S = 1e-8, 0.02
 # Calls of an arm before its warm-up: the contract check, and one to prepare what is timed.
 FIRST_CALLS = 2
+# Cases whose operators are recorded; a plan of more takes the times of the others from the nearest.
+MOST_RECORDED = 60
 
 
 class RunTime:
@@ -36,6 +38,8 @@ class RunTime:
     def __init__(self, plan: Plan, tables: dict[str, Table] | None = None) -> None:
         self.plan = plan
         self.tables = _kept(plan) if tables is None else tables
+        self._near = _nearest(plan) if self.tables else {}
+        self._launch_s: dict[str, float] = {}
 
     @property
     def measured(self) -> bool:
@@ -61,7 +65,14 @@ class RunTime:
         return (start + calls * step / unit.ranks) / at_once
 
     def _timed(self, unit: UnitOfWork) -> float:
-        """Seconds of a launch after its process has started."""
+        """Seconds of a launch after its process has started: of all launches of a series the same."""
+        if not unit.series:
+            return self._launch(unit)
+        if unit.series not in self._launch_s:
+            self._launch_s[unit.series] = self._launch(unit)
+        return self._launch_s[unit.series]
+
+    def _launch(self, unit: UnitOfWork) -> float:
         workload, protocol, arms = unit.workload.partition("-")[0], unit.protocol, unit.comparison.arms
         calls = [self._known(case, arms[0], workload) * self._calls(unit) for case in arms]
         forwards = [self._known(case, arms[0], "forward") for case in arms]
@@ -89,9 +100,34 @@ class RunTime:
 
     def call(self, case: Case, workload: str) -> float | None:
         """Seconds of one call or decode step; None if shapes alone do not tell, or there are no peaks."""
-        table = self.tables.get(case.place.dtype)
-        found = None if table is None else operators(case, workload)
-        return None if table is None or found is None else table.seconds(found)
+        table, near = self.tables.get(case.place.dtype), self._near.get(case.original.id, case)
+        found = None if table is None else operators(near, workload)
+        if table is None or found is None:
+            return None
+        return table.seconds(found) * (1.0 if near is case else _share(case, near, workload))
+
+
+def _nearest(plan: Plan) -> dict[str, Case]:
+    """For every case of a large plan, by id, the one whose operators stand for its own; empty for a plan of few cases.
+
+    To record a call takes some 50 ms. Of each model and number format some cases are recorded that lie evenly among all by
+    their FLOPs; the time of another one is that of the nearest, by its FLOPs.
+    """
+    if len(plan.cases) <= MOST_RECORDED:
+        return {}
+    groups: dict[tuple[str, str], list[tuple[float, Case]]] = {}
+    for case in plan.cases:
+        cost = case_cost(case)
+        if cost is not None:
+            groups.setdefault((case.model, case.place.dtype), []).append((cost.forward, case))
+    found, each = {}, max(2, MOST_RECORDED // max(1, len(groups)))
+    for members in groups.values():
+        members.sort(key=lambda member: member[0])
+        most = min(each, len(members))
+        chosen = [round(i * (len(members) - 1) / max(1, most - 1)) for i in range(most)]
+        for at, (_, case) in enumerate(members):
+            found[case.id] = members[min(chosen, key=lambda place: abs(place - at))][1]
+    return found
 
 
 def predicted_s(case: Case) -> float:

@@ -15,7 +15,7 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results import names, own_files, trust
+from modbench.harness.results import layout, names, own_files, packed, trust
 from modbench.harness.results.launches import Decision
 from modbench.harness.results.launches import checked as checked_decision
 from modbench.harness.results.reading import DamagedError, load, parse
@@ -44,11 +44,15 @@ class RunFolder:
 
     def record(self, unit: UnitOfWork) -> Path:
         """Path of a unit's record."""
-        return self.units / f"{unit.name}.json"
+        return layout.file_of(self.path, "units", unit.name, ".json")
 
     def log(self, unit: UnitOfWork) -> Path:
         """Path of what the unit's process printed."""
-        return self.logs / f"{unit.name}.log"
+        return layout.file_of(self.path, "logs", unit.name, ".log")
+
+    def make(self) -> None:
+        """Make the folders that every unit writes to, where they are missing."""
+        layout.make(self.path, layout.of(self.path))
 
     def decision(self, series: str) -> Decision | None:
         """Return the number of launches of a series; None if its pilot has not decided it.
@@ -56,15 +60,15 @@ class RunFolder:
         Raises:
             UsageError: if the file is damaged.
         """
-        file = self.path / LAUNCHES / f"{series}.json"
+        file = layout.file_of(self.path, LAUNCHES, series, ".json")
         if not file.is_file():
             return None
         return checked_decision(parse(Decision, load(file), file), series, file)
 
     def write_decision(self, decided: Decision) -> None:
         """Write the number of launches of a series, once."""
-        file = self.path / LAUNCHES / f"{decided.series}.json"
-        file.parent.mkdir(exist_ok=True)
+        file = layout.file_of(self.path, LAUNCHES, decided.series, ".json")
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, decided.model_dump_json(indent=1))
 
     def set_aside(self, damaged: Damaged) -> None:
@@ -73,7 +77,7 @@ class RunFolder:
 
     def forget_decision(self, series: str) -> None:
         """Remove the decision on a series whose pilot had no times."""
-        (self.path / LAUNCHES / f"{series}.json").unlink(missing_ok=True)
+        layout.file_of(self.path, LAUNCHES, series, ".json").unlink(missing_ok=True)
 
     def write_run(
         self,
@@ -86,15 +90,18 @@ class RunFolder:
     ) -> None:
         """Write run.json: the resolved plan, the environment in which it runs, and the user's own files that it uses."""
         shown = masking.command(list(options))
+        chosen = layout.chosen(len(plan.units))
+        layout.make(self.path, chosen)
         body = {
             "schema_version": SCHEMA,
+            "layout": chosen,
             "started": started,
             "command": masking.command(command),
             "launcher": launcher,
             "launcher_options": shown,
             **trust.begin(plan.units, launcher, shown),
             "environment": masking.everywhere(environment),
-            "plan": plan.model_dump(mode="json"),
+            "plan": packed.packed(plan) if chosen == layout.SPREAD else plan.model_dump(mode="json"),
         }
         write_atomically(self.path / "run.json", json.dumps(body, indent=1))
 
@@ -199,7 +206,11 @@ def read(folder: str) -> StoredRun:
     lacking = {"plan", "environment", "command", "started", "launcher"} - body.keys()
     if lacking:
         raise DamagedError(file, f"damaged: {', '.join(sorted(lacking))} missing")
-    plan = parse(Plan, body["plan"], file)
+    if body.get("layout", layout.TOGETHER) != layout.of(path):
+        raise DamagedError(
+            file, f"its layout is not that of {layout.MARK}: one of the two is missing, or of another run"
+        )
+    plan = parse(Plan, packed.unpacked(body["plan"], file), file)
     names.check(plan, file)
     for problem in check_run(body, plan):
         raise DamagedError(file, problem)

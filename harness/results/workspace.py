@@ -16,6 +16,7 @@ from typing import Any
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import unfinished, write_atomically
 from modbench.harness.core.torchrun import ALONE, Ranks
+from modbench.harness.results import layout
 from modbench.harness.results.reading import load
 
 # Seconds between two lines about the same step.
@@ -41,7 +42,7 @@ class Workspace:
     keeps_weights: bool = False
 
     def _file(self, folder: str, suffix: str) -> Path:
-        return self.run / folder / f"{self.unit}{suffix}"
+        return layout.file_of(self.run, folder, self.unit, suffix)
 
     @property
     def checkpoint(self) -> Path:
@@ -76,13 +77,14 @@ class Workspace:
 
     def record_of(self, unit: str) -> Path:
         """Path of the record of another unit of the run."""
-        return self.run / "units" / f"{unit}.json"
+        return layout.file_of(self.run, "units", unit, ".json")
 
     def tidy(self) -> None:
         """Remove files that are not needed once there is a record."""
         for file in (self.checkpoint, unfinished(self.checkpoint), self.progress):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # the folder does not exist, or holds another unit's checkpoint
+            self.checkpoint.parent.rmdir()
             (self.run / "checkpoints").rmdir()
 
     def keep(self, found: dict[str, Any]) -> None:
@@ -122,7 +124,7 @@ def artifact(run: Path, unit: str) -> dict[str, Any] | None:
     Raises:
         UsageError: if it is damaged.
     """
-    file = run / "artifacts" / f"{unit}.json"
+    file = layout.file_of(run, "artifacts", unit, ".json")
     if not file.is_file():
         return None
     try:

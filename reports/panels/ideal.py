@@ -35,7 +35,7 @@ def render(loaded: Loaded) -> Markup | None:
     for axis, (title, rows) in zip(axes, sides, strict=True):
         _draw(axis, loaded, rows, title, limits)
     axes[0].set_ylabel("measured (higher is better)")
-    shown = " ".join(f"{look(case).glyph} {name(case)}" for case in loaded.arms_shown)
+    legend = " ".join(f"{look(case).glyph} {name(case)}" for case in loaded.arms_shown)
     attainable = ""
     if any(is_number(value) for _, rows in sides for value in rows.attainable):
         attainable = (
@@ -45,7 +45,7 @@ def render(loaded: Loaded) -> Markup | None:
     return figure(
         to_svg(made, "ideal", "Measured speed-up against the speed-up that FLOPs promise"),
         "On the diagonal the saved FLOPs (causal attention; for decode, the bytes not read) saved as much time. "
-        f"{attainable}Larger marks are longer sequences. {shown}.",
+        f"{attainable}Larger marks are longer sequences. {legend}.",
     )
 
 

@@ -73,19 +73,20 @@ def render(folder: Path) -> dict[str, Any]:
     from modbench.harness.results import run_folder
     from modbench.reports import render as views
     from modbench.reports.cases import case_table
-    from modbench.reports.load import Loaded
+    from modbench.reports.load import Loaded, without_collections
     from modbench.reports.pairs import comparison_table
     from modbench.reports.tables import Tables
 
     took: dict[str, list[float]] = {}
-    with _timed(took, "read"):
-        run = run_folder.read(str(folder))
-    with _timed(took, "tables"):
-        tables = Tables(run)
-    with _timed(took, "cases"):
-        cases = case_table(tables)
-    with _timed(took, "pairs"):
-        pairs = comparison_table(tables)
+    with without_collections():  # as reports/load.py does it
+        with _timed(took, "read"):
+            run = run_folder.read(str(folder))
+        with _timed(took, "tables"):
+            tables = Tables(run)
+        with _timed(took, "cases"):
+            cases = case_table(tables)
+        with _timed(took, "pairs"):
+            pairs = comparison_table(tables)
     with _timed(took, "page"):
         views.views(Loaded(run, tables, cases, pairs))
     sizes = {name: (folder / name).stat().st_size for name in ("report.html", "cases.csv", "comparisons.csv")}
@@ -154,7 +155,8 @@ def main() -> None:
                 stages = " | ".join(f"{took[stage][0]:.1f}" for stage in STAGES)
                 page = made["bytes"]["report.html"] / 1e6
                 print(
-                    f"| {made['cases']:,} | {shape} | {made['units']:,} | {made['pairs']:,} | {stages} | {cpu:.1f} ({wall:.1f}) | "
+                    f"| {made['cases']:,} | {shape} | {made['units']:,} | {made['pairs']:,} | {stages} "
+                    f"| {cpu:.1f} ({wall:.1f}) | "
                     f"{made['peak'] / 2**20:.0f} | {page:.1f} | {made['entries']:,} |",
                     flush=True,
                 )

@@ -172,7 +172,7 @@ def test_damaged_options_of_a_launcher_are_named(stranger: Stranger, value: obje
 def test_a_single_unit_is_named_as_a_plain_file_too(stranger: Stranger) -> None:
     stranger.plans()
     stranger.changes(lambda body: first(body).update(name="../../victim"))
-    with pytest.raises(UsageError, match="unit.name.*begins with a dot"):
+    with pytest.raises(UsageError, match=r"unit.name.*begins with a dot"):
         planned(stranger.path, "../../victim")
 
 

@@ -102,7 +102,7 @@ def start(arguments: Iterable[str], beside: Path, number: int, before: Callable[
             os.dup2(handle, stream)
             os.close(handle)
         sys.argv = ["modbench", *arguments]
-        multiprocessing.util.spawnv_passfds = _forked(multiprocessing.util.spawnv_passfds)  # type: ignore[attr-defined]
+        multiprocessing.util.spawnv_passfds = _forked(multiprocessing.util.spawnv_passfds)
         if before is not None:
             before()
         code = _ended(cli.main)

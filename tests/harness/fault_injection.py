@@ -101,8 +101,8 @@ def _opening(  # noqa: C901  # one closure for each way to open and write
         except OSError:
             return False
 
-    builtins.open = io.open = opened  # type: ignore[assignment]  # the same but for the fault
-    os.open, os.write = os_opened, written  # type: ignore[assignment]  # as above
+    builtins.open = io.open = opened
+    os.open, os.write = os_opened, written
 
 
 def _clock(switch: str) -> None:

@@ -21,6 +21,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
+from modbench.harness.results.record_files import read_record
 from modbench.harness.results.records import Record
 from modbench.harness.results.workspace import Workspace
 from modbench.progress import Lines
@@ -64,7 +65,7 @@ def trained(made: Plan, here: Path, name: str) -> Record:
     (slots,) = (each for each in runner.phases(made, cores=2) if any(unit.made_in == "train" for unit in each.units))
     launcher = LocalLauncher(cold=True, threads=1)
     Run(launcher, folder, Lines(made)).phase(slots, {unit.name: 300.0 for unit in slots.units})
-    return run_folder.read_record(folder.record(slots.units[0]))
+    return read_record(folder.record(slots.units[0]))
 
 
 @pytest.mark.slow

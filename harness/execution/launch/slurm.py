@@ -22,7 +22,7 @@ from modbench.harness.execution.slurm import queue
 from modbench.harness.execution.slurm.submitting import Group, groups, refuse_without_submitit, send
 from modbench.harness.results import attempts
 from modbench.harness.results.attempts import Attempt, Submission
-from modbench.harness.results.records import Death
+from modbench.harness.results.records import Death, Failure
 from modbench.harness.results.run_folder import RunFolder
 
 # Seconds between two questions to Slurm: often at first, then seldom, since its controller serves the whole site.
@@ -98,7 +98,7 @@ class SlurmLauncher:
     """
 
     apart = True
-    inside: MakeLauncher = LocalLauncher  # type: ignore[assignment]  # a class that is called; it starts units inside a job
+    inside: MakeLauncher = LocalLauncher  # it starts units inside a job
 
     def __init__(self, *, cold: bool, threads: int, device: Device = "cpu", options: Sequence[str] = ()) -> None:
         del cold
@@ -279,7 +279,7 @@ class SlurmLauncher:
             handle.died = Death(kind="crash", reason=f"the Slurm job {job} was cancelled")
             return True
         if handle.resubmitted >= self.options.requeues:
-            kind = "timeout" if how == "time limit" else "crash"
+            kind: Failure = "timeout" if how == "time limit" else "crash"
             tries = f"{handle.resubmitted + 1} submission{'s' * (handle.resubmitted > 0)}"
             handle.died = Death(kind=kind, reason=f"the Slurm job {job} ended without a record ({how}), after {tries}")
             return True

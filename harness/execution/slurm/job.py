@@ -55,7 +55,7 @@ class Task:
     units: tuple[tuple[str, float], ...]
     requeues: int
     signal_s: int
-    make: MakeLauncher = field(default=LocalLauncher)  # type: ignore[assignment]  # a class that is called
+    make: MakeLauncher = field(default=LocalLauncher)
 
 
 def run_task(task: Task) -> None:
@@ -103,7 +103,8 @@ class _Work:
         self.pid = getattr(getattr(handle, "process", None), "pid", None)
         if self.why is not None:  # the signal came before the process was there
             self._tell(self.why)
-        ended, until = [], time.monotonic() + limit_s
+        ended: list[Any] = []
+        until = time.monotonic() + limit_s
         while not ended and time.monotonic() < until + 2 * POLL_S:
             ended = launcher.wait([handle], POLL_S)
         hung = handle.running

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from modbench.harness.planning.plan import Plan
 
 NUMBERS = ("params", "flops_forward", "flops_train_step", "flops_share", "ideal", "memory_train_step", "forward_s")
+# Cases in the table: of more, the first and the last; the rest are counted.
+MOST_LISTED = 100
 HEADER = ("case", "params", "FLOPs forward", "of anchor", "ideal", "train-step memory", "forward time")
 
 
@@ -34,18 +36,18 @@ def forecast(plan: Plan) -> dict[str, Any]:
     """The forecast in base units; None where a number is known only after a user's model has run."""
     passes = catalogue.passes()
     every = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
-    first = {unit for unit, _ in every if not plan.after_pilot(unit)}
+    first = {unit.name for unit, _ in every if not plan.after_pilot(unit)}
     anchors = {case: comparison.arms[0] for comparison in plan.comparisons for case in comparison.arms}
     run_time = RunTime(plan)
-    predicted = {(unit, at_once): run_time.seconds(unit, at_once) for unit, at_once in every}
+    predicted = [(unit, run_time.seconds(unit, at_once)) for unit, at_once in every]
     return {
         "suite": plan.suite.name,
         "device": plan.device,
         "effort": plan.suite.effort,
         "units": len(first),
         "units_most": len(every),
-        "predicted_s": sum(seconds for (unit, _), seconds in predicted.items() if unit in first),
-        "predicted_most_s": sum(passes[unit.made_in].most(unit) * seconds for (unit, _), seconds in predicted.items()),
+        "predicted_s": sum(seconds for unit, seconds in predicted if unit.name in first),
+        "predicted_most_s": sum(passes[unit.made_in].most(unit) * seconds for unit, seconds in predicted),
         "measured_peaks": run_time.measured,
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
         "training": _training(plan),
@@ -101,7 +103,13 @@ def _case(plan: Plan, case: Case, anchor: Case, run_time: RunTime) -> dict[str, 
 
 def as_text(forecast: dict[str, Any]) -> str:
     """A table of cases, the training runs and the total."""
-    lines = aligned(_table(forecast["cases"]), right=range(1, len(HEADER)))
+    cases = forecast["cases"]
+    left_out = max(0, len(cases) - MOST_LISTED)
+    if left_out:
+        cases = cases[: MOST_LISTED // 2] + cases[-MOST_LISTED // 2 :]
+    lines = aligned(_table(cases), right=range(1, len(HEADER)))
+    if left_out:
+        lines.insert(1 + MOST_LISTED // 2, f"… {left_out:,} cases between these: --json has all")
     said = [*_twin_text(forecast), *_training_text(forecast["training"]), _total(forecast)]
     return "\n".join([*lines, "", *said])
 

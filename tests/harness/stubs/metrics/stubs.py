@@ -1,8 +1,8 @@
 """What stub units measure."""
 
-from modbench.harness.core.contracts import Metric
+from modbench.harness.core.contracts import AnyMetric, Metric
 
-METRICS = tuple(
+METRICS: tuple[AnyMetric, ...] = tuple(
     Metric(
         key=f"stub/{kind}",
         unit="count",

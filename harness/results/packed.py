@@ -1,0 +1,121 @@
+"""The plan of a large run in run.json: every configuration, case, comparison and protocol once, and units that refer to them.
+
+Written in full, the launches of one comparison repeat each other: 24,000 units would make 280 MB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from modbench.harness.core.case import Case, Comparison, Protocol
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.planning.plan import Plan
+from modbench.harness.results.reading import DamagedError, Problem, first_problem, shown
+
+Made = TypeVar("Made", bound=BaseModel)
+
+
+class _Pool:
+    """Values that are written once; a value's number is its place."""
+
+    def __init__(self, written: Callable[[Any], dict[str, Any]]) -> None:
+        self.numbers: dict[Hashable, int] = {}
+        self.body: list[dict[str, Any]] = []
+        self.written = written
+
+    def number(self, value: Hashable) -> int:
+        if value not in self.numbers:
+            body = self.written(value)
+            self.numbers[value] = len(self.body)
+            self.body.append(body)
+        return self.numbers[value]
+
+
+def packed(plan: Plan) -> dict[str, Any]:
+    """A plan as JSON values, with `parts` that its comparisons and units refer to by number."""
+    configs, protocols = _Pool(_dumped), _Pool(_dumped)
+    cases = _Pool(lambda case: _dumped(case, "config") | {"config": configs.number(case.config)})
+    comparisons = _Pool(lambda each: _dumped(each, "arms") | {"arms": [cases.number(case) for case in each.arms]})
+    units = [
+        _dumped(unit, "comparison", "protocol")
+        | {"comparison": comparisons.number(unit.comparison), "protocol": protocols.number(unit.protocol)}
+        for unit in plan.units
+    ]
+    body = _dumped(plan, "comparisons", "units")
+    body |= {"comparisons": [comparisons.number(each) for each in plan.comparisons], "units": units}
+    pools = {"configs": configs, "cases": cases, "comparisons": comparisons, "protocols": protocols}
+    return body | {"parts": {name: pool.body for name, pool in pools.items()}}
+
+
+def _dumped(value: BaseModel, *without: str) -> dict[str, Any]:
+    return value.model_dump(mode="json", exclude=set(without))
+
+
+def unpacked(body: Any, file: Path) -> Any:  # noqa: ANN401  # JSON of any kind, checked here or after this
+    """A plan's JSON with its parts in place of their numbers; one that was written in full is returned as it is.
+
+    Raises:
+        DamagedError: if a part is damaged, or is missing.
+    """
+    if not isinstance(body, dict) or "parts" not in body:
+        return body
+    parts = body["parts"]
+    configs = _made(ModelConfig, "configs", parts, file, lambda each: each)
+    cases = _made(Case, "cases", parts, file, lambda each: {**each, "config": _pick(configs, each.get("config"), file)})
+    comparisons = _made(
+        Comparison,
+        "comparisons",
+        parts,
+        file,
+        lambda each: {**each, "arms": tuple(_pick(cases, number, file) for number in _list(each.get("arms"), file))},
+    )
+    protocols = _made(Protocol, "protocols", parts, file, lambda each: each)
+    units = [
+        unit
+        | {
+            "comparison": _pick(comparisons, unit.get("comparison"), file),
+            "protocol": _pick(protocols, unit.get("protocol"), file),
+        }
+        for unit in (_table(each, file) for each in _list(body.get("units"), file))
+    ]
+    chosen = [_pick(comparisons, number, file) for number in _list(body.get("comparisons"), file)]
+    return {name: value for name, value in body.items() if name != "parts"} | {"comparisons": chosen, "units": units}
+
+
+def _made(
+    kind: type[Made],
+    name: str,
+    parts: Any,  # noqa: ANN401  # JSON of any kind
+    file: Path,
+    filled: Callable[[Mapping[str, Any]], Any],
+) -> list[Made]:
+    found = []
+    for i, each in enumerate(_list(_table(parts, file).get(name), file)):
+        try:
+            found.append(kind.model_validate(filled(_table(each, file))))
+        except ValidationError as error:
+            first = first_problem(error)
+            raise DamagedError(file, Problem(("plan", "parts", name, i, *first.place), first.what)) from error
+    return found
+
+
+def _list(value: object, file: Path) -> list[Any]:
+    if not isinstance(value, list):
+        raise DamagedError(file, Problem(("plan", "parts"), f"{shown(value)} where a list belongs"))
+    return value
+
+
+def _table(value: object, file: Path) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DamagedError(file, Problem(("plan", "parts"), f"{shown(value)} where a table belongs"))
+    return value
+
+
+def _pick(pool: Sequence[Made], number: object, file: Path) -> Made:
+    if type(number) is not int or not 0 <= number < len(pool):
+        raise DamagedError(file, Problem(("plan", "parts"), f"there is no part {shown(number)}"))
+    return pool[number]
