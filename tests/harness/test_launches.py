@@ -84,7 +84,7 @@ class Fake:
 
 
 class _Ended:
-    running, exitcode = False, 9
+    running, exitcode, died = False, 9, None
 
     def __init__(self, unit: UnitOfWork, record: Path) -> None:
         self.unit, self.record = unit, record

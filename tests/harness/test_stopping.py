@@ -47,7 +47,7 @@ class Fake:
     def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
         del timeout_s
         self.events.append("start")
-        return SimpleNamespace(unit=unit, record=folder.record(unit), running=False, exitcode=self.exitcode)
+        return SimpleNamespace(unit=unit, record=folder.record(unit), running=False, exitcode=self.exitcode, died=None)
 
     def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:
         del timeout_s

@@ -147,7 +147,7 @@ def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
 
         def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:  # noqa: ARG002  # as the real one
             events.append(("start", unit.name))
-            return SimpleNamespace(unit=unit, record=folder.record(unit), running=False, exitcode=0)
+            return SimpleNamespace(unit=unit, record=folder.record(unit), running=False, exitcode=0, died=None)
 
         def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:  # noqa: ARG002  # as the real one
             assert handles, "nothing runs while something waits"
