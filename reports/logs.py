@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from modbench.harness.results import layout
 from modbench.harness.results.run_folder import StoredRun
 
 # The log of a process that died, if another tried after it; else the unit's own.
@@ -15,8 +16,8 @@ def logs(run: StoredRun) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     for record in run.records:
         cells = {(outcome.case, outcome.metric) for outcome in record.outcomes if outcome.status == "failed"}
-        names = [f"logs/{record.unit.name}{ending}" for ending in ENDINGS] if cells else []
-        log = next((name for name in names if (run.path / name).is_file()), "")
+        files = [layout.file_of(run.path, "logs", record.unit.name, ending) for ending in ENDINGS] if cells else []
+        log = next((file.relative_to(run.path).as_posix() for file in files if file.is_file()), "")
         for cell in cells if log else ():
             found.setdefault(cell, log)
     return found

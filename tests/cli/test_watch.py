@@ -21,7 +21,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite
-from modbench.harness.results import lock, predicted
+from modbench.harness.results import layout, lock, predicted
 from modbench.harness.results.launches import Decision
 from modbench.harness.results.outcomes import measured, missing
 from modbench.harness.results.records import Gap, Record
@@ -47,8 +47,6 @@ def plan_of(effort: str = "draft", **changes: Any) -> Plan:
 def begun(path: Path, plan: Plan, command: tuple[str, ...] = ("modbench", "run", "small")) -> RunFolder:
     path.mkdir()
     folder = RunFolder(path)
-    folder.units.mkdir()
-    folder.logs.mkdir()
     folder.write_run(plan, {"cpu": "a processor", "machine": "fingerprint"}, list(command), now())
     return folder
 
@@ -214,6 +212,21 @@ def test_predictions_are_extended_and_a_damaged_file_counts_as_none(tmp_path: Pa
         (tmp_path / predicted.NAME).write_text(text)
         assert predicted.read(tmp_path) == {}
     predicted.write(tmp_path / "gone", {"a": 1.0}, {"a": 1})
+
+
+def test_the_files_of_a_large_run_are_found_in_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "MOST_TOGETHER", 3)
+    plan = plan_of()
+    folder = begun(tmp_path / "run", plan)
+    first, second, *_ = [unit for unit in plan.units if unit.made_in == "time"]
+    keep(folder, first, Gap(status="failed", kind="error", reason="ValueError: no"))
+    folder.log(first).write_text("Traceback")
+    Workspace(folder.path, second.name).say("timing 3 models")
+    seen = Watch(str(folder.path)).look()
+    assert by_name(seen)["time"].units == sum(unit.made_in == "time" for unit in plan.units)
+    assert [failure.log for failure in seen.failures] == [str(folder.log(first).relative_to(folder.path))]
+    assert [each.said for each in seen.running if each.unit == second.name] == ["timing 3 models"]
+    assert folder.log(first).parent.parent.name == "logs"
 
 
 def test_only_new_records_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

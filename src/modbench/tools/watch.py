@@ -194,7 +194,7 @@ class Watch:
         for name in planned:
             for case, metrics, reason in self.facts[name].troubles if name in self.facts else ():
                 log = next((file for file in (f"{name}.died.log", f"{name}.log") if file in logs), None)
-                yield Failure(name, case, metrics, reason, f"logs/{log}" if log else None)
+                yield Failure(name, case, metrics, reason, os.path.relpath(logs[log].path, self.path) if log else None)
 
     def _left(self, planned: dict[str, Unit]) -> float:
         """Seconds left: what was predicted, scaled per pass by what its finished units took, else by what all took."""

@@ -137,13 +137,16 @@ def unit_of(body: dict[str, Any]) -> Unit:
     return Unit(str(body["made_in"]), str(body.get("series") or ""), int(body.get("launch") or 0), flops)
 
 
-def files(folder: Path) -> list[os.DirEntry[str]]:
-    """Plain files of a folder that are whole; empty if there is no such folder."""
+def files(folder: Path, *, deep: bool = True) -> list[os.DirEntry[str]]:
+    """Plain files of a folder that are whole, also where a large run spreads them over folders; empty if there is none."""
     try:
-        with os.scandir(folder) as entries:
-            return [each for each in entries if each.name[0] != "." and each.is_file(follow_symlinks=False)]
+        with os.scandir(folder) as found:
+            entries = [each for each in found if each.name[0] != "."]
     except OSError:
         return []
+    here = [each for each in entries if each.is_file(follow_symlinks=False)]
+    inner = [each for each in entries if deep and each.is_dir(follow_symlinks=False)]
+    return here + [file for each in inner for file in files(Path(each.path), deep=False)]
 
 
 def json_of(file: Path) -> dict[str, Any]:
