@@ -37,13 +37,14 @@ class TimeLeft:
 
     def __init__(self, plan: Plan) -> None:
         run_time = RunTime(plan)
-        at_once = {unit: slots.at_once for slots in phases(plan, usable_cores()) for unit in slots.units}
-        every = {unit: run_time.seconds(unit, number) for unit, number in at_once.items()}
-        self.at_once = {unit.name: number for unit, number in at_once.items()}
+        every = [(unit, slots.at_once) for slots in phases(plan, usable_cores()) for unit in slots.units]
+        self.at_once = {unit.name: number for unit, number in every}  # by name: hashing a unit reads all of its cases
+        seconds = {unit.name: run_time.seconds(unit, number) for unit, number in every}
         # Launches after a pilot are counted when it has decided.
-        self.predicted = {unit.name: seconds for unit, seconds in every.items() if not plan.after_pilot(unit)}
-        self.later = {unit.name: seconds for unit, seconds in every.items() if plan.after_pilot(unit)}
-        self.undecided = {unit.series for unit in every if plan.after_pilot(unit)}
+        later = [unit for unit, _ in every if plan.after_pilot(unit)]
+        self.later = {unit.name: seconds.pop(unit.name) for unit in later}
+        self.predicted = seconds
+        self.undecided = {unit.series for unit in later}
         self.total = sum(self.predicted.values())
         self.done = 0.0
         self.units_done = 0
