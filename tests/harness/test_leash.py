@@ -69,6 +69,11 @@ def alive(pid: int) -> bool:
     return False
 
 
+def switches(pid: int) -> list[str]:
+    """How often a process went to sleep or was preempted."""
+    return [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "ctxt_switches" in line]
+
+
 def wait_until_gone(pids: list[int]) -> list[int]:
     """Wait for processes to end; returns those that did not."""
     until = time.monotonic() + 60
@@ -146,6 +151,19 @@ def test_what_a_worker_started_ends_with_it(here: Path) -> None:
     parent, pids, _ = started(here, "hangs", "cold", 6)
     out, _ = parent.communicate(timeout=120)
     assert out.split() in (["ended", str(-signal.SIGKILL)], ["ended", str(-signal.SIGALRM)])  # its alarm may be first
+    assert wait_until_gone(pids) == []
+
+
+def test_nothing_wakes_up_while_a_worker_works(here: Path) -> None:
+    """The keeper sleeps, the worker has no thread besides its own, and its alarm has not ticked."""
+    parent, pids, _ = started(here, "hangs", "cold", 600)
+    worker, *_, keeper = pids
+    before = [switches(pid) for pid in (worker, keeper)]
+    time.sleep(2)
+    assert [switches(pid) for pid in (worker, keeper)] == before
+    assert [entry.name for entry in Path(f"/proc/{worker}/task").iterdir()] == [str(worker)]
+    parent.kill()
+    parent.communicate()
     assert wait_until_gone(pids) == []
 
 
