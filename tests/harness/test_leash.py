@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from test_workers import folder_of, planned
 
+from modbench.harness.execution import keeper
 from modbench.harness.results.run_folder import RunFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
@@ -152,6 +153,22 @@ def test_what_a_worker_started_ends_with_it(here: Path) -> None:
     out, _ = parent.communicate(timeout=120)
     assert out.split() in (["ended", str(-signal.SIGKILL)], ["ended", str(-signal.SIGALRM)])  # its alarm may be first
     assert wait_until_gone(pids) == []
+
+
+def test_a_run_goes_on_when_its_keeper_was_killed(here: Path) -> None:
+    """What it watched can still be ended, and the next worker has a new one."""
+    kept = keeper.Keeper()
+    for _ in range(2):
+        sleeping = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+        reading, writing = os.pipe()
+        log = os.open(here / "log", os.O_WRONLY | os.O_CREAT)
+        kept.watch("unit", sleeping.pid, "MARK=1", 600, reading, log)
+        for file in (reading, writing, log):
+            os.close(file)
+        assert kept._process is not None
+        os.kill(kept._process.pid, signal.SIGKILL)
+        kept.end("unit", sleeping.pid, escaped=False)
+        assert sleeping.wait(60) == -signal.SIGKILL
 
 
 def test_nothing_wakes_up_while_a_worker_works(here: Path) -> None:
