@@ -129,7 +129,7 @@ def run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks = ALONE) -> Recor
     """Run one unit and write its record to the run folder; of several ranks the first one writes."""
     here = workspace.Workspace(folder.path, unit.name, ranks)
     with workspace.at(here):
-        record = with_log(make_record(unit))
+        record = with_log(make_record(unit), folder)
     sys.stdout.flush()
     sys.stderr.flush()
     if ranks.first:
@@ -142,9 +142,9 @@ def run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks = ALONE) -> Recor
     return record
 
 
-def with_log(record: Record) -> Record:
+def with_log(record: Record, folder: RunFolder) -> Record:
     """Name the unit's log in the reason of every failure that left its traceback there."""
-    where = f"; see logs/{record.unit.name}.log"
+    where = f"; see {folder.log(record.unit).relative_to(folder.path).as_posix()}"
     outcomes = tuple(
         each.model_copy(update={"reason": f"{each.reason}{where}"}) if each.kind in TOLD else each
         for each in record.outcomes

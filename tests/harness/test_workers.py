@@ -13,7 +13,7 @@ import pytest
 
 from modbench.harness.core import files
 from modbench.harness.core.errors import UsageError
-from modbench.harness.execution import keeper, keeper_process
+from modbench.harness.execution import keeper, keeper_process, worker
 from modbench.harness.execution import unit as one_unit
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.passed_on import passed_on
@@ -22,7 +22,9 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
+from modbench.harness.results.layout import SPREAD, TOGETHER, make
 from modbench.harness.results.record_files import read_record
+from modbench.harness.results.records import Outcome, Record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.progress import Lines
 
@@ -191,6 +193,23 @@ def test_only_what_is_too_long_is_cut(size: int, kept: int, tmp_path: Path) -> N
         assert written == said
     else:
         assert written == said[:20] + f"\n… {(size - 30) / 2**20:.1f} MiB cut here …\n".encode() + said[-10:]
+
+
+def test_a_failure_names_its_log_where_that_lies(here: Path) -> None:
+    """Only a failure that left a traceback, and of a large run in the log's own folder."""
+    unit = planned("good").units[-1]
+    row: Any = {"case": unit.comparison.arms[0].id, "metric": "memory/peak_allocated", "unit": "B"}
+    failed = Outcome(status="failed", kind="error", reason="ValueError: no", **row)
+    skipped = Outcome(status="skipped", reason="by design", **row)
+    record = Record(unit=unit, started=files.now(), wall_s=0.0, outcomes=(failed, skipped))
+    for layout in (TOGETHER, SPREAD):
+        folder = RunFolder(here / layout)
+        make(folder.path, layout)
+        first, second = worker.with_log(record, folder).outcomes
+        assert first.reason is not None
+        why, _, log = first.reason.partition("; see ")
+        assert (why, folder.path / log) == ("ValueError: no", folder.log(unit))
+        assert second.reason == "by design"
 
 
 @pytest.mark.slow
