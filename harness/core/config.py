@@ -23,6 +23,12 @@ SHAPE_KEYS = (
 )
 
 
+# Limits of what a configuration can mean, far above what anybody has built: a loop over 10^20 layers would not end. A model of a
+# trillion parameters has about 200 layers of width 20,000.
+MOST_LAYERS, MOST_WIDTH, MOST_TOKENS = 10_000, 2**22, 2**30
+MOST_EXPERTS, MOST_BRANCHES = 2**16, 64
+
+
 class ModelConfig(BaseModel):
     """The configuration that `build(config)` is given. Immutable; derived fields are filled in on creation.
 
@@ -86,52 +92,52 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
-    d_model: int = Field(256, ge=2)
-    n_layers: int = Field(4, ge=1)
-    n_heads: int = Field(None, ge=1)  # type: ignore[assignment]  # filled in by _derive
-    n_kv_heads: int = Field(None, ge=1)  # type: ignore[assignment]  # filled in by _derive
-    d_ff: int = Field(None, ge=1)  # type: ignore[assignment]  # filled in by _derive
-    vocab_size: int = Field(256, ge=2)
-    max_seq_len: int = Field(2048, ge=1)
+    d_model: int = Field(256, ge=2, le=MOST_WIDTH)
+    n_layers: int = Field(4, ge=1, le=MOST_LAYERS)
+    n_heads: int = Field(None, ge=1, le=MOST_WIDTH)  # type: ignore[assignment]  # filled in by _derive
+    n_kv_heads: int = Field(None, ge=1, le=MOST_WIDTH)  # type: ignore[assignment]  # filled in by _derive
+    d_ff: int = Field(None, ge=1, le=16 * MOST_WIDTH)  # type: ignore[assignment]  # filled in by _derive
+    vocab_size: int = Field(256, ge=2, le=MOST_TOKENS)
+    max_seq_len: int = Field(2048, ge=1, le=MOST_TOKENS)
     activation: Literal["swiglu", "gelu"] = "swiglu"
     norm: Literal["rms", "layer"] = "rms"
     position: Literal["rotary", "learned"] = "rotary"
     tied: bool = False
     mixer: Literal["attention", "window", "convolution"] = "attention"
-    window: int = Field(256, ge=1)
-    kernel_size: int = Field(7, ge=1)
+    window: int = Field(256, ge=1, le=MOST_TOKENS)
+    kernel_size: int = Field(7, ge=1, le=MOST_TOKENS)
     bidirectional: bool = False
-    n_classes: int = Field(2, ge=2)
+    n_classes: int = Field(2, ge=2, le=MOST_TOKENS)
     decode_policy: Literal["host", "budget", "masked"] = "host"
     decode_rows: float | None = Field(None, gt=0, le=1)
     capacity: float | None = Field(None, gt=0, le=1)
     capacity_warmup: float = Field(0.0, ge=0, le=1)
-    round_k: int = Field(1, ge=1)
-    every: int = Field(2, ge=1)
-    first_routed: int = Field(1, ge=0)
+    round_k: int = Field(1, ge=1, le=MOST_TOKENS)
+    every: int = Field(2, ge=1, le=MOST_LAYERS)
+    first_routed: int = Field(1, ge=0, le=MOST_LAYERS)
     granularity: Literal["block", "attention", "mlp"] = "block"
     router: str = "learned"
     multiplier: Literal["raw", "sigmoid"] = "raw"
-    router_init: float = Field(1.0, ge=0)
+    router_init: float = Field(1.0, ge=0, le=1e6)
     causal: Literal["predictor", "aux_loss", "threshold", "none"] = "predictor"
     prefill: Literal["causal", "top_k"] = "causal"
-    predictor_width: int = Field(64, ge=1)
-    aux_weight: float = Field(0.01, ge=0)
+    predictor_width: int = Field(64, ge=1, le=MOST_WIDTH)
+    aux_weight: float = Field(0.01, ge=0, le=1e6)
     participation: float | None = Field(None, ge=0, le=1)
     row_correlation: float = Field(0.0, ge=0, le=1)
     layer_correlation: float = Field(0.0, ge=0, le=1)
-    n_experts: int = Field(4, ge=1)
-    n_no_ops: int = Field(1, ge=1)
-    experts_top_k: int = Field(1, ge=1)
-    capacity_factor: float = Field(1.0, gt=0)
+    n_experts: int = Field(4, ge=1, le=MOST_EXPERTS)
+    n_no_ops: int = Field(1, ge=1, le=MOST_EXPERTS)
+    experts_top_k: int = Field(1, ge=1, le=MOST_EXPERTS)
+    capacity_factor: float = Field(1.0, gt=0, le=1e6)
     choice: Literal["expert", "token"] = "expert"
-    n_branches: int = Field(3, ge=1)
+    n_branches: int = Field(3, ge=1, le=MOST_BRANCHES)
     gate: Literal["straight_through", "gumbel"] = "straight_through"
-    gate_tokens: int = Field(16, ge=1)
+    gate_tokens: int = Field(16, ge=1, le=MOST_TOKENS)
     depth_ratio: float = Field(0.5, gt=0, le=1)
-    depth_weight: float = Field(0.1, ge=0)
-    forced_depth: int | None = Field(None, ge=1)
-    skip_below: float = Field(0.05, ge=0)
+    depth_weight: float = Field(0.1, ge=0, le=1e6)
+    forced_depth: int | None = Field(None, ge=1, le=MOST_LAYERS)
+    skip_below: float = Field(0.05, ge=0, le=1e6)
     exit_by: Literal["token", "sequence"] = "sequence"
     exit_threshold: float = Field(0.9, gt=0, le=1)
 

@@ -10,10 +10,19 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+# Characters of a message that are shown; a value of a damaged file may have millions.
+MOST_SHOWN = 600
+
+
 class ModbenchError(Exception):
     """The tool failed."""
 
     exit_code = 3
+
+    def __str__(self) -> str:
+        """The message, without the middle of what is too long to read: what would work stands at its end."""
+        text = super().__str__()
+        return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN // 2]} … {text[-MOST_SHOWN // 2 :]}"
 
 
 class UsageError(ModbenchError, ValueError):
@@ -36,6 +45,7 @@ class UnfitError(ModbenchError):
 
 # Nobody reads a longer list: only the nearest names are shown.
 MOST_NAMES = 16
+LONGEST_NAME = 200
 
 
 def shown(value: object, most: int = 60) -> str:

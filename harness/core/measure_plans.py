@@ -19,7 +19,7 @@ class DecodePlan(Frozen):
         tokens: decode steps of one timed call, whose value is their mean. A median would reflect only the tokens that skip.
     """
 
-    tokens: Annotated[int, Field(ge=1)] = 64
+    tokens: Annotated[int, Field(ge=1, le=2**24)] = 64
 
 
 class EnergyPlan(Frozen):
@@ -45,6 +45,6 @@ class FitPlan(Frozen):
         trial_s: time limit of one trial, in s; exceeding it ends the search without a result.
     """
 
-    budget: Annotated[int, Field(ge=2**20)] | None = None
-    most: Annotated[int, Field(ge=1)] = 2**20
-    trial_s: Annotated[float, Field(gt=0)] = 120.0
+    budget: Annotated[int, Field(ge=2**20, le=2**60)] | None = None
+    most: Annotated[int, Field(ge=1, le=2**30)] = 2**20
+    trial_s: Annotated[float, Field(gt=0, le=1e9)] = 120.0

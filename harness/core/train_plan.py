@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from modbench.harness.core.config import MOST_TOKENS
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
 
@@ -25,6 +26,8 @@ MOST_MORE = 3
 # Equal training FLOPs: equal within this share. Steps are whole, so a run must have enough of them.
 FLOPS_TOLERANCE = 0.01
 BUDGETS = ("steps", "tokens", "flops")
+# Far above what anybody has trained: 1e14 tokens, 1e27 FLOPs.
+MOST_TRAINED, MOST_STEPS, MOST_FLOPS = 10**15, 10**10, 1e30
 
 # Fields that change nothing that is measured.
 OF_THE_SINK = frozenset({"log_to", "log_every"})
@@ -58,23 +61,23 @@ class TrainPlan(Frozen):
         parallel: how ranks share a run: `ddp` (each holds the model) or `fsdp` (each holds a part of it).
     """
 
-    seq_len: Annotated[int, Field(ge=1)] = 256
-    batch_size: Annotated[int, Field(ge=1)] = 4
-    tokens: Annotated[int, Field(ge=1)] | None = None
-    steps: Annotated[int, Field(ge=1)] | None = None
-    flops: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    seq_len: Annotated[int, Field(ge=1, le=MOST_TOKENS)] = 256
+    batch_size: Annotated[int, Field(ge=1, le=MOST_TOKENS)] = 4
+    tokens: Annotated[int, Field(ge=1, le=MOST_TRAINED)] | None = None
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
+    flops: Annotated[float, Field(gt=0, le=MOST_FLOPS)] | None = None
     lr: Annotated[float, Field(gt=0, le=10)] | None = None
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
-    clip: Annotated[float, Field(gt=0)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0, le=1e6)] = 0.1
+    clip: Annotated[float, Field(gt=0, le=1e9)] = 1.0
     accumulate: Annotated[int, Field(ge=1)] = 1
-    val_tokens: Annotated[int, Field(ge=1)] = 16_384
+    val_tokens: Annotated[int, Field(ge=1, le=MOST_TRAINED)] = 16_384
     tokenizer: Literal["bytes", "bpe"] = "bytes"
-    looks: Annotated[int, Field(ge=0)] = 0
+    looks: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     watch: bool = False
-    flips: Annotated[int, Field(ge=0)] = 0
-    checkpoint_s: Annotated[float, Field(ge=0)] = 60.0
+    flips: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    checkpoint_s: Annotated[float, Field(ge=0, le=1e9)] = 60.0
     log_to: str | None = None
-    log_every: Annotated[int, Field(ge=1)] = 10
+    log_every: Annotated[int, Field(ge=1, le=1_000_000_000)] = 10
     ranks: Annotated[int, Field(ge=1, le=1024)] = 1
     parallel: Parallel = "ddp"
 
@@ -136,7 +139,7 @@ class TrainRun(TrainPlan):
         rate_from: name of the unit whose record holds a factor for the rate; None: no factor.
     """
 
-    steps: Annotated[int, Field(ge=1)]
+    steps: Annotated[int, Field(ge=1, le=10**18)]
     lr: Annotated[float, Field(gt=0, le=10)]
     rate_from: str | None = None
 
@@ -156,8 +159,8 @@ class TaskPlan(Frozen):
         paths: task to the file or folder that it reads.
     """
 
-    batch_size: Annotated[int, Field(ge=1)] | None = None
-    steps: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
     lr: Annotated[float, Field(gt=0, le=10)] | None = None
     paths: dict[str, str] = Field(default_factory=dict)
 
@@ -173,10 +176,10 @@ class IsoflopPlan(Frozen):
         max_epochs: most passes that a run may make over the corpus.
     """
 
-    budgets: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(min_length=1)
-    sizes: tuple[dict[str, int], ...] = Field(min_length=1)
-    rates: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (0.5, 1.0, 2.0)
-    max_epochs: Annotated[float, Field(gt=0)] = 4.0
+    budgets: tuple[Annotated[float, Field(gt=0, le=MOST_FLOPS)], ...] = Field(min_length=1, max_length=100)
+    sizes: tuple[dict[str, int], ...] = Field(min_length=1, max_length=100)
+    rates: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field((0.5, 1.0, 2.0), max_length=100)
+    max_epochs: Annotated[float, Field(gt=0, le=1e9)] = 4.0
 
     @field_validator("budgets")
     @classmethod

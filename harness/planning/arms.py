@@ -129,7 +129,7 @@ def check_capacity(capacity: object) -> None:
         UsageError: for a capacity outside (0, 1].
     """
     number = isinstance(capacity, int | float) and not isinstance(capacity, bool)
-    if capacity is not None and not (number and 0 < float(capacity) <= 1):  # type: ignore[arg-type]  # number says so
+    if capacity is not None and not (number and 0 < capacity <= 1):  # type: ignore[operator]  # number says so
         raise UsageError(
             f"capacity {capacity!r} is outside (0, 1]: it is the share of tokens that a routed block processes."
         )

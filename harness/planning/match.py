@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable
 
 from modbench.harness.core.config import ModelConfig
@@ -36,7 +37,13 @@ def solve(base: ModelConfig, cost: CostFunction, target: float, quantity: str = 
         UsageError: if no such shape exists.
     """
     amount, _ = QUANTITIES[quantity]
-    for n_layers in range(base.n_layers, 0, -1):
+
+    def too_dear(n_layers: int) -> bool:
+        narrowest = base.model_copy(update={"d_ff": base.d_model // 4, "n_layers": n_layers})
+        return amount(cost(narrowest)) > (1 + 2 * TOLERANCE) * target
+
+    deepest = bisect.bisect_left(range(2, base.n_layers + 1), True, key=too_dear) + 1
+    for n_layers in range(deepest, 0, -1):
         floor = base.d_model // 4 if n_layers > 1 else 1
 
         def shape(d_ff: int, n_layers: int = n_layers) -> ModelConfig:

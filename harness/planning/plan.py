@@ -12,6 +12,7 @@ from modbench.harness.core.frozen import Frozen
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.comparisons import Expander, keys_of
 from modbench.harness.planning.efforts import TWO_STAGE
+from modbench.harness.planning.limits import check_memory
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.suite import Suite
 from modbench.harness.planning.units_of_work import units_of_work
@@ -80,6 +81,7 @@ def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: 
         UsageError: if the suite asks for something impossible.
     """
     comparisons, ladder = Expander(suite, device).comparisons()
+    check_memory(comparisons)
     if select:
         comparisons = _selected(comparisons, select)
     if suite.train is not None and suite.train.log_to is not None:

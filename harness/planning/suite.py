@@ -10,12 +10,13 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Device, Dtype, slug
-from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
-from modbench.harness.core.errors import UsageError, in_words, unknown
+from modbench.harness.core.config import MOST_TOKENS, ROUTING_KEYS, SHAPE_KEYS, ModelConfig
+from modbench.harness.core.errors import UsageError, in_short, in_words, unknown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan
 from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
 from modbench.harness.planning.efforts import EFFORTS, FEWEST_PILOT, TWO_STAGE, WARM_UPS, Effort
+from modbench.harness.planning.limits import check_size
 
 Execution = Literal["eager", "compiled", "graph"]
 
@@ -43,6 +44,8 @@ class Grid(Frozen):
     def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if min(value) < 1:
             raise ValueError(f"{min(value)} is not a number of at least 1")
+        if max(value) > MOST_TOKENS:
+            raise ValueError(f"a number over {MOST_TOKENS:,} is more than anything that can be run")
         return value
 
 
@@ -140,9 +143,9 @@ class Suite(Frozen):
     energy: EnergyPlan = EnergyPlan()
     fit: FitPlan = FitPlan()
     corpus: str = "stdlib"
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: tuple[int, ...] = Field((0,), min_length=1, max_length=1000)
     device: Device | None = None
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=4096)
     compile: bool = False
     twin: bool = True
 
@@ -257,8 +260,8 @@ def load_suite(name: str) -> Suite:
         path = catalogue.find("suites", name).path
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{name}: not TOML: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{name}: not TOML: {in_short(error)}.") from error
     data.setdefault("name", slug(path.stem))
     return parse_suite(data, name)
 
@@ -285,6 +288,7 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
     except ValidationError as error:
         raise UsageError(f"{source}: {in_words(error)}") from error
     _check_metrics(suite, source)
+    check_size(suite, source)
     return suite
 
 
