@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from operator import attrgetter
 from pathlib import Path
 
 import pandas as pd
+from markupsafe import Markup
 
 from modbench.harness.core import catalogue
+from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import cell, escaped
@@ -51,12 +52,32 @@ def csv(frame: pd.DataFrame) -> str:
     return masked(str(frame.assign(**texts).to_csv(index=False, lineterminator="\n")))
 
 
+def _fragment(name: str, panel: Panel, loaded: Loaded) -> Markup | None:
+    """Render a panel. Those about routing read artifacts, which have no schema: what one lacks is damage, no bug.
+
+    Raises:
+        UsageError: if an artifact is damaged.
+    """
+    try:
+        return panel.render(loaded)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        artifacts = loaded.path / "artifacts"
+        if isinstance(error, UsageError) or not (name.startswith("routing_") and artifacts.is_dir()):
+            raise
+        said = f"{type(error).__name__}: {in_short(error)}"
+        raise UsageError(
+            f"{artifacts}: a file in it is damaged ({said}). If you remove it, its panels stay empty."
+        ) from error
+
+
 def html(loaded: Loaded) -> str:
     """Return the whole page as one file that needs no network."""
-    panels: list[Panel] = sorted(
-        (catalogue.load("panels", name) for name in catalogue.entries("panels")), key=attrgetter("order")
-    )
-    rendered = [(panel, fragment) for panel in panels if (fragment := panel.render(loaded)) is not None]
+    panels: dict[str, Panel] = {name: catalogue.load("panels", name) for name in catalogue.entries("panels")}
+    rendered = [
+        (panel, fragment)
+        for name, panel in sorted(panels.items(), key=lambda item: item[1].order)
+        if (fragment := _fragment(name, panel, loaded)) is not None
+    ]
     run = loaded.run
     page = fill(
         "report",

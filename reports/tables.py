@@ -250,8 +250,7 @@ class Tables:
     def labels(self, case: Case, metric: Metric) -> list[Label]:
         """Return the labels of an arm in every output, such as `not autoregressive as measured`."""
         labels = (self.doubts[name].label for name in self.doubts_about(case, metric))
-        damaged = [Label.DAMAGED] if self.damaged(case, metric) else []
-        return damaged + [label for label in labels if label is not None]
+        return [Label.DAMAGED] * bool(self.damaged(case, metric)) + [label for label in labels if label is not None]
 
     def damaged(self, case: Case, metric: Metric) -> str | None:
         """Return what is wrong with a file that this number, or a check of the case, should have come from; or None."""

@@ -45,7 +45,6 @@ class UnfitError(ModbenchError):
 
 # Nobody reads a longer list: only the nearest names are shown.
 MOST_NAMES = 16
-LONGEST_NAME = 200
 
 
 def shown(value: object, most: int = 60) -> str:

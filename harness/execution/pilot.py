@@ -45,11 +45,11 @@ class Pilots:
         """
         decided = self.folder.decision(series)
         if decided is None:
-            files = [self.folder.record(unit) for unit in self.series[series] if not self.later(unit)]
+            files = {self.folder.record(unit): unit for unit in self.series[series] if not self.later(unit)}
             if not all(file.exists() for file in files):
                 return None
             start = time.process_time()
-            decided = decide(series, [read_record(file) for file in files], self.plan)
+            decided = decide(series, [read_record(*each) for each in files.items()], self.plan)
             self.folder.write_decision(decided)
             self.cpu_s += time.process_time() - start
         return decided.made

@@ -48,8 +48,8 @@ def check(record: Record, planned: UnitOfWork) -> list[Problem]:
         record: as read, or as a worker is about to write it.
         planned: the unit that it must be of.
     """
-    return [
-        *_of_unit(record, planned),
+    foreign = [*_of_unit(record, planned)]
+    return foreign or [
         *_of_process(record),
         *_of_outcomes(record),
         *_of_blocks(record),
@@ -84,6 +84,10 @@ def _of_unit(record: Record, planned: UnitOfWork) -> Iterator[Problem]:
     for place, mine, theirs in differences(record.unit, planned, ("unit",)):
         yield Problem(place, f"a record of another plan: {shown(mine)}, planned {shown(theirs)}")
         return
+    if record.unit.made_in not in catalogue.passes():
+        yield Problem(("unit", "made_in"), f"{shown(record.unit.made_in)} is no pass")
+    for name in sorted({*record.unit.comparison.metrics} - catalogue.metrics().keys())[:1]:
+        yield Problem(("unit", "comparison", "metrics"), f"{shown(name)} is no metric")
 
 
 def differences(mine: object, theirs: object, place: Path_) -> Iterator[tuple[Path_, object, object]]:
@@ -180,8 +184,8 @@ def _of_samples(outcome: Outcome, metric: AnyMetric, made_in: Pass, record: Reco
             yield Problem((*place, name, at), f"{max(times):g} s is longer than the unit's {longest:g} s")
     if launches:
         yield from _of_rounds(samples, place)
-    others = next((each.samples for each in record.outcomes if each.samples and each.metric == outcome.metric), samples)
-    for name in others.keys() - samples.keys():
+    alike = {name for each in record.outcomes if each.metric == outcome.metric for name in each.samples}
+    for name in sorted(alike - samples.keys()):
         yield Problem((*place, name), "missing, though other cases of the unit have it")
 
 

@@ -79,7 +79,8 @@ def problem(name: str) -> str | None:
 
 def _check_known(plan: Plan, file: Path) -> None:
     """Refuse a plan that names a metric or a pass from a folder that is not included here."""
-    metrics = {key for comparison in plan.comparisons for key in comparison.metrics}
+    every = (*plan.comparisons, *(unit.comparison for unit in plan.units))
+    metrics = {key for comparison in every for key in comparison.metrics}
     passes = {unit.made_in for unit in plan.units}
     for kind, unknown in (
         ("metric", metrics - catalogue.metrics().keys()),

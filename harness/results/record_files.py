@@ -36,7 +36,8 @@ def read_record(file: Path, planned: UnitOfWork | None = None) -> Record:
 
     Args:
         file: the record.
-        planned: the unit as planned; None, or of another name: the record is checked against the unit that it says it is of.
+        planned: the unit as planned; None: the unit that the record says it is of. A record of a unit of another name is not
+            checked: it is no record of this one.
 
     Raises:
         DamagedError: if it is damaged; the message names the place.
@@ -47,8 +48,9 @@ def read_record(file: Path, planned: UnitOfWork | None = None) -> Record:
         raise DamagedError(file, Problem(("schema_version",), f"{shown(version)} is no version"))
     body = current(written, file)
     record = parse(Record, body, file)
-    unit = planned if planned is not None and planned.name == record.unit.name else record.unit
-    for problem in itertools.chain(_retyped(body, record), check(record, unit)):
+    if planned is not None and planned.name != record.unit.name:
+        return record
+    for problem in itertools.chain(_retyped(body, record), check(record, planned or record.unit)):
         raise DamagedError(file, problem)
     return record
 

@@ -1,0 +1,255 @@
+"""Damages files at random: JSON and TOML, as text and as trees. The same seed makes the same damage.
+
+Damage is *plausible* where nobody can tell it from an honest file: another time within reach, a note that is optional. All else
+must be found by whoever reads the file.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+Place = tuple[str | int, ...]
+
+# Numbers that no measurement makes, then numbers that some might.
+ABSURD: tuple[Any, ...] = (
+    *(float("nan"), float("inf"), float("-inf"), 1e308, -1e308, -1, -0.5, 10**400, -(10**30), 2**64),
+)
+STRANGE: tuple[Any, ...] = (0, 0.0, 1e-300, 1, 2**62, 0.1)
+OTHER_TYPES: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    "",
+    "5",
+    "nan",
+    "Infinity",
+    [],
+    {},
+    [[]],
+    {"a": 1},
+    "\x00",
+    "é\u202e",
+)
+HUGE = 20_000
+
+
+class Mutation(NamedTuple):
+    """A damaged file.
+
+    Attributes:
+        name: what was done to it, and where.
+        content: the file.
+        plausible: whether an honest file could look like this.
+    """
+
+    name: str
+    content: bytes
+    plausible: bool
+
+
+def places(tree: Any, place: Place = ()) -> Iterator[Place]:
+    """Yield the places of a tree, without its root."""
+    items: Any = ()
+    if isinstance(tree, dict):
+        items = tree.items()
+    elif isinstance(tree, list):
+        items = enumerate(tree)
+    for key, value in items:
+        yield (*place, key)
+        yield from places(value, (*place, key))
+
+
+def at(tree: Any, place: Place) -> Any:
+    for step in place:
+        tree = tree[step]
+    return tree
+
+
+def _set(tree: Any, place: Place, value: Any) -> None:
+    at(tree, place[:-1])[place[-1]] = value
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+# Each changes the tree at the place and says whether the result is plausible; None: it does not apply there.
+Change = Callable[[Any, Place, random.Random], bool | None]
+
+
+def _delete(tree: Any, place: Place, _rng: random.Random) -> bool | None:
+    del at(tree, place[:-1])[place[-1]]
+    return _optional(place)
+
+
+def _repeat(tree: Any, place: Place, _rng: random.Random) -> bool | None:
+    within = at(tree, place[:-1])
+    if not isinstance(within, list):
+        return None
+    within.insert(int(place[-1]), within[int(place[-1])])
+    return _optional(place)
+
+
+def _rename(tree: Any, place: Place, _rng: random.Random) -> bool | None:
+    within = at(tree, place[:-1])
+    if not isinstance(within, dict):
+        return None
+    within[f"{place[-1]}x"] = within.pop(place[-1])
+    return _optional(place)
+
+
+def _retype(tree: Any, place: Place, rng: random.Random) -> bool | None:
+    before, value = at(tree, place), rng.choice(OTHER_TYPES)
+    if type(before) is type(value):
+        return None
+    _set(tree, place, value)
+    return _optional(place)
+
+
+def _absurd(tree: Any, place: Place, rng: random.Random) -> bool | None:
+    if not _number(at(tree, place)):
+        return None
+    _set(tree, place, rng.choice(ABSURD))
+    return False
+
+
+def _strange(tree: Any, place: Place, rng: random.Random) -> bool | None:
+    if not _number(at(tree, place)):
+        return None
+    _set(tree, place, rng.choice(STRANGE))
+    return True
+
+
+def _scale(tree: Any, place: Place, rng: random.Random) -> bool | None:
+    if not _number(at(tree, place)):
+        return None
+    _set(tree, place, at(tree, place) * rng.choice((0.5, 1.1, 3, 100)))
+    return True
+
+
+def _swap(tree: Any, place: Place, rng: random.Random) -> bool | None:
+    alike = [other for other in places(tree) if type(at(tree, other)) is type(at(tree, place))]
+    alike = [other for other in alike if not _within(other, place) and not _within(place, other)]
+    if not alike:
+        return None
+    other = rng.choice(alike)
+    one, two = at(tree, place), at(tree, other)
+    _set(tree, place, two)
+    _set(tree, other, one)
+    return True
+
+
+def _retarget(tree: Any, place: Place, rng: random.Random) -> bool | None:
+    """Let a name be another one of the file: a case, a metric, a unit."""
+    if not isinstance(at(tree, place), str):
+        return None
+    _set(tree, place, rng.choice([at(tree, other) for other in places(tree) if isinstance(at(tree, other), str)]))
+    return _optional(place)
+
+
+def _huge(tree: Any, place: Place, rng: random.Random) -> bool | None:
+    _set(tree, place, rng.choice(("x" * HUGE, "9" * HUGE, [0] * HUGE)))
+    return _optional(place)
+
+
+def _deep(tree: Any, place: Place, rng: random.Random) -> bool | None:
+    nest: Any = 1
+    for _ in range(rng.choice((50, 300))):
+        nest = [nest] if rng.random() < 0.5 else {"a": nest}
+    _set(tree, place, nest)
+    return _optional(place)
+
+
+CHANGES: tuple[Change, ...] = (
+    *(_delete, _repeat, _rename, _retype, _retype, _absurd, _absurd, _strange, _scale, _swap, _retarget, _huge, _deep),
+)
+
+
+def _within(place: Place, other: Place) -> bool:
+    return place[: len(other)] == other
+
+
+def _optional(place: Place) -> bool:
+    """Whether a field has a default, so that a file without it, or with another value, is an honest one too."""
+    free = {"notes", "environment", "busy", "blocks", "began_s", "died", "started", "ladder", "command", "suite"}
+    return bool(free & {*place})
+
+
+def of_tree(tree: Any, rng: random.Random, write: Callable[[Any], bytes]) -> Mutation:
+    """Change one place of a tree."""
+    while True:
+        changed = json.loads(json.dumps(tree))
+        place, change = rng.choice([*places(changed)]), rng.choice(CHANGES)
+        plausible = change(changed, place, rng)
+        if plausible is not None:
+            return Mutation(f"{change.__name__} {'.'.join(map(str, place))}", write(changed), plausible)
+
+
+def of_text(content: bytes, rng: random.Random) -> Mutation:
+    """Change the bytes of a file."""
+    where = rng.randrange(len(content))
+    how = rng.choice(("cut", "flip", "flip", "garbage", "empty", "utf-16", "latin-1", "twice", "nested", "nan", "bom"))
+    if how == "cut":
+        made = content[:where]
+    elif how == "flip":
+        made = content[:where] + bytes([content[where] ^ 1 << rng.randrange(8)]) + content[where + 1 :]
+    elif how == "garbage":
+        made = content[:where] + rng.randbytes(8) + content[where:]
+    elif how == "empty":
+        made = b""
+    elif how in {"utf-16", "latin-1"}:
+        made = content.replace(b":", ":é".encode(how), 1) if how == "latin-1" else content.decode().encode(how)
+    elif how == "twice":
+        made = content + content
+    elif how == "nested":
+        made = rng.choice((b"[", b'{"a":')) * 100_000
+    elif how == "nan":
+        made = content.replace(b": 1", b": NaN", 1).replace(b":1", b":Infinity", 1)
+    else:
+        made = b"\xef\xbb\xbf" + content
+    return Mutation(f"{how} at byte {where}", made, plausible=True)
+
+
+def of_json(content: bytes, seed: str) -> Mutation:
+    """Damage a JSON file: one time in four its text, else its tree."""
+    rng = random.Random(seed)
+    if rng.random() < 0.25:
+        return of_text(content, rng)
+    return of_tree(json.loads(content), rng, lambda tree: json.dumps(tree).encode())
+
+
+def of_toml(table: dict[str, Any], seed: str) -> Mutation:
+    """Damage a suite file, once to three times."""
+    rng = random.Random(seed)
+    if rng.random() < 0.2:
+        return of_text(toml(table), rng)
+    names = []
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        try:
+            made = of_tree(table, rng, lambda tree: json.dumps(tree).encode())
+        except IndexError:  # nothing is left of it
+            break
+        table = json.loads(made.content)
+        names.append(made.name)
+    return Mutation(", ".join(names), toml(table), plausible=True)
+
+
+def toml(table: Any) -> bytes:
+    """Write a table as TOML, its own tables inline."""
+    if not isinstance(table, dict):
+        return _toml_value(table).encode("utf-8", "surrogatepass")
+    lines = (f"{json.dumps(key)} = {_toml_value(value)}\n" for key, value in table.items())
+    return "".join(lines).encode("utf-8", "surrogatepass")
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml_value(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    if value is None:
+        return '"none"'
+    return str(value) if isinstance(value, float) else json.dumps(value)
