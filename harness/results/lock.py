@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from modbench.harness.core.errors import IncompleteError, UsageError
+from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.core.files import now
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.units import human_duration
@@ -87,8 +87,13 @@ class Lock:
 
         Raises:
             IncompleteError: if another runner took it.
+            ModbenchError: if the folder is gone.
         """
         found = _read(self.folder / NAME)
+        if found is None and not self.folder.is_dir():
+            raise ModbenchError(
+                f"{str(self.folder)!r} is gone: it was moved or removed while units ran. Put it back to go on."
+            )
         if found is None or found.token != self.holder.token:
             by = f" by {found.words}" if found else ""
             raise IncompleteError(

@@ -17,8 +17,9 @@ import torch
 
 from modbench import cli
 from modbench.harness.core import files, user_folders
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.machine import certificate
+from modbench.harness.results import lock
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -137,3 +138,16 @@ def test_a_check_that_could_not_be_kept_is_not_begun(tmp_path: Path, monkeypatch
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "file" / "state"))
     with pytest.raises(UsageError, match="Set MODBENCH_STATE to a folder"):
         certificate.check_folder()
+
+
+def test_a_folder_that_was_moved_away_was_not_taken_over(tmp_path: Path) -> None:
+    """It is the tool's failure (3), no interruption (4) by another runner."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with lock.hold(folder) as held:
+        folder.rename(tmp_path / "away")
+        with pytest.raises(ModbenchError, match="is gone: it was moved or removed") as caught:
+            held.check()
+        assert caught.value.exit_code == 3
+        (tmp_path / "away").rename(folder)
+        held.check()
