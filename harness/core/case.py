@@ -189,7 +189,13 @@ class Comparison(Frozen):
         """The anchor's twin; None where none is timed, or where there is no arm that it could speak for."""
         return self.arms[0].model_copy(update={"twin": True}) if self.twin and len(self.arms) > 1 else None
 
-    @property
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Comparison:
+        """Copy the comparison, without what was made from its fields."""
+        made = super().model_copy(update=update, deep=deep)
+        made.__dict__.pop("timed", None)
+        return made
+
+    @functools.cached_property
     def timed(self) -> Comparison:
         """The comparison as timed: with the twin as its last arm."""
         twin = self.twin_arm

@@ -20,16 +20,18 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
         UsageError: if the suite asks for something impossible, such as a budget that pays for no training step.
     """
     maker, known = Maker(suite, text), catalogue.metrics()
-    asked = {c: [known[known[key].source or key] for key in c.metrics] for c in comparisons}
-    needed = {c: {known[name].needs for name in catalogue.needed(c.metrics)} for c in comparisons}
+    asked = [
+        (c, [known[known[key].source or key] for key in c.metrics], {known[n].needs for n in catalogue.needed(c.metrics)})
+        for c in comparisons
+    ]
     found_out = set()
     for repeated, group in itertools.groupby(catalogue.passes().values(), key=lambda each: (each.phase, each.repeated)):
         passes = list(group)
         # Launches of one comparison lie far apart in time, so that one slow minute does not affect all of them.
         for launch in range(suite.launches_limit if repeated[1] else 1):
-            for (comparison, metrics), each in itertools.product(asked.items(), passes):
+            for (comparison, metrics, needed), each in itertools.product(asked, passes):
                 wanted = metrics if each.always else [metric for metric in metrics if metric.made_in == each.name]
-                if not wanted and each.name not in needed[comparison]:
+                if not wanted and each.name not in needed:
                     continue
                 for unit in _units(each, maker, comparison, wanted, launch):
                     if each.findings is not None:  # about the machine: measured once for all comparisons

@@ -1,0 +1,183 @@
+"""Reports and plans of many cases: work grows with their number, pages stay small, files are spread over folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import planted
+import pytest
+from planted import planted_suite, stored
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.execution.unit import planned
+from modbench.harness.planning.plan import Plan
+from modbench.harness.results import layout, packed, run_folder
+from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.workspace import Workspace, artifact
+from modbench.harness.stats import effects, paired
+from modbench.reports import load as loading
+from modbench.reports import pairs, render, summary
+from modbench.reports.load import evenly, load
+from modbench.reports.panels import table
+
+MEASURED = ["flops/forward", "latency/forward", "memory/peak_allocated"]
+
+
+def grown(lengths: int, capacities: int, **changes: Any) -> Plan:
+    arms = [{"model": "dense"}, {"model": "mod", "capacity": [(i + 1) / (capacities + 1) for i in range(capacities)]}]
+    grid = {"seq_len": [64 + 8 * i for i in range(lengths)]}
+    return planted_suite("draft", metrics=MEASURED, arms=arms, grid=grid, train=None, launches=3, rounds=3, **changes)
+
+
+@pytest.fixture(autouse=True)
+def _known_arms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MoD at any capacity takes as long as the anchor."""
+    arms = {f"mod[c{(i + 1) / n:g}]": 1.0 for n in range(2, 21) for i in range(n - 1)}
+    monkeypatch.setattr(planted, "PLANTED", arms | planted.PLANTED)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, int]:
+    """How often a report compares, and rows it makes."""
+    calls = {"compare": 0, "effect": 0}
+
+    def compare(*args: Any, **named: Any) -> Any:
+        calls["compare"] += 1
+        return own_compare(*args, **named)
+
+    def over_launches(*args: Any, **named: Any) -> Any:
+        calls["effect"] += 1
+        return own_effect(*args, **named)
+
+    own_compare, own_effect = paired.compare, effects.over_launches
+    with monkeypatch.context() as patch:
+        patch.setattr(paired, "compare", compare)
+        patch.setattr(effects, "over_launches", over_launches)
+        loaded = load(folder)
+    return calls | {"pairs": len(loaded.pairs), "cases": len(loaded.cases)}
+
+
+@pytest.mark.slow
+def test_work_grows_with_the_number_of_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many capacities, twice as many make twice the rows and comparisons, not four times."""
+    monkeypatch.setattr(pairs, "MOST_PAIRS", 0)
+    found = []
+    for capacities in (9, 19):  # 10 and 20 arms
+        stored(tmp_path / str(capacities), grown(2, capacities))
+        found.append(counted(monkeypatch, tmp_path / str(capacities) / "run"))
+    few, many = found
+    for name in few:
+        assert many[name] <= 2.2 * few[name], name
+    assert many["pairs"] == 2 * 19 * len(MEASURED)
+
+
+@pytest.mark.slow
+def test_all_pairs_where_they_are_few_or_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored(tmp_path, grown(2, 4))
+    run = tmp_path / "run"
+    every = load(run).pairs
+    assert len(every) == 2 * 10 * len(MEASURED)
+    monkeypatch.setattr(pairs, "MOST_PAIRS", 10)
+    few = load(run).pairs
+    assert len(few) == 2 * 4 * len(MEASURED)
+    # What the answer is made from does not depend on the other pairs.
+    assert few.to_csv() == every[every.primary].to_csv()
+    assert load(run, all_pairs=True).pairs.to_csv() == every.to_csv()
+    # Against another baseline the pairs with the anchor stay.
+    other = load(run, "mod[c0.4]").pairs
+    rest = other[~other.primary]
+    assert set(rest.baseline_arm) == {"dense"}
+    assert set(rest.arm) == {"mod[c0.2]", "mod[c0.6]", "mod[c0.8]"}
+
+
+@pytest.mark.slow
+def test_a_rung_stays_paired_with_the_arm_that_it_was_solved_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(tmp_path, planted_suite("draft", metrics=MEASURED, train=None))
+    whole = load(tmp_path / "run")
+    monkeypatch.setattr(pairs, "MOST_PAIRS", 0)
+    loaded = load(tmp_path / "run")
+    others = loaded.pairs[~loaded.pairs.primary & ~loaded.pairs.twin]
+    assert set(zip(others.arm, others.baseline_arm, strict=True)) == {("mod[c0.125]", "dense-f0.58")}
+    assert len(whole.pairs) > len(loaded.pairs)
+
+
+@pytest.mark.slow
+def test_a_page_of_many_cases_shows_some_and_says_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored(tmp_path, grown(15, 3))
+    run = tmp_path / "run"
+    small = (run / "report.html").read_text(encoding="utf-8")
+    assert "show 12 of 15 lengths" in small
+    assert small.count('<div class="tiles"') == 3 * 12
+    assert "further rows" not in small
+    monkeypatch.setattr(table, "MOST_ROWS", 20)
+    loaded = render.write(run)
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert f"{len(loaded.pairs[loaded.pairs.primary]) - 20} further rows" in page
+    assert page.count("<tr") < small.count("<tr")
+    assert "12 of 15 lengths" in summary.closing(loaded, run / "report.html", None).replace("\n", " ")
+
+
+def test_evenly_keeps_the_ends() -> None:
+    assert evenly(range(5), 12) == [0, 1, 2, 3, 4]
+    shown = evenly(range(2000), loading.MOST_LENGTHS)
+    assert (len(shown), shown[0], shown[-1]) == (12, 0, 1999)
+
+
+@pytest.mark.slow
+def test_files_of_many_units_are_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same run, side by side and spread: the same tables; no file lies loose."""
+    made = planted_suite("draft", metrics=MEASURED, train=None, twin=True)
+    stored(tmp_path / "flat", made)
+    flat = tmp_path / "flat" / "run"
+    assert json.loads((flat / "run.json").read_text())["layout"] == "together"
+    assert not (flat / layout.MARK).exists()
+    monkeypatch.setattr(layout, "MOST_TOGETHER", 3)
+    stored(tmp_path / "spread", made)
+    spread = tmp_path / "spread" / "run"
+    body = json.loads((spread / "run.json").read_text())
+    assert body["layout"] == "spread"
+    assert all(place.is_dir() for place in (spread / "units").iterdir())
+    assert len(list((spread / "units").glob("*/*.json"))) == len(made.units)
+    for name in ("cases.csv", "comparisons.csv"):
+        assert (spread / name).read_bytes() == (flat / name).read_bytes()
+    read = run_folder.read(str(spread))
+    assert read.plan == made
+    assert not read.missing
+    # Launches share their comparison: 24,000 units would not fit into memory otherwise.
+    assert len({id(unit.comparison) for unit in read.plan.units}) < len(made.units)
+    assert planned(spread, made.units[-1].name) == made.units[-1]
+    here = Workspace(spread, made.units[0].name)
+    here.keep({"routing": {"a": 1}})
+    assert artifact(spread, made.units[0].name) == {"routing": {"a": 1}}
+    assert here.checkpoint.parent.parent == spread / "checkpoints"
+    assert here.record_of(made.units[0].name) == RunFolder(spread).record(made.units[0])
+
+
+@pytest.mark.slow
+def test_a_layout_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "MOST_TOGETHER", 3)
+    stored(tmp_path, planted_suite("draft", metrics=MEASURED, train=None))
+    run = tmp_path / "run"
+    (run / layout.MARK).unlink()
+    with pytest.raises(UsageError, match=r"layout\.json"):
+        run_folder.read(str(run))
+
+
+def test_a_packed_plan_is_checked(tmp_path: Path) -> None:
+    made = grown(2, 3)
+    body = packed.packed(made)
+    assert Plan.model_validate(packed.unpacked(json.loads(json.dumps(body)), tmp_path)) == made
+    for broken in (
+        body | {"parts": 3},
+        body | {"parts": {}},
+        body | {"units": [body["units"][0] | {"comparison": -1}]},
+        body | {"units": [body["units"][0] | {"protocol": 10**30}]},
+        body | {"units": 7},
+        body | {"comparisons": ["x"]},
+        body | {"parts": body["parts"] | {"cases": [{"config": 0}]}},
+    ):
+        with pytest.raises(UsageError, match="damaged at plan"):
+            packed.unpacked(broken, tmp_path)
