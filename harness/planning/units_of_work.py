@@ -21,7 +21,11 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
     """
     maker, known = Maker(suite, text), catalogue.metrics()
     asked = [
-        (c, [known[known[key].source or key] for key in c.metrics], {known[n].needs for n in catalogue.needed(c.metrics)})
+        (
+            c,
+            [known[known[key].source or key] for key in c.metrics],
+            {known[n].needs for n in catalogue.needed(c.metrics)},
+        )
         for c in comparisons
     ]
     found_out = set()

@@ -22,6 +22,7 @@ from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.results.record_files import Damaged, current, read_record, stand_in
 from modbench.harness.results.records import SCHEMA, Record
 from modbench.harness.results.run_checks import check_run, read_finished
+from modbench.harness.results.sharing import Shared
 
 FINISHED, LAUNCHES = "finished.json", "launches"
 
@@ -216,7 +217,7 @@ def read(folder: str) -> StoredRun:
         raise DamagedError(file, problem)
     planned = plan.units
     plan, undecided, decisions = _decided(plan, RunFolder(path))
-    records, missing, damaged = [], [], []
+    records, missing, damaged, shared = [], [], [], Shared()
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)
         try:
@@ -225,7 +226,7 @@ def read(folder: str) -> StoredRun:
             damaged.append(Damaged(unit.name, error))
             record = stand_in(unit, path, error)
         if record is not None and (record.unit is unit or record.unit == unit):
-            records.append(record)
+            records.append(shared.of(record))
         else:  # no record, or that of another unit
             missing.append(unit.name)
     told = {name: body[name] for name in ("environment", "command", "started", "launcher")}
