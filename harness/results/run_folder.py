@@ -226,7 +226,7 @@ def read(folder: str) -> StoredRun:
             damaged.append(Damaged(unit.name, error))
             record = stand_in(unit, path, error)
         if record is not None and (record.unit is unit or record.unit == unit):
-            records.append(shared.of(record))
+            records.append(shared.of(record, unit))
         else:  # no record, or that of another unit
             missing.append(unit.name)
     told = {name: body[name] for name in ("environment", "command", "started", "launcher")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modbench.harness.core.case import UnitOfWork
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Record
@@ -17,10 +18,20 @@ class Shared:
         self._columns: dict[tuple[float, ...], list[float]] = {}
         self._numbers: dict[float, float] = {}
         self._notes: dict[Notes, Notes] = {}
+        self._given: dict[frozenset[str], set[str]] = {}
 
-    def of(self, record: Record) -> Record:
-        """The record, with parts in it replaced by equal ones that were read before."""
+    def of(self, record: Record, unit: UnitOfWork) -> Record:
+        """The record, with parts in it replaced by equal ones that were read before.
+
+        Args:
+            record: as read.
+            unit: the planned unit, to which the record's is equal.
+        """
+        record.__dict__["unit"] = unit
         for outcome in record.outcomes:
+            # Which fields its file gave: 700 bytes for each outcome.
+            given = outcome.__pydantic_fields_set__
+            object.__setattr__(outcome, "__pydantic_fields_set__", self._given.setdefault(frozenset(given), given))
             for name, values in outcome.samples.items():
                 if not values or not values[0].is_integer():
                     continue
