@@ -1,0 +1,109 @@
+"""Times of several machines: a label where launches ran on more than one, no verdict where their hardware differs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted_gate import planted_run
+
+from modbench.harness.core.labels import Label
+from modbench.harness.machine import certificate
+from modbench.harness.results import attempts
+from modbench.reports import machine, nodes
+from modbench.reports.gate_anchor import same_machine
+from modbench.reports.load import Loaded, load
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
+
+
+def certified(name: str, hits: int = 4) -> dict[str, Any]:
+    row = {
+        "hit": False,
+        "mde": 0.01,
+        "mde_cpu": None,
+        "width": 0.01,
+        "disturbed": 0.0,
+        "launches": 10,
+        "launch_sd": 0.01,
+    }
+    certificate.keep(name, [row | {"hit": i < hits} for i in range(100)])
+    found = certificate.pooled(name, 10)
+    assert found is not None
+    return dict(found.__dict__)
+
+
+def on_nodes(folder: Path, node_of: Callable[[int], dict[str, Any]]) -> Loaded:
+    """A planted run whose units name the node of their launch."""
+    planted_run(folder)
+    for file in sorted((folder / "units").glob("time-*.json")):
+        body = json.loads(file.read_text())
+        told = {"torch": "2.11", "threads": 1, "pid": 1, **node_of(int(file.stem.rpartition("launch")[2]))}
+        file.write_text(json.dumps(body | {"environment": told}))
+    return load(folder)
+
+
+def node(host: str, hardware: str = "EPYC, 64 cores", **more: Any) -> dict[str, Any]:
+    return {"host": host, "machine": f"{host}-cpu1", "hardware": hardware, "certificate": None, **more}
+
+
+def labels_of(loaded: Loaded) -> set[str]:
+    frames = (loaded.cases, loaded.pairs)
+    return {each for frame in frames for said in frame.labels.dropna() for each in said.split(";")}
+
+
+def test_launches_on_one_node_are_as_on_any_machine(tmp_path: Path) -> None:
+    fit = certified("one")
+    loaded = on_nodes(tmp_path / "run", lambda _: node("n1", certificate=fit))
+    assert Label.SEVERAL_MACHINES not in labels_of(loaded)
+    assert loaded.pairs.verdict.notna().all()
+    assert loaded.certificate is not None
+    assert loaded.certificate.verdict == "fit"
+    assert machine.jobs(loaded) == [("Timed on", "n1 (EPYC, 64 cores; A/A: fit)")]
+
+
+def test_launches_on_two_nodes_of_one_kind_are_pooled_with_a_label(tmp_path: Path) -> None:
+    fit, bad = certified("one"), certified("two", hits=30)
+    loaded = on_nodes(tmp_path / "run", lambda n: node("n1", certificate=fit) if n % 2 else node("n2", certificate=bad))
+    assert Label.SEVERAL_MACHINES in labels_of(loaded)
+    assert loaded.pairs.verdict.notna().all()
+    assert loaded.certificate is not None
+    assert loaded.certificate.verdict == "unfit"  # the worst of them
+    assert not same_machine(loaded.tables, loaded.tables)
+
+
+def test_launches_on_different_hardware_have_no_verdict(tmp_path: Path) -> None:
+    fit = certified("one")
+    loaded = on_nodes(
+        tmp_path / "run",
+        lambda n: node("n1", certificate=fit) if n % 2 else node("n2", hardware="Xeon, 8 cores", certificate=fit),
+    )
+    assert loaded.pairs.verdict.isna().all()
+    said = "its launches ran on different hardware (EPYC, 64 cores and on Xeon, 8 cores), which no verdict may pool"
+    assert loaded.pairs.reason.str.contains(said, regex=False).all()
+
+
+def test_a_node_without_a_certificate_leaves_the_run_unchecked(tmp_path: Path) -> None:
+    fit = certified("one")
+    loaded = on_nodes(tmp_path / "run", lambda n: node("n1", certificate=fit) if n % 2 else node("n2"))
+    assert loaded.certificate is None
+    assert nodes.certificates(loaded.run) == []
+    assert loaded.pairs.verdict.isna().all()
+
+
+def test_the_page_says_how_often_units_were_requeued(tmp_path: Path) -> None:
+    planted_run(tmp_path / "run")
+    name = "0123456789ab"
+    made = attempts.Submission(token=name, job="7", submitted="2026-01-01T00:00:00+00:00", tasks=(("a",),))
+    attempts.submit(tmp_path / "run", made)
+    for restart, how in enumerate(("preempted", "time limit", "done")):
+        line = {"unit": "a", "job": "7", "restart": restart, "host": "n1"}
+        attempts.note(tmp_path / "run", name, 0, {"event": "start", **line})
+        attempts.note(tmp_path / "run", name, 0, {"event": "end", "how": how, **line})
+    assert machine.jobs(load(tmp_path / "run")) == [("Jobs", "1 unit was requeued (preempted 1, time limit 1)")]
