@@ -24,6 +24,8 @@ seconds = float(os.environ.get("STUB_SECONDS", "0"))
 kept = pathlib.Path(folder) / f"{name}.kept"
 stopped = []
 signal.signal(signal.SIGUSR1, lambda *_: stopped.append(True))
+if os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
+    seconds = 0
 with open(pathlib.Path(folder) / "starts", "a") as starts:
     starts.write(f"{name} {os.environ.get('CUDA_VISIBLE_DEVICES')}\\n")
 if os.environ.get("STUB_DIES", "?") in name and not kept.exists():

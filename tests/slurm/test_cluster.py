@@ -66,17 +66,15 @@ def slurm_says(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def hurry(job: str) -> None:
-    """Start a requeued job now: Slurm would let it wait for two minutes."""
+def hurry(folder: RunFolder, unit: UnitOfWork, times: int) -> None:
+    """Start a requeued job now, for the given time: Slurm would let it wait for two minutes."""
+    job = job_of(folder, unit)
 
-    def requeued() -> bool:
-        said = subprocess.run(
-            ["squeue", "-h", "-o", "%T", "-j", job], capture_output=True, text=True, check=False
-        ).stdout
-        return said.strip() == "PENDING"
+    def started() -> bool:
+        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], capture_output=True, check=False)
+        return starts(folder)[unit.name] == times
 
-    until(requeued)
-    slurm_says("scontrol", "update", f"JobId={job}", "StartTime=now")
+    until(started, 50.0)
 
 
 def record(folder: RunFolder, unit: UnitOfWork) -> dict[str, object]:
@@ -136,7 +134,7 @@ def test_a_requeued_job_runs_again_from_its_checkpoint(tmp_path: Path, monkeypat
         until(lambda: starts(folder)[unit.name])
         time.sleep(0.3)
         slurm_says("scontrol", "requeue", job_of(folder, unit))
-        hurry(job_of(folder, unit))
+        hurry(folder, unit, 2)
 
     beside(requeue)
     work([unit], folder)
@@ -157,13 +155,27 @@ def test_a_job_that_is_told_of_its_end_saves_a_checkpoint_and_goes_back_into_the
         until(lambda: starts(folder)[unit.name])
         time.sleep(0.3)
         slurm_says("scancel", "--signal=USR2", job_of(folder, unit))  # as Slurm does before the time limit
-        hurry(job_of(folder, unit))
+        hurry(folder, unit, 2)
 
     beside(tell)
     work([unit], folder, "--time=2")
     until(lambda: hows(folder, unit) == ["time limit", "done"])
     tried = attempts.all_attempts(folder.path)
     assert attempts.in_words(tried.values()) == "1 unit was requeued (time limit 1)"
+
+
+def test_a_preempted_job_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, (unit, *_) = folder_at(tmp_path / "run"), units_of("train")
+    monkeypatch.setenv("STUB_SECONDS", "60")
+
+    def disturb() -> None:
+        until(lambda: starts(folder)[unit.name] == 1)
+        slurm_says("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=true")
+        hurry(folder, unit, 2)
+
+    beside(disturb)
+    work([unit], folder)
+    until(lambda: hows(folder, unit) == ["requeued", "done"])
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["jobs known", "killed before the id was written"])

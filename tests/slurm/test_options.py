@@ -124,6 +124,18 @@ def test_a_timed_group_has_a_node_of_its_own_unless_the_user_says_otherwise() ->
     assert not {"cpus-per-task", "requeue"} & chosen.keys()
 
 
+def test_ranks_that_share_a_unit_get_cores_and_gpus_for_all() -> None:
+    shared = Group(timed=False, threads=2, ranks=4)
+    for asked, given in (("gpu:1", "gpu:4"), ("gpu:a100:2", "gpu:a100:8"), ("1", "4"), ("gpu", "gpu")):
+        assert shared.sbatch(Options(sbatch={"gres": asked}), 30)["gres"] == given
+    assert shared.sbatch(Options(), 30)["cpus-per-task"] == "8"
+    unit = next(unit for unit in stub_plan().units if unit.made_in == "train")
+    assert unit.protocol.train is not None
+    train = unit.protocol.train.model_copy(update={"ranks": 4})
+    on_four = unit.model_copy(update={"protocol": unit.protocol.model_copy(update={"train": train})})
+    assert [(group.ranks, len(tasks)) for group, tasks in groups([unit, on_four], threads=1)] == [(1, 1), (4, 1)]
+
+
 def submission(folder: Path) -> Submission:
     made = Submission(token=TOKEN, job="7", submitted="2026-01-01T00:00:00+00:00", tasks=(("a",), ("b",)))
     attempts.submit(folder, made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import secrets
 import warnings
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from modbench.harness.results.run_folder import RunFolder
 SPARE_MIN, LONGEST_MIN = 5, 24 * 60
 # With one of these, the user has said who else may be on the node.
 SHARING = {"exclusive", "oversubscribe"}
+# Options that say how many GPUs a process needs.
+OF_ONE_PROCESS = {"gpus", "gpus-per-node", "gpus-per-task", "gres"}
 # With one of these, Slurm does not want --cpus-per-task as well.
 CORES = {"cpus-per-task", "cpus-per-gpu", "cores-per-socket"}
 
@@ -35,11 +38,13 @@ class Group:
 
     Attributes:
         timed: whether they are timed, and so have a node of their own.
-        threads: CPU threads of a unit.
+        threads: CPU threads of a process.
+        ranks: processes that share a unit, on one node.
     """
 
     timed: bool
     threads: int
+    ranks: int = 1
 
     def sbatch(self, options: Options, minutes: int) -> dict[str, str | bool]:
         """Options of sbatch for this group: the user's, and defaults where these say nothing."""
@@ -47,12 +52,19 @@ class Group:
         if self.timed and options.exclusive and not SHARING & given.keys():
             given["exclusive"] = True
         if not CORES & given.keys():
-            given["cpus-per-task"] = str(self.threads)
+            given["cpus-per-task"] = str(self.threads * self.ranks)
+        for name in OF_ONE_PROCESS & given.keys():
+            given[name] = self._for_all(str(given[name]))
         if not {"requeue", "no-requeue"} & given.keys():
             given["requeue"] = True
         given.setdefault("time", str(minutes))
         given["ntasks"] = "1"
         return given
+
+    def _for_all(self, asked: str) -> str:
+        """GPUs of a task whose ranks have as many each: `gpu:a100:1` becomes `gpu:a100:4`."""
+        found = re.fullmatch(r"(?:(.*):)?(\d+)", asked)
+        return asked if found is None else ":".join(filter(None, (found[1], str(int(found[2]) * self.ranks))))
 
 
 def groups(units: Sequence[UnitOfWork], threads: int) -> list[tuple[Group, list[list[UnitOfWork]]]]:
@@ -65,9 +77,12 @@ def groups(units: Sequence[UnitOfWork], threads: int) -> list[tuple[Group, list[
     for unit in units:
         if passes[unit.made_in].timed:
             timed.setdefault(unit.comparison.label, []).append(unit)
-    others = [[unit] for unit in units if not passes[unit.made_in].timed]
-    made = [(Group(timed=False, threads=threads), others), (Group(timed=True, threads=threads), list(timed.values()))]
-    return [(group, tasks) for group, tasks in made if tasks]
+    others: dict[int, list[list[UnitOfWork]]] = {}
+    for unit in units:
+        if not passes[unit.made_in].timed:
+            others.setdefault(unit.ranks, []).append([unit])
+    made = [(Group(timed=False, threads=threads, ranks=ranks), tasks) for ranks, tasks in sorted(others.items())]
+    return made + [(Group(timed=True, threads=threads), list(timed.values()))] * bool(timed)
 
 
 def send(
