@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from modbench.harness.core import catalogue
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -82,3 +84,8 @@ class MakeLauncher(Protocol):
         Raises:
             UsageError: if an option is not one of the launcher's.
         """
+
+
+def works_apart(name: str) -> bool:
+    """Whether a launcher, by its name in the catalogue, starts units on other machines."""
+    return bool(getattr(catalogue.load("launchers", name), "apart", False))

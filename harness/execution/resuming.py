@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.launching import works_apart
 from modbench.harness.machine import certificate, environment
 from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder, StoredRun, read
@@ -46,7 +47,7 @@ def make_ready(stored: StoredRun, remaining: Sequence[UnitOfWork]) -> None:
     folder = RunFolder(stored.path)
     folder.make()  # a copied folder may lack the empty ones
     # Elsewhere the machines that measure are not this one; their records name them.
-    elsewhere = getattr(catalogue.load("launchers", stored.launcher), "apart", False)
+    elsewhere = works_apart(stored.launcher)
     machine = certificate.fingerprint(environment.collect(), stored.plan.device, stored.plan.suite.threads)
     if (
         not elsewhere

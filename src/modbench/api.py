@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core import files, torchrun
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
+from modbench.harness.core.launching import works_apart
 from modbench.harness.execution import resuming, runner, stopping
 from modbench.harness.machine import accelerators, certificate, environment
 from modbench.harness.planning import plan
@@ -223,7 +224,8 @@ def _run(
     whole: Plan | None = None,
     timeout_s: float | None = None,
 ) -> Finished:
-    stop = stopping.Stop(progress.finishing)
+    # Jobs on other machines go on: nothing is finished here.
+    stop = stopping.Stop(None if works_apart(launcher) else progress.finishing)
     try:
         with stopping.signals(stop), progress:
             runner.run(

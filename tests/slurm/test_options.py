@@ -126,8 +126,15 @@ def test_a_timed_group_has_a_node_of_its_own_unless_the_user_says_otherwise() ->
 
 def test_ranks_that_share_a_unit_get_cores_and_gpus_for_all() -> None:
     shared = Group(timed=False, threads=2, ranks=4)
-    for asked, given in (("gpu:1", "gpu:4"), ("gpu:a100:2", "gpu:a100:8"), ("1", "4"), ("gpu", "gpu")):
+    for asked, given in (
+        ("gpu:1", "gpu:4"),
+        ("gpu:a100:2", "gpu:a100:8"),
+        ("gpu:1,tmpfs:9", "gpu:4,tmpfs:9"),
+        ("gpu", "gpu"),
+    ):
         assert shared.sbatch(Options(sbatch={"gres": asked}), 30)["gres"] == given
+    for asked, given in (("1", "4"), ("a100:1,v100:2", "a100:4,v100:8")):
+        assert shared.sbatch(Options(sbatch={"gpus": asked}), 30)["gpus"] == given
     assert shared.sbatch(Options(), 30)["cpus-per-task"] == "8"
     unit = next(unit for unit in stub_plan().units if unit.made_in == "train")
     assert unit.protocol.train is not None

@@ -31,6 +31,7 @@ FORMAT = "%F|%K|%T|%j"
 WAIT_S = 60
 # What sbatch says of nodes that are down or not there: of the first it does so only for now.
 NOT_NOW = "Requested node configuration is not available"
+MOST_TASKS = 2000  # of an array: each leaves four files or so in one folder
 FORMER_ARRAY_SIZE = 1001  # Slurm's default, where scontrol does not say
 
 
@@ -72,7 +73,7 @@ def words_of(said: str) -> str:
 def largest_array() -> int:
     """Tasks of the largest array that the site allows."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _run(["scontrol", "show", "config"]).stdout, re.MULTILINE)
-    return max(1, int(found.group(1)) if found else FORMER_ARRAY_SIZE)
+    return min(MOST_TASKS, max(1, int(found.group(1)) if found else FORMER_ARRAY_SIZE))
 
 
 def states(names: Iterable[str]) -> dict[tuple[str, int], tuple[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import secrets
 import warnings
 from collections.abc import Sequence
@@ -54,17 +53,21 @@ class Group:
         if not CORES & given.keys():
             given["cpus-per-task"] = str(self.threads * self.ranks)
         for name in OF_ONE_PROCESS & given.keys():
-            given[name] = self._for_all(str(given[name]))
+            given[name] = self._for_all(str(given[name]), every=name != "gres")
         if not {"requeue", "no-requeue"} & given.keys():
             given["requeue"] = True
         given.setdefault("time", str(minutes))
         given["ntasks"] = "1"
         return given
 
-    def _for_all(self, asked: str) -> str:
-        """GPUs of a task whose ranks have as many each: `gpu:a100:1` becomes `gpu:a100:4`."""
-        found = re.fullmatch(r"(?:(.*):)?(\d+)", asked)
-        return asked if found is None else ":".join(filter(None, (found[1], str(int(found[2]) * self.ranks))))
+    def _for_all(self, asked: str, *, every: bool) -> str:
+        """GPUs of a task whose ranks have as many each: `gpu:a100:1` becomes `gpu:a100:4`; other resources stay."""
+        parts = []
+        for part in asked.split(","):
+            kind, colon, number = part.rpartition(":")
+            counted = number.isdecimal() and (every or kind.partition(":")[0] == "gpu")
+            parts.append(f"{kind}{colon}{int(number) * self.ranks}" if counted else part)
+        return ",".join(parts)
 
 
 def groups(units: Sequence[UnitOfWork], threads: int) -> list[tuple[Group, list[list[UnitOfWork]]]]:

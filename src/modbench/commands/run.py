@@ -49,6 +49,7 @@ def run(
     """Measure a suite and write its report."""
     from modbench import api
     from modbench.harness.core import catalogue
+    from modbench.harness.core.launching import works_apart
     from modbench.harness.core.units import parse_duration
     from modbench.harness.execution import stopping
     from modbench.harness.execution.launcher_profile import read_profile
@@ -62,7 +63,7 @@ def run(
     catalogue.find("launchers", launcher)
     in_profile = read_profile(launcher_profile) if launcher_profile else ()
     # Units of a launcher that works apart run on other machines than this one.
-    elsewhere = getattr(catalogue.load("launchers", launcher), "apart", False)
+    elsewhere = works_apart(launcher)
     plan = api.make_plan(suite, overrides, select, only_plan=elsewhere)
     folder = api.new_folder(plan, out)
     if not elsewhere and (gap := accelerators.not_measured(plan.device)) is not None:
