@@ -103,12 +103,14 @@ def test_a_run_ends_by_printing_where_the_report_is(tiny_run: Path) -> None:
 
 
 def test_progress_is_plain_lines_when_not_a_terminal(tiny_run: Path) -> None:
-    lines = (tiny_run.parent / "stderr").read_text().splitlines()
+    printed = (tiny_run.parent / "stderr").read_text().splitlines()
     units = len(list((tiny_run / "units").glob("*.json")))
+    # On a busy machine there are lines about units that were silent for long.
+    lines = [line for line in printed if line.endswith(" left")]
     assert len(lines) == units
     assert lines[0].startswith(f"[1/{units}] ")
     assert lines[-1].endswith("0 s left")
-    assert all(" left" in line and "\x1b" not in line for line in lines)
+    assert all("\x1b" not in line for line in printed)
 
 
 def test_a_run_leaves_the_folder_of_the_contract(tiny_run: Path) -> None:
