@@ -114,7 +114,7 @@ val_tokens = 256
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
     """The command line, run in this process, changes what signals do: put it back."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
