@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -133,3 +134,5 @@ def _stop(folder: Path, environment: dict[str, str]) -> None:
             until = time.monotonic() + 10
             while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
                 time.sleep(0.05)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)  # it waits for something that will not come
