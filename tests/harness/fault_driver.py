@@ -1,23 +1,15 @@
-"""Starts the command line in processes of its own, brings a fault about at a random moment, resumes, and counts what was lost.
-
-A command is a fork of this process, which has loaded everything and computed nothing: it starts in milliseconds. So does
-its fork server. Everything else is real: processes, signals, files, exit codes.
-"""
+"""A run that meets a fault at a random moment, is resumed to its end, and what was lost, run twice or wrong in it."""
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import dataclasses
 import json
-import multiprocessing.util
 import os
 import random
 import shutil
 import signal
-import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,18 +18,14 @@ from typing import Any
 import fault_injection
 import pandas as pd
 import stub_units
-import torch  # noqa: F401  # loaded before the first fork
+from fault_process import Process, children, command_of, kill, runs, start
 
-from modbench import api, cli
+from modbench import api
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
-from modbench.harness.execution import runner  # noqa: F401  # as torch
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan
-from modbench.reports import render, summary  # noqa: F401  # as torch
-
-PATIENCE_S = 60.0
-Injection = tuple[str, str, str]
+from modbench.harness.results.workspace import Workspace
 
 
 def prepare() -> Plan:
@@ -48,110 +36,6 @@ def prepare() -> Plan:
         for name in catalogue.entries(room):
             catalogue.load(room, name)
     return api.make_plan("stubs", Overrides())
-
-
-@dataclass
-class Process:
-    """A command that was started.
-
-    Attributes:
-        pid: its process id, and that of its process group.
-        said: where its standard error went.
-        code: its exit code, negative for a signal; None while it runs.
-    """
-
-    pid: int
-    said: Path
-    code: int | None = None
-
-    @property
-    def alive(self) -> bool:
-        if self.code is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.code = os.waitstatus_to_exitcode(status) if pid else None
-        return self.code is None
-
-    def wait(self) -> int:
-        until = time.monotonic() + PATIENCE_S
-        while self.alive:
-            if time.monotonic() > until:
-                kill(self.pid, group=True)
-                raise AssertionError(f"a command did not end within {PATIENCE_S:.0f} s: {self.said.read_text()}")
-            time.sleep(0.002)
-        assert self.code is not None
-        return self.code
-
-
-def kill(pid: int, number: int = signal.SIGKILL, *, group: bool = False) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        (os.killpg if group else os.kill)(pid, number)
-
-
-def start(arguments: Iterable[str], beside: Path, number: int, before: Callable[[], None] | None = None) -> Process:
-    """Start a command in a folder, in a process group of its own, as a shell does."""
-    said = beside / f"stderr-{number}"
-    pid = os.fork()
-    if pid:
-        return Process(pid, said)
-    code = 70
-    try:
-        os.setsid()
-        os.chdir(beside)
-        for stream, file in ((0, Path(os.devnull)), (1, beside / f"stdout-{number}"), (2, said)):
-            handle = os.open(file, os.O_RDONLY if stream == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(handle, stream)
-            os.close(handle)
-        sys.argv = ["modbench", *arguments]
-        multiprocessing.util.spawnv_passfds = _forked(multiprocessing.util.spawnv_passfds)
-        if before is not None:
-            before()
-        code = _ended(cli.main)
-    except BaseException:  # noqa: BLE001  # a fork must not go on as the driver
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(BaseException):
-            atexit._run_exitfuncs()
-        for each in (sys.stdout, sys.stderr):
-            with contextlib.suppress(BaseException):
-                each.flush()
-        os._exit(code)
-
-
-def _ended(command: Callable[[], None]) -> int:
-    try:
-        command()
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
-    return 0
-
-
-def _forked(real: Callable[..., int]) -> Callable[..., int]:
-    """Start a fork server as a fork of this process, with the descriptors that a new interpreter would have."""
-
-    def spawned(path: Any, args: list[Any], descriptors: Iterable[int]) -> int:
-        if "multiprocessing.forkserver" not in str(args[-1]):
-            return real(path, args, descriptors)
-        pid = os.fork()
-        if pid:
-            return pid
-        kept = {0, 1, 2, *descriptors}
-        for number in range(3, 256):
-            if number not in kept:
-                with contextlib.suppress(OSError):
-                    os.close(number)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):  # handlers of Python do not outlive an exec
-            if callable(signal.getsignal(number)):
-                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        code = 1
-        try:
-            exec(args[-1], {"__name__": "forkserver"})  # noqa: S102  # the text that an interpreter would run
-            code = 0
-        except SystemExit:
-            code = 0
-        finally:
-            os._exit(code)
-
-    return spawned
 
 
 @dataclass
@@ -208,7 +92,46 @@ class Trial:
         except FileNotFoundError:
             return []
 
-    def running(self) -> dict[str, int]:
+    def begin_hanging(self) -> Process | None:
+        """Start a run of which one unit hangs until its limit of two seconds has passed."""
+        switch = self.beside / f"hang-{self._unit().name}"
+        switch.touch()
+        process = self.begin("--timeout", "2s")
+        process.wait()
+        switch.unlink()
+        return process
+
+    def begin_dying(self) -> Process:
+        """Start a run of which one unit is killed between its record and its end."""
+        name = self._unit().name
+
+        def dying() -> None:
+            tidy = Workspace.tidy
+
+            def tidied(here: Workspace) -> None:
+                if here.unit == name and here.run.parent == self.beside and stub_units.good(here.record_of(name)):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                tidy(here)
+
+            Workspace.tidy = tidied  # type: ignore[method-assign, assignment]
+
+        return self.begin(before=dying)
+
+    def _unit(self) -> UnitOfWork:
+        return self.plan.units[min(int(self.moment * len(self.plan.units)), len(self.plan.units) - 1)]
+
+    def helpers(self, process: Process) -> dict[str, list[int]]:
+        """Processes that a command keeps beside its workers."""
+        found: dict[str, list[int]] = {"fork server": [], "keeper": []}
+        for pid in children(process.pid):
+            said = command_of(pid)
+            if "keeper_process.py" in said:
+                found["keeper"].append(pid)
+            elif said == command_of(os.getpid()) or "forkserver" in said:  # a fork of this process, or Python's own
+                found["fork server"].append(pid)
+        return found
+
+    def running(self, _process: Process) -> dict[str, int]:
         """Units whose process has started and not ended, as the journal has it."""
         found: dict[str, int] = {}
         for event, unit, pid, _ in self.journal():
@@ -240,7 +163,7 @@ class Trial:
     def settle(self) -> None:
         """Wait until no process of the trial is left, and note which did not end; then see what was kept."""
         until = time.monotonic() + 20
-        while left := [pid for pid in self.pids() if _runs(pid)]:
+        while left := [pid for pid in self.pids() if runs(pid)]:
             if time.monotonic() > until:
                 self.problems.append(f"{len(left)} processes outlived the command by 20 s")
                 for pid in left:
@@ -273,7 +196,7 @@ class Trial:
         """Units lost, duplicated and silently wrong."""
         lost = sum(not stub_units.good(self.record(unit)) for unit in self.plan.units)
         again = {line[1] for line in self.journal() if line[3] == "again"}
-        again |= {name for name, was in self.kept.items() if _identity(self.run / "units" / f"{name}.json") != was}
+        again |= {name for name, was in self.kept.items() if identity(self.run / "units" / f"{name}.json") != was}
         wrong = sum(1 for unit in self.plan.units for made, _ in _values(self.record(unit), unit) if not made)
         return lost, len(again), wrong + self._wrong_in_table()
 
@@ -300,17 +223,9 @@ def _values(file: Path, unit: UnitOfWork) -> Iterable[tuple[bool, str]]:
                 yield outcome["samples"]["value"] == [right], outcome["case"]
 
 
-def _identity(file: Path) -> tuple[int, int, bytes] | None:
+def identity(file: Path) -> tuple[int, int, bytes] | None:
     try:
         stat = file.stat()
         return stat.st_ino, stat.st_mtime_ns, file.read_bytes()
     except FileNotFoundError:
         return None
-
-
-def _runs(pid: int) -> bool:
-    """Whether a process lives; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

@@ -11,6 +11,7 @@ import datetime as dt
 import errno
 import io
 import os
+import pwd
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,13 +30,20 @@ BACK_S = 90_000.0
 
 def install(fault: str, folder: str, switch: str) -> None:
     """Let this process and its forks meet a fault below a folder while the switch exists."""
-    if fault == "clock":
-        _clock(switch)
+    if fault in {"clock", "no home"}:
+        _clock(switch) if fault == "clock" else _no_home()
         return
     exists, inside = os.path.exists, os.path.realpath(folder)
 
     def hit(path: Any) -> bool:
-        return not isinstance(path, int) and os.path.realpath(path).startswith(inside) and exists(switch)
+        """Whether a path, or the file behind a descriptor, meets the fault now."""
+        if not exists(switch):
+            return False
+        try:
+            path = os.readlink(f"/proc/self/fd/{path}") if isinstance(path, int) else path  # noqa: PTH115  # not to follow it
+        except OSError:
+            return False
+        return str(os.path.realpath(path)).startswith(inside)
 
     def refuse(path: Any) -> OSError:
         return OSError(CODES[fault], os.strerror(CODES[fault]), os.fspath(path))
@@ -60,7 +68,7 @@ def _refusing(name: str, hit: Callable[[Any], bool], refuse: Callable[[Any], OSE
     setattr(os, name, call)
 
 
-def _opening(  # noqa: C901  # one closure for each way to open and write
+def _opening(  # one closure for each way to open and write
     fault: str, hit: Callable[[Any], bool], refuse: Callable[[Any], OSError]
 ) -> None:
     """Refuse files that are opened to be written, or (a full disk) let them be opened and refuse their content."""
@@ -73,7 +81,7 @@ def _opening(  # noqa: C901  # one closure for each way to open and write
             return super().write(data)
 
     def refused(path: Any) -> bool:
-        return hit(path) and (fault == "read-only" or not os.path.lexists(path))
+        return not isinstance(path, int) and hit(path) and (fault == "read-only" or not os.path.lexists(path))
 
     def opened(file: Any, mode: str = "r", buffering: int = -1, encoding: Any = None, *args: Any, **named: Any) -> Any:
         if not set(mode) & set("wax+") or not hit(file):
@@ -91,18 +99,23 @@ def _opening(  # noqa: C901  # one closure for each way to open and write
         return real_os_open(path, flags, mode, **named)
 
     def written(handle: int, data: Any) -> int:
-        if fault not in NEVER_WRITES and exists_behind(handle):
+        if fault not in NEVER_WRITES and hit(handle):
             raise OSError(CODES[fault], os.strerror(CODES[fault]))
         return real_write(handle, data)
 
-    def exists_behind(handle: int) -> bool:
-        try:
-            return hit(Path(f"/proc/self/fd/{handle}").readlink())
-        except OSError:
-            return False
-
     builtins.open = io.open = opened
     os.open, os.write = os_opened, written
+
+
+def _no_home() -> None:
+    """No HOME, and a user id without an entry in the password file."""
+    for name in ("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "MODBENCH_STATE", "MODBENCH_CACHE"):
+        os.environ.pop(name, None)
+
+    def unknown(uid: object) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    pwd.getpwuid = pwd.getpwnam = unknown  # type: ignore[assignment]
 
 
 def _clock(switch: str) -> None:

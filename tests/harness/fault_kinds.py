@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-import stub_units
-from fault_driver import Process, Trial, kill
+from fault_driver import Trial
+from fault_process import Process, kill
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,9 @@ def _signalled(trial: Trial, numbers: tuple[int, ...], codes: set[int]) -> bool:
             time.sleep(0.03 * trial.rng.random())
         if process.alive:
             kill(process.pid, number, group=number != signal.SIGKILL)
+    process.wait()
+    if not (trial.run / "run.json").exists():  # it had not begun: nothing is kept, and early on nobody listens yet
+        codes = codes | {130, *(-number for number in numbers)}
     # A command that was about to end may end well.
     trial.ended(process, codes | {0} if trial.moment > 0.85 else codes)
     trial.settle()
@@ -50,7 +50,7 @@ def _worker_killed(trial: Trial) -> bool:
     process = trial.begin()
     if not trial.reach(process):
         return False
-    while process.alive and not (running := trial.running()):
+    while process.alive and not (running := trial.running(process)):
         time.sleep(0.0005)
     if not process.alive:
         return False
@@ -61,12 +61,12 @@ def _worker_killed(trial: Trial) -> bool:
     return True
 
 
-def _helper_killed(trial: Trial, what: bytes) -> bool:
+def _helper_killed(trial: Trial, what: str) -> bool:
     """The fork server or the keeper is killed. The run goes on: units that this ended are started again, and all have records."""
     process = trial.begin()
     if not trial.reach(process):
         return False
-    servers = [pid for pid in _children(process.pid) if what in _command(pid)]
+    servers = trial.helpers(process)[what]
     for pid in servers:
         kill(pid)
     trial.ended(process, {0}, lines=4)
@@ -77,27 +77,15 @@ def _helper_killed(trial: Trial, what: bytes) -> bool:
     return bool(servers)
 
 
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
 def _refused(trial: Trial, fault: str) -> bool:
     """The disk refuses from the moment on, until the command has ended."""
     process = trial.begin(fault=fault)
     if not trial.reach(process):
         return False
     trial.switch.touch()
-    trial.ended(process, {3} if trial.moment < 0.85 else {0, 3})
+    codes = {3} if trial.moment < 0.85 else {0, 3}
+    # A folder in which nothing can be begun is the wrong one to name.
+    trial.ended(process, codes if (trial.run / "run.json").exists() else {2, 3})
     trial.settle()
     trial.switch.unlink()
     trial.resume()
@@ -177,17 +165,7 @@ def _damaged(trial: Trial, size: Callable[[int], int]) -> bool:
 
 def _homeless(trial: Trial) -> bool:
     """No HOME, and a user id without an entry in the password file; the command is killed and resumed as that user."""
-
-    def without() -> None:
-        for name in ("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "MODBENCH_STATE", "MODBENCH_CACHE"):
-            os.environ.pop(name, None)
-
-        def unknown(uid: object) -> None:
-            raise KeyError(f"getpwuid(): uid not found: {uid}")
-
-        pwd.getpwuid = pwd.getpwnam = unknown  # type: ignore[assignment]
-
-    process = trial.begin(before=without)
+    process = trial.begin(fault="no home")
     if not trial.reach(process):
         return False
     kill(process.pid)
@@ -195,41 +173,26 @@ def _homeless(trial: Trial) -> bool:
     trial.settle()
     if not (trial.run / "run.json").exists():
         return False
-    again = trial.command("resume", "run", before=without)
-    trial.ended(again, {0})
+    # Nothing says that this user began the run: what it would load must be trusted, and is named.
+    again = trial.command("resume", "--trust", "run", fault="no home")
+    trial.ended(again, {0}, lines=12)
     return True
 
 
 def _hangs(trial: Trial) -> bool:
     """A unit hangs until its limit has passed; it then counts as failed, and is run again when asked for."""
-    unit = trial.plan.units[min(int(trial.moment * len(trial.plan.units)), len(trial.plan.units) - 1)]
-    switch = trial.beside / f"hang-{unit.name}"
-    switch.touch()
-    process = trial.begin("--timeout", "1")
+    process = trial.begin_hanging()
+    if process is None:
+        return False
     trial.ended(process, {0})
     trial.settle()
-    switch.unlink()
     trial.resume("--retry-failed")
     return True
 
 
 def _dies_after_record(trial: Trial) -> bool:
     """A worker is killed after it has written its record and before it tidies up."""
-    from modbench.harness.results.workspace import Workspace
-
-    unit = trial.plan.units[min(int(trial.moment * len(trial.plan.units)), len(trial.plan.units) - 1)]
-
-    def dying() -> None:
-        tidy = Workspace.tidy
-
-        def tidied(self: Workspace) -> None:
-            if self.unit == unit.name and os.getppid() != 1 and stub_units.good(self.record_of(unit.name)):
-                os.kill(os.getpid(), signal.SIGKILL)
-            tidy(self)
-
-        Workspace.tidy = tidied  # type: ignore[method-assign]
-
-    process = trial.begin(before=dying)
+    process = trial.begin_dying()
     trial.ended(process, {0})
     trial.settle()
     trial.resume()
@@ -255,9 +218,8 @@ def _stolen(trial: Trial) -> bool:
 FAULTS = [
     Fault("SIGKILL of the runner", partial(_signalled, numbers=(signal.SIGKILL,), codes={-9})),
     Fault("SIGKILL of a worker", _worker_killed),
-    # The driver's fork server is a fork of the driver.
-    Fault("SIGKILL of the fork server", partial(_helper_killed, what=b"fault_table.py")),
-    Fault("SIGKILL of the keeper", partial(_helper_killed, what=b"keeper_process.py")),
+    Fault("SIGKILL of the fork server", partial(_helper_killed, what="fork server")),
+    Fault("SIGKILL of the keeper", partial(_helper_killed, what="keeper")),
     Fault("SIGTERM", partial(_signalled, numbers=(signal.SIGTERM,), codes={4})),
     Fault("SIGHUP", partial(_signalled, numbers=(signal.SIGHUP,), codes={4})),
     Fault("one Ctrl-C", partial(_signalled, numbers=(signal.SIGINT,), codes={4})),

@@ -15,7 +15,7 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -55,7 +55,15 @@ def _folder(keep: bool) -> Iterator[str]:
         shutil.rmtree(name)
 
 
-def row_of(fault: Fault, moments: int, seed: int, *, keep: bool = False) -> Row:
+Make = Callable[[Path, float, random.Random], fault_driver.Trial]
+
+
+def stubs(beside: Path, moment: float, rng: random.Random) -> fault_driver.Trial:
+    """A trial on stub units."""
+    return fault_driver.Trial(beside, PLAN, moment, rng)
+
+
+def row_of(fault: Fault, moments: int, seed: int, make: Make = stubs, *, keep: bool = False) -> Row:
     """Bring a fault about at random moments, spread over the run."""
     row, rng = Row(fault.name), random.Random(f"{seed} {fault.name}")
     for at in range(moments):
@@ -63,7 +71,7 @@ def row_of(fault: Fault, moments: int, seed: int, *, keep: bool = False) -> Row:
             moment = (at + rng.random()) / moments
             with _folder(keep) as name:
                 os.environ["MODBENCH_STATE"] = str(Path(name) / "state")
-                trial = fault_driver.Trial(Path(name), PLAN, moment, rng)
+                trial = make(Path(name), moment, rng)
                 if not fault.bring(trial):
                     continue
                 lost, duplicated, wrong = trial.counts()
@@ -85,24 +93,25 @@ def serve(moments: int, seed: int) -> None:
         print(json.dumps(asdict(row_of(fault, moments, seed))), flush=True)
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--moments", type=int, default=20)
+def arguments(about: str | None, moments: int) -> argparse.Namespace:
+    """What a command that prints a table was given."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--moments", type=int, default=moments)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", help="part of the faults' names")
     parser.add_argument("--keep", action="store_true", help="keep the folders of the trials")
     parser.add_argument("--serve", action="store_true")
-    options = parser.parse_args()
-    if options.serve:
-        serve(options.moments, options.seed)
-        return
+    return parser.parse_args()
+
+
+def print_table(options: argparse.Namespace, make: Make = stubs) -> None:
+    """Print the table; exit 1 if a fault cost something."""
     print("| fault | moments tried | exit codes | lost | duplicated | silently wrong |")
     print("| --- | --- | --- | --- | --- | --- |")
     failed = False
     for fault in FAULTS:
         if options.only in fault.name:
-            row = row_of(fault, options.moments, options.seed, keep=options.keep)
+            row = row_of(fault, options.moments, options.seed, make, keep=options.keep)
             print(row.markdown(), flush=True)
             for problem in row.problems:
                 print(f"    {problem}", file=sys.stderr, flush=True)
@@ -113,4 +122,8 @@ def main() -> None:
 PLAN = fault_driver.prepare()
 
 if __name__ == "__main__":
-    main()
+    given = arguments(__doc__, 20)
+    if given.serve:
+        serve(given.moments, given.seed)
+    else:
+        print_table(given)
