@@ -15,14 +15,23 @@ from modbench.harness.core import early_end
 from modbench.harness.core.files import replacing, unfinished
 
 FORMAT = 1
+# How often a checkpoint is tried whose folder is removed at the same moment.
+TRIES = 5
 
 
 def save(file: Path, body: dict[str, Any]) -> None:
     """Write a checkpoint of tensors, numbers, text, and lists and dicts of these."""
     with early_end.writing():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file, unfinished(file)) as stream:
-            torch.save(body, stream)
+        for left in reversed(range(TRIES)):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with replacing(file, unfinished(file)) as stream:
+                    torch.save(body, stream)
+            except FileNotFoundError:  # another unit ended meanwhile, and removed the folder because it was empty
+                if not left:
+                    raise
+            else:
+                return
 
 
 def load(file: Path, fingerprint: str) -> dict[str, Any] | None:

@@ -127,6 +127,25 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [keep]
 
 
+def test_a_checkpoint_survives_that_another_unit_removes_the_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two units train side by side: one ends between the other's making the folder and writing into it."""
+    keep, made = tmp_path / "checkpoints" / "unit.pt", Path.mkdir
+    others = [True]
+
+    def mkdir(path: Path, *args: Any, **named: Any) -> None:
+        made(path, *args, **named)
+        if others.pop() if others else False:
+            path.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    checkpoint.save(keep, {"format": checkpoint.FORMAT, "fingerprint": "f", "step": 3})
+    found = checkpoint.load(keep, "f")
+    assert found is not None
+    assert found["step"] == 3
+
+
 def test_what_a_kill_left_of_a_checkpoint_is_taken_away(tmp_path: Path) -> None:
     """Killed while it wrote: no handler ran, and the unfinished file is still there when the resumed unit has its record."""
     here = workspace.Workspace(tmp_path, "train-mod_c0.125-seed0")
