@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -14,6 +12,7 @@ from modbench.harness.core.catalogue import is_user_model
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.ids import short_name
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan
 from modbench.harness.core.train_plan import TrainRun
 
@@ -303,19 +302,3 @@ def _config_diff(config: ModelConfig) -> str:
     )
     derived["n_heads"] = max(1, given["d_model"] // 64)
     return json.dumps({key: value for key, value in given.items() if value != derived[key]}, sort_keys=True)
-
-
-def short_name(model: str) -> str:
-    """A catalogue name unchanged; for a user's model, the file's name without its folder."""
-    if not is_user_model(model):
-        return model
-    where, _, attribute = model.rpartition(":")
-    return f"{where.rpartition('/')[2].removesuffix('.py')}:{attribute}"
-
-
-def slug(text: str) -> str:
-    """`text` as a file name that needs no quoting, with a hash only if characters were lost or it was too long."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_")
-    if re.fullmatch(r"[A-Za-z0-9._:\[\]-]*", text) and len(plain) <= 150:
-        return plain
-    return f"{plain[:150]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -5,6 +5,7 @@ The folder itself may be reached through a link. A folder that somebody else cha
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -58,3 +59,23 @@ def new_file(file: Path) -> int:
     """Descriptor of a new file for writing; one of that name is removed first, never emptied or followed."""
     file.unlink(missing_ok=True)
     return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def read_plain(file: Path) -> bytes:
+    """The content of a file that is one: no link is followed, and no pipe or device waited for.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        UsageError: if something else has its name.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        number = os.open(file, flags)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:  # a link; a socket
+            raise UsageError(f"{file}: no plain file, which no modbench makes. Remove it.") from error
+        raise
+    with os.fdopen(number, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise UsageError(f"{file}: no plain file, which no modbench makes. Remove it.")
+        return opened.read()

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core import catalogue, clocks
-from modbench.harness.core.case import Case, Protocol, UnitOfWork, slug
+from modbench.harness.core.case import Case, Protocol, UnitOfWork
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.ids import slug
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.core.train_plan import OF_THE_SINK, TrainRun
 from modbench.harness.results import workspace

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import short_name
 from modbench.harness.core.config import ROUTING_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
+from modbench.harness.core.ids import short_name
 from modbench.harness.planning.match import QUANTITIES
 from modbench.harness.planning.suite import Arm, Match, Suite
 

@@ -9,10 +9,11 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import Device, Dtype, slug
+from modbench.harness.core.case import Device, Dtype
 from modbench.harness.core.config import MOST_TOKENS, ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_short, in_words, unknown
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.ids import slug
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan
 from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
 from modbench.harness.planning.efforts import EFFORTS, FEWEST_PILOT, TWO_STAGE, WARM_UPS, Effort

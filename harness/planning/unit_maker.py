@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.case import ARMS_PER_BLOCK, Case, Comparison, Protocol, UnitOfWork, slug
+from modbench.harness.core.case import ARMS_PER_BLOCK, Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.core.contracts import Text
+from modbench.harness.core.ids import slug
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.comparisons import open_task

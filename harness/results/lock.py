@@ -21,6 +21,7 @@ from typing import Literal
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.core.files import now
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.inside import read_plain
 from modbench.harness.core.units import human_duration
 
 NAME = "lock.json"
@@ -282,10 +283,10 @@ def _clock_of(folder: Path) -> float:
 
 def _read(file: Path) -> Holder | None:
     try:
-        if file.is_symlink():
-            raise UsageError(f"{file}: a link, which no modbench makes. Remove it.")
-        return Holder.model_validate_json(file.read_bytes())
+        content = read_plain(file)
     except FileNotFoundError:
         return None
+    try:
+        return Holder.model_validate_json(content)
     except ValueError as error:
         raise UsageError(f"{file}: damaged. If no modbench runs in this folder, remove the file.") from error

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from modbench.harness.core.files import write_atomically
+from modbench.harness.core.inside import read_plain
+from modbench.harness.results.reading import load
 
 NAME = "predicted.json"
 
@@ -29,8 +31,8 @@ def write(run: Path, seconds: Mapping[str, float], at_once: Mapping[str, int]) -
 def read(run: Path) -> dict[str, tuple[float, int]]:
     """Seconds that each unit adds to the run, and how many run at once; empty if there is no such file, or it is damaged."""
     try:
-        body = json.loads((run / NAME).read_bytes())
-        found = {str(name): (float(seconds), int(number)) for name, (seconds, number) in body.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        body = load(run / NAME, read_plain(run / NAME))
+        found = {name: (float(seconds), int(number)) for name, (seconds, number) in body.items()}
+    except (OSError, ValueError, TypeError, OverflowError):
         return {}
     return {name: (s, n) for name, (s, n) in found.items() if math.isfinite(s) and s >= 0 and n >= 1}

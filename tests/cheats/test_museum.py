@@ -70,7 +70,7 @@ def measured(file: str, dtype: str, out: Path, monkeypatch: pytest.MonkeyPatch) 
         torch.manual_seed(0)
         record = worker.make_record(unit)
         files.write_atomically(folder.record(unit), record.model_dump_json())
-    folder.write_run(plan, {}, [], files.now())
+    folder.write_run(plan, {"packages": {}}, [], files.now())
     return load.load(str(folder.path))
 
 

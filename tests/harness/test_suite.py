@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, slug
+from modbench.harness.core.case import Case
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.ids import slug
 from modbench.harness.planning.arms import resolve_arms
 from modbench.harness.planning.efforts import EFFORTS
 from modbench.harness.planning.match import solve

@@ -60,7 +60,7 @@ class Watch:
             suite, plan = body["plan"]["suite"], body["plan"]
             self.units = {str(each["name"]): unit_of(each) for each in plan["units"]}
             pilot = suite.get("launches") is None and suite["effort"] in TWO_STAGE
-            self.pilot = (suite.get("pilot_launches") or EFFORTS[suite["effort"]][0]) if pilot else None
+            self.pilot = int(suite.get("pilot_launches") or EFFORTS[suite["effort"]][0]) if pilot else None
             self.words = {"suite": str(suite["name"]), "effort": str(suite["effort"]), "device": str(plan["device"])}
             where = body["environment"]
             self.words["machine"] = ", ".join(str(where[key]) for key in ("cpu", "machine") if where.get(key))

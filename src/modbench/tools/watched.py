@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
+import math
 import os
 import re
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.inside import read_plain
+from modbench.harness.results.reading import load
 
 _WALL = re.compile(rb'"wall_s":\s*([0-9.eE+-]+)')
 _TROUBLE = (re.compile(rb'"status":\s*"failed"'), re.compile(rb'"died":\s*\{'))
@@ -155,23 +155,15 @@ def json_of(file: Path) -> dict[str, Any]:
     Raises:
         UsageError: if it is none.
     """
-    try:
-        body = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file}: not JSON: {error}.") from error
-    if not isinstance(body, dict):
-        raise UsageError(f"{file}: damaged: it holds no JSON object.")
-    return body
+    return load(file, read_plain(file))
 
 
 def finished(file: Path) -> float | None:
     """Wall time of a finished run; None if it has not finished."""
     try:
-        if stat.S_ISREG(file.lstat().st_mode):
-            return float(json_of(file)["wall_s"])
-    except (OSError, UsageError, KeyError, TypeError, ValueError):
-        pass
-    return None
+        return float(json_of(file)["wall_s"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
 
 
 def stamp(moment: str) -> float | None:
@@ -186,13 +178,14 @@ def fact_of(record: bytes, inode: int) -> Fact:
     """What is shown of a record. Most have no failure: then it is not parsed."""
     found = _WALL.search(record)
     try:
-        wall_s = float(found[1]) if found else None
+        said = float(found[1]) if found else math.nan
     except ValueError:
-        wall_s = None
+        said = math.nan
+    wall_s = said if math.isfinite(said) and said >= 0 else None
     if not any(each.search(record) for each in _TROUBLE):
         return Fact(inode, wall_s)
     try:
-        body = json.loads(record)
+        body = load(Path("record"), record)
         by_cause: dict[tuple[str, str], list[str]] = {}
         for outcome in body["outcomes"]:
             if outcome["status"] == "failed":
@@ -200,6 +193,6 @@ def fact_of(record: bytes, inode: int) -> Fact:
         troubles = [(case, tuple(metrics), reason) for (case, reason), metrics in by_cause.items()]
         if not troubles and body.get("died"):
             troubles = [("", (), str(body["died"]["reason"]))]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         troubles = [("", (), f"its record is damaged: {type(error).__name__}")]
     return Fact(inode, wall_s, troubles)
