@@ -7,7 +7,8 @@ is compared with the report's baseline, with the anchor, and with the dense mode
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
@@ -36,9 +37,9 @@ COMPARISONS = [
     *("mean_ratio", "mean_ci_low", "mean_ci_high", *ATTAINABLE),
     *("labels", "baseline_labels"),
 ]
-# More columns, which only the page shows.
 # Rows of all pairs up to which they are made unasked.
 MOST_PAIRS = 5000
+# More columns, which only the page shows.
 MORE = ("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted", "primary", "twin")
 
 
@@ -52,7 +53,7 @@ def comparison_table(tables: Tables, *, all_pairs: bool = False) -> pd.DataFrame
     plan = tables.run.plan
     # A sweep over sizes compares the step times of any two of them.
     every = all_pairs or plan.suite.isoflop is not None or all_rows(plan) <= MOST_PAIRS
-    targets = None if every else {rung.arm: rung.target for rung in plan.ladder}
+    targets = None if every else {(rung.arm, rung.target) for rung in plan.ladder}
     for comparison in plan.comparisons:
         with memo.remembering():
             for key in comparison.metrics:
@@ -92,25 +93,25 @@ def all_rows(plan: Plan) -> int:
 
 
 def pairs(
-    comparison: Comparison, baseline: Case, targets: Mapping[str, str] | None = None
+    comparison: Comparison, baseline: Case, targets: AbstractSet[tuple[str, str]] | None = None
 ) -> Iterator[tuple[Case, Case, bool]]:
     """Yield (case, baseline, whether it is the report's): every arm against that baseline, then every other pair once.
 
     Args:
         comparison: the arms.
         baseline: the report's.
-        targets: rung of the dense ladder to the arm that it was solved for: of the other pairs only these and those with the
-            anchor; None: all.
+        targets: rungs of the dense ladder with the arms that they were solved for: of the other pairs only these and those
+            with the anchor; None: all.
     """
     others = [case for case in comparison.arms if case.arm != baseline.arm]
     yield from ((case, baseline, True) for case in others)
     if targets is None:
         yield from ((case, earlier, False) for i, case in enumerate(others) for earlier in others[:i])
         return
-    anchor, rungs = comparison.arms[0], [case for case in others if case.arm in targets]
+    anchor, rungs = comparison.arms[0], [case for case in others if any(case.arm == rung for rung, _ in targets)]
     for i, case in enumerate(others):
         earlier = [anchor] if i and anchor.arm != baseline.arm else []
-        earlier += [rung for rung in rungs if targets[rung.arm] == case.arm and rung is not anchor]
+        earlier += [rung for rung in rungs if (rung.arm, case.arm) in targets and rung is not anchor]
         yield from ((case, each, False) for each in earlier)
 
 

@@ -136,6 +136,8 @@ class _Phase(Generic[Started]):
                     break
                 else:
                     self._ask()
+                if not self.running:  # a signal came before the next unit started
+                    continue
                 ended = launcher.wait(self.running, POLL_S)
                 self.run.progress.tick()
                 for handle in ended:
@@ -152,12 +154,15 @@ class _Phase(Generic[Started]):
 
     def _start(self) -> None:
         """Start what may run now."""
-        while len(self.running) < self.at_once and (unit := self._next()) is not None:
+        launcher, folder, stop = self.run.launcher, self.run.folder, self.run.stop
+        while not stop.finishing and len(self.running) < self.at_once and (unit := self._next()) is not None:
             if self.run.lock is not None:
                 self.run.lock.check()
             if unit.name not in self.retried:
                 self.run.progress.started(unit)
-            self.running.append(self.run.launcher.start(unit, self.run.folder, self.limits[unit.name]))
+            if not launcher.apart:  # what an earlier run left, and is measured again, is kept until now
+                folder.record(unit).unlink(missing_ok=True)
+            self.running.append(launcher.start(unit, folder, self.limits[unit.name]))
 
     def _next(self) -> UnitOfWork | None:
         """Take the first unit that does not need the record of a pending one."""
@@ -208,6 +213,8 @@ class _Phase(Generic[Started]):
             add_failed(handle.record, self.planned[unit.name], self.retried[unit.name])
         _drop_empty_log(log)
         self.pending.discard(unit.name)
+        if run.pilots is not None:
+            run.pilots.ended(unit)
         run.progress.ended(unit)
         if more := self._asked(unit.series):
             self.waiting = deque(sorted([*self.waiting, *more], key=lambda each: self.place[each.name]))

@@ -25,14 +25,20 @@ class Pilots:
     Args:
         plan: the whole plan, of a resumed run too.
         folder: holds records and earlier decisions.
+        units: those that this run measures; until one has ended, what the folder holds of it is old, or not complete.
 
     Attributes:
         cpu_s: CPU time spent on decisions.
     """
 
-    def __init__(self, plan: Plan, folder: RunFolder) -> None:
+    def __init__(self, plan: Plan, folder: RunFolder, units: Iterable[UnitOfWork] = ()) -> None:
         self.plan, self.folder, self.cpu_s = plan, folder, 0.0
         self.series = plan.piloted()
+        self._open = {unit.name for unit in units}
+
+    def ended(self, unit: UnitOfWork) -> None:
+        """A unit has ended, and its record is complete."""
+        self._open.discard(unit.name)
 
     def later(self, unit: UnitOfWork) -> bool:
         """Whether the unit runs only if its pilot asks for it."""
@@ -46,7 +52,7 @@ class Pilots:
         decided = self.folder.decision(series)
         if decided is None:
             files = {self.folder.record(unit): unit for unit in self.series[series] if not self.later(unit)}
-            if not all(file.exists() for file in files):
+            if not all(file.exists() and unit.name not in self._open for file, unit in files.items()):
                 return None
             start = time.process_time()
             decided = decide(series, [read_record(*each) for each in files.items()], self.plan)

@@ -60,10 +60,11 @@ def make_ready(stored: StoredRun, remaining: Sequence[UnitOfWork]) -> None:
         )
     for damaged in stored.damaged:
         folder.set_aside(damaged)
-    known = {record.unit.name for record in stored.records}
-    for unit in remaining:
-        if unit.name in known or not (elsewhere and _came_meanwhile(folder, unit)):
-            folder.record(unit).unlink(missing_ok=True)
+    if elsewhere:  # here a record is kept until its unit starts again
+        known = {record.unit.name for record in stored.records}
+        for unit in remaining:
+            if unit.name in known or not _came_meanwhile(folder, unit):
+                folder.record(unit).unlink(missing_ok=True)
     # A worker may have been killed after it wrote its record and before it removed its checkpoint.
     left = {unit.name for unit in remaining}
     for unit in stored.plan.units:

@@ -78,7 +78,7 @@ def run(
     """
     make: MakeLauncher = catalogue.load("launchers", launcher)
     starts = make(cold=plan.cold, threads=plan.suite.threads, device=plan.device, options=options)
-    pilots = Pilots(whole or plan, folder)
+    pilots = Pilots(whole or plan, folder, plan.units)
     limits = Limits(plan, timeout_s)
     running = Run(starts, folder, limits.watching(progress), pilots, stop or Stop(), lock)
     start, timed_wall, timed_cpu = time.monotonic(), 0.0, 0.0

@@ -8,6 +8,7 @@ written now to the same folder, so that no two clocks are compared. Such a lease
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import socket
@@ -29,6 +30,10 @@ NAME = "lock.json"
 BEAT_S, LEASE_S = 10.0, 60.0
 # Attempts to take a lease that others take at the same moment.
 TRIES = 20
+# Seconds within which a lease that was moved by mistake is put back.
+AGAIN_S = 0.2
+# What a file system without hard links says.
+NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 State = Literal["alive", "dead", "silent"]
 
@@ -90,16 +95,25 @@ class Lock:
             IncompleteError: if another runner took it.
             ModbenchError: if the folder is gone.
         """
-        found = _read(self.folder / NAME)
+        found = self._found()
         if found is None and not self.folder.is_dir():
             raise ModbenchError(
                 f"{str(self.folder)!r} is gone: it was moved or removed while units ran. Put it back to go on."
             )
-        if found is None or found.token != self.holder.token:
-            by = f" by {found.words}" if found else ""
+        if found is None:
+            raise IncompleteError(f"{self.folder / NAME} was removed. This runner stops; what it finished is kept.")
+        if found.token != self.holder.token:
             raise IncompleteError(
-                f"{str(self.folder)!r} was taken over{by} while this runner was silent. It stops; what it finished is kept."
+                f"{str(self.folder)!r} was taken over by {found.words}. This runner stops; what it finished is kept."
             )
+
+    def _found(self) -> Holder | None:
+        """Who holds the folder. Who takes over a dead runner's lease may move ours by mistake and put it back: look twice."""
+        found = _read(self.folder / NAME)
+        if found is None or found.token != self.holder.token:
+            time.sleep(AGAIN_S)
+            found = _read(self.folder / NAME)
+        return found
 
     def release(self) -> None:
         """Give the folder back, if it is still held."""
@@ -114,10 +128,9 @@ class Lock:
             with contextlib.suppress(
                 OSError, UsageError
             ):  # a folder that is gone is noticed where something is written
-                found = _read(self.folder / NAME)
-                if found is None or found.token != self.holder.token:
-                    return
-                os.utime(self.folder / NAME)
+                found = self._found()
+                if found is not None and found.token == self.holder.token:
+                    os.utime(self.folder / NAME)
 
 
 @contextlib.contextmanager
@@ -186,15 +199,19 @@ def _written(folder: Path, mine: Holder) -> bool:
     """Write the lease, if there is none: a hard link appears whole or not at all, on network file systems too."""
     file, draft = folder / NAME, folder / f".{NAME}.{mine.token}"
     body = mine.model_dump_json(indent=1)
-    with draft.open("w", encoding="utf-8") as stream:
-        stream.write(body)
-        stream.flush()
-        os.fsync(stream.fileno())
     try:
+        with draft.open("w", encoding="utf-8") as stream:
+            stream.write(body)
+            stream.flush()
+            os.fsync(stream.fileno())
         os.link(draft, file)
     except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links
+        # A network file system may have made the link, lost its answer, and been asked again.
+        found = _read(file)
+        return found is not None and found.token == mine.token
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
         try:
             with file.open("x", encoding="utf-8") as stream:
                 stream.write(body)
@@ -226,7 +243,7 @@ def _refusal(folder: Path, found: Lease) -> str:
     if found.state == "silent":
         return (
             f"{str(folder)!r} is held by {found.holder.words}; {last}, so it is most likely dead. "
-            "If it is, add --steal to take the folder over."
+            f"If it is, take the folder over: `modbench resume --steal`, or remove {folder / NAME}."
         )
     return f"{str(folder)!r} is in use by {found.holder.words}; {last}. Wait for it, or end it first."
 

@@ -74,7 +74,9 @@ class RunFolder:
 
     def set_aside(self, damaged: Damaged) -> None:
         """Rename a damaged record to `NAME.json.damaged`, so that its unit can run again and nothing is lost."""
-        damaged.error.file.replace(damaged.error.file.with_suffix(".json.damaged"))
+        file = damaged.error.file
+        names = (file.with_suffix(f".json.damaged{number}") for number in ("", *range(2, 1000)))
+        file.replace(next(name for name in names if not name.exists()))
 
     def forget_decision(self, series: str) -> None:
         """Remove the decision on a series whose pilot had no times."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import time
 from typing import TYPE_CHECKING, Self, TextIO
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from modbench.harness.results.run_folder import RunFolder
 
 
+# Running units that are named.
+MOST_SHOWN = 8
 # What is said after the first Ctrl-C.
 FINISHING = (
     "modbench: units that run are finished, training ends at a checkpoint, and nothing else starts. "
@@ -118,9 +121,9 @@ class Lines:
     def tick(self) -> None:
         """Print `[11/34] count-T512-…, 1 min 04 s: FLOPs by fvcore (counting dense[…])` for a unit that was silent for long."""
         now = self.clock()
-        for unit, (start, last) in self.running.items():
-            if now - last < self.SILENT_S:
-                continue
+        silent = [unit for unit, (_, last) in self.running.items() if now - last >= self.SILENT_S]
+        for unit in silent[:MOST_SHOWN]:  # of a cluster's thousands, the first that were submitted
+            start, _ = self.running[unit]
             self.running[unit] = (start, now)
             said = Workspace(self.folder.path, unit).said() if self.folder else ""
             what = f": {said}" if said else ""
@@ -160,7 +163,7 @@ class Live:
         counts, elapsed = Column(no_wrap=True), Column(no_wrap=True)
 
         self.time_left, self.folder = TimeLeft(plan), folder
-        self.running: list[str] = []
+        self.running: dict[str, None] = {}
         self.bar: Bar = Progress(
             BarColumn(16),
             TextColumn("{task.fields[units]} units · {task.fields[left]} left ·", table_column=counts),
@@ -182,8 +185,9 @@ class Live:
 
     def started(self, unit: UnitOfWork) -> None:
         """Show the unit as running."""
-        self.running.append(unit.name)
-        self._show()
+        self.running[unit.name] = None
+        if len(self.running) <= MOST_SHOWN:
+            self._show()
 
     def tick(self) -> None:
         """Refresh the time left."""
@@ -195,7 +199,7 @@ class Live:
 
     def ended(self, unit: UnitOfWork) -> None:
         """Advance the bar."""
-        self.running.remove(unit.name)
+        self.running.pop(unit.name, None)
         self.time_left.ended(unit)
         self._show()
 
@@ -210,10 +214,15 @@ class Live:
             self.task,
             completed=left.done,
             total=left.total,
-            description=", ".join(self._described(name) for name in self.running) or "finishing",
+            description=self._described_all() or "finishing",
             units=left.count,
             left=left.left,
         )
+
+    def _described_all(self) -> str:
+        named = [self._described(name) for name in itertools.islice(self.running, MOST_SHOWN)]
+        more = len(self.running) - len(named)
+        return ", ".join([*named, *([f"{more:,} more"] if more else [])])
 
     def _described(self, unit: str) -> str:
         """A unit's name; what it says of itself first, since the end of the line may be cut."""

@@ -271,3 +271,16 @@ def test_a_run_of_schema_4_keeps_its_launches(tmp_path: Path) -> None:
     assert run.plan.suite.protocol_size == (5, 30)
     assert not run.plan.suite.two_stage
     assert load(str(folder)).pairs.status.eq("ok").any()
+
+
+def test_a_pilot_that_is_measured_again_decides_when_it_has_ended(tmp_path: Path) -> None:
+    """Until then what the folder holds of it is old."""
+    made = timed_plan()
+    folder = new_folder(made, tmp_path)
+    pilot = [unit for unit in made.units if unit.series == SERIES and unit.launch < 4]
+    for unit in pilot:
+        leave(folder, unit)
+    pilots = Pilots(made, folder, pilot[:1])
+    assert pilots.number(SERIES) is None
+    pilots.ended(pilot[0])
+    assert pilots.number(SERIES) is not None

@@ -87,7 +87,7 @@ def test_who_is_alive(changes: dict[str, Any], silent_s: float, state: str, tmp_
             with lock.hold(tmp_path, steal=steal) as held:
                 held.check()
         else:
-            words = "add --steal to take" if state == "silent" else "Wait for it, or end it first"
+            words = "modbench resume --steal" if state == "silent" else "Wait for it, or end it first"
             with pytest.raises(UsageError, match=words), lock.hold(tmp_path, steal=steal):
                 pass
 
@@ -159,3 +159,38 @@ def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
         with pytest.raises(UsageError, match="in use by"):
             lock._take(tmp_path, steal=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_link_that_was_made_although_it_failed_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network file system whose answer was lost says of the second attempt that the file exists."""
+    real = os.link
+
+    def twice(source: Path, target: Path) -> None:
+        real(source, target)
+        raise FileExistsError(17, "File exists")
+
+    monkeypatch.setattr(os, "link", twice)
+    with lock.hold(tmp_path) as held:
+        held.check()
+
+
+def test_a_full_disk_leaves_no_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"), lock.hold(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lease_that_is_moved_for_a_moment_is_still_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with lock.hold(tmp_path) as held:
+        file = tmp_path / lock.NAME
+        file.rename(tmp_path / "aside")
+        monkeypatch.setattr(time, "sleep", lambda _: (tmp_path / "aside").rename(file))
+        held.check()
+        file.unlink()
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        with pytest.raises(IncompleteError, match="was removed"):
+            held.check()

@@ -10,8 +10,9 @@ import pytest
 from planted import planted_suite, stored
 
 from modbench import api
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import IncompleteError, UsageError
 from modbench.harness.execution import resuming, runner
+from modbench.harness.machine import certificate, environment
 from modbench.harness.results import lock
 from modbench.harness.results.run_folder import RunFolder, StoredRun, read
 from modbench.progress import Lines
@@ -71,3 +72,22 @@ def test_a_run_that_another_process_holds_is_not_resumed(tmp_path: Path) -> None
     with lock.hold(folder), pytest.raises(UsageError, match="in use by process"):
         api.resume(str(folder), lambda plan, _: Lines(plan))
     assert content(folder) == before
+
+
+def test_what_is_measured_again_is_kept_until_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt between the two loses no good arm of a unit in which another failed."""
+    stored(tmp_path, planted_suite("smoke"), fails="moe")
+    folder = tmp_path / "run"
+    body = json.loads((folder / "run.json").read_text())
+    here = certificate.fingerprint(environment.collect(), "cpu", 1)
+    body["environment"]["machine"] = here
+    (folder / "run.json").write_text(json.dumps(body))
+    records = sorted(folder.rglob("units/*.json"))
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "run", interrupted)
+    with pytest.raises(IncompleteError, match="interrupted"):
+        api.resume(str(folder), lambda plan, _: Lines(plan), retry_failed=True)
+    assert sorted(folder.rglob("units/*.json")) == records

@@ -208,7 +208,7 @@ class LocalLauncher:
 
     def wait(self, handles: list[LocalHandle], timeout_s: float) -> list[LocalHandle]:
         """Block until a unit ends, hangs or the time is up; return the units that ended or hang."""
-        until = min(timeout_s, *(max(0.0, handle.deadline - time.monotonic()) for handle in handles))
+        until = min([timeout_s, *(max(0.0, handle.deadline - time.monotonic()) for handle in handles)])
         multiprocessing.connection.wait([handle.process.sentinel for handle in handles], timeout=until)
         return [handle for handle in handles if handle.timed_out or not (handle.process.is_alive() or handle.revive())]
 
