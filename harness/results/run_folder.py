@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import json
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results import layout, names, own_files, packed, trust
+from modbench.harness.results import layout, lock, names, own_files, packed, predicted, trust
 from modbench.harness.results.launches import Decision
 from modbench.harness.results.launches import checked as checked_decision
 from modbench.harness.results.reading import DamagedError, load, parse
@@ -178,20 +179,36 @@ def create(out: str | None, suite_name: str) -> RunFolder:
         path = Path("runs") / f"{stem}-{number}"
     else:
         path = Path(out)
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and not _only_begun(path):
         what = "another run" if (path / "run.json").exists() else "other files"
         raise UsageError(f"--out {str(path)!r} already holds {what}; files are never overwritten. Name a new folder.")
     folder = RunFolder(path)
     try:
-        folder.units.mkdir(parents=True)
-        folder.logs.mkdir()
+        folder.units.mkdir(parents=True, exist_ok=True)
+        folder.logs.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise
         raise UsageError(
             f"--out {str(path)!r} cannot be written: {error.strerror}. Name a folder that you may write to."
         ) from error
     return folder
+
+
+# What a run leaves that was ended before it wrote its plan.
+BEGUN = {"units", "logs", predicted.NAME, lock.NAME, layout.MARK}
+
+
+def _only_begun(path: Path) -> bool:
+    """Whether a folder holds nothing, or nothing but what a run leaves that ended before its first unit."""
+    for entry in path.iterdir():
+        if entry.name not in BEGUN or entry.is_symlink():
+            return False
+        if entry.is_dir() and any(not each.is_dir() for each in entry.rglob("*")):
+            return False
+    return True
 
 
 def read(folder: str) -> StoredRun:
@@ -266,3 +283,8 @@ def _decided(plan: Plan, folder: RunFolder) -> tuple[Plan, tuple[UnitOfWork, ...
         elif decision is None:
             undecided.append(unit)
     return plan.model_copy(update={"units": tuple(units)}), tuple(undecided), decisions
+
+
+def has_checkpoint(path: Path) -> bool:
+    """Whether a training run of the folder can go on from a checkpoint."""
+    return any((path / "checkpoints").rglob("*.pt"))

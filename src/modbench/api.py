@@ -17,7 +17,7 @@ from modbench.harness.planning.efforts import EFFORTS
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.suite import load_suite
 from modbench.harness.results import lock
-from modbench.harness.results.run_folder import RunFolder, create, read
+from modbench.harness.results.run_folder import RunFolder, create, has_checkpoint, read
 from modbench.harness.results.trust import confirm
 from modbench.reports import render
 from modbench.reports.load import Loaded, load
@@ -255,8 +255,7 @@ def _run(
 
 def _kept(folder: RunFolder) -> str:
     """What an unfinished run keeps, and how it continues."""
-    saved = folder.path / "checkpoints"
-    training = " and checkpoints of training" if saved.is_dir() and any(saved.iterdir()) else ""
+    training = " and checkpoints of training" if has_checkpoint(folder.path) else ""
     return (
         f"Finished units{training} are kept: `modbench resume {folder.path}` continues, `modbench report {folder.path}` "
         "shows them."

@@ -40,6 +40,10 @@ __all__ = [
 ]
 
 
+# Exit code after Ctrl-C where there was nothing to keep, as shells have it.
+INTERRUPTED = 130
+
+
 def main() -> None:
     """Run the command line; a user's mistake ends in one or two lines and exit code 2, a failure of the tool in 3."""
     try:
@@ -51,7 +55,7 @@ def main() -> None:
     except ModbenchError as error:
         _end(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _end("interrupted. Nothing was kept.", 130)
+        _end("interrupted.", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has gone away: it has seen what it wanted
         _end("", 0)
     except (OSError, MemoryError) as error:
@@ -68,6 +72,8 @@ def _run() -> None:
     try:
         app()
     except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # typer makes it of Ctrl-C
+            raise KeyboardInterrupt from None
         if isinstance(ended.__context__, BrokenPipeError):  # typer makes exit code 1 of it
             raise ended.__context__ from None
         _ignore_interrupts()

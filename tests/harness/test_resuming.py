@@ -13,7 +13,7 @@ from modbench import api
 from modbench.harness.core.errors import IncompleteError, UsageError
 from modbench.harness.execution import resuming, runner
 from modbench.harness.machine import certificate, environment
-from modbench.harness.results import lock
+from modbench.harness.results import lock, run_folder
 from modbench.harness.results.run_folder import RunFolder, StoredRun, read
 from modbench.progress import Lines
 
@@ -91,3 +91,13 @@ def test_what_is_measured_again_is_kept_until_then(tmp_path: Path, monkeypatch: 
     with pytest.raises(IncompleteError, match="interrupted"):
         api.resume(str(folder), lambda plan, _: Lines(plan), retry_failed=True)
     assert sorted(folder.rglob("units/*.json")) == records
+
+
+def test_a_run_that_ended_before_its_first_unit_is_begun_again(tmp_path: Path) -> None:
+    """Its folder holds no plan, so it cannot be resumed; what it made is no reason to refuse the same command."""
+    folder = run_folder.create(str(tmp_path / "run"), "s")
+    (folder.path / "predicted.json").write_text("{}")
+    run_folder.create(str(tmp_path / "run"), "s")
+    (folder.units / "mine.json").write_text("{}")
+    with pytest.raises(UsageError, match="already holds other files"):
+        run_folder.create(str(tmp_path / "run"), "s")

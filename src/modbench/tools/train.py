@@ -112,14 +112,18 @@ def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | N
         # Under torchrun the signals are its own: it ends all ranks together.
         signals = stopping.signals(stop) if ranks.world == 1 else contextlib.nullcontext()
         try:
-            with signals, lock.hold(folder.path) if ranks.first else contextlib.nullcontext():
+            with signals, lock.hold(folder.path) if ranks.first else contextlib.nullcontext() as held:
                 for unit in resolved.units:
+                    if held is not None:
+                        held.check()
                     if not folder.record(unit).exists() and (ranks.first or unit.protocol.train is not None):
                         _run_unit(unit, folder, ranks)
         except (KeyboardInterrupt, early_end.Stopped):
-            raise IncompleteError(
-                f"interrupted. The checkpoint is kept: the same command with -o {folder.path} continues from it."
-            ) from None
+            by = f" by {stop.cause}" if stop.cause in {"SIGTERM", "SIGHUP"} else ""
+            kept = (
+                "The checkpoint is kept: " if run_folder.has_checkpoint(folder.path) else "There is no checkpoint yet: "
+            )
+            raise IncompleteError(f"interrupted{by}. {kept}the same command with -o {folder.path} continues.") from None
         finally:
             early_end.ask_here(asks=False)
     if not ranks.first:
