@@ -76,21 +76,22 @@ def run(
         UsageError: if an option is not one of the launcher's.
         ModbenchError: if the folder cannot be written any more, or another runner took it.
     """
-    make: MakeLauncher = catalogue.load("launchers", launcher)
-    starts = make(cold=plan.cold, threads=plan.suite.threads, device=plan.device, options=options)
-    pilots = Pilots(whole or plan, folder, plan.units)
-    limits = Limits(plan, timeout_s)
-    running = Run(starts, folder, limits.watching(progress), pilots, stop or Stop(), lock)
     start, timed_wall, timed_cpu = time.monotonic(), 0.0, 0.0
-    groups = phases(plan, usable_cores())
-    if starts.apart:  # on machines of their own units do not disturb each other, and none waits for another phase
-        groups = [Slots(tuple(unit for slots in groups for unit in slots.units), len(plan.units))]
-    for slots in groups:
-        wall, cpu = time.monotonic(), time.process_time()
-        running.phase(slots, limits)
-        if slots.timed and slots.units:
-            # Pilots are evaluated while no unit runs.
-            timed_wall, timed_cpu = time.monotonic() - wall, time.process_time() - cpu - pilots.cpu_s
+    if plan.units:  # else nothing is started, not even the launcher: nobody was asked whether to trust its options
+        make: MakeLauncher = catalogue.load("launchers", launcher)
+        starts = make(cold=plan.cold, threads=plan.suite.threads, device=plan.device, options=options)
+        pilots = Pilots(whole or plan, folder, plan.units)
+        limits = Limits(plan, timeout_s)
+        running = Run(starts, folder, limits.watching(progress), pilots, stop or Stop(), lock)
+        groups = phases(plan, usable_cores())
+        if starts.apart:  # on machines of their own units do not disturb each other, and none waits for another phase
+            groups = [Slots(tuple(unit for slots in groups for unit in slots.units), len(plan.units))]
+        for slots in groups:
+            wall, cpu = time.monotonic(), time.process_time()
+            running.phase(slots, limits)
+            if slots.timed and slots.units:
+                # Pilots are evaluated while no unit runs.
+                timed_wall, timed_cpu = time.monotonic() - wall, time.process_time() - cpu - pilots.cpu_s
     folder.write_finished(
         {
             "ended": now(),

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from planted import ENVIRONMENT
 
 from modbench.harness.core import clocks, files
 from modbench.harness.core.labels import Label
@@ -70,7 +71,7 @@ def measured(file: str, dtype: str, out: Path, monkeypatch: pytest.MonkeyPatch) 
         torch.manual_seed(0)
         record = worker.make_record(unit)
         files.write_atomically(folder.record(unit), record.model_dump_json())
-    folder.write_run(plan, {"packages": {}}, [], files.now())
+    folder.write_run(plan, ENVIRONMENT, [], files.now())
     return load.load(str(folder.path))
 
 

@@ -12,6 +12,7 @@ from planted import planted_suite, stored
 from modbench import api
 from modbench.harness.core.errors import IncompleteError, UsageError
 from modbench.harness.execution import resuming, runner
+from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.machine import certificate, environment
 from modbench.harness.results import lock, run_folder
 from modbench.harness.results.run_folder import RunFolder, StoredRun, read
@@ -101,3 +102,19 @@ def test_a_run_that_ended_before_its_first_unit_is_begun_again(tmp_path: Path) -
     (folder.units / "mine.json").write_text("{}")
     with pytest.raises(UsageError, match="already holds other files"):
         run_folder.create(str(tmp_path / "run"), "s")
+
+
+def test_where_nothing_is_left_no_launcher_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was killed before it wrote its end, maybe a stranger's: its launcher's options were not agreed to."""
+    stored(tmp_path, planted_suite("smoke"))
+    folder = tmp_path / "run"
+    body = json.loads((folder / "run.json").read_text())
+    body["environment"]["machine"] = certificate.fingerprint(environment.collect(), "cpu", 1)
+    (folder / "run.json").write_text(json.dumps(body))
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(LocalLauncher, "__init__", never)
+    api.resume(str(folder), lambda plan, _: Lines(plan))
+    assert (folder / "finished.json").exists()
