@@ -116,7 +116,7 @@ class Loaded:
     def inside(self) -> float | None:
         """Share of the wall time spent measuring or training; None if the run did not finish or was resumed."""
         finished = self.run.finished
-        if not finished or finished.get("resumed"):
+        if not finished or finished.get("resumed") or not finished["wall_s"]:
             return None
         busy = union_s(interval for record in self.run.records for interval in record.busy)
         return busy / float(finished["wall_s"])

@@ -144,6 +144,8 @@ class ModelConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _derive(cls, data: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(data, dict):  # a damaged file, as pydantic will say
+            return data
         data = {key: value for key, value in data.items() if value is not None}
         d_model = data.get("d_model", 256)
         if isinstance(d_model, int) and not isinstance(d_model, bool):

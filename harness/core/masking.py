@@ -13,10 +13,15 @@ from typing import Any
 MASK = "***"
 # Ends of the words in an option's name; `tokens`, a number of them, is no secret.
 SECRET = ("token", "key", "secret", "password", "passwd", "passphrase", "credential", "credentials", "auth")
+# A value, which may be quoted: a launcher's option may hold a whole command.
+_VALUE = r"""("[^"]*"|'[^']*'|[^\s"']*)"""
 # A variable as a launcher passes it on: `--export=HF_TOKEN=…`.
-_VARIABLE = re.compile(r"(?<![A-Za-z0-9_])([A-Z][A-Z0-9_]+)=[^,\s]*")
-_IN_URL = re.compile(r"://[^/@\s]+@")
-_SETTING = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=([^,\s]+)")
+_VARIABLE = re.compile(rf"(?<![A-Za-z0-9_])([A-Z][A-Z0-9_]*)={_VALUE}")
+_IN_URL = re.compile(r"://\S*@")
+# `name=value` and `?name=value`, and an option inside a word with its value.
+_SETTING = re.compile(rf"(?<![A-Za-z0-9_.-])([A-Za-z][A-Za-z0-9_.-]*)=(?={_VALUE})")
+_OPTION = re.compile(rf"(--?[A-Za-z][A-Za-z0-9-]*)\s+{_VALUE}")
+_HEADER = re.compile(r"(?i)\b(authorization|cookie|x-api-key)\s*:\s*[^\"']*")
 
 
 def masked(text: str) -> str:
@@ -43,19 +48,30 @@ def command(words: list[str]) -> list[str]:
     """A command line without values of options and settings that are named like secrets, nor of environment variables."""
     shown, hide = [], False
     for word in words:
-        option = word.startswith("-")
-        if hide and not option:
+        if hide and not _is_option(word):
             shown.append(MASK)
             hide = False
             continue
-        hide = option and "=" not in word and _is_secret(word)
-        text = _VARIABLE.sub(rf"\1={MASK}", _IN_URL.sub(f"://{MASK}@", word))
-        name, equals, _ = text.partition("=")
-        if option and equals and _is_secret(name):
-            text = f"{name}={MASK}"
-        text = _SETTING.sub(lambda found: f"{found[1]}={MASK}" if _is_secret(found[1]) else found[0], text)
-        shown.append(masked(text))
+        hide = word.startswith("-") and "=" not in word and _is_secret(word)
+        shown.append(masked(_without_secrets(word)))
     return shown
+
+
+def _is_option(word: str) -> bool:
+    return word.startswith("--") or (len(word) == 2 and word[0] == "-")  # a letter
+
+
+def _without_secrets(word: str) -> str:
+    text = _IN_URL.sub(f"://{MASK}@", word)
+    text = _VARIABLE.sub(rf"\1={MASK}", _HEADER.sub(rf"\1: {MASK}", text))
+    text = _OPTION.sub(lambda found: f"{found[1]} {MASK}" if _is_secret(found[1]) else found[0], text)
+    name, equals, _ = text.partition("=")
+    if word.startswith("-") and equals and _is_secret(name):
+        return f"{name}={MASK}"
+    for found in reversed(list(_SETTING.finditer(text))):
+        if _is_secret(found[1]):
+            text = f"{text[: found.start(1)]}{found[1]}={MASK}{text[found.end() + len(found[2]) :]}"
+    return text
 
 
 def _is_secret(name: str) -> bool:

@@ -19,6 +19,8 @@ from pathlib import Path
 from modbench.harness.core import inside
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.masking import masked
+from modbench.harness.core.printable import escaped
 from modbench.harness.results import names
 from modbench.harness.results.packed import unpacked
 from modbench.harness.results.run_folder import RunFolder
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         unit = planned(asked.run, asked.unit)
     except UsageError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{masked(escaped(str(error)))}\n")
         sys.exit(error.exit_code)
     if asked.shipped:
         unit = shipped(unit)

@@ -71,7 +71,7 @@ def unpacked(body: Any, file: Path) -> Any:  # noqa: ANN401  # JSON of any kind,
         "comparisons",
         parts,
         file,
-        lambda each: {**each, "arms": tuple(_pick(cases, number, file) for number in _list(each.get("arms"), file))},
+        lambda each: {**each, "arms": tuple(_pick(cases, number, file) for number in _once(each.get("arms"), file))},
     )
     protocols = _made(Protocol, "protocols", parts, file, lambda each: each)
     units = [
@@ -82,7 +82,7 @@ def unpacked(body: Any, file: Path) -> Any:  # noqa: ANN401  # JSON of any kind,
         }
         for unit in (_table(each, file) for each in _list(body.get("units"), file))
     ]
-    chosen = [_pick(comparisons, number, file) for number in _list(body.get("comparisons"), file)]
+    chosen = [_pick(comparisons, number, file) for number in _once(body.get("comparisons"), file)]
     return {name: value for name, value in body.items() if name != "parts"} | {"comparisons": chosen, "units": units}
 
 
@@ -93,7 +93,7 @@ def _made(
     file: Path,
     filled: Callable[[Mapping[str, Any]], Any],
 ) -> list[Made]:
-    found = []
+    found: list[Made] = []
     for i, each in enumerate(_list(_table(parts, file).get(name), file)):
         try:
             found.append(kind.model_validate(filled(_table(each, file))))
@@ -101,6 +101,14 @@ def _made(
             first = first_problem(error)
             raise DamagedError(file, Problem(("plan", "parts", name, i, *first.place), first.what)) from error
     return found
+
+
+def _once(value: object, file: Path) -> list[Any]:
+    """A list of numbers none of which is there twice: a short file could otherwise name very many cases."""
+    numbers = _list(value, file)
+    if len(set(map(repr, numbers))) < len(numbers):
+        raise DamagedError(file, Problem(("plan", "parts"), "a number is there twice"))
+    return numbers
 
 
 def _list(value: object, file: Path) -> list[Any]:

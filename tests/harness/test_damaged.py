@@ -221,6 +221,7 @@ def test_a_damaged_end_of_the_run(name: str, content: Body, said: str, run: Path
         (lambda body: body["plan"]["units"].pop(4), r"has launches a list of 9, not 0 to 9"),
         (lambda body: body["plan"]["units"].append(body["plan"]["units"][0]), "is there 2 times"),
         (lambda body: body["plan"].update(comparisons=[]), r"plan\.comparisons: none"),
+        (lambda body: body["plan"]["units"][2]["comparison"]["arms"][1].update(config=0.5), r"arms\.1\.config"),
         (lambda body: body["plan"]["comparisons"][0].update(arms=[]), r"comparisons\.0\.arms: none"),
         (lambda body: body["plan"]["comparisons"][0]["arms"].append(body["plan"]["comparisons"][0]["arms"][0]), "twice"),
         (lambda body: body["environment"].update(gpu=[]), r"environment\.gpu"),
