@@ -19,7 +19,7 @@ def gpu(loaded: Loaded) -> str:
     if loaded.run.plan.device == "cuda":
         drivers = {str(device["driver"]) for device in found["devices"]}
         return loaded.device_name + (f" (driver {', '.join(drivers)})" if drivers else " (not seen by NVML)")
-    return f"not measured ({'CPU run; present: ' + names if names else found['reason']})"
+    return f"not measured ({'CPU run; present: ' + names if names else found.get('reason') or 'unknown'})"
 
 
 def jobs(loaded: Loaded) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ word. Honest passes are held to the same rules before they write (`usable`), so 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
 from modbench.harness.core import catalogue
@@ -184,9 +185,21 @@ def _of_samples(outcome: Outcome, metric: AnyMetric, made_in: Pass, record: Reco
             yield Problem((*place, name, at), f"{max(times):g} s is longer than the unit's {longest:g} s")
     if launches:
         yield from _of_rounds(samples, place)
+        yield from _all_rounds(samples.get("round"), record.unit.protocol.rounds, place)
     alike = {name for each in record.outcomes if each.metric == outcome.metric for name in each.samples}
     for name in sorted(alike - samples.keys()):
         yield Problem((*place, name), "missing, though other cases of the unit have it")
+
+
+def _all_rounds(rounds: list[float] | None, planned: int, place: Path_) -> Iterator[Problem]:
+    """Every planned round is there, with equally many samples."""
+    if rounds is None:
+        return
+    found = Counter(rounds)
+    if set(found) != set(range(planned)):
+        yield Problem((*place, "round"), f"{len(found)} rounds, where {planned} were planned")
+    elif len(set(found.values())) > 1:
+        yield Problem((*place, "round"), "some rounds have more samples than others")
 
 
 def _of_rounds(samples: Mapping[str, list[float]], place: Path_) -> Iterator[Problem]:

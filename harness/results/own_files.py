@@ -22,9 +22,9 @@ from modbench.harness.core.frozen import Frozen
 
 BLOCK = 1 << 20
 
-Kind = Literal["model", "addition", "corpus", "task", "launcher"]
+Kind = Literal["model", "addition", "corpus", "task", "launcher", "sink"]
 # A folder, a data set that is fetched by its name, options of a launcher, or nothing: none of them has a hash of its own.
-What = Literal["file", "folder", "fetched", "options", "missing"]
+What = Literal["file", "folder", "fetched", "options", "sent", "missing"]
 
 
 class OwnFile(Frozen):
@@ -99,6 +99,8 @@ def of(units: Iterable[UnitOfWork], launcher: str, options: Sequence[str] | None
         ("task", dict.fromkeys(each.task_path for each in protocols if each.task_path is not None)),
     ):
         found += [_text(kind, path) for path in paths]  # type: ignore[arg-type]  # the two kinds above
+    # Shipped sinks but one may send what they get to a server.
+    found += [OwnFile(kind="sink", name=name, what="sent") for name in sorted(_sinks(units) - {"tensorboard"})]
     if options is not None and (launcher != "local" or options):
         found.append(OwnFile(kind="launcher", name=shlex.join([launcher, *options]), what="options"))
     return tuple(found)
@@ -120,6 +122,10 @@ def _model_files(model: str) -> Iterator[OwnFile]:
         yield OwnFile(kind="model", name=model, what="missing")
 
 
+def _sinks(units: Sequence[UnitOfWork]) -> set[str]:
+    return {unit.protocol.train.log_to for unit in units if unit.protocol.train and unit.protocol.train.log_to}
+
+
 def _additions(units: Sequence[UnitOfWork], cases: Sequence[Case], launcher: str) -> Iterator[OwnFile]:
     """Files from the folders of `MODBENCH_INCLUDE` that take part in measuring; doubts and panels do not."""
     if not catalogue.included():
@@ -137,6 +143,7 @@ def _additions(units: Sequence[UnitOfWork], cases: Sequence[Case], launcher: str
         "corpora": {unit.protocol.corpus for unit in units},
         "tasks": {case.task for case in cases},
         "launchers": {launcher},
+        "sinks": _sinks(units),
     }
     for room, names in used.items():
         for name, entry in catalogue.entries(room).items():

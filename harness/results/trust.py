@@ -45,9 +45,11 @@ class Strange:
     def in_words(self) -> str:
         """One line: what it is, its path, its size and hash, and whether it changed."""
         file = self.file
-        where = {"fetched": "fetched over the network", "options": "starts the units"}.get(
-            file.what, file.path or "no file"
-        )
+        where = {
+            "fetched": "fetched over the network",
+            "options": "starts the units",
+            "sent": "gets the run's numbers",
+        }.get(file.what, file.path or "no file")
         content = {"folder": "a folder", "missing": "not there"}.get(
             file.what, f"{file.size:,} bytes, sha256 {file.sha256}" if file.size is not None else ""
         )

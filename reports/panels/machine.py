@@ -19,9 +19,9 @@ def render(loaded: Loaded) -> Markup | None:
     run, where = loaded.run, loaded.run.environment
     suite = run.plan.suite
     git = where["git"]
-    commit = (
-        f"{git['commit'][:12]}{' (changed)' if git['dirty'] else ''}" if git["commit"] else f"none: {git['reason']}"
-    )
+    commit = f"none: {git.get('reason') or 'unknown'}"
+    if git["commit"]:
+        commit = f"{git['commit'][:12]}{' (changed)' if git.get('dirty') else ''}"
     corpora = {
         f"{outcome.notes.corpus} (sha256 {str(outcome.notes.corpus_sha256)[:12]}…)"
         for record in run.records

@@ -132,8 +132,8 @@ def _disturb(samples: dict[str, list[float]], arm: str, launch: int, trouble: Tr
     if arm == trouble.drifts and (trouble.drifts_in is None or launch in trouble.drifts_in):
         grows = zip(samples["wall_s"], samples["round"], strict=True)
         samples["wall_s"] = [wall * (1 + 0.01 * round_) for wall, round_ in grows]
-    if arm == trouble.waits:
-        samples["wait_s"] = [0.5 * wall for wall in samples["wall_s"]]
+    if trouble.waits:
+        samples["wait_s"] = [0.5 * wall * (arm == trouble.waits) for wall in samples["wall_s"]]
 
 
 def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:

@@ -54,8 +54,8 @@ def timed(unit: UnitOfWork, truth: Truth) -> Record:
         rounds = [float(i) for i in range(ROUNDS)]
         samples = {"round": rounds, "block": rounds, "position": [0.0] * ROUNDS, "calls": [1.0] * ROUNDS}
         samples |= {"wall_s": [seconds] * ROUNDS, "cpu_s": [seconds] * ROUNDS}
-        if case.arm in truth.garbage:
-            samples["collect_s"] = [seconds * truth.garbage[case.arm]] * ROUNDS
+        if truth.garbage:
+            samples["collect_s"] = [seconds * truth.garbage.get(case.arm, 0.0)] * ROUNDS
         samples["wait_s"] = [seconds / 2 if case.arm == truth.waits else 0.0] * ROUNDS
         tokens = case.place.batch_size * case.place.seq_len
         result: dict[str, Any] = {"status": "ok", "samples": samples, "notes": TimeNotes(tokens=tokens)}

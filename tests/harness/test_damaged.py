@@ -174,6 +174,18 @@ def test_a_gate_never_passes_on_a_damaged_unit(side: str, name: str, run: Path, 
     assert not [finding for finding in found.findings if finding.verdict == "worse"]
 
 
+def test_samples_that_were_left_out_are_damage(run: Path) -> None:
+    """Fewer rounds than planned would move a median without a word."""
+
+    def cut(body: dict[str, Any]) -> None:
+        for outcome in body["outcomes"]:
+            outcome["samples"] = {name: values[: len(values) // 2] for name, values in outcome["samples"].items()}
+
+    change(run / "units" / LAUNCH, cut)
+    (damaged,) = read(str(run)).damaged
+    assert "rounds, where" in str(damaged.error) or "some rounds have more samples" in str(damaged.error)
+
+
 def test_a_damaged_unit_is_set_aside_to_be_run_again(run: Path) -> None:
     change(run / "units" / LAUNCH, column("wall_s", 0, 0.0))
     found = read(str(run))

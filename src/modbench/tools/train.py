@@ -118,16 +118,25 @@ def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | N
                         held.check()
                     if not folder.record(unit).exists() and (ranks.first or unit.protocol.train is not None):
                         _run_unit(unit, folder, ranks)
+                rendered = _finish(folder, start) if ranks.first else None
         except (KeyboardInterrupt, early_end.Stopped):
             by = f" by {stop.cause}" if stop.cause in {"SIGTERM", "SIGHUP"} else ""
+            done = all(folder.record(unit).exists() for unit in resolved.units)
             kept = (
-                "The checkpoint is kept: " if run_folder.has_checkpoint(folder.path) else "There is no checkpoint yet: "
+                "Training is done: "
+                if done
+                else "The checkpoint is kept: "
+                if run_folder.has_checkpoint(folder.path)
+                else "There is no checkpoint yet: "
             )
             raise IncompleteError(f"interrupted{by}. {kept}the same command with -o {folder.path} continues.") from None
         finally:
             early_end.ask_here(asks=False)
-    if not ranks.first:
-        return None
+    return rendered
+
+
+def _finish(folder: RunFolder, start: float) -> api.Finished:
+    """Write the end of the run and its views."""
     finished = {"ended": files.now(), "wall_s": time.monotonic() - start, "timed_wall_s": 0.0, "parent_cpu_s": 0.0}
     folder.write_finished(finished)
     rendered = api.report(str(folder.path))

@@ -33,6 +33,8 @@ from modbench.tools.watched import (
 SPEED, START_S = 60e9, 0.5
 # Seconds within which a unit's progress shows that somebody runs it, where no lease does.
 FRESH_S = 60.0
+# Seconds after its plan was written within which a run may not have taken its folder yet.
+BEGUN_S = 10.0
 # Seconds by which clocks of two hosts may differ.
 APART_S = 120.0
 
@@ -85,7 +87,10 @@ class Watch:
         since = stamp(lease.holder.since if lease else self.words["started"])
         alive = lease is not None and lease.state == "alive"
         begun = self._begun(planned, logs, since)
-        fresh = any(each.said and each.silent_s < FRESH_S for each in begun) or self._age() < FRESH_S
+        # A runner on this machine holds the folder as long as it lives; jobs elsewhere go on without one.
+        fresh = self._age() < BEGUN_S or (
+            self.words["launcher"] != "local" and any(each.said and each.silent_s < FRESH_S for each in begun)
+        )
         ended = finished(self.path / "finished.json")
         complete = ended is not None and all(name in self.facts for name in planned) and not alive
         state = "finished" if complete else "running" if alive else _state_without(lease, fresh=fresh)
