@@ -18,6 +18,8 @@ import time
 CHUNK = 2**18
 # What is left in a pipe is read when its worker has ended; a process that escaped may hold the other end open.
 DRAIN_S = 1.0
+# The longest that is slept at a time: the system cannot wait for more than 24 days.
+LONGEST_S = 86400.0
 LINUX_PROCESSES = "/proc"
 
 
@@ -127,7 +129,7 @@ class Keeper:
     def _left(self) -> float | None:
         """Seconds until the next deadline; None: there is none."""
         nearest = min((worker.deadline for worker in self.workers.values()), default=float("inf"))
-        return None if nearest == float("inf") else max(0.0, nearest - time.monotonic())
+        return None if nearest == float("inf") else min(LONGEST_S, max(0.0, nearest - time.monotonic()))
 
     def _answer(self) -> bool:
         """Do what the run asks for; False if it has ended."""

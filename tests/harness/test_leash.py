@@ -191,3 +191,22 @@ def test_a_terminals_interrupt_reaches_the_parent_only(here: Path) -> None:
     parent.kill()
     parent.communicate()
     assert wait_until_gone(pids) == []
+
+
+def test_a_limit_of_years_leaves_the_keeper_alive(here: Path) -> None:
+    """The system cannot wait for so long at a time."""
+    kept = keeper.Keeper()
+    sleeping = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    reading, writing = os.pipe()
+    log = os.open(here / "log", os.O_WRONLY | os.O_CREAT)
+    kept.watch("unit", sleeping.pid, "MARK=1", 1e8, reading, log)
+    os.close(reading)
+    os.close(log)
+    assert kept._process is not None
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        kept._process.wait(0.5)
+    os.write(writing, b"printed")
+    os.close(writing)
+    kept.end("unit", sleeping.pid, escaped=False)
+    assert sleeping.wait(60) == -signal.SIGKILL
+    assert (here / "log").read_bytes() == b"printed"
