@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import signal
 import time
 from pathlib import Path
@@ -87,7 +88,9 @@ def test_a_rank_that_dies_ends_the_unit_and_names_the_log(here: Path) -> None:
     assert (record.died.kind, record.died.reason) == ("crash", "the process died of SIGSEGV")
     (reason,) = {outcome.reason for outcome in record.outcomes}
     assert reason is not None
-    assert "exit codes by rank: {1: -11, 0: -15}" in (here / "run" / reason.partition("; see ")[2]).read_text()
+    log = (here / "run" / reason.partition("; see ")[2]).read_text()
+    # The first rank may fail because the other is gone, before it is ended.
+    assert re.search(r"exit codes by rank: \{1: -11(, 0: (-15|1))?\}", log)
 
 
 @pytest.mark.slow
