@@ -42,7 +42,6 @@ class Keeper:
         try:
             self._ask(name, asked, [pipe, log])
         except OSError:  # it was killed since
-            self._close()
             self._ask(name, asked, [pipe, log])
 
     def end(self, name: str, group: int, *, escaped: bool) -> None:
@@ -56,15 +55,20 @@ class Keeper:
         try:
             self._ask(name, {"escaped": escaped}, [])
         except OSError:
-            self._close()
             kill_group(group, signal.SIGKILL)
 
     def _ask(self, name: str, asked: dict[str, Any], files: list[int]) -> None:
         if self._socket is None:
             self._start()
         assert self._socket is not None
-        socket.send_fds(self._socket, [json.dumps({"name": name, **asked}).encode()], files)
-        if not self._socket.recv(1):
+        try:
+            socket.send_fds(self._socket, [json.dumps({"name": name, **asked}).encode()], files)
+            answered = bool(self._socket.recv(1))
+        except BaseException:  # an interrupt too: an answer that nobody read would pass for that to the next question
+            self._close()
+            raise
+        if not answered:
+            self._close()
             raise ConnectionResetError("the keeper was killed")
 
     def _start(self) -> None:

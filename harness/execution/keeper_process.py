@@ -142,6 +142,8 @@ class Keeper:
         asked = json.loads(message)
         name = asked["name"]
         if files:
+            if name in self.workers:  # a unit that starts again
+                self._end(name, escaped=True)
             log = Log(files[0], files[1], asked["head"], asked["tail"])
             self.workers[name] = Worker(asked["group"], asked["mark"], time.monotonic() + asked["limit_s"], log)
             self.selector.register(log.pipe, selectors.EVENT_READ, log)
