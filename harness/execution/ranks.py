@@ -27,12 +27,18 @@ TELLING, ENDED = (DeviceLost.exit_code, early_end.CannotWrite.exit_code, early_e
 
 
 def start(unit: UnitOfWork, folder: RunFolder) -> int:
-    """Run a unit on its ranks; returns the code of the rank that ended the unit, 0 if all ended well, negative for a signal."""
+    """Run a unit on its ranks; returns the code of the rank that ended the unit, 0 if all ended well, negative for a signal.
+
+    Raises:
+        Stopped: if it was asked to end before it had started ranks.
+    """
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     if early_end.ASK is not None:
         signal.signal(early_end.ASK, _pass_on)
+    if early_end.asked():  # before the handler was set
+        raise early_end.Stopped
     # Without restarts: a rank that dies ends the unit.
     options = ["--standalone", "--nproc-per-node", str(unit.ranks), "--max-restarts", "0"]
     try:
@@ -57,11 +63,18 @@ def cause(codes: Sequence[int]) -> int:
 
 
 def _pass_on(number: int, _frame: FrameType | None) -> None:
-    """Ask the ranks what this process was asked."""
-    for listed in Path("/proc/self/task").glob("*/children"):
-        for child in listed.read_text(encoding="ascii").split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(child), number)
+    """Ask the ranks what this process was asked; before there are any, nothing is lost by an end at once."""
+    asked = _children()
+    for child in asked:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
+    if not asked:
+        raise early_end.Stopped
+
+
+def _children() -> list[int]:
+    listed = Path("/proc/self/task").glob("*/children")
+    return [int(child) for each in listed for child in each.read_text(encoding="ascii").split()]
 
 
 def main(arguments: Sequence[str]) -> None:
