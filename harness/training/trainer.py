@@ -144,6 +144,10 @@ class Trainer:
             if saves:
                 self._save()
                 if stops:
+                    if (
+                        self.ranks.world > 1
+                    ):  # torchrun ends all ranks with the first that ends: the file must be whole by then
+                        torch.distributed.barrier()
                     raise early_end.Stopped
                 saved = clocks.perf_counter()
             if self.on_progress is not None and tells:

@@ -28,7 +28,12 @@ from modbench.harness.results.workspace import Workspace
 from modbench.progress import Lines
 
 MODELS = """
-import os, signal, torch
+import os, signal, time, torch
+def slow(config):
+    from modbench.harness.training import checkpoint
+    save = checkpoint.save
+    checkpoint.save = lambda *given: (time.sleep(2), save(*given))
+    return torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, 8), torch.nn.Linear(8, config.vocab_size))
 def dies(config):
     if os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -95,7 +100,8 @@ def test_a_rank_that_dies_ends_the_unit_and_names_the_log(here: Path) -> None:
 
 @pytest.mark.slow
 def test_ranks_that_are_asked_end_at_a_checkpoint(here: Path) -> None:
-    made = planned("dense", here, ranks=2, steps=100_000, checkpoint_s=600.0)
+    """When the first rank has written it, however slow its disk is: torchrun ends all ranks with the first that ends."""
+    made = planned("own.py:slow", here, ranks=2, steps=100_000, checkpoint_s=600.0)
     folder = run_folder.create(str(here / "run"), "ranks")
     folder.write_run(made, {}, [], files.now())
     (unit,) = (unit for unit in made.units if unit.made_in == "train")
@@ -111,6 +117,32 @@ def test_ranks_that_are_asked_end_at_a_checkpoint(here: Path) -> None:
     assert handle.exitcode == early_end.Stopped.exit_code
     assert Workspace(folder.path, unit.name).checkpoint.exists()
     assert not folder.record(unit).exists()
+
+
+def test_a_question_that_comes_before_there_are_ranks_ends_the_unit(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch.distributed import run
+
+    made = planned("dense", here, ranks=2)
+    (unit,) = (unit for unit in made.units if unit.made_in == "train")
+    ask, folder = early_end.ASK, run_folder.RunFolder(here)
+    assert ask is not None
+    started: list[object] = []
+    monkeypatch.setattr(run, "run", lambda _: (started.append(0), signal.raise_signal(ask)))
+    monkeypatch.setattr(ranks, "_children", list)
+    before = signal.getsignal(ask)
+    try:
+        with pytest.raises(early_end.Stopped):
+            ranks.start(unit, folder)
+        assert len(started) == 1
+        early_end.ask_here()
+        with pytest.raises(early_end.Stopped):
+            ranks.start(unit, folder)
+        assert len(started) == 1
+    finally:
+        early_end.ask_here(asks=False)
+        signal.signal(ask, before)
 
 
 def test_units_with_ranks_come_last_and_have_cores_for_all(here: Path) -> None:
