@@ -5,6 +5,7 @@ The folder itself may be reached through a link. A folder that somebody else cha
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -24,22 +25,28 @@ KINDS = {
 def refuse_links(folder: Path) -> None:
     """Check that everything in a folder is a file or folder of its own.
 
-    A link that stays inside is allowed: loggers of training runs make such links.
+    A link that stays inside is allowed: loggers of training runs make such links. What vanishes meanwhile is passed over: units
+    that run rename and remove files.
 
     Raises:
         UsageError: if a link leads out of the folder, or a pipe or device stands in the place of a file.
     """
     root, waiting = os.path.realpath(folder), [str(folder)]
     while waiting:
-        with os.scandir(waiting.pop()) as entries:
+        with contextlib.suppress(FileNotFoundError), os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 if entry.is_symlink():
                     _refuse_outside(entry.path, root)
                 elif entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
                 elif not entry.is_file(follow_symlinks=False):
-                    kind = KINDS.get(stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode), "no file")
-                    raise UsageError(f"{entry.path} is {kind}: a run folder holds files. Remove it.")
+                    _refuse_kind(entry)
+
+
+def _refuse_kind(entry: os.DirEntry[str]) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        kind = KINDS.get(stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode), "no file")
+        raise UsageError(f"{entry.path} is {kind}: a run folder holds files. Remove it.")
 
 
 def _refuse_outside(link: str, root: str) -> None:

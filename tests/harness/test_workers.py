@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from modbench.harness.core import files
+from modbench.harness.core import files, inside
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution import keeper, keeper_process, worker
 from modbench.harness.execution import unit as one_unit
@@ -221,3 +222,41 @@ def test_a_log_that_is_a_link_is_not_followed(here: Path) -> None:
     run_all(made, folder)
     assert folder.record(made.units[0]).exists()
     assert (here / "precious").read_text() == "kept"
+
+
+def test_a_folder_is_checked_for_links_while_units_remove_files(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What vanished is passed over; the rest is still looked at."""
+    for name in ("a", "b", "c"):
+        (here / "run" / name).mkdir(parents=True)
+    (here / "run" / "c" / "out").symlink_to(here)
+    real, seen = os.scandir, []
+
+    def scandir(folder: str) -> Any:
+        seen.append(folder)
+        if folder.endswith("/b"):
+            Path(folder).rmdir()
+        return real(folder)
+
+    monkeypatch.setattr(inside.os, "scandir", scandir)
+    with pytest.raises(UsageError, match="symbolic link out of the run folder"):
+        inside.refuse_links(here / "run")
+    (here / "run" / "c" / "out").unlink()
+    if not (here / "run" / "b").exists():
+        (here / "run" / "b").mkdir()
+    inside.refuse_links(here / "run")
+    assert not (here / "run" / "b").exists()
+
+    class Vanished:
+        path = "gone"
+        is_symlink = is_dir = is_file = lambda *_, **__: False
+
+        def stat(self, **_: Any) -> None:
+            raise FileNotFoundError
+
+    monkeypatch.setattr(inside.os, "scandir", lambda _: contextlib.nullcontext([Vanished()]))
+    inside.refuse_links(here / "run")
+
+
+def test_a_unit_of_a_folder_that_is_missing_is_refused(here: Path) -> None:
+    with pytest.raises(UsageError, match="no plan can be read"):
+        one_unit.planned(here / "nowhere", "a")
