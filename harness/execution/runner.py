@@ -20,6 +20,7 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.results.lock import Lock
 from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.workspace import remove_empty
 
 
 def phases(plan: Plan, cores: int) -> list[Slots]:
@@ -92,6 +93,7 @@ def run(
             if slots.timed and slots.units:
                 # Pilots are evaluated while no unit runs.
                 timed_wall, timed_cpu = time.monotonic() - wall, time.process_time() - cpu - pilots.cpu_s
+    remove_empty(folder.path)
     folder.write_finished(
         {
             "ended": now(),

@@ -80,12 +80,9 @@ class Workspace:
         return layout.file_of(self.run, "units", unit, ".json")
 
     def tidy(self) -> None:
-        """Remove files that are not needed once there is a record."""
+        """Remove files that are not needed once there is a record; their folder stays, which other units may write to now."""
         for file in (self.checkpoint, unfinished(self.checkpoint), self.progress):
             file.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # the folder does not exist, or holds another unit's checkpoint
-            self.checkpoint.parent.rmdir()
-            (self.run / "checkpoints").rmdir()
 
     def keep(self, found: dict[str, Any]) -> None:
         """Save an artifact for the report, too long for a table: JSON in `artifacts/`."""
@@ -116,6 +113,14 @@ class Steps:
             return
         self._last = step.partition(",")[0], now
         HERE.say(f"{step} ({self.of})")
+
+
+def remove_empty(run: Path) -> None:
+    """Remove empty folders of what units keep while they run. Only at the end: a unit that runs may be about to write there."""
+    for kept in (run / "checkpoints", run / "sinks"):
+        for folder in (*kept.glob("*/"), kept):
+            with contextlib.suppress(OSError):  # it is not empty, or is a file, or does not exist
+                folder.rmdir()
 
 
 def artifact(run: Path, unit: str) -> dict[str, Any] | None:

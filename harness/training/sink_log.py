@@ -72,9 +72,8 @@ class SinkLog:
         if self.writer is not None and finite:
             self._attempt(lambda: self._write({self.run.steps: finite}))
         self.close()
-        with contextlib.suppress(OSError):  # the folder may hold another unit's file
+        with contextlib.suppress(OSError):  # the folder stays: another unit may be about to write into it
             self._state.unlink(missing_ok=True)
-            self._state.parent.rmdir()
 
     def close(self) -> None:
         """Close the sink; a resumed run may open it again."""

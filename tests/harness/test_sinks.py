@@ -139,7 +139,7 @@ def test_a_run_is_the_same_to_the_bit_with_a_sink(tmp_path: Path, kept: Kept, mo
     assert kept.rows[-1][1]["loss/val"] == sent.outcomes[0].samples["value"][0]
     assert sum("loss/val" in values for step, values in kept.rows if step == STEPS) == 1
     assert kept.closed == 1
-    assert not (tmp_path / "with" / FOLDER).exists()
+    assert not list((tmp_path / "with" / FOLDER).iterdir())
     (where,) = kept.opened
     assert where.config["model"] == "mod"
     assert where.config["d_model"] == 16

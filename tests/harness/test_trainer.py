@@ -155,7 +155,21 @@ def test_what_a_kill_left_of_a_checkpoint_is_taken_away(tmp_path: Path) -> None:
     assert list(here.checkpoint.parent.iterdir()) == [here.checkpoint]
     files.unfinished(here.checkpoint).write_bytes(b"half of")
     here.tidy()
-    assert not here.checkpoint.parent.exists()
+    assert list(here.checkpoint.parent.iterdir()) == []
+
+
+def test_a_worker_leaves_the_folder_of_checkpoints_to_the_end_of_the_run(tmp_path: Path) -> None:
+    """Another may be about to write into it."""
+    ended, trains = workspace.Workspace(tmp_path, "a"), workspace.Workspace(tmp_path, "b")
+    trains.checkpoint.parent.mkdir()
+    ended.tidy()
+    trains.checkpoint.write_bytes(b"")
+    workspace.remove_empty(tmp_path)
+    assert trains.checkpoint.exists()
+    trains.tidy()
+    workspace.remove_empty(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    workspace.remove_empty(tmp_path)
 
 
 def test_what_the_environment_says_of_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
