@@ -6,20 +6,23 @@ a model whose cost is unknown. Where this machine has been slower than predicted
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.clocks import monotonic
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human_duration
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
 from modbench.harness.profiling.run_time import RunTime
+from modbench.harness.results.record_files import read_record
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import UnitOfWork
     from modbench.harness.execution.phase import Progress
     from modbench.harness.planning.plan import Plan
+    from modbench.harness.results.run_folder import RunFolder
 
 # Ending a unit that works costs more than waiting for one that hangs: a slow and busy machine must not come near its limits.
 TIMES = 20.0
@@ -32,7 +35,7 @@ USUAL_START_S, MOST_SLOWNESS = 60.0, 10.0
 
 
 class Limits(Mapping[str, float]):
-    """Seconds that each unit of a plan may take, by name, as known when it is asked for.
+    """Seconds that each unit of a plan may take, by name, as known when it is asked for, which is when the unit starts.
 
     Args:
         plan: the plan.
@@ -44,6 +47,8 @@ class Limits(Mapping[str, float]):
         self.timeout_s = timeout_s
         self._run_time = RunTime(plan)
         self._known: dict[str, float] = {}
+        # Limit and slowness as they were last asked for: what a unit is ended by, whatever is learnt while it runs.
+        self._given: dict[str, tuple[float, float]] = {}
         self.took_s = self.expected_s = 0.0
 
     def __iter__(self) -> Iterator[str]:
@@ -53,7 +58,12 @@ class Limits(Mapping[str, float]):
         return len(self.units)
 
     def __getitem__(self, name: str) -> float:
-        return self.limit(self.units[name])
+        self._given[name] = self.limit(self.units[name]), self.slowness
+        return self._given[name][0]
+
+    def given(self, name: str) -> tuple[float, float]:
+        """The limit that a unit was started with, and how slow the machine was held to be then."""
+        return self._given[name] if name in self._given else (self.limit(self.units[name]), self.slowness)
 
     def limit(self, unit: UnitOfWork) -> float:
         """Seconds that a unit may take."""
@@ -77,36 +87,37 @@ class Limits(Mapping[str, float]):
         return min(MOST_SLOWNESS, max(1.0, self.took_s / self.expected_s)) if self.expected_s else 1.0
 
     def ended(self, unit: UnitOfWork, took_s: float) -> None:
-        """Learn from a unit that has ended."""
+        """Learn from a unit that has ended, given the seconds that its work took."""
         if self.timeout_s is None:
             self.took_s += took_s
             self.expected_s += self.expected(unit) + USUAL_START_S
 
-    def watching(self, progress: Progress) -> Progress:
-        """Pass a run's progress on, and learn from it."""
-        return _Watching(progress, self)
+    def watching(self, progress: Progress, folder: RunFolder) -> Progress:
+        """Pass a run's progress on, and learn from the records in its folder."""
+        return _Watching(progress, self, folder)
 
     def why(self, name: str) -> str:
         """Where a unit's limit comes from, and how to give it more."""
-        unit = self.units[name]
-        more = f"--timeout {math.ceil(2 * self[name] / 60)}min gives it more"
+        unit, (limit, slowness) = self.units[name], self.given(name)
+        more = f"--timeout {math.ceil(2 * limit / 60)}min gives it more"
         if self.timeout_s is not None:
             return f"as --timeout says; {more}"
-        slow = f" on a machine {self.slowness:.1f} times as slow as predicted" if self.slowness >= 1.05 else ""
+        slow = f" on a machine {slowness:.1f} times as slow as predicted" if slowness >= 1.05 else ""
         times = f"{TIMES:.0f} times the expected {human_duration(self.expected(unit))}{slow}"
         return f"{times} and {human_duration(allowance(unit))} for what is not predicted; {more}"
 
 
 class _Watching:
-    """Times every unit between its start and its end."""
+    """Learns from units that ended with a record of their own, not from those that hung or died.
 
-    def __init__(self, progress: Progress, limits: Limits) -> None:
-        self.progress, self.limits = progress, limits
-        self._since: dict[str, float] = {}
+    Only the time of their work counts: a job may have waited in a queue.
+    """
+
+    def __init__(self, progress: Progress, limits: Limits, folder: RunFolder) -> None:
+        self.progress, self.limits, self.folder = progress, limits, folder
 
     def started(self, unit: UnitOfWork) -> None:
         """A unit starts."""
-        self._since[unit.name] = monotonic()
         self.progress.started(unit)
 
     def tick(self) -> None:
@@ -119,8 +130,11 @@ class _Watching:
 
     def ended(self, unit: UnitOfWork) -> None:
         """A unit has its record."""
-        if unit.name in self._since:
-            self.limits.ended(unit, monotonic() - self._since.pop(unit.name))
+        if self.limits.timeout_s is None:
+            with contextlib.suppress(OSError, UsageError):  # damaged: whoever reads it for its numbers says so
+                record = read_record(self.folder.record(unit), unit)
+                if record.died is None:
+                    self.limits.ended(unit, record.wall_s)
         self.progress.ended(unit)
 
 
@@ -139,5 +153,6 @@ def allowance(unit: UnitOfWork) -> float:
 
 def in_words(limits: Mapping[str, float], name: str) -> str:
     """A unit's limit for the record of a unit that exceeded it."""
-    why = f" ({limits.why(name)})" if isinstance(limits, Limits) else ""
-    return f"its limit of {human_duration(limits[name])}{why}"
+    if not isinstance(limits, Limits):
+        return f"its limit of {human_duration(limits[name])}"
+    return f"its limit of {human_duration(limits.given(name)[0])} ({limits.why(name)})"

@@ -83,7 +83,7 @@ def run(
         starts = make(cold=plan.cold, threads=plan.suite.threads, device=plan.device, options=options)
         pilots = Pilots(whole or plan, folder, plan.units)
         limits = Limits(plan, timeout_s)
-        running = Run(starts, folder, limits.watching(progress), pilots, stop or Stop(), lock)
+        running = Run(starts, folder, limits.watching(progress, folder), pilots, stop or Stop(), lock)
         groups = phases(plan, usable_cores())
         if starts.apart:  # on machines of their own units do not disturb each other, and none waits for another phase
             groups = [Slots(tuple(unit for slots in groups for unit in slots.units), len(plan.units))]

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from planted import Trouble, fake_record
 
 from modbench import api
+from modbench.harness.core import files
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.units import parse_duration
+from modbench.harness.core.units import human_duration, parse_duration
 from modbench.harness.execution import limits
 from modbench.harness.execution.limits import Limits, allowance, in_words
 from modbench.harness.planning.overrides import Overrides, override
@@ -19,6 +21,7 @@ from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.results import run_folder
+from modbench.harness.results.records import Death
 
 
 def planned(metrics: list[str], **changes: Any) -> Plan:
@@ -97,25 +100,32 @@ def test_what_no_prediction_covers_has_time_of_its_own() -> None:
     assert allowance(search) == 300 + 2 * 25 * 60
 
 
-def test_a_machine_that_is_slow_in_this_run_gets_more_and_a_fast_one_not_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = planned(["memory/peak_allocated"])
-    now = [0.0]
-    monkeypatch.setattr(limits, "monotonic", lambda: now[0])
+def test_a_machine_that_is_slow_in_this_run_gets_more_and_a_fast_one_not_less(tmp_path: Path) -> None:
+    """As records say that their work took: not a job's time in a queue, and not units that hung or died."""
+    made, folder = planned(["memory/peak_allocated"]), run_folder.RunFolder(tmp_path / "run")
+    folder.units.mkdir(parents=True)
     known = Limits(made)
     first, second = made.units
-    before, progress = known[second.name], known.watching(Silent())
-    progress.started(first)
-    now[0] = 1.0
-    progress.ended(first)
+    before, progress = known[second.name], known.watching(Silent(), folder)
+
+    def ends(wall_s: float, died: Death | None = None) -> None:
+        progress.started(first)
+        record = fake_record(first, Trouble()).model_copy(update={"wall_s": wall_s, "died": died})
+        files.write_atomically(folder.record(first), record.model_dump_json())
+        progress.ended(first)
+
+    ends(1.0)
     assert known[second.name] == before
-    progress.started(first)
-    now[0] = 1000.0
-    progress.ended(first)
+    ends(1e6, Death(kind="timeout", reason="it hung"))
+    assert known[second.name] == before
+    ends(999.0)
     assert known.slowness == pytest.approx(1000 / known.expected_s)
+    said = in_words(known, second.name)
+    assert human_duration(before) in said
+    assert "times as slow as predicted" not in said
     assert known[second.name] - allowance(second) == pytest.approx(known.slowness * (before - allowance(second)))
-    progress.started(first)
-    now[0] = 1e6
-    progress.ended(first)
+    assert f"{known.slowness:.1f} times as slow as predicted" in in_words(known, second.name)
+    ends(1e6)
     assert known.slowness == limits.MOST_SLOWNESS
 
 
