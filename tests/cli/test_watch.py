@@ -285,6 +285,20 @@ def test_what_is_no_run_or_is_gone_is_bad_input(tmp_path: Path, capsys: pytest.C
         watch.look()
 
 
+def test_chosen_texts_are_masked_before_lines_are_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_of()
+    folder = begun(tmp_path / "run", plan)
+    keep(folder, plan.units[0], Gap(status="failed", kind="error", reason="x " * 30 + "said hush hush " + "y " * 30))
+    monkeypatch.setenv("MODBENCH_MASK", "hush hush")
+    watching(str(tmp_path / "run"), "--once")
+    watching(str(tmp_path / "run"), "--json")
+    shown = capsys.readouterr().out
+    assert "said ***" in " ".join(shown.split())
+    assert "hush" not in shown
+
+
 def test_the_picture_fits_the_terminal(tmp_path: Path) -> None:
     plan = plan_of(grid={"seq_len": [16, 32, 64]})
     folder = begun(tmp_path / "run", plan)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -12,6 +11,7 @@ import typer
 
 from modbench.commands._app import app
 from modbench.commands._flags import JsonFlag
+from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError
 
 if TYPE_CHECKING:
@@ -37,7 +37,10 @@ def watch(
     watched = Watch(run_folder)
     if once or as_json or not sys.stdout.isatty():
         seen = watched.look()
-        print(json.dumps(watch_text.as_json(seen), indent=1) if as_json else "\n".join(watch_text.as_lines(seen)))
+        if as_json:
+            say_json(watch_text.as_json(seen))
+        else:
+            say("\n".join(watch_text.as_lines(seen)))
     else:
         seen = _live(watched)
     if not seen.complete:
@@ -65,5 +68,5 @@ def _live(watched: Watch) -> Seen:
                 live.update(picture(seen), refresh=True)
     except KeyboardInterrupt:  # the run goes on: only looking at it ends
         pass
-    print("\n".join(watch_text.as_lines(seen)))
+    say("\n".join(watch_text.as_lines(seen)))
     return seen

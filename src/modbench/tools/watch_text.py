@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import human_duration
 from modbench.tools.watched import Failure, Seen
@@ -22,7 +23,7 @@ def as_json(seen: Seen) -> dict[str, Any]:
 def as_lines(seen: Seen, width: int = 80, height: int | None = None) -> list[str]:
     """The run in lines of at most `width` characters; with a height, no more lines than that.
 
-    Whatever a folder holds is shown without control characters: it may be a stranger's.
+    Whatever a folder holds is shown without control characters: it may be a stranger's. Texts are masked before lines are cut.
     """
     lines = [f"{seen.suite}, {seen.effort}, {seen.device}: {_state(seen)}"]
     lines += [f"machine  {seen.machine}"] if seen.machine else []
@@ -41,7 +42,7 @@ def as_lines(seen: Seen, width: int = 80, height: int | None = None) -> list[str
         lines += _more(len(seen.failures), room)
     if seen.next_step:
         lines += ["", f"Its runner is gone. To continue: {seen.next_step}"]
-    shown = [_cut(line, width, long=height is None) for line in lines]
+    shown = [_cut(masked(line), width, long=height is None) for line in lines]
     return shown if height is None else shown[: max(1, height)]
 
 
