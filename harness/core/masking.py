@@ -1,7 +1,8 @@
 """Keeps secrets out of what is written: values of options named like one, and the texts in `MODBENCH_MASK`.
 
 `MODBENCH_MASK` holds texts joined by commas. Each is replaced by `***` in the recorded command and environment, in reasons
-of failures, in the views and in what is printed. The plan keeps them, since a run is resumed from it, and so do logs.
+of failures, in the views and in what is printed. The plan keeps them, since a run is resumed from it, and so do logs. Workers
+mask their own records, so the variable is one of those that a model can read.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import re
 from typing import Any
 
 MASK = "***"
-# Ends of the words in an option's name; `tokens`, a number of them, is no secret.
-SECRET = ("token", "key", "secret", "password", "passwd", "passphrase", "credential", "credentials", "auth")
+# Names of secrets: what the words of a name, in lower case, end with or are. `tokens`, a number of them, is no secret.
+SECRET = re.compile(
+    r"(token|key|secret|password|credential|passphrase)(?![a-z])|(secrets|passwords|keys|credentials|passwd|auth)(?![a-z])"
+    r"|(?<![a-z])(pass|pwd|jwt|cookie|pat)(?![a-z])"
+)
 # A value, which may be quoted: a launcher's option may hold a whole command.
 _VALUE = r"""("[^"]*"|'[^']*'|[^\s"']*)"""
 # A variable as a launcher passes it on: `--export=HF_TOKEN=…`.
@@ -75,4 +79,4 @@ def _without_secrets(word: str) -> str:
 
 
 def _is_secret(name: str) -> bool:
-    return any(word.endswith(SECRET) for word in re.split(r"[^a-z]+", name.lower()))
+    return SECRET.search(name.lower()) is not None

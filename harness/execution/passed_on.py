@@ -1,14 +1,16 @@
 """Which environment variables workers see: those that can change what is measured or where files lie, and never secrets.
 
 A model under test, and every library that it loads, can read the environment of its process. What is not on the list below is
-not there, whatever it is. `MODBENCH_PASS_ENV=NAME,NAME` lets more through, also names that look like those of secrets. This
-protects from accidents and from careless code; it is no sandbox: a model runs as its user, and can read what the user can.
+not there, whatever it is. `MODBENCH_PASS_ENV=NAME,NAME` lets more through, also names that look like those of secrets.
+`MODBENCH_MASK`, the texts that are to be masked, is passed on, since workers mask their own records. This protects from
+accidents and from careless code; it is no sandbox: a model runs as its user, and can read what the user can.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+
+from modbench.harness.core.masking import SECRET
 
 MORE = "MODBENCH_PASS_ENV"
 # Whole names.
@@ -35,10 +37,6 @@ PREFIXES = (
     *("CUDA_", "CUDNN_", "CUBLAS", "CUTLASS_", "NVIDIA_", "NVTE_", "NCCL_", "GLOO_", "UCX_", "FI_", "IB_"),
     *("HIP_", "HSA_", "ROCM_", "ROCR_", "ROCBLAS_", "HIPBLASLT_", "MIOPEN_", "AMD_", "GPU_", "RCCL_"),
 )
-# Words of a name, separated by underscores, that say that its value is a secret.
-SECRET = re.compile(
-    r"(^|_)(TOKENS?|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|PASS|PWD|CREDENTIALS?|KEYS?|APIKEY|AUTH|JWT|COOKIE|PAT)(_|$)"
-)
 
 
 def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
@@ -50,4 +48,6 @@ def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
 def _known(name: str) -> bool:
     if name == MORE:
         return True
-    return (name in NAMES or name.startswith(PREFIXES)) and SECRET.search(name) is None
+    # In an option `tokens` is a number of them, in a variable more than one.
+    one = name.lower().replace("tokens", "token")
+    return (name in NAMES or name.startswith(PREFIXES)) and SECRET.search(one) is None

@@ -150,6 +150,8 @@ def test_control_characters_in_a_suite_steer_no_terminal(tmp_path: Path, modbenc
         (["--set", "train.tokens=200000"], ["--set", "train.tokens=200000"]),
         (["--set", "d_model=64", "-k", "mod and not c0.5"], ["--set", "d_model=64", "-k", "mod and not c0.5"]),
         (["--token", "--json"], ["--token", "--json"]),
+        (["--db-pwd=abc", "--jwt", "abc"], ["--db-pwd=***", "--jwt", "***"]),
+        (["--passes=3", "--keyboard=us"], ["--passes=3", "--keyboard=us"]),
     ],
 )
 def test_secrets_in_flags_are_masked(words: list[str], recorded: list[str]) -> None:
