@@ -2,7 +2,7 @@
 
 A launch times all arms of a comparison on one machine, so a ratio never crosses machines. Launches on several nodes of one type
 are repetitions like others: what differs between nodes is in their spread, and a label says so. Launches on different hardware
-answer different questions, and their pool has no verdict.
+answer different questions, and their pool has no verdict. GPUs of one machine count as machines do.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def certificates(run: StoredRun) -> list[Certificate]:
 
 
 def labels(tables: Tables, case: Case, metric: Metric) -> list[Label]:
-    """Return the label of a time whose launches ran on several machines."""
+    """Return the label of a time whose launches ran on several machines or GPUs."""
     return [Label.SEVERAL_MACHINES] if len(_of(tables, case, metric)) > 1 else []
 
 
@@ -75,12 +75,22 @@ def withhold(tables: Tables, rows: Sequence[dict[str, Any]]) -> None:
             why = (
                 f"its launches ran on different hardware ({' and on '.join(sorted(kinds))}), which no verdict may pool"
             )
-            said = (row["reason"], f"{why}: ask for one kind, as with --constraint")
+            said = (row["reason"], f"{why}: ask for one kind, as with --constraint or CUDA_VISIBLE_DEVICES")
             row["verdict"], row["reason"] = None, "; ".join(filter(None, said))
 
 
+def named(record: Record) -> dict[str, str]:
+    """Fingerprint and hardware of the machine, and the GPU, that a record names; empty if it names neither."""
+    where = record.environment
+    if where is None or not (where.machine or where.device_uuid):
+        return {}
+    hardware, gpu = where.hardware or "", where.device or ""
+    parts = (hardware, gpu) if gpu not in hardware else (hardware,)
+    return {f"{where.machine or ''} {where.device_uuid or ''}": ", ".join(filter(None, parts))}
+
+
 def _of(tables: Tables, case: Case, metric: Metric) -> dict[str, str]:
-    """Fingerprint and hardware of the nodes that timed a case for a metric; none where run.json names the machine."""
+    """Hardware of the nodes and GPUs that timed a case for a metric, each once; none where run.json names all there is."""
     return tables.cell(case.id, tables.source(metric).key).nodes if tables.made_in(metric).times else {}
 
 

@@ -25,6 +25,7 @@ from modbench.harness.results.run_folder import StoredRun
 from modbench.harness.roofline.table import Table
 from modbench.harness.stats import block_effects, effects, mean_effects, steady
 from modbench.harness.stats.paired import LaunchSamples
+from modbench.reports import nodes
 from modbench.reports.cell import Cell, Trouble
 from modbench.reports.derived import Derived
 
@@ -90,8 +91,7 @@ class Tables:
         for outcome in record.outcomes:
             cell = self.cell(outcome.case, outcome.metric)
             cell.outcomes.append((number, outcome))
-            if record.environment and record.environment.machine:
-                cell.nodes[record.environment.machine] = record.environment.hardware or ""
+            cell.nodes |= nodes.named(record)
             if outcome.metric in self.metrics:
                 cell.blocks[number] = blocks.get(self.metrics[outcome.metric].group, {})
 

@@ -89,6 +89,30 @@ def test_launches_on_different_hardware_have_no_verdict(tmp_path: Path) -> None:
     assert loaded.pairs.reason.str.contains(said, regex=False).all()
 
 
+def gpu(number: int, name: str = "A100") -> dict[str, Any]:
+    return {"host": "here", "device": name, "device_uuid": f"GPU-{number}"}
+
+
+def test_launches_on_one_gpu_are_as_on_any_machine(tmp_path: Path) -> None:
+    assert Label.SEVERAL_MACHINES not in labels_of(on_nodes(tmp_path / "run", lambda _: gpu(0)))
+
+
+def test_launches_on_two_gpus_of_one_machine_are_pooled_with_a_label(tmp_path: Path) -> None:
+    loaded = on_nodes(tmp_path / "run", lambda n: gpu(n % 2))
+    assert Label.SEVERAL_MACHINES in labels_of(loaded)
+    assert not loaded.pairs.reason.fillna("").str.contains("different hardware").any()
+
+
+def test_launches_on_gpus_of_two_models_have_no_verdict(tmp_path: Path) -> None:
+    fit = certified("one")
+    loaded = on_nodes(
+        tmp_path / "run", lambda n: node("n1", certificate=fit) | (gpu(n % 2, "A100" if n % 2 else "H100"))
+    )
+    assert loaded.pairs.verdict.isna().all()
+    said = "(EPYC, 64 cores, A100 and on EPYC, 64 cores, H100), which no verdict may pool"
+    assert loaded.pairs.reason.str.contains(said, regex=False).all()
+
+
 def test_a_node_without_a_certificate_leaves_the_run_unchecked(tmp_path: Path) -> None:
     fit = certified("one")
     loaded = on_nodes(tmp_path / "run", lambda n: node("n1", certificate=fit) if n % 2 else node("n2"))
