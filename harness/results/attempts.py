@@ -93,8 +93,9 @@ def submit(folder: Path, submission: Submission) -> None:
 
 
 def withdraw(folder: Path, submission: Submission) -> None:
-    """Remove the file of a submission that Slurm refused."""
-    (folder / JOBS / f"{submission.token}.json").unlink(missing_ok=True)
+    """Give up all tasks of a submission for which sbatch failed. Its file stays: Slurm may have taken the jobs all the same."""
+    for task in range(len(submission.tasks)):
+        void(folder, submission.token, task)
 
 
 def submissions(folder: Path) -> list[Submission]:

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core import masking
+from modbench.harness.core.errors import ModbenchError, UsageError
 
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "srun")
 # States of a job that will not run again by itself; any other is waiting, running or about to.
@@ -32,10 +33,16 @@ WAIT_S = 60
 # What sbatch says of nodes that are down or not there: of the first it does so only for now.
 NOT_NOW = "Requested node configuration is not available"
 MOST_TASKS = 2000  # of an array: each leaves four files or so in one folder
+# What sbatch says where an option is at fault, and what sounds like it where the cluster is.
+AT_FAULT = re.compile(
+    r"\b(invalid|unrecognized|ambiguous|requires an argument|doesn't allow an argument|not permitted|can ?not be satisfied)\b",
+    re.IGNORECASE,
+)
+NO_OPTION = re.compile(r"credential|authentica|unable to contact|timed out", re.IGNORECASE)
 FORMER_ARRAY_SIZE = 1001  # Slurm's default, where scontrol does not say
 
 
-class QueueError(Exception):
+class QueueError(ModbenchError):
     """Slurm's controller does not answer; its jobs may well go on."""
 
 
@@ -58,15 +65,31 @@ def refuse_unknown(words: Sequence[str]) -> None:
 
     Raises:
         UsageError: with sbatch's own words, if it refuses them.
+        QueueError: if it fails for another reason.
     """
     done = _run(["sbatch", "--test-only", *words, "--wrap=true"])
     if done.returncode and NOT_NOW not in done.stderr:
-        raise UsageError(f"sbatch refuses {' '.join(words) or 'a job'}: {words_of(done.stderr)}")
+        raise refusal(words, done.stderr, "nothing was submitted")
+
+
+def refusal(words: Sequence[str], said: str, kept: str) -> ModbenchError:
+    """The error for an sbatch that failed: a wrong request only where sbatch names an option.
+
+    Args:
+        words: the options.
+        said: what sbatch said.
+        kept: what holds now, where no option is at fault.
+    """
+    if AT_FAULT.search(said) and not NO_OPTION.search(said):
+        return UsageError(f"sbatch refuses {' '.join(masking.command(list(words))) or 'a job'}: {words_of(said)}")
+    return QueueError(f"sbatch failed: {words_of(said)}; {kept}.")
 
 
 def words_of(said: str) -> str:
     """What a command of Slurm said, on one line."""
-    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith('Try "')]
+    lines = [
+        masking.masked(line.strip()) for line in said.splitlines() if line.strip() and not line.startswith('Try "')
+    ]
     return "; ".join(dict.fromkeys(lines))[:400] or "it does not say why"
 
 

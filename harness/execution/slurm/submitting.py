@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
+import os
 import secrets
+import shlex
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modbench.harness.core import catalogue, extras
+from modbench.harness.core import catalogue, extras, masking
 from modbench.harness.core.case import UnitOfWork
-from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now
 from modbench.harness.core.launching import MakeLauncher
 from modbench.harness.execution.slurm.job import Task, run_task
 from modbench.harness.execution.slurm.options import Options
-from modbench.harness.execution.slurm.queue import words_of
+from modbench.harness.execution.slurm.queue import refusal
 from modbench.harness.results import attempts
 from modbench.harness.results.attempts import Submission
 from modbench.harness.results.run_folder import RunFolder
@@ -29,6 +33,11 @@ SHARING = {"exclusive", "oversubscribe"}
 OF_ONE_PROCESS = {"gpus", "gpus-per-node", "gpus-per-task", "gres"}
 # With one of these, Slurm does not want --cpus-per-task as well.
 CORES = {"cpus-per-task", "cpus-per-gpu", "cores-per-socket"}
+
+# Starts sbatch where Ctrl-C and the end of the terminal do not reach it: it may already have submitted the jobs.
+IN_A_SESSION = (
+    "import os, sys; os.setsid(); os.umask(int(sys.argv[1])); os.execvp(sys.argv[2], sys.argv[2:])"  # the user's umask
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,8 @@ def send(
         make: makes the launcher that starts units inside a job.
 
     Raises:
-        UsageError: with sbatch's words, if it refuses.
+        UsageError: with sbatch's words, if it refuses an option.
+        QueueError: if it fails for another reason.
     """
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -118,7 +128,7 @@ def send(
     sbatch = group.sbatch(options, minutes)
     names = tuple(tuple(unit.name for unit, _ in units) for units in tasks)
     words = tuple(f"--{name}" if value is True else f"--{name}={value}" for name, value in sbatch.items())
-    submission = Submission(token=token, submitted=now(), tasks=names, options=words)
+    submission = Submission(token=token, submitted=now(), tasks=names, options=tuple(masking.command(list(words))))
     attempts.submit(folder.path, submission)  # before the jobs: whoever resumes finds them by their name
     executor = submitit.SlurmExecutor(folder.path / attempts.JOBS / token)
     parameters: dict[str, Any] = {
@@ -148,15 +158,36 @@ def send(
         for index, units in enumerate(tasks)
     ]
     try:
-        with warnings.catch_warnings():
+        said = io.StringIO()  # by submitit: what the error says too, with secrets masked
+        with warnings.catch_warnings(), _apart(submitit.SlurmExecutor), contextlib.redirect_stderr(said):
             warnings.simplefilter("ignore")  # submitit's, on how its logs will look
             jobs = executor.map_array(run_task, todo)
     except (FailedJobError, FailedSubmissionError) as error:
         attempts.withdraw(folder.path, submission)
-        raise UsageError(f"sbatch refuses {' '.join(words)}: {words_of(str(error))}") from error
+        again_by = f"units without a record are submitted again by `modbench resume {shlex.quote(str(folder.path))}`"
+        raise refusal(words, str(error), f"records and other jobs are kept; {again_by}") from error
     done = submission.model_copy(update={"job": jobs[0].job_id.partition("_")[0]})
     attempts.submit(folder.path, done)
     return done
+
+
+@contextlib.contextmanager
+def _apart(executor: Any) -> Iterator[None]:  # noqa: ANN401  # a class of an optional package
+    """Let submitit start sbatch in a session of its own, with a script that only its owner may read: options may hold secrets.
+
+    For an array submitit makes an executor of its own, so that its class is changed for the time of the `with` block.
+    """
+    usual, mask = executor._make_submission_command, os.umask(0o077)
+
+    def command(self: Any, script: Any) -> list[str]:  # noqa: ANN401
+        return [sys.executable, "-I", "-S", "-c", IN_A_SESSION, str(mask), *usual(self, script)]
+
+    executor._make_submission_command = command
+    try:
+        yield
+    finally:
+        executor._make_submission_command = usual
+        os.umask(mask)
 
 
 def refuse_without_submitit() -> None:
