@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,11 +78,25 @@ def _children() -> list[int]:
     return [int(child) for each in listed for child in each.read_text(encoding="ascii").split()]
 
 
+def heed_torchrun() -> None:
+    """Where SIGTERM is blocked, since Slurm sends it to every process of a job, let that of torchrun end this rank."""
+    if signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+        threading.Thread(target=_end_when_told, daemon=True).start()
+
+
+def _end_when_told() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run a unit of a run folder as one of its ranks."""
     code = 1
     try:
         leash.end_with_parent()
+        heed_torchrun()
         early_end.listen()
         path, name = arguments
         folder, ranks = RunFolder(Path(path)), torchrun.from_environment()
