@@ -119,7 +119,9 @@ def submissions(folder: Path) -> list[Submission]:
 
 def void(folder: Path, token: str, task: int) -> None:
     """Mark a task as given up: should its job start after all, it ends at once, since its units are started elsewhere."""
-    (folder / JOBS / token / f"{task}.void").touch()
+    file = folder / JOBS / token / f"{task}.void"
+    file.parent.mkdir(parents=True, exist_ok=True)  # a copy of a folder may lack what is empty
+    file.touch()
 
 
 def is_void(folder: Path, token: str, task: int) -> bool:
@@ -130,6 +132,7 @@ def is_void(folder: Path, token: str, task: int) -> bool:
 def note(folder: Path, token: str, task: int, line: dict[str, Any], *, seen: bool = False) -> None:
     """Append what happened in a task, or with `seen` what its submitter saw, with the time."""
     file = folder / JOBS / token / ("seen.jsonl" if seen else f"{task}.jsonl")
+    file.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
     handle = os.open(file, flags, 0o644)
     try:
@@ -147,10 +150,12 @@ def attempts_of(folder: Path, submission: Submission, task: int) -> list[Attempt
         submission: the submission.
         task: one of its tasks.
     """
-    place = folder / JOBS / submission.token
-    seen = [line for line in _lines(place / "seen.jsonl") if line.get("task") == task]
+    return _attempts(folder, submission, task, list(_lines(folder / JOBS / submission.token / "seen.jsonl")))
+
+
+def _attempts(folder: Path, submission: Submission, task: int, seen: Sequence[dict[str, Any]]) -> list[Attempt]:
     found: dict[tuple[str, str, int], Attempt] = {}
-    for line in _lines(place / f"{task}.jsonl"):
+    for line in _lines(folder / JOBS / submission.token / f"{task}.jsonl"):
         try:
             key = (str(line["unit"]), str(line["job"]), int(line["restart"]))
             if line["event"] == "start" and key[0] in submission.tasks[task]:
@@ -161,7 +166,7 @@ def attempts_of(folder: Path, submission: Submission, task: int) -> list[Attempt
                 found[key] = Attempt.model_validate({**found[key].model_dump(), **told, "ended": line["at"]})
         except (LookupError, TypeError, ValueError):
             continue  # torn by a lost node: the attempt then has no end
-    return list(_explained(list(found.values()), seen))
+    return list(_explained(list(found.values()), [line for line in seen if line.get("task") == task]))
 
 
 def _explained(attempts: Sequence[Attempt], seen: Sequence[dict[str, Any]]) -> Iterator[Attempt]:
@@ -195,8 +200,10 @@ def all_attempts(folder: Path) -> dict[str, list[Attempt]]:
     """The attempts at every unit of a run, by its name, in order."""
     found: dict[str, list[Attempt]] = {}
     for submission in submissions(folder):
+        seen = list(_lines(folder / JOBS / submission.token / "seen.jsonl"))
         for task in range(len(submission.tasks)):
-            for attempt in attempts_of(folder, submission, task):
+            of_task = [line for line in seen if line.get("task") == task] if seen else []
+            for attempt in _attempts(folder, submission, task, of_task):
                 found.setdefault(attempt.unit, []).append(attempt)
     return found
 
