@@ -41,7 +41,12 @@ def _lost(
 ) -> Iterator[Outcome]:
     """Failed outcomes for every case and metric of a unit whose process died. Logs lie in folders as records do."""
     part = "" if file.parent.name == "units" else f"{file.parent.name}/"
-    gap = Gap(status="failed", kind=died.kind, reason=f"{died.reason}; see logs/{part}{logged.name}.died.log")
+    log = f"logs/{part}{logged.name}.died.log"
+    there = (
+        (file.parent.parent if part else file.parent).parent / log
+    ).exists()  # a job may have ended before it wrote one
+    reason = f"{died.reason}; see {log}" if there else died.reason
+    gap = Gap(status="failed", kind=died.kind, reason=reason)
     for case in unit.comparison.arms:
         if only_own and not case.own:
             continue
