@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from slurm_stubs import folder_at, stub_plan
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.execution.deaths import write_failure
 from modbench.harness.execution.launcher_profile import read_profile
 from modbench.harness.execution.slurm import queue
 from modbench.harness.execution.slurm.options import Options, parse
 from modbench.harness.execution.slurm.submitting import Group, groups, send
 from modbench.harness.results import attempts
 from modbench.harness.results.attempts import Submission
+from modbench.harness.results.records import Death
 
 TOKEN = "0123456789ab"  # noqa: S105  # names a submission
 
@@ -211,12 +216,14 @@ def test_ranks_that_share_a_unit_get_cores_and_gpus_for_all() -> None:
         ("gpu:1", "gpu:4"),
         ("gpu:a100:2", "gpu:a100:8"),
         ("gpu:1,tmpfs:9", "gpu:4,tmpfs:9"),
-        ("gpu", "gpu"),
+        ("gpu", "gpu:4"),
+        ("gpu:a100", "gpu:a100:4"),
     ):
         assert shared.sbatch(Options(sbatch={"gres": asked}), 30)["gres"] == given
     for asked, given in (("1", "4"), ("a100:1,v100:2", "a100:4,v100:8")):
         assert shared.sbatch(Options(sbatch={"gpus": asked}), 30)["gpus"] == given
     assert shared.sbatch(Options(), 30)["cpus-per-task"] == "8"
+    assert shared.sbatch(Options(sbatch={"cpus-per-task": "3"}), 30)["cpus-per-task"] == "12"
     unit = next(unit for unit in stub_plan().units if unit.made_in == "train")
     assert unit.protocol.train is not None
     train = unit.protocol.train.model_copy(update={"ranks": 4})
@@ -269,3 +276,45 @@ def test_without_slurm_the_refusal_says_what_to_do(monkeypatch: pytest.MonkeyPat
         SlurmLauncher(cold=True, threads=1)
     assert refused.value.exit_code == 2
     assert "--launcher local" in str(refused.value)
+
+
+RANK = """
+import subprocess, sys, time
+from modbench.harness.execution import ranks
+ranks.heed_torchrun()
+subprocess.run([sys.executable, "-c", "import os, signal; os.kill(os.getppid(), signal.SIGTERM)"])
+time.sleep(0.2)
+print("alive", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_rank_ends_at_the_sigterm_of_its_parent_and_of_nobody_else() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # as a job starts a unit that trains
+    try:
+        rank = subprocess.Popen([sys.executable, "-c", RANK], stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    with rank:
+        assert rank.stdout is not None
+        assert rank.stdout.readline() == "alive\n"
+        rank.terminate()
+        assert rank.wait(30) == -signal.SIGTERM
+
+
+def test_a_copied_run_without_empty_folders_can_be_marked(tmp_path: Path) -> None:
+    made = submission(tmp_path)
+    (tmp_path / "jobs" / TOKEN).rmdir()
+    attempts.void(tmp_path, TOKEN, 0)
+    assert attempts.is_void(tmp_path, TOKEN, 0)
+    assert attempts.attempts_of(tmp_path, made, 0) == []
+
+
+def test_a_failure_names_no_log_that_is_not_there(tmp_path: Path) -> None:
+    folder, unit = folder_at(tmp_path), stub_plan(trains=False).units[0]
+    died = Death(kind="crash", reason="the Slurm job 7 was cancelled")
+    write_failure(unit, folder.record(unit), died)
+    assert "see logs/" not in folder.record(unit).read_text()
+    folder.log(unit).with_suffix(".died.log").touch()
+    write_failure(unit, folder.record(unit), died)
+    assert "see logs/" in folder.record(unit).read_text()

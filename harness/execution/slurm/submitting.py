@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import os
+import re
 import secrets
 import shlex
 import sys
@@ -61,6 +62,8 @@ class Group:
             given["exclusive"] = True
         if not CORES & given.keys():
             given["cpus-per-task"] = str(self.threads * self.ranks)
+        elif str(given.get("cpus-per-task", "")).isdecimal():
+            given["cpus-per-task"] = str(int(str(given["cpus-per-task"])) * self.ranks)
         for name in OF_ONE_PROCESS & given.keys():
             given[name] = self._for_all(str(given[name]), every=name != "gres")
         if not {"requeue", "no-requeue"} & given.keys():
@@ -73,6 +76,8 @@ class Group:
         """GPUs of a task whose ranks have as many each: `gpu:a100:1` becomes `gpu:a100:4`; other resources stay."""
         parts = []
         for part in asked.split(","):
+            if self.ranks > 1 and not every and re.fullmatch(r"gpu(:[A-Za-z_][^:]*)?", part):
+                part += ":1"  # as Slurm understands it  # noqa: PLW2901
             kind, colon, number = part.rpartition(":")
             counted = number.isdecimal() and (every or kind.partition(":")[0] == "gpu")
             parts.append(f"{kind}{colon}{int(number) * self.ranks}" if counted else part)
@@ -177,16 +182,16 @@ def _apart(executor: Any) -> Iterator[None]:  # noqa: ANN401  # a class of an op
 
     For an array submitit makes an executor of its own, so that its class is changed for the time of the `with` block.
     """
-    usual, mask = executor._make_submission_command, os.umask(0o077)
+    usual, mask = executor._make_submission_command, os.umask(0o077)  # noqa: SLF001
 
     def command(self: Any, script: Any) -> list[str]:  # noqa: ANN401
         return [sys.executable, "-I", "-S", "-c", IN_A_SESSION, str(mask), *usual(self, script)]
 
-    executor._make_submission_command = command
+    executor._make_submission_command = command  # noqa: SLF001
     try:
         yield
     finally:
-        executor._make_submission_command = usual
+        executor._make_submission_command = usual  # noqa: SLF001
         os.umask(mask)
 
 
