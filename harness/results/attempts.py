@@ -129,6 +129,22 @@ def is_void(folder: Path, token: str, task: int) -> bool:
     return (folder / JOBS / token / f"{task}.void").exists()
 
 
+def has_work(folder: Path, submission: Submission, task: int) -> bool:
+    """Whether a task has the file that its job reads; submitit puts it there after sbatch, and may be killed before."""
+    return (folder / JOBS / submission.token / f"{submission.id_of(task)}_submitted.pkl").exists()
+
+
+def log_of(folder: Path, submission: Submission, task: int) -> str:
+    """`; see jobs/…` with what a task's job printed; empty if there is no such file."""
+    name = f"{JOBS}/{submission.token}/{submission.id_of(task)}_0_log.out"
+    return f"; see {name}" if (folder / name).exists() else ""
+
+
+def starts(folder: Path, submission: Submission, task: int) -> int:
+    """How often a job of a task was started, or should have been."""
+    return 1 + max((attempt.restart for attempt in attempts_of(folder, submission, task)), default=0)
+
+
 def note(folder: Path, token: str, task: int, line: dict[str, Any], *, seen: bool = False) -> None:
     """Append what happened in a task, or with `seen` what its submitter saw, with the time."""
     file = folder / JOBS / token / ("seen.jsonl" if seen else f"{task}.jsonl")

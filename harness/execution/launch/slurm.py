@@ -42,10 +42,11 @@ class SlurmHandle:
         limit_s: seconds after which it counts as hanging, once it runs.
         submission: the submission that has it; None until it is submitted.
         task: its task there.
-        resubmitted: how often it was submitted again.
+        tries: starts of its earlier jobs in this run of modbench.
         gone: when its job was first seen to have ended without a record, on the monotonic clock.
         exitcode: exit code of its process.
         hung: whether its job ended it at its limit.
+        begun: whether Slurm has said that its job runs.
         died: how it ended, if without a record and by no fault of its process.
     """
 
@@ -54,7 +55,8 @@ class SlurmHandle:
     limit_s: float
     submission: Submission | None = None
     task: int = 0
-    resubmitted: int = 0
+    tries: int = 0
+    begun: bool = False
     gone: float | None = None
     exitcode: int | None = None
     hung: bool = False
@@ -112,7 +114,6 @@ class SlurmLauncher:
         self._known: dict[str, tuple[Submission, int]] = {}
         self._waiting: list[SlurmHandle] = []
         self._queue = _Queue()
-        self._cancelled: set[str] = set()
 
     def at_once(self, usual: int) -> int:
         """How many units may run at once: all, as Slurm decides."""
@@ -139,7 +140,7 @@ class SlurmLauncher:
             present = {
                 path for folder in {handle.record.parent for handle in handles} for path in folder.glob("*.json")
             }
-            ended = [handle for handle in handles if handle.record in present]
+            ended = [handle for handle in handles if handle.record in present and self._complete(handle)]
             if not ended:
                 ended = self._ask([handle for handle in handles if handle.submission is not None])
             if ended or time.monotonic() >= until:
@@ -152,15 +153,7 @@ class SlurmLauncher:
             queue.tell(handle.job)
 
     def end(self, handle: SlurmHandle) -> None:
-        """Cancel the array of a unit that has not ended: units are only ended together."""
-        if handle in self._waiting:
-            self._waiting.remove(handle)
-        if handle.submission is None or handle.hung or handle.died or handle.exitcode is not None:
-            return
-        job = handle.submission.job
-        if job is not None and job not in self._cancelled and not handle.record.exists():
-            self._cancelled.add(job)
-            queue.cancel(job)
+        """Nothing is left to do: jobs end their units, and only units that have ended are handed back."""
 
     def leave(self, handles: list[SlurmHandle]) -> str:
         """What to tell a user who leaves while jobs are queued or running."""
@@ -188,6 +181,10 @@ class SlurmLauncher:
                 if each.job is None:  # its submitter was killed between sbatch and the file
                     submission = each.model_copy(update={"job": job})
                     attempts.submit(path, submission)
+                if attempts.is_void(path, each.token, task) or not attempts.has_work(path, submission, task):
+                    attempts.void(path, each.token, task)
+                    queue.cancel(submission.id_of(task))
+                    continue
                 found |= dict.fromkeys(units, (submission, task))
         return found
 
@@ -214,12 +211,12 @@ class SlurmLauncher:
     def _send(self, group: Group, tasks: Sequence[Sequence[SlurmHandle]]) -> None:
         assert self._folder is not None
         units = [[(handle.unit, handle.limit_s) for handle in handles] for handles in tasks]
-        again = max(handle.resubmitted for handles in tasks for handle in handles)
+        again = max(handle.tries for handles in tasks for handle in handles)
         submission = send(self._folder, group, units, self.options, again=again, make=type(self).inside)
         for task, handles in enumerate(tasks):
             for handle in handles:
                 self._waiting.remove(handle)
-                handle.submission, handle.task, handle.gone = submission, task, None
+                handle.submission, handle.task, handle.gone, handle.begun = submission, task, None, False
 
     def _ask(self, handles: Sequence[SlurmHandle]) -> list[SlurmHandle]:
         """Ask Slurm about units without a record; return those that ended all the same."""
@@ -233,6 +230,7 @@ class SlurmLauncher:
             assert handle.submission is not None
             state = self._queue.states.get((handle.submission.name, handle.task), ("", ""))[1]
             live = bool(state) and state not in queue.ENDED
+            handle.begun = handle.begun or state == "RUNNING"
             last = None if live else self._last_attempt(handle)
             if last is not None and last.how == "failed":
                 handle.exitcode, handle.hung = last.exitcode, last.hung
@@ -241,10 +239,8 @@ class SlurmLauncher:
                 handle.gone = None
             elif handle.gone is None:
                 handle.gone = time.monotonic()
-            elif (
-                time.monotonic() - handle.gone >= GRACE_S
-                and not handle.record.exists()
-                and self._lost(handle, state, last)
+            elif time.monotonic() - handle.gone >= GRACE_S and (
+                handle.record.exists() or self._lost(handle, state, last)
             ):
                 ended.append(handle)
         return ended
@@ -261,6 +257,11 @@ class SlurmLauncher:
         queued.next_s = time.monotonic() + queued.pause_s
         queued.pause_s = min(LATEST_S, 1.5 * queued.pause_s)
 
+    def _complete(self, handle: SlurmHandle) -> bool:
+        """Whether a record will not change any more: its job writes the end of the attempt after the second clock's note."""
+        last = None if handle.submission is None else self._last_attempt(handle)
+        return handle.submission is None or (last is not None and last.how is not None)
+
     def _last_attempt(self, handle: SlurmHandle) -> Attempt | None:
         assert self._folder is not None
         assert handle.submission is not None
@@ -275,15 +276,16 @@ class SlurmLauncher:
         attempts.note(path, handle.submission.token, handle.task, {"state": state or "GONE", "job": job}, seen=True)
         attempts.void(path, handle.submission.token, handle.task)
         how = attempts.OF_STATE.get(state) or (last.how if last is not None and last.how else "lost")
-        if state == "CANCELLED" or handle.submission.job in self._cancelled:
-            handle.died = Death(kind="crash", reason=f"the Slurm job {job} was cancelled")
+        log = attempts.log_of(path, handle.submission, handle.task)
+        if state == "CANCELLED":
+            handle.died = Death(kind="crash", reason=f"the Slurm job {job} was cancelled{log}")
             return True
-        if handle.resubmitted >= self.options.requeues:
+        handle.tries += attempts.starts(path, handle.submission, handle.task)
+        if handle.tries > self.options.requeues:
             kind: Failure = "timeout" if how == "time limit" else "crash"
-            tries = f"{handle.resubmitted + 1} submission{'s' * (handle.resubmitted > 0)}"
-            handle.died = Death(kind=kind, reason=f"the Slurm job {job} ended without a record ({how}), after {tries}")
+            said = f"after {handle.tries} start{'s' * (handle.tries > 1)}"
+            handle.died = Death(kind=kind, reason=f"the Slurm job {job} ended without a record ({how}), {said}{log}")
             return True
-        handle.resubmitted += 1
         handle.submission, handle.gone = None, None
         self._waiting.append(handle)
         return False

@@ -118,7 +118,7 @@ def send(
         group: what the jobs need.
         tasks: the units of each task, and their limits in s.
         options: the user's.
-        again: how often units of it were submitted before.
+        again: how often units of it were started by earlier jobs.
         make: makes the launcher that starts units inside a job.
 
     Raises:

@@ -1,0 +1,77 @@
+"""What the Slurm launcher decides about jobs: on a cluster that says what a test says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from slurm_stubs import folder_at, stub_plan
+
+from modbench.harness.execution.launch import slurm
+from modbench.harness.execution.launch.slurm import SlurmLauncher
+from modbench.harness.execution.slurm import queue
+from modbench.harness.results import attempts
+from modbench.harness.results.attempts import Submission
+
+TOKEN = "0123456789ab"  # noqa: S105  # names a submission
+
+
+def submission(folder: Path) -> Submission:
+    made = Submission(token=TOKEN, job="7", submitted="2026-01-01T00:00:00+00:00", tasks=(("a",), ("b",)))
+    attempts.submit(folder, made)
+    return made
+
+
+def slurm_launcher(place: Path, monkeypatch: pytest.MonkeyPatch) -> SlurmLauncher:
+    """A launcher on a cluster that knows nothing but what a test says."""
+    for name in ("require", "refuse_unknown"):
+        monkeypatch.setattr(queue, name, lambda *_: None)
+    monkeypatch.setattr(slurm, "refuse_without_submitit", lambda: None)
+    monkeypatch.setattr(queue, "largest_array", lambda: 100)
+    monkeypatch.setattr(slurm, "GRACE_S", 0.0)
+    launcher = SlurmLauncher(cold=True, threads=1)
+    launcher._folder = folder_at(place)
+    return launcher
+
+
+def test_a_job_without_its_work_is_cancelled_and_its_units_start_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher, made, cancelled = slurm_launcher(tmp_path, monkeypatch), submission(tmp_path), list[str]()
+    (tmp_path / "jobs" / TOKEN / "7_1_submitted.pkl").touch()
+    queued = {(made.name, task): ("7", "PENDING") for task in (0, 1)}
+    monkeypatch.setattr(queue, "states", lambda _: queued)
+    monkeypatch.setattr(queue, "cancel", cancelled.append)
+    assert launcher._at_large() == {"b": (made, 1)}
+    assert cancelled == ["7_0"]
+    assert attempts.is_void(tmp_path, TOKEN, 0)
+
+
+def test_restarts_by_jobs_and_by_the_submitter_are_counted_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher, unit = slurm_launcher(tmp_path, monkeypatch), stub_plan(trains=False).units[0]
+    made = submission(tmp_path).model_copy(update={"tasks": ((unit.name,),)})
+    handle = slurm.SlurmHandle(unit, tmp_path / "none", 1.0, made)
+    line = {"event": "start", "unit": unit.name, "job": "7", "restart": 1, "host": "n1"}
+    attempts.note(tmp_path, TOKEN, 0, line)
+    assert not launcher._lost(handle, "TIMEOUT", None)
+    assert (handle.tries, launcher._waiting) == (2, [handle])
+    handle.submission = made
+    assert launcher._lost(handle, "TIMEOUT", None)  # four starts, three of them again
+    assert handle.died is not None
+    assert "after 4 starts" in handle.died.reason
+
+
+def test_a_record_is_taken_when_its_job_has_written_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher, unit = slurm_launcher(tmp_path, monkeypatch), stub_plan(trains=False).units[0]
+    made = submission(tmp_path).model_copy(update={"tasks": ((unit.name,),)})
+    handle = slurm.SlurmHandle(unit, folder_at(tmp_path).record(unit), 1.0, made)
+    handle.record.write_text("{}")
+    monkeypatch.setattr(queue, "states", lambda _: {(made.name, 0): ("7", "RUNNING")})
+    line = {"unit": unit.name, "job": "7", "restart": 0}
+    attempts.note(tmp_path, TOKEN, 0, {**line, "event": "start", "host": "n1"})
+    assert launcher.wait([handle], 0.0) == []
+    assert handle.begun
+    attempts.note(tmp_path, TOKEN, 0, {**line, "event": "end", "how": "done"})
+    assert launcher.wait([handle], 0.0) == [handle]
