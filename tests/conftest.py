@@ -134,7 +134,8 @@ def modbench() -> Modbench:
 
     def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         command = ["modbench", *map(str, arguments)]
-        out, err, at_end = io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGTERM)
+        out, err = io.StringIO(), io.StringIO()
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
         with (
             pytest.MonkeyPatch.context() as patch,
             mock.patch.dict(os.environ, {"COLUMNS": "120"}),  # a launcher sets variables for its workers
@@ -146,7 +147,8 @@ def modbench() -> Modbench:
             patch.chdir(cwd or Path.cwd())
             with pytest.raises(SystemExit) as ended:
                 main()
-        signal.signal(signal.SIGTERM, at_end)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         for name in [name for name in sys.modules if name.startswith("modbench_user_")]:
             del sys.modules[name]
         code = ended.value.code

@@ -127,9 +127,11 @@ def code_of(error: BaseException) -> int:
 
 def run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks = ALONE) -> Record:
     """Run one unit and write its record to the run folder; of several ranks the first one writes."""
-    here = workspace.Workspace(folder.path, unit.name, ranks)
+    here, began = workspace.Workspace(folder.path, unit.name, ranks), os.getpid()
     with workspace.at(here):
         record = with_log(make_record(unit), folder)
+    if os.getpid() != began:  # a model forked, and this is its child: a unit has one record
+        os._exit(0)
     sys.stdout.flush()
     sys.stderr.flush()
     if ranks.first:

@@ -183,7 +183,9 @@ def read_finished(file: Path) -> dict[str, Any] | None:
     body = load(file)
     for name in ("wall_s", "timed_wall_s", "parent_cpu_s"):
         value = body.get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= SECONDS.most:
+        least = 0 if name != "wall_s" else 1e-9
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number and least <= float(value or 0) <= SECONDS.most):
             found = f"{shown(value)} is no duration" if name in body else "missing"
             problem = str(Problem((name,), found))
             raise DamagedError(file, f"{problem}. Remove the file to read the run as interrupted")

@@ -354,9 +354,7 @@ def test_a_record_of_another_unit_is_no_record(here: Path) -> None:
     folder.write_run(made, {}, [], files.now())
     other = Record(unit=made.units[1], started=files.now(), wall_s=0.0, outcomes=())
     files.write_atomically(folder.record(made.units[0]), other.model_dump_json())
-    stored = run_folder.read(str(folder.path))
-    assert [damaged.unit for damaged in stored.damaged] == [made.units[0].name]
-    assert made.units[1].name in stored.missing
+    assert made.units[0].name in run_folder.read(str(folder.path)).missing
 
 
 @pytest.mark.usefixtures("here")

@@ -232,9 +232,10 @@ def test_an_answer_that_an_interrupt_left_behind_is_not_the_next_ones(
     os.close(writing)
     real, process = kept._socket, kept._process
     assert real is not None
+    send = real.sendmsg
 
     class Interrupted:
-        sendmsg = real.sendmsg
+        sendmsg = send
 
         def recv(self, _size: int) -> bytes:
             raise KeyboardInterrupt

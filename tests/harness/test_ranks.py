@@ -129,7 +129,12 @@ def test_a_question_that_comes_before_there_are_ranks_ends_the_unit(
     ask, folder = early_end.ASK, run_folder.RunFolder(here)
     assert ask is not None
     started: list[object] = []
-    monkeypatch.setattr(run, "run", lambda _: (started.append(0), signal.raise_signal(ask)))
+
+    def runs(_: object) -> None:
+        started.append(0)
+        signal.raise_signal(ask)
+
+    monkeypatch.setattr(run, "run", runs)
     monkeypatch.setattr(ranks, "_children", list)
     before = signal.getsignal(ask)
     try:

@@ -239,7 +239,7 @@ def test_a_folder_is_checked_for_links_while_units_remove_files(here: Path, monk
             Path(folder).rmdir()
         return real(folder)
 
-    monkeypatch.setattr(inside.os, "scandir", scandir)
+    monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(UsageError, match="symbolic link out of the run folder"):
         inside.refuse_links(here / "run")
     (here / "run" / "c" / "out").unlink()
@@ -255,7 +255,7 @@ def test_a_folder_is_checked_for_links_while_units_remove_files(here: Path, monk
         def stat(self, **_: Any) -> None:
             raise FileNotFoundError
 
-    monkeypatch.setattr(inside.os, "scandir", lambda _: contextlib.nullcontext([Vanished()]))
+    monkeypatch.setattr(os, "scandir", lambda _: contextlib.nullcontext([Vanished()]))
     inside.refuse_links(here / "run")
 
 

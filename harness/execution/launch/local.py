@@ -95,6 +95,12 @@ class LocalHandle:
     tries: int = fork_server.TRIES - 1
 
     @property
+    def may_leave_some(self) -> bool:
+        """Whether processes that it started may be left: it died, it had ranks, or a user's model ran in it."""
+        own = any(case.own for case in self.unit.comparison.arms)
+        return own or self.process.exitcode != 0 or self.unit.ranks > 1
+
+    @property
     def running(self) -> bool:
         """Whether the process is alive."""
         return self.process.is_alive()
@@ -237,7 +243,7 @@ class LocalLauncher:
             process.kill()
         process.join()
         if handle.kept:
-            self._keeper.end(handle.unit.name, process.pid, escaped=process.exitcode != 0 or handle.unit.ranks > 1)
+            self._keeper.end(handle.unit.name, process.pid, escaped=handle.may_leave_some)
 
 
 LAUNCHER = LocalLauncher
