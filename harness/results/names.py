@@ -10,6 +10,7 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.printable import is_printable
 from modbench.harness.planning.plan import Plan
+from modbench.harness.results import own_files
 
 # A file system's limit is 255 bytes; endings such as `.died.log` and those of unfinished files take some of them.
 MOST_BYTES = 230
@@ -78,16 +79,17 @@ def problem(name: str) -> str | None:
 
 
 def _check_known(plan: Plan, file: Path) -> None:
-    """Refuse a plan that names a metric or a pass from a folder that is not included here."""
+    """Refuse a plan that names a metric, a pass or a sink from a folder that is not included here."""
     every = (*plan.comparisons, *(unit.comparison for unit in plan.units))
     metrics = {key for comparison in every for key in comparison.metrics}
     passes = {unit.made_in for unit in plan.units}
     for kind, unknown in (
         ("metric", metrics - catalogue.metrics().keys()),
         ("pass", passes - catalogue.passes().keys()),
+        ("sink", own_files.sinks(plan.units) - catalogue.entries("sinks").keys()),
     ):
         for name in sorted(unknown):
             raise UsageError(
-                f"{file}: it uses the {kind} {name!r}, which this modbench does not have. If it is your own, name its folder in "
-                "MODBENCH_INCLUDE."
+                f"{file}: it uses the {kind} {shown(name)}, which this modbench does not have. If it is your own, name its folder "
+                "in MODBENCH_INCLUDE."
             )

@@ -100,7 +100,7 @@ def of(units: Iterable[UnitOfWork], launcher: str, options: Sequence[str] | None
     ):
         found += [_text(kind, path) for path in paths]  # type: ignore[arg-type]  # the two kinds above
     # Shipped sinks but one may send what they get to a server.
-    found += [OwnFile(kind="sink", name=name, what="sent") for name in sorted(_sinks(units) - {"tensorboard"})]
+    found += [OwnFile(kind="sink", name=name, what="sent") for name in sorted(sinks(units) - {"tensorboard"})]
     if options is not None and (launcher != "local" or options):
         found.append(OwnFile(kind="launcher", name=shlex.join([launcher, *options]), what="options"))
     return tuple(found)
@@ -122,7 +122,8 @@ def _model_files(model: str) -> Iterator[OwnFile]:
         yield OwnFile(kind="model", name=model, what="missing")
 
 
-def _sinks(units: Sequence[UnitOfWork]) -> set[str]:
+def sinks(units: Sequence[UnitOfWork]) -> set[str]:
+    """Names of the sinks that units send numbers to."""
     return {unit.protocol.train.log_to for unit in units if unit.protocol.train and unit.protocol.train.log_to}
 
 
@@ -143,7 +144,7 @@ def _additions(units: Sequence[UnitOfWork], cases: Sequence[Case], launcher: str
         "corpora": {unit.protocol.corpus for unit in units},
         "tasks": {case.task for case in cases},
         "launchers": {launcher},
-        "sinks": _sinks(units),
+        "sinks": sinks(units),
     }
     for room, names in used.items():
         for name, entry in catalogue.entries(room).items():

@@ -222,7 +222,7 @@ FAULTS = [
     Fault("SIGKILL of the keeper", partial(_helper_killed, what="keeper")),
     Fault("SIGTERM", partial(_signalled, numbers=(signal.SIGTERM,), codes={4})),
     Fault("SIGHUP", partial(_signalled, numbers=(signal.SIGHUP,), codes={4})),
-    Fault("one Ctrl-C", partial(_signalled, numbers=(signal.SIGINT,), codes={4})),
+    Fault("one Ctrl-C", partial(_signalled, numbers=(signal.SIGINT,), codes={0, 4})),
     Fault("two Ctrl-C", partial(_signalled, numbers=(signal.SIGINT, signal.SIGINT), codes={4})),
     *(
         Fault(name, partial(_refused, fault=name))

@@ -55,5 +55,6 @@ def test_counts_are_judged_by_the_margin(more: float, word: str, tmp_path: Path)
     found = gate.gate(now, before)
     flops = [each for each in found.findings if each.metric == "flops/forward"]
     assert {each.verdict for each in flops if each.case.startswith("moe")} == {word}
-    assert {each.verdict for each in flops if not each.case.startswith("moe")} == {"pass"}
+    others = "cannot tell" if math.isnan(more) else "pass"  # a number that cannot be damages the whole record
+    assert {each.verdict for each in flops if not each.case.startswith("moe")} == {others}
     json.dumps(found.as_dict(), allow_nan=False)
