@@ -90,6 +90,6 @@ def _check_known(plan: Plan, file: Path) -> None:
     ):
         for name in sorted(unknown):
             raise UsageError(
-                f"{file}: it uses the {kind} {shown(name)}, which this modbench does not have. If it is your own, name its folder "
-                "in MODBENCH_INCLUDE."
+                f"{file}: it uses the {kind} {shown(name)}, which this modbench does not have. If it is your own, name its "
+                "folder in MODBENCH_INCLUDE."
             )
