@@ -44,13 +44,13 @@ def writing() -> Iterator[None]:
 
 
 def listen() -> None:
-    """Take `ASK` as a question from now on; before, it ends the process, which has done nothing yet."""
+    """Handle `ASK` from now on. Before that the signal kills the process, which has done nothing yet."""
     if ASK is not None:
         signal.signal(ASK, _take)
 
 
 def ask_here(asks: bool = True) -> None:  # noqa: FBT001, FBT002  # a switch
-    """Ask this process itself, where a command trains without a worker; or take the question back."""
+    """Ask this process to end at a checkpoint, where a command trains without a worker; or withdraw that."""
     global _asked  # noqa: PLW0603  # one question for the process
     _asked = asks
 

@@ -26,7 +26,7 @@ from modbench.harness.results.records import Death
 from modbench.harness.results.run_folder import RunFolder
 
 POLL_S = 1.0
-# A process that was asked before it could listen died of the question, having done nothing.
+# The signal kills a worker whose handler is not set yet; such a worker has done nothing.
 ENDED_AS_ASKED = {Stopped.exit_code, *([-ASK] if ASK is not None else [])}
 
 
