@@ -143,6 +143,7 @@ class _Phase(Generic[Started]):
                 for handle in ended:
                     self._end(handle)
             if self.waiting or self.running:
+                stop.ending = True
                 raise KeyboardInterrupt
         finally:  # with units that run only after an interrupt or an error
             stop.ending = stop.ending or bool(self.running)

@@ -59,6 +59,7 @@ class Leash:
         """Take this process into a session of its own and tie it to its parent and its limit."""
         parent = multiprocessing.parent_process()
         leash.own_group()
+        leash.hear_interrupts()
         leash.end_with_parent(self.parent)
         if parent is not None and not parent.is_alive():
             os._exit(1)

@@ -227,23 +227,25 @@ def _run(
     # Jobs on other machines go on: nothing is finished here.
     stop = stopping.Stop(None if works_apart(launcher) else progress.finishing)
     try:
-        with stopping.signals(stop), progress:
-            runner.run(
-                resolved,
-                folder,
-                progress,
-                launcher=launcher,
-                options=options,
-                whole=whole,
-                stop=stop,
-                lock=held,
-                timeout_s=timeout_s,
-            )
-            wall_s = time.monotonic() - start
-            loaded = render.write(folder.path)
-    except KeyboardInterrupt:
-        by = f" by {stop.cause}" if stop.cause in {"SIGTERM", "SIGHUP"} else ""
-        raise IncompleteError(f"interrupted{by}. {stop.left and f'{stop.left} '}{_kept(folder)}") from None
+        with stopping.signals(stop):
+            try:
+                with progress:
+                    runner.run(
+                        resolved,
+                        folder,
+                        progress,
+                        launcher=launcher,
+                        options=options,
+                        whole=whole,
+                        stop=stop,
+                        lock=held,
+                        timeout_s=timeout_s,
+                    )
+                    wall_s = time.monotonic() - start
+                    loaded = render.write(folder.path)
+            except KeyboardInterrupt:  # further signals are ignored by now
+                by = f" by {stop.cause}" if stop.cause in {"SIGTERM", "SIGHUP"} else ""
+                raise IncompleteError(f"interrupted{by}. {stop.left and f'{stop.left} '}{_kept(folder)}") from None
     except OSError as error:
         raise ModbenchError(f"{error.filename or folder.path}: {error.strerror or error}. {_kept(folder)}") from error
     except ModbenchError as error:

@@ -14,7 +14,7 @@ import typer
 
 from modbench import __version__
 from modbench.commands._app import app
-from modbench.harness.core.errors import ModbenchError, UsageError, brief
+from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError, brief
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
 
@@ -54,8 +54,9 @@ def main() -> None:
         _run()
     except ModbenchError as error:
         _end(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _end("interrupted.", INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        kept = _already_said(interrupt)
+        _end("interrupted." if kept is None else str(kept), INTERRUPTED if kept is None else kept.exit_code)
     except BrokenPipeError:  # the reader of our output has gone away: it has seen what it wanted
         _end("", 0)
     except (OSError, MemoryError) as error:
@@ -65,6 +66,16 @@ def main() -> None:
 
         traceback.print_exc()
         _end("this is a bug in modbench; the lines above say where.", 3)
+
+
+def _already_said(interrupt: BaseException) -> IncompleteError | None:
+    """What a run was about to say of what it keeps, when one more Ctrl-C came."""
+    seen: BaseException | None = interrupt
+    while seen is not None:
+        if isinstance(seen, IncompleteError):
+            return seen
+        seen = seen.__context__
+    return None
 
 
 def _run() -> None:

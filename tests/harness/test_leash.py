@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from test_workers import folder_of, planned
 
+from modbench.harness.core import leash
 from modbench.harness.execution import keeper
 from modbench.harness.results.run_folder import RunFolder
 
@@ -260,3 +261,16 @@ def test_a_unit_that_starts_again_ends_the_worker_that_had_its_name(here: Path) 
     assert second.poll() is None
     kept.end("unit", second.pid, escaped=False)
     assert second.wait(60) == -signal.SIGKILL
+
+
+def test_an_interrupt_that_was_for_the_parent_is_forgotten() -> None:
+    """Ctrl-C reaches the whole group, and a worker that starts is in it for a moment: it must not die with a traceback."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with leash.interrupts_wait():
+            os.kill(os.getpid(), signal.SIGINT)
+            leash.hear_interrupts()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -15,9 +15,9 @@ import platformdirs
 import pytest
 import torch
 
-from modbench import cli
+from modbench import api, cli
 from modbench.harness.core import files, user_folders
-from modbench.harness.core.errors import ModbenchError, UsageError
+from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.machine import certificate
 from modbench.harness.results import lock
 
@@ -151,3 +151,17 @@ def test_a_folder_that_was_moved_away_was_not_taken_over(tmp_path: Path) -> None
         assert caught.value.exit_code == 3
         (tmp_path / "away").rename(folder)
         held.check()
+
+
+def test_one_more_interrupt_at_the_end_takes_no_word_away(modbench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second Ctrl-C while the folder is given back: the exit code and what is kept are those of the first."""
+
+    def interrupted_twice(*_: Any, **__: Any) -> None:
+        try:
+            raise IncompleteError("interrupted. Finished units are kept.")
+        finally:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "report", interrupted_twice)
+    done = modbench("report", "somewhere")
+    assert (done.returncode, done.stderr) == (4, "modbench: interrupted. Finished units are kept.\n")

