@@ -10,6 +10,8 @@ from modbench.harness.core.contracts import Doubt
 from modbench.harness.core.labels import Label
 from modbench.harness.results.evidence import Evidence
 from modbench.harness.results.notes.counting import CountNotes
+from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats.memo import remembered
 
 # How much more FLOP/s than its anchor a model may reach: a leaner block of equal FLOPs was 1.12 to 1.38 times as fast.
 FACTOR = 1.5
@@ -27,12 +29,17 @@ def finds(evidence: Evidence) -> str | None:
     ratio = _least_ratio(evidence)
     if ratio is None or ratio <= 1:
         return None
-    anchor_s = median(second for outcome in evidence.anchors for second in outcome.samples["wall_s"])
+    anchor_s = _typical_s(*(outcome.samples for outcome in evidence.anchors))
     calls = _operators(evidence.anchor_counted) * (3 if evidence.metric.workload == "train_step" else 1)
     launching = min(1.0, OPERATOR_S * calls / anchor_s)
     if ratio * (1 - launching) <= FACTOR * ideal or _explained(evidence):
         return None
     return f"{Label.FASTER}: at least {ratio:.2f} times as fast as its anchor, where FLOPs promise {ideal:.2f} times"
+
+
+@remembered
+def _typical_s(*launches: Columns) -> float:
+    return median(second for samples in launches for second in samples["wall_s"])
 
 
 def _ideal(evidence: Evidence) -> float | None:

@@ -133,7 +133,18 @@ def _of_outcomes(record: Record) -> Iterator[Problem]:
             yield Problem(place, f"{outcome.metric} of {shown(outcome.case)} is there twice")
         seen[outcome.case, outcome.metric] = i
         yield from _of_outcome(outcome, metric, made_in, record, place)
+    yield from _unlike(record)
     yield from _lacking(record, made_in, seen)
+
+
+def _unlike(record: Record) -> Iterator[Problem]:
+    """All arms have the same columns: what was watched of one was watched of all."""
+    columns: dict[str, set[str]] = {}
+    for outcome in record.outcomes:
+        columns.setdefault(outcome.metric, set()).update(outcome.samples)
+    for i, outcome in enumerate(record.outcomes):
+        for name in sorted(columns[outcome.metric] - outcome.samples.keys()) if outcome.status == "ok" else ():
+            yield Problem(("outcomes", i, "samples", name), "missing, though other cases of the unit have it")
 
 
 def _lacking(record: Record, made_in: Pass, seen: Collection[tuple[str, str]]) -> Iterator[Problem]:
@@ -186,9 +197,6 @@ def _of_samples(outcome: Outcome, metric: AnyMetric, made_in: Pass, record: Reco
     if launches:
         yield from _of_rounds(samples, place)
         yield from _all_rounds(samples.get("round"), record.unit.protocol.rounds, place)
-    alike = {name for each in record.outcomes if each.metric == outcome.metric for name in each.samples}
-    for name in sorted(alike - samples.keys()):
-        yield Problem((*place, name), "missing, though other cases of the unit have it")
 
 
 def _all_rounds(rounds: list[float] | None, planned: int, place: Path_) -> Iterator[Problem]:

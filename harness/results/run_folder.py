@@ -242,6 +242,8 @@ def read(folder: str) -> StoredRun:
         try:
             record = read_record(record_file, unit) if record_file.is_file() else None
         except DamagedError as error:
+            # Its traceback would keep all that was read of the file.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
             damaged.append(Damaged(unit.name, error))
             record = stand_in(unit, path, error)
         if record is not None and (record.unit is unit or record.unit == unit):

@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special, stats
@@ -90,19 +91,29 @@ def pair_in_launch(arm: Columns | None, base: Columns | None, anchor: Columns, c
     Returns:
         Positive where the arm took longer; None where the two share no block with the anchor.
     """
-    mine, theirs = (
-        None if side is None else block_effects.by_round(side, block_effects.differences(side, anchor, column))
-        for side in (arm, base)
-    )
-    if mine == {} or theirs == {}:
+    mine, theirs = (None if side is None else _against(side, anchor, column) for side in (arm, base))
+    if (mine is not None and not mine.rounds) or (theirs is not None and not theirs.rounds):
         return None
-    medians = [0.0 if effects is None else median(effects.values()) for effects in (mine, theirs)]
     if mine is not None and theirs is not None:
-        within = [mine[key] - theirs[key] for key in sorted(mine.keys() & theirs.keys())]
+        shared = sorted(mine.rounds.keys() & theirs.rounds.keys())
+        within = [mine.rounds[key] - theirs.rounds[key] for key in shared]
     else:
         sign, one = (1, mine) if theirs is None else (-1, theirs)
-        within = [sign * effect for effect in (one or {}).values()]
-    return Launch(medians[0] - medians[1], tuple(within))
+        within = [sign * effect for effect in (one.rounds if one else {}).values()]
+    return Launch((mine.median if mine else 0.0) - (theirs.median if theirs else 0.0), tuple(within))
+
+
+class _Side(NamedTuple):
+    """An arm's block effects against the anchor, by round, and their median (0 of none)."""
+
+    rounds: dict[float, float]
+    median: float
+
+
+@remembered
+def _against(side: Columns, anchor: Columns, column: str) -> _Side:
+    rounds = block_effects.by_round(side, block_effects.differences(side, anchor, column))
+    return _Side(rounds, median(rounds.values()) if rounds else 0.0)
 
 
 def over_launches(values: Sequence[float], within: Sequence[float] | None = None) -> Effect:

@@ -11,12 +11,39 @@ import math
 from collections import Counter
 from collections.abc import Collection
 from statistics import fmean
+from typing import NamedTuple
 
 from modbench.harness.stats import contamination
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.memo import remembered
 
-Sample = tuple[float, float]  # seconds and weight
+
+class _Block(NamedTuple):
+    """An arm's samples in one block: the input that they share, their number, sum and variance."""
+
+    input: float
+    n: int
+    total: float
+    variance: float
+
+
+@remembered
+def _blocks(samples: Columns, column: str) -> dict[float, _Block]:
+    inputs = samples.get("input")
+    values: dict[float, list[float]] = {}
+    of: dict[float, float] = {}
+    for i, (block, value) in enumerate(zip(samples.get("block", ()), samples.get(column, ()), strict=True)):
+        values.setdefault(block, []).append(value)
+        of[block] = inputs[i] if inputs else 0.0
+    return {block: _Block(of[block], len(each), sum(each), _variance(each)) for block, each in values.items()}
+
+
+def _variance(values: list[float]) -> float:
+    """Variance, 0 of one value; `statistics.variance`, which is exact, takes a hundred times as long."""
+    if len(values) < 2:
+        return 0.0
+    mean = fmean(values)
+    return sum((value - mean) ** 2 for value in values) / (len(values) - 1)
 
 
 def log_mean(samples: Columns, column: str = "wall_s", blocks: Collection[float] | None = None) -> float:
@@ -30,31 +57,21 @@ def log_mean(samples: Columns, column: str = "wall_s", blocks: Collection[float]
         column: what is averaged.
         blocks: the blocks that count; None: all.
     """
-    chosen = [i for i, block in enumerate(samples["block"]) if blocks is None or block in blocks]
-    inputs = samples.get("input")
-    of = [inputs[i] if inputs else 0.0 for i in chosen]
-    visits = Counter(of)
-    by_block: dict[float, list[Sample]] = {}
-    for i, number in zip(chosen, of, strict=True):
-        weight = 1 / (len(visits) * visits[number])
-        by_block.setdefault(samples["block"][i], []).append((samples[column][i], weight))
-    mean = sum(seconds * weight for block in by_block.values() for seconds, weight in block)
-    noise = sum(
-        _variance(block) * sum(weight**2 for _, weight in block) for block in by_block.values() if len(block) > 1
-    )
+    known = _blocks(samples, column)
+    chosen = list(known.values()) if blocks is None else [known[block] for block in sorted(blocks) if block in known]
+    visits = Counter[float]()
+    for block in chosen:
+        visits[block.input] += block.n
+    weights = [1 / (len(visits) * visits[block.input]) for block in chosen]
+    mean = sum(block.total * weight for block, weight in zip(chosen, weights, strict=True))
+    noise = sum(block.variance * block.n * weight**2 for block, weight in zip(chosen, weights, strict=True))
     return math.log(mean) + noise / mean**2 / 2
-
-
-def _variance(block: list[Sample]) -> float:
-    """Variance of a block's seconds; `statistics.variance`, which is exact, takes a hundred times as long."""
-    mean = fmean(seconds for seconds, _ in block)
-    return sum((seconds - mean) ** 2 for seconds, _ in block) / (len(block) - 1)
 
 
 def undisturbed_log_mean(samples: Columns, column: str, blocks: Columns) -> float:
     """The same over undisturbed samples; over all where an input has no undisturbed one."""
     clean = contamination.clean(samples, blocks)
-    whole = clean.get("block") and _visited(clean, clean["block"]) == _visited(samples, samples["block"])
+    whole = clean.get("block") and _visited(clean, column) == _visited(samples, column)
     return log_mean(clean if whole else samples, column)
 
 
@@ -83,13 +100,14 @@ def in_launch(
 def _against(arm: Columns, anchor: Columns, blocks: Columns, column: str) -> float | None:
     """From undisturbed samples in blocks that have some of both; from all samples where an input would be lost."""
     for mine, theirs in ((contamination.clean(arm, blocks), contamination.clean(anchor, blocks)), (arm, anchor)):
-        shared = set(mine.get("block", ())) & set(theirs.get("block", ()))
-        if shared and (mine is arm or _visited(mine, shared) == _visited(arm, set(arm["block"]))):
+        shared = _blocks(mine, column).keys() & _blocks(theirs, column).keys()
+        if shared and (mine is arm or _visited(mine, column, shared) == _visited(arm, column)):
             return log_mean(mine, column, shared) - log_mean(theirs, column, shared)
     return None
 
 
-def _visited(samples: Columns, blocks: Collection[float]) -> set[float]:
-    """Inputs (or blocks, where inputs have no column) that these blocks visited."""
-    numbers = samples.get("input") or samples["block"]
-    return {number for number, block in zip(numbers, samples["block"], strict=True) if block in blocks}
+def _visited(samples: Columns, column: str, chosen: Collection[float] | None = None) -> set[float]:
+    """Inputs (or blocks, where inputs have no column) that these blocks visited; None: all blocks."""
+    known = _blocks(samples, column)
+    blocks = known if chosen is None else chosen
+    return {known[block].input for block in blocks} if samples.get("input") else set(blocks)

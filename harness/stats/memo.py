@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,9 +37,11 @@ def remembered(function: Callable[P, T]) -> Callable[P, T]:
         if _KNOWN is None:
             return function(*args, **named)
         # Strings by value: equal ones may be different objects.
-        key = (function, *(each if isinstance(each, str) else id(each) for each in (*args, *named.values())))
-        if key not in _KNOWN:
-            _KNOWN[key] = ((args, named), function(*args, **named))
-        return _KNOWN[key][1]  # type: ignore[no-any-return]  # made by the function above
+        given = (*args, *named.values()) if named else args
+        key = (function, *[each if type(each) is str else id(each) for each in given])
+        known = _KNOWN.get(key)
+        if known is None:
+            known = _KNOWN[key] = ((args, named), function(*args, **named))
+        return cast(T, known[1])
 
     return found

@@ -132,6 +132,13 @@ def _over(
 
 def _disturbed(launches: Sequence[LaunchSamples]) -> float:
     """Share of blocks, of either arm, in which one of its samples or of the anchor's was disturbed."""
+    if not any(
+        _bad_blocks(side, launch.blocks)
+        for launch in launches
+        for side in (launch.case, launch.baseline, launch.anchor)
+        if side is not None
+    ):
+        return 0.0
     blocks: dict[tuple[int, float], bool] = {}
     for number, launch in enumerate(launches):
         anchor = _bad_blocks(launch.anchor, launch.blocks)

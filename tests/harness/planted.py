@@ -68,12 +68,13 @@ class DriftingClock(Clock):
         self.now = 0.0
         self.cpu_s = self.wall_s
         self.speed = math.exp(self.rng.normal(0, 0.3))
+        self.slowest = 3 * self.speed  # of a unit with thousands of calls
 
     def wall_s(self) -> float:
         return self.now
 
     def pass_time(self, seconds: float) -> None:
-        self.speed *= 1.002
+        self.speed = min(self.speed * 1.002, self.slowest)
         self.now += seconds * self.speed * math.exp(self.rng.normal(0, 0.005))
 
 
