@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from modbench.harness.core.printable import escaped
 from modbench.reports.gate import Gate
 from modbench.reports.gate_rules import Finding
 
@@ -12,7 +13,14 @@ MOST_REASONS = 8
 
 
 def as_text(found: Gate) -> Iterator[str]:
-    """Yield what changed or cannot be told, one line for each, then the summary and why the rest has no verdict."""
+    """Yield what changed or cannot be told, one line for each, then the summary and why the rest has no verdict.
+
+    A reason may hold line feeds, and a folder may be a stranger's: each stays on its line.
+    """
+    yield from (escaped(line, lines=False) for line in _lines(found))
+
+
+def _lines(found: Gate) -> Iterator[str]:
     for finding in found.findings:
         if finding.verdict in {"worse", "better"} or (finding.verdict == "cannot tell" and finding.change is not None):
             yield f"{finding.verdict:<12} {finding.case}  {finding.metric}  {_change(finding)}{_more(finding)}"

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from modbench.harness.core import own_code
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.passes import Pass
@@ -222,25 +223,25 @@ def load_user_model(spec: str) -> Any:  # noqa: ANN401  # a user's build(config)
     return getattr(module, attribute)
 
 
-def _current_folder_importable() -> None:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-
-
 def _module_from_name(name: str) -> ModuleType:
-    _current_folder_importable()
+    _importable(Path.cwd())
     return importlib.import_module(name)
 
 
+def _importable(folder: Path) -> None:
+    own_code.import_from_source(folder)
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
 def _module_from_file(path: Path, name: str = "") -> ModuleType:
-    folder = str(path.resolve().parent)
-    if not name and folder not in sys.path:
-        sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(name or f"modbench_user_{path.stem}", path)
+    if not name:
+        _importable(path.resolve().parent)
+    name = name or f"modbench_user_{path.stem}"
+    loader = own_code.FromSource(name, str(path.absolute()))
+    spec = importlib.util.spec_from_file_location(name, path.absolute(), loader=loader)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    loader.exec_module(module)
     return module

@@ -14,6 +14,8 @@ _ANY = re.compile(f"[{CONTROLS}]")
 _BUT_LINES = re.compile(f"(?![\n\t])[{CONTROLS}]")
 # What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection), wide forms included.
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# The same behind what a spreadsheet of another language takes for the end of a cell.
+_LATER_FORMULA = re.compile(f"([;|])(?=[ ]?[{re.escape(''.join(FORMULA))}])")
 
 
 def is_printable(text: str) -> bool:
@@ -42,10 +44,10 @@ def escaped_json(text: str) -> str:
 
 
 def cell(value: object) -> object:
-    """A value as a cell of a CSV file: text on one line; text that a spreadsheet would compute begins with an apostrophe."""
+    """A value as a cell of a CSV file: text on one line, with an apostrophe before what a spreadsheet would compute."""
     if not isinstance(value, str):
         return value
-    text = escaped(value, lines=False)
+    text = _LATER_FORMULA.sub(r"\1'", escaped(value, lines=False))
     return f"'{text}" if text.startswith(FORMULA) and not _is_number(text) else text
 
 

@@ -17,14 +17,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue, clocks, early_end, leash
+from modbench.harness.core import catalogue, clocks, early_end, leash, own_code
 from modbench.harness.core.case import Place, UnitOfWork
 from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.core.inside import new_text
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.machine import busy
-from modbench.harness.results import workspace
+from modbench.harness.results import trust, workspace
 from modbench.harness.results.checks import usable
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.records import Blocks, Environment, Outcome, Record
@@ -128,6 +128,7 @@ def code_of(error: BaseException) -> int:
 
 def run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks = ALONE) -> Record:
     """Run one unit and write its record to the run folder; of several ranks the first one writes."""
+    own_code.expect(trust.expected(folder.path))
     here, began = workspace.Workspace(folder.path, unit.name, ranks), os.getpid()
     with workspace.at(here):
         record = with_log(make_record(unit), folder)

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from modbench.harness.core import leash
+from modbench.harness.core import leash, own_code
 from modbench.harness.core.case import Case
 
 # Memory that a process maps for itself while it works, beyond the step's.
@@ -19,6 +19,7 @@ def main() -> None:
     leash.end_with_parent()
     request = json.load(sys.stdin)
     leash.end_after(float(request["limit_s"]))
+    own_code.expect(request["hashes"])
     case = Case.model_validate(request["case"])
 
     from modbench.harness.results.outcomes import gap_of

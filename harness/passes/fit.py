@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import catalogue, own_code
 from modbench.harness.core.case import ELEMENT_BYTES, Case, UnitOfWork
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
@@ -158,7 +158,8 @@ def _try(case: Case, budget: int, axis: str, limit_s: float, value: int) -> bool
     config, _, _ = _grown(case, axis, value)
     grown = case.model_copy(update={"config": config, "place": case.place.model_copy(update={axis: value})})
     # The trial ends by itself too, should this process be stopped.
-    request = json.dumps({"case": grown.model_dump(mode="json"), "budget": budget, "limit_s": limit_s + LATE_S})
+    asked = {"case": grown.model_dump(mode="json"), "budget": budget, "limit_s": limit_s + LATE_S}
+    request = json.dumps(asked | {"hashes": own_code.hashes()})
     command = [sys.executable, "-m", TRIAL]
     try:
         done = subprocess.run(  # noqa: S603  # our own module

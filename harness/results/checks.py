@@ -16,7 +16,7 @@ from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.passes import Pass
 from modbench.harness.core.units import COUNT, SECONDS, SHARE, TIME, Range
-from modbench.harness.results.note_checks import of_findings, of_notes
+from modbench.harness.results.note_checks import of_findings, of_notes, of_protocol
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.reading import Path_, Problem, shown
 from modbench.harness.results.records import Blocks, Outcome, Record
@@ -175,6 +175,8 @@ def _of_outcome(outcome: Outcome, metric: AnyMetric, made_in: Pass, record: Reco
     if shipped(made_in) and type(outcome.notes) is not made_in.notes:
         yield Problem((*place, "notes"), "missing")
     yield from of_notes(outcome.notes, (*place, "notes"))
+    if shipped(made_in):
+        yield from of_protocol(outcome, metric, record.unit, (*place, "notes"))
 
 
 def _of_samples(outcome: Outcome, metric: AnyMetric, made_in: Pass, record: Record, place: Path_) -> Iterator[Problem]:

@@ -69,7 +69,8 @@ class Lease:
 
     Attributes:
         holder: who holds the folder.
-        silent_s: seconds since its last heartbeat, by the file system's clock.
+        silent_s: seconds since its last heartbeat, by the file system's clock; below 0 where that clock was set back, or the file
+            copied from elsewhere.
         state: `alive` or `dead`, as the process table of this host shows; of another host `alive` while its heartbeat lasts, then
             `silent`.
     """
@@ -96,7 +97,7 @@ class Lock:
             ModbenchError: if the folder is gone.
         """
         found = self._found()
-        if found is None and not self.folder.is_dir():
+        if found is None and not (self.folder / "run.json").exists():  # or another folder has its name
             raise ModbenchError(
                 f"{str(self.folder)!r} is gone: it was moved or removed while units ran. Put it back to go on."
             )
@@ -168,7 +169,7 @@ def lease(folder: Path, *, writes: bool = True) -> Lease | None:
         return None
     try:
         clock = _clock_of(folder) if writes else time.time()
-        silent = max(0.0, clock - file.stat().st_mtime)
+        silent = clock - file.stat().st_mtime
     except FileNotFoundError:  # given back a moment ago
         return None
     return Lease(holder, silent, _state(holder, silent))
@@ -239,7 +240,7 @@ def _remove(folder: Path, dead: Holder, mine: Holder) -> None:
 
 
 def _refusal(folder: Path, found: Lease) -> str:
-    last = f"its last heartbeat was {human_duration(found.silent_s)} ago"
+    last = f"its last heartbeat was {when(found.silent_s)}"
     if found.state == "silent":
         return (
             f"{str(folder)!r} is held by {found.holder.words}; {last}, so it is most likely dead. "
@@ -248,8 +249,16 @@ def _refusal(folder: Path, found: Lease) -> str:
     return f"{str(folder)!r} is in use by {found.holder.words}; {last}. Wait for it, or end it first."
 
 
+def when(silent_s: float) -> str:
+    """When a heartbeat was, in words."""
+    if silent_s < -LEASE_S:
+        return f"{human_duration(-silent_s)} in the future"
+    return f"{human_duration(max(0.0, silent_s))} ago"
+
+
 def _state(holder: Holder, silent_s: float) -> State:
-    beating = silent_s <= LEASE_S
+    # A time in the future would otherwise be a sign of life until then; a living runner corrects it at its next heartbeat.
+    beating = abs(silent_s) <= LEASE_S
     if holder.host != socket.gethostname():
         return "alive" if beating else "silent"
     if holder.kernel and holder.kernel == _kernel():

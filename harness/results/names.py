@@ -81,7 +81,7 @@ def problem(name: str) -> str | None:
 def _check_known(plan: Plan, file: Path) -> None:
     """Refuse a plan that names a metric, a pass or a sink from a folder that is not included here."""
     every = (*plan.comparisons, *(unit.comparison for unit in plan.units))
-    metrics = {key for comparison in every for key in comparison.metrics}
+    metrics = {key for comparison in every for key in comparison.metrics} | {*plan.suite.metrics}
     passes = {unit.made_in for unit in plan.units}
     for kind, unknown in (
         ("metric", metrics - catalogue.metrics().keys()),

@@ -6,12 +6,15 @@ import itertools
 import math
 from collections.abc import Iterator
 
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.units import SECONDS, SHARE, TIME, Range
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.findings import PeakFinding, RooflineFinding
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TaskAnswers, TrainNotes
 from modbench.harness.results.reading import Path_, Problem, shown
+from modbench.harness.results.records import Outcome
 from modbench.harness.roofline.table import Table
 
 POSITIVE, ANY_NOTE = Range(0, above=True), Range(0)
@@ -39,6 +42,18 @@ def of_notes(notes: Notes, place: Path_) -> Iterator[Problem]:
                 yield Problem((*place, name), "its columns are not equally long")
         if notes.answers is not None:
             yield from _of_answers(notes.answers, (*place, "answers"))
+
+
+def of_protocol(outcome: Outcome, metric: AnyMetric, unit: UnitOfWork, place: Path_) -> Iterator[Problem]:
+    """What notes say of seed and size is what was planned."""
+    notes = outcome.notes
+    if isinstance(notes, TrainNotes) and notes.seed != unit.protocol.seed:
+        yield Problem((*place, "seed"), f"{notes.seed}, where {unit.protocol.seed} was planned")
+    if isinstance(notes, TimeNotes) and notes.tokens is not None:
+        at = unit.comparison.place
+        planned = at.batch_size * (1 if metric.workload == "decode" else at.seq_len)
+        if notes.tokens != planned:
+            yield Problem((*place, "tokens"), f"{notes.tokens}, where {planned} were planned")
 
 
 def _of_answers(answers: TaskAnswers, place: Path_) -> Iterator[Problem]:

@@ -17,6 +17,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import layout, lock, names, own_files, packed, predicted, trust
+from modbench.harness.results.belonging import Belonging
 from modbench.harness.results.launches import Decision
 from modbench.harness.results.launches import checked as checked_decision
 from modbench.harness.results.reading import DamagedError, load, parse
@@ -103,7 +104,7 @@ class RunFolder:
             "command": masking.command(command),
             "launcher": launcher,
             "launcher_options": shown,
-            **trust.begin(plan.units, launcher, shown),
+            **trust.begin(self.path, plan.units, launcher, shown),
             "environment": masking.everywhere(environment),
             "plan": packed.packed(plan) if chosen == layout.SPREAD else plan.model_dump(mode="json"),
         }
@@ -198,7 +199,7 @@ def create(out: str | None, suite_name: str) -> RunFolder:
 
 
 # What a run leaves that was ended before it wrote its plan.
-BEGUN = {"units", "logs", predicted.NAME, lock.NAME, layout.MARK}
+BEGUN = {"units", "logs", predicted.NAME, lock.NAME, layout.MARK, trust.AGREED}
 
 
 def _only_begun(path: Path) -> bool:
@@ -236,11 +237,13 @@ def read(folder: str) -> StoredRun:
         raise DamagedError(file, problem)
     planned = plan.units
     plan, undecided, decisions = _decided(plan, RunFolder(path))
-    records, missing, damaged, shared = [], [], [], Shared()
+    records, missing, damaged, shared, belonging = [], [], [], Shared(), Belonging(body["started"])
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)
         try:
             record = read_record(record_file, unit) if record_file.is_file() else None
+            if record is not None and record.unit.name == unit.name:
+                belonging.check(record, record_file)
         except DamagedError as error:
             # Its traceback would keep all that was read of the file.
             error.__traceback__ = error.__cause__ = error.__context__ = None

@@ -18,6 +18,7 @@ from uuid import uuid4
 from modbench.harness.core import masking, user_folders
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import write_atomically
+from modbench.harness.core.inside import read_plain
 from modbench.harness.results import own_files
 from modbench.harness.results.own_files import OwnFile
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from modbench.harness.core.case import UnitOfWork
     from modbench.harness.results.run_folder import StoredRun
 
+# In the run folder: SHA-256 by path of the user's Python files, as the run or its last resumption began with them. A worker runs
+# these and no others. It says nothing of trust: whoever sends a folder can write it.
+AGREED = "agreed.json"
 TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
@@ -59,11 +63,36 @@ class Strange:
         return ", ".join(part for part in (f"{file.kind} {file.name}: {where}", content, state) if part)
 
 
-def begin(units: Sequence[UnitOfWork], launcher: str, options: Sequence[str] = ()) -> dict[str, Any]:
+def begin(folder: Path, units: Sequence[UnitOfWork], launcher: str, options: Sequence[str] = ()) -> dict[str, Any]:
     """Remember that this user begins a run; returns what run.json says of it: `token` and `own_files`."""
     token, files = uuid4().hex, own_files.of(units, launcher, options)
     _remember(token, files)
+    _tell_workers(folder, files)
     return {"token": token, "own_files": [file.model_dump() for file in files]}
+
+
+def _tell_workers(folder: Path, files: Sequence[OwnFile]) -> None:
+    hashes = {f.path: f.sha256 for f in files if f.kind in {"model", "addition"} and f.path and f.sha256}
+    if hashes or (folder / AGREED).exists():
+        write_atomically(folder / AGREED, json.dumps(hashes, indent=1))
+
+
+def expected(folder: Path) -> dict[str, str]:
+    """The hashes by path of the user's Python files that a worker may run; empty where none were written.
+
+    Raises:
+        UsageError: if the file is damaged.
+    """
+    file = folder / AGREED
+    try:
+        body = json.loads(read_plain(file))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UsageError(f"{file}: not JSON. `modbench resume` writes it anew.") from error
+    if not isinstance(body, dict) or not all(isinstance(each, str) for each in body.values()):
+        raise UsageError(f"{file}: damaged: hashes by path are expected. `modbench resume` writes it anew.")
+    return body
 
 
 def _remember(token: str, files: Sequence[OwnFile]) -> None:
@@ -141,10 +170,10 @@ def confirm(
         )
     files = own_files.of(stored.planned, stored.launcher, options)
     found = strange(files, stored.own_files, stored.token)
-    if not found:
-        return
-    if trust if isinstance(trust, bool) else trust(found):
-        _remember(stored.token or "", files)
+    if not found or (trust if isinstance(trust, bool) else trust(found)):
+        if found:
+            _remember(stored.token or "", files)
+        _tell_workers(stored.path, files)
         return
     first = next((each for each in found if each.changed), found[0])
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""

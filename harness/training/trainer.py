@@ -21,6 +21,7 @@ from modbench.harness.core.train_plan import TrainRun, learning_rate
 from modbench.harness.core.units import human_duration
 from modbench.harness.training import checkpoint
 from modbench.harness.training.parallel import piece, share
+from modbench.harness.training.resumable import resumable
 from modbench.harness.training.spent import Spent, event
 
 if TYPE_CHECKING:
@@ -277,7 +278,7 @@ class Trainer:
     def _resume(self) -> None:
         """Continue from the checkpoint, if there is one of this run."""
         body = checkpoint.load(self.keep, self.fingerprint) if self.keep is not None and self.keep.exists() else None
-        if body is None:
+        if body is None or not resumable(body, self.subject.module.state_dict(), self.run, self.carried):
             return
         if self.ranks.world == 1:
             self.subject.module.load_state_dict(body["model"])

@@ -47,6 +47,7 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command line; a user's mistake ends in one or two lines and exit code 2, a failure of the tool in 3."""
     try:
+        _open_streams()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows "?" instead of ending the run
@@ -66,6 +67,15 @@ def main() -> None:
 
         traceback.print_exc()
         _end("this is a bug in modbench; the lines above say where.", 3)
+
+
+def _open_streams() -> None:
+    """Open the null device where a standard stream is closed: the next file would get its number, and what is printed."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # the lowest free number
+                setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _already_said(interrupt: BaseException) -> IncompleteError | None:

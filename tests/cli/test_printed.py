@@ -46,6 +46,11 @@ def test_a_cell_is_no_formula(text: str) -> None:
     assert cell(text) == f"'{text}"
 
 
+@pytest.mark.parametrize("text", ["boom;=1+1;", "boom; =1+1", "a|@SUM(A1)", "a;-1+cmd"])
+def test_no_cell_of_another_separator_is_a_formula(text: str) -> None:
+    assert re.search(r"[;|] ?[=+@-]", str(cell(text))) is None
+
+
 @pytest.mark.parametrize("value", ["mod[c0.125]", "-0.5", "+1e-3", "a=b", -0.5, 1, None, True, ""])
 def test_other_cells_are_left_alone(value: object) -> None:
     assert cell(value) == value

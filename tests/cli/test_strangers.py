@@ -162,6 +162,12 @@ def test_fields_that_become_paths_are_plain_too(stranger: Stranger) -> None:
     stranger.refused("run.json", "is there 2 times")
 
 
+def test_a_metric_that_only_the_suite_names_is_known_too(stranger: Stranger) -> None:
+    stranger.plans()
+    stranger.changes(lambda body: body["plan"]["suite"]["metrics"].append("no/such"))
+    stranger.refused("run.json", "no/such", command="report")
+
+
 @pytest.mark.parametrize("value", [None, 3, "--wrap", [1], {"a": 1}, True])
 def test_damaged_options_of_a_launcher_are_named(stranger: Stranger, value: object) -> None:
     stranger.plans()

@@ -256,14 +256,18 @@ def test_only_new_records_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_strangers_folder_is_data(tmp_path: Path) -> None:
-    """Damage is told, links are not followed, and no control character reaches the terminal."""
+    """Damage is told, links are refused, and no control character reaches the terminal."""
     plan = plan_of()
     folder = begun(tmp_path / "run", plan)
     keep(folder, plan.units[0], Gap(status="failed", kind="error", reason="\x1b[2Jgone\nnext"))
     folder.record(plan.units[1]).write_text('{"status":"failed"')
     (folder.units / "..json").write_text("{}")
     (tmp_path / "secret").write_text('"status":"failed"')
-    folder.record(plan.units[2]).symlink_to(tmp_path / "secret")
+    for link, target in ((folder.record(plan.units[2]), "secret"), (folder.path / "artifacts", "elsewhere")):
+        link.symlink_to(tmp_path / target)
+        with pytest.raises(UsageError, match="symbolic link out of the run folder"):
+            Watch(str(folder.path))
+        link.unlink()
     seen = Watch(str(folder.path)).look()
     assert [failure.unit for failure in seen.failures] == [plan.units[0].name, plan.units[1].name]
     assert "its record is damaged" in seen.failures[1].reason

@@ -82,6 +82,8 @@ def column(name: str, index: int, value: object) -> Callable[[Body], object]:
         (LAUNCH, lambda b: b["outcomes"][0].update(case="x" * 10**7), r"'x+…? is not a case of this unit"),
         (LAUNCH, lambda b: b["outcomes"][0].update(notes={}), r"outcomes\.0\.notes: missing"),
         (LAUNCH, lambda b: b["outcomes"][0]["notes"].update(tokens=0), r"notes\.tokens: 0 is not at least 1"),
+        (LAUNCH, lambda b: b["outcomes"][0]["notes"].update(tokens=99), r"notes\.tokens: 99, where 64 were planned"),
+        (LAUNCH, lambda b: b.update(started="2020-01-01T00:00:00+00:00"), r"started: 2020.* a record of an earlier run"),
         (LAUNCH, lambda b: b["unit"].update(launch=4), r"unit\.launch: a record of another plan: 4, planned 3"),
         (LAUNCH, lambda b: b["unit"]["protocol"].update(rounds=7), r"unit\.protocol\.rounds: a record of another plan"),
         (LAUNCH, lambda b: b.update(wall_s=-1), r"damaged at wall_s: -1 is not at least 0"),
@@ -184,6 +186,17 @@ def test_samples_that_were_left_out_are_damage(run: Path) -> None:
     change(run / "units" / LAUNCH, cut)
     (damaged,) = read(str(run)).damaged
     assert "rounds, where" in str(damaged.error) or "some rounds have more samples" in str(damaged.error)
+
+
+def test_no_launch_is_a_copy_of_another(run: Path) -> None:
+    """Ten copies of one launch would be ten launches without any spread."""
+    body = json.loads((run / "units" / LAUNCH).read_text())
+    for launch in (0, 5):
+        other = run / "units" / LAUNCH.replace("launch3", f"launch{launch}")
+        change(other, lambda b: b.update(outcomes=body["outcomes"]))
+    copies = [damaged.error for damaged in read(str(run)).damaged]
+    assert [error.file.name for error in copies] == [LAUNCH, LAUNCH.replace("launch3", "launch5")]
+    assert "launch0 once more: a copy, no launch" in copies[0].problem
 
 
 def test_a_damaged_unit_is_set_aside_to_be_run_again(run: Path) -> None:

@@ -71,6 +71,7 @@ def test_a_killed_runner_leaves_a_lease_that_the_next_takes(tmp_path: Path) -> N
         ({"pid": 2**22 + 1}, 0, "dead"),
         ({"host": "elsewhere"}, 0, "alive"),
         ({"host": "elsewhere"}, 10_000, "silent"),
+        ({"host": "elsewhere"}, -10_000, "silent"),  # copied with its time, or the clock was set back
         ({"kernel": "an earlier boot"}, 0, "alive"),
         ({"kernel": "an earlier boot"}, 10_000, "silent"),
     ],
@@ -185,6 +186,7 @@ def test_a_full_disk_leaves_no_lease(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_lease_that_is_moved_for_a_moment_is_still_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run.json").write_text("{}")
     with lock.hold(tmp_path) as held:
         file = tmp_path / lock.NAME
         file.rename(tmp_path / "aside")

@@ -6,7 +6,7 @@ import itertools
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,49 @@ def test_a_checkpoint_that_is_not_this_runs_is_not_taken(harm: str, tmp_path: Pa
     made.train()
     assert made.resumed_at == 0
     assert len(made.curve["loss"]) == 12
+
+
+def _longer_step(body: dict[str, Any]) -> None:
+    body["step"] = 11
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda body: body.pop("model"),
+        lambda body: body.pop("generators"),
+        lambda body: body["model"].popitem(),
+        lambda body: body["seconds"].update(forward=-1.0),
+        lambda body: body["curve"]["loss"].__setitem__(0, float("nan")),
+        lambda body: body["curve"].pop("tokens"),
+        lambda body: body.update(step=-5),
+        lambda body: body.update(step="5"),
+        lambda body: body.update(carried={"more": []}),
+        _longer_step,
+    ],
+)
+def test_a_checkpoint_that_contradicts_itself_is_not_taken(
+    harm: Callable[[dict[str, Any]], object], tmp_path: Path
+) -> None:
+    keep = tmp_path / "run.pt"
+
+    def kill(told: Progress) -> None:
+        if told.step == 6:
+            raise KilledError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("modbench.harness.training.trainer.PROGRESS_S", 0)
+        with pytest.raises(KilledError):
+            trainer(keep=keep, fingerprint="f", on_progress=kill).train()
+    body = checkpoint.load(keep, "f")
+    assert body is not None
+    harm(body)
+    checkpoint.save(keep, body)
+    whole, made = trainer(), trainer(keep=keep, fingerprint="f")
+    whole.train()
+    made.train()
+    assert made.resumed_at == 0
+    assert made.curve["loss"] == whole.curve["loss"]
 
 
 def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:

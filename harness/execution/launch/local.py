@@ -56,7 +56,8 @@ GRACE_S = 5.0
 def environment(changes: Mapping[str, str]) -> Iterator[None]:
     """Let a child that is started in the `with` block see what workers may see, and the changes."""
     before = dict(os.environ)
-    wanted = passed_on(before) | dict(changes)
+    # Python puts the current folder first on the path of what it starts with -c: it may be a stranger's run folder.
+    wanted = passed_on(before) | {"PYTHONSAFEPATH": "1"} | dict(changes)
     _become(wanted)
     try:
         yield
@@ -194,7 +195,10 @@ class LocalLauncher:
                 held = Leash(mark, timeout_s + ALARM_S, out, server)
                 return context.Process(target=work, args=(*work_on, held), daemon=True)  # type: ignore[attr-defined, no-any-return]  # typeshed's BaseContext lacks it
 
-            with leash.interrupts_wait(), environment({**self._variables, **made_in.environment, **self._pin(unit)}):
+            with environment({**self._variables, **made_in.environment, **self._pin(unit)}), leash.interrupts_wait():
+                # Its first start lets SIGINT through again, and the fork server would hear it.
+                multiprocessing.resource_tracker.ensure_running()
+                leash.let_interrupts_wait()
                 process, server = fork_server.started(make, cold=made_in.cold or self._cold)
                 if pipe is not None:
                     assert process.pid is not None

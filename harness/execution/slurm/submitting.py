@@ -142,7 +142,8 @@ def send(
         "signal_delay_s": options.signal_s,
         "array_parallelism": options.array_parallelism or len(tasks),
         "additional_parameters": {name.replace("-", "_"): value for name, value in sbatch.items()},
-        "setup": list(options.setup),
+        # submitit starts Python with -m, which puts the current folder first on its path.
+        "setup": ["export PYTHONSAFEPATH=1", *options.setup],
         "stderr_to_stdout": True,
     }
     # On an exclusive node srun would start the task once for every core that sbatch was given.

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from modbench.harness.core import inside
 from modbench.harness.core.errors import UsageError
 from modbench.harness.planning.efforts import EFFORTS, TWO_STAGE
 from modbench.harness.results import lock, predicted
@@ -57,6 +58,7 @@ class Watch:
         file = self.path / "run.json"
         if not file.is_file():
             raise UsageError(f"{run!r} is not a run folder: it has no run.json. `modbench run` creates one.")
+        inside.refuse_links(self.path)
         body = json_of(file)
         try:
             suite, plan = body["plan"]["suite"], body["plan"]
@@ -243,7 +245,7 @@ def _state_without(lease: lock.Lease | None, *, fresh: bool) -> str:
 def _runner(lease: lock.Lease | None, *, fresh: bool) -> str:
     if lease is None:
         return "nobody holds the folder" + (", but its files are new" if fresh else "")
-    beat = f"{lease.state}, heartbeat {lease.silent_s:.0f} s ago"
+    beat = f"{lease.state}, heartbeat {lock.when(lease.silent_s)}"
     return f"{lease.holder.host}, process {lease.holder.pid}: {beat}"
 
 

@@ -1,0 +1,79 @@
+"""Runs a user's Python files from their source: the bytes that were hashed are the bytes that run.
+
+Python prefers `__pycache__/mine.cpython-311.pyc` to `mine.py` where the two seem to agree, and whoever sends a folder can make
+them seem so. And a file that is edited while its run goes on would put two versions into one table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from importlib.abc import PathEntryFinder
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
+from pathlib import Path
+from types import CodeType
+
+from modbench.harness.core.errors import UsageError
+
+# Folders of installed packages: nobody's own, and slow to compile.
+INSTALLED = {"site-packages", "dist-packages"}
+
+_HASHES: dict[str, str] = {}
+_FOLDERS: set[Path] = set()
+
+
+def expect(hashes: Mapping[str, str]) -> None:
+    """From now on run these files only as they were.
+
+    Args:
+        hashes: SHA-256 by absolute path.
+    """
+    _HASHES.clear()
+    _HASHES.update(hashes)
+
+
+def hashes() -> dict[str, str]:
+    """What is expected, for a process that this one starts."""
+    return dict(_HASHES)
+
+
+def import_from_source(folder: Path) -> None:
+    """Let modules in a folder and below it be imported from their source, without what Python compiled before."""
+    _FOLDERS.add(folder.resolve())
+    if _finder not in sys.path_hooks:
+        sys.path_hooks.insert(0, _finder)
+    for known in list(sys.path_importer_cache):
+        if _is_own(Path(known)):
+            del sys.path_importer_cache[known]
+
+
+def _is_own(folder: Path) -> bool:
+    here = folder.resolve()
+    return bool(_FOLDERS & {here, *here.parents}) and not INSTALLED & {*here.parts}
+
+
+def _finder(path: str) -> PathEntryFinder:
+    if not _is_own(Path(path)):
+        raise ImportError(path)
+    return FileFinder.path_hook((ExtensionFileLoader, EXTENSION_SUFFIXES), (FromSource, SOURCE_SUFFIXES))(path)
+
+
+class FromSource(SourceFileLoader):
+    """Compiles a module's file each time, and refuses one that changed."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the file.
+
+        Raises:
+            UsageError: if it is not as the run began with it.
+        """
+        path = self.get_filename(fullname)
+        content = self.get_data(path)
+        expected = _HASHES.get(str(Path(path).absolute()))
+        if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+            raise UsageError(
+                f"{path} changed since the run began: results of two versions would be mixed. Start a new run, or, if you want "
+                "that, `modbench resume` with --trust and --retry-failed."
+            )
+        return self.source_to_code(content, path)

@@ -1,0 +1,131 @@
+"""What was hashed and agreed to is what runs: no file of the current folder, no compiled file, no later version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import py_compile
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modbench import api
+from modbench.harness.core import catalogue, own_code
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.files import now
+from modbench.harness.execution import worker
+from modbench.harness.planning.overrides import Overrides
+from modbench.harness.results import trust
+from modbench.harness.results.run_folder import RunFolder, read
+
+BUILD = """
+import torch
+def build(config):
+    return torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, 16), torch.nn.Linear(16, config.vocab_size))
+"""
+SUITE = """
+name = "tiny"
+effort = "smoke"
+metrics = ["flops/forward"]
+arms = [{ model = "dense" }]
+grid = { seq_len = [16] }
+shape = { d_model = 16, n_layers = 1, n_heads = 1 }
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path_hooks", list(sys.path_hooks))
+    monkeypatch.setattr(own_code, "_FOLDERS", set())
+    yield tmp_path
+    own_code.expect({})
+    sys.path_importer_cache.clear()
+    for name in [name for name in sys.modules if name.split(".")[0] in {"mine", "package"} or "modbench_user" in name]:
+        del sys.modules[name]
+
+
+def planned(here: Path, *models: str) -> RunFolder:
+    (here / "tiny.toml").write_text(SUITE)
+    plan = api.make_plan(str(here / "tiny.toml"), Overrides(model=models, device="cpu"))
+    folder = api.new_folder(plan, str(here / "run"))
+    folder.write_run(plan, {}, ["modbench"], now())
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="looks for the command beside Python")
+def test_nothing_in_the_current_folder_is_imported(here: Path) -> None:
+    """Python puts it first on the path of processes that it starts with -c and -m."""
+    (here / "tiny.toml").write_text(SUITE)
+    for name in ("selectors", "multiprocessing", "signal", "torch", "numpy", "scipy"):
+        (here / f"{name}.py").write_text(f"open({str(here / 'mark')!r}, 'a').write('{name} ')\n")
+    command = [str(Path(sys.executable).with_name("modbench")), "run", "tiny.toml", "-o", "run"]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert not (here / "mark").exists(), (here / "mark").read_text()
+
+
+@pytest.mark.parametrize("spec", ["mine.py:build", "mine:build", "package.inner:build", "caller.py:build"])
+@pytest.mark.parametrize(
+    "mode", [py_compile.PycInvalidationMode.UNCHECKED_HASH, py_compile.PycInvalidationMode.TIMESTAMP]
+)
+def test_a_compiled_file_beside_the_source_is_not_run(
+    here: Path, spec: str, mode: py_compile.PycInvalidationMode
+) -> None:
+    (here / "package").mkdir()
+    (here / "package" / "__init__.py").write_text("")
+    (here / "caller.py").write_text("from mine import build\n")
+    for file in (here / "mine.py", here / "package" / "inner.py"):
+        harm = "#" * (len(BUILD) - 22) + "\nraise SystemExit(666)"
+        assert len(harm) == len(BUILD)
+        file.write_text(harm)
+        os.utime(file, (1e9, 1e9))
+        py_compile.compile(str(file), invalidation_mode=mode)
+        file.write_text(BUILD)
+        os.utime(file, (1e9, 1e9))  # the same size and time: Python sees no difference
+    build = catalogue.load_user_model(spec)
+    assert callable(build)
+
+
+def test_a_file_that_changed_is_not_run(here: Path) -> None:
+    file = here / "mine.py"
+    file.write_text(BUILD)
+    own_code.expect({str(file): hashlib.sha256(file.read_bytes()).hexdigest()})
+    assert callable(catalogue.load_user_model("mine.py:build"))
+    file.write_text("# better\n" + BUILD)
+    for spec in ("mine.py:build", "mine:build"):
+        with pytest.raises(UsageError, match=r"changed since the run began.*--trust"):
+            catalogue.load_user_model(spec)
+
+
+def test_a_worker_runs_what_the_run_began_with(here: Path) -> None:
+    file = here / "mine.py"
+    file.write_text(BUILD)
+    folder = planned(here, "mine.py:build")
+    unit = next(unit for unit in read(str(folder.path)).plan.units if unit.made_in == "count")
+    file.write_text("# edited while the run goes on\n" + BUILD)
+    outcomes = {outcome.case: outcome for outcome in worker.run_unit(unit, folder).outcomes}
+    mine = next(outcome for case, outcome in outcomes.items() if case.startswith("mine"))
+    assert mine.status == "failed"
+    assert "changed since the run began" in str(mine.reason)
+    assert [outcome.status for case, outcome in outcomes.items() if case.startswith("dense")] == ["ok"]
+    trust.confirm(read(str(folder.path)), trust=True)
+    assert all(outcome.status != "failed" for outcome in worker.run_unit(unit, folder).outcomes)
+
+
+@pytest.mark.parametrize("content", ["[", "[1]", '{"a": 1}'])
+def test_damaged_hashes_are_named(content: str, here: Path) -> None:
+    (here / trust.AGREED).write_text(content)
+    with pytest.raises(UsageError, match=trust.AGREED):
+        trust.expected(here)
+    (here / trust.AGREED).unlink()
+    assert trust.expected(here) == {}
+    (here / trust.AGREED).write_text(json.dumps({"a": "b"}))
+    assert trust.expected(here) == {"a": "b"}
