@@ -196,9 +196,6 @@ class LocalLauncher:
                 return context.Process(target=work, args=(*work_on, held), daemon=True)  # type: ignore[attr-defined, no-any-return]  # typeshed's BaseContext lacks it
 
             with environment({**self._variables, **made_in.environment, **self._pin(unit)}), leash.interrupts_wait():
-                # Its first start lets SIGINT through again, and the fork server would hear it.
-                multiprocessing.resource_tracker.ensure_running()
-                leash.let_interrupts_wait()
                 process, server = fork_server.started(make, cold=made_in.cold or self._cold)
                 if pipe is not None:
                     assert process.pid is not None
