@@ -194,7 +194,7 @@ class LocalLauncher:
                 held = Leash(mark, timeout_s + ALARM_S, out, server)
                 return context.Process(target=work, args=(*work_on, held), daemon=True)  # type: ignore[attr-defined, no-any-return]  # typeshed's BaseContext lacks it
 
-            with leash.interrupts_wait(), environment({**self._variables, **made_in.environment, **self._pin(unit)}):
+            with environment({**self._variables, **made_in.environment, **self._pin(unit)}), leash.interrupts_wait():
                 process, server = fork_server.started(make, cold=made_in.cold or self._cold)
                 if pipe is not None:
                     assert process.pid is not None
