@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -70,6 +71,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(
                 f"{item.nodeid} reads {fixtures & SHARED}: name its file in TOGETHER, tests/conftest.py"
             )
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of every garbage collection what was loaded for all tests: torch alone has a million objects."""
+    gc.freeze()
 
 
 # Small enough for seconds, large enough that every layer, length and capacity matters.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sysconfig
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from modbench.harness.text.corpus import from_files
 LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__"}
 
 
+@functools.cache  # plans and runs read it more than once, which takes a second
 def read(_path: str | None = None) -> Text:
     """Read all `*.py` files of the standard library except tests, idlelib and lib2to3."""
     root = Path(sysconfig.get_path("stdlib"))

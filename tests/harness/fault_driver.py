@@ -72,6 +72,11 @@ class Trial:
     def record(self, unit: UnitOfWork) -> Path:
         return self.run / "units" / f"{unit.name}.json"
 
+    @property
+    def whole(self) -> bool:
+        """Whether every unit has a good record."""
+        return all(stub_units.good(self.record(unit)) for unit in self.plan.units)
+
     def command(self, *arguments: str, fault: str = "", before: Callable[[], None] | None = None) -> Process:
         self.started += 1
 

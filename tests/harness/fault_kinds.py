@@ -39,8 +39,7 @@ def _signalled(trial: Trial, numbers: tuple[int, ...], codes: set[int]) -> bool:
     process.wait()
     if not (trial.run / "run.json").exists():  # it had not begun: nothing is kept, and early on nobody listens yet
         codes = codes | {130, *(-number for number in numbers)}
-    # A command that was about to end may end well.
-    trial.ended(process, codes | {0} if trial.moment > 0.85 else codes)
+    trial.ended(process, codes | {0} if trial.whole else codes)  # the last units may end before they are asked to
     trial.settle()
     trial.resume()
     return True
@@ -83,7 +82,8 @@ def _refused(trial: Trial, fault: str) -> bool:
     if not trial.reach(process):
         return False
     trial.switch.touch()
-    codes = {3} if trial.moment < 0.85 else {0, 3}
+    process.wait()
+    codes = {0, 3} if trial.whole else {3}
     # A folder in which nothing can be begun is the wrong one to name.
     trial.ended(process, codes if (trial.run / "run.json").exists() else {2, 3})
     trial.settle()
@@ -222,7 +222,7 @@ FAULTS = [
     Fault("SIGKILL of the keeper", partial(_helper_killed, what="keeper")),
     Fault("SIGTERM", partial(_signalled, numbers=(signal.SIGTERM,), codes={4})),
     Fault("SIGHUP", partial(_signalled, numbers=(signal.SIGHUP,), codes={4})),
-    Fault("one Ctrl-C", partial(_signalled, numbers=(signal.SIGINT,), codes={0, 4})),
+    Fault("one Ctrl-C", partial(_signalled, numbers=(signal.SIGINT,), codes={4})),
     Fault("two Ctrl-C", partial(_signalled, numbers=(signal.SIGINT, signal.SIGINT), codes={4})),
     *(
         Fault(name, partial(_refused, fault=name))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import multiprocessing.util
 import os
 import signal
@@ -18,13 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: F401  # loaded before the first fork
-
 from modbench import cli
-from modbench.harness.execution import runner  # noqa: F401  # as torch
-from modbench.reports import render, summary  # noqa: F401  # as torch
+from modbench.harness.execution import runner  # noqa: F401  # loaded before the first fork
+from modbench.harness.execution.launch import local
+from modbench.reports import render, summary  # noqa: F401  # as runner
 
 PATIENCE_S = 120.0
+
+# What a fork server loads before it starts units: seconds, once here instead of once per command.
+for _name in local.PRELOAD:
+    importlib.import_module(_name)
 
 
 @dataclass

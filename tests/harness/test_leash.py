@@ -274,3 +274,17 @@ def test_an_interrupt_that_was_for_the_parent_is_forgotten() -> None:
             signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_the_first_process_does_not_hear_an_interrupt_that_waits() -> None:
+    """Python starts its resource tracker before a process that is the first, and unblocks SIGINT when it has."""
+    starts = (
+        "import signal\n"
+        "from multiprocessing import resource_tracker\n"
+        "from modbench.harness.core import leash\n"
+        "with leash.interrupts_wait():\n"
+        "    resource_tracker.ensure_running()\n"
+        "    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", starts], capture_output=True, text=True, check=True)
+    assert ended.stdout == "True\n"

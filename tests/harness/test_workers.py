@@ -265,3 +265,13 @@ def test_a_folder_is_checked_for_links_while_units_remove_files(here: Path, monk
 def test_a_unit_of_a_folder_that_is_missing_is_refused(here: Path) -> None:
     with pytest.raises(UsageError, match="no plan can be read"):
         one_unit.planned(here / "nowhere", "a")
+
+
+@pytest.mark.slow
+def test_what_the_fork_server_has_loaded_is_no_garbage(here: Path) -> None:
+    """A unit that collects garbage would otherwise write to all of it, and copy it."""
+    (here / "own.py").write_text(f"{MODELS}\nimport gc\nprint('frozen', gc.get_freeze_count() > 100_000)\n")
+    made = planned("good")
+    folder = folder_of(made, here)
+    run_all(made, folder)
+    assert "frozen True" in folder.log(made.units[-1]).read_text()

@@ -45,6 +45,7 @@ PRELOAD = [
     "scipy.stats",  # the rank correlations of routers
     "modbench.harness.subject.subject",
     "modbench.harness.passes.time",
+    "modbench.harness.execution.frozen",  # last
 ]
 # A unit that this process does not end at its limit ends by its own alarm, and one that switched the alarm off by the keeper.
 ALARM_S, KEEPER_S = 10.0, 20.0
