@@ -12,8 +12,8 @@ from modbench.harness.core.frozen import Frozen
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.comparisons import Expander, keys_of
 from modbench.harness.planning.efforts import TWO_STAGE
-from modbench.harness.planning.limits import check_memory
 from modbench.harness.planning.select import compile_expression
+from modbench.harness.planning.sizes import check_memory
 from modbench.harness.planning.suite import Suite
 from modbench.harness.planning.units_of_work import units_of_work
 from modbench.harness.text.corpus import corpus_entry

@@ -17,7 +17,7 @@ from modbench.harness.core.ids import slug
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan
 from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
 from modbench.harness.planning.efforts import EFFORTS, FEWEST_PILOT, TWO_STAGE, WARM_UPS, Effort
-from modbench.harness.planning.limits import check_size
+from modbench.harness.planning.sizes import check_size
 
 Execution = Literal["eager", "compiled", "graph"]
 
