@@ -38,6 +38,8 @@ TOGETHER = {
     "tests/cli/test_training.py": "whole",
     "tests/house/test_house.py": "two_runs",
     "tests/slurm/test_cluster.py": "cluster",
+    "tests/slurm/test_two_nodes.py": "cluster",
+    "tests/slurm/test_lost_node.py": "cluster",
     "tests/house/test_wheel.py": "wheel_names",
 }
 

@@ -48,6 +48,13 @@ class Launcher(Protocol[Started]):
     apart: bool
     """Whether units run on other machines: then phases need not wait for each other, and this process may be busy."""
 
+    def refuse(self, units: Sequence[UnitOfWork]) -> None:
+        """Refuse units that it could not start with its options; called before a run begins.
+
+        Raises:
+            UsageError: if there is one.
+        """
+
     def at_once(self, usual: int) -> int:
         """How many units may run at once, given how many this machine's cores allow."""
 

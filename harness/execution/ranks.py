@@ -1,11 +1,14 @@
 """Units that several processes share: `start` lets torchrun start the ranks, each of which runs this file.
 
-On several machines a launcher starts torchrun itself, once on each: `torchrun … -m modbench.harness.execution.ranks RUN UNIT`.
+On several machines it is called once on each, which `NODES` in the environment tells of the others. A launcher may as well start
+torchrun itself: `torchrun … -m modbench.harness.execution.ranks RUN UNIT`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import os
 import signal
 import sys
@@ -23,8 +26,36 @@ from modbench.harness.execution.unit import planned
 from modbench.harness.results.run_folder import RunFolder
 
 MODULE = "modbench.harness.execution.ranks"
+# JSON of `Nodes`, where a unit's ranks are on several machines.
+NODES = "MODBENCH_NODES"
 # Exit codes that say more than that a rank failed, and what torchrun ends the other ranks with.
 TELLING, ENDED = (DeviceLost.exit_code, early_end.CannotWrite.exit_code, early_end.Stopped.exit_code), -signal.SIGTERM
+
+
+@dataclasses.dataclass(frozen=True)
+class Nodes:
+    """The machines that share a unit; the ranks of the first one have the lowest numbers.
+
+    Attributes:
+        number: how many there are.
+        this: number of this one, from 0.
+        address: where the first one is reached.
+        port: where its torchrun listens.
+    """
+
+    number: int
+    this: int
+    address: str
+    port: int
+
+    def told(self) -> str:
+        """What `NODES` says in the environment."""
+        return json.dumps(dataclasses.asdict(self))
+
+    def options(self) -> list[str]:
+        """Options of torchrun, which is started on each."""
+        first = ["--master-addr", self.address, "--master-port", str(self.port)]
+        return ["--nnodes", str(self.number), "--node-rank", str(self.this), *first]
 
 
 def start(unit: UnitOfWork, folder: RunFolder) -> int:
@@ -40,8 +71,11 @@ def start(unit: UnitOfWork, folder: RunFolder) -> int:
         signal.signal(early_end.ASK, _pass_on)
     if early_end.asked():  # before the handler was set
         raise early_end.Stopped
+    nodes = Nodes(**json.loads(said)) if (said := os.environ.get(NODES)) else None
+    here = unit.ranks // (nodes.number if nodes else 1)
+    options = nodes.options() if nodes else ["--standalone"]
     # Without restarts: a rank that dies ends the unit.
-    options = ["--standalone", "--nproc-per-node", str(unit.ranks), "--max-restarts", "0"]
+    options += ["--nproc-per-node", str(here), "--max-restarts", "0"]
     try:
         run.run(run.parse_args([*options, "-m", MODULE, str(folder.path), unit.name]))
     except ChildFailedError as error:

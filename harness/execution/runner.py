@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
@@ -45,6 +46,23 @@ def phases(plan: Plan, cores: int) -> list[Slots]:
     return made
 
 
+def launcher_for(plan: Plan, name: str, options: Sequence[str] = ()) -> Launcher[Any]:
+    """Make a launcher that can start the units of a plan.
+
+    Args:
+        plan: the plan.
+        name: the launcher's name.
+        options: its own options.
+
+    Raises:
+        UsageError: if an option is not one of the launcher's, or it could not start a unit with them.
+    """
+    make: MakeLauncher = catalogue.load("launchers", name)
+    starts = make(cold=plan.cold, threads=plan.suite.threads, device=plan.device, options=options)
+    starts.refuse(plan.units)
+    return starts
+
+
 def run(
     plan: Plan,
     folder: RunFolder,
@@ -79,8 +97,7 @@ def run(
     """
     start, timed_wall, timed_cpu = time.monotonic(), 0.0, 0.0
     if plan.units:  # else nothing is started, not even the launcher: nobody was asked whether to trust its options
-        make: MakeLauncher = catalogue.load("launchers", launcher)
-        starts = make(cold=plan.cold, threads=plan.suite.threads, device=plan.device, options=options)
+        starts = launcher_for(plan, launcher, options)
         pilots = Pilots(whole or plan, folder, plan.units)
         limits = Limits(plan, timeout_s)
         running = Run(starts, folder, limits.watching(progress, folder), pilots, stop or Stop(), lock)

@@ -1,8 +1,9 @@
-"""Jobs of a run on a cluster, and the attempts at its units: `jobs/<token>.json` and files in `jobs/<token>/`.
+"""Jobs of a run on a cluster, and the attempts at its units: `jobs/ab/<token>.json` and files in `jobs/ab/<token>/`.
 
 A submission's file is written before its jobs exist and names them by its token, so that a resumed run finds jobs whose
-submitter was killed at any moment. Each task of an array appends to a file of its own, the submitter to another: no file has
-two writers.
+submitter was killed at any moment. Each node of each task of an array appends to a file of its own, the submitter to another:
+no file has two writers. `ab` are the first two digits of the token, since a site with a small limit makes a submission of every
+unit; runs of former versions have their submissions side by side in `jobs/`.
 """
 
 from __future__ import annotations
@@ -86,10 +87,21 @@ class Attempt(Frozen):
     hung: bool = False
 
 
+def place(folder: Path, token: str) -> Path:
+    """Folder of a submission's files."""
+    former = folder / JOBS / token
+    return former if _file(former).exists() else folder / JOBS / token[:2] / token
+
+
+def _file(place: Path) -> Path:
+    return place.with_name(f"{place.name}.json")
+
+
 def submit(folder: Path, submission: Submission) -> None:
     """Write a submission's file, or replace it when its job's id is known."""
-    (folder / JOBS / submission.token).mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / JOBS / f"{submission.token}.json", submission.model_dump_json())
+    here = place(folder, submission.token)
+    here.mkdir(parents=True, exist_ok=True)
+    write_atomically(_file(here), submission.model_dump_json())
 
 
 def withdraw(folder: Path, submission: Submission) -> None:
@@ -105,7 +117,7 @@ def submissions(folder: Path) -> list[Submission]:
         UsageError: if a file is damaged.
     """
     found = []
-    for file in sorted((folder / JOBS).glob("*.json")):
+    for file in [*(folder / JOBS).glob("*.json"), *(folder / JOBS).glob("??/*.json")]:
         try:
             each = Submission.model_validate_json(file.read_bytes())
         except ValidationError as error:
@@ -119,25 +131,25 @@ def submissions(folder: Path) -> list[Submission]:
 
 def void(folder: Path, token: str, task: int) -> None:
     """Mark a task as given up: should its job start after all, it ends at once, since its units are started elsewhere."""
-    file = folder / JOBS / token / f"{task}.void"
+    file = place(folder, token) / f"{task}.void"
     file.parent.mkdir(parents=True, exist_ok=True)  # a copy of a folder may lack what is empty
     file.touch()
 
 
 def is_void(folder: Path, token: str, task: int) -> bool:
     """Whether a task was given up."""
-    return (folder / JOBS / token / f"{task}.void").exists()
+    return (place(folder, token) / f"{task}.void").exists()
 
 
 def has_work(folder: Path, submission: Submission, task: int) -> bool:
     """Whether a task has the file that its job reads; submitit puts it there after sbatch, and may be killed before."""
-    return (folder / JOBS / submission.token / f"{submission.id_of(task)}_submitted.pkl").exists()
+    return (place(folder, submission.token) / f"{submission.id_of(task)}_submitted.pkl").exists()
 
 
 def log_of(folder: Path, submission: Submission, task: int) -> str:
     """`; see jobs/…` with what a task's job printed; empty if there is no such file."""
-    name = f"{JOBS}/{submission.token}/{submission.id_of(task)}_0_log.out"
-    return f"; see {name}" if (folder / name).exists() else ""
+    file = place(folder, submission.token) / f"{submission.id_of(task)}_0_log.out"
+    return f"; see {file.relative_to(folder).as_posix()}" if file.exists() else ""
 
 
 def starts(folder: Path, submission: Submission, task: int) -> int:
@@ -145,9 +157,9 @@ def starts(folder: Path, submission: Submission, task: int) -> int:
     return 1 + max((attempt.restart for attempt in attempts_of(folder, submission, task)), default=0)
 
 
-def note(folder: Path, token: str, task: int, line: dict[str, Any], *, seen: bool = False) -> None:
-    """Append what happened in a task, or with `seen` what its submitter saw, with the time."""
-    file = folder / JOBS / token / ("seen.jsonl" if seen else f"{task}.jsonl")
+def note(folder: Path, token: str, task: int, line: dict[str, Any], *, seen: bool = False, node: int = 0) -> None:
+    """Append what happened in a task on one of its nodes, or with `seen` what its submitter saw, with the time."""
+    file = place(folder, token) / ("seen.jsonl" if seen else _notes_of(task, node))
     file.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
     handle = os.open(file, flags, 0o644)
@@ -158,6 +170,26 @@ def note(folder: Path, token: str, task: int, line: dict[str, Any], *, seen: boo
         os.close(handle)
 
 
+def _notes_of(task: int, node: int) -> str:
+    return f"{task}.node{node}.jsonl" if node else f"{task}.jsonl"
+
+
+def ended_on(folder: Path, token: str, task: int, node: int, run: tuple[str, int]) -> int | None:
+    """Exit code of a unit's process on one node of its task; None as long as it has not ended there.
+
+    Args:
+        folder: the run folder.
+        token: the submission's.
+        task: the task.
+        node: number of the node in its job.
+        run: id of the job, and how often Slurm had requeued it before.
+    """
+    for line in _lines(place(folder, token) / _notes_of(task, node)):
+        if line.get("event") == "end" and (line.get("job"), line.get("restart")) == run:
+            return code if isinstance(code := line.get("exitcode"), int) else 1
+    return None
+
+
 def attempts_of(folder: Path, submission: Submission, task: int) -> list[Attempt]:
     """The attempts at the units of a task, in order of their starts.
 
@@ -166,12 +198,12 @@ def attempts_of(folder: Path, submission: Submission, task: int) -> list[Attempt
         submission: the submission.
         task: one of its tasks.
     """
-    return _attempts(folder, submission, task, list(_lines(folder / JOBS / submission.token / "seen.jsonl")))
+    return _attempts(folder, submission, task, list(_lines(place(folder, submission.token) / "seen.jsonl")))
 
 
 def _attempts(folder: Path, submission: Submission, task: int, seen: Sequence[dict[str, Any]]) -> list[Attempt]:
     found: dict[tuple[str, str, int], Attempt] = {}
-    for line in _lines(folder / JOBS / submission.token / f"{task}.jsonl"):
+    for line in _lines(place(folder, submission.token) / _notes_of(task, 0)):
         try:
             key = (str(line["unit"]), str(line["job"]), int(line["restart"]))
             if line["event"] == "start" and key[0] in submission.tasks[task]:
@@ -216,7 +248,7 @@ def all_attempts(folder: Path) -> dict[str, list[Attempt]]:
     """The attempts at every unit of a run, by its name, in order."""
     found: dict[str, list[Attempt]] = {}
     for submission in submissions(folder):
-        seen = list(_lines(folder / JOBS / submission.token / "seen.jsonl"))
+        seen = list(_lines(place(folder, submission.token) / "seen.jsonl"))
         for task in range(len(submission.tasks)):
             of_task = [line for line in seen if line.get("task") == task] if seen else []
             for attempt in _attempts(folder, submission, task, of_task):

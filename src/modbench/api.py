@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from modbench.harness.results.trust import Strange
     from modbench.progress import Lines, Live
 
-__all__ = ["Finished", "device_named", "make_plan", "new_folder", "report", "resume", "run"]
+__all__ = ["Finished", "check_launcher", "device_named", "make_plan", "new_folder", "report", "resume", "run"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,21 @@ def device_named(name: str | None, *, present: bool = True) -> Device:
     if name is None:
         return "cuda" if available else "cpu"
     return "cuda" if name == "cuda" else "cpu"
+
+
+def check_launcher(resolved: Plan, launcher: str, options: Sequence[str] = ()) -> None:
+    """Check a launcher's options before there is a run folder.
+
+    Args:
+        resolved: the plan.
+        launcher: name of the launcher.
+        options: its own options.
+
+    Raises:
+        UsageError: if it does not know an option, or could not start a unit with them.
+        ModbenchError: if what it asks, such as a cluster's scheduler, does not answer.
+    """
+    runner.launcher_for(resolved, launcher, options)
 
 
 def new_folder(resolved: Plan, out: str | None = None) -> RunFolder:

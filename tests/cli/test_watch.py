@@ -44,10 +44,12 @@ def plan_of(effort: str = "draft", **changes: Any) -> Plan:
     return make_plan(parse_suite(suite, "small"), device="cpu")
 
 
-def begun(path: Path, plan: Plan, command: tuple[str, ...] = ("modbench", "run", "small")) -> RunFolder:
+def begun(
+    path: Path, plan: Plan, command: tuple[str, ...] = ("modbench", "run", "small"), launcher: str = "local"
+) -> RunFolder:
     path.mkdir()
     folder = RunFolder(path)
-    folder.write_run(plan, {"cpu": "a processor", "machine": "fingerprint"}, list(command), now())
+    folder.write_run(plan, {"cpu": "a processor", "machine": "fingerprint"}, list(command), now(), launcher)
     return folder
 
 
@@ -202,6 +204,25 @@ def test_the_time_left_is_the_prediction_scaled_by_what_units_took(tmp_path: Pat
     same = [unit for unit in rest[1:] if unit.made_in == rest[0].made_in]
     others = len(rest) - 1 - len(same)
     assert left == pytest.approx(30 * (len(timed) - 1) + 5 * len(same) + 10 * (30 + 5) / 20 * others)
+
+
+def test_on_a_cluster_units_that_run_at_once_share_the_time_left(tmp_path: Path) -> None:
+    plan = plan_of(grid={"seq_len": [16, 32, 64]})
+    folder = begun(tmp_path / "run", plan, launcher="slurm")
+    # On this machine two would run side by side: alone each takes 20 s.
+    predicted.write(folder.path, {unit.name: 10.0 for unit in plan.units}, {unit.name: 2 for unit in plan.units})
+    watch, whole = Watch(str(folder.path)), 20 * len(plan.units)
+    assert watch.look().left_s == pytest.approx(whole)  # all wait: nobody knows how many will run at once
+    first = {unit.series: unit for unit in reversed(plan.units) if unit.series}.values()
+    for unit in first:
+        Workspace(folder.path, unit.name).say("timing 3 models")
+    assert len(first) == 3
+    assert watch.look().left_s == pytest.approx(whole / 3)
+    for unit in plan.units:
+        if unit.series != plan.units[-1].series:
+            keep(folder, unit, wall_s=40.0)
+    launches = sum(unit.series == plan.units[-1].series for unit in plan.units)
+    assert watch.look().left_s == pytest.approx(40 * launches)  # one after the other, whatever else ran
 
 
 def test_predictions_are_extended_and_a_damaged_file_counts_as_none(tmp_path: Path) -> None:

@@ -58,6 +58,9 @@ class Fake:
 
     apart = False
 
+    def refuse(self, units: Sequence[UnitOfWork]) -> None:
+        pass
+
     def at_once(self, usual: int) -> int:
         return usual
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,6 +40,9 @@ class Fake:
         self.events: list[str] = []
         self.on_wait: Any = lambda: None
         self.waits, self.ends_at = 0, 1  # the call of `wait` by which units have ended
+
+    def refuse(self, units: Sequence[UnitOfWork]) -> None:
+        pass
 
     def at_once(self, usual: int) -> int:
         return usual

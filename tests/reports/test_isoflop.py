@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -135,6 +136,9 @@ def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
         """A launcher whose units finish in the order of their names, the rates of dense last."""
 
         apart = False
+
+        def refuse(self, units: Sequence[UnitOfWork]) -> None:
+            pass
 
         def at_once(self, usual: int) -> int:
             return usual

@@ -1,4 +1,4 @@
-"""A real Slurm on this machine: slurmctld and slurmd of Debian's packages, one node, two fake GPUs, up in a second."""
+"""A real Slurm on this machine: slurmctld and slurmd of Debian's packages, two nodes, two fake GPUs, up in a second."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ import pytest
 
 HERE = Path(__file__).parent
 COMMANDS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "srun", "sinfo")
-# The scheduler looks every second.
+NODES = ("one", "two")
+# The scheduler looks every second. Most tests use the first node only.
 CONF = """
 ClusterName=modbench
 SlurmctldHost={host}(127.0.0.1)
@@ -28,13 +29,12 @@ SlurmdUser={user}
 AuthType=auth/slurm
 CredType=cred/slurm
 StateSaveLocation={folder}/ctld
-SlurmdSpoolDir={folder}/d
+SlurmdSpoolDir={folder}/d/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/%n.log
 SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -52,9 +52,11 @@ SlurmdParameters=config_overrides
 MaxArraySize=4
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=4000 Gres=gpu:fake:2 State=UNKNOWN
-PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE
-PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
+NodeName=one NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=4000 Gres=gpu:fake:2 State=UNKNOWN
+NodeName=two NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 RealMemory=4000 State=UNKNOWN
+PartitionName=debug Nodes=one Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE
+PartitionName=urgent Nodes=one MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
+PartitionName=both Nodes=one,two MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE
 """
 
 
@@ -85,22 +87,22 @@ def cluster() -> Iterator[Path]:
     host = socket.gethostname().partition(".")[0]
     # Not below pytest's own folder: paths of sockets must be short.
     folder = Path(tempfile.mkdtemp(prefix="modbench-slurm-"))
-    for name in ("ctld", "d"):
-        (folder / name).mkdir()
+    for name in ("ctld", *(f"d/{node}" for node in NODES)):
+        (folder / name).mkdir(parents=True)
     key = folder / "slurm.key"
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o600)
     for number in range(2):
         os.mknod(folder / f"gpu{number}", stat.S_IFCHR | 0o600, os.makedev(1, 3))
-    (folder / "gres.conf").write_text(f"NodeName={host} Name=gpu Type=fake File={folder}/gpu[0-1]\n")
-    ports = (_free_port(), _free_port())
+    (folder / "gres.conf").write_text(f"NodeName=one Name=gpu Type=fake File={folder}/gpu[0-1]\n")
+    ports = [_free_port() for _ in range(1 + len(NODES))]
     (folder / "slurm.conf").write_text(CONF.format(host=host, user="root", folder=folder, ports=ports))
     environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
     try:
-        for daemon in ("slurmctld", "slurmd"):
-            done = subprocess.run([daemon], capture_output=True, text=True, timeout=30, check=False, env=environment)
+        for daemon in (["slurmctld"], *(["slurmd", "-N", node] for node in NODES)):
+            done = subprocess.run(daemon, capture_output=True, text=True, timeout=30, check=False, env=environment)
             assert done.returncode == 0, f"{daemon}: {done.stdout}{done.stderr}"
-        _wait_for_node(folder, environment)
+        _wait_for_nodes(folder, environment)
         yield folder
     finally:
         _stop(folder, environment)
@@ -116,23 +118,27 @@ def slurm(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     subprocess.run(["scancel", f"--user={os.getuid()}"], capture_output=True, check=False, timeout=30)
 
 
-def _wait_for_node(folder: Path, environment: dict[str, str]) -> None:
-    until, ask = time.monotonic() + 30, ["sinfo", "-h", "-o", "%T"]
-    while "idle" not in subprocess.run(ask, capture_output=True, text=True, check=False, env=environment).stdout:
-        assert time.monotonic() < until, (folder / "slurmctld.log").read_text() + (folder / "slurmd.log").read_text()
+def _wait_for_nodes(folder: Path, environment: dict[str, str]) -> None:
+    until, ask = time.monotonic() + 30, ["sinfo", "-h", "-N", "-p", "both", "-o", "%T"]
+    while subprocess.run(ask, capture_output=True, text=True, check=False, env=environment).stdout.split() != [
+        "idle"
+    ] * len(NODES):
+        assert time.monotonic() < until, "".join(log.read_text() for log in folder.glob("*.log"))
         time.sleep(0.1)
 
 
 def _stop(folder: Path, environment: dict[str, str]) -> None:
-    cancel = ["scancel", f"--user={os.getuid()}"]
-    subprocess.run(cancel, capture_output=True, check=False, timeout=30, env=environment)
-    for daemon in ("slurmd", "slurmctld"):
+    """End all jobs, then the daemons: killed, since what they would save in peace is deleted."""
+    me = f"--user={os.getuid()}"
+    subprocess.run(["scancel", me], capture_output=True, check=False, timeout=30, env=environment)
+    until, ask = time.monotonic() + 10, ["squeue", "-h", me]
+    while (
+        subprocess.run(ask, capture_output=True, text=True, check=False, env=environment).stdout.strip()
+        and time.monotonic() < until
+    ):
+        time.sleep(0.1)
+    for daemon in (*NODES, "slurmctld"):
         file = folder / f"{daemon}.pid"
         if file.exists():
-            pid = int(file.read_text())
-            os.kill(pid, signal.SIGTERM)
-            until = time.monotonic() + 10
-            while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
-                time.sleep(0.05)
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)  # it waits for something that will not come
+                os.kill(int(file.read_text()), signal.SIGKILL)

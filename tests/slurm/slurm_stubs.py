@@ -21,21 +21,28 @@ WORK = """
 import json, os, pathlib, signal, sys, time
 folder, name, text, file = sys.argv[1:]
 seconds = float(os.environ.get("STUB_SECONDS", "0"))
-kept = pathlib.Path(folder) / f"{name}.kept"
+node = os.environ.get("SLURM_PROCID", "0")
+kept = pathlib.Path(folder) / f"{name}.kept{node}"
 stopped = []
 signal.signal(signal.SIGUSR1, lambda *_: stopped.append(True))
 if os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
     seconds = 0
 with open(pathlib.Path(folder) / "starts", "a") as starts:
     starts.write(f"{name} {os.environ.get('CUDA_VISIBLE_DEVICES')}\\n")
-if os.environ.get("STUB_DIES", "?") in name and not kept.exists():
-    os._exit(9)
+gone = pathlib.Path(folder) / f"{name}.gone"
+if os.environ.get("STUB_DIES", "?") in name and not kept.exists() and node == os.environ.get("STUB_DIES_ON", "0"):
+    gone.touch()
+    os.kill(os.getpid(), signal.SIGSEGV)
 end = time.monotonic() + (0 if kept.exists() else seconds)
 while time.monotonic() < end:
     time.sleep(0.02)
     if stopped:
         kept.touch()
         sys.exit(75)
+    if gone.exists():
+        sys.exit(1)  # as a rank does that lost another
+if node != "0":  # the first rank writes the record
+    sys.exit()
 record = {"unit": json.loads(text), "started": "2026-01-01T00:00:00+00:00", "wall_s": 0.1, "outcomes": []}
 part = pathlib.Path(file).with_suffix(".part")
 part.write_text(json.dumps(record))
@@ -68,6 +75,9 @@ class StubLauncher:
     apart = False
 
     def __init__(self, **_: Any) -> None:
+        pass
+
+    def refuse(self, units: Sequence[UnitOfWork]) -> None:
         pass
 
     def at_once(self, usual: int) -> int:
@@ -129,12 +139,18 @@ def stub_plan(*, trains: bool = True) -> Plan:
     return make_plan(parsed, device="cpu", text=read_corpus(parsed))
 
 
+def units_of(*made_in: str, trains: bool = True) -> list[UnitOfWork]:
+    """The units of some passes."""
+    return [unit for unit in stub_plan(trains=trains).units if unit.made_in in made_in]
+
+
 def work(units: Sequence[UnitOfWork], folder: RunFolder, *options: str) -> None:
     """Run units through Slurm as the runner does; stubs stand in for measurements."""
     from modbench.harness.execution.launch import slurm
     from modbench.harness.execution.phase import Run, Slots
 
-    with mock.patch.object(slurm, "GRACE_S", 1.0), mock.patch.object(slurm.SlurmLauncher, "inside", StubLauncher):
+    hurried = mock.patch.multiple(slurm, GRACE_S=1.0, LATEST_S=0.4, LOOK_S=0.1)  # this controller serves nobody else
+    with hurried, mock.patch.object(slurm.SlurmLauncher, "inside", StubLauncher):
         launcher = slurm.SlurmLauncher(cold=True, threads=1, options=options)
         slots = Slots(tuple(units), launcher.at_once(1))
         Run(launcher, folder, Quiet()).phase(slots, {unit.name: 60.0 for unit in units})

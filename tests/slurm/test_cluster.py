@@ -6,79 +6,20 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from slurm_stubs import folder_at, lines, stub_plan, work
+from slurm_stubs import folder_at, lines, units_of, work
+from slurm_watching import beside, hows, hurry, job_of, record, slurm_says, starts, until
 
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results import attempts
-from modbench.harness.results.run_folder import RunFolder
 
 STUBS = Path(__file__).with_name("slurm_stubs.py")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("slurm")]
-
-
-def units_of(*made_in: str, trains: bool = True) -> list[UnitOfWork]:
-    return [unit for unit in stub_plan(trains=trains).units if unit.made_in in made_in]
-
-
-def until(true: Callable[[], object], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, subprocess.run(
-            ["squeue", "-t", "all"], capture_output=True, text=True, check=False
-        ).stdout
-        time.sleep(0.05)
-
-
-def starts(folder: RunFolder) -> Counter[str]:
-    return Counter(line.split()[0] for line in lines(folder.path / "starts"))
-
-
-def beside(act: Callable[[], None]) -> threading.Thread:
-    thread = threading.Thread(target=act, daemon=True)
-    thread.start()
-    return thread
-
-
-def job_of(folder: RunFolder, unit: UnitOfWork) -> str:
-    """Slurm's id of the job that has a unit."""
-    for submission in attempts.submissions(folder.path):
-        for task, names in enumerate(submission.tasks):
-            if unit.name in names and submission.job is not None:
-                return submission.id_of(task)
-    return ""
-
-
-def hows(folder: RunFolder, unit: UnitOfWork) -> list[str | None]:
-    """How the attempts at a unit ended; a job writes it after the record."""
-    return [each.how for each in attempts.all_attempts(folder.path).get(unit.name, [])]
-
-
-def slurm_says(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
-
-
-def hurry(folder: RunFolder, unit: UnitOfWork, times: int) -> None:
-    """Start a requeued job now, for the given time: Slurm would let it wait for two minutes."""
-    job = job_of(folder, unit)
-
-    def started() -> bool:
-        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], capture_output=True, check=False)
-        return starts(folder)[unit.name] == times
-
-    until(started, 50.0)
-
-
-def record(folder: RunFolder, unit: UnitOfWork) -> dict[str, object]:
-    return dict(json.loads(folder.record(unit).read_bytes()))
 
 
 def test_every_unit_runs_once_in_arrays_that_the_site_allows(tmp_path: Path) -> None:
@@ -200,13 +141,15 @@ def test_a_killed_submitter_loses_no_job_and_starts_none_twice(
     assert all(each.job is not None for each in attempts.submissions(folder.path))
 
 
-def test_a_unit_that_dies_is_recorded_with_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_unit_that_dies_is_recorded_with_how_its_process_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, units = folder_at(tmp_path / "run"), units_of("count")
     monkeypatch.setenv("STUB_DIES", units[0].name)
     work(units, folder)
     died = record(folder, units[0])["died"]
     assert isinstance(died, dict)
-    assert died["reason"] == "the process ended with exit code 9 and left no record"
+    assert died["reason"] == "the process died of SIGSEGV"
     assert record(folder, units[1]).get("died") is None
 
 
@@ -275,6 +218,7 @@ def test_the_command_line_runs_a_suite_on_the_cluster(modbench: Any, tmp_path: P
     refused = modbench(*words, "-o", "refused", cwd=tmp_path)
     assert refused.returncode == 2
     assert "invalid partition specified: nowhere" in refused.stderr
+    assert not (tmp_path / "refused").exists()
     done = modbench(*words, "-o", "run", "--", "--partition=debug", "--time=5", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "run" / "run.json").read_text())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from slurm_stubs import folder_at, stub_plan
 
+from modbench.harness.execution import ranks
 from modbench.harness.execution.launch import slurm
 from modbench.harness.execution.launch.slurm import SlurmLauncher
-from modbench.harness.execution.slurm import queue
+from modbench.harness.execution.slurm import nodes, queue
 from modbench.harness.results import attempts
 from modbench.harness.results.attempts import Submission
 
@@ -38,7 +41,7 @@ def test_a_job_without_its_work_is_cancelled_and_its_units_start_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launcher, made, cancelled = slurm_launcher(tmp_path, monkeypatch), submission(tmp_path), list[str]()
-    (tmp_path / "jobs" / TOKEN / "7_1_submitted.pkl").touch()
+    (attempts.place(tmp_path, TOKEN) / "7_1_submitted.pkl").touch()
     queued = {(made.name, task): ("7", "PENDING") for task in (0, 1)}
     monkeypatch.setattr(queue, "states", lambda _: queued)
     monkeypatch.setattr(queue, "cancel", cancelled.append)
@@ -75,3 +78,59 @@ def test_a_record_is_taken_when_its_job_has_written_the_end(tmp_path: Path, monk
     assert handle.begun
     attempts.note(tmp_path, TOKEN, 0, {**line, "event": "end", "how": "done"})
     assert launcher.wait([handle], 0.0) == [handle]
+
+
+def test_nodes_tell_each_other_how_their_ranks_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submission(tmp_path)
+    first, second = (nodes.Nodes(tmp_path, TOKEN, 0, ("7_0", 1), 2, this) for this in (0, 1))
+
+    def ends(node: int, code: int, restart: int = 1) -> None:
+        line = {"event": "end", "unit": "a", "job": "7_0", "restart": restart, "how": "done", "exitcode": code}
+        attempts.note(tmp_path, TOKEN, 0, line, node=node)
+
+    ends(1, -9, restart=0)  # before the job was requeued
+    assert first.codes() == second.codes() == [None]
+    assert not first.given_up()
+    ends(1, 0)
+    assert not first.given_up()  # its ranks are done, and the first one evaluates
+    monkeypatch.setattr(nodes, "REST_S", 0.0)
+    assert first.code(1) == 1
+    assert not second.given_up()
+    ends(0, 1)
+    assert second.given_up()
+    second.wait_for_first()
+
+
+def test_ranks_whose_peers_are_gone_are_ended_with_the_code_that_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submission(tmp_path)
+    first = nodes.Nodes(tmp_path, TOKEN, 0, ("7_0", 0), 2, 0)
+    line = {"event": "end", "unit": "a", "job": "7_0", "restart": 0, "how": "done", "exitcode": -9}
+    attempts.note(tmp_path, TOKEN, 0, line, node=1)
+    assert not first.given_up()  # they have a while to see it themselves
+    monkeypatch.setattr(nodes, "REST_S", 0.0)
+    assert first.given_up()
+    assert first.code(None) == first.code(1) == -9
+
+
+def test_torchrun_is_told_of_the_other_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.distributed import run
+
+    told: list[Any] = []
+    monkeypatch.setattr(run, "run", told.append)
+    unit = next(unit for unit in stub_plan().units if unit.made_in == "train")
+    assert unit.protocol.train is not None
+    train = unit.protocol.train.model_copy(update={"ranks": 8})
+    unit = unit.model_copy(update={"protocol": unit.protocol.model_copy(update={"train": train})})
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        ranks.start(unit, folder_at(tmp_path))
+        monkeypatch.setenv(ranks.NODES, ranks.Nodes(2, 1, "10.0.0.1", 17_000).told())
+        ranks.start(unit, folder_at(tmp_path))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    alone, second = told
+    assert (alone.standalone, alone.nproc_per_node) == (True, "8")
+    assert (second.nnodes, second.node_rank, second.nproc_per_node) == ("2", 1, "4")
+    assert (second.master_addr, second.master_port, second.standalone) == ("10.0.0.1", 17_000, False)

@@ -103,12 +103,12 @@ def test_words_of_slurm_are_told_on_one_line() -> None:
 
 def test_timed_units_of_a_comparison_are_one_task_and_others_one_each() -> None:
     units = stub_plan().units
-    (others, single), (timed, together) = groups(units, threads=2)
+    (others, single), (timed, together) = groups(units, 2, Options())
     assert (others.timed, timed.timed) == (False, True)
     assert all(len(task) == 1 for task in single)
     assert all(len({unit.comparison.label for unit in task}) == 1 for task in together)
     assert sorted(unit.name for task in (*single, *together) for unit in task) == sorted(unit.name for unit in units)
-    assert groups(units[:1], threads=1)[0][1] == [[units[0]]]
+    assert groups(units[:1], 1, Options())[0][1] == [[units[0]]]
 
 
 def test_a_timed_group_has_a_node_of_its_own_unless_the_user_says_otherwise() -> None:
@@ -143,7 +143,21 @@ def test_ranks_that_share_a_unit_get_cores_and_gpus_for_all() -> None:
     assert unit.protocol.train is not None
     train = unit.protocol.train.model_copy(update={"ranks": 4})
     on_four = unit.model_copy(update={"protocol": unit.protocol.model_copy(update={"train": train})})
-    assert [(group.ranks, len(tasks)) for group, tasks in groups([unit, on_four], threads=1)] == [(1, 1), (4, 1)]
+    assert [(group.ranks, len(tasks)) for group, tasks in groups([unit, on_four], 1, Options())] == [(1, 1), (4, 1)]
+
+
+def test_ranks_on_several_nodes_ask_for_what_those_of_a_node_need() -> None:
+    asked = {"nodes": "2", "gres": "gpu:1", "gpus": "1", "gpus-per-node": "1", "cpus-per-task": "3"}
+    options = Options(sbatch=asked)
+    on_two = Group(timed=False, threads=2, ranks=8, nodes=options.nodes_for(8)).sbatch(options, 30)
+    assert {name: on_two[name] for name in asked} == {
+        "nodes": "2", "gres": "gpu:4", "gpus": "8", "gpus-per-node": "4", "cpus-per-task": "12"
+    }  # fmt: skip
+    assert (on_two["ntasks"], on_two["ntasks-per-node"]) == ("2", "1")
+    alone = Group(timed=False, threads=2, ranks=1, nodes=options.nodes_for(1)).sbatch(options, 30)
+    assert not {"nodes", "ntasks-per-node"} & alone.keys()
+    assert (alone["ntasks"], alone["gres"]) == ("1", "gpu:1")
+    assert queue.most_tasks(1) > queue.most_tasks(8) > 1
 
 
 def submission(folder: Path) -> Submission:
@@ -157,7 +171,7 @@ def test_an_attempt_without_an_end_is_explained_by_what_came_after(tmp_path: Pat
     for restart in (0, 1):
         line = {"event": "start", "unit": "a", "job": "7_0", "restart": restart, "host": "n1"}
         attempts.note(tmp_path, TOKEN, 0, line)
-    with (tmp_path / "jobs" / TOKEN / "0.jsonl").open("a") as file:
+    with (attempts.place(tmp_path, TOKEN) / "0.jsonl").open("a") as file:
         file.write('{"event": "end", "un')  # a node died while it wrote
     assert [each.how for each in attempts.attempts_of(tmp_path, made, 0)] == ["requeued", None]
     attempts.note(tmp_path, TOKEN, 0, {"state": "NODE_FAIL"}, seen=True)
@@ -166,18 +180,38 @@ def test_an_attempt_without_an_end_is_explained_by_what_came_after(tmp_path: Pat
     assert attempts.in_words(found.values()) == "1 unit was requeued (preempted or requeued 1)"
 
 
+def test_submissions_are_spread_and_those_of_former_versions_stay_where_they_are(tmp_path: Path) -> None:
+    made = submission(tmp_path)
+    former = made.model_copy(update={"token": "f" * 12, "submitted": "2025-01-01T00:00:00+00:00"})
+    (tmp_path / "jobs" / former.token).mkdir()
+    (tmp_path / "jobs" / f"{former.token}.json").write_text(former.model_dump_json())
+    line = {"event": "start", "unit": "a", "job": "7_0", "restart": 0, "host": "n1"}
+    for each in (former, made):
+        attempts.note(tmp_path, each.token, 0, line)
+    assert (tmp_path / "jobs" / former.token / "0.jsonl").exists()
+    assert (tmp_path / "jobs" / "01" / made.token / "0.jsonl").exists()
+    assert attempts.submissions(tmp_path) == [former, made]
+    assert len(attempts.all_attempts(tmp_path)["a"]) == 2
+    attempts.submit(tmp_path, former.model_copy(update={"job": "8"}))
+    assert [each.job for each in attempts.submissions(tmp_path)] == ["8", "7"]
+    for number in range(300):
+        attempts.submit(tmp_path, made.model_copy(update={"token": f"{number % 256:02x}{number:010x}"}))
+    assert max(len(list(place.iterdir())) for place in (tmp_path / "jobs").iterdir() if place.is_dir()) <= 6
+    assert len(list((tmp_path / "jobs").iterdir())) == 256 + 2
+
+
 def test_a_strangers_jobs_folder_is_data(tmp_path: Path) -> None:
     submission(tmp_path)
     line = {"event": "start", "unit": "../../etc/passwd", "job": "7_0", "restart": 0, "host": "n1"}
     attempts.note(tmp_path, TOKEN, 0, line)
     assert attempts.all_attempts(tmp_path) == {}  # a unit that the task does not have
-    file = tmp_path / "jobs" / f"{TOKEN}.json"
+    file = tmp_path / "jobs" / TOKEN[:2] / f"{TOKEN}.json"
     file.write_text(file.read_text().replace('"7"', '"7; rm -rf /"'))
     with pytest.raises(UsageError, match=r"0123456789ab\.json: damaged: job"):
         attempts.submissions(tmp_path)
     victim = tmp_path / "victim"
     victim.write_text("")
-    (tmp_path / "jobs" / TOKEN / "1.jsonl").symlink_to(victim)
+    (attempts.place(tmp_path, TOKEN) / "1.jsonl").symlink_to(victim)
     with pytest.raises(OSError, match=r"symbolic|loop"):
         attempts.note(tmp_path, TOKEN, 1, {})
     assert victim.read_text() == ""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from slurm_stubs import folder_at, stub_plan
 
+from modbench.harness.core.errors import UsageError
 from modbench.harness.execution.deaths import write_failure
 from modbench.harness.execution.slurm import queue
 from modbench.harness.execution.slurm.options import parse
@@ -34,6 +35,7 @@ def submission(folder: Path) -> Submission:
         ("sbatch: unrecognized option '--foo'", 2),
         ("sbatch: error: invalid partition specified: night", 2),
         ("sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified", 2),
+        ("sbatch: error: Batch job submission failed: Requested node configuration is not available", 2),
         ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", 3),
         ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", 3),
         ("sbatch: error: Batch job submission failed: Invalid authentication credential", 3),
@@ -88,6 +90,19 @@ def test_an_sbatch_that_fails_after_its_jobs_were_taken_leaves_their_names_and_g
     assert all(attempts.is_void(tmp_path / "run", left.token, task) for task in range(len(left.tasks)))
 
 
+def test_a_job_that_sbatch_refuses_says_what_is_kept_and_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    fake_sbatch(
+        tmp_path, monkeypatch, 'echo "sbatch: error: Invalid generic resource (gres) specification" >&2; exit 1'
+    )
+    with pytest.raises(
+        UsageError, match=r"sbatch refuses .*gres=gpu:9.*folder and other jobs are kept: `modbench resume .*/run -- "
+    ):
+        send_counts(tmp_path, "--gres=gpu:9")
+
+
 def test_sbatch_runs_in_a_session_of_its_own_and_secrets_stay_in_its_script(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,9 +117,9 @@ def test_sbatch_runs_in_a_session_of_its_own_and_secrets_stay_in_its_script(
     assert int((tmp_path / "session").read_text()) != os.getsid(0)
     assert (tmp_path / "umask").read_text().strip() == "0027"
     assert "hidden" in (tmp_path / "script").read_text()
-    (script,) = (tmp_path / "run" / "jobs" / sent.token).glob("7_submission.sh")
+    (script,) = attempts.place(tmp_path / "run", sent.token).glob("7_submission.sh")
     assert script.stat().st_mode & 0o777 == 0o600
-    (recorded,) = (tmp_path / "run" / "jobs").glob("*.json")
+    (recorded,) = (tmp_path / "run" / "jobs").glob("*/*.json")
     assert "hidden" not in recorded.read_text()
     assert "--export=ALL,HF_TOKEN=***" in sent.options
 
@@ -133,9 +148,29 @@ def test_a_rank_ends_at_the_sigterm_of_its_parent_and_of_nobody_else() -> None:
         assert rank.wait(30) == -signal.SIGTERM
 
 
+WORKER = """
+import multiprocessing, signal
+from modbench.harness.execution.slurm import job
+def worker():
+    print(signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ()), flush=True)
+if __name__ == "__main__":
+    with job._kept_from_workers(signal.SIGTERM):
+        process = multiprocessing.get_context("spawn").Process(target=worker)
+        process.start()
+    process.join()
+"""
+
+
+@pytest.mark.slow
+def test_the_first_worker_of_a_job_does_not_die_of_slurms_sigterm(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(WORKER)
+    done = subprocess.run([sys.executable, tmp_path / "job.py"], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
 def test_a_copied_run_without_empty_folders_can_be_marked(tmp_path: Path) -> None:
     made = submission(tmp_path)
-    (tmp_path / "jobs" / TOKEN).rmdir()
+    attempts.place(tmp_path, TOKEN).rmdir()
     attempts.void(tmp_path, TOKEN, 0)
     assert attempts.is_void(tmp_path, TOKEN, 0)
     assert attempts.attempts_of(tmp_path, made, 0) == []

@@ -161,6 +161,9 @@ class LocalLauncher:
         if not cold:
             self._context.set_forkserver_preload(PRELOAD)
 
+    def refuse(self, units: Sequence[UnitOfWork]) -> None:
+        """Refuse nothing: any unit can be started here."""
+
     def at_once(self, usual: int) -> int:
         """How many units may run at once: what this machine's cores allow; on GPUs one each, timed ones too.
 

@@ -115,6 +115,14 @@ class SlurmLauncher:
         self._waiting: list[SlurmHandle] = []
         self._queue = _Queue()
 
+    def refuse(self, units: Sequence[UnitOfWork]) -> None:
+        """Refuse units whose ranks cannot be divided among the nodes that were asked for.
+
+        Raises:
+            UsageError: if there is one.
+        """
+        groups(units, self.threads, self.options)
+
     def at_once(self, usual: int) -> int:
         """How many units may run at once: all, as Slurm decides."""
         del usual
@@ -193,14 +201,14 @@ class SlurmLauncher:
         if not self._waiting:
             return
         assert self._folder is not None
-        made = groups([handle.unit for handle in self._waiting], self.threads)
+        made = groups([handle.unit for handle in self._waiting], self.threads, self.options)
         by_name = {handle.unit.name: handle for handle in self._waiting}
         room = sys.maxsize
         if self.options.max_submit is not None:
             busy = {handle.job for handle in handles if handle.submission is not None}
             room = self.options.max_submit - len(busy)
         for group, tasks in made:
-            for some in _split(tasks, self._largest):
+            for some in _split(tasks, min(self._largest, queue.most_tasks(group.nodes))):
                 part = some[: max(0, room)]
                 if not part:
                     return
@@ -260,7 +268,7 @@ class SlurmLauncher:
     def _complete(self, handle: SlurmHandle) -> bool:
         """Whether a record will not change any more: its job writes the end of the attempt after the second clock's note."""
         last = None if handle.submission is None else self._last_attempt(handle)
-        return handle.submission is None or (last is not None and last.how is not None)
+        return handle.submission is None or (last is not None and last.how not in {None, "failed"})
 
     def _last_attempt(self, handle: SlurmHandle) -> Attempt | None:
         assert self._folder is not None

@@ -2,6 +2,7 @@
 
 A job decides from the run folder: a unit with a record is not run again. Before the time limit, and when Slurm ends the job, a
 unit that trains saves a checkpoint; the job then puts itself back into the queue, whether or not its submitter still lives.
+Where ranks of a unit are on several nodes, each of these runs this; what concerns the whole job is left to the first one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,9 +23,11 @@ from typing import Any
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.launching import MakeLauncher
+from modbench.harness.execution import ranks
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.second_clock import check_clock
 from modbench.harness.execution.slurm import queue
+from modbench.harness.execution.slurm.nodes import LOOK_S, Nodes, OnNode
 from modbench.harness.execution.worker import NODE
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.efforts import EFFORTS
@@ -73,6 +77,10 @@ class _Work:
             os.environ[name] for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID") if name in os.environ
         ) or os.environ.get("SLURM_JOB_ID", "")
         self.restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        number, this = (int(os.environ.get(name, "0")) for name in ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"))
+        run = self.job, self.restart
+        self.nodes = Nodes(self.folder.path, task.token, task.index, run, number, this) if number > 1 else None
+        self.first = self.nodes is None or self.nodes.first
         self.why: attempts.How | None = None
         self.again = False
         self.unit: UnitOfWork | None = None
@@ -85,38 +93,52 @@ class _Work:
         signal.signal(signal.SIGCONT, signal.SIG_DFL)
         units = [(UnitOfWork.model_validate_json(text), limit_s) for text, limit_s in self.task.units]
         rest = [(unit, limit_s) for unit, limit_s in units if not self.folder.record(unit).exists()]
-        if rest:
+        if rest and self.first:
             os.environ[NODE] = json.dumps(node(rest[0][0]))
+        if rest and self.nodes is not None:
+            os.environ[ranks.NODES] = self.nodes.where()
         for unit, limit_s in rest:
             if self.why is None:
                 self._run(unit, limit_s)
-        if self.again and any(not self.folder.record(unit).exists() for unit, _ in rest):
+        if self.first and self.again and any(not self.folder.record(unit).exists() for unit, _ in rest):
             self._requeue()
 
     def _run(self, unit: UnitOfWork, limit_s: float) -> None:
         place = unit.comparison.place
         launcher = self.task.make(cold=True, threads=place.threads, device=place.device)
+        folder = self.folder if self.nodes is None or self.first else OnNode(self.folder.path, self.nodes.this)
         self._note("start", unit, host=socket.gethostname())
         self.unit = unit
         with _kept_from_workers(signal.SIGUSR2, *([signal.SIGTERM] if _trains(unit) else [])):
-            handle = launcher.start(unit, self.folder, limit_s)
+            handle = launcher.start(unit, folder, limit_s)
         self.pid = getattr(getattr(handle, "process", None), "pid", None)
         if self.why is not None:  # the signal came before the process was there
             self._tell(self.why)
         ended: list[Any] = []
-        until = time.monotonic() + limit_s
-        while not ended and time.monotonic() < until + 2 * POLL_S:
-            ended = launcher.wait([handle], POLL_S)
-        hung = handle.running
+        until, given_up = time.monotonic() + limit_s, False
+        while not ended and not given_up and time.monotonic() < until + 2 * POLL_S:
+            ended = launcher.wait([handle], POLL_S if self.nodes is None else LOOK_S)
+            given_up = not ended and self.nodes is not None and self.nodes.given_up()
+        hung = handle.running and not given_up
         self.unit = self.pid = None
         launcher.end(handle)
+        code = handle.exitcode
+        if self.nodes is not None and not self.first:
+            self._note("end", unit, how="done", exitcode=code)
+            _drop_empty(folder.log(unit))
+            self.nodes.wait_for_first()
+            return
         check_clock(self.folder.record(unit), unit, time.monotonic())
+        if self.nodes is not None and code and self.why is None:
+            code = self.nodes.code(None if given_up else code)
+            if code is not None and code < 0:  # the first rank only wrote that another was gone
+                self.folder.record(unit).unlink(missing_ok=True)
         if self.folder.record(unit).exists():
-            self._note("end", unit, how="done", exitcode=handle.exitcode)
+            self._note("end", unit, how="done", exitcode=code)
         elif self.why is not None:
-            self._note("end", unit, how=self.why, exitcode=handle.exitcode)
+            self._note("end", unit, how=self.why, exitcode=code)
         else:
-            self._note("end", unit, how="failed", exitcode=handle.exitcode, hung=hung)
+            self._note("end", unit, how="failed", exitcode=code, hung=hung)
 
     def _soon(self, _number: int, _frame: FrameType | None) -> None:
         """Slurm will end this job: it reaches its time limit, or is preempted."""
@@ -144,13 +166,21 @@ class _Work:
                 os.kill(self.pid, signal.SIGTERM)
 
     def _requeue(self) -> None:
-        if self.restart >= self.task.requeues or not queue.requeue(self.job):
+        if self.restart >= self.task.requeues:
             return
-        time.sleep(queue.WAIT_S)  # Slurm ends this process; a return would complete the job
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to do: the node is free at once
+        if queue.requeue(self.job):
+            time.sleep(queue.WAIT_S)  # Slurm ends this process; a return would complete the job
 
     def _note(self, event: str, unit: UnitOfWork, **more: Any) -> None:  # noqa: ANN401  # plain data
         line = {"event": event, "unit": unit.name, "job": self.job, "restart": self.restart, **more}
-        attempts.note(self.folder.path, self.task.token, self.task.index, line)
+        this = 0 if self.nodes is None else self.nodes.this
+        attempts.note(self.folder.path, self.task.token, self.task.index, line, node=this)
+
+
+def _drop_empty(log: Path) -> None:
+    if log.exists() and log.stat().st_size == 0:
+        log.unlink()
 
 
 def _trains(unit: UnitOfWork) -> bool:
@@ -163,6 +193,7 @@ def _kept_from_workers(*signals: signal.Signals) -> Iterator[None]:
 
     This process is told, and tells its worker what to do; a worker that trains would die of them without a checkpoint.
     """
+    resource_tracker.ensure_running()  # else the first worker's start does, which unblocks SIGTERM again
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield

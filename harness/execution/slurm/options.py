@@ -53,6 +53,25 @@ class Options:
     setup: tuple[str, ...] = ()
     exclusive: bool = True
 
+    def nodes_for(self, ranks: int) -> int:
+        """Nodes of a unit with so many ranks: those of `--nodes`; one if it has a single rank.
+
+        Raises:
+            UsageError: if the ranks cannot be divided among them evenly.
+        """
+        said = self.sbatch.get("nodes", "1")
+        if ranks == 1:
+            return 1
+        if not isinstance(said, str) or not said.isdecimal() or int(said) < 1:
+            raise UsageError(f"--nodes={said}: units with train.ranks = {ranks} need a whole number of nodes from 1.")
+        if ranks % int(said):
+            fits = [str(number) for number in range(1, ranks + 1) if ranks % number == 0]
+            raise UsageError(
+                f"--nodes={said}: train.ranks = {ranks} cannot be divided among {said} nodes evenly. "
+                f"Use --nodes={', '.join(fits[:-1])} or {fits[-1]}."
+            )
+        return int(said)
+
     def words(self) -> list[str]:
         """Options of sbatch as words of a command."""
         return [f"--{name}" if value is True else f"--{name}={value}" for name, value in self.sbatch.items()]

@@ -30,12 +30,13 @@ ENDED = {
 # array job, task (N/A for a job without an array), state, name
 FORMAT = "%F|%K|%T|%j"
 WAIT_S = 60
-# What sbatch says of nodes that are down or not there: of the first it does so only for now.
+# What sbatch says of nodes that are not there; with --test-only also of nodes that are down, for now.
 NOT_NOW = "Requested node configuration is not available"
-MOST_TASKS = 2000  # of an array: each leaves four files or so in one folder
+MOST_FILES = 9000  # of an array, all in one folder
 # What sbatch says where an option is at fault, and what sounds like it where the cluster is.
 AT_FAULT = re.compile(
-    r"\b(invalid|unrecognized|ambiguous|requires an argument|doesn't allow an argument|not permitted|can ?not be satisfied)\b",
+    r"\b(invalid|unrecognized|ambiguous|requires an argument|doesn't allow an argument|not permitted|can ?not be satisfied"
+    rf"|{NOT_NOW})\b",
     re.IGNORECASE,
 )
 NO_OPTION = re.compile(r"credential|authentica|unable to contact|timed out", re.IGNORECASE)
@@ -72,16 +73,18 @@ def refuse_unknown(words: Sequence[str]) -> None:
         raise refusal(words, done.stderr, "nothing was submitted")
 
 
-def refusal(words: Sequence[str], said: str, kept: str) -> ModbenchError:
+def refusal(words: Sequence[str], said: str, kept: str, instead: str = "") -> ModbenchError:
     """The error for an sbatch that failed: a wrong request only where sbatch names an option.
 
     Args:
         words: the options.
         said: what sbatch said.
         kept: what holds now, where no option is at fault.
+        instead: what holds now, and how to go on, where one is.
     """
     if AT_FAULT.search(said) and not NO_OPTION.search(said):
-        return UsageError(f"sbatch refuses {' '.join(masking.command(list(words))) or 'a job'}: {words_of(said)}")
+        asked = " ".join(masking.command(list(words))) or "a job"
+        return UsageError(f"sbatch refuses {asked}: {words_of(said)}{instead and f'. {instead}'}")
     return QueueError(f"sbatch failed: {words_of(said)}; {kept}.")
 
 
@@ -96,7 +99,19 @@ def words_of(said: str) -> str:
 def largest_array() -> int:
     """Tasks of the largest array that the site allows."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _run(["scontrol", "show", "config"]).stdout, re.MULTILINE)
-    return min(MOST_TASKS, max(1, int(found.group(1)) if found else FORMER_ARRAY_SIZE))
+    return max(1, int(found.group(1)) if found else FORMER_ARRAY_SIZE)
+
+
+def most_tasks(nodes: int) -> int:
+    """Tasks of an array whose files one folder holds: of each task three, and of each of its nodes log, result and notes."""
+    return MOST_FILES // (3 + 3 * nodes)
+
+
+def address_of_first(names: str) -> str:
+    """The address by which Slurm reaches the first of some nodes, given as `gpu[03-04]`; its name where Slurm does not say."""
+    first = (_run(["scontrol", "show", "hostnames", names]).stdout.split() or [names])[0]
+    found = re.search(r"\bNodeAddr=(\S+)", _run(["scontrol", "show", "node", "--oneliner", first]).stdout)
+    return found.group(1) if found else first
 
 
 def states(names: Iterable[str]) -> dict[tuple[str, int], tuple[str, str]]:

@@ -30,8 +30,11 @@ from modbench.harness.results.run_folder import RunFolder
 SPARE_MIN, LONGEST_MIN = 5, 24 * 60
 # With one of these, the user has said who else may be on the node.
 SHARING = {"exclusive", "oversubscribe"}
-# Options that say how many GPUs a process needs.
-OF_ONE_PROCESS = {"gpus", "gpus-per-node", "gpus-per-task", "gres"}
+# Options that say how many GPUs a process needs; all but one count those of a node.
+OF_THE_JOB = "gpus"
+OF_ONE_PROCESS = {OF_THE_JOB, "gpus-per-node", "gpus-per-task", "gres"}
+# Seconds that the tasks of other nodes have to end when that of the first has ended.
+REST_S = 60
 # With one of these, Slurm does not want --cpus-per-task as well.
 CORES = {"cpus-per-task", "cpus-per-gpu", "cores-per-socket"}
 
@@ -48,46 +51,66 @@ class Group:
     Attributes:
         timed: whether they are timed, and so have a node of their own.
         threads: CPU threads of a process.
-        ranks: processes that share a unit, on one node.
+        ranks: processes that share a unit.
+        nodes: the nodes among which they are divided.
     """
 
     timed: bool
     threads: int
     ranks: int = 1
+    nodes: int = 1
 
     def sbatch(self, options: Options, minutes: int) -> dict[str, str | bool]:
         """Options of sbatch for this group: the user's, and defaults where these say nothing."""
-        given = dict(options.sbatch)
+        given = {name: value for name, value in options.sbatch.items() if name != "nodes"}
+        here = self.ranks // self.nodes
         if self.timed and options.exclusive and not SHARING & given.keys():
             given["exclusive"] = True
         if not CORES & given.keys():
-            given["cpus-per-task"] = str(self.threads * self.ranks)
+            given["cpus-per-task"] = str(self.threads * here)
         elif str(given.get("cpus-per-task", "")).isdecimal():
-            given["cpus-per-task"] = str(int(str(given["cpus-per-task"])) * self.ranks)
+            given["cpus-per-task"] = str(int(str(given["cpus-per-task"])) * here)
         for name in OF_ONE_PROCESS & given.keys():
-            given[name] = self._for_all(str(given[name]), every=name != "gres")
+            number = self.ranks if name == OF_THE_JOB else here
+            given[name] = _for_all(str(given[name]), number, every=name != "gres")
         if not {"requeue", "no-requeue"} & given.keys():
             given["requeue"] = True
         given.setdefault("time", str(minutes))
-        given["ntasks"] = "1"
+        given["ntasks"] = str(self.nodes)
+        if self.nodes > 1:
+            given |= {"nodes": str(self.nodes), "ntasks-per-node": "1"}
         return given
 
-    def _for_all(self, asked: str, *, every: bool) -> str:
-        """GPUs of a task whose ranks have as many each: `gpu:a100:1` becomes `gpu:a100:4`; other resources stay."""
-        parts = []
-        for part in asked.split(","):
-            if self.ranks > 1 and not every and re.fullmatch(r"gpu(:[A-Za-z_][^:]*)?", part):
-                part += ":1"  # as Slurm understands it  # noqa: PLW2901
-            kind, colon, number = part.rpartition(":")
-            counted = number.isdecimal() and (every or kind.partition(":")[0] == "gpu")
-            parts.append(f"{kind}{colon}{int(number) * self.ranks}" if counted else part)
-        return ",".join(parts)
+    def srun(self, sbatch: dict[str, str | bool]) -> list[str]:
+        """Options of the srun that starts the task, given those of sbatch: once, or once on each of its nodes."""
+        # On an exclusive node srun would start the task once for every core that sbatch was given.
+        words = [f"--ntasks={self.nodes}"]
+        if self.nodes > 1:  # the first node's task decides when all have ended
+            words += ["--ntasks-per-node=1", "--kill-on-bad-exit=1", f"--wait={REST_S}"]
+        if "cpus-per-task" in sbatch:  # which srun does not take over from sbatch
+            words.append(f"--cpus-per-task={sbatch['cpus-per-task']}")
+        return words
 
 
-def groups(units: Sequence[UnitOfWork], threads: int) -> list[tuple[Group, list[list[UnitOfWork]]]]:
+def _for_all(asked: str, ranks: int, *, every: bool) -> str:
+    """GPUs for ranks that have as many each: for four, `gpu:a100:1` becomes `gpu:a100:4`; other resources stay."""
+    parts = []
+    for part in asked.split(","):
+        if ranks > 1 and not every and re.fullmatch(r"gpu(:[A-Za-z_][^:]*)?", part):
+            part += ":1"  # as Slurm understands it  # noqa: PLW2901
+        kind, colon, number = part.rpartition(":")
+        counted = number.isdecimal() and (every or kind.partition(":")[0] == "gpu")
+        parts.append(f"{kind}{colon}{int(number) * ranks}" if counted else part)
+    return ",".join(parts)
+
+
+def groups(units: Sequence[UnitOfWork], threads: int, options: Options) -> list[tuple[Group, list[list[UnitOfWork]]]]:
     """Group units by what their jobs need, and put them into tasks.
 
     Timed units of one comparison are one task, in order: they run on one node, one after the other. Any other unit is a task.
+
+    Raises:
+        UsageError: if the ranks of a unit cannot be divided among the nodes of `--nodes` evenly.
     """
     passes = catalogue.passes()
     timed: dict[str, list[UnitOfWork]] = {}
@@ -98,7 +121,10 @@ def groups(units: Sequence[UnitOfWork], threads: int) -> list[tuple[Group, list[
     for unit in units:
         if not passes[unit.made_in].timed:
             others.setdefault(unit.ranks, []).append([unit])
-    made = [(Group(timed=False, threads=threads, ranks=ranks), tasks) for ranks, tasks in sorted(others.items())]
+    made = [
+        (Group(timed=False, threads=threads, ranks=ranks, nodes=options.nodes_for(ranks)), tasks)
+        for ranks, tasks in sorted(others.items())
+    ]
     return made + [(Group(timed=True, threads=threads), list(timed.values()))] * bool(timed)
 
 
@@ -135,7 +161,7 @@ def send(
     words = tuple(f"--{name}" if value is True else f"--{name}={value}" for name, value in sbatch.items())
     submission = Submission(token=token, submitted=now(), tasks=names, options=tuple(masking.command(list(words))))
     attempts.submit(folder.path, submission)  # before the jobs: whoever resumes finds them by their name
-    executor = submitit.SlurmExecutor(folder.path / attempts.JOBS / token)
+    executor = submitit.SlurmExecutor(attempts.place(folder.path, token))
     parameters: dict[str, Any] = {
         "job_name": submission.name,
         "comment": f"modbench {folder.path}",
@@ -146,11 +172,7 @@ def send(
         "setup": ["export PYTHONSAFEPATH=1", *options.setup],
         "stderr_to_stdout": True,
     }
-    # On an exclusive node srun would start the task once for every core that sbatch was given.
-    srun = ["--ntasks=1"]
-    if "cpus-per-task" in sbatch:  # which srun does not take over from sbatch
-        srun.append(f"--cpus-per-task={sbatch['cpus-per-task']}")
-    executor.update_parameters(**parameters, srun_args=srun)
+    executor.update_parameters(**parameters, srun_args=group.srun(sbatch))
     todo = [
         Task(
             str(folder.path),
@@ -170,8 +192,10 @@ def send(
             jobs = executor.map_array(run_task, todo)
     except (FailedJobError, FailedSubmissionError) as error:
         attempts.withdraw(folder.path, submission)
-        again_by = f"units without a record are submitted again by `modbench resume {shlex.quote(str(folder.path))}`"
-        raise refusal(words, str(error), f"records and other jobs are kept; {again_by}") from error
+        resume = f"modbench resume {shlex.quote(str(folder.path))}"
+        again_by = f"records and other jobs are kept; units without a record are submitted again by `{resume}`"
+        instead = f"The run folder and other jobs are kept: `{resume} -- OPTIONS` goes on with other options."
+        raise refusal(words, str(error), again_by, instead) from error
     done = submission.model_copy(update={"job": jobs[0].job_id.partition("_")[0]})
     attempts.submit(folder.path, done)
     return done

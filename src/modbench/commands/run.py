@@ -61,10 +61,11 @@ def run(
     timeout_s = parse_duration(timeout, "--timeout") if timeout is not None else None
     stopping.interrupt_on_end()
     catalogue.find("launchers", launcher)
-    in_profile = read_profile(launcher_profile) if launcher_profile else ()
+    words = (*(read_profile(launcher_profile) if launcher_profile else ()), *(options or ()))
     # Units of a launcher that works apart run on other machines than this one.
     elsewhere = works_apart(launcher)
     plan = api.make_plan(suite, overrides, select, only_plan=elsewhere)
+    api.check_launcher(plan, launcher, words)
     folder = api.new_folder(plan, out)
     if not elsewhere and (gap := accelerators.not_measured(plan.device)) is not None:
         print(gap, file=sys.stderr, flush=True)
@@ -76,7 +77,7 @@ def run(
         command=["modbench", *sys.argv[1:]],
         progress=progress_for(plan, folder),
         launcher=launcher,
-        options=(*in_profile, *(options or ())),
+        options=words,
         timeout_s=timeout_s,
     )
     print_summary(finished, as_json=as_json)

@@ -69,6 +69,7 @@ class Watch:
             where = body["environment"]
             self.words["machine"] = ", ".join(str(where[key]) for key in ("cpu", "machine") if where.get(key))
             self.words |= {"launcher": str(body["launcher"]), "started": str(body["started"])}
+            self.apart = self.words["launcher"] != "local"  # units run on other machines
             self.command = tuple(str(word) for word in body["command"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UsageError(f"{file}: damaged: {type(error).__name__}: {error}.") from error
@@ -90,9 +91,7 @@ class Watch:
         alive = lease is not None and lease.state == "alive"
         begun = self._begun(planned, logs, since)
         # A runner on this machine holds the folder as long as it lives; jobs elsewhere go on without one.
-        fresh = self._age() < BEGUN_S or (
-            self.words["launcher"] != "local" and any(each.said and each.silent_s < FRESH_S for each in begun)
-        )
+        fresh = self._age() < BEGUN_S or (self.apart and any(each.said and each.silent_s < FRESH_S for each in begun))
         ended = finished(self.path / "finished.json")
         complete = ended is not None and all(name in self.facts for name in planned) and not alive
         state = "finished" if complete else "running" if alive else _state_without(lease, fresh=fresh)
@@ -105,7 +104,7 @@ class Watch:
             state=state,
             steal=lease is not None and lease.state == "silent",
             elapsed_s=elapsed,
-            left_s=None if complete else self._left(planned),
+            left_s=None if complete else self._left(planned, len(begun)),
             more=more and not complete,
             groups=tuple(self._groups(planned, {each.unit for each in running})),
             running=running,
@@ -203,23 +202,31 @@ class Watch:
                 log = next((file for file in (f"{name}.died.log", f"{name}.log") if file in logs), None)
                 yield Failure(name, case, metrics, reason, os.path.relpath(logs[log].path, self.path) if log else None)
 
-    def _left(self, planned: dict[str, Unit]) -> float:
-        """Seconds left: what was predicted, scaled per pass by what its finished units took, else by what all took."""
+    def _left(self, planned: dict[str, Unit], running: int) -> float:
+        """Seconds left: what was predicted, scaled per pass by what its finished units took, else by what all took.
+
+        A prediction knows how many units run side by side on this machine. Elsewhere as many go on at once as run now, and
+        launches of a series follow each other.
+        """
         self._read_predictions()
         took: dict[str, list[float]] = {}
-        left: dict[str, float] = {}
+        left: dict[tuple[str, str], float] = {}
         for name, unit in planned.items():
             seconds, at_once = self.expected[1].get(name, (START_S + unit.flops / SPEED, 1))
+            if self.apart:  # what it takes by itself
+                seconds, at_once = seconds * at_once, 1
             fact = self.facts.get(name)
             if fact is None:
-                left[unit.made_in] = left.get(unit.made_in, 0.0) + seconds
+                chain = (unit.made_in, unit.series or name)
+                left[chain] = left.get(chain, 0.0) + seconds
             elif fact.wall_s:
                 for group in (unit.made_in, ""):
                     sums = took.setdefault(group, [0.0, 0.0])
                     sums[0] += fact.wall_s / at_once
                     sums[1] += seconds
         overall = _ratio(took.get("", [0.0, 0.0]), 1.0)
-        return sum(seconds * _ratio(took.get(made_in, [0.0, 0.0]), overall) for made_in, seconds in left.items())
+        chains = [s * _ratio(took.get(made_in, [0.0, 0.0]), overall) for (made_in, _), s in left.items()]
+        return max([sum(chains) / max(1, running), *chains]) if self.apart else sum(chains)
 
     def _read_predictions(self) -> None:
         """Read the predictions again if they are new."""

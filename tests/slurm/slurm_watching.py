@@ -1,0 +1,68 @@
+"""What tests ask of a cluster and of a run folder while jobs run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from slurm_stubs import lines
+
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.results import attempts
+from modbench.harness.results.run_folder import RunFolder
+
+
+def until(true: Callable[[], object], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, subprocess.run(
+            ["squeue", "-t", "all"], capture_output=True, text=True, check=False
+        ).stdout
+        time.sleep(0.05)
+
+
+def starts(folder: RunFolder) -> Counter[str]:
+    return Counter(line.split()[0] for line in lines(folder.path / "starts"))
+
+
+def beside(act: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    return thread
+
+
+def job_of(folder: RunFolder, unit: UnitOfWork) -> str:
+    """Slurm's id of the job that has a unit."""
+    for submission in attempts.submissions(folder.path):
+        for task, names in enumerate(submission.tasks):
+            if unit.name in names and submission.job is not None:
+                return submission.id_of(task)
+    return ""
+
+
+def hows(folder: RunFolder, unit: UnitOfWork) -> list[str | None]:
+    """How the attempts at a unit ended; a job writes it after the record."""
+    return [each.how for each in attempts.all_attempts(folder.path).get(unit.name, [])]
+
+
+def slurm_says(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def hurry(folder: RunFolder, unit: UnitOfWork, times: int) -> None:
+    """Start a requeued job now, for the given time: Slurm would let it wait for two minutes."""
+    job = job_of(folder, unit)
+
+    def started() -> bool:
+        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], capture_output=True, check=False)
+        return starts(folder)[unit.name] == times
+
+    until(started, 50.0)
+
+
+def record(folder: RunFolder, unit: UnitOfWork) -> dict[str, object]:
+    return dict(json.loads(folder.record(unit).read_bytes()))

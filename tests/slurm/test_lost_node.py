@@ -1,0 +1,77 @@
+"""A node of a real Slurm that is lost in the middle of a unit and comes back: the unit has one record."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from slurm_stubs import folder_at, lines, units_of, work
+from slurm_watching import beside, hows, hurry, job_of, slurm_says, starts, until
+
+pytestmark = [pytest.mark.slow]
+
+
+def lose(cluster: Path, job: str) -> None:
+    """End the second node's daemon and everything of a job at once, as a power cut does."""
+    kill([int((cluster / "two.pid").read_text())])
+    kill(
+        [pid for pid in processes() if called(pid).startswith(f"slurmstepd: [{job}.".encode())]
+    )  # else they tell of an end
+    kill([pid for pid in processes() if f"SLURM_JOB_ID={job}".encode() in environment(pid)])
+    slurm_says("scontrol", "update", "nodename=two", "state=down", "reason=lost")
+
+
+def kill(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def processes() -> list[int]:
+    return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]
+
+
+def called(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def environment(pid: int) -> list[bytes]:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return []
+
+
+@pytest.mark.parametrize(
+    ("option", "how"), [("--requeue", "requeued"), ("--no-requeue", "node failed")], ids=["by Slurm", "by modbench"]
+)
+def test_a_lost_node_loses_no_unit_and_none_runs_twice(
+    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, how: str
+) -> None:
+    folder, (unit, *_) = folder_at(tmp_path / "run"), units_of("train")
+    monkeypatch.setenv("STUB_SECONDS", "60")
+
+    def disturb() -> None:
+        until(lambda: starts(folder)[unit.name] == 1)
+        lose(slurm, job_of(folder, unit))
+        monkeypatch.setenv("STUB_SECONDS", "0")  # of a new job
+        subprocess.run(["slurmd", "-N", "two"], check=True, capture_output=True)
+        if option == "--requeue":
+            time.sleep(1.5)
+            hurry(folder, unit, 2)
+
+    lost = beside(disturb)
+    work([unit], folder, "--partition=both", "--nodelist=two", option)
+    lost.join()
+    assert Counter(lines(folder.path / "ends")) == {unit.name: 1}
+    assert folder.record(unit).exists()
+    # With the kill that was meant for the lost job, Slurm may end the one that it starts again: a new job then takes the unit.
+    assert starts(folder)[unit.name] in {2, 3}
+    until(lambda: hows(folder, unit) in ([how, "done"], ["lost", "done"]))
