@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -106,8 +107,12 @@ def bin_of(log2_ratio: float) -> int:
 
 @functools.cache
 def _prepare() -> None:
+    # matplotlib reads `matplotlibrc` in the current folder, which may be a stranger's run: it may start LaTeX. Its words about
+    # that file are not ours.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib as mpl
 
+    mpl.rcdefaults()
     mpl.use("svg")
     mpl.rcParams.update(
         {

@@ -1,14 +1,19 @@
 """Text as it may be printed: control characters are shown as escapes, so that data cannot steer a terminal or a spreadsheet.
 
-Escaped are C0 and C1 controls, DEL, marks and overrides of the text's direction, line and paragraph separators, and
-unpaired surrogates.
+Escaped are C0 and C1 controls, DEL, marks and overrides of the text's direction, line and paragraph separators, unpaired
+surrogates, and characters of no width, which make two names look the same (but for joiners, which scripts and emoji need).
 """
 
 from __future__ import annotations
 
+import json
 import re
 
-CONTROLS = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+CONTROLS = (
+    "\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff"
+    "\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f"
+)
+DEL = 0x7F
 _ANY = re.compile(f"[{CONTROLS}]")
 # Lines and columns of text are no attack.
 _BUT_LINES = re.compile(f"(?![\n\t])[{CONTROLS}]")
@@ -35,12 +40,14 @@ def escaped(text: str, *, lines: bool = True) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def escaped_json(text: str) -> str:
     """JSON with control characters as JSON's own escapes."""
-    return _BUT_LINES.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _BUT_LINES.sub(lambda match: json.dumps(match[0])[1:-1] if ord(match[0]) != DEL else "\\u007f", text)
 
 
 def cell(value: object) -> object:

@@ -24,6 +24,8 @@ def read_profile(file: str | Path) -> tuple[str, ...]:
         UsageError: if it cannot be read; the message names the line or the key.
     """
     path = Path(file)
+    if path.exists() and not path.is_file():  # a device may have no end
+        raise UsageError(f"--launcher-profile {str(file)!r} is no file.")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -164,6 +164,8 @@ def note(folder: Path, token: str, task: int, line: dict[str, Any], *, seen: boo
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
     handle = os.open(file, flags, 0o644)
     try:
+        if os.fstat(handle).st_nlink > 1:
+            raise UsageError(f"{file} has a second name: no run makes hard links. Remove it.")
         os.write(handle, (json.dumps({"task": task, "at": now(), **line}) + "\n").encode())
         os.fsync(handle)
     finally:

@@ -178,6 +178,8 @@ def create(out: str | None, suite_name: str) -> RunFolder:
         while (Path("runs") / f"{stem}-{number}").exists():
             number += 1
         path = Path("runs") / f"{stem}-{number}"
+    elif not out.strip():
+        raise UsageError("--out '' names no folder. Name a new one, or leave --out out.")
     else:
         path = Path(out)
     if path.is_dir() and not _only_begun(path):

@@ -27,7 +27,11 @@ LONG = 1_000_000
 
 
 @pytest.mark.parametrize(
-    "character", [*map(chr, [*range(32), *range(127, 160)]), *"\u202a\u202e\u2066\u2069\u200f\u2028"]
+    "character",
+    [
+        *map(chr, [*range(32), *range(127, 160), 0xE0041]),
+        *"\u202a\u202e\u2066\u2069\u200f\u2028\u200b\u2060\xad\ufeff\u3164",
+    ],
 )
 def test_every_control_character_is_an_escape(character: str) -> None:
     kept = character in "\n\t"
@@ -37,7 +41,7 @@ def test_every_control_character_is_an_escape(character: str) -> None:
 
 
 def test_text_is_left_alone() -> None:
-    text = "MoD 0.125: 1.70× ±0.02 † é 漢字 🙂\n\tnext"
+    text = "MoD 0.125: 1.70× ±0.02 † é 漢字 🙂 ক\u200cষ 👩\u200d🔬\n\tnext"  # joiners of Bengali and of emoji
     assert escaped(text) == text
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from modbench.harness.core.units import human, human_duration, three_digits
+from modbench.reports import style
 from modbench.reports.point_labels import label
 from modbench.reports.style import INK, new_figure, to_svg
 
@@ -34,6 +35,16 @@ def test_figures_take_their_colours_from_the_page_and_share_no_ids() -> None:
     assert 'id="one-' in one
     assert "one-" not in two
     assert one == svg("a", "one")
+
+
+def test_figures_do_not_depend_on_settings_that_lie_about() -> None:
+    """matplotlib reads `matplotlibrc` in the current folder, which may be a stranger's; with LaTeX it would start a program."""
+    import matplotlib as mpl
+
+    whole = svg("a")
+    with mpl.rc_context({"text.usetex": True, "axes.linewidth": 40.0, "axes.facecolor": "red"}):
+        style._prepare.cache_clear()  # as in a process that has drawn nothing yet
+        assert svg("a") == whole
 
 
 @pytest.mark.parametrize(

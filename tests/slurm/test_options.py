@@ -59,6 +59,12 @@ def test_what_cannot_be_an_option_is_refused(word: str, said: str) -> None:
         parse([word])
 
 
+def test_a_profile_is_a_file(tmp_path: Path) -> None:
+    for there in (tmp_path, Path("/dev/zero")):
+        with pytest.raises(UsageError, match="is no file"):
+            read_profile(there)
+
+
 def test_a_profile_is_toml_or_lines_of_options(tmp_path: Path) -> None:
     toml, lines = tmp_path / "site.toml", tmp_path / "site.sh"
     toml.write_text(
