@@ -36,8 +36,7 @@ def read_record(file: Path, planned: UnitOfWork | None = None) -> Record:
 
     Args:
         file: the record.
-        planned: the unit as planned; None: the unit that the record says it is of. A record of a unit of another name is not
-            checked: it is no record of this one.
+        planned: the unit as planned; None: the unit that the record says it is of.
 
     Raises:
         DamagedError: if it is damaged; the message names the place.
@@ -49,7 +48,7 @@ def read_record(file: Path, planned: UnitOfWork | None = None) -> Record:
     body = current(written, file)
     record = parse(Record, body, file)
     if planned is not None and planned.name != record.unit.name:
-        return record
+        raise DamagedError(file, Problem(("unit", "name"), f"{shown(record.unit.name)}: the record of another unit"))
     for problem in itertools.chain(_retyped(body, record), check(record, planned or record.unit)):
         raise DamagedError(file, problem)
     return record

@@ -129,6 +129,7 @@ def _of_units(plan: Plan) -> Iterator[Problem]:
     names = Counter(unit.name for unit in plan.units)
     cases = {*plan.cases}
     launches: dict[str, set[int]] = {}
+    timed: dict[str, Comparison] = {}
     made = set[tuple[str, str]]()
     for i, unit in enumerate(plan.units):
         place: Path_ = ("plan", "units", i)
@@ -143,6 +144,9 @@ def _of_units(plan: Plan) -> Iterator[Problem]:
             yield Problem((*place, "flops"), f"{unit.flops:g} is not a number of FLOPs")
         if unit.series:
             launches.setdefault(unit.series, set()).add(unit.launch)
+            alike = timed.setdefault(unit.series, unit.comparison)
+            if unit.comparison is not alike and unit.comparison != alike:
+                yield Problem((*place, "comparison"), f"another than that of other launches of {shown(unit.series)}")
         if unit.launch == 0:
             made |= _made(unit)
     most = plan.suite.launches_limit

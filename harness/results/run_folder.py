@@ -17,7 +17,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import layout, lock, names, own_files, packed, predicted, trust
-from modbench.harness.results.belonging import Belonging
+from modbench.harness.results.copies import Copies
 from modbench.harness.results.launches import Decision
 from modbench.harness.results.launches import checked as checked_decision
 from modbench.harness.results.reading import DamagedError, load, parse
@@ -239,22 +239,22 @@ def read(folder: str) -> StoredRun:
         raise DamagedError(file, problem)
     planned = plan.units
     plan, undecided, decisions = _decided(plan, RunFolder(path))
-    records, missing, damaged, shared, belonging = [], [], [], Shared(), Belonging(body["started"])
+    records, missing, damaged, shared, copies = [], [], [], Shared(), Copies()
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)
         try:
             record = read_record(record_file, unit) if record_file.is_file() else None
-            if record is not None and record.unit.name == unit.name:
-                belonging.check(record, record_file)
+            if record is not None:
+                copies.check(record, record_file)
         except DamagedError as error:
             # Its traceback would keep all that was read of the file.
             error.__traceback__ = error.__cause__ = error.__context__ = None
             damaged.append(Damaged(unit.name, error))
             record = stand_in(unit, path, error)
-        if record is not None and (record.unit is unit or record.unit == unit):
-            records.append(shared.of(record, unit))
-        else:  # no record, or that of another unit
+        if record is None:
             missing.append(unit.name)
+        else:
+            records.append(shared.of(record, unit))
     told = {name: body[name] for name in ("environment", "command", "started", "launcher")}
     finished = read_finished(path / FINISHED)
     return StoredRun(

@@ -115,7 +115,17 @@ def test_progress_is_plain_lines_when_not_a_terminal(tiny_run: Path) -> None:
 
 def test_a_run_leaves_the_folder_of_the_contract(tiny_run: Path) -> None:
     assert {path.name for path in tiny_run.iterdir()} == {
-        *("run.json", "predicted.json", "finished.json", "units", "logs", "cases.csv", "comparisons.csv", "report.html")
+        *(
+            "run.json",
+            "predicted.json",
+            "finished.json",
+            "agreed.json",
+            "units",
+            "logs",
+            "cases.csv",
+            "comparisons.csv",
+            "report.html",
+        )
     }
     body = json.loads((tiny_run / "run.json").read_text())
     assert body["command"][:2] == ["modbench", "run"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,15 @@ def refused(arguments: str | list[str], capsys: pytest.CaptureFixture[str], monk
     assert len(shown.err.strip().splitlines()) <= 2
     assert len(shown.err) < 600
     return shown.err
+
+
+@pytest.mark.parametrize("arguments", [["list", "models", "x" * 5000], ["x" * 5000], ["gate", "--" + "x" * 5000]])
+def test_a_long_argument_is_shortened(
+    arguments: list[str], modbench: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = modbench(*arguments)
+    assert done.returncode == 2
+    assert len(done.stderr) < 1000
 
 
 @pytest.mark.parametrize(

@@ -245,11 +245,21 @@ def toml(table: Any) -> bytes:
     return "".join(lines).encode("utf-8", "surrogatepass")
 
 
-def _toml_value(value: Any) -> str:
+# Nested deeper than any suite, and less than Python can recurse.
+DEEPEST = 100
+
+
+def _toml_value(value: Any, depth: int = 0) -> str:
+    if depth == DEEPEST:
+        return '"deeper"'
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml_value(item)}" for key, item in value.items()) + " }"
+        return (
+            "{ "
+            + ", ".join(f"{json.dumps(key)} = {_toml_value(item, depth + 1)}" for key, item in value.items())
+            + " }"
+        )
     if isinstance(value, list):
-        return "[" + ", ".join(map(_toml_value, value)) + "]"
+        return "[" + ", ".join(_toml_value(item, depth + 1) for item in value) + "]"
     if value is None:
         return '"none"'
     return str(value) if isinstance(value, float) else json.dumps(value)

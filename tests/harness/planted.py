@@ -164,7 +164,7 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
         for case in unit.comparison.arms:
             samples = timed[case.id]
             _disturb(samples, case.arm, unit.launch, trouble)
-            tokens = case.place.batch_size * case.place.seq_len
+            tokens = case.place.batch_size * (1 if unit.workload == "decode" else case.place.seq_len)
             result: dict[str, Any] = {
                 "status": "ok",
                 "samples": samples,
