@@ -72,8 +72,39 @@ def signals(stop: Stop) -> Iterator[Stop]:
             signal.signal(number, signal.SIG_DFL if known is None else known)
 
 
+class _Outside:
+    """Signals of a command outside of a run: they interrupt it, and are passed over once the run is finished.
+
+    Attributes:
+        patience: how many signals are still passed over; what a finished run prints may wait for a reader for ever.
+    """
+
+    def __init__(self) -> None:
+        self.patience = 0
+
+    def take(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal.
+
+        Raises:
+            KeyboardInterrupt: unless the run is finished.
+        """
+        if self.patience:
+            self.patience -= 1
+        else:
+            signal.default_int_handler(number, frame)
+
+
+_OUTSIDE = _Outside()
+
+
 def interrupt_on_end() -> None:
     """Let SIGTERM and SIGHUP interrupt like Ctrl-C, where nothing is to be finished."""
-    for number in (signal.SIGTERM, HANGUP):
+    _OUTSIDE.patience = 0
+    for number in (signal.SIGINT, signal.SIGTERM, HANGUP):
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, _OUTSIDE.take)
+
+
+def finished() -> None:
+    """Note that the run of this command is finished: nothing is left to stop but the printing of its results."""
+    _OUTSIDE.patience = 2

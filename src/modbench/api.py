@@ -258,6 +258,7 @@ def _run(
                     )
                     wall_s = time.monotonic() - start
                     loaded = render.write(folder.path)
+                stopping.finished()
             except KeyboardInterrupt:  # further signals are ignored by now
                 by = f" by {stop.cause}" if stop.cause in {"SIGTERM", "SIGHUP"} else ""
                 raise IncompleteError(f"interrupted{by}. {stop.left and f'{stop.left} '}{_kept(folder)}") from None

@@ -27,7 +27,7 @@ import fault_driver  # noqa: E402  # it reads the variable
 from fault_kinds import FAULTS, Fault  # noqa: E402  # as above
 
 # A command may end before the moment: then another moment is drawn.
-DRAWS = 6
+DRAWS = 40
 
 
 @dataclass

@@ -175,6 +175,27 @@ def test_an_ignored_hang_up_stays_ignored() -> None:
     finally:
         signal.signal(signal.SIGHUP, before)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_a_finished_run_is_not_interrupted_while_it_prints() -> None:
+    """What it prints may wait for a reader for ever: the third signal ends it."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        stopping.interrupt_on_end()
+        for number in numbers:
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+        with stopping.signals(Stop()):
+            stopping.finished()
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        for number, known in before.items():
+            signal.signal(number, known)
 
 
 def test_without_a_main_thread_signals_are_left_alone() -> None:
