@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from modbench.harness.core import labels
-from modbench.harness.core.case import Case
+from modbench.harness.core.case import Case, Comparison
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
-from modbench.harness.stats import effects, memo
+from modbench.harness.stats import effects
 from modbench.reports import nodes
 from modbench.reports.tables import Tables
 
@@ -35,14 +36,14 @@ CASES = [
 ]
 
 
-def case_table(tables: Tables) -> pd.DataFrame:
-    """Return `cases.csv`: one row per case and requested metric; then those of the twins."""
-    rows = []
-    for comparison in tables.run.plan.comparisons:
-        with memo.remembering():
-            rows += [
-                _case_row(tables, case, tables.metrics[key]) for key in comparison.metrics for case in comparison.arms
-            ]
+def rows_of(tables: Tables, comparison: Comparison) -> list[dict[str, Any]]:
+    """Return the rows of one comparison: one per case and requested metric."""
+    return [_case_row(tables, case, tables.metrics[key]) for key in comparison.metrics for case in comparison.arms]
+
+
+def case_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return `cases.csv`: the rows of all comparisons, then those of the twins."""
+    rows = list(rows)
     rows += [_case_row(tables, twin, metric) for twin, _, metric in tables.twins()]
     frame = pd.DataFrame(rows, columns=CASES).astype({"params": "Int64", "n": "Int64"})
     return frame.astype(dict.fromkeys(("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level"), "float64"))

@@ -21,7 +21,7 @@ MIB = 2**20
 # A line of a workload's table: the arm, where it was measured, its numbers.
 Row: TypeAlias = tuple[str, ...]
 # Rows of `cases.csv` by case id and metric.
-Known: TypeAlias = Mapping[tuple[str, str], "pd.Series[Any]"]
+Known: TypeAlias = Mapping[tuple[str, str], Any]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,10 @@ def table(loaded: Loaded, served: Served) -> tuple[Row, list[Row]]:
     """
     every = [each for each in loaded.run.plan.comparisons if served.time in each.metrics]
     places = [comparison.place for comparison in every]
-    known = {(str(row.case_id), str(row.metric)): row for _, row in loaded.cases.iterrows()}
+    wanted = (
+        loaded.cases[loaded.cases.metric.isin([served.time, served.rate, served.kept])] if every else loaded.cases[:0]
+    )
+    known = {(str(row.case_id), str(row.metric)): row for row in wanted.itertuples(index=False)}
     ways, dtypes = {place.execution for place in places}, {place.dtype for place in places}
     rows: list[Row] = []
     for comparison, place in zip(every, places, strict=True):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -17,10 +17,9 @@ from modbench.harness.machine.busy import union_s
 from modbench.harness.machine.certificate import VERDICTS, Certificate
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_checks import complete
-from modbench.reports import nodes
-from modbench.reports.cases import case_table
+from modbench.harness.stats import memo
+from modbench.reports import cases, nodes, pairs
 from modbench.reports.checked import speaks
-from modbench.reports.pairs import comparison_table
 from modbench.reports.tables import Tables
 
 # Lengths and arms that figures, tiles and the terminal show at most; of more, so many that lie evenly among them.
@@ -170,12 +169,15 @@ class Loaded:
             found.setdefault(key, []).append(at)
         return found
 
-    def between(self, metric: str, arm: str, baseline: str) -> pd.DataFrame:
-        """Return the rows of `pairs` that compare the two arms, in either direction."""
-        found = self._between
-        return self.pairs.iloc[
-            sorted({*found.get((metric, arm, baseline), ()), *found.get((metric, baseline, arm), ())})
-        ]
+    @cached_property
+    def _pair_tuples(self) -> list[Any]:
+        return list(self.pairs.itertuples(index=False))
+
+    def between(self, metric: str, arm: str, baseline: str) -> list[Any]:
+        """Return the rows of `pairs` that compare the two arms, in either direction, as named tuples."""
+        found, rows = self._between, self._pair_tuples
+        places = {*found.get((metric, arm, baseline), ()), *found.get((metric, baseline, arm), ())}
+        return [rows[at] for at in sorted(places)]
 
     def pair(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
         """Return the comparison row of an arm, metric and length at the first batch size and number format, or None."""
@@ -231,7 +233,18 @@ def load(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = F
         run = run_folder.read(str(folder))
         complete(run.environment, run.path / "run.json")
         tables = Tables(run, baseline)
-        return Loaded(run, tables, case_table(tables), comparison_table(tables, all_pairs=all_pairs))
+        return Loaded(run, tables, *tables_of(tables, all_pairs=all_pairs))
+
+
+def tables_of(tables: Tables, *, all_pairs: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return `cases.csv` and `comparisons.csv`, comparison by comparison: both start from the same block effects."""
+    targets = pairs.targets_of(tables.run.plan, all_pairs=all_pairs)
+    rows: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+    for comparison in tables.run.plan.comparisons:
+        with memo.remembering():
+            rows[0].extend(cases.rows_of(tables, comparison))
+            rows[1].extend(pairs.rows_of(tables, comparison, targets))
+    return cases.case_table(tables, rows[0]), pairs.comparison_table(tables, rows[1])
 
 
 @contextlib.contextmanager

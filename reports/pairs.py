@@ -7,10 +7,10 @@ is compared with the report's baseline, with the anchor, and with the dense mode
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.results.notes.training import TrainNotes
-from modbench.harness.stats import effects, memo, paired, verdicts
+from modbench.harness.stats import effects, paired, verdicts
 from modbench.reports import checked, nodes
 from modbench.reports.attainable import COLUMNS as ATTAINABLE
 from modbench.reports.attainable import against_ideal, attainable
@@ -39,27 +39,38 @@ COMPARISONS = [
 ]
 # Rows of all pairs up to which they are made unasked.
 MOST_PAIRS = 5000
+# Rungs of the dense ladder with the arms that they were solved for; None: all pairs.
+Targets: TypeAlias = "AbstractSet[tuple[str, str]] | None"
 # More columns, which only the page shows.
 MORE = ("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted", "primary", "twin")
 
 
-def comparison_table(tables: Tables, *, all_pairs: bool = False) -> pd.DataFrame:
-    """Return `comparisons.csv` with the columns of `MORE`.
+def targets_of(plan: Plan, *, all_pairs: bool) -> Targets:
+    """Return what `pairs` asks for: None where all pairs are made."""
+    # A sweep over sizes compares the step times of any two of them.
+    if all_pairs or plan.suite.isoflop is not None or all_rows(plan) <= MOST_PAIRS:
+        return None
+    return {(rung.arm, rung.target) for rung in plan.ladder}
+
+
+def rows_of(tables: Tables, comparison: Comparison, targets: Targets) -> list[dict[str, Any]]:
+    """Return the rows of one comparison, without verdicts."""
+    return [
+        _of_family(
+            _pair_row(tables, case, baseline, tables.metrics[key]), (comparison.label, key, primary), primary=primary
+        )
+        for key in comparison.metrics
+        for case, baseline, primary in pairs(comparison, tables.baseline_of(comparison), targets)
+    ]
+
+
+def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return `comparisons.csv` with the columns of `MORE`, from the rows of all comparisons.
 
     `primary` marks the rows against the report's baseline; they come first. `twin` marks those of an anchor's twin, which come
     last. `judge.py` adds the verdicts.
     """
-    rows = []
-    plan = tables.run.plan
-    # A sweep over sizes compares the step times of any two of them.
-    every = all_pairs or plan.suite.isoflop is not None or all_rows(plan) <= MOST_PAIRS
-    targets = None if every else {(rung.arm, rung.target) for rung in plan.ladder}
-    for comparison in plan.comparisons:
-        with memo.remembering():
-            for key in comparison.metrics:
-                for case, baseline, primary in pairs(comparison, tables.baseline_of(comparison), targets):
-                    row = _pair_row(tables, case, baseline, tables.metrics[key])
-                    rows.append(_of_family(row, (comparison.label, key, primary), primary=primary))
+    rows = list(rows)
     twins = [_of_family(_pair_row(tables, *pair), "twins", primary=False, twin=True) for pair in tables.twins()]
     judge([*rows, *twins], tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
     checked.withhold(tables, rows, twins)
@@ -92,9 +103,7 @@ def all_rows(plan: Plan) -> int:
     return sum(len(each.metrics) * len(each.arms) * (len(each.arms) - 1) // 2 for each in plan.comparisons)
 
 
-def pairs(
-    comparison: Comparison, baseline: Case, targets: AbstractSet[tuple[str, str]] | None = None
-) -> Iterator[tuple[Case, Case, bool]]:
+def pairs(comparison: Comparison, baseline: Case, targets: Targets = None) -> Iterator[tuple[Case, Case, bool]]:
     """Yield (case, baseline, whether it is the report's): every arm against that baseline, then every other pair once.
 
     Args:

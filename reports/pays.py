@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,6 @@ from modbench.reports.panel import TIMED, times
 
 # Verdicts in the order of a sentence, and the word for each.
 WORDS = {"worse": "slower", "equivalent": "equal", "different": "different", "contaminated": "contaminated"}
-# Columns of a pair that are read.
-READ = ["arm", "case_id", "status", "ratio", "verdict", "labels", "baseline_labels"]
 _MIRRORED = {"better": "worse", "worse": "better"}
 # More wins than this are counted, not listed.
 MOST_LISTED = 2
@@ -47,8 +45,7 @@ def held(loaded: Loaded, arm: str, baseline: str) -> list[Held]:
     places = {case.id: case.place for case in loaded.run.plan.cases}
     found = []
     for workload, metric in TIMED:
-        rows: Iterable[Any] = loaded.between(metric, arm, baseline)[READ].itertuples()
-        for row in rows:
+        for row in loaded.between(metric, arm, baseline):
             turned = row.arm != arm
             ratio = float(row.ratio) if row.status == "ok" else None
             word = row.verdict if isinstance(row.verdict, str) else None

@@ -42,6 +42,9 @@ def _variance(values: list[float]) -> float:
     """Variance, 0 of one value; `statistics.variance`, which is exact, takes a hundred times as long."""
     if len(values) < 2:
         return 0.0
+    if len(values) == 2:  # as most blocks have; the same to the bit
+        mean = (values[0] + values[1]) / 2
+        return (values[0] - mean) ** 2 + (values[1] - mean) ** 2
     mean = fmean(values)
     return sum((value - mean) ** 2 for value in values) / (len(values) - 1)
 

@@ -24,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "harness"))
 
 FEWEST_LENGTHS, MOST_CAPACITIES = 20, 49
-STAGES = ("plan", "read", "tables", "cases", "pairs", "page")
+STAGES = ("plan", "read", "tables", "rows", "page")
 
 
 def suite(cases: int, shape: str) -> dict[str, Any]:
@@ -72,9 +72,7 @@ def render(folder: Path) -> dict[str, Any]:
     """Read a run and make its views, stage by stage."""
     from modbench.harness.results import run_folder
     from modbench.reports import render as views
-    from modbench.reports.cases import case_table
-    from modbench.reports.load import Loaded, without_collections
-    from modbench.reports.pairs import comparison_table
+    from modbench.reports.load import Loaded, tables_of, without_collections
     from modbench.reports.tables import Tables
 
     took: dict[str, list[float]] = {}
@@ -83,10 +81,8 @@ def render(folder: Path) -> dict[str, Any]:
             run = run_folder.read(str(folder))
         with _timed(took, "tables"):
             tables = Tables(run)
-        with _timed(took, "cases"):
-            cases = case_table(tables)
-        with _timed(took, "pairs"):
-            pairs = comparison_table(tables)
+        with _timed(took, "rows"):
+            cases, pairs = tables_of(tables)
     with _timed(took, "page"):
         views.views(Loaded(run, tables, cases, pairs))
     sizes = {name: (folder / name).stat().st_size for name in ("report.html", "cases.csv", "comparisons.csv")}
