@@ -354,7 +354,9 @@ def test_a_record_of_another_unit_is_no_record(here: Path) -> None:
     folder.write_run(made, {}, [], files.now())
     other = Record(unit=made.units[1], started=files.now(), wall_s=0.0, outcomes=())
     files.write_atomically(folder.record(made.units[0]), other.model_dump_json())
-    assert made.units[0].name in run_folder.read(str(folder.path)).missing
+    (damaged,) = run_folder.read(str(folder.path)).damaged
+    assert damaged.unit == made.units[0].name
+    assert "the record of another unit" in damaged.error.problem
 
 
 @pytest.mark.usefixtures("here")
