@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
-from modbench.harness.results import attempts
+from modbench.harness.results import attempts, trust
 from modbench.reports import nodes
 from modbench.reports.checked import SILENT, UNCHECKED
 from modbench.reports.load import Loaded
@@ -104,7 +106,23 @@ def machine_check(loaded: Loaded) -> tuple[str, str]:
 
 
 def warnings(loaded: Loaded) -> list[str]:
-    """Return what must be read before any time of this run: an unchecked machine, or equal models that came out unequal."""
+    """Return what must be read first: a model of two versions, an unchecked machine, equal models that came out unequal."""
+    return [*_two_versions(loaded), *_of_machine(loaded)]
+
+
+def _two_versions(loaded: Loaded) -> Iterator[str]:
+    """Name the user's files that a resumption ran in another version than the run began with, as `--trust` allows."""
+    now = trust.expected(loaded.path)
+    began = {file.path: file.sha256 for file in loaded.run.own_files}
+    changed = [Path(path).name for path, sha256 in now.items() if began.get(path, sha256) != sha256]
+    if changed:
+        yield (
+            f"{', '.join(changed)} changed since the run began and was used in the new version too (--trust): numbers of two "
+            "versions stand side by side."
+        )
+
+
+def _of_machine(loaded: Loaded) -> list[str]:
     twins = twin_check(loaded)
     if twins is not None and twins.apart:
         share = f"{len(twins.apart)} of {len(twins.verdicts)} comparisons"

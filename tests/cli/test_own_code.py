@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from planted import planted_suite, stored
 
 from modbench import api
 from modbench.harness.core import catalogue, own_code
@@ -21,6 +22,8 @@ from modbench.harness.execution import worker
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.results import trust
 from modbench.harness.results.run_folder import RunFolder, read
+from modbench.reports.load import load
+from modbench.reports.machine import warnings
 
 BUILD = """
 import torch
@@ -118,6 +121,18 @@ def test_a_worker_runs_what_the_run_began_with(here: Path) -> None:
     assert [outcome.status for case, outcome in outcomes.items() if case.startswith("dense")] == ["ok"]
     trust.confirm(read(str(folder.path)), trust=True)
     assert all(outcome.status != "failed" for outcome in worker.run_unit(unit, folder).outcomes)
+
+
+def test_a_report_says_that_two_versions_were_run(here: Path) -> None:
+    stored(here, planted_suite("draft", metrics=["latency/forward"], train=None))
+    run = here / "run"
+    file = {"kind": "model", "name": "mine.py:build", "path": str(here / "mine.py"), "size": 1, "sha256": "a" * 64}
+    body = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(body | {"own_files": [file]}))
+    for digit, warns in (("a", False), ("b", True)):
+        (run / trust.AGREED).write_text(json.dumps({file["path"]: digit * 64}))
+        said = [line for line in warnings(load(run)) if "mine.py changed since the run began" in line]
+        assert bool(said) is warns
 
 
 @pytest.mark.parametrize("content", ["[", "[1]", '{"a": 1}'])
