@@ -83,6 +83,10 @@ def work(unit_json: str, run_folder: str, held: Leash) -> None:
         early_end.listen()
         held.put_on()
         unit, folder = UnitOfWork.model_validate_json(unit_json), RunFolder(Path(run_folder))
+        if folder.record(unit).exists():
+            # A fork server was killed after it started the unit and before it said so: that process wrote the record.
+            code = 0
+            return
         if held.out is None:
             with early_end.writing():
                 log = new_text(folder.log(unit))

@@ -117,8 +117,11 @@ def _forked(real: Callable[..., int]) -> Callable[..., int]:
     def spawned(path: Any, args: list[Any], descriptors: Iterable[int]) -> int:
         if "multiprocessing.forkserver" not in str(args[-1]):
             return real(path, args, descriptors)
+        # A new interpreter has no handlers from its first moment on: a signal waits until those of this process are gone.
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP, signal.SIGINT})
         pid = os.fork()
         if pid:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
             return pid
         kept = {0, 1, 2, *descriptors}
         for number in range(3, 256):
@@ -130,6 +133,7 @@ def _forked(real: Callable[..., int]) -> Callable[..., int]:
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         code = 1
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
             exec(args[-1], {"__name__": "forkserver"})  # noqa: S102  # the text that an interpreter would run
             code = 0
         except SystemExit:

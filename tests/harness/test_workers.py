@@ -275,3 +275,19 @@ def test_what_the_fork_server_has_loaded_is_no_garbage(here: Path) -> None:
     folder = folder_of(made, here)
     run_all(made, folder)
     assert "frozen True" in folder.log(made.units[-1]).read_text()
+
+
+@pytest.mark.slow
+def test_a_unit_that_has_a_record_is_not_run_again(here: Path) -> None:
+    """A fork server may start a worker and be killed before it says so: that worker wrote the record, and another is started."""
+    made = planned("good")
+    folder = folder_of(made, here)
+    unit = made.units[0]
+    folder.record(unit).write_text("kept")
+    launcher = LocalLauncher(cold=False, threads=1)
+    handle = launcher.start(unit, folder, 200.0)
+    while not launcher.wait([handle], 200.0):
+        pass
+    launcher.end(handle)
+    assert (handle.exitcode, folder.record(unit).read_text()) == (0, "kept")
+    assert not folder.log(unit).exists() or folder.log(unit).read_text() == ""
