@@ -151,7 +151,8 @@ def _damaged(trial: Trial, size: Callable[[int], int]) -> bool:
     if not trial.reach(process):
         return False
     kill(process.pid)
-    trial.ended(process, {-9})
+    process.wait()
+    trial.ended(process, {-9, 0} if trial.whole else {-9})  # it may have been at its end
     trial.settle()
     files = sorted((trial.run / "units").glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
     if not files:
@@ -169,7 +170,8 @@ def _homeless(trial: Trial) -> bool:
     if not trial.reach(process):
         return False
     kill(process.pid)
-    trial.ended(process, {-9})
+    process.wait()
+    trial.ended(process, {-9, 0} if trial.whole else {-9})  # it may have been at its end
     trial.settle()
     if not (trial.run / "run.json").exists():
         return False

@@ -117,23 +117,28 @@ def _forked(real: Callable[..., int]) -> Callable[..., int]:
     def spawned(path: Any, args: list[Any], descriptors: Iterable[int]) -> int:
         if "multiprocessing.forkserver" not in str(args[-1]):
             return real(path, args, descriptors)
-        # A new interpreter has no handlers from its first moment on: a signal waits until those of this process are gone.
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP, signal.SIGINT})
+        # A new interpreter has no handlers from its first moment on, and starting one runs no Python: signals wait for its end.
+        numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+        handlers = {number: known for number in numbers if callable(known := signal.getsignal(number))}
+        came: list[int] = []
+        for number in handlers:
+            signal.signal(number, lambda number, _frame: came.append(number))
         pid = os.fork()
         if pid:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+            for number, known in handlers.items():
+                signal.signal(number, known)
+            for other in came:
+                signal.raise_signal(other)
             return pid
         kept = {0, 1, 2, *descriptors}
-        for number in range(3, 256):
-            if number not in kept:
+        for descriptor in range(3, 256):
+            if descriptor not in kept:
                 with contextlib.suppress(OSError):
-                    os.close(number)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):  # handlers of Python do not outlive an exec
-            if callable(signal.getsignal(number)):
-                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+                    os.close(descriptor)
+        for number in handlers:  # handlers of Python do not outlive an exec
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         code = 1
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
             exec(args[-1], {"__name__": "forkserver"})  # noqa: S102  # the text that an interpreter would run
             code = 0
         except SystemExit:
