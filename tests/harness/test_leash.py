@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from test_workers import folder_of, planned
 
-from modbench.harness.core import leash
 from modbench.harness.execution import keeper
 from modbench.harness.results.run_folder import RunFolder
 
