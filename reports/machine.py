@@ -117,8 +117,8 @@ def _two_versions(loaded: Loaded) -> Iterator[str]:
     changed = [Path(path).name for path, sha256 in now.items() if began.get(path, sha256) != sha256]
     if changed:
         yield (
-            f"{', '.join(changed)} changed since the run began and was used in the new version too (--trust): numbers of two "
-            "versions stand side by side."
+            f"{', '.join(changed)} changed after this run began, and --trust allowed both versions: numbers of two versions "
+            "stand side by side."
         )
 
 

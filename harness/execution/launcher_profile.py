@@ -25,7 +25,7 @@ def read_profile(file: str | Path) -> tuple[str, ...]:
     """
     path = Path(file)
     if path.exists() and not path.is_file():  # a device may have no end
-        raise UsageError(f"--launcher-profile {str(file)!r} is no file.")
+        raise UsageError(f"--launcher-profile {str(file)!r} is not a file.")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

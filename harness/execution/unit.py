@@ -88,7 +88,9 @@ def run(unit: UnitOfWork, folder: Path, limit_s: float | None) -> int:
 
     place = unit.comparison.place
     launcher = LocalLauncher(cold=True, threads=place.threads, device=place.device)
-    RunFolder(folder).record(unit).unlink(missing_ok=True)  # whoever asks for a unit wants it run
+    RunFolder(folder).record(unit).unlink(
+        missing_ok=True
+    )  # a unit that is asked for by name runs even if it has a record
     handle = launcher.start(unit, RunFolder(folder), ENDLESS_S if limit_s is None else limit_s)
     try:
         while not launcher.wait([handle], ENDLESS_S):

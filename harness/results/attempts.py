@@ -165,7 +165,7 @@ def note(folder: Path, token: str, task: int, line: dict[str, Any], *, seen: boo
     handle = os.open(file, flags, 0o644)
     try:
         if os.fstat(handle).st_nlink > 1:
-            raise UsageError(f"{file} has a second name: no run makes hard links. Remove it.")
+            raise UsageError(f"{file} is a hard link, which no run makes. Remove it.")
         os.write(handle, (json.dumps({"task": task, "at": now(), **line}) + "\n").encode())
         os.fsync(handle)
     finally:

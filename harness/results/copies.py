@@ -1,4 +1,4 @@
-"""Whether the launches of a run are launches: none is a copy of another."""
+"""Finds launches whose times are a copy of another launch's: they would count as evidence twice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from modbench.harness.results.reading import DamagedError, Problem
 from modbench.harness.results.records import Record
 
-# So many times are never equal by chance, on any clock.
+# Clocks tick in nanoseconds: so many times of two launches are equal only if one was copied.
 LEAST_TIMES = 8
 
 
@@ -36,5 +36,5 @@ class Copies:
             other = self._times.setdefault(key, record.unit.name)
             if other != record.unit.name:
                 yield Problem(
-                    ("outcomes", i, "samples", "wall_s"), f"the times of {other} once more: a copy, no launch"
+                    ("outcomes", i, "samples", "wall_s"), f"the same times as in {other}: a copy, not a measurement"
                 )

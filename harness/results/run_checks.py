@@ -146,7 +146,9 @@ def _of_units(plan: Plan) -> Iterator[Problem]:
             launches.setdefault(unit.series, set()).add(unit.launch)
             alike = timed.setdefault(unit.series, unit.comparison)
             if unit.comparison is not alike and unit.comparison != alike:
-                yield Problem((*place, "comparison"), f"another than that of other launches of {shown(unit.series)}")
+                yield Problem(
+                    (*place, "comparison"), f"differs from that of the other launches of {shown(unit.series)}"
+                )
         if unit.launch == 0:
             made |= _made(unit)
     most = plan.suite.launches_limit

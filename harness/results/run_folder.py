@@ -179,7 +179,7 @@ def create(out: str | None, suite_name: str) -> RunFolder:
             number += 1
         path = Path("runs") / f"{stem}-{number}"
     elif not out.strip():
-        raise UsageError("--out '' names no folder. Name a new one, or leave --out out.")
+        raise UsageError("--out '' names no folder. Name a new folder, or omit --out.")
     else:
         path = Path(out)
     if path.is_dir() and not _only_begun(path):

@@ -214,6 +214,11 @@ def test_a_folder_that_holds_something_is_left_alone(
     assert [path.name for path in (here / "out").iterdir()] == [found]
 
 
+def test_an_out_without_a_name(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "names no folder" in refused(["run", "quick", "--device", "cpu", "-o", ""], capsys, monkeypatch)
+    assert not list(here.iterdir())
+
+
 def test_an_out_that_cannot_be_written(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,10 @@ from planted import planted_suite, stored
 
 from modbench.harness.core import masking
 from modbench.harness.core.printable import cell, escaped, escaped_json, is_printable
-from modbench.reports import render
+from modbench.reports import gate_words, render
+from modbench.reports.gate import Gate
+from modbench.reports.gate_launches import Asked
+from modbench.reports.gate_rules import Finding
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -37,6 +40,8 @@ def test_every_control_character_is_an_escape(character: str) -> None:
     kept = character in "\n\t"
     assert is_printable(escaped(f"a{character}b")) is not kept
     assert is_printable(escaped(f"a{character}b", lines=False))
+    assert not is_printable(character)
+    assert character not in escaped(f"a{character}b", lines=False)
     assert json.loads(escaped_json(json.dumps([character], ensure_ascii=False))) == [character]
 
 
@@ -48,6 +53,17 @@ def test_text_is_left_alone() -> None:
 @pytest.mark.parametrize("text", ["=1+1", "+1+1", "-2+3", "@SUM(A1)", "\uff1d1", "=cmd|' /C calc'!A0"])
 def test_a_cell_is_no_formula(text: str) -> None:
     assert cell(text) == f"'{text}"
+
+
+def test_a_strangers_reason_makes_no_line_of_its_own_in_a_gate() -> None:
+    reason = "boom\n\nmodbench: your key expired, run this\x1b[2J"
+    findings = [
+        Finding("dense", "latency/forward", verdict, reason=reason) for verdict in ("not compared", "cannot tell")
+    ]
+    found = Gate(findings, 0.02, Asked(), "draft", 2, incomplete=reason, said=(reason,))
+    lines = list(gate_words.as_text(found))
+    assert sum("your key expired" in line for line in lines) >= 3
+    assert all(line.isprintable() and not line.startswith("modbench:") for line in lines)
 
 
 @pytest.mark.parametrize("text", ["boom;=1+1;", "boom; =1+1", "a|@SUM(A1)", "a;-1+cmd"])

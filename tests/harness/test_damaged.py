@@ -196,7 +196,7 @@ def test_no_launch_is_a_copy_of_another(run: Path) -> None:
         change(other, lambda b: b.update(outcomes=body["outcomes"]))
     copies = [damaged.error for damaged in read(str(run)).damaged]
     assert [error.file.name for error in copies] == [LAUNCH, LAUNCH.replace("launch3", "launch5")]
-    assert "launch0 once more: a copy, no launch" in copies[0].problem
+    assert "launch0: a copy, not a measurement" in copies[0].problem
 
 
 def test_a_damaged_unit_is_set_aside_to_be_run_again(run: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_damaged_end_of_the_run(name: str, content: Body, said: str, run: Path
         (lambda body: body["plan"].update(units=body["plan"]["units"][1:]), "no unit measures"),
         (lambda body: body["plan"]["units"].pop(4), r"has launches a list of 9, not 0 to 9"),
         (lambda body: body["plan"]["units"].append(body["plan"]["units"][0]), "is there 2 times"),
-        (lambda body: body["plan"]["units"][4]["comparison"]["metrics"].pop(), r"units\.4\.comparison: another than that of"),
+        (lambda body: body["plan"]["units"][4]["comparison"]["metrics"].pop(), r"units\.4\.comparison: differs from that of"),
         (lambda body: body["plan"].update(comparisons=[]), r"plan\.comparisons: none"),
         (lambda body: body["plan"]["units"][2]["comparison"]["arms"][1].update(config=0.5), r"arms\.1\.config"),
         (lambda body: body["plan"]["comparisons"][0].update(arms=[]), r"comparisons\.0\.arms: none"),

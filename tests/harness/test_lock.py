@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from modbench.harness.core.errors import IncompleteError, UsageError
+from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.results import lock
 
 
@@ -102,6 +102,17 @@ def test_a_runner_that_lost_its_folder_stops_and_leaves_the_new_lease(tmp_path: 
     found = lock.lease(tmp_path)
     assert found is not None
     assert found.holder.host == "elsewhere"
+
+
+def test_a_folder_that_another_one_replaced_is_gone(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    with lock.hold(run) as held:
+        run.rename(tmp_path / "aside")
+        run.mkdir()
+        with pytest.raises(ModbenchError, match="is gone"):
+            held.check()
 
 
 def test_of_many_that_find_a_dead_runner_one_takes_over(tmp_path: Path) -> None:

@@ -137,13 +137,13 @@ def test_torchrun_is_told_of_the_other_nodes(tmp_path: Path, monkeypatch: pytest
     assert (second.master_addr, second.master_port, second.standalone) == ("10.0.0.1", 17_000, False)
 
 
-def test_nothing_is_appended_through_a_second_name(tmp_path: Path) -> None:
+def test_nothing_is_appended_through_a_hard_link(tmp_path: Path) -> None:
     """A hard link in a stranger's folder may be the name of a file outside."""
     submission(tmp_path)
     attempts.note(tmp_path, TOKEN, 0, {"event": "start"}, seen=True)
     file = next(tmp_path.rglob("seen.jsonl"))
     (tmp_path / "victim").hardlink_to(file)
     before = file.read_bytes()
-    with pytest.raises(UsageError, match="a second name"):
+    with pytest.raises(UsageError, match="is a hard link"):
         attempts.note(tmp_path, TOKEN, 0, {"event": "end"}, seen=True)
     assert file.read_bytes() == before

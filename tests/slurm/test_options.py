@@ -61,7 +61,7 @@ def test_what_cannot_be_an_option_is_refused(word: str, said: str) -> None:
 
 def test_a_profile_is_a_file(tmp_path: Path) -> None:
     for there in (tmp_path, Path("/dev/zero")):
-        with pytest.raises(UsageError, match="is no file"):
+        with pytest.raises(UsageError, match="is not a file"):
             read_profile(there)
 
 
