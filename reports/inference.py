@@ -14,7 +14,7 @@ import pandas as pd
 from modbench.harness.core.case import Case
 from modbench.harness.core.units import three_digits
 from modbench.reports.load import Loaded
-from modbench.reports.panel import MATCHED, is_number
+from modbench.reports.panel import is_number
 from modbench.reports.style import name
 
 MIB = 2**20
@@ -141,7 +141,7 @@ def _against(
         target = by_arm.get(rung.target)
         if target is None:
             continue
-        called = f"{name(by_arm[arm])} (the {MATCHED[rung.quantity]} of {name(target)} at T = {rung.solved_at:,})"
+        called = f"{name(by_arm[arm])} (those of {name(target)} at T = {rung.solved_at:,})"
         yield called, _parts(rows, [target], arm, served)
     anchor = loaded.arms[0]
     if anchor.config.capacity is None and not anchor.rung:

@@ -75,6 +75,8 @@ _NAMES = {
     "depth_scale": "depth scale",
     "early_exit": "early exit",
 }
+# What a rung has in common with its target, by the letter in its name (`planning/match.py`).
+_QUANTITIES = {"f": "FLOPs", "t": "training FLOPs", "p": "parameters"}
 OTHER = (6, "P", "✚")  # controls and users' models
 
 
@@ -92,12 +94,24 @@ def look(case: Case) -> Look:
 
 
 def name(case: Case) -> str:
-    """Return the display name of an arm: `MoD 0.125`, `dense × 0.56`, `mine:build`."""
+    """Return the display name of an arm: `MoD 0.125`, `dense, 56 % of the FLOPs`, `mine:build`."""
     if case.rung:
-        return f"{_NAMES.get(case.model, case.model)} × {case.arm_parts[0][1:]}"
+        share, quantity = _rung(case)
+        return f"{_NAMES.get(case.model, case.model)}, {share} of the {quantity}"
     base = case.short_model if case.own else _NAMES.get(case.model, case.model)
     parts = [part[1:] if re.fullmatch(r"c[0-9.e-]+", part) else part for part in case.arm_parts]
     return " ".join((base, *parts))
+
+
+def short(case: Case) -> str:
+    """Return the display name where a figure has little room: `dense 56 %` for `dense, 56 % of the FLOPs`."""
+    return f"{_NAMES.get(case.model, case.model)} {_rung(case)[0]}" if case.rung else name(case)
+
+
+def _rung(case: Case) -> tuple[str, str]:
+    """The share of the anchor's cost that a rung has, and the quantity, from its only part, such as `f0.56`."""
+    part = case.arm_parts[0]
+    return f"{float(part[1:]):.0%}".replace("%", " %"), _QUANTITIES[part[0]]
 
 
 def bin_of(log2_ratio: float) -> int:

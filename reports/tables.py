@@ -13,7 +13,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.contracts import Doubt
-from modbench.harness.core.errors import Unmeasured, unknown
+from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.labels import Label
 from modbench.harness.core.passes import Pass
 from modbench.harness.results.evidence import Evidence
@@ -26,6 +26,7 @@ from modbench.harness.roofline.table import Table
 from modbench.harness.stats import block_effects, effects, mean_effects, steady
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.reports import nodes
+from modbench.reports.arms import arm_named
 from modbench.reports.cell import Cell, Trouble
 from modbench.reports.derived import Derived
 
@@ -41,7 +42,7 @@ class Tables:
         baseline: name of the arm that others are compared with; None: every comparison's anchor.
 
     Raises:
-        UsageError: if no arm has that name.
+        UsageError: if no arm has that name, or several have.
     """
 
     def __init__(self, run: StoredRun, baseline: str | None = None) -> None:
@@ -63,9 +64,8 @@ class Tables:
             for case in comparison.arms:
                 for key in comparison.metrics:
                     self._measured_in.setdefault((case.id, key), comparison)
-        arms = dict.fromkeys(case.arm for case in run.plan.cases)
-        if baseline is not None and baseline not in arms:
-            raise unknown("baseline", baseline, arms)
+        if baseline is not None:
+            self.baseline = arm_named(run.plan.cases, baseline, "baseline").arm
         records = {record.unit.name: record for record in run.records}
         for unit in run.plan.units:
             seeded = self.passes[unit.made_in].samples == "seeds"

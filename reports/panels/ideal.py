@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, Panel, figure, is_number
-from modbench.reports.style import HAIR, INK, MUTED, look, name, new_figure, to_svg
+from modbench.reports.style import HAIR, INK, MUTED, look, new_figure, short, to_svg
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ def render(loaded: Loaded) -> Markup | None:
     for axis, (title, rows) in zip(axes, sides, strict=True):
         _draw(axis, loaded, rows, title, limits)
     axes[0].set_ylabel("measured (higher is better)")
-    legend = " ".join(f"{look(case).glyph} {name(case)}" for case in loaded.arms_shown)
+    legend = " ".join(f"{look(case).glyph} {short(case)}" for case in loaded.arms_shown)
     attainable = ""
     if any(is_number(value) for _, rows in sides for value in rows.attainable):
         attainable = (

@@ -12,7 +12,7 @@ from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure, is_number, seeds_in_words
 from modbench.reports.point_labels import label
-from modbench.reports.style import look, name, new_figure, to_svg
+from modbench.reports.style import look, name, new_figure, short, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def render(loaded: Loaded) -> Markup | None:
     axis.set_xlabel(f"{what[metric]} relative to {name(loaded.arms[0])}, T = {length} (left is better)")
     axis.set_title("held-out bits per byte (lower is better)")
     taken = [(low, loss, high, loss) for _, _, low, high, loss in points] + _along(_ladder(points))
-    label(axis, [(x, loss, name(case)) for case, x, _, _, loss in points], taken)
+    label(axis, [(x, loss, short(case)) for case, x, _, _, loss in points], taken)
     runs = [unit.protocol.train for unit in loaded.runs if unit.protocol.train]
     trained = max(run.steps * run.tokens_per_step for run in runs)
     precision = " (fp32 weights, bf16 autocast)" if "bf16" in suite.grid.dtype else ""

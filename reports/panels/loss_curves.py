@@ -14,7 +14,7 @@ from modbench.harness.core.units import human
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure
-from modbench.reports.style import MUTED, look, name, new_figure, to_svg
+from modbench.reports.style import MUTED, look, new_figure, short, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +110,7 @@ def _line(axis: Axes, case: Case, number: int, xs: Sequence[float], ys: list[flo
         markevery=((number * 2 + 2) % every, every),
         markersize=4.5,
         linewidth=1.3,
-        label=f" {name(case)}",  # matplotlib hides labels that start with an underscore
+        label=f" {short(case)}",  # matplotlib hides labels that start with an underscore
     )
 
 

@@ -8,7 +8,7 @@ from modbench.harness.core.units import human, scale_of, three_digits
 from modbench.harness.results.notes.memory import MemoryNotes
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, figure
-from modbench.reports.style import INK, look, name, new_figure, to_svg
+from modbench.reports.style import INK, look, name, new_figure, short, to_svg
 
 
 def render(loaded: Loaded) -> Markup | None:
@@ -32,7 +32,7 @@ def render(loaded: Loaded) -> Markup | None:
         for notes in [notes for notes in cell.notes(MemoryNotes) if notes.forecast][:1]:
             axis.plot([(notes.forecast or 0.0) / factor] * 2, [y - 0.42, y + 0.42], color=INK, linewidth=1.4)
         axis.annotate(three_digits(peak / factor), (peak / factor, y), (5, 0), textcoords="offset points", va="center")
-    axis.set_yticks(range(len(known)), [name(case) for case, _ in known])
+    axis.set_yticks(range(len(known)), [short(case) for case, _ in known])
     axis.invert_yaxis()
     axis.margins(x=0.12)
     axis.grid(visible=False, axis="y")

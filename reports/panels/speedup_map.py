@@ -11,7 +11,7 @@ from markupsafe import Markup
 from modbench.reports.lead import residuals
 from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, Panel, figure, is_number
-from modbench.reports.style import MAP, MAP_INK, MUTED, PAPER, bin_of, name, new_figure, to_svg
+from modbench.reports.style import MAP, MAP_INK, MUTED, PAPER, bin_of, name, new_figure, short, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ def render(loaded: Loaded) -> Markup | None:
     made, axes = new_figure(5.0, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
     for axis, (title, metric) in zip(axes, sides, strict=True):
         _draw(axis, loaded, title, metric)
-    axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [name(case) for case in arms])
+    axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [short(case) for case in arms])
     svg = to_svg(made, "map", "Speed-up over the anchor by arm and sequence length")
     reading = (
         f"Speed-up over {name(loaded.arms[0])}, ± half the 95 % interval. Purple is faster, orange slower, grey within 9 % "

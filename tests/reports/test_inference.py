@@ -33,10 +33,10 @@ def test_each_routed_arm_is_held_against_equal_cost_and_equal_shape(tmp_path: Pa
     loaded = load.load(tmp_path / "run")
     prefill, decode = inference.verdicts(loaded)
     assert prefill == (
-        "Prefill: against dense × 0.58 (the FLOPs of MoD 0.125 at T = 128) MoD 0.125 pays from T = 64; "
+        "Prefill: against dense, 58 % of the FLOPs (those of MoD 0.125 at T = 128) MoD 0.125 pays from T = 64; "
         "against dense of the same shape MoD 0.125 pays from T = 64, MoD 0.5 does not pay here."
     )
-    assert decode.startswith("Decode: against dense × 0.58")
+    assert decode.startswith("Decode: against dense, 58 % of the FLOPs")
     text = " ".join(summary.closing(loaded, tmp_path / "report.html", None).split())
     assert prefill in text
     header, rows = inference.table(loaded, inference.SERVED[0])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from planted import planted_suite, stored
 
+from modbench.harness.core.errors import UsageError
 from modbench.reports import lead, pays, summary
 from modbench.reports.load import load
 
@@ -46,7 +47,7 @@ def test_one_win_of_six_is_called_one_of_six(run: Path) -> None:
     loaded = load(run)
     said = lead.lead(loaded)
     first = said[0]
-    assert first.startswith("MoD 0.125 against dense × 0.5")
+    assert first.startswith("MoD 0.125 against dense, 5")
     equal, shape = first.split(". ", 1)
     assert "the dense model of equal FLOPs" in equal
     assert "pays in 1 of 6 (train step at T = 256: 1.06×), slower in 5; ratios 0.8" in equal
@@ -92,3 +93,26 @@ def test_a_rung_as_baseline_is_not_said_twice(run: Path) -> None:
     rung = next(rung.arm for rung in load(run).run.plan.ladder if rung.target == "mod[c0.125]")
     first = lead.lead(load(run, rung))[0]
     assert first.count("against") + first.count("Against") == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "arm"),
+    [
+        ("mod[c0.125]", "mod[c0.125]"),
+        ("MoD 0.125", "mod[c0.125]"),
+        ("c0.5", "mod[c0.5]"),
+        ("dense", "dense"),
+        ("f0.58", "dense-f0.58"),
+        ("dense, 58 % of the FLOPs", "dense-f0.58"),
+        ("dense 58%", "dense-f0.58"),
+    ],
+)
+def test_an_arm_answers_to_what_the_terminal_calls_it(tmp_path: Path, said: str, arm: str) -> None:
+    stored(tmp_path, planted_suite("draft", metrics=["latency/forward"], train=None))
+    assert load(tmp_path / "run", said).arms[0].arm == arm
+
+
+def test_an_ambiguous_arm_is_refused_with_its_candidates(tmp_path: Path) -> None:
+    stored(tmp_path, planted_suite("draft", metrics=["latency/forward"], train=None))
+    with pytest.raises(UsageError, match=r"baseline 'mod' could be any of mod\[c0.125\], mod\[c0.5\]"):
+        load(tmp_path / "run", "mod")
