@@ -19,6 +19,7 @@ import pandas as pd
 from modbench.harness.core.case import Case
 from modbench.harness.stats import effects
 from modbench.harness.stats.effects import Effect
+from modbench.reports import losses
 from modbench.reports.load import Loaded
 from modbench.reports.panel import is_number
 from modbench.reports.style import name
@@ -285,19 +286,19 @@ def in_words(loaded: Loaded) -> list[str]:
     """Return a sentence per routed variant that compares its best size with the best dense size, by the causal loss."""
     rows, said = table(loaded), list[str]()
     names = {curve.variant: curve.name for curve in curves(loaded)}
+    unit, factor = losses.unit_of(loaded)
     for row in rows[(rows.metric == LOSSES[0]) & rows.best_difference.notna()].to_dict("records"):
-        below = f"{abs(row['best_difference']):.3f} nats {'below' if row['best_difference'] < 0 else 'above'} dense"
+        difference, low, high = (row[f"best_{each}"] * factor for each in ("difference", "ci_low", "ci_high"))
+        below = f"{abs(difference):.3f} {unit} {'below' if difference < 0 else 'above'} dense"
         between = " (too few seeds for an interval)"
-        if is_number(row["best_ci_low"]):
-            undecided = row["best_ci_low"] <= 0 <= row["best_ci_high"]
-            between = f" [{row['best_ci_low']:+.3f}, {row['best_ci_high']:+.3f}]{', undecided' * undecided}"
-        step = f" and {row['best_step_share']:.2f}× its step time" if is_number(row["best_step_share"]) else ""
+        if is_number(low):
+            between = f" [{low:+.3f}, {high:+.3f}]{', undecided' * (low <= 0 <= high)}"
+        ratios = [f"forward FLOPs {1 / row['best_forward_share']:.2f}×"]
+        ratios += [f"train step {1 / row['best_step_share']:.2f}×"] if is_number(row["best_step_share"]) else []
         said.append(
             f"At {in_flops(row['budget'])} {names[row['variant']]} ends {below}{between}, each at the best size "
-            f"trained, with {row['best_forward_share']:.2f}× the forward FLOPs{step}; both routed causally."
+            f"trained and both routed causally; its cost there against dense (above 1× is better): {', '.join(ratios)}."
         )
-    if said and not loaded.run.plan.suite.claims:
-        said.append("A smoke run: no claims.")
     return said
 
 

@@ -1,4 +1,4 @@
-"""The head of a report: its title, and the answer in words."""
+"""The answer of a report in words: first in short, then arm by arm."""
 
 from __future__ import annotations
 
@@ -13,17 +13,6 @@ from modbench.reports.style import name
 MOST_ANSWERS = 24
 
 
-def title(loaded: Loaded) -> str:
-    """Return the title: `Does skipping tokens pay on AMD EPYC, fp32, 1 thread?`."""
-    suite = loaded.run.plan.suite
-    where = f"{loaded.device_name}, {'/'.join(suite.grid.dtype)}"
-    if loaded.run.plan.device == "cpu":
-        where += f", {suite.threads} thread{'s' * (suite.threads != 1)}"
-    if suite.compile:
-        where += ", compiled"
-    return f"Does skipping tokens pay on {where}?"
-
-
 def lead(loaded: Loaded) -> list[str]:
     """Say for every arm where it pays: against the dense model of equal cost, then against that of the same shape."""
     if loaded.run.plan.suite.isoflop is not None:  # sizes differ, so that no single speed-up exists
@@ -34,8 +23,6 @@ def lead(loaded: Loaded) -> list[str]:
     said = [sentence for sentence in said if sentence]
     if said and len(beside) > MOST_ANSWERS:
         said.append(f"{len(beside) - MOST_ANSWERS:,} further arms are in comparisons.csv.")
-    if said and not loaded.run.plan.suite.claims:
-        said.append("A smoke run: no claims.")
     return [*said, *filter(None, [place_shown(loaded)])]
 
 

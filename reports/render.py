@@ -13,7 +13,7 @@ from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import cell, escaped
-from modbench.reports import isoflop, lead
+from modbench.reports import asked, head, isoflop
 from modbench.reports.load import Loaded, load
 from modbench.reports.machine import gpu, machine_check, warnings
 from modbench.reports.pairs import COMPARISONS
@@ -81,8 +81,8 @@ def html(loaded: Loaded) -> str:
     run = loaded.run
     page = fill(
         "report",
-        title=lead.title(loaded),
-        lead=lead.lead(loaded),
+        title=asked.title(loaded),
+        head=head.head(loaded),
         panels=rendered,
         command=shlex.join(run.command),
         date=run.started[:10],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import shutil
+import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,16 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import human, human_duration
 from modbench.harness.planning.plan import Plan
-from modbench.reports import inference, lead, logs
+from modbench.reports import head, inference, logs, terminal_tables, text_table
 from modbench.reports.accuracy import TaskResult, results
-from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
 from modbench.reports.machine import machine_check, warnings
-from modbench.reports.panel import TIMED, is_number
 from modbench.reports.style import name
+from modbench.reports.terminal_tables import DISTURBED_MARK, FUTURE_MARK, TAIL_MARK
+from modbench.reports.text_table import aligned, wrapped
 
-FUTURE_MARK, DISTURBED_MARK, TAIL_MARK = "†", "‡", "§"
-# Redundant beside bits per byte.
-LOSSES = ("loss/val", "loss/val_causal")
+# Shown in a table of their own, in one unit.
+LOSSES = ("loss/val", "loss/val_causal", "bpb/val")
 # Most rows of a table of prefill or decode.
 MOST_SERVED = 24
 # Failed cases that are named; the rest are counted.
@@ -46,37 +46,45 @@ def opening(plan: Plan) -> str:
 
 
 def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
-    """Return the table at the longest length, the answer in words, failures, and the path of the report."""
-    lines = [*_table(loaded), ""]
-    if any(FUTURE_MARK in line for line in lines):
-        beside = [name(loaded.arms[0])] if loaded.arms[0].arm in _readers(loaded) else []
-        who = f"{beside[0]}, or both sides, " if beside else ""
-        lines.insert(-1, f"{FUTURE_MARK} {who}{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss")
-    if any(DISTURBED_MARK in line for line in lines):
-        lines.insert(-1, f"{DISTURBED_MARK} contaminated: the machine was disturbed, its wall time supports no claim")
-    if any(TAIL_MARK in line for line in lines):
-        lines.insert(
-            -1, f"{TAIL_MARK} {Label.TAIL}: typical calls (shown) and the mean disagree; comparisons.csv has both"
-        )
-    width = min(120, shutil.get_terminal_size().columns)
-    lines += _tasks(loaded, width)
-    lines += _others(loaded, width)
-    lines += _served(loaded)
+    """Return the tables, the answer in words, what to doubt, failures, and the path of the report."""
+    width = text_table.width()
+    lines = [*terminal_tables.tables(loaded, width), *_tasks(loaded, width), *_others(loaded, width), *_served(loaded)]
+    lines = [*_legend(loaded, lines, width), *lines]
     for sentence in warnings(loaded):  # before anything that they are about
-        lines = [*textwrap.wrap(f"⚠ {sentence}", width, break_on_hyphens=False), "", *lines]
-    for sentence in (*lead.lead(loaded), *inference.verdicts(loaded), lead.residuals(loaded)):
-        lines += textwrap.wrap(sentence, width, break_on_hyphens=False)
-    known, failed = logs.logs(loaded.run), list(loaded.failed.groupby("case_id", sort=False))
-    for case, rows in failed[:MOST_FAILED]:
-        reason = f"{rows.reason.iloc[0]}{logs.beside(str(rows.reason.iloc[0]), known, str(case), rows.metric)}"
-        said = f"failed: {case}: {reason} ({', '.join(rows.metric)})"
-        lines += textwrap.wrap(said, width, break_on_hyphens=False, break_long_words=False)  # a path stays whole
-    if len(failed) > MOST_FAILED:
-        lines.append(f"and {len(failed) - MOST_FAILED:,} more cases failed: cases.csv has the reason of each")
-    lines += _measurement_notes(loaded, width)
+        lines = [*wrapped([f"⚠ {sentence}"], width), "", *lines]
+    told = head.head(loaded)
+    for title, sentences in (
+        ("", [told.answer]),
+        ("", told.details),
+        ("How sure: ", [" ".join(told.sure)]),
+        ("What to doubt: ", [" ".join(told.doubts)]),
+    ):
+        said = wrapped([f"{title}{sentence}" for sentence in sentences if sentence], width)
+        lines += [*said, ""] if said else []
+    lines += [*_failures(loaded, width), *_spent(loaded, width)]
     took = f" ({human_duration(wall_s)})" if wall_s is not None else ""
     lines += ["", f"report: {page}{took}"]
     return "\n".join(lines)
+
+
+def _legend(loaded: Loaded, lines: Sequence[str], width: int) -> list[str]:
+    """Explain the marks that occur in the tables, and against what ratios are."""
+    text, anchor = "\n".join(lines), loaded.arms[0] if loaded.arms else None
+    if anchor is None or "×" not in text:
+        return []
+    said = [f"Ratios: {name(anchor)} ÷ the row's; above 1× the row is better. ± is half the 95 % interval."]
+    glyphs = {"▲": "faster", "▼": "slower", "≈": "equal", "△": "different", "?": "undecided"}
+    used = [f"{glyph} {word}" for glyph, word in glyphs.items() if re.search(rf"\d{re.escape(glyph)}", text)]
+    said += [f"{', '.join(used)}."] if used else []
+    said = [" ".join(said)]
+    if FUTURE_MARK in text:
+        beside = f"{name(anchor)}, or both sides, " if anchor.arm in _readers(loaded) else ""
+        said.append(f"{FUTURE_MARK} {beside}{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss")
+    if DISTURBED_MARK in text:
+        said.append(f"{DISTURBED_MARK} contaminated: the machine was disturbed, its wall time supports no claim")
+    if TAIL_MARK in text:
+        said.append(f"{TAIL_MARK} {Label.TAIL}: typical calls (shown) and the mean disagree; comparisons.csv has both")
+    return [*wrapped(said, width), ""]
 
 
 def _readers(loaded: Loaded) -> set[str]:
@@ -84,60 +92,26 @@ def _readers(loaded: Loaded) -> set[str]:
     return {case.arm for case in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
 
 
-def _measurement_notes(loaded: Loaded, width: int) -> list[str]:
-    """List labels, contaminated comparisons, the machine's verdict, and the share of time spent measuring."""
-    said = [f"{label}: {', '.join(name(case) for case in cases)}" for label, cases in loaded.labelled().items()]
-    words = loaded.comparisons.verdict.value_counts().to_dict()
-    if "contaminated" in words:
-        said.append(
-            f"{words['contaminated']} comparisons are contaminated: the report says by what, and shows CPU times"
-        )
-    said.append(machine_check(loaded)[1])
-    facts = [f"margin {loaded.run.plan.suite.margin:.1%}"]
+def _failures(loaded: Loaded, width: int) -> list[str]:
+    """Name the cases that failed, with the reason and the log."""
+    known, failed = logs.logs(loaded.run), list(loaded.failed.groupby("case_id", sort=False))
+    lines = list[str]()
+    for case, rows in failed[:MOST_FAILED]:
+        reason = f"{rows.reason.iloc[0]}{logs.beside(str(rows.reason.iloc[0]), known, str(case), rows.metric)}"
+        lines += wrapped([f"failed: {case}: {reason} ({', '.join(rows.metric)})"], width)
+    if len(failed) > MOST_FAILED:
+        lines.append(f"and {len(failed) - MOST_FAILED:,} more cases failed: cases.csv has the reason of each")
+    return lines
+
+
+def _spent(loaded: Loaded, width: int) -> list[str]:
+    """Say what share of the time went into measuring, and how busy this process was beside it."""
+    facts = []
     if loaded.inside is not None:
         facts.append(f"{loaded.inside:.0%} of the wall time inside measured or trained work")
     if loaded.parent_share is not None:
         facts.append(f"this process beside timed ones: {loaded.parent_share:.2%} of a core")
-    said.append("; ".join(facts))
-    return ["", *(line for each in said for line in textwrap.wrap(each, width, break_on_hyphens=False))]
-
-
-def _columns(length: int) -> list[tuple[str, str, int | None]]:
-    """Return (title, metric, length) of the columns of the table of ratios."""
-    return [
-        *((f"{title.removesuffix(' pass')} T={length}", metric, length) for title, metric in TIMED),
-        ("FLOPs", "flops/forward", length),
-        ("memory", "memory/peak_allocated", length),
-        ("KV cache", "memory/kv_cache", length),
-        ("bits/byte", "bpb/val", None),
-    ]
-
-
-def _table(loaded: Loaded) -> list[str]:
-    """Return the lines of the table of ratios to the baseline, at the longest length."""
-    if not loaded.lengths or len(loaded.arms) < 2:
-        return []
-    asked = [column for column in _columns(loaded.lengths[-1]) if column[1] in loaded.run.plan.suite.metrics]
-    if not asked:
-        return []
-    head = ["against " + loaded.arms[0].arm, *(title for title, _, _ in asked)]
-    body = [[name(case), *(_cell(loaded, case.arm, metric, t) for _, metric, t in asked)] for case in loaded.arms_shown]
-    left_out = len(loaded.arms) - 1 - len(body)
-    return [*_aligned([head, *body]), *([f"and {left_out:,} more arms: in comparisons.csv"] if left_out else [])]
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """Align the first column left and the others right.
-
-    Not with rich: it strips a right-aligned cell, and the blank that replaces a † keeps numbers aligned.
-    """
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
+    return wrapped(["; ".join(facts)], width) if facts else []
 
 
 def _others(loaded: Loaded, width: int) -> list[str]:
@@ -145,7 +119,7 @@ def _others(loaded: Loaded, width: int) -> list[str]:
     if not loaded.lengths:
         return []
     length = loaded.lengths[-1]
-    shown = {metric for _, metric, _ in _columns(length)} | {"flops/train_step", *LOSSES}
+    shown = {*terminal_tables.METRICS, "flops/train_step", *LOSSES}
     shown |= {served.rate for served in inference.SERVED}
     known = loaded.tables.metrics
     left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown and not known[metric].task]
@@ -157,7 +131,7 @@ def _others(loaded: Loaded, width: int) -> list[str]:
             [*row, text]
             for row, text in zip(rows, [metric, *(_value(loaded, case, metric, length) for case in arms)], strict=True)
         ]
-        if kept and len(_aligned(wider)[0]) > width:
+        if kept and len(aligned(wider)[0]) > width:
             break
         rows, kept = wider, kept + 1
     if not kept:
@@ -166,7 +140,7 @@ def _others(loaded: Loaded, width: int) -> list[str]:
     found = loaded.cases[(loaded.cases.seq_len == length) & (loaded.cases.status == "skipped")]
     for metric in left[:kept]:
         rest += [f"– {metric}: {reason}" for reason in found[found.metric == metric].reason.unique()[:1]]
-    return [*_aligned(rows), *(line for each in rest for line in textwrap.wrap(each, width)), ""]
+    return [*aligned(rows), *(line for each in rest for line in textwrap.wrap(each, width)), ""]
 
 
 def _served(loaded: Loaded) -> list[str]:
@@ -176,7 +150,7 @@ def _served(loaded: Loaded) -> list[str]:
         header, rows = inference.table(loaded, served)
         if not rows:
             continue
-        lines += _aligned([[served.title.lower(), *header[1:]], *map(list, rows[:MOST_SERVED])])
+        lines += aligned([[served.title.lower(), *header[1:]], *map(list, rows[:MOST_SERVED])])
         lines += [f"and {len(rows) - MOST_SERVED} more: in the report"] if len(rows) > MOST_SERVED else []
         lines.append("")
     return lines
@@ -200,7 +174,7 @@ def _accuracies(loaded: Loaded, tasks: list[TaskResult]) -> list[str]:
         cells = [_accuracy(task, case.arm) for task in tasks]
         if any(cells):
             rows.append([name(case), *cells])
-    return _aligned([*rows, ["best shortcut", *(f"{task.shortcut[1]:.1%}".ljust(11) for task in tasks)]])
+    return aligned([*rows, ["best shortcut", *(f"{task.shortcut[1]:.1%}".ljust(11) for task in tasks)]])
 
 
 def _accuracy(task: TaskResult, arm: str) -> str:
@@ -219,21 +193,6 @@ def _value(loaded: Loaded, case: Case, metric: str, length: int) -> str:
     if row.status != "ok":
         return "failed" if row.status == "failed" else "–"
     return human(float(row.value), str(row.unit)).strip()
-
-
-def _cell(loaded: Loaded, arm: str, metric: str, length: int | None) -> str:
-    row = loaded.pair(arm, metric, length)
-    if row is None:
-        return ""
-    if row.status != "ok":
-        return "failed" if row.status == "failed" else "–"
-    if not is_number(row.ratio):
-        spread = f" ±{(row.ci_high - row.ci_low) / 2:.3f}" if is_number(row.ci_low) else ""
-        return f"{row.difference:+.3f}{spread}{FUTURE_MARK if looked_ahead(row) else ' '}"
-    spread = f" ±{(row.ci_high - row.ci_low) / 2:.2f}" if is_number(row.ci_low) else ""
-    tail = isinstance(row.labels, str) and Label.TAIL in row.labels.split(";")
-    mark = DISTURBED_MARK if row.verdict == "contaminated" else TAIL_MARK if tail else ""
-    return f"{row.ratio:.2f}×{spread}{mark}"
 
 
 def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:

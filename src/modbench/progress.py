@@ -150,6 +150,13 @@ class Lines:
         self.time_left.added(series, units)
 
 
+class Quiet(Lines):
+    """Says nothing but that it ends in good order."""
+
+    def _print(self, line: str) -> None:
+        """Print nothing."""
+
+
 class Live:
     """A progress bar that names the running units."""
 
@@ -255,9 +262,11 @@ class Counter:
                 print(f"{self.done}/{self.total} {self.what}", end=end, file=self.stream, flush=True)
 
 
-def progress_for(plan: Plan, folder: RunFolder) -> Lines | Live:
+def progress_for(plan: Plan, folder: RunFolder, *, quiet: bool = False) -> Lines | Live:
     """A bar on a terminal, lines in a pipe or a log; what is expected is written down for `modbench watch`."""
-    made = Live(plan, folder) if sys.stderr.isatty() else Lines(plan, folder=folder)
+    made: Lines | Live = Quiet(plan, folder=folder) if quiet else Lines(plan, folder=folder)
+    if sys.stderr.isatty() and not quiet:
+        made = Live(plan, folder)
     left = made.time_left
     predicted.write(folder.path, left.predicted | left.later, left.at_once)
     return made

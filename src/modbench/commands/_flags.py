@@ -28,6 +28,7 @@ TimeoutFlag = Annotated[
     ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the report is, and errors.")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import sys
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.masking import masked
@@ -12,9 +15,30 @@ if TYPE_CHECKING:
     from modbench.api import Finished
 
 
+# What is coloured on a terminal: faster and slower in about the colours of the page's map, and warnings.
+_COLOURS = (
+    (re.compile(r"\d[\d.,]*×(?:±[\d.]+)?▲"), "35"),
+    (re.compile(r"\d[\d.,]*×(?:±[\d.]+)?▼"), "33"),
+    (re.compile(r"^(?:failed:|⚠).*$", re.MULTILINE), "1;33"),
+)
+
+
 def say(text: str) -> None:
-    """Print a text, with control characters as escapes."""
-    print(masked(escaped(text)), flush=True)
+    """Print a text, with control characters as escapes; with colours on a terminal, unless NO_COLOR is set."""
+    safe = masked(escaped(text))
+    print(coloured(safe) if sys.stdout.isatty() and colours() else safe, flush=True)
+
+
+def colours() -> bool:
+    """Whether colours are allowed: NO_COLOR (no-color.org) is not set, and the terminal has some."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def coloured(text: str) -> str:
+    """Return the text with ratios that were found faster or slower, failures and warnings in colour."""
+    for pattern, colour in _COLOURS:
+        text = pattern.sub(f"\033[{colour}m\\g<0>\033[0m", text)
+    return text
 
 
 def say_json(data: object, *, allow_nan: bool = True) -> None:
@@ -22,10 +46,13 @@ def say_json(data: object, *, allow_nan: bool = True) -> None:
     print(masked(escaped_json(json.dumps(data, indent=1, allow_nan=allow_nan))), flush=True)
 
 
-def print_summary(finished: Finished, *, as_json: bool) -> None:
-    """Print the summary of a run, as text or as JSON."""
+def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False) -> None:
+    """Print the summary of a run, as text or as JSON; quietly, only where its report is."""
     from modbench.reports import summary
 
+    if quiet and not as_json:
+        say(str(finished.report))
+        return
     result = (finished.loaded, finished.report, finished.wall_s)
     if as_json:
         say_json(summary.as_json(*result))

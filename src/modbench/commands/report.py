@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import app
-from modbench.commands._flags import JsonFlag
+from modbench.commands._flags import JsonFlag, QuietFlag
 from modbench.commands._output import print_summary
 
 
@@ -23,6 +23,7 @@ def report(
         bool,
         typer.Option("--all-pairs", help="Compare any two arms, even where that makes thousands of rows."),
     ] = False,
+    quiet: QuietFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Render a stored run's report.html, cases.csv and comparisons.csv again."""
@@ -32,7 +33,7 @@ def report(
     from modbench.harness.core.printable import escaped
 
     finished = api.report(run_folder, baseline, all_pairs=all_pairs)
-    print_summary(finished, as_json=as_json)
+    print_summary(finished, as_json=as_json, quiet=quiet)
     run = finished.loaded.run
     for damaged in run.damaged:
         print(f"modbench: {masked(brief(escaped(str(damaged.error))))}", file=sys.stderr)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Annotated
 
 import typer
 
 from modbench.commands._app import app
-from modbench.commands._flags import Flags, JsonFlag, SelectFlag, SuiteName, TimeoutFlag, with_flags
+from modbench.commands._flags import Flags, JsonFlag, QuietFlag, SelectFlag, SuiteName, TimeoutFlag, with_flags
 from modbench.commands._output import print_summary, say
 from modbench.commands._trust import word_on
 
@@ -44,6 +45,7 @@ def run(
     ] = "local",
     launcher_profile: ProfileFlag = None,
     options: LauncherOptions = None,
+    quiet: QuietFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure a suite and write its report."""
@@ -69,18 +71,18 @@ def run(
     folder = api.new_folder(plan, out)
     if not elsewhere and (gap := accelerators.not_measured(plan.device)) is not None:
         print(gap, file=sys.stderr, flush=True)
-    if not as_json:
+    if not as_json and not quiet:
         say(summary.opening(plan))
     finished = api.run(
         plan,
         folder,
         command=["modbench", *sys.argv[1:]],
-        progress=progress_for(plan, folder),
+        progress=progress_for(plan, folder, quiet=quiet),
         launcher=launcher,
         options=words,
         timeout_s=timeout_s,
     )
-    print_summary(finished, as_json=as_json)
+    print_summary(finished, as_json=as_json, quiet=quiet)
     if strict and not finished.loaded.failed.empty:
         raise typer.Exit(1)
 
@@ -101,6 +103,7 @@ def resume(
     trust: Annotated[
         bool, typer.Option("--trust", help="Run and read files that you did not begin the run with, or that changed.")
     ] = False,
+    quiet: QuietFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Continue an interrupted run: finished units are kept, training continues from its checkpoint."""
@@ -116,11 +119,11 @@ def resume(
     stopping.interrupt_on_end()
     finished = api.resume(
         run_folder,
-        progress_for,
+        functools.partial(progress_for, quiet=quiet),
         retry_failed=retry_failed,
         steal=steal,
         options=options,
         trust=word_on(trust=trust),
         timeout_s=timeout_s,
     )
-    print_summary(finished, as_json=as_json)
+    print_summary(finished, as_json=as_json, quiet=quiet)

@@ -1,0 +1,69 @@
+"""The first screen in words: what was asked, the answer, how sure it is, and what to doubt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modbench.harness.core.case import Case
+from modbench.reports import asked, inference, lead, pays, sureness
+from modbench.reports.load import Loaded
+from modbench.reports.panel import default_arm, rung_beside, times
+from modbench.reports.style import name
+
+
+@dataclass(frozen=True)
+class Head:
+    """The first screen of a report.
+
+    Attributes:
+        asked: what was compared with what, one sentence.
+        answer: the answer in two sentences about the arm that is shown first; empty where nothing was timed.
+        details: the answer arm by arm, and from where on it pays.
+        sure: what the numbers stand on.
+        doubts: what a reader should hold against them.
+    """
+
+    asked: str
+    answer: str
+    details: list[str]
+    sure: list[str]
+    doubts: list[str]
+
+
+def head(loaded: Loaded) -> Head:
+    """Return the first screen of a report."""
+    details = [*lead.lead(loaded), *inference.verdicts(loaded)]
+    return Head(asked.asked(loaded), answer(loaded), details, sureness.sure(loaded), sureness.doubts(loaded))
+
+
+def answer(loaded: Loaded) -> str:
+    """Say in two sentences how fast the arm that is shown first is against dense, and against dense of equal cost."""
+    case = default_arm(loaded)
+    if case is None or loaded.run.plan.suite.isoflop is not None:
+        return ""
+    anchor = loaded.arms[0]
+    said = [_against(loaded, case, anchor, f"{name(anchor)}{' of the same shape' * (anchor.config.capacity is None)}")]
+    beside = rung_beside(loaded, case)
+    if beside is not None and beside[0].arm != anchor.arm:
+        said.append(_against(loaded, case, beside[0], f"{name(beside[0])} (a dense model of equal cost)", again=True))
+    return " ".join(filter(None, said))
+
+
+def _against(loaded: Loaded, case: Case, other: Case, called: str, *, again: bool = False) -> str:
+    """One sentence: `MoD 0.125 takes less time than dense of the same shape in 6 of 6 places (1.29× to 1.70× as fast).`."""
+    cells = pays.held(loaded, case.arm, other.arm)
+    ratios = [cell.ratio for cell in cells if cell.ratio is not None]
+    if not ratios:
+        return ""
+    span = times(ratios[0]) if len(ratios) == 1 else f"{times(min(ratios))} to {times(max(ratios))}"
+    who = "it" if again else name(case)
+    won, lost = (sum(cell.verdict == word for cell in cells) for word in ("better", "worse"))
+    if all(cell.verdict is None for cell in cells):
+        said = f"{who} is {span} as fast as {called}, without a verdict"
+    elif len(cells) == 1:
+        word = "faster" if won else "slower" if lost else "not shown to be faster"
+        said = f"{who} is {word} than {called} ({span})"
+    else:
+        slower = f", slower in {lost}" if lost else ""
+        said = f"{who} is faster than {called} in {won} of {len(cells)} places{slower} ({span})"
+    return f"{said[:1].upper()}{said[1:]}."

@@ -1,0 +1,63 @@
+"""How sure a report is, and what to doubt about it: the third and fourth thing that its first screen says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from modbench.reports.load import Loaded
+from modbench.reports.machine import machine_check
+from modbench.reports.style import name
+
+# More arms than this are counted.
+MOST_NAMED = 6
+
+
+def sure(loaded: Loaded) -> list[str]:
+    """Say what the numbers stand on: processes, width of the intervals, margin, the check of the machine."""
+    suite, said = loaded.run.plan.suite, list[str]()
+    rows = loaded.comparisons[(loaded.comparisons.unit == "s") & (loaded.comparisons.status == "ok")]
+    if not rows.empty:
+        launches = loaded.cases[(loaded.cases.unit == "s") & (loaded.cases.status == "ok")].n.dropna()
+        few, most = int(launches.min()), int(launches.max())
+        number = f"{few}" if few == most else f"{few} to {most}"
+        with_interval = rows[rows.ci_low.notna()]
+        width = ""
+        if not with_interval.empty:
+            half = math.sqrt(float((with_interval.ci_high / with_interval.ci_low).median())) - 1
+            width = f", with a 95 % interval of ±{100 * half:.1f} % (median)"
+        said.append(f"Each ratio of times is from {number} fresh process{'es' * (most != 1)}{width}.")
+        if suite.claims:
+            open_ = int((rows.verdict == "inconclusive").sum())
+            undecided = f"; {open_} of {len(rows)} ratios of times are undecided" if open_ else ""
+            said.append(f"Differences below {100 * suite.margin:.2g} % count as equal{undecided}.")
+        said.append(f"{machine_check(loaded)[1]}.")
+    return said
+
+
+def doubts(loaded: Loaded) -> list[str]:
+    """Say what a reader should hold against the numbers: labels, disturbed times, failures, what is missing."""
+    return [*_doubts(loaded)]
+
+
+def _doubts(loaded: Loaded) -> Iterator[str]:
+    if not loaded.run.plan.suite.claims:
+        yield "A smoke run: it shows that everything runs, and supports no claim."
+    if loaded.run.missing:
+        yield f"The run is incomplete: {len(loaded.run.missing)} units have no record."
+    for label, cases in loaded.labelled().items():
+        names = [name(case) for case in cases]
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        yield f"{label[:1].upper()}{label[1:]}: {', '.join(names[:MOST_NAMED])}{more}."
+    disturbed = int((loaded.comparisons.verdict == "contaminated").sum())
+    if disturbed:
+        yield (
+            f"{disturbed} comparison{'s are' if disturbed != 1 else ' is'} contaminated: the machine was disturbed; the table "
+            "says by what, with CPU times."
+        )
+    seeds = len(loaded.run.plan.suite.seeds)
+    if loaded.trained_metric is not None and seeds < 3:
+        yield f"Losses are from {seeds} seed{'s' * (seeds != 1)}: an illustration, no claim."
+    failed = len(loaded.failed.case_id.unique())
+    if failed:
+        yield f"{failed} case{'s' * (failed != 1)} failed."

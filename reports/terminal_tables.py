@@ -1,0 +1,136 @@
+"""The tables of the terminal: what every arm took at every length, beside its ratio to the baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modbench.harness.core.case import Case
+from modbench.harness.core.labels import Label
+from modbench.harness.core.units import scale_of, three_digits
+from modbench.reports import losses
+from modbench.reports.cases import looked_ahead
+from modbench.reports.load import Loaded
+from modbench.reports.panel import is_number
+from modbench.reports.style import name
+from modbench.reports.text_table import aligned
+
+# Marks behind a number, each explained below the tables where it occurs.
+FUTURE_MARK, DISTURBED_MARK, TAIL_MARK = "†", "‡", "§"
+# The verdict behind a ratio.
+GLYPHS = {"better": "▲", "worse": "▼", "equivalent": "≈", "different": "△", "inconclusive": "?"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table of the terminal.
+
+    Attributes:
+        title: heading of its first column.
+        metric: the metric.
+    """
+
+    title: str
+    metric: str
+
+
+TABLES = (
+    Shown("forward pass", "latency/forward"),
+    Shown("train step", "latency/train_step"),
+    Shown("forward FLOPs", "flops/forward"),
+    Shown("peak memory", "memory/peak_allocated"),
+    Shown("KV cache", "memory/kv_cache"),
+)
+METRICS = frozenset(table.metric for table in TABLES)
+
+
+def tables(loaded: Loaded, width: int) -> list[str]:
+    """Return the lines of all tables of ratios, each as wide as the terminal at most; lengths that do not fit go below."""
+    lines = list[str]()
+    rows = [loaded.arms[0], *loaded.arms_shown] if loaded.arms else []
+    for table in TABLES:
+        if table.metric in loaded.run.plan.suite.metrics:
+            lines += _table(loaded, table, rows, width)
+    lines += _losses(loaded, rows)
+    left_out = len(loaded.arms) - len(rows)
+    if lines and left_out > 0:
+        lines += [f"and {left_out:,} more arms: in comparisons.csv", ""]
+    return lines
+
+
+def _table(loaded: Loaded, table: Shown, arms: Sequence[Case], width: int) -> list[str]:
+    """Return one table, in as many parts as its lengths need."""
+    lengths = [
+        t for t in loaded.lengths_shown if any(loaded.case(case.arm, table.metric, t) is not None for case in arms)
+    ]
+    known = [loaded.value(case.arm, table.metric, t) for case in arms for t in lengths]
+    values = [value for value in known if value is not None]
+    if not lengths:
+        return []
+    unit = str(next(row for case in arms if (row := loaded.case(case.arm, table.metric, lengths[0])) is not None).unit)
+    factor, called = scale_of(max(values, default=0.0), unit)
+    columns = [[f"T = {t:,}", *(_cell(loaded, case, table.metric, t, factor) for case in arms)] for t in lengths]
+    head = [f"{table.title}, {called}", *(name(case) for case in arms)]
+    lines, left = list[str](), columns
+    while left:
+        fit = len(left)
+        while fit > 1 and len(aligned(list(zip(head, *left[:fit], strict=True)))[0]) > width:
+            fit -= 1
+        lines += [*aligned(list(zip(head, *left[:fit], strict=True))), ""]
+        left = left[fit:]
+    return lines
+
+
+def _cell(loaded: Loaded, case: Case, metric: str, length: int, factor: float) -> str:
+    """Format a cell: `14.1 1.79×±.08▲`; of the baseline its value alone."""
+    value = loaded.value(case.arm, metric, length)
+    own = loaded.case(case.arm, metric, length)
+    if value is None:
+        return "" if own is None else "failed" if own.status == "failed" else "–"
+    said = three_digits(value / factor)
+    row = loaded.pair(case.arm, metric, length)
+    if row is None or row.status != "ok" or not is_number(row.ratio):
+        return said if row is None or case.arm == loaded.arms[0].arm else f"{said} –"
+    return f"{said} {row.ratio:.2f}×{_half(row.ci_low, row.ci_high)}{_mark(row)}"
+
+
+def _half(low: object, high: object) -> str:
+    """Half the interval: `±.08`, or `±1.20`; empty where there is none."""
+    if not isinstance(low, float) or not isinstance(high, float) or math.isnan(low) or math.isnan(high):
+        return ""
+    text = f"{(high - low) / 2:.2f}"
+    return f"±{text.removeprefix('0')}"
+
+
+def _mark(row: object) -> str:
+    """The verdict as a glyph, or the mark of what stands below the tables; a blank where there is none."""
+    labels, verdict = getattr(row, "labels", None), getattr(row, "verdict", None)
+    if verdict == "contaminated":
+        return DISTURBED_MARK
+    if isinstance(labels, str) and Label.TAIL in labels.split(";"):
+        return TAIL_MARK
+    timed = getattr(row, "unit", None) == "s"
+    return (GLYPHS.get(verdict, " ") if isinstance(verdict, str) else " ") if timed else ""
+
+
+def _losses(loaded: Loaded, arms: Sequence[Case]) -> list[str]:
+    """Return the table of held-out losses, all in one unit: its value, and its difference to the baseline."""
+    shown = losses.shown(loaded)
+    if not shown:
+        return []
+    head = [f"held-out loss, {shown[0].unit} (lower is better)", *(each.title for each in shown)]
+    rows = [[name(case), *(_loss(loaded, case, each) for each in shown)] for case in arms]
+    return [*aligned([head, *rows]), ""]
+
+
+def _loss(loaded: Loaded, case: Case, loss: losses.Loss) -> str:
+    value = loaded.value(case.arm, loss.metric)
+    own = loaded.case(case.arm, loss.metric)
+    if value is None:
+        return "" if own is None else "failed" if own.status == "failed" else "–"
+    said, row = f"{value * loss.factor:.3f}", loaded.pair(case.arm, loss.metric)
+    if row is None or row.status != "ok":
+        return f"{said}{' ' * 8}"
+    half = f" ±{(row.ci_high - row.ci_low) / 2 * loss.factor:.3f}" if is_number(row.ci_low) else ""
+    return f"{said} {row.difference * loss.factor:+.3f}{half}{FUTURE_MARK if looked_ahead(row) else ' '}"

@@ -1,0 +1,122 @@
+"""The text that a run ends with: every length, values beside ratios, one unit of loss, 80 columns, colours on terminals alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from planted import planted_suite, stored
+
+from modbench.commands import _output
+from modbench.reports import head, summary, terminal_tables
+from modbench.reports.load import Loaded, load
+
+Modbench = Callable[..., subprocess.CompletedProcess[str]]
+
+METRICS = ["latency/forward", "flops/forward", "memory/peak_allocated", "bpb/val", "loss/val", "loss/val_causal"]
+LENGTHS = [64, 128, 256, 512, 1024, 2048]
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    folder = tmp_path_factory.mktemp("terminal")
+    stored(folder, planted_suite("draft", metrics=METRICS, grid={"seq_len": LENGTHS}, launches=3))
+    return load(folder / "run")
+
+
+def closing(loaded: Loaded) -> str:
+    return summary.closing(loaded, Path("report.html"), 61.0)
+
+
+def test_every_length_is_shown_in_80_columns(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = closing(loaded)
+    for length in LENGTHS:
+        assert f"T = {length:,}" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.splitlines()[-1] == "report: report.html (1 min 01 s)"
+
+
+def test_the_value_of_baseline_and_arm_stands_beside_each_ratio(loaded: Loaded) -> None:
+    """Planted: MoD 0.125 takes 1/1.6 of dense."""
+    lines = closing(loaded).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("forward pass, "))
+    dense = next(line for line in lines[start:] if line.startswith("dense "))
+    mod = next(line for line in lines[start:] if line.startswith("MoD 0.125 "))
+    base, (value, ratio) = float(dense.split()[1]), mod.split()[2:4]
+    assert ratio.startswith("1.6")
+    assert ratio.endswith("▲")
+    assert base / float(value) == pytest.approx(1.6, rel=0.05)
+    assert "▲ faster" in "\n".join(lines[:start])
+
+
+def test_a_lone_model_gets_its_numbers(tmp_path: Path) -> None:
+    suite = planted_suite("draft", metrics=["latency/forward"], train=None, arms=[{"model": "dense"}], launches=3)
+    stored(tmp_path, suite)
+    text = closing(load(tmp_path / "run"))
+    assert re.search(r"^dense +\d", text, re.MULTILINE)
+    assert "How fast is dense on" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_losses_stand_in_one_unit(loaded: Loaded) -> None:
+    text = closing(loaded)
+    assert "held-out loss, bits/byte (lower is better)" in text
+    assert "nats" not in text
+
+
+def test_the_first_screen_says_what_was_asked_how_sure_it_is_and_what_to_doubt(loaded: Loaded) -> None:
+    told = head.head(loaded)
+    assert told.asked.startswith(
+        "MoD 0.125, MoD 0.5 and MoE against dense of the same shape, and against smaller dense models"
+    )
+    assert told.asked.endswith("forward pass, memory and held-out loss at 64, 128, 256, 512, 1,024 and 2,048 tokens.")
+    assert told.answer.startswith("MoD 0.125 is faster than dense of the same shape in 6 of 6 places (1.")
+    assert "Each ratio of times is from 3 fresh processes, with a 95 % interval of ±" in told.sure[0]
+    assert any("an illustration, no claim" in each for each in told.doubts)
+
+
+class Terminal(io.StringIO):
+    """A stream that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colour_only_on_a_terminal_that_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "MoD  14.1 1.79×±.08▲  9.1 0.79×±.02▼"
+    for stream, no_colour, coloured in ((Terminal(), "", True), (Terminal(), "1", False), (io.StringIO(), "", False)):
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setenv("NO_COLOR", no_colour)
+        monkeypatch.setenv("TERM", "xterm")
+        _output.say(text)
+        assert ("\033[35m1.79×±.08▲\033[0m" in stream.getvalue()) is coloured
+        assert ("\033[33m0.79×±.02▼\033[0m" in stream.getvalue()) is coloured
+        assert re.sub(r"\033\[\d+m", "", stream.getvalue()) == text + "\n"
+
+
+def test_data_cannot_colour_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stdout", stream)
+    _output.say("a\033[31mb")
+    assert "\033[31m" not in stream.getvalue()
+
+
+def test_the_half_of_an_interval_is_short() -> None:
+    assert terminal_tables._half(1.0, 1.16) == "±.08"
+    assert terminal_tables._half(1.0, 4.0) == "±1.50"
+    assert terminal_tables._half(float("nan"), 1.0) == ""
+
+
+def test_quiet_prints_where_the_report_is(loaded: Loaded, tmp_path: Path, modbench: Modbench) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(loaded.path, run)
+    assert modbench("report", str(run), "--quiet").stdout == f"{run / 'report.html'}\n"
+    found = modbench("report", str(run), "--quiet", "--json").stdout
+    assert json.loads(found)["report"] == str(run / "report.html")
