@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from modbench.harness.core.units import three_digits
+from modbench.reports.style import to_svg
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from modbench.harness.core.case import Case, Rung
     from modbench.reports.load import Loaded
@@ -38,6 +40,27 @@ MATCHED = {"flops/forward": "FLOPs", "flops/train_step": "training FLOPs", "para
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A figure of a panel, drawn with `style.new_figure`: on the page as inline SVG, in a paper as `modbench figure` saves it.
+
+    Attributes:
+        name: names it on the command line and its parts on the page: unlike all other names there.
+        figure: the matplotlib figure, in sentinel colours.
+        label: what it shows, for readers who cannot see it.
+        caption: the line below it.
+        data: what is drawn, one row for each mark or point of a line, in base units.
+        wide: whether it scrolls sideways on a phone instead of shrinking.
+    """
+
+    name: str
+    figure: Figure
+    label: str
+    caption: str
+    data: pd.DataFrame
+    wide: bool = False
+
+
+@dataclass(frozen=True)
 class Panel:
     """One section of the page.
 
@@ -47,6 +70,7 @@ class Panel:
         span: width on a wide screen, in twelfths.
         render: pure function from a loaded run to HTML, or to None if the run has nothing to show here.
         folded: whether it is collapsed at first.
+        figures: pure function from a loaded run to the figures among what it renders, for `modbench figure`; None if it has none.
     """
 
     title: str
@@ -54,6 +78,12 @@ class Panel:
     span: int
     render: Callable[[Loaded], Markup | None]
     folded: bool = False
+    figures: Callable[[Loaded], Sequence[Drawing]] | None = None
+
+
+def on_page(drawings: Iterable[Drawing]) -> list[Markup]:
+    """Return figures as they stand on the page: inline SVG with captions."""
+    return [figure(to_svg(each.figure, each.name, each.label), each.caption, wide=each.wide) for each in drawings]
 
 
 def figure(svg: str, reading: str, *, wide: bool = False) -> Markup:

@@ -6,34 +6,36 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from markupsafe import Markup
+import pandas as pd
 
-from modbench.reports.panel import figure
+from modbench.reports.panel import Drawing
 from modbench.reports.panels import _routing_parts as parts
 from modbench.reports.panels._routing import Arm, Point
-from modbench.reports.style import INK, MAP, MAP_INK, MUTED, PAPER, new_figure, to_svg
+from modbench.reports.style import INK, MAP, MAP_INK, MUTED, PAPER, new_figure
 
 WIDTH, HEIGHT = 4.0, 2.6
 MARKS = ("o", "s", "^", "D", "v", "P")
 
 
-def all_of(arm: Arm) -> list[Markup]:
+def all_of(arm: Arm) -> list[Drawing]:
     """Return the figures that the first seed has data for."""
     made = (_flips(arm), _weights(arm), _overlap(arm), _kinds(arm), _settling(arm))
     return [each for each in made if each is not None]
 
 
-def dotplot(series: Sequence[tuple[Arm, Sequence[Point], bool]], labels: list[str], identity: str, title: str) -> str:
+def dotplot(
+    series: Sequence[tuple[Arm, Sequence[Point], bool]], labels: list[str], identity: str, title: str, *, caption: str
+) -> Drawing:
     """Draw correlations by side, with a line at zero."""
     made, (axis,) = new_figure(WIDTH, HEIGHT)
     parts.dots(axis, series, labels)
     axis.set_yticks(range(len(labels)), labels)
     parts.hairline(axis, 0.0)
     axis.set_title(title)
-    return to_svg(made, f"knows-{identity}", title)
+    return Drawing(f"knows-{identity}", made, title, caption, parts.points_of(series))
 
 
-def _flips(arm: Arm) -> Markup | None:
+def _flips(arm: Arm) -> Drawing | None:
     """Draw every reversed decision of the last routed block, by score and effect."""
     found = arm.each("flips")
     if not found or not found[0].get("flips"):
@@ -75,10 +77,11 @@ def _flips(arm: Arm) -> Markup | None:
         f"{len(rows)} decisions of block {last}, each reversed alone; filled: the token passed, hollow: it did not. "
         f"{wasted} of {len(saved)} passes did harm. Logarithmic away from zero."
     )
-    return figure(to_svg(made, "knows-scatter", f"Score and worth of a pass, {arm.name}"), reading)
+    data = pd.DataFrame(rows, columns=["score", "saved_nat_per_1000", "passed"]).assign(arm=arm.case.arm, block=last)
+    return Drawing("knows-scatter", made, f"Score and worth of a pass, {arm.name}", reading, data)
 
 
-def _weights(arm: Arm) -> Markup | None:
+def _weights(arm: Arm) -> Drawing | None:
     """Draw histograms of the factor on the block's output, a line per routed block; filled: tokens that passed."""
     rows = arm.first["weights"]
     if not rows:
@@ -102,10 +105,23 @@ def _weights(arm: Arm) -> Markup | None:
         f"Block {last['layer']}: {last['positive']:.1%} of the {last['what']}s are above zero, mean {last['mean']:+.2f}, "
         f"standard deviation {last['sd']:.2f}; filled: tokens that passed{others}."
     )
-    return figure(to_svg(made, "knows-weights", f"Router {last['what']}s of {arm.name}"), reading)
+    data = [
+        {
+            "arm": arm.case.arm,
+            "block": row["layer"],
+            "what": row["what"],
+            "from": low,
+            "to": high,
+            "tokens": count,
+            "passed": passed,
+        }
+        for row in rows
+        for low, high, count, passed in zip(row["edges"][:-1], row["edges"][1:], row["all"], row["passed"], strict=True)
+    ]
+    return Drawing("knows-weights", made, f"Router {last['what']}s of {arm.name}", reading, pd.DataFrame(data))
 
 
-def _overlap(arm: Arm) -> Markup | None:
+def _overlap(arm: Arm) -> Drawing | None:
     """Draw the Jaccard index of every two routed blocks; random choices are in the caption."""
     overlap = arm.first["overlap"]
     layers = overlap["layers"]
@@ -134,10 +150,15 @@ def _overlap(arm: Arm) -> Markup | None:
         f"Jaccard index, 1 where two blocks pass the same tokens: mean {summary['overlap']:.2f}; random choices would give "
         f"{summary['overlap_expected']:.2f}."
     )
-    return figure(to_svg(made, "knows-overlap", f"Overlap of selections of {arm.name}"), reading)
+    data = [
+        {"arm": arm.case.arm, "block": layers[x], "other_block": layers[y], "jaccard": value}
+        for y, row in enumerate(overlap["jaccard"])
+        for x, value in enumerate(row[:y])
+    ]
+    return Drawing("knows-overlap", made, f"Overlap of selections of {arm.name}", reading, pd.DataFrame(data))
 
 
-def _kinds(arm: Arm) -> Markup | None:
+def _kinds(arm: Arm) -> Drawing | None:
     """Draw participation by kind of token at each observation during training."""
     drift = _drift(arm)
     if drift is None:
@@ -162,10 +183,16 @@ def _kinds(arm: Arm) -> Markup | None:
         f"Largest change: {moved}, from {start[moved]:.1%} to {end[moved]:.1%}. "
         "First seed, the same held-out windows each time."
     )
-    return figure(to_svg(made, "knows-kinds", f"Participation by kind while {arm.name} trains"), reading)
+    data = [
+        {"arm": arm.case.arm, "step": step, "kind": kind, "share": value}
+        for kind, values in drift["by_kind"].items()
+        for step, value in zip(drift["steps"], values, strict=True)
+    ]
+    label = f"Participation by kind while {arm.name} trains"
+    return Drawing("knows-kinds", made, label, reading, pd.DataFrame(data))
 
 
-def _settling(arm: Arm) -> Markup | None:
+def _settling(arm: Arm) -> Drawing | None:
     """Draw how much each selection during training overlaps the final one."""
     drift = _drift(arm)
     if drift is None or len(drift["steps"]) < 2 or None in drift["overlap_with_last"]:
@@ -181,7 +208,10 @@ def _settling(arm: Arm) -> Markup | None:
         f"Jaccard index; dashed: random choices. At step {drift['steps'][-2]} of {drift['steps'][-1]} it was {before:.2f}: "
         f"{'the router has settled' if before >= 0.8 else 'the router was still moving'}."
     )
-    return figure(to_svg(made, "knows-settling", f"How the selection of {arm.name} settles"), reading)
+    names = ("step", "overlap_with_last", "expected_at_random")
+    columns = (drift["steps"], drift["overlap_with_last"], drift["overlap_expected"])
+    data = pd.DataFrame(dict(zip(names, columns, strict=True))).assign(arm=arm.case.arm)
+    return Drawing("knows-settling", made, f"How the selection of {arm.name} settles", reading, data)
 
 
 def _drift(arm: Arm) -> dict[str, Any] | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from modbench.reports.panels._routing import Arm, Point
 from modbench.reports.style import MUTED
 
@@ -36,6 +38,24 @@ def dots(axis: Axes, series: Sequence[tuple[Arm, Sequence[Point], bool]], labels
     axis.set_ylim(len(labels) - 0.4, -0.6)
     axis.grid(visible=False, axis="y")
     axis.tick_params(axis="y", length=0)
+
+
+def points_of(series: Sequence[tuple[Arm, Sequence[Point], bool]]) -> pd.DataFrame:
+    """Return what `dots` draws: a row for each arm and bin."""
+    rows = [
+        {
+            "arm": arm.case.arm,
+            "bin": point.label,
+            "value": point.value,
+            "ci_low": point.low,
+            "ci_high": point.high,
+            "n": point.n,
+            "seeds": ";".join(f"{value:.9g}" for value in point.seeds),
+        }
+        for arm, points, _ in series
+        for point in points
+    ]
+    return pd.DataFrame(rows)
 
 
 def percent_axis(axis: Axes) -> None:

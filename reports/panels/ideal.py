@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from markupsafe import Markup
 
+from modbench.reports.figure_data import RATIOS
 from modbench.reports.load import Loaded
-from modbench.reports.panel import TIMED, Panel, figure, is_number
-from modbench.reports.style import HAIR, INK, MUTED, look, new_figure, short, to_svg
+from modbench.reports.panel import TIMED, Drawing, Panel, is_number, on_page
+from modbench.reports.style import HAIR, INK, MUTED, look, new_figure, short
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """Show one mark per arm and length, larger for longer; on the diagonal time fell as FLOPs promise."""
+    """Show the marks."""
+    return next(iter(on_page(figures(loaded))), None)
+
+
+def figures(loaded: Loaded) -> list[Drawing]:
+    """Draw one mark per arm and length, larger for longer; on the diagonal time fell as FLOPs promise."""
     sides = []
     for title, metric in TIMED:
         grid, every = loaded.run.plan.suite.grid, loaded.comparisons
@@ -26,7 +32,7 @@ def render(loaded: Loaded) -> Markup | None:
         if not rows.empty:
             sides.append((title, rows))
     if not sides:
-        return None
+        return []
     made, axes = new_figure(4.2, 2.9, len(sides), share_y=True)
     # Log axes: a ratio and its inverse are equally far from 1, and a very fast arm leaves room for the others.
     columns = [column for _, rows in sides for column in (rows.ideal, rows.attainable, rows.ratio)]
@@ -42,11 +48,12 @@ def render(loaded: Loaded) -> Markup | None:
             "A dash is what this machine can attain: the same operators at its measured peaks by shape. From the diagonal to the "
             "dash is what small shapes cost; from the dash to the mark is not explained by them. "
         )
-    return figure(
-        to_svg(made, "ideal", "Measured speed-up against the speed-up that FLOPs promise"),
+    caption = (
         "On the diagonal the saved FLOPs (causal attention; for decode, the bytes not read) saved as much time. "
-        f"{attainable}Larger marks are longer sequences. {legend}.",
+        f"{attainable}Larger marks are longer sequences. {legend}."
     )
+    label = "Measured speed-up against the speed-up that FLOPs promise"
+    return [Drawing("ideal", made, label, caption, pd.concat([rows for _, rows in sides])[list(RATIOS)])]
 
 
 def _draw(axis: Axes, loaded: Loaded, rows: pd.DataFrame, title: str, limits: tuple[float, float]) -> None:
@@ -74,4 +81,4 @@ def _draw(axis: Axes, loaded: Loaded, rows: pd.DataFrame, title: str, limits: tu
         place.set_ticks([], minor=True)
 
 
-PANEL = Panel(title="Did FLOPs become milliseconds?", order=40, span=4, render=render)
+PANEL = Panel(title="Did FLOPs become milliseconds?", order=40, span=4, render=render, figures=figures)

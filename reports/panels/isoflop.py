@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.results.notes.training import RatesNotes
 from modbench.reports.isoflop import Curve, curves, dense_beside, in_flops, step_share, table
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, figure, is_number, seeds_in_words
-from modbench.reports.style import MUTED, OTHER, Look, look, name, new_figure, to_svg
+from modbench.reports.panel import Drawing, Panel, is_number, on_page, seeds_in_words
+from modbench.reports.style import MUTED, OTHER, Look, look, name, new_figure
 from modbench.reports.templates import fill
 
 if TYPE_CHECKING:
@@ -24,9 +25,18 @@ def render(loaded: Loaded) -> Markup | None:
     if not made:
         return None
     names = {curve.variant: curve.name for curve in made}
-    figures = [_figure(loaded, budget, made) for budget in sorted({curve.budget for curve in made})]
     rows = [_row(row, names[row["variant"]]) for row in table(loaded).to_dict("records")]
-    return fill("isoflop", figures=[each for each in figures if each], rows=rows, rates=_rates(loaded))
+    return fill("isoflop", figures=on_page(_figures(loaded, made)), rows=rows, rates=_rates(loaded))
+
+
+def figures(loaded: Loaded) -> list[Drawing]:
+    """Draw a figure per budget."""
+    return _figures(loaded, curves(loaded))
+
+
+def _figures(loaded: Loaded, made: Sequence[Curve]) -> list[Drawing]:
+    drawn = (_figure(loaded, budget, made) for budget in sorted({curve.budget for curve in made}))
+    return [each for each in drawn if each is not None]
 
 
 def shown(made: Sequence[Curve], budget: float) -> list[Curve]:
@@ -38,7 +48,7 @@ def shown(made: Sequence[Curve], budget: float) -> list[Curve]:
     return list(first.values())
 
 
-def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Markup | None:
+def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Drawing | None:
     own = shown(made, budget)
     dense = dense_beside(loaded, own[0], made)
     if dense is None:
@@ -64,7 +74,27 @@ def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Markup | No
         "dense curve skipping pays in loss; further left in the two right-hand figures it also pays in compute and time."
     )
     label = f"Loss over parameters, forward FLOPs and step time at {in_flops(budget)}"
-    return figure(to_svg(drawn, f"isoflop-{budget:.0f}", label), reading, wide=True)
+    data = pd.DataFrame([row for curve in own for row in _data(loaded, curve, dense)])
+    return Drawing(f"isoflop-{budget:.0f}", drawn, label, reading, data, wide=True)
+
+
+def _data(loaded: Loaded, curve: Curve, dense: Curve) -> list[dict[str, object]]:
+    """Return a row for each size and seed."""
+    return [
+        {
+            "budget": curve.budget,
+            "variant": curve.variant,
+            "arm": point.case.arm,
+            "metric": curve.metric,
+            "params": params,
+            "forward_share": forward,
+            "step_share": step,
+            "seed": seed,
+            "loss_nat": loss,
+        }
+        for point, params, forward, step in zip(curve.points, *_places(loaded, curve, dense), strict=True)
+        for seed, loss in point.losses.items()
+    ]
 
 
 def _places(loaded: Loaded, curve: Curve, dense: Curve) -> tuple[list[float | None], ...]:
@@ -165,4 +195,4 @@ def _rates(loaded: Loaded) -> list[str]:
     return said
 
 
-PANEL = Panel(title="What is the loss at equal training FLOPs?", order=5, span=12, render=render)
+PANEL = Panel(title="What is the loss at equal training FLOPs?", order=5, span=12, render=render, figures=figures)

@@ -5,31 +5,37 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.core.case import Case
 from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, figure, is_number, seeds_in_words
+from modbench.reports.panel import Drawing, Panel, is_number, on_page, seeds_in_words
 from modbench.reports.point_labels import label
-from modbench.reports.style import look, name, new_figure, short, to_svg
+from modbench.reports.style import look, name, new_figure, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 def render(loaded: Loaded) -> Markup | None:
+    """Show loss over cost."""
+    return next(iter(on_page(figures(loaded))), None)
+
+
+def figures(loaded: Loaded) -> list[Drawing]:
     """Plot bits per byte after the same tokens over relative time of a train step (else forward time, else FLOPs)."""
     suite = loaded.run.plan.suite
     if suite.train is None or suite.isoflop or not loaded.lengths or "bpb/val" not in suite.metrics:
-        return None
+        return []
     length = suite.train.seq_len if suite.train.seq_len in loaded.lengths else loaded.lengths[-1]
     metric = next((m for m in ("latency/train_step", "latency/forward", "flops/forward") if m in suite.metrics), None)
     if metric is None:
-        return None
+        return []
     points = [point for case in (loaded.arms[0], *loaded.arms_shown) if (point := _point(loaded, case, metric, length))]
     if not points:
-        return None
+        return []
     made, (axis,) = new_figure(4.6, 4.1)
     _draw(axis, loaded, points)
     what = {
@@ -48,7 +54,28 @@ def render(loaded: Loaded) -> Markup | None:
         f"A mark below the grey dense ladder beats the dense models. {seeds_in_words(loaded)}; {trained:,} training tokens"
         f"{precision}. Hollow marks: top-k routing saw later tokens, so those losses flatter it."
     )
-    return figure(to_svg(made, "loss-cost", "Held-out loss against cost"), reading)
+    data = _data(loaded, points, metric, length)
+    return [Drawing("loss-cost", made, "Held-out loss against cost", reading, data)]
+
+
+def _data(
+    loaded: Loaded, points: list[tuple[Case, float, float, float, float]], metric: str, length: int
+) -> pd.DataFrame:
+    rows = [
+        {
+            "arm": case.arm,
+            "metric": metric,
+            "seq_len": length,
+            "baseline_arm": loaded.arms[0].arm,
+            "relative_cost": x,
+            "ci_low": low,
+            "ci_high": high,
+            "bits_per_byte": loss,
+            "saw_later_tokens": _saw_future(loaded, case),
+        }
+        for case, x, low, high, loss in points
+    ]
+    return pd.DataFrame(rows)
 
 
 def _point(loaded: Loaded, case: Case, metric: str, length: int) -> tuple[Case, float, float, float, float] | None:
@@ -92,4 +119,4 @@ def _draw(axis: Axes, loaded: Loaded, points: list[tuple[Case, float, float, flo
     axis.margins(x=0.2, y=0.12)
 
 
-PANEL = Panel(title="What does it cost in loss?", order=30, span=5, render=render)
+PANEL = Panel(title="What does it cost in loss?", order=30, span=5, render=render, figures=figures)

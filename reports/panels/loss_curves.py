@@ -11,10 +11,10 @@ from markupsafe import Markup
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.units import human
-from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.results.notes.training import Curve, TrainNotes
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, figure
-from modbench.reports.style import MUTED, look, new_figure, short, to_svg
+from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.style import MUTED, look, new_figure, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,14 +26,21 @@ MOST_ARMS = 12
 
 
 def render(loaded: Loaded) -> Markup | None:
+    """Show the curves."""
+    drawn = on_page(figures(loaded))
+    return Markup('<div class="broad">{}</div>').format(drawn[0]) if drawn else None
+
+
+def figures(loaded: Loaded) -> list[Drawing]:
     """Plot bits per token of training batches, averaged over neighbouring steps; by position for held-out windows."""
     suite, metric = loaded.run.plan.suite, loaded.trained_metric
     if metric is None or suite.isoflop:
-        return None
+        return []
     curves = [(case, found) for case in loaded.arms[:MOST_ARMS] if (found := _notes(loaded, case, metric))]
     if not curves:
-        return None
+        return []
     drawn, axes = new_figure(13.0, 3.0, 4, share_y=True)
+    data: list[dict[str, object]] = []
     for i, (case, notes) in enumerate(curves):
         curve, step_flops = notes.curve, _step_flops(loaded, case, metric)
         assert curve is not None
@@ -41,8 +48,14 @@ def render(loaded: Loaded) -> Markup | None:
         for axis, xs in zip(axes, (curve.tokens, flops, curve.wall_s), strict=False):
             if xs is not None:
                 _line(axis, case, i, xs, _smooth(curve.loss))
+        data += _steps(case, curve, flops)
         if notes.by_position:
-            _line(axes[3], case, i, *_by_position(notes.by_position))
+            places, losses = _by_position(notes.by_position)
+            _line(axes[3], case, i, places, losses)
+            data += [
+                {"arm": case.arm, "position": place, "held_out_bits_per_token": loss}
+                for place, loss in zip(places, losses, strict=True)
+            ]
     titles: tuple[tuple[str, Callable[[float, float], str]], ...] = (
         ("training tokens", lambda value, _: f"{value / 1000:g}k" if value else "0"),
         ("training FLOPs", lambda value, _: human(value, "FLOP") if value else "0"),
@@ -62,8 +75,16 @@ def render(loaded: Loaded) -> Markup | None:
         f"{suite.seeds[0]}. Same text, same order, same initial weights where shapes agree. Top-k routing sees later "
         "tokens. Runs train side by side, so seconds are only a rough guide; steps are timed separately."
     )
-    svg = to_svg(drawn, "curves", "Training loss over tokens, FLOPs and seconds, and held-out loss by position, by arm")
-    return Markup('<div class="broad">{}</div>').format(figure(svg, reading, wide=True))
+    label = "Training loss over tokens, FLOPs and seconds, and held-out loss by position, by arm"
+    return [Drawing("curves", drawn, label, reading, pd.DataFrame(data), wide=True)]
+
+
+def _steps(case: Case, curve: Curve, flops: list[float] | None) -> list[dict[str, object]]:
+    """Return the steps of an arm, as drawn and as recorded."""
+    costs = flops or [math.nan] * len(curve.step)
+    steps = zip(curve.step, curve.tokens, costs, curve.wall_s, _smooth(curve.loss), curve.loss, strict=True)
+    names = ("step", "tokens", "flops", "wall_s", "bits_per_token", "loss_nat")
+    return [{"arm": case.arm, **dict(zip(names, values, strict=True))} for values in steps]
 
 
 def _notes(loaded: Loaded, case: Case, metric: str) -> TrainNotes | None:
@@ -120,4 +141,4 @@ def _span(values: list[float]) -> str:
     return low if low == high else f"{low}–{high}"
 
 
-PANEL = Panel(title="How did they learn?", order=60, span=12, render=render)
+PANEL = Panel(title="How did they learn?", order=60, span=12, render=render, figures=figures)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.stats.effects import t_quantile
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, figure
+from modbench.reports.panel import Drawing, Panel, on_page
 from modbench.reports.panels import _routing as routing
 from modbench.reports.panels import _routing_parts as parts
 from modbench.reports.panels._routing import Arm
-from modbench.reports.style import new_figure, to_svg
+from modbench.reports.style import new_figure
 from modbench.reports.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:
     """Show a figure per arm that has experts, and one per arm whose gate chooses a depth."""
-    arms = routing.arms_of(loaded)
-    drawn = [_experts(arm) for arm in arms if arm.first["experts"]]
-    drawn += [_depths(arm) for arm in arms if arm.first["depth"]]
+    drawn = on_page(figures(loaded))
     return fill("routing_gates", figures=drawn) if drawn else None
 
 
-def _experts(arm: Arm) -> Markup:
+def figures(loaded: Loaded) -> list[Drawing]:
+    """Draw the load of experts, then depths."""
+    arms = routing.arms_of(loaded)
+    drawn = [_experts(arm) for arm in arms if arm.first["experts"]]
+    return drawn + [_depths(arm) for arm in arms if arm.first["depth"]]
+
+
+def _experts(arm: Arm) -> Drawing:
     """Draw the load of every expert by block, with even shares marked."""
     rows = arm.first["experts"]
     made, (axis,) = new_figure(4.0, 0.75 + 0.3 * len(rows))
@@ -48,10 +54,16 @@ def _experts(arm: Arm) -> Markup:
         f"The busiest of {even} experts takes {summary['expert_load_max']:.2f} times its even share. Tokens that no real expert "
         f"took (a no-op preferred, or dropped): {none}."
     )
-    return figure(to_svg(made, f"experts-{arm.case.arm}", f"Load of the experts of {arm.name}"), reading)
+    data = [
+        {"arm": arm.case.arm, "block": row["layer"], "expert": number, "share": share}
+        for row in rows
+        for number, share in enumerate(row["load"])
+    ]
+    label = f"Load of the experts of {arm.name}"
+    return Drawing(f"experts-{arm.case.arm}", made, label, reading, pd.DataFrame(data))
 
 
-def _depths(arm: Arm) -> Markup:
+def _depths(arm: Arm) -> Drawing:
     """Draw mean depth over prompt length, with the easiest and the hardest quarter of the prompts."""
     depth = arm.first["depth"]
     rows = depth["by_length"]
@@ -85,7 +97,21 @@ def _depths(arm: Arm) -> Markup:
         f"{longest[0]['depth']:.2f} and {longest[-1]['depth']:.2f} blocks; windows as scored get {depth['depth']:.2f}"
         f"{' of ' + str(depth['blocks']) if depth['blocks'] else ''}. Intervals: 95 % over windows, first seed."
     )
-    return figure(to_svg(made, f"depth-{arm.case.arm}", f"Depth by prompt length of {arm.name}"), reading)
+    data = [
+        {
+            "arm": arm.case.arm,
+            "prompt_tokens": row["length"],
+            "blocks": row["depth"],
+            "standard_error": row["depth_se"],
+            "easiest_quarter": row["by_difficulty"][0]["depth"],
+            "hardest_quarter": row["by_difficulty"][-1]["depth"],
+        }
+        for row in rows
+    ]
+    label = f"Depth by prompt length of {arm.name}"
+    return Drawing(f"depth-{arm.case.arm}", made, label, reading, pd.DataFrame(data))
 
 
-PANEL = Panel(title="Experts and whole-input gates: who works how much?", order=66, span=12, render=render)
+PANEL = Panel(
+    title="Experts and whole-input gates: who works how much?", order=66, span=12, render=render, figures=figures
+)

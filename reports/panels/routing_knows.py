@@ -8,9 +8,9 @@ from typing import Any
 from markupsafe import Markup
 
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, figure
+from modbench.reports.panel import Drawing, Panel, on_page
 from modbench.reports.panels import _routing as routing
-from modbench.reports.panels import _routing_figures as figures
+from modbench.reports.panels import _routing_figures as more_figures
 from modbench.reports.panels._routing import Arm, Point
 from modbench.reports.templates import fill
 
@@ -19,27 +19,41 @@ SIDES = {"all": "all", "passed": "tokens that passed", "skipped": "tokens that d
 
 def render(loaded: Loaded) -> Markup | None:
     """Show figures of the learned router and its controls, and a table of all routed arms."""
-    arms = [arm for arm in routing.arms_of(loaded) if arm.routes]
-    focus = routing.focus_of(arms)
-    if focus is None:
+    arms, shown = _shown(loaded)
+    if not shown:
         return None
-    shown = [focus, *routing.controls_of(arms, focus)]
-    drawn = [_correlations(shown), *figures.all_of(focus)]
     others = [arm for arm in arms if arm not in shown]
     return fill(
         "routing_knows",
         arms=shown,
-        figures=[each for each in drawn if each],
+        figures=on_page(_figures(shown)),
         head=("", *(f"{arm.look.glyph} {arm.name}" for arm in (*shown, *others))),
         rows=_rows([*shown, *others]),
     )
 
 
-def _correlations(shown: list[Arm]) -> Markup | None:
+def figures(loaded: Loaded) -> list[Drawing]:
+    """Draw correlations, then figures of the learned router."""
+    _, shown = _shown(loaded)
+    return _figures(shown) if shown else []
+
+
+def _figures(shown: list[Arm]) -> list[Drawing]:
+    drawn = [_correlations(shown), *more_figures.all_of(shown[0])]
+    return [each for each in drawn if each is not None]
+
+
+def _shown(loaded: Loaded) -> tuple[list[Arm], list[Arm]]:
+    """Return the routed arms, and of them the one to show and its controls."""
+    arms = [arm for arm in routing.arms_of(loaded) if arm.routes]
+    focus = routing.focus_of(arms)
+    return arms, [] if focus is None else [focus, *routing.controls_of(arms, focus)]
+
+
+def _correlations(shown: list[Arm]) -> Drawing | None:
     series = [(arm, points, False) for arm in shown if (points := correlations(arm))]
     if not series:
         return None
-    svg = figures.dotplot(series, list(SIDES.values()), "flips", "rank correlation, score ~ worth")
     arm, points, _ = series[0]
     first = points[0]
     sure = first.low is not None and first.high is not None
@@ -47,7 +61,10 @@ def _correlations(shown: list[Arm]) -> Markup | None:
     verdict = _verdict(first, max(controls, default=None))
     alone = "95 % bootstrap over windows, for this one trained model"
     reach = f" {routing.seeds_said(arm, alone)}." if sure else ""
-    return figure(svg, f"{arm.name}: {first.value:+.2f} over {first.n} reversed decisions.{verdict}{reach}")
+    reading = f"{arm.name}: {first.value:+.2f} over {first.n} reversed decisions.{verdict}{reach}"
+    return more_figures.dotplot(
+        series, list(SIDES.values()), "flips", "rank correlation, score ~ worth", caption=reading
+    )
 
 
 def _verdict(point: Point, control: tuple[float, str] | None) -> str:
@@ -137,4 +154,4 @@ def _worth(arm: Arm, side: str) -> str:
     return "–" if effect is None else f"{effect.value:+.1f}"
 
 
-PANEL = Panel(title="Does the gate know?", order=65, span=12, render=render)
+PANEL = Panel(title="Does the gate know?", order=65, span=12, render=render, figures=figures)

@@ -8,11 +8,11 @@ from markupsafe import Markup
 
 from modbench.harness.stats import effects
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, figure
+from modbench.reports.panel import Drawing, Panel, on_page
 from modbench.reports.panels import _routing as routing
 from modbench.reports.panels import _routing_parts as parts
 from modbench.reports.panels._routing import TITLES, Arm, Point
-from modbench.reports.style import new_figure, to_svg
+from modbench.reports.style import new_figure
 from modbench.reports.templates import fill
 
 _VARIABLES = ("kind", "position", "frequency", "difficulty")
@@ -21,6 +21,36 @@ ALL = "all tokens"
 
 def render(loaded: Loaded) -> Markup | None:
     """Show a figure per variable, with all tokens as the first row; the numbers are collapsed below."""
+    found = _found(loaded)
+    if found is None:
+        return None
+    shown, dense, equal, tables = found
+    focus = shown[0]
+    return fill(
+        "routing_profit",
+        arms=shown,
+        figures=on_page(_figure(shown, dense, variable, columns) for variable, columns in tables.items()),
+        dense=dense.name,
+        equal=equal,
+        how=_how(focus),
+        pairing=_paired(focus, dense),
+        peeked=any(_peeked(arm) for arm in shown),
+        head=("Tokens", "share", *(arm.name for arm in shown)),
+        rows=[row for variable, columns in tables.items() for row in _rows(variable, columns)],
+    )
+
+
+def figures(loaded: Loaded) -> list[Drawing]:
+    """Draw a figure per variable."""
+    found = _found(loaded)
+    if found is None:
+        return []
+    shown, dense, _, tables = found
+    return [_figure(shown, dense, variable, columns) for variable, columns in tables.items()]
+
+
+def _found(loaded: Loaded) -> tuple[list[Arm], Arm, str, dict[str, list[list[Point]]]] | None:
+    """Return the arms to show, the dense arm beside them, what is equal, and by variable the differences of each arm."""
     arms = routing.arms_of(loaded)
     focus = routing.focus_of(arms)
     beside = None if focus is None else routing.dense_beside(loaded, arms, focus)
@@ -30,20 +60,7 @@ def render(loaded: Loaded) -> Markup | None:
     shown = [focus, *(arm for arm in routing.controls_of(arms, focus) if arm.case.model == focus.case.model)]
     tables = {variable: [differences(arm, dense, variable) for arm in shown] for variable in _VARIABLES}
     tables = {variable: columns for variable, columns in tables.items() if columns[0]}
-    if not tables:
-        return None
-    return fill(
-        "routing_profit",
-        arms=shown,
-        figures=[_figure(shown, dense, variable, columns) for variable, columns in tables.items()],
-        dense=dense.name,
-        equal=equal,
-        how=_how(focus),
-        pairing=_paired(focus, dense),
-        peeked=any(_peeked(arm) for arm in shown),
-        head=("Tokens", "share", *(arm.name for arm in shown)),
-        rows=[row for variable, columns in tables.items() for row in _rows(variable, columns)],
-    )
+    return (shown, dense, equal, tables) if tables else None
 
 
 def _peeked(arm: Arm) -> bool:
@@ -90,7 +107,7 @@ def _point(label: str, values: list[float], n: int) -> Point:
     return Point(label, effect.value, effect.low, effect.high, n, tuple(values) if len(values) > 1 else ())
 
 
-def _figure(shown: list[Arm], dense: Arm, variable: str, columns: list[list[Point]]) -> Markup:
+def _figure(shown: list[Arm], dense: Arm, variable: str, columns: list[list[Point]]) -> Drawing:
     labels = [point.label for point in columns[0]]
     whole = columns[0][0].n
     series = [
@@ -102,8 +119,8 @@ def _figure(shown: list[Arm], dense: Arm, variable: str, columns: list[list[Poin
     axis.set_yticks(range(len(labels)), [_named(point, whole) for point in columns[0]])
     parts.hairline(axis, 0.0)
     axis.set_title(f"bits per token, by {TITLES[variable]}")
-    svg = to_svg(made, f"profit-{variable}", f"Loss minus that of {dense.name} by {TITLES[variable]}")
-    return figure(svg, _reading(shown[0], columns[0]))
+    label, reading = f"Loss minus that of {dense.name} by {TITLES[variable]}", _reading(shown[0], columns[0])
+    return Drawing(f"profit-{variable}", made, label, reading, parts.points_of(series))
 
 
 def _named(point: Point, whole: int) -> str:
@@ -137,4 +154,4 @@ def _cell(point: Point | None) -> str:
     return f"{point.value:+.3f}" + (f" [{point.low:+.3f}, {point.high:+.3f}]" if known else "")
 
 
-PANEL = Panel(title="Who profits?", order=64, span=12, render=render)
+PANEL = Panel(title="Who profits?", order=64, span=12, render=render, figures=figures)

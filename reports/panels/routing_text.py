@@ -5,13 +5,14 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
+import pandas as pd
 from markupsafe import Markup
 
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, figure
+from modbench.reports.panel import Drawing, Panel, on_page
 from modbench.reports.panels import _routing as routing
 from modbench.reports.panels._routing import Arm
-from modbench.reports.style import new_figure, to_svg
+from modbench.reports.style import new_figure
 from modbench.reports.templates import fill
 
 # Per cent of the arm's colour behind a token that used every block; with more, contrast would fall below 4.5 to 1.
@@ -22,17 +23,25 @@ TOP = 8
 
 def render(loaded: Loaded) -> Markup | None:
     """Show a passage of held-out text for two arms; below each, its decisions by block and position."""
+    pair = _pair(loaded)
+    return fill("routing_text", arms=[_of_arm(arm) for arm in pair], top=TOP) if pair else None
+
+
+def figures(loaded: Loaded) -> list[Drawing]:
+    """Draw the decisions of both arms."""
+    return [_map(arm, arm.first["matrix"]) for arm in _pair(loaded)]
+
+
+def _pair(loaded: Loaded) -> list[Arm]:
+    """Return the arm to show and its first control; empty if nothing is routed."""
     arms = routing.arms_of(loaded)
     focus = routing.focus_of(arms)
-    if focus is None:
-        return None
-    pair = [focus, *routing.controls_of(arms, focus)[:1]]
-    return fill("routing_text", arms=[_of_arm(arm) for arm in pair], top=TOP)
+    return [] if focus is None else [focus, *routing.controls_of(arms, focus)[:1]]
 
 
 def _of_arm(arm: Arm) -> dict[str, object]:
     matrix = arm.first["matrix"]
-    layers, used = len(matrix["layers"]), matrix["used"]
+    layers = len(matrix["layers"])
     return {
         "name": arm.name,
         "glyph": arm.look.glyph,
@@ -40,7 +49,7 @@ def _of_arm(arm: Arm) -> dict[str, object]:
         "layers": layers,
         "strength": [round(FULL * n / layers) for n in range(layers + 1)],
         "passage": _passage(matrix),
-        "map": figure(_map(arm, matrix), _reading(used, layers), wide=True),
+        "map": on_page([_map(arm, matrix)])[0],
         "words": arm.first["words"],
     }
 
@@ -54,7 +63,7 @@ def _passage(matrix: dict[str, Any]) -> list[tuple[int, str]]:
     ]
 
 
-def _map(arm: Arm, matrix: dict[str, Any]) -> str:
+def _map(arm: Arm, matrix: dict[str, Any]) -> Drawing:
     """Draw runs of passing positions as bars: a row per routed block, the deepest on top."""
     rows, layers = matrix["rows"], matrix["layers"]
     made, (axis,) = new_figure(6.2, 0.75 + 0.22 * len(rows))
@@ -72,7 +81,13 @@ def _map(arm: Arm, matrix: dict[str, Any]) -> str:
     axis.grid(visible=False)
     axis.tick_params(axis="y", length=0)
     axis.set_xlabel(f"position in the window of {matrix['of']} tokens")
-    return to_svg(made, f"matrix-{arm.case.arm}", f"Which positions passed each routed block of {arm.name}")
+    data = [
+        {"arm": arm.case.arm, "block": layer, "position": position, "passed": passed == "1"}
+        for layer, row in zip(layers, rows, strict=True)
+        for position, passed in enumerate(row)
+    ]
+    label, reading = f"Which positions passed each routed block of {arm.name}", _reading(matrix["used"], len(layers))
+    return Drawing(f"matrix-{arm.case.arm}", made, label, reading, pd.DataFrame(data), wide=True)
 
 
 def _reading(used: list[int], layers: int) -> str:
@@ -83,4 +98,4 @@ def _reading(used: list[int], layers: int) -> str:
     return f"Of {len(used)} tokens, by routed blocks: {', '.join(parts)}."
 
 
-PANEL = Panel(title="Which words go deep?", order=62, span=12, render=render)
+PANEL = Panel(title="Which words go deep?", order=62, span=12, render=render, figures=figures)

@@ -5,26 +5,25 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, figure
+from modbench.reports.panel import Drawing, Panel, on_page
 from modbench.reports.panels import _routing as routing
 from modbench.reports.panels import _routing_parts as parts
 from modbench.reports.panels._routing import TITLES, Arm, Point
-from modbench.reports.style import new_figure, to_svg
+from modbench.reports.style import new_figure
 from modbench.reports.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:
     """Show a figure per variable; the numbers are collapsed below."""
-    arms = routing.arms_of(loaded)
-    focus = routing.focus_of(arms)
-    if focus is None:
+    shown = _shown(loaded)
+    if not shown:
         return None
-    shown = [focus, *routing.controls_of(arms, focus)]
+    focus = shown[0]
     alone = "Wilson intervals with windows, not tokens, as independent units; they say nothing about other seeds"
     return fill(
         "routing_who",
         arms=shown,
-        figures=[_figure(shown, variable) for variable in TITLES],
+        figures=on_page(_figure(shown, variable) for variable in TITLES),
         layers=len(focus.first["layers"]),
         tokens=f"{focus.first['tokens']:,}",
         windows=focus.first["windows"],
@@ -35,7 +34,20 @@ def render(loaded: Loaded) -> Markup | None:
     )
 
 
-def _figure(shown: list[Arm], variable: str) -> Markup:
+def figures(loaded: Loaded) -> list[Drawing]:
+    """Draw a figure per variable."""
+    shown = _shown(loaded)
+    return [_figure(shown, variable) for variable in TITLES] if shown else []
+
+
+def _shown(loaded: Loaded) -> list[Arm]:
+    """Return the arm to show and its controls; empty if nothing is routed."""
+    arms = routing.arms_of(loaded)
+    focus = routing.focus_of(arms)
+    return [] if focus is None else [focus, *routing.controls_of(arms, focus)]
+
+
+def _figure(shown: list[Arm], variable: str) -> Drawing:
     series = [(arm, routing.shares(arm, variable), False) for arm in shown]
     labels = [point.label for point in series[0][1]]
     series = [(arm, [point for point in points if point.label in labels], hollow) for arm, points, hollow in series]
@@ -45,8 +57,8 @@ def _figure(shown: list[Arm], variable: str) -> Markup:
     parts.hairline(axis, _overall(shown[0]))
     parts.percent_axis(axis)
     axis.set_title(f"passing, by {TITLES[variable]}")
-    svg = to_svg(made, f"who-{variable}", f"Share of tokens that pass by {TITLES[variable]}")
-    return figure(svg, _reading(shown[0], series[0][1]))
+    label, reading = f"Share of tokens that pass by {TITLES[variable]}", _reading(shown[0], series[0][1])
+    return Drawing(f"who-{variable}", made, label, reading, parts.points_of(series))
 
 
 def _overall(arm: Arm) -> float:
@@ -78,4 +90,4 @@ def _cell(point: Point | None) -> str:
     return f"{point.value:.1%}{spread}"
 
 
-PANEL = Panel(title="Who passes?", order=63, span=12, render=render)
+PANEL = Panel(title="Who passes?", order=63, span=12, render=render, figures=figures)

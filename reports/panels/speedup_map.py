@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from markupsafe import Markup
 
+from modbench.reports.figure_data import RATIOS, rows_of
 from modbench.reports.lead import residuals
 from modbench.reports.load import Loaded
-from modbench.reports.panel import TIMED, Panel, figure, is_number
-from modbench.reports.style import MAP, MAP_INK, MUTED, PAPER, bin_of, name, new_figure, short, to_svg
+from modbench.reports.panel import TIMED, Drawing, Panel, is_number, on_page
+from modbench.reports.style import MAP, MAP_INK, MUTED, PAPER, bin_of, name, new_figure, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,23 +21,38 @@ UNDECIDED = {"inconclusive", "different", "contaminated"}
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """Show cells coloured by log2 speed-up in nine bins; undecided cells hatched; failures named."""
+    """Show the map."""
+    return next(iter(on_page(figures(loaded))), None)
+
+
+def figures(loaded: Loaded) -> list[Drawing]:
+    """Draw cells coloured by log2 speed-up in nine bins; undecided cells hatched; failures named."""
     sides = [(title, metric) for title, metric in TIMED if (loaded.comparisons.metric == metric).any()]
     arms = loaded.arms_shown
     if not sides or not arms or loaded.run.plan.suite.isoflop:  # sizes differ: a speed-up compares nothing
-        return None
+        return []
     made, axes = new_figure(5.0, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
     for axis, (title, metric) in zip(axes, sides, strict=True):
         _draw(axis, loaded, title, metric)
     axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [short(case) for case in arms])
-    svg = to_svg(made, "map", "Speed-up over the anchor by arm and sequence length")
     reading = (
         f"Speed-up over {name(loaded.arms[0])}, ± half the 95 % interval. Purple is faster, orange slower, grey within 9 % "
         "of 1×; hatched: the interval, or a disturbed or unchecked machine, leaves it undecided. The dense rows are the "
         "alternatives of equal cost. "
         f"{residuals(loaded)}"
     )
-    return figure(svg, reading, wide=True)
+    label = "Speed-up over the anchor by arm and sequence length"
+    return [Drawing("map", made, label, reading, _data(loaded, [metric for _, metric in sides]), wide=True)]
+
+
+def _data(loaded: Loaded, metrics: list[str]) -> pd.DataFrame:
+    found = (
+        loaded.pair(case.arm, metric, length)
+        for metric in metrics
+        for case in loaded.arms_shown
+        for length in loaded.lengths_shown
+    )
+    return rows_of(found, RATIOS)
 
 
 def _draw(axis: Axes, loaded: Loaded, title: str, metric: str) -> None:
@@ -87,4 +103,6 @@ def _text(row: pd.Series | None) -> tuple[str, str, str]:
     return f"{row.ratio:.2f}", spread, MAP_INK[bin_of(math.log2(row.ratio))]
 
 
-PANEL = Panel(title="Where does it pay? Speed-up by capacity and length", order=20, span=7, render=render)
+PANEL = Panel(
+    title="Where does it pay? Speed-up by capacity and length", order=20, span=7, render=render, figures=figures
+)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.core.case import Case
 from modbench.reports.accuracy import TaskResult, beyond_shortcut, in_words, results
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, figure, seeds_in_words
-from modbench.reports.style import INK, MUTED, look, name, new_figure, to_svg
+from modbench.reports.panel import Drawing, Panel, on_page, seeds_in_words
+from modbench.reports.style import INK, MUTED, look, name, new_figure
 from modbench.reports.templates import fill
 
 if TYPE_CHECKING:
@@ -26,10 +27,16 @@ def render(loaded: Loaded) -> Markup | None:
         return None
     legend = [{"look": look(case), "name": name(case)} for case in _cases(made) if not case.rung]
     rows = [row for task in made for row in _rows(task)]
-    return fill("tasks", figure=_figure(loaded, made), legend=legend, rows=rows, kinds=_kinds(made))
+    return fill("tasks", figure=on_page([_figure(loaded, made)])[0], legend=legend, rows=rows, kinds=_kinds(made))
 
 
-def _figure(loaded: Loaded, made: list[TaskResult]) -> Markup:
+def figures(loaded: Loaded) -> list[Drawing]:
+    """Draw the dot plot."""
+    made = results(loaded)
+    return [_figure(loaded, made)] if made else []
+
+
+def _figure(loaded: Loaded, made: list[TaskResult]) -> Drawing:
     drawn, (axis,) = new_figure(9.0, 0.9 + 0.62 * len(made))
     for row, task in enumerate(made):
         _draw(axis, row, task)
@@ -44,7 +51,23 @@ def _figure(loaded: Loaded, made: list[TaskResult]) -> Markup:
         "intervals. Long tick: the best shortcut, a rule that does not solve the task; short tick: always the most frequent "
         "answer. Routing is causal."
     )
-    return figure(to_svg(drawn, "tasks", "Accuracy on tasks by arm"), reading, wide=True)
+    data = [
+        {
+            "task": task.name,
+            "arm": arm.case.arm,
+            "accuracy": arm.value,
+            "ci_low": arm.low,
+            "ci_high": arm.high,
+            "questions": arm.n,
+            "seeds": arm.seeds,
+            "majority": task.majority,
+            "shortcut": task.shortcut[0],
+            "shortcut_accuracy": task.shortcut[1],
+        }
+        for task in made
+        for arm in task.arms
+    ]
+    return Drawing("tasks", drawn, "Accuracy on tasks by arm", reading, pd.DataFrame(data), wide=True)
 
 
 def _draw(axis: Axes, row: int, task: TaskResult) -> None:
@@ -107,4 +130,4 @@ def _kinds(made: list[TaskResult]) -> list[tuple[str, ...]]:
     ]
 
 
-PANEL = Panel(title="What can they still do?", order=8, span=12, render=render)
+PANEL = Panel(title="What can they still do?", order=8, span=12, render=render, figures=figures)
