@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from modbench.reports.marks import Marks
+
 # Sentinel colours, used by no palette; `_VARIABLES` has the CSS variable of each.
 INK, MUTED, HAIR, PAPER = "#010203", "#010204", "#010205", "#010206"
 MAP = tuple(f"#0203{i:02d}" for i in range(9))
@@ -170,8 +172,15 @@ def new_figure(width: float, height: float, columns: int = 1, *, share_y: bool =
     return figure, list(axes[0])
 
 
-def to_svg(figure: Figure, identity: str, label: str) -> str:
-    """Return the figure as inline SVG with CSS variables for colours, unique ids, no global style and no fixed size."""
+def to_svg(figure: Figure, identity: str, label: str, marks: Marks | None = None) -> str:
+    """Return the figure as inline SVG with CSS variables for colours, unique ids, no global style and no fixed size.
+
+    Args:
+        figure: what was drawn.
+        identity: of the figure on the page.
+        label: what it shows, for readers who do not see it.
+        marks: what its marks say on hover and focus.
+    """
     import matplotlib as mpl
 
     buffer = io.StringIO()
@@ -185,5 +194,7 @@ def to_svg(figure: Figure, identity: str, label: str) -> str:
     for color, variable in _VARIABLES.items():
         text = text.replace(color, f"var({variable})")
     safe = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    head = f'<svg role="img" aria-label="{safe}" '
+    text = marks.written(text) if marks else text
+    # What an image holds cannot have the focus.
+    head = f'<svg role="{"group" if marks and marks.said else "img"}" aria-label="{safe}" '
     return re.sub(r'<svg ([^>]*?)width="[^"]*" ([^>]*?)height="[^"]*"', rf"{head}\1\2", text, count=1)

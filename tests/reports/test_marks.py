@@ -1,0 +1,60 @@
+"""Marks of a figure that say what they stand for, on hover and focus."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from modbench.reports.marks import Mark, Marks
+from modbench.reports.style import new_figure, to_svg
+
+
+def drawn(marks: Marks, draw: Any) -> str:
+    figure, (axis,) = new_figure(2, 2)
+    draw(axis)
+    return to_svg(figure, "one", "a figure", marks)
+
+
+def test_every_mark_has_its_text_and_a_figure_is_one_stop() -> None:
+    """Markers of a line, members of a collection, and bars; in the order in which they were named."""
+    marks = Marks()
+
+    def draw(axis: Any) -> None:
+        (line,) = axis.plot([1, 2], [1, 2], "s")
+        marks.name(line, Mark("first", "mod[c0.125]"), Mark("second"))
+        marks.name(axis.scatter([1, 2, 3], [3, 3, 3]), *(Mark(f"dot {i}") for i in range(3)))
+        for i, bar in enumerate(axis.barh([5, 6], [1, 2])):
+            marks.name(bar, Mark(f"bar {i}"))
+        axis.plot([1, 2], [2, 1])  # says nothing
+
+    made = drawn(marks, draw)
+    found = sorted(
+        re.findall(
+            r'<(?:use|path) class="mark" data-mark="(\d)" role="img" tabindex="(-?\d)" aria-label="([^"]*)"', made
+        )
+    )
+    assert [text for *_, text in found] == ["first", "second", "dot 0", "dot 1", "dot 2", "bar 0", "bar 1"]
+    assert [number for number, *_ in found] == [str(i) for i in range(7)]
+    assert [stop for _, stop, _ in found] == ["0"] + ["-1"] * 6
+    assert re.findall(r'data-arm="([^"]*)"', made) == ["mod[c0.125]"]
+    assert made.startswith('<svg role="group"')
+
+
+def test_a_strangers_text_stays_text() -> None:
+    marks = Marks()
+    made = drawn(marks, lambda axis: marks.name(axis.plot([1], [1], "o")[0], Mark('"><script>&', '"x')))
+    assert "<script>" not in made
+    assert 'aria-label="&#34;&gt;&lt;script&gt;&amp;" data-arm="&#34;x"' in made
+
+
+def test_a_mark_that_was_not_drawn_is_an_error() -> None:
+    """A point without a number is not drawn: its text would go to its neighbour."""
+    marks = Marks()
+    with pytest.raises(ValueError, match="2 marks were named, from number 0 on, but 1 were drawn"):
+        drawn(marks, lambda axis: marks.name(axis.plot([1, float("nan")], [1, 2], "o")[0], Mark("a"), Mark("b")))
+
+
+def test_a_figure_without_named_marks_is_an_image() -> None:
+    assert drawn(Marks(), lambda axis: axis.plot([1], [1], "o")).startswith('<svg role="img"')
