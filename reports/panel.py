@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from modbench.harness.core.case import Case, Rung
     from modbench.reports.load import Loaded
+    from modbench.reports.marks import Marks
 
 # Glyph and word of each verdict, for times; below for everything else.
 TIME_WORDS = {
@@ -50,6 +51,7 @@ class Drawing:
         caption: the line below it.
         data: what is drawn, one row for each mark or point of a line, in base units.
         wide: whether it scrolls sideways on a phone instead of shrinking.
+        marks: what its marks say on hover and focus.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Drawing:
     caption: str
     data: pd.DataFrame
     wide: bool = False
+    marks: Marks | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,10 @@ class Panel:
 
 def on_page(drawings: Iterable[Drawing]) -> list[Markup]:
     """Return figures as they stand on the page: inline SVG with captions."""
-    return [figure(to_svg(each.figure, each.name, each.label), each.caption, wide=each.wide) for each in drawings]
+    return [
+        figure(to_svg(each.figure, each.name, each.label, each.marks), each.caption, wide=each.wide)
+        for each in drawings
+    ]
 
 
 def figure(svg: str, reading: str, *, wide: bool = False) -> Markup:
