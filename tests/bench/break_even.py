@@ -1,0 +1,170 @@
+"""How often does the band of the break-even line hold the planted line? Simulated launch effects, through the code of a report.
+
+    python tests/bench/break_even.py [--repeats 1000]
+
+Effects are normal around a planted curve; every length has launches of its own. Prints Markdown tables for docs/method.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from modbench.harness.stats import effects
+from modbench.harness.stats.break_even import Found, Point, break_even
+
+LENGTHS = (64, 128, 256, 512, 1024)
+LAUNCHES = (3, 5, 7, 10)
+# Where the planted lines lie, in steps of the grid: at points and between them, near both ends and in the middle.
+PLACES = (0.1, 0.5, 1.0, 1.3, 2.0, 2.5, 3.0, 3.7, 3.9)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A planted effect along the axis.
+
+    Attributes:
+        effect: of the distance from the line, in doublings of the length.
+        sd: between launches, at each measured length.
+    """
+
+    effect: Callable[[float], float]
+    sd: tuple[float, ...] = (0.01,) * len(LENGTHS)
+
+
+def rises(slope: float) -> Callable[[float], float]:
+    """A straight line on the log scale: so much log effect for each doubling."""
+    return lambda doublings: slope * doublings
+
+
+UNEQUAL = (0.02, 0.005, 0.01, 0.03, 0.005)
+CURVES = {
+    "steep: 0.2 for each doubling": Curve(rises(0.2)),
+    "steep, spread unequal": Curve(rises(0.2), UNEQUAL),
+    "0.05 for each doubling": Curve(rises(0.05)),
+    "0.05, spread unequal": Curve(rises(0.05), UNEQUAL),
+    "flat: 0.01 for each doubling": Curve(rises(0.01)),
+    "flat below the line, steep above it": Curve(lambda d: 0.2 * d if d > 0 else 0.01 * d),
+    "curved: grows with the length": Curve(lambda d: 0.1 * (2**d - 1)),
+}
+CURVED = "curved: grows with the length"
+
+
+@dataclass
+class Tally:
+    """What became of simulated lines."""
+
+    held: int = 0
+    missed: int = 0
+    fell: int = 0
+
+    @property
+    def coverage(self) -> float:
+        """Share that the band holds, of those that have one."""
+        return self.held / max(1, self.held + self.missed)
+
+
+def measured(curve: Curve, line: float, launches: int, rng: np.random.Generator) -> list[Point]:
+    """Simulate a run whose line lies at so many doublings of the shortest length."""
+    points = []
+    for step, (length, sd) in enumerate(zip(LENGTHS, curve.sd, strict=True)):
+        found = effects.over_launches(rng.normal(curve.effect(step - line), sd, launches).tolist())
+        points.append(Point(length, found.value, found.sd, found.n))
+    return points
+
+
+def planted(curve: Curve, line: float) -> float:
+    """Where the curve, joined by straight lines between the measured lengths, crosses zero: in doublings of the shortest."""
+    at = [curve.effect(step - line) for step in range(len(LENGTHS))]
+    for step, (before, after) in enumerate(itertools.pairwise(at)):
+        if before < 0 <= after:
+            return step + before / (before - after)
+    raise AssertionError(line)
+
+
+def holds(found: Found, place: float) -> bool:
+    """Whether what is said is true of a line at so many doublings of the shortest length."""
+    truth = LENGTHS[0] * 2**place
+    if found.outcome == "always":
+        return truth <= LENGTHS[0]
+    if found.outcome == "never":
+        return truth > LENGTHS[-1]
+    slack = 1 + 1e-9  # where truth and end are one point of the axis
+    return (found.low or 0) <= truth * slack and truth <= (found.high or math.inf) * slack
+
+
+def tally(
+    curve: Curve, launches: int, repeats: int, *, places: tuple[float, ...] = PLACES, true: bool = False, seed: int = 0
+) -> Tally:
+    """Count the bands that hold the line.
+
+    Args:
+        curve: planted.
+        launches: at each length.
+        repeats: of each place.
+        places: of the line, in doublings of the shortest length.
+        true: whether the line is the curve's own, not that of the straight lines between measured lengths.
+        seed: of the generator.
+    """
+    rng, result = np.random.default_rng(seed), Tally()
+    for line in places:
+        where = line if true else planted(curve, line)
+        for _ in range(repeats):
+            found = break_even(measured(curve, line, launches, rng))
+            if found.outcome == "not monotone":
+                result.fell += 1
+            elif holds(found, where):
+                result.held += 1
+            else:
+                result.missed += 1
+    return result
+
+
+def false_ends(slope: float, launches: int, repeats: int, seed: int = 0) -> tuple[float, float]:
+    """Share of false `always` where the line lies just above the shortest length, of false `never` just below the longest."""
+    rng, curve = np.random.default_rng(seed), Curve(rises(slope))
+    last = len(LENGTHS) - 1
+    ends = ((1e-6, "always"), (last - 1e-6, "never"))
+    always, never = (
+        sum(break_even(measured(curve, line, launches, rng)).outcome == word for _ in range(repeats)) / repeats
+        for line, word in ends
+    )
+    return always, never
+
+
+def main() -> None:
+    """Print coverage by curve and launches, then the shares of false words."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=1000, help="of each of nine places of the line")
+    repeats = parser.parse_args().repeats
+    header = " | ".join(f"{launches} launches" for launches in LAUNCHES)
+    print(
+        f"| the band holds the line (lowest to highest of nine places) | {header} |\n| --- |{' --- |' * len(LAUNCHES)}"
+    )
+    fell = 0
+    for name, curve in CURVES.items():
+        for true in (False, True) if name == CURVED else (False,):
+            cells = []
+            for launches in LAUNCHES:
+                found = [tally(curve, launches, repeats, places=(place,), true=true) for place in PLACES]
+                shares = [each.coverage for each in found]
+                cells.append(f"{sum(shares) / len(shares):.3f} ({min(shares):.3f}–{max(shares):.3f})")
+                fell = max(fell, *(each.fell for each in found))
+            off = max(abs(2 ** (planted(curve, place) - place) - 1) for place in PLACES)
+            print(
+                f"| {name}{f', its own line, up to {off:.0%} away' if true else ''} | {' | '.join(cells)} |", flush=True
+            )
+    print(f"\nA fall where there is none: in at most {fell / repeats:.1%} of the repeats at a place.")
+    print(f"\n| false `always` / `never` | {header} |\n| --- |{' --- |' * len(LAUNCHES)}")
+    for slope in (0.2, 0.01):
+        words = [false_ends(slope, launches, repeats * len(PLACES)) for launches in LAUNCHES]
+        print(f"| {slope} for each doubling | " + " | ".join(f"{a:.3f} / {n:.3f}" for a, n in words) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""The break-even line: closed forms, what must hold for any numbers, and the coverage of its band."""
+
+from __future__ import annotations
+
+import math
+
+import break_even as script
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import optimize, stats
+
+from modbench.harness.stats.break_even import Found, Point, break_even, isotonic
+
+INF = math.inf
+
+
+def points(*values: float, sd: float = 0.01, n: int = 5) -> list[Point]:
+    """Measured at 64, 128, 256, ..."""
+    return [Point(64 * 2**i, value, sd, n) for i, value in enumerate(values)]
+
+
+def test_two_points_give_the_root_and_fiellers_interval() -> None:
+    found = break_even(points(-0.1, 0.3))
+    assert found.outcome == "crossing"
+    assert found.at == pytest.approx(64 * 2**0.25)
+    # Equal spread and launches: degrees of freedom of the interpolated effect from 4 (at a point) to 8 (half way).
+
+    def edge(share: float, sign: int) -> float:
+        parts = ((1 - share) ** 2, share**2)
+        freedom = 4 * sum(parts) ** 2 / sum(part**2 for part in parts)
+        half = stats.t.ppf(0.975, freedom) * 0.01 / math.sqrt(5) * math.sqrt(sum(parts))
+        return float(-0.1 + 0.4 * share + sign * half)
+
+    ends = [optimize.brentq(edge, 0, 1, args=(sign,), xtol=1e-14) for sign in (1, -1)]
+    assert [found.low, found.high] == pytest.approx([64 * 2**end for end in ends], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ((0.1, 0.3), Found("always")),
+        ((0.3, 0.1), Found("always")),  # a fall does not matter where every point pays
+        ((0.02, 0.01, 0.02), Found("always")),  # one undecided point above one that pays
+        ((-0.1, -0.3), Found("never")),
+        ((-0.02, -0.01, -0.02), Found("never")),
+        ((0.1,), Found("always")),
+        ((0.001,), Found("undecided")),
+        ((0.0, 0.001, 0.0), Found("undecided")),
+        ((-0.001, 0.001), Found("undecided", 64 * 2**0.5)),
+    ],
+)
+def test_words_without_a_band(values: tuple[float, ...], found: Found) -> None:
+    said = break_even(points(*values))
+    assert (said.outcome, said.low, said.high) == (found.outcome, found.low, found.high)
+    assert said.at == pytest.approx(found.at)
+
+
+def test_an_end_that_the_range_does_not_hold_is_open() -> None:
+    early = break_even(points(0.0, 0.1, 0.2))
+    assert (early.outcome, early.low) == ("crossing", None)
+    assert early.high is not None
+    assert 64 < early.high < 128
+    late = break_even(points(-0.2, -0.1, 0.0))
+    assert (late.outcome, late.high) == ("crossing", None)
+    assert late.low is not None
+    assert 128 < late.low < 256
+
+
+def test_a_fall_through_one_has_no_line() -> None:
+    found = break_even(points(0.1, 0.05, -0.1))
+    assert found.outcome == "not monotone"
+    assert found.reason == "the ratio falls along the axis: 1.11× at 64, 0.905× at 256"
+    # Of many points with the same spread a fall of that size is chance.
+    assert break_even(points(*[-0.1, 0.008, -0.008] * 4, 0.1)).outcome == "not monotone"
+    assert break_even(points(-0.1, *[0.008, -0.008] * 4, 0.1)).outcome == "crossing"
+
+
+def test_too_few_launches_have_no_line() -> None:
+    found = break_even([*points(-0.1, 0.1), Point(512, 0.1, 0.01, 2)])
+    assert found == Found(None, reason="2 launches: three give an interval")
+    assert break_even([Point(512, 0.1, None, 1)]) == Found(None, reason="1 launch: three give an interval")
+
+
+def test_launches_that_agree_to_the_bit_have_a_line() -> None:
+    found = break_even(points(-0.1, 0.1, sd=0.0))
+    assert found.at == pytest.approx(64 * 2**0.5)
+    assert [found.low, found.high] == pytest.approx([found.at, found.at])
+
+
+def test_the_fit_pools_what_falls() -> None:
+    assert isotonic([1, 3, 1, 5], [1, 1, 3, 1]) == [1, 1.5, 1.5, 5]
+    assert isotonic([3, 2, 1], [1, 1, 1]) == [2, 2, 2]
+    assert break_even(points(-0.1, 0.002, -0.004, 0.1)).at == pytest.approx(256 * 2 ** (0.001 / 0.101))
+
+
+def ends(found: Found) -> tuple[float, float]:
+    """The band as an interval of the whole axis."""
+    if found.outcome in {"always", "never"}:
+        return (-INF, -INF) if found.outcome == "always" else (INF, INF)
+    return (-INF if found.low is None else found.low), (INF if found.high is None else found.high)
+
+
+ANY = st.lists(st.tuples(st.floats(-0.3, 0.3), st.floats(1e-4, 0.1), st.integers(3, 10)), min_size=1, max_size=6).map(
+    lambda rows: [Point(64 * 2**i, *row) for i, row in enumerate(rows)]
+)
+
+
+def changed(given: list[Point], **changes: float) -> list[Point]:
+    """The points with their values raised (`up`), or all of it scaled: the axis, the effects, the launches."""
+    at, scale, more = (changes.get(name, 1) for name in ("at", "scale", "more"))
+    up = changes.get("up", 0)
+    return [Point(p.at * at, scale * (p.value + up), scale * (p.sd or 0), int(p.n * more)) for p in given]
+
+
+@given(ANY)
+def test_the_line_lies_in_its_band_and_the_band_in_the_range(given: list[Point]) -> None:
+    found = break_even(given)
+    low, high = ends(found)
+    assert low <= high
+    for inside in (found.at, found.low, found.high):
+        assert inside is None or given[0].at * (1 - 1e-9) <= inside <= given[-1].at * (1 + 1e-9)
+    if found.at is not None:
+        assert low <= found.at <= high
+    assert (found.reason is None) == (found.outcome != "not monotone")
+    assert break_even(given[::-1]) == found
+
+
+@given(ANY, st.floats(0, 0.2))
+def test_a_faster_arm_never_pays_later(given: list[Point], up: float) -> None:
+    before, after = break_even(given), break_even(changed(given, up=up))
+    assume("not monotone" not in {before.outcome, after.outcome})
+    for earlier, later in zip(ends(after), ends(before), strict=True):
+        assert earlier <= later * (1 + 1e-9)
+    if before.at is not None and after.at is not None:
+        assert after.at <= before.at * (1 + 1e-9)
+
+
+@given(ANY, st.floats(0.5, 2), st.floats(0.5, 2))
+def test_the_units_of_the_axis_and_of_the_effect_do_not_matter(given: list[Point], at: float, scale: float) -> None:
+    before, after = break_even(given), break_even(changed(given, at=at, scale=scale))
+    assert after.outcome == before.outcome
+    for one, other in ((before.at, after.at), (before.low, after.low), (before.high, after.high)):
+        assert (other is None) == (one is None)
+        assert one is None or other == pytest.approx(one * at, rel=1e-6)
+
+
+@given(ANY)
+def test_more_launches_never_widen_the_band(given: list[Point]) -> None:
+    before, after = break_even(given), break_even(changed(given, more=4))
+    assume("not monotone" not in {before.outcome, after.outcome})
+    if after.outcome in {"always", "never"}:
+        return  # the band, now outside the range, was open at that end
+    (low, high), (lower, higher) = ends(before), ends(after)
+    assert low <= lower * (1 + 1e-9) if lower > 0 else low == lower
+    assert higher <= high * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("launches", script.LAUNCHES)
+def test_the_band_holds_planted_lines(launches: int) -> None:
+    """Of 360 bands: 0.95 is within 0.92 to 0.98 with a probability of 0.99."""
+    found = script.tally(script.CURVES["0.05, spread unequal"], launches, 40)
+    assert found.fell == 0
+    assert 0.92 <= found.coverage <= 0.98
+    always, never = script.false_ends(0.01, launches, 200)
+    assert always <= 0.055
+    assert never <= 0.055
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("launches", script.LAUNCHES)
+@pytest.mark.parametrize("name", script.CURVES)
+def test_the_band_holds_planted_lines_in_every_world(name: str, launches: int) -> None:
+    """Where the effect is flat beside its spread the band holds more: another length may be the line as well."""
+    found = script.tally(script.CURVES[name], launches, 1000)
+    assert found.fell <= 0.001 * 9000
+    assert 0.93 <= found.coverage <= (0.99 if "flat" in name else 0.97)
+    always, never = script.false_ends(0.05, launches, 4000)
+    assert 0.015 <= always <= 0.035
+    assert 0.015 <= never <= 0.035
