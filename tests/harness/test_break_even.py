@@ -94,6 +94,14 @@ def test_the_fit_pools_what_falls() -> None:
     assert break_even(points(-0.1, 0.002, -0.004, 0.1)).at == pytest.approx(256 * 2 ** (0.001 / 0.101))
 
 
+def test_the_band_holds_the_estimate_where_points_are_pooled() -> None:
+    """Of the first two the fit sees the first alone, which is known better: the line then begins to rise higher up."""
+    found = break_even([Point(64, -0.0025, 0.0009, 6), Point(128, -0.0221, 0.015, 5), Point(256, 0.098, 0.0027, 10)])
+    assert found.at is not None
+    assert found.low == found.at
+    assert found.high == pytest.approx(157, abs=1)
+
+
 def ends(found: Found) -> tuple[float, float]:
     """The band as an interval of the whole axis."""
     if found.outcome in {"always", "never"}:
