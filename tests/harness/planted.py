@@ -115,6 +115,7 @@ class Trouble:
         other_text: units whose name holds this were trained on another text.
         drifts: it becomes slower in the course of a launch.
         drifts_in: launches in which it does; None: in all.
+        seed: of the noise: runs of one plan with different seeds are independent.
     """
 
     slower: Mapping[str, float] = field(default_factory=dict)
@@ -126,6 +127,7 @@ class Trouble:
     other_text: str | None = None
     drifts: str | None = None
     drifts_in: tuple[int, ...] | None = None
+    seed: int = 0
 
 
 def _disturb(samples: dict[str, list[float]], arm: str, launch: int, trouble: Trouble) -> None:
@@ -142,7 +144,8 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
     corpus = "badcafe" if trouble.other_text and trouble.other_text in unit.name else "c0ffee"
     outcomes = []
     if unit.made_in == "time":
-        clock = DriftingClock(unit.name)
+        name = f"{unit.name}{trouble.seed or ''}"
+        clock = DriftingClock(name)
 
         def arm(share: float, costs: tuple[float, ...]) -> Any:
             return lambda number: clock.pass_time(0.02 * share * costs[number % len(costs)])
@@ -155,7 +158,7 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
         session = Session(
             calls,
             unit.comparison.arms[0].id,
-            rng=random.Random(unit.name),
+            rng=random.Random(name),
             clock=clock,
             on_error=lambda arm, error: pytest.fail(f"{arm}: {error}"),
             inputs=inputs,
@@ -237,7 +240,14 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
     return Record(unit=unit, started=files.now(), wall_s=1.0, outcomes=tuple(outcomes))
 
 
-def stored(
+def stored(tmp_path: Path, made: Plan, **how: Any) -> pd.DataFrame:
+    """A run folder as a worker would have left it, and its `comparisons.csv`. Takes what `left` takes."""
+    folder = left(tmp_path, made, **how)
+    render.write(folder)
+    return pd.read_csv(folder / "comparisons.csv")
+
+
+def left(
     tmp_path: Path,
     made: Plan,
     *,
@@ -245,8 +255,8 @@ def stored(
     certificate: dict[str, Any] | None = FIT,
     peak: float | None = None,
     **trouble: Any,
-) -> pd.DataFrame:
-    """A run folder as a worker would have left it, and its `comparisons.csv`.
+) -> Path:
+    """A run folder as a worker would have left it, without its views.
 
     Args:
         tmp_path: takes the folder `run`.
@@ -272,5 +282,4 @@ def stored(
         files.write_atomically(folder.record(unit), record.model_dump_json())
     for series in pilots.series:
         pilots.number(series)
-    render.write(folder.path)
-    return pd.read_csv(folder.path / "comparisons.csv")
+    return folder.path
