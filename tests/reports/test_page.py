@@ -66,6 +66,7 @@ def test_title_asks_the_question_and_panels_are_there(opened: Opened) -> None:
         "What failed",
         "What should you doubt?",
         "Did FLOPs become milliseconds?",
+        "How sure is each speed-up?",
         "What does it save in memory?",
         "How did they learn?",
         "All comparisons",
@@ -73,7 +74,7 @@ def test_title_asks_the_question_and_panels_are_there(opened: Opened) -> None:
         "How sure are the FLOPs?",
         "Machine and method",
     ]
-    assert opened.page.locator("figure svg").count() == 5
+    assert opened.page.locator("figure svg").count() == 7
     assert "GPU: not measured" in opened.page.locator(".badges").inner_text()
     assert opened.page.locator("dl.machine dt").count() >= 12
 

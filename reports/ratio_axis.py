@@ -1,0 +1,38 @@
+"""Axes of ratios: a ratio and its inverse lie equally far from 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Ticks of an axis whose ends are at most so far apart; a longer one has powers of two.
+_TICKS = (
+    (1.5, (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)),
+    (4.0, (0.5, 0.7, 1.0, 1.5, 2.0, 3.0)),
+    (64.0, tuple(2.0**power for power in range(-6, 7))),
+)
+
+
+def ends_of(values: Iterable[float], room: float = 1.06) -> tuple[float, float]:
+    """Return the ends of an axis that shows these ratios and 1, with a little room."""
+    known = [*values, 1.0]
+    return min(known) / room, max(known) * room
+
+
+def ratio_axis(axes: Axes, which: Literal["x", "y"], ends: tuple[float, float]) -> None:
+    """Give an axis of ratios a log scale, these ends, and ticks such as `1.5×`."""
+    low, high = ends
+    candidates = next((ticks for span, ticks in _TICKS if high / low <= span), tuple(4.0**i for i in range(-12, 13)))
+    ticks = [tick for tick in candidates if low <= tick <= high]
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if which == "x":
+        axes.set_xscale("log")
+        axes.set_xlim(low, high)
+    else:
+        axes.set_yscale("log")
+        axes.set_ylim(low, high)
+    axis.set_ticks(ticks, [f"{tick:g}×" for tick in ticks])
+    axis.set_ticks([], minor=True)

@@ -1,0 +1,83 @@
+"""The figure of every speed-up with its interval: planted ratios, equal ones in one row, and what is left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from planted import planted_suite, stored
+
+from modbench.reports.load import load
+from modbench.reports.panel import Drawing
+from modbench.reports.panels import forest
+
+# Planted (`planted.py`): MoD 0.5 and its copies are equal to dense, MoE is slower.
+ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}, {"model": "moe"}]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("forest")
+    planned = planted_suite(
+        "draft", metrics=["latency/forward"], arms=ARMS, grid={"seq_len": [64, 128]}, launches=4, rounds=5, train=None
+    )
+    stored(folder, planned)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def drawn(run: Path) -> Sequence[Drawing]:
+    return forest.figures(load(run))
+
+
+def said(drawing: Drawing) -> list[str]:
+    assert drawing.marks is not None
+    return [mark.text for mark in drawing.marks.said]
+
+
+def test_a_row_for_every_decided_ratio_and_one_for_those_that_are_equal(drawn: Sequence[Drawing]) -> None:
+    assert [drawing.name for drawing in drawn] == ["forest-forward"]
+    forward = drawn[0]
+    rows = said(forward)
+    assert len(rows) == 4  # three arms at two lengths, two of them equivalent
+    assert [row.partition(",")[0] for row in rows] == ["MoD 0.125"] * 2 + ["MoE"] * 2
+    assert re.match(r"MoD 0\.125, T = 64, B = 1: 1\.[56]\d× \[1\.\d\d–1\.\d\d\] ▲ faster", rows[0])
+    assert all("▼ slower" in row for row in rows[2:])
+    assert "2 equivalent within 2 %: MoD 0.5 at T 64; MoD 0.5 at T 128." in forward.caption
+    assert "Of 6 against dense: 2 faster, 2 equivalent, 2 slower." in forward.caption
+    (axis,) = forward.figure.axes
+    assert axis.get_yticklabels()[-1].get_text() == "2 equivalent"
+    assert len(forward.data) == 6
+
+
+def test_marks_are_on_the_page_with_their_arms(run: Path) -> None:
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert len(re.findall(r'class="mark"[^>]*data-arm="moe"', page)) == 2
+    assert "How sure is each speed-up?" in page
+
+
+def test_of_too_many_rows_slower_ones_stay_and_the_rest_is_counted(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        SimpleNamespace(ratio=ratio, verdict=verdict)
+        for ratio, verdict in (
+            (2.0, "better"),
+            (1.01, "better"),
+            (0.97, "worse"),
+            (0.5, "worse"),
+            (1.3, "inconclusive"),
+        )
+    ]
+    assert [row.ratio for row in forest.telling(rows, 3)] == [2.0, 0.97, 0.5]
+    assert forest.telling(rows, 5) == rows
+    monkeypatch.setattr(forest, "MOST_ROWS", 3)
+    few = forest.figures(load(run))[0]
+    assert len(said(few)) == 2
+    assert "2 more are not drawn" in few.caption
+
+
+def test_nothing_is_drawn_where_nothing_was_timed(tmp_path: Path) -> None:
+    stored(tmp_path, planted_suite("draft", metrics=["flops/forward"], grid={"seq_len": [64]}, train=None))
+    assert forest.render(load(tmp_path / "run")) is None
