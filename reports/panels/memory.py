@@ -1,60 +1,160 @@
-"""Peak memory of a training step, with the forecast."""
+"""Bytes by kind, measured beside forecast: the peak of a training step, and the cache of a decoding model."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.core.units import human, scale_of, three_digits
-from modbench.harness.results.notes.memory import MemoryNotes
+from modbench.reports import memory_kinds
 from modbench.reports.load import Loaded
+from modbench.reports.marks import Mark, Marks
+from modbench.reports.memory_kinds import CACHE, Bar
 from modbench.reports.panel import Drawing, Panel, on_page
-from modbench.reports.style import INK, look, name, new_figure, short
+from modbench.reports.style import INK, MUTED, PAPER, look, name, new_figure, short
+from modbench.reports.templates import fill
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# How strong the colour of a kind is; the order of the stack.
+_STRENGTH = {
+    memory_kinds.PARAMETERS: 1.0,
+    memory_kinds.KEYS: 1.0,
+    memory_kinds.OPTIMIZER: 0.7,
+    memory_kinds.ACTIVATIONS: 0.42,
+    memory_kinds.REST: 0.18,
+    memory_kinds.MORE_REST: 0.3,
+    memory_kinds.MOST_REST: 0.3,
+}
 
 
 def render(loaded: Loaded) -> Markup | None:
     """Show the bars."""
-    return next(iter(on_page(figures(loaded))), None)
+    made = on_page(figures(loaded))
+    return fill("side_by_side", figures=made, least=360) if made else None
 
 
 def figures(loaded: Loaded) -> list[Drawing]:
-    """Draw bars at the longest length, with a tick at the forecast."""
-    metric = "memory/peak_allocated"
-    if not loaded.lengths:
+    """Draw the bars at the longest length."""
+    if not loaded.lengths or loaded.run.plan.suite.isoflop:
         return []
     length = loaded.lengths[-1]
-    peaks = [(case, loaded.value(case.arm, metric, length)) for case in (loaded.arms[0], *loaded.arms_shown)]
-    known = [(case, peak) for case, peak in peaks if peak is not None]
-    if not known:
-        return []
-    factor, unit = scale_of(max(peak for _, peak in known), "B")
-    made, (axis,) = new_figure(4.0, 0.6 + 0.26 * len(known))
-    rows = []
-    for y, (case, peak) in enumerate(known):
-        style = look(case)
-        axis.barh(y, peak / factor, height=0.62, color=style.color, alpha=style.opacity)
-        row = loaded.case(case.arm, metric, length)
-        assert row is not None
-        cell = loaded.tables.cell(str(row.case_id), metric)
-        forecast = next((notes.forecast for notes in cell.notes(MemoryNotes) if notes.forecast), None)
-        rows.append(
-            {"case_id": row.case_id, "arm": case.arm, "seq_len": length, "peak_B": peak, "forecast_B": forecast}
-        )
-        if forecast is not None:
-            axis.plot([forecast / factor] * 2, [y - 0.42, y + 0.42], color=INK, linewidth=1.4)
-        axis.annotate(three_digits(peak / factor), (peak / factor, y), (5, 0), textcoords="offset points", va="center")
-    axis.set_yticks(range(len(known)), [short(case) for case, _ in known])
-    axis.invert_yaxis()
-    axis.margins(x=0.12)
+    arms = (loaded.arms[0], *loaded.arms_shown)
+    steps = [bar for case in arms if (bar := memory_kinds.of_training(loaded, case.arm, length)) is not None]
+    caches, batch = _caches(loaded, length)
+    made = []
+    if steps:
+        title = f"peak of a training step in {{}}, T = {length:,} (lower is better)"
+        about = "Peak memory of a training step by arm and kind"
+        made.append(_figure("memory", steps, title, about, "peak of one training step"))
+    if caches:
+        title = f"cache in {{}} after {length:,} tokens, B = {batch} (lower is better)"
+        about = "Bytes of keys and values by arm"
+        made.append(_figure("memory-cache", caches, title, about, "keys and values that the cache holds"))
+    return made
+
+
+def _caches(loaded: Loaded, length: int) -> tuple[list[Bar], int]:
+    """The caches of the arms shown, at the largest batch."""
+    rows = loaded.cases[
+        (loaded.cases.metric == CACHE) & (loaded.cases.seq_len == length) & (loaded.cases.status == "ok")
+    ]
+    arms = {case.arm: i for i, case in enumerate((loaded.arms[0], *loaded.arms_shown))}
+    batch = int(rows.batch_size.max()) if len(rows) else 1
+    found = rows[(rows.batch_size == batch) & rows.arm.isin(list(arms))].drop_duplicates("arm")
+    ordered = sorted(found.itertuples(index=False), key=lambda row: arms[str(row.arm)])
+    return [bar for row in ordered if (bar := memory_kinds.of_cache(loaded, row)).total], batch
+
+
+def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: str) -> Drawing:
+    factor, unit = scale_of(max(bar.total for bar in bars), "B")
+    kinds = [kind for kind in _STRENGTH if any(kind in bar.measured or kind in bar.forecast for bar in bars)]
+    made, (axis,) = new_figure(4.6, 0.75 + 0.3 * len(bars) + 0.2 * (len(kinds) > 1))
+    made.suptitle(title.format(unit), x=0.01, ha="left", fontsize=9, color=MUTED)
+    marks = Marks()
+    for measured in (True, False):
+        _stack(axis, bars, kinds, factor, marks if measured else None)
+    axis.set_yticks(range(len(bars)), [short(bar.case) for bar in bars])
+    axis.set_ylim(len(bars) - 0.4, -0.6)
+    axis.margins(x=0.02)
     axis.grid(visible=False, axis="y")
-    axis.set_title(f"{unit} at T = {length} (lower is better)")
-    best = min(known, key=lambda pair: pair[1])
-    anchor = known[0]
-    reading = (
-        f"Parameters, gradients, AdamW moments and activations of one training step. Ticks: the closed-form forecast. "
-        f"Lowest: {name(best[0])} with {human(best[1], 'B')}; {name(anchor[0])} takes {human(anchor[1], 'B')}."
+    axis.tick_params(axis="y", length=0)
+    for y, bar in enumerate(bars):
+        axis.annotate(
+            f"{three_digits(bar.total / factor)}, {bar.against_forecast}",
+            (1, y),
+            (6, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=INK,
+        )
+    if len(kinds) > 1:
+        _legend(made, kinds)
+    data = [
+        {"case_id": bar.case.id, "arm": bar.case.arm, "seq_len": bar.case.place.seq_len, "kind": kind}
+        | {"measured_B": bar.measured.get(kind), "forecast_B": bar.forecast.get(kind)}
+        for bar in bars
+        for kind in dict.fromkeys((*bar.measured, *bar.forecast))
+    ]
+    return Drawing(identity, made, about, _caption(bars, what), pd.DataFrame(data), marks=marks)
+
+
+def _stack(axis: Axes, bars: Sequence[Bar], kinds: Sequence[str], factor: float, marks: Marks | None) -> None:
+    """Draw what was measured, its parts named, or the narrower forecast below it."""
+    from matplotlib.colors import to_rgba
+
+    ends = dict.fromkeys(range(len(bars)), 0.0)
+    for kind in kinds:
+        sizes = [(bar.measured if marks else bar.forecast).get(kind, 0.0) / factor for bar in bars]
+        made = axis.barh(
+            [y - 0.1 if marks else y + 0.33 for y in range(len(bars))],
+            sizes,
+            left=list(ends.values()),
+            height=0.56 if marks else 0.14,
+            color=[to_rgba(look(bar.case).color, _STRENGTH[kind]) for bar in bars],
+            edgecolor=PAPER,
+            linewidth=0.8 if marks else 0.4,
+        )
+        for y, (patch, bar, size) in enumerate(zip(made, bars, sizes, strict=True)):
+            ends[y] += size
+            if not size:
+                patch.remove()
+            elif marks:
+                beside = human(bar.forecast[kind], "B") if kind in bar.forecast else "not known"
+                said = f"{short(bar.case)}, {kind}: {human(bar.measured[kind], 'B')}, forecast {beside}"
+                marks.name(patch, Mark(said, bar.case.arm))
+
+
+def _legend(made: Figure, kinds: Sequence[str]) -> None:
+    from matplotlib.colors import to_rgba
+    from matplotlib.patches import Patch
+
+    handles = [Patch(facecolor=to_rgba(MUTED, _STRENGTH[kind]), label=kind) for kind in kinds]
+    made.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=8, labelcolor=MUTED, handlelength=1.2)
+
+
+def _caption(bars: Sequence[Bar], what: str) -> str:
+    best, anchor = min(bars, key=lambda bar: bar.total), bars[0]
+    known = [bar for bar in bars if bar.forecast]
+    equal = sum(bar.against_forecast == "as forecast" for bar in known)
+    forecast = f" Thin bars: the closed-form forecast, met within 1 % by {equal} of {len(known)}." if known else ""
+    lowest = (
+        f"{name(best.case)} with {human(best.total, 'B')}, {name(anchor.case)} has {human(anchor.total, 'B')}"
+        if best is not anchor
+        else f"{name(anchor.case)} with {human(anchor.total, 'B')}"
     )
-    return [Drawing("memory", made, "Peak memory of a training step by arm", reading, pd.DataFrame(rows))]
+    told = any(memory_kinds.ACTIVATIONS in bar.measured or memory_kinds.KEYS in bar.measured for bar in bars)
+    parts = (
+        "" if told else " Parameters are counted, the optimizer keeps two numbers for each; the rest is not told apart."
+    )
+    return f"Bytes by kind: {what}. Lowest: {lowest}.{forecast}{parts}"
 
 
 PANEL = Panel(title="What does it save in memory?", order=50, span=4, render=render, figures=figures)
