@@ -1,0 +1,247 @@
+"""The exchange rate: how much dense compute buys the loss of an arm, with an interval.
+
+The dense models of a run, smallest first, are its ladder. Between two of them the mean loss over seeds is interpolated linearly
+over the logarithm of the compute. `crossing` finds where that curve has the arm's loss. Its interval is Fieller's (1954): the
+places where the arm's loss minus the curve's, paired over seeds, does not differ from 0 by a t-test. That needs no approximation:
+at the true place this difference is a mean of n paired values around 0. A place depends on the losses alone, so that it has a
+price in FLOPs, in seconds and in bytes. `rate` divides that price by the arm's own. The launches of a time are independent of the
+seeds: on each side the two margins are combined in quadrature (Zou & Donner 2008), with Welch's degrees of freedom.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import special
+
+from modbench.harness.stats.effects import over_launches, t_quantile
+
+# With fewer seeds, or launches, there is no interval.
+FEWEST = 3
+# Ladders whose ends differ by less in compute (natural logarithm): training FLOPs of runs with equal budgets do.
+LEAST_SPAN = 0.03
+ROUNDING = 1e-9
+
+FEW_POINTS = "a dense ladder needs two sizes"
+NOT_FALLING = "a larger dense model has no lower loss"
+EQUAL_COST = "the dense models cost the same in it"
+NOT_DEARER = "the dense models of lower loss do not cost more in it"
+UNDECIDED = "the seeds do not narrow it down: it may lie anywhere on the dense ladder, or beyond either end"
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where the dense curve has the arm's loss. A place is counted in points of the ladder: 1.5 is midway from 1 to 2.
+
+    Attributes:
+        kind: `inside` the ladder; the arm is better than its last point (`beyond`), or worse than its first (`before`); `none`
+            where the ladder is no curve to read from.
+        at: the place; None unless inside.
+        low: lower end of its 95 % interval; None: open, it may lie before the ladder.
+        high: upper end; None: open, it may lie beyond the ladder.
+        points: how many points of the ladder count, from the smallest.
+        n: seeds.
+        reason: why there is none, or no interval.
+    """
+
+    kind: Literal["inside", "beyond", "before", "none"]
+    at: float | None = None
+    low: float | None = None
+    high: float | None = None
+    points: int = 0
+    n: int = 0
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Dense compute that has the arm's loss, divided by the arm's compute: above 1 the arm is cheaper.
+
+    Attributes:
+        kind: `rate`; `bound_below` (above `low`; no dense model measured is as good); `bound_above` (below `high`); `none`.
+        value: the effective speed-up; None unless the kind is `rate`.
+        low: lower end of the 95 % interval; None: open, or no interval.
+        high: upper end; likewise.
+        seeds: number of seeds.
+        launches: number of launches; 0 where the compute was counted.
+        illustration: whether there are too few seeds or launches for an interval.
+        reason: why there is no rate, or no interval.
+    """
+
+    kind: Literal["rate", "bound_below", "bound_above", "none"]
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    seeds: int = 0
+    launches: int = 0
+    illustration: bool = False
+    reason: str | None = None
+
+
+def crossing(ladder: Sequence[Sequence[float]], arm: Sequence[float], *, turns: bool = False) -> Crossing:
+    """Find where the dense curve has the arm's loss.
+
+    Args:
+        ladder: losses by seed of each dense model, smallest first.
+        arm: losses of the arm, by the same seeds.
+        turns: whether the curve may rise again, as at equal training FLOPs: points beyond its lowest are left out.
+
+    Returns:
+        The place with its interval, from three seeds on. Kind `none` where the losses do not fall along the ladder: from three
+        seeds on, where the largest is not significantly below the smallest or a larger one is significantly above a smaller one.
+    """
+    n = len(arm)
+    assert n, "an arm has at least one seed"
+    assert all(len(point) == n for point in ladder), "paired over seeds"
+    kept = _until_it_turns(ladder) if turns else len(ladder)
+    if len(ladder) < 2:
+        return Crossing("none", n=n, reason=FEW_POINTS)
+    if kept < 2 or not _falls(ladder[:kept]):
+        return Crossing("none", n=n, points=kept, reason=NOT_FALLING)
+    return _located(np.array(ladder[:kept], dtype=float), np.array(arm, dtype=float))
+
+
+def _differs(one: Sequence[float], other: Sequence[float]) -> int:
+    """Return the sign of one minus other, 0 where none is shown; of fewer than three seeds the means decide."""
+    effect = over_launches([a - b for a, b in zip(one, other, strict=True)])
+    if effect.low is None or effect.high is None:
+        return (effect.value > 0) - (effect.value < 0)
+    return (effect.low > 0) - (effect.high < 0)
+
+
+def _until_it_turns(ladder: Sequence[Sequence[float]]) -> int:
+    """Return how many points lie before the curve rises again."""
+    kept = len(ladder)
+    while kept > 1 and any(_differs(ladder[kept - 1], point) > 0 for point in ladder[: kept - 1]):
+        kept -= 1
+    return kept
+
+
+def _falls(ladder: Sequence[Sequence[float]]) -> bool:
+    pairs = [(small, large) for i, small in enumerate(ladder) for large in ladder[i + 1 :]]
+    return _differs(ladder[-1], ladder[0]) < 0 and all(_differs(large, small) <= 0 for small, large in pairs)
+
+
+def _located(ladder: np.ndarray, arm: np.ndarray) -> Crossing:
+    """Place the arm on a ladder whose losses fall, [points, seeds]."""
+    last, n = len(ladder) - 1, len(arm)
+    apart = arm - ladder  # above 0 where the arm is worse than the point
+    means = [float(np.mean(each)) for each in apart]
+    kind: Literal["inside", "beyond", "before"] = "beyond"
+    at = None
+    if means[0] > 0:
+        kind = "before"
+    elif max(means) >= 0:
+        kind, at = "inside", _first_at_least_zero(means)
+    if n < FEWEST:
+        return Crossing(kind, at, points=last + 1, n=n, reason=f"{n} seed{'s' * (n > 1)}: three give an interval")
+    equal = [i for i, each in enumerate(apart) if not each.any()]
+    if equal:  # the arm is that very model
+        return Crossing("inside", equal[0], equal[0], equal[0], last + 1, n)
+    t = t_quantile(0.975, n)
+    # Edges of where the arm is not shown to be better, and of where it is not shown to be worse.
+    edges = [edge for i in range(last) for edge in _edges(apart[i], apart[i + 1], t, i)]
+    margins = [t * float(np.std(each, ddof=1)) / math.sqrt(n) for each in apart]
+    low = None if means[0] + margins[0] >= 0 else min((p for p, mean in edges if mean <= 0), default=float(last))
+    high = None if means[-1] - margins[-1] <= 0 else max((p for p, mean in edges if mean >= 0), default=0.0)
+    return Crossing(kind, at, low, high, last + 1, n)
+
+
+def _first_at_least_zero(means: Sequence[float]) -> float:
+    """The first place where the interpolated mean is 0 or more: the cheapest dense model that is as good as the arm."""
+    at = next(i for i, mean in enumerate(means) if mean >= 0)
+    return float(at) if at == 0 else at - means[at] / (means[at] - means[at - 1])
+
+
+def _edges(here: np.ndarray, there: np.ndarray, t: float, start: int) -> list[tuple[float, float]]:
+    """Places between two points where the mean difference is as large as its margin, and that difference there.
+
+    With u = here and v = there minus here the difference is u + w v: the places solve mean^2 = t^2 variance / n, which is a
+    quadratic in w.
+    """
+    u, v, n = here, there - here, len(here)
+    (uu, uv), (_, vv) = np.cov(u, v)
+    mean_u, mean_v, k = float(u.mean()), float(v.mean()), t * t / n
+    a, b, c = mean_v**2 - k * vv, mean_u * mean_v - k * uv, mean_u**2 - k * uu
+    # b^2 - a c, written so that nothing large cancels: it is 0 where seeds do not differ.
+    under = k * (mean_u**2 * vv + mean_v**2 * uu - 2 * mean_u * mean_v * uv) - k * k * (uu * vv - uv * uv)
+    if under < 0:
+        return []
+    q = -(b + math.copysign(math.sqrt(under), b))
+    found = [*([q / a] if a else []), *([c / q] if q else [])]
+    # A root at a point may lie beyond it by rounding.
+    return [(start + min(max(w, 0.0), 1.0), mean_u + w * mean_v) for w in found if -ROUNDING <= w <= 1 + ROUNDING]
+
+
+def rate(place: Crossing, costs: Sequence[Sequence[float]], *, counted: bool) -> Rate:
+    """Turn a place on the ladder into an effective speed-up in one currency.
+
+    Args:
+        place: where the dense curve has the arm's loss.
+        costs: for each point of the ladder the log of its compute over the arm's, by launch; one value each where counted.
+        counted: whether the compute was counted, and so has no interval of its own.
+    """
+    launches = 0 if counted else len(costs[0])
+    ways = np.array(costs[: place.points], dtype=float)
+    means = [float(each.mean()) for each in ways]
+    reason = place.reason if place.kind == "none" else _no_price(means)
+    if reason is None and place.n >= FEWEST and place.low is None and place.high is None:
+        reason = UNDECIDED
+    kind = _KINDS[place.kind]
+    if reason is not None or kind == "none":
+        return Rate("none", seeds=place.n, launches=launches, reason=reason)
+    start = place.at if place.at is not None else place.points - 1.0 if kind == "bound_below" else 0.0
+    value = math.exp(_at(means, start))
+    inside = value if kind == "rate" else None
+    if place.n < FEWEST or (not counted and launches < FEWEST):
+        few = place.reason or f"{launches} launch{'es' * (launches > 1)}: three give an interval"
+        low, high = (value if kind == bound else None for bound in ("bound_below", "bound_above"))
+        return Rate(kind, inside, low, high, place.n, launches, illustration=True, reason=few)
+    low = None if place.low is None else _end(ways, place, start, place.low, -1)
+    high = None if place.high is None else _end(ways, place, start, place.high, 1)
+    return Rate(kind, inside, low, high, place.n, launches)
+
+
+_KINDS: dict[str, Literal["rate", "bound_below", "bound_above", "none"]] = {
+    "inside": "rate",
+    "beyond": "bound_below",
+    "before": "bound_above",
+    "none": "none",
+}
+
+
+def _no_price(means: Sequence[float]) -> str | None:
+    """Why places on the ladder have no price in a currency: it does not grow along the ladder."""
+    if max(means) - min(means) < LEAST_SPAN:
+        return EQUAL_COST
+    return NOT_DEARER if means[-1] <= means[0] else None
+
+
+def _at(values: Sequence[float], place: float) -> float:
+    """The value at a place of the ladder, linear between its points."""
+    i = min(int(place), len(values) - 2)
+    return values[i] + (place - i) * (values[i + 1] - values[i])
+
+
+def _end(ways: np.ndarray, place: Crossing, start: float, to: float, sign: int) -> float:
+    """An end of the interval: the margin of the seeds (from `start` to the end of the places) and that of the launches.
+
+    Margins are standard errors times a quantile of t; their squares are added as variances, with the degrees of freedom of Welch.
+    """
+    means, launches = [float(each.mean()) for each in ways], ways.shape[1]
+    first, last = sorted((start, to))
+    # A larger model need not cost more in every step of the ladder: the extreme may lie at a point between.
+    places = [to, start, *(float(i) for i in range(len(means)) if first < i < last)]
+    extreme = max(places, key=lambda each: sign * _at(means, each))
+    i = min(int(extreme), len(means) - 2)
+    seeds = ((_at(means, extreme) - _at(means, start)) / t_quantile(0.975, place.n)) ** 2
+    sd = over_launches((ways[i] + (extreme - i) * (ways[i + 1] - ways[i])).tolist()).sd
+    times = 0.0 if sd is None else sd * sd / launches
+    if seeds + times == 0:
+        return math.exp(_at(means, start))
+    freedom = (seeds + times) ** 2 / (seeds**2 / (place.n - 1) + (times**2 / (launches - 1) if times else 0.0))
+    return math.exp(_at(means, start) + sign * float(special.stdtrit(freedom, 0.975)) * math.sqrt(seeds + times))

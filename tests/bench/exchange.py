@@ -1,0 +1,140 @@
+"""How often does the interval of the effective speed-up hold the truth? Planted ladders, through the statistics of a report.
+
+    python tests/bench/exchange.py
+
+Losses are a dense curve, an offset of each seed that all arms share, and noise of each run. Prints a Markdown table for
+docs/method.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from modbench.harness.stats.exchange import Rate, crossing, rate
+
+SEEDS, POINTS = (3, 5, 8), (2, 3, 4)
+# Share of the largest dense model's compute that the smallest has.
+SMALLEST = 0.4
+PLACES = ("anywhere", "identical", "largest")
+
+
+@dataclass(frozen=True)
+class World:
+    """What is simulated.
+
+    Attributes:
+        seeds: of every arm.
+        points: dense models, at equal distances in the logarithm of the compute.
+        place: where the arm lies: `anywhere` on the ladder; `identical` to a dense model within it, or in the middle of two; or
+            identical to the `largest`.
+        noise: standard deviation of a run's loss, as a share of the fall from the smallest to the largest dense model.
+        launches: of a time; 0: the compute is counted.
+        launch_sd: standard deviation of a launch's effect.
+        saved: how much less than the dense model of equal loss the arm costs, on the log scale.
+        bend: how much lower the curve lies between two points than the straight line, as a share of its fall there.
+    """
+
+    seeds: int = 5
+    points: int = 3
+    place: str = "anywhere"
+    noise: float = 0.1
+    launches: int = 0
+    launch_sd: float = 0.005
+    saved: float = 0.1
+    bend: float = 0.0
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What came of many runs.
+
+    Attributes:
+        held: share of the intervals, bounds included, that hold the truth.
+        stated: share of the runs with an interval or a bound.
+        closed: share of the runs with a rate whose interval is closed at both ends.
+        bias: median estimate over the truth, minus 1.
+    """
+
+    held: float
+    stated: float
+    closed: float
+    bias: float
+
+
+def simulated(world: World, rng: np.random.Generator) -> tuple[Rate, float]:
+    """One run: its effective speed-up, and the true one."""
+    costs = np.linspace(math.log(SMALLEST), 0.0, world.points)
+    curve = np.linspace(1.0, 0.0, world.points)  # in units of its fall
+    at = {
+        "anywhere": rng.uniform(0, world.points - 1),
+        "identical": (world.points - 1) // 2 if world.points > 2 else 0.5,
+        "largest": world.points - 1.0,
+    }[world.place]
+    between = at % 1
+    loss = np.interp(at, range(world.points), curve) - 4 * world.bend * between * (1 - between) / (world.points - 1)
+    common = rng.normal(0, 10 * world.noise, world.seeds)
+    ladder = curve[:, None] + common + rng.normal(0, world.noise, (world.points, world.seeds))
+    arm = loss + common + rng.normal(0, world.noise, world.seeds)
+    truth = world.saved
+    own = float(np.interp(at, range(world.points), costs)) - truth  # the arm's compute
+    over = (costs - own)[:, None]
+    if world.launches:
+        # Effects against the anchor, which is the largest dense model; all are compared with the arm.
+        effects = rng.normal(0, world.launch_sd, (world.points + 1, world.launches))
+        effects[-2] = 0.0
+        over = over + effects[:-1] - effects[-1]
+    return rate(crossing(ladder.tolist(), arm.tolist()), over.tolist(), counted=not world.launches), truth
+
+
+def shares(world: World, runs: int, seed: int = 0) -> Shares:
+    """Simulate many runs."""
+    rng = np.random.default_rng(seed)
+    held, closed, values = [], 0, []
+    for _ in range(runs):
+        found, truth = simulated(world, rng)
+        if found.kind == "none":
+            continue
+        low, high = found.low, found.high
+        held.append((low is None or math.log(low) <= truth) and (high is None or truth <= math.log(high)))
+        if found.value is not None:
+            closed += low is not None and high is not None
+            values.append(math.log(found.value) - truth)
+    bias = math.expm1(float(np.median(values))) if values else math.nan
+    return Shares(sum(held) / max(1, len(held)), len(held) / runs, closed / runs, bias)
+
+
+def worlds() -> Iterator[tuple[str, World]]:
+    """The rows of the table."""
+    for noise in (0.03, 0.1, 0.2):
+        yield f"noise of a run {noise:.0%} of the fall", World(noise=noise)
+    yield "the same at 10%, as seconds of 7 launches", World(launches=7)
+    yield "10 launches that differ by 5%", World(noise=0.03, launches=10, launch_sd=0.05)
+    yield "an identical dense model within the ladder (A/A)", World(place="identical", noise=0.03, saved=0.0)
+    yield "the same, as seconds of 7 launches", World(place="identical", noise=0.03, launches=7, saved=0.0)
+    yield "a twin of the largest dense model (A/A)", World(place="largest", noise=0.03, saved=0.0)
+
+
+def main() -> None:
+    """Print coverage by world, seeds and points of the ladder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=4000)
+    runs = parser.parse_args().runs
+    sizes = [(n, j) for n in SEEDS for j in POINTS]
+    print("| holds the truth (interval or bound stated / both ends closed) |", end="")
+    print("".join(f" {n} seeds, {j} dense |" for n, j in sizes))
+    print("| --- |", " --- |" * len(sizes))
+    for name, world in worlds():
+        cells = []
+        for n, j in sizes:
+            found = shares(replace(world, seeds=n, points=j), runs)
+            cells.append(f"{found.held:.3f} ({found.stated:.2f} / {found.closed:.2f})")
+        print(f"| {name} |", " | ".join(cells), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()
