@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -92,7 +92,7 @@ def _filled(
     return {"statistic": statistic, "value": value, **interval, "n": n, "reason": reason}
 
 
-def looked_ahead(row: pd.Series) -> bool:
+def looked_ahead(row: pd.Series | Mapping[str, Any]) -> bool:
     """Whether the model of a row, or the baseline's, read later tokens when its loss was measured."""
     said = ";".join(str(row[column]) for column in ("labels", "baseline_labels") if column in row)
     return any(label in labels.LOOKED_AHEAD for label in said.split(";"))

@@ -73,7 +73,7 @@ class History:
         value, edge = statistics.fmean(earlier) - now, math.log1p(margin)
         if not math.isfinite(value):
             return Finding(case.id, metric.key, "cannot tell", reason="the anchor: a time is not a finite number")
-        busy = _disturbed(self.now, case, metric)
+        busy = disturbed(self.now, case, metric)
         if busy > MOST_DISTURBED:
             said = f"contaminated: {busy:.0%} of the anchor's blocks were disturbed"
             return Finding(case.id, metric.key, "cannot tell", math.exp(value), reason=said)
@@ -113,7 +113,7 @@ class History:
         )
 
 
-def _disturbed(tables: Tables, case: Case, metric: Metric) -> float:
+def disturbed(tables: Tables, case: Case, metric: Metric) -> float:
     """Return the mean share of a case's blocks, over its launches, in which it was disturbed."""
     cell = tables.cell(case.id, metric.key)
     if not tables.made_in(metric).times:

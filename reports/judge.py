@@ -8,7 +8,7 @@ are a second family, and a row of it says so.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ class Evidence:
     other: bool = False
 
 
-def judge(rows: list[dict[str, Any]], margin: float, *, claims: bool) -> None:
+def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> None:
     """Add verdict, reason and labels to the rows that have `evidence`, which is taken from them.
 
     Args:

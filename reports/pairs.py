@@ -7,7 +7,7 @@ is compared with the report's baseline, with the anchor, and with the dense mode
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -41,6 +41,8 @@ COMPARISONS = [
 MOST_PAIRS = 5000
 # Rungs of the dense ladder with the arms that they were solved for; None: all pairs.
 Targets: TypeAlias = "AbstractSet[tuple[str, str]] | None"
+# Compares two cases, after the columns that identify them.
+Result: TypeAlias = Callable[[Tables, Case, Case, Metric], dict[str, Any]]
 # More columns, which only the page shows.
 MORE = ("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted", "primary", "twin")
 
@@ -56,8 +58,8 @@ def targets_of(plan: Plan, *, all_pairs: bool) -> Targets:
 def rows_of(tables: Tables, comparison: Comparison, targets: Targets) -> list[dict[str, Any]]:
     """Return the rows of one comparison, without verdicts."""
     return [
-        _of_family(
-            _pair_row(tables, case, baseline, tables.metrics[key]), (comparison.label, key, primary), primary=primary
+        of_family(
+            pair_row(tables, case, baseline, tables.metrics[key]), (comparison.label, key, primary), primary=primary
         )
         for key in comparison.metrics
         for case, baseline, primary in pairs(comparison, tables.baseline_of(comparison), targets)
@@ -71,7 +73,7 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
     last. `judge.py` adds the verdicts.
     """
     rows = list(rows)
-    twins = [_of_family(_pair_row(tables, *pair), "twins", primary=False, twin=True) for pair in tables.twins()]
+    twins = [of_family(pair_row(tables, *pair), "twins", primary=False, twin=True) for pair in tables.twins()]
     judge([*rows, *twins], tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
     checked.withhold(tables, rows, twins)
     nodes.withhold(tables, rows)
@@ -91,7 +93,20 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
     return frame.astype({"params": "Int64", "baseline_params": "Int64"})
 
 
-def _of_family(row: dict[str, Any], family: Hashable, *, primary: bool, twin: bool = False) -> dict[str, Any]:
+def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[dict[str, Any]]) -> None:
+    """Judge rows that were made outside of `comparisons.csv`, and withhold what may not be claimed.
+
+    Args:
+        tables: the run.
+        rows: rows with a family (`of_family`).
+        twins: pairs of an anchor and its twin, judged.
+    """
+    judge(rows, tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
+    checked.withhold(tables, rows, twins)
+    nodes.withhold(tables, rows)
+
+
+def of_family(row: dict[str, Any], family: Hashable, *, primary: bool, twin: bool = False) -> dict[str, Any]:
     """Add to a row what it is judged with."""
     if row.get("evidence") is not None:
         row["evidence"] = replace(row["evidence"], family=family, other=not primary and not twin)
@@ -124,13 +139,16 @@ def pairs(comparison: Comparison, baseline: Case, targets: Targets = None) -> It
         yield from ((case, each, False) for each in earlier)
 
 
-def _pair_row(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
+def pair_row(
+    tables: Tables, case: Case, baseline: Case, metric: Metric, result: Result | None = None
+) -> dict[str, Any]:
+    """Return the row of two cases, not yet judged; `result` compares them where they are no arms of one comparison."""
     row = tables.case_columns(case, metric)
     row |= {f"baseline_{key}": value for key, value in tables.case_columns(baseline, metric).items()}
     row |= {"metric": metric.key, "unit": metric.unit, "paired": tables.made_in(metric).samples != "one"}
     troubles = {"": tables.trouble(case, metric), "baseline: ": tables.trouble(baseline, metric)}
     if tables.made_in(metric).samples == "launches":
-        troubles["anchor: "] = tables.anchor_trouble(case, metric)
+        troubles["anchor: "] = tables.anchor_trouble(case, metric) or tables.anchor_trouble(baseline, metric)
     for who, trouble in troubles.items():
         if trouble:
             said = {"baseline_labels" if who == "baseline: " else "labels": Label.DAMAGED}
@@ -141,7 +159,7 @@ def _pair_row(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dic
         column: labels.joined([*tables.row_labels(side, metric), *nodes.labels(tables, side, metric)])
         for column, side in sides.items()
     }
-    return row | _result(tables, case, baseline, metric)
+    return row | (result or _result)(tables, case, baseline, metric)
 
 
 def _result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:

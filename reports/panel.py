@@ -103,8 +103,13 @@ def figure(svg: str, reading: str, *, wide: bool = False) -> Markup:
 
 def words(row: pd.Series) -> str:
     """Return a row's verdict as a glyph and a word, or `no claim`."""
-    table = TIME_WORDS if row.unit == "s" else PLAIN_WORDS
-    return table.get(row.verdict, "no claim") if isinstance(row.verdict, str) else "no claim"
+    return verdict_words(row.verdict, str(row.unit))
+
+
+def verdict_words(verdict: object, unit: str) -> str:
+    """Return a verdict as a glyph and a word, or `no claim`; times are faster or slower, all else better or worse."""
+    table = TIME_WORDS if unit == "s" else PLAIN_WORDS
+    return table.get(verdict, "no claim") if isinstance(verdict, str) else "no claim"
 
 
 def times(ratio: float) -> str:

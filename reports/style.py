@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.case import Case
+from modbench.harness.core.ids import short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,6 +94,11 @@ def look(case: Case) -> Look:
     if case.rung:
         opacity = 0.6
     return Look(f"#0205{index:02d}", marker, glyph, opacity)
+
+
+def model_name(model: str) -> str:
+    """Return the display name of a model: `MoD`, or `mine:build` for a user's."""
+    return _NAMES.get(model, short_name(model))
 
 
 def name(case: Case) -> str:

@@ -20,11 +20,12 @@ from modbench.harness.core.printable import escaped
 
 # isort: off
 # Importing a command's file registers it; `modbench --help` lists the commands in this order.
-from modbench.commands import run, watch, plan, listing, validate, report, cost, doctor, train, profile, gate
+from modbench.commands import run, watch, plan, listing, validate, report, cost, doctor, train, profile, gate, compare
 # isort: on
 
 __all__ = [
     "app",
+    "compare",
     "cost",
     "doctor",
     "gate",

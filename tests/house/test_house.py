@@ -101,6 +101,7 @@ def test_documented_commands_are_understood(
         "resume",
         "watch",
         "gate",
+        "compare",
         "profile",
         "doctor",
         "train",

@@ -68,14 +68,14 @@ class Flags:
             raise unknown("effort", self.effort, EFFORTS)
         accelerators.check(self.device)
         return Overrides(
-            model=_split("--model", self.model, str),
-            capacity=_split("--capacity", self.capacity, float),
-            seq_len=_split("--seq-len", self.seq_len, int),
-            batch_size=_split("--batch-size", self.batch_size, int),
-            dtype=_split("--dtype", self.dtype, str),
+            model=listed("--model", self.model, str),
+            capacity=listed("--capacity", self.capacity, float),
+            seq_len=listed("--seq-len", self.seq_len, int),
+            batch_size=listed("--batch-size", self.batch_size, int),
+            dtype=listed("--dtype", self.dtype, str),
             device=self.device,
             compile=self.compile,
-            seeds=_split("--seeds", self.seeds, int),
+            seeds=listed("--seeds", self.seeds, int),
             corpus=self.corpus,
             effort=self.effort,
             settings=tuple(self.settings or ()),
@@ -112,7 +112,7 @@ def with_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., Non
     return decorate
 
 
-def _split(flag: str, values: list[str] | None, kind: Callable[[str], T]) -> tuple[T, ...]:
+def listed(flag: str, values: list[str] | None, kind: Callable[[str], T]) -> tuple[T, ...]:
     """The values of a flag that was given as a comma list, several times, or both."""
     items = [item.strip() for value in values or () for item in value.split(",") if item.strip()]
     if values and not items:

@@ -1,0 +1,65 @@
+"""Runs for `modbench compare` whose truth is known: two lengths, two number formats, arms that take planted shares of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from planted import FIT, Trouble, fake_record, planted_suite
+from planted_gate import ROUNDS, Truth, timed, written
+
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.results.records import Record
+from modbench.reports.load import Loaded
+
+ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.25, 0.5]}, {"model": "moe"}]
+# What arms take of the anchor's time, and what everything takes at a length and in a number format.
+ARM = {"mod[c0.125]": 0.5, "mod[c0.25]": 0.8, "mod[c0.5]": 1.0, "moe": 1.25}
+AT = {64: 1.0, 128: 2.0, "fp32": 1.0, "bf16": 0.8}
+
+
+def compared_run(
+    folder: Path,
+    *,
+    suite: Mapping[str, Any] | None = None,
+    environment: Mapping[str, Any] | None = None,
+    leave_out: str = "",
+    fails: str = "",
+    **truth: Any,
+) -> Loaded:
+    """Write a run folder and read it.
+
+    Args:
+        folder: where.
+        suite: changes to the suite.
+        environment: changes to the machine and its software.
+        leave_out: units whose names begin with this have no record.
+        fails: the arm whose timing fails.
+        truth: fields of `Truth`; `slower` is multiplied with `ARM`.
+    """
+    grid = {"seq_len": [64, 128], "dtype": ["fp32", "bf16"]}
+    changes: dict[str, Any] = {"metrics": ["latency/forward", "memory/peak_allocated"], "arms": ARMS, "grid": grid}
+    changes |= {"launches": 5, "rounds": ROUNDS} | dict(suite or {})
+    made = planted_suite(str(changes.pop("effort", "draft")), **changes)
+    slower = {arm: ARM.get(arm, 1.0) * truth.get("slower", {}).get(arm, 1.0) for arm in ("dense", *ARM)}
+    speed = float(truth.get("speed", 1.0))
+
+    def record(unit: UnitOfWork) -> Record:
+        if unit.made_in != "time":
+            return fake_record(unit, Trouble())
+        place = unit.comparison.place
+        here = truth | {"slower": slower, "speed": speed * AT[place.seq_len] * AT[place.dtype]}
+        found = timed(unit, Truth(**here))
+        outcomes = tuple(
+            each.model_copy(
+                update={"status": "failed", "kind": "error", "reason": "planted <b>failure</b>", "samples": {}}
+            )
+            if fails and f"{fails.removesuffix(']')}-T" in each.case
+            else each
+            for each in found.outcomes
+        )
+        return found.model_copy(update={"outcomes": outcomes})
+
+    known = {"certificate": FIT, "machine": "m"} | dict(environment or {})
+    return written(folder, made, record, known, leave_out)

@@ -1,0 +1,243 @@
+"""`modbench compare RUN --by AXIS`: any axis, any baseline; pairs within a place, launches of two processes across places."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted_compare import compared_run
+
+from modbench.harness.core.errors import UsageError
+from modbench.reports import axes, compare_text, unpaired
+from modbench.reports.axis_table import BASELINE, Cell, Column, Filter, Table
+from modbench.reports.compare_by import compare_by
+from modbench.reports.load import Loaded, load
+
+TIME, MEMORY = "latency/forward", "memory/peak_allocated"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """Five arms at two lengths in two number formats, whose launches differ by 0.3 %."""
+    return compared_run(tmp_path_factory.mktemp("compared") / "run")
+
+
+def column(table: Table, metric: str = TIME, **wanted: Any) -> Column:
+    """The only column with these fields in its heading."""
+    found = [
+        each for each in table.columns if each.metric.key == metric and wanted.items() <= dict(each.heading).items()
+    ]
+    assert len(found) == 1, [each.heading for each in table.columns]
+    return found[0]
+
+
+def ratio(cell: Cell) -> tuple[Any, Any]:
+    assert cell.row is not None
+    return cell.row["ratio"], cell.row["verdict"]
+
+
+@pytest.mark.parametrize("named", ["0.25", "c0.25", " C0.25 ", "0.250"])
+def test_a_value_of_the_axis_is_the_baseline_where_all_else_is_equal(run: Loaded, named: str) -> None:
+    table = compare_by(run, "capacity", named)
+    assert table.rows == [0.125, 0.25, 0.5]
+    assert len(table.columns) == 2 * 2 * 2  # metrics, lengths, number formats
+    for each in (column(table, seq_len=length, dtype=dtype) for length in (64, 128) for dtype in ("fp32", "bf16")):
+        assert each.cells[0.25].is_baseline
+        assert ratio(each.cells[0.125]) == (pytest.approx(1.6, rel=0.01), "better")
+        assert ratio(each.cells[0.5]) == (pytest.approx(0.8, rel=0.01), "worse")
+    assert "capacity does not apply to dense; MoE" in table.notes
+
+
+def test_pairs_are_those_of_the_report_against_that_arm(run: Loaded) -> None:
+    """Ratio, interval and verdict, to the last digit."""
+    rows = load(run.path, "mod[c0.25]").comparisons
+    table = compare_by(run, "arm", "MoD 0.25")
+    compared = 0
+    for each in table.columns:
+        for cell in (cell for cell in each.cells.values() if cell.row is not None):
+            (theirs,) = rows[(rows.case_id == cell.case.id) & (rows.metric == each.metric.key)].to_dict("records")
+            assert cell.row is not None
+            assert cell.row["ratio"] == theirs["ratio"]
+            assert cell.row["verdict"] == theirs["verdict"]
+            assert cell.row.get("ci_low") == (None if math.isnan(theirs["ci_low"]) else theirs["ci_low"])
+            compared += 1
+    assert compared == len(rows)
+
+
+def test_the_anchor_is_the_default_and_stands_beside_values_that_it_has_not(run: Loaded) -> None:
+    table = compare_by(run, "capacity")
+    assert table.rows == [BASELINE, 0.125, 0.25, 0.5]
+    assert (table.baseline, compare_text.row_label(table, BASELINE)) == ("dense", "dense")
+    each = column(table, seq_len=64, dtype="fp32")
+    assert each.cells[BASELINE].value == pytest.approx(0.02, rel=0.01)
+    assert ratio(each.cells[0.125]) == (pytest.approx(2.0, rel=0.01), "better")
+
+
+def test_an_axis_of_the_place_against_an_arm_shows_where_each_arm_pays(run: Loaded) -> None:
+    table = compare_by(run, "seq_len", "dense", Filter(metrics=(TIME,)))
+    assert table.rows == [64, 128]
+    assert all(cell.is_baseline for cell in column(table, arm="dense", dtype="fp32").cells.values())
+    for cell in column(table, arm="mod[c0.125]", dtype="bf16").cells.values():
+        assert ratio(cell) == (pytest.approx(2.0, rel=0.01), "better")
+    assert not any(unpaired.NOT_INTERLEAVED in note for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    ("axis", "baseline", "value", "truth"), [("seq_len", "T64", 128, 1 / 2), ("dtype", "FP32", "bf16", 1 / 0.8)]
+)
+def test_values_across_places_are_compared_by_welch_and_say_so(
+    run: Loaded, axis: str, baseline: str, value: Any, truth: float
+) -> None:
+    table = compare_by(run, axis, baseline)
+    assert any(unpaired.NOT_INTERLEAVED in note for note in table.notes)
+    for each in (found for found in table.columns if found.metric.key == TIME):
+        row = each.cells[value].row
+        assert row is not None
+        assert row["ratio"] == pytest.approx(truth, rel=0.01)
+        assert row["ci_low"] - 1e-9 < truth < row["ci_high"] + 1e-9
+        assert not row["paired"]
+        assert unpaired.NOT_INTERLEAVED in row["reason"]
+        assert row["verdict"] == ("better" if truth > 1 else "worse")
+        assert row["mean_ratio"] == pytest.approx(row["ratio"])
+    counted = column(table, MEMORY, arm="dense", **({"dtype": "fp32"} if axis == "seq_len" else {"seq_len": 64}))
+    assert counted.cells[value].row is not None
+    assert unpaired.NOT_INTERLEAVED not in str(counted.cells[value].row)
+
+
+def test_an_interval_across_places_is_that_of_two_independent_samples(tmp_path: Path) -> None:
+    """Against scipy's own Welch test, on the launches' times."""
+    from scipy import stats
+
+    noisy = compared_run(tmp_path / "run", sd=0.02, suite={"metrics": [TIME]})
+    row = column(compare_by(noisy, "seq_len", "64"), arm="moe", dtype="fp32").cells[128].row
+    cases = {case.id: case for case in noisy.run.plan.cases}
+    logs = [
+        [
+            math.log(o.samples["wall_s"][0])
+            for _, o in noisy.tables.cell(cases[f"moe[T{t}-B1-fp32-cpu1]"].id, TIME).outcomes
+        ]
+        for t in (64, 128)
+    ]
+    found = stats.ttest_ind(*logs, equal_var=False)
+    low, high = found.confidence_interval(0.95)
+    assert row is not None
+    assert (row["ci_low"], row["ci_high"]) == (pytest.approx(math.exp(low)), pytest.approx(math.exp(high)))
+
+
+def test_of_an_unchecked_machine_and_of_smoke_no_time_has_a_verdict(tmp_path: Path) -> None:
+    unknown = compared_run(tmp_path / "unknown", environment={"certificate": None})
+    smoke = compared_run(tmp_path / "smoke", suite={"effort": "smoke", "launches": 3})
+    for loaded in (unknown, smoke):
+        for axis, baseline in (("capacity", "0.25"), ("seq_len", "64")):
+            table = compare_by(loaded, axis, baseline, Filter(metrics=(TIME,)))
+            rows = [cell.row for each in table.columns for cell in each.cells.values() if cell.row is not None]
+            assert rows
+            assert {row.get("verdict") for row in rows} == {None}, (axis, loaded.path)
+
+
+def test_models_agree_where_a_field_applies_to_both(run: Loaded) -> None:
+    table = compare_by(run, "model", "dense", Filter(metrics=(TIME,), seq_lens=(64,)))
+    assert table.rows == ["dense", "mod", "moe"]
+    routed = column(table, capacity=0.125, dtype="fp32")
+    assert ratio(routed.cells["mod"])[0] == pytest.approx(2.0, rel=0.01)
+    assert routed.cells["dense"].is_baseline
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("capacty",), "unknown axis 'capacty'. Did you mean 'capacity'?"),
+        (("batch_size",), "it is 1 wherever it applies"),
+        (("capacity", "0.3"), "Or name a value of capacity: 0.125, 0.25, 0.5."),
+        (("capacity", "0.25", Filter(metrics=("loss/val",))), "unknown metric 'loss/val'"),
+        (("capacity", "0.25", Filter(seq_lens=(999,))), "loosen --metric, --seq-len, --workload or -k"),
+        (("capacity", "0.25", Filter(select="c0.25")), "only the baseline itself is left"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_with_what_would_work(
+    run: Loaded, arguments: tuple[Any, ...], said: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        compare_by(run, *arguments)
+    assert said in str(refused.value)
+
+
+GOLDEN = """\
+run: by capacity, against capacity=0.25; above 1 is better
+
+        forward pass                   forward pass
+        T=64, fp32                     T=64, bf16
+0.125   1.60× ±0.00 ▲ faster 10.0 ms   1.60× ±0.00 ▲ faster 8.00 ms
+0.25    baseline             16.0 ms   baseline             12.8 ms
+0.5     failed                         failed
+
+        peak memory                  peak memory
+        T=64, fp32                   T=64, bf16
+0.125   1.50×    ▲ better 1.91 MiB   1.50×    ▲ better 1.91 MiB
+0.25    baseline          2.86 MiB   baseline          2.86 MiB
+0.5     0.75×    ▼ worse  3.81 MiB   0.75×    ▼ worse  3.81 MiB
+
+capacity does not apply to dense; MoE
+mod[c0.5-T64-B1-fp32-cpu1] and 1 more: failed: error: planted <b>failure</b>
+"""
+
+
+def test_the_table_in_a_terminal_fits_80_columns(
+    tmp_path: Path, modbench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared_run(tmp_path / "run", sd=0.0, fails="mod[c0.5]")
+    monkeypatch.chdir(tmp_path)
+    made = load("run")
+    table = compare_by(made, "capacity", "0.25", Filter(seq_lens=(64,)))
+    text = compare_text.as_text(made, table, 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.partition("● machine check (A/A): ")[0] == GOLDEN
+    done = modbench("compare", made.path, "--by", "capacity", "--baseline", "0.25", "--seq-len", "64", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["by"], told["baseline"], told["incomplete"]) == ("capacity", "capacity=0.25", None)
+    first = told["columns"][0]
+    assert (first["metric"], first["unit"], first["fields"]) == (TIME, "s", {"seq_len": 64, "dtype": "fp32"})
+    assert [(row["capacity"], row["status"], row["verdict"]) for row in first["rows"]] == [
+        (0.125, "ok", "better"),
+        (0.25, "baseline", None),
+        (0.5, "failed", None),
+    ]
+    assert first["rows"][0]["ratio"] == pytest.approx(1.6)
+    assert first["rows"][2]["reason"] == "error: planted <b>failure</b>"
+
+
+def test_an_incomplete_run_is_compared_and_ends_with_4(tmp_path: Path, modbench: Any) -> None:
+    made = compared_run(tmp_path / "run", leave_out="memory-T64-B1-bf16", suite={"grid": {"seq_len": [64]}})
+    assert not made.run.missing
+    made = compared_run(tmp_path / "lacks", leave_out="time-forward-T64-B1-bf16")
+    before = {path: path.stat().st_mtime_ns for path in made.path.rglob("*")}
+    done = modbench("compare", made.path, "--by", "capacity")
+    assert done.returncode == 4, done.stderr
+    assert "5 units have no record" in done.stderr
+    assert "▲ faster" in done.stdout
+    assert "not measured: the unit has no record" in done.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in made.path.rglob("*")}  # nothing is written there
+
+
+def test_the_command_refuses_what_does_not_fit_together(tmp_path: Path, modbench: Any, run: Loaded) -> None:
+    for arguments, said in (
+        ((run.path, run.path, "--by", "capacity"), "2 were named"),
+        ((run.path, "--by", "capacity", "--seq-len", "x"), "--seq-len takes whole numbers"),
+        ((tmp_path, "--by", "capacity"), "is not a run folder"),
+    ):
+        done = modbench("compare", *arguments)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+def test_fields_that_follow_from_others_are_no_difference(run: Loaded) -> None:
+    case = run.run.plan.cases[0]
+    assert dict(axes.rest(case, ["d_ff", "n_heads", "n_layers"])) == {
+        "d_ff": axes.FOLLOWS,
+        "n_heads": axes.FOLLOWS,
+        "n_layers": 4,
+    }
+    assert axes.fields(case)["capacity"] is None
