@@ -7,8 +7,9 @@ time in `gate_anchor.py`, the words in `gate_words.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from modbench.harness.core.errors import UsageError
@@ -16,6 +17,7 @@ from modbench.reports import gate_anchor, gate_launches, gate_rules
 from modbench.reports.gate_compare import Comparer
 from modbench.reports.gate_launches import Asked
 from modbench.reports.gate_rules import Finding
+from modbench.reports.gate_tiers import COMPARED, Checked, FailOn, Rules, checked
 from modbench.reports.load import Loaded
 
 
@@ -33,6 +35,8 @@ class Gate:
         unfit: why times of a run cannot be used; None: they can.
         incomplete: why a run lacks something; None: neither does.
         said: what else must be known.
+        fail_on: the checks that `--fail-on` named; None: all findings count.
+        checks: the check that judges each metric.
     """
 
     findings: list[Finding]
@@ -44,16 +48,32 @@ class Gate:
     unfit: str | None = None
     incomplete: str | None = None
     said: tuple[str, ...] = ()
+    fail_on: FailOn | None = None
+    checks: Mapping[str, str | None] = field(default_factory=dict)
+
+    def counts(self, finding: Finding) -> bool:
+        """Whether the gate can fail on a finding: of several checks, only on those that were named."""
+        return self.fail_on is None or self.checks.get(finding.metric) in self.fail_on.limits
+
+    @property
+    def counted(self) -> list[Finding]:
+        """The findings that the gate can fail on."""
+        return [finding for finding in self.findings if self.counts(finding)]
+
+    @cached_property
+    def tiers(self) -> tuple[Checked, ...]:
+        """What each check found; empty where none was named."""
+        return () if self.fail_on is None else checked(self.findings, self.checks, self.fail_on)
 
     @property
     def compared(self) -> bool:
         """Whether anything was."""
-        return any(finding.verdict in {"pass", "better", "worse"} for finding in self.findings)
+        return any(finding.verdict in COMPARED for finding in self.counted)
 
     @property
     def verdict(self) -> str:
         """`worse`, `incomplete`, `cannot tell` or `pass`, the first that holds."""
-        words = {finding.verdict for finding in self.findings}
+        words = {finding.verdict for finding in self.counted} | {each.verdict for each in self.tiers if each.named}
         if "worse" in words:
             return "worse"
         if self.incomplete:
@@ -63,7 +83,7 @@ class Gate:
     @property
     def too_few(self) -> bool:
         """Whether more launches would decide something."""
-        spreads = (c.spread for each in self.findings if each.verdict == "cannot tell" for c in each.changes)
+        spreads = (c.spread for each in self.counted if each.verdict == "cannot tell" for c in each.changes)
         return any(spread is not None for spread in spreads)
 
     @property
@@ -81,10 +101,20 @@ class Gate:
         told = {name: getattr(self, name) for name in ("verdict", "margin", "unfit", "incomplete", "said")}
         findings = [finding.as_dict() for finding in self.findings]
         told |= {"exit_code": self.exit_code(lenient=lenient), "launches": self.launches}
+        if self.fail_on is not None:
+            told |= {"fail_on": str(self.fail_on), "tiers": [each.as_dict() for each in self.tiers]}
+            for data, finding in zip(findings, self.findings, strict=True):
+                data |= {"check": self.checks.get(finding.metric), "counts": self.counts(finding)}
         return told | {"findings": findings}
 
 
-def gate(run: Loaded, base: Loaded, margin: float | None = None, history: Sequence[str] = ()) -> Gate:
+def gate(
+    run: Loaded,
+    base: Loaded,
+    margin: float | None = None,
+    history: Sequence[str] = (),
+    fail_on: FailOn | None = None,
+) -> Gate:
     """Compare every case and metric of two runs.
 
     Args:
@@ -92,6 +122,7 @@ def gate(run: Loaded, base: Loaded, margin: float | None = None, history: Sequen
         base: the old one.
         margin: the largest change that does not matter, as a share; None: the suites', the smaller if they differ.
         history: more earlier runs of this machine, or folders of them, from which the anchor's own time is judged.
+        fail_on: the checks that count, with limits of their own; None: every finding counts.
 
     Raises:
         UsageError: if the two have no case in common, or a folder of the history is none.
@@ -101,24 +132,30 @@ def gate(run: Loaded, base: Loaded, margin: float | None = None, history: Sequen
         raise UsageError("the two runs have no case in common: a gate compares the same suite at two commits.")
     margins = [tables.run.plan.suite.margin for tables in (now, then)]
     chosen = min(margins) if margin is None else margin
+    rules = Rules(chosen, fail_on)
+    metrics = {**then.metrics, **now.metrics}
     past = gate_anchor.history(now, then, history)
-    findings = gate_rules.judge([*Comparer(now, then, chosen, past).findings()])
+    findings = [*Comparer(now, then, rules, past).findings()]
+    named = [rules.named(metrics[finding.metric]) for finding in findings]
     timed = frozenset(
         key for key, metric in now.metrics.items() if now.made_in(metric).samples == "launches" and not metric.source
     )
-    unfit = _unfit(run, base) if any(_counts(each) and each.metric in timed for each in findings) else None
-    if unfit:
-        why = "the machine is unfit to compare times"
-        findings = [
-            replace(each, verdict="cannot tell", reason=why, changes=())
-            if each.changes and each.metric in timed
-            else each
-            for each in findings
-        ]
-    findings, asked = gate_launches.with_launches(findings)
-    said = past.said
-    if margin is None and margins[0] != margins[1]:
-        said = (f"margins differ ({margins[0]:.1%} now, {margins[1]:.1%} before): the smaller is used", *said)
+    # Checks that are not named take no evidence from those that are.
+    groups = [[i for i, each in enumerate(named) if each is wanted] for wanted in (True, False)]
+    asked = Asked()
+    unfit, said = None, list(past.said)
+    for wanted, places in zip((True, False), groups, strict=True):
+        mine = gate_rules.judge([findings[i] for i in places])
+        if (why := _unfit(run, base)) and any(_counts(each) and each.metric in timed for each in mine):
+            unfit = why if wanted else unfit
+            said += [] if wanted else [why]
+            mine = [_untold(each) if each.changes and each.metric in timed else each for each in mine]
+        mine, launches = gate_launches.with_launches(mine)
+        asked = launches if wanted else asked
+        for i, finding in zip(places, mine, strict=True):
+            findings[i] = finding
+    if margin is None and fail_on is None and margins[0] != margins[1]:
+        said.insert(0, f"margins differ ({margins[0]:.1%} now, {margins[1]:.1%} before): the smaller is used")
     lacking = filter(None, (tables.run.incomplete for tables in (now, then)))
     return Gate(
         findings,
@@ -129,8 +166,14 @@ def gate(run: Loaded, base: Loaded, margin: float | None = None, history: Sequen
         timed,
         unfit,
         next(lacking, None),
-        said,
+        tuple(said),
+        fail_on,
+        {key: rules.check(metric) for key, metric in metrics.items()} if fail_on is not None else {},
     )
+
+
+def _untold(finding: Finding) -> Finding:
+    return replace(finding, verdict="cannot tell", reason="the machine is unfit to compare times", changes=())
 
 
 def _counts(finding: Finding) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,11 +14,11 @@ from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired
 from modbench.harness.stats.effects import Effect
-from modbench.harness.stats.verdicts import exact_verdict
 from modbench.reports.cell import Trouble
-from modbench.reports.gate_anchor import History
+from modbench.reports.gate_anchor import History, same_machine
 from modbench.reports.gate_rules import Change, Finding, welch
 from modbench.reports.gate_same import why_other
+from modbench.reports.gate_tiers import Rules
 from modbench.reports.tables import Tables
 
 TELL, COUNT_OUT = "cannot tell", "not compared"
@@ -38,14 +39,18 @@ class Comparer:
     Attributes:
         now: the new run.
         base: the old one.
-        margin: the largest change that does not matter, as a share.
+        rules: by which limits.
         history: by which the anchor's own time is judged.
     """
 
     now: Tables
     base: Tables
-    margin: float
+    rules: Rules
     history: History
+
+    @functools.cached_property
+    def _same_machine(self) -> bool:
+        return same_machine(self.now, self.base)
 
     def findings(self) -> Iterator[Finding]:
         """Yield a finding for each case and metric of either run; those that hold changes are still to be judged."""
@@ -109,6 +114,8 @@ class Comparer:
     def _measured(self, case: Case, old: Case, metric: Metric) -> Finding:
         if damaged := self.now.damaged(case, metric) or self.base.damaged(old, metric):  # the file of the case's checks
             return Finding(case.id, metric.key, TELL, reason=damaged)
+        if elsewhere := self.rules.elsewhere(metric, same=self._same_machine):
+            return Finding(case.id, metric.key, TELL, reason=elsewhere)
         samples = self.now.made_in(metric).samples
         if samples != "one" and not (self.now.run.plan.suite.claims and self.base.run.plan.suite.claims):
             return Finding(case.id, metric.key, TELL, reason="a smoke run makes no claims")
@@ -131,14 +138,14 @@ class Comparer:
             said = f"its cost may depend on the input, and the runs timed it on {numbers} of them: make both with the same rounds"
             return Finding(case.id, metric.key, TELL, reason=said)
         if anchors[0] == case:
-            return self.history.finding(case, metric, self.margin)
+            return self.history.finding(case, metric, self.rules.limit(metric))
         column, pairs = self.now.made_in(metric).column, []
         for tables in (self.now, self.base):
             launches = tables.launches(metric, case, anchors[0], anchors[0])
             one_thread, averaged = case.place.one_thread, not metric.quantile
             pairs.append(paired.compare(launches, column=column, one_thread=one_thread, averaged=averaged))
         both = estimates(*pairs)
-        found = [change for now, before in both if (change := welch(now, before, self.margin)) is not None]
+        found = [change for now, before in both if (change := welch(now, before, self.rules.limit(metric))) is not None]
         if len(found) < len(both):
             return Finding(case.id, metric.key, TELL, reason="an interval needs three launches in each run")
         if not all(map(finite, found)):
@@ -155,7 +162,7 @@ class Comparer:
         return finding
 
     def _losses(self, case: Case, metric: Metric) -> Finding:
-        """Compare losses or accuracies seed by seed. A change for the worse that is shown alarms, however small."""
+        """Compare losses or accuracies seed by seed. Without a named limit, any change for the worse alarms that is shown."""
         cells = [tables.cell(case.id, metric.key) for tables in (self.now, self.base)]
         if len({notes.corpus_sha256 for cell in cells for notes in cell.notes(TrainNotes)[:1]}) > 1:
             return Finding(case.id, metric.key, TELL, reason="trained on different text")
@@ -173,9 +180,14 @@ class Comparer:
             said = f"{len(seeds)} seed{'s' * (len(seeds) != 1)}: three give an interval"
             return Finding(case.id, metric.key, TELL, effect.value, reason=said)
         sign = -1 if metric.better == "lower" else 1
-        allowed = self.margin * abs(sum(before[seed] for seed in seeds) / len(seeds))
+        allowed = self.rules.limit(metric) * abs(sum(before[seed] for seed in seeds) / len(seeds))
         change = Change(
-            sign * effect.value, effect.sd / math.sqrt(effect.n), effect.n - 1, allowed, 0.0, family="seeds"
+            sign * effect.value,
+            effect.sd / math.sqrt(effect.n),
+            effect.n - 1,
+            allowed,
+            self.rules.alarms(metric, allowed),
+            family="seeds",
         )
         ends = (effect.value, effect.low90, effect.high90)
         return Finding(case.id, metric.key, TELL, *ends, reason="difference, seed by seed", changes=(change,))
@@ -191,9 +203,7 @@ class Comparer:
             word = "worse" if (now > before) == (metric.better == "lower") else "better"
             return Finding(case.id, metric.key, word, reason=f"counted: {before:g} before, {now:g} now")
         ratio = before / now if metric.better == "lower" else now / before
-        word = exact_verdict(ratio, self.margin)
-        word = "pass" if word == "equivalent" else word
-        return Finding(case.id, metric.key, word, ratio, reason="counted, not sampled")
+        return Finding(case.id, metric.key, self.rules.exact(metric, now, before), ratio, reason="counted, not sampled")
 
 
 def _planned(tables: Tables, case: Case, metric: Metric) -> bool:

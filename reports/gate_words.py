@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from modbench.harness.core.printable import escaped
 from modbench.reports.gate import Gate
@@ -23,14 +23,11 @@ def as_text(found: Gate) -> Iterator[str]:
 def _lines(found: Gate) -> Iterator[str]:
     for finding in found.findings:
         if finding.verdict in {"worse", "better"} or (finding.verdict == "cannot tell" and finding.change is not None):
-            yield f"{finding.verdict:<12} {finding.case}  {finding.metric}  {_change(finding)}{_more(finding)}"
-    timed = [finding for finding in found.findings if finding.metric in found.timed]
-    counts = Counter(finding.verdict for finding in found.findings)
-    words = ", ".join(
-        f"{counts[word]} {word}" for word in ("worse", "cannot tell", "better", "pass", "not compared") if counts[word]
-    )
-    ends = "; above 1 is better, 90 % intervals" if any(f.low is not None for f in found.findings) else ""
-    yield f"gate: {found.verdict}: {words or 'nothing to compare'} (margin {found.margin:.1%}{ends})"
+            out = "" if found.counts(finding) else "  (reported only)"
+            yield f"{finding.verdict:<12} {finding.case}  {finding.metric}  {change(finding)}{more(finding)}{out}"
+    timed = [finding for finding in found.counted if finding.metric in found.timed]
+    yield headline(found)
+    yield from tiers(found)
     yield from found.said
     # What decides the exit code is the error's to say.
     yield from (str(why) for why in (found.incomplete, found.unfit) if why and found.verdict == "worse")
@@ -41,10 +38,41 @@ def _lines(found: Gate) -> Iterator[str]:
     yield from _how_to_tell(found)
     for word in ("cannot tell", "not compared"):
         silent = [each for each in found.findings if each.verdict == word]
-        yield from _grouped(word, [each for each in silent if word == "not compared" or each.change is None])
+        silent = [each for each in silent if word == "not compared" or each.change is None]
+        yield from _grouped(word, [each for each in silent if found.counts(each)])
+        yield from _grouped(f"{word} (reported only)", [each for each in silent if not found.counts(each)])
 
 
-def _change(finding: Finding) -> str:
+def headline(found: Gate) -> str:
+    """Return the verdict, and how many findings led to it."""
+    words = in_numbers(Counter(finding.verdict for finding in found.counted))
+    by = f"margin {found.margin:.1%}" if found.fail_on is None else f"fails on {found.fail_on}"
+    ends = "; above 1 is better, 90 % intervals" if any(f.low is not None for f in found.findings) else ""
+    return f"gate: {found.verdict}: {words or 'nothing to compare'} ({by}{ends})"
+
+
+def in_numbers(counts: Mapping[str, int]) -> str:
+    """Return numbers of findings by verdict: `1 worse, 3 pass`."""
+    return ", ".join(
+        f"{counts[word]} {word}"
+        for word in ("worse", "cannot tell", "better", "pass", "not compared")
+        if counts.get(word)
+    )
+
+
+def tiers(found: Gate) -> Iterator[str]:
+    """Yield a line for each check, those that were named first."""
+    for each in sorted(found.tiers, key=lambda each: not each.named):
+        numbers = in_numbers(each.counts)
+        why = f": {each.reason}" if each.reason else ""
+        if each.named:
+            yield f"{each.tier:<6} {each.written:<14} {each.verdict}{f' ({numbers})' if numbers else ''}{why}"
+        else:
+            yield f"{each.tier:<6} {each.word:<14} not in --fail-on, fails nothing ({numbers})"
+
+
+def change(finding: Finding) -> str:
+    """Return how a metric changed, with its interval."""
     if finding.change is None:
         return str(finding.reason)
     typical = f"{finding.change:.3f}{_ends(finding.low, finding.high)}"
@@ -57,7 +85,7 @@ def _ends(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f" [{low:.3f}–{high:.3f}]"
 
 
-def _more(finding: Finding) -> str:
+def more(finding: Finding) -> str:
     """Return what would decide it, or whatever else must be said beside a change."""
     if finding.verdict == "cannot tell" and finding.launches:
         slower = any(change.value < -change.alarms for change in finding.changes)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UsageError, shown
 
 Unit = Literal["s", "B", "FLOP", "J", "nat", "bit/B", "ratio", "token/s", "token", "count"]
 
@@ -141,3 +142,26 @@ def parse_duration(text: str, flag: str) -> float:
     if not 0 < seconds <= MOST_S:
         raise UsageError(f"{flag} {text[:40]!r} is no duration: give a number with a unit, such as 90s, 10min or 2h.")
     return seconds
+
+
+def parse_percent(text: str, flag: str) -> Fraction:
+    """Read a percentage such as `2%` or `0.5%`, from 0 to 100, as an exact share.
+
+    Args:
+        text: as typed.
+        flag: for the message.
+
+    Raises:
+        UsageError: if it has no `%`, is negative, over 100, or no plain number.
+    """
+    asked = f"{flag} {shown(text)}"
+    number = text.strip().removesuffix("%").strip()
+    if not re.fullmatch(r"-?(?:[0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})", number):
+        raise UsageError(f"{asked} is no percentage: give a number with %, such as 2% or 0.5%.")
+    if number.startswith("-"):
+        raise UsageError(f"{asked} is negative: give a percentage from 0% to 100%, such as 2%.")
+    if not text.strip().endswith("%"):
+        raise UsageError(f"{asked} has no %: write {number}%.")
+    if Fraction(number) > 100:
+        raise UsageError(f"{asked} is over 100%: give a percentage from 0% to 100%, such as 2%.")
+    return Fraction(number) / 100

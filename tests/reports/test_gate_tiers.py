@@ -1,0 +1,290 @@
+"""The gate's tiers: exact on any machine, timed on the same one, losses over paired seeds; what is not named fails nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted_gate import planted_run
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.errors import UsageError
+from modbench.harness.machine.certificate import Certificate
+from modbench.reports import gate, gate_words
+from modbench.reports.gate import Gate
+from modbench.reports.gate_launches import Asked
+from modbench.reports.gate_rules import Finding
+from modbench.reports.gate_tiers import CHECKS, FailOn, Rules, check_of, parse
+from modbench.reports.load import Loaded, load
+
+TIME = "latency/forward"
+METRICS = [TIME, "flops/forward", "memory/peak_allocated", "loss/val"]
+ALL = "slower:2%,larger:1%,flops:0%,loss:0.5%"
+
+
+def run(folder: Path, changes: Mapping[str, Mapping[int, float]] | None = None, **more: Any) -> Loaded:
+    """A run of three seeds; values of the arm `moe` are changed by a factor or, of losses, by an amount, by metric and seed."""
+    suite = {"metrics": METRICS, "seeds": [0, 1, 2], "launches": 6, "grid": {"seq_len": [64]}} | dict(
+        more.pop("suite", {})
+    )
+    made = planted_run(folder, suite=suite, **more)
+    for path in (folder / "units").glob("*.json") if changes else ():
+        body = json.loads(path.read_text())
+        for outcome in body["outcomes"]:
+            change = (changes or {}).get(outcome["metric"])
+            if change and outcome["case"].startswith("moe") and outcome["status"] == "ok":
+                (value,), by = outcome["samples"]["value"], change.get(body["unit"]["protocol"]["seed"], 0.0)
+                outcome["samples"]["value"] = [value + by if outcome["metric"] == "loss/val" else value * (1 + by)]
+        path.write_text(json.dumps(body))
+    return load(made.path)
+
+
+def gated(now: Loaded, base: Loaded, fail_on: str = ALL) -> Gate:
+    return gate.gate(now, base, fail_on=parse([fail_on]))
+
+
+def verdicts(found: Gate) -> dict[str, str]:
+    return {each.word: each.verdict for each in found.tiers if each.named}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    return run(tmp_path_factory.mktemp("tiers") / "base", seed=1)
+
+
+# --- grammar
+
+
+def test_checks_are_read_with_exact_limits() -> None:
+    assert parse([ALL]).limits == {
+        "slower": Fraction(2, 100),
+        "larger": Fraction(1, 100),
+        "flops": 0,
+        "loss": Fraction(5, 1000),
+    }
+    assert parse([" slower : 2 % , breaks", "syncs"]).limits == {
+        "slower": Fraction(2, 100),
+        "breaks": None,
+        "syncs": None,
+    }
+    assert str(parse([ALL, "breaks"])) == f"{ALL},breaks"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["slwer:2%"], "Did you mean 'slower'?"),
+        (["slower"], "Write a percentage that may pass, such as slower:2%."),
+        (["slower:"], "Write a percentage that may pass, such as slower:2%."),
+        (["slower:2"], "'2' has no %: write 2%."),
+        (["larger:-1%"], "'-1%' is negative: give a percentage from 0% to 100%"),
+        (["larger:-1"], "'-1' is negative"),
+        (["larger:101%"], "'101%' is over 100%"),
+        (["larger:much"], "'much' is no percentage: give a number with %, such as 2% or 0.5%."),
+        (["larger:1e1%"], "is no percentage"),
+        (["larger:٢%"], "is no percentage"),
+        (["larger:" + "9" * 5000 + "%"], "is no percentage"),
+        (["larger:nan%"], "is no percentage"),
+        (["slower:0%"], "samples never exclude a change of exactly 0. Write slower:2%."),
+        (["slower:100%"], "is not above 0% and below 100%"),
+        (["breaks:1%"], "breaks takes no limit, any more fail. Write breaks."),
+        (["flops:0%,flops:1%"], "names flops twice"),
+        (["flops:0%", "flops:0%"], "names flops twice"),
+        ([""], "has an empty check"),
+        (["flops:0%,,breaks"], "has an empty check"),
+    ],
+)
+def test_bad_grammar_says_what_would_work(given: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse(given)
+    assert said in str(raised.value)
+
+
+def test_every_metric_with_a_direction_belongs_to_a_check() -> None:
+    metrics = catalogue.metrics()
+    checks = {key: check_of(metric) for key, metric in metrics.items()}
+    assert {key for key, word in checks.items() if word is None} == {
+        key for key, metric in metrics.items() if metric.better == "neither"
+    }
+    assert {word for word in checks.values() if word} == {*CHECKS}
+    assert (checks["mfu"], checks["bpb/val"], checks["task/copy"]) == ("slower", "loss", "accuracy")
+    assert (checks["memory/largest_seq_len"], checks["energy/per_token"]) == ("larger", "energy")
+
+
+# --- the exact tier
+
+
+@pytest.mark.parametrize(
+    ("key", "now", "before", "limit", "word"),
+    [
+        ("memory/peak_allocated", 101, 100, "larger:1%", "pass"),  # exactly the limit
+        ("memory/peak_allocated", 102, 100, "larger:1%", "worse"),
+        ("memory/peak_allocated", 98, 100, "larger:1%", "better"),
+        ("memory/largest_seq_len", 99, 100, "larger:2%", "pass"),
+        ("memory/largest_seq_len", 97, 100, "larger:2%", "worse"),
+        ("flops/forward", 10**15 + 1, 10**15, "flops:0%", "worse"),  # one FLOP in 10^15
+        ("flops/forward", 10**15 - 1, 10**15, "flops:0%", "better"),
+        ("flops/forward", 1003, 1000, "flops:0.3%", "pass"),  # in floats 1000 * 1.003 is below 1003
+        ("graph_breaks", 3, 2, "breaks", "worse"),
+        ("syncs/forward", 1, 2, "syncs", "better"),
+        ("flops/forward", 101, 100, "larger:1%", "pass"),  # not named: by the margin, 2 %
+    ],
+)
+def test_counts_are_compared_exactly(key: str, now: float, before: float, limit: str, word: str) -> None:
+    assert Rules(0.02, parse([limit])).exact(catalogue.metrics()[key], now, before) == word
+
+
+@pytest.mark.slow
+def test_counts_and_bytes_are_compared_on_any_machine_and_an_unfit_one(base: Loaded, tmp_path: Path) -> None:
+    unfit = Certificate(
+        "other", 100, 20, 0.127, 0.292, mde=0.03, mde_cpu=0.01, width=0.05, disturbed=0.1, checks=5, last=""
+    )
+    more = {"memory/peak_allocated": {0: 0.02}}
+    now = run(tmp_path / "now", more, machine="other", certificate=unfit.as_dict(), seed=2)
+    assert now.certificate is not None
+    assert now.certificate.verdict == "unfit"
+    found = gated(now, base, "flops:0%,larger:1%")
+    assert verdicts(found) == {"flops": "pass", "larger": "worse"}
+    assert found.exit_code() == 1
+    assert gated(now, base, "flops:0%,larger:2%").exit_code() == 0
+    told = {each.metric: each for each in found.findings if each.case.startswith("moe") and each.verdict == "worse"}
+    assert {*told} == {"memory/peak_allocated"}
+    assert told["memory/peak_allocated"].change == pytest.approx(1 / 1.02)
+    times = {(each.verdict, each.reason) for each in found.findings if each.metric == TIME}
+    assert times == {("cannot tell", "the runs were timed on different machines, or do not say on which")}
+    here = run(tmp_path / "here", certificate=unfit.as_dict(), seed=2)
+    found = gated(here, base, "flops:0%,larger:1%")
+    assert (found.exit_code(), found.unfit) == (0, None)
+    assert any("its times cannot be compared" in line for line in gate_words.as_text(found))
+    named = gated(here, base, "flops:0%,slower:2%")
+    assert verdicts(named) == {"flops": "pass", "slower": "cannot tell"}
+    assert (named.exit_code(lenient=True), named.unfit is not None) == (5, True)
+
+
+@pytest.mark.slow
+def test_a_single_flop_more_fails(base: Loaded, tmp_path: Path) -> None:
+    before = next(row for row in base.cases.itertuples() if row.arm == "moe" and row.metric == "flops/forward").value
+    now = run(tmp_path / "now", {"flops/forward": {0: 1 / float(before)}}, seed=2)
+    assert verdicts(gated(now, base, "flops:0%")) == {"flops": "worse"}
+    assert gate.gate(now, base).verdict == "pass"  # within the margin
+
+
+# --- the timed tier
+
+
+@pytest.mark.slow
+def test_a_slowdown_fails_by_its_own_limit(base: Loaded, tmp_path: Path) -> None:
+    now = run(tmp_path / "now", slower={"moe": 1.1}, seed=2)
+    assert verdicts(gated(now, base)) == {"slower": "worse", "larger": "pass", "flops": "pass", "loss": "pass"}
+    assert verdicts(gated(now, base, "slower:20%")) == {"slower": "pass"}
+    assert gated(now, base, "flops:0%").exit_code() == 0  # not named: fails nothing
+    text = "\n".join(gate_words.as_text(gated(now, base, "flops:0%")))
+    assert "worse        moe[T64-B1-fp32-cpu1]  latency/forward" in text
+    assert text.count("(reported only)") >= 1
+    assert "timed  slower         not in --fail-on, fails nothing (1 worse, 2 pass, 1 not compared)" in text
+    assert "exact  flops:0%       pass (4 pass)" in text
+    assert "fails on flops:0%" in text
+
+
+@pytest.mark.slow
+def test_times_of_another_machine_cannot_be_told(base: Loaded, tmp_path: Path) -> None:
+    """Without --fail-on, ratios to the anchor are compared across machines."""
+    now = run(tmp_path / "now", slower={"moe": 1.1}, machine="other", seed=2)
+    found = gated(now, base)
+    assert verdicts(found)["slower"] == "cannot tell"
+    assert (found.exit_code(), found.exit_code(lenient=True)) == (5, 0)
+    (timed,) = (each for each in found.tiers if each.word == "slower")
+    assert timed.reason == "the runs were timed on different machines, or do not say on which"
+    assert gate.gate(now, base).verdict == "worse"
+    unnamed = run(tmp_path / "unnamed", machine=None, seed=2)
+    assert verdicts(gated(unnamed, unnamed))["slower"] == "cannot tell"
+
+
+# --- losses
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "limit", "word"),
+    [
+        ({0: 0.020, 1: 0.021, 2: 0.022}, "0.5%", "worse"),  # 1 % of 2.07, shown by all seeds
+        ({0: 0.020, 1: 0.021, 2: 0.022}, "2%", "pass"),  # a rise that is shown, but allowed
+        ({0: 0.001, 1: -0.001, 2: 0.0005}, "0.5%", "pass"),
+        ({0: 0.2, 1: -0.2, 2: 0.1}, "0.5%", "cannot tell"),
+        ({0: 0.008, 1: 0.010, 2: 0.012}, "0.5%", "cannot tell"),  # the limit, 0.0103, lies inside the interval
+        ({0: -0.020, 1: -0.021, 2: -0.022}, "0.5%", "pass"),
+    ],
+)
+def test_losses_must_show_that_they_did_not_rise_beyond_the_limit(
+    change: dict[int, float], limit: str, word: str, base: Loaded, tmp_path: Path
+) -> None:
+    found = gated(run(tmp_path / "now", {"loss/val": change}, seed=2), base, f"loss:{limit}")
+    assert verdicts(found) == {"loss": word}
+    assert found.exit_code() == {"pass": 0, "worse": 1, "cannot tell": 5}[word]
+
+
+@pytest.mark.slow
+def test_two_seeds_tell_nothing_of_a_loss(base: Loaded, tmp_path: Path) -> None:
+    two = run(tmp_path / "two", {"loss/val": {0: -0.1, 1: -0.1}}, suite={"seeds": [0, 1]}, seed=2)
+    found = gated(two, base, "loss:0.5%")
+    assert verdicts(found) == {"loss": "cannot tell"}
+    (told,) = (
+        each for each in found.findings if each.metric == "loss/val" and each.verdict == "cannot tell" and each.change
+    )
+    assert told.reason == "2 seeds: three give an interval"
+
+
+# --- the whole gate
+
+
+@pytest.mark.slow
+def test_a_check_without_anything_to_compare_is_not_green(base: Loaded) -> None:
+    found = gated(base, base, "breaks,flops:0%")
+    assert verdicts(found) == {"breaks": "cannot tell", "flops": "pass"}
+    assert found.exit_code() == 5
+    assert any("neither run measured it" in line for line in gate_words.as_text(found))
+
+
+@pytest.mark.slow
+def test_the_terminal_refuses_and_json_holds_the_tiers(base: Loaded, tmp_path: Path, modbench: Any) -> None:
+    slow = run(tmp_path / "slow", {"memory/peak_allocated": {0: 0.5}}, slower={"moe": 1.1}, seed=2)
+    for bad in (("--fail-on", "slower:2"), ("--fail-on", ""), ("--fail-on", "flops:0%", "--margin", 0.1)):
+        refused = modbench("gate", slow.path, "--against", base.path, *bad)
+        assert (refused.returncode, refused.stdout) == (2, "")
+    told = json.loads(
+        modbench("gate", slow.path, "--against", base.path, "--fail-on", "loss:1%,flops:0%", "--json").stdout
+    )
+    assert (told["verdict"], told["exit_code"], told["fail_on"]) == ("pass", 0, "loss:1%,flops:0%")
+    tiers = {each["check"]: (each["tier"], each["limit"], each["named"], each["verdict"]) for each in told["tiers"]}
+    assert tiers == {
+        "flops": ("exact", 0.0, True, "pass"),
+        "larger": ("exact", None, False, "worse"),
+        "slower": ("timed", None, False, "worse"),
+        "loss": ("loss", 0.01, True, "pass"),
+    }
+    worse = [each for each in told["findings"] if each["verdict"] == "worse"]
+    assert {(each["check"], each["counts"]) for each in worse} == {("larger", False), ("slower", False)}
+    plain = json.loads(modbench("gate", slow.path, "--against", base.path, "--json").stdout)
+    assert plain["exit_code"] == 1
+    assert {"tiers", "fail_on"} & {*plain} == set()
+
+
+@pytest.mark.slow
+def test_a_run_that_lacks_units_is_incomplete_whatever_is_named(base: Loaded, tmp_path: Path) -> None:
+    lost = run(tmp_path / "lost", leave_out="train-", seed=2)
+    assert gated(lost, base, "flops:0%").exit_code() == 4
+    more = run(tmp_path / "more", {"flops/forward": {0: 0.1}}, leave_out="train-", seed=2)
+    assert gated(more, base, "flops:0%").exit_code() == 1
+
+
+def test_what_is_reported_alone_shows_nothing() -> None:
+    told = [Finding("c", "loss/val", "pass"), Finding("c", TIME, "worse")]
+    checks = {"loss/val": "loss", TIME: "slower"}
+    found = Gate(told, 0.02, Asked(), "draft", 4, fail_on=FailOn({"flops": Fraction(0)}), checks=checks)
+    assert found.counted == []
+    assert (found.verdict, found.exit_code()) == ("cannot tell", 5)
+    assert "nothing was compared, so this gate shows nothing" in gate_words.as_text(found)
