@@ -35,7 +35,7 @@ def _lines(found: Gate) -> Iterator[str]:
         yield "nothing was compared, so this gate shows nothing"
     elif not any(finding.changes for finding in timed) and timed:
         yield "no time was compared"
-    yield from _how_to_tell(found)
+    yield from how_to_tell(found)
     for word in ("cannot tell", "not compared"):
         silent = [each for each in found.findings if each.verdict == word]
         silent = [each for each in silent if word == "not compared" or each.change is None]
@@ -44,11 +44,16 @@ def _lines(found: Gate) -> Iterator[str]:
 
 
 def headline(found: Gate) -> str:
-    """Return the verdict, and how many findings led to it."""
+    """Return the verdict, and what led to it."""
+    return f"gate: {found.verdict}: {judged_by(found)}"
+
+
+def judged_by(found: Gate) -> str:
+    """Return the number of findings by verdict, and by which limits they were judged."""
     words = in_numbers(Counter(finding.verdict for finding in found.counted))
     by = f"margin {found.margin:.1%}" if found.fail_on is None else f"fails on {found.fail_on}"
     ends = "; above 1 is better, 90 % intervals" if any(f.low is not None for f in found.findings) else ""
-    return f"gate: {found.verdict}: {words or 'nothing to compare'} ({by}{ends})"
+    return f"{words or 'nothing to compare'} ({by}{ends})"
 
 
 def in_numbers(counts: Mapping[str, int]) -> str:
@@ -95,7 +100,8 @@ def more(finding: Finding) -> str:
     return f"  {finding.reason}" if finding.reason and finding.change is not None and told else ""
 
 
-def _how_to_tell(found: Gate) -> Iterator[str]:
+def how_to_tell(found: Gate) -> Iterator[str]:
+    """Yield how many launches would decide what the gate cannot tell."""
     asked = found.asked
     if not found.too_few:
         return

@@ -167,8 +167,9 @@ def test_counts_and_bytes_are_compared_on_any_machine_and_an_unfit_one(base: Loa
 
 @pytest.mark.slow
 def test_a_single_flop_more_fails(base: Loaded, tmp_path: Path) -> None:
-    before = next(row for row in base.cases.itertuples() if row.arm == "moe" and row.metric == "flops/forward").value
-    now = run(tmp_path / "now", {"flops/forward": {0: 1 / float(before)}}, seed=2)
+    before = base.value("moe", "flops/forward")
+    assert before is not None
+    now = run(tmp_path / "now", {"flops/forward": {0: 1 / before}}, seed=2)
     assert verdicts(gated(now, base, "flops:0%")) == {"flops": "worse"}
     assert gate.gate(now, base).verdict == "pass"  # within the margin
 

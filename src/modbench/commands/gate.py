@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modbench.commands._app import app
 from modbench.commands._flags import JsonFlag
 from modbench.commands._output import say, say_json
-from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError
+from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from modbench.reports.gate import Gate
+
+FORMATS = ("text", "github")
 
 
 @app.command()
@@ -39,6 +46,12 @@ def gate(
             help="Fail on these alone: slower:2%,energy:2%,larger:1%,flops:0%,breaks,syncs,loss:0.5%,accuracy:1%.",
         ),
     ] = None,
+    style: Annotated[
+        str,
+        typer.Option(
+            "--format", metavar="text|github", help="github: annotations, and a job summary in $GITHUB_STEP_SUMMARY."
+        ),
+    ] = "text",
     as_json: JsonFlag = False,
 ) -> None:
     """Compare a run with an earlier one: exit 1 if anything got worse, 5 if that can neither be shown nor excluded."""
@@ -49,6 +62,10 @@ def gate(
 
     if margin is not None and not 0 < margin < 1:
         raise UsageError(f"--margin {margin:g} is outside (0, 1): it is a share, such as 0.02.")
+    if style not in FORMATS:
+        raise unknown("--format", style, FORMATS)
+    if style == "github" and as_json:
+        raise UsageError("--format github and --json both print to standard output. Choose one.")
     if margin is not None and fail_on:
         raise UsageError(
             "--margin and --fail-on do not go together: each check has a limit of its own. Write --fail-on slower:2%."
@@ -57,6 +74,8 @@ def gate(
     found = judge(load(run_folder), load(against), margin, history or (), checks)
     if as_json:
         say_json(found.as_dict(lenient=lenient), allow_nan=False)
+    elif style == "github":
+        _for_github(found, run_folder, against)
     else:
         say("\n".join(gate_words.as_text(found)))
     code = found.exit_code(lenient=lenient)
@@ -65,3 +84,22 @@ def gate(
     if code == UnfitError.exit_code and found.unfit:
         raise UnfitError(found.unfit)
     raise typer.Exit(code)
+
+
+def _for_github(found: Gate, run_folder: str, against: str) -> None:
+    """Print annotations, and write the job summary to the file that GitHub names, or print it where it names none."""
+    from modbench.reports import gate_github, github
+
+    for line in gate_github.annotated(found):
+        say(line)
+    named = os.environ.get(github.VARIABLE)
+    if not named:
+        say(f"{github.VARIABLE} is not set, so the job summary follows.\n")
+        say(gate_github.summary(found, run_folder, against))
+        return
+    file = Path(named)
+    text = gate_github.summary(found, run_folder, against, github.room(file))
+    with file.open("a", encoding="utf-8") as summary:
+        summary.write(text)
+    full = "" if text else f", which is full: GitHub takes {github.MOST_BYTES:,} bytes of a step"
+    say(f"modbench gate: {found.verdict}; the job summary was added to {named}{full}")

@@ -1,0 +1,161 @@
+"""The gate for GitHub Actions: golden files, a stranger's text that stays text, and GitHub's limits."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+from planted_gate import planted_run
+
+from modbench.reports import gate_github, github
+from modbench.reports.gate import Gate
+from modbench.reports.gate_launches import Asked
+from modbench.reports.gate_rules import Finding
+from modbench.reports.gate_tiers import FailOn
+
+GOLDEN = Path(__file__).parent / "golden"
+TIME, FLOPS, LOSS, MEMORY = "latency/forward", "flops/forward", "loss/val", "memory/peak_allocated"
+CHECKS = {TIME: "slower", FLOPS: "flops", LOSS: "loss", MEMORY: "larger"}
+# Marks of Markdown, HTML, GitHub's links, a new cell, a new line and a command of the runner.
+ATTACK = "a|b `c` *d* _e_ <img src=x> [f](http://g) @octocat #1 ~~h~~ $i$ :smile: www.j.k ![l](m)\\|\n::error::n"
+FINDINGS = (
+    Finding(
+        "moe[T64]", TIME, "worse", 0.909, 0.905, 0.913, p=0.001, reason="ratio to the anchor, now divided by before"
+    ),
+    Finding("mod[c0.5-T64]", TIME, "worse", reason="fails now: error: 100% lost,\nsee: the log"),
+    Finding("moe[T64]", MEMORY, "worse", 0.667, reason="counted, not sampled"),
+    Finding("mod[c0.5-T64]", LOSS, "cannot tell", 0.001, -0.004, 0.006, reason="difference, seed by seed"),
+    Finding("dense[T64]", LOSS, "cannot tell", reason="trained on different text"),
+    Finding("dense[T64]", FLOPS, "better", 1.5, reason="counted, not sampled"),
+    Finding("mod[c0.5-T64]", FLOPS, "pass", 1.0, reason="counted: identical"),
+    Finding("moe[T64]", "tokens_per_s/forward", "not compared", reason="derived from a time, which is compared"),
+    Finding("dense[T64]", "tokens_per_s/forward", "not compared", reason="derived from a time, which is compared"),
+)
+
+
+def made(findings: Sequence[Finding], **more: Any) -> Gate:
+    limits = {"slower": Fraction(2, 100), "flops": Fraction(0), "loss": Fraction(5, 1000), "syncs": None}
+    return Gate(
+        [*findings], 0.02, Asked(), "draft", 4, frozenset({TIME}), fail_on=FailOn(limits), checks=CHECKS, **more
+    )
+
+
+def rendered(markdown: str) -> str:
+    """HTML of Markdown with tables and struck text, as GitHub has them."""
+    return str(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(markdown))
+
+
+def golden(name: str, text: str) -> None:
+    """Compare with a file; `MODBENCH_GOLDEN=write` writes it anew, to be read before it is committed."""
+    file = GOLDEN / name
+    if os.environ.get("MODBENCH_GOLDEN") == "write":
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("gate_tiers", made(FINDINGS, said=("--history old is left out: another machine",))),
+        ("gate_attacked", made([Finding(ATTACK, TIME, "worse", reason=ATTACK)], incomplete=ATTACK, unfit=ATTACK)),
+        ("gate_plain", Gate([*FINDINGS[:1]], 0.02, Asked(), "draft", 4, frozenset({TIME}))),
+        ("gate_passes", made([FINDINGS[6]], incomplete=None)),
+    ],
+)
+def test_the_summary_and_the_annotations_are_as_agreed(name: str, found: Gate) -> None:
+    golden(f"{name}.md", gate_github.summary(found, "runs/new", "runs/old"))
+    golden(f"{name}.txt", "".join(f"{line}\n" for line in gate_github.annotated(found)))
+
+
+def test_a_strangers_text_stays_text_in_markdown() -> None:
+    page = rendered(f"| a | b |\n| --- | --- |\n| {github.markdown(ATTACK)} | {github.code(ATTACK)} |\n")
+    cells = re.findall(r"<td>(.*?)</td>", page)
+    assert len(cells) == 2
+    for cell in cells:
+        text = cell.removeprefix("<code>").removesuffix("</code>")
+        assert "<" not in text
+        assert html.unescape(text).replace("\u200b", "") == ATTACK.replace("\n", "\\x0a")
+        assert not re.search(r"[@#]\w", html.unescape(text))  # what GitHub would link
+
+
+def test_a_strangers_text_is_no_command_of_the_runner() -> None:
+    """The runner reads a command where a line begins with `::`, and in its older form wherever `##[` stands."""
+    found = made([Finding(f"::error::{ATTACK}", TIME, "worse", reason=f"##[error]{ATTACK}\r\n::warning::x")])
+    lines = "\n".join(gate_github.annotated(found)).splitlines()
+    assert all(re.fullmatch(r"::(error|warning) title=[^:,]*::.*", line) for line in lines)
+    assert "##[" not in gate_github.summary(found, "##[error]", "::error::")
+    assert not re.search(r"^\s*::", gate_github.summary(found, "##[error]", "::error::"), flags=re.MULTILINE)
+
+
+def test_a_command_is_escaped_by_githubs_rules() -> None:
+    assert github.annotation("error", "a,b: 100%", "c,d: 5%\ne") == "::error title=a%2Cb%3A 100%25::c,d: 5%25%0Ae"
+    assert "\r" not in github.annotation("error", "t", "a\rb")
+
+
+def test_at_most_ten_annotations_of_a_kind() -> None:
+    for number, shown in ((10, 10), (11, 10), (5000, 10)):
+        findings = [Finding(f"moe[T{i}]", TIME, "worse", 0.9) for i in range(number)]
+        lines = [*gate_github.annotated(made(findings))]
+        errors = [line for line in lines if line.startswith("::error ")]
+        assert len(errors) == shown
+        assert ("and 4%2C991 more::the job summary" in errors[-1]) == (number == 5000)
+        assert "moe[T9]" in errors[-1] or number != 10
+
+
+@pytest.mark.parametrize("text", ["short", "é" * 10_000, "@<|`" * 5_000])
+def test_a_summary_of_thousands_of_findings_stays_under_the_limit(text: str) -> None:
+    words = ("worse", "cannot tell", "better", "not compared")
+    findings = [Finding(f"{i}{text}", TIME, word, 0.9, reason=f"{i}{text}") for i in range(3000) for word in words]
+    found = made(findings, said=(text,) * 10)
+    page = gate_github.summary(found, text, text)
+    assert len(page.encode()) <= github.MOST_BYTES
+    for title in ("Worse", "Cannot tell", "Better", "Not compared"):
+        section = page.partition(f"### {title}\n")[2].partition("\n### ")[0]
+        rows = len(re.findall(r"^\| (?!case|why|---)", section, flags=re.MULTILINE))
+        assert 0 < rows <= github.MOST_ROWS or text != "short"
+        left = re.search(r"^and ([\d,]+) more rows: `modbench gate … --json` has all$", section, flags=re.MULTILINE)
+        assert left is not None
+        assert rows + int(left[1].replace(",", "")) == 3000
+    few = gate_github.summary(found, text, text, 20_000)
+    assert len(few.encode()) <= 20_000
+    assert gate_github.summary(found, text, text, -5) == ""
+
+
+@pytest.mark.slow
+def test_the_command_appends_the_summary_or_prints_it(
+    tmp_path: Path, modbench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = {"metrics": [FLOPS], "grid": {"seq_len": [64]}}
+    base, now = (planted_run(tmp_path / name, suite=suite) for name in ("base", "now"))
+    asked = ("gate", now.path, "--against", base.path, "--fail-on", "flops:0%,breaks", "--format", "github")
+    monkeypatch.delenv(github.VARIABLE, raising=False)
+    printed = modbench(*asked)
+    assert printed.returncode == 5
+    assert (
+        "GITHUB_STEP_SUMMARY is not set, so the job summary follows.\n\n## modbench gate: cannot tell\n"
+        in printed.stdout
+    )
+    assert "::warning title=cannot tell%3A breaks::neither run measured it: add it to the metrics" in printed.stdout
+    file = tmp_path / "summary.md"
+    file.write_text("what came before\n")
+    monkeypatch.setenv(github.VARIABLE, str(file))
+    written = modbench(*asked)
+    assert written.returncode == 5
+    assert f"the job summary was added to {file}" in written.stdout
+    assert "##" not in written.stdout
+    assert file.read_text().startswith("what came before\n## modbench gate: cannot tell\n")
+    file.write_text("x" * github.MOST_BYTES)
+    full = modbench(*asked)
+    assert "which is full: GitHub takes 1,048,576 bytes of a step" in full.stdout
+    assert file.stat().st_size == github.MOST_BYTES
+    assert modbench(*asked, "--json").returncode == 2
+    assert modbench(*asked[:-1], "gitlab").returncode == 2
+    monkeypatch.setenv(github.VARIABLE, str(tmp_path / "none" / "summary.md"))
+    assert modbench(*asked).returncode == 2
