@@ -154,7 +154,10 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slower: dict[str, 
     monkeypatch.setattr(paired, "side", lambda name, _models, _into: revisions.Side(name, name, sys.executable))
     monkeypatch.setattr(revisions.Side, "modbench", lambda _self: "")
     said = list[str]()
-    found = paired.measure(paired.Asked(("a", "b"), "quick", blocks=5), tmp_path, ["latency/forward"], said.append)
+    sides, found = paired.measure(
+        paired.Asked(("a", "b"), "quick", blocks=5), tmp_path, ["latency/forward"], said.append
+    )
+    assert sides == ("a", "b")
     assert made[:3] == ["block0-first", "block0-second", "block0-again"]
     assert said[0] == "a against b: 5 blocks of three launches, the first side twice"
     assert said[-1] == "[5/5]"

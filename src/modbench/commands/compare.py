@@ -36,9 +36,50 @@ def compare(
         list[str] | None, typer.Option("--workload", help="With --by: only these workloads, such as decode.")
     ] = None,
     select: SelectFlag = None,
+    alternate: Annotated[
+        bool,
+        typer.Option(
+            "--paired",
+            help="Time two revisions in alternating processes: compare --paired REV_A REV_B SUITE. A revision is a git "
+            "revision, `.` for the files as they are, or the path of a Python interpreter.",
+        ),
+    ] = False,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="With --paired: FILE.py:build, taken from both revisions.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --paired: any key of a suite.")
+    ] = None,
+    launches: Annotated[
+        int | None, typer.Option("--launches", help="With --paired: blocks of three launches; default 8.")
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", help="With --paired: largest difference that does not matter, as a share."),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", metavar="DIR", help="With --paired: folder for the runs.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare the cases of a run along an axis, or runs with one another; writes nothing into their folders."""
+    """Compare the cases of a run along an axis, runs with one another, or revisions; writes nothing into run folders."""
+    if alternate:
+        from modbench.commands._paired import paired
+
+        if margin is not None and not 0 < margin < 1:
+            raise UsageError(f"--margin {margin:g} is outside (0, 1): it is a share, such as 0.02.")
+        paired(
+            runs,
+            models=listed("--model", model, str),
+            settings=settings or (),
+            lengths=listed("--seq-len", seq_len, int),
+            select=select,
+            launches=launches,
+            margin=margin,
+            out=out,
+            as_json=as_json,
+        )
+        return
     if by is None:
         raise UsageError("name an axis: --by capacity.")
     if len(runs) != 1:

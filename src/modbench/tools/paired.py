@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from modbench.harness.core.catalogue import is_user_model
 from modbench.harness.core.errors import ModbenchError, UsageError
+from modbench.harness.core.files import now
 from modbench.harness.core.units import human_duration
-from modbench.tools.revisions import Side, side
+from modbench.tools.revisions import Side, is_interpreter, side
+
+if TYPE_CHECKING:
+    from modbench.harness.planning.plan import Plan
 
 # Launches of one block: the two outer ones are of the same side.
 ORDER = (("first", 0), ("second", 1), ("again", 0))
@@ -49,8 +56,54 @@ class Asked:
             raise UsageError(f"--launches {self.blocks}: an interval needs at least {FEWEST}.")
 
 
-def measure(asked: Asked, folder: Path, metrics: Sequence[str], say: Callable[[str], None]) -> list[list[Path]]:
-    """Run all launches; return the run folders, block by block: first, second, again.
+def planned(asked: Asked) -> Plan:
+    """Return the plan of the suite as this modbench reads it, so that a mistake shows before anything runs.
+
+    Raises:
+        UsageError: if the suite, a setting, a model or the selection is invalid.
+    """
+    from modbench import api
+    from modbench.commands._flags import Flags
+
+    flags = [*asked.flags, "", ""]
+    given = {word: flags[i + 1] for i, word in enumerate(flags) if word == "--seq-len"}
+    settings = [flags[i + 1] for i, word in enumerate(flags) if word == "--set"]
+    wanted = Flags(model=list(asked.models) or None, seq_len=list(given.values()) or None, settings=settings or None)
+    return api.make_plan(asked.suite, wanted.overrides(), asked.select)
+
+
+def same_harness(asked: Asked) -> bool:
+    """Whether both sides run the same modbench: they differ in a model of the user alone."""
+    return any(map(is_user_model, asked.models)) and not any(map(is_interpreter, asked.sides))
+
+
+def new_folder(suite: str, out: str | None) -> Path:
+    """Make the folder that takes all run folders: the one named, or `runs/paired-<suite>-<date>-<n>`.
+
+    Raises:
+        UsageError: if it exists, or cannot be made.
+    """
+    today = now()[:10].replace("-", "")
+    names = (
+        [Path(out)] if out is not None else (Path("runs") / f"paired-{suite}-{today}-{n}" for n in itertools.count(1))
+    )
+    for path in names:
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if out is not None:
+                raise UsageError(f"{out!r} exists. Name a new folder, or omit --out.") from None
+        except OSError as error:
+            raise UsageError(f"{path} cannot be made: {error.strerror}.") from error
+        else:
+            return path
+    raise AssertionError("numbers do not end")
+
+
+def measure(
+    asked: Asked, folder: Path, metrics: Sequence[str], say: Callable[[str], None]
+) -> tuple[tuple[str, str], list[list[Path]]]:
+    """Run all launches; return the sides in words, and the run folders block by block: first, second, again.
 
     Args:
         asked: what is compared.
@@ -81,7 +134,7 @@ def measure(asked: Asked, folder: Path, metrics: Sequence[str], say: Callable[[s
                 if left
                 else f"[{block + 1}/{asked.blocks}]"
             )
-        return done
+        return (sides[0].said, sides[1].said), done
 
 
 def command(one: Side, asked: Asked, out: Path, metrics: Sequence[str]) -> list[str]:

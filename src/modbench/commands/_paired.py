@@ -1,0 +1,71 @@
+"""`modbench compare --paired`: two revisions of one suite."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from modbench.commands._output import say, say_json
+from modbench.harness.core.errors import UnfitError, UsageError
+
+
+def paired(
+    words: Sequence[str],
+    *,
+    models: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    lengths: Sequence[int] = (),
+    select: str | None = None,
+    launches: int | None = None,
+    margin: float | None = None,
+    out: str | None = None,
+    as_json: bool = False,
+) -> None:
+    """Time two revisions in alternating processes and print how they compare.
+
+    Args:
+        words: the two revisions and the suite.
+        models: values of `--model`.
+        settings: values of `--set`.
+        lengths: values of `--seq-len`.
+        select: `-k` expression.
+        launches: blocks of three launches; None: the default.
+        margin: the largest difference that does not matter, as a share; None: the suite's.
+        out: folder for the run folders; None: a new one in `runs/`.
+        as_json: whether to print JSON.
+
+    Raises:
+        UsageError: if the words are not two revisions and a suite, or the suite times nothing.
+        UnfitError: if the machine called the same code different.
+    """
+    from modbench.harness.core import catalogue
+    from modbench.reports import alternated, text_table
+    from modbench.tools import paired as tool
+
+    if len(words) != 3:
+        raise UsageError(
+            f"--paired takes two revisions and a suite, such as `compare --paired main HEAD quick`; got {len(words)} words."
+        )
+    first, second, suite = words
+    flags = [word for setting in settings for word in ("--set", setting)]
+    flags += ["--seq-len", ",".join(map(str, lengths))] if lengths else []
+    asked = tool.Asked((first, second), suite, tuple(models), select, tuple(flags), launches or tool.BLOCKS)
+    plan = tool.planned(asked)
+    known = catalogue.metrics()
+    timed = [key for key in plan.suite.metrics if catalogue.pass_of(known[key]).times and not known[key].source]
+    if not timed:
+        raise UsageError(
+            f"{suite} times nothing: --paired compares times. Name one: --set 'metrics=[\"latency/forward\"]'."
+        )
+    folder = tool.new_folder(plan.suite.name, out)
+    sides, blocks = tool.measure(asked, folder, timed, lambda line: print(line, file=sys.stderr, flush=True))
+    found = alternated.result(blocks, sides, margin, relative=tool.same_harness(asked))
+    if as_json:
+        say_json(found.as_dict() | {"folder": str(folder)}, allow_nan=False)
+    else:
+        say(f"{alternated.in_words(found, text_table.width())}\n\nruns: {folder}")
+    if found.fooled:
+        raise UnfitError(
+            f"the same code came out different in {len(found.fooled)} of {len(found.rows)} rows: the machine is too busy or too "
+            "uneven now. Try more --launches, or when nothing else runs."
+        )
