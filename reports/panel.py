@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from modbench.harness.core.units import three_digits
-from modbench.reports.style import to_svg
+from modbench.reports.style import look, short, to_svg
+from modbench.reports.templates import fill
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,7 @@ class Drawing:
         data: what is drawn, one row for each mark or point of a line, in base units.
         wide: whether it scrolls sideways on a phone instead of shrinking.
         marks: what its marks say on hover and focus.
+        key: arms whose marks it shows without a name beside them.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Drawing:
     data: pd.DataFrame
     wide: bool = False
     marks: Marks | None = None
+    key: Sequence[Case] = ()
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,15 @@ class Panel:
 
 
 def on_page(drawings: Iterable[Drawing]) -> list[Markup]:
-    """Return figures as they stand on the page: inline SVG with captions."""
+    """Return figures as they stand on the page: the marks of their arms, inline SVG, captions."""
     return [
-        figure(to_svg(each.figure, each.name, each.label, each.marks), each.caption, wide=each.wide)
+        _key(each.key) + figure(to_svg(each.figure, each.name, each.label, each.marks), each.caption, wide=each.wide)
         for each in drawings
     ]
+
+
+def _key(arms: Sequence[Case]) -> Markup:
+    return fill("key", arms=[{"look": look(case), "name": short(case)} for case in arms]) if arms else Markup()
 
 
 def figure(svg: str, reading: str, *, wide: bool = False) -> Markup:

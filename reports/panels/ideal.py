@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from markupsafe import Markup
 
 from modbench.reports.figure_data import RATIOS
 from modbench.reports.load import Loaded
-from modbench.reports.panel import TIMED, Drawing, Panel, is_number, on_page
+from modbench.reports.marks import Mark, Marks
+from modbench.reports.panel import TIMED, Drawing, Panel, interval, is_number, on_page, times
+from modbench.reports.ratio_axis import ends_of, ratio_axis
 from modbench.reports.style import HAIR, INK, MUTED, look, new_figure, short
 
 if TYPE_CHECKING:
@@ -33,15 +35,16 @@ def figures(loaded: Loaded) -> list[Drawing]:
             sides.append((title, rows))
     if not sides:
         return []
-    made, axes = new_figure(4.2, 2.9, len(sides), share_y=True)
-    # Log axes: a ratio and its inverse are equally far from 1, and a very fast arm leaves room for the others.
+    made, axes = new_figure(2.2 + 1.9 * len(sides), 3.1, len(sides), share_y=True)
+    made.suptitle("measured speed-up (higher is better)", x=0.01, ha="left", fontsize=9, color=MUTED)
+    # An interval may leave the frame: one of a single noisy case would press all marks together.
     columns = [column for _, rows in sides for column in (rows.ideal, rows.attainable, rows.ratio)]
-    values = [value for column in columns for value in column if is_number(value)] + [1.0]
-    limits = (min(values) / 1.06, max(values) * 1.06)
+    ends = ends_of((value for column in columns for value in column if is_number(value)), 1.12)
+    marks = Marks()
     for axis, (title, rows) in zip(axes, sides, strict=True):
-        _draw(axis, loaded, rows, title, limits)
-    axes[0].set_ylabel("measured (higher is better)")
-    legend = " ".join(f"{look(case).glyph} {short(case)}" for case in loaded.arms_shown)
+        _draw(axis, loaded, rows, ends, marks)
+        axis.set_title(title)
+        axis.set_xlabel("promised by bytes read" if title == "decode step" else "promised by FLOPs")
     attainable = ""
     if any(is_number(value) for _, rows in sides for value in rows.attainable):
         attainable = (
@@ -50,35 +53,62 @@ def figures(loaded: Loaded) -> list[Drawing]:
         )
     caption = (
         "On the diagonal the saved FLOPs (causal attention; for decode, the bytes not read) saved as much time. "
-        f"{attainable}Larger marks are longer sequences. {legend}."
+        f"{attainable}Thin lines: 95 % intervals. Larger marks are longer sequences."
     )
     label = "Measured speed-up against the speed-up that FLOPs promise"
-    return [Drawing("ideal", made, label, caption, pd.concat([rows for _, rows in sides])[list(RATIOS)])]
+    data = pd.concat([rows for _, rows in sides])[list(RATIOS)]
+    return [Drawing("ideal", made, label, caption, data, marks=marks, key=loaded.arms_shown)]
 
 
-def _draw(axis: Axes, loaded: Loaded, rows: pd.DataFrame, title: str, limits: tuple[float, float]) -> None:
-    cases = {case.arm: case for case in loaded.arms}
-    sizes = {length: 4 + 2.5 * i for i, length in enumerate(loaded.lengths_shown)}
-    low, high = limits
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.plot([low, high], [low, high], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, float], marks: Marks) -> None:
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import to_rgba
+
+    looks = {case.arm: look(case) for case in loaded.arms}
+    names = {case.arm: short(case) for case in loaded.arms}
+    sizes = {length: (4 + 1.8 * i) ** 2 for i, length in enumerate(loaded.lengths_shown)}
+    ratio_axis(axis, "x", ends)
+    ratio_axis(axis, "y", ends)
+    axis.plot(ends, ends, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     axis.axhline(1, color=HAIR, linewidth=1.2)
-    for _, row in rows.iterrows():
-        style = look(cases[row.arm])
-        if is_number(row.ci_low):
-            axis.plot([row.ideal] * 2, [row.ci_low, row.ci_high], color=style.color, linewidth=1)
-        if is_number(row.attainable):
-            axis.plot([row.ideal], [row.attainable], "_", color=style.color, markersize=11, markeredgewidth=1.6)
-        (mark,) = axis.plot([row.ideal], [row.ratio], style.marker, markersize=sizes.get(row.seq_len, 6))
-        mark.set(markerfacecolor=style.color, markeredgecolor=INK, markeredgewidth=0.5, alpha=style.opacity)
-    axis.set_title(f"{title}")
-    axis.set_xlabel("promised by bytes read" if title == "decode step" else "promised by FLOPs")
-    candidates = (0.5, 1.0, 1.5, 2.0, 3.0) if high / low < 4 else [2.0**i for i in range(-6, 10)]
-    ticks = [tick for tick in candidates if low <= tick <= high]
-    for place in (axis.xaxis, axis.yaxis):
-        place.set_ticks(ticks, [f"{tick:g}×" for tick in ticks])
-        place.set_ticks([], minor=True)
+    rows: list[Any] = list(frame.itertuples(index=False))
+    for found, width, alpha in (
+        ([(row.ideal, row.ci_low, row.ideal, row.ci_high, row.arm) for row in rows if is_number(row.ci_low)], 0.8, 0.5),
+        # Dashes, at equal distance on a log axis.
+        (
+            [
+                (row.ideal / 1.03, row.attainable, row.ideal * 1.03, row.attainable, row.arm)
+                for row in rows
+                if is_number(row.attainable)
+            ],
+            1.6,
+            1.0,
+        ),
+    ):
+        lines = [[(x0, y0), (x1, y1)] for x0, y0, x1, y1, _ in found]
+        colors = [looks[arm].color for *_, arm in found]
+        axis.add_collection(LineCollection(lines, colors=colors, linewidths=width, alpha=alpha), autolim=False)
+    by_shape: dict[str, list[Any]] = {}
+    for row in rows:
+        by_shape.setdefault(looks[row.arm].marker, []).append(row)
+    for shape, group in by_shape.items():
+        made = axis.scatter(
+            [row.ideal for row in group],
+            [row.ratio for row in group],
+            s=[sizes.get(row.seq_len, 36) for row in group],
+            marker=shape,
+            c=[to_rgba(looks[row.arm].color, looks[row.arm].opacity) for row in group],
+            edgecolors=INK,
+            linewidths=0.5,
+            zorder=3,
+        )
+        marks.name(made, *(Mark(_said(row, names[row.arm]), row.arm) for row in group))
 
 
-PANEL = Panel(title="Did FLOPs become milliseconds?", order=40, span=4, render=render, figures=figures)
+def _said(row: Any, arm: str) -> str:  # noqa: ANN401  # a row of `comparisons.csv` as a named tuple
+    known = f", attainable {times(row.attainable)}" if is_number(row.attainable) else ""
+    between = f" {interval(row)}" if is_number(row.ci_low) else ""
+    return f"{arm}, T = {row.seq_len:,}: promised {times(row.ideal)}{known}, measured {times(row.ratio)}{between}"
+
+
+PANEL = Panel(title="Did FLOPs become milliseconds?", order=40, span=7, render=render, figures=figures)

@@ -157,4 +157,4 @@ def _caption(bars: Sequence[Bar], what: str) -> str:
     return f"Bytes by kind: {what}. Lowest: {lowest}.{forecast}{parts}"
 
 
-PANEL = Panel(title="What does it save in memory?", order=50, span=4, render=render, figures=figures)
+PANEL = Panel(title="What does it save in memory?", order=41, span=5, render=render, figures=figures)

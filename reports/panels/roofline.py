@@ -1,0 +1,136 @@
+"""Attained FLOP/s over arithmetic intensity, under this machine's measured roof."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from markupsafe import Markup
+
+from modbench.harness.core.units import human
+from modbench.reports.load import Loaded
+from modbench.reports.marks import Mark, Marks
+from modbench.reports.panel import TIMED, Drawing, Panel, default_arm, on_page
+from modbench.reports.roofline import Placed, Roof, placed, roof
+from modbench.reports.style import INK, MUTED, look, name, new_figure, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_TITLES = {metric: title for title, metric in TIMED}
+
+
+def render(loaded: Loaded) -> Markup | None:
+    """Show the marks."""
+    return next(iter(on_page(figures(loaded))), None)
+
+
+def figures(loaded: Loaded) -> list[Drawing]:
+    """Draw one mark per arm, length and workload, larger for longer; left out where no roof was measured."""
+    dtype = loaded.run.plan.suite.grid.dtype[0]
+    limit = roof(loaded, dtype)
+    if limit is None or loaded.run.plan.suite.isoflop:
+        return []
+    arms = (loaded.arms[0], *loaded.arms_shown)
+    calls = [each for each in placed(loaded, arms, loaded.lengths_shown) if each.case.place.dtype == dtype]
+    if not calls:
+        return []
+    sides = [(metric, some) for metric in _TITLES if (some := [each for each in calls if each.metric == metric])]
+    made, axes = new_figure(5.2, 3.4, len(sides), share_y=True)
+    made.suptitle("attained FLOP/s (higher is better)", x=0.01, ha="left", fontsize=9, color=MUTED)
+    marks = Marks()
+    for axis, (metric, some) in zip(axes, sides, strict=True):
+        _draw(axis, loaded, some, limit, marks)
+        axis.set_title(_TITLES[metric])
+    _ends(axes, calls, limit)
+    data = pd.DataFrame(
+        [
+            {"case_id": each.case.id, "arm": each.case.arm, "seq_len": each.case.place.seq_len, "metric": each.metric}
+            | {"intensity": each.intensity, "flop_per_s": each.flop_per_s, "roof_flop_per_s": limit.at(each.intensity)}
+            for each in calls
+        ]
+    )
+    label = "Attained FLOP/s over FLOPs per byte, under measured peak and bandwidth"
+    return [Drawing("roofline", made, label, _caption(loaded, calls, limit), data, marks=marks, key=arms)]
+
+
+def _draw(axis: Axes, loaded: Loaded, calls: Sequence[Placed], limit: Roof, marks: Marks) -> None:
+    sizes = {length: (3.5 + 1.6 * i) ** 2 for i, length in enumerate(loaded.lengths_shown)}
+    by_shape: dict[str, list[Placed]] = {}
+    for each in calls:
+        by_shape.setdefault(look(each.case).marker, []).append(each)
+    for shape, group in by_shape.items():
+        made = axis.scatter(
+            [each.intensity for each in group],
+            [each.flop_per_s for each in group],
+            s=[sizes.get(each.case.place.seq_len, 36) for each in group],
+            marker=shape,
+            c=[_color(each) for each in group],
+            edgecolors=INK,
+            linewidths=0.5,
+            zorder=3,
+        )
+        marks.name(made, *(Mark(_said(each, limit), each.case.arm) for each in group))
+    axis.set_xlabel("FLOPs per byte")
+
+
+def _color(each: Placed) -> tuple[float, ...]:
+    from matplotlib.colors import to_rgba
+
+    style = look(each.case)
+    return to_rgba(style.color, style.opacity)
+
+
+def _ends(axes: Sequence[Axes], calls: Sequence[Placed], limit: Roof) -> None:
+    """Draw the roof, with the same ends of the axes in each figure."""
+    ridge = limit.flop_per_s / limit.bytes_per_s
+    xs, ys = [each.intensity for each in calls], [each.flop_per_s for each in calls]
+    low, high = min(*xs, ridge) / 1.4, max(*xs, ridge) * 1.4
+    bottom, top = min(*ys, limit.at(low)) / 1.2, limit.flop_per_s * 1.4
+    for axis in axes:
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.set_xlim(low, high)
+        axis.set_ylim(bottom, top)
+        axis.plot([low, ridge, high], [limit.at(low), limit.flop_per_s, limit.flop_per_s], color=INK, linewidth=1.4)
+        for place, ends, text in ((axis.xaxis, (low, high), "{:g}".format), (axis.yaxis, (bottom, top), _rate)):
+            ticks = [
+                step * 10**power
+                for power in range(-3, 19)
+                for step in (1, 2, 5)
+                if ends[0] <= step * 10**power <= ends[1]
+            ]
+            place.set_ticks(ticks, [text(tick) for tick in ticks])
+            place.set_ticks([], minor=True)
+
+
+def _rate(value: float) -> str:
+    return f"{human(value, 'FLOP')}/s"
+
+
+def _said(each: Placed, limit: Roof) -> str:
+    share = each.flop_per_s / limit.at(each.intensity)
+    return (
+        f"{short(each.case)}, {_TITLES[each.metric]}, T = {each.case.place.seq_len:,}: {_rate(each.flop_per_s)} at "
+        f"{each.intensity:.3g} FLOP/B, {100 * share:.0f} % of the roof"
+    )
+
+
+def _caption(loaded: Loaded, calls: Sequence[Placed], limit: Roof) -> str:
+    arms = [loaded.arms[0], *filter(None, [default_arm(loaded)])]
+    length = max(each.case.place.seq_len for each in calls)
+    shares = [
+        f"{name(each.case)} {100 * each.flop_per_s / limit.at(each.intensity):.0f} %"
+        for arm in arms
+        for each in calls
+        if (each.case.arm, each.metric, each.case.place.seq_len) == (arm.arm, calls[0].metric, length)
+    ]
+    return (
+        f"Of what the machine can do at its FLOPs per byte, the {_TITLES[calls[0].metric]} at T = {length:,} attains: "
+        f"{', '.join(shares)}. The line: the fastest product measured, {_rate(limit.flop_per_s)}, and the largest elementwise "
+        f"operator, {human(limit.bytes_per_s, 'B')}/s, caches ignored. Larger marks are longer sequences."
+    )
+
+
+PANEL = Panel(title="How busy is the machine?", order=58, span=5, render=render, figures=figures)
