@@ -1,4 +1,4 @@
-"""Prefill and decode: times, rates and bytes of every arm, and the length or batch at which skipping starts to pay."""
+"""Prefill and decode: rates, quantiles and bytes of every arm by length and batch, and where skipping starts to pay."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from markupsafe import Markup
 from modbench.reports import inference
 from modbench.reports.load import Loaded, evenly
 from modbench.reports.panel import Panel
+from modbench.reports.served_cells import grid
+from modbench.reports.style import name
 from modbench.reports.templates import fill
 
 # Rows of a table that the page holds at most; of more, so many that lie evenly among them.
@@ -14,7 +16,10 @@ MOST_ROWS = 500
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """Show a sentence and a table for each workload."""
+    """Show a sentence, a table in the map's colours and all numbers for each workload."""
+    grids = [found for served in inference.SERVED if (found := grid(loaded, served)) is not None]
+    if not grids:
+        return None
     tables = [(served.title, *inference.table(loaded, served)) for served in inference.SERVED]
     made = [
         {
@@ -27,10 +32,15 @@ def render(loaded: Loaded) -> Markup | None:
         for title, header, rows in tables
         if rows
     ]
-    if not made:
-        return None
-    margin = f"{loaded.run.plan.suite.margin:.0%}"
-    return fill("inference", verdicts=inference.verdicts(loaded), tables=made, margin=margin)
+    return fill(
+        "inference",
+        verdicts=inference.verdicts(loaded),
+        grids=grids,
+        tables=made,
+        margin=f"{loaded.run.plan.suite.margin:.0%}",
+        anchor=name(loaded.arms[0]),
+        derived=[each.title for each in grids if each.derived],
+    )
 
 
 PANEL = Panel(title="Prefill and decode: where does it start to pay?", order=15, span=12, render=render)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from planted import planted_suite, stored
 
-from modbench.reports import inference, load, summary
+from modbench.reports import inference, load, served_cells, summary
 
 METRICS = ["flops/forward", "latency/prefill", "tokens_per_s/prefill", "latency/decode"]
 
@@ -46,6 +46,58 @@ def test_each_routed_arm_is_held_against_equal_cost_and_equal_shape(tmp_path: Pa
     assert float(rate.replace(",", "")) == pytest.approx(64e3 / float(milliseconds), rel=0.03)  # mean, median
     # What was not asked for has no column.
     assert inference.table(loaded, inference.SERVED[1])[0] == ("arm", "context", "B", "ms per token", "±")
+
+
+def test_every_arm_has_a_cell_at_every_place(tmp_path: Path) -> None:
+    """The rate follows from the typical time where none was measured; the ratio colours the cell, a verdict names it."""
+    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}, {"model": "moe"}]
+    grid = {"seq_len": [64], "batch_size": [1, 2]}
+    made = planted_suite("draft", metrics=METRICS, arms=arms, grid=grid, launches=3, rounds=4, train=None)
+    stored(tmp_path, made, fails="moe")
+    loaded = load.load(tmp_path / "run")
+    prefill, decode = (served_cells.grid(loaded, served) for served in inference.SERVED)
+    assert prefill is not None
+    assert decode is not None
+    assert decode.places == ["context 64, B = 1", "context 64, B = 2"]
+    assert decode.names == ["dense", "MoD 0.125", "MoE"]
+    assert (prefill.derived, decode.derived) == (False, True)
+    dense, mod, moe = (cells for _, cells in decode.rows)
+    assert dense[1] is not None
+    seconds = float(
+        loaded.cases[
+            loaded.cases.case_id.str.startswith("dense[T64-B2") & (loaded.cases.metric == "latency/decode")
+        ].value.iloc[0]
+    )
+    assert float(dense[1].rate) == pytest.approx(2 / seconds, rel=0.01)
+    assert (dense[1].speed, dense[1].bin) == ("", None)
+    assert mod[0] is not None
+    assert mod[0].speed.startswith("1.6")
+    assert mod[0].speed.endswith("▲ faster")
+    assert mod[0].bin == 7
+    assert moe[0] is not None
+    assert (moe[0].rate, moe[0].lines) == ("", ("failed",))
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "background:var(--map-7);color:var(--map-ink-7)" in page
+    assert "Decode: tokens per second (higher is better)" in page
+
+
+def test_many_places_are_thinned_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.5]}]
+    made = planted_suite(
+        "draft",
+        metrics=["latency/decode"],
+        arms=arms,
+        grid={"seq_len": [64, 96, 128]},
+        launches=1,
+        rounds=2,
+        train=None,
+    )
+    stored(tmp_path, made)
+    monkeypatch.setattr(served_cells, "MOST_PLACES", 2)
+    found = served_cells.grid(load.load(tmp_path / "run"), inference.SERVED[1])
+    assert found is not None
+    assert (found.places, found.left_out) == (["context 64, B = 1", "context 128, B = 1"], 1)
+    assert served_cells.grid(load.load(tmp_path / "run"), inference.SERVED[0]) is None
 
 
 def test_a_report_against_a_routed_baseline_says_only_what_it_compares(tmp_path: Path) -> None:
