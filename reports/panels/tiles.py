@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 from markupsafe import Markup
@@ -38,11 +39,12 @@ def render(loaded: Loaded) -> Markup | None:
     if first is None or not loaded.lengths or loaded.run.plan.suite.isoflop:
         return None
     longest = loaded.lengths[-1]
-    asked = loaded.run.plan.suite.metrics
-    tiles = [(title, metric) for title, metric in _TILES if metric in asked]
     arms, lengths = loaded.arms_shown, loaded.lengths_shown
     if first.arm not in {case.arm for case in arms}:
         arms = [first, *arms]
+    tiles = _measured(loaded, arms, lengths)
+    if not tiles:
+        return None
     chips = (
         ("arm", "Model", [(case.arm, name(case), look(case).glyph) for case in arms], first.arm),
         ("length", "Tokens", [(str(t), str(t), "") for t in lengths], str(longest)),
@@ -53,6 +55,14 @@ def render(loaded: Loaded) -> Markup | None:
     ]
     anchor = name(loaded.arms[0])
     return fill("tiles", chips=chips, sets=sets, first=(first.arm, longest), one=f"{_place(1):.1f}", anchor=anchor)
+
+
+def _measured(loaded: Loaded, arms: Sequence[Case], lengths: Sequence[int]) -> list[tuple[str, str]]:
+    """The tiles that hold a number, or a failure, for some arm and length: an empty tile says nothing."""
+    rows = loaded.comparisons
+    at = rows.seq_len.isin(lengths) | (rows.metric == "bpb/val")
+    known = set(rows[rows.arm.isin([case.arm for case in arms]) & at & rows.status.isin(["ok", "failed"])].metric)
+    return [(title, metric) for title, metric in _TILES if metric in known]
 
 
 def _tile(loaded: Loaded, case: Case, length: int, title: str, metric: str) -> dict[str, object]:

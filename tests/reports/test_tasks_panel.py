@@ -18,6 +18,7 @@ from modbench.harness.results.records import Outcome, Record
 from modbench.harness.stats import effects
 from modbench.reports import accuracy, render, summary
 from modbench.reports.load import Loaded, load
+from modbench.reports.panels import tiles
 
 # Correct answers out of 1,000 by arm and seed.
 RIGHT = {"dense": (990, 992, 994), "mod[c0.125]": (300, 500, 400), "depth_predictor": (800, 810, 820)}
@@ -146,3 +147,8 @@ def test_every_arm_spends_what_the_anchor_spends() -> None:
     assert set(spent) == {"copy", "recall"}
     for flops in spent.values():
         assert flops == pytest.approx([flops[0]] * 3, rel=0.01)
+
+
+def test_a_run_of_tasks_alone_has_no_tiles(tmp_path: Path) -> None:
+    """There is nothing to show in them: no chips over empty tiles."""
+    assert tiles.render(planted(tmp_path / "run")) is None

@@ -1,0 +1,38 @@
+"""Tiles: only what was measured, or failed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import planted_suite, stored
+
+from modbench.reports.load import load
+from modbench.reports.panels import tiles
+
+
+def titles(folder: Path, metrics: list[str], **trouble: Any) -> list[str]:
+    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
+    made = planted_suite("draft", metrics=metrics, arms=arms, grid={"seq_len": [64]}, launches=3, rounds=2, train=None)
+    counts = next(unit.name for unit in made.units if unit.made_in == "count")
+    stored(folder, made, leave_out=counts if trouble.pop("uncounted", False) else None, **trouble)
+    return re.findall(r'<div class="tile">\s*<h3>([^<]*)', str(tiles.render(load(folder / "run")) or ""))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "trouble", "found"),
+    [
+        (["flops/forward", "latency/forward"], {}, ["Forward pass", "Forward FLOPs"]),
+        # Asked for, but never counted: its tile would be empty.
+        (["flops/forward", "latency/forward"], {"uncounted": True}, ["Forward pass"]),
+        (["flops/forward"], {"uncounted": True}, []),
+        # A failure is shown.
+        (["latency/forward"], {"fails": "mod[c0.125]"}, ["Forward pass"]),
+    ],
+)
+def test_a_tile_for_what_was_measured(
+    tmp_path: Path, metrics: list[str], trouble: dict[str, Any], found: list[str]
+) -> None:
+    assert titles(tmp_path, metrics, **trouble) == found
