@@ -37,8 +37,9 @@ CASES = [
 
 
 def rows_of(tables: Tables, comparison: Comparison) -> list[dict[str, Any]]:
-    """Return the rows of one comparison: one per case and requested metric."""
-    return [_case_row(tables, case, tables.metrics[key]) for key in comparison.metrics for case in comparison.arms]
+    """Return the rows of one comparison: one per case and requested metric, where no earlier one has it too."""
+    asked = ((case, tables.metrics[key]) for key in comparison.metrics for case in comparison.arms)
+    return [_case_row(tables, *each) for each in asked if tables.comparison(*each) is comparison]
 
 
 def case_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

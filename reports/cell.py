@@ -35,6 +35,7 @@ class Cell:
         blocks: launch to what witnesses saw of its blocks.
         nodes: fingerprint and hardware of the nodes of a cluster that its units name.
         series: what its launches share, whose number a pilot may have decided.
+        left_out: why a search did not measure it; None if it did, or if nothing was searched.
     """
 
     outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
@@ -42,6 +43,7 @@ class Cell:
     blocks: dict[int, dict[str, list[float]]] = field(default_factory=dict)
     nodes: dict[str, str] = field(default_factory=dict)
     series: str = ""
+    left_out: str | None = None
 
     def trouble(self) -> Trouble | None:
         """Return why the cell has no value, or None."""
@@ -54,6 +56,8 @@ class Cell:
         for _, outcome in self.outcomes:
             if outcome.status == "skipped":
                 return Trouble("skipped", str(outcome.reason))
+        if self.left_out and not self.missing and not self.outcomes:
+            return Trouble("skipped", self.left_out)
         if self.missing or not self.outcomes:
             name = self.missing[0] if self.missing else "none was planned"
             return Trouble("skipped", f"not measured: the unit has no record ({name})")

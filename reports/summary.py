@@ -36,7 +36,7 @@ def opening(plan: Plan) -> str:
     """Return the line printed before anything runs."""
     suite = plan.suite
     threads = f", {suite.threads} thread{'s' * (suite.threads != 1)}" if plan.device == "cpu" else ""
-    cases, least = len(plan.cases), sum(not plan.after_pilot(unit) for unit in plan.units)
+    cases, least = len(plan.cases), sum(not plan.on_request(unit) for unit in plan.units)
     units = f"{least} to {len(plan.units)}" if least < len(plan.units) else str(least)
     dtypes = "/".join(suite.grid.dtype) + (", compiled" if suite.compile else "")
     return (

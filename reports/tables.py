@@ -16,6 +16,7 @@ from modbench.harness.core.contracts import Doubt
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.labels import Label
 from modbench.harness.core.passes import Pass
+from modbench.harness.planning.rows import first_launches
 from modbench.harness.results.evidence import Evidence
 from modbench.harness.results.notes.counting import CARRIER, CountNotes
 from modbench.harness.results.notes.findings import PeakFinding, RooflineFinding
@@ -32,6 +33,11 @@ from modbench.reports.derived import Derived
 
 # The loss whose routers decided without later tokens.
 CAUSAL_LOSS = "loss/val_causal"
+
+
+# Why cells of a search have no value.
+LEFT_OUT = "not measured: the search did not need it"
+UNDECIDED = "not measured: the search has not ended"
 
 
 class Tables:
@@ -67,9 +73,10 @@ class Tables:
         if baseline is not None:
             self.baseline = arm_named(run.plan.cases, baseline, "baseline").arm
         records = {record.unit.name: record for record in run.records}
+        apart = first_launches(run.plan.suite, run.plan.comparisons)
         for unit in run.plan.units:
             seeded = self.passes[unit.made_in].samples == "seeds"
-            number = unit.protocol.seed if seeded else unit.launch
+            number = unit.protocol.seed if seeded else apart.get(unit.comparison.label, 0) + unit.launch
             record: Record | None = records.get(unit.name)
             if record is not None:
                 self._take(record, number)
@@ -80,7 +87,16 @@ class Tables:
                 for key, metric in self.metrics.items():
                     if unit.makes(metric):
                         self.cell(case.id, key).missing.append(unit.name)
+        self._leave_out()
         self.seeds = " ".join(str(seed) for seed in run.plan.suite.seeds)
+
+    def _leave_out(self) -> None:
+        """Say of cells that a search did not ask for why they have no value."""
+        asked, undecided = ({unit.name for unit in units} for units in (self.run.plan.units, self.run.undecided))
+        for unit in self.run.planned if self.run.plan.suite.search is not None else ():
+            for case in unit.comparison.arms if unit.name not in asked else ():
+                for key in (key for key, metric in self.metrics.items() if unit.makes(metric)):
+                    self.cell(case.id, key).left_out = UNDECIDED if unit.name in undecided else LEFT_OUT
 
     def _take(self, record: Record, number: int) -> None:
         if isinstance(record.findings, PeakFinding):
@@ -127,10 +143,12 @@ class Tables:
     def twins(self) -> Iterator[tuple[Case, Case, Metric]]:
         """Yield (twin, anchor, metric) for every time that a twin of an anchor was measured in."""
         for comparison in self.run.plan.comparisons:
-            twin = comparison.twin_arm
+            twin, anchor = comparison.twin_arm, comparison.arms[0]
             for metric in (self.metrics[key] for key in comparison.metrics):
-                if twin is not None and self.made_in(metric).times and not metric.source:
-                    yield twin, comparison.arms[0], metric
+                if twin is None or not self.made_in(metric).times or metric.source:
+                    continue
+                if self.comparison(anchor, metric) is comparison:  # of a search, whose comparisons share it, once
+                    yield twin, anchor, metric
 
     def baseline_of(self, comparison: Comparison) -> Case:
         """Return the arm of a comparison that the others are compared with."""

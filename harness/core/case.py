@@ -269,6 +269,7 @@ class UnitOfWork(Frozen):
         protocol: how they are measured.
         flops: predicted FLOPs, from which the time left is estimated.
         series: what its launches share: the name without the launch; empty for a unit that is not repeated.
+        row: the row of cells that a search measures as far as it needs, of which it is a launch; empty for another unit.
     """
 
     name: str
@@ -279,6 +280,7 @@ class UnitOfWork(Frozen):
     protocol: Protocol
     flops: float
     series: str = ""
+    row: str = ""
 
     @property
     def ranks(self) -> int:

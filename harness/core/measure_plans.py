@@ -1,8 +1,8 @@
-"""How decode steps, energy and the largest input that fits are measured: tables of a suite."""
+"""How decode steps, energy, the largest input that fits and a searched grid are measured: tables of a suite."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -48,3 +48,20 @@ class FitPlan(Frozen):
     budget: Annotated[int, Field(ge=2**20, le=2**60)] | None = None
     most: Annotated[int, Field(ge=1, le=2**30)] = 2**20
     trial_s: Annotated[float, Field(gt=0, le=1e9)] = 120.0
+
+
+class SearchPlan(Frozen):
+    """How a suite finds where an arm begins to pay: by halving an axis of its grid, with few cells, instead of measuring it all.
+
+    Attributes:
+        axis: the axis that is searched, for every arm and workload, and at each point of the other axes.
+        against: what an arm must beat to pay: the anchor, the rungs of the dense ladder that were solved for it, or each in turn.
+        metrics: the timed metrics that are searched; None: all of the suite. Others are measured on the whole grid.
+    """
+
+    axis: Literal["seq_len", "batch_size"] = "seq_len"
+    against: Annotated[tuple[Literal["same shape", "equal cost"], ...], Field(min_length=1)] = (
+        "same shape",
+        "equal cost",
+    )
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)] | None = None

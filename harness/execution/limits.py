@@ -124,9 +124,9 @@ class _Watching:
         """About once a second."""
         self.progress.tick()
 
-    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
-        """A pilot has ended."""
-        self.progress.added(series, units)
+    def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
+        """Units were asked for."""
+        self.progress.added(group, units)
 
     def ended(self, unit: UnitOfWork) -> None:
         """A unit has its record."""

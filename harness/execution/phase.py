@@ -12,13 +12,13 @@ from typing import Generic
 from typing import Protocol as Interface
 
 from modbench.harness.core import catalogue
+from modbench.harness.core.asking import Asking
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.early_end import ASK, CannotWrite, Stopped
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.launching import Launcher, Started
 from modbench.harness.execution.deaths import add_failed, death, keep_log, write_failure
 from modbench.harness.execution.limits import in_words
-from modbench.harness.execution.pilot import Pilots
 from modbench.harness.execution.second_clock import check_clock
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.results.lock import Lock
@@ -39,8 +39,8 @@ class Progress(Interface):
     def tick(self) -> None:
         """Called about once a second."""
 
-    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
-        """Called once for each series whose pilot has ended, with the launches that it asked for, or none."""
+    def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
+        """Called with units that were asked for; with their series or row if that asks for nothing more, else without."""
 
     def ended(self, unit: UnitOfWork) -> None:
         """Called when a unit has its record."""
@@ -71,7 +71,7 @@ class Run(Generic[Started]):
         launcher: starts units.
         folder: where records are written.
         progress: receives events.
-        pilots: decide how many launches a series has; None: all units are run.
+        asking: decides how many launches a series has, or which cells of a row are measured; None: all units are run.
         stop: what signals asked for.
         lock: the lease on the folder; None: nobody else knows it.
     """
@@ -79,7 +79,7 @@ class Run(Generic[Started]):
     launcher: Launcher[Started]
     folder: RunFolder
     progress: Progress
-    pilots: Pilots | None = None
+    asking: Asking | None = None
     stop: Stop = field(default_factory=Stop)
     lock: Lock | None = None
 
@@ -110,16 +110,17 @@ class _Phase(Generic[Started]):
         units = largest_first if self.at_once > 1 and not slots.timed else list(slots.units)
         self.planned = {unit.name: unit for unit in units}
         self.place = {unit.name: at for at, unit in enumerate(units)}
-        pilots = run.pilots
+        asking = run.asking
         self.later: dict[str, list[UnitOfWork]] = {}
+        self.turns: dict[str, int] = {}
         for unit in units:
-            if pilots is not None and pilots.later(unit):
-                self.later.setdefault(unit.series, []).append(unit)
-        self.undecided = {unit.series for unit in units if pilots is not None and unit.series in pilots.series}
-        waiting = [unit for unit in units if pilots is None or not pilots.later(unit)]
-        for series in sorted(self.undecided):  # what was decided before this run was resumed
-            waiting += self._asked(series)
-        self.waiting = deque(waiting)
+            if asking is not None and asking.later(unit):
+                self.later.setdefault(asking.group(unit), []).append(unit)
+        self.undecided = {asking.group(unit) for unit in units} - {""} if asking is not None else set[str]()
+        waiting = [unit for unit in units if asking is None or not asking.later(unit)]
+        for group in sorted(self.undecided):  # with what was decided before this run was resumed
+            waiting += self._asked(group)
+        self.waiting = self._in_turn(waiting)
         self.pending = {unit.name for unit in waiting} & self.first
         self.running: list[Started] = []
         self.retried: dict[str, Death] = {}
@@ -214,22 +215,31 @@ class _Phase(Generic[Started]):
             add_failed(handle.record, self.planned[unit.name], self.retried[unit.name])
         _drop_empty_log(log)
         self.pending.discard(unit.name)
-        if run.pilots is not None:
-            run.pilots.ended(unit)
+        if run.asking is not None:
+            run.asking.ended(unit)
         run.progress.ended(unit)
-        if more := self._asked(unit.series):
-            self.waiting = deque(sorted([*self.waiting, *more], key=lambda each: self.place[each.name]))
+        if run.asking is not None and (more := self._asked(run.asking.group(unit))):
+            self.waiting = self._in_turn([*self.waiting, *more])
 
-    def _asked(self, series: str) -> list[UnitOfWork]:
-        """Units that the pilot of a series asks for, once it has ended; the progress then counts them."""
-        pilots = self.run.pilots
-        made = pilots.number(series) if pilots is not None and series in self.undecided else None
-        if made is None:
+    def _asked(self, group: str) -> list[UnitOfWork]:
+        """Units that a group asks for now and has not asked for before; the progress then counts them."""
+        asking = self.run.asking
+        asked = asking.asked(group) if asking is not None and group in self.undecided else None
+        if asked is None:
             return []
-        self.undecided.discard(series)
-        more = [unit for unit in self.later.get(series, ()) if unit.launch < made]
-        self.run.progress.added(series, more)
+        if asked.last:
+            self.undecided.discard(group)
+        later = self.later.pop(group, [])
+        more = [unit for unit in later if unit.name in asked.turns]
+        self.later[group] = [unit for unit in later if unit.name not in asked.turns]
+        self.turns |= asked.turns
+        if more or asked.last:
+            self.run.progress.added(group if asked.last else "", more)
         return more
+
+    def _in_turn(self, units: Sequence[UnitOfWork]) -> deque[UnitOfWork]:
+        """Units by their turn, then as planned: launches of one cell lie between those of others."""
+        return deque(sorted(units, key=lambda unit: (self.turns.get(unit.name, 0), self.place[unit.name])))
 
 
 def _cannot_write(folder: RunFolder, unit: UnitOfWork) -> ModbenchError:

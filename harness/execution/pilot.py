@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from modbench.harness.core import catalogue
+from modbench.harness.core.asking import Asked
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.launches import Decision
@@ -43,6 +44,17 @@ class Pilots:
     def later(self, unit: UnitOfWork) -> bool:
         """Whether the unit runs only if its pilot asks for it."""
         return self.plan.after_pilot(unit)
+
+    def group(self, unit: UnitOfWork) -> str:
+        """The series of a unit whose number a pilot decides; empty for another."""
+        return unit.series if unit.series in self.series else ""
+
+    def asked(self, group: str) -> Asked | None:
+        """Return the launches of a series that are made; None until its pilot has ended."""
+        made = self.number(group)
+        if made is None:
+            return None
+        return Asked({unit.name: 0 for unit in self.series[group] if unit.launch < made}, last=True)
 
     def number(self, series: str) -> int | None:
         """Return how many launches a series has; None until its pilot has ended.

@@ -14,13 +14,22 @@ from modbench.harness.results.run_folder import RunFolder, StoredRun, read
 from modbench.harness.results.workspace import Workspace
 
 
-def without_empty_decisions(stored: StoredRun, *, retry_failed: bool) -> StoredRun:
-    """Let pilots that left no times decide anew if their launches run again; a number that was computed stands."""
-    again = {unit.series for unit in remaining(stored, retry_failed=retry_failed)}
+def without_old_decisions(stored: StoredRun, *, retry_failed: bool) -> StoredRun:
+    """Let pilots that left no times decide anew if their launches run again, and searches if cells of theirs do.
+
+    A number of launches that was computed stands.
+    """
+    units = remaining(stored, retry_failed=retry_failed)
+    again, folder = {unit.series for unit in units}, RunFolder(stored.path)
     empty = [series for series, decided in stored.decisions.items() if decided.asked is None and series in again]
     for series in empty:
-        RunFolder(stored.path).forget_decision(series)
-    return read(str(stored.path)) if empty else stored
+        folder.forget_decision(series)
+    rows = sorted(
+        {stored.plan.asked_with(unit) for unit in units if stored.plan.on_request(unit)} & stored.searches.keys()
+    )
+    for row in rows:
+        folder.forget_search(row)
+    return read(str(stored.path)) if empty or rows else stored
 
 
 def remaining(stored: StoredRun, *, retry_failed: bool) -> tuple[UnitOfWork, ...]:

@@ -15,6 +15,7 @@ from modbench.harness.core.launching import Launcher, MakeLauncher, Started
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.phase import Progress, Run, Slots
 from modbench.harness.execution.pilot import Pilots
+from modbench.harness.execution.searching import Searches
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning.plan import Plan
@@ -98,9 +99,10 @@ def run(
     start, timed_wall, timed_cpu = time.monotonic(), 0.0, 0.0
     if plan.units:  # else nothing is started, not even the launcher: nobody was asked whether to trust its options
         starts = launcher_for(plan, launcher, options)
-        pilots = Pilots(whole or plan, folder, plan.units)
+        kind = Searches if plan.suite.search is not None else Pilots
+        asking = kind(whole or plan, folder, plan.units)
         limits = Limits(plan, timeout_s)
-        running = Run(starts, folder, limits.watching(progress, folder), pilots, stop or Stop(), lock)
+        running = Run(starts, folder, limits.watching(progress, folder), asking, stop or Stop(), lock)
         groups = phases(plan, usable_cores())
         if starts.apart:  # on machines of their own units do not disturb each other, and none waits for another phase
             groups = [Slots(tuple(unit for slots in groups for unit in slots.units), len(plan.units))]
@@ -108,8 +110,8 @@ def run(
             wall, cpu = time.monotonic(), time.process_time()
             running.phase(slots, limits)
             if slots.timed and slots.units:
-                # Pilots are evaluated while no unit runs.
-                timed_wall, timed_cpu = time.monotonic() - wall, time.process_time() - cpu - pilots.cpu_s
+                # Pilots and searches are evaluated while no unit runs.
+                timed_wall, timed_cpu = time.monotonic() - wall, time.process_time() - cpu - asking.cpu_s
     remove_empty(folder.path)
     folder.write_finished(
         {

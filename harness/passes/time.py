@@ -257,7 +257,7 @@ def _device_notes(timed: Call, batches: list[Tensor], wall_s: list[float]) -> di
 def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int) -> Iterator[UnitOfWork]:
     """One unit for each group of metrics timed together."""
     for group in dict.fromkeys(metric.group for metric in metrics):
-        name = f"{PASS.name}-{group}-{comparison.place.label}-launch{launch}"
+        name = f"{PASS.name}-{group}-{comparison.label}-launch{launch}"
         flops = maker.timed_flops(comparison.timed, group)
         yield maker.unit(name, comparison.timed, PASS.name, flops, workload=group, launch=launch)
 

@@ -13,8 +13,10 @@ from modbench.harness.core.case import Case, Comparison, Device, Place, Rung
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Source, Task
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.ids import short_name, slug
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.planning.arms import ResolvedArm, resolve_arms
+from modbench.harness.planning.check_search import searched_keys
 from modbench.harness.planning.match import QUANTITIES, solve
 from modbench.harness.planning.suite import Suite
 
@@ -64,14 +66,37 @@ class Expander:
             # All shapes of a sweep are in one comparison; the anchor is that of the middle size.
             anchor = by_size[suite.isoflop.middle if suite.isoflop else 0][0]
             every = [anchor, *(arm for arms in by_size for arm in arms if arm is not anchor)]
-            made += [
-                self._comparison(every, place, metrics, twin=self._has_twin(metrics))
-                for place, metrics in self._grid(keys.measured)
-            ]
+            for place, metrics in self._grid(keys.measured):
+                searched = searched_keys(suite, metrics)
+                rest = tuple(key for key in metrics if key not in searched)
+                if rest:
+                    made.append(self._comparison(every, place, rest, twin=self._has_twin(rest)))
+                if searched:
+                    made += self._of_search(every, place, searched)
         if keys.trained and suite.train is not None:
             made += self._trained(by_size, keys.trained)
         made += [self._task(key) for key in keys.tasks]
         return made, ladder
+
+    def _of_search(self, arms: Sequence[ResolvedArm], place: Place, keys: tuple[str, ...]) -> Iterator[Comparison]:
+        """A comparison for each arm that is searched: the anchor, the rungs that were solved for it, and the arm.
+
+        The first has the twin: it speaks for the machine, which one row shows at as many places as any other.
+        """
+        search, rivals = self.suite.search, [arm for arm in arms[1:] if arm.target is None]
+        assert search is not None
+        if not rivals:
+            raise UsageError("[search] looks for where an arm beats the anchor: add an arm besides it and its ladder.")
+        for arm in rivals:
+            rungs = [rung for rung in arms if rung.target == arm]
+            if not rungs and "same shape" not in search.against:
+                raise UsageError(
+                    f"[search]: no rung of the dense ladder was solved for {_name(arm)}, so nothing has its cost. Add an arm "
+                    'with `match`, or write against = ["same shape"].'
+                )
+            name = slug("-".join((short_name(arm.model), *arm.parts)))
+            twin = arm is rivals[0] and self._has_twin(keys)
+            yield self._comparison([arms[0], *rungs, arm], place, keys, name, twin=twin)
 
     def _has_twin(self, metrics: tuple[str, ...]) -> bool:
         """Whether times are measured about which something may be claimed."""

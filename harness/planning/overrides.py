@@ -89,8 +89,10 @@ def _check_pilot(suite: Suite, settings: tuple[str, ...]) -> None:
     """Refuse a setting of the pilot where there is none."""
     idle = [key for key in (setting.partition("=")[0] for setting in settings) if key in _OF_PILOT]
     if idle and not suite.two_stage:
-        why = "launches are set" if suite.launches else f"{suite.effort} effort has a fixed number of launches"
-        raise UsageError(f"--set {idle[0]}: {why}, so no pilot decides it. Use --effort standard or rigorous.")
+        who = "a search" if suite.search else f"{suite.effort} effort"
+        why = "launches are set" if suite.launches else f"{who} has a fixed number of launches"
+        instead = "Use --set launches=N." if suite.search else "Use --effort standard or rigorous."
+        raise UsageError(f"--set {idle[0]}: {why}, so no pilot decides it. {instead}")
 
 
 def _set_routing(data: dict[str, Any], key: str, value: object, flag: str) -> None:
@@ -154,7 +156,7 @@ def _set_in_table(data: dict[str, Any], key: str, value: object) -> None:
     table, _, name = key.partition(".")
     if data[table] is None:
         what = {"train": "does not train on a corpus", "decode_grid": "decodes on its grid"}.get(
-            table, "is not a sweep"
+            table, "measures its whole grid" if table == "search" else "is not a sweep"
         )
         raise UsageError(f"--set {key}: this suite {what} (it has no [{table}]).")
     if table == "train" and name in BUDGETS:

@@ -12,6 +12,7 @@ from modbench.harness.core.frozen import Frozen
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.comparisons import Expander, keys_of
 from modbench.harness.planning.efforts import TWO_STAGE
+from modbench.harness.planning.rows import Row, in_search, rows_of
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.sizes import check_memory
 from modbench.harness.planning.suite import Suite
@@ -67,6 +68,18 @@ class Plan(Frozen):
         """Whether the unit is a launch that runs only if its pilot asks for it."""
         return self.suite.two_stage and bool(unit.series) and unit.launch >= self.suite.protocol_size[0]
 
+    def rows(self) -> dict[str, Row]:
+        """The rows that the suite searches, by name; none if it measures its whole grid."""
+        return rows_of(self.suite, self.units)
+
+    def on_request(self, unit: UnitOfWork) -> bool:
+        """Whether the unit runs only if its pilot, or a search, asks for it."""
+        return self.after_pilot(unit) or bool(unit.row)
+
+    def asked_with(self, unit: UnitOfWork) -> str:
+        """What asks for a unit of which `on_request` is true: a series with a pilot, or the row of a search."""
+        return unit.row or unit.series
+
 
 def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: Text | None = None) -> Plan:
     """Make the plan of a suite.
@@ -84,6 +97,7 @@ def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: 
     check_memory(comparisons)
     if select:
         comparisons = _selected(comparisons, select)
+        comparisons = _with_rivals(suite, comparisons, select)
     if suite.train is not None and suite.train.log_to is not None:
         catalogue.load("sinks", suite.train.log_to).check(suite.train.log_to)
     units = tuple(units_of_work(suite, comparisons, text))
@@ -113,6 +127,18 @@ def _selected(comparisons: list[Comparison], select: str) -> list[Comparison]:
         example = comparisons[0].arms[-1].id
         raise UsageError(f"-k {select!r} matches none of the cases. Their ids look like {example!r}.")
     return chosen
+
+
+def _with_rivals(suite: Suite, comparisons: list[Comparison], select: str) -> list[Comparison]:
+    """Leave out comparisons of a search without the arm that is searched.
+
+    Raises:
+        UsageError: if none is left.
+    """
+    kept = [each for each in comparisons if not in_search(suite, each) or not all(c.rung for c in each.arms[1:])]
+    if suite.search is not None and not any(in_search(suite, each) for each in kept):
+        raise UsageError(f"-k {select!r} selects no arm that this suite searches: only its anchor and its ladder.")
+    return kept
 
 
 def read_corpus(suite: Suite) -> Text | None:

@@ -14,8 +14,9 @@ from modbench.harness.core.config import MOST_TOKENS, ROUTING_KEYS, SHAPE_KEYS, 
 from modbench.harness.core.errors import UsageError, in_short, in_words, unknown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.ids import slug
-from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan
+from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan, SearchPlan
 from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
+from modbench.harness.planning.check_search import check_search
 from modbench.harness.planning.efforts import EFFORTS, FEWEST_PILOT, TWO_STAGE, WARM_UPS, Effort
 from modbench.harness.planning.sizes import check_size
 
@@ -60,6 +61,7 @@ TABLES: dict[str, type[Frozen]] = {
     "decode": DecodePlan,
     "energy": EnergyPlan,
     "fit": FitPlan,
+    "search": SearchPlan,
 }
 
 
@@ -114,6 +116,7 @@ class Suite(Frozen):
         decode: how decode steps are timed.
         energy: how energy is measured.
         fit: how the largest input that fits is searched for.
+        search: how cells are chosen while the suite runs; None: all are measured.
         corpus: text to train on: a catalogue name or a path.
         seeds: seeds of weights and data; timing uses the first.
         device: None uses CUDA if available, else the CPU.
@@ -143,6 +146,7 @@ class Suite(Frozen):
     decode: DecodePlan = DecodePlan()
     energy: EnergyPlan = EnergyPlan()
     fit: FitPlan = FitPlan()
+    search: SearchPlan | None = None
     corpus: str = "stdlib"
     seeds: tuple[int, ...] = Field((0,), min_length=1, max_length=1000)
     device: Device | None = None
@@ -179,8 +183,8 @@ class Suite(Frozen):
 
     @property
     def two_stage(self) -> bool:
-        """Whether a pilot decides the number of launches: from standard effort up, unless the suite sets the number."""
-        return self.effort in TWO_STAGE and self.launches is None
+        """Whether a pilot decides the number of launches: from standard effort up, unless the suite sets it or searches."""
+        return self.effort in TWO_STAGE and self.launches is None and self.search is None
 
     @property
     def launches_limit(self) -> int:
@@ -289,6 +293,7 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
     except ValidationError as error:
         raise UsageError(f"{source}: {in_words(error)}") from error
     _check_metrics(suite, source)
+    check_search(suite, source)
     check_size(suite, source)
     return suite
 

@@ -9,6 +9,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import Comparison, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Text
 from modbench.harness.core.passes import Pass
+from modbench.harness.planning.rows import in_search
 from modbench.harness.planning.suite import Suite
 from modbench.harness.planning.unit_maker import Maker
 
@@ -29,12 +30,18 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
         for c in comparisons
     ]
     found_out = set()
+    whole = {c.place for c in comparisons if not in_search(suite, c)}  # where all arms are counted, searched or not
     for repeated, group in itertools.groupby(catalogue.passes().values(), key=lambda each: (each.phase, each.repeated)):
         passes = list(group)
         # Launches of one comparison lie far apart in time, so that one slow minute does not affect all of them.
         for launch in range(suite.launches_limit if repeated[1] else 1):
             for (comparison, metrics, needed), each in itertools.product(asked, passes):
-                wanted = metrics if each.always else [metric for metric in metrics if metric.made_in == each.name]
+                counted = comparison.place in whole and in_search(suite, comparison)
+                wanted = (
+                    metrics
+                    if each.always and not counted
+                    else [metric for metric in metrics if metric.made_in == each.name]
+                )
                 if not wanted and each.name not in needed:
                     continue
                 for unit in _units(each, maker, comparison, wanted, launch):

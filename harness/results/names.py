@@ -56,6 +56,8 @@ def _names(unit: UnitOfWork) -> Iterator[tuple[str, str]]:
     yield "name", unit.name
     if unit.series:
         yield "series", unit.series
+    if unit.row:
+        yield "row", unit.row
     if unit.comparison.name:
         yield "comparison.name", unit.comparison.name
     train = unit.protocol.train

@@ -8,6 +8,7 @@ Schema versions (`upgrade.py` reads all but the first):
     5: samples name their input; a pilot decides the number of launches, kept in `launches/`, and no longer that of rounds;
         the machine's peaks by shape.
     6: run.json names the files of the user's models; a record says on which host and machine it was made.
+    7: a suite may search an axis of its grid: what a search asked for is in `search/`, and other cells are not missing.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from modbench.harness.core.masking import masked
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.results.notes import Notes, SomeNotes
 
-SCHEMA = 6
+SCHEMA = 7
 
 Status = Literal["ok", "skipped", "failed"]
 # `damaged` is never written: the reader gives it to what a damaged file should have held.
@@ -175,7 +176,7 @@ class Record(Frozen):
         busy: (start, end) of intervals of measurement or training, on the machine's monotonic clock, in s.
     """
 
-    schema_version: Literal[6] = 6
+    schema_version: Literal[7] = 7
     unit: UnitOfWork
     started: str
     wall_s: float

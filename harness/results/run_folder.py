@@ -1,4 +1,4 @@
-"""The run folder: run.json with plan and environment, one atomically written JSON file per unit, one per decided pilot."""
+"""The run folder: run.json with plan and environment, one atomically written JSON file per unit, one per pilot or search."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime as dt
 import errno
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results import layout, lock, names, own_files, packed, predicted, trust
+from modbench.harness.results import asked_for, layout, lock, names, own_files, packed, predicted, searched, trust
 from modbench.harness.results.copies import Copies
 from modbench.harness.results.launches import Decision
 from modbench.harness.results.launches import checked as checked_decision
@@ -84,6 +84,16 @@ class RunFolder:
         """Remove the decision on a series whose pilot had no times."""
         layout.file_of(self.path, LAUNCHES, series, ".json").unlink(missing_ok=True)
 
+    def write_search(self, ended: searched.Searched) -> None:
+        """Write what a search asked for, once."""
+        file = searched.file_of(self.path, ended.row)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, ended.model_dump_json(indent=1))
+
+    def forget_search(self, row: str) -> None:
+        """Remove what a search asked for, since some of its cells are measured again."""
+        searched.file_of(self.path, row).unlink(missing_ok=True)
+
     def write_run(
         self,
         plan: Plan,
@@ -121,7 +131,7 @@ class StoredRun:
 
     Attributes:
         path: the folder.
-        plan: what was planned, without the launches that no pilot asked for.
+        plan: what was planned, without launches that no pilot, and units of cells that no search asked for.
         environment: the machine and its software.
         command: the command line.
         started: start time, UTC, ISO 8601.
@@ -131,9 +141,10 @@ class StoredRun:
         missing: names of the units without a record.
         damaged: records that cannot be believed; `records` holds failed outcomes in their place.
         finished: content of finished.json; None if the run was interrupted.
-        undecided: further launches that a pilot which has not ended may ask for.
+        undecided: units that a pilot or a search which has not ended may yet ask for.
         decisions: what pilots decided, by series.
-        planned: every unit in run.json: those of the plan, and launches that no pilot asked for, or may yet.
+        searches: searches that have ended, by row.
+        planned: every unit in run.json: those of the plan, and those that nothing asked for, or may yet.
         own_files: the user's files that it began with, as run.json says.
         token: under which the user who began it is remembered, as run.json says.
     """
@@ -148,7 +159,8 @@ class StoredRun:
     missing: list[str]
     finished: dict[str, Any] | None = None
     undecided: tuple[UnitOfWork, ...] = ()
-    decisions: dict[str, Decision] = field(default_factory=dict)
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    searches: Mapping[str, searched.Searched] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     planned: tuple[UnitOfWork, ...] = ()
     own_files: tuple[own_files.OwnFile, ...] = ()
@@ -237,8 +249,8 @@ def read(folder: str) -> StoredRun:
     names.check(plan, file)
     for problem in check_run(body, plan):
         raise DamagedError(file, problem)
-    planned = plan.units
-    plan, undecided, decisions = _decided(plan, RunFolder(path))
+    whole, needed = plan, asked_for.needed(plan, RunFolder(path))
+    plan = plan.model_copy(update={"units": needed.units})
     records, missing, damaged, shared, copies = [], [], [], Shared(), Copies()
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)
@@ -255,6 +267,8 @@ def read(folder: str) -> StoredRun:
             missing.append(unit.name)
         else:
             records.append(shared.of(record, unit))
+    doubtful = {each.unit for each in damaged}
+    asked_for.check_searches(whole, needed.searches, [each for each in records if each.unit.name not in doubtful], path)
     told = {name: body[name] for name in ("environment", "command", "started", "launcher")}
     finished = read_finished(path / FINISHED)
     return StoredRun(
@@ -264,32 +278,15 @@ def read(folder: str) -> StoredRun:
         missing=missing,
         damaged=damaged,
         finished=finished,
-        undecided=undecided,
-        decisions=decisions,
+        undecided=needed.undecided,
+        decisions=needed.decisions,
+        searches=needed.searches,
         options=own_files.launcher_options(body, file),
-        planned=planned,
+        planned=whole.units,
         own_files=own_files.told(body, file),
         token=str(body.get("token")),
         **told,
     )
-
-
-def _decided(plan: Plan, folder: RunFolder) -> tuple[Plan, tuple[UnitOfWork, ...], dict[str, Decision]]:
-    """Leave out the launches that no pilot asked for; also return those of undecided pilots, and the decisions.
-
-    Of an undecided pilot the first further launch counts as planned: until the number stands, the run is not complete.
-    """
-    found = {series: folder.decision(series) for series in plan.piloted()}
-    decisions = {series: decision for series, decision in found.items() if decision is not None}
-    pilot, _ = plan.suite.protocol_size
-    units, undecided = [], []
-    for unit in plan.units:
-        decision = decisions.get(unit.series)
-        if not plan.after_pilot(unit) or (unit.launch < decision.made if decision else unit.launch == pilot):
-            units.append(unit)
-        elif decision is None:
-            undecided.append(unit)
-    return plan.model_copy(update={"units": tuple(units)}), tuple(undecided), decisions
 
 
 def has_checkpoint(path: Path) -> bool:

@@ -94,6 +94,11 @@ def _from_5(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+def _from_6(body: dict[str, Any]) -> dict[str, Any]:
+    """Convert schema 6 to 7: nothing to change, no suite searched. An older modbench would call cells missing that are not."""
+    return body
+
+
 def _fixed(unit: dict[str, Any]) -> dict[str, Any]:
     """A unit whose rounds are fixed: those that it started from."""
     return unit | {"protocol": _without(unit["protocol"], OF_ROUNDS)}
@@ -104,4 +109,10 @@ def _without(body: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 
 # Schema to the function that converts it to the next.
-STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}
+STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    2: _from_2,
+    3: _from_3,
+    4: _from_4,
+    5: _from_5,
+    6: _from_6,
+}

@@ -195,7 +195,7 @@ def resume(
         stored = read(run_folder)
         if stored.undecided or resuming.remaining(stored, retry_failed=retry_failed):
             confirm(stored, trust=trust, options=stored.options if options is None else None)
-        stored = resuming.without_empty_decisions(stored, retry_failed=retry_failed)
+        stored = resuming.without_old_decisions(stored, retry_failed=retry_failed)
         remaining = resuming.remaining(stored, retry_failed=retry_failed)
         if not remaining and stored.finished and (stored.path / render.PAGE).exists():
             return Finished(stored.path, stored.path / render.PAGE, None, load(stored.path))

@@ -43,11 +43,11 @@ class TimeLeft:
         every = [(unit, slots.at_once) for slots in phases(plan, usable_cores()) for unit in slots.units]
         self.at_once = {unit.name: number for unit, number in every}  # by name: hashing a unit reads all of its cases
         seconds = {unit.name: run_time.seconds(unit, number) for unit, number in every}
-        # Launches after a pilot are counted when it has decided.
-        later = [unit for unit, _ in every if plan.after_pilot(unit)]
+        # Launches after a pilot, and the cells of a search, are counted when they are asked for.
+        later = [unit for unit, _ in every if plan.on_request(unit)]
         self.later = {unit.name: seconds.pop(unit.name) for unit in later}
         self.predicted = seconds
-        self.undecided = {unit.series for unit in later}
+        self.undecided = {plan.asked_with(unit) for unit in later}
         self.total = sum(self.predicted.values())
         self.done = 0.0
         self.units_done = 0
@@ -58,16 +58,16 @@ class TimeLeft:
         self.done += self.predicted[unit.name]
         self.units_done += 1
 
-    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
-        """Count the launches that a pilot asked for."""
+    def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
+        """Count units that were asked for."""
         more = {unit.name: self.later[unit.name] for unit in units}
         self.predicted |= more
         self.total += sum(more.values())
-        self.undecided.discard(series)
+        self.undecided.discard(group)
 
     @property
     def count(self) -> str:
-        """Units done and in all, `12/34`; `12/34+` while a pilot may ask for more."""
+        """Units done and in all, `12/34`; `12/34+` while a pilot or a search may ask for more."""
         return f"{self.units_done}/{len(self.predicted)}{'+' * bool(self.undecided)}"
 
     @property
@@ -145,9 +145,9 @@ class Lines:
         with contextlib.suppress(OSError):  # a closed pipe must not end a measurement
             print(escaped(line, lines=False), file=self.stream, flush=True)
 
-    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
-        """Count the launches that a pilot asked for."""
-        self.time_left.added(series, units)
+    def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
+        """Count units that were asked for."""
+        self.time_left.added(group, units)
 
 
 class Quiet(Lines):
@@ -210,9 +210,9 @@ class Live:
         self.time_left.ended(unit)
         self._show()
 
-    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
-        """Count the launches that a pilot asked for: the bar becomes longer."""
-        self.time_left.added(series, units)
+    def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
+        """Count units that were asked for: the bar becomes longer."""
+        self.time_left.added(group, units)
         self._show()
 
     def _show(self) -> None:
@@ -249,8 +249,8 @@ class Counter:
     def tick(self) -> None:
         """Print nothing."""
 
-    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:  # noqa: ARG002  # as every progress
-        """Count the launches that a pilot asked for."""
+    def added(self, group: str, units: Sequence[UnitOfWork]) -> None:  # noqa: ARG002  # as every progress
+        """Count units that were asked for."""
         self.total += len(units)
 
     def ended(self, unit: UnitOfWork) -> None:  # noqa: ARG002  # as every progress

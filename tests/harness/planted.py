@@ -17,6 +17,7 @@ from modbench.harness.core import files
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.contracts import Text
 from modbench.harness.execution.pilot import Pilots
+from modbench.harness.execution.searching import Searches
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.planning import plan
@@ -269,10 +270,11 @@ def left(
     folder = run_folder.create(str(tmp_path / "run"), "planted")
     environment = ENVIRONMENT | {"certificate": certificate}
     folder.write_run(made, environment, ["modbench"], files.now())
-    pilots = Pilots(made, folder)
-    for unit in made.units:
-        if unit.name == leave_out or (pilots.later(unit) and unit.launch >= (pilots.number(unit.series) or 0)):
-            continue
+    asking = Searches(made, folder) if made.suite.search is not None else Pilots(made, folder)
+
+    def leave(unit: UnitOfWork) -> None:
+        if unit.name == leave_out:
+            return
         record = fake_record(unit, Trouble(**trouble))
         if peak and unit.made_in == "peak":
             found = PeakFinding(
@@ -280,6 +282,15 @@ def left(
             )
             record = record.model_copy(update={"findings": found})
         files.write_atomically(folder.record(unit), record.model_dump_json())
-    for series in pilots.series:
-        pilots.number(series)
+
+    for unit in made.units:
+        if not asking.later(unit):
+            leave(unit)
+    for group in dict.fromkeys(asking.group(unit) for unit in made.units if asking.group(unit)):
+        done: set[str] = set()
+        while (asked := asking.asked(group)) is not None and (more := asked.turns.keys() - done):
+            for unit in made.units:
+                if unit.name in more and not folder.record(unit).exists():
+                    leave(unit)
+            done |= more
     return folder.path

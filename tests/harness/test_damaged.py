@@ -120,10 +120,10 @@ def test_what_no_run_writes_is_refused_with_its_place(
         (b"[" * 100_000, "not JSON"),
         (b'{"a": 1, "a": 2}', "the key 'a' is there twice"),
         (b'{"a": ' + b"9" * 10_000 + b"}", "not JSON"),
-        (b'{"schema_version": 6, "unit": "\\ud800"}', "not Unicode text"),
-        (b'{"schema_version": 6, "started": "' + b"\xff\xfe" * 10 + b'"}', "not JSON"),
-        (b'{"schema_version": 6, "' + b"x" * 10_000_000 + b'": 1}', "Field required"),
-        (b'{"schema_version": "6"}', "'6' is no version"),
+        (b'{"schema_version": 7, "unit": "\\ud800"}', "not Unicode text"),
+        (b'{"schema_version": 7, "started": "' + b"\xff\xfe" * 10 + b'"}', "not JSON"),
+        (b'{"schema_version": 7, "' + b"x" * 10_000_000 + b'": 1}', "Field required"),
+        (b'{"schema_version": "7"}', "'7' is no version"),
     ],
 )
 def test_a_file_that_is_no_record_at_all(content: bytes, said: str, run: Path) -> None:

@@ -186,7 +186,7 @@ def test_a_pilot_without_times_asks_for_nothing_until_it_runs_again(tmp_path: Pa
     assert str(found.reason).startswith("0 of 4 launches")
     assert f"{SERIES}-launch4" not in launcher.ran
     run = run_folder.read(str(folder.path))
-    again = resuming.without_empty_decisions(run, retry_failed=False)
+    again = resuming.without_old_decisions(run, retry_failed=False)
     assert SERIES not in again.decisions
     assert len(again.decisions) == len(run.decisions) - 1
 

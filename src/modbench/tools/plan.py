@@ -36,18 +36,21 @@ def forecast(plan: Plan) -> dict[str, Any]:
     """The forecast in base units; None where a number is known only after a user's model has run."""
     passes = catalogue.passes()
     every = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
-    first = {unit.name for unit, _ in every if not plan.after_pilot(unit)}
+    certain = {unit.name for unit, _ in every if not plan.on_request(unit)}
     anchors = {case: comparison.arms[0] for comparison in plan.comparisons for case in comparison.arms}
     run_time = RunTime(plan)
     predicted = [(unit, run_time.seconds(unit, at_once)) for unit, at_once in every]
+    rows = plan.rows().values()
+    share = {unit.name: row.usual / len(row.cells) for row in rows for cell in row.cells for unit in cell.units}
     return {
         "suite": plan.suite.name,
         "device": plan.device,
         "effort": plan.suite.effort,
-        "units": len(first),
+        "units": len(certain) + sum(row.usual * len(row.cells[0].units) for row in rows),
         "units_most": len(every),
-        "predicted_s": sum(seconds for unit, seconds in predicted if unit.name in first),
+        "predicted_s": sum(seconds * share.get(unit.name, unit.name in certain) for unit, seconds in predicted),
         "predicted_most_s": sum(passes[unit.made_in].most(unit) * seconds for unit, seconds in predicted),
+        "searched": bool(rows),
         "measured_peaks": run_time.measured,
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
         "training": _training(plan),
@@ -147,6 +150,12 @@ def _total(forecast: dict[str, Any]) -> str:
         at_most = f" (up to {longest} if pilots ask for more launches, or the best learning rate lies at an edge)"
     units = f"{forecast['units']}{f' to {most}' if (most := forecast['units_most']) > forecast['units'] else ''}"
     time = f"about {human_duration(forecast['predicted_s'])}{at_most}"
+    if forecast["searched"]:
+        units = f"at most {forecast['units_most']}"
+        time = (
+            f"{human_duration(forecast['predicted_most_s'])} for the whole grid; the search needs about {forecast['units']}, "
+            f"about {human_duration(forecast['predicted_s'])}"
+        )
     how = f"are a guess: FLOPs at an assumed {rate}"
     if forecast["measured_peaks"]:
         how = "follow from the peaks by shape that were last measured on this machine"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class Watch:
         self.run, self.path = run, Path(run)
         self.facts: dict[str, Fact] = {}
         self.decided: dict[str, tuple[int, dict[str, Any]]] = {}
+        self.searched: dict[str, tuple[int, dict[str, Any]]] = {}
         self.expected: tuple[int, dict[str, tuple[float, int]]] = (0, {})
         file = self.path / "run.json"
         if not file.is_file():
@@ -63,7 +64,7 @@ class Watch:
         try:
             suite, plan = body["plan"]["suite"], body["plan"]
             self.units = {str(each["name"]): unit_of(each) for each in plan["units"]}
-            pilot = suite.get("launches") is None and suite["effort"] in TWO_STAGE
+            pilot = not (suite.get("launches") or suite.get("search")) and suite["effort"] in TWO_STAGE
             self.pilot = int(suite.get("pilot_launches") or EFFORTS[suite["effort"]][0]) if pilot else None
             self.words = {"suite": str(suite["name"]), "effort": str(suite["effort"]), "device": str(plan["device"])}
             where = body["environment"]
@@ -109,7 +110,7 @@ class Watch:
             groups=tuple(self._groups(planned, {each.unit for each in running})),
             running=running,
             failures=tuple(self._failures(planned, logs)),
-            decisions=tuple(_words(name, body) for name, (_, body) in sorted(self.decided.items())),
+            decisions=tuple(_words(name, body) for name, (_, body) in sorted((self.decided | self.searched).items())),
             **self.words,
         )
 
@@ -129,24 +130,49 @@ class Watch:
 
     def _read_decisions(self) -> None:
         """Read the decisions that are new."""
+        self.decided = self._read_new(
+            "launches", self.decided, lambda body: {"made": int(body["made"]), "reason": body.get("reason"), **body}
+        )
+        self.searched = self._read_new(
+            "search", self.searched, lambda body: {"series": [str(cell["series"]) for cell in body["cells"]]}
+        )
+
+    def _read_new(
+        self, folder: str, before: dict[str, tuple[int, dict[str, Any]]], taken: Callable[[Any], dict[str, Any]]
+    ) -> dict[str, tuple[int, dict[str, Any]]]:
+        """What the files of a folder say, read again where they are new; a damaged one says nothing."""
         found = {}
-        for entry in files(self.path / "launches"):
-            series, inode = entry.name.removesuffix(".json"), entry.inode()
-            known = self.decided.get(series)
+        for entry in files(self.path / folder):
+            name, inode = entry.name.removesuffix(".json"), entry.inode()
+            known = before.get(name)
             if known is None or known[0] != inode:
                 try:
-                    body = json_of(Path(entry.path))
-                    known = inode, {"made": int(body["made"]), **body}
+                    known = inode, taken(json_of(Path(entry.path)))
                 except (OSError, UsageError, KeyError, TypeError, ValueError):
                     continue
-            found[series] = known
-        self.decided = found
+            found[name] = known
+        return found
+
+    def _begun_series(self) -> set[str]:
+        """Series of which a unit has a record, or has said something."""
+        said = {entry.name.removesuffix(".progress") for entry in files(self.path / "logs")}
+        return {unit.series for name, unit in self.units.items() if unit.row and (name in self.facts or name in said)}
 
     def _planned(self) -> tuple[dict[str, Unit], bool]:
-        """The units without launches that no pilot has asked for, and whether a pilot may still ask for more."""
+        """The units without those that nothing has asked for, and whether a pilot or a search may still ask for more.
+
+        Of a search that goes on, cells that have begun count: what else it asks for follows from their times.
+        """
         planned, more = {}, False
+        searching = any(unit.row and unit.row not in self.searched for unit in self.units.values())
+        begun = self._begun_series() if searching else set[str]()
         for name, unit in self.units.items():
-            if self.pilot is None or not unit.series or unit.launch < self.pilot:
+            if unit.row:
+                asked = self.searched[unit.row][1]["series"] if unit.row in self.searched else begun
+                more = more or unit.row not in self.searched
+                if unit.series in asked:
+                    planned[name] = unit
+            elif self.pilot is None or not unit.series or unit.launch < self.pilot:
                 planned[name] = unit
             elif unit.series not in self.decided:
                 more = True
@@ -257,7 +283,9 @@ def _runner(lease: lock.Lease | None, *, fresh: bool) -> str:
 
 
 def _words(series: str, body: dict[str, Any]) -> str:
-    """What a pilot decided: `time-forward-T128: 12 launches, for 1 % at a spread of 0.9 %`."""
+    """What was decided: `time-forward-T128: 12 launches`, or `forward-mod-c0.125: 5 cells`."""
+    if "series" in body and "made" not in body:
+        return f"{series}: {len(body['series'])} cells"
     if body.get("reason"):
         return f"{series}: {body['made']} launches: {body['reason']}"
     asked = body.get("asked")

@@ -34,7 +34,7 @@ def as_lines(seen: Seen, width: int = 80, height: int | None = None) -> list[str
         lines += [f"  {each.said or 'started'} ({each.unit})" for each in seen.running[:MOST]]
         lines += _more(len(seen.running), MOST)
     if seen.decisions:
-        lines += ["", "decided by pilots", *(f"  {each}" for each in seen.decisions[:MOST])]
+        lines += ["", "decided", *(f"  {each}" for each in seen.decisions[:MOST])]
         lines += _more(len(seen.decisions), MOST)
     if seen.failures:
         room = len(seen.failures) if height is None else max(FEWEST, (height - len(lines) - 5) // 2)

@@ -71,11 +71,11 @@ class Seen:
         steal: whether its runner, on another host, only seems dead.
         elapsed_s: wall time of the run, or since its runner took the folder; None where that is not known.
         left_s: predicted seconds left; None where nothing is known.
-        more: whether a pilot may ask for more launches.
+        more: whether a pilot may ask for more launches, or a search for more cells.
         groups: units by pass, in the plan's order.
         running: units that run.
         failures: what failed so far.
-        decisions: what pilots decided, in words.
+        decisions: what pilots and searches decided, in words.
     """
 
     run: str
@@ -120,6 +120,7 @@ class Unit:
     series: str
     launch: int
     flops: float
+    row: str = ""
 
 
 @dataclass
@@ -134,7 +135,8 @@ class Fact:
 def unit_of(body: dict[str, Any]) -> Unit:
     """A unit of a plan as run.json holds it."""
     flops = float(body.get("flops") or 0.0)
-    return Unit(str(body["made_in"]), str(body.get("series") or ""), int(body.get("launch") or 0), flops)
+    series, row = (str(body.get(name) or "") for name in ("series", "row"))
+    return Unit(str(body["made_in"]), series, int(body.get("launch") or 0), flops, row)
 
 
 def files(folder: Path, *, deep: bool = True) -> list[os.DirEntry[str]]:

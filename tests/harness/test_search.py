@@ -1,0 +1,496 @@
+"""A search along length: the cells that it visits, what becomes of it when it is cut short, and what a reader believes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from planted import ENVIRONMENT, Trouble, fake_record, planted_suite, stored
+
+from modbench.harness.core import files
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.errors import UsageError
+from modbench.harness.execution import resuming
+from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.searching import Searches
+from modbench.harness.planning.bisection import Reading, bracket, usual, wanted
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.plan import Plan
+from modbench.harness.planning.suite import load_suite
+from modbench.harness.results import run_folder
+from modbench.harness.results.reading import DamagedError
+from modbench.harness.results.run_folder import RunFolder
+from modbench.progress import Lines, TimeLeft
+from modbench.reports.load import load
+from modbench.reports.search import in_words, spent
+from modbench.tools.plan import as_text, forecast
+
+LENGTHS = (32, 48, 64, 96, 128, 192, 256)
+ROW = "forward-mod-c0.125-B1-fp32-cpu1"
+ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
+LOST, WON = 1.2, 0.8
+
+
+def searching(**changes: Any) -> Plan:
+    """One row of seven lengths, against the same shape."""
+    asked = {
+        "metrics": ["latency/forward"],
+        "launches": 3,
+        "rounds": 2,
+        "grid": {"seq_len": list(LENGTHS)},
+        "arms": ARMS,
+        "search": {},
+        "train": None,
+        **changes,
+    }
+    return planted_suite("draft", **asked)
+
+
+def paying_from(length: int, arm: str = "mod[c0.125]") -> dict[tuple[str, str, int], float]:
+    """What an arm takes: less than the anchor from a length on."""
+    return {(arm, "forward", t): WON if t >= length else LOST for t in LENGTHS}
+
+
+class Fake:
+    """A launcher whose units end at once with a planted record, until it is stopped."""
+
+    apart = False
+
+    def __init__(self, most: int | None = None, **trouble: Any) -> None:
+        self.ran: list[str] = []
+        self.most, self.trouble = most, trouble
+
+    def refuse(self, units: Sequence[UnitOfWork]) -> None:
+        pass
+
+    def at_once(self, usual: int) -> int:
+        return usual
+
+    def ask(self, handle: Any) -> None:
+        raise AssertionError(handle)
+
+    def leave(self, handles: list[Any]) -> str:
+        raise AssertionError(handles)
+
+    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
+        del timeout_s
+        if len(self.ran) == self.most:
+            raise KeyboardInterrupt
+        self.ran.append(unit.name)
+        record = folder.record(unit)
+        files.write_atomically(record, fake_record(unit, Trouble(**self.trouble)).model_dump_json())
+        return _Ended(unit, record)
+
+    def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:
+        del timeout_s
+        return handles
+
+    def end(self, handle: Any) -> None:
+        """It has ended."""
+
+
+class _Ended:
+    running, exitcode, died = False, 9, None
+
+    def __init__(self, unit: UnitOfWork, record: Path) -> None:
+        self.unit, self.record = unit, record
+
+
+def new_folder(made: Plan, path: Path) -> RunFolder:
+    folder = run_folder.create(str(path), "planted")
+    folder.write_run(made, ENVIRONMENT, ["modbench"], files.now())
+    return folder
+
+
+def run_fake(
+    made: Plan, folder: RunFolder, *, whole: Plan | None = None, most: int | None = None, **trouble: Any
+) -> tuple[Fake, TimeLeft]:
+    launcher, lines = Fake(most, **trouble), Lines(made)
+    slots = Slots(tuple(unit for unit in made.units if unit.made_in == "time"), 1, timed=True)
+    running = Run(launcher, folder, lines, Searches(whole or made, folder, made.units))
+    running.phase(slots, {unit.name: 9.0 for unit in slots.units})
+    return launcher, lines.time_left
+
+
+def resume_fake(folder: RunFolder, **trouble: Any) -> tuple[Fake, TimeLeft]:
+    """As `api.resume` goes on."""
+    run = resuming.without_old_decisions(run_folder.read(str(folder.path)), retry_failed=False)
+    rest, whole = (
+        run.plan.model_copy(update={"units": (*units, *run.undecided)})
+        for units in (resuming.remaining(run, retry_failed=False), run.plan.units)
+    )
+    for damaged in run.damaged:
+        folder.set_aside(damaged)
+    return run_fake(rest, folder, whole=whole, **trouble)
+
+
+def lengths_of(names: Sequence[str]) -> list[int]:
+    """Lengths in the order in which units of them began."""
+    return list(dict.fromkeys(int(name.partition("-T")[2].partition("-")[0]) for name in names))
+
+
+def asked_for(folder: RunFolder, row: str = ROW) -> list[int]:
+    body = json.loads((folder.path / "search" / f"{row}.json").read_text())
+    return [cell["at"] for cell in body["cells"]]
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3, 7, 11, 21])
+def test_the_rule_finds_where_the_sign_changes(cells: int) -> None:
+    """In every row, with as many cells as halving takes, and with both sides of the change."""
+    for first in range(cells + 1):
+        known: dict[int, Reading] = {}
+        while more := wanted(cells, known):
+            known |= {at: Reading(at >= first, decided=True) for at in more}
+        found = bracket(cells, known)
+        assert (found.below, found.above) == (first - 1, first)
+        assert {at for at in (first - 1, first) if 0 <= at < cells} <= known.keys()
+        assert len(known) <= (cells + 1 - 1).bit_length()
+    assert wanted(11, {}) == [5]
+
+
+def test_the_rule_goes_outwards_over_cells_that_are_not_decided() -> None:
+    """Until a decided cell stands on both sides, or the row ends."""
+    truth = {at: Reading(at >= 5, decided=not 3 <= at <= 6) for at in range(11)}
+    known: dict[int, Reading] = {}
+    while more := wanted(11, known):
+        known |= {at: truth[at] for at in more}
+    assert {2, 3, 4, 5, 6, 7} <= known.keys()
+    assert known.keys().isdisjoint({0, 1, 9, 10})
+
+
+def test_a_cell_without_a_number_ends_the_row() -> None:
+    """What does not run at a length is not asked for at longer ones; below, the search goes on."""
+    known: dict[int, Reading] = {}
+    while more := wanted(11, known):
+        known |= {at: Reading(None if at >= 7 else False, decided=True) for at in more}
+    assert bracket(11, known)[:2] == (6, 7)
+    assert max(known) == 8  # half-way between 5, which does not pay, and the end
+
+
+def test_the_usual_number_of_cells_is_within_the_row() -> None:
+    assert [usual(cells, 2) for cells in (1, 3, 11, 21)] == [1, 3, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("first", "visited"), [(96, [96, 48, 64]), (32, [96, 48, 32]), (1000, [96, 192, 256]), (192, [96, 192, 128])]
+)
+def test_a_search_visits_few_cells(first: int, visited: list[int], tmp_path: Path) -> None:
+    """It starts in the middle and goes to an end only if it leads there; what it leaves out is neither run nor missing."""
+    made = searching()
+    folder = new_folder(made, tmp_path / "run")
+    launcher, left = run_fake(made, folder, grid=paying_from(first))
+    assert lengths_of(launcher.ran) == visited == asked_for(folder)
+    assert len(launcher.ran) == 3 * len(visited)
+    others = sum(unit.made_in != "time" for unit in made.units)  # of other phases
+    assert left.count == f"{len(launcher.ran)}/{len(launcher.ran) + others}"
+    run = run_folder.read(str(folder.path))
+    assert not [name for name in run.missing if name.startswith("time-")]
+    assert len(run.records) == len(launcher.ran)
+    assert run.undecided == ()
+    assert len(run.planned) == len(made.units)
+    assert list(run.searches) == [ROW]
+
+
+def test_an_undecided_cell_gets_its_neighbours(tmp_path: Path) -> None:
+    """Its interval includes 0, so that the band must have support on both of its sides."""
+    grid = paying_from(96) | {("mod[c0.125]", "forward", 64): 1.0, ("mod[c0.125]", "forward", 96): 0.97}
+    made = searching()
+    folder = new_folder(made, tmp_path / "run")
+    run_fake(made, folder, grid=grid)
+    visited = asked_for(folder)
+    told = json.loads((folder.path / "search" / f"{ROW}.json").read_text())
+    found = {cell["at"]: cell["found"][0] for cell in told["cells"]}
+    undecided = [at for at in visited if found[at]["low"] <= 0 <= found[at]["high"]]
+    assert undecided == [64]
+    assert {48, 64, 96} <= set(visited)
+
+
+def rungs(**changes: Any) -> Plan:
+    """A row against the same shape and against equal cost."""
+    matched = {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}}
+    return searching(arms=[ARMS[0], matched, ARMS[1]], **changes)
+
+
+def test_each_other_arm_is_searched_for(tmp_path: Path) -> None:
+    """The cells of the two searches are shared: a cell times the arm, the anchor and the rung side by side."""
+    made = rungs()
+    (row,) = made.rows().values()
+    rung = row.others[1]
+    assert row.others == ("dense", rung)
+    assert rung.startswith("dense-f")
+    folder = new_folder(made, tmp_path / "run")
+    launcher, _ = run_fake(
+        made, folder, grid=paying_from(64) | {(rung, "forward", t): 0.95 if t < 192 else 0.6 for t in LENGTHS}
+    )
+    # Against the anchor it pays from 64 on, against the rung up to 128 as well, and no longer at 192.
+    assert lengths_of(launcher.ran)[0] == 96
+    assert {48, 64} <= set(asked_for(folder))
+
+
+def test_a_row_goes_on_where_it_was_cut(tmp_path: Path) -> None:
+    """After a kill at any unit a resumed run asks for the same cells, and its file is the same to the byte."""
+    made, grid = searching(), paying_from(128)
+    whole = new_folder(made, tmp_path / "whole")
+    launcher, _ = run_fake(made, whole, grid=grid)
+    for most in range(len(launcher.ran) + 1):
+        folder = new_folder(made, tmp_path / f"run{most}")
+        if most < len(launcher.ran):
+            with pytest.raises(KeyboardInterrupt):
+                run_fake(made, folder, most=most, grid=grid)
+        else:
+            run_fake(made, folder, grid=grid)
+            (folder.path / "search" / f"{ROW}.json").unlink()  # killed after the last record, before the file
+        again, left = resume_fake(folder, grid=grid)
+        assert again.ran == launcher.ran[most:]
+        assert left.units_done == len(again.ran)
+        files_of = [each.path / "search" / f"{ROW}.json" for each in (whole, folder)]
+        assert files_of[0].read_bytes() == files_of[1].read_bytes()
+
+
+def test_a_search_that_was_cut_lacks_what_it_has_asked_for(tmp_path: Path) -> None:
+    made = searching()
+    folder = new_folder(made, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run_fake(made, folder, most=4, grid=paying_from(96))
+    run = run_folder.read(str(folder.path))
+    assert [name for name in run.missing if name.startswith("time-")] == [
+        f"time-forward-mod-c0.125-T48-B1-fp32-cpu1-launch{n}" for n in (1, 2)
+    ]
+    assert lengths_of([unit.name for unit in run.undecided]) == [32, 64, 128, 192, 256]
+    assert run.searches == {}
+
+
+def fail_from(length: int) -> Callable[[RunFolder, Plan], None]:
+    def leave(folder: RunFolder, made: Plan) -> None:
+        for unit in made.units:
+            if unit.made_in == "time" and unit.comparison.place.seq_len >= length:
+                record = fake_record(unit, Trouble(fails="mod[c0.125]"))
+                told = [
+                    each if each.status == "ok" else each.model_copy(update={"kind": "oom", "reason": "out of memory"})
+                    for each in record.outcomes
+                ]
+                files.write_atomically(
+                    folder.record(unit), record.model_copy(update={"outcomes": tuple(told)}).model_dump_json()
+                )
+
+    return leave
+
+
+def test_a_cell_that_failed_ends_its_direction_with_its_reason(tmp_path: Path) -> None:
+    """Of the longer lengths nothing is asked for; the file says why, and so does the table."""
+    made = searching()
+    folder = new_folder(made, tmp_path / "run")
+    fail_from(192)(folder, made)
+    searches = Searches(made, folder)
+    while not (asked := searches.asked(ROW)).last:
+        for unit in made.units:
+            if unit.name in asked.turns and not folder.record(unit).exists():
+                record = fake_record(unit, Trouble(grid=paying_from(1000)))
+                files.write_atomically(folder.record(unit), record.model_dump_json())
+    assert asked_for(folder) == [96, 192, 128]
+    told = json.loads((folder.path / "search" / f"{ROW}.json").read_text())
+    assert told["cells"][1]["found"][0]["reason"] == "mod[c0.125]: oom: out of memory"
+    rows = load(folder.path).pairs.query("primary").set_index("seq_len")
+    assert "oom: out of memory" in rows.reason[192]
+    assert rows.reason[256] == "not measured: the search did not need it"
+
+
+def edited(folder: RunFolder, change: Callable[[dict[str, Any]], object]) -> None:
+    file = folder.path / "search" / f"{ROW}.json"
+    body = json.loads(file.read_text())
+    change(body)
+    file.write_text(json.dumps(body))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda body: body["cells"].pop(), "not the cells that a search"),
+        (lambda body: body["cells"].reverse(), "not the cells that a search"),
+        (
+            lambda body: body["cells"][0]["found"][0].update(value=-0.2, low=-0.3, high=-0.1),
+            "not the cells that a search",
+        ),
+        (lambda body: body["cells"][2]["found"][0].update(value=0.2, low=0.1, high=0.3), "but the records say"),
+        (lambda body: body["cells"][1]["found"][0].update(low=None), "half an interval"),
+        (lambda body: body["cells"][1]["found"][0].update(value=9.0), "an interval without its effect"),
+        (lambda body: body["cells"][1]["found"][0].update(reason="lost"), "or neither"),
+        (lambda body: body.update(row="forward-mod-c0.5-B1-fp32-cpu1"), "is another row"),
+        (lambda body: body.update(others=["moe"]), "the plan has 'dense'"),
+        (lambda body: body.update(more=1), "Extra inputs"),
+    ],
+)
+def test_a_file_that_contradicts_the_rule_or_the_records_is_damaged(
+    change: Callable[[dict[str, Any]], object], words: str, tmp_path: Path
+) -> None:
+    made = searching()
+    folder = new_folder(made, tmp_path / "run")
+    run_fake(made, folder, grid=paying_from(96))
+    assert asked_for(folder) == [96, 48, 64]
+    edited(folder, change)
+    with pytest.raises(DamagedError, match=words) as damaged:
+        run_folder.read(str(folder.path))
+    assert str(damaged.value).startswith(f"{folder.path}/search/{ROW}.json: damaged at ")
+
+
+def test_records_that_are_measured_again_are_searched_again(tmp_path: Path) -> None:
+    """A damaged record is set aside; when its cell has new times the search goes where these lead."""
+    made = searching()
+    folder = new_folder(made, tmp_path / "run")
+    launcher, _ = run_fake(made, folder, grid=paying_from(96))
+    assert lengths_of(launcher.ran) == [96, 48, 64]
+    (folder.path / "units" / "time-forward-mod-c0.125-T96-B1-fp32-cpu1-launch0.json").write_text("{")
+    assert run_folder.read(str(folder.path)).damaged
+    again, _ = resume_fake(folder, grid=paying_from(96))
+    assert again.ran == ["time-forward-mod-c0.125-T96-B1-fp32-cpu1-launch0"]
+    assert asked_for(folder) == [96, 48, 64]
+    assert run_folder.read(str(folder.path)).incomplete is not None  # counts are another phase's
+    assert not [name for name in run_folder.read(str(folder.path)).missing if name.startswith("time-")]
+
+
+def two_arms(**changes: Any) -> Plan:
+    return searching(arms=[ARMS[0], {"model": "mod", "capacity": [0.125, 0.5]}], **changes)
+
+
+def test_launches_of_a_cell_lie_between_those_of_other_rows(tmp_path: Path) -> None:
+    """A row that is ahead waits for the others: one slow minute does not meet all launches of a cell."""
+    made = two_arms()
+    folder = new_folder(made, tmp_path / "run")
+    grid = paying_from(96) | paying_from(1000, "mod[c0.5]")
+    launcher, _ = run_fake(made, folder, grid=grid)
+    arms = ["c0.125" if "c0.125" in name else "c0.5" for name in launcher.ran]
+    assert arms == ["c0.125", "c0.5"] * 9
+    assert asked_for(folder) == [96, 48, 64]
+    assert asked_for(folder, ROW.replace("0.125", "0.5")) == [96, 192, 256]
+
+
+def test_arms_that_share_an_anchor_do_not_share_its_launches(tmp_path: Path) -> None:
+    """Each arm is compared within its own launches: the anchor's times in another's say nothing of it."""
+    grid = paying_from(96) | paying_from(96, "mod[c0.5]")
+    frame = stored(tmp_path, two_arms(twin=True), grid=grid)
+    timed = frame[(frame.metric == "latency/forward") & (frame.status == "ok")]
+    for arm in ("mod[c0.125]", "mod[c0.5]"):
+        ratios = timed[(timed.arm == arm) & (timed.baseline_arm == "dense")].set_index("seq_len").ratio
+        assert ratios.to_dict() == pytest.approx({96: 1 / WON, 48: 1 / LOST, 64: 1 / LOST}, rel=0.02)
+    assert not ((timed.arm == "mod[c0.5]") & (timed.baseline_arm == "mod[c0.125]")).any()
+    cases = pd.read_csv(tmp_path / "run" / "cases.csv")
+    assert not cases.duplicated(["case_id", "metric"]).any()
+    dense = cases[(cases.arm == "dense") & (cases.metric == "latency/forward")].set_index("seq_len")
+    assert dense.n[96] == 6  # three launches beside each arm
+    assert not frame.duplicated(["case_id", "baseline_case_id", "metric"]).any()
+
+
+def test_what_is_not_searched_is_measured_everywhere(tmp_path: Path) -> None:
+    """FLOPs of every case are counted, once; an arm's cell that was not needed says so."""
+    made = two_arms(metrics=["flops/forward", "latency/forward"])
+    assert sum(unit.made_in == "count" for unit in made.units) == len(LENGTHS)
+    stored(tmp_path, made, grid=paying_from(96) | paying_from(96, "mod[c0.5]"))
+    cases = pd.read_csv(tmp_path / "run" / "cases.csv")
+    assert cases[cases.metric == "flops/forward"].status.eq("ok").all()
+    left_out = cases[(cases.metric == "latency/forward") & (cases.seq_len == 256)]
+    assert left_out.reason.eq("not measured: the search did not need it").all()
+
+
+def flagged(**flags: Any) -> Plan:
+    from modbench.harness.planning.plan import make_plan
+
+    select = flags.pop("select", None)
+    return make_plan(override(load_suite("breakeven"), Overrides(**flags)), device="cpu", select=select)
+
+
+def shape(made: Plan) -> dict[str, list[int]]:
+    return {name: [cell.at for cell in row.cells] for name, row in made.rows().items()}
+
+
+def test_flags_change_what_is_searched() -> None:
+    rows = shape(flagged(capacity=(0.25,), seq_len=(512, 64, 128)))
+    assert rows == {f"{work}-mod-c0.25-B1-fp32-cpu1": [64, 128, 512] for work in ("forward", "train_step")}
+    assert len(flagged(capacity=(0.25,), batch_size=(1, 4)).rows()) == 4
+    (row,) = flagged(select="c0.5", settings=("metrics=['latency/forward']",)).rows().values()
+    assert row.others == ("dense",)
+    along = flagged(capacity=(0.25,), seq_len=(64,), batch_size=(8, 1, 2), settings=("search.axis=batch_size",))
+    assert shape(along)["forward-mod-c0.25-T64-fp32-cpu1"] == [1, 2, 8]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"select": "dense"}, "selects no arm that this suite searches"),
+        ({"settings": ("launches=2",)}, "2 launches have no interval"),
+        ({"settings": ("search.metrics=['latency/decode']",)}, "unknown metric 'latency/decode'"),
+        ({"settings": ("metrics=['flops/forward']",)}, "searches metrics that are timed"),
+        ({"settings": ("search.against=['nothing']",)}, "'same shape' or 'equal cost'"),
+        ({"settings": ("search.against=['equal cost']",), "capacity": (0.1, 0.2, 0.3, 0.4)}, "nothing has its cost"),
+        ({"model": ("dense",)}, "add an arm besides it"),
+        ({"settings": ("mde=0.01",), "effort": "standard"}, "a search has a fixed number of launches"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(flags: Mapping[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        flagged(**flags)
+
+
+def test_a_search_is_refused_where_nothing_is_searched() -> None:
+    with pytest.raises(UsageError, match="this suite measures its whole grid"):
+        override(load_suite("quick"), Overrides(settings=("search.axis=batch_size",)))
+
+
+def test_efforts_have_a_fixed_number_of_launches() -> None:
+    """From standard effort up it is that of the pilot; a smoke run, which claims nothing, has one and no neighbours."""
+    assert {unit.launch for unit in flagged(effort="standard").units if unit.made_in == "time"} == set(range(8))
+    made = flagged(effort="smoke")
+    assert {unit.launch for unit in made.units if unit.made_in == "time"} == {0}
+
+
+def test_the_plan_says_the_most_and_what_a_search_needs() -> None:
+    made = flagged()
+    told = forecast(made)
+    assert told["units_most"] == len(made.units)
+    assert told["units"] < 0.8 * told["units_most"]
+    assert told["predicted_s"] < told["predicted_most_s"]
+    assert f"at most {told['units_most']} units" in as_text(told)
+    assert f"the search needs about {told['units']}" in as_text(told)
+
+
+def test_what_was_spent_is_said_in_one_line(tmp_path: Path) -> None:
+    """Planted units take a second each, so that seconds per FLOP of the cells between measured ones lie between theirs."""
+    made = two_arms()
+    folder = new_folder(made, tmp_path / "run")
+    run_fake(made, folder, grid=paying_from(96) | paying_from(1000, "mod[c0.5]"))
+    loaded = load(folder.path)
+    found = spent(loaded)
+    assert found is not None
+    assert (found.cells, found.of, found.seconds, found.ended) == (6, 14, 18.0, True)
+    assert found.grid_s is not None
+    assert found.grid_s == pytest.approx(2 * 7 * 3, rel=0.5)
+    (line,) = in_words(loaded)
+    assert line.startswith("search: 6 of 14 cells, 18 s of measuring; the whole grid would have taken about ")
+    assert line.endswith(" (predicted from the measured cells)")
+
+
+def test_what_a_search_spent_is_not_predicted_before_its_end(tmp_path: Path) -> None:
+    made = searching()
+    folder = new_folder(made, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run_fake(made, folder, most=4, grid=paying_from(96))
+    assert in_words(load(folder.path)) == ["search: 1 of 7 cells, 3 s of measuring; it has not ended"]
+
+
+def test_a_run_that_searches_nothing_says_nothing(tmp_path: Path) -> None:
+    stored(tmp_path, planted_suite("draft", metrics=["latency/forward"], launches=3, rounds=2, grid={"seq_len": [64]}))
+    assert in_words(load(tmp_path / "run")) == []
+
+
+def test_a_plan_with_another_row_is_damaged(tmp_path: Path) -> None:
+    """A unit without its row would run, or be missing, whatever the search asks for."""
+    folder = new_folder(searching(), tmp_path / "run")
+    body = json.loads((folder.path / "run.json").read_text())
+    unit = next(each for each in body["plan"]["units"] if each["row"])
+    unit["row"] = ""
+    (folder.path / "run.json").write_text(json.dumps(body))
+    with pytest.raises(DamagedError, match=r"plan\.units\.\d+\.row: '', where the suite's search has 'forward-mod"):
+        run_folder.read(str(folder.path))
