@@ -1,18 +1,14 @@
-"""Prefill and decode in the units that matter for serving, and where skipping starts to pay.
-
-To pay means here: the verdict on the time is *better*. Quality is another question.
-"""
+"""Prefill and decode in the units that matter for serving, and where skipping starts to pay."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import pandas as pd
-
 from modbench.harness.core.case import Case
 from modbench.harness.core.units import three_digits
+from modbench.reports import breakeven_words
 from modbench.reports.load import Loaded
 from modbench.reports.panel import is_number
 from modbench.reports.style import name
@@ -33,8 +29,6 @@ class Served:
         unit: heading of the times.
         time: metric of the time of a call or step.
         rate: metric of tokens per second.
-        axis: column along which a sentence says where skipping starts to pay.
-        short: the axis in a sentence, such as `T`.
         length: heading of the column of `seq_len`.
         kept: metric of the bytes that it keeps, or an empty string.
     """
@@ -43,21 +37,17 @@ class Served:
     unit: str
     time: str
     rate: str
-    axis: str
-    short: str
     length: str
     kept: str = ""
 
 
 SERVED = (
-    Served("Prefill", "ms", time="latency/prefill", rate="tokens_per_s/prefill", axis="seq_len", short="T", length="T"),
+    Served("Prefill", "ms", time="latency/prefill", rate="tokens_per_s/prefill", length="T"),
     Served(
         "Decode",
         "ms per token",
         time="latency/decode",
         rate="tokens_per_s/decode",
-        axis="batch_size",
-        short="B",
         length="context",
         kept="memory/kv_cache",
     ),
@@ -107,71 +97,5 @@ def _beside(known: Known, key: tuple[str, str], unit: float) -> str:
 
 
 def verdicts(loaded: Loaded) -> list[str]:
-    """Say for each workload at which length or batch each routed arm starts to beat dense models: one sentence each."""
-    return [sentence for served in SERVED for sentence in _verdicts(loaded, served)]
-
-
-def _verdicts(loaded: Loaded, served: Served) -> Iterator[str]:
-    routed = [case for case in loaded.arms if case.config.capacity is not None and not case.rung]
-    pairs = loaded.pairs[loaded.pairs.metric == served.time]
-    if not routed or pairs.empty:
-        return
-    if not loaded.run.plan.suite.claims:
-        yield f"{served.title}: a smoke run says nothing about where skipping pays."
-        return
-    if not loaded.checked:
-        yield f"{served.title}: the machine was not checked, so that nothing is said about where skipping pays."
-        return
-    ways = {case.id: case.place.execution for case in loaded.run.plan.cases}
-    for way, rows in pairs.groupby(pairs.case_id.map(ways), sort=False):
-        where = f" ({way})" if len({*ways.values()}) > 1 else ""
-        against = _against(loaded, rows, routed, served)
-        said = [f"against {called} {', '.join(parts)}" for called, parts in against if parts]
-        if said:
-            yield f"{served.title}{where}: {'; '.join(said)}."
-
-
-def _against(
-    loaded: Loaded, rows: pd.DataFrame, routed: Sequence[Case], served: Served
-) -> Iterator[tuple[str, list[str]]]:
-    """Yield each dense baseline in words, and what each routed arm does against it."""
-    by_arm = {case.arm: case for case in loaded.arms}
-    rungs = {rung.arm: rung for rung in loaded.run.plan.ladder if rung.arm in by_arm}
-    for arm, rung in rungs.items():
-        target = by_arm.get(rung.target)
-        if target is None:
-            continue
-        called = f"{name(by_arm[arm])} (those of {name(target)} at T = {rung.solved_at:,})"
-        yield called, _parts(rows, [target], arm, served)
-    anchor = loaded.arms[0]
-    if anchor.config.capacity is None and not anchor.rung:
-        yield f"{name(anchor)} of the same shape", _parts(rows, routed, anchor.arm, served)
-
-
-def _parts(rows: pd.DataFrame, routed: Sequence[Case], baseline: str, served: Served) -> list[str]:
-    parts = []
-    for case in routed:
-        found = rows[(rows.arm == case.arm) & (rows.baseline_arm == baseline)]
-        if not found.empty:
-            judged = list(zip(found[served.axis], found.verdict, strict=True))
-            parts.append(f"{name(case)} {pays(judged, served.short)}")
-    return parts
-
-
-def pays(judged: Sequence[tuple[int, object]], short: str) -> str:
-    """Say where the verdict becomes `better`: `pays from T = 8,192`, `does not pay here`, `pays at T = 2,048 only`.
-
-    Args:
-        judged: values of the axis with their verdicts; a place without a verdict does not pay.
-        short: the axis, such as `T`.
-    """
-    won: dict[int, bool] = {}
-    for value, verdict in judged:
-        won[value] = won.get(value, True) and verdict == "better"
-    values = sorted(won)
-    better = [value for value in values if won[value]]
-    if not better:
-        return "does not pay here"
-    if better == values[-len(better) :]:
-        return f"pays from {short} = {better[0]:,}"
-    return f"pays at {short} = {', '.join(f'{value:,}' for value in better)} only"
+    """Say for each workload from which length or batch on each arm is faster than dense models."""
+    return breakeven_words.in_words(loaded, [served.time for served in SERVED])

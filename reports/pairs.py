@@ -44,7 +44,15 @@ Targets: TypeAlias = "AbstractSet[tuple[str, str]] | None"
 # Compares two cases, after the columns that identify them.
 Result: TypeAlias = Callable[[Tables, Case, Case, Metric], dict[str, Any]]
 # More columns, which only the page shows.
-MORE = ("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted", "primary", "twin")
+MORE = (
+    *("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted", "primary", "twin"),
+    *(
+        "launch_sd",
+        "launches",
+        "mean_launch_sd",
+        "mean_launches",
+    ),  # of the effects on the log scale: reports/breakeven.py
+)
 
 
 def targets_of(plan: Plan, *, all_pairs: bool) -> Targets:
@@ -85,6 +93,7 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
         *("mean_ratio", "mean_ci_low", "mean_ci_high"),
         *ATTAINABLE,
         *("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted"),
+        *("launch_sd", "launches", "mean_launch_sd", "mean_launches"),
         *("capacity", "baseline_capacity", "depth_ratio", "baseline_depth_ratio"),
     )
     frame = frame.astype(
@@ -213,6 +222,9 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
         "cpu_ratio": None if found.cpu is None or metric.source else math.exp(found.cpu.value),
         "clean_ratio": None if found.clean is None or metric.source else math.exp(found.clean.value),
         "disturbed": found.disturbed if made_in.times else None,
+        "launch_sd": effect.sd,
+        "launches": effect.n,
+        **({} if mean is None else {"mean_launch_sd": mean.sd, "mean_launches": mean.n}),
         "evidence": Evidence(effect, None if apart is None else mean, apart, contaminated=found.contaminated()),
     }
 

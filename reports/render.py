@@ -1,4 +1,4 @@
-"""Writes a run's views: cases.csv, comparisons.csv, report.html. They depend on nothing but the folder's files."""
+"""Writes a run's views: report.html and its CSV files. They depend on nothing but the folder's files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import cell, escaped
-from modbench.reports import asked, head, isoflop
+from modbench.reports import asked, breakeven, head, isoflop
 from modbench.reports.load import Loaded, load
 from modbench.reports.machine import gpu, machine_check, warnings
 from modbench.reports.pairs import COMPARISONS
@@ -43,6 +43,9 @@ def views(loaded: Loaded) -> None:
     sweep = isoflop.table(loaded)
     if not sweep.empty:
         write_atomically(loaded.path / "isoflop.csv", csv(sweep))
+    lines = breakeven.table(loaded)
+    if not lines.empty:
+        write_atomically(loaded.path / "breakeven.csv", csv(lines))
     write_atomically(loaded.path / PAGE, html(loaded))
 
 

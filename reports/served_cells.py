@@ -115,7 +115,7 @@ def _cell(known: dict[Any, Any], pairs: dict[Any, Any], case: Case | None, serve
         status = "not measured" if row is None else str(row.status)
         return Cell("", "", (status,))
     seconds = values[served.time]
-    tokens = case.place.batch_size * (case.place.seq_len if served.axis == "seq_len" else 1)
+    tokens = case.place.batch_size * (1 if served.kept else case.place.seq_len)  # of a step one for each row
     rate = values.get(served.rate, tokens / seconds)
     lines = [f"{human(seconds, 's')} {'a step' if served.kept else 'a call'}"]
     quantiles = [

@@ -56,12 +56,12 @@ class Found:
     """Where an arm begins to pay.
 
     Attributes:
-        outcome: `crossing`: from `at` on, with at least one end of the band inside the range; `always`: at every measured point;
-            `never`: at none; `undecided`: the band is the whole range, and may be more; `not monotone`: the effect falls
-            somewhere, so that no point divides the axis; None where no interval exists.
+        outcome: `crossing`: shown to pay at the last point, and not at the first; `always`: at every point; `never`: at none;
+            `undecided`: not shown to pay at the last point, nor not to; `not monotone`: the effect falls somewhere, so that no
+            point divides the axis; None where no interval exists.
         at: the estimate, on the axis; None where the fit does not cross inside the range.
         low: lower end of the band; None: the line may lie at or before the first point.
-        high: upper end; None: the line may lie beyond the last point.
+        high: upper end, of `crossing`; None: the line may lie beyond the last point.
         reason: why there is no line; None where there is one.
     """
 
@@ -90,7 +90,7 @@ def break_even(points: Sequence[Point]) -> Found:
     if fall is not None:
         first, last = fall
         said = f"{math.exp(first.value):.3g}× at {first.at:,.0f}, {math.exp(last.value):.3g}× at {last.at:,.0f}"
-        return Found("not monotone", reason=f"the ratio falls along the axis: {said}")
+        return Found("not monotone", reason=f"the ratio falls: {said}")
     if lows[0] > 0 or highs[-1] < 0:
         return Found("always" if lows[0] > 0 else "never")
     return _crossing(points, lows, highs)
@@ -101,12 +101,10 @@ def _crossing(points: Sequence[Point], lows: Sequence[float], highs: Sequence[fl
     # Up to the first point from the left that may pay; from the first from the right that may not.
     low, high = _first(points, highs, 1), _first(points[::-1], lows[::-1], -1)
     at = _root(points)
-    if low is None and high is None:
-        return Found("undecided", at)
     # Where the fit pools points it may differ from each of them, and leave the band.
     if at is not None:
         low, high = (None if low is None else min(low, at)), (None if high is None else max(high, at))
-    return Found("crossing", at, low, high)
+    return Found("undecided" if high is None else "crossing", at, low, high)
 
 
 def _end(point: Point, sign: int) -> float:

@@ -37,7 +37,6 @@ def render(loaded: Loaded) -> Markup | None:
         verdicts=inference.verdicts(loaded),
         grids=grids,
         tables=made,
-        margin=f"{loaded.run.plan.suite.margin:.0%}",
         anchor=name(loaded.arms[0]),
         derived=[each.title for each in grids if each.derived],
     )

@@ -1,4 +1,4 @@
-"""Speed-up over the anchor by arm (capacity) and sequence length, a map per timed workload."""
+"""Speed-up over the anchor by arm (capacity) and sequence length, a map per timed workload, with the break-even line."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from modbench.reports.figure_data import RATIOS, rows_of
 from modbench.reports.lead import residuals
 from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, Drawing, Panel, is_number, on_page
+from modbench.reports.panels import _break_even
 from modbench.reports.style import MAP, MAP_INK, MUTED, PAPER, bin_of, name, new_figure, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# Of the figure, in inches of 72 points; the share of it that maps fill beside the names of the arms.
+WIDTH, POINTS, MAPS_SHARE = 5.0, 72, 0.75
 UNDECIDED = {"inconclusive", "different", "contaminated"}
 
 
@@ -31,14 +34,17 @@ def figures(loaded: Loaded) -> list[Drawing]:
     arms = loaded.arms_shown
     if not sides or not arms or loaded.run.plan.suite.isoflop:  # sizes differ: a speed-up compares nothing
         return []
-    made, axes = new_figure(5.0, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
+    made, axes = new_figure(WIDTH, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
+    width = WIDTH * POINTS * MAPS_SHARE / (len(sides) * len(loaded.lengths_shown))
+    lined = False
     for axis, (title, metric) in zip(axes, sides, strict=True):
         _draw(axis, loaded, title, metric)
+        lined |= _break_even.draw(axis, arms, loaded.lengths_shown, _break_even.shown(loaded, metric), width)
     axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [short(case) for case in arms])
     reading = (
         f"Speed-up over {name(loaded.arms[0])}, ± half the 95 % interval. Purple is faster, orange slower, grey within 9 % "
         "of 1×; hatched: the interval, or a disturbed or unchecked machine, leaves it undecided. The dense rows are the "
-        "alternatives of equal cost. "
+        f"alternatives of equal cost. {_break_even.READING + ' ' if lined else ''}"
         f"{residuals(loaded)}"
     )
     label = "Speed-up over the anchor by arm and sequence length"

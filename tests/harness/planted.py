@@ -109,7 +109,7 @@ class Trouble:
     Attributes:
         slower: how much longer than planted it takes.
         costs: what it takes relative to that at each input, by arm.
-        grid: what it takes instead of what is planted, by arm, workload and sequence length.
+        grid: what it takes instead of what is planted, by arm, workload and sequence length, or by batch size too.
         waits: it waits for a processor in every sample.
         fails: its timing raises.
         leaks: its logits move when later tokens do.
@@ -121,7 +121,7 @@ class Trouble:
 
     slower: Mapping[str, float] = field(default_factory=dict)
     costs: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    grid: Mapping[tuple[str, str, int], float] = field(default_factory=dict)
+    grid: Mapping[tuple[str, str, int], float] | Mapping[tuple[str, str, int, int], float] = field(default_factory=dict)
     waits: str | None = None
     fails: str | None = None
     leaks: str | None = None
@@ -152,8 +152,9 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
             return lambda number: clock.pass_time(0.02 * share * costs[number % len(costs)])
 
         takes = {arm: share * trouble.slower.get(arm, 1.0) for arm, share in PLANTED.items()}
-        here = (unit.workload, unit.comparison.place.seq_len)
-        takes |= {name: share for (name, *where), share in trouble.grid.items() if (*where,) == here}
+        place = unit.comparison.place
+        here = (unit.workload, place.seq_len, place.batch_size)
+        takes |= {name: share for (name, *where), share in trouble.grid.items() if (*where,) == here[: len(where)]}
         calls = {case.id: arm(takes[case.arm], trouble.costs.get(case.arm, (1.0,))) for case in unit.comparison.arms}
         inputs = max(map(len, trouble.costs.values()), default=1)
         session = Session(

@@ -261,8 +261,8 @@ def test_a_disturbed_twin_checks_nothing(tmp_path: Path) -> None:
 def test_an_unchecked_machine_says_nothing_about_where_skipping_pays(tmp_path: Path) -> None:
     metrics = ["latency/prefill"]
     checked = run(tmp_path / "checked", suite={"metrics": metrics})
-    assert "pays from" in " ".join(inference.verdicts(checked))
+    assert "pays (prefill)" in " ".join(inference.verdicts(checked))
     left = run(tmp_path / "left", suite={"metrics": metrics, "twin": False})
     assert inference.verdicts(left) == [
-        "Prefill: the machine was not checked, so that nothing is said about where skipping pays."
+        "The machine was not checked, so that nothing is said about where skipping pays."
     ]

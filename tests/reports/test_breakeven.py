@@ -1,0 +1,285 @@
+"""Break-even in `breakeven.csv`, in words and on the map: planted lines end to end, and what carries no claim."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import planted
+import pytest
+from planted import planted_suite, stored
+
+from modbench.harness.core.labels import Label
+from modbench.harness.planning.plan import Plan
+from modbench.reports import breakeven, breakeven_words, render
+from modbench.reports.load import load
+from modbench.reports.panels import _break_even
+
+LENGTHS = (64, 128, 256, 512)
+FAST, SLOW = "mod[c0.125]", "mod[c0.5]"
+# Planted for MoD 0.125: where it begins to pay, and the log effect for each doubling.
+AT, SLOPE = 181.0, 0.1
+
+
+RUNG = "dense-f0.55"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _known_rung() -> Iterator[None]:
+    """The dense model of equal cost, solved at the longest length, takes 0.7 of dense."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planted, "PLANTED", planted.PLANTED | {RUNG: 0.7})
+        yield
+
+
+@pytest.fixture(scope="module")
+def crossing(tmp_path_factory: pytest.TempPathFactory, _known_rung: None) -> Path:
+    """A run in which both capacities begin to pay at the same length."""
+    folder = tmp_path_factory.mktemp("crossing")
+    stored(folder, made(), grid=takes(FAST, AT) | takes(SLOW, AT))
+    return folder
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page takes most of the time."""
+    monkeypatch.setattr(render, "html", lambda _: "")
+
+
+def takes(arm: str, at: float, workload: str = "forward", base: float = 1.0) -> dict[tuple[str, str, int], float]:
+    """What an arm takes at each length if it begins to pay against something that takes `base`."""
+    return {(arm, workload, length): base * math.exp(-SLOPE * math.log2(length / at)) for length in LENGTHS}
+
+
+def made(effort: str = "draft", **changes: Any) -> Plan:
+    return planted_suite(
+        effort,
+        **{"metrics": ["flops/forward", "latency/forward"], "grid": {"seq_len": LENGTHS}, "train": None}
+        | ({"launches": 5, "rounds": 2} if effort == "draft" else {})
+        | changes,
+    )
+
+
+def lines(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "run" / "breakeven.csv")
+
+
+def test_a_planted_line_is_found_against_equal_shape_and_equal_cost(crossing: Path) -> None:
+    """The rung takes 0.7 of dense at every length, so that MoD 0.125 passes it later: where its own effect is that of 0.7."""
+    found = lines(crossing)
+    assert list(found) == list(breakeven.COLUMNS)
+    mine = found[found.arm == FAST]
+    assert list(zip(mine.against, mine.estimand, strict=True)) == [
+        ("same shape", "typical"),
+        ("same shape", "mean"),
+        ("equal cost", "typical"),
+        ("equal cost", "mean"),
+    ]
+    shape, cost = mine[mine.against == "same shape"], mine[mine.against == "equal cost"]
+    assert (shape.outcome == "crossing").all()
+    assert shape.value.tolist() == pytest.approx([AT, AT], rel=0.03)
+    assert (shape.ci_low < AT).all()
+    assert (shape.ci_high > AT).all()
+    assert (shape.ci_high / shape.ci_low < 1.2).all()
+    # It would pass at 2,143.
+    assert (cost.outcome == "never").all()
+    assert set(cost.baseline_arm) == {RUNG}
+    # An arm without a rung has no row of equal cost; rungs and the baseline have none at all.
+    assert set(found[found.arm == "moe"].against) == {"same shape"}
+    assert set(found.arm) == {FAST, SLOW, "moe"}
+    assert set(found[found.arm == "moe"].outcome) == {"never"}
+
+
+def test_the_table_as_it_is_written(crossing: Path) -> None:
+    found = lines(crossing).round({"value": 1, "ci_low": 1, "ci_high": 1})
+    rest = "cpu,fp32,False,False,1"
+    of, measured = "latency/forward,seq_len", f"{' '.join(map(str, LENGTHS))},5,,ok,"
+    assert found.to_csv(index=False).splitlines() == [
+        ",".join(breakeven.COLUMNS),
+        f"{of},mod[c0.125],0.125,dense,same shape,,1,{rest},typical,crossing,179.7,174.8,185.7,0.95,{measured}",
+        f"{of},mod[c0.125],0.125,dense,same shape,,1,{rest},mean,crossing,179.7,174.8,185.7,0.95,{measured}",
+        f"{of},mod[c0.125],0.125,{RUNG},equal cost,,1,{rest},typical,never,,,,,{measured}",
+        f"{of},mod[c0.125],0.125,{RUNG},equal cost,,1,{rest},mean,never,,,,,{measured}",
+        f"{of},mod[c0.5],0.5,dense,same shape,,1,{rest},typical,crossing,181.1,176.4,186.0,0.95,{measured}",
+        f"{of},mod[c0.5],0.5,dense,same shape,,1,{rest},mean,crossing,181.1,176.4,186.0,0.95,{measured}",
+        f"{of},moe,,dense,same shape,,1,{rest},typical,never,,,,,{measured}",
+        f"{of},moe,,dense,same shape,,1,{rest},mean,never,,,,,{measured}",
+    ]
+
+
+def test_the_sentences(crossing: Path) -> None:
+    own, others = breakeven_words.in_words(load(crossing / "run"))
+    band = r"from T ≈ 1[78]\d on \(95 %: 1[78]\d to 1[89]\d\)"
+    assert re.fullmatch(
+        rf"Where MoD 0\.125 pays \(forward pass\): against dense of the same shape {band}; "
+        r"against dense, 55 % of the FLOPs, nowhere from T = 64 to 512\.",
+        own,
+    )
+    assert re.fullmatch(
+        rf"Where others pay \(forward pass\) against dense of the same shape: MoD 0\.5 {band}; "
+        r"MoE nowhere from T = 64 to 512\.",
+        others,
+    )
+
+
+@pytest.mark.usefixtures("no_page")
+def test_decode_has_lines_along_the_context_and_along_the_batch(tmp_path: Path) -> None:
+    """Planted: at B = 1 from T = 91 on; at B = 4 at every length; so along the batch from B = 1 on, or later, by the length."""
+    grid: dict[Any, float] = {
+        (FAST, "decode", length, batch): math.exp(-0.2 * (math.log2(length / 91) + (2 if batch == 4 else 0)))
+        for length in (64, 128)
+        for batch in (1, 4)
+    }
+    metrics = ["flops/forward", "latency/decode"]
+    stored(tmp_path, made(metrics=metrics, grid={"seq_len": [64, 128], "batch_size": [1, 4]}), grid=grid)
+    found = lines(tmp_path)
+    mine = found[(found.arm == FAST) & (found.against == "same shape") & (found.estimand == "typical")]
+    assert mine[["axis", "seq_len", "batch_size", "outcome", "measured"]].fillna(0).to_numpy().tolist() == [
+        ["seq_len", 0, 1, "crossing", "64 128"],
+        ["seq_len", 0, 4, "always", "64 128"],
+        ["batch_size", 64, 0, "crossing", "1 4"],
+        ["batch_size", 128, 0, "always", "1 4"],
+    ]
+    assert mine.value.iloc[0] == pytest.approx(91, rel=0.03)
+    assert mine.value.iloc[2] == pytest.approx(2 ** math.log2(91 / 64), rel=0.03)
+    said = breakeven_words.in_words(load(tmp_path / "run"))
+    assert "Where MoD 0.125 pays (decode step at B = 4): against dense of the same shape everywhere" in " ".join(said)
+    assert "(decode step at T = 64): against dense of the same shape from B ≈ 1.4" in " ".join(said)
+
+
+@pytest.mark.usefixtures("no_page")
+def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
+    stored(tmp_path / "smoke", made("smoke"))
+    smoke = lines(tmp_path / "smoke")
+    assert smoke.outcome.isna().all()
+    assert set(smoke.status) == {"skipped"}
+    assert set(smoke.reason) == {"smoke effort: no claims; 1 launch: three give an interval"}
+    assert breakeven_words.in_words(load(tmp_path / "smoke" / "run")) == [
+        "A smoke run says nothing about where skipping pays."
+    ]
+    stored(tmp_path / "unchecked", made(), certificate=None, grid=takes(FAST, AT))
+    unchecked = lines(tmp_path / "unchecked")
+    assert unchecked.outcome.isna().all()
+    assert unchecked.value.notna().any()
+    assert unchecked.reason.str.startswith("the machine was not checked").all()
+    assert "was not checked" in breakeven_words.in_words(load(tmp_path / "unchecked" / "run"))[0]
+    assert not _break_even.shown(load(tmp_path / "unchecked" / "run"), "latency/forward")
+
+
+@pytest.mark.usefixtures("no_page")
+def test_a_disturbed_or_failed_point_is_left_out(tmp_path: Path) -> None:
+    """Waits in every sample: nothing is left to judge by. A failed arm has no line, and others keep theirs."""
+    stored(tmp_path / "waits", made(), waits=FAST)
+    waits = lines(tmp_path / "waits")
+    mine = waits[waits.arm == FAST]
+    assert mine.outcome.isna().all()
+    assert mine.measured.isna().all()
+    assert mine.reason.str.contains("without 64: contaminated, 128: contaminated").all()
+    assert waits[waits.arm == "moe"].outcome.notna().all()
+    stored(tmp_path / "fails", made(), fails=FAST)
+    failed = lines(tmp_path / "fails")
+    assert set(failed[failed.arm == FAST].status) == {"skipped"}
+    said = " ".join(breakeven_words.in_words(load(tmp_path / "fails" / "run")))
+    assert "unknown (no point of the axis has a number), without T = 64: failed" in said
+    # One unit less: the others carry the line.
+    plan = made()
+    gone = next(unit.name for unit in plan.units if unit.made_in == "time" and "T128" in unit.name)
+    stored(tmp_path / "gone", plan, leave_out=gone, grid=takes(FAST, AT))
+    kept = lines(tmp_path / "gone")
+    assert set(kept[kept.arm == FAST].measured) == {"64 256 512"}
+    assert kept.reason.str.contains("without 128: skipped").all()
+
+
+def test_an_arm_in_doubt_has_no_claim(crossing: Path) -> None:
+    loaded = load(crossing / "run")
+    loaded.pairs.loc[(loaded.pairs.arm == FAST) & (loaded.pairs.seq_len == 512), "labels"] = Label.FASTER
+    mine = breakeven.table(loaded)
+    mine = mine[mine.arm == FAST]
+    assert mine.outcome.isna().all()
+    assert set(mine.labels) == set(mine.reason.str.removeprefix("in doubt: ")) == {str(Label.FASTER)}
+    assert "no claim (in doubt: faster than its FLOPs explain)" in breakeven_words.in_words(loaded)[0]
+
+
+def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:
+    """Dense against MoD 0.125 stops to pay where MoD 0.125 begins: its effect falls, so that it has no line."""
+    loaded = load(crossing / "run", FAST)
+    found = breakeven.table(loaded).set_index(["arm", "estimand"])
+    assert set(found.against) == {"baseline"}
+    assert found.loc[("dense", "typical"), "outcome"] == "not monotone"
+    assert found.loc[("moe", "typical"), "outcome"] == "never"
+    # The same line, from the pair that is stored in the other direction.
+    own = breakeven.lines(load(crossing / "run"), arms=[FAST])[0].found
+    rows = {row.case_id: row for row in loaded.between("latency/forward", FAST, "dense")}
+    assert {row.arm for row in rows.values()} == {"dense"}
+    group = breakeven._groups(loaded, "latency/forward", "seq_len")[0]
+    dense = next(case for case in loaded.arms if case.arm == "dense")
+    again = next(breakeven._lines("latency/forward", "seq_len", group, FAST, dense, "same shape", rows, None)).found
+    assert (again.at, again.low, again.high) == pytest.approx((own.at, own.low, own.high))
+
+
+@pytest.mark.usefixtures("no_page")
+def test_a_search_has_lines_from_the_lengths_that_it_measured(tmp_path: Path) -> None:
+    """Each arm has a comparison of its own; lengths that the search did not need are no gaps."""
+    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}]
+    lengths = [32, 48, *LENGTHS, 1024]
+    plan = made(arms=arms, grid={"seq_len": lengths}, search={"axis": "seq_len", "against": ["same shape"]}, launches=3)
+    grid = {
+        (arm, "forward", length): math.exp(-0.2 * math.log2(length / at))
+        for arm, at in ((FAST, AT), (SLOW, 45.0))
+        for length in lengths
+    }
+    stored(tmp_path, plan, grid=grid)
+    found = lines(tmp_path)
+    assert found.outcome.tolist() == ["crossing"] * 4
+    assert found.value.tolist() == pytest.approx([AT, AT, 45, 45], rel=0.02)
+    assert found.reason.isna().all()
+    assert all(2 <= len(measured.split()) < len(lengths) for measured in found.measured)
+    (said,) = breakeven_words.in_words(load(tmp_path / "run"))
+    assert said.count("from T ≈") == 2
+
+
+@pytest.mark.usefixtures("no_page")
+def test_one_length_makes_no_file(tmp_path: Path) -> None:
+    stored(tmp_path, made(grid={"seq_len": [64]}))
+    assert not (tmp_path / "run" / "breakeven.csv").exists()
+    assert breakeven_words.in_words(load(tmp_path / "run")) == []
+
+
+def test_the_map_has_the_line(crossing: Path) -> None:
+    """Marks between the cells of 128 and 256 for both capacities, joined at their common edge; MoE at the right edge."""
+    page = (crossing / "run" / "report.html").read_text()
+    assert "Thick line: from this length on the arm pays" in page
+    drawn = [
+        path for path in re.findall(r'<path d="[^"]*"[^>]*style="[^"]*"', page) if path.endswith('stroke-width: 2"')
+    ]
+    assert all("var(--ink)" in path for path in drawn)
+    # Each capacity: a mark that passes between the numbers, or two beside them; one that joins them; MoE's.
+    assert 4 <= len(drawn) <= 6
+
+
+def test_estimates_that_disagree_give_the_later_line() -> None:
+    """An arm pays where both do."""
+    from modbench.harness.stats.break_even import Found
+
+    def line(estimand: Any, found: Found) -> breakeven.Line:
+        nothing: Any = None
+        return breakeven.Line(
+            "latency/forward", "seq_len", nothing, nothing, "same shape", estimand, found, (64, 512), (), 5, (), None
+        )
+
+    early, late = Found("crossing", 100, 90, 110), Found("crossing", 200, 190, 210)
+    order = [Found("always"), early, late, Found("undecided", None, 300), Found("not monotone"), Found("never")]
+    for i, one in enumerate(order):
+        for other in order[i + 1 :]:
+            typical, mean = line("typical", one), line("mean", other)
+            assert breakeven.to_be_sure(typical, mean) is mean
+            assert breakeven.to_be_sure(mean, typical) is mean
+    said = breakeven_words.from_where(line("typical", early), line("mean", Found("never")))
+    assert said == "nowhere from T = 64 to 512 by mean times"
+    assert (
+        breakeven_words.from_where(line("typical", early), line("mean", late)) == "from T ≈ 200 on (95 %: 190 to 210)"
+    )
