@@ -494,3 +494,39 @@ def test_a_plan_with_another_row_is_damaged(tmp_path: Path) -> None:
     (folder.path / "run.json").write_text(json.dumps(body))
     with pytest.raises(DamagedError, match=r"plan\.units\.\d+\.row: '', where the suite's search has 'forward-mod"):
         run_folder.read(str(folder.path))
+
+
+class Apart(Fake):
+    """Machines of their own: everything that waits is submitted, and units end one after the other."""
+
+    apart = True
+
+    def __init__(self, **trouble: Any) -> None:
+        super().__init__(**trouble)
+        self.submitted: list[int] = []
+
+    def at_once(self, usual: int) -> int:
+        del usual
+        return 10**6
+
+    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
+        found = super().start(unit, folder, timeout_s)
+        self.submitted.append(unit.comparison.place.seq_len)
+        return found
+
+    def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:
+        return super().wait(handles[:1], timeout_s)
+
+
+def test_on_a_cluster_cells_are_submitted_when_they_are_asked_for(tmp_path: Path) -> None:
+    """All launches of a cell at once, the next cell when the last of them has ended, beside whatever else runs there."""
+    made = two_arms(metrics=["flops/forward", "latency/forward"])
+    folder = new_folder(made, tmp_path / "run")
+    launcher, lines = Apart(grid=paying_from(96) | paying_from(1000, "mod[c0.5]")), Lines(made)
+    running = Run(launcher, folder, lines, Searches(made, folder, made.units))
+    units = tuple(unit for unit in made.units if unit.made_in in {"count", "time"})
+    running.phase(Slots(units, len(units)), {unit.name: 9.0 for unit in made.units})
+    timed = [length for name, length in zip(launcher.ran, launcher.submitted, strict=True) if name.startswith("time-")]
+    assert timed == [96] * 6 + [192] * 3 + [48] * 3 + [256] * 3 + [64] * 3  # the larger first
+    assert asked_for(folder) == [96, 48, 64]
+    assert run_folder.read(str(folder.path)).missing == [unit.name for unit in made.units if unit not in units]
