@@ -90,12 +90,13 @@ class Panel:
 def on_page(drawings: Iterable[Drawing]) -> list[Markup]:
     """Return figures as they stand on the page: the marks of their arms, inline SVG, captions."""
     return [
-        _key(each.key) + figure(to_svg(each.figure, each.name, each.label, each.marks), each.caption, wide=each.wide)
+        key_of(each.key) + figure(to_svg(each.figure, each.name, each.label, each.marks), each.caption, wide=each.wide)
         for each in drawings
     ]
 
 
-def _key(arms: Sequence[Case]) -> Markup:
+def key_of(arms: Sequence[Case]) -> Markup:
+    """Return the marks and names of arms as a line of text; nothing for none."""
     return fill("key", arms=[{"look": look(case), "name": short(case)} for case in arms]) if arms else Markup()
 
 

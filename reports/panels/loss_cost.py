@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
 from markupsafe import Markup
@@ -11,12 +11,17 @@ from markupsafe import Markup
 from modbench.harness.core.case import Case
 from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
+from modbench.reports.marks import Mark, Marks
 from modbench.reports.panel import Drawing, Panel, is_number, on_page, seeds_in_words
 from modbench.reports.point_labels import label
-from modbench.reports.style import look, name, new_figure, short
+from modbench.reports.style import HAIR, PAPER, look, name, new_figure, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+# Arm, cost relative to the baseline with the ends of its interval, loss in bits per byte.
+Point: TypeAlias = tuple[Case, float, float, float, float]
 
 
 def render(loaded: Loaded) -> Markup | None:
@@ -37,7 +42,8 @@ def figures(loaded: Loaded) -> list[Drawing]:
     if not points:
         return []
     made, (axis,) = new_figure(4.6, 4.1)
-    _draw(axis, loaded, points)
+    marks = Marks()
+    _draw(axis, loaded, points, marks)
     what = {
         "latency/train_step": "train-step time",
         "latency/forward": "forward time",
@@ -51,16 +57,15 @@ def figures(loaded: Loaded) -> list[Drawing]:
     trained = max(run.steps * run.tokens_per_step for run in runs)
     precision = " (fp32 weights, bf16 autocast)" if "bf16" in suite.grid.dtype else ""
     reading = (
-        f"A mark below the grey dense ladder beats the dense models. {seeds_in_words(loaded)}; {trained:,} training tokens"
+        "A mark in the shaded region ends below the best dense model of at most its cost; between rungs of the grey ladder that "
+        f"is interpolated. Thin lines: 95 % intervals of the cost. {seeds_in_words(loaded)}; {trained:,} training tokens"
         f"{precision}. Hollow marks: top-k routing saw later tokens, so those losses flatter it."
     )
     data = _data(loaded, points, metric, length)
-    return [Drawing("loss-cost", made, "Held-out loss against cost", reading, data)]
+    return [Drawing("loss-cost", made, "Held-out loss against cost", reading, data, marks=marks)]
 
 
-def _data(
-    loaded: Loaded, points: list[tuple[Case, float, float, float, float]], metric: str, length: int
-) -> pd.DataFrame:
+def _data(loaded: Loaded, points: list[Point], metric: str, length: int) -> pd.DataFrame:
     rows = [
         {
             "arm": case.arm,
@@ -78,7 +83,7 @@ def _data(
     return pd.DataFrame(rows)
 
 
-def _point(loaded: Loaded, case: Case, metric: str, length: int) -> tuple[Case, float, float, float, float] | None:
+def _point(loaded: Loaded, case: Case, metric: str, length: int) -> Point | None:
     loss = loaded.value(case.arm, "bpb/val")
     if loss is None:
         return None
@@ -96,7 +101,7 @@ def _saw_future(loaded: Loaded, case: Case) -> bool:
     return looked_ahead(rows.iloc[0])
 
 
-def _ladder(points: list[tuple[Case, float, float, float, float]]) -> list[tuple[float, float]]:
+def _ladder(points: list[Point]) -> list[tuple[float, float]]:
     return sorted((x, y) for case, x, _, _, y in points if case.model == "dense")
 
 
@@ -107,16 +112,32 @@ def _along(line: list[tuple[float, float]], steps: int = 16) -> list[tuple[float
     return [(x, y, x, y) for x, y in places]
 
 
-def _draw(axis: Axes, loaded: Loaded, points: list[tuple[Case, float, float, float, float]]) -> None:
+def _draw(axis: Axes, loaded: Loaded, points: list[Point], marks: Marks) -> None:
+    from matplotlib.collections import LineCollection
+
+    # Frames the marks; an interval may leave it: one of a noisy case would press all marks together.
+    xs, ys = [x for _, x, *_ in points], [point[-1] for point in points]
+    across, along = max(xs) - min(xs) or 0.2, max(ys) - min(ys) or 0.02
+    axis.set_xlim(min(xs) - 0.25 * across, max(xs) + 0.25 * across)
+    axis.set_ylim(min(ys) - 0.15 * along, max(ys) + 0.15 * along)
     ladder = _ladder(points)
     if len(ladder) > 1:
-        axis.plot(*zip(*ladder, strict=True), color=look(points[0][0]).color, linewidth=1.2, alpha=0.6, zorder=1)
+        costs, losses = zip(*ladder, strict=True)
+        best = [*itertools.accumulate(losses, min)]
+        right = (*costs, axis.get_xlim()[1]), [*best, best[-1]]
+        axis.fill_between(*right, axis.get_ylim()[0], color=HAIR, alpha=0.55, linewidth=0, zorder=0)
+        axis.plot(costs, losses, color=look(points[0][0]).color, linewidth=1.2, alpha=0.6, zorder=1)
+    lines = [[(low, y), (high, y)] for _, _, low, high, y in points]
+    colors = [look(case).color for case, *_ in points]
+    axis.add_collection(LineCollection(lines, colors=colors, linewidths=0.9, alpha=0.6, zorder=2), autolim=False)
     for case, x, low, high, y in points:
-        style = look(case)
-        axis.plot([low, high], [y, y], color=style.color, linewidth=1.2, zorder=2)
-        face = "none" if _saw_future(loaded, case) else style.color
-        axis.plot([x], [y], style.marker, markersize=7, markerfacecolor=face, markeredgecolor=style.color, zorder=3)
-    axis.margins(x=0.2, y=0.12)
+        style, future = look(case), _saw_future(loaded, case)
+        made = axis.scatter(
+            [x], [y], s=46, marker=style.marker, c=PAPER if future else style.color, edgecolors=style.color, zorder=3
+        )
+        between = f" [{low:.2f}–{high:.2f}]" if low < high else ""
+        said = f"{short(case)}: {x:.2f}{between} of {short(loaded.arms[0])}'s cost, {y:.3f} bits/byte"
+        marks.name(made, Mark(said + (", saw later tokens" if future else ""), case.arm))
 
 
 PANEL = Panel(title="What does it cost in loss?", order=30, span=5, render=render, figures=figures)

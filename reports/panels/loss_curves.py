@@ -4,31 +4,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.units import human
-from modbench.harness.results.notes.training import Curve, TrainNotes
+from modbench.harness.results.notes.training import TrainNotes
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Drawing, Panel, on_page
-from modbench.reports.style import MUTED, look, new_figure, short
+from modbench.reports.panel import Drawing, Panel, key_of, on_page
+from modbench.reports.style import MUTED, look, new_figure
+from modbench.reports.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SMOOTHING = 12  # steps of the moving average
 POSITIONS = 16  # bins of positions in the window
 # More arms cannot be told apart.
 MOST_ARMS = 12
+# The first of so many parts of a curve may leave the frame.
+SKIPPED = 6
+
+Trained: TypeAlias = tuple[Case, TrainNotes]
+# What is along the axis, and how a value of it is written.
+_AXES: dict[str, tuple[str, Callable[[float, float], str]]] = {
+    "tokens": ("training tokens", lambda value, _: f"{value / 1000:g}k" if value else "0"),
+    "flops": ("training FLOPs", lambda value, _: human(value, "FLOP") if value else "0"),
+    "wall_s": ("seconds of training", lambda value, _: f"{value:g}"),
+    "position": ("position in a held-out window", lambda value, _: f"{value:g}"),
+}
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """Show the curves."""
-    drawn = on_page(figures(loaded))
-    return Markup('<div class="broad">{}</div>').format(drawn[0]) if drawn else None
+    """Show the curves, two figures side by side where there is room."""
+    drawn = figures(loaded)
+    if not drawn:
+        return None
+    return fill("loss_curves", key=key_of(drawn[0].key), figures=on_page(replace(each, key=()) for each in drawn))
 
 
 def figures(loaded: Loaded) -> list[Drawing]:
@@ -39,52 +55,82 @@ def figures(loaded: Loaded) -> list[Drawing]:
     curves = [(case, found) for case in loaded.arms[:MOST_ARMS] if (found := _notes(loaded, case, metric))]
     if not curves:
         return []
-    drawn, axes = new_figure(13.0, 3.0, 4, share_y=True)
-    data: list[dict[str, object]] = []
-    for i, (case, notes) in enumerate(curves):
+    return [
+        drawn for name in ("tokens", "flops", "wall_s") if (drawn := _over(loaded, metric, curves, name)) is not None
+    ] + _positions(curves)
+
+
+def _over(loaded: Loaded, metric: str, curves: Sequence[Trained], name: str) -> Drawing | None:
+    """Plot the loss of training batches over tokens, FLOPs or seconds; None where no arm has them."""
+    known: list[tuple[Case, Sequence[float], list[float]]] = []
+    for case, notes in curves:
         curve, step_flops = notes.curve, _step_flops(loaded, case, metric)
         assert curve is not None
         flops = [(step + 1) * step_flops for step in curve.step] if step_flops else None
-        for axis, xs in zip(axes, (curve.tokens, flops, curve.wall_s), strict=False):
-            if xs is not None:
-                _line(axis, case, i, xs, _smooth(curve.loss))
-        data += _steps(case, curve, flops)
-        if notes.by_position:
-            places, losses = _by_position(notes.by_position)
-            _line(axes[3], case, i, places, losses)
-            data += [
-                {"arm": case.arm, "position": place, "held_out_bits_per_token": loss}
-                for place, loss in zip(places, losses, strict=True)
-            ]
-    titles: tuple[tuple[str, Callable[[float, float], str]], ...] = (
-        ("training tokens", lambda value, _: f"{value / 1000:g}k" if value else "0"),
-        ("training FLOPs", lambda value, _: human(value, "FLOP") if value else "0"),
-        ("seconds of training", lambda value, _: f"{value:g}"),
-        ("held out: position in the window", lambda value, _: f"{value:g}"),
-    )
-    for axis, (title, ticks) in zip(axes, titles, strict=True):
-        axis.set_xlabel(title)
-        axis.xaxis.set_major_formatter(ticks)
-        axis.locator_params(axis="x", nbins=4)
-    axes[0].set_title("bits per token (lower is better)")
-    axes[3].legend(ncols=2, fontsize=7, labelcolor=MUTED, handlelength=2.2, columnspacing=1.2)
+        xs = {"tokens": curve.tokens, "flops": flops, "wall_s": curve.wall_s}[name]
+        if xs is not None:
+            known.append((case, xs, _smooth(curve.loss)))
+    if not known:
+        return None
+    about, ticks = _AXES[name]
+    made, axis = _frame(about, ticks)
+    for i, (case, places, losses) in enumerate(known):
+        _line(axis, case, i, places, losses)
+    axis.set_ylim(top=_top([losses for *_, losses in known]))
+    data = [
+        {"arm": case.arm, "step": step, name: place, "bits_per_token": loss}
+        for case, places, losses in known
+        for step, (place, loss) in enumerate(zip(places, losses, strict=True))
+    ]
+    reading = {"tokens": _protocol(loaded), "flops": "Further left is cheaper: training FLOPs of an arm's own steps."}
+    said = reading.get(name, "Runs train side by side, so that seconds are a rough guide; steps are timed separately.")
+    identity = "curves" if name == "tokens" else f"curves-{name.partition('_')[0]}"
+    frame = pd.DataFrame(data)
+    return Drawing(identity, made, f"Training loss over {about}, by arm", said, frame, key=[case for case, *_ in known])
+
+
+def _positions(curves: Sequence[Trained]) -> list[Drawing]:
+    """Plot the held-out loss by position in the window, where it was kept."""
+    known = [(case, *_by_position(notes.by_position)) for case, notes in curves if notes.by_position]
+    if not known:
+        return []
+    about, ticks = _AXES["position"]
+    made, axis = _frame(about, ticks)
+    for i, (case, places, losses) in enumerate(known):
+        _line(axis, case, i, places, losses)
+    data = [
+        {"arm": case.arm, "position": place, "held_out_bits_per_token": loss}
+        for case, places, losses in known
+        for place, loss in zip(places, losses, strict=True)
+    ]
+    said = "Held-out loss at each place of a window: later tokens have more context."
+    label = "Held-out loss by position in the window, by arm"
+    return [Drawing("curves-position", made, label, said, pd.DataFrame(data), key=[case for case, *_ in known])]
+
+
+def _frame(about: str, ticks: Callable[[float, float], str]) -> tuple[Figure, Axes]:
+    made, (axis,) = new_figure(4.5, 2.9)
+    made.suptitle("bits per token (lower is better)", x=0.01, ha="left", fontsize=9, color=MUTED)
+    axis.set_xlabel(about)
+    axis.xaxis.set_major_formatter(ticks)
+    axis.locator_params(axis="x", nbins=5)
+    return made, axis
+
+
+def _top(losses: Sequence[list[float]]) -> float | None:
+    """The highest loss after the first steps, which would press the rest of all curves together; None if all are lost."""
+    rest = [value for curve in losses for value in curve[len(curve) // SKIPPED :] if not math.isnan(value)]
+    return 1.01 * max(rest) if rest else None
+
+
+def _protocol(loaded: Loaded) -> str:
     runs = [unit.protocol.train for unit in loaded.runs if unit.protocol.train]
     steps, rates = (sorted({getattr(run, key) for run in runs}) for key in ("steps", "lr"))
-    reading = (
+    return (
         f"{_span(steps)} steps of {runs[0].tokens_per_step} tokens, AdamW at {_span(rates)} with cosine to zero, seed "
-        f"{suite.seeds[0]}. Same text, same order, same initial weights where shapes agree. Top-k routing sees later "
-        "tokens. Runs train side by side, so seconds are only a rough guide; steps are timed separately."
+        f"{loaded.run.plan.suite.seeds[0]}; averaged over neighbouring steps; the first may lie above the frame. Same text, same "
+        "order, same initial weights where shapes agree. Top-k routing sees later tokens."
     )
-    label = "Training loss over tokens, FLOPs and seconds, and held-out loss by position, by arm"
-    return [Drawing("curves", drawn, label, reading, pd.DataFrame(data), wide=True)]
-
-
-def _steps(case: Case, curve: Curve, flops: list[float] | None) -> list[dict[str, object]]:
-    """Return the steps of an arm, as drawn and as recorded."""
-    costs = flops or [math.nan] * len(curve.step)
-    steps = zip(curve.step, curve.tokens, costs, curve.wall_s, _smooth(curve.loss), curve.loss, strict=True)
-    names = ("step", "tokens", "flops", "wall_s", "bits_per_token", "loss_nat")
-    return [{"arm": case.arm, **dict(zip(names, values, strict=True))} for values in steps]
 
 
 def _notes(loaded: Loaded, case: Case, metric: str) -> TrainNotes | None:
@@ -131,7 +177,6 @@ def _line(axis: Axes, case: Case, number: int, xs: Sequence[float], ys: list[flo
         markevery=((number * 2 + 2) % every, every),
         markersize=4.5,
         linewidth=1.3,
-        label=f" {short(case)}",  # matplotlib hides labels that start with an underscore
     )
 
 
@@ -141,4 +186,4 @@ def _span(values: list[float]) -> str:
     return low if low == high else f"{low}–{high}"
 
 
-PANEL = Panel(title="How did they learn?", order=60, span=12, render=render, figures=figures)
+PANEL = Panel(title="How did they learn?", order=60, span=7, render=render, figures=figures)
