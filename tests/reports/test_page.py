@@ -60,6 +60,7 @@ def test_title_asks_the_question_and_panels_are_there(opened: Opened) -> None:
     assert opened.page.title().startswith("Does skipping tokens pay on ")
     headings = opened.page.locator("h2").all_inner_texts()
     assert headings == [
+        "The answer",
         "At a glance",
         "Where does it pay? Speed-up by capacity and length",
         "What does it cost in loss?",
@@ -67,14 +68,16 @@ def test_title_asks_the_question_and_panels_are_there(opened: Opened) -> None:
         "What should you doubt?",
         "Did FLOPs become milliseconds?",
         "What does it save in memory?",
+        "Where does the promised gain go?",
         "How sure is each speed-up?",
+        "How busy is the machine?",
         "How did they learn?",
         "All comparisons",
         "How well was it measured?",
         "How sure are the FLOPs?",
         "Machine and method",
     ]
-    assert opened.page.locator("figure svg").count() == 7
+    assert opened.page.locator("figure svg").count() == 13
     assert "GPU: not measured" in opened.page.locator(".badges").inner_text()
     assert opened.page.locator("dl.machine dt").count() >= 12
 
