@@ -13,7 +13,7 @@ from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import cell, escaped
-from modbench.reports import asked, breakeven, head, isoflop
+from modbench.reports import asked, breakeven, exchange, head, isoflop
 from modbench.reports.load import Loaded, load
 from modbench.reports.machine import gpu, machine_check, warnings
 from modbench.reports.pairs import COMPARISONS
@@ -46,6 +46,9 @@ def views(loaded: Loaded) -> None:
     lines = breakeven.table(loaded)
     if not lines.empty:
         write_atomically(loaded.path / "breakeven.csv", csv(lines))
+    rates = exchange.table(loaded)
+    if not rates.empty:
+        write_atomically(loaded.path / "exchange.csv", csv(rates))
     write_atomically(loaded.path / PAGE, html(loaded))
 
 

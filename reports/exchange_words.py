@@ -1,0 +1,195 @@
+"""Effective speed-ups in sentences: one for each arm, one for all arms that have none for the same reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from modbench.harness.core import labels
+from modbench.harness.core.labels import Label
+from modbench.harness.core.units import three_digits
+from modbench.harness.stats.exchange import FEW_POINTS, NOT_FALLING, Rate
+from modbench.reports.exchange import Exchange, exchanges
+from modbench.reports.exchange_prices import CURRENCIES, WHOLE_RUN, Price
+from modbench.reports.isoflop import in_flops
+from modbench.reports.load import Loaded
+from modbench.reports.panel import times
+from modbench.reports.style import name, short
+
+# Arms that have a sentence of their own; the rest are counted.
+MOST_SENTENCES = 24
+
+
+def in_words(loaded: Loaded, made: Sequence[Exchange] | None = None) -> list[str]:
+    """Return the effective speed-ups in sentences; empty where nothing was trained beside a dense ladder.
+
+    Of a sweep over sizes each variant is there with the size of the lowest loss.
+    """
+    made = exchanges(loaded) if made is None else made
+    stated, without, said = list[Exchange](), dict[str, list[Exchange]](), list[str]()
+    for each in _best_sizes(made):
+        if each.stated:
+            stated.append(each)
+        elif not each.check:
+            without.setdefault(why_not(each), []).append(each)
+    arms, checks = ([each for each in stated if each.check == check] for check in (False, True))
+    said += [sentence(each) for each in arms[:MOST_SENTENCES]]
+    if len(arms) > MOST_SENTENCES:
+        said.append(f"Effective speed-ups of {len(arms) - MOST_SENTENCES:,} further arms are in exchange.csv.")
+    for reason, those in without.items():
+        whose = "" if len(without) == 1 and not arms else f" for {_listed(name(each.case) for each in those)}"
+        said.append(f"No exchange rate{whose}{_at_budget(those)}: {reason}.")
+    said += [f"Check of the dense ladder: {_check(each)}." for each in checks if arms]
+    if any(_timed(price) for each in arms for price in each.stated) and not loaded.checked:
+        said.append("The seconds of effective speed-ups are without a verdict: the machine was not checked.")
+    return said
+
+
+def _best_sizes(made: Iterable[Exchange]) -> list[Exchange]:
+    """Of every variant of a sweep the size with the lowest mean loss; every other arm."""
+    best: dict[tuple[object, ...], Exchange] = {}
+    for each in made:
+        case = each.case
+        key = (case.budget, case.place.dtype, case.arm if case.budget is None else case.variant)
+        known = best.get(key)
+        if known is None or (each.mean is not None and (known.mean is None or each.mean < known.mean)):
+            best[key] = each
+    return list(best.values())
+
+
+def sentence(each: Exchange) -> str:
+    """Say what dense compute buys the loss of an arm: `MoD 0.125 has the loss of a dense model with 1.08x its ...`."""
+    first, *rest = each.stated
+    found, who = first.rate, name(each.case)
+    assert found is not None
+    if each.case.budget:
+        who = f"at {in_flops(each.case.budget)} {who}"
+    what = currency(first)
+    if found.kind == "rate":
+        told = f"{who} has the loss of a dense model with {rate_in_words(found)} its {what}{_evidence(found)}"
+        rest_said = [f"{rate_in_words(found)} in {what}"]
+    else:
+        side = "below the best" if found.kind == "bound_below" else "above the smallest"
+        told = f"{who} ends {side} dense model measured ({_loss_of(each)})"
+        rest_said = [f"{rate_in_words(found)} in {what}{_evidence(found)}"]
+    rest_said += [
+        f"{rate_in_words(other)} in {currency(price)}{_between(other)}" for price in rest for other in _of(price)
+    ]
+    if found.illustration:
+        told = f"illustration, no claim ({found.reason}): {told}"
+    return _upper(f"{told}: effective speed-up {', '.join(rest_said)}{_doubts(each)}.")
+
+
+def _of(price: Price) -> list[Rate]:
+    return [] if price.rate is None else [price.rate]
+
+
+def currency(price: Price) -> str:
+    """What is paid: `seconds of a train step`; where runs have unequal steps, of the whole run."""
+    said = CURRENCIES[price.metric.key]
+    if WHOLE_RUN in (price.reason or ""):
+        return said.replace("a train step", "the training run")
+    return said
+
+
+def rate_in_words(found: Rate) -> str:
+    """`1.08×`, `more than 1.32×`, `less than 0.95×`."""
+    if found.kind == "bound_below" and found.low is not None:
+        return f"more than {times(found.low)}"
+    if found.kind == "bound_above" and found.high is not None:
+        return f"less than {times(found.high)}"
+    return "none" if found.value is None else times(found.value)
+
+
+def interval_in_words(found: Rate) -> str:
+    """`1.02 to 1.15`, `above 1.02`, `below 1.15`; empty where there is none, or where the bound says it."""
+    if found.kind != "rate" or (found.low is None and found.high is None):
+        return ""
+    if found.high is None:
+        return f"above {three_digits(found.low or 0.0)}"
+    if found.low is None:
+        return f"below {three_digits(found.high)}"
+    return f"{three_digits(found.low)} to {three_digits(found.high)}"
+
+
+def _evidence(found: Rate) -> str:
+    between = interval_in_words(found)
+    seeds = f"{found.seeds} seed{'s' * (found.seeds != 1)}"
+    return f" (95 %: {between}; {seeds})" if between else f" ({seeds})"
+
+
+def _between(found: Rate) -> str:
+    between = interval_in_words(found)
+    return f" ({between})" if between else ""
+
+
+def _loss_of(each: Exchange) -> str:
+    assert each.mean is not None
+    best = min(each.means) if each.place is not None and each.place.kind == "beyond" else max(each.means)
+    return f"{each.mean:.3f} against {best:.3f} nats"
+
+
+def _doubts(each: Exchange) -> str:
+    """What readers must know before they believe it: a loss that saw the future, a time that is in doubt."""
+    found = dict.fromkeys(label for price in each.stated for label in price.labels)
+    said = [
+        str(label) for label in found if label in labels.LOOKED_AHEAD | labels.OF_WORK or label == Label.CONTAMINATED
+    ]
+    return f" (but: {', '.join(said)})" if said else ""
+
+
+def why_not(each: Exchange) -> str:
+    """Why an arm has no exchange rate in any currency."""
+    if each.place is None:
+        return (
+            next(price.trouble.reason for price in each.prices if price.trouble)
+            if each.prices
+            else "no compute was asked for"
+        )
+    if each.place.reason == NOT_FALLING:
+        return f"dense with more FLOPs has no lower loss here ({ladder_in_words(each)})"
+    if each.place.reason == FEW_POINTS:
+        return FEW_POINTS
+    found = dict.fromkeys(
+        f"{_reason(price)} ({CURRENCIES[price.metric.key]})" if len(each.prices) > 1 else _reason(price)
+        for price in each.prices
+    )
+    reasons = dict.fromkeys(_reason(price) for price in each.prices)
+    return next(iter(reasons)) if len(reasons) == 1 else "; ".join(found) or "no compute was asked for"
+
+
+def _reason(price: Price) -> str:
+    if price.trouble is not None:
+        return price.trouble.reason
+    return "" if price.rate is None else str(price.rate.reason)
+
+
+def ladder_in_words(each: Exchange) -> str:
+    """Losses along the ladder: `2.41 nats in dense 56 %, 2.43 in dense; 1 seed`."""
+    assert each.place is not None
+    models = zip(each.ladder, each.means, strict=True)
+    said = ", ".join(f"{mean:.3f}{' nats' * (i == 0)} in {short(rung)}" for i, (rung, mean) in enumerate(models))
+    return f"{said}; {each.place.n} seed{'s' * (each.place.n != 1)}"
+
+
+def _check(each: Exchange) -> str:
+    price = each.stated[0]
+    (found,) = _of(price)
+    return f"{short(each.case)} against the others has {rate_in_words(found)}{_between(found)} in {currency(price)}, should be 1"
+
+
+def _at_budget(those: Sequence[Exchange]) -> str:
+    budgets = sorted({each.case.budget for each in those if each.case.budget})
+    return f" at {' and '.join(in_flops(budget) for budget in budgets)}" if budgets else " at this budget"
+
+
+def _timed(price: Price) -> bool:
+    return price.metric.unit == "s"
+
+
+def _listed(names: Iterable[str]) -> str:
+    *most, last = dict.fromkeys(names)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]

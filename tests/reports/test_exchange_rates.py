@@ -1,0 +1,286 @@
+"""Effective speed-ups of planted runs: the numbers come back, in every currency; where there is none, one sentence says why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from planted import PLANTED, planted_suite, stored
+
+from modbench.harness.core.case import Case
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.plan import Plan
+from modbench.reports import exchange, exchange_words, render
+from modbench.reports.load import load
+
+METRICS = ["flops/forward", "flops/train_step", "latency/forward", "latency/train_step", "loss/val", "loss/val_causal"]
+ARMS = [
+    {"model": "dense"},
+    {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}},
+    {"model": "dense", "match": {"arm": "mod", "capacity": 0.5}},
+    {"model": "mod", "capacity": [0.125, 0.5]},
+    {"model": "moe"},
+]
+LADDER = ("dense-f0.58", "dense-f0.74", "dense")
+# Nats per unit of the logarithm of the training FLOPs.
+SLOPE = 0.5
+
+
+def planned(effort: str = "draft", **changes: Any) -> Plan:
+    settings = {
+        "metrics": METRICS,
+        "arms": ARMS,
+        "seeds": [0, 1, 2, 3, 4],
+        "launches": 5,
+        "rounds": 2,
+        "grid": {"seq_len": [128]},
+    }
+    return planted_suite(effort, **{**settings, **changes})
+
+
+def step_flops(made: Plan) -> dict[str, float]:
+    """Training FLOPs of a step by arm, at the training length."""
+    cases = {case.arm: case for case in made.cases if case.place.seq_len == 128}
+    costs = {arm: case_cost(case) for arm, case in cases.items()}
+    return {arm: cost.train_step for arm, cost in costs.items() if cost is not None}
+
+
+def losses(flops: Mapping[str, float], **speedups: float) -> dict[str, float]:
+    """Losses of dense models on a straight line, and of arms whose effective speed-up in training FLOPs is that."""
+    wanted = dict.fromkeys(flops, 1.0) | speedups
+    whole = flops["dense"]
+    return {arm: 2.0 - SLOPE * math.log(flops[arm] * wanted[arm] / whole) for arm in flops}
+
+
+MOD, HALF, MOE = "mod[c0.125]", "mod[c0.5]", "moe"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _tables_alone() -> Iterator[None]:
+    """Write tables without the page, which takes most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render, "html", lambda _: "")
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(_tables_alone: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exchange")
+    made = planned()
+    planted = losses(step_flops(made), **{MOD: 1.25, HALF: 1.6, MOE: 0.2})
+    stored(folder, made, losses=planted, run_noise=0.003)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def table(run: Path) -> pd.DataFrame:
+    return pd.read_csv(run / "exchange.csv")
+
+
+def one(table: Any, arm: str, metric: str) -> Any:
+    return table[(table.arm == arm) & (table.metric == metric)].iloc[0]
+
+
+def test_the_planted_rate_comes_back_in_flops(table: pd.DataFrame) -> None:
+    row = one(table, MOD, "flops/train_step")
+    assert row.effective_speedup == pytest.approx(1.25, rel=0.02)
+    assert row.ci_low < 1.25 < row.ci_high < 1.3
+    assert (row.kind, row.status, row.seeds, row.ci_level) == ("rate", "ok", 5, 0.95)
+    assert (row.seq_len, row.ladder, row.loss_metric) == (128, " ".join(LADDER), "loss/val_causal")
+    assert math.isnan(row.launches)
+
+
+def test_the_same_place_on_the_ladder_costs_seconds(table: pd.DataFrame) -> None:
+    flops = step_flops(planned())
+    wanted = math.log(1.25 * flops[MOD])
+    small, large = (math.log(flops[arm]) for arm in LADDER[1:])
+    share = (wanted - small) / (large - small)
+    seconds = math.exp((1 - share) * math.log(PLANTED[LADDER[1]]) + share * math.log(PLANTED["dense"])) / PLANTED[MOD]
+    for metric in ("latency/train_step", "latency/forward"):
+        row = one(table, MOD, metric)
+        assert row.effective_speedup == pytest.approx(seconds, rel=0.02)
+        assert row.ci_low < seconds < row.ci_high
+        assert row.launches == 5
+        assert row.ratio == pytest.approx(1.6, rel=0.02)
+        assert row.ratio_ci_low < row.ratio < row.ratio_ci_high
+
+
+def test_whichever_the_baseline_of_the_report_the_plain_ratio_is_to_dense(run: Path, table: pd.DataFrame) -> None:
+    """Pairs are stored once: with another baseline the one with dense is mirrored."""
+    turned = exchange.table(load(run, MOD))
+    mine, theirs = (one(each, MOD, "latency/forward") for each in (turned, table))
+    for column in ("ratio", "ratio_ci_low", "ratio_ci_high", "effective_speedup"):
+        assert mine[column] == pytest.approx(theirs[column])
+
+
+def test_beyond_the_ladder_there_are_bounds(table: pd.DataFrame) -> None:
+    flops = step_flops(planned())
+    better, worse = one(table, HALF, "flops/train_step"), one(table, MOE, "flops/train_step")
+    assert (better.kind, worse.kind) == ("bound_below", "bound_above")
+    assert math.isnan(better.effective_speedup)
+    assert math.isnan(worse.effective_speedup)
+    assert better.ci_low == pytest.approx(flops["dense"] / flops[HALF], rel=1e-3)
+    assert worse.ci_high == pytest.approx(flops["dense-f0.58"] / flops[MOE], rel=1e-3)
+
+
+def test_a_dense_model_between_two_others_is_a_check(table: pd.DataFrame) -> None:
+    row = one(table, "dense-f0.74", "flops/train_step")
+    assert row.effective_speedup == pytest.approx(1, rel=0.02)
+    assert row.ci_low < 1 < row.ci_high
+    assert row.ladder == "dense-f0.58 dense"
+    assert row.reason == exchange.CHECK
+
+
+def test_it_is_said_in_words(run: Path) -> None:
+    said = exchange_words.in_words(load(run))
+    assert said[0].startswith("MoD 0.125 has the loss of a dense model with 1.2")
+    assert "× its training FLOPs (95 %: 1.2" in said[0]
+    assert "; 5 seeds): effective speed-up 1.2" in said[0]
+    assert "× in seconds of a train step (" in said[0]
+    assert said[1].startswith("MoD 0.5 ends below the best dense model measured (")
+    assert "effective speed-up more than 1." in said[1]
+    assert "effective speed-up less than 0." in said[2]
+    assert said[3].startswith("Check of the dense ladder: dense 74 % against the others has 1.0")
+    assert len(said) == 4
+
+
+def test_a_loss_that_saw_the_future_is_labelled(tmp_path: Path) -> None:
+    made = planned(metrics=["flops/train_step", "loss/val"])
+    stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25}), run_noise=0.003)
+    rows = pd.read_csv(tmp_path / "run" / "exchange.csv")
+    row = one(rows, MOD, "flops/train_step")
+    assert (row.loss_metric, row.labels) == ("loss/val", "top-k routing saw future tokens")
+    assert "(but: top-k routing saw future tokens)" in exchange_words.in_words(load(tmp_path / "run"))[0]
+
+
+def test_where_a_larger_model_has_no_lower_loss_one_sentence_says_so(tmp_path: Path) -> None:
+    made = planned(metrics=["flops/train_step", "flops/forward", "loss/val"], seeds=[0])
+    stored(tmp_path, made, losses={"dense-f0.58": 2.0, "dense-f0.74": 2.01, "dense": 2.02, MOD: 2.01})
+    (said,) = exchange_words.in_words(load(tmp_path / "run"))
+    assert said == (
+        "No exchange rate at this budget: dense with more FLOPs has no lower loss here (2.300 nats in dense 58 %, 2.310 in "
+        "dense 74 %, 2.320 in dense; 1 seed)."
+    )
+    rows = pd.read_csv(tmp_path / "run" / "exchange.csv")
+    assert rows.effective_speedup.isna().all()
+    assert rows.ci_low.isna().all()
+    assert set(rows.status) == {"skipped"}
+    assert rows.reason.str.startswith("no exchange rate at this budget: a larger dense model has no lower loss").all()
+
+
+def test_few_seeds_illustrate(tmp_path: Path) -> None:
+    made = planned(metrics=["flops/train_step", "loss/val", "loss/val_causal"], seeds=[0, 1])
+    stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25, HALF: 1.6, MOE: 0.2}))
+    row = one(pd.read_csv(tmp_path / "run" / "exchange.csv"), MOD, "flops/train_step")
+    assert row.effective_speedup == pytest.approx(1.25, rel=1e-6)
+    assert math.isnan(row.ci_low)
+    assert math.isnan(row.ci_level)
+    assert row.reason.startswith("illustration, no claim: 2 seeds")
+    said = exchange_words.in_words(load(tmp_path / "run"))
+    assert all(sentence.startswith("Illustration, no claim (") for sentence in said[:3])
+
+
+def test_a_smoke_run_illustrates_however_many_seeds_it_has(tmp_path: Path) -> None:
+    made = planned("smoke", metrics=["flops/train_step", "loss/val", "loss/val_causal"], launches=1)
+    stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25}), run_noise=1e-4)
+    row = one(pd.read_csv(tmp_path / "run" / "exchange.csv"), MOD, "flops/train_step")
+    assert row.reason.startswith("illustration, no claim: smoke effort")
+    assert math.isnan(row.ci_low)
+
+
+def test_seconds_on_a_machine_that_was_not_checked_are_said_to_be(tmp_path: Path) -> None:
+    made = planned(metrics=["flops/train_step", "latency/train_step", "loss/val", "loss/val_causal"])
+    stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25}), run_noise=1e-3, certificate=None)
+    assert exchange_words.in_words(load(tmp_path / "run"))[-1].endswith("the machine was not checked.")
+
+
+def test_another_text_is_another_loss(tmp_path: Path) -> None:
+    made = planned(metrics=["flops/train_step", "loss/val"])
+    stored(tmp_path, made, losses=losses(step_flops(made)), other_text="train-mod_c0.125")
+    row = one(pd.read_csv(tmp_path / "run" / "exchange.csv"), MOD, "flops/train_step")
+    assert row.status == "skipped"
+    assert "different text" in row.reason
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """A dense model without a seed is left out of the ladder; an arm without one has no rate."""
+    made = planned(metrics=["flops/train_step", "loss/val"])
+    stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25}), run_noise=1e-3)
+    for part in ("dense-f0.74", "moe"):
+        (gone,) = (tmp_path / "run" / "units").glob(f"train-{part}*seed1*")
+        gone.unlink()
+    render.write(tmp_path / "run")
+    rows = pd.read_csv(tmp_path / "run" / "exchange.csv")
+    row = one(rows, MOD, "flops/train_step")
+    assert row.ladder == "dense-f0.58 dense"
+    assert row.reason == "left out of the ladder, without loss/val: dense-f0.74"
+    assert row.effective_speedup == pytest.approx(1.25, rel=0.02)
+    assert "not measured" in one(rows, "moe", "flops/train_step").reason
+
+
+def test_without_a_dense_ladder_there_is_no_table(tmp_path: Path) -> None:
+    made = planned(
+        metrics=["flops/train_step", "loss/val"], arms=[{"model": "dense"}, {"model": "mod"}], seeds=[0, 1, 2]
+    )
+    stored(tmp_path, made)
+    assert not (tmp_path / "run" / "exchange.csv").exists()
+    assert exchange_words.in_words(load(tmp_path / "run")) == []
+
+
+def test_compute_from_another_length_is_said(tmp_path: Path) -> None:
+    made = planned(metrics=["flops/train_step", "loss/val"], grid={"seq_len": [32, 64]})
+    stored(tmp_path, made, losses=losses(step_flops(planned()), **{MOD: 1.25}), run_noise=1e-3)
+    row = one(pd.read_csv(tmp_path / "run" / "exchange.csv"), MOD, "flops/train_step")
+    assert row.seq_len == 64
+    assert "nothing was measured at the training length, 128" in row.reason
+
+
+SIZES = [{"d_model": d, "n_layers": 2} for d in (32, 48, 64, 96)]
+
+
+def swept(case: Case) -> float:
+    """Loss in a sweep: dense has its optimum at width 64; MoD has everywhere the loss of dense at 1.2 times its forward FLOPs."""
+    cost = case_cost(case)
+    assert cost is not None
+    dense = {32: 2.4, 48: 2.2, 64: 2.1, 96: 2.3}
+    if case.model == "dense":
+        return dense[case.config.d_model]
+    return {32: 2.25, 48: 2.15, 64: 2.0, 96: 2.35}[case.config.d_model]
+
+
+def test_in_a_sweep_the_dense_sizes_of_a_budget_are_the_ladder(tmp_path: Path) -> None:
+    made = planted_suite(
+        "draft",
+        metrics=["flops/forward", "flops/train_step", "loss/val", "loss/val_causal"],
+        seeds=[0, 1, 2],
+        shape={},
+        grid={"seq_len": [64], "batch_size": [2]},
+        arms=[{"model": "dense"}, {"model": "mod", "capacity": 0.125}],
+        train={"seq_len": 64, "batch_size": 2},
+        isoflop={"budgets": [1e10, 3e10], "sizes": SIZES, "max_epochs": 10**9},
+    )
+    planted = {case.id: swept(case) for case in made.cases if case.budget}
+    stored(tmp_path, made, losses=planted, run_noise=1e-3)
+    rows = pd.read_csv(tmp_path / "run" / "exchange.csv")
+    assert set(rows.budget) == {1e10, 3e10}
+    here: Any = rows[rows.budget == 1e10].set_index(["arm", "metric"])
+    small = here.loc["mod[c0.125-d32-L2]", "flops/forward"]
+    costs = {case.arm: case_cost(case) for case in made.cases if not case.budget}
+    forward = {arm: cost.forward for arm, cost in costs.items() if cost is not None}
+    wanted = forward["dense[d32-L2]"] ** 0.25 * forward["dense[d48-L2]"] ** 0.75 / forward["mod[c0.125-d32-L2]"]
+    assert small.effective_speedup == pytest.approx(wanted, rel=0.02)
+    assert small.ci_low < wanted < small.ci_high
+    assert small.ratio == pytest.approx(forward["dense[d32-L2]"] / forward["mod[c0.125-d32-L2]"])
+    # Beyond the best dense size the curve rises: that size is not read, and nothing at this budget is as good as MoD's best.
+    best = here.loc["mod[c0.125-d64-L2]", "flops/forward"]
+    assert best.kind == "bound_below"
+    assert best.ci_low == pytest.approx(forward["dense[d64-L2]"] / forward["mod[c0.125-d64-L2]"])
+    equal = here.loc["mod[c0.125-d32-L2]", "flops/train_step"]
+    assert "the dense models cost the same in it" in equal.reason
+    said = exchange_words.in_words(load(tmp_path / "run"))
+    assert [sentence[:21] for sentence in said] == ["At 1e10 training FLOPs"[:21], "At 3e10 training FLOPs"[:21]]
+    assert "MoD 0.125 d64-L2 ends below the best dense model measured" in said[0]
