@@ -19,7 +19,7 @@ from modbench.harness.stats import effects, memo
 from modbench.harness.stats.exchange import Crossing, crossing
 from modbench.reports.cases import joined
 from modbench.reports.cell import Trouble
-from modbench.reports.exchange_prices import Held, Price, Prices
+from modbench.reports.exchange_prices import Held, Price, Prices, unpriced
 from modbench.reports.load import Loaded
 
 # In nats per token; routed causally where a model can do so.
@@ -59,7 +59,7 @@ class Exchange:
     @property
     def stated(self) -> list[Price]:
         """Prices with a rate or a bound."""
-        return [price for price in self.prices if price.rate is not None and price.rate.kind != "none"]
+        return [price for price in self.prices if price.rate.kind != "none"]
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,8 @@ class _Maker:
                 means = tuple(sum(each) / len(each) for each in known.values())
                 return Exchange(case, ladder, key, place, prices, check, means, sum(own) / len(own))
         found = next((each for each in troubles if each.status == "failed"), troubles[-1])
-        unpriced = tuple(Price(metric, None, None, found) for metric in self.prices.currencies())
-        return Exchange(case, tuple(dense), group.losses[-1], None, unpriced, check)
+        none = tuple(unpriced(metric, None, found) for metric in self.prices.currencies())
+        return Exchange(case, tuple(dense), group.losses[-1], None, none, check)
 
     def _losses(self, case: Case, key: str) -> list[float] | Trouble:
         """Losses by seed, in the order of the suite's seeds; or why there are none."""
@@ -189,8 +189,7 @@ def _row(made: Exchange, price: Price) -> dict[str, Any]:
         "ratio_ci_high": price.plain.high,
         "labels": labels.joined(price.labels),
     }
-    if found is None:
-        assert price.trouble is not None
+    if price.trouble is not None:
         return row | {"status": price.trouble.status, "reason": joined([price.trouble.reason, price.reason])}
     told = {"kind": found.kind, "seeds": found.seeds, "launches": found.launches or None}
     if found.kind == "none":

@@ -58,20 +58,27 @@ class Price:
     Attributes:
         metric: the currency.
         place: where its compute was measured; None where it was not.
-        rate: the effective speed-up; None where something was not measured.
-        trouble: what was not measured.
+        rate: the effective speed-up; of kind `none` where something was not measured.
+        trouble: what was not measured; None: everything was.
         plain: the plain ratio beside it.
         labels: warnings about the loss or the compute.
         reason: what else must be known.
+        whole_run: whether it is paid for the whole training run, whose steps differ, not for one step.
     """
 
     metric: Metric
     place: Place | None
-    rate: Rate | None
+    rate: Rate
     trouble: Trouble | None = None
     plain: Plain = Plain()
     labels: tuple[Label, ...] = ()
     reason: str | None = None
+    whole_run: bool = False
+
+
+def unpriced(metric: Metric, place: Place | None, trouble: Trouble, reason: str | None = None) -> Price:
+    """Return what there is of a price where something was not measured."""
+    return Price(metric, place, Rate("none", reason=trouble.reason), trouble, reason=reason)
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ class Prices:
             where = self._measured(metric, held.case.place)
             if where is None:
                 said = f"{metric.key} was not measured in {held.case.place.dtype}"
-                yield Price(metric, None, None, Trouble("skipped", said), reason=held.reason)
+                yield unpriced(metric, None, Trouble("skipped", said), held.reason)
             else:
                 yield self._price(metric, held, where)
 
@@ -133,7 +140,7 @@ class Prices:
                 trouble = tables.anchor_trouble(side, metric)
             if trouble is not None:
                 said = trouble.reason if side is sides[0] else f"{side.arm}: {trouble.reason}"
-                return Price(metric, where.place, None, trouble._replace(reason=said), reason=joined(reasons))
+                return unpriced(metric, where.place, trouble._replace(reason=said), joined(reasons))
         steps = self._steps_over(metric, held)
         if any(steps):
             reasons.append(WHOLE_RUN)
@@ -142,7 +149,7 @@ class Prices:
         plain, contaminated = self._beside(metric, where, held)
         warned = [*tables.row_labels(case, tables.metrics[held.loss]), *tables.row_labels(sides[0], metric)]
         warned += [*nodes.labels(tables, sides[0], metric), *[Label.CONTAMINATED] * contaminated]
-        return Price(metric, where.place, made, None, plain, tuple(dict.fromkeys(warned)), joined(reasons))
+        return Price(metric, where.place, made, None, plain, tuple(dict.fromkeys(warned)), joined(reasons), any(steps))
 
     def _measured(self, metric: Metric, trained: Place) -> Comparison | None:
         """Where the grid measured it: at the training length, else the longest; at the batch size of training if it can be."""

@@ -9,7 +9,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.core.units import three_digits
 from modbench.harness.stats.exchange import FEW_POINTS, NOT_FALLING, Rate
 from modbench.reports.exchange import Exchange, exchanges
-from modbench.reports.exchange_prices import CURRENCIES, WHOLE_RUN, Price
+from modbench.reports.exchange_prices import CURRENCIES, Price
 from modbench.reports.isoflop import in_flops
 from modbench.reports.load import Loaded
 from modbench.reports.panel import times
@@ -25,26 +25,37 @@ def in_words(loaded: Loaded, made: Sequence[Exchange] | None = None) -> list[str
     Of a sweep over sizes each variant is there with the size of the lowest loss.
     """
     made = exchanges(loaded) if made is None else made
-    stated, without, said = list[Exchange](), dict[str, list[Exchange]](), list[str]()
-    for each in _best_sizes(made):
-        if each.stated:
-            stated.append(each)
-        elif not each.check:
-            without.setdefault(why_not(each), []).append(each)
+    stated = [each for each in best_sizes(made) if each.stated]
     arms, checks = ([each for each in stated if each.check == check] for check in (False, True))
-    said += [sentence(each) for each in arms[:MOST_SENTENCES]]
+    said = [sentence(each) for each in arms[:MOST_SENTENCES]]
     if len(arms) > MOST_SENTENCES:
         said.append(f"Effective speed-ups of {len(arms) - MOST_SENTENCES:,} further arms are in exchange.csv.")
-    for reason, those in without.items():
-        whose = "" if len(without) == 1 and not arms else f" for {_listed(name(each.case) for each in those)}"
-        said.append(f"No exchange rate{whose}{_at_budget(those)}: {reason}.")
-    said += [f"Check of the dense ladder: {_check(each)}." for each in checks if arms]
-    if any(_timed(price) for each in arms for price in each.stated) and not loaded.checked:
+    said += without_rate(made)
+    said += [
+        f"Check of the dense ladder: {_check(each)}."
+        for each in checks
+        if arms and not each.stated[0].rate.illustration
+    ]
+    if any(price.metric.unit == "s" for each in arms for price in each.stated) and not loaded.checked:
         said.append("The seconds of effective speed-ups are without a verdict: the machine was not checked.")
     return said
 
 
-def _best_sizes(made: Iterable[Exchange]) -> list[Exchange]:
+def without_rate(made: Sequence[Exchange]) -> list[str]:
+    """Say why arms have no exchange rate in any currency: a sentence for each reason."""
+    arms = [each for each in best_sizes(made) if not each.check]
+    by_reason: dict[str, list[Exchange]] = {}
+    for each in arms:
+        if not each.stated:
+            by_reason.setdefault(why_not(each), []).append(each)
+    said = []
+    for reason, those in by_reason.items():
+        whose = "" if len(those) == len(arms) else f" for {_listed(name(each.case) for each in those)}"
+        said.append(f"No exchange rate{whose}{_at_budget(those)}: {reason}.")
+    return said
+
+
+def best_sizes(made: Iterable[Exchange]) -> list[Exchange]:
     """Of every variant of a sweep the size with the lowest mean loss; every other arm."""
     best: dict[tuple[object, ...], Exchange] = {}
     for each in made:
@@ -60,7 +71,6 @@ def sentence(each: Exchange) -> str:
     """Say what dense compute buys the loss of an arm: `MoD 0.125 has the loss of a dense model with 1.08x its ...`."""
     first, *rest = each.stated
     found, who = first.rate, name(each.case)
-    assert found is not None
     if each.case.budget:
         who = f"at {in_flops(each.case.budget)} {who}"
     what = currency(first)
@@ -71,24 +81,14 @@ def sentence(each: Exchange) -> str:
         side = "below the best" if found.kind == "bound_below" else "above the smallest"
         told = f"{who} ends {side} dense model measured ({_loss_of(each)})"
         rest_said = [f"{rate_in_words(found)} in {what}{_evidence(found)}"]
-    rest_said += [
-        f"{rate_in_words(other)} in {currency(price)}{_between(other)}" for price in rest for other in _of(price)
-    ]
-    if found.illustration:
-        told = f"illustration, no claim ({found.reason}): {told}"
+    rest_said += [f"{rate_in_words(price.rate)} in {currency(price)}{_between(price.rate, found)}" for price in rest]
     return _upper(f"{told}: effective speed-up {', '.join(rest_said)}{_doubts(each)}.")
-
-
-def _of(price: Price) -> list[Rate]:
-    return [] if price.rate is None else [price.rate]
 
 
 def currency(price: Price) -> str:
     """What is paid: `seconds of a train step`; where runs have unequal steps, of the whole run."""
     said = CURRENCIES[price.metric.key]
-    if WHOLE_RUN in (price.reason or ""):
-        return said.replace("a train step", "the training run")
-    return said
+    return said.replace("a train step", "the training run") if price.whole_run else said
 
 
 def rate_in_words(found: Rate) -> str:
@@ -112,14 +112,24 @@ def interval_in_words(found: Rate) -> str:
 
 
 def _evidence(found: Rate) -> str:
+    if found.illustration:
+        return f" ({_illustrates(found)})"
     between = interval_in_words(found)
     seeds = f"{found.seeds} seed{'s' * (found.seeds != 1)}"
     return f" (95 %: {between}; {seeds})" if between else f" ({seeds})"
 
 
-def _between(found: Rate) -> str:
+def _between(found: Rate, first: Rate) -> str:
+    """What stands behind a further currency: its interval, or what the first currency has not said."""
+    if found.illustration:
+        return "" if first.illustration else f" ({_illustrates(found)})"
     between = interval_in_words(found)
     return f" ({between})" if between else ""
+
+
+def _illustrates(found: Rate) -> str:
+    """`1 seed: illustration, no claim`."""
+    return f"{str(found.reason).split(':', maxsplit=1)[0]}: illustration, no claim"
 
 
 def _loss_of(each: Exchange) -> str:
@@ -140,27 +150,17 @@ def _doubts(each: Exchange) -> str:
 def why_not(each: Exchange) -> str:
     """Why an arm has no exchange rate in any currency."""
     if each.place is None:
-        return (
-            next(price.trouble.reason for price in each.prices if price.trouble)
-            if each.prices
-            else "no compute was asked for"
-        )
+        return next((str(price.rate.reason) for price in each.prices), "no compute was asked for")
     if each.place.reason == NOT_FALLING:
         return f"dense with more FLOPs has no lower loss here ({ladder_in_words(each)})"
     if each.place.reason == FEW_POINTS:
         return FEW_POINTS
-    found = dict.fromkeys(
-        f"{_reason(price)} ({CURRENCIES[price.metric.key]})" if len(each.prices) > 1 else _reason(price)
-        for price in each.prices
-    )
-    reasons = dict.fromkeys(_reason(price) for price in each.prices)
-    return next(iter(reasons)) if len(reasons) == 1 else "; ".join(found) or "no compute was asked for"
-
-
-def _reason(price: Price) -> str:
-    if price.trouble is not None:
-        return price.trouble.reason
-    return "" if price.rate is None else str(price.rate.reason)
+    by_reason: dict[str, list[str]] = {}
+    for price in each.prices:
+        by_reason.setdefault(str(price.rate.reason), []).append(currency(price))
+    if len(by_reason) < 2:
+        return next(iter(by_reason), "no compute was asked for")
+    return "; ".join(f"in {_listed(names)}: {reason}" for reason, names in by_reason.items())
 
 
 def ladder_in_words(each: Exchange) -> str:
@@ -172,18 +172,14 @@ def ladder_in_words(each: Exchange) -> str:
 
 
 def _check(each: Exchange) -> str:
-    price = each.stated[0]
-    (found,) = _of(price)
-    return f"{short(each.case)} against the others has {rate_in_words(found)}{_between(found)} in {currency(price)}, should be 1"
+    first = each.stated[0]
+    told = f"{rate_in_words(first.rate)}{_between(first.rate, first.rate)} in {currency(first)}"
+    return f"{short(each.case)} against the others has {told}, should be 1"
 
 
 def _at_budget(those: Sequence[Exchange]) -> str:
     budgets = sorted({each.case.budget for each in those if each.case.budget})
     return f" at {' and '.join(in_flops(budget) for budget in budgets)}" if budgets else " at this budget"
-
-
-def _timed(price: Price) -> bool:
-    return price.metric.unit == "s"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.plan import Plan
 from modbench.reports import exchange, exchange_words, render
 from modbench.reports.load import load
+from modbench.reports.panels import exchange as exchange_panel
 
 METRICS = ["flops/forward", "flops/train_step", "latency/forward", "latency/train_step", "loss/val", "loss/val_causal"]
 ARMS = [
@@ -181,7 +182,7 @@ def test_few_seeds_illustrate(tmp_path: Path) -> None:
     assert math.isnan(row.ci_level)
     assert row.reason.startswith("illustration, no claim: 2 seeds")
     said = exchange_words.in_words(load(tmp_path / "run"))
-    assert all(sentence.startswith("Illustration, no claim (") for sentence in said[:3])
+    assert all("(2 seeds: illustration, no claim)" in sentence for sentence in said[:3])
 
 
 def test_a_smoke_run_illustrates_however_many_seeds_it_has(tmp_path: Path) -> None:
@@ -284,3 +285,53 @@ def test_in_a_sweep_the_dense_sizes_of_a_budget_are_the_ladder(tmp_path: Path) -
     said = exchange_words.in_words(load(tmp_path / "run"))
     assert [sentence[:21] for sentence in said] == ["At 1e10 training FLOPs"[:21], "At 3e10 training FLOPs"[:21]]
     assert "MoD 0.125 d64-L2 ends below the best dense model measured" in said[0]
+
+
+def test_the_panel_draws_what_is_stated_and_says_the_rest(run: Path, tmp_path: Path) -> None:
+    shown = exchange_panel.PANEL.render(load(run))
+    assert shown is not None
+    for text in (
+        "speed-up in training FLOPs",
+        "speed-up in seconds of a train step",
+        "dense 74 % (check)",
+        "more than 1.",
+    ):
+        assert text in shown
+    assert "No exchange rate" not in shown
+    none = planned(metrics=["flops/train_step", "loss/val"], seeds=[0])
+    stored(tmp_path, none, losses={"dense-f0.58": 2.0, "dense-f0.74": 2.01, "dense": 2.02, MOD: 2.01})
+    shown = exchange_panel.PANEL.render(load(tmp_path / "run"))
+    assert shown is not None
+    assert (
+        "No exchange rate at this budget: dense with more FLOPs has no lower loss here (2.300 nats in dense 58 %"
+        in shown
+    )
+    assert "<svg" not in shown
+
+
+def test_without_losses_there_is_no_panel(tmp_path: Path) -> None:
+    stored(tmp_path, planned(metrics=["flops/forward"]))
+    assert exchange_panel.PANEL.render(load(tmp_path / "run")) is None
+
+
+def test_seconds_of_runs_with_equal_training_flops_are_those_of_the_whole_run(tmp_path: Path) -> None:
+    """A cheaper model makes more steps: seconds of a step would flatter it."""
+    made = planned(
+        metrics=["flops/train_step", "flops/forward", "latency/train_step", "loss/val"],
+        train={"seq_len": 128, "batch_size": 1, "flops": 1e11},
+    )
+    stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25}), run_noise=1e-3)
+    rows = pd.read_csv(tmp_path / "run" / "exchange.csv")
+    flops = one(rows, MOD, "flops/train_step")
+    assert (flops.kind, flops.reason.split(";")[0]) == (
+        "none",
+        "no exchange rate at this budget: the dense models cost the same in it",
+    )
+    steps = {unit.comparison.arms[0].arm: run.steps for unit in made.units if (run := unit.protocol.train) is not None}
+    seconds = {arm: PLANTED[arm] * steps[arm] for arm in (*LADDER, MOD)}
+    # Larger dense models need fewer, dearer steps: with these times the whole run takes as long or less.
+    assert seconds["dense"] < seconds["dense-f0.58"]
+    row = one(rows, MOD, "latency/train_step")
+    assert (row.kind, row.status) == ("none", "skipped")
+    assert "do not cost more" in row.reason
+    assert one(rows, MOD, "flops/forward").kind == "rate"
