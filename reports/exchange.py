@@ -29,6 +29,7 @@ COLUMNS = (
     *("kind", "effective_speedup", "ci_low", "ci_high", "ci_level", "ratio", "ratio_ci_low", "ratio_ci_high"),
     *("seeds", "launches", "ladder", "status", "reason", "labels"),
 )
+STRAIGHT = "read between two dense models alone: too high where the dense curve bends"
 CHECK = "a check: a dense model against the others of its ladder should give 1"
 
 
@@ -141,7 +142,9 @@ class _Maker:
             else:
                 place = crossing(list(known.values()), own, turns=group.turns)
                 left_out = [f"left out of the ladder, without {key}: {c.arm}" for c in dense if c not in known]
-                reason = joined([CHECK if check else None, *left_out])
+                reason = joined(
+                    [CHECK if check else None, STRAIGHT if len(known) == 2 and not check else None, *left_out]
+                )
                 ladder = tuple(known)
                 same = next((c for c in ladder if c.size == case.size), None) if group.turns else ladder[-1]
                 prices = tuple(self.prices.of(Held(case, ladder, key, place, same, reason)))

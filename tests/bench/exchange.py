@@ -3,7 +3,8 @@
     python tests/bench/exchange.py
 
 Losses are a dense curve, an offset of each seed that all arms share, and noise of each run. Prints a Markdown table for
-docs/method.md.
+docs/method.md: how often each holds the truth and, in brackets, how often there is a number with both ends; where the dense
+curve bends, by how much the median estimate is too high.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class World:
         launches: of a time; 0: the compute is counted.
         launch_sd: standard deviation of a launch's effect.
         saved: how much less than the dense model of equal loss the arm costs, on the log scale.
-        bend: how much lower the curve lies between two points than the straight line, as a share of its fall there.
+        exponent: of the power law by which the dense loss falls with compute; 0: straight over its logarithm.
     """
 
     seeds: int = 5
@@ -46,7 +47,7 @@ class World:
     launches: int = 0
     launch_sd: float = 0.005
     saved: float = 0.1
-    bend: float = 0.0
+    exponent: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,23 +67,29 @@ class Shares:
     bias: float
 
 
+def fallen(costs: np.ndarray, exponent: float) -> np.ndarray:
+    """Loss of dense models by the log of their compute: 1 for the smallest, 0 for the largest."""
+    if not exponent:
+        return costs / math.log(SMALLEST)
+    found: np.ndarray = np.expm1(-exponent * costs) / math.expm1(-exponent * math.log(SMALLEST))
+    return found
+
+
 def simulated(world: World, rng: np.random.Generator) -> tuple[Rate, float]:
     """One run: its effective speed-up, and the true one."""
     costs = np.linspace(math.log(SMALLEST), 0.0, world.points)
-    curve = np.linspace(1.0, 0.0, world.points)  # in units of its fall
     at = {
         "anywhere": rng.uniform(0, world.points - 1),
         "identical": (world.points - 1) // 2 if world.points > 2 else 0.5,
         "largest": world.points - 1.0,
     }[world.place]
-    between = at % 1
-    loss = np.interp(at, range(world.points), curve) - 4 * world.bend * between * (1 - between) / (world.points - 1)
+    as_dear = float(np.interp(at, range(world.points), costs))  # as the dense model of the arm's loss
+    curve, loss = fallen(costs, world.exponent), float(fallen(np.array(as_dear), world.exponent))
     common = rng.normal(0, 10 * world.noise, world.seeds)
     ladder = curve[:, None] + common + rng.normal(0, world.noise, (world.points, world.seeds))
     arm = loss + common + rng.normal(0, world.noise, world.seeds)
     truth = world.saved
-    own = float(np.interp(at, range(world.points), costs)) - truth  # the arm's compute
-    over = (costs - own)[:, None]
+    over = (costs - (as_dear - truth))[:, None]
     if world.launches:
         # Effects against the anchor, which is the largest dense model; all are compared with the arm.
         effects = rng.normal(0, world.launch_sd, (world.points + 1, world.launches))
@@ -119,21 +126,28 @@ def worlds() -> Iterator[tuple[str, World]]:
     yield "a twin of the largest dense model (A/A)", World(place="largest", noise=0.03, saved=0.0)
 
 
+BENT = "noise 3%, loss falls with compute to the power of -0.34"
+
+
 def main() -> None:
     """Print coverage by world, seeds and points of the ladder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=4000)
     runs = parser.parse_args().runs
-    sizes = [(n, j) for n in SEEDS for j in POINTS]
-    print("| holds the truth (interval or bound stated / both ends closed) |", end="")
-    print("".join(f" {n} seeds, {j} dense |" for n, j in sizes))
-    print("| --- |", " --- |" * len(sizes))
-    for name, world in worlds():
+    models = ", ".join(map(str, POINTS))
+    print(f"| interval holds the truth with {models} dense models | {' | '.join(f'{n} seeds' for n in SEEDS)} |")
+    print("| --- |", " --- |" * len(SEEDS))
+    for name, world in (*worlds(), (BENT, World(noise=0.03, exponent=0.34))):
         cells = []
-        for n, j in sizes:
-            found = shares(replace(world, seeds=n, points=j), runs)
-            cells.append(f"{found.held:.3f} ({found.stated:.2f} / {found.closed:.2f})")
-        print(f"| {name} |", " | ".join(cells), "|", flush=True)
+        for n in SEEDS:
+            found = [shares(replace(world, seeds=n, points=j), runs) for j in POINTS]
+            held, closed = (
+                ", ".join(f"{getattr(each, what):.{digits}f}" for each in found)
+                for what, digits in (("held", 3), ("closed", 2))
+            )
+            high = f"; {', '.join(f'{each.bias:+.1%}' for each in found)}" if name == BENT else f" ({closed})"
+            cells.append(held + high)
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

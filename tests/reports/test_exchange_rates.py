@@ -218,7 +218,7 @@ def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     rows = pd.read_csv(tmp_path / "run" / "exchange.csv")
     row = one(rows, MOD, "flops/train_step")
     assert row.ladder == "dense-f0.58 dense"
-    assert row.reason == "left out of the ladder, without loss/val: dense-f0.74"
+    assert row.reason == f"{exchange.STRAIGHT}; left out of the ladder, without loss/val: dense-f0.74"
     assert row.effective_speedup == pytest.approx(1.25, rel=0.02)
     assert "not measured" in one(rows, "moe", "flops/train_step").reason
 
