@@ -122,9 +122,9 @@ class Prices:
     def of(self, held: Held) -> Iterator[Price]:
         """Yield the arm's exchange rate in every currency."""
         for metric in self.currencies():
-            where = self._measured(metric, held.case.place)
+            where = self._measured(metric, held)
             if where is None:
-                said = f"{metric.key} was not measured in {held.case.place.dtype}"
+                said = f"{metric.key} was not measured for the arm and its dense ladder side by side"
                 yield unpriced(metric, None, Trouble("skipped", said), held.reason)
             else:
                 yield self._price(metric, held, where)
@@ -151,16 +151,20 @@ class Prices:
         warned += [*nodes.labels(tables, sides[0], metric), *[Label.CONTAMINATED] * contaminated]
         return Price(metric, where.place, made, None, plain, tuple(dict.fromkeys(warned)), joined(reasons), any(steps))
 
-    def _measured(self, metric: Metric, trained: Place) -> Comparison | None:
-        """Where the grid measured it: at the training length, else the longest; at the batch size of training if it can be."""
-        plan = self.loaded.run.plan
-        found = [each for each in plan.comparisons if metric.key in each.metrics and each.place.dtype == trained.dtype]
+    def _measured(self, metric: Metric, held: Held) -> Comparison | None:
+        """Where all were measured: at the training length, else the longest; at the batch size of training if it can be."""
+        trained, sides = held.case.place, {case.arm for case in (held.case, *held.ladder)}
 
         def far(comparison: Comparison) -> tuple[bool, int, bool, bool]:
             place = comparison.place
             other = place.batch_size != trained.batch_size, place.execution != trained.execution
             return place.seq_len != trained.seq_len, -place.seq_len, *other
 
+        found = [
+            each
+            for each in self.loaded.run.plan.comparisons
+            if metric.key in each.metrics and each.place.dtype == trained.dtype and sides <= {c.arm for c in each.arms}
+        ]
         return min(found, key=far, default=None)
 
     def _counted(self, metric: Metric) -> bool:

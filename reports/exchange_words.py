@@ -149,6 +149,11 @@ def _doubts(each: Exchange) -> str:
 
 def why_not(each: Exchange) -> str:
     """Why an arm has no exchange rate in any currency."""
+    if (
+        any(price.trouble is not None and price.trouble.status == "failed" for price in each.prices)
+        and each.place is None
+    ):
+        return "its training failed"
     if each.place is None:
         return next((str(price.rate.reason) for price in each.prices), "no compute was asked for")
     if each.place.reason == NOT_FALLING:

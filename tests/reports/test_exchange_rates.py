@@ -12,7 +12,9 @@ import pytest
 from planted import PLANTED, planted_suite, stored
 
 from modbench.harness.core.case import Case
+from modbench.harness.core.contracts import Text
 from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning import plan
 from modbench.harness.planning.plan import Plan
 from modbench.reports import exchange, exchange_words, render
 from modbench.reports.load import load
@@ -221,6 +223,30 @@ def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert row.reason == f"{exchange.STRAIGHT}; left out of the ladder, without loss/val: dense-f0.74"
     assert row.effective_speedup == pytest.approx(1.25, rel=0.02)
     assert "not measured" in one(rows, "moe", "flops/train_step").reason
+
+
+def test_what_a_selection_left_out_has_a_reason(tmp_path: Path) -> None:
+    """MoD was trained, but its step was not counted at any place."""
+    suite = planned(metrics=["flops/train_step", "loss/val"]).suite
+    made = plan.make_plan(
+        suite, device="cpu", select="not (mod and B1)", text=Text("t", b"a" * 500, b"b" * 500, "c0ffee")
+    )
+    stored(tmp_path, made, losses=losses(step_flops(planned()), **{MOD: 1.25}), run_noise=1e-3)
+    row = one(pd.read_csv(tmp_path / "run" / "exchange.csv"), MOD, "flops/train_step")
+    assert row.status == "skipped"
+    assert row.reason == "flops/train_step was not measured for the arm and its dense ladder side by side"
+
+
+def test_an_arm_whose_training_failed_is_named(tmp_path: Path) -> None:
+    made = planned(metrics=["flops/train_step", "loss/val"])
+    stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25}), run_noise=1e-3)
+    (gone,) = (tmp_path / "run" / "units").glob("train-moe*seed1*")
+    gone.write_text("{")
+    render.write(tmp_path / "run")
+    assert one(pd.read_csv(tmp_path / "run" / "exchange.csv"), "moe", "flops/train_step").status == "failed"
+    assert "No exchange rate for MoE at this budget: its training failed." in exchange_words.in_words(
+        load(tmp_path / "run")
+    )
 
 
 def test_without_a_dense_ladder_there_is_no_table(tmp_path: Path) -> None:
