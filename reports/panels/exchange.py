@@ -29,15 +29,17 @@ HEAD = ("Arm", "In", "Effective speed-up", "95 % interval", "Plain speed-up", "S
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """Draw a mark with its interval for each arm and currency; where no arm has an exchange rate, say why."""
+    """Draw a mark with its interval for each arm and currency; say in sentences what is an illustration, or not there."""
     made = exchanges(loaded)
-    sentences = exchange_words.without_rate(made)
-    arms = [each for each in exchange_words.best_sizes(made) if each.stated]
-    if not any(not each.check for each in arms):
-        return fill("exchange", sentences=sentences, figure=None) if sentences else None
-    shown = evenly([*(a for a in arms if not a.check), *(a for a in arms if a.check)], MOST_ROWS)
-    rows = [row for each in shown for row in _rows(each)]
-    return fill("exchange", sentences=sentences, figure=_figure(loaded, shown), head=HEAD, rows=rows)
+    stated = [each for each in exchange_words.best_sizes(made) if each.stated]
+    arms, checks = ([each for each in stated if each.check == check] for check in (False, True))
+    shown = evenly([*arms, *checks], MOST_ROWS) if arms else []
+    drawn = any(not price.rate.illustration for each in arms for price in each.stated)
+    sentences = exchange_words.without_rate(made) if drawn else exchange_words.in_words(loaded, made)
+    if not shown and not sentences:
+        return None
+    picture, rows = _figure(loaded, shown) if drawn else None, [row for each in shown for row in _rows(each)]
+    return fill("exchange", sentences=sentences, figure=picture, head=HEAD, rows=rows)
 
 
 def _figure(loaded: Loaded, arms: Sequence[Exchange]) -> Markup:

@@ -185,6 +185,10 @@ def test_few_seeds_illustrate(tmp_path: Path) -> None:
     assert row.reason.startswith("illustration, no claim: 2 seeds")
     said = exchange_words.in_words(load(tmp_path / "run"))
     assert all("(2 seeds: illustration, no claim)" in sentence for sentence in said[:3])
+    shown = exchange_panel.PANEL.render(load(tmp_path / "run"))
+    assert shown is not None
+    assert "illustration, no claim" in shown
+    assert "<svg" not in shown
 
 
 def test_a_smoke_run_illustrates_however_many_seeds_it_has(tmp_path: Path) -> None:

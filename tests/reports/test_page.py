@@ -64,6 +64,7 @@ def test_title_asks_the_question_and_panels_are_there(opened: Opened) -> None:
         "At a glance",
         "Where does it pay? Speed-up by capacity and length",
         "What does it cost in loss?",
+        "What would a dense model of the same loss cost?",
         "What failed",
         "What should you doubt?",
         "Did FLOPs become milliseconds?",
