@@ -50,12 +50,12 @@ def compared_run(
             return fake_record(unit, Trouble())
         place = unit.comparison.place
         here = truth | {"slower": slower, "speed": speed * AT[place.seq_len] * AT[place.dtype]}
-        found = timed(unit, Truth(**here))
+        found, failed = timed(unit, Truth(**here)), [case.id for case in unit.comparison.arms if case.arm == fails]
         outcomes = tuple(
             each.model_copy(
                 update={"status": "failed", "kind": "error", "reason": "planted <b>failure</b>", "samples": {}}
             )
-            if fails and f"{fails.removesuffix(']')}-T" in each.case
+            if each.case in failed
             else each
             for each in found.outcomes
         )

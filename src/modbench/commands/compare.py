@@ -1,4 +1,4 @@
-"""`modbench compare`."""
+"""`modbench compare`: the cases of one run along an axis, or runs with one another."""
 
 from __future__ import annotations
 
@@ -17,17 +17,15 @@ if TYPE_CHECKING:
 
 @app.command()
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN [RUN …]", help="Run folders: one with --by, else several.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN [RUN …]", help="One run folder with --by, else several.")],
     by: Annotated[
         str | None,
-        typer.Option(
-            "--by", metavar="AXIS", help="Compare the cases of one run along this axis: capacity, seq_len, arm."
-        ),
+        typer.Option("--by", metavar="AXIS", help="The cases of one run along this axis: capacity, seq_len, arm, …"),
     ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
-            "--baseline", metavar="ARM|VALUE", help="With --by: a value of the axis, or an arm; default the anchor."
+            "--baseline", metavar="VALUE", help="With --by: a value of the axis, or an arm; default the anchor."
         ),
     ] = None,
     metric: Annotated[list[str] | None, typer.Option("--metric", help="With --by: only these metrics.")] = None,
@@ -36,63 +34,33 @@ def compare(
         list[str] | None, typer.Option("--workload", help="With --by: only these workloads, such as decode.")
     ] = None,
     select: SelectFlag = None,
-    alternate: Annotated[
-        bool,
-        typer.Option(
-            "--paired",
-            help="Time two revisions in alternating processes: compare --paired REV_A REV_B SUITE. A revision is a git "
-            "revision, `.` for the files as they are, or the path of a Python interpreter.",
-        ),
-    ] = False,
-    model: Annotated[
-        list[str] | None, typer.Option("--model", help="With --paired: FILE.py:build, taken from both revisions.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --paired: any key of a suite.")
-    ] = None,
-    launches: Annotated[
-        int | None, typer.Option("--launches", help="With --paired: blocks of three launches; default 8.")
-    ] = None,
     margin: Annotated[
-        float | None,
-        typer.Option("--margin", help="With --paired: largest difference that does not matter, as a share."),
+        float | None, typer.Option("--margin", help="Of several runs: largest change that does not matter, as a share.")
     ] = None,
-    out: Annotated[
-        str | None, typer.Option("--out", "-o", metavar="DIR", help="With --paired: folder for the runs.")
-    ] = None,
+    across_machines: Annotated[
+        bool,
+        typer.Option("--across-machines", help="Of several runs: compare unlike machines, by ratios to the anchor."),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare the cases of a run along an axis, runs with one another, or revisions; writes nothing into run folders."""
-    if alternate:
-        from modbench.commands._paired import paired
+    """Compare the cases of a run along an axis, or runs with the first one; nothing is written into their folders."""
+    if by is not None:
+        if len(runs) != 1:
+            raise UsageError(f"--by compares the cases of one run; {len(runs)} were named.")
+        if margin is not None or across_machines:
+            raise UsageError("--margin and --across-machines are for several runs; --by takes the suite's margin.")
+        from modbench.reports.axis_table import Filter
 
-        if margin is not None and not 0 < margin < 1:
-            raise UsageError(f"--margin {margin:g} is outside (0, 1): it is a share, such as 0.02.")
-        paired(
-            runs,
-            models=listed("--model", model, str),
-            settings=settings or (),
-            lengths=listed("--seq-len", seq_len, int),
-            select=select,
-            launches=launches,
-            margin=margin,
-            out=out,
-            as_json=as_json,
-        )
+        lists = listed("--metric", metric, str), listed("--seq-len", seq_len, int), listed("--workload", workload, str)
+        _by(runs[0], by, baseline, Filter(*lists, select), as_json=as_json)
         return
-    if by is None:
-        raise UsageError("name an axis: --by capacity.")
-    if len(runs) != 1:
-        raise UsageError(f"--by compares the cases of one run; {len(runs)} were named.")
-    from modbench.reports.axis_table import Filter
-
-    keep = Filter(
-        listed("--metric", metric, str),
-        listed("--seq-len", seq_len, int),
-        listed("--workload", workload, str),
-        select,
-    )
-    _by(runs[0], by, baseline, keep, as_json=as_json)
+    chosen = {"--baseline": baseline, "--metric": metric, "--seq-len": seq_len, "--workload": workload, "-k": select}
+    for flag, value in chosen.items():
+        if value is not None:
+            raise UsageError(f"{flag} needs --by AXIS: it chooses among the cases of one run.")
+    if len(runs) == 1:
+        raise UsageError("one run was named: name another, or compare its cases with --by AXIS, such as --by capacity.")
+    _runs(runs, margin, across_machines=across_machines, as_json=as_json)
 
 
 def _by(folder: str, axis: str, baseline: str | None, keep: Filter, *, as_json: bool) -> None:
@@ -108,3 +76,19 @@ def _by(folder: str, axis: str, baseline: str | None, keep: Filter, *, as_json: 
         say(compare_text.as_text(loaded, table, text_table.width(), every=bool(keep.metrics)))
     if loaded.run.incomplete:
         raise IncompleteError(loaded.run.incomplete)
+
+
+def _runs(folders: list[str], margin: float | None, *, across_machines: bool, as_json: bool) -> None:
+    from modbench.reports import compare_runs_text, text_table
+    from modbench.reports.compare_runs import compare_runs
+    from modbench.reports.load import load
+
+    if margin is not None and not 0 < margin < 1:
+        raise UsageError(f"--margin {margin:g} is outside (0, 1): it is a share, such as 0.02.")
+    compared = compare_runs([load(folder) for folder in folders], margin, across_machines=across_machines)
+    if as_json:
+        say_json(compare_runs_text.as_dict(compared), allow_nan=False)
+    else:
+        say(compare_runs_text.as_text(compared, text_table.width()))
+    if compared.incomplete:
+        raise IncompleteError(compared.incomplete)

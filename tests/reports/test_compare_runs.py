@@ -1,0 +1,263 @@
+"""`modbench compare A B`: what differs, what changed by the gate's rules in both directions, and what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planted_compare import ARMS, compared_run
+
+from modbench.harness.core.errors import UsageError
+from modbench.reports import compare_runs_text, gate
+from modbench.reports.compare_runs import Against, Compared, Row, both_ways, compare_runs
+from modbench.reports.load import Loaded, load
+
+TIME, MEMORY = "latency/forward", "memory/peak_allocated"
+SMALL: dict[str, Any] = {"grid": {"seq_len": [64]}}
+GIT = {"commit": "0123456789abcdef", "dirty": False}
+MIRRORED = {
+    "better": "worse",
+    "worse": "better",
+    "not better": "not worse",
+    "not worse": "not better",
+    "new": "missing",
+    "missing": "new",
+}
+
+
+def small(folder: Path, **changes: Any) -> Loaded:
+    """A run at one length in one number format."""
+    suite = SMALL | dict(changes.pop("suite", {}))
+    return compared_run(folder, suite=suite, **changes)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Loaded]:
+    """A run, and one after a change: MoD 0.125 takes 20 % more, MoD 0.5 20 % less, MoE fails."""
+    here = tmp_path_factory.mktemp("runs")
+    before = small(here / "before", seed=1, environment={"git": GIT})
+    slower = {"mod[c0.125]": 1.2, "mod[c0.5]": 0.8}
+    packages = {"packages": {"modbench": "1", "torch": "9"}, "git": GIT | {"dirty": True}}
+    return [before, small(here / "after", seed=2, slower=slower, fails="moe", environment=packages)]
+
+
+def rows(found: Against, metric: str = TIME) -> dict[str, Row]:
+    return {row.case.arm: row for row in found.rows if row.metric.key == metric}
+
+
+def test_planted_changes_are_found_and_nothing_else(runs: list[Loaded]) -> None:
+    found = rows(compare_runs(runs).against[0])
+    assert {arm: row.verdict for arm, row in found.items()} == {
+        "dense": "not compared",
+        "mod[c0.125]": "worse",
+        "mod[c0.25]": "equivalent",
+        "mod[c0.5]": "better",
+        "moe": "worse",
+    }
+    for arm, truth in (("mod[c0.125]", 1 / 1.2), ("mod[c0.25]", 1.0), ("mod[c0.5]", 1 / 0.8)):
+        row = found[arm]
+        assert row.change == pytest.approx(truth, rel=0.01)
+        assert row.low is not None
+        assert row.high is not None
+        assert row.low < truth < row.high
+    assert found["moe"].reason == "failed in B: error: planted <b>failure</b>"
+    assert (found["moe"].change, found["moe"].value) == (None, None)
+    assert "modbench gate --history RUN" in str(found["dense"].reason)
+    counted = rows(compare_runs(runs).against[0], MEMORY)
+    assert {row.verdict for row in counted.values()} == {"equivalent"}
+
+
+def test_worse_is_what_the_gate_calls_worse(runs: list[Loaded]) -> None:
+    ours = {(r.case.id, r.metric.key) for r in compare_runs(runs).against[0].rows if r.verdict == "worse"}
+    theirs = {(f.case, f.metric) for f in gate.gate(runs[1], runs[0], 0.02).findings if f.verdict == "worse"}
+    assert ours == theirs != set()
+
+
+def test_swapping_two_runs_mirrors_ratios_and_verdicts(runs: list[Loaded]) -> None:
+    there, back = (compare_runs(order).against[0] for order in (runs, runs[::-1]))
+    assert len(there.rows) == len(back.rows)
+    mirrored = {(row.case.id, row.metric.key): row for row in back.rows}
+    for row in there.rows:
+        other = mirrored[row.case.id, row.metric.key]
+        assert other.verdict == MIRRORED.get(row.verdict, row.verdict), row
+        assert (other.first, other.value) == (row.value, row.first)
+        if row.change is not None:
+            assert other.change == pytest.approx(1 / row.change)
+        if row.low is not None:
+            assert other.high == pytest.approx(1 / row.low)
+
+
+WORDS = st.sampled_from(["pass", "better", "worse", "cannot tell", "not compared"])
+
+
+@given(WORDS, WORDS)
+def test_verdicts_mirror_whatever_the_gate_says(forward: str, backward: str) -> None:
+    word, swapped = both_ways(forward, backward), both_ways(backward, forward)
+    assert swapped == MIRRORED.get(word, word)
+    assert (word in {"worse", "different"}) == (forward == "worse")
+    assert word != "equivalent" or "cannot tell" not in {forward, backward}
+
+
+def test_what_differs_is_named_and_the_rest_is_said_to_be_the_same(runs: list[Loaded], tmp_path: Path) -> None:
+    found = compare_runs(runs)
+    assert [(each.section, each.what, each.values) for each in found.differences] == [
+        ("versions", "modbench", ("0", "1")),
+        ("versions", "torch", ("–", "9")),
+        ("code", "uncommitted changes", ("no", "yes")),
+    ]
+    text = compare_runs_text.as_text(found, 80)
+    assert "The same in both runs: machine and suite." in text
+    same = compare_runs([small(tmp_path / name, seed=3) for name in "ab"])
+    assert same.differences == []
+    assert "Machine, versions, code and suite are the same in both runs." in compare_runs_text.as_text(same, 80)
+
+
+def test_unlike_machines_are_refused_unless_named_and_then_ratios_to_the_anchor_are_compared(
+    runs: list[Loaded], tmp_path: Path, modbench: Any
+) -> None:
+    elsewhere = small(tmp_path / "elsewhere", seed=4, speed=3.0, environment={"cpu": "another", "machine": "n"})
+    with pytest.raises(UsageError, match=r"unlike machines \(processor: a fake and another\)"):
+        compare_runs([runs[0], elsewhere])
+    done = modbench("compare", runs[0].path, elsewhere.path)
+    assert (done.returncode, done.stdout) == (2, "")
+    found = rows(compare_runs([runs[0], elsewhere], across_machines=True).against[0])
+    assert {found[arm].verdict for arm in ("mod[c0.125]", "mod[c0.25]", "moe")} == {"equivalent"}
+    assert found["dense"].verdict == "not compared"
+    assert found["dense"].value == pytest.approx(0.06, rel=0.01)
+    done = modbench("compare", runs[0].path, elsewhere.path, "--across-machines")
+    assert done.returncode == 0, done.stderr
+    assert "The machines are unlike: the anchors' own times have no verdict." in done.stdout
+
+
+def test_without_a_checked_machine_and_at_smoke_no_time_has_a_verdict(runs: list[Loaded], tmp_path: Path) -> None:
+    unknown = small(tmp_path / "unknown", environment={"certificate": None}, slower={"moe": 2.0})
+    smoke = small(tmp_path / "smoke", suite={"effort": "smoke", "launches": 5}, slower={"moe": 2.0})
+    for other in (unknown, smoke):
+        for order in ((runs[0], other), (other, runs[0])):
+            found = rows(compare_runs(order).against[0])
+            assert {row.verdict for row in found.values()} <= {"cannot tell", "not compared"}
+        assert {row.verdict for row in rows(compare_runs(order).against[0], MEMORY).values()} == {"equivalent"}
+
+
+def test_new_and_missing_cases_of_other_suites_are_named(tmp_path: Path) -> None:
+    more = [*ARMS, {"model": "mod", "capacity": 0.75}]
+    first, second = small(tmp_path / "a"), small(tmp_path / "b", suite={"arms": more, "metrics": [TIME]})
+    found = compare_runs([first, second])
+    assert rows(found.against[0])["mod[c0.75]"].verdict == "new"
+    assert {row.verdict for row in rows(found.against[0], MEMORY).values()} == {"missing"}
+    assert [each.what for each in found.differences] == ["arms", "metrics"]
+    text = compare_runs_text.as_text(found, 80)
+    assert "new: mod[c0.75-T64-B1-fp32-cpu1]: A did not measure it (latency/forward)" in text
+    other = small(tmp_path / "c", suite={"shape": {"d_model": 128, "n_layers": 2}})
+    apart = compare_runs([first, other]).against[0]
+    assert apart.said == ("no case has the same settings in both runs",)
+    assert {row.verdict for row in apart.rows} == {"not compared"}
+
+
+def test_a_damaged_unit_is_named_and_ends_with_4(runs: list[Loaded], tmp_path: Path, modbench: Any) -> None:
+    broken = small(tmp_path / "broken", seed=5)
+    next((broken.path / "units").glob("time-forward*")).write_text("{")
+    before = {path: path.stat().st_mtime_ns for path in broken.path.rglob("*")}
+    done = modbench("compare", runs[0].path, broken.path)
+    assert done.returncode == 4
+    assert "not JSON" in done.stderr
+    said = " ".join(done.stdout.split())
+    assert "damaged in B: " in said
+    assert "failed in B: dense[T64-B1-fp32-cpu1], mod[c0.125-T64-B1-fp32-cpu1]" in said
+    assert "≈ equivalent" in done.stdout  # memory is compared all the same
+    told = json.loads(modbench("compare", runs[0].path, broken.path, "--json").stdout)
+    assert [len(each["damaged"]) for each in told["runs"]] == [0, 1]
+    assert told["runs"][1]["incomplete"]
+    assert before == {path: path.stat().st_mtime_ns for path in broken.path.rglob("*")}
+
+
+GOLDEN = """\
+A  before  (planted, draft: 5 launches x 4 rounds, DATE)
+B  after  (planted, draft: 5 launches x 4 rounds, DATE)
+
+Machine, versions, code and suite are the same in both runs.
+
+B against A: 1 worse, 1 better, 2 equivalent, 1 not compared
+
+forward pass        A        B          ratio  verdict
+dense         20.0 ms  20.0 ms         1.000×  · not compared
+MoD 0.125     10.0 ms  12.0 ms  0.833× ±0.000  ▼ slower
+MoD 0.25      16.0 ms  16.0 ms  1.000× ±0.000  ≈ equivalent
+MoD 0.5       20.0 ms  16.0 ms  1.250× ±0.000  ▲ faster
+MoE           25.0 ms  25.0 ms  1.000× ±0.000  ≈ equivalent
+
+"""
+
+
+def test_the_text_is_as_printed_here_and_json_has_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modbench: Any
+) -> None:
+    suite = {"metrics": [TIME]}
+    small(tmp_path / "before", sd=0.0, suite=suite)
+    small(tmp_path / "after", sd=0.0, suite=suite, slower={"mod[c0.125]": 1.2, "mod[c0.5]": 0.8})
+    monkeypatch.chdir(tmp_path)
+    found = compare_runs([load("before"), load("after")])
+    text = compare_runs_text.as_text(found, 80)
+    assert max(map(len, text.splitlines())) <= 80
+    dated = text.replace(found.runs[0].run.started[:10], "DATE").replace(found.runs[1].run.started[:10], "DATE")
+    assert dated.partition("not compared: dense")[0] == GOLDEN
+    done = modbench("compare", "before", "after", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["against"][0]["verdicts"] == {"not compared": 1, "worse": 1, "equivalent": 2, "better": 1}
+    worse = told["against"][0]["rows"][1]
+    assert worse["case"] == "mod[c0.125-T64-B1-fp32-cpu1]"
+    assert (worse["baseline_value"], worse["value"]) == (pytest.approx(0.01), pytest.approx(0.012))
+    assert (worse["ratio"], worse["difference"], worse["ci_level"]) == (pytest.approx(1 / 1.2), None, 0.9)
+
+
+def test_losses_are_compared_seed_by_seed_as_differences(tmp_path: Path) -> None:
+    suite = {"metrics": ["loss/val"], "seeds": [0, 1, 2]}
+    found = compare_runs([small(tmp_path / name, suite=suite) for name in "ab"])
+    (row, *_) = found.against[0].rows
+    assert (row.verdict, row.change, row.is_difference) == ("equivalent", 0.0, True)
+    assert "forward" not in compare_runs_text.as_text(found, 80)
+
+
+def test_three_runs_are_each_compared_with_the_first(runs: list[Loaded], tmp_path: Path) -> None:
+    found = compare_runs([*runs, small(tmp_path / "third", seed=6)])
+    assert [each.run for each in found.against] == [1, 2]
+    assert rows(found.against[1])["mod[c0.125]"].verdict == "equivalent"
+    text = compare_runs_text.as_text(found, 80)
+    assert "C against A: " in text
+    assert max(len(line) for line in text.splitlines() if not line.startswith(("A  ", "B  ", "C  "))) <= 80
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ((), "one run was named"),
+        (("SELF",), "named twice"),
+        (("OTHER", "--baseline", "dense"), "--baseline needs --by AXIS"),
+        (("OTHER", "--margin", "2"), "--margin 2 is outside (0, 1)"),
+        (("OTHER",) * 8, "9 runs: name two to 8"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(
+    more: tuple[str, ...], said: str, runs: list[Loaded], modbench: Any
+) -> None:
+    paths = {"SELF": runs[0].path, "OTHER": runs[1].path}
+    done = modbench("compare", runs[0].path, *(paths.get(each, each) for each in more))
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_strangers_names_cannot_steer_the_terminal(tmp_path: Path, runs: list[Loaded]) -> None:
+    loud = small(tmp_path / "loud", environment={"packages": {"modbench": "0", "evil\x1b[2J\nname": "1\x1b[31m"}})
+    text = compare_runs_text.as_text(compare_runs([runs[0], loud]), 80)
+    assert "\x1b" not in text
+    assert "evil\\x1b[2J" in text
+
+
+def test_compared_knows_what_runs_lack(runs: list[Loaded]) -> None:
+    assert isinstance(found := compare_runs(runs), Compared)
+    assert found.incomplete is None
