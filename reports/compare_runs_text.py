@@ -84,7 +84,7 @@ def as_text(compared: Compared, width: int) -> str:
         blocks.append(wrapped([f"{letter(against.run)} against {letter(0)}: {summary(against)}", *against.said], width))
         blocks += list(_tables(against, width))
         blocks.append(wrapped(_reasons(against), width))
-    blocks += [wrapped(_failures(compared), width), wrapped(notes(compared), width)]
+    blocks += [wrapped(failures_in_words(compared), width), wrapped(notes(compared), width)]
     return "\n\n".join("\n".join(escaped(line, lines=False) for line in block) for block in blocks if block)
 
 
@@ -168,7 +168,7 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:MOST_NAMED])}{more}"
 
 
-def _failures(compared: Compared) -> Iterator[str]:
+def failures_in_words(compared: Compared) -> Iterator[str]:
     """Name what failed, is damaged or lacks in each run."""
     for number, loaded in enumerate(compared.runs):
         found = list(failures(loaded))

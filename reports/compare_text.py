@@ -53,14 +53,19 @@ def as_text(loaded: Loaded, table: Table, width: int, *, every: bool = False) ->
     pieces = [_piece(table, column) for column in shown]
     for block in _blocks(labels, pieces, width - max(map(len, labels)) - len(GAP)):
         lines += [*block, ""]
-    said = [*_legend(shown), *table.notes, *_missing(shown)]
+    said = [*legend(shown), *table.notes, *missing(shown)]
     if len(columns) > len(shown):
         said.append(f"and {len(columns) - len(shown)} more columns: --metric, --seq-len, --workload and -k choose")
     others = dict.fromkeys(column.metric.key for column in table.columns if column not in columns)
     if others:
         said.append(f"not shown: {', '.join(others)} (--metric KEY, or --json)")
-    said += [machine_check(loaded)[1], f"margin {loaded.run.plan.suite.margin:.1%}; ± half the 95 % interval"]
+    said += how_to_read(loaded)
     return "\n".join([*lines, *wrapped(said, width)])
+
+
+def how_to_read(loaded: Loaded) -> list[str]:
+    """Say what is known of the machine, and what the numbers are."""
+    return [machine_check(loaded)[1], f"margin {loaded.run.plan.suite.margin:.1%}; ± half the 95 % interval"]
 
 
 def row_label(table: Table, value: Value) -> str:
@@ -150,7 +155,7 @@ def _block(labels: Sequence[str], pieces: Sequence[list[str]]) -> Iterator[str]:
             yield GAP.join([label.ljust(wide), *parts]).rstrip()
 
 
-def _legend(columns: Sequence[Column]) -> Iterator[str]:
+def legend(columns: Sequence[Column]) -> Iterator[str]:
     """Explain the marks, and name the labels with the arms that have them."""
     rows = [(cell, cell.row) for column in columns for cell in column.cells.values() if cell.row is not None]
     if any(_mark(row) == FUTURE_MARK for _, row in rows):
@@ -165,7 +170,7 @@ def _legend(columns: Sequence[Column]) -> Iterator[str]:
     yield from (f"{label}: {'; '.join(arms)}" for label, arms in found.items())
 
 
-def _missing(columns: Sequence[Column]) -> Iterator[str]:
+def missing(columns: Sequence[Column]) -> Iterator[str]:
     """Say why cells have no comparison: each reason once."""
     reasons: dict[str, list[str]] = {}
     for column in columns:

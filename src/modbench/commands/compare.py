@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -13,6 +14,25 @@ from modbench.harness.core.errors import IncompleteError, UsageError
 
 if TYPE_CHECKING:
     from modbench.reports.axis_table import Filter
+
+
+class Output(NamedTuple):
+    """Where a comparison goes.
+
+    Attributes:
+        html: a file for the page; None: none.
+        force: whether that file may exist.
+        as_json: whether JSON is printed instead of text.
+    """
+
+    html: str | None
+    force: bool
+    as_json: bool
+
+
+def _typed() -> list[str]:
+    """The command line, as it is shown on the page."""
+    return ["modbench", *sys.argv[1:]]
 
 
 @app.command()
@@ -41,6 +61,10 @@ def compare(
         bool,
         typer.Option("--across-machines", help="Of several runs: compare unlike machines, by ratios to the anchor."),
     ] = False,
+    html: Annotated[
+        str | None, typer.Option("--html", metavar="FILE", help="Also write the comparison as a page, into a new file.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let --html replace a file.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare the cases of a run along an axis, or runs with the first one; nothing is written into their folders."""
@@ -52,7 +76,7 @@ def compare(
         from modbench.reports.axis_table import Filter
 
         lists = listed("--metric", metric, str), listed("--seq-len", seq_len, int), listed("--workload", workload, str)
-        _by(runs[0], by, baseline, Filter(*lists, select), as_json=as_json)
+        _by(runs[0], by, baseline, Filter(*lists, select), Output(html, force=force, as_json=as_json))
         return
     chosen = {"--baseline": baseline, "--metric": metric, "--seq-len": seq_len, "--workload": workload, "-k": select}
     for flag, value in chosen.items():
@@ -60,17 +84,19 @@ def compare(
             raise UsageError(f"{flag} needs --by AXIS: it chooses among the cases of one run.")
     if len(runs) == 1:
         raise UsageError("one run was named: name another, or compare its cases with --by AXIS, such as --by capacity.")
-    _runs(runs, margin, across_machines=across_machines, as_json=as_json)
+    _runs(runs, margin, Output(html, force=force, as_json=as_json), across_machines=across_machines)
 
 
-def _by(folder: str, axis: str, baseline: str | None, keep: Filter, *, as_json: bool) -> None:
-    from modbench.reports import compare_text, text_table
+def _by(folder: str, axis: str, baseline: str | None, keep: Filter, out: Output) -> None:
+    from modbench.reports import compare_page, compare_text, text_table
     from modbench.reports.compare_by import compare_by
     from modbench.reports.load import load
 
     loaded = load(folder)
     table = compare_by(loaded, axis, baseline, keep)
-    if as_json:
+    if out.html is not None:
+        compare_page.write(compare_page.of_axis(loaded, table, _typed()), out.html, force=out.force, runs=[loaded])
+    if out.as_json:
         say_json(compare_text.as_dict(loaded, table), allow_nan=False)
     else:
         say(compare_text.as_text(loaded, table, text_table.width(), every=bool(keep.metrics)))
@@ -78,15 +104,18 @@ def _by(folder: str, axis: str, baseline: str | None, keep: Filter, *, as_json: 
         raise IncompleteError(loaded.run.incomplete)
 
 
-def _runs(folders: list[str], margin: float | None, *, across_machines: bool, as_json: bool) -> None:
-    from modbench.reports import compare_runs_text, text_table
+def _runs(folders: list[str], margin: float | None, out: Output, *, across_machines: bool) -> None:
+    from modbench.reports import compare_page, compare_runs_text, text_table
     from modbench.reports.compare_runs import compare_runs
     from modbench.reports.load import load
 
     if margin is not None and not 0 < margin < 1:
         raise UsageError(f"--margin {margin:g} is outside (0, 1): it is a share, such as 0.02.")
     compared = compare_runs([load(folder) for folder in folders], margin, across_machines=across_machines)
-    if as_json:
+    if out.html is not None:
+        page = compare_page.of_runs(compared, _typed())
+        compare_page.write(page, out.html, force=out.force, runs=compared.runs)
+    if out.as_json:
         say_json(compare_runs_text.as_dict(compared), allow_nan=False)
     else:
         say(compare_runs_text.as_text(compared, text_table.width()))

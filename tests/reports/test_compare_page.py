@@ -1,0 +1,137 @@
+"""The pages of `modbench compare --html`, in a real headless Chromium, and that no file is overwritten."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted_compare import ARMS, compared_run
+
+from modbench.reports import compare_page
+from modbench.reports.axis_table import Filter
+from modbench.reports.compare_by import compare_by
+from modbench.reports.compare_runs import compare_runs
+from modbench.reports.load import Loaded
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+EVIL = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Loaded]:
+    """Two runs: one arm slower, one failing, one new; a package with a stranger's name."""
+    here = tmp_path_factory.mktemp("runs")
+    suite: dict[str, Any] = {"grid": {"seq_len": [64]}}
+    packages = {"packages": {"modbench": "0", EVIL: "1"}}
+    more = {"arms": [*ARMS, {"model": "mod", "capacity": 0.75}]}
+    after: dict[str, Any] = {
+        "suite": suite | more,
+        "slower": {"mod[c0.125]": 1.2},
+        "fails": "mod[c0.5]",
+        "environment": packages,
+    }
+    return [compared_run(here / "before", suite=suite, seed=1), compared_run(here / "after", seed=2, **after)]
+
+
+@pytest.fixture(scope="module")
+def pages(runs: list[Loaded], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The page of the two runs, and that of one along an axis."""
+    here = tmp_path_factory.mktemp("pages")
+    command = ["modbench", "compare", "--token=secret", "<b>"]
+    along = compare_page.of_axis(runs[1], compare_by(runs[1], "capacity", None, Filter()), command)
+    made = {"runs.html": compare_page.of_runs(compare_runs(runs), command), "along.html": along}
+    for name, page in made.items():
+        compare_page.write(page, str(here / name), force=False, runs=runs)
+    return [here / name for name in made]
+
+
+def test_names_of_strangers_are_escaped_and_nothing_is_fetched(pages: list[Path]) -> None:
+    import re
+
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert EVIL not in text
+        assert "secret" not in text
+        assert "planted <b>failure" not in text
+        assert "planted &lt;b&gt;failure&lt;/b&gt;" in text
+        assert not re.search(r'(?:src|href)="(?!data:,")', text)
+        assert "http" not in text
+    assert "&lt;script&gt;alert(1)" in pages[0].read_text(encoding="utf-8")
+
+
+def test_nothing_is_overwritten_and_nothing_is_written_into_a_run(
+    runs: list[Loaded], tmp_path: Path, modbench: Any
+) -> None:
+    pair = [run.path for run in runs]
+    file = tmp_path / "new.html"
+    assert modbench("compare", *pair, "--html", file).returncode == 0
+    first = file.read_bytes()
+    file.write_text("mine")
+    refused = modbench("compare", *pair, "--html", file)
+    assert (refused.returncode, file.read_text()) == (2, "mine")
+    assert "replaced only with --force" in refused.stderr
+    assert modbench("compare", *pair, "--html", file, "--force").returncode == 0
+    assert len(file.read_bytes()) > len(first) // 2
+    inside = modbench("compare", pair[0], "--by", "capacity", "--html", pair[0] / "new.html", "--force")
+    assert (inside.returncode, (pair[0] / "new.html").exists()) == (2, False)
+    assert "lies in a run folder" in inside.stderr
+    folder = modbench("compare", *pair, "--html", tmp_path)
+    assert "is a folder" in folder.stderr
+    missing = modbench("compare", *pair, "--html", tmp_path / "no" / "such.html")
+    assert missing.returncode == 2
+    assert "Traceback" not in missing.stderr
+
+
+if CHROMIUM is None and os.environ.get("CI"):
+    pytest.fail("no Chromium in CI: the browser tests must run there", pytrace=False)
+if CHROMIUM is not None:
+    from playwright.sync_api import Browser, sync_playwright
+    from screens import CHROMIUM_FLAGS
+
+    @pytest.fixture(scope="module")
+    def chromium() -> Iterator[Browser]:
+        with sync_playwright() as playwright:
+            launched = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+            yield launched
+            launched.close()
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("width", [375, 1280])
+    @pytest.mark.parametrize("which", [0, 1])
+    def test_the_page_fits_its_window_and_says_nothing_to_the_console(
+        which: int, width: int, chromium: Browser, pages: list[Path]
+    ) -> None:
+        context = chromium.new_context(viewport={"width": width, "height": 800}, offline=True)
+        page = context.new_page()
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: said.append(dialog.message))
+        page.goto(pages[which].resolve().as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator("h1").count() == 1
+        assert page.locator("[role=region]:not([tabindex])").count() == 0  # every table can be reached by keyboard
+        assert said == []
+        context.close()
+
+    @pytest.mark.slow
+    def test_what_changed_stands_first_and_the_table_can_be_filtered(chromium: Browser, pages: list[Path]) -> None:
+        page = chromium.new_page()
+        page.goto(pages[0].resolve().as_uri())
+        rows = page.locator("#comparisons tbody tr")
+        assert {rows.nth(i).locator("td").nth(7).inner_text() for i in range(2)} == {"▼ slower"}
+        page.fill("#filter", "mod[c0.75 latency")
+        assert page.locator("#comparisons tbody tr:visible").count() == 1
+        assert "+ new" in page.locator("#comparisons tbody tr:visible").inner_text()
+        page.fill("#filter", "")
+        page.locator("#comparisons th:nth-child(5) button").click()
+        ratios = page.eval_on_selector_all("#comparisons td:nth-child(5)", "all => all.map(c => c.dataset.value)")
+        numbers = [float(each) for each in ratios if each]
+        assert numbers == sorted(numbers)
+        assert numbers[0] == pytest.approx(1 / 1.2, rel=0.01)
+        assert page.locator(".failures").inner_text().count("planted <b>failure</b>") == 1
+        page.close()
