@@ -153,6 +153,13 @@ def _disturb(samples: dict[str, list[float]], arm: str, launch: int, trouble: Tr
         samples["wait_s"] = [0.5 * wall * (arm == trouble.waits) for wall in samples["wall_s"]]
 
 
+def _takes(unit: UnitOfWork, trouble: Trouble) -> dict[str, float]:
+    """What each arm takes relative to the anchor where a unit is timed."""
+    takes = {arm: share * trouble.slower.get(arm, 1.0) for arm, share in PLANTED.items()}
+    here = (unit.workload, unit.comparison.place.seq_len, unit.comparison.place.batch_size)
+    return takes | {name: share for (name, *where), share in trouble.grid.items() if (*where,) == here[: len(where)]}
+
+
 def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
     """What a worker would have left, had its clock been ours."""
     corpus = "badcafe" if trouble.other_text and trouble.other_text in unit.name else "c0ffee"
@@ -164,10 +171,7 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
         def arm(share: float, costs: tuple[float, ...]) -> Any:
             return lambda number: clock.pass_time(0.02 * share * costs[number % len(costs)])
 
-        takes = {arm: share * trouble.slower.get(arm, 1.0) for arm, share in PLANTED.items()}
-        place = unit.comparison.place
-        here = (unit.workload, place.seq_len, place.batch_size)
-        takes |= {name: share for (name, *where), share in trouble.grid.items() if (*where,) == here[: len(where)]}
+        takes = _takes(unit, trouble)
         calls = {case.id: arm(takes[case.arm], trouble.costs.get(case.arm, (1.0,))) for case in unit.comparison.arms}
         inputs = max(map(len, trouble.costs.values()), default=1)
         session = Session(

@@ -65,9 +65,52 @@ def compare(
         str | None, typer.Option("--html", metavar="FILE", help="Also write the comparison as a page, into a new file.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Let --html replace a file.")] = False,
+    alternate: Annotated[
+        bool,
+        typer.Option(
+            "--paired",
+            help="Time two revisions in alternating processes: compare --paired REV_A REV_B SUITE. A revision is git's, `.` for "
+            "the files as they are, or the path of a Python interpreter.",
+        ),
+    ] = False,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="With --paired: FILE.py:build, taken from both revisions.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --paired: any key of a suite.")
+    ] = None,
+    launches: Annotated[
+        int | None, typer.Option("--launches", help="With --paired: blocks of three launches; default 8.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", metavar="DIR", help="With --paired: folder for the runs.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare the cases of a run along an axis, or runs with the first one; nothing is written into their folders."""
+    """Compare the cases of a run along an axis, runs with the first one, or two revisions of the code."""
+    only_paired = {"--model": model, "--set": settings, "--launches": launches, "--out": out}
+    if alternate:
+        _refuse(
+            {"--by": by, "--baseline": baseline, "--metric": metric, "--workload": workload, "--html": html},
+            "runs that were made",
+        )
+        if margin is not None and not 0 < margin < 1:
+            raise UsageError(f"--margin {margin:g} is outside (0, 1): it is a share, such as 0.02.")
+        from modbench.commands._paired import paired
+
+        paired(
+            runs,
+            models=listed("--model", model, str),
+            settings=settings or (),
+            lengths=listed("--seq-len", seq_len, int),
+            select=select,
+            launches=launches,
+            margin=margin,
+            out=out,
+            as_json=as_json,
+        )
+        return
+    _refuse(only_paired, "--paired REV_A REV_B SUITE")
     if by is not None:
         if len(runs) != 1:
             raise UsageError(f"--by compares the cases of one run; {len(runs)} were named.")
@@ -79,12 +122,21 @@ def compare(
         _by(runs[0], by, baseline, Filter(*lists, select), Output(html, force=force, as_json=as_json))
         return
     chosen = {"--baseline": baseline, "--metric": metric, "--seq-len": seq_len, "--workload": workload, "-k": select}
-    for flag, value in chosen.items():
-        if value is not None:
-            raise UsageError(f"{flag} needs --by AXIS: it chooses among the cases of one run.")
+    _refuse(chosen, "--by AXIS, or --paired")
     if len(runs) == 1:
         raise UsageError("one run was named: name another, or compare its cases with --by AXIS, such as --by capacity.")
     _runs(runs, margin, Output(html, force=force, as_json=as_json), across_machines=across_machines)
+
+
+def _refuse(given: dict[str, object], needs: str) -> None:
+    """Refuse flags that belong to another way of comparing.
+
+    Raises:
+        UsageError: if one was given.
+    """
+    for flag, value in given.items():
+        if value is not None:
+            raise UsageError(f"{flag} needs {needs}: it means nothing here.")
 
 
 def _by(folder: str, axis: str, baseline: str | None, keep: Filter, out: Output) -> None:
