@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -128,7 +129,7 @@ def compare(
     _runs(runs, margin, Output(html, force=force, as_json=as_json), across_machines=across_machines)
 
 
-def _refuse(given: dict[str, object], needs: str) -> None:
+def _refuse(given: Mapping[str, object], needs: str) -> None:
     """Refuse flags that belong to another way of comparing.
 
     Raises:
