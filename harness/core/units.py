@@ -124,24 +124,50 @@ def human_duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-_DURATIONS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATIONS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
-def parse_duration(text: str, flag: str) -> float:
-    """Read a duration such as `90s`, `10min`, `2h` or `1.5h`, in s.
+def parse_duration(text: str, flag: str, such_as: str = "90s, 10min or 2h") -> float:
+    """Read a duration such as `50ms`, `90s`, `10min`, `2h` or `1.5h`, in s.
+
+    Args:
+        text: as typed.
+        flag: for the message.
+        such_as: examples for the message.
+
+    Raises:
+        UsageError: if it is no positive duration with a unit.
+    """
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zµ]+)\s*", text)
+    seconds = float(found[1]) * _DURATIONS.get(found[2], math.nan) if found else math.nan
+    if not 0 < seconds <= MOST_S:
+        raise UsageError(f"{flag} {text[:40]!r} is no duration: give a number with a unit, such as {such_as}.")
+    return seconds
+
+
+_SIZES = {"b": 1.0} | {
+    f"{letter}{unit}": float(base) ** power
+    for unit, base in (("ib", 1024), ("b", 1000))
+    for power, letter in enumerate("kmgt", start=1)
+}
+MOST_BYTES = 1e18
+
+
+def parse_bytes(text: str, flag: str) -> float:
+    """Read a size such as `4GiB` (2^30 bytes each) or `500MB` (10^6 bytes each), in B.
 
     Args:
         text: as typed.
         flag: for the message.
 
     Raises:
-        UsageError: if it is no positive duration with a unit.
+        UsageError: if it is no positive size with a unit.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text)
-    seconds = float(found[1]) * _DURATIONS.get(found[2], math.nan) if found else math.nan
-    if not 0 < seconds <= MOST_S:
-        raise UsageError(f"{flag} {text[:40]!r} is no duration: give a number with a unit, such as 90s, 10min or 2h.")
-    return seconds
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)\s*", text, flags=re.IGNORECASE | re.ASCII)
+    size = float(found[1]) * _SIZES.get(found[2].lower(), math.nan) if found else math.nan
+    if not 0 < size <= MOST_BYTES:
+        raise UsageError(f"{flag} {text[:40]!r} is no size: give a number with a unit, such as 4GiB or 500MB.")
+    return size
 
 
 def parse_percent(text: str, flag: str) -> Fraction:

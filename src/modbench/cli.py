@@ -20,7 +20,8 @@ from modbench.harness.core.printable import escaped
 
 # isort: off
 # Importing a command's file registers it; `modbench --help` lists the commands in this order.
-from modbench.commands import run, watch, plan, listing, validate, report, cost, doctor, train, profile, gate, compare
+from modbench.commands import run, watch, plan, listing, validate, report, cost, doctor, train, profile
+from modbench.commands import gate, compare, recommend
 # isort: on
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "main",
     "plan",
     "profile",
+    "recommend",
     "report",
     "run",
     "train",

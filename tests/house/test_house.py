@@ -102,6 +102,7 @@ def test_documented_commands_are_understood(
         "watch",
         "gate",
         "compare",
+        "recommend",
         "profile",
         "doctor",
         "train",

@@ -1,0 +1,83 @@
+"""`modbench recommend`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modbench.commands._app import app
+from modbench.commands._flags import JsonFlag
+from modbench.commands._output import say, say_json
+
+
+@app.command()
+def recommend(
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="The run folder to choose from.")],
+    max_latency: Annotated[
+        str | None,
+        typer.Option("--max-latency", metavar="DURATION", help="Longest time of a typical call, such as 50ms."),
+    ] = None,
+    max_memory: Annotated[
+        str | None, typer.Option("--max-memory", metavar="SIZE", help="Largest peak of memory, such as 4GiB.")
+    ] = None,
+    max_loss_increase: Annotated[
+        str | None,
+        typer.Option(
+            "--max-loss-increase",
+            metavar="PERCENT",
+            help="Largest rise of the loss over the dense model's, such as 1%.",
+        ),
+    ] = None,
+    minimize: Annotated[
+        str, typer.Option("--minimize", metavar="latency|memory|flops|loss", help="What the best setting has least of.")
+    ] = "latency",
+    workload: Annotated[
+        str | None,
+        typer.Option(
+            "--workload", metavar="NAME", help="forward, train_step, prefill or decode; default the first measured."
+        ),
+    ] = None,
+    seq_len: Annotated[int | None, typer.Option("--seq-len", help="Sequence length; default the longest.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", help="Batch size; default the first of the suite.")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option("--dtype", help="Number format; default the first of the suite.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say which setting to take under limits, how sure that is, and what would make it sure: exit 1 if none fits."""
+    import shutil
+
+    from modbench.harness.core.errors import IncompleteError, UsageError, unknown
+    from modbench.harness.core.units import parse_bytes, parse_duration, parse_percent
+    from modbench.reports import recommend_words
+    from modbench.reports.candidates import choice
+    from modbench.reports.limits import Limits
+    from modbench.reports.load import load
+    from modbench.reports.recommend import OBJECTIVES
+    from modbench.reports.recommend import recommend as judge
+
+    if minimize not in OBJECTIVES:
+        raise unknown("--minimize", minimize, OBJECTIVES)
+    limits = Limits(
+        None if max_latency is None else parse_duration(max_latency, "--max-latency", "50ms or 1.5s"),
+        None if max_memory is None else parse_bytes(max_memory, "--max-memory"),
+        None if max_loss_increase is None else float(parse_percent(max_loss_increase, "--max-loss-increase")),
+    )
+    loaded = load(run_folder)
+    chosen = choice(loaded, workload, seq_len, batch_size, dtype)
+    if all(each.of(minimize).value is None for each in chosen.candidates):
+        there = [each for each in OBJECTIVES if any(other.of(each).value is not None for other in chosen.candidates)]
+        raise UsageError(
+            f"no setting has a value of {minimize}, by which the best is chosen. The run has: {', '.join(there) or 'none'}; "
+            f"choose with --minimize."
+        )
+    found = judge(loaded, chosen, limits, minimize)
+    if as_json:
+        say_json(recommend_words.as_dict(found), allow_nan=False)
+    else:
+        say("\n".join(recommend_words.as_text(found, min(110, shutil.get_terminal_size().columns))))
+    if found.best is None:
+        raise typer.Exit(1)
+    if found.incomplete:
+        raise IncompleteError(found.incomplete)

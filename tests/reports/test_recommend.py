@@ -1,0 +1,276 @@
+"""`modbench recommend` on runs whose truth is known: the best, its runner-up, what fits for sure, what is lacking."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import FIT
+from planted_gate import planted_run
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.labels import Label
+from modbench.harness.core.units import parse_bytes, parse_duration, parse_percent
+from modbench.reports import recommend_words
+from modbench.reports.against import against
+from modbench.reports.candidates import choice
+from modbench.reports.limits import BREAKS, FITS, MAY, UNKNOWN, Limits
+from modbench.reports.load import Loaded, load
+from modbench.reports.recommend import Recommended, recommend
+
+TIME, MEMORY = "latency/forward", "memory/peak_allocated"
+METRICS = [TIME, "flops/forward", MEMORY, "loss/val", "loss/val_causal"]
+ARMS = [
+    {"model": "dense"},
+    {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}},
+    {"model": "mod", "capacity": [0.125, 0.5]},
+    {"model": "moe"},
+]
+# Of dense, 20 ms: what each takes. Bytes are 1, 2, 3 … MB in the order of the arms; MoD's loss is 2.47 % above that of dense.
+TAKES = {"mod[c0.125]": 0.6, "mod[c0.5]": 0.8, "dense-f0.58": 0.7, "moe": 1.25}
+
+
+def run(folder: Path, *, causal: bool = True, **more: Any) -> Loaded:
+    """A run of a checked machine; its losses without later tokens are those with them."""
+    suite = {"metrics": METRICS, "seeds": [0, 1, 2], "launches": 6, "grid": {"seq_len": [64]}, "arms": ARMS}
+    suite |= more.pop("suite", {})
+    made = planted_run(folder, **{"certificate": FIT, "slower": TAKES, "suite": suite, **more})
+    for path in (folder / "units").glob("train-*.json") if causal else ():
+        body = json.loads(path.read_text())
+        value = {each["case"]: each for each in body["outcomes"] if each["metric"] == "loss/val"}
+        body["outcomes"] = [
+            value[each["case"]] | {"metric": "loss/val_causal"} if each["metric"] == "loss/val_causal" else each
+            for each in body["outcomes"]
+        ]
+        path.write_text(json.dumps(body))
+    return load(made.path)
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    return run(tmp_path_factory.mktemp("recommend") / "quiet")
+
+
+def found_in(loaded: Loaded, objective: str = "latency", **limits: float) -> Recommended:
+    return recommend(loaded, choice(loaded), Limits(**limits), objective)
+
+
+def arm(judged: Any) -> str | None:
+    return None if judged is None else str(judged.candidate.case.arm)
+
+
+def words(found: Recommended) -> dict[str, str]:
+    return {each.candidate.case.arm: each.word for each in found.judged}
+
+
+def text(found: Recommended) -> str:
+    return "\n".join(recommend_words.as_text(found, 400))
+
+
+@pytest.mark.slow
+def test_the_fastest_that_fits_with_its_evidence(quiet: Loaded) -> None:
+    found = found_in(quiet, latency=0.05, memory=4.5e6, loss=0.03)
+    assert (arm(found.best), arm(found.runner_up)) == ("mod[c0.125]", "dense-f0.58")
+    assert found.best is not None
+    assert {each.word for each in found.best.kept} == {FITS}
+    assert words(found)["moe"] == BREAKS  # 5 MB
+    assert found.apart is not None
+    assert found.apart.verdict == "better"
+    assert found.apart.ratio == pytest.approx(0.7 / 0.6, rel=0.01)
+    assert found.same_shape is not None
+    assert found.same_shape.verdict == "better"
+    assert found.same_shape.ratio == pytest.approx(1 / 0.6, rel=0.01)
+    assert found.equal_cost is not None
+    assert found.equal_cost[0].startswith("dense, 5")
+    assert found.loss is not None
+    assert (found.loss.metric, found.loss.verdict) == ("loss/val_causal", "worse")
+    assert found.needs == ("its loss at T = 64, since it was trained at T = 128: --set train.seq_len=64",)
+    said = text(found)
+    assert said.startswith("recommended: MoD 0.125 (fastest that fits), for a forward pass at T = 64, B = 1, fp32")
+    assert "runner-up: dense, 5" in said
+    assert "told apart (1.17× [" in said
+
+
+@pytest.mark.slow
+def test_the_best_is_dense_where_nothing_is_better(tmp_path: Path) -> None:
+    slow = run(tmp_path / "slow", slower=dict.fromkeys(TAKES, 1.2))
+    found = found_in(slow)
+    assert arm(found.best) == "dense"
+    assert "This is a dense model: by these numbers skipping tokens does not pay here." in text(found)
+    smaller = found_in(slow, "memory", latency=0.1)
+    assert arm(smaller.best) == "dense"
+
+
+@pytest.mark.slow
+def test_nothing_fits_and_the_nearest_is_named(quiet: Loaded) -> None:
+    found = found_in(quiet, latency=0.010, memory=4e6)
+    assert found.best is None
+    assert arm(found.nearest) == "mod[c0.125]"
+    assert found.nearest is not None
+    assert found.nearest.excess == pytest.approx(0.2, abs=0.01)
+    said = text(found)
+    assert said.startswith("no setting fits for a forward pass at T = 64")
+    near = r"nearest: MoD 0\.125: latency: 1[12]\.\d ms, limit 10\.0 ms: breaks it by (19|20)\.\d %; memory: 2\.86 MiB, limit"
+    assert re.search(near, said)
+
+
+@pytest.mark.slow
+def test_a_limit_inside_the_interval_only_may_be_held(tmp_path: Path) -> None:
+    """The estimate lies below the limit, the end of its interval above: that is said, with the launches that would show it."""
+    noisy = run(tmp_path / "noisy", sd=0.05, suite={"metrics": [TIME]})
+    value = choice(noisy).candidates[2].time
+    assert value.value is not None
+    assert value.high is not None
+    inside = (value.value + value.high) / 2
+    found = found_in(noisy, latency=inside)
+    assert (arm(found.best), found.best and found.best.word) == ("mod[c0.125]", MAY)
+    assert "No setting is shown to fit: of this one only the estimate holds every limit." in text(found)
+    assert any("launches, to show that the time is below the limit" in need for need in found.needs)
+    # A slower setting that surely fits goes first; the faster one is named.
+    wide = found_in(noisy, latency=value.high * 1.001)
+    assert (arm(wide.best), wide.best and wide.best.word) == ("mod[c0.125]", FITS)
+    assert words(found_in(noisy, latency=value.value * 0.99))["mod[c0.125]"] == BREAKS
+
+
+@pytest.mark.slow
+def test_what_fits_goes_before_what_may_fit(quiet: Loaded) -> None:
+    """MoD's loss is 2.34 to 2.59 % above that of dense: at 2.5 % it may fit, and dense does."""
+    found = found_in(quiet, loss=0.025)
+    assert words(found)["mod[c0.125]"] == MAY
+    assert (arm(found.best), found.best and found.best.word) == ("dense-f0.58", FITS)
+    assert arm(found.better) == "mod[c0.125]"
+    assert "may fit and be faster: MoD 0.125 (loss: limit 2.5 %: may fit (its interval ends above the limit))" in text(
+        found
+    )
+    assert any(need.startswith("MoD 0.125: ") and "seeds, to show that its loss" in need for need in found.needs)
+    assert words(found_in(quiet, loss=0.03))["mod[c0.125]"] == FITS
+    assert words(found_in(quiet, loss=0.02))["mod[c0.125]"] == BREAKS
+
+
+@pytest.mark.slow
+def test_two_seeds_are_an_illustration(tmp_path: Path) -> None:
+    two = run(tmp_path / "two", suite={"seeds": [0, 1]})
+    found = found_in(two, loss=0.5)
+    assert words(found) == dict.fromkeys(words(found), MAY) | {"dense": FITS}
+    assert arm(found.best) == "dense"
+    assert "2 seeds: illustration, not shown" in text(found)
+    assert any("three seeds or more (--seeds 0,1,2)" in need for need in found.needs)
+
+
+@pytest.mark.slow
+def test_a_loss_that_saw_the_future_shows_nothing(tmp_path: Path) -> None:
+    future = run(tmp_path / "future", causal=False)
+    found = found_in(future, loss=0.5)
+    assert words(found)["mod[c0.125]"] == MAY
+    assert words(found)["dense-f0.58"] == FITS
+    best = found_in(future)
+    assert best.best is not None
+    assert best.best.candidate.flattered
+    assert "top-k routing saw future tokens, which flatters it" in text(best)
+    assert any("loss/val_causal of MoD 0.125" in need for need in found.needs)
+
+
+@pytest.mark.slow
+def test_an_undecided_runner_up_says_how_many_launches_would_decide(tmp_path: Path) -> None:
+    takes = TAKES | {"mod[c0.5]": 0.61, "dense-f0.58": 0.9}
+    noisy = run(tmp_path / "noisy", sd=0.03, slower=takes, suite={"metrics": [TIME], "launches": 5})
+    found = found_in(noisy)
+    assert {arm(found.best), arm(found.runner_up)} == {"mod[c0.125]", "mod[c0.5]"}
+    assert found.apart is not None
+    assert found.apart.verdict == "inconclusive"
+    assert "not told apart (" in text(found)
+    assert any("launches" in need and "to tell" in need for need in found.needs)
+
+
+@pytest.mark.slow
+def test_times_of_an_unchecked_machine_and_of_a_smoke_run_show_nothing(quiet: Loaded, tmp_path: Path) -> None:
+    unchecked = run(tmp_path / "unchecked", certificate=None)
+    found = found_in(unchecked, latency=0.05)
+    assert {*words(found).values()} == {MAY}
+    assert "the machine was not checked" in text(found)
+    suite = quiet.run.plan.suite.model_copy(update={"effort": "smoke"})
+    smoke = dataclasses.replace(
+        quiet, run=dataclasses.replace(quiet.run, plan=quiet.run.plan.model_copy(update={"suite": suite}))
+    )
+    assert {*words(found_in(smoke, latency=0.05)).values()} == {MAY}
+
+
+@pytest.mark.slow
+def test_what_was_not_measured_is_asked_for(tmp_path: Path) -> None:
+    timed = run(tmp_path / "timed", suite={"metrics": [TIME]})
+    found = found_in(timed, memory=1e12, loss=0.5)
+    assert found.best is None
+    assert words(found)["mod[c0.125]"] == UNKNOWN
+    assert found.nearest is None
+    assert found.needs == (f"{MEMORY}: the suite does not ask for it", "loss/val: the suite does not ask for it")
+    assert text(found).startswith("no setting is known to fit")
+
+
+@pytest.mark.slow
+def test_a_setting_that_may_not_do_its_work_is_not_recommended(quiet: Loaded) -> None:
+    cases = quiet.cases.copy()
+    cases.loc[(cases.arm == "mod[c0.125]") & (cases.metric == TIME), "labels"] = f"{Label.TAIL};{Label.MASKS_COMPUTE}"
+    found = found_in(dataclasses.replace(quiet, cases=cases))
+    assert arm(found.best) == "dense-f0.58"
+    assert found.not_considered == {"MoD 0.125": "computes what it claims to skip"}
+    assert "not considered: MoD 0.125: computes what it claims to skip" in text(found)
+
+
+@pytest.mark.slow
+def test_a_pair_that_no_table_holds_is_computed_alike(quiet: Loaded) -> None:
+    one, other = (case for case in quiet.run.plan.comparisons[0].arms if case.arm in {"mod[c0.125]", "moe"})
+    few = dataclasses.replace(quiet, pairs=quiet.pairs[quiet.pairs.primary])
+    for metric in (TIME, MEMORY):
+        stored, made = against(quiet, one, other, metric), against(few, one, other, metric)
+        assert stored is not None
+        assert made is not None
+        assert made.verdict == stored.verdict
+        assert made.ratio == pytest.approx(stored.ratio)
+        turned = against(quiet, other, one, metric)
+        assert turned is not None
+        assert turned.ratio == pytest.approx(1 / (stored.ratio or 0))
+        assert {turned.verdict, stored.verdict} == {"better", "worse"}
+        for each in (stored, turned):
+            assert each.low is None or each.low < (each.ratio or 0) < (each.high or 0)
+
+
+@pytest.mark.slow
+def test_the_command(quiet: Loaded, modbench: Any) -> None:
+    told = json.loads(
+        modbench("recommend", quiet.path, "--max-latency", "50ms", "--max-loss-increase", "3%", "--json").stdout
+    )
+    assert (told["best"]["arm"], told["best"]["verdict"], told["limits"]) == (
+        "mod[c0.125]",
+        FITS,
+        {"latency": 0.05, "loss": 0.03},
+    )
+    nothing = modbench("recommend", quiet.path, "--max-latency", "1ms")
+    assert (nothing.returncode, nothing.stdout.partition("\n")[0][:15]) == (1, "no setting fits")
+    assert modbench("recommend", quiet.path, "--minimize", "flops").returncode == 0
+    for bad, said in (
+        (("--max-latency", "50"), "50ms or 1.5s"),
+        (("--max-memory", "4"), "such as 4GiB or 500MB"),
+        (("--max-loss-increase", "1"), "has no %: write 1%"),
+        (("--seq-len", "4096"), "--seq-len 4096 was not measured; the run has 64"),
+        (("--workload", "decode"), "it timed: forward"),
+        (("--workload", "decoding"), "Did you mean 'decode'?"),
+        (("--minimize", "time"), "Known: flops, latency, loss, memory"),
+    ):
+        refused = modbench("recommend", quiet.path, *bad)
+        assert refused.returncode == 2
+        assert said in refused.stderr
+
+
+def test_limits_are_read_with_units() -> None:
+    assert (parse_duration("50ms", "-"), parse_duration("1.5 s", "-"), parse_duration("20µs", "-")) == pytest.approx(
+        (0.05, 1.5, 2e-5)
+    )
+    assert (parse_bytes("4GiB", "-"), parse_bytes("500 MB", "-"), parse_bytes("1kib", "-")) == (2**32, 5e8, 1024)
+    assert float(parse_percent("0.5%", "-")) == 0.005
+    for bad in ("4", "4G", "-1GiB", "0B", "1e3MiB", "٤GiB", "9" * 400 + "GiB"):
+        with pytest.raises(UsageError, match="is no size"):
+            parse_bytes(bad, "--max-memory")
