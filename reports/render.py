@@ -6,18 +6,15 @@ import shlex
 from pathlib import Path
 
 import pandas as pd
-from markupsafe import Markup
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import cell, escaped
 from modbench.reports import asked, breakeven, exchange, head, isoflop
+from modbench.reports.figures import blaming_artifacts, panels
 from modbench.reports.load import Loaded, load
 from modbench.reports.machine import gpu, machine_check, warnings
 from modbench.reports.pairs import COMPARISONS
-from modbench.reports.panel import Panel
 from modbench.reports.templates import fill
 
 PAGE = "report.html"
@@ -58,32 +55,14 @@ def csv(frame: pd.DataFrame) -> str:
     return masked(str(frame.assign(**texts).to_csv(index=False, lineterminator="\n")))
 
 
-def _fragment(name: str, panel: Panel, loaded: Loaded) -> Markup | None:
-    """Render a panel. Those about routing read artifacts, which have no schema: what one lacks is damage, no bug.
-
-    Raises:
-        UsageError: if an artifact is damaged.
-    """
-    try:
-        return panel.render(loaded)
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-        artifacts = loaded.path / "artifacts"
-        if isinstance(error, UsageError) or not (name.startswith("routing_") and artifacts.is_dir()):
-            raise
-        said = f"{type(error).__name__}: {in_short(error)}"
-        raise UsageError(
-            f"{artifacts}: a file in it is damaged ({said}). If you remove it, its panels stay empty."
-        ) from error
-
-
 def html(loaded: Loaded) -> str:
     """Return the whole page as one file that needs no network."""
-    panels: dict[str, Panel] = {name: catalogue.load("panels", name) for name in catalogue.entries("panels")}
-    rendered = [
-        (panel, fragment)
-        for name, panel in sorted(panels.items(), key=lambda item: item[1].order)
-        if (fragment := _fragment(name, panel, loaded)) is not None
-    ]
+    rendered = []
+    for name, panel in panels():
+        with blaming_artifacts(name, loaded):
+            fragment = panel.render(loaded)
+        if fragment is not None:
+            rendered.append((panel, fragment))
     run = loaded.run
     page = fill(
         "report",

@@ -5,9 +5,11 @@ The colours are Okabe-Ito's, each with its own marker.
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import io
 import logging
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
 
     from modbench.reports.marks import Marks
 
-# Sentinel colours, used by no palette; `_VARIABLES` has the CSS variable of each.
+# Sentinel colours, used by no palette; `VARIABLES` has the CSS variable of each.
 INK, MUTED, HAIR, PAPER = "#010203", "#010204", "#010205", "#010206"
 MAP = tuple(f"#0203{i:02d}" for i in range(9))
 MAP_INK = tuple(f"#0204{i:02d}" for i in range(9))
-_VARIABLES = (
+VARIABLES = (
     {INK: "--ink", MUTED: "--muted", HAIR: "--hair", PAPER: "--paper"}
     | {color: f"--map-{i}" for i, color in enumerate(MAP)}
     | {color: f"--map-ink-{i}" for i, color in enumerate(MAP_INK)}
@@ -81,6 +83,10 @@ _NAMES = {
 # What a rung has in common with its target, by the letter in its name (`planning/match.py`).
 _QUANTITIES = {"f": "FLOPs", "t": "training FLOPs", "p": "parameters"}
 OTHER = (6, "P", "✚")  # controls and users' models
+# Width of the paper that figures are drawn for, in inches (`paper.py`); None: they are drawn for the page.
+CANVAS: contextvars.ContextVar[float | None] = contextvars.ContextVar("canvas", default=None)
+# On paper: the least width of axes in inches, and the least height of a row of them as a share of that on the page.
+NARROWEST, SHORTEST = 2.2, 0.75
 
 
 def look(case: Case) -> Look:
@@ -128,7 +134,8 @@ def bin_of(log2_ratio: float) -> int:
 
 
 @functools.cache
-def _prepare() -> None:
+def prepare() -> None:
+    """Set matplotlib up once, whatever settings lie about."""
     # matplotlib reads `matplotlibrc` in the current folder, which may be a stranger's run: it may start LaTeX. Its words about
     # that file are not ours.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -169,13 +176,24 @@ def _prepare() -> None:
 
 
 def new_figure(width: float, height: float, columns: int = 1, *, share_y: bool = False) -> tuple[Figure, list[Axes]]:
-    """Make a styled figure (in inches, 72 points each on the page) and return it with its axes from left to right."""
-    _prepare()
+    """Make a styled figure (in inches, 72 points each on the page) and return it with its axes from left to right.
+
+    On a paper's canvas the figure is as wide as the canvas, and axes that would be too narrow are wrapped into several rows.
+    """
+    prepare()
     from matplotlib.figure import Figure as Made
 
+    paper, rows, per_row = CANVAS.get(), 1, columns
+    if paper is not None:
+        rows = math.ceil(columns / max(1, int(paper / NARROWEST)))
+        per_row = math.ceil(columns / rows)
+        scale = (paper / per_row) / (width / columns)
+        width, height = paper, rows * height * min(1.0, max(SHORTEST, scale))
     figure = Made(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False, sharey=share_y)
-    return figure, list(axes[0])
+    axes = list(figure.subplots(rows, per_row, squeeze=False, sharey=share_y).flat)
+    for spare in axes[columns:]:
+        spare.remove()
+    return figure, axes[:columns]
 
 
 def to_svg(figure: Figure, identity: str, label: str, marks: Marks | None = None) -> str:
@@ -197,7 +215,7 @@ def to_svg(figure: Figure, identity: str, label: str, marks: Marks | None = None
     text = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\b(id="|url\(#|xlink:href="#|href="#)', lambda found: f"{found[1]}{identity}-", text)
-    for color, variable in _VARIABLES.items():
+    for color, variable in VARIABLES.items():
         text = text.replace(color, f"var({variable})")
     safe = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     text = marks.written(text) if marks else text

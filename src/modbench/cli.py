@@ -20,7 +20,7 @@ from modbench.harness.core.printable import escaped
 
 # isort: off
 # Importing a command's file registers it; `modbench --help` lists the commands in this order.
-from modbench.commands import run, watch, plan, listing, validate, report, cost, doctor, train, profile
+from modbench.commands import run, watch, plan, listing, validate, report, figure, cost, doctor, train, profile
 from modbench.commands import gate, compare, recommend
 # isort: on
 
@@ -29,6 +29,7 @@ __all__ = [
     "compare",
     "cost",
     "doctor",
+    "figure",
     "gate",
     "listing",
     "main",

@@ -98,6 +98,7 @@ def test_documented_commands_are_understood(
         words = words[: words.index("--")] if "--" in words else words  # options of sbatch
     if words[1] in {
         "report",
+        "figure",
         "resume",
         "watch",
         "gate",

@@ -179,6 +179,21 @@ def test_no_artifacts_no_panels(tmp_path: Path) -> None:
     assert all(panel.PANEL.render(loaded) is None for panel in PANELS)
 
 
+def test_every_figure_of_a_panel_can_be_had_alone(tmp_path: Path) -> None:
+    """As many as the page shows, each under a name of its own, with the numbers that are drawn."""
+    artifact = {"routing": routing(), "flips": flips(0.3), "drift": drift()}
+    loaded = run(tmp_path, dense={"routing": dense()}, mod=artifact, stochastic={"routing": routing()})
+    names = []
+    for panel in PANELS:
+        drawings = panel.figures(loaded)
+        assert len(drawings) == (panel.PANEL.render(loaded) or "").count("<figure")
+        assert not any(drawing.data.empty for drawing in drawings)
+        names += [drawing.name for drawing in drawings]
+    assert len(set(names)) == len(names) > 10
+    who = next(drawing for drawing in routing_who.figures(loaded) if drawing.name == "who-kind")
+    assert list(who.data[who.data["bin"] == "digit"].value) == [0.4, 0.4]
+
+
 @pytest.mark.parametrize("harm", ['{"routing": ', "", "null", "[1]", '{"routing": 5}'])
 def test_a_damaged_artifact_is_said_so(harm: str, tmp_path: Path) -> None:
     loaded = run(tmp_path, mod={"routing": routing()})

@@ -43,7 +43,7 @@ def test_figures_do_not_depend_on_settings_that_lie_about() -> None:
 
     whole = svg("a")
     with mpl.rc_context({"text.usetex": True, "axes.linewidth": 40.0, "axes.facecolor": "red"}):
-        style._prepare.cache_clear()  # as in a process that has drawn nothing yet
+        style.prepare.cache_clear()  # as in a process that has drawn nothing yet
         assert svg("a") == whole
 
 

@@ -1,0 +1,118 @@
+"""`modbench figure`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modbench.commands._app import app
+from modbench.commands._flags import JsonFlag
+from modbench.commands._output import say, say_json
+from modbench.harness.core.errors import IncompleteError, UsageError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from modbench.reports.load import Loaded
+
+# Folder of a run that takes figures.
+FOLDER = "figures"
+
+
+@app.command()
+def figure(
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="The figure, such as map; without a name all are listed.")
+    ] = None,
+    formats: Annotated[
+        str | None, typer.Option("--format", help="pdf, svg, png or several joined by commas; default pdf.")
+    ] = None,
+    width: Annotated[str, typer.Option("--width", help="column (3.3 inches) or text (6.9 inches).")] = "column",
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--out", metavar="FILE", help="The file, replaced if it exists; default RUN/figures/NAME.pdf."
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", metavar="ARM", help="Compare all arms with this one; default the anchor."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Save a figure of the report for a paper, with its data beside it as CSV."""
+    from modbench.reports import figures, paper
+    from modbench.reports.load import load
+
+    if width not in paper.WIDTHS:
+        raise unknown("width", width, paper.WIDTHS)
+    kinds, stem = _target(formats, out, paper.FORMATS)
+    loaded = load(run_folder, baseline)
+    if name is None:
+        listed = {drawing.name: drawing.label for _, drawing in figures.drawn(loaded)}
+        longest = max(map(len, listed), default=0)
+        if as_json:
+            say_json(listed)
+        else:
+            say("\n".join(f"{each:<{longest}}  {label}" for each, label in listed.items()) or "This run has no figure.")
+        return
+    with paper.canvas(width):
+        drawing = figures.named(loaded, name)
+        made = {kind: paper.saved(drawing, kind) for kind in kinds}
+    written = _write(made, drawing.data, _stem(loaded, drawing.name, stem))
+    if as_json:
+        say_json({"figure": drawing.name, "files": [str(path) for path in written], "caption": drawing.caption})
+    else:
+        say("\n".join([*map(str, written), "", drawing.caption]))
+    if loaded.run.incomplete:
+        raise IncompleteError(f"{loaded.run.incomplete} The figure shows what there is.")
+
+
+def _target(formats: str | None, out: str | None, known: tuple[str, ...]) -> tuple[list[str], str | None]:
+    """Return the formats, and the path that was named without its ending.
+
+    Raises:
+        UsageError: if a format is unknown, or the file's ending is that of another one.
+    """
+    asked = list(dict.fromkeys(each.strip() for each in (formats or "").split(",") if each.strip()))
+    if formats is not None and not asked:
+        raise UsageError(f"--format needs at least one of {', '.join(known)}.")
+    for each in asked:
+        if each not in known:
+            raise unknown("format of figures", each, known)
+    if out is None or not out.strip():
+        if out is not None:
+            raise UsageError("--out '' names no file. Name one, or omit --out.")
+        return asked or ["pdf"], None
+    ending = Path(out).suffix.removeprefix(".")
+    if ending not in known:
+        return asked or ["pdf"], out
+    if asked and ending not in asked:
+        raise UsageError(f"--out {out!r} ends in .{ending}, which --format {','.join(asked)} does not name.")
+    return asked or [ending], out.removesuffix(f".{ending}")
+
+
+def _stem(loaded: Loaded, name: str, asked: str | None) -> Path:
+    """Return the path of the files without their ending."""
+    from modbench.harness.core.ids import slug
+
+    plain = slug(name)
+    if asked is None:
+        return loaded.path / FOLDER / plain
+    return Path(asked) / plain if asked.endswith("/") or Path(asked).is_dir() else Path(asked)
+
+
+def _write(made: dict[str, bytes], data: pd.DataFrame, stem: Path) -> list[Path]:
+    """Write the figure's files and its data, and return their paths."""
+    from modbench.harness.core.files import write_atomically
+    from modbench.reports.render import csv
+
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    contents: dict[str, str | bytes] = {**made, "csv": csv(data)}
+    paths = {stem.with_name(f"{stem.name}.{kind}"): content for kind, content in contents.items()}
+    for path, content in paths.items():
+        write_atomically(path, content)
+    return list(paths)

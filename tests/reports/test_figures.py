@@ -1,0 +1,151 @@
+"""`modbench figure`: a figure of the page alone, as wide as a paper wants it, in real colours, with its data."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from planted import planted_suite, stored
+
+from modbench.harness.core import catalogue
+from modbench.reports import figures, paper, style
+from modbench.reports.load import Loaded, load
+from modbench.reports.panel import Panel, on_page
+
+Modbench = Callable[..., subprocess.CompletedProcess[str]]
+METRICS = ["flops/forward", "latency/forward", "latency/train_step", "memory/peak_allocated", "loss/val"]
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    folder = tmp_path_factory.mktemp("figures")
+    stored(folder, planted_suite("draft", metrics=METRICS, launches=3, rounds=2))
+    return load(folder / "run")
+
+
+def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded) -> None:
+    for name in catalogue.entries("panels"):
+        panel: Panel = catalogue.load("panels", name)
+        drawings = panel.figures(loaded) if panel.figures else []
+        shown = str(panel.render(loaded) or "")
+        assert shown.count("<figure") == len(drawings), name
+        assert all(figure in shown for figure in on_page(drawings)), name
+    assert [drawing.name for _, drawing in figures.drawn(loaded)] == ["map", "ideal", "memory"]
+
+
+def test_the_data_beside_a_figure_are_what_it_draws(loaded: Loaded) -> None:
+    data = figures.named(loaded, "map").data
+    assert len(data) == len(loaded.arms_shown) * len(loaded.lengths) * 2
+    row = data[(data.arm == "mod[c0.125]") & (data.seq_len == 64) & (data.metric == "latency/forward")].iloc[0]
+    assert row.ratio == pytest.approx(1.6, rel=0.05)
+    assert row.baseline_arm == "dense"
+    peaks = figures.named(loaded, "memory").data
+    assert list(peaks["peak_B"]) == [1e6 * (1 + number) for number in range(5)]
+
+
+@pytest.mark.parametrize(("width", "inches", "rows"), [("column", 3.3, 2), ("text", 6.9, 1)])
+def test_a_figure_is_as_wide_as_the_paper_wants_and_wraps_its_axes(
+    loaded: Loaded, width: str, inches: float, rows: int
+) -> None:
+    with paper.canvas(width):
+        drawing = figures.named(loaded, "map")
+        made = {kind: paper.saved(drawing, kind) for kind in paper.FORMATS}
+    assert drawing.figure.get_figwidth() == inches
+    tops = {round(axis.get_position().y1, 2) for axis in drawing.figure.axes}
+    assert len(tops) == rows
+    assert struct.unpack(">I", made["png"][16:20])[0] == round(inches * paper.DPI)
+    (box,) = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ", made["pdf"])
+    assert float(box) == pytest.approx(72 * inches, abs=0.01)
+    sizes = {float(text.get_fontsize()) for axis in drawing.figure.axes for text in axis.texts}
+    assert max(sizes) == 8.0
+    assert figures.named(loaded, "map").figure.get_figwidth() == 5.0  # the page is as before
+
+
+def test_colours_are_those_of_the_light_theme_and_fonts_lie_in_the_file(loaded: Loaded) -> None:
+    page = on_page([figures.named(loaded, "map")])
+    with paper.canvas("text"):
+        drawing = figures.named(loaded, "map")
+        svg, pdf = paper.saved(drawing, "svg").decode(), paper.saved(drawing, "pdf")
+    drawn = set(re.findall(r"#[0-9a-f]{6}", svg))
+    assert "var(--" not in svg
+    assert not drawn & set(style.VARIABLES)
+    assert drawn & {paper.light_colors()[f"--map-{i}"] for i in range(9)}
+    assert {"#ffffff", paper.light_colors()["--muted"]} <= drawn
+    assert "<text" not in svg  # letters are outlines
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+    assert not re.search(rb"CreationDate|Creator|Producer", pdf)
+    assert on_page([figures.named(loaded, "map")]) == page
+
+
+def test_every_sentinel_has_a_colour_in_the_page() -> None:
+    assert set(style.VARIABLES.values()) <= set(paper.light_colors())
+    assert paper.light_colors()["--ink"] == "#1c2024"
+
+
+def test_labels_that_are_too_wide_are_broken(loaded: Loaded) -> None:
+    with paper.canvas("column"):
+        drawing = figures.named(loaded, "ideal")
+        axis = drawing.figure.axes[0]
+        axis.set_xlabel("a label that nobody could fit into the width of a column of a paper, whatever they tried")
+        paper.saved(drawing, "svg")
+        drawing.figure.draw_without_rendering()
+        box = axis.xaxis.label.get_window_extent()
+    assert axis.get_xlabel().count("\n") in {1, 2}
+    assert box.x0 >= 0
+    assert box.x1 <= drawing.figure.bbox.x1
+
+
+def test_bytes_do_not_depend_on_the_process(loaded: Loaded, tmp_path: Path) -> None:
+    """Not on the date, nor on the order of sets."""
+    command = [sys.executable, "-m", "modbench", "figure", str(loaded.path), "memory", "--format", "pdf,svg,png"]
+    environment = os.environ | {"PYTHONHASHSEED": "1", "SOURCE_DATE_EPOCH": "100000000"}
+    subprocess.run([*command, "-o", str(tmp_path / "other")], check=True, capture_output=True, env=environment)
+    with paper.canvas("column"):
+        drawing = figures.named(loaded, "memory")
+        for kind in paper.FORMATS:
+            assert (tmp_path / f"other.{kind}").read_bytes() == paper.saved(drawing, kind), kind
+
+
+def test_the_command_writes_the_figure_and_its_data(loaded: Loaded, modbench: Modbench, tmp_path: Path) -> None:
+    done = modbench("figure", loaded.path, "map", "-o", tmp_path / "paper" / "speed.svg")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "paper").iterdir()) == ["speed.csv", "speed.svg"]
+    assert len(pd.read_csv(tmp_path / "paper" / "speed.csv")) == 16
+    assert "Purple is faster" in done.stdout  # the caption, to be pasted
+    done = modbench("figure", loaded.path, "speedup_map", "--baseline", "MoD 0.125", "--json")
+    assert done.returncode == 0, done.stderr
+    assert (loaded.path / "figures" / "map.pdf").read_bytes().startswith(b"%PDF")
+    assert set(pd.read_csv(loaded.path / "figures" / "map.csv").baseline_arm) == {"mod[c0.125]"}
+
+
+def test_figures_are_listed(loaded: Loaded, modbench: Modbench) -> None:
+    done = modbench("figure", loaded.path)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["map", "ideal", "memory"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("mapp",), "Did you mean 'map'? Known: ideal, map, memory."),
+        (("map", "--format", "gif"), "unknown format of figures 'gif'"),
+        (("map", "--format", ","), "--format needs at least one of pdf, svg, png"),
+        (("map", "--width", "page"), "unknown width 'page'"),
+        (("map", "--format", "svg", "-o", "x.pdf"), "'x.pdf' ends in .pdf, which --format svg does not name"),
+        (("map", "-o", ""), "--out '' names no file"),
+    ],
+)
+def test_mistakes_are_said(
+    loaded: Loaded, modbench: Modbench, arguments: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    done = modbench("figure", loaded.path, *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert list(tmp_path.iterdir()) == []
