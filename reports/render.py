@@ -1,27 +1,29 @@
-"""Writes a run's views: report.html and its CSV files. They depend on nothing but the folder's files."""
+"""Writes a run's views: report.html, cases.csv and other formats. They depend on nothing but the folder's files."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import cell, escaped
-from modbench.reports import asked, breakeven, exchange, head, isoflop
+from modbench.reports import asked, head
 from modbench.reports.figures import blaming_artifacts, panels
+from modbench.reports.format import DEFAULT, Format
 from modbench.reports.load import Loaded, load
 from modbench.reports.machine import gpu, machine_check, warnings
-from modbench.reports.pairs import COMPARISONS
 from modbench.reports.templates import fill
 
 PAGE = "report.html"
 
 
 def write(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:
-    """Read a run folder and write its views, compared with the baseline (default: the suite's anchor).
+    """Read a run folder and write its page and tables, compared with the baseline (default: the suite's anchor).
 
     `all_pairs` compares any two arms, however many pairs that makes.
 
@@ -33,20 +35,16 @@ def write(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = 
     return loaded
 
 
-def views(loaded: Loaded) -> None:
-    """Write the views of a run that was read."""
-    write_atomically(loaded.path / "cases.csv", csv(loaded.cases))
-    write_atomically(loaded.path / "comparisons.csv", csv(loaded.pairs[COMPARISONS]))
-    sweep = isoflop.table(loaded)
-    if not sweep.empty:
-        write_atomically(loaded.path / "isoflop.csv", csv(sweep))
-    lines = breakeven.table(loaded)
-    if not lines.empty:
-        write_atomically(loaded.path / "breakeven.csv", csv(lines))
-    rates = exchange.table(loaded)
-    if not rates.empty:
-        write_atomically(loaded.path / "exchange.csv", csv(rates))
-    write_atomically(loaded.path / PAGE, html(loaded))
+def views(loaded: Loaded, formats: Sequence[str] = DEFAULT, out: str | Path | None = None) -> list[Path]:
+    """Write a run that was read in these formats, into its folder or another, and return the paths of the files."""
+    where, written = loaded.path if out is None else Path(out), []
+    where.mkdir(parents=True, exist_ok=True)
+    for name in formats:
+        made: Format = catalogue.load("formats", name)
+        for file, content in made.files(loaded).items():
+            write_atomically(where / file, content)
+            written.append(where / file)
+    return written
 
 
 def csv(frame: pd.DataFrame) -> str:

@@ -35,6 +35,7 @@ ROOMS = {
     "doubts": ("modbench.harness.doubts", "DOUBT"),
     "corpora": ("modbench.suites.corpora", "CORPUS"),
     "panels": ("modbench.reports.panels", "PANEL"),
+    "formats": ("modbench.reports.formats", "FORMAT"),
     "suites": ("modbench.suites", ""),
     "tasks": ("modbench.suites.tasks", "TASK"),
     "sinks": ("modbench.harness.training.sinks", "SINK"),

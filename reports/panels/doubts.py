@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from markupsafe import Markup
 
 from modbench.harness.core import catalogue
@@ -16,8 +18,31 @@ MOST = 4
 Findings = dict[str, list[str]]  # what was found: in which cells
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A doubt that found something.
+
+    Attributes:
+        title: the doubt.
+        findings: what was found, and in which cells.
+        more: further findings, which are not listed.
+        advice: what to do about it; words between backticks are code.
+    """
+
+    title: str
+    findings: list[tuple[str, str]]
+    more: int
+    advice: str
+
+
 def render(loaded: Loaded) -> Markup | None:
-    """Show an entry for each doubt that found something; labels first, since every output shows them."""
+    """Show an entry for each doubt that found something."""
+    found = entries(loaded)
+    return fill("doubts", doubts=found) if found else None
+
+
+def entries(loaded: Loaded) -> list[Entry]:
+    """Return an entry for each doubt that found something; labels first, since every output shows them."""
     found: dict[str, Findings] = {}
     tables = loaded.tables
     for comparison in loaded.run.plan.comparisons:
@@ -27,16 +52,13 @@ def render(loaded: Loaded) -> Markup | None:
                     labelled = bool(tables.doubts[doubt].label)
                     where = name(case) if labelled else f"{name(case)}, {key} at T = {case.place.seq_len}"
                     found.setdefault(doubt, {}).setdefault(said, []).append(where)
-    if not found:
-        return None
     order = sorted(found, key=lambda doubt: (not tables.doubts[doubt].label, doubt))
     titles = catalogue.entries("doubts")
-    entries = [
+    return [
         _entry(titles[doubt].about, _by_arm(found[doubt]) if tables.doubts[doubt].label else found[doubt],
                tables.doubts[doubt].advice)
         for doubt in order
     ]  # fmt: skip
-    return fill("doubts", doubts=entries)
 
 
 def _by_arm(findings: Findings) -> Findings:
@@ -46,9 +68,9 @@ def _by_arm(findings: Findings) -> Findings:
     return {f"{example} ({where[0]})": [", ".join(arms)]}
 
 
-def _entry(title: str, findings: Findings, advice: str) -> dict[str, object]:
+def _entry(title: str, findings: Findings, advice: str) -> Entry:
     shown = [(said, _shortened(list(dict.fromkeys(where)))) for said, where in list(findings.items())[:MOST]]
-    return {"title": title, "findings": shown, "more": len(findings) - MOST, "advice": advice}
+    return Entry(title, shown, max(0, len(findings) - MOST), advice)
 
 
 def _shortened(where: list[str]) -> str:

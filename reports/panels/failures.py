@@ -15,16 +15,21 @@ MOST = 200
 
 def render(loaded: Loaded) -> Markup | None:
     """List case, metrics, reason and log of each failure, and units without a record."""
-    known = logs.logs(loaded.run)
-    failures = [
-        (case, ", ".join(rows.metric), f"{reason}{logs.beside(str(reason), known, str(case), rows.metric)}")
-        for (case, reason), rows in loaded.failed.groupby(["case_id", "reason"], sort=False)
-    ]
+    failures = failed(loaded)
     missing = loaded.run.missing
     if not failures and not missing:
         return None
     more = [(max(0, len(each) - MOST), word) for each, word in ((failures, "failures"), (missing, "missing units"))]
     return fill("failures", failures=failures[:MOST], missing=missing[:MOST], more=[each for each in more if each[0]])
+
+
+def failed(loaded: Loaded) -> list[tuple[str, str, str]]:
+    """Return case, metrics, and reason with log, of every failure."""
+    known = logs.logs(loaded.run)
+    return [
+        (str(case), ", ".join(rows.metric), f"{reason}{logs.beside(str(reason), known, str(case), rows.metric)}")
+        for (case, reason), rows in loaded.failed.groupby(["case_id", "reason"], sort=False)
+    ]
 
 
 PANEL = Panel(title="What failed", order=35, span=12, render=render)

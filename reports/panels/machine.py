@@ -16,6 +16,11 @@ from modbench.reports.templates import fill
 
 def render(loaded: Loaded) -> Markup | None:
     """Show a list of terms and facts."""
+    return fill("machine", facts=facts(loaded))
+
+
+def facts(loaded: Loaded) -> list[tuple[str, str]]:
+    """Return terms and facts: the machine, its software, the protocol."""
     run, where = loaded.run, loaded.run.environment
     suite = run.plan.suite
     git = where["git"]
@@ -29,7 +34,7 @@ def render(loaded: Loaded) -> Markup | None:
         if isinstance(outcome.notes, TrainNotes) and outcome.notes.corpus
     }
     inside, parent = loaded.inside, loaded.parent_share
-    facts = [
+    return [
         ("Processor", f"{where['cpu']}, {where['usable_cores']} of {where['cores']} cores usable"),
         ("Memory", human(where["memory_bytes"], "B")),
         ("GPU", gpu(loaded)),
@@ -53,7 +58,6 @@ def render(loaded: Loaded) -> Markup | None:
         *jobs(loaded),
         ("Command", shlex.join(run.command)),
     ]
-    return fill("machine", facts=facts)
 
 
 def _decided(loaded: Loaded) -> str:

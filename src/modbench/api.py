@@ -20,6 +20,7 @@ from modbench.harness.results import lock
 from modbench.harness.results.run_folder import RunFolder, create, has_checkpoint, read
 from modbench.harness.results.trust import confirm
 from modbench.reports import render
+from modbench.reports.format import DEFAULT
 from modbench.reports.load import Loaded, load
 
 if TYPE_CHECKING:
@@ -39,15 +40,17 @@ class Finished:
 
     Attributes:
         folder: run folder.
-        report: HTML file.
+        report: HTML file; if it was not written, the first of the files that were.
         wall_s: duration of the whole run in s; None if the report was rendered again.
         loaded: records and tables.
+        files: what was written, the report among it; empty if a run made its usual views.
     """
 
     folder: Path
     report: Path
     wall_s: float | None
     loaded: Loaded
+    files: tuple[Path, ...] = ()
 
 
 def make_plan(
@@ -280,16 +283,27 @@ def _kept(folder: RunFolder) -> str:
     )
 
 
-def report(run_folder: str, baseline: str | None = None, *, all_pairs: bool = False) -> Finished:
+def report(
+    run_folder: str,
+    baseline: str | None = None,
+    *,
+    all_pairs: bool = False,
+    formats: Sequence[str] = DEFAULT,
+    out: str | None = None,
+) -> Finished:
     """Render the report of a stored run again. Does not import torch.
 
     Args:
         run_folder: folder of the run.
         baseline: arm that the others are compared with; None: the suite's anchor.
         all_pairs: whether `comparisons.csv` has every two arms, however many pairs that makes.
+        formats: what is written, such as `md` and `tex`; default the page and the tables.
+        out: the folder that takes the files; None: the run folder.
 
     Raises:
         UsageError: if the folder holds no readable run, or has no such arm.
     """
-    loaded = render.write(Path(run_folder), baseline, all_pairs=all_pairs)
-    return Finished(Path(run_folder), Path(run_folder) / render.PAGE, None, loaded)
+    loaded = load(Path(run_folder), baseline, all_pairs=all_pairs)
+    files = render.views(loaded, formats, out)
+    page = next((file for file in files if file.name == render.PAGE), files[0])
+    return Finished(Path(run_folder), page, None, loaded, tuple(files))

@@ -21,7 +21,7 @@ from modbench.harness.core.printable import escaped
 # isort: off
 # Importing a command's file registers it; `modbench --help` lists the commands in this order.
 from modbench.commands import run, watch, plan, listing, validate, report, figure, cost, doctor, train, profile
-from modbench.commands import gate, compare, recommend
+from modbench.commands import gate, compare, recommend, schema
 # isort: on
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "recommend",
     "report",
     "run",
+    "schema",
     "train",
     "validate",
     "watch",

@@ -54,7 +54,9 @@ def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False) -> 
         say(str(finished.report))
         return
     result = (finished.loaded, finished.report, finished.wall_s)
+    files = [str(file) for file in finished.files]
     if as_json:
-        say_json(summary.as_json(*result))
+        say_json(summary.as_json(*result) | ({"files": files} if files else {}))
     else:
-        say(summary.closing(*result))
+        others = [file for file in files if file != str(finished.report)]
+        say("\n".join([summary.closing(*result), *(f"also: {file}" for file in others)]))

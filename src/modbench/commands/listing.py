@@ -18,7 +18,7 @@ def list_(
         str,
         typer.Argument(
             metavar="[WHAT]",
-            help="models, routers, metrics, passes, launchers, suites, tasks, corpora, panels, doubts or sinks.",
+            help="models, routers, metrics, passes, launchers, suites, tasks, corpora, panels, formats, doubts or sinks.",
         ),
     ] = "",
     as_json: JsonFlag = False,

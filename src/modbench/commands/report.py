@@ -24,15 +24,30 @@ def report(
         typer.Option("--all-pairs", help="Compare any two arms, even where that makes thousands of rows."),
     ] = False,
     quiet: QuietFlag = False,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="LIST",
+            help="html, csv, md, tex, json, pytest-benchmark, joined by commas; default csv,html.",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", metavar="DIR", help="Where to write; default the run folder.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Render a stored run's report.html, cases.csv and comparisons.csv again."""
+    """Render a stored run again: the page and tables, or Markdown, LaTeX, JSON and pytest-benchmark's JSON."""
     from modbench import api
-    from modbench.harness.core.errors import IncompleteError, brief
+    from modbench.harness.core.errors import IncompleteError, UsageError, brief
     from modbench.harness.core.masking import masked
     from modbench.harness.core.printable import escaped
+    from modbench.reports.format import DEFAULT, named
 
-    finished = api.report(run_folder, baseline, all_pairs=all_pairs)
+    if out is not None and not out.strip():
+        raise UsageError("--out '' names no folder. Name one, or omit --out.")
+    chosen = DEFAULT if formats is None else named(formats)
+    finished = api.report(run_folder, baseline, all_pairs=all_pairs, formats=chosen, out=out)
     print_summary(finished, as_json=as_json, quiet=quiet)
     run = finished.loaded.run
     for damaged in run.damaged:

@@ -1,0 +1,1 @@
+"""What a run can be written as: one file per format, found by folder."""

@@ -1,0 +1,212 @@
+"""The JSON report as models: what `modbench schema report` publishes, and what report.json is checked against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, create_model
+
+from modbench.harness.core.frozen import Frozen
+from modbench.reports.cases import CASES
+from modbench.reports.pairs import COMPARISONS, MORE
+
+# Version of report.json: it rises when a field changes its meaning or goes; new fields do not raise it.
+VERSION = 1
+
+_WHOLE = {"seq_len", "batch_size", "threads", "params", "n"}
+_NUMBERS = {
+    *(
+        "capacity",
+        "depth_ratio",
+        "value",
+        "ci_low",
+        "ci_high",
+        "ci_level",
+        "ratio",
+        "difference",
+        "ideal",
+        "efficiency",
+    ),
+    *(
+        "realised",
+        "mde",
+        "mean_ratio",
+        "mean_ci_low",
+        "mean_ci_high",
+        "attainable",
+        "realised_ci_low",
+        "realised_ci_high",
+    ),
+    *("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted"),
+}
+_FLAGS = {"compile", "paired", "primary", "twin"}
+
+
+def _field(column: str) -> Any:  # noqa: ANN401  # what `create_model` takes
+    name = column.removeprefix("baseline_")
+    kind = int if name in _WHOLE else float if name in _NUMBERS else bool if name in _FLAGS else str
+    return (kind | None, None)
+
+
+def _row(name: str, doc: str, columns: list[str]) -> type[BaseModel]:
+    fields: dict[str, Any] = {column: _field(column) for column in columns}
+    made = create_model(name, __base__=Frozen, __doc__=doc, **fields)
+    assert issubclass(made, BaseModel)
+    return made
+
+
+CaseRow = _row("CaseRow", "A row of cases.csv: one case and metric, in base units; null with its reason.", CASES)
+PairRow = _row(
+    "PairRow",
+    "A row of comparisons.csv with the columns that the page adds: one pair of arms and metric; a ratio above 1 is better.",
+    [*COMPARISONS, *MORE],
+)
+
+
+class Run(Frozen):
+    """What was run, with what.
+
+    Attributes:
+        suite: name of the suite.
+        effort: preset of launches and rounds.
+        protocol: launches and rounds, in words.
+        margin: differences below this share are of no practical interest.
+        seeds: seeds of weights and data.
+        claims: whether verdicts may be given.
+        command: the command line.
+        started: start time, UTC, ISO 8601.
+        modbench: version of modbench.
+        commit: commit of its checkout, if it ran from one.
+        baseline: the arm that the rows with `primary` compare with.
+        units: units of work that were planned.
+        missing: units without a record.
+        damaged: what is wrong with records that cannot be believed.
+    """
+
+    suite: str
+    effort: str
+    protocol: str
+    margin: float
+    seeds: tuple[int, ...]
+    claims: bool
+    command: tuple[str, ...]
+    started: str
+    modbench: str
+    commit: str | None
+    baseline: str
+    units: int
+    missing: tuple[str, ...]
+    damaged: tuple[str, ...]
+
+
+class Machine(Frozen):
+    """Where it was run.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        name: the processor, or the GPU.
+        check: verdict of the machine check: `fit`, `undecided`, `doubtful`, `unfit` or `unknown`.
+        check_in_words: what is known of it.
+        facts: the page's facts about machine and method, by term.
+    """
+
+    device: str
+    name: str
+    check: str
+    check_in_words: str
+    facts: dict[str, str]
+
+
+class Arm(Frozen):
+    """An arm.
+
+    Attributes:
+        arm: its id without the grid part, as in the rows.
+        name: what sentences call it.
+        short: what figures call it.
+        model: the model.
+        capacity: MoD's share of tokens in a routed block; null for others.
+        rung_of: for a rung of the dense ladder, the arm that it costs as much as.
+    """
+
+    arm: str
+    name: str
+    short: str
+    model: str
+    capacity: float | None
+    rung_of: str | None
+
+
+class Failed(Frozen):
+    """A failure.
+
+    Attributes:
+        case_id: the case.
+        metrics: keys of the metrics without a value.
+        reason: the reason, with the log that tells more.
+    """
+
+    case_id: str
+    metrics: tuple[str, ...]
+    reason: str
+
+
+class Finding(Frozen):
+    """What a doubt found, and in which cells."""
+
+    found: str
+    where: str
+
+
+class Doubted(Frozen):
+    """A doubt that found something.
+
+    Attributes:
+        doubt: the doubt.
+        findings: the first of its findings.
+        more: further findings.
+        advice: what to do about it.
+    """
+
+    doubt: str
+    findings: tuple[Finding, ...]
+    more: int
+    advice: str
+
+
+class Report(Frozen):
+    """Everything that the page says, as data. Nothing in it is rounded; what was not measured is null, with a reason beside it.
+
+    Attributes:
+        schema_version: version of this schema.
+        title: the question.
+        asked: what was compared with what.
+        answer: the answer, in short and arm by arm.
+        sure: what the numbers stand on.
+        cautions: what a reader should hold against them.
+        warnings: what must be read before anything else.
+        run: what was run.
+        machine: where.
+        arms: the arms, the baseline first.
+        cases: one row for each case and metric.
+        comparisons: one row for each pair and metric; `primary`: against the baseline; `twin`: a check of the machine.
+        tables: further tables that the suite asked for, by name, such as `isoflop`: rows as in the CSV file of that name.
+        failed: failures.
+        doubts: reasons to doubt numbers.
+    """
+
+    schema_version: int = VERSION
+    title: str
+    asked: str
+    answer: tuple[str, ...]
+    sure: tuple[str, ...]
+    cautions: tuple[str, ...]
+    warnings: tuple[str, ...]
+    run: Run
+    machine: Machine
+    arms: tuple[Arm, ...]
+    cases: tuple[CaseRow, ...]  # type: ignore[valid-type]  # made from the columns
+    comparisons: tuple[PairRow, ...]  # type: ignore[valid-type]  # as above
+    tables: dict[str, tuple[dict[str, str | float | None], ...]]
+    failed: tuple[Failed, ...]
+    doubts: tuple[Doubted, ...]

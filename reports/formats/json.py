@@ -1,0 +1,112 @@
+"""JSON, report.json: everything that the page says as data, by the schema that `modbench schema report` prints."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from modbench.harness.core.masking import masked
+from modbench.reports import asked, head
+from modbench.reports.format import Format
+from modbench.reports.formats import _schema as schema
+from modbench.reports.formats.csv import more
+from modbench.reports.load import Loaded
+from modbench.reports.machine import machine_check, warnings
+from modbench.reports.panels.doubts import entries
+from modbench.reports.panels.failures import failed
+from modbench.reports.panels.machine import facts
+from modbench.reports.style import name, short
+
+NAME = "report.json"
+
+
+def report(loaded: Loaded) -> schema.Report:
+    """Return the report as data, checked by its schema."""
+    check, in_words = machine_check(loaded)
+    told = head.head(loaded)
+    return schema.Report(
+        title=asked.title(loaded),
+        asked=told.asked,
+        answer=(*filter(None, [told.answer]), *told.details),
+        sure=tuple(told.sure),
+        cautions=tuple(told.doubts),
+        warnings=tuple(warnings(loaded)),
+        run=_run(loaded),
+        machine=schema.Machine(
+            device=loaded.run.plan.device,
+            name=loaded.device_name,
+            check=check,
+            check_in_words=in_words,
+            facts={term: str(fact) for term, fact in facts(loaded)},
+        ),
+        arms=_arms(loaded),
+        cases=tuple(schema.CaseRow(**row) for row in _rows(loaded.cases)),
+        comparisons=tuple(schema.PairRow(**row) for row in _rows(loaded.pairs)),
+        tables={title: tuple(_rows(table)) for title, table in more(loaded).items()},
+        failed=tuple(
+            schema.Failed(case_id=case, metrics=tuple(metrics.split(", ")), reason=reason)
+            for case, metrics, reason in failed(loaded)
+        ),
+        doubts=tuple(
+            schema.Doubted(
+                doubt=entry.title,
+                findings=tuple(schema.Finding(found=found, where=where) for found, where in entry.findings),
+                more=entry.more,
+                advice=entry.advice,
+            )
+            for entry in entries(loaded)
+        ),
+    )
+
+
+def _run(loaded: Loaded) -> schema.Run:
+    run, suite = loaded.run, loaded.run.plan.suite
+    return schema.Run(
+        suite=suite.name,
+        effort=suite.effort,
+        protocol=suite.launches_in_words,
+        margin=suite.margin,
+        seeds=suite.seeds,
+        claims=suite.claims,
+        command=tuple(run.command),
+        started=run.started,
+        modbench=run.environment["packages"]["modbench"],
+        commit=run.environment["git"]["commit"],
+        baseline=loaded.arms[0].arm,
+        units=len(run.plan.units),
+        missing=tuple(run.missing),
+        damaged=tuple(str(damaged.error) for damaged in run.damaged),
+    )
+
+
+def _arms(loaded: Loaded) -> tuple[schema.Arm, ...]:
+    targets = {rung.arm: rung.target for rung in loaded.run.plan.ladder}
+    return tuple(
+        schema.Arm(
+            arm=case.arm,
+            name=name(case),
+            short=short(case),
+            model=case.short_model,
+            capacity=case.config.capacity,
+            rung_of=targets.get(case.arm),
+        )
+        for case in loaded.arms
+    )
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as JSON values; null where there is none."""
+    rows = frame.astype(object).to_dict(orient="records")
+    return [{str(key): _plain(value) for key, value in row.items()} for row in rows]
+
+
+def _plain(value: object) -> object:
+    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+FORMAT = Format(lambda loaded: {NAME: masked(report(loaded).model_dump_json(indent=1)) + "\n"})

@@ -1,0 +1,352 @@
+"""What a run can be written as, held against golden files; hostile names; limits.
+
+After an intended change: `MODBENCH_GOLDEN=write pytest tests/reports/test_formats.py`, then look at the difference.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+from planted import planted_suite, stored
+
+from modbench.reports import render
+from modbench.reports.format import named
+from modbench.reports.formats import _latex, _markdown, md, pytest_benchmark, tex
+from modbench.reports.formats import json as as_json
+from modbench.reports.formats._markdown import LIMIT, Block, within
+from modbench.reports.formats._schema import VERSION, Report
+from modbench.reports.load import Loaded, load
+
+Modbench = Callable[..., subprocess.CompletedProcess[str]]
+GOLDEN = Path(__file__).parent / "golden"
+FORMATS = ("csv", "md", "tex", "json", "pytest_benchmark")
+# Names as a stranger may give them.
+HOSTILE = "@octocat #17 <img src=x onerror=alert(1)> | `code` **bold** [a](http://b.c) $x^2$ www.d.e :tada: & \\ ~ { } \x1b[31m"
+ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}, {"model": "moe"}]
+METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated", "bpb/val"]
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """A run at a fixed time: two lengths, three arms, of which one fails."""
+    folder = tmp_path_factory.mktemp("formats")
+    plan = planted_suite("draft", metrics=METRICS, arms=ARMS, launches=3, rounds=2)
+    stored(folder, plan, fails="moe")
+    return changed(folder / "run", lambda body: body.update(started="2026-01-02T03:04:05+00:00"))
+
+
+def changed(run: Path, change: Callable[[dict[str, Any]], object]) -> Loaded:
+    """The run with another run.json."""
+    body = json.loads((run / "run.json").read_text())
+    change(body)
+    (run / "run.json").write_text(json.dumps(body))
+    return load(run)
+
+
+@pytest.fixture(scope="module")
+def written(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """File name to content, in every format but the page."""
+    files = render.views(loaded, FORMATS, tmp_path_factory.mktemp("views"))
+    return {file.name: file.read_text(encoding="utf-8") for file in files}
+
+
+def test_every_format_writes_what_it_is_named_after(written: dict[str, str]) -> None:
+    assert set(written) == {
+        *("cases.csv", "comparisons.csv", "report.md", "tables.tex", "report.tex", "report.json"),
+        "pytest-benchmark.json",
+    }
+
+
+@pytest.mark.parametrize("name", ["cases.csv", "report.md", "tables.tex", "report.json", "pytest-benchmark.json"])
+def test_a_format_is_as_its_golden_file(written: dict[str, str], name: str) -> None:
+    """Numbers may differ in their last digits between machines: text is compared without them, then they are."""
+    if os.environ.get("MODBENCH_GOLDEN") == "write":
+        (GOLDEN / name).write_text(written[name], encoding="utf-8")
+    number = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?")
+    made, golden = written[name], (GOLDEN / name).read_text(encoding="utf-8")
+    assert number.sub("0", made) == number.sub("0", golden)
+    assert [float(each) for each in number.findall(made)] == pytest.approx(
+        [float(each) for each in number.findall(golden)], rel=1e-6, abs=1e-12
+    )
+
+
+def test_equal_runs_make_equal_bytes(loaded: Loaded, written: dict[str, str], tmp_path: Path) -> None:
+    again = render.views(load(loaded.path), FORMATS, tmp_path)
+    assert {file.name: file.read_text(encoding="utf-8") for file in again} == written
+
+
+# --- the command
+
+
+def test_the_command_writes_the_formats_that_are_named_where_they_are_wanted(
+    loaded: Loaded, modbench: Modbench, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in loaded.path.rglob("*") if path.is_file()}
+    done = modbench("report", loaded.path, "--format", "md,pytest-benchmark", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["pytest-benchmark.json", "report.md"]
+    assert f"report: {tmp_path / 'out' / 'report.md'}" in done.stdout
+    assert f"also: {tmp_path / 'out' / 'pytest-benchmark.json'}" in done.stdout
+    assert {path: path.read_bytes() for path in loaded.path.rglob("*") if path.is_file()} == before
+    done = modbench("report", loaded.path, "--format", "json", "--json", "-o", tmp_path / "out")
+    assert json.loads(done.stdout)["files"] == [str(tmp_path / "out" / "report.json")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--format", "markdown"), "unknown format 'markdown'. Known: csv, html, json, md, pytest-benchmark, tex."),
+        (("--format", ""), "--format needs at least one of csv, html"),
+        (("-o", " "), "--out '' names no folder"),
+    ],
+)
+def test_mistakes_are_said(loaded: Loaded, modbench: Modbench, arguments: tuple[str, ...], said: str) -> None:
+    done = modbench("report", loaded.path, *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_format_is_named_once() -> None:
+    assert named("md, md,pytest-benchmark") == ("md", "pytest_benchmark")
+
+
+# --- Markdown
+
+
+def rendered(text: str) -> str:
+    return str(MarkdownIt("commonmark").enable("table").render(text))
+
+
+def test_the_markdown_reads_as_tables_and_sentences(written: dict[str, str]) -> None:
+    page = rendered(written["report.md"])
+    assert page.count("<table>") == 4  # forward pass, FLOPs, memory, loss
+    assert '<td style="text-align:right">1.6' in page
+    assert re.search(r"<td[^>]*>failed</td>", page)
+    assert "planted failure" in page
+    assert "How it was measured" in page
+
+
+def test_hostile_text_means_nothing_in_markdown(loaded: Loaded, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(loaded.path, run)
+    for file in (run / "units").glob("time-*.json"):
+        file.write_text(file.read_text().replace("planted failure", json.dumps(HOSTILE)[1:-1]))
+    made = md.markdown(changed(run, lambda body: body.update(command=["modbench", "run", f"{HOSTILE}.toml"])))
+    page = rendered(made.replace(_markdown.PART, "\u2063"))
+    assert "onerror=alert(1)&gt;" in page  # as text
+    tags = set(re.findall(r"<(\w+)", page))
+    assert tags <= {
+        *(
+            "h2",
+            "h3",
+            "p",
+            "ul",
+            "li",
+            "table",
+            "thead",
+            "tbody",
+            "tr",
+            "th",
+            "td",
+            "strong",
+            "em",
+            "code",
+            "blockquote",
+        ),
+        *("sub", "details", "summary"),
+    }
+    for sentence in re.findall(r"<li>(.*?)</li>", page):
+        outside = re.sub(r"<code>.*?</code>", "", sentence)
+        assert "<em>" not in outside
+        assert not re.search(r"@octocat|#17|http://|www\.d|:tada:", outside), outside
+    assert "\x1b" not in made
+    assert r"\x1b" in made
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("a|b", r"a\|b"),
+        ("<b>", r"\<b\>"),
+        ("@all", "@<!-- -->all"),
+        ("a #12 b", "a #<!-- -->12 b"),
+        ("see http://x.y", "see http:<!-- -->//x.y"),
+        ("- a", r"\- a"),
+        ("# a", r"\# a"),
+        ("1. a", r"1\. a"),
+        ("16.3 ms", "16.3 ms"),
+        ("-0.5", "-0.5"),
+        ("a\nb", "a\\\\x0ab"),
+        ("&lt;", "&amp;lt;"),
+    ],
+)
+def test_markdown_escapes(said: str, shown: str) -> None:
+    assert _markdown.text(said) == shown
+
+
+@pytest.mark.parametrize("said", ["a`b", "``", "`a`", "a``b`c", "|", " "])
+def test_code_stays_code(said: str) -> None:
+    page = rendered(f"| h |\n|---|\n| {_markdown.code(said)} |\n")
+    (cell,) = re.findall(r"<td><code>(.*?)</code></td>", page)
+    assert cell.strip() == said.strip()
+
+
+def test_a_long_report_is_cut_with_a_remark() -> None:
+    rows = [f"| {'x' * 100} | {number} |" for number in range(5000)]
+    made = within(
+        [Block(["# title"]), Block(["| a | b |", "|---|---|"], rows, "arms", "comparisons.csv"), Block(["end"])]
+    )
+    assert len(made) < LIMIT
+    kept = made.count("xx |")
+    assert f"_{5000 - kept:,} more arms: comparisons.csv._" in made
+    assert kept > 300
+    assert made.endswith("end\n")
+
+
+def test_a_report_with_endless_reasons_stays_below_the_limit(loaded: Loaded, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(loaded.path, run)
+    for number, file in enumerate(sorted((run / "units").glob("time-*.json"))):
+        file.write_text(file.read_text().replace("planted failure", f"{number} " + "@" * 200_000))
+    assert len(md.markdown(load(run))) < LIMIT
+
+
+# --- LaTeX
+
+
+def test_latex_compiles(loaded: Loaded, tmp_path: Path) -> None:
+    """The document as written, and one whose names hold every printable character, and some that LaTeX has no letter for."""
+    pdflatex = shutil.which("pdflatex")
+    if pdflatex is None:
+        pytest.skip("no pdflatex on this machine: install texlive-latex-base and texlive-latex-recommended")
+    render.views(loaded, ("tex",), tmp_path)
+    every = [chr(code) for code in range(32, 127)]
+    rows = [
+        [_latex.text(word * 3), "1"] for word in (*every, HOSTILE, "é ü ß × – µ", "中文 ▲ 🚀", "[x]", "*", "--", "?`")
+    ]
+    hostile = tex._table(_latex.text(HOSTILE), "hostile", ["a", "b"], rows)
+    (tmp_path / "tables.tex").write_text((tmp_path / "tables.tex").read_text() + hostile)
+    command = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, errors="replace", timeout=120
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Missing character" not in (tmp_path / "report.log").read_text(errors="replace")
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_latex_tables_say_where_and_how(written: dict[str, str]) -> None:
+    made = written["tables.tex"]
+    assert r"a fake, 1 thread, B = 1, fp32." in made
+    assert r"(3 launches $\times$ 2 rounds)" in made
+    assert r"\toprule" in made
+    assert re.search(r"MoD 0\.125 & \\textbf\{1\.\d\d\} \{\\scriptsize", made)
+    assert "MoE & failed & failed" in made
+
+
+# --- JSON
+
+
+def test_the_json_report_follows_its_schema(written: dict[str, str], modbench: Modbench) -> None:
+    data = json.loads(written["report.json"])
+    assert data["schema_version"] == VERSION
+    again = Report.model_validate_json(written["report.json"])
+    assert json.loads(again.model_dump_json()) == data
+    schema = json.loads(modbench("schema").stdout)
+    assert set(schema["required"]) <= set(data) <= set(schema["properties"])
+    row = schema["$defs"]["PairRow"]["properties"]
+    assert set(data["comparisons"][0]) == set(row)
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: checked with pydantic alone")
+    jsonschema.validate(data, schema)
+
+
+def test_the_json_report_holds_the_tables(loaded: Loaded, written: dict[str, str]) -> None:
+    data = json.loads(written["report.json"])
+    assert len(data["cases"]) == len(loaded.cases)
+    assert len(data["comparisons"]) == len(loaded.pairs)
+    (failed, _) = data["failed"]
+    assert failed["metrics"] == ["latency/forward"]
+    assert failed["reason"].startswith("error: planted failure")
+    row = next(row for row in data["comparisons"] if row["arm"] == "mod[c0.125]" and row["unit"] == "s")
+    assert row["ratio"] == loaded.pair("mod[c0.125]", "latency/forward", row["seq_len"])["ratio"]  # type: ignore[index]
+    assert row["baseline_arm"] == "dense"
+    assert [(arm["arm"], arm["name"], arm["capacity"]) for arm in data["arms"]] == [
+        *(("dense", "dense", None), ("mod[c0.125]", "MoD 0.125", 0.125), ("moe", "MoE", None)),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["report", "suite", "record", "plan"])
+def test_schemas_are_printed(modbench: Modbench, kind: str) -> None:
+    schema = json.loads(modbench("schema", kind).stdout)
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert schema["properties"]
+
+
+def test_an_unknown_schema_is_refused(modbench: Modbench) -> None:
+    done = modbench("schema", "cases")
+    assert done.returncode == 2
+    assert "unknown schema 'cases'" in done.stderr
+
+
+def test_what_the_json_report_says_is_what_the_page_says(loaded: Loaded) -> None:
+    made = as_json.report(loaded)
+    page = render.html(loaded)
+    assert made.title in page
+    assert all(sentence.split(":")[0] in page for sentence in made.answer)
+
+
+# --- pytest-benchmark
+
+
+def test_pytest_benchmark_compares_two_exports(written: dict[str, str], tmp_path: Path) -> None:
+    """Its own command, in a process of its own."""
+    files = [tmp_path / "one.json", tmp_path / "two.json"]
+    for file in files:
+        file.write_text(written["pytest-benchmark.json"])
+    command = [sys.executable, "-c", "from pytest_benchmark.cli import main; main()", "compare", *map(str, files)]
+    done = subprocess.run(
+        [*command, "--columns", "median,rounds"], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Failed to load" not in done.stdout + done.stderr
+    assert done.stdout.count("mod[c0.125-T64-B1-fp32-cpu1] forward") == 2
+    assert "benchmark 'forward T64-B1-fp32-cpu1': 4 tests" in done.stdout
+
+
+def by_pytest_benchmark(data: list[float]) -> dict[str, Any]:
+    """What its own code makes of samples."""
+    made: Any = importlib.import_module("pytest_benchmark.stats").Stats()
+    for value in data:
+        made.update(value)
+    return dict(made.as_dict())
+
+
+def test_the_export_is_what_pytest_benchmark_would_have_stored(loaded: Loaded) -> None:
+    """Statistics by its own code; every sample; and a word that verdicts are elsewhere."""
+    made = pytest_benchmark.exported(loaded)
+    assert len(made["benchmarks"]) == 4  # two arms, two lengths: what failed has no times
+    for benchmark in made["benchmarks"]:
+        for field, value in by_pytest_benchmark(benchmark["stats"]["data"]).items():
+            ours = benchmark["stats"][field]
+            assert ours == (value if isinstance(value, str) else pytest.approx(value)), field
+        assert sum(benchmark["extra_info"]["launches"].values()) == benchmark["stats"]["rounds"]
+        assert "Verdicts come from modbench" in benchmark["extra_info"]["note"]
+
+
+@pytest.mark.parametrize("n", range(1, 14))
+def test_quartiles_are_theirs(n: int) -> None:
+    data = [((7 * i) % 13) ** 2 / 7 + 0.001 for i in range(n)]
+    ours = pytest_benchmark.statistics_of(data)
+    for field, value in by_pytest_benchmark(data).items():
+        assert ours[field] == (value if isinstance(value, str) else pytest.approx(value)), (n, field)
