@@ -1,0 +1,124 @@
+"""`modbench.load`: a run as tidy tables."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted import planted_suite, stored
+
+import modbench
+from modbench.harness.core.errors import UsageError
+from modbench.reports.frames import LOSSES, SAMPLES, Results
+
+ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = tmp_path_factory.mktemp("frames")
+    metrics = ["flops/forward", "latency/forward", "bpb/val"]
+    stored(folder, planted_suite("draft", metrics=metrics, arms=ARMS, launches=4, rounds=2, seeds=[0, 1, 2]))
+    for file in (folder / "run" / "units").glob("train-*.json"):
+        body = json.loads(file.read_text())
+        body["outcomes"][0]["notes"] |= {
+            "curve": {"step": [0, 1, 2], "tokens": [10, 20, 30], "loss": [3.0, None, 2.0], "wall_s": [0.1, 0.2, 0.3]},
+            "looks": {"step": [2], "loss": [2.5]},
+        }
+        file.write_text(json.dumps(body))
+    return modbench.load(folder / "run")
+
+
+def test_tables_are_those_of_the_csv_files(results: Results) -> None:
+    for name, table in (("cases", results.cases), ("comparisons", results.comparisons)):
+        file = pd.read_csv(results.path / f"{name}.csv")
+        assert len(file) == len(table)
+        assert list(file) == [column for column in table if column not in {"primary", "twin"}]
+    assert results.comparisons.primary.all()
+
+
+def test_every_sample_has_a_row_and_leads_to_the_value(results: Results) -> None:
+    samples = results.samples
+    assert list(samples)[: len(SAMPLES)] == list(SAMPLES)
+    times = samples[samples.metric == "latency/forward"]
+    raw = [
+        len(outcome.samples["wall_s"])
+        for record in results.run.records
+        for outcome in record.outcomes
+        if outcome.metric == "latency/forward"
+    ]
+    assert len(times) == sum(raw) > 0
+    assert (times.value == times.wall_s).all()
+    assert set(times.launch) == {0, 1, 2, 3}
+    assert not times[["round", "block", "position", "cpu_s"]].isna().any(axis=None)
+    one = times[times.case_id == "mod[c0.125-T64-B1-fp32-cpu1]"]
+    by_launch = one.groupby("launch").value.apply(lambda values: np.median(np.log(values)))
+    row = results.cases[(results.cases.case_id == one.case_id.iloc[0]) & (results.cases.unit == "s")].iloc[0]
+    assert math.exp(by_launch.mean()) == pytest.approx(row.value)
+    counted = samples[samples.metric == "flops/forward"]
+    assert counted.wall_s.isna().all()
+    assert (counted.value > 0).all()
+
+
+def test_losses_are_training_curves(results: Results) -> None:
+    losses = results.losses
+    assert list(losses) == list(LOSSES)
+    assert set(losses.seed) == {0, 1, 2}
+    one = losses[(losses.arm == "dense") & (losses.seed == 1)]
+    assert one[["kind", "step", "loss_nat"]].to_numpy().tolist() == [
+        ["train", 0, 3.0],
+        ["train", 2, 2.0],
+        ["held_out", 2, 2.5],
+    ]
+    assert one.tokens.isna().tolist() == [False, False, True]
+
+
+def test_the_tables_are_the_readers_own(results: Results) -> None:
+    before = results.loaded.cases.value.copy()
+    results.cases["value"] = 0.0
+    assert results.loaded.cases.value.equals(before)
+
+
+def test_what_was_run_is_beside_them(results: Results) -> None:
+    assert results.run.plan.suite.name == "planted"
+    assert results.run.environment["cpu"] == "a fake"
+    assert repr(results) == (
+        f"<modbench run {str(results.path)!r}: suite 'planted', draft, 2 arms, {len(results.run.plan.cases)} cases, "
+        f"{len(results.run.plan.units)} units>"
+    )
+
+
+def test_another_baseline_may_be_named(results: Results) -> None:
+    other = modbench.load(results.path, "MoD 0.125")
+    assert set(other.comparisons.baseline_arm) == {"mod[c0.125]"}
+
+
+def test_a_run_without_records_has_empty_tables(results: Results, tmp_path: Path) -> None:
+    (tmp_path / "units").mkdir()
+    (tmp_path / "run.json").write_text((results.path / "run.json").read_text())
+    empty = modbench.load(tmp_path)
+    assert empty.samples.empty
+    assert list(empty.samples) == list(SAMPLES)
+    assert empty.losses.empty
+    assert "units missing" in repr(empty)
+
+
+def test_what_is_no_run_is_said() -> None:
+    with pytest.raises(UsageError, match="is not a run folder"):
+        modbench.load("nowhere")
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        _ = modbench.lode  # type: ignore[attr-defined]
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, modbench; heavy = {'pandas', 'numpy', 'torch', 'typer', 'pydantic', 'matplotlib'};"
+        "assert not heavy & set(sys.modules); modbench.load; assert not {'torch', 'typer'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
