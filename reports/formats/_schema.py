@@ -207,6 +207,6 @@ class Report(Frozen):
     arms: tuple[Arm, ...]
     cases: tuple[CaseRow, ...]  # type: ignore[valid-type]  # made from the columns
     comparisons: tuple[PairRow, ...]  # type: ignore[valid-type]  # as above
-    tables: dict[str, tuple[dict[str, str | float | None], ...]]
+    tables: dict[str, tuple[dict[str, str | bool | int | float | None], ...]]
     failed: tuple[Failed, ...]
     doubts: tuple[Doubted, ...]

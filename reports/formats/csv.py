@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from modbench.reports import breakeven, exchange, isoflop, render
+from modbench.reports import breakeven, components, exchange, isoflop, render
 from modbench.reports.format import Format
 from modbench.reports.load import Loaded
 from modbench.reports.pairs import COMPARISONS
@@ -16,6 +16,7 @@ MORE: Mapping[str, Callable[[Loaded], pd.DataFrame]] = {
     "breakeven": breakeven.table,
     "exchange": exchange.table,
     "isoflop": isoflop.table,
+    "components": components.table,
 }
 
 

@@ -7,7 +7,8 @@ import shlex
 import pandas as pd
 
 from modbench.harness.core.masking import masked
-from modbench.reports import asked, grids, head
+from modbench.harness.core.units import human
+from modbench.reports import asked, components, grids, head
 from modbench.reports.format import Format
 from modbench.reports.formats._markdown import Block, code, table, text, within
 from modbench.reports.load import Loaded
@@ -43,7 +44,7 @@ def markdown(loaded: Loaded) -> str:
         blocks.append(Block([f"**{title}:** {text(' '.join(sentences), 1200)}"]) if sentences else Block())
     for grid in grids.grids(loaded):
         blocks += _grid(grid)
-    blocks += [*_losses(loaded), *_failed(loaded), *_doubts(loaded), *_method(loaded)]
+    blocks += [*_losses(loaded), *_components(loaded), *_failed(loaded), *_doubts(loaded), *_method(loaded)]
     return masked(within(blocks))
 
 
@@ -82,6 +83,22 @@ def _losses(loaded: Loaded) -> list[Block]:
     return [
         Block([f"### Held-out loss ({text(seeds_in_words(loaded))})"]),
         table(head, cells, what="arms", where="cases.csv", left_out=len(loaded.arms) - 1 - len(loaded.arms_shown)),
+    ]
+
+
+def _components(loaded: Loaded) -> list[Block]:
+    rows = components.table(loaded)
+    if rows.empty:
+        return []
+    columns = (rows["name"], rows["median_s"], rows["q1_s"], rows["q3_s"], rows["rounds"])
+    cells = [
+        [code(str(title)), human(middle, "s"), f"{human(low, 's')} to {human(high, 's')}", f"{rounds:,}"]
+        for title, middle, low, high, rounds in zip(*columns, strict=True)
+    ]
+    return [
+        Block(["### Single components"]),
+        table(("component", "median", "middle half", "samples"), cells, what="components", where="components.csv"),
+        Block([f"<sub>pytest-benchmark; {components.NO_VERDICT}.</sub>"]),
     ]
 
 

@@ -21,12 +21,13 @@ from modbench.harness.core.printable import escaped
 # isort: off
 # Importing a command's file registers it; `modbench --help` lists the commands in this order.
 from modbench.commands import run, watch, plan, listing, validate, report, figure, cost, doctor, train, profile
-from modbench.commands import gate, compare, recommend, schema
+from modbench.commands import gate, compare, recommend, convert, schema
 # isort: on
 
 __all__ = [
     "app",
     "compare",
+    "convert",
     "cost",
     "doctor",
     "figure",

@@ -99,6 +99,7 @@ def test_documented_commands_are_understood(
     if words[1] in {
         "report",
         "figure",
+        "convert",
         "resume",
         "watch",
         "gate",

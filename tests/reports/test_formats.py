@@ -68,7 +68,9 @@ def test_every_format_writes_what_it_is_named_after(written: dict[str, str]) -> 
     }
 
 
-@pytest.mark.parametrize("name", ["cases.csv", "report.md", "tables.tex", "report.json", "pytest-benchmark.json"])
+@pytest.mark.parametrize(
+    "name", ["cases.csv", "comparisons.csv", "report.md", "tables.tex", "report.json", "pytest-benchmark.json"]
+)
 def test_a_format_is_as_its_golden_file(written: dict[str, str], name: str) -> None:
     """Numbers may differ in their last digits between machines: text is compared without them, then they are."""
     if os.environ.get("MODBENCH_GOLDEN") == "write":
