@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modbench.harness.core.case import Case
-from modbench.reports import asked, inference, lead, pays, sureness
+from modbench.reports import asked, breakeven_words, exchange_words, lead, pays, search, sureness
 from modbench.reports.load import Loaded
-from modbench.reports.panel import default_arm, rung_beside, times
+from modbench.reports.panel import default_arm, place_shown, rung_beside, times
 from modbench.reports.style import name
 
 
@@ -18,7 +18,7 @@ class Head:
     Attributes:
         asked: what was compared with what, one sentence.
         answer: the answer in two sentences about the arm that is shown first; empty where nothing was timed.
-        details: the answer arm by arm, and from where on it pays.
+        details: the answer arm by arm, from where on it pays, and what its loss would cost in dense compute.
         sure: what the numbers stand on.
         doubts: what a reader should hold against them.
     """
@@ -32,7 +32,10 @@ class Head:
 
 def head(loaded: Loaded) -> Head:
     """Return the first screen of a report."""
-    details = [*lead.lead(loaded), *inference.verdicts(loaded)]
+    where = breakeven_words.in_words(loaded)
+    # Where a line is found, counting the places says less.
+    details = [*where, *lead.losses(loaded), *filter(None, [place_shown(loaded)])] if where else lead.lead(loaded)
+    details += [*exchange_words.in_words(loaded), *search.in_words(loaded)]
     return Head(asked.asked(loaded), answer(loaded), details, sureness.sure(loaded), sureness.doubts(loaded))
 
 

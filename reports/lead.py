@@ -26,6 +26,15 @@ def lead(loaded: Loaded) -> list[str]:
     return [*said, *filter(None, [place_shown(loaded)])]
 
 
+def losses(loaded: Loaded) -> list[str]:
+    """Say for every arm with a dense model of equal cost how their losses differ."""
+    beside = [(case, rung_beside(loaded, case)) for case in pays.contenders(loaded)[:MOST_ANSWERS]]
+    said = [
+        _loss(loaded, case, rung[0]).strip().replace("It ends", f"{name(case)} ends") for case, rung in beside if rung
+    ]
+    return [sentence for sentence in said if sentence]
+
+
 def _answer(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> str:
     """Say where an arm pays against the dense model of equal cost, then against the baseline; empty if it was not timed."""
     against = _cells(loaded, case)

@@ -58,5 +58,9 @@ def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False) -> 
     if as_json:
         say_json(summary.as_json(*result) | ({"files": files} if files else {}))
     else:
-        others = [file for file in files if file != str(finished.report)]
+        # The page and tables in the run folder are what anybody expects: they are not named one by one.
+        usual = {
+            str(file) for file in finished.files if file.parent == finished.folder and file.suffix in {".html", ".csv"}
+        }
+        others = [file for file in files if file not in usual and file != str(finished.report)]
         say("\n".join([summary.closing(*result), *(f"also: {file}" for file in others)]))
