@@ -43,7 +43,7 @@ class Look:
         color: sentinel colour.
         marker: matplotlib marker.
         glyph: the marker as a character.
-        opacity: of MoD by capacity; lower for rungs.
+        opacity: of MoD by capacity, of rungs by their share of the cost.
     """
 
     color: str
@@ -90,15 +90,15 @@ NARROWEST, SHORTEST = 2.2, 0.75
 
 
 def look(case: Case) -> Look:
-    """Return the look of a case's arm: MoD is lighter the more it computes."""
+    """Return the look of a case's arm: MoD is lighter the more it computes, a rung of the dense ladder the less."""
     index, marker, glyph = _LOOKS.get(case.model, OTHER)
     if case.config.router not in {"learned", "synthetic"} and case.config.capacity is not None:
         index, marker, glyph = OTHER  # a control
     opacity = 1.0
     if case.model == "mod" and case.config.capacity is not None:
         opacity = 1.0 - 0.55 * min(1.0, case.config.capacity / 0.75)
-    if case.rung:
-        opacity = 0.6
+    if case.rung:  # lighter the less it computes
+        opacity = 0.25 + 0.6 * min(1.0, float(case.arm_parts[0][1:]))
     return Look(f"#0205{index:02d}", marker, glyph, opacity)
 
 

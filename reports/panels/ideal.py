@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,11 +12,15 @@ from modbench.reports.figure_data import RATIOS
 from modbench.reports.load import Loaded
 from modbench.reports.marks import Mark, Marks
 from modbench.reports.panel import TIMED, Drawing, Panel, interval, is_number, on_page, times
+from modbench.reports.point_labels import label
 from modbench.reports.ratio_axis import ends_of, ratio_axis
 from modbench.reports.style import HAIR, INK, MUTED, look, new_figure, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+# More names would cover the marks.
+MOST_NAMED = 8
 
 
 def render(loaded: Loaded) -> Markup | None:
@@ -35,7 +40,7 @@ def figures(loaded: Loaded) -> list[Drawing]:
             sides.append((title, rows))
     if not sides:
         return []
-    made, axes = new_figure(2.2 + 1.9 * len(sides), 3.1, len(sides), share_y=True)
+    made, axes = new_figure(max(5.4, 2.2 + 1.9 * len(sides)), 3.1, len(sides), share_y=True)
     made.suptitle("measured speed-up (higher is better)", x=0.01, ha="left", fontsize=9, color=MUTED)
     # An interval may leave the frame: one of a single noisy case would press all marks together.
     columns = [column for _, rows in sides for column in (rows.ideal, rows.attainable, rows.ratio)]
@@ -55,9 +60,9 @@ def figures(loaded: Loaded) -> list[Drawing]:
         "On the diagonal the saved FLOPs (causal attention; for decode, the bytes not read) saved as much time. "
         f"{attainable}Thin lines: 95 % intervals. Larger marks are longer sequences."
     )
-    label = "Measured speed-up against the speed-up that FLOPs promise"
+    about = "Measured speed-up against the speed-up that FLOPs promise"
     data = pd.concat([rows for _, rows in sides])[list(RATIOS)]
-    return [Drawing("ideal", made, label, caption, data, marks=marks, key=loaded.arms_shown)]
+    return [Drawing("ideal", made, about, caption, data, len(sides) > 1, marks, loaded.arms_shown)]
 
 
 def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, float], marks: Marks) -> None:
@@ -103,6 +108,11 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
             zorder=3,
         )
         marks.name(made, *(Mark(_said(row, names[row.arm]), row.arm) for row in group))
+    # Arms of one look, such as one model's ways to decode, have their names beside their marks.
+    alike = Counter(looks[arm] for arm in {row.arm for row in rows})
+    last = {row.arm: row for row in sorted(rows, key=lambda row: row.seq_len) if alike[looks[row.arm]] > 1}
+    if 0 < len(last) <= MOST_NAMED:
+        label(axis, [(row.ideal, row.ratio, names[row.arm]) for row in last.values()])
 
 
 def _said(row: Any, arm: str) -> str:  # noqa: ANN401  # a row of `comparisons.csv` as a named tuple

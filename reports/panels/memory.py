@@ -144,7 +144,7 @@ def _caption(bars: Sequence[Bar], what: str) -> str:
     best, anchor = min(bars, key=lambda bar: bar.total), bars[0]
     known = [bar for bar in bars if bar.forecast]
     equal = sum(bar.against_forecast == "as forecast" for bar in known)
-    forecast = f" Thin bars: the closed-form forecast, met within 1 % by {equal} of {len(known)}." if known else ""
+    forecast = f" Thin bars: the forecast, met within 1 % by {equal} of {len(known)}." if known else ""
     lowest = (
         f"{name(best.case)} with {human(best.total, 'B')}, {name(anchor.case)} has {human(anchor.total, 'B')}"
         if best is not anchor

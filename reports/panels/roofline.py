@@ -52,7 +52,7 @@ def figures(loaded: Loaded) -> list[Drawing]:
         ]
     )
     label = "Attained FLOP/s over FLOPs per byte, under measured peak and bandwidth"
-    return [Drawing("roofline", made, label, _caption(loaded, calls, limit), data, marks=marks, key=arms)]
+    return [Drawing("roofline", made, label, _caption(loaded, calls, limit), data, len(sides) > 1, marks, arms)]
 
 
 def _draw(axis: Axes, loaded: Loaded, calls: Sequence[Placed], limit: Roof, marks: Marks) -> None:

@@ -143,7 +143,7 @@ def _ends(found: Fall, rows: list[Step]) -> tuple[float, float]:
     low, high = min(core) - 0.15 * span, max(core) + 0.5 * span
     if found.low is not None and found.high is not None:
         low, high = min(low, max(found.low, low - span / 2)), max(high, min(found.high, high + span / 2))
-    return low, (1 + 0.1 * span if high > 1 - 0.3 * span else high)
+    return low, (max(high, 1 + 0.1 * span) if high > 1 - 0.3 * span else high)
 
 
 def _added(share: float) -> str:
