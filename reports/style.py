@@ -82,6 +82,8 @@ _NAMES = {
 }
 # What a rung has in common with its target, by the letter in its name (`planning/match.py`).
 _QUANTITIES = {"f": "FLOPs", "t": "training FLOPs", "p": "parameters"}
+# A longer name would leave a figure no room.
+MOST_LETTERS = 32
 OTHER = (6, "P", "✚")  # controls and users' models
 # Width of the paper that figures are drawn for, in inches (`paper.py`); None: they are drawn for the page.
 CANVAS: contextvars.ContextVar[float | None] = contextvars.ContextVar("canvas", default=None)
@@ -118,8 +120,12 @@ def name(case: Case) -> str:
 
 
 def short(case: Case) -> str:
-    """Return the display name where a figure has little room: `dense 56 %` for `dense, 56 % of the FLOPs`."""
-    return f"{_NAMES.get(case.model, case.model)} {_rung(case)[0]}" if case.rung else name(case)
+    """Return the display name where a figure has little room: `dense 56 %` for `dense, 56 % of the FLOPs`.
+
+    Of a long name the middle is left out.
+    """
+    said = f"{_NAMES.get(case.model, case.model)} {_rung(case)[0]}" if case.rung else name(case)
+    return said if len(said) <= MOST_LETTERS else f"{said[: MOST_LETTERS - 12]}…{said[-11:]}"
 
 
 def _rung(case: Case) -> tuple[str, str]:

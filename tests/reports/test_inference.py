@@ -62,7 +62,7 @@ def test_every_arm_has_a_cell_at_every_place(tmp_path: Path) -> None:
     assert moe[0] is not None
     assert (moe[0].rate, moe[0].lines) == ("", ("failed",))
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert "background:var(--map-7);color:var(--map-ink-7)" in page
+    assert "background:var(--map-7);color:var(--map-ink-7);print-color-adjust:exact" in page
     assert "Decode: tokens per second (higher is better)" in page
 
 

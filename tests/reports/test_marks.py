@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from planted import planted_suite, stored
+from planted_peaks import planted
 
+from modbench.harness.core.case import Case
+from modbench.harness.results.notes.counting import CountNotes
+from modbench.harness.roofline.work import Listed, Work
+from modbench.reports import render, style
+from modbench.reports.load import load
 from modbench.reports.marks import Mark, Marks
 from modbench.reports.style import new_figure, to_svg
+from modbench.reports.tables import Tables
+
+EVIL = '<script>alert(1)</script>"$'
 
 
 def drawn(marks: Marks, draw: Any) -> str:
@@ -47,6 +58,35 @@ def test_a_strangers_text_stays_text() -> None:
     made = drawn(marks, lambda axis: marks.name(axis.plot([1], [1], "o")[0], Mark('"><script>&', '"x')))
     assert "<script>" not in made
     assert 'aria-label="&#34;&gt;&lt;script&gt;&amp;" data-arm="&#34;x"' in made
+
+
+def test_an_arms_name_stays_text_in_every_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's model is called after its file, and a folder may be a stranger's."""
+    metrics = [
+        "flops/forward",
+        "latency/forward",
+        "latency/prefill",
+        "latency/decode",
+        "memory/peak_allocated",
+        "bpb/val",
+    ]
+    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
+    stored(tmp_path, planted_suite("draft", metrics=metrics, arms=arms, grid={"seq_len": [64]}, launches=1, rounds=2))
+    own = Tables.counted
+
+    def counted(self: Tables, case: Case) -> CountNotes:
+        work = Listed(work=(Work(kind="product", size=(1, 64, 64, 64)),))
+        return own(self, case).model_copy(update={"forward_operators": work})
+
+    loaded = load(tmp_path / "run")
+    loaded.tables.rooflines["fp32"] = planted()
+    monkeypatch.setattr(Tables, "counted", counted)
+    monkeypatch.setitem(style._NAMES, "mod", EVIL)
+    page = render.html(loaded)
+    for title in ("promised gain", "How sure is each speed-up?", "busy", "memory?", "Prefill and decode"):
+        assert title in page
+    assert page.count("&lt;script&gt;") > 20
+    assert page.count("<script>") == 1  # its own
 
 
 def test_a_mark_that_was_not_drawn_is_an_error() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from planted import planted_suite
 
 from modbench.harness.core.units import human, human_duration, three_digits
 from modbench.reports import style
@@ -81,6 +82,14 @@ def test_durations() -> None:
     assert human_duration(7200) == "2 h 00 min"
     assert human_duration(1192 * 86_400) == "1,192 days"
     assert human_duration(-3) == "0 s"
+
+
+def test_a_long_name_keeps_its_ends_in_a_figure() -> None:
+    case = planted_suite("draft", metrics=["flops/forward"], train=None).cases[0]
+    long = case.model_copy(update={"model": "my_models.py:build_a_very_special_transformer", "arm_parts": ("c0.125",)})
+    assert style.name(long) == "my_models:build_a_very_special_transformer 0.125"
+    assert style.short(long) == "my_models:build_a_ve…ormer 0.125"
+    assert style.short(case) == style.name(case)
 
 
 def test_names_of_marks_that_lie_on_each_other_do_not() -> None:
