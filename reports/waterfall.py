@@ -6,14 +6,19 @@ attainable is P_A / P_D; measured is t_A / t_D. Of the first gap each group g of
 it costs beyond its promised share. The groups add up to the gap. Products and attention, which have FLOPs, are divided once
 more: what products cost because the arm's are of other shapes, at equal FLOPs, is P_pA - P_pD f_A / f_D, with f their multiply-
 adds. The second gap is not explained by operators.
+
+On a GPU no peaks by shape are measured. There the time in which the device waited for the host is known, from events, and is the
+only part that can be told apart: launches. What is left is spent on the device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from modbench.harness.core.case import Case
+from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.roofline.table import Table, amount
 from modbench.harness.roofline.work import Listed, Work
 from modbench.reports.attainable import RECORDED
@@ -47,6 +52,7 @@ class Fall:
         measured: share that was measured.
         low: lower end of its interval; None where there is none.
         high: upper end.
+        predicted: whether the parts are predicted from operators; else they are measured.
     """
 
     case: Case
@@ -57,10 +63,11 @@ class Fall:
     measured: float
     low: float | None
     high: float | None
+    predicted: bool = True
 
     @property
     def attainable(self) -> float:
-        """Share that the arm's operators take at the peaks of this machine."""
+        """Share that the arm's operators take at the peaks of this machine, or, of measured parts, the share without the rest."""
         return self.promised + sum(self.parts.values())
 
     @property
@@ -76,14 +83,27 @@ def fall(loaded: Loaded, arm: str, metric: str, seq_len: int) -> Fall | None:
         return None
     cases = {case.id: case for case in loaded.run.plan.cases}
     case, baseline = cases[row.case_id], cases[row.baseline_case_id]
-    table = loaded.tables.rooflines.get(case.place.dtype)
-    mine, theirs = (getattr(loaded.tables.counted(side), field) for side in (case, baseline))
     seconds = loaded.value(baseline.arm, metric, seq_len)
-    if table is None or mine is None or theirs is None or seconds is None:
+    if seconds is None:
         return None
     low, high = (1 / row.ci_high, 1 / row.ci_low) if is_number(row.ci_low) else (None, None)
-    parts = parts_of(table, mine, theirs, row.ideal)
-    return Fall(case, baseline, seconds, 1 / row.ideal, parts, 1 / row.ratio, low, high)
+    table = loaded.tables.rooflines.get(case.place.dtype)
+    mine, theirs = (getattr(loaded.tables.counted(side), field) for side in (case, baseline))
+    if table is not None and mine is not None and theirs is not None:
+        parts = parts_of(table, mine, theirs, row.ideal)
+        return Fall(case, baseline, seconds, 1 / row.ideal, parts, 1 / row.ratio, low, high)
+    waited, base = (_waited(loaded, side, metric) for side in (case, baseline))
+    if waited is None or base is None:
+        return None
+    parts = {LAUNCHES: waited / row.ratio - base / row.ideal}
+    return Fall(case, baseline, seconds, 1 / row.ideal, parts, 1 / row.ratio, low, high, predicted=False)
+
+
+def _waited(loaded: Loaded, case: Case, metric: str) -> float | None:
+    """Share of a call in which the device waited for the host: the median over launches; None if one is not known."""
+    shares = [notes.device_share for notes in loaded.tables.cell(case.id, metric).notes(TimeNotes)]
+    known = [share for share in shares if share is not None]
+    return max(0.0, 1 - median(known)) if known and len(known) == len(shares) else None
 
 
 def parts_of(table: Table, mine: Listed, theirs: Listed, ideal: float) -> dict[str, float]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SLOWER, FASTER = MAP[1], MAP[7]
 # Parts below this share of the baseline's time are named in no sentence.
 WORTH_SAYING = 0.002
-UNEXPLAINED, MEASURED = "unexplained", "measured"
+UNEXPLAINED, ON_DEVICE, MEASURED = "unexplained", "on the device", "measured"
 Step: TypeAlias = tuple[str, float, float]
 _TITLES = {metric: title for title, metric in TIMED}
 
@@ -39,7 +39,14 @@ def render(loaded: Loaded) -> Markup | None:
     parts = [part for part in ORDER if any(part in found.parts for _, found in every)]
     head = ("arm", "workload", "promised", *parts, "attainable", "unexplained", "measured")
     rows = [_row(_TITLES[metric], found, parts) for metric, found in every]
-    return fill("waterfall", figures=on_page(made), head=head, rows=rows, length=loaded.lengths[-1])
+    return fill(
+        "waterfall",
+        figures=on_page(made),
+        head=head,
+        rows=rows,
+        length=loaded.lengths[-1],
+        predicted=every[0][1].predicted,
+    )
 
 
 def figures(loaded: Loaded) -> list[Drawing]:
@@ -52,7 +59,8 @@ def figures(loaded: Loaded) -> list[Drawing]:
 
 def _row(workload: str, found: Fall, parts: list[str]) -> tuple[str, ...]:
     added = (f"{100 * found.parts[part]:+.1f}" if part in found.parts else "" for part in parts)
-    ends = (f"{100 * found.attainable:.1f}", f"{100 * found.unexplained:+.1f}", f"{100 * found.measured:.1f}")
+    attainable = f"{100 * found.attainable:.1f}" if found.predicted else ""
+    ends = (attainable, f"{100 * found.unexplained:+.1f}", f"{100 * found.measured:.1f}")
     return (name(found.case), workload, f"{100 * found.promised:.1f}", *added, *ends)
 
 
@@ -82,8 +90,15 @@ def _steps(found: Fall) -> list[Step]:
     for part, share in found.parts.items():
         rows.append((part, at, at + share))
         at += share
-    rows += [("attainable here", at, at), (UNEXPLAINED, at, found.measured)]
+    if found.predicted:
+        rows.append(("attainable here", at, at))
+    rows.append((_rest(found), at, found.measured))
     return [*rows, (MEASURED, found.measured, found.measured)]
+
+
+def _rest(found: Fall) -> str:
+    """What leads to the measured time after the known parts."""
+    return UNEXPLAINED if found.predicted else ON_DEVICE
 
 
 def _draw(axis: Axes, found: Fall, rows: list[Step], marks: Marks) -> None:
@@ -101,7 +116,7 @@ def _draw(axis: Axes, found: Fall, rows: list[Step], marks: Marks) -> None:
     )
     for bar, (_, part, start, end) in zip(bars, steps, strict=True):
         marks.name(bar, Mark(f"{part}: {_added(end - start)} of {short(found.baseline)}'s time", found.case.arm))
-        if part == UNEXPLAINED:
+        if part == _rest(found):
             bar.set(facecolor="none", hatch="////", linewidth=0.8)
     totals = [(y, part, end) for y, (part, start, end) in enumerate(rows) if start == end and low <= end <= high]
     # A hairline leads from each sum down to where the next parts start.
@@ -162,9 +177,17 @@ def _caption(found: Fall) -> str:
         measured += f" [{100 * found.low:.1f}–{100 * found.high:.1f}]"
         if found.low <= found.attainable <= found.high:
             noise = " The interval includes what is attainable: the unexplained part may be noise."
-    return (
+    promised = (
         f"{name(found.case)} at T = {place.seq_len:,}, B = {place.batch_size:,}: FLOPs promise {100 * found.promised:.1f} % of "
-        f"{name(found.baseline)}'s time; its operators at this machine's measured peaks come to {100 * found.attainable:.1f} %"
+        f"{name(found.baseline)}'s time"
+    )
+    if not found.predicted:
+        return (
+            f"{promised}; measured: {measured}. Launches: the device waits for the host, measured, beyond the promised share. "
+            "Hatched: spent on the device, not told apart."
+        )
+    return (
+        f"{promised}; its operators at this machine's measured peaks come to {100 * found.attainable:.1f} %"
         + (f", with {parts} as the largest parts" if parts else "")
         + f"; measured: {measured}.{noise} Filled parts are predicted from operators; the hatched one is the measured rest."
     )

@@ -13,6 +13,7 @@ from planted_peaks import planted
 from modbench.harness.core.case import Case
 from modbench.harness.profiling.operators_of_a_call import of_shapes
 from modbench.harness.results.notes.counting import CountNotes
+from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.roofline.table import Point, Table
 from modbench.harness.roofline.work import Listed, Work
 from modbench.reports import waterfall
@@ -144,6 +145,31 @@ def test_the_figure_names_its_parts(known: Loaded) -> None:
     fragment = panel.render(known)
     assert fragment is not None
     assert "MoD 0.125" in fragment
+
+
+def test_on_a_gpu_the_wait_for_the_host_is_told_apart(run: Path) -> None:
+    """Planted: the device of dense is busy all the time, that of MoD half of it; no peaks were measured."""
+    loaded = load(run)
+    busy = {"dense": 1.0, "mod[c0.125]": 0.5}
+    for (case_id, metric), cell in loaded.tables.cells.items():
+        if metric.startswith("latency/"):
+            share = {
+                "device_share": busy[case_id.partition("[T")[0].partition("-T")[0] + ("]" if "c0" in case_id else "")]
+            }
+            cell.outcomes = [
+                (number, outcome.model_copy(update={"notes": outcome.noted(TimeNotes).model_copy(update=share)}))
+                for number, outcome in cell.outcomes
+            ]
+    found = waterfall.fall(loaded, "mod[c0.125]", "latency/forward", 64)
+    assert found is not None
+    assert not found.predicted
+    assert found.parts == {"launches": pytest.approx(0.5 * found.measured)}
+    assert found.promised + math.fsum([*found.parts.values(), found.unexplained]) == pytest.approx(
+        found.measured, rel=1e-12
+    )
+    drawn = panel.figures(loaded)[0]
+    assert list(drawn.data.part) == ["dense", "FLOPs saved", "promised", "launches", "on the device", "measured"]
+    assert "spent on the device, not told apart" in drawn.caption
 
 
 def test_nothing_is_drawn_where_operators_or_peaks_are_not_known(run: Path) -> None:
