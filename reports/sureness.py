@@ -18,7 +18,9 @@ def sure(loaded: Loaded) -> list[str]:
     suite, said = loaded.run.plan.suite, list[str]()
     rows = loaded.comparisons[(loaded.comparisons.unit == "s") & (loaded.comparisons.status == "ok")]
     if not rows.empty:
-        launches = loaded.cases[(loaded.cases.unit == "s") & (loaded.cases.status == "ok")].n.dropna()
+        timed = loaded.cases[(loaded.cases.unit == "s") & (loaded.cases.status == "ok")]
+        # Not the baseline's: in a search those of several comparisons count for it, but for no ratio.
+        launches = timed[timed.case_id.isin(rows.case_id)].n.dropna()
         few, most = int(launches.min()), int(launches.max())
         number = f"{few}" if few == most else f"{few} to {most}"
         with_interval = rows[rows.ci_low.notna()]

@@ -26,18 +26,13 @@ from modbench.harness.results.run_folder import StoredRun
 from modbench.harness.roofline.table import Table
 from modbench.harness.stats import block_effects, effects, mean_effects, steady
 from modbench.harness.stats.paired import LaunchSamples
-from modbench.reports import nodes
+from modbench.reports import nodes, unsearched
 from modbench.reports.arms import arm_named
 from modbench.reports.cell import Cell, Trouble
 from modbench.reports.derived import Derived
 
 # The loss whose routers decided without later tokens.
 CAUSAL_LOSS = "loss/val_causal"
-
-
-# Why cells of a search have no value.
-LEFT_OUT = "not measured: the search did not need it"
-UNDECIDED = "not measured: the search has not ended"
 
 
 class Tables:
@@ -72,6 +67,7 @@ class Tables:
                     self._measured_in.setdefault((case.id, key), comparison)
         if baseline is not None:
             self.baseline = arm_named(run.plan.cases, baseline, "baseline").arm
+            unsearched.refuse_apart(run.plan, self.baseline)
         records = {record.unit.name: record for record in run.records}
         apart = first_launches(run.plan.suite, run.plan.comparisons)
         for unit in run.plan.units:
@@ -91,12 +87,10 @@ class Tables:
         self.seeds = " ".join(str(seed) for seed in run.plan.suite.seeds)
 
     def _leave_out(self) -> None:
-        """Say of cells that a search did not ask for why they have no value."""
-        asked, undecided = ({unit.name for unit in units} for units in (self.run.plan.units, self.run.undecided))
-        for unit in self.run.planned if self.run.plan.suite.search is not None else ():
-            for case in unit.comparison.arms if unit.name not in asked else ():
+        for unit, reason in unsearched.left_out(self.run):
+            for case in unit.comparison.arms:
                 for key in (key for key, metric in self.metrics.items() if unit.makes(metric)):
-                    self.cell(case.id, key).left_out = UNDECIDED if unit.name in undecided else LEFT_OUT
+                    self.cell(case.id, key).left_out = reason
 
     def _take(self, record: Record, number: int) -> None:
         if isinstance(record.findings, PeakFinding):

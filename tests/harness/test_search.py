@@ -27,6 +27,7 @@ from modbench.harness.results.run_folder import RunFolder
 from modbench.progress import Lines, TimeLeft
 from modbench.reports.load import load
 from modbench.reports.search import in_words, spent
+from modbench.reports.sureness import sure
 from modbench.tools.plan import as_text, forecast
 
 LENGTHS = (32, 48, 64, 96, 128, 192, 256)
@@ -381,7 +382,11 @@ def test_arms_that_share_an_anchor_do_not_share_its_launches(tmp_path: Path) -> 
     assert not cases.duplicated(["case_id", "metric"]).any()
     dense = cases[(cases.arm == "dense") & (cases.metric == "latency/forward")].set_index("seq_len")
     assert dense.n[96] == 6  # three launches beside each arm
+    assert any("from 3 fresh processes" in said for said in sure(load(tmp_path / "run")))
     assert not frame.duplicated(["case_id", "baseline_case_id", "metric"]).any()
+    assert load(tmp_path / "run", "dense").tables.baseline == "dense"
+    with pytest.raises(UsageError, match=r"beside 'dense' and its own rung, so that other arms have no ratio"):
+        load(tmp_path / "run", "c0.5")
 
 
 def test_what_is_not_searched_is_measured_everywhere(tmp_path: Path) -> None:
