@@ -21,7 +21,7 @@ from modbench.reports import checked, pays
 from modbench.reports.cases import joined
 from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, is_number, rung_beside
-from modbench.reports.tables import LEFT_OUT
+from modbench.reports.unsearched import LEFT_OUT
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]
 AXES: tuple[Axis, Axis] = ("seq_len", "batch_size")
