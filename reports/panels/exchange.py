@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from modbench.harness.core.labels import LOOKED_AHEAD
-from modbench.harness.stats.exchange import Rate
 from modbench.reports import exchange_words
-from modbench.reports.exchange import Exchange, exchanges
+from modbench.reports.exchange import Exchange, exchanges, table
 from modbench.reports.exchange_prices import CURRENCIES, Price
 from modbench.reports.exchange_words import currency, interval_in_words, rate_in_words
 from modbench.reports.isoflop import in_flops
 from modbench.reports.load import Loaded, evenly
-from modbench.reports.panel import Panel, figure, seeds_in_words, times
-from modbench.reports.style import HAIR, INK, MUTED, look, new_figure, short, to_svg
+from modbench.reports.marks import Mark, Marks
+from modbench.reports.panel import Drawing, Panel, on_page, seeds_in_words, times
+from modbench.reports.ratio_axis import ends_of, ratio_axis
+from modbench.reports.style import HAIR, INK, MUTED, PAPER, look, new_figure, short
 from modbench.reports.templates import fill
 
 if TYPE_CHECKING:
@@ -28,36 +30,64 @@ FIRST = ("flops/train_step", "latency/train_step", "flops/forward", "latency/for
 HEAD = ("Arm", "In", "Effective speed-up", "95 % interval", "Plain speed-up", "Seeds", "Launches", "Loss")
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """What the panel shows.
+
+    Attributes:
+        made: all exchange rates of the run.
+        rows: those with a rate or a bound, the checks last.
+        drawn: whether one of an arm has an interval: a figure of illustrations would look like evidence.
+    """
+
+    made: list[Exchange]
+    rows: list[Exchange]
+    drawn: bool
+
+
 def render(loaded: Loaded) -> Markup | None:
     """Draw a mark with its interval for each arm and currency; say in sentences what is an illustration, or not there."""
+    shown = _shown(loaded)
+    sentences = exchange_words.without_rate(shown.made) if shown.drawn else exchange_words.in_words(loaded, shown.made)
+    if not shown.rows and not sentences:
+        return None
+    rows = [row for each in shown.rows for row in _rows(each)]
+    return fill("exchange", sentences=sentences, figures=on_page(_figures(loaded, shown)), head=HEAD, rows=rows)
+
+
+def figures(loaded: Loaded) -> list[Drawing]:
+    """Draw the figure, if anything has an interval."""
+    return _figures(loaded, _shown(loaded))
+
+
+def _shown(loaded: Loaded) -> _Shown:
     made = exchanges(loaded)
     stated = [each for each in exchange_words.best_sizes(made) if each.stated]
     arms, checks = ([each for each in stated if each.check == check] for check in (False, True))
-    shown = evenly([*arms, *checks], MOST_ROWS) if arms else []
     drawn = any(not price.rate.illustration for each in arms for price in each.stated)
-    sentences = exchange_words.without_rate(made) if drawn else exchange_words.in_words(loaded, made)
-    if not shown and not sentences:
-        return None
-    picture, rows = _figure(loaded, shown) if drawn else None, [row for each in shown for row in _rows(each)]
-    return fill("exchange", sentences=sentences, figure=picture, head=HEAD, rows=rows)
+    return _Shown(made, evenly([*arms, *checks], MOST_ROWS) if arms else [], drawn)
 
 
-def _figure(loaded: Loaded, arms: Sequence[Exchange]) -> Markup:
+def _figures(loaded: Loaded, shown: _Shown) -> list[Drawing]:
+    if not shown.drawn:
+        return []
+    arms, marks = shown.rows, Marks()
     stated = {price.metric.key for each in arms for price in each.stated}
     columns = [key for key in dict.fromkeys((*FIRST, *CURRENCIES)) if key in stated][:MOST_COLUMNS]
     made, axes = new_figure(12.0, 0.95 + 0.32 * len(arms), len(columns), share_y=True)
     for axis, key in zip(axes, columns, strict=True):
-        _draw(axis, arms, key)
+        _draw(axis, arms, key, marks)
     axes[0].set_yticks(range(len(arms)), [_called(each, arms) for each in arms])
     axes[0].set_ylim(len(arms) - 0.5, -0.5)
     reading = (
         "Marks: the compute of a dense model with the arm's loss, over the arm's own, with its 95 % interval. Right of 1 the arm "
-        "is the cheaper way to that loss. A bar with an arrow: its loss lies outside the dense ladder: a bound is known. "
+        "is the cheaper way to that loss. An arrow is an open end; without a mark the loss lies outside the dense ladder, and "
+        "only a bound is known. "
         "Grey crosses: the plain speed-up, against dense of the same shape and whatever its loss. "
         f"{seeds_in_words(loaded)}{_hollow(arms)}. See exchange.csv."
     )
     label = "Effective and plain speed-ups by arm"
-    return figure(to_svg(made, "exchange", label), reading, wide=True)
+    return [Drawing("exchange", made, label, reading, table(loaded, arms), wide=True, marks=marks)]
 
 
 def _called(each: Exchange, arms: Sequence[Exchange]) -> str:
@@ -74,23 +104,16 @@ def _hollow(arms: Sequence[Exchange]) -> str:
     return ""
 
 
-def _draw(axis: Axes, arms: Sequence[Exchange], key: str) -> None:
-    prices = [next((price for price in each.stated if price.metric.key == key), None) for each in arms]
-    values = [1.0, *(value for price in prices if price for value in _values(price))]
-    low, high = min(values) / 1.12, max(values) * 1.12
-    axis.set_xscale("log")
-    axis.set_xlim(low, high)
+def _draw(axis: Axes, arms: Sequence[Exchange], key: str, marks: Marks) -> None:
+    found = ((y, each, price) for y, each in enumerate(arms) for price in each.stated if price.metric.key == key)
+    prices = list(found)
+    ends = ends_of((value for *_, price in prices for value in _values(price)), room=1.12)
+    ratio_axis(axis, "x", ends)
     axis.axvline(1, color=MUTED, linewidth=0.9)
-    for y, (each, price) in enumerate(zip(arms, prices, strict=True)):
-        if price is not None:
-            _mark(axis, each, price, price.rate, y, (low, high))
-    title = next(currency(price) for price in prices if price is not None)
-    axis.set_title(f"speed-up in {title}")
-    ticks = [t for t in (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50) if low <= t <= high]
-    while len(ticks) > 6:
-        ticks = ticks[::2] if 1 in ticks[::2] else ticks[1::2]
-    axis.xaxis.set_ticks(ticks, [f"{tick:g}×" for tick in ticks])
-    axis.xaxis.set_ticks([], minor=True)
+    for y, each, price in prices:
+        _mark(axis, each, price, y, ends, marks)
+    axis.set_title(f"speed-up in {currency(prices[0][2])}")
+    axis.hlines([y + 0.5 for y in range(len(arms) - 1)], *ends, color=HAIR, linewidth=0.5)
     axis.grid(visible=False, axis="y")
 
 
@@ -99,25 +122,33 @@ def _values(price: Price) -> list[float]:
     return [value for value in found if value is not None]
 
 
-def _mark(axis: Axes, each: Exchange, price: Price, found: Rate, y: int, limits: tuple[float, float]) -> None:
+def _mark(axis: Axes, each: Exchange, price: Price, y: int, ends: tuple[float, float], marks: Marks) -> None:
     """Draw the interval, with an arrow where an end is open, the mark if there is a number, and the plain speed-up."""
-    style, illustrated = look(each.case), found.illustration and found.kind == "rate"
-    if not illustrated:
-        low, high = (limits[i] if end is None else end for i, end in enumerate((found.low, found.high)))
+    style, found, said = look(each.case), price.rate, Mark(_said(each, price), each.case.arm)
+    if not (found.illustration and found.kind == "rate"):
+        low, high = (edge if end is None else end for end, edge in zip((found.low, found.high), ends, strict=True))
         axis.plot([low, high], [y, y], color=style.color, linewidth=1.6, alpha=style.opacity)
-        for end, place, glyph in ((found.low, limits[0], "<"), (found.high, limits[1], ">")):
+        for end, edge, glyph in zip((found.low, found.high), ends, "<>", strict=True):
             if end is None:
-                axis.plot([place], [y], glyph, color=style.color, markersize=6, alpha=style.opacity, clip_on=False)
-        if found.kind != "rate":
-            (bound,) = (end for end in (found.low, found.high) if end is not None)
-            axis.plot([bound], [y], "|", color=style.color, markersize=9, markeredgewidth=1.6)
-    if found.value is not None:
-        face = "none" if any(label in LOOKED_AHEAD for label in price.labels) else style.color
-        (mark,) = axis.plot([found.value], [y], style.marker, markersize=7, markerfacecolor=face)
-        mark.set(markeredgecolor=style.color if face == "none" else INK, markeredgewidth=0.6, alpha=style.opacity)
+                axis.plot([edge], [y], glyph, color=style.color, markersize=6, alpha=style.opacity, clip_on=False)
+    if found.value is None:
+        (bound,) = (end for end in (found.low, found.high) if end is not None)
+        (drawn,) = axis.plot([bound], [y], "|", color=style.color, markersize=9, markeredgewidth=1.6)
+    else:
+        face = PAPER if any(label in LOOKED_AHEAD for label in price.labels) else style.color
+        (drawn,) = axis.plot([found.value], [y], style.marker, markersize=7, markerfacecolor=face)
+        drawn.set(markeredgecolor=style.color if face == PAPER else INK, markeredgewidth=0.6, alpha=style.opacity)
+    marks.name(drawn, said)
     if price.plain.ratio is not None:
         axis.plot([price.plain.ratio], [y], "x", color=MUTED, markersize=6, markeredgewidth=1.2)
-    axis.axhline(y + 0.5, color=HAIR, linewidth=0.5)
+
+
+def _said(each: Exchange, price: Price) -> str:
+    """What a mark says on hover."""
+    found, between = price.rate, interval_in_words(price.rate)
+    said = f"{short(each.case)}: effective speed-up {rate_in_words(found)}{f' ({between})' if between else ''}"
+    plain = "" if price.plain.ratio is None else f"; plain {times(price.plain.ratio)}"
+    return f"{said} in {currency(price)}{plain}"
 
 
 def _rows(each: Exchange) -> list[tuple[str, ...]]:
@@ -137,4 +168,6 @@ def _rows(each: Exchange) -> list[tuple[str, ...]]:
     ]
 
 
-PANEL = Panel(title="What would a dense model of the same loss cost?", order=31, span=12, render=render)
+PANEL = Panel(
+    title="What would a dense model of the same loss cost?", order=31, span=12, render=render, figures=figures
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from modbench.harness.core import files
-from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.contracts import Text
 from modbench.harness.execution.pilot import Pilots
 from modbench.harness.execution.searching import Searches
@@ -160,9 +160,25 @@ def _takes(unit: UnitOfWork, trouble: Trouble) -> dict[str, float]:
     return takes | {name: share for (name, *where), share in trouble.grid.items() if (*where,) == here[: len(where)]}
 
 
+def _trained(unit: UnitOfWork, case: Case, trouble: Trouble) -> Iterator[Outcome]:
+    """What a training run would have left."""
+    seed = unit.protocol.seed
+    of_mod = (0.05 + 0.001 * seed) * (case.model == "mod")
+    planted = trouble.losses.get(case.id, trouble.losses.get(case.arm, 2.0 + of_mod))
+    own = np.random.default_rng(sum(map(ord, unit.name)) * 1009 + seed).normal(0, 1)
+    loss = planted + (0.3, -0.2, 0.1, 0.05, -0.15)[seed % 5] + trouble.run_noise * own
+    corpus = "badcafe" if trouble.other_text and trouble.other_text in unit.name else "c0ffee"
+    trained = TrainNotes(seed=seed, sees_future=case.model in {"mod", "moe"}, corpus_sha256=corpus, corpus="t")
+    told: dict[str, Any] = {"status": "ok", "samples": {"value": [loss]}, "notes": trained}
+    for metric, unit_of in (("loss/val", "nat"), ("bpb/val", "bit/B")):
+        yield Outcome(case=case.id, metric=metric, unit=unit_of, **told)
+    reason = "top-k routing saw future tokens when it chose"
+    causal: dict[str, Any] = told if trouble.losses else {"status": "skipped", "reason": reason}
+    yield Outcome(case=case.id, metric="loss/val_causal", unit="nat", **causal)
+
+
 def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
     """What a worker would have left, had its clock been ours."""
-    corpus = "badcafe" if trouble.other_text and trouble.other_text in unit.name else "c0ffee"
     outcomes = []
     if unit.made_in == "time":
         name = f"{unit.name}{trouble.seed or ''}"
@@ -244,22 +260,7 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
                 )
             )
         if unit.made_in == "train":
-            seed = unit.protocol.seed
-            of_mod = (0.05 + 0.001 * seed) * (case.model == "mod")
-            planted = trouble.losses.get(case.id, trouble.losses.get(case.arm, 2.0 + of_mod))
-            own = np.random.default_rng(sum(map(ord, unit.name)) * 1009 + seed).normal(0, 1)
-            loss = planted + (0.3, -0.2, 0.1, 0.05, -0.15)[seed % 5] + trouble.run_noise * own
-            trained = TrainNotes(
-                seed=unit.protocol.seed, sees_future=case.model in {"mod", "moe"}, corpus_sha256=corpus, corpus="t"
-            )
-            told: dict[str, Any] = {"status": "ok", "samples": {"value": [loss]}, "notes": trained}
-            outcomes += [
-                Outcome(case=case.id, metric=metric, unit=unit_of, **told)
-                for metric, unit_of in (("loss/val", "nat"), ("bpb/val", "bit/B"))
-            ]
-            reason = "top-k routing saw future tokens when it chose"
-            causal: dict[str, Any] = told if trouble.losses else {"status": "skipped", "reason": reason}
-            outcomes.append(Outcome(case=case.id, metric="loss/val_causal", unit="nat", **causal))
+            outcomes += _trained(unit, case, trouble)
     return Record(unit=unit, started=files.now(), wall_s=1.0, outcomes=tuple(outcomes))
 
 

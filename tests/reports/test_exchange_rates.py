@@ -328,6 +328,9 @@ def test_the_panel_draws_what_is_stated_and_says_the_rest(run: Path, tmp_path: P
     ):
         assert text in shown
     assert "No exchange rate" not in shown
+    assert 'aria-label="MoD 0.125: effective speed-up 1.2' in shown  # on hover and focus
+    (drawing,) = exchange_panel.figures(load(run))
+    assert set(drawing.data.arm) == {MOD, HALF, MOE, "dense-f0.74"}
     none = planned(metrics=["flops/train_step", "loss/val"], seeds=[0])
     stored(tmp_path, none, losses={"dense-f0.58": 2.0, "dense-f0.74": 2.01, "dense": 2.02, MOD: 2.01})
     shown = exchange_panel.PANEL.render(load(tmp_path / "run"))
