@@ -26,28 +26,30 @@ FOLLOWS = "as derived"
 _LETTERS = {"seq_len": "T", "batch_size": "B"}
 
 
-@functools.cache
 def fields(case: Case) -> Fields:
     """Return every field of a case by name; None where a model does not read it."""
-    config: dict[str, Value] = {key: value for key, value in case.config.model_dump().items() if _reads(case, key)}
+    reads = None if case.own else {*SHAPE_KEYS, *_options(case.model)}
+    dumped: Fields = case.config.model_dump()
+    config = {key: value for key, value in dumped.items() if reads is None or key in reads}
     unread: Fields = dict.fromkeys(ModelConfig.model_fields)
     more: Fields = {"model": case.model, "arm": case.arm, "task": case.task or None, "budget": case.budget}
     return unread | config | case.place.model_dump() | more
 
 
-def _reads(case: Case, key: str) -> bool:
-    return key in SHAPE_KEYS or case.own or key in catalogue.model_options(case.model)
+@functools.cache
+def _options(model: str) -> frozenset[str]:
+    """Routing keys that a model reads: to find them, its file is parsed."""
+    return frozenset(catalogue.model_options(model))
 
 
-def differing(cases: Sequence[Case]) -> list[str]:
+def differing(known: Sequence[Fields]) -> list[str]:
     """Return the names of the fields that differ among these cases."""
-    known = [fields(case) for case in cases]
     return [name for name in known[0] if len({each[name] for each in known}) > 1] if known else []
 
 
-def rest(case: Case, names: Iterable[str]) -> tuple[tuple[str, Value], ...]:
-    """Return the values of some fields as a key, without those that only follow from others."""
-    own, chosen = fields(case), json.loads(case.config_diff())
+def rest(case: Case, own: Fields, names: Iterable[str]) -> tuple[tuple[str, Value], ...]:
+    """Return the values of some fields of a case as a key, without those that only follow from others."""
+    chosen = json.loads(case.config_diff())
     return tuple((name, FOLLOWS if name in DERIVED and name not in chosen else own[name]) for name in names)
 
 
@@ -56,17 +58,17 @@ def agree(one: tuple[tuple[str, Value], ...], other: tuple[tuple[str, Value], ..
     return all(mine == theirs or None in {mine, theirs} for (_, mine), (_, theirs) in zip(one, other, strict=True))
 
 
-def checked_axis(name: str, cases: Sequence[Case]) -> str:
+def checked_axis(name: str, known: Sequence[Fields]) -> str:
     """Return the axis.
 
     Raises:
         UsageError: if there is no such field, or it has one value alone in this run.
     """
-    axes = [each for each in differing(cases) if len({fields(case)[each] for case in cases} - {None}) > 1]
+    axes = [each for each in differing(known) if len({case[each] for case in known} - {None}) > 1]
     if name in axes:
         return name
-    if cases and name in fields(cases[0]):
-        values = {fields(case)[name] for case in cases} - {None}
+    if known and name in known[0]:
+        values = {case[name] for case in known} - {None}
         said = f"is {', '.join(map(str, values))} wherever it applies" if values else "applies to no case"
         raise UsageError(f"--by {name}: it {said}, so there is nothing to compare. This run has: {', '.join(axes)}.")
     raise unknown("axis", name, axes)

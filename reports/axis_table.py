@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.planning.select import compile_expression
 from modbench.reports.axes import Value
 from modbench.reports.panel import TIMED
 
@@ -33,12 +32,11 @@ class Filter:
     select: str | None = None
 
     def keeps(self, case: Case, metric: Metric) -> bool:
-        """Whether a value is shown."""
+        """Whether a value is shown, as far as its case's id does not decide it (`select`)."""
         return (
             (not self.metrics or metric.key in self.metrics)
             and (not self.seq_lens or case.place.seq_len in self.seq_lens)
             and (not self.workloads or metric.workload in self.workloads)
-            and (self.select is None or compile_expression(self.select)(case.id))
         )
 
 

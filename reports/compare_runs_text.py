@@ -55,7 +55,9 @@ def case_words(case: Case, differing: Sequence[str]) -> str:
 
 def differing(rows: Sequence[Row]) -> list[str]:
     """Return the fields of places, tasks and budgets in which the cases of some rows differ."""
-    return [key for key in axes.differing([row.case for row in rows]) if key in (*axes.PLACE, "task", "budget")]
+    return [
+        key for key in axes.differing([axes.fields(row.case) for row in rows]) if key in (*axes.PLACE, "task", "budget")
+    ]
 
 
 def value_words(value: float | None, unit: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from planted_compare import compared_run
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
 from modbench.reports import axes, compare_text, unpaired
 from modbench.reports.axis_table import BASELINE, Cell, Column, Filter, Table
@@ -235,9 +236,23 @@ def test_the_command_refuses_what_does_not_fit_together(tmp_path: Path, modbench
 
 def test_fields_that_follow_from_others_are_no_difference(run: Loaded) -> None:
     case = run.run.plan.cases[0]
-    assert dict(axes.rest(case, ["d_ff", "n_heads", "n_layers"])) == {
+    assert dict(axes.rest(case, axes.fields(case), ["d_ff", "n_heads", "n_layers"])) == {
         "d_ff": axes.FOLLOWS,
         "n_heads": axes.FOLLOWS,
         "n_layers": 4,
     }
     assert axes.fields(case)["capacity"] is None
+
+
+def test_a_models_file_is_parsed_once_not_for_every_case(run: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of cases would else take minutes."""
+    asked: list[str] = []
+    options = catalogue.model_options
+
+    def counted(model: str) -> dict[str, object]:
+        asked.append(model)
+        return options(model)
+
+    monkeypatch.setattr(catalogue, "model_options", counted)
+    compare_by(run, "capacity", "0.25", Filter(metrics=(MEMORY,)))
+    assert len(asked) <= len({case.model for case in run.run.plan.cases})
