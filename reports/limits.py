@@ -152,6 +152,8 @@ def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: floa
     )
     shared = mine.keys() & theirs.keys()
     mean = sum(theirs[seed] for seed in shared) / len(shared)
+    if not mean:
+        return Kept("loss", bound, UNKNOWN, reason=f"{found.metric} of the baseline is 0, of which there is no share")
     increase, end = found.difference / mean, None if found.high is None else found.high / mean
     held = Kept("loss", bound, BREAKS, increase, end, increase - bound)
     few = None

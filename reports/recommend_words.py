@@ -17,8 +17,9 @@ from modbench.reports.style import name
 
 AIMS = {"latency": "fastest", "memory": "smallest", "flops": "fewest FLOPs", "loss": "lowest loss"}
 MORE = {"latency": "faster", "memory": "smaller", "flops": "cheaper", "loss": "lower in loss"}
+TOLD = {"better": "told apart", "equivalent": "equal within the margin", "different": "told apart, by how much is open"}
 OF_LOSS = {"better": "lower", "worse": "higher", "inconclusive": "undecided"}
-_LOSS = {"nat": "nats", "bit/B": "bits/byte"}
+UNITS_OF_LOSS = {"nat": "nats", "bit/B": "bits/byte"}
 MOST_OUT = 8
 
 
@@ -44,7 +45,7 @@ def _lines(found: Recommended) -> Iterator[str]:
         if best.word == MAY:
             yield "  No setting is shown to fit: of this one only the estimate holds every limit."
         if best.candidate.case.model == "dense":
-            yield "  This is a dense model: by these numbers skipping tokens does not pay here."
+            yield "  This is a dense model: skipping tokens is not shown to pay here."
         yield from _evidence(found, best)
         yield from _runner_up(found)
     yield from _rest(found)
@@ -116,7 +117,7 @@ def _value(value: Value) -> str:
 
 def _number(value: float, unit: str) -> str:
     """Format a value; losses differ in what three digits do not show."""
-    return f"{value:.4f} {_LOSS[unit]}" if unit in _LOSS else human(value, unit)
+    return f"{value:.4f} {UNITS_OF_LOSS[unit]}" if unit in UNITS_OF_LOSS else human(value, unit)
 
 
 def _ratio(pair: Against) -> str:
@@ -163,22 +164,12 @@ def _told(found: Recommended) -> str:
     pair = found.apart
     if pair is None:
         return "not compared side by side"
+    word = TOLD.get(pair.verdict or "", "not told apart")
+    if pair.verdict == "worse":  # the runner-up only may fit
+        word = f"told apart: the runner-up is {MORE[found.objective]}"
     if pair.ratio is None:
         ends = f" [{pair.low:+.4f}–{pair.high:+.4f}]" if pair.low is not None and pair.high is not None else ""
-        word = {"better": "told apart", "worse": "told apart: the runner-up is better"}.get(
-            pair.verdict or "", "not told apart"
-        )
         return f"{word} (loss {pair.difference or 0.0:+.4f}{ends})"
-    words = {
-        "better": "told apart",
-        "equivalent": "equal within the margin",
-        "different": "told apart, by how much is open",
-    }
-    if found.objective in {"memory", "flops"}:
-        words |= {"worse": "told apart"}
-    word = words.get(pair.verdict or "", "not told apart")
-    if pair.verdict == "worse" and found.objective == "latency":
-        word = "the pair says the runner-up is faster, the times of each alone say otherwise"
     return f"{word} ({_ratio(pair) if found.objective == 'latency' else times(pair.ratio)})"
 
 

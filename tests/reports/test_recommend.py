@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import FIT
-from planted_gate import planted_run
+from planted_choice import MEMORY, TAKES, TIME, run
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
@@ -19,35 +18,8 @@ from modbench.reports import recommend_words
 from modbench.reports.against import against
 from modbench.reports.candidates import choice
 from modbench.reports.limits import BREAKS, FITS, MAY, UNKNOWN, Limits
-from modbench.reports.load import Loaded, load
+from modbench.reports.load import Loaded
 from modbench.reports.recommend import Recommended, recommend
-
-TIME, MEMORY = "latency/forward", "memory/peak_allocated"
-METRICS = [TIME, "flops/forward", MEMORY, "loss/val", "loss/val_causal"]
-ARMS = [
-    {"model": "dense"},
-    {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}},
-    {"model": "mod", "capacity": [0.125, 0.5]},
-    {"model": "moe"},
-]
-# Of dense, 20 ms: what each takes. Bytes are 1, 2, 3 … MB in the order of the arms; MoD's loss is 2.47 % above that of dense.
-TAKES = {"mod[c0.125]": 0.6, "mod[c0.5]": 0.8, "dense-f0.58": 0.7, "moe": 1.25}
-
-
-def run(folder: Path, *, causal: bool = True, **more: Any) -> Loaded:
-    """A run of a checked machine; its losses without later tokens are those with them."""
-    suite = {"metrics": METRICS, "seeds": [0, 1, 2], "launches": 6, "grid": {"seq_len": [64]}, "arms": ARMS}
-    suite |= more.pop("suite", {})
-    made = planted_run(folder, **{"certificate": FIT, "slower": TAKES, "suite": suite, **more})
-    for path in (folder / "units").glob("train-*.json") if causal else ():
-        body = json.loads(path.read_text())
-        value = {each["case"]: each for each in body["outcomes"] if each["metric"] == "loss/val"}
-        body["outcomes"] = [
-            value[each["case"]] | {"metric": "loss/val_causal"} if each["metric"] == "loss/val_causal" else each
-            for each in body["outcomes"]
-        ]
-        path.write_text(json.dumps(body))
-    return load(made.path)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +72,7 @@ def test_the_best_is_dense_where_nothing_is_better(tmp_path: Path) -> None:
     slow = run(tmp_path / "slow", slower=dict.fromkeys(TAKES, 1.2))
     found = found_in(slow)
     assert arm(found.best) == "dense"
-    assert "This is a dense model: by these numbers skipping tokens does not pay here." in text(found)
+    assert "This is a dense model: skipping tokens is not shown to pay here." in text(found)
     smaller = found_in(slow, "memory", latency=0.1)
     assert arm(smaller.best) == "dense"
 
@@ -143,6 +115,7 @@ def test_what_fits_goes_before_what_may_fit(quiet: Loaded) -> None:
     assert words(found)["mod[c0.125]"] == MAY
     assert (arm(found.best), found.best and found.best.word) == ("dense-f0.58", FITS)
     assert arm(found.better) == "mod[c0.125]"
+    assert "told apart: the runner-up is faster (0.85" in text(found) or arm(found.runner_up) != "mod[c0.125]"
     assert "may fit and be faster: MoD 0.125 (loss: limit 2.5 %: may fit (its interval ends above the limit))" in text(
         found
     )

@@ -1,0 +1,95 @@
+"""The Pareto set: a setting is ruled out only where another is shown to be better and in nothing worse."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from planted_choice import MEMORY, TAKES, TIME, run
+
+from modbench.reports import pareto
+from modbench.reports.candidates import Candidate, choice
+from modbench.reports.load import Loaded
+from modbench.reports.panels.pareto import PANEL
+
+# Bytes are 1, 2, 3, 4, 5 MB in this order.
+DENSE, RUNG, LOW, HIGH, MOE = "dense", "dense-f0.58", "mod[c0.125]", "mod[c0.5]", "moe"
+
+
+def beaten(loaded: Loaded) -> dict[str, str | None]:
+    """By whom each arm is ruled out."""
+    _, found = pareto.pareto(loaded, choice(loaded))
+    return {each.candidate.case.arm: each.beaten_by.case.arm if each.beaten_by else None for each in found}
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    return run(tmp_path_factory.mktemp("pareto") / "timed", suite={"metrics": [TIME, MEMORY]})
+
+
+@pytest.mark.slow
+def test_what_is_slower_and_larger_is_ruled_out(timed: Loaded) -> None:
+    """0.7 of dense's time with 2 MB beats 0.8 with 4 MB, and dense beats 1.25 with 5 MB: by one that itself stays."""
+    assert beaten(timed) == {DENSE: None, RUNG: None, LOW: None, HIGH: RUNG, MOE: DENSE}
+    axes, found = pareto.pareto(timed, choice(timed))
+    assert axes == ("latency", "memory")
+    assert {each.candidate.case.arm for each in found if each.front} == {DENSE, RUNG, LOW}
+    assert {each.better_in for each in found if each.beaten_by} == {("latency", "memory")}
+
+
+@pytest.mark.slow
+def test_undecided_neighbours_stay(tmp_path: Path) -> None:
+    """By the estimates MoD 0.5 is slower and larger than MoD 0.125; that it is slower is not shown."""
+    takes = TAKES | {RUNG: 0.95, HIGH: 0.61}
+    noisy = run(tmp_path / "noisy", sd=0.03, slower=takes, suite={"metrics": [TIME, MEMORY], "launches": 5})
+    _, found = pareto.pareto(noisy, choice(noisy))
+    times = {each.candidate.case.arm: each.candidate.time.value or 0.0 for each in found}
+    assert abs(times[HIGH] / times[LOW] - 1) < 0.1
+    assert beaten(noisy)[HIGH] is None
+    assert beaten(noisy)[MOE] is not None
+
+
+@pytest.mark.slow
+def test_a_loss_counts_where_it_is_shown(tmp_path: Path) -> None:
+    """MoE loses nothing: that it is no worse is not shown, nor that it is worse, so it stays. MoD 0.5 has a higher loss."""
+    assert beaten(run(tmp_path / "three")) == {DENSE: None, RUNG: None, LOW: None, HIGH: RUNG, MOE: None}
+    two = run(tmp_path / "two", suite={"seeds": [0, 1]})
+    assert {*beaten(two).values()} == {None}
+    future = run(tmp_path / "future", causal=False)
+    assert {*beaten(future).values()} == {None}
+
+
+@pytest.mark.slow
+def test_times_without_verdicts_rule_nothing_out(tmp_path: Path) -> None:
+    unchecked = run(tmp_path / "unchecked", certificate=None, suite={"metrics": [TIME, MEMORY]})
+    assert {*beaten(unchecked).values()} == {None}
+
+
+@pytest.mark.slow
+def test_settings_that_beat_each_other_in_a_circle_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal within a margin is not passed on: a set of settings never becomes empty."""
+    even = run(tmp_path / "even", slower={}, sd=0.0001, suite={"metrics": [TIME]})
+    circle = {(DENSE, LOW), (LOW, HIGH), (HIGH, DENSE), (HIGH, MOE)}
+
+    def versus(_: Loaded, one: Candidate, other: Candidate) -> str:
+        return pareto.BETTER if (one.case.arm, other.case.arm) in circle else pareto.OPEN
+
+    monkeypatch.setitem(pareto.VERSUS, "latency", versus)
+    assert beaten(even) == {DENSE: None, RUNG: None, LOW: None, HIGH: None, MOE: HIGH}
+
+
+@pytest.mark.slow
+def test_the_panel_says_who_stays_and_why_others_do_not(timed: Loaded, tmp_path: Path) -> None:
+    page = str(PANEL.render(timed))
+    text = re.sub(r"\s+", " ", page.rpartition("<figcaption>")[2])
+    assert "Worth considering by time and memory: dense; dense, 5" in text
+    assert "is better in time and memory than MoD 0.5, and in nothing worse." in text
+    assert "Ruled out, in grey: dense is better in time and memory than MoE, and in nothing worse." in text
+    assert "No loss was measured: what is faster or smaller here may predict worse." in text
+    assert "peak memory of a training step" in page
+    future = str(PANEL.render(run(tmp_path / "future", causal=False)))
+    assert "held-out loss against dense, nats (lower is better)" in future
+    assert "so that loss flatters it and rules nothing out" in future
+    assert PANEL.render(run(tmp_path / "alone", suite={"metrics": [TIME]})) is None
+    assert PANEL.render(run(tmp_path / "untimed", suite={"metrics": [MEMORY]})) is None
