@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from modbench.harness.core.case import Case, Place
-from modbench.harness.core.units import human
-from modbench.reports.load import Loaded, evenly
+from modbench.reports.load import MOST_LENGTHS, Loaded, evenly
 from modbench.reports.panel import TIMED, is_number
 
 # Metrics of the tables, with their titles, in the order in which they are printed.
@@ -36,9 +35,11 @@ class Grid:
         axis: what its columns are, such as `T`.
         columns: values of the axis, ascending.
         baseline: the arm that all others are compared with.
-        values: the baseline's value in each column, in words; `–` where there is none.
+        of_baseline: the baseline's value in each column, in `unit`; None where there is none.
+        unit: base unit of the metric.
         rows: arms, with the row of `comparisons.csv` in each column, or None.
         left_out: arms that are not shown.
+        columns_left_out: columns that are not shown.
         device: `cpu` or `cuda`.
         threads: CPU threads of a worker.
     """
@@ -49,11 +50,13 @@ class Grid:
     axis: str
     columns: list[int]
     baseline: Case
-    values: list[str]
+    of_baseline: list[float | None]
+    unit: str
     rows: list[tuple[Case, list[pd.Series | None]]]
     left_out: int
     device: str
     threads: int
+    columns_left_out: int = 0
 
     @property
     def is_time(self) -> bool:
@@ -70,28 +73,22 @@ def grids(loaded: Loaded) -> list[Grid]:
 
 
 def _of_metric(loaded: Loaded, title: str, metric: str) -> list[Grid]:
+    """Return a table for each batch size, number format and way of execution; if there is one length, batch sizes are columns."""
     rows = loaded.comparisons[loaded.comparisons.metric == metric]
-    places = {case.id: case.place for case in loaded.run.plan.cases}
-    found: dict[tuple[str, int], pd.Series] = {}
+    found = {str(case_id): rows.iloc[at] for at, case_id in enumerate(rows.case_id)}
+    of_case = {case.id: case.place for case in loaded.run.plan.cases}
+    places = list(dict.fromkeys(of_case[case_id] for case_id in found))
+    over_batches = len({place.seq_len for place in places}) == 1 and len({place.batch_size for place in places}) > 1
     settings: dict[tuple[object, ...], list[Place]] = {}
-    lengths = {places[case_id].seq_len for case_id in rows.case_id}
-    over_batches = len(lengths) == 1 and len({places[case_id].batch_size for case_id in rows.case_id}) > 1
-    for number, case_id in enumerate(rows.case_id):
-        place = places[case_id]
-        setting = (place.seq_len if over_batches else place.batch_size, place.dtype, place.execution)
-        settings.setdefault(setting, [])
-        if place not in settings[setting]:
-            settings[setting].append(place)
-        found[case_id, 0] = rows.iloc[number]
+    for place in places:
+        fixed = place.seq_len if over_batches else place.batch_size
+        settings.setdefault((fixed, place.dtype, place.execution), []).append(place)
     by_arm = {(case.arm, case.place): case.id for case in loaded.run.plan.cases}
+    axis = "batch_size" if over_batches else "seq_len"
     made = []
-    for _, theirs in list(settings.items())[:MOST_SETTINGS]:
-        axis = "batch_size" if over_batches else "seq_len"
-        wanted = loaded.lengths_shown if not over_batches else sorted(getattr(place, axis) for place in theirs)
-        shown = sorted(
-            (place for place in theirs if getattr(place, axis) in wanted), key=lambda each: getattr(each, axis)
-        )
-        made.append(_grid(loaded, (title, metric), evenly(shown, 12), axis, by_arm, found))
+    for theirs in list(settings.values())[:MOST_SETTINGS]:
+        shown = evenly(sorted(theirs, key=lambda place: getattr(place, axis)), MOST_LENGTHS)
+        made.append(_grid(loaded, (title, metric), shown, axis, by_arm, found))
     return made
 
 
@@ -101,16 +98,14 @@ def _grid(
     places: list[Place],
     axis: str,
     by_arm: dict[tuple[str, Place], str],
-    found: dict[tuple[str, int], pd.Series],
+    found: dict[str, pd.Series],
 ) -> Grid:
     title, metric = what
     baseline, first = loaded.arms[0], places[0]
     values = _values(loaded, metric)
     parts = [f"T = {first.seq_len:,}" if axis == "batch_size" else f"B = {first.batch_size:,}", first.dtype]
     parts += [first.execution] * (first.execution != "eager")
-    rows = [
-        (case, [found.get((by_arm.get((case.arm, place), ""), 0)) for place in places]) for case in loaded.arms_shown
-    ]
+    rows = [(case, [found.get(by_arm.get((case.arm, place), "")) for place in places]) for case in loaded.arms_shown]
     return Grid(
         title=title,
         metric=metric,
@@ -118,7 +113,8 @@ def _grid(
         axis="B" if axis == "batch_size" else "T",
         columns=[getattr(place, axis) for place in places],
         baseline=baseline,
-        values=[values.get(by_arm.get((baseline.arm, place), ""), "–") for place in places],
+        of_baseline=[values.get(by_arm.get((baseline.arm, place), "")) for place in places],
+        unit=loaded.tables.metrics[metric].unit,
         rows=[(case, cells) for case, cells in rows if any(cell is not None for cell in cells)],
         left_out=len(loaded.arms) - 1 - len(loaded.arms_shown),
         device=first.device,
@@ -126,10 +122,9 @@ def _grid(
     )
 
 
-def _values(loaded: Loaded, metric: str) -> dict[str, str]:
+def _values(loaded: Loaded, metric: str) -> dict[str, float]:
     rows = loaded.cases[(loaded.cases.metric == metric) & (loaded.cases.status == "ok")]
-    found = zip(rows.case_id, rows.value, rows.unit, strict=True)
-    return {str(case_id): human(float(value), str(unit)) for case_id, value, unit in found}
+    return {str(case_id): float(value) for case_id, value in zip(rows.case_id, rows.value, strict=True)}
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def markdown(loaded: Loaded) -> str:
 
 def _grid(grid: grids.Grid) -> list[Block]:
     head = [f"against {text(name(grid.baseline))}", *(f"{grid.axis} = {value:,}" for value in grid.columns)]
-    first = [text(name(grid.baseline)), *map(text, grid.values)]
+    first = [text(name(grid.baseline)), *(text(human(value, grid.unit)) for value in grid.of_baseline)]
     rows = [[text(name(case)), *(_cell(cell) for cell in cells)] for case, cells in grid.rows]
     title = Block([f"### {grid.title} ({text(grid.where)})"])
     note = "Ratios: above 1× is better."

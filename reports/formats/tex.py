@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from modbench.harness.core.masking import masked
+from modbench.harness.core.units import scale_of, three_digits
 from modbench.reports import grids
 from modbench.reports.format import Format
 from modbench.reports.formats._latex import text
-from modbench.reports.load import Loaded
+from modbench.reports.load import Loaded, evenly
 from modbench.reports.panel import is_number, seeds_in_words
 from modbench.reports.style import name, short
 
 FRAGMENT, DOCUMENT = "tables.tex", "report.tex"
 # Columns up to which a cell has its interval: with more, the table would be wider than the text.
 MOST_WITH_INTERVALS = 3
+# Columns of a table that fits between the margins.
+MOST_COLUMNS = 6
 _HEAD = r"""% Tables of a modbench report, for \input{tables}. In the preamble: \usepackage{booktabs}
 % Bold: better, by the suite's margin and over all comparisons of the table. Numbers with more digits: comparisons.csv
 """
@@ -28,7 +33,7 @@ _DOCUMENT = r"""\documentclass{article}
 """
 _TABLE = r"""
 \begin{{table}}
-  \centering\small
+  \centering\small\setlength{{\tabcolsep}}{{4pt}}
   \caption{{{caption}}}
   \label{{tab:{label}}}
   \begin{{tabular}}{{{columns}}}
@@ -51,12 +56,28 @@ def tables(loaded: Loaded) -> str:
 
 
 def _grid(loaded: Loaded, grid: grids.Grid, number: int) -> str:
+    grid = _narrow(grid)
     intervals = grid.is_time and len(grid.columns) <= MOST_WITH_INTERVALS
     head = ["", *(f"${grid.axis} = {value}$" for value in grid.columns)]
-    rows = [[text(name(grid.baseline)), *map(text, grid.values)]]
+    factor, unit = scale_of(max((value for value in grid.of_baseline if value is not None), default=1.0), grid.unit)
+    values = ("--" if value is None else three_digits(value / factor) for value in grid.of_baseline)
+    rows = [[text(f"{name(grid.baseline)} ({unit})"), *values]]
     rows += [[text(name(case)), *(_cell(cell, intervals=intervals) for cell in cells)] for case, cells in grid.rows]
     return _table(
-        _caption(loaded, grid, intervals=intervals), f"modbench-{grid.metric.replace('/', '-')}-{number}", head, rows
+        _caption(loaded, grid, intervals=intervals), f"modbench-{re.sub('[/_]', '-', grid.metric)}-{number}", head, rows
+    )
+
+
+def _narrow(grid: grids.Grid) -> grids.Grid:
+    """Leave out columns of a table that would be wider than a page: those that remain lie evenly."""
+    kept = evenly(range(len(grid.columns)), MOST_COLUMNS)
+    rows = [(case, [cells[at] for at in kept]) for case, cells in grid.rows]
+    return replace(
+        grid,
+        columns=[grid.columns[at] for at in kept],
+        of_baseline=[grid.of_baseline[at] for at in kept],
+        rows=rows,
+        columns_left_out=len(grid.columns) - len(kept),
     )
 
 
@@ -70,6 +91,8 @@ def _caption(loaded: Loaded, grid: grids.Grid, *, intervals: bool) -> str:
         sentences.append("Circle: undecided, disturbed or without a verdict")
     threads = f", {grid.threads} thread{'s' * (grid.threads != 1)}" if grid.device == "cpu" else ""
     sentences.append(f"{loaded.device_name}{threads}, {grid.where}")
+    if grid.columns_left_out:
+        sentences.append(f"{grid.columns_left_out} more values of {grid.axis} are in comparisons.csv")
     if grid.left_out:
         sentences.append(f"{grid.left_out} more arms are in comparisons.csv")
     return text(f"{'. '.join(sentences)}.", 2000)

@@ -5,6 +5,7 @@ After an intended change: `MODBENCH_GOLDEN=write pytest tests/reports/test_forma
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import os
@@ -20,7 +21,7 @@ import pytest
 from markdown_it import MarkdownIt
 from planted import planted_suite, stored
 
-from modbench.reports import render
+from modbench.reports import grids, render
 from modbench.reports.format import named
 from modbench.reports.formats import _latex, _markdown, md, pytest_benchmark, tex
 from modbench.reports.formats import json as as_json
@@ -246,6 +247,33 @@ def test_latex_compiles(loaded: Loaded, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Missing character" not in (tmp_path / "report.log").read_text(errors="replace")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_latex_table_is_no_wider_than_a_page(loaded: Loaded) -> None:
+    grid = grids.grids(loaded)[0]
+    wide = dataclasses.replace(
+        grid,
+        columns=list(range(12)),
+        of_baseline=[0.001 * (at + 1) for at in range(12)],
+        rows=[(case, cells * 6) for case, cells in grid.rows],
+    )
+    made = tex._grid(loaded, wide, 1)
+    assert "$T = 0$ & $T = 2$ & $T = 4$ & $T = 7$ & $T = 9$ & $T = 11$" in made
+    assert "6 more values of T are in comparisons.csv" in made
+    assert "dense (ms) & 1.00 & 3.00 & 5.00 & 8.00 & 10.0 & 12.0" in made
+
+
+def test_batch_sizes_are_columns_where_there_is_one_length(tmp_path: Path) -> None:
+    grid = {"seq_len": [64], "batch_size": [1, 2], "dtype": ["fp32", "bf16"]}
+    stored(
+        tmp_path, planted_suite("draft", metrics=["latency/forward"], arms=ARMS[:2], grid=grid, launches=3, rounds=1)
+    )
+    first, second = grids.grids(load(tmp_path / "run"))
+    assert (first.axis, first.columns, first.where) == ("B", [1, 2], "T = 64, fp32")
+    assert (second.axis, second.columns, second.where) == ("B", [1, 2], "T = 64, bf16")
+    ((case, cells),) = first.rows
+    assert case.arm == "mod[c0.125]"
+    assert [cell.batch_size for cell in cells if cell is not None] == [1, 2]
 
 
 def test_latex_tables_say_where_and_how(written: dict[str, str]) -> None:
