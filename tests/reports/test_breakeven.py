@@ -15,7 +15,7 @@ from planted import planted_suite, stored
 
 from modbench.harness.core.labels import Label
 from modbench.harness.planning.plan import Plan
-from modbench.reports import breakeven, breakeven_words, render
+from modbench.reports import breakeven, breakeven_words, render, summary
 from modbench.reports.load import load
 from modbench.reports.panels import _break_even
 
@@ -112,7 +112,12 @@ def test_the_table_as_it_is_written(crossing: Path) -> None:
 
 
 def test_the_sentences(crossing: Path) -> None:
-    own, others = breakeven_words.in_words(load(crossing / "run"))
+    """In the terminal, and on the first screen of the page."""
+    loaded = load(crossing / "run")
+    own, others = breakeven_words.in_words(loaded)
+    assert own in " ".join(summary.closing(loaded, crossing / "page", None).split())
+    page = " ".join((crossing / "run" / "report.html").read_text().split())
+    assert page.index(own) < page.index("At a glance")
     band = r"from T ≈ 1[78]\d on \(95 %: 1[78]\d to 1[89]\d\)"
     assert re.fullmatch(
         rf"Where MoD 0\.125 pays \(forward pass\): against dense of the same shape {band}; "
