@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from modbench.harness.core.units import three_digits
+from modbench.reports.data_table import folded
 from modbench.reports.style import look, short, to_svg
 from modbench.reports.templates import fill
 
@@ -77,6 +78,7 @@ class Panel:
         render: pure function from a loaded run to HTML, or to None if the run has nothing to show here.
         folded: whether it is collapsed at first.
         figures: pure function from a loaded run to the figures among what it renders, for `modbench figure`; None if it has none.
+        reading: how to read it, for somebody who sees it for the first time: what it shows, and what it does not say.
     """
 
     title: str
@@ -85,12 +87,15 @@ class Panel:
     render: Callable[[Loaded], Markup | None]
     folded: bool = False
     figures: Callable[[Loaded], Sequence[Drawing]] | None = None
+    reading: str = ""
 
 
 def on_page(drawings: Iterable[Drawing]) -> list[Markup]:
-    """Return figures as they stand on the page: the marks of their arms, inline SVG, captions."""
+    """Return figures as they stand on the page: the marks of their arms, inline SVG, captions; their data folded below."""
     return [
-        key_of(each.key) + figure(to_svg(each.figure, each.name, each.label, each.marks), each.caption, wide=each.wide)
+        key_of(each.key)
+        + figure(to_svg(each.figure, each.name, each.label, each.marks), each.caption, wide=each.wide)
+        + folded(each.name, each.label, each.data)
         for each in drawings
     ]
 

@@ -6,12 +6,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from modbench.harness.core import catalogue
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
-from modbench.harness.core.printable import cell, escaped
+from modbench.harness.core.printable import escaped
 from modbench.reports import asked, head
 from modbench.reports.figures import blaming_artifacts, panels
 from modbench.reports.format import DEFAULT, Format
@@ -45,12 +43,6 @@ def views(loaded: Loaded, formats: Sequence[str] = DEFAULT, out: str | Path | No
             write_atomically(where / file, content)
             written.append(where / file)
     return written
-
-
-def csv(frame: pd.DataFrame) -> str:
-    """Return CSV in base units with full precision; null is an empty cell. No text in it is a formula or a control."""
-    texts = {str(name): frame[name].map(cell) for name in frame if frame[name].dtype.kind not in "biufc"}
-    return masked(str(frame.assign(**texts).to_csv(index=False, lineterminator="\n")))
 
 
 def html(loaded: Loaded) -> str:

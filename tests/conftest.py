@@ -35,6 +35,7 @@ TOGETHER = {
     "tests/cli/test_commands.py": "tiny_run",
     "tests/harness/test_busy.py": "tiny_run",
     "tests/reports/test_page.py": "tiny_run",
+    "tests/reports/test_page_tools.py": "browser",
     "tests/cli/test_training.py": "whole",
     "tests/house/test_house.py": "two_runs",
     "tests/slurm/test_cluster.py": "cluster",

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from modbench.reports import breakeven, components, exchange, isoflop, render
+from modbench.reports import breakeven, components, exchange, isoflop
+from modbench.reports.csv_text import csv
 from modbench.reports.format import Format
 from modbench.reports.load import Loaded
 from modbench.reports.pairs import COMPARISONS
@@ -28,7 +29,7 @@ def more(loaded: Loaded) -> dict[str, pd.DataFrame]:
 
 def _files(loaded: Loaded) -> dict[str, str]:
     tables = {"cases": loaded.cases, "comparisons": loaded.pairs[COMPARISONS], **more(loaded)}
-    return {f"{name}.csv": render.csv(table) for name, table in tables.items()}
+    return {f"{name}.csv": csv(table) for name, table in tables.items()}
 
 
 FORMAT = Format(_files)

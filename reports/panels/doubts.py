@@ -77,4 +77,10 @@ def _shortened(where: list[str]) -> str:
     return "; ".join(where[:MOST]) + (f" and {len(where) - MOST} more" if len(where) > MOST else "")
 
 
-PANEL = Panel(title="What should you doubt?", order=36, span=12, render=render)
+READING = (
+    "Each entry is a reason why some number may not mean what it seems to mean: what was found, in which cells, and "
+    "below the arrow what to do about it. An entry does not say that a number is wrong. What no check looks for is "
+    "not listed."
+)
+
+PANEL = Panel(title="What should you doubt?", order=36, span=12, render=render, reading=READING)

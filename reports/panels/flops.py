@@ -101,4 +101,10 @@ def _operators(notes: CountNotes) -> str:
     return f"{unknown}: the count is a lower bound; {cheap}" if unknown else cheap
 
 
-PANEL = Panel(title="How sure are the FLOPs?", order=80, span=12, render=render, folded=True)
+READING = (
+    "FLOPs are counted three times, in independent ways: by a formula, by watching every operator of a call, and by "
+    "fvcore. The table shows how far they agree, module by module when a row is opened. Agreement says that the count"
+    " is right, not that fewer FLOPs take less time."
+)
+
+PANEL = Panel(title="How sure are the FLOPs?", order=80, span=12, render=render, folded=True, reading=READING)

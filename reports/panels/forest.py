@@ -181,4 +181,10 @@ def _caption(loaded: Loaded, rows: Sequence[Row], equal: Sequence[Row], left_out
     return " ".join(said)
 
 
-PANEL = Panel(title="How sure is each speed-up?", order=45, span=12, render=render, figures=figures)
+READING = (
+    "Each mark is the speed-up of one arm at one place, and its line the 95 % interval: the shorter the line, the "
+    "surer the number. Right of the shaded band an arm is faster by more than matters, left of it slower. A line that"
+    " crosses the edge of the band is not decided. How much faster it may become with more launches is not shown."
+)
+
+PANEL = Panel(title="How sure is each speed-up?", order=45, span=12, render=render, figures=figures, reading=READING)

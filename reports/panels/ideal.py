@@ -121,4 +121,10 @@ def _said(row: Any, arm: str) -> str:  # noqa: ANN401  # a row of `comparisons.c
     return f"{arm}, T = {row.seq_len:,}: promised {times(row.ideal)}{known}, measured {times(row.ratio)}{between}"
 
 
-PANEL = Panel(title="Did FLOPs become milliseconds?", order=40, span=7, render=render, figures=figures)
+READING = (
+    "Each mark is one arm at one length. Sideways: the speed-up that its saved FLOPs promise over the anchor. "
+    "Upwards: the speed-up that was measured, with its 95 % interval. On the dashed diagonal the promise was kept; "
+    "further below it, more of the promise was lost. The figure does not show what the saving costs in loss."
+)
+
+PANEL = Panel(title="Did FLOPs become milliseconds?", order=40, span=7, render=render, figures=figures, reading=READING)

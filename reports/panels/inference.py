@@ -42,4 +42,12 @@ def render(loaded: Loaded) -> Markup | None:
     )
 
 
-PANEL = Panel(title="Prefill and decode: where does it start to pay?", order=15, span=12, render=render)
+READING = (
+    "Prefill reads a prompt in one call; decoding then makes one token per step. A sentence for each model says from "
+    "which size on it is faster than the anchor, and the tables show every size that was measured. Whether its text "
+    "is as good is not part of it."
+)
+
+PANEL = Panel(
+    title="Prefill and decode: where does it start to pay?", order=15, span=12, render=render, reading=READING
+)

@@ -195,4 +195,12 @@ def _rates(loaded: Loaded) -> list[str]:
     return said
 
 
-PANEL = Panel(title="What is the loss at equal training FLOPs?", order=5, span=12, render=render, figures=figures)
+READING = (
+    "Every curve joins models of several sizes that were trained with the same number of FLOPs: larger models see "
+    "fewer tokens. Where a curve lies below the dense one, skipping gave a lower loss for the same training compute. "
+    "Intervals cover the seeds that were trained, not other data or other budgets."
+)
+
+PANEL = Panel(
+    title="What is the loss at equal training FLOPs?", order=5, span=12, render=render, figures=figures, reading=READING
+)

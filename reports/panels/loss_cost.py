@@ -140,4 +140,11 @@ def _draw(axis: Axes, loaded: Loaded, points: list[Point], marks: Marks) -> None
         marks.name(made, Mark(said + (", saw later tokens" if future else ""), case.arm))
 
 
-PANEL = Panel(title="What does it cost in loss?", order=30, span=5, render=render, figures=figures)
+READING = (
+    "Each mark is one arm: sideways its cost relative to the anchor, upwards its loss on text that it was not trained"
+    " on. Left and low is good. The grey line joins dense models of several sizes, which are what a reader could take"
+    " instead: an arm is worth its trouble where its mark lies below that line. A short training run says little "
+    "about a long one."
+)
+
+PANEL = Panel(title="What does it cost in loss?", order=30, span=5, render=render, figures=figures, reading=READING)

@@ -186,4 +186,10 @@ def _span(values: list[float]) -> str:
     return low if low == high else f"{low}–{high}"
 
 
-PANEL = Panel(title="How did they learn?", order=60, span=7, render=render, figures=figures)
+READING = (
+    "Each line is one arm during training: the same loss over tokens, over FLOPs and over seconds. At equal tokens a "
+    "model that computes less usually ends higher; the plot over FLOPs says what the same compute bought. The last "
+    "plot shows held-out loss by position in the window. Lines are averages over neighbouring steps of one seed."
+)
+
+PANEL = Panel(title="How did they learn?", order=60, span=7, render=render, figures=figures, reading=READING)

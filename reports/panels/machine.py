@@ -77,4 +77,9 @@ def _decided(loaded: Loaded) -> str:
     return said
 
 
-PANEL = Panel(title="Machine and method", order=90, span=12, render=render)
+READING = (
+    "What the numbers were measured on and how: they hold for this machine, these versions and this method. The A/A "
+    "check times two identical models against each other; differences as large as the ones it finds are noise."
+)
+
+PANEL = Panel(title="Machine and method", order=90, span=12, render=render, reading=READING)

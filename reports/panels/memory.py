@@ -157,4 +157,10 @@ def _caption(bars: Sequence[Bar], what: str) -> str:
     return f"Bytes by kind: {what}. Lowest: {lowest}.{forecast}{parts}"
 
 
-PANEL = Panel(title="What does it save in memory?", order=41, span=5, render=render, figures=figures)
+READING = (
+    "Each bar is the memory of one arm: of a training step the most that it held at a time, by kind, or of decoding "
+    "the keys and values that it keeps. The thin bar below is what the closed form predicts. Shorter is better. It is"
+    " one measured step, so it has no interval, and it leaves out what the process holds besides."
+)
+
+PANEL = Panel(title="What does it save in memory?", order=41, span=5, render=render, figures=figures, reading=READING)

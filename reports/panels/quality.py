@@ -81,4 +81,10 @@ def _warm_up(notes: list[TimeNotes], records: list[Record]) -> str:
     return "tested" if tested else "too few rounds to test"
 
 
-PANEL = Panel(title="How well was it measured?", order=75, span=12, render=render, folded=True)
+READING = (
+    "A timing is a comparison of blocks that alternate between arms. The table says how many blocks something else on"
+    " the machine disturbed, and by what. Many disturbed blocks make intervals wide; above half of them no verdict is"
+    " given. A quiet table does not prove that the machine was quiet."
+)
+
+PANEL = Panel(title="How well was it measured?", order=75, span=12, render=render, folded=True, reading=READING)

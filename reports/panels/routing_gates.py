@@ -112,6 +112,17 @@ def _depths(arm: Arm) -> Drawing:
     return Drawing(f"depth-{arm.case.arm}", made, label, reading, pd.DataFrame(data))
 
 
+READING = (
+    "These models decide for each input, or each expert, how much to compute. The figures show how the work was "
+    "shared: bars of equal height mean that nothing was decided. They describe what the gate did on held-out text, "
+    "not whether that was good."
+)
+
 PANEL = Panel(
-    title="Experts and whole-input gates: who works how much?", order=66, span=12, render=render, figures=figures
+    title="Experts and whole-input gates: who works how much?",
+    order=66,
+    span=12,
+    render=render,
+    figures=figures,
+    reading=READING,
 )

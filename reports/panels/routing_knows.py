@@ -154,4 +154,10 @@ def _worth(arm: Arm, side: str) -> str:
     return "–" if effect is None else f"{effect.value:+.1f}"
 
 
-PANEL = Panel(title="Does the gate know?", order=65, span=12, render=render, figures=figures)
+READING = (
+    "A router gives each token a score and passes those with the highest. The figures ask whether the score goes with"
+    " what a pass is worth: the loss that is saved when that one token passes. A correlation near zero says that the "
+    "router does not know which tokens gain. Controls are routers that do not learn."
+)
+
+PANEL = Panel(title="Does the gate know?", order=65, span=12, render=render, figures=figures, reading=READING)

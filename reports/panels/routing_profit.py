@@ -154,4 +154,10 @@ def _cell(point: Point | None) -> str:
     return f"{point.value:+.3f}" + (f" [{point.low:+.3f}, {point.high:+.3f}]" if known else "")
 
 
-PANEL = Panel(title="Who profits?", order=64, span=12, render=render, figures=figures)
+READING = (
+    "Held-out tokens are sorted into groups, such as kinds of token or positions. For each group the figures show the"
+    " loss of the routed model minus that of the dense one: left of the line skipping did no harm there. Groups "
+    "overlap between figures, so differences must not be added up."
+)
+
+PANEL = Panel(title="Who profits?", order=64, span=12, render=render, figures=figures, reading=READING)

@@ -98,4 +98,9 @@ def _reading(used: list[int], layers: int) -> str:
     return f"Of {len(used)} tokens, by routed blocks: {', '.join(parts)}."
 
 
-PANEL = Panel(title="Which words go deep?", order=62, span=12, render=render, figures=figures)
+READING = (
+    "The passage is held-out text. The stronger a token's background, the more of the blocks that may be skipped it "
+    "went through. One passage is an example: the panels below count over all held-out tokens."
+)
+
+PANEL = Panel(title="Which words go deep?", order=62, span=12, render=render, figures=figures, reading=READING)

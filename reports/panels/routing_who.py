@@ -90,4 +90,10 @@ def _cell(point: Point | None) -> str:
     return f"{point.value:.1%}{spread}"
 
 
-PANEL = Panel(title="Who passes?", order=63, span=12, render=render, figures=figures)
+READING = (
+    "Held-out tokens are sorted into groups, such as kinds of token or positions. For each group the figures show the"
+    " share that passed through a routed block instead of skipping it. If all groups have the same share, the router "
+    "does not tell them apart. It does not say whether the right ones passed."
+)
+
+PANEL = Panel(title="Who passes?", order=63, span=12, render=render, figures=figures, reading=READING)

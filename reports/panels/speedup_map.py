@@ -109,6 +109,17 @@ def _text(row: pd.Series | None) -> tuple[str, str, str]:
     return f"{row.ratio:.2f}", spread, MAP_INK[bin_of(math.log2(row.ratio))]
 
 
+READING = (
+    "Each cell is one arm at one sequence length. Its number is the time of the anchor divided by the time of the "
+    "arm: 1.50 means that the arm does the same call in two thirds of the time, and above 1 is better. Purple is "
+    "faster, orange is slower, and a hatched cell is not decided. The map says nothing of loss."
+)
+
 PANEL = Panel(
-    title="Where does it pay? Speed-up by capacity and length", order=20, span=7, render=render, figures=figures
+    title="Where does it pay? Speed-up by capacity and length",
+    order=20,
+    span=7,
+    render=render,
+    figures=figures,
+    reading=READING,
 )

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from modbench.harness.core.units import human, three_digits
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, is_number, words
 from modbench.reports.templates import fill
 
+# Title, alignment, and the columns of `comparisons.csv` (of values: `cases.csv`) that a cell holds.
 _HEAD = (
-    ("Case", ""),
-    ("Metric", ""),
-    ("Value", "number"),
-    ("Baseline", "number"),
-    ("Ratio", "number"),
-    ("95 % interval", "number"),
-    ("Mean ratio", "number"),
-    ("95 % interval", "number"),
-    ("Verdict", ""),
-    ("Ideal", "number"),
-    ("Attainable", "number"),
-    ("Realised", "number"),
-    ("MDE", "number"),
-    ("CPU-time ratio", "number"),
-    ("Disturbed", "number"),
-    ("Clean ratio", "number"),
-    ("Adjusted p", "number"),
+    ("Case", "", "case_id"),
+    ("Metric", "", "metric"),
+    ("Value", "number", "value"),
+    ("Baseline", "number", "baseline_value"),
+    ("Ratio", "number", "ratio difference"),
+    ("95 % interval", "number", "ci_low ci_high"),
+    ("Mean ratio", "number", "mean_ratio"),
+    ("95 % interval", "number", "mean_ci_low mean_ci_high"),
+    ("Verdict", "", "verdict"),
+    ("Ideal", "number", "ideal"),
+    ("Attainable", "number", "attainable"),
+    ("Realised", "number", "realised"),
+    ("MDE", "number", "mde"),
+    ("CPU-time ratio", "number", "cpu_ratio"),
+    ("Disturbed", "number", "disturbed"),
+    ("Clean ratio", "number", "clean_ratio"),
+    ("Adjusted p", "number", "p_adjusted"),
+    ("Remark", "", "remark"),
 )
 
 # A row of `comparisons.csv` as a named tuple: to make a Series of each takes twice as long as to write it.
@@ -45,9 +47,9 @@ def render(loaded: Loaded) -> Markup | None:
     if among > MOST_ROWS:
         few = shown.arm.isin([case.arm for case in loaded.arms_shown]) | shown.twin
         shown = shown[few & shown.seq_len.isin(loaded.lengths_shown)][:MOST_ROWS]
-    rows = [_row(row, values) for row in shown.itertuples(index=False)]
-    head = (*_HEAD, ("Remark", ""))
-    return fill("table", head=head, rows=rows, other_pairs=len(loaded.pairs) - among, left_out=among - len(shown))
+    rows = Markup("").join(_row(row, values) for row in shown.itertuples(index=False))
+    left_out = among - len(shown)
+    return fill("table", head=_HEAD, rows=rows, other_pairs=len(loaded.pairs) - among, left_out=left_out)
 
 
 def _mde(row: Row) -> str:
@@ -66,31 +68,45 @@ def _remarks(row: Row) -> str:
     return "; ".join(said)
 
 
-def _row(row: Row, values: dict[Any, Any]) -> tuple[str, list[tuple[str, object]], str]:
+def _row(row: Row, values: dict[Any, Any]) -> Markup:
+    """Make the row of the table: a template takes several times as long for a thousand of them."""
     value, baseline = values.get((row.case_id, row.metric)), values.get((row.baseline_case_id, row.metric))
-    change = row.ratio if is_number(row.ratio) else row.difference
     shown = f"{three_digits(row.ratio)}×" if is_number(row.ratio) else _signed(row.difference, row.unit)
-    cells: list[tuple[str, object]] = [
-        (row.case_id, None),
-        (row.metric, None),
-        (human(value, row.unit), value),
-        (human(baseline, row.unit), baseline),
-        (shown, change),
-        (_span(row.ci_low, row.ci_high), row.ci_low),
-        (_times(row.mean_ratio), row.mean_ratio),
-        (_span(row.mean_ci_low, row.mean_ci_high), row.mean_ci_low),
-        (words(row) if row.status == "ok" else row.status, None),
-        (_times(row.ideal), row.ideal),
-        (_times(row.attainable), row.attainable),
-        (f"{row.realised:.0%}" if is_number(row.realised) else "", row.realised),
-        (_mde(row), row.mde),
-        (_times(row.cpu_ratio), row.cpu_ratio),
-        (f"{row.disturbed:.0%}" if is_number(row.disturbed) else "", row.disturbed),
-        (_times(row.clean_ratio), row.clean_ratio),
-        (f"{row.p_adjusted:.2g}" if is_number(row.p_adjusted) else "", row.p_adjusted),
-    ]
-    sorted_by = [(text, key if is_number(key) else "") for text, key in cells]
-    return row.status, sorted_by, _remarks(row)
+    numbers: tuple[tuple[str, tuple[object, ...]], ...] = (
+        (human(value, row.unit), (value,)),
+        (human(baseline, row.unit), (baseline,)),
+        (shown, (row.ratio, row.difference)),
+        (_span(row.ci_low, row.ci_high), (row.ci_low, row.ci_high)),
+        (_times(row.mean_ratio), (row.mean_ratio,)),
+        (_span(row.mean_ci_low, row.mean_ci_high), (row.mean_ci_low, row.mean_ci_high)),
+        (words(row) if row.status == "ok" else row.status, ()),
+        (_times(row.ideal), (row.ideal,)),
+        (_times(row.attainable), (row.attainable,)),
+        (f"{row.realised:.0%}" if is_number(row.realised) else "", (row.realised,)),
+        (_mde(row), (row.mde,)),
+        (_times(row.cpu_ratio), (row.cpu_ratio,)),
+        (f"{row.disturbed:.0%}" if is_number(row.disturbed) else "", (row.disturbed,)),
+        (_times(row.clean_ratio), (row.clean_ratio,)),
+        (f"{row.p_adjusted:.2g}" if is_number(row.p_adjusted) else "", (row.p_adjusted,)),
+    )
+    cells = "".join(
+        f'<td class="number" data-value="{_exactly(exact)}">{text}</td>'
+        if exact
+        else f'<td data-value="{row.verdict if isinstance(row.verdict, str) else ""}">{text}</td>'
+        for text, exact in numbers
+    )
+    failed = ' class="failed"' if row.status == "failed" else ""
+    return Markup(  # noqa: S704  # names and remarks are escaped; the rest are numbers and words of ours
+        f'<tr{failed} data-arm="{escape(row.arm)}"><td>{escape(row.case_id)}</td><td>{escape(row.metric)}</td>{cells}'
+        f"<td>{escape(_remarks(row))}</td></tr>\n"
+    )
+
+
+def _exactly(numbers: tuple[object, ...]) -> str:
+    """Numbers with full precision, as in the CSV; empty where there is none at all."""
+    return (
+        " ".join(f"{number}" if is_number(number) else "" for number in numbers) if any(map(is_number, numbers)) else ""
+    )
 
 
 def _times(ratio: float) -> str:
@@ -107,4 +123,11 @@ def _signed(value: object, unit: str) -> str:
     return f"{value:+g}" if unit == "count" else f"{value:+.3f}"
 
 
-PANEL = Panel(title="All comparisons", order=70, span=12, render=render)
+READING = (
+    "One row for each case and metric: its value, the anchor's, and the ratio of the two, turned so that above 1× is "
+    "better. The interval covers the true ratio in 95 % of such measurements. The verdict is the one word that may be"
+    " quoted: faster and slower are beyond the margin, equivalent is within it, undecided is neither. Click a heading"
+    " to sort."
+)
+
+PANEL = Panel(title="All comparisons", order=70, span=12, render=render, reading=READING)

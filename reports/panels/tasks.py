@@ -130,4 +130,10 @@ def _kinds(made: list[TaskResult]) -> list[tuple[str, ...]]:
     ]
 
 
-PANEL = Panel(title="What can they still do?", order=8, span=12, render=render, figures=figures)
+READING = (
+    "Each model was trained on small made-up tasks, and answers questions that it has not seen. The mark is the share"
+    " of right answers; the lines show what guessing the most frequent answer and the best shortcut would reach. "
+    "Above the shortcut a model has learned something of the task. These tasks are no measure of language."
+)
+
+PANEL = Panel(title="What can they still do?", order=8, span=12, render=render, figures=figures, reading=READING)

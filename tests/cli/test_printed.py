@@ -17,7 +17,7 @@ from planted import planted_suite, stored
 
 from modbench.harness.core import masking
 from modbench.harness.core.printable import cell, escaped, escaped_json, is_printable
-from modbench.reports import gate_words, render
+from modbench.reports import csv_text, gate_words
 from modbench.reports.gate import Gate
 from modbench.reports.gate_launches import Asked
 from modbench.reports.gate_rules import Finding
@@ -83,7 +83,7 @@ def test_a_cell_has_one_line(text: str) -> None:
 
 def test_csv_keeps_numbers_and_gaps() -> None:
     frame = pd.DataFrame({"text": ["=1", None, "b\x1b"], "value": [-1.5, float("nan"), 2.0], "both": [1, "-x", None]})
-    assert list(csv.reader(io.StringIO(render.csv(frame)))) == [
+    assert list(csv.reader(io.StringIO(csv_text.csv(frame)))) == [
         ["text", "value", "both"],
         ["'=1", "-1.5", "1"],
         ["", "", "'-x"],

@@ -108,7 +108,7 @@ def _stem(loaded: Loaded, name: str, asked: str | None) -> Path:
 def _write(made: dict[str, bytes], data: pd.DataFrame, stem: Path) -> list[Path]:
     """Write the figure's files and its data, and return their paths."""
     from modbench.harness.core.files import write_atomically
-    from modbench.reports.render import csv
+    from modbench.reports.csv_text import csv
 
     stem.parent.mkdir(parents=True, exist_ok=True)
     contents: dict[str, str | bytes] = {**made, "csv": csv(data)}

@@ -1,0 +1,280 @@
+"""What a reader can do with the page, in a real Chromium: tips, keys, downloads, printing; also without script."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from chromium import launched, opened
+from planted import planted_suite, stored
+from playwright.sync_api import Browser, Page
+
+METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val", "bpb/val"]
+WIDTHS = (375, 1280, 1920)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with launched() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def planted_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run whose times are planted."""
+    here = tmp_path_factory.mktemp("page")
+    stored(here, planted_suite("draft", metrics=METRICS, launches=3, rounds=2))
+    return here / "run" / "report.html"
+
+
+@pytest.fixture
+def page(browser: Browser, planted_page: Path) -> Iterator[Page]:
+    with opened(browser, planted_page) as made:
+        yield made
+
+
+def focused(page: Page, what: str) -> object:
+    return page.evaluate(f"document.activeElement.{what}")
+
+
+def test_a_mark_says_on_hover_what_it_stands_for(page: Page) -> None:
+    assert page.locator("figure svg .mark").count() > 10
+    mark = page.locator("svg[aria-label^='Peak memory'] .mark").nth(2)  # a bar, which no other mark covers
+    mark.hover()
+    tip = page.locator("#tip")
+    assert tip.is_visible()
+    assert tip.inner_text() == mark.get_attribute("aria-label")
+    assert tip.get_attribute("role") == "tooltip"
+    arm = mark.get_attribute("data-arm")
+    lit = page.locator(".mark.lit")
+    assert {each.get_attribute("data-arm") for each in lit.all()} == {arm}
+    figures = page.locator("figure:has(.mark.lit)").count()
+    assert figures > 1  # the same arm lights up in other figures
+    # The pointer may move onto the tip without losing it.
+    box = tip.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 5, box["y"] + 5, steps=4)
+    page.wait_for_timeout(250)
+    assert tip.is_visible()
+    page.keyboard.press("Escape")
+    assert not tip.is_visible()
+    assert lit.count() == 0
+
+
+def test_arrow_keys_visit_every_mark_of_a_figure(page: Page) -> None:
+    for figure in page.locator("figure:has(.mark)").all():
+        marks = figure.locator(".mark")
+        labels = sorted(str(each.get_attribute("aria-label")) for each in marks.all())
+        assert figure.locator('.mark[tabindex="0"]').count() == 1
+        figure.locator('.mark[tabindex="0"]').focus()
+        visited = [focused(page, "getAttribute('aria-label')")]
+        for _ in range(len(labels) - 1):
+            assert page.locator("#tip").text_content() == visited[-1]
+            page.keyboard.press("ArrowRight")
+            visited.append(focused(page, "getAttribute('aria-label')"))
+        assert sorted(map(str, visited)) == labels
+        page.keyboard.press("ArrowRight")  # there is no further one
+        assert focused(page, "getAttribute('aria-label')") == visited[-1]
+        page.keyboard.press("Home")
+        assert focused(page, "getAttribute('aria-label')") == visited[0]
+        assert figure.locator('.mark[tabindex="0"]').count() == 1
+        page.keyboard.press("Escape")
+        assert not page.locator("#tip").is_visible()
+        assert focused(page, "getAttribute('aria-label')") == visited[0]  # the focus stays
+
+
+def test_cells_of_the_table_say_their_exact_values(page: Page, planted_page: Path) -> None:
+    page.locator("#comparisons td").first.focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    cell = page.locator("#comparisons tbody tr").nth(1).locator("td").nth(4)
+    assert cell.get_attribute("aria-describedby") == "tip"
+    frame = pd.read_csv(planted_page.parent / "comparisons.csv")
+    case = page.locator("#comparisons tbody tr").nth(1).locator("td").first.inner_text()
+    row = frame[(frame.case_id == case) & (frame.baseline_arm == "dense")].iloc[0]
+    assert f"ratio = {row.ratio!r}".replace("np.float64(", "").replace(")", "") in page.locator("#tip").inner_text()
+    page.keyboard.press("Control+End")
+    assert focused(page, "parentElement.rowIndex") == page.locator("#comparisons tbody tr").count()
+    # A filter never hides the one cell that Tab reaches.
+    page.fill("#filter", "dense-f0.58 latency")
+    assert page.locator('#comparisons tr:visible td[tabindex="0"]').count() == 1
+
+
+def rows_of(page: Page, button: str) -> list[list[str]]:
+    with page.expect_download() as download:
+        page.click(button)
+    text = Path(str(download.value.path())).read_text(encoding="utf-8")
+    return list(csv.reader(io.StringIO(text)))
+
+
+def test_the_downloaded_table_holds_the_rows_of_the_csv(page: Page, planted_page: Path) -> None:
+    head, *rows = rows_of(page, "button.csv[data-of=comparisons]")
+    got = pd.DataFrame(rows, columns=head)
+    every = pd.read_csv(planted_page.parent / "comparisons.csv", dtype=str, keep_default_na=False)
+    wanted = every[every.baseline_arm == "dense"].reset_index(drop=True)
+    assert len(got) == len(wanted) > 20
+    exact = ("case_id", "metric", "ratio", "difference", "ci_low", "ci_high", "mean_ratio", "verdict", "ideal", "mde")
+    for column in exact:
+        assert list(got[column]) == list(wanted[column]), column
+    # What the filter hides is not downloaded.
+    page.fill("#filter", "moe latency/forward")
+    assert {row[0].partition("[")[0] for row in rows_of(page, "button.csv[data-of=comparisons]")[1:]} == {"moe"}
+
+
+def test_the_data_of_a_figure_are_read_and_downloaded(page: Page, planted_page: Path) -> None:
+    page.locator("details.data:has(#data-map) > summary").click()
+    head, *rows = rows_of(page, "button.csv[data-of=data-map]")
+    got = pd.DataFrame(rows, columns=head)
+    every = pd.read_csv(planted_page.parent / "comparisons.csv", dtype=str, keep_default_na=False)
+    wanted = every[(every.baseline_arm == "dense") & (every.metric == "latency/forward")].set_index("case_id")
+    mine = got[got.metric == "latency/forward"].set_index("case_id")
+    assert set(mine.index) == set(wanted.index)
+    for column in ("ratio", "ci_low", "ideal", "verdict", "reason"):
+        assert mine[column].to_dict() == wanted[column].to_dict(), column
+
+
+@pytest.mark.parametrize("way", ["Copy number", "Copy row as CSV", "Copy row as LaTeX"])
+def test_a_cell_and_its_row_are_copied(way: str, browser: Browser, planted_page: Path) -> None:
+    permissions = ["clipboard-read", "clipboard-write"]
+    with opened(browser, planted_page, permissions=permissions) as page:
+        assert not page.locator("#chosen").is_visible()
+        row = page.locator("#comparisons tbody tr", has_text="latency/forward").first
+        row.locator("td").nth(4).click()
+        page.get_by_role("button", name=way).click()
+        text = page.evaluate("navigator.clipboard.readText()")
+        case = row.locator("td").first.inner_text()
+        number = row.locator("td").nth(4).get_attribute("data-value")
+        assert number is not None
+        if way == "Copy number":
+            assert text == number
+            float(text.split()[0])
+        elif way == "Copy row as CSV":
+            assert next(csv.reader([text]))[0] == case
+            assert number.split()[0] in text
+        else:
+            assert text.endswith(r"\\")
+            assert text.count("&") == row.locator("td").count() - 1
+            assert "×" not in text
+            assert r"$\times$" in text
+
+
+def test_the_address_keeps_what_a_reader_chose(page: Page, browser: Browser) -> None:
+    page.fill("#filter", "moe")
+    page.click("#comparisons th:nth-child(5) button")
+    page.click("#comparisons th:nth-child(5) button")
+    address = page.url
+    context = browser.new_context()
+    other = context.new_page()
+    other.goto(address)
+    assert other.input_value("#filter") == "moe"
+    assert other.locator("#comparisons th:nth-child(5)").get_attribute("aria-sort") == "descending"
+    context.close()
+
+
+def test_every_panel_says_how_to_read_it(page: Page) -> None:
+    panels = page.locator("main > section.panel:not(.lead)")
+    for panel in panels.all():
+        title = panel.locator("h2").first.inner_text()
+        said = panel.locator("details.reading p").text_content()
+        assert said is not None, title
+        assert 2 <= len(re.findall(r"[.]( |$)", said)) <= 6, (title, said)
+
+
+def reachable(page: Page) -> list[str]:
+    """What Tab reaches, from the top of the page until it leaves it."""
+    found = []
+    page.evaluate("document.activeElement.blur()")
+    for _ in range(400):
+        page.keyboard.press("Tab")
+        mark = page.evaluate(
+            """() => { const here = document.activeElement; if (!here || here === document.body) return null;
+            if (here.dataset.seen) return "again"; here.dataset.seen = 1;
+            const box = here.getBoundingClientRect(), style = getComputedStyle(here);
+            return [here.tagName, style.outlineStyle, box.width > 0].join(" "); }"""
+        )
+        if mark is None or mark == "again":
+            break
+        found.append(mark)
+    return found
+
+
+def test_keys_alone_reach_everything(page: Page) -> None:
+    stops = reachable(page)
+    assert stops[0].startswith("A ")  # the skip link comes first
+    assert all(stop.split()[1] != "none" for stop in stops if not stop.startswith("MAIN")), stops  # a visible focus
+    missed = page.evaluate(
+        """() => [...document.querySelectorAll("a[href], button, input, summary, [tabindex='0']")]
+        .filter((each) => each.checkVisibility() && each.tabIndex >= 0 && !each.dataset.seen)
+        .map((each) => each.outerHTML.slice(0, 90))"""
+    )
+    assert missed == []
+
+
+def test_the_skip_link_leads_past_the_strip(page: Page) -> None:
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert focused(page, "id") == "content"
+
+
+@pytest.mark.parametrize(("scheme", "rules"), [("light", None), ("dark", {"runOnly": ["color-contrast"]})])
+def test_axe_finds_nothing(scheme: str, rules: object, browser: Browser, planted_page: Path) -> None:
+    """axe-core with its default rules, everything unfolded and a tip shown; in the dark, what differs there."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    with opened(browser, planted_page, color_scheme=scheme) as page:
+        page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+        page.locator("#comparisons td").nth(0).focus()
+        assert page.locator("#tip").is_visible()
+        # Rows are alike, and axe looks at each cell.
+        page.evaluate("for (const each of document.querySelectorAll('tbody tr:nth-child(n + 6)')) each.remove()")
+        found = axe.Axe().run(page, options=rules)
+        assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_hangs_over_the_edge_when_unfolded(width: int, browser: Browser, planted_page: Path) -> None:
+    with opened(browser, planted_page, width=width) as page:
+        page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.locator("#comparisons td").first.focus()
+        box = page.locator("#tip").bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+
+
+def test_it_reads_without_script(browser: Browser, planted_page: Path) -> None:
+    with opened(browser, planted_page, java_script_enabled=False) as page:
+        assert page.locator("#comparisons tbody tr:visible").count() > 20
+        assert page.locator(".tiles:visible").count() == 1
+        assert page.locator("button.csv:visible").count() == 0  # nothing that does nothing
+        page.locator("details.data:has(#data-map) > summary").click()
+        assert page.locator("#data-map tbody tr:visible").count() > 5
+
+
+def test_paper_is_white_and_whole(browser: Browser, planted_page: Path) -> None:
+    """In print: the light theme, no controls, folded panels open, tables in full."""
+    with opened(browser, planted_page, color_scheme="dark") as page:
+        page.emulate_media(media="print", color_scheme="dark")
+        paper = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--paper').trim()")
+        assert paper == "#ffffff"
+        for hidden in (".chips", ".tools", ".command button", "details.reading", ".skip"):
+            assert page.locator(f"{hidden}:visible").count() == 0, hidden
+        assert page.locator("#comparisons th button").first.inner_text() == "Case"
+        scroll = page.locator(".scroll:has(#comparisons)")
+        assert scroll.evaluate("each => getComputedStyle(each).overflow") == "visible"
+        folded = page.locator(".panel > details:not(.data, .reading) td")
+        assert folded.count() > 0
+        assert folded.first.evaluate("each => each.getClientRects().length") > 0
+        assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+
+
+def test_the_script_is_small(planted_page: Path) -> None:
+    text = planted_page.read_text(encoding="utf-8")
+    script = "".join(re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL))
+    assert 0 < len(script) < 16_000
