@@ -15,13 +15,21 @@ _FOLDERS = (_HERE / "page", _HERE / "panels")
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDERS),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["lean"] = _lean
+    return made
+
+
+def _lean(text: str) -> Markup:
+    """Leave out indentation and whole lines of comment, which are for readers of the files, not of the page."""
+    lines = (line.strip() for line in text.splitlines())
+    return Markup("\n".join(line for line in lines if line and not line.startswith("//")))  # noqa: S704  # our own files
 
 
 def fill(name: str, **values: object) -> Markup:

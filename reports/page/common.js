@@ -10,7 +10,7 @@ const make = (tag, attributes = {}, ...children) => {
 };
 
 // The state of the page lives in its address.
-const state = new URLSearchParams(location.hash.slice(1));
+const state = new URLSearchParams(/^#case-/.test(location.hash) ? "" : location.hash.slice(1));
 const keep = (name, value) => {
   if (value) state.set(name, value); else state.delete(name);
   history.replaceState(null, "", "#" + state);

@@ -71,7 +71,7 @@
   document.addEventListener("focusin", (event) => { if (target(event)) { stop(target(event)); show(target(event)); } });
   document.addEventListener("focusout", (event) => { if (target(event)) hide(); });
   addEventListener("scroll", () => {
-    if (owner && owner === document.activeElement) place(); else hide();
+    if (owner && (owner === document.activeElement || owner.matches(":hover"))) place(); else hide();
   }, { capture: true, passive: true });
 
   // The one element of a figure or of the table that Tab reaches.
@@ -87,6 +87,7 @@
   if (table && rows.length) {
     table.setAttribute("role", "grid");
     stop(rows[0].cells[0]);
+    for (const link of all("#comparisons a")) link.tabIndex = -1; // Enter in its cell follows it
     document.addEventListener("sifted", () => { // what is hidden cannot be reached
       const seen = rows.find((row) => !row.hidden);
       if (seen && stops.get(table).parentElement.hidden) stop(seen.cells[0]);
@@ -130,6 +131,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") return hide();
     const from = target(event);
+    if (from && event.key === "Enter" && from.querySelector("a")) return from.querySelector("a").click();
     if (!from || event.altKey || event.metaKey || !/^(Arrow|Home$|End$)/.test(event.key)) return;
     const to = from.matches(".mark") ? markTo(event.key, from) : cellTo(event.key, from, event.ctrlKey);
     event.preventDefault();

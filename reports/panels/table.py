@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from modbench.harness.core.units import human, three_digits
+from modbench.reports import case_details
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, is_number, words
 from modbench.reports.templates import fill
@@ -47,7 +48,8 @@ def render(loaded: Loaded) -> Markup | None:
     if among > MOST_ROWS:
         few = shown.arm.isin([case.arm for case in loaded.arms_shown]) | shown.twin
         shown = shown[few & shown.seq_len.isin(loaded.lengths_shown)][:MOST_ROWS]
-    rows = Markup("").join(_row(row, values) for row in shown.itertuples(index=False))
+    numbers = {case.id: number for number, case in enumerate(case_details.shown(loaded))}
+    rows = Markup("").join(_row(row, values, numbers.get(str(row.case_id))) for row in shown.itertuples(index=False))
     left_out = among - len(shown)
     return fill("table", head=_HEAD, rows=rows, other_pairs=len(loaded.pairs) - among, left_out=left_out)
 
@@ -68,7 +70,7 @@ def _remarks(row: Row) -> str:
     return "; ".join(said)
 
 
-def _row(row: Row, values: dict[Any, Any]) -> Markup:
+def _row(row: Row, values: dict[Any, Any], number: int | None) -> Markup:
     """Make the row of the table: a template takes several times as long for a thousand of them."""
     value, baseline = values.get((row.case_id, row.metric)), values.get((row.baseline_case_id, row.metric))
     shown = f"{three_digits(row.ratio)}×" if is_number(row.ratio) else _signed(row.difference, row.unit)
@@ -95,9 +97,10 @@ def _row(row: Row, values: dict[Any, Any]) -> Markup:
         else f'<td data-value="{row.verdict if isinstance(row.verdict, str) else ""}">{text}</td>'
         for text, exact in numbers
     )
+    case = escape(row.case_id) if number is None else f'<a href="#case-{number}">{escape(row.case_id)}</a>'
     failed = ' class="failed"' if row.status == "failed" else ""
     return Markup(  # noqa: S704  # names and remarks are escaped; the rest are numbers and words of ours
-        f'<tr{failed} data-arm="{escape(row.arm)}"><td>{escape(row.case_id)}</td><td>{escape(row.metric)}</td>{cells}'
+        f'<tr{failed} data-arm="{escape(row.arm)}"><td>{case}</td><td>{escape(row.metric)}</td>{cells}'
         f"<td>{escape(_remarks(row))}</td></tr>\n"
     )
 

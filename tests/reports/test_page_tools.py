@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from chromium import launched, opened
 from planted import planted_suite, stored
 from playwright.sync_api import Browser, Page
+
+from modbench.reports import case_details, render
 
 METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val", "bpb/val"]
 WIDTHS = (375, 1280, 1920)
@@ -230,8 +233,9 @@ def test_axe_finds_nothing(scheme: str, rules: object, browser: Browser, planted
         page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
         page.locator("#comparisons td").nth(0).focus()
         assert page.locator("#tip").is_visible()
-        # Rows are alike, and axe looks at each cell.
-        page.evaluate("for (const each of document.querySelectorAll('tbody tr:nth-child(n + 6)')) each.remove()")
+        # Rows and cards are alike, and axe looks at each of them.
+        alike = "tbody tr:nth-child(n + 4), .card:nth-of-type(n + 4)"
+        page.evaluate("alike => { for (const each of document.querySelectorAll(alike)) each.remove(); }", alike)
         found = axe.Axe().run(page, options=rules)
         assert found.violations_count == 0, found.generate_report()
 
@@ -248,6 +252,84 @@ def test_nothing_hangs_over_the_edge_when_unfolded(width: int, browser: Browser,
         assert box["x"] + box["width"] <= width
 
 
+def test_a_row_leads_to_its_case_and_its_raw_samples(page: Page, planted_page: Path) -> None:
+    row = page.locator("#comparisons tbody tr", has_text="latency/forward").first
+    case = row.locator("td").first.inner_text()
+    page.locator("#comparisons td").first.focus()
+    for _ in range(row.evaluate("each => each.rowIndex") - 1):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    section = page.locator("details.card[open]", has=page.locator("summary", has_text=case)).first
+    assert section.locator("summary").first.evaluate("each => each === document.activeElement")
+    assert section.locator("svg circle").count() == 3 * 2 * 2  # launches, rounds, visits
+    # The numbers drawn are those in the records.
+    shown = section.locator(".raw td").all_inner_texts()
+    record = json.loads((planted_page.parent / "units" / "time-forward-T64-B1-fp32-cpu1-launch0.json").read_text())
+    outcome = next(each for each in record["outcomes"] if each["case"] == case)
+    wall = [float(f"{1000 * value:.6g}") for value in outcome["samples"]["wall_s"]]
+    assert [float(text) for cell in shown[:2] for text in cell.split()] == pytest.approx(wall, rel=1e-5)
+    assert "units/time-forward-T64-B1-fp32-cpu1-launch{0..2}.json" in section.inner_text()
+    assert "not started by modbench run" in section.inner_text()  # planted records have no command
+    # What was open stays open for who is sent the address.
+    assert page.url.endswith(f"#{section.locator(':scope > div').get_attribute('id')}")
+
+
+def test_a_claim_has_a_card(page: Page, planted_page: Path) -> None:
+    panel = page.locator(".panel", has=page.locator("h2", has_text="What stands behind the answer?"))
+    panel.locator("summary").first.click()
+    card = panel.locator("details.card").first
+    sentence = card.locator("summary").inner_text()
+    assert "MoD 0.125 against dense, 58 % of the FLOPs" in sentence
+    card.locator("summary").click()
+    frame = pd.read_csv(planted_page.parent / "comparisons.csv")
+    pair = frame[(frame.metric == "latency/forward") & frame.arm.isin(["mod[c0.125]", "dense-f0.58"])]
+    pair = pair[pair.baseline_arm.isin(["mod[c0.125]", "dense-f0.58"])]
+    cells = card.locator("tbody tr").first.locator("td").all_inner_texts()
+    ratio = pair.iloc[0].ratio if pair.iloc[0].arm == "mod[c0.125]" else 1 / pair.iloc[0].ratio
+    assert float(cells[1].removesuffix("×")) == pytest.approx(ratio, rel=0.006)
+    assert cells[4] == "3"
+    assert "Benjamini-Hochberg" in panel.inner_text()
+
+
+def test_too_many_samples_are_named_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(case_details, "MOST_SAMPLES", 10)
+    monkeypatch.setattr(case_details, "MOST_CASES", 3)
+    made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], train=None, launches=3, rounds=2)
+    stored(tmp_path, made)
+    text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert 'id="samples"' not in text
+    assert text.count('<details class="card"><summary><code>') == 3
+    assert f"{len(made.cases) - 3} further cases" in text
+    assert "units/time-forward-T64-B1-fp32-cpu1-launch{0..2}.json" in text
+
+
+HOSTILE = "</script><img src=x onerror=alert(1)>'\"&{{7*7}}"
+
+
+def test_a_strangers_words_stay_text(tmp_path: Path, browser: Browser) -> None:
+    """In tips, data of figures, sections of cases, cards and commands: a run folder is data."""
+    made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], train=None, launches=3, rounds=2)
+    stored(tmp_path, made)
+    run = tmp_path / "run"
+    body = json.loads((run / "run.json").read_text())
+    body["command"] = ["modbench", "run", HOSTILE]
+    (run / "run.json").write_text(json.dumps(body))
+    for file in (run / "units").glob("time-*.json"):
+        record = json.loads(file.read_text())
+        for outcome in record["outcomes"]:
+            if outcome["case"].startswith("moe"):
+                outcome.update(status="failed", kind="error", reason=HOSTILE, samples={}, notes={})
+        file.write_text(json.dumps(record))
+    render.write(run)
+    with opened(browser, run / "report.html") as page:
+        page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+        assert page.locator("img").count() == 0
+        assert page.locator("details.card code", has_text="onerror").count() > 3
+        assert HOSTILE in page.locator("#data-map").inner_text()
+        page.locator("#comparisons td", has_text="onerror").first.hover()
+        assert HOSTILE in page.locator("#tip").inner_text()
+
+
 def test_it_reads_without_script(browser: Browser, planted_page: Path) -> None:
     with opened(browser, planted_page, java_script_enabled=False) as page:
         assert page.locator("#comparisons tbody tr:visible").count() > 20
@@ -255,6 +337,8 @@ def test_it_reads_without_script(browser: Browser, planted_page: Path) -> None:
         assert page.locator("button.csv:visible").count() == 0  # nothing that does nothing
         page.locator("details.data:has(#data-map) > summary").click()
         assert page.locator("#data-map tbody tr:visible").count() > 5
+        page.locator("#comparisons a").nth(2).click()  # the browser itself unfolds what an address names
+        assert page.locator("#case-3 table tbody tr:visible").count() > 2
 
 
 def test_paper_is_white_and_whole(browser: Browser, planted_page: Path) -> None:

@@ -1,0 +1,184 @@
+"""The command that measures some cases of a run again, and nothing else: from the run's own command and `-k`."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from modbench.harness.core.case import Case
+from modbench.harness.core.masking import MASK
+from modbench.harness.planning.plan import Plan
+from modbench.harness.planning.select import compile_expression
+from modbench.harness.results.run_folder import StoredRun
+
+# Options of `modbench run` that say what is measured, with a value and without; the others say where to and how it is shown.
+KEPT = (
+    "--model",
+    "--capacity",
+    "--seq-len",
+    "--batch-size",
+    "--dtype",
+    "--device",
+    "--seeds",
+    "--corpus",
+    "--set",
+    "--effort",
+)
+KEPT_ALONE = ("--compile",)
+LEFT = ("-o", "--out", "-k", "--timeout", "--launcher", "--launcher-profile")
+LEFT_ALONE = ("--strict", "--json", "-q", "--quiet")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run's command asked for.
+
+    Attributes:
+        suite: the suite, as typed.
+        flags: the options that say what is measured, as typed.
+        select: its `-k` expression.
+    """
+
+    suite: str
+    flags: tuple[tuple[str, ...], ...]
+    select: str | None = None
+
+
+class NotAgainError(Exception):
+    """Why no command can be given, as a sentence."""
+
+
+def asked(command: Sequence[str]) -> Asked:
+    """Read the command of a run.
+
+    Raises:
+        NotAgainError: if it is not `modbench run SUITE …`, or holds what is not known or was masked.
+    """
+    if command[1:2] != ["run"]:
+        raise NotAgainError("This run was not started by modbench run, so that no command measures a part of it again.")
+    if any(MASK in word for word in command):
+        raise NotAgainError("The run's command holds a masked value: repeat it with that value, and with -k.")
+    words, suite, select, flags = list(command[2:]), None, None, list[tuple[str, ...]]()
+    while words and words[0] != "--":
+        word = words.pop(0)
+        option, value = _parted(word)
+        if option in (*KEPT, *LEFT):
+            if value is None:
+                value = words.pop(0) if words else ""
+            if option == "-k":
+                select = value
+            flags += [(option, value)] if option in KEPT else []
+        elif word in (*KEPT_ALONE, *LEFT_ALONE):
+            flags += [(word,)] if word in KEPT_ALONE else []
+        elif suite is None and not word.startswith("-"):
+            suite = word
+        else:
+            raise NotAgainError(f"The run's command has {word!r}, of which it is not known what it changes.")
+    if suite is None:
+        raise NotAgainError("The run's command names no suite.")
+    return Asked(suite, tuple(flags), select)
+
+
+def _parted(word: str) -> tuple[str, str | None]:
+    """An option and the value in the same word, if there is one: `--out=DIR`, `-oDIR`."""
+    if word.startswith("--"):
+        option, equals, value = word.partition("=")
+        return option, value if equals else None
+    if word[:2] in LEFT:
+        return word[:2], word[2:].removeprefix("=") or None
+    return word, None
+
+
+class Again:
+    """Commands that measure cases of one run again.
+
+    Args:
+        run: the run.
+    """
+
+    def __init__(self, run: StoredRun) -> None:
+        self.plan: Plan = run.plan
+        self._all = "\n".join(case.id.lower() for case in run.plan.cases)
+        try:
+            self.asked: Asked | NotAgainError = asked(run.command)
+        except NotAgainError as error:
+            self.asked = error
+
+    def command(self, wanted: Iterable[Case], metric: str | None = None) -> str:
+        """Return the command for some cases, each with its anchor.
+
+        Args:
+            wanted: cases of the run.
+            metric: the only one that is measured; None: all that the run measured.
+
+        Raises:
+            NotAgainError: if there is none.
+        """
+        if isinstance(self.asked, NotAgainError):
+            raise self.asked
+        flags = list(self.asked.flags)
+        if metric is not None:
+            flags = [flag for flag in flags if not (flag[0] == "--set" and flag[1].startswith("metrics="))]
+            flags.append(("--set", f"metrics={metric}"))
+        words = [word for flag in flags for word in flag]
+        return shlex.join(["modbench", "run", self.asked.suite, "-k", self._selected(list(wanted), metric), *words])
+
+    def _selected(self, wanted: list[Case], metric: str | None) -> str:
+        """An expression that matches these cases and no others; of arms in all their places, the shorter one."""
+        assert not isinstance(self.asked, NotAgainError)
+        arms = list(dict.fromkeys(case.arm for case in wanted))
+        every = {case.id for case in self._measured(metric) if case.arm in arms}
+        if len(wanted) > len(arms) and every == {case.id for case in wanted}:
+            first = {case.arm: case for case in reversed(wanted)}
+            short = " or ".join(_named(_without_place(first[arm])) for arm in arms)
+            matches = compile_expression(short)
+            if not any(matches(case.id) for case in self.plan.cases if case.arm not in arms):
+                return f"({self.asked.select}) and ({short})" if self.asked.select else short
+        return " or ".join(self._one(case) for case in [*wanted, *self._rates(wanted)])
+
+    def _measured(self, metric: str | None) -> list[Case]:
+        """Cases of the plan that are measured in a metric; None: in any."""
+        return [
+            case
+            for comparison in self.plan.comparisons
+            if metric is None or metric in comparison.metrics
+            for case in comparison.arms
+        ]
+
+    def _one(self, case: Case) -> str:
+        said = _named(case.id)
+        if said == case.id and self._all.count(case.id.lower()) == 1:
+            return said
+        matches = compile_expression(said)
+        others = [other.id for other in self.plan.cases if other.id != case.id and matches(other.id)]
+        whole = " and ".join([said, *(f"not ({_named(other)})" for other in others)])
+        matches = compile_expression(whole)
+        if not matches(case.id) or any(matches(other) for other in others):
+            raise NotAgainError(f"-k cannot tell {case.id} from {', '.join(others)}.")
+        return f"({whole})" if whole != case.id else whole
+
+    def _rates(self, wanted: list[Case]) -> list[Case]:
+        """Cases at which the learning rates of these are tried, in a sweep over sizes."""
+        return [
+            self._tried[case.id] for case in wanted if case.id in self._tried and self._tried[case.id] not in wanted
+        ]
+
+    @functools.cached_property
+    def _tried(self) -> dict[str, Case]:
+        units = {unit.name: unit.comparison.arms[0] for unit in self.plan.units}
+        runs = ((unit.comparison.arms[0].id, unit.protocol.train) for unit in self.plan.units)
+        return {case: units[run.rate_from] for case, run in runs if run is not None and run.rate_from in units}
+
+
+def _without_place(case: Case) -> str:
+    """The part of the id that the arm has in all its places: `mod[c0.125-`."""
+    return case.id[: case.id.rindex(case.place.label)]
+
+
+def _named(text: str) -> str:
+    """A text as an expression of `-k`: a name holds no spaces and no parentheses, and is no operator."""
+    words = [word for word in re.findall(r"[^\s()]+", text) if word.lower() not in {"and", "or", "not"}]
+    return " and ".join(words)

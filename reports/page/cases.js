@@ -1,0 +1,51 @@
+// The section of a case: unfolded where the address names it; its raw samples are drawn when it is first unfolded.
+{
+  const SPACE = "http://www.w3.org/2000/svg";
+  const kept = document.getElementById("samples");
+  let samples = null;
+
+  const strip = (title, by, launches, show) => {
+    const values = launches.flatMap(([, rounds]) => rounds.flat());
+    const low = Math.min(...values), high = Math.max(...values), wide = Math.max(240, 56 * launches.length);
+    const svg = document.createElementNS(SPACE, "svg");
+    const label = `${title}: ${values.length} samples, ${launches.length} × ${by}, ${show(low)} to ${show(high)}`;
+    for (const [name, value] of [["viewBox", `0 0 ${wide} 72`], ["width", wide], ["role", "img"], ["aria-label", label]]) svg.setAttribute(name, value);
+    launches.forEach(([, rounds], at) => rounds.flat().forEach((value, i, all) => {
+      const dot = document.createElementNS(SPACE, "circle");
+      dot.setAttribute("cx", (wide * (at + 0.2 + (0.6 * (i + 0.5)) / all.length)) / launches.length);
+      dot.setAttribute("cy", high > low ? 66 - (60 * (value - low)) / (high - low) : 36);
+      dot.setAttribute("r", 2.5);
+      svg.append(dot);
+    }));
+    return make("figure", { class: "strip-plot" }, svg, make("figcaption", {}, label));
+  };
+
+  const draw = (place) => {
+    samples = samples || JSON.parse(kept.textContent);
+    for (const [metric, { unit, by, launches }] of Object.entries(samples[place.dataset.case])) {
+      const [factor, name] = unit === "s" ? [1000, "ms"] : [1, unit];
+      const show = (value) => `${Number((value * factor).toPrecision(4))} ${name}`;
+      const most = Math.max(...launches.map(([, rounds]) => rounds.length));
+      const heads = Array.from({ length: most }, (_, i) => make("th", { scope: "col" }, `Round ${i}`));
+      const body = launches.map(([launch, rounds]) => make("tr", {}, make("th", { scope: "row" }, String(launch)),
+        ...rounds.map((round) => make("td", {}, round.map((value) => Number((value * factor).toPrecision(6))).join("  ")))));
+      const made = make("table", {}, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, `${by[0].toUpperCase()}${by.slice(1)} (${name})`), ...heads)), make("tbody", {}, ...body));
+      place.append(make("h3", {}, metric), strip(metric, by, launches, show),
+        make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Raw samples of ${metric}, ${place.dataset.id}` }, made));
+    }
+  };
+  document.addEventListener("toggle", (event) => {
+    const place = event.target.open && event.target.querySelector(":scope > div > .raw:empty");
+    if (place) draw(place);
+  }, true);
+
+  const unfold = () => {
+    const named = /^#case-\d+$/.test(location.hash) && document.querySelector(location.hash);
+    if (!named) return;
+    for (let each = named.closest("details"); each; each = each.parentElement.closest("details")) each.open = true;
+    named.parentElement.scrollIntoView();
+    named.parentElement.querySelector("summary").focus();
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
+}

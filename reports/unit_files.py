@@ -1,0 +1,76 @@
+"""Which files of a run folder hold the raw samples of a case: records of units, and logs of what their processes printed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cached_property
+
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.results import layout
+from modbench.harness.results.run_folder import StoredRun
+
+
+class Files:
+    """The files of some cases.
+
+    Args:
+        run: the run.
+        cases: ids of the cases.
+    """
+
+    def __init__(self, run: StoredRun, cases: Collection[str]) -> None:
+        self.run, self.cases = run, set(cases)
+
+    @cached_property
+    def units(self) -> dict[str, list[UnitOfWork]]:
+        """Units with a record, by the id of the cases in them."""
+        missing, found = set(self.run.missing), dict[str, list[UnitOfWork]]()
+        for unit in self.run.plan.units:
+            if unit.name not in missing:
+                for case in unit.comparison.arms:
+                    if case.id in self.cases:
+                        found.setdefault(case.id, []).append(unit)
+        return found
+
+    def records(self, case: str, group: str | None = None) -> list[str]:
+        """Return the records of a case, launches of a series in one: `units/time-forward-T128-launch{0..6}.json`.
+
+        Args:
+            case: its id.
+            group: of the metric; None: of all metrics.
+        """
+        return self._paths(
+            [u for u in self.units.get(case, []) if group is None or u.workload == group], "units", ".json"
+        )
+
+    def logs(self, case: str) -> list[str]:
+        """Return the logs of a case's units that are there."""
+        return self._paths([unit for unit in self.units.get(case, []) if unit.name in self._logged], "logs", ".log")
+
+    @cached_property
+    def _logged(self) -> set[str]:
+        names = {unit.name for units in self.units.values() for unit in units}
+        return {name for name in names if layout.file_of(self.run.path, "logs", name, ".log").is_file()}
+
+    def _paths(self, units: list[UnitOfWork], folder: str, ending: str) -> list[str]:
+        if layout.of(self.run.path) == layout.SPREAD:
+            return [
+                layout.file_of(self.run.path, folder, unit.name, ending).relative_to(self.run.path).as_posix()
+                for unit in units
+            ]
+        series: dict[str, list[int]] = {}
+        for unit in units:
+            series.setdefault(f"{unit.series}-launch" if unit.series else unit.name, []).append(unit.launch)
+        repeated = {f"{unit.series}-launch" for unit in units if unit.series}
+        return [
+            f"{folder}/{stem}{_span(launches) if stem in repeated else ''}{ending}" for stem, launches in series.items()
+        ]
+
+
+def _span(launches: list[int]) -> str:
+    """The launches of a series, as a shell writes several names: `{0..6}`."""
+    if len(launches) == 1:
+        return str(launches[0])
+    if launches == list(range(launches[0], launches[-1] + 1)):
+        return f"{{{launches[0]}..{launches[-1]}}}"
+    return f"{{{','.join(map(str, launches))}}}"
