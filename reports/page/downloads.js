@@ -6,7 +6,7 @@
     const value = cell.dataset.value;
     if (value === undefined) return [cell.textContent];
     const head = cell.closest("table").tHead.rows[0].cells[cell.cellIndex];
-    return head.dataset.name.split(" ").map((_, i) => value.split(" ")[i] || "");
+    return (head.dataset.name || head.textContent).split(" ").map((_, i) => value.split(" ")[i] || "");
   };
   const line = (cells, texts) => [...cells].flatMap(texts).map(quoted).join(",") + "\n";
   const csv = (made) => line(made.tHead.rows[0].cells, (head) => (head.dataset.name || head.textContent).split(" "))

@@ -10,7 +10,7 @@
     if (target.matches(".mark")) return target.getAttribute("aria-label");
     const cells = target.parentElement.cells;
     const column = table.tHead.rows[0].cells[target.cellIndex], head = column.textContent.trim();
-    const names = column.dataset.name.split(" "), values = (target.dataset.value || "").split(" ");
+    const names = (column.dataset.name || "exactly").split(" "), values = (target.dataset.value || "").split(" ");
     const exact = names.map((name, i) => (values[i] ? `\n${name} = ${values[i]}` : "")).join("");
     const of = target.cellIndex > 1 ? `${cells[0].textContent.trim()}, ${cells[1].textContent.trim()}\n` : "";
     return `${of}${head}: ${target.textContent.trim() || "none"}${exact}`;

@@ -168,6 +168,18 @@ def _rows(each: Exchange) -> list[tuple[str, ...]]:
     ]
 
 
+READING = (
+    "For each arm that was trained: how much dense compute buys the loss that it has. 1.20 FLOPs means that a dense "
+    "model needs 1.2 times as many FLOPs to get there, so that above 1 the arm is worth more than its cost. It is "
+    "read off the curve of the dense models that were trained here. Where no dense model reaches that loss, or too "
+    "few seeds were trained, there is no number but the reason."
+)
+
 PANEL = Panel(
-    title="What would a dense model of the same loss cost?", order=31, span=12, render=render, figures=figures
+    title="What would a dense model of the same loss cost?",
+    order=31,
+    span=12,
+    render=render,
+    figures=figures,
+    reading=READING,
 )

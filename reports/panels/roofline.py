@@ -133,4 +133,11 @@ def _caption(loaded: Loaded, calls: Sequence[Placed], limit: Roof) -> str:
     )
 
 
-PANEL = Panel(title="How busy is the machine?", order=58, span=5, render=render, figures=figures)
+READING = (
+    "Each mark is one call: sideways how many FLOPs it computes for each byte that it moves, upwards how fast it "
+    "computed. Nothing can lie above the lines: the slope is the memory's measured peak, the flat part the "
+    "processor's. A mark far below both lost time to something else, such as small products or the start of kernels. "
+    "It does not say what that was."
+)
+
+PANEL = Panel(title="How busy is the machine?", order=58, span=5, render=render, figures=figures, reading=READING)
