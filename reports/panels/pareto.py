@@ -1,4 +1,4 @@
-"""Which settings are worth considering: time against loss, or against memory where nothing was trained."""
+"""Which settings are worth considering: time against loss, and time against memory."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.units import scale_of
+from modbench.harness.core.units import human, scale_of
 from modbench.reports.candidates import IN_WORDS, KV_CACHE, Candidate, Choice, choice
 from modbench.reports.limits import loss_against
 from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, figure, seeds_in_words
+from modbench.reports.marks import Mark, Marks
+from modbench.reports.panel import Drawing, Panel, on_page, seeds_in_words
 from modbench.reports.pareto import Weighed, pareto
 from modbench.reports.point_labels import label
-from modbench.reports.style import HAIR, MUTED, look, name, new_figure, short, to_svg
+from modbench.reports.style import HAIR, MUTED, PAPER, look, name, new_figure, short
+from modbench.reports.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,8 +31,8 @@ MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A setting in the figure: values with the ends of their intervals."""
+class Point:
+    """A setting in a figure: values with the ends of their intervals, in base units."""
 
     weighed: Weighed
     x: tuple[float, float, float]
@@ -37,60 +40,62 @@ class Mark:
 
 
 def render(loaded: Loaded) -> Markup | None:
+    """Show the settings side by side in both planes."""
+    made = on_page(figures(loaded))
+    return fill("side_by_side", figures=made, least=360) if made else None
+
+
+def figures(loaded: Loaded) -> list[Drawing]:
     """Draw the settings at the longest length, those greyed that are shown to be worth less than another."""
     try:
         chosen = choice(loaded)
     except UsageError:  # a sweep over sizes, or nothing to choose by
-        return None
+        return []
     shown = {case.arm for case in (loaded.arms[0], *loaded.arms_shown)}
     axes, weighed = pareto(loaded, chosen, [each for each in chosen.considered if each.case.arm in shown])
     if "latency" not in axes or len(axes) < 2 or len(weighed) < 2:
-        return None
-    what = "loss" if "loss" in axes else "memory"
-    marks, titles = _marks(loaded, chosen, weighed, what)
+        return []
+    planes = [axis for axis in ("loss", "memory") if axis in axes]
+    reading = _reading(loaded, chosen, axes, weighed)
+    captions = [reading, "The same settings by memory; grey marks are ruled out by the three together."]
+    return [_plane(loaded, chosen, weighed, what, said) for what, said in zip(planes, captions, strict=False)]
+
+
+def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str, caption: str) -> Drawing:
+    """Draw time against loss or memory."""
+    points = [_point(loaded, each, chosen.baseline, what) for each in weighed]
+    per, unit = scale_of(max(point.x[0] for point in points), "s")
+    size, bytes_ = scale_of(max(point.y[0] for point in points), "B") if what == "memory" else (1.0, "")
     made, (axis,) = new_figure(5.4, 4.0)
-    _draw(axis, marks)
-    axis.set_xlabel(titles[0])
-    axis.set_title(titles[1])
-    taken = [(mark.x[1], mark.y[0], mark.x[2], mark.y[0]) for mark in marks]
-    taken += [(mark.x[0], mark.y[1], mark.x[0], mark.y[2]) for mark in marks]
-    for (x, y), (then, lower) in itertools.pairwise(_steps(marks)):
-        taken += [(x, y, then, y), (then, lower, then, y)]
-    label(axis, [(mark.x[0], mark.y[0], short(mark.weighed.candidate.case)) for mark in marks], taken)
-    return figure(
-        to_svg(made, "pareto", f"Time against {what} of every setting"), _reading(loaded, chosen, axes, marks, what)
-    )
-
-
-def _marks(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str) -> tuple[list[Mark], tuple[str, str]]:
-    """Return the marks, and the titles of both axes."""
-    times = [each.candidate.time for each in weighed]
-    per, unit = scale_of(max(each.value or 0.0 for each in times), "s")
+    marks = Marks()
+    drawn = [_scaled(point, per, size) for point in points]
+    _draw(axis, drawn, marks, [_said(point, chosen, what) for point in points])
     where = chosen.in_words.removeprefix(IN_WORDS[chosen.workload])
-    titles = [f"{IN_WORDS[chosen.workload]}{where}: {unit} (left is better)"]
-    scale, size = scale_of(max(each.candidate.memory.value or 0.0 for each in weighed), "B")
-    marks = []
-    for each in weighed:
-        time = each.candidate.time
-        x = (time.value or 0.0) / per
-        ends = (x, x) if time.low is None or time.high is None else (time.low / per, time.high / per)
-        y = _rise(loaded, each.candidate, chosen.baseline)
-        if what == "memory":
-            bytes_ = (each.candidate.memory.value or 0.0) / scale
-            y = (bytes_, bytes_, bytes_)
-        marks.append(Mark(each, (x, *ends), y))
+    axis.set_xlabel(f"{IN_WORDS[chosen.workload]}{where}: {unit} (left is better)")
     if what == "loss":
-        titles.append(f"held-out loss against {name(chosen.baseline.case)}, {_unit(chosen)} (lower is better)")
+        loss = "bits/byte" if chosen.baseline.loss.unit == "bit/B" else "nats"
+        axis.set_title(f"held-out loss against {name(chosen.baseline.case)}, {loss} (lower is better)")
     else:
         kept = any(each.candidate.memory.metric == KV_CACHE for each in weighed)
-        titles.append(
-            f"{'memory of keys and values' if kept else 'peak memory of a training step'}, {size} (lower is better)"
+        axis.set_title(
+            f"{'memory of keys and values' if kept else 'peak memory of a training step'}, {bytes_} (lower is better)"
         )
-    return marks, (titles[0], titles[1])
+    taken = [box for point in drawn for box in _whiskers(point)]
+    for (x, y), (then, lower) in itertools.pairwise(_steps(drawn)):
+        taken += [(x, y, then, y), (then, lower, then, y)]
+    label(axis, [(point.x[0], point.y[0], short(point.weighed.candidate.case)) for point in drawn], taken)
+    identity = "pareto" if what == "loss" else "pareto-memory"
+    about = f"Time against {what} of every setting"
+    return Drawing(identity, made, about, caption, _data(points, chosen, what), marks=marks)
 
 
-def _unit(chosen: Choice) -> str:
-    return "bits/byte" if chosen.baseline.loss.unit == "bit/B" else "nats"
+def _point(loaded: Loaded, each: Weighed, baseline: Candidate, what: str) -> Point:
+    time = each.candidate.time
+    x = time.value or 0.0
+    ends = (x, x) if time.low is None or time.high is None else (time.low, time.high)
+    memory = each.candidate.memory.value or 0.0
+    y = (memory, memory, memory) if what == "memory" else _rise(loaded, each.candidate, baseline)
+    return Point(each, (x, *ends), y)
 
 
 def _rise(loaded: Loaded, each: Candidate, baseline: Candidate) -> tuple[float, float, float]:
@@ -103,30 +108,78 @@ def _rise(loaded: Loaded, each: Candidate, baseline: Candidate) -> tuple[float, 
     return found.difference, *ends
 
 
-def _steps(marks: Sequence[Mark]) -> list[tuple[float, float]]:
+def _scaled(point: Point, x: float, y: float) -> Point:
+    across, up = (
+        (value / scale, low / scale, high / scale) for scale, (value, low, high) in ((x, point.x), (y, point.y))
+    )
+    return Point(point.weighed, across, up)
+
+
+def _whiskers(point: Point) -> list[tuple[float, float, float, float]]:
+    (x, left, right), (y, low, high) = point.x, point.y
+    return [(left, y, right, y), (x, low, x, high)]
+
+
+def _steps(points: Sequence[Point]) -> list[tuple[float, float]]:
     """Return the estimates that no other beats in the plane of the figure, from the left."""
-    points = sorted((mark.x[0], mark.y[0]) for mark in marks)
-    return [(x, y) for x, y in points if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in points)]
+    places = sorted((point.x[0], point.y[0]) for point in points)
+    return [(x, y) for x, y in places if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in places)]
 
 
-def _draw(axis: Axes, marks: Sequence[Mark]) -> None:
-    if len(steps := _steps(marks)) > 1:
+def _draw(axis: Axes, points: Sequence[Point], marks: Marks, said: Sequence[str]) -> None:
+    if len(steps := _steps(points)) > 1:
         axis.step(*zip(*steps, strict=True), where="post", color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
-    for mark in marks:
-        style, out = look(mark.weighed.candidate.case), mark.weighed.beaten_by is not None
-        color = HAIR if out else style.color
-        (x, left, right), (y, low, high) = mark.x, mark.y
-        axis.plot([left, right], [y, y], color=color, linewidth=1.2, zorder=2)
-        axis.plot([x, x], [low, high], color=color, linewidth=1.2, zorder=2)
-        face = "none" if mark.weighed.candidate.flattered else color
-        edge = MUTED if out else style.color
-        axis.plot([x], [y], style.marker, markersize=7, markerfacecolor=face, markeredgecolor=edge, zorder=3)
+    for point, text in zip(points, said, strict=True):
+        case, out = point.weighed.candidate.case, point.weighed.beaten_by is not None
+        color = HAIR if out else look(case).color
+        for left, low, right, high in _whiskers(point):
+            axis.plot([left, right], [low, high], color=color, linewidth=1.2, zorder=2)
+        face, edge = PAPER if point.weighed.candidate.flattered else color, MUTED if out else look(case).color
+        made = axis.scatter(
+            [point.x[0]], [point.y[0]], s=46, marker=look(case).marker, c=face, edgecolors=edge, zorder=3
+        )
+        marks.name(made, Mark(text, case.arm))
     axis.margins(x=0.16, y=0.14)
 
 
-def _reading(loaded: Loaded, chosen: Choice, axes: Sequence[str], marks: Sequence[Mark], what: str) -> str:
-    """Return the line below the figure: who stays, who is ruled out by whom, and what is not shown."""
-    weighed = [mark.weighed for mark in marks]
+def _said(point: Point, chosen: Choice, what: str) -> str:
+    """Return what a mark says on hover and focus."""
+    each, (_, left, right) = point.weighed, point.x
+    between = f" [{human(left, 's')}–{human(right, 's')}]" if left < right else ""
+    value = (
+        human(point.y[0], "B") if what == "memory" else f"loss {point.y[0]:+.4f} against {short(chosen.baseline.case)}"
+    )
+    said = [f"{short(each.candidate.case)}: {human(point.x[0], 's')}{between}", value]
+    said += ["saw later tokens"] if each.candidate.flattered and what == "loss" else []
+    said += [f"ruled out by {short(each.beaten_by.case)}"] if each.beaten_by is not None else []
+    return ", ".join(said)
+
+
+def _data(points: Sequence[Point], chosen: Choice, what: str) -> pd.DataFrame:
+    rows = [
+        {
+            "case_id": each.candidate.case.id,
+            "arm": each.candidate.case.arm,
+            "baseline_arm": chosen.baseline.case.arm,
+            "metric": each.candidate.time.metric,
+            "value": point.x[0],
+            "ci_low": each.candidate.time.low,
+            "ci_high": each.candidate.time.high,
+            "other_metric": each.candidate.of(what).metric,
+            "other_value" if what == "memory" else "other_difference": point.y[0],
+            "other_ci_low": point.y[1] if point.y[1] < point.y[2] else None,
+            "other_ci_high": point.y[2] if point.y[1] < point.y[2] else None,
+            "saw_later_tokens": each.candidate.flattered,
+            "ruled_out_by": None if each.beaten_by is None else each.beaten_by.case.arm,
+        }
+        for point in points
+        for each in (point.weighed,)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _reading(loaded: Loaded, chosen: Choice, axes: Sequence[str], weighed: Sequence[Weighed]) -> str:
+    """Return the line below the figures: who stays, who is ruled out by whom, and what is not shown."""
     stay = [name(each.candidate.case) for each in weighed if each.beaten_by is None]
     said = [f"Worth considering by {_listed(axes)}: {_named(stay)}."]
     ruled: dict[str, list[str]] = {}
@@ -140,14 +193,13 @@ def _reading(loaded: Loaded, chosen: Choice, axes: Sequence[str], marks: Sequenc
         said.append(
             "No setting is shown to beat another, that is to be better in one of these and worse in none, so all stay."
         )
-    if what == "loss":
+    if "loss" in axes:
         said.append(f"{seeds_in_words(loaded)}.")
         if any(each.candidate.flattered for each in weighed):
             said.append("Hollow: top-k routing saw later tokens, so that loss flatters it and rules nothing out.")
     else:
         said.append("No loss was measured: what is faster or smaller here may predict worse.")
-    line = "The dashed line joins the best estimates; whiskers" if len(_steps(marks)) > 1 else "Whiskers"
-    said.append(f"{line} are 95 % intervals.")
+    said.append("A dashed line joins the best estimates; whiskers are 95 % intervals.")
     left = [name(each.case) for each in chosen.candidates if each.out is not None]
     if left:
         said.append(f"Left out, since they failed or may not do their work: {_named(left)}.")
@@ -165,4 +217,4 @@ def _named(names: Sequence[str]) -> str:
     return "; ".join(names[:MOST_NAMED]) + more
 
 
-PANEL = Panel(title="Which settings are worth considering?", order=35, span=6, render=render)
+PANEL = Panel(title="Which settings are worth considering?", order=32, span=12, render=render, figures=figures)

@@ -20,6 +20,8 @@ from modbench.reports.load import Loaded, load
 from modbench.reports.panel import Panel, on_page
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
+# Of the planted run, in the order of the page.
+FIGURES = ["map", "pareto", "pareto-memory", "ideal", "memory", "forest-forward", "forest-train_step"]
 METRICS = ["flops/forward", "latency/forward", "latency/train_step", "memory/peak_allocated", "loss/val"]
 
 
@@ -37,7 +39,7 @@ def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded) -> Non
         shown = str(panel.render(loaded) or "")
         assert shown.count("<figure") == len(drawings), name
         assert all(figure in shown for figure in on_page(drawings)), name
-    assert [drawing.name for _, drawing in figures.drawn(loaded)] == ["map", "ideal", "memory"]
+    assert [drawing.name for _, drawing in figures.drawn(loaded)] == FIGURES
 
 
 def test_the_data_beside_a_figure_are_what_it_draws(loaded: Loaded) -> None:
@@ -128,7 +130,7 @@ def test_the_command_writes_the_figure_and_its_data(loaded: Loaded, modbench: Mo
 
 def test_figures_are_listed(loaded: Loaded, modbench: Modbench) -> None:
     done = modbench("figure", loaded.path)
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["map", "ideal", "memory"]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == FIGURES
 
 
 @pytest.mark.parametrize(
