@@ -38,6 +38,8 @@ def paired(
         UsageError: if the words are not two revisions and a suite, or the suite times nothing.
         UnfitError: if the machine called the same code different.
     """
+    from modbench import api
+    from modbench.commands._flags import Flags
     from modbench.harness.core import catalogue
     from modbench.reports import alternated, text_table
     from modbench.tools import paired as tool
@@ -50,7 +52,10 @@ def paired(
     flags = [word for setting in settings for word in ("--set", setting)]
     flags += ["--seq-len", ",".join(map(str, lengths))] if lengths else []
     asked = tool.Asked((first, second), suite, tuple(models), select, tuple(flags), launches or tool.BLOCKS)
-    plan = tool.planned(asked)
+    # Planned here first, so that a mistake shows before anything runs.
+    known_lengths = [str(length) for length in lengths] or None
+    wanted = Flags(model=list(models) or None, seq_len=known_lengths, settings=list(settings) or None)
+    plan = api.make_plan(suite, wanted.overrides(), select)
     known = catalogue.metrics()
     timed = [key for key in plan.suite.metrics if catalogue.pass_of(known[key]).times and not known[key].source]
     if not timed:

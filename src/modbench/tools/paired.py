@@ -9,16 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from modbench.harness.core.catalogue import is_user_model
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.files import now
 from modbench.harness.core.units import human_duration
 from modbench.tools.revisions import Side, is_interpreter, side
-
-if TYPE_CHECKING:
-    from modbench.harness.planning.plan import Plan
 
 # Launches of one block: the two outer ones are of the same side.
 ORDER = (("first", 0), ("second", 1), ("again", 0))
@@ -54,22 +50,6 @@ class Asked:
         """Check the number of blocks."""
         if self.blocks < FEWEST:
             raise UsageError(f"--launches {self.blocks}: an interval needs at least {FEWEST}.")
-
-
-def planned(asked: Asked) -> Plan:
-    """Return the plan of the suite as this modbench reads it, so that a mistake shows before anything runs.
-
-    Raises:
-        UsageError: if the suite, a setting, a model or the selection is invalid.
-    """
-    from modbench import api
-    from modbench.commands._flags import Flags
-
-    flags = [*asked.flags, "", ""]
-    given = {word: flags[i + 1] for i, word in enumerate(flags) if word == "--seq-len"}
-    settings = [flags[i + 1] for i, word in enumerate(flags) if word == "--set"]
-    wanted = Flags(model=list(asked.models) or None, seq_len=list(given.values()) or None, settings=settings or None)
-    return api.make_plan(asked.suite, wanted.overrides(), asked.select)
 
 
 def same_harness(asked: Asked) -> bool:
