@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted_compare import compared_run
+from planted_compare import ARMS, compared_run
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
@@ -145,6 +145,16 @@ def test_models_agree_where_a_field_applies_to_both(run: Loaded) -> None:
     routed = column(table, capacity=0.125, dtype="fp32")
     assert ratio(routed.cells["mod"])[0] == pytest.approx(2.0, rel=0.01)
     assert routed.cells["dense"].is_baseline
+
+
+def test_a_smaller_dense_model_is_not_taken_for_the_dense_one(tmp_path: Path) -> None:
+    """Its width is its own; what a model does not read decides nothing."""
+    rung = {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}}
+    suite = {"arms": [ARMS[0], rung, ARMS[1]], "grid": {"seq_len": [64]}, "metrics": [TIME]}
+    table = compare_by(compared_run(tmp_path / "run", suite=suite), "model", "dense")
+    routed = column(table, capacity=0.125)
+    assert ratio(routed.cells["mod"])[0] == pytest.approx(2.0, rel=0.01)
+    assert routed.cells["dense"].case.arm == "dense"
 
 
 @pytest.mark.parametrize(
