@@ -12,8 +12,8 @@ from modbench.reports.again import Again, NotAgainError
 from modbench.reports.load import Loaded
 from modbench.reports.unit_files import Files
 
-# Cases that the page holds at most, and numbers of raw samples of all of them together.
-MOST_CASES, MOST_SAMPLES = 200, 40_000
+# Cases up to which the page holds all, and how many it holds of more; numbers of raw samples of all of them together.
+MOST_CASES, SOME_CASES, MOST_SAMPLES = 200, 100, 40_000
 # Raw samples of a case by metric: its unit, whether by `launch` or `seed`, and for each its number and the samples by round.
 Samples = dict[str, dict[str, Any]]
 
@@ -48,7 +48,7 @@ def shown(loaded: Loaded) -> list[Case]:
         return every
     arms = {case.arm for case in (loaded.arms[0], *loaded.arms_shown)}
     lengths = set(loaded.lengths_shown)
-    return [case for case in every if case.arm in arms and case.place.seq_len in lengths][:MOST_CASES]
+    return [case for case in every if case.arm in arms and case.place.seq_len in lengths][:SOME_CASES]
 
 
 def details(loaded: Loaded, cases: Sequence[Case]) -> list[Details]:

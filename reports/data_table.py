@@ -10,8 +10,8 @@ from markupsafe import Markup, escape
 
 from modbench.reports.csv_text import csv as csv_text
 
-# Rows that the page holds for a figure at most.
-MOST_ROWS = 300
+# Cells that the page holds for a figure at most.
+MOST_CELLS = 4000
 
 
 def folded(name: str, label: str, frame: pd.DataFrame) -> Markup:
@@ -26,7 +26,7 @@ def folded(name: str, label: str, frame: pd.DataFrame) -> Markup:
     """
     if frame.empty:
         return Markup("")
-    if len(frame) > MOST_ROWS:
+    if frame.size > MOST_CELLS:
         said = Markup(
             '<p class="note">Data: {:,} rows, more than this page holds. <code>modbench figure RUN {}</code> '
             "writes them.</p>"

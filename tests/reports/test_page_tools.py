@@ -15,7 +15,7 @@ from chromium import launched, opened
 from planted import planted_suite, stored
 from playwright.sync_api import Browser, Page
 
-from modbench.reports import case_details, render
+from modbench.reports import case_details, data_table, render
 
 METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val", "bpb/val"]
 WIDTHS = (375, 1280, 1920)
@@ -293,13 +293,17 @@ def test_a_claim_has_a_card(page: Page, planted_page: Path) -> None:
 
 def test_too_many_samples_are_named_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(case_details, "MOST_SAMPLES", 10)
-    monkeypatch.setattr(case_details, "MOST_CASES", 3)
+    monkeypatch.setattr(case_details, "MOST_CASES", 5)
+    monkeypatch.setattr(case_details, "SOME_CASES", 3)
+    monkeypatch.setattr(data_table, "MOST_CELLS", 20)
     made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], train=None, launches=3, rounds=2)
     stored(tmp_path, made)
     text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert 'id="samples"' not in text
     assert text.count('<details class="card"><summary><code>') == 3
     assert f"{len(made.cases) - 3} further cases" in text
+    assert "<code>modbench figure RUN map</code>" in text
+    assert 'id="data-map"' not in text
     assert "units/time-forward-T64-B1-fp32-cpu1-launch{0..2}.json" in text
 
 
