@@ -21,6 +21,7 @@ from modbench.reports.cases import joined
 from modbench.reports.cell import Trouble
 from modbench.reports.exchange_prices import Held, Price, Prices, unpriced
 from modbench.reports.load import Loaded
+from modbench.reports.losses import NATS, unit_of
 
 # In nats per token; routed causally where a model can do so.
 LOSSES = ("loss/val_causal", "loss/val")
@@ -44,8 +45,9 @@ class Exchange:
         place: where on the ladder its loss lies; None where it has no loss.
         prices: by currency, in the order of `CURRENCIES`.
         check: whether the arm is itself a dense model of the ladder.
-        means: mean loss of each model of the ladder.
+        means: mean loss of each model of the ladder, in `unit`.
         mean: mean loss of the arm.
+        unit: bits per byte, or nats per token where they cannot be converted.
     """
 
     case: Case
@@ -56,6 +58,7 @@ class Exchange:
     check: bool = False
     means: tuple[float, ...] = ()
     mean: float | None = None
+    unit: str = NATS
 
     @property
     def stated(self) -> list[Price]:
@@ -148,8 +151,9 @@ class _Maker:
                 ladder = tuple(known)
                 same = next((c for c in ladder if c.size == case.size), None) if group.turns else ladder[-1]
                 prices = tuple(self.prices.of(Held(case, ladder, key, place, same, reason)))
-                means = tuple(sum(each) / len(each) for each in known.values())
-                return Exchange(case, ladder, key, place, prices, check, means, sum(own) / len(own))
+                unit, factor = unit_of(self.loaded)
+                means = tuple(factor * sum(each) / len(each) for each in known.values())
+                return Exchange(case, ladder, key, place, prices, check, means, factor * sum(own) / len(own), unit)
         found = next((each for each in troubles if each.status == "failed"), troubles[-1])
         none = tuple(unpriced(metric, None, found) for metric in self.prices.currencies())
         return Exchange(case, tuple(dense), group.losses[-1], None, none, check)

@@ -135,7 +135,7 @@ def _illustrates(found: Rate) -> str:
 def _loss_of(each: Exchange) -> str:
     assert each.mean is not None
     best = min(each.means) if each.place is not None and each.place.kind == "beyond" else max(each.means)
-    return f"{each.mean:.3f} against {best:.3f} nats"
+    return f"{each.mean:.3f} against {best:.3f} {each.unit}"
 
 
 def _doubts(each: Exchange) -> str:
@@ -169,10 +169,12 @@ def why_not(each: Exchange) -> str:
 
 
 def ladder_in_words(each: Exchange) -> str:
-    """Losses along the ladder: `2.41 nats in dense 56 %, 2.43 in dense; 1 seed`."""
+    """Losses along the ladder: `2.41 bits/byte in dense 56 %, 2.43 in dense; 1 seed`."""
     assert each.place is not None
     models = zip(each.ladder, each.means, strict=True)
-    said = ", ".join(f"{mean:.3f}{' nats' * (i == 0)} in {short(rung)}" for i, (rung, mean) in enumerate(models))
+    said = ", ".join(
+        f"{mean:.3f}{f' {each.unit}' * (i == 0)} in {short(rung)}" for i, (rung, mean) in enumerate(models)
+    )
     return f"{said}; {each.place.n} seed{'s' * (each.place.n != 1)}"
 
 

@@ -93,9 +93,11 @@ class Panel:
 def on_page(drawings: Iterable[Drawing]) -> list[Markup]:
     """Return figures as they stand on the page: the marks of their arms, inline SVG, captions; their data folded below."""
     return [
-        key_of(each.key)
-        + figure(to_svg(each.figure, each.name, each.label, each.marks), each.caption, wide=each.wide)
-        + folded(each.name, each.label, each.data)
+        Markup('<div class="drawn">{}{}{}</div>').format(
+            key_of(each.key),
+            figure(to_svg(each.figure, each.name, each.label, each.marks), each.caption, wide=each.wide),
+            folded(each.name, each.label, each.data),
+        )
         for each in drawings
     ]
 

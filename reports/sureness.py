@@ -10,7 +10,7 @@ from modbench.reports.machine import machine_check
 from modbench.reports.style import name
 
 # More arms than this are counted.
-MOST_NAMED = 6
+MOST_NAMED = 12
 
 
 def sure(loaded: Loaded) -> list[str]:

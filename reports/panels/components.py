@@ -40,4 +40,9 @@ def _row(each: Component) -> tuple[str, ...]:
     )
 
 
-PANEL = Panel(title="Single components", order=72, span=12, render=render, folded=True)
+READING = (
+    "Times of single components from pytest-benchmark, imported into this run by `modbench convert`. They were measured in one "
+    "process, so that they have no interval over processes and no verdict: they show where time goes, not what is faster."
+)
+
+PANEL = Panel(title="Single components", order=72, span=12, render=render, folded=True, reading=READING)

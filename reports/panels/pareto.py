@@ -217,4 +217,12 @@ def _named(names: Sequence[str]) -> str:
     return "; ".join(names[:MOST_NAMED]) + more
 
 
-PANEL = Panel(title="Which settings are worth considering?", order=32, span=12, render=render, figures=figures)
+READING = (
+    "Each mark is a setting: further left it takes less time, further down it has a lower loss or needs less memory. A setting "
+    "is ruled out, in grey, only if another is shown to be better in one of these and worse in none; where intervals overlap, "
+    "both stay. `modbench recommend` picks one of them under limits that you name."
+)
+
+PANEL = Panel(
+    title="Which settings are worth considering?", order=32, span=12, render=render, figures=figures, reading=READING
+)

@@ -165,8 +165,8 @@ def test_where_a_larger_model_has_no_lower_loss_one_sentence_says_so(tmp_path: P
     stored(tmp_path, made, losses={"dense-f0.58": 2.0, "dense-f0.74": 2.01, "dense": 2.02, MOD: 2.01})
     (said,) = exchange_words.in_words(load(tmp_path / "run"))
     assert said == (
-        "No exchange rate at this budget: dense with more FLOPs has no lower loss here (2.300 nats in dense 58 %, 2.310 in "
-        "dense 74 %, 2.320 in dense; 1 seed)."
+        "No exchange rate at this budget: dense with more FLOPs has no lower loss here (3.318 bits/byte in dense 58 %, 3.333 in "
+        "dense 74 %, 3.347 in dense; 1 seed)."
     )
     rows = pd.read_csv(tmp_path / "run" / "exchange.csv")
     assert rows.effective_speedup.isna().all()
@@ -336,7 +336,7 @@ def test_the_panel_draws_what_is_stated_and_says_the_rest(run: Path, tmp_path: P
     shown = exchange_panel.PANEL.render(load(tmp_path / "run"))
     assert shown is not None
     assert (
-        "No exchange rate at this budget: dense with more FLOPs has no lower loss here (2.300 nats in dense 58 %"
+        "No exchange rate at this budget: dense with more FLOPs has no lower loss here (3.318 bits/byte in dense 58 %"
         in shown
     )
     assert "<svg" not in shown
