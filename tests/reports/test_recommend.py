@@ -16,8 +16,8 @@ from modbench.harness.core.labels import Label
 from modbench.harness.core.units import parse_bytes, parse_duration, parse_percent
 from modbench.reports import recommend_words
 from modbench.reports.against import against
-from modbench.reports.candidates import choice
-from modbench.reports.limits import BREAKS, FITS, MAY, UNKNOWN, Limits
+from modbench.reports.candidates import KV_CACHE, Value, choice
+from modbench.reports.limits import BREAKS, FITS, MAY, UNKNOWN, Limits, hold
 from modbench.reports.load import Loaded
 from modbench.reports.recommend import Recommended, recommend
 
@@ -247,3 +247,31 @@ def test_limits_are_read_with_units() -> None:
     for bad in ("4", "4G", "-1GiB", "0B", "1e3MiB", "٤GiB", "9" * 400 + "GiB"):
         with pytest.raises(UsageError, match="is no size"):
             parse_bytes(bad, "--max-memory")
+
+
+@pytest.mark.slow
+def test_keys_and_values_alone_break_a_limit_but_never_hold_it(quiet: Loaded) -> None:
+    chosen = choice(quiet)
+    few = dataclasses.replace(chosen.candidates[0], memory=Value(KV_CACHE, "B", 100.0, n=1))
+    assert hold(quiet, few, chosen.baseline, "memory", 200.0).word == UNKNOWN
+    assert hold(quiet, few, chosen.baseline, "memory", 50.0).word == BREAKS
+
+
+@pytest.mark.slow
+def test_disturbed_times_only_may_fit(tmp_path: Path) -> None:
+    disturbed = run(tmp_path / "disturbed", waits="mod[c0.125]", suite={"metrics": [TIME]})
+    found = found_in(disturbed, latency=0.05)
+    assert words(found)["mod[c0.125]"] == MAY
+    assert words(found)["dense-f0.58"] == FITS
+    assert arm(found.best) == "dense-f0.58"
+    assert "contaminated" in text(found)
+
+
+@pytest.mark.slow
+def test_an_incomplete_run_is_answered_from_what_is_there(tmp_path: Path, modbench: Any) -> None:
+    lost = run(tmp_path / "lost", leave_out="memory-")
+    told = modbench("recommend", lost.path)
+    assert told.returncode == 4
+    assert told.stdout.startswith("recommended: MoD 0.125")
+    assert "is incomplete" in told.stderr
+    assert modbench("recommend", lost.path, "--max-latency", "1ms").returncode == 1
