@@ -110,7 +110,7 @@ def test_a_model_that_reads_the_future_wears_its_label_in_every_output(opened: O
     assert against.baseline_labels.str.contains(Label.NOT_AUTOREGRESSIVE).all()
     said = (tiny_run.parent / "stdout").read_text()
     doubted = " ".join(said.partition("What to doubt: ")[2].split())
-    readers = doubted.partition(f"{Label.NOT_AUTOREGRESSIVE.capitalize()}: ")[2].partition(".")[0]
+    readers = doubted.partition(f"{Label.NOT_AUTOREGRESSIVE.capitalize()}: ")[2].partition(". ")[0]
     assert "mine:peek" in readers
     assert "mine:build" not in readers
     assert any("†" in line for line in said.splitlines() if line.startswith("mine:peek"))
