@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +29,8 @@ FORMATS = ("pdf", "svg", "png")
 # Largest size of text in points.
 LARGEST = 8.0
 DPI = 300
+# A legend's column and row in inches.
+COLUMN_OF_KEY, ROW_OF_KEY = 1.6, 0.18
 # Entries that would date a file or name the program that wrote it.
 _METADATA: Mapping[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -88,13 +92,51 @@ def saved(drawing: Drawing, kind: str) -> bytes:
     """Return a figure that was drawn on this canvas as a file of one of `FORMATS`."""
     from matplotlib.text import Text
 
+    _add_key(drawing)
     texts = cast("list[Text]", drawing.figure.findobj(Text))
     for text in texts:
         text.set_fontsize(min(LARGEST, float(text.get_fontsize())))
     _keep_inside(drawing.figure, texts)
+    _thin_ticks(drawing.figure)
     buffer = io.BytesIO()
     drawing.figure.savefig(buffer, format=kind, dpi=DPI, metadata=_METADATA[kind])
     return buffer.getvalue()
+
+
+def narrowest(drawing: Drawing) -> float:
+    """Return the width in inches that labels and names leave to the narrowest axes of a figure that was saved."""
+    drawing.figure.draw_without_rendering()
+    return min(float(axis.get_position().width) * drawing.figure.get_figwidth() for axis in drawing.figure.axes)
+
+
+def _add_key(drawing: Drawing) -> None:
+    """Add a legend of the arms that the page names above the figure, below it and in as many rows as fit; once."""
+    if not drawing.key or drawing.figure.legends:
+        return
+    from matplotlib.lines import Line2D
+
+    figure, looks = drawing.figure, [(style.look(case), style.short(case)) for case in drawing.key]
+    columns = max(1, min(len(looks), int(figure.get_figwidth() / COLUMN_OF_KEY)))
+    figure.set_figheight(figure.get_figheight() + ROW_OF_KEY * math.ceil(len(looks) / columns))
+    handles = [
+        Line2D([], [], color=look.color, alpha=look.opacity, marker=look.marker, linestyle="none", label=f" {name}")
+        for look, name in looks
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=LARGEST, labelcolor=style.MUTED)
+
+
+def _thin_ticks(figure: Figure) -> None:
+    """Leave out every other label of an axis below the axes while two of them overlap."""
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        labels = [label for label in axis.get_xticklabels() if label.get_visible() and label.get_text()]
+        while len(labels) > 2 and any(
+            one.get_window_extent().x1 + 2 > other.get_window_extent().x0
+            for one, other in itertools.pairwise(sorted(labels, key=lambda label: label.get_window_extent().x0))
+        ):
+            for label in labels[1::2]:
+                label.set_visible(False)
+            labels = labels[::2]
 
 
 def _keep_inside(figure: Figure, texts: Sequence[Text]) -> None:

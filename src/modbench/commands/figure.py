@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # Folder of a run that takes figures.
 FOLDER = "figures"
+# Width of axes in inches below which another width is suggested.
+NARROW = 1.0
 
 
 @app.command()
@@ -62,11 +65,14 @@ def figure(
     with paper.canvas(width):
         drawing = figures.named(loaded, name)
         made = {kind: paper.saved(drawing, kind) for kind in kinds}
+        inches = paper.narrowest(drawing)
     written = _write(made, drawing.data, _stem(loaded, drawing.name, stem))
     if as_json:
         say_json({"figure": drawing.name, "files": [str(path) for path in written], "caption": drawing.caption})
     else:
         say("\n".join([*map(str, written), "", drawing.caption]))
+    if width == "column" and inches < NARROW:
+        print(f"modbench: its axes are {inches:.1f} inches wide in a column: --width text shows more.", file=sys.stderr)
     if loaded.run.incomplete:
         raise IncompleteError(f"{loaded.run.incomplete} The figure shows what there is.")
 
