@@ -37,19 +37,46 @@ _NUMBERS = {
         "realised_ci_low",
         "realised_ci_high",
     ),
-    *("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted"),
+    *(
+        "cpu_ratio",
+        "clean_ratio",
+        "disturbed",
+        "p_adjusted",
+        "launches",
+        "launch_sd",
+        "mean_launches",
+        "mean_launch_sd",
+    ),
 }
 _FLAGS = {"compile", "paired", "primary", "twin"}
+_TEXTS = {
+    *(
+        "case_id",
+        "arm",
+        "model",
+        "workload",
+        "device",
+        "dtype",
+        "seed",
+        "effort",
+        "config",
+        "metric",
+        "unit",
+        "statistic",
+    ),
+    *("verdict", "status", "reason", "labels"),
+}
 
 
-def _field(column: str) -> Any:  # noqa: ANN401  # what `create_model` takes
+def type_of(column: str) -> Any:  # noqa: ANN401  # a type, or a union of types
+    """Return the type of a column's values that are not null; any scalar for a column that is not listed here."""
     name = column.removeprefix("baseline_")
-    kind = int if name in _WHOLE else float if name in _NUMBERS else bool if name in _FLAGS else str
-    return (kind | None, None)
+    kinds = {int: _WHOLE, float: _NUMBERS, bool: _FLAGS, str: _TEXTS}
+    return next((kind for kind, names in kinds.items() if name in names), bool | int | float | str)
 
 
 def _row(name: str, doc: str, columns: list[str]) -> type[BaseModel]:
-    fields: dict[str, Any] = {column: _field(column) for column in columns}
+    fields: dict[str, Any] = {column: (type_of(column) | None, None) for column in columns}
     made = create_model(name, __base__=Frozen, __doc__=doc, **fields)
     assert issubclass(made, BaseModel)
     return made

@@ -116,7 +116,7 @@ def _doubts(loaded: Loaded) -> list[Block]:
         lines.append(f"- **{text(entry.title)}**")
         lines += [f"  - {text(where)}: {text(said)}" for said, where in entry.findings]
         lines += [f"  - and {entry.more} more like these"] if entry.more else []
-    return [Block(["### What to doubt", ""], lines, "lines", "report.html")] if lines else []
+    return [Block(["### Doubts in detail", ""], lines, "lines", "report.html")] if lines else []
 
 
 def _method(loaded: Loaded) -> list[Block]:

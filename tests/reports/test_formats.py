@@ -22,12 +22,14 @@ from markdown_it import MarkdownIt
 from planted import planted_suite, stored
 
 from modbench.reports import grids, render
+from modbench.reports.cases import CASES
 from modbench.reports.format import named
 from modbench.reports.formats import _latex, _markdown, md, pytest_benchmark, tex
 from modbench.reports.formats import json as as_json
 from modbench.reports.formats._markdown import LIMIT, Block, within
-from modbench.reports.formats._schema import VERSION, Report
+from modbench.reports.formats._schema import VERSION, Report, type_of
 from modbench.reports.load import Loaded, load
+from modbench.reports.pairs import COMPARISONS, MORE
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 GOLDEN = Path(__file__).parent / "golden"
@@ -64,7 +66,7 @@ def written(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 def test_every_format_writes_what_it_is_named_after(written: dict[str, str]) -> None:
     assert set(written) == {
-        *("cases.csv", "comparisons.csv", "report.md", "tables.tex", "report.tex", "report.json"),
+        *("cases.csv", "comparisons.csv", "breakeven.csv", "report.md", "tables.tex", "report.tex", "report.json"),
         "pytest-benchmark.json",
     }
 
@@ -299,6 +301,12 @@ def test_the_json_report_follows_its_schema(written: dict[str, str], modbench: M
     assert set(data["comparisons"][0]) == set(row)
     jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: checked with pydantic alone")
     jsonschema.validate(data, schema)
+
+
+@pytest.mark.parametrize("column", [*CASES, *COMPARISONS, *MORE])
+def test_every_column_has_one_type_in_the_schema(column: str) -> None:
+    """A new column of a table belongs into one of the sets in `_schema.py`."""
+    assert type_of(column) in {int, float, bool, str}
 
 
 def test_the_json_report_holds_the_tables(loaded: Loaded, written: dict[str, str]) -> None:
