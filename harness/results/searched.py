@@ -189,7 +189,7 @@ def _problems(row: Row, searched: Searched) -> list[Problem]:
     told = {cell.series: cell.found for cell in searched.cells}
     followed = follow(row, lambda at: told.get(row.cells[at].series))
     asked = [(row.cells[at].series, row.cells[at].at) for at in followed.asked]
-    if not followed.ended or asked != [(cell.series, cell.at) for cell in searched.cells]:
+    if asked != [(cell.series, cell.at) for cell in searched.cells]:
         return [Problem(("cells",), "not the cells that a search with these effects asks for")]
     return []
 

@@ -23,12 +23,14 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.suite import load_suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.reading import DamagedError
+from modbench.harness.results.records import Death
 from modbench.harness.results.run_folder import RunFolder
 from modbench.progress import Lines, TimeLeft
 from modbench.reports.load import load
 from modbench.reports.search import in_words, spent
 from modbench.reports.sureness import sure
 from modbench.tools.plan import as_text, forecast
+from modbench.tools.watch import Watch
 
 LENGTHS = (32, 48, 64, 96, 128, 192, 256)
 ROW = "forward-mod-c0.125-B1-fp32-cpu1"
@@ -340,17 +342,39 @@ def test_a_file_that_contradicts_the_rule_or_the_records_is_damaged(
 
 def test_records_that_are_measured_again_are_searched_again(tmp_path: Path) -> None:
     """A damaged record is set aside; when its cell has new times the search goes where these lead."""
-    made = searching()
+    made, name = searching(), "time-forward-mod-c0.125-T96-B1-fp32-cpu1-launch0"
     folder = new_folder(made, tmp_path / "run")
     launcher, _ = run_fake(made, folder, grid=paying_from(96))
     assert lengths_of(launcher.ran) == [96, 48, 64]
-    (folder.path / "units" / "time-forward-mod-c0.125-T96-B1-fp32-cpu1-launch0.json").write_text("{")
+    (folder.path / "units" / f"{name}.json").write_text("{")
     assert run_folder.read(str(folder.path)).damaged
     again, _ = resume_fake(folder, grid=paying_from(96))
-    assert again.ran == ["time-forward-mod-c0.125-T96-B1-fp32-cpu1-launch0"]
+    assert again.ran == [name]
     assert asked_for(folder) == [96, 48, 64]
-    assert run_folder.read(str(folder.path)).incomplete is not None  # counts are another phase's
-    assert not [name for name in run_folder.read(str(folder.path)).missing if name.startswith("time-")]
+    (folder.path / "units" / f"{name}.json").write_text("{")
+    again, _ = resume_fake(folder, grid=paying_from(128))  # one launch of three now loses: the cell is undecided
+    assert lengths_of(again.ran) == [96, 128]
+    assert asked_for(folder) == [96, 48, 64, 128]
+    assert not [each for each in run_folder.read(str(folder.path)).missing if each.startswith("time-")]
+
+
+def test_a_cell_that_runs_again_is_no_evidence_until_it_has_ended(tmp_path: Path) -> None:
+    """A launch that died ended its row; a resumed run repeats it before it looks where to go."""
+    made = searching()
+    folder = new_folder(made, tmp_path / "run")
+    dead = next(unit for unit in made.units if "-T96-" in unit.name and unit.made_in == "time")
+    record = fake_record(dead, Trouble(fails="mod[c0.125]")).model_copy(
+        update={"died": Death(kind="crash", reason="killed")}
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run_fake(made, folder, most=3, grid=paying_from(192))
+    files.write_atomically(folder.record(dead), record.model_dump_json())
+    searches = Searches(made, folder)
+    assert [int(name.partition("-T")[2].partition("-")[0]) for name in searches.asked(ROW).turns][-1] == 48  # below it
+    again, _ = resume_fake(folder, grid=paying_from(192))
+    assert again.ran[0] == dead.name
+    assert lengths_of(again.ran) == [96, 192, 128]
+    assert asked_for(folder) == [96, 192, 128]
 
 
 def two_arms(**changes: Any) -> Plan:
@@ -535,3 +559,22 @@ def test_on_a_cluster_cells_are_submitted_when_they_are_asked_for(tmp_path: Path
     assert timed == [96] * 6 + [192] * 3 + [48] * 3 + [256] * 3 + [64] * 3  # the larger first
     assert asked_for(folder) == [96, 48, 64]
     assert run_folder.read(str(folder.path)).missing == [unit.name for unit in made.units if unit not in units]
+
+
+def test_watching_counts_what_a_search_has_asked_for(tmp_path: Path) -> None:
+    """While it goes on, cells that have begun, and that more may follow; then the cells of its file."""
+    made = searching()
+    folder = new_folder(made, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run_fake(made, folder, most=4, grid=paying_from(96))
+    seen = Watch(str(folder.path)).look()
+    assert seen.more
+    assert [(each.done, each.waiting) for each in seen.groups if each.name == "time"] == [(4, 2)]
+    resume_fake(folder, grid=paying_from(96))
+    seen = Watch(str(folder.path)).look()
+    assert not seen.more
+    assert [(each.done, each.waiting) for each in seen.groups if each.name == "time"] == [(9, 0)]
+    assert seen.decisions == (f"{ROW}: 3 cells",)
+    edited(folder, lambda body: body["cells"].clear())  # a stranger's folder is data
+    edited(folder, lambda body: body.update(cells=[1]))
+    assert Watch(str(folder.path)).look().more
