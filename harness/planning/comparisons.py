@@ -79,10 +79,7 @@ class Expander:
         return made, ladder
 
     def _of_search(self, arms: Sequence[ResolvedArm], place: Place, keys: tuple[str, ...]) -> Iterator[Comparison]:
-        """A comparison for each arm that is searched: the anchor, the rungs that were solved for it, and the arm.
-
-        The first has the twin: it speaks for the machine, which one row shows at as many places as any other.
-        """
+        """A comparison for each arm that is searched: the anchor, the rungs that were solved for it, and the arm."""
         search, rivals = self.suite.search, [arm for arm in arms[1:] if arm.target is None]
         assert search is not None
         if not rivals:
@@ -95,8 +92,7 @@ class Expander:
                     'with `match`, or write against = ["same shape"].'
                 )
             name = slug("-".join((short_name(arm.model), *arm.parts)))
-            twin = arm is rivals[0] and self._has_twin(keys)
-            yield self._comparison([arms[0], *rungs, arm], place, keys, name, twin=twin)
+            yield self._comparison([arms[0], *rungs, arm], place, keys, name)
 
     def _has_twin(self, metrics: tuple[str, ...]) -> bool:
         """Whether times are measured about which something may be claimed."""

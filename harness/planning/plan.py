@@ -12,7 +12,7 @@ from modbench.harness.core.frozen import Frozen
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.comparisons import Expander, keys_of
 from modbench.harness.planning.efforts import TWO_STAGE
-from modbench.harness.planning.rows import Row, in_search, rows_of
+from modbench.harness.planning.rows import Row, in_search, rows_of, with_twins
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.sizes import check_memory
 from modbench.harness.planning.suite import Suite
@@ -98,6 +98,7 @@ def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: 
     if select:
         comparisons = _selected(comparisons, select)
         comparisons = _with_rivals(suite, comparisons, select)
+    comparisons = with_twins(suite, comparisons)
     if suite.train is not None and suite.train.log_to is not None:
         catalogue.load("sinks", suite.train.log_to).check(suite.train.log_to)
     units = tuple(units_of_work(suite, comparisons, text))

@@ -78,6 +78,20 @@ def in_search(suite: Suite, comparison: Comparison) -> bool:
     return bool(comparison.name) and len(searched_keys(suite, comparison.metrics)) == len(comparison.metrics)
 
 
+def with_twins(suite: Suite, comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Give the first comparison of a search at each place a twin of its anchor, where the suite wants one.
+
+    The twin speaks for the machine, which one row shows at as many places as any other.
+    """
+    made, seen = [], set[Place]()
+    for comparison in comparisons:
+        searched = in_search(suite, comparison)
+        twin = searched and suite.twin and suite.claims and comparison.place not in seen
+        seen |= {comparison.place} if searched else set()
+        made.append(comparison.model_copy(update={"twin": True}) if twin else comparison)
+    return made
+
+
 def row_of(suite: Suite, unit: UnitOfWork) -> str:
     """Name of the row that a unit is a launch of, as its `row` should say; empty if it is none."""
     if suite.search is None or not unit.series or not catalogue.passes()[unit.made_in].times:

@@ -424,6 +424,19 @@ def test_what_is_not_searched_is_measured_everywhere(tmp_path: Path) -> None:
     assert left_out.reason.eq("not measured: the search did not need it").all()
 
 
+def test_one_twin_at_each_place_speaks_for_the_machine() -> None:
+    """That of the first arm that is searched, whichever that is."""
+    for made, first in (
+        (flagged(), "mod[c0.125]"),
+        (flagged(select="c0.25 or c0.5"), "mod[c0.25]"),
+        (flagged(capacity=(0.5,)), "mod[c0.5]"),
+    ):
+        beside = [each for each in made.comparisons if each.twin]
+        assert {each.arms[-1].arm for each in beside} == {first}
+        assert len(beside) == len({each.place for each in made.comparisons}) == 11
+    assert not any(each.twin for each in flagged(settings=("twin=false",)).comparisons)
+
+
 def flagged(**flags: Any) -> Plan:
     from modbench.harness.planning.plan import make_plan
 
