@@ -22,6 +22,13 @@ PLACE = tuple(Place.model_fields)
 # Fields that follow from others unless they are set.
 DERIVED = {"n_heads", "n_kv_heads", "d_ff"}
 FOLLOWS = "as derived"
+# Fields that are read only where another one has this value.
+ONLY_WITH: dict[str, tuple[str, Value]] = {
+    "window": ("mixer", "window"),
+    "kernel_size": ("mixer", "convolution"),
+    "n_classes": ("bidirectional", True),
+    "decode_rows": ("decode_policy", "budget"),
+}
 # How a value is written in a heading, where its name alone would be too long.
 _LETTERS = {"seq_len": "T", "batch_size": "B"}
 
@@ -31,6 +38,11 @@ def fields(case: Case) -> Fields:
     reads = None if case.own else {*SHAPE_KEYS, *_options(case.model)}
     dumped: Fields = case.config.model_dump()
     config = {key: value for key, value in dumped.items() if reads is None or key in reads}
+    for key, (by, needed) in ONLY_WITH.items():
+        if dumped[by] != needed:
+            config.pop(key, None)
+    if reads is not None and not _options(case.model):  # nothing is routed, so that no row is chosen
+        config.pop("decode_policy", None)
     unread: Fields = dict.fromkeys(ModelConfig.model_fields)
     more: Fields = {"model": case.model, "arm": case.arm, "task": case.task or None, "budget": case.budget}
     return unread | config | case.place.model_dump() | more

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from modbench.harness.core.labels import Label
+from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import human
 from modbench.reports import axes
 from modbench.reports.axes import Value
@@ -60,7 +61,7 @@ def as_text(loaded: Loaded, table: Table, width: int, *, every: bool = False) ->
     if others:
         said.append(f"not shown: {', '.join(others)} (--metric KEY, or --json)")
     said += how_to_read(loaded)
-    return "\n".join([*lines, *wrapped(said, width)])
+    return "\n".join(escaped(line, lines=False) for line in [*lines, *wrapped(said, width)])
 
 
 def how_to_read(loaded: Loaded) -> list[str]:

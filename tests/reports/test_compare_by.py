@@ -254,6 +254,16 @@ def test_fields_that_follow_from_others_are_no_difference(run: Loaded) -> None:
     assert axes.fields(case)["capacity"] is None
 
 
+def test_a_field_that_another_one_switches_off_is_not_read(run: Loaded) -> None:
+    """So that attention and a window can be compared, and dense with a model that chooses rows at decode."""
+    dense, routed = run.run.plan.cases[:2]
+    assert axes.fields(dense)["decode_policy"] is None
+    assert axes.fields(routed)["decode_policy"] == "host"
+    assert axes.fields(routed)["window"] is None
+    window = routed.model_copy(update={"config": routed.config.model_copy(update={"mixer": "window"})})
+    assert axes.fields(window)["window"] == routed.config.window
+
+
 def test_a_models_file_is_parsed_once_not_for_every_case(run: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of cases would else take minutes."""
     asked: list[str] = []
