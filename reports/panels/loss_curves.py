@@ -109,7 +109,7 @@ def _positions(curves: Sequence[Trained]) -> list[Drawing]:
 
 
 def _frame(about: str, ticks: Callable[[float, float], str]) -> tuple[Figure, Axes]:
-    made, (axis,) = new_figure(4.5, 2.9)
+    made, (axis,) = new_figure(4.0, 2.7)
     made.suptitle("bits per token (lower is better)", x=0.01, ha="left", fontsize=9, color=MUTED)
     axis.set_xlabel(about)
     axis.xaxis.set_major_formatter(ticks)
