@@ -1,23 +1,21 @@
 // The section of a case: unfolded where the address names it; its raw samples are drawn when it is first unfolded.
 {
-  const SPACE = "http://www.w3.org/2000/svg";
   const kept = document.getElementById("samples");
   let samples = null;
 
   const strip = (title, by, launches, show) => {
     const values = launches.flatMap(([, rounds]) => rounds.flat());
     const low = Math.min(...values), high = Math.max(...values), wide = Math.max(240, 56 * launches.length);
-    const svg = document.createElementNS(SPACE, "svg");
     const label = `${title}: ${values.length} samples, ${launches.length} × ${by}, ${show(low)} to ${show(high)}`;
-    for (const [name, value] of [["viewBox", `0 0 ${wide} 72`], ["width", wide], ["role", "img"], ["aria-label", label]]) svg.setAttribute(name, value);
-    launches.forEach(([, rounds], at) => rounds.flat().forEach((value, i, all) => {
-      const dot = document.createElementNS(SPACE, "circle");
-      dot.setAttribute("cx", (wide * (at + 0.2 + (0.6 * (i + 0.5)) / all.length)) / launches.length);
-      dot.setAttribute("cy", high > low ? 66 - (60 * (value - low)) / (high - low) : 36);
-      dot.setAttribute("r", 2.5);
-      svg.append(dot);
-    }));
-    return make("figure", { class: "strip-plot" }, svg, make("figcaption", {}, label));
+    const dots = launches.map(([, rounds], at) => rounds.flat().map((value, i, all) => {
+      const x = (wide * (at + 0.2 + (0.6 * (i + 0.5)) / all.length)) / launches.length;
+      const y = high > low ? 66 - (60 * (value - low)) / (high - low) : 36;
+      return `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="2.5"/>`;
+    }).join("")).join("");
+    const drawn = make("div");
+    drawn.innerHTML = `<svg viewBox="0 0 ${wide} 72" width="${wide}" role="img">${dots}</svg>`; // numbers alone
+    drawn.firstChild.setAttribute("aria-label", label);
+    return make("figure", { class: "strip-plot" }, drawn, make("figcaption", {}, label));
   };
 
   const draw = (place) => {
