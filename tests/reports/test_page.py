@@ -62,9 +62,11 @@ def test_title_asks_the_question_and_panels_are_there(opened: Opened) -> None:
     assert headings == [
         "The answer",
         "At a glance",
+        "What stands behind the answer?",
         "Where does it pay? Speed-up by capacity and length",
         "What does it cost in loss?",
         "What would a dense model of the same loss cost?",
+        "Which settings are worth considering?",
         "What failed",
         "What should you doubt?",
         "Did FLOPs become milliseconds?",
@@ -74,11 +76,12 @@ def test_title_asks_the_question_and_panels_are_there(opened: Opened) -> None:
         "How busy is the machine?",
         "How did they learn?",
         "All comparisons",
+        "Every case",
         "How well was it measured?",
         "How sure are the FLOPs?",
         "Machine and method",
     ]
-    assert opened.page.locator("figure svg").count() == 13
+    assert opened.page.locator("figure svg").count() == 15
     assert "GPU: not measured" in opened.page.locator(".badges").inner_text()
     assert opened.page.locator("dl.machine dt").count() >= 12
 
