@@ -115,8 +115,9 @@ class _Maker:
             whys = [cell.why for column in dropped for cell in column.cells.values() if cell.why]
             raise UsageError(f"nothing can be compared: {whys[0] if whys else 'only the baseline itself is left'}.")
         self._judge(made)
-        keys = self.plan.suite.metrics
-        made.sort(key=lambda column: keys.index(column.metric.key))
+        # What belongs to one model stands together, place by place.
+        keys, models = self.plan.suite.metrics, list(dict.fromkeys(_without_place(column.heading) for column in made))
+        made.sort(key=lambda column: (keys.index(column.metric.key), models.index(_without_place(column.heading))))
         return Table(self.axis, self._called(), self._order(made), made, tuple(self._notes(made, dropped)))
 
     def _measured(self) -> Iterator[Measured]:
@@ -237,6 +238,10 @@ def _fits(key: Heading, heading: Heading) -> bool:
     """Whether a case belongs under a heading: fields that do not apply to it, or to the others there, decide nothing."""
     there = dict(heading)
     return all(value is None or there.get(each, value) == value for each, value in key)
+
+
+def _without_place(heading: Heading) -> Heading:
+    return tuple((field, value) for field, value in heading if field not in axes.PLACE)
 
 
 def _distinguishing(wanted: Sequence[Measured], rest: Mapping[str, Heading]) -> dict[str, set[str]]:
