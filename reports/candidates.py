@@ -18,6 +18,8 @@ Rows = dict[tuple[str, str], Any]
 # What `--workload` names, with the key of its time, in the order of preference.
 WORKLOADS = {name: f"latency/{name}" for name in ("forward", "decode", "prefill", "train_step")}
 IN_WORDS = {key.partition("/")[2]: words for words, key in TIMED}
+# The objective, limit and axis of this name; the word alone would read as the pass.
+SIZE = "memory"
 MEMORY, KV_CACHE = "memory/peak_allocated", "memory/kv_cache"
 # The loss whose routers decided without later tokens comes first; bits per byte where no loss in nats was asked for.
 LOSSES = ("loss/val_causal", "loss/val", "bpb/val")

@@ -12,7 +12,7 @@ from modbench.harness.core.units import human
 from modbench.harness.stats import verdicts
 from modbench.harness.stats.effects import Effect, t_quantile
 from modbench.reports.against import Against, against, effect_between
-from modbench.reports.candidates import FEWEST_SEEDS, KV_CACHE, NOT_MEASURED, Candidate, Value
+from modbench.reports.candidates import FEWEST_SEEDS, KV_CACHE, NOT_MEASURED, SIZE, Candidate, Value
 from modbench.reports.load import Loaded
 from modbench.reports.style import name
 
@@ -93,7 +93,7 @@ def hold(loaded: Loaded, each: Candidate, baseline: Candidate, limit: str, bound
     value = each.of(limit)
     if value.value is None:
         return Kept(limit, bound, UNKNOWN, reason=f"{value.metric}: {value.reason}", need=_lacking(value))
-    if limit == "memory" and value.metric == KV_CACHE and value.value <= bound:
+    if limit == SIZE and value.metric == KV_CACHE and value.value <= bound:
         said = "keys and values alone were measured, not weights and activations"
         return Kept(limit, bound, UNKNOWN, value.value, None, value.value / bound - 1, said, "memory/peak_allocated")
     return _within(value, limit, bound)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from modbench.harness.stats.verdicts import exact_verdict
 from modbench.reports.against import against
-from modbench.reports.candidates import Candidate, Choice
+from modbench.reports.candidates import SIZE, Candidate, Choice
 from modbench.reports.limits import loss_against
 from modbench.reports.load import Loaded
 
@@ -93,7 +93,7 @@ def _better_in(loaded: Loaded, one: Candidate, other: Candidate, axes: Sequence[
     if any((one.of(axis).value or 0.0) > (other.of(axis).value or 0.0) * margin for axis in axes):
         return ()
     shown: dict[str, str] = {}
-    for axis in sorted(axes, key=lambda axis: axis != "memory"):  # the cheapest first
+    for axis in sorted(axes, key=lambda axis: axis != SIZE):  # the cheapest first
         shown[axis] = VERSUS[axis](loaded, one, other)
         if shown[axis] == OPEN:
             return ()

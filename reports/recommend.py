@@ -13,7 +13,7 @@ from typing import Any
 
 from modbench.harness.stats import verdicts
 from modbench.reports.against import Against, against, effect_between
-from modbench.reports.candidates import Candidate, Choice
+from modbench.reports.candidates import SIZE, Candidate, Choice
 from modbench.reports.limits import FITS, MAY, UNKNOWN, WORDS, Kept, Limits, hold, loss_against
 from modbench.reports.load import Loaded
 from modbench.reports.panel import rung_beside
@@ -182,7 +182,7 @@ def _to_tell_apart(
 ) -> str | None:
     """Return what would tell the best from its runner-up in the objective; None where they are told apart, or equal."""
     decided = apart is not None and apart.verdict in {"better", "worse", "equivalent", "different"}
-    if decided or objective in {"memory", "flops"}:
+    if decided or objective in {SIZE, "flops"}:
         return None
     pair = f"{name(best.candidate.case)} from {name(runner_up.candidate.case)}"
     if apart is None:

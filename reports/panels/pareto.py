@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human, scale_of
-from modbench.reports.candidates import IN_WORDS, KV_CACHE, Candidate, Choice, choice
+from modbench.reports.candidates import IN_WORDS, KV_CACHE, SIZE, Candidate, Choice, choice
 from modbench.reports.limits import loss_against
 from modbench.reports.load import Loaded
 from modbench.reports.marks import Mark, Marks
@@ -65,7 +65,7 @@ def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str
     """Draw time against loss or memory."""
     points = [_point(loaded, each, chosen.baseline, what) for each in weighed]
     per, unit = scale_of(max(point.x[0] for point in points), "s")
-    size, bytes_ = scale_of(max(point.y[0] for point in points), "B") if what == "memory" else (1.0, "")
+    size, bytes_ = scale_of(max(point.y[0] for point in points), "B") if what == SIZE else (1.0, "")
     made, (axis,) = new_figure(5.4, 4.0)
     marks = Marks()
     drawn = [_scaled(point, per, size) for point in points]
@@ -94,7 +94,7 @@ def _point(loaded: Loaded, each: Weighed, baseline: Candidate, what: str) -> Poi
     x = time.value or 0.0
     ends = (x, x) if time.low is None or time.high is None else (time.low, time.high)
     memory = each.candidate.memory.value or 0.0
-    y = (memory, memory, memory) if what == "memory" else _rise(loaded, each.candidate, baseline)
+    y = (memory, memory, memory) if what == SIZE else _rise(loaded, each.candidate, baseline)
     return Point(each, (x, *ends), y)
 
 
@@ -146,9 +146,7 @@ def _said(point: Point, chosen: Choice, what: str) -> str:
     """Return what a mark says on hover and focus."""
     each, (_, left, right) = point.weighed, point.x
     between = f" [{human(left, 's')}–{human(right, 's')}]" if left < right else ""
-    value = (
-        human(point.y[0], "B") if what == "memory" else f"loss {point.y[0]:+.4f} against {short(chosen.baseline.case)}"
-    )
+    value = human(point.y[0], "B") if what == SIZE else f"loss {point.y[0]:+.4f} against {short(chosen.baseline.case)}"
     said = [f"{short(each.candidate.case)}: {human(point.x[0], 's')}{between}", value]
     said += ["saw later tokens"] if each.candidate.flattered and what == "loss" else []
     said += [f"ruled out by {short(each.beaten_by.case)}"] if each.beaten_by is not None else []
@@ -166,7 +164,7 @@ def _data(points: Sequence[Point], chosen: Choice, what: str) -> pd.DataFrame:
             "ci_low": each.candidate.time.low,
             "ci_high": each.candidate.time.high,
             "other_metric": each.candidate.of(what).metric,
-            "other_value" if what == "memory" else "other_difference": point.y[0],
+            "other_value" if what == SIZE else "other_difference": point.y[0],
             "other_ci_low": point.y[1] if point.y[1] < point.y[2] else None,
             "other_ci_high": point.y[2] if point.y[1] < point.y[2] else None,
             "saw_later_tokens": each.candidate.flattered,
