@@ -56,7 +56,7 @@ _SETTINGS: Any = {
 @functools.cache
 def light_colors() -> Mapping[str, str]:
     """Return the light theme's colour of each CSS variable of figures, from the page's style sheet."""
-    sheet = (Path(__file__).parent / "page" / "page.css").read_text(encoding="utf-8")
+    sheet = (Path(__file__).parent / "page" / "theme.css").read_text(encoding="utf-8")
     first = sheet[sheet.index(":root {") : sheet.index("}")]
     return MappingProxyType(dict(re.findall(r"(--[\w-]+): (#[0-9a-f]{6});", first)))
 
