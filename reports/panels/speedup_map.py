@@ -11,15 +11,20 @@ from markupsafe import Markup
 from modbench.reports.figure_data import RATIOS, rows_of
 from modbench.reports.lead import residuals
 from modbench.reports.load import Loaded
-from modbench.reports.panel import TIMED, Drawing, Panel, is_number, on_page
+from modbench.reports.marks import Mark, Marks
+from modbench.reports.panel import TIMED, Drawing, Panel, interval, is_number, on_page, times, words
 from modbench.reports.panels import _break_even
 from modbench.reports.style import MAP, MAP_INK, MUTED, PAPER, bin_of, name, new_figure, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from modbench.harness.core.case import Case
+
 # Of the figure, in inches of 72 points; the share of it that maps fill beside the names of the arms.
 WIDTH, POINTS, MAPS_SHARE = 5.0, 72, 0.75
+# With more lengths a cell has room for its ratio alone.
+FEW_LENGTHS = 7
 UNDECIDED = {"inconclusive", "different", "contaminated"}
 
 
@@ -36,9 +41,9 @@ def figures(loaded: Loaded) -> list[Drawing]:
         return []
     made, axes = new_figure(WIDTH, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
     width = WIDTH * POINTS * MAPS_SHARE / (len(sides) * len(loaded.lengths_shown))
-    lined = False
+    lined, marks = False, Marks()
     for axis, (title, metric) in zip(axes, sides, strict=True):
-        _draw(axis, loaded, title, metric)
+        _draw(axis, loaded, title, metric, marks)
         lined |= _break_even.draw(axis, arms, loaded.lengths_shown, _break_even.shown(loaded, metric), width)
     axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [short(case) for case in arms])
     reading = (
@@ -48,7 +53,9 @@ def figures(loaded: Loaded) -> list[Drawing]:
         f"{residuals(loaded)}"
     )
     label = "Speed-up over the anchor by arm and sequence length"
-    return [Drawing("map", made, label, reading, _data(loaded, [metric for _, metric in sides]), wide=True)]
+    return [
+        Drawing("map", made, label, reading, _data(loaded, [metric for _, metric in sides]), wide=True, marks=marks)
+    ]
 
 
 def _data(loaded: Loaded, metrics: list[str]) -> pd.DataFrame:
@@ -61,7 +68,7 @@ def _data(loaded: Loaded, metrics: list[str]) -> pd.DataFrame:
     return rows_of(found, RATIOS)
 
 
-def _draw(axis: Axes, loaded: Loaded, title: str, metric: str) -> None:
+def _draw(axis: Axes, loaded: Loaded, title: str, metric: str, marks: Marks) -> None:
     import numpy as np
     import seaborn as sns
     from matplotlib.colors import ListedColormap
@@ -81,11 +88,20 @@ def _draw(axis: Axes, loaded: Loaded, title: str, metric: str) -> None:
         linecolor=PAPER,
         xticklabels=[str(length) for length in lengths],
     )
+    (cells,) = axis.collections
+    said = (
+        _mark(case, length, title, row)
+        for case, line in zip(arms, rows, strict=True)
+        for length, row in zip(lengths, line, strict=True)
+    )
+    marks.name(cells, *said)
+    few = len(lengths) <= FEW_LENGTHS
     for y, line in enumerate(rows):
         for x, row in enumerate(line):
             text, spread, ink = _text(row)
+            spread = spread if few else ""  # on hover, and in the table
             up = 0.1 if spread else 0
-            axis.text(x + 0.5, y + 0.5 - up, text, ha="center", va="center", color=ink, fontsize=8.5)
+            axis.text(x + 0.5, y + 0.5 - up, text, ha="center", va="center", color=ink, fontsize=8.5 if few else 6.5)
             axis.text(x + 0.5, y + 0.78, spread, ha="center", va="center", color=ink, fontsize=6.5)
             if row is not None and row.status == "ok" and (row.verdict in UNDECIDED or not loaded.checked):
                 axis.add_patch(
@@ -96,6 +112,14 @@ def _draw(axis: Axes, loaded: Loaded, title: str, metric: str) -> None:
     axis.grid(visible=False)
     axis.tick_params(length=0)
     axis.tick_params(axis="y", rotation=0)
+
+
+def _mark(case: Case, length: int, title: str, row: pd.Series | None) -> Mark:
+    """What a cell says on hover: `MoD 0.125, T = 512, forward pass: 1.62× [1.60–1.65] ▲ faster`."""
+    told = "not measured" if row is None else f"{row.status}: {row.reason}"
+    if row is not None and is_number(row.ratio):
+        told = f"{times(row.ratio)} {interval(row)} {words(row)}"
+    return Mark(f"{name(case)}, T = {length:,}, {title}: {told}", case.arm)
 
 
 def _bin(row: pd.Series | None) -> float:
