@@ -127,9 +127,10 @@ def test_a_twin_is_no_contender(calm: Loaded, unchecked: Loaded) -> None:
     assert len(calm.comparisons) == len(unchecked.comparisons)
     assert not calm.comparisons.arm.str.contains("twin").any()
     assert calm.run.plan.ladder == unchecked.run.plan.ladder
-    table, _, _ = summary.closing(calm, Path("page"), None).partition("\n\n")
-    assert "against dense" in table
-    assert "twin" not in table
+    told, _, check = summary.closing(calm, Path("page"), None).partition("How sure: ")
+    assert "than dense" in told
+    assert "twin" not in told
+    assert "identical twin" in check
     assert not any("twin" in finding.case for finding in gate.gate(calm, calm, 0.02).findings)
 
 

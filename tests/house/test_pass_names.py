@@ -23,6 +23,8 @@ OTHER_MEANINGS = {
     "src/modbench/commands/profile.py": {"profile"},  # a folder's name
     "harness/planning/suite.py": {"train", "energy", "fit"},  # tables of a suite file
     "harness/planning/overrides.py": {"train"},  # as above
+    "reports/claims.py": {"fit"},  # what a machine is
+    "reports/axes.py": {"compile"},  # a field of a place
 }
 SOURCES = [
     path
