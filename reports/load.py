@@ -162,6 +162,14 @@ class Loaded:
         return _rows(self.cases)
 
     @cached_property
+    def _pair_series(self) -> dict[int, pd.Series]:
+        return {}
+
+    @cached_property
+    def _case_series(self) -> dict[int, pd.Series]:
+        return {}
+
+    @cached_property
     def _between(self) -> dict[tuple[str, str, str], list[int]]:
         """Rows of `pairs` by metric, arm and baseline."""
         found: dict[tuple[str, str, str], list[int]] = {}
@@ -181,11 +189,11 @@ class Loaded:
 
     def pair(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
         """Return the comparison row of an arm, metric and length at the first batch size and number format, or None."""
-        return _first(self.comparisons, self._pair_rows, arm, metric, seq_len)
+        return _first(self.comparisons, self._pair_rows, self._pair_series, (arm, metric, seq_len))
 
     def case(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
         """Return the first row of `cases` of an arm, metric and length, or None."""
-        return _first(self.cases, self._case_rows, arm, metric, seq_len)
+        return _first(self.cases, self._case_rows, self._case_series, (arm, metric, seq_len))
 
     def value(self, arm: str, metric: str, seq_len: int | None = None) -> float | None:
         """Return the measured value of an arm, or None."""
@@ -206,9 +214,14 @@ def _rows(frame: pd.DataFrame) -> Rows:
     return found
 
 
-def _first(frame: pd.DataFrame, rows: Rows, arm: str, metric: str, seq_len: int | None) -> pd.Series | None:
-    at = rows.get((arm, metric, seq_len))
-    return None if at is None else frame.iloc[at]
+def _first(
+    frame: pd.DataFrame, rows: Rows, known: dict[int, pd.Series], key: tuple[str, str, int | None]
+) -> pd.Series | None:
+    """Return a row of a table; panels ask for the same rows again and again, and to make one takes a millisecond."""
+    at = rows.get(key)
+    if at is not None and at not in known:
+        known[at] = frame.iloc[at]
+    return None if at is None else known[at]
 
 
 def evenly(values: Sequence[Shown], most: int) -> list[Shown]:

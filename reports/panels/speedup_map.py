@@ -101,8 +101,10 @@ def _draw(axis: Axes, loaded: Loaded, title: str, metric: str, marks: Marks) -> 
             text, spread, ink = _text(row)
             spread = spread if few else ""  # on hover, and in the table
             up = 0.1 if spread else 0
-            axis.text(x + 0.5, y + 0.5 - up, text, ha="center", va="center", color=ink, fontsize=8.5 if few else 6.5)
-            axis.text(x + 0.5, y + 0.78, spread, ha="center", va="center", color=ink, fontsize=6.5)
+            for down, written, size in ((0.5 - up, text, 8.5 if few else 6.5), (0.78, spread, 6.5)):
+                if written:  # inside its cell, so that the layout need not ask how wide it is
+                    label = axis.text(x + 0.5, y + down, written, ha="center", va="center", color=ink, fontsize=size)
+                    label.set_in_layout(False)
             if row is not None and row.status == "ok" and (row.verdict in UNDECIDED or not loaded.checked):
                 axis.add_patch(
                     Rectangle((x, y), 1, 1, fill=False, hatch="///", edgecolor=MUTED, linewidth=0, alpha=0.5)
