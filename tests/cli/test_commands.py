@@ -124,6 +124,8 @@ def test_a_run_leaves_the_folder_of_the_contract(tiny_run: Path) -> None:
             "logs",
             "cases.csv",
             "comparisons.csv",
+            "breakeven.csv",
+            "exchange.csv",
             "report.html",
         )
     }

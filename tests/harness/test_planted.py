@@ -195,7 +195,8 @@ def test_a_disturbed_ratio_wears_a_mark_and_claims_nothing(tmp_path: Path) -> No
     row = next(line for line in said.splitlines() if line.startswith("MoD 0.125 "))
     assert "‡" in row
     assert "‡ contaminated: the machine was disturbed" in said
-    assert "Against dense of the same shape it pays in 0 of 2, contaminated in 2" in " ".join(said.split())
+    assert "MoD 0.125 is faster than dense of the same shape in 0 of 2 places" in " ".join(said.split())
+    assert "2 comparisons are contaminated" in " ".join(said.split())
     assert "‡" not in next(line for line in said.splitlines() if line.startswith("MoE "))
 
 
