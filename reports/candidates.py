@@ -11,6 +11,7 @@ from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK
 from modbench.reports.checked import UNCHECKED
 from modbench.reports.load import Loaded
+from modbench.reports.losses import BITS, NATS, unit_of
 from modbench.reports.panel import TIMED, is_number
 
 # Rows of `cases.csv` by case and metric.
@@ -92,12 +93,14 @@ class Choice:
         comparison: the arms that were measured side by side.
         candidates: one for each of them.
         baseline: the dense model of the same shape, or the anchor where there is none.
+        loss_unit: the unit in which losses are shown, and the factor to it from that in which they are kept.
     """
 
     workload: str
     comparison: Comparison
     candidates: tuple[Candidate, ...]
     baseline: Candidate
+    loss_unit: tuple[str, float] = (NATS, 1.0)
 
     @property
     def in_words(self) -> str:
@@ -201,7 +204,9 @@ def _made(loaded: Loaded, workload: str, comparison: Comparison) -> Choice:
         made.append(
             Candidate(case, time, memory, _value(rows.get((case.id, counted)), counted), loss, where, flattered, out)
         )
-    return Choice(workload, comparison, tuple(made), _baseline(made))
+    baseline = _baseline(made)
+    shown = (BITS, 1.0) if baseline.loss.unit == "bit/B" else unit_of(loaded)
+    return Choice(workload, comparison, tuple(made), baseline, shown)
 
 
 def _baseline(made: Sequence[Candidate]) -> Candidate:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from modbench.harness.core.units import human
 from modbench.reports.against import Against
 from modbench.reports.candidates import FEWEST_SEEDS, KV_CACHE, MEMORY, NOT_MEASURED, Candidate, Value
 from modbench.reports.limits import FITS, MAY, UNKNOWN, shown
+from modbench.reports.losses import BITS, NATS
 from modbench.reports.panel import TIME_WORDS, times
 from modbench.reports.recommend import Judged, Recommended
 from modbench.reports.style import name
@@ -19,7 +20,6 @@ AIMS = {"latency": "fastest", "memory": "smallest", "flops": "fewest FLOPs", "lo
 MORE = {"latency": "faster", "memory": "smaller", "flops": "cheaper", "loss": "lower in loss"}
 TOLD = {"better": "told apart", "equivalent": "equal within the margin", "different": "told apart, by how much is open"}
 OF_LOSS = {"better": "lower", "worse": "higher", "inconclusive": "undecided"}
-UNITS_OF_LOSS = {"nat": "nats", "bit/B": "bits/byte"}
 MOST_OUT = 8
 
 
@@ -116,8 +116,17 @@ def _value(value: Value) -> str:
 
 
 def _number(value: float, unit: str) -> str:
-    """Format a value; losses differ in what three digits do not show."""
-    return f"{value:.4f} {UNITS_OF_LOSS[unit]}" if unit in UNITS_OF_LOSS else human(value, unit)
+    """Format a value; losses, whose unit is one of words, differ in what three digits do not show."""
+    return f"{value:.4f} {unit}" if unit in {BITS, NATS} else human(value, unit)
+
+
+def _shown(found: Recommended, value: Value) -> Value:
+    """Return a loss in the unit in which losses are shown; another value as it is."""
+    if value.unit not in {"nat", "bit/B"}:
+        return value
+    unit, factor = found.choice.loss_unit
+    scaled, low, high = (None if each is None else factor * each for each in (value.value, value.low, value.high))
+    return replace(value, unit=unit, value=scaled, low=low, high=high)
 
 
 def _ratio(pair: Against) -> str:
@@ -130,17 +139,25 @@ def _ratio(pair: Against) -> str:
     return f"{times(pair.ratio)}{ends} {word}"
 
 
+def _rise(found: Recommended, pair: Against) -> str:
+    """Write how much a loss lies above another: `+0.0123 [+0.0100–+0.0146]`."""
+    _, factor = found.choice.loss_unit
+    ends = ""
+    if pair.low is not None and pair.high is not None:
+        ends = f" [{factor * pair.low:+.4f}–{factor * pair.high:+.4f}]"
+    return f"{factor * (pair.difference or 0.0):+.4f}{ends}"
+
+
 def _loss(found: Recommended, candidate: Candidate) -> str:
-    value = candidate.loss
+    value = _shown(found, candidate.loss)
     if value.value is None:
         return _value(value)
     seeds = f"{value.n} seed{'s' * (value.n != 1)}"
     said = f"{_number(value.value, value.unit)} ({value.metric}, {seeds})"
     if found.loss is not None and found.loss.difference is not None:
         pair = found.loss
-        ends = f" [{pair.low:+.4f}–{pair.high:+.4f}]" if pair.low is not None and pair.high is not None else ""
         word = OF_LOSS.get(pair.verdict or "", "not shown")
-        said += f", {pair.difference:+.4f}{ends} against {name(found.choice.baseline.case)}: {word}"
+        said += f", {_rise(found, pair)} against {name(found.choice.baseline.case)}: {word}"
     elif value.n < FEWEST_SEEDS:
         said += ": illustration, no claim"
     return said + ("; top-k routing saw future tokens, which flatters it" if candidate.flattered else "")
@@ -153,7 +170,7 @@ def _runner_up(found: Recommended) -> Iterator[str]:
     other, value = found.runner_up, found.runner_up.candidate.of(found.objective)
     why = "; ".join(f"{each.limit}: {each.reason}" for each in other.kept if each.word == MAY and each.reason)
     fits = "" if not found.limits.asked else f", {other.word}{f' ({why})' if why else ''}"
-    yield f"runner-up: {name(other.candidate.case)}: {_value(value)}{fits}; {_told(found)}"
+    yield f"runner-up: {name(other.candidate.case)}: {_value(_shown(found, value))}{fits}; {_told(found)}"
     if found.better is not None and found.better is not other:
         held = "; ".join(f"{each.limit}: {shown(each)}" for each in found.better.kept if each.word == MAY)
         yield f"may fit and be {MORE[found.objective]}: {name(found.better.candidate.case)} ({held})"
@@ -168,8 +185,7 @@ def _told(found: Recommended) -> str:
     if pair.verdict == "worse":  # the runner-up only may fit
         word = f"told apart: the runner-up is {MORE[found.objective]}"
     if pair.ratio is None:
-        ends = f" [{pair.low:+.4f}–{pair.high:+.4f}]" if pair.low is not None and pair.high is not None else ""
-        return f"{word} (loss {pair.difference or 0.0:+.4f}{ends})"
+        return f"{word} (loss {_rise(found, pair)})"
     return f"{word} ({_ratio(pair) if found.objective == 'latency' else times(pair.ratio)})"
 
 

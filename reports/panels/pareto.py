@@ -65,7 +65,7 @@ def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str
     """Draw time against loss or memory."""
     points = [_point(loaded, each, chosen.baseline, what) for each in weighed]
     per, unit = scale_of(max(point.x[0] for point in points), "s")
-    size, bytes_ = scale_of(max(point.y[0] for point in points), "B") if what == SIZE else (1.0, "")
+    size, bytes_ = scale_of(max(point.y[0] for point in points), "B") if what == SIZE else (1 / chosen.loss_unit[1], "")
     made, (axis,) = new_figure(5.4, 4.0)
     marks = Marks()
     drawn = [_scaled(point, per, size) for point in points]
@@ -73,8 +73,7 @@ def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str
     where = chosen.in_words.removeprefix(IN_WORDS[chosen.workload])
     axis.set_xlabel(f"{IN_WORDS[chosen.workload]}{where}: {unit} (left is better)")
     if what == "loss":
-        loss = "bits/byte" if chosen.baseline.loss.unit == "bit/B" else "nats"
-        axis.set_title(f"held-out loss against {name(chosen.baseline.case)}, {loss} (lower is better)")
+        axis.set_title(f"held-out loss against {name(chosen.baseline.case)}, {chosen.loss_unit[0]} (lower is better)")
     else:
         kept = any(each.candidate.memory.metric == KV_CACHE for each in weighed)
         axis.set_title(
@@ -146,7 +145,9 @@ def _said(point: Point, chosen: Choice, what: str) -> str:
     """Return what a mark says on hover and focus."""
     each, (_, left, right) = point.weighed, point.x
     between = f" [{human(left, 's')}–{human(right, 's')}]" if left < right else ""
-    value = human(point.y[0], "B") if what == SIZE else f"loss {point.y[0]:+.4f} against {short(chosen.baseline.case)}"
+    unit, factor = chosen.loss_unit
+    value = f"loss {factor * point.y[0]:+.4f} {unit} against {short(chosen.baseline.case)}"
+    value = human(point.y[0], "B") if what == SIZE else value
     said = [f"{short(each.candidate.case)}: {human(point.x[0], 's')}{between}", value]
     said += ["saw later tokens"] if each.candidate.flattered and what == "loss" else []
     said += [f"ruled out by {short(each.beaten_by.case)}"] if each.beaten_by is not None else []

@@ -95,7 +95,7 @@ def test_the_panel_says_who_stays_and_why_others_do_not(timed: Loaded, tmp_path:
     assert list(rows.other_value) == [1e6, 2e6, 3e6, 4e6, 5e6]
     assert re.search(r'aria-label="MoD 0\.5: 1\d\.\d ms \[[^"]*\], 3\.81 MiB, ruled out by dense 5\d %"', page)
     future = str(PANEL.render(run(tmp_path / "future", causal=False)))
-    assert "held-out loss against dense, nats (lower is better)" in future
+    assert "held-out loss against dense, bits/byte (lower is better)" in future
     assert future.count("<figure") == 2
     assert "The same settings by memory" in future
     assert "so that loss flatters it and rules nothing out" in future
