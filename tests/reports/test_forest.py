@@ -55,7 +55,7 @@ def test_a_row_for_every_decided_ratio_and_one_for_those_that_are_equal(drawn: S
 
 def test_marks_are_on_the_page_with_their_arms(run: Path) -> None:
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert len(re.findall(r'class="mark"[^>]*▼ slower" data-arm="moe"', page)) == 2
+    assert len(re.findall(r'class="mark"[^>]*B = 1: [^>]*▼ slower" data-arm="moe"', page)) == 2
     assert "How sure is each speed-up?" in page
 
 
