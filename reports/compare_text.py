@@ -20,6 +20,7 @@ from modbench.reports.load import Loaded
 from modbench.reports.machine import machine_check, warnings
 from modbench.reports.panel import TIMED, is_number, verdict_words
 from modbench.reports.style import name
+from modbench.reports.terminal_tables import FUTURE_MARK, TAIL_MARK
 from modbench.reports.text_table import wrapped
 
 # How metrics are called in headings; the others by their keys.
@@ -28,7 +29,6 @@ TITLES = {metric: title for title, metric in TIMED} | {
     "memory/kv_cache": "KV cache",
     "bpb/val": "bits/byte",
 }
-FUTURE_MARK, TAIL_MARK = "†", "§"
 # Columns that a terminal shows; the JSON has all.
 MOST_COLUMNS = 36
 # Cases and metrics whose missing values are explained.

@@ -202,6 +202,20 @@ def new_figure(width: float, height: float, columns: int = 1, *, share_y: bool =
     return figure, axes[:columns]
 
 
+def beside(axis: Axes, y: float, text: str, color: str = INK) -> None:
+    """Write what a row says at the right of the axes."""
+    axis.annotate(
+        text,
+        (1, y),
+        (6, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        va="center",
+        fontsize=8,
+        color=color,
+    )
+
+
 def to_svg(figure: Figure, identity: str, label: str, marks: Marks | None = None) -> str:
     """Return the figure as inline SVG with CSS variables for colours, unique ids, no global style and no fixed size.
 

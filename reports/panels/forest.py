@@ -16,7 +16,7 @@ from modbench.reports.load import Loaded
 from modbench.reports.marks import Mark, Marks
 from modbench.reports.panel import TIMED, Drawing, Panel, interval, is_number, on_page, times, words
 from modbench.reports.ratio_axis import ends_of, ratio_axis
-from modbench.reports.style import HAIR, INK, MUTED, PAPER, look, name, new_figure, short
+from modbench.reports.style import HAIR, MUTED, PAPER, beside, look, name, new_figure, short
 from modbench.reports.templates import fill
 
 if TYPE_CHECKING:
@@ -138,16 +138,7 @@ def _name_rows(axis: Axes, left: Sequence[str], right: Sequence[str]) -> None:
     axis.grid(visible=False, axis="y")
     axis.tick_params(axis="y", length=0)
     for y, text in enumerate(right):
-        axis.annotate(
-            text,
-            (1, y),
-            (6, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color=INK,
-        )
+        beside(axis, y, text)
 
 
 def _place(row: Row, rows: Sequence[Row]) -> str:

@@ -14,7 +14,7 @@ from modbench.reports.load import Loaded
 from modbench.reports.marks import Mark, Marks
 from modbench.reports.memory_kinds import CACHE, Bar
 from modbench.reports.panel import Drawing, Panel, on_page
-from modbench.reports.style import INK, MUTED, PAPER, look, name, new_figure, short
+from modbench.reports.style import MUTED, PAPER, beside, look, name, new_figure, short
 from modbench.reports.templates import fill
 
 if TYPE_CHECKING:
@@ -85,16 +85,7 @@ def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: st
     axis.grid(visible=False, axis="y")
     axis.tick_params(axis="y", length=0)
     for y, bar in enumerate(bars):
-        axis.annotate(
-            f"{three_digits(bar.total / factor)}, {bar.against_forecast}",
-            (1, y),
-            (6, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color=INK,
-        )
+        beside(axis, y, f"{three_digits(bar.total / factor)}, {bar.against_forecast}")
     if len(kinds) > 1:
         _legend(made, kinds)
     data = [

@@ -11,7 +11,7 @@ from modbench.harness.core.units import human
 from modbench.reports.load import Loaded
 from modbench.reports.marks import Mark, Marks
 from modbench.reports.panel import TIMED, Drawing, Panel, default_arm, on_page
-from modbench.reports.style import INK, MAP, MAP_INK, MUTED, look, name, new_figure, short
+from modbench.reports.style import INK, MAP, MAP_INK, MUTED, beside, look, name, new_figure, short
 from modbench.reports.templates import fill
 from modbench.reports.waterfall import ORDER, Fall, falls
 
@@ -139,16 +139,7 @@ def _draw(axis: Axes, found: Fall, rows: list[Step], marks: Marks) -> None:
     axis.tick_params(axis="y", length=0)
     right = [(_total(found, end), INK) if start == end else (_added(end - start), MUTED) for _, start, end in rows]
     for y, (text, color) in enumerate(right):
-        axis.annotate(
-            text,
-            (1, y),
-            (6, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color=color,
-        )
+        beside(axis, y, text, color)
 
 
 def _ends(found: Fall, rows: list[Step]) -> tuple[float, float]:
