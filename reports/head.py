@@ -58,6 +58,7 @@ def _against(loaded: Loaded, case: Case, other: Case, called: str, *, again: boo
     ratios = [cell.ratio for cell in cells if cell.ratio is not None]
     if not ratios:
         return ""
+    cells = [cell for cell in cells if cell.ratio is not None]  # a search times some places alone; failures are doubts
     span = times(ratios[0]) if len(ratios) == 1 else f"{times(min(ratios))} to {times(max(ratios))}"
     who = "it" if again else name(case)
     won, lost = (sum(cell.verdict == word for cell in cells) for word in ("better", "worse"))

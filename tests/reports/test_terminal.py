@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
@@ -120,3 +121,16 @@ def test_quiet_prints_where_the_report_is(loaded: Loaded, tmp_path: Path, modben
     assert modbench("report", str(run), "--quiet").stdout == f"{run / 'report.html'}\n"
     found = modbench("report", str(run), "--quiet", "--json").stdout
     assert json.loads(found)["report"] == str(run / "report.html")
+
+
+def test_lengths_that_a_search_left_out_make_no_column(loaded: Loaded) -> None:
+    """As if the suite searched, and one length had not been asked for."""
+    cases = loaded.cases.copy()
+    cases.loc[(cases.seq_len == 256) & (cases.metric == "latency/forward"), "status"] = "skipped"
+    suite = loaded.run.plan.suite
+    for search, shown in ((None, True), (suite.grid, False)):  # any value stands for a table [search]
+        plan = loaded.run.plan.model_copy(update={"suite": suite.model_copy(update={"search": search})})
+        changed = dataclasses.replace(loaded, cases=cases, run=dataclasses.replace(loaded.run, plan=plan))
+        text = "\n".join(terminal_tables.tables(changed, 200)).partition("forward FLOPs")[0]
+        assert ("T = 256" in text) is shown
+        assert "T = 512" in text
