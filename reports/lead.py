@@ -5,12 +5,14 @@ from __future__ import annotations
 from modbench.harness.core.case import Case, Rung
 from modbench.reports import isoflop, pays
 from modbench.reports.cases import looked_ahead
-from modbench.reports.load import MOST_LENGTHS, Loaded, evenly
+from modbench.reports.load import Loaded, evenly
 from modbench.reports.panel import MATCHED, place_shown, rung_beside, seeds_in_words
 from modbench.reports.style import name
 
 # Arms that the answer is about; the rest are counted.
 MOST_ANSWERS = 24
+# Lengths at which a rung's distance from its target is said.
+MOST_GAPS = 4
 
 
 def lead(loaded: Loaded) -> list[str]:
@@ -80,7 +82,7 @@ def residuals(loaded: Loaded) -> str:
     said = [
         f"{names[rung.arm]} against {names.get(rung.target, rung.target)} "
         + ("" if rung.quantity == "flops/forward" else f"({MATCHED[rung.quantity]}) ")
-        + ", ".join(f"{gap:+.1%} at T = {length}" for length, gap in evenly(list(rung.gaps.items()), MOST_LENGTHS))
+        + ", ".join(f"{gap:+.1%} at T = {length}" for length, gap in evenly(list(rung.gaps.items()), MOST_GAPS))
         for rung in loaded.run.plan.ladder[:MOST_ANSWERS]
         if rung.arm in names
     ]

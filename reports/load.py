@@ -93,8 +93,11 @@ class Loaded:
 
     @cached_property
     def lengths(self) -> list[int]:
-        """Sequence lengths of the grid, ascending; if the run only trained, the training length."""
+        """Sequence lengths of the grid, ascending; if the run only trained, the training length; of a search those it timed."""
         measured = self.cases[self.cases.workload != "train"]
+        if self.run.plan.suite.search is not None:
+            timed = measured[(measured.unit == "s") & (measured.status != "skipped")]
+            measured = measured if timed.empty else timed
         return sorted((self.cases if measured.empty else measured).seq_len.unique().tolist())
 
     @property

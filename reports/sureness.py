@@ -31,7 +31,9 @@ def sure(loaded: Loaded) -> list[str]:
         said.append(f"Each ratio of times is from {number} fresh process{'es' * (most != 1)}{width}.")
         if suite.claims:
             open_ = int((rows.verdict == "inconclusive").sum())
-            undecided = f"; {open_} of {len(rows)} ratios of times {'is' if open_ == 1 else 'are'} undecided" if open_ else ""
+            undecided = (
+                f"; {open_} of {len(rows)} ratios of times {'is' if open_ == 1 else 'are'} undecided" if open_ else ""
+            )
             said.append(f"Differences below {100 * suite.margin:.2g} % count as equal{undecided}.")
         said.append(f"{machine_check(loaded)[1]}.")
     return said

@@ -61,8 +61,9 @@ def tables(loaded: Loaded, width: int) -> list[str]:
 
 def _table(loaded: Loaded, table: Shown, arms: Sequence[Case], width: int) -> list[str]:
     """Return one table, in as many parts as its lengths need."""
-    # A search leaves lengths out that it does not need.
-    lengths = [t for t in loaded.lengths_shown if any(_measured(loaded, case, table.metric, t) for case in arms)]
+    lengths = [
+        t for t in loaded.lengths_shown if any(loaded.case(case.arm, table.metric, t) is not None for case in arms)
+    ]
     known = [loaded.value(case.arm, table.metric, t) for case in arms for t in lengths]
     values = [value for value in known if value is not None]
     if not lengths:
@@ -79,12 +80,6 @@ def _table(loaded: Loaded, table: Shown, arms: Sequence[Case], width: int) -> li
         lines += [*aligned(list(zip(head, *left[:fit], strict=True))), ""]
         left = left[fit:]
     return lines
-
-
-def _measured(loaded: Loaded, case: Case, metric: str, length: int) -> bool:
-    row = loaded.case(case.arm, metric, length)
-    searched = loaded.run.plan.suite.search is not None
-    return row is not None and not (searched and row.status == "skipped")
 
 
 def _cell(loaded: Loaded, case: Case, metric: str, length: int, factor: float) -> str:

@@ -70,7 +70,9 @@ def _tick(axis: Axes, x: float, y: int, *, near: bool) -> None:
 
 
 def _near(x: float, columns: int) -> float:
-    """Distance to the nearest centre of a cell; the edges are near none."""
+    """Distance to the nearest centre of a cell; the edges of the map are near none."""
+    if x in {0, columns}:
+        return math.inf
     return min(abs(x - i - 0.5) for i in range(columns))
 
 

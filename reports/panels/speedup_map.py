@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Of the figure, in inches of 72 points; the share of it that maps fill beside the names of the arms.
 WIDTH, POINTS, MAPS_SHARE = 5.0, 72, 0.75
+# A map of many cells is wider, up to a limit; names of arms and one cell, in inches.
+WIDEST, NAMES, CELL = 7.5, 1.3, 0.4
 # With more lengths a cell has room for its ratio alone.
 FEW_LENGTHS = 7
 UNDECIDED = {"inconclusive", "different", "contaminated"}
@@ -39,8 +41,10 @@ def figures(loaded: Loaded) -> list[Drawing]:
     arms = loaded.arms_shown
     if not sides or not arms or loaded.run.plan.suite.isoflop:  # sizes differ: a speed-up compares nothing
         return []
-    made, axes = new_figure(WIDTH, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
-    width = WIDTH * POINTS * MAPS_SHARE / (len(sides) * len(loaded.lengths_shown))
+    cells = len(sides) * len(loaded.lengths_shown)
+    whole = min(WIDEST, max(WIDTH, NAMES + CELL * cells))
+    made, axes = new_figure(whole, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
+    width = whole * POINTS * MAPS_SHARE / cells
     lined, marks = False, Marks()
     for axis, (title, metric) in zip(axes, sides, strict=True):
         _draw(axis, loaded, title, metric, marks)
