@@ -81,7 +81,7 @@ def compare(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --paired: any key of a suite.")
     ] = None,
     launches: Annotated[
-        int | None, typer.Option("--launches", help="With --paired: blocks of three launches; default 8.")
+        int | None, typer.Option("--launches", help="With --paired: blocks of three launches; default 7.")
     ] = None,
     out: Annotated[
         str | None, typer.Option("--out", "-o", metavar="DIR", help="With --paired: folder for the runs.")
