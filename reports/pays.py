@@ -28,6 +28,7 @@ class Held:
         ratio: above 1 the arm is faster; None where it was not measured.
         verdict: of the pair; None where none may be given.
         doubts: labels of either arm that say that its time may not be that of the work it claims.
+        failed: whether one of the two has no time because it failed.
     """
 
     workload: str
@@ -35,6 +36,7 @@ class Held:
     ratio: float | None
     verdict: str | None
     doubts: tuple[str, ...] = ()
+    failed: bool = False
 
 
 def held(loaded: Loaded, arm: str, baseline: str) -> list[Held]:
@@ -51,7 +53,7 @@ def held(loaded: Loaded, arm: str, baseline: str) -> list[Held]:
             word = row.verdict if isinstance(row.verdict, str) else None
             if turned:
                 ratio, word = (None if ratio is None else 1 / ratio), _MIRRORED.get(word or "", word)
-            found.append(Held(workload, places[row.case_id], ratio, word, _doubts(row)))
+            found.append(Held(workload, places[row.case_id], ratio, word, _doubts(row), row.status == "failed"))
     return found
 
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from planted import planted_suite, stored
+from planted import left, planted_suite, stored
 
 from modbench.commands import _output
-from modbench.reports import head, summary, terminal_tables
+from modbench.reports import head, pays, summary, terminal_tables
 from modbench.reports.load import Loaded, load
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
@@ -134,3 +134,24 @@ def test_lengths_that_a_search_left_out_make_no_column(loaded: Loaded) -> None:
         text = "\n".join(terminal_tables.tables(changed, 200)).partition("forward FLOPs")[0]
         assert ("T = 256" in text) is shown
         assert "T = 512" in text
+
+
+def test_the_answer_counts_failures_and_names_doubts(
+    loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = pays.held(loaded, "mod[c0.125]", "dense")
+    changed = [
+        dataclasses.replace(held[0], ratio=None, verdict=None, failed=True),
+        dataclasses.replace(held[1], doubts=("computes in another precision",)),
+        *held[2:],
+        dataclasses.replace(held[0], ratio=None, verdict=None),  # a place that a search left out
+    ]
+    monkeypatch.setattr(pays, "held", lambda *_: changed)
+    assert "in 5 of 6 places, failed in 1 (1." in head.answer(loaded)
+    assert "(but: computes in another precision)." in head.answer(loaded)
+    monkeypatch.undo()
+    made = planted_suite("draft", metrics=["latency/forward"], train=None, launches=3)
+    left(tmp_path, made, fails="mod[c0.125]")
+    assert head.answer(load(tmp_path / "run")).startswith(
+        "MoD 0.125 has no time to compare with dense of the same shape"
+    )
