@@ -102,7 +102,7 @@ def _measured(row: Row, folder: RunFolder) -> Callable[[int], tuple[Found, ...] 
             return None
         try:
             return searched.found_in(cell, [read_record(*each) for each in files], row.against)
-        except UsageError:  # damaged, as whoever reads the records for their numbers will say
+        except UsageError:  # damaged: the reader of the records says so
             return None
 
     return found
