@@ -1,9 +1,4 @@
-"""The result of `compare --paired`: every case's time on two sides, judged like arms, with the A/A test of the same launches.
-
-Where both sides run the same modbench and differ in a model alone, times are taken relative to the anchor in the same process,
-whose code is the same on both sides: what slows a whole process down then cancels. Between two versions of modbench anything may
-differ, the anchor too, so that times are compared as they are.
-"""
+"""The result of `compare --paired`: every case's time on two sides, judged like arms, with the A/A test of the same blocks."""
 
 from __future__ import annotations
 
@@ -88,13 +83,11 @@ class Result:
         sides: the two sides in words.
         margin: differences below this are of no practical interest.
         rows: one for each case and metric of either side.
-        relative: whether times were taken relative to the anchor.
     """
 
     sides: tuple[str, str]
     margin: float
     rows: list[Row]
-    relative: bool = False
 
     @property
     def fooled(self) -> list[Row]:
@@ -103,27 +96,23 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for `--json`."""
-        told = {"sides": list(self.sides), "margin": self.margin, "relative_to_anchor": self.relative}
-        return told | {"rows": [row.as_dict() for row in self.rows]}
+        return {"sides": list(self.sides), "margin": self.margin, "rows": [row.as_dict() for row in self.rows]}
 
 
-def result(
-    blocks: Sequence[Sequence[Path]], sides: tuple[str, str], margin: float | None = None, *, relative: bool = False
-) -> Result:
+def result(blocks: Sequence[Sequence[Path]], sides: tuple[str, str], margin: float | None = None) -> Result:
     """Judge the launches.
 
     Args:
         blocks: run folders of every block: first side, second side, first side again.
         sides: the two sides in words.
         margin: the largest difference that does not matter, as a share; None: the suite's.
-        relative: whether both sides run the same modbench, so that times are taken relative to the anchor.
     """
     read = [[Tables(run_folder.read(str(path))) for path in block] for block in blocks]
     chosen = read[0][0].run.plan.suite.margin if margin is None else margin
-    return Result(sides, chosen, _judged(list(_rows(read, relative=relative)), chosen), relative)
+    return Result(sides, chosen, _judged(list(_rows(read)), chosen))
 
 
-def _rows(blocks: Sequence[Sequence[Tables]], *, relative: bool) -> Iterator[Row]:
+def _rows(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row]:
     first, second = blocks[0][0], blocks[0][1]
     there = {case.id: case for case in second.run.plan.cases}
     here = {case.id for case in first.run.plan.cases}
@@ -134,7 +123,7 @@ def _rows(blocks: Sequence[Sequence[Tables]], *, relative: bool) -> Iterator[Row
             elif _changed(case, there[case.id]):
                 yield Row(case, metric, reason=f"the same id, but another case: {differences(there[case.id], case)}")
             else:
-                yield _row(blocks, case, metric, relative=relative)
+                yield _row(blocks, case, metric)
         for case in second.run.plan.cases:
             if case.id not in here:
                 yield Row(case, metric, reason="new: the first side has no such case")
@@ -145,38 +134,33 @@ def _changed(case: Case, other: Case) -> bool:
     return case.model_copy(update={"model": other.model}) != other
 
 
-def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str, *, relative: bool) -> Row:
+def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str) -> Row:
     known, times = list[Block](), list[tuple[float, ...]]()
     for block in blocks:
         found = [_log_times(tables, case, metric) for tables in block]
         wrong = next((each for each in found if isinstance(each, str)), None)
         if wrong is not None:
             return Row(case, metric, reason=wrong)
-        pairs = [each for each in found if not isinstance(each, str)]
-        times.append(tuple(own for own, _ in pairs))
-        known.append(Block(*(against if relative and against is not None else own for own, against in pairs)))
+        first, second, again = (each for each in found if not isinstance(each, str))
+        known.append(alternated.block(first, second, again))
+        times.append(tuple(median(each) for each in (first, second, again)))
     outer, inner = median([*(t[0] for t in times), *(t[2] for t in times)]), median(t[1] for t in times)
     return Row(case, metric, (math.exp(outer), math.exp(inner)), alternated.between(known), alternated.same(known))
 
 
-def _log_times(tables: Tables, case: Case, metric: str) -> tuple[float, float | None] | str:
-    """The log of a launch's median time, and of its ratio to the anchor's (None: it is the anchor); or why there is none."""
+def _log_times(tables: Tables, case: Case, metric: str) -> list[float] | str:
+    """The mean log time of a process in every round; or why there is none."""
     mine = next((each for each in tables.run.plan.cases if each.id == case.id), None)
     known = tables.metrics[metric]
     if mine is None:
         return "a launch has no such case"
-    anchor = tables.anchor(mine, known)
-    trouble = tables.trouble(mine, known) or tables.anchor_trouble(mine, known)
-    if trouble is not None:
+    trouble = tables.trouble(mine, known)
+    if trouble is not None and trouble.kind != "not_steady":  # what drifts is compared with rounds right beside it
         return f"{trouble.status}: {trouble.reason}"
-    column = tables.made_in(known).column
-    (own,), (base,) = (tables.cell(each.id, metric).good().values() for each in (mine, anchor))
-    logged = float(np.median(np.log(own.samples[column])))
-    if mine == anchor:
-        return logged, None
-    pair = effects.pair_in_launch(own.samples, None, base.samples, column)
-    assert pair is not None, "an arm shares every block with its anchor"
-    return logged, pair.effect
+    (own,) = tables.cell(mine.id, metric).good().values()
+    logs = np.log(own.samples[tables.made_in(known).column])
+    rounds = np.asarray(own.samples["round"])
+    return [float(logs[rounds == each].mean()) for each in np.unique(rounds)]
 
 
 def _judged(rows: list[Row], margin: float) -> list[Row]:
@@ -209,8 +193,6 @@ def in_words(found: Result, width: int) -> str:
             f"A ÷ B: above 1× the second side is faster; ± is half the 95 % interval over {n} blocks, differences below "
             f"{found.margin:.1%} count as equal. A ÷ A: the first side against itself, in the same blocks."
         )
-        if found.relative:
-            how += f" Times are relative to {name(numbered[0].case)} in the same process: its code is the same on both sides."
         said += wrapped([how], width)
     apart = found.fooled
     if apart:

@@ -20,7 +20,7 @@ from modbench.harness.results import workspace
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.outcomes import SURVIVABLE, attempt, gap_of, measured, missing, release
 from modbench.harness.results.records import Blocks, Gap, Outcome
-from modbench.harness.timing import interleave
+from modbench.harness.timing import interleave, turns
 from modbench.harness.timing.interleave import Clock, Effort, Measured, Samples, Session
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
         of_blocks=of_blocks,
         tidy=partial(shared_state.checked, place.threads),
         settled=nvml.settled(of_blocks.levels["sm_mhz"]) if "sm_mhz" in of_blocks.levels else (lambda: True),
+        wait_for_turn=turns.take,
         column=f"{metrics[0].lap}/wall_s" if metrics[0].timer == "device" else "wall_s",
         inputs=inputs,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy import stats
+from scipy import special
 
 from modbench.harness.stats.block_effects import MEDIAN_PENALTY
 from modbench.harness.stats.effects import POWER, t_quantile
@@ -40,7 +40,7 @@ def chance_of_worse(sd: float, launches: int, slowdown: float = SLOWDOWN, margin
     if sd <= 0:
         return float(beyond > 0)
     shift = beyond * math.sqrt(launches) / sd
-    return float(stats.nct.sf(t_quantile(0.975, launches), launches - 1, shift))
+    return float(1 - special.nctdtr(launches - 1, shift, t_quantile(0.975, launches)))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from modbench.harness.stats import block_effects
 from modbench.harness.stats.block_effects import Columns
@@ -147,7 +147,7 @@ def over_launches(values: Sequence[float], within: Sequence[float] | None = None
 @functools.cache
 def t_quantile(share: float, n: int) -> float:
     """Quantile of Student's t for the mean of n values."""
-    return float(stats.t.ppf(share, n - 1))
+    return float(special.stdtrit(n - 1, share))
 
 
 def _p_value(mean: float, sd: float, n: int) -> float:
@@ -159,6 +159,8 @@ def _p_value(mean: float, sd: float, n: int) -> float:
 
 def median_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
     """Order-statistic (binomial) interval of the median, or None if there are too few values for the level."""
+    from scipy import stats  # takes half a second to import, and no process that measures needs it
+
     ordered = sorted(values)
     n = len(ordered)
     rank = int(stats.binom.ppf((1 - level) / 2, n, 0.5))
@@ -169,6 +171,8 @@ def median_interval(values: Sequence[float], level: float = LEVEL) -> tuple[floa
 
 def share_interval(hits: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Exact (Clopper-Pearson) interval of a share."""
+    from scipy import stats  # as above
+
     found = stats.binomtest(hits, n).proportion_ci(level, method="exact")
     return float(found.low), float(found.high)
 
@@ -215,7 +219,7 @@ def input_spread(launches: Sequence[tuple[Columns, Columns]], inputs: int) -> In
     within = sum(float(((group - group.mean()) ** 2).sum()) for group in seen) / left
     grand = np.concatenate(seen).mean()
     between = sum(len(group) * float((group.mean() - grand) ** 2) for group in seen) / (len(seen) - 1)
-    p = float(stats.f.sf(between / within, len(seen) - 1, left)) if within else float(between == 0)
+    p = float(special.fdtrc(len(seen) - 1, left, between / within)) if within else float(between == 0)
     size = (n - sum(len(group) ** 2 for group in seen) / n) / (len(seen) - 1)
     return InputSpread(math.sqrt(max(0.0, (between - within) / size)), p, len(seen))
 
@@ -224,5 +228,7 @@ def adjusted(p_values: Mapping[int, float]) -> dict[int, float]:
     """Adjust the p-values of a list of comparisons by Benjamini-Hochberg, which bounds the share of false findings."""
     if not p_values:
         return {}
+    from scipy import stats  # as above
+
     found = stats.false_discovery_control(list(p_values.values()), method="bh")
     return dict(zip(p_values, map(float, found), strict=True))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from modbench.harness.core.case import MOST_ASKED
 from modbench.harness.stats.effects import POWER, t_quantile
@@ -56,7 +56,7 @@ def spread(arms: Sequence[Sequence[float]]) -> float:
     others = pooled * sum(freedom) - variances[largest] * freedom[largest]
     if rest and others > 0:
         # The arms share their anchor, so that the others know less than their number says: count them as one.
-        p = float(stats.f.sf(variances[largest] / (others / rest), freedom[largest], freedom[largest]))
+        p = float(special.fdtrc(freedom[largest], freedom[largest], variances[largest] / (others / rest)))
         if p < APART / len(arms):
             pooled = variances[largest]
     return math.sqrt(pooled)

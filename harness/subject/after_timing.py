@@ -22,9 +22,20 @@ COMPARED, AGAIN = 4, 1
 # Timers whose call queues kernels behind others, or replays them.
 UNSEEN = frozenset({"device", "graph"})
 
+# Why this process does not run the guards: they ran before, on the same code.
+_left_out: str | None = None
+
+
+def leave_out(why: str) -> None:
+    """Let this process time users' models without the guards; its records say why as `unchecked`."""
+    global _left_out  # noqa: PLW0603  # set once, by what starts the process
+    _left_out = why
+
 
 def why_unseen(place: Place, timer: str) -> str | None:
     """Why a counter does not see what was timed, as `unchecked` of `TimeNotes`; None: it does."""
+    if _left_out is not None:
+        return _left_out
     if not place.compile and timer not in UNSEEN:
         return None
     how = "compiled code" if place.compile else f"a call timed as {timer!r}"

@@ -113,6 +113,7 @@ class Session:
         tidy: called after every sample, untimed; raises if the arm left something behind that would affect the others.
         settled: whether the device's clock is stable; the warm-up waits for it for a while.
         column: the time that is reported, from which the drift is computed.
+        wait_for_turn: called before the warm-up and before every round; None: no other process takes turns with this one.
         inputs: number of inputs. Each round has one, so that all arms meet every input equally often; their order is drawn anew
             after each cycle, so that a machine that gets slower does not make the last ones look dear.
     """
@@ -130,19 +131,24 @@ class Session:
         of_blocks: Witness | None = None,
         tidy: Callable[[], None] = lambda: None,
         settled: Callable[[], bool] = lambda: True,
+        wait_for_turn: Callable[[], None] | None = None,
         column: str = "wall_s",
         inputs: int = 1,
     ) -> None:
         self.calls, self.anchor, self.rng, self.clock = calls, anchor, rng, clock
         self.on_error, self.survivable, self.settled, self.tidy = on_error, survivable, settled, tidy
-        self.column, self.inputs = column, inputs
+        self.wait_for_turn, self.column, self.inputs = wait_for_turn, column, inputs
         self.of_samples, self.of_blocks = of_samples or Witness({}), of_blocks or Witness({})
         self.repeats: dict[str, int] = {}
         self._next_inputs: list[int] = []
         self.made = Measured()
 
     def measure(self, effort: Effort) -> Measured:
-        """Warm up, measure, and test whether the arms were steady; if one was not, repeat once."""
+        """Warm up, measure, and test whether the arms were steady; if one was not, repeat once.
+
+        In turns nothing is tested or repeated: what drifts is compared with rounds of the others right beside it, and more rounds
+        would have none.
+        """
         self._warm_up(effort.warm_up_calls, effort.warm_up_s, first=True)
         unsteady = self._play(effort)
         if unsteady:
@@ -169,6 +175,8 @@ class Session:
         """Call all arms in turn until each has had its calls, none compiles any more, and the time is up."""
         shortest: dict[str, float] = {}
         quiet = dict.fromkeys(self.calls, 0)
+        if self.wait_for_turn is not None:
+            self.wait_for_turn()
         start, turn = self.clock.wall_s(), 0
         while self.calls:
             for arm in list(self.calls):
@@ -195,7 +203,11 @@ class Session:
         self.made.samples = {arm: {} for arm in self.calls}
         self.made.blocks = {}
         for round_ in range(effort.rounds):
+            if self.wait_for_turn is not None:
+                self.wait_for_turn()
             self._round(round_)
+        if self.wait_for_turn is not None:
+            return {}
         effects = self._effects()
         blocks_each = min(map(len, effects.values()), default=0)
         self.made.steadiness_tested = steady.testable([blocks_each], len(effects)) if effects else False

@@ -1,4 +1,4 @@
-"""How often `compare --paired` tells two revisions apart, by the spread between processes of the same code.
+"""How often `compare --paired` tells two revisions apart, by the noise of the machine.
 
 python tests/bench/paired_power.py
 """
@@ -11,7 +11,21 @@ from typing import NamedTuple
 import numpy as np
 
 from modbench.harness.stats import alternated
-from modbench.harness.stats.alternated import Block
+from modbench.tools.paired import BLOCKS, ROUNDS
+
+
+class Noise(NamedTuple):
+    """Standard deviations of a log time.
+
+    Attributes:
+        process: between processes of the same code.
+        round: between rounds of a process, besides the machine's.
+        machine: of the machine's speed, from one second to the next; all processes of a round share it.
+    """
+
+    process: float
+    round: float
+    machine: float = 0.0
 
 
 class Found(NamedTuple):
@@ -29,23 +43,32 @@ class Found(NamedTuple):
 
 
 def simulate(
-    random: np.random.Generator, *, blocks: int, effect: float, sd: float, repeats: int, drift: float = 0.0
+    random: np.random.Generator,
+    noise: Noise,
+    *,
+    effect: float,
+    repeats: int,
+    blocks: int = BLOCKS,
+    rounds: int = ROUNDS,
 ) -> Found:
     """Simulate comparisons of two revisions.
 
     Args:
         random: source of the noise.
-        blocks: blocks of three launches.
+        noise: of processes, rounds and the machine.
         effect: true log effect of the second side, above 0 where it is faster.
-        sd: standard deviation of a launch's log time.
         repeats: comparisons.
-        drift: what the log time grows by from launch to launch.
+        blocks: blocks of three processes.
+        rounds: rounds of each process.
     """
     apart, covers, fooled = 0, 0, 0
-    slope = drift * np.arange(3 * blocks).reshape(blocks, 3)
-    for noise in random.normal(0.0, sd, (repeats, blocks, 3)):
-        times = [Block(first, second - effect, again) for first, second, again in (noise + slope).tolist()]
-        found, same = alternated.between(times), alternated.same(times)
+    for _ in range(repeats):
+        made = []
+        for _ in range(blocks):
+            times = random.normal(0, noise.process, (3, 1)) + random.normal(0, noise.round, (3, rounds))
+            first, second, again = (times + random.normal(0, noise.machine, rounds)).tolist()
+            made.append(alternated.block(first, [time - effect for time in second], again))
+        found, same = alternated.between(made), alternated.same(made)
         assert found.low is not None
         assert found.high is not None
         assert same.low is not None
@@ -59,15 +82,15 @@ def simulate(
 def main() -> None:
     """Print a table."""
     random = np.random.default_rng(0)
-    print("blocks  launch sd  drift   3 % slower told apart  covers  equal told apart  A/A told apart")
-    for blocks in (5, 8, 12):
-        for sd in (0.005, 0.01, 0.02, 0.03):
-            for drift in (0.0, 0.002):
-                how = {"blocks": blocks, "sd": sd, "repeats": 4000}
-                slow = simulate(random, effect=math.log(1 / 1.03), drift=drift, **how)  # type: ignore[arg-type]  # numbers of both kinds
-                none = simulate(random, effect=0.0, drift=drift, **how)  # type: ignore[arg-type]  # the same
+    print("blocks  process  rounds   3 % slower told apart  covers  equal told apart  A/A told apart")
+    for blocks in (6, BLOCKS, 20):
+        for process in (0.005, 0.01, 0.015, 0.02, 0.03):
+            for spread in (0.02, 0.05):
+                noise = Noise(process, spread, 0.08)
+                slow = simulate(random, noise, effect=math.log(1 / 1.03), repeats=2000, blocks=blocks)
+                none = simulate(random, noise, effect=0.0, repeats=2000, blocks=blocks)
                 print(
-                    f"{blocks:6d} {sd:9.1%} {drift:7.1%} {slow.told_apart:20.3f} {slow.covers:9.3f} {none.told_apart:14.3f}"
+                    f"{blocks:6d} {process:8.1%} {spread:7.1%} {slow.told_apart:23.3f} {slow.covers:7.3f} {none.told_apart:17.3f}"
                     f" {none.fooled:15.3f}"
                 )
 

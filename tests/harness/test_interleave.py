@@ -72,6 +72,20 @@ def test_orders_differ_between_seeds_and_repeat_within_one() -> None:
     assert deal(arms, "arm0", random.Random(1)) != deal(arms, "arm0", random.Random(2))
 
 
+def test_in_turns_it_waits_before_the_warm_up_and_every_round_and_repeats_nothing() -> None:
+    clock, asked = FakeClock(), list[float]()
+    drifting = clock.arm(lambda: 0.01 + clock.now / 50)
+    measured = measure(
+        {"anchor": clock.arm(0.01), "arm": drifting}, clock, 12, wait_for_turn=lambda: asked.append(clock.now)
+    )
+    assert len(asked) == 1 + 12
+    assert asked[0] == 0.0
+    assert measured.warmed_up_again == {}
+    assert not measured.steadiness_tested
+    alone = measure({"anchor": clock.arm(0.01), "arm": clock.arm(lambda: 0.01 + clock.now / 50)}, clock, 12)
+    assert alone.warmed_up_again  # by itself the same arm is warmed up again
+
+
 def test_samples_are_what_the_clock_said() -> None:
     clock = FakeClock()
     samples = measure({"anchor": clock.arm(0.010), "arm": clock.arm(0.005)}, clock, 3).samples

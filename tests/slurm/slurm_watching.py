@@ -61,7 +61,7 @@ def hurry(folder: RunFolder, unit: UnitOfWork, times: int) -> None:
         subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], capture_output=True, check=False)
         return starts(folder)[unit.name] == times
 
-    until(started, 50.0)
+    until(started, 110.0)  # on a busy machine it takes a while until Slurm calls the job pending
 
 
 def record(folder: RunFolder, unit: UnitOfWork) -> dict[str, object]:

@@ -66,6 +66,12 @@ def environment(changes: Mapping[str, str]) -> Iterator[None]:
         _become(before)
 
 
+def variables(threads: int) -> dict[str, str]:
+    """What a worker's libraries are told before they load."""
+    # Spinning OpenMP threads beside one busy process made a step 16 times slower.
+    return {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
+
+
 def _become(wanted: Mapping[str, str]) -> None:
     for name in os.environ.keys() - wanted.keys():
         del os.environ[name]
@@ -153,8 +159,7 @@ class LocalLauncher:
         # The GPU of every unit that runs, and the last one of every series: its launches then share a card where they can.
         self._pinned: dict[str, str] = {}
         self._last: dict[str, str] = {}
-        # Spinning OpenMP threads beside one busy process made a step 16 times slower.
-        self._variables = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
+        self._variables = variables(threads)
         self._keeper = Keeper()
         self._cold = cold
         self._context: BaseContext = multiprocessing.get_context("spawn" if cold else "forkserver")

@@ -21,7 +21,7 @@ def paired(
     out: str | None = None,
     as_json: bool = False,
 ) -> None:
-    """Time two revisions in alternating processes and print how they compare.
+    """Time two revisions in processes that take turns and print how they compare.
 
     Args:
         words: the two revisions and the suite.
@@ -29,7 +29,7 @@ def paired(
         settings: values of `--set`.
         lengths: values of `--seq-len`.
         select: `-k` expression.
-        launches: blocks of three launches; None: the default.
+        launches: blocks of three processes; None: the default.
         margin: the largest difference that does not matter, as a share; None: the suite's.
         out: folder for the run folders; None: a new one in `runs/`.
         as_json: whether to print JSON.
@@ -51,7 +51,9 @@ def paired(
     first, second, suite = words
     flags = [word for setting in settings for word in ("--set", setting)]
     flags += ["--seq-len", ",".join(map(str, lengths))] if lengths else []
-    asked = tool.Asked((first, second), suite, tuple(models), select, tuple(flags), launches or tool.BLOCKS)
+    asked = tool.Asked(
+        (first, second), suite, tuple(models), select, tuple(flags), tool.BLOCKS if launches is None else launches
+    )
     # Planned here first, so that a mistake shows before anything runs.
     known_lengths = [str(length) for length in lengths] or None
     wanted = Flags(model=list(models) or None, seq_len=known_lengths, settings=list(settings) or None)
@@ -64,7 +66,7 @@ def paired(
         )
     folder = tool.new_folder(plan.suite.name, out)
     sides, blocks = tool.measure(asked, folder, timed, lambda line: print(line, file=sys.stderr, flush=True))
-    found = alternated.result(blocks, sides, margin, relative=tool.same_harness(asked))
+    found = alternated.result(blocks, sides, margin)
     if as_json:
         say_json(found.as_dict() | {"folder": str(folder)}, allow_nan=False)
     else:

@@ -70,8 +70,8 @@ def compare(
         bool,
         typer.Option(
             "--paired",
-            help="Time two revisions in alternating processes: compare --paired REV_A REV_B SUITE. A revision is git's, `.` for "
-            "the files as they are, or the path of a Python interpreter.",
+            help="Time two revisions in processes that take turns: compare --paired REV_A REV_B SUITE. A revision is git's, `.` "
+            "for the files as they are, or the path of a Python interpreter.",
         ),
     ] = False,
     model: Annotated[
@@ -81,7 +81,7 @@ def compare(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --paired: any key of a suite.")
     ] = None,
     launches: Annotated[
-        int | None, typer.Option("--launches", help="With --paired: blocks of three launches; default 7.")
+        int | None, typer.Option("--launches", help="With --paired: blocks of three processes; default 12.")
     ] = None,
     out: Annotated[
         str | None, typer.Option("--out", "-o", metavar="DIR", help="With --paired: folder for the runs.")
