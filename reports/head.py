@@ -45,10 +45,13 @@ def answer(loaded: Loaded) -> str:
     if case is None or loaded.run.plan.suite.isoflop is not None:
         return ""
     anchor = loaded.arms[0]
-    said = [_against(loaded, case, anchor, f"{name(anchor)}{' of the same shape' * (anchor.config.capacity is None)}")]
+    others = [(anchor, f"{name(anchor)}{' of the same shape' * (anchor.config.capacity is None)}")]
     beside = rung_beside(loaded, case)
     if beside is not None and beside[0].arm != anchor.arm:
-        said.append(_against(loaded, case, beside[0], f"{name(beside[0])} (a dense model of equal cost)", again=True))
+        others.append((beside[0], f"{name(beside[0])} (a dense model of equal cost)"))
+    if not any(cell.ratio is not None for other, _ in others for cell in pays.held(loaded, case.arm, other.arm)):
+        del others[1:]  # that nothing can be compared is said once
+    said = [_against(loaded, case, other, called, again=i > 0) for i, (other, called) in enumerate(others)]
     return " ".join(filter(None, said))
 
 
