@@ -110,7 +110,17 @@ def from_where(typical: Line, mean: Line) -> str:
     said = _phrase(line)
     if typical.found.outcome != mean.found.outcome:
         said += " by typical calls" if line is typical else " by mean times"
-    return said + (f", without {_SHORT[line.axis]} = {', '.join(line.left_out)}" if line.left_out else "")
+    return said + _without(line)
+
+
+def _without(line: Line) -> str:
+    """Say which points are left out, by reason: `, without T = 128, 256 (contaminated)`."""
+    by_reason: dict[str, list[str]] = {}
+    for point in line.left_out:
+        at, _, reason = point.partition(": ")
+        by_reason.setdefault(reason, []).append(at)
+    said = [f"{', '.join(points)} ({reason})" for reason, points in by_reason.items()]
+    return f", without {_SHORT[line.axis]} = {' and '.join(said)}" if said else ""
 
 
 def _phrase(line: Line) -> str:

@@ -74,7 +74,9 @@ def _against(loaded: Loaded, case: Case, other: Case, called: str, *, again: boo
         said = f"{who} is {word} than {called} ({span})"
     else:
         failed = len(cells) - len(ratios)
-        more = f", slower in {lost}" * bool(lost) + f", failed in {failed}" * bool(failed)
+        disturbed = sum(cell.verdict == "contaminated" for cell in cells)
+        more = f", slower in {lost}" * bool(lost) + f", disturbed in {disturbed}" * bool(disturbed)
+        more += f", failed in {failed}" * bool(failed)
         said = f"{who} is faster than {called} in {won} of {len(cells)} places{more} ({span})"
     doubts = dict.fromkeys(label for cell in cells for label in cell.doubts)
     but = f" (but: {', '.join(doubts)})" if doubts else ""

@@ -149,6 +149,8 @@ def test_the_answer_counts_failures_and_names_doubts(
     monkeypatch.setattr(pays, "held", lambda *_: changed)
     assert "in 5 of 6 places, failed in 1 (1." in head.answer(loaded)
     assert "(but: computes in another precision)." in head.answer(loaded)
+    changed[2] = dataclasses.replace(changed[2], verdict="contaminated")
+    assert "in 4 of 6 places, disturbed in 1, failed in 1 (1." in head.answer(loaded)
     monkeypatch.undo()
     made = planted_suite("draft", metrics=["latency/forward"], train=None, launches=3)
     left(tmp_path, made, fails="mod[c0.125]")
