@@ -177,8 +177,24 @@ def _judged(rows: list[Row], margin: float) -> list[Row]:
             said = f"the same code came out {math.exp(row.same.value):.3f}×: this machine cannot tell the two sides apart now"
             made.append(replace(row, same_verdict=twin, reason=said))
         else:
-            made.append(replace(row, verdict=word, same_verdict=twin))
+            why = _undecided(row.effect, margin, p, i) if word == "inconclusive" else None
+            made.append(replace(row, verdict=word, same_verdict=twin, reason=why))
     return made
+
+
+def _undecided(effect: Effect, margin: float, p: dict[int, float], i: int) -> str:
+    """Why a row is undecided, and what would decide it."""
+    if (
+        effect.low is not None
+        and effect.high is not None
+        and not effect.low <= 0 <= effect.high
+        and p.get(i, 0) > 1 - effects.LEVEL
+    ):
+        return f"not significant among {len(p)} rows (Benjamini-Hochberg p {p[i]:.2g}): select fewer, or take more --launches"
+    needed = verdicts.launches_needed(effect, margin)
+    if needed is None:
+        return f"not even {verdicts.MOST_LAUNCHES} blocks would decide it"
+    return f"--launches {needed} would decide it"
 
 
 def in_words(found: Result, width: int) -> str:
@@ -198,6 +214,9 @@ def in_words(found: Result, width: int) -> str:
     if apart:
         how = f"In {len(apart)} of {len(numbered)} rows the first side came out different from itself: they have no verdict."
         said += wrapped([f"⚠ {how}"], width)
+    for row in numbered:
+        if row.verdict == "inconclusive":
+            said += wrapped([f"? {_where(row)}: {row.reason}"], width)
     for row in found.rows:
         if row.effect is None:
             said += wrapped([f"not compared: {row.case.id} {row.metric}: {row.reason}"], width)
@@ -208,16 +227,19 @@ def _line(row: Row) -> list[str]:
     assert row.seconds is not None
     assert row.effect is not None
     assert row.same is not None
-    place = row.case.place
-    where = f"{name(row.case)}, {row.metric.removeprefix('latency/')} T = {place.seq_len:,}"
-    where += f", B = {place.batch_size}" * (place.batch_size > 1)
     return [
-        where,
+        _where(row),
         *(three_digits(1e3 * each) for each in row.seconds),
         _ratio(row.effect),
         _ratio(row.same),
         "no verdict" if row.verdict is None else WORDS[row.verdict],
     ]
+
+
+def _where(row: Row) -> str:
+    place = row.case.place
+    where = f"{name(row.case)}, {row.metric.removeprefix('latency/')} T = {place.seq_len:,}"
+    return where + f", B = {place.batch_size}" * (place.batch_size > 1)
 
 
 def _ratio(effect: Effect) -> str:

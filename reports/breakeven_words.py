@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from modbench.harness.core.units import three_digits
@@ -17,6 +17,8 @@ from modbench.reports.style import name
 MOST_SENTENCES = 24
 # Typical calls, and mean times, of one line.
 Pair: TypeAlias = tuple[Line, Line]
+# From this share on it is said that a dense model of equal cost has other FLOPs than the arm.
+FAR = 0.05
 _SHORT: dict[Axis, str] = dict(zip(AXES, ("T", "B"), strict=True))
 
 
@@ -41,7 +43,8 @@ def in_words(loaded: Loaded, metrics: Collection[str] = ALL_TIMED) -> list[str]:
     places: dict[_Where, list[Pair]] = {}
     for typical, mean in zip(every[::2], every[1::2], strict=True):  # both estimates of a line follow each other
         places.setdefault(_where(typical), []).append((typical, mean))
-    said = [sentence for where, pairs in places.items() for sentence in _sentences(pairs, _title(where, places))]
+    gaps = {rung.arm: rung.gaps for rung in loaded.run.plan.ladder if rung.quantity == "flops/forward"}
+    said = [sentence for where, pairs in places.items() for sentence in _sentences(pairs, _title(where, places), gaps)]
     if len(said) > MOST_SENTENCES or len(arms) > MOST_ARMS:
         said[MOST_SENTENCES:] = ["breakeven.csv has the other lines."]
     return said
@@ -74,8 +77,14 @@ def _title(where: _Where, places: Collection[_Where]) -> str:
     return " at ".join(filter(None, [title, ", ".join(parts)]))
 
 
-def _sentences(pairs: Sequence[Pair], title: str) -> Iterator[str]:
-    """Yield the sentences about one workload at one place."""
+def _sentences(pairs: Sequence[Pair], title: str, gaps: Mapping[str, Mapping[int, float]]) -> Iterator[str]:
+    """Yield the sentences about one workload at one place.
+
+    Args:
+        pairs: both estimates of each line.
+        title: the workload and what distinguishes its place.
+        gaps: by dense model of equal cost and length, how far its FLOPs are from those of its target.
+    """
     by_arm: dict[str, list[Pair]] = {}
     for pair in pairs:
         by_arm.setdefault(pair[0].case.arm, []).append(pair)
@@ -83,7 +92,10 @@ def _sentences(pairs: Sequence[Pair], title: str) -> Iterator[str]:
     for found in by_arm.values():
         called = name(found[0][0].case)
         if any(pair[0].against == "equal cost" for pair in found):
-            clauses = [f"against {_baseline(pair[0])}{_comma(pair[0])} {from_where(*pair)}" for pair in found]
+            clauses = [
+                f"against {_baseline(pair[0])}{_comma(pair[0])} {from_where(*pair)}{_unequal(pair[0], gaps)}"
+                for pair in found
+            ]
             yield f"Where {called} pays ({title}): {'; '.join(clauses)}."
         else:
             others.setdefault(_baseline(found[0][0]), {}).setdefault(from_where(*found[0]), []).append(called)
@@ -91,6 +103,17 @@ def _sentences(pairs: Sequence[Pair], title: str) -> Iterator[str]:
         clauses = [f"{', '.join(arms)} {words}" for words, arms in said.items()]
         start = "Where others pay" if any(pair[0].against == "equal cost" for pair in pairs) else "Where it pays"
         yield f"{start} ({title}) against {baseline}: {'; '.join(clauses)}."
+
+
+def _unequal(line: Line, gaps: Mapping[str, Mapping[int, float]]) -> str:
+    """Say how far the FLOPs of a dense model of equal cost are from equal: it was solved for one length."""
+    here = {at: gap for at, gap in gaps.get(line.baseline.arm, {}).items() if at in line.measured}
+    if line.against != "equal cost" or line.axis != "seq_len" or not here:
+        return ""
+    at, gap = max(here.items(), key=lambda each: abs(each[1]))
+    if abs(gap) < FAR:
+        return ""
+    return f" (its FLOPs are {abs(gap):.0%} {'lower' if gap < 0 else 'higher'} at T = {at:,})".replace("%", " %")
 
 
 def _baseline(line: Line) -> str:
@@ -143,4 +166,4 @@ def _phrase(line: Line) -> str:
 
 
 def _rounded(value: float) -> str:
-    return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else three_digits(value)
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 10 else three_digits(value)

@@ -56,7 +56,7 @@ def answer(loaded: Loaded) -> str:
 
 
 def _against(loaded: Loaded, case: Case, other: Case, called: str, *, again: bool = False) -> str:
-    """One sentence: `MoD 0.125 is faster than dense of the same shape in 5 of 6 places, failed in 1 (1.29× to 1.70×).`."""
+    """One sentence: `MoD 0.125 is faster than dense of the same shape in 5 of 6 places, failed in 1; ratios 1.29× to 1.70×.`."""
     # A search leaves out places that it does not need; a failure is no such place.
     cells = [cell for cell in pays.held(loaded, case.arm, other.arm) if cell.ratio is not None or cell.failed]
     ratios = [cell.ratio for cell in cells if cell.ratio is not None]
@@ -64,7 +64,7 @@ def _against(loaded: Loaded, case: Case, other: Case, called: str, *, again: boo
         return ""
     if not ratios:
         return f"{name(case)} has no time to compare with {called}: one of the two failed."
-    span = times(ratios[0]) if len(ratios) == 1 else f"{times(min(ratios))} to {times(max(ratios))}"
+    span = " to ".join(dict.fromkeys(times(end) for end in (min(ratios), max(ratios))))
     who = "it" if again else name(case)
     won, lost = (sum(cell.verdict == word for cell in cells) for word in ("better", "worse"))
     if all(cell.verdict is None for cell in cells):
@@ -77,7 +77,7 @@ def _against(loaded: Loaded, case: Case, other: Case, called: str, *, again: boo
         disturbed = sum(cell.verdict == "contaminated" for cell in cells)
         more = f", slower in {lost}" * bool(lost) + f", disturbed in {disturbed}" * bool(disturbed)
         more += f", failed in {failed}" * bool(failed)
-        said = f"{who} is faster than {called} in {won} of {len(cells)} places{more} ({span})"
+        said = f"{who} is faster than {called} in {won} of {len(cells)} places{more}; ratios {span}"
     doubts = dict.fromkeys(label for cell in cells for label in cell.doubts)
     but = f" (but: {', '.join(doubts)})" if doubts else ""
     return f"{said[:1].upper()}{said[1:]}{but}."

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from modbench.reports.load import Loaded
-from modbench.reports.machine import machine_check
+from modbench.reports.machine import machine_check, twin_check
 from modbench.reports.style import name
 
 # More arms than this are counted.
@@ -58,6 +58,12 @@ def _doubts(loaded: Loaded) -> Iterator[str]:
         yield (
             f"{disturbed} comparison{'s are' if disturbed != 1 else ' is'} contaminated: the machine was disturbed; the table "
             "says by what, with CPU times."
+        )
+    twins = twin_check(loaded)
+    if twins is not None and machine_check(loaded)[0] == "undecided":
+        yield (
+            f"The machine check cannot tell: two identical models were shown to be equal in {twins.equivalent} of "
+            f"{len(twins.verdicts)} comparisons; their largest difference was {100 * twins.largest:.1f} %."
         )
     seeds = len(loaded.run.plan.suite.seeds)
     if loaded.trained_metric is not None and seeds < 3:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 READING = (
-    "Thick line: from this length on the arm pays, in typical calls and in the mean; at the left edge at every length, at the "
-    "right at none. Dashed: where else the line may lie (95 %)."
+    "Thick line: from this length on the arm pays against the baseline, in typical calls and in the mean, read from all lengths "
+    "together; at the left edge at every length, at the right at none. Dashed: where else the line may lie (95 %)."
 )
 # Where the numbers of a cell stand: heights in a row, and half their width in points.
 _NUMBERS, _HALF_WIDTH = (0.2, 0.92), 14.0

@@ -161,6 +161,7 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slower: dict[str, 
 
     def prepare(one: revisions.Side, asked: paired.Asked, out: Path, metrics: Sequence[str]) -> Path:
         assert metrics == ["latency/forward"]
+        assert out.is_absolute()  # a side runs in a folder of its own
         assert paired.command(one, asked, out, metrics)[1:5] == ["-P", "-m", "modbench", "run"]
         prepared.append(f"{one.name} {out.name}")
         return out
@@ -180,9 +181,11 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slower: dict[str, 
     monkeypatch.setattr(paired, "_launch", launch)
     monkeypatch.setattr(paired, "side", lambda name, _models, _into: revisions.Side(name, name, sys.executable))
     monkeypatch.setattr(revisions.Side, "modbench", lambda _self: "")
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
     said = list[str]()
     sides, found = paired.measure(
-        paired.Asked(("a", "b"), "quick", blocks=5), tmp_path, ["latency/forward"], said.append
+        paired.Asked(("a", "b"), "quick", blocks=5), Path("runs"), ["latency/forward"], said.append
     )
     assert sides == ("a", "b")
     assert prepared == ["a first", "b second"]
@@ -206,6 +209,16 @@ def test_a_planted_slowdown_of_one_case_is_named_and_no_other(monkeypatch: pytes
     assert text.startswith("A: a\nB: b\n")
     data = found.as_dict()["rows"]
     assert [row["verdict"] for row in data] == [row.verdict for row in found.rows]
+
+
+def test_an_undecided_row_says_what_would_decide_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = told.result(launched(monkeypatch, tmp_path, {"mod[c0.125]": 1.02}), ("a", "b"), 0.02)
+    open_ = [row for row in found.rows if row.verdict == "inconclusive"]
+    assert open_
+    assert all(row.reason and "--launches" in row.reason for row in open_)
+    text = " ".join(told.in_words(found, 80).split())
+    assert all(f"? {told._where(row)}: {row.reason}" in text for row in open_)
+    assert all(row.reason is None for row in found.rows if row.verdict in {"equivalent", "better"})
 
 
 def test_where_the_first_side_differs_from_itself_there_is_no_verdict(

@@ -17,7 +17,7 @@ from modbench.reports.formats.pytest_benchmark import statistics_of
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 DOC = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
-RUN = "runs/quick-20261124-1"
+RUN = "runs/quick-20261126-1"
 COMMANDS = re.findall(r"^modbench .*$", DOC, flags=re.MULTILINE)
 
 

@@ -53,7 +53,7 @@ def test_one_win_of_six_is_called_one_of_six(run: Path) -> None:
     assert "pays in 1 of 6 (train step at T = 256: 1.06×), slower in 5; ratios 0.8" in equal
     assert re.match(r"Against dense of the same shape it pays in 6 of 6; ratios 1\.3\d× to 1\.7\d×\.$", shape)
     text = re.sub(r"\s+", " ", summary.closing(loaded, run / "report.html", None))
-    assert "in 1 of 6 places, slower in 5 (0.8" in text
+    assert "in 1 of 6 places, slower in 5; ratios 0.8" in text
     page = (run / "report.html").read_text(encoding="utf-8")
     assert page.index("in 1 of 6 places, slower in 5") < page.index("At a glance")
 

@@ -16,8 +16,9 @@ import pytest
 from planted import left, planted_suite, stored
 
 from modbench.commands import _output
-from modbench.reports import head, pays, summary, terminal_tables
+from modbench.reports import head, pays, summary, sureness, terminal_tables
 from modbench.reports.load import Loaded, load
+from modbench.reports.machine import TwinCheck
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -78,7 +79,7 @@ def test_the_first_screen_says_what_was_asked_how_sure_it_is_and_what_to_doubt(l
         "MoD 0.125, MoD 0.5 and MoE against dense of the same shape, and against smaller dense models"
     )
     assert told.asked.endswith("forward pass, memory and held-out loss at 64, 128, 256, 512, 1,024 and 2,048 tokens.")
-    assert told.answer.startswith("MoD 0.125 is faster than dense of the same shape in 6 of 6 places (1.")
+    assert told.answer.startswith("MoD 0.125 is faster than dense of the same shape in 6 of 6 places; ratios 1.")
     assert "Each ratio of times is from 3 fresh processes, with a 95 % interval of ±" in told.sure[0]
     assert any("an illustration, no claim" in each for each in told.doubts)
 
@@ -147,13 +148,22 @@ def test_the_answer_counts_failures_and_names_doubts(
         dataclasses.replace(held[0], ratio=None, verdict=None),  # a place that a search left out
     ]
     monkeypatch.setattr(pays, "held", lambda *_: changed)
-    assert "in 5 of 6 places, failed in 1 (1." in head.answer(loaded)
+    assert "in 5 of 6 places, failed in 1; ratios 1." in head.answer(loaded)
     assert "(but: computes in another precision)." in head.answer(loaded)
     changed[2] = dataclasses.replace(changed[2], verdict="contaminated")
-    assert "in 4 of 6 places, disturbed in 1, failed in 1 (1." in head.answer(loaded)
+    assert "in 4 of 6 places, disturbed in 1, failed in 1; ratios 1." in head.answer(loaded)
     monkeypatch.undo()
     made = planted_suite("draft", metrics=["latency/forward"], train=None, launches=3)
     left(tmp_path, made, fails="mod[c0.125]")
     said = head.answer(load(tmp_path / "run"))
     assert said.startswith("MoD 0.125 has no time to compare with dense of the same shape")
     assert said.count("no time to compare") == 1
+
+
+def test_a_check_that_cannot_tell_is_a_doubt(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    twins = TwinCheck(["equivalent", "inconclusive", "inconclusive"], [], 0.064)
+    monkeypatch.setattr(sureness, "twin_check", lambda _: twins)
+    said = "The machine check cannot tell: two identical models were shown to be equal in 1 of 3 comparisons"
+    assert not any(each.startswith(said) for each in sureness.doubts(loaded))  # doctor knows this machine
+    monkeypatch.setattr(sureness, "machine_check", lambda _: ("undecided", ""))
+    assert f"{said}; their largest difference was 6.4 %." in sureness.doubts(loaded)

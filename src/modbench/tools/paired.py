@@ -108,6 +108,7 @@ def measure(
     """
     if sys.platform == "win32":
         raise UsageError("--paired needs Linux or macOS: processes cannot hand each other turns on Windows.")
+    folder = folder.resolve()  # a side runs in a folder of its own
     with tempfile.TemporaryDirectory(prefix="modbench-paired-") as copies:
         sides = [side(each, asked.models, Path(copies) / "ab"[i]) for i, each in enumerate(asked.sides)]
         for each in sides:
