@@ -50,7 +50,8 @@ def hows(folder: RunFolder, unit: UnitOfWork) -> list[str | None]:
 
 
 def slurm_says(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+    """Tell Slurm something; a controller that is busy may refuse at first."""
+    until(lambda: subprocess.run(command, check=False, capture_output=True).returncode == 0)
 
 
 def hurry(folder: RunFolder, unit: UnitOfWork, times: int) -> None:
