@@ -150,6 +150,14 @@ def test_an_interpreter_is_a_side_and_must_have_modbench(tmp_path: Path) -> None
         revisions.side(str(bare), (), tmp_path / "b").modbench()
 
 
+def test_a_modbench_that_cannot_take_turns_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    old = tmp_path / "python"
+    old.write_text(f"#!/bin/sh\necho \"ModuleNotFoundError: No module named '{revisions.TURNS}'\" >&2\nexit 1\n")
+    old.chmod(0o755)
+    with pytest.raises(UsageError, match="its modbench is too old for --paired"):
+        revisions.side(str(old), (), tmp_path / "b").modbench()
+
+
 def test_too_few_blocks_are_refused() -> None:
     with pytest.raises(UsageError, match="at least 3"):
         paired.Asked(("a", "b"), "quick", blocks=2)

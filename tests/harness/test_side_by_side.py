@@ -52,3 +52,11 @@ def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:
     hung = Start("side h", [sys.executable, "-c", "import time; time.sleep(600)"], os.environ, None, tmp_path / "h.log")
     with pytest.raises(ModbenchError, match=r"side h: a launch did nothing for 1 s and was ended"):
         side_by_side.run([hung], 1)
+
+
+def test_a_process_that_dies_while_it_waits_is_named(tmp_path: Path) -> None:
+    dies = "import os, sys; os.write(int(sys.argv[-2]), b'?'); print('killed', flush=True); os._exit(9)"
+    gone = Start("side g", [sys.executable, "-c", dies], os.environ, None, tmp_path / "g.log")
+    with pytest.raises(ModbenchError, match=r"side g: a launch ended with code 9: killed"):
+        side_by_side.run([gone, child(tmp_path, "a", 2)], 60)
+    assert (tmp_path / "order").read_text() == "a<a>a<a>"

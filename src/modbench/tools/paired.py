@@ -120,9 +120,8 @@ def measure(
         for block in range(asked.blocks):
             made = [folder / f"block{block}-{called}" for called in ORDER]
             three = [(sides[which], prepared[which], out) for which, out in zip(ORDER.values(), made, strict=True)]
-            _launch(
-                three[::-1] if block % 2 else three
-            )  # so that a steady drift weighs on the A/A test from both sides
+            # In reverse in every other block: a steady drift then cancels in the A/A test too.
+            _launch(three[::-1] if block % 2 else three)
             done.append(made)
             left = (time.monotonic() - start) / (block + 1) * (asked.blocks - block - 1)
             say(f"[{block + 1}/{asked.blocks}]" + f" about {human_duration(left)} left" * bool(left))

@@ -16,6 +16,8 @@ from modbench.harness.core.errors import UsageError
 
 # Names the files of a repository as they lie there, changes that are not committed included.
 AS_IT_IS = "."
+# What both sides' modbench must have.
+TURNS = "modbench.harness.timing.turns"
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,14 @@ class Side:
         Raises:
             UsageError: if it has none, or another one is found first.
         """
-        asked = "import modbench; print(modbench.__file__, modbench.__version__)"
+        asked = f"import modbench, {TURNS}; print(modbench.__file__, modbench.__version__)"
         done = subprocess.run(  # noqa: S603  # an interpreter that the user named
             [self.python, "-P", "-c", asked], env=self.environment(), capture_output=True, text=True, check=False
         )
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+            if TURNS in last:
+                raise UsageError(f"{self.name}: its modbench is too old for --paired: it has no {TURNS}.")
             raise UsageError(f"{self.name}: modbench cannot be imported there ({last[:160]}).")
         where, version = done.stdout.split()
         if self.source is not None and not Path(where).resolve().is_relative_to(self.source.parent.resolve()):

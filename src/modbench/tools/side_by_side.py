@@ -82,7 +82,8 @@ def run(starts: Sequence[Start], limit_s: float) -> None:
         while any(child.alive for child in children):
             for child in children:
                 if child.alive:
-                    os.write(child.grant, b"!")
+                    with contextlib.suppress(BrokenPipeError):  # it died while it waited: its exit code says how
+                        os.write(child.grant, b"!")
                     child.wait(limit_s)
         for child in children:
             code = child.process.wait(limit_s)
