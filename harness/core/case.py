@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.catalogue import is_user_model
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.ids import short_name
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan
+from modbench.harness.core.own_models import is_user_model
 from modbench.harness.core.train_plan import TrainRun
 
 Dtype = Literal["fp32", "bf16", "fp16"]

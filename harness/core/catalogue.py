@@ -10,12 +10,10 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
-import importlib.machinery
 import importlib.util
 import os
 import sys
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -116,7 +114,7 @@ def load(room: str, name: str) -> Any:  # noqa: ANN401  # each room exports its 
 
 
 def _included_module(name: str, path: Path) -> ModuleType:
-    return sys.modules[name] if name in sys.modules else _module_from_file(path, name)
+    return sys.modules[name] if name in sys.modules else own_code.module_from_file(path, name)
 
 
 @functools.cache
@@ -163,86 +161,3 @@ def model_options(name: str) -> dict[str, object]:
                 if keyword.arg == "options":
                     return dict(ast.literal_eval(keyword.value))
     return {}
-
-
-def is_user_model(spec: str) -> bool:
-    """Whether a model is named as `FILE.py:build` or `package.module:build` instead of by a catalogue name."""
-    return ":" in spec or spec.endswith(".py")
-
-
-def check_user_model(spec: str) -> None:
-    """Check that a user's model can be found, before anything is measured and without running its code.
-
-    Raises:
-        UsageError: if the file or module does not exist, or names no attribute.
-    """
-    where, _, attribute = spec.rpartition(":")
-    if not where or not attribute.isidentifier():
-        raise UsageError(f"model {spec!r} names no function. Write FILE.py:build or package.module:build.")
-    if where.endswith(".py"):
-        if not Path(where).is_file():
-            raise UsageError(f"model {spec!r}: there is no file {where!r} in {Path.cwd()}.")
-        return
-    if not _module_exists(where):
-        raise UsageError(f"model {spec!r}: there is no module {where!r} to import. Write a file as FILE.py:build.")
-
-
-def _module_exists(name: str) -> bool:
-    """Whether a module can be found from the current folder."""
-    return all(_specs(name))
-
-
-def files_of_module(name: str) -> dict[str, Path]:
-    """Files that importing a module by name runs, by module: its own and those of its packages; none if it has none."""
-    return {spec.name: Path(spec.origin) for spec in _specs(name) if spec and spec.has_location and spec.origin}
-
-
-def _specs(name: str) -> Iterator[importlib.machinery.ModuleSpec | None]:
-    """Where a module and its packages are found from the current folder, without importing them; None for the first not found."""
-    path = [str(Path.cwd()), *sys.path]
-    for i, _ in enumerate(parts := name.split(".")):
-        try:
-            spec = importlib.machinery.PathFinder.find_spec(".".join(parts[: i + 1]), path)
-        except (ImportError, ValueError):
-            spec = None
-        yield spec
-        if spec is None:
-            return
-        path = list(spec.submodule_search_locations or ())
-
-
-def load_user_model(spec: str) -> Any:  # noqa: ANN401  # a user's build(config)
-    """Import a user's `build` function. Exceptions of the import are passed on to the user.
-
-    Raises:
-        AttributeError: if the module has no such function.
-    """
-    where, _, attribute = spec.rpartition(":")
-    module = _module_from_file(Path(where)) if where.endswith(".py") else _module_from_name(where)
-    if not hasattr(module, attribute):
-        raise AttributeError(f"{where} defines no {attribute!r}")
-    return getattr(module, attribute)
-
-
-def _module_from_name(name: str) -> ModuleType:
-    _importable(Path.cwd())
-    return importlib.import_module(name)
-
-
-def _importable(folder: Path) -> None:
-    own_code.import_from_source(folder)
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-
-
-def _module_from_file(path: Path, name: str = "") -> ModuleType:
-    if not name:
-        _importable(path.resolve().parent)
-    name = name or f"modbench_user_{path.stem}"
-    loader = own_code.FromSource(name, str(path.absolute()))
-    spec = importlib.util.spec_from_file_location(name, path.absolute(), loader=loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    loader.exec_module(module)
-    return module

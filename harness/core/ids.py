@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from modbench.harness.core.catalogue import is_user_model
+from modbench.harness.core.own_models import is_user_model
 
 
 def short_name(model: str) -> str:

@@ -7,12 +7,13 @@ them seem so. And a file that is edited while its run goes on would put two vers
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import sys
 from collections.abc import Mapping
 from importlib.abc import PathEntryFinder
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 
 from modbench.harness.core.errors import UsageError
 
@@ -77,3 +78,14 @@ class FromSource(SourceFileLoader):
                 "that, `modbench resume` with --trust and --retry-failed."
             )
         return self.source_to_code(content, path)
+
+
+def module_from_file(path: Path, name: str) -> ModuleType:
+    """Import a file under a name, from its source. Exceptions of the import are passed on."""
+    loader = FromSource(name, str(path.absolute()))
+    spec = importlib.util.spec_from_file_location(name, path.absolute(), loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    loader.exec_module(module)
+    return module

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import catalogue, own_models
 from modbench.harness.core.config import ROUTING_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.ids import short_name
@@ -96,8 +96,8 @@ def _product(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _resolve(model: str, settings: dict[str, Any], *, anchor: bool = False) -> ResolvedArm:
-    if catalogue.is_user_model(model):
-        catalogue.check_user_model(model)
+    if own_models.is_user_model(model):
+        own_models.check_user_model(model)
         options: dict[str, object] = {}
     else:
         catalogue.find("models", model)
@@ -154,7 +154,7 @@ def _rung(
     arm: Arm, match: Match, suite: Suite, shape: dict[str, Any], named: list[ResolvedArm], solve: Solver
 ) -> ResolvedArm:
     """Shrink an arm until it costs what its target does: the suite's arm of that model with the match's settings."""
-    if catalogue.is_user_model(arm.model) or catalogue.is_user_model(match.arm):
+    if own_models.is_user_model(arm.model) or own_models.is_user_model(match.arm):
         raise UsageError("match needs closed forms: only catalogue models can be solved or matched.")
     if match.arm not in catalogue.entries("models"):
         raise UsageError(f"match: {unknown('arm', match.arm, catalogue.entries('models'))}")

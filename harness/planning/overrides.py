@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import Any
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import catalogue, own_models
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.train_plan import BUDGETS
@@ -117,8 +117,8 @@ def _aim_ladder(data: dict[str, Any], capacities: list[float]) -> None:
 
 
 def _choose_models(arms: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    own = [name for name in names if catalogue.is_user_model(name)]
-    named = [name for name in names if not catalogue.is_user_model(name)]
+    own = [name for name in names if own_models.is_user_model(name)]
+    named = [name for name in names if not own_models.is_user_model(name)]
     for name in named:
         catalogue.find("models", name)
     if named:
@@ -173,7 +173,7 @@ def _budget(train: dict[str, Any], name: str, value: object) -> None:
 
 
 def _reads(model: str, key: str) -> bool:
-    return catalogue.is_user_model(model) or key in catalogue.model_options(model)
+    return own_models.is_user_model(model) or key in catalogue.model_options(model)
 
 
 def _name_files(data: dict[str, Any], task: str, path: str) -> None:

@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import catalogue, own_models
 from modbench.harness.core.case import Case, UnitOfWork
-from modbench.harness.core.catalogue import is_user_model
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.own_models import is_user_model
 
 BLOCK = 1 << 20
 
@@ -115,7 +115,7 @@ def _model_files(model: str) -> Iterator[OwnFile]:
     if where.endswith(".py"):
         yield _file("model", model, Path(where))
         return
-    files = catalogue.files_of_module(where)
+    files = own_models.files_of_module(where)
     for module, file in files.items():
         yield _file("model", model if module == where else f"{model} ({module})", file)
     if where not in files:  # a module without a file, or none

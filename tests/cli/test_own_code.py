@@ -15,7 +15,7 @@ import pytest
 from planted import planted_suite, stored
 
 from modbench import api
-from modbench.harness.core import catalogue, own_code
+from modbench.harness.core import own_code, own_models
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now
 from modbench.harness.execution import worker
@@ -93,7 +93,7 @@ def test_a_compiled_file_beside_the_source_is_not_run(
         py_compile.compile(str(file), invalidation_mode=mode)
         file.write_text(BUILD)
         os.utime(file, (1e9, 1e9))  # the same size and time: Python sees no difference
-    build = catalogue.load_user_model(spec)
+    build = own_models.load_user_model(spec)
     assert callable(build)
 
 
@@ -101,11 +101,11 @@ def test_a_file_that_changed_is_not_run(here: Path) -> None:
     file = here / "mine.py"
     file.write_text(BUILD)
     own_code.expect({str(file): hashlib.sha256(file.read_bytes()).hexdigest()})
-    assert callable(catalogue.load_user_model("mine.py:build"))
+    assert callable(own_models.load_user_model("mine.py:build"))
     file.write_text("# better\n" + BUILD)
     for spec in ("mine.py:build", "mine:build"):
         with pytest.raises(UsageError, match=r"changed since the run began.*--trust"):
-            catalogue.load_user_model(spec)
+            own_models.load_user_model(spec)
 
 
 def test_a_worker_runs_what_the_run_began_with(here: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import catalogue, own_models
 from modbench.harness.core.case import ELEMENT_BYTES, Case, Dtype, Place
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
@@ -85,7 +85,7 @@ def costs(request: Request) -> list[dict[str, Any]]:
 
 
 def _check(request: Request) -> None:
-    if not catalogue.is_user_model(request.model):
+    if not own_models.is_user_model(request.model):
         catalogue.find("models", request.model)
     for size in (*request.seq_len, *request.batch_size):
         if size < 1:
@@ -95,7 +95,7 @@ def _check(request: Request) -> None:
 
 
 def _config(request: Request, capacity: float | None, seq_len: int) -> ModelConfig:
-    own = catalogue.is_user_model(request.model)
+    own = own_models.is_user_model(request.model)
     options = {} if own else catalogue.model_options(request.model)
     given: dict[str, Any] = {}
     for setting in request.settings:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
-from modbench.harness.core.catalogue import is_user_model
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.own_models import is_user_model
 
 # Names the files of a repository as they lie there, changes that are not committed included.
 AS_IT_IS = "."
