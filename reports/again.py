@@ -27,7 +27,7 @@ KEPT = (
     "--set",
     "--effort",
 )
-KEPT_ALONE = ("--compile",)
+KEPT_ALONE = ("--compile", "--only")
 LEFT = ("-o", "--out", "-k", "--timeout", "--launcher", "--launcher-profile")
 LEFT_ALONE = ("--strict", "--json", "-q", "--quiet")
 

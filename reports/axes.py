@@ -34,7 +34,7 @@ _LETTERS = {"seq_len": "T", "batch_size": "B"}
 
 
 def fields(case: Case) -> Fields:
-    """Return every field of a case by name; None where a model does not read it."""
+    """Return every field of a case by name, and the options of a user's model; None where a model does not read it."""
     reads = None if case.own else {*SHAPE_KEYS, *_options(case.model)}
     dumped: Fields = case.config.model_dump()
     config = {key: value for key, value in dumped.items() if reads is None or key in reads}
@@ -45,7 +45,18 @@ def fields(case: Case) -> Fields:
         config.pop("decode_policy", None)
     unread: Fields = dict.fromkeys(ModelConfig.model_fields)
     more: Fields = {"model": case.model, "arm": case.arm, "task": case.task or None, "budget": case.budget}
-    return unread | config | case.place.model_dump() | more
+    known = unread | config | case.place.model_dump() | more
+    return known | {
+        f"options.{name}" if name in known else name: str(value) if isinstance(value, tuple) else value
+        for name, value in case.options
+    }
+
+
+def of(cases: Sequence[Case]) -> dict[str, Fields]:
+    """Return the fields of cases by id, with the options of each for all: None where a model does not have it."""
+    found = {case.id: fields(case) for case in cases}
+    names: Fields = dict.fromkeys(name for each in found.values() for name in each)
+    return {case: names | each for case, each in found.items()}
 
 
 @functools.cache
@@ -56,7 +67,7 @@ def _options(model: str) -> frozenset[str]:
 
 def differing(known: Sequence[Fields]) -> list[str]:
     """Return the names of the fields that differ among these cases."""
-    return [name for name in known[0] if len({each[name] for each in known}) > 1] if known else []
+    return [name for name in known[0] if len({each.get(name) for each in known}) > 1] if known else []
 
 
 def rest(case: Case, own: Fields, names: Iterable[str]) -> tuple[tuple[str, Value], ...]:

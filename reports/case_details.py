@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modbench.harness.core.case import Case
+from modbench.harness.core.options import typed
 from modbench.reports.again import Again, NotAgainError
 from modbench.reports.load import Loaded
 from modbench.reports.unit_files import Files
@@ -74,10 +75,11 @@ def details(loaded: Loaded, cases: Sequence[Case]) -> list[Details]:
 def _settings(loaded: Loaded, case: Case) -> list[tuple[str, str]]:
     place, suite = case.place, loaded.run.plan.suite
     threads = f", {place.threads} thread{'s' * (place.threads != 1)}" if place.device == "cpu" else ""
-    differs = ", ".join(f"{key} = {value}" for key, value in json.loads(case.config_diff()).items())
+    differs = ", ".join(f"{key} = {value}" for key, value in json.loads(case.config_diff()).items() if key != "options")
     params = loaded.tables.counted(case).params
     said = [
         ("Model", case.model),
+        *([("Options", typed(dict(case.options)))] if case.options else []),
         ("Input", f"T = {place.seq_len:,}, B = {place.batch_size:,}, {place.dtype}"),
         ("Runs on", f"{place.device}{threads}, {place.execution}"),
         ("Parameters", "not counted" if params is None else f"{params:,}"),

@@ -50,9 +50,9 @@ class _Maker:
         self.tables, self.loaded, self.keep = loaded.tables, loaded, keep
         self.plan = loaded.run.plan
         cases = self.plan.cases
-        known = {case.id: axes.fields(case) for case in cases}
+        known = axes.of(cases)
         self.axis = axes.checked_axis(axis, [*known.values()])
-        self.at = {case: fields[axis] for case, fields in known.items()}
+        self.at = {case: fields[self.axis] for case, fields in known.items()}
         self.known = axes.ordered(self.at.values())
         self.value = None if baseline is None or axis == "arm" else axes.value_named(axis, baseline, self.known)
         self.arm = self._arm(baseline) if baseline is not None and self.value is None else None

@@ -49,7 +49,7 @@ def change_words(row: Row) -> str:
 def case_words(case: Case, differing: Sequence[str]) -> str:
     """Return the name of a case with those fields of its place that differ: `MoD 0.125, T=512`."""
     fields = axes.fields(case)
-    where = [axes.heading(key, fields[key]) for key in differing if fields[key] is not None]
+    where = [axes.heading(key, fields[key]) for key in differing if fields.get(key) is not None]
     return ", ".join([short(case), *where])
 
 

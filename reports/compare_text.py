@@ -219,7 +219,7 @@ def as_dict(loaded: Loaded, table: Table) -> dict[str, Any]:
 def _row(table: Table, value: Value, cell: Cell) -> dict[str, Any]:
     found = cell.row or {"case_id": cell.case.id, "status": "baseline" if cell.is_baseline else "skipped"}
     known = {key: plain(found.get(key)) for key in KEPT} | {"value": cell.value}
-    at = axes.fields(cell.case)[table.axis] if value == BASELINE else value
+    at = axes.fields(cell.case).get(table.axis) if value == BASELINE else value
     return {table.axis: at} | known | ({"reason": cell.why} if cell.why else {})
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.options import typed
 from modbench.harness.results.notes.memory import FitNotes
 from modbench.reports.tables import Tables
 
@@ -39,5 +40,8 @@ def settings(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
 
 def differences(case: Case, old: Case) -> str:
     """Return how two cases of one id differ: `d_model 64, was 32`."""
-    now, before = ({**side.config.model_dump(), "model": side.model} for side in (case, old))
+    now, before = (
+        {**side.config.model_dump(), "model": side.model, "options": typed(dict(side.options)) or "none"}
+        for side in (case, old)
+    )
     return ", ".join(f"{name} {now[name]}, was {before[name]}" for name in now if now[name] != before[name])

@@ -13,6 +13,7 @@ from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.ids import short_name
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan
+from modbench.harness.core.options import Options
 from modbench.harness.core.own_models import is_user_model
 from modbench.harness.core.train_plan import TrainRun
 
@@ -87,6 +88,7 @@ class Case(Frozen):
         task: the task that it is trained on; empty if it trains on a corpus or not at all.
         budget: training FLOPs that it may spend, in a sweep over several budgets.
         twin: whether it is a second instance of the anchor, timed to see whether the machine calls equals equal.
+        options: what a user's build is given by name besides the configuration.
     """
 
     model: str
@@ -97,6 +99,7 @@ class Case(Frozen):
     task: str = ""
     budget: float | None = None
     twin: bool = False
+    options: Options = ()
 
     @property
     def original(self) -> Case:
@@ -153,8 +156,13 @@ class Case(Frozen):
         return f"{self.short_model}-twin" if self.twin else self.short_model
 
     def config_diff(self) -> str:
-        """JSON of the fields that are not default (the CSV's `config`); derived values such as `d_ff` count as default."""
-        return _config_diff(self.config)
+        """JSON of the fields that are not default (the CSV's `config`); derived values such as `d_ff` count as default.
+
+        Options of a user's model are in it as `options`.
+        """
+        if not self.options:
+            return _config_diff(self.config)
+        return json.dumps(json.loads(_config_diff(self.config)) | {"options": dict(self.options)}, sort_keys=True)
 
 
 class Comparison(Frozen):

@@ -96,4 +96,4 @@ def in_words(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     got = first["input"]
     value = f" (got {shown(got)})" if isinstance(got, str | int | float | bool) else ""
-    return f"{brief(where, 100)}: {brief(message, 300)}{value}."
+    return f"{brief(where, 100)}: {brief(message, 300).removesuffix('.')}{value}."

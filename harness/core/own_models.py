@@ -1,16 +1,18 @@
-"""A user's own models, named by file or module: where their code is, whether it is there, and how it is imported."""
+"""A user's own models, named by file or module: where their code is, what it can be called with, and how it is imported."""
 
 from __future__ import annotations
 
+import difflib
+import functools
 import importlib
 import importlib.machinery
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from modbench.harness.core import own_code
+from modbench.harness.core import options, own_code, own_imports, signatures
 from modbench.harness.core.errors import UsageError
 
 
@@ -19,26 +21,71 @@ def is_user_model(spec: str) -> bool:
     return ":" in spec or spec.endswith(".py")
 
 
-def check_user_model(spec: str) -> None:
-    """Check that a user's model can be found, before anything is measured and without running its code.
+def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
+    """Part a model's name from the options in the parentheses behind it. Pure: nothing is looked up.
+
+    `mine.py:build(threshold=[0.5, 0.7], mode=hard)` is `mine.py:build` and `{"threshold": [0.5, 0.7], "mode": "hard"}`. The name
+    may be anything in front of the parentheses. A list holds values of which each is tried; any other value is one.
+
+    Args:
+        text: as typed behind `--model`, or written as an arm's `model`.
+
+    Returns:
+        The name, and the options by name; none for a name without parentheses.
 
     Raises:
-        UsageError: if the file or module does not exist, or names no attribute.
+        UsageError: if the parentheses or quotes do not match, or what is inside is not NAME=VALUE.
+    """
+    spec, inside = options.in_parentheses(text.strip())
+    if inside is None:
+        behind = spec.rpartition(":")[2]
+        if "(" in behind or ")" in behind:
+            raise UsageError(
+                f"model {text!r}: a parenthesis or a quote is not closed. Write FILE.py:build(threshold=0.7,mode=hard)."
+            )
+        return spec, {}
+    return spec, options.parse(inside, f"model {spec!r}")
+
+
+def check_user_model(spec: str, given: Mapping[str, Any]) -> None:
+    """Check that a user's model can be found and called as `build(config, **given)`, without running its code.
+
+    Args:
+        spec: `FILE.py:build` or `package.module:build`.
+        given: its options, each with one value.
+
+    Raises:
+        UsageError: if the file or module does not exist, defines no such name, or that does not take the options.
     """
     where, _, attribute = spec.rpartition(":")
     if not where or not attribute.isidentifier():
         raise UsageError(f"model {spec!r} names no function. Write FILE.py:build or package.module:build.")
-    if where.endswith(".py"):
-        if not Path(where).is_file():
-            raise UsageError(f"model {spec!r}: there is no file {where!r} in {Path.cwd()}.")
-        return
-    if not _module_exists(where):
-        raise UsageError(f"model {spec!r}: there is no module {where!r} to import. Write a file as FILE.py:build.")
+    source: Path | None = Path(where)
+    if not where.endswith(".py"):
+        if not all(_specs(where)):
+            raise UsageError(f"model {spec!r}: there is no module {where!r} to import. Write a file as FILE.py:build.")
+        source = files_of_module(where).get(where)
+    elif not Path(where).is_file():
+        near = difflib.get_close_matches(Path(where).name, _python_files(Path(where).parent), n=1, cutoff=0.7)
+        hint = f" Did you mean {str(Path(where).with_name(near[0]))!r}?" if near else ""
+        raise UsageError(f"model {spec!r}: there is no file {where!r} in {Path.cwd()}.{hint}")
+    if source is not None and source.suffix == ".py":  # others hold no source
+        signatures.check(source, attribute, given, f"model {spec!r}")
 
 
-def _module_exists(name: str) -> bool:
-    """Whether a module can be found from the current folder."""
-    return all(_specs(name))
+def _python_files(folder: Path) -> list[str]:
+    try:
+        return sorted(each.name for each in folder.iterdir() if each.suffix == ".py")
+    except OSError:
+        return []
+
+
+def beside(spec: str, folder: Path) -> str:
+    """A model that a file in `folder` names: a file that is not in the current folder is looked for in that one."""
+    where, colon, attribute = spec.rpartition(":")
+    if not where.endswith(".py") or Path(where).is_file() or not (folder / where).is_file():
+        return spec
+    return f"{folder / where}{colon}{attribute}"
 
 
 def files_of_module(name: str) -> dict[str, Path]:
@@ -60,30 +107,26 @@ def _specs(name: str) -> Iterator[importlib.machinery.ModuleSpec | None]:
         path = list(spec.submodule_search_locations or ())
 
 
-def load_user_model(spec: str) -> Any:  # noqa: ANN401  # a user's build(config)
-    """Import a user's `build` function. Exceptions of the import are passed on to the user.
+def load_user_model(spec: str, given: Mapping[str, Any] | None = None) -> Callable[[Any], Any]:
+    """Import a user's `build` function and return it with its options. Exceptions of the import are passed on to the user.
 
     Raises:
         AttributeError: if the module has no such function.
     """
     where, _, attribute = spec.rpartition(":")
-    module = _module_of_file(Path(where)) if where.endswith(".py") else _module_from_name(where)
+    module = _module_of_file(Path(where)) if where.endswith(".py") else _module_of_name(where)
     if not hasattr(module, attribute):
         raise AttributeError(f"{where} defines no {attribute!r}")
-    return getattr(module, attribute)
+    build: Callable[..., Any] = getattr(module, attribute)
+    return functools.partial(build, **given) if given else build
 
 
-def _module_from_name(name: str) -> ModuleType:
-    _importable(Path.cwd())
+def _module_of_name(name: str) -> ModuleType:
+    own_imports.use(Path.cwd())
     return importlib.import_module(name)
 
 
-def _importable(folder: Path) -> None:
-    own_code.import_from_source(folder)
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-
-
 def _module_of_file(path: Path) -> ModuleType:
-    _importable(path.resolve().parent)
-    return own_code.module_from_file(path, f"modbench_user_{path.stem}")
+    file = path.resolve()
+    own_imports.use(file.parent, Path.cwd())
+    return own_code.module_from_file(path, own_imports.name_of(file))

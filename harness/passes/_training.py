@@ -73,7 +73,8 @@ def sink_log(unit: UnitOfWork) -> SinkLog:
     name = run.log_to if here is not None and here.ranks.first else None
     config = case.config.model_dump(mode="json") | run.model_dump(mode="json", exclude=set(OF_THE_SINK))
     folder = here.run if here is not None else Path()
-    return SinkLog(name, run, folder, unit.name, config | {"model": case.model, "seed": unit.protocol.seed})
+    told = {"model": case.model, "seed": unit.protocol.seed} | ({"options": dict(case.options)} if case.options else {})
+    return SinkLog(name, run, folder, unit.name, config | told)
 
 
 def train(case: Case, protocol: Protocol, log: SinkLog | None = None) -> Trained:
@@ -260,7 +261,9 @@ def _trainer(
 
     here = workspace.HERE
     settings = plan.model_dump_json(exclude=set(OF_THE_SINK))
-    fingerprint = f"{subject.case.id} {subject.case.config.model_dump_json()} {settings} {subject.seed}"
+    case = subject.case
+    options = f" {dict(case.options)}" if case.options else ""
+    fingerprint = f"{case.id} {case.config.model_dump_json()}{options} {settings} {subject.seed}"
 
     def tell(progress: Progress) -> None:
         if here is not None:

@@ -13,8 +13,10 @@ from modbench.harness.core import catalogue, own_models
 from modbench.harness.core.config import ROUTING_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.ids import short_name
+from modbench.harness.core.options import Pairs, label
+from modbench.harness.planning.arm_tables import Arm, Match
 from modbench.harness.planning.match import QUANTITIES
-from modbench.harness.planning.suite import Arm, Match, Suite
+from modbench.harness.planning.suite import Suite
 
 # (model to shrink, its shape, target model, target's shape, quantity) -> (solved shape, its share of the full shape's)
 Solver = Callable[[str, ModelConfig, str, ModelConfig, str], tuple[ModelConfig, float]]
@@ -28,6 +30,7 @@ class ResolvedArm:
         model: catalogue name or a user's spec.
         config: shape of the model.
         parts: what distinguishes it from other arms of its model.
+        options: what a user's build is given by name.
         anchor: whether the suite names it as the anchor.
         target: the arm that it matches, if it is a rung.
         quantity: the quantity in which it matches.
@@ -36,6 +39,7 @@ class ResolvedArm:
     model: str
     config: ModelConfig
     parts: tuple[str, ...]
+    options: Pairs = ()
     anchor: bool = False
     target: ResolvedArm | None = None
     quantity: str = "flops/forward"
@@ -61,7 +65,11 @@ def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
     plain: list[tuple[ResolvedArm, dict[str, Any]]] = []
     for arm in suite.arms:
         if arm.match is None:
-            plain += [(_resolve(arm.model, {**shape, **s}, anchor=arm.anchor), s) for s in _product(arm.settings)]
+            plain += [
+                (_resolve(arm.model, {**shape, **s}, o, anchor=arm.anchor), s)
+                for s in _product(arm.settings)
+                for o in _product(arm.options)
+            ]
     if not plain:
         raise UsageError("every arm has a match; a comparison needs an anchor without one.")
     longest = plain[0][0].config.max_seq_len
@@ -95,9 +103,12 @@ def _product(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(point) for point in itertools.product(*axes)]
 
 
-def _resolve(model: str, settings: dict[str, Any], *, anchor: bool = False) -> ResolvedArm:
+def _resolve(
+    model: str, settings: dict[str, Any], given: Mapping[str, Any] | None = None, *, anchor: bool = False
+) -> ResolvedArm:
+    given = given or {}
     if own_models.is_user_model(model):
-        own_models.check_user_model(model)
+        own_models.check_user_model(model, given)
         options: dict[str, object] = {}
     else:
         catalogue.find("models", model)
@@ -119,7 +130,7 @@ def _resolve(model: str, settings: dict[str, Any], *, anchor: bool = False) -> R
             f"model {model!r}: first_routed {config.first_routed} leaves no routed block among {config.n_layers} layers "
             "(blocks count from 0). Lower first_routed or add layers."
         )
-    return ResolvedArm(model, config, (), anchor)
+    return ResolvedArm(model, config, (), tuple(sorted(given.items())), anchor)
 
 
 def check_capacity(capacity: object) -> None:
@@ -138,7 +149,7 @@ def check_capacity(capacity: object) -> None:
 def _label(
     arm: ResolvedArm, settings: dict[str, Any], siblings: list[tuple[ResolvedArm, dict[str, Any]]]
 ) -> ResolvedArm:
-    """Name an arm: its capacity always, other keys if arms of the same model differ in them."""
+    """Name an arm: its capacity and options always, other keys if arms of the same model differ in them."""
     parts = [f"c{arm.config.capacity:g}"] if arm.config.capacity is not None else []
     if any(short_name(other.model) == short_name(arm.model) and other.model != arm.model for other, _ in siblings):
         parts.insert(0, arm.model.rpartition(":")[0].removesuffix(".py"))  # two files with the same name: add the path
@@ -147,6 +158,7 @@ def _label(
         value = getattr(arm.config, key, None)
         if key != "capacity" and len({getattr(config, key) for config in others}) > 1:
             parts.append(str(value) if isinstance(value, str) else f"{key}{value:g}")
+    parts += [label(name, value) for name, value in arm.options]
     return replace(arm, parts=tuple(parts))
 
 
@@ -167,4 +179,4 @@ def _rung(
     )
     config, share = solve(arm.model, base.config, target.model, target.config, match.quantity)
     letter = QUANTITIES[match.quantity][1]
-    return ResolvedArm(arm.model, config, (f"{letter}{share:.2f}",), arm.anchor, target, match.quantity)
+    return ResolvedArm(arm.model, config, (f"{letter}{share:.2f}",), (), arm.anchor, target, match.quantity)

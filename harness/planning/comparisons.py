@@ -160,6 +160,7 @@ class Expander:
                 rung=arm.target is not None,
                 task=task,
                 budget=budget,
+                options=arm.options,
             )
             for arm in arms
         )

@@ -10,6 +10,7 @@ from modbench.harness.core import catalogue, own_models
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.train_plan import BUDGETS
+from modbench.harness.planning.chosen_models import choose_models
 from modbench.harness.planning.suite import SMOKE_STEPS, TABLES, Suite, parse_suite
 
 # Keys that only the pilot of a two-stage effort reads.
@@ -23,7 +24,8 @@ class Overrides:
 
     Attributes:
         model: catalogue names keep only those arms and the anchor, and add models that the suite lacks;
-            `FILE.py:build` or `package.module:build` adds an arm.
+            `FILE.py:build` or `package.module:build` adds an arm, with options in parentheses.
+        only: whether these models are all: the first is the anchor.
         capacity: replaces the capacities of every arm that has one, and of user models.
         seq_len: replaces the grid's lengths.
         batch_size: replaces the grid's batch sizes.
@@ -37,6 +39,7 @@ class Overrides:
     """
 
     model: tuple[str, ...] = ()
+    only: bool = False
     capacity: tuple[float, ...] = ()
     seq_len: tuple[int, ...] = ()
     batch_size: tuple[int, ...] = ()
@@ -74,7 +77,7 @@ def override(suite: Suite, flags: Overrides) -> Suite:
         train = data["train"]
         _budget(train, "steps", SMOKE_STEPS)
         train["val_tokens"] = min(train["val_tokens"], 4 * train["seq_len"])
-    data["arms"] = _choose_models(data["arms"], flags.model)
+    data["arms"] = choose_models(data["arms"], flags.model, only=flags.only)
     if flags.capacity:
         _set_routing(data, "capacity", list(flags.capacity), "--capacity")
         _aim_ladder(data, sorted(set(flags.capacity)))
@@ -114,19 +117,6 @@ def _aim_ladder(data: dict[str, Any], capacities: list[float]) -> None:
         else:
             place = i * (len(capacities) - 1) // max(1, number - 1)
             arm["match"]["settings"]["capacity"] = capacities[place]
-
-
-def _choose_models(arms: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    own = [name for name in names if own_models.is_user_model(name)]
-    named = [name for name in names if not own_models.is_user_model(name)]
-    for name in named:
-        catalogue.find("models", name)
-    if named:
-        anchor = next((arm for arm in arms if arm["anchor"]), arms[0])
-        arms = [arm for arm in arms if arm is anchor or arm["model"] in named]
-        named = [name for name in named if name not in {arm["model"] for arm in arms}]
-    plain: dict[str, Any] = {"anchor": False, "match": None}
-    return [*arms, *({"model": name, "settings": {}, **plain} for name in (*named, *own))]
 
 
 def _set(data: dict[str, Any], setting: str) -> None:

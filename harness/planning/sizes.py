@@ -37,7 +37,9 @@ def check_size(suite: Suite, source: str) -> None:
         UsageError: if it cannot.
     """
     arms = sum(
-        math.prod(len(value) for value in arm.settings.values() if isinstance(value, list | tuple))
+        math.prod(
+            len(value) for value in (*arm.settings.values(), *arm.options.values()) if isinstance(value, list | tuple)
+        )
         for arm in suite.arms
     )
     arms *= len(suite.isoflop.sizes) if suite.isoflop else 1

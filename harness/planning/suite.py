@@ -10,12 +10,13 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Device, Dtype
-from modbench.harness.core.config import MOST_TOKENS, ROUTING_KEYS, SHAPE_KEYS, ModelConfig
+from modbench.harness.core.config import MOST_TOKENS, ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, in_short, in_words, unknown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.ids import slug
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan, SearchPlan
 from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
+from modbench.harness.planning.arm_tables import Arm, look_beside
 from modbench.harness.planning.check_search import check_search
 from modbench.harness.planning.efforts import EFFORTS, FEWEST_PILOT, TWO_STAGE, WARM_UPS, Effort
 from modbench.harness.planning.sizes import check_size
@@ -63,33 +64,6 @@ TABLES: dict[str, type[Frozen]] = {
     "fit": FitPlan,
     "search": SearchPlan,
 }
-
-
-class Match(Frozen):
-    """Request for the smaller shape whose cost equals another arm's at the training length."""
-
-    arm: str
-    quantity: Literal["flops/forward", "flops/train_step", "params"] = "flops/forward"
-    settings: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _collect(cls, data: dict[str, Any]) -> dict[str, Any]:
-        return _collect_settings(data, own=("arm", "quantity", "settings"))
-
-
-class Arm(Frozen):
-    """A model and its settings; a list of values makes one arm per value."""
-
-    model: str
-    anchor: bool = False
-    match: Match | None = None
-    settings: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _collect(cls, data: dict[str, Any]) -> dict[str, Any]:
-        return _collect_settings(data, own=("model", "anchor", "match", "settings"))
 
 
 class Suite(Frozen):
@@ -235,22 +209,6 @@ class Suite(Frozen):
         return self.effort != "smoke"
 
 
-def _collect_settings(data: dict[str, Any], own: tuple[str, ...]) -> dict[str, Any]:
-    """Gather the model keys of an arm's table, where they are flat, and refuse unknown keys."""
-    if not isinstance(data, dict):
-        raise ValueError(  # noqa: TRY004  # pydantic turns a ValueError into a message for the user
-            f'must be a table such as {{ {own[0]} = "mod" }}, not {data!r}'
-        )
-    if "settings" in data:  # read back from run.json
-        return data
-    kept = {key: value for key, value in data.items() if key in own}
-    settings = {key: value for key, value in data.items() if key not in own}
-    for key in settings:
-        if key not in ModelConfig.model_fields:
-            raise unknown("key", key, (*own[:-1], *ModelConfig.model_fields))
-    return {**kept, "settings": settings}
-
-
 def load_suite(name: str) -> Suite:
     """Load a shipped suite by name, or a suite from a TOML file.
 
@@ -268,6 +226,7 @@ def load_suite(name: str) -> Suite:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{name}: not TOML: {in_short(error)}.") from error
     data.setdefault("name", slug(path.stem))
+    look_beside(data, path.parent)
     return parse_suite(data, name)
 
 

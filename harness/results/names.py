@@ -31,7 +31,7 @@ def _check_paths(plan: Plan, file: Path) -> None:
         check_unit(unit, f"{file}: damaged at plan.units.{at}")
     for at, comparison in enumerate(plan.comparisons):
         for case in comparison.arms:
-            for text in (case.model, case.task, *case.arm_parts):
+            for text in (case.model, case.task, *case.arm_parts, *map(str, case.options)):
                 if not is_printable(text):
                     raise UsageError(
                         f"{file}: damaged at plan.comparisons.{at}.arms: {shown(text)} holds control characters."

@@ -81,6 +81,18 @@ def launcher_options(body: Mapping[str, Any], file: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
+def started_in(body: Mapping[str, Any], file: Path) -> str | None:
+    """The folder in which a run was started, as its run.json says; None before schema 8.
+
+    Raises:
+        UsageError: if that is damaged.
+    """
+    found = body.get("started_in")
+    if found is not None and not isinstance(found, str):
+        raise UsageError(f"{file}: damaged at started_in: a text is expected.")
+    return found
+
+
 def of(units: Iterable[UnitOfWork], launcher: str, options: Sequence[str] | None = None) -> tuple[OwnFile, ...]:
     """The user's files that these units run or read. Nothing is imported; files are read to be hashed.
 

@@ -9,6 +9,7 @@ Schema versions (`upgrade.py` reads all but the first):
         the machine's peaks by shape.
     6: run.json names the files of the user's models; a record says on which host and machine it was made.
     7: a suite may search an axis of its grid: what a search asked for is in `search/`, and other cells are not missing.
+    8: a case may have options of a user's model; run.json says in which folder the command was started.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from modbench.harness.core.masking import masked
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.results.notes import Notes, SomeNotes
 
-SCHEMA = 7
+SCHEMA = 8
 
 Status = Literal["ok", "skipped", "failed"]
 # `damaged` is never written: the reader gives it to what a damaged file should have held.
@@ -176,7 +177,7 @@ class Record(Frozen):
         busy: (start, end) of intervals of measurement or training, on the machine's monotonic clock, in s.
     """
 
-    schema_version: Literal[7] = 7
+    schema_version: Literal[8] = 8
     unit: UnitOfWork
     started: str
     wall_s: float

@@ -111,6 +111,7 @@ class RunFolder:
             "schema_version": SCHEMA,
             "layout": chosen,
             "started": started,
+            "started_in": masking.masked(str(Path.cwd())),
             "command": masking.command(command),
             "launcher": launcher,
             "launcher_options": shown,
@@ -146,6 +147,7 @@ class StoredRun:
         searches: searches that have ended, by row.
         planned: every unit in run.json: those of the plan, and those that nothing asked for, or may yet.
         own_files: the user's files that it began with, as run.json says.
+        started_in: the folder in which the command was started; None before schema 8.
         token: under which the user who began it is remembered, as run.json says.
     """
 
@@ -164,6 +166,7 @@ class StoredRun:
     options: tuple[str, ...] = ()
     planned: tuple[UnitOfWork, ...] = ()
     own_files: tuple[own_files.OwnFile, ...] = ()
+    started_in: str | None = None
     token: str | None = None
     damaged: list[Damaged] = field(default_factory=list)
 
@@ -284,6 +287,7 @@ def read(folder: str) -> StoredRun:
         options=own_files.launcher_options(body, file),
         planned=whole.units,
         own_files=own_files.told(body, file),
+        started_in=own_files.started_in(body, file),
         token=str(body.get("token")),
         **told,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +151,28 @@ def strange(files: Sequence[OwnFile], told: Sequence[OwnFile], token: str | None
     return found
 
 
+def _same_folder(stored: StoredRun) -> None:
+    """Refuse to resume a run of this user's models elsewhere than it was started: their imports are looked for there.
+
+    What a stranger's folder names is no place to go to; a project that was moved is no longer there.
+    """
+    begun, here = stored.started_in, Path.cwd()
+    models = any(kind == "model" for kind, _ in _agreed(stored.token))
+    if begun is None or not models or here == Path(begun) or not _is_folder(begun):
+        return
+    raise UsageError(
+        f"{stored.path}: the run was started in {begun}, where its models look for what they import. Resume it from there: "
+        f"cd {shlex.quote(begun)} && modbench resume {shlex.quote(str(stored.path.absolute()))}"
+    )
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL
+        return False
+
+
 def confirm(
     stored: StoredRun, *, trust: bool | Callable[[Sequence[Strange]], bool], options: Sequence[str] | None = None
 ) -> None:
@@ -168,6 +191,7 @@ def confirm(
             f"{stored.path}: a value among the launcher's options was masked ({shown(' '.join(options or ()))}). "
             "Give the options again, behind --."
         )
+    _same_folder(stored)
     files = own_files.of(stored.planned, stored.launcher, options)
     found = strange(files, stored.own_files, stored.token)
     if not found or (trust if isinstance(trust, bool) else trust(found)):

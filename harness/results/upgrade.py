@@ -99,6 +99,11 @@ def _from_6(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+def _from_7(body: dict[str, Any]) -> dict[str, Any]:
+    """Convert schema 7 to 8: nothing to change, no model had options. An older modbench would build one without them."""
+    return body
+
+
 def _fixed(unit: dict[str, Any]) -> dict[str, Any]:
     """A unit whose rounds are fixed: those that it started from."""
     return unit | {"protocol": _without(unit["protocol"], OF_ROUNDS)}
@@ -115,4 +120,5 @@ STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     4: _from_4,
     5: _from_5,
     6: _from_6,
+    7: _from_7,
 }

@@ -7,7 +7,7 @@ import contextlib
 import torch
 from torch import nn
 
-from modbench.harness.core import catalogue, own_models
+from modbench.harness.core import catalogue, own_imports, own_models
 from modbench.harness.core.case import Case
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -26,9 +26,13 @@ def build_module(case: Case, seed: int, device: str | None = None) -> nn.Module:
         TypeError: if a user's build does not return a module.
     """
     torch.manual_seed(seed)
-    build = own_models.load_user_model(case.model) if case.own else catalogue.load("models", case.model).build
-    with torch.device(device) if device and not case.own else contextlib.nullcontext():
+    if case.own:
+        build = own_models.load_user_model(case.model, dict(case.options))
         module = build(case.config)
+        own_imports.leave()
+    else:
+        with torch.device(device) if device else contextlib.nullcontext():
+            module = catalogue.load("models", case.model).build(case.config)
     if not isinstance(module, nn.Module):
         raise TypeError(f"{case.model} returned {type(module).__name__}; build(config) must return a torch.nn.Module")
     return module

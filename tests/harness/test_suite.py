@@ -120,7 +120,7 @@ def test_named_models_keep_the_anchor_and_add_what_is_lacking() -> None:
 
 def test_a_users_model_is_added_beside_all_arms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.py").write_text("raise RuntimeError('planning must not run this')\n")
+    (tmp_path / "mine.py").write_text("def build(config): ...\nraise RuntimeError('planning must not run this')\n")
     (tmp_path / "pkg").mkdir()
     (tmp_path / "pkg" / "__init__.py").write_text("")
     (tmp_path / "pkg" / "net.py").write_text("def make(config): ...\n")
@@ -135,7 +135,7 @@ def test_two_files_of_one_name_are_told_apart_by_folder(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "m.py").write_text("")
+        (tmp_path / folder / "m.py").write_text("def build(config): ...\n")
     made = planned(model=("a/m.py:build", "b/m.py:build"))
     assert [case.arm for case in first(made)][-2:] == ["m:build[a/m]", "m:build[b/m]"]
 

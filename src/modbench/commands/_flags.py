@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.options import split
 
 if TYPE_CHECKING:
     from modbench.harness.planning.overrides import Overrides
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.")]
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A catalogue model, or FILE.py:build.")]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A catalogue model, or 'FILE.py:build(OPTION=VALUE)'.")]
 DeviceFlag = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default cuda if there is a GPU.")]
 SelectFlag = Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only matching cases: 'mod and not c0.5'.")]
 TimeoutFlag = Annotated[
@@ -37,8 +38,14 @@ class Flags:
 
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", help="Keep only these models (the anchor stays), or add FILE.py:build as an arm."),
+        typer.Option(
+            "--model",
+            help="Keep only these models (the anchor stays), or add your own, FILE.py:build or 'FILE.py:build(OPTION=VALUE)'.",
+        ),
     ] = None
+    only: Annotated[
+        bool, typer.Option("--only", help="Compare the models of --model alone; the first one is the baseline.")
+    ] = False
     capacity: Annotated[list[str] | None, typer.Option("--capacity", help="Capacities, such as 0.125,0.5.")] = None
     seq_len: Annotated[list[str] | None, typer.Option("--seq-len", help="Sequence lengths, such as 128,512.")] = None
     batch_size: Annotated[list[str] | None, typer.Option("--batch-size", help="Batch sizes.")] = None
@@ -69,6 +76,7 @@ class Flags:
         accelerators.check(self.device)
         return Overrides(
             model=listed("--model", self.model, str),
+            only=self.only,
             capacity=listed("--capacity", self.capacity, float),
             seq_len=listed("--seq-len", self.seq_len, int),
             batch_size=listed("--batch-size", self.batch_size, int),
@@ -113,8 +121,11 @@ def with_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., Non
 
 
 def listed(flag: str, values: list[str] | None, kind: Callable[[str], T]) -> tuple[T, ...]:
-    """The values of a flag that was given as a comma list, several times, or both."""
-    items = [item.strip() for value in values or () for item in value.split(",") if item.strip()]
+    """The values of a flag that was given as a comma list, several times, or both; commas in brackets or quotes do not count."""
+    try:
+        items = [item for value in values or () for item in split(value)]
+    except ValueError as error:
+        raise UsageError(f"{flag}: {error}.") from None
     if values and not items:
         raise UsageError(f"{flag} needs at least one value.")
     try:

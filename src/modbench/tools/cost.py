@@ -12,6 +12,7 @@ from modbench.harness.core import catalogue, own_models
 from modbench.harness.core.case import ELEMENT_BYTES, Case, Dtype, Place
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
+from modbench.harness.core.options import Pairs, checked, typed
 from modbench.harness.core.units import human
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.planning.arms import check_capacity
@@ -38,6 +39,7 @@ class Request:
 
     Attributes:
         model: catalogue name, or a user's `FILE.py:build`.
+        options: options of a user's build, each with one value.
         settings: `KEY=VALUE` of its shape and routing.
         capacity: capacities; empty: the model's own.
         seq_len: sequence lengths.
@@ -46,6 +48,7 @@ class Request:
     """
 
     model: str
+    options: Pairs = ()
     settings: tuple[str, ...] = ()
     capacity: tuple[float, ...] = ()
     seq_len: tuple[int, ...] = (512,)
@@ -63,8 +66,10 @@ class Request:
         for name in flags.dtype:
             if name not in dtypes:
                 raise unknown("dtype", name, dtypes)
+        model, options = _parted(model)
         return cls(
             model,
+            options,
             flags.settings,
             flags.capacity,
             flags.seq_len or cls.seq_len,
@@ -84,8 +89,28 @@ def costs(request: Request) -> list[dict[str, Any]]:
     return [_row(request, *point) for point in itertools.product(*axes)]
 
 
+def _parted(text: str) -> tuple[str, Pairs]:
+    """A model and its options.
+
+    Raises:
+        UsageError: for a list, or options of a model that has none.
+    """
+    model, given = own_models.parse_spec(text)
+    if given and not own_models.is_user_model(model):
+        raise UsageError(f"model {model!r} is one of modbench's own: it takes --capacity and --set, not options.")
+    tried = checked(given, f"model {model!r}")
+    for name, values in tried.items():
+        if len(values) > 1:
+            raise UsageError(
+                f"option {name} = {list(values)}: cost takes one value of each option; `modbench plan` takes lists."
+            )
+    return model, tuple((name, values[0]) for name, values in sorted(tried.items()))
+
+
 def _check(request: Request) -> None:
-    if not own_models.is_user_model(request.model):
+    if own_models.is_user_model(request.model):
+        own_models.check_user_model(request.model, dict(request.options))
+    else:
         catalogue.find("models", request.model)
     for size in (*request.seq_len, *request.batch_size):
         if size < 1:
@@ -123,12 +148,13 @@ def _config(request: Request, capacity: float | None, seq_len: int) -> ModelConf
 def _row(request: Request, capacity: float | None, dtype: Dtype, batch_size: int, seq_len: int) -> dict[str, Any]:
     config = _config(request, capacity, seq_len)
     place = Place(seq_len=seq_len, batch_size=batch_size, dtype=dtype, device="cpu", threads=1, compile=False)
-    case = Case(model=request.model, arm_parts=(), config=config, place=place)
+    case = Case(model=request.model, arm_parts=(), config=config, place=place, options=request.options)
     row: dict[str, Any] = {
         "model": request.model,
         "seq_len": seq_len,
         "batch_size": batch_size,
         "dtype": dtype,
+        "options": dict(request.options),
         "config": config.model_dump(),
         "dynamic": not case.own and catalogue.load("models", request.model).dynamic,
     }
@@ -240,7 +266,8 @@ def _block(row: dict[str, Any]) -> str:
     config = row["config"]
     capacity = f", capacity {config['capacity']:g}" if config["capacity"] is not None else ""
     place = f"T = {row['seq_len']:,}, batch {row['batch_size']}, {row['dtype']}"
-    title = f"{row['model']}: {_count(row['params'])} parameters{capacity}; {place}"
+    options = f"({typed(row['options'])})" if row["options"] else ""
+    title = f"{row['model']}{options}: {_count(row['params'])} parameters{capacity}; {place}"
     return "\n".join([title, "", *aligned(_table(row), right={1}), *_notes(row)])
 
 

@@ -89,10 +89,10 @@ def _training(plan: Plan) -> dict[str, Any] | None:
 
 def _case(plan: Plan, case: Case, anchor: Case, run_time: RunTime) -> dict[str, Any]:
     cost, base = case_cost(case), case_cost(anchor)
+    known = {"case": case.id, "model": case.model, "options": dict(case.options)}
     if cost is None:
-        return {"case": case.id, **dict.fromkeys(NUMBERS), "reason": "a user's model: counted when it runs"}
-    return {
-        "case": case.id,
+        return known | dict.fromkeys(NUMBERS) | {"reason": "a user's model: counted when it runs"}
+    return known | {
         "params": cost.params,
         "flops_forward": cost.forward,
         "flops_train_step": cost.train_step,

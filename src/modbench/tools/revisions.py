@@ -12,7 +12,8 @@ from io import BytesIO
 from pathlib import Path
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.own_models import is_user_model
+from modbench.harness.core.options import in_parentheses
+from modbench.harness.core.own_models import is_user_model, parse_spec
 
 # Names the files of a repository as they lie there, changes that are not committed included.
 AS_IT_IS = "."
@@ -91,7 +92,7 @@ def side(name: str, models: tuple[str, ...], into: Path) -> Side:
     """
     if is_interpreter(name):
         return Side(name, name, name)
-    own = [Path(model.rpartition(":")[0]) for model in models if is_user_model(model)]
+    own = [Path(parse_spec(model)[0].rpartition(":")[0]) for model in models if is_user_model(model)]
     for file in own:
         if not file.is_file():
             raise UsageError(f"--model {file}: there is no such file here. --paired reads it from both revisions.")
@@ -101,7 +102,7 @@ def side(name: str, models: tuple[str, ...], into: Path) -> Side:
         return Side(name, said, sys.executable, into, into / "src")
     found: dict[str, str] = {}
     for model in models:
-        where, _, attribute = model.rpartition(":")
+        where, _, attribute = parse_spec(model)[0].rpartition(":")
         if not is_user_model(model):
             continue
         if not Path(where).resolve().is_relative_to(root):
@@ -111,7 +112,8 @@ def side(name: str, models: tuple[str, ...], into: Path) -> Side:
             raise UsageError(
                 f"{name} has no file {Path(where).resolve().relative_to(root)}: the model is younger, or was moved."
             )
-        found[model] = f"{file}:{attribute}"
+        _, inside = in_parentheses(model.strip())
+        found[model] = f"{file}:{attribute}" + (f"({inside})" if inside is not None else "")
     return Side(name, said, sys.executable, into, None, found)
 
 

@@ -1,0 +1,91 @@
+"""The arms of a suite as its file has them: a model, its settings, and the options of a user's model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from modbench.harness.core import options, own_models
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.frozen import Frozen
+
+
+class Match(Frozen):
+    """Request for the smaller shape whose cost equals another arm's at the training length."""
+
+    arm: str
+    quantity: Literal["flops/forward", "flops/train_step", "params"] = "flops/forward"
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return _collect_settings(data, own=("arm", "quantity", "settings"))
+
+
+class Arm(Frozen):
+    """A model and its settings; a list of values makes one arm per value.
+
+    Attributes:
+        model: catalogue name, or a user's model; options may stand behind it in parentheses.
+        anchor: whether the others are compared with it.
+        match: makes it a rung of the dense ladder.
+        options: for each option of a user's `build`, the values that it is tried with.
+        settings: keys of the configuration.
+    """
+
+    model: str
+    anchor: bool = False
+    match: Match | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return _with_options(_collect_settings(data, own=("model", "anchor", "match", "options", "settings")))
+
+
+def _collect_settings(data: dict[str, Any], own: tuple[str, ...]) -> dict[str, Any]:
+    """Gather the model keys of an arm's table, where they are flat, and refuse unknown keys."""
+    if not isinstance(data, dict):
+        raise ValueError(  # noqa: TRY004  # pydantic turns a ValueError into a message for the user
+            f'must be a table such as {{ {own[0]} = "mod" }}, not {data!r}'
+        )
+    if "settings" in data:  # read back from run.json
+        return data
+    kept = {key: value for key, value in data.items() if key in own}
+    settings = {key: value for key, value in data.items() if key not in own}
+    for key in settings:
+        if key not in ModelConfig.model_fields:
+            raise unknown("key", key, (*own[:-1], *ModelConfig.model_fields))
+    return {**kept, "settings": settings}
+
+
+def _with_options(data: dict[str, Any]) -> dict[str, Any]:
+    """Gather the options of an arm: those in its table, and those behind the model's name."""
+    if not isinstance(data.get("model"), str):
+        return data
+    model, typed = own_models.parse_spec(data["model"])
+    table = data.get("options", {})
+    if not isinstance(table, dict):
+        raise ValueError(f"options must be a table such as {{ threshold = 0.7 }}, not {table!r}")  # noqa: TRY004  # as above
+    twice = next((name for name in typed if name in table), None)
+    if twice is not None:
+        raise UsageError(f"model {model!r}: option {twice!r} is given twice: behind the name and under options.")
+    given = {**table, **typed}
+    if given and not own_models.is_user_model(model):
+        raise UsageError(f"model {model!r} is one of modbench's own: write {next(iter(given))!r} as a key of its arm.")
+    return {**data, "model": model, "options": options.checked(given, f"model {model!r}")}
+
+
+def look_beside(data: dict[str, Any], folder: Path) -> None:
+    """Let the arms name files relative to the current folder, or else to the suite's."""
+    arms = data.get("arms")
+    for arm in arms if isinstance(arms, list) else []:
+        if isinstance(arm, dict) and isinstance(arm.get("model"), str):
+            spec, inside = options.in_parentheses(arm["model"])
+            arm["model"] = own_models.beside(spec, folder) + (f"({inside})" if inside is not None else "")
