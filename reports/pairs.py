@@ -273,7 +273,9 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
     elif metric.unit == "FLOP":
         reasons.append("no ideal: FLOPs define it")
     else:
-        reasons.append(f"no ideal: {forecasts[0].forecast_reason or 'it has no forecast'}")
+        reasons.append(
+            f"no ideal: {next(filter(None, (side.forecast_reason for side in forecasts)), 'it has no forecast')}"
+        )
     suite = tables.run.plan.suite
     if not suite.claims:
         reasons.append("smoke effort: no claims, so no verdict")

@@ -11,10 +11,16 @@ CAUSAL = ("prefill", "decode")
 
 
 def finds(evidence: Evidence) -> str | None:
-    """What the guard found, before or after training. Generation and `loss/val_causal` route without the future."""
-    if not evidence.case.own and (evidence.metric.workload in CAUSAL or evidence.metric.key == "loss/val_causal"):
+    """What the guard found, before or after training. Generation and `loss/val_causal` route without the future.
+
+    A user's model that does not decode as its forward pass computes has no cell of generation, and the guard's finding about
+    `loss/val_causal` is that of the routing by which it was measured.
+    """
+    causal_loss = evidence.metric.key == "loss/val_causal"
+    if evidence.metric.workload in CAUSAL or (causal_loss and not evidence.case.own):
         return None
-    found = [evidence.counted.causality, *(notes.causality for notes in evidence.notes(TrainNotes))]
+    counted = None if causal_loss else evidence.counted.causality
+    found = [counted, *(notes.causality for notes in evidence.notes(TrainNotes))]
     moved = [each.change or 0.0 for each in found if each is not None and each.reads_future]
     if not moved:
         return None

@@ -21,7 +21,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         workload="prefill",
         no_ideal=NOT_KNOWN,
         about="End-to-end wall time to read the prompts and fill the cache, with routers deciding as in decoding",
-        measure=lambda subject: subject.prefill(),
+        measure=lambda subject: subject.generation.prefill(),
     ),
     Metric(
         key="ttft",
@@ -32,7 +32,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         no_ideal=NOT_KNOWN,
         timer="first-token",
         about="Time to first token: from the call until the host has the first token of every row",
-        measure=lambda subject: subject.first_token(),
+        measure=lambda subject: subject.generation.first_token(),
     ),
     Metric(
         key="latency/decode",
@@ -42,7 +42,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         workload="decode",
         ideal="decode_elements",
         about="End-to-end wall time of one decode step of the whole batch: mean over the positions after the context",
-        measure=lambda subject: subject.decode(),
+        measure=lambda subject: subject.generation.decode(),
         per="step",
     ),
     *(
@@ -57,7 +57,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
             lap=quantile,
             quantile=True,
             about=f"Wall time of one decode step, each timed separately: {about} over the positions after the context",
-            measure=lambda subject: subject.decode_steps(),
+            measure=lambda subject: subject.generation.decode_steps(),
         )
         for quantile, about in (("p50", "median"), ("p95", "95th percentile"), ("p99", "99th percentile"))
     ),
@@ -70,7 +70,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         ideal="decode_elements",
         timer="serving",
         about="Time per output token after the first: greedy generation in which the host reads every token before the next step",
-        measure=lambda subject: subject.generate(),
+        measure=lambda subject: subject.generation.generate(),
         per="step",
     ),
 )

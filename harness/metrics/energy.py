@@ -54,6 +54,6 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         workload="decode",
         no_ideal=NOT_KNOWN,
         about="Energy of decoding per generated token",
-        measure=lambda subject: subject.decode(),
+        measure=lambda subject: subject.generation.decode(),
     ),
 )

@@ -39,8 +39,10 @@ def _rss(subject: Subject) -> float:
 
 def _kv_cache(weighed: Weighed) -> float:
     """Bytes allocated for keys and values after the context, with room for the tokens to come."""
-    _, cache = weighed.subject.prefilled(weighed.subject.inputs(0, 1)[0])
-    return float(cache.nbytes)
+    from modbench.harness.subject.decode_guard import kept_bytes
+
+    _, cache = weighed.subject.generation.prefilled(weighed.subject.inputs(0, 1)[0])
+    return kept_bytes(weighed.subject, cache)
 
 
 ROWS: tuple[tuple[str, Workload, Callable[[Weighed], float], str], ...] = (

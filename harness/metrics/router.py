@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Capacity and data decide how many tokens pass, and a constant answer reaches the base rate: neither direction is better.
 NO_DIRECTION = {"participation", "participation_causal", "base_rate"}
 NO_ROUTER = "this model has no token router"
+NO_CAUSAL_RULE = "its routers have no rule that decides without the future, or do not report its decisions"
 
 
 def _read(name: str) -> Callable[[Trained], float]:
@@ -23,7 +24,8 @@ def _read(name: str) -> Callable[[Trained], float]:
             raise Unmeasured(trained.routing_reason)
         value = trained.routing.get(name)
         if value is None:
-            raise Unmeasured(str(trained.routing.get("reason") or NO_ROUTER))
+            routed = trained.routing.get("participation") is not None
+            raise Unmeasured(NO_CAUSAL_RULE if routed else NO_ROUTER)
         return float(value)
 
     return measure

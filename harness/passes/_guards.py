@@ -27,7 +27,7 @@ Say: TypeAlias = Callable[[str], None]
 # Most rows and tokens that guards use for shipped models, for which the result does not depend on the size; of models with more
 # parameters than `LARGE`, which take a second for a hundred tokens.
 GUARDED, GUARDED_LARGE, LARGE = (2, 128), (1, 32), 20e6
-NO_CLAIM = "not reported: no module states its capacity and the number of tokens it executed"
+NO_CLAIM = "not reported: no module has capacity and executed_tokens (docs/protocols.md)"
 
 
 def silent(_step: str) -> None:
@@ -85,7 +85,7 @@ def executed(
         say("FLOPs of a training step's kernels")
         del subject, module
         subject, _ = subject_of(case, seed, 0)  # nothing else is measured with it
-        found["train_step_hardware"] = float(counter.train(subject.module, third_BT).total)
+        found["train_step_hardware"] = float(counter.train(subject.module, third_BT, subject.counted_loss()).total)
     del subject
     gaps = [known.guards, *(found.reason for found in (reused, guard) if isinstance(found, Gap))]
     notes = known.model_copy(

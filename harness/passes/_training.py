@@ -14,22 +14,17 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.ids import slug
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.core.train_plan import OF_THE_SINK, TrainRun
+from modbench.harness.passes._routing import LOOK_TOKENS, described, drift_of, why_unwatched
 from modbench.harness.results import workspace
 from modbench.harness.results.record_files import read_record
 
 if TYPE_CHECKING:
-    from modbench.harness.routing import Drift
     from modbench.harness.subject.subject import Subject
     from modbench.harness.training.answers import Answered
-    from modbench.harness.training.batches import Batches, Windows
+    from modbench.harness.training.batches import Batches
     from modbench.harness.training.held_out import HeldOut
     from modbench.harness.training.sink_log import SinkLog
     from modbench.harness.training.trainer import Progress, Trainer
-
-# Held-out tokens per evaluation during training.
-LOOK_TOKENS = 2048
-# Held-out tokens on which routers are described.
-WATCH_TOKENS = 16_384
 
 
 def rates_unit(case: Case) -> str:
@@ -110,8 +105,8 @@ def train(case: Case, protocol: Protocol, log: SinkLog | None = None) -> Trained
     windows = Windows(tokens, plan, protocol.seed)
     subject = _subject(case, protocol, windows)
     looks: dict[str, list[float]] = {"step": [], "loss": []}
-    watched = watch_reason(case, plan, ranks)
-    drift = None if watched else _drift(windows)
+    watched = why_unwatched(subject, windows, plan, ranks)
+    drift = None if watched else drift_of(windows)
 
     def look(step: int) -> None:
         subject.module.eval()
@@ -131,6 +126,7 @@ def train(case: Case, protocol: Protocol, log: SinkLog | None = None) -> Trained
     if workspace.HERE is not None and workspace.HERE.keeps_weights:
         checkpoint.save(workspace.HERE.weights, dict(subject.module.state_dict()))
     held_out = evaluate(subject, windows)
+    routing, watched = (None, watched) if drift is None else described(subject, windows, drift)
     return Trained(
         held_out,
         tokens.tokens_per_byte,
@@ -139,50 +135,9 @@ def train(case: Case, protocol: Protocol, log: SinkLog | None = None) -> Trained
         looks,
         trainer.spent.seconds | {"outside": trainer.spent.outside},
         trainer.resumed_at,
-        None if drift is None else _look_closely(subject, windows, drift),
+        routing,
         watched,
     )
-
-
-def watch_reason(case: Case, plan: TrainRun, ranks: Ranks) -> str:
-    """Why routers are not watched; empty if they are."""
-    if not plan.watch:
-        return "routers were not watched: train.watch is off"
-    if case.own:
-        return "a user's model: its routing decisions are not known"
-    return "trained by several ranks: routers are watched only with one" if ranks.world > 1 else ""
-
-
-def _drift(windows: Windows) -> Drift:
-    from modbench.harness.routing import Drift
-    from modbench.harness.training.batches import joined
-
-    some = joined(windows.val(LOOK_TOKENS))
-    return Drift(some.tokens_BT, some.targets_BT, windows.tokens)
-
-
-def _look_closely(subject: Subject, windows: Windows, drift: Drift) -> dict[str, Any]:
-    """Describe what the routers do, save it as an artifact, and return its summary."""
-    from modbench.harness.routing import describe, flip_effects
-    from modbench.harness.training.batches import joined
-    from modbench.harness.training.held_out import autocast_of, why_not_causal
-
-    some = joined(windows.val(min(WATCH_TOKENS, windows.run.val_tokens))).to(subject.case.place.device)
-    with autocast_of(subject.case):
-        description = describe(
-            subject.module,
-            some.tokens_BT,
-            some.targets_BT,
-            windows.tokens,
-            seed=subject.seed,
-            causal_too=not why_not_causal(subject),
-        )
-    found = {"routing": description, "drift": drift.as_dict()}
-    if windows.run.flips:
-        found["flips"] = flip_effects(subject.module, some.tokens_BT, some.targets_BT, windows.run.flips, subject.seed)
-    if workspace.HERE is not None:
-        workspace.HERE.keep(found)
-    return dict(description["summary"])
 
 
 def drill(case: Case, protocol: Protocol) -> Answered:

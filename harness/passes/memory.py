@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject
 
 
+NO_FORM = "this model has no closed form of it"
+
+
 class Weighed:
     """A checked subject and the bytes of its tensors; the training step is run once for all metrics.
 
@@ -110,7 +113,8 @@ class Forecasts:
 
     def of(self, metric: AnyMetric) -> MemoryNotes:
         """Notes of a metric."""
-        return MemoryNotes(forecast=self.bytes.get(metric.key), forecast_reason=self.reason)
+        forecast = self.bytes.get(metric.key)
+        return MemoryNotes(forecast=forecast, forecast_reason=self.reason or (NO_FORM if forecast is None else None))
 
 
 def forecasts(case: Case, steps: int = 0) -> Forecasts:

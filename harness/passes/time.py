@@ -79,7 +79,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     apart = span.apart()
     visited = len(found.blocks.get("block", ()))  # a short timing does not reach every input
     guards = {
-        case.id: _guards(unit, subjects.get(case.id), case, timed[case.id], visited, apart)
+        case.id: _guards(unit, metrics[0], subjects.get(case.id), case, timed[case.id], visited, apart)
         for case in unit.comparison.arms
         if case.own and case.id in timed
     }
@@ -223,6 +223,7 @@ def _notes(unit: UnitOfWork, metric: AnyMetric, case: Case, found: Measured, inp
 
 def _guards(
     unit: UnitOfWork,
+    metric: Metric[Subject, Call],
     subject: Subject | None,
     case: Case,
     made: tuple[Call, list[Tensor]],
@@ -240,7 +241,8 @@ def _guards(
     if unseen or subject is None:
         return {"clock_changed": clock, "unchecked": unseen}
     trains = workload == "train_step"
-    found = after_timing.check(subject, timed, batches[:visited] or batches, trains=trains, launch=unit.launch)
+    seen = batches[:visited] or batches
+    found = after_timing.check(subject, timed, metric.measure, seen, trains=trains, launch=unit.launch)
     return found | {"clock_changed": clock}
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from modbench.harness.planning.unit_maker import Maker
     from modbench.harness.training.answers import Answered
 
+CAUSAL_LOSS = "loss/val_causal"
 # Notes that are kept once per run.
 LONG = {"curve", "looks", "by_position", "routing"}
 
@@ -59,6 +60,8 @@ def _outcomes(
             yield missing(case, metric, value)
             continue
         notes = notes_of(unit.protocol, made)
+        if metric.key == CAUSAL_LOSS and isinstance(made, Trained) and made.held_out.causal_causality is not None:
+            notes = notes.model_copy(update={"sees_future": False, "causality": made.held_out.causal_causality})
         if kept:  # curves are long: only the first metric of the run keeps them
             notes = notes.model_copy(update=dict.fromkeys(LONG))
         kept = True

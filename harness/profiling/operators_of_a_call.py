@@ -209,11 +209,9 @@ def of_decoding(case: Case) -> Listed:
             module = build_module(case, 0).to(DTYPES[place.dtype]).eval()
             subject = Subject(case, 0, module=module)
             tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
-            _, cache = subject.prefilled(tokens_BT)
-            model = subject.language_model
-            assert model is not None  # `prefilled` has checked
+            _, cache = subject.generation.prefilled(tokens_BT)
             with Recorder() as recorder, _FusedAttention(recorder):
-                model.decode(tokens_BT[:, 0], cache)
+                subject.language_model.decode(tokens_BT[:, 0], cache)
     except (NotImplementedError, RuntimeError) as error:
         why = f"it cannot run on shapes alone: {type(error).__name__}: {in_short(error, 120)}"
         raise Unmeasured(why) from error

@@ -1,13 +1,15 @@
 """What routers do on held-out text after training: which tokens pass, which profit, and whether the gate's scores predict it.
 
-Works on any module with `observe(tokens_BT, lengths_B=None, *, causal=..., flip_LBT=...)` that returns the logits and the
-decisions of every router (`decisions.py`); nothing here knows a model by name. All results are plain data for JSON.
+Works on any module with `observe(tokens_BT)` that returns the logits and the decisions of every router (`decisions.py`), in more
+ways if `observe` takes `causal` and `flip_LBT`; nothing here knows a model by name. All results are plain data for JSON.
 """
 
 from __future__ import annotations
 
+from modbench.harness.routing.decisions import why_not_watched
 from modbench.harness.routing.describe import describe
 from modbench.harness.routing.drift import Drift
 from modbench.harness.routing.flips import flip_effects
+from modbench.harness.routing.watching import undisturbed
 
-__all__ = ["Drift", "describe", "flip_effects"]
+__all__ = ["Drift", "describe", "flip_effects", "undisturbed", "why_not_watched"]

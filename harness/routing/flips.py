@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from modbench.harness.core.protocols import parts_of
 from modbench.harness.routing.decisions import observe
 from modbench.harness.routing.ngram import Array
 from modbench.harness.routing.rank_correlation import rank_correlation
@@ -60,6 +61,9 @@ def flip_effects(
         raise ValueError(
             f"{number} flips of windows {list(inputs_NT.shape)}: there must be at least one flip of one window"
         )
+    parts = parts_of(module, type(module).__name__)
+    if not parts.accepts("observe", "flip_LBT"):
+        return dict.fromkeys(KEYS) | {"reason": parts.lacks("observe(..., flip_LBT=…)")}
     rng = np.random.default_rng(seed)
     device = device_of(module)
     windows = np.sort(rng.permutation(len(inputs_NT))[: min(WINDOWS, number)])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from modbench.harness.core.case import Place
+from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.flops import counter
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.records import Gap
@@ -43,13 +44,20 @@ def why_unseen(place: Place, timer: str) -> str | None:
 
 
 def check(
-    subject: Subject, timed: Callable[[Tensor], object], batches: Sequence[Tensor], *, trains: bool, launch: int
+    subject: Subject,
+    timed: Callable[[Tensor], object],
+    made: Callable[[Subject], Callable[[Tensor], object]],
+    batches: Sequence[Tensor],
+    *,
+    trains: bool,
+    launch: int,
 ) -> dict[str, Any]:
     """What the guards found, as fields of `TimeNotes`; a guard that cannot run is named in `unchecked`.
 
     Args:
         subject: what was timed; in training its weights change.
         timed: the call that was timed.
+        made: what made it of the subject.
         batches: the tensors that it was timed on.
         trains: whether the call was a training step.
         launch: number of the launch, from 0.
@@ -61,7 +69,7 @@ def check(
             return counter.count(torch.nn.Identity(), partial(timed, tokens_BT)).total
 
     vocabulary = subject.case.config.vocab_size
-    rebuilt = None if trains else partial(_rebuilt, subject)
+    rebuilt = None if trains else partial(_rebuilt, subject, made)
     kept = attempt(partial(reuse.kept, flops, batches, vocabulary, rebuilt))
     found: dict[str, Any] = {"other_precision": precision.found()}
     gaps = []
@@ -78,14 +86,15 @@ def check(
     return found | {"unchecked": "; ".join(gaps) or None}
 
 
-def _rebuilt(subject: Subject) -> Callable[[Tensor], int]:
-    """Counts forward passes of the case's model as it was built, with the weights of the one that was timed."""
-    fresh = Subject(subject.case, subject.seed)
+def _rebuilt(subject: Subject, made: Callable[[Subject], Callable[[Tensor], object]]) -> Callable[[Tensor], int]:
+    """Counts the same calls of the case's model as it was built, with the weights of the one that was timed."""
+    fresh = Subject(subject.case, subject.seed, decode=DecodePlan(tokens=subject.steps), clock=subject.clock)
     fresh.module.load_state_dict(subject.module.state_dict(), strict=False)
     fresh.module.eval()
+    call = made(fresh)
 
     def flops(tokens_BT: Tensor) -> int:
         with reuse.same_draws(tokens_BT):
-            return counter.forward(fresh.module, tokens_BT).total
+            return counter.count(torch.nn.Identity(), partial(call, tokens_BT)).total
 
     return flops

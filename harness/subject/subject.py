@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +11,20 @@ from torch.nn import functional as F
 
 from modbench.harness.core import clocks
 from modbench.harness.core.case import Case, Place
-from modbench.harness.core.errors import NumericsError, Unmeasured
+from modbench.harness.core.errors import NumericsError
 from modbench.harness.core.measure_plans import DecodePlan
+from modbench.harness.core.protocols import parts_of
 from modbench.harness.subject import shared_state
 from modbench.harness.subject.build import DTYPES, build_module
+from modbench.harness.subject.generation import Generation
+from modbench.harness.subject.losses import auxiliary_loss, trained_with
 from modbench.harness.subject.modes import evaluating
 from modbench.harness.timing import nvtx
 from modbench.harness.timing.interleave import Clock, Laps
 from modbench.harness.timing.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from modbench.harness.core.language_model import DecodeCache, LanguageModel
+    from modbench.harness.core.language_model import LanguageModel
 
 # Tokens on which a model's contract is checked, or one row if that is longer.
 CHECKED_TOKENS = 16_384
@@ -64,15 +66,23 @@ class Subject:
         shared_state.restore(case.place.threads)
         if module is None:
             self.module.to(case.place.device, dtype or DTYPES[case.place.dtype])
+        self.parts = parts_of(self.module, case.model)
+        # Whether the guard of a user's model has compared its decode steps with its forward pass.
+        self.decodes_as_forward = False
         self.model = cast("nn.Module", torch.compile(self.module)) if case.place.compile else self.module
         self._optimizer: torch.optim.Optimizer | None = None
         if nvtx.NVTX:
             nvtx.name_modules(self.module)
 
     @property
-    def language_model(self) -> LanguageModel | None:
-        """The module, if it is from the catalogue; None for a user's own, which has only `forward(tokens)`."""
-        return None if self.case.own else cast("LanguageModel", self.module)
+    def language_model(self) -> LanguageModel:
+        """The module. Of a user's, `parts` says what it has; nothing else may be called."""
+        return cast("LanguageModel", self.module)
+
+    @property
+    def generation(self) -> Generation:
+        """The calls that read prompts and decode. Made anew each time, since a kept one would keep this subject alive."""
+        return Generation(self)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -137,30 +147,31 @@ class Subject:
         tokens_BT: Tensor,
         targets: Tensor,
         *,
-        causal: bool = False,
         lengths_B: Tensor | None = None,
         prompt_B: Tensor | None = None,
         model: nn.Module | None = None,
+        told: bool = False,
     ) -> tuple[Tensor, Tensor | float]:
         """Mean cross-entropy in nats over the targets, and the model's auxiliary loss while it trains (else 0).
+
+        Where the model has a `training_loss`, the first has the gradient of that, and unless `told` its value.
 
         Args:
             tokens_BT: input.
             targets: next tokens [B, T], -100 where there is no target; or classes [B].
-            causal: route without later tokens.
             lengths_B: real tokens of each row, where there is padding.
             prompt_B: tokens that a whole-input gate may read.
             model: called instead of the timed model, such as a wrapper of the module.
+            told: whether the value is told to people, as a cross-entropy.
         """
-        logits, auxiliary = self.logits(
-            tokens_BT,
-            causal=causal,
-            lengths_B=lengths_B,
-            prompt_B=prompt_B,
-            model=model,
-        )
+        logits, auxiliary = self.logits(tokens_BT, lengths_B=lengths_B, prompt_B=prompt_B, model=model)
+        own = trained_with(self.module, self.parts, logits, targets) if self.module.training else None
+        if own is not None and not told:
+            return own, auxiliary
         logits = logits if self.case.config.bidirectional else logits.flatten(0, 1)
-        return F.cross_entropy(logits.float(), targets.flatten()), auxiliary
+        with torch.set_grad_enabled(torch.is_grad_enabled() and own is None):
+            loss = F.cross_entropy(logits.float(), targets.flatten())
+        return loss if own is None else own + (loss - own).detach(), auxiliary
 
     def logits(
         self,
@@ -171,26 +182,40 @@ class Subject:
         prompt_B: Tensor | None = None,
         model: nn.Module | None = None,
     ) -> tuple[Tensor, Tensor | float]:
-        """Logits, and the model's auxiliary loss while it trains. A user's model gets only the tokens.
+        """Logits, and the model's auxiliary loss while it trains. A model is given the arguments that its `forward` takes.
 
         Routed without later tokens, a model runs eagerly: how many tokens pass depends on them, and compiled code would be
         compiled anew for every number.
         """
         if model is None:
             model = self.module if causal else self.model
-        padding: dict[str, Tensor | None] = {}
-        if lengths_B is not None and not self.case.own:
-            padding = {"lengths_B": lengths_B, "prompt_B": prompt_B}
-        if self.module.training and getattr(self.module, "has_auxiliary", False):
-            both: tuple[Tensor, Tensor] = model(tokens_BT, auxiliary=True, **padding)
+        how: dict[str, Any] = {"causal": True} if causal else {}
+        if lengths_B is not None:
+            how |= self.parts.given("forward", lengths_B=lengths_B, prompt_B=prompt_B)
+        if not self.module.training:
+            return model(tokens_BT, **how), 0.0
+        if getattr(self.module, "has_auxiliary", False):
+            both: tuple[Tensor, Tensor] = model(tokens_BT, auxiliary=True, **how)
             return both
-        return model(tokens_BT, causal=True, **padding) if causal else model(tokens_BT, **padding), 0.0
+        logits = model(tokens_BT, **how)
+        return logits, auxiliary_loss(self.module, self.parts)
 
     def targets(self, tokens_BT: Tensor) -> Tensor:
         """Next tokens, or classes, to train on random input."""
         if self.case.config.bidirectional:
             return tokens_BT[:, 0] % self.case.config.n_classes
         return tokens_BT.roll(-1, dims=1)
+
+    def counted_loss(self) -> Callable[[Tensor], Tensor] | None:
+        """The eager loss of tokens where the model has a part in it of its own, for a counter; None: any scalar will do."""
+        if not (self.parts.has("aux_loss") or self.parts.has("training_loss")):
+            return None
+
+        def loss(tokens_BT: Tensor) -> Tensor:
+            found, auxiliary = self.loss(tokens_BT, self.targets(tokens_BT), model=self.module)
+            return found + auxiliary
+
+        return loss
 
     def backward(self, tokens_BT: Tensor) -> None:
         """Forward and backward."""
@@ -214,105 +239,3 @@ class Subject:
         self.optimizer.zero_grad(set_to_none=True)
         watch.lap("optimizer")
         return watch.laps
-
-    def prefilled(self, tokens_BT: Tensor) -> tuple[Tensor, DecodeCache]:
-        """Logits after the prompts, and a cache with room for the steps to come.
-
-        Raises:
-            Unmeasured: if the model cannot decode.
-        """
-        model = self.language_model
-        if model is None:
-            raise Unmeasured("prefill and decode are known for catalogue models only: this is a user's model")
-        why = model.why_no_decode()
-        if why:
-            raise Unmeasured(why)
-        if self.case.place.compile:
-            raise Unmeasured("prefill and decode are never compiled: they run eagerly, or decode as a CUDA graph")
-        self.module.eval()
-        return model.prefill(tokens_BT, max_len=tokens_BT.shape[1] + self.steps)
-
-    def _require_eager(self, what: str) -> None:
-        if self.case.place.graph:
-            raise Unmeasured(f"{what} eagerly: only decode steps are replayed as a CUDA graph")
-
-    def prefill(self) -> Callable[[Tensor], None]:
-        """A call that reads a batch of prompts."""
-        self._require_eager("a prompt is read")
-
-        def call(tokens_BT: Tensor) -> None:
-            self.prefilled(tokens_BT)
-
-        return call
-
-    def first_token(self) -> Callable[[Tensor], None]:
-        """A call that reads prompts until the host has the first token of each row: what a user waits for."""
-        self._require_eager("a first token is made")
-
-        def call(tokens_BT: Tensor) -> None:
-            logits_BV, _ = self.prefilled(tokens_BT)
-            logits_BV.argmax(-1).tolist()
-
-        return call
-
-    def _continued(self) -> tuple[Callable[[Tensor], Tensor], Callable[[], None], Tensor]:
-        """A decode step after the context, a call that rewinds the cache to it, and tokens to feed."""
-        prompts_BT, feed_BT = self.inputs(0, 2)
-        _, cache = self.prefilled(prompts_BT)
-        model = self.language_model
-        assert model is not None  # `prefilled` has checked
-        step = self._graph(model, cache) if self.case.place.graph else partial(model.decode, cache=cache)
-        mark = cache.mark(windows=False)
-        return step, lambda: cache.rewind(mark), feed_BT
-
-    def decode(self) -> Callable[[Tensor], None]:
-        """A call that makes `steps` decode steps after the context, from the same state each time, with random tokens."""
-        step, rewind, feed_BT = self._continued()
-
-        def call(tokens_BT: Tensor) -> None:
-            rewind()
-            for i in range(self.steps):
-                step(tokens_BT[:, i % tokens_BT.shape[1]])
-
-        call(feed_BT)
-        return call
-
-    def decode_steps(self) -> Callable[[Tensor], Laps]:
-        """The same, each step timed by itself: laps `p50`, `p95` and `p99` over the positions after the context."""
-        step, rewind, feed_BT = self._continued()
-
-        def call(tokens_BT: Tensor) -> Laps:
-            rewind()
-            watch = Stopwatch(self.clock)
-            for i in range(self.steps):
-                step(tokens_BT[:, i % tokens_BT.shape[1]])
-                watch.lap(str(i))
-            return watch.quantiles({"p50": 0.5, "p95": 0.95, "p99": 0.99})
-
-        call(feed_BT)
-        return call
-
-    def generate(self) -> Callable[[Tensor], None]:
-        """Greedy generation as in a server: the likeliest tokens of each step go to the host and into the next step."""
-        step, rewind, feed_BT = self._continued()
-
-        def call(tokens_BT: Tensor) -> None:
-            rewind()
-            tokens_B = tokens_BT[:, 0]
-            for _ in range(self.steps):
-                tokens_B = step(tokens_B).argmax(-1)
-                tokens_B.tolist()
-
-        call(feed_BT)
-        return call
-
-    def _graph(self, model: LanguageModel, cache: DecodeCache) -> Callable[[Tensor], Tensor]:
-        if self.case.place.device != "cuda":
-            raise Unmeasured("a CUDA graph needs a CUDA device")
-        if self.case.config.decode_policy == "host":
-            raise Unmeasured(
-                "decode_policy 'host' waits for the host in every routed block: only 'budget' and 'masked' can be captured"
-            )
-        from modbench.harness.subject.decode_graph import Replay
-
-        return Replay(model, cache)

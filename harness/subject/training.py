@@ -49,7 +49,7 @@ def shares(make: Callable[[], tuple[Subject, list[Tensor]]]) -> tuple[float, flo
             what a later one computes.
     """
     subject, batches = make()
-    step = counter.train(subject.module, batches[0]).total
+    step = counter.train(subject.module, batches[0], subject.counted_loss()).total
     with evaluating(subject.module):
         forward = counter.forward(subject.module, batches[0]).total
     expected = forward * (1 + 2 * trainable_share(subject.module))

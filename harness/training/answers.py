@@ -17,7 +17,7 @@ import torch
 from modbench.harness.core import catalogue
 from modbench.harness.core.contracts import UNASKED, Examples, Source, Task
 from modbench.harness.training.batches import batch_of, pieces
-from modbench.harness.training.held_out import autocast_of, why_not_causal
+from modbench.harness.training.held_out import autocast_of, calibrate, set_progress, why_not_causal
 
 if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject
@@ -75,17 +75,14 @@ def one_question_each(examples: Examples) -> Examples:
 
 def answer(subject: Subject, source: Source, batch_size: int) -> Answered:
     """Test a trained model on the held-out questions."""
-    language_model, case = subject.language_model, subject.case
+    case = subject.case
     subject.module.eval()
-    causal = False
-    if language_model is not None:
-        language_model.set_progress(1.0)
-        options = catalogue.load("models", case.model).options
-        causal = bool({"router", "choice"} & options.keys()) and not why_not_causal(subject)
-    if language_model is not None and causal:
+    set_progress(subject, 1.0)
+    routes = case.own or bool({"router", "choice"} & catalogue.load("models", case.model).options.keys())
+    causal = routes and not why_not_causal(subject)
+    if causal:
         some = batch_of(source.draw(np.random.default_rng((subject.seed, SEED)), 2 * batch_size)).to(case.place.device)
-        with autocast_of(case):
-            language_model.calibrate(some.tokens_BT, some.lengths_B)
+        calibrate(subject, some.tokens_BT, some.lengths_B)
     right_NT, depth_N = _right(subject, source, batch_size, causal=causal)
     as_trained_NT = _right(subject, source, batch_size, causal=False)[0] if causal else None
     scored = one_question_each(source.held_out)

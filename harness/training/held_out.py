@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from modbench.harness.core import catalogue
@@ -36,6 +38,7 @@ class HeldOut:
         causal_reason: why it is None.
         sees_future: whether top-k routing looked ahead, as the model's own file declares; None for a user's model.
         causality: what the guard found when it changed later tokens.
+        causal_causality: the same of the routing by which `causal` was measured; None where that is the one above.
     """
 
     loss: float
@@ -44,22 +47,27 @@ class HeldOut:
     causal_reason: str
     sees_future: bool | None
     causality: Causality
+    causal_causality: Causality | None = None
 
 
 def evaluate(subject: Subject, windows: Windows) -> HeldOut:
     """Measure held-out loss as trained, and without the future. Thresholds come from training text, never from held-out text."""
-    case, language_model = subject.case, subject.language_model
+    case = subject.case
     subject.module.eval()
+    set_progress(subject, 1.0)
     loss, by_position = mean_loss(subject, windows.val())
     inputs_BT = next(windows.val()).tokens_BT[:1].to(case.place.device)
     vocabulary = min(case.config.vocab_size, windows.tokens.vocab_size)
     found = guard(subject.module, inputs_BT, vocabulary, subject.seed)
-    if language_model is None:
-        reason = f"{Label.NOT_AUTOREGRESSIVE}: logits changed with later tokens, and no other routing of a user's model is known"
+    if case.own:
+        if subject.parts.accepts("forward", "causal"):
+            return _of_own_router(
+                subject, windows, HeldOut(loss, by_position, None, "", None, found), inputs_BT, vocabulary
+            )
+        reason = f"{Label.NOT_AUTOREGRESSIVE}: logits changed with later tokens; {why_not_causal(subject)}"
         if found.reads_future is None:
             reason = f"whether it reads the future could not be tested: {found.reason}"
         return HeldOut(loss, by_position, loss if found.reads_future is False else None, reason, None, found)
-    language_model.set_progress(1.0)
     model = catalogue.load("models", case.model)
     sees_future = model.sees_future(case.config)
     if not {"router", "choice"} & model.options.keys():  # nothing is routed differently in training and at decode
@@ -67,10 +75,37 @@ def evaluate(subject: Subject, windows: Windows) -> HeldOut:
     why = why_not_causal(subject)
     if why:
         return HeldOut(loss, by_position, None, why, sees_future, found)
-    with autocast_of(case):
-        language_model.calibrate(windows.train(windows.run.steps).tokens_BT.to(case.place.device))
+    calibrate(subject, windows.train(windows.run.steps).tokens_BT.to(case.place.device))
     causal, _ = mean_loss(subject, windows.val(), causal=True)
     return HeldOut(loss, by_position, causal, "", sees_future, found)
+
+
+def _of_own_router(
+    subject: Subject, windows: Windows, held_out: HeldOut, inputs_BT: Tensor, vocabulary: int
+) -> HeldOut:
+    """The same of a user's model, routed causally as it says; the guard decides whether that is so."""
+    calibrate(subject, windows.train(windows.run.steps).tokens_BT.to(subject.case.place.device))
+    found = guard(partial(subject.module, causal=True), inputs_BT, vocabulary, subject.seed)
+    if found.reads_future:
+        reason = f"{Label.NOT_AUTOREGRESSIVE}: logits of forward(causal=True) changed with later tokens"
+        return replace(held_out, causal_reason=reason)
+    if found.reads_future is None:
+        return replace(held_out, causal_reason=f"whether forward(causal=True) reads the future: {found.reason}")
+    causal, _ = mean_loss(subject, windows.val(), causal=True)
+    return replace(held_out, causal=causal, causal_causality=found)
+
+
+def set_progress(subject: Subject, done: float) -> None:
+    """Tell the model what share of training is done, if it wants to know."""
+    if subject.parts.has("set_progress"):
+        subject.language_model.set_progress(done)
+
+
+def calibrate(subject: Subject, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> None:
+    """Let the model set the thresholds of its causal routing, if it has any."""
+    if subject.parts.has("calibrate"):
+        with torch.no_grad(), autocast_of(subject.case):
+            subject.language_model.calibrate(tokens_BT, **subject.parts.given("calibrate", lengths_B=lengths_B))
 
 
 def autocast_of(case: Case) -> torch.autocast:
@@ -79,7 +114,9 @@ def autocast_of(case: Case) -> torch.autocast:
 
 
 def why_not_causal(subject: Subject) -> str:
-    """The reason why a catalogue model cannot route without the future; empty if it can."""
+    """The reason why a model cannot route without the future; empty if it can."""
+    if subject.case.own:
+        return "" if subject.parts.accepts("forward", "causal") else subject.parts.lacks("forward(..., causal=True)")
     config, options = subject.case.config, catalogue.load("models", subject.case.model).options
     if "router" in options and config.router == "learned" and config.causal == "none":
         return "causal = 'none': no causal router"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from modbench.harness.core import clocks, early_end
-from modbench.harness.core.errors import NumericsError
+from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.core.train_plan import TrainRun, learning_rate
 from modbench.harness.core.units import human_duration
@@ -96,7 +96,11 @@ class Trainer:
         self.autocast = torch.autocast(self.device, torch.bfloat16, enabled=subject.case.place.dtype == "bf16")
         self.model = subject.model
         if ranks.world > 1:
-            same = subject.language_model is not None
+            if run.parallel == "fsdp" and subject.parts.has("aux_loss"):
+                raise Unmeasured(
+                    "FSDP shards a model before its aux_loss() reads it: train with --parallel ddp, or on one rank"
+                )
+            same = not subject.case.own
             self.model = share(subject.module, ranks, run.parallel, self.device, same_buffers=same)
             if subject.case.place.compile:
                 self.model = cast("torch.nn.Module", torch.compile(self.model))
@@ -164,7 +168,7 @@ class Trainer:
         run, step, subject = self.run, self.step, self.subject
         for group in self.optimizer.param_groups:
             group["lr"], group["weight_decay"] = learning_rate(step, run.steps, run.lr), run.weight_decay
-        if subject.language_model is not None:
+        if subject.parts.has("set_progress"):
             subject.language_model.set_progress(step / run.steps)
         whole = self.batches.train(step)
         asked = whole.asked
@@ -204,7 +208,12 @@ class Trainer:
 
     def _loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | float]:
         return self.subject.loss(
-            batch.tokens_BT, batch.targets_BT, lengths_B=batch.lengths_B, prompt_B=batch.prompt_B, model=self.model
+            batch.tokens_BT,
+            batch.targets_BT,
+            lengths_B=batch.lengths_B,
+            prompt_B=batch.prompt_B,
+            model=self.model,
+            told=True,
         )
 
     def _read_losses(self) -> None:

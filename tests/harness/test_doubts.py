@@ -146,12 +146,20 @@ def test_a_clean_cell_is_not_doubted(metric: str) -> None:
     assert [name for name in DOUBTS if catalogue.load("doubts", name).finds(clean)] == []
 
 
-def test_generation_and_the_causal_loss_of_ours_wear_no_label() -> None:
-    """They route without the future; a user's model may do anything."""
+def test_generation_and_causal_losses_wear_no_label() -> None:
+    """They route without the future. A user's loss may do anything: what the guard found of its own routing decides."""
     finds = catalogue.load("doubts", "reads_future").finds
     guard = {"causality": {"reads_future": True, "change": 0.7}}
     for metric in ("latency/decode", "latency/prefill", "loss/val_causal"):
         assert finds(evidence(metric=metric, counted=guard)) is None
     own = CASE.model_copy(update={"model": "mine.py:build"})
-    made = evidence(metric="latency/decode", counted=guard)
-    assert finds(Evidence(own, made.metric, made.outcomes, counted=CountNotes.model_validate(guard))) is not None
+    for metric, leaks, labelled in (
+        ("latency/decode", True, False),  # there is no such cell unless it decodes as its forward pass computes
+        ("loss/val_causal", False, False),
+        ("loss/val_causal", True, True),
+        ("loss/val", False, True),
+    ):
+        found: Any = {"causality": {"reads_future": leaks, "change": 0.7}}
+        made = evidence([outcome(**found)], metric=metric)
+        theirs = Evidence(own, made.metric, made.outcomes, counted=CountNotes.model_validate(guard))
+        assert (finds(theirs) is not None) == labelled, (metric, leaks)

@@ -1,0 +1,175 @@
+"""Generation by a subject: prompts are read, and tokens decoded, by models of the catalogue and by users' in one way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.subject import decode_guard
+from modbench.harness.subject.rewinding import rewinder
+from modbench.harness.timing.interleave import Laps
+from modbench.harness.timing.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from modbench.harness.core.language_model import LanguageModel
+    from modbench.harness.subject.subject import Subject
+
+
+class Generation:
+    """Makes the calls that are measured. Each takes a batch of tokens [B, T], without gradients.
+
+    Args:
+        subject: its model has `prefill` and `decode` (`harness/core/protocols.py`); otherwise there is only a reason.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+
+    def ready(self) -> None:
+        """Evaluation mode, and once the guard of a user's model.
+
+        Raises:
+            Unmeasured: if the model cannot decode.
+            ValueError: if it decodes something else than its forward pass.
+        """
+        subject, parts = self.subject, self.subject.parts
+        if not parts.has("prefill", "decode"):
+            raise Unmeasured(parts.lacks("prefill and decode"))
+        why = subject.language_model.why_no_decode() if parts.has("why_no_decode") else None
+        if why is None and subject.case.config.bidirectional:
+            why = "a bidirectional model classifies: it cannot generate. Build it with bidirectional=false."
+        if why:
+            raise Unmeasured(why)
+        if subject.case.place.compile:
+            raise Unmeasured("prefill and decode are never compiled: they run eagerly, or decode as a CUDA graph")
+        subject.module.eval()
+        if subject.case.own and not subject.decodes_as_forward:
+            decode_guard.check(subject)
+            subject.decodes_as_forward = True
+
+    def read(self, tokens_BT: Tensor, max_len: int) -> tuple[Tensor, Any]:
+        """Logits [B, V] after the prompts, and a cache with room for `max_len` tokens, if the model makes room."""
+        subject = self.subject
+        with torch.no_grad():
+            made: Any = subject.language_model.prefill(tokens_BT, **subject.parts.given("prefill", max_len=max_len))
+        if not isinstance(made, tuple) or len(made) != 2:
+            raise ValueError(
+                f"{subject.case.model}: prefill must return (logits, cache); it returned {type(made).__name__}"
+            )
+        return made
+
+    def prefilled(self, tokens_BT: Tensor) -> tuple[Tensor, Any]:
+        """Logits after the prompts, and a cache with room for the steps to come.
+
+        Raises:
+            Unmeasured: if the model cannot decode.
+        """
+        self.ready()
+        return self.read(tokens_BT, tokens_BT.shape[1] + self.subject.steps)
+
+    def _require_eager(self, what: str) -> None:
+        if self.subject.case.place.graph:
+            raise Unmeasured(f"{what} eagerly: only decode steps are replayed as a CUDA graph")
+
+    def prefill(self) -> Callable[[Tensor], None]:
+        """A call that reads a batch of prompts."""
+        self.ready()
+        self._require_eager("a prompt is read")
+
+        def call(tokens_BT: Tensor) -> None:
+            self.read(tokens_BT, tokens_BT.shape[1] + self.subject.steps)
+
+        return call
+
+    def first_token(self) -> Callable[[Tensor], None]:
+        """A call that reads prompts until the host has the first token of each row: what a user waits for."""
+        self.ready()
+        self._require_eager("a first token is made")
+
+        def call(tokens_BT: Tensor) -> None:
+            logits_BV, _ = self.read(tokens_BT, tokens_BT.shape[1] + self.subject.steps)
+            logits_BV.argmax(-1).tolist()
+
+        return call
+
+    def _continued(self) -> tuple[Callable[[Tensor], Tensor], Callable[[], None], Tensor]:
+        """A decode step after the context, a call that rewinds the cache to it, and tokens to feed."""
+        subject = self.subject
+        prompts_BT, feed_BT = subject.inputs(0, 2)
+        _, cache = self.prefilled(prompts_BT)
+        model = subject.language_model
+
+        def eager(tokens_B: Tensor) -> Tensor:
+            return model.decode(tokens_B, cache)
+
+        step = self._graph(cache) if subject.case.place.graph else eager
+        rewind = rewinder(cache)
+        if subject.case.own:
+            with torch.no_grad():
+                decode_guard.check_rewind(subject.case.model, step, rewind, feed_BT, subject.steps)
+        return step, rewind, feed_BT
+
+    def decode(self) -> Callable[[Tensor], None]:
+        """A call that makes `steps` decode steps after the context, from the same state each time, with random tokens."""
+        step, rewind, feed_BT = self._continued()
+
+        @torch.no_grad()
+        def call(tokens_BT: Tensor) -> None:
+            rewind()
+            for i in range(self.subject.steps):
+                step(tokens_BT[:, i % tokens_BT.shape[1]])
+
+        call(feed_BT)
+        return call
+
+    def decode_steps(self) -> Callable[[Tensor], Laps]:
+        """The same, each step timed by itself: laps `p50`, `p95` and `p99` over the positions after the context."""
+        step, rewind, feed_BT = self._continued()
+
+        @torch.no_grad()
+        def call(tokens_BT: Tensor) -> Laps:
+            rewind()
+            watch = Stopwatch(self.subject.clock)
+            for i in range(self.subject.steps):
+                step(tokens_BT[:, i % tokens_BT.shape[1]])
+                watch.lap(str(i))
+            return watch.quantiles({"p50": 0.5, "p95": 0.95, "p99": 0.99})
+
+        call(feed_BT)
+        return call
+
+    def generate(self) -> Callable[[Tensor], None]:
+        """Greedy generation as in a server: the likeliest tokens of each step go to the host and into the next step."""
+        step, rewind, feed_BT = self._continued()
+
+        @torch.no_grad()
+        def call(tokens_BT: Tensor) -> None:
+            rewind()
+            tokens_B = tokens_BT[:, 0]
+            for _ in range(self.subject.steps):
+                tokens_B = step(tokens_B).argmax(-1)
+                tokens_B.tolist()
+
+        call(feed_BT)
+        return call
+
+    def _graph(self, cache: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401  # a model's own class
+        case, parts = self.subject.case, self.subject.parts
+        if case.place.device != "cuda":
+            raise Unmeasured("a CUDA graph needs a CUDA device")
+        if not parts.has("decode_step"):
+            raise Unmeasured(parts.lacks("decode_step, a step that a CUDA graph can capture"))
+        if not case.own and case.config.decode_policy == "host":
+            raise Unmeasured(
+                "decode_policy 'host' waits for the host in every routed block: only 'budget' and 'masked' can be captured"
+            )
+        missing = [name for name in ("position_B", "mark", "rewind", "advance") if not hasattr(cache, name)]
+        if missing:
+            raise Unmeasured(parts.lacks(f"{' and '.join(missing)} in its cache, which a captured step needs"))
+        from modbench.harness.subject.decode_graph import Replay
+
+        return Replay(cast("LanguageModel", self.subject.module), cache)

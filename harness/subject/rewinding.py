@@ -1,0 +1,98 @@
+"""Puts a cache back to an earlier state, so that every timed call starts from the same one; and counts what a cache holds."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modbench.harness.core.protocols import named
+
+# Positions, lengths and masks are of these types; keys and values are not, as one that quantises them uses eight bits.
+COPIED = frozenset({torch.int64, torch.int32, torch.bool})
+
+
+def rewinder(cache: Any) -> Callable[[], None]:  # noqa: ANN401  # a model's own class
+    """A call that returns a cache to its present state, as exactly as its times need.
+
+    By its own `mark` and `rewind`, if it has both. Otherwise all that it refers to is put back: lists, dicts, attributes and
+    integer tensors. Contents of other tensors stay: one that was replaced is there again, and what was written beyond a position
+    is not read.
+    """
+    if inspect.isroutine(getattr(cache, "mark", None)) and inspect.isroutine(getattr(cache, "rewind", None)):
+        mark = cache.mark(windows=False) if "windows" in named(cache.mark) else cache.mark()
+        return partial(cache.rewind, mark)
+    undo: list[Callable[[], object]] = []
+    for part in _parts(cache):
+        if isinstance(part, Tensor):
+            if part.dtype in COPIED:
+                undo.append(partial(part.copy_, part.clone()))
+        elif isinstance(part, list):
+            undo.append(partial(part.__setitem__, slice(None), list(part)))
+        elif isinstance(part, dict):
+            undo.append(partial(_refill, part, dict(part)))
+        else:
+            undo += [partial(setattr, part, name, getattr(part, name)) for name in _slots(part)]
+
+    def rewind() -> None:
+        for each in undo:
+            each()
+
+    return rewind
+
+
+def held_bytes(cache: Any, module: nn.Module) -> int:  # noqa: ANN401  # a model's own class
+    """Bytes of the tensors that a cache refers to, without the model's own; a shared storage counts once."""
+    shared = {_storage(tensor) for tensor in (*module.parameters(), *module.buffers())}
+    tensors = [part for part in _parts(cache) if isinstance(part, Tensor)]
+    storages = {_storage(tensor): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(size for storage, size in storages.items() if storage not in shared)
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)  # noqa: SLF001  # the storage's identity
+
+
+def _refill(part: dict[Any, Any], held: dict[Any, Any]) -> None:
+    part.clear()
+    part.update(held)
+
+
+def _parts(cache: object) -> Iterator[Any]:
+    """The cache's tensors, lists, dicts (of attributes too) and objects with slots, each once; never a model's inside."""
+    left, seen = [cache], dict[int, object]()
+    while left:
+        part = left.pop()
+        if id(part) in seen or isinstance(part, nn.Module | type) or inspect.isroutine(part):
+            continue
+        seen[id(part)] = part
+        if isinstance(part, Tensor):
+            yield part
+        elif isinstance(part, Mapping):
+            left += part.values()
+            if isinstance(part, dict):
+                yield part
+        elif isinstance(part, list | tuple | set | frozenset):
+            left += part
+            if isinstance(part, list):
+                yield part
+        else:
+            left += [getattr(part, name) for name in _slots(part)]
+            if _slots(part):
+                yield part
+        if not isinstance(part, Tensor) and hasattr(part, "__dict__"):
+            left.append(vars(part))
+
+
+def _slots(part: object) -> list[str]:
+    """Attributes that it keeps in slots."""
+    names = [name for each in type(part).__mro__ for name in _as_tuple(vars(each).get("__slots__", ()))]
+    return [name for name in names if name not in {"__dict__", "__weakref__"} and hasattr(part, name)]
+
+
+def _as_tuple(slots: Any) -> tuple[str, ...]:  # noqa: ANN401  # one name or several
+    return (slots,) if isinstance(slots, str) else tuple(slots)

@@ -1,0 +1,236 @@
+"""What a user's model may have beside its forward pass: the examples get it measured, and what is wrong is said."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from protocol_cases import EXAMPLES, case, example, protocol
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.protocols import METHODS, parts_of
+from modbench.harness.passes import _training
+from modbench.harness.passes.train import notes_of
+from modbench.harness.routing import flip_effects
+from modbench.harness.routing.decisions import observe, why_not_watched
+from modbench.harness.subject import claims
+from modbench.harness.subject.subject import Subject
+from modbench.models.dense import Dense
+
+METRICS = catalogue.metrics()
+
+# What is found
+
+
+def test_parts_are_methods_and_what_they_take_by_name() -> None:
+    class Some(nn.Module):
+        aux_loss = 0.5  # a number is no method
+        calibrate = staticmethod(print)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.training_loss = nn.CrossEntropyLoss()  # a submodule is none either
+
+        def forward(self, tokens_BT: Tensor, *, causal: bool = False, **lengths_B: Any) -> Tensor:
+            return tokens_BT.roll(causal + len(lengths_B))
+
+    parts = parts_of(Some(), "mine.py:build")
+    assert parts.takes == {"forward": {"causal"}, "calibrate": set()}
+    assert parts.given("forward", causal=True, prompt_B=1) == {"causal": True}
+    assert (
+        parts.lacks("prefill and decode") == "not reported: mine.py:build has no prefill and decode (docs/protocols.md)"
+    )
+
+
+def test_models_of_the_catalogue_have_every_part_but_losses_of_their_own() -> None:
+    parts = parts_of(Dense(case("dense").config), "dense")
+    assert METHODS.keys() - parts.takes.keys() == {"aux_loss", "training_loss"}
+    for method, found in parts.takes.items():
+        assert found == set(METHODS[method]), method
+
+
+# Routing
+
+
+@pytest.mark.slow
+def test_what_is_skipped_is_claimed_checked_and_watched(tmp_path: Path) -> None:
+    made = Subject(example("routing"), 0)
+    found = claims.claims(made.module, made.inputs(0, 1)[0])
+    assert [(claim.stated, claim.rows, claim.masked) for claim in found] == [(8, 8.0, False)] * 2
+    trained = _training.train(example("routing"), protocol(tmp_path / "t.txt", watch=True))
+    assert trained.routing is not None
+    assert trained.routing["participation"] == 0.25
+    assert trained.routing_reason == ""
+    assert METRICS["router/participation"].measure(trained) == 0.25
+    with pytest.raises(Unmeasured, match="no rule that decides without the future"):
+        METRICS["router/participation_causal"].measure(trained)
+
+
+def test_a_model_that_does_not_report_its_decisions_is_not_watched(tmp_path: Path) -> None:
+    trained = _training.train(example("decoding"), protocol(tmp_path / "t.txt", watch=True))
+    with pytest.raises(Unmeasured, match=r"^not reported: .*decoding.py:build has no observe \(docs/protocols.md\)$"):
+        METRICS["router/participation"].measure(trained)
+
+
+DECISION: dict[str, Any] = {"layer": 1, "score_BT": torch.zeros(2, 3), "chosen_BT": torch.ones(2, 3)}
+
+
+class Observed(nn.Module):
+    """Returns what it is given."""
+
+    def __init__(self, decisions: Any, logits: Tensor | None = None) -> None:
+        super().__init__()
+        self.found = (torch.zeros(2, 3, 5) if logits is None else logits, decisions)
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        return torch.zeros(*tokens_BT.shape, 5)
+
+    def observe(self, tokens_BT: Tensor) -> Any:
+        return self.found if tokens_BT.ndim == 2 else None
+
+
+@pytest.mark.parametrize(
+    ("decisions", "logits", "said"),
+    [
+        (
+            [{**DECISION, "chosen_BT": torch.ones(2, 4)}],
+            None,
+            r"chosen_BT of a decision must be \[2, 3\]; it is \[2, 4\]",
+        ),
+        ([{"layer": 1}], None, "has no 'score_BT'"),
+        ([{**DECISION, "weights": 1}], None, "has 'weights', which is none of layer"),
+        ([3], None, "a decision is a dict with layer, score_BT, chosen_BT; this is int"),
+        ([DECISION], torch.arange(5.0).expand(2, 3, 5), "differ from those of forward by up to"),
+        ([DECISION], torch.zeros(2, 3, 6), r"returned logits \[2, 3, 6\], forward \[2, 3, 5\]"),
+        ([DECISION], None, ""),
+    ],
+)
+def test_what_is_wrong_with_decisions_is_said(decisions: Any, logits: Tensor | None, said: str) -> None:
+    why = why_not_watched(Observed(decisions, logits).eval(), torch.zeros(2, 3, dtype=torch.int64), "mine.py:build")
+    assert re.search(said, why) if said else why == ""
+
+
+def test_decisions_are_given_as_the_panels_read_them() -> None:
+    x_BT = torch.zeros(2, 3, dtype=torch.int64)
+    (decision,) = observe(Observed([DECISION]), x_BT, causal=False, prompt_B=torch.ones(2)).decisions
+    assert decision.chosen_BT.dtype == torch.bool
+    with pytest.raises(ValueError, match=r"has no observe\(..., causal=…\)"):
+        observe(Observed([DECISION]), x_BT, causal=True)
+    assert "has no observe(..., flip_LBT=…)" in flip_effects(Observed([DECISION]), x_BT, x_BT)["reason"]
+
+
+# Loss
+
+
+def test_a_loss_of_ones_own_is_what_trains_and_a_cross_entropy_is_what_is_told() -> None:
+    made = Subject(example("loss"), 0)
+    module: Any = made.module.train()
+    tokens_BT = made.inputs(0, 1)[0]
+    targets_BT = made.targets(tokens_BT)
+    own, auxiliary = made.loss(tokens_BT, targets_BT)
+    told, again = made.loss(tokens_BT, targets_BT, told=True)
+    logits_NV, targets_N = module(tokens_BT).flatten(0, 1), targets_BT.flatten()
+    plain, smoothed = F.cross_entropy(logits_NV, targets_N), F.cross_entropy(logits_NV, targets_N, label_smoothing=0.1)
+    for value, wanted in ((told, plain), (own, smoothed), (auxiliary, module.aux_loss()), (again, auxiliary)):
+        torch.testing.assert_close(value, wanted)
+    grads = [torch.autograd.grad(loss, module.head.weight, retain_graph=True)[0] for loss in (told, smoothed)]
+    torch.testing.assert_close(*grads)
+    made.module.eval()
+    torch.testing.assert_close(made.loss(tokens_BT, targets_BT)[0], plain)
+
+
+def test_a_loss_is_a_scalar() -> None:
+    made = Subject(example("loss"), 0)
+    module: Any = made.module.train()
+    module.aux_loss = (lambda _self: 0.3).__get__(module)
+    with pytest.raises(TypeError, match=r"aux_loss\(\) must return a scalar tensor; it returned float"):
+        made.backward(made.inputs(0, 1)[0])
+
+
+def test_a_router_that_decides_without_the_future_is_evaluated_so(tmp_path: Path) -> None:
+    """The top-k of the example sees later tokens; with its threshold it does not, and its loss has no label."""
+    given = protocol(tmp_path / "t.txt", steps=6)
+    trained = _training.train(example("loss"), given)
+    held_out = trained.held_out
+    assert held_out.causality.reads_future
+    assert held_out.causal_causality is not None
+    assert held_out.causal_causality.reads_future is False
+    assert held_out.causal is not None
+    assert math.isfinite(held_out.causal)
+    assert held_out.causal != held_out.loss
+    assert notes_of(given, trained).sees_future
+    assert trained.curve["loss"][0] == pytest.approx(math.log(256), abs=0.8)
+
+
+class Told(nn.Module):
+    """Notes what it is told; reads the last token where `leaks`."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(config.vocab_size, 8), nn.Linear(8, config.vocab_size)
+        self.seen: list[Any] = []
+
+    def forward(self, tokens_BT: Tensor, *, causal: bool = False) -> Tensor:
+        x_BTD: Tensor = self.embedding(tokens_BT)
+        logits: Tensor = self.head(x_BTD + x_BTD[:, -1:] * causal)
+        return logits
+
+    def set_progress(self, done: float) -> None:
+        self.seen.append(done)
+
+    def calibrate(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> None:
+        assert not torch.is_grad_enabled()
+        self.seen.append((len(tokens_BT), lengths_B))
+
+
+def test_progress_is_told_and_a_router_that_claims_to_be_causal_is_tested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    def build(config: Any) -> nn.Module:
+        made.append(Told(config))
+        return made[-1]  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(catalogue, "load_user_model", lambda _spec: build)
+    trained = _training.train(case("mine.py:build"), protocol(tmp_path / "t.txt"))
+    assert made[-1].seen == [0.0, 0.25, 0.5, 0.75, 1.0, (4, None)]
+    assert trained.held_out.causality.reads_future is False
+    assert trained.held_out.causal is None
+    assert "logits of forward(causal=True) changed with later tokens" in trained.held_out.causal_reason
+
+
+# Prompts
+
+
+def test_a_gate_is_told_the_prompt_and_the_lengths() -> None:
+    made = Subject(example("prompts"), 0)
+    tokens_BT = made.inputs(0, 1)[0]
+    whole_B, half_B = torch.tensor([16, 16]), torch.tensor([4, 12])
+    with torch.no_grad():
+        logits = [
+            made.logits(tokens_BT, lengths_B=lengths_B, prompt_B=prompt_B)[0]
+            for lengths_B, prompt_B in ((whole_B, half_B), (whole_B, whole_B), (half_B, half_B))
+        ]
+    assert not torch.equal(logits[0], logits[1])
+    assert not torch.equal(logits[0], logits[2])
+    assert len(made.module.realised) == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
+def test_an_example_is_short_imports_nothing_of_ours_and_trains(name: str) -> None:
+    text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
+    assert "modbench" not in text
+    assert len(text.splitlines()) <= 45
+    made = Subject(example(name), 0)
+    tokens_BT = made.inputs(0, 1)[0]
+    made.check(tokens_BT)
+    made.module.train()
+    made.train_step(tokens_BT)
