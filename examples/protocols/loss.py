@@ -8,7 +8,7 @@ from torch.nn import functional as F
 class Gated(nn.Module):
     def __init__(self, config):
         super().__init__()
-        d, self.capacity = config.d_model, config.capacity or 0.5
+        d, self.share = config.d_model, config.capacity or 0.5  # no claim: this one computes every token
         self.embedding, self.head = nn.Embedding(config.vocab_size, d), nn.Linear(d, config.vocab_size)
         self.mlp, self.router = nn.Linear(d, d), nn.Linear(d, 1)
         self.register_buffer("threshold", torch.zeros(()))
@@ -16,7 +16,7 @@ class Gated(nn.Module):
     def forward(self, tokens_BT, causal=False):
         x_BTD = self.embedding(tokens_BT)
         self.score_BT = self.router(x_BTD).squeeze(-1)
-        k = max(1, round(self.capacity * tokens_BT.shape[1]))
+        k = max(1, round(self.share * tokens_BT.shape[1]))
         least = self.threshold if causal else self.score_BT.topk(k, 1).values[:, -1:]  # the top-k sees later tokens
         self.passes_BT = (self.score_BT >= least).to(x_BTD.dtype)
         weight_BT1 = (self.passes_BT * self.score_BT.sigmoid())[..., None]
@@ -30,7 +30,7 @@ class Gated(nn.Module):
 
     def calibrate(self, tokens_BT):  # once, after training, before forward(causal=True)
         self(tokens_BT)
-        self.threshold.copy_(self.score_BT.quantile(1 - self.capacity))
+        self.threshold.copy_(self.score_BT.quantile(1 - self.share))
 
 
 def build(config):

@@ -1,6 +1,6 @@
 """What a catalogue model can do: one protocol that the harness calls and every `models/*.py` is checked against.
 
-A user's own model has only `forward`, with the tokens as its one argument. Importing this file does not load torch.
+A user's own model may have any part of it (`protocols.py`). Importing this file does not load torch.
 
 Shapes: B batch, T tokens, V vocabulary, C classes, E experts, L layers.
 """

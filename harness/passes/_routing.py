@@ -67,7 +67,7 @@ def _look_closely(subject: Subject, windows: Windows, drift: Drift) -> dict[str,
             some.targets_BT,
             windows.tokens,
             seed=subject.seed,
-            causal_too=not why_not_causal(subject) and subject.parts.accepts("observe", "causal"),
+            causal_too=subject.case.own or not why_not_causal(subject),  # a user's `observe` says why not
         )
     found = {"routing": description, "drift": drift.as_dict()}
     if windows.run.flips:

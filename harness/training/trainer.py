@@ -98,7 +98,7 @@ class Trainer:
         if ranks.world > 1:
             if run.parallel == "fsdp" and subject.parts.has("aux_loss"):
                 raise Unmeasured(
-                    "FSDP shards a model before its aux_loss() reads it: train with --parallel ddp, or on one rank"
+                    "FSDP gives aux_loss() a part of the weights: set train.parallel=ddp, or train on one rank"
                 )
             same = not subject.case.own
             self.model = share(subject.module, ranks, run.parallel, self.device, same_buffers=same)

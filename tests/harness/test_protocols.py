@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,12 +16,14 @@ from torch.nn import functional as F
 from modbench.harness.core import catalogue
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.protocols import METHODS, parts_of
+from modbench.harness.core.torchrun import Ranks
 from modbench.harness.passes import _training
 from modbench.harness.passes.train import notes_of
 from modbench.harness.routing import flip_effects
 from modbench.harness.routing.decisions import observe, why_not_watched
 from modbench.harness.subject import claims
 from modbench.harness.subject.subject import Subject
+from modbench.harness.training.trainer import Trainer
 from modbench.models.dense import Dense
 
 METRICS = catalogue.metrics()
@@ -234,3 +236,27 @@ def test_an_example_is_short_imports_nothing_of_ours_and_trains(name: str) -> No
     made.check(tokens_BT)
     made.module.train()
     made.train_step(tokens_BT)
+
+
+def test_a_term_that_reads_the_weights_is_not_trained_in_shards(tmp_path: Path) -> None:
+    made = Subject(example("loss"), 0)
+    run = protocol(tmp_path / "t.txt").train
+    assert run is not None
+    with pytest.raises(Unmeasured, match="FSDP"):
+        Trainer(made, cast("Any", Fixed()), run.model_copy(update={"parallel": "fsdp"}), ranks=Ranks(0, 2))
+
+
+class Fixed:
+    """Batches that nobody asks for."""
+
+    def train(self, step: int) -> Any:
+        raise AssertionError(step)
+
+
+def test_the_page_names_every_method_and_argument() -> None:
+    page = (EXAMPLES.parents[1] / "docs" / "protocols.md").read_text(encoding="utf-8")
+    for method, arguments in METHODS.items():
+        assert re.search(rf"`(cache\.)?{method}[`(]", page), method
+        for argument in set(arguments) - {"auxiliary"}:  # the catalogue's way of `aux_loss`
+            assert argument in page, argument
+    assert all(f"examples/protocols/{path.name}" in page for path in EXAMPLES.glob("*.py"))

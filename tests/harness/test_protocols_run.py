@@ -1,0 +1,97 @@
+"""Users' models that decode, through the passes of a run: numbers, reasons, labels as they stand in `cases.csv`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from planted import ENVIRONMENT
+from protocol_cases import EXAMPLES
+
+from modbench.harness.core import files
+from modbench.harness.execution import worker
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.plan import make_plan
+from modbench.harness.planning.suite import parse_suite
+from modbench.harness.results import run_folder
+from modbench.reports import load
+
+METRICS = ["latency/prefill", "latency/decode", "tokens_per_s/decode", "memory/kv_cache"]
+MODELS = {
+    # Steps on tokens that it has decoded before repeat what it answered then.
+    "keeps_its_steps": """
+from decoding import Attends
+
+class Keeps(Attends):
+    def decode(self, tokens_B, cache):
+        kept = self.__dict__.setdefault("kept", {})
+        key = (cache[0].shape[1], *tokens_B.tolist())
+        if key not in kept:
+            kept[key] = super().decode(tokens_B, cache)
+        else:
+            cache[:] = [torch.cat([kv, kv[:, -1:]], 1) for kv in cache]
+        return kept[key]
+""",
+    # What a step costs depends on its tokens, which is no fault.
+    "skips_by_threshold": """
+from decoding import Attends
+
+class Skips(Attends):
+    def run(self, tokens_BT, cache):
+        logits = super().run(tokens_BT, cache)
+        heavy = tokens_BT % 2 == 0
+        logits[heavy] = logits[heavy] + self.head(self.embedding(tokens_BT[heavy]))
+        return logits
+""",
+    "forward_alone": """
+from decoding import Attends
+
+class Alone(Attends):
+    prefill = decode = None
+""",
+}
+
+
+@pytest.mark.slow
+def test_what_decodes_is_reported_and_what_does_not_has_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "decoding.py").write_text((EXAMPLES / "decoding.py").read_text(encoding="utf-8"))
+    for name, text in MODELS.items():
+        (tmp_path / f"{name}.py").write_text(f"import torch\n{text}\nbuild = {text.split('class ')[1].split('(')[0]}\n")
+    data: dict[str, Any] = {
+        "name": "own",
+        "effort": "smoke",
+        "metrics": METRICS,
+        "shape": {"d_model": 32, "n_layers": 1, "n_heads": 2},
+        "grid": {"seq_len": [16], "batch_size": [2]},
+        "decode": {"tokens": 4},
+        "arms": [{"model": "dense"}, *({"model": f"{name}.py:build"} for name in ("decoding", *MODELS))],
+    }
+    plan = make_plan(override(parse_suite(data, "own"), Overrides()), device="cpu", text=None)
+    folder = run_folder.create(str(tmp_path / "run"), "own")
+    for unit in plan.units:
+        torch.manual_seed(0)
+        files.write_atomically(folder.record(unit), worker.make_record(unit).model_dump_json())
+    folder.write_run(plan, ENVIRONMENT, [], files.now())
+    cases = load.load(str(folder.path)).cases
+    cases = cases[cases.metric.isin(METRICS)]
+    of = {arm: cases[cases.arm == arm] for arm in cases.arm.unique()}
+    assert set(of["forward_alone:build"].status) == {"skipped"}
+    reason = "not reported: forward_alone.py:build has no prefill and decode (docs/protocols.md)"
+    assert set(of["forward_alone:build"].reason) == {reason}
+    assert of["forward_alone:build"].value.isna().all()
+    for arm in ("decoding:build", "skips_by_threshold:build"):
+        mine = of[arm]
+        assert set(mine.metric) == set(METRICS)
+        assert set(mine.status) == {"ok"}
+        assert mine.labels.isna().all(), (arm, mine.labels.dropna().tolist())
+        assert (
+            mine[mine.metric == "memory/kv_cache"].value.item() == 2 * 16 * 2 * 32 * 4
+        )  # rows, tokens, keys and values, width, fp32
+    kept = of["keeps_its_steps:build"].set_index("metric").labels
+    assert "does not compute every call" in kept["latency/decode"]
