@@ -140,6 +140,7 @@ class Session:
         self.wait_for_turn, self.column, self.inputs = wait_for_turn, column, inputs
         self.of_samples, self.of_blocks = of_samples or Witness({}), of_blocks or Witness({})
         self.repeats: dict[str, int] = {}
+        self.shortest: dict[str, float] = {}
         self._next_inputs: list[int] = []
         self.made = Measured()
 
@@ -192,6 +193,7 @@ class Session:
             ready = all(quiet[arm] >= min(calls, QUIET_CALLS) for arm in self.calls) and self.settled()
             if turn >= calls and waited >= seconds and (ready or (turn >= MOST_TURNS and waited >= 10 * seconds)):
                 break
+        self.shortest = shortest
         for arm, wall in shortest.items():
             self.repeats[arm] = max(1, min(1000, math.ceil(SHORTEST_SAMPLE_S / max(wall, 1e-9))))
         if self.clock.on_device and self.calls:

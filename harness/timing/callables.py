@@ -1,0 +1,163 @@
+"""Times any callables side by side in this process, by the protocol of a run: the samples of one launch.
+
+Nothing here knows torch: where it is loaded, its threads and its device are taken into account. Another clock may be given, so
+that a test can plant an effect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from modbench.harness.core.case import ARMS_PER_BLOCK
+from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.machine import nvml, witness
+from modbench.harness.machine.witness import Witness
+from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S, Call, Clock, Effort, Samples, Session
+
+# Rounds where neither their number nor a time is given: as many as fit into these seconds for each callable, within limits.
+SECONDS_EACH, LEAST_ROUNDS, MOST_ROUNDS = 1.0, 10, 100
+WARM_UP_CALLS, WARM_UP_S = 3, 0.25
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What one process measured.
+
+    Attributes:
+        baseline: name of the callable that was in every block.
+        samples: name to columns `round, block, position, calls, wall_s, cpu_s`, times per call, and what witnesses saw.
+        blocks: what witnesses saw of each block.
+        twin: name under which the baseline was timed a second time; None: it was not.
+        one_thread: whether one thread did all the work, so that its CPU time is comparable.
+        unsteady: name to a sentence, for callables that still drifted after a second warm-up.
+        first_call_s: name to the seconds of its first call.
+    """
+
+    baseline: str
+    samples: Mapping[str, Samples]
+    blocks: Samples = field(default_factory=dict)
+    twin: str | None = None
+    one_thread: bool = True
+    unsteady: Mapping[str, str] = field(default_factory=dict)
+    first_call_s: Mapping[str, float] = field(default_factory=dict)
+
+
+def time_callables(
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    baseline: str | None = None,
+    rounds: int | None = None,
+    seconds: float | None = None,
+    twin: bool = False,
+    clock: Clock | None = None,
+    seed: int = 0,
+) -> Launch:
+    """Time callables, interleaved, in this process. What one of them raises, is raised.
+
+    Args:
+        calls: name to a function without arguments.
+        baseline: the name that is in every block; None: the first.
+        rounds: rounds, each of which calls everything at least twice; None: as many as fit into `seconds`.
+        seconds: how long the rounds may take together (at least 10 are made); None: one second for each callable.
+        twin: time the baseline once more under another name, as a check of this machine (A/A).
+        clock: what to read; None: this machine's clocks, while witnesses watch what else happens.
+        seed: draws the orders.
+
+    Raises:
+        UsageError: if there is nothing to time, or no such baseline.
+    """
+    base = _checked(calls, baseline, rounds, seconds)
+    again = f"{base} (again)" if twin else None
+    named = dict(calls) | ({again: calls[base]} if again else {})
+    budget = None if rounds else (SECONDS_EACH * len(named) if seconds is None else seconds)
+    with _watched(clock) as (read, of_samples, of_blocks):
+        session = _Session(
+            {name: _without_result(call) for name, call in named.items()},
+            base,
+            rng=random.Random(seed),  # noqa: S311  # no secret
+            clock=read,
+            on_error=_raise,
+            of_samples=of_samples,
+            of_blocks=of_blocks,
+            settled=nvml.settled(of_blocks.levels["sm_mhz"]) if "sm_mhz" in of_blocks.levels else (lambda: True),
+        )
+        session.budget_s = budget
+        found = session.measure(Effort(rounds or MOST_ROUNDS, WARM_UP_CALLS, WARM_UP_S))
+    one_thread = not read.on_device and working_threads() == 1
+    return Launch(base, found.samples, found.blocks, again, one_thread, found.unsteady, found.first_call_s)
+
+
+def working_threads() -> int:
+    """Threads that compute in this process, as far as it is known: torch's, where it is loaded."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch is not None else 1
+
+
+class _Session(Session):
+    """A session that makes as many rounds as fit into a time."""
+
+    budget_s: float | None = None
+
+    def _play(self, effort: Effort) -> dict[str, str]:
+        if self.budget_s is not None:
+            effort = replace(effort, rounds=min(effort.rounds, max(LEAST_ROUNDS, int(self.budget_s / self._round_s()))))
+        return super()._play(effort)
+
+    def _round_s(self) -> float:
+        """Seconds of a round: everything twice, and the anchor in every block."""
+        samples = {arm: max(wall, SHORTEST_SAMPLE_S) for arm, wall in self.shortest.items()}
+        blocks = max(1, math.ceil((len(samples) - 1) / ARMS_PER_BLOCK))
+        return 2 * (sum(samples.values()) + (blocks - 1) * samples[self.anchor])
+
+
+def _checked(
+    calls: Mapping[str, Callable[[], object]], baseline: str | None, rounds: int | None, seconds: float | None
+) -> str:
+    """The baseline's name."""
+    if not calls:
+        raise UsageError("there is nothing to time: give at least one callable, such as {'mine': f}.")
+    if rounds is not None and rounds < 1:
+        raise UsageError(f"rounds = {rounds}: at least one is needed, and 6 for an interval.")
+    if seconds is not None and not seconds > 0:
+        raise UsageError(f"seconds = {seconds}: give a time above 0, such as 2.")
+    if baseline is not None and baseline not in calls:
+        raise unknown("baseline", baseline, calls)
+    return next(iter(calls)) if baseline is None else baseline
+
+
+@contextlib.contextmanager
+def _watched(clock: Clock | None) -> Iterator[tuple[Clock, Witness, Witness]]:
+    """The clock, and the witnesses of samples and blocks; a clock that is given measures another time than they see."""
+    if clock is not None:
+        yield clock, Witness({}), Witness({})
+        return
+    synchronize, threads = _device_wait(), working_threads()
+    gpu = nvml.watched() if synchronize is not None else nvml.Watched({}, {})
+    of_blocks = witness.of_blocks()
+    of_blocks = Witness(of_blocks.counters | gpu.counters, of_blocks.levels | gpu.levels)
+    with contextlib.closing(witness.Collector()) as collector:
+        yield Clock(synchronize, threads), witness.of_samples(threads, collector), of_blocks
+
+
+def _device_wait() -> Callable[[], None] | None:
+    """Waits until the GPU is idle, if this process uses one."""
+    torch = sys.modules.get("torch")
+    return torch.cuda.synchronize if torch is not None and torch.cuda.is_initialized() else None
+
+
+def _without_result(call: Callable[[], object]) -> Call:
+    """The call, whose result is let go at once: a mapping would be read as laps, and outputs fill memory."""
+
+    def timed(_number: int) -> None:
+        call()
+
+    return timed
+
+
+def _raise(_name: str, error: BaseException) -> None:
+    raise error

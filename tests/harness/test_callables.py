@@ -1,0 +1,189 @@
+"""Callables timed side by side, with a fake clock and planted effects: what is told apart, and what is not claimed."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.stats.one_process import over_rounds
+from modbench.harness.timing.callables import LEAST_ROUNDS, MOST_ROUNDS, Launch, time_callables
+from modbench.harness.timing.interleave import Clock
+from modbench.harness.timing.judged import DIFFERS, ONE_PROCESS, UNSTEADY, judge
+
+
+class FakeClock(Clock):
+    """Time passes only when a callable says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.cpu_s = lambda: self.now
+
+    def wall_s(self) -> float:
+        return self.now
+
+    def takes(self, seconds: float, noise: float = 0.0, seed: int = 0, drift: float = 0.0) -> Callable[[], object]:
+        rng = random.Random(seed)
+
+        def call() -> dict[str, str]:
+            self.now += seconds * math.exp(rng.gauss(0, noise)) * (1 + drift * self.now)
+            return {"logits": "a mapping, as transformers' models return"}
+
+        return call
+
+
+def launch(times: Mapping[str, float], noise: float = 0.01, seed: int = 0, **more: Any) -> Launch:
+    """One process in which each callable takes its time, with noise."""
+    clock = FakeClock()
+    calls = {name: clock.takes(at, noise, 100 * seed + i) for i, (name, at) in enumerate(times.items())}
+    return time_callables(calls, clock=clock, seed=seed, **{"rounds": 20, **more})
+
+
+@pytest.mark.parametrize(
+    ("time", "verdict"),
+    [(0.010, "better"), (0.0143, "worse"), (0.01251, "equivalent"), (0.01225, "different")],
+)
+def test_a_planted_difference_is_found_and_labelled_as_one_process(time: float, verdict: str) -> None:
+    found = judge([launch({"old": 0.0125, "new": time}, noise=0.002, rounds=30)])["new"]
+    assert found.verdict == verdict
+    assert found.ratio == pytest.approx(0.0125 / time, rel=0.005)
+    assert found.interval is not None
+    assert found.interval[0] <= found.ratio <= found.interval[1]
+    assert found.labels == (ONE_PROCESS,)
+    assert "between processes" in (found.effect.reason or "")
+
+
+def test_noise_above_the_difference_is_inconclusive_and_says_what_may_decide() -> None:
+    found = judge([launch({"old": 0.0100, "new": 0.0102}, noise=0.1)])["new"]
+    assert found.verdict == "inconclusive"
+    assert found.reason == "more rounds may decide it"
+
+
+def test_too_few_rounds_claim_nothing() -> None:
+    found = judge([launch({"old": 0.0100, "new": 0.0200}, rounds=4)])["new"]
+    assert (found.verdict, found.interval) == ("inconclusive", None)
+    assert "4 rounds are too few" in (found.reason or "")
+
+
+def test_launches_are_the_unit_where_there_are_several() -> None:
+    """Each process is sure of its own time, and the processes disagree: rounds alone would claim a difference."""
+    apart = [1.10, 0.95, 1.08, 0.97]
+    launches = [launch({"old": 0.01, "new": 0.01 / each}, 0.002, i) for i, each in enumerate(apart)]
+    assert judge(launches[:1])["new"].verdict == "better"
+    found = judge(launches)["new"]
+    assert found.verdict == "inconclusive"
+    assert ONE_PROCESS not in found.labels
+    assert "launches would decide it" in (found.reason or "")
+    same = judge([launch({"old": 0.01, "new": 0.008}, 0.002, i) for i in range(4)])["new"]
+    assert same.verdict == "better"
+    assert same.effect.n == 4
+
+
+def test_the_twin_is_the_baseline_again() -> None:
+    made = launch({"old": 0.01, "new": 0.008}, noise=0.002, twin=True)
+    found = judge([made])
+    assert made.twin == "old (again)"
+    assert found["old (again)"].verdict == "equivalent"
+    assert found["new"].verdict == "better"
+
+
+def test_nothing_is_decided_where_the_baseline_differs_from_itself() -> None:
+    clock = FakeClock()
+    made = time_callables({"old": clock.takes(0.01), "new": clock.takes(0.008)}, clock=clock, rounds=20, twin=True)
+    slow = {**made.samples["old (again)"], "wall_s": [1.1 * each for each in made.samples["old (again)"]["wall_s"]]}
+    found = judge([Launch("old", {**made.samples, "old (again)": slow}, twin="old (again)")])
+    assert found["old (again)"].verdict == "worse"
+    assert found["new"].verdict == "inconclusive"
+    assert DIFFERS in found["new"].labels
+    assert "differs from itself" in (found["new"].reason or "")
+
+
+def test_any_other_baseline_may_be_chosen_afterwards() -> None:
+    made = launch({"a": 0.01, "b": 0.02, "c": 0.04}, noise=0.001)
+    found = judge([made], baseline="b")
+    assert set(found) == {"a", "c"}
+    assert found["a"].ratio == pytest.approx(2, rel=0.01)
+    assert found["c"].ratio == pytest.approx(0.5, rel=0.01)
+    with pytest.raises(UsageError, match="unknown baseline 'B'"):
+        judge([made], baseline="B")
+
+
+def test_what_drifts_is_labelled() -> None:
+    clock = FakeClock()
+    calls = {"old": clock.takes(0.01), "new": clock.takes(0.01, drift=0.1)}
+    found = judge([time_callables(calls, clock=clock, rounds=20)])["new"]
+    assert UNSTEADY in found.labels
+
+
+def test_a_time_gives_the_number_of_rounds() -> None:
+    def rounds(seconds: float | None) -> int:
+        return len(set(launch({"a": 0.01, "b": 0.03}, rounds=None, seconds=seconds).samples["a"]["round"]))
+
+    assert rounds(0.01) == LEAST_ROUNDS
+    assert rounds(4.0) in {49, 50, 51}  # each takes 2 * (0.01 + 0.03)
+    assert rounds(1000.0) == MOST_ROUNDS
+    assert rounds(None) in {24, 25, 26}  # two callables: two seconds
+
+
+def test_what_a_callable_raises_is_raised() -> None:
+    def fails() -> None:
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        time_callables({"a": lambda: None, "b": fails}, rounds=1)
+
+
+@pytest.mark.parametrize(
+    ("calls", "more", "message"),
+    [
+        ({}, {}, "nothing to time"),
+        ({"a": print}, {"baseline": "b"}, "unknown baseline 'b'"),
+        ({"a": print}, {"rounds": 0}, "rounds = 0"),
+        ({"a": print}, {"seconds": -1}, "seconds = -1"),
+    ],
+)
+def test_refusals(calls: Any, more: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        time_callables(calls, **more)
+
+
+def test_this_machines_clocks_are_watched() -> None:
+    def busy() -> int:
+        return sum(range(20_000))
+
+    made = time_callables({"a": busy, "b": busy}, rounds=6)
+    assert {"wall_s", "cpu_s", "recompiles", "collect_s"} <= set(made.samples["a"])
+    assert min(made.samples["b"]["wall_s"]) > 0
+
+
+@given(st.integers(0, 10**6))
+def test_the_interval_over_rounds_holds_the_median_and_the_narrow_one_lies_inside(seed: int) -> None:
+    rng = random.Random(seed)
+    effect = over_rounds([rng.gauss(0.1, 0.05) for _ in range(rng.randrange(6, 40))])
+    assert effect.low is not None
+    assert effect.high is not None
+    assert effect.low90 is not None
+    assert effect.high90 is not None
+    assert effect.low <= effect.low90 <= effect.value <= effect.high90 <= effect.high
+
+
+def test_intervals_over_rounds_cover_and_false_alarms_are_rare() -> None:
+    """2,000 experiments without an effect, in noise with heavy tails: at most one in twenty excludes no change."""
+    rng = random.Random(0)
+    wrong = 0
+    for _ in range(2000):
+        effect = over_rounds([rng.gauss(0, 0.01) * (10 if rng.random() < 0.1 else 1) for _ in range(20)])
+        assert effect.low is not None
+        assert effect.high is not None
+        assert effect.p is not None
+        excludes = not effect.low <= 0 <= effect.high
+        assert excludes == (effect.p < 0.05)
+        wrong += excludes
+    assert 0.02 <= wrong / 2000 <= 0.06
