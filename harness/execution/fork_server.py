@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from modbench.harness.core.errors import ModbenchError
+from modbench.harness.execution.no_main import without_main
 
 # A unit that ends its fork server every time is not started for ever.
 TRIES = 3
@@ -60,14 +61,17 @@ def started(make: Callable[[int | None], BaseProcess], *, cold: bool) -> tuple[B
     """
     if cold:
         process = make(None)
-        process.start()
+        with without_main():
+            process.start()
         return process, None
     for _ in range(TRIES):
-        multiprocessing.forkserver.ensure_running()
+        with without_main():
+            multiprocessing.forkserver.ensure_running()
         server = _number()
         process = make(server)
         try:
-            process.start()
+            with without_main():
+                process.start()
         except (EOFError, ConnectionError):  # the server's end of the socket or the pipe was closed
             gone(server)
             continue
