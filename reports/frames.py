@@ -11,12 +11,16 @@ from typing import Any
 import pandas as pd
 
 from modbench.harness.core import catalogue
+from modbench.harness.core.masking import masked
+from modbench.harness.core.printable import escaped
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Outcome, Record
 from modbench.harness.results.run_folder import StoredRun
+from modbench.reports import notebook, summary
 from modbench.reports.load import Loaded
 from modbench.reports.load import load as read
 from modbench.reports.pairs import COMPARISONS
+from modbench.reports.render import PAGE
 
 # First columns of `samples`; what witnesses saw of a sample follows.
 TIMED = ("round", "block", "position", "calls", "input", "wall_s", "cpu_s")
@@ -30,16 +34,26 @@ class Results:
 
     Tables are made when first asked for. The tables are yours: changing one changes nothing else.
 
+    In a notebook it shows the answer, a table and a figure; printed, what `modbench run` prints at its end.
+
     Attributes:
         loaded: the run as reports read it.
+        wall_s: duration of the run in s, where it was just made; else None.
     """
 
     loaded: Loaded
+    wall_s: float | None = None
 
     @property
     def path(self) -> Path:
         """The run folder."""
         return self.loaded.path
+
+    @property
+    def report(self) -> Path | None:
+        """The page; None if it was not written: `modbench report RUN` writes it."""
+        page = self.path / PAGE
+        return page if page.exists() else None
 
     @property
     def run(self) -> StoredRun:
@@ -86,6 +100,13 @@ class Results:
             f"<modbench run {str(self.path)!r}: suite {plan.suite.name!r}, {plan.suite.effort}, {len(self.loaded.arms)} arms, "
             f"{len(plan.cases)} cases, {len(plan.units)} units{lacking}>"
         )
+
+    def __str__(self) -> str:
+        page = self.report or f"not written; modbench report {self.path} writes it"
+        return masked(escaped(summary.closing(self.loaded, page, self.wall_s)))
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self.loaded, self.report)
 
 
 def load(run_folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Results:

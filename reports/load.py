@@ -27,7 +27,7 @@ MOST_LENGTHS, MOST_ARMS = 12, 24
 Shown = TypeVar("Shown")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Loaded:
     """A run with its tables.
 
@@ -42,6 +42,9 @@ class Loaded:
     tables: Tables
     cases: pd.DataFrame
     pairs: pd.DataFrame
+
+    def __repr__(self) -> str:
+        return f"<modbench tables of {str(self.path)!r}>"
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:

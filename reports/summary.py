@@ -45,8 +45,8 @@ def opening(plan: Plan) -> str:
     )
 
 
-def closing(loaded: Loaded, page: Path, wall_s: float | None) -> str:
-    """Return the tables, the answer in words, what to doubt, failures, and the path of the report."""
+def closing(loaded: Loaded, page: Path | str, wall_s: float | None) -> str:
+    """Return the tables, the answer in words, what to doubt, failures, and the report's path, or what to say in its place."""
     width = text_table.width()
     lines = [*terminal_tables.tables(loaded, width), *_tasks(loaded, width), *_others(loaded, width), *_served(loaded)]
     lines = [*_legend(loaded, lines, width), *lines]

@@ -61,6 +61,19 @@ def tables(loaded: Loaded, width: int) -> list[str]:
 
 def _table(loaded: Loaded, table: Shown, arms: Sequence[Case], width: int) -> list[str]:
     """Return one table, in as many parts as its lengths need."""
+    head, *left = columns(loaded, table, arms) or [[]]
+    lines = list[str]()
+    while left:
+        fit = len(left)
+        while fit > 1 and len(aligned(list(zip(head, *left[:fit], strict=True)))[0]) > width:
+            fit -= 1
+        lines += [*aligned(list(zip(head, *left[:fit], strict=True))), ""]
+        left = left[fit:]
+    return lines
+
+
+def columns(loaded: Loaded, table: Shown, arms: Sequence[Case]) -> list[list[str]]:
+    """Return the columns of a table, each with its title: the arms' names, and a column for each length; none without data."""
     lengths = [
         t for t in loaded.lengths_shown if any(loaded.case(case.arm, table.metric, t) is not None for case in arms)
     ]
@@ -70,16 +83,8 @@ def _table(loaded: Loaded, table: Shown, arms: Sequence[Case], width: int) -> li
         return []
     unit = str(next(row for case in arms if (row := loaded.case(case.arm, table.metric, lengths[0])) is not None).unit)
     factor, called = scale_of(max(values, default=0.0), unit)
-    columns = [[f"T = {t:,}", *(_cell(loaded, case, table.metric, t, factor) for case in arms)] for t in lengths]
-    head = [f"{table.title}, {called}", *(name(case) for case in arms)]
-    lines, left = list[str](), columns
-    while left:
-        fit = len(left)
-        while fit > 1 and len(aligned(list(zip(head, *left[:fit], strict=True)))[0]) > width:
-            fit -= 1
-        lines += [*aligned(list(zip(head, *left[:fit], strict=True))), ""]
-        left = left[fit:]
-    return lines
+    names = [f"{table.title}, {called}", *(name(case) for case in arms)]
+    return [names, *([f"T = {t:,}", *(_cell(loaded, case, table.metric, t, factor) for case in arms)] for t in lengths)]
 
 
 def _cell(loaded: Loaded, case: Case, metric: str, length: int, factor: float) -> str:

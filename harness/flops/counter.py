@@ -77,9 +77,14 @@ def forward(module: nn.Module, tokens_BT: Tensor, *, causal: bool = False) -> Co
 
 def both(module: nn.Module, tokens_BT: Tensor) -> tuple[Count, int]:
     """Count one forward pass of a language model in evaluation mode, and the same call with causal attention."""
+    return with_causal(lambda: forward(module, tokens_BT))
+
+
+def with_causal(counting: Callable[[], Count]) -> tuple[Count, int]:
+    """What `counting` counts, and the FLOPs of the same calls with causal attention."""
     whole = FlopCounterMode(display=False, custom_mapping=_formulas(causal=True))
     with whole:
-        found = forward(module, tokens_BT)
+        found = counting()
     return found, int(whole.get_total_flops())
 
 

@@ -6,9 +6,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from modbench.reports.frames import load
+    from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
+    from modbench.python.compare import compare
+    from modbench.python.comparison import Comparison
+    from modbench.python.costs import Costs, cost
+    from modbench.python.measure import Measurement, measure
+    from modbench.python.planned import Planned
+    from modbench.python.runs import plan, resume, run
+    from modbench.reports.frames import Results, load
 
-__all__ = ["__version__", "load"]
+__all__ = [
+    "Comparison",
+    "Costs",
+    "IncompleteError",
+    "Measurement",
+    "ModbenchError",
+    "Planned",
+    "Results",
+    "UsageError",
+    "__version__",
+    "compare",
+    "cost",
+    "load",
+    "measure",
+    "plan",
+    "resume",
+    "run",
+]
 __version__ = "0.1.0"
 
 # The rooms (harness, models, suites, reports) are links to the top-level folders. A checkout without links
@@ -18,11 +42,27 @@ if not (Path(__file__).parent / "harness").is_dir():
 
 
 if not TYPE_CHECKING:  # else type checkers would believe that the package has every name
+    # Names of the Python API, by the module that has them: imported when first asked for, since they stand on torch or pandas.
+    _PLACES = {
+        "harness.core.errors": ("IncompleteError", "ModbenchError", "UsageError"),
+        "python.compare": ("compare",),
+        "python.comparison": ("Comparison",),
+        "python.costs": ("Costs", "cost"),
+        "python.measure": ("Measurement", "measure"),
+        "python.planned": ("Planned",),
+        "python.runs": ("plan", "resume", "run"),
+        "reports.frames": ("Results", "load"),
+    }
 
     def __getattr__(name: str) -> object:
-        """Import `load` when it is first asked for: it stands on pandas, which `modbench --help` does not need."""
-        if name == "load":
-            from modbench.reports.frames import load
+        for module, names in _PLACES.items():
+            if name in names:
+                from importlib import import_module
 
-            return load
+                found = getattr(import_module(f"modbench.{module}"), name)
+                globals()[name] = found
+                return found
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Finished", "check_launcher", "device_named", "make_plan", "new_folder", "report", "resume", "run"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finished:
     """A run with its report.
 
@@ -51,6 +51,9 @@ class Finished:
     wall_s: float | None
     loaded: Loaded
     files: tuple[Path, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<modbench run {str(self.folder)!r}, report {str(self.report)!r}>"
 
 
 def make_plan(

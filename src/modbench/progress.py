@@ -157,6 +157,19 @@ class Quiet(Lines):
         """Print nothing."""
 
 
+class Cell(Lines):
+    """Lines below a notebook's cell, which keeps all of them: one when the first unit has ended, then one in a while."""
+
+    EVERY_S = 15.0
+    last: float | None = None
+
+    def _print(self, line: str) -> None:
+        now, left = self.clock(), self.time_left
+        if self.last is None or now - self.last >= self.EVERY_S or left.units_done == len(left.predicted):
+            self.last = now
+            super()._print(line)
+
+
 class Live:
     """A progress bar that names the running units."""
 
@@ -263,10 +276,18 @@ class Counter:
 
 
 def progress_for(plan: Plan, folder: RunFolder, *, quiet: bool = False) -> Lines | Live:
-    """A bar on a terminal, lines in a pipe or a log; what is expected is written down for `modbench watch`."""
+    """A bar on a terminal, lines in a pipe or a log, few in a notebook; what is expected is written down for `modbench watch`."""
     made: Lines | Live = Quiet(plan, folder=folder) if quiet else Lines(plan, folder=folder)
-    if sys.stderr.isatty() and not quiet:
+    if in_notebook() and not quiet:
+        made = Cell(plan, sys.stdout, folder)  # standard error looks like an error there
+    elif sys.stderr.isatty() and not quiet:
         made = Live(plan, folder)
     left = made.time_left
     predicted.write(folder.path, left.predicted | left.later, left.at_once)
     return made
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, which IPython says if it is loaded."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ in {"ZMQInteractiveShell", "Shell"}  # the second is Colab's

@@ -1,0 +1,159 @@
+"""`modbench.compare`: models in memory, timed side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.labels import Label
+from modbench.harness.timing import judged
+from modbench.harness.timing.callables import Launch, working_threads
+from modbench.harness.timing.interleave import Clock
+from modbench.harness.timing.judged import Judged
+from modbench.harness.timing.own_times import own_time
+from modbench.python import apart, calls
+from modbench.python.calls import Flops, Loss, Model, Workload
+from modbench.python.comparison import Comparison, Row
+from modbench.python.inputs import Given, Inputs
+from modbench.python.job import Job, on
+from modbench.reports.attainable import against_ideal
+
+WORKLOADS = ("forward", "train_step")
+
+
+def compare(
+    models: Mapping[str, Model],
+    inputs: Given = None,
+    *,
+    workload: Workload = "forward",
+    rounds: int | None = None,
+    seconds: float | None = None,
+    launches: int = 1,
+    baseline: str | None = None,
+    margin: float = judged.MARGIN,
+    loss: Loss | None = None,
+    outputs: bool = False,
+    twin: bool = False,
+    seed: int = 0,
+    clock: Clock | None = None,
+) -> Comparison:
+    """Compare models in memory by the protocol of a run: interleaved, warmed up, watched, judged.
+
+    Modules run in evaluation mode without gradients (`forward`), or a copy of each takes training steps (`train_step`: forward,
+    backward, AdamW); callables that are no modules are called as they are. Everything is called on the same inputs.
+
+    Args:
+        models: name to an `nn.Module` or any callable; two or more.
+        inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments; None: nothing.
+        workload: `forward` or `train_step`.
+        rounds: rounds of each process; None: as many as fit into `seconds`.
+        seconds: how long the rounds of a process take together; None: one second for each model.
+        launches: processes. 1: this one, whose interval lacks what differs between processes; more are started afresh, for
+            which models and inputs must be picklable and defined in a module. From three on the interval is over processes.
+        baseline: name of what the others are compared with; None: the first.
+        margin: differences below this share are of no practical interest.
+        loss: function of a model's output that is trained on; None: the model's own loss, else the mean square of its output.
+        outputs: whether each model's output is compared with the baseline's too.
+        twin: whether the baseline is timed twice (A/A); where it differs from itself nothing is decided.
+        seed: draws the orders.
+        clock: what to read instead of this machine's clocks; only in this process.
+
+    Returns:
+        A table and a figure in a notebook, text where it is printed.
+
+    Raises:
+        UsageError: if something that was asked is impossible.
+    """
+    base = _checked(models, workload, launches, baseline, clock)
+    if outputs and workload != "forward":
+        raise UsageError("outputs=True compares what forward passes return; a training step returns nothing.")
+    given = Inputs.of(inputs)
+    for name, model in models.items():
+        if isinstance(model, nn.Module):
+            given.check(name, model)
+    job = Job(dict(models), given, workload, base, loss, rounds, seconds, twin, seed)
+    apart_by, flops = _looked_at(job, outputs=outputs)
+    made = [job.measure(clock)] if launches == 1 else apart.launches(job, launches)
+    found = judged.judge(made, margin=margin)
+    rows = [
+        _row(name, made, found.get(name), flops, base, apart_by.get(name) if name != base else None)
+        for name in made[0].samples
+    ]
+    played = len(set(made[0].samples[base]["round"]))
+    return Comparison(tuple(rows), base, workload, str(job.device), working_threads(), played, margin, tuple(made))
+
+
+def _checked(
+    models: Mapping[str, Model], workload: str, launches: int, baseline: str | None, clock: Clock | None
+) -> str:
+    """The baseline's name."""
+    if len(models) < 2:
+        raise UsageError("compare needs two models or more, as in {'dense': a, 'mod': b}. To time one, use measure.")
+    for name, model in models.items():
+        if not callable(model):
+            raise UsageError(f"{name!r} is of type {type(model).__name__}, which cannot be called.")
+    if workload not in WORKLOADS:
+        raise unknown("workload", workload, WORKLOADS)
+    if launches < 1 or (launches > 1 and clock is not None):
+        raise UsageError(f"launches = {launches}: give 1, or more without a clock of your own.")
+    if baseline is not None and baseline not in models:
+        raise unknown("baseline", baseline, models)
+    return next(iter(models)) if baseline is None else baseline
+
+
+def _looked_at(job: Job, *, outputs: bool) -> tuple[dict[str, float | None], dict[str, Flops]]:
+    """Call every model before anything is timed, which raises what it raises: differences of outputs, and FLOPs."""
+    with on(job.device), calls.evaluating(job.models if job.workload == "forward" else {}):
+        base, apart_by = job.call(job.baseline)(), dict[str, float | None]()
+        for name in job.models:
+            output = base if name == job.baseline else job.call(name)()
+            apart_by[name] = calls.difference(output, base) if outputs else None
+        return apart_by, {name: job.counted(name) for name in job.models}
+
+
+def _row(
+    name: str,
+    made: Sequence[Launch],
+    against: Judged | None,
+    flops: Mapping[str, Flops],
+    base: str,
+    apart_by: float | None,
+) -> Row:
+    time, own = own_time(made, name), flops.get(name, flops[base])
+    row = Row(
+        name,
+        time.median_s,
+        time.low_s,
+        time.high_s,
+        own.total,
+        disturbed=time.disturbed,
+        reason=own.reason,
+        output_difference=apart_by,
+    )
+    if against is None:
+        return row
+    ideal, otherwise = _ideal(own, flops[base])
+    low, high = against.interval or (None, None)
+    columns, reasons = against_ideal(against.ratio, ideal, otherwise) if name in flops else ({}, [])  # not of a twin
+    return replace(
+        row,
+        ratio=against.ratio,
+        ratio_low=low,
+        ratio_high=high,
+        mean_ratio=against.mean_ratio,
+        **columns,
+        verdict=against.verdict,
+        reason="; ".join(filter(None, [against.reason, *reasons])) or None,
+        labels=(*against.labels, *([Label.LOWER_BOUND] if own.unknown or flops[base].unknown else [])),
+        disturbed=against.disturbed,
+    )
+
+
+def _ideal(own: Flops, base: Flops) -> tuple[float | None, str]:
+    """The ratio that the FLOPs promise, or None and why."""
+    if own.causal is None or base.causal is None:
+        return None, own.reason or base.reason or ""
+    return base.causal / own.causal, ""

@@ -1,0 +1,210 @@
+"""The result of `modbench.compare`: a table and a figure in a notebook, text elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.files import write_atomically
+from modbench.harness.core.labels import Label
+from modbench.harness.core.units import human, three_digits
+from modbench.harness.timing.callables import Launch
+from modbench.harness.timing.judged import ONE_PROCESS
+from modbench.python.shown import cut, html, html_lines, html_table, text, wrapped
+from modbench.reports.panel import times, verdict_words
+from modbench.reports.ratio_figure import Bar, ratio_figure
+from modbench.reports.text_table import aligned
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = (".json", ".csv", ".html", ".txt")
+# Labels that the title or the verdict says.
+_SAID = {ONE_PROCESS, Label.CONTAMINATED}
+HEAD = ("", "time", "ratio", "ideal", "realised", "verdict")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of a comparison. What is not known is None, with a reason.
+
+    Attributes:
+        name: as it was given.
+        time_s: seconds of a typical call.
+        time_low_s: lower end of its 95 % interval.
+        time_high_s: upper end.
+        flops: of a call, attention over the full square.
+        ratio: time of the baseline over this time: above 1 it is faster; None of the baseline.
+        ratio_low: lower end of the 95 % interval.
+        ratio_high: upper end.
+        mean_ratio: ratio of mean times.
+        ideal: ratio that the FLOPs promise, with causal attention where an operator says that it is causal.
+        efficiency: ratio over ideal.
+        realised: (ratio - 1) / (ideal - 1); None where less than 10 % was promised.
+        verdict: `better`, `worse`, `equivalent`, `different`, `inconclusive` or `contaminated`; None of the baseline.
+        reason: why something is None, or why it is undecided.
+        labels: what to know of the numbers, such as `one process`.
+        disturbed: share of blocks in which the machine was disturbed.
+        output_difference: largest difference to the baseline's output, as a share of its largest value; None: not asked.
+    """
+
+    name: str
+    time_s: float
+    time_low_s: float | None = None
+    time_high_s: float | None = None
+    flops: int | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    mean_ratio: float | None = None
+    ideal: float | None = None
+    efficiency: float | None = None
+    realised: float | None = None
+    verdict: str | None = None
+    reason: str | None = None
+    labels: tuple[str, ...] = ()
+    disturbed: float = 0.0
+    output_difference: float | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """Models in memory, timed side by side.
+
+    Attributes:
+        rows: one for each model, in the order in which they were given; of a baseline that was timed twice its twin last.
+        baseline: what the others are compared with.
+        workload: `forward` or `train_step`.
+        device: where the work was done.
+        threads: threads that computed.
+        rounds: rounds of each launch.
+        margin: differences below this share are of no practical interest.
+        launches: raw samples, one entry for each process.
+    """
+
+    rows: tuple[Row, ...]
+    baseline: str
+    workload: str
+    device: str
+    threads: int
+    rounds: int
+    margin: float
+    launches: Sequence[Launch] = field(default=())
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The rows as a table, in base units."""
+        import pandas as pd
+
+        made = pd.DataFrame([dataclasses.asdict(row) for row in self.rows])
+        return made.assign(labels=[";".join(row.labels) for row in self.rows])
+
+    def __getitem__(self, name: str) -> Row:
+        """The row of a model.
+
+        Raises:
+            UsageError: if there is none of this name.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise unknown("model", name, [row.name for row in self.rows])
+
+    def verdict(self, name: str) -> str | None:
+        """The verdict on a model; None of the baseline.
+
+        Raises:
+            UsageError: if there is none of this name.
+        """
+        return self[name].verdict
+
+    def ratio(self, name: str) -> float:
+        """Time of the baseline over the model's: above 1 it is faster; 1 of the baseline.
+
+        Raises:
+            UsageError: if there is none of this name.
+        """
+        found = self[name].ratio
+        return 1.0 if found is None else found
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as `.json` (with all samples), `.csv` (the table), `.html` or `.txt`.
+
+        Raises:
+            UsageError: for any other ending.
+        """
+        target = Path(path)
+        if target.suffix not in FORMATS:
+            raise UsageError(f"{str(path)!r} ends in none of {', '.join(FORMATS)}.")
+        made = {".json": self._json, ".csv": self._csv, ".html": self._repr_html_, ".txt": self.__str__}
+        write_atomically(target, made[target.suffix]())
+        return target
+
+    def _json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+    def _csv(self) -> str:
+        from modbench.reports.csv_text import csv
+
+        return csv(self.table)
+
+    def __repr__(self) -> str:
+        said = (f"{row.name} {times(row.ratio)} {row.verdict}" for row in self.rows if row.ratio is not None)
+        return f"<modbench comparison over {self.baseline}: {', '.join(said)}>"
+
+    def __str__(self) -> str:
+        table = [HEAD, *(_cells(row, 18) for row in self.rows)]
+        return text([self._title, "", *(line.rstrip() for line in aligned(table)), "", *wrapped(self._notes)])
+
+    def _repr_html_(self) -> str:
+        head = ("", "time", "FLOPs", *HEAD[2:])
+        rows = [
+            (name, time, human(row.flops, "FLOP"), *rest)
+            for row in self.rows
+            for name, time, *rest in (_cells(row, 40),)
+        ]
+        bars = [
+            Bar(row.name, row.ratio, row.ratio_low, row.ratio_high, row.verdict)
+            for row in self.rows
+            if row.ratio is not None
+        ]
+        figure = ratio_figure(bars, self.baseline, self.margin, f"compare-{id(self):x}") if bars else ""
+        return html(html_lines([self._title]), html_table(head, rows), figure, html_lines(self._notes))
+
+    @property
+    def _title(self) -> str:
+        threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.device == "cpu" else ""
+        n = len(self.launches)
+        launches = "one process" if n == 1 else f"{n} processes"
+        return f"{self.workload} on {self.device}{threads}; {launches}, {self.rounds} rounds; over {cut(self.baseline, 18)}"
+
+    @property
+    def _notes(self) -> list[str]:
+        said = [f"Ratio: time of {self.baseline} over the row's, above 1× it is faster; 95 % interval."]
+        if len(self.launches) == 1:
+            said = [said[0], "One process: intervals lack what differs between processes. launches=5 has it."]
+        for row in self.rows:
+            labels = [label for label in row.labels if label not in _SAID]
+            told = "; ".join(filter(None, [row.reason, *labels]))
+            if row.output_difference is not None:
+                apart = f"output differs by up to {row.output_difference:.2g} of the largest value"
+                told = "; ".join(filter(None, [told, apart]))
+            said += [f"{row.name}: {told}."] if told else []
+        return said
+
+
+def _cells(row: Row, letters: int) -> tuple[str, ...]:
+    ratio = times(row.ratio) if row.ratio is not None else ""
+    if row.ratio_low is not None and row.ratio_high is not None:
+        ratio += f" [{three_digits(row.ratio_low)}–{three_digits(row.ratio_high)}]"
+    if row.ratio is None:
+        return (cut(row.name, letters), human(row.time_s, "s"), "baseline", "", "", "")
+    ideal = times(row.ideal) if row.ideal is not None else "–"
+    realised = f"{row.realised:.0%}" if row.realised is not None else "–"
+    return (cut(row.name, letters), human(row.time_s, "s"), ratio, ideal, realised, verdict_words(row.verdict, "s"))

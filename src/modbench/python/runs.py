@@ -1,0 +1,185 @@
+"""`modbench.run`, `modbench.plan` and `modbench.resume`: the commands from Python, with the flags' names."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from modbench import api
+from modbench.commands._flags import Flags
+from modbench.harness.core import catalogue
+from modbench.harness.core.launching import works_apart
+from modbench.harness.core.units import parse_duration
+from modbench.harness.execution.launcher_profile import read_profile
+from modbench.harness.machine import accelerators
+from modbench.progress import in_notebook, progress_for
+from modbench.python.given import flags_of, words
+from modbench.python.planned import Planned
+from modbench.reports import summary
+from modbench.reports.frames import Results
+
+T = TypeVar("T")
+# One value, or several.
+Some: TypeAlias = T | Sequence[T]
+
+
+def run(
+    suite: str | Path = "quick",
+    *,
+    model: Some[str] | None = None,
+    capacity: Some[float] | None = None,
+    seq_len: Some[int] | None = None,
+    batch_size: Some[int] | None = None,
+    dtype: Some[str] | None = None,
+    device: str | None = None,
+    compile: bool = False,  # noqa: A002  # the flag's name
+    seeds: Some[int] | None = None,
+    corpus: str | Path | None = None,
+    effort: str | None = None,
+    select: str | None = None,
+    out: str | Path | None = None,
+    timeout: str | None = None,
+    launcher: str = "local",
+    launcher_profile: str | Path | None = None,
+    options: Sequence[str] = (),
+    quiet: bool = False,
+    settings: Mapping[str, object] | None = None,
+    **more: object,
+) -> Results:
+    """Measure a suite and write its report, as `modbench run` does, with the same names.
+
+    Works in a script without an `if __name__ == "__main__"` guard, and in a notebook.
+
+    Args:
+        suite: a shipped suite's name, or a TOML file.
+        model: keep only these models (the anchor stays), or add `FILE.py:build` as an arm.
+        capacity: capacities.
+        seq_len: sequence lengths.
+        batch_size: batch sizes.
+        dtype: number formats: fp32, bf16, fp16.
+        device: cpu or cuda; None: cuda if there is a GPU.
+        compile: wrap every model in torch.compile.
+        seeds: seeds of weights and data.
+        corpus: text to train on.
+        effort: smoke, draft, standard or rigorous.
+        select: only matching cases, such as `mod and not c0.5` (the flag `-k`).
+        out: the run folder; None: runs/SUITE-DATE-N.
+        timeout: longest time of a unit, such as `10min`.
+        launcher: what starts the work: local or slurm.
+        launcher_profile: file with options of the launcher.
+        options: options of the launcher.
+        quiet: show no progress.
+        settings: further keys of a suite whose names are no Python names, such as `{"train.steps": 100}`.
+        **more: further keys of a suite, such as `d_model=64`.
+
+    Returns:
+        The run's tables (`cases`, `comparisons`, `samples`, `losses`), its folder and report.
+
+    Raises:
+        UsageError: if something that was asked is impossible; nothing was started then.
+        IncompleteError: if it was interrupted; finished units are kept, and `resume` continues.
+    """
+    given = {
+        "model": model,
+        "capacity": capacity,
+        "seq_len": seq_len,
+        "batch_size": batch_size,
+        "dtype": dtype,
+        "device": device,
+        "compile": compile,
+        "seeds": seeds,
+        "effort": effort,
+        "corpus": None if corpus is None else str(corpus),
+    }
+    flags = flags_of(given, {**more, **(settings or {})})
+    timeout_s = parse_duration(timeout, "timeout") if timeout is not None else None
+    catalogue.find("launchers", launcher)
+    own = (*(read_profile(str(launcher_profile)) if launcher_profile else ()), *options)
+    elsewhere = works_apart(launcher)
+    plan = api.make_plan(str(suite), flags.overrides(), select, only_plan=elsewhere)
+    api.check_launcher(plan, launcher, own)
+    folder = api.new_folder(plan, None if out is None else str(out))
+    if not quiet:
+        gap = None if elsewhere else accelerators.not_measured(plan.device)
+        print(*filter(None, [gap, summary.opening(plan)]), sep="\n", file=sys.stdout if in_notebook() else sys.stderr)
+    made = api.run(
+        plan,
+        folder,
+        command=_command(str(suite), flags, select, out, launcher, own),
+        progress=progress_for(plan, folder, quiet=quiet),
+        launcher=launcher,
+        options=own,
+        timeout_s=timeout_s,
+    )
+    return Results(made.loaded, made.wall_s)
+
+
+def _command(
+    suite: str, flags: Flags, select: str | None, out: str | Path | None, launcher: str, options: Sequence[str]
+) -> list[str]:
+    """The command line that does the same."""
+    more = [("-k", select), ("--out", out), ("--launcher", launcher if launcher != "local" else None)]
+    said = [str(word) for flag, value in more if value is not None for word in (flag, value)]
+    return ["modbench", "run", suite, *words(flags), *said, *(["--", *options] if options else [])]
+
+
+def plan(
+    suite: str | Path = "quick",
+    *,
+    select: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    **flags: object,
+) -> Planned:
+    """The cases of a suite with predicted FLOPs, memory and time, as `modbench plan` shows them; nothing is run.
+
+    Args:
+        suite: a shipped suite's name, or a TOML file.
+        select: only matching cases.
+        settings: further keys of a suite whose names are no Python names.
+        **flags: as of `run`: `model`, `capacity`, `seq_len`, `effort` and so on, and further keys of a suite.
+
+    Raises:
+        UsageError: if the suite, a flag or the selection is invalid.
+    """
+    asked = flags_of({}, {**flags, **(settings or {})}).overrides()
+    return Planned(api.make_plan(str(suite), asked, select, only_plan=True))
+
+
+def resume(
+    run_folder: str | Path,
+    *,
+    retry_failed: bool = False,
+    steal: bool = False,
+    trust: bool = False,
+    timeout: str | None = None,
+    options: Sequence[str] | None = None,
+    quiet: bool = False,
+) -> Results:
+    """Run what an interrupted run lacks, as `modbench resume` does.
+
+    Args:
+        run_folder: its folder.
+        retry_failed: also run again what failed.
+        steal: take the folder from a runner on another host that gives no sign of life.
+        trust: use files that you did not begin the run with, or that changed.
+        timeout: longest time of a unit, such as `10min`.
+        options: options of the launcher; None: those of the run.
+        quiet: show no progress.
+
+    Raises:
+        UsageError: if the folder holds no run that can be continued here.
+        IncompleteError: if it was interrupted again.
+    """
+    made = api.resume(
+        str(run_folder),
+        functools.partial(progress_for, quiet=quiet),
+        retry_failed=retry_failed,
+        steal=steal,
+        options=options,
+        trust=trust,
+        timeout_s=parse_duration(timeout, "timeout") if timeout is not None else None,
+    )
+    return Results(made.loaded, made.wall_s)

@@ -1,0 +1,50 @@
+"""How results look in a notebook: tables of HTML without style sheets, and in text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from modbench.harness.core.masking import masked
+from modbench.harness.core.printable import escaped
+
+# Text fits a terminal of this width.
+WIDTH = 80
+
+
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose first column is text and whose others are aligned to the right."""
+    body = "".join(_row("td", row) for row in rows)
+    return f"<table><thead>{_row('th', head)}</thead><tbody>{body}</tbody></table>"
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    sides = ("right" if i else "left" for i in range(len(cells)))
+    made = (f'<{tag} style="text-align:{side}">{escape(cell)}</{tag}>' for side, cell in zip(sides, cells, strict=True))
+    return f"<tr>{''.join(made)}</tr>"
+
+
+def html_lines(lines: Iterable[str]) -> str:
+    """Sentences, one below the other."""
+    return "".join(f"<div>{escape(line)}</div>" for line in lines)
+
+
+def html(*parts: str) -> str:
+    """The parts as one element; what steers a terminal or is secret is not in it."""
+    return f"<div>{masked(escaped(''.join(parts)))}</div>"
+
+
+def text(lines: Iterable[str]) -> str:
+    """Lines as one text that is safe to print."""
+    return masked(escaped("\n".join(lines)))
+
+
+def wrapped(sentences: Iterable[str]) -> list[str]:
+    """Sentences as lines that fit."""
+    return [line for each in sentences for line in textwrap.wrap(each, WIDTH, break_on_hyphens=False)]
+
+
+def cut(name: str, most: int) -> str:
+    """A name without its middle, if it is too long."""
+    return name if len(name) <= most else f"{name[: most - 6]}…{name[-5:]}"

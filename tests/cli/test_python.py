@@ -1,0 +1,187 @@
+"""`import modbench as mb`: what it loads, what its functions return, and that scripts need no `__main__` guard."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, assert_type
+
+import pytest
+
+import modbench as mb
+from modbench import api
+from modbench.harness.core.errors import UsageError
+from modbench.python import runs
+from modbench.python.given import flags_of, words
+
+FLAGS = {"device": "cpu", "effort": "smoke", "d_model": 32, "n_layers": 2, "metrics": "flops/forward,latency/forward"}
+SCRIPT = """
+import pathlib
+import modbench as mb
+from modbench import api
+with pathlib.Path("started").open("a") as file:
+    file.write("once ")
+{guard}
+    done = mb.run("quick", model="mod", capacity=0.25, seq_len=16, device="cpu", effort="smoke", rounds=1,
+                  d_model=32, n_layers=2, metrics={metrics}, out="run")
+    print(repr(done))
+    print(done.comparisons.ratio.isna().sum(), done.comparisons.status.tolist())
+"""
+
+
+def python(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    (cwd / "script.py").write_text(code)
+    return subprocess.run(
+        [sys.executable, "script.py"], cwd=cwd, capture_output=True, text=True, check=False, timeout=200, env=os.environ
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("guard", "metrics"), [("if True:", ["latency/forward"]), ("if __name__ == '__main__':", ["flops/forward"])]
+)
+def test_a_script_needs_no_guard(guard: str, metrics: list[str], tmp_path: Path) -> None:
+    """Children of the fork server leave the script alone."""
+    done = python(SCRIPT.format(guard=guard, metrics=metrics), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "started").read_text() == "once "
+    assert "<modbench run 'run': suite 'quick'" in done.stdout
+    assert "0 ['ok']" in done.stdout
+    assert "left" in done.stderr  # progress
+
+
+def test_a_cold_process_leaves_the_script_alone_too(tmp_path: Path) -> None:
+    code = (
+        "import multiprocessing, os, pathlib\n"
+        "from modbench.harness.execution import fork_server\n"
+        "with pathlib.Path('started').open('a') as file:\n    file.write('once ')\n"
+        "spawn = multiprocessing.get_context('spawn')\n"
+        "process, _ = fork_server.started(lambda server: spawn.Process(target=os.getpid), cold=True)\n"
+        "process.join()\n"
+        "import __main__\n"
+        "print(process.exitcode, __main__.spawn is spawn)\n"
+    )
+    done = python(code, tmp_path)
+    assert done.stdout == "0 True\n", done.stderr
+    assert (tmp_path / "started").read_text() == "once "
+
+
+def test_importing_it_loads_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys, modbench as mb\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'typer', 'rich', 'pydantic'} & sys.modules.keys()\n"
+        "print(heavy, sorted(set(mb.__all__) - set(dir(mb))))\n"
+    )
+    assert python(code, tmp_path).stdout == "set() []\n"
+
+
+def test_every_name_is_there_and_no_other() -> None:
+    for name in mb.__all__:
+        assert getattr(mb, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'compar'"):
+        _ = mb.compar  # type: ignore[attr-defined]
+
+
+def test_type_checkers_see_the_types() -> None:
+    """mypy reads this file: what is not as it is written here, and what is ignored without need, is an error there."""
+    made = mb.measure(abs, -1, rounds=6)
+    assert_type(made, mb.Measurement)
+    assert_type(made.median_s, float)
+    compared = mb.compare({"a": abs, "b": abs}, (1,), rounds=6)
+    assert_type(compared, mb.Comparison)
+    assert_type(compared.ratio("b"), float)
+    assert_type(mb.cost("mod", d_model=64), mb.Costs)
+    with pytest.raises(UsageError, match="unknown workload 'backward'"):
+        mb.compare({"a": abs, "b": abs}, workload="backward")  # type: ignore[arg-type]
+
+
+def test_values_become_the_flags_of_the_command_line() -> None:
+    flags = flags_of(
+        {"model": "mod", "capacity": [0.25, 0.5], "seq_len": 64, "compile": True, "device": None},
+        {"d_model": 32, "metrics": ["flops/forward", "loss/val"], "tied": True, "train.steps": 3, "router": "norm"},
+    )
+    assert flags.overrides().capacity == (0.25, 0.5)
+    assert words(flags) == [
+        *("--model", "mod", "--capacity", "0.25,0.5", "--seq-len", "64", "--compile", "--set", "d_model=32"),
+        *("--set", 'metrics=["flops/forward", "loss/val"]', "--set", "tied=true", "--set", "train.steps=3"),
+        *("--set", "router=norm"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: mb.run(capcity=0.5), "Did you mean 'capacity'"),
+        (lambda: mb.run(effort="brief"), "unknown effort 'brief'"),
+        (lambda: mb.run(seq_len={"a": 1}), "seq_len takes text or numbers"),  # type: ignore[arg-type]
+        (lambda: mb.run(d_model=object()), "cannot be written in a suite"),
+        (lambda: mb.run(timeout="soon"), "timeout"),
+        (lambda: mb.plan("quik"), "unknown suite 'quik'"),
+        (lambda: mb.cost("mod", d_modl=3), "unknown --set key of mod 'd_modl'"),
+        (lambda: mb.load("nowhere"), "nowhere"),
+        (lambda: mb.resume("nowhere"), "nowhere"),
+    ],
+)
+def test_mistakes_are_said_in_a_line(call: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=message) as caught:
+        call()
+    assert len(str(caught.value).splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_costs_are_those_of_the_command(modbench: Any) -> None:
+    said = json.loads(modbench("cost", "mod", "--set", "d_model=64", "--seq-len", "128,256", "--json").stdout)
+    found = mb.cost("mod", d_model=64, seq_len=[128, 256])
+    assert list(found.rows) == said
+    assert found.table["flops/forward"].tolist() == [row["flops"]["forward"] for row in said]
+    assert str(found) == modbench("cost", "mod", "--set", "d_model=64", "--seq-len", "128,256").stdout.rstrip("\n")
+    assert repr(found) == "<modbench cost of mod: 43.4 MFLOP forward, 2 rows>"
+    assert found._repr_html_().count("<tr>") == 3
+
+
+def test_a_plan_is_that_of_the_command() -> None:
+    found = mb.plan("quick", effort="smoke", model="mod", capacity=0.25, seq_len=16, d_model=32)
+    assert repr(found).startswith("<modbench plan: suite 'quick', smoke, 4 cases, ")
+    assert len(found.table) == 4
+    assert "Nothing was run." in str(found)
+    assert found._repr_html_().count("<tr>") == 5
+
+
+def test_resuming_and_running_return_tables_and_record_the_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The run itself is the command line's; here only what is passed to it."""
+    monkeypatch.chdir(tmp_path)
+    seen: dict[str, Any] = {}
+
+    def noted(plan: object, folder: Any, **more: Any) -> SimpleNamespace:
+        seen.update(more, plan=plan, folder=folder)
+        return SimpleNamespace(loaded="tables", wall_s=2.0)
+
+    monkeypatch.setattr(api, "run", noted)
+    monkeypatch.setattr(runs, "Results", lambda *given: given)
+    given = {**FLAGS, "model": "mod", "select": "mod", "out": "here", "quiet": True, "timeout": "2min"}
+    assert mb.run("quick", **given) == ("tables", 2.0)  # type: ignore[comparison-overlap, arg-type]
+    assert seen["folder"].path == Path("here")
+    assert seen["timeout_s"] == 120
+    assert seen["command"] == [
+        *(
+            "modbench",
+            "run",
+            "quick",
+            "--model",
+            "mod",
+            "--device",
+            "cpu",
+            "--set",
+            "d_model=32",
+            "--set",
+            "n_layers=2",
+        ),
+        *("--set", "metrics=flops/forward,latency/forward", "--effort", "smoke", "-k", "mod", "--out", "here"),
+    ]
