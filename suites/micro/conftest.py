@@ -5,11 +5,12 @@ Shapes: B batch, T tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from modbench.harness.core import catalogue
@@ -17,13 +18,46 @@ from modbench.harness.core.config import ModelConfig
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.decoder import Decoder
 
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture  # may not be there: then `Benchmarks.collect` says so
+
 Build = Callable[..., Decoder]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Collect `bench_*` as well as `test_*`; only this folder has such files."""
-    config.addinivalue_line("python_files", "bench_*.py")
-    config.addinivalue_line("python_functions", "bench_*")
+class Benchmarks(pytest.Module):
+    """A file of benchmarks: its functions are named `bench_*`, here and not in other folders of the same session."""
+
+    def funcnamefilter(self, name: str) -> bool:
+        """Whether a function is a benchmark."""
+        return name.startswith("bench_")
+
+    def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
+        """Collect the benchmarks.
+
+        Raises:
+            CollectError: without pytest-benchmark.
+        """
+        if not self.config.pluginmanager.hasplugin("benchmark"):
+            raise self.CollectError(
+                f"{self.path.name} needs the fixture of pytest-benchmark, which is not loaded: "
+                "`pip install pytest-benchmark`, and no `-p no:benchmark`."
+            )
+        return iter(super().collect())
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> Benchmarks | None:
+    """Make the collector of a file in this folder."""
+    return Benchmarks.from_parent(parent, path=module_path) if module_path.match("bench_*.py") else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(
+    file_path: Path, parent: pytest.Collector
+) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Collect the files of this folder that pytest does not take for tests by their name."""
+    found = yield
+    benchmarks = None if found else pytest_pycollect_makemodule(file_path, parent)
+    return found if benchmarks is None else [benchmarks]
 
 
 @pytest.fixture(autouse=True)
