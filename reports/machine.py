@@ -106,8 +106,18 @@ def machine_check(loaded: Loaded) -> tuple[str, str]:
 
 
 def warnings(loaded: Loaded) -> list[str]:
-    """Return what must be read first: a model of two versions, an unchecked machine, equal models that came out unequal."""
-    return [*_two_versions(loaded), *_of_machine(loaded)]
+    """Return what must be read first: a stored run, two versions of a model, a machine that was not checked or is doubtful."""
+    return [*_shipped(loaded), *_two_versions(loaded), *_of_machine(loaded)]
+
+
+def _shipped(loaded: Loaded) -> Iterator[str]:
+    """Say of the run that `modbench demo` shows that nothing was measured here."""
+    environment = loaded.run.environment
+    if environment.get("shipped"):
+        yield (
+            f"A stored run, which ships with modbench: measured on {environment['cpu']}, {environment['usable_cores']} cores, "
+            f"on {loaded.run.started[:10]}, not on this machine."
+        )
 
 
 def _two_versions(loaded: Loaded) -> Iterator[str]:

@@ -14,7 +14,13 @@ from modbench.harness.core.frozen import Frozen
 
 
 class Match(Frozen):
-    """Request for the smaller shape whose cost equals another arm's at the training length."""
+    """Request for the smaller shape whose cost equals another arm's at the training length.
+
+    Attributes:
+        arm: model of the arm to match; its other settings may stand beside it, such as `capacity = 0.125`.
+        quantity: what is to be equal.
+        settings: the settings that stand beside `arm`.
+    """
 
     arm: str
     quantity: Literal["flops/forward", "flops/train_step", "params"] = "flops/forward"
@@ -30,11 +36,11 @@ class Arm(Frozen):
     """A model and its settings; a list of values makes one arm per value.
 
     Attributes:
-        model: catalogue name, or a user's model; options may stand behind it in parentheses.
-        anchor: whether the others are compared with it.
-        match: makes it a rung of the dense ladder.
-        options: for each option of a user's `build`, the values that it is tried with.
-        settings: keys of the configuration.
+        model: a catalogue name, or a model of your own as `FILE.py:build` or `FILE.py:build(OPTION=VALUE)`.
+        anchor: whether the others are compared with this arm; without one, with the first.
+        match: solve the shape of this arm so that it costs what another arm does.
+        options: for each option of your own `build`, the value or the values that it is tried with.
+        settings: keys of the model beside these.
     """
 
     model: str

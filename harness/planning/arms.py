@@ -83,6 +83,16 @@ def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
     return arms
 
 
+def unsolved_arms(suite: Suite) -> list[ResolvedArm]:
+    """Resolve all arms without torch: the dense ladder is checked but not solved, which needs closed forms.
+
+    Raises:
+        UsageError: as `resolve_arms`.
+    """
+    names = itertools.count()
+    return resolve_arms(suite, lambda _model, base, _target_model, _target, _quantity: (base, next(names)))
+
+
 def _refuse_double_names(arms: list[ResolvedArm]) -> None:
     seen: dict[tuple[str, tuple[str, ...]], ResolvedArm] = {}
     for arm in arms:

@@ -15,7 +15,8 @@ from modbench.harness.planning.suite import SMOKE_STEPS, TABLES, Suite, parse_su
 
 # Keys that only the pilot of a two-stage effort reads.
 _OF_PILOT = ("pilot_launches", "most_launches", "mde")
-_TOP_KEYS = ("launches", "rounds", *_OF_PILOT, "margin", "threads", "metrics", "twin")
+# Keys of a suite outside its tables that `--set` changes.
+TOP_KEYS = ("launches", "rounds", *_OF_PILOT, "margin", "threads", "metrics", "twin")
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _set(data: dict[str, Any], setting: str) -> None:
         data["shape"][key] = value
     elif key in ROUTING_KEYS:
         _set_routing(data, key, value, f"--set {key}")
-    elif key in _TOP_KEYS:
+    elif key in TOP_KEYS:
         data[key] = text.split(",") if key == "metrics" and value == text else value
     elif key == "tasks.paths" and isinstance(value, dict):
         for task, path in value.items():
@@ -139,7 +140,7 @@ def _set(data: dict[str, Any], setting: str) -> None:
     elif key.startswith("tasks.paths."):
         _name_files(data, key.removeprefix("tasks.paths."), text)
     else:
-        raise UsageError(f"--set: {unknown('key', key, (*SHAPE_KEYS, *ROUTING_KEYS, *_TOP_KEYS, *in_tables))}")
+        raise UsageError(f"--set: {unknown('key', key, (*SHAPE_KEYS, *ROUTING_KEYS, *TOP_KEYS, *in_tables))}")
 
 
 def _set_in_table(data: dict[str, Any], key: str, value: object) -> None:

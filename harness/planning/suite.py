@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import Device, Dtype
-from modbench.harness.core.config import MOST_TOKENS, ROUTING_KEYS, SHAPE_KEYS
+from modbench.harness.core.case import Device
+from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, in_short, in_words, unknown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.ids import slug
@@ -19,37 +19,10 @@ from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
 from modbench.harness.planning.arm_tables import Arm, look_beside
 from modbench.harness.planning.check_search import check_search
 from modbench.harness.planning.efforts import EFFORTS, FEWEST_PILOT, TWO_STAGE, WARM_UPS, Effort
+from modbench.harness.planning.grid import Execution, Grid
 from modbench.harness.planning.sizes import check_size
 
-Execution = Literal["eager", "compiled", "graph"]
-
 SMOKE_STEPS = 4
-
-
-class Grid(Frozen):
-    """Axes of the grid: every arm runs at each point of their Cartesian product."""
-
-    seq_len: tuple[int, ...] = Field((128, 256, 512), min_length=1)
-    batch_size: tuple[int, ...] = Field((1,), min_length=1)
-    dtype: tuple[Dtype, ...] = Field(("fp32",), min_length=1)
-    execution: tuple[Execution, ...] = Field(("eager",), min_length=1)
-
-    @field_validator("seq_len", "batch_size", "dtype", "execution", mode="before")
-    @classmethod
-    def _listed(cls, value: object) -> object:
-        """Turn a single value into a list, and drop repeated values, which would measure a case twice."""
-        if not isinstance(value, list | tuple):
-            return (value,)
-        return tuple(item for i, item in enumerate(value) if item not in value[:i])
-
-    @field_validator("seq_len", "batch_size")
-    @classmethod
-    def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if min(value) < 1:
-            raise ValueError(f"{min(value)} is not a number of at least 1")
-        if max(value) > MOST_TOKENS:
-            raise ValueError(f"a number over {MOST_TOKENS:,} is more than anything that can be run")
-        return value
 
 
 # Tables of a suite that set how something is measured; `--set TABLE.KEY` changes a value in them.
@@ -82,7 +55,7 @@ class Suite(Frozen):
         metrics: keys of the metrics.
         shape: model shape that all arms share.
         grid: axes of the grid.
-        decode_grid: axes of the grid of decode metrics; axes that it lacks are those of `grid`. None: `grid`.
+        decode_grid: axes of the grid of decode metrics; axes that it lacks are those of `grid`; None: all are.
         arms: the models.
         train: training run; None: no training on a corpus.
         tasks: how tasks are trained.
@@ -93,7 +66,7 @@ class Suite(Frozen):
         search: how cells are chosen while the suite runs; None: all are measured.
         corpus: text to train on: a catalogue name or a path.
         seeds: seeds of weights and data; timing uses the first.
-        device: None uses CUDA if available, else the CPU.
+        device: where everything runs; None: CUDA if available, else the CPU.
         threads: CPU threads of a worker.
         compile: whether torch.compile wraps every model, whatever the grid says.
         twin: whether a twin of the anchor is timed beside the arms, so that the run shows whether equals come out equal; never at
@@ -215,6 +188,15 @@ def load_suite(name: str) -> Suite:
     Raises:
         UsageError: if there is no such suite, or something in it is wrong; the message names the file and key.
     """
+    return parse_suite(read_suite(name), name)
+
+
+def read_suite(name: str) -> dict[str, Any]:
+    """Read the table of a shipped suite, or of a suite's TOML file, without checking its keys; with its name.
+
+    Raises:
+        UsageError: if there is no such suite, or it is not TOML.
+    """
     if name.endswith(".toml") or "/" in name:
         path = Path(name)
         if not path.is_file():
@@ -227,7 +209,7 @@ def load_suite(name: str) -> Suite:
         raise UsageError(f"{name}: not TOML: {in_short(error)}.") from error
     data.setdefault("name", slug(path.stem))
     look_beside(data, path.parent)
-    return parse_suite(data, name)
+    return data
 
 
 def parse_suite(data: dict[str, Any], source: str) -> Suite:

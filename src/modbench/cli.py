@@ -20,7 +20,21 @@ from modbench.harness.core.printable import escaped
 
 # isort: off
 # Importing a command's file registers it; `modbench --help` lists the commands in this order.
-from modbench.commands import run, watch, plan, listing, validate, report, figure, cost, doctor, train, profile
+from modbench.commands import (
+    demo,
+    init,
+    run,
+    watch,
+    plan,
+    listing,
+    validate,
+    report,
+    figure,
+    cost,
+    doctor,
+    train,
+    profile,
+)
 from modbench.commands import gate, compare, recommend, convert, schema
 # isort: on
 
@@ -29,9 +43,11 @@ __all__ = [
     "compare",
     "convert",
     "cost",
+    "demo",
     "doctor",
     "figure",
     "gate",
+    "init",
     "listing",
     "main",
     "plan",
@@ -97,7 +113,7 @@ def _already_said(interrupt: BaseException) -> IncompleteError | None:
 def _run() -> None:
     """Run the command; what it printed has then reached its reader, or the error is raised here."""
     try:
-        app()
+        app(prog_name="modbench")  # also as `python -m modbench`: completion is looked for by this name
     except SystemExit as ended:
         if ended.code == INTERRUPTED:  # typer makes it of Ctrl-C
             raise KeyboardInterrupt from None

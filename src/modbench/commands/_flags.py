@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from modbench.commands._complete import corpora, models, one_of, settings, suites
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.options import split
 
@@ -18,9 +19,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.")]
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A catalogue model, or 'FILE.py:build(OPTION=VALUE)'.")]
-DeviceFlag = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default cuda if there is a GPU.")]
+SuiteName = Annotated[
+    str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.", autocompletion=suites)
+]
+ModelName = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A catalogue model, or 'FILE.py:build(OPTION=VALUE)'.", autocompletion=models),
+]
+DeviceFlag = Annotated[
+    str | None,
+    typer.Option("--device", help="cpu or cuda; default cuda if there is a GPU.", autocompletion=one_of("cpu", "cuda")),
+]
 SelectFlag = Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only matching cases: 'mod and not c0.5'.")]
 TimeoutFlag = Annotated[
     str | None,
@@ -41,6 +50,7 @@ class Flags:
         typer.Option(
             "--model",
             help="Keep only these models (the anchor stays), or add your own, FILE.py:build or 'FILE.py:build(OPTION=VALUE)'.",
+            autocompletion=models,
         ),
     ] = None
     only: Annotated[
@@ -49,17 +59,31 @@ class Flags:
     capacity: Annotated[list[str] | None, typer.Option("--capacity", help="Capacities, such as 0.125,0.5.")] = None
     seq_len: Annotated[list[str] | None, typer.Option("--seq-len", help="Sequence lengths, such as 128,512.")] = None
     batch_size: Annotated[list[str] | None, typer.Option("--batch-size", help="Batch sizes.")] = None
-    dtype: Annotated[list[str] | None, typer.Option("--dtype", help="Number formats: fp32, bf16, fp16.")] = None
+    dtype: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dtype", help="Number formats: fp32, bf16, fp16.", autocompletion=one_of("fp32", "bf16", "fp16")
+        ),
+    ] = None
     device: DeviceFlag = None
     compile: Annotated[bool, typer.Option("--compile", help="Wrap every model in torch.compile.")] = False
     seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, such as 0,1,2.")] = None
     corpus: Annotated[
-        str | None, typer.Option("--corpus", help="Text to train on: stdlib, a file, a folder or hf:NAME.")
+        str | None,
+        typer.Option("--corpus", help="Text to train on: stdlib, a file, a folder or hf:NAME.", autocompletion=corpora),
     ] = None
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other key of a suite.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other key of a suite.", autocompletion=settings),
     ] = None
-    effort: Annotated[str | None, typer.Option("--effort", help="smoke, draft, standard or rigorous.")] = None
+    effort: Annotated[
+        str | None,
+        typer.Option(
+            "--effort",
+            help="smoke, draft, standard or rigorous.",
+            autocompletion=one_of("smoke", "draft", "standard", "rigorous"),
+        ),
+    ] = None
 
     def overrides(self) -> Overrides:
         """Parse the flags.

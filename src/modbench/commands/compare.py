@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from modbench.commands._app import app
+from modbench.commands._complete import metrics, runs
 from modbench.commands._flags import JsonFlag, SelectFlag, listed
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError, UsageError
@@ -38,7 +39,10 @@ def _typed() -> list[str]:
 
 @app.command()
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN [RUN …]", help="One run folder with --by, else several.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN [RUN …]", help="One run folder with --by, else several.", autocompletion=runs),
+    ],
     by: Annotated[
         str | None,
         typer.Option("--by", metavar="AXIS", help="The cases of one run along this axis: capacity, seq_len, arm, …"),
@@ -49,7 +53,9 @@ def compare(
             "--baseline", metavar="VALUE", help="With --by: a value of the axis, or an arm; default the anchor."
         ),
     ] = None,
-    metric: Annotated[list[str] | None, typer.Option("--metric", help="With --by: only these metrics.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="With --by: only these metrics.", autocompletion=metrics)
+    ] = None,
     seq_len: Annotated[list[str] | None, typer.Option("--seq-len", help="With --by: only these lengths.")] = None,
     workload: Annotated[
         list[str] | None, typer.Option("--workload", help="With --by: only these workloads, such as decode.")

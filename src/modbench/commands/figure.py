@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modbench.commands._app import app
+from modbench.commands._complete import runs
 from modbench.commands._flags import JsonFlag
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
@@ -26,7 +27,7 @@ NARROW = 1.0
 
 @app.command()
 def figure(
-    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=runs)],
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="The figure, such as map; without a name all are listed.")
     ] = None,

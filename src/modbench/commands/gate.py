@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modbench.commands._app import app
+from modbench.commands._complete import runs
 from modbench.commands._flags import JsonFlag
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError, unknown
@@ -21,8 +22,10 @@ FORMATS = ("text", "github")
 
 @app.command()
 def gate(
-    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="The run folder to check.")],
-    against: Annotated[str, typer.Option("--against", metavar="BASE", help="An earlier run of the same suite.")],
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="The run folder to check.", autocompletion=runs)],
+    against: Annotated[
+        str, typer.Option("--against", metavar="BASE", help="An earlier run of the same suite.", autocompletion=runs)
+    ],
     history: Annotated[
         list[str] | None,
         typer.Option(

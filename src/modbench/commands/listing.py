@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import app
+from modbench.commands._complete import rooms
 from modbench.commands._flags import JsonFlag
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import unknown
@@ -19,6 +20,7 @@ def list_(
         typer.Argument(
             metavar="[WHAT]",
             help="models, routers, metrics, passes, launchers, suites, tasks, corpora, panels, formats, doubts or sinks.",
+            autocompletion=rooms,
         ),
     ] = "",
     as_json: JsonFlag = False,

@@ -7,13 +7,16 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import app
+from modbench.commands._complete import runs
 from modbench.commands._flags import JsonFlag
 from modbench.commands._output import say, say_json
 
 
 @app.command()
 def recommend(
-    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="The run folder to choose from.")],
+    run_folder: Annotated[
+        str, typer.Argument(metavar="RUN", help="The run folder to choose from.", autocompletion=runs)
+    ],
     max_latency: Annotated[
         str | None,
         typer.Option("--max-latency", metavar="DURATION", help="Longest time of a typical call, such as 50ms."),

@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import app
+from modbench.commands._complete import formats as formats_named
+from modbench.commands._complete import runs
 from modbench.commands._flags import JsonFlag, QuietFlag
 from modbench.commands._output import print_summary
 
 
 @app.command()
 def report(
-    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=runs)],
     baseline: Annotated[
         str | None,
         typer.Option("--baseline", metavar="ARM", help="Compare all arms with this one; default the anchor."),
@@ -30,6 +32,7 @@ def report(
             "--format",
             metavar="LIST",
             help="html, csv, md, tex, json, pytest-benchmark, joined by commas; default csv,html.",
+            autocompletion=formats_named,
         ),
     ] = None,
     out: Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import app
+from modbench.commands._complete import launchers, runs
 from modbench.commands._flags import Flags, JsonFlag, QuietFlag, SelectFlag, SuiteName, TimeoutFlag, with_flags
 from modbench.commands._output import print_summary, say
 from modbench.commands._trust import word_on
@@ -41,7 +42,10 @@ def run(
     timeout: TimeoutFlag = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if a cell failed.")] = False,
     launcher: Annotated[
-        str, typer.Option("--launcher", metavar="NAME", help="What starts the work: local or slurm.")
+        str,
+        typer.Option(
+            "--launcher", metavar="NAME", help="What starts the work: local or slurm.", autocompletion=launchers
+        ),
     ] = "local",
     launcher_profile: ProfileFlag = None,
     options: LauncherOptions = None,
@@ -89,7 +93,9 @@ def run(
 
 @app.command()
 def resume(
-    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="The folder of an interrupted run.")],
+    run_folder: Annotated[
+        str, typer.Argument(metavar="RUN", help="The folder of an interrupted run.", autocompletion=runs)
+    ],
     options: LauncherOptions = None,
     *,
     timeout: TimeoutFlag = None,

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Annotated
 
 import typer
 
 from modbench.commands._app import app
+from modbench.commands._complete import suites
 from modbench.commands._flags import JsonFlag
 from modbench.commands._output import say, say_json
 
 
 @app.command()
 def validate(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A suite's TOML file, or a shipped suite's name.")],
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="A suite's TOML file, or a shipped suite's name.", autocompletion=suites),
+    ],
     as_json: JsonFlag = False,
 ) -> None:
     """Check a suite file without running it."""
-    from modbench.harness.planning.arms import resolve_arms
+    from modbench.harness.planning.arms import unsolved_arms
     from modbench.harness.planning.suite import load_suite
 
     suite = load_suite(file)
-    # The dense ladder is checked but not solved: solving needs closed forms, which load torch.
-    names = itertools.count()
-    arms = resolve_arms(suite, lambda _model, base, _target_model, _target, _quantity: (base, next(names)))
+    arms = unsolved_arms(suite)
     if as_json:
         say_json({"suite": suite.name, "arms": len(arms), "metrics": list(suite.metrics)})
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modbench.commands._app import app
+from modbench.commands._complete import runs
 from modbench.commands._flags import JsonFlag
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError
@@ -24,7 +25,8 @@ REFRESH_S = 1.0
 @app.command()
 def watch(
     run_folder: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run folder, of a run that may still be going on.")
+        str,
+        typer.Argument(metavar="RUN", help="A run folder, of a run that may still be going on.", autocompletion=runs),
     ],
     *,
     once: Annotated[bool, typer.Option("--once", help="Print once; exit 4 if the run is incomplete.")] = False,

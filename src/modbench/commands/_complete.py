@@ -1,0 +1,72 @@
+"""What a shell completes: names from the catalogue, which reads files without importing them, and run folders.
+
+A word that begins none of the names is left to the shell, which completes paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+Completion = Callable[[str], list[tuple[str, str]]]
+
+
+def _among(room: str) -> Completion:
+    """Complete the name of an entry of a room, with its first line."""
+
+    def complete(incomplete: str) -> list[tuple[str, str]]:
+        from modbench.harness.core import catalogue
+
+        return _matching(((name, entry.about) for name, entry in catalogue.entries(room).items()), incomplete)
+
+    return complete
+
+
+def _matching(named: Iterable[tuple[str, str]], incomplete: str) -> list[tuple[str, str]]:
+    """The names that go on from what was typed; behind a comma the next name of a list is completed."""
+    before, comma, last = incomplete.rpartition(",")
+    return [(f"{before}{comma}{name}", about) for name, about in named if name.startswith(last)]
+
+
+def one_of(*names: str) -> Completion:
+    """Complete one of these words."""
+    return lambda incomplete: _matching(((name, "") for name in names), incomplete)
+
+
+suites, models, formats = _among("suites"), _among("models"), _among("formats")
+corpora, launchers, figures = _among("corpora"), _among("launchers"), _among("panels")
+
+
+def rooms(incomplete: str) -> list[tuple[str, str]]:
+    """Complete what `modbench list` lists."""
+    from modbench.harness.core import catalogue
+
+    return _matching(((name, "") for name in catalogue.ROOMS), incomplete)
+
+
+def settings(incomplete: str) -> list[tuple[str, str]]:
+    """Complete the key of `--set`: a key of a suite or of a model; for `metrics=`, a metric."""
+    key, equals, typed = incomplete.partition("=")
+    if equals:
+        if key != "metrics":
+            return []
+        return [(f"metrics={name}", about) for name, about in metrics(typed)]
+    from modbench.harness.core.config import ModelConfig
+    from modbench.harness.planning.overrides import TOP_KEYS
+    from modbench.harness.planning.suite import TABLES
+
+    in_tables = (f"{table}.{name}" for table, kind in TABLES.items() for name in kind.model_fields)
+    return _matching(((f"{name}=", "") for name in (*TOP_KEYS, *ModelConfig.model_fields, *in_tables)), incomplete)
+
+
+def metrics(incomplete: str) -> list[tuple[str, str]]:
+    """Complete the key of a metric."""
+    from modbench.harness.core import catalogue
+
+    return _matching(((name, metric.about) for name, metric in catalogue.metrics().items()), incomplete)
+
+
+def runs(incomplete: str) -> list[tuple[str, str]]:
+    """Complete a run folder in `runs/`, the newest first."""
+    found = sorted(Path("runs").glob("*/run.json"), key=lambda file: -file.stat().st_mtime)
+    return _matching(((str(file.parent), "") for file in found), incomplete)

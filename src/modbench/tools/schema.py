@@ -1,0 +1,34 @@
+"""JSON Schemas of the files that modbench writes or reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+# What has a schema, and what it is the schema of.
+KINDS = {
+    "report": "report.json, which `modbench report RUN --format json` writes",
+    "suite": "a suite's TOML file",
+    "record": "a file in a run's units/",
+    "plan": "the plan in a run's run.json",
+}
+
+
+def schema_of(kind: str) -> dict[str, Any]:
+    """Return the JSON Schema of one of `KINDS`."""
+    return {"$schema": DIALECT, "description": KINDS[kind], **_made(kind)}
+
+
+def _made(kind: str) -> dict[str, Any]:
+    if kind == "suite":
+        from modbench.harness.planning.suite_schema import suite_schema
+
+        return suite_schema()
+    from pydantic import BaseModel
+
+    from modbench.harness.planning.plan import Plan
+    from modbench.harness.results.records import Record
+    from modbench.reports.formats._schema import Report
+
+    models: dict[str, type[BaseModel]] = {"report": Report, "record": Record, "plan": Plan}
+    return models[kind].model_json_schema(mode="serialization" if kind == "report" else "validation")

@@ -1,0 +1,87 @@
+"""Packs a finished run into the one that `modbench demo` shows: python tests/bench/make_demo.py RUN
+
+Run it on a quick run of a machine that is otherwise idle, with a certificate (`modbench doctor`) if possible:
+
+    modbench run quick -o runs/for-demo && python tests/bench/make_demo.py runs/for-demo
+
+Names of hosts, and the kernel's build, are left out; a run with files of its own, or with a path in it, is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import sys
+from pathlib import Path
+
+from modbench.harness.core import masking
+from modbench.harness.results.run_folder import read
+from modbench.reports import demo
+
+# Far below what a wheel may weigh, and enough for a quick run.
+MOST_BYTES = 300_000
+# Folders of files that a report is made from.
+FOLDERS = ("units", "launches", "search")
+PATHS = re.compile(r"(?<![\w.~])/(?:home|root|Users|tmp|work|mnt|data)/|[A-Z]:\\\\")
+
+
+def packed(run: Path) -> bytes:
+    """Return a run folder packed, marked as one that ships, without names of hosts.
+
+    Raises:
+        ValueError: if the run is incomplete, has a layout or files that are not packed, or names a path or host.
+    """
+    stored = read(str(run))
+    if stored.finished is None or stored.incomplete:
+        raise ValueError(f"{run} is not finished: {stored.incomplete or 'it was interrupted'}")
+    if stored.own_files:
+        raise ValueError(f"{run} uses files that do not ship: {', '.join(file.name for file in stored.own_files)}")
+    names = [
+        "run.json",
+        "finished.json",
+        *(f"{each.parent.name}/{each.name}" for folder in FOLDERS for each in (run / folder).glob("*.json")),
+    ]
+    files = {name: json.loads((run / name).read_text(encoding="utf-8")) for name in names}
+    head = files["run.json"]
+    if head["layout"] != "together":
+        raise ValueError(f"{run} has too many units to ship")
+    for private in ("token", "started_in"):
+        head.pop(private, None)
+    head["command"] = ["modbench", *_without_out(masking.command(head["command"])[1:])]
+    head["environment"] |= {"shipped": True, "system": "-".join(head["environment"]["system"].split("-")[:1])}
+    for name, content in files.items():
+        if name.startswith("units/") and content["environment"] is not None:
+            content["environment"]["host"] = None
+    host = platform.node()
+    for name, content in files.items():
+        text = json.dumps(content)
+        if found := PATHS.search(text) or (len(host) > 3 and re.search(rf"\b{re.escape(host)}\b", text)):
+            raise ValueError(
+                f"{run / name} names a path or this host: …{text[max(0, found.start() - 40) : found.end() + 40]}…"
+            )
+    made = demo.pack(files)
+    if len(made) > MOST_BYTES:
+        raise ValueError(f"packed it has {len(made):,} bytes, over {MOST_BYTES:,}")
+    return made
+
+
+def _without_out(words: list[str]) -> list[str]:
+    """A command without the folder that it wrote to."""
+    kept, skip = [], False
+    for word in words:
+        if not skip and word not in {"-o", "--out"}:
+            kept.append(word)
+        skip = word in {"-o", "--out"}
+    return kept
+
+
+def main(run: str) -> None:
+    """Pack a run and put it where `modbench demo` looks."""
+    made = packed(Path(run))
+    demo.PACKED.write_bytes(made)
+    print(f"{demo.PACKED}: {len(made):,} bytes")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,381 @@
+"""Starting: `modbench init` writes a suite that explains itself, `modbench demo` shows a report, a shell completes names."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tomllib
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import jsonschema  # type: ignore[import-untyped]  # it has no types
+import make_demo
+import pytest
+from planted import planted_suite, stored
+
+from modbench.harness.core import catalogue
+from modbench.harness.planning.suite import load_suite, read_suite
+from modbench.harness.planning.suite_schema import suite_schema
+from modbench.reports import demo
+from modbench.tools import demo as tool
+from modbench.tools.init import EXAMPLES, example
+
+Modbench = Callable[..., subprocess.CompletedProcess[str]]
+SUITES = list(catalogue.entries("suites"))
+SCHEMA = suite_schema()
+CHECK = jsonschema.Draft202012Validator(SCHEMA)
+TABLES = [("suite", SCHEMA), ("shape", SCHEMA["properties"]["shape"]), *SCHEMA["$defs"].items()]
+KEYS = [(table, name, key) for table, part in TABLES for name, key in part["properties"].items()]
+MINE = "import torch\ndef build(config):\n    return torch.nn.Embedding(config.vocab_size, config.vocab_size)\n"
+
+
+# --- the schema
+
+
+def test_the_schema_is_one() -> None:
+    CHECK.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize(("table", "name", "key"), KEYS, ids=lambda part: part if isinstance(part, str) else "")
+def test_every_key_says_what_it_means(table: str, name: str, key: dict[str, Any]) -> None:
+    assert key.get("description"), (table, name)
+    assert "None" not in key["description"], "TOML has no None"
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_the_schema_accepts_every_shipped_suite(name: str) -> None:
+    CHECK.validate(read_suite(name))
+
+
+GOOD = {"metrics": ["flops/forward"], "arms": [{"model": "dense"}]}
+BAD: list[dict[str, Any]] = [
+    {"metrics": ["flops/foward"]},
+    {"metric": []},
+    {"effort": "fast"},
+    {"launches": 0},
+    {"shape": {"d_mode": 64}},
+    {"shape": {"capacity": 0.5}},
+    {"grid": {"seq_len": "long"}},
+    {"arms": []},
+    {"arms": [{"model": "mdo"}]},
+    {"arms": [{"capacity": 0.5}]},
+    {"arms": [{"model": "mod", "capacity": 1.5}]},
+    {"arms": [{"model": "mod", "capacity": [0.5, 0]}]},
+    {"arms": [{"model": "dense", "match": {"arm": "mod", "quantity": "flops"}}]},
+    {"train": {"step": 4}},
+    {"device": "gpu"},
+]
+
+
+@pytest.mark.parametrize("change", BAD, ids=json.dumps)
+def test_the_schema_refuses_what_modbench_refuses(change: dict[str, Any], tmp_path: Path, modbench: Modbench) -> None:
+    assert not CHECK.is_valid(GOOD | change)
+    from modbench.tools.init import toml
+
+    (tmp_path / "bad.toml").write_text("".join(f"{key} = {toml(value)}\n" for key, value in (GOOD | change).items()))
+    assert modbench("validate", "bad.toml", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"grid": {"seq_len": 64, "dtype": ["bf16"]}},
+        {"arms": [{"model": "mod", "capacity": [0.1, 1], "router": ["learned", "norm"]}]},
+        {"arms": [{"model": "mine.py:build", "d_model": [64, 128]}]},
+        {"arms": [{"model": "dense"}, {"model": "dense", "match": {"arm": "mod", "capacity": 0.5, "every": 3}}]},
+        {"tasks": {"paths": {"nli_pairs": "x.jsonl"}}},
+    ],
+    ids=json.dumps,
+)
+def test_the_schema_accepts_what_modbench_accepts(change: dict[str, Any]) -> None:
+    CHECK.validate(GOOD | change)
+
+
+# --- init
+
+
+@pytest.fixture(scope="module")
+def started(modbench: Modbench, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    here = tmp_path_factory.mktemp("start")
+    done = modbench("init", cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert "modbench run suite.toml" in done.stdout
+    return here / "suite.toml"
+
+
+def test_init_writes_a_suite_that_is_valid_and_can_be_planned(started: Path, modbench: Modbench) -> None:
+    assert modbench("validate", started).returncode == 0
+    planned = modbench("plan", started, "--json")
+    assert planned.returncode == 0, planned.stderr
+    assert len(json.loads(planned.stdout)["cases"]) >= 8
+
+
+def test_an_editor_finds_the_schema(started: Path) -> None:
+    first = started.read_text().splitlines()[0]
+    assert first == "#:schema ./suite.schema.json"
+    assert json.loads((started.parent / "suite.schema.json").read_text())["properties"] == SCHEMA["properties"]
+
+
+def test_every_key_stands_in_the_file_below_what_it_means(started: Path) -> None:
+    lines = started.read_text().splitlines()
+    table, found = "suite", set()
+    of_table = {"arms": "Arm", "grid": "Grid", "decode_grid": "Grid", "train": "TrainPlan", "tasks": "TaskPlan"}
+    of_table |= {"isoflop": "IsoflopPlan", "decode": "DecodePlan", "energy": "EnergyPlan", "fit": "FitPlan"}
+    of_table |= {"search": "SearchPlan", "shape": "shape"}
+    for above, line in zip(["", *lines], lines, strict=False):
+        if header := re.fullmatch(r"#?\[+(\w+)\]+", line):
+            table = of_table[header[1]]
+            found.add(("suite", header[1]))
+        elif key := re.match(r"#?(\w+) = ", line):
+            found.add((table, key[1]))
+            if line.startswith("#"):
+                assert above.startswith("# "), line
+    assert found >= {(table, name) for table, name, _ in KEYS if table != "Match"}
+
+
+def test_keys_that_are_commented_out_are_keys_with_values_that_they_take(started: Path) -> None:
+    text = re.sub(r"^#(?=[a-z\[])", "", started.read_text(), flags=re.MULTILINE)
+    CHECK.validate(tomllib.loads(text))
+    for _, name, key in KEYS:
+        if key.get("default") is None and "$ref" not in key and "enum" not in key and "properties" not in key:
+            assert name in EXAMPLES or name in {"name", "arms", "arm", "model"}, name
+            assert example(name, key) is not None
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_a_copy_measures_what_the_shipped_suite_does(name: str, tmp_path: Path, modbench: Modbench) -> None:
+    done = modbench("init", "copy.toml", "--from", name, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    copy = load_suite(str(tmp_path / "copy.toml"))
+    assert copy == load_suite(name).model_copy(update={"name": "copy"})
+
+
+def test_a_model_of_ones_own_is_compared(tmp_path: Path, modbench: Modbench) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    done = modbench("init", "mine.toml", "--model", "mine.py:build,mod", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"suite": "mine.toml", "schema": "suite.schema.json"}
+    models = [arm.model for arm in load_suite(str(tmp_path / "mine.toml")).arms]
+    assert models == ["dense", f"{tmp_path / 'mine.py'}:build", "mod"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--from", "quik"), "Did you mean 'quick'"),
+        (("--from", "none.toml"), "no suite file"),
+        (("--model", "mdo"), "unknown model 'mdo'"),
+        (("--model", "none.py:build"), "no file"),
+        (("suite.json",), "must end in .toml"),
+        (("there.toml",), "never overwritten"),
+        (("other/new.toml",), "not a schema of modbench"),
+        (("nowhere/new.toml",), "nowhere"),
+    ],
+)
+def test_init_refuses_and_writes_nothing(words: tuple[str, ...], said: str, tmp_path: Path, modbench: Modbench) -> None:
+    (tmp_path / "there.toml").write_text("mine")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "suite.schema.json").write_text("{}")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = modbench("init", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) <= 2
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_an_older_schema_is_replaced(tmp_path: Path, modbench: Modbench) -> None:
+    (tmp_path / "suite.schema.json").write_text(json.dumps({"title": SCHEMA["title"]}))
+    assert modbench("init", cwd=tmp_path).returncode == 0
+    assert "properties" in json.loads((tmp_path / "suite.schema.json").read_text())
+
+
+# --- completion
+
+
+def completed(modbench: Modbench, typed: str, cwd: Path | None = None) -> list[str]:
+    """What zsh is told of a line whose last word is incomplete."""
+    told = {"_MODBENCH_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    with mock.patch.dict(os.environ, told):
+        return modbench(cwd=cwd).stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("modbench dem", ["demo"]),
+        ("modbench run qui", ["quick"]),
+        ("modbench init --from qui", ["quick"]),
+        ("modbench plan quick --model mo", ["mod", "mode_integrated", "mode_staged", "moe"]),
+        ("modbench plan quick --model dense,moe", ["dense,moe"]),
+        ("modbench cost early", ["early_exit"]),
+        ("modbench plan quick --effort s", ["smoke", "standard"]),
+        ("modbench plan quick --set d_m", ["d_model="]),
+        ("modbench plan quick --set train.to", ["train.tokens=", "train.tokenizer="]),
+        ("modbench plan quick --set metrics=task/n", ["metrics=task/nli_pairs", "metrics=task/nli_templates"]),
+        ("modbench compare x --metric ttf", ["ttft"]),
+        ("modbench list rou", ["routers"]),
+        ("modbench report x --format te", ["tex"]),
+        ("modbench schema su", ["suite"]),
+        ("modbench run nothing-such", []),
+    ],
+)
+def test_a_shell_completes(modbench: Modbench, typed: str, offered: list[str]) -> None:
+    assert completed(modbench, typed) == offered
+
+
+def test_run_folders_are_completed(modbench: Modbench, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    (tmp_path / "runs" / "other").mkdir()
+    (tmp_path / "runs" / "one" / "run.json").touch()
+    assert completed(modbench, "modbench report runs/o", tmp_path) == ["runs/one"]
+
+
+@pytest.mark.slow
+def test_completion_loads_nothing_heavy() -> None:
+    code = (
+        "import os, sys\n"
+        "os.environ |= {'_MODBENCH_COMPLETE': 'complete_bash', 'COMP_WORDS': 'modbench plan quick --model mo'}\n"
+        "os.environ['COMP_CWORD'] = '4'\n"
+        "sys.argv = ['modbench']\n"
+        "from modbench.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(*sorted({'torch', 'pandas', 'numpy', 'matplotlib'} & {*sys.modules}), 'end')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["mod", "mode_integrated", "mode_staged", "moe", "end"]
+
+
+# --- demo
+
+
+@pytest.fixture(scope="module")
+def shown(modbench: Modbench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a demo, and what was printed."""
+    here = tmp_path_factory.mktemp("demo")
+    with mock.patch.object(webbrowser, "open", side_effect=AssertionError):
+        done = modbench("demo", "--no-open", "-o", "shown", cwd=here)
+    assert done.returncode == 0, done.stderr
+    return here / "shown", done.stdout
+
+
+@pytest.mark.slow
+def test_the_demo_says_that_nothing_was_measured_here(shown: tuple[Path, str]) -> None:
+    folder, printed = shown
+    said = "A stored run, which ships with modbench: measured on"
+    assert printed.startswith(f"⚠ {said}")
+    assert "not on this machine" in " ".join(printed.split())
+    assert "report: shown/report.html" in printed
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert re.search(rf'role="alert">⚠ {said} [^<]+, on 20\d\d-\d\d-\d\d, not on this machine\.<', page)
+
+
+@pytest.mark.slow
+def test_the_demo_is_a_run_like_any_other(shown: tuple[Path, str], modbench: Modbench, tmp_path: Path) -> None:
+    done = modbench("report", shown[0], "--format", "md", "-o", tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["missing_units"] == []
+    again = modbench("demo", "--no-open", "-o", shown[0])
+    assert again.returncode == 2
+    assert "already holds another run" in again.stderr
+
+
+def test_the_stored_run_is_small_and_names_no_host() -> None:
+    import gzip
+
+    data = demo.PACKED.read_bytes()
+    assert len(data) <= make_demo.MOST_BYTES
+    files = json.loads(gzip.decompress(data))
+    assert files["run.json"]["environment"]["shipped"] is True
+    assert files["run.json"]["own_files"] == []
+    hosts = {(content["environment"] or {}).get("host") for name, content in files.items() if name.startswith("units/")}
+    assert hosts == {None}
+    assert not make_demo.PATHS.search(json.dumps(files))
+
+
+@pytest.mark.parametrize(
+    ("windows", "starts", "opened"),
+    [({}, True, False), ({"DISPLAY": ":0"}, True, True), ({"DISPLAY": ":0"}, False, False)],
+)
+def test_the_page_is_opened_where_there_is_a_window(
+    windows: dict[str, str], starts: bool, opened: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(sys, "platform", "linux")
+
+    def start(address: str) -> bool:
+        asked.append(address)
+        return starts
+
+    monkeypatch.setattr(webbrowser, "open", start)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "environ", {**os.environ, **windows})
+    assert tool.open_page(tmp_path / "report.html") is opened
+    assert asked == [(tmp_path / "report.html").as_uri()] * bool(windows)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A small finished run with planted times."""
+    stored(tmp_path, planted_suite("draft", metrics=["latency/forward"], launches=3, rounds=1))
+    ended = {
+        "ended": "2026-11-26T12:00:00+00:00",
+        "wall_s": 60.0,
+        "timed_wall_s": 30.0,
+        "parent_cpu_s": 0.1,
+        "resumed": False,
+    }
+    (tmp_path / "run" / "finished.json").write_text(json.dumps(ended | {"started_monotonic_s": 0.0}))
+    return tmp_path / "run"
+
+
+def test_a_run_is_packed_without_its_host(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for unit in (run / "units").glob("*.json"):
+        record = json.loads(unit.read_text())
+        unit_environment = {"torch": "2.13.0", "threads": 1, "pid": 1, "host": "secret-host"}
+        record["environment"] = unit_environment
+        unit.write_text(json.dumps(record))
+    head = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(
+        json.dumps(head | {"command": ["bin/modbench", "run", "quick", "-o", "there", "--seeds", "0"]})
+    )
+    monkeypatch.setattr(platform, "node", lambda: "secret-host")
+    monkeypatch.setattr(demo, "PACKED", tmp_path / "run.json.gz")
+    make_demo.main(str(run))
+    finished = tool.demo(str(tmp_path / "shown"))
+    assert finished.loaded.run.command == ["modbench", "run", "quick", "--seeds", "0"]
+    assert finished.loaded.run.environment["shipped"] is True
+    assert not any(b"secret-host" in path.read_bytes() for path in finished.folder.rglob("*.*"))
+    assert make_demo.packed(run) == demo.PACKED.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"command": ["modbench", "run", "/data/me/suite.toml"]}, "names a path"),
+        ({"command": ["modbench", "run", "quick", "on secret-host"]}, "names a path or this host"),
+        ({"layout": "spread"}, "layout"),
+    ],
+)
+def test_a_run_that_tells_too_much_is_not_packed(
+    run: Path, change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "node", lambda: "secret-host")
+    head = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(head | change))
+    with pytest.raises(ValueError, match=said):
+        make_demo.packed(run)
+
+
+def test_an_unfinished_run_is_not_packed(run: Path) -> None:
+    (run / "finished.json").unlink()
+    with pytest.raises(ValueError, match="not finished"):
+        make_demo.packed(run)
