@@ -210,7 +210,7 @@ def watched() -> Watched:
     import torch
 
     try:
-        device = Device(str(torch.cuda.get_device_properties(0).uuid))
+        device = Device(str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid))
     except pynvml.NVMLError as error:
         return Watched({}, {}, f"NVML: {error}")
     counters, levels = device.counters(), device.levels()

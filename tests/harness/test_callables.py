@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import torch
+from fake_cuda import FakeCuda
+from fake_nvml import fake_pynvml
 from hypothesis import given
 from hypothesis import strategies as st
+from moving_clock import FakeClock
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.stats.one_process import over_rounds
 from modbench.harness.timing.callables import LEAST_ROUNDS, MOST_ROUNDS, Launch, time_callables
-from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.judged import DIFFERS, ONE_PROCESS, UNSTEADY, judge
-
-
-class FakeClock(Clock):
-    """Time passes only when a callable says so."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-        self.cpu_s = lambda: self.now
-
-    def wall_s(self) -> float:
-        return self.now
-
-    def takes(self, seconds: float, noise: float = 0.0, seed: int = 0, drift: float = 0.0) -> Callable[[], object]:
-        rng = random.Random(seed)
-
-        def call() -> dict[str, str]:
-            self.now += seconds * math.exp(rng.gauss(0, noise)) * (1 + drift * self.now)
-            return {"logits": "a mapping, as transformers' models return"}
-
-        return call
 
 
 def launch(times: Mapping[str, float], noise: float = 0.01, seed: int = 0, **more: Any) -> Launch:
@@ -161,6 +143,17 @@ def test_this_machines_clocks_are_watched() -> None:
     made = time_callables({"a": busy, "b": busy}, rounds=6)
     assert {"wall_s", "cpu_s", "recompiles", "collect_s"} <= set(made.samples["a"])
     assert min(made.samples["b"]["wall_s"]) > 0
+
+
+def test_on_a_gpu_each_call_is_waited_for_and_the_card_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = FakeCuda().install(monkeypatch)
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml())
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    made = time_callables({"old": lambda: device.launch(0.004), "new": lambda: device.launch(0.002)}, rounds=8)
+    assert made.samples["old"]["wall_s"] == pytest.approx([0.00401] * 16)
+    assert judge([made])["new"].ratio == pytest.approx(0.00401 / 0.00201)
+    assert not made.one_thread
+    assert "sm_mhz" in made.blocks
 
 
 @given(st.integers(0, 10**6))

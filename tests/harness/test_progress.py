@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Steps, Workspace
 from modbench.harness.timing.interleave import Session
-from modbench.progress import Lines
+from modbench.progress import Cell, Lines, progress_for
 
 
 def plan_of(metrics: list[str], models: tuple[str, ...] = ("dense", "mod"), **changes: Any) -> Plan:
@@ -35,6 +37,29 @@ def plan_of(metrics: list[str], models: tuple[str, ...] = ("dense", "mod"), **ch
         **changes,
     }
     return make_plan(parse_suite(suite, "small"), device="cpu")
+
+
+def test_below_a_notebooks_cell_stands_a_line_now_and_then_and_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class ZMQInteractiveShell:
+        """What IPython says in a notebook."""
+
+    plan = plan_of(["latency/forward"])
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=ZMQInteractiveShell))
+    made = progress_for(plan, RunFolder(tmp_path))
+    assert isinstance(made, Cell)
+    made.clock = clock = Clock()
+    for unit in plan.units:
+        clock.now += 4.0
+        made.ended(unit)
+    said, wrong = capsys.readouterr()
+    shown = [line.partition("]")[0] for line in said.splitlines()]
+    number = len(plan.units)
+    assert shown == [f"[{i}/{number}" for i in (1, 5, 9, number)]
+    assert wrong == ""
+    monkeypatch.delitem(sys.modules, "IPython")
+    assert not isinstance(progress_for(plan, RunFolder(tmp_path)), Cell)
 
 
 def counting(plan: Plan) -> UnitOfWork:

@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -122,3 +123,40 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         "assert not heavy & set(sys.modules); modbench.load; assert not {'torch', 'typer'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_notebook_shows_the_answer_a_table_and_a_figure_in_less_than_30_kb(results: Results) -> None:
+    html = results._repr_html_()
+    assert len(html.encode()) < 30_000
+    assert "MoD 0.125 is faster than dense" in html
+    assert "1.60×" in html
+    assert html.count("<svg ") == 1
+    assert "report.html" in html
+    assert len(repr(results)) < 200
+    assert len(repr(results.loaded)) < 200
+
+
+def test_printed_it_is_what_the_terminal_shows(results: Results) -> None:
+    said = str(results)
+    assert "MoD 0.125 is faster than dense" in said
+    assert said.endswith(f"report: {results.report}")
+    assert results.report is not None
+    results.report.unlink()
+    assert results.report is None
+    assert str(results).endswith(f"modbench report {results.path} writes it")
+    assert f"modbench report {results.path} writes its page" in results._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("changes", "figures"),
+    [
+        ({"grid": {"seq_len": [16 * i for i in range(1, 15)]}, "metrics": ["flops/forward", "latency/forward"]}, 1),
+        ({"metrics": ["flops/forward"], "arms": ARMS}, 0),
+        ({"metrics": ["loss/val"], "arms": ARMS}, 0),
+    ],
+)
+def test_any_run_is_shown_in_little_room(changes: dict[str, Any], figures: int, tmp_path: Path) -> None:
+    stored(tmp_path, planted_suite("smoke", launches=1, rounds=1, **changes))
+    html = modbench.load(tmp_path / "run")._repr_html_()
+    assert len(html.encode()) < 30_000
+    assert html.count("<svg ") == figures

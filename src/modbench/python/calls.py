@@ -73,7 +73,7 @@ def train_step(
         model: what is copied.
         inputs: what it is called with.
         loss: function of its output; None: `loss_of`.
-        updates: whether the weights are updated; what an update computes is no FLOP of the model.
+        updates: whether the weights are updated. What an update computes is no FLOP of the model.
 
     Raises:
         UsageError: if it is no module, has nothing to train, or cannot be copied.
@@ -92,13 +92,19 @@ def train_step(
     weights = [weight for weight in mine.parameters() if weight.requires_grad]
     if not weights:
         raise UsageError(f"{name!r} has no parameter that requires a gradient. Use workload='forward'.")
+    made = loss or loss_of
+
+    def backward() -> None:
+        made(mine(*inputs.args, **inputs.kwargs)).backward()
+
+    if not updates:
+        return backward
     optimizer = torch.optim.AdamW(weights, lr=1e-3, fused=True)
 
     def call() -> None:
         optimizer.zero_grad(set_to_none=True)
-        (loss or loss_of)(mine(*inputs.args, **inputs.kwargs)).backward()
-        if updates:
-            optimizer.step()
+        backward()
+        optimizer.step()
 
     return call
 

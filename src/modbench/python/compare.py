@@ -147,7 +147,7 @@ def _row(
         **columns,
         verdict=against.verdict,
         reason="; ".join(filter(None, [against.reason, *reasons])) or None,
-        labels=(*against.labels, *([Label.LOWER_BOUND] if own.unknown or flops[base].unknown else [])),
+        labels=(*against.labels, *([str(Label.LOWER_BOUND)] if own.unknown or flops[base].unknown else [])),
         disturbed=against.disturbed,
     )
 

@@ -16,7 +16,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.core.units import human, three_digits
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.judged import ONE_PROCESS
-from modbench.python.shown import cut, html, html_lines, html_table, text, wrapped
+from modbench.python.shown import cut, html, html_lines, html_table, listed, text, wrapped
 from modbench.reports.panel import times, verdict_words
 from modbench.reports.ratio_figure import Bar, ratio_figure
 from modbench.reports.text_table import aligned
@@ -189,14 +189,18 @@ class Comparison:
         said = [f"Ratio: time of {self.baseline} over the row's, above 1× it is faster; 95 % interval."]
         if len(self.launches) == 1:
             said = [said[0], "One process: intervals lack what differs between processes. launches=5 has it."]
+        told: dict[str, list[str]] = {}
         for row in self.rows:
-            labels = [label for label in row.labels if label not in _SAID]
-            told = "; ".join(filter(None, [row.reason, *labels]))
-            if row.output_difference is not None:
-                apart = f"output differs by up to {row.output_difference:.2g} of the largest value"
-                told = "; ".join(filter(None, [told, apart]))
-            said += [f"{row.name}: {told}."] if told else []
-        return said
+            told.setdefault(_told(row), []).append(row.name)
+        return [*said, *(f"{listed(names)}: {each}." for each, names in told.items() if each)]
+
+
+def _told(row: Row) -> str:
+    """What to know of a row that its cells do not say."""
+    parts = [row.reason, *(label for label in row.labels if label not in _SAID)]
+    if row.output_difference is not None:
+        parts.append(f"output differs by up to {row.output_difference:.2g} of the largest value")
+    return "; ".join(filter(None, parts))
 
 
 def _cells(row: Row, letters: int) -> tuple[str, ...]:

@@ -48,3 +48,9 @@ def wrapped(sentences: Iterable[str]) -> list[str]:
 def cut(name: str, most: int) -> str:
     """A name without its middle, if it is too long."""
     return name if len(name) <= most else f"{name[: most - 6]}…{name[-5:]}"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Names with commas; of many the first."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

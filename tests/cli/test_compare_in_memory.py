@@ -1,0 +1,266 @@
+"""`mb.compare` and `mb.measure`: modules in memory on a fake clock with planted effects, and what is shown of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from moving_clock import FakeClock
+from torch import Tensor, nn
+
+import modbench as mb
+from modbench.harness.core.errors import ModbenchError, UsageError
+from modbench.python import apart
+from modbench.python.inputs import Inputs
+from modbench.python.job import Job, on
+from modbench.python.measure import measured
+
+X = torch.ones(2, 8)
+
+
+class Takes(nn.Module):
+    """Two layers of a width, whose call takes a time on a fake clock."""
+
+    def __init__(self, clock: FakeClock, seconds: float, width: int, seed: int = 0) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(8, width), nn.Linear(width, 8)
+        self.clock, self.seconds, self.rng = [clock], seconds, random.Random(seed)
+
+    def __deepcopy__(self, _memo: object) -> Takes:
+        return Takes(self.clock[0], self.seconds, self.up.out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.clock[0].now += self.seconds * math.exp(self.rng.gauss(0, 0.004))
+        made: Tensor = self.down(self.up(x))
+        return made
+
+
+def compare(times: dict[str, tuple[float, int]], inputs: Any = X, **more: Any) -> mb.Comparison:
+    """Compare modules that take a time and have a width."""
+    clock = FakeClock()
+    models = {name: Takes(clock, *each, seed=i) for i, (name, each) in enumerate(times.items())}
+    return mb.compare(models, inputs, clock=clock, **{"rounds": 20, **more})
+
+
+@pytest.fixture(scope="module")
+def found() -> mb.Comparison:
+    return compare({"dense": (0.010, 64), "mod": (0.008, 32), "a model of a very long name": (0.010, 16)}, twin=True)
+
+
+def test_a_planted_effect_is_found_and_held_against_its_flops(found: mb.Comparison) -> None:
+    assert found.verdict("mod") == "better"
+    assert found.ratio("mod") == pytest.approx(1.25, rel=0.01)
+    row = found["mod"]
+    assert row.flops == 2 * 2 * 2 * 8 * 32
+    assert row.ideal == 2.0
+    assert row.efficiency == pytest.approx(0.625, rel=0.01)
+    assert row.realised == pytest.approx(0.25, rel=0.05)
+    assert row.time_s == pytest.approx(0.008, rel=0.01)
+    assert row.labels == ("one process",)
+    assert found.verdict("a model of a very long name") == "equivalent"
+    assert found.verdict("dense (again)") == "equivalent"
+    assert (found.verdict("dense"), found.ratio("dense")) == (None, 1.0)
+    with pytest.raises(UsageError, match=r"unknown model 'mode'\. Did you mean 'mod'"):
+        found.verdict("mode")
+
+
+GOLDEN = """\
+forward on cpu, {threads}; one process, 20 rounds; over dense
+
+                       time                ratio  ideal  realised       verdict
+dense               9.99 ms             baseline
+mod                 8.01 ms    1.25× [1.24–1.25]  2.00×       25%      ▲ faster
+a model of a… name  9.98 ms   1.00× [0.998–1.00]  4.00×        0%  ≈ equivalent
+dense (again)       10.0 ms  0.999× [0.996–1.00]      –         –  ≈ equivalent
+
+Ratio: time of dense over the row's, above 1× it is faster; 95 % interval.
+One process: intervals lack what differs between processes. launches=5 has it."""
+
+
+def test_text_fits_80_columns_and_says_what_it_stands_on(found: mb.Comparison) -> None:
+    said, threads = str(found), found.threads
+    assert max(map(len, said.splitlines())) <= 80
+    assert said == GOLDEN.format(threads=f"{threads} thread{'s' * (threads != 1)}")
+    assert repr(found).startswith("<modbench comparison over dense: mod 1.25× better, ")
+
+
+def test_html_is_a_table_and_a_figure_of_less_than_20_kb(found: mb.Comparison) -> None:
+    html = found._repr_html_()
+    assert len(html.encode()) < 20_000
+    assert html.count("<tr>") == 5
+    assert html.count("<svg ") == 1
+    assert "var(--" not in html  # it stands without the page's styles
+    many = compare({f"<b>{i}</b>": (0.01, 16) for i in range(30)}, rounds=6)._repr_html_()
+    assert "<b>" not in many
+    assert many.count("<svg ") == 1
+    assert many.partition("<svg")[2].count("M ") < 200  # of many the first
+    assert len(many.partition("<svg")[2].partition("</svg>")[0].encode()) < 20_000
+    assert len(many.encode()) < 30_000
+
+
+def test_the_table_and_files(found: mb.Comparison, tmp_path: Path) -> None:
+    assert found.table.name.tolist() == [row.name for row in found.rows]
+    assert found.table.set_index("name").labels["mod"] == "one process"
+    saved = json.loads(found.save(tmp_path / "a.json").read_text())
+    assert len(saved["launches"][0]["samples"]["mod"]["wall_s"]) == 40
+    assert pd.read_csv(found.save(tmp_path / "a.csv")).ratio.notna().sum() == 3
+    assert found.save(tmp_path / "a.txt").read_text() == str(found)
+    assert found.save(tmp_path / "a.html").read_text().startswith("<div>")
+    with pytest.raises(UsageError, match="ends in none of"):
+        found.save(tmp_path / "a.png")
+
+
+def test_modules_are_evaluated_and_are_afterwards_as_they_were() -> None:
+    modes = set[tuple[bool, bool]]()
+
+    class Noting(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            modes.add((self.training, torch.is_grad_enabled()))
+            return super().forward(x)
+
+    model = nn.Sequential(nn.Dropout(), Noting(8, 8))
+    model[0].eval()  # a part that is frozen stays so
+    mb.compare({"a": model, "b": lambda x: x}, X, rounds=1)
+    assert modes == {(False, False)}
+    assert [part.training for part in model.modules()] == [True, False, True]
+
+
+def test_a_training_step_is_that_of_a_copy_and_counts_three_times_the_forward_pass() -> None:
+    clock = FakeClock()
+    models = {"dense": Takes(clock, 0.01, 64), "half": Takes(clock, 0.005, 32)}
+    before = [weight.clone() for weight in models["dense"].parameters()]
+    found = mb.compare(models, X, workload="train_step", rounds=8, clock=clock)
+    assert all(torch.equal(*both) for both in zip(before, models["dense"].parameters(), strict=True))
+    assert found.ratio("half") == pytest.approx(2, rel=0.02)
+    # The input needs no gradient: the first layer's backward pass is half of its usual one.
+    assert found["half"].flops == 2 * 2 * 8 * 32 * (2 + 3)
+    assert not set(found["half"].labels) - {"one process"}  # what the optimizer computes is no FLOP of the model
+
+
+def test_inputs_are_a_tensor_arguments_or_keywords() -> None:
+    def seen(*args: object, **kwargs: object) -> list[object]:
+        given.append((len(args), sorted(kwargs)))
+        return []
+
+    given: list[object] = []
+    cases: list[tuple[Any, int, list[str]]] = [
+        (X, 1, []),
+        ((X, 2), 2, []),
+        ([X, 2, 3], 3, []),
+        ({"x": X, "mask": None}, 0, ["mask", "x"]),
+        ({}, 0, []),
+        (None, 0, []),
+    ]
+    for inputs, positional, keywords in cases:
+        given.clear()
+        mb.compare({"a": seen, "b": seen}, inputs, rounds=1)
+        assert given[0] == (positional, keywords)
+
+
+def test_outputs_are_compared_where_that_is_asked() -> None:
+    found = mb.compare({"a": lambda x: x, "b": lambda x: (1.5 * x,), "c": lambda _: "text"}, X, outputs=True, rounds=1)
+    assert [row.output_difference for row in found.rows] == [None, 0.5, None]
+    assert "output differs by up to 0.5" in str(found)
+    assert found["b"].flops is None
+    assert "no FLOPs" in (found["b"].reason or "")
+
+
+def two(**more: Any) -> dict[str, Any]:
+    return {"a": nn.Linear(8, 8), "b": nn.Linear(8, 8), **more}
+
+
+@pytest.mark.parametrize(
+    ("models", "inputs", "more", "message"),
+    [
+        ({"a": print}, X, {}, "compare needs two models"),
+        (two(b=3), X, {}, "'b' is of type int"),
+        (two(), X, {"baseline": "c"}, "unknown baseline 'c'"),
+        (two(), X, {"workload": "back"}, "unknown workload 'back'"),
+        (two(), X, {"launches": 0}, "launches = 0"),
+        (two(), X, {"workload": "train_step", "outputs": True}, "outputs=True compares"),
+        (two(b=print), X, {"workload": "train_step"}, "'b' is no nn.Module"),
+        (two(b=nn.ReLU()), X, {"workload": "train_step"}, "'b' has no parameter"),
+        (two(b=nn.Linear(8, 8, device="meta")), X, {}, "model 'b' lies on meta, the inputs on cpu"),
+        (two(), X.to("meta"), {}, "the inputs lie on meta"),
+        (two(), (X, X.to("meta")), {}, "the inputs lie on cpu and meta"),
+        (two(b=lambda x: x), X, {"launches": 2}, "model 'b' cannot be sent to another process"),
+    ],
+)
+def test_mistakes(models: Any, inputs: Any, more: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        mb.compare(models, inputs, **more)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_a_model_raises_is_raised_as_it_is() -> None:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        mb.compare(two(), torch.ones(2, 9), rounds=1)
+
+
+def test_a_gpu_is_the_current_one_while_its_models_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(torch.cuda, "init", lambda: asked.append("init"))
+    monkeypatch.setattr(torch.cuda, "device", asked.append)
+    on(torch.device("cuda:1"))
+    assert asked == ["init", torch.device("cuda:1")]
+
+
+@pytest.mark.slow
+def test_launches_are_processes_of_their_own() -> None:
+    models = {"dense": nn.Linear(64, 64), "twin": nn.Linear(64, 64)}
+    found = mb.compare(models, torch.ones(4, 64), launches=2, rounds=2)
+    assert len(found.launches) == 2
+    assert "2 is too few for an interval" in (found["twin"].reason or "")
+    assert "one process" not in found["twin"].labels
+    orders = [tuple(launch.samples["dense"]["position"]) for launch in found.launches]
+    assert len(set(orders)) > 1
+    assert "2 processes, 2 rounds" in str(found)
+
+
+def test_what_is_defined_in_the_script_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    import __main__
+
+    class Mine(nn.Linear):
+        pass
+
+    Mine.__module__, Mine.__qualname__ = "__main__", "Mine"
+    monkeypatch.setattr(__main__, "Mine", Mine, raising=False)
+    with pytest.raises(UsageError, match="model 'b' is defined in this script or notebook"):
+        mb.compare(two(b=Mine(8, 8)), X, launches=2)
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_says_why() -> None:
+    job = Job({"a": torch.nn.Linear(8, 8), "b": torch.nn.Linear(9, 9)}, Inputs.of(X), "forward", "a")
+    with pytest.raises(ModbenchError, match="launch 1 failed: RuntimeError: mat1 and mat2"):
+        apart.launches(job, 1)
+
+
+def test_one_callable_by_itself() -> None:
+    clock = FakeClock()
+    model = Takes(clock, 0.003, 16)
+    found = measured(Job({"mine": model}, Inputs.of(X), "forward", "mine", rounds=20), clock)
+    assert found.median_s == pytest.approx(0.003, rel=0.01)
+    assert found.low_s is not None
+    assert found.high_s is not None
+    assert found.low_s <= found.median_s <= found.high_s
+    assert 0.001 < found.spread < 0.01
+    assert (found.n, len(found.samples_s), found.disturbed) == (40, 40, 0)
+    assert str(found).startswith("mine: 3.00 ms [")
+    assert max(map(len, str(found).splitlines())) <= 80
+    assert len(repr(found)) < 500
+    assert found._repr_html_().count("<tr>") == 2
+
+
+def test_any_function_can_be_measured() -> None:
+    found = mb.measure(sorted, [3, 1, 2], key=abs, rounds=6)
+    assert (found.name, found.n, found.device) == ("sorted", 12, "cpu")
+    assert found.median_s > 0
+    with pytest.raises(UsageError, match="got int"):
+        mb.measure(3)  # type: ignore[arg-type]
