@@ -210,5 +210,5 @@ def _cells(row: Row, letters: int) -> tuple[str, ...]:
     if row.ratio is None:
         return (cut(row.name, letters), human(row.time_s, "s"), "baseline", "", "", "")
     ideal = times(row.ideal) if row.ideal is not None else "–"
-    realised = f"{row.realised:.0%}" if row.realised is not None else "–"
+    realised = f"{row.realised:.0%}".replace("-0%", "0%") if row.realised is not None else "–"
     return (cut(row.name, letters), human(row.time_s, "s"), ratio, ideal, realised, verdict_words(row.verdict, "s"))
