@@ -1,4 +1,7 @@
-"""Does skipping tokens pay? `modbench` measures it: FLOPs, latency, memory and loss of dense, MoD and MoDE transformers."""
+"""Does skipping tokens pay? `modbench` measures it: FLOPs, latency, memory and loss of dense, MoD and MoDE transformers.
+
+PYTEST_DONT_REWRITE: else pytest, for which this is a plug-in, warns wherever modbench was imported before it.
+"""
 
 from __future__ import annotations
 

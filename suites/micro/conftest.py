@@ -37,7 +37,7 @@ class Benchmarks(pytest.Module):
         Raises:
             CollectError: without pytest-benchmark.
         """
-        if not self.config.pluginmanager.hasplugin("benchmark"):
+        if not hasattr(self.config.option, "benchmark_disable"):
             raise self.CollectError(
                 f"{self.path.name} needs the fixture of pytest-benchmark, which is not loaded: "
                 "`pip install pytest-benchmark`, and no `-p no:benchmark`."

@@ -1,7 +1,8 @@
-"""The micro benchmarks run: each once, untimed, in a process of its own, by the command that their folder names."""
+"""The micro benchmarks run: each once, untimed, in a process of its own, by the commands that their folder names."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -11,15 +12,40 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MICRO = ROOT / "suites" / "micro"
+FILES = {path.name for path in MICRO.glob("bench_*.py")}
+ANYWHERE = ("--pyargs", "modbench.suites.micro")
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", *arguments, "-p", "no:cacheprovider"]
+    path = os.pathsep.join(
+        str(Path(each).resolve()) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each
+    )
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=120, env=environment)
 
 
 @pytest.mark.slow
-def test_every_file_is_collected_and_every_benchmark_runs() -> None:
-    command = [sys.executable, "-m", "pytest", "suites/micro", "-p", "benchmark"]
-    assert " ".join(command[2:]) in (MICRO / "__init__.py").read_text(encoding="utf-8")
-    once = [*command, "--benchmark-disable", "-v", "-p", "no:cacheprovider"]
-    done = subprocess.run(once, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+@pytest.mark.parametrize("arguments", [("suites/micro",), ANYWHERE])
+def test_every_file_is_collected_and_every_benchmark_runs(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """In the checkout, and from any folder, beside a user's own files: whose `bench_*` are none of pytest's business."""
+    assert " ".join(["pytest", *arguments]) in (MICRO / "__init__.py").read_text(encoding="utf-8")
+    (tmp_path / "test_mine.py").write_text("def bench_mine():\n    raise SystemExit\ndef test_mine():\n    pass\n")
+    (tmp_path / "bench_mine.py").write_text("raise SystemExit\n")
+    here = ROOT if arguments == ("suites/micro",) else tmp_path
+    mine = () if here == ROOT else (str(tmp_path),)
+    done = run(*arguments, *mine, "--benchmark-disable", "-v", cwd=here)
     assert done.returncode == 0, done.stdout + done.stderr
-    passed = re.findall(r"^(suites/micro/bench_\w+\.py)::bench_\S+ PASSED", done.stdout, flags=re.MULTILINE)
-    assert set(passed) == {str(path.relative_to(ROOT)) for path in MICRO.glob("bench_*.py")}
-    assert f"{len(passed)} passed" in done.stdout
+    passed = re.findall(r"(bench_\w+\.py)::bench_\S+ PASSED", done.stdout)
+    assert set(passed) == FILES
+    assert f"{len(passed) + len(mine)} passed" in done.stdout
+
+
+@pytest.mark.slow
+def test_without_pytest_benchmark_every_file_says_what_is_missing(tmp_path: Path) -> None:
+    done = run(*ANYWHERE, "-p", "no:benchmark", "-q", cwd=tmp_path)
+    assert done.returncode == pytest.ExitCode.INTERRUPTED
+    assert len(re.findall(r"^bench_\w+\.py needs the fixture of pytest-benchmark", done.stdout, re.MULTILINE)) == len(
+        FILES
+    )
+    assert "Traceback" not in done.stdout

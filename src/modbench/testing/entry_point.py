@@ -1,0 +1,6 @@
+"""What pytest loads by the entry point `modbench`: the plug-in, once, also after `-p modbench.pytest_plugin`.
+
+An entry point that names the plug-in itself would be refused then: pytest takes no module under two names.
+"""
+
+pytest_plugins = ["modbench.pytest_plugin"]

@@ -1,0 +1,94 @@
+"""`--modbench-store` and `--modbench-against`: what a session keeps, and the earlier ones that it is compared with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from modbench.harness.core.errors import UsageError, in_short
+from modbench.harness.core.files import now, write_atomically
+from modbench.harness.machine import certificate, environment
+from modbench.harness.timing.callables import Launch, working_threads
+from modbench.reports.gate_rules import Finding
+from modbench.testing import against, samples
+from modbench.testing.samples import Samples, Stored
+
+
+class Keeper:
+    """Keeps the samples of this session, and compares with those of earlier ones.
+
+    Args:
+        here: the folder that relative paths start from.
+        store: where to keep samples: a file if it ends in .json, else a folder; None: nowhere.
+        earlier: files, or folders of files, of earlier sessions.
+
+    Raises:
+        UsageError: if a named file is none of ours, a folder holds none, or nothing can be kept in the place named.
+    """
+
+    def __init__(self, here: Path, store: str | None, earlier: Sequence[str]) -> None:
+        self.store, self.said = None if store is None else here / store, list[str]()
+        self.compares = bool(earlier)
+        self.earlier = [each for path in earlier for each in self._read(here / path)]
+        self.kept = dict[str, Stored]()
+        if self.store is not None:
+            _make(self.store.parent if self.store.suffix == ".json" else self.store)
+
+    def take(self, name: str, launch: Launch, margin: float) -> Finding | None:
+        """Keep samples; return how the ratio changed against earlier sessions, if there are any to compare with."""
+        stored = Stored.of(launch, self._machine())
+        self.kept[name] = stored
+        return against.finding(name, stored, self.earlier, margin) if self.compares else None
+
+    def write(self) -> bool:
+        """Write what was kept; returns whether that worked, and says where it is or why it is not."""
+        if self.store is None or not self.kept:
+            return True
+        whole = Samples(made=now(), environment=samples.kept(self._environment), comparisons=self.kept)
+        file = self.store
+        if file.suffix != ".json":
+            file /= f"{whole.made.replace(':', '')}-{uuid4().hex[:8]}.json"
+        try:
+            write_atomically(file, whole.model_dump_json())
+        except OSError as error:
+            self.said.append(f"--modbench-store {self.store}: nothing could be kept: {in_short(error)}")
+            return False
+        self.said.append(f"samples of {len(self.kept)} comparisons are kept in {file}")
+        return True
+
+    def _read(self, path: Path) -> Iterator[Samples]:
+        """Yield the sessions of a file or folder; in a folder a damaged file is named and left out."""
+        if not path.is_dir():
+            yield samples.read(path)
+            return
+        files = sorted(path.glob("*.json"))
+        if not files:
+            raise UsageError(f"--modbench-against {path} holds no session. Make some by --modbench-store {path}.")
+        for file in files:
+            try:
+                yield samples.read(file)
+            except UsageError as error:
+                self.said.append(f"left out: {error}")
+
+    @cached_property
+    def _environment(self) -> dict[str, Any]:
+        return environment.collect()
+
+    def _machine(self) -> str:
+        """Fingerprint of this machine, for the device and threads that the process uses now."""
+        torch = sys.modules.get("torch")
+        device = "cuda" if torch is not None and torch.cuda.is_initialized() else "cpu"
+        return certificate.fingerprint(self._environment, device, working_threads())
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"--modbench-store: {folder} cannot be made ({error.strerror}). Name a folder that may be written."
+        ) from error

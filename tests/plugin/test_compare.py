@@ -1,0 +1,313 @@
+"""`modbench_compare` in a user's suite: what fails a test and what does not, how it is asked, and what is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from modbench.testing import comparing
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "numpy", "scipy", "pandas", "pydantic", "typer", "matplotlib", "modbench.harness")
+Slower = Callable[[float], str]
+
+
+def test_a_slowdown_of_a_tenth_fails_and_says_what_to_do_in_two_lines(suite: Any, slower: Slower) -> None:
+    suite.write(slower(0.011))
+    result = suite.run()
+    result.assert_outcomes(failed=1)
+    text = result.stdout.str()
+    found = re.search(r"^test_speed\.py::test_speed: the candidate is slower .*\n.*\n", text, flags=re.MULTILINE)
+    assert found is not None
+    assert re.search(
+        r"0\.9\d\d× \[0\.9\d\d–0\.9\d\d\] as fast, measured twice \(95 % interval; margin 2\.00%\)", found[0]
+    )
+    assert "--modbench-rounds" in found[0]
+    assert "Traceback" not in text
+    result.stdout.fnmatch_lines(["*modbench: above 1*", "test_speed.py::test_speed *0.9*slower"])
+
+
+@pytest.mark.parametrize(("seconds", "word"), [(0.010, "equivalent"), (0.009, "faster")])
+def test_no_slowdown_passes(seconds: float, word: str, suite: Any, slower: Slower) -> None:
+    suite.write(slower(seconds))
+    result = suite.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"test_speed.py::test_speed *{word}"])
+
+
+@pytest.mark.parametrize(
+    ("calls", "word", "why"),
+    [
+        ("takes(0.01, 0.1), takes(0.0101, 0.1, seed=2)", "inconclusive", "more rounds may decide it"),
+        ("takes(0.01, 0.01), takes(0.01018, 0.01, seed=2)", "different", "by more than 2% is open"),
+    ],
+)
+def test_what_is_undecided_passes_and_is_named_with_the_reason(calls: str, word: str, why: str, suite: Any) -> None:
+    suite.write(
+        f"def test_speed(modbench_compare, takes):\n    found = modbench_compare({calls})\n    assert found.reason\n"
+    )
+    result = suite.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"test_speed.py::test_speed *{word}", f"undecided: test_speed.py::test_speed: *{why}"])
+
+
+def test_a_slowdown_that_is_gone_when_measured_again_fails_nothing(suite: Any) -> None:
+    suite.write(
+        "def test_speed(modbench_compare, modbench_clock, takes):\n"
+        "    baseline, slow, fast, calls = takes(0.01), takes(0.011, seed=1), takes(0.01, seed=2), []\n"
+        "    def candidate():\n"
+        "        calls.append(1)\n"
+        "        (slow if len(calls) <= 60 else fast)()\n"
+        "    assert modbench_compare(baseline, candidate).verdict == 'inconclusive'\n"
+        "    assert len(calls) > 80\n"
+    )
+    result = suite.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["undecided: *slower beyond the margin at first (0.9*×), which a second * does not confirm"]
+    )
+
+
+def test_a_candidate_that_drifts_fails_nothing(suite: Any) -> None:
+    """It gets slower by a hundredth with every call: how much slower it is depends on when one looks."""
+    suite.write(
+        "def test_speed(modbench_compare, modbench_clock, takes):\n"
+        "    taken = [0.012]\n"
+        "    def drifts():\n"
+        "        modbench_clock.now += taken[0]\n"
+        "        taken[0] *= 1.01\n"
+        "    assert 'not steady' in modbench_compare(takes(0.01), drifts).labels\n"
+    )
+    result = suite.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["undecided: *slower, but not steady*"])
+
+
+def test_a_baseline_that_differs_from_itself_decides_nothing(suite: Any) -> None:
+    """Every third call of the baseline is the twin's or its own by chance of the order: here it is slow on each second call."""
+    suite.write(
+        "def test_speed(modbench_compare, modbench_clock, takes, monkeypatch):\n"
+        "    import modbench.harness.timing.callables as callables\n"
+        "    time = callables.time_callables\n"
+        "    def uneven(calls, **asked):\n"
+        "        launch = time(calls, **asked)\n"
+        "        twin = launch.samples['baseline (again)']\n"
+        "        twin['wall_s'] = [1.2 * each for each in twin['wall_s']]\n"
+        "        return launch\n"
+        "    monkeypatch.setattr(callables, 'time_callables', uneven)\n"
+        "    assert modbench_compare(takes(0.01), takes(0.012, seed=1)).verdict == 'inconclusive'\n"
+    )
+    result = suite.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["undecided: *timed twice differs from itself*"])
+
+
+def test_the_result_holds_samples_and_the_interval(suite: Any) -> None:
+    suite.write(
+        "def test_speed(modbench_compare, takes):\n"
+        "    found = modbench_compare(takes(0.01), takes(0.01, seed=1))\n"
+        "    assert found.interval[0] < found.ratio < found.interval[1]\n"
+        "    assert len(found.launch.samples['candidate']['wall_s']) == 40\n"
+        "    assert found.labels == ('one process',)\n"
+    )
+    suite.run().assert_outcomes(passed=1)
+
+
+MARGINS = """
+import pytest
+def test_ini(modbench_compare, takes):
+    assert modbench_compare(takes(0.01), takes(0.01, seed=1)).margin == 0.3
+@pytest.mark.modbench(margin=0.2)
+class TestMarked:
+    @pytest.mark.modbench(rounds=8)
+    def test_marker(self, modbench_compare, takes):
+        found = modbench_compare(takes(0.01), takes(0.011, seed=1))
+        assert found.margin == 0.2
+        assert len(found.launch.samples["candidate"]["wall_s"]) == {rounds}
+    def test_call(self, modbench_compare, takes):
+        assert modbench_compare(takes(0.01), takes(0.011, seed=1), margin=0.25, rounds=6).margin == 0.25
+"""
+
+
+def test_the_call_goes_before_the_marker_and_that_before_the_configuration(suite: Any) -> None:
+    suite.pytester.makeini("[pytest]\nmodbench_margin = 0.3\nmodbench_rounds = 7\nstrict_markers = true\n")
+    suite.write(MARGINS.replace("{rounds}", "16"))
+    suite.run(rounds=None).assert_outcomes(passed=3)
+
+
+def test_rounds_of_the_command_line_go_before_all(suite: Any) -> None:
+    suite.write(MARGINS.replace("{rounds}", "18"))
+    suite.run("-k", "marker", rounds=9).assert_outcomes(passed=1, deselected=2)
+
+
+def test_several_comparisons_of_one_test_are_told_apart(suite: Any) -> None:
+    suite.write(
+        "def test_speed(modbench_compare, takes):\n"
+        "    for name in (None, None, 'third'):\n"
+        "        modbench_compare(takes(0.01), takes(0.01, seed=1), name=name)\n"
+    )
+    result = suite.run()
+    result.assert_outcomes(passed=1)
+    ids = ["test_speed.py::test_speed  *", "test_speed.py::test_speed (2)  *", "test_speed.py::test_speed (third)  *"]
+    result.stdout.fnmatch_lines(ids)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("1, takes(1)", "the baseline is int, not a function"),
+        ("takes(1), takes(1), margin=0", "margin = 0 is no share above 0"),
+        ("takes(1), takes(1), margin='nan'", "is no share above 0"),
+        ("takes(1), takes(1), rounds=2.5", "rounds = 2.5: give a whole number from 6 on"),
+        ("takes(1), takes(1), rounds=5", "rounds = 5: give a whole number from 6 on"),
+    ],
+)
+def test_an_impossible_call_says_what_would_work(call: str, said: str, suite: Any) -> None:
+    suite.write(f"def test_speed(modbench_compare, takes):\n    modbench_compare({call})\n")
+    result = suite.run(rounds=None)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"*UsageError: *{said}*"])
+
+
+def test_two_comparisons_of_one_name_are_refused(suite: Any) -> None:
+    call = "    modbench_compare(takes(0.01), takes(0.01), name='one')\n"
+    suite.write(f"def test_speed(modbench_compare, takes):\n{call}{call}")
+    result = suite.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*UsageError: two comparisons*are named 'one'*"])
+
+
+@pytest.mark.parametrize(("mark", "said"), [("0.05", "takes keywords"), ("marign=0.05", "Did you mean 'margin'?")])
+def test_a_marker_that_says_nothing_is_refused(mark: str, said: str, suite: Any) -> None:
+    suite.write(
+        f"import pytest\n@pytest.mark.modbench({mark})\ndef test_speed(modbench_compare, takes):\n"
+        "    modbench_compare(takes(1), takes(1))\n"
+    )
+    result = suite.run()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([f"*{said}*"])
+
+
+@pytest.mark.parametrize(
+    ("ini", "rounds", "said"),
+    [
+        ("", 3, "rounds = '3'"),
+        ("modbench_margin = no", None, "margin = 'no'"),
+        ("modbench_rounds = 1", None, "rounds = '1'"),
+    ],
+)
+def test_an_impossible_option_is_one_line_before_any_test_runs(
+    ini: str, rounds: int | None, said: str, suite: Any, slower: Slower
+) -> None:
+    suite.pytester.makeini(f"[pytest]\n{ini}\n")
+    suite.write(slower(0.01))
+    result = suite.run(rounds=rounds)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = (line for line in result.stderr.lines if line.strip())
+    assert f"ERROR: modbench: {said}" in line
+
+
+def test_disabled_everything_is_called_once_and_nothing_judged(suite: Any) -> None:
+    suite.write(
+        "def test_speed(modbench_compare):\n"
+        "    called = []\n"
+        "    found = modbench_compare(lambda: called.append(1), lambda: called.append(2))\n"
+        "    assert called == [1, 2] and found.ratio is None and found.verdict == 'not judged'\n"
+    )
+    result = suite.run("--modbench-disable")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["test_speed.py::test_speed *not judged", "undecided: *--modbench-disable"])
+
+
+def test_beside_other_workers_nothing_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "1")
+    assert comparing.not_alone() is None
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "2")
+    assert "another worker runs beside it" in str(comparing.not_alone())
+
+
+@pytest.mark.slow
+def test_workers_tell_the_summary_of_the_parent(suite: Any, slower: Slower) -> None:
+    suite.write(slower(0.011), "test_one")
+    suite.write(slower(0.011), "test_two")
+    result = suite.run("-p", "xdist", "-n", "2")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["undecided: test_*.py::test_speed and 1 more: another worker runs beside it*"])
+
+
+def test_a_tool_that_watches_every_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As coverage does from Python 3.12 on, which has `sys.monitoring`."""
+    tools = {1: "coverage"}
+    fake = SimpleNamespace(get_tool=tools.get, get_events=lambda _tool: 1)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.setattr(sys, "monitoring", fake, raising=False)
+    assert "coverage watches what runs" in str(comparing.not_alone())
+
+
+def test_tracers_pause_while_it_is_timed_and_see_each_callable_once() -> None:
+    seen = []
+
+    def call() -> None:
+        seen.append(sys.gettrace() is not None)
+
+    before = sys.gettrace()
+    sys.settrace(lambda *_: None)
+    try:
+        with comparing._untraced((call,)):
+            call()
+        assert sys.gettrace() is not None
+    finally:
+        sys.settrace(before)
+    assert seen == [True, False]
+
+
+def test_a_comparison_is_a_property_of_the_test_in_junit_files(suite: Any, slower: Slower) -> None:
+    suite.write(slower(0.01))
+    suite.run("--junitxml=out.xml")
+    text = (suite.pytester.path / "out.xml").read_text(encoding="utf-8")
+    found = re.search(r'name="modbench" value="([^"]*)"', text)
+    assert found is not None
+    assert json.loads(found[1].replace("&quot;", '"'))["verdict"] == "equivalent"
+
+
+def test_it_may_be_loaded_by_name_and_by_its_entry_point(suite: Any, slower: Slower) -> None:
+    """As in an environment that has modbench installed, where `-p modbench.pytest_plugin` was given too."""
+    suite.write(slower(0.01))
+    result = suite.run("-p", "modbench.testing.entry_point", "-p", "modbench.pytest_plugin")
+    result.assert_outcomes(passed=1)
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    assert declared["pytest11"] == {"modbench": "modbench.testing.entry_point"}
+
+
+@pytest.mark.slow
+def test_the_plug_in_imports_nothing_heavy(tmp_path: Path) -> None:
+    """A start of pytest, and a session whose tests compare nothing."""
+    (tmp_path / "test_none.py").write_text(
+        "import sys\ndef test_none():\n"
+        f"    assert not [name for name in sys.modules if name.startswith({HEAVY!r})]\n"
+        "    assert 'modbench.pytest_plugin' in sys.modules\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "modbench.pytest_plugin",
+        "-p",
+        "no:cacheprovider",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout
+    assert "modbench" not in done.stdout, "a session that compares nothing shows nothing"

@@ -1,0 +1,183 @@
+"""`--modbench-store` and `--modbench-against`: what is kept, and what a later session of the same machine shows by it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modbench.harness.machine import certificate, environment
+
+Slower = Callable[[float], str]
+HERE = environment.collect()
+# What the candidate takes, in three sessions of the same code; the baseline takes 0.01.
+ALIKE = (0.0100, 0.01003, 0.00998)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The fingerprint of the machine, which may be set; its environment is read once, which takes a while."""
+    name = ["one"]
+    monkeypatch.setattr(environment, "collect", lambda: HERE)
+    monkeypatch.setattr(certificate, "fingerprint", lambda *_: name[0])
+    return name
+
+
+@pytest.fixture
+def stored(suite: Any, slower: Slower, machine: list[str]) -> Callable[..., None]:
+    """Stores a session for each time that the candidate takes."""
+
+    def store(*seconds: float) -> None:
+        assert machine
+        for each in seconds:
+            suite.write(slower(each))
+            result = suite.run("--modbench-store=kept")
+            result.stdout.fnmatch_lines(["samples of 1 comparisons are kept in *kept/*.json"])
+
+    return store
+
+
+def against(suite: Any, text: str, *arguments: str) -> pytest.RunResult:
+    suite.write(text)
+    result: pytest.RunResult = suite.run("--modbench-against=kept", *arguments)
+    return result
+
+
+def test_samples_are_kept_raw_with_the_machine(suite: Any, stored: Any) -> None:
+    stored(0.01)
+    (file,) = (suite.pytester.path / "kept").glob("*")
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    assert (kept["kind"], kept["schema_number"]) == ("modbench samples of pytest", 1)
+    assert kept["environment"]["python"]
+    one = kept["comparisons"]["test_speed.py::test_speed"]
+    assert one["machine"] == "one"
+    assert len(one["samples"]["candidate"]["wall_s"]) == len(one["samples"]["baseline"]["wall_s"]) == 40
+    assert "ratio" not in json.dumps(kept), "statistics are computed, not stored"
+
+
+def test_a_named_file_is_replaced(suite: Any, slower: Slower, machine: list[str]) -> None:
+    assert machine
+    suite.write(slower(0.01))
+    for _ in range(2):
+        suite.run("--modbench-store=new/kept.json").assert_outcomes(passed=1)
+    assert [path.name for path in (suite.pytester.path / "new").iterdir()] == ["kept.json"]
+
+
+def test_a_regression_against_three_sessions_fails_though_the_pair_passes(
+    suite: Any, slower: Slower, stored: Any
+) -> None:
+    """The candidate may be half as fast as its baseline; but it was not, until now."""
+    stored(*ALIKE)
+    allowed = slower(0.0115).replace("takes(0.0115, seed=1)", "takes(0.0115, seed=1), margin=1, against_margin=0.05")
+    result = against(suite, allowed)
+    result.assert_outcomes(failed=1)
+    wanted = "*slower against its baseline than in stored sessions: 0.8* of the ratio then (90 % interval; 3 stored sessions*"
+    result.stdout.fnmatch_lines([wanted, "*--modbench-against."])
+    assert "Traceback" not in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "word", "why"),
+    [
+        (ALIKE, "pass", "3 stored sessions of this machine differ by 0.*margin 2.00%"),
+        (ALIKE[:2], "cannot tell", "not known from 2 stored sessions of this machine; 3 tell"),
+        ((0.0100, 0.0104, 0.0097), "cannot tell", "differ by 3.*%*"),
+    ],
+)
+def test_what_sessions_of_this_machine_do_not_show_fails_nothing(
+    seconds: tuple[float, ...], word: str, why: str, suite: Any, slower: Slower, stored: Any
+) -> None:
+    stored(*seconds)
+    result = against(suite, slower(0.01002))
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"against the store: test_speed.py::test_speed: {word}: *of the ratio then; *{why}*"])
+
+
+def test_another_machine_or_another_test_cannot_tell(
+    suite: Any, slower: Slower, stored: Any, machine: list[str]
+) -> None:
+    stored(*ALIKE)
+    machine[0] = "two"
+    allowed = slower(0.015).replace("seed=1)", "seed=1), margin=1")
+    result = against(suite, allowed)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["against the store: *: cannot tell: it was stored on another machine only"])
+    machine[0] = "one"
+    result = against(suite, allowed.replace("test_speed", "test_other"))
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["against the store: *: cannot tell: no stored session has it"])
+
+
+def test_sessions_that_are_in_doubt_are_left_out(suite: Any, slower: Slower, stored: Any) -> None:
+    stored(*ALIKE, 0.01)
+    for file in sorted((suite.pytester.path / "kept").glob("*"))[:2]:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        kept["comparisons"]["test_speed.py::test_speed"]["unsteady"] = {"candidate": "it drifted"}
+        file.write_text(json.dumps(kept), encoding="utf-8")
+    result = against(suite, slower(0.01))
+    result.stdout.fnmatch_lines(["against the store: *not known from 2 stored sessions*; 2 doubtful ones are left out"])
+
+
+def spoil(file: Path, how: str) -> None:
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    samples = kept["comparisons"]["test_speed.py::test_speed"]["samples"]
+    if how == "cut":
+        file.write_text(file.read_text(encoding="utf-8")[:900], encoding="utf-8")
+        return
+    if how == "newer":
+        kept["schema_number"] = 2
+    elif how == "short":
+        samples["candidate"]["wall_s"].pop()
+    elif how == "negative":
+        samples["candidate"]["wall_s"][0] = -1.0
+    elif how == "gone":
+        del samples["candidate"], samples["baseline (again)"]
+    elif how == "empty":
+        samples["candidate"] = {}
+    file.write_text(json.dumps(kept), encoding="utf-8")
+
+
+@pytest.mark.parametrize("how", ["cut", "newer", "short", "negative", "gone", "empty"])
+def test_a_damaged_file_is_one_line(how: str, suite: Any, slower: Slower, stored: Any) -> None:
+    """Named, it ends the session before any test runs; in a folder it is left out."""
+    stored(0.01, 0.01)
+    file = min((suite.pytester.path / "kept").glob("*"))
+    spoil(file, how)
+    result = suite.run(f"--modbench-against={file}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = (line for line in result.stderr.lines if line.strip())
+    assert f"{file} is no file of --modbench-store, or damaged" in line
+    result = against(suite, slower(0.01))
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"left out: {file} is no file of --modbench-store*"])
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--modbench-against=nowhere", "cannot be read (No such file or directory)"),
+        ("--modbench-against=empty", "holds no session. Make some by --modbench-store"),
+        ("--modbench-store=test_speed.py/kept", "cannot be made (Not a directory)"),
+    ],
+)
+def test_a_place_that_cannot_be_is_one_line(argument: str, said: str, suite: Any, slower: Slower) -> None:
+    suite.pytester.mkdir("empty")
+    suite.write(slower(0.01))
+    result = suite.run(argument)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = (line for line in result.stderr.lines if line.strip())
+    assert said in line
+
+
+def test_a_store_that_goes_away_is_told_and_ends_in_another_code(
+    suite: Any, slower: Slower, machine: list[str]
+) -> None:
+    assert machine
+    gone = "\ndef test_last():\n    import pathlib\n    pathlib.Path('kept').rmdir()\n"
+    suite.write(slower(0.01) + gone)
+    result = suite.run("--modbench-store=kept")
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    result.stdout.fnmatch_lines(["--modbench-store *kept: nothing could be kept: *No such file*"])
