@@ -13,7 +13,7 @@ from modbench.reports.panel import Drawing, Panel
 
 def panels() -> list[tuple[str, Panel]]:
     """Return the panels with their names, in the order of the page."""
-    every: dict[str, Panel] = {name: catalogue.load("panels", name) for name in catalogue.entries("panels")}
+    every: dict[str, Panel] = catalogue.usable("panels")
     return sorted(every.items(), key=lambda item: item[1].order)
 
 

@@ -10,8 +10,8 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
-from modbench.reports import asked, head
-from modbench.reports.figures import blaming_artifacts, panels
+from modbench.reports import additions, asked, head
+from modbench.reports.figures import panels
 from modbench.reports.format import DEFAULT, Format
 from modbench.reports.load import Loaded, load
 from modbench.reports.machine import gpu, machine_check, warnings
@@ -49,10 +49,10 @@ def html(loaded: Loaded) -> str:
     """Return the whole page as one file that needs no network."""
     rendered = []
     for name, panel in panels():
-        with blaming_artifacts(name, loaded):
-            fragment = panel.render(loaded)
+        fragment = additions.rendered(name, panel, loaded)
         if fragment is not None:
             rendered.append((panel, fragment))
+    rendered += additions.broken()
     run = loaded.run
     page = fill(
         "report",

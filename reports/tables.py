@@ -50,7 +50,7 @@ class Tables:
         self.run, self.baseline = run, baseline
         self.metrics = catalogue.metrics()
         self.passes = catalogue.passes()
-        self.doubts: dict[str, Doubt] = {name: catalogue.load("doubts", name) for name in catalogue.entries("doubts")}
+        self.doubts: dict[str, Doubt] = catalogue.usable("doubts")
         self.cells: dict[tuple[str, str], Cell] = {}
         self.peaks: dict[str, float] = {}
         self._drifts: dict[tuple[str, str], str | None] = {}

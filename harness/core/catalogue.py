@@ -1,8 +1,7 @@
-"""Finds models, metrics, passes and other additions by folder: a file placed there is registered.
+"""Models, metrics, passes and other additions by name; only what is asked for is imported.
 
-Listing reads files without importing them (names, first docstring lines, literal options), so it takes milliseconds and no torch.
-Folders named in the environment variable `MODBENCH_INCLUDE` (joined as in `PATH`) are searched too: each may hold `metrics/`,
-`passes/`, `launchers/`, `doubts/`, `panels/` and so on. Their files come after the shipped ones and cannot replace them.
+`discovery.py` finds them. What the user added and cannot be used (`broken`) stops nothing by itself: it is named where it is
+asked for, and in `modbench list`. What modbench ships is never skipped: an error in it is raised.
 """
 
 from __future__ import annotations
@@ -10,84 +9,36 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
-import importlib.util
-import os
 import sys
-import tomllib
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
-from modbench.harness.core import own_code
+from modbench.harness.core import addition, discovery, included, own_code, own_models
 from modbench.harness.core.contracts import AnyMetric
+from modbench.harness.core.discovery import ROOMS, Entry, one_of
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.passes import Pass
 
-ROOMS = {
-    "models": ("modbench.models", "MODEL"),
-    "routers": ("modbench.models.routers", "ROUTER"),
-    "metrics": ("modbench.harness.metrics", "METRICS"),
-    "passes": ("modbench.harness.passes", "PASS"),
-    "launchers": ("modbench.harness.execution.launch", "LAUNCHER"),
-    "doubts": ("modbench.harness.doubts", "DOUBT"),
-    "corpora": ("modbench.suites.corpora", "CORPUS"),
-    "panels": ("modbench.reports.panels", "PANEL"),
-    "formats": ("modbench.reports.formats", "FORMAT"),
-    "suites": ("modbench.suites", ""),
-    "tasks": ("modbench.suites.tasks", "TASK"),
-    "sinks": ("modbench.harness.training.sinks", "SINK"),
-}
-# Singular of a room's name, where it is not the name without its s.
-ONE_OF = {"corpora": "corpus", "passes": "pass"}
+__all__ = ["ROOMS", "Entry"]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One entry of a room: its name, first docstring line and file."""
+class BrokenError(UsageError):
+    """An addition of the user's cannot be used; `entry.problem` says why."""
 
-    name: str
-    about: str
-    path: Path
-
-
-def _folder(package: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    return Path(next(iter(spec.submodule_search_locations)))
+    def __init__(self, entry: Entry) -> None:
+        super().__init__(f"{entry.one} {entry.name!r} ({entry.origin}): {entry.where} cannot be used: {entry.problem}.")
+        self.entry = entry
 
 
-@functools.cache
 def entries(room: str) -> dict[str, Entry]:
-    """All entries of a room by name, without importing them."""
-    package, _ = ROOMS[room]
-    pattern = "*.toml" if room == "suites" else "*.py"
-    folders = [_folder(package), *(folder / room for folder in included())]
-    files = [path for folder in folders for path in sorted(folder.glob(pattern)) if not path.name.startswith("_")]
-    found: dict[str, Entry] = {}
-    for path in files:
-        if path.stem not in found:
-            found[path.stem] = Entry(path.stem, _about(path), path)
-    return found
+    """All entries of a room by name that can be used as far as is known, without importing them."""
+    return _entries(room, included.named())
 
 
-def included() -> list[Path]:
-    """The user's folders (`MODBENCH_INCLUDE`), searched after the shipped ones."""
-    named = os.environ.get("MODBENCH_INCLUDE", "")
-    return [Path(folder).absolute() for folder in named.split(os.pathsep) if folder]
-
-
-def is_included(entry: Entry) -> bool:
-    """Whether an entry lies in a folder of the user's."""
-    return entry.path.parent.parent in included()
-
-
-def _about(path: Path) -> str:
-    if path.suffix == ".toml":
-        return str(tomllib.loads(path.read_text(encoding="utf-8")).get("about", ""))
-    doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return doc.partition("\n")[0]
+@functools.lru_cache(maxsize=256)
+def _entries(room: str, _included: str) -> dict[str, Entry]:
+    return {entry.name: entry for entry in discovery.every(room) if not entry.problem}
 
 
 def find(room: str, name: str) -> Entry:
@@ -95,50 +46,189 @@ def find(room: str, name: str) -> Entry:
 
     Raises:
         UsageError: if there is no such entry; the message suggests the nearest name.
+        BrokenError: if the user's file cannot be used.
     """
     known = entries(room)
-    if name not in known:
-        raise unknown(ONE_OF.get(room, room.removesuffix("s")), name, known)
-    return known[name]
+    if name in known:
+        return known[name]
+    wrong = next((entry for entry in discovery.every(room) if entry.name == name), None)
+    if wrong is not None:
+        raise BrokenError(wrong)
+    raise unknown(one_of(room), name, known)
+
+
+def is_shipped(room: str, name: str) -> bool:
+    """Whether an entry comes with modbench; False for a user's own, wherever it is."""
+    return name in (known := entries(room)) and known[name].shipped
 
 
 def load(room: str, name: str) -> Any:  # noqa: ANN401  # each room exports its own type
-    """Import an entry and return the object that it exports."""
+    """Import an entry and return the object that it exports.
+
+    Raises:
+        UsageError: if there is no such entry.
+        BrokenError: if the user's file cannot be used.
+    """
     entry = find(room, name)
-    package, exported = ROOMS[room]
-    if entry.path.parent == _folder(package):
-        module = importlib.import_module(f"{package}.{name}")
-    else:
-        module = _included_module(f"modbench_include.{room}.{name}", entry.path)
-    return getattr(module, exported)
+    if entry.shipped:
+        return getattr(importlib.import_module(entry.module), entry.attribute)
+    try:
+        made = getattr(_module_of(entry), entry.attribute)
+    except UsageError:  # it changed since the run began
+        raise
+    except (Exception, SystemExit) as error:
+        raise BrokenError(replace(entry, problem=addition.blame(error, entry))) from error
+    wrong = addition.not_a(room, made)
+    if wrong:
+        raise BrokenError(replace(entry, problem=f"its {entry.attribute} {wrong}"))
+    return made
 
 
-def _included_module(name: str, path: Path) -> ModuleType:
-    return sys.modules[name] if name in sys.modules else own_code.module_from_file(path, name)
+def _module_of(entry: Entry) -> ModuleType:
+    if entry.kind == "package":
+        return importlib.import_module(entry.module)
+    name = f"modbench_include.{entry.room}.{entry.name}"
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(entry.path):
+        return known
+    try:
+        return own_code.module_from_file(entry.path, name)
+    except BaseException:
+        sys.modules.pop(name, None)  # half of it ran
+        raise
 
 
-@functools.cache
+def load_router(name: str) -> Any:  # noqa: ANN401  # the class derives from a type of `models/`
+    """Import a router by its catalogue name, or a user's as `FILE.py:ROUTER`. Exceptions of a user's import are passed on.
+
+    Raises:
+        UsageError: if there is no such router, or it is no class.
+    """
+    if not own_models.is_user_model(name):
+        return load("routers", name)
+    made = own_models.load_user_model(name)
+    if wrong := addition.not_a("routers", made):
+        raise UsageError(f"router {name!r} {wrong}.")
+    return made
+
+
+def usable(room: str) -> dict[str, Any]:
+    """What a room's entries export, by name, without the user's that cannot be used."""
+    return _usable(room, included.named())[0]
+
+
+def broken(room: str) -> tuple[Entry, ...]:
+    """The user's entries of a room that cannot be used, with the reason; all are imported to find out."""
+    if room == "metrics":
+        return tuple(_metrics(included.named()).broken)
+    if room == "passes":
+        return tuple(_passes(included.named())[1])
+    if room == "suites":
+        return tuple(entry for entry in discovery.every(room) if entry.problem)
+    return _usable(room, included.named())[1]
+
+
+@functools.lru_cache(maxsize=64)
+def _usable(room: str, _included: str) -> tuple[dict[str, Any], tuple[Entry, ...]]:
+    found, wrong = {}, [entry for entry in discovery.every(room) if entry.problem]
+    for name in entries(room):
+        try:
+            found[name] = load(room, name)
+        except BrokenError as error:
+            wrong.append(error.entry)
+    return found, tuple(wrong)
+
+
+@dataclass
+class _Metrics:
+    """All metrics by key, the file of each, and the user's that cannot be used."""
+
+    known: dict[str, AnyMetric] = field(default_factory=dict)
+    files: dict[str, Entry] = field(default_factory=dict)
+    broken: list[Entry] = field(default_factory=list)
+    refused: dict[str, BrokenError] = field(default_factory=dict)
+
+
 def metrics() -> dict[str, AnyMetric]:
     """All metrics by key. Their files import nothing heavy."""
-    found: dict[str, AnyMetric] = {}
-    for name, entry in entries("metrics").items():
-        for metric in load("metrics", name):
-            if metric.key in found:
-                raise UsageError(f"{entry.path}: there is a metric {metric.key!r} already. Give this one another key.")
-            found[metric.key] = metric
+    return _metrics(included.named()).known
+
+
+def file_of_metric(key: str) -> Entry:
+    """The file of a metric."""
+    return _metrics(included.named()).files[key]
+
+
+def find_metric(key: str) -> AnyMetric:
+    """Find a metric that was asked for.
+
+    Raises:
+        UsageError: if there is none, or a file of the user's that has it cannot be used; broken files are named, since one of
+            them may have it.
+    """
+    found = _metrics(included.named())
+    if key in found.refused:
+        raise found.refused[key]
+    if key in found.known:
+        return found.known[key]
+    if not found.broken:
+        raise unknown("metric", key, found.known)
+    more = f" (and {len(found.broken) - 1} more)" if len(found.broken) > 1 else ""
+    raise UsageError(f"{unknown('metric', key, found.known)} Perhaps it is in{more}: {BrokenError(found.broken[0])}")
+
+
+@functools.lru_cache(maxsize=64)
+def _metrics(_included: str) -> _Metrics:
+    made, wrong = _usable("metrics", _included)
+    found = _Metrics(broken=list(wrong))
+    for name, exported in made.items():
+        entry = find("metrics", name)
+        for metric in exported:
+            taken = metric.key in found.known
+            assert not (entry.shipped and taken), f"two shipped metrics have the key {metric.key!r}"
+            problem = f"there is a metric {metric.key!r} already. Give this one another key" if taken else ""
+            if not entry.shipped and metric.made_in and metric.made_in not in passes():
+                problem = _no_pass(metric.key, metric.made_in)
+            if problem:
+                error = BrokenError(replace(entry, problem=problem))
+                found.broken.append(error.entry)
+                found.refused[metric.key] = error
+                continue
+            found.known[metric.key], found.files[metric.key] = metric, entry
+    for key, metric in list(found.known.items()):
+        if metric.source and metric.source not in found.known:
+            entry = found.files.pop(key)
+            assert not entry.shipped, f"the shipped metric {key!r} has no source"
+            problem = f"its metric {key!r} is derived from {metric.source!r}, and there is no such metric"
+            found.refused[key] = BrokenError(replace(entry, problem=problem))
+            found.broken.append(found.refused[key].entry)
+            del found.known[key]
     return found
 
 
-@functools.cache
+def _no_pass(key: str, name: str) -> str:
+    wrong = next((entry for entry in broken("passes") if entry.name == name), None)
+    why = f"cannot be used ({wrong.path}: {wrong.problem})" if wrong else "does not exist"
+    return f"its metric {key!r} is made in the pass {name!r}, which {why}"
+
+
 def passes() -> dict[str, Pass]:
     """All passes by name, in the order in which a plan lists their units."""
-    found: dict[str, Pass] = {name: load("passes", name) for name in entries("passes")}
-    for name, each in found.items():
-        if each.name != name:
-            raise UsageError(
-                f"{find('passes', name).path}: its PASS is named {each.name!r}. Name it {name!r}, as its file."
-            )
-    return dict(sorted(found.items(), key=lambda item: (item[1].phase, item[1].order)))
+    return _passes(included.named())[0]
+
+
+@functools.lru_cache(maxsize=64)
+def _passes(_included: str) -> tuple[dict[str, Pass], list[Entry]]:
+    made, wrong = _usable("passes", _included)
+    found, problems = dict[str, Pass](), list(wrong)
+    for name, each in made.items():
+        if each.name == name:
+            found[name] = each
+            continue
+        entry = find("passes", name)
+        assert not entry.shipped, f"the PASS of {entry.path} has another name"
+        problems.append(replace(entry, problem=f"its PASS is named {each.name!r}. Name it {name!r}, as its file"))
+    return dict(sorted(found.items(), key=lambda item: (item[1].phase, item[1].order))), problems
 
 
 def pass_of(metric: AnyMetric) -> Pass:
@@ -146,9 +236,13 @@ def pass_of(metric: AnyMetric) -> Pass:
     return passes()[metric.made_in or metrics()[metric.source].made_in]
 
 
-@functools.cache
 def needed(keys: tuple[str, ...]) -> frozenset[str]:
     """Metrics that must be measured for these: themselves, and the sources of derived ones."""
+    return _needed(keys, included.named())
+
+
+@functools.lru_cache(maxsize=4096)
+def _needed(keys: tuple[str, ...], _included: str) -> frozenset[str]:
     return frozenset(keys) | {metrics()[key].source for key in keys if metrics()[key].source}
 
 
@@ -161,3 +255,10 @@ def model_options(name: str) -> dict[str, object]:
                 if keyword.arg == "options":
                     return dict(ast.literal_eval(keyword.value))
     return {}
+
+
+def forget() -> None:
+    """Look again for what is there: packages were installed, or files written, since this process began."""
+    discovery.forget()
+    for cached in (_entries, _usable, _metrics, _passes, _needed):
+        cached.cache_clear()

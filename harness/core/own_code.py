@@ -45,17 +45,18 @@ def import_from_source(folder: Path) -> None:
     if _finder not in sys.path_hooks:
         sys.path_hooks.insert(0, _finder)
     for known in list(sys.path_importer_cache):
-        if _is_own(Path(known)):
+        if is_own(Path(known)):
             del sys.path_importer_cache[known]
 
 
-def _is_own(folder: Path) -> bool:
+def is_own(folder: Path) -> bool:
+    """Whether a folder, or one that it lies in, became importable because a user's file lies there."""
     here = folder.resolve()
     return bool(_FOLDERS & {here, *here.parents}) and not INSTALLED & {*here.parts}
 
 
 def _finder(path: str) -> PathEntryFinder:
-    if not _is_own(Path(path)):
+    if not is_own(Path(path)):
         raise ImportError(path)
     return FileFinder.path_hook((ExtensionFileLoader, EXTENSION_SUFFIXES), (FromSource, SOURCE_SUFFIXES))(path)
 

@@ -72,7 +72,7 @@ def _operators(counted: CountNotes) -> int:
 
 def _explained(evidence: Evidence) -> bool:
     """Whether another label says why."""
-    doubts = (catalogue.load("doubts", name) for name in catalogue.entries("doubts"))
+    doubts = catalogue.usable("doubts").values()
     return any(doubt.label and doubt.label not in SILENT and doubt.finds(evidence) for doubt in doubts)
 
 

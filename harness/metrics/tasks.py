@@ -11,19 +11,28 @@ from modbench.harness.core.units import SHARE
 if TYPE_CHECKING:
     from modbench.harness.training.answers import Answered
 
-METRICS: tuple[Metric[Answered, float], ...] = tuple(
-    Metric(
-        key=f"task/{name}",
-        unit="ratio",
-        better="higher",
-        made_in="train",
-        workload="train",
-        about=f"Accuracy: {entry.about}",
-        measure=lambda answered: answered.accuracy,
-        scored_as="difference",
-        noun="an accuracy",
-        range=SHARE,
-        task=name,
+
+def _metrics() -> tuple[Metric[Answered, float], ...]:
+    return tuple(
+        Metric(
+            key=f"task/{name}",
+            unit="ratio",
+            better="higher",
+            made_in="train",
+            workload="train",
+            about=f"Accuracy: {entry.about}",
+            measure=lambda answered: answered.accuracy,
+            scored_as="difference",
+            noun="an accuracy",
+            range=SHARE,
+            task=name,
+        )
+        for name, entry in catalogue.entries("tasks").items()
     )
-    for name, entry in catalogue.entries("tasks").items()
-)
+
+
+def __getattr__(name: str) -> object:
+    """`METRICS`, made anew each time: a folder with more tasks may have been included meanwhile."""
+    if name == "METRICS":
+        return _metrics()
+    raise AttributeError(name)

@@ -243,8 +243,10 @@ def _check_metrics(suite: Suite, source: str) -> None:
     """Check that every metric is known, and that the suite has what it is measured on."""
     known = catalogue.metrics()
     for metric in suite.metrics:
-        if metric not in known:
-            raise UsageError(f"{source}: {unknown('metric', metric, known)}")
+        try:
+            catalogue.find_metric(metric)
+        except UsageError as error:
+            raise UsageError(f"{source}: {error}") from error
         made = catalogue.pass_of(known[metric])
         if made.trains and not made.once and not known[metric].task and suite.train is None:
             raise UsageError(

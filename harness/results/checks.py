@@ -160,8 +160,7 @@ def _lacking(record: Record, made_in: Pass, seen: Collection[tuple[str, str]]) -
 
 def shipped(made_in: Pass) -> bool:
     """Whether a pass is modbench's own, so that everything which it leaves is known."""
-    file = catalogue.find("passes", made_in.name).path
-    return not any(file.is_relative_to(folder) for folder in catalogue.included())
+    return catalogue.is_shipped("passes", made_in.name)
 
 
 def _of_outcome(outcome: Outcome, metric: AnyMetric, made_in: Pass, record: Record, place: Path_) -> Iterator[Problem]:

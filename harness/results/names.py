@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.catalogue import BrokenError
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.printable import is_printable
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import own_files
+from modbench.harness.results.origins import Origin, missing
 
 # A file system's limit is 255 bytes; endings such as `.died.log` and those of unfinished files take some of them.
 MOST_BYTES = 230
 
 
-def check(plan: Plan, file: Path) -> None:
+def check(plan: Plan, file: Path, included: Sequence[Origin] = ()) -> None:
     """Check that every name in a plan that becomes part of a path is that of a plain file, and that its passes are known.
+
+    Args:
+        plan: the plan.
+        file: run.json.
+        included: folders and packages that the run began with.
 
     Raises:
         UsageError: if one is not; the message names the file and the field.
     """
     _check_paths(plan, file)
-    _check_known(plan, file)
+    _check_known(plan, file, included)
 
 
 def _check_paths(plan: Plan, file: Path) -> None:
@@ -80,7 +87,7 @@ def problem(name: str) -> str | None:
     return None
 
 
-def _check_known(plan: Plan, file: Path) -> None:
+def _check_known(plan: Plan, file: Path, included: Sequence[Origin]) -> None:
     """Refuse a plan that names a metric, a pass or a sink from a folder that is not included here."""
     every = (*plan.comparisons, *(unit.comparison for unit in plan.units))
     metrics = {key for comparison in every for key in comparison.metrics} | {*plan.suite.metrics}
@@ -92,6 +99,18 @@ def _check_known(plan: Plan, file: Path) -> None:
     ):
         for name in sorted(unknown):
             raise UsageError(
-                f"{file}: it uses the {kind} {shown(name)}, which this modbench does not have. If it is your own, name its "
-                "folder in MODBENCH_INCLUDE."
+                f"{file}: it uses the {kind} {shown(name)}, which this modbench does not have. {_from(kind, name, included)}"
             )
+
+
+def _from(kind: str, name: str, included: Sequence[Origin]) -> str:
+    """Where a name may come from."""
+    room = "passes" if kind == "pass" else f"{kind}s"
+    wrong = [e for e in catalogue.broken(room) if kind == "metric" or e.name == name]
+    if wrong:
+        return str(BrokenError(wrong[0]))
+    gone = missing(included)
+    if gone:
+        more = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
+        return f"The run began with {gone[0].in_words()}{more}."
+    return "If it is your own, name its folder with --include DIR."

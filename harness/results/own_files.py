@@ -1,4 +1,4 @@
-"""The user's own files that a plan runs or reads: models, additions from `MODBENCH_INCLUDE`, corpora, tasks' files.
+"""The user's own files that a plan runs or reads: models, routers, additions from folders and packages, corpora, tasks' files.
 
 `run.json` holds them with their hashes, so that a resumed run, or a reader, can tell whether they are the same. What these
 files import or name in turn is not followed.
@@ -22,7 +22,7 @@ from modbench.harness.core.own_models import is_user_model
 
 BLOCK = 1 << 20
 
-Kind = Literal["model", "addition", "corpus", "task", "launcher", "sink"]
+Kind = Literal["model", "router", "addition", "corpus", "task", "launcher", "sink"]
 # A folder, a data set that is fetched by its name, options of a launcher, or nothing: none of them has a hash of its own.
 What = Literal["file", "folder", "fetched", "options", "sent", "missing"]
 
@@ -103,7 +103,9 @@ def of(units: Iterable[UnitOfWork], launcher: str, options: Sequence[str] | None
     """
     units = list(units)
     cases = list(dict.fromkeys(case for unit in units for case in unit.comparison.arms))
-    found = [file for model in _models(cases) for file in _model_files(model)]
+    found = [file for model in _models(cases) for file in _files_of("model", model)]
+    routers = dict.fromkeys(case.config.router for case in cases if is_user_model(case.config.router))
+    found += [file for router in routers for file in _files_of("router", router)]
     found += _additions(units, cases, launcher)
     protocols = [unit.protocol for unit in units]
     for kind, paths in (
@@ -122,16 +124,16 @@ def _models(cases: Sequence[Case]) -> list[str]:
     return [model for model in dict.fromkeys(case.model for case in cases) if is_user_model(model)]
 
 
-def _model_files(model: str) -> Iterator[OwnFile]:
+def _files_of(kind: Kind, model: str) -> Iterator[OwnFile]:
     where = model.rpartition(":")[0] or model
     if where.endswith(".py"):
-        yield _file("model", model, Path(where))
+        yield _file(kind, model, Path(where))
         return
     files = own_models.files_of_module(where)
     for module, file in files.items():
-        yield _file("model", model if module == where else f"{model} ({module})", file)
+        yield _file(kind, model if module == where else f"{model} ({module})", file)
     if where not in files:  # a module without a file, or none
-        yield OwnFile(kind="model", name=model, what="missing")
+        yield OwnFile(kind=kind, name=model, what="missing")
 
 
 def sinks(units: Sequence[UnitOfWork]) -> set[str]:
@@ -140,17 +142,11 @@ def sinks(units: Sequence[UnitOfWork]) -> set[str]:
 
 
 def _additions(units: Sequence[UnitOfWork], cases: Sequence[Case], launcher: str) -> Iterator[OwnFile]:
-    """Files from the folders of `MODBENCH_INCLUDE` that take part in measuring; doubts and panels do not."""
-    if not catalogue.included():
-        return
+    """Files of included folders and of packages that take part in measuring; doubts and panels do not."""
     metrics = {key for unit in units for key in catalogue.needed(unit.comparison.metrics)}
     used = {
         "passes": {unit.made_in for unit in units},
-        "metrics": {
-            name
-            for name in catalogue.entries("metrics")
-            if any(m.key in metrics for m in catalogue.load("metrics", name))
-        },
+        "metrics": {catalogue.file_of_metric(key).name for key in metrics},
         "models": {case.model for case in cases},
         "routers": {case.config.router for case in cases},
         "corpora": {unit.protocol.corpus for unit in units},
@@ -160,7 +156,7 @@ def _additions(units: Sequence[UnitOfWork], cases: Sequence[Case], launcher: str
     }
     for room, names in used.items():
         for name, entry in catalogue.entries(room).items():
-            if name in names and catalogue.is_included(entry):
+            if name in names and not entry.shipped:
                 yield _file("addition", f"{room}/{name}", entry.path)
 
 

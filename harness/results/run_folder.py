@@ -16,7 +16,18 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results import asked_for, layout, lock, names, own_files, packed, predicted, searched, trust
+from modbench.harness.results import (
+    asked_for,
+    layout,
+    lock,
+    names,
+    origins,
+    own_files,
+    packed,
+    predicted,
+    searched,
+    trust,
+)
 from modbench.harness.results.copies import Copies
 from modbench.harness.results.launches import Decision
 from modbench.harness.results.launches import checked as checked_decision
@@ -149,6 +160,7 @@ class StoredRun:
         own_files: the user's files that it began with, as run.json says.
         started_in: the folder in which the command was started; None before schema 8.
         token: under which the user who began it is remembered, as run.json says.
+        included: folders and packages with additions that it began with, as run.json says.
     """
 
     path: Path
@@ -169,6 +181,7 @@ class StoredRun:
     started_in: str | None = None
     token: str | None = None
     damaged: list[Damaged] = field(default_factory=list)
+    included: tuple[origins.Origin, ...] = ()
 
     @property
     def incomplete(self) -> str | None:
@@ -230,7 +243,7 @@ def _only_begun(path: Path) -> bool:
 
 
 def read(folder: str) -> StoredRun:
-    """Read a run folder, complete or not.
+    """Read a run folder, complete or not. Folders that this user began the run with are included again.
 
     Raises:
         UsageError: if it is not a run folder, or one of its files cannot be read.
@@ -248,8 +261,10 @@ def read(folder: str) -> StoredRun:
         raise DamagedError(
             file, f"its layout is not that of {layout.MARK}: one of the two is missing, or of another run"
         )
+    trust.include_again(str(body.get("token")))
+    began_with = origins.told(body, file)
     plan = parse(Plan, packed.unpacked(body["plan"], file), file)
-    names.check(plan, file)
+    names.check(plan, file, began_with)
     for problem in check_run(body, plan):
         raise DamagedError(file, problem)
     whole, needed = plan, asked_for.needed(plan, RunFolder(path))
@@ -289,6 +304,7 @@ def read(folder: str) -> StoredRun:
         own_files=own_files.told(body, file),
         started_in=own_files.started_in(body, file),
         token=str(body.get("token")),
+        included=began_with,
         **told,
     )
 

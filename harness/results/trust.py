@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from modbench.harness.core import masking, user_folders
+from modbench.harness.core import included, masking, user_folders
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.inside import read_plain
-from modbench.harness.results import own_files
+from modbench.harness.results import origins, own_files
 from modbench.harness.results.own_files import OwnFile
 
 if TYPE_CHECKING:
@@ -65,15 +65,19 @@ class Strange:
 
 
 def begin(folder: Path, units: Sequence[UnitOfWork], launcher: str, options: Sequence[str] = ()) -> dict[str, Any]:
-    """Remember that this user begins a run; returns what run.json says of it: `token` and `own_files`."""
+    """Remember that this user begins a run; returns what run.json says of it: `token`, `own_files` and `included`."""
     token, files = uuid4().hex, own_files.of(units, launcher, options)
     _remember(token, files)
     _tell_workers(folder, files)
-    return {"token": token, "own_files": [file.model_dump() for file in files]}
+    return {
+        "token": token,
+        "own_files": [file.model_dump() for file in files],
+        "included": [each.model_dump() for each in origins.now()],
+    }
 
 
 def _tell_workers(folder: Path, files: Sequence[OwnFile]) -> None:
-    hashes = {f.path: f.sha256 for f in files if f.kind in {"model", "addition"} and f.path and f.sha256}
+    hashes = {f.path: f.sha256 for f in files if f.kind in {"model", "router", "addition"} and f.path and f.sha256}
     if hashes or (folder / AGREED).exists():
         write_atomically(folder / AGREED, json.dumps(hashes, indent=1))
 
@@ -97,20 +101,35 @@ def expected(folder: Path) -> dict[str, str]:
 
 
 def _remember(token: str, files: Sequence[OwnFile]) -> None:
-    """Remember that this user agreed to these files of a run. Without a home folder nothing is remembered: resuming asks."""
-    if not files or TOKEN.fullmatch(token) is None:
+    """Remember that this user agreed to these files of a run, and to the folders that are included now.
+
+    Without a home folder nothing is remembered: resuming asks.
+    """
+    folders = [str(folder) for folder in included.folders()]
+    if not (files or folders) or TOKEN.fullmatch(token) is None:
         return
     try:
         place = _place(token)
         place.parent.mkdir(parents=True, exist_ok=True)
         agreed = [(*file.key, file.identity) for file in files]
-        write_atomically(place, json.dumps({"files": agreed}, indent=1), mode=0o600)
+        write_atomically(place, json.dumps({"files": agreed, "included": folders}, indent=1), mode=0o600)
     except (OSError, RuntimeError):
         return
 
 
 def _place(token: str) -> Path:
     return user_folders.state() / "runs" / f"{token}.json"
+
+
+def include_again(token: str | None) -> None:
+    """Include the folders that this user began a run with, in this process and in those that it starts."""
+    if token is None or TOKEN.fullmatch(token) is None:  # it becomes a path
+        return
+    try:
+        folders = json.loads(_place(token).read_bytes()).get("included", [])
+    except (OSError, RuntimeError, ValueError, AttributeError):
+        return
+    origins.include_again(each for each in folders if isinstance(each, str))
 
 
 def _agreed(token: str | None) -> dict[tuple[str, str], str | None]:
@@ -141,6 +160,12 @@ def strange(files: Sequence[OwnFile], told: Sequence[OwnFile], token: str | None
             began = next((each.path for each in told if each.key == file.key), None)
             there = f" The run began with {began}: resume it from the folder in which it began." if began else ""
             raise UsageError(f"{file.kind} {shown(file.name)}: {file.path or 'its module'} cannot be read.{there}")
+    for file in told:
+        if file.kind == "addition" and file.key not in {each.key for each in files}:
+            raise UsageError(
+                f"{file.name}: the run began with {shown(file.path, 200)}, which is not found now. If you trust it, include its "
+                "folder with --include, or install its package."
+            )
     found = []
     for file in files:
         before = agreed.get(file.key, said.get(file.key))

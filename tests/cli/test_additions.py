@@ -183,18 +183,39 @@ def test_five_additions_are_planned_run_and_shown(ran: tuple[Path, subprocess.Co
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", ["", "weigh_layers-*", "inspect-*"])
 def test_without_the_folder_their_names_are_refused(
-    ran: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, modbench: Any, lost: str
+    ran: tuple[Path, subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    modbench: Any,
+    lost: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With every record, and without those of one pass."""
+    """With every record, and without those of one pass, for somebody who did not begin the run."""
     here, _ = ran
+    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "of another user"))
     shutil.copytree(here / "run", tmp_path / "run")
     for file in (tmp_path / "run" / "units").glob(lost) if lost else ():
         file.unlink()
     done = modbench("report", "run", cwd=tmp_path)
     assert done.returncode == 2
     assert "'layers/" in done.stderr
-    assert "MODBENCH_INCLUDE" in done.stderr
+    assert f"if you trust it, add --include {here / 'mine'}" in done.stderr
     assert len(done.stderr.splitlines()) <= 2
+
+
+@pytest.mark.slow
+def test_whoever_began_a_run_finds_its_folder_again(
+    ran: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, modbench: Any
+) -> None:
+    """The folder is kept in the user's state, so `report` needs no flag, and shows the panel."""
+    here, _ = ran
+    shutil.copytree(here / "run", tmp_path / "run")
+    (tmp_path / "run" / "report.html").unlink()
+    assert json.loads((here / "run" / "run.json").read_text())["included"] == [
+        {"kind": "folder", "name": str(here / "mine")}
+    ]
+    done = modbench("report", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "How many layers?" in (tmp_path / "run" / "report.html").read_text()
 
 
 TAKEN = {
@@ -209,18 +230,21 @@ TAKEN = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", TAKEN)
-def test_what_is_shipped_cannot_be_replaced(tmp_path: Path, name: str) -> None:
+def test_what_is_shipped_cannot_be_replaced(tmp_path: Path, modbench: Any, name: str) -> None:
+    """Whoever asks for the metric is told; a pass that nobody can ask for is named in the list."""
     text, said = TAKEN[name]
     file = tmp_path / name
     file.parent.mkdir()
     file.write_text(f'"""Mine."""\n{text}')
-    environment = os.environ | {"MODBENCH_INCLUDE": str(tmp_path)}
-    command = [sys.executable, "-m", "modbench", "plan", "quick"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 2, done.stderr
-    assert said in done.stderr
+    (tmp_path / "layers.toml").write_text(SUITE.replace('"layers/linear", "layers/parameters"', '"latency/forward"'))
+    done = modbench("validate", "layers.toml", "--include", ".", cwd=tmp_path)
+    assert done.returncode == (2 if name.startswith("metrics") else 0), done.stderr
+    assert (said in done.stderr) == name.startswith("metrics")
+    room = name.partition("/")[0]
+    listed = modbench("list", room, "--check", "--include", ".", cwd=tmp_path)
+    assert listed.returncode == 1
+    assert said in listed.stdout
 
 
 def test_a_pass_that_leaves_other_notes_than_it_names_fails_at_once() -> None:

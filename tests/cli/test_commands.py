@@ -56,11 +56,13 @@ def test_report_loads_no_torch(tiny_run: Path) -> None:
 def test_list_shows_every_room_with_its_first_docstring_line(modbench: Any) -> None:
     done = modbench("list", "--json")
     rooms = json.loads(done.stdout)
+    assert rooms.pop("broken") == []
     assert set(rooms) == set(catalogue.ROOMS)
     assert set(rooms["models"]) >= {"dense", "mod", "mode_integrated", "mode_staged", "moe"}
-    assert rooms["models"]["mod"].startswith("Mixture-of-Depths")
+    assert rooms["models"]["mod"]["about"].startswith("Mixture-of-Depths")
     assert "loss/val_causal" in rooms["metrics"]
-    assert all(about for names in rooms.values() for about in names.values())
+    assert all(each["about"] for names in rooms.values() for each in names.values())
+    assert {each["from"] for names in rooms.values() for each in names.values()} == {"modbench"}
 
 
 @pytest.mark.slow

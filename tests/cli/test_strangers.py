@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from modbench.commands._trust import word_on
-from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import unfinished
 from modbench.harness.execution.unit import planned
@@ -370,14 +369,10 @@ def test_additions_of_the_user_are_own_files(stranger: Stranger, monkeypatch: py
         "CORPUS = Corpus(lambda path: Text('poems', b'a b c ' * 99, b'd e f ' * 99, 'c0ffee'))\n"
     )
     monkeypatch.setenv("MODBENCH_INCLUDE", str(extra))
-    catalogue.entries.cache_clear()
-    try:
-        (stranger.here / "tiny.toml").write_text(SUITE.replace("CORPUS", "poems"))
-        stranger.plans()
-        (own,) = read(str(stranger.path)).own_files
-        assert (own.kind, own.name, own.path) == ("addition", "corpora/poems", str(extra / "corpora" / "poems.py"))
-    finally:
-        catalogue.entries.cache_clear()
+    (stranger.here / "tiny.toml").write_text(SUITE.replace("CORPUS", "poems"))
+    stranger.plans()
+    (own,) = read(str(stranger.path)).own_files
+    assert (own.kind, own.name, own.path) == ("addition", "corpora/poems", str(extra / "corpora" / "poems.py"))
 
 
 def test_report_and_gate_run_and_read_nothing_that_a_folder_names(

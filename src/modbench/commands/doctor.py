@@ -12,7 +12,7 @@ from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import UnfitError
 
 
-@app.command()
+@app.command(include=False)
 def doctor(
     comparisons: Annotated[
         int | None, typer.Option("-n", "--comparisons", help="A/A comparisons to make now; default 20, on a GPU 5.")

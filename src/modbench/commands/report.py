@@ -45,6 +45,7 @@ def report(
     from modbench.harness.core.errors import IncompleteError, UsageError, brief
     from modbench.harness.core.masking import masked
     from modbench.harness.core.printable import escaped
+    from modbench.harness.results.origins import missing
     from modbench.reports.format import DEFAULT, named
 
     if out is not None and not out.strip():
@@ -53,6 +54,9 @@ def report(
     finished = api.report(run_folder, baseline, all_pairs=all_pairs, formats=chosen, out=out)
     print_summary(finished, as_json=as_json, quiet=quiet)
     run = finished.loaded.run
+    for origin in missing(run.included):
+        said = f"this run began with {origin.in_words()}. What it adds to the report, such as panels, is not there."
+        print(f"modbench: {escaped(said)}", file=sys.stderr)
     for damaged in run.damaged:
         print(f"modbench: {masked(brief(escaped(str(damaged.error))))}", file=sys.stderr)
     if run.damaged:

@@ -13,7 +13,7 @@ from modbench.harness.core.errors import unknown
 from modbench.tools.schema import KINDS, schema_of
 
 
-@app.command()
+@app.command(include=False)
 def schema(
     kind: Annotated[
         str, typer.Argument(metavar="[KIND]", help="report, suite, record or plan.", autocompletion=one_of(*KINDS))

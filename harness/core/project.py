@@ -1,0 +1,142 @@
+"""`modbench.toml`: folders that a project includes. It counts once the user agreed to it: it may lie in a stranger's folder.
+
+Whoever downloads a folder and looks at it must not run its code. So the file is only data until the user names it once
+(`--include modbench.toml`); then its path and hash are remembered outside the project, in the user's state folder. A file that
+changed needs the user's word again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from modbench.harness.core import included, user_folders
+from modbench.harness.core.errors import UsageError, in_short, shown, unknown
+from modbench.harness.core.files import write_atomically
+
+NAME = "modbench.toml"
+KEYS = ("include",)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's file.
+
+    Attributes:
+        file: where it is.
+        sha256: hash of its bytes.
+        folders: what it includes, absolute.
+    """
+
+    file: Path
+    sha256: str
+    folders: tuple[Path, ...]
+
+    @property
+    def agreed(self) -> bool:
+        """Whether the user agreed to it, as it is now."""
+        try:
+            return bool(json.loads(_memory(self.file).read_bytes())["sha256"] == self.sha256)
+        except (OSError, RuntimeError, ValueError, TypeError, LookupError):
+            return False
+
+    def remember(self) -> None:
+        """Remember that the user agreed. Without a home folder nothing is remembered."""
+        try:
+            place = _memory(self.file)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(place, json.dumps({"file": str(self.file), "sha256": self.sha256}), mode=0o600)
+        except (OSError, RuntimeError):
+            return
+
+
+def _memory(file: Path) -> Path:
+    return user_folders.state() / "projects" / f"{hashlib.sha256(str(file).encode()).hexdigest()}.json"
+
+
+def search() -> Path | None:
+    """`modbench.toml` in the current folder, or in the nearest parent up to the root of the repository; None if there is none."""
+    here = Path.cwd()
+    inside: list[Path] = []
+    for folder in (here, *here.parents):
+        inside.append(folder)
+        if (folder / ".git").exists():
+            break
+    else:
+        inside = [here]  # in no repository: a file further up belongs to somebody else
+    return next((folder / NAME for folder in inside if (folder / NAME).is_file()), None)
+
+
+def read(file: Path) -> Project:
+    """Read a project's file.
+
+    Raises:
+        UsageError: if it is not TOML, or a key or value is wrong.
+    """
+    file = file.absolute()
+    try:
+        content = file.read_bytes()
+        body = tomllib.loads(content.decode())
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file}: not TOML: {in_short(error)}.") from error
+    for key in body:
+        if key not in KEYS:
+            raise UsageError(f"{file}: {unknown('key', key, KEYS)}")
+    named = body.get("include", [])
+    if not isinstance(named, list) or not all(isinstance(each, str) and each for each in named):
+        raise UsageError(f'{file}: include = {shown(named)}: write a list of folders, such as include = ["bench"].')
+    # Without `..`, so that a folder has one name; links stay as they are.
+    folders = tuple(Path(os.path.normpath(file.parent / each)) for each in named)
+    return Project(file, hashlib.sha256(content).hexdigest(), folders)
+
+
+def include(asked: Iterable[str], rooms: Iterable[str]) -> str | None:
+    """Include what the user names now (`--include`), what the environment names, and what the project's file does.
+
+    Args:
+        asked: folders, or files such as `modbench.toml`, to which the user agrees by naming them.
+        rooms: names of the folders that one of them may hold.
+
+    Returns:
+        What to tell the user: why the project's file is not used; None if there is nothing to tell.
+
+    Raises:
+        UsageError: if something that is named, or that the user agreed to, cannot be used.
+    """
+    given: list[Path] = []
+    for each in asked:
+        if each.endswith(".toml"):
+            project = read(Path(each))
+            for folder in project.folders:
+                included.check(folder, rooms, f"{project.file}: include")
+            project.remember()
+            given += project.folders
+        else:
+            given.append(Path(os.path.normpath(Path(each).absolute())))
+    for folder in included.folders():
+        included.check(folder, rooms, included.VARIABLE)
+    included.include(given, rooms, first=True)
+    file = search()
+    if file is None or file.absolute() in {Path(each).absolute() for each in asked}:
+        return None
+    try:
+        project = read(file)
+    except UsageError as error:
+        return f"{error} It is not used."
+    rest = [folder for folder in project.folders if folder not in included.folders()]
+    if not rest:
+        return None
+    if project.agreed:
+        included.include(rest, rooms, by=f"{project.file}: include")
+        return None
+    return (
+        f"{shown(str(project.file), 200)} is not used: what it includes is code that would run, and you have not agreed to the "
+        f"file as it is now. If you trust it, name it once: --include {project.file}"
+    )

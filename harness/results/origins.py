@@ -1,0 +1,67 @@
+"""What a run included: the user's folders, and packages with additions. run.json names them, so that they are found again.
+
+What run.json says is only said: it may come from a stranger. Folders are included again without a word only where this user's
+own state, outside the run, says that he began the run with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from modbench.harness.core import included, packages
+from modbench.harness.core.discovery import ROOMS
+from modbench.harness.core.errors import UsageError, in_short, shown
+from modbench.harness.core.frozen import Frozen
+
+
+class Origin(Frozen):
+    """Where additions came from.
+
+    Attributes:
+        kind: a folder that was included, or an installed package with entry points.
+        name: the folder's absolute path, or the package's name and version.
+    """
+
+    kind: Literal["folder", "package"]
+    name: str
+
+    def in_words(self) -> str:
+        """What it is, and what would bring it back."""
+        if self.kind == "folder":
+            return f"the folder {shown(self.name, 200)}; if you trust it, add --include {self.name}"
+        return f"the package {shown(self.name, 100)}; install it"
+
+
+def now() -> tuple[Origin, ...]:
+    """What this process includes."""
+    folders = [Origin(kind="folder", name=str(folder)) for folder in included.folders()]
+    known = dict.fromkeys(point.package for point in packages.points())
+    return (*folders, *(Origin(kind="package", name=name) for name in known))
+
+
+def told(body: Mapping[str, Any], file: Path) -> tuple[Origin, ...]:
+    """What a run included, as its run.json says; nothing before schema 8.
+
+    Raises:
+        UsageError: if that is damaged.
+    """
+    try:
+        return tuple(Origin.model_validate(each) for each in body.get("included") or ())
+    except (ValidationError, TypeError) as error:
+        raise UsageError(f"{file}: damaged at included: {in_short(error)}.") from error
+
+
+def include_again(folders: Iterable[str]) -> None:
+    """Include folders that this user began a run with, where they are still there; others are named as missing later."""
+    there = [folder for folder in map(Path, folders) if any((folder / room).is_dir() for room in ROOMS)]
+    included.include(there, ROOMS)
+
+
+def missing(told: Sequence[Origin]) -> list[Origin]:
+    """What a run included and this process does not."""
+    here = set(now())
+    return [each for each in told if each not in here]
