@@ -22,7 +22,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import own_routers
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, DecodeCost, Model
 from modbench.harness.core.language_model import Decision
@@ -30,7 +30,7 @@ from modbench.models.layers.block_cache import BlockCache, Rows
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
-from modbench.models.layers.router import Router
+from modbench.models.layers.router import BLIND, Router
 from modbench.models.layers.selection import Selection, from_mask
 from modbench.models.layers.span import span
 
@@ -59,7 +59,12 @@ class RoutedBlock(Block):
         self._executed: Tensor | int = 0
         # The submodules that `capacity` and `executed_tokens` are about (harness/subject/claims.py).
         self.routed_parts = ("attention", "mlp") if config.granularity == "block" else (config.granularity,)
-        self.router: Router = catalogue.load("routers", config.router)(config, layer)
+        kind = own_routers.load(config.router)
+        if not issubclass(kind, Router):
+            raise TypeError(
+                f"router {config.router!r}: derive {kind.__name__} from modbench.models.layers.router.Router"
+            )
+        self.router: Router = kind(config, layer)
 
     @property
     def executed_tokens(self) -> int:
@@ -88,6 +93,8 @@ class RoutedBlock(Block):
         b, t, d = x_BTD.shape
         with span("router"):
             r_BT = self.router.score(x_BTD, ctx)
+        if r_BT.shape != (b, t):
+            raise ValueError(f"the router's scores have the shape {list(r_BT.shape)}: [B, T] = {[b, t]} is needed")
         if ctx.calibrate:
             self.router.calibrate(r_BT, ctx.real_BT)
         with span("top-k and sort"):
@@ -263,6 +270,6 @@ MODEL = Model(
         "layer_correlation": 0.0,
         "prefill": "causal",
     },
-    sees_future=lambda config: config.router in {"learned", "norm"},
+    sees_future=lambda config: config.router not in BLIND,
     decode_cost=decode_cost,
 )

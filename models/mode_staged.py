@@ -11,6 +11,7 @@ from modbench.harness.core.contracts import Cost, DecodeCost, Model
 from modbench.models.layers.cost import CostSheet, DecodeSheet
 from modbench.models.layers.decoder import Block, Decoder
 from modbench.models.layers.experts import ExpertMLP
+from modbench.models.layers.router import BLIND
 from modbench.models.mod import RoutedBlock, block_cost, expected_share
 from modbench.models.moe import decode_share, share
 
@@ -80,6 +81,6 @@ MODEL = Model(
         "capacity_factor": 1.0,
         "choice": "expert",
     },
-    sees_future=lambda config: config.router in {"learned", "norm"} or config.choice == "expert",
+    sees_future=lambda config: config.router not in BLIND or config.choice == "expert",
     decode_cost=decode_cost,
 )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
-from modbench.harness.core import addition, discovery, included, own_code, own_models
+from modbench.harness.core import addition, discovery, included, own_code
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.discovery import ROOMS, Entry, one_of
 from modbench.harness.core.errors import UsageError, unknown
@@ -96,20 +96,6 @@ def _module_of(entry: Entry) -> ModuleType:
     except BaseException:
         sys.modules.pop(name, None)  # half of it ran
         raise
-
-
-def load_router(name: str) -> Any:  # noqa: ANN401  # the class derives from a type of `models/`
-    """Import a router by its catalogue name, or a user's as `FILE.py:ROUTER`. Exceptions of a user's import are passed on.
-
-    Raises:
-        UsageError: if there is no such router, or it is no class.
-    """
-    if not own_models.is_user_model(name):
-        return load("routers", name)
-    made = own_models.load_user_model(name)
-    if wrong := addition.not_a("routers", made):
-        raise UsageError(f"router {name!r} {wrong}.")
-    return made
 
 
 def usable(room: str) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def _files(folder: Path, room: str) -> list[Path]:
 def _shipped(room: str) -> Iterator[Entry]:
     package, exported = ROOMS[room]
     for path in _files(folder_of(package), room):
-        about, _ = _read(path, "")
+        about, _ = read(path, "")
         yield Entry(room, path.stem, about, path, "shipped", "modbench", f"{package}.{path.stem}", exported)
 
 
@@ -130,7 +130,7 @@ def _in_folders(room: str, folders: tuple[Path, ...]) -> Iterator[Entry]:
     exported = ROOMS[room][1]
     for folder in folders:
         for path in _files(folder / room, room):
-            about, problem = _read(path, exported)
+            about, problem = read(path, exported)
             yield Entry(room, path.stem, about, path, "folder", str(folder), "", exported, problem)
 
 
@@ -138,7 +138,7 @@ def _in_packages(room: str, points: tuple[Point, ...]) -> Iterator[Entry]:
     for point in (each for each in points if each.room == room):
         exported = point.attribute or ROOMS[room][1]
         path = _file_of(room, point)
-        about, problem = _read(path, exported) if path else ("", _nowhere(room, point))
+        about, problem = read(path, exported) if path else ("", _nowhere(room, point))
         made = Entry(room, point.name, about, path or Path(), "package", point.package, point.module, exported, problem)
         yield made
 
@@ -156,8 +156,16 @@ def _nowhere(room: str, point: Point) -> str:
     return f"its entry point names the module {point.module!r}, which has no source file"
 
 
-def _read(path: Path, exported: str) -> tuple[str, str]:
-    """The first docstring line of a file, or a suite's `about`; and what is wrong with the file."""
+def read(path: Path, exported: str) -> tuple[str, str]:
+    """Read a file without running it.
+
+    Args:
+        path: a Python file, or a suite.
+        exported: the name that it must define; empty: none.
+
+    Returns:
+        The first docstring line, or a suite's `about`; and what is wrong with the file, empty if nothing is.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".toml":

@@ -34,6 +34,8 @@ from modbench.harness.results.records import Gap, Outcome
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from modbench.harness.flops import own_router
+    from modbench.harness.flops.counter import Count
     from modbench.harness.planning.unit_maker import Maker
 
 # Batches that show whether a user's model costs the same on all.
@@ -160,27 +162,33 @@ def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Coun
     """Compare the closed form with the counters on the meta device (shapes only): no memory, and little time."""
     import torch
 
-    from modbench.harness.flops import counter
+    from modbench.harness.flops import own_router
     from modbench.harness.subject.build import build_module
 
     model, config, place = catalogue.load("models", case.model), case.config, case.place
     cost = case_cost(case)
     assert cost is not None
     source, depth_ratio = "closed form, checked against torch's counter", None
-    nominal, train = cost.forward, None
+    step: tuple[Count, own_router.Tally] | None = None
     say("FLOPs by torch's counter")
     with torch.device("meta"):
         module = build_module(case, seed)
         tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
+        routers = own_router.routers_in(module, config.router)
         if "training" in parts:
-            train = counter.train(module, tokens_BT).total
+            step = own_router.train(module, tokens_BT, routers)
         else:
             source += f"; {NO_TRAINING}"
     if model.dynamic:  # its cost depends on the input: run it, and check the closed form for what it did
         module = build_module(case, seed)
         _whole_squares(module)
         tokens_BT = torch.randint(config.vocab_size, tokens_BT.shape, generator=torch.Generator().manual_seed(seed))
-    forward = counter.forward(module, tokens_BT)
+    forward, of_routers = own_router.forward(module, tokens_BT, routers)
+    explained = {**model.explained, **own_router.explained(routers, config.router)}
+    if routers:
+        cost = own_router.with_routers(cost, routers, of_routers, step)
+        source += own_router.source(config.router, of_routers, cost)
+    nominal = cost.forward
     if model.dynamic:
         realised: list[int] = module.realised  # type: ignore[assignment]  # every dynamic model has it
         cost = model.cost(config, place.seq_len, place.batch_size, realised)
@@ -189,21 +197,24 @@ def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Coun
     third, reason = _third(module, tokens_BT, parts, say)
     params = sum(p.numel() for p in module.parameters())
     table = rows(cost, forward, third)
-    decode, rounded = model.decode_cost, config.capacity is not None and "round_k" in model.options
+    reads = None
+    if model.decode_cost is not None:
+        reads = model.decode_cost(config, place.seq_len, place.batch_size).read
+    rounded = config.capacity is not None and "round_k" in model.options
     notes = CountNotes(
         source=source,
         depth_ratio=depth_ratio,
         parts=dict(cost.parts),
         counter_forward=forward.total,
-        counter_train_step=train,
+        counter_train_step=None if step is None else step[0].total,
         fvcore_reason=reason,
         modules=_modules(table),
-        explained=dict(model.explained),
-        decode_elements=decode(config, place.seq_len, place.batch_size).read if decode else None,
+        explained=explained,
+        decode_elements=None if reads is None else reads + own_router.weights(routers),
         effective_capacity=config.kept(place.seq_len) / place.seq_len if rounded else None,
     )
-    trained = [] if train is None else [Row("the whole train step", cost.train_step, train)]
-    wrong = mismatch([*table, *trained, Row("parameters", cost.params, params)], model.explained)
+    trained = [] if step is None else [Row("the whole train step", cost.train_step, step[0].total)]
+    wrong = mismatch([*table, *trained, Row("parameters", cost.params, params)], explained)
     return Counted(_conventions(cost) | {"forward_nominal": nominal}, params, notes, {}, wrong)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from modbench.harness.core import catalogue, own_models
+from modbench.harness.core import catalogue, own_models, own_routers
 from modbench.harness.core.config import ROUTING_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.ids import short_name
@@ -130,7 +130,7 @@ def _resolve(
     merged = {**options, **settings}
     check_capacity(merged.get("capacity"))
     if "router" in merged:
-        catalogue.find("routers", str(merged["router"]))
+        own_routers.check(str(merged["router"]))
     try:
         config = ModelConfig.model_validate(merged)
     except ValidationError as error:
@@ -159,15 +159,17 @@ def check_capacity(capacity: object) -> None:
 def _label(
     arm: ResolvedArm, settings: dict[str, Any], siblings: list[tuple[ResolvedArm, dict[str, Any]]]
 ) -> ResolvedArm:
-    """Name an arm: its capacity and options always, other keys if arms of the same model differ in them."""
+    """Name an arm: its capacity, options and a router of the user's always, other keys if arms of the same model differ."""
     parts = [f"c{arm.config.capacity:g}"] if arm.config.capacity is not None else []
     if any(short_name(other.model) == short_name(arm.model) and other.model != arm.model for other, _ in siblings):
         parts.insert(0, arm.model.rpartition(":")[0].removesuffix(".py"))  # two files with the same name: add the path
     others = [other.config for other, _ in siblings if other.model == arm.model]
     for key in settings:
         value = getattr(arm.config, key, None)
-        if key != "capacity" and len({getattr(config, key) for config in others}) > 1:
-            parts.append(str(value) if isinstance(value, str) else f"{key}{value:g}")
+        own = key == "router" and own_routers.is_spec(str(value))
+        if key != "capacity" and (own or len({getattr(config, key) for config in others}) > 1):
+            name = own_routers.short(str(value)) if own else value
+            parts.append(str(name) if isinstance(name, str) else f"{key}{name:g}")
     parts += [label(name, value) for name, value in arm.options]
     return replace(arm, parts=tuple(parts))
 

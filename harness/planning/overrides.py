@@ -28,6 +28,7 @@ class Overrides:
             `FILE.py:build` or `package.module:build` adds an arm, with options in parentheses.
         only: whether these models are all: the first is the anchor.
         capacity: replaces the capacities of every arm that has one, and of user models.
+        router: replaces the routers of every arm that has one; catalogue names and `FILE.py:ROUTER`.
         seq_len: replaces the grid's lengths.
         batch_size: replaces the grid's batch sizes.
         dtype: replaces the grid's number formats.
@@ -42,6 +43,7 @@ class Overrides:
     model: tuple[str, ...] = ()
     only: bool = False
     capacity: tuple[float, ...] = ()
+    router: tuple[str, ...] = ()
     seq_len: tuple[int, ...] = ()
     batch_size: tuple[int, ...] = ()
     dtype: tuple[str, ...] = ()
@@ -82,6 +84,8 @@ def override(suite: Suite, flags: Overrides) -> Suite:
     if flags.capacity:
         _set_routing(data, "capacity", list(flags.capacity), "--capacity")
         _aim_ladder(data, sorted(set(flags.capacity)))
+    if flags.router:
+        _set_routing(data, "router", list(flags.router), "--router")
     for setting in flags.settings:
         _set(data, setting)
     made = parse_suite(data, "command line")

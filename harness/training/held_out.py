@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import catalogue, own_routers
 from modbench.harness.core.case import Case
 from modbench.harness.core.errors import NumericsError
 from modbench.harness.core.labels import Label
+from modbench.harness.flops.own_router import routers_in
 from modbench.harness.results.notes.causality import Causality
 from modbench.harness.subject.causality import guard
 
@@ -70,6 +71,8 @@ def evaluate(subject: Subject, windows: Windows) -> HeldOut:
         return HeldOut(loss, by_position, loss if found.reads_future is False else None, reason, None, found)
     model = catalogue.load("models", case.model)
     sees_future = model.sees_future(case.config)
+    if not own_routers.has_closed_form(case.config.router) and found.reads_future is False:
+        sees_future = False  # nobody declares it for a user's router: what was measured counts
     if not {"router", "choice"} & model.options.keys():  # nothing is routed differently in training and at decode
         return HeldOut(loss, by_position, loss, "", sees_future, found)
     why = why_not_causal(subject)
@@ -120,6 +123,9 @@ def why_not_causal(subject: Subject) -> str:
     config, options = subject.case.config, catalogue.load("models", subject.case.model).options
     if "router" in options and config.router == "learned" and config.causal == "none":
         return "causal = 'none': no causal router"
+    for router in routers_in(subject.module, config.router).values():
+        if not router.has_causal_rule:
+            return f"the router {config.router} has no causal rule: it defines no `selects`"
     return ""
 
 

@@ -15,14 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import Unmeasured
 from modbench.models.layers.context import ForwardContext
+
+# Routers whose scores do not depend on the tokens: their top-k tells nothing of later ones. Any other is taken to look ahead.
+BLIND = frozenset({"every_n", "stochastic", "synthetic"})
 
 
 class Router(nn.Module):
     """Decides which tokens a routed block processes.
 
     In top-k mode the block processes the highest `score`s of each sequence; in causal mode the tokens that `selects`
-    picks, which may depend on this token and earlier ones only.
+    picks, which may depend on this token and earlier ones only. A router of your own defines `score`; derive it from
+    `Calibrated`, and it also routes causally. What every method gets and returns is in docs/extend.md.
 
     Args:
         config: shape and routing options.
@@ -39,7 +44,12 @@ class Router(nn.Module):
     @property
     def predicts_top_k(self) -> bool:
         """Whether `selects` can predict the top-k, without later tokens and without further calibration."""
-        return True
+        return self.has_causal_rule
+
+    @property
+    def has_causal_rule(self) -> bool:
+        """Whether `selects` is defined."""
+        return type(self).selects is not Router.selects
 
     def score(self, x_BTD: Tensor, ctx: ForwardContext) -> Tensor:
         """Scores [B, T], returned in float32. A learned one is computed by `own_precision`."""
@@ -53,8 +63,11 @@ class Router(nn.Module):
 
         Raises:
             ValueError: if this router cannot decide without them.
+            Unmeasured: if it has no rule for that at all.
         """
-        raise NotImplementedError
+        raise Unmeasured(
+            f"the router {type(self).__name__} has no rule without later tokens: it defines no `selects`, as `Calibrated` does"
+        )
 
     def loss(self, x_BTD: Tensor, r_BT: Tensor, chosen_BT: Tensor, real_BT: Tensor | None) -> Tensor:
         """Auxiliary loss, with the top-k as labels. Called only if `has_loss`."""
@@ -130,6 +143,29 @@ class Threshold(nn.Module):
     def is_set(self) -> bool:
         """Whether the value was set; assumed on the meta device. Never waits for a device."""
         return self.value.is_meta or self._known
+
+
+class Calibrated(Router):
+    """Selects what scores above a threshold, which `calibrate` sets so that a share `capacity` of typical tokens passes."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__(config, layer)
+        self.threshold = Threshold(None)
+
+    @property
+    def predicts_top_k(self) -> bool:
+        """Once the threshold is calibrated."""
+        return self.threshold.is_set
+
+    def selects(self, x_BTD: Tensor, r_BT: Tensor, ctx: ForwardContext) -> Tensor:
+        """Above the calibrated threshold."""
+        if not self.threshold.is_set:
+            raise ValueError("this router has no threshold yet: call model.calibrate(tokens) with some typical text")
+        return r_BT > self.threshold.value
+
+    def calibrate(self, r_BT: Tensor, real_BT: Tensor | None) -> None:
+        """Set the threshold to pass `capacity` of these scores."""
+        self.threshold.set(r_BT.flatten() if real_BT is None else r_BT[real_BT], self.capacity)
 
 
 def normal_quantile(share: float) -> float:

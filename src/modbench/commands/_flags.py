@@ -57,6 +57,10 @@ class Flags:
         bool, typer.Option("--only", help="Compare the models of --model alone; the first one is the baseline.")
     ] = False
     capacity: Annotated[list[str] | None, typer.Option("--capacity", help="Capacities, such as 0.125,0.5.")] = None
+    router: Annotated[
+        list[str] | None,
+        typer.Option("--router", help="Routers, such as learned,norm, or a class of your own as FILE.py:ROUTER."),
+    ] = None
     seq_len: Annotated[list[str] | None, typer.Option("--seq-len", help="Sequence lengths, such as 128,512.")] = None
     batch_size: Annotated[list[str] | None, typer.Option("--batch-size", help="Batch sizes.")] = None
     dtype: Annotated[
@@ -102,6 +106,7 @@ class Flags:
             model=listed("--model", self.model, str),
             only=self.only,
             capacity=listed("--capacity", self.capacity, float),
+            router=listed("--router", self.router, str),
             seq_len=listed("--seq-len", self.seq_len, int),
             batch_size=listed("--batch-size", self.batch_size, int),
             dtype=listed("--dtype", self.dtype, str),

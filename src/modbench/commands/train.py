@@ -15,7 +15,7 @@ from modbench.commands._output import print_summary, say
 
 
 @app.command()
-@with_flags("capacity", "seq_len", "batch_size", "dtype", "device", "compile", "seeds", "corpus", "settings")
+@with_flags("capacity", "router", "seq_len", "batch_size", "dtype", "device", "compile", "seeds", "corpus", "settings")
 def train(
     model: ModelName,
     *,

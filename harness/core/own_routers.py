@@ -1,0 +1,67 @@
+"""A user's own routers: classes named as `FILE.py:ROUTER`, or in the `routers/` of an included folder or a package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from modbench.harness.core import addition, catalogue, discovery, own_models
+from modbench.harness.core.errors import UsageError
+
+
+def is_spec(router: str) -> bool:
+    """Whether a router is named as `FILE.py:ROUTER` or `package.module:ROUTER` instead of by a catalogue name."""
+    return own_models.is_user_model(router)
+
+
+def has_closed_form(router: str) -> bool:
+    """Whether the closed form of a model knows what a router costs: it knows those that modbench ships."""
+    return not is_spec(router) and catalogue.is_shipped("routers", router)
+
+
+def check(router: str) -> None:
+    """Check that a router can be found, before anything is measured and without running its code.
+
+    Raises:
+        UsageError: if there is none, or its file defines no such name.
+    """
+    if not is_spec(router):
+        catalogue.find("routers", router)
+        return
+    where, _, attribute = router.rpartition(":")
+    if not where or not attribute.isidentifier():
+        raise UsageError(f"router {router!r} names no class. Write FILE.py:ROUTER or package.module:ROUTER.")
+    file: Path | None = Path(where)
+    if where.endswith(".py"):
+        if not Path(where).is_file():
+            raise UsageError(f"router {router!r}: there is no file {where!r} in {Path.cwd()}.")
+    else:
+        file = own_models.files_of_module(where).get(where)
+    if file is None:
+        raise UsageError(f"router {router!r}: there is no module {where!r} to import. Write a file as FILE.py:ROUTER.")
+    _, problem = discovery.read(file, attribute)
+    if problem:
+        raise UsageError(f"router {router!r}: {file}: {problem}.")
+
+
+def load(router: str) -> Any:  # noqa: ANN401  # a class that derives from a type of `models/`
+    """Import a router's class. Exceptions of a user's import are passed on.
+
+    Raises:
+        UsageError: if there is no such router, or it is no class with a method `score`.
+    """
+    if not is_spec(router):
+        return catalogue.load("routers", router)
+    made = own_models.load_user_model(router)
+    if wrong := addition.not_a("routers", made):
+        raise UsageError(f"router {router!r} {wrong}.")
+    return made
+
+
+def short(router: str) -> str:
+    """A router's name in ids: a catalogue name, or the file's without its folder, and its class unless that is `ROUTER`."""
+    if not is_spec(router):
+        return router
+    where, _, attribute = router.rpartition(":")
+    file = where.replace("\\", "/").rpartition("/")[2].removesuffix(".py")
+    return file if attribute == "ROUTER" else f"{file}:{attribute}"
