@@ -360,7 +360,7 @@ def test_a_run_is_packed_without_its_host(run: Path, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"command": ["modbench", "run", "/tmp/me/suite.toml"]}, "names a path"),
+        ({"command": ["modbench", "run", "/data/me/suite.toml"]}, "names a path"),
         ({"command": ["modbench", "run", "quick", "on secret-host"]}, "names a path or this host"),
         ({"layout": "spread"}, "layout"),
     ],
