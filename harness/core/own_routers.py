@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core import addition, catalogue, discovery, own_models
 from modbench.harness.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from modbench.harness.core.case import Case
 
 
 def is_spec(router: str) -> bool:
@@ -17,6 +21,11 @@ def is_spec(router: str) -> bool:
 def has_closed_form(router: str) -> bool:
     """Whether the closed form of a model knows what a router costs: it knows those that modbench ships."""
     return not is_spec(router) and catalogue.is_shipped("routers", router)
+
+
+def runs_own_code(case: Case) -> bool:
+    """Whether building a case runs a user's code: a model or a router. It may do anything, such as end its process."""
+    return case.own or not has_closed_form(case.config.router)
 
 
 def check(router: str) -> None:
@@ -52,10 +61,16 @@ def load(router: str) -> Any:  # noqa: ANN401  # a class that derives from a typ
     """
     if not is_spec(router):
         return catalogue.load("routers", router)
-    made = own_models.load_user_model(router)
+    made = _class(router, Path.cwd())
     if wrong := addition.not_a("routers", made):
         raise UsageError(f"router {router!r} {wrong}.")
     return made
+
+
+@functools.lru_cache(maxsize=16)
+def _class(router: str, _from: Path) -> Any:  # noqa: ANN401  # as above
+    """The class, the same for every block: importing a file again would make another one."""
+    return own_models.load_user_model(router)
 
 
 def short(router: str) -> str:

@@ -78,7 +78,7 @@ def read(file: Path) -> Project:
     Raises:
         UsageError: if it is not TOML, or a key or value is wrong.
     """
-    file = file.absolute()
+    file = _plain(file)
     try:
         content = file.read_bytes()
         body = tomllib.loads(content.decode())
@@ -92,9 +92,13 @@ def read(file: Path) -> Project:
     named = body.get("include", [])
     if not isinstance(named, list) or not all(isinstance(each, str) and each for each in named):
         raise UsageError(f'{file}: include = {shown(named)}: write a list of folders, such as include = ["bench"].')
-    # Without `..`, so that a folder has one name; links stay as they are.
-    folders = tuple(Path(os.path.normpath(file.parent / each)) for each in named)
+    folders = tuple(_plain(file.parent / each) for each in named)
     return Project(file, hashlib.sha256(content).hexdigest(), folders)
+
+
+def _plain(path: str | Path) -> Path:
+    """An absolute path without `..`, so that a file has one name; links stay as they are."""
+    return Path(os.path.normpath(Path(path).absolute()))
 
 
 def include(asked: Iterable[str], rooms: Iterable[str]) -> str | None:
@@ -119,12 +123,12 @@ def include(asked: Iterable[str], rooms: Iterable[str]) -> str | None:
             project.remember()
             given += project.folders
         else:
-            given.append(Path(os.path.normpath(Path(each).absolute())))
+            given.append(_plain(each))
     for folder in included.folders():
         included.check(folder, rooms, included.VARIABLE)
     included.include(given, rooms, first=True)
     file = search()
-    if file is None or file.absolute() in {Path(each).absolute() for each in asked}:
+    if file is None or _plain(file) in set(map(_plain, asked)):
         return None
     try:
         project = read(file)

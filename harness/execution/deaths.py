@@ -10,6 +10,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.device_lost import DeviceLost, last_words
 from modbench.harness.core.files import now, write_atomically
+from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.results.outcomes import missing
 from modbench.harness.results.records import Death, Gap, Outcome, Record
 
@@ -48,7 +49,7 @@ def _lost(
     reason = f"{died.reason}; see {log}" if there else died.reason
     gap = Gap(status="failed", kind=died.kind, reason=reason)
     for case in unit.comparison.arms:
-        if only_own and not case.own:
+        if only_own and not runs_own_code(case):
             continue
         for metric in catalogue.metrics().values():
             if unit.makes(metric):

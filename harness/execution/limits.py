@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.core.units import human_duration
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
 from modbench.harness.profiling.run_time import RunTime
@@ -146,7 +147,7 @@ def allowance(unit: UnitOfWork) -> float:
         + CARD_S * (place.device == "cuda")
         + TRAINS_S * made_in.trains
         + COMPILED_S * len(arms) * place.compile
-        + OWN_S * sum(case.own for case in arms)
+        + OWN_S * sum(runs_own_code(case) for case in arms)
         + made_in.besides(unit)
     )
 

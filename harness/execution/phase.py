@@ -17,6 +17,7 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.early_end import ASK, CannotWrite, Stopped
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.launching import Launcher, Started
+from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.execution.deaths import add_failed, death, keep_log, write_failure
 from modbench.harness.execution.limits import in_words
 from modbench.harness.execution.second_clock import check_clock
@@ -203,9 +204,9 @@ class _Phase(Generic[Started]):
             limit = in_words(self.limits, unit.name)
             cause = handle.died or death(handle.exitcode, timed_out=timed_out, log=log, limit=limit)
             keep_log(log)
-            shipped = tuple(case for case in unit.comparison.arms if not case.own)
+            shipped = tuple(case for case in unit.comparison.arms if not runs_own_code(case))
             if handle.died is None and shipped and len(shipped) < len(unit.comparison.arms):
-                # A user's model may have killed the process: the shipped models run again without it.
+                # A user's model or router may have killed the process: what is shipped runs again without it.
                 self.retried[unit.name] = cause
                 comparison = unit.comparison.model_copy(update={"arms": shipped})
                 self.waiting.appendleft(unit.model_copy(update={"comparison": comparison}))

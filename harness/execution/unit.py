@@ -20,8 +20,9 @@ from modbench.harness.core import inside
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.masking import masked
+from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.core.printable import escaped
-from modbench.harness.results import names
+from modbench.harness.results import names, trust
 from modbench.harness.results.packed import unpacked
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.upgrade import upgraded
@@ -39,7 +40,9 @@ def planned(folder: Path, name: str) -> UnitOfWork:
     file = folder / "run.json"
     inside.refuse_links(folder)
     try:
-        units = unpacked(upgraded(json.loads(file.read_bytes()), file)["plan"], file)["units"]
+        body = upgraded(json.loads(file.read_bytes()), file)
+        trust.include_again(str(body.get("token")))
+        units = unpacked(body["plan"], file)["units"]
         found = {unit["name"]: unit for unit in units}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         if isinstance(error, UsageError):
@@ -57,7 +60,7 @@ def planned(folder: Path, name: str) -> UnitOfWork:
 
 def shipped(unit: UnitOfWork) -> UnitOfWork:
     """The unit without users' models, as it is tried again when one of them may have killed the process."""
-    arms = tuple(case for case in unit.comparison.arms if not case.own)
+    arms = tuple(case for case in unit.comparison.arms if not runs_own_code(case))
     return unit.model_copy(update={"comparison": unit.comparison.model_copy(update={"arms": arms})})
 
 

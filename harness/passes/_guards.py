@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from modbench.harness.core.case import Case, Counts
+from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.results.notes.causality import Causality
 from modbench.harness.results.notes.counting import CountNotes, Operators
 from modbench.harness.results.outcomes import attempt
@@ -36,7 +37,7 @@ def silent(_step: str) -> None:
 
 def guarded(case: Case, params: int) -> tuple[int, int] | None:
     """Most rows and tokens that the guards of a model use; None: all, since nothing else has tested a user's model."""
-    if case.own:
+    if runs_own_code(case):
         return None
     return GUARDED if params < LARGE else GUARDED_LARGE
 

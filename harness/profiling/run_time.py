@@ -11,6 +11,7 @@ import math
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import ARMS_PER_BLOCK, ELEMENT_BYTES, Case, UnitOfWork
+from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.plan import Plan, predicted_seconds
@@ -144,7 +145,7 @@ def operators(case: Case, workload: str) -> Listed | None:
     """The operators of a call on the meta device; None if shapes alone do not tell."""
     from modbench.harness.profiling.operators_of_a_call import of_decoding, of_shapes, why_not
 
-    if why_not(case) is not None or case.own:
+    if why_not(case) is not None or runs_own_code(case):  # a user's code runs in no process but its unit's
         return None
     try:
         if workload == "decode":

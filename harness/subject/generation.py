@@ -11,6 +11,7 @@ from torch import Tensor
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.subject import decode_guard
 from modbench.harness.subject.rewinding import rewinder
+from modbench.harness.subject.thresholds import set_missing
 from modbench.harness.timing.interleave import Laps
 from modbench.harness.timing.stopwatch import Stopwatch
 
@@ -47,6 +48,8 @@ class Generation:
         if subject.case.place.compile:
             raise Unmeasured("prefill and decode are never compiled: they run eagerly, or decode as a CUDA graph")
         subject.module.eval()
+        if not subject.case.own:
+            set_missing(subject.module, subject.inputs(0, 1)[0])
         if subject.case.own and not subject.decodes_as_forward:
             decode_guard.check(subject)
             subject.decodes_as_forward = True

@@ -28,6 +28,7 @@ from modbench.harness.core.case import Device, UnitOfWork
 from modbench.harness.core.early_end import ASK
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.inside import new_file
+from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.execution import fork_server
 from modbench.harness.execution.keeper import Keeper, kill_group
 from modbench.harness.execution.passed_on import passed_on
@@ -105,7 +106,7 @@ class LocalHandle:
     @property
     def may_leave_some(self) -> bool:
         """Whether processes that it started may be left: it died, it had ranks, or a user's model ran in it."""
-        own = any(case.own for case in self.unit.comparison.arms)
+        own = any(runs_own_code(case) for case in self.unit.comparison.arms)
         return own or self.process.exitcode != 0 or self.unit.ranks > 1
 
     @property

@@ -1,0 +1,221 @@
+"""`--include`, `modbench.toml` and `--router` as a user types them; the example folder; what a report says of a broken panel."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from modbench.harness.core import catalogue, included, project
+from modbench.harness.core.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+RAISES = """
+from modbench.reports.panel import Panel
+def render(loaded):
+    return loaded.no_such_table
+PANEL = Panel(title="Mine", order=5, span=12, render=render)
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with a folder of one's own, a modbench.toml, and a state folder that knows nothing."""
+    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv(included.VARIABLE, "")
+    root = tmp_path / "project"
+    (root / ".git").mkdir(parents=True)
+    (root / "sub").mkdir()
+    shutil.copytree(EXAMPLES / "bench", root / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+    mark = f"import pathlib\npathlib.Path({str(tmp_path / 'mark')!r}).touch()\n"
+    metric = root / "bench" / "metrics" / "weights.py"
+    metric.write_text(f'"""Weights."""\n{mark}{metric.read_text()}')
+    (root / "modbench.toml").write_text('include = ["bench"]\n')
+    return root
+
+
+def listed(done: Any) -> set[str]:
+    return set(json.loads(done.stdout)["metrics"])
+
+
+def test_a_projects_file_counts_once_it_was_named(here: Path, modbench: Any) -> None:
+    """Until then its code does not run, and one line says what to do; from then on also in a folder below it."""
+    for command in (["list", "metrics", "--json"], ["validate", "quick"], ["list", "routers"]):
+        done = modbench(*command, cwd=here / "sub")
+        assert done.returncode == 0
+        assert "modbench.toml' is not used" in done.stderr
+        assert f"--include {here / 'modbench.toml'}" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert "weights/routers" not in done.stdout
+    assert not (here.parent / "mark").exists()
+    assert "weights/routers" in listed(
+        modbench("list", "metrics", "--json", "--include", "../modbench.toml", cwd=here / "sub")
+    )
+    assert (here.parent / "mark").exists()
+    again = modbench("list", "metrics", "--json", cwd=here / "sub")
+    assert (again.stderr, "weights/routers" in listed(again)) == ("", True)
+    # A file that includes something else is another one.
+    (here / "other" / "routers").mkdir(parents=True)
+    (here / "modbench.toml").write_text('include = ["bench", "other"]\n')
+    changed = modbench("list", "metrics", "--json", cwd=here)
+    assert "is not used" in changed.stderr
+    assert "weights/routers" not in listed(changed)
+
+
+def test_a_file_above_the_repository_does_not_count(here: Path, modbench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one above the current folder where there is no repository: it may be anybody's."""
+    (here.parent / "modbench.toml").write_text('include = ["project/bench"]\n')
+    (here / "modbench.toml").unlink()
+    assert modbench("list", "routers", cwd=here / "sub").stderr == ""
+    (here / ".git").rmdir()
+    assert modbench("list", "routers", cwd=here).stderr == ""
+    monkeypatch.chdir(here.parent)
+    assert project.search() == here.parent / "modbench.toml"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('includes = ["bench"]', "unknown key 'includes'. Did you mean 'include'?"),
+        ('include = "bench"', "write a list of folders"),
+        ("include = [", "not TOML"),
+        ('include = ["none"]', "include '"),
+    ],
+)
+def test_a_wrong_file_is_refused_if_it_is_named_and_else_not_used(
+    here: Path, modbench: Any, text: str, said: str
+) -> None:
+    (here / "modbench.toml").write_text(text)
+    named = modbench("list", "routers", "--include", "modbench.toml", cwd=here)
+    assert named.returncode == 2
+    assert said in named.stderr
+    unasked = modbench("list", "routers", cwd=here)
+    assert unasked.returncode == 0
+    assert "is not used" in unasked.stderr
+
+
+def test_flags_come_before_the_environment_and_that_before_the_project(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("flag", "environment"):
+        (here / name / "routers").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    project.read(Path("modbench.toml")).remember()
+    monkeypatch.setenv(included.VARIABLE, str(here / "environment"))
+    assert project.include(["flag"], ["routers"]) is None
+    assert [folder.name for folder in included.folders()] == ["flag", "environment", "bench"]
+    monkeypatch.setenv(included.VARIABLE, str(here / "gone"))
+    with pytest.raises(UsageError, match=r"MODBENCH_INCLUDE .*gone.*no such folder"):
+        project.include([], ["routers"])
+
+
+@pytest.mark.slow
+def test_the_example_folder_runs_and_its_run_finds_it_again(
+    here: Path, modbench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A router, a metric, a task, a suite, a panel and a corpus; then broken panels, and the folder gone."""
+    done = modbench("run", "tiny", "--include", "bench", "--device", "cpu", "-o", "run", "-q", cwd=here)
+    assert done.returncode == 0, done.stderr
+    cases = pd.read_csv(here / "run" / "cases.csv")
+    assert (cases.status == "ok").all(), cases[cases.status != "ok"].reason.tolist()
+    assert {"weights/routers", "task/sums", "loss/val", "flops/forward"} == set(cases.metric)
+    assert "mod[c0.125-entropy-T32-B1-fp32-cpu1]" in set(cases.case_id)
+    assert "How many weights do routers have?" in (here / "run" / "report.html").read_text()
+    assert {path.stem for path in (here / "bench").glob("*/*.*")} == {
+        *("entropy", "weights", "sums", "tiny", "router_weights", "counting")
+    }
+    (here / "modbench.toml").unlink()
+    (here / "bench" / "panels" / "raises.py").write_text(RAISES)
+    (here / "bench" / "panels" / "syntax.py").write_text("PANEL = (")
+    (here / "bench" / "doubts").mkdir()
+    (here / "bench" / "doubts" / "bad.py").write_text("1 / 0\nDOUBT = 1")
+    catalogue.forget()  # another process would read the folder anew
+    report = modbench("report", "run", cwd=here)
+    assert (report.returncode, report.stderr) == (0, "")
+    page = (here / "run" / "report.html").read_text()
+    assert "raises.py cannot be shown: AttributeError" in page
+    assert "syntax.py cannot be used: line 1: &#39;(&#39; was never closed" in page
+    assert "bad.py cannot be used: line 1: ZeroDivisionError: division by zero" in page
+    assert "How many weights do routers have?" in page
+    # What the run needs is not there: named, not run without it.
+    record = next((here / "run" / "units").glob("train-*entropy*"))
+    record.unlink()
+    (here / "bench" / "routers" / "entropy.py").rename(here / "entropy.py")
+    catalogue.forget()
+    resumed = modbench("resume", "run", cwd=here)
+    assert resumed.returncode == 2
+    assert f"routers/entropy: the run began with '{here / 'bench' / 'routers' / 'entropy.py'}'" in resumed.stderr
+    # Somebody else includes it only by saying so.
+    monkeypatch.setenv("MODBENCH_STATE", str(here / "of another user"))
+    (here.parent / "mark").unlink()
+    strange = modbench("report", "run", cwd=here)
+    assert strange.returncode == 2
+    assert f"add --include {here / 'bench'}" in strange.stderr
+    assert not (here.parent / "mark").exists()
+
+
+def test_a_router_is_named_on_the_command_line_and_in_the_id(here: Path, modbench: Any) -> None:
+    """A sweep, as of capacities; beside a shipped one, alone, and in a suite's file."""
+    spec = f"{EXAMPLES / 'routers' / 'scaled_norm.py'}:ROUTER"
+    flags = (
+        "--device",
+        "cpu",
+        "--json",
+        "--set",
+        "d_model=32",
+        "--set",
+        "n_layers=2",
+        "--seq-len",
+        "32",
+        "--model",
+        "mod",
+    )
+
+    def arms(*more: str) -> list[str]:
+        done = modbench("plan", "quick", *flags, *more, cwd=here)
+        assert done.returncode == 0, done.stderr
+        found = (case["case"].partition("[")[2].partition("-T")[0] for case in json.loads(done.stdout)["cases"])
+        return list(dict.fromkeys(arm for arm in found if arm.startswith("c")))
+
+    assert arms("--capacity", "0.25", "--router", f"learned,norm,{spec}") == [
+        *("c0.25-learned", "c0.25-norm", "c0.25-scaled_norm")
+    ]
+    assert arms("--capacity", "0.25,0.5", "--router", spec) == ["c0.25-scaled_norm", "c0.5-scaled_norm"]
+    assert arms("--capacity", "0.25", "--set", f"router={spec}") == ["c0.25-scaled_norm"]
+    refused = modbench("plan", "quick", "--model", "moe", "--router", "nrom", "--device", "cpu", cwd=here)
+    assert refused.returncode == 2
+    for router, said in (("nrom", "Did you mean 'norm'"), ("gone.py:ROUTER", "there is no file 'gone.py'")):
+        refused = modbench("plan", "quick", "--router", router, "--device", "cpu", cwd=here)
+        assert refused.returncode == 2
+        assert said in refused.stderr
+
+
+def test_every_command_that_reads_a_suite_or_a_run_takes_folders(modbench: Any) -> None:
+    for command in (
+        "run",
+        "resume",
+        "plan",
+        "validate",
+        "list",
+        "report",
+        "compare",
+        "gate",
+        "recommend",
+        "figure",
+        "watch",
+    ):
+        assert "--include" in modbench(command, "--help").stdout, command
+    assert "--include" not in modbench("doctor", "--help").stdout
+
+
+def test_relative_folders_stay_where_they_were(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers may run elsewhere: the variable that they inherit holds absolute folders."""
+    monkeypatch.chdir(here)
+    project.include(["bench"], ["routers"])
+    assert os.environ[included.VARIABLE] == str(here / "bench")

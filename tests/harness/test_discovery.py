@@ -1,0 +1,275 @@
+"""What the user adds: folders, packages with entry points, and what cannot be used."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modbench.harness.core import catalogue, discovery, included, packages
+from modbench.harness.core.catalogue import BrokenError
+from modbench.harness.core.errors import UsageError
+
+METRIC = '''
+"""Layers."""
+from modbench.harness.core.contracts import Metric
+METRICS = (Metric(key="{key}", unit="count", better="lower", made_in="{made_in}", workload="forward",
+                  about="Layers", measure=lambda subject: 1.0, scored_as="difference", noun="a count"),)
+'''
+ROUTER = '"""Mine."""\nimport torch_that_nobody_has\nROUTER = 1\n'
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    """What a test installs is gone for the next one."""
+    yield
+    catalogue.forget()
+
+
+def write(folder: Path, **files: str) -> Path:
+    """Files by `room__name`."""
+    for name, text in files.items():
+        room, _, stem = name.partition("__")
+        file = folder / room / f"{stem}{'.toml' if room == 'suites' else '.py'}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return folder
+
+
+def use(patch: pytest.MonkeyPatch, *folders: Path) -> None:
+    patch.setenv(included.VARIABLE, os.pathsep.join(map(str, folders)))
+
+
+def install(folder: Path, name: str, version: str, points: str, **modules: str) -> None:
+    """A distribution as pip leaves it: metadata, and modules beside it."""
+    told = folder / f"{name}-{version}.dist-info"
+    told.mkdir(parents=True)
+    (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (told / "entry_points.txt").write_text(points)
+    package = folder / name
+    package.mkdir(exist_ok=True)
+    (package / "__init__.py").write_text("raise SystemExit('imported')" if "__init__" not in modules else "")
+    for module, text in modules.items():
+        (package / f"{module}.py").write_text(text)
+
+
+def test_the_order_is_ours_then_folders_then_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of a name is used; every later one is named, with what took the name."""
+    one = write(tmp_path / "one", metrics__mine=METRIC.format(key="a", made_in="inspect"))
+    two = write(
+        tmp_path / "two",
+        metrics__mine=METRIC.format(key="b", made_in="inspect"),
+        routers__norm='"""Norm."""\nROUTER = 1\n',
+    )
+    install(
+        tmp_path,
+        "pack",
+        "1.0",
+        "[modbench.metrics]\nmine = pack.m:METRICS\n",
+        __init__="",
+        m=METRIC.format(key="c", made_in="inspect"),
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    catalogue.forget()
+    use(monkeypatch, one, two)
+    assert catalogue.find("metrics", "mine").origin == str(one)
+    assert "a" in catalogue.metrics()
+    assert not {"b", "c"} & catalogue.metrics().keys()
+    taken = [(entry.origin, entry.problem) for entry in catalogue.broken("metrics")]
+    assert taken == [(where, f"the name 'mine' is taken by {one}: rename it") for where in (str(two), "pack 1.0")]
+    assert catalogue.is_shipped("routers", "norm")
+    (norm,) = [entry for entry in discovery.every("routers") if entry.problem]
+    assert (norm.origin, norm.problem) == (str(two), "the name 'norm' is taken by modbench: rename it")
+    use(monkeypatch, two)
+    assert "b" in catalogue.metrics()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("METRICS = (", "line 1: '(' was never closed"),
+        ("X = 1", "it defines no METRICS"),
+        ("METRICS = 3", "its METRICS is no tuple of Metric but 3"),
+        ("import no_such_module\nMETRICS = ()", "line 1: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("METRICS = ()\n1 / 0", "line 2: ZeroDivisionError: division by zero"),
+        ("raise SystemExit(3)\nMETRICS = ()", "line 1: SystemExit: 3"),
+        (
+            METRIC.format(key="layers/x", made_in="weigh"),
+            "its metric 'layers/x' is made in the pass 'weigh', which does not exist",
+        ),
+        (METRIC.format(key="latency/forward", made_in="time"), "there is a metric 'latency/forward' already"),
+    ],
+)
+def test_a_broken_metric_stops_nothing_and_is_named_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    shipped = set(catalogue.metrics())
+    use(monkeypatch, write(tmp_path, metrics__layers=text))
+    assert set(catalogue.metrics()) == shipped
+    (entry,) = catalogue.broken("metrics")
+    assert said in entry.problem
+    asked = "latency/forward" if "latency/forward" in text else "layers/x"
+    with pytest.raises(UsageError) as raised:
+        catalogue.find_metric(asked)
+    assert f"{tmp_path / 'metrics' / 'layers.py'} cannot be used: " in str(raised.value)
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("room", "exported", "said"),
+    [
+        ("models", "MODEL", "is no Model but 1"),
+        ("passes", "PASS", "is no Pass but 1"),
+        ("doubts", "DOUBT", "is no Doubt but 1"),
+        ("tasks", "TASK", "is no Task but 1"),
+        ("corpora", "CORPUS", "is no Corpus but 1"),
+        ("sinks", "SINK", "is no Sink but 1"),
+        ("routers", "ROUTER", "is no class with a method `score`, such as a Router, but 1"),
+        ("launchers", "LAUNCHER", "cannot be called: 1"),
+        ("panels", "PANEL", "is no Panel: it has no title, order, span, render"),
+        ("formats", "FORMAT", "is no Format: it has no files"),
+    ],
+)
+def test_what_is_of_another_type_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: str, exported: str, said: str
+) -> None:
+    assert set(discovery.ROOMS) - {"suites", "metrics"} == {
+        *("models", "passes", "doubts", "tasks", "corpora", "sinks", "routers", "launchers", "panels", "formats")
+    }
+    use(monkeypatch, write(tmp_path, **{f"{room}__mine": f"{exported} = 1"}))
+    with pytest.raises(BrokenError, match=said):
+        catalogue.load(room, "mine")
+    assert "mine" not in catalogue.usable(room)
+    assert [entry.problem for entry in catalogue.broken(room)] == [f"its {exported} {said}"]
+
+
+def test_every_shipped_entry_is_of_its_type() -> None:
+    """Else the check of types would refuse what a user copies from ours."""
+    from modbench.harness.core import addition
+
+    for room, (_, exported) in discovery.ROOMS.items():
+        for name in catalogue.entries(room) if exported else ():
+            assert addition.not_a(room, catalogue.load(room, name)) == "", (room, name)
+        assert catalogue.broken(room) == ()
+
+
+def test_a_package_is_listed_without_being_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its `__init__` would end the process. The file is found, read and shown; a suite lies in a package as NAME.toml."""
+    points = (
+        "[modbench.routers]\nmine = pack.r:ROUTER\ngone = pack.none:ROUTER\nbad = pack.r:Other\n"
+        "[modbench.suites]\ntiny = pack\nlost = pack\n[console_scripts]\nx = pack:y\n"
+    )
+    install(tmp_path, "pack", "2.1", points, r=ROUTER)
+    (tmp_path / "pack" / "tiny.toml").write_text(
+        'about = "Tiny"\nmetrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    catalogue.forget()
+    mine = catalogue.find("routers", "mine")
+    assert (mine.about, mine.origin, mine.path) == ("Mine.", "pack 2.1", tmp_path / "pack" / "r.py")
+    problems = {
+        entry.name: entry.problem for room in ("routers", "suites") for entry in discovery.every(room) if entry.problem
+    }
+    assert problems == {
+        "gone": "its entry point names the module 'pack.none', which has no source file",
+        "bad": "it defines no Other",
+        "lost": "its entry point names 'pack', which is no package that holds lost.toml",
+    }
+    assert catalogue.find("suites", "tiny").about == "Tiny"
+    assert "pack" not in sys.modules
+    with pytest.raises(BrokenError, match=r"router 'mine' \(pack 2\.1\): .*r\.py cannot be used: SystemExit: imported"):
+        catalogue.load("routers", "mine")
+
+
+def test_a_package_serves_what_it_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = "[modbench.metrics]\nmine = packed.m\n"
+    install(tmp_path, "packed", "1.0", points, __init__="", m=METRIC.format(key="layers/x", made_in="inspect"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    catalogue.forget()
+    assert catalogue.find_metric("layers/x").about == "Layers"
+    assert catalogue.file_of_metric("layers/x").origin == "packed 1.0"
+
+
+def test_a_folder_of_a_users_model_holds_no_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is on the path only since a model was named there, and may be a stranger's."""
+    from modbench.harness.core import own_code
+
+    install(tmp_path, "stranger", "1.0", "[modbench.metrics]\nevil = stranger.m\n", m="")
+    monkeypatch.setattr(own_code, "_FOLDERS", {tmp_path.resolve()})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    catalogue.forget()
+    assert [point.package for point in packages.points() if "stranger" in point.package] == []
+
+
+def test_tasks_of_a_folder_are_metrics_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "task/mine" not in catalogue.metrics()
+    use(monkeypatch, write(tmp_path, tasks__mine='"""Mine."""\nTASK = 1\n'))
+    assert catalogue.metrics()["task/mine"].about == "Accuracy: Mine."
+
+
+def test_a_folder_must_exist_and_hold_a_room(tmp_path: Path) -> None:
+    (tmp_path / "metrics").mkdir()
+    for folder, said in (
+        (tmp_path / "none", "there is no such folder"),
+        (tmp_path / "metrics", "holds no folder that is"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            included.include([folder], discovery.ROOMS)
+
+
+@pytest.mark.slow
+def test_list_says_where_each_comes_from_and_loads_neither_torch_nor_the_package(tmp_path: Path) -> None:
+    """In a process of its own, whose path holds a package and whose folder holds a router that imports torch."""
+    install(
+        tmp_path / "site", "pack", "1.0", "[modbench.panels]\nmine = pack.p:PANEL\n", p='"""A panel."""\nPANEL = 1\n'
+    )
+    bench = write(tmp_path / "bench", routers__lean='"""Lean."""\nimport torch\nROUTER = 1\n', doubts__bad="DOUBT = (")
+    code = (
+        "import sys; from modbench.cli import main\ntry: main()\n"
+        "except SystemExit: print({'torch', 'pandas', 'pack'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "list", "--json", "--include", "bench"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])},
+    )
+    assert done.stderr.strip() == "set()"
+    told = json.loads(done.stdout)
+    assert told["routers"]["lean"] == {
+        "about": "Lean.",
+        "kind": "folder",
+        "from": str(bench),
+        "path": str(bench / "routers" / "lean.py"),
+    }
+    assert told["panels"]["mine"]["from"] == "pack 1.0"
+    assert [(each["name"], each["reason"]) for each in told["broken"]] == [("bad", "line 1: '(' was never closed")]
+
+
+def test_check_imports_what_was_added(tmp_path: Path, modbench: Any) -> None:
+    bench = write(
+        tmp_path / "bench",
+        routers__mine=ROUTER,
+        suites__wrong='metrics = ["no/such"]\n[[arms]]\nmodel = "dense"\n',
+    )
+    plain = modbench("list", "routers", "--include", bench)
+    assert plain.returncode == 0
+    assert f"mine        Mine. [{bench}]" in plain.stdout
+    checked = modbench("list", "routers", "--check", "--include", bench)
+    assert checked.returncode == 1
+    assert (
+        "mine        cannot be used: line 2: ModuleNotFoundError: No module named 'torch_that_nobody_has'"
+        in checked.stdout
+    )
+    suites = modbench("list", "suites", "--check", "--include", bench)
+    assert suites.returncode == 1
+    assert "wrong" in suites.stdout
+    assert "unknown metric 'no/such'" in suites.stdout

@@ -1,0 +1,223 @@
+"""A router of the user's in our MoD: what it computes is counted, the rest is checked against the closed form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from toolbox import build, config, tokens
+from torch import Tensor
+
+from modbench.harness.core import own_routers
+from modbench.harness.core.case import Case, Place
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import Unmeasured, UsageError
+from modbench.harness.flops import own_router
+from modbench.harness.passes import count
+from modbench.harness.subject.thresholds import set_missing
+from modbench.harness.training.held_out import why_not_causal
+from modbench.models.layers.router import Calibrated, Router
+from modbench.models.mod import MODEL, MoD
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "routers" / "scaled_norm.py"
+TWO_LAYERS = '''
+"""Scores by a small MLP, twice as wide as the stream."""
+import torch
+from torch import nn
+from modbench.models.layers.router import Calibrated, Router
+
+class Mlp(Calibrated):
+    has_loss = True
+    def __init__(self, config, layer):
+        super().__init__(config, layer)
+        self.up, self.down = nn.Linear(config.d_model, 2 * config.d_model), nn.Linear(2 * config.d_model, 1)
+
+    def score(self, x_BTD, ctx):
+        return self.down(self.up(x_BTD.float()).relu()).squeeze(-1)
+
+    def multiplier(self, r_BT):
+        return r_BT
+
+    def loss(self, x_BTD, r_BT, chosen_BT, real_BT):
+        return 0.01 * self.score(x_BTD, None).square().mean()
+
+ROUTER = Mlp
+WIDTH = 3
+
+class NoScore(nn.Module):
+    pass
+
+class Foreign(nn.Module):
+    def __init__(self, config, layer):
+        super().__init__()
+    def score(self, x_BTD, ctx):
+        return x_BTD.sum(-1)
+
+class Wrong(Calibrated):
+    def score(self, x_BTD, ctx):
+        return x_BTD.sum(-1, keepdim=True)
+
+class NoRule(Router):
+    def score(self, x_BTD, ctx):
+        return x_BTD.sum(-1)
+
+def no_class(config, layer):
+    return None
+'''
+B, T, D = 2, 32, 32
+
+
+@pytest.fixture
+def mlp(tmp_path: Path) -> str:
+    file = tmp_path / "two_layers.py"
+    file.write_text(TWO_LAYERS)
+    return f"{file}:ROUTER"
+
+
+def case_of(router: str, **changes: object) -> Case:
+    keys = {**MODEL.options, "d_model": D, "n_layers": 4, "n_heads": 2, "max_seq_len": T, "capacity": 0.25}
+    made = ModelConfig.model_validate({**keys, "router": router, **changes})
+    place = Place(seq_len=T, batch_size=B, dtype="fp32", device="cpu", compile=False, threads=1)
+    return Case(model="mod", config=made, place=place, arm_parts=("c0.25",))
+
+
+def test_what_its_methods_compute_is_counted(mlp: str) -> None:
+    """Two layers of D to 2·D to 1, in two of four blocks; in training its loss scores once more."""
+    counted = count.count(case_of(mlp), 0)
+    assert counted.mismatch is None
+    once = 2 * 2 * B * T * (D * 2 * D + 2 * D)
+    plain = count.count(case_of("every_n"), 0)
+    assert counted["forward"] - plain["forward"] == once
+    assert counted.notes.parts is not None
+    assert counted.notes.parts["router"] == once
+    # The input of its loss carries a gradient: forward and backward of two scores. A product's backward is twice its forward.
+    assert counted["train_step"] - plain["train_step"] == 2 * 3 * once
+    assert counted.params - plain.params == 2 * (D * 2 * D + 2 * D + 2 * D + 1)
+    assert counted.notes.decode_elements == pytest.approx(
+        (plain.notes.decode_elements or 0) + counted.params - plain.params
+    )
+    assert f"the router {mlp} has no closed form" in (counted.notes.source or "")
+    assert "fvcore the whole forward pass" in counted.notes.explained
+
+
+def test_an_error_elsewhere_still_fails_the_case(mlp: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The router's own part is not compared, the rest is: an MLP that computes twice is found."""
+    twice = MoD.forward
+
+    def forward(self: MoD, tokens_BT: Tensor, *args: object, **named: object) -> object:
+        twice(self, tokens_BT)
+        return twice(self, tokens_BT, *args, **named)  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr(MoD, "forward", forward)
+    assert count._reference(case_of(mlp), 0, (), lambda _: None).mismatch is not None
+
+
+def test_a_router_without_products_costs_nothing() -> None:
+    counted = count.count(case_of(f"{EXAMPLE}:ROUTER"), 0)
+    assert counted.mismatch is None
+    assert counted["forward"] == count.count(case_of("norm"), 0)["forward"]
+    assert counted.params == count.count(case_of("norm"), 0).params + 2 * D
+
+
+def test_counting_leaves_the_router_as_it_was(mlp: str) -> None:
+    module = build("mod", router=mlp, capacity=0.5)
+    routers = own_router.routers_in(module, mlp)
+    assert list(routers) == ["blocks.1.router", "blocks.3.router"]
+    before = {path: set(vars(router)) for path, router in routers.items()}
+    _, found = own_router.forward(module, tokens(), routers)
+    assert found.total > 0
+    assert {path: set(vars(router)) for path, router in routers.items()} == before
+    assert own_router.routers_in(build("mod", router="norm"), "norm") == {}
+
+
+def test_the_guard_sees_that_it_looks_ahead(mlp: str) -> None:
+    """A top-k over the whole sequence reads later tokens, whoever wrote the scores; no declaration says otherwise."""
+    case = case_of(mlp)
+    assert MODEL.sees_future(case.config)
+    causality = count.count(case, 0).notes.causality
+    assert causality is not None
+    assert causality.reads_future
+
+
+def test_it_routes_causally_once_it_is_calibrated(mlp: str) -> None:
+    """The threshold passes about the capacity; later tokens change nothing; a model decodes."""
+    module = MoD(config(router=mlp, capacity=0.25)).eval()
+    x_BT = tokens(t=64)
+    with pytest.raises(ValueError, match="no threshold yet"):
+        module(x_BT, causal=True)
+    set_missing(module, x_BT)
+    changed_BT = x_BT.clone()
+    changed_BT[:, 40:] = 0
+    with torch.no_grad():
+        assert torch.allclose(module(x_BT, causal=True)[:, :40], module(changed_BT, causal=True)[:, :40], atol=1e-5)
+        assert not torch.allclose(module(x_BT)[:, :40], module(changed_BT)[:, :40])
+        logits_BV, cache = module.prefill(x_BT[:, :8], max_len=12)
+        assert module.decode(logits_BV.argmax(-1), cache).isfinite().all()
+
+
+def test_a_router_without_a_rule_says_so(mlp: str) -> None:
+    case = case_of(mlp.replace("ROUTER", "NoRule"))
+    from modbench.harness.subject.subject import Subject
+
+    subject = Subject(case, 0)
+    assert "defines no `selects`" in why_not_causal(subject)
+    assert why_not_causal(Subject(case_of(mlp), 0)) == ""
+    with pytest.raises(Unmeasured, match="NoRule has no rule without later tokens"):
+        subject.module(subject.inputs(0, 1)[0], causal=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("WIDTH", UsageError, "is no class with a method `score`"),
+        ("no_class", UsageError, "is no class with a method `score`"),
+        ("NoScore", UsageError, "is no class with a method `score`"),
+        ("Foreign", TypeError, "derive Foreign from modbench.models.layers.router.Router"),
+    ],
+)
+def test_what_is_no_router_is_refused(mlp: str, name: str, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        build("mod", router=mlp.replace("ROUTER", name))
+
+
+def test_scores_of_another_shape_are_refused(mlp: str) -> None:
+    module = MoD(config(router=mlp.replace("ROUTER", "Wrong"), capacity=0.5))
+    with pytest.raises(ValueError, match=r"scores have the shape \[2, 12, 1\]: \[B, T\] = \[2, 12\]"):
+        module(torch.zeros(2, 12, dtype=torch.int64))
+
+
+def test_names_are_checked_without_running_code(tmp_path: Path, mlp: str) -> None:
+    mark = tmp_path / "mark"
+    file = tmp_path / "runs.py"
+    file.write_text(f"open({str(mark)!r}, 'w')\nROUTER = 1\n")
+    (tmp_path / "bad.py").write_text("def (")
+    own_routers.check(mlp)
+    own_routers.check(f"{file}:ROUTER")
+    for spec, said in (
+        (f"{file}:Other", "it defines no Other"),
+        (f"{file}", "names no class"),
+        (f"{tmp_path}/none.py:ROUTER", "there is no file"),
+        ("no_such_module:ROUTER", "there is no module"),
+        (f"{tmp_path}/bad.py:ROUTER", "line 1: invalid syntax"),
+        ("nrom", "Did you mean 'norm'"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            own_routers.check(spec)
+    assert not mark.exists()
+
+
+def test_short_names() -> None:
+    assert own_routers.short("a/mine.py:ROUTER") == "mine"
+    assert own_routers.short("a/mine.py:Mine") == "mine:Mine"
+    assert own_routers.short("norm") == "norm"
+
+
+def test_the_base_classes_agree() -> None:
+    class Plain(Router):
+        pass
+
+    small = case_of("norm").config
+    assert not Plain(small, 0).predicts_top_k
+    assert not Calibrated(small, 0).predicts_top_k  # until it has a threshold
+    assert Calibrated(small, 0).has_causal_rule
