@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ def _parts(cache: object) -> Iterator[Any]:
     left, seen = [cache], dict[int, object]()
     while left:
         part = left.pop()
-        if id(part) in seen or isinstance(part, nn.Module | type) or inspect.isroutine(part):
+        if id(part) in seen or isinstance(part, nn.Module | type | ModuleType) or inspect.isroutine(part):
             continue
         seen[id(part)] = part
         if isinstance(part, Tensor):
