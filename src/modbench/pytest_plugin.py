@@ -107,6 +107,8 @@ class _Session:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show all comparisons."""
         said = list(self.keeper.said) if self.keeper is not None else []
+        if self.config.getoption("modbench_store") and all(row["ratio"] is None for row in self.rows):
+            said.append("--modbench-store: nothing was timed, so nothing is kept")
         if not self.rows and not said:
             return
         from modbench.testing.compared import summary

@@ -172,6 +172,13 @@ def test_a_place_that_cannot_be_is_one_line(argument: str, said: str, suite: Any
     assert said in line
 
 
+def test_a_session_that_timed_nothing_says_that_it_keeps_nothing(suite: Any, slower: Slower) -> None:
+    suite.write(slower(0.01))
+    result = suite.run("--modbench-store=kept", "--modbench-disable")
+    result.stdout.fnmatch_lines(["--modbench-store: nothing was timed, so nothing is kept"])
+    assert not list((suite.pytester.path / "kept").iterdir())
+
+
 def test_a_store_that_goes_away_is_told_and_ends_in_another_code(
     suite: Any, slower: Slower, machine: list[str]
 ) -> None:
