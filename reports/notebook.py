@@ -80,7 +80,7 @@ def _figure(loaded: Loaded) -> str:
         ]
         if bars and not loaded.run.plan.suite.isoflop:
             margin = loaded.run.plan.suite.margin
-            return ratio_figure(evenly(bars, MOST_ROWS), name(loaded.arms[0]), margin, "run-speed-up")
+            return ratio_figure(evenly(bars, MOST_ROWS), name(loaded.arms[0]), margin)
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from modbench.reports.style import HAIR, MUTED, PAPER, beside, new_figure, to_sv
 
 # Rows at most, and letters of a name.
 MOST_ROWS, MOST_LETTERS = 12, 28
+# An interval may leave the frame: one of a single noisy row would hide all the others.
+ROOM = 1.25
 _DECIDED = {"better", "worse", "equivalent"}
 # Colours that can be read on a light ground and on a dark one; text has the notebook's own.
 _COLOURS = {"ink": "currentColor", "muted": "#7d868f", "hair": "#9aa3ab55", "paper": "none", "series-1": "#2b87c8"}
@@ -36,20 +39,20 @@ class Bar(NamedTuple):
     verdict: str | None
 
 
-def ratio_figure(bars: Sequence[Bar], baseline: str, margin: float, identity: str) -> str:
+def ratio_figure(bars: Sequence[Bar], baseline: str, margin: float) -> str:
     """Draw ratios against a baseline as one SVG element of some kilobytes; of many bars the first.
 
     Args:
         bars: at least one.
         baseline: its name.
         margin: differences below this do not matter: the shaded band.
-        identity: of the figure in its page.
     """
     shown = list(bars[:MOST_ROWS])
+    # A notebook holds many figures, and a part of one must not refer to a part of another.
+    identity = f"ratios-{hashlib.sha256(repr((shown, baseline, margin)).encode()).hexdigest()[:8]}"
     figure, (axis,) = new_figure(5.4, 0.62 + 0.2 * len(shown))
     figure.suptitle(f"speed-up over {_cut(baseline)}", x=0.01, ha="left", fontsize=8.5, color=MUTED)
-    ends = [end for bar in shown for end in (bar.ratio, bar.low, bar.high) if end is not None]
-    ratio_axis(axis, "x", ends_of(ends))
+    ratio_axis(axis, "x", ends_of([bar.ratio for bar in shown], ROOM))
     axis.axvspan(1 / (1 + margin), 1 + margin, color=HAIR, linewidth=0)
     axis.axvline(1, color=MUTED, linewidth=0.8)
     for y, bar in enumerate(shown):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,12 @@ def test_html_is_a_table_and_a_figure_of_less_than_20_kb(found: mb.Comparison) -
     assert html.count("<tr>") == 5
     assert html.count("<svg ") == 1
     assert "var(--" not in html  # it stands without the page's styles
+    ids = [
+        set(re.findall(r'id="([^"]+)"', each))
+        for each in (html, compare({"a": (0.01, 8), "b": (0.02, 8)})._repr_html_())
+    ]
+    assert ids[0]
+    assert not ids[0] & ids[1]  # one notebook holds both
     many = compare({f"<b>{i}</b>": (0.01, 16) for i in range(30)}, rounds=6)._repr_html_()
     assert "<b>" not in many
     assert many.count("<svg ") == 1

@@ -174,7 +174,7 @@ class Comparison:
             for row in self.rows
             if row.ratio is not None
         ]
-        figure = ratio_figure(bars, self.baseline, self.margin, f"compare-{id(self):x}") if bars else ""
+        figure = ratio_figure(bars, self.baseline, self.margin) if bars else ""
         return html(html_lines([self._title]), html_table(head, rows), figure, html_lines(self._notes))
 
     @property
