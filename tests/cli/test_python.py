@@ -102,13 +102,17 @@ def test_type_checkers_see_the_types() -> None:
 def test_values_become_the_flags_of_the_command_line() -> None:
     flags = flags_of(
         {"model": "mod", "capacity": [0.25, 0.5], "seq_len": 64, "compile": True, "device": None},
-        {"d_model": 32, "metrics": ["flops/forward", "loss/val"], "tied": True, "train.steps": 3, "router": "norm"},
+        {"d_model": 32, "metrics": ["flops/forward", "loss/val"], "tied": True, "train.steps": 3, "every": 2},
     )
     assert flags.overrides().capacity == (0.25, 0.5)
     assert words(flags) == [
         *("--model", "mod", "--capacity", "0.25,0.5", "--seq-len", "64", "--compile", "--set", "d_model=32"),
         *("--set", 'metrics=["flops/forward", "loss/val"]', "--set", "tied=true", "--set", "train.steps=3"),
-        *("--set", "router=norm"),
+        *("--set", "every=2"),
+    ]
+    several = {"model": ["a.py:build(x=1,y=2)", "b.py:build"], "router": ["norm", "learned"], "only": True}
+    assert words(flags_of(several, {})) == [
+        *("--model", "a.py:build(x=1,y=2)", "--model", "b.py:build", "--only", "--router", "norm,learned"),
     ]
 
 
@@ -122,6 +126,7 @@ def test_values_become_the_flags_of_the_command_line() -> None:
         (lambda: mb.run(timeout="soon"), "timeout"),
         (lambda: mb.plan("quik"), "unknown suite 'quik'"),
         (lambda: mb.cost("mod", d_modl=3), "unknown --set key of mod 'd_modl'"),
+        (lambda: mb.run(include="nowhere"), "there is no such folder"),
         (lambda: mb.load("nowhere"), "nowhere"),
         (lambda: mb.resume("nowhere"), "nowhere"),
     ],

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.units import human
-from modbench.python.given import flags_of
+from modbench.python.given import flags_of, including
 from modbench.python.shown import html, html_table, text
 from modbench.tools import cost as tool
 
@@ -85,5 +85,6 @@ def cost(
     Raises:
         UsageError: if the model or a setting is unknown, or a shape is invalid.
     """
+    including(None)
     given = {"capacity": capacity, "seq_len": seq_len, "batch_size": batch_size, "dtype": dtype}
     return Costs(tuple(tool.costs(tool.Request.from_flags(model, flags_of(given, settings).overrides()))))

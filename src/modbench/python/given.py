@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from modbench.commands._flags import Flags
+from modbench.harness.core import discovery, project
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.printable import escaped
 
 NAMES = tuple(field.name for field in dataclasses.fields(Flags) if field.name != "settings")
 # Flags that take several values.
@@ -75,10 +79,10 @@ def words(flags: Flags) -> list[str]:
         value, flag = getattr(flags, field.name), _spelled(field.name)
         if isinstance(value, bool):
             said += [flag] if value else []
-        elif isinstance(value, list) and field.name in {"model", "settings"}:  # a comma may be a part of one
-            said += [word for each in value for word in (flag, each)]
         elif isinstance(value, list):
-            said += [flag, ",".join(value)]
+            # A comma may be a part of one, as in the options of a model.
+            plain = field.name != "settings" and not any("," in each for each in value)
+            said += [flag, ",".join(value)] if plain else [word for each in value for word in (flag, each)]
         elif value is not None:
             said += [flag, value]
     return said
@@ -86,3 +90,15 @@ def words(flags: Flags) -> list[str]:
 
 def _spelled(name: str) -> str:
     return "--set" if name == "settings" else f"--{name.replace('_', '-')}"
+
+
+def including(folders: str | Path | Sequence[str | Path] | None) -> None:
+    """Search these folders for additions, and what `modbench.toml` names, as every command does; from now on in this process.
+
+    Raises:
+        UsageError: if one cannot be used.
+    """
+    every = [folders] if isinstance(folders, str | Path) else folders or ()
+    said = project.include(map(str, every), discovery.ROOMS)
+    if said is not None:
+        sys.stderr.write(f"modbench: {escaped(said)}\n")

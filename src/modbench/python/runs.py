@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from modbench import api
-from modbench.commands._flags import Flags
 from modbench.harness.core import catalogue
 from modbench.harness.core.launching import works_apart
 from modbench.harness.core.units import parse_duration
 from modbench.harness.execution.launcher_profile import read_profile
 from modbench.harness.machine import accelerators
 from modbench.progress import in_notebook, progress_for
-from modbench.python.given import flags_of, words
+from modbench.python.given import flags_of, including, words
 from modbench.python.planned import Planned
 from modbench.reports import summary
 from modbench.reports.frames import Results
@@ -30,7 +29,9 @@ def run(
     suite: str | Path = "quick",
     *,
     model: Some[str] | None = None,
+    only: bool = False,
     capacity: Some[float] | None = None,
+    router: Some[str] | None = None,
     seq_len: Some[int] | None = None,
     batch_size: Some[int] | None = None,
     dtype: Some[str] | None = None,
@@ -45,6 +46,7 @@ def run(
     launcher: str = "local",
     launcher_profile: str | Path | None = None,
     options: Sequence[str] = (),
+    include: Some[str | Path] | None = None,
     quiet: bool = False,
     settings: Mapping[str, object] | None = None,
     **more: object,
@@ -55,8 +57,10 @@ def run(
 
     Args:
         suite: a shipped suite's name, or a TOML file.
-        model: keep only these models (the anchor stays), or add `FILE.py:build` as an arm.
+        model: keep only these models (the anchor stays), or add your own: `FILE.py:build`, `FILE.py:build(OPTION=VALUE)`.
+        only: compare the models of `model` alone; the first one is the baseline.
         capacity: capacities.
+        router: routers, or a class of your own as `FILE.py:ROUTER`.
         seq_len: sequence lengths.
         batch_size: batch sizes.
         dtype: number formats: fp32, bf16, fp16.
@@ -71,6 +75,7 @@ def run(
         launcher: what starts the work: local or slurm.
         launcher_profile: file with options of the launcher.
         options: options of the launcher.
+        include: folders of your own that are searched for additions, in this process from now on.
         quiet: show no progress.
         settings: further keys of a suite whose names are no Python names, such as `{"train.steps": 100}`.
         **more: further keys of a suite, such as `d_model=64`.
@@ -82,9 +87,12 @@ def run(
         UsageError: if something that was asked is impossible; nothing was started then.
         IncompleteError: if it was interrupted; finished units are kept, and `resume` continues.
     """
+    including(include)
     given = {
         "model": model,
+        "only": only,
         "capacity": capacity,
+        "router": router,
         "seq_len": seq_len,
         "batch_size": batch_size,
         "dtype": dtype,
@@ -108,7 +116,7 @@ def run(
     made = api.run(
         plan,
         folder,
-        command=_command(str(suite), flags, select, out, launcher, own),
+        command=["modbench", "run", str(suite), *words(flags), *_words(select, out, launcher, include, own)],
         progress=progress_for(plan, folder, quiet=quiet),
         launcher=launcher,
         options=own,
@@ -117,19 +125,26 @@ def run(
     return Results(made.loaded, made.wall_s)
 
 
-def _command(
-    suite: str, flags: Flags, select: str | None, out: str | Path | None, launcher: str, options: Sequence[str]
+def _words(
+    select: str | None,
+    out: str | Path | None,
+    launcher: str,
+    include: Some[str | Path] | None,
+    options: Sequence[str],
 ) -> list[str]:
-    """The command line that does the same."""
+    """The words of a command line that are no flags of a suite."""
+    folders = [include] if isinstance(include, str | Path) else include or ()
     more = [("-k", select), ("--out", out), ("--launcher", launcher if launcher != "local" else None)]
+    more += [("--include", folder) for folder in folders]
     said = [str(word) for flag, value in more if value is not None for word in (flag, value)]
-    return ["modbench", "run", suite, *words(flags), *said, *(["--", *options] if options else [])]
+    return [*said, *(["--", *options] if options else [])]
 
 
 def plan(
     suite: str | Path = "quick",
     *,
     select: str | None = None,
+    include: Some[str | Path] | None = None,
     settings: Mapping[str, object] | None = None,
     **flags: object,
 ) -> Planned:
@@ -138,12 +153,14 @@ def plan(
     Args:
         suite: a shipped suite's name, or a TOML file.
         select: only matching cases.
+        include: folders of your own that are searched for additions.
         settings: further keys of a suite whose names are no Python names.
         **flags: as of `run`: `model`, `capacity`, `seq_len`, `effort` and so on, and further keys of a suite.
 
     Raises:
         UsageError: if the suite, a flag or the selection is invalid.
     """
+    including(include)
     asked = flags_of({}, {**flags, **(settings or {})}).overrides()
     return Planned(api.make_plan(str(suite), asked, select, only_plan=True))
 
@@ -173,6 +190,7 @@ def resume(
         UsageError: if the folder holds no run that can be continued here.
         IncompleteError: if it was interrupted again.
     """
+    including(None)
     made = api.resume(
         str(run_folder),
         functools.partial(progress_for, quiet=quiet),
