@@ -375,6 +375,40 @@ def test_additions_of_the_user_are_own_files(stranger: Stranger, monkeypatch: py
     assert (own.kind, own.name, own.path) == ("addition", "corpora/poems", str(extra / "corpora" / "poems.py"))
 
 
+def test_a_strangers_router_is_asked_about(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planned without running it, resumed only with the user's word, and hashed as models are."""
+    suite = (stranger.here / "tiny.toml").read_text()
+    arms = '[[arms]]\nmodel = "mod"\nfirst_routed = 0\nrouter = "mine.py:build"'
+    (stranger.here / "tiny.toml").write_text(suite.replace('[[arms]]\nmodel = "dense"', arms))
+    stranger.plans()
+    (own,) = [file for file in read(str(stranger.path)).own_files if file.kind == "router"]
+    assert own.sha256 == hashlib.sha256(stranger.model.read_bytes()).hexdigest()
+    assert str(stranger.model) in json.loads((stranger.path / trust.AGREED).read_text())
+    monkeypatch.setenv("MODBENCH_STATE", str(stranger.here / "of another user"))
+    stranger.refused("router mine.py:build", "--trust")
+    assert not stranger.mark.exists()
+
+
+def test_folders_that_a_strangers_run_names_are_not_included(
+    stranger: Stranger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only this user's own state counts, whatever run.json says of a token."""
+    evil = stranger.here / "evil"
+    (evil / "metrics").mkdir(parents=True)
+    (evil / "metrics" / "mine.py").write_text(
+        f"import pathlib\npathlib.Path({str(stranger.mark)!r}).touch()\nMETRICS = ()\n"
+    )
+    monkeypatch.setenv("MODBENCH_INCLUDE", "")
+    stranger.plans()
+    stranger.changes(lambda body: body.update(included=[{"kind": "folder", "name": str(evil)}]))
+    for token in ("../../../evil", None, "0" * 32):
+        stranger.changes(lambda body, token=token: body.update(token=token))  # type: ignore[misc]  # a default
+        done = stranger.modbench("report", stranger.path, cwd=stranger.here)
+        assert done.returncode == 4  # nothing was measured
+        assert f"this run began with the folder {str(evil)!r}; if you trust it, add --include {evil}" in done.stderr
+    assert not stranger.mark.exists()
+
+
 def test_report_and_gate_run_and_read_nothing_that_a_folder_names(
     stranger: Stranger, modbench_process: Modbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,9 @@ def make_named_files(folder: Path) -> None:
         "import torch\ndef build(config):\n    d, v = config.d_model, config.vocab_size\n"
         "    return torch.nn.Sequential(torch.nn.Embedding(v, d), torch.nn.Linear(d, v))\n"
     )
+    shutil.copytree(ROOT / "examples" / "bench", folder / "bench")
+    shutil.copy(ROOT / "examples" / "routers" / "scaled_norm.py", folder / "my_router.py")
+    (folder / "modbench.toml").write_text('include = ["bench"]\n')
     (folder / "novels").mkdir()
     for i in range(2):
         (folder / "novels" / f"{i}.txt").write_text("".join(f"{i} once upon a time, {n} times " for n in range(2000)))
@@ -85,6 +88,8 @@ def test_documented_commands_are_understood(
 ) -> None:
     """Every `modbench …` line in the docs is accepted: runs are planned instead of run, files that it names are made."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODBENCH_INCLUDE", "")
+    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
     make_named_files(tmp_path)
     words = shlex.split(command)
     if words[1] == "init":
