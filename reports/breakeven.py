@@ -111,7 +111,7 @@ def other(axis: Axis) -> Axis:
 def _baselines(loaded: Loaded, case: Case) -> list[tuple[Case, str]]:
     """What an arm is compared with, and why: the report's baseline, and the rung that was solved for the arm."""
     base, beside = loaded.arms[0], rung_beside(loaded, case)
-    shape = base.config.capacity is None and not base.rung
+    shape = base.config.capacity is None and not base.rung and not base.own  # what shape a user's has is not known
     found = [(base, "same shape" if shape else "baseline")]
     if beside is None:
         return found

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError, in_short, unknown
+from modbench.reports import style
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Drawing, Panel
 
@@ -40,7 +41,7 @@ def drawn(loaded: Loaded) -> Iterator[tuple[str, Drawing]]:
     """Yield the panel and the drawing of every figure that the run has data for, in the order of the page."""
     for name, panel in panels():
         if panel.figures is not None:
-            with blaming_artifacts(name, loaded):
+            with blaming_artifacts(name, loaded), style.numbered(loaded.arms):
                 found = panel.figures(loaded)
             yield from ((name, each) for each in found)
 

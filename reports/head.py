@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modbench.harness.core.case import Case
-from modbench.reports import asked, breakeven_words, exchange_words, lead, pays, search, sureness
+from modbench.reports import alone, asked, breakeven_words, exchange_words, lead, pays, search, sureness
 from modbench.reports.load import Loaded
 from modbench.reports.panel import default_arm, place_shown, rung_beside, times
 from modbench.reports.style import name
@@ -41,11 +41,14 @@ def head(loaded: Loaded) -> Head:
 
 def answer(loaded: Loaded) -> str:
     """Say in two sentences how fast the arm that is shown first is against dense, and against dense of equal cost."""
+    if alone.is_alone(loaded):
+        return alone.in_words(loaded)
     case = default_arm(loaded)
     if case is None or loaded.run.plan.suite.isoflop is not None:
         return ""
     anchor = loaded.arms[0]
-    others = [(anchor, f"{name(anchor)}{' of the same shape' * (anchor.config.capacity is None)}")]
+    same = anchor.config.capacity is None and not anchor.own
+    others = [(anchor, f"{name(anchor)}{' of the same shape' * same}")]
     beside = rung_beside(loaded, case)
     if beside is not None and beside[0].arm != anchor.arm:
         others.append((beside[0], f"{name(beside[0])} (a dense model of equal cost)"))
@@ -80,4 +83,4 @@ def _against(loaded: Loaded, case: Case, other: Case, called: str, *, again: boo
         said = f"{who} is faster than {called} in {won} of {len(cells)} places{more}; ratios {span}"
     doubts = dict.fromkeys(label for cell in cells for label in cell.doubts)
     but = f" (but: {', '.join(doubts)})" if doubts else ""
-    return f"{said[:1].upper()}{said[1:]}{but}."
+    return f"{said if case.own and not again else f'{said[:1].upper()}{said[1:]}'}{but}."

@@ -62,7 +62,8 @@ def _cells(loaded: Loaded, case: Case) -> list[pays.Held]:
 
 def _baseline(loaded: Loaded) -> str:
     anchor = loaded.arms[0]
-    return name(anchor) + (" of the same shape" if anchor.config.capacity is None and not anchor.rung else "")
+    same = anchor.config.capacity is None and not anchor.rung and not anchor.own
+    return name(anchor) + " of the same shape" * same
 
 
 def _loss(loaded: Loaded, case: Case, rung: Case) -> str:

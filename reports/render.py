@@ -10,7 +10,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
-from modbench.reports import additions, asked, head
+from modbench.reports import additions, asked, head, style
 from modbench.reports.figures import panels
 from modbench.reports.format import DEFAULT, Format
 from modbench.reports.load import Loaded, load
@@ -49,7 +49,8 @@ def html(loaded: Loaded) -> str:
     """Return the whole page as one file that needs no network."""
     rendered = []
     for name, panel in panels():
-        fragment = additions.rendered(name, panel, loaded)
+        with style.numbered(loaded.arms):
+            fragment = additions.rendered(name, panel, loaded)
         if fragment is not None:
             rendered.append((panel, fragment))
     rendered += additions.broken()

@@ -5,12 +5,14 @@ The colours are Okabe-Ito's, each with its own marker.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
 import io
 import logging
 import math
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -84,16 +86,33 @@ _NAMES = {
 _QUANTITIES = {"f": "FLOPs", "t": "training FLOPs", "p": "parameters"}
 # A longer name would leave a figure no room.
 MOST_LETTERS = 32
-OTHER = (6, "P", "✚")  # controls and users' models
+MOST_IN_TITLE = 16
+OTHER = (6, "P", "✚")  # controls
+# Users' models, in the order of their arms; of more than there are looks, some share one.
+OWN = (OTHER, (3, "*", "★"), (5, "h", "⬢"), (2, "8", "⯃"), (4, "d", "♦"))
+# The user's arms of the run that is drawn, with their numbers.
+OWN_ARMS: contextvars.ContextVar[dict[str, int] | None] = contextvars.ContextVar("own_arms", default=None)
 # Width of the paper that figures are drawn for, in inches (`paper.py`); None: they are drawn for the page.
 CANVAS: contextvars.ContextVar[float | None] = contextvars.ContextVar("canvas", default=None)
 # On paper: the least width of axes in inches, and the least height of a row of them as a share of that on the page.
 NARROWEST, SHORTEST = 2.2, 0.75
 
 
+@contextlib.contextmanager
+def numbered(arms: Sequence[Case]) -> Iterator[None]:
+    """Give each of the user's arms of a run a look of its own, while it is drawn."""
+    before = OWN_ARMS.set({case.arm: i for i, case in enumerate(case for case in arms if case.own)})
+    try:
+        yield
+    finally:
+        OWN_ARMS.reset(before)
+
+
 def look(case: Case) -> Look:
     """Return the look of a case's arm: MoD is lighter the more it computes, a rung of the dense ladder the less."""
     index, marker, glyph = _LOOKS.get(case.model, OTHER)
+    if case.own:
+        index, marker, glyph = OWN[(OWN_ARMS.get() or {}).get(case.arm, 0) % len(OWN)]
     if case.config.router not in {"learned", "synthetic"} and case.config.capacity is not None:
         index, marker, glyph = OTHER  # a control
     opacity = 1.0
@@ -107,6 +126,11 @@ def look(case: Case) -> Look:
 def model_name(model: str) -> str:
     """Return the display name of a model: `MoD`, or `mine:build` for a user's."""
     return _NAMES.get(model, short_name(model))
+
+
+def in_title(case: Case) -> str:
+    """Return the name of a baseline where a title has room for it, else `the baseline`."""
+    return short(case) if len(short(case)) <= MOST_IN_TITLE else "the baseline"
 
 
 def name(case: Case) -> str:

@@ -88,8 +88,8 @@ def in_parentheses(text: str) -> tuple[str, str | None]:
 def parse(text: str, of: str) -> dict[str, Any]:
     """Parse `threshold=0.7,mode=hard`.
 
-    Values are read as in TOML or Python (`0.7`, `true`, `None`, `'hard'`); any other word is a text. A list is swept: one arm
-    for each of its values. A list inside the list, or a tuple, is one value.
+    Values are read as in Python or TOML (`0.7`, `True`, `true`, `None`, `'hard'`); any other word is a text. A list is swept:
+    one arm for each of its values. A list inside the list, or a tuple, is one value.
 
     Args:
         text: what stands in the parentheses.
@@ -120,7 +120,7 @@ def _value(text: str, of: str) -> Any:  # noqa: ANN401  # a value or a list of t
             return parts[0] if kind is tuple and len(parts) == 1 and "," not in text else kind(parts)
     if text.startswith("{"):
         raise UsageError(f"{of}: {shown(text)} is a table: options are numbers, texts, booleans, or lists of these.")
-    for read in (_in_toml, ast.literal_eval):
+    for read in (ast.literal_eval, _in_toml):
         try:
             value = read(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

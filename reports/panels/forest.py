@@ -16,7 +16,7 @@ from modbench.reports.load import Loaded
 from modbench.reports.marks import Mark, Marks
 from modbench.reports.panel import TIMED, Drawing, Panel, interval, is_number, on_page, times, words
 from modbench.reports.ratio_axis import ends_of, ratio_axis
-from modbench.reports.style import HAIR, MUTED, PAPER, beside, look, name, new_figure, short
+from modbench.reports.style import HAIR, MUTED, PAPER, beside, in_title, look, name, new_figure, short
 from modbench.reports.templates import fill
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _figure(loaded: Loaded, title: str, metric: str, frame: pd.DataFrame) -> Dra
     kept = telling(alone, MOST_ROWS - bool(equal))
     made, (axis,) = new_figure(4.5, 0.75 + 0.19 * (len(kept) + bool(equal)))
     marks = Marks()
-    over = f"{title}: speed-up over {short(loaded.arms[0])} (further right is better)"
+    over = f"{title}: speed-up over {in_title(loaded.arms[0])} (further right is better)"
     made.suptitle(over, x=0.01, ha="left", fontsize=9, color=MUTED)
     _draw(axis, loaded, kept, equal, marks)
     return Drawing(

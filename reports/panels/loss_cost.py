@@ -14,7 +14,7 @@ from modbench.reports.load import Loaded
 from modbench.reports.marks import Mark, Marks
 from modbench.reports.panel import Drawing, Panel, is_number, on_page, seeds_in_words
 from modbench.reports.point_labels import label
-from modbench.reports.style import HAIR, PAPER, look, name, new_figure, short
+from modbench.reports.style import HAIR, PAPER, in_title, look, new_figure, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,13 @@ def render(loaded: Loaded) -> Markup | None:
 def figures(loaded: Loaded) -> list[Drawing]:
     """Plot bits per byte after the same tokens over relative time of a train step (else forward time, else FLOPs)."""
     suite = loaded.run.plan.suite
-    if suite.train is None or suite.isoflop or not loaded.lengths or "bpb/val" not in suite.metrics:
+    if (
+        len(loaded.arms) == 1
+        or suite.train is None
+        or suite.isoflop
+        or not loaded.lengths
+        or "bpb/val" not in suite.metrics
+    ):
         return []
     length = suite.train.seq_len if suite.train.seq_len in loaded.lengths else loaded.lengths[-1]
     metric = next((m for m in ("latency/train_step", "latency/forward", "flops/forward") if m in suite.metrics), None)
@@ -49,7 +55,7 @@ def figures(loaded: Loaded) -> list[Drawing]:
         "latency/forward": "forward time",
         "flops/forward": "forward FLOPs",
     }
-    axis.set_xlabel(f"{what[metric]} relative to {name(loaded.arms[0])}, T = {length} (left is better)")
+    axis.set_xlabel(f"{what[metric]} relative to {in_title(loaded.arms[0])}, T = {length} (left is better)")
     axis.set_title("held-out bits per byte (lower is better)")
     taken = [(low, loss, high, loss) for _, _, low, high, loss in points] + _along(_ladder(points))
     label(axis, [(x, loss, short(case)) for case, x, _, _, loss in points], taken)

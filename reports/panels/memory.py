@@ -141,11 +141,12 @@ def _caption(bars: Sequence[Bar], what: str) -> str:
         if best is not anchor
         else f"{name(anchor.case)} with {human(anchor.total, 'B')}"
     )
+    lowest = f" Lowest: {lowest}." if len(bars) > 1 else ""
     told = any(memory_kinds.ACTIVATIONS in bar.measured or memory_kinds.KEYS in bar.measured for bar in bars)
     parts = (
         "" if told else " Parameters are counted, the optimizer keeps two numbers for each; the rest is not told apart."
     )
-    return f"Bytes by kind: {what}. Lowest: {lowest}.{forecast}{parts}"
+    return f"Bytes by kind: {what}.{lowest}{forecast}{parts}"
 
 
 READING = (
@@ -154,4 +155,4 @@ READING = (
     " one measured step, so it has no interval, and it leaves out what the process holds besides."
 )
 
-PANEL = Panel(title="What does it save in memory?", order=41, span=5, render=render, figures=figures, reading=READING)
+PANEL = Panel(title="How much memory does it take?", order=41, span=5, render=render, figures=figures, reading=READING)

@@ -19,7 +19,7 @@ from modbench.reports.marks import Mark, Marks
 from modbench.reports.panel import Drawing, Panel, on_page, seeds_in_words
 from modbench.reports.pareto import Weighed, pareto
 from modbench.reports.point_labels import label
-from modbench.reports.style import HAIR, MUTED, PAPER, look, name, new_figure, short
+from modbench.reports.style import HAIR, MUTED, PAPER, in_title, look, name, new_figure, short
 from modbench.reports.templates import fill
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str
     where = chosen.in_words.removeprefix(IN_WORDS[chosen.workload])
     axis.set_xlabel(f"{IN_WORDS[chosen.workload]}{where}: {unit} (left is better)")
     if what == "loss":
-        axis.set_title(f"held-out loss against {name(chosen.baseline.case)}, {chosen.loss_unit[0]} (lower is better)")
+        axis.set_title(
+            f"held-out loss against {in_title(chosen.baseline.case)}, {chosen.loss_unit[0]} (lower is better)"
+        )
     else:
         kept = any(each.candidate.memory.metric == KV_CACHE for each in weighed)
         axis.set_title(

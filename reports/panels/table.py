@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from modbench.harness.core.units import human, three_digits
-from modbench.reports import case_details
+from modbench.reports import alone, case_details
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel, is_number, words
 from modbench.reports.templates import fill
@@ -44,6 +44,8 @@ def render(loaded: Loaded) -> Markup | None:
     """Show a row per pair and metric; the twin's last. Of many rows those of the arms and lengths that figures show."""
     values = dict(zip(zip(loaded.cases.case_id, loaded.cases.metric, strict=True), loaded.cases.value, strict=True))
     shown = loaded.pairs[loaded.pairs.primary | loaded.pairs.twin]
+    if shown.empty and alone.is_alone(loaded):
+        return None
     among = len(shown)
     if among > MOST_ROWS:
         few = shown.arm.isin([case.arm for case in loaded.arms_shown]) | shown.twin

@@ -11,7 +11,7 @@ from modbench.harness.core.units import human
 from modbench.reports.load import Loaded
 from modbench.reports.marks import Mark, Marks
 from modbench.reports.panel import TIMED, Drawing, Panel, default_arm, on_page
-from modbench.reports.style import INK, MAP, MAP_INK, MUTED, beside, look, name, new_figure, short
+from modbench.reports.style import INK, MAP, MAP_INK, MUTED, beside, in_title, look, name, new_figure, short
 from modbench.reports.templates import fill
 from modbench.reports.waterfall import ORDER, Fall, falls
 
@@ -67,7 +67,7 @@ def _row(workload: str, found: Fall, parts: list[str]) -> tuple[str, ...]:
 def _figure(metric: str, found: Fall) -> Drawing:
     rows = _steps(found)
     made, (axis,) = new_figure(4.5, 0.7 + 0.21 * len(rows))
-    title = f"{_TITLES[metric]}: time as a share of {short(found.baseline)}'s (further left is better)"
+    title = f"{_TITLES[metric]}: time as a share of {in_title(found.baseline)}'s (further left is better)"
     made.suptitle(title, x=0.01, ha="left", fontsize=9, color=MUTED)
     marks = Marks()
     _draw(axis, found, rows, marks)

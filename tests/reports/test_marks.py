@@ -83,7 +83,7 @@ def test_an_arms_name_stays_text_in_every_panel(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Tables, "counted", counted)
     monkeypatch.setitem(style._NAMES, "mod", EVIL)
     page = render.html(loaded)
-    for title in ("promised gain", "How sure is each speed-up?", "busy", "memory?", "Prefill and decode"):
+    for title in ("promised gain", "How sure is each speed-up?", "busy", "memory does it take?", "Prefill and decode"):
         assert title in page
     assert page.count("&lt;script&gt;") > 20
     assert page.count("<script>") == 1  # its own

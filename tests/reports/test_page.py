@@ -70,7 +70,7 @@ def test_title_asks_the_question_and_panels_are_there(opened: Opened) -> None:
         "What failed",
         "What should you doubt?",
         "Did FLOPs become milliseconds?",
-        "What does it save in memory?",
+        "How much memory does it take?",
         "Where does the promised gain go?",
         "How sure is each speed-up?",
         "How busy is the machine?",

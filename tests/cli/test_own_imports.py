@@ -1,0 +1,141 @@
+"""A user's model finds its neighbours in its file's folder, then in the one where the command was started: in every unit."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import planted_suite
+
+from modbench import api
+from modbench.harness.core import own_code, own_imports
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.own_models import load_user_model
+from modbench.harness.execution import unit as cold
+from modbench.harness.planning.overrides import Overrides
+from modbench.harness.results import trust
+from modbench.harness.results.record_files import read_record
+from modbench.harness.results.run_folder import RunFolder, read
+
+BUILD = """
+import torch
+from helper import SAYS, WIDTH
+def build(config):
+    module = torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, WIDTH), torch.nn.Linear(WIDTH, config.vocab_size))
+    module.says = SAYS
+    return module
+"""
+SUITE = """
+name = "tiny"
+effort = "smoke"
+metrics = ["flops/forward", "latency/forward"]
+grid = { seq_len = [16] }
+shape = { d_model = 16, n_layers = 1, n_heads = 1 }
+arms = [{ model = "sub/mine.py:build" }, { model = "flat:build" }, { model = "other/mine.py:build" }]
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project: `sub/mine.py` uses a neighbour in the current folder, `other/mine.py` has one of that name of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path_hooks", list(sys.path_hooks))
+    monkeypatch.setattr(own_code, "_FOLDERS", set())
+    monkeypatch.setattr(own_imports, "_USED", set())
+    monkeypatch.setattr(own_imports, "_ASIDE", {})
+    (tmp_path / "tiny.toml").write_text(SUITE)
+    (tmp_path / "helper.py").write_text("SAYS, WIDTH = 'current', 8\n")
+    (tmp_path / "flat.py").write_text(BUILD)
+    for folder in ("sub", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(BUILD)
+    (tmp_path / "other" / "helper.py").write_text("SAYS, WIDTH = 'other', 16\n")
+    before = set(sys.modules)
+    yield tmp_path
+    own_code.expect({})
+    sys.path_importer_cache.clear()
+    for name in set(sys.modules) - before:
+        if name in {"helper", "flat", "late"} or name.startswith("modbench_user"):
+            del sys.modules[name]
+
+
+def says(spec: str) -> str:
+    return str(load_user_model(spec)(ModelConfig.model_validate({"d_model": 16})).says)
+
+
+def test_each_model_finds_its_own_neighbour_whatever_was_built_before(here: Path) -> None:
+    expected = {"sub/mine.py:build": "current", "other/mine.py:build": "other", "flat:build": "current"}
+    for spec in [*expected, *reversed(expected), *expected]:
+        assert says(spec) == expected[spec], spec
+    assert [Path(entry) for entry in sys.path[:1]] == [here]
+
+
+def test_a_neighbour_is_imported_once_and_one_that_gave_way_comes_back_as_it_was(here: Path) -> None:
+    says("sub/mine.py:build")
+    mine = sys.modules["helper"]
+    says("other/mine.py:build")
+    assert sys.modules["helper"] is not mine
+    assert str(sys.modules["helper"].__file__).startswith(str(here / "other"))
+    says("flat:build")
+    assert sys.modules["helper"] is mine
+
+
+def test_what_a_model_imports_when_it_is_called_is_found_too(here: Path) -> None:
+    (here / "sub" / "late.py").write_text("VALUE = 7\n")
+    (here / "sub" / "mine.py").write_text(
+        "def build(config):\n    def call():\n        import late\n        return late.VALUE\n    return call\n"
+    )
+    call = load_user_model("sub/mine.py:build")(None)
+    load_user_model("other/mine.py:build")
+    own_imports.leave()
+    assert call() == 7
+
+
+@pytest.mark.slow
+def test_every_unit_of_a_run_finds_them_in_forked_processes(here: Path, modbench: Any) -> None:
+    done = modbench("run", "tiny.toml", "-o", "run", "-q", "--device", "cpu", cwd=here)
+    assert done.returncode == 0, done.stderr
+    outcomes = [outcome for record in read("run").records for outcome in record.outcomes]
+    assert {outcome.case.partition("[")[0] for outcome in outcomes if outcome.metric == "latency/forward"} == {
+        "mine:build",
+        "flat:build",
+    }
+    assert [outcome for outcome in outcomes if outcome.status == "failed"] == []
+
+
+@pytest.mark.slow
+def test_a_unit_finds_them_in_a_fresh_interpreter(here: Path) -> None:
+    """As from standard effort up, and on a cluster. The first model that is built has its neighbour in the current folder."""
+    plan = api.make_plan("tiny.toml", Overrides(device="cpu"))
+    folder = api.new_folder(plan, str(here / "run"))
+    folder.write_run(plan, {}, ["modbench"], "now")
+    (unit,) = (each for each in plan.units if each.made_in == "count")
+    assert cold.run(unit, folder.path, None) == 0
+    assert {outcome.status for outcome in read_record(folder.record(unit)).outcomes} <= {"ok", "skipped"}
+
+
+def test_a_run_is_resumed_from_the_folder_in_which_it_was_started(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = api.make_plan("tiny.toml", Overrides(model=(f"{here}/sub/mine.py:build",), only=True, device="cpu"))
+    folder = RunFolder(here / "run")
+    api.new_folder(plan, "run").write_run(plan, {"packages": {}}, ["modbench"], "now")
+    trust.confirm(read(str(folder.path)), trust=False)
+    monkeypatch.chdir(here / "other")
+    with pytest.raises(UsageError, match=f"was started in {here}, .* cd {here} && modbench resume {here / 'run'}"):
+        trust.confirm(read(str(folder.path)), trust=True)
+    body = (folder.path / "run.json").read_text()
+    for elsewhere in ("null", f'"{here / "gone"}"'):  # of an older modbench, or the project was moved
+        (folder.path / "run.json").write_text(body.replace(f'"started_in": "{here}"', f'"started_in": {elsewhere}'))
+        trust.confirm(read(str(folder.path)), trust=True)
+
+
+def test_a_run_without_models_of_ones_own_is_resumed_from_anywhere(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planted_suite("draft", metrics=["latency/forward"], train=None)
+    api.new_folder(plan, "run").write_run(plan, {"packages": {}}, ["modbench"], "now")
+    monkeypatch.chdir(here / "other")
+    trust.confirm(read(str(here / "run")), trust=False)

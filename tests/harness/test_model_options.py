@@ -1,0 +1,302 @@
+"""Options of a user's model: typed, checked by the model's own signature without running it, swept, and part of every case."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modbench.commands._flags import listed
+from modbench.harness.core import options
+from modbench.harness.core.case import Case
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.own_models import check_user_model, parse_spec
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.planning.suite import load_suite, parse_suite
+from modbench.harness.results.packed import packed, unpacked
+from modbench.harness.subject.build import build_module
+
+MODELS = """
+from functools import partial
+from elsewhere import imported
+from torch import nn
+class Net(nn.Linear):
+    def __init__(self, config, threshold=0.5, mode="soft", layers=(0,)):
+        super().__init__(2, 2)
+        self.got = (threshold, mode, layers)
+class Child(Net):
+    pass
+class Unknown(nn.Linear):
+    pass
+def build(config, threshold: float = 0.5, mode="soft"): return Net(config, threshold, mode)
+def anything(config, **more): ...
+def needs(config, *, width): ...
+def no_config(*, width=1): ...
+def none(): ...
+def first_only(config, depth, /): ...
+async def late(config): ...
+@partial(partial)
+def decorated(): ...
+hard = partial(build, mode="hard")
+bound = partial(needs, width=3)
+small = lambda config, a=1: None
+other = build
+unknown = imported(1)
+if imported:
+    def maybe(): ...
+raise RuntimeError("nothing of this file may run")
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MODELS)
+    return tmp_path / "mine.py"
+
+
+SUITE = {"name": "s", "metrics": ["flops/forward"], "grid": {"seq_len": [16]}}
+
+
+def planned(*models: str) -> Plan:
+    suite = parse_suite(SUITE | {"arms": [{"model": "dense"}]}, "s")
+    return make_plan(override(suite, Overrides(model=models, only=True)), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "expected"),
+    [
+        ("mine.py:build", "mine.py:build", {}),
+        ("mine.py:build()", "mine.py:build", {}),
+        ("mine.py:build(threshold=0.7,mode=hard)", "mine.py:build", {"threshold": 0.7, "mode": "hard"}),
+        ("a (1)/m.py:build( x = (1, 2) )", "a (1)/m.py:build", {"x": (1, 2)}),
+        ("m:b(x=[0.5, soft],y=[[1,2]])", "m:b", {"x": [0.5, "soft"], "y": [[1, 2]]}),
+        (
+            "m:b(a=true,b=False,c=None,d='x, y)',e=1e-3,f=.5)",
+            "m:b",
+            {"a": True, "b": False, "c": None, "d": "x, y)", "e": 1e-3, "f": 0.5},
+        ),
+        ("m:b(day=2020-01-01,it=it's,path=a/b.pt)", "m:b", {"day": "2020-01-01", "it": "it's", "path": "a/b.pt"}),
+        ("hf:some/model(dtype=bf16)", "hf:some/model", {"dtype": "bf16"}),
+        ("C:\\m.py:build(x=1)", "C:\\m.py:build", {"x": 1}),
+    ],
+)
+def test_a_model_is_parted_from_its_options(text: str, model: str, expected: dict[str, object]) -> None:
+    found = parse_spec(text)
+    assert found == (model, expected)
+    assert [type(value) for value in found[1].values()] == [type(value) for value in expected.values()]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("m:b(x=1", "not closed"),
+        ("m:b x=1)", "not closed"),
+        ("m:b(x)", "'x' is no option. Write NAME=VALUE"),
+        ("m:b(x=)", "is no option"),
+        ("m:b(x=1,x=2)", "'x' is given twice"),
+        ("m:b(x={a=1})", "is a table"),
+    ],
+)
+def test_what_cannot_be_parsed_is_refused(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        parse_spec(text)
+
+
+def test_commas_in_brackets_and_quotes_do_not_split_a_flags_list() -> None:
+    given = ["a.py:build(x=1,y=[2,3]),b.py:build", "c.py:build(z='1,2')"]
+    assert listed("--model", given, str) == ("a.py:build(x=1,y=[2,3])", "b.py:build", "c.py:build(z='1,2')")
+    assert listed("--seq-len", ["16, 32", "64"], int) == (16, 32, 64)
+    with pytest.raises(UsageError, match=r"--model: a bracket .* is not closed"):
+        listed("--model", ["a.py:build(x=1"], str)
+
+
+@settings(max_examples=50)
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True).filter(
+            lambda name: name not in {"if", "in", "is", "as", "or"}
+        ),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(max_size=9),
+        max_size=4,
+    )
+)
+def test_what_python_writes_is_read_back(given: dict[str, object]) -> None:
+    text = ",".join(f"{name}={value!r}" for name, value in given.items())
+    assert parse_spec(f"m:build({text})") == ("m:build", given)
+
+
+@pytest.mark.parametrize(
+    ("spec", "given", "said"),
+    [
+        (
+            "mine.py:build",
+            {"treshold": 0.7},
+            "model 'mine.py:build': no option 'treshold'. Its signature is build(config, threshold=0.5, mode='soft').",
+        ),
+        (
+            "mine.py:build",
+            {"zebra": 1},
+            "no option 'zebra'. Its signature is build(config, threshold=0.5, mode='soft').",
+        ),
+        ("mine.py:biuld", {}, "mine.py defines no 'biuld'. Did you mean 'build'?"),
+        ("mine:biuld", {}, "mine.py defines no 'biuld'"),
+        ("mine.py:qqqqqq", {}, "mine.py defines no 'qqqqqq'."),
+        ("mime.py:build", {}, "there is no file 'mime.py'"),
+        ("mine.py:needs", {}, "the option 'width' is missing. Its signature is needs(config, *, width)"),
+        ("mine.py:none", {}, "Its signature is none(), but it is called with the configuration"),
+        ("mine.py:no_config", {}, "but it is called with the configuration"),
+        ("mine.py:first_only", {}, "'depth' cannot be given by name"),
+        ("mine.py:late", {}, "'late' is an async function"),
+        ("mine.py:build", {"config": 1}, "'config' is the configuration, which modbench passes"),
+        ("mine.py:Net", {"self": 1}, "no option 'self'. Its signature is Net(config, threshold=0.5"),
+        ("mine.py:Child", {"other": 1}, "no option 'other'. Its signature is Child(config, threshold=0.5"),
+        ("mine.py:hard", {"x": 1}, "no option 'x'. Its signature is hard(config, threshold=0.5, *, mode='hard')."),
+        ("mine.py:small", {"b": 1}, "no option 'b'. Its signature is small(config, a=1)."),
+        ("mine.py:other", {"b": 1}, "no option 'b'. Its signature is other(config, threshold=0.5, mode='soft')."),
+    ],
+)
+def test_a_call_that_would_fail_is_refused_by_the_signature(
+    file: Path, spec: str, given: dict[str, object], said: str
+) -> None:
+    assert file.is_file()
+    with pytest.raises(UsageError) as found:
+        check_user_model(spec, given)
+    assert said in str(found.value)
+    assert ("Did you mean" in str(found.value)) is any(near in f"{spec}{given}" for near in ("tresh", "biuld", "mime"))
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("build", {"threshold": 1, "mode": "x"}),
+        ("anything", {"whatever": 1}),
+        ("needs", {"width": 1}),
+        ("bound", {}),
+        ("bound", {"width": 2}),
+        ("hard", {"mode": "soft"}),
+        ("Child", {"layers": 1}),
+        # Not told by the source: taken to be right.
+        *((name, {"x": 1}) for name in ("Unknown", "decorated", "unknown", "imported", "maybe")),
+    ],
+)
+def test_a_call_that_works_or_is_not_known_is_accepted(file: Path, name: str, given: dict[str, object]) -> None:
+    check_user_model(f"mine.py:{name}", given)
+    check_user_model(f"{file.stem}:{name}", given)
+
+
+@pytest.mark.parametrize("source", ["from other import *", "def __getattr__(name): ...", "globals()['build'] = 1"])
+def test_names_that_the_source_does_not_show_are_accepted(file: Path, source: str) -> None:
+    file.write_text(source)
+    check_user_model("mine.py:build", {"x": 1})
+
+
+def test_a_file_that_is_not_python_is_named_with_its_line(file: Path) -> None:
+    file.write_text("import torch\ndef build(config:\n")
+    with pytest.raises(UsageError, match=r"model 'mine.py:build': mine.py, line 2 is not Python: .*never closed"):
+        check_user_model("mine.py:build", {})
+
+
+def test_options_are_swept_and_named(file: Path) -> None:
+    made = planned(f"{file.name}:build(threshold=[0.5,0.7],mode=hard)")
+    assert [case.arm for case in made.cases] == [
+        "mine:build[mode_hard-threshold0.5]",
+        "mine:build[mode_hard-threshold0.7]",
+    ]
+    assert dict(made.cases[1].options) == {"mode": "hard", "threshold": 0.7}
+    table = {"model": "mine.py:build", "options": {"mode": "hard", "threshold": [0.5, 0.7]}}
+    written = parse_suite(SUITE | {"arms": [table]}, "s")
+    assert make_plan(written, device="cpu").cases == made.cases
+
+
+def test_the_order_in_which_options_are_typed_makes_no_difference(file: Path) -> None:
+    one, other = (
+        planned(f"{file.name}:build({text})").cases for text in ("mode=hard,threshold=1", "threshold=1,mode=hard")
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        (0.7, "x0.7"),
+        (3, "x3"),
+        (0.1234567891, "x0.1234567891"),
+        (1e20, "x1e20"),
+        ("hard", "x_hard"),
+        (True, "x_true"),
+        (None, "x_none"),
+        ((0, 2), "x_0_2"),
+    ],
+)
+def test_a_label_is_short_and_needs_no_quotes(value: options.Value, label: str) -> None:
+    assert options.label("x", value) == label
+
+
+def test_labels_of_long_and_odd_texts_differ() -> None:
+    texts = ["a" * 40, "a" * 41, "a/b", "a b", "a(b"]
+    labels = {options.label("x", text) for text in texts}
+    assert len(labels) == len(texts)
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]{1,40}", label) for label in labels)
+    assert options.label("k1", 2) != options.label("k", 12)
+
+
+def test_a_case_keeps_its_options_through_json(file: Path) -> None:
+    made = planned(f"{file.name}:Net(threshold=0.7,layers=(0,2),mode=None)")
+    (case,) = made.cases
+    assert Case.model_validate_json(case.model_dump_json()) == case
+    assert json.loads(case.model_dump_json())["options"] == {"layers": [0, 2], "mode": None, "threshold": 0.7}
+    assert json.loads(case.config_diff())["options"] == {"layers": [0, 2], "mode": None, "threshold": 0.7}
+    body = json.loads(json.dumps(packed(made)))
+    assert Plan.model_validate(unpacked(body, file)) == made
+    assert hash(case) != hash(case.model_copy(update={"options": ()}))
+
+
+def test_options_reach_the_users_build_by_name(file: Path) -> None:
+    file.write_text(MODELS.replace("from elsewhere import imported", "imported = print").partition("raise")[0])
+    (case,) = planned(f"{file.name}:Net(threshold=0.7,layers=(0,2))").cases
+    assert build_module(case, 0).got == (0.7, "soft", (0, 2))
+
+
+@pytest.mark.parametrize(
+    ("arm", "said"),
+    [
+        ({"model": "mine.py:build", "options": {"threshold": []}}, "threshold = [] leaves no arm"),
+        ({"model": "mine.py:build", "options": {"threshold": float("nan")}}, "'threshold' is nan: a finite number"),
+        ({"model": "mine.py:build", "options": {"threshold": {"a": 1}}}, "options are numbers, texts, booleans"),
+        ({"model": "mine.py:build", "options": {"a b": 1}}, "'a b' is no name of a parameter"),
+        ({"model": "mine.py:build", "options": 3}, "options must be a table"),
+        ({"model": "mine.py:build(threshold=1)", "options": {"threshold": 2}}, "'threshold' is given twice"),
+        ({"model": "mod", "options": {"capacity": 0.5}}, "write 'capacity' as a key of its arm"),
+    ],
+)
+def test_options_of_a_suite_are_checked(file: Path, arm: dict[str, object], said: str) -> None:
+    assert file.is_file()
+    with pytest.raises(UsageError, match=re.escape(said)) as found:
+        parse_suite(SUITE | {"arms": [arm]}, "s")
+    assert not str(found.value).endswith("..")
+
+
+def test_a_suite_may_name_a_file_beside_itself(file: Path) -> None:
+    folder = file.parent / "suites"
+    folder.mkdir()
+    suite = folder / "s.toml"
+    suite.write_text(
+        'metrics = ["flops/forward"]\narms = [{ model = "near.py:build(threshold=1)" }, { model = "mine.py:build" }]'
+    )
+    (folder / "near.py").write_text(MODELS)
+    (folder / "mine.py").write_text("")  # the one in the current folder comes first
+    arms = load_suite("suites/s.toml").arms
+    assert [(arm.model, arm.options) for arm in arms] == [
+        ("suites/near.py:build", {"threshold": [1]}),
+        ("mine.py:build", {}),
+    ]

@@ -1,0 +1,87 @@
+"""`--only`: the named models alone, the first one as the baseline; one model alone gets its numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from planted import left, planted_suite
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.plan import make_plan
+from modbench.harness.planning.suite import Suite, load_suite
+from modbench.reports import render, summary
+from modbench.reports.load import load
+from modbench.reports.style import look, numbered
+
+
+def arms(suite: Suite, *models: str, **flags: object) -> list[str]:
+    made = make_plan(override(suite, Overrides(model=models, only=True, **flags)), device="cpu")  # type: ignore[arg-type]
+    return [case.arm for case in made.comparisons[0].arms]
+
+
+@pytest.fixture
+def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.py").write_text("def build(config): ...\n")
+    return load_suite("quick").model_copy(update={"train": None, "metrics": ("latency/forward", "flops/forward")})
+
+
+def test_only_the_named_models_run_and_the_first_is_the_anchor(suite: Suite) -> None:
+    assert arms(suite, "a.py:build", "b.py:build") == ["a:build", "b:build"]
+    assert arms(suite, "b.py:build", "a.py:build", "b.py:build") == ["b:build", "a:build"]
+    assert arms(suite, "a.py:build", "moe") == ["a:build", "moe"]
+    assert arms(suite, "a.py:build") == ["a:build"]
+
+
+def test_rungs_stay_where_their_model_and_their_target_are_named(suite: Suite) -> None:
+    both = arms(suite, "mod", "dense")
+    assert both[0] == "mod[c0.125]"
+    assert "dense" in both
+    assert sum(arm.startswith("dense-f") for arm in both) == 2
+    assert not any("-f" in arm for arm in (*arms(suite, "mod"), *arms(suite, "dense", "a.py:build")))
+    swept = arms(suite, "dense", "mod", capacity=(0.25,))
+    assert (len(swept), swept[0], swept[-1]) == (3, "dense", "mod[c0.25]")
+    assert swept[1].startswith("dense-f")
+
+
+def test_an_anchor_of_ones_own_has_a_twin_and_a_lone_model_has_none(suite: Suite) -> None:
+    draft = suite.model_copy(update={"effort": "draft"})
+    for models, twins in ((("a.py:build", "b.py:build"), {"a:build-twin"}), (("a.py:build",), set())):
+        made = make_plan(override(draft, Overrides(model=models, only=True)), device="cpu")
+        assert {twin.arm for each in made.comparisons if (twin := each.twin_arm)} == twins
+
+
+def test_only_needs_a_model(suite: Suite) -> None:
+    with pytest.raises(UsageError, match="--only compares the models of --model alone: name at least one"):
+        override(suite, Overrides(only=True))
+
+
+def test_a_lone_model_gets_its_numbers_and_is_told_why_there_is_no_ratio(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = Overrides(model=("dense",), only=True)
+    suite = planted_suite("draft", metrics=["latency/forward", "flops/forward"], train=None).suite
+    run = left(tmp_path, make_plan(override(suite, flags), device="cpu"))
+    render.write(run)
+    loaded = load(run)
+    said = summary.closing(loaded, run / "report.html", None)
+    assert "dense was measured alone: nothing is compared" in " ".join(said.split())
+    assert "forward pass" in said
+    page = (run / "report.html").read_text()
+    assert "One model was measured: nothing is compared" in page
+    assert "What does it take?" in page
+    for absent in ("All comparisons", "At a glance", "What does it cost in loss?"):
+        assert absent not in page
+    assert loaded.comparisons.empty
+
+
+def test_two_models_of_ones_own_look_different(suite: Suite) -> None:
+    made = make_plan(override(suite, Overrides(model=("a.py:build", "b.py:build"), only=True)), device="cpu")
+    one, other = made.comparisons[0].arms
+    with numbered([one, other]):
+        assert look(one).marker != look(other).marker
+    assert look(one) == look(other)  # outside of a run nothing tells them apart
