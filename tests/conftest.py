@@ -37,7 +37,7 @@ TOGETHER = {
     "tests/reports/test_page.py": "tiny_run",
     "tests/reports/test_page_tools.py": "browser",
     "tests/cli/test_training.py": "whole",
-    "tests/house/test_house.py": "two_runs",
+    "tests/docs/test_blocks.py": "two_runs",
     "tests/slurm/test_cluster.py": "cluster",
     "tests/slurm/test_two_nodes.py": "cluster",
     "tests/slurm/test_lost_node.py": "cluster",

@@ -16,7 +16,7 @@ from modbench.reports.load import Loaded
 ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.25, 0.5]}, {"model": "moe"}]
 # What arms take of the anchor's time, and what everything takes at a length and in a number format.
 ARM = {"mod[c0.125]": 0.5, "mod[c0.25]": 0.8, "mod[c0.5]": 1.0, "moe": 1.25}
-AT = {64: 1.0, 128: 2.0, 512: 8.0, "fp32": 1.0, "bf16": 0.8}
+AT = {64: 1.0, 128: 2.0, 256: 4.0, 512: 8.0, "fp32": 1.0, "bf16": 0.8}
 
 
 def compared_run(

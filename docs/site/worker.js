@@ -1,0 +1,34 @@
+// Browsers refuse workers to pages that are opened from the disk. Here the search's script runs in a hidden frame instead.
+if (location.protocol === "file:") {
+  window.Worker = class {
+    onmessage = null;
+    onerror = null;
+    #waiting = [];
+    #frame = document.createElement("iframe");
+
+    constructor(address) {
+      this.#frame.hidden = true;
+      document.body.append(this.#frame);
+      const inside = this.#frame.contentWindow;
+      inside.postMessage = (data) => setTimeout(() => this.onmessage?.({ data }));
+      const script = inside.document.createElement("script");
+      script.src = address;
+      script.onerror = (event) => this.onerror?.(event);
+      script.onload = () => {
+        const waiting = this.#waiting;
+        this.#waiting = null;
+        waiting.forEach((data) => this.postMessage(data));
+      };
+      inside.document.head.append(script);
+    }
+
+    postMessage(data) {
+      if (this.#waiting) this.#waiting.push(data);
+      else setTimeout(() => this.#frame.contentWindow?.onmessage?.({ data }));
+    }
+
+    terminate() {
+      this.#frame.remove();
+    }
+  };
+}

@@ -1,0 +1,297 @@
+"""Every block of code and every command in the documentation is executed; what takes over ten seconds is planned here.
+
+The proofs run it in full. A comment before a block may say why it is not: `<!-- not executed: REASON -->`, or
+`<!-- proof: REASON -->` for what the proofs alone execute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import shutil
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+import typer.main
+import yaml  # type: ignore[import-untyped]  # it has no types
+from doc_blocks import ALL, PAGES, ROOT, Block, blocks, inline_commands, words_of
+from planted_compare import ARMS, compared_run
+
+from modbench.cli import app
+from modbench.harness.planning.suite import parse_suite
+from modbench.reports.formats.pytest_benchmark import statistics_of
+
+Modbench = Callable[..., CompletedProcess[str]]
+LANGUAGES = {"sh", "python", "toml", "json", "yaml", "text"}
+GROUP: Any = typer.main.get_command(app)
+
+# Commands that measure or wait (and `demo`, which tests/cli/test_start.py runs): here only their arguments are read.
+LONG = {"train", "profile", "doctor", "resume", "demo"}
+# Flags of `run` that `plan` has no use for, with the words that follow them.
+ONLY_OF_RUN = {"-o": 1, "--out": 1, "--launcher": 1, "--launcher-profile": 1, "--timeout": 1, "--strict": 0}
+# Exit codes that are an answer too: a gate may find something, or cannot tell; planted runs have no end.
+ANSWERS = {"gate": {0, 1, 5}, "doctor": {0, 5}, "watch": {0, 4}, "report": {0, 4}, "recommend": {0, 1, 5}}
+# Programs besides modbench, and why these tests do not start them.
+OTHERS = {
+    "pip": "installs; the extras that it names are checked",
+    "tox": "runs these tests",
+    "pytest": "its own pages have tests",
+    "pytest-benchmark": "a program of others",
+    "srun": "needs a cluster; tests/slurm has one",
+    "torchrun": "tests/harness/test_ranks.py",
+    "venv": "makes an environment",
+    "ruff": "CI runs it",
+    "mypy": "CI runs it",
+    "lint-imports": "CI runs it",
+    "cd": "the shell",
+    "jupyter": "a program of others",
+}
+
+
+def page_id(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def make_named_files(folder: Path) -> None:
+    """The files that documented commands name."""
+    (folder / "mine.py").write_text(
+        "import torch\ndef build(config):\n    d, v = config.d_model, config.vocab_size\n"
+        "    return torch.nn.Sequential(torch.nn.Embedding(v, d), torch.nn.Linear(d, v))\n"
+    )
+    shutil.copytree(ROOT / "examples" / "bench", folder / "bench")
+    shutil.copy(ROOT / "examples" / "routers" / "scaled_norm.py", folder / "my_router.py")
+    (folder / "modbench.toml").write_text('include = ["bench"]\n')
+    (folder / "novels").mkdir()
+    for i in range(2):
+        (folder / "novels" / f"{i}.txt").write_text("".join(f"{i} once upon a time, {n} times " for n in range(2000)))
+    (folder / "snli").mkdir()
+    labels = ("entailment", "contradiction")
+    for name in ("train", "dev"):
+        pairs = ({"sentence1": f"{name} {i}.", "sentence2": "No.", "gold_label": labels[i % 2]} for i in range(40))
+        told = (json.dumps(pair) + "\n" for pair in pairs)
+        (folder / "snli" / f"{name}.jsonl").write_text("".join(told))
+    (folder / "mine.toml").write_text('metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n')
+    one = {"fullname": "bench_gather", "stats": statistics_of([0.1, 0.2]), "extra_info": {}}
+    (folder / "micro.json").write_text(json.dumps({"benchmarks": [one]}))
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with planted times, of the arms and lengths that pages name."""
+    metrics = ["flops/forward", "latency/forward", "latency/train_step", "memory/peak_allocated", "loss/val_causal"]
+    suite = {"metrics": metrics, "grid": {"seq_len": [128, 256, 512]}, "launches": 3, "arms": ARMS[:2]}
+    return compared_run(tmp_path_factory.mktemp("planted") / "run", suite=suite).path
+
+
+def make_named_runs(page: Path, planted: Path, folder: Path) -> None:
+    """A copy of the planted run for every run that a page names."""
+    for name in {*re.findall(r"\bruns/[\w.-]*\w", page.read_text(encoding="utf-8"))}:
+        if not (folder / name).exists():
+            shutil.copytree(planted, folder / name)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that pages name."""
+    make_named_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODBENCH_INCLUDE", "")
+    return tmp_path
+
+
+# --- what every block must be
+
+
+@pytest.mark.parametrize("block", ALL, ids=lambda block: block.place)
+def test_a_block_says_what_it_is(block: Block) -> None:
+    assert block.language in LANGUAGES, f"{block.place}: ```{block.language}"
+    assert not block.how or len(block.why.split()) >= 3, f"{block.place}: no reason"
+
+
+def test_there_are_blocks_of_every_kind() -> None:
+    assert {block.language for block in ALL} >= {"sh", "python", "toml", "yaml", "text"}
+    assert sum(len(block.commands) for block in ALL if block.language == "sh") > 50
+
+
+# --- shell
+
+
+def parsed(words: list[str]) -> None:
+    """Read a command's arguments as the command line does; what it refuses ends the test."""
+    GROUP.commands[words[0]].make_context(words[0], words[1:])
+
+
+def planned(words: list[str]) -> list[str]:
+    """The words of `modbench plan` for those of `modbench run`."""
+    kept, skip = ["plan"], 0
+    for word in words[1 : words.index("--") if "--" in words else None]:
+        if skip:
+            skip -= 1
+        elif word in ONLY_OF_RUN:
+            skip = ONLY_OF_RUN[word]
+        else:
+            kept.append(word)
+    return kept
+
+
+def others(words: list[str], folder: Path) -> None:
+    """Check a command of another program as far as can be without starting it."""
+    program = Path(words[0]).name
+    if re.fullmatch(r"python(3[.\d]*)?", program):
+        if words[1].endswith(".py"):
+            assert (ROOT / words[1]).is_file() or (folder / words[1]).is_file(), words
+            return
+        assert words[1] == "-m", words
+        program = words[2]
+        if program == "modbench":
+            parsed(words[3:])
+            return
+    assert program in OTHERS, f"{words}: say in OTHERS why this is not executed"
+    if program == "pip":
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+            "optional-dependencies"
+        ]
+        named = {extra for word in words for found in re.findall(r"\[([\w,-]+)\]", word) for extra in found.split(",")}
+        assert named <= {*extras}, words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if any(b.language == "sh" for b in blocks(page))], ids=page_id)
+def test_commands_do_what_the_page_says(page: Path, here: Path, planted: Path, modbench: Modbench) -> None:
+    """Every command of a page in its order, in one folder: runs are planned, what reads runs gets planted ones."""
+    make_named_runs(page, planted, here)
+    for block in blocks(page):
+        if block.language != "sh" or block.how == "not executed":
+            continue
+        for command in block.commands:
+            words = words_of(command)
+            if Path(words[0]).name != "modbench":
+                others(words, here)
+                continue
+            name, *rest = words[1:]
+            if name.startswith("-"):
+                assert name in {"--help", "--version", "--install-completion", "--show-completion"}, command
+                continue
+            parsed([name, *rest])
+            if name in LONG or block.how == "proof" or "--paired" in rest:
+                continue
+            done = modbench(*(planned(words[1:]) if name == "run" else words[1:]), cwd=here)
+            wanted = ANSWERS.get(name, {0})
+            assert done.returncode in wanted, f"{block.place}: {command}\n{done.stderr}"
+            assert done.stdout.strip(), command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_commands_inside_sentences_exist_with_their_flags(page: Path) -> None:
+    for command in inline_commands(page):
+        words = command.split()
+        if re.fullmatch(r"[A-Z]+", words[1]) or words[1].startswith("-"):
+            continue  # `modbench COMMAND --help`
+        assert words[1] in GROUP.commands, command
+        known = {option for param in GROUP.commands[words[1]].params for option in (*param.opts, *param.secondary_opts)}
+        ours = words[: words.index("--")] if "--" in words else words
+        used = {word.partition("=")[0] for word in ours if re.match(r"--?[a-z]", word)}
+        assert used <= known | {"--help", "-h"}, command
+
+
+# --- Python
+
+
+def run_python(page: Path, hows: set[str]) -> str:
+    """Execute a page's blocks of Python in one namespace, in order; return what they print."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    out = io.StringIO()
+    for block in blocks(page):
+        if block.language == "python" and block.how in hows:
+            with contextlib.redirect_stdout(out):
+                exec(compile("\n" * block.line + block.text, block.place, "exec"), namespace)  # noqa: S102  # our own pages
+    return out.getvalue()
+
+
+PYTHON = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PYTHON, ids=page_id)
+def test_python_blocks_run(page: Path, here: Path, planted: Path) -> None:
+    make_named_runs(page, planted, here)
+    shows = any("print(" in block.text for block in blocks(page) if block.language == "python" and not block.how)
+    assert bool(run_python(page, {""}).strip()) or not shows
+
+
+# --- data
+
+
+@pytest.mark.parametrize(
+    "block", [b for b in ALL if b.language in {"toml", "json", "yaml"}], ids=lambda block: block.place
+)
+def test_data_can_be_read_and_suites_are_valid(block: Block) -> None:
+    if block.language == "json":
+        json.loads(block.text)
+    elif block.language == "yaml":
+        yaml.safe_load(block.text)
+    else:
+        found = tomllib.loads(block.text)
+        if "arms" in found and not block.how:
+            parse_suite({"name": "block", "metrics": ["flops/forward"], **found}, block.place)
+
+
+# --- in full
+
+
+@pytest.fixture(scope="module")
+def two_runs(modbench_process: Modbench, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The folders of two smoke runs of the quick suite, for the commands that read runs."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("one", "two"):
+        done = modbench_process("run", "quick", "--effort", "smoke", "--device", "cpu", "-o", name, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return [folder / name for name in ("one", "two")]
+
+
+# Not here: what needs a card, a cluster or a repository with two revisions.
+ELSEWHERE = re.compile(r"gpu|slurm|--device cuda|--paired|completion|runs/sweep")
+IN_FULL = [
+    (block, command)
+    for block in ALL
+    if block.language == "sh" and block.how != "not executed"
+    for command in block.commands
+    if Path(words_of(command)[0]).name == "modbench" and not ELSEWHERE.search(command)
+]
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(4 * 3600)
+@pytest.mark.parametrize(("block", "command"), IN_FULL, ids=lambda each: each if isinstance(each, str) else each.place)
+def test_commands_run_in_full(
+    block: Block, command: str, two_runs: list[Path], modbench_process: Modbench, here: Path
+) -> None:
+    """Every command of the documentation that needs no card, at full length; runs that it names are smoke runs."""
+    words = words_of(command)[1:]
+    runs = iter(two_runs)
+    words = [str(next(runs)) if word.startswith("runs/") else word for word in words]
+    if words[0] != "init" and "suite.toml" in words:
+        assert modbench_process("init", cwd=here).returncode == 0
+    done = modbench_process(*words, cwd=here, timeout=4 * 3600)
+    # Whether this machine is fit is its own matter, and smoke runs tell a gate nothing of times.
+    wanted = {0, 5} if words[0] in {"doctor", "gate"} else {0}
+    assert done.returncode in wanted, f"{block.place}\n{done.stderr}"
+    assert done.stdout.strip()
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PYTHON if any(b.how == "proof" for b in blocks(page) if b.language == "python")],
+    ids=page_id,
+)
+def test_long_python_blocks_run(page: Path, here: Path, planted: Path) -> None:
+    make_named_runs(page, planted, here)
+    run_python(page, {"", "proof"})

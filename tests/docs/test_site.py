@@ -1,0 +1,180 @@
+"""The documentation site: every page is in it, every link holds, and everything that can be chosen is documented."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import docs_build
+import pytest
+from docs_api import exported, public
+from docs_drawing import DRAWINGS, IMAGES
+from docs_links import anchors, links, with_anchors
+
+from modbench.cli import app
+from modbench.harness.core import catalogue
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.planning.suite import TABLES, Suite
+
+ROOT = Path(__file__).parents[2]
+PAGES = docs_build.pages()
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    named = docs_build.navigation()
+    assert sorted(named) == sorted(set(named))
+    assert {*PAGES} <= {*named}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_and_anchors_hold_in_the_site(name: str) -> None:
+    copied = {f"files/{file.relative_to(ROOT)}" for file in docs_build.linked_files()}
+    copied |= {f"img/{file.name}" for file in IMAGES.iterdir()}
+    folder = Path(name).parent
+    for target, anchor in links(PAGES[name]):
+        if docs_build.is_outside(target):
+            parts = urlsplit(target)
+            assert parts.scheme in {"https", "http", "mailto"}, target
+            assert parts.scheme == "mailto" or re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?", parts.netloc), target
+            continue
+        there = str(folder / target).replace("reference/../", "") if target else name
+        assert there in PAGES or there in copied, f"{name}: {target}"
+        assert not anchor or anchor in anchors(PAGES[there]), f"{name}: {target}#{anchor}"
+
+
+@pytest.mark.parametrize("file", docs_build.sources(), ids=lambda file: file.name)
+def test_links_and_anchors_hold_in_the_repository(file: Path) -> None:
+    for target, anchor in links(file.read_text(encoding="utf-8")):
+        if docs_build.is_outside(target):
+            continue
+        there = file.parent / target if target else file
+        if target.startswith("reference/"):  # made for the site
+            assert target in PAGES, f"{file.name}: {target}"
+            continue
+        assert there.exists(), f"{file.name}: {target}"
+        assert not anchor or anchor in anchors(there.read_text(encoding="utf-8")), f"{file.name}: {target}#{anchor}"
+
+
+def test_headings_name_the_anchors_that_github_gives_them() -> None:
+    text = "# A/A: `doctor` [x](y)\n```sh\n# none\n```\n## Two – words\n## Two – words  \n"
+    assert anchors(text) == ["aa-doctor-x", "two--words", "two--words-1"]
+    assert with_anchors(text).splitlines()[-1] == "## Two – words { #two--words-1 }"
+    assert "# none\n" in with_anchors(text)
+
+
+def test_links_into_the_repository_become_links_into_the_site() -> None:
+    index = PAGES["index.md"]
+    assert "](method.md#labels)" in index
+    assert "](reference/suites.md#quick)" in index
+    assert "](docs/" not in index
+    assert "](index.md" in PAGES["security.md"] or "](run_folder.md" in PAGES["security.md"]
+
+
+def test_the_sources_of_the_site_are_gathered(tmp_path: Path) -> None:
+    docs_build.gather(tmp_path / "site")
+    found = {str(path.relative_to(tmp_path / "site/pages")) for path in (tmp_path / "site/pages").rglob("*.md")}
+    assert found == {*PAGES}
+    config = (tmp_path / "site" / "zensical.toml").read_text(encoding="utf-8")
+    assert all(f'"{name}"' in config for name in PAGES)
+    assert not [name for name in docs_build.navigation() if f'"{name}"' in config and name not in PAGES]
+
+
+def test_pages_load_nothing_over_the_network(tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "page.html").write_text(
+        f'<script src="{docs_build.SHIM}"></script><a href="https://example.org"></a><link rel="icon" href="a.png">'
+    )
+    assert docs_build.without_network(tmp_path) == []
+    assert '"../assets/worker.js"' in (tmp_path / "deep" / "page.html").read_text()
+    for text in ('<img src="https://a.b/c.png">', '<link rel="stylesheet" href="https://a.b/c.css">'):
+        (tmp_path / "page.html").write_text(text)
+        assert docs_build.without_network(tmp_path) == [
+            f"page.html loads https://a.b/c.{'png' if 'img' in text else 'css'}"
+        ]
+
+
+# --- everything that can be chosen is documented
+
+
+@pytest.mark.parametrize("command", app.registered_commands, ids=lambda command: command.callback.__name__)
+def test_every_flag_that_help_prints_is_on_the_page_of_commands(command: object, modbench: object) -> None:
+    name = command.name or command.callback.__name__  # type: ignore[attr-defined]
+    printed = modbench(name, "--help").stdout  # type: ignore[operator]
+    section = PAGES["reference/cli.md"].partition(f"## `modbench {name}`\n")[2].partition("\n## ")[0]
+    flags = {*re.findall(r"(?<![\w-])--?[a-z][a-z-]*", printed)} - {"--help", "-h"}
+    flags = {flag for flag in flags if re.search(rf"^ +(-\w, )?{flag}\b|^ +{flag}\b", printed, flags=re.MULTILINE)}
+    assert {flag for flag in flags if f"`{flag}`" not in section} == set()
+
+
+@pytest.mark.parametrize("room", catalogue.ROOMS)
+def test_everything_in_the_catalogue_is_on_its_page(room: str) -> None:
+    section = PAGES["reference/catalogue.md"].partition(f"## {room.capitalize()}\n")[2].partition("\n## ")[0]
+    names = catalogue.metrics() if room == "metrics" else catalogue.entries(room)
+    assert names
+    assert {name for name in names if f"| `{name}` |" not in section} == set()
+
+
+def test_every_key_of_a_suite_is_on_its_page() -> None:
+    page = PAGES["reference/suites.md"]
+    for table, fields in (
+        {"Keys of a suite": Suite.model_fields} | {k: v.model_fields for k, v in TABLES.items()}
+    ).items():
+        head = table if " " in table else f"`[{table}]`"
+        section = page.partition(f"## {head}\n")[2].partition("\n## ")[0]
+        own = {
+            key for key in fields if " " not in table or (f"## `[{key}]`" not in page and f"## `[[{key}]]`" not in page)
+        }
+        assert {key for key in own if f"| `{key}` |" not in section} == set(), table
+    arms = page.partition("## `[[arms]]`\n")[2].partition("\n## ")[0]
+    assert {key for key in ModelConfig.model_fields if f"| `{key}` |" not in arms} == set()
+
+
+def test_every_part_of_the_page_is_explained_as_on_the_page() -> None:
+    page = PAGES["reference/parts.md"]
+    for name in catalogue.entries("panels"):
+        panel = catalogue.load("panels", name)
+        assert f"## {panel.title}\n\n{panel.reading}\n" in page
+
+
+def test_the_python_api_is_documented() -> None:
+    page = PAGES["reference/api.md"]
+    for name, module in exported(ROOT / "src/modbench/__init__.py").items():
+        assert module == "modbench" or f"### `modbench.{name}`\n" in page, name
+    for name in public("modbench.api"):
+        assert f"### `{name}`\n" in page
+    load = page.partition("### `modbench.load`")[2].partition("\n### ")[0]
+    assert "load(" in load
+    assert "- `run_folder`: " in load
+    assert "- `UsageError`: " in load
+
+
+def test_every_command_is_shown_in_use() -> None:
+    written = "".join(file.read_text(encoding="utf-8") for file in docs_build.sources())
+    for command in app.registered_commands:
+        assert command.callback is not None
+        name = command.name or command.callback.__name__
+        assert f"modbench {name}" in written, name
+
+
+# --- drawings and examples
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_drawings_are_those_that_the_script_draws(name: str) -> None:
+    """Renew them with `python docs/site/docs_drawing.py`."""
+    assert (IMAGES / name).read_text(encoding="utf-8") == DRAWINGS[name]()
+
+
+EXAMPLES = [path for path in (ROOT / "examples").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_an_example_is_run_by_a_test(path: Path) -> None:
+    """By its name, or because a test goes over its folder."""
+    files = [file for file in (ROOT / "tests").rglob("*.py") if file.name != Path(__file__).name]
+    tests = [text for text in (file.read_text(encoding="utf-8") for file in files) if "examples" in text]
+    by_name = any(re.search(rf"[\"/]{re.escape(path.stem)}(\{path.suffix})?\"", text) for text in tests)
+    over = any("glob(" in text and re.search(rf"[\"/]{re.escape(path.parent.name)}[\"/]", text) for text in tests)
+    assert by_name or over
