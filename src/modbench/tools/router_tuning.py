@@ -1,0 +1,185 @@
+"""Train the routers of a converted model, its other weights frozen, and measure its loss window by window.
+
+Shapes: B batch, T tokens, W held-out windows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from modbench.harness.core.case import Case, Place
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import UsageError
+from modbench.harness.subject.subject import Subject
+from modbench.harness.text.tokens import Tokens
+from modbench.harness.training.trainer import Progress, Trainer
+from modbench.models.hf_mod import Logits, MoDModel, start_where_layers_do_most
+
+if TYPE_CHECKING:
+    from modbench.harness.core.contracts import Text
+    from modbench.harness.core.train_plan import TrainRun
+    from modbench.harness.training.batches import Windows
+
+# Training windows whose scores set the thresholds and, before tuning, the start of the routers.
+CALIBRATION_WINDOWS = 16
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Held-out loss of every window, in nats per token.
+
+    Attributes:
+        by_rule: routing rule to [W].
+        share: routing rule to the share of tokens that routed layers processed.
+        tokens_per_byte: of the held-out text.
+    """
+
+    by_rule: dict[str, np.ndarray]
+    share: dict[str, float]
+    tokens_per_byte: float
+
+    def mean(self, rule: str) -> float:
+        """Nats per token."""
+        return float(self.by_rule[rule].mean())
+
+    def bits_per_byte(self, rule: str) -> float:
+        """Bits per byte of text."""
+        return self.mean(rule) / float(np.log(2)) * self.tokens_per_byte
+
+    def gap(self, rule: str, baseline: str = "dense", level: float = 0.95) -> tuple[float, float, float]:
+        """Mean difference to another rule over the same windows, and its t-interval."""
+        from scipy import stats
+
+        apart_W = self.by_rule[rule] - self.by_rule[baseline]
+        mean, number = float(apart_W.mean()), len(apart_W)
+        half = (
+            float(stats.t.ppf((1 + level) / 2, number - 1) * apart_W.std(ddof=1) / number**0.5)
+            if number > 1
+            else np.inf
+        )
+        return mean, mean - half, mean + half
+
+
+def encoded(text: Text, tokenizer: Any, vocab_size: int, seq_len: int) -> Tokens:  # noqa: ANN401  # a tokenizer of transformers
+    """Both sides of a corpus in a model's own tokens, without special ones.
+
+    Raises:
+        UsageError: if a side has less than one window, or the tokenizer has ids that the model does not know.
+    """
+    ids = {}
+    for side, data in (("training", text.train), ("held-out", text.val)):
+        made = tokenizer(data.decode("utf-8"), add_special_tokens=False, verbose=False)["input_ids"]
+        ids[side] = np.asarray(made, dtype=np.uint32)
+        if len(ids[side]) <= seq_len:
+            raise UsageError(
+                f"corpus {text.name!r}: its {side} part has {len(ids[side])} tokens, fewer than the {seq_len + 1} of one window. "
+                "Give a larger file or folder, or a smaller --seq-len."
+            )
+        if int(ids[side].max()) >= vocab_size:
+            raise UsageError(f"the tokenizer has the id {int(ids[side].max())}; the model knows {vocab_size}.")
+    return Tokens(ids["training"], ids["held-out"], vocab_size, len(ids["held-out"]) / len(text.val), ())
+
+
+def set_up(model: MoDModel, windows: Windows, *, fit: bool) -> None:
+    """Set the thresholds from training text; with `fit` first let the routers start where the dense layers do most."""
+    steps = max(1, CALIBRATION_WINDOWS // windows.run.batch_size)
+    # Behind the steps of training, which draw their windows by number.
+    batches = [windows.train(windows.run.steps + i).tokens_BT for i in range(steps)]
+    with _as(model, training=False):
+        if fit:
+            start_where_layers_do_most(model, batches)
+        model.calibrate(torch.cat(batches))
+
+
+def tune(
+    model: MoDModel, windows: Windows, seed: int, on_progress: Callable[[Progress], None] | None = None
+) -> list[float]:
+    """Train routers and predictors by the loss of the language model, routed by top-k; then set the thresholds anew.
+
+    Returns:
+        The training loss of every step.
+    """
+    run = windows.run
+    trained = {id(weight) for weight in model.router_parameters}
+    wanted = [(weight, weight.requires_grad) for weight in model.parameters()]
+    for weight, _ in wanted:
+        weight.requires_grad_(id(weight) in trained)
+    try:
+        with _as(model, training=True), model.routed_by("top_k"):
+            trainer = Trainer(_subject(model, run, seed), windows, run, on_progress=on_progress)
+            trainer.train()
+    finally:
+        for weight, before in wanted:
+            weight.requires_grad_(before)
+            if not before or id(weight) in trained:
+                weight.grad = None
+    set_up(model, windows, fit=False)
+    return trainer.curve["loss"]
+
+
+def _subject(model: MoDModel, run: TrainRun, seed: int) -> Subject:
+    """The model as the training loop takes one."""
+    config: Any = model.config
+    place = Place(
+        seq_len=run.seq_len,
+        batch_size=run.batch_size,
+        dtype="fp32",
+        device="cpu",
+        threads=torch.get_num_threads(),
+        compile=False,
+    )
+    shape = ModelConfig.model_validate({"vocab_size": config.vocab_size})
+    case = Case(model="modbench.models.hf_mod:build", arm_parts=(), config=shape, place=place)
+    module = Logits(model)
+    module.train()
+    return Subject(case, seed, module=module)
+
+
+@torch.no_grad()
+def measure(model: MoDModel, windows: Windows, rules: tuple[str, ...]) -> Losses:
+    """Loss of every held-out window, the same ones for every rule."""
+    by_rule: dict[str, np.ndarray] = {}
+    share: dict[str, float] = {}
+    with _as(model, training=False):
+        for rule in rules:
+            model.routing.decisions, losses = [], []
+            with model.routed_by(rule):
+                for batch in windows.val():
+                    logits_BTV = model(input_ids=batch.tokens_BT, use_cache=False).logits
+                    loss_N = F.cross_entropy(
+                        logits_BTV.float().flatten(0, 1), batch.targets_BT.flatten(), reduction="none"
+                    )
+                    losses.append(loss_N.view(batch.tokens_BT.shape).mean(1).numpy())
+            by_rule[rule] = np.concatenate(losses)
+            share[rule] = float(torch.cat([mask_BT.flatten() for mask_BT in model.routing.decisions]).float().mean())
+            model.routing.decisions = None
+    return Losses(by_rule, share, windows.tokens.tokens_per_byte)
+
+
+def fingerprint(model: MoDModel) -> str:
+    """SHA-256 of the weights that tuning leaves alone."""
+    trained = {id(weight) for weight in model.router_parameters}
+    digest = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        if id(weight) not in trained:
+            digest.update(name.encode())
+            digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _as(model: MoDModel, *, training: bool) -> Iterator[None]:
+    before = model.training
+    model.train(training)
+    try:
+        yield
+    finally:
+        model.train(before)

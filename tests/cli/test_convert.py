@@ -1,0 +1,152 @@
+"""`modbench convert hf:… --to mod`: what it writes, what tuning changes and what it does not, and what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("transformers", reason="the extra hf is not installed")
+pytest.importorskip("tokenizers", reason="the extra bpe is not installed")
+
+import tokenizers  # after the checks
+from hf_tiny import dense
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from modbench.harness.core.config import ModelConfig
+from modbench.models.hf_mod import build
+
+TEXT = "the cat sat on the mat. a dog ran to the sea. " * 400
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama that knows the text, with a tokenizer of 256 bytes and some pairs; the text beside it."""
+    folder = tmp_path_factory.mktemp("source")
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=270, initial_alphabet=alphabet, show_progress=False)
+    made.train_from_iterator([TEXT], trainer)
+    model = dense("llama", vocab_size=270)
+    ids = torch.tensor(made.encode(TEXT).ids[:4096]).view(-1, 32)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for step in range(60):
+        rows = ids[step % 16 :: 16]
+        optimizer.zero_grad()
+        model(rows, labels=rows).loss.backward()
+        optimizer.step()
+    model.save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(folder)
+    (folder / "text.txt").write_text(TEXT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def flags(source: Path) -> list[str]:
+    corpus = str(source / "text.txt")
+    sizes = ["--seq-len", "32", "--batch-size", "8", "--val-tokens", "256", "--first-routed", "0", "--capacity", "0.5"]
+    return [f"hf:{source}", "--to", "mod", "--corpus", corpus, *sizes]
+
+
+def test_tuning_lowers_the_loss_and_changes_routers_alone(
+    modbench: Any, source: Path, flags: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "tuned"
+    done = modbench(
+        "convert", *flags, "--start", "random", "--tune-steps", STEPS, "--lr", "0.01", "--out", out, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["routed_layers"], told["layers"], told["tuning"]["steps"]) == ([0, 2], 3, STEPS)
+    before, after = told["losses"]["before tuning"], told["losses"]["after tuning"]
+    assert before["dense"] == after["dense"]
+    for rule in ("top_k", "threshold"):
+        assert after[rule]["nats_per_token"] < before[rule]["nats_per_token"] - 0.2, rule
+        assert after[rule]["gap"] == pytest.approx(after[rule]["nats_per_token"] - after["dense"]["nats_per_token"])
+        assert after[rule]["gap_low"] < after[rule]["gap"] < after[rule]["gap_high"]
+    assert after["top_k"]["processed"] == 0.5
+    assert json.loads((out / "modbench_convert.json").read_text())["losses"] == told["losses"]
+    was, now = load_file(source / "model.safetensors"), load_file(out / "model.safetensors")
+    assert all(torch.equal(now[name], value) for name, value in was.items())
+    assert {name for name in now if name not in was} == {name for name in now if ".router." in name}
+
+
+def test_what_it_writes_is_a_model_for_transformers_and_for_modbench(
+    modbench: Any, flags: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "a" / "model"
+    done = modbench("convert", *flags, "--causal", "predictor", "--every", "1", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "routed: layers 0, 1, 2 of 0 to 2, capacity 0.5" in done.stdout
+    assert "top-k, sees later tokens" in done.stdout
+    assert "not tuned" in done.stdout
+    assert str(out) in done.stdout.splitlines()[-1]
+    assert not list(out.parent.glob(".*"))
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(str(out)), AutoTokenizer.from_pretrained(str(out))
+    prompts = tokenizer(["the cat sat"], return_tensors="pt", return_token_type_ids=False)
+    written = model.generate(**prompts, max_new_tokens=4, do_sample=False)
+    assert tokenizer.decode(written[0]).startswith("the cat sat")
+    config = ModelConfig.model_validate({"vocab_size": 270})
+    module = build(config, path=str(out))
+    with torch.no_grad():
+        logits_BTV = module(prompts["input_ids"])
+        assert torch.equal(logits_BTV, model(**prompts, use_cache=False).logits)
+    with pytest.raises(ValueError, match=r"Set shape\.vocab_size=270"):
+        build(ModelConfig.model_validate({"vocab_size": 256}), path=str(out))
+
+
+def test_what_it_refuses(modbench: Any, source: Path, flags: list[str], tmp_path: Path) -> None:
+    """Each in a line or two with what would work, exit code 2, and nothing written."""
+    out = tmp_path / "out"
+    empty, bare = tmp_path / "empty", tmp_path / "bare"
+    for folder in (empty, bare):
+        folder.mkdir()
+    (bare / "config.json").write_text('{"model_type": "llama"}')
+    (empty / "x.gguf").write_text("no model")
+    here = f"hf:{source}"
+    mistakes = {
+        ("hf:HuggingFaceTB/SmolLM2-135M", "--to", "mod", "--out", out): "no such folder, and nothing is downloaded",
+        (f"hf:{empty}", "--to", "mod", "--out", out): "It has a GGUF file: hf:",
+        (f"hf:{empty}/x.gguf", "--to", "mod", "--out", out): "cannot load its",
+        (f"hf:{bare}", "--to", "mod", "--out", out): "no weights (*.safetensors)",
+        (here, "--out", out): "needs --to mod",
+        (here, "--to", "moe", "--out", out): "'moe' is unknown; known: mod",
+        (here, "--to", "mod"): "needs --out DIR",
+        (here, "--to", "mod", "--out", out, "--into", "runs/x"): "--into is for a pytest-benchmark file",
+        ("times.json", "--to", "mod", "--out", out): "named as hf:FOLDER",
+        ("times.json",): "needs --into RUN",
+        ("times.json", "--capacity", "0.5", "--into", "runs/x"): "--capacity: for a Hugging Face model",
+        (*flags, "--out", source): "exists already: name a new folder",
+        (*flags, "--out", out, "--capacity", "1.5"): "capacity 1.5: must be a share above 0",
+        (*flags, "--out", out, "--first-routed", "3"): "layers 0 to 2, so none would be routed",
+        (*flags, "--out", out, "--causal", "none"): "must be threshold or predictor",
+        (*flags, "--out", out, "--start", "best"): "must be change or random",
+        (*flags, "--out", out, "--lr", "0"): "--lr 0.0: must be above 0",
+        (*flags, "--out", out, "--tune-steps", "-1"): "--tune-steps -1: must be 0 or more",
+        (*flags, "--out", out, "--seq-len", "128"): "the model reads at most 64 tokens",
+        (*flags, "--out", out, "--corpus", "nowhere"): "neither a file, a folder, nor a known corpus",
+    }
+    for arguments, said in mistakes.items():
+        done = modbench("convert", *arguments)
+        assert done.returncode == 2, (arguments, done.stdout, done.stderr)
+        assert said in done.stderr, (arguments, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert len(done.stderr.strip().splitlines()) <= 3, done.stderr
+    assert sorted(tmp_path.iterdir()) == [bare, empty]
+
+
+def test_a_converted_model_is_not_converted_again(modbench: Any, flags: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "once"
+    assert modbench("convert", *flags, "--start", "random", "--out", out).returncode == 0
+    digest = hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
+    done = modbench("convert", f"hf:{out}", *flags[1:], "--out", tmp_path / "twice")
+    assert (done.returncode, "is converted already" in done.stderr) == (2, True)
+    assert hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest() == digest
