@@ -13,7 +13,7 @@ from protocol_cases import EXAMPLES, case, example, protocol
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import catalogue, own_models
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.protocols import METHODS, parts_of
 from modbench.harness.core.torchrun import Ranks
@@ -201,7 +201,7 @@ def test_progress_is_told_and_a_router_that_claims_to_be_causal_is_tested(
         made.append(Told(config))
         return made[-1]  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(catalogue, "load_user_model", lambda _spec: build)
+    monkeypatch.setattr(own_models, "load_user_model", lambda *_: build)
     trained = _training.train(case("mine.py:build"), protocol(tmp_path / "t.txt"))
     assert made[-1].seen == [0.0, 0.25, 0.5, 0.75, 1.0, (4, None)]
     assert trained.held_out.causality.reads_future is False
