@@ -216,6 +216,7 @@ def completed(modbench: Modbench, typed: str, cwd: Path | None = None) -> list[s
         ("modbench plan quick --model mo", ["mod", "mode_integrated", "mode_staged", "moe"]),
         ("modbench plan quick --model dense,moe", ["dense,moe"]),
         ("modbench cost early", ["early_exit"]),
+        ("modbench plan quick --router nor", ["norm"]),
         ("modbench plan quick --effort s", ["smoke", "standard"]),
         ("modbench plan quick --set d_m", ["d_model="]),
         ("modbench plan quick --set train.to", ["train.tokens=", "train.tokenizer="]),

@@ -33,8 +33,8 @@ def one_of(*names: str) -> Completion:
     return lambda incomplete: _matching(((name, "") for name in names), incomplete)
 
 
-suites, models, formats = _among("suites"), _among("models"), _among("formats")
-corpora, launchers, figures = _among("corpora"), _among("launchers"), _among("panels")
+suites, models, routers, formats = _among("suites"), _among("models"), _among("routers"), _among("formats")
+corpora, launchers = _among("corpora"), _among("launchers")
 
 
 def rooms(incomplete: str) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from modbench.commands._complete import corpora, models, one_of, settings, suites
+from modbench.commands._complete import corpora, models, one_of, routers, settings, suites
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.options import split
 
@@ -59,7 +59,11 @@ class Flags:
     capacity: Annotated[list[str] | None, typer.Option("--capacity", help="Capacities, such as 0.125,0.5.")] = None
     router: Annotated[
         list[str] | None,
-        typer.Option("--router", help="Routers, such as learned,norm, or a class of your own as FILE.py:ROUTER."),
+        typer.Option(
+            "--router",
+            help="Routers, such as learned,norm, or a class of your own as FILE.py:ROUTER.",
+            autocompletion=routers,
+        ),
     ] = None
     seq_len: Annotated[list[str] | None, typer.Option("--seq-len", help="Sequence lengths, such as 128,512.")] = None
     batch_size: Annotated[list[str] | None, typer.Option("--batch-size", help="Batch sizes.")] = None
