@@ -25,7 +25,8 @@ def has_closed_form(router: str) -> bool:
 
 def runs_own_code(case: Case) -> bool:
     """Whether building a case runs a user's code: a model or a router. It may do anything, such as end its process."""
-    return case.own or not has_closed_form(case.config.router)
+    own = case.own or not catalogue.is_shipped("models", case.model)
+    return own or not has_closed_form(case.config.router)
 
 
 def check(router: str) -> None:

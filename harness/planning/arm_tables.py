@@ -95,3 +95,11 @@ def look_beside(data: dict[str, Any], folder: Path) -> None:
         if isinstance(arm, dict) and isinstance(arm.get("model"), str):
             spec, inside = options.in_parentheses(arm["model"])
             arm["model"] = own_models.beside(spec, folder) + (f"({inside})" if inside is not None else "")
+        if isinstance(arm, dict) and (routers := arm.get("router")) is not None:
+            arm["router"] = (
+                [_router(r, folder) for r in routers] if isinstance(routers, list) else _router(routers, folder)
+            )
+
+
+def _router(named: object, folder: Path) -> object:
+    return own_models.beside(named, folder) if isinstance(named, str) else named

@@ -188,8 +188,16 @@ def test_a_router_is_named_on_the_command_line_and_in_the_id(here: Path, modbenc
     ]
     assert arms("--capacity", "0.25,0.5", "--router", spec) == ["c0.25-scaled_norm", "c0.5-scaled_norm"]
     assert arms("--capacity", "0.25", "--set", f"router={spec}") == ["c0.25-scaled_norm"]
-    refused = modbench("plan", "quick", "--model", "moe", "--router", "nrom", "--device", "cpu", cwd=here)
-    assert refused.returncode == 2
+    shutil.copy(EXAMPLES / "routers" / "scaled_norm.py", here / "mine.py")
+    suite = 'metrics = ["flops/forward"]\n[[arms]]\nmodel = "mod"\nrouter = ["norm", "mine.py:ROUTER"]\n[shape]\nd_model = 32\n'
+    (here / "mine.toml").write_text(suite)
+    beside = modbench("plan", here / "mine.toml", "--device", "cpu", cwd=here / "sub")
+    assert beside.returncode == 0, beside.stderr
+    assert "mod[c0.125-mine-" in beside.stdout
+    assert f"Without what the router {here / 'mine.py'}:ROUTER computes: the run counts it." in beside.stdout
+    cost = modbench("cost", "mod", "--set", "router=mine.py:ROUTER", cwd=here)
+    assert cost.returncode == 2
+    assert "closed forms know the routers that modbench ships" in cost.stderr
     for router, said in (("nrom", "Did you mean 'norm'"), ("gone.py:ROUTER", "there is no file 'gone.py'")):
         refused = modbench("plan", "quick", "--router", router, "--device", "cpu", cwd=here)
         assert refused.returncode == 2

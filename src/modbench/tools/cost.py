@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from modbench.harness.core import catalogue, own_models
+from modbench.harness.core import catalogue, own_models, own_routers
 from modbench.harness.core.case import ELEMENT_BYTES, Case, Dtype, Place
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
@@ -140,6 +140,11 @@ def _config(request: Request, capacity: float | None, seq_len: int) -> ModelConf
         config = ModelConfig.model_validate({"max_seq_len": seq_len, **options, **given})
     except ValidationError as error:
         raise UsageError(f"model {request.model!r}: {in_words(error)}") from error
+    if not own and not own_routers.has_closed_form(config.router):
+        own_routers.check(config.router)
+        raise UsageError(
+            f"router {config.router!r}: closed forms know the routers that modbench ships. `modbench run` counts yours."
+        )
     if config.max_seq_len < seq_len:
         raise UsageError(f"seq_len {seq_len} exceeds max_seq_len {config.max_seq_len}: raise max_seq_len.")
     return config

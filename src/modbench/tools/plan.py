@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import catalogue, own_routers
 from modbench.harness.core.case import ELEMENT_BYTES
 from modbench.harness.core.units import human, human_duration
 from modbench.harness.execution.runner import phases
@@ -56,8 +56,13 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "training": _training(plan),
         "twins": [twin.id for comparison in plan.comparisons if (twin := comparison.twin_arm)],
         "twin_share": _twin_share(plan),
+        "routers_uncounted": [r for r in dict.fromkeys(map(_router, plan.cases)) if not own_routers.has_closed_form(r)],
         "cases": [_case(plan, case, anchors[case], run_time) for case in plan.cases],
     }
+
+
+def _router(case: Case) -> str:
+    return case.config.router
 
 
 def _twin_share(plan: Plan) -> float | None:
@@ -113,7 +118,7 @@ def as_text(forecast: dict[str, Any]) -> str:
     lines = aligned(_table(cases), right=range(1, len(HEADER)))
     if left_out:
         lines.insert(1 + MOST_LISTED // 2, f"… {left_out:,} cases between these: --json has all")
-    said = [*_twin_text(forecast), *_training_text(forecast["training"]), _total(forecast)]
+    said = [*_twin_text(forecast), *_router_text(forecast), *_training_text(forecast["training"]), _total(forecast)]
     return "\n".join([*lines, "", *said])
 
 
@@ -171,6 +176,11 @@ def _twin_text(forecast: dict[str, Any]) -> list[str]:
     return [
         f"An identical twin of the anchor checks the machine: {twins[0]}{others}{more}. --set twin=false leaves it out."
     ]
+
+
+def _router_text(forecast: dict[str, Any]) -> list[str]:
+    named = ", ".join(forecast["routers_uncounted"])
+    return [f"Without what the router {named} computes: the run counts it."] if named else []
 
 
 def _training_text(training: dict[str, Any] | None) -> list[str]:
