@@ -11,7 +11,7 @@ from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK
 from modbench.reports.checked import UNCHECKED
 from modbench.reports.load import Loaded
-from modbench.reports.losses import BITS, NATS, unit_of
+from modbench.reports.losses import BITS, NATS, mixed, unit_of
 from modbench.reports.panel import TIMED, is_number
 
 # Rows of `cases.csv` by case and metric.
@@ -240,7 +240,7 @@ def _loss(
 ) -> tuple[Value, Case | None, bool]:
     """Return an arm's loss, the case that was trained, and whether routing saw later tokens."""
     found = Value("loss/val", reason=NOT_MEASURED)
-    for key in LOSSES:
+    for key in ("bpb/val",) if mixed(loaded) else LOSSES:
         where = trained.get((case.arm, key))
         row = rows.get((where.id, key)) if where is not None else None
         if row is None:

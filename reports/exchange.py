@@ -141,7 +141,7 @@ class _Maker:
             elif len(known) < 2:
                 troubles.append(Trouble("skipped", f"fewer than two dense models have {key}"))
             elif len({text for c in (case, *known) for text in self._texts(c, key)}) > 1:
-                troubles.append(Trouble("skipped", "the arm and the dense models were trained on different text"))
+                troubles.append(Trouble("skipped", "the arm and the dense models read different text, or other tokens"))
             else:
                 place = crossing(list(known.values()), own, turns=group.turns)
                 left_out = [f"left out of the ladder, without {key}: {c.arm}" for c in dense if c not in known]
@@ -167,8 +167,11 @@ class _Maker:
         values = tables.cell(case.id, key).values()
         return [values[seed] for seed in self.loaded.run.plan.suite.seeds]
 
-    def _texts(self, case: Case, key: str) -> set[str | None]:
-        return {notes.corpus_sha256 for notes in self.loaded.tables.cell(case.id, key).notes(TrainNotes)[:1]}
+    def _texts(self, case: Case, key: str) -> set[tuple[str | None, str | None]]:
+        return {
+            (notes.corpus_sha256, notes.tokenizer)
+            for notes in self.loaded.tables.cell(case.id, key).notes(TrainNotes)[:1]
+        }
 
 
 def table(loaded: Loaded, made: Sequence[Exchange] | None = None) -> pd.DataFrame:

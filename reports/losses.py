@@ -32,6 +32,8 @@ def shown(loaded: Loaded) -> list[Loss]:
     asked = loaded.run.plan.suite.metrics
     unit, factor = unit_of(loaded)
     found = list[Loss]()
+    if mixed(loaded) and "bpb/val" in asked:
+        return [Loss("as trained", "bpb/val", BITS, 1.0)]
     if "bpb/val" in asked and unit == BITS:
         found.append(Loss("as trained", "bpb/val", BITS, 1.0))
     elif "loss/val" in asked:
@@ -41,12 +43,20 @@ def shown(loaded: Loaded) -> list[Loss]:
     return found
 
 
+def mixed(loaded: Loaded) -> bool:
+    """Whether arms read different tokens: then losses per token do not compare, and bits per byte do."""
+    runs = (unit.protocol.train for unit in loaded.run.plan.units if not unit.comparison.arms[0].task)
+    return len({run.tokenizer for run in runs if run is not None}) > 1
+
+
 def unit_of(loaded: Loaded) -> tuple[str, float]:
     """Return the unit of losses on the page, and the factor from nats per token to it.
 
     With a tokenizer of bytes a token is a byte. With another the factor follows from a case whose loss was measured in both.
     """
     train = loaded.run.plan.suite.train
+    if mixed(loaded):
+        return NATS, 1.0
     if train is not None and train.tokenizer == "bytes":
         return BITS, 1 / math.log(2)
     for case in loaded.arms:

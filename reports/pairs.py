@@ -26,6 +26,7 @@ from modbench.reports import checked, nodes
 from modbench.reports.attainable import COLUMNS as ATTAINABLE
 from modbench.reports.attainable import against_ideal, attainable
 from modbench.reports.cases import CASE_COLUMNS, joined, no_interval
+from modbench.reports.cell import Cell
 from modbench.reports.judge import Evidence, judge
 from modbench.reports.tables import Tables
 
@@ -297,12 +298,20 @@ def _forecast(tables: Tables, case: Case, metric: Metric) -> MemoryNotes | FitNo
     return found[0] if found else MemoryNotes()
 
 
+def _tokenizers(*cells: Cell) -> int:
+    """Number of tokenizers, as far as they are recorded."""
+    return len({notes.tokenizer for cell in cells for notes in cell.notes(TrainNotes)[:1]} - {None})
+
+
 def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     """Compare case minus baseline, seed by seed; a loss has no ratio."""
     mine, theirs = (tables.cell(side.id, metric.key) for side in (case, baseline))
     hashes = {notes.corpus_sha256 for cell in (mine, theirs) for notes in cell.notes(TrainNotes)[:1]}
     if len(hashes) > 1:
         return {"status": "skipped", "reason": "the two were trained on different text: their losses are not compared"}
+    if metric.unit == "nat" and _tokenizers(mine, theirs) > 1:
+        why = "the two read other tokens, so a loss per token does not compare: bpb/val does"
+        return {"status": "skipped", "reason": why}
     seeds = sorted(mine.values().keys() & theirs.values().keys())
     effect = effects.over_launches([mine.values()[seed] - theirs.values()[seed] for seed in seeds])
     reasons: list[str | None] = [f"{metric.noun} has a difference, but no ratio"]

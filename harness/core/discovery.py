@@ -33,6 +33,7 @@ ROOMS = {
     "suites": ("modbench.suites", ""),
     "tasks": ("modbench.suites.tasks", "TASK"),
     "sinks": ("modbench.harness.training.sinks", "SINK"),
+    "sources": ("modbench.models.sources", "SOURCE"),
 }
 # Singular of a room's name, where it is not the name without its s.
 ONE_OF = {"corpora": "corpus", "passes": "pass"}

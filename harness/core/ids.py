@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 
+from modbench.harness.core.model_sources import sourced
 from modbench.harness.core.own_models import is_user_model
 
 
 def short_name(model: str) -> str:
-    """A catalogue name unchanged; for a user's model, the file's name without its folder."""
+    """A catalogue name unchanged; for a user's model, the file's name without its folder; else as its source says."""
     if not is_user_model(model):
         return model
+    if found := sourced(model):
+        return found.short
     where, _, attribute = model.rpartition(":")
     return f"{where.rpartition('/')[2].removesuffix('.py')}:{attribute}"
 

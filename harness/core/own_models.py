@@ -14,10 +14,11 @@ from typing import Any
 
 from modbench.harness.core import options, own_code, own_imports, signatures
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.model_sources import sourced
 
 
 def is_user_model(spec: str) -> bool:
-    """Whether a model is named as `FILE.py:build` or `package.module:build` instead of by a catalogue name."""
+    """Whether a model is named as `FILE.py:build`, `package.module:build` or `PREFIX:WHAT` instead of by a catalogue name."""
     return ":" in spec or spec.endswith(".py")
 
 
@@ -51,12 +52,15 @@ def check_user_model(spec: str, given: Mapping[str, Any]) -> None:
     """Check that a user's model can be found and called as `build(config, **given)`, without running its code.
 
     Args:
-        spec: `FILE.py:build` or `package.module:build`.
+        spec: `FILE.py:build`, `package.module:build`, or `PREFIX:WHAT` of a source.
         given: its options, each with one value.
 
     Raises:
         UsageError: if the file or module does not exist, defines no such name, or that does not take the options.
     """
+    if found := sourced(spec, given):
+        found.check()
+        return
     where, _, attribute = spec.rpartition(":")
     if not where or not attribute.isidentifier():
         raise UsageError(f"model {spec!r} names no function. Write FILE.py:build or package.module:build.")
@@ -113,6 +117,8 @@ def load_user_model(spec: str, given: Mapping[str, Any] | None = None) -> Callab
     Raises:
         AttributeError: if the module has no such function.
     """
+    if found := sourced(spec, given or {}):
+        return found.build
     where, _, attribute = spec.rpartition(":")
     module = _module_of_file(Path(where)) if where.endswith(".py") else _module_of_name(where)
     if not hasattr(module, attribute):

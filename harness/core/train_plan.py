@@ -26,6 +26,7 @@ MOST_MORE = 3
 # Equal training FLOPs: equal within this share. Steps are whole, so a run must have enough of them.
 FLOPS_TOLERANCE = 0.01
 BUDGETS = ("steps", "tokens", "flops")
+TOKENIZERS = ("bytes", "bpe")
 # Far above what anybody has trained: 1e14 tokens, 1e27 FLOPs.
 MOST_TRAINED, MOST_STEPS, MOST_FLOPS = 10**15, 10**10, 1e30
 
@@ -42,14 +43,15 @@ class TrainPlan(Frozen):
         seq_len: tokens per sequence.
         batch_size: sequences per step.
         tokens: tokens to train on; steps = tokens / (seq_len * batch_size).
-        steps: optimizer steps.
+        steps: optimizer steps; 0 evaluates the weights as they are.
         flops: training FLOPs (`flops/train_step` times steps); each model takes as many steps as this budget allows.
         lr: peak learning rate of AdamW; None: the width rule.
         weight_decay: of AdamW, on every parameter.
         clip: the gradient is clipped to this norm.
         accumulate: pieces that a batch is computed in, one after the other, before the optimizer steps.
         val_tokens: held-out tokens that the loss is measured on.
-        tokenizer: `bytes`, or `bpe`: byte-level pairs learned from the training text, `vocab_size` tokens in all.
+        tokenizer: `bytes`, `bpe` (byte-level pairs learned from the training text, `vocab_size` tokens in all), or that of a
+            model, such as `hf:FOLDER`. A model with stored weights gets its own instead of `bytes`.
         looks: how often during training the held-out loss (and what routers do) is measured.
         watch: whether decisions of routers are recorded and described after training.
         flips: single decisions that are reversed to measure what they are worth; 0: none.
@@ -64,14 +66,14 @@ class TrainPlan(Frozen):
     seq_len: Annotated[int, Field(ge=1, le=MOST_TOKENS)] = 256
     batch_size: Annotated[int, Field(ge=1, le=MOST_TOKENS)] = 4
     tokens: Annotated[int, Field(ge=1, le=MOST_TRAINED)] | None = None
-    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
+    steps: Annotated[int, Field(ge=0, le=MOST_STEPS)] | None = None
     flops: Annotated[float, Field(gt=0, le=MOST_FLOPS)] | None = None
     lr: Annotated[float, Field(gt=0, le=10)] | None = None
     weight_decay: Annotated[float, Field(ge=0, le=1e6)] = 0.1
     clip: Annotated[float, Field(gt=0, le=1e9)] = 1.0
     accumulate: Annotated[int, Field(ge=1)] = 1
     val_tokens: Annotated[int, Field(ge=1, le=MOST_TRAINED)] = 16_384
-    tokenizer: Literal["bytes", "bpe"] = "bytes"
+    tokenizer: str = "bytes"
     looks: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     watch: bool = False
     flips: Annotated[int, Field(ge=0, le=1_000_000)] = 0
@@ -90,6 +92,13 @@ class TrainPlan(Frozen):
         if len(said) > 1:
             raise ValueError(f"{' and '.join(said)} are {len(said)} budgets: a run has one. Keep one of them")
         return data if said else {**data, "tokens": DEFAULT_TOKENS}
+
+    @field_validator("tokenizer")
+    @classmethod
+    def _is_tokenizer(cls, name: str) -> str:
+        if name not in TOKENIZERS and ":" not in name:
+            raise ValueError(f"tokenizer {name!r} is none: write bytes, bpe, or hf:FOLDER for that of a model")
+        return name
 
     @model_validator(mode="after")
     def _divides(self) -> TrainPlan:
@@ -127,7 +136,11 @@ class TrainPlan(Frozen):
                     f"{flops:.3g} training FLOPs are less than one step ({step_flops:.3g}): raise the budget."
                 )
         else:
-            steps = self.steps or max(1, (self.tokens or DEFAULT_TOKENS) // (self.seq_len * self.batch_size))
+            steps = (
+                self.steps
+                if self.steps is not None
+                else max(1, (self.tokens or DEFAULT_TOKENS) // (self.seq_len * self.batch_size))
+            )
         said = self.model_dump() | {"steps": steps, "tokens": None, "flops": None, "lr": self.lr or width_rule(d_model)}
         return TrainRun.model_validate(said)
 
@@ -139,7 +152,7 @@ class TrainRun(TrainPlan):
         rate_from: name of the unit whose record holds a factor for the rate; None: no factor.
     """
 
-    steps: Annotated[int, Field(ge=1, le=10**18)]
+    steps: Annotated[int, Field(ge=0, le=10**18)]
     lr: Annotated[float, Field(gt=0, le=10)]
     rate_from: str | None = None
 

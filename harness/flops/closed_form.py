@@ -7,13 +7,33 @@ import functools
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.contracts import Cost
+from modbench.harness.core.contracts import Cost, DecodeCost
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.model_sources import sourced
+from modbench.harness.core.options import Pairs
 
 
 def case_cost(case: Case) -> Cost | None:
-    """Closed-form cost of a case; None for a user's model."""
-    return None if case.own else closed_form(case.model, case.config, case.place.seq_len, case.place.batch_size)
+    """Closed-form cost of a case; None for a user's model, unless its source knows one."""
+    if case.own:
+        return _sourced_cost(case.model, case.options, case.config, case.place.seq_len, case.place.batch_size)
+    return closed_form(case.model, case.config, case.place.seq_len, case.place.batch_size)
+
+
+def case_decode_cost(case: Case, context: int) -> DecodeCost | None:
+    """Closed-form cost of decoding after a context; None where it is not known."""
+    if case.own:
+        found = sourced(case.model, case.options)
+        return found.decode_cost(case.config, context, case.place.batch_size) if found else None
+    decode = catalogue.load("models", case.model).decode_cost
+    made: DecodeCost | None = decode(case.config, context, case.place.batch_size) if decode else None
+    return made
+
+
+@functools.lru_cache(maxsize=100_000)
+def _sourced_cost(model: str, options: Pairs, config: ModelConfig, seq_len: int, batch_size: int) -> Cost | None:
+    found = sourced(model, options)
+    return found.cost(config, seq_len, batch_size) if found else None
 
 
 @functools.lru_cache(maxsize=100_000)  # a plan asks for each case's many times, and has ten thousand cases

@@ -38,7 +38,8 @@ class Trained:
 
     Attributes:
         held_out: held-out losses.
-        tokens_per_byte: 1 for byte tokens.
+        tokens_per_byte: of the held-out tokens that were scored; 1 for byte tokens.
+        tokenizer: what the tokens are (`Tokens.identity`).
         run: the run as made, its learning rate resolved.
         curve: `step`, `tokens`, `loss` (nats per token of each step's batch, before its update), `wall_s` of training.
         looks: `step` and held-out `loss` (on a few windows) during training.
@@ -50,6 +51,7 @@ class Trained:
 
     held_out: HeldOut
     tokens_per_byte: float
+    tokenizer: str
     run: TrainRun
     curve: dict[str, list[float]]
     looks: dict[str, list[float]]
@@ -129,7 +131,8 @@ def train(case: Case, protocol: Protocol, log: SinkLog | None = None) -> Trained
     routing, watched = (None, watched) if drift is None else described(subject, windows, drift)
     return Trained(
         held_out,
-        tokens.tokens_per_byte,
+        windows.tokens_per_byte(),
+        tokens.identity,
         plan,
         trainer.curve,
         looks,
@@ -157,6 +160,8 @@ def drill(case: Case, protocol: Protocol) -> Answered:
     source = catalogue.load("tasks", case.task).open(protocol.task_path)
     if source.sha256 != protocol.corpus_sha256:
         raise ValueError(f"the files of task {case.task!r} changed since the plan")
+    if len(source.words) > case.config.vocab_size:
+        raise Unmeasured(f"vocab_size {case.config.vocab_size} cannot hold the {len(source.words)} words of this task")
     plan = settled(protocol)
     drills = Drills(source, plan, protocol.seed)
     subject = _subject(case, protocol, drills)

@@ -19,8 +19,8 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import AnyMetric, Cost, Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.passes import Pass
-from modbench.harness.flops.closed_form import case_cost
-from modbench.harness.flops.reconcile import Row, mismatch, rows
+from modbench.harness.flops.closed_form import case_cost, case_decode_cost
+from modbench.harness.flops.reconcile import WHOLE, Row, mismatch, rows
 from modbench.harness.machine import busy
 from modbench.harness.passes._counting_work import HARDWARE, asked, work
 from modbench.harness.passes._guards import Say, executed, silent, subject_of
@@ -253,7 +253,7 @@ def cost_ratio(realised: list[int], config: ModelConfig, seq_len: int) -> float:
 
 
 def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) -> Counted:
-    """Count a user's model, which has no closed form: torch's counter on real tensors, backward as twice forward."""
+    """Count a user's model by torch's counter on real tensors, backward as twice forward; or by its source's closed form."""
     from modbench.harness.flops import counter
     from modbench.harness.subject import training
     from modbench.harness.subject.escapes import escapes
@@ -280,6 +280,12 @@ def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) 
     varies = len({each.total for each, _ in counts}) > 1
     if varies:
         source += f"; the mean over the {len(counts)} batches that are timed, on which it depends"
+    cost = case_cost(case)
+    params = sum(p.numel() for p in subject.module.parameters())
+    wrong = None
+    if cost is not None:
+        source = "closed form, checked against torch's counter"
+        wrong = mismatch([Row(WHOLE, cost.forward, total), Row("parameters", cost.params, params)], {})
     third, reason = _third(subject.module, batches[0], parts, say)
     trained: tuple[float, float] | Gap = Gap(status="skipped", reason=NO_TRAINING)
     if "training" in parts:
@@ -296,11 +302,14 @@ def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) 
         counter_forward=total,
         fvcore_reason=reason,
         modules=_modules(rows(None, forward, third)),
+        decode_elements=decode.read if (decode := case_decode_cost(case, case.place.seq_len)) else None,
     )
+    if cost is not None:
+        return Counted(_conventions(cost) | {"forward_nominal": cost.forward}, params, notes, {}, wrong)
     found = {"forward": total, "forward_causal": causal, "train_step": 3 * total, "train_step_causal": 3 * causal}
     reason = "a user's model has no closed form: which part is the head, and its nominal FLOPs, are not known"
     reasons = dict.fromkeys(("forward_headless", "forward_nominal"), reason)
-    return Counted(found, sum(p.numel() for p in subject.module.parameters()), notes, reasons)
+    return Counted(found, params, notes, reasons)
 
 
 PASS = Pass(name="count", run=run, units=units, notes=CountNotes, always=True, takes=takes)

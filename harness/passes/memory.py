@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.case import ELEMENT_BYTES, Case, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.passes import Pass, Phase
-from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.machine import busy
 from modbench.harness.results import workspace
 from modbench.harness.results.notes.memory import MemoryNotes
@@ -118,20 +117,20 @@ class Forecasts:
 
 
 def forecasts(case: Case, steps: int = 0) -> Forecasts:
-    """Forecast each memory metric: by the closed form, or for a user's model with fake tensors.
+    """Forecast each memory metric: by the closed form, or for a user's model with fake tensors, which know its own tensors.
 
     Args:
         case: the case.
-        steps: decode steps for which a cache has room beyond its context.
+        steps: decode steps for which a cache has room beyond its context; a user's grows as it is filled.
     """
     cost, width = case_cost(case), ELEMENT_BYTES[case.place.dtype]
-    if cost is not None:
+    decode = case_decode_cost(case, case.place.seq_len + (0 if case.own else steps))
+    held = {"memory/kv_cache": decode.held * width if decode else None}
+    if cost is not None and not case.own:
         params = cost.params * width
-        decode = catalogue.load("models", case.model).decode_cost
-        context = case.place.seq_len + steps
         return Forecasts(
             {
-                "memory/kv_cache": decode(case.config, context, case.place.batch_size).held * width if decode else None,
+                **held,
                 "memory/peak_allocated": cost.memory_train(width),
                 "memory/rss_peak": cost.memory_train(width),
                 "memory/activations": cost.memory.saved(width),
@@ -141,19 +140,19 @@ def forecasts(case: Case, steps: int = 0) -> Forecasts:
             }
         )
     if case.place.device != "cpu":
-        return Forecasts(reason="a user's model has no closed form, and fake tensors run on a CPU only")
+        return Forecasts(held, "a user's model has no closed form, and fake tensors run on a CPU only")
     from modbench.harness.memory.step_peak import of_fake_tensors
 
     try:
         peak = of_fake_tensors(case)
     except Unmeasured as error:
-        return Forecasts(reason=f"a user's model has no closed form, and {error}")
+        return Forecasts(held, f"a user's model has no closed form, and {error}")
     except Exception as error:  # noqa: BLE001  # a user's model may raise anything; then there is no forecast
         return Forecasts(
-            reason=f"a user's model has no closed form, and on fake tensors it raised {type(error).__name__}"
+            held, f"a user's model has no closed form, and on fake tensors it raised {type(error).__name__}"
         )
     return Forecasts(
-        {"memory/peak_allocated": peak.peak, "memory/rss_peak": peak.peak, "memory/activations": peak.saved}
+        held | {"memory/peak_allocated": peak.peak, "memory/rss_peak": peak.peak, "memory/activations": peak.saved}
     )
 
 

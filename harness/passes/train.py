@@ -93,6 +93,7 @@ def notes_of(protocol: Protocol, made: Trained | Answered) -> TrainNotes:
         seed=protocol.seed,
         corpus=protocol.corpus_path or protocol.corpus,
         corpus_sha256=protocol.corpus_sha256,
+        tokenizer=made.tokenizer,
         sees_future=bool(held_out.sees_future or held_out.causality.reads_future),
         causality=held_out.causality,
         lr=made.run.lr,

@@ -13,6 +13,7 @@ from modbench.harness.core import catalogue, own_models, own_routers
 from modbench.harness.core.config import ROUTING_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.ids import short_name
+from modbench.harness.core.model_sources import sourced
 from modbench.harness.core.options import Pairs, label
 from modbench.harness.planning.arm_tables import Arm, Match
 from modbench.harness.planning.match import QUANTITIES
@@ -67,12 +68,18 @@ def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
         if arm.match is None:
             plain += [
                 (_resolve(arm.model, {**shape, **s}, o, anchor=arm.anchor), s)
-                for s in _product(arm.settings)
-                for o in _product(arm.options)
+                for s in product_of(arm.settings)
+                for o in product_of(arm.options)
             ]
     if not plain:
         raise UsageError("every arm has a match; a comparison needs an anchor without one.")
     longest = plain[0][0].config.max_seq_len
+    for each, _ in plain:
+        if sourced(each.model) and each.config.max_seq_len < max(lengths):
+            raise UsageError(
+                f"model {each.model!r} has {each.config.max_seq_len} positions; this suite reads {max(lengths)} tokens. Lower "
+                "--seq-len, train.seq_len or decode.tokens."
+            )
     if longest < max(lengths):
         raise UsageError(f"seq_len {max(lengths)} is more than max_seq_len {longest}: raise max_seq_len.")
     named = list(dict.fromkeys(_label(arm, settings, plain) for arm, settings in plain))  # equal arms are one
@@ -103,7 +110,12 @@ def _refuse_double_names(arms: list[ResolvedArm]) -> None:
         seen[name] = arm
 
 
-def _product(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+def product_of(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Settings or options with one value each: all combinations of the values of lists.
+
+    Raises:
+        UsageError: if a list is empty.
+    """
     for key, value in settings.items():
         if value in ([], ()):
             raise UsageError(f"{key} = [] leaves no arm: give at least one value.")
@@ -120,6 +132,7 @@ def _resolve(
     if own_models.is_user_model(model):
         own_models.check_user_model(model, given)
         options: dict[str, object] = {}
+        settings = settings | decided_by(model, given, settings)
     else:
         catalogue.find("models", model)
         options = catalogue.model_options(model)
@@ -141,6 +154,26 @@ def _resolve(
             "(blocks count from 0). Lower first_routed or add layers."
         )
     return ResolvedArm(model, config, (), tuple(sorted(given.items())), anchor)
+
+
+def decided_by(model: str, given: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of its shape that a model decides itself, whatever the suite's shape says; none for most models.
+
+    Args:
+        model: its name.
+        given: its options.
+        settings: the suite's shape and the arm's settings.
+
+    Raises:
+        UsageError: if it has no such part as these ask for.
+    """
+    found = sourced(model, given)
+    if found is None:
+        return {}
+    for key in ("mixer", "bidirectional"):
+        if settings.get(key) not in {None, ModelConfig.model_fields[key].default}:
+            raise UsageError(f"model {model!r} has no {key} = {settings[key]!r}: leave it out of this suite.")
+    return dict(found.settings())
 
 
 def check_capacity(capacity: object) -> None:

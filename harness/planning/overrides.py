@@ -78,7 +78,8 @@ def override(suite: Suite, flags: Overrides) -> Suite:
         data["tasks"]["steps"] = SMOKE_STEPS
     if data["effort"] == "smoke" and data["train"] is not None:
         train = data["train"]
-        _budget(train, "steps", SMOKE_STEPS)
+        if train["steps"] != 0:  # a run that only evaluates stays one
+            _budget(train, "steps", SMOKE_STEPS)
         train["val_tokens"] = min(train["val_tokens"], 4 * train["seq_len"])
     data["arms"] = choose_models(data["arms"], flags.model, only=flags.only)
     if flags.capacity:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Device, Rung, UnitOfWork
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.model_sources import sourced
 from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.arms import product_of
 from modbench.harness.planning.comparisons import Expander, keys_of
 from modbench.harness.planning.efforts import TWO_STAGE
 from modbench.harness.planning.rows import Row, in_search, rows_of, with_twins
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.sizes import check_memory
 from modbench.harness.planning.suite import Suite
+from modbench.harness.planning.training_units import tokenizer_of
 from modbench.harness.planning.units_of_work import units_of_work
 from modbench.harness.text.corpus import corpus_entry
 
@@ -155,14 +158,26 @@ def read_corpus(suite: Suite) -> Text | None:
     from modbench.harness.text.tokens import encode
 
     # Encoded here so that errors appear before anything runs, and a tokenizer is trained once instead of in every worker.
-    tokens = encode(text, suite.train.tokenizer, _vocab_size(suite))
-    for side, data in (("training", tokens.train), ("held-out", tokens.val)):
-        if len(data) <= suite.train.seq_len:
-            raise UsageError(
-                f"corpus {suite.corpus!r}: its {side} part has {len(data)} {_unit_of(suite)}, fewer than the "
-                f"{suite.train.seq_len + 1} of one training window. Give a larger file or folder."
-            )
+    for tokenizer, vocab_size in dict.fromkeys(_tokenizers(suite)):
+        tokens = encode(text, tokenizer, vocab_size)
+        for side, data in (("training", tokens.train), ("held-out", tokens.val)):
+            if len(data) <= suite.train.seq_len:
+                unit = "bytes" if tokenizer == "bytes" else "tokens"
+                raise UsageError(
+                    f"corpus {suite.corpus!r}: its {side} part has {len(data)} {unit}, fewer than the "
+                    f"{suite.train.seq_len + 1} of one training window. Give a larger file or folder."
+                )
     return text
+
+
+def _tokenizers(suite: Suite) -> Iterator[tuple[str, int]]:
+    """The tokenizers of all arms, each with the vocabulary of the model that gets its tokens."""
+    assert suite.train is not None
+    for arm in suite.arms:
+        for given in product_of(arm.options):
+            found = sourced(arm.model, given)
+            own = found.settings().get("vocab_size") if found else None
+            yield tokenizer_of(arm.model, tuple(given.items()), suite.train), own or _vocab_size(suite)
 
 
 def _check_rates(units: Sequence[UnitOfWork], suite: Suite) -> None:
@@ -188,11 +203,6 @@ def _vocab_size(suite: Suite) -> int:
     if type(size) is not int:
         raise UsageError(f"vocab_size: {size!r} is not a whole number.")
     return size
-
-
-def _unit_of(suite: Suite) -> str:
-    assert suite.train is not None
-    return "bytes" if suite.train.tokenizer == "bytes" else "tokens"
 
 
 def training_tokens(suite: Suite, text: Text) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.model_sources import sourced
+from modbench.harness.core.options import Pairs
 from modbench.harness.core.train_plan import FLOPS_TOLERANCE, TrainPlan, TrainRun
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.suite import Suite
@@ -36,7 +38,8 @@ def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
             "of FLOPs does not determine their number. Set capacity_warmup=0, or give train.steps."
         )
     # A smoke run only shows that training works: it makes its few steps whatever the budget.
-    run = suite.train.resolved(case.config.d_model, step_flops, case.budget if suite.claims else None)
+    plan = suite.train.model_copy(update={"tokenizer": tokenizer_of(case.model, case.options, suite.train)})
+    run = plan.resolved(case.config.d_model, step_flops, case.budget if suite.claims else None)
     if case.budget is not None and step_flops is not None and suite.claims:
         off = run.steps * step_flops / case.budget - 1
         if abs(off) > FLOPS_TOLERANCE:
@@ -45,6 +48,13 @@ def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
                 f"at most {FLOPS_TOLERANCE:.0%} is allowed. Raise the budget, or lower train.batch_size."
             )
     return run
+
+
+def tokenizer_of(model: str, options: Pairs, plan: TrainPlan) -> str:
+    """The tokenizer that a model's text is cut by: the suite's, or where that names none, a pretrained model's own."""
+    found = sourced(model, options)
+    own = found.tokenizer() if found else None
+    return own if own and plan.tokenizer == TrainPlan.model_fields["tokenizer"].default else plan.tokenizer
 
 
 def _task_run(suite: Suite, comparison: Comparison, case: Case, step_flops: float | None) -> TrainRun:

@@ -18,6 +18,8 @@ from modbench.harness.core import catalogue, own_models
 from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.model_sources import sourced
+from modbench.harness.core.options import Pairs
 from modbench.harness.core.own_models import is_user_model
 
 BLOCK = 1 << 20
@@ -103,7 +105,7 @@ def of(units: Iterable[UnitOfWork], launcher: str, options: Sequence[str] | None
     """
     units = list(units)
     cases = list(dict.fromkeys(case for unit in units for case in unit.comparison.arms))
-    found = [file for model in _models(cases) for file in _files_of("model", model)]
+    found = list(dict.fromkeys(file for model, given in _models(cases) for file in _files_of("model", model, given)))
     routers = dict.fromkeys(case.config.router for case in cases if is_user_model(case.config.router))
     found += [file for router in routers for file in _files_of("router", router)]
     found += _additions(units, cases, launcher)
@@ -120,11 +122,19 @@ def of(units: Iterable[UnitOfWork], launcher: str, options: Sequence[str] | None
     return tuple(found)
 
 
-def _models(cases: Sequence[Case]) -> list[str]:
-    return [model for model in dict.fromkeys(case.model for case in cases) if is_user_model(model)]
+def _models(cases: Sequence[Case]) -> list[tuple[str, Pairs]]:
+    """Users' models, with options where these may name other files."""
+    own = (case for case in cases if is_user_model(case.model))
+    return list(dict.fromkeys((case.model, case.options if sourced(case.model) else ()) for case in own))
 
 
-def _files_of(kind: Kind, model: str) -> Iterator[OwnFile]:
+def _files_of(kind: Kind, model: str, given: Pairs = ()) -> Iterator[OwnFile]:
+    if found := sourced(model, given):
+        try:
+            yield from (_file(kind, f"{model} ({path.name})", path) for path in found.files())
+        except UsageError:  # it is gone
+            yield OwnFile(kind=kind, name=model, what="missing")
+        return
     where = model.rpartition(":")[0] or model
     if where.endswith(".py"):
         yield _file(kind, model, Path(where))

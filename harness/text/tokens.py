@@ -1,4 +1,4 @@
-"""Tokenizers: `bytes`, or a byte-level BPE that is trained on the training side alone and kept in the cache folder.
+"""Tokenizers: `bytes`, a byte-level BPE that is trained on the training side and kept in the cache folder, or a model's own.
 
 Losses of different tokenizers compare in bits per byte: nats per token / ln 2 x tokens per byte.
 """
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.core import extras
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import ModbenchError, UsageError, unknown
+from modbench.harness.core.train_plan import TOKENIZERS
 from modbench.harness.text import disk_cache
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from tokenizers import Tokenizer
 
-TOKENIZERS = ("bytes", "bpe")
 BYTES = 256
 # Tokens never run from a visible character into a line's end, so a text cut there has the tokens of the uncut one. Pieces of this
 # size keep memory small, and are faster than one long string.
@@ -45,6 +45,7 @@ class Tokens:
         vocab_size: number of ids: each is below it. A small corpus may have fewer than requested.
         tokens_per_byte: of the held-out side; 1 for bytes.
         pieces: the bytes of each id; joined over a side they are its text.
+        identity: equal where ids mean the same; losses per token of other ones are not compared.
     """
 
     train: npt.NDArray[np.unsignedinteger[Any]]
@@ -52,6 +53,7 @@ class Tokens:
     vocab_size: int
     tokens_per_byte: float
     pieces: tuple[bytes, ...]
+    identity: str = "bytes"
 
 
 def encode(text: Text, tokenizer: str, vocab_size: int) -> Tokens:
@@ -59,16 +61,17 @@ def encode(text: Text, tokenizer: str, vocab_size: int) -> Tokens:
 
     Args:
         text: both sides in UTF-8.
-        tokenizer: `bytes` or `bpe`.
+        tokenizer: `bytes`, `bpe`, or the tokenizer of a model, such as `hf:FOLDER`.
         vocab_size: largest number of ids: at least 256 for bytes, which use no more; at least 257 for bpe.
 
     Raises:
         UsageError: if the tokenizer is unknown, its package not installed, the vocabulary too small, or a side empty.
     """
-    if tokenizer not in TOKENIZERS:
+    own = ":" in tokenizer
+    if not own and tokenizer not in TOKENIZERS:
         raise unknown("tokenizer", tokenizer, TOKENIZERS)
     least = BYTES if tokenizer == "bytes" else BYTES + 1
-    if vocab_size < least:
+    if not own and vocab_size < least:
         what = "the 256 bytes" if tokenizer == "bytes" else "the 256 bytes and a merge of two"
         raise UsageError(
             f"tokenizer {tokenizer!r}: vocab_size {vocab_size} cannot hold {what}. Set vocab_size={least} or more."
@@ -76,6 +79,10 @@ def encode(text: Text, tokenizer: str, vocab_size: int) -> Tokens:
     for side, data in (("training", text.train), ("held-out", text.val)):
         if not data:
             raise UsageError(f"corpus {text.name!r} has no {side} text. Name a larger file or folder.")
+    if own:
+        from modbench.harness.text import given_tokenizer
+
+        return given_tokenizer.encode(text, tokenizer, vocab_size)
     return _bpe(text, vocab_size) if tokenizer == "bpe" else _bytes(text)
 
 
@@ -92,7 +99,7 @@ def _bpe(text: Text, vocab_size: int) -> Tokens:
     key = ("bpe", "1", str(vocab_size), library.__version__, *sides)
     tokens = _read(disk_cache.load("tokens", key), text)
     if tokens is None:
-        with _one_thread():
+        with one_thread():
             files = _build(library, text, vocab_size)
         disk_cache.keep("tokens", key, files)
         tokens = _read(files, text)
@@ -113,10 +120,11 @@ def _read(files: dict[str, bytes] | None, text: Text) -> Tokens | None:
     except (ValueError, KeyError, TypeError, EOFError):
         return None
     for ids in (train, val):
-        if ids.ndim != 1 or ids.dtype != _dtype(len(pieces)) or not ids.size or ids.max() >= len(pieces):
+        if ids.ndim != 1 or ids.dtype != dtype_of(len(pieces)) or not ids.size or ids.max() >= len(pieces):
             return None
         ids.setflags(write=False)
-    return Tokens(train, val, len(pieces), len(val) / len(text.val), pieces)
+    identity = f"bpe {hashlib.sha256(files[KEPT[0]]).hexdigest()[:12]}"
+    return Tokens(train, val, len(pieces), len(val) / len(text.val), pieces, identity)
 
 
 def _build(library: ModuleType, text: Text, vocab_size: int) -> dict[str, bytes]:
@@ -133,7 +141,7 @@ def _build(library: ModuleType, text: Text, vocab_size: int) -> dict[str, bytes]
             (encoding,) = made.encode_batch_fast([piece.decode()], add_special_tokens=False)
             if b"".join([pieces[i] for i in encoding.ids]) != piece:
                 raise ModbenchError(f"tokenizers {library.__version__} lost text. Use the tokenizer 'bytes'.")
-            parts.append(np.asarray(encoding.ids, dtype=_dtype(len(pieces))))
+            parts.append(np.asarray(encoding.ids, dtype=dtype_of(len(pieces))))
         file = io.BytesIO()
         np.save(file, np.concatenate(parts), allow_pickle=False)
         files[name] = file.getvalue()
@@ -168,13 +176,8 @@ def _cut(data: bytes) -> Iterator[bytes]:
 
 
 def _pieces(described: bytes) -> tuple[bytes, ...]:
-    """Read the bytes of every id from a tokenizer's JSON, which writes each byte as a printable character.
-
-    A byte that is printable in Latin-1 is written as itself; the others as the characters from U+0100 on, in order.
-    """
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(BYTES) if byte not in printable]
-    byte_of = {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
+    """Read the bytes of every id from a tokenizer's JSON."""
+    byte_of = byte_characters()
     vocabulary: dict[str, int] = json.loads(described)["model"]["vocab"]
     ordered = sorted(vocabulary, key=vocabulary.__getitem__)
     if [vocabulary[token] for token in ordered] != list(range(len(ordered))):
@@ -182,14 +185,25 @@ def _pieces(described: bytes) -> tuple[bytes, ...]:
     return tuple(bytes(byte_of[character] for character in token) for token in ordered)
 
 
-def _dtype(vocab_size: int) -> npt.DTypeLike:
+def byte_characters() -> dict[str, int]:
+    """The printable character that a byte-level tokenizer writes for each byte.
+
+    A byte that is printable in Latin-1 is written as itself; the others as the characters from U+0100 on, in order.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(BYTES) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
+
+
+def dtype_of(vocab_size: int) -> npt.DTypeLike:
+    """The smallest type of ids that is used."""
     import numpy as np
 
     return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Keep the package from starting threads, which would stay alive during timing and break later forks.
 
     TOKENIZERS_PARALLELISM is left alone if the user has set it.

@@ -85,6 +85,14 @@ class Windows:
         number = max(1, min(most, len(self.tokens.val) - 1) // seq_len)
         return np.linspace(0, len(self.tokens.val) - seq_len - 1, number).astype(np.int64)
 
+    def tokens_per_byte(self) -> float:
+        """Held-out tokens that `val` scores, over the bytes that they stand for."""
+        sizes = np.array([len(piece) for piece in self.tokens.pieces])
+        targets = [
+            self.tokens.val[start + 1 : start + 1 + self.run.seq_len] for start in self.starts(self.run.val_tokens)
+        ]
+        return sum(map(len, targets)) / int(sum(sizes[each].sum() for each in targets))
+
     def val(self, most: int | None = None) -> Iterator[Batch]:
         """Held-out batches, of at most the tokens that the text has."""
         starts = self.starts(most or self.run.val_tokens)

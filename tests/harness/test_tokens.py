@@ -89,7 +89,7 @@ def test_bytes_are_not_copied() -> None:
 
 
 def test_ids_widen_with_the_vocabulary() -> None:
-    assert [tokens._dtype(size) for size in (257, 1 << 16, (1 << 16) + 1)] == [np.uint16, np.uint16, np.uint32]
+    assert [tokens.dtype_of(size) for size in (257, 1 << 16, (1 << 16) + 1)] == [np.uint16, np.uint16, np.uint32]
 
 
 @given(train=WORDS.filter(bool), val=WORDS.filter(bool))

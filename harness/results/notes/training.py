@@ -68,6 +68,7 @@ class TrainNotes(Notes):
         seed: seed of weights and data.
         corpus: name or path of the corpus; None for a task.
         corpus_sha256: its hash.
+        tokenizer: what its tokens are; None for a task, and before this was recorded.
         sees_future: whether the model read later tokens when the loss was measured.
         causality: whether logits depend on later tokens after training.
         lr: learning rate.
@@ -84,6 +85,7 @@ class TrainNotes(Notes):
     seed: int
     corpus: str | None = None
     corpus_sha256: str | None = None
+    tokenizer: str | None = None
     sees_future: bool | None = None
     causality: Causality | None = None
     lr: float | None = None

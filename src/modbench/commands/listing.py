@@ -23,7 +23,7 @@ def list_(
         str,
         typer.Argument(
             metavar="[WHAT]",
-            help="models, routers, metrics, passes, launchers, suites, tasks, corpora, panels, formats, doubts or sinks.",
+            help="models, routers, metrics, passes, launchers, suites, tasks, corpora, panels, formats, doubts, sinks or sources.",
             autocompletion=rooms,
         ),
     ] = "",

@@ -14,8 +14,8 @@ from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.options import Pairs, checked, typed
 from modbench.harness.core.units import human
-from modbench.harness.flops.closed_form import closed_form
-from modbench.harness.planning.arms import check_capacity
+from modbench.harness.flops.closed_form import case_cost, case_decode_cost, closed_form
+from modbench.harness.planning.arms import check_capacity, decided_by
 from modbench.harness.planning.overrides import toml_value
 from modbench.tools.columns import aligned
 
@@ -136,6 +136,7 @@ def _config(request: Request, capacity: float | None, seq_len: int) -> ModelConf
             raise UsageError(f"model {request.model!r} has no capacity. Leave out --capacity.")
         given["capacity"] = capacity
     check_capacity(given.get("capacity"))
+    given |= decided_by(request.model, dict(request.options), given)
     try:
         config = ModelConfig.model_validate({"max_seq_len": seq_len, **options, **given})
     except ValidationError as error:
@@ -241,24 +242,29 @@ def _counted(case: Case) -> dict[str, Any]:
         ) from error
     params, width = sum(p.numel() for p in module.parameters()), ELEMENT_BYTES[case.place.dtype]
     forecast = forecasts(case)
+    cost, decode = case_cost(case), case_decode_cost(case, case.place.seq_len)
+    flops = _flops(cost) if cost else dict.fromkeys(CONVENTIONS) | {"forward": seen.total, "train_step": 3 * seen.total}
     bound = f"; a lower bound: no formula for {', '.join(seen.unknown)}" if seen.unknown else ""
     return {
-        "source": f"torch's counter on shapes alone (a user's model has no closed form){bound}",
+        "source": "closed form"
+        if cost
+        else f"torch's counter on shapes alone (a user's model has no closed form){bound}",
         "params": params,
-        "flops": dict.fromkeys(CONVENTIONS) | {"forward": seen.total, "train_step": 3 * seen.total},
-        "parts": {},
-        "counter": {"forward": seen.total, "reason": None},
-        "bytes": {"forward": None, "decode_step": None},
+        "flops": flops,
+        "parts": dict(cost.parts) if cost else {},
+        "counter": {"forward": seen.total, "reason": None}
+        | ({"difference": seen.total / cost.forward - 1} if cost else {}),
+        "bytes": {"forward": None, "decode_step": decode.read * width if decode else None},
         "memory": {
             "parameters": params * width,
             "gradients": params * width,
             "optimizer": 2 * params * width,
             "activations": forecast.bytes.get("memory/activations"),
-            "kv_cache": None,
+            "kv_cache": decode.held * width if decode else None,
             "peak_forward": None,
             "peak_train_step": forecast.bytes.get("memory/peak_allocated"),
         },
-        "reason": forecast.reason or "a user's model has no closed form, and shapes alone do not determine this",
+        "reason": forecast.reason or "shapes alone do not determine this for a model that is not from the catalogue",
     }
 
 

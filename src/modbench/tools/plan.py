@@ -103,7 +103,8 @@ def _case(plan: Plan, case: Case, anchor: Case, run_time: RunTime) -> dict[str, 
         "flops_train_step": cost.train_step,
         "flops_share": cost.forward / base.forward if base else None,
         "ideal": base.forward_causal / cost.forward_causal if base else None,
-        "memory_train_step": cost.memory_train(ELEMENT_BYTES[case.place.dtype]),
+        # Of a model that is not ours other tensors are kept: fake tensors forecast it when it runs.
+        "memory_train_step": None if case.own else cost.memory_train(ELEMENT_BYTES[case.place.dtype]),
         "forward_s": run_time.call(case, "forward") or cost.forward / assumed_speed(plan.device, cost.forward),
         "reason": None,
     }

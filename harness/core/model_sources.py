@@ -1,0 +1,67 @@
+"""Models that come from elsewhere, named `PREFIX:WHAT`, such as `hf:llama`: each prefix is a file in the room `sources`.
+
+A source says what it can without importing what it loads models with, so that planning stays fast. For the harness its models
+are users' models (`Case.own`): their code is not ours, so every guard runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from modbench.harness.core import catalogue
+
+if TYPE_CHECKING:
+    from modbench.harness.core.config import ModelConfig
+    from modbench.harness.core.contracts import Cost, DecodeCost
+
+
+class SourcedModel(Protocol):
+    """One model of a source. All methods but `build` import neither torch nor another heavy package.
+
+    `short` looks at no file: a report is also made where they are gone.
+    """
+
+    @property
+    def short(self) -> str:
+        """Its name in ids, with the prefix."""
+
+    def check(self) -> None:
+        """Raise a `UsageError` unless the model can be made, as far as its files show."""
+
+    def settings(self) -> Mapping[str, Any]:
+        """The keys of `ModelConfig` that the model itself decides; the suite decides the others."""
+
+    def build(self, config: ModelConfig) -> Any:  # noqa: ANN401  # a module: torch is not imported here
+        """Make the module."""
+
+    def cost(self, config: ModelConfig, seq_len: int, batch_size: int) -> Cost | None:
+        """Its closed form; None if there is none for this model."""
+
+    def decode_cost(self, config: ModelConfig, context: int, batch_size: int) -> DecodeCost | None:
+        """The same for a decode step."""
+
+    def files(self) -> Sequence[Path]:
+        """The files that are read to make it."""
+
+    def tokenizer(self) -> str | None:
+        """The spec of its own tokenizer, where it comes with trained weights, which mean nothing for other tokens; else None."""
+
+    def tokenizer_json(self) -> bytes:
+        """Its tokenizer in the JSON format of the package `tokenizers`."""
+
+
+def sourced(model: str, options: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()) -> SourcedModel | None:
+    """The model that a source makes of a spec `PREFIX:WHAT` and its options; None for any other model.
+
+    A file of the room `sources` exports `SOURCE`, which is called with WHAT and the options.
+
+    Raises:
+        UsageError: for an option that the source does not know.
+    """
+    prefix, colon, what = model.partition(":")
+    if not colon or prefix not in catalogue.entries("sources"):
+        return None
+    made: SourcedModel = catalogue.load("sources", prefix)(what, dict(options))
+    return made

@@ -1,0 +1,104 @@
+"""The shape of a Hugging Face model as keys of `ModelConfig`, from its config.json or GGUF header alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from modbench.harness.core.errors import UsageError, in_short
+from modbench.models.hf.spec import FAMILIES, Found, Spec
+from modbench.models.hf.tensor_files import read_gguf
+
+# Our key to the names that configs use for it.
+NAMES = {
+    "d_model": ("hidden_size", "n_embd"),
+    "n_layers": ("num_hidden_layers", "n_layer"),
+    "n_heads": ("num_attention_heads", "n_head"),
+    "vocab_size": ("vocab_size",),
+    "max_seq_len": ("max_position_embeddings", "n_positions"),
+}
+GGUF_NAMES = {
+    "d_model": "embedding_length",
+    "n_layers": "block_count",
+    "n_heads": "attention.head_count",
+    "n_kv_heads": "attention.head_count_kv",
+    "d_ff": "feed_forward_length",
+    "max_seq_len": "context_length",
+}
+GPT2 = {"activation": "gelu", "norm": "layer", "position": "learned"}
+# Types whose head shares the embedding's weights where their config does not say.
+TIED = {"gpt2", "gemma", "gemma2", "gemma3_text", "smollm3"}
+# A family in the suite's shape: what it decides itself.
+OF_FAMILY: dict[str, dict[str, Any]] = {
+    "llama": {"activation": "swiglu", "norm": "rms", "position": "rotary"},
+    "qwen2": {"activation": "swiglu", "norm": "rms", "position": "rotary"},
+    "qwen3": {"activation": "swiglu", "norm": "rms", "position": "rotary"},
+    "smollm": {"activation": "swiglu", "norm": "rms", "position": "rotary", "tied": True},
+    "gpt2": {**GPT2, "tied": True},
+}
+assert OF_FAMILY.keys() == FAMILIES.keys()
+
+
+def raw_config(spec: Spec, file: Path) -> dict[str, Any]:
+    """The JSON of a config.
+
+    Raises:
+        UsageError: if it cannot be read, or is not that of a language model.
+    """
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"model '{spec}': {str(file)!r} cannot be read: {in_short(error)}.") from error
+    if not isinstance(data, dict) or not isinstance(data.get("model_type"), str):
+        raise UsageError(f"model '{spec}': {str(file)!r} is no config of a model: it names no 'model_type'.")
+    return data
+
+
+def shape(spec: Spec, found: Found) -> dict[str, Any]:
+    """The keys of `ModelConfig` that the model decides; the suite's shape decides the others.
+
+    Raises:
+        UsageError: if its files cannot be read, or name no shape of a language model.
+    """
+    if found.kind == "family":
+        return dict(OF_FAMILY[spec.name])
+    assert found.config_file is not None
+    if found.kind == "gguf":
+        return _of_gguf(spec, found.config_file)
+    data = raw_config(spec, found.config_file)
+    made: dict[str, Any] = {}
+    for key, names in NAMES.items():
+        value = next((data[name] for name in names if data.get(name) is not None), None)
+        if type(value) is not int:
+            raise UsageError(
+                f"model '{spec}': its config (model_type {data['model_type']!r}) has no whole number {names[0]!r}: it is not "
+                "that of a language model of text."
+            )
+        made[key] = value
+    gpt2 = data["model_type"] == "gpt2"
+    inner = data.get("intermediate_size") or data.get("n_inner") or 4 * made["d_model"]
+    made |= {"d_ff": inner, "n_kv_heads": data.get("num_key_value_heads") or made["n_heads"]}
+    made["tied"] = data.get("tie_word_embeddings", data["model_type"] in TIED)
+    return made | (GPT2 if gpt2 else OF_FAMILY["llama"])
+
+
+def model_type(spec: Spec, found: Found) -> str:
+    """Transformers' name of the architecture."""
+    if found.config_file is None:
+        return FAMILIES[spec.name]
+    if found.kind == "gguf":
+        return str(read_gguf(spec, found.config_file).values.get("general.architecture"))
+    return str(raw_config(spec, found.config_file)["model_type"])
+
+
+def _of_gguf(spec: Spec, file: Path) -> dict[str, Any]:
+    header = read_gguf(spec, file)
+    made = {key: header.of_model(name) for key, name in GGUF_NAMES.items()}
+    made["n_kv_heads"] = made["n_kv_heads"] or made["n_heads"]
+    made["vocab_size"] = header.lengths.get("tokenizer.ggml.tokens") or header.of_model("vocab_size")
+    for key, value in made.items():
+        if type(value) is not int:
+            raise UsageError(f"model '{spec}': {file.name} does not say its {key}: it is not that of a language model.")
+    made["tied"] = "output.weight" not in header.tensors
+    return made | OF_FAMILY["llama"]

@@ -1,0 +1,281 @@
+"""`hf:` specs without `transformers`: what is found, what is refused and how, shapes from files; nothing is downloaded."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modbench.harness.core import model_sources
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.ids import short_name
+from modbench.harness.core.own_models import check_user_model as check_model
+from modbench.harness.core.own_models import parse_spec
+from modbench.harness.planning.plan import make_plan
+from modbench.harness.planning.suite import parse_suite
+from modbench.harness.results import own_files
+from modbench.models.hf.spec import Spec
+from modbench.models.hf.tensor_files import read_gguf
+
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "vocab_size": 512,
+}
+SHAPE = {"d_model": 32, "d_ff": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "max_seq_len": 256, "vocab_size": 512}
+
+
+def safetensors(file: Path, size: int = 16) -> Path:
+    header = json.dumps({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+    file.write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
+    return file
+
+
+def gguf(file: Path, *, tied: bool = True, short: bool = False) -> Path:
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    numbers = {"embedding_length": 32, "block_count": 2, "attention.head_count": 4, "attention.head_count_kv": 2}
+    numbers |= {"feed_forward_length": 64, "context_length": 256}
+    keys = [text("general.architecture") + struct.pack("<I", 8) + text("llama")]
+    keys += [text(f"llama.{key}") + struct.pack("<II", 4, value) for key, value in numbers.items()]
+    words = b"".join(text(str(i)) for i in range(512))
+    keys += [text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 512) + words]
+    keys += [text("tokenizer.ggml.scores") + struct.pack("<IIQ", 9, 6, 512) + bytes(4 * 512)]
+    names = ["token_embd.weight", *([] if tied else ["output.weight"])]
+    tensors = [text(name) + struct.pack("<IQIQ", 1, 4, 0, 16 * i) for i, name in enumerate(names)]
+    body = struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(keys)) + b"".join([*keys, *tensors])
+    file.write_bytes(body + bytes(0 if short else 64))
+    return file
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "tiny"
+    made.mkdir()
+    (made / "config.json").write_text(json.dumps(CONFIG))
+    safetensors(made / "model.safetensors")
+    return made
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def settings(model: str) -> dict[str, Any]:
+    found = model_sources.sourced(*parse_spec(model))
+    assert found is not None
+    return dict(found.settings())
+
+
+def check_user_model(model: str) -> None:
+    check_model(*parse_spec(model))
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("hf:", "names nothing"),
+        ("hf:lama", "Did you mean 'llama'"),
+        ("hf:llama(weight=random)", "Did you mean 'weights'"),
+        ("hf:llama(attn=flash)", r"write attn=sdpa\|eager"),
+        ("hf:llama(weights=stred)", r"write weights=stored\|random"),
+        ("hf:org/name", r"nothing is downloaded unless told. Write 'hf:org/name\(download=true\)'"),
+        ("hf:FOLDER/model.safetensors", "Name the folder"),
+        ("hf:FOLDER(gguf_file=a.gguf)", "there is no file 'a.gguf'"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_in_one_line(model: str, said: str, folder: Path) -> None:
+    with pytest.raises(UsageError, match=said) as error:
+        check_user_model(model.replace("FOLDER", str(folder)))
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_needs_its_weights_or_the_word_that_they_are_random(folder: Path) -> None:
+    check_user_model(f"hf:{folder}")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"holds no weights.*\(weights=random\)"):
+        check_user_model(f"hf:{folder}")
+    check_user_model(f"hf:{folder}(weights=random)")
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"'pytorch_model.bin' are not read"):
+        check_user_model(f"hf:{folder}")
+
+
+@pytest.mark.parametrize("size", [0, 15, 17])
+def test_a_truncated_file_of_weights_is_damaged(folder: Path, size: int) -> None:
+    safetensors(folder / "model.safetensors", size)
+    with pytest.raises(UsageError, match=r"model\.safetensors is damaged: it has"):
+        check_user_model(f"hf:{folder}")
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"\xff" * 64, struct.pack("<Q", 2) + b"[]"])
+def test_a_file_that_is_no_safetensors_is_damaged(folder: Path, content: bytes) -> None:
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(UsageError, match=r"model\.safetensors is damaged"):
+        check_user_model(f"hf:{folder}")
+
+
+def test_a_shard_that_is_missing_is_named(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UsageError, match=r"names 'model-2\.safetensors'"):
+        check_user_model(f"hf:{folder}")
+    safetensors(folder / "model-2.safetensors")
+    check_user_model(f"hf:{folder}")
+
+
+def test_the_shape_is_read_from_the_config(folder: Path) -> None:
+    assert settings(f"hf:{folder}").items() >= SHAPE.items()
+    assert settings(f"hf:{folder / 'config.json'}") == settings(f"hf:{folder}")
+    assert settings(f"hf:{folder}")["tied"] is False
+    gpt2 = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "vocab_size": 512}
+    (folder / "config.json").write_text(json.dumps(gpt2 | {"n_inner": None}))
+    found = settings(f"hf:{folder}")
+    assert (found["d_ff"], found["tied"], found["position"], found["activation"]) == (128, True, "learned", "gelu")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"model_type": "bert"}', '{"model_type": "x", "hidden_size": "big"}']
+)
+def test_a_config_without_a_shape_is_refused(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    with pytest.raises(UsageError, match=r"cannot be read|is no config|no whole number"):
+        settings(f"hf:{folder}")
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_shape_of_a_gguf_is_in_its_header(tmp_path: Path, tied: bool) -> None:
+    file = gguf(tmp_path / "m.gguf", tied=tied)
+    assert settings(f"hf:{file}").items() >= (SHAPE | {"tied": tied}).items()
+    assert settings(f"hf:{tmp_path}") == settings(f"hf:{file}") == settings(f"hf:{tmp_path}(gguf_file=m.gguf)")
+    gguf(tmp_path / "n.gguf")
+    with pytest.raises(UsageError, match=r"2 GGUF files: write .*gguf_file=m\.gguf"):
+        settings(f"hf:{tmp_path}")
+
+
+def test_a_damaged_gguf_is_refused(tmp_path: Path) -> None:
+    whole = gguf(tmp_path / "m.gguf").read_bytes()
+    gguf(tmp_path / "m.gguf", short=True)
+    with pytest.raises(UsageError, match="ends before its last tensor"):
+        read_gguf(Spec("m"), tmp_path / "m.gguf")
+    for cut in (0, 3, 20, 60, 300, 5000):
+        (tmp_path / "m.gguf").write_bytes(whole[:cut])
+        with pytest.raises(UsageError, match=r"m\.gguf is damaged"):
+            read_gguf(Spec("m"), tmp_path / "m.gguf")
+
+
+def test_what_was_downloaded_before_is_found(cache: Path, folder: Path) -> None:
+    kept = cache / "models--org--name"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "snapshots").mkdir()
+    (kept / "refs" / "main").write_text("abc123")
+    folder.rename(kept / "snapshots" / "abc123")
+    assert settings("hf:org/name").items() >= SHAPE.items()
+
+
+def test_only_a_word_downloads(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    asked = []
+
+    def fetch(name: str, **_: object) -> str:
+        asked.append(name)
+        return str(folder)
+
+    monkeypatch.setattr(hub, "snapshot_download", fetch)
+    with pytest.raises(UsageError, match="nothing is downloaded"):
+        check_user_model("hf:org/name")
+    assert asked == []
+    check_user_model("hf:org/name(download=true)")
+    assert asked == ["org/name"] * len(asked) != []
+    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: 1 / 0)
+    with pytest.raises(UsageError, match="cannot be downloaded"):
+        check_user_model("hf:org/name(download=true)")
+
+
+def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "transformers" else find(name))
+    with pytest.raises(UsageError, match=r"not installed: pip install 'modbench\[hf\]'"):
+        check_user_model("hf:llama")
+    monkeypatch.undo()
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "4.57.1")
+    with pytest.raises(UsageError, match=r"needs transformers 5, this is 4\.57\.1"):
+        check_user_model("hf:llama")
+
+
+def test_names_do_not_depend_on_what_is_there() -> None:
+    """A report is made where the folder is not."""
+    names = ["hf:llama", "hf:/gone/SmolLM2", "hf:a/b/x.json", "hf:d/m.gguf", "hf:org/name"]
+    assert [short_name(name) for name in names] == ["hf:llama", "hf:SmolLM2", "hf:x", "hf:m", "hf:name"]
+
+
+def suite(model: str, **more: object) -> Any:
+    arms = [{"model": "dense"}, {"model": model}]
+    data = {"name": "s", "effort": "smoke", "metrics": ["flops/forward"], "grid": {"seq_len": [64]}, "arms": arms}
+    return parse_suite(data | {"shape": {"d_model": 64, "n_layers": 3}} | more, "s")
+
+
+def test_a_plan_takes_the_shape_of_the_model_and_not_of_the_suite(folder: Path) -> None:
+    dense, own = make_plan(suite(f"hf:{folder}"), device="cpu").cases
+    assert (dense.config.d_model, dense.config.vocab_size) == (64, 256)
+    assert own.config.model_dump(include=set(SHAPE)) == SHAPE
+    _, family = make_plan(suite("hf:llama"), device="cpu").cases
+    assert (family.config.d_model, family.config.n_layers) == (64, 3)
+    with pytest.raises(UsageError, match="has 256 positions; this suite reads 300"):
+        make_plan(suite(f"hf:{folder}", grid={"seq_len": [300]}), device="cpu")
+    with pytest.raises(UsageError, match="has no mixer = 'convolution'"):
+        make_plan(suite("hf:llama", shape={"d_model": 64, "mixer": "convolution"}), device="cpu")
+
+
+def test_a_run_knows_its_files_by_their_hashes(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    units = make_plan(suite(f"hf:{folder}"), device="cpu").units
+    found = {Path(file.path or "").name: file for file in own_files.of(units, "local")}
+    assert found.keys() == {"config.json", "model.safetensors", "tokenizer.json"}
+    assert all(file.sha256 and file.kind == "model" for file in found.values())
+
+
+def test_options_are_a_part_of_the_name_and_can_be_swept(folder: Path) -> None:
+    plan = make_plan(suite(f"hf:{folder}(attn=[sdpa, eager], weights=random)"), device="cpu")
+    assert [case.arm for case in plan.cases[1:]] == [
+        f"hf:tiny[attn_{attn}-weights_random]" for attn in ("sdpa", "eager")
+    ]
+
+
+def test_a_source_is_a_users_model_for_the_harness(folder: Path) -> None:
+    _, case = make_plan(suite(f"hf:{folder}"), device="cpu").cases
+    assert case.own  # every guard runs
+    assert case.config == ModelConfig.model_validate(settings(f"hf:{folder}"))
+
+
+@pytest.mark.slow
+def test_planning_imports_no_library(folder: Path) -> None:
+    words = ["modbench", "plan", "quick", "--model", f"hf:{folder}", "--model", "hf:gpt2", "--effort", "smoke"]
+    words += ["--set", 'metrics=["flops/forward"]', "--seq-len", "64"]
+    code = (
+        f"import sys; from modbench.cli import main; sys.argv = {words!r}\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end\n"
+        "found = {'transformers', 'huggingface_hub', 'tokenizers', 'safetensors'} & sys.modules.keys()\n"
+        "assert not found, found"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "hf:tiny" in done.stdout
