@@ -79,7 +79,7 @@ def main() -> None:
     run = TrainRun(
         seq_len=asked.seq_len,
         batch_size=asked.batch_size,
-        steps=asked.tune_steps,
+        steps=max(1, asked.tune_steps),
         lr=asked.lr,
         val_tokens=asked.val_tokens,
     )
@@ -87,7 +87,7 @@ def main() -> None:
     bench = Bench(dense, tokenizer, Windows(tokens, run, 0), asked.keep, asked.tune_steps)
     if bench.keep is not None:
         bench.keep.mkdir(parents=True, exist_ok=True)
-    print(f"{run.steps} steps of {run.tokens_per_step} tokens, rate {run.lr}; {asked.val_tokens} held-out tokens\n")
+    print(f"{bench.steps} steps of {run.tokens_per_step} tokens, rate {run.lr}; {asked.val_tokens} held-out tokens\n")
     models, found = {}, {}
     for capacity in map(float, asked.capacity.split(",")):
         options = MoDOptions(capacity=capacity, first_routed=asked.first_routed)
@@ -137,7 +137,8 @@ def _state(bench: Bench, model: MoDModel) -> dict[str, Any]:
     losses = rows_of(
         dataclasses.replace(found, by_rule=bench.known | found.by_rule, share={"dense": 1.0} | found.share)
     )
-    return {"losses": losses, "text": {rule: _text(bench, model, rule) for rule in ("dense", "threshold", "predictor")}}
+    written = ("threshold", "predictor") if "dense" not in rules else ("dense", "threshold", "predictor")
+    return {"losses": losses, "text": {rule: _text(bench, model, rule) for rule in written}}
 
 
 def _text(bench: Bench, model: Any, rule: str) -> str:
