@@ -25,6 +25,7 @@ ABOUT_ROOMS = {
     "formats": "What `modbench report RUN --format NAME` writes.",
     "suites": "What `modbench run NAME` measures; [suites.md](suites.md) has the keys.",
     "tasks": "What a model is trained on and asked: the metric `task/NAME`.",
+    "sources": "Where models come from beside the catalogue and your files: `--model SOURCE:WHAT`.",
     "sinks": "Where numbers of training go besides the run folder: `--log-to NAME`.",
 }
 

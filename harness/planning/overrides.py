@@ -75,12 +75,7 @@ def override(suite: Suite, flags: Overrides) -> Suite:
             ("launches", "rounds", "pilot_launches", "most_launches", "mde")
         )
     if data["effort"] == "smoke":
-        data["tasks"]["steps"] = SMOKE_STEPS
-    if data["effort"] == "smoke" and data["train"] is not None:
-        train = data["train"]
-        if train["steps"] != 0:  # a run that only evaluates stays one
-            _budget(train, "steps", SMOKE_STEPS)
-        train["val_tokens"] = min(train["val_tokens"], 4 * train["seq_len"])
+        _shorten(data)
     data["arms"] = choose_models(data["arms"], flags.model, only=flags.only)
     if flags.capacity:
         _set_routing(data, "capacity", list(flags.capacity), "--capacity")
@@ -92,6 +87,15 @@ def override(suite: Suite, flags: Overrides) -> Suite:
     made = parse_suite(data, "command line")
     _check_pilot(made, flags.settings)
     return made
+
+
+def _shorten(data: dict[str, Any]) -> None:
+    """Shorten training to a few steps, as smoke effort does."""
+    data["tasks"]["steps"] = SMOKE_STEPS
+    if (train := data["train"]) is not None:
+        if train["steps"] != 0:  # a run that only evaluates stays one
+            _budget(train, "steps", SMOKE_STEPS)
+        train["val_tokens"] = min(train["val_tokens"], 4 * train["seq_len"])
 
 
 def _check_pilot(suite: Suite, settings: tuple[str, ...]) -> None:

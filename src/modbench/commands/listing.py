@@ -23,7 +23,7 @@ def list_(
         str,
         typer.Argument(
             metavar="[WHAT]",
-            help="models, routers, metrics, passes, launchers, suites, tasks, corpora, panels, formats, doubts, sinks or sources.",
+            help="models, routers, metrics, passes, launchers, suites, tasks, corpora, panels, formats, doubts, sinks, sources.",
             autocompletion=rooms,
         ),
     ] = "",
