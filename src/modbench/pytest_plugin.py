@@ -1,6 +1,7 @@
 """The pytest plug-in: fixtures that compare the speed of two callables, and their options.
 
 Loaded at every start of pytest where modbench is installed, so it imports nothing but pytest: all else when a test asks for it.
+PYTEST_DONT_REWRITE: else pytest warns where this was imported before.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ class TestMarked:
 
 
 def test_the_call_goes_before_the_marker_and_that_before_the_configuration(suite: Any) -> None:
-    suite.pytester.makeini("[pytest]\nmodbench_margin = 0.3\nmodbench_rounds = 7\nstrict_markers = true\n")
+    suite.pytester.makeini("[pytest]\nmodbench_margin = 0.3\nmodbench_rounds = 7\naddopts = --strict-markers\n")
     suite.write(MARGINS.replace("{rounds}", "16"))
     suite.run(rounds=None).assert_outcomes(passed=3)
 
