@@ -10,12 +10,13 @@ Shapes: B batch, T tokens, D width, R rows with a chosen token, k the most chose
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from modbench.harness.core.language_model import Decision
 from modbench.models.hf_mod.options import MoDOptions
 from modbench.models.hf_mod.router import TokenRouter
 from modbench.models.hf_mod.store import Keys, store_of
@@ -35,14 +36,16 @@ class Routing:
         real_BT: False at padding, during a call; None: there is none.
         calibrating: thresholds are set from the scores of this call.
         auxiliary: losses of the predictors, collected while training; None: they are not wanted.
-        decisions: masks [B, T] of what each layer processed, first layer first; None: they are not wanted.
+        decisions: what each layer decided, first layer first; None: they are not wanted.
+        flip_LBT: decisions of layer l that are reversed; None: none.
     """
 
     rule: str = "auto"
     real_BT: Tensor | None = None
     calibrating: bool = False
     auxiliary: list[Tensor] | None = None
-    decisions: list[Tensor] | None = field(default=None)
+    decisions: list[Decision] | None = None
+    flip_LBT: Tensor | None = None
 
 
 class Chosen(NamedTuple):
@@ -100,14 +103,15 @@ class RoutedLayer(nn.Module):
         rule = self._rule()
         r_BT = self.router.score(hidden_states)
         selection = self._select(hidden_states, r_BT, rule)
+        w_BT = torch.ones_like(r_BT) if rule == "dense" else self.router.multiplier(r_BT)
+        if self.routing.decisions is not None:
+            selection = self._observed(selection, hidden_states, r_BT, w_BT, rule)
         if store is not None:
             store.see(t, b)
         chosen = compact(selection, b)
         self.executed_tokens = 0 if chosen is None else chosen.index_Rk.numel()
         if self.routing.auxiliary is not None and rule == "top_k":
             self.routing.auxiliary.append(self.router.loss(hidden_states, selection.mask(t), self.routing.real_BT))
-        if self.routing.decisions is not None:
-            self.routing.decisions.append(selection.mask(t))
         if chosen is None:
             return hidden_states
         place_Rk = chosen.index_Rk + seen
@@ -117,7 +121,6 @@ class RoutedLayer(nn.Module):
         self._narrow(call, chosen, place_Rk, keys)
         given = super().forward(*call.args[1:], **call.kwargs)
         y_RkD = given[0] if isinstance(given, tuple) else given
-        w_BT = torch.ones_like(r_BT) if rule == "dense" else self.router.multiplier(r_BT)
         change_RkD = (y_RkD.float() - x_RkD.float()) * _taken(w_BT[..., None], chosen)
         if chosen.valid_Rk is not None:
             change_RkD = change_RkD.masked_fill(~chosen.valid_Rk[..., None], 0)
@@ -147,6 +150,19 @@ class RoutedLayer(nn.Module):
             return top_k(r_BT, self.options.kept(t), k_B, real_BT)
         mask_BT = self.router.selects(x_BTD, r_BT, rule)
         return from_mask(mask_BT if real_BT is None else mask_BT & real_BT)
+
+    def _observed(self, selection: Selection, x_BTD: Tensor, r_BT: Tensor, w_BT: Tensor, rule: str) -> Selection:
+        """Record the decision, after reversing what is to be reversed."""
+        routing, chosen_BT = self.routing, selection.mask(r_BT.shape[1])
+        if routing.flip_LBT is not None:
+            chosen_BT = chosen_BT ^ routing.flip_LBT[self.index]
+            selection = from_mask(chosen_BT)
+        predicted_BT = None
+        if rule == "top_k" and (self.options.causal == "predictor" or not bool(self.router.threshold.value.isnan())):
+            predicted_BT = self.router.selects(x_BTD, r_BT, self.options.causal)
+        assert routing.decisions is not None
+        routing.decisions.append(Decision(self.index, r_BT, chosen_BT, w_BT, predicted_BT))
+        return selection
 
     def _narrow(self, call: inspect.BoundArguments, chosen: Chosen, place_Rk: Tensor, keys: Keys) -> None:
         """Replace what the layer is told about the tokens by what holds for the chosen ones."""

@@ -5,11 +5,14 @@ Shapes: B batch, T tokens, V vocabulary.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.language_model import Decision
 from modbench.models.hf_mod.families import FAMILIES, MoDModel
 from modbench.models.hf_mod.loading import PREFIX, located, offline
 
@@ -40,40 +43,133 @@ class MoDForCausalLM:
         return model
 
 
-class Logits(nn.Module):
-    """From tokens [B, T] to logits [B, T, V], as modbench calls a user's model. Training adds the predictors' losses.
+class Cache:
+    """What a model keeps between decode steps: a cache of transformers, which grows without changing a tensor in place.
 
     Attributes:
-        has_auxiliary: training calls `forward(tokens, auxiliary=True)`.
+        kept: transformers' cache.
+        seen: tokens of each row so far.
     """
 
-    has_auxiliary = True
+    def __init__(self, kept: Any, seen: int) -> None:  # noqa: ANN401  # a cache of transformers
+        self.kept, self.seen = kept, seen
 
-    def __init__(self, model: MoDModel) -> None:
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all keys and values."""
+        parts = [part for layer in self.kept.layers for part in (layer.keys, layer.values) if part is not None]
+        return sum(part.numel() * part.element_size() for part in parts)
+
+    def mark(self) -> tuple[int, list[dict[str, Any]]]:
+        """The present state."""
+        return self.seen, [dict(vars(layer)) for layer in self.kept.layers]
+
+    def rewind(self, mark: tuple[int, list[dict[str, Any]]]) -> None:
+        """Return to a state that `mark` gave."""
+        self.seen, layers = mark
+        for layer, state in zip(self.kept.layers, layers, strict=True):
+            vars(layer).update(state)
+
+
+class Logits(nn.Module):
+    """From tokens [B, T] to logits [B, T, V], with all that modbench asks a model for (docs/protocols.md).
+
+    Args:
+        model: the converted model.
+        rule: how tokens are chosen where nothing else is asked for. With `causal`, and in decoding, it is the configured rule.
+    """
+
+    def __init__(self, model: MoDModel, rule: str = "top_k") -> None:
         super().__init__()
-        self.model = model
+        with model.routed_by(rule):
+            self.model, self.rule = model, rule
+        self._auxiliary: Tensor | None = None
 
-    def forward(self, tokens_BT: Tensor, *, auxiliary: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits; with `auxiliary` also the sum of the predictors' losses."""
+    def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, *, causal: bool = False) -> Tensor:
+        """Logits; `lengths_B` are the real tokens of each row, the rest is padding on the right."""
         routing = self.model.routing
-        routing.auxiliary = [] if auxiliary else None
+        routing.auxiliary = [] if self.training else None
         try:
-            logits_BTV: Tensor = self.model(input_ids=tokens_BT, use_cache=False).logits
-            if not auxiliary:
-                return logits_BTV
-            assert routing.auxiliary is not None
-            return logits_BTV, sum(routing.auxiliary, logits_BTV.new_zeros(()))
+            with self._routed(causal=causal):
+                logits_BTV: Tensor = self.model(
+                    input_ids=tokens_BT, attention_mask=_mask(tokens_BT, lengths_B), use_cache=False
+                ).logits
+            self._auxiliary = (
+                sum(routing.auxiliary, logits_BTV.new_zeros(())) if routing.auxiliary is not None else None
+            )
         finally:
             routing.auxiliary = None
+        return logits_BTV
+
+    def aux_loss(self) -> Tensor:
+        """The predictors' losses in the last forward pass of training."""
+        assert self._auxiliary is not None, "a forward pass in training mode comes first"
+        return self._auxiliary
+
+    def observe(
+        self,
+        tokens_BT: Tensor,
+        lengths_B: Tensor | None = None,
+        *,
+        causal: bool = False,
+        flip_LBT: Tensor | None = None,
+    ) -> tuple[Tensor, list[Decision]]:
+        """Logits, and what every router decided, after reversing the decisions in `flip_LBT` (L: all layers)."""
+        routing = self.model.routing
+        routing.decisions, routing.flip_LBT = [], flip_LBT
+        try:
+            logits_BTV = self(tokens_BT, lengths_B, causal=causal)
+            return logits_BTV, routing.decisions
+        finally:
+            routing.decisions = routing.flip_LBT = None
+
+    def calibrate(self, tokens_BT: Tensor) -> None:
+        """Set the thresholds from typical text."""
+        self.model.calibrate(tokens_BT)
+
+    def prefill(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> tuple[Tensor, Cache]:
+        """Read prompts; logits [B, V] after the last token of each row.
+
+        Raises:
+            ValueError: if prompts have different lengths: transformers pads them on the left, which `generate` serves.
+        """
+        if lengths_B is not None and bool((lengths_B != tokens_BT.shape[1]).any()):
+            raise ValueError("prefill: prompts of one length; for others call model.generate with padding on the left")
+        cache = Cache(None, 0)
+        return self._step(tokens_BT, cache), cache
+
+    def decode(self, tokens_B: Tensor, cache: Cache) -> Tensor:
+        """Logits [B, V] after one more token in each row."""
+        return self._step(tokens_B[:, None], cache)
+
+    def _step(self, tokens_BT: Tensor, cache: Cache) -> Tensor:
+        name = self.model.routed_layers[0].cache_name
+        t = tokens_BT.shape[1]
+        told = {} if cache.kept is None else {name: cache.kept}
+        with self._routed(causal=True):
+            position_1T = torch.arange(cache.seen, cache.seen + t, device=tokens_BT.device)[None]
+            out = self.model(input_ids=tokens_BT, position_ids=position_1T, use_cache=True, logits_to_keep=1, **told)
+        cache.kept, cache.seen = out[name], cache.seen + t
+        logits_BV: Tensor = out.logits[:, -1]
+        return logits_BV
+
+    def _routed(self, *, causal: bool) -> AbstractContextManager[None]:
+        return self.model.routed_by(self.model.options.causal if causal else self.rule)
 
 
-def build(config: Any, path: str, rule: str = "auto") -> Logits:  # noqa: ANN401  # modbench's ModelConfig, or anything with a vocab_size
+def _mask(tokens_BT: Tensor, lengths_B: Tensor | None) -> Tensor | None:
+    if lengths_B is None:
+        return None
+    return (torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < lengths_B[:, None]).long()
+
+
+def build(config: Any, path: str, rule: str = "top_k") -> Logits:  # noqa: ANN401  # modbench's ModelConfig, or anything with a vocab_size
     """The converted model in a folder.
 
     Args:
         config: what modbench asks for; of it only `vocab_size` matters, the shape is the folder's.
         path: the folder.
-        rule: how tokens are chosen (see `MoDModel.route_by`); `auto` is causal but for training.
+        rule: how tokens are chosen (see `MoDModel.route_by`) in training and in losses that may see later tokens.
 
     Raises:
         UsageError: if the folder holds no converted model, or another vocabulary is asked for.
@@ -82,7 +178,6 @@ def build(config: Any, path: str, rule: str = "auto") -> Logits:  # noqa: ANN401
     if config is not None and config.vocab_size != model.config.vocab_size:
         raise UsageError(
             f"{path}: its vocabulary has {model.config.vocab_size} tokens, not {config.vocab_size}. "
-            f"Set shape.vocab_size={model.config.vocab_size}."
+            f"Set vocab_size={model.config.vocab_size}."
         )
-    model.route_by(rule)
-    return Logits(model)
+    return Logits(model, rule)

@@ -14,6 +14,7 @@ from hf_tiny import FAMILIES, LAYERS, dense, padded, routed, slow, tokens  # aft
 from transformers import AutoModelForCausalLM
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.protocols import parts_of
 from modbench.models.hf_mod import Logits, MoDForCausalLM, MoDModel, MoDOptions, build, convert
 
 FAMILY = pytest.mark.parametrize("family", FAMILIES)
@@ -102,7 +103,7 @@ def test_decoding_with_a_cache_is_one_forward_pass(family: str, rule: str) -> No
     model.route_by(rule)
     model.routing.decisions = []
     want_BTV = logits(model, x_BT)
-    first, last = (mask_BT.sum(1).tolist() for mask_BT in model.routing.decisions)
+    first, last = (decision.chosen_BT.sum(1).tolist() for decision in model.routing.decisions)
     model.routing.decisions = None
     cache, pieces, start = None, [], 0
     for size in (7, 1, 1, 4, *[1] * 7):
@@ -189,7 +190,8 @@ def test_saved_and_loaded_it_is_the_same_to_the_bit(family: str, tmp_path: Any) 
     assert again.state_dict().keys() == model.state_dict().keys() > dense(family).state_dict().keys()
     assert all(torch.equal(again.state_dict()[name], value) for name, value in model.state_dict().items())
     assert torch.equal(logits(again, x_BT), logits(model, x_BT))
-    assert torch.equal(logits(build(None, path=str(tmp_path), rule="top_k").model, x_BT)[0], top_k(model, x_BT)[0])
+    with torch.no_grad():
+        assert torch.equal(build(None, path=str(tmp_path))(x_BT), top_k(model, x_BT))
     half = MoDForCausalLM.from_pretrained(str(tmp_path), dtype=torch.bfloat16)
     assert half.routed_layers[0].router.score_weight.weight.dtype == torch.float32
 
@@ -216,12 +218,51 @@ def test_the_predictor_learns_nothing_from_the_language_model() -> None:
     """And its own loss reaches no other weight."""
     model = routed("llama").train()
     module = Logits(model)
-    _, auxiliary = module(tokens(2, 20), auxiliary=True)
-    auxiliary.backward()
+    module.train()
+    module(tokens(2, 20))
+    module.aux_loss().backward()
     got = {name for name, weight in model.named_parameters() if weight.grad is not None and bool(weight.grad.any())}
     assert got == {
         name for name, _ in model.named_parameters() if ".router.hidden." in name or ".router.logit." in name
     }
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_as_modbench_measures_it(family: str) -> None:
+    """Top-k, and without later tokens; prefill, decode, rewind; observed decisions; padding on the right."""
+    x_BT = tokens(2, 20)
+    model = routed(family, x_BT)
+    module = Logits(model).eval()
+    parts = parts_of(module, "it")
+    assert parts.has("observe", "prefill", "decode", "aux_loss", "calibrate")
+    assert parts.accepts("forward", "causal")
+    with torch.no_grad():
+        assert torch.equal(module(x_BT), top_k(model, x_BT))
+        causal_BTV = module(x_BT, causal=True)
+        close(causal_BTV, logits(model, x_BT))
+        logits_BV, cache = module.prefill(x_BT[:, :15])
+        close(logits_BV, causal_BTV[:, 14])
+        bytes_then, mark = cache.nbytes, cache.mark()
+        for _ in range(2):
+            for t in range(15, 20):
+                close(module.decode(x_BT[:, t], cache), causal_BTV[:, t])
+            assert cache.nbytes > bytes_then
+            cache.rewind(mark)
+        assert cache.nbytes == bytes_then
+        seen_BTV, decisions = module.observe(x_BT)
+        assert torch.equal(seen_BTV, module(x_BT))
+        assert [(each.layer, int(each.chosen_BT.sum())) for each in decisions] == [(0, 20), (2, 20)]
+        assert all(each.predicted_BT is not None for each in decisions)
+        flip_LBT = torch.zeros(LAYERS, 2, 20, dtype=torch.bool)
+        flip_LBT[2, 1, 7] = True
+        flipped_BTV, flipped = module.observe(x_BT, flip_LBT=flip_LBT)
+        assert (flipped[1].chosen_BT ^ decisions[1].chosen_BT).nonzero().tolist() == [[1, 7]]
+        assert torch.equal(flipped_BTV[0], seen_BTV[0])
+        assert not torch.equal(flipped_BTV[1], seen_BTV[1])
+        short_BTV = module(x_BT, torch.tensor([20, 12]))
+        close(short_BTV[1, :12], module(x_BT[1:, :12])[0])
+    assert module.observe(x_BT)[0].requires_grad
+    assert model.routing.decisions is None
 
 
 def test_what_cannot_be_done_is_refused() -> None:

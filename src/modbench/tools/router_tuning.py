@@ -159,7 +159,8 @@ def measure(model: MoDModel, windows: Windows, rules: tuple[str, ...]) -> Losses
                     )
                     losses.append(loss_N.view(batch.tokens_BT.shape).mean(1).numpy())
             by_rule[rule] = np.concatenate(losses)
-            share[rule] = float(torch.cat([mask_BT.flatten() for mask_BT in model.routing.decisions]).float().mean())
+            chosen = [decision.chosen_BT.flatten() for decision in model.routing.decisions]
+            share[rule] = float(torch.cat(chosen).float().mean())
             model.routing.decisions = None
     return Losses(by_rule, share, windows.tokens.tokens_per_byte)
 
