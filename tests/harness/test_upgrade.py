@@ -122,6 +122,23 @@ def test_what_is_written_is_read_back(folder: Path) -> None:
         assert Record.model_validate_json(record.model_dump_json()) == record
 
 
+def test_a_run_of_schema_7_has_models_without_options(folder: Path) -> None:
+    def without(body: Any) -> Any:  # JSON of any kind
+        if isinstance(body, dict):
+            return {key: without(value) for key, value in body.items() if key != "options"}
+        return [without(each) for each in body] if isinstance(body, list) else body
+
+    for record in read(str(folder)).records:
+        body = without(json.loads(record.model_dump_json())) | {"schema_version": 7}
+        assert "options" not in json.dumps(body)
+        now = Record.model_validate(upgraded(body, folder))
+        assert (now, now.schema_version) == (record, SCHEMA)
+        assert all(case.options == () for case in now.unit.comparison.arms)
+    run = json.loads((folder / "run.json").read_text())
+    assert "started_in" not in run
+    assert read(str(folder)).started_in is None
+
+
 @pytest.mark.parametrize(
     ("name", "version", "which"),
     [

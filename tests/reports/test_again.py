@@ -35,6 +35,13 @@ def options_of(command: str) -> dict[str, bool]:
     }
 
 
+def test_a_model_with_options_is_quoted_for_a_shell() -> None:
+    typed = ["modbench", "run", "quick", "--model", "mine.py:build(threshold=[0.5,0.7],mode='hard')", "--only"]
+    words = [word for flag in again.asked(typed).flags for word in flag]
+    assert words == typed[3:]
+    assert shlex.split(shlex.join(words)) == words
+
+
 def test_every_option_of_run_is_known() -> None:
     """A new option must be kept or left out: otherwise pages would say that it is not known what it changes."""
     known = dict.fromkeys((*again.KEPT, *again.LEFT), True) | dict.fromkeys(
