@@ -401,7 +401,9 @@ def test_folders_that_a_strangers_run_names_are_not_included(
     monkeypatch.setenv("MODBENCH_INCLUDE", "")
     stranger.plans()
     stranger.changes(lambda body: body.update(included=[{"kind": "folder", "name": str(evil)}]))
-    for token in ("../../../evil", None, "0" * 32):
+    (stranger.here / "forged.json").write_text(json.dumps({"files": [], "included": [str(evil)]}))
+    assert (stranger.here / "state" / "runs" / "../../forged.json").exists()
+    for token in ("../../forged", None, "0" * 32):
         stranger.changes(lambda body, token=token: body.update(token=token))  # type: ignore[misc]  # a default
         done = stranger.modbench("report", stranger.path, cwd=stranger.here)
         assert done.returncode == 4  # nothing was measured

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -129,6 +130,15 @@ def test_counting_leaves_the_router_as_it_was(mlp: str) -> None:
     assert found.total > 0
     assert {path: set(vars(router)) for path, router in routers.items()} == before
     assert own_router.routers_in(build("mod", router="norm"), "norm") == {}
+
+
+def test_a_method_that_calls_another_is_counted_once(mlp: str) -> None:
+    """Its loss scores."""
+    router: Any = own_router.routers_in(build("mod", router=mlp, capacity=0.5), mlp)["blocks.1.router"]
+    x_BTD = torch.ones(B, T, D)
+    with own_router.tallied({"router": router}) as found:
+        router.loss(x_BTD, x_BTD[..., 0], None, None)
+    assert found.total == 2 * B * T * (D * 2 * D + 2 * D)
 
 
 def test_the_guard_sees_that_it_looks_ahead(mlp: str) -> None:
