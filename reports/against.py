@@ -12,7 +12,7 @@ from modbench.harness.stats.effects import Effect, over_launches
 from modbench.reports import checked, nodes
 from modbench.reports.judge import judge
 from modbench.reports.load import Loaded
-from modbench.reports.pairs import pair_row
+from modbench.reports.pair_row import pair_row
 from modbench.reports.panel import is_number
 
 _MIRRORED = {"better": "worse", "worse": "better"}

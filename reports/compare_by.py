@@ -19,6 +19,7 @@ from modbench.reports.arms import arm_named
 from modbench.reports.axes import Value
 from modbench.reports.axis_table import BASELINE, Cell, Column, Filter, Heading, Table
 from modbench.reports.load import Loaded
+from modbench.reports.pair_row import pair_row
 from modbench.reports.style import name
 
 # Fields of a case that are none of its arm's.
@@ -166,7 +167,7 @@ class _Maker:
             cell.row = self._pairs(comparison, metric, base)[case.id]
         else:
             result = unpaired.result if self.tables.made_in(metric).samples == "launches" else None
-            row = pairs.pair_row(self.tables, case, base, metric, result)
+            row = pair_row(self.tables, case, base, metric, result)
             cell.row = pairs.of_family(row, (metric.key, column.heading), primary=True)
 
     def _value(self, case: Case, metric: Metric) -> float | None:
@@ -196,7 +197,7 @@ class _Maker:
         family = (comparison.label, metric.key, base.arm)
         if family not in self._against:
             others = [each for each in comparison.arms if each.id != base.id]
-            rows = (pairs.pair_row(self.tables, each, base, metric) for each in others)
+            rows = (pair_row(self.tables, each, base, metric) for each in others)
             self._against[family] = {row["case_id"]: pairs.of_family(row, family, primary=True) for row in rows}
         return self._against[family]
 

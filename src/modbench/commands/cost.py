@@ -12,9 +12,10 @@ from modbench.commands._output import say, say_json
 def cost(model: ModelName, *, flags: Flags, as_json: JsonFlag = False) -> None:
     """Show what a model of any size costs: parameters, FLOPs, bytes, memory. Nothing is allocated or run."""
     from modbench.tools import cost
+    from modbench.tools.cost_text import as_text
 
     rows = cost.costs(cost.Request.from_flags(model, flags.overrides()))
     if as_json:
         say_json(rows)
     else:
-        say(cost.as_text(rows))
+        say(as_text(rows))

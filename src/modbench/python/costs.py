@@ -11,6 +11,7 @@ from modbench.harness.core.units import human
 from modbench.python.given import flags_of, including
 from modbench.python.shown import html, html_table, text
 from modbench.tools import cost as tool
+from modbench.tools.cost_text import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,7 @@ class Costs:
         return f"<modbench cost of {first['model']}: {human(first['flops']['forward'], 'FLOP')} forward{more}>"
 
     def __str__(self) -> str:
-        return text([tool.as_text(list(self.rows))])
+        return text([as_text(list(self.rows))])
 
     def _repr_html_(self) -> str:
         rows = [
