@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import docs_api
+import docs_examples
 import docs_reference
 from docs_links import LINK, links, outside_blocks, with_anchors
 
@@ -36,6 +37,7 @@ GENERATED = {
     "reference/catalogue.md": docs_reference.catalogue_page,
     "reference/parts.md": docs_reference.parts_page,
     "reference/api.md": docs_api.api_page,
+    "reference/examples.md": docs_examples.examples_page,
 }
 # What a browser would fetch with a page: of links only style sheets, icons and the like.
 FETCHES = re.compile(
@@ -72,6 +74,8 @@ def moved(file: Path) -> str:
             return f"{there.relative_to('docs')}{anchor}"
         if there.parts[0] == "suites":
             return f"reference/suites.md#{there.stem}"
+        if there.parts[0] == "examples":
+            return f"reference/examples.md#{docs_examples.anchor(ROOT / there)}"
         return f"{OUTSIDE.get(str(there), f'files/{there}')}{anchor}"
 
     return outside_blocks(file.read_text(encoding="utf-8"), lambda part: LINK.sub(target, part))
@@ -83,7 +87,7 @@ def is_outside(target: str) -> bool:
 
 
 def linked_files() -> set[Path]:
-    """Files of the repository, such as examples, that pages link to, and that the site has as they are."""
+    """Other files of the repository that pages link to, such as the licence: the site has them as they are."""
     found = {
         (file.parent / name).resolve()
         for file in sources()
@@ -91,7 +95,11 @@ def linked_files() -> set[Path]:
         if name and not is_outside(name)
     }
     inside = {path: path.relative_to(ROOT) for path in found if path.is_file()}
-    return {path for path, at in inside.items() if at.parts[0] not in {"docs", "suites"} and str(at) not in OUTSIDE}
+    return {
+        path
+        for path, at in inside.items()
+        if at.parts[0] not in {"docs", "suites", "examples"} and str(at) not in OUTSIDE
+    }
 
 
 def named(nav: list[Any]) -> Iterator[str]:

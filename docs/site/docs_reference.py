@@ -25,7 +25,7 @@ ABOUT_ROOMS = {
     "formats": "What `modbench report RUN --format NAME` writes.",
     "suites": "What `modbench run NAME` measures; [suites.md](suites.md) has the keys.",
     "tasks": "What a model is trained on and asked: the metric `task/NAME`.",
-    "sources": "Where models come from beside the catalogue and your files: `--model SOURCE:WHAT`.",
+    "sources": "Where models of other libraries come from: `--model NAME:WHAT`.",
     "sinks": "Where numbers of training go besides the run folder: `--log-to NAME`.",
 }
 
@@ -194,7 +194,7 @@ def catalogue_page() -> str:
         "",
     ]
     for room in catalogue.ROOMS:
-        lines += [f"## {room.capitalize()}", "", ABOUT_ROOMS[room], ""]
+        lines += [f"## {room.capitalize()}", "", ABOUT_ROOMS.get(room, ""), ""]
         if room == "metrics":
             lines += rows(
                 ("key", "unit", "better", "what it is"),

@@ -12,7 +12,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *so
 # A comment directly before a block: `<!-- not executed: REASON -->`, or `<!-- proof: REASON -->` for what takes over ten seconds.
 FENCE = re.compile(
     r"(?:^[ ]*<!-- (?P<how>not executed|proof): (?P<why>[^>]*?) -->\n+)?"
-    r"^[ ]*```(?P<language>[\w-]*)[^\n]*\n(?P<body>.*?)^[ ]*```[ ]*$",
+    r"^[ ]*```(?P<language>[\w-]*)(?: title=\"(?P<title>[^\"\n]+)\")?[ ]*\n(?P<body>.*?)^[ ]*```[ ]*$",
     flags=re.DOTALL | re.MULTILINE,
 )
 
@@ -28,6 +28,7 @@ class Block:
         text: its content.
         how: `not executed`, `proof`, or empty: executed in every run of the tests.
         why: the reason for that.
+        title: the file whose content it is (`title="mine.py"` behind the language); it is written instead of executed.
     """
 
     page: Path
@@ -36,6 +37,7 @@ class Block:
     text: str
     how: str
     why: str
+    title: str
 
     @property
     def place(self) -> str:
@@ -61,6 +63,7 @@ def blocks(page: Path) -> list[Block]:
             found["body"],
             found["how"] or "",
             found["why"] or "",
+            found["title"] or "",
         )
         for found in FENCE.finditer(text)
     ]

@@ -89,9 +89,16 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compared_run(tmp_path_factory.mktemp("planted") / "run", suite=suite).path
 
 
-def make_named_runs(page: Path, planted: Path, folder: Path) -> None:
-    """A copy of the planted run for every run that a page names."""
-    for name in {*re.findall(r"\bruns/[\w.-]*\w", page.read_text(encoding="utf-8"))}:
+def make_page_files(page: Path, planted: Path, folder: Path) -> None:
+    """What a page names: its own blocks with a title, the example folder, and a copy of the planted run for every run."""
+    text = page.read_text(encoding="utf-8")
+    for block in blocks(page):
+        if block.title:
+            (folder / block.title).write_text(block.text, encoding="utf-8")
+    if "--include bench" in text and not (folder / "bench").exists():
+        shutil.copytree(ROOT / "examples" / "bench", folder / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "modbench.toml").write_text('include = ["bench"]\n')
+    for name in {*re.findall(r"\bruns/[\w.-]*\w", text)}:
         if not (folder / name).exists():
             shutil.copytree(planted, folder / name)
 
@@ -165,7 +172,7 @@ def others(words: list[str], folder: Path) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if any(b.language == "sh" for b in blocks(page))], ids=page_id)
 def test_commands_do_what_the_page_says(page: Path, here: Path, planted: Path, modbench: Modbench) -> None:
     """Every command of a page in its order, in one folder: runs are planned, what reads runs gets planted ones."""
-    make_named_runs(page, planted, here)
+    make_page_files(page, planted, here)
     for block in blocks(page):
         if block.language != "sh" or block.how == "not executed":
             continue
@@ -207,7 +214,7 @@ def run_python(page: Path, hows: set[str]) -> None:
     """Execute a page's blocks of Python in one namespace, in order, without what they print."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks(page):
-        if block.language == "python" and block.how in hows:
+        if block.language == "python" and block.how in hows and not block.title:
             with contextlib.redirect_stdout(io.StringIO()):
                 exec(compile("\n" * block.line + block.text, block.place, "exec"), namespace)  # noqa: S102  # our own pages
 
@@ -223,7 +230,7 @@ def test_python_blocks_run(page: Path, here: Path, planted: Path) -> None:
     if page_id(page) in SHORTENED:
         assert f'"{page.name}"' in (ROOT / SHORTENED[page_id(page)]).read_text(encoding="utf-8")
         return
-    make_named_runs(page, planted, here)
+    make_page_files(page, planted, here)
     run_python(page, {""})
 
 
@@ -275,6 +282,7 @@ def test_commands_run_in_full(
     block: Block, command: str, two_runs: list[Path], modbench_process: Modbench, here: Path
 ) -> None:
     """Every command of the documentation that needs no card, at full length; runs that it names are smoke runs."""
+    make_page_files(block.page, two_runs[0], here)
     words = words_of(command)[1:]
     runs = iter(two_runs)
     words = [str(next(runs)) if word.startswith("runs/") else word for word in words]
@@ -291,5 +299,5 @@ def test_commands_run_in_full(
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("page", PYTHON, ids=page_id)
 def test_python_blocks_run_in_full(page: Path, here: Path, planted: Path) -> None:
-    make_named_runs(page, planted, here)
+    make_page_files(page, planted, here)
     run_python(page, {"", "proof"})

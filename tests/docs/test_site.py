@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import docs_build
+import docs_reference
 import pytest
 from docs_api import exported, public
 from docs_drawing import DRAWINGS, IMAGES
@@ -110,6 +111,7 @@ def test_everything_in_the_catalogue_is_on_its_page(room: str) -> None:
     section = PAGES["reference/catalogue.md"].partition(f"## {room.capitalize()}\n")[2].partition("\n## ")[0]
     names = catalogue.metrics() if room == "metrics" else catalogue.entries(room)
     assert names
+    assert docs_reference.ABOUT_ROOMS[room]
     assert {name for name in names if f"| `{name}` |" not in section} == set()
 
 
