@@ -24,6 +24,8 @@ KEPT = (
     "--device",
     "--seeds",
     "--corpus",
+    "--router",
+    "--include",
     "--set",
     "--effort",
 )

@@ -48,6 +48,22 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     return spec, options.parse(inside, f"model {spec!r}")
 
 
+def parse_single(text: str) -> tuple[str, options.Pairs]:
+    """Part a model from its options, where each has one value; options as a case keeps them.
+
+    Raises:
+        UsageError: for a list, options of a catalogue model, or what `parse_spec` refuses.
+    """
+    model, given = parse_spec(text)
+    if given and not is_user_model(model):
+        raise UsageError(f"model {model!r} is one of modbench's own: it takes --capacity and --set, not options.")
+    tried = options.checked(given, f"model {model!r}")
+    for name, values in tried.items():
+        if len(values) > 1:
+            raise UsageError(f"option {name} = {list(values)}: give one value; `modbench plan` takes lists.")
+    return model, tuple((name, values[0]) for name, values in sorted(tried.items()))
+
+
 def check_user_model(spec: str, given: Mapping[str, Any]) -> None:
     """Check that a user's model can be found and called as `build(config, **given)`, without running its code.
 

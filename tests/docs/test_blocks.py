@@ -61,7 +61,7 @@ def page_id(page: Path) -> str:
 def make_named_files(folder: Path) -> None:
     """The files that documented commands name."""
     (folder / "mine.py").write_text(
-        "import torch\ndef build(config):\n    d, v = config.d_model, config.vocab_size\n"
+        "import torch\ndef build(config, threshold=0.5, mode='soft'):\n    d, v = config.d_model, config.vocab_size\n"
         "    return torch.nn.Sequential(torch.nn.Embedding(v, d), torch.nn.Linear(d, v))\n"
     )
     shutil.copytree(ROOT / "examples" / "bench", folder / "bench")

@@ -12,7 +12,7 @@ from modbench.harness.core import catalogue, own_models, own_routers
 from modbench.harness.core.case import ELEMENT_BYTES, Case, Dtype, Place
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
-from modbench.harness.core.options import Pairs, checked
+from modbench.harness.core.options import Pairs
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost, closed_form
 from modbench.harness.planning.arms import check_capacity, decided_by
 from modbench.harness.planning.overrides import toml_value
@@ -64,7 +64,7 @@ class Request:
         for name in flags.dtype:
             if name not in dtypes:
                 raise unknown("dtype", name, dtypes)
-        model, options = _parted(model)
+        model, options = own_models.parse_single(model)
         return cls(
             model,
             options,
@@ -85,24 +85,6 @@ def costs(request: Request) -> list[dict[str, Any]]:
     _check(request)
     axes = (request.capacity or (None,), request.dtype, request.batch_size, request.seq_len)
     return [_row(request, *point) for point in itertools.product(*axes)]
-
-
-def _parted(text: str) -> tuple[str, Pairs]:
-    """A model and its options.
-
-    Raises:
-        UsageError: for a list, or options of a model that has none.
-    """
-    model, given = own_models.parse_spec(text)
-    if given and not own_models.is_user_model(model):
-        raise UsageError(f"model {model!r} is one of modbench's own: it takes --capacity and --set, not options.")
-    tried = checked(given, f"model {model!r}")
-    for name, values in tried.items():
-        if len(values) > 1:
-            raise UsageError(
-                f"option {name} = {list(values)}: cost takes one value of each option; `modbench plan` takes lists."
-            )
-    return model, tuple((name, values[0]) for name, values in sorted(tried.items()))
 
 
 def _check(request: Request) -> None:
