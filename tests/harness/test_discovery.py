@@ -132,6 +132,7 @@ def test_a_broken_metric_stops_nothing_and_is_named_where_it_is_asked_for(
         ("sinks", "SINK", "is no Sink but 1"),
         ("routers", "ROUTER", "is no class with a method `score`, such as a Router, but 1"),
         ("launchers", "LAUNCHER", "cannot be called: 1"),
+        ("sources", "SOURCE", "cannot be called: 1"),
         ("panels", "PANEL", "is no Panel: it has no title, order, span, render"),
         ("formats", "FORMAT", "is no Format: it has no files"),
     ],
@@ -140,7 +141,19 @@ def test_what_is_of_another_type_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: str, exported: str, said: str
 ) -> None:
     assert set(discovery.ROOMS) - {"suites", "metrics"} == {
-        *("models", "passes", "doubts", "tasks", "corpora", "sinks", "routers", "launchers", "panels", "formats")
+        *(
+            "models",
+            "passes",
+            "doubts",
+            "tasks",
+            "corpora",
+            "sinks",
+            "routers",
+            "launchers",
+            "sources",
+            "panels",
+            "formats",
+        )
     }
     use(monkeypatch, write(tmp_path, **{f"{room}__mine": f"{exported} = 1"}))
     with pytest.raises(BrokenError, match=said):
