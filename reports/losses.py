@@ -45,8 +45,13 @@ def shown(loaded: Loaded) -> list[Loss]:
 
 def mixed(loaded: Loaded) -> bool:
     """Whether arms read different tokens: then losses per token do not compare, and bits per byte do."""
+    return len(_tokenizers(loaded)) > 1
+
+
+def _tokenizers(loaded: Loaded) -> set[str]:
+    """The tokenizers of all runs on a corpus; a pretrained model brings its own."""
     runs = (unit.protocol.train for unit in loaded.run.plan.units if not unit.comparison.arms[0].task)
-    return len({run.tokenizer for run in runs if run is not None}) > 1
+    return {run.tokenizer for run in runs if run is not None}
 
 
 def unit_of(loaded: Loaded) -> tuple[str, float]:
@@ -54,10 +59,10 @@ def unit_of(loaded: Loaded) -> tuple[str, float]:
 
     With a tokenizer of bytes a token is a byte. With another the factor follows from a case whose loss was measured in both.
     """
-    train = loaded.run.plan.suite.train
-    if mixed(loaded):
+    found = _tokenizers(loaded)
+    if len(found) > 1:
         return NATS, 1.0
-    if train is not None and train.tokenizer == "bytes":
+    if found == {"bytes"}:
         return BITS, 1 / math.log(2)
     for case in loaded.arms:
         bits, nats = loaded.value(case.arm, "bpb/val"), loaded.value(case.arm, "loss/val")

@@ -67,6 +67,10 @@ def shape(spec: Spec, found: Found) -> dict[str, Any]:
     if found.kind == "gguf":
         return _of_gguf(spec, found.config_file)
     data = raw_config(spec, found.config_file)
+    if data["model_type"].startswith("mod_"):
+        raise UsageError(
+            f"model '{spec}' was made by `modbench convert`: measure it with 'modbench.models.hf_mod:build(path={spec.name})'."
+        )
     made: dict[str, Any] = {}
     for key, names in NAMES.items():
         value = next((data[name] for name in names if data.get(name) is not None), None)

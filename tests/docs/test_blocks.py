@@ -11,6 +11,7 @@ import io
 import json
 import re
 import shutil
+import struct
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from planted_compare import ARMS, compared_run
 
 from modbench.cli import app
 from modbench.harness.planning.suite import parse_suite
+from modbench.harness.text.tokens import byte_characters
 from modbench.reports.formats.pytest_benchmark import statistics_of
 
 Modbench = Callable[..., CompletedProcess[str]]
@@ -67,6 +69,23 @@ def make_named_files(folder: Path) -> None:
     shutil.copytree(ROOT / "examples" / "bench", folder / "bench")
     shutil.copy(ROOT / "examples" / "routers" / "scaled_norm.py", folder / "my_router.py")
     (folder / "modbench.toml").write_text('include = ["bench"]\n')
+    shape = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "vocab_size": 512,
+    }
+    config = {"model_type": "llama", "max_position_embeddings": 1024, **shape}
+    (folder / "my_llama").mkdir()
+    (folder / "my_llama" / "config.json").write_text(json.dumps(config))
+    vocabulary = byte_characters()
+    tokenizer = {"model": {"type": "BPE", "vocab": vocabulary, "merges": []}, "added_tokens": [], "truncation": None}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    tokenizer |= {"version": "1.0", "padding": None, "normalizer": None, "post_processor": None}
+    tokenizer |= {"decoder": level, "pre_tokenizer": level}
+    (folder / "my_llama" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "my_llama" / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")  # whole, and empty
     (folder / "novels").mkdir()
     for i in range(2):
         (folder / "novels" / f"{i}.txt").write_text("".join(f"{i} once upon a time, {n} times " for n in range(2000)))

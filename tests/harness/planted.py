@@ -169,6 +169,8 @@ def _trained(unit: UnitOfWork, case: Case, trouble: Trouble) -> Iterator[Outcome
     loss = planted + (0.3, -0.2, 0.1, 0.05, -0.15)[seed % 5] + trouble.run_noise * own
     corpus = "badcafe" if trouble.other_text and trouble.other_text in unit.name else "c0ffee"
     trained = TrainNotes(seed=seed, sees_future=case.model in {"mod", "moe"}, corpus_sha256=corpus, corpus="t")
+    if unit.protocol.train is not None:
+        trained = trained.model_copy(update={"tokenizer": unit.protocol.train.tokenizer})
     told: dict[str, Any] = {"status": "ok", "samples": {"value": [loss]}, "notes": trained}
     for metric, unit_of in (("loss/val", "nat"), ("bpb/val", "bit/B")):
         yield Outcome(case=case.id, metric=metric, unit=unit_of, **told)

@@ -160,6 +160,12 @@ def test_a_config_without_a_shape_is_refused(folder: Path, text: str) -> None:
         settings(f"hf:{folder}")
 
 
+def test_a_converted_model_says_how_it_is_measured(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps(CONFIG | {"model_type": "mod_llama"}))
+    with pytest.raises(UsageError, match=r"modbench\.models\.hf_mod:build\(path="):
+        settings(f"hf:{folder}")
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_shape_of_a_gguf_is_in_its_header(tmp_path: Path, tied: bool) -> None:
     file = gguf(tmp_path / "m.gguf", tied=tied)

@@ -223,14 +223,15 @@ def test_without_a_step_the_stored_weights_are_evaluated(
     )
     made = train(it, protocol)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
-    ids = tokenizer().encode(corpus.val.decode(), add_special_tokens=False).ids
+    words = tokenizer()
+    ids = words.encode(corpus.val.decode(), add_special_tokens=False).ids
     starts = [round(each) for each in torch.linspace(0, len(ids) - 33, 8).floor().tolist()]
     rows = torch.tensor([ids[start : start + 33] for start in starts])
     loss = float(theirs(input_ids=rows, labels=rows).loss.detach())
     assert made.held_out.loss == pytest.approx(loss, rel=1e-5)
     assert made.held_out.causal == made.held_out.loss
     assert made.curve["loss"] == []
-    scored = sum(len(tokenizer().decode([i]).encode()) for i in rows[:, 1:].flatten().tolist())
+    scored = sum(len(words.decode([i]).encode()) for i in rows[:, 1:].flatten().tolist())
     bits = catalogue.metrics()["bpb/val"].measure(made)
     assert bits == pytest.approx(loss / math.log(2) * 256 / scored, rel=1e-5)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from modbench.harness.core.contracts import Cost
     from modbench.harness.planning.overrides import Overrides
 
+COUNTED = "torch's counter on shapes alone (a user's model has no closed form)"
 CONVENTIONS = {
     "forward": "2 per multiply-add, full-square attention, head included",
     "forward/causal": "attention over the lower triangle",
@@ -176,14 +177,7 @@ def _row(request: Request, capacity: float | None, dtype: Dtype, batch_size: int
 
 
 def _flops(cost: Cost) -> dict[str, float]:
-    return {
-        "forward": cost.forward,
-        "forward/causal": cost.forward_causal,
-        "forward/headless": cost.forward_headless,
-        "train_step": cost.train_step,
-        "train_step/causal": cost.train_step_causal,
-        "train_step/hardware": cost.train_step_hardware,
-    }
+    return {name: getattr(cost, name.replace("/", "_")) for name in CONVENTIONS}
 
 
 def _check_on_meta(case: Case, cost: Cost) -> dict[str, Any]:
@@ -226,9 +220,7 @@ def _counted(case: Case) -> dict[str, Any]:
     flops = _flops(cost) if cost else dict.fromkeys(CONVENTIONS) | {"forward": seen.total, "train_step": 3 * seen.total}
     bound = f"; a lower bound: no formula for {', '.join(seen.unknown)}" if seen.unknown else ""
     return {
-        "source": "closed form"
-        if cost
-        else f"torch's counter on shapes alone (a user's model has no closed form){bound}",
+        "source": "closed form" if cost else f"{COUNTED}{bound}",
         "params": params,
         "flops": flops,
         "parts": dict(cost.parts) if cost else {},
@@ -244,5 +236,5 @@ def _counted(case: Case) -> dict[str, Any]:
             "peak_forward": None,
             "peak_train_step": forecast.bytes.get("memory/peak_allocated"),
         },
-        "reason": forecast.reason or "shapes alone do not determine this for a model that is not from the catalogue",
+        "reason": forecast.reason or "a user's model has no closed form of this, and shapes alone do not determine it",
     }
