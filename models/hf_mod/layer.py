@@ -74,11 +74,13 @@ class RoutedLayer(nn.Module):
 
     signature: ClassVar[inspect.Signature]
     cache_name: ClassVar[str]
+    returns_tuple: ClassVar[bool]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401  # whatever other bases take
         super().__init_subclass__(**kwargs)
         cls.signature = inspect.signature(cls.__bases__[1].forward)  # type: ignore[attr-defined]  # a decoder layer
-        # Renamed in transformers 5.20 or so.
+        # Both changed in the course of transformers 5.
+        cls.returns_tuple = "tuple" in str(cls.signature.return_annotation)
         cls.cache_name = "cache" if "cache" in cls.signature.parameters else "past_key_values"
 
     def __init__(self, config: Any, layer_idx: int) -> None:  # noqa: ANN401  # a config of transformers
@@ -113,7 +115,7 @@ class RoutedLayer(nn.Module):
         if self.routing.auxiliary is not None and rule == "top_k":
             self.routing.auxiliary.append(self.router.loss(hidden_states, selection.mask(t), self.routing.real_BT))
         if chosen is None:
-            return hidden_states
+            return (hidden_states,) if self.returns_tuple else hidden_states
         place_Rk = chosen.index_Rk + seen
         keys = Keys(place_Rk, chosen.valid_Rk) if store is None else store.admit(chosen.row_R, place_Rk, *chosen[2:])
         x_RkD = _taken(hidden_states, chosen)

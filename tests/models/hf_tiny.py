@@ -93,7 +93,8 @@ def slow(original: Any, model: MoDModel, row_T: Tensor, rule: str) -> Tensor:
             told = {}
             if hasattr(base, "rotary_emb"):
                 told["position_embeddings"] = base.rotary_emb(seen_1nD, position_ids=places[None])
-            out_D = block(seen_1nD, **told)[0, -1]
+            given = block(seen_1nD, **told)
+            out_D = (given[0] if isinstance(given, tuple) else given)[0, -1]
             moved_TD[t] = stream_TD[t] + weights_T[t] * (out_D - stream_TD[t])
         stream_TD = moved_TD
     norm = base.ln_f if hasattr(base, "ln_f") else base.norm
