@@ -80,7 +80,11 @@ def make_named_files(folder: Path) -> None:
     (folder / "my_llama").mkdir()
     (folder / "my_llama" / "config.json").write_text(json.dumps(config))
     vocabulary = byte_characters()
-    tokenizer = {"model": {"type": "BPE", "vocab": vocabulary, "merges": []}, "added_tokens": [], "truncation": None}
+    tokenizer: dict[str, Any] = {
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+        "added_tokens": [],
+        "truncation": None,
+    }
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     tokenizer |= {"version": "1.0", "padding": None, "normalizer": None, "post_processor": None}
     tokenizer |= {"decoder": level, "pre_tokenizer": level}
