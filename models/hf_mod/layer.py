@@ -194,6 +194,7 @@ class RoutedLayer(nn.Module):
         even = chosen.valid_Rk is None and keys.valid_RL is None
         if how == "sdpa" and given is None and even and (k in {1, longest}):
             return None
+        # What only fills the shape stands at the last place, so that it sees a key too: a softmax over nothing is NaN.
         visible_RkL = keys.place_RL[:, None] <= place_Rk[..., None]
         if keys.valid_RL is not None:
             visible_RkL = visible_RkL & keys.valid_RL[:, None]
@@ -202,10 +203,6 @@ class RoutedLayer(nn.Module):
             place_RkL = keys.place_RL[:, None].expand(-1, k, -1).clamp(max=allowed_RkS.shape[2] - 1)
             allowed_RkL = allowed_RkS.gather(2, place_RkL)
             visible_RkL = visible_RkL & (allowed_RkL if allowed_RkL.dtype == torch.bool else allowed_RkL == 0)
-        if chosen.valid_Rk is not None:
-            # What only fills the shape sees the first key: a softmax over nothing is NaN, in gradients too.
-            first_L = torch.arange(longest, device=place_Rk.device) == 0
-            visible_RkL = visible_RkL | (~chosen.valid_Rk[..., None] & first_L)
         if how == "sdpa":
             return visible_RkL[:, None]
         hidden_RkL = ~visible_RkL[:, None]

@@ -39,6 +39,15 @@ def written(model: Any, x_BT: Tensor, mask_BT: Tensor | None = None, **told: Any
     return found[:, x_BT.shape[1] :]
 
 
+def lengths(model: Any, x_BT: Tensor, mask_BT: Tensor | None = None) -> list[list[int]]:
+    """Tokens that each routed layer's cache holds of each row."""
+    mask_BT = torch.ones_like(x_BT) if mask_BT is None else mask_BT
+    position_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+    with torch.no_grad():
+        out = model(x_BT, attention_mask=mask_BT, position_ids=position_BT, use_cache=True)
+    return [out[name_of_cache(model)].layers[layer.index].lengths for layer in model.routed_layers]
+
+
 @FAMILY
 def test_capacity_1_with_a_neutral_router_is_the_dense_model(family: str) -> None:
     """Logits by every rule; what it generates by the one that generation uses."""
@@ -89,9 +98,13 @@ def test_a_ragged_batch_generates_what_each_prompt_does_alone(family: str, rule:
     model = routed(family, x_BT)
     model.route_by(rule)
     parts = [x_BT[row, :length] for row, length in enumerate(LENGTHS)]
-    together = written(model, *padded(parts, 20, "left"))
+    ids_BT, mask_BT = padded(parts, 20, "left")
+    together, stored = written(model, ids_BT, mask_BT), lengths(model, ids_BT, mask_BT)
     for row, part in enumerate(parts):
         assert torch.equal(together[row], written(model, part[None])[0])
+        assert [layer[row] for layer in stored] == [layer[0] for layer in lengths(model, part[None])], (
+            "padding is stored"
+        )
 
 
 @FAMILY
