@@ -47,6 +47,7 @@ FETCHES = re.compile(
 # A search that works from the disk needs a stand-in for workers: zensical's page loads one from the network, ours is a file.
 SHIM = "https://unpkg.com/iframe-worker/shim"
 WORKER = Path(__file__).parent / "worker.js"
+STYLE = Path(__file__).parent / "site.css"
 
 
 def sources() -> list[Path]:
@@ -123,6 +124,7 @@ def gather(folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(with_anchors(text), encoding="utf-8")
     shutil.copytree(DOCS / "img", folder / "pages" / "img")
+    shutil.copy(STYLE, folder / "pages" / STYLE.name)
     for file in linked_files():
         path = folder / "pages" / "files" / file.relative_to(ROOT)
         path.parent.mkdir(parents=True, exist_ok=True)
