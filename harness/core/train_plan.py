@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from modbench.harness.core.config import MOST_TOKENS
+from modbench.harness.core.contracts import TOKENIZERS
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
 
@@ -26,7 +27,6 @@ MOST_MORE = 3
 # Equal training FLOPs: equal within this share. Steps are whole, so a run must have enough of them.
 FLOPS_TOLERANCE = 0.01
 BUDGETS = ("steps", "tokens", "flops")
-TOKENIZERS = ("bytes", "bpe")
 # Far above what anybody has trained: 1e14 tokens, 1e27 FLOPs.
 MOST_TRAINED, MOST_STEPS, MOST_FLOPS = 10**15, 10**10, 1e30
 

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue, clocks, early_end, leash, own_code
+from modbench.harness.core import catalogue, clocks, early_end, included, leash, own_code
 from modbench.harness.core.case import Place, UnitOfWork
 from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.files import now, write_atomically
@@ -48,12 +48,14 @@ class Leash:
         limit_s: seconds after which it ends, even if the interpreter hangs and its parent is gone.
         out: where it prints: the keeper's pipe; None: its log is opened here.
         parent: process id of the fork server that starts it; None for a cold process.
+        include: the user's folders; a fork server keeps the environment in which it was started, as of an earlier run.
     """
 
     mark: str
     limit_s: float
     out: Connection | None
     parent: int | None = None
+    include: str = ""
 
     def put_on(self) -> None:
         """Take this process into a session of its own and tie it to its parent and its limit."""
@@ -65,6 +67,7 @@ class Leash:
             os._exit(1)
         leash.end_after(self.limit_s)
         os.environ[leash.MARK] = self.mark
+        os.environ[included.VARIABLE] = self.include
         if self.out is not None:
             redirect(self.out.fileno())
             self.out.close()

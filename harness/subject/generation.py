@@ -49,7 +49,7 @@ class Generation:
             raise Unmeasured("prefill and decode are never compiled: they run eagerly, or decode as a CUDA graph")
         subject.module.eval()
         if not subject.case.own:
-            set_missing(subject.module, subject.inputs(0, 1)[0])
+            set_missing(subject.module, lambda: subject.inputs(0, 1)[0])
         if subject.case.own and not subject.decodes_as_forward:
             decode_guard.check(subject)
             subject.decodes_as_forward = True

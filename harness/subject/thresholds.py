@@ -6,6 +6,7 @@ then the capacity, whatever the weights are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 from weakref import WeakSet
 
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 _LOOKED_AT: WeakSet[nn.Module] = WeakSet()
 
 
-def set_missing(module: nn.Module, prompts_BT: Tensor) -> None:
+def set_missing(module: nn.Module, prompts: Callable[[], Tensor]) -> None:
     """Calibrate a shipped model on prompts, int64 [B, T], if a threshold of it was never set; a model is looked at once."""
     if module in _LOOKED_AT:
         return
     _LOOKED_AT.add(module)
     if any(not part.is_set for part in module.modules() if hasattr(part, "is_set")):
-        cast("LanguageModel", module).calibrate(prompts_BT)
+        cast("LanguageModel", module).calibrate(prompts())

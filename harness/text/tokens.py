@@ -17,9 +17,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core import extras
-from modbench.harness.core.contracts import Text
+from modbench.harness.core.contracts import TOKENIZERS, Text
 from modbench.harness.core.errors import ModbenchError, UsageError, unknown
-from modbench.harness.core.train_plan import TOKENIZERS
 from modbench.harness.text import disk_cache
 
 if TYPE_CHECKING:

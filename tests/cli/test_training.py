@@ -189,7 +189,7 @@ def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path
     [
         (["train", "nope"], "unknown model 'nope'"),
         (["train", "dense", "--corpus", "nowhere"], "neither"),
-        (["train", "dense", "--set", "train.steps=0"], "train.steps"),
+        (["train", "dense", "--set", "train.steps=-1"], "train.steps"),
         (["train", "dense", "--set", "train.stepz=3"], "Did you mean 'train.steps'?"),
         (["train", "dense", "--seq-len", "8,16"], "a training run has one"),
         (["train", "dense", "--set", "train.tokenizer=bpe"], "Set vocab_size=257 or more"),

@@ -46,7 +46,7 @@ def system_error(number: int, path: str | None = None) -> OSError:
 def test_what_the_system_refuses_ends_in_one_line(
     error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse() -> None:
+    def refuse(**_: object) -> None:
         raise error
 
     monkeypatch.setattr(cli, "app", refuse)

@@ -76,7 +76,8 @@ def test_only_the_reversed_decision_changes(router: str) -> None:
         changed = before.decisions[0].chosen_BT ^ after.decisions[0].chosen_BT
         assert changed.nonzero().tolist() == [[0, place]]
         assert not torch.equal(before.logits[0, place], after.logits[0, place])
-        assert torch.equal(before.logits[0, :place], after.logits[0, :place]) == (
+        # One token more or less may be multiplied by another kernel, which rounds otherwise.
+        assert torch.allclose(before.logits[0, :place], after.logits[0, :place], rtol=0, atol=1e-5) == (
             # A later block chooses anew over the whole sequence, by what it sees: earlier tokens may then move too.
             torch.equal(before.decisions[1].chosen_BT[0, :place], after.decisions[1].chosen_BT[0, :place])
         )

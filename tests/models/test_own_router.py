@@ -156,7 +156,7 @@ def test_it_routes_causally_once_it_is_calibrated(mlp: str) -> None:
     x_BT = tokens(t=64)
     with pytest.raises(ValueError, match="no threshold yet"):
         module(x_BT, causal=True)
-    set_missing(module, x_BT)
+    set_missing(module, lambda: x_BT)
     changed_BT = x_BT.clone()
     changed_BT[:, 40:] = 0
     with torch.no_grad():

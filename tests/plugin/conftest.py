@@ -12,8 +12,6 @@ import scipy.stats  # noqa: F401  # an inner pytest forgets what it imported, wh
 import modbench.reports.text_table
 import modbench.testing.against  # noqa: F401  # as above
 
-pytest_plugins = ["pytester"]
-
 CLOCK = """
 import math, random
 import pytest

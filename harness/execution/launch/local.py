@@ -23,7 +23,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from modbench.harness.core import catalogue, leash
+from modbench.harness.core import catalogue, included, leash
 from modbench.harness.core.case import Device, UnitOfWork
 from modbench.harness.core.early_end import ASK
 from modbench.harness.core.errors import UsageError
@@ -202,7 +202,7 @@ class LocalLauncher:
             work_on = (unit.model_dump_json(), str(folder.path.resolve()))
 
             def make(server: int | None) -> BaseProcess:
-                held = Leash(mark, timeout_s + ALARM_S, out, server)
+                held = Leash(mark, timeout_s + ALARM_S, out, server, included.named())
                 return context.Process(target=work, args=(*work_on, held), daemon=True)  # type: ignore[attr-defined, no-any-return]  # typeshed's BaseContext lacks it
 
             with environment({**self._variables, **made_in.environment, **self._pin(unit)}), leash.interrupts_wait():
