@@ -121,7 +121,7 @@ STEPS: tuple[Step, ...] = (
         4.0,
         480,
         look=f"{MOD} --seq-len 2048 --set decode_grid.batch_size=1",
-        rehearse="--set n_kv_heads=1 --seq-len 256 --batch-size 1 --set decode.tokens=4",
+        rehearse=f"{MOD} --set n_kv_heads=1 --seq-len 256 --set decode_grid.batch_size=1 --set decode.tokens=4",
     ),
     suite(
         "train-gpu",
@@ -131,7 +131,7 @@ STEPS: tuple[Step, ...] = (
         every=f"{MOD} --batch-size 1 --set metrics=flops/forward,latency/forward,latency/train_step",
         day=f"{DRAFT} --seq-len 8192 --set n_layers=6",  # half as deep: compiling takes half as long
         look="--seq-len 2048 --set n_layers=2 --set grid.execution=compiled",
-        rehearse="--seq-len 256",
+        rehearse="--seq-len 256 --set grid.execution=compiled",
     ),
     suite(
         "prefill-gpu",

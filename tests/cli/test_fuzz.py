@@ -1,6 +1,6 @@
 """Damaged files and absurd arguments through every command: a clear error or a right result, never a traceback or a wrong number.
 
-100 of each here; `tox -e proof` runs 2,000 suite files, 2,000 unit files and 500 run.json. Nothing is measured: `resume` and
+60 of each here; `tox -e proof` runs 2,000 suite files, 2,000 unit files and 500 run.json. Nothing is measured: `resume` and
 `run` go as far as the first unit.
 """
 
@@ -34,7 +34,7 @@ ARMS = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}, {"model": "moe"}]
 
 
 # Examples in CI; of these every fourth goes through `gate` and `resume` too.
-FEW = 100
+FEW = 60
 
 
 def number(few: int, many: int) -> pytest.MarkDecorator:

@@ -25,9 +25,9 @@ import modbench as mb
 from modbench import api
 with pathlib.Path("started").open("a") as file:
     file.write("once ")
-{guard}
+if True:  # where a guard would stand
     done = mb.run("quick", model="mod", capacity=0.25, seq_len=16, device="cpu", effort="smoke", rounds=1,
-                  d_model=32, n_layers=2, metrics={metrics}, out="run")
+                  d_model=32, n_layers=2, metrics=["latency/forward"], out="run")
     print(repr(done))
     print(done.comparisons.ratio.isna().sum(), done.comparisons.status.tolist())
 """
@@ -41,12 +41,9 @@ def python(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("guard", "metrics"), [("if True:", ["latency/forward"]), ("if __name__ == '__main__':", ["flops/forward"])]
-)
-def test_a_script_needs_no_guard(guard: str, metrics: list[str], tmp_path: Path) -> None:
+def test_a_script_needs_no_guard(tmp_path: Path) -> None:
     """Children of the fork server leave the script alone."""
-    done = python(SCRIPT.format(guard=guard, metrics=metrics), tmp_path)
+    done = python(SCRIPT, tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "started").read_text() == "once "
     assert "<modbench run 'run': suite 'quick'" in done.stdout
