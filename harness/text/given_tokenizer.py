@@ -105,7 +105,7 @@ def _ids(
     """
     import numpy as np
 
-    from modbench.harness.text.tokens import dtype_of, one_thread
+    from modbench.harness.text.tokens import cut, dtype_of, one_thread
 
     tokenizer: Tokenizer = library.Tokenizer.from_str(described.decode())
     tokenizer.no_truncation()
@@ -117,7 +117,7 @@ def _ids(
 
     with one_thread():
         parts = []
-        for part in _cut(data):
+        for part in cut(data, CUT):
             ids = encoded(part)
             if b"".join([pieces[i] for i in ids]) != part:
                 break
@@ -134,17 +134,6 @@ def _ids(
             f"{back[at : at + 12]!r}), so bits per byte would be those of another text. Use train.tokenizer=bytes or bpe."
         )
     return np.asarray(ids, dtype=dtype_of(len(pieces)))
-
-
-def _cut(data: bytes) -> Iterator[bytes]:
-    from modbench.harness.text.tokens import PIECE_BYTES
-
-    start = 0
-    while start < len(data):
-        found = CUT.search(data, start + PIECE_BYTES)
-        end = found.start() if found else len(data)
-        yield data[start:end]
-        start = end
 
 
 def pieces_of(described: Mapping[str, Any]) -> tuple[bytes, ...]:

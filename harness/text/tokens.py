@@ -136,7 +136,7 @@ def _build(library: ModuleType, text: Text, vocab_size: int) -> dict[str, bytes]
     files = {KEPT[0]: described}
     for name, data in zip(KEPT[1:], (text.train, text.val), strict=True):
         parts = []
-        for piece in _cut(data):
+        for piece in cut(data, CUT):
             (encoding,) = made.encode_batch_fast([piece.decode()], add_special_tokens=False)
             if b"".join([pieces[i] for i in encoding.ids]) != piece:
                 raise ModbenchError(f"tokenizers {library.__version__} lost text. Use the tokenizer 'bytes'.")
@@ -160,15 +160,15 @@ def _trained(library: ModuleType, data: bytes, vocab_size: int) -> Tokenizer:
         special_tokens=[],
         show_progress=False,
     )
-    made.train_from_iterator((piece.decode() for piece in _cut(data)), trainer)
+    made.train_from_iterator((piece.decode() for piece in cut(data, CUT)), trainer)
     return made
 
 
-def _cut(data: bytes) -> Iterator[bytes]:
-    """Cut text into pieces of about `PIECE_BYTES`, never inside a token."""
+def cut(data: bytes, where: re.Pattern[bytes]) -> Iterator[bytes]:
+    """Cut text into pieces of about `PIECE_BYTES`, only at places that no token runs over."""
     start = 0
     while start < len(data):
-        found = CUT.search(data, start + PIECE_BYTES)
+        found = where.search(data, start + PIECE_BYTES)
         end = found.start() if found else len(data)
         yield data[start:end]
         start = end

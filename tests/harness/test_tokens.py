@@ -111,13 +111,13 @@ def test_cutting_a_text_cuts_no_token(data: str) -> None:
     whole = trained()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokens, "PIECE_BYTES", 1)
-        pieces = [piece.decode() for piece in tokens._cut(data.encode())]
+        pieces = [piece.decode() for piece in tokens.cut(data.encode(), tokens.CUT)]
     assert "".join(pieces) == data
     assert [i for piece in pieces for i in whole.encode(piece).ids] == whole.encode(data).ids
 
 
 def test_long_texts_are_cut() -> None:
-    pieces = list(tokens._cut(TEXT.train * 20))
+    pieces = list(tokens.cut(TEXT.train * 20, tokens.CUT))
     assert len(pieces) > 5
     assert all(tokens.PIECE_BYTES <= len(piece) < tokens.PIECE_BYTES + 100 for piece in pieces[:-1])
     assert b"".join(pieces) == TEXT.train * 20
