@@ -182,6 +182,7 @@ def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path
     told = json.loads(modbench(*said, cwd=tmp_path).stdout)
     assert told["training"]["runs"] == 4
     assert told["training"]["epochs"] > 0
+    assert told["training"]["places"]
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 NUMBERS = ("params", "flops_forward", "flops_train_step", "flops_share", "ideal", "memory_train_step", "forward_s")
 # Cases in the table: of more, the first and the last; the rest are counted.
 MOST_LISTED = 100
+# Places of training runs up to which they are named.
+MOST_PLACES = 3
 HEADER = ("case", "params", "FLOPs forward", "of anchor", "ideal", "train-step memory", "forward time")
 
 
@@ -81,6 +83,7 @@ def _training(plan: Plan) -> dict[str, Any] | None:
     on_corpus = [unit.protocol.train for unit in units if not unit.comparison.arms[0].task and unit.protocol.train]
     most = max((run.steps * run.tokens_per_step for run in on_corpus), default=0)
     flops, text = sum(unit.flops for unit in units), read_corpus(plan.suite)
+    places = [unit.comparison.arms[0].place for unit in units]
     return {
         "runs": sum(max(1, len(unit.protocol.rates)) for unit in units),
         "of_these_for_rates": sum(len(unit.protocol.rates) for unit in units),
@@ -89,6 +92,7 @@ def _training(plan: Plan) -> dict[str, Any] | None:
         "assumed_flop_per_s": TRAINING_FLOP_PER_S[plan.device],
         "most_tokens": most,
         "epochs": most / training_tokens(plan.suite, text) if text else None,
+        "places": [*dict.fromkeys(f"T{place.seq_len}-B{place.batch_size}" for place in places)],
     }
 
 
@@ -184,6 +188,11 @@ def _router_text(forecast: dict[str, Any]) -> list[str]:
     return [f"Without what the router {named} computes: the run counts it."] if named else []
 
 
+def _at(places: list[str]) -> str:
+    """Names the cases of training runs, where they are few."""
+    return f" (the cases {' and '.join(places)})" if len(places) <= MOST_PLACES else ""
+
+
 def _training_text(training: dict[str, Any] | None) -> list[str]:
     if training is None:
         return []
@@ -192,7 +201,8 @@ def _training_text(training: dict[str, Any] | None) -> list[str]:
     tokens, epochs = training["most_tokens"], training["epochs"]
     text = f"; at most {tokens:.3g} tokens per run, {epochs:.2g} epochs over the corpus" if tokens and epochs else ""
     runs = (
-        f"{training['runs']} training runs{searches}, {human(training['flops'], 'FLOP')} with evaluation, "
+        f"{training['runs']} training runs{_at(training['places'])}{searches}, "
+        f"{human(training['flops'], 'FLOP')} with evaluation, "
         f"{training['device_hours']:.2g} device hours at {training['assumed_flop_per_s'] / 1e9:g} GFLOP/s{text}."
     )
     return [runs]
