@@ -9,7 +9,7 @@ from modbench.harness.core.errors import UsageError
 
 
 def load(module: str, extra: str, purpose: str) -> ModuleType:
-    """Import a package that `pip install modbench` does not install.
+    """Import a package that `pip install .` does not install.
 
     Args:
         module: what to import, such as `pyarrow.parquet`.
@@ -24,5 +24,5 @@ def load(module: str, extra: str, purpose: str) -> ModuleType:
     except ImportError as error:
         package = module.partition(".")[0]
         raise UsageError(
-            f"{purpose} needs the package {package!r} ({error}). Install it: pip install 'modbench[{extra}]'"
+            f"{purpose} needs the package {package!r} ({error}). Install it inside the clone: pip install '.[{extra}]'"
         ) from error

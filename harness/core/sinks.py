@@ -67,8 +67,8 @@ class Sink:
         """
         if not _installed(self.package):
             raise UsageError(
-                f"train.log_to {name!r} needs the package {self.package!r}, which is not installed. Install it: "
-                f"pip install 'modbench[{self.extra}]'"
+                f"train.log_to {name!r} needs the package {self.package!r}, which is not installed. Install it inside the clone: "
+                f"pip install '.[{self.extra}]'"
             )
 
 

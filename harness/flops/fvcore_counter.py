@@ -31,7 +31,7 @@ def by_fvcore(module: nn.Module, tokens_BT: Tensor) -> tuple[dict[str, int] | No
         try:
             from fvcore.nn import FlopCountAnalysis
         except ImportError:
-            return None, "fvcore is not installed: pip install 'modbench[fvcore]'"
+            return None, "fvcore is not installed: inside the clone, pip install '.[fvcore]'"
         logging.getLogger("fvcore").setLevel(logging.ERROR)  # its list of uncounted cheap operators
         try:
             with torch.no_grad():

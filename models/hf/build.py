@@ -9,28 +9,32 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch._guards import detect_fake_mode
+from torch import nn
 
 from modbench.harness.core import extras
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.models.hf.model import HfModel
+from modbench.models.hf.shape import converted
 from modbench.models.hf.spec import FAMILIES, Found, Spec
+from modbench.models.hf.wrapper import built_on_shapes
 
 
-def build(spec: Spec, found: Found, config: ModelConfig) -> HfModel:
+def build(spec: Spec, found: Found, config: ModelConfig) -> nn.Module:
     """The model, its random weights drawn from torch's generator; weights are float32.
 
-    On shapes alone (the meta device, fake tensors) no weights are read.
+    On shapes alone (the meta device, fake tensors) no weights are read. A converted model is wrapped with its routers in view.
 
     Raises:
         UsageError: if the library is missing or cannot make the model, or weights are missing or damaged.
     """
     library = extras.load("transformers", "hf", f"model '{spec}'")
-    on_shapes = torch.get_default_device().type == "meta" or detect_fake_mode() is not None
+    routed = converted(spec, found)
+    if routed:
+        from modbench.models import hf_mod  # makes the library know these models
     with _quiet(library):
         try:
-            if found.weights and not on_shapes:
+            if found.weights and not built_on_shapes():
                 inner = _stored(library, spec, found)
             else:
                 theirs = _config(library, spec, found, config)
@@ -43,6 +47,8 @@ def build(spec: Spec, found: Found, config: ModelConfig) -> HfModel:
             raise UsageError(
                 f"model '{spec}': transformers cannot make it: {type(error).__name__}: {in_short(error)}"
             ) from error
+    if routed:
+        return hf_mod.Logits(inner, spec["rule"])
     return HfModel(inner, getattr(inner.config, "max_position_embeddings", None))
 
 

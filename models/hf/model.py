@@ -5,15 +5,14 @@ Shapes: B batch, T tokens, S tokens in the cache, V vocabulary.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
+
+from modbench.models.hf.wrapper import Wrapper, called_with
 
 
 @dataclass
@@ -59,7 +58,7 @@ class HfCache:
             self.real_BS = self.real_BS[:, :length]
 
 
-class HfModel(nn.Module):
+class HfModel(Wrapper):
     """Wraps a causal language model of `transformers`.
 
     Args:
@@ -81,7 +80,7 @@ class HfModel(nn.Module):
         more: dict[str, Any] = {}
         if lengths_B is not None:
             more["attention_mask"] = _real(tokens_BT, lengths_B).long()
-        with _on_shapes() if tokens_BT.is_meta or isinstance(tokens_BT, FakeTensor) else contextlib.nullcontext():
+        with called_with(tokens_BT):
             logits_BTV: Tensor = self.inner(input_ids=tokens_BT, use_cache=False, **more).logits
         return logits_BTV
 
@@ -162,42 +161,6 @@ class HfModel(nn.Module):
         cache.position_B += 1
         logits_BV: Tensor = logits_B1V[:, -1]
         return logits_BV
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> HfModel:  # noqa: FBT001, FBT002  # torch's own
-        """Move or convert, but leave computed tables (such as rotary frequencies) in float32, as the library does.
-
-        `module.to(torch.bfloat16)` would round the frequencies: at position 1,000 an angle would be off by radians.
-        """
-        tables = [
-            (part, name, part._buffers[name])  # noqa: SLF001  # the only way to a buffer that is not persistent
-            for part in self.modules()
-            for name in part._non_persistent_buffers_set  # noqa: SLF001
-        ]
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for part, name, before in tables:
-            after = part._buffers[name]  # noqa: SLF001
-            if before is not None and after is not None and after.dtype != before.dtype:
-                part._buffers[name] = before.to(after.device)  # noqa: SLF001
-        return self
-
-
-@contextlib.contextmanager
-def _on_shapes() -> Iterator[None]:
-    """Where tokens have no values, say what the library finds by looking at them: that no row holds several sequences.
-
-    Otherwise it cannot go on (meta tensors), or makes a mask that a real call does not (fake tensors).
-    """
-    from transformers import masking_utils
-
-    name = "find_packed_sequence_indices"
-    found = getattr(masking_utils, name, None)
-    if found is not None:
-        setattr(masking_utils, name, lambda _position_ids: None)
-    try:
-        yield
-    finally:
-        if found is not None:
-            setattr(masking_utils, name, found)
 
 
 def _real(tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ GGUF_NAMES = {
     "max_seq_len": "context_length",
 }
 GPT2 = {"activation": "gelu", "norm": "layer", "position": "learned"}
+# Before the `model_type` of a model that `modbench convert` made stands this.
+CONVERTED = "mod_"
 # Types whose head shares the embedding's weights where their config does not say.
 TIED = {"gpt2", "gemma", "gemma2", "gemma3_text", "smollm3"}
 # A family in the suite's shape: what it decides itself.
@@ -67,10 +69,6 @@ def shape(spec: Spec, found: Found) -> dict[str, Any]:
     if found.kind == "gguf":
         return _of_gguf(spec, found.config_file)
     data = raw_config(spec, found.config_file)
-    if data["model_type"].startswith("mod_"):
-        raise UsageError(
-            f"model '{spec}' was made by `modbench convert`: measure it with 'modbench.models.hf_mod:build(path={spec.name})'."
-        )
     made: dict[str, Any] = {}
     for key, names in NAMES.items():
         value = next((data[name] for name in names if data.get(name) is not None), None)
@@ -80,10 +78,11 @@ def shape(spec: Spec, found: Found) -> dict[str, Any]:
                 "that of a language model of text."
             )
         made[key] = value
-    gpt2 = data["model_type"] == "gpt2"
+    kind = data["model_type"].removeprefix(CONVERTED)
+    gpt2 = kind == "gpt2"
     inner = data.get("intermediate_size") or data.get("n_inner") or 4 * made["d_model"]
     made |= {"d_ff": inner, "n_kv_heads": data.get("num_key_value_heads") or made["n_heads"]}
-    made["tied"] = data.get("tie_word_embeddings", data["model_type"] in TIED)
+    made["tied"] = data.get("tie_word_embeddings", kind in TIED)
     return made | (GPT2 if gpt2 else OF_FAMILY["llama"])
 
 
@@ -94,6 +93,23 @@ def model_type(spec: Spec, found: Found) -> str:
     if found.kind == "gguf":
         return str(read_gguf(spec, found.config_file).values.get("general.architecture"))
     return str(raw_config(spec, found.config_file)["model_type"])
+
+
+def converted(spec: Spec, found: Found) -> bool:
+    """Whether `modbench convert` made it.
+
+    Raises:
+        UsageError: if the config says that it did, of a family that this version does not know; or if a rule of routing is
+            asked of a model that has no routers.
+    """
+    kind = "" if found.kind in {"family", "gguf"} else model_type(spec, found)
+    made = kind.startswith(CONVERTED)
+    if made and kind.removeprefix(CONVERTED) not in FAMILIES.values():
+        known = ", ".join(CONVERTED + name for name in dict.fromkeys(FAMILIES.values()))
+        raise UsageError(f"model '{spec}': its model_type {kind!r} is no converted model known here ({known}).")
+    if not made and "rule" in dict(spec.options):
+        raise UsageError(f"model '{spec}' has no routers: only a folder that `modbench convert` wrote takes 'rule'.")
+    return made
 
 
 def _of_gguf(spec: Spec, file: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ OPTIONS = {
     "attn": ("sdpa", "eager"),
     "download": ("false", "true"),
     "gguf_file": None,  # any file of the folder
+    "rule": ("top_k", "threshold", "predictor", "dense"),  # of a converted model
 }
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 LEAST = 5  # transformers' major version
@@ -109,11 +110,13 @@ def needs(spec: Spec, *, gguf: bool = False) -> None:
     for package in ("transformers", *(("gguf",) if gguf else ())):
         if importlib.util.find_spec(package) is None:
             raise UsageError(
-                f"model '{spec}' needs the package {package!r}, which is not installed: pip install 'modbench[hf]'"
+                f"model '{spec}' needs the package {package!r}, which is not installed: inside the clone, pip install '.[hf]'"
             )
     version = importlib.metadata.version("transformers")
     if int(version.partition(".")[0]) < LEAST:
-        raise UsageError(f"model '{spec}' needs transformers {LEAST}, this is {version}: pip install 'modbench[hf]'")
+        raise UsageError(
+            f"model '{spec}' needs transformers {LEAST}, this is {version}: inside the clone, pip install '.[hf]'"
+        )
 
 
 def locate(spec: Spec) -> Found:

@@ -1,4 +1,4 @@
-"""A converted model as modbench measures one: `--model 'modbench.models.hf_mod:build(path=FOLDER)'`.
+"""A converted model as modbench measures one: `--model hf:FOLDER`.
 
 Shapes: B batch, T tokens, V vocabulary.
 """
@@ -9,10 +9,11 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.language_model import Decision
+from modbench.models.hf.wrapper import Wrapper, called_with
 from modbench.models.hf_mod.families import FAMILIES, MoDModel
 from modbench.models.hf_mod.loading import PREFIX, located, offline
 
@@ -71,7 +72,7 @@ class Cache:
             vars(layer).update(state)
 
 
-class Logits(nn.Module):
+class Logits(Wrapper):
     """From tokens [B, T] to logits [B, T, V], with all that modbench asks a model for (docs/protocols.md).
 
     Args:
@@ -90,7 +91,7 @@ class Logits(nn.Module):
         routing = self.model.routing
         routing.auxiliary = [] if self.training else None
         try:
-            with self._routed(causal=causal):
+            with self._routed(causal=causal), called_with(tokens_BT):
                 logits_BTV: Tensor = self.model(
                     input_ids=tokens_BT, attention_mask=_mask(tokens_BT, lengths_B), use_cache=False
                 ).logits
@@ -163,21 +164,21 @@ def _mask(tokens_BT: Tensor, lengths_B: Tensor | None) -> Tensor | None:
     return (torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < lengths_B[:, None]).long()
 
 
-def build(config: Any, path: str, rule: str = "top_k") -> Logits:  # noqa: ANN401  # modbench's ModelConfig, or anything with a vocab_size
-    """The converted model in a folder.
+def build(config: object, path: str, rule: str = "top_k") -> Logits:
+    """The converted model in a folder, for Python: `build(None, FOLDER)`.
 
     Args:
-        config: what modbench asks for; of it only `vocab_size` matters, the shape is the folder's.
+        config: None. As `--model modbench.models.hf_mod:build(path=FOLDER)` modbench would pass a shape here, and feed bytes to a
+            model that was trained with a tokenizer.
         path: the folder.
         rule: how tokens are chosen (see `MoDModel.route_by`) in training and in losses that may see later tokens.
 
     Raises:
-        UsageError: if the folder holds no converted model, or another vocabulary is asked for.
+        UsageError: if the folder holds no converted model, or modbench asks for it by this function's name.
     """
-    model: Any = MoDForCausalLM.from_pretrained(path)
-    if config is not None and config.vocab_size != model.config.vocab_size:
+    if config is not None:
+        said = "" if rule == "top_k" else f"(rule={rule})"
         raise UsageError(
-            f"{path}: its vocabulary has {model.config.vocab_size} tokens, not {config.vocab_size}. "
-            f"Set vocab_size={model.config.vocab_size}."
+            f"build(path={path}) would not use the tokenizer of {shown(path)}: write --model '{PREFIX}{path}{said}'."
         )
-    return Logits(model, rule)
+    return Logits(MoDForCausalLM.from_pretrained(path), rule)

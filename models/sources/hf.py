@@ -1,4 +1,4 @@
-"""Hugging Face: llama, qwen2, qwen3, smollm or gpt2 in the suite's shape, or a local folder, config.json or GGUF."""
+"""Hugging Face: llama, qwen2, qwen3, smollm, gpt2 in the suite's shape, or a local folder (converted too), config or GGUF."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, DecodeCost
 from modbench.models.hf import cost as costs
 from modbench.models.hf import tokenizer
-from modbench.models.hf.shape import shape
+from modbench.models.hf.shape import converted, shape
 from modbench.models.hf.spec import Found, Spec, locate, needs
 from modbench.models.hf.tensor_files import check_safetensors
 
@@ -37,6 +37,7 @@ class HuggingFace:
         """Check that the model and the packages that load it are there, and that its files are whole."""
         found = self.found
         needs(self.spec, gguf=found.kind == "gguf")
+        converted(self.spec, found)
         shape(self.spec, found)  # a GGUF is checked as its header is read
         if found.kind == "folder":
             for file in found.weights:

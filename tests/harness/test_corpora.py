@@ -241,7 +241,7 @@ def test_a_missing_package_is_named(
     monkeypatch.chdir(tmp_path)
     Path("a.parquet").write_bytes(b"")
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UsageError, match=rf"needs the package '{package}'.*pip install 'modbench\[{extra}\]'"):
+    with pytest.raises(UsageError, match=rf"needs the package '{package}'.*pip install '\.\[{extra}\]'"):
         read(corpus)
 
 

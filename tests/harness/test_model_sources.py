@@ -160,10 +160,25 @@ def test_a_config_without_a_shape_is_refused(folder: Path, text: str) -> None:
         settings(f"hf:{folder}")
 
 
-def test_a_converted_model_says_how_it_is_measured(folder: Path) -> None:
-    (folder / "config.json").write_text(json.dumps(CONFIG | {"model_type": "mod_llama"}))
-    with pytest.raises(UsageError, match=r"modbench\.models\.hf_mod:build\(path="):
-        settings(f"hf:{folder}")
+def test_a_converted_model_is_a_folder_like_any_other(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"has no routers: only a folder that `modbench convert` wrote takes 'rule'"):
+        check_user_model(f"hf:{folder}(rule=dense)")
+    (folder / "config.json").write_text(json.dumps(CONFIG | {"model_type": "mod_llama", "mod": {}}))
+    check_user_model(f"hf:{folder}(rule=dense)")
+    _, own = make_plan(suite(f"hf:{folder}"), device="cpu").cases
+    assert own.config.model_dump(include=set(SHAPE)) == SHAPE
+    assert own.arm == "hf:tiny"
+    (folder / "config.json").write_text(json.dumps(CONFIG | {"model_type": "mod_mamba"}))
+    with pytest.raises(UsageError, match=r"'mod_mamba' is no converted model known here \(mod_llama, .*mod_gpt2\)"):
+        check_user_model(f"hf:{folder}")
+
+
+def test_a_converted_gpt2_has_the_shape_of_gpt2(folder: Path) -> None:
+    gpt2 = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "vocab_size": 512}
+    (folder / "config.json").write_text(json.dumps(gpt2))
+    plain = settings(f"hf:{folder}")
+    (folder / "config.json").write_text(json.dumps(gpt2 | {"model_type": "mod_gpt2"}))
+    assert settings(f"hf:{folder}") == plain
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -218,7 +233,7 @@ def test_only_a_word_downloads(monkeypatch: pytest.MonkeyPatch, folder: Path) ->
 def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "transformers" else find(name))
-    with pytest.raises(UsageError, match=r"not installed: pip install 'modbench\[hf\]'"):
+    with pytest.raises(UsageError, match=r"not installed: inside the clone, pip install '\.\[hf\]'"):
         check_user_model("hf:llama")
     monkeypatch.undo()
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "4.57.1")

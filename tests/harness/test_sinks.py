@@ -236,7 +236,7 @@ def test_what_is_not_installed_or_unknown_is_refused_at_plan_time(monkeypatch: p
     from modbench.harness.planning.overrides import Overrides
 
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UsageError, match=r"needs the package 'wandb'.*pip install 'modbench\[wandb\]'"):
+    with pytest.raises(UsageError, match=r"needs the package 'wandb'.*pip install '\.\[wandb\]'"):
         catalogue.load("sinks", "wandb").check("wandb")
     with pytest.raises(UsageError, match=r"unknown sink 'tensorbord'. Did you mean 'tensorboard'"):
         train.make_plan("dense", Overrides(settings=("train.log_to=tensorbord",)))

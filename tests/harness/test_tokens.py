@@ -321,7 +321,7 @@ def test_a_mistake_is_answered_in_words(tokenizer: str, size: int, text: Text, s
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(UsageError, match=r"needs the package 'tokenizers'.*pip install 'modbench\[bpe\]'"):
+    with pytest.raises(UsageError, match=r"needs the package 'tokenizers'.*pip install '\.\[bpe\]'"):
         encode(TEXT, "bpe", 300)
     assert encode(TEXT, "bytes", 256).vocab_size == 256
 

@@ -58,7 +58,7 @@ def convert(
 ) -> None:
     """Route layers of a local Hugging Face model as Mixture-of-Depths (--to mod), or import pytest-benchmark's times (--into).
 
-    modbench convert hf:FOLDER --to mod --capacity 0.125 --every 2 --out FOLDER2
+    modbench convert hf:FOLDER --to mod --capacity 0.125 --every 2 --out FOLDER-mod
 
     modbench convert FILE.json --into RUN
     """

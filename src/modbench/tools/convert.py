@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from modbench.harness.core import catalogue, extras
 from modbench.harness.core.errors import ModbenchError, UsageError, in_short, shown
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.text.corpus import corpus_entry
+from modbench.models.hf.spec import FAMILIES
 from modbench.models.hf_mod.options import MoDOptions
 from modbench.tools.columns import aligned
 
@@ -77,12 +79,14 @@ class Converted:
     """What came of it.
 
     Attributes:
+        source: folder or GGUF file of the dense model.
         out: folder of the converted model.
         routed: indices of the routed layers.
         layers: number of all layers.
         notes: what was done and measured, as in the folder's `modbench_convert.json`.
     """
 
+    source: Path
     out: Path
     routed: list[int]
     layers: int
@@ -93,7 +97,7 @@ class Converted:
         return {"out": str(self.out), "routed_layers": self.routed, "layers": self.layers, **self.notes}
 
     def as_text(self) -> str:
-        """What was routed, the losses before and after tuning, and the folder."""
+        """What was routed, the losses before and after tuning, the folder, and what to do with it."""
         which = (
             ", ".join(map(str, self.routed))
             if len(self.routed) < 6
@@ -111,8 +115,23 @@ class Converted:
                 cells = (f"{row['nats_per_token']:.3f}", f"{row['bits_per_byte']:.3f}", gap, f"{row['processed']:.1%}")
                 table.append((f"  {SAID[rule]}", *cells))
             lines += aligned(table, right={1, 2, 3, 4})
-        lines.append(f"\nwritten: {self.out}")
+        lines += ["", f"written: {self.out}", *self._next()]
         return "\n".join(lines)
+
+    def _next(self) -> list[str]:
+        """How to measure it beside the dense model, and how to load it."""
+        models = " ".join(f"--model {shlex.quote(_spec(path))}" for path in (self.source, self.out))
+        loading = "from modbench.models.hf_mod import MoDForCausalLM"
+        return [
+            f"measure: modbench run quick {models} --only --set train.steps=0",
+            f"load:    {loading}  # before AutoModelForCausalLM, which then knows it too",
+            f"         model = MoDForCausalLM.from_pretrained({str(self.out)!r})",
+        ]
+
+
+def _spec(path: Path) -> str:
+    """How a run names a model on this machine; a folder that is called like a family needs its path."""
+    return f"hf:./{path}" if str(path) in FAMILIES else f"hf:{path}"
 
 
 def to_mod(request: Request) -> Converted:
@@ -158,7 +177,8 @@ def to_mod(request: Request) -> Converted:
     }
     _write(model, tokenizer, notes, out)
     layers: Any = model.config
-    return Converted(out, request.options.layers(layers.num_hidden_layers), layers.num_hidden_layers, notes)
+    source = Path(request.source.removeprefix("hf:")).expanduser()
+    return Converted(source, out, request.options.layers(layers.num_hidden_layers), layers.num_hidden_layers, notes)
 
 
 def rows_of(found: Any) -> dict[str, dict[str, float]]:  # noqa: ANN401  # Losses, whose module loads torch

@@ -209,6 +209,8 @@ def _counted(case: Case) -> dict[str, Any]:
             module = build_module(case, 0)
             tokens_BT = torch.zeros(case.place.batch_size, case.place.seq_len, dtype=torch.int64)
             seen = counter.forward(module, tokens_BT)
+    except UsageError:
+        raise
     except Exception as error:
         said = " ".join(str(error).split())[:160]
         raise UsageError(
