@@ -102,7 +102,7 @@ def kept_bytes(subject: Subject, cache: Any) -> float:  # noqa: ANN401  # a mode
     if held > UNSAID * said + FREE:
         raise ValueError(
             f"the cache of {name} says that it keeps {said} B, but its tensors take {held} B, views with all "
-            f"that they look into ({PAGE})"
+            f"that they look into: a view keeps the whole tensor alive. Keep copies, k.contiguous() or k.clone() ({PAGE})"
         )
     return float(said)
 
