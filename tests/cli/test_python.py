@@ -123,6 +123,17 @@ def test_values_become_the_flags_of_the_command_line() -> None:
         (lambda: mb.run(timeout="soon"), "timeout"),
         (lambda: mb.plan("quik"), "unknown suite 'quik'"),
         (lambda: mb.cost("mod", d_modl=3), "unknown --set key of mod 'd_modl'"),
+        (lambda: mb.cost("mod", dmodel=3), "'dmodel'. Did you mean 'd_model'"),
+        (lambda: mb.run("quick", dmodel=3), "'dmodel'. Did you mean 'd_model'"),
+        (lambda: mb.plan("quick", dmodel=3), "'dmodel'. Did you mean 'd_model'"),
+        (lambda: mb.cost(3), "model takes a name, such as 'mod' or 'mine.py:build'; got int"),  # type: ignore[arg-type]
+        (lambda: mb.run(3), "suite takes text; got 3"),  # type: ignore[arg-type]
+        (lambda: mb.run(timeout=3), "timeout takes text; got 3"),  # type: ignore[arg-type]
+        (lambda: mb.run(launcher=3), "launcher takes text; got 3"),  # type: ignore[arg-type]
+        (lambda: mb.run(settings=["a"]), "settings must be a dict"),  # type: ignore[arg-type]
+        (lambda: mb.run(include=3), "include takes a folder"),  # type: ignore[arg-type]
+        (lambda: mb.plan(select=3), "select takes text; got 3"),  # type: ignore[arg-type]
+        (lambda: mb.resume(3), "run_folder takes text; got 3"),  # type: ignore[arg-type]
         (lambda: mb.run(include="nowhere"), "there is no such folder"),
         (lambda: mb.load("nowhere"), "nowhere"),
         (lambda: mb.resume("nowhere"), "nowhere"),

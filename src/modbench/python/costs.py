@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human
 from modbench.python.given import flags_of, including
 from modbench.python.shown import html, html_table, text
@@ -86,6 +87,13 @@ def cost(
     Raises:
         UsageError: if the model or a setting is unknown, or a shape is invalid.
     """
+    _check_name(model)
     including(None)
     given = {"capacity": capacity, "seq_len": seq_len, "batch_size": batch_size, "dtype": dtype}
     return Costs(tuple(tool.costs(tool.Request.from_flags(model, flags_of(given, settings).overrides()))))
+
+
+def _check_name(model: object) -> None:
+    if not isinstance(model, str):
+        got = type(model).__name__
+        raise UsageError(f"model takes a name, such as 'mod' or 'mine.py:build'; got {got}. compare takes modules.")

@@ -39,8 +39,8 @@ def flags_of(given: Mapping[str, object], settings: Mapping[str, object]) -> Fla
         if name in NAMES:
             flags[name] = _typed(name, value)
             continue
-        near = difflib.get_close_matches(name, NAMES, n=1, cutoff=NEAR)
-        if near and name not in {*SHAPE_KEYS, *ROUTING_KEYS}:
+        near = difflib.get_close_matches(name, (*NAMES, *SHAPE_KEYS, *ROUTING_KEYS), n=1, cutoff=NEAR)
+        if near and near[0] in NAMES:  # what is nearer to a key is refused with all keys, or is one
             raise UsageError(f"unknown argument {name!r}. Did you mean {near[0]!r}?")
         others.append(f"{name}={_toml(name, value)}")
     return dataclasses.replace(Flags(), **flags | ({"settings": others} if others else {}))
@@ -54,6 +54,33 @@ def _typed(name: str, value: object) -> object:
         every = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
         return [_text(name, each) for each in every]
     return _text(name, value)
+
+
+def texts(**given: object) -> None:
+    """Check arguments that are text, such as names, durations and paths.
+
+    Args:
+        **given: values by name; None: not given.
+
+    Raises:
+        UsageError: if one is something else.
+    """
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str | Path):
+            raise UsageError(f"{name} takes text; got {shown(value)}.")
+
+
+def merged(settings: object, more: Mapping[str, object]) -> dict[str, object]:
+    """All further keys of a suite.
+
+    Raises:
+        UsageError: if `settings` is no dict.
+    """
+    if settings is None:
+        return dict(more)
+    if not isinstance(settings, Mapping):
+        raise UsageError(f"settings must be a dict, as in {{'train.steps': 100}}; got {shown(settings)}.")
+    return {**more, **settings}
 
 
 def _text(name: str, value: object) -> str:
@@ -98,6 +125,8 @@ def including(folders: str | Path | Sequence[str | Path] | None) -> None:
     Raises:
         UsageError: if one cannot be used.
     """
+    if folders is not None and not isinstance(folders, str | Path | Sequence):
+        raise UsageError(f"include takes a folder, or a list of folders; got {shown(folders)}.")
     every = [folders] if isinstance(folders, str | Path) else folders or ()
     said = project.include(map(str, every), discovery.ROOMS)
     if said is not None:

@@ -15,7 +15,7 @@ from modbench.harness.core.units import parse_duration
 from modbench.harness.execution.launcher_profile import read_profile
 from modbench.harness.machine import accelerators
 from modbench.progress import in_notebook, progress_for
-from modbench.python.given import flags_of, including, words
+from modbench.python.given import flags_of, including, merged, texts, words
 from modbench.python.planned import Planned
 from modbench.reports import summary
 from modbench.reports.frames import Results
@@ -87,6 +87,7 @@ def run(
         UsageError: if something that was asked is impossible; nothing was started then.
         IncompleteError: if it was interrupted; finished units are kept, and `resume` continues.
     """
+    texts(suite=suite, out=out, select=select, timeout=timeout, launcher=launcher, launcher_profile=launcher_profile)
     including(include)
     given = {
         "model": model,
@@ -102,7 +103,7 @@ def run(
         "effort": effort,
         "corpus": None if corpus is None else str(corpus),
     }
-    flags = flags_of(given, {**more, **(settings or {})})
+    flags = flags_of(given, merged(settings, more))
     timeout_s = parse_duration(timeout, "timeout") if timeout is not None else None
     catalogue.find("launchers", launcher)
     own = (*(read_profile(str(launcher_profile)) if launcher_profile else ()), *options)
@@ -160,8 +161,9 @@ def plan(
     Raises:
         UsageError: if the suite, a flag or the selection is invalid.
     """
+    texts(suite=suite, select=select)
     including(include)
-    asked = flags_of({}, {**flags, **(settings or {})}).overrides()
+    asked = flags_of({}, merged(settings, flags)).overrides()
     return Planned(api.make_plan(str(suite), asked, select, only_plan=True))
 
 
@@ -190,6 +192,7 @@ def resume(
         UsageError: if the folder holds no run that can be continued here.
         IncompleteError: if it was interrupted again.
     """
+    texts(run_folder=run_folder, timeout=timeout)
     including(None)
     made = api.resume(
         str(run_folder),
