@@ -14,13 +14,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from modbench.harness.core.case import ARMS_PER_BLOCK
-from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.machine import nvml, witness
 from modbench.harness.machine.witness import Witness
 from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S, Call, Clock, Effort, Samples, Session
+from modbench.harness.timing.threads import working_threads
 
 # Rounds where neither their number nor a time is given: as many as fit into these seconds for each callable, within limits.
 SECONDS_EACH, LEAST_ROUNDS, MOST_ROUNDS = 1.0, 10, 100
+# Their number is planned from the shortest call of the warm-up. On a busy machine calls may take a hundred times as long: the
+# rounds end when so many times the planned time is over, with as many as an interval needs.
+PATIENCE, FEWEST_ROUNDS = 1.5, 6
 WARM_UP_CALLS, WARM_UP_S = 3, 0.25
 
 
@@ -34,7 +38,7 @@ class Launch:
         blocks: what witnesses saw of each block.
         twin: name under which the baseline was timed a second time; None: it was not.
         one_thread: whether one thread did all the work, so that its CPU time is comparable.
-        unsteady: name to a sentence, for callables that still drifted after a second warm-up.
+        unsteady: name to a sentence, for callables that still drifted after a second warm-up, or for which there was no time.
         first_call_s: name to the seconds of its first call.
     """
 
@@ -63,7 +67,9 @@ def time_callables(
         calls: name to a function without arguments.
         baseline: the name that is in every block; None: the first.
         rounds: rounds, each of which calls everything at least twice; None: as many as fit into `seconds`.
-        seconds: how long the rounds may take together (at least 10 are made); None: one second for each callable.
+        seconds: how long the rounds may take together (10 are planned at least); None: one second for each callable. Where
+            calls take longer than they did in the warm-up, the rounds end after 1.5 times that, when 6 are made, and a warm-up
+            is not repeated. With `rounds` nothing ends them.
         twin: time the baseline once more under another name, as a check of this machine (A/A).
         clock: what to read; None: this machine's clocks, while witnesses watch what else happens.
         seed: draws the orders.
@@ -92,21 +98,23 @@ def time_callables(
     return Launch(base, found.samples, found.blocks, again, one_thread, found.unsteady, found.first_call_s)
 
 
-def working_threads() -> int:
-    """Threads that compute in this process, as far as it is known: torch's, where it is loaded."""
-    torch = sys.modules.get("torch")
-    return torch.get_num_threads() if torch is not None else 1
-
-
 class _Session(Session):
     """A session that makes as many rounds as fit into a time."""
 
     budget_s: float | None = None
+    limit_s: float = math.inf
+    started_s: float = 0.0
 
     def _play(self, effort: Effort) -> dict[str, str]:
         if self.budget_s is not None:
-            effort = replace(effort, rounds=min(effort.rounds, max(LEAST_ROUNDS, int(self.budget_s / self._round_s()))))
+            each_s = self._round_s()
+            effort = replace(effort, rounds=min(effort.rounds, max(LEAST_ROUNDS, int(self.budget_s / each_s))))
+            self.limit_s = PATIENCE * max(self.budget_s, LEAST_ROUNDS * each_s)
+        self.started_s = self.clock.wall_s()
         return super()._play(effort)
+
+    def _out_of_time(self, played: int) -> bool:
+        return played >= FEWEST_ROUNDS and self.clock.wall_s() - self.started_s >= self.limit_s
 
     def _round_s(self) -> float:
         """Seconds of a round: everything twice, and the anchor in every block."""
@@ -121,13 +129,19 @@ def _checked(
     """The baseline's name."""
     if not calls:
         raise UsageError("there is nothing to time: give at least one callable, such as {'mine': f}.")
-    if rounds is not None and rounds < 1:
-        raise UsageError(f"rounds = {rounds}: at least one is needed, and 6 for an interval.")
-    if seconds is not None and not seconds > 0:
-        raise UsageError(f"seconds = {seconds}: give a time above 0, such as 2.")
+    _check_effort(rounds, seconds)
     if baseline is not None and baseline not in calls:
         raise unknown("baseline", baseline, calls)
     return next(iter(calls)) if baseline is None else baseline
+
+
+def _check_effort(rounds: object, seconds: object) -> None:
+    if rounds is not None and (not isinstance(rounds, int) or isinstance(rounds, bool) or rounds < 1):
+        raise UsageError(
+            f"rounds = {shown(rounds)}: give a whole number; at least one is needed, and 6 for an interval."
+        )
+    if seconds is not None and (not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds > 0):
+        raise UsageError(f"seconds = {shown(seconds)}: give a time above 0, such as 2.")
 
 
 @contextlib.contextmanager
@@ -142,6 +156,11 @@ def _watched(clock: Clock | None) -> Iterator[tuple[Clock, Witness, Witness]]:
     of_blocks = Witness(of_blocks.counters | gpu.counters, of_blocks.levels | gpu.levels)
     with contextlib.closing(witness.Collector()) as collector:
         yield Clock(synchronize, threads), witness.of_samples(threads, collector), of_blocks
+
+
+def working_device() -> str:
+    """Where the work is done, as far as it is known: `cuda` if this process uses a GPU, else `cpu`."""
+    return "cpu" if _device_wait() is None else "cuda"
 
 
 def _device_wait() -> Callable[[], None] | None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from modbench.testing.stored import Keeper
 
 __all__ = ["modbench_clock", "modbench_compare"]
+# Of pytest's configuration, each with `modbench_` before it.
+KEYS = ("margin", "rounds", "against_margin", "threads")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--modbench-rounds",
         metavar="N",
-        help="Rounds of every comparison, from 6 on. Default: as many as fit into a second for each callable, 10 to 100.",
+        help="Rounds of every comparison, from 6 on. Default: as many as fit into three seconds, 10 to 100.",
     )
     group.addoption(
         "--modbench-disable",
@@ -49,16 +51,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini("modbench_margin", "Largest slowdown that does not matter, as a share. Default: 0.02", default=None)
     parser.addini(
-        "modbench_rounds", "Rounds of every comparison. Default: as many as fit into two seconds.", default=None
+        "modbench_rounds", "Rounds of every comparison. Default: as many as fit into three seconds.", default=None
     )
     parser.addini("modbench_against_margin", "The same against stored sessions. Default: the margin.", default=None)
+    parser.addini("modbench_threads", "Threads of torch in comparisons. Default: as many as it has.", default=None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check what was asked, and register what the session collects."""
     config.addinivalue_line(
         "markers",
-        "modbench(margin, rounds, against_margin): settings of the comparisons of modbench_compare in this test.",
+        "modbench(margin, rounds, against_margin, threads): settings of the comparisons of modbench_compare in this test.",
     )
     config.pluginmanager.register(_Session(config), "modbench-session")
     there = hasattr(config.option, "benchmark_disable")
@@ -75,7 +78,7 @@ class _Session:
     def __init__(self, config: pytest.Config) -> None:
         self.config, self.rows = config, list[dict[str, Any]]()
         self.keeper: Keeper | None = None
-        self.ini = {key: config.getini(f"modbench_{key}") or None for key in ("margin", "rounds", "against_margin")}
+        self.ini = {key: config.getini(f"modbench_{key}") or None for key in KEYS}
         self.command_line = {"rounds": config.getoption("modbench_rounds")}
         store, against = config.getoption("modbench_store"), config.getoption("modbench_against")
         if any((*self.ini.values(), *self.command_line.values(), store, against)):
@@ -136,7 +139,7 @@ def modbench_compare(request: pytest.FixtureRequest, modbench_clock: Clock | Non
     for mark in reversed(list(request.node.iter_markers("modbench"))):
         if mark.args:
             raise pytest.UsageError(
-                "@pytest.mark.modbench takes keywords: margin=0.05, rounds=30, against_margin=0.05."
+                "@pytest.mark.modbench takes keywords: margin=0.05, rounds=30, against_margin=0.05, threads=1."
             )
         marker |= mark.kwargs
     disabled = bool(request.config.getoption("modbench_disable"))

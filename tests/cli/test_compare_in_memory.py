@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 import modbench as mb
 from modbench.harness.core.errors import ModbenchError, UsageError
+from modbench.harness.timing.callables import Launch
+from modbench.harness.timing.interleave import Clock
+from modbench.harness.timing.threads import at_threads
 from modbench.python import apart
 from modbench.python.inputs import Inputs
 from modbench.python.job import Job, on
@@ -201,6 +204,18 @@ def two(**more: Any) -> dict[str, Any]:
     ("models", "inputs", "more", "message"),
     [
         ({"a": print}, X, {}, "compare needs two models"),
+        ([print, print], X, {}, "models must be a dict of name to module, .* got list"),
+        (print, X, {}, "models must be a dict .* got builtin_function_or_method"),
+        ({1: print, 2: print}, X, {}, "models must be a dict .* got names that are no text"),
+        (two(), None, {}, r"'a' cannot be called without inputs: missing .* 'input'.* mb.compare\(models, x\)"),
+        (two(), (X, X), {}, "'a' cannot be called with these inputs: too many positional arguments"),
+        (two(), X, {"rounds": "x"}, "rounds = 'x': give a whole number"),
+        (two(), X, {"seconds": "x"}, "seconds = 'x': give a time above 0"),
+        (two(), X, {"margin": -1}, "margin = -1 is no share"),
+        (two(), X, {"threads": 0}, "threads = 0: give a whole number from 1 on"),
+        (two(), X, {"loss": 3}, "loss must be a function"),
+        (two(), X, {"launches": "2"}, "launches = '2': give a whole number"),
+        (two(), X, {"baseline": ["a"]}, "unknown baseline"),
         (two(b=3), X, {}, "'b' is of type int"),
         (two(), X, {"baseline": "c"}, "unknown baseline 'c'"),
         (two(), X, {"workload": "back"}, "unknown workload 'back'"),
@@ -278,6 +293,88 @@ def test_one_callable_by_itself() -> None:
     assert max(map(len, str(found).splitlines())) <= 80
     assert len(repr(found)) < 500
     assert found._repr_html_().count("<tr>") == 2
+
+
+def waiting(clock: FakeClock, share: float) -> Job:
+    """A job whose samples waited for a core for a time, in this share of them."""
+
+    class Waiting(Job):
+        def measure(self, clock: Clock | None = None) -> Launch:
+            made = super().measure(clock)
+            for columns in made.samples.values():
+                n = len(columns["wall_s"])
+                columns["wait_s"] = [0.001 if i < share * n else 0.0 for i in range(n)]
+            return made
+
+    return Waiting({"mine": Takes(clock, 0.003, 16)}, Inputs.of(X), "forward", "mine", rounds=20)
+
+
+def test_a_time_that_is_mostly_the_machines_claims_nothing_and_names_what_helps() -> None:
+    clock = FakeClock()
+    with at_threads(2):
+        found = measured(waiting(clock, 1.0), clock)
+    first, *rest = str(found).splitlines()
+    assert first.startswith("⚠ disturbed in 100% of the rounds: another program used the cores; these")
+    said = " ".join(rest)
+    assert re.search(r"2 threads on \d+ cores?, busy: use threads=1 here, torch.set_num_threads\(1\), or start", said)
+    assert "mine: 3.00 ms spread" in said  # no interval
+    assert max(map(len, str(found).splitlines())) <= 80
+    html = found._repr_html_()
+    assert html.startswith("<div><div>⚠ disturbed in 100%")
+    assert '<td style="text-align:right">–</td>' in html
+    with at_threads(1):
+        alone = measured(waiting(clock, 1.0), clock)
+    assert (alone.remedy, len(alone.warnings)) == (None, 1)
+
+
+def test_a_time_that_is_seldom_disturbed_keeps_its_interval_and_its_first_line() -> None:
+    clock = FakeClock()
+    found = measured(waiting(clock, 0.3), clock)
+    assert 0 < found.disturbed < 0.5
+    assert str(found).startswith("mine: 3.00 ms [")
+    assert found._repr_html_().startswith("<div><table>")
+
+
+def test_a_contaminated_comparison_names_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = Job.measure
+
+    def waits(self: Job, clock: Clock | None = None) -> Launch:
+        made = measure(self, clock)
+        for columns in made.samples.values():
+            columns["wait_s"] = [0.01] * len(columns["wall_s"])
+        return made
+
+    assert "⚠" not in str(compare({"a": (0.01, 8), "b": (0.02, 8)}, threads=2))
+    monkeypatch.setattr(Job, "measure", waits)
+    found = compare({"a": (0.01, 8), "b": (0.02, 8)}, threads=2)
+    assert found.verdict("b") == "contaminated"
+    assert "⚠ 2 threads on " in str(found)
+    assert "⚠ 2 threads on " in found._repr_html_()
+    assert compare({"a": (0.01, 8), "b": (0.02, 8)}, threads=1).remedy is None
+
+
+def test_threads_are_set_for_the_timing_and_put_back() -> None:
+    before, seen = torch.get_num_threads(), set[int]()
+
+    def notes(_x: Tensor) -> None:
+        seen.add(torch.get_num_threads())
+
+    found = mb.compare({"a": notes, "b": notes}, X, rounds=1, threads=before + 1)
+    assert (seen, found.threads) == ({before + 1}, before + 1)
+    assert mb.measure(notes, X, rounds=1, threads=before + 2).threads == before + 2
+    assert seen == {before + 1, before + 2}
+    assert torch.get_num_threads() == before
+
+
+def test_a_module_without_inputs_says_what_it_needs() -> None:
+    with pytest.raises(UsageError, match=r"'Linear' cannot be called without inputs: .*'input'.* mb.measure\(f, x\)"):
+        mb.measure(nn.Linear(8, 8))
+    with pytest.raises(TypeError, match="its own"):
+        mb.measure(raises_its_own, X)
+
+
+def raises_its_own(_x: Tensor) -> None:
+    raise TypeError("its own")
 
 
 def test_any_function_can_be_measured() -> None:

@@ -54,6 +54,35 @@ def test_too_few_rounds_claim_nothing() -> None:
     assert "4 rounds are too few" in (found.reason or "")
 
 
+@pytest.mark.parametrize(("later_s", "rounds"), [(1e-4, 100), (2e-3, 19), (2e-2, 6)])
+def test_rounds_end_where_calls_take_longer_than_in_the_warm_up(later_s: float, rounds: int) -> None:
+    """A busy machine: 100 rounds were planned from calls of 0.1 ms, 20 of them for a sample."""
+    clock = FakeClock()
+
+    def call() -> None:
+        clock.now += 1e-4 if clock.now < 0.25 else later_s
+
+    found = time_callables({"old": call, "new": call}, clock=clock)
+    assert len(set(found.samples["new"]["round"])) == pytest.approx(rounds, abs=rounds % 2)  # repeats round
+    asked = time_callables({"old": call, "new": call}, clock=clock, rounds=25)
+    assert len(set(asked.samples["new"]["round"])) == 25  # what was asked for is made
+
+
+@pytest.mark.parametrize(("later_s", "plays"), [(1e-4, 2), (2e-3, 1)])
+def test_what_ran_out_of_time_is_not_measured_again_and_says_that_it_drifts(later_s: float, plays: int) -> None:
+    clock, called = FakeClock(), list[int]()
+
+    def drifts() -> None:
+        warm = clock.now < 0.25
+        clock.now += 1e-4 if warm else later_s * (1 + 1e-5 * len(called))
+        called.extend([] if warm else [1])
+
+    found = time_callables({"old": clock.takes(1e-4), "new": drifts}, clock=clock)
+    samples = found.samples["new"]
+    assert "new" in found.unsteady
+    assert len(called) // int(sum(samples["calls"])) == plays
+
+
 def test_launches_are_the_unit_where_there_are_several() -> None:
     """Each process is sure of its own time, and the processes disagree: rounds alone would claim a difference."""
     apart = [1.10, 0.95, 1.08, 0.97]

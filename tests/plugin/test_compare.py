@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from modbench.testing import comparing
 
@@ -149,6 +150,56 @@ def test_rounds_of_the_command_line_go_before_all(suite: Any) -> None:
     suite.run("-k", "marker", rounds=9).assert_outcomes(passed=1, deselected=2)
 
 
+THREADS = """
+import pytest, torch
+def seen(compare, takes, **asked):
+    calls, fast = set(), takes(0.01)
+    def call():
+        calls.add(torch.get_num_threads())
+        fast()
+    compare(call, call, **asked)
+    return calls
+def test_ini(modbench_compare, takes):
+    assert seen(modbench_compare, takes) == {3}
+@pytest.mark.modbench(threads=4)
+def test_marker(modbench_compare, takes):
+    assert seen(modbench_compare, takes) == {4}
+@pytest.mark.modbench(threads=4)
+def test_call(modbench_compare, takes):
+    assert seen(modbench_compare, takes, threads=5) == {5}
+"""
+
+
+def test_threads_are_asked_for_like_the_rest_and_put_back(suite: Any) -> None:
+    before = torch.get_num_threads()
+    suite.pytester.makeini("[pytest]\nmodbench_threads = 3\n")
+    suite.write(THREADS)
+    suite.run(rounds=6).assert_outcomes(passed=3)
+    assert torch.get_num_threads() == before
+
+
+def test_a_contaminated_comparison_of_several_threads_names_the_remedy(suite: Any) -> None:
+    suite.write(
+        "def test_speed(modbench_compare, takes, monkeypatch):\n"
+        "    import modbench.harness.timing.callables as callables\n"
+        "    time = callables.time_callables\n"
+        "    def busy(calls, **asked):\n"
+        "        launch = time(calls, **asked)\n"
+        "        for columns in launch.samples.values():\n"
+        "            columns['wait_s'] = columns['wall_s']\n"
+        "        return launch\n"
+        "    monkeypatch.setattr(callables, 'time_callables', busy)\n"
+        "    for threads in (2, 1):\n"
+        "        modbench_compare(takes(0.01), takes(0.02, seed=1), threads=threads)\n"
+    )
+    result = suite.run()
+    result.assert_outcomes(passed=1)
+    advice = "2 threads on * core*, busy: use threads=1, or start pytest with OMP_NUM_THREADS=1"
+    first = f"undecided: test_speed.py::test_speed: *100% of the blocks were disturbed*; {advice}"
+    result.stdout.fnmatch_lines([first, "undecided: test_speed.py::test_speed (2): *"])
+    assert result.stdout.str().count("OMP_NUM_THREADS") == 1
+
+
 def test_several_comparisons_of_one_test_are_told_apart(suite: Any) -> None:
     suite.write(
         "def test_speed(modbench_compare, takes):\n"
@@ -169,6 +220,7 @@ def test_several_comparisons_of_one_test_are_told_apart(suite: Any) -> None:
         ("takes(1), takes(1), margin='nan'", "is no share above 0"),
         ("takes(1), takes(1), rounds=2.5", "rounds = 2.5: give a whole number from 6 on"),
         ("takes(1), takes(1), rounds=5", "rounds = 5: give a whole number from 6 on"),
+        ("takes(1), takes(1), threads=0", "threads = 0: give a whole number from 1 on"),
     ],
 )
 def test_an_impossible_call_says_what_would_work(call: str, said: str, suite: Any) -> None:
@@ -203,6 +255,7 @@ def test_a_marker_that_says_nothing_is_refused(mark: str, said: str, suite: Any)
         ("", 3, "rounds = '3'"),
         ("modbench_margin = no", None, "margin = 'no'"),
         ("modbench_rounds = 1", None, "rounds = '1'"),
+        ("modbench_threads = all", None, "threads = 'all'"),
     ],
 )
 def test_an_impossible_option_is_one_line_before_any_test_runs(

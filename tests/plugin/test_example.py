@@ -30,6 +30,6 @@ def test_the_page_names_every_option_and_key() -> None:
 
     source = Path(str(pytest_plugin.__file__)).read_text(encoding="utf-8")
     declared = {*re.findall(r'"(--modbench-[\w-]+)"', source), *re.findall(r'addini\(\s*"(\w+)"', source)}
-    assert len(declared) == 7
+    assert len(declared) == 8
     assert all(name in PAGE for name in declared), declared
     assert all(f"{key}=" in PAGE for key in settings.KEYS)

@@ -15,7 +15,8 @@ from modbench.harness.core import leash
 from modbench.harness.core.errors import ModbenchError, UsageError, in_short
 from modbench.harness.execution.launch.local import variables
 from modbench.harness.execution.passed_on import passed_on
-from modbench.harness.timing.callables import Launch, working_threads
+from modbench.harness.timing.callables import Launch
+from modbench.harness.timing.threads import working_threads
 
 if TYPE_CHECKING:
     from modbench.python.job import Job

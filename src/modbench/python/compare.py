@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import nn
 
-from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.labels import Label
-from modbench.harness.timing import judged
-from modbench.harness.timing.callables import Launch, working_threads
+from modbench.harness.timing import disturbances, judged
+from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.judged import Judged
 from modbench.harness.timing.own_times import own_time
+from modbench.harness.timing.threads import at_threads, working_threads
 from modbench.python import apart, calls
 from modbench.python.calls import Flops, Loss, Model, Workload
 from modbench.python.comparison import Comparison, Row
@@ -22,6 +24,7 @@ from modbench.python.job import Job, on
 from modbench.reports.attainable import against_ideal
 
 WORKLOADS = ("forward", "train_step")
+GIVEN = "mb.compare(models, x)"
 
 
 def compare(
@@ -32,6 +35,7 @@ def compare(
     rounds: int | None = None,
     seconds: float | None = None,
     launches: int = 1,
+    threads: int | None = None,
     baseline: str | None = None,
     margin: float = judged.MARGIN,
     loss: Loss | None = None,
@@ -50,9 +54,11 @@ def compare(
         inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments; None: nothing.
         workload: `forward` or `train_step`.
         rounds: rounds of each process; None: as many as fit into `seconds`.
-        seconds: how long the rounds of a process take together; None: one second for each model.
+        seconds: how long the rounds of a process take together; None: one second for each model. At least 6 are made; the
+            others end after 1.5 times that, or 1.5 times what 10 take.
         launches: processes. 1: this one, whose interval lacks what differs between processes; more are started afresh, for
             which models and inputs must be picklable and defined in a module. From three on the interval is over processes.
+        threads: torch's threads while they are timed; None: as many as it has.
         baseline: name of what the others are compared with; None: the first.
         margin: differences below this share are of no practical interest.
         loss: function of a model's output that is trained on; None: the model's own loss, else the mean square of its output.
@@ -67,7 +73,7 @@ def compare(
     Raises:
         UsageError: if something that was asked is impossible.
     """
-    base = _checked(models, workload, launches, baseline, clock)
+    base = _checked(models, workload, launches, baseline, margin, loss, clock)
     if outputs and workload != "forward":
         raise UsageError("outputs=True compares what forward passes return; a training step returns nothing.")
     given = Inputs.of(inputs)
@@ -75,6 +81,13 @@ def compare(
         if isinstance(model, nn.Module):
             given.check(name, model)
     job = Job(dict(models), given, workload, base, loss, rounds, seconds, twin, seed)
+    with at_threads(threads):
+        return _compared(job, launches, margin, clock, outputs=outputs)
+
+
+def _compared(job: Job, launches: int, margin: float, clock: Clock | None, *, outputs: bool) -> Comparison:
+    """Time and judge what was checked, with the threads that there are."""
+    base, device = job.baseline, str(job.device)
     apart_by, flops = _looked_at(job, outputs=outputs)
     made = [job.measure(clock)] if launches == 1 else apart.launches(job, launches)
     found = judged.judge(made, margin=margin)
@@ -83,33 +96,59 @@ def compare(
         for name in made[0].samples
     ]
     played = len(set(made[0].samples[base]["round"]))
-    return Comparison(tuple(rows), base, workload, str(job.device), working_threads(), played, margin, tuple(made))
+    doubtful = [row.name for row in rows if row.verdict == "contaminated"]
+    causes = disturbances.said(made, [base, *doubtful]) if doubtful else ()
+    about = (base, job.workload, device, working_threads(), played, margin, tuple(made))
+    return Comparison(tuple(rows), *about, disturbances.remedy(causes, device))
 
 
 def _checked(
-    models: Mapping[str, Model], workload: str, launches: int, baseline: str | None, clock: Clock | None
+    models: Mapping[str, Model],
+    workload: str,
+    launches: int,
+    baseline: str | None,
+    margin: float,
+    loss: Loss | None,
+    clock: Clock | None,
 ) -> str:
     """The baseline's name."""
+    _check_kinds(models, launches, margin, loss)
     if len(models) < 2:
         raise UsageError("compare needs two models or more, as in {'dense': a, 'mod': b}. To time one, use measure.")
     for name, model in models.items():
         if not callable(model):
             raise UsageError(f"{name!r} is of type {type(model).__name__}, which cannot be called.")
     if workload not in WORKLOADS:
-        raise unknown("workload", workload, WORKLOADS)
+        raise unknown("workload", str(workload), WORKLOADS)
     if launches < 1 or (launches > 1 and clock is not None):
         raise UsageError(f"launches = {launches}: give 1, or more without a clock of your own.")
-    if baseline is not None and baseline not in models:
-        raise unknown("baseline", baseline, models)
+    if baseline is not None and baseline not in list(models):
+        raise unknown("baseline", str(baseline), models)
     return next(iter(models)) if baseline is None else baseline
+
+
+def _check_kinds(models: object, launches: object, margin: object, loss: object) -> None:
+    """Check what a type checker would, for those who have none."""
+    if not isinstance(models, Mapping) or not all(isinstance(name, str) for name in models):
+        got = "names that are no text" if isinstance(models, Mapping) else type(models).__name__
+        raise UsageError(f"models must be a dict of name to module, as in {{'dense': a, 'mod': b}}; got {got}.")
+    if not isinstance(launches, int):
+        raise UsageError(f"launches = {shown(launches)}: give a whole number from 1 on.")
+    if not isinstance(margin, int | float) or not 0 <= margin < math.inf:
+        raise UsageError(f"margin = {shown(margin)} is no share. Write 0.02 for 2 %.")
+    if loss is not None and not callable(loss):
+        raise UsageError(f"loss must be a function of what a model returns; got {type(loss).__name__}.")
 
 
 def _looked_at(job: Job, *, outputs: bool) -> tuple[dict[str, float | None], dict[str, Flops]]:
     """Call every model before anything is timed, which raises what it raises: differences of outputs, and FLOPs."""
     with on(job.device), calls.evaluating(job.models if job.workload == "forward" else {}):
-        base, apart_by = job.call(job.baseline)(), dict[str, float | None]()
+        with job.inputs.called(job.baseline, job.models[job.baseline], GIVEN):
+            base = job.call(job.baseline)()
+        apart_by = dict[str, float | None]()
         for name in job.models:
-            output = base if name == job.baseline else job.call(name)()
+            with job.inputs.called(name, job.models[name], GIVEN):
+                output = base if name == job.baseline else job.call(name)()
             apart_by[name] = calls.difference(output, base) if outputs else None
         return apart_by, {name: job.counted(name) for name in job.models}
 

@@ -86,6 +86,7 @@ class Comparison:
         rounds: rounds of each launch.
         margin: differences below this share are of no practical interest.
         launches: raw samples, one entry for each process.
+        remedy: what would make a contaminated result measurable here; None: nothing is known to, or none is contaminated.
     """
 
     rows: tuple[Row, ...]
@@ -96,6 +97,7 @@ class Comparison:
     rounds: int
     margin: float
     launches: Sequence[Launch] = field(default=())
+    remedy: str | None = None
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -192,7 +194,8 @@ class Comparison:
         told: dict[str, list[str]] = {}
         for row in self.rows:
             told.setdefault(_told(row), []).append(row.name)
-        return [*said, *(f"{listed(names)}: {each}." for each, names in told.items() if each)]
+        said += [f"{listed(names)}: {each}." for each, names in told.items() if each]
+        return [*said, f"⚠ {self.remedy}."] if self.remedy else said
 
 
 def _told(row: Row) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -68,6 +70,42 @@ class Inputs:
         if self.device is not None and there and there != {self.device}:
             named = " and ".join(sorted(map(str, there)))
             raise UsageError(f"model {name!r} lies on {named}, the inputs on {self.device}. Move one with .to(...).")
+
+    @contextlib.contextmanager
+    def called(self, name: str, model: object, example: str) -> Iterator[None]:
+        """Say in a line where a call raises because these are not its arguments; other errors stay the caller's.
+
+        Args:
+            name: what is called, for the message.
+            model: the same.
+            example: how inputs are given.
+
+        Raises:
+            UsageError: if its signature takes other arguments.
+        """
+        try:
+            yield
+        except TypeError as error:
+            why = self._refused(model)
+            if why is None:
+                raise
+            given = "without inputs" if not self.args and not self.kwargs else "with these inputs"
+            raise UsageError(
+                f"{name!r} cannot be called {given}: {why}. Give what it takes, as in {example}."
+            ) from error
+
+    def _refused(self, model: object) -> str | None:
+        """Why its signature does not take these arguments; None: it does, or it has none."""
+        called = model.forward if isinstance(model, nn.Module) else model
+        try:
+            signature = inspect.signature(called)  # type: ignore[arg-type]  # raises if it cannot be called
+        except (TypeError, ValueError):
+            return None
+        try:
+            signature.bind(*self.args, **self.kwargs)
+        except TypeError as error:
+            return str(error)
+        return None
 
 
 def _tensors(values: object) -> Iterator[Tensor]:

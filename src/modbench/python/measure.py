@@ -10,9 +10,10 @@ from torch import nn
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human
-from modbench.harness.timing.callables import working_threads
+from modbench.harness.timing import disturbances
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.own_times import own_time
+from modbench.harness.timing.threads import at_threads, working_threads
 from modbench.python.inputs import Inputs
 from modbench.python.job import Job
 from modbench.python.shown import html, html_lines, html_table, text, wrapped
@@ -31,13 +32,16 @@ class Measurement:
         high_s: upper end.
         mean_s: mean of all calls.
         spread: robust standard deviation between rounds, as a share.
-        disturbed: share of the rounds in which the machine was disturbed.
+        disturbed: share of the rounds in which the machine was disturbed. Above a half the text says so first, and claims no
+            interval.
         n: samples, of at least 2 ms each.
         first_call_s: seconds of the first call.
         device: where the work was done.
         threads: threads that computed.
         samples_s: seconds of a call, sample by sample.
         reason: why there is no interval, or what it does not hold.
+        disturbed_by: what disturbed the rounds, most frequent first.
+        remedy: what would make it measurable here; None: nothing is known to.
     """
 
     name: str
@@ -53,25 +57,54 @@ class Measurement:
     threads: int
     samples_s: tuple[float, ...] = dataclasses.field(repr=False)
     reason: str | None = None
+    disturbed_by: tuple[str, ...] = ()
+    remedy: str | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences that go before the number: empty where most rounds were undisturbed."""
+        if self.disturbed <= disturbances.MOST:
+            return ()
+        why = f": {', '.join(self.disturbed_by)}" if self.disturbed_by else ""
+        first = f"⚠ disturbed in {self.disturbed:.0%} of the rounds{why}; these times say little."
+        return (first, f"{self.remedy}.") if self.remedy else (first,)
+
+    @property
+    def _claimed(self) -> tuple[float, float] | None:
+        """The interval, where it says something of what was timed."""
+        if self.low_s is None or self.high_s is None or self.warnings:
+            return None
+        return self.low_s, self.high_s
 
     def __str__(self) -> str:
-        low = f" [{human(self.low_s, 's')} – {human(self.high_s, 's')}]" if self.low_s is not None else ""
+        ends = self._claimed
+        low = f" [{human(ends[0], 's')} – {human(ends[1], 's')}]" if ends else ""
         where = f"{self.threads} thread{'s' * (self.threads != 1)}" if self.device == "cpu" else ""
         said = (
             f"spread {self.spread:.1%}, {self.disturbed:.0%} of the rounds disturbed, {self.n} samples on {self.device}"
         )
         more = "".join(f"; {each}" for each in (where, self.reason) if each)
-        return text([f"{self.name}: {human(self.median_s, 's')}{low}", *wrapped([said + more])])
+        return text(
+            [*wrapped(self.warnings), f"{self.name}: {human(self.median_s, 's')}{low}", *wrapped([said + more])]
+        )
 
     def _repr_html_(self) -> str:
-        interval = f"{human(self.low_s, 's')} – {human(self.high_s, 's')}" if self.low_s is not None else "–"
+        ends = self._claimed
+        interval = f"{human(ends[0], 's')} – {human(ends[1], 's')}" if ends else "–"
         cells = (self.name, human(self.median_s, "s"), interval, human(self.mean_s, "s"))
         row = (*cells, f"{self.spread:.1%}", f"{self.disturbed:.0%}", str(self.n))
-        return html(html_table(HEAD, [row]), html_lines([self.reason] if self.reason else []))
+        return html(
+            html_lines(self.warnings), html_table(HEAD, [row]), html_lines([self.reason] if self.reason else [])
+        )
 
 
 def measure(
-    f: Callable[..., object], *args: object, rounds: int | None = None, seconds: float | None = None, **kwargs: object
+    f: Callable[..., object],
+    *args: object,
+    rounds: int | None = None,
+    seconds: float | None = None,
+    threads: int | None = None,
+    **kwargs: object,
 ) -> Measurement:
     """Time a callable by itself: warmed up, watched, with an interval. To compare two, use `compare`: they meet one machine.
 
@@ -81,11 +114,12 @@ def measure(
         f: what is called.
         *args: its arguments.
         rounds: rounds of two samples; None: as many as fit into `seconds`.
-        seconds: how long the rounds take together; None: one second.
+        seconds: how long the rounds take together; None: one second. At least 6 are made; the others end after 1.5 times that.
+        threads: torch's threads while it is timed; None: as many as it has.
         **kwargs: its keyword arguments.
 
     Raises:
-        UsageError: if it cannot be called, or if its inputs lie on a device that is not measured.
+        UsageError: if it cannot be called, not with these arguments, or if they lie on a device that is not measured.
     """
     if not callable(f):
         raise UsageError(f"measure times what can be called; got {type(f).__name__}.")
@@ -93,7 +127,8 @@ def measure(
     name = type(f).__name__ if isinstance(f, nn.Module) else getattr(f, "__name__", type(f).__name__)
     if isinstance(f, nn.Module):
         given.check(name, f)
-    return measured(Job({name: f}, given, "forward", name, rounds=rounds, seconds=seconds))
+    with at_threads(threads), given.called(name, f, "mb.measure(f, x)"):
+        return measured(Job({name: f}, given, "forward", name, rounds=rounds, seconds=seconds))
 
 
 def measured(job: Job, clock: Clock | None = None) -> Measurement:
@@ -104,7 +139,7 @@ def measured(job: Job, clock: Clock | None = None) -> Measurement:
         clock: what to read; None: this machine's clocks.
     """
     name, launch = job.baseline, job.measure(clock)
-    time = own_time([launch], name)
+    time, causes = own_time([launch], name), disturbances.said([launch], [name])
     return Measurement(
         name,
         **dataclasses.asdict(time),
@@ -112,4 +147,6 @@ def measured(job: Job, clock: Clock | None = None) -> Measurement:
         device=str(job.device),
         threads=working_threads(),
         samples_s=tuple(launch.samples[name]["wall_s"]),
+        disturbed_by=causes,
+        remedy=disturbances.remedy(causes, str(job.device)),
     )

@@ -66,6 +66,7 @@ class Interleaved:
         margin: float | None = None,
         rounds: int | None = None,
         against_margin: float | None = None,
+        threads: int | None = None,
         name: str | None = None,
     ) -> Compared:
         """As `modbench_compare`; once in a test, as `benchmark`.
@@ -75,7 +76,7 @@ class Interleaved:
             pytest.fail.Exception: if a regression is shown.
         """
         __tracebackhide__ = True
-        asked = {"margin": margin, "rounds": rounds, "against_margin": against_margin}
+        asked = {"margin": margin, "rounds": rounds, "against_margin": against_margin, "threads": threads}
         why = None if self.benchmark.enabled else "pytest-benchmark is disabled"
         compared = self.compare.measure(baseline, candidate, asked, name, why)
         self._hand_over(compared)

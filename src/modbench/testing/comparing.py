@@ -65,6 +65,7 @@ class Comparer:
         margin: float | None = None,
         rounds: int | None = None,
         against_margin: float | None = None,
+        threads: int | None = None,
         name: str | None = None,
     ) -> Compared:
         """Time both, interleaved, and fail the test if the candidate is shown to be slower by more than the margin, twice.
@@ -74,8 +75,10 @@ class Comparer:
             candidate: another, which should not be slower.
             margin: the largest slowdown that does not matter, as a share; None: the marker's, else `modbench_margin`, else 0.02.
             rounds: each calls both at least twice; None: the marker's, else `modbench_rounds`, else as many as fit into a
-                second for each (10 to 100). `--modbench-rounds` goes before all of these.
+                second for each and for the baseline's twin (10 to 100; where calls take longer than in the warm-up they end
+                after 1.5 times that, with 6 at least). `--modbench-rounds` goes before all of these.
             against_margin: the same for the change against stored sessions; None: `margin`.
+            threads: torch's threads while both are timed; None: the marker's, else `modbench_threads`, else as many as it has.
             name: tells several comparisons of one test apart; None: they are numbered.
 
         Returns:
@@ -86,7 +89,7 @@ class Comparer:
             pytest.fail.Exception: if a regression is shown.
         """
         __tracebackhide__ = True
-        asked = {"margin": margin, "rounds": rounds, "against_margin": against_margin}
+        asked = {"margin": margin, "rounds": rounds, "against_margin": against_margin, "threads": threads}
         compared = self.measure(baseline, candidate, asked, name)
         self.settle(compared)
         return compared
@@ -120,7 +123,10 @@ class Comparer:
             baseline()
             candidate()
             return Compared(key, NOT_JUDGED, settings.margin, reason=why)
-        return self._measured(key, baseline, candidate, settings)
+        from modbench.harness.timing.threads import at_threads
+
+        with at_threads(settings.threads):
+            return self._measured(key, baseline, candidate, settings)
 
     def settle(self, compared: Compared) -> None:
         """Tell the summary, and fail the test if a regression is shown."""
@@ -160,7 +166,8 @@ class Comparer:
         self, baseline: Callable[[], object], candidate: Callable[[], object], settings: Settings, seed: int = 0
     ) -> tuple[Launch, Judged]:
         """Time both once; a slowdown of something that drifts is not shown."""
-        from modbench.harness.timing.callables import time_callables
+        from modbench.harness.timing import disturbances
+        from modbench.harness.timing.callables import time_callables, working_device
         from modbench.harness.timing.judged import UNSTEADY, judge
 
         calls = {BASELINE: baseline, CANDIDATE: candidate}
@@ -170,6 +177,10 @@ class Comparer:
         found = judge([launch], margin=settings.margin)[CANDIDATE]
         if found.verdict == "worse" and UNSTEADY in found.labels:
             found = replace(found, verdict="inconclusive", reason=f"slower, but not steady: {found.reason}")
+        if found.verdict == "contaminated":
+            causes = disturbances.said([launch], (BASELINE, CANDIDATE))
+            remedy = disturbances.remedy(causes, working_device(), "use threads=1, or start pytest")
+            found = replace(found, reason="; ".join(filter(None, (found.reason, remedy))))
         return launch, found
 
 

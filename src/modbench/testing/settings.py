@@ -11,7 +11,7 @@ from modbench.harness.core.errors import UsageError, shown, unknown
 
 # Below this there is no interval.
 FEWEST_ROUNDS = 6
-KEYS = ("margin", "rounds", "against_margin")
+KEYS = ("margin", "rounds", "against_margin", "threads")
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,13 @@ class Settings:
         margin: the largest slowdown that does not matter, as a share.
         rounds: rounds of the measurement; None: as many as fit into a second for each callable.
         against_margin: the largest loss against stored sessions that does not matter, as a share.
+        threads: torch's threads while both are timed; None: as many as it has.
     """
 
     margin: float = 0.02
     rounds: int | None = None
     against_margin: float = 0.02
+    threads: int | None = None
 
 
 def resolve(
@@ -50,7 +52,8 @@ def resolve(
     found = {key: next((place[key] for place in places if place.get(key) is not None), None) for key in KEYS}
     margin = 0.02 if found["margin"] is None else share("margin", found["margin"])
     against = found["against_margin"]
-    return Settings(margin, _rounds(found["rounds"]), margin if against is None else share("against_margin", against))
+    against = margin if against is None else share("against_margin", against)
+    return Settings(margin, _whole(found, "rounds", FEWEST_ROUNDS), against, _whole(found, "threads", 1))
 
 
 def share(what: str, value: object) -> float:
@@ -65,12 +68,12 @@ def share(what: str, value: object) -> float:
     return number
 
 
-def _rounds(value: object) -> int | None:
+def _whole(found: Mapping[str, Any], key: str, least: int) -> int | None:
+    value = found[key]
     number = None if value is None else _number(value)
-    if value is not None and (number is None or number < FEWEST_ROUNDS or number % 1):
-        raise UsageError(
-            f"rounds = {shown(value)}: give a whole number from {FEWEST_ROUNDS} on; fewer give no interval."
-        )
+    if value is not None and (number is None or number < least or number % 1):
+        why = "; fewer give no interval" if key == "rounds" else ""
+        raise UsageError(f"{key} = {shown(value)}: give a whole number from {least} on{why}.")
     return None if number is None else int(number)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,8 @@ from uuid import uuid4
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.machine import certificate, environment
-from modbench.harness.timing.callables import Launch, working_threads
+from modbench.harness.timing.callables import Launch, working_device
+from modbench.harness.timing.threads import working_threads
 from modbench.reports.gate_rules import Finding
 from modbench.testing import against, samples
 from modbench.testing.samples import Samples, Stored
@@ -80,9 +80,7 @@ class Keeper:
 
     def _machine(self) -> str:
         """Fingerprint of this machine, for the device and threads that the process uses now."""
-        torch = sys.modules.get("torch")
-        device = "cuda" if torch is not None and torch.cuda.is_initialized() else "cpu"
-        return certificate.fingerprint(self._environment, device, working_threads())
+        return certificate.fingerprint(self._environment, working_device(), working_threads())
 
 
 def _make(folder: Path) -> None:
