@@ -75,10 +75,12 @@ def held_out(it: Case, folder: Path) -> Any:
 def test_its_losses_are_in_its_own_tokens(folders: tuple[Path, Path]) -> None:
     """With every token routed through every layer it is the dense model, to the last digit of its loss."""
     dense, routed = folders
+    it = case(f"hf:{routed}")
+    assert tokenizer_of(it.model, it.options, TrainPlan(steps=0)) == f"hf:{routed}"
     theirs = held_out(case(f"hf:{dense}"), dense)
     every = held_out(case(f"hf:{routed}(rule=dense)"), routed)
     assert every.loss == pytest.approx(theirs.loss, rel=1e-5)
-    found = held_out(case(f"hf:{routed}"), routed)
+    found = held_out(it, routed)
     assert found.causal is not None
     assert abs(found.loss - theirs.loss) > 1e-3
     assert found.causal != found.loss
