@@ -13,6 +13,7 @@ import pandas as pd
 from modbench.harness.core import catalogue
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
+from modbench.harness.core.units import counted
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Outcome, Record
 from modbench.harness.results.run_folder import StoredRun
@@ -95,11 +96,11 @@ class Results:
 
     def __repr__(self) -> str:
         plan = self.run.plan
-        lacking = f", {len(self.run.missing)} units missing" if self.run.missing else ""
-        return (
-            f"<modbench run {str(self.path)!r}: suite {plan.suite.name!r}, {plan.suite.effort}, {len(self.loaded.arms)} arms, "
-            f"{len(plan.cases)} cases, {len(plan.units)} units{lacking}>"
-        )
+        missing = len(self.run.missing)
+        lacking = f", {counted(missing, 'unit')} missing" if missing else ""
+        counts = [(len(self.loaded.arms), "arm"), (len(plan.cases), "case"), (len(plan.units), "unit")]
+        said = ", ".join(counted(number, what) for number, what in counts)
+        return f"<modbench run {str(self.path)!r}: suite {plan.suite.name!r}, {plan.suite.effort}, {said}{lacking}>"
 
     def __str__(self) -> str:
         page = self.report or f"not written; modbench report {self.path} writes it"

@@ -32,11 +32,15 @@ class Head:
 
 def head(loaded: Loaded) -> Head:
     """Return the first screen of a report."""
-    where = breakeven_words.in_words(loaded)
+    where, short = breakeven_words.in_words(loaded), answer(loaded)
     # Where a line is found, counting the places says less.
-    details = [*where, *lead.losses(loaded), *filter(None, [place_shown(loaded)])] if where else lead.lead(loaded)
+    details = (
+        [*where, *lead.losses(loaded), *filter(None, [place_shown(loaded)])]
+        if where
+        else lead.lead(loaded, answered=bool(short))
+    )
     details += [*exchange_words.in_words(loaded), *search.in_words(loaded)]
-    return Head(asked.asked(loaded), answer(loaded), details, sureness.sure(loaded), sureness.doubts(loaded))
+    return Head(asked.asked(loaded), short, details, sureness.sure(loaded), sureness.doubts(loaded))
 
 
 def answer(loaded: Loaded) -> str:

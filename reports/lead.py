@@ -15,13 +15,20 @@ MOST_ANSWERS = 24
 MOST_GAPS = 4
 
 
-def lead(loaded: Loaded) -> list[str]:
-    """Say for every arm where it pays: against the dense model of equal cost, then against that of the same shape."""
+def lead(loaded: Loaded, *, answered: bool = False) -> list[str]:
+    """Say for every arm where it pays: against the dense model of equal cost, then against that of the same shape.
+
+    Args:
+        loaded: the run.
+        answered: whether the answer in short stands above this: of a single arm what it has said is then left out.
+    """
     if loaded.run.plan.suite.isoflop is not None:  # sizes differ, so that no single speed-up exists
         return isoflop.in_words(loaded)
     beside = [(case, rung_beside(loaded, case)) for case in pays.contenders(loaded)]
     said = [_answer(loaded, case, *rung) for case, rung in beside[:MOST_ANSWERS] if rung is not None]
-    said.append(_others(loaded, [case for case, rung in beside[:MOST_ANSWERS] if rung is None]))
+    others = [case for case, rung in beside[:MOST_ANSWERS] if rung is None]
+    if not (answered and len(beside) == len(others) == 1 and pays.all_in_short(_cells(loaded, others[0]))):
+        said.append(_others(loaded, others))
     said = [sentence for sentence in said if sentence]
     if said and len(beside) > MOST_ANSWERS:
         said.append(f"{len(beside) - MOST_ANSWERS:,} further arms are in comparisons.csv.")
@@ -45,14 +52,14 @@ def _answer(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> str:
         return loss.strip().replace("It ends", f"{name(case)} ends")
     called = f"{name(rung)}, the dense model of equal {MATCHED[solved.quantity]} at T = {solved.solved_at:,}"
     equal = pays.in_words(pays.held(loaded, case.arm, rung.arm))
-    shape = f"Against {_baseline(loaded)} it {pays.in_words(against)}"
+    shape = pays.of(f"Against {_baseline(loaded)}", against, pronoun="it ")
     said = f"{name(case)} against {called}: {equal}."
     return said + (f" {shape}." if rung.arm != loaded.arms[0].arm else "") + loss
 
 
 def _others(loaded: Loaded, arms: list[Case]) -> str:
     """Say where the arms pay that have no dense model of equal cost beside them: one sentence for all."""
-    parts = [f"{name(case)} {pays.in_words(cells)}" for case in arms if (cells := _cells(loaded, case))]
+    parts = [pays.of(name(case), cells) for case in arms if (cells := _cells(loaded, case))]
     return f"Against {_baseline(loaded)}: {'. '.join(parts)}." if parts else ""
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
+from pathlib import Path
 
 from modbench.harness.results import layout
 from modbench.harness.results.run_folder import StoredRun
@@ -27,3 +29,8 @@ def beside(reason: str, known: dict[tuple[str, str], str], case: str, metrics: C
     """Return the log of a case's failed metrics in words that follow the reason; empty if it names one, or there is none."""
     log = next((known[case, metric] for metric in metrics if (case, metric) in known), None)
     return f"; see {log}" if log is not None and "logs/" not in reason else ""
+
+
+def in_run_folder(reason: str, folder: Path) -> str:
+    """Return a reason whose log is named by a path that can be opened from here, not by one in the run folder."""
+    return re.sub(r"; see (?=(?:logs|jobs)/)", lambda _: f"; see {folder}/", reason)

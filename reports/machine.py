@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from modbench.harness.core.units import counted
 from modbench.harness.results import attempts, trust
 from modbench.reports import nodes
 from modbench.reports.checked import SILENT, UNCHECKED
@@ -61,7 +62,7 @@ class TwinCheck:
 
     def in_words(self) -> str:
         """One line: `identical twin: equivalent in 5 of 6 comparisons, largest difference 0.8 %`."""
-        found = f"equivalent in {self.equivalent} of {len(self.verdicts)} comparisons"
+        found = f"equivalent in {self.equivalent} of {counted(len(self.verdicts), 'comparison')}"
         wrong = f", found different in {len(self.apart)}" if self.apart else ""
         disturbed = self.verdicts.count("contaminated")
         busy = f", contaminated in {disturbed}" if disturbed else ""
@@ -135,7 +136,7 @@ def _two_versions(loaded: Loaded) -> Iterator[str]:
 def _of_machine(loaded: Loaded) -> list[str]:
     twins = twin_check(loaded)
     if twins is not None and twins.apart:
-        share = f"{len(twins.apart)} of {len(twins.verdicts)} comparisons"
+        share = f"{len(twins.apart)} of {counted(len(twins.verdicts), 'comparison')}"
         found = f"The anchor's identical twin was found different in {share}, beyond chance: {'; '.join(twins.apart)}."
         return [f"{found} Differences of that size between models may be the machine's."]
     if _withheld(loaded):

@@ -13,7 +13,7 @@ from modbench.reports.load import Loaded, evenly
 from modbench.reports.panel import TIMED, is_number
 from modbench.reports.ratio_figure import MOST_ROWS, Bar, ratio_figure
 from modbench.reports.style import name, short
-from modbench.reports.terminal_tables import TABLES, columns
+from modbench.reports.terminal_tables import APART_MARK, APART_WORDS, TABLES, columns
 
 # Arms and lengths of the table at most, and tables.
 MOST_ARMS, MOST_LENGTHS, MOST_TABLES = 16, 6, 2
@@ -30,12 +30,15 @@ def html(loaded: Loaded, page: Path | None) -> str:
     """
     told = head.head(loaded)
     said = [*(f"⚠ {each}" for each in machine.warnings(loaded)), told.asked, told.answer, *told.details]
-    doubts = [f"How sure: {' '.join(told.sure)}"[:MOST_SAID], f"What to doubt: {' '.join(told.doubts)}"[:MOST_SAID]]
+    titled = (("How sure", told.sure), ("What to doubt", told.doubts))
+    doubts = [f"{title}: {' '.join(sentences)}"[:MOST_SAID] for title, sentences in titled if sentences]
     failed = len(set(loaded.failed.case_id))
     doubts += [f"{failed} case{'s' * (failed != 1)} failed: the report says why."] * bool(failed)
     where = f"report: {page}" if page else f"modbench report {loaded.path} writes its page"
     link = f'<a href="{escape(str(page))}">{escape(where)}</a>' if page else escape(where)
-    parts = [_lines(said), *_tables(loaded), _figure(loaded), _lines(doubts), f"<div>{link}</div>"]
+    tables = _tables(loaded)
+    doubts += [APART_WORDS] * (f" {APART_MARK}" in "".join(tables))
+    parts = [_lines(said), *tables, _figure(loaded), _lines(doubts), f"<div>{link}</div>"]
     return masked(escaped(f"<div>{''.join(parts)}</div>"))
 
 

@@ -83,6 +83,19 @@ def in_words(cells: Sequence[Held]) -> str:
     return f"{words}; ratio{'s' * (len(ratios) > 1)} {span}" + (f" (but: {', '.join(doubts)})" if doubts else "")
 
 
+def of(subject: str, cells: Sequence[Held], pronoun: str = "") -> str:
+    """What `in_words` says, behind its subject: `MoD 0.5 pays in 1 of 6 …`, `dense: no time was measured`."""
+    said = in_words(cells)
+    return f"{subject} {pronoun}{said}" if said.startswith("pays ") else f"{subject}: {said}"
+
+
+def all_in_short(cells: Sequence[Held]) -> bool:
+    """Whether the answer in short (reports/head.py) says all that `in_words` would: the ratios alone, or one verdict."""
+    if all(cell.verdict is None for cell in cells):
+        return True
+    return len(cells) == 1 and cells[0].verdict in {"better", "worse"}
+
+
 def _named(cell: Held, cells: Sequence[Held]) -> str:
     """Name a place by what distinguishes it from the others."""
     places = [each.place for each in cells]

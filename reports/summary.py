@@ -14,21 +14,21 @@ import pandas as pd
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import Label
-from modbench.harness.core.units import human, human_duration
+from modbench.harness.core.units import counted, human, human_duration
 from modbench.harness.planning.plan import Plan
-from modbench.reports import head, inference, logs, terminal_tables, text_table
+from modbench.reports import head, inference, logs, skipped, terminal_tables, text_table
 from modbench.reports.accuracy import TaskResult, results
 from modbench.reports.load import Loaded
 from modbench.reports.machine import machine_check, warnings
 from modbench.reports.style import name
-from modbench.reports.terminal_tables import DISTURBED_MARK, FUTURE_MARK, TAIL_MARK
+from modbench.reports.terminal_tables import APART_MARK, APART_WORDS, DISTURBED_MARK, FUTURE_MARK, TAIL_MARK
 from modbench.reports.text_table import aligned, wrapped
 
 # Shown in a table of their own, in one unit.
 LOSSES = ("loss/val", "loss/val_causal", "bpb/val")
 # Most rows of a table of prefill or decode.
 MOST_SERVED = 24
-# Failed cases that are named; the rest are counted.
+# Failed cases and skipped models that are named; the rest are counted.
 MOST_FAILED = 24
 
 
@@ -40,7 +40,7 @@ def opening(plan: Plan) -> str:
     units = f"{least} to {len(plan.units)}" if least < len(plan.units) else str(least)
     dtypes = "/".join(suite.grid.dtype) + (", compiled" if suite.compile else "")
     return (
-        f"{suite.name}: {cases} cases in {units} units on {plan.device}{threads}, {dtypes}; "
+        f"{suite.name}: {counted(cases, 'case')} in {units} unit{'s' * (units != '1')} on {plan.device}{threads}, {dtypes}; "
         f"{suite.effort}: {suite.launches_in_words}"
     )
 
@@ -61,7 +61,7 @@ def closing(loaded: Loaded, page: Path | str, wall_s: float | None) -> str:
     ):
         said = wrapped([f"{title}{sentence}" for sentence in sentences if sentence], width)
         lines += [*said, ""] if said else []
-    lines += [*_failures(loaded, width), *_spent(loaded, width)]
+    lines += [*_skipped(loaded, width), *_failures(loaded, width), *_spent(loaded, width)]
     took = f" ({human_duration(wall_s)})" if wall_s is not None else ""
     lines += ["", f"report: {page}{took}"]
     return "\n".join(lines)
@@ -84,6 +84,8 @@ def _legend(loaded: Loaded, lines: Sequence[str], width: int) -> list[str]:
         said.append(f"{DISTURBED_MARK} contaminated: the machine was disturbed, its wall time supports no claim")
     if TAIL_MARK in text:
         said.append(f"{TAIL_MARK} {Label.TAIL}: typical calls (shown) and the mean disagree; comparisons.csv has both")
+    if re.search(rf"{APART_MARK}\d", text):
+        said.append(APART_WORDS)
     return [*wrapped(said, width), ""]
 
 
@@ -92,12 +94,22 @@ def _readers(loaded: Loaded) -> set[str]:
     return {case.arm for case in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
 
 
+def _skipped(loaded: Loaded, width: int) -> list[str]:
+    """Name the models that were skipped as a whole, with the reason."""
+    said = list(skipped.skipped(loaded))
+    lines = wrapped(said[:MOST_FAILED], width)
+    if len(said) > MOST_FAILED:
+        lines.append(f"and {len(said) - MOST_FAILED:,} more were skipped: cases.csv has the reason of each")
+    return lines
+
+
 def _failures(loaded: Loaded, width: int) -> list[str]:
     """Name the cases that failed, with the reason and the log."""
     known, failed = logs.logs(loaded.run), list(loaded.failed.groupby("case_id", sort=False))
     lines = list[str]()
     for case, rows in failed[:MOST_FAILED]:
-        reason = f"{rows.reason.iloc[0]}{logs.beside(str(rows.reason.iloc[0]), known, str(case), rows.metric)}"
+        reason = str(rows.reason.iloc[0])
+        reason = logs.in_run_folder(f"{reason}{logs.beside(reason, known, str(case), rows.metric)}", loaded.path)
         lines += wrapped([f"failed: {case}: {reason} ({', '.join(rows.metric)})"], width)
     if len(failed) > MOST_FAILED:
         lines.append(f"and {len(failed) - MOST_FAILED:,} more cases failed: cases.csv has the reason of each")
@@ -124,7 +136,7 @@ def _others(loaded: Loaded, width: int) -> list[str]:
     known = loaded.tables.metrics
     left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown and not known[metric].task]
     arms = [loaded.arms[0], *loaded.arms_shown]
-    rows = [[f"values at T={length}"], *([name(case)] for case in arms)]
+    rows = [[f"values at T={length}{_batch(loaded, left, length)}"], *([name(case)] for case in arms)]
     kept = 0
     for metric in left:
         wider = [
@@ -141,6 +153,15 @@ def _others(loaded: Loaded, width: int) -> list[str]:
     for metric in left[:kept]:
         rest += [f"– {metric}: {reason}" for reason in found[found.metric == metric].reason.unique()[:1]]
     return [*aligned(rows), *(line for each in rest for line in textwrap.wrap(each, width)), ""]
+
+
+def _batch(loaded: Loaded, metrics: Sequence[str], length: int) -> str:
+    """Name the batch size whose values `Loaded.case` gives, where several were measured at this length: `, B=1`."""
+    found = loaded.cases[(loaded.cases.seq_len == length) & loaded.cases.metric.isin(metrics)]
+    if found.batch_size.nunique() < 2:
+        return ""
+    first = dict.fromkeys(found.drop_duplicates(["arm", "metric"]).batch_size)
+    return f", B={'/'.join(str(each) for each in sorted(first))}"
 
 
 def _served(loaded: Loaded) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from modbench.harness.core.units import counted
 from modbench.reports.load import Loaded
 from modbench.reports.machine import machine_check, twin_check
 from modbench.reports.style import name
@@ -48,7 +49,8 @@ def _doubts(loaded: Loaded) -> Iterator[str]:
     if not loaded.run.plan.suite.claims:
         yield "A smoke run: it shows that everything runs, and supports no claim."
     if loaded.run.missing:
-        yield f"The run is incomplete: {len(loaded.run.missing)} units have no record."
+        missing = len(loaded.run.missing)
+        yield f"The run is incomplete: {counted(missing, 'unit')} {'has' if missing == 1 else 'have'} no record."
     for label, cases in loaded.labelled().items():
         names = [name(case) for case in cases]
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
@@ -63,7 +65,7 @@ def _doubts(loaded: Loaded) -> Iterator[str]:
     if twins is not None and machine_check(loaded)[0] == "undecided":
         yield (
             f"The machine check cannot tell: two identical models were shown to be equal in {twins.equivalent} of "
-            f"{len(twins.verdicts)} comparisons; their largest difference was {100 * twins.largest:.1f} %."
+            f"{counted(len(twins.verdicts), 'comparison')}; their largest difference was {100 * twins.largest:.1f} %."
         )
     seeds = len(loaded.run.plan.suite.seeds)
     if loaded.trained_metric is not None and seeds < 3:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import Label
@@ -18,6 +19,14 @@ from modbench.reports.text_table import aligned
 
 # Marks behind a number, each explained below the tables where it occurs.
 FUTURE_MARK, DISTURBED_MARK, TAIL_MARK = "†", "‡", "§"
+# The mark before a ratio that says the opposite of the two times beside it, and its explanation.
+APART_MARK = "~"
+APART_WORDS = (
+    "~ the two times say the opposite: ratios are taken within blocks of calls that lie beside each other, and may differ "
+    "from the quotient of two times"
+)
+# Ratios this near to 1 point nowhere, whatever their interval.
+NEAR = 0.02
 # The verdict behind a ratio.
 GLYPHS = {"better": "▲", "worse": "▼", "equivalent": "≈", "different": "△", "inconclusive": "?"}
 
@@ -97,7 +106,18 @@ def _cell(loaded: Loaded, case: Case, metric: str, length: int, factor: float) -
     row = loaded.pair(case.arm, metric, length)
     if row is None or row.status != "ok" or not is_number(row.ratio):
         return said if row is None or case.arm == loaded.arms[0].arm else f"{said} –"
-    return f"{said} {row.ratio:.2f}×{_half(row.ci_low, row.ci_high)}{_mark(row)}"
+    apart = APART_MARK * _apart(row, loaded.value(loaded.arms[0].arm, metric, length), value)
+    return f"{said} {apart}{row.ratio:.2f}×{_half(row.ci_low, row.ci_high)}{_mark(row)}"
+
+
+def _apart(row: Any, base: float | None, value: float) -> bool:  # noqa: ANN401  # a row of `comparisons.csv`
+    """Whether a ratio of times lies above 1 and the quotient of the two times below, or the other way round."""
+    if row.unit != "s" or base is None:
+        return False
+    known = is_number(row.ci_low) and is_number(row.ci_high)
+    low, high = (row.ci_low, row.ci_high) if known else (row.ratio, row.ratio)
+    above, below = min(low, row.ratio - NEAR) > 1, max(high, row.ratio + NEAR) < 1
+    return bool((above and base < value) or (below and base > value))
 
 
 def _half(low: object, high: object) -> str:

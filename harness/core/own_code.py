@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Mapping
 from importlib.abc import PathEntryFinder
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, ModuleType, TracebackType
 
 from modbench.harness.core.errors import UsageError
 
@@ -53,6 +54,26 @@ def is_own(folder: Path) -> bool:
     """Whether a folder, or one that it lies in, became importable because a user's file lies there."""
     here = folder.resolve()
     return bool(_FOLDERS & {here, *here.parents}) and not INSTALLED & {*here.parts}
+
+
+def where_in(trace: TracebackType | None) -> str | None:
+    """The innermost line of a user's own file in a traceback: `own/deep.py, line 9`; None if none of them ran.
+
+    A file is named from the current folder on, and by its name alone if it lies outside it.
+    """
+    here, found = Path.cwd(), None
+    for frame, line in traceback.walk_tb(trace):
+        file = Path(frame.f_code.co_filename)
+        # Who works on modbench itself has it in a folder of their own.
+        if _is_ours(frame.f_globals.get("__name__")) or not file.is_absolute() or not is_own(file.parent):
+            continue
+        named = file.relative_to(here).as_posix() if file.is_relative_to(here) else file.name
+        found = f"{named}, line {line}"
+    return found
+
+
+def _is_ours(module: object) -> bool:
+    return isinstance(module, str) and module.partition(".")[0] == "modbench"
 
 
 def _finder(path: str) -> PathEntryFinder:

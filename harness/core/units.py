@@ -114,6 +114,11 @@ def human(value: float | None, unit: str) -> str:
     return f"{three_digits(value / factor)} {name}"
 
 
+def counted(number: int, what: str) -> str:
+    """A number with its noun: `1 unit`, `2 units`."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def human_duration(seconds: float) -> str:
     """Format whole seconds as `4 min 12 s`; from two hours on as `2 h 05 min`, from a hundred hours on as `1,192 days`."""
     minutes, rest = divmod(max(0, round(seconds)), 60)

@@ -134,7 +134,7 @@ def _set(data: dict[str, Any], setting: str) -> None:
     if not equals:
         raise UsageError(f"--set {setting!r} lacks a value. Write --set KEY=VALUE, for example --set d_model=128.")
     value = toml_value(text)
-    in_tables = [f"{table}.{name}" for table, kind in TABLES.items() for name in kind.model_fields]
+    in_tables = _keys_in_tables()
     if key in SHAPE_KEYS:
         data["shape"][key] = value
     elif key in ROUTING_KEYS:
@@ -149,7 +149,16 @@ def _set(data: dict[str, Any], setting: str) -> None:
     elif key.startswith("tasks.paths."):
         _name_files(data, key.removeprefix("tasks.paths."), text)
     else:
-        raise UsageError(f"--set: {unknown('key', key, (*SHAPE_KEYS, *ROUTING_KEYS, *TOP_KEYS, *in_tables))}")
+        raise UsageError(f"--set: {unknown('key', key, keys())}")
+
+
+def keys() -> tuple[str, ...]:
+    """All keys that `--set` changes, but those of single tasks."""
+    return (*SHAPE_KEYS, *ROUTING_KEYS, *TOP_KEYS, *_keys_in_tables())
+
+
+def _keys_in_tables() -> list[str]:
+    return [f"{table}.{name}" for table, kind in TABLES.items() for name in kind.model_fields]
 
 
 def _set_in_table(data: dict[str, Any], key: str, value: object) -> None:

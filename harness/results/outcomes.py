@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
+from modbench.harness.core import own_code
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.device_lost import end_if_lost
@@ -63,7 +64,9 @@ def gap_of(error: BaseException) -> Gap:
     if len(text) > 300:
         text = text[:300] + "…"
     name = type(error).__name__
-    return Gap(status="failed", kind=_kind(error, text), reason=f"{name}: {text}" if text else name)
+    said = f"{name}: {text}" if text else name
+    where = own_code.where_in(error.__traceback__)
+    return Gap(status="failed", kind=_kind(error, text), reason=f"{said} ({where})" if where else said)
 
 
 def _kind(error: BaseException, text: str) -> Failure:

@@ -15,6 +15,7 @@ from modbench.harness.core import inside, masking
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
+from modbench.harness.core.units import counted
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import (
     asked_for,
@@ -190,7 +191,8 @@ class StoredRun:
             more = f" (and {len(self.damaged) - 1} more damaged)" if len(self.damaged) > 1 else ""
             return f"{self.path} is incomplete: {str(self.damaged[0].error).removesuffix('.')}{more}."
         if self.missing:
-            return f"{self.path} is incomplete: {len(self.missing)} units have no record."
+            verb = "has" if len(self.missing) == 1 else "have"
+            return f"{self.path} is incomplete: {counted(len(self.missing), 'unit')} {verb} no record."
         return None
 
 

@@ -64,6 +64,8 @@ def test_a_long_argument_is_shortened(
         ("run quick --effort drafty", ["unknown effort 'drafty'", "Did you mean 'draft'?"]),
         ("run quick --set d_modle=64", ["unknown key 'd_modle'", "Did you mean 'd_model'?"]),
         ("run quick --set d_model", ["lacks a value", "--set KEY=VALUE"]),
+        ("run quick --set n_layers=2 d_model=64", ["takes no options", "Did you mean --set d_model=64?"]),
+        ("run quick --set n_layers=2 64", ["got '64'. Leave them out."]),
         ("run quick --set n_heads=5", ["d_model 256 over n_heads 5"]),
         ("run quick --set d_model=large", ["d_model", "integer", "large"]),
         ("run quick --set router=lerned", ["unknown router 'lerned'", "Did you mean 'learned'?"]),
@@ -121,6 +123,28 @@ def test_a_mistake_is_answered_in_words(
     for words in said:
         assert words in message
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("run quick --metrics x", "No such option: --metrics. Did you mean --set metrics=…?"),
+        ("plan quick --d-model 64", "No such option: --d-model. Did you mean --set d_model=…?"),
+        ("run quick --train.steps 2", "No such option: --train.steps. Did you mean --set train.steps=…?"),
+        ("run quick --ony", "No such option: --ony (Possible options: --"),
+        ("list models --metrics x", "No such option: --metrics"),
+    ],
+)
+def test_a_key_that_was_typed_as_an_option_leads_to_set(
+    arguments: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["modbench", *arguments.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert ("--set" in message) is ("--set" in said)
 
 
 @pytest.mark.parametrize(

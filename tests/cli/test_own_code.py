@@ -21,6 +21,8 @@ from modbench.harness.core.files import now
 from modbench.harness.execution import worker
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.results import trust
+from modbench.harness.results.outcomes import attempt
+from modbench.harness.results.records import Gap
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.reports.load import load
 from modbench.reports.machine import warnings
@@ -144,3 +146,27 @@ def test_damaged_hashes_are_named(content: str, here: Path) -> None:
     assert trust.expected(here) == {}
     (here / trust.AGREED).write_text(json.dumps({"a": "b"}))
     assert trust.expected(here) == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "named"), [("own", "own/mine.py"), ("../beside", "../beside/mine.py"), ("ABSOLUTE", "mine.py")]
+)
+def test_a_failure_names_the_line_of_a_users_file(
+    here: Path, monkeypatch: pytest.MonkeyPatch, folder: str, named: str
+) -> None:
+    """The innermost line that is the user's: torch's own lie below it, modbench's above."""
+    (here / "work").mkdir()
+    monkeypatch.chdir(here / "work")
+    file = Path(folder if folder != "ABSOLUTE" else here / "elsewhere") / "mine.py"
+    file.parent.mkdir()
+    file.write_text(
+        "import torch\ndef inner():\n    torch.nn.Linear(2, 2)(torch.ones(3))\ndef build(config):\n    inner()\n"
+    )
+    gap = attempt(lambda: own_models.load_user_model(f"{file}:build")(None))
+    assert isinstance(gap, Gap)
+    assert gap.reason is not None
+    assert gap.reason.startswith("RuntimeError: ")
+    assert gap.reason.endswith(f" ({named}, line 3)")
+    gap = attempt(lambda: int("x"))
+    assert isinstance(gap, Gap)
+    assert gap.reason == "ValueError: invalid literal for int() with base 10: 'x'"

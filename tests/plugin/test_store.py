@@ -35,7 +35,7 @@ def stored(suite: Any, slower: Slower, machine: list[str]) -> Callable[..., None
         for each in seconds:
             suite.write(slower(each))
             result = suite.run("--modbench-store=kept")
-            result.stdout.fnmatch_lines(["samples of 1 comparisons are kept in *kept/*.json"])
+            result.stdout.fnmatch_lines(["samples of 1 comparison are kept in *kept/*.json"])
 
     return store
 
@@ -119,6 +119,11 @@ def test_sessions_that_are_in_doubt_are_left_out(suite: Any, slower: Slower, sto
         file.write_text(json.dumps(kept), encoding="utf-8")
     result = against(suite, slower(0.01))
     result.stdout.fnmatch_lines(["against the store: *not known from 2 stored sessions*; 2 doubtful ones are left out"])
+    (first, *others) = sorted((suite.pytester.path / "kept").glob("*"))
+    others[0].unlink()
+    result = against(suite, slower(0.01))
+    assert first.exists()
+    result.stdout.fnmatch_lines(["against the store: *; 1 doubtful one is left out"])
 
 
 def spoil(file: Path, how: str) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
-from planted import planted_suite, stored
+from planted import left, planted_suite, stored
 
 from modbench.harness.core.errors import UsageError
-from modbench.reports import lead, pays, summary
+from modbench.reports import head, lead, pays, summary
 from modbench.reports.load import load
 
 # Of MoD against the dense model of equal cost: it pays at one place of six, the last.
@@ -116,3 +117,36 @@ def test_an_ambiguous_arm_is_refused_with_its_candidates(tmp_path: Path) -> None
     stored(tmp_path, planted_suite("draft", metrics=["latency/forward"], train=None))
     with pytest.raises(UsageError, match=r"baseline 'mod' could be any of mod\[c0.125\], mod\[c0.5\]"):
         load(tmp_path / "run", "mod")
+
+
+def test_what_the_short_answer_said_is_not_said_again(tmp_path: Path) -> None:
+    """Two models without verdicts: the ratios stand there once. With verdicts, or a third model, there is more to say."""
+    arms = [{"model": "dense"}, {"model": "moe"}]
+    for name, effort, more in (("one", "smoke", []), ("two", "draft", []), ("three", "smoke", [{"model": "mod"}])):
+        (tmp_path / name).mkdir()
+        suite = planted_suite(
+            effort,
+            metrics=["latency/forward"],
+            train=None,
+            arms=[*arms, *more],
+            **{"launches": 3} if effort == "draft" else {},
+        )
+        left(tmp_path / name, suite)
+        loaded = load(tmp_path / name / "run")
+        told = head.head(loaded)
+        assert " dense of the same shape" in told.answer
+        assert lead.lead(loaded)[0].startswith("Against dense of the same shape: M")
+        assert (lead.lead(loaded, answered=True) == lead.lead(loaded)) is (name != "one")
+        assert name != "one" or not any(each.startswith("Against") for each in told.details)
+
+
+def test_a_subject_goes_with_what_is_said_of_it(run: Path) -> None:
+    cell = pays.held(load(run), "mod[c0.125]", "dense")[0]
+    nothing = dataclasses.replace(cell, ratio=None, verdict=None)
+    bare = dataclasses.replace(cell, ratio=1.2, verdict=None)
+    assert pays.of("dense", [nothing]) == "dense: no time was measured"
+    assert pays.of("Against dense", [bare], pronoun="it ") == "Against dense: 1.20×, without a verdict"
+    assert pays.of("Against dense", [cell], pronoun="it ").startswith("Against dense it pays in 1 of 1")
+    assert pays.all_in_short([cell])
+    assert not pays.all_in_short([cell, cell])
+    assert not pays.all_in_short([dataclasses.replace(cell, verdict="inconclusive")])

@@ -60,8 +60,8 @@ def test_a_failure_names_its_log(tmp_path: Path, ending: str) -> None:
     (folder.path / log).write_text("Traceback")
     loaded = load.load(folder.path)
     closing = summary.closing(loaded, folder.path / "report.html", None)
-    assert f"it cannot be built; see {log}" in " ".join(closing.split())
-    assert any(log in line for line in closing.splitlines())  # whole, so that it can be copied
+    assert f"it cannot be built; see {folder.path}/{log}" in " ".join(closing.split())
+    assert any(f"{folder.path}/{log}" in line for line in closing.splitlines())  # whole, so that it can be copied
     page = str(failures.render(loaded))
     assert re.search(rf"it cannot be built; see {re.escape(log)}", page)
 
@@ -74,3 +74,8 @@ def test_a_log_that_is_not_there_or_named_already_is_not_named(tmp_path: Path) -
     (unit,) = read(str(folder.path)).plan.units
     (folder.logs / f"{unit.name}.log").write_text("something")
     assert str(failures.render(load.load(folder.path))).count("see logs/") == 1
+
+
+def test_a_reason_without_a_log_stays() -> None:
+    assert logs.in_run_folder("see logs/ of yours", Path("run")) == "see logs/ of yours"
+    assert logs.in_run_folder("it died; see jobs/7.out", Path("runs/a")) == "it died; see runs/a/jobs/7.out"

@@ -12,11 +12,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from planted import left, planted_suite, stored
 
 from modbench.commands import _output
-from modbench.reports import head, pays, summary, sureness, terminal_tables
+from modbench.reports import head, notebook, pays, summary, sureness, terminal_tables
 from modbench.reports.load import Loaded, load
 from modbench.reports.machine import TwinCheck
 
@@ -167,3 +168,59 @@ def test_a_check_that_cannot_tell_is_a_doubt(loaded: Loaded, monkeypatch: pytest
     assert not any(each.startswith(said) for each in sureness.doubts(loaded))  # doctor knows this machine
     monkeypatch.setattr(sureness, "machine_check", lambda _: ("undecided", ""))
     assert f"{said}; their largest difference was 6.4 %." in sureness.doubts(loaded)
+
+
+def changed(loaded: Loaded, cases: pd.DataFrame, pairs: pd.DataFrame | None = None) -> Loaded:
+    """The run with other tables."""
+    return dataclasses.replace(loaded, cases=cases, pairs=loaded.pairs if pairs is None else pairs)
+
+
+def skip(cases: pd.DataFrame, rows: pd.Series, why: str) -> None:
+    cases.loc[rows, "status"] = "skipped"
+    cases.loc[rows, "reason"] = why
+    cases.loc[rows, "value"] = float("nan")
+
+
+def test_a_ratio_that_its_two_times_contradict_is_marked(loaded: Loaded) -> None:
+    """Planted: MoD 0.125 is 1.6× as fast. As if under load its median time were longer than dense's all the same."""
+    explained = "the two times say the opposite"
+    assert "~" not in closing(loaded)
+    here = (loaded.cases.metric == "latency/forward") & (loaded.cases.seq_len == 256)
+    cases = loaded.cases.copy()
+    dense = float(cases[here & (cases.arm == "dense")].value.iloc[0])
+    cases.loc[here & (cases.arm == "mod[c0.125]"), "value"] = 1.1 * dense
+    text = closing(changed(loaded, cases))
+    assert explained in " ".join(text.split())
+    assert len(re.findall(r" ~1\.6\d×", text)) == text.count(" ~") == 1
+    assert explained in notebook.html(changed(loaded, cases), None)
+    pairs = loaded.pairs.copy()
+    at = (pairs.metric == "latency/forward") & (pairs.seq_len == 256) & (pairs.arm == "mod[c0.125]")
+    pairs.loc[at, "ci_low"] = 0.9  # points nowhere, so that nothing is contradicted
+    assert explained not in " ".join(closing(changed(loaded, cases, pairs)).split())
+    pairs.loc[at, "ci_low"] = float("nan")
+    assert explained in " ".join(closing(changed(loaded, cases, pairs)).split())
+    pairs.loc[at, "ratio"] = 1.01
+    assert explained not in " ".join(closing(changed(loaded, cases, pairs)).split())
+
+
+def test_a_model_that_was_skipped_as_a_whole_has_its_reason(loaded: Loaded) -> None:
+    cases = loaded.cases.copy()
+    why = "the package 'mine' is not installed (pip install mine)"
+    skip(cases, cases.arm == "moe", why)
+    # A single metric that does not exist is no model that was skipped.
+    single = (cases.arm == "mod[c0.5]") & (cases.metric == "flops/forward")
+    skip(cases, single, "no counter")
+    said = [line for line in closing(changed(loaded, cases)).splitlines() if line.startswith("skipped:")]
+    assert said == [f"skipped: MoE ({why})"]
+    assert "skipped:" not in closing(loaded)
+
+
+def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None:
+    for sizes, said in (([1, 8], "values at T=128, B=1"), ([8], "values at T=128 ")):
+        metrics = ["latency/forward", "memory/largest_seq_len", "flops/train_step"]
+        suite = planted_suite("smoke", metrics=metrics, train=None, grid={"seq_len": [128], "batch_size": sizes})
+        folder = tmp_path / str(len(sizes))
+        folder.mkdir()
+        left(folder, suite)
+        others = "\n".join(summary._others(load(folder / "run"), 200))
+        assert (said in others) is ("largest" in others)

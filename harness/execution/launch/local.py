@@ -11,6 +11,7 @@ import functools
 import multiprocessing
 import multiprocessing.connection
 import os
+import re
 import secrets
 import signal
 import sys
@@ -37,6 +38,8 @@ from modbench.harness.machine import cuda_driver
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.results.run_folder import RunFolder
 
+# A word that was meant for `--set`, which takes one.
+SETTING = re.compile(r"[A-Za-z_][\w.]*=")
 # What a unit would otherwise import for itself; torch's optimizers load torch._dynamo (3 s) when first made.
 PRELOAD = [
     "torch",
@@ -155,7 +158,9 @@ class LocalLauncher:
 
     def __init__(self, *, cold: bool, threads: int, device: Device = "cpu", options: Sequence[str] = ()) -> None:
         if options:
-            raise UsageError(f"the launcher 'local' takes no options; got {' '.join(options)!r}. Leave them out.")
+            settings = [f"--set {word}" for word in options if SETTING.match(word)]
+            hint = f"Did you mean {' '.join(settings)}?" if settings else "Leave them out."
+            raise UsageError(f"the launcher 'local' takes no options; got {' '.join(options)!r}. {hint}")
         self.device, self.threads = device, threads
         # The GPU of every unit that runs, and the last one of every series: its launches then share a card where they can.
         self._pinned: dict[str, str] = {}

@@ -34,7 +34,21 @@ class _Brief(TyperGroup):
             error: Any = raised
             if hasattr(error, "format_message") and isinstance(getattr(error, "message", None), str):
                 error.message = brief(error.message)
+                _hint(error)
             raise
+
+
+def _hint(error: Any) -> None:  # noqa: ANN401  # as above
+    """Lead who typed a suite's key as an option, such as --metrics, to --set: other options only look like it."""
+    option, command = getattr(error, "option_name", None), getattr(getattr(error, "ctx", None), "command", None)
+    if not option or not any("--set" in known.opts for known in getattr(command, "params", ())):
+        return
+    from modbench.harness.planning.overrides import keys
+
+    key = option.lstrip("-").replace("-", "_")
+    if key in keys():
+        error.possibilities = None
+        error.message = f"No such option: {option}. Did you mean --set {key}=…?"
 
 
 class _App(typer.Typer):

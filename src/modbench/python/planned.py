@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core.units import human, human_duration
+from modbench.harness.core.units import counted, human, human_duration
 from modbench.harness.planning.plan import Plan
 from modbench.python.shown import html, html_lines, html_table, text
 from modbench.tools import plan as tool
@@ -44,7 +44,8 @@ class Planned:
     def __repr__(self) -> str:
         suite, plan = self.plan.suite, self.plan
         return (
-            f"<modbench plan: suite {suite.name!r}, {suite.effort}, {len(plan.cases)} cases, {len(plan.units)} units>"
+            f"<modbench plan: suite {suite.name!r}, {suite.effort}, "
+            f"{counted(len(plan.cases), 'case')}, {counted(len(plan.units), 'unit')}>"
         )
 
     def __str__(self) -> str:

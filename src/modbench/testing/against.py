@@ -40,7 +40,8 @@ def finding(name: str, now: Stored, earlier: Sequence[Samples], margin: float) -
     if doubts:
         return _silent(name, f"now: {doubts}")
     ratios = [ratio for ratio, why in map(_log_ratio, here) if not why]
-    left_out = f"; {len(here) - len(ratios)} doubtful ones are left out" if len(ratios) < len(here) else ""
+    out = len(here) - len(ratios)
+    left_out = f"; {out} doubtful one{'s are' if out != 1 else ' is'} left out" if out else ""
     if not ratios:
         return _silent(
             name, "all its stored sessions are doubtful: disturbed, not steady, or the baseline differs from itself"

@@ -57,7 +57,8 @@ class Keeper:
         except OSError as error:
             self.said.append(f"--modbench-store {self.store}: nothing could be kept: {in_short(error)}")
             return False
-        self.said.append(f"samples of {len(self.kept)} comparisons are kept in {file}")
+        n = len(self.kept)
+        self.said.append(f"samples of {n} comparison{'s' * (n != 1)} are kept in {file}")
         return True
 
     def _read(self, path: Path) -> Iterator[Samples]:
