@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import planted_suite, stored
+from planted import left, planted_suite, stored
 
 import modbench
 from modbench.harness.core.errors import UsageError
+from modbench.python.planned import Planned
+from modbench.reports import summary
 from modbench.reports.frames import LOSSES, SAMPLES, Results
 
 ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
@@ -160,3 +162,19 @@ def test_any_run_is_shown_in_little_room(changes: dict[str, Any], figures: int, 
     html = modbench.load(tmp_path / "run")._repr_html_()
     assert len(html.encode()) < 30_000
     assert html.count("<svg ") == figures
+
+
+def test_one_model_alone_has_no_empty_line_and_is_counted_in_the_singular(tmp_path: Path) -> None:
+    made = planted_suite(
+        "smoke", metrics=["flops/forward"], train=None, arms=[{"model": "dense"}], grid={"seq_len": [64]}
+    )
+    (unit,) = made.units
+    left(tmp_path, made, certificate=None, leave_out=unit.name)
+    alone = modbench.load(tmp_path / "run")
+    assert "How sure" not in alone._repr_html_()
+    assert "What to doubt: " in alone._repr_html_()
+    assert repr(alone).endswith("smoke, 1 arm, 1 case, 1 unit, 1 unit missing>")
+    assert "The run is incomplete: 1 unit has no record." in str(alone)
+    assert str(alone.run.incomplete).endswith("is incomplete: 1 unit has no record.")
+    assert summary.opening(made).startswith("planted: 1 case in 1 unit on cpu, ")
+    assert repr(Planned(made)).endswith("smoke, 1 case, 1 unit>")
