@@ -23,7 +23,7 @@ from modbench.harness.timing.threads import working_threads
 # Rounds where neither their number nor a time is given: as many as fit into these seconds for each callable, within limits.
 SECONDS_EACH, LEAST_ROUNDS, MOST_ROUNDS = 1.0, 10, 100
 # Their number is planned from the shortest call of the warm-up. On a busy machine calls may take a hundred times as long: the
-# rounds end when so many times the planned time is over, with as many as an interval needs.
+# rounds end when so many times the planned time is over, with as many as an interval needs, and repeat calls less often.
 PATIENCE, FEWEST_ROUNDS = 1.5, 6
 WARM_UP_CALLS, WARM_UP_S = 3, 0.25
 
@@ -112,6 +112,20 @@ class _Session(Session):
             self.limit_s = PATIENCE * max(self.budget_s, LEAST_ROUNDS * each_s)
         self.started_s = self.clock.wall_s()
         return super()._play(effort)
+
+    def _round(self, round_: int) -> None:
+        start = self.clock.wall_s()
+        super()._round(round_)
+        if FEWEST_ROUNDS * (self.clock.wall_s() - start) > self.limit_s:
+            self._repeat_less()
+
+    def _repeat_less(self) -> None:
+        """Repeat calls as often as their length now needs: an interval would otherwise wait for many long ones."""
+        for arm, columns in self.made.samples.items():
+            needed = math.ceil(SHORTEST_SAMPLE_S / max(min(columns["wall_s"][-2:]), 1e-9))
+            self.repeats[arm] = min(self.repeats[arm], max(1, needed))
+        if self.clock.on_device:  # equal, as after the warm-up
+            self.repeats = dict.fromkeys(self.repeats, max(self.repeats.values()))
 
     def _out_of_time(self, played: int) -> bool:
         return played >= FEWEST_ROUNDS and self.clock.wall_s() - self.started_s >= self.limit_s

@@ -44,3 +44,13 @@ def remedy(
     if device != "cpu" or working_threads() == 1 or CORES not in causes:
         return None
     return f"{crowded()}: {what} with OMP_NUM_THREADS=1"
+
+
+def doubtful(verdict: str | None, share: float) -> bool:
+    """Whether a disturbance kept a comparison from being decided.
+
+    Args:
+        verdict: on a callable.
+        share: of its blocks in which something was disturbed.
+    """
+    return verdict == "contaminated" or (verdict == "inconclusive" and share > MOST)

@@ -54,8 +54,8 @@ def test_too_few_rounds_claim_nothing() -> None:
     assert "4 rounds are too few" in (found.reason or "")
 
 
-@pytest.mark.parametrize(("later_s", "rounds"), [(1e-4, 100), (2e-3, 19), (2e-2, 6)])
-def test_rounds_end_where_calls_take_longer_than_in_the_warm_up(later_s: float, rounds: int) -> None:
+@pytest.mark.parametrize(("later_s", "rounds", "calls"), [(1e-4, 100, 20), (2e-3, 19, 20), (2e-2, 19, 1), (0.5, 6, 1)])
+def test_rounds_end_where_calls_take_longer_than_in_the_warm_up(later_s: float, rounds: int, calls: int) -> None:
     """A busy machine: 100 rounds were planned from calls of 0.1 ms, 20 of them for a sample."""
     clock = FakeClock()
 
@@ -64,6 +64,7 @@ def test_rounds_end_where_calls_take_longer_than_in_the_warm_up(later_s: float, 
 
     found = time_callables({"old": call, "new": call}, clock=clock)
     assert len(set(found.samples["new"]["round"])) == pytest.approx(rounds, abs=rounds % 2)  # repeats round
+    assert found.samples["new"]["calls"][-1] == pytest.approx(calls, abs=calls // 20)
     asked = time_callables({"old": call, "new": call}, clock=clock, rounds=25)
     assert len(set(asked.samples["new"]["round"])) == 25  # what was asked for is made
 

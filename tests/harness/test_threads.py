@@ -51,3 +51,8 @@ def test_the_remedy_is_named_where_threads_wait_for_a_core(monkeypatch: pytest.M
         assert disturbances.remedy(causes[:1], "cpu") is None
     with at_threads(1):
         assert disturbances.remedy(causes, "cpu") is None
+
+
+def test_what_noise_alone_left_open_needs_no_remedy() -> None:
+    asked = [("contaminated", 0.1), ("inconclusive", 0.9), ("inconclusive", 0.1), ("worse", 0.9), (None, 0.9)]
+    assert [disturbances.doubtful(*each) for each in asked] == [True, True, False, False, False]

@@ -96,7 +96,7 @@ def _compared(job: Job, launches: int, margin: float, clock: Clock | None, *, ou
         for name in made[0].samples
     ]
     played = len(set(made[0].samples[base]["round"]))
-    doubtful = [row.name for row in rows if row.verdict == "contaminated"]
+    doubtful = [row.name for row in rows if disturbances.doubtful(row.verdict, row.disturbed)]
     causes = disturbances.said(made, [base, *doubtful]) if doubtful else ()
     about = (base, job.workload, device, working_threads(), played, margin, tuple(made))
     return Comparison(tuple(rows), *about, disturbances.remedy(causes, device))

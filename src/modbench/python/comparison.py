@@ -86,7 +86,7 @@ class Comparison:
         rounds: rounds of each launch.
         margin: differences below this share are of no practical interest.
         launches: raw samples, one entry for each process.
-        remedy: what would make a contaminated result measurable here; None: nothing is known to, or none is contaminated.
+        remedy: what would make it measurable here, where a disturbance left something open; None: nothing did, or is known to.
     """
 
     rows: tuple[Row, ...]

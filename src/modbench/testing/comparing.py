@@ -177,7 +177,7 @@ class Comparer:
         found = judge([launch], margin=settings.margin)[CANDIDATE]
         if found.verdict == "worse" and UNSTEADY in found.labels:
             found = replace(found, verdict="inconclusive", reason=f"slower, but not steady: {found.reason}")
-        if found.verdict == "contaminated":
+        if disturbances.doubtful(found.verdict, found.disturbed):
             causes = disturbances.said([launch], (BASELINE, CANDIDATE))
             remedy = disturbances.remedy(causes, working_device(), "use threads=1, or start pytest")
             found = replace(found, reason="; ".join(filter(None, (found.reason, remedy))))
