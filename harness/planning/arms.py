@@ -58,9 +58,12 @@ def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
     """
     contexts = (suite.decode_grid or suite.grid).seq_len
     lengths = [*suite.grid.seq_len, *contexts, *([suite.train.seq_len] if suite.train else [])]
-    if any(metric.workload == "decode" for key, metric in catalogue.metrics().items() if key in suite.metrics):
-        lengths.append(max(contexts) + suite.decode.tokens)
-    shape = {"max_seq_len": max(lengths), **suite.shape}
+    served = {metric.workload for key, metric in catalogue.metrics().items() if key in suite.metrics}
+    room = max(contexts) + suite.decode.tokens
+    if "decode" in served:
+        lengths.append(room)
+    # A prompt is read into a cache with room for what follows it, where the model has positions for that.
+    shape = {"max_seq_len": max(*lengths, room) if "prefill" in served else max(lengths), **suite.shape}
     if sum(arm.anchor for arm in suite.arms) > 1:
         raise UsageError("more than one arm has anchor = true; a comparison has one anchor.")
     plain: list[tuple[ResolvedArm, dict[str, Any]]] = []

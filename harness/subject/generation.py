@@ -74,6 +74,11 @@ class Generation:
         self.ready()
         return self.read(tokens_BT, tokens_BT.shape[1] + self.subject.steps)
 
+    def _room(self, prompts_BT: Tensor) -> int:
+        """Room in the cache for the steps to come, as far as the model has positions: prompts alone need no more."""
+        t = prompts_BT.shape[1]
+        return max(t, min(t + self.subject.steps, self.subject.case.config.max_seq_len))
+
     def _require_eager(self, what: str) -> None:
         if self.subject.case.place.graph:
             raise Unmeasured(f"{what} eagerly: only decode steps are replayed as a CUDA graph")
@@ -84,7 +89,7 @@ class Generation:
         self._require_eager("a prompt is read")
 
         def call(tokens_BT: Tensor) -> None:
-            self.read(tokens_BT, tokens_BT.shape[1] + self.subject.steps)
+            self.read(tokens_BT, self._room(tokens_BT))
 
         return call
 
@@ -94,7 +99,7 @@ class Generation:
         self._require_eager("a first token is made")
 
         def call(tokens_BT: Tensor) -> None:
-            logits_BV, _ = self.read(tokens_BT, tokens_BT.shape[1] + self.subject.steps)
+            logits_BV, _ = self.read(tokens_BT, self._room(tokens_BT))
             logits_BV.argmax(-1).tolist()
 
         return call

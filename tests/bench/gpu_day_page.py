@@ -63,8 +63,9 @@ def collected(day: Day) -> dict[str, Any]:
             if run:
                 facts.setdefault("environment", run["environment"])
             text = out.read_text(encoding="utf-8", errors="replace") if out.exists() else ""
-            # The last line is a path of the machine.
-            facts.setdefault("suites", {})[step.name] = text.partition("\nreport: ")[0].strip()
+            # The last line is a path of the machine, and logs of failed cells are named by one.
+            said = text.partition("\nreport: ")[0].replace(f"{folder}/", "")
+            facts.setdefault("suites", {})[step.name] = said.strip()
     facts["training"] = [each for each in facts.get("training", ()) if each]
     return facts
 

@@ -48,6 +48,7 @@ def test_a_rehearsed_day_is_carried_away_and_not_repeated(tmp_path: Path) -> Non
     assert "a rehearsal on a CPU: no number counts" in page
     assert "| dense | " in page
     assert str(tmp_path) not in page
+    assert "failed:" not in page  # what fails without a card fails with one
     again = tmp_path / "elsewhere" / "day"
     again.parent.mkdir()
     out.rename(again)

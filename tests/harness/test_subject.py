@@ -82,3 +82,13 @@ def test_causal_routing_is_never_compiled() -> None:
         assert called == []
         made.logits(tokens_BT)
     assert called == [{}]
+
+
+@pytest.mark.parametrize("call", ["prefill", "first_token"])
+def test_a_prompt_as_long_as_the_model_is_read(call: str) -> None:
+    """There is no room for steps after it, and none is needed: decoding still asks for it."""
+    made = Subject(case("dense"), 0)
+    (tokens_BT,) = made.inputs(0, 1)
+    getattr(made.generation, call)()(tokens_BT)
+    with pytest.raises(ValueError, match="more than max_seq_len 16"):
+        made.generation.decode()

@@ -340,6 +340,13 @@ def test_decode_metrics_may_have_a_grid_of_their_own() -> None:
     assert {case.config.max_seq_len for case in made.cases} == {8192}
 
 
+def test_prompts_alone_are_read_into_a_cache_with_room_for_what_follows() -> None:
+    table = {"name": "p", "metrics": ["latency/prefill"], "grid": {"seq_len": [32]}, "arms": [{"model": "dense"}]}
+    for shape, positions in (({}, 32 + 64), ({"max_seq_len": 32}, 32)):
+        made = make_plan(parse_suite(table | {"shape": shape}, "p"), device="cpu")
+        assert {case.config.max_seq_len for case in made.cases} == {positions}
+
+
 def test_flags_reach_both_grids() -> None:
     flags = Overrides(batch_size=(2,), settings=("decode_grid.execution=eager",))
     made = make_plan(override(load_suite("gpu"), flags), device="cuda")
