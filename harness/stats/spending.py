@@ -1,0 +1,148 @@
+"""How much of the error each look may spend, so that looking several times costs no more than looking once.
+
+Lan & DeMets (1983) spend the error by a function of the information that is there. Their function that resembles O'Brien &
+Fleming's rule is, for both sides together at level a, 4 - 4 Phi(z(1 - a/4) / sqrt(t)): hardly anything early, nearly all at the
+end. Each side spends half of it, which is the function that others write for one side at level a/2. The boundary of a look is the
+one at which exactly the share newly spent crosses there first. The density of the sum of the data on the paths that crossed
+nothing yet follows from look to look by numerical integration (Armitage, McPherson & Rowe 1969).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import special
+
+LEVEL = 0.05
+# A first look earlier than this could not stop for any effect that somebody would look for.
+LEAST_FRACTION = 0.05
+# Of the quadrature: boundaries of up to ten looks are then right to 1e-8.
+NODES = 120
+LARGEST_Z = 40.0
+
+
+def spent(fraction: float, level: float = LEVEL) -> float:
+    """Share of all repetitions without a difference that may have called one, by this share of the information."""
+    return float(4 * special.ndtr(special.ndtri(level / 4) / math.sqrt(fraction)))
+
+
+def boundaries(fractions: Sequence[float], level: float = LEVEL) -> tuple[float, ...]:
+    """Return the two-sided p-value that a look must come below, for every look.
+
+    Args:
+        fractions: share of the information that is there at each look: rising, the last at most 1.
+        level: two-sided error of all looks together.
+
+    Raises:
+        ValueError: where the fractions do not rise, or lie outside (0.05, 1].
+    """
+    return _boundaries(tuple(float(each) for each in fractions), level)
+
+
+@functools.cache
+def _boundaries(fractions: tuple[float, ...], level: float) -> tuple[float, ...]:
+    if not fractions or any(b <= a for a, b in zip((0.0, *fractions), fractions, strict=False)) or fractions[-1] > 1:
+        raise ValueError(f"looks must be at rising shares of at most 1, not {fractions}")
+    if fractions[0] < LEAST_FRACTION:
+        raise ValueError(f"the first look is at {fractions[0]:.3f} of the seeds; below {LEAST_FRACTION} it cannot stop")
+    if not 0 < level < 1:
+        raise ValueError(f"the level must lie between 0 and 1, not at {level}")
+    paths, before, found = Paths(), 0.0, list[float]()
+    for fraction in fractions:
+        paths.go_to(fraction)
+        share = spent(fraction, level)
+        critical = _solved(paths, share - before)
+        paths.keep_inside(-critical, critical)
+        before = share
+        found.append(float(2 * special.ndtr(-critical)))
+    return tuple(found)
+
+
+def critical_values(fractions: Sequence[float], level: float = LEVEL) -> tuple[float, ...]:
+    """Return the boundaries as values of a normal statistic."""
+    return tuple(float(-special.ndtri(each / 2)) for each in boundaries(fractions, level))
+
+
+def crossed(
+    fractions: Sequence[float], lower: Sequence[float], upper: Sequence[float], drift: float
+) -> tuple[tuple[float, float], ...]:
+    """Return with what probability each look is the first to be below the lower, and above the upper boundary.
+
+    Args:
+        fractions: share of the information at each look.
+        lower: boundaries of the normal statistic.
+        upper: likewise.
+        drift: mean of the statistic when all information is there.
+    """
+    paths, found = Paths(drift), list[tuple[float, float]]()
+    for fraction, low, high in zip(fractions, lower, upper, strict=True):
+        paths.go_to(fraction)
+        found.append((paths.below(low), paths.above(high)))
+        paths.keep_inside(low, high)
+    return tuple(found)
+
+
+class Paths:
+    """The sums of the data on those paths that crossed no boundary yet, as a density at the nodes of a quadrature.
+
+    With all information the sum has variance 1, so that at a share t the normal statistic is the sum over sqrt(t).
+
+    Args:
+        drift: mean of the sum when all information is there.
+    """
+
+    def __init__(self, drift: float = 0.0) -> None:
+        self._drift = drift
+        self._fraction = 0.0
+        # Before any data the sum is 0.
+        self._sums_N, self._mass_N = np.zeros(1), np.ones(1)
+        self._step = 0.0
+
+    def go_to(self, fraction: float) -> None:
+        """Collect data up to this share of the information."""
+        self._step, self._fraction = fraction - self._fraction, fraction
+
+    def above(self, critical: float) -> float:
+        """Probability of being above this value of the normal statistic now, for the first time."""
+        return self._beyond(critical, 1)
+
+    def below(self, critical: float) -> float:
+        """Probability of being below it now, for the first time."""
+        return self._beyond(critical, -1)
+
+    def _beyond(self, critical: float, sign: int) -> float:
+        edge = critical * math.sqrt(self._fraction) - self._drift * self._step
+        return float(self._mass_N @ special.ndtr(sign * (self._sums_N - edge) / math.sqrt(self._step)))
+
+    def keep_inside(self, low: float, high: float) -> None:
+        """Go on with the paths between two values of the normal statistic."""
+        # Paths that lie far out are not worth a node: the interval may be as wide as a boundary that cannot be crossed.
+        root, middle = math.sqrt(self._fraction), self._drift * self._fraction
+        low, high = max(low * root, middle - 9 * root), min(high * root, middle + 9 * root)
+        nodes_N, weights_N = _nodes()
+        half = max(0.0, high - low) / 2
+        sums_N = (low + high) / 2 + half * nodes_N
+        apart_NM = (sums_N[:, None] - self._sums_N[None, :] - self._drift * self._step) / math.sqrt(self._step)
+        density_N = np.exp(-(apart_NM**2) / 2) @ self._mass_N / math.sqrt(2 * math.pi * self._step)
+        self._sums_N, self._mass_N = sums_N, half * weights_N * density_N
+
+
+@functools.cache
+def _nodes() -> tuple[np.ndarray, np.ndarray]:
+    found: tuple[np.ndarray, np.ndarray] = np.polynomial.legendre.leggauss(NODES)
+    return found
+
+
+def _solved(paths: Paths, share: float) -> float:
+    """The boundary that this share crosses, on both sides together."""
+    low, high = 0.0, LARGEST_Z
+    for _ in range(80):
+        middle = (low + high) / 2
+        if paths.above(middle) + paths.below(-middle) > share:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
