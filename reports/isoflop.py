@@ -1,9 +1,9 @@
 """IsoFLOP sweeps: the loss of each variant at each size, the optimum of its curve, and how certain that is.
 
-Each seed gives one curve: a parabola of the loss over the logarithm of the parameters (Hoffmann et al. 2022, approach 2). Its
-optimum counts if the parabola opens upwards and the optimum is between the smallest and the largest size trained. Intervals are
-over seeds, paired, since all arms of a seed see the same text in the same order. The size with the lowest mean loss, which needs
-no fit, is reported too.
+All runs of a budget give one fit (`harness/stats/joint_fit.py`): a parabola of the loss over the logarithm of the parameters for
+each variant (Hoffmann et al. 2022, approach 2), and an offset of each seed. An optimum counts if the parabola opens upwards and
+the optimum is between the smallest and the largest size trained. The size with the lowest mean loss, which needs no fit, is
+reported too, with differences seed by seed, since all arms of a seed see the same text in the same order.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pandas as pd
 from modbench.harness.core.case import Case
 from modbench.harness.stats import effects
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.reports import losses
 from modbench.reports.load import Loaded
 from modbench.reports.panel import is_number
@@ -71,19 +72,6 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Optimum:
-    """The lowest point of one seed's parabola.
-
-    Attributes:
-        log_params: natural logarithm of the number of parameters.
-        loss: in nats per token.
-    """
-
-    log_params: float
-    loss: float
-
-
-@dataclass(frozen=True)
 class Curve:
     """One variant at one budget.
 
@@ -117,24 +105,22 @@ class Curve:
         """Seeds; every size has all of them."""
         return sorted(self.points[0].losses)
 
-    def optima(self) -> dict[int, Optimum | str]:
-        """Return each seed's optimum, or the reason why it has none."""
-        x = [math.log(point.params) for point in self.points]
-        return {seed: optimum(x, [point.losses[seed] for point in self.points]) for seed in self.seeds}
+    @property
+    def runs(self) -> list[Run]:
+        """The runs, for a fit."""
+        return [
+            Run(self.variant, math.log(point.params), seed, loss)
+            for point in self.points
+            for seed, loss in point.losses.items()
+        ]
 
 
-def optimum(log_params: Sequence[float], losses: Sequence[float]) -> Optimum | str:
-    """Fit a parabola to the losses by least squares; return its lowest point, or the reason why it has none."""
-    if len(log_params) < 3:
-        return f"{len(log_params)} sizes are too few for a parabola"
-    middle = float(np.mean(log_params))
-    a, b, c = np.polyfit(np.array(log_params) - middle, losses, 2)
-    if a <= 0:
-        return "the curve does not open upwards"
-    at = middle - b / (2 * a)
-    if not min(log_params) <= at <= max(log_params):
-        return f"the optimum is beyond the {'smallest' if at < min(log_params) else 'largest'} size"
-    return Optimum(float(at), float(c - b * b / (4 * a)))
+def fit(curve: Curve, all_curves: Sequence[Curve], dense: Curve | None) -> JointFit:
+    """Fit all variants of a curve's budget that have its loss; with the anchor's, by another loss if it has no other."""
+    together = [each for each in all_curves if (each.budget, each.metric) == (curve.budget, curve.metric)]
+    if dense is not None and dense not in together:
+        together.append(dense)
+    return JointFit([run for each in together for run in each.runs])
 
 
 def curves(loaded: Loaded) -> list[Curve]:
@@ -221,14 +207,15 @@ def step_share(loaded: Loaded, point: Point, best: Point) -> tuple[float, float 
 
 def table(loaded: Loaded) -> pd.DataFrame:
     """Return `isoflop.csv`: one row per budget, variant and loss; differences to the anchor's variant, seed by seed."""
-    made = curves(loaded)
-    return pd.DataFrame(
-        [_row(loaded, curve, dense_beside(loaded, curve, made)) for curve in made], columns=list(COLUMNS)
-    )
+    made, rows = curves(loaded), list[dict[str, object]]()
+    for curve in made:
+        dense = dense_beside(loaded, curve, made)
+        rows.append(_row(loaded, curve, dense, fit(curve, made, dense)))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _row(loaded: Loaded, curve: Curve, dense: Curve | None) -> dict[str, object]:
-    best, found = curve.best, curve.optima()
+def _row(loaded: Loaded, curve: Curve, dense: Curve | None, fitted: JointFit) -> dict[str, object]:
+    best, found = curve.best, fitted.optimum(curve.variant)
     row: dict[str, object] = {
         "budget": curve.budget,
         "variant": curve.variant,
@@ -239,20 +226,9 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None) -> dict[str, object]
         "best_loss": best.mean,
         "seeds": " ".join(map(str, curve.seeds)),
     }
-    reasons = [*curve.lacking, *_reasons(found)]
-    mine = {seed: each for seed, each in found.items() if isinstance(each, Optimum)}
-    if mine and not reasons:
-        place, loss = (
-            effects.over_launches([getattr(each, key) for each in mine.values()]) for key in ("log_params", "loss")
-        )
-        row |= {
-            "optimum_params": math.exp(place.value),
-            "optimum_params_low": None if place.low is None else math.exp(place.low),
-            "optimum_params_high": None if place.high is None else math.exp(place.high),
-            "optimum_loss": loss.value,
-            "optimum_loss_low": loss.low,
-            "optimum_loss_high": loss.high,
-        }
+    reasons = [*curve.lacking, *([found] if isinstance(found, str) else [])]
+    if isinstance(found, Optimum) and not reasons:
+        row |= _optimum(found)
     if dense is None:
         reasons.append("no baseline: no size of the anchor has a loss for every seed")
     else:
@@ -264,22 +240,26 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None) -> dict[str, object]
             "parity_is_at_most": there[1] if there else None,
         }
         if curve.variant != dense.variant:
-            row |= _difference("best", paired(best.losses, dense.best.losses))
-            theirs = {seed: each.loss for seed, each in dense.optima().items() if isinstance(each, Optimum)}
-            if len(theirs) < len(curve.seeds):
-                reasons.append("the anchor's curve has no optimum for every seed")
-            elif not reasons:
-                row |= _difference("optimum", paired({seed: each.loss for seed, each in mine.items()}, theirs))
+            effect = paired(best.losses, dense.best.losses)
+            row |= _difference("best", effect.value, effect.low, effect.high)
+            apart = fitted.difference(curve.variant, dense.variant)
+            if isinstance(fitted.optimum(dense.variant), str):
+                reasons.append("the anchor's curve has no optimum")
+            elif apart is not None and not reasons:
+                row |= _difference("optimum", apart.value, apart.low, apart.high)
     return row | {"reason": "; ".join(reasons) or None}
 
 
-def _reasons(found: dict[int, Optimum | str]) -> list[str]:
-    """List why seeds have no optimum, each reason once: `the optimum is beyond the largest size (seeds 0, 2)`."""
-    by_reason: dict[str, list[int]] = {}
-    for seed, said in found.items():
-        if isinstance(said, str):
-            by_reason.setdefault(said, []).append(seed)
-    return [f"{said} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})" for said, seeds in by_reason.items()]
+def _optimum(found: Optimum) -> dict[str, object]:
+    place, loss = found.place, found.loss
+    return {
+        "optimum_params": math.exp(place.value),
+        "optimum_params_low": None if place.low is None else math.exp(place.low),
+        "optimum_params_high": None if place.high is None else math.exp(place.high),
+        "optimum_loss": loss.value,
+        "optimum_loss_low": loss.low,
+        "optimum_loss_high": loss.high,
+    }
 
 
 def in_words(loaded: Loaded) -> list[str]:
@@ -307,5 +287,5 @@ def in_flops(budget: float) -> str:
     return f"{budget:.3g} training FLOPs".replace("e+", "e")
 
 
-def _difference(which: str, effect: Effect) -> dict[str, object]:
-    return {f"{which}_difference": effect.value, f"{which}_ci_low": effect.low, f"{which}_ci_high": effect.high}
+def _difference(which: str, value: float, low: float | None, high: float | None) -> dict[str, object]:
+    return {f"{which}_difference": value, f"{which}_ci_low": low, f"{which}_ci_high": high}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from scipy import special
 
 from modbench.harness.stats.effects import POWER
-from modbench.harness.stats.sequential import FEWEST, LOOKS, fractions_of, schedule, welch_freedom
+from modbench.harness.stats.sequential import FEWEST, LOOKS, fractions_of, guarded, schedule, welch_freedom
 from modbench.harness.stats.spending import LEVEL, boundaries, crossed
 
 MOST_SEEDS = 2000
@@ -99,7 +99,9 @@ def _prospect(numbers: tuple[int, ...], effect: float, per_seed: float, level: f
         return Prospect(1.0, numbers[0])
     fractions, drift = fractions_of(numbers), effect * math.sqrt(numbers[-1])
     upper, lower = list[float](), list[float]()
-    for n, fraction, p in zip(numbers, fractions, boundaries(fractions, level), strict=True):
+    for n, fraction, p in zip(
+        numbers, fractions, boundaries(fractions, guarded(level, numbers[-1], len(numbers))), strict=True
+    ):
         freedom, away = per_seed * (n - 1), drift * math.sqrt(fraction)
         quantile = float(-special.stdtrit(freedom, p / 2))
         # The normal boundary that is crossed as often as the t quantile is: so single looks are exact.

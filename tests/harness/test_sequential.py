@@ -101,6 +101,7 @@ def test_the_interval_of_the_only_look_is_welchs_or_the_paired_t() -> None:
         assert found.freedom == pytest.approx(test.df)
         assert found.stop
         assert found.excludes_zero == (test.pvalue < 0.05)
+    assert look(mine, theirs, 2, (0.5, 1.0), None, paired=False).level < boundaries((0.5, 1.0))[1]  # guarded
     first = look(mine, theirs, 1, FOUR, None, paired=False)
     later = look(mine, theirs, 3, FOUR, None, paired=False)
     assert first.low is not None
