@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modbench.harness.core.case import Case
-from modbench.reports import alone, asked, breakeven_words, exchange_words, lead, pays, search, sureness
+from modbench.reports import alone, asked, breakeven_words, confirm_words, exchange_words, lead, pays, search, sureness
 from modbench.reports.load import Loaded
 from modbench.reports.panel import default_arm, place_shown, rung_beside, times
 from modbench.reports.style import name
@@ -47,6 +47,9 @@ def answer(loaded: Loaded) -> str:
     """Say in two sentences how fast the arm that is shown first is against dense, and against dense of equal cost."""
     if alone.is_alone(loaded):
         return alone.in_words(loaded)
+    confirmed = confirm_words.in_words(loaded)
+    if confirmed:
+        return " ".join(confirmed)
     case = default_arm(loaded)
     if case is None or loaded.run.plan.suite.isoflop is not None:
         return ""

@@ -265,6 +265,7 @@ def _optimum(found: Optimum) -> dict[str, object]:
 def in_words(loaded: Loaded) -> list[str]:
     """Return a sentence per routed variant that compares its best size with the best dense size, by the causal loss."""
     rows, said = table(loaded), list[str]()
+    explored = "Explored, on the seeds and the text that chose it: at " if loaded.run.plan.suite.confirm else "At "
     names = {curve.variant: curve.name for curve in curves(loaded)}
     unit, factor = losses.unit_of(loaded)
     for row in rows[(rows.metric == LOSSES[0]) & rows.best_difference.notna()].to_dict("records"):
@@ -276,7 +277,7 @@ def in_words(loaded: Loaded) -> list[str]:
         ratios = [f"forward FLOPs {1 / row['best_forward_share']:.2f}×"]
         ratios += [f"train step {1 / row['best_step_share']:.2f}×"] if is_number(row["best_step_share"]) else []
         said.append(
-            f"At {in_flops(row['budget'])} {names[row['variant']]} ends {below}{between}, each at the best size "
+            f"{explored}{in_flops(row['budget'])} {names[row['variant']]} ends {below}{between}, each at the best size "
             f"trained and both routed causally; its cost there against dense (above 1× is better): {', '.join(ratios)}."
         )
     return said

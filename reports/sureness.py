@@ -68,7 +68,7 @@ def _doubts(loaded: Loaded) -> Iterator[str]:
             f"{counted(len(twins.verdicts), 'comparison')}; their largest difference was {100 * twins.largest:.1f} %."
         )
     seeds = len(loaded.run.plan.suite.seeds)
-    if loaded.trained_metric is not None and seeds < 3:
+    if loaded.trained_metric is not None and seeds < 3 and not loaded.run.confirmations:
         yield f"Losses are from {seeds} seed{'s' * (seeds != 1)}: an illustration, no claim."
     failed = len(loaded.failed.case_id.unique())
     if failed:

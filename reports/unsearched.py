@@ -1,4 +1,4 @@
-"""What a run that searches has no numbers of: cells that it did not ask for, and pairs of arms that were never timed together."""
+"""What a run has no numbers of: cells and fresh runs that it did not ask for, and pairs of arms never timed together."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ from collections.abc import Iterator
 
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
+from modbench.harness.planning.confirming import CONFIRMS
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.run_folder import StoredRun
 
 LEFT_OUT = "not measured: the search did not need it"
 UNDECIDED = "not measured: the search has not ended"
+NOT_CONFIRMED = "not confirmed: the sweep found another size or variant better"
+NOT_ENDED = "not confirmed: the sweep has not ended"
 
 
 def left_out(run: StoredRun) -> Iterator[tuple[UnitOfWork, str]]:
-    """Yield the units of cells that a search did not ask for, and why; none where the whole grid is measured."""
-    if run.plan.suite.search is None:
+    """Yield the units that a search or a confirmation did not ask for, and why; none where all that is planned is measured."""
+    suite = run.plan.suite
+    if suite.search is None and suite.confirm is None:
         return
     asked, undecided = ({unit.name for unit in units} for units in (run.plan.units, run.undecided))
     for unit in run.planned:
         if unit.name not in asked:
-            yield unit, UNDECIDED if unit.name in undecided else LEFT_OUT
+            told = (UNDECIDED, LEFT_OUT) if unit.made_in != CONFIRMS else (NOT_ENDED, NOT_CONFIRMED)
+            yield unit, told[unit.name not in undecided]
 
 
 def refuse_apart(plan: Plan, baseline: str) -> None:

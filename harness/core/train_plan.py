@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from modbench.harness.core.config import MOST_TOKENS
+from modbench.harness.core.confirm_plan import HeldOutPart
 from modbench.harness.core.contracts import TOKENIZERS
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
@@ -150,11 +151,13 @@ class TrainRun(TrainPlan):
 
     Attributes:
         rate_from: name of the unit whose record holds a factor for the rate; None: no factor.
+        held_out: which of the held-out windows the loss is measured on.
     """
 
     steps: Annotated[int, Field(ge=0, le=10**18)]
     lr: Annotated[float, Field(gt=0, le=10)]
     rate_from: str | None = None
+    held_out: HeldOutPart = "all"
 
     @property
     def tokens_per_step(self) -> int:
@@ -183,23 +186,29 @@ class IsoflopPlan(Frozen):
 
     Attributes:
         budgets: training FLOPs of a run.
+        anchor_budgets: further budgets, with which only the anchor is trained: they show what its loss costs in compute, so
+            that a difference of losses has a price.
         sizes: shapes, such as `{ d_model = 64, n_layers = 4 }`, smallest first.
         rates: multiples of the width rule that are tried for every variant, at the middle size and the smallest budget. If
             the best is at the edge, more are tried beyond it.
         max_epochs: most passes that a run may make over the corpus.
+        count: which attention FLOPs a budget is charged with: those of the `full` square, which a counter sees, or of the
+            `causal` half, which a fused kernel computes.
     """
 
     budgets: tuple[Annotated[float, Field(gt=0, le=MOST_FLOPS)], ...] = Field(min_length=1, max_length=100)
+    anchor_budgets: tuple[Annotated[float, Field(gt=0, le=MOST_FLOPS)], ...] = Field((), max_length=100)
     sizes: tuple[dict[str, int], ...] = Field(min_length=1, max_length=100)
     rates: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field((0.5, 1.0, 2.0), max_length=100)
     max_epochs: Annotated[float, Field(gt=0, le=1e9)] = 4.0
+    count: Literal["full", "causal"] = "full"
 
-    @field_validator("budgets")
-    @classmethod
-    def _differ(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
+    @model_validator(mode="after")
+    def _differ(self) -> IsoflopPlan:
+        budgets = [*self.budgets, *self.anchor_budgets]
         if len({f"{budget:.3g}" for budget in budgets}) < len(budgets):
-            raise ValueError(f"two of the budgets {list(budgets)} have the same first three digits, which name them")
-        return budgets
+            raise ValueError(f"two of the budgets {budgets} have the same first three digits, which name them")
+        return self
 
     @field_validator("sizes")
     @classmethod

@@ -9,13 +9,14 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.launching import works_apart
 from modbench.harness.machine import certificate, environment
+from modbench.harness.planning.confirming import confirmation_of
 from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder, StoredRun, read
 from modbench.harness.results.workspace import Workspace
 
 
 def without_old_decisions(stored: StoredRun, *, retry_failed: bool) -> StoredRun:
-    """Let pilots that left no times decide anew if their launches run again, and searches if cells of theirs do.
+    """Let pilots that left no times decide anew if their launches run again, searches and confirmations if units of theirs do.
 
     A number of launches that was computed stands.
     """
@@ -29,7 +30,10 @@ def without_old_decisions(stored: StoredRun, *, retry_failed: bool) -> StoredRun
     )
     for row in rows:
         folder.forget_search(row)
-    return read(str(stored.path)) if empty or rows else stored
+    confirmations = {confirmation_of(unit) for unit in units} & stored.confirmations.keys()
+    for name in confirmations:
+        folder.forget_confirmed(name)
+    return read(str(stored.path)) if empty or rows or confirmations else stored
 
 
 def remaining(stored: StoredRun, *, retry_failed: bool) -> tuple[UnitOfWork, ...]:

@@ -12,10 +12,9 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.files import now
 from modbench.harness.core.launching import Launcher, MakeLauncher, Started
+from modbench.harness.execution.asking import asking_of
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.phase import Progress, Run, Slots
-from modbench.harness.execution.pilot import Pilots
-from modbench.harness.execution.searching import Searches
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning.plan import Plan
@@ -99,8 +98,7 @@ def run(
     start, timed_wall, timed_cpu = time.monotonic(), 0.0, 0.0
     if plan.units:  # else nothing is started, not even the launcher: nobody was asked whether to trust its options
         starts = launcher_for(plan, launcher, options)
-        kind = Searches if plan.suite.search is not None else Pilots
-        asking = kind(whole or plan, folder, plan.units)
+        asking = asking_of(whole or plan, folder, plan.units)
         limits = Limits(plan, timeout_s)
         running = Run(starts, folder, limits.watching(progress, folder), asking, stop or Stop(), lock)
         groups = phases(plan, usable_cores())
@@ -110,7 +108,7 @@ def run(
             wall, cpu = time.monotonic(), time.process_time()
             running.phase(slots, limits)
             if slots.timed and slots.units:
-                # Pilots and searches are evaluated while no unit runs.
+                # Pilots, searches and confirmations are evaluated while no unit runs.
                 timed_wall, timed_cpu = time.monotonic() - wall, time.process_time() - cpu - asking.cpu_s
     remove_empty(folder.path)
     folder.write_finished(

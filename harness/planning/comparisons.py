@@ -17,6 +17,7 @@ from modbench.harness.core.ids import short_name, slug
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.planning.arms import ResolvedArm, resolve_arms
 from modbench.harness.planning.check_search import searched_keys
+from modbench.harness.planning.confirming import CONFIRMS
 from modbench.harness.planning.match import QUANTITIES, solve
 from modbench.harness.planning.suite import Suite
 
@@ -181,9 +182,10 @@ class Expander:
         for place, (i, budget), (j, arms) in itertools.product(places, enumerate(sweep.budgets), enumerate(by_size)):
             # Rates are tried once, at the first budget and the middle size.
             asked = keys if i == 0 and j == sweep.middle else plain
-            yield self._comparison(
-                arms, place, asked, f"{arms[0].parts[-1]}-F{budget:.3g}".replace("+", ""), budget=budget
-            )
+            yield self._comparison(arms, place, asked, _sized(arms, budget), budget=budget)
+        alone = tuple(key for key in plain if catalogue.pass_of(known[key]).name != CONFIRMS)
+        for place, budget, arms in itertools.product(places, sweep.anchor_budgets, by_size):
+            yield self._comparison(arms[:1], place, alone, _sized(arms, budget), budget=budget)
 
     def _task(self, key: str) -> Comparison:
         name = catalogue.metrics()[key].task
@@ -251,6 +253,11 @@ def _ladder(suite: Suite, arms: Sequence[ResolvedArm], solved_at: int) -> Iterat
             for t in lengths
         }
         yield Rung(arm=_name(arm), target=_name(arm.target), solved_at=solved_at, gaps=gaps, quantity=arm.quantity)
+
+
+def _sized(arms: Sequence[ResolvedArm], budget: float) -> str:
+    """Name of a sweep's comparison: its size and its budget."""
+    return f"{arms[0].parts[-1]}-F{budget:.3g}".replace("+", "")
 
 
 def _name(arm: ResolvedArm) -> str:

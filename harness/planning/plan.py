@@ -13,6 +13,7 @@ from modbench.harness.core.model_sources import sourced
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.arms import product_of
 from modbench.harness.planning.comparisons import Expander, keys_of
+from modbench.harness.planning.confirming import Confirmation, check_roles, confirmations_of
 from modbench.harness.planning.efforts import TWO_STAGE
 from modbench.harness.planning.rows import Row, in_search, rows_of, with_twins
 from modbench.harness.planning.select import compile_expression
@@ -75,12 +76,16 @@ class Plan(Frozen):
         """The rows that the suite searches, by name; none if it measures its whole grid."""
         return rows_of(self.suite, self.units)
 
+    def confirmations(self) -> dict[str, Confirmation]:
+        """What the suite confirms, by name; none if it confirms nothing."""
+        return confirmations_of(self.suite, self.units)
+
     def on_request(self, unit: UnitOfWork) -> bool:
-        """Whether the unit runs only if its pilot, or a search, asks for it."""
+        """Whether the unit runs only if its pilot, a search or a confirmation asks for it."""
         return self.after_pilot(unit) or bool(unit.row)
 
     def asked_with(self, unit: UnitOfWork) -> str:
-        """What asks for a unit of which `on_request` is true: a series with a pilot, or the row of a search."""
+        """What asks for a unit of which `on_request` is true: a series with a pilot, the row of a search, a confirmation."""
         return unit.row or unit.series
 
 
@@ -106,6 +111,7 @@ def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: 
         catalogue.load("sinks", suite.train.log_to).check(suite.train.log_to)
     units = tuple(units_of_work(suite, comparisons, text))
     _check_rates(units, suite)
+    check_roles(suite, units)
     if suite.isoflop is not None and text is not None and suite.claims:
         _check_epochs(suite, units, text)
     assert len({unit.name for unit in units}) == len(units), "two units would share a file"

@@ -12,6 +12,7 @@ from modbench.harness.core.case import Case, Comparison, Place, UnitOfWork
 from modbench.harness.core.ids import slug
 from modbench.harness.planning import bisection
 from modbench.harness.planning.check_search import searched_keys
+from modbench.harness.planning.confirming import CONFIRMS, confirmation_of
 
 if TYPE_CHECKING:
     from modbench.harness.planning.suite import Suite
@@ -93,7 +94,9 @@ def with_twins(suite: Suite, comparisons: Sequence[Comparison]) -> list[Comparis
 
 
 def row_of(suite: Suite, unit: UnitOfWork) -> str:
-    """Name of the row that a unit is a launch of, as its `row` should say; empty if it is none."""
+    """Name of the row that a unit is a launch of, or the confirmation that it belongs to, as its `row` should say; else empty."""
+    if unit.made_in == CONFIRMS:
+        return confirmation_of(unit)
     if suite.search is None or not unit.series or not catalogue.passes()[unit.made_in].times:
         return ""
     if not in_search(suite, unit.comparison):

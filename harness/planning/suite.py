@@ -11,12 +11,14 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Device
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
+from modbench.harness.core.confirm_plan import ConfirmPlan
 from modbench.harness.core.errors import UsageError, in_short, in_words, unknown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.ids import slug
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan, SearchPlan
 from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
 from modbench.harness.planning.arm_tables import Arm, look_beside
+from modbench.harness.planning.check_confirm import check_confirm
 from modbench.harness.planning.check_search import check_search
 from modbench.harness.planning.efforts import EFFORTS, FEWEST_PILOT, TWO_STAGE, WARM_UPS, Effort
 from modbench.harness.planning.grid import Execution, Grid
@@ -32,6 +34,7 @@ TABLES: dict[str, type[Frozen]] = {
     "train": TrainPlan,
     "tasks": TaskPlan,
     "isoflop": IsoflopPlan,
+    "confirm": ConfirmPlan,
     "decode": DecodePlan,
     "energy": EnergyPlan,
     "fit": FitPlan,
@@ -60,6 +63,7 @@ class Suite(Frozen):
         train: training run; None: no training on a corpus.
         tasks: how tasks are trained.
         isoflop: budgets and sizes that every arm is trained at; None: one run, of one shape.
+        confirm: how the best of a sweep is compared again, on fresh seeds; None: it is not.
         decode: how decode steps are timed.
         energy: how energy is measured.
         fit: how the largest input that fits is searched for.
@@ -90,6 +94,7 @@ class Suite(Frozen):
     train: TrainPlan | None = None
     tasks: TaskPlan = TaskPlan()
     isoflop: IsoflopPlan | None = None
+    confirm: ConfirmPlan | None = None
     decode: DecodePlan = DecodePlan()
     energy: EnergyPlan = EnergyPlan()
     fit: FitPlan = FitPlan()
@@ -235,6 +240,7 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
         raise UsageError(f"{source}: {in_words(error)}") from error
     _check_metrics(suite, source)
     check_search(suite, source)
+    check_confirm(suite, source)
     check_size(suite, source)
     return suite
 

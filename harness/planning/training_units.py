@@ -28,6 +28,8 @@ def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
     """
     cost = case_cost(case)
     step_flops = cost.train_step if cost else None
+    if cost is not None and suite.isoflop is not None and suite.isoflop.count == "causal":
+        step_flops = cost.train_step_causal
     if case.task:
         return _task_run(suite, comparison, case, step_flops)
     assert suite.train is not None
@@ -47,7 +49,7 @@ def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
                 f"{case.id}: {run.steps} whole steps of {step_flops:.3g} FLOPs are {off:+.1%} off the budget {case.budget:.3g}; "
                 f"at most {FLOPS_TOLERANCE:.0%} is allowed. Raise the budget, or lower train.batch_size."
             )
-    return run
+    return run if suite.confirm is None else run.model_copy(update={"held_out": "explore"})
 
 
 def tokenizer_of(model: str, options: Pairs, plan: TrainPlan) -> str:

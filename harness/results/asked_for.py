@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
+from modbench.harness.planning.confirming import CONFIRMS
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.rows import Cell, Row
-from modbench.harness.results import searched
+from modbench.harness.results import confirmed, searched
+from modbench.harness.results.confirmed import Confirmed
 from modbench.harness.results.launches import Decision
 from modbench.harness.results.reading import DamagedError, Problem
 from modbench.harness.results.record_files import read_record
@@ -35,12 +37,14 @@ class Needed:
         undecided: units that may yet be asked for.
         decisions: what pilots decided, by series.
         searches: searches that have ended, by row.
+        confirmations: confirmations that have ended, by name.
     """
 
     units: tuple[UnitOfWork, ...]
     undecided: tuple[UnitOfWork, ...]
     decisions: Mapping[str, Decision]
     searches: Mapping[str, Searched]
+    confirmations: Mapping[str, Confirmed] = field(default_factory=dict)
 
 
 def needed(plan: Plan, folder: RunFolder) -> Needed:
@@ -49,7 +53,60 @@ def needed(plan: Plan, folder: RunFolder) -> Needed:
     Raises:
         UsageError: if a file that says what was asked for is damaged.
     """
-    return _of_search(plan, folder) if plan.suite.search is not None else _of_pilots(plan, folder)
+    timed = _of_search(plan, folder) if plan.suite.search is not None else _of_pilots(plan, folder)
+    return timed if plan.suite.confirm is None else _of_confirmations(plan, folder, timed)
+
+
+def _of_confirmations(plan: Plan, folder: RunFolder, timed: Needed) -> Needed:
+    """Leave out the fresh runs that no confirmation has asked for; those that it may ask for yet are undecided."""
+    ended, asked, open_ = dict[str, Confirmed](), set[str](), set[str]()
+    for made in plan.confirmations().values():
+        told = confirmed.read(folder.path, made)
+        if told is not None:
+            ended[made.name] = told
+            asked |= {made.fresh[each.case][seed].name for each in told.chosen for seed in each.seeds}
+            continue
+        fresh = {unit.name: unit for runs in made.fresh.values() for unit in runs.values()}
+        asked |= confirmed.follow(made, _found(folder)).turns.keys()
+        # Of runs that were made before others were damaged, it may ask again.
+        asked |= {name for name, unit in fresh.items() if folder.record(unit).is_file()}
+        open_ |= fresh.keys() - asked
+    units = tuple(unit for unit in timed.units if unit.made_in != CONFIRMS or unit.name in asked)
+    undecided = (*timed.undecided, *(unit for unit in plan.units if unit.name in open_))
+    return replace(timed, units=units, undecided=undecided, confirmations=ended)
+
+
+def _found(folder: RunFolder) -> Callable[[UnitOfWork], confirmed.Found | None]:
+    def found(unit: UnitOfWork) -> confirmed.Found | None:
+        file = folder.record(unit)
+        try:
+            return confirmed.found_in(read_record(file, unit)) if file.is_file() else None
+        except UsageError:  # damaged: the reader of the records says so
+            return None
+
+    return found
+
+
+def check_confirmations(plan: Plan, told: Mapping[str, Confirmed], records: Sequence[Record], path: Path) -> None:
+    """Check that what confirmations found is what the records say.
+
+    Args:
+        plan: the whole plan.
+        told: those that have ended.
+        records: those that can be believed.
+        path: the run folder.
+
+    Raises:
+        DamagedError: if it is not.
+    """
+    by_name = {record.unit.name: confirmed.found_in(record) for record in records} if told else {}
+    for made in plan.confirmations().values() if told else ():
+        if made.name not in told:
+            continue
+        now = confirmed.follow(made, lambda unit: by_name.get(unit.name)).confirmed
+        if now is not None and not confirmed.alike(told[made.name], now):
+            file = confirmed.file_of(path, made.name)
+            raise DamagedError(file, f"it says something else than the records. {confirmed.AGAIN}")
 
 
 def _of_pilots(plan: Plan, folder: RunFolder) -> Needed:

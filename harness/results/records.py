@@ -10,6 +10,8 @@ Schema versions (`upgrade.py` reads all but the first):
     6: run.json names the files of the user's models; a record says on which host and machine it was made.
     7: a suite may search an axis of its grid: what a search asked for is in `search/`, and other cells are not missing.
     8: a case may have options of a user's model; run.json says in which folder the command was started.
+    9: a sweep may confirm its best with fresh seeds: what it found is in `confirm/`, and fresh runs that it did not ask for are
+        not missing; a training run says which held-out windows it is judged on.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from modbench.harness.core.masking import masked
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.results.notes import Notes, SomeNotes
 
-SCHEMA = 8
+SCHEMA = 9
 
 Status = Literal["ok", "skipped", "failed"]
 # `damaged` is never written: the reader gives it to what a damaged file should have held.
@@ -177,7 +179,7 @@ class Record(Frozen):
         busy: (start, end) of intervals of measurement or training, on the machine's monotonic clock, in s.
     """
 
-    schema_version: Literal[8] = 8
+    schema_version: Literal[9] = 9
     unit: UnitOfWork
     started: str
     wall_s: float

@@ -19,6 +19,7 @@ from modbench.harness.core.units import counted
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import (
     asked_for,
+    confirmed,
     layout,
     lock,
     names,
@@ -106,6 +107,16 @@ class RunFolder:
         """Remove what a search asked for, since some of its cells are measured again."""
         searched.file_of(self.path, row).unlink(missing_ok=True)
 
+    def write_confirmed(self, ended: confirmed.Confirmed) -> None:
+        """Write what a confirmation found, once."""
+        file = confirmed.file_of(self.path, ended.name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, ended.model_dump_json(indent=1))
+
+    def forget_confirmed(self, name: str) -> None:
+        """Remove what a confirmation found, since some of its runs are made again."""
+        confirmed.file_of(self.path, name).unlink(missing_ok=True)
+
     def write_run(
         self,
         plan: Plan,
@@ -157,6 +168,7 @@ class StoredRun:
         undecided: units that a pilot or a search which has not ended may yet ask for.
         decisions: what pilots decided, by series.
         searches: searches that have ended, by row.
+        confirmations: confirmations that have ended, by name.
         planned: every unit in run.json: those of the plan, and those that nothing asked for, or may yet.
         own_files: the user's files that it began with, as run.json says.
         started_in: the folder in which the command was started; None before schema 8.
@@ -176,6 +188,7 @@ class StoredRun:
     undecided: tuple[UnitOfWork, ...] = ()
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     searches: Mapping[str, searched.Searched] = field(default_factory=dict)
+    confirmations: Mapping[str, confirmed.Confirmed] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     planned: tuple[UnitOfWork, ...] = ()
     own_files: tuple[own_files.OwnFile, ...] = ()
@@ -288,7 +301,9 @@ def read(folder: str) -> StoredRun:
         else:
             records.append(shared.of(record, unit))
     doubtful = {each.unit for each in damaged}
-    asked_for.check_searches(whole, needed.searches, [each for each in records if each.unit.name not in doubtful], path)
+    believed = [each for each in records if each.unit.name not in doubtful]
+    asked_for.check_searches(whole, needed.searches, believed, path)
+    asked_for.check_confirmations(whole, needed.confirmations, believed, path)
     told = {name: body[name] for name in ("environment", "command", "started", "launcher")}
     finished = read_finished(path / FINISHED)
     return StoredRun(
@@ -301,6 +316,7 @@ def read(folder: str) -> StoredRun:
         undecided=needed.undecided,
         decisions=needed.decisions,
         searches=needed.searches,
+        confirmations=needed.confirmations,
         options=own_files.launcher_options(body, file),
         planned=whole.units,
         own_files=own_files.told(body, file),

@@ -104,6 +104,11 @@ def _from_7(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+def _from_8(body: dict[str, Any]) -> dict[str, Any]:
+    """Convert schema 8 to 9: nothing to change, no sweep was confirmed. An older modbench would call fresh runs missing."""
+    return body
+
+
 def _fixed(unit: dict[str, Any]) -> dict[str, Any]:
     """A unit whose rounds are fixed: those that it started from."""
     return unit | {"protocol": _without(unit["protocol"], OF_ROUNDS)}
@@ -121,4 +126,5 @@ STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     5: _from_5,
     6: _from_6,
     7: _from_7,
+    8: _from_8,
 }

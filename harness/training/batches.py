@@ -81,9 +81,14 @@ class Windows:
 
     def starts(self, most: int) -> np.ndarray:
         """Starts of the held-out windows, of at most `most` tokens in all."""
-        seq_len = self.run.seq_len
-        number = max(1, min(most, len(self.tokens.val) - 1) // seq_len)
-        return np.linspace(0, len(self.tokens.val) - seq_len - 1, number).astype(np.int64)
+        seq_len, part = self.run.seq_len, self.run.held_out
+        if part == "all":
+            number = max(1, min(most, len(self.tokens.val) - 1) // seq_len)
+            return np.linspace(0, len(self.tokens.val) - seq_len - 1, number).astype(np.int64)
+        # Twice as many windows that do not overlap, of which each part has every other one.
+        number = max(1, min(2 * most, len(self.tokens.val) - 1) // (2 * seq_len))
+        both = np.linspace(0, len(self.tokens.val) - seq_len - 1, 2 * number).astype(np.int64)
+        return both[0 if part == "explore" else 1 :: 2]
 
     def tokens_per_byte(self) -> float:
         """Held-out tokens that `val` scores, over the bytes that they stand for."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from modbench.reports import breakeven, components, exchange, isoflop
+from modbench.reports import breakeven, components, confirm, exchange, isoflop
 from modbench.reports.csv_text import csv
 from modbench.reports.format import Format
 from modbench.reports.load import Loaded
@@ -17,6 +17,7 @@ MORE: Mapping[str, Callable[[Loaded], pd.DataFrame]] = {
     "breakeven": breakeven.table,
     "exchange": exchange.table,
     "isoflop": isoflop.table,
+    "confirm": confirm.table,
     "components": components.table,
 }
 

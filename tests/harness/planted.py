@@ -16,8 +16,7 @@ import pytest
 from modbench.harness.core import files
 from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.contracts import Text
-from modbench.harness.execution.pilot import Pilots
-from modbench.harness.execution.searching import Searches
+from modbench.harness.execution.asking import asking_of
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.planning import plan
@@ -126,7 +125,7 @@ class Trouble:
         drifts_in: launches in which it does; None: in all.
         seed: of the noise: runs of one plan with different seeds are independent.
         losses: instead of what is planted, the loss by arm (or, in a sweep over budgets, by case), routed causally too; each seed
-            adds an offset that all arms share, and each run noise of its own.
+            adds an offset that all arms share, but for fresh seeds, and each run noise of its own.
         run_noise: standard deviation of that noise.
     """
 
@@ -166,12 +165,20 @@ def _trained(unit: UnitOfWork, case: Case, trouble: Trouble) -> Iterator[Outcome
     of_mod = (0.05 + 0.001 * seed) * (case.model == "mod")
     planted = trouble.losses.get(case.id, trouble.losses.get(case.arm, 2.0 + of_mod))
     own = np.random.default_rng(sum(map(ord, unit.name)) * 1009 + seed).normal(0, 1)
-    loss = planted + (0.3, -0.2, 0.1, 0.05, -0.15)[seed % 5] + trouble.run_noise * own
+    shared = 0.0 if unit.made_in == "confirm" else (0.3, -0.2, 0.1, 0.05, -0.15)[seed % 5]
+    loss = planted + shared + trouble.run_noise * own
     corpus = "badcafe" if trouble.other_text and trouble.other_text in unit.name else "c0ffee"
     trained = TrainNotes(seed=seed, sees_future=case.model in {"mod", "moe"}, corpus_sha256=corpus, corpus="t")
     if unit.protocol.train is not None:
         trained = trained.model_copy(update={"tokenizer": unit.protocol.train.tokenizer})
     told: dict[str, Any] = {"status": "ok", "samples": {"value": [loss]}, "notes": trained}
+    if unit.made_in == "confirm":
+        if case.arm == trouble.fails:
+            told = {"status": "failed", "kind": "numerics", "reason": "planted failure"}
+        elif told["notes"]:
+            told["notes"] = trained.model_copy(update={"sees_future": False})
+        yield Outcome(case=case.id, metric="loss/confirmed", unit="nat", **told)
+        return
     for metric, unit_of in (("loss/val", "nat"), ("bpb/val", "bit/B")):
         yield Outcome(case=case.id, metric=metric, unit=unit_of, **told)
     reason = "top-k routing saw future tokens when it chose"
@@ -261,7 +268,7 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
                     notes=CompileNotes(cache="none"),
                 )
             )
-        if unit.made_in == "train":
+        if unit.made_in in {"train", "confirm"}:
             outcomes += _trained(unit, case, trouble)
     return Record(unit=unit, started=files.now(), wall_s=1.0, outcomes=tuple(outcomes))
 
@@ -295,7 +302,7 @@ def left(
     folder = run_folder.create(str(tmp_path / "run"), "planted")
     environment = ENVIRONMENT | {"certificate": certificate}
     folder.write_run(made, environment, ["modbench"], files.now())
-    asking = Searches(made, folder) if made.suite.search is not None else Pilots(made, folder)
+    asking = asking_of(made, folder, ())
 
     def leave(unit: UnitOfWork) -> None:
         if unit.name == leave_out:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from modbench.commands._app import app
 from modbench.commands._complete import runs
 from modbench.commands._flags import JsonFlag
 from modbench.commands._output import say, say_json
+
+if TYPE_CHECKING:
+    from modbench.reports.load import Loaded
 
 
 @app.command()
@@ -68,6 +71,9 @@ def recommend(
         None if max_loss_increase is None else float(parse_percent(max_loss_increase, "--max-loss-increase")),
     )
     loaded = load(run_folder)
+    if loaded.run.plan.suite.isoflop is not None:
+        _from_sweep(loaded, as_json=as_json)
+        return
     chosen = choice(loaded, workload, seq_len, batch_size, dtype)
     if all(each.of(minimize).value is None for each in chosen.candidates):
         there = [each for each in OBJECTIVES if any(other.of(each).value is not None for other in chosen.candidates)]
@@ -84,3 +90,19 @@ def recommend(
         raise typer.Exit(1)
     if found.incomplete:
         raise IncompleteError(found.incomplete)
+
+
+def _from_sweep(loaded: Loaded, *, as_json: bool) -> None:
+    """Recommend a capacity from a sweep that confirmed its best."""
+    import shutil
+
+    from modbench.harness.core.errors import IncompleteError
+    from modbench.reports import recommend_capacity
+
+    found = recommend_capacity.recommend(loaded)
+    if as_json:
+        say_json(recommend_capacity.as_dict(found), allow_nan=False)
+    else:
+        say("\n".join(recommend_capacity.as_text(found, min(110, shutil.get_terminal_size().columns))))
+    if loaded.run.incomplete:
+        raise IncompleteError(loaded.run.incomplete)

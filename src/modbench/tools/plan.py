@@ -24,6 +24,7 @@ from modbench.tools.columns import aligned
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import Case
+    from modbench.harness.planning.confirming import Confirmation
     from modbench.harness.planning.plan import Plan
 
 NUMBERS = ("params", "flops_forward", "flops_train_step", "flops_share", "ideal", "memory_train_step", "forward_s")
@@ -44,15 +45,25 @@ def forecast(plan: Plan) -> dict[str, Any]:
     predicted = [(unit, run_time.seconds(unit, at_once)) for unit, at_once in every]
     rows = plan.rows().values()
     share = {unit.name: row.usual / len(row.cells) for row in rows for cell in row.cells for unit in cell.units}
+    confirmations, most = list(plan.confirmations().values()), dict[str, float]()
+    for made in confirmations:  # of every case that may be chosen, some are, each with at most so many seeds
+        fresh = [unit.name for runs in made.fresh.values() for unit in runs.values()]
+        most |= dict.fromkeys(fresh, made.most_runs / len(fresh))
+    share |= most
     return {
         "suite": plan.suite.name,
         "device": plan.device,
         "effort": plan.suite.effort,
-        "units": len(certain) + sum(row.usual * len(row.cells[0].units) for row in rows),
-        "units_most": len(every),
+        "units": len(certain)
+        + sum(row.usual * len(row.cells[0].units) for row in rows)
+        + sum(made.most_runs for made in confirmations),
+        "units_most": len(every) - len(most) + sum(made.most_runs for made in confirmations),
         "predicted_s": sum(seconds * share.get(unit.name, unit.name in certain) for unit, seconds in predicted),
-        "predicted_most_s": sum(passes[unit.made_in].most(unit) * seconds for unit, seconds in predicted),
+        "predicted_most_s": sum(
+            passes[unit.made_in].most(unit) * seconds * most.get(unit.name, 1.0) for unit, seconds in predicted
+        ),
         "searched": bool(rows),
+        "confirmed": [_confirmation(made) for made in confirmations],
         "measured_peaks": run_time.measured,
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
         "training": _training(plan),
@@ -60,6 +71,20 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "twin_share": _twin_share(plan),
         "routers_uncounted": [r for r in dict.fromkeys(map(_router, plan.cases)) if not own_routers.has_closed_form(r)],
         "cases": [_case(plan, case, anchors[case], run_time) for case in plan.cases],
+    }
+
+
+def _confirmation(made: Confirmation) -> dict[str, Any]:
+    """What a confirmation may ask for."""
+    plan = made.plan
+    return {
+        "name": made.name,
+        "roles": list(plan.roles),
+        "most_seeds": made.most_seeds,
+        "most_runs": made.most_runs,
+        "looks": plan.looks if made.claims else 1,
+        "margin": plan.margin,
+        "power": plan.power,
     }
 
 
@@ -77,7 +102,7 @@ def _twin_share(plan: Plan) -> float | None:
 
 def _training(plan: Plan) -> dict[str, Any] | None:
     """Training runs: their number, their cost, and how often they read the corpus."""
-    units = [unit for unit in plan.units if catalogue.passes()[unit.made_in].trains]
+    units = [unit for unit in plan.units if catalogue.passes()[unit.made_in].trains and not plan.on_request(unit)]
     if not units:
         return None
     on_corpus = [unit.protocol.train for unit in units if not unit.comparison.arms[0].task and unit.protocol.train]
@@ -123,7 +148,8 @@ def as_text(forecast: dict[str, Any]) -> str:
     lines = aligned(_table(cases), right=range(1, len(HEADER)))
     if left_out:
         lines.insert(1 + MOST_LISTED // 2, f"… {left_out:,} cases between these: --json has all")
-    said = [*_twin_text(forecast), *_router_text(forecast), *_training_text(forecast["training"]), _total(forecast)]
+    said = [*_twin_text(forecast), *_router_text(forecast), *_training_text(forecast["training"])]
+    said += [*_confirm_text(forecast), _total(forecast)]
     return "\n".join([*lines, "", *said])
 
 
@@ -170,6 +196,19 @@ def _total(forecast: dict[str, Any]) -> str:
     if forecast["measured_peaks"]:
         how = "follow from the peaks by shape that were last measured on this machine"
     return f"{forecast['suite']}: {units} units on {forecast['device']}, {time}. Times {how}. Nothing was run."
+
+
+def _confirm_text(forecast: dict[str, Any]) -> list[str]:
+    said = []
+    for each in forecast["confirmed"]:
+        *first, last = (role.replace("_", "-") for role in each["roles"])
+        runs = f"at most {each['most_seeds']} each ({each['most_runs']} runs, all of them counted below)"
+        until = f"until a difference of {each['margin']:.1%} of the loss is decided".replace("%", " %")
+        said.append(
+            f"Then {', '.join(first)} and {last} are trained again with fresh seeds, {runs}, {until}; how many seeds that takes "
+            "follows from the spread of the sweep's runs."
+        )
+    return said
 
 
 def _twin_text(forecast: dict[str, Any]) -> list[str]:

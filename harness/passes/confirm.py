@@ -1,0 +1,75 @@
+"""Train the best of a sweep again: with fresh seeds, judged on held-out windows that chose nothing.
+
+Which cases run, and how many seeds of each, is decided while the suite runs (`results/confirmed.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from modbench.harness.core.case import Comparison, UnitOfWork
+from modbench.harness.core.contracts import AnyMetric, Metric
+from modbench.harness.core.passes import Pass, Phase
+from modbench.harness.machine import busy
+from modbench.harness.passes._training import Trained, rates_unit, train
+from modbench.harness.passes.train import notes_of
+from modbench.harness.planning.confirming import seeds_of
+from modbench.harness.planning.training_units import run_flops, train_run, tries_rates
+from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.records import Gap, Outcome
+
+if TYPE_CHECKING:
+    from modbench.harness.planning.unit_maker import Maker
+
+
+def run(unit: UnitOfWork, metrics: list[Metric[Trained, float]]) -> Iterator[Outcome]:
+    """Train once, then let every metric read the result."""
+    (case,) = unit.comparison.arms
+    with busy.busy():
+        made = attempt(partial(train, case, unit.protocol))
+    for metric in metrics:
+        value = made if isinstance(made, Gap) else attempt(partial(metric.measure, made))
+        if isinstance(value, Gap):
+            yield missing(case, metric, value)
+            continue
+        assert isinstance(made, Trained)
+        notes = notes_of(unit.protocol, made)
+        if made.held_out.causal_causality is not None:
+            notes = notes.model_copy(update={"causality": made.held_out.causal_causality})
+        # What is measured routes without the future. A hundred runs need no curves.
+        notes = notes.model_copy(update={"sees_future": False, "curve": None, "looks": None})
+        yield measured(case, metric, {"value": [float(value)]}, notes)
+
+
+def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
+    """One unit for each case and fresh seed, as many as may be asked for.
+
+    Raises:
+        UsageError: if a budget cannot be met.
+    """
+    for case in comparison.arms:
+        plain = {"held_out": "confirm", "looks": 0, "watch": False, "flips": 0}
+        if tries_rates(maker.suite):
+            plain["rate_from"] = rates_unit(case)
+        plan = train_run(maker.suite, comparison, case).model_copy(update=plain)
+        one = comparison.model_copy(update={"arms": (case,)})
+        for seed in seeds_of(maker.suite):
+            name = f"{PASS.name}-{case.id}-seed{seed}"
+            yield maker.unit(name, one, PASS.name, run_flops(plan, case), run=plan, seed=seed, workload="train")
+
+
+PASS = Pass(
+    name="confirm",
+    run=run,
+    units=units,
+    notes=TrainNotes,
+    phase=Phase.TRAIN,
+    order=4,
+    trains=True,
+    samples="seeds",
+    statistic="mean",
+    settings=lambda suite, _case: suite.confirm,
+)

@@ -1,0 +1,107 @@
+"""What a sweep confirmed, in words: the best against the anchor, whether its router earned that, and what would decide."""
+
+from __future__ import annotations
+
+from modbench.harness.core.units import counted, human_duration
+from modbench.harness.planning.confirming import is_noise
+from modbench.harness.results.confirmed import Compared, Look
+from modbench.reports.confirm import Answer, answers
+from modbench.reports.isoflop import in_flops
+from modbench.reports.load import Loaded
+from modbench.reports.panel import is_number
+from modbench.reports.style import name
+
+NATS = "nats per token"
+CHEAPER = "So the gain may come from cheaper steps, of which a budget allows more: it is not shown to come from"
+
+
+def in_words(loaded: Loaded) -> list[str]:
+    """Say what was confirmed: a few sentences for each budget; none if nothing was."""
+    return [sentence for answer in answers(loaded) for sentence in _of(loaded, answer)]
+
+
+def pays(answer: Answer) -> bool | None:
+    """Whether skipping pays: the best beats both the anchor and the control; None where one of the two is open."""
+    verdicts = [answer.verdict(role) for role in ("anchor", "control")]
+    if any(verdict in {"worse", "equivalent"} for verdict in verdicts):
+        return False
+    return True if verdicts == ["better", "better"] else None
+
+
+def short_name(answer: Answer, role: str) -> str:
+    """Display name of a role's variant, without its size."""
+    case = answer.sides[role].case  # type: ignore[index]
+    return name(case.model_copy(update={"arm_parts": case.arm_parts[:-1]}))
+
+
+def _of(loaded: Loaded, answer: Answer) -> list[str]:
+    told, at = answer.confirmed, f"At {in_flops(answer.budget)}" + " (causal attention)" * (answer.count == "causal")
+    if told.reason is not None:
+        return [f"{at} nothing was confirmed: {told.reason}."]
+    said = [_against(answer, compared, at if i == 0 else "") for i, compared in enumerate(told.compared)]
+    verdict, control = answer.verdict("anchor"), answer.verdict("control")
+    noise = answer.control is None or is_noise(answer.control)
+    if pays(answer):
+        beaten = "routing by noise" if noise else short_name(answer, "control")
+        said.append(f"Skipping tokens pays here in loss at equal FLOPs: it beats dense of equal cost, and {beaten}.")
+    elif verdict == "better" and control is not None:
+        said.append(f"{CHEAPER} {'the router' if noise else 'skipping'}.")
+    elif verdict == "better" and answer.control is None:
+        said.append("No control was confirmed, such as routing by noise: whether the router earned that is open.")
+    if not loaded.run.plan.suite.claims:
+        said.append("A smoke run claims nothing.")
+    return said
+
+
+def _against(answer: Answer, compared: Compared, at: str) -> str:
+    """One sentence: how the best compares with one other, and what would decide it."""
+    best, other = short_name(answer, "best"), short_name(answer, compared.role)
+    who = f"{at}, {best}" if at else best
+    if not compared.looks:
+        return f"{who} could not be compared with {other}: {compared.reason or 'no run left a loss'}."
+    last = compared.looks[-1]
+    how = f"{_difference(answer, compared, last)} ({_seeds(last)})"
+    if last.verdict in {"better", "worse"}:
+        said = f"{who} has a {'lower' if last.verdict == 'better' else 'higher'} loss than {other}: {how}"
+    elif last.verdict == "equivalent":
+        said = f"{who} and {other} differ by less than {_percent(answer)} of the loss: {how}"
+    else:
+        said = (
+            f"Not decided: {who[:1].lower() + who[1:] if at else who} against {other}: {how}{_needed(answer, compared)}"
+        )
+    lost = f" {compared.reason[:1].upper()}{compared.reason[1:]}." if compared.reason else ""
+    return f"{said}.{lost}"
+
+
+def _percent(answer: Answer) -> str:
+    margin, whole = answer.confirmed.margin or 0.0, answer.sides["anchor" if "anchor" in answer.sides else "best"].mean
+    return f"{margin / whole:.1%}".replace("%", " %") if whole else f"{margin:.3f} nats"
+
+
+def _difference(answer: Answer, compared: Compared, last: Look) -> str:
+    """`-0.050 nats per token [-0.061, -0.039], 3.4 % of the loss, worth 1.31× of its compute [1.20, 1.44]`."""
+    said, whole = f"{last.value:+.3f} {NATS}{_ends(last.low, last.high, '+.3f')}", answer.sides[compared.role].mean
+    if whole:
+        said += f", {abs(last.value) / whole:.1%}".replace("%", " %")
+    worth = answer.worth if compared.role == "anchor" else None
+    if worth is not None and worth.value is not None:
+        said += f", worth {worth.value:.2f}× its training compute{_ends(worth.low, worth.high, '.2f')}"
+    return said
+
+
+def _ends(low: float | None, high: float | None, form: str) -> str:
+    return f" [{low:{form}}, {high:{form}}]" if is_number(low) and is_number(high) else ""
+
+
+def _seeds(last: Look) -> str:
+    one, other = last.seeds
+    return counted(one, "fresh seed") + " each" if one == other else f"{one} and {other} fresh seeds"
+
+
+def _needed(answer: Answer, compared: Compared) -> str:
+    """What would decide it: `; a new confirmation with 40 seeds of each (3 h 06 min here) would`."""
+    if compared.more is None:
+        return ""
+    hours = answer.hours(compared)
+    time = "" if hours is None else f", {human_duration(3600 * hours)} here,"
+    return f"; a new run with {compared.more} fresh seeds of each{time} would probably decide"

@@ -1,0 +1,218 @@
+"""What is the spread of final losses over seeds made of, and what would lower it? Trains small models of the suite isoflop-cpu.
+
+    python tests/bench/spread.py --seeds 8
+
+Prints a Markdown table for docs/method.md: the deviation over seeds of dense, of MoD and of their difference seed by seed, where
+only the weights vary, only the text, or both; where the text is drawn otherwise; where weights are averaged; where the rate falls
+otherwise. Losses do not depend on what else runs; with eight seeds it takes about an hour of a core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from modbench import api
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, UnitOfWork
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.subject.subject import Subject
+from modbench.harness.text.tokens import encode
+from modbench.harness.training import trainer as training
+from modbench.harness.training.batches import Batch, Windows
+from modbench.harness.training.held_out import calibrate, set_progress
+from modbench.harness.training.trainer import Trainer
+
+FLOPS, WIDTH, RATE = 1e12, 64, 2.0
+# Shares of the run over which weights are averaged, exponentially.
+AVERAGED = (0.05, 0.1, 0.2)
+COOL_DOWN = 0.4
+# How far apart, in tokens, windows may lie that count as the same place of the text.
+NEAR = 1000
+PLACES = 8000
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a run is trained.
+
+    Attributes:
+        name: of its row.
+        weights: whether the seed draws the weights.
+        text: whether the seed draws the text.
+        drawn: how: every window anywhere (`anywhere`), each from a stratum of its own (`strata`), or for all models from the same
+            places of the text at the same share of the run (`share`).
+        cool_down: whether the rate stays, and falls over the last 40 % of the run, instead of following a cosine.
+        batch_size: sequences per step.
+    """
+
+    name: str
+    weights: bool = True
+    text: bool = True
+    drawn: str = "anywhere"
+    cool_down: bool = False
+    batch_size: int = 4
+
+
+SETTINGS = (
+    Setting("as the suite trains"),
+    Setting("only the initial weights vary", text=False),
+    Setting("only the text varies", weights=False),
+    Setting("each window from a stratum of its own", drawn="strata"),
+    Setting("the same places of the text at the same share of the run", drawn="share"),
+    Setting("the rate stays, and falls over the last 40 %", cool_down=True),
+    Setting("twice the batch, half the steps", batch_size=8),
+)
+
+
+class Text(Windows):
+    """Windows that are drawn as a setting says."""
+
+    drawn = "anywhere"
+
+    def train(self, step: int) -> Batch:
+        """The batch of a step."""
+        n, size = len(self.tokens.train) - self.run.seq_len, self.run.batch_size
+        number = np.arange(step * size, (step + 1) * size)
+        if self.drawn == "anywhere":
+            return super().train(step)
+        if self.drawn == "strata":
+            order_N, within_N = self._strata((self.run.steps + 1) * size)
+            starts = (order_N[number] + within_N[number]) / len(order_N) * n
+        else:
+            places = np.random.default_rng((self.seed, 0)).integers(0, n, PLACES)
+            here = (number / ((self.run.steps + 1) * size) * PLACES).astype(int)
+            starts = places[here] + np.random.default_rng((self.seed, step, 1)).integers(-NEAR, NEAR, size)
+        return self._cut(self.tokens.train, np.clip(starts.astype(np.int64), 0, n - 1))
+
+    @functools.lru_cache(maxsize=1)  # noqa: B019  # one per process
+    def _strata(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng((self.seed, 0))
+        return rng.permutation(number), rng.random(number)
+
+
+def trained(job: tuple[str, Setting, int]) -> dict[str, list[float]]:
+    """Train one model; return its held-out losses by window, by what was done to its weights."""
+    model, setting, seed = job
+    torch.set_num_threads(1)
+    unit = _unit(model)
+    (case,) = unit.comparison.arms
+    assert unit.protocol.train is not None
+    cost = case_cost(case)
+    assert cost is not None
+    steps = round(FLOPS / cost.train_step * 4 / setting.batch_size)
+    run = unit.protocol.train.model_copy(
+        update={
+            "steps": steps,
+            "looks": steps,
+            "batch_size": setting.batch_size,
+            "lr": RATE * unit.protocol.train.lr,
+            "rate_from": None,
+            "held_out": "all",
+        }
+    )
+    text = catalogue.load("corpora", unit.protocol.corpus).read(unit.protocol.corpus_path)
+    windows = Text(encode(text, run.tokenizer, 256), run, seed if setting.text else 0)
+    windows.drawn = setting.drawn
+    subject = Subject(case, seed if setting.weights else 0, dtype=torch.float32)
+    weights = list(subject.module.parameters())
+    averages = {share: [each.detach().clone() for each in weights] for share in AVERAGED}
+
+    def look(step: int) -> None:
+        for share, average in averages.items():
+            torch._foreach_lerp_(average, [each.detach() for each in weights], 1 / min(step, share * steps))
+
+    rule = _cooling if setting.cool_down else training.learning_rate
+    with mock.patch.object(training, "learning_rate", rule):
+        Trainer(subject, windows, run, look=look).train()
+    set_progress(subject, 1.0)
+    last = [each.detach().clone() for each in weights]
+    found = {}
+    for name, values in (("last", last), *((f"{share:.0%}", average) for share, average in averages.items())):
+        with torch.no_grad():
+            for weight, value in zip(weights, values, strict=True):
+                weight.copy_(value)
+        calibrate(subject, windows.train(steps).tokens_BT)
+        found[name] = _losses(subject, windows)
+    return found
+
+
+def _cooling(step: int, steps: int, peak: float) -> float:
+    warm = max(1, round(0.1 * steps))
+    return peak * min(1.0, (step + 1) / warm, (steps - step) / steps / COOL_DOWN)
+
+
+@functools.cache
+def _unit(model: str) -> UnitOfWork:
+    def fits(case: Case) -> bool:
+        return case.model == model and case.config.d_model == WIDTH and case.config.router == "learned"
+
+    units = api.make_plan("isoflop-cpu").units
+    return next(unit for unit in units if unit.made_in == "train" and fits(unit.comparison.arms[0]))
+
+
+def _losses(subject: Subject, windows: Windows) -> list[float]:
+    """Held-out loss of each window, in nats per token."""
+    found: list[Tensor] = []
+    subject.module.eval()
+    with torch.no_grad():
+        for batch in windows.val():
+            logits_BTV, _ = subject.logits(batch.tokens_BT, causal=subject.case.model != "dense")
+            loss_N = F.cross_entropy(logits_BTV.flatten(0, 1), batch.targets_BT.flatten(), reduction="none")
+            found.append(loss_N.view(batch.tokens_BT.shape).mean(1).double())
+    return torch.cat(found).tolist()  # type: ignore[no-any-return]
+
+
+def _rows(seeds: Sequence[int], run: Callable[..., Iterator[dict[str, list[float]]]]) -> Iterator[tuple[Any, ...]]:
+    jobs = list(itertools.product(("dense", "mod"), SETTINGS, seeds))
+    losses = dict(zip(jobs, run(trained, jobs), strict=True))
+    for setting in SETTINGS:
+        kinds = losses["dense", setting, seeds[0]] if setting is SETTINGS[0] else {"last": []}
+        for kind in kinds:
+            dense_S, mod_S = (
+                np.array([np.mean(losses[model, setting, seed][kind]) for seed in seeds]) for model in ("dense", "mod")
+            )
+            name = setting.name if kind == "last" else f"weights averaged over the last {kind} of the run"
+            yield name, dense_S, mod_S
+    dense, mod = (
+        np.mean([losses[model, SETTINGS[0], seed]["last"] for seed in seeds], 0) for model in ("dense", "mod")
+    )
+    apart = float(np.std(mod - dense, ddof=1)) / len(dense) ** 0.5
+    alone = float(np.hypot(np.std(mod, ddof=1), np.std(dense, ddof=1))) / len(dense) ** 0.5
+    print(f"Standard error from the {len(dense)} held-out windows: {apart:.4f} nats paired, {alone:.4f} unpaired.\n")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=8)
+    seeds = range(parser.parse_args().seeds)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        rows = list(_rows(seeds, pool.map))
+    print("| | dense | its deviation | MoD 0.125 | its deviation | of the difference | correlation |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, dense_S, mod_S in rows:
+        sds = [float(np.std(each, ddof=1)) for each in (dense_S, mod_S, mod_S - dense_S)]
+        correlation = float(np.corrcoef(dense_S, mod_S)[0, 1])
+        print(
+            f"| {name} | {dense_S.mean():.3f} | {sds[0]:.4f} | {mod_S.mean():.3f} | {sds[1]:.4f} | {sds[2]:.4f} | "
+            f"{correlation:+.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

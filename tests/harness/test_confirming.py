@@ -1,0 +1,235 @@
+"""A sweep that confirms its best: what it chooses, when it stops, what a run that was cut short does, what a reader sees."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from planted import left, planted_suite
+from test_search import Fake, new_folder
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.execution import resuming
+from modbench.harness.execution.asking import asking_of
+from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.planning.plan import Plan
+from modbench.harness.results import run_folder
+from modbench.harness.results.confirmed import Confirmed
+from modbench.harness.results.reading import DamagedError
+from modbench.harness.text.tokens import Tokens
+from modbench.harness.training.batches import Windows
+from modbench.progress import Lines
+from modbench.tools.plan import as_text, forecast
+
+BUDGET = 2e10
+NAME = "confirm-T32-B4-fp32-cpu1-F2e10"
+SIZES = [{"d_model": d, "n_layers": 2, "n_heads": 1} for d in (16, 24, 32)]
+# The middle size is the best of each; MoD is better than dense, and its noise lies between.
+DENSE, MOD, NOISE = (2.05, 2.0, 2.04), (1.95, 1.9, 1.94), (2.0, 1.95, 1.99)
+
+
+def sweep(**changes: Any) -> Plan:
+    asked = {
+        "metrics": ["loss/val_causal", "loss/confirmed"],
+        "shape": {},
+        "grid": {"seq_len": [32]},
+        "arms": [{"model": "dense"}, {"model": "mod", "capacity": 0.25, "router": ["learned", "stochastic"]}],
+        "seeds": [0, 1],
+        "train": {"seq_len": 32, "batch_size": 4},
+        "isoflop": {"budgets": [BUDGET], "sizes": SIZES, "max_epochs": 1e9},
+        "confirm": {},
+        **changes,
+    }
+    return planted_suite("draft", **asked)
+
+
+def losses(dense: Any = DENSE, mod: Any = MOD, noise: Any = NOISE) -> dict[str, float]:
+    """Losses by case."""
+    found = {}
+    for case in sweep().cases:
+        of = dense if case.model == "dense" else noise if case.config.router == "stochastic" else mod
+        found[case.id] = of[[size["d_model"] for size in SIZES].index(case.config.d_model)]
+    return found
+
+
+def told(folder: Path) -> Confirmed:
+    run = run_folder.read(str(folder))
+    assert not run.incomplete
+    return run.confirmations[NAME]
+
+
+def test_the_best_size_of_each_is_trained_again_until_a_look_decides(tmp_path: Path) -> None:
+    found = told(left(tmp_path, sweep(), losses=losses(), run_noise=0.01))
+    anchor, best = found.chosen
+    assert (anchor.role, best.role) == ("anchor", "best")
+    assert "d24" in anchor.case
+    assert "learned-d24" in best.case
+    (compared,) = found.compared
+    assert compared.looks[-1].verdict == "better"
+    assert compared.looks[-1].value == pytest.approx(-0.1, abs=0.03)
+    assert len(best.seeds) == compared.looks[-1].seeds[0] <= found.planned
+    assert min(best.seeds) >= 1000
+    assert found.margin == pytest.approx(0.015 * 2.0, rel=0.04)
+
+
+def test_equal_arms_are_equivalent_or_undecided_with_the_seeds_that_would_decide(tmp_path: Path) -> None:
+    made = sweep(confirm={"most_seeds": 6})
+    found = told(left(tmp_path, made, losses=losses(mod=DENSE), run_noise=0.05))
+    (compared,) = found.compared
+    assert compared.looks[-1].verdict == "undecided"
+    assert compared.more is not None
+    assert compared.more > 6
+    assert found.planned == 6
+    assert found.wanted is None  # seeds of the planted sweep differ by half a nat, and arms are not paired
+
+
+def test_what_no_look_asked_for_is_not_missing(tmp_path: Path) -> None:
+    made = sweep()
+    run = run_folder.read(str(left(tmp_path, made, losses=losses(), run_noise=0.01)))
+    fresh = [unit for unit in run.plan.units if unit.made_in == "confirm"]
+    assert 0 < len(fresh) < len([unit for unit in made.units if unit.made_in == "confirm"])
+    assert not run.missing
+    assert not run.undecided
+
+
+def test_runner_up_and_control_stop_by_themselves(tmp_path: Path) -> None:
+    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.25, 0.5], "router": ["learned", "stochastic"]}]
+    made = sweep(arms=arms, confirm={"roles": ["anchor", "best", "runner_up", "control"], "most_seeds": 8})
+    planted = {}
+    for case in made.cases:
+        loss = 2.0 if case.model == "dense" else 1.8 if case.config.capacity == 0.25 else 1.81
+        planted[case.id] = loss + 0.1 * (case.config.router == "stochastic") + 0.05 * (case.config.d_model != 24)
+    found = told(left(tmp_path, made, losses=planted, run_noise=0.01))
+    by_role = {each.role: each for each in found.chosen}
+    assert "c0.25-learned-d24" in by_role["best"].case
+    assert "c0.25-stochastic-d24" in by_role["control"].case
+    assert "c0.5-learned-d24" in by_role["runner_up"].case
+    verdicts = {each.role: each.looks[-1].verdict for each in found.compared}
+    assert verdicts["anchor"] == verdicts["control"] == "better"
+    assert len(by_role["anchor"].seeds) < len(by_role["runner_up"].seeds) == len(by_role["best"].seeds)
+
+
+def test_a_run_that_was_cut_short_asks_for_the_same(tmp_path: Path) -> None:
+    made = sweep()
+    whole = told(left(tmp_path / "whole", made, losses=losses(), run_noise=0.01))
+    folder = new_folder(made, tmp_path / "cut")
+    first = _run(made, folder, most=28)
+    assert not (folder.path / "confirm").exists()
+    stored = resuming.without_old_decisions(run_folder.read(str(folder.path)), retry_failed=False)
+    assert stored.undecided
+    rest, all_units = (
+        stored.plan.model_copy(update={"units": (*units, *stored.undecided)})
+        for units in (resuming.remaining(stored, retry_failed=False), stored.plan.units)
+    )
+    second = _run(rest, folder, whole=all_units)
+    assert not {*first.ran} & {*second.ran}
+    assert told(folder.path) == whole
+
+
+def _run(made: Plan, folder: Any, *, whole: Plan | None = None, most: int | None = None) -> Fake:
+    launcher = Fake(most, losses=losses(), run_noise=0.01)
+    running = Run(launcher, folder, Lines(made), asking_of(whole or made, folder, made.units))
+    slots = Slots(made.units, 1)
+    try:
+        running.phase(slots, {unit.name: 9.0 for unit in slots.units})
+    except KeyboardInterrupt:
+        assert most is not None
+    return launcher
+
+
+def test_nothing_fresh_runs_before_all_have_explored(tmp_path: Path) -> None:
+    made = sweep()
+    ran = [name for name in _run(made, new_folder(made, tmp_path / "run")).ran if not name.startswith("count")]
+    last = max(at for at, name in enumerate(ran) if name.startswith("train"))
+    assert all(name.startswith("train") for name in ran[: last + 1])
+    assert all(name.startswith("confirm") for name in ran[last + 1 :])
+    assert ran[last + 1 :]
+
+
+def test_a_file_that_says_something_else_than_the_records_is_refused(tmp_path: Path) -> None:
+    folder = left(tmp_path, sweep(), losses=losses(), run_noise=0.01)
+    file = folder / "confirm" / f"{NAME}.json"
+    body = json.loads(file.read_text())
+    body["compared"][0]["looks"][-1]["value"] -= 0.05
+    body["compared"][0]["looks"][-1]["low"] -= 0.05
+    file.write_text(json.dumps(body))
+    with pytest.raises(DamagedError, match="something else than the records"):
+        run_folder.read(str(folder))
+
+
+def test_fresh_runs_that_fail_are_named(tmp_path: Path) -> None:
+    arm = next(case.arm for case in sweep().cases if "learned-d24" in case.id)
+    found = told(left(tmp_path, sweep(), losses=losses(), run_noise=0.01, fails=arm))
+    (compared,) = found.compared
+    assert not compared.looks
+    assert compared.reason is not None
+    assert "planted failure" in compared.reason
+
+
+def test_a_smoke_run_trains_two_seeds_and_claims_nothing(tmp_path: Path) -> None:
+    made = sweep().suite.model_dump() | {"effort": "smoke"}
+    assert made["effort"] == "smoke"
+    plan = planted_suite(
+        "smoke",
+        **{key: value for key, value in made.items() if key in {"metrics", "shape", "seeds", "confirm", "isoflop"}},
+        grid={"seq_len": [32]},
+        arms=[{"model": "dense"}, {"model": "mod", "capacity": 0.25}],
+        train={"seq_len": 32, "batch_size": 4},
+    )
+    found = told(left(tmp_path, plan, losses={case.id: 2.0 for case in plan.cases}, run_noise=0.01))
+    assert [len(each.seeds) for each in found.chosen] == [2, 2]
+    assert [each.looks[-1].verdict for each in found.compared] == ["undecided"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"isoflop": None}, r"needs an \[isoflop\] table"),
+        ({"metrics": ["loss/val_causal"]}, "needs metric 'loss/confirmed'"),
+        ({"metrics": ["loss/val", "loss/confirmed"]}, "needs metric 'loss/val_causal'"),
+        ({"confirm": None}, r"add a \[confirm\] table"),
+        ({"seeds": [0, 1000]}, "Raise first_seed"),
+        ({"seeds": [3]}, "shows no spread"),
+        ({"confirm": {"roles": ["anchor", "runner_up"]}}, "must hold 'best'"),
+        ({"confirm": {"roles": ["anchor", "best", "runner_up"]}}, "add a second such arm"),
+        ({"arms": [{"model": "dense"}]}, "add an arm besides the anchor"),
+        (
+            {"arms": [{"model": "dense"}, {"model": "mod"}], "confirm": {"roles": ["anchor", "best", "control"]}},
+            'add router = \\["learned", "stochastic"\\]',
+        ),
+    ],
+)
+def test_what_cannot_be_confirmed_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        sweep(**changes)
+
+
+def test_the_plan_says_what_may_be_asked_for() -> None:
+    made = forecast(sweep())
+    assert made["confirmed"] == [
+        {
+            "name": NAME,
+            "roles": ["anchor", "best"],
+            "most_seeds": 24,
+            "most_runs": 48,
+            "looks": 4,
+            "margin": 0.015,
+            "power": 0.8,
+        }
+    ]
+    assert "at most 24 each (48 runs" in " ".join(as_text(made).split())
+
+
+def test_windows_that_explore_confirm_nothing() -> None:
+    tokens = Tokens(np.arange(5000) % 256, np.arange(4000) % 256, 256, "bytes", tuple(bytes([i]) for i in range(256)))
+    run = TrainRun(steps=1, lr=1e-3, seq_len=32, batch_size=4, val_tokens=512)
+    spans = {}
+    for part in ("explore", "confirm"):
+        starts = Windows(tokens, run.model_copy(update={"held_out": part}), 0).starts(512)
+        assert len(starts) == 512 // 32
+        spans[part] = {at for start in starts for at in range(start, start + 33)}
+    assert not spans["explore"] & spans["confirm"]
