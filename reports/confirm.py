@@ -18,7 +18,6 @@ from modbench.harness.results.confirmed import Compared, Confirmed, found_in
 from modbench.harness.stats import price
 from modbench.harness.stats.joint_fit import JointFit, Run
 from modbench.harness.stats.price import Worth
-from modbench.harness.stats.sequential import welch_freedom
 from modbench.reports.load import Loaded
 
 COLUMNS = (
@@ -153,16 +152,14 @@ def _worth(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float) -
     if not cheaper:
         return Worth(reason="the anchor was trained with no smaller budget: [isoflop] anchor_budgets names some")
     fitted, below = JointFit(runs), max(cheaper)
-    sides = [f"{made.anchor} {each:g}" for each in (budget, below)]
-    here, there = (fitted.predicted(side)[fitted.best(side)] for side in sides)
-    left = [fitted.spread(side) for side in sides]
-    if here.error is None or there.error is None or None in left:
+    there, here = ((side, fitted.best(side)) for side in (f"{made.anchor} {each:g}" for each in (below, budget)))
+    fall, last = fitted.apart(*there, *here), compared.looks[-1]
+    if fall.low is None or fall.high is None:
         return Worth(reason="the sweep left too few runs of the anchor to tell how its loss falls with compute")
-    parts = [here.error**2, there.error**2]
-    freedom = welch_freedom(parts, [each.freedom for each in left if each is not None])
-    fall = price.fall(here.value, there.value, below / budget, math.sqrt(sum(parts)), freedom)
-    last = compared.looks[-1]
-    return price.worth(last.value, last.low, last.high, fall)
+    folds = math.log(budget / below)
+    return price.worth(
+        last.value, last.low, last.high, price.Fall(*(each / folds for each in (fall.value, fall.low, fall.high)))
+    )
 
 
 def table(loaded: Loaded) -> pd.DataFrame:

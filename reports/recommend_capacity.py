@@ -65,7 +65,9 @@ def as_text(found: Capacity, width: int) -> list[str]:
     """The answer as lines."""
     if found.variant is None:
         needs = "nobody can tell how many seeds would decide"
-        if found.more_seeds is not None:
+        if found.answer.control is None and found.answer.verdict("anchor") == "better":
+            needs = "no control was confirmed, such as routing by noise"
+        elif found.more_seeds is not None:
             time = "" if found.more_hours is None else f", {human_duration(3600 * found.more_hours)} here"
             needs = f"{found.more_seeds} more seeds{time}"
         first = f"not decided: {needs}"

@@ -22,13 +22,11 @@ class Asked(NamedTuple):
 
 
 class Asking(Protocol):
-    """Asks for units. What it decides follows from the records in the run folder, so that a resumed run decides the same.
+    """Asks for units. What it decides follows from the records in the run folder, so that a resumed run decides the same."""
 
-    Attributes:
-        cpu_s: CPU time spent on decisions.
-    """
-
-    cpu_s: float
+    @property
+    def cpu_s(self) -> float:
+        """CPU time spent on decisions."""
 
     def group(self, unit: UnitOfWork) -> str:
         """What a unit is asked for with: a series, or a row of cells; empty if nothing decides about it."""

@@ -204,8 +204,9 @@ def _confirmed(
         )
         if min(len(mine), len(theirs)) < sequential.FEWEST:
             return None
-        apart, sds = float(np.mean(mine) - np.mean(theirs)), [float(np.std(side, ddof=1)) for side in (mine, theirs)]
-        return seeds_to_decide(apart, *sds, choice.margin, made.plan.power, made.plan.looks)
+        apart = float(np.mean(mine) - np.mean(theirs))
+        one, other = (float(np.std(side, ddof=1)) for side in (mine, theirs))
+        return seeds_to_decide(apart, one, other, choice.margin, made.plan.power, made.plan.looks)
 
     return Confirmed(
         name=made.name,

@@ -148,6 +148,10 @@ class JointFit:
         gradient_C = self._point(variant, mine.place.value) - self._point(other, theirs.place.value)
         return self._estimate(gradient_C)
 
+    def apart(self, variant: str, x: float, other: str, other_x: float) -> Estimate:
+        """Return the loss of a variant at a size minus that of another at its own; the offsets of seeds cancel."""
+        return self._estimate(self._point(variant, x) - self._point(other, other_x))
+
     def predicted(self, variant: str) -> dict[float, Estimate]:
         """Return the loss that the curve has at each size that was trained, by the logarithm of the size."""
         return {x: self._loss(variant, x) for x in self._sizes[variant]}

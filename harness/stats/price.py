@@ -9,10 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from modbench.harness.stats.sequential import ends
-
-LEVEL = 0.05
-
 
 @dataclass(frozen=True)
 class Fall:
@@ -44,21 +40,6 @@ class Worth:
     low: float | None = None
     high: float | None = None
     reason: str | None = None
-
-
-def fall(loss: float, cheaper_loss: float, share: float, error: float, freedom: float) -> Fall:
-    """Return the fall of a loss between two budgets.
-
-    Args:
-        loss: with the whole budget, in nats per token.
-        cheaper_loss: with a share of it.
-        share: that share, below 1.
-        error: standard error of the difference of the two losses.
-        freedom: its degrees of freedom.
-    """
-    folds = -math.log(share)
-    low, high = ends(cheaper_loss - loss, error, freedom, LEVEL)
-    return Fall((cheaper_loss - loss) / folds, low / folds, high / folds)
 
 
 def worth(difference: float, low: float | None, high: float | None, per_fold: Fall) -> Worth:

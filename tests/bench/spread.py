@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from modbench import api
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, UnitOfWork
+from modbench.harness.core.train_plan import learning_rate
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.subject.subject import Subject
 from modbench.harness.text.tokens import encode
@@ -135,7 +136,7 @@ def trained(job: tuple[str, Setting, int]) -> dict[str, list[float]]:
         for share, average in averages.items():
             torch._foreach_lerp_(average, [each.detach() for each in weights], 1 / min(step, share * steps))
 
-    rule = _cooling if setting.cool_down else training.learning_rate
+    rule = _cooling if setting.cool_down else learning_rate
     with mock.patch.object(training, "learning_rate", rule):
         Trainer(subject, windows, run, look=look).train()
     set_progress(subject, 1.0)
@@ -173,7 +174,7 @@ def _losses(subject: Subject, windows: Windows) -> list[float]:
             logits_BTV, _ = subject.logits(batch.tokens_BT, causal=subject.case.model != "dense")
             loss_N = F.cross_entropy(logits_BTV.flatten(0, 1), batch.targets_BT.flatten(), reduction="none")
             found.append(loss_N.view(batch.tokens_BT.shape).mean(1).double())
-    return torch.cat(found).tolist()  # type: ignore[no-any-return]
+    return torch.cat(found).tolist()
 
 
 def _rows(seeds: Sequence[int], run: Callable[..., Iterator[dict[str, list[float]]]]) -> Iterator[tuple[Any, ...]]:

@@ -225,7 +225,8 @@ def test_the_plan_says_what_may_be_asked_for() -> None:
 
 
 def test_windows_that_explore_confirm_nothing() -> None:
-    tokens = Tokens(np.arange(5000) % 256, np.arange(4000) % 256, 256, "bytes", tuple(bytes([i]) for i in range(256)))
+    train_N, val_N = ((np.arange(number) % 256).astype(np.uint8) for number in (5000, 4000))
+    tokens = Tokens(train_N, val_N, 256, 1.0, tuple(bytes([i]) for i in range(256)), "bytes")
     run = TrainRun(steps=1, lr=1e-3, seq_len=32, batch_size=4, val_tokens=512)
     spans = {}
     for part in ("explore", "confirm"):

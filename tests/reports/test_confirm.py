@@ -1,0 +1,129 @@
+"""What the reports say of a confirmation: the answer, its price, what would decide it, the table, the recommendation."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from planted import left
+from test_confirming import BUDGET, SIZES, sweep
+
+from modbench.harness.core.errors import UsageError
+from modbench.reports import confirm, head, recommend_capacity, render
+from modbench.reports.load import Loaded, load
+
+Modbench = Callable[..., subprocess.CompletedProcess[str]]
+
+ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.25, 0.5], "router": ["learned", "stochastic"]}]
+ROLES = ["anchor", "best", "runner_up", "control"]
+
+
+def planted(
+    tmp_path: Path, *, mod: float, noise: float, run_noise: float = 0.01, views: bool = False, **changes: Any
+) -> Loaded:
+    """A sweep in which MoD 0.25 differs from dense by `mod` nats, and routing by noise from MoD by `noise`."""
+    made = sweep(
+        metrics=["flops/forward", "flops/train_step", "loss/val", "loss/val_causal", "loss/confirmed"],
+        arms=ARMS,
+        isoflop={"budgets": [BUDGET], "anchor_budgets": [BUDGET / 2], "sizes": SIZES, "max_epochs": 1e9},
+        confirm={"roles": ROLES, "most_seeds": 8, **changes},
+    )
+    losses = {}
+    for case in made.cases:
+        loss = 2.0 + 0.1 * (case.budget is not None and case.budget < BUDGET) + 0.05 * (case.config.d_model != 24)
+        if case.model == "mod":
+            loss += mod + 0.05 * (case.config.capacity == 0.5) + noise * (case.config.router == "stochastic")
+        losses[case.id] = loss
+    folder = left(tmp_path, made, losses=losses, run_noise=run_noise)
+    if views:
+        render.write(folder)
+    return load(str(folder))
+
+
+def answer(loaded: Loaded) -> str:
+    return head.head(loaded).answer
+
+
+def test_skipping_pays_where_dense_and_noise_are_beaten(tmp_path: Path) -> None:
+    loaded = planted(tmp_path, mod=-0.1, noise=0.1)
+    said = answer(loaded)
+    assert said.startswith("At 2e10 training FLOPs, MoD 0.25 learned has a lower loss than dense: -0.1")
+    assert "MoD 0.25 learned has a lower loss than MoD 0.25 stochastic" in said
+    assert said.endswith("it beats dense of equal cost, and routing by noise.")
+    found = recommend_capacity.recommend(loaded)
+    assert (found.capacity, found.variant) == (0.25, "MoD 0.25 learned")
+
+
+def test_the_price_is_read_from_the_anchor_with_half_the_budget(tmp_path: Path) -> None:
+    table = confirm.table(planted(tmp_path, mod=-0.1, noise=0.1))
+    row = table[table.role == "anchor"].iloc[0]
+    # Half the compute costs 0.1 nats, so that 0.1 nats are worth a factor of two.
+    assert row.effective_speedup == pytest.approx(2, rel=0.3)
+    assert row.effective_ci_low < 2 < row.effective_ci_high
+    assert row.share == pytest.approx(row.difference / row.baseline_loss)
+    assert table[table.role == "control"].effective_speedup.isna().all()
+
+
+def test_where_noise_does_as_well_the_router_gets_no_credit(tmp_path: Path) -> None:
+    loaded = planted(tmp_path, mod=-0.1, noise=0.0)
+    assert "it is not shown to come from the router" in answer(loaded)
+    assert "pays here" not in answer(loaded)
+    assert recommend_capacity.as_dict(recommend_capacity.recommend(loaded))["pays"] is False
+
+
+def test_where_dense_is_better_dense_is_recommended(tmp_path: Path) -> None:
+    loaded = planted(tmp_path, mod=0.1, noise=0.1)
+    assert "has a higher loss than dense" in answer(loaded)
+    found = recommend_capacity.recommend(loaded)
+    assert (found.variant, found.capacity) == ("dense", None)
+    assert recommend_capacity.as_text(found, 80)[0] == "recommended (dense)"
+
+
+def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
+    loaded = planted(tmp_path, mod=-0.02, noise=0.1, run_noise=0.05)
+    assert "Not decided: at 2e10" in answer(loaded)
+    first = recommend_capacity.as_text(recommend_capacity.recommend(loaded), 80)[0]
+    assert first.startswith("not decided: ")
+    assert "more seeds" in first
+    row = confirm.table(loaded).iloc[0]
+    assert row.verdict == "undecided"
+    assert row.more_seeds > 8
+    assert row.more_hours > 0
+
+
+def test_without_a_control_nothing_is_said_to_pay(tmp_path: Path) -> None:
+    loaded = planted(tmp_path, mod=-0.1, noise=0.1, roles=["anchor", "best"])
+    assert "whether the router earned that is open" in answer(loaded)
+    found = recommend_capacity.recommend(loaded)
+    assert found.variant is None
+    assert recommend_capacity.as_text(found, 80)[0] == "not decided: no control was confirmed, such as routing by noise"
+
+
+def test_the_page_draws_it_and_cases_that_were_not_confirmed_say_why(tmp_path: Path) -> None:
+    loaded = planted(tmp_path, mod=-0.1, noise=0.1, views=True)
+    assert len(pd.read_csv(loaded.run.path / "confirm.csv")) == 3
+    page = (loaded.run.path / "report.html").read_text()
+    assert "What was confirmed?" in page
+    cases = pd.read_csv(loaded.run.path / "cases.csv")
+    confirmed = cases[cases.metric == "loss/confirmed"]
+    assert set(confirmed[confirmed.status == "ok"].n) <= set(range(4, 9))
+    left_out = confirmed[confirmed.status == "skipped"].reason
+    assert set(left_out) == {"not confirmed: the sweep found another size or variant better"}
+
+
+def test_recommend_prints_a_capacity(tmp_path: Path, modbench: Modbench) -> None:
+    folder = planted(tmp_path, mod=-0.1, noise=0.1).run.path
+    assert modbench("recommend", folder).stdout.startswith("recommended: capacity 0.25 (MoD 0.25 learned)")
+    assert json.loads(modbench("recommend", folder, "--json").stdout)["capacity"] == 0.25
+
+
+def test_a_sweep_that_confirmed_nothing_is_refused(tmp_path: Path) -> None:
+    made = sweep(confirm=None, metrics=["loss/val_causal"])
+    folder = left(tmp_path, made, losses={case.id: 2.0 for case in made.cases})
+    with pytest.raises(UsageError, match="confirmed nothing"):
+        recommend_capacity.recommend(load(str(folder)))
