@@ -31,6 +31,7 @@ from modbench.commands import (
     report,
     figure,
     cost,
+    verify,
     doctor,
     train,
     profile,
@@ -58,6 +59,7 @@ __all__ = [
     "schema",
     "train",
     "validate",
+    "verify",
     "watch",
 ]
 

@@ -1,0 +1,33 @@
+"""`modbench verify`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modbench.commands._app import app
+from modbench.commands._flags import JsonFlag
+from modbench.commands._output import say, say_json
+
+
+@app.command()
+def verify(
+    select: Annotated[
+        str, typer.Option("-k", metavar="EXPR", help="Only matching rows: 'chinchilla and not parameters'.")
+    ] = "",
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Recompute published numbers from our closed forms, each with its convention: exit 1 if one comes out wrong."""
+    from modbench.tools.verify import verified, wrong
+
+    rows = verified(select)
+    if as_json:
+        say_json([row.as_dict() for row in rows], allow_nan=False)
+    else:
+        from modbench.tools.verify_text import as_text
+
+        say(as_text(rows))
+    if wrong(rows):
+        raise typer.Exit(1)
