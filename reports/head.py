@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modbench.harness.core.case import Case
-from modbench.reports import alone, asked, breakeven_words, confirm_words, exchange_words, lead, pays, search, sureness
+from modbench.reports import (
+    alone,
+    asked,
+    breakeven_words,
+    confirm_words,
+    exchange_words,
+    lead,
+    pays,
+    search,
+    solved_words,
+    sureness,
+)
 from modbench.reports.load import Loaded
 from modbench.reports.panel import default_arm, place_shown, rung_beside, times
 from modbench.reports.style import name
@@ -39,7 +50,7 @@ def head(loaded: Loaded) -> Head:
         if where
         else lead.lead(loaded, answered=bool(short))
     )
-    details += [*exchange_words.in_words(loaded), *search.in_words(loaded)]
+    details += [*exchange_words.in_words(loaded), *solved_words.in_words(loaded), *search.in_words(loaded)]
     return Head(asked.asked(loaded), short, details, sureness.sure(loaded), sureness.doubts(loaded))
 
 

@@ -13,7 +13,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired, verdicts
-from modbench.reports import nodes
+from modbench.reports import nodes, solved
 from modbench.reports.attainable import against_ideal, attainable
 from modbench.reports.cases import joined, no_interval
 from modbench.reports.cell import Cell
@@ -187,6 +187,10 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
     if metric.unit == "nat" and _tokenizers(mine, theirs) > 1:
         why = "the two read other tokens, so a loss per token does not compare: bpb/val does"
         return {"status": "skipped", "reason": why}
+    by_count = solved.counted(tables, case, metric)
+    if by_count is not None:
+        row = solved.result(by_count, case, baseline, (mine.values(), theirs.values()))
+        return row | {"evidence": Evidence(by_count.effect(case, baseline), better=metric.better)}
     seeds = sorted(mine.values().keys() & theirs.values().keys())
     effect = effects.over_launches([mine.values()[seed] - theirs.values()[seed] for seed in seeds])
     reasons: list[str | None] = [f"{metric.noun} has a difference, but no ratio"]

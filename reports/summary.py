@@ -15,6 +15,7 @@ import pandas as pd
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import counted, human, human_duration
+from modbench.harness.planning import foreseen
 from modbench.harness.planning.plan import Plan
 from modbench.reports import head, inference, logs, skipped, terminal_tables, text_table
 from modbench.reports.accuracy import TaskResult, results
@@ -33,16 +34,17 @@ MOST_FAILED = 24
 
 
 def opening(plan: Plan) -> str:
-    """Return the line printed before anything runs."""
+    """Return what is printed before anything runs: the plan, and what its seeds can decide on tasks."""
     suite = plan.suite
     threads = f", {suite.threads} thread{'s' * (suite.threads != 1)}" if plan.device == "cpu" else ""
     cases, least = len(plan.cases), sum(not plan.on_request(unit) for unit in plan.units)
     units = f"{least} to {len(plan.units)}" if least < len(plan.units) else str(least)
     dtypes = "/".join(suite.grid.dtype) + (", compiled" if suite.compile else "")
-    return (
+    line = (
         f"{suite.name}: {counted(cases, 'case')} in {units} unit{'s' * (units != '1')} on {plan.device}{threads}, {dtypes}; "
         f"{suite.effort}: {suite.launches_in_words}"
     )
+    return "\n".join([line, *wrapped(list(filter(None, [foreseen.in_words(plan)])), text_table.width())])
 
 
 def closing(loaded: Loaded, page: Path | str, wall_s: float | None) -> str:
@@ -199,9 +201,11 @@ def _accuracies(loaded: Loaded, tasks: list[TaskResult]) -> list[str]:
 
 
 def _accuracy(task: TaskResult, arm: str) -> str:
-    """Format an accuracy ± half its interval: over seeds if there are three, else over questions."""
+    """Format an accuracy with the seeds that solved the task, or ± half its interval: over seeds, or over questions."""
     for each in task.arms:
         if each.case.arm == arm:
+            if task.why_not is None and each.seeds > 1:
+                return f"{each.value:.1%} {each.solved}/{each.seeds}".ljust(11)
             low, high = (each.low, each.high) if each.low is not None and each.high is not None else each.questions
             return f"{each.value:.1%} ±{(high - low) / 2:.1%}".ljust(11)
     return "failed" if arm in task.failed else ""

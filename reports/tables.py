@@ -26,7 +26,7 @@ from modbench.harness.results.run_folder import StoredRun
 from modbench.harness.roofline.table import Table
 from modbench.harness.stats import block_effects, effects, mean_effects, steady
 from modbench.harness.stats.paired import LaunchSamples
-from modbench.reports import nodes, unsearched
+from modbench.reports import nodes, solved, unsearched
 from modbench.reports.arms import arm_named
 from modbench.reports.cell import Cell, Trouble
 from modbench.reports.derived import Derived
@@ -229,7 +229,8 @@ class Tables:
             ]
             return effects.over_launches(means).mirrored().shifted(math.log(self.factor(case, metric)))
         if made_in.samples != "launches":
-            return cell.over_seeds()
+            effect, found = cell.over_seeds(), solved.counted(self, case, metric)
+            return effect if found is None else solved.estimate(found, case, effect)
         medians = [median(np.log(outcome.samples[made_in.column]).tolist()) for _, outcome in cell.outcomes]
         return effects.over_launches(medians)
 

@@ -275,6 +275,10 @@ class Source:
     sha256: str = ""
 
 
+# Three quarters of the way from the best shortcut to every answer right: `harness/stats/solved.py` says what it is for.
+SOLVED = 0.75
+
+
 @dataclass(frozen=True)
 class Task:
     """A skill that is trained and tested separately. Its file's first docstring line is its description.
@@ -286,6 +290,7 @@ class Task:
         needs_path: whether it reads the user's files.
         steps: training steps in which a dense model of width 64 and 4 layers should learn it.
         batch_size: sequences per step.
+        solved: share of the way from the best shortcut to every answer right from which a run has solved it; above 0, at most 1.
     """
 
     open: Callable[[str | None], Source]
@@ -293,6 +298,7 @@ class Task:
     needs_path: bool = False
     steps: int = 1000
     batch_size: int = 32
+    solved: float = SOLVED
 
 
 @dataclass(frozen=True)

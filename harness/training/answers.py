@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.contracts import UNASKED, Examples, Source, Task
+from modbench.harness.core.contracts import SOLVED, UNASKED, Examples, Source, Task
 from modbench.harness.training.batches import batch_of, pieces
 from modbench.harness.training.held_out import autocast_of, calibrate, set_progress, why_not_causal
 
@@ -41,6 +41,7 @@ class Answered:
         depth_by_kind: blocks that sequences of a kind ran on average, where a gate chose.
         curve: training loss, as in `Trainer.curve`.
         cpu_s: CPU time of the training, in s.
+        solved: what the task counts as solved (`Task.solved`).
     """
 
     n: int
@@ -52,6 +53,7 @@ class Answered:
     depth_by_kind: dict[str, float] = field(default_factory=dict)
     curve: dict[str, list[float]] = field(default_factory=dict)
     cpu_s: float = 0.0
+    solved: float = SOLVED
 
     @property
     def accuracy(self) -> float:
@@ -103,6 +105,7 @@ def answer(subject: Subject, source: Source, batch_size: int) -> Answered:
             for i, name in enumerate(source.kinds)
             if depth_N is not None and (kind_N == i).any()
         },
+        solved=task.solved,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from modbench.reports import breakeven, components, confirm, exchange, isoflop
+from modbench.reports import breakeven, components, confirm, exchange, isoflop, solved_table
 from modbench.reports.csv_text import csv
 from modbench.reports.format import Format
 from modbench.reports.load import Loaded
@@ -19,6 +19,7 @@ MORE: Mapping[str, Callable[[Loaded], pd.DataFrame]] = {
     "isoflop": isoflop.table,
     "confirm": confirm.table,
     "components": components.table,
+    "solved": solved_table.table,
 }
 
 

@@ -11,6 +11,7 @@ from modbench.harness.core.case import Case
 from modbench.reports.accuracy import TaskResult, beyond_shortcut, in_words, results
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Drawing, Panel, on_page, seeds_in_words
+from modbench.reports.solved_words import against_in_words, how
 from modbench.reports.style import INK, MUTED, look, name, new_figure
 from modbench.reports.templates import fill
 
@@ -27,7 +28,14 @@ def render(loaded: Loaded) -> Markup | None:
         return None
     legend = [{"look": look(case), "name": name(case)} for case in _cases(made) if not case.rung]
     rows = [row for task in made for row in _rows(task)]
-    return fill("tasks", figure=on_page([_figure(loaded, made)])[0], legend=legend, rows=rows, kinds=_kinds(made))
+    return fill(
+        "tasks",
+        figure=on_page([_figure(loaded, made)])[0],
+        legend=legend,
+        rows=rows,
+        how=[how(task) for task in made],
+        kinds=_kinds(made),
+    )
 
 
 def figures(loaded: Loaded) -> list[Drawing]:
@@ -48,8 +56,8 @@ def _figure(loaded: Loaded, made: list[TaskResult]) -> Drawing:
     anchor = name(made[0].arms[0].case)
     reading = (
         f"Every arm spends the training FLOPs that {anchor} spends on the task's steps; {seeds_in_words(loaded)}. Bars: 95 % "
-        "intervals. Long tick: the best shortcut, a rule that does not solve the task; short tick: always the most frequent "
-        "answer. Routing is causal."
+        "intervals; small strokes: single seeds, where a task is all or nothing. Long tick: the best shortcut, a rule that does "
+        "not solve the task; short tick: always the most frequent answer. Routing is causal."
     )
     data = [
         {
@@ -63,6 +71,8 @@ def _figure(loaded: Loaded, made: list[TaskResult]) -> Drawing:
             "majority": task.majority,
             "shortcut": task.shortcut[0],
             "shortcut_accuracy": task.shortcut[1],
+            "solved_from": task.solved_from,
+            "solved": arm.solved,
         }
         for task in made
         for arm in task.arms
@@ -78,6 +88,8 @@ def _draw(axis: Axes, row: int, task: TaskResult) -> None:
         style, y = look(arm.case), row - SPREAD / 2 + i * step
         if arm.low is not None and arm.high is not None:
             axis.plot([arm.low, arm.high], [y, y], color=style.color, linewidth=1.2, zorder=2)
+        if task.why_not is None:
+            axis.plot(arm.values, [y] * arm.seeds, "|", color=style.color, markersize=4, zorder=2)
         axis.plot([arm.value], [y], style.marker, color=style.color, alpha=style.opacity, markersize=5, zorder=3)
 
 
@@ -95,12 +107,15 @@ def _rows(task: TaskResult) -> list[tuple[str, ...]]:
     made: list[tuple[str, ...]] = []
     for i, arm in enumerate(task.arms):
         shared = (task.name, str(arm.n), f"{task.majority:.1%}", f"{task.shortcut[1]:.1%} ({task.shortcut[0]})")
-        mark = "▲ " if beyond_shortcut(arm, task.shortcut[1]) else ""
+        counted = task.why_not is None
+        mark = "▲ " if beyond_shortcut(arm, task.shortcut[1], counted=counted) else ""
         made.append(
             (
                 *(shared if i == 0 else ("", "", "", "")),
                 name(arm.case),
                 f"{mark}{arm.value:.1%}",
+                f"{arm.solved} of {arm.seeds}" if counted else "–",
+                against_in_words(task, arm) or "–",
                 _between(arm.low, arm.high) if arm.seeds > 1 else "–",
                 _between(*arm.questions),
                 "–" if arm.as_trained is None else f"{arm.as_trained:.1%}",
@@ -108,7 +123,7 @@ def _rows(task: TaskResult) -> list[tuple[str, ...]]:
                 f"{arm.cpu_s:.0f}",
             )
         )
-    made += [("", "", "", "", arm, f"failed: {why}", "", "", "", "", "") for arm, why in task.failed.items()]
+    made += [("", "", "", "", arm, f"failed: {why}", *[""] * 7) for arm, why in task.failed.items()]
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from modbench.harness.core.contracts import SOLVED
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.causality import Causality
@@ -49,6 +50,7 @@ class TaskAnswers(Frozen):
         shortcuts: accuracy of rules that do not solve the task, on the same questions.
         depth_by_kind: mean number of blocks that sequences of a kind ran, where a gate chose.
         cpu_s: CPU time of the training, in s.
+        solved: share of the way from the best shortcut to every answer right from which the task counts as solved.
     """
 
     n: int
@@ -59,6 +61,7 @@ class TaskAnswers(Frozen):
     shortcuts: dict[str, float]
     depth_by_kind: dict[str, float] = Field(default_factory=dict)
     cpu_s: float = 0.0
+    solved: float = SOLVED
 
 
 class TrainNotes(Notes):

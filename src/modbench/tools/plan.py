@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core import catalogue, own_routers
@@ -10,6 +11,7 @@ from modbench.harness.core.units import human, human_duration
 from modbench.harness.execution.runner import phases
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.environment import usable_cores
+from modbench.harness.planning import foreseen
 from modbench.harness.planning.plan import (
     ASSUMED_FLOP_PER_S,
     BUSY_FLOPS,
@@ -67,6 +69,7 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "measured_peaks": run_time.measured,
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
         "training": _training(plan),
+        "solved": _solved(plan),
         "twins": [twin.id for comparison in plan.comparisons if (twin := comparison.twin_arm)],
         "twin_share": _twin_share(plan),
         "routers_uncounted": [r for r in dict.fromkeys(map(_router, plan.cases)) if not own_routers.has_closed_form(r)],
@@ -121,6 +124,15 @@ def _training(plan: Plan) -> dict[str, Any] | None:
     }
 
 
+def _solved(plan: Plan) -> dict[str, Any] | None:
+    """What the seeds decide on tasks that a run solves or not; None where no arms are compared on a task."""
+    found = foreseen.decidable(plan)
+    if found is None:
+        return None
+    needed = [{"rates": rates, "seeds": seeds} for rates, seeds in found.needed.items()]
+    return asdict(found) | {"needed": needed, "in_words": foreseen.in_words(plan)}
+
+
 def _case(plan: Plan, case: Case, anchor: Case, run_time: RunTime) -> dict[str, Any]:
     cost, base = case_cost(case), case_cost(anchor)
     known = {"case": case.id, "model": case.model, "options": dict(case.options)}
@@ -149,6 +161,7 @@ def as_text(forecast: dict[str, Any]) -> str:
     if left_out:
         lines.insert(1 + MOST_LISTED // 2, f"… {left_out:,} cases between these: --json has all")
     said = [*_twin_text(forecast), *_router_text(forecast), *_training_text(forecast["training"])]
+    said += [forecast["solved"]["in_words"]] if forecast["solved"] else []
     said += [*_confirm_text(forecast), _total(forecast)]
     return "\n".join([*lines, "", *said])
 

@@ -1,0 +1,122 @@
+"""What it means that a run solved a task, when that is counted, and what a number of seeds can decide.
+
+On a task with one rule to find, a training run finds it or stays on a plateau. A mean over seeds then says how many found it, and
+an interval of Student's t around it means nothing: runs are counted instead (`two_counts.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modbench.harness.core.contracts import SOLVED
+from modbench.harness.stats import two_counts
+from modbench.harness.stats.effects import LEVEL, POWER
+
+# A run is close to that where it lies within this share of the way.
+CLOSE = 0.1
+# Counting needs runs that are either here or there: at most this share of them, or one, may be close.
+MOST_CLOSE = 0.1
+# Pairs of rates of success for which the number of seeds is told beforehand.
+FORESEEN = ((0.0, 1.0), (0.1, 0.9), (0.2, 0.8))
+
+
+def solved_from(shortcut: float, way: float = SOLVED) -> float:
+    """Accuracy from which a run has solved a task.
+
+    Args:
+        shortcut: accuracy of the best rule that does not solve it, a share.
+        way: share of the way from there to every answer right.
+    """
+    return shortcut + way * (1 - shortcut)
+
+
+def why_not_counted(accuracies: Sequence[float], shortcut: float, way: float = SOLVED) -> str | None:
+    """Why the runs on a task are compared by their mean accuracy; None where they are counted as solved or not.
+
+    Args:
+        accuracies: of all arms and seeds together, so that no arm decides how it is compared with another.
+        shortcut: accuracy of the best rule that does not solve the task.
+        way: as for `solved_from`.
+    """
+    if shortcut >= 1:
+        return "a shortcut answers everything: no run can show that it solved the task"
+    level = solved_from(shortcut, way)
+    if not any(accuracy >= level for accuracy in accuracies):
+        return f"no run solved it (accuracy of at least {level:.1%}): compared by mean accuracy"
+    close = sum(abs(accuracy - level) <= CLOSE * (1 - shortcut) for accuracy in accuracies)
+    if close > max(1.0, MOST_CLOSE * len(accuracies)):
+        return (
+            f"not all or nothing: {close} of {len(accuracies)} runs are close to {level:.1%}; compared by mean accuracy"
+        )
+    return None
+
+
+def level_among(pairs: int) -> float:
+    """P-value at which one of so many pairs is told apart even if no other is (Benjamini-Hochberg)."""
+    return (1 - LEVEL) / max(1, pairs)
+
+
+@dataclass(frozen=True)
+class Decidable:
+    """What counts of solved tasks can decide.
+
+    Attributes:
+        seeds: seeds of each arm.
+        pairs: arms that are compared with the baseline.
+        smallest_p: p-value of none against all.
+        level: p-value at which one pair alone is told apart.
+        symmetric: the largest share q <= 0.5 such that q against 1 - q is told apart with 80 % power; None if not even 0.
+        from_none: the smallest share that is told apart from 0 with 80 % power; None if not even 1.
+        needed: seeds that decide each pair of rates in `FORESEEN`.
+    """
+
+    seeds: int
+    pairs: int
+    smallest_p: float
+    level: float
+    symmetric: float | None
+    from_none: float | None
+    needed: dict[tuple[float, float], int | None]
+
+
+def decidable(seeds: int, pairs: int) -> Decidable:
+    """Say what so many seeds can decide, if one of so many pairs differs.
+
+    Args:
+        seeds: of each arm.
+        pairs: arms that are compared with the baseline.
+    """
+    level = level_among(pairs)
+    steps = [step / 100 for step in range(51)]
+    symmetric = [each for each in steps if two_counts.power(seeds, each, 1 - each, level) >= POWER]
+    above = [each / 100 for each in range(1, 101) if two_counts.power(seeds, 0.0, each / 100, level) >= POWER]
+    return Decidable(
+        seeds=seeds,
+        pairs=pairs,
+        smallest_p=float(two_counts.p_values(seeds, seeds)[0, seeds]),
+        level=level,
+        symmetric=max(symmetric, default=None),
+        from_none=min(above, default=None),
+        needed={rates: two_counts.seeds_needed(*rates, level) for rates in FORESEEN},
+    )
+
+
+def in_words(found: Decidable, anchor: str = "the baseline") -> str:
+    """What the seeds of a run decide on tasks that are solved or not, and how many decide more."""
+    seeds = f"{found.seeds} seed{'s' * (found.seeds != 1)}"
+    among = f" among {found.pairs} arms" if found.pairs > 1 else ""
+    if found.from_none is None or found.symmetric is None:
+        said = (
+            f"{seeds} cannot tell an arm from {anchor}: 0 of {found.seeds} against {found.seeds} of {found.seeds} "
+            f"has an exact p of {found.smallest_p:.2g}, and {found.level:.2g} is needed{among}"
+        )
+    else:
+        said = f"{seeds} tell an arm from {anchor}{among} where 0% and {found.from_none:.0%} of their runs solve it"
+        said += f", or {found.symmetric:.0%} and {1 - found.symmetric:.0%}" if found.symmetric else ""
+    more = {rates: n for rates, n in found.needed.items() if n is None or n > found.seeds}
+    needed = [
+        f"{n if n is not None else f'more than {two_counts.MOST_SEEDS}'} for {low:.0%} against {high:.0%}"
+        for (low, high), n in more.items()
+    ]
+    return f"{said} (80 % power)." + (f" Seeds that decide: {', '.join(needed)}." if needed else "")

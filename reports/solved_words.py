@@ -1,0 +1,62 @@
+"""Says which arms solved which tasks, by how many of their seeds, and what that decides."""
+
+from __future__ import annotations
+
+from modbench.reports.accuracy import Accuracy, TaskResult, results
+from modbench.reports.load import Loaded
+from modbench.reports.style import name
+
+VERDICTS = {"better": "better", "worse": "worse", "inconclusive": "undecided"}
+# Arms that a sentence names; the rest are in solved.csv.
+MOST_NAMED = 12
+
+
+def in_words(loaded: Loaded) -> list[str]:
+    """One sentence per task whose runs are counted and differ, then one for those that every run solved, and for the rest."""
+    made = [task for task in results(loaded) if max(arm.seeds for arm in task.arms) > 1]
+    counted = [task for task in made if task.why_not is None]
+    all_solved = [task for task in counted if all(arm.solved == arm.seeds for arm in task.arms)]
+    said = [_sentence(task) for task in counted if task not in all_solved]
+    if all_solved:
+        said.append(f"Every run solved {_and([task.name for task in all_solved])}.")
+    by_mean = [task.name for task in made if task.why_not is not None]
+    if by_mean:
+        said.append(f"Compared by mean accuracy, as runs are not simply solved or not: {_and(by_mean)}.")
+    return said
+
+
+def _sentence(task: TaskResult) -> str:
+    """`retrieval, solved from 83.9%: dense 10 of 12 seeds; MoD 0.125 1 of 12 (worse, p 0.0004); ….`."""
+    arms = list[str]()
+    for arm in task.arms[:MOST_NAMED]:
+        against = against_in_words(task, arm)
+        arms.append(
+            f"{name(arm.case)} {arm.solved} of {arm.seeds}{' seeds' * (not arms)}{f' ({against})' * bool(against)}"
+        )
+    more = len(task.arms) - MOST_NAMED
+    arms += [f"{more} more in solved.csv"] if more > 0 else []
+    return f"{task.name}, solved from {task.solved_from:.1%}: {'; '.join(arms)}."
+
+
+def against_in_words(task: TaskResult, arm: Accuracy) -> str:
+    """Say how an arm compares with the baseline: `worse, p 0.0004`; empty for the baseline, and where runs are not counted."""
+    found = task.against.get(arm.case.arm)
+    if found is None:
+        return ""
+    said = (
+        f"p {found.p:.2g}"
+        if found.verdict is None
+        else f"{VERDICTS.get(found.verdict, found.verdict)}, p {found.p:.2g}"
+    )
+    return f"{said}; {found.seeds} seeds would decide" if found.seeds is not None else said
+
+
+def how(task: TaskResult) -> str:
+    """Say how the runs on a task are compared."""
+    if task.why_not is not None:
+        return f"{task.name}: {task.why_not}."
+    return f"{task.name}: solved from {task.solved_from:.1%}; counts compared by an exact test."
+
+
+def _and(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

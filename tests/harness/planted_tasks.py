@@ -1,0 +1,60 @@
+"""A run on one task, planted: so many correct answers by arm and seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from planted import ENVIRONMENT
+
+from modbench.harness.core import files
+from modbench.harness.planning import plan
+from modbench.harness.planning.suite import parse_suite
+from modbench.harness.results import run_folder
+from modbench.harness.results.notes.training import TaskAnswers, TrainNotes
+from modbench.harness.results.records import Outcome, Record
+from modbench.reports.load import Loaded, load
+
+# Correct answers out of 1,000 by arm and seed.
+RIGHT = {"dense": (990, 992, 994), "mod[c0.125]": (300, 500, 400), "depth_predictor": (800, 810, 820)}
+
+
+def planted(folder: Path, seeds: tuple[int, ...] = (0, 1, 2), *, fails: str = "") -> Loaded:
+    suite = parse_suite(
+        {
+            "name": "tasks",
+            "metrics": ["task/copy"],
+            "seeds": seeds,
+            "shape": {"d_model": 32, "n_layers": 4},
+            "arms": [{"model": "dense"}, {"model": "mod"}, {"model": "depth_predictor"}],
+        },
+        "test",
+    )
+    made = plan.make_plan(suite, device="cpu")
+    run = run_folder.create(str(folder), "tasks")
+    run.write_run(made, ENVIRONMENT, ["modbench"], files.now())
+    for unit in made.units:
+        outcomes = []
+        for case in unit.comparison.arms:
+            if unit.made_in != "train":
+                continue
+            common: dict[str, Any] = {"case": case.id, "metric": "task/copy", "unit": "ratio"}
+            if case.arm == fails:
+                outcomes.append(Outcome(**common, status="failed", kind="numerics", reason="loss nan at step 3"))
+                continue
+            right = RIGHT[case.arm][unit.protocol.seed]
+            answers: dict[str, Any] = {
+                "n": 1000,
+                "correct": right,
+                "correct_as_trained": right + 5 if case.model == "mod" else None,
+                "whole": right // 2,
+                "by_kind": {"copy": (1000, right)},
+                "shortcuts": {"majority": 0.07, "last symbol": 0.35},
+                "depth_by_kind": {"copy": 2.5} if case.model == "depth_predictor" else {},
+                "cpu_s": 12.0,
+            }
+            notes = TrainNotes(seed=unit.protocol.seed, answers=TaskAnswers.model_validate(answers))
+            outcomes.append(Outcome(**common, status="ok", samples={"value": [right / 1000]}, notes=notes))
+        record = Record(unit=unit, started=files.now(), wall_s=1.0, outcomes=tuple(outcomes))
+        files.write_atomically(run.record(unit), record.model_dump_json())
+    return load(folder)

@@ -1,0 +1,102 @@
+"""Tasks that are all or nothing, planted: counts, exact verdicts and the seeds that would decide, in every output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted_tasks import RIGHT, planted
+
+from modbench.harness.planning import foreseen
+from modbench.harness.stats import two_counts
+from modbench.reports import accuracy, render, solved_table, summary
+from modbench.reports.formats import csv
+from modbench.reports.load import Loaded
+
+FIVE = (0, 1, 2, 3, 4)
+
+
+def rows_of(loaded: Loaded) -> list[Any]:
+    """Rows of solved.csv, in the plan's order of arms."""
+    return list(solved_table.table(loaded).itertuples(index=False))
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, dense: list[int], mod: list[int], gate: list[int]) -> None:
+    for arm, right in zip(("dense", "mod[c0.125]", "depth_predictor"), (dense, mod, gate), strict=True):
+        monkeypatch.setitem(RIGHT, arm, tuple(right))
+
+
+def test_a_planted_failure_is_called_worse_by_the_exact_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, [990, 1000, 995, 1000, 991], [550, 610, 600, 400, 570], [1000, 560, 1000, 990, 1000])
+    loaded = planted(tmp_path / "run", FIVE)
+    dense, mod, gate = rows_of(loaded)
+    assert (dense.solved, dense.seeds, dense.solved_from) == (5, 5, pytest.approx(0.8375))
+    assert (mod.solved, mod.seeds, mod.baseline_solved, mod.baseline_seeds) == (0, 5, 5, 5)
+    assert (mod.verdict, mod.p) == ("worse", pytest.approx(2 / 4**5))
+    assert (mod.difference, mod.ci_low) == (-1.0, -1.0)
+    assert mod.ci_high < 0
+    assert (gate.solved, gate.verdict) == (4, "inconclusive")
+    assert gate.seeds_to_decide == two_counts.seeds_needed(0.8, 1.0, 0.025)
+    row: Any = loaded.pair("mod[c0.125]", "task/copy")
+    assert row.verdict == "worse"
+    assert row.reason.startswith("all or nothing: solved by 0 of 5 seeds against 5 of 5, exact p 0.002")
+    assert row.ci_low != row.ci_low  # no t-interval: not a number
+    mean: Any = loaded.case("mod[c0.125]", "task/copy")
+    assert (mean.value, mean.n) == (pytest.approx(0.546), 5)
+    assert mean.ci_low != mean.ci_low
+    assert "0 of 5 seeds solved it" in mean.reason
+
+
+def test_what_a_t_interval_would_have_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dense finds the rule in four of five seeds; three seeds among two arms decide nothing, whatever they show."""
+    plant(monkeypatch, [1000, 1000, 1000], [500, 500, 500], [1000, 1000, 1000])
+    _, mod, gate = rows_of(planted(tmp_path / "run"))
+    assert (mod.p, mod.p_adjusted) == (pytest.approx(0.03125), pytest.approx(0.0625))
+    assert (mod.verdict, mod.seeds_to_decide) == ("inconclusive", 4)
+    assert "4 seeds would decide it at these rates with 80 % power" in mod.reason
+    assert "as many runs of either solved it" in gate.reason
+
+
+def test_a_task_between_the_two_keeps_its_t_interval(tmp_path: Path) -> None:
+    loaded = planted(tmp_path / "run")
+    rows: Any = solved_table.table(loaded)
+    assert rows.verdict.isna().all()
+    assert rows.reason[0].startswith("not all or nothing: 3 of 9 runs are close to 83.8%")
+    row: Any = loaded.pair("depth_predictor", "task/copy")
+    assert row.ci_high < 0
+
+
+def test_every_output_says_how_many_solved_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, [990, 1000, 995, 1000, 991], [550, 610, 600, 400, 570], [1000, 560, 1000, 990, 1000])
+    loaded = planted(tmp_path / "run", FIVE)
+    told = " ".join(summary.closing(loaded, tmp_path, None).split())
+    assert "54.6% 0/5" in told
+    assert "copy, solved from 83.8%: dense 5 of 5 seeds; MoD 0.125 0 of 5 (worse, p 0.002);" in told
+    assert "seeds would decide)" in told
+    render.write(tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text()
+    for words in ("<td>0 of 5</td>", "worse, p 0.002", "copy: solved from 83.8%; counts compared by an exact test."):
+        assert words in page
+    assert "solved" in csv.more(loaded)
+    (task,) = accuracy.results(loaded)
+    assert not accuracy.beyond_shortcut(task.arms[2], 0.35, counted=True)  # one seed of five did not solve it
+    assert accuracy.beyond_shortcut(task.arms[0], 0.35, counted=True)
+
+
+def test_an_arm_that_failed_has_no_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, [1000, 1000, 500], [500, 500, 500], [1000, 1000, 500])
+    _, mod, gate = rows_of(planted(tmp_path / "run", fails="mod[c0.125]"))
+    assert (mod.status, str(mod.solved), mod.p != mod.p) == ("failed", "<NA>", True)
+    assert (gate.solved, gate.baseline_solved) == (2, 2)
+
+
+def test_the_plan_says_what_it_can_decide(tmp_path: Path) -> None:
+    from modbench.tools import plan
+
+    made = planted(tmp_path / "run").run.plan
+    assert "3 seeds cannot tell an arm from dense: 0 of 3 against 3 of 3" in foreseen.in_words(made)
+    assert foreseen.in_words(made) in " ".join(summary.opening(made).split())
+    forecast = plan.forecast(made)
+    assert forecast["solved"]["pairs"] == 2
+    assert foreseen.in_words(made) in plan.as_text(forecast)
