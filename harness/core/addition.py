@@ -19,6 +19,8 @@ PARTS = {"panels": ("title", "order", "span", "render"), "formats": ("files",)}
 def not_a(room: str, made: object) -> str:
     """Why an object is not what a room takes, in words that follow its name; empty if it is."""
     kind = TYPES.get(room)
+    if isinstance(made, Task) and room == "tasks" and not 0 < made.solved <= 1:
+        return f"has solved={made.solved:g}: a share of the way, above 0 and at most 1, such as 0.75"
     if kind is not None:
         return "" if isinstance(made, kind) else f"is no {kind.__name__} but {shown(made)}"
     if room == "metrics":

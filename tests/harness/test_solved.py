@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from modbench.harness.core import addition
+from modbench.harness.core.contracts import Task
 from modbench.harness.stats import solved, two_counts
 from modbench.harness.stats.effects import POWER
 
@@ -139,6 +143,13 @@ def test_more_seeds_say_which_rates_they_tell_apart() -> None:
 def test_runs_are_counted_only_where_they_are_here_or_there(accuracies: list[float], said: str | None) -> None:
     found = solved.why_not_counted(accuracies, 0.35)
     assert (found is None) if said is None else (found is not None and said in found)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
+def test_a_task_with_an_impossible_share_is_refused(share: float) -> None:
+    task = Task(open=lambda _path: None, shortcuts=lambda _train, _held_out: {}, solved=share)  # type: ignore[arg-type,return-value]
+    assert "above 0 and at most 1" in addition.not_a("tasks", task)
+    assert addition.not_a("tasks", replace(task, solved=1.0)) == ""
 
 
 def test_a_task_says_from_where_on_it_is_solved() -> None:
