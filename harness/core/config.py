@@ -75,7 +75,13 @@ class ModelConfig(BaseModel):
             (decisions themselves correlate less: at 12.5 % and 0.5 about 0.26).
         layer_correlation: the same between routed layers.
         n_experts: experts in a routed MLP.
-        n_no_ops: no-op experts of `mode_integrated`.
+        n_no_ops: no-op experts of `mode_integrated`; None: one where experts choose, and where tokens choose as many as make
+            `capacity` the share of real experts among all, N (1 - capacity) / capacity.
+        no_op: what a no-op gives a token that chose it: nothing (`zero`), the token itself weighed by its probability
+            (`identity`), or a learned mix of it and a learned vector (`constant`).
+        no_op_logits: whether no-ops have logits of their `own`, or are copies of one, `shared`.
+        balance: how a share `capacity` of the choices is held real where tokens choose: by a `loss` over all choices, by a
+            `bias` on the selection, or by a `threshold` below which a token takes a no-op instead.
         experts_top_k: experts that a token gets (`choice = "token"`), or gets on average (`"expert"`).
         capacity_factor: an expert's headroom; below 1, experts cannot take all tokens and some are dropped.
         choice: whether each `expert` chooses its tokens or each `token` its experts.
@@ -127,7 +133,10 @@ class ModelConfig(BaseModel):
     row_correlation: float = Field(0.0, ge=0, le=1)
     layer_correlation: float = Field(0.0, ge=0, le=1)
     n_experts: int = Field(4, ge=1, le=MOST_EXPERTS)
-    n_no_ops: int = Field(1, ge=1, le=MOST_EXPERTS)
+    n_no_ops: int | None = Field(None, ge=1, le=MOST_EXPERTS)
+    no_op: Literal["zero", "identity", "constant"] = "zero"
+    no_op_logits: Literal["own", "shared"] = "own"
+    balance: Literal["loss", "bias", "threshold"] = "loss"
     experts_top_k: int = Field(1, ge=1, le=MOST_EXPERTS)
     capacity_factor: float = Field(1.0, gt=0, le=1e6)
     choice: Literal["expert", "token"] = "expert"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
@@ -115,6 +115,9 @@ class Model:
         sees_future: whether a model of this shape routes by a top-k that depends on later tokens.
         dynamic: whether its cost depends on the input. Then it is counted on real tensors, and `cost` takes a fourth argument,
             `module.realised`: what the module did with them.
+        pairs: how many pairs of a token and an expert each routed block of a module computed in its last call, where that
+            depends on the input; else None. `cost` then takes them as its fourth argument, and without them gives what is
+            expected; so do calls on shapes alone, on which a training step is counted.
         explained: `COUNTER MODULE` (such as `fvcore gate`) to the reason why that count of its FLOPs differs there by design.
         decode_cost: `decode_cost(config, context, batch_size)`; None: unknown.
     """
@@ -124,6 +127,7 @@ class Model:
     options: Mapping[str, object] = field(default_factory=dict)
     sees_future: Callable[[ModelConfig], bool] = lambda _: False
     dynamic: bool = False
+    pairs: Callable[[Any], Sequence[int] | None] = lambda _: None
     explained: Mapping[str, str] = field(default_factory=dict)
     decode_cost: Callable[[ModelConfig, int, int], DecodeCost] | None = None
 

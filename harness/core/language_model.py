@@ -30,6 +30,7 @@ class Decision:
         predicted_BT: what the causal rule decides for the same input, where the decision itself was by top-k; None where the
             decision was causal, or where there is no causal rule.
         taken_BET: True where the expert takes the token; None for a token router.
+        choices: choices that each token has among experts and no-ops; None where tokens do not choose.
     """
 
     layer: int
@@ -38,6 +39,7 @@ class Decision:
     weight_BT: Tensor | None = None
     predicted_BT: Tensor | None = None
     taken_BET: Tensor | None = None
+    choices: int | None = None
 
 
 class Observation(NamedTuple):
@@ -152,6 +154,9 @@ class LanguageModel(Protocol):
 
     def set_progress(self, done: float) -> None:
         """Set what share of training is done, 0 to 1, for schedules such as the capacity warm-up."""
+
+    def after_step(self) -> None:
+        """Move what has no gradient, such as a bias of a router; called once after each step of the optimizer."""
 
     def calibrate(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> None:
         """Set the thresholds of causal routing from typical text."""

@@ -31,6 +31,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "training_loss": (),
     "calibrate": ("lengths_B",),
     "set_progress": (),
+    "after_step": (),
 }
 PAGE = "docs/protocols.md"
 
@@ -139,13 +140,16 @@ class TrainsWith(Protocol):
 
 
 class RoutesCausally(Protocol):
-    """Loss: routing without the future, if `forward` takes `causal` by name. Both methods are optional."""
+    """Loss: routing without the future, if `forward` takes `causal` by name. All methods are optional."""
 
     def calibrate(self, tokens_BT: Tensor) -> None:
         """Set thresholds of causal routing from typical text; called once, after training, before `forward(causal=True)`."""
 
     def set_progress(self, done: float) -> None:
         """The share of training that is done, 0 to 1; called before every step and with 1 before evaluation."""
+
+    def after_step(self) -> None:
+        """Called once after each step of the optimizer, for what moves without a gradient, such as a bias of a router."""
 
 
 @dataclass(frozen=True)

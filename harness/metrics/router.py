@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from modbench.harness.passes._training import Trained
 
 # Capacity and data decide how many tokens pass, and a constant answer reaches the base rate: neither direction is better.
-NO_DIRECTION = {"participation", "participation_causal", "base_rate"}
+NO_DIRECTION = {"participation", "participation_causal", "real_share", "base_rate"}
 NO_ROUTER = "this model has no token router"
+NO_CHOICE = "its tokens do not choose among experts and no-ops"
 NO_CAUSAL_RULE = "its routers have no rule that decides without the future, or do not report its decisions"
 
 
@@ -25,7 +26,8 @@ def _read(name: str) -> Callable[[Trained], float]:
         value = trained.routing.get(name)
         if value is None:
             routed = trained.routing.get("participation") is not None
-            raise Unmeasured(NO_CAUSAL_RULE if routed else NO_ROUTER)
+            reason = NO_CHOICE if name == "real_share" else NO_CAUSAL_RULE
+            raise Unmeasured(reason if routed else NO_ROUTER)
         return float(value)
 
     return measure
@@ -50,6 +52,11 @@ METRICS: tuple[Metric[Trained, float], ...] = tuple(
             "participation_causal",
             "participation_causal",
             "Share of tokens that a routed block processes, by the causal rule",
+        ),
+        (
+            "real_share",
+            "real_share",
+            "Share of the tokens' choices that reach a real expert and no no-op, on held-out text",
         ),
         (
             "balanced_accuracy",

@@ -179,7 +179,7 @@ def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Coun
             step = own_router.train(module, tokens_BT, routers)
         else:
             source += f"; {NO_TRAINING}"
-    if model.dynamic:  # its cost depends on the input: run it, and check the closed form for what it did
+    if model.dynamic or model.pairs(module) is not None:  # its cost depends on the input: see what it does
         module = build_module(case, seed)
         _whole_squares(module)
         tokens_BT = torch.randint(config.vocab_size, tokens_BT.shape, generator=torch.Generator().manual_seed(seed))
@@ -194,6 +194,10 @@ def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Coun
         cost = model.cost(config, place.seq_len, place.batch_size, realised)
         source += "; for what the untrained model did with one random batch"
         depth_ratio = cost_ratio(realised, config, place.seq_len)
+    pairs = model.pairs(module)
+    if pairs is not None:
+        cost = model.cost(config, place.seq_len, place.batch_size, pairs)
+        source += "; for what the tokens of one random batch chose in the untrained model"
     third, reason = _third(module, tokens_BT, parts, say)
     params = sum(p.numel() for p in module.parameters())
     table = rows(cost, forward, third)

@@ -103,7 +103,8 @@ def varies(case: Case, workload: str) -> bool:
         return True
     model = catalogue.load("models", case.model)
     routed = "router" in model.options or "choice" in model.options
-    return model.dynamic or (routed and workload in {"prefill", "decode"})
+    chosen = "balance" in model.options and case.config.choice == "token"  # as many experts as its tokens choose
+    return model.dynamic or chosen or (routed and workload in {"prefill", "decode"})
 
 
 def _prepare_all(

@@ -191,7 +191,7 @@ def summary(found: dict[str, Any], seen: Watched, causal: Watched | None) -> dic
     flat: dict[str, float | None] = dict.fromkeys(
         [
             *("participation", "participation_causal", "loss_causal", "loss_causal_se", "gap", "gap_se"),
-            *("overlap", "overlap_expected", "no_expert", "expert_load_max", "depth"),
+            *("overlap", "overlap_expected", "no_expert", "expert_load_max", "depth", "real_share"),
             *(f"predictor_{name}" for name in SCORES),
             *(f"{name}_correlation" for name in CORRELATED),
         ]
@@ -213,6 +213,9 @@ def summary(found: dict[str, Any], seen: Watched, causal: Watched | None) -> dic
         flat["no_expert"] = sum(load.none for load in loads) / sum(load.tokens for load in loads)
         # 1 where all experts take the same number of tokens.
         flat["expert_load_max"] = max(max(each["load"]) * len(each["load"]) for each in found["experts"])
+        choices = sum(load.choices for load in loads)
+        if choices:
+            flat["real_share"] = sum(int(load.taken_E.sum()) for load in loads) / choices
     if found["depth"]:
         flat["depth"] = found["depth"]["depth"]
     return flat

@@ -30,11 +30,13 @@ class Load:
         taken_E: tokens that each expert took.
         tokens: tokens that reached the layer.
         none: tokens that no real expert took: they preferred a no-op, or were dropped.
+        choices: choices of all these tokens among experts and no-ops; 0 where tokens do not choose.
     """
 
     taken_E: Array
     tokens: int
     none: int
+    choices: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ def _loads(decisions: Sequence[Decision]) -> dict[int, Load]:
             taken_E = decision.taken_BET.sum((0, 2)).cpu().numpy()
             tokens, none = decision.chosen_BT.numel(), int((~decision.chosen_BT).sum())
             old = loads.get(decision.layer, Load(np.zeros_like(taken_E), 0, 0))
-            loads[decision.layer] = Load(old.taken_E + taken_E, old.tokens + tokens, old.none + none)
+            choices = old.choices + tokens * (decision.choices or 0)
+            loads[decision.layer] = Load(old.taken_E + taken_E, old.tokens + tokens, old.none + none, choices)
     return loads
 
 

@@ -222,11 +222,17 @@ class Subject:
         loss, auxiliary = self.loss(tokens_BT, self.targets(tokens_BT))
         (loss + auxiliary).backward()
 
+    def after_step(self) -> None:
+        """What a model does after each step of the optimizer, if it has such a part."""
+        if self.parts.has("after_step"):
+            self.language_model.after_step()
+
     def train_step(self, tokens_BT: Tensor) -> None:
         """Forward, backward, optimizer."""
         self.optimizer.zero_grad(set_to_none=True)
         self.backward(tokens_BT)
         self.optimizer.step()
+        self.after_step()
 
     def train_parts(self, tokens_BT: Tensor) -> Laps:
         """A training step whose parts are timed separately, the device idle between them."""
@@ -236,6 +242,7 @@ class Subject:
         (loss + auxiliary).backward()
         watch.lap("backward")
         self.optimizer.step()
+        self.after_step()
         self.optimizer.zero_grad(set_to_none=True)
         watch.lap("optimizer")
         return watch.laps

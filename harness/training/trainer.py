@@ -191,6 +191,7 @@ class Trainer:
         with self.spent.on("optimizer"):
             torch.nn.utils.clip_grad_norm_(subject.module.parameters(), run.clip)
             self.optimizer.step()
+            subject.after_step()
         assert total is not None, "a batch has at least one piece"
         if self.ranks.world > 1:
             torch.distributed.all_reduce(total)

@@ -13,6 +13,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, DecodeCost
 from modbench.harness.core.memory_ledger import INT64, Amount, Layer, Ledger
 from modbench.models.layers import memory
+from modbench.models.layers.null_choices import NullChoices
 
 
 class CostSheet:
@@ -101,6 +102,16 @@ class CostSheet:
         self.params += e * self._mlp_matrices * d * f + d * (e + no_ops) + self.config.norm_params
         tokens, assigned = n * self.batch_size, e * k * self.batch_size
         self.keep(memory.experts(self.config, tokens, assigned, choices=e + no_ops, residual=residual))
+
+    def token_choice(self, n: int, pairs: int, nulls: NullChoices) -> None:
+        """Norm, router over n tokens, experts over all their `pairs` (of the whole batch), and constant no-ops over n tokens."""
+        d, f, e = self.config.d_model, self.config.d_ff, self.config.n_experts
+        choices, c = e + nulls.logits, nulls.constants
+        self._matmul("router", n, d, choices, at=f"{self.here}mlp")
+        self._add("experts", 2 * pairs * d * self._mlp_matrices * f, f"{self.here}mlp")
+        self._matmul("no-ops", n, d, 3 * c, at=f"{self.here}mlp")
+        self.params += e * self._mlp_matrices * d * f + d * (choices + 3 * c) + self.config.norm_params
+        self.keep(memory.token_choice(self.config, n * self.batch_size, pairs, nulls))
 
     def token_router(self, seq_len: int, k: int) -> None:
         """MoD's router over all tokens, and the gather of k; while training, its predictor too. `scatter` ends the block.

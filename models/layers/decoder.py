@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.language_model import DecodeCache, Observation
 from modbench.models.layers.attention import Attention, RotaryTable
+from modbench.models.layers.balance import Controller
 from modbench.models.layers.block_cache import BlockCache, Rows
 from modbench.models.layers.cache import Cache
 from modbench.models.layers.context import ForwardContext, Observer, check_lengths
@@ -290,6 +291,12 @@ class Decoder(nn.Module):
         """Set what share of training is done (0 to 1): a capacity schedule counts steps, not forward calls."""
         for block in self.blocks:
             block.set_progress(done)
+
+    def after_step(self) -> None:
+        """Move the controllers of routers by what this step's tokens chose; once after each step of the optimizer."""
+        for part in self.modules():
+            if isinstance(part, Controller):
+                part.move()
 
     @torch.no_grad()
     def calibrate(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> None:

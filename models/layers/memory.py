@@ -9,6 +9,7 @@ from __future__ import annotations
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.memory_ledger import FLOAT32, INT64, Amount, Layer
 from modbench.models.layers.attention import PIECE, WHOLE_BLOCK
+from modbench.models.layers.null_choices import NullChoices
 
 
 def norm(config: ModelConfig) -> Amount:
@@ -170,6 +171,40 @@ def experts(config: ModelConfig, tokens: float, assigned: float, *, choices: int
             norm_back(config) * tokens - each * assigned + weights,  # then in the norm
         ),
         forward=Amount(2 * d) * tokens + Amount(d + max(3 * f if gated else 0, 2 * f + d)) * assigned,
+        output=Amount(d) * tokens,
+    )
+
+
+def token_choice(
+    config: ModelConfig, tokens: float, pairs: float, nulls: NullChoices, *, residual: bool = True
+) -> Layer:
+    """Norm, router over all tokens, MLPs over the pairs of a token and an expert, no-ops, their weighted sum, residual.
+
+    Args:
+        config: shape.
+        tokens: tokens of the input.
+        pairs: tokens of all experts together.
+        nulls: the no-ops beside the experts.
+        residual: whether the new stream is kept.
+    """
+    d, f, e, c = config.d_model, config.d_ff, config.n_experts, nulls.constants
+    gated = config.activation == "swiglu"
+    choices = e + nulls.columns
+    # Probabilities and which are taken; of a constant its two shares, weighted and not, its weight and their sum.
+    scores = Amount(0, exact=FLOAT32 * choices + choices + FLOAT32 * (6 * c + 1) * (c > 0))
+    hidden = Amount((4 if gated else 2) * f)
+    each = hidden + Amount(3 * d, exact=2 * INT64 + 2 * FLOAT32)
+    stream = norm(config) + scores + Amount(d * residual)
+    weights = Amount(e * (3 if gated else 2) * d * f)
+    return Layer(
+        stream * tokens + each * pairs,
+        weights.elements + d * (e + nulls.logits + 3 * c) + config.norm_params,
+        back=highest(
+            Amount((2 if gated else 1) * f) * (pairs / e) + Amount(d * f),  # at the activation of the first expert
+            weights + Amount(e * d * f) - (hidden + Amount(2 * d)) * pairs,  # when gradients of experts are stacked
+            norm_back(config) * tokens - each * pairs + weights,  # then in the norm
+        ),
+        forward=Amount(2 * d) * tokens + highest(Amount(3 * d), Amount(2 * d + (3 if gated else 2) * f / e)) * pairs,
         output=Amount(d) * tokens,
     )
 

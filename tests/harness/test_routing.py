@@ -316,6 +316,18 @@ def test_experts_that_leave_tokens_alone_say_how_many() -> None:
     assert [row["load"] for row in found["experts"]] == [[0.25] * 4] * 2  # experts choose: all take as many
 
 
+def test_tokens_that_choose_say_which_share_of_their_choices_is_real() -> None:
+    """A token may take two experts, so this is not the share of tokens that some expert took."""
+    inputs_NT, targets_NT = windows()
+    module = built("mode_integrated", capacity=0.5, choice="token", experts_top_k=2)
+    found = describe(module, inputs_NT, targets_NT, tokens_of(), seed=0)["summary"]
+    module(inputs_NT)
+    assert found["real_share"] == pytest.approx(sum(module.pairs) / (2 * 2 * inputs_NT.numel()), abs=1e-6)
+    assert found["real_share"] != pytest.approx(found["participation"], abs=0.02)
+    of_experts = describe(built("mode_integrated"), inputs_NT, targets_NT, tokens_of(), seed=0)["summary"]
+    assert of_experts["real_share"] is None
+
+
 @pytest.mark.parametrize("router", ["learned", "norm", "stochastic", "every_n"])
 def test_flips_of_every_router(router: str) -> None:
     module = built("mod", router=router, capacity=0.25)

@@ -132,6 +132,8 @@ def test_closed_form_equals_counter_on_any_shape(
         changes["exit_by"] = "sequence"
     if model == "depth_branches":
         layers = max(layers, 4)
+    if changes.get("n_no_ops", 2) < changes.get("experts_top_k", 1):
+        changes["n_no_ops"] = changes["experts_top_k"]  # fewer no-ops than choices cannot have every capacity
     reconciled(case(model, t, b, n_heads=heads[0], n_kv_heads=heads[1], n_layers=layers, **shape, **changes))
 
 

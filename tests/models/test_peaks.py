@@ -100,6 +100,11 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("mod", {"every": 1, "first_routed": 0}),
     ("mod", {"mixer": "window", "window": 32}),
     *[(model, {"choice": "token"}) for model in ("moe", "mode_staged", "mode_integrated")],
+    (
+        "mode_integrated",
+        {"choice": "token", "experts_top_k": 2, "capacity": 0.5, "no_op": "identity", "balance": "bias"},
+    ),
+    ("mode_integrated", {"choice": "token", "capacity": 0.5, "no_op": "constant", "activation": "gelu"}),
     ("moe", {"n_experts": 8, "experts_top_k": 2}),
     ("moe", {"activation": "gelu"}),
 ]

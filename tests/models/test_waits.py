@@ -117,7 +117,7 @@ def test_a_prompt_waits_once_for_its_lengths_and_once_for_each_decision(
         ("mod", {}),
         ("mod", {"causal": "aux_loss"}),
         ("moe", {"choice": "token"}),
-        ("mode_integrated", {"choice": "token"}),
+        ("mode_integrated", {}),
     ],
 )
 def test_losses_over_padded_rows_never_wait(name: str, options: dict[str, Any]) -> None:
@@ -125,6 +125,13 @@ def test_losses_over_padded_rows_never_wait(name: str, options: dict[str, Any]) 
     checked = ["_local_scalar_dense"] * 2  # of the lengths, on CPUs only
     x_BT = tokens(4, 8)
     assert waits(lambda: module(x_BT, LENGTHS_B, auxiliary=True)) == checked
+
+
+def test_tokens_that_choose_no_ops_wait_once_for_each_routed_block() -> None:
+    """None is dropped, so how many each expert has are shapes, which the host must know."""
+    module = build("mode_integrated", choice="token", balance="threshold").train()
+    x_BT = tokens(4, 8)
+    assert waits(lambda: module(x_BT, LENGTHS_B, auxiliary=True)) == ["_local_scalar_dense"] * 2 + ["tolist"] * 2
 
 
 @pytest.mark.slow

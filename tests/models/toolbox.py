@@ -21,6 +21,8 @@ WITH_ROUTER = [name for name in MODELS if "router" in catalogue.model_options(na
 GATES = [name for name in MODELS if catalogue.load("models", name).dynamic]
 STATIC = [name for name in MODELS if name not in GATES]
 
+NO_OPS: dict[str, Any] = {"capacity": 0.5, "choice": "token", "experts_top_k": 2}
+
 # What makes routing of every kind happen at a small size: (model, options).
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("dense", {}),
@@ -38,6 +40,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("moe", {"choice": "token", "experts_top_k": 2, "capacity_factor": 0.5}),
     ("mode_integrated", {"capacity": 0.5, "n_no_ops": 2}),
     ("mode_integrated", {"capacity": 0.5, "choice": "token"}),
+    ("mode_integrated", {**NO_OPS, "no_op": "identity", "no_op_logits": "shared", "balance": "bias"}),
+    ("mode_integrated", {**NO_OPS, "no_op": "constant", "balance": "threshold"}),
+    ("mode_integrated", {**NO_OPS, "no_op": "constant", "no_op_logits": "shared"}),
     ("mode_staged", {"capacity": 0.5}),
     ("mode_staged", {"capacity": 0.5, "choice": "token", "granularity": "mlp"}),
     ("depth_branches", {}),

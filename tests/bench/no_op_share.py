@@ -1,0 +1,142 @@
+"""Is the share of choices that reach a real expert what `capacity` says? Trains integrated MoDE with token choice, many times.
+
+    python tests/bench/no_op_share.py                       # the whole table: kinds x logits x balance x capacity x seeds
+    python tests/bench/no_op_share.py --kind zero --balance bias --seeds 1
+
+Each run trains 600 steps of 8 x 128 bytes of the Python standard library (4 blocks of width 64, two of them with experts, top-2,
+AdamW at 3e-3) and says the mean share over the last 100 steps, the block that is furthest off, the share on held-out text in a
+causal forward pass, the same token by token with a cache, and how far logits of the two differ. Losses and shares do not depend
+on how busy the machine is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.train_plan import learning_rate
+from modbench.models.mode_integrated import MoDEIntegrated
+
+LAST, BATCH, LENGTH, TOP_K = 100, 8, 128, 2
+LIMITS = {"loss": 0.05, "bias": 0.02, "threshold": 0.02}
+# N experts for each capacity: with 4, 0.75 would ask for 1.33 no-ops.
+EXPERTS = {0.25: 4, 0.5: 4, 0.75: 6}
+KEYS = ("no_op", "no_op_logits", "balance", "capacity", "seed")
+
+
+def train(settings: dict[str, Any], *, steps: int = 600, **shape: Any) -> dict[str, Any]:
+    """One run: its settings, and what was measured."""
+    torch.set_num_threads(1)
+    seed, model = settings["seed"], catalogue.load("models", "mode_integrated")
+    keys = {key: value for key, value in settings.items() if key != "seed"}
+    width = {"d_model": 64, "n_layers": 4, "max_seq_len": 256, "choice": "token", "experts_top_k": TOP_K, **shape}
+    config = ModelConfig(**{**model.options, "n_experts": EXPERTS.get(settings["capacity"], 4), **width, **keys})
+    torch.manual_seed(seed)
+    module = MoDEIntegrated(config).train()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3, betas=(0.9, 0.95), weight_decay=0.1)
+    text = catalogue.load("corpora", "stdlib").read(None)
+    train_N, held_N = (torch.frombuffer(bytearray(side), dtype=torch.uint8).long() for side in (text.train, text.val))
+    generator = torch.Generator().manual_seed(seed)
+    shares, loss = [], torch.zeros(())
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = learning_rate(step, steps, 3e-3)
+        tokens_BT = windows(train_N, generator)
+        logits, auxiliary = module(tokens_BT[:, :-1], auxiliary=True)
+        loss = F.cross_entropy(logits.flatten(0, 1), tokens_BT[:, 1:].flatten())
+        optimizer.zero_grad()
+        (loss + auxiliary).backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        module.after_step()
+        shares.append([pairs / (BATCH * LENGTH * TOP_K) for pairs in module.pairs or ()])
+    last = torch.tensor(shares[-LAST:]).mean(0)
+    rho: float = settings["capacity"]
+    return {
+        **settings,
+        "share": last.mean().item(),
+        "worst": max((last - rho).tolist(), key=abs),
+        "loss": loss.item(),
+        **held_out(module.eval(), windows(held_N, generator, rows=32)[:, :-1]),
+    }
+
+
+def windows(text_N: Tensor, generator: torch.Generator, rows: int = BATCH) -> Tensor:
+    """Random windows of a text, with the token after each."""
+    start_B = torch.randint(len(text_N) - LENGTH - 1, (rows, 1), generator=generator)
+    return text_N[start_B + torch.arange(LENGTH + 1)]
+
+
+@torch.no_grad()
+def held_out(module: MoDEIntegrated, tokens_BT: Tensor) -> dict[str, float]:
+    """Shares on held-out text, by one causal forward pass and token by token, and the largest difference of their logits."""
+    b, t = tokens_BT.shape
+    wanted = module(tokens_BT, causal=True)
+    assert isinstance(wanted, Tensor)
+    pairs = module.pairs or []
+    share = sum(pairs) / (b * t * TOP_K * len(pairs))
+    step, cache = module.prefill(tokens_BT[:, :1])
+    counted, furthest = sum(module.pairs or []), (step - wanted[:, 0]).abs().max().item()
+    for i in range(1, t):
+        step = module.decode(tokens_BT[:, i], cache)
+        counted += sum(module.pairs or [])
+        furthest = max(furthest, (step - wanted[:, i]).abs().max().item())
+    return {"held_out": share, "decoded": counted / (b * t * TOP_K * len(pairs)), "difference": furthest}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--kind", default="zero,identity,constant")
+    parser.add_argument("--logits", default="own,shared")
+    parser.add_argument("--balance", default="loss,bias,threshold")
+    parser.add_argument("--capacity", default="0.25,0.5,0.75")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="file for one line of JSON for each run")
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    each = (options.kind, options.logits, options.balance)
+    values = [*(text.split(",") for text in each), map(float, options.capacity.split(",")), range(options.seeds)]
+    plan = [dict(zip(KEYS, point, strict=True)) for point in itertools.product(*values)]
+    rows: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
+        for future in [pool.submit(train, settings, steps=options.steps) for settings in plan]:
+            rows.append(future.result())
+            if options.json:
+                with options.json.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(rows[-1]) + "\n")
+    print(table(rows))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A line for each setting, over its seeds: of each number the one furthest off; and how many runs miss their limit."""
+    lines = [
+        f"| {' | '.join(KEYS[:-1])} | last 100 steps | worst block | held out, causal | token by token | logits differ by |",
+        f"|{' --- |' * 9}",
+    ]
+    missed = 0
+    for point, same in itertools.groupby(rows, key=lambda row: [row[key] for key in KEYS[:-1]]):
+        group, rho, limit = list(same), point[-1], LIMITS[point[2]]
+        missed += sum(any(abs(row[key] - rho) > limit for key in ("share", "held_out", "decoded")) for row in group)
+        shown = [" ".join(f"{row[key]:.3f}" for row in group) for key in ("share", "held_out", "decoded")]
+        worst = max((row["worst"] for row in group), key=abs)
+        differ = max(row["difference"] for row in group)
+        cells = [*map(str, point), shown[0], f"{worst:+.3f}", shown[1], shown[2], f"{differ:.0e}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"{missed} of {len(rows)} runs miss their limit: {LIMITS}"])
+
+
+if __name__ == "__main__":
+    main()

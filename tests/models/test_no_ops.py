@@ -1,0 +1,327 @@
+"""No-ops of tokens that choose: what they give, how many there are, that they cost nothing, and that their share is held."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_flops import case, reconciled
+from test_graphs import Checkpointed
+from toolbox import build, config, context, tokens
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.flops import counter
+from modbench.harness.flops.closed_form import closed_form
+from modbench.models.layers.balance import RATE, Controller, balance_loss
+from modbench.models.layers.decoder import Decoder
+from modbench.models.layers.null_choices import NullChoices, null_choices
+from modbench.models.layers.token_choice import TokenChoiceMLP
+from modbench.models.mode_integrated import MoDEIntegrated
+
+sys.path.append(str(Path(__file__).parents[1] / "bench"))
+import no_op_share
+
+TOKEN: dict[str, Any] = {"choice": "token", "capacity": 0.5, "experts_top_k": 2}
+KINDS = ("zero", "identity", "constant")
+LOGITS = ("own", "shared")
+BALANCES = ("loss", "bias", "threshold")
+EVERY = [(kind, logits, balance) for kind in KINDS for logits in LOGITS for balance in BALANCES]
+
+
+def model(**changes: Any) -> MoDEIntegrated:
+    module = build("mode_integrated", **{**TOKEN, "n_layers": 2, "d_ff": 48, **changes})
+    assert isinstance(module, MoDEIntegrated)
+    return module
+
+
+def choosing(module: Decoder) -> TokenChoiceMLP:
+    mlp = module.blocks[1].mlp
+    assert isinstance(mlp, TokenChoiceMLP)
+    return mlp
+
+
+def controller(module: Decoder) -> Controller:
+    found = choosing(module).controller
+    assert found is not None
+    return found
+
+
+# --- how many
+
+
+@pytest.mark.parametrize(
+    ("n", "rho", "m"),
+    [(4, 0.25, 12), (4, 0.5, 4), (6, 0.75, 2), (3, 0.75, 1), (3, 0.3, 7), (4, 0.125, 28), (4, 1.0, 0)],
+)
+def test_capacity_says_how_many_no_ops_there_are(n: int, rho: float, m: int) -> None:
+    shape = config(choice="token", n_experts=n, capacity=rho)
+    assert null_choices(shape).number == m
+    assert choosing(MoDEIntegrated(shape)).router.out_features == n + m
+    shared = shape.model_copy(update={"no_op_logits": "shared", "no_op": "constant", "experts_top_k": 2})
+    assert null_choices(shared) == NullChoices(m, min(m, 1), min(m, 2), min(m, 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"capacity": 0.75}, r"asks for 1\.333 no-ops.*n_experts 3, capacity 0\.6667 or 0\.8; or set n_no_ops"),
+        ({"capacity": 0.9, "n_experts": 2}, r"asks for 0\.2222 no-ops.*n_experts 9, capacity 0\.6667 or 1; or set"),
+        ({"capacity": 1e-6, "experts_top_k": 1}, "at most 65536"),
+        ({"capacity": 0.25, "n_no_ops": 1}, r"at least 0\.5 of its choices are real.* needs n_no_ops of at least 2"),
+        *(({"choice": "expert", key: value}, f"{key} '{value}' needs choice 'token'")
+          for key, value in (("no_op", "identity"), ("no_op_logits", "shared"), ("balance", "bias"))),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_with_what_can(changes: dict[str, Any], words: str) -> None:
+    shape = config(**{**TOKEN, **changes})
+    with pytest.raises(ValueError, match=words):
+        MoDEIntegrated(shape)
+    with pytest.raises(UsageError, match=words):
+        closed_form("mode_integrated", shape, 16, 1)
+
+
+def test_no_ops_given_by_hand_change_how_the_rest_is_divided_and_not_the_share() -> None:
+    """LongCat's 512 + 256 with 8 of 12 real is such a case. The loss then aims at capacity, not at N / (N + M)."""
+    shape = config(**{**TOKEN, "capacity": 0.25, "n_no_ops": 4})
+    assert null_choices(shape).number == 4
+    p_X = torch.tensor([0.0625] * 4 + [0.1875] * 4)
+    assert balance_loss(p_X, 2 * p_X, p_X).item() == pytest.approx(2)
+    for moved in (torch.tensor([0.01] * 4 + [-0.01] * 4), torch.tensor([0.01, -0.01] * 4)):
+        for sign in (1, -1):
+            other_X = p_X + sign * moved
+            assert balance_loss(other_X, 2 * other_X, p_X).item() > 2
+
+
+# --- what they give
+
+
+def by_hand(mlp: TokenChoiceMLP, x_D: Tensor) -> tuple[Tensor, list[int]]:
+    """One token, slowly: its output, and the real experts that it took."""
+    c, e, m, k = mlp.config, mlp.n_experts, mlp.nulls.number, mlp.config.experts_top_k
+    z = mlp.router.weight @ x_D
+    if c.no_op_logits == "shared":
+        z = torch.cat((z[:e], z[e:].expand(m)))
+    p = z.softmax(0)
+    held = mlp.controller
+    if held is not None and held.by_bias:
+        biased = z.clone()
+        biased[:e] += held.settled
+        order = biased.argsort(descending=True)[:k].tolist()
+    elif held is not None:
+        best = [i for i in p[:e].argsort(descending=True)[:k].tolist() if p[i].log() > held.settled]
+        order = best + (e + p[e:].argsort(descending=True)[: k - len(best)]).tolist()
+    else:
+        order = z.argsort(descending=True)[:k].tolist()
+    y_D = torch.zeros_like(x_D)
+    for i in order:
+        if i < e:
+            gate, up, down = mlp.experts.gate_EDF, mlp.experts.up_EDF, mlp.experts.down_EFD
+            assert gate is not None
+            y_D = y_D + p[i] * ((F.silu(x_D @ gate[i]) * (x_D @ up[i])) @ down[i])
+        elif c.no_op == "identity":
+            y_D = y_D + p[i] * x_D
+        elif c.no_op == "constant":
+            assert mlp.constants is not None
+            which, n = (0, 1) if c.no_op_logits == "shared" else (i - e, m)
+            a = (mlp.constants.mix.weight.view(2, n, -1)[:, which] @ x_D).softmax(0)
+            y_D = y_D + p[i] * (a[0] * x_D + a[1] * mlp.constants.vector_CD[which])
+    return y_D, [i for i in order if i < e]
+
+
+@pytest.mark.parametrize(("kind", "logits", "balance"), EVERY)
+def test_every_choice_weighs_what_the_formula_says(kind: str, logits: str, balance: str) -> None:
+    """Against a loop over tokens: weights of no-ops, no expert 0 for a token that took none, in training and decoding."""
+    module = model(no_op=kind, no_op_logits=logits, balance=balance).eval()
+    mlp = choosing(module)
+    if mlp.controller is not None:  # as if trained: biases decide some choices
+        with torch.no_grad():
+            mlp.controller.settled += torch.tensor([0.8, -0.5, 0.1, -1.2]) if balance == "bias" else 0.2
+    x_BTD = torch.randn(2, 20, 32, generator=torch.Generator().manual_seed(0))
+    found = [by_hand(mlp, x_D) for x_D in x_BTD.flatten(0, 1)]
+    assert {len(real) for _, real in found} == {0, 1, 2}  # all cases are there
+    want = torch.stack([y_D for y_D, _ in found]).view_as(x_BTD)
+    for causal in (False, True):
+        torch.testing.assert_close(mlp(x_BTD, context(module, 20, causal=causal)), want, rtol=1e-4, atol=1e-5)
+        assert mlp.pairs == sum(len(real) for _, real in found)
+
+
+def test_no_choice_of_a_real_expert_is_dropped() -> None:
+    """All tokens prefer experts 0 and 1: twice as many pairs as tokens, though `capacity` is a half."""
+    module = model().eval()
+    mlp, x_BTD = choosing(module), torch.randn(2, 30, 32).abs()
+    with torch.no_grad():
+        mlp.router.weight.zero_()
+        mlp.router.weight[:2] = 1.0
+    mlp(x_BTD, context(module, 30))
+    assert mlp.pairs == 2 * 60
+
+
+# --- what they cost
+
+
+@pytest.mark.parametrize(
+    ("kind", "logits", "balance", "capacity"),
+    [("zero", "own", "loss", 0.5), ("identity", "shared", "bias", 0.25), ("constant", "own", "threshold", 0.5),
+     ("constant", "shared", "loss", 0.25)],
+)  # fmt: skip
+def test_no_ops_are_in_the_closed_form_and_never_computed(
+    kind: str, logits: str, balance: str, capacity: float
+) -> None:
+    """To the last FLOP and parameter: forward for what tokens chose, a training step and shapes alone for what is expected."""
+    changes = {**TOKEN, "capacity": capacity, "no_op": kind, "no_op_logits": logits, "balance": balance}
+    made = case("mode_integrated", 24, 2, d_model=32, n_heads=2, n_layers=2, **changes)
+    counted = reconciled(made)
+    assert counted.notes.fvcore_reason is None
+    assert "what the tokens of one random batch chose" in str(counted.notes.source)
+    with torch.device("meta"):
+        module = MoDEIntegrated(made.config)
+        shapes = counter.forward(module, torch.zeros(2, 24, dtype=torch.int64)).total
+    assert shapes == closed_form("mode_integrated", made.config, 24, 2).forward
+
+
+def test_a_batch_that_takes_only_no_ops_computes_no_expert() -> None:
+    module = model(no_op="identity").eval()
+    with torch.no_grad():
+        choosing(module).router.weight.zero_()[4:] = 1.0
+    x_BTD = torch.randn(2, 10, 32).abs()
+    seen = counter.count(module, lambda: choosing(module)(x_BTD, context(module, 10)))
+    assert seen.total == 2 * 20 * 32 * 8  # the router
+
+
+# --- how the share is held
+
+
+def held(balance_over: slice, steps: int = 60) -> float:
+    """Real share after the balance loss alone has trained a router, over all choices or over some."""
+    generator = torch.Generator().manual_seed(0)
+    x_ND = torch.randn(256, 8, generator=generator)
+    router = nn.Linear(8, 8, bias=False)
+    with torch.no_grad():
+        router.weight.copy_(torch.randn(8, 8, generator=generator) / 8**0.5)
+    optimizer, taken_NX = torch.optim.Adam(router.parameters(), lr=0.05), torch.zeros(256, 8)
+    for _ in range(steps):
+        p_NX = router(x_ND).softmax(-1)
+        taken_NX = torch.zeros(256, 8).scatter(1, p_NX.topk(2).indices, 1.0)
+        target_X = torch.full((8,), 0.125)
+        loss = balance_loss(*(each[balance_over] for each in (p_NX.mean(0), taken_NX.mean(0), target_X)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return float(taken_NX[:, :4].sum() / taken_NX.sum())
+
+
+def test_a_loss_over_real_experts_alone_would_empty_them() -> None:
+    assert held(slice(None)) == pytest.approx(0.5, abs=0.06)
+    assert held(slice(4)) < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("balance", BALANCES)
+def test_a_short_training_run_holds_the_share(balance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The benchmark (tests/bench/no_op_share.py) in small. With the balance over real experts alone, `loss` ends at 0.005."""
+    for name, value in (("BATCH", 8), ("LENGTH", 32), ("LAST", 30)):
+        monkeypatch.setattr(no_op_share, name, value)
+    settings = {"no_op": "identity", "no_op_logits": "own", "balance": balance, "capacity": 0.5, "seed": 0}
+    shape = {"d_model": 32, "n_layers": 2, "n_heads": 2, "d_ff": 48, "aux_weight": 0.1}
+    run = no_op_share.train(settings, steps=80, **shape)
+    assert run["share"] == pytest.approx(0.5, abs=0.08)
+    assert run["held_out"] == run["decoded"] == pytest.approx(0.5, abs=0.2)  # so early, routers still move
+    assert run["difference"] < 2e-5
+
+
+def step(module: MoDEIntegrated, x_BT: Tensor) -> None:
+    module(x_BT).square().mean().backward()
+
+
+@pytest.mark.parametrize("balance", ["bias", "threshold"])
+def test_a_controller_moves_once_for_each_step_and_never_in_evaluation(balance: str) -> None:
+    module = model(balance=balance)
+    held, x_BT = controller(module), tokens()
+    before = held.value.clone()
+    module.train()
+    step(module, x_BT)
+    assert torch.equal(held.value, before)  # a forward pass moves nothing
+    share = choosing(module).pairs / (2 * x_BT.numel())
+    module.eval()(tokens(seed=5))  # nor counts, outside training
+    module.after_step()
+    moved = (held.value - before).sum().item()
+    off = 4 * RATE * (0.5 - share) if balance == "bias" else RATE * (share - 0.5)
+    assert moved == pytest.approx(off, abs=1e-5)
+    assert moved != 0
+    after = held.value.clone()
+    module.after_step()  # counts were used up
+    assert torch.equal(held.value, after)
+
+
+@pytest.mark.parametrize("balance", ["bias", "threshold"])
+def test_checkpointing_and_accumulation_move_a_controller_as_one_pass_does(balance: str) -> None:
+    """Activations computed again count once, and route as before: gradients are the same to the bit."""
+    x_BT = tokens(4)
+
+    def moved(module: MoDEIntegrated, *parts: Tensor) -> tuple[Tensor, Tensor]:
+        for part_BT in parts:
+            step(module, part_BT)
+        gradient = module.get_parameter("embedding.weight").grad
+        assert gradient is not None
+        module.after_step()
+        return next(part.value for part in module.modules() if isinstance(part, Controller)).clone(), gradient
+
+    again = model(balance=balance).train()
+    again.register_module("blocks", nn.ModuleList(Checkpointed(block) for block in again.blocks))
+    value, gradient = moved(model(balance=balance).train(), x_BT)
+    halves, _ = moved(model(balance=balance).train(), x_BT[:2], x_BT[2:])
+    recomputed, same = moved(again, x_BT)
+    assert torch.equal(value, recomputed)
+    assert torch.equal(gradient, same)
+    torch.testing.assert_close(value, halves)
+
+
+def test_ranks_add_up_their_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the batch on each of two ranks moves the bias as the whole batch does on one."""
+    x_BT, whole = tokens(4), model(balance="bias").train()
+    step(whole, x_BT)
+    whole.after_step()
+    other, mine = model(balance="bias").train(), model(balance="bias").train()
+    step(other, x_BT[2:])
+    step(mine, x_BT[:2])
+    theirs = controller(other).counted.clone()
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda counted: counted.add_(theirs))
+    mine.after_step()
+    assert torch.equal(controller(mine).value, controller(whole).value)
+
+
+def test_padding_is_no_choice() -> None:
+    module, lengths_B = model(balance="bias").train(), torch.tensor([24, 5, 1])
+    module(tokens(), lengths_B)
+    assert controller(module).counted[-1] == 30
+    assert choosing(module).pairs <= 2 * 30
+
+
+def test_a_controller_is_state_and_stays_exact_in_half_precision() -> None:
+    module = model(balance="bias").train()
+    step(module, tokens())
+    module.after_step()
+    other = model(balance="bias")
+    other.load_state_dict(module.state_dict())
+    assert torch.equal(controller(other).value, controller(module).value)
+    assert torch.equal(controller(other).settled, controller(module).settled)
+    assert controller(module.to(torch.bfloat16)).value.dtype == torch.float32
+    assert module.eval()(tokens()).dtype == torch.bfloat16
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # raised by torch between two graphs
+@pytest.mark.parametrize(("kind", "balance"), [("constant", "loss"), ("identity", "threshold")])
+def test_compiled_code_chooses_alike(kind: str, balance: str) -> None:
+    """The experts run between two graphs: how many tokens each has is known only then."""
+    torch._dynamo.reset()
+    module = model(no_op=kind, balance=balance).train()
+    compiled = torch.compile(module, backend="aot_eager")
+    for x_BT in (tokens(), tokens(seed=3)):
+        torch.testing.assert_close(compiled(x_BT, auxiliary=True), module(x_BT, auxiliary=True), rtol=1e-4, atol=1e-5)
