@@ -78,6 +78,26 @@ def test_killed_and_resumed_is_the_same_run_to_the_bit(model: str, killed_after:
         assert torch.equal(mine, theirs)
 
 
+@pytest.mark.parametrize("balance", ["bias", "threshold"])
+def test_a_controller_of_no_ops_goes_on_where_it_was(balance: str, tmp_path: Path) -> None:
+    """It moves in every step, and what it became is in the checkpoint."""
+    made, keep = case("mode_integrated", choice="token", capacity=0.5, balance=balance), tmp_path / "run.pt"
+    whole, first = trainer(made), trainer(made, keep=keep, fingerprint="f")
+    whole.train()
+    first._make_step()
+    first._make_step()
+    first._read_losses()
+    first._save()
+    second = trainer(made, keep=keep, fingerprint="f")
+    second.train()
+    assert second.resumed_at == 2
+    assert second.curve["loss"] == whole.curve["loss"]
+    state, wanted = second.subject.module.state_dict(), whole.subject.module.state_dict()
+    assert all(torch.equal(state[key], wanted[key]) for key in wanted)
+    key = "blocks.1.mlp.controller.value"
+    assert (state[key] != trainer(made).subject.module.state_dict()[key]).any()
+
+
 def test_noise_of_a_stochastic_router_goes_on_where_it_was(tmp_path: Path) -> None:
     """Its draws come from torch's generator, whose state is in the checkpoint."""
     made, keep = case(router="stochastic"), tmp_path / "run.pt"
