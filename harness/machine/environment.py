@@ -9,18 +9,20 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from modbench import __version__
 from modbench.harness.machine import nvml
 
 # The checkout that this file lies in: <checkout>/harness/machine/environment.py.
 CHECKOUT = Path(__file__).resolve().parents[2]
-PACKAGES = ("modbench", "torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "pydantic", "nvidia-ml-py")
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "pydantic", "nvidia-ml-py")
 
 
 def collect() -> dict[str, Any]:
     """Collect what a reader needs to judge or repeat a number; what is unknown is null, with a reason."""
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        # Of modbench itself the code that runs is asked: what a checkout was when it was installed may be an older version.
+        "packages": {"modbench": __version__} | {name: _version(name) for name in PACKAGES},
         "system": platform.platform(),
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),

@@ -36,7 +36,7 @@ __all__ = [
     "resume",
     "run",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0"  # the only place; tests/house/test_version.py says what else a new version needs
 
 # The rooms (harness, models, suites, reports) are links to the top-level folders. A checkout without links
 # (the default on Windows) finds the same names by searching the project root as well.

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import modbench
 from modbench.harness.core import catalogue
 from modbench.reports.cases import CASES
 from modbench.reports.pairs import COMPARISONS
@@ -134,6 +135,8 @@ def test_a_run_leaves_the_folder_of_the_contract(tiny_run: Path) -> None:
     body = json.loads((tiny_run / "run.json").read_text())
     assert body["command"][:2] == ["modbench", "run"]
     assert set(body["environment"]) >= {"python", "packages", "cpu", "cores", "git", "gpu", "memory_bytes"}
+    assert body["environment"]["packages"]["modbench"] == modbench.__version__
+    assert f"modbench {modbench.__version__}" in (tiny_run / "report.html").read_text(encoding="utf-8")
     assert body["plan"]["suite"]["name"] == "tiny"
     assert len(body["plan"]["units"]) == len(list((tiny_run / "units").glob("*.json")))
     assert pd.read_csv(tiny_run / "cases.csv").columns.tolist() == CASES
