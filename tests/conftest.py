@@ -29,7 +29,7 @@ settings.register_profile("proof", max_examples=200, derandomize=False, deadline
 settings.load_profile("short")
 
 # Fixtures that take seconds to make, and the files whose tests read them: one worker runs them all, and makes each once.
-SHARED = {"tiny_run", "browser", "whole", "two_runs", "wheel_names", "ran", "cluster"}
+SHARED = {"tiny_run", "browser", "whole", "two_runs", "built", "ran", "cluster"}
 TOGETHER = {
     "tests/cli/test_additions.py": "ran",
     "tests/cli/test_commands.py": "tiny_run",
@@ -41,7 +41,7 @@ TOGETHER = {
     "tests/slurm/test_cluster.py": "cluster",
     "tests/slurm/test_two_nodes.py": "cluster",
     "tests/slurm/test_lost_node.py": "cluster",
-    "tests/house/test_wheel.py": "wheel_names",
+    "tests/house/test_wheel.py": "built",
 }
 
 

@@ -1,50 +1,178 @@
-"""What is shipped: one top-level name, every module, every data file."""
+"""What is shipped: one top-level name, every module, every data file, and a source distribution that builds the same wheel."""
 
 from __future__ import annotations
 
+import email
+import importlib.metadata
+import json
 import os
+import re
 import subprocess
 import sys
+import tarfile
 import zipfile
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 import pytest
+import readme_renderer.markdown
+
+import modbench
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("harness", "models", "reports", "suites")
+PAGES = ("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md")
+
+
+@dataclass(frozen=True)
+class Built:
+    """The files that a release consists of, and the wheel that the source distribution builds elsewhere."""
+
+    sdist: Path
+    wheel: Path
+    again: Path
 
 
 @pytest.fixture(scope="module")
-def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Files in a wheel built from this checkout, without a network: the build backend is installed for the tests."""
-    out = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(out), str(ROOT)]
-    (out / "extra.cfg").write_text(
-        f"[build]\nbuild_base = {out / 'build'}\n"
-    )  # not ROOT/build, which may hold old files
-    environment = os.environ | {"DIST_EXTRA_CONFIG": str(out / "extra.cfg")}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (wheel,) = out.glob("*.whl")
-    return zipfile.ZipFile(wheel).namelist()
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Built from this checkout, without a network: the build backend is installed for the tests."""
+
+    def build(*what: str) -> Path:
+        out = tmp_path_factory.mktemp("built")
+        # Not in the checkout: its build/ and egg-info may be old, and would be packed as well.
+        (out / "extra.cfg").write_text(f"[build]\nbuild_base = {out / 'build'}\n[egg_info]\negg_base = {out}\n")
+        command = [sys.executable, "-m", "build", *what, "--no-isolation", "-o", str(out / "dist"), str(ROOT)]
+        environment = os.environ | {"DIST_EXTRA_CONFIG": str(out / "extra.cfg")}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return out / "dist"
+
+    both = build()  # the wheel from the source distribution
+    (sdist,), (again,), (wheel,) = both.glob("*.tar.gz"), both.glob("*.whl"), build("--wheel").glob("*.whl")
+    return Built(sdist, wheel, again)
 
 
-def test_one_top_level_name(wheel_names: list[str]) -> None:
-    tops = {name.split("/")[0] for name in wheel_names if not name.split("/")[0].endswith(".dist-info")}
-    assert tops == {"modbench"}
-
-
-def test_every_module_and_data_file_is_in(wheel_names: list[str]) -> None:
-    wanted = {"modbench/py.typed"}
+@pytest.fixture(scope="module")
+def wanted() -> set[str]:
+    """Paths of all modules and data files, as the wheel has them."""
     front = ROOT / "src" / "modbench"
     own = [front, *(folder for folder in front.iterdir() if folder.is_dir() and not folder.is_symlink())]
-    wanted |= {str(source.relative_to(ROOT / "src")) for folder in own for source in folder.glob("*.py")}
+    found = {"modbench/py.typed"} | {
+        str(file.relative_to(ROOT / "src")) for folder in own for file in folder.glob("*.py")
+    }
     for room in ROOMS:
         for path in (ROOT / room).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
-                wanted.add(f"modbench/{path.relative_to(ROOT)}")
-    assert {name for name in wheel_names if name.startswith("modbench/")} == wanted
+                found.add(f"modbench/{path.relative_to(ROOT)}")
+    return found
 
 
-def test_licence_is_in(wheel_names: list[str]) -> None:
-    assert any(name.endswith("licenses/LICENSE") for name in wheel_names)
+def files_in(wheel: Path) -> dict[str, bytes]:
+    """Every file of a wheel but the list of them."""
+    with zipfile.ZipFile(wheel) as packed:
+        return {name: packed.read(name) for name in packed.namelist() if not name.endswith("/RECORD")}
+
+
+def inside(built: Built) -> dict[str, tarfile.TarInfo]:
+    """What a source distribution has, folders left out, by the path below its only folder."""
+    with tarfile.open(built.sdist) as packed:
+        members = [member for member in packed.getmembers() if not member.isdir()]
+    assert {PurePosixPath(member.name).parts[0] for member in members} == {f"modbench-{modbench.__version__}"}
+    return {member.name.partition("/")[2]: member for member in members}
+
+
+def metadata(built: Built) -> email.message.Message[str, str]:
+    (name,) = [name for name in files_in(built.wheel) if name.endswith("/METADATA")]
+    return email.message_from_bytes(files_in(built.wheel)[name])
+
+
+def test_one_top_level_name(built: Built) -> None:
+    tops = {name.split("/")[0] for name in files_in(built.wheel) if not name.split("/")[0].endswith(".dist-info")}
+    assert tops == {"modbench"}
+
+
+def test_every_module_and_data_file_is_in(built: Built, wanted: set[str]) -> None:
+    assert {name for name in files_in(built.wheel) if name.startswith("modbench/")} == wanted
+
+
+def test_licence_is_in(built: Built) -> None:
+    assert any(name.endswith("licenses/LICENSE") for name in files_in(built.wheel))
+
+
+def test_the_source_distribution_builds_the_same_wheel(built: Built) -> None:
+    here, there = files_in(built.wheel), files_in(built.again)
+    assert built.wheel.name == built.again.name == f"modbench-{modbench.__version__}-py3-none-any.whl"
+    assert {*here} == {*there}
+    assert [name for name in here if here[name] != there[name]] == []
+
+
+def test_the_source_distribution_has_the_package_and_its_pages(built: Built, wanted: set[str]) -> None:
+    """Nothing else: no tests, no run folders, nothing compiled, and no link, since where it leads may not exist."""
+    found = inside(built)
+    assert [name for name, member in found.items() if not member.isfile()] == []
+    made = {name for name in found if name in {"PKG-INFO", "setup.cfg"} or ".egg-info/" in name}
+    pages = {*PAGES, "MANIFEST.in", "pyproject.toml", "setup.py", "suites/quick.toml"}
+    for folder in ("docs", "examples"):
+        pages |= {name for name in found if name.startswith(f"{folder}/") and (ROOT / name).is_file()}
+    assert {*found} - made == pages | {f"src/{name}" for name in wanted}
+    assert [name for name in found if re.search(r"__pycache__|\.pyc|/runs/|report\.html$", name)] == []
+
+
+def test_links_of_its_pages_lead_to_files_in_it(built: Built) -> None:
+    found = {*inside(built)}
+    folders = {str(parent) for name in found for parent in PurePosixPath(name).parents}
+    for name in sorted(name for name in found if name.endswith(".md")):
+        for target in re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", (ROOT / name).read_text(encoding="utf-8")):
+            there = os.path.normpath(PurePosixPath(name).parent / target)
+            assert there in found | folders, (
+                f"{name}: {target} is not in the source distribution: add it to MANIFEST.in"
+            )
+
+
+def test_an_index_can_show_the_description(built: Built) -> None:
+    """What a package index shows is README.md without what it could not find: relative links and pictures."""
+    told = metadata(built)
+    text = str(told.get_payload())
+    assert (told["Version"], told["Description-Content-Type"]) == (modbench.__version__, "text/markdown")
+    assert text.startswith("# modbench\n")
+    assert "**Does skipping tokens pay?**" in text
+    assert "[`docs/method.md`]" in text
+    page = readme_renderer.markdown.render(text)
+    assert page is not None
+    targets = re.findall(r'(?:href|src)="([^"]*)"', page)
+    assert targets
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+    assert page.count("<table>") == (ROOT / "README.md").read_text(encoding="utf-8").count("\n| ---")
+
+
+def test_an_index_would_take_both_files(built: Built) -> None:
+    command = [sys.executable, "-m", "twine", "--no-color", "check", "--strict", str(built.sdist), str(built.wheel)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("PASSED") == 2
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(3600)
+def test_the_wheel_alone_runs_quick(built: Built, tmp_path: Path) -> None:
+    """In an empty environment, with what the wheel asks for and nothing else, away from the checkout; it needs a network."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV_"))}
+
+    def run(*command: str | Path) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    there = tmp_path / "env"
+    run(sys.executable, "-m", "venv", there)
+    python, torch = there / "bin" / "python", importlib.metadata.version("torch").partition("+")[0]
+    run(python, "-m", "pip", "install", "--quiet", built.wheel, f"torch=={torch}")
+    has = {each["name"] for each in json.loads(run(python, "-m", "pip", "list", "--format", "json"))}
+    assert not has & {"pytest", "hypothesis", "transformers", "fvcore"}
+    assert str(there) in run(python, "-c", "import modbench; print(modbench.__file__)")
+    out = tmp_path / "out"
+    printed = run(there / "bin" / "modbench", "run", "quick", "--effort", "smoke", "--strict", "-o", out)
+    assert f"report: {out / 'report.html'}" in printed
+    told = json.loads((out / "run.json").read_text(encoding="utf-8"))["environment"]
+    assert told["packages"]["modbench"] == modbench.__version__
+    assert told["git"]["commit"] is None
