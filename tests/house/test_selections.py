@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,22 @@ def test_the_quick_tests_reach_every_room(request: pytest.FixtureRequest) -> Non
     }
     reached |= {room for room, call in named.items() if call in text}
     assert reached >= ROOMS
+
+
+def test_the_proofs_run_on_every_supported_python_and_the_oldest_torch() -> None:
+    """What pyproject.toml promises and what `tox -e proof` runs are the same; a Python that is missing is no reason to skip."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pythons = re.findall(r"Python :: (3\.\d+)$", "\n".join(project["classifiers"]), flags=re.MULTILINE)
+    (oldest,) = [need.partition(">=")[2] for need in project["dependencies"] if need.startswith("torch>=")]
+    assert project["requires-python"] == f">={pythons[0]}"
+    short, torch = [f"py{version.replace('.', '')}" for version in pythons], f"torch{oldest.replace('.', '')}"
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(ROOT / "tox.ini", encoding="utf-8")
+    wanted = [*(f"proof-{name}" for name in short), f"proof-{short[0]}-{torch}"]
+    assert f"run -e {','.join(wanted)} --" in tox["testenv:proof"]["commands"]
+    assert f"testenv:proof-{{{','.join(name.removeprefix('proof-') for name in wanted)}}}" in tox
+    assert f"{torch}: torch == {oldest}.*" in tox["testenv"]["deps"]
+    assert tox["tox"]["skip_missing_interpreters"] == "false"
 
 
 @pytest.mark.proof
