@@ -94,7 +94,7 @@ def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCos
     for layer in range(config.n_layers):
         sheet.mixer(1.0)
         if config.routed(layer):
-            sheet.mlp(min(1.0, taken), experts=config.n_experts)
+            sheet.experts(min(1.0, taken))
             sheet.elements += 3 * config.d_model * null_choices(config).constants if tokens_choose else 0
         else:
             sheet.mlp(1.0)
@@ -109,6 +109,8 @@ MODEL = Model(
         "every": 2,
         "first_routed": 1,
         "n_experts": 4,
+        "expert_d_ff": None,
+        "shared_experts": 0,
         "n_no_ops": None,
         "experts_top_k": 1,
         "choice": "expert",

@@ -50,7 +50,7 @@ def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCos
         sheet.mixer(selected if config.skips(layer, "attention") else 1.0)
         n = selected if config.skips(layer, "mlp") else 1.0
         if config.routed(layer):
-            sheet.mlp(n * decode_share(config), experts=config.n_experts)
+            sheet.experts(n * decode_share(config), n)
         else:
             sheet.mlp(n)
     return sheet.total()
@@ -77,6 +77,8 @@ MODEL = Model(
         "layer_correlation": 0.0,
         "prefill": "causal",
         "n_experts": 4,
+        "expert_d_ff": None,
+        "shared_experts": 0,
         "experts_top_k": 1,
         "capacity_factor": 1.0,
         "choice": "expert",

@@ -56,7 +56,7 @@ def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCos
     for layer in range(config.n_layers):
         sheet.mixer(1.0)
         if config.routed(layer):
-            sheet.mlp(decode_share(config), experts=config.n_experts)
+            sheet.experts(decode_share(config))
         else:
             sheet.mlp(1.0)
     return sheet.total()
@@ -69,6 +69,8 @@ MODEL = Model(
         "every": 2,
         "first_routed": 1,
         "n_experts": 4,
+        "expert_d_ff": None,
+        "shared_experts": 0,
         "experts_top_k": 1,
         "capacity_factor": 1.0,
         "choice": "expert",

@@ -20,7 +20,7 @@ Fields: TypeAlias = dict[str, Value]
 # Fields of a case that belong to its place: cases that differ in one of them were measured in different processes.
 PLACE = tuple(Place.model_fields)
 # Fields that follow from others unless they are set.
-DERIVED = {"n_heads", "n_kv_heads", "d_ff"}
+DERIVED = {"n_heads", "n_kv_heads", "head_dim", "d_ff"}
 FOLLOWS = "as derived"
 # Fields that are read only where another one has this value.
 ONLY_WITH: dict[str, tuple[str, Value]] = {

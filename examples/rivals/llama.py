@@ -23,6 +23,7 @@ class Llama(torch.nn.Module):
                 num_hidden_layers=config.n_layers,
                 num_attention_heads=config.n_heads,
                 num_key_value_heads=config.n_kv_heads,
+                head_dim=config.head_dim,
                 max_position_embeddings=config.max_seq_len,
             )
         )

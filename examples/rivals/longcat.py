@@ -16,7 +16,7 @@ class Longcat(torch.nn.Module):
 
     def __init__(self, config, library, experts, zero_experts, top_k):
         super().__init__()
-        head = config.d_model // config.n_heads
+        head = config.head_dim
         made = library.LongcatFlashConfig(
             vocab_size=config.vocab_size,
             hidden_size=config.d_model,

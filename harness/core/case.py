@@ -306,9 +306,10 @@ class UnitOfWork(Frozen):
 @functools.lru_cache(maxsize=4096)
 def _config_diff(config: ModelConfig) -> str:
     given = config.model_dump()
-    chosen = {key: given[key] for key in ("d_model", "activation", "n_heads")}
+    chosen = {key: given[key] for key in ("d_model", "activation", "n_heads", "head_dim")}
     derived = ModelConfig.model_validate(chosen).model_dump() | ModelConfig.model_validate({}).model_dump(
         include={"d_model", "activation"}
     )
     derived["n_heads"] = max(1, given["d_model"] // 64)
+    derived["head_dim"] = given["d_model"] / given["n_heads"]  # a fraction equals no head_dim
     return json.dumps({key: value for key, value in given.items() if value != derived[key]}, sort_keys=True)

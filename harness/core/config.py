@@ -8,7 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # Keys that every model reads. All other keys belong to an arm, and a model names those that it reads.
 SHAPE_KEYS = (
-    *("d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff", "vocab_size", "max_seq_len", "activation", "norm"),
+    *(
+        "d_model",
+        "n_layers",
+        "n_heads",
+        "n_kv_heads",
+        "head_dim",
+        "d_ff",
+        "vocab_size",
+        "max_seq_len",
+        "activation",
+        "norm",
+    ),
     *(
         "position",
         "tied",
@@ -37,6 +48,7 @@ class ModelConfig(BaseModel):
         n_layers: number of blocks.
         n_heads: attention heads; default one per 64 of width.
         n_kv_heads: key/value heads (grouped-query attention); default `n_heads`.
+        head_dim: width of a head, even; default d_model / n_heads. Set apart, queries are n_heads x head_dim wide.
         d_ff: hidden width of the MLP; default 8/3 of the width rounded up to 64 (SwiGLU), 4 times the width (GELU).
         vocab_size: number of tokens; 256 is bytes.
         max_seq_len: longest sequence that the table of positions serves.
@@ -75,6 +87,8 @@ class ModelConfig(BaseModel):
             (decisions themselves correlate less: at 12.5 % and 0.5 about 0.26).
         layer_correlation: the same between routed layers.
         n_experts: experts in a routed MLP.
+        expert_d_ff: hidden width of each expert; default `d_ff`.
+        shared_experts: experts that every token of the layer passes, each of width `expert_d_ff`, beside the routed ones.
         n_no_ops: no-op experts of `mode_integrated`; None: one where experts choose, and where tokens choose as many as make
             `capacity` the share of real experts among all, N (1 - capacity) / capacity.
         no_op: what a no-op gives a token that chose it: nothing (`zero`), the token itself weighed by its probability
@@ -102,6 +116,7 @@ class ModelConfig(BaseModel):
     n_layers: int = Field(4, ge=1, le=MOST_LAYERS)
     n_heads: int = Field(None, ge=1, le=MOST_WIDTH)  # type: ignore[assignment]  # filled in by _derive
     n_kv_heads: int = Field(None, ge=1, le=MOST_WIDTH)  # type: ignore[assignment]  # filled in by _derive
+    head_dim: int = Field(None, ge=2, le=MOST_WIDTH)  # type: ignore[assignment]  # filled in by _derive
     d_ff: int = Field(None, ge=1, le=16 * MOST_WIDTH)  # type: ignore[assignment]  # filled in by _derive
     vocab_size: int = Field(256, ge=2, le=MOST_TOKENS)
     max_seq_len: int = Field(2048, ge=1, le=MOST_TOKENS)
@@ -133,6 +148,8 @@ class ModelConfig(BaseModel):
     row_correlation: float = Field(0.0, ge=0, le=1)
     layer_correlation: float = Field(0.0, ge=0, le=1)
     n_experts: int = Field(4, ge=1, le=MOST_EXPERTS)
+    expert_d_ff: int | None = Field(None, ge=1, le=16 * MOST_WIDTH)
+    shared_experts: int = Field(0, ge=0, le=MOST_EXPERTS)
     n_no_ops: int | None = Field(None, ge=1, le=MOST_EXPERTS)
     no_op: Literal["zero", "identity", "constant"] = "zero"
     no_op_logits: Literal["own", "shared"] = "own"
@@ -160,15 +177,24 @@ class ModelConfig(BaseModel):
         if isinstance(d_model, int) and not isinstance(d_model, bool):
             heads = data.setdefault("n_heads", max(1, d_model // 64))
             data.setdefault("n_kv_heads", heads)
+            if isinstance(heads, int) and heads > 0 and d_model % (2 * heads) == 0:
+                data.setdefault("head_dim", d_model // heads)
             gelu = data.get("activation") == "gelu"
             data.setdefault("d_ff", 4 * d_model if gelu else -(-8 * d_model // (3 * 64)) * 64)
         return data
 
     @model_validator(mode="after")
     def _fits(self) -> ModelConfig:
-        if self.d_model % (2 * self.n_heads):
+        if self.head_dim is None:
             raise ValueError(
-                f"d_model {self.d_model} over n_heads {self.n_heads} must be an even whole number (rotary pairs)"
+                f"d_model {self.d_model} over n_heads {self.n_heads} must be an even whole number (rotary pairs); or set head_dim"
+            )
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim {self.head_dim} must be even (rotary pairs)")
+        if self.mixer == "convolution" and self.attention_width != self.d_model:
+            raise ValueError(
+                f"mixer 'convolution' divides d_model {self.d_model} among n_heads {self.n_heads}: leave out head_dim "
+                f"{self.head_dim}"
             )
         if self.n_heads % self.n_kv_heads:
             raise ValueError(f"n_heads {self.n_heads} must be a multiple of n_kv_heads {self.n_kv_heads}")
@@ -188,6 +214,21 @@ class ModelConfig(BaseModel):
         if self.bidirectional and self.mixer == "window":
             raise ValueError("mixer 'window' looks back only: bidirectional models take 'attention' or 'convolution'")
         return self
+
+    @property
+    def attention_width(self) -> int:
+        """Width of all heads' queries together, and of what attention hands to its output projection."""
+        return self.n_heads * self.head_dim
+
+    @property
+    def kv_width(self) -> int:
+        """Width of all heads' keys together; values are as wide."""
+        return self.n_kv_heads * self.head_dim
+
+    @property
+    def expert_width(self) -> int:
+        """Hidden width of one expert."""
+        return self.d_ff if self.expert_d_ff is None else self.expert_d_ff
 
     @property
     def norm_params(self) -> int:

@@ -217,8 +217,10 @@ class IsoflopPlan(Frozen):
             if not size:
                 raise ValueError("a size is empty; write it like { d_model = 64, n_layers = 4 }")
             for key in size:
-                if key not in {"d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff"}:
-                    raise ValueError(f"a size is made of d_model, n_layers, n_heads, n_kv_heads, d_ff; not {key!r}")
+                if key not in {"d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff"}:
+                    raise ValueError(
+                        f"a size is made of d_model, n_layers, n_heads, n_kv_heads, head_dim, d_ff; not {key!r}"
+                    )
         if len({tuple(sorted(size.items())) for size in sizes}) < len(sizes):
             raise ValueError("the same size is given twice")
         return sizes

@@ -55,6 +55,11 @@ def build(spec: Spec, found: Found, config: ModelConfig) -> nn.Module:
 def family(library: ModuleType, name: str, config: ModelConfig) -> Any:  # noqa: ANN401  # the library's class
     """The config of a family in our shape; without dropout, which no other model here has."""
     if name == "gpt2":
+        if config.attention_width != config.d_model:
+            raise UsageError(
+                f"model 'hf:gpt2' divides d_model {config.d_model} among n_heads {config.n_heads}: leave out head_dim "
+                f"{config.head_dim}."
+            )
         return library.GPT2Config(
             vocab_size=config.vocab_size,
             n_positions=config.max_seq_len,
@@ -75,7 +80,7 @@ def family(library: ModuleType, name: str, config: ModelConfig) -> Any:  # noqa:
         num_hidden_layers=config.n_layers,
         num_attention_heads=config.n_heads,
         num_key_value_heads=config.n_kv_heads,
-        head_dim=config.d_model // config.n_heads,
+        head_dim=config.head_dim,
         tie_word_embeddings=config.tied,
         **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), None),
     )

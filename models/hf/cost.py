@@ -41,8 +41,8 @@ def _more_params(spec: Spec, found: Found, config: ModelConfig) -> int | None:
     data: dict[str, Any] = {}
     if found.kind in {"folder", "config"} and found.config_file is not None:
         data = raw_config(spec, found.config_file)
-    d, kv = config.d_model, config.d_model // config.n_heads * config.n_kv_heads
-    if data.get("head_dim") not in {None, d // config.n_heads} or data.get("use_sliding_window"):
+    d, a, kv = config.d_model, config.attention_width, config.kv_width
+    if data.get("use_sliding_window"):
         return None
     if kind == "gpt2":
         if data.get("add_cross_attention"):
@@ -50,13 +50,13 @@ def _more_params(spec: Spec, found: Found, config: ModelConfig) -> int | None:
         return config.n_layers * (3 * d + d + config.d_ff + d)
     per_layer = 0
     if kind == "llama":
-        per_layer += (2 * d + 2 * kv) * bool(data.get("attention_bias")) + (2 * config.d_ff + d) * bool(
+        per_layer += (a + 2 * kv + d) * bool(data.get("attention_bias")) + (2 * config.d_ff + d) * bool(
             data.get("mlp_bias")
         )
     elif kind == "qwen2":
-        per_layer += d + 2 * kv
+        per_layer += a + 2 * kv
     elif kind == "qwen3":
-        per_layer += 2 * (d // config.n_heads) + (2 * d + 2 * kv) * bool(data.get("attention_bias"))
+        per_layer += 2 * config.head_dim + (a + 2 * kv + d) * bool(data.get("attention_bias"))
     else:
         return None
     return config.n_layers * per_layer

@@ -23,6 +23,7 @@ GGUF_NAMES = {
     "n_layers": "block_count",
     "n_heads": "attention.head_count",
     "n_kv_heads": "attention.head_count_kv",
+    "head_dim": "attention.key_length",  # where it is not d_model / n_heads
     "d_ff": "feed_forward_length",
     "max_seq_len": "context_length",
 }
@@ -31,6 +32,8 @@ GPT2 = {"activation": "gelu", "norm": "layer", "position": "learned"}
 CONVERTED = "mod_"
 # Types whose head shares the embedding's weights where their config does not say.
 TIED = {"gpt2", "gemma", "gemma2", "gemma3_text", "smollm3"}
+# Width of a head where the config does not say, if it is not d_model / n_heads.
+HEAD_DIM = {"qwen3": 128}
 # A family in the suite's shape: what it decides itself.
 OF_FAMILY: dict[str, dict[str, Any]] = {
     "llama": {"activation": "swiglu", "norm": "rms", "position": "rotary"},
@@ -82,6 +85,7 @@ def shape(spec: Spec, found: Found) -> dict[str, Any]:
     gpt2 = kind == "gpt2"
     inner = data.get("intermediate_size") or data.get("n_inner") or 4 * made["d_model"]
     made |= {"d_ff": inner, "n_kv_heads": data.get("num_key_value_heads") or made["n_heads"]}
+    made["head_dim"] = data.get("head_dim", HEAD_DIM.get(kind))  # None: d_model / n_heads
     made["tied"] = data.get("tie_word_embeddings", kind in TIED)
     return made | (GPT2 if gpt2 else OF_FAMILY["llama"])
 
@@ -118,7 +122,7 @@ def _of_gguf(spec: Spec, file: Path) -> dict[str, Any]:
     made["n_kv_heads"] = made["n_kv_heads"] or made["n_heads"]
     made["vocab_size"] = header.lengths.get("tokenizer.ggml.tokens") or header.of_model("vocab_size")
     for key, value in made.items():
-        if type(value) is not int:
+        if type(value) is not int and key != "head_dim":
             raise UsageError(f"model '{spec}': {file.name} does not say its {key}: it is not that of a language model.")
     made["tied"] = "output.weight" not in header.tensors
     return made | OF_FAMILY["llama"]

@@ -53,7 +53,7 @@ class RotaryTable(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.rotates = config.position == "rotary"
-        half = config.d_model // config.n_heads // 2 * self.rotates  # learned positions need no angles
+        half = config.head_dim // 2 * self.rotates  # learned positions need no angles
         frequency_C = 10_000.0 ** (-torch.arange(half, dtype=torch.float32) / max(1, half))
         angle_TC = torch.arange(config.max_seq_len, dtype=torch.float32)[:, None] * frequency_C
         self.register_buffer("cos_bits_TC", angle_TC.cos().view(torch.int32), persistent=False)
@@ -107,11 +107,11 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
-        self.group, self.head = config.n_heads // config.n_kv_heads, config.d_model // config.n_heads
+        self.group, self.head = config.n_heads // config.n_kv_heads, config.head_dim
         self.window = config.window if config.mixer == "window" else None
         self.bidirectional = config.bidirectional
         self.qkv = nn.Linear(config.d_model, (config.n_heads + 2 * config.n_kv_heads) * self.head, bias=False)
-        self.out = nn.Linear(config.d_model, config.d_model, bias=False)
+        self.out = nn.Linear(config.attention_width, config.d_model, bias=False)
 
     def project(self, x_BTD: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [B, H, T, d], keys and values [B, K, T, d]; q and k are rotated together: one kernel instead of two."""
@@ -161,7 +161,7 @@ class Attention(nn.Module):
         return self.attend(q, k, v, is_causal=True)
 
     def _in_pieces(self, q_BHTd: Tensor, k_BKTd: Tensor, v_BKTd: Tensor, causal_bias: Tensor) -> Tensor:
-        """Causal attention for a CPU, in pieces of queries, each over the keys so far: [B, T, D]."""
+        """Causal attention for a CPU, in pieces of queries, each over the keys so far: [B, T, H d]."""
         t, pieces = q_BHTd.shape[2], []
         bias = causal_bias.to(q_BHTd.dtype)
         for start in range(0, t, PIECE):

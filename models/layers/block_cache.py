@@ -68,9 +68,8 @@ class BlockCache:
             spare = {"host": 1.0, "budget": SLACK, "masked": 1 / share}[self.policy]
             slots = min(slots, _ceil(share * spare * max_len))
         self.slots = min(slots, max_len)
-        head = config.d_model // config.n_heads
         # One slot more where shapes are fixed: invalid rows write there, and it is never read.
-        shape = (batch_size, config.n_kv_heads, self.slots + self.static, head)
+        shape = (batch_size, config.n_kv_heads, self.slots + self.static, config.head_dim)
         self.k_BKSd, self.v_BKSd = like.new_zeros(shape), like.new_zeros(shape)
         self.length_B = torch.zeros(batch_size, dtype=torch.int64, device=like.device)
         # Under the host policy: the host's copy, and tokens that all rows took since `length_B` was written, which saves

@@ -66,26 +66,25 @@ class CostSheet:
             self.params += d * (3 * d + h * w)
             self.keep(memory.convolution(self.config, n * self.batch_size))
             return
-        width = d + 2 * d // self.config.n_heads * self.config.n_kv_heads
-        self._matmul("attention projections", n, d, width + d, at=f"{self.here}attention")
+        a, kv = self.config.attention_width, self.config.kv_width
+        self._matmul("attention projections", n, d, 2 * a + 2 * kv, at=f"{self.here}attention")
         full, least = _pairs(self.config, n)
         for part in ("scores", "values"):
-            self._add(part, 2 * self.batch_size * full * d, f"{self.here}attention")
-        self.attention_causal += 4 * self.batch_size * least * d
-        self.params += d * (width + d)
+            self._add(part, 2 * self.batch_size * full * a, f"{self.here}attention")
+        self.attention_causal += 4 * self.batch_size * least * a
+        self.params += d * (2 * a + 2 * kv)
         self.keep(memory.attention(self.config, n, n * self.batch_size))
 
     def late_attention(self, n: int, seq_len: int) -> None:
         """Attention of n tokens to all `seq_len` tokens."""
-        d = self.config.d_model
-        kv = 2 * d // self.config.n_heads * self.config.n_kv_heads
-        self._matmul("attention projections", n, d, 2 * d)
-        self._matmul("attention projections", seq_len, d, kv)
+        d, a, kv = self.config.d_model, self.config.attention_width, self.config.kv_width
+        self._matmul("attention projections", n, d, 2 * a)
+        self._matmul("attention projections", seq_len, d, 2 * kv)
         for part in ("scores", "values"):
-            self._add(part, 2 * self.batch_size * n * seq_len * d, "")
+            self._add(part, 2 * self.batch_size * n * seq_len * a, "")
         # The positions of the n tokens are not known; if n is all tokens, this is the lower triangle.
-        self.attention_causal += 4 * self.batch_size * n * (seq_len + 1) / 2 * d
-        self.params += d * (2 * d + kv) + self.config.norm_params
+        self.attention_causal += 4 * self.batch_size * n * (seq_len + 1) / 2 * a
+        self.params += d * (2 * a + 2 * kv) + self.config.norm_params
 
     def mlp(self, n: int, *, residual: bool = True) -> None:
         """Norm and MLP over n tokens; without `residual` its output is not added to a stream of its own (routed blocks)."""
@@ -95,22 +94,26 @@ class CostSheet:
         self.keep(memory.mlp(self.config, n * self.batch_size, residual=residual))
 
     def experts(self, n: int, k: int, *, no_ops: int = 0, residual: bool = True) -> None:
-        """Norm, router over n tokens, and E experts of k tokens each."""
-        d, f, e = self.config.d_model, self.config.d_ff, self.config.n_experts
+        """Norm, router over n tokens, E experts of k tokens each, and the shared experts over n tokens."""
+        d, f, e = self.config.d_model, self.config.expert_width, self.config.n_experts
+        shared = self.config.shared_experts
         self._matmul("router", n, d, e + no_ops, at=f"{self.here}mlp")
         self._matmul("experts", e * k, d, self._mlp_matrices * f, at=f"{self.here}mlp")
-        self.params += e * self._mlp_matrices * d * f + d * (e + no_ops) + self.config.norm_params
+        self._matmul("shared experts", n, d, self._mlp_matrices * shared * f, at=f"{self.here}mlp")
+        self.params += (e + shared) * self._mlp_matrices * d * f + d * (e + no_ops) + self.config.norm_params
         tokens, assigned = n * self.batch_size, e * k * self.batch_size
         self.keep(memory.experts(self.config, tokens, assigned, choices=e + no_ops, residual=residual))
 
     def token_choice(self, n: int, pairs: int, nulls: NullChoices) -> None:
         """Norm, router over n tokens, experts over all their `pairs` (of the whole batch), and constant no-ops over n tokens."""
-        d, f, e = self.config.d_model, self.config.d_ff, self.config.n_experts
+        d, f, e = self.config.d_model, self.config.expert_width, self.config.n_experts
+        shared = self.config.shared_experts
         choices, c = e + nulls.logits, nulls.constants
         self._matmul("router", n, d, choices, at=f"{self.here}mlp")
         self._add("experts", 2 * pairs * d * self._mlp_matrices * f, f"{self.here}mlp")
+        self._matmul("shared experts", n, d, self._mlp_matrices * shared * f, at=f"{self.here}mlp")
         self._matmul("no-ops", n, d, 3 * c, at=f"{self.here}mlp")
-        self.params += e * self._mlp_matrices * d * f + d * (choices + 3 * c) + self.config.norm_params
+        self.params += (e + shared) * self._mlp_matrices * d * f + d * (choices + 3 * c) + self.config.norm_params
         self.keep(memory.token_choice(self.config, n * self.batch_size, pairs, nulls))
 
     def token_router(self, seq_len: int, k: int) -> None:
@@ -198,9 +201,8 @@ class DecodeSheet:
 
     def mixer(self, share: float) -> None:
         """Projections, and keys and values, of a block that processes this share of the tokens."""
-        d = self.config.d_model
-        kv = d // self.config.n_heads * self.config.n_kv_heads
-        self._weights(d * (2 * d + 2 * kv), share)
+        d, a, kv = self.config.d_model, self.config.attention_width, self.config.kv_width
+        self._weights(d * (2 * a + 2 * kv), share)
         held = share * self.context
         if self.config.mixer == "window":
             held = min(held, self.config.window)
@@ -214,10 +216,18 @@ class DecodeSheet:
             predicts = self.config.causal == "predictor"
             self.elements += self.config.d_model * (1 + self.config.predictor_width * predicts)
 
-    def mlp(self, share: float, *, experts: int = 1) -> None:
-        """The MLP's weights; with E experts, each processes this share of the tokens."""
-        matrices = 3 if self.config.activation == "swiglu" else 2
-        self._weights(experts * matrices * self.config.d_model * self.config.d_ff, share)
+    def mlp(self, share: float) -> None:
+        """The MLP's weights."""
+        self._weights(self._mlp_elements(self.config.d_ff), share)
+
+    def experts(self, taken: float, share: float = 1.0) -> None:
+        """Experts' weights: each of E processes the share `taken` of all tokens; the layer, and shared experts, `share`."""
+        each = self._mlp_elements(self.config.expert_width)
+        self._weights(self.config.n_experts * each, taken)
+        self._weights(self.config.shared_experts * each, share)
+
+    def _mlp_elements(self, width: int) -> int:
+        return (3 if self.config.activation == "swiglu" else 2) * self.config.d_model * width
 
     def total(self) -> DecodeCost:
         """Elements read in one step, and elements of keys and values after the context."""

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from modbench.harness.core.config import ModelConfig, kept
 from modbench.harness.core.language_model import Decision
 from modbench.models.layers.context import ForwardContext
+from modbench.models.layers.mlp import MLP
 from modbench.models.layers.router import Threshold, own_precision
 from modbench.models.layers.span import span
 
@@ -22,7 +23,7 @@ class Experts(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        e, d, f = config.n_experts, config.d_model, config.d_ff
+        e, d, f = config.n_experts, config.d_model, config.expert_width
         self.gate_EDF = nn.Parameter(torch.empty(e, d, f)) if config.activation == "swiglu" else None
         self.up_EDF = nn.Parameter(torch.empty(e, d, f))
         self.down_EFD = nn.Parameter(torch.empty(e, f, d))
@@ -53,6 +54,8 @@ class ExpertMLP(nn.Module):
     No-op experts are part of the softmax, so that a token can prefer to skip, and contribute exactly zero: they are never
     computed (MoDE integrated; Raposo et al. 2024, figure 7).
 
+    `shared_experts` are computed for every token and added without a weight (DeepSeekMoE, arXiv 2401.06066).
+
     Args:
         config: shape.
         layer: index of its block.
@@ -67,6 +70,9 @@ class ExpertMLP(nn.Module):
         self.capacity, self.executed_tokens, self.routed_parts = share, 0, ("experts",)
         self.router = nn.Linear(config.d_model, config.n_experts + no_ops, bias=False)
         self.experts = Experts(config)
+        # Several that every token passes are one of their joint width: the same sum, in three products.
+        shared = config.shared_experts
+        self.shared = MLP(config, shared * config.expert_width) if shared else None
         self.threshold = None
         if config.choice == "expert":
             # Logits start as standard normals: the quantiles of their softmax are known before any text is seen.
@@ -82,7 +88,16 @@ class ExpertMLP(nn.Module):
         return self.config.choice == "token"
 
     def forward(self, x_BTD: Tensor, ctx: ForwardContext) -> Tensor:
-        """[B, T, D] to [B, T, D]."""
+        """[B, T, D] to [B, T, D]: what the router's experts add, and the shared experts."""
+        y_BTD = self._of_chosen(x_BTD, ctx)
+        if self.shared is None:
+            return y_BTD
+        with span("shared experts"):
+            shared_BTD: Tensor = self.shared(x_BTD, ctx)
+        return y_BTD + shared_BTD
+
+    def _of_chosen(self, x_BTD: Tensor, ctx: ForwardContext) -> Tensor:
+        """What chosen experts add to each token."""
         # Float32 logits where the weights are float32, under autocast too: see `own_precision`.
         with span("router"):
             p_BTX = own_precision(self.router, x_BTD).softmax(dim=-1)

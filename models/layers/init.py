@@ -30,7 +30,7 @@ def draw_weights(module: nn.Module, config: ModelConfig) -> None:
         std = fan_in**-0.5
         if name == "embedding.weight":
             std = config.d_model**-0.5 if config.tied else 1.0
-        elif name.endswith(("attention.out.weight", "mlp.down.weight", "down_EFD")):
+        elif name.endswith(("attention.out.weight", "mlp.down.weight", "shared.down.weight", "down_EFD")):
             std /= (2 * config.n_layers) ** 0.5  # GPT-2's residual scaling
         digest = hashlib.sha256(f"{torch.initial_seed()} {name}".encode()).digest()
         generator = torch.Generator(weight.device).manual_seed(int.from_bytes(digest[:7], "big"))

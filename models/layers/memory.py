@@ -78,35 +78,36 @@ def head(config: ModelConfig, tokens: float, *, trained: bool = True) -> Layer:
 def attention(config: ModelConfig, n: float, tokens: float) -> Layer:
     """Norm, projections, rotation, fused attention, output, residual."""
     d, h = config.d_model, config.n_heads
-    kv = d // h * config.n_kv_heads
-    qk, width = d + kv, d + 2 * kv
+    a, kv = config.attention_width, config.kv_width
+    qk, width = a + kv, a + 2 * kv
     if config.mixer == "window" and config.window < n:
-        return _windows(config, n, tokens, kv)
+        return _windows(config, n, tokens)
     rotated = qk * (config.position == "rotary")  # else queries and keys are views of the projection
-    kept = norm(config) + Amount(width + rotated + d, exact=FLOAT32 * h) + Amount(d)
-    back = Amount(width + d) * tokens + Amount(d * d)
+    kept = norm(config) + Amount(width + rotated + a, exact=FLOAT32 * h) + Amount(d)
+    back = Amount(width + a) * tokens + Amount(a * d)
     if PIECE < n <= WHOLE_BLOCK and config.mixer == "attention" and not config.bidirectional:
-        kept += Amount(d)  # attention in pieces keeps its output twice: in pieces and concatenated
+        kept += Amount(a)  # attention in pieces keeps its output twice: in pieces and concatenated
     return Layer(
         kept * tokens,
-        d * (width + d) + config.norm_params,
+        d * (width + a) + config.norm_params,
         back,
-        forward=Amount(d + width + max(2 * rotated, 2 * d)) * tokens,
+        forward=Amount(d + width + max(2 * rotated, a + d)) * tokens,
         output=Amount(2 * d) * tokens,
     )
 
 
-def _windows(config: ModelConfig, n: float, tokens: float, kv: float) -> Layer:
+def _windows(config: ModelConfig, n: float, tokens: float) -> Layer:
     """The same in pieces of W queries and 2 W keys, which are copies; the mask is in the model's format."""
     d, h, w = config.d_model, config.n_heads, config.window
+    a, kv = config.attention_width, config.kv_width
     whole = -(-n // w) * w / n  # the last piece is padded
-    pieces = Amount(d + 4 * kv + 2 * w, exact=FLOAT32 * h) * whole
-    kept = norm(config) + pieces + Amount(d) + Amount(d)
+    pieces = Amount(a + 4 * kv + 2 * w, exact=FLOAT32 * h) * whole
+    kept = norm(config) + pieces + Amount(a) + Amount(d)
     return Layer(
         kept * tokens,
-        d * (2 * d + 2 * kv) + config.norm_params,
-        back=Amount(2 * d + 4 * kv) * tokens * whole + Amount(d * d),
-        forward=(Amount(4 * d + 3 * kv) + pieces + Amount(0, exact=2 * w)) * tokens,
+        d * (2 * a + 2 * kv) + config.norm_params,
+        back=Amount(2 * a + 4 * kv) * tokens * whole + Amount(a * d),
+        forward=(Amount(d + 3 * a + 3 * kv) + pieces + Amount(0, exact=2 * w)) * tokens,
         output=Amount(2 * d) * tokens,
     )
 
@@ -143,7 +144,7 @@ def mlp(config: ModelConfig, tokens: float, *, residual: bool = True) -> Layer:
 
 
 def experts(config: ModelConfig, tokens: float, assigned: float, *, choices: int, residual: bool = True) -> Layer:
-    """Norm, router over all tokens, MLPs over the assigned ones, their weighted sum, residual.
+    """Norm, router over all tokens, MLPs over the assigned ones, their weighted sum; shared experts over all tokens; residual.
 
     Args:
         config: shape.
@@ -152,7 +153,7 @@ def experts(config: ModelConfig, tokens: float, assigned: float, *, choices: int
         choices: experts that the router scores, no-ops included.
         residual: whether the new stream is kept.
     """
-    d, f, e = config.d_model, config.d_ff, config.n_experts
+    d, f, e = config.d_model, config.expert_width, config.n_experts
     gated = config.activation == "swiglu"
     scores = Amount(0, FLOAT32 * choices)
     requested = Amount()
@@ -162,15 +163,55 @@ def experts(config: ModelConfig, tokens: float, assigned: float, *, choices: int
     each = Amount((4 if gated else 2) * f + 3 * d, exact=2 * INT64 + 2 * FLOAT32)
     stream = norm(config) + scores + requested + Amount(d * residual)
     weights = Amount(e * (3 if gated else 2) * d * f)
-    return Layer(
+    return _with_shared(
+        config,
+        tokens,
         stream * tokens + each * assigned,
         weights.elements + d * choices + config.norm_params,
-        back=highest(
+        back=(
             Amount((2 if gated else 1) * f - d) * assigned + Amount(e * d * f),  # at the activation
             Amount((-3 if gated else -1) * f) * assigned + weights,  # when all weights have their gradients
-            norm_back(config) * tokens - each * assigned + weights,  # then in the norm
         ),
+        norm=norm_back(config) * tokens - each * assigned + weights,
         forward=Amount(2 * d) * tokens + Amount(d + max(3 * f if gated else 0, 2 * f + d)) * assigned,
+    )
+
+
+def _with_shared(
+    config: ModelConfig,
+    tokens: float,
+    saved: Amount,
+    params: float,
+    *,
+    back: tuple[Amount, ...],
+    norm: Amount,
+    forward: Amount,
+) -> Layer:
+    """A layer of experts, and the shared ones over all tokens.
+
+    They are one MLP, computed last: its backward pass comes first, and its gradient of the input waits for that of the others.
+
+    Args:
+        config: shape.
+        tokens: tokens of the input.
+        saved: what the layer saves without shared experts.
+        params: its parameters without them.
+        back: moments of its backward pass before the norm's, without them.
+        norm: that of the norm.
+        forward: peak of its forward pass without them.
+    """
+    d, s, gated = config.d_model, config.shared_experts * config.expert_width, config.activation == "swiglu"
+    hidden, shared = Amount((4 if gated else 2) * s) * tokens, Amount((3 if gated else 2) * d * s)
+    later = shared - hidden
+    return Layer(
+        saved + hidden,
+        params + shared.elements,
+        back=highest(
+            Amount((2 if gated else 1) * s) * tokens + Amount(d * s),  # at the activation of shared experts
+            *(moment + later + Amount(d * (s > 0)) * tokens for moment in back),
+            norm + later,
+        ),
+        forward=highest(forward, Amount((3 * d + (3 if gated else 2) * s) * (s > 0)) * tokens),
         output=Amount(d) * tokens,
     )
 
@@ -211,7 +252,7 @@ def token_choice(
 
 def select(config: ModelConfig, tokens: float, selected: float) -> Layer:
     """A token router over all tokens: scores, top-k, and the selected tokens gathered with their angles."""
-    d, c = config.d_model, config.d_model // config.n_heads
+    d, c = config.d_model, config.head_dim
     learned = config.router == "learned"
     params = 0.0
     if learned:
@@ -230,7 +271,7 @@ def select(config: ModelConfig, tokens: float, selected: float) -> Layer:
 
 def outside(config: ModelConfig, tokens: float, selected: float) -> Amount:
     """What stays in memory while a block processes the selected tokens: the whole stream, their angles and indices."""
-    angle = config.d_model // config.n_heads * (config.position == "rotary")
+    angle = config.head_dim * (config.position == "rotary")
     angles_and_indices = Amount(0, exact=FLOAT32 * angle + 3 * INT64)
     return Amount(config.d_model) * tokens + angles_and_indices * selected
 
@@ -261,7 +302,7 @@ def switched(config: ModelConfig, tokens: float) -> Layer:
 
 def buffers(config: ModelConfig) -> Amount:
     """Rotary angles of all positions in float32, and the bias that hides later keys from a piece of queries."""
-    half = config.d_model // config.n_heads // 2 * (config.position == "rotary")
+    half = config.head_dim // 2 * (config.position == "rotary")
     return Amount(PIECE * (WHOLE_BLOCK + PIECE), exact=FLOAT32 * 2 * config.max_seq_len * half)
 
 

@@ -13,13 +13,19 @@ from modbench.models.layers.context import ForwardContext
 
 
 class MLP(nn.Module):
-    """`down(silu(gate(x)) * up(x))`, or `down(gelu(up(x)))`; no biases."""
+    """`down(silu(gate(x)) * up(x))`, or `down(gelu(up(x)))`; no biases.
 
-    def __init__(self, config: ModelConfig) -> None:
+    Args:
+        config: shape.
+        width: hidden width F; None: `d_ff`.
+    """
+
+    def __init__(self, config: ModelConfig, width: int | None = None) -> None:
         super().__init__()
-        self.gate = nn.Linear(config.d_model, config.d_ff, bias=False) if config.activation == "swiglu" else None
-        self.up = nn.Linear(config.d_model, config.d_ff, bias=False)
-        self.down = nn.Linear(config.d_ff, config.d_model, bias=False)
+        d, f = config.d_model, config.d_ff if width is None else width
+        self.gate = nn.Linear(d, f, bias=False) if config.activation == "swiglu" else None
+        self.up = nn.Linear(d, f, bias=False)
+        self.down = nn.Linear(f, d, bias=False)
 
     def forward(self, x_BTD: Tensor, ctx: ForwardContext) -> Tensor:  # noqa: ARG002  # `ExpertMLP`, which can replace this, needs it
         """[B, T, D] to [B, T, D], each token by itself."""

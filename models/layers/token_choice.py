@@ -80,8 +80,8 @@ class TokenChoiceMLP(ExpertMLP):
         """A bias balances without a loss."""
         return self.config.balance != "bias"
 
-    def forward(self, x_BTD: Tensor, ctx: ForwardContext) -> Tensor:
-        """[B, T, D] to [B, T, D]."""
+    def _of_chosen(self, x_BTD: Tensor, ctx: ForwardContext) -> Tensor:
+        """What chosen experts and no-ops add to each token."""
         x_ND = x_BTD.flatten(0, 1)
         # Float32 logits where the weights are float32, under autocast too: see `own_precision`.
         with span("router"):

@@ -94,6 +94,7 @@ def test_closed_form_equals_counter_exactly(model: str, capacity: float | None) 
             "mixer": st.sampled_from(["attention", "window", "convolution"]),
             "window": st.integers(1, 60),
             "bidirectional": st.booleans(),
+            "head_dim": st.sampled_from([None, None, 8, 24, 40]),
         }
     ),
     routing=st.fixed_dictionaries(
@@ -107,6 +108,8 @@ def test_closed_form_equals_counter_exactly(model: str, capacity: float | None) 
             "choice": st.sampled_from(["expert", "token"]),
             "experts_top_k": st.integers(1, 2),
             "n_no_ops": st.integers(1, 2),
+            "expert_d_ff": st.sampled_from([None, 24, 200]),
+            "shared_experts": st.integers(0, 2),
             "gate": st.sampled_from(["straight_through", "gumbel"]),
             "exit_by": st.sampled_from(["sequence", "token"]),
         }
@@ -128,6 +131,8 @@ def test_closed_form_equals_counter_on_any_shape(
         shape = {**shape, "mixer": "attention"}
     if shape["mixer"] == "window":
         shape = {**shape, "position": "rotary"}
+    if shape["mixer"] == "convolution":
+        shape = {**shape, "head_dim": None}
     if changes.get("exit_by") == "token" and (shape["bidirectional"] or shape["mixer"] == "convolution"):
         changes["exit_by"] = "sequence"
     if model == "depth_branches":

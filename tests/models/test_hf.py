@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import socket
 from pathlib import Path
@@ -61,8 +62,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def case(model: str, *, seq_len: int = 24, dtype: Dtype = "fp32") -> Case:
-    shape: dict[str, Any] = {"d_model": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "d_ff": 64, "max_seq_len": 64}
+def case(model: str, *, seq_len: int = 24, dtype: Dtype = "fp32", **more: Any) -> Case:
+    shape: dict[str, Any] = {
+        "d_model": 32,
+        "n_layers": 2,
+        "n_heads": 4,
+        "n_kv_heads": 2,
+        "d_ff": 64,
+        "max_seq_len": 64,
+        **more,
+    }
     if model == "hf:gpt2":
         shape.pop("n_kv_heads")
     model, options = parse_spec(model)
@@ -174,6 +183,34 @@ def test_the_closed_form_is_what_the_counter_sees(model: str, folder: Path) -> N
     real: Any = build_module(it, 0)
     _, cache = real.prefill(tokens(2, 24))
     assert cache.nbytes == decode.held * 4
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_heads_may_be_wider_than_the_stream(family: str, tmp_path: Path) -> None:
+    """As in Qwen3: in the suite's shape, and from a config, whose `head_dim` is read; Qwen3's is 128 where it names none."""
+    it = case(f"hf:{family}", head_dim=24)
+    build_module(it, 0).inner.config.save_pretrained(tmp_path)  # type: ignore[union-attr, operator]
+    read = case(f"hf:{tmp_path / 'config.json'}")
+    assert read.config.head_dim == 24
+    for made in (it, read):
+        cost = case_cost(made)
+        assert cost is not None
+        with torch.device("meta"):
+            module: Any = build_module(made, 0)
+            seen = counter.forward(module, torch.zeros(2, 24, dtype=torch.int64)).total
+        assert seen == pytest.approx(cost.forward, rel=1e-3)
+        assert cost.params == sum(p.numel() for p in module.parameters())
+    said = json.loads((tmp_path / "config.json").read_text())
+    del said["head_dim"]
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    unsaid = case(f"hf:{tmp_path / 'config.json'}")
+    assert unsaid.config.head_dim == (128 if family == "qwen3" else 8)
+    assert build_module(unsaid, 0).inner.config.head_dim == unsaid.config.head_dim  # type: ignore[union-attr]
+
+
+def test_gpt_2_has_no_heads_of_their_own_width() -> None:
+    with pytest.raises(UsageError, match="leave out head_dim 24"):
+        build_module(case("hf:gpt2", head_dim=24), 0)
 
 
 def test_a_wrong_closed_form_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

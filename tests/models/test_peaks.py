@@ -107,6 +107,14 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("mode_integrated", {"choice": "token", "capacity": 0.5, "no_op": "constant", "activation": "gelu"}),
     ("moe", {"n_experts": 8, "experts_top_k": 2}),
     ("moe", {"activation": "gelu"}),
+    ("dense", {"head_dim": 64, "n_kv_heads": 2}),
+    ("dense", {"head_dim": 16, "n_heads": 3, **GPT_2}),
+    ("dense", {"head_dim": 64, "mixer": "window", "window": 32}),
+    ("mod", {"head_dim": 48}),
+    ("moe", {"shared_experts": 2, "expert_d_ff": 40}),
+    ("moe", {"shared_experts": 1, "expert_d_ff": 400, "activation": "gelu", "choice": "token"}),
+    ("mode_staged", {"shared_experts": 1, "expert_d_ff": 96, "capacity": 0.5}),
+    ("mode_integrated", {"shared_experts": 1, "n_no_ops": 3, "head_dim": 16}),
 ]
 
 
@@ -142,9 +150,15 @@ def test_a_forward_pass_is_forecast_too(model: str, t: int, b: int) -> None:
     d=st.sampled_from([64, 128, 256]),
     vocab=st.sampled_from([256, 2000]),
     dtype=st.sampled_from(["fp32", "bf16"]),
+    head=st.sampled_from([None, None, 16, 48]),
+    expert=st.sampled_from([{}, {}, {"expert_d_ff": 80}, {"expert_d_ff": 96, "shared_experts": 2}]),
 )
-def test_on_any_shape(model: str, t: int, b: int, layers: int, d: int, vocab: int, dtype: str) -> None:
-    made = in_format(case(model, t, b, d_model=d, n_layers=layers, vocab_size=vocab, max_seq_len=300), dtype)
+def test_on_any_shape(
+    model: str, t: int, b: int, layers: int, d: int, vocab: int, dtype: str, head: int | None, expert: dict[str, int]
+) -> None:
+    mine = expert if "n_experts" in catalogue.model_options(model) else {}
+    shape = {"d_model": d, "n_layers": layers, "vocab_size": vocab, "max_seq_len": 300, "head_dim": head}
+    made = in_format(case(model, t, b, **shape, **mine), dtype)
     assert forecast(made) == pytest.approx(of_fake_tensors(made).peak, rel=0.01)
 
 

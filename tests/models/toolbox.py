@@ -27,6 +27,7 @@ NO_OPS: dict[str, Any] = {"capacity": 0.5, "choice": "token", "experts_top_k": 2
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("dense", {}),
     ("dense", {"n_kv_heads": 2}),
+    ("dense", {"n_kv_heads": 2, "head_dim": 12}),
     ("dense", {"norm": "layer", "position": "learned", "activation": "gelu"}),
     ("mod", {"capacity": 0.5, "norm": "layer", "position": "learned"}),
     ("early_exit", {"exit_threshold": 0.09, "exit_by": "token", "position": "learned"}),
@@ -44,6 +45,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("mode_integrated", {**NO_OPS, "no_op": "constant", "balance": "threshold"}),
     ("mode_integrated", {**NO_OPS, "no_op": "constant", "no_op_logits": "shared"}),
     ("mode_staged", {"capacity": 0.5}),
+    ("mode_staged", {"capacity": 0.5, "shared_experts": 1, "expert_d_ff": 24, "head_dim": 6}),
     ("mode_staged", {"capacity": 0.5, "choice": "token", "granularity": "mlp"}),
     ("depth_branches", {}),
     ("depth_predictor", {}),

@@ -1,0 +1,137 @@
+"""Heads and experts of their own width, and experts that every token passes: what they compute, cost and refuse."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from test_flops import case
+from toolbox import build, config, context, tokens
+from torch.nn import functional as F
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.flops.closed_form import case_cost, case_decode_cost
+from modbench.models.layers.attention import Attention
+from modbench.models.layers.experts import ExpertMLP
+from modbench.models.layers.mlp import MLP
+
+WITH_EXPERTS = ["moe", "mode_staged", "mode_integrated"]
+
+
+def test_without_the_keys_a_shape_is_what_it_was() -> None:
+    plain = config()
+    assert (plain.head_dim, plain.attention_width, plain.expert_width) == (8, 32, plain.d_ff)
+    assert plain == config(head_dim=8)
+    assert build("moe").state_dict().keys() == build("moe", expert_d_ff=24).state_dict().keys()
+
+
+def test_a_case_names_a_head_of_its_own_width_alone() -> None:
+    """Also where n_heads does not divide d_model, so that there is no default."""
+    assert "head_dim" not in json.loads(case("dense").config_diff())
+    for heads, head in ((4, 24), (3, 10)):
+        odd = case("dense", d_model=32, n_heads=heads, head_dim=head)
+        assert json.loads(odd.config_diff())["head_dim"] == head
+        assert ModelConfig.model_validate(odd.config.model_dump()) == odd.config
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ({"n_heads": 3}, "or set head_dim"),
+        ({"head_dim": 7}, "head_dim 7 must be even"),
+        ({"head_dim": 16, "mixer": "convolution"}, "leave out head_dim 16"),
+        ({"expert_d_ff": 0}, "expert_d_ff"),
+        ({"shared_experts": -1}, "shared_experts"),
+    ],
+)
+def test_what_no_shape_can_be(shape: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        config(**shape)
+
+
+@pytest.mark.parametrize("head", [4, 20])
+def test_attention_of_narrow_and_wide_heads_equals_plain_products(head: int) -> None:
+    module = build("dense", n_heads=3, n_kv_heads=3, head_dim=head, position="learned")
+    attention = module.blocks[0].attention
+    assert isinstance(attention, Attention)
+    assert attention.out.weight.shape == (32, 3 * head)
+    x_BTD = torch.randn(2, 9, 32)
+    q, k, v = (
+        part.unflatten(-1, (3, head)).transpose(1, 2) for part in F.linear(x_BTD, attention.qkv.weight).chunk(3, dim=-1)
+    )
+    scores = (q @ k.mT / head**0.5).masked_fill(torch.ones(9, 9).triu(1).bool(), -torch.inf)
+    want_BTD = (scores.softmax(-1) @ v).transpose(1, 2).flatten(2) @ attention.out.weight.mT
+    torch.testing.assert_close(attention(x_BTD, context(module, 9)), want_BTD, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", WITH_EXPERTS)
+@pytest.mark.parametrize("causal", [False, True])
+def test_shared_experts_are_added_for_every_token(name: str, *, causal: bool) -> None:
+    """Two of width 24: each as a plain MLP of 24, whatever the router decides."""
+    module = build(name, n_layers=2, shared_experts=2, expert_d_ff=24)
+    mlp = module.blocks[1].mlp
+    assert isinstance(mlp, ExpertMLP)
+    assert isinstance(mlp.shared, MLP)
+    assert mlp.shared.gate is not None
+    assert mlp.experts.up_EDF.shape == (4, 32, 24)
+    x_BTD = torch.randn(2, 12, 32)
+    ctx = context(module, 12, causal=causal)
+    both = mlp(x_BTD, ctx)
+    want = torch.zeros_like(x_BTD)
+    for part in (slice(0, 24), slice(24, 48)):
+        gate, up, down = mlp.shared.gate.weight[part], mlp.shared.up.weight[part], mlp.shared.down.weight[:, part]
+        want = want + (F.silu(x_BTD @ gate.mT) * (x_BTD @ up.mT)) @ down.mT
+    mlp.shared = None
+    torch.testing.assert_close(both - mlp(x_BTD, ctx), want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", WITH_EXPERTS)
+def test_a_token_that_only_meets_no_ops_gets_its_shared_experts(name: str) -> None:
+    options = {"capacity": 0.25} if "capacity" in catalogue.model_options(name) else {"capacity_factor": 0.25}
+    module = build(name, n_layers=2, shared_experts=1, expert_d_ff=8, **options)
+    mlp = module.blocks[1].mlp
+    y_BTD = mlp(torch.randn(1, 16, 32), context(module, 16))
+    assert (y_BTD != 0).any(-1).all()
+
+
+@pytest.mark.parametrize("name", WITH_EXPERTS)
+def test_decoding_reads_shared_experts_too(name: str) -> None:
+    """Against the same model without: the weights of two more MLPs in each of the two routed blocks."""
+    costs = [case_decode_cost(case(name, shared_experts=n, expert_d_ff=40), 48) for n in (0, 2)]
+    assert costs[0] is not None
+    assert costs[1] is not None
+    reached = 1.0 if name != "mode_staged" else 1 - (1 - 0.125) ** 2
+    assert costs[1].read - costs[0].read == pytest.approx(reached * 2 * 2 * 3 * 64 * 40)
+
+
+@pytest.mark.parametrize("choice", ["expert", "token"])
+def test_generation_passes_shared_experts(choice: str) -> None:
+    """Step by step as in one causal forward pass, with narrow experts and wide heads."""
+    module = build("moe", choice=choice, shared_experts=1, expert_d_ff=24, head_dim=12)
+    x_BT = tokens(2, 12)
+    want = module(x_BT, causal=True)
+    logits, cache = module.prefill(x_BT[:, :6])
+    for t in range(6, 12):
+        torch.testing.assert_close(logits, want[:, t - 1], rtol=1e-4, atol=1e-4)
+        logits = module.decode(x_BT[:, t], cache)
+
+
+def test_a_mixture_as_the_field_builds_them_by_hand() -> None:
+    """128 experts of 768, heads of 128 where the stream is 2,048 wide."""
+    shape = {"d_model": 2048, "n_layers": 48, "n_heads": 32, "n_kv_heads": 4, "head_dim": 128, "vocab_size": 151_936}
+    routed = {
+        "every": 1,
+        "first_routed": 0,
+        "n_experts": 128,
+        "experts_top_k": 8,
+        "expert_d_ff": 768,
+        "choice": "token",
+    }
+    cost = case_cost(case("moe", 1, 1, **shape, **routed))
+    assert cost is not None
+    attention, experts = 2048 * (2 * 4096 + 2 * 512), 128 * (3 * 2048 * 768 + 2048)
+    assert cost.params == 48 * (attention + experts + 2 * 2048) + 2 * 151_936 * 2048 + 2048
