@@ -12,7 +12,7 @@ from dataclasses import replace
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, DecodeCost
 from modbench.harness.core.memory_ledger import INT64, Amount, Layer, Ledger
-from modbench.models.layers import memory
+from modbench.models.layers import expert_memory, memory
 from modbench.models.layers.null_choices import NullChoices
 
 
@@ -102,7 +102,7 @@ class CostSheet:
         self._matmul("shared experts", n, d, self._mlp_matrices * shared * f, at=f"{self.here}mlp")
         self.params += (e + shared) * self._mlp_matrices * d * f + d * (e + no_ops) + self.config.norm_params
         tokens, assigned = n * self.batch_size, e * k * self.batch_size
-        self.keep(memory.experts(self.config, tokens, assigned, choices=e + no_ops, residual=residual))
+        self.keep(expert_memory.experts(self.config, tokens, assigned, choices=e + no_ops, residual=residual))
 
     def token_choice(self, n: int, pairs: int, nulls: NullChoices) -> None:
         """Norm, router over n tokens, experts over all their `pairs` (of the whole batch), and constant no-ops over n tokens."""
@@ -114,7 +114,7 @@ class CostSheet:
         self._matmul("shared experts", n, d, self._mlp_matrices * shared * f, at=f"{self.here}mlp")
         self._matmul("no-ops", n, d, 3 * c, at=f"{self.here}mlp")
         self.params += (e + shared) * self._mlp_matrices * d * f + d * (choices + 3 * c) + self.config.norm_params
-        self.keep(memory.token_choice(self.config, n * self.batch_size, pairs, nulls))
+        self.keep(expert_memory.token_choice(self.config, n * self.batch_size, pairs, nulls))
 
     def token_router(self, seq_len: int, k: int) -> None:
         """MoD's router over all tokens, and the gather of k; while training, its predictor too. `scatter` ends the block.

@@ -38,7 +38,7 @@ def weighted_sum(experts: Experts, x_ND: Tensor, weight_NX: Tensor, choice_Nk: T
     with span("experts"):
         y_PD = _each(experts, x_PD, counts) * weight_NX.flatten().index_select(0, at_P)[:, None]
     with span("scatter"):
-        return torch.zeros_like(x_ND).index_add(0, token_P, y_PD.to(x_ND.dtype))
+        return torch.zeros_like(x_ND).index_add_(0, token_P, y_PD.to(x_ND.dtype))
 
 
 def _each(experts: Experts, x_PD: Tensor, counts: list[int]) -> Tensor:

@@ -164,11 +164,11 @@ class ExpertMLP(nn.Module):
         flat_EN = (indices_BEk + row_B[:, None, None]).transpose(0, 1).flatten(1)
         x_ND = x_BTD.reshape(b * t, d)
         with span("gather"):
-            x_END = x_ND[flat_EN]
+            x_END = x_ND.index_select(0, flat_EN.flatten()).view(*flat_EN.shape, d)
         with span("experts"):
             y_END = self.experts(x_END) * p_BEk.transpose(0, 1).flatten(1)[..., None]
         with span("scatter"):
-            y_ND = torch.zeros_like(x_ND).index_add(0, flat_EN.flatten(), y_END.flatten(0, 1).to(x_ND.dtype))
+            y_ND = torch.zeros_like(x_ND).index_add_(0, flat_EN.flatten(), y_END.flatten(0, 1).to(x_ND.dtype))
         return y_ND.view(b, t, d)
 
     def _record(self, p_BET: Tensor, taken_BET: Tensor, ctx: ForwardContext) -> None:
@@ -182,12 +182,17 @@ class ExpertMLP(nn.Module):
         x_ND, p_EN = x_BTD.flatten(0, 1), p_BET.transpose(0, 1).flatten(1)
         taken_EN = p_EN != 0
         counts = taken_EN.sum(1).tolist()  # the only wait: the total is known then
-        token_P = torch.nonzero_static(taken_EN, size=sum(counts))[:, 1]
+        expert_P, token_P = torch.nonzero_static(taken_EN, size=sum(counts)).unbind(1)
         y_ND = torch.zeros_like(x_ND)
-        for expert, token_N in enumerate(token_P.split(counts)):
+        if not sum(counts):
+            return y_ND.view_as(x_BTD)
+        p_P1 = p_EN[expert_P, token_P, None]
+        for expert, (token_N, p_N1) in enumerate(zip(token_P.split(counts), p_P1.split(counts), strict=True)):
             if counts[expert]:
-                y = self.experts.one(expert, x_ND.index_select(0, token_N)) * p_EN[expert, token_N, None]
-                y_ND = y_ND.index_add(0, token_N, y.to(x_ND.dtype))
+                y = self.experts.one(expert, x_ND.index_select(0, token_N)) * p_N1
+                y_ND.index_add_(
+                    0, token_N, y.to(x_ND.dtype)
+                )  # in place: a copy of all tokens for each expert would be dear
         return y_ND.view_as(x_BTD)
 
     def _all_experts(self, x_BTD: Tensor, p_BET: Tensor) -> Tensor:

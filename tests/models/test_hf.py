@@ -205,7 +205,8 @@ def test_heads_may_be_wider_than_the_stream(family: str, tmp_path: Path) -> None
     (tmp_path / "config.json").write_text(json.dumps(said))
     unsaid = case(f"hf:{tmp_path / 'config.json'}")
     assert unsaid.config.head_dim == (128 if family == "qwen3" else 8)
-    assert build_module(unsaid, 0).inner.config.head_dim == unsaid.config.head_dim  # type: ignore[union-attr]
+    attention = build_module(unsaid, 0).inner.model.layers[0].self_attn  # type: ignore[union-attr, operator, index]
+    assert attention.head_dim == unsaid.config.head_dim
 
 
 def test_gpt_2_has_no_heads_of_their_own_width() -> None:
