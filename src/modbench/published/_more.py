@@ -31,8 +31,3 @@ def gpt_oss_biases(n_layers: int, d_model: int, n_heads: int, n_kv_heads: int, h
 def expert_biases(n_layers: int, experts: int, d_model: int, d_ff: int) -> int:
     """Biases of SwiGLU experts: gate and up (2 d_ff), down (d_model)."""
     return n_layers * experts * (2 * d_ff + d_model)
-
-
-def heads_apart(n_layers: int, d_model: int, n_heads: int, n_kv_heads: int, head_dim: int) -> int:
-    """What projections of heads of their own width have beyond those of one head as wide as the stream (`n_heads = 1`)."""
-    return n_layers * d_model * ((2 * n_heads + 2 * n_kv_heads) * head_dim - 4 * d_model)

@@ -24,7 +24,7 @@ def kv_cache(context: int, **shape: Any) -> float:  # noqa: ANN401
 
 
 def moe(seq_len: int = 1, **shape: Any) -> Cost:  # noqa: ANN401
-    """Cost of our MoE at batch size 1, with experts in every block and tokens that choose them."""
+    """Cost of our MoE at batch size 1; tokens choose their experts, which every block has from `first_routed` on (default 0)."""
     return closed_form("moe", _config("moe", seq_len, shape), seq_len, 1)
 
 
@@ -35,7 +35,8 @@ def activated(*, router: bool = True, **shape: Any) -> float:  # noqa: ANN401
         router: whether the router is counted.
         shape: keys of the configuration, with `experts_top_k`.
     """
-    d, layers, experts, chosen = (shape[key] for key in ("d_model", "n_layers", "n_experts", "experts_top_k"))
+    d, experts, chosen = (shape[key] for key in ("d_model", "n_experts", "experts_top_k"))
+    layers = shape["n_layers"] - shape.get("first_routed", 0)
     with_few = moe(**(shape | {"n_experts": chosen})).params
     return float(with_few + layers * d * ((experts - chosen) if router else -chosen))
 

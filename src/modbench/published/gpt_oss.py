@@ -31,7 +31,9 @@ class Size:
         return {
             "d_model": D,
             "n_layers": self.layers,
-            "n_heads": 1,
+            "n_heads": HEADS,
+            "n_kv_heads": KV,
+            "head_dim": HEAD_DIM,
             "d_ff": D,
             "vocab_size": V,
             "n_experts": self.experts,
@@ -39,11 +41,9 @@ class Size:
         }
 
     def _beyond(self, experts: int) -> float:
-        """Heads of their own width, biases and sinks, with the biases of so many experts."""
-        return (
-            _more.heads_apart(self.layers, D, HEADS, KV, HEAD_DIM)
-            + _more.gpt_oss_biases(self.layers, D, HEADS, KV, HEAD_DIM, self.experts)
-            + _more.expert_biases(self.layers, experts, D, D)
+        """Biases and sinks, with the biases of so many experts."""
+        return _more.gpt_oss_biases(self.layers, D, HEADS, KV, HEAD_DIM, self.experts) + _more.expert_biases(
+            self.layers, experts, D, D
         )
 
     def total(self) -> float:
@@ -60,7 +60,7 @@ class Size:
 
     def attention(self) -> float:
         """Projections, biases and sinks."""
-        projections = self.layers * 4 * D * D + _more.heads_apart(self.layers, D, HEADS, KV, HEAD_DIM)
+        projections = self.layers * D * (2 * HEADS + 2 * KV) * HEAD_DIM
         return projections + _more.gpt_oss_biases(self.layers, D, HEADS, KV, HEAD_DIM, 0)
 
 

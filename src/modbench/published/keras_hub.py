@@ -49,9 +49,18 @@ def _qwen25() -> float:
     return float(made.params + _more.qkv_biases(24, 896, 128))
 
 
-def _qwen3_8b() -> float:
-    made = dense(**(LLAMA | {"n_layers": 36}), n_kv_heads=8, d_ff=12_288, vocab_size=151_936)
-    return float(made.params + _more.qk_norms(36, 128))
+def _qwen3_row(preset: str, config: str, printed: str, **shape: Any) -> Row:  # noqa: ANN401
+    shape |= {"n_kv_heads": 8, "head_dim": 128, "vocab_size": 151_936}
+    return Row(
+        preset,
+        f"{FOLDER}/qwen3/qwen3_presets.py, params",
+        config,
+        Printed(printed),
+        "parameters",
+        lambda: dense(**shape).params + _more.qk_norms(shape["n_layers"], 128),
+        "embedding (and head, if not tied), and norms of queries and keys counted",
+        "catalogue and more",
+    )
 
 
 def _mixtral() -> float:
@@ -102,15 +111,34 @@ SOURCE = Source(
             "tied embedding, and biases of queries, keys and values counted",
             "catalogue and more",
         ),
-        Row(
+        _qwen3_row(
+            "qwen3_0.6b_en",
+            "L 28, d 1,024, 16 heads of 128, kv 8, d_ff 3,072, V 151,936, tied (config.json of Qwen/Qwen3-0.6B, in a copy)",
+            "596,049,920",
+            d_model=1024,
+            n_layers=28,
+            n_heads=16,
+            d_ff=3072,
+            tied=True,
+        ),
+        _qwen3_row(
+            "qwen3_4b_en",
+            "L 36, d 2,560, 32 heads of 128, kv 8, d_ff 9,728, V 151,936, tied (config.json of Qwen/Qwen3-4B, in a copy)",
+            "4,022,468,096",
+            d_model=2560,
+            n_layers=36,
+            n_heads=32,
+            d_ff=9728,
+            tied=True,
+        ),
+        _qwen3_row(
             "qwen3_8b_en",
-            f"{FOLDER}/qwen3/qwen3_presets.py, params",
-            "L 36, d 4,096, h 32, kv 8, d_ff 12,288, V 151,936 (config.json of Qwen/Qwen3-8B, in a copy)",
-            Printed("8,190,735,360"),
-            "parameters",
-            _qwen3_8b,
-            "embedding and head, and norms of queries and keys counted",
-            "catalogue and more",
+            "L 36, d 4,096, 32 heads of 128, kv 8, d_ff 12,288, V 151,936 (config.json of Qwen/Qwen3-8B, in a copy)",
+            "8,190,735,360",
+            d_model=4096,
+            n_layers=36,
+            n_heads=32,
+            d_ff=12_288,
         ),
         Row(
             "mixtral_8_7b_en",

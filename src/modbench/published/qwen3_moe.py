@@ -13,13 +13,15 @@ L, D, V, HEADS, KV, HEAD_DIM = 48, 2048, 151_936, 32, 4, 128
 SHAPE: dict[str, Any] = {
     "d_model": D,
     "n_layers": L,
-    "n_heads": 1,
+    "n_heads": HEADS,
+    "n_kv_heads": KV,
+    "head_dim": HEAD_DIM,
     "d_ff": 768,
     "vocab_size": V,
     "n_experts": 128,
     "experts_top_k": 8,
 }
-BEYOND = _more.heads_apart(L, D, HEADS, KV, HEAD_DIM) + _more.qk_norms(L, HEAD_DIM)
+BEYOND = _more.qk_norms(L, HEAD_DIM)
 
 _row = partial(
     Row,
