@@ -11,7 +11,6 @@ import pandas as pd
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.confirm_plan import Role
-from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning.confirming import EXPLORES, Confirmation
 from modbench.harness.results.choosing import place_of
 from modbench.harness.results.confirmed import Compared, Confirmed, found_in
@@ -78,6 +77,7 @@ class Answer:
         count: which attention FLOPs these are charged with, `full` or `causal`.
         confirmed: what the run folder holds.
         sides: by role.
+        at_once: runs that the machine trained side by side.
         worth: of the difference from the anchor, in dense compute; None where the anchor was not compared.
     """
 
@@ -85,6 +85,7 @@ class Answer:
     count: str
     confirmed: Confirmed
     sides: Mapping[Role, Side]
+    at_once: int
     worth: Worth | None
 
     @property
@@ -106,7 +107,7 @@ class Answer:
         seconds = [self.sides[role].seconds for role in ("best", compared.role)]
         if compared.more is None or None in seconds:
             return None
-        return compared.more * sum(each for each in seconds if each is not None) / usable_cores() / 3600
+        return compared.more * sum(each for each in seconds if each is not None) / self.at_once / 3600
 
 
 def answers(loaded: Loaded) -> list[Answer]:
@@ -132,7 +133,9 @@ def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
     assert sweep is not None
     assert budget is not None
     worth = _worth(loaded, made, told, budget) if any(each.role == "anchor" for each in told.compared) else None
-    return Answer(budget, sweep.count, told, sides, worth)
+    cores, suite = loaded.run.environment.get("usable_cores"), loaded.run.plan.suite
+    at_once = max(1, int(cores or 1) // suite.threads) if loaded.run.plan.device == "cpu" else 1
+    return Answer(budget, sweep.count, told, sides, at_once, worth)
 
 
 def _worth(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float) -> Worth:
