@@ -205,7 +205,7 @@ def test_heads_may_be_wider_than_the_stream(family: str, tmp_path: Path) -> None
     (tmp_path / "config.json").write_text(json.dumps(said))
     unsaid = case(f"hf:{tmp_path / 'config.json'}")
     assert unsaid.config.head_dim == (128 if family == "qwen3" else 8)
-    attention = build_module(unsaid, 0).inner.model.layers[0].self_attn  # type: ignore[union-attr, operator, index]
+    attention = build_module(unsaid, 0).inner.model.layers[0].self_attn  # type: ignore[union-attr, index]
     assert attention.head_dim == unsaid.config.head_dim
 
 
