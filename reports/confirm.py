@@ -11,7 +11,7 @@ import pandas as pd
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.confirm_plan import Role
-from modbench.harness.planning.confirming import EXPLORES, Confirmation
+from modbench.harness.planning.confirming import Confirmation, explores
 from modbench.harness.results.choosing import place_of
 from modbench.harness.results.confirmed import Compared, Confirmed, found_in
 from modbench.harness.stats import price
@@ -146,7 +146,7 @@ def _worth(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float) -
     runs, cheaper = list[Run](), set[float]()
     for record in loaded.run.records:
         (case, *_), loss = record.unit.comparison.arms, found_in(record).loss
-        if record.unit.made_in != EXPLORES or case.budget is None or case.budget > budget or loss is None:
+        if not explores(record.unit) or case.budget is None or case.budget > budget or loss is None:
             continue
         if case.budget < budget and case.variant == made.anchor:
             cheaper.add(case.budget)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
-from modbench.harness.planning.confirming import CONFIRMS
+from modbench.harness.planning.confirming import confirms
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.run_folder import StoredRun
 
@@ -24,7 +24,7 @@ def left_out(run: StoredRun) -> Iterator[tuple[UnitOfWork, str]]:
     asked, undecided = ({unit.name for unit in units} for units in (run.plan.units, run.undecided))
     for unit in run.planned:
         if unit.name not in asked:
-            told = (UNDECIDED, LEFT_OUT) if unit.made_in != CONFIRMS else (NOT_ENDED, NOT_CONFIRMED)
+            told = (UNDECIDED, LEFT_OUT) if not confirms(unit) else (NOT_ENDED, NOT_CONFIRMED)
             yield unit, told[unit.name not in undecided]
 
 

@@ -51,6 +51,7 @@ class Pass:
         always: whether every comparison is measured and all its metrics, whatever the suite asks for.
         trains: whether a unit trains a model; its metrics are measured at the place of training.
         once: whether its metrics are measured once in a sweep, at the middle size and the first budget.
+        confirms: whether its units train again what a sweep found best, and run only where a confirmation asks for them.
         samples: what the samples are: `launches`: many calls in each of several processes, interleaved with the anchor;
             `seeds`: one value per seed; `one`: one value.
         column: the column of samples that holds the value.
@@ -83,6 +84,7 @@ class Pass:
     always: bool = False
     trains: bool = False
     once: bool = False
+    confirms: bool = False
     samples: Literal["launches", "seeds", "one"] = "one"
     column: str = "value"
     statistic: str = "exact"

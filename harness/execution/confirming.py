@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.asking import Asked
-from modbench.harness.planning.confirming import CONFIRMS, confirmation_of
+from modbench.harness.planning.confirming import confirmation_of, confirms
 from modbench.harness.results import confirmed
 from modbench.harness.results.record_files import read_record
 
@@ -43,7 +43,7 @@ class Confirmations:
 
     def later(self, unit: UnitOfWork) -> bool:
         """Whether the unit runs only if a confirmation asks for it."""
-        return unit.made_in == CONFIRMS
+        return confirms(unit)
 
     def ended(self, unit: UnitOfWork) -> None:
         """A unit has ended, and its record is complete."""
@@ -54,7 +54,7 @@ class Confirmations:
         made, start = self.confirmations[group], time.process_time()
         followed = confirmed.follow(made, self._of)
         if followed.confirmed is not None and not confirmed.file_of(self.folder.path, group).exists():
-            self.folder.write_confirmed(followed.confirmed)
+            confirmed.write(self.folder.path, followed.confirmed)
         self.cpu_s += time.process_time() - start
         return Asked(followed.turns, last=followed.confirmed is not None)
 

@@ -10,6 +10,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.launching import works_apart
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.confirming import confirmation_of
+from modbench.harness.results import confirmed, searched
 from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder, StoredRun, read
 from modbench.harness.results.workspace import Workspace
@@ -29,10 +30,10 @@ def without_old_decisions(stored: StoredRun, *, retry_failed: bool) -> StoredRun
         {stored.plan.asked_with(unit) for unit in units if stored.plan.on_request(unit)} & stored.searches.keys()
     )
     for row in rows:
-        folder.forget_search(row)
+        searched.forget(folder.path, row)
     confirmations = {confirmation_of(unit) for unit in units} & stored.confirmations.keys()
     for name in confirmations:
-        folder.forget_confirmed(name)
+        confirmed.forget(folder.path, name)
     return read(str(stored.path)) if empty or rows or confirmations else stored
 
 

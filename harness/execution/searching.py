@@ -57,7 +57,7 @@ class Searches:
         followed = searched.follow(row, lambda at: self._of(row, row.cells[at]))
         turns = {unit.name: i for i, wave in enumerate(followed.waves) for at in wave for unit in row.cells[at].units}
         if followed.ended and not searched.file_of(self.folder.path, group).exists():
-            self.folder.write_search(searched.written(row, followed))
+            searched.write(self.folder.path, searched.written(row, followed))
         self.cpu_s += time.process_time() - start
         return Asked(turns, last=followed.ended)
 

@@ -69,6 +69,7 @@ PASS = Pass(
     phase=Phase.TRAIN,
     order=4,
     trains=True,
+    confirms=True,
     samples="seeds",
     statistic="mean",
     settings=lambda suite, _case: suite.confirm,

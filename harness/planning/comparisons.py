@@ -17,7 +17,6 @@ from modbench.harness.core.ids import short_name, slug
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.planning.arms import ResolvedArm, resolve_arms
 from modbench.harness.planning.check_search import searched_keys
-from modbench.harness.planning.confirming import CONFIRMS
 from modbench.harness.planning.match import QUANTITIES, solve
 from modbench.harness.planning.suite import Suite
 
@@ -183,7 +182,7 @@ class Expander:
             # Rates are tried once, at the first budget and the middle size.
             asked = keys if i == 0 and j == sweep.middle else plain
             yield self._comparison(arms, place, asked, _sized(arms, budget), budget=budget)
-        alone = tuple(key for key in plain if catalogue.pass_of(known[key]).name != CONFIRMS)
+        alone = tuple(key for key in plain if not catalogue.pass_of(known[key]).confirms)
         for place, budget, arms in itertools.product(places, sweep.anchor_budgets, by_size):
             yield self._comparison(arms[:1], place, alone, _sized(arms, budget), budget=budget)
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, UnitOfWork
+from modbench.harness.core.config import ROUTING_KEYS
 from modbench.harness.core.confirm_plan import ConfirmPlan, Role
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.ids import slug
@@ -16,7 +18,6 @@ from modbench.harness.planning.select import compile_expression
 if TYPE_CHECKING:
     from modbench.harness.planning.suite import Suite
 
-CONFIRMS, EXPLORES = "confirm", "train"
 NOISE = "stochastic"
 # Seeds of a smoke run, which claims nothing.
 SMOKE_SEEDS = 2
@@ -74,6 +75,17 @@ def _matches(expression: str) -> Callable[[str], bool]:
     return compile_expression(expression)
 
 
+def confirms(unit: UnitOfWork) -> bool:
+    """Whether a unit trains again what a sweep found best."""
+    return catalogue.passes()[unit.made_in].confirms
+
+
+def explores(unit: UnitOfWork) -> bool:
+    """Whether a unit is a run of the sweep itself, with one of its seeds."""
+    made_in = catalogue.passes()[unit.made_in]
+    return made_in.trains and made_in.samples == "seeds" and not made_in.confirms
+
+
 def is_noise(case: Case) -> bool:
     """Whether tokens are routed by noise."""
     return case.config.router == NOISE
@@ -81,8 +93,8 @@ def is_noise(case: Case) -> bool:
 
 def _routing(case: Case) -> tuple[object, ...]:
     """What a variant is, besides its router and its size."""
-    config, apart = case.config.model_dump(), {"router", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff"}
-    return case.model, *(value for key, value in config.items() if key not in apart)
+    config, apart = case.config.model_dump(), {"router", "expert_d_ff"}
+    return case.model, *(config[key] for key in ROUTING_KEYS if key not in apart)
 
 
 def seeds_of(suite: Suite) -> range:
@@ -96,9 +108,9 @@ def seeds_of(suite: Suite) -> range:
 def confirmation_of(unit: UnitOfWork) -> str:
     """Name of the confirmation that a unit explores for, or confirms; empty if it does neither."""
     (first, *_) = unit.comparison.arms
-    if unit.made_in not in {CONFIRMS, EXPLORES} or first.budget is None:
+    if first.budget is None or not (confirms(unit) or explores(unit)):
         return ""
-    return slug(f"confirm-{first.place.label}-F{first.budget:.3g}".replace("+", ""))
+    return slug(f"best-{first.place.label}-F{first.budget:.3g}".replace("+", ""))
 
 
 def confirmations_of(suite: Suite, units: Sequence[UnitOfWork]) -> dict[str, Confirmation]:
@@ -114,7 +126,7 @@ def confirmations_of(suite: Suite, units: Sequence[UnitOfWork]) -> dict[str, Con
         (case,) = unit.comparison.arms
         made = found.setdefault(name, Confirmation(name, suite.confirm, suite.claims, case.variant))
         made.cases.setdefault(case.id, case)
-        if unit.made_in == EXPLORES:
+        if explores(unit):
             made.explored.append(unit)
         else:
             made.fresh.setdefault(case.id, {})[unit.protocol.seed] = unit

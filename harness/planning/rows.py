@@ -12,7 +12,7 @@ from modbench.harness.core.case import Case, Comparison, Place, UnitOfWork
 from modbench.harness.core.ids import slug
 from modbench.harness.planning import bisection
 from modbench.harness.planning.check_search import searched_keys
-from modbench.harness.planning.confirming import CONFIRMS, confirmation_of
+from modbench.harness.planning.confirming import confirmation_of, confirms
 
 if TYPE_CHECKING:
     from modbench.harness.planning.suite import Suite
@@ -95,7 +95,7 @@ def with_twins(suite: Suite, comparisons: Sequence[Comparison]) -> list[Comparis
 
 def row_of(suite: Suite, unit: UnitOfWork) -> str:
     """Name of the row that a unit is a launch of, or the confirmation that it belongs to, as its `row` should say; else empty."""
-    if unit.made_in == CONFIRMS:
+    if confirms(unit):
         return confirmation_of(unit)
     if suite.search is None or not unit.series or not catalogue.passes()[unit.made_in].times:
         return ""

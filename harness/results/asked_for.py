@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
-from modbench.harness.planning.confirming import CONFIRMS
+from modbench.harness.planning.confirming import confirms
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.rows import Cell, Row
 from modbench.harness.results import confirmed, searched
@@ -71,7 +71,7 @@ def _of_confirmations(plan: Plan, folder: RunFolder, timed: Needed) -> Needed:
         # Of runs that were made before others were damaged, it may ask again.
         asked |= {name for name, unit in fresh.items() if folder.record(unit).is_file()}
         open_ |= fresh.keys() - asked
-    units = tuple(unit for unit in timed.units if unit.made_in != CONFIRMS or unit.name in asked)
+    units = tuple(unit for unit in timed.units if not confirms(unit) or unit.name in asked)
     undecided = (*timed.undecided, *(unit for unit in plan.units if unit.name in open_))
     return replace(timed, units=units, undecided=undecided, confirmations=ended)
 

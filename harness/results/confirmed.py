@@ -16,6 +16,7 @@ import numpy as np
 
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.confirm_plan import Role
+from modbench.harness.core.files import write_atomically
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.planning.check_confirm import CAUSAL, CONFIRMED
 from modbench.harness.planning.confirming import Confirmation
@@ -252,6 +253,18 @@ def read(run: Path, made: Confirmation) -> Confirmed | None:
     """
     file = file_of(run, made.name)
     return parse(Confirmed, load(file), file) if file.is_file() else None
+
+
+def write(run: Path, ended: Confirmed) -> None:
+    """Write what a confirmation found, once."""
+    file = file_of(run, ended.name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, ended.model_dump_json(indent=1))
+
+
+def forget(run: Path, name: str) -> None:
+    """Remove what a confirmation found, since some of its runs are made again."""
+    file_of(run, name).unlink(missing_ok=True)
 
 
 def alike(one: Confirmed, other: Confirmed) -> bool:

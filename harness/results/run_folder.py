@@ -97,26 +97,6 @@ class RunFolder:
         """Remove the decision on a series whose pilot had no times."""
         layout.file_of(self.path, LAUNCHES, series, ".json").unlink(missing_ok=True)
 
-    def write_search(self, ended: searched.Searched) -> None:
-        """Write what a search asked for, once."""
-        file = searched.file_of(self.path, ended.row)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, ended.model_dump_json(indent=1))
-
-    def forget_search(self, row: str) -> None:
-        """Remove what a search asked for, since some of its cells are measured again."""
-        searched.file_of(self.path, row).unlink(missing_ok=True)
-
-    def write_confirmed(self, ended: confirmed.Confirmed) -> None:
-        """Write what a confirmation found, once."""
-        file = confirmed.file_of(self.path, ended.name)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, ended.model_dump_json(indent=1))
-
-    def forget_confirmed(self, name: str) -> None:
-        """Remove what a confirmation found, since some of its runs are made again."""
-        confirmed.file_of(self.path, name).unlink(missing_ok=True)
-
     def write_run(
         self,
         plan: Plan,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case
+from modbench.harness.core.files import write_atomically
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.planning.bisection import Reading, wanted_of_all
 from modbench.harness.planning.rows import Cell, Row
@@ -158,6 +159,18 @@ def _without_samples(outcome: Outcome | None) -> str | None:
 def file_of(run: Path, row: str) -> Path:
     """The file of a row."""
     return layout.file_of(run, FOLDER, row, ".json")
+
+
+def write(run: Path, ended: Searched) -> None:
+    """Write what a search asked for, once."""
+    file = file_of(run, ended.row)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, ended.model_dump_json(indent=1))
+
+
+def forget(run: Path, row: str) -> None:
+    """Remove what a search asked for, since some of its cells are measured again."""
+    file_of(run, row).unlink(missing_ok=True)
 
 
 def read(run: Path, row: Row) -> Searched | None:

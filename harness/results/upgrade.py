@@ -105,8 +105,20 @@ def _from_7(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_8(body: dict[str, Any]) -> dict[str, Any]:
-    """Convert schema 8 to 9: nothing to change, no sweep was confirmed. An older modbench would call fresh runs missing."""
-    return body
+    """Convert schema 8 to 9: one no-op was the default, which is unsaid now. No sweep was confirmed."""
+    return _unsaid_no_ops(body) if isinstance(body, dict) else body
+
+
+def _unsaid_no_ops(value: Any) -> Any:  # noqa: ANN401  # JSON of any kind
+    """Leave out the number of no-ops where it was the default: where experts choose, and in models that have none."""
+    if isinstance(value, list):
+        return [_unsaid_no_ops(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    said = {key: _unsaid_no_ops(each) for key, each in value.items()}
+    if said.get("n_no_ops") == 1 and said.get("choice") == "expert":
+        said["n_no_ops"] = None
+    return said
 
 
 def _fixed(unit: dict[str, Any]) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def test_every_key_stands_in_the_file_below_what_it_means(started: Path) -> None
     table, found = "suite", set()
     of_table = {"arms": "Arm", "grid": "Grid", "decode_grid": "Grid", "train": "TrainPlan", "tasks": "TaskPlan"}
     of_table |= {"isoflop": "IsoflopPlan", "decode": "DecodePlan", "energy": "EnergyPlan", "fit": "FitPlan"}
-    of_table |= {"search": "SearchPlan", "shape": "shape"}
+    of_table |= {"search": "SearchPlan", "confirm": "ConfirmPlan", "shape": "shape"}
     for above, line in zip(["", *lines], lines, strict=False):
         if header := re.fullmatch(r"#?\[+(\w+)\]+", line):
             table = of_table[header[1]]

@@ -26,7 +26,7 @@ from modbench.progress import Lines
 from modbench.tools.plan import as_text, forecast
 
 BUDGET = 2e10
-NAME = "confirm-T32-B4-fp32-cpu1-F2e10"
+NAME = "best-T32-B4-fp32-cpu1-F2e10"
 SIZES = [{"d_model": d, "n_layers": 2, "n_heads": 1} for d in (16, 24, 32)]
 # The middle size is the best of each; MoD is better than dense, and its noise lies between.
 DENSE, MOD, NOISE = (2.05, 2.0, 2.04), (1.95, 1.9, 1.94), (2.0, 1.95, 1.99)

@@ -312,6 +312,7 @@ def test_every_pass_runs_where_it_must() -> None:
         "rss": ("TRAIN", False, False, True, False),
         "rates": ("TRAIN", False, False, False, False),
         "train": ("TRAIN", False, False, False, False),
+        "confirm": ("TRAIN", False, False, False, False),
     }
     assert list(places.items()) == list(expected.items())  # in this order too
 

@@ -21,8 +21,9 @@ OTHER_MEANINGS = {
     "src/modbench/tools/watched.py": {"train"},  # a command
     "src/modbench/tools/profile.py": {"time", "peak"},  # heads of a table
     "src/modbench/commands/profile.py": {"profile"},  # a folder's name
-    "harness/planning/suite.py": {"train", "energy", "fit"},  # tables of a suite file
+    "harness/planning/suite.py": {"train", "energy", "fit", "confirm"},  # tables of a suite file
     "harness/planning/overrides.py": {"train"},  # as above
+    "reports/panels/confirm.py": {"confirm"},  # the panel's template
     "reports/claims.py": {"fit"},  # what a machine is
     "reports/axes.py": {"compile"},  # a field of a place
 }
