@@ -1,0 +1,196 @@
+"""What routing among experts and no-ops costs beside the products: the share of the ideal saving that arrives.
+
+    python tests/bench/no_op_dispatch.py                       # about ten minutes on one core
+    python tests/bench/no_op_dispatch.py --only decode --clock wall
+
+One process, one thread. Each round calls every arm once, in random order. A ratio is dense time over the arm's, the median over
+rounds; `realised` is (ratio - 1) / (ideal - 1). `layer` is one MLP alone against the dense one, ideal 1 / capacity; `forward`
+and `prefill` are the model, ideal from causal FLOPs; `decode` is a step, ideal from bytes that must be read. With `--clock cpu`
+(the default) times are the thread's CPU time, which other processes disturb less. The last column is what skipping asks for in
+return: parameters over those of dense.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.config import ModelConfig
+from modbench.models.layers.cache import Cache
+from modbench.models.layers.decoder import Decoder
+
+CLOCKS = {"cpu": time.thread_time, "wall": time.perf_counter}
+STEPS = 8  # of decoding in one call
+TOKEN: dict[str, Any] = {
+    "choice": "token"
+}  # of an untrained model with as many no-ops, a share capacity of the choices is real
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A model, its module, and how many pairs its tokens chose, if they choose."""
+
+    name: str
+    model: str
+    config: ModelConfig
+    module: Decoder
+
+    def forward_flops(self, seq_len: int, batch_size: int) -> float:
+        """Causal FLOPs; where tokens choose, those of the last call."""
+        entry = catalogue.load("models", self.model)
+        pairs = entry.pairs(self.module)
+        return float(entry.cost(self.config, seq_len, batch_size, *(() if pairs is None else (pairs,))).forward_causal)
+
+    def decode_read(self, context: int, batch_size: int) -> float:
+        """Elements that one step must read."""
+        return float(catalogue.load("models", self.model).decode_cost(self.config, context, batch_size).read)
+
+    @property
+    def params(self) -> int:
+        """Number of parameters."""
+        return sum(p.numel() for p in self.module.parameters())
+
+
+def make(name: str, model: str, width: int, layers: int, seq_len: int, **options: Any) -> Arm:
+    """An arm with random weights from seed 0."""
+    shape = {"d_model": width, "n_layers": layers, "max_seq_len": seq_len + 8 * STEPS}
+    config = ModelConfig.model_validate({**catalogue.model_options(model), **shape, **options})
+    torch.manual_seed(0)
+    module = catalogue.load("models", model).build(config).eval()
+    module.calibrate(torch.randint(256, (4, seq_len)))
+    return Arm(name, model, config, module)
+
+
+def arms(width: int, layers: int, seq_len: int, capacities: list[float]) -> Iterator[Arm]:
+    """Dense first, then plain MoE, experts that choose, and tokens that choose with two kinds of no-op."""
+    yield make("dense", "dense", width, layers, seq_len)
+    yield make("moe", "moe", width, layers, seq_len)
+    for c in capacities:
+        yield make(f"expert choice {c:g}", "mode_integrated", width, layers, seq_len, capacity=c)
+        for kind in ("zero", "identity"):
+            options = {"capacity": c, "no_op": kind, **TOKEN}
+            yield make(f"token choice {c:g} {kind}", "mode_integrated", width, layers, seq_len, **options)
+
+
+def times(
+    calls: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float], before: Callable[[str], object]
+) -> dict[str, list[float]]:
+    """Seconds of each call, round by round; `before` is called, untimed, before each."""
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    rng = random.Random(0)
+    for number in range(rounds + 2):
+        for name in rng.sample(list(calls), len(calls)):
+            before(name)
+            start = clock()
+            calls[name]()
+            if number > 1:
+                found[name].append(clock() - start)
+    return found
+
+
+def report(work: str, made: list[Arm], found: dict[str, list[float]], ideals: dict[str, float]) -> None:
+    """One row for each arm but dense."""
+    dense, *rest = made
+    for arm in rest:
+        ratio = statistics.median(a / b for a, b in zip(found["dense"], found[arm.name], strict=True))
+        ideal = ideals[arm.name]
+        realised = f"{(ratio - 1) / (ideal - 1):.2f}" if abs(ideal - 1) >= 0.1 else "–"
+        milliseconds = statistics.median(found[arm.name]) * 1e3
+        cells = [work, arm.name, f"{milliseconds:.2f}", f"{ratio:.3f}", f"{ideal:.3f}", realised]
+        print(f"| {' | '.join(cells)} | {arm.params / dense.params:.2f} |", flush=True)
+
+
+def layers(made: list[Arm], tokens_BT: torch.Tensor, options: argparse.Namespace) -> None:
+    """One routed MLP alone, over normed streams of its own model, by the rule of training and by the causal one."""
+    b, t = tokens_BT.shape
+    x_BTD = torch.randn(b, t, made[0].config.d_model)
+    x_BTD = x_BTD / x_BTD.square().mean(-1, keepdim=True).sqrt()
+    for causal in (False, True):
+        contexts = {arm.name: arm.module.context(tokens_BT, None, causal=causal) for arm in made}
+        calls = {arm.name: _layer(arm, x_BTD, contexts[arm.name]) for arm in made}
+        ideals = {}
+        for arm in made:
+            calls[arm.name]()
+            mlp: Any = arm.module.blocks[1].mlp
+            rows = getattr(mlp, "pairs", 0) or getattr(mlp, "executed_tokens", 0) * arm.config.n_experts
+            ideals[arm.name] = b * t / rows if rows else 1.0
+        found = times(calls, options.rounds, CLOCKS[options.clock], lambda _: None)
+        report(f"layer {'causal ' * causal}T{t} B{b}", made, found, ideals)
+
+
+def _layer(arm: Arm, x_BTD: torch.Tensor, ctx: Any) -> Callable[[], object]:  # a forward context
+    return lambda: arm.module.blocks[1].mlp_branch(x_BTD, ctx)
+
+
+def forward(made: list[Arm], tokens_BT: torch.Tensor, options: argparse.Namespace, *, prefill: bool) -> None:
+    """The whole model over a sequence, or over a prompt that is kept in a cache."""
+    b, t = tokens_BT.shape
+    calls = {arm.name: _forward(arm, tokens_BT, prefill=prefill) for arm in made}
+    flops = {}
+    for arm in made:
+        calls[arm.name]()
+        flops[arm.name] = arm.forward_flops(t, b)
+    found = times(calls, options.rounds, CLOCKS[options.clock], lambda _: None)
+    ideals = {name: flops["dense"] / value for name, value in flops.items()}
+    report(f"{'prefill' if prefill else 'forward'} T{t} B{b}", made, found, ideals)
+
+
+def _forward(arm: Arm, tokens_BT: torch.Tensor, *, prefill: bool) -> Callable[[], object]:
+    return (lambda: arm.module.prefill(tokens_BT)) if prefill else (lambda: arm.module(tokens_BT))
+
+
+def decode(made: list[Arm], tokens_BT: torch.Tensor, options: argparse.Namespace) -> None:
+    """Some steps after a prompt, the same at every call."""
+    b, t = tokens_BT.shape
+    caches: dict[str, Cache] = {arm.name: arm.module.prefill(tokens_BT)[1] for arm in made}
+    marks = {name: cache.mark() for name, cache in caches.items()}
+    steps_SB = torch.randint(256, (STEPS, b))
+    calls = {arm.name: _decode(arm, caches[arm.name], steps_SB) for arm in made}
+    found = times(calls, options.rounds, CLOCKS[options.clock], lambda name: caches[name].rewind(marks[name]))
+    dense = made[0].decode_read(t, b)
+    report(f"decode after {t} B{b}", made, found, {arm.name: dense / arm.decode_read(t, b) for arm in made})
+
+
+def _decode(arm: Arm, cache: Cache, steps_SB: torch.Tensor) -> Callable[[], object]:
+    return lambda: [arm.module.decode(tokens_B, cache) for tokens_B in steps_SB]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--d-model", type=int, default=512)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--seq-len", default="256,512")
+    parser.add_argument("--batch-size", default="1,8")
+    parser.add_argument("--capacity", default="0.25,0.5")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--clock", choices=CLOCKS, default="cpu")
+    parser.add_argument("--only", default="", help="one of layer, forward, prefill, decode")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print("| work | arm | ms | ratio | ideal | realised | parameters |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    capacities = [float(c) for c in options.capacity.split(",")]
+    with torch.no_grad():
+        for t in map(int, options.seq_len.split(",")):
+            made = list(arms(options.d_model, options.layers, t, capacities))
+            for b in map(int, options.batch_size.split(",")):
+                tokens_BT = torch.randint(256, (b, t), generator=torch.Generator().manual_seed(1))
+                if options.only in {"", "layer"}:
+                    layers(made, tokens_BT, options)
+                for prefill in (False, True):
+                    if options.only in {"", "prefill" if prefill else "forward"}:
+                        forward(made, tokens_BT, options, prefill=prefill)
+                if options.only in {"", "decode"}:
+                    decode(made, tokens_BT, options)
+
+
+if __name__ == "__main__":
+    main()
