@@ -9,7 +9,6 @@ from markupsafe import Markup
 
 from modbench.harness.core.confirm_plan import Role
 from modbench.harness.results.confirmed import Compared
-from modbench.reports import confirm_words
 from modbench.reports.confirm import Answer, answers
 from modbench.reports.confirm_words import short_name
 from modbench.reports.isoflop import in_flops
@@ -21,7 +20,7 @@ from modbench.reports.templates import fill
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-HEAD = ("Compared with", "Size", "Seeds", "Loss", "Difference", "95 % interval", "Share", "Verdict")
+HEAD = ("Compared with", "Size", "Seeds", "Loss", "Difference", "95 % interval", "Of the loss", "Verdict")
 
 
 def render(loaded: Loaded) -> Markup | None:
@@ -30,9 +29,7 @@ def render(loaded: Loaded) -> Markup | None:
     if not made:
         return None
     rows = [row for answer in made for row in _rows(answer)]
-    return fill(
-        "confirm", sentences=confirm_words.in_words(loaded), figures=on_page(figures(loaded)), head=HEAD, rows=rows
-    )
+    return fill("confirm", figures=on_page(figures(loaded)), head=HEAD, rows=rows)
 
 
 def figures(loaded: Loaded) -> list[Drawing]:
@@ -47,7 +44,7 @@ def _figure(answer: Answer) -> Drawing:
     for axis, each in zip(axes[1:], compared, strict=True):
         _draw_looks(axis, answer, each)
     reading = (
-        "Left, every dot is a fresh seed and a line their mean. The others show the difference at each look, with intervals that "
+        "Left, every dot is a fresh seed and a bar their mean. The others show the difference at each look, with intervals that "
         "hold at all looks together with 95 %; the band is the margin. It stops where an interval leaves 0, or lies in the band."
     )
     return Drawing(
@@ -61,17 +58,21 @@ def _figure(answer: Answer) -> Drawing:
 
 
 def _draw_losses(axis: Axes, answer: Answer) -> None:
-    for at, side in enumerate(answer.sides.values()):
-        style = look(side.case)
-        axis.plot([at] * len(side.losses), side.losses, ".", color=style.color, markersize=5, alpha=0.7)
+    """Draw a row for each arm, the best on top."""
+    rows = sorted(answer.sides, key=lambda role: role == "best")
+    for at, role in enumerate(rows):
+        side, style = answer.sides[role], look(answer.sides[role].case)
+        axis.plot(side.losses, [at] * len(side.losses), ".", color=style.color, markersize=5, alpha=0.7)
         if side.mean is not None:
-            axis.plot([at - 0.25, at + 0.25], [side.mean] * 2, color=style.color, linewidth=2)
-    axis.set_xlim(-0.6, len(answer.sides) - 0.4)
-    axis.set_xticks(range(len(answer.sides)), [short_name(answer, role) for role in answer.sides], fontsize=7.5)
+            axis.plot([side.mean] * 2, [at - 0.25, at + 0.25], color=style.color, linewidth=2)
+    axis.set_ylim(-0.6, len(rows) - 0.4)
+    axis.set_yticks(range(len(rows)), [short_name(answer, role) for role in rows])
     axis.set_title("held-out nats per token")
 
 
 def _draw_looks(axis: Axes, answer: Answer, compared: Compared) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     style, margin = look(answer.sides["best"].case), answer.confirmed.margin or 0.0
     axis.axhspan(-margin, margin, color=MUTED, alpha=0.12, linewidth=0)
     axis.axhline(0, color=MUTED, linewidth=0.8)
@@ -80,6 +81,8 @@ def _draw_looks(axis: Axes, answer: Answer, compared: Compared) -> None:
         if each.low is not None and each.high is not None:
             axis.plot([at, at], [each.low, each.high], color=style.color, linewidth=1.5)
         axis.plot([at], [each.value], "o", color=style.color, markersize=5)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axis.set_xlim(0, answer.confirmed.planned + 1)
     axis.set_xlabel("seeds of each")
     axis.set_title(f"nats against {short_name(answer, compared.role)}")
 

@@ -49,9 +49,9 @@ def shown(made: Sequence[Curve], budget: float) -> list[Curve]:
 
 
 def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Drawing | None:
-    own = shown(made, budget)
+    own, sweep = shown(made, budget), loaded.run.plan.suite.isoflop
     dense = dense_beside(loaded, own[0], made)
-    if dense is None:
+    if dense is None or (sweep is not None and budget in sweep.anchor_budgets):  # one curve compares nothing
         return None
     from matplotlib.ticker import LogLocator, NullLocator
 
@@ -142,6 +142,7 @@ def _times(value: float, _: float) -> str:
 def _row(row: dict[Any, Any], variant: str) -> tuple[str, ...]:
     return (
         variant,
+        f"{row['budget']:.3g}".replace("e+", "e"),
         "routed causally" if row["metric"] == "loss/val_causal" else "as trained",
         row["best_size"],
         f"{row['best_params'] / 1e6:.2f} M",
