@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
-from modbench.harness.planning.confirming import confirms
+from modbench.harness.planning.confirming import Confirmation, confirms
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.rows import Cell, Row
-from modbench.harness.results import confirmed, searched
+from modbench.harness.results import confirmed, confirmed_file, searched
 from modbench.harness.results.confirmed import Confirmed
 from modbench.harness.results.launches import Decision
 from modbench.harness.results.reading import DamagedError, Problem
@@ -61,10 +61,10 @@ def _of_confirmations(plan: Plan, folder: RunFolder, timed: Needed) -> Needed:
     """Leave out the fresh runs that no confirmation has asked for; those that it may ask for yet are undecided."""
     ended, asked, open_ = dict[str, Confirmed](), set[str](), set[str]()
     for made in plan.confirmations().values():
-        told = confirmed.read(folder.path, made)
+        told = confirmed_file.read(folder.path, made)
         if told is not None:
             ended[made.name] = told
-            asked |= {made.fresh[each.case][seed].name for each in told.chosen for seed in each.seeds}
+            asked |= _asked_for(made, told)
             continue
         fresh = {unit.name: unit for runs in made.fresh.values() for unit in runs.values()}
         asked |= confirmed.follow(made, _found(folder)).turns.keys()
@@ -74,6 +74,11 @@ def _of_confirmations(plan: Plan, folder: RunFolder, timed: Needed) -> Needed:
     units = tuple(unit for unit in timed.units if not confirms(unit) or unit.name in asked)
     undecided = (*timed.undecided, *(unit for unit in plan.units if unit.name in open_))
     return replace(timed, units=units, undecided=undecided, confirmations=ended)
+
+
+def _asked_for(made: Confirmation, told: Confirmed) -> set[str]:
+    """Names of the fresh runs of a confirmation that has ended."""
+    return {made.fresh[each.case][seed].name for each in told.chosen for seed in each.seeds}
 
 
 def _found(folder: RunFolder) -> Callable[[UnitOfWork], confirmed.Found | None]:
@@ -104,7 +109,9 @@ def check_confirmations(plan: Plan, told: Mapping[str, Confirmed], records: Sequ
         if made.name not in told:
             continue
         now = confirmed.follow(made, lambda unit: by_name.get(unit.name)).confirmed
-        if now is not None and not confirmed.alike(told[made.name], now):
+        rests_on = {unit.name for unit in made.explored} | _asked_for(made, told[made.name])
+        # Where some records are missing, nobody can tell; where all are there, it must have ended.
+        if not confirmed.alike(told[made.name], now) if now is not None else rests_on <= by_name.keys():
             file = confirmed.file_of(path, made.name)
             raise DamagedError(file, f"it says something else than the records. {confirmed.AGAIN}")
 

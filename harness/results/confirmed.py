@@ -22,7 +22,6 @@ from modbench.harness.planning.check_confirm import CAUSAL, CONFIRMED
 from modbench.harness.planning.confirming import Confirmation
 from modbench.harness.results import layout
 from modbench.harness.results.choosing import Choice, choose
-from modbench.harness.results.reading import load, parse
 from modbench.harness.results.records import Record
 from modbench.harness.stats import sequential
 from modbench.harness.stats.seeds_needed import seeds_to_decide
@@ -245,16 +244,6 @@ def file_of(run: Path, name: str) -> Path:
     return layout.file_of(run, FOLDER, name, ".json")
 
 
-def read(run: Path, made: Confirmation) -> Confirmed | None:
-    """Read what a confirmation found; None if it has not ended.
-
-    Raises:
-        DamagedError: if the file is damaged.
-    """
-    file = file_of(run, made.name)
-    return parse(Confirmed, load(file), file) if file.is_file() else None
-
-
 def write(run: Path, ended: Confirmed) -> None:
     """Write what a confirmation found, once."""
     file = file_of(run, ended.name)
@@ -272,14 +261,19 @@ def alike(one: Confirmed, other: Confirmed) -> bool:
 
     def numbers(each: Confirmed) -> list[float]:
         looks = [look for compared in each.compared for look in compared.looks]
-        return [value for look in looks for value in (look.value, look.low, look.high) if value is not None]
+        found = [value for look in looks for value in (look.value, look.low, look.high) if value is not None]
+        return found if each.margin is None else [each.margin, *found]
 
-    asked = [(each.role, each.case, each.seeds) for each in one.chosen] == [
-        (each.role, each.case, each.seeds) for each in other.chosen
-    ]
+    def said(each: Confirmed) -> object:
+        compared = [
+            (both.role, both.more is None, both.reason is None, [(look.seeds, look.verdict) for look in both.looks])
+            for both in each.compared
+        ]
+        return each.reason is None, [(chosen.role, chosen.case, chosen.seeds) for chosen in each.chosen], compared
+
     mine, theirs = numbers(one), numbers(other)
     return (
-        asked
+        said(one) == said(other)
         and len(mine) == len(theirs)
         and all(math.isclose(a, b, rel_tol=0, abs_tol=1e-6) for a, b in zip(mine, theirs, strict=True))
     )

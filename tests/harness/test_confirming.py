@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +236,32 @@ def test_windows_that_explore_confirm_nothing() -> None:
         assert len(starts) == 512 // 32
         spans[part] = {at for start in starts for at in range(start, start + 33)}
     assert not spans["explore"] & spans["confirm"]
+
+
+FOREIGN: dict[str, Any] = {
+    "a case that is not planned": {("chosen", 0, "case"): "nothing"},
+    "a seed that is not planned": {("chosen", 0, "seeds"): [5]},
+    "no role": {("chosen",): []},
+    "another role": {("compared", 0, "role"): "control"},
+    "another verdict": {("compared", 0, "looks", 0, "verdict"): "worse"},
+    "a difference of seeds that nobody asked for": {("chosen", 0, "seeds"): [], ("chosen", 1, "seeds"): []},
+    "another number of seeds": {("compared", 0, "looks", 0, "seeds"): [400, 400]},
+    "no margin": {("margin",): 0},
+    "a reason, and something chosen": {("reason",): "\x1b[31m"},
+    "another name": {("name",): "../run"},
+}
+
+
+def test_a_strangers_file_is_refused(tmp_path: Path) -> None:
+    folder = left(tmp_path, sweep(), losses=losses(), run_noise=0.01)
+    file = folder / "confirm" / f"{NAME}.json"
+    true = file.read_text()
+    for name, changes in FOREIGN.items():
+        body = json.loads(true)
+        for (*way, last), value in changes.items():
+            functools.reduce(operator.getitem, way, body)[last] = value
+        file.write_text(json.dumps(body))
+        with pytest.raises(DamagedError):
+            pytest.fail(f"read in spite of {name}: {run_folder.read(str(folder))}")
+    file.write_text(true)
+    assert run_folder.read(str(folder)).confirmations
