@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+# Beyond this many e-folds of compute no float holds the factor, and nothing that was measured tells it.
+MOST_FOLDS = 700.0
+
 
 @dataclass(frozen=True)
 class Fall:
@@ -32,7 +35,7 @@ class Worth:
     Attributes:
         value: the factor; None where there is none.
         low: lower end of its 95 % interval.
-        high: upper end.
+        high: upper end; None with a lower end: open.
         reason: why there is none.
     """
 
@@ -53,12 +56,15 @@ def worth(difference: float, low: float | None, high: float | None, per_fold: Fa
     """
     if per_fold.low <= 0:
         return Worth(reason="the loss does not fall with compute by more than its spread")
-    value = math.exp(-difference / per_fold.value)
+    folds = -difference / per_fold.value
+    if abs(folds) > MOST_FOLDS:
+        return Worth(reason="the loss hardly falls with compute: no amount of it is worth the difference")
+    value = math.exp(folds)
     if low is None or high is None:
         return Worth(value)
     below = _end(difference, low, per_fold.value, per_fold.high, -1)
     above = _end(difference, high, per_fold.value, per_fold.low, 1)
-    return Worth(value, math.exp(-above), math.exp(-below))
+    return Worth(value, math.exp(-above), math.exp(-below) if -below <= MOST_FOLDS else None)
 
 
 def _end(top: float, top_end: float, bottom: float, bottom_end: float, sign: int) -> float:

@@ -72,3 +72,13 @@ def test_the_interval_holds_the_truth_in_95_of_100_cases() -> None:
         assert found.high is not None
         held += found.low <= math.exp(-truth / fall) <= found.high
     assert held / 4000 == pytest.approx(0.95, abs=0.012)
+
+
+def test_a_loss_that_hardly_falls_makes_no_factor_beyond_all_numbers() -> None:
+    for sign in (-1, 1):
+        found = worth(sign * 0.5, sign * 0.5 - 0.01, sign * 0.5 + 0.01, Fall(1e-5, 0.9e-5, 1.1e-5))
+        assert found.value is None
+        assert found.reason is not None
+    open_above = worth(-0.1, -0.12, -0.08, Fall(0.1, 1e-9, 0.2 - 1e-9))
+    assert open_above.value == pytest.approx(math.e)
+    assert open_above.high is None
