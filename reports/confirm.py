@@ -65,7 +65,11 @@ class Side:
     @property
     def mean(self) -> float | None:
         """Mean loss; None where no run left one."""
-        return float(np.mean(self.losses)) if self.losses else None
+        return self.after(len(self.losses))
+
+    def after(self, seeds: int) -> float | None:
+        """Mean loss of its first runs; None where none left one."""
+        return float(np.mean(self.losses[:seeds])) if self.losses[:seeds] else None
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Answer:
         sides: by role.
         at_once: runs that the machine trained side by side.
         worth: of the difference from the anchor, in dense compute; None where the anchor was not compared.
+        dtype: number format of the runs, where the sweep has several; else empty.
     """
 
     budget: float
@@ -87,6 +92,7 @@ class Answer:
     sides: Mapping[Role, Side]
     at_once: int
     worth: Worth | None
+    dtype: str = ""
 
     @property
     def control(self) -> Case | None:
@@ -135,7 +141,8 @@ def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
     worth = _worth(loaded, made, told, budget) if any(each.role == "anchor" for each in told.compared) else None
     cores, suite = loaded.run.environment.get("usable_cores"), loaded.run.plan.suite
     at_once = max(1, int(cores or 1) // suite.threads) if loaded.run.plan.device == "cpu" else 1
-    return Answer(budget, sweep.count, told, sides, at_once, worth)
+    dtype = next(iter(made.cases.values())).place.dtype if len(suite.grid.dtype) > 1 else ""
+    return Answer(budget, sweep.count, told, sides, at_once, worth, dtype)
 
 
 def _worth(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float) -> Worth:
@@ -143,10 +150,16 @@ def _worth(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float) -
     (compared,) = (each for each in told.compared if each.role == "anchor")
     if not compared.looks:
         return Worth(reason=compared.reason)
-    runs, cheaper = list[Run](), set[float]()
+    runs, cheaper, place = list[Run](), set[float](), next(iter(made.cases.values())).place
     for record in loaded.run.records:
         (case, *_), loss = record.unit.comparison.arms, found_in(record).loss
-        if not explores(record.unit) or case.budget is None or case.budget > budget or loss is None:
+        if (
+            not explores(record.unit)
+            or case.budget is None
+            or case.budget > budget
+            or case.place != place
+            or loss is None
+        ):
             continue
         if case.budget < budget and case.variant == made.anchor:
             cheaper.add(case.budget)
@@ -202,8 +215,11 @@ def _rows(answer: Answer) -> list[dict[str, object]]:
             "reason": compared.reason,
         }
         if last is not None:
+            # The best may have got further seeds for another comparison: the row has those of its own difference.
+            mine, theirs = (side.after(number) for side, number in zip((best, other), last.seeds, strict=True))
+            row |= {"seeds": last.seeds[0], "baseline_seeds": last.seeds[1], "loss": mine, "baseline_loss": theirs}
             row |= {"difference": last.value, "ci_low": last.low, "ci_high": last.high, "verdict": last.verdict}
-            whole = other.mean
+            whole = theirs
             for key, value in (("share", last.value), ("share_low", last.low), ("share_high", last.high)):
                 row[key] = None if value is None or whole is None else value / whole
         if compared.role == "anchor" and answer.worth is not None:

@@ -36,6 +36,7 @@ def short_name(answer: Answer, role: str) -> str:
 
 def _of(loaded: Loaded, answer: Answer) -> list[str]:
     told, at = answer.confirmed, f"At {in_flops(answer.budget)}" + " (causal attention)" * (answer.count == "causal")
+    at += f" in {answer.dtype}" if answer.dtype else ""
     if told.reason is not None:
         return [f"{at} nothing was confirmed: {told.reason}."]
     said = [_against(answer, compared, at if i == 0 else "") for i, compared in enumerate(told.compared)]

@@ -69,7 +69,7 @@ def as_text(found: Capacity, width: int) -> list[str]:
             needs = "no control was confirmed, such as routing by noise"
         elif found.more_seeds is not None:
             time = "" if found.more_hours is None else f", {human_duration(3600 * found.more_hours)} here"
-            needs = f"{found.more_seeds} more seeds{time}"
+            needs = f"a new run with {found.more_seeds} fresh seeds of each{time}"
         first = f"not decided: {needs}"
     else:
         what = "" if found.capacity is None else f": capacity {found.capacity:g}"

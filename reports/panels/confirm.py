@@ -47,10 +47,12 @@ def _figure(answer: Answer) -> Drawing:
         "Left, every dot is a fresh seed and a bar their mean. The others show the difference at each look, with intervals that "
         "hold at all looks together with 95 %; the band is the margin. It stops where an interval leaves 0, or lies in the band."
     )
+    dtype = answer.dtype
     return Drawing(
-        f"confirm-{answer.budget:.0f}",
+        f"confirm-{answer.budget:.0f}" + f"-{dtype}" * bool(dtype),
         drawn,
-        f"Losses of fresh seeds and differences at each look, at {in_flops(answer.budget)}",
+        f"Losses of fresh seeds and differences at each look, at {in_flops(answer.budget)}"
+        + f" in {dtype}" * bool(dtype),
         reading,
         pd.DataFrame(_data(answer)),
         wide=True,
@@ -119,7 +121,7 @@ def _rows(answer: Answer) -> list[tuple[str, ...]]:
     if "best" in answer.sides:
         rows.append((*_of(answer, "best", " (the best)"), "", "", "", ""))
     for each in answer.confirmed.compared:
-        called = {"control": " (noise)", "runner_up": " (runner-up)"}.get(each.role, "")
+        called = {"control": " (control)", "runner_up": " (runner-up)"}.get(each.role, "")
         rows.append((*_of(answer, each.role, called), *_compared(answer, each)))
     return rows
 
@@ -141,7 +143,8 @@ def _compared(answer: Answer, each: Compared) -> tuple[str, ...]:
 READING = (
     "The sweep explored sizes and learning rates on few seeds. Its best was then trained again on fresh seeds, and judged on "
     "held-out text that had chosen nothing: what was chosen for being lowest is not flattered by it. When to stop was fixed "
-    "beforehand; over all looks together it errs in at most 5 % of cases."
+    "beforehand; over all looks together each comparison errs in at most 5 % of cases. Several are several chances to err, "
+    "but `pays` needs two of them, and so errs no more often than one."
 )
 
 PANEL = Panel(title="What was confirmed?", order=4, span=12, render=render, figures=figures, reading=READING)

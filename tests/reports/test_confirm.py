@@ -16,6 +16,7 @@ from test_confirming import BUDGET, SIZES, sweep
 from modbench.harness.core.errors import UsageError
 from modbench.reports import confirm, head, recommend_capacity, render
 from modbench.reports.load import Loaded, load
+from modbench.reports.panels import confirm as panel
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -24,7 +25,15 @@ ROLES = ["anchor", "best", "runner_up", "control"]
 
 
 def planted(
-    tmp_path: Path, *, mod: float, noise: float, run_noise: float = 0.01, views: bool = False, **changes: Any
+    tmp_path: Path,
+    *,
+    mod: float,
+    noise: float,
+    run_noise: float = 0.01,
+    views: bool = False,
+    sweeps: dict[str, Any] | None = None,
+    bf16: float = 0.0,
+    **changes: Any,
 ) -> Loaded:
     """A sweep in which MoD 0.25 differs from dense by `mod` nats, and routing by noise from MoD by `noise`."""
     made = sweep(
@@ -32,12 +41,15 @@ def planted(
         arms=ARMS,
         isoflop={"budgets": [BUDGET], "anchor_budgets": [BUDGET / 2], "sizes": SIZES, "max_epochs": 1e9},
         confirm={"roles": ROLES, "most_seeds": 8, **changes},
+        **(sweeps or {}),
     )
     losses = {}
     for case in made.cases:
         loss = 2.0 + 0.1 * (case.budget is not None and case.budget < BUDGET) + 0.05 * (case.config.d_model != 24)
         if case.model == "mod":
             loss += mod + 0.05 * (case.config.capacity == 0.5) + noise * (case.config.router == "stochastic")
+        if case.place.dtype == "bf16":
+            loss += bf16 * (case.model == "mod") + 0.1 * (case.budget is not None and case.budget < BUDGET)
         losses[case.id] = loss
     folder = left(tmp_path, made, losses=losses, run_noise=run_noise)
     if views:
@@ -89,7 +101,7 @@ def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
     assert "Not decided: at 2e10" in answer(loaded)
     first = recommend_capacity.as_text(recommend_capacity.recommend(loaded), 80)[0]
     assert first.startswith("not decided: ")
-    assert "more seeds" in first
+    assert "a new run with" in first  # never on top: that would be a look without a level
     row = confirm.table(loaded).iloc[0]
     assert row.verdict == "undecided"
     assert row.more_seeds > 8
@@ -127,3 +139,35 @@ def test_a_sweep_that_confirmed_nothing_is_refused(tmp_path: Path) -> None:
     folder = left(tmp_path, made, losses={case.id: 2.0 for case in made.cases})
     with pytest.raises(UsageError, match="confirmed nothing"):
         recommend_capacity.recommend(load(str(folder)))
+
+
+def test_two_number_formats_are_told_apart(tmp_path: Path) -> None:
+    grid = {"grid": {"seq_len": [32], "dtype": ["fp32", "bf16"]}}
+    loaded = planted(tmp_path, mod=-0.1, noise=0.1, bf16=0.2, sweeps=grid, roles=["anchor", "best"])
+    assert "At 2e10 training FLOPs in fp32, MoD 0.25 learned has a lower loss" in answer(loaded)
+    assert "At 2e10 training FLOPs in bf16, MoD 0.25 learned has a higher loss" in answer(loaded)
+    assert len({each.name for each in panel.figures(loaded)}) == 2
+    # In bf16 half the compute costs 0.2 nats: each format has a price of its own.
+    worth = confirm.table(loaded).effective_speedup
+    assert worth[0] == pytest.approx(2, rel=0.2)
+    assert worth[1] == pytest.approx(2**-0.5, rel=0.2)
+
+
+def test_a_row_has_the_losses_of_its_own_difference(tmp_path: Path) -> None:
+    table = confirm.table(planted(tmp_path, mod=-0.1, noise=0.01, run_noise=0.02))
+    assert len(set(table.seeds)) > 1  # the best got more for the control
+    assert list(table.loss - table.baseline_loss) == pytest.approx(list(table.difference))
+
+
+def test_a_control_that_is_no_noise_is_not_called_so(tmp_path: Path) -> None:
+    loaded = planted(
+        tmp_path,
+        mod=-0.1,
+        noise=0.1,
+        controls="0.5 and learned",
+        candidates="0.25 and learned",
+        roles=["anchor", "best", "control"],
+    )
+    page = str(panel.render(loaded))
+    assert "MoD 0.5 learned (control)" in page
+    assert "(noise)" not in page
