@@ -81,6 +81,7 @@ class Answer:
         count: which attention FLOPs these are charged with, `full` or `causal`.
         confirmed: what the run folder holds.
         sides: by role.
+        first_seed: of the fresh ones.
         at_once: runs that the machine trained side by side.
         worth: of the difference from the anchor, in dense compute; None where the anchor was not compared.
         dtype: number format of the runs, where the sweep has several; else empty.
@@ -90,6 +91,7 @@ class Answer:
     count: str
     confirmed: Confirmed
     sides: Mapping[Role, Side]
+    first_seed: int
     at_once: int
     worth: Worth | None
     dtype: str = ""
@@ -104,9 +106,9 @@ class Answer:
         return next((each for each in self.confirmed.compared if each.role == role), None)
 
     def verdict(self, role: Role) -> str | None:
-        """The verdict on the best against a role; None where there is none."""
+        """The verdict on the best against a role; None where there is none, or fresh runs failed: what is left may flatter."""
         found = self.compared(role)
-        return found.looks[-1].verdict if found and found.looks else None
+        return found.looks[-1].verdict if found and found.looks and found.reason is None else None
 
     def hours(self, compared: Compared) -> float | None:
         """Hours of this machine for the seeds that would decide; None where none are needed, or nobody can tell."""
@@ -142,7 +144,7 @@ def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
     cores, suite = loaded.run.environment.get("usable_cores"), loaded.run.plan.suite
     at_once = max(1, int(cores or 1) // suite.threads) if loaded.run.plan.device == "cpu" else 1
     dtype = next(iter(made.cases.values())).place.dtype if len(suite.grid.dtype) > 1 else ""
-    return Answer(budget, sweep.count, told, sides, at_once, worth, dtype)
+    return Answer(budget, sweep.count, told, sides, made.plan.first_seed, at_once, worth, dtype)
 
 
 def _worth(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float) -> Worth:

@@ -17,7 +17,7 @@ CHEAPER = "So the gain may come from cheaper steps, of which a budget allows mor
 
 def in_words(loaded: Loaded) -> list[str]:
     """Say what was confirmed: a few sentences for each budget; none if nothing was."""
-    return [sentence for answer in answers(loaded) for sentence in _of(loaded, answer)]
+    return [sentence for answer in answers(loaded) for sentence in of(loaded, answer)]
 
 
 def pays(answer: Answer) -> bool | None:
@@ -34,17 +34,22 @@ def short_name(answer: Answer, role: str) -> str:
     return name(case.model_copy(update={"arm_parts": case.arm_parts[:-1]}))
 
 
-def _of(loaded: Loaded, answer: Answer) -> list[str]:
+def of(loaded: Loaded, answer: Answer) -> list[str]:
+    """Say what one confirmation found."""
     told, at = answer.confirmed, f"At {in_flops(answer.budget)}" + " (causal attention)" * (answer.count == "causal")
     at += f" in {answer.dtype}" if answer.dtype else ""
     if told.reason is not None:
         return [f"{at} nothing was confirmed: {told.reason}."]
     said = [_against(answer, compared, at if i == 0 else "") for i, compared in enumerate(told.compared)]
     verdict, control = answer.verdict("anchor"), answer.verdict("control")
+    if told.lacking:
+        said.append(f"No run of {', '.join(told.lacking)} left a loss: it could not be chosen.")
     noise = answer.control is None or is_noise(answer.control)
+    who, anchor = short_name(answer, "best"), short_name(answer, "anchor") if "anchor" in answer.sides else ""
     if pays(answer):
+        what = "Skipping tokens" if answer.sides["best"].case.config.capacity is not None else who
         beaten = "routing by noise" if noise else short_name(answer, "control")
-        said.append(f"Skipping tokens pays here in loss at equal FLOPs: it beats dense of equal cost, and {beaten}.")
+        said.append(f"{what} pays here in loss at equal FLOPs: {who} beats {anchor} of equal cost, and {beaten}.")
     elif verdict == "better" and control is not None:
         said.append(f"{CHEAPER} {'the router' if noise else 'skipping'}.")
     elif verdict == "better" and answer.control is None:
@@ -100,9 +105,11 @@ def _seeds(last: Look) -> str:
 
 
 def _needed(answer: Answer, compared: Compared) -> str:
-    """What would decide it: `; a new confirmation with 40 seeds of each (3 h 06 min here) would`."""
+    """What would decide it: `; 40 other fresh seeds of each, 3 h 06 min here, would probably decide`, and how to ask for them."""
     if compared.more is None:
         return ""
     hours = answer.hours(compared)
     time = "" if hours is None else f", {human_duration(3600 * hours)} here,"
-    return f"; a new run with {compared.more} fresh seeds of each{time} would probably decide"
+    first = answer.first_seed + 1000
+    ask = f"--set confirm.first_seed={first} --set confirm.seeds={compared.more}"
+    return f"; {compared.more} other fresh seeds of each{time} would probably decide ({ask})"

@@ -47,29 +47,32 @@ def recommend(loaded: Loaded) -> Capacity:
             "the run is a sweep over sizes that has confirmed nothing: in it no two settings share a shape, and none was tried "
             "on fresh seeds. `modbench run capacity` does so; or recommend from a run of one shape, such as `modbench run quick`."
         )
-    answer, said = found[-1], tuple(confirm_words.in_words(loaded))
+    most = max(each.budget for each in found)
+    answer = next(each for each in found if each.budget == most)
+    said = tuple(confirm_words.of(loaded, answer))
     open_ = [each for each in answer.confirmed.compared if each.role != "runner_up" and not each.decided]
     more = max((each.more for each in open_ if each.more is not None), default=None)
     hours = [each for each in map(answer.hours, open_) if each is not None]
-    if pays(answer):
+    anchor, control = answer.verdict("anchor"), answer.verdict("control")
+    if anchor in {"worse", "equivalent"}:
+        return Capacity(answer, short_name(answer, "anchor"), None, said)
+    if anchor == "better" and control in {"better", "equivalent"}:
         case = answer.sides["best"].case
         return Capacity(answer, short_name(answer, "best"), case.config.capacity, said)
-    if answer.verdict("anchor") in {"worse", "equivalent"}:
-        return Capacity(answer, short_name(answer, "anchor"), None, said)
-    if answer.verdict("control") in {"worse", "equivalent"} and answer.verdict("anchor") == "better":
-        return Capacity(answer, short_name(answer, "control"), answer.sides["control"].case.config.capacity, said)
     return Capacity(answer, None, None, said, more, sum(hours) if hours else None)
 
 
 def as_text(found: Capacity, width: int) -> list[str]:
     """The answer as lines."""
     if found.variant is None:
-        needs = "nobody can tell how many seeds would decide"
-        if found.answer.control is None and found.answer.verdict("anchor") == "better":
+        needs, anchor = "nobody can tell how many seeds would decide", found.answer.verdict("anchor")
+        if found.answer.control is None and anchor == "better":
             needs = "no control was confirmed, such as routing by noise"
+        elif found.answer.verdict("control") == "worse":
+            needs = f"{short_name(found.answer, 'control')} has a lower loss, and was not compared with the anchor"
         elif found.more_seeds is not None:
             time = "" if found.more_hours is None else f", {human_duration(3600 * found.more_hours)} here"
-            needs = f"a new run with {found.more_seeds} fresh seeds of each{time}"
+            needs = f"{found.more_seeds} more seeds, other fresh ones{time}"
         first = f"not decided: {needs}"
     else:
         what = "" if found.capacity is None else f": capacity {found.capacity:g}"

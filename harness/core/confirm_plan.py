@@ -28,6 +28,7 @@ class ConfirmPlan(Frozen):
         margin: difference that shall be told from none, as a share of the anchor's loss.
         power: probability with which a difference as large as the margin is told from none.
         looks: how often the result is looked at, after equal numbers of seeds.
+        seeds: seeds of an arm at the last look; None: as many as the spread of the sweep asks for.
         most_seeds: the most seeds of an arm; where the spread asks for more, the result may stay undecided.
         first_seed: seeds count from here; the sweep's own seeds are below.
     """
@@ -38,6 +39,7 @@ class ConfirmPlan(Frozen):
     margin: Annotated[float, Field(gt=0, le=1)] = 0.015
     power: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
     looks: Annotated[int, Field(ge=1, le=20)] = 4
+    seeds: Annotated[int, Field(ge=4, le=1000)] | None = None
     most_seeds: Annotated[int, Field(ge=4, le=1000)] = 24
     first_seed: Annotated[int, Field(ge=1, lt=2**62)] = 1000
 
@@ -46,6 +48,11 @@ class ConfirmPlan(Frozen):
         if len(set(self.roles)) < len(self.roles) or "best" not in self.roles:
             raise ValueError(f"roles {list(self.roles)} must hold 'best' and each role once")
         return self
+
+    @property
+    def most(self) -> int:
+        """The most seeds of an arm that may be asked for."""
+        return self.seeds or self.most_seeds
 
     @property
     def rivals(self) -> tuple[Role, ...]:

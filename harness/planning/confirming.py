@@ -48,7 +48,7 @@ class Confirmation:
     @property
     def most_seeds(self) -> int:
         """The most fresh seeds of a case."""
-        return self.plan.most_seeds if self.claims else SMOKE_SEEDS
+        return self.plan.most if self.claims else SMOKE_SEEDS
 
     @property
     def most_runs(self) -> int:
@@ -102,7 +102,7 @@ def seeds_of(suite: Suite) -> range:
     confirm = suite.confirm
     if confirm is None:
         return range(0)
-    return range(confirm.first_seed, confirm.first_seed + (confirm.most_seeds if suite.claims else SMOKE_SEEDS))
+    return range(confirm.first_seed, confirm.first_seed + (confirm.most if suite.claims else SMOKE_SEEDS))
 
 
 def confirmation_of(unit: UnitOfWork) -> str:

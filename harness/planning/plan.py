@@ -167,11 +167,13 @@ def read_corpus(suite: Suite) -> Text | None:
     for tokenizer, vocab_size in dict.fromkeys(_tokenizers(suite)):
         tokens = encode(text, tokenizer, vocab_size)
         for side, data in (("training", tokens.train), ("held-out", tokens.val)):
-            if len(data) <= suite.train.seq_len:
+            windows = 2 if suite.confirm is not None and side == "held-out" else 1  # two parts that share no window
+            if len(data) <= windows * suite.train.seq_len:
                 unit = "bytes" if tokenizer == "bytes" else "tokens"
+                least = f"{windows * suite.train.seq_len + 1} of {'one window' if windows == 1 else 'two windows'}"
                 raise UsageError(
-                    f"corpus {suite.corpus!r}: its {side} part has {len(data)} {unit}, fewer than the "
-                    f"{suite.train.seq_len + 1} of one training window. Give a larger file or folder."
+                    f"corpus {suite.corpus!r}: its {side} part has {len(data)} {unit}, fewer than the {least}. Give a larger "
+                    "file or folder."
                 )
     return text
 

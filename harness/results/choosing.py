@@ -12,6 +12,7 @@ from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.confirming import SMOKE_SEEDS, Confirmation
 from modbench.harness.stats.joint_fit import JointFit, Run
 from modbench.harness.stats.seeds_needed import Spread, planned, seeds_needed
+from modbench.harness.stats.sequential import schedule
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Choice:
         margin: difference that shall be told from none, in nats per token.
         spread: deviation between runs of one arm with different seeds, by the fit.
         wanted: seeds of each arm that the spread asks for; None: more than 2,000.
+        lacking: variants of which no run left a loss.
         numbers: seeds of each arm at each look; at the last those, or the most that the suite allows.
     """
 
@@ -32,6 +34,7 @@ class Choice:
     margin: float
     spread: Spread
     wanted: int | None
+    lacking: tuple[str, ...]
     numbers: tuple[int, ...]
 
 
@@ -78,6 +81,7 @@ def choose(made: Confirmation, losses: Mapping[str, float | None]) -> Choice | s
         margin,
         fitted.over_seeds,
         wanted,
+        tuple(dict.fromkeys(each.variant for each in made.cases.values() if each.variant not in by_variant)),
         numbers,
     )
 
@@ -98,6 +102,8 @@ def _seeds(made: Confirmation, spread: Spread, margin: float) -> tuple[int | Non
     plan = made.plan
     if not made.claims:
         return SMOKE_SEEDS, (SMOKE_SEEDS,)
+    if plan.seeds is not None:
+        return plan.seeds, schedule(plan.seeds, plan.looks)
     found = planned(spread, None, margin, most=plan.most_seeds, power=plan.power, looks=plan.looks)
     raised = spread.sd * found.inflation
     return seeds_needed(raised, raised, margin, plan.power, plan.looks), found.numbers

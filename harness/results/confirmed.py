@@ -104,6 +104,7 @@ class Confirmed(Frozen):
         planned: seeds of each arm at the last look: those, or the most that the suite allows.
         spread: deviation between the sweep's runs of one arm with different seeds, in nats per token.
         freedom: its degrees of freedom.
+        lacking: variants that could not be chosen, since no run of theirs left a loss.
         chosen: what was trained again.
         compared: the comparisons.
         reason: why nothing was confirmed.
@@ -115,6 +116,7 @@ class Confirmed(Frozen):
     planned: int = 0
     spread: float | None = None
     freedom: float | None = None
+    lacking: tuple[str, ...] = ()
     chosen: tuple[Chosen, ...] = ()
     compared: tuple[Compared, ...] = ()
     reason: str | None = None
@@ -213,6 +215,7 @@ def _confirmed(
         margin=choice.margin,
         wanted=choice.wanted,
         planned=choice.numbers[-1],
+        lacking=choice.lacking,
         spread=choice.spread.sd,
         freedom=choice.spread.freedom,
         chosen=tuple(

@@ -106,7 +106,7 @@ def _from_7(body: dict[str, Any]) -> dict[str, Any]:
 
 def _from_8(body: dict[str, Any]) -> dict[str, Any]:
     """Convert schema 8 to 9: one no-op was the default, which is unsaid now. No sweep was confirmed."""
-    return _unsaid_no_ops(body) if isinstance(body, dict) else body
+    return {key: _unsaid_no_ops(value) for key, value in body.items()}
 
 
 def _unsaid_no_ops(value: Any) -> Any:  # noqa: ANN401  # JSON of any kind

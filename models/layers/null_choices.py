@@ -44,7 +44,9 @@ def null_choices(config: ModelConfig) -> NullChoices:
     n, k, rho = config.n_experts, config.experts_top_k, config.capacity
     m = _whole(n, rho) if config.n_no_ops is None else config.n_no_ops
     if m > MOST_EXPERTS:
-        raise ValueError(f"capacity {rho:g} asks for {m} no-ops beside {n} experts; at most {MOST_EXPERTS} are possible")
+        raise ValueError(
+            f"capacity {rho:g} asks for {m} no-ops beside {n} experts; at most {MOST_EXPERTS} are possible"
+        )
     if rho * k < k - m - NEARLY:
         raise ValueError(
             f"a token has {k} choices and {m} no-ops, so at least {(k - m) / k:g} of its choices are real: capacity "

@@ -7,19 +7,23 @@ import json
 import operator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 from planted import left, planted_suite
 from test_search import Fake, new_folder
 
+from modbench.harness.core import catalogue
+from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.execution import resuming
 from modbench.harness.execution.asking import asking_of
 from modbench.harness.execution.phase import Run, Slots
-from modbench.harness.planning.plan import Plan
+from modbench.harness.planning.plan import Plan, read_corpus
 from modbench.harness.results import run_folder
+from modbench.harness.results.choosing import choose
 from modbench.harness.results.confirmed import Confirmed
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.text.tokens import Tokens
@@ -265,3 +269,34 @@ def test_a_strangers_file_is_refused(tmp_path: Path) -> None:
             pytest.fail(f"read in spite of {name}: {run_folder.read(str(folder))}")
     file.write_text(true)
     assert run_folder.read(str(folder)).confirmations
+
+
+def test_a_given_number_of_seeds_is_taken_instead_of_what_the_spread_asks_for(tmp_path: Path) -> None:
+    made = sweep(confirm={"seeds": 12, "most_seeds": 4, "first_seed": 2000})
+    found = told(left(tmp_path, made, losses=losses(mod=DENSE), run_noise=0.05))
+    assert found.planned == 12
+    assert [min(each.seeds) for each in found.chosen] == [2000, 2000]
+
+
+def test_held_out_text_of_one_window_cannot_be_divided() -> None:
+    suite = sweep().suite
+    short = Text("t", b"a" * 500, b"b" * 64, "c0ffee")
+    corpus = mock.Mock(read=lambda _path: short)
+    with (
+        mock.patch.object(catalogue, "load", return_value=corpus),
+        pytest.raises(UsageError, match="65 of two windows"),
+    ):
+        read_corpus(suite)
+
+
+def test_a_variant_without_a_loss_is_named() -> None:
+    made = sweep()
+    lost = {unit.name for unit in made.units if unit.made_in == "train" and "stochastic" in unit.name}
+    (confirmation,) = made.confirmations().values()
+    explored = {
+        unit.name: None if unit.name in lost else losses()[unit.comparison.arms[0].id] for unit in confirmation.explored
+    }
+    noisy = {name: None if loss is None else loss + 0.01 * (len(name) % 7) for name, loss in explored.items()}
+    choice = choose(confirmation, noisy)
+    assert not isinstance(choice, str)
+    assert choice.lacking == ("mod[c0.25-stochastic]",)

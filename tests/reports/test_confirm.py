@@ -66,7 +66,7 @@ def test_skipping_pays_where_dense_and_noise_are_beaten(tmp_path: Path) -> None:
     said = answer(loaded)
     assert said.startswith("At 2e10 training FLOPs, MoD 0.25 learned has a lower loss than dense: -0.1")
     assert "MoD 0.25 learned has a lower loss than MoD 0.25 stochastic" in said
-    assert said.endswith("it beats dense of equal cost, and routing by noise.")
+    assert said.endswith("MoD 0.25 learned beats dense of equal cost, and routing by noise.")
     found = recommend_capacity.recommend(loaded)
     assert (found.capacity, found.variant) == (0.25, "MoD 0.25 learned")
 
@@ -101,7 +101,7 @@ def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
     assert "Not decided: at 2e10" in answer(loaded)
     first = recommend_capacity.as_text(recommend_capacity.recommend(loaded), 80)[0]
     assert first.startswith("not decided: ")
-    assert "a new run with" in first  # never on top: that would be a look without a level
+    assert "more seeds, other fresh ones" in first  # never on top: that would be a look without a level
     row = confirm.table(loaded).iloc[0]
     assert row.verdict == "undecided"
     assert row.more_seeds > 8

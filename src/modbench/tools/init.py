@@ -46,6 +46,7 @@ EXAMPLES: dict[str, Any] = {
     "d_ff": 704,
     "expert_d_ff": 352,
     "n_no_ops": 4,
+    "seeds": 20,
     "candidates": "mod and learned",
     "controls": "stochastic",
     "decode_rows": 0.25,

@@ -217,9 +217,10 @@ def _confirm_text(forecast: dict[str, Any]) -> list[str]:
         *first, last = (role.replace("_", "-") for role in each["roles"])
         runs = f"at most {each['most_seeds']} each ({each['most_runs']} runs, all of them counted below)"
         until = f"until a difference of {each['margin']:.1%} of the loss is decided".replace("%", " %")
+        where = f" for {each['name']}" if len(forecast["confirmed"]) > 1 else ""
         said.append(
-            f"Then {', '.join(first)} and {last} are trained again with fresh seeds, {runs}, {until}; how many seeds that takes "
-            "follows from the spread of the sweep's runs."
+            f"Then{where} {', '.join(first)} and {last} are trained again with fresh seeds, {runs}, {until}; how many seeds "
+            "that takes follows from the spread of the sweep's runs."
         )
     return said
 
