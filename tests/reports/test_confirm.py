@@ -14,7 +14,7 @@ from planted import left
 from test_confirming import BUDGET, SIZES, sweep
 
 from modbench.harness.core.errors import UsageError
-from modbench.reports import confirm, head, recommend_capacity, render
+from modbench.reports import between_sizes, confirm, head, recommend_capacity, render
 from modbench.reports.load import Loaded, load
 from modbench.reports.panels import confirm as panel
 
@@ -171,3 +171,24 @@ def test_a_control_that_is_no_noise_is_not_called_so(tmp_path: Path) -> None:
     page = str(panel.render(loaded))
     assert "MoD 0.5 learned (control)" in page
     assert "(noise)" not in page
+
+
+def test_an_optimum_between_two_sizes_is_a_doubt(tmp_path: Path) -> None:
+    """Dense has its lowest loss halfway between the two smaller sizes; the other variants have theirs at the middle size."""
+    made = sweep(metrics=["flops/forward", "loss/val_causal", "loss/confirmed"])
+    planted_losses = {}
+    for case in made.cases:
+        at = (
+            {16: -0.5, 24: 0.5, 32: 1.5}[case.config.d_model]
+            if case.model == "dense"
+            else (case.config.d_model - 24) / 8
+        )
+        planted_losses[case.id] = 2.0 + 0.1 * at**2 - 0.3 * (case.model == "mod")
+    loaded = load(str(left(tmp_path, made, losses=planted_losses, run_noise=0.001)))
+    (said,) = between_sizes.in_words(loaded)
+    assert said.startswith("The sweep's fit expects dense to be 0.016 nats")
+    assert said in head.head(loaded).doubts
+
+
+def test_without_such_an_optimum_nothing_is_said(tmp_path: Path) -> None:
+    assert not between_sizes.in_words(planted(tmp_path, mod=-0.1, noise=0.1))
