@@ -39,7 +39,7 @@ def figures(loaded: Loaded) -> list[Drawing]:
 
 def _figure(answer: Answer) -> Drawing:
     compared = [each for each in answer.confirmed.compared if each.looks]
-    drawn, axes = new_figure(3.2 * (1 + len(compared)), 2.9, 1 + len(compared))
+    drawn, axes = new_figure(12.0, 3.0, 1 + len(compared))
     _draw_losses(axes[0], answer)
     for axis, each in zip(axes[1:], compared, strict=True):
         _draw_looks(axis, answer, each)
