@@ -85,13 +85,14 @@ def _percent(answer: Answer) -> str:
 
 
 def _difference(answer: Answer, compared: Compared, last: Look) -> str:
-    """`-0.050 nats per token [-0.061, -0.039], 3.4 % of the loss, worth 1.31× of its compute [1.20, 1.44]`."""
+    """`-0.050 nats per token [-0.061, -0.039], 3.4 % of the loss, worth 1.31× the training compute of dense [1.20, 1.44]`."""
     said, whole = f"{last.value:+.3f} {NATS}{_ends(last.low, last.high, '+.3f')}", answer.sides[compared.role].mean
     if whole:
         said += f", {abs(last.value) / whole:.1%}".replace("%", " %")
     worth = answer.worth if compared.role == "anchor" else None
     if worth is not None and worth.value is not None:
-        said += f", worth {worth.value:.2f}× its training compute{_ends(worth.low, worth.high, '.2f')}"
+        anchor = short_name(answer, compared.role)
+        said += f", worth {worth.value:.2f}× the training compute of {anchor}{_ends(worth.low, worth.high, '.2f')}"
     return said
 
 

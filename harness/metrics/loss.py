@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from modbench.harness.passes._training import Trained
 
 
-def _causal(trained: Trained) -> float:
+def causal(trained: Trained) -> float:
+    """Held-out loss with routers that decide without the future, in nats per token.
+
+    Raises:
+        Unmeasured: if the model has no such routers.
+    """
     if trained.held_out.causal is None:
         raise Unmeasured(trained.held_out.causal_reason)
     return trained.held_out.causal
@@ -39,7 +44,7 @@ METRICS: tuple[Metric[Trained, float], ...] = (
         made_in="train",
         workload="train",
         about="Held-out loss per token, with routers deciding without the future, as in generation",
-        measure=_causal,
+        measure=causal,
         scored_as="difference",
         noun="a loss",
         range=Range(0),
@@ -51,7 +56,7 @@ METRICS: tuple[Metric[Trained, float], ...] = (
         made_in="train",
         workload="train",
         about="Cost of routing without the future: loss/val_causal minus loss/val of the same run",
-        measure=lambda trained: _causal(trained) - trained.held_out.loss,
+        measure=lambda trained: causal(trained) - trained.held_out.loss,
         scored_as="difference",
         noun="a loss",
     ),

@@ -193,6 +193,10 @@ def _rows(seeds: Sequence[int], run: Callable[..., Iterator[dict[str, list[float
     )
     apart = float(np.std(mod - dense, ddof=1)) / len(dense) ** 0.5
     alone = float(np.hypot(np.std(mod, ddof=1), np.std(dense, ddof=1))) / len(dense) ** 0.5
+    for model in ("dense", "mod"):
+        windows_SN = np.array([losses[model, SETTINGS[0], seed]["last"] for seed in seeds])
+        halves = np.corrcoef(windows_SN[:, ::2].mean(1), windows_SN[:, 1::2].mean(1))[0, 1]
+        print(f"{model}: correlation over seeds between two halves of the held-out windows: {halves:.2f}.")
     print(f"Standard error from the {len(dense)} held-out windows: {apart:.4f} nats paired, {alone:.4f} unpaired.\n")
 
 
