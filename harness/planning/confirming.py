@@ -56,13 +56,13 @@ class Confirmation:
         return len(self.plan.roles) * self.most_seeds
 
     def may_be_best(self, case: Case) -> bool:
-        """Whether a case is one of those of which the best is confirmed."""
+        """Whether a case may fill the role `best`."""
         if case.variant == self.anchor:
             return False
         return not is_noise(case) if self.plan.candidates is None else _matches(self.plan.candidates)(case.id)
 
     def may_be_control(self, case: Case, best: Case) -> bool:
-        """Whether a case may be the control of the best."""
+        """Whether a case may fill the role `control` beside this best."""
         if case.variant in {self.anchor, best.variant}:
             return False
         if self.plan.controls is None:

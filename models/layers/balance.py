@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from modbench.harness.core.config import ModelConfig
 
-# Nats by which a controller moves in one step if no choice is as it should be: it settles in some ten steps. The mean share
-# over n steps differs from its target by what the controller moved in these, over RATE x n.
+# Nats that a controller moves in one step if the share is off by 1: it settles in about ten steps. The mean share over n steps
+# differs from its target by what the controller moved in these, divided by RATE x n.
 RATE = 0.3
 # Outside training the mean of a controller's last values decides, of some 1 / SETTLES steps: each answers the noise of one batch.
 SETTLES = 0.05
