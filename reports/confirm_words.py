@@ -106,11 +106,11 @@ def _seeds(last: Look) -> str:
 
 
 def _needed(answer: Answer, compared: Compared) -> str:
-    """What would decide it: `; 40 other fresh seeds of each, 3 h 06 min here, would probably decide`, and how to ask for them."""
+    """What would decide it, and how to ask: `; 40 other fresh seeds of each, 3 h 06 min here besides the sweep, would …`."""
     if compared.more is None:
         return ""
     hours = answer.hours(compared)
-    time = "" if hours is None else f", {human_duration(3600 * hours)} here,"
+    time = "" if hours is None else f", {human_duration(3600 * hours)} here besides the sweep,"
     first = answer.first_seed + 1000
     ask = f"--set confirm.first_seed={first} --set confirm.seeds={compared.more}"
     return f"; {compared.more} other fresh seeds of each{time} would probably decide ({ask})"

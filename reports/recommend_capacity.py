@@ -24,7 +24,7 @@ class Capacity:
         capacity: its capacity; None for dense, or where nothing is decided.
         sentences: what it rests on.
         more_seeds: fresh seeds of each arm that would decide; None where nothing is open, or nobody can tell.
-        more_hours: hours of this machine that they take.
+        more_hours: hours of this machine that they take, besides the sweep, which is run again.
     """
 
     answer: Answer
@@ -71,7 +71,11 @@ def as_text(found: Capacity, width: int) -> list[str]:
         elif found.answer.verdict("control") == "worse":
             needs = f"{short_name(found.answer, 'control')} has a lower loss, and was not compared with the anchor"
         elif found.more_seeds is not None:
-            time = "" if found.more_hours is None else f", {human_duration(3600 * found.more_hours)} here"
+            time = (
+                ""
+                if found.more_hours is None
+                else f", {human_duration(3600 * found.more_hours)} here besides the sweep"
+            )
             needs = f"{found.more_seeds} more seeds, other fresh ones{time}"
         first = f"not decided: {needs}"
     else:

@@ -133,8 +133,13 @@ def confirmations_of(suite: Suite, units: Sequence[UnitOfWork]) -> dict[str, Con
     return found
 
 
-def check_roles(suite: Suite, units: Sequence[UnitOfWork]) -> None:
+def check_roles(suite: Suite, units: Sequence[UnitOfWork], select: str | None = None) -> None:
     """Check that every role of a confirmation can be filled.
+
+    Args:
+        suite: the suite.
+        units: what it would run.
+        select: the `-k` expression that chose them.
 
     Raises:
         UsageError: if one cannot.
@@ -156,6 +161,11 @@ def check_roles(suite: Suite, units: Sequence[UnitOfWork]) -> None:
             wanted["control"] = f'{alone[0].arm} has none: add router = ["learned", "{NOISE}"] to its arm'
         for role in made.plan.roles:
             if role in wanted:
+                if select:
+                    raise UsageError(
+                        f"{suite.name}: [confirm] has the role {role!r}, which none of the cases that -k {select!r} selects "
+                        f"can fill ({wanted[role]}). Select more, or leave the role out."
+                    )
                 raise UsageError(
                     f"{suite.name}: [confirm] has the role {role!r}: {wanted[role]}, or leave the role out."
                 )

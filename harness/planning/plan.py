@@ -111,7 +111,7 @@ def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: 
         catalogue.load("sinks", suite.train.log_to).check(suite.train.log_to)
     units = tuple(units_of_work(suite, comparisons, text))
     _check_rates(units, suite)
-    check_roles(suite, units)
+    check_roles(suite, units, select)
     if suite.isoflop is not None and text is not None and suite.claims:
         _check_epochs(suite, units, text)
     assert len({unit.name for unit in units}) == len(units), "two units would share a file"

@@ -17,6 +17,9 @@ from modbench.models.layers.mlp import MLP
 from modbench.models.layers.router import Threshold, own_precision
 from modbench.models.layers.span import span
 
+# Pairs up to which sorting them costs more than it saves: a step of decoding for a few rows.
+FEW = 16
+
 
 class Experts(nn.Module):
     """E MLPs with stacked weights, computed together in batched products: no loop over experts or tokens."""
@@ -39,6 +42,23 @@ class Experts(nn.Module):
         up_NF = x_ND @ self.up_EDF[expert]
         hidden_NF = F.gelu(up_NF) if self.gate_EDF is None else F.silu(x_ND @ self.gate_EDF[expert]) * up_NF
         return hidden_NF @ self.down_EFD[expert]
+
+    def few(self, x_ND: Tensor, weight_NX: Tensor, tokens: dict[int, list[int]]) -> Tensor:
+        """For each token the sum of weight times expert output: [N, D]. An expert is called once, and not at all without tokens.
+
+        Args:
+            x_ND: tokens.
+            weight_NX: what each expert weighs for each token; no-ops may follow.
+            tokens: of each expert that has some, its tokens.
+        """
+        y_ND = torch.zeros_like(x_ND)
+        with span("experts"):
+            for expert, own in tokens.items():  # slices, no index: its copy to a GPU would make the host wait
+                x = x_ND if len(own) == len(x_ND) else torch.cat([x_ND[n : n + 1] for n in own])
+                y = self.one(expert, x)
+                for n, y_D in zip(own, y, strict=True):
+                    y_ND[n] += y_D * weight_NX[n, expert]
+        return y_ND
 
 
 class ExpertMLP(nn.Module):
@@ -181,6 +201,10 @@ class ExpertMLP(nn.Module):
         """However many tokens each expert has: pairs grouped by expert, one product for each."""
         x_ND, p_EN = x_BTD.flatten(0, 1), p_BET.transpose(0, 1).flatten(1)
         taken_EN = p_EN != 0
+        if taken_EN.numel() <= FEW:
+            token_E = [[n for n, yes in enumerate(row) if yes] for row in taken_EN.tolist()]
+            few = {expert: own for expert, own in enumerate(token_E) if own}
+            return self.experts.few(x_ND, p_EN.mT, few).view_as(x_BTD)
         counts = taken_EN.sum(1).tolist()  # the only wait: the total is known then
         expert_P, token_P = torch.nonzero_static(taken_EN, size=sum(counts)).unbind(1)
         y_ND = torch.zeros_like(x_ND)

@@ -14,8 +14,8 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.language_model import Decision
 from modbench.models.layers.balance import Controller, balance_loss
 from modbench.models.layers.context import ForwardContext
-from modbench.models.layers.dropless import has_values, weighted_sum
-from modbench.models.layers.experts import ExpertMLP
+from modbench.models.layers.dropless import has_values, tokens_of_experts, weighted_sum
+from modbench.models.layers.experts import FEW, ExpertMLP
 from modbench.models.layers.null_choices import null_choices, real_pairs, spread
 from modbench.models.layers.router import own_precision
 from modbench.models.layers.span import span
@@ -155,14 +155,27 @@ class TokenChoiceMLP(ExpertMLP):
         self, x_ND: Tensor, weight_NX: Tensor, choice_Nk: Tensor, taken_NX: Tensor, real_BT: Tensor | None
     ) -> Tensor:
         """The experts over the tokens that chose them. Shapes depend on the choices, so the host waits for their number, once."""
+        if self._is_few(choice_Nk):
+            tokens = tokens_of_experts(choice_Nk, self.n_experts)
+            self._say(sum(map(len, tokens.values())))
+            return self.experts.few(x_ND, weight_NX, tokens)
         taken_E = taken_NX[:, : self.n_experts].sum(0)
         if self.controller is not None:
             self.controller.count(taken_E, len(x_ND) if real_BT is None else real_BT.sum())
         expected = spread(real_pairs(self.config, len(x_ND)), self.n_experts)  # where there are shapes alone
         counts: list[int] = taken_E.tolist() if has_values(taken_E) else expected
-        self.pairs = sum(counts)
-        self.executed_tokens = -(-self.pairs // self.n_experts)
+        self._say(sum(counts))
         return weighted_sum(self.experts, x_ND, weight_NX, choice_Nk, counts)
+
+    def _is_few(self, choice_Nk: Tensor) -> bool:
+        """Whether this is a step of decoding for a few rows: nothing to differentiate, count or trace."""
+        learns = self.training or torch.is_grad_enabled()
+        return not learns and choice_Nk.numel() <= FEW and has_values(choice_Nk)
+
+    def _say(self, pairs: int) -> None:
+        """Keep what this call computed, for those who check it."""
+        self.pairs = pairs
+        self.executed_tokens = -(-pairs // self.n_experts)
 
     def _with_no_ops(self, y_ND: Tensor, x_ND: Tensor, weight_NC: Tensor) -> Tensor:
         """Add what the no-ops give."""

@@ -21,7 +21,7 @@ from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.execution import resuming
 from modbench.harness.execution.asking import asking_of
 from modbench.harness.execution.phase import Run, Slots
-from modbench.harness.planning.plan import Plan, read_corpus
+from modbench.harness.planning.plan import Plan, make_plan, read_corpus
 from modbench.harness.results import run_folder
 from modbench.harness.results.choosing import choose
 from modbench.harness.results.confirmed import Confirmed
@@ -212,6 +212,12 @@ def test_a_smoke_run_trains_two_seeds_and_claims_nothing(tmp_path: Path) -> None
 def test_what_cannot_be_confirmed_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         sweep(**changes)
+
+
+def test_a_selection_that_leaves_no_candidate_is_named() -> None:
+    made = sweep()
+    with pytest.raises(UsageError, match=r"none of the cases that -k 'dense' selects can fill .* Select more"):
+        make_plan(made.suite, device=made.device, select="dense")
 
 
 def test_the_plan_says_what_may_be_asked_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,15 @@ def test_every_choice_weighs_what_the_formula_says(kind: str, logits: str, balan
     for causal in (False, True):
         torch.testing.assert_close(mlp(x_BTD, context(module, 20, causal=causal)), want, rtol=1e-4, atol=1e-5)
         assert mlp.pairs == sum(len(real) for _, real in found)
+    for b, t in ((1, 1), (2, 1), (2, 4)):  # as few as in a step of decoding: no sorting
+        ctx = context(module, t, causal=True)
+        with torch.no_grad():
+            torch.testing.assert_close(mlp(x_BTD[:b, :t], ctx), want[:b, :t], rtol=1e-4, atol=1e-5)
+            seen = counter.count(module, partial(mlp, x_BTD[:b, :t], ctx))
+        pairs = sum(len(found[row * 20 + token][1]) for row in range(b) for token in range(t))
+        assert mlp.pairs == pairs
+        others = mlp.router.weight.numel() + sum(p.numel() for p in (mlp.constants or nn.Identity()).parameters())
+        assert seen.total == 6 * pairs * 32 * mlp.config.expert_width + 2 * b * t * others
 
 
 def test_no_choice_of_a_real_expert_is_dropped() -> None:
