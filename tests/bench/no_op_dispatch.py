@@ -5,7 +5,8 @@
 
 One process, one thread. Each round calls every arm once, in random order. A ratio is dense time over the arm's, the median over
 rounds; `realised` is (ratio - 1) / (ideal - 1). `layer` is one MLP alone against the dense one, ideal 1 / capacity; `forward`
-and `prefill` are the model, ideal from causal FLOPs; `decode` is a step, ideal from bytes that must be read. With `--clock cpu`
+and `prefill` are the model, ideal from causal FLOPs; `decode` is a step, ideal from bytes that must be read, with the experts
+that its tokens chose. With `--clock cpu`
 (the default) times are the thread's CPU time, which other processes disturb less. The last column is what skipping asks for in
 return: parameters over those of dense.
 """
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -26,6 +28,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
 from modbench.models.layers.cache import Cache
 from modbench.models.layers.decoder import Decoder
+from modbench.models.layers.experts import Experts
 
 CLOCKS = {"cpu": time.thread_time, "wall": time.perf_counter}
 STEPS = 8  # of decoding in one call
@@ -49,9 +52,14 @@ class Arm:
         pairs = entry.pairs(self.module)
         return float(entry.cost(self.config, seq_len, batch_size, *(() if pairs is None else (pairs,))).forward_causal)
 
-    def decode_read(self, context: int, batch_size: int) -> float:
-        """Elements that one step must read."""
-        return float(catalogue.load("models", self.model).decode_cost(self.config, context, batch_size).read)
+    def decode_read(self, context: int, batch_size: int, experts: float | None = None) -> float:
+        """Elements that one step must read: as expected, or with so many experts of all blocks together."""
+        if experts is None:
+            return float(catalogue.load("models", self.model).decode_cost(self.config, context, batch_size).read)
+        mlps: list[Any] = [block.mlp for block in self.module.blocks if hasattr(block.mlp, "experts")]
+        dense = catalogue.load("models", "dense").decode_cost(self.config, context, batch_size).read
+        mlp = mlps[0].experts.up_EDF[0].numel() * 3
+        return float(dense + (experts - len(mlps)) * mlp + sum(each.router.weight.numel() for each in mlps))
 
     @property
     def params(self) -> int:
@@ -155,8 +163,19 @@ def decode(made: list[Arm], tokens_BT: torch.Tensor, options: argparse.Namespace
     steps_SB = torch.randint(256, (STEPS, b))
     calls = {arm.name: _decode(arm, caches[arm.name], steps_SB) for arm in made}
     found = times(calls, options.rounds, CLOCKS[options.clock], lambda name: caches[name].rewind(marks[name]))
-    dense = made[0].decode_read(t, b)
-    report(f"decode after {t} B{b}", made, found, {arm.name: dense / arm.decode_read(t, b) for arm in made})
+    dense, ideals = made[0].decode_read(t, b), {}
+    for arm in made:  # tokens of these steps may choose more or fewer experts than expected
+        caches[arm.name].rewind(marks[arm.name])
+        experts = experts_called(calls[arm.name]) / STEPS if arm.model != "dense" else None
+        ideals[arm.name] = dense / arm.decode_read(t, b, experts)
+    report(f"decode after {t} B{b}", made, found, ideals)
+
+
+def experts_called(call: Callable[[], object]) -> int:
+    """How many experts a call computes, one product at a time."""
+    with mock.patch.object(Experts, "one", autospec=True, side_effect=Experts.one) as seen:
+        call()
+    return seen.call_count
 
 
 def _decode(arm: Arm, cache: Cache, steps_SB: torch.Tensor) -> Callable[[], object]:
