@@ -18,6 +18,8 @@ from modbench.harness.core.units import human_duration
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.results.record_files import read_record
+from modbench.harness.roofline import pace
+from modbench.harness.roofline.pace import Pace
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import UnitOfWork
@@ -41,12 +43,14 @@ class Limits(Mapping[str, float]):
     Args:
         plan: the plan.
         timeout_s: the limit of every unit, as the user says; None: from predictions.
+        here: whether units run on this machine, whose pace later plans then know.
     """
 
-    def __init__(self, plan: Plan, timeout_s: float | None = None) -> None:
+    def __init__(self, plan: Plan, timeout_s: float | None = None, *, here: bool = True) -> None:
         self.units = {unit.name: unit for unit in plan.units}
         self.timeout_s = timeout_s
         self._run_time = RunTime(plan)
+        self._here, self._paces = here and bool(self._run_time.machine), dict[str, Pace]()
         self._known: dict[str, float] = {}
         # Limit and slowness as they were last asked for: what a unit is ended by, whatever is learnt while it runs.
         self._given: dict[str, tuple[float, float]] = {}
@@ -93,6 +97,16 @@ class Limits(Mapping[str, float]):
             self.took_s += took_s
             self.expected_s += self.expected(unit) + USUAL_START_S
 
+    def paced(self, unit: UnitOfWork, took_s: float) -> None:
+        """Keep how long training took on this machine, given the seconds of a unit that has ended."""
+        found, dtype = self._run_time.pace_of(unit, took_s) if self._here else None, unit.comparison.place.dtype
+        if found is None:
+            return
+        before = self._paces.get(dtype, Pace())
+        self._paces[dtype] = before.with_fastest(*found)
+        if self._paces[dtype] != before:
+            pace.keep(self._run_time.machine, dtype, self._paces[dtype])
+
     def watching(self, progress: Progress, folder: RunFolder) -> Progress:
         """Pass a run's progress on, and learn from the records in its folder."""
         return _Watching(progress, self, folder)
@@ -131,11 +145,11 @@ class _Watching:
 
     def ended(self, unit: UnitOfWork) -> None:
         """A unit has its record."""
-        if self.limits.timeout_s is None:
-            with contextlib.suppress(OSError, UsageError):  # damaged: whoever reads it for its numbers says so
-                record = read_record(self.folder.record(unit), unit)
-                if record.died is None:
-                    self.limits.ended(unit, record.wall_s)
+        with contextlib.suppress(OSError, UsageError):  # damaged: whoever reads it for its numbers says so
+            record = read_record(self.folder.record(unit), unit)
+            if record.died is None:
+                self.limits.ended(unit, record.wall_s)
+                self.limits.paced(unit, record.wall_s)
         self.progress.ended(unit)
 
 

@@ -99,7 +99,7 @@ def run(
     if plan.units:  # else nothing is started, not even the launcher: nobody was asked whether to trust its options
         starts = launcher_for(plan, launcher, options)
         asking = asking_of(whole or plan, folder, plan.units)
-        limits = Limits(plan, timeout_s)
+        limits = Limits(plan, timeout_s, here=not starts.apart)
         running = Run(starts, folder, limits.watching(progress, folder), asking, stop or Stop(), lock)
         groups = phases(plan, usable_cores())
         if starts.apart:  # on machines of their own units do not disturb each other, and none waits for another phase

@@ -1,5 +1,6 @@
 """How long the units of a run take, from the peaks that this machine was measured to have; without them, as assumed.
 
+Training takes as many times longer than its peaks promise as it did in this machine's last run (`roofline/pace.py`).
 A call's operators are recorded on the meta device, which computes nothing. What a unit does besides its calls (starting a
 process, building and checking its arms, warming up) is added.
 """
@@ -15,7 +16,8 @@ from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.plan import Plan, predicted_seconds
-from modbench.harness.roofline import stored
+from modbench.harness.roofline import pace, stored
+from modbench.harness.roofline.pace import Pace
 from modbench.harness.roofline.table import Table
 from modbench.harness.roofline.work import Listed
 from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S
@@ -34,11 +36,17 @@ class RunTime:
     Args:
         plan: the plan.
         tables: peaks by number format; default those that this machine keeps.
+        paces: of training, by number format; default those that this machine keeps, or none with given tables.
     """
 
-    def __init__(self, plan: Plan, tables: dict[str, Table] | None = None) -> None:
+    def __init__(
+        self, plan: Plan, tables: dict[str, Table] | None = None, paces: dict[str, Pace] | None = None
+    ) -> None:
         self.plan = plan
-        self.tables = _kept(plan) if tables is None else tables
+        self.machine = _machine(plan) if tables is None else ""
+        self.tables = _kept(plan, self.machine) if tables is None else tables
+        known = {dtype: pace.latest(self.machine, dtype) for dtype in self.tables} if self.machine else {}
+        self.paces = known if paces is None else paces
         self._near = _nearest(plan) if self.tables else {}
         self._launch_s: dict[str, float] = {}
 
@@ -46,6 +54,11 @@ class RunTime:
     def measured(self) -> bool:
         """Whether the peaks of every number format of the plan are known."""
         return bool(self.tables) and all(case.place.dtype in self.tables for case in self.plan.cases)
+
+    @property
+    def paced(self) -> bool:
+        """Whether an earlier run has shown how long training takes here."""
+        return any(each.ratios for each in self.paces.values())
 
     def seconds(self, unit: UnitOfWork, at_once: int) -> float:
         """Wall time that a unit adds to the run, in s."""
@@ -58,12 +71,37 @@ class RunTime:
             return predicted_seconds(self.plan, unit, at_once)
         if made_in.repeated and made_in.times:
             return (start + self._timed(unit)) / at_once
-        step = self.call(anchor, "train_step" if made_in.trains else "forward")
-        cost = case_cost(anchor)
-        if step is None or cost is None:
+        known = self._work(unit)
+        if known is None:
             return predicted_seconds(self.plan, unit, at_once)
-        calls = unit.flops / (cost.train_step if made_in.trains else cost.forward)
-        return (start + calls * step / unit.ranks) / at_once
+        seconds, flops = known
+        if made_in.trains:
+            seconds *= self.paces.get(anchor.place.dtype, Pace()).of(flops)
+        return (start + seconds) / at_once
+
+    def _work(self, unit: UnitOfWork) -> tuple[float, float] | None:
+        """Seconds of a unit's calls at the peaks, and FLOPs of one; None if shapes alone do not tell."""
+        (anchor, *_), trains = unit.comparison.arms, catalogue.passes()[unit.made_in].trains
+        step, cost = self.call(anchor, "train_step" if trains else "forward"), case_cost(anchor)
+        if step is None or cost is None:
+            return None
+        flops = cost.train_step if trains else cost.forward
+        return unit.flops / flops * step / unit.ranks, flops
+
+    def pace_of(self, unit: UnitOfWork, took_s: float) -> tuple[float, float] | None:
+        """FLOPs of a training unit's step, and how many times as long as its peaks promise it took; None if nothing follows.
+
+        Args:
+            unit: the unit.
+            took_s: seconds that its work took.
+        """
+        made_in = catalogue.passes()[unit.made_in]
+        if not made_in.trains or made_in.most(unit) != 1 or unit.comparison.place.dtype not in self.tables:
+            return None
+        known, start = self._work(unit), predicted_seconds(self.plan, unit.model_copy(update={"flops": 0.0}), 1)
+        if known is None or known[0] < pace.LEAST_S:
+            return None
+        return known[1], max(1.0, (took_s - start) / known[0])
 
     def _timed(self, unit: UnitOfWork) -> float:
         """Seconds of a launch after its process has started: of all launches of a series the same."""
@@ -173,10 +211,16 @@ def _share(case: Case, anchor: Case, workload: str) -> float:
     return mine.forward / theirs.forward if mine and theirs else 1.0
 
 
-def _kept(plan: Plan) -> dict[str, Table]:
+def _machine(plan: Plan) -> str:
+    """Fingerprint of the CPU; empty for a card, whose peaks nobody keeps."""
+    if plan.device != "cpu":
+        return ""
+    return certificate.fingerprint(environment.collect(), plan.device, plan.suite.threads)
+
+
+def _kept(plan: Plan, machine: str) -> dict[str, Table]:
     """The latest tables of this machine, by number format; none for a card."""
     if plan.device != "cpu":
         return {}
-    machine = certificate.fingerprint(environment.collect(), plan.device, plan.suite.threads)
     found = {dtype: stored.latest(machine, dtype) for dtype in ELEMENT_BYTES}
     return {dtype: table for dtype, table in found.items() if table is not None}

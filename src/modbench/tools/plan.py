@@ -67,6 +67,7 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "searched": bool(rows),
         "confirmed": [_confirmation(made) for made in confirmations],
         "measured_peaks": run_time.measured,
+        "measured_pace": run_time.paced,
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
         "training": _training(plan),
         "solved": _solved(plan),
@@ -208,6 +209,12 @@ def _total(forecast: dict[str, Any]) -> str:
     how = f"are a guess: FLOPs at an assumed {rate}"
     if forecast["measured_peaks"]:
         how = "follow from the peaks by shape that were last measured on this machine"
+        if forecast["training"]:
+            how += (
+                ", those of training also from how long it took in earlier runs"
+                if forecast["measured_pace"]
+                else "; training of small models takes two to three times as long (no earlier run here tells)"
+            )
     return f"{forecast['suite']}: {units} units on {forecast['device']}, {time}. Times {how}. Nothing was run."
 
 
