@@ -132,6 +132,8 @@ class _Phase(Generic[Started]):
         stop, launcher = self.run.stop, self.run.launcher
         try:
             while self.running or (self.waiting and not stop.finishing):
+                if stop.ending:  # the interrupt was dropped: it came inside a finalizer
+                    raise KeyboardInterrupt
                 if not stop.finishing:
                     self._start()
                 elif launcher.apart:

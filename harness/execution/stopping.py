@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -55,7 +56,8 @@ class Stop:
 def signals(stop: Stop) -> Iterator[Stop]:
     """Let `stop` handle signals in the `with` block; outside the main thread, which alone gets signals, nothing changes.
 
-    A signal that the process was told to ignore (as by `nohup`) stays ignored.
+    A signal that the process was told to ignore (as by `nohup`) stays ignored. Where one comes inside a finalizer, Python
+    drops the interrupt and prints it: it is not printed here, and a run sees `stop.ending` before it goes on.
     """
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -65,9 +67,17 @@ def signals(stop: Stop) -> Iterator[Stop]:
     mine = {number: known for number, known in before.items() if known is not signal.SIG_IGN}
     for number in mine:
         signal.signal(number, stop.take)
+    print_dropped = sys.unraisablehook
+
+    def dropped(lost: sys.UnraisableHookArgs) -> None:
+        if not (stop.ending and issubclass(lost.exc_type, KeyboardInterrupt)):
+            print_dropped(lost)
+
+    sys.unraisablehook = dropped
     try:
         yield stop
     finally:
+        sys.unraisablehook = print_dropped
         for number, known in mine.items():
             signal.signal(number, signal.SIG_DFL if known is None else known)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -160,6 +162,33 @@ def test_signals_are_handled_inside_the_block_only() -> None:
             signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)  # workers are ended in peace
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_interrupt_inside_a_finalizer_is_not_lost(
+    made: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python drops what a finalizer raises, and prints it with a traceback: the run ends all the same, and nothing is printed."""
+    folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Fake(), Stop()
+    launcher.ends_at = 99
+
+    def signalled() -> None:
+        weakref.finalize(Fake(), signal.raise_signal, signal.SIGTERM)  # at once: nothing else holds it
+
+    launcher.on_wait = signalled
+    with stopping.signals(stop), pytest.raises(KeyboardInterrupt):
+        run(made, folder, launcher, stop)
+    assert launcher.events == ["start", "end"]
+    assert launcher.waits == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_other_errors_of_finalizers_are_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    with stopping.signals(Stop()):
+        weakref.finalize(Fake(), divmod, 1, 0)
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_an_ignored_hang_up_stays_ignored() -> None:
