@@ -43,7 +43,7 @@ class Limits(Mapping[str, float]):
     Args:
         plan: the plan.
         timeout_s: the limit of every unit, as the user says; None: from predictions.
-        here: whether units run on this machine, whose pace later plans then know.
+        here: whether units run on this machine: only then are their training times stored for later plans.
     """
 
     def __init__(self, plan: Plan, timeout_s: float | None = None, *, here: bool = True) -> None:
@@ -98,7 +98,7 @@ class Limits(Mapping[str, float]):
             self.expected_s += self.expected(unit) + USUAL_START_S
 
     def paced(self, unit: UnitOfWork, took_s: float) -> None:
-        """Keep how long training took on this machine, given the seconds of a unit that has ended."""
+        """Store the ratio of measured to predicted training time, given the seconds that a unit's work took."""
         found, dtype = self._run_time.pace_of(unit, took_s) if self._here else None, unit.comparison.place.dtype
         if found is None:
             return

@@ -1,6 +1,6 @@
 """How long the units of a run take, from the peaks that this machine was measured to have; without them, as assumed.
 
-Training takes as many times longer than its peaks promise as it did in this machine's last run (`roofline/pace.py`).
+Training times are multiplied by the ratio of measured to predicted time in this machine's last run (`roofline/pace.py`).
 A call's operators are recorded on the meta device, which computes nothing. What a unit does besides its calls (starting a
 process, building and checking its arms, warming up) is added.
 """
@@ -57,7 +57,7 @@ class RunTime:
 
     @property
     def paced(self) -> bool:
-        """Whether an earlier run has shown how long training takes here."""
+        """Whether an earlier run on this machine stored a ratio."""
         return any(each.ratios for each in self.paces.values())
 
     def seconds(self, unit: UnitOfWork, at_once: int) -> float:
@@ -89,7 +89,7 @@ class RunTime:
         return unit.flops / flops * step / unit.ranks, flops
 
     def pace_of(self, unit: UnitOfWork, took_s: float) -> tuple[float, float] | None:
-        """FLOPs of a training unit's step, and how many times as long as its peaks promise it took; None if nothing follows.
+        """FLOPs of a training unit's step, and its ratio of measured to predicted time; None if it tells nothing.
 
         Args:
             unit: the unit.
@@ -212,7 +212,7 @@ def _share(case: Case, anchor: Case, workload: str) -> float:
 
 
 def _machine(plan: Plan) -> str:
-    """Fingerprint of the CPU; empty for a card, whose peaks nobody keeps."""
+    """Fingerprint of the CPU; empty for a GPU, whose peaks are not stored."""
     if plan.device != "cpu":
         return ""
     return certificate.fingerprint(environment.collect(), plan.device, plan.suite.threads)

@@ -1,6 +1,6 @@
-"""How much longer training takes on a machine than its peaks promise, as its last run found; kept beside the peaks.
+"""The ratio of measured to predicted training time on a machine, from its last run; stored beside its peaks by shape.
 
-Peaks are what each operator reaches alone. Steps of width 32 to 112 took 1.8 to 2.6 times as long on an Intel Xeon.
+Predictions add up what each operator takes alone. Steps of small models take about twice as long.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LEAST_S = 5.0
 
 
 class Pace(Frozen):
-    """Times as long as predicted.
+    """Ratios of measured to predicted training time.
 
     Attributes:
         ratios: by the power of ten of a training step's FLOPs.
@@ -30,14 +30,14 @@ class Pace(Frozen):
     ratios: Mapping[int, float] = {}
 
     def of(self, flops: float) -> float:
-        """Times as long as predicted a step of so many FLOPs takes: as those of the nearest size did; 1 if none did."""
+        """The ratio for a step of so many FLOPs: that of the nearest size; 1 if none is known."""
         if not self.ratios:
             return 1.0
         size = size_of(flops)
         return self.ratios[min(self.ratios, key=lambda each: abs(each - size))]
 
     def with_fastest(self, flops: float, ratio: float) -> Pace:
-        """With one more training run: of each size the fastest counts, which was disturbed least."""
+        """Add a training run. Of each size the smallest ratio is kept: that run was disturbed least."""
         size = size_of(flops)
         return Pace(ratios={**self.ratios, size: min(ratio, self.ratios.get(size, math.inf))})
 

@@ -44,7 +44,7 @@ class Experts(nn.Module):
         return hidden_NF @ self.down_EFD[expert]
 
     def few(self, x_ND: Tensor, weight_NX: Tensor, tokens: dict[int, list[int]]) -> Tensor:
-        """For each token the sum of weight times expert output: [N, D]. An expert is called once, and not at all without tokens.
+        """For each token the sum of weight times expert output: [N, D]. Each expert that has tokens is called once.
 
         Args:
             x_ND: tokens.

@@ -173,7 +173,7 @@ class TokenChoiceMLP(ExpertMLP):
         return not learns and choice_Nk.numel() <= FEW and has_values(choice_Nk)
 
     def _say(self, pairs: int) -> None:
-        """Keep what this call computed, for those who check it."""
+        """Record how many pairs this call computed: claims are checked against it."""
         self.pairs = pairs
         self.executed_tokens = -(-pairs // self.n_experts)
 

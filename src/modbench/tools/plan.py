@@ -213,7 +213,7 @@ def _total(forecast: dict[str, Any]) -> str:
             how += (
                 ", those of training also from how long it took in earlier runs"
                 if forecast["measured_pace"]
-                else "; training of small models takes two to three times as long (no earlier run here tells)"
+                else "; no run here has shown how long training takes, and small models may take twice as long as predicted"
             )
     return f"{forecast['suite']}: {units} units on {forecast['device']}, {time}. Times {how}. Nothing was run."
 
