@@ -41,16 +41,6 @@ def weighted_sum(experts: Experts, x_ND: Tensor, weight_NX: Tensor, choice_Nk: T
         return torch.zeros_like(x_ND).index_add_(0, token_P, y_PD.to(x_ND.dtype))
 
 
-def tokens_of_experts(choice_Nk: Tensor, n_experts: int) -> dict[int, list[int]]:
-    """The tokens of each real expert that some token chose: the host waits for them."""
-    tokens: dict[int, list[int]] = {}
-    for token, choices in enumerate(choice_Nk.tolist()):
-        for choice in choices:
-            if choice < n_experts:
-                tokens.setdefault(choice, []).append(token)
-    return tokens
-
-
 def _each(experts: Experts, x_PD: Tensor, counts: list[int]) -> Tensor:
     """Each expert over its rows. One without rows is called too: its gradient is 0 and not missing, as ranks need it."""
     ups, downs = experts.up_EDF.unbind(), experts.down_EFD.unbind()

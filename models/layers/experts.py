@@ -43,17 +43,21 @@ class Experts(nn.Module):
         hidden_NF = F.gelu(up_NF) if self.gate_EDF is None else F.silu(x_ND @ self.gate_EDF[expert]) * up_NF
         return hidden_NF @ self.down_EFD[expert]
 
-    def few(self, x_ND: Tensor, weight_NX: Tensor, tokens: dict[int, list[int]]) -> Tensor:
+    def few(self, x_ND: Tensor, weight_NX: Tensor, taken_EN: list[list[bool]]) -> Tensor:
         """For each token the sum of weight times expert output: [N, D]. Each expert that has tokens is called once.
 
         Args:
             x_ND: tokens.
             weight_NX: what each expert weighs for each token; no-ops may follow.
-            tokens: of each expert that has some, its tokens.
+            taken_EN: which expert has which token, as the host knows it.
         """
         y_ND = torch.zeros_like(x_ND)
         with span("experts"):
-            for expert, own in tokens.items():  # slices, no index: its copy to a GPU would make the host wait
+            for expert, taken_N in enumerate(taken_EN):
+                own = [n for n, taken in enumerate(taken_N) if taken]
+                if not own:
+                    continue
+                # Slices, no index: its copy to a GPU would make the host wait.
                 x = x_ND if len(own) == len(x_ND) else torch.cat([x_ND[n : n + 1] for n in own])
                 y = self.one(expert, x)
                 for n, y_D in zip(own, y, strict=True):
@@ -202,9 +206,7 @@ class ExpertMLP(nn.Module):
         x_ND, p_EN = x_BTD.flatten(0, 1), p_BET.transpose(0, 1).flatten(1)
         taken_EN = p_EN != 0
         if taken_EN.numel() <= FEW:
-            token_E = [[n for n, yes in enumerate(row) if yes] for row in taken_EN.tolist()]
-            few = {expert: own for expert, own in enumerate(token_E) if own}
-            return self.experts.few(x_ND, p_EN.mT, few).view_as(x_BTD)
+            return self.experts.few(x_ND, p_EN.mT, taken_EN.tolist()).view_as(x_BTD)
         counts = taken_EN.sum(1).tolist()  # the only wait: the total is known then
         expert_P, token_P = torch.nonzero_static(taken_EN, size=sum(counts)).unbind(1)
         y_ND = torch.zeros_like(x_ND)

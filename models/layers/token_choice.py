@@ -14,7 +14,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.language_model import Decision
 from modbench.models.layers.balance import Controller, balance_loss
 from modbench.models.layers.context import ForwardContext
-from modbench.models.layers.dropless import has_values, tokens_of_experts, weighted_sum
+from modbench.models.layers.dropless import has_values, weighted_sum
 from modbench.models.layers.experts import FEW, ExpertMLP
 from modbench.models.layers.null_choices import null_choices, real_pairs, spread
 from modbench.models.layers.router import own_precision
@@ -156,9 +156,9 @@ class TokenChoiceMLP(ExpertMLP):
     ) -> Tensor:
         """The experts over the tokens that chose them. Shapes depend on the choices, so the host waits for their number, once."""
         if self._is_few(choice_Nk):
-            tokens = tokens_of_experts(choice_Nk, self.n_experts)
-            self._say(sum(map(len, tokens.values())))
-            return self.experts.few(x_ND, weight_NX, tokens)
+            taken_EN: list[list[bool]] = taken_NX[:, : self.n_experts].mT.tolist()
+            self._say(sum(map(sum, taken_EN)))
+            return self.experts.few(x_ND, weight_NX, taken_EN)
         taken_E = taken_NX[:, : self.n_experts].sum(0)
         if self.controller is not None:
             self.controller.count(taken_E, len(x_ND) if real_BT is None else real_BT.sum())
