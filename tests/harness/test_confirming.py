@@ -30,6 +30,7 @@ from modbench.harness.text.tokens import Tokens
 from modbench.harness.training.batches import Windows
 from modbench.progress import Lines
 from modbench.tools.plan import as_text, forecast
+from modbench.tools.watch import Watch
 
 BUDGET = 2e10
 NAME = "best-T32-B4-fp32-cpu1-F2e10"
@@ -100,6 +101,27 @@ def test_what_no_look_asked_for_is_not_missing(tmp_path: Path) -> None:
     assert 0 < len(fresh) < len([unit for unit in made.units if unit.made_in == "confirm"])
     assert not run.missing
     assert not run.undecided
+
+
+def test_watching_waits_for_no_run_that_no_look_asked_for(tmp_path: Path) -> None:
+    """While it goes on, runs that have begun are all that its folder shows; when it has ended, those that it asked for."""
+    made = left(tmp_path, sweep(), losses=losses(), run_noise=0.01)
+    asked = sum(len(each.seeds) for each in told(made).chosen)
+    watch = Watch(str(made))
+
+    def fresh() -> int:
+        return {group.name: group.units for group in watch.look().groups}["confirm"]
+
+    seen = watch.look()
+    assert not seen.more
+    assert fresh() == asked
+    assert seen.decisions == (f"{NAME}: {asked} fresh runs of 2 cases",)
+    measured = next((made / "units").glob("confirm-*.json"))
+    measured.rename(tmp_path / "taken_away")
+    assert fresh() == asked  # one of them waits
+    (made / "confirm" / f"{NAME}.json").unlink()
+    assert watch.look().more
+    assert fresh() == asked - 1
 
 
 def test_runner_up_and_control_stop_by_themselves(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from modbench.harness.core import inside
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.ids import slug
 from modbench.harness.planning.efforts import EFFORTS, TWO_STAGE
 from modbench.harness.results import lock, predicted
 from modbench.tools.watched import (
@@ -55,6 +56,7 @@ class Watch:
         self.facts: dict[str, Fact] = {}
         self.decided: dict[str, tuple[int, dict[str, Any]]] = {}
         self.searched: dict[str, tuple[int, dict[str, Any]]] = {}
+        self.confirmed: dict[str, tuple[int, dict[str, Any]]] = {}
         self.expected: tuple[int, dict[str, tuple[float, int]]] = (0, {})
         file = self.path / "run.json"
         if not file.is_file():
@@ -110,7 +112,7 @@ class Watch:
             groups=tuple(self._groups(planned, {each.unit for each in running})),
             running=running,
             failures=tuple(self._failures(planned, logs)),
-            decisions=tuple(_words(name, body) for name, (_, body) in sorted((self.decided | self.searched).items())),
+            decisions=tuple(_words(name, body) for name, (_, body) in sorted(self._decisions().items())),
             **self.words,
         )
 
@@ -134,8 +136,13 @@ class Watch:
             "launches", self.decided, lambda body: {"made": int(body["made"]), "reason": body.get("reason"), **body}
         )
         self.searched = self._read_new(
-            "search", self.searched, lambda body: {"series": [str(cell["series"]) for cell in body["cells"]]}
+            "search", self.searched, lambda body: {"asked": [str(cell["series"]) for cell in body["cells"]]}
         )
+        self.confirmed = self._read_new("confirm", self.confirmed, _fresh)
+
+    def _decisions(self) -> dict[str, tuple[int, dict[str, Any]]]:
+        """What pilots, searches and confirmations decided."""
+        return self.decided | self.searched | self.confirmed
 
     def _read_new(
         self, folder: str, before: dict[str, tuple[int, dict[str, Any]]], taken: Callable[[Any], dict[str, Any]]
@@ -153,24 +160,23 @@ class Watch:
             found[name] = known
         return found
 
-    def _begun_series(self) -> set[str]:
-        """Series of which a unit has a record, or has said something."""
+    def _begun_on_request(self) -> set[str]:
+        """Series of a search, and fresh runs of a confirmation, that have a record or have said something."""
         said = {entry.name.removesuffix(".progress") for entry in files(self.path / "logs")}
-        return {unit.series for name, unit in self.units.items() if unit.row and (name in self.facts or name in said)}
+        here = [(name, unit) for name, unit in self.units.items() if unit.row and (name in self.facts or name in said)]
+        return {unit.series or name for name, unit in here}
 
     def _planned(self) -> tuple[dict[str, Unit], bool]:
-        """The units without those that nothing has asked for, and whether a pilot or a search may still ask for more.
+        """The units without those that nothing has asked for, and whether something may still ask for more.
 
-        Of a search that goes on, cells that have begun count: what else it asks for follows from their times.
+        Of a search or a confirmation that goes on, what has begun counts: what else it asks for follows from its results.
         """
-        planned, more = {}, False
-        searching = any(unit.row and unit.row not in self.searched for unit in self.units.values())
-        begun = self._begun_series() if searching else set[str]()
+        ended = self.searched | self.confirmed
+        planned, more = {}, any(unit.row and unit.row not in ended for unit in self.units.values())
+        begun = self._begun_on_request() if more else set[str]()
         for name, unit in self.units.items():
             if unit.row:
-                asked = self.searched[unit.row][1]["series"] if unit.row in self.searched else begun
-                more = more or unit.row not in self.searched
-                if unit.series in asked:
+                if (unit.series or name) in (ended[unit.row][1]["asked"] if unit.row in ended else begun):
                     planned[name] = unit
             elif self.pilot is None or not unit.series or unit.launch < self.pilot:
                 planned[name] = unit
@@ -282,10 +288,20 @@ def _runner(lease: lock.Lease | None, *, fresh: bool) -> str:
     return f"{lease.holder.host}, process {lease.holder.pid}: {beat}"
 
 
+def _fresh(body: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
+    """The fresh runs that a confirmation asked for, and how many cases it chose."""
+    chosen = [(str(each["case"]), list(each["seeds"])) for each in body["chosen"]]
+    asked = [slug(f"confirm-{case}-seed{int(seed)}") for case, seeds in chosen for seed in seeds]
+    return {"asked": asked, "cases": len(chosen), "reason": body.get("reason")}
+
+
 def _words(series: str, body: dict[str, Any]) -> str:
-    """What was decided: `time-forward-T128: 12 launches`, or `forward-mod-c0.125: 5 cells`."""
-    if "series" in body and "made" not in body:
-        return f"{series}: {len(body['series'])} cells"
+    """What was decided: `time-T128: 12 launches`, `forward-mod-c0.125: 5 cells`, `best-T256: 36 fresh runs of 2 cases`."""
+    if "cases" in body:
+        runs = f"{len(body['asked'])} fresh runs of {body['cases']} cases"
+        return f"{series}: {body['reason'] or runs}"
+    if "made" not in body:
+        return f"{series}: {len(body['asked'])} cells"
     if body.get("reason"):
         return f"{series}: {body['made']} launches: {body['reason']}"
     asked = body.get("asked")

@@ -71,11 +71,11 @@ class Seen:
         steal: whether its runner, on another host, only seems dead.
         elapsed_s: wall time of the run, or since its runner took the folder; None where that is not known.
         left_s: predicted seconds left; None where nothing is known.
-        more: whether a pilot may ask for more launches, or a search for more cells.
+        more: whether a pilot may ask for more launches, a search for more cells, or a confirmation for more runs.
         groups: units by pass, in the plan's order.
         running: units that run.
         failures: what failed so far.
-        decisions: what pilots and searches decided, in words.
+        decisions: what pilots, searches and confirmations decided, in words.
     """
 
     run: str
