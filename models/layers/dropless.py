@@ -7,16 +7,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import is_fake
 from torch.nn import functional as F
 
 from modbench.models.layers.experts import Experts
 from modbench.models.layers.span import span
-
-
-def has_values(x: Tensor) -> bool:
-    """Whether a tensor has numbers, and not a shape alone."""
-    return not (x.is_meta or is_fake(x))
 
 
 def weighted_sum(experts: Experts, x_ND: Tensor, weight_NX: Tensor, choice_Nk: Tensor, counts: list[int]) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig, kept
@@ -17,8 +18,13 @@ from modbench.models.layers.mlp import MLP
 from modbench.models.layers.router import Threshold, own_precision
 from modbench.models.layers.span import span
 
-# Pairs up to which sorting them costs more than it saves: a step of decoding for a few rows.
-FEW = 16
+# Rows of a step of decoding up to which sorting them by expert costs more than it saves.
+FEW = 8
+
+
+def has_values(x: Tensor) -> bool:
+    """Whether a tensor has numbers, and not a shape alone."""
+    return not (x.is_meta or is_fake(x))
 
 
 class Experts(nn.Module):
@@ -43,25 +49,23 @@ class Experts(nn.Module):
         hidden_NF = F.gelu(up_NF) if self.gate_EDF is None else F.silu(x_ND @ self.gate_EDF[expert]) * up_NF
         return hidden_NF @ self.down_EFD[expert]
 
-    def few(self, x_ND: Tensor, weight_NX: Tensor, taken_EN: list[list[bool]]) -> Tensor:
+    def few(self, x_ND: Tensor, weight_NE: list[list[float]]) -> Tensor:
         """For each token the sum of weight times expert output: [N, D]. Each expert that has tokens is called once.
 
         Args:
             x_ND: tokens.
-            weight_NX: what each expert weighs for each token; no-ops may follow.
-            taken_EN: which expert has which token, as the host knows it.
+            weight_NE: what each expert weighs for each token, as the host knows it; 0 where it does not take it.
         """
         y_ND = torch.zeros_like(x_ND)
         with span("experts"):
-            for expert, taken_N in enumerate(taken_EN):
-                own = [n for n, taken in enumerate(taken_N) if taken]
+            for expert, weight_N in enumerate(zip(*weight_NE, strict=True)):
+                own = [n for n, weight in enumerate(weight_N) if weight]
                 if not own:
                     continue
                 # Slices, no index: its copy to a GPU would make the host wait.
                 x = x_ND if len(own) == len(x_ND) else torch.cat([x_ND[n : n + 1] for n in own])
-                y = self.one(expert, x)
-                for n, y_D in zip(own, y, strict=True):
-                    y_ND[n] += y_D * weight_NX[n, expert]
+                for n, y_D in zip(own, self.one(expert, x), strict=True):
+                    y_ND[n].add_(y_D, alpha=weight_N[n])
         return y_ND
 
 
@@ -129,6 +133,9 @@ class ExpertMLP(nn.Module):
             real_BT = ctx.real_BT
             p_NX = p_BTX.flatten(0, 1) if real_BT is None else p_BTX[real_BT]
             self.threshold.set(p_NX[:, : self.n_experts].mT, self.share)
+        if self._is_few(p_BTX, ctx):
+            p_NX = p_BTX.flatten(0, 1)
+            return self.experts.few(x_BTD.flatten(0, 1), self._weights(p_NX).tolist()).view_as(x_BTD)
         p_BET = p_BTX[..., : self.n_experts].transpose(1, 2)
         if self.config.choice == "token":
             p_BET, requested_BET = self._token_choice(p_BTX, ctx)
@@ -140,6 +147,20 @@ class ExpertMLP(nn.Module):
             p_BET = p_BET * (p_BET > self.threshold.value[:, None])
         self._record(p_BET, p_BET > 0, ctx)
         return self._grouped_by_expert(x_BTD, p_BET) if ctx.on_host else self._all_experts(x_BTD, p_BET)
+
+    def _is_few(self, p: Tensor, ctx: ForwardContext) -> bool:
+        """Whether this is a step of decoding for a few rows: nothing to differentiate, count, watch or trace."""
+        learns = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()
+        decides = ctx.causal and ctx.on_host and ctx.observer is None
+        return decides and not learns and ctx.real_BT is None and p[..., 0].numel() <= FEW and has_values(p)
+
+    def _weights(self, p_NX: Tensor) -> Tensor:
+        """What each expert weighs for each token [N, E] where no token waits for another; 0 where it does not take it."""
+        if self.threshold is None:
+            best_Nk = p_NX.topk(self.config.experts_top_k, dim=-1)
+            return torch.zeros_like(p_NX).scatter_(1, best_Nk.indices, best_Nk.values)[:, : self.n_experts]
+        p_NE = p_NX[:, : self.n_experts]
+        return p_NE * (p_NE > self.threshold.value)
 
     def _token_choice(self, p_BTX: Tensor, ctx: ForwardContext) -> tuple[Tensor, Tensor]:
         """Probabilities of the experts that a token requests, 0 elsewhere; and whether it requests the expert."""
@@ -205,8 +226,6 @@ class ExpertMLP(nn.Module):
         """However many tokens each expert has: pairs grouped by expert, one product for each."""
         x_ND, p_EN = x_BTD.flatten(0, 1), p_BET.transpose(0, 1).flatten(1)
         taken_EN = p_EN != 0
-        if taken_EN.numel() <= FEW:
-            return self.experts.few(x_ND, p_EN.mT, taken_EN.tolist()).view_as(x_BTD)
         counts = taken_EN.sum(1).tolist()  # the only wait: the total is known then
         expert_P, token_P = torch.nonzero_static(taken_EN, size=sum(counts)).unbind(1)
         y_ND = torch.zeros_like(x_ND)

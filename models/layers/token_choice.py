@@ -6,6 +6,7 @@ Shapes: B batch, T tokens, N = B T, D width, E experts, C no-ops that compete, X
 from __future__ import annotations
 
 import math
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,8 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.language_model import Decision
 from modbench.models.layers.balance import Controller, balance_loss
 from modbench.models.layers.context import ForwardContext
-from modbench.models.layers.dropless import has_values, weighted_sum
-from modbench.models.layers.experts import FEW, ExpertMLP
+from modbench.models.layers.dropless import weighted_sum
+from modbench.models.layers.experts import ExpertMLP, has_values
 from modbench.models.layers.null_choices import null_choices, real_pairs, spread
 from modbench.models.layers.router import own_precision
 from modbench.models.layers.span import span
@@ -94,6 +95,11 @@ class TokenChoiceMLP(ExpertMLP):
         yes_Nk = torch.ones_like(choice_Nk, dtype=torch.bool)
         taken_NX = p_NX.new_zeros(len(p_NX), x + 1, dtype=torch.bool).scatter(1, choice_Nk, yes_Nk)[:, :x]
         weight_NX = p_NX * taken_NX
+        if self._is_few(p_NX, ctx):
+            weights = weight_NX[:, : self.n_experts].tolist()
+            self._say(sum(map(bool, chain(*weights))))
+            y_ND = self.experts.few(x_ND, weights)
+            return self._with_no_ops(y_ND, x_ND, weight_NX[:, self.n_experts :]).view_as(x_BTD)
         if ctx.auxiliary is not None and self.has_loss:
             ctx.auxiliary.append(self._loss(p_NX, taken_NX, ctx.real_BT))
         self._record(p_NX, taken_NX, x_BTD.shape, ctx)
@@ -155,10 +161,6 @@ class TokenChoiceMLP(ExpertMLP):
         self, x_ND: Tensor, weight_NX: Tensor, choice_Nk: Tensor, taken_NX: Tensor, real_BT: Tensor | None
     ) -> Tensor:
         """The experts over the tokens that chose them. Shapes depend on the choices, so the host waits for their number, once."""
-        if self._is_few(choice_Nk):
-            taken_EN: list[list[bool]] = taken_NX[:, : self.n_experts].mT.tolist()
-            self._say(sum(map(sum, taken_EN)))
-            return self.experts.few(x_ND, weight_NX, taken_EN)
         taken_E = taken_NX[:, : self.n_experts].sum(0)
         if self.controller is not None:
             self.controller.count(taken_E, len(x_ND) if real_BT is None else real_BT.sum())
@@ -166,11 +168,6 @@ class TokenChoiceMLP(ExpertMLP):
         counts: list[int] = taken_E.tolist() if has_values(taken_E) else expected
         self._say(sum(counts))
         return weighted_sum(self.experts, x_ND, weight_NX, choice_Nk, counts)
-
-    def _is_few(self, choice_Nk: Tensor) -> bool:
-        """Whether this is a step of decoding for a few rows: nothing to differentiate, count or trace."""
-        learns = self.training or torch.is_grad_enabled()
-        return not learns and choice_Nk.numel() <= FEW and has_values(choice_Nk)
 
     def _say(self, pairs: int) -> None:
         """Record how many pairs this call computed: claims are checked against it."""
