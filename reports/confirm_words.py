@@ -12,6 +12,8 @@ from modbench.reports.panel import is_number
 from modbench.reports.style import name
 
 NATS = "nats per token"
+# Times the anchor's parameters from which a report says so.
+MORE = 1.25
 CHEAPER = "So the gain may come from cheaper steps, of which a budget allows more: it is not shown to come from"
 
 
@@ -54,9 +56,23 @@ def of(loaded: Loaded, answer: Answer) -> list[str]:
         said.append(f"{CHEAPER} {'the router' if noise else 'skipping'}.")
     elif verdict == "better" and answer.control is None:
         said.append("No control was confirmed, such as routing by noise: whether the router earned that is open.")
+    said += _parameters(loaded, answer)
     if not loaded.run.plan.suite.claims:
         said.append("A smoke run claims nothing.")
     return said
+
+
+def _parameters(loaded: Loaded, answer: Answer) -> list[str]:
+    """What equal FLOPs do not say: that the best holds many more parameters, or fewer, than the anchor."""
+    if "anchor" not in answer.sides or "best" not in answer.sides:
+        return []
+    held = [loaded.tables.counted(answer.sides[role].case).params for role in ("best", "anchor")]
+    if held[0] is None or not held[1]:
+        return []
+    ratio = held[0] / held[1]
+    if MORE**-1 < ratio < MORE:
+        return []
+    return [f"{short_name(answer, 'best')} holds {ratio:.2g}× the parameters of {short_name(answer, 'anchor')}."]
 
 
 def _against(answer: Answer, compared: Compared, at: str) -> str:

@@ -139,8 +139,13 @@ def name(case: Case) -> str:
         share, quantity = _rung(case)
         return f"{_NAMES.get(case.model, case.model)}, {share} of the {quantity}"
     base = case.short_model if case.own else _NAMES.get(case.model, case.model)
-    parts = [part[1:] if re.fullmatch(r"c[0-9.e-]+", part) else part for part in case.arm_parts]
+    parts = [re.sub(r"^(c(?=[0-9.e-]+$)|experts_top_k(?=[0-9]+$))", _instead, part) for part in case.arm_parts]
     return " ".join((base, *parts))
+
+
+def _instead(key: re.Match[str]) -> str:
+    """What a name has instead of a key: `0.125` for `c0.125`, `top-2` for `experts_top_k2`."""
+    return "" if key[0] == "c" else "top-"
 
 
 def short(case: Case) -> str:

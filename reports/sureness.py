@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from modbench.harness.core.case import Case
 from modbench.harness.core.units import counted
 from modbench.reports import between_sizes
 from modbench.reports.load import Loaded
@@ -53,7 +54,7 @@ def _doubts(loaded: Loaded) -> Iterator[str]:
         missing = len(loaded.run.missing)
         yield f"The run is incomplete: {counted(missing, 'unit')} {'has' if missing == 1 else 'have'} no record."
     for label, cases in loaded.labelled().items():
-        names = [name(case) for case in cases]
+        names = _named(loaded, cases)
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         yield f"{label[:1].upper()}{label[1:]}: {', '.join(names[:MOST_NAMED])}{more}."
     disturbed = int((loaded.comparisons.verdict == "contaminated").sum())
@@ -75,3 +76,19 @@ def _doubts(loaded: Loaded) -> Iterator[str]:
     failed = len(loaded.failed.case_id.unique())
     if failed:
         yield f"{failed} case{'s' * (failed != 1)} failed."
+
+
+def _named(loaded: Loaded, cases: list[Case]) -> list[str]:
+    """Names of arms. Of a sweep over sizes, a variant of which every size is among them is named once."""
+    plan = loaded.run.plan
+    if plan.suite.isoflop is None:
+        return [name(case) for case in cases]
+    sizes: dict[str, set[str]] = {}
+    for case in plan.cases:
+        sizes.setdefault(case.variant, set()).add(case.arm)
+    here = {case.arm for case in cases}
+    found = dict[str, None]()
+    for case in cases:
+        every = len(sizes[case.variant]) > 1 and sizes[case.variant] <= here
+        found[f"{name(case).removesuffix(case.size).rstrip()} of every size" if every else name(case)] = None
+    return list(found)

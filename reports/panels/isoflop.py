@@ -18,6 +18,10 @@ from modbench.reports.templates import fill
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LINES = ("-", "--", "-.")
+_TIMED = "in the two right-hand figures it also pays in compute and time."
+_UNTIMED = "in the right-hand figure it also pays in compute. Step times were not measured."
+
 
 def render(loaded: Loaded) -> Markup | None:
     """Show a figure per budget, by the causal loss, and a table of both losses."""
@@ -55,11 +59,13 @@ def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Drawing | N
         return None
     from matplotlib.ticker import LogLocator, NullLocator
 
-    drawn, axes = new_figure(12.0, 3.8, 3, share_y=True)
-    for curve in own:
-        for axis, xs in zip(axes, _places(loaded, curve, dense), strict=True):
-            _draw(axis, curve, xs)
-    titles = ("parameters", "forward FLOPs ÷ best dense", "training step time ÷ best dense")
+    places = [_places(loaded, curve, dense) for curve in own]
+    timed = sum(step is not None for _, _, steps in places for step in steps) > 1  # the best dense is one by definition
+    titles = ["parameters", "forward FLOPs ÷ best dense", *["training step time ÷ best dense"] * timed]
+    drawn, axes = new_figure(12.0, 3.8, len(titles), share_y=True)
+    for curve, line, place in zip(own, _lines(own), places, strict=True):
+        for axis, xs in zip(axes, place, strict=False):
+            _draw(axis, curve, xs, line)
     for i, (axis, title) in enumerate(zip(axes, titles, strict=True)):
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter(_millions if i == 0 else _times)
@@ -70,10 +76,11 @@ def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Drawing | N
     axes[0].legend(fontsize=7.5, labelcolor=MUTED)
     reading = (
         f"Every run spends {in_flops(budget)}: a cheaper model trains for more steps. Lines join the means of "
-        f"{seeds_in_words(loaded)}, dots are seeds. Routed causally where a model can do so. Below the "
-        "dense curve skipping pays in loss; further left in the two right-hand figures it also pays in compute and time."
+        f"{seeds_in_words(loaded)}, dots are seeds. Routed causally where a model can do so. Below the dense curve skipping pays "
+        f"in loss; further left {_TIMED if timed else _UNTIMED}"
     )
-    label = f"Loss over parameters, forward FLOPs and step time at {in_flops(budget)}"
+    of = "parameters, forward FLOPs and step time" if timed else "parameters and forward FLOPs"
+    label = f"Loss over {of} at {in_flops(budget)}"
     data = pd.DataFrame([row for curve in own for row in _data(loaded, curve, dense)])
     return Drawing(f"isoflop-{budget:.0f}", drawn, label, reading, data, wide=True)
 
@@ -111,7 +118,16 @@ def _look(curve: Curve) -> Look:
     return look(curve.points[0].case)
 
 
-def _draw(axis: Axes, curve: Curve, xs: Sequence[float | None]) -> None:
+def _lines(own: Sequence[Curve]) -> list[str]:
+    """A line style for each curve: dotted for a control, and another one for each curve of a model that looks the same."""
+    seen, lines = list[Look](), list[str]()
+    for style in map(_look, own):
+        lines.append(":" if style.marker == OTHER[1] else LINES[seen.count(style) % len(LINES)])
+        seen.append(style)
+    return lines
+
+
+def _draw(axis: Axes, curve: Curve, xs: Sequence[float | None], line: str) -> None:
     style, points = _look(curve), [(x, point) for x, point in zip(xs, curve.points, strict=True) if x is not None]
     if not points:
         return
@@ -119,7 +135,7 @@ def _draw(axis: Axes, curve: Curve, xs: Sequence[float | None]) -> None:
         [x for x, _ in points],
         [point.mean for _, point in points],
         color=style.color,
-        linestyle=":" if style.marker == OTHER[1] else "-",
+        linestyle=line,
         marker=style.marker,
         markersize=6,
         alpha=style.opacity,

@@ -13,8 +13,10 @@ import pytest
 from planted import left
 from test_confirming import BUDGET, SIZES, sweep
 
+from modbench.harness.core.case import Case
 from modbench.harness.core.errors import UsageError
-from modbench.reports import between_sizes, confirm, head, recommend_capacity, render
+from modbench.harness.results.notes.counting import CountNotes
+from modbench.reports import between_sizes, confirm, confirm_words, head, recommend_capacity, render
 from modbench.reports.load import Loaded, load
 from modbench.reports.panels import confirm as panel
 
@@ -69,6 +71,21 @@ def test_skipping_pays_where_dense_and_noise_are_beaten(tmp_path: Path) -> None:
     assert said.endswith("MoD 0.25 learned beats dense of equal cost, and routing by noise.")
     found = recommend_capacity.recommend(loaded)
     assert (found.capacity, found.variant) == (0.25, "MoD 0.25 learned")
+
+
+@pytest.mark.parametrize(("held", "said"), [(182, "1.8×"), (50, "0.5×"), (120, None)])
+def test_many_more_or_fewer_parameters_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int, said: str | None
+) -> None:
+    loaded = planted(tmp_path, mod=-0.1, noise=0.1)
+
+    def counted(case: Case) -> CountNotes:
+        return CountNotes(params=100 if case.model == "dense" else held)
+
+    monkeypatch.setattr(loaded.tables, "counted", counted)
+    words = confirm_words.in_words(loaded)
+    wanted = f"MoD 0.25 learned holds {said} the parameters of dense."
+    assert words[-1] == wanted if said else "parameters" not in " ".join(words)
 
 
 def test_the_price_is_read_from_the_anchor_with_half_the_budget(tmp_path: Path) -> None:

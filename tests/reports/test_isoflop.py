@@ -31,8 +31,9 @@ from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.training import RatesNotes, TrainNotes
 from modbench.harness.results.records import Outcome, Record
 from modbench.harness.results.run_folder import RunFolder
-from modbench.reports import isoflop, render
+from modbench.reports import isoflop, render, sureness
 from modbench.reports.load import Loaded, load
+from modbench.reports.panels import isoflop as isoflop_panel
 
 SIZES = [{"d_model": d, "n_layers": 2} for d in (32, 48, 64)]
 TEXT = Text("t", b"some words " * 50_000, b"other words " * 500, "c0ffee")
@@ -317,6 +318,25 @@ def test_a_prediction_is_made_for_fast_cards() -> None:
     (unit, *_) = (unit for unit in made.units if unit.made_in == "train")
     large = unit.model_copy(update={"flops": 1e17})
     assert plan.predicted_seconds(made, large, 1) == pytest.approx(1e17 / 2e14, rel=0.01)
+
+
+def test_what_was_not_timed_has_no_figure_and_curves_that_look_alike_differ_in_line(tmp_path: Path) -> None:
+    loaded = planted(tmp_path / "run")
+    for drawing in isoflop_panel.figures(loaded):
+        assert len(drawing.figure.axes) == 2
+        assert drawing.caption.endswith("Step times were not measured.")
+        lines = [line for line in drawing.figure.axes[0].lines if str(line.get_label()).startswith(" ")]
+        assert [line.get_linestyle() for line in lines] == ["-", "-", ":"]
+    dense, learned, _ = isoflop_panel.shown(isoflop.curves(loaded), isoflop.curves(loaded)[0].budget)
+    assert isoflop_panel._lines([learned, dense, learned]) == ["-", "-", "--"]
+
+
+def test_a_doubt_about_every_size_names_the_variant_once(tmp_path: Path) -> None:
+    loaded = planted(tmp_path / "run")
+    learned = [case for case in loaded.run.plan.cases if case.variant == "mod[c0.125-learned]"]
+    assert sureness._named(loaded, learned) == ["MoD 0.125 learned of every size"]
+    one = [case for case in learned if case.size == learned[0].size]
+    assert set(sureness._named(loaded, one)) == {f"MoD 0.125 learned {learned[0].size}"}
 
 
 @pytest.mark.slow

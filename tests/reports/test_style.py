@@ -28,6 +28,15 @@ def test_any_name_can_be_drawn(text: str) -> None:
     assert text.partition("<")[0].partition("&")[0] in made
 
 
+def test_names_have_no_keys_of_a_configuration() -> None:
+    arms = [
+        {"model": "dense"},
+        {"model": "mode_integrated", "choice": "token", "experts_top_k": [1, 2], "capacity": 0.5},
+    ]
+    names = {case.arm: style.name(case) for case in planted_suite("draft", arms=arms).cases if case.model != "dense"}
+    assert names == {f"mode_integrated[c0.5-experts_top_k{k}]": f"MoDE integrated 0.5 top-{k}" for k in (1, 2)}
+
+
 def test_figures_take_their_colours_from_the_page_and_share_no_ids() -> None:
     one, two = svg("a", "one"), svg("a", "two")
     assert "var(--ink)" in one

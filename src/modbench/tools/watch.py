@@ -138,7 +138,14 @@ class Watch:
         self.searched = self._read_new(
             "search", self.searched, lambda body: {"asked": [str(cell["series"]) for cell in body["cells"]]}
         )
-        self.confirmed = self._read_new("confirm", self.confirmed, _fresh)
+        self.confirmed = self._read_new("confirm", self.confirmed, self._fresh)
+
+    def _fresh(self, body: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
+        """The fresh runs that a confirmation asked for, and how many cases it chose."""
+        made_in = next((unit.made_in for unit in self.units.values() if unit.row == body["name"]), "")
+        chosen = [(str(each["case"]), list(each["seeds"])) for each in body["chosen"]]
+        asked = [slug(f"{made_in}-{case}-seed{int(seed)}") for case, seeds in chosen for seed in seeds]
+        return {"asked": asked, "cases": len(chosen), "reason": body.get("reason")}
 
     def _decisions(self) -> dict[str, tuple[int, dict[str, Any]]]:
         """What pilots, searches and confirmations decided."""
@@ -286,13 +293,6 @@ def _runner(lease: lock.Lease | None, *, fresh: bool) -> str:
         return "nobody holds the folder" + (", but its files are new" if fresh else "")
     beat = f"{lease.state}, heartbeat {lock.when(lease.silent_s)}"
     return f"{lease.holder.host}, process {lease.holder.pid}: {beat}"
-
-
-def _fresh(body: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
-    """The fresh runs that a confirmation asked for, and how many cases it chose."""
-    chosen = [(str(each["case"]), list(each["seeds"])) for each in body["chosen"]]
-    asked = [slug(f"confirm-{case}-seed{int(seed)}") for case, seeds in chosen for seed in seeds]
-    return {"asked": asked, "cases": len(chosen), "reason": body.get("reason")}
 
 
 def _words(series: str, body: dict[str, Any]) -> str:
