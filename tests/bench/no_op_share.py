@@ -65,7 +65,8 @@ def train(settings: dict[str, Any], *, steps: int = 600, **shape: Any) -> dict[s
     last = torch.tensor(shares[-LAST:]).mean(0)
     rho: float = settings["capacity"]
     module.eval()
-    decoded, held_out = (decode(module, windows(side_N, generator, rows=32)[:, :-1]) for side_N in (train_N, held_N))
+    rows = LAST * BATCH  # as many windows as the mean in training: between few, shares differ by several hundredths
+    decoded, held_out = (decode(module, windows(side_N, generator, rows)[:, :-1]) for side_N in (train_N, held_N))
     return {
         **settings,
         "share": last.mean().item(),
