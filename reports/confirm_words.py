@@ -63,7 +63,7 @@ def of(loaded: Loaded, answer: Answer) -> list[str]:
 
 
 def _parameters(loaded: Loaded, answer: Answer) -> list[str]:
-    """What equal FLOPs do not say: that the best holds many more parameters, or fewer, than the anchor."""
+    """A sentence where the best holds many more or many fewer parameters than the anchor."""
     if "anchor" not in answer.sides or "best" not in answer.sides:
         return []
     held = [loaded.tables.counted(answer.sides[role].case).params for role in ("best", "anchor")]

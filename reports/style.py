@@ -144,7 +144,7 @@ def name(case: Case) -> str:
 
 
 def _instead(key: re.Match[str]) -> str:
-    """What a name has instead of a key: `0.125` for `c0.125`, `top-2` for `experts_top_k2`."""
+    """What replaces a key in a display name: `0.125` for `c0.125`, `top-2` for `experts_top_k2`."""
     return "" if key[0] == "c" else "top-"
 
 

@@ -155,7 +155,7 @@ class ExpertMLP(nn.Module):
         return decides and not learns and ctx.real_BT is None and p[..., 0].numel() <= FEW and has_values(p)
 
     def _weights(self, p_NX: Tensor) -> Tensor:
-        """What each expert weighs for each token [N, E] where no token waits for another; 0 where it does not take it."""
+        """Weight of each expert for each token [N, E], each token by itself; 0 where the expert does not take it."""
         if self.threshold is None:
             best_Nk = p_NX.topk(self.config.experts_top_k, dim=-1)
             return torch.zeros_like(p_NX).scatter_(1, best_Nk.indices, best_Nk.values)[:, : self.n_experts]
