@@ -101,7 +101,9 @@ class Day:
     def keep(self, done: Done) -> None:
         """Note how a step ended."""
         rows = [each for each in self.all_done() if (each.name, each.mode) != (done.name, done.mode)]
-        self._state.write_text(json.dumps([asdict(each) for each in (*rows, done)], indent=1), encoding="utf-8")
+        new = self.beside(self._state, ".new")  # another step may be reading the old one
+        new.write_text(json.dumps([asdict(each) for each in (*rows, done)], indent=1), encoding="utf-8")
+        new.replace(self._state)
 
     def write(self) -> str:
         """Write the folder that is carried away; returns what it holds, in words."""
@@ -142,13 +144,19 @@ class Day:
         return "\n\n".join(parts)
 
     def _archive(self) -> None:
-        """Pack what another machine needs to go on: how steps ended, their outputs, and the records of runs."""
-        target, kept = self.out / "steps.tar.gz", []
-        for file in sorted(self.work.rglob("*")):
-            part = file.relative_to(self.work).parts
-            records = file.suffix in {".json", ".csv", ".html", ".out", ".log", ".xml"} and "logs" not in part
-            if file.is_file() and records and part[0] not in {"site", "state"} and "weights" not in part:
-                kept.append(file)
+        """Pack what another machine needs to go on: how steps ended, their outputs, and the records of runs.
+
+        Only of steps that have ended: the files of one that still runs beside them come and go.
+        """
+        target, kept = self.out / "steps.tar.gz", [self._state] if self._state.exists() else []
+        for done in self.all_done():
+            folder = self.work / done.mode / done.name
+            of_step = [self.beside(folder, ending) for ending in (".log", ".out", ".xml")]
+            of_step += [file for ending in ("", "-first") for file in sorted(self.beside(folder, ending).rglob("*"))]
+            for file in of_step:
+                records = file.suffix in {".json", ".csv", ".html", ".out", ".log", ".xml"}
+                if records and file.is_file() and not {"logs", "weights"} & {*file.relative_to(self.work).parts}:
+                    kept.append(file)
         for leave_out in ((), ("units",), ("units", "report.html")):
             with tarfile.open(target, "w:gz") as archive:
                 for file in kept:

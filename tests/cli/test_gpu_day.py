@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def test_a_rehearsed_day_is_carried_away_and_not_repeated(tmp_path: Path) -> Non
     """Every step with a pretend card, two at once: at most eight files, which another machine goes on from."""
     out = tmp_path / "day"
     ended = started("--rehearse", "--out", str(out), check=False)
-    assert ended.returncode == 0, ended.stdout + (out / "logs.txt").read_text(encoding="utf-8")
+    assert ended.returncode == 0, ended.stderr + ended.stdout + (out / "logs.txt").read_text(encoding="utf-8")
     facts = json.loads((out / "day.json").read_text(encoding="utf-8"))
     made = {(step["name"], step["mode"], step["code"]) for step in facts["steps"]}
     assert made == {(step.name, "rehearse", 0) for step in STEPS}
@@ -121,6 +122,33 @@ def test_a_step_that_has_no_time_left_is_left_for_later(day: Day, capsys: pytest
     said = capsys.readouterr().out
     assert "gpu: not run, 1.0 of 1 minutes are left; call again" in said
     assert "not done: gpu" in said
+
+
+def test_files_of_a_step_that_still_runs_are_left_alone(day: Day) -> None:
+    """They come and go: `lock.json`, gone between being found and being packed, would end the day."""
+    for name in ("train-dense", "train-mod"):
+        record = day.emptied(name, "rehearse") / "units" / "a.json"
+        record.parent.mkdir(parents=True)
+        record.write_text("{}", encoding="utf-8")
+        day.beside(day.work / "rehearse" / name, ".log").write_text("said", encoding="utf-8")
+    day.keep(Done("train-dense", "rehearse", 0, 1.0, 120.0))
+    day.write()
+    with tarfile.open(day.out / "steps.tar.gz") as archive:
+        ended = "rehearse/train-dense"
+        assert sorted(archive.getnames()) == [f"{ended}.log", f"{ended}/units/a.json", "steps.json"]
+
+
+def test_how_steps_ended_is_never_half_written(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps side by side read it while one of them writes: it is replaced whole."""
+    day.keep(Done("train-dense", "rehearse", 0, 1.0, 120.0))
+
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        day.keep(Done("train-mod", "rehearse", 0, 1.0, 120.0))
+    assert [done.name for done in day.all_done()] == ["train-dense"]
 
 
 def test_what_no_step_found_is_not_printed(day: Day) -> None:
