@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import gpu_day
 import gpu_day_page
 import gpu_day_wheels
 import pytest
 from gpu_day_folder import MOST_BYTES, MOST_FILES, Day, Done, open_day
-from gpu_day_steps import STEPS, Step
+from gpu_day_steps import STEPS, Mode, Step
 
 SCRIPT = Path(gpu_day.__file__)
+
+Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def started(*flags: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -29,33 +33,54 @@ def started(*flags: str, check: bool = True) -> subprocess.CompletedProcess[str]
     )
 
 
+# One step of each kind: what the others do otherwise is planned below, and rehearsed as a proof.
+OF_EACH_KIND = ("tests", "doctor", "gpu", "train-gpu", "train-mod", "fit", "profile")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_rehearsed_day_is_carried_away_and_not_repeated(tmp_path: Path) -> None:
-    """Every step with a pretend card, two at once: at most eight files, which another machine goes on from."""
-    out = tmp_path / "day"
-    ended = started("--rehearse", "--out", str(out), check=False)
+@pytest.mark.parametrize(
+    "names", [OF_EACH_KIND, pytest.param(tuple(step.name for step in STEPS), marks=pytest.mark.proof)]
+)
+def test_a_rehearsed_day_is_carried_away_and_not_repeated(names: tuple[str, ...], tmp_path: Path) -> None:
+    """With a pretend card, two steps at once: at most eight files, which another machine goes on from."""
+    out, only = tmp_path / "day", ("--rehearse", "--only", ",".join(names))
+    ended = started(*only, "--out", str(out), check=False)
     assert ended.returncode == 0, ended.stderr + ended.stdout + (out / "logs.txt").read_text(encoding="utf-8")
     facts = json.loads((out / "day.json").read_text(encoding="utf-8"))
-    made = {(step["name"], step["mode"], step["code"]) for step in facts["steps"]}
-    assert made == {(step.name, "rehearse", 0) for step in STEPS}
-    trained = sorted((run["model"], run["steps"]) for run in facts["training"])
-    assert trained == [("dense", 4), ("mod", 4), ("mode_integrated", 4), ("mode_staged", 4)]
+    assert {(step["name"], step["mode"], step["code"]) for step in facts["steps"]} == {
+        (name, "rehearse", 0) for name in names
+    }
+    models = [name.removeprefix("train-") for name in names if name.startswith("train-m") or name == "train-dense"]
+    assert [(run["model"], run["steps"]) for run in facts["training"]] == [(model, 4) for model in models]
     assert all(run["tokens_per_s"] > 0 for run in facts["training"])
     files = list(out.iterdir())
     assert len(files) <= MOST_FILES
     assert sum(file.stat().st_size for file in files) <= MOST_BYTES
     page = (out / "gpu.md").read_text(encoding="utf-8")
     assert "a rehearsal on a CPU: no number counts" in page
-    assert "| dense | " in page
+    assert "| mod | " in page
     assert str(tmp_path) not in page
     assert "failed:" not in page  # what fails without a card fails with one
     again = tmp_path / "elsewhere" / "day"
     again.parent.mkdir()
     out.rename(again)
-    ended = started("--rehearse", "--out", str(again))
-    assert ended.stdout.count(": done before") == len(STEPS)
+    ended = started(*only, "--out", str(again))
+    assert ended.stdout.count(": done before") == len(names)
     assert json.loads((again / "day.json").read_text(encoding="utf-8"))["training"] == facts["training"]
+
+
+@pytest.mark.parametrize("mode", get_args(Mode))
+@pytest.mark.parametrize(
+    "step", [step for step in STEPS if re.match("-m modbench (run|profile) ", step.command)], ids=lambda step: step.name
+)
+def test_every_size_of_a_step_has_cases(step: Step, mode: Mode, modbench: Modbench, tmp_path: Path) -> None:
+    """Its flags are known, and `-k` leaves some: of the day, which no rehearsal runs, too."""
+    _, _, _, _, *words = step.command_line(mode, tmp_path)
+    at = words.index("-o")
+    planned = modbench("plan", *words[:at], *words[at + 2 :])
+    assert planned.returncode == 0, planned.stderr
+    assert "Nothing was run." in planned.stdout
 
 
 def test_the_steps_fit_a_day() -> None:
