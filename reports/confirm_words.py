@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from modbench.harness.core.units import counted, human_duration
 from modbench.harness.planning.confirming import is_noise
 from modbench.harness.results.confirmed import Compared, Look
 from modbench.reports.confirm import Answer, answers
-from modbench.reports.isoflop import in_flops
+from modbench.reports.isoflop import attention, in_flops
 from modbench.reports.load import Loaded
 from modbench.reports.panel import is_number
 from modbench.reports.style import name
@@ -20,6 +22,18 @@ CHEAPER = "So the gain may come from cheaper steps, of which a budget allows mor
 def in_words(loaded: Loaded) -> list[str]:
     """Say what was confirmed: a few sentences for each budget; none if nothing was."""
     return [sentence for answer in answers(loaded) for sentence in of(loaded, answer)]
+
+
+def doubts(loaded: Loaded) -> Iterator[str]:
+    """Yield a sentence for each budget at which the suite allowed fewer seeds than the spread asked for."""
+    for answer in answers(loaded):
+        told = answer.confirmed
+        if told.planned and (told.wanted is None or told.wanted > told.planned):
+            asked = "more than 2,000" if told.wanted is None else f"{told.wanted}"
+            yield (
+                f"The spread over seeds when exploring asked for {asked} fresh seeds of each arm to show a difference of "
+                f"{_percent(answer)} of the loss with 80 % power; the suite allows {told.planned}."
+            )
 
 
 def pays(answer: Answer) -> bool | None:
@@ -38,7 +52,7 @@ def short_name(answer: Answer, role: str) -> str:
 
 def of(loaded: Loaded, answer: Answer) -> list[str]:
     """Say what one confirmation found."""
-    told, at = answer.confirmed, f"At {in_flops(answer.budget)}" + " (causal attention)" * (answer.count == "causal")
+    told, at = answer.confirmed, f"At {in_flops(answer.budget)} ({attention(answer.count)})"
     at += f" in {answer.dtype}" if answer.dtype else ""
     if told.reason is not None:
         return [f"{at} nothing was confirmed: {told.reason}."]

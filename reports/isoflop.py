@@ -288,5 +288,10 @@ def in_flops(budget: float) -> str:
     return f"{budget:.3g} training FLOPs".replace("e+", "e")
 
 
+def attention(count: str) -> str:
+    """Which attention FLOPs a budget is charged with, `full` or `causal`, in words."""
+    return {"full": "full-square attention", "causal": "causal attention"}[count]
+
+
 def _difference(which: str, value: float, low: float | None, high: float | None) -> dict[str, object]:
     return {f"{which}_difference": value, f"{which}_ci_low": low, f"{which}_ci_high": high}

@@ -53,10 +53,9 @@ def recommend(loaded: Loaded) -> Capacity:
     open_ = [each for each in answer.confirmed.compared if each.role != "runner_up" and not each.decided]
     more = max((each.more for each in open_ if each.more is not None), default=None)
     hours = [each for each in map(answer.hours, open_) if each is not None]
-    anchor, control = answer.verdict("anchor"), answer.verdict("control")
-    if anchor in {"worse", "equivalent"}:
+    if answer.verdict("anchor") in {"worse", "equivalent"}:
         return Capacity(answer, short_name(answer, "anchor"), None, said)
-    if anchor == "better" and control in {"better", "equivalent"}:
+    if pays(answer) and answer.verdict("runner_up") != "worse":
         case = answer.sides["best"].case
         return Capacity(answer, short_name(answer, "best"), case.config.capacity, said)
     return Capacity(answer, None, None, said, more, sum(hours) if hours else None)
@@ -66,10 +65,13 @@ def as_text(found: Capacity, width: int) -> list[str]:
     """The answer as lines."""
     if found.variant is None:
         needs, anchor = "nobody can tell how many seeds would decide", found.answer.verdict("anchor")
+        better = [role for role in ("control", "runner_up") if found.answer.verdict(role) == "worse"]
         if found.answer.control is None and anchor == "better":
             needs = "no control was confirmed, such as routing by noise"
-        elif found.answer.verdict("control") == "worse":
-            needs = f"{short_name(found.answer, 'control')} has a lower loss, and was not compared with the anchor"
+        elif better:
+            needs = f"{short_name(found.answer, better[0])} has a lower loss, and was not compared with the anchor"
+        elif anchor == "better" and found.answer.verdict("control") == "equivalent":
+            needs = f"{short_name(found.answer, 'control')} does as well"
         elif found.more_seeds is not None:
             time = (
                 ""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.units import counted
-from modbench.reports import between_sizes
+from modbench.reports import between_sizes, confirm_words
 from modbench.reports.load import Loaded
 from modbench.reports.machine import machine_check, twin_check
 from modbench.reports.style import name
@@ -72,6 +72,7 @@ def _doubts(loaded: Loaded) -> Iterator[str]:
     seeds = len(loaded.run.plan.suite.seeds)
     if loaded.trained_metric is not None and seeds < 3 and not loaded.run.confirmations:
         yield f"Losses are from {seeds} seed{'s' * (seeds != 1)}: an illustration, no claim."
+    yield from confirm_words.doubts(loaded)
     yield from between_sizes.in_words(loaded)
     failed = len(loaded.failed.case_id.unique())
     if failed:

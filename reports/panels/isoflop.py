@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.results.notes.training import RatesNotes
-from modbench.reports.isoflop import Curve, curves, dense_beside, in_flops, step_share, table
+from modbench.reports.isoflop import Curve, attention, curves, dense_beside, in_flops, step_share, table
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Drawing, Panel, is_number, on_page, seeds_in_words
 from modbench.reports.style import MUTED, OTHER, Look, look, name, new_figure
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LINES = ("-", "--", "-.")
-_TIMED = "in the two right-hand figures it also pays in compute and time."
-_UNTIMED = "in the right-hand figure it also pays in compute. Step times were not measured."
+_TIMED = "further left in the two right-hand figures it is also cheaper to run, in FLOPs and in time."
+_UNTIMED = "further left in the right-hand figure it also needs fewer FLOPs to run. Step times were not measured."
 
 
 def render(loaded: Loaded) -> Markup | None:
@@ -54,6 +54,7 @@ def shown(made: Sequence[Curve], budget: float) -> list[Curve]:
 
 def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Drawing | None:
     own, sweep = shown(made, budget), loaded.run.plan.suite.isoflop
+    count = "full" if sweep is None else sweep.count
     dense = dense_beside(loaded, own[0], made)
     if dense is None or (sweep is not None and budget in sweep.anchor_budgets):  # one curve compares nothing
         return None
@@ -75,9 +76,9 @@ def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Drawing | N
     axes[0].set_title("held-out nats per token (lower is better)")
     axes[0].legend(fontsize=7.5, labelcolor=MUTED)
     reading = (
-        f"Every run spends {in_flops(budget)}: a cheaper model trains for more steps. Lines join the means of "
-        f"{seeds_in_words(loaded)}, dots are seeds. Routed causally where a model can do so. Below the dense curve skipping pays "
-        f"in loss; further left {_TIMED if timed else _UNTIMED}"
+        f"Every run spends {in_flops(budget)} ({attention(count)}): a cheaper model trains for more steps. Lines join the "
+        f"means of {seeds_in_words(loaded)}, dots are seeds. Routed causally where a model can do so. Below the dense curve a "
+        f"model has a lower loss for the same training compute; {_TIMED if timed else _UNTIMED}"
     )
     of = "parameters, forward FLOPs and step time" if timed else "parameters and forward FLOPs"
     label = f"Loss over {of} at {in_flops(budget)}"

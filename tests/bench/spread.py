@@ -1,10 +1,12 @@
 """What is the spread of final losses over seeds made of, and what would lower it? Trains small models of the suite isoflop-cpu.
 
     python tests/bench/spread.py --seeds 8
+    python tests/bench/spread.py --seeds 8 --only "last tenth"   # the rows whose names have this in them
 
 Prints a Markdown table for docs/method.md: the deviation over seeds of dense, of MoD and of their difference seed by seed, where
-only the weights vary, only the text, or both; where the text is drawn otherwise; where weights are averaged; where the rate falls
-otherwise. Losses do not depend on what else runs; with eight seeds it takes about an hour of a core.
+only the weights vary, only the text or its last tenth, or all of it; where the two models start from weights of their own; where
+the text is drawn otherwise; where weights are averaged; where the rate falls otherwise. Losses do not depend on what else runs;
+with eight seeds it takes about an hour of a core.
 """
 
 from __future__ import annotations
@@ -41,6 +43,8 @@ FLOPS, WIDTH, RATE = 1e12, 64, 2.0
 # Shares of the run over which weights are averaged, exponentially.
 AVERAGED = (0.05, 0.1, 0.2)
 COOL_DOWN = 0.4
+# From a seed to that of the weights of a model that shares them with no other.
+OWN = 1000
 # How far apart, in tokens, windows may lie that count as the same place of the text.
 NEAR = 1000
 PLACES = 8000
@@ -54,6 +58,8 @@ class Setting:
         name: of its row.
         weights: whether the seed draws the weights.
         text: whether the seed draws the text.
+        text_from: the share of the run from which on it does; before, all seeds read the same.
+        shared: whether dense and MoD of one seed start from equal weights where shapes agree.
         drawn: how: every window anywhere (`anywhere`), each from a stratum of its own (`strata`), or for all models from the same
             places of the text at the same share of the run (`share`).
         cool_down: whether the rate stays, and falls over the last 40 % of the run, instead of following a cosine.
@@ -63,6 +69,8 @@ class Setting:
     name: str
     weights: bool = True
     text: bool = True
+    text_from: float = 0.0
+    shared: bool = True
     drawn: str = "anywhere"
     cool_down: bool = False
     batch_size: int = 4
@@ -72,6 +80,8 @@ SETTINGS = (
     Setting("as the suite trains"),
     Setting("only the initial weights vary", text=False),
     Setting("only the text varies", weights=False),
+    Setting("only the last tenth of the text varies", weights=False, text_from=0.9),
+    Setting("initial weights of its own for each model", shared=False),
     Setting("each window from a stratum of its own", drawn="strata"),
     Setting("the same places of the text at the same share of the run", drawn="share"),
     Setting("the rate stays, and falls over the last 40 %", cool_down=True),
@@ -83,9 +93,12 @@ class Text(Windows):
     """Windows that are drawn as a setting says."""
 
     drawn = "anywhere"
+    text_from = 0.0
 
     def train(self, step: int) -> Batch:
         """The batch of a step."""
+        if step < self.text_from * self.run.steps:
+            return Windows(self.tokens, self.run, 0).train(step)
         n, size = len(self.tokens.train) - self.run.seq_len, self.run.batch_size
         number = np.arange(step * size, (step + 1) * size)
         if self.drawn == "anywhere":
@@ -127,8 +140,9 @@ def trained(job: tuple[str, Setting, int]) -> dict[str, list[float]]:
     )
     text = catalogue.load("corpora", unit.protocol.corpus).read(unit.protocol.corpus_path)
     windows = Text(encode(text, run.tokenizer, 256), run, seed if setting.text else 0)
-    windows.drawn = setting.drawn
-    subject = Subject(case, seed if setting.weights else 0, dtype=torch.float32)
+    windows.drawn, windows.text_from = setting.drawn, setting.text_from
+    start = seed if setting.weights else 0
+    subject = Subject(case, start + OWN * (model != "dense" and not setting.shared), dtype=torch.float32)
     weights = list(subject.module.parameters())
     averages = {share: [each.detach().clone() for each in weights] for share in AVERAGED}
 
@@ -177,10 +191,12 @@ def _losses(subject: Subject, windows: Windows) -> list[float]:
     return torch.cat(found).tolist()
 
 
-def _rows(seeds: Sequence[int], run: Callable[..., Iterator[dict[str, list[float]]]]) -> Iterator[tuple[Any, ...]]:
-    jobs = list(itertools.product(("dense", "mod"), SETTINGS, seeds))
+def _rows(
+    settings: Sequence[Setting], seeds: Sequence[int], run: Callable[..., Iterator[dict[str, list[float]]]]
+) -> Iterator[tuple[Any, ...]]:
+    jobs = list(itertools.product(("dense", "mod"), settings, seeds))
     losses = dict(zip(jobs, run(trained, jobs), strict=True))
-    for setting in SETTINGS:
+    for setting in settings:
         kinds = losses["dense", setting, seeds[0]] if setting is SETTINGS[0] else {"last": []}
         for kind in kinds:
             dense_S, mod_S = (
@@ -188,6 +204,8 @@ def _rows(seeds: Sequence[int], run: Callable[..., Iterator[dict[str, list[float
             )
             name = setting.name if kind == "last" else f"weights averaged over the last {kind} of the run"
             yield name, dense_S, mod_S
+    if SETTINGS[0] not in settings:
+        return
     dense, mod = (
         np.mean([losses[model, SETTINGS[0], seed]["last"] for seed in seeds], 0) for model in ("dense", "mod")
     )
@@ -204,10 +222,12 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=8)
-    seeds = range(parser.parse_args().seeds)
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose names have this in them")
+    options = parser.parse_args()
+    seeds, settings = range(options.seeds), [each for each in SETTINGS if options.only in each.name]
     os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        rows = list(_rows(seeds, pool.map))
+        rows = list(_rows(settings, seeds, pool.map))
     print("| | dense | its deviation | MoD 0.125 | its deviation | of the difference | correlation |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, dense_S, mod_S in rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,20 @@ def planted(
     views: bool = False,
     sweeps: dict[str, Any] | None = None,
     bf16: float = 0.0,
+    count: str = "full",
     **changes: Any,
 ) -> Loaded:
     """A sweep in which MoD 0.25 differs from dense by `mod` nats, and routing by noise from MoD by `noise`."""
     made = sweep(
         metrics=["flops/forward", "flops/train_step", "loss/val", "loss/val_causal", "loss/confirmed"],
         arms=ARMS,
-        isoflop={"budgets": [BUDGET], "anchor_budgets": [BUDGET / 2], "sizes": SIZES, "max_epochs": 1e9},
+        isoflop={
+            "budgets": [BUDGET],
+            "anchor_budgets": [BUDGET / 2],
+            "sizes": SIZES,
+            "max_epochs": 1e9,
+            "count": count,
+        },
         confirm={"roles": ROLES, "most_seeds": 8, **changes},
         **(sweeps or {}),
     )
@@ -66,7 +74,9 @@ def answer(loaded: Loaded) -> str:
 def test_skipping_pays_where_dense_and_noise_are_beaten(tmp_path: Path) -> None:
     loaded = planted(tmp_path, mod=-0.1, noise=0.1)
     said = answer(loaded)
-    assert said.startswith("At 2e10 training FLOPs, MoD 0.25 learned has a lower loss than dense: -0.1")
+    assert said.startswith(
+        "At 2e10 training FLOPs (full-square attention), MoD 0.25 learned has a lower loss than dense: -0.1"
+    )
     assert "MoD 0.25 learned has a lower loss than MoD 0.25 stochastic" in said
     assert said.endswith("MoD 0.25 learned beats dense of equal cost, and routing by noise.")
     found = recommend_capacity.recommend(loaded)
@@ -102,7 +112,40 @@ def test_where_noise_does_as_well_the_router_gets_no_credit(tmp_path: Path) -> N
     loaded = planted(tmp_path, mod=-0.1, noise=0.0)
     assert "it is not shown to come from the router" in answer(loaded)
     assert "pays here" not in answer(loaded)
-    assert recommend_capacity.as_dict(recommend_capacity.recommend(loaded))["pays"] is False
+    found = recommend_capacity.recommend(loaded)
+    assert recommend_capacity.as_dict(found)["pays"] is False
+    assert found.capacity is None
+    assert recommend_capacity.as_text(found, 80)[0] == "not decided: MoD 0.25 stochastic does as well"
+
+
+def test_a_runner_up_that_turns_out_better_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = planted(tmp_path, mod=-0.1, noise=0.1)
+    verdicts = {"anchor": "better", "control": "better", "runner_up": "worse"}
+    monkeypatch.setattr(confirm.Answer, "verdict", lambda _, role: verdicts[role])
+    first = recommend_capacity.as_text(recommend_capacity.recommend(loaded), 120)[0]
+    assert first == "not decided: MoD 0.5 learned has a lower loss, and was not compared with the anchor"
+
+
+def test_it_says_which_flops_the_budget_counts(tmp_path: Path) -> None:
+    loaded = planted(tmp_path, mod=-0.1, noise=0.1, count="causal")
+    assert answer(loaded).startswith("At 2e10 training FLOPs (causal attention), MoD")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asked"), [(41, "asked for 41 fresh seeds"), (None, "asked for more than 2,000 fresh"), (8, "")]
+)
+def test_fewer_seeds_than_the_spread_asks_for_are_a_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int | None, asked: str
+) -> None:
+    loaded = planted(tmp_path, mod=-0.1, noise=0.1)
+    (made,) = confirm.answers(loaded)
+    told = made.confirmed.model_copy(update={"wanted": wanted})
+    monkeypatch.setattr(confirm_words, "answers", lambda _: [replace(made, confirmed=told)])
+    said = [each for each in head.head(loaded).doubts if "allows" in each]
+    assert len(said) == bool(asked)
+    for each in said:
+        assert asked in each
+        assert each.endswith("a difference of 1.5 % of the loss with 80 % power; the suite allows 8.")
 
 
 def test_where_dense_is_better_dense_is_recommended(tmp_path: Path) -> None:
@@ -161,8 +204,10 @@ def test_a_sweep_that_confirmed_nothing_is_refused(tmp_path: Path) -> None:
 def test_two_number_formats_are_told_apart(tmp_path: Path) -> None:
     grid = {"grid": {"seq_len": [32], "dtype": ["fp32", "bf16"]}}
     loaded = planted(tmp_path, mod=-0.1, noise=0.1, bf16=0.2, sweeps=grid, roles=["anchor", "best"])
-    assert "At 2e10 training FLOPs in fp32, MoD 0.25 learned has a lower loss" in answer(loaded)
-    assert "At 2e10 training FLOPs in bf16, MoD 0.25 learned has a higher loss" in answer(loaded)
+    assert "At 2e10 training FLOPs (full-square attention) in fp32, MoD 0.25 learned has a lower loss" in answer(loaded)
+    assert "At 2e10 training FLOPs (full-square attention) in bf16, MoD 0.25 learned has a higher loss" in answer(
+        loaded
+    )
     assert len({each.name for each in panel.figures(loaded)}) == 2
     # In bf16 half the compute costs 0.2 nats: each format has a price of its own.
     worth = confirm.table(loaded).effective_speedup
