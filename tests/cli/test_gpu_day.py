@@ -34,7 +34,7 @@ def started(*flags: str, check: bool = True) -> subprocess.CompletedProcess[str]
 
 
 # One step of each kind: what the others do otherwise is planned below, and rehearsed as a proof.
-OF_EACH_KIND = ("tests", "doctor", "gpu", "train-gpu", "train-mod", "fit", "profile")
+OF_EACH_KIND = ("tests", "doctor", "gpu", "train-mod", "profile")
 
 
 @pytest.mark.slow
