@@ -16,7 +16,9 @@ from modbench.reports.style import name
 NATS = "nats per token"
 # Times the anchor's parameters from which a report says so.
 MORE = 1.25
-CHEAPER = "So the gain may come from cheaper steps, of which a budget allows more: it is not shown to come from"
+CHEAPER = (
+    "So the gain may come from cheaper steps, of which a budget allows more: it is not shown to come from the router."
+)
 
 
 def in_words(loaded: Loaded) -> list[str]:
@@ -67,7 +69,8 @@ def of(loaded: Loaded, answer: Answer) -> list[str]:
         beaten = "routing by noise" if noise else short_name(answer, "control")
         said.append(f"{what} pays here in loss at equal FLOPs: {who} beats {anchor} of equal cost, and {beaten}.")
     elif verdict == "better" and control is not None:
-        said.append(f"{CHEAPER} {'the router' if noise else 'skipping'}.")
+        beside = short_name(answer, "control")
+        said.append(CHEAPER if noise else f"So the gain is not shown to come from skipping: {beside} may have it too.")
     elif verdict == "better" and answer.control is None:
         said.append("No control was confirmed, such as routing by noise: whether the router earned that is open.")
     said += _parameters(loaded, answer)

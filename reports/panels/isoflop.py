@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 from markupsafe import Markup
@@ -18,7 +18,8 @@ from modbench.reports.templates import fill
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LINES = ("-", "--", "-.")
+Line: TypeAlias = str | tuple[int, tuple[int, ...]]
+LINES: tuple[Line, ...] = ("-", "--", "-.", (0, (6, 2, 1, 2, 1, 2)))
 _TIMED = "further left in the two right-hand figures it is also cheaper to run, in FLOPs and in time."
 _UNTIMED = "further left in the right-hand figure it also needs fewer FLOPs to run. Step times were not measured."
 
@@ -54,9 +55,9 @@ def shown(made: Sequence[Curve], budget: float) -> list[Curve]:
 
 def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Drawing | None:
     own, sweep = shown(made, budget), loaded.run.plan.suite.isoflop
-    count = "full" if sweep is None else sweep.count
+    assert sweep is not None, "only a sweep has budgets"
     dense = dense_beside(loaded, own[0], made)
-    if dense is None or (sweep is not None and budget in sweep.anchor_budgets):  # one curve compares nothing
+    if dense is None or budget in sweep.anchor_budgets:  # one curve compares nothing
         return None
     from matplotlib.ticker import LogLocator, NullLocator
 
@@ -76,7 +77,7 @@ def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Drawing | N
     axes[0].set_title("held-out nats per token (lower is better)")
     axes[0].legend(fontsize=7.5, labelcolor=MUTED)
     reading = (
-        f"Every run spends {in_flops(budget)} ({attention(count)}): a cheaper model trains for more steps. Lines join the "
+        f"Every run spends {in_flops(budget)} ({attention(sweep.count)}): a cheaper model trains for more steps. Lines join the "
         f"means of {seeds_in_words(loaded)}, dots are seeds. Routed causally where a model can do so. Below the dense curve a "
         f"model has a lower loss for the same training compute; {_TIMED if timed else _UNTIMED}"
     )
@@ -119,16 +120,16 @@ def _look(curve: Curve) -> Look:
     return look(curve.points[0].case)
 
 
-def _lines(own: Sequence[Curve]) -> list[str]:
+def _lines(own: Sequence[Curve]) -> list[Line]:
     """A line style for each curve: dotted for a control, and another one for each curve of a model that looks the same."""
-    seen, lines = list[Look](), list[str]()
+    seen, lines = list[Look](), list[Line]()
     for style in map(_look, own):
         lines.append(":" if style.marker == OTHER[1] else LINES[seen.count(style) % len(LINES)])
         seen.append(style)
     return lines
 
 
-def _draw(axis: Axes, curve: Curve, xs: Sequence[float | None], line: str) -> None:
+def _draw(axis: Axes, curve: Curve, xs: Sequence[float | None], line: Line) -> None:
     style, points = _look(curve), [(x, point) for x, point in zip(xs, curve.points, strict=True) if x is not None]
     if not points:
         return

@@ -2,6 +2,7 @@
 
     python tests/bench/sequential.py                # two minutes on one core
     python tests/bench/sequential.py --runs 400     # does it run? the figures say little
+    python tests/bench/sequential.py --asks 0.019 0.011 0.0219   # how many seeds two spreads ask for, at a margin and 2/3 of it
 
 Prints Markdown tables for docs/method.md: how often two identical arms are called different, and how often that happens at 5 %
 at every look; power at the planned difference, seeds on average, how often the printed interval holds the truth, how often a
@@ -196,7 +197,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=20000)
     parser.add_argument("--table", choices=("errors", "powers", "pilots"), help="print this one alone")
+    parser.add_argument(
+        "--asks", nargs=3, type=float, metavar=("SD", "SD", "MARGIN"), help="print only how many seeds these ask for"
+    )
     asked = parser.parse_args()
+    if asked.asks:
+        mine, theirs, margin = asked.asks
+        for share in (1.0, 2 / 3):
+            print(
+                f"{seeds_needed(mine, theirs, share * margin)} seeds of each arm for {share * margin:.4f}, 80 % power"
+            )
+        return
     for name, table in (("errors", errors), ("powers", powers), ("pilots", lambda _: pilots())):
         if asked.table in (None, name):
             table(asked.runs)

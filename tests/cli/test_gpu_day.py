@@ -33,7 +33,7 @@ def started(*flags: str, check: bool = True) -> subprocess.CompletedProcess[str]
     )
 
 
-# One step of each kind: what the others do otherwise is planned below, and rehearsed as a proof.
+# One step of each kind. The flags of the others are planned below; a proof rehearses all.
 OF_EACH_KIND = ("tests", "doctor", "gpu", "train-mod", "profile")
 
 
@@ -51,7 +51,8 @@ def test_a_rehearsed_day_is_carried_away_and_not_repeated(names: tuple[str, ...]
     assert {(step["name"], step["mode"], step["code"]) for step in facts["steps"]} == {
         (name, "rehearse", 0) for name in names
     }
-    models = [name.removeprefix("train-") for name in names if name.startswith("train-m") or name == "train-dense"]
+    trained = [step.name for step in STEPS if step.name in names and "timed_training.py" in step.command]
+    models = [name.removeprefix("train-") for name in trained]
     assert [(run["model"], run["steps"]) for run in facts["training"]] == [(model, 4) for model in models]
     assert all(run["tokens_per_s"] > 0 for run in facts["training"])
     files = list(out.iterdir())
@@ -75,7 +76,7 @@ def test_a_rehearsed_day_is_carried_away_and_not_repeated(names: tuple[str, ...]
     "step", [step for step in STEPS if re.match("-m modbench (run|profile) ", step.command)], ids=lambda step: step.name
 )
 def test_every_size_of_a_step_has_cases(step: Step, mode: Mode, modbench: Modbench, tmp_path: Path) -> None:
-    """Its flags are known, and `-k` leaves some: of the day, which no rehearsal runs, too."""
+    """All flags are known and `-k` matches a case, at the sizes that no rehearsal runs as well."""
     _, _, _, _, *words = step.command_line(mode, tmp_path)
     at = words.index("-o")
     planned = modbench("plan", *words[:at], *words[at + 2 :])
@@ -150,7 +151,7 @@ def test_a_step_that_has_no_time_left_is_left_for_later(day: Day, capsys: pytest
 
 
 def test_files_of_a_step_that_still_runs_are_left_alone(day: Day) -> None:
-    """They come and go: `lock.json`, gone between being found and being packed, would end the day."""
+    """One that disappears while the folder is packed, such as `lock.json`, would end the day."""
     for name in ("train-dense", "train-mod"):
         record = day.emptied(name, "rehearse") / "units" / "a.json"
         record.parent.mkdir(parents=True)

@@ -20,6 +20,7 @@ from modbench.harness.results.notes.counting import CountNotes
 from modbench.reports import between_sizes, confirm, confirm_words, head, recommend_capacity, render
 from modbench.reports.load import Loaded, load
 from modbench.reports.panels import confirm as panel
+from modbench.reports.panels import isoflop
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -129,6 +130,7 @@ def test_a_runner_up_that_turns_out_better_is_named(tmp_path: Path, monkeypatch:
 def test_it_says_which_flops_the_budget_counts(tmp_path: Path) -> None:
     loaded = planted(tmp_path, mod=-0.1, noise=0.1, count="causal")
     assert answer(loaded).startswith("At 2e10 training FLOPs (causal attention), MoD")
+    assert "Every run spends 2e10 training FLOPs (causal attention):" in isoflop.figures(loaded)[0].caption
 
 
 @pytest.mark.parametrize(
@@ -221,7 +223,7 @@ def test_a_row_has_the_losses_of_its_own_difference(tmp_path: Path) -> None:
     assert list(table.loss - table.baseline_loss) == pytest.approx(list(table.difference))
 
 
-def test_a_control_that_is_no_noise_is_not_called_so(tmp_path: Path) -> None:
+def test_a_control_that_is_no_noise_is_not_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = planted(
         tmp_path,
         mod=-0.1,
@@ -233,6 +235,9 @@ def test_a_control_that_is_no_noise_is_not_called_so(tmp_path: Path) -> None:
     page = str(panel.render(loaded))
     assert "MoD 0.5 learned (control)" in page
     assert "(noise)" not in page
+    monkeypatch.setattr(confirm.Answer, "verdict", lambda _, role: "better" if role == "anchor" else "undecided")
+    assert "not shown to come from skipping: MoD 0.5 learned may have it too." in answer(loaded)
+    assert "cheaper steps" not in answer(loaded)  # its steps cost as much
 
 
 def test_an_optimum_between_two_sizes_is_a_doubt(tmp_path: Path) -> None:

@@ -329,6 +329,7 @@ def test_what_was_not_timed_has_no_figure_and_curves_that_look_alike_differ_in_l
         assert [line.get_linestyle() for line in lines] == ["-", "-", ":"]
     dense, learned, _ = isoflop_panel.shown(isoflop.curves(loaded), isoflop.curves(loaded)[0].budget)
     assert isoflop_panel._lines([learned, dense, learned]) == ["-", "-", "--"]
+    assert len(set(isoflop_panel._lines([learned] * 4))) == 4  # the arms of no-ops-loss that are integrated MoDE
 
 
 def test_a_doubt_about_every_size_names_the_variant_once(tmp_path: Path) -> None:
