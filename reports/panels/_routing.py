@@ -118,15 +118,35 @@ def focus_of(arms: Sequence[Arm]) -> Arm | None:
     return next(iter(learned or routed), None)
 
 
+def best_sizes(arms: Sequence[Arm]) -> list[Arm]:
+    """Return the arms; of each variant of a sweep only the size with the lowest loss."""
+    best: dict[str, Arm] = {}
+    for arm in arms:
+        variant = arm.case.arm if arm.case.budget is None else arm.case.variant
+        if variant not in best or arm.mean_loss < best[variant].mean_loss:
+            best[variant] = arm
+    return list(best.values())
+
+
 def controls_of(arms: Sequence[Arm], focus: Arm) -> list[Arm]:
-    """Return the same model with routers that do not learn; if there is none, other models that route tokens."""
+    """Return the same model with routers that do not learn; if there is none, other arms that route tokens.
+
+    In a sweep they have the size of the focus. Of several that look alike in a figure it is the one with the lowest loss.
+    """
     shape = focus.case.config.model_dump(exclude={"router"})
     others = [arm for arm in arms if arm.routes and arm is not focus]
+    if focus.case.budget is not None:
+        others = [arm for arm in others if arm.case.size == focus.case.size]
     same = [arm for arm in others if arm.case.model == focus.case.model]
     alike = [arm for arm in same if arm.case.config.model_dump(exclude={"router"}) == shape]
     order = list(_CONTROLS)
     alike.sort(key=lambda arm: order.index(arm.case.config.router) if arm.case.config.router in order else len(order))
-    return (alike or others)[:MOST_CONTROLS]
+    if alike:
+        return alike[:MOST_CONTROLS]
+    told_apart: dict[Look, Arm] = {focus.look: focus}
+    for arm in sorted(others, key=lambda arm: arm.mean_loss):
+        told_apart.setdefault(arm.look, arm)
+    return [arm for arm in others if arm in told_apart.values()][:MOST_CONTROLS]
 
 
 def dense_beside(loaded: Loaded, arms: Sequence[Arm], focus: Arm) -> tuple[Arm, str] | None:

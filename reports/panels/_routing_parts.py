@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,20 +25,29 @@ def dots(axis: Axes, series: Sequence[tuple[Arm, Sequence[Point], bool]], labels
     """
     step = 0.7 / max(1, len(series))
     for number, (arm, points, hollow) in enumerate(series):
-        style = arm.look
+        style, shade = arm.look, arm.look.opacity
         for point in points:
             y = labels.index(point.label) + (number - (len(series) - 1) / 2) * step
             if point.low is not None and point.high is not None:
                 dash = (0, (1.5, 1)) if arm.control else "-"
-                axis.plot([point.low, point.high], [y, y], color=style.color, linewidth=1.3, linestyle=dash)
-            axis.plot(point.seeds, [y] * len(point.seeds), "|", markersize=6, color=style.color, alpha=0.55)
-            face = "none" if hollow else style.color
-            axis.plot(
-                [point.value], [y], style.marker, markersize=4.5, markerfacecolor=face, markeredgecolor=style.color
-            )
+                ends = [point.low, point.high]
+                axis.plot(ends, [y, y], color=style.color, linewidth=1.3, linestyle=dash, alpha=shade)
+            ticks = [y] * len(point.seeds)
+            axis.plot(point.seeds, ticks, "|", markersize=6, color=style.color, alpha=0.55 * shade)
+            mark = axis.plot([point.value], [y], style.marker, markersize=4.5, color=style.color, alpha=shade)
+            if hollow:
+                mark[0].set_markerfacecolor("none")
     axis.set_ylim(len(labels) - 0.4, -0.6)
     axis.grid(visible=False, axis="y")
     axis.tick_params(axis="y", length=0)
+
+
+def titled(axis: Axes, text: str, *, most: int) -> None:
+    """Set a title, in several lines if it has more than `most` letters: it may hold an arm's name, of any length.
+
+    matplotlib's own wrapping would read a dollar sign in a name as mathematics.
+    """
+    axis.set_title(textwrap.fill(text, most))
 
 
 def points_of(series: Sequence[tuple[Arm, Sequence[Point], bool]]) -> pd.DataFrame:

@@ -14,6 +14,8 @@ from modbench.reports.panels._routing import Arm
 from modbench.reports.style import new_figure
 from modbench.reports.templates import fill
 
+MOST_IN_LINE = 46  # letters of a title in a figure 4 inches wide
+
 
 def render(loaded: Loaded) -> Markup | None:
     """Show a figure per arm that has experts, and one per arm whose gate chooses a depth."""
@@ -23,7 +25,7 @@ def render(loaded: Loaded) -> Markup | None:
 
 def figures(loaded: Loaded) -> list[Drawing]:
     """Draw the load of experts, then depths."""
-    arms = routing.arms_of(loaded)
+    arms = routing.best_sizes(routing.arms_of(loaded))
     drawn = [_experts(arm) for arm in arms if arm.first["experts"]]
     return drawn + [_depths(arm) for arm in arms if arm.first["depth"]]
 
@@ -47,7 +49,7 @@ def _experts(arm: Arm) -> Drawing:
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axis.grid(visible=False)
     axis.tick_params(axis="y", length=0)
-    axis.set_title(f"{arm.name}: load by expert")
+    parts.titled(axis, f"{arm.name}: load by expert", most=MOST_IN_LINE)
     summary = arm.first["summary"]
     none = ", ".join(f"{row['none']:.0%} in block {row['layer']}" for row in rows)
     reading = (
@@ -89,7 +91,7 @@ def _depths(arm: Arm) -> Drawing:
     axis.minorticks_off()
     if depth["blocks"]:
         axis.set_ylim(0, depth["blocks"] + 0.4)
-    axis.set_title(f"{arm.name}: blocks run per prompt")
+    parts.titled(axis, f"{arm.name}: blocks run per prompt", most=MOST_IN_LINE)
     axis.set_xlabel("tokens of the prompt")
     longest = rows[-1]["by_difficulty"]
     reading = (
@@ -115,7 +117,7 @@ def _depths(arm: Arm) -> Drawing:
 READING = (
     "These models decide for each input, or each expert, how much to compute. The figures show how the work was "
     "shared: bars of equal height mean that nothing was decided. They describe what the gate did on held-out text, "
-    "not whether that was good."
+    "not whether that was good. A sweep over sizes shows each variant at the size with the lowest loss."
 )
 
 PANEL = Panel(

@@ -116,9 +116,10 @@ def _figure(shown: list[Arm], dense: Arm, variable: str, columns: list[list[Poin
     ]
     made, (axis,) = new_figure(3.4, 3.0)
     parts.dots(axis, series, labels)
+    axis.locator_params(axis="x", nbins=5)  # labels such as -0.075 are wide
     axis.set_yticks(range(len(labels)), [_named(point, whole) for point in columns[0]])
     parts.hairline(axis, 0.0)
-    axis.set_title(f"bits per token, by {TITLES[variable]}")
+    parts.titled(axis, f"bits per token, by {TITLES[variable]}", most=32)
     label, reading = f"Loss minus that of {dense.name} by {TITLES[variable]}", _reading(shown[0], columns[0])
     return Drawing(f"profit-{variable}", made, label, reading, parts.points_of(series))
 

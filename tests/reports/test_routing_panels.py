@@ -6,6 +6,7 @@ import copy
 import html as html_module
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,22 @@ from planted import ENVIRONMENT, planted_suite, stored
 from scipy import stats
 
 from modbench.harness.core import files
+from modbench.harness.core.case import Case
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results import run_folder
 from modbench.harness.results.workspace import Workspace
 from modbench.reports import render
 from modbench.reports.load import Loaded, load
-from modbench.reports.panels import _routing, routing_gates, routing_knows, routing_profit, routing_text, routing_who
+from modbench.reports.panels import (
+    _routing,
+    _routing_parts,
+    routing_gates,
+    routing_knows,
+    routing_profit,
+    routing_text,
+    routing_who,
+)
+from modbench.reports.style import new_figure
 
 PANELS = (routing_text, routing_who, routing_profit, routing_knows, routing_gates)
 N, WINDOWS, LAYERS = 4096, 16, (1, 3)
@@ -279,15 +290,19 @@ def test_profit_is_against_the_rung_and_without_the_future(tmp_path: Path) -> No
     assert routing_profit.PANEL.render(run(tmp_path / "c", mod={"routing": routing()})) is None
 
 
-def test_of_a_sweep_the_best_size_is_held_against_dense_of_that_size(tmp_path: Path) -> None:
-    """The anchor of the timing pass has another size and no budget."""
+def sweep(tmp_path: Path, left: Callable[[Case, float], dict[str, Any]]) -> Loaded:
+    """A sweep of dense, MoD and two integrated MoDE over three sizes, the last of them best; `left` makes what a case records."""
     sizes = [{"d_model": d, "n_layers": 4, "n_heads": 2} for d in (16, 32, 48)]
     plan = planted_suite(
         "draft",
         metrics=["flops/forward", "latency/train_step", "loss/val", "lr/best"],
         shape={},
         grid={"seq_len": [64]},
-        arms=[{"model": "dense"}, {"model": "mod", "capacity": 0.125}],
+        arms=[
+            {"model": "dense"},
+            {"model": "mod", "capacity": 0.125},
+            {"model": "mode_integrated", "capacity": [0.125, 0.25]},
+        ],
         train={"seq_len": 64, "batch_size": 1},
         isoflop={"budgets": [1e10], "sizes": sizes, "max_epochs": 1e6},
     )
@@ -297,12 +312,45 @@ def test_of_a_sweep_the_best_size_is_held_against_dense_of_that_size(tmp_path: P
     for unit in plan.units:
         if unit.made_in == "train":
             (case,) = unit.comparison.arms
-            level = loss[case.size]
-            left = dense(level + 0.05) if case.model == "dense" else routing(loss=level)
-            Workspace(folder.path, unit.name).keep({"routing": left})
-    html = shown(routing_profit, load(str(folder.path)))
+            Workspace(folder.path, unit.name).keep({"routing": left(case, loss[case.size])})
+    return load(str(folder.path))
+
+
+def test_of_a_sweep_the_best_size_is_held_against_dense_of_that_size(tmp_path: Path) -> None:
+    """The anchor of the timing pass has another size and no budget."""
+
+    def left(case: Case, loss: float) -> dict[str, Any]:
+        return dense(loss + 0.05) if case.model == "dense" else routing(loss=loss)
+
+    loaded = sweep(tmp_path, left)
+    html = shown(routing_profit, loaded)
     assert "Held-out loss minus that of dense d48-L4-H2 (same shape and training FLOPs)" in html
     assert "MoD 0.125 d48-L4-H2: best on" in html
+    focus = _routing.focus_of(arms := _routing.arms_of(loaded))
+    assert focus is not None
+    beside = [arm.case.arm for arm in _routing.controls_of(arms, focus)]
+    assert beside == ["mode_integrated[c0.125-d48-L4-H2]"]  # two of these would look alike
+
+
+def test_of_a_sweep_experts_are_shown_at_the_best_size(tmp_path: Path) -> None:
+    def left(case: Case, loss: float) -> dict[str, Any]:
+        made = dense(loss) if case.model == "dense" else routing(loss=loss)
+        made["experts"] = [{"layer": 1, "tokens": N, "load": [0.7, 0.3], "none": 0.25}] if case.model != "dense" else []
+        made["summary"]["expert_load_max"] = 1.4
+        return made
+
+    drawn = routing_gates.figures(sweep(tmp_path, left))
+    variants = ("mod[c0.125", "mode_integrated[c0.125", "mode_integrated[c0.25")
+    assert [each.name for each in drawn] == [f"experts-{variant}-d48-L4-H2]" for variant in variants]
+
+
+def test_a_long_title_takes_a_second_line() -> None:
+    _, (axis,) = new_figure(3.4, 2.0)
+    long = "MoDE integrated 0.5 token top-2 identity $^{$ d48-L4-H3: load by expert"
+    _routing_parts.titled(axis, long, most=46)
+    first, second = axis.get_title(loc="left").split("\n")
+    assert f"{first} {second}" == long
+    assert len(first) <= 46
 
 
 def test_profit_over_seeds_is_paired(tmp_path: Path) -> None:
