@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from modbench.harness.core.units import three_digits
 from modbench.reports.data_table import folded
-from modbench.reports.style import look, short, to_svg
+from modbench.reports.style import Look, look, name, short, to_svg
 from modbench.reports.templates import fill
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ TIMED = (
 PLAIN_WORDS = {**TIME_WORDS, "better": "▲ better", "worse": "▼ worse"}
 # What a rung of the dense ladder has in common with its target.
 MATCHED = {"flops/forward": "FLOPs", "flops/train_step": "training FLOPs", "params": "parameters"}
+
+# A key that names more arms of one mark helps nobody: a reader could not tell them apart.
+MOST_ALIKE = 2
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,26 @@ def on_page(drawings: Iterable[Drawing]) -> list[Markup]:
 
 
 def key_of(arms: Sequence[Case]) -> Markup:
-    """Return the marks and names of arms as a line of text; nothing for none."""
-    return fill("key", arms=[{"look": look(case), "name": short(case)} for case in arms]) if arms else Markup()
+    """Return the marks and names of arms as a line of text; nothing for none.
+
+    Of more than `MOST_ALIKE` arms with one mark, such as the sizes of a sweep, it says what their names have in common.
+    """
+    by_look: dict[Look, list[str]] = {}
+    for case in arms:
+        by_look.setdefault(look(case), []).append(short(case) if case.rung else name(case))
+    marks = [
+        {"look": mark, "name": each}
+        for mark, names in by_look.items()
+        for each in (names if len(names) <= MOST_ALIKE else [_together(names)])
+    ]
+    return fill("key", arms=marks) if marks else Markup()
+
+
+def _together(names: Sequence[str]) -> str:
+    """The words that several names begin with, and how many there are."""
+    words = zip(*(each.split() for each in names), strict=False)
+    common = [word for word, *_ in takewhile(lambda words: len(set(words)) == 1, words)]
+    return f"{' '.join(common) or 'others'} ({len(names)} arms)"
 
 
 def figure(svg: str, reading: str, *, wide: bool = False) -> Markup:
