@@ -42,6 +42,10 @@ def recommend(loaded: Loaded) -> Capacity:
         UsageError: if it confirmed nothing.
     """
     found = answers(loaded)
+    if not found and loaded.run.plan.suite.confirm is not None and not loaded.run.finished:
+        raise UsageError(
+            f"{loaded.path} did not get to the end of what it was to confirm. `modbench resume {loaded.path}` goes on with it."
+        )
     if not found:
         raise UsageError(
             "the run is a sweep over sizes that has confirmed nothing: in it no two settings share a shape, and none was tried "

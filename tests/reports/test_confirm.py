@@ -203,6 +203,15 @@ def test_a_sweep_that_confirmed_nothing_is_refused(tmp_path: Path) -> None:
         recommend_capacity.recommend(load(str(folder)))
 
 
+def test_of_a_sweep_that_was_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
+    made = sweep()
+    folder = left(tmp_path, made, losses={case.id: 2.0 for case in made.cases})
+    for told in (folder / "confirm").iterdir():
+        told.unlink()
+    with pytest.raises(UsageError, match=r"`modbench resume .* goes on"):
+        recommend_capacity.recommend(load(str(folder)))
+
+
 def test_two_number_formats_are_told_apart(tmp_path: Path) -> None:
     grid = {"grid": {"seq_len": [32], "dtype": ["fp32", "bf16"]}}
     loaded = planted(tmp_path, mod=-0.1, noise=0.1, bf16=0.2, sweeps=grid, roles=["anchor", "best"])

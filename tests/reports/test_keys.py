@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from planted import planted_suite
 
 from modbench.reports.panel import key_of
 
 
-def said(*arms: dict[str, object]) -> list[str]:
+def said(*arms: Mapping[str, object]) -> list[str]:
     """The names in the key of a suite's arms."""
     plan = planted_suite("draft", metrics=["flops/forward"], arms=list(arms), train=None)
     cases = {case.arm: case for case in plan.cases}.values()
