@@ -44,7 +44,7 @@ def recommend(loaded: Loaded) -> Capacity:
     found = answers(loaded)
     if not found and loaded.run.plan.suite.confirm is not None and not loaded.run.finished:
         raise UsageError(
-            f"{loaded.path} did not get to the end of what it was to confirm. `modbench resume {loaded.path}` goes on with it."
+            f"{loaded.path} is not finished: its best is not confirmed yet. `modbench resume {loaded.path}` goes on with it."
         )
     if not found:
         raise UsageError(
