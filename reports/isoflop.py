@@ -151,6 +151,15 @@ def curves(loaded: Loaded) -> list[Curve]:
     return sorted(found, key=lambda curve: (curve.budget, LOSSES.index(curve.metric)))
 
 
+def shown(made: Sequence[Curve], budget: float) -> list[Curve]:
+    """Return the curves of a budget: each variant by its causal loss, if it has one."""
+    first: dict[str, Curve] = {}
+    for curve in made:
+        if curve.budget == budget:
+            first.setdefault(curve.variant, curve)
+    return list(first.values())
+
+
 def anchor(loaded: Loaded) -> str:
     """Return the baseline variant: that of the first arm of the sweep's comparisons."""
     return next(c.arms[0].variant for c in loaded.run.plan.comparisons if c.arms[0].budget is not None)

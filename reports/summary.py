@@ -17,7 +17,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.core.units import counted, human, human_duration
 from modbench.harness.planning import foreseen
 from modbench.harness.planning.plan import Plan
-from modbench.reports import head, inference, logs, skipped, terminal_tables, text_table
+from modbench.reports import head, inference, logs, skipped, sweep_table, terminal_tables, text_table
 from modbench.reports.accuracy import TaskResult, results
 from modbench.reports.load import Loaded
 from modbench.reports.machine import machine_check, warnings
@@ -50,14 +50,16 @@ def opening(plan: Plan) -> str:
 def closing(loaded: Loaded, page: Path | str, wall_s: float | None) -> str:
     """Return the tables, the answer in words, what to doubt, failures, and the report's path, or what to say in its place."""
     width = text_table.width()
-    lines = [*terminal_tables.tables(loaded, width), *_tasks(loaded, width), *_others(loaded, width), *_served(loaded)]
-    lines = [*_legend(loaded, lines, width), *lines]
+    swept = sweep_table.tables(loaded, width)  # a table of all sizes would mix them
+    lines = swept or terminal_tables.tables(loaded, width)
+    lines = [*lines, *_tasks(loaded, width), *_others(loaded, width, of_sweep=bool(swept)), *_served(loaded)]
+    lines = [*_legend(loaded, lines, width, of_sweep=bool(swept)), *lines]
     for sentence in warnings(loaded):  # before anything that they are about
         lines = [*wrapped([f"⚠ {sentence}"], width), "", *lines]
     told = head.head(loaded)
     for title, sentences in (
         ("", [told.answer]),
-        ("", told.details),
+        ("", sweep_table.details(loaded) if swept else told.details),
         ("How sure: ", [" ".join(told.sure)]),
         ("What to doubt: ", [" ".join(told.doubts)]),
     ):
@@ -69,12 +71,13 @@ def closing(loaded: Loaded, page: Path | str, wall_s: float | None) -> str:
     return "\n".join(lines)
 
 
-def _legend(loaded: Loaded, lines: Sequence[str], width: int) -> list[str]:
+def _legend(loaded: Loaded, lines: Sequence[str], width: int, *, of_sweep: bool) -> list[str]:
     """Explain the marks that occur in the tables, and against what ratios are."""
     text, anchor = "\n".join(lines), loaded.arms[0] if loaded.arms else None
     if anchor is None or "×" not in text:
         return []
-    said = [f"Ratios: {name(anchor)} ÷ the row's; above 1× the row is better. ± is half the 95 % interval."]
+    against = sweep_table.baseline(loaded) if of_sweep else name(anchor)
+    said = [f"Ratios: {against} ÷ the row's; above 1× the row is better. ± is half the 95 % interval."]
     glyphs = {"▲": "faster", "▼": "slower", "≈": "equal", "△": "different", "?": "undecided"}
     used = [f"{glyph} {word}" for glyph, word in glyphs.items() if re.search(rf"\d{re.escape(glyph)}", text)]
     said += [f"{', '.join(used)}."] if used else []
@@ -128,7 +131,7 @@ def _spent(loaded: Loaded, width: int) -> list[str]:
     return wrapped(["; ".join(facts)], width) if facts else []
 
 
-def _others(loaded: Loaded, width: int) -> list[str]:
+def _others(loaded: Loaded, width: int, *, of_sweep: bool) -> list[str]:
     """Return values of requested metrics that the table of ratios lacks, as many as fit in the width."""
     if not loaded.lengths:
         return []
@@ -137,7 +140,9 @@ def _others(loaded: Loaded, width: int) -> list[str]:
     shown |= {served.rate for served in inference.SERVED}
     known = loaded.tables.metrics
     left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown and not known[metric].task]
-    arms = [loaded.arms[0], *loaded.arms_shown]
+    arms = sweep_table.best(loaded) if of_sweep else [loaded.arms[0], *loaded.arms_shown]
+    if of_sweep:  # its table has the confirmed losses; rates were tried at one size alone
+        left = [metric for metric in left if metric not in sweep_table.ELSEWHERE]
     rows = [[f"values at T={length}{_batch(loaded, left, length)}"], *([name(case)] for case in arms)]
     kept = 0
     for metric in left:

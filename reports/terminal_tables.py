@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import Label
@@ -70,7 +69,12 @@ def tables(loaded: Loaded, width: int) -> list[str]:
 
 def _table(loaded: Loaded, table: Shown, arms: Sequence[Case], width: int) -> list[str]:
     """Return one table, in as many parts as its lengths need."""
-    head, *left = columns(loaded, table, arms) or [[]]
+    return in_parts(columns(loaded, table, arms), width)
+
+
+def in_parts(columns: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Align columns beside the first, in as many tables below each other as the width needs; none without columns."""
+    head, *left = columns or [[]]
     lines = list[str]()
     while left:
         fit = len(left)
@@ -106,18 +110,52 @@ def _cell(loaded: Loaded, case: Case, metric: str, length: int, factor: float) -
     row = loaded.pair(case.arm, metric, length)
     if row is None or row.status != "ok" or not is_number(row.ratio):
         return said if row is None or case.arm == loaded.arms[0].arm else f"{said} –"
-    apart = APART_MARK * _apart(row, loaded.value(loaded.arms[0].arm, metric, length), value)
-    return f"{said} {apart}{row.ratio:.2f}×{_half(row.ci_low, row.ci_high)}{_mark(row)}"
+    tail = isinstance(row.labels, str) and Label.TAIL in row.labels.split(";")
+    found = Ratio(row.ratio, row.ci_low, row.ci_high, row.verdict, tail=tail, timed=row.unit == "s")
+    return f"{said} {found.beside(loaded.value(loaded.arms[0].arm, metric, length), value)}"
 
 
-def _apart(row: Any, base: float | None, value: float) -> bool:  # noqa: ANN401  # a row of `comparisons.csv`
-    """Whether a ratio of times lies above 1 and the quotient of the two times below, or the other way round."""
-    if row.unit != "s" or base is None:
-        return False
-    known = is_number(row.ci_low) and is_number(row.ci_high)
-    low, high = (row.ci_low, row.ci_high) if known else (row.ratio, row.ratio)
-    above, below = min(low, row.ratio - NEAR) > 1, max(high, row.ratio + NEAR) < 1
-    return bool((above and base < value) or (below and base > value))
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio to the baseline, as a table of the terminal shows it.
+
+    Attributes:
+        value: above 1 the row is better.
+        low: lower end of its 95 % interval; no number where there is none.
+        high: upper end.
+        verdict: on the row; no text where there is none.
+        tail: whether typical calls and the mean disagree.
+        timed: whether it is one of times.
+    """
+
+    value: float
+    low: object
+    high: object
+    verdict: object
+    tail: bool
+    timed: bool
+
+    def beside(self, base: float | None, value: float) -> str:
+        """Format the ratio beside the baseline's value and the row's: `1.79×±.08▲`."""
+        apart = APART_MARK * self._apart(base, value)
+        return f"{apart}{self.value:.2f}×{_half(self.low, self.high)}{self._mark()}"
+
+    def _apart(self, base: float | None, value: float) -> bool:
+        """Whether a ratio of times lies above 1 and the quotient of the two times below, or the other way round."""
+        if not self.timed or base is None:
+            return False
+        ends = (self.low, self.high)
+        low, high = (end if isinstance(end, float) and not math.isnan(end) else self.value for end in ends)
+        above, below = min(low, self.value - NEAR) > 1, max(high, self.value + NEAR) < 1
+        return bool((above and base < value) or (below and base > value))
+
+    def _mark(self) -> str:
+        """The verdict as a glyph, or the mark of what stands below the tables; a blank where there is none."""
+        if self.verdict == "contaminated":
+            return DISTURBED_MARK
+        if self.tail:
+            return TAIL_MARK
+        return (GLYPHS.get(self.verdict, " ") if isinstance(self.verdict, str) else " ") if self.timed else ""
 
 
 def _half(low: object, high: object) -> str:
@@ -126,17 +164,6 @@ def _half(low: object, high: object) -> str:
         return ""
     text = f"{(high - low) / 2:.2f}"
     return f"±{text.removeprefix('0')}"
-
-
-def _mark(row: object) -> str:
-    """The verdict as a glyph, or the mark of what stands below the tables; a blank where there is none."""
-    labels, verdict = getattr(row, "labels", None), getattr(row, "verdict", None)
-    if verdict == "contaminated":
-        return DISTURBED_MARK
-    if isinstance(labels, str) and Label.TAIL in labels.split(";"):
-        return TAIL_MARK
-    timed = getattr(row, "unit", None) == "s"
-    return (GLYPHS.get(verdict, " ") if isinstance(verdict, str) else " ") if timed else ""
 
 
 def _losses(loaded: Loaded, arms: Sequence[Case]) -> list[str]:

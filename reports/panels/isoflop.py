@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.results.notes.training import RatesNotes
-from modbench.reports.isoflop import Curve, attention, curves, dense_beside, in_flops, step_share, table
+from modbench.reports.isoflop import Curve, attention, curves, dense_beside, in_flops, shown, step_share, table
 from modbench.reports.load import Loaded
 from modbench.reports.panel import Drawing, Panel, is_number, on_page, seeds_in_words
 from modbench.reports.style import MUTED, OTHER, Look, look, name, new_figure
@@ -42,15 +42,6 @@ def figures(loaded: Loaded) -> list[Drawing]:
 def _figures(loaded: Loaded, made: Sequence[Curve]) -> list[Drawing]:
     drawn = (_figure(loaded, budget, made) for budget in sorted({curve.budget for curve in made}))
     return [each for each in drawn if each is not None]
-
-
-def shown(made: Sequence[Curve], budget: float) -> list[Curve]:
-    """Return the curves of a budget: each variant by its causal loss, if it has one."""
-    first: dict[str, Curve] = {}
-    for curve in made:
-        if curve.budget == budget:
-            first.setdefault(curve.variant, curve)
-    return list(first.values())
 
 
 def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Drawing | None:

@@ -275,7 +275,7 @@ def test_what_is_defined_in_the_script_is_refused_before_anything_starts(monkeyp
 @pytest.mark.slow
 def test_a_process_that_fails_says_why() -> None:
     job = Job({"a": torch.nn.Linear(8, 8), "b": torch.nn.Linear(9, 9)}, Inputs.of(X), "forward", "a")
-    with pytest.raises(ModbenchError, match="launch 1 failed: RuntimeError: mat1 and mat2"):
+    with pytest.raises(ModbenchError, match=r"launch 1 failed: RuntimeError: .*mat1 and mat2"):
         apart.launches(job, 1)
 
 

@@ -1,7 +1,7 @@
 """Every block of code and every command in the documentation is executed; what takes over ten seconds is planned here.
 
-The proofs run it in full. A comment before a block may say why it is not: `<!-- not executed: REASON -->`, or
-`<!-- proof: REASON -->` for what the proofs alone execute.
+The proofs run it. A comment before a block may say why it is not: `<!-- not executed: REASON -->`, or `<!-- proof: REASON -->`
+for what the proofs alone execute.
 """
 
 from __future__ import annotations
@@ -274,7 +274,7 @@ def test_data_can_be_read_and_suites_are_valid(block: Block) -> None:
             parse_suite({"name": "block", "metrics": ["flops/forward"], **found}, block.place)
 
 
-# --- in full
+# --- the proofs
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +289,7 @@ def two_runs(modbench_process: Modbench, tmp_path_factory: pytest.TempPathFactor
 
 # Not here: what needs a card, a cluster or a repository with two revisions.
 ELSEWHERE = re.compile(r"gpu|slurm|--device cuda|--paired|completion|runs/sweep")
-IN_FULL = [
+COMMANDS = [
     (block, command)
     for block in ALL
     if block.language == "sh" and block.how != "not executed"
@@ -298,20 +298,25 @@ IN_FULL = [
 ]
 
 
+def at_smoke(words: list[str], command: str) -> list[str]:
+    """Have a `run` make a few calls and steps: sweeps take hours. The first command of the README runs as it is."""
+    if words[0] != "run" or "--effort" in words or command == COMMANDS[0][1]:
+        return words
+    return [*words, "--effort", "smoke"]
+
+
 @pytest.mark.proof
-@pytest.mark.timeout(4 * 3600)
-@pytest.mark.parametrize(("block", "command"), IN_FULL, ids=lambda each: each if isinstance(each, str) else each.place)
-def test_commands_run_in_full(
-    block: Block, command: str, two_runs: list[Path], modbench_process: Modbench, here: Path
-) -> None:
-    """Every command of the documentation that needs no card, at full length; runs that it names are smoke runs."""
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("block", "command"), COMMANDS, ids=lambda each: each if isinstance(each, str) else each.place)
+def test_commands_run(block: Block, command: str, two_runs: list[Path], modbench_process: Modbench, here: Path) -> None:
+    """Every command of the documentation that needs no card; runs that it names are smoke runs, and so are those it makes."""
     make_page_files(block.page, two_runs[0], here)
     words = words_of(command)[1:]
     runs = iter(two_runs)
     words = [str(next(runs)) if word.startswith("runs/") else word for word in words]
     if words[0] != "init" and "suite.toml" in words:
         assert modbench_process("init", cwd=here).returncode == 0
-    done = modbench_process(*words, cwd=here, timeout=4 * 3600)
+    done = modbench_process(*at_smoke(words, command), cwd=here, timeout=3600)
     # Whether this machine is fit is its own matter, and smoke runs tell a gate nothing of times.
     wanted = {0, 5} if words[0] in {"doctor", "gate"} else {0}
     assert done.returncode in wanted, f"{block.place}\n{done.stderr}"

@@ -327,7 +327,7 @@ def test_what_was_not_timed_has_no_figure_and_curves_that_look_alike_differ_in_l
         assert drawing.caption.endswith("Step times were not measured.")
         lines = [line for line in drawing.figure.axes[0].lines if str(line.get_label()).startswith(" ")]
         assert [line.get_linestyle() for line in lines] == ["-", "-", ":"]
-    dense, learned, _ = isoflop_panel.shown(isoflop.curves(loaded), isoflop.curves(loaded)[0].budget)
+    dense, learned, _ = isoflop.shown(isoflop.curves(loaded), isoflop.curves(loaded)[0].budget)
     assert isoflop_panel._lines([learned, dense, learned]) == ["-", "-", "--"]
     assert len(set(isoflop_panel._lines([learned] * 4))) == 4  # the arms of no-ops-loss that are integrated MoDE
 

@@ -222,5 +222,5 @@ def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None
         folder = tmp_path / str(len(sizes))
         folder.mkdir()
         left(folder, suite)
-        others = "\n".join(summary._others(load(folder / "run"), 200))
+        others = "\n".join(summary._others(load(folder / "run"), 200, of_sweep=False))
         assert (said in others) is ("largest" in others)

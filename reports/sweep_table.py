@@ -1,0 +1,133 @@
+"""The table of a sweep in the terminal: every variant at the best of its sizes, against the anchor at its best."""
+
+from __future__ import annotations
+
+from modbench.harness.core.case import Case
+from modbench.harness.core.labels import Label
+from modbench.harness.core.units import counted, scale_of, three_digits
+from modbench.harness.planning.check_confirm import CONFIRMED
+from modbench.reports import exchange_words, isoflop, losses
+from modbench.reports.against import against
+from modbench.reports.exchange import exchanges
+from modbench.reports.isoflop import LOSSES, Curve, Point
+from modbench.reports.load import Loaded
+from modbench.reports.panel import seeds_in_words
+from modbench.reports.style import name
+from modbench.reports.terminal_tables import FUTURE_MARK, TABLES, Ratio, in_parts
+from modbench.reports.text_table import wrapped
+
+# Metrics that need no column of their own: a column of the table, and rates, which are tried at one size of each variant.
+ELSEWHERE = (CONFIRMED, "lr/best")
+
+
+def tables(loaded: Loaded, width: int) -> list[str]:
+    """Return the lines of a table for each budget; none if no sweep was trained."""
+    lines = list[str]()
+    for rows in _budgets(loaded):
+        lines += [*in_parts(_columns(loaded, rows), width), *wrapped([_below(loaded, rows)], width), ""]
+    return lines
+
+
+def best(loaded: Loaded) -> list[Case]:
+    """Return the cases of the rows of `tables`."""
+    return [curve.best.case for rows in _budgets(loaded) for curve in rows]
+
+
+def _budgets(loaded: Loaded) -> list[list[Curve]]:
+    """Return the variants of each budget: the anchor, then the others from the lowest loss to the highest."""
+    sweep, made = loaded.run.plan.suite.isoflop, isoflop.curves(loaded)
+    found = list[list[Curve]]()
+    for budget in sorted({curve.budget for curve in made} - set(sweep.anchor_budgets if sweep else ())):
+        own = isoflop.shown(made, budget)
+        dense = isoflop.dense_beside(loaded, own[0], made)
+        if dense is not None:
+            others = (curve for curve in own if curve is not dense)
+            found.append([dense, *sorted(others, key=lambda curve: curve.best.mean)])
+    return found
+
+
+def baseline(loaded: Loaded) -> str:
+    """Name what the ratios of `tables` are taken to."""
+    anchor = isoflop.anchor(loaded)
+    return f"{next(curve.name for curve in isoflop.curves(loaded) if curve.variant == anchor)} of its best size"
+
+
+def details(loaded: Loaded) -> list[str]:
+    """Return what the answer has in detail besides the table: effective speed-ups; those of too few seeds are counted."""
+    best = exchange_words.best_sizes(exchanges(loaded))
+    few = [bool(each.stated) and each.stated[0].rate.illustration for each in best]
+    said = exchange_words.in_words(loaded, [each for each, is_few in zip(best, few, strict=True) if not is_few])
+    left = sum(is_few and not each.check for each, is_few in zip(best, few, strict=True))
+    if left:
+        said.append(
+            f"exchange.csv has {left} effective speed-up{'s' * (left > 1)}, from too few seeds to claim anything."
+        )
+    return said
+
+
+def _columns(loaded: Loaded, rows: list[Curve]) -> list[list[str]]:
+    """Return the columns, each with its title: names, losses, parameters, and what was counted and timed."""
+    points = [curve.best for curve in rows]
+    unit, factor = losses.unit_of(loaded)
+    explored = "explored, " * (loaded.run.plan.suite.confirm is not None)
+    made = [
+        [f"at {isoflop.in_flops(rows[0].budget)}", *(name(point.case) for point in points)],
+        [f"{explored}{unit}", *(_loss(loaded, curve, rows[0]) for curve in rows)],
+    ]
+    confirmed = [loaded.value(point.case.arm, CONFIRMED) for point in points]
+    if any(value is not None for value in confirmed):
+        made.append(["confirmed", *("–" if value is None else f"{value * factor:.3f}" for value in confirmed)])
+    made.append(["parameters", *(f"{point.params / 1e6:.2f} M" for point in points)])
+    lengths = loaded.lengths_shown
+    for table in TABLES:
+        if table.metric in loaded.run.plan.suite.metrics:
+            for length in lengths:
+                at = f", T = {length:,}" * (len(lengths) > 1)
+                made += _measured(loaded, table.metric, f"{table.title}{at}", length, points)
+    return made
+
+
+def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> str:
+    """Format a loss and its difference to the anchor's, seed by seed: `2.424 -0.105±.021`."""
+    _, factor = losses.unit_of(loaded)
+    said = f"{curve.best.mean * factor:.3f}"
+    if curve is dense:
+        return f"{said}{' ' * 8}"
+    effect = isoflop.paired(curve.best.losses, dense.best.losses)
+    half = "" if effect.low is None or effect.high is None else f" ±{(effect.high - effect.low) / 2 * factor:.3f}"
+    ahead = {case.arm for case in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
+    future = curve.metric != LOSSES[0] and curve.best.case.arm in ahead
+    return f"{said} {effect.value * factor:+.3f}{half}{FUTURE_MARK if future else ' '}"
+
+
+def _measured(loaded: Loaded, metric: str, title: str, length: int, points: list[Point]) -> list[list[str]]:
+    """Return the column of a metric at a length: values beside ratios to the first; none where nothing was measured."""
+    arms = [point.case.arm for point in points]
+    values = [loaded.value(arm, metric, length) for arm in arms]
+    known = [value for value in values if value is not None]
+    if not known:
+        return []
+    unit = str(next(row for arm in arms if (row := loaded.case(arm, metric, length)) is not None).unit)
+    factor, called = scale_of(max(known), unit)
+    here = {case.arm: case for case in reversed(loaded.run.plan.cases) if case.place.seq_len == length}
+    cells = [f"{title}, {called}"]
+    for arm, value in zip(arms, values, strict=True):
+        if value is None:
+            cells.append("–")
+            continue
+        found = against(loaded, here[arm], here[arms[0]], metric)
+        said = three_digits(value / factor)
+        if found is not None and found.ratio is not None:
+            ratio = Ratio(found.ratio, found.low, found.high, found.verdict, tail=found.tail, timed=unit == "s")
+            said += f" {ratio.beside(values[0], value)}"
+        cells.append(said)
+    return [cells]
+
+
+def _below(loaded: Loaded, rows: list[Curve]) -> str:
+    """Say what the rows are, and where the other sizes stand."""
+    routed = "routed causally" if all(curve.metric == LOSSES[0] for curve in rows) else "routed causally where possible"
+    seeds = seeds_in_words(loaded)
+    if loaded.run.plan.suite.confirm is not None:
+        seeds = f"mean of {counted(len(rows[0].seeds), 'seed')}, which chose the size and so claim nothing"
+    return f"Each at the best of its sizes, {routed}; {seeds}. isoflop.csv has the fits, cases.csv all sizes."

@@ -1,0 +1,140 @@
+"""The end of a sweep in the terminal: one row for each variant, at the best of its sizes, against the anchor's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import left
+from test_confirming import BUDGET, SIZES, sweep
+
+from modbench.harness.core.labels import Label
+from modbench.reports import isoflop, summary, sweep_table
+from modbench.reports.load import Loaded, load
+from modbench.reports.terminal_tables import FUTURE_MARK
+
+ROUTED = "mod[c0.25-learned]"
+HEAD = "at 2e10 training FLOPs"
+
+
+def planted(tmp_path: Path, **changes: Any) -> Loaded:
+    """MoD ends 0.1 nats below dense and routing by noise 0.05; dense is best at width 16, the others at 24.
+
+    Times grow with the width; MoD takes half of dense's.
+    """
+    made = sweep(
+        **{
+            "metrics": ["flops/forward", "latency/train_step", "loss/val", "loss/val_causal"],
+            "isoflop": {"budgets": [BUDGET], "anchor_budgets": [BUDGET / 2], "sizes": SIZES, "max_epochs": 1e9},
+            "seeds": [0, 1, 2],
+            "confirm": None,
+            **changes,
+        }
+    )
+    losses, times = dict[str, float](), dict[tuple[str, str, int], float]()
+    for case in made.cases:
+        times[case.arm, "train_step", 32] = case.config.d_model / 16 * (0.5 if case.model == "mod" else 1)
+        best = 16 if case.model == "dense" else 24
+        lower = 0.1 * (case.model == "mod") - 0.05 * (case.config.router == "stochastic")
+        losses[case.id] = 2.0 - lower + 0.05 * (case.config.d_model != best) + 0.1 * (case.budget == BUDGET / 2)
+    return load(str(left(tmp_path, made, losses=losses, grid=times, run_noise=0.01)))
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    return planted(tmp_path_factory.mktemp("swept"))
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def closing(loaded: Loaded) -> str:
+    return summary.closing(loaded, Path("report.html"), None)
+
+
+def table(text: str) -> list[list[str]]:
+    """The cells of the table of the sweep, line by line."""
+    lines = text.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith(HEAD))
+    return [
+        [cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines[first : lines.index("", first)]
+    ]
+
+
+def test_each_variant_has_one_row_at_its_best_size(swept: Loaded) -> None:
+    """The anchor first, then from the lowest loss to the highest; a budget of the anchor alone has no table."""
+    text = closing(swept)
+    head, dense, *others = table(text)
+    assert head[:3] == [HEAD, "bits/byte", "parameters"]
+    assert dense[0] == "dense d16-L2-H1"
+    assert [row[0] for row in others] == ["MoD 0.25 learned d24-L2-H1", "MoD 0.25 stochastic d24-L2-H1"]
+    assert "at 1e10 training FLOPs  " not in text
+    assert "routed causally; 3 seeds. isoflop.csv has the fits, cases.csv all sizes." in " ".join(text.split())
+
+
+def test_losses_are_compared_seed_by_seed(swept: Loaded) -> None:
+    rows = isoflop.table(swept)
+    row = rows[(rows.variant == ROUTED) & (rows.metric == "loss/val_causal")].iloc[0]
+    bits = 1 / 0.6931471805599453  # this corpus is read byte by byte
+    half = (row.best_ci_high - row.best_ci_low) / 2 * bits
+    _, _, learned, _ = table(closing(swept))
+    assert learned[1] == f"{row.best_loss * bits:.3f} {row.best_difference * bits:+.3f} ±{half:.3f}"
+
+
+def test_ratios_are_to_the_anchor_at_its_best_size(swept: Loaded) -> None:
+    """Not to the first size of the sweep, which is what the ratios of `comparisons.csv` are to."""
+    text = closing(swept)
+    assert "Ratios: dense of its best size ÷ the row's" in " ".join(text.split())
+    dense, routed, _ = sweep_table.best(swept)
+    assert dense.arm != swept.arms[0].arm
+    head, of_dense, of_routed, _ = table(text)
+    for title, metric in (("forward FLOPs", "flops/forward"), ("train step", "latency/train_step")):
+        column = next(i for i, cell in enumerate(head) if cell.startswith(title))
+        base, mine = swept.value(dense.arm, metric), swept.value(routed.arm, metric)
+        assert base is not None
+        assert mine is not None
+        assert "×" not in of_dense[column]
+        ratio = float(of_routed[column].split()[1].split("×")[0])
+        assert ratio == pytest.approx(4 / 3 if title == "train step" else base / mine, rel=0.02)
+
+
+def test_a_loss_that_saw_later_tokens_is_marked(swept: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses as trained stand there where none was routed causally."""
+    routed = sweep_table.best(swept)[1]
+    monkeypatch.setattr(isoflop, "LOSSES", ("loss/val",))
+    monkeypatch.setattr(Loaded, "labelled", lambda _: {Label.NOT_AUTOREGRESSIVE: [routed]})
+    text = closing(swept)
+    assert [FUTURE_MARK in row[1] for row in table(text)] == [False, False, True, False]
+    assert f"{FUTURE_MARK} {Label.NOT_AUTOREGRESSIVE}" in text
+    assert "routed causally where possible; 3 seeds" in " ".join(text.split())
+
+
+def test_what_was_confirmed_stands_beside_what_chose_it(tmp_path: Path) -> None:
+    """And the sentences say only what the table does not."""
+    roles = ["anchor", "best", "control"]
+    metrics = ["flops/forward", "flops/train_step", "loss/val", "loss/val_causal", "loss/confirmed"]
+    loaded = planted(tmp_path, metrics=metrics, seeds=[0, 1], confirm={"roles": roles, "most_seeds": 16})
+    text = closing(loaded)
+    head, *rows = table(text)
+    assert head[1:3] == ["explored, bits/byte", "confirmed"]
+    assert all(row[2] != "–" for row in rows)
+    assert "mean of 2 seeds, which chose the size and so claim nothing" in " ".join(text.split())
+    assert "Explored, on the seeds" not in text
+    assert "loss/confirmed" not in text
+    assert "MoD 0.25 learned has a lower loss than dense" in " ".join(text.split())
+
+
+def test_too_few_seeds_buy_no_sentence_of_effective_speed_up(tmp_path: Path) -> None:
+    text = closing(planted(tmp_path, metrics=["flops/forward", "flops/train_step", "loss/val_causal"], seeds=[0, 1]))
+    assert "illustration" in text
+    assert "effective speed-up more" not in text
+
+
+def test_before_any_size_is_trained_there_is_no_such_table(swept: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isoflop, "curves", lambda _: [])
+    text = closing(swept)
+    assert f"\n{HEAD}" not in text
+    assert "Ratios: dense d24-L2-H1 ÷ the row's" in " ".join(text.split())
