@@ -8,7 +8,7 @@ from modbench.harness.core.units import counted, scale_of, three_digits
 from modbench.harness.planning.check_confirm import CONFIRMED
 from modbench.reports import exchange_words, isoflop, losses
 from modbench.reports.against import against
-from modbench.reports.exchange import exchanges
+from modbench.reports.exchange import Exchange, exchanges
 from modbench.reports.isoflop import LOSSES, Curve, Point
 from modbench.reports.load import Loaded
 from modbench.reports.panel import seeds_in_words
@@ -54,14 +54,15 @@ def baseline(loaded: Loaded) -> str:
 
 def details(loaded: Loaded) -> list[str]:
     """Return what the answer has in detail besides the table: effective speed-ups; those of too few seeds are counted."""
-    best = exchange_words.best_sizes(exchanges(loaded))
-    few = [bool(each.stated) and each.stated[0].rate.illustration for each in best]
-    said = exchange_words.in_words(loaded, [each for each, is_few in zip(best, few, strict=True) if not is_few])
-    left = sum(is_few and not each.check for each, is_few in zip(best, few, strict=True))
-    if left:
-        said.append(
-            f"exchange.csv has {left} effective speed-up{'s' * (left > 1)}, from too few seeds to claim anything."
-        )
+    told, few = list[Exchange](), 0
+    for each in exchange_words.best_sizes(exchanges(loaded)):
+        if not each.stated or not each.stated[0].rate.illustration:
+            told.append(each)
+        elif not each.check:
+            few += 1
+    said = exchange_words.in_words(loaded, told)
+    if few:
+        said.append(f"exchange.csv has {counted(few, 'effective speed-up')}, from too few seeds to claim anything.")
     return said
 
 
@@ -88,7 +89,7 @@ def _columns(loaded: Loaded, rows: list[Curve]) -> list[list[str]]:
 
 
 def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> str:
-    """Format a loss and its difference to the anchor's, seed by seed: `2.424 -0.105±.021`."""
+    """Format a loss and its difference to the anchor's, seed by seed: `2.424 -0.105 ±0.021`."""
     _, factor = losses.unit_of(loaded)
     said = f"{curve.best.mean * factor:.3f}"
     if curve is dense:

@@ -38,7 +38,7 @@ def test_the_quick_tests_reach_every_room(request: pytest.FixtureRequest) -> Non
     assert reached >= ROOMS
 
 
-def test_the_proofs_run_on_every_supported_python_and_the_oldest_torch() -> None:
+def test_every_supported_python_and_the_oldest_torch_are_tested_before_a_release() -> None:
     """What pyproject.toml promises and what `tox -e proof` runs are the same; a Python that is missing is no reason to skip."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pythons = re.findall(r"Python :: (3\.\d+)$", "\n".join(project["classifiers"]), flags=re.MULTILINE)
@@ -47,9 +47,9 @@ def test_the_proofs_run_on_every_supported_python_and_the_oldest_torch() -> None
     short, torch = [f"py{version.replace('.', '')}" for version in pythons], f"torch{oldest.replace('.', '')}"
     tox = configparser.ConfigParser(interpolation=None)
     tox.read(ROOT / "tox.ini", encoding="utf-8")
-    wanted = [*(f"proof-{name}" for name in short), f"proof-{short[0]}-{torch}"]
+    wanted = [f"proof-{short[0]}", *short[1:], f"{short[0]}-{torch}"]
     assert f"run -e {','.join(wanted)} --" in tox["testenv:proof"]["commands"]
-    assert f"testenv:proof-{{{','.join(name.removeprefix('proof-') for name in wanted)}}}" in tox
+    assert f"testenv:proof-{{{','.join(short)}}}" in tox
     assert f"{torch}: torch == {oldest}.*" in tox["testenv"]["deps"]
     assert tox["tox"]["skip_missing_interpreters"] == "false"
 
