@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modbench.reports.accuracy import Accuracy, TaskResult, results
 from modbench.reports.load import Loaded
+from modbench.reports.panel import is_number
 from modbench.reports.style import name
 
 VERDICTS = {"better": "better", "worse": "worse", "inconclusive": "undecided"}
@@ -19,9 +20,12 @@ def in_words(loaded: Loaded) -> list[str]:
     said = [_sentence(task) for task in counted if task not in all_solved]
     if all_solved:
         said.append(f"Every run solved {_and([task.name for task in all_solved])}.")
-    by_mean = [task.name for task in made if task.why_not is not None]
+    by_mean = [task for task in made if task.why_not is not None]
     if by_mean:
-        said.append(f"Compared by mean accuracy, as runs are not simply solved or not: {_and(by_mean)}.")
+        names = _and([task.name for task in by_mean])
+        said.append(f"Compared by mean accuracy, as runs are not simply solved or not: {names}.")
+    if sum(len(task.arms) - 1 for task in by_mean) <= MOST_NAMED:
+        said += filter(None, [_by_mean(loaded, task) for task in by_mean])
     return said
 
 
@@ -36,6 +40,21 @@ def _sentence(task: TaskResult) -> str:
     more = len(task.arms) - MOST_NAMED
     arms += [f"{more} more in solved.csv"] if more > 0 else []
     return f"{task.name}, solved from {task.solved_from:.1%}: {'; '.join(arms)}."
+
+
+def _by_mean(loaded: Loaded, task: TaskResult) -> str:
+    """`nli_templates: MoD 0.125 -2.7 points against dense [-13.0, +7.6], undecided; ….`; empty where no arm has an interval."""
+    arms, allowed = list[str](), False
+    for arm in task.arms:
+        row = loaded.pair(arm.case.arm, f"task/{task.name}")
+        if row is not None and row.status == "ok" and is_number(row.ci_low):
+            difference, low, high = (100 * float(end) for end in (row.difference, row.ci_low, row.ci_high))
+            verdict = f", {VERDICTS.get(row.verdict, row.verdict)}" if isinstance(row.verdict, str) else ""
+            against = f" against {name(loaded.arms[0])}" * (not arms)
+            arms.append(f"{name(arm.case)} {difference:+.1f} points{against} [{low:+.1f}, {high:+.1f}]{verdict}")
+            allowed |= row.verdict == "inconclusive" and low * high > 0
+    why = " Verdicts allow for the number of arms." * allowed
+    return f"{task.name}: {'; '.join(arms)}.{why}" if arms else ""
 
 
 def against_in_words(task: TaskResult, arm: Accuracy) -> str:

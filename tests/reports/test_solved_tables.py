@@ -10,7 +10,7 @@ from planted_tasks import RIGHT, planted
 
 from modbench.harness.planning import foreseen
 from modbench.harness.stats import two_counts
-from modbench.reports import accuracy, render, solved_table, summary
+from modbench.reports import accuracy, render, solved_table, solved_words, summary
 from modbench.reports.formats import csv
 from modbench.reports.load import Loaded
 
@@ -65,6 +65,28 @@ def test_a_task_between_the_two_keeps_its_t_interval(tmp_path: Path) -> None:
     assert rows.reason[0].startswith("not all or nothing: 3 of 9 runs are close to 83.8%")
     row: Any = loaded.pair("depth_predictor", "task/copy")
     assert row.ci_high < 0
+    told = " ".join(summary.closing(loaded, tmp_path, None).split())
+    difference, low, high = (100 * end for end in (row.difference, row.ci_low, row.ci_high))
+    assert f"depth predictor {difference:+.1f} points [{low:+.1f}, {high:+.1f}], {row.verdict}." in told
+    assert "copy: MoD 0.125 " in told
+    assert "points against dense [" in told
+    assert "Verdicts allow" not in told
+
+
+def test_an_interval_without_zero_that_decides_nothing_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MoD's differences have a p of 0.05 alone, and two arms were compared."""
+    dense = [840, 835, 830, 838, 832]
+    mod = [right - less for right, less in zip(dense, (12, 25, 5, 20, 1), strict=True)]
+    plant(monkeypatch, dense, mod, [841, 834, 831, 837, 832])
+    loaded = planted(tmp_path / "run", FIVE)
+    row: Any = loaded.pair("mod[c0.125]", "task/copy")
+    assert row.ci_high < 0
+    assert row.verdict == "inconclusive"
+    told = solved_words.in_words(loaded)[-1]
+    assert told.startswith("copy: MoD 0.125 -1.3 points against dense [-2.5, -0.0], undecided; ")
+    assert told.endswith(". Verdicts allow for the number of arms.")
 
 
 def test_every_output_says_how_many_solved_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
