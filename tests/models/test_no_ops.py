@@ -238,9 +238,9 @@ def test_a_short_training_run_holds_the_share(balance: str, monkeypatch: pytest.
         monkeypatch.setattr(no_op_share, name, value)
     settings = {"no_op": "identity", "no_op_logits": "own", "balance": balance, "capacity": 0.5, "seed": 0}
     shape = {"d_model": 32, "n_layers": 2, "n_heads": 2, "d_ff": 48, "aux_weight": 0.1}
-    run = no_op_share.train(settings, steps=80, **shape)
-    assert run["share"] == pytest.approx(0.5, abs=0.08)
-    assert (run["decoded"], run["held_out"]) == pytest.approx((0.5, 0.5), abs=0.2)  # so early, routers still move
+    # After 80 steps the bias still moves, by a text of which each Python has its own.
+    run = no_op_share.train(settings, steps=160, **shape)
+    assert (run["share"], run["decoded"], run["held_out"]) == pytest.approx((0.5, 0.5, 0.5), abs=0.08)
     assert run["difference"] < 2e-5
 
 
