@@ -36,7 +36,8 @@ def write(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = 
 def views(loaded: Loaded, formats: Sequence[str] = DEFAULT, out: str | Path | None = None) -> list[Path]:
     """Write a run that was read in these formats, into its folder or another, and return the paths of the files."""
     where, written = loaded.path if out is None else Path(out), []
-    where.mkdir(parents=True, exist_ok=True)
+    if out is not None:  # a run folder that was moved away meanwhile is not made again
+        where.mkdir(parents=True, exist_ok=True)
     for name in formats:
         made: Format = catalogue.load("formats", name)
         for file, content in made.files(loaded).items():

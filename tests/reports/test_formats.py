@@ -91,6 +91,16 @@ def test_equal_runs_make_equal_bytes(loaded: Loaded, written: dict[str, str], tm
     assert {file.name: file.read_text(encoding="utf-8") for file in again} == written
 
 
+def test_a_run_folder_that_was_moved_away_is_not_made_again(tmp_path: Path) -> None:
+    """Whoever moves it while a run ends finds one folder, not a second one that holds the views alone."""
+    stored(tmp_path, planted_suite("smoke"))
+    loaded = load(tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "away")
+    with pytest.raises(FileNotFoundError, match=r"cases\.csv"):
+        render.views(loaded)
+    assert not (tmp_path / "run").exists()
+
+
 # --- the command
 
 
