@@ -77,6 +77,7 @@ def train(settings: dict[str, Any], *, steps: int = 600, **shape: Any) -> dict[s
         "decoded": decoded[0],
         "held_out": held_out[0],
         "difference": max(decoded[1], held_out[1]),
+        "apart": max(decoded[2], held_out[2]),
     }
 
 
@@ -87,18 +88,27 @@ def windows(text_N: Tensor, generator: torch.Generator, rows: int = BATCH) -> Te
 
 
 @torch.no_grad()
-def decode(module: MoDEIntegrated, tokens_BT: Tensor) -> tuple[float, float]:
-    """Share of choices that are real, token by token, and the largest difference of its logits from a causal forward pass."""
+def decode(module: MoDEIntegrated, tokens_BT: Tensor) -> tuple[float, float, float]:
+    """Decode token by token: the share of choices that are real, and how far the logits are from a causal forward pass.
+
+    Two choices whose scores are nearly equal may change places by rounding, for one token, and through attention for those
+    after it.
+
+    Returns:
+        The share; the largest difference of a logit; the share of tokens of which a logit is more than `APART` off.
+    """
     wanted_BTV = module(tokens_BT, causal=True)
     assert isinstance(wanted_BTV, Tensor)
     blocks = len(module.pairs or [])
     step_BV, cache = module.prefill(tokens_BT[:, :1])
-    pairs, furthest = sum(module.pairs or []), (step_BV - wanted_BTV[:, 0]).abs().max().item()
+    pairs, off = sum(module.pairs or []), [(step_BV - wanted_BTV[:, 0]).abs().amax(-1)]
     for i in range(1, tokens_BT.shape[1]):
         step_BV = module.decode(tokens_BT[:, i], cache)
         pairs += sum(module.pairs or [])
-        furthest = max(furthest, (step_BV - wanted_BTV[:, i]).abs().max().item())
-    return pairs / (tokens_BT.numel() * TOP_K * blocks), furthest
+        off.append((step_BV - wanted_BTV[:, i]).abs().amax(-1))
+    off_BT = torch.stack(off, 1)
+    apart = (off_BT > APART).float().mean().item()
+    return pairs / (tokens_BT.numel() * TOP_K * blocks), off_BT.max().item(), apart
 
 
 def main() -> None:

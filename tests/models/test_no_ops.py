@@ -241,7 +241,7 @@ def test_a_short_training_run_holds_the_share(balance: str, monkeypatch: pytest.
     # After 80 steps the bias still moves, by a text of which each Python has its own.
     run = no_op_share.train(settings, steps=160, **shape)
     assert (run["share"], run["decoded"], run["held_out"]) == pytest.approx((0.5, 0.5, 0.5), abs=0.08)
-    assert run["difference"] < 2e-5
+    assert run["apart"] < 0.01  # but for nearly equal scores that rounding swaps, a cache changes no logit
 
 
 def step(module: MoDEIntegrated, x_BT: Tensor) -> None:
