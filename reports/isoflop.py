@@ -92,8 +92,7 @@ class Curve:
     @property
     def name(self) -> str:
         """The variant's display name."""
-        case = self.points[0].case
-        return name(case.model_copy(update={"arm_parts": case.arm_parts[:-1]}))
+        return without_size(self.points[0].case)
 
     @property
     def best(self) -> Point:
@@ -113,6 +112,11 @@ class Curve:
             for point in self.points
             for seed, loss in point.losses.items()
         ]
+
+
+def without_size(case: Case) -> str:
+    """The display name of a case's variant."""
+    return name(case.model_copy(update={"arm_parts": case.arm_parts[:-1]}))
 
 
 def fit(curve: Curve, all_curves: Sequence[Curve], dense: Curve | None) -> JointFit:

@@ -9,7 +9,7 @@ from modbench.harness.planning.check_confirm import CONFIRMED
 from modbench.reports import exchange_words, isoflop, losses
 from modbench.reports.against import against
 from modbench.reports.exchange import Exchange, exchanges
-from modbench.reports.isoflop import LOSSES, Curve, Point
+from modbench.reports.isoflop import LOSSES, Curve, Point, without_size
 from modbench.reports.load import Loaded
 from modbench.reports.panel import seeds_in_words
 from modbench.reports.style import name
@@ -49,7 +49,7 @@ def _budgets(loaded: Loaded) -> list[list[Curve]]:
 def baseline(loaded: Loaded) -> str:
     """Name what the ratios of `tables` are taken to."""
     anchor = isoflop.anchor(loaded)
-    return f"{next(curve.name for curve in isoflop.curves(loaded) if curve.variant == anchor)} of its best size"
+    return f"{next(curve.name for curve in isoflop.curves(loaded) if curve.variant == anchor)} at its best size"
 
 
 def details(loaded: Loaded) -> list[str]:
@@ -130,5 +130,10 @@ def _below(loaded: Loaded, rows: list[Curve]) -> str:
     routed = "routed causally" if all(curve.metric == LOSSES[0] for curve in rows) else "routed causally where possible"
     seeds = seeds_in_words(loaded)
     if loaded.run.plan.suite.confirm is not None:
-        seeds = f"mean of {counted(len(rows[0].seeds), 'seed')}, which chose the size and so claim nothing"
-    return f"Each at the best of its sizes, {routed}; {seeds}. isoflop.csv has the fits, cases.csv all sizes."
+        seeds = f"mean of {counted(len(rows[0].seeds), 'seed')}, which also chose the size: no claim"
+    lacking = [f"{curve.name} {size}" for curve in rows for size in curve.lacking]
+    made = {curve.variant for curve in rows}
+    absent = [case for case in loaded.run.plan.cases if case.budget == rows[0].budget and case.variant not in made]
+    lacking += dict.fromkeys(f"{without_size(case)} has no size with all seeds" for case in absent)
+    left_out = f" Left out: {'; '.join(lacking)}." if lacking else ""
+    return f"Each at the best of its sizes, {routed}; {seeds}.{left_out} isoflop.csv has the fits, cases.csv all sizes."

@@ -234,7 +234,7 @@ def test_a_loss_over_real_experts_alone_would_empty_them() -> None:
 @pytest.mark.parametrize("balance", BALANCES)
 def test_a_short_training_run_holds_the_share(balance: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The benchmark (tests/bench/no_op_share.py) in small. With the balance over real experts alone, `loss` ends at 0.005."""
-    for name, value in (("BATCH", 8), ("LENGTH", 32), ("LAST", 30)):
+    for name, value in (("BATCH", 8), ("LENGTH", 32), ("LAST", 30), ("APART", 2e-5)):
         monkeypatch.setattr(no_op_share, name, value)
     settings = {"no_op": "identity", "no_op_logits": "own", "balance": balance, "capacity": 0.5, "seed": 0}
     shape = {"d_model": 32, "n_layers": 2, "n_heads": 2, "d_ff": 48, "aux_weight": 0.1}

@@ -87,7 +87,7 @@ def test_losses_are_compared_seed_by_seed(swept: Loaded) -> None:
 def test_ratios_are_to_the_anchor_at_its_best_size(swept: Loaded) -> None:
     """Not to the first size of the sweep, which is what the ratios of `comparisons.csv` are to."""
     text = closing(swept)
-    assert "Ratios: dense of its best size ÷ the row's" in " ".join(text.split())
+    assert "Ratios: dense at its best size ÷ the row's" in " ".join(text.split())
     dense, routed, _ = sweep_table.best(swept)
     assert dense.arm != swept.arms[0].arm
     head, of_dense, of_routed, _ = table(text)
@@ -121,7 +121,7 @@ def test_what_was_confirmed_stands_beside_what_chose_it(tmp_path: Path) -> None:
     head, *rows = table(text)
     assert head[1:3] == ["explored, bits/byte", "confirmed"]
     assert all(row[2] != "–" for row in rows)
-    assert "mean of 2 seeds, which chose the size and so claim nothing" in " ".join(text.split())
+    assert "mean of 2 seeds, which also chose the size: no claim" in " ".join(text.split())
     assert "Explored, on the seeds" not in text
     assert "loss/confirmed" not in text
     assert "MoD 0.25 learned has a lower loss than dense" in " ".join(text.split())
@@ -131,6 +131,18 @@ def test_too_few_seeds_buy_no_sentence_of_effective_speed_up(tmp_path: Path) -> 
     text = closing(planted(tmp_path, metrics=["flops/forward", "flops/train_step", "loss/val_causal"], seeds=[0, 1]))
     assert "illustration" in text
     assert "effective speed-up more" not in text
+
+
+def test_what_lacks_seeds_is_named(tmp_path: Path) -> None:
+    """A size that lacks one, and a variant of which every size does."""
+    loaded = planted(tmp_path, metrics=["flops/forward", "loss/val_causal"])
+    for file in (
+        *loaded.path.glob("units/train-dense_d24*seed1*"),
+        *loaded.path.glob("units/train-mod*stochastic*seed1*"),
+    ):
+        file.unlink()
+    text = " ".join(closing(load(loaded.path)).split())
+    assert "Left out: dense d24-L2-H1 has 2 of 3 seeds; MoD 0.25 stochastic has no size with all seeds." in text
 
 
 def test_before_any_size_is_trained_there_is_no_such_table(swept: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
