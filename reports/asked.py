@@ -62,7 +62,8 @@ def asked(loaded: Loaded) -> str:
     known = loaded.tables.metrics
     what += ["memory"] * any(key.startswith("memory/") for key in plan.suite.metrics)
     what += ["energy"] * any(key.startswith("energy/") for key in plan.suite.metrics)
-    tasks = list(dict.fromkeys(task for key in plan.suite.metrics if (task := known[key].task)))
+    made = {key for comparison in plan.comparisons for key in comparison.metrics}  # a filter may leave tasks out
+    tasks = {task for key in made if (task := known[key].task)}
     what += [f"accuracy on {len(tasks)} task{'s' * (len(tasks) != 1)}"] * bool(tasks)
     what += ["held-out loss"] * (loaded.trained_metric is not None)
     where = "" if tasks and not loaded.lengths else f" at {_lengths(loaded.lengths)}"

@@ -19,18 +19,21 @@ from modbench.reports.load import Loaded, load
 RIGHT = {"dense": (990, 992, 994), "mod[c0.125]": (300, 500, 400), "depth_predictor": (800, 810, 820)}
 
 
-def planted(folder: Path, seeds: tuple[int, ...] = (0, 1, 2), *, fails: str = "") -> Loaded:
+def planted(
+    folder: Path, seeds: tuple[int, ...] = (0, 1, 2), *, fails: str = "", filtered: tuple[str, ...] = ()
+) -> Loaded:
+    """Plant the answers on the task `copy`; `filtered` are further metrics, which `-k copy` keeps from running."""
     suite = parse_suite(
         {
             "name": "tasks",
-            "metrics": ["task/copy"],
+            "metrics": ["task/copy", *filtered],
             "seeds": seeds,
             "shape": {"d_model": 32, "n_layers": 4},
             "arms": [{"model": "dense"}, {"model": "mod"}, {"model": "depth_predictor"}],
         },
         "test",
     )
-    made = plan.make_plan(suite, device="cpu")
+    made = plan.make_plan(suite, device="cpu", select="copy" if filtered else None)
     run = run_folder.create(str(folder), "tasks")
     run.write_run(made, ENVIRONMENT, ["modbench"], files.now())
     for unit in made.units:

@@ -11,7 +11,7 @@ from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.stats import effects
-from modbench.reports import accuracy, render, summary
+from modbench.reports import accuracy, asked, render, summary
 from modbench.reports.panels import tiles
 
 
@@ -35,6 +35,11 @@ def test_one_seed_has_the_binomial_interval_and_says_so(tmp_path: Path) -> None:
     row = loaded.cases[loaded.cases.arm == "mod[c0.125]"].iloc[0]
     assert (row.ci_low, row.ci_high) == pytest.approx(effects.share_interval(300, 1000))
     assert "1000 questions of one seed" in row.reason
+
+
+def test_a_task_that_a_filter_left_out_is_not_counted(tmp_path: Path) -> None:
+    loaded = planted(tmp_path / "run", filtered=("task/recall",))
+    assert "accuracy on 1 task at" in asked.asked(loaded)
 
 
 def test_differences_are_paired_over_seeds(tmp_path: Path) -> None:
