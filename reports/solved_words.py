@@ -49,10 +49,11 @@ def _by_mean(loaded: Loaded, task: TaskResult) -> str:
         row = loaded.pair(arm.case.arm, f"task/{task.name}")
         if row is not None and row.status == "ok" and is_number(row.ci_low):
             difference, low, high = (100 * float(end) for end in (row.difference, row.ci_low, row.ci_high))
-            verdict = f", {VERDICTS.get(row.verdict, row.verdict)}" if isinstance(row.verdict, str) else ""
+            given = row.verdict if isinstance(row.verdict, str) else None  # pandas has nan where there is none
+            verdict = "" if given is None else f", {VERDICTS.get(given, given)}"
             against = f" against {name(loaded.arms[0])}" * (not arms)
             arms.append(f"{name(arm.case)} {difference:+.1f} points{against} [{low:+.1f}, {high:+.1f}]{verdict}")
-            allowed |= row.verdict == "inconclusive" and low * high > 0
+            allowed |= given == "inconclusive" and low * high > 0
     why = " Verdicts allow for the number of arms." * allowed
     return f"{task.name}: {'; '.join(arms)}.{why}" if arms else ""
 

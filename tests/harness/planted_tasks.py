@@ -20,9 +20,9 @@ RIGHT = {"dense": (990, 992, 994), "mod[c0.125]": (300, 500, 400), "depth_predic
 
 
 def planted(
-    folder: Path, seeds: tuple[int, ...] = (0, 1, 2), *, fails: str = "", filtered: tuple[str, ...] = ()
+    folder: Path, seeds: tuple[int, ...] = (0, 1, 2), *, fails: str = "", filtered: tuple[str, ...] = (), **more: Any
 ) -> Loaded:
-    """Plant the answers on the task `copy`; `filtered` are further metrics, which `-k copy` keeps from running."""
+    """Plant the answers on the task `copy`; `filtered` are further metrics, which `-k copy` keeps from running; `more` is the suite's."""
     suite = parse_suite(
         {
             "name": "tasks",
@@ -30,6 +30,7 @@ def planted(
             "seeds": seeds,
             "shape": {"d_model": 32, "n_layers": 4},
             "arms": [{"model": "dense"}, {"model": "mod"}, {"model": "depth_predictor"}],
+            **more,
         },
         "test",
     )

@@ -89,6 +89,16 @@ def test_an_interval_without_zero_that_decides_nothing_is_explained(
     assert told.endswith(". Verdicts allow for the number of arms.")
 
 
+def test_a_difference_without_a_verdict_is_told_as_such(tmp_path: Path) -> None:
+    """Smoke effort claims nothing."""
+    loaded = planted(tmp_path / "run", effort="smoke")
+    row: Any = loaded.pair("mod[c0.125]", "task/copy")
+    assert not isinstance(row.verdict, str)
+    told = solved_words.in_words(loaded)[-1]
+    assert told.startswith("copy: MoD 0.125 ")
+    assert "undecided" not in told
+
+
 def test_every_output_says_how_many_solved_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, [990, 1000, 995, 1000, 991], [550, 610, 600, 400, 570], [1000, 560, 1000, 990, 1000])
     loaded = planted(tmp_path / "run", FIVE)
