@@ -22,7 +22,10 @@ RIGHT = {"dense": (990, 992, 994), "mod[c0.125]": (300, 500, 400), "depth_predic
 def planted(
     folder: Path, seeds: tuple[int, ...] = (0, 1, 2), *, fails: str = "", filtered: tuple[str, ...] = (), **more: Any
 ) -> Loaded:
-    """Plant the answers on the task `copy`; `filtered` are further metrics, which `-k copy` keeps from running; `more` is the suite's."""
+    """Plant the answers on the task `copy`.
+
+    `filtered` are further metrics, which `-k copy` keeps from running; `more` goes into the suite.
+    """
     suite = parse_suite(
         {
             "name": "tasks",
