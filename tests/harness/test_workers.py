@@ -277,6 +277,20 @@ def test_what_the_fork_server_has_loaded_is_no_garbage(here: Path) -> None:
     assert "frozen True" in folder.log(made.units[-1]).read_text()
 
 
+def test_the_fork_server_frees_what_it_has_loaded_when_it_ends() -> None:
+    """Else libraries that look for leaks report theirs in the terminal, below the last line of a run."""
+    loaded = """
+import os
+class Loaded:
+    def __init__(self): self.itself = self
+    def __del__(self): os.write(1, b"freed")
+kept = Loaded()
+import modbench.harness.execution.frozen
+"""
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert done.stdout == "freed"
+
+
 @pytest.mark.slow
 def test_a_unit_that_has_a_record_is_not_run_again(here: Path) -> None:
     """A fork server may start a worker and be killed before it says so: that worker wrote the record, and another is started."""
