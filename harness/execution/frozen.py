@@ -7,6 +7,6 @@ import atexit
 import gc
 
 gc.freeze()
-# A server that ends with all this alive is told of leaks by libraries that look for them: triton 3.9 (torch 2.15) prints thirty lines
-# below the report's path.
+# Where all this still lives at the server's end, a library may call it leaks: triton 3.9 (torch 2.15) printed thirty lines
+# below the path of the report.
 atexit.register(gc.unfreeze)
