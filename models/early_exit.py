@@ -242,4 +242,8 @@ MODEL = Model(
     cost=cost,
     options={"exit_by": "sequence", "exit_threshold": 0.9, "gate_tokens": 16, "aux_weight": 1.0},
     dynamic=True,
+    explained=dict.fromkeys(
+        ("fvcore head", "fvcore the whole forward pass"),
+        "where all rows exit after the same block, a tracer sees no use of that last decision, and drops it as dead code",
+    ),
 )

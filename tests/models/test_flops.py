@@ -142,6 +142,18 @@ def test_closed_form_equals_counter_on_any_shape(
     reconciled(case(model, t, b, n_heads=heads[0], n_kv_heads=heads[1], n_layers=layers, **shape, **changes))
 
 
+def test_a_batch_that_exits_before_the_last_block_is_counted() -> None:
+    """fvcore misses the decision after which nothing runs; no other count does."""
+    shape = {"activation": "gelu", "norm": "rms", "position": "rotary", "bidirectional": True, "n_layers": 4}
+    modules = {
+        row.module: row for row in reconciled(case("early_exit", 4, 1, n_heads=4, n_kv_heads=4, **shape)).notes.modules
+    }
+    assert "blocks.2.mlp" in modules
+    assert "blocks.3.mlp" not in modules
+    head = modules["head"]
+    assert (head.closed_form, head.counter, head.fvcore) == (1024, 1024, 768)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_causal_closed_form_equals_causal_counter_on_real_tensors(model: str) -> None:
     """On a CPU torch up to 2.13 counts fused attention as 0 without a word; the registered formulas count it right."""
