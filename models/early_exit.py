@@ -244,6 +244,6 @@ MODEL = Model(
     dynamic=True,
     explained=dict.fromkeys(
         ("fvcore head", "fvcore the whole forward pass"),
-        "where all rows exit after the same block, a tracer sees no use of that last decision, and drops it as dead code",
+        "where every row exits before the last block, a tracer sees no use of the last decision, and drops it as dead code",
     ),
 )

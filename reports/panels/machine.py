@@ -51,7 +51,7 @@ def facts(loaded: Loaded) -> list[tuple[str, str]]:
         ("Interval", f"95 % t-interval over launches of the median block log-ratio; margin {suite.margin:.1%}"),
         ("Many comparisons", "Benjamini-Hochberg over the arms against the baseline, for one metric at one place"),
         ("Threads", f"{suite.threads} per worker"),
-        ("Text", ", ".join(sorted(corpora)) or "nothing was trained"),
+        ("Text", ", ".join(sorted(corpora)) or "no corpus was read"),
         ("Inside measured or trained work", "not known" if inside is None else f"{inside:.0%} of the run's wall time"),
         ("This process beside timed ones", "nothing was timed" if parent is None else f"{parent:.2%} of a core"),
         ("Machine check", machine_check(loaded)[1]),
