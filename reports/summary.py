@@ -38,7 +38,8 @@ def opening(plan: Plan) -> str:
     suite = plan.suite
     threads = f", {suite.threads} thread{'s' * (suite.threads != 1)}" if plan.device == "cpu" else ""
     cases, least = len(plan.cases), sum(not plan.on_request(unit) for unit in plan.units)
-    units = f"{least} to {len(plan.units)}" if least < len(plan.units) else str(least)
+    most = round(sum(plan.shares().values()))
+    units = f"{least} to {most}" if least < most else str(least)
     dtypes = "/".join(suite.grid.dtype) + (", compiled" if suite.compile else "")
     line = (
         f"{suite.name}: {counted(cases, 'case')} in {units} unit{'s' * (units != '1')} on {plan.device}{threads}, {dtypes}; "

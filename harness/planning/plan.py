@@ -80,6 +80,14 @@ class Plan(Frozen):
         """What the suite confirms, by name; none if it confirms nothing."""
         return confirmations_of(self.suite, self.units)
 
+    def shares(self) -> dict[str, float]:
+        """The share of each unit that may run at most, by name: 1, but for a confirmation, which trains only what it chose."""
+        found = dict.fromkeys((unit.name for unit in self.units), 1.0)
+        for made in self.confirmations().values():
+            fresh = [unit.name for runs in made.fresh.values() for unit in runs.values()]
+            found |= dict.fromkeys(fresh, min(1.0, made.most_runs / max(1, len(fresh))))
+        return found
+
     def on_request(self, unit: UnitOfWork) -> bool:
         """Whether the unit runs only if its pilot, a search or a confirmation asks for it."""
         return self.after_pilot(unit) or bool(unit.row)

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Self, TextIO
 
 from modbench.harness.core.printable import escaped
-from modbench.harness.core.units import human_duration
+from modbench.harness.core.units import human_duration, human_span
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning.plan import Plan
@@ -43,11 +43,15 @@ class TimeLeft:
         every = [(unit, slots.at_once) for slots in phases(plan, usable_cores()) for unit in slots.units]
         self.at_once = {unit.name: number for unit, number in every}  # by name: hashing a unit reads all of its cases
         seconds = {unit.name: run_time.seconds(unit, number) for unit, number in every}
-        # Launches after a pilot, and the cells of a search, are counted when they are asked for.
-        later = [unit for unit, _ in every if plan.on_request(unit)]
+        # What a pilot, a search or a confirmation may ask for is counted when it is asked for.
+        later, shares = [unit for unit, _ in every if plan.on_request(unit)], plan.shares()
         self.later = {unit.name: seconds.pop(unit.name) for unit in later}
+        self.asked_with = {unit.name: plan.asked_with(unit) for unit in later}
         self.predicted = seconds
-        self.undecided = {plan.asked_with(unit) for unit in later}
+        # The most seconds that each may still ask for.
+        self.undecided = dict.fromkeys(self.asked_with.values(), 0.0)
+        for name, group in self.asked_with.items():
+            self.undecided[group] += self.later[name] * shares[name]
         self.total = sum(self.predicted.values())
         self.done = 0.0
         self.units_done = 0
@@ -59,11 +63,14 @@ class TimeLeft:
         self.units_done += 1
 
     def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
-        """Count units that were asked for."""
+        """Count units that were asked for; a group that is named asks for no more."""
         more = {unit.name: self.later[unit.name] for unit in units}
         self.predicted |= more
         self.total += sum(more.values())
-        self.undecided.discard(group)
+        for name, seconds in more.items():
+            asked_with = self.asked_with[name]
+            self.undecided[asked_with] = max(0.0, self.undecided[asked_with] - seconds)
+        self.undecided.pop(group, None)
 
     @property
     def count(self) -> str:
@@ -72,16 +79,19 @@ class TimeLeft:
 
     @property
     def left(self) -> str:
-        """Time left in words."""
-        return f"{'at least ' * bool(self.undecided)}{human_duration(self.seconds)}"
+        """Time left in words: `3 min 02 s`, or `3 to 9 min` while a pilot or a search may ask for more."""
+        least = self.seconds
+        return human_span(least, least + sum(self.undecided.values()) * self._scale)
 
     @property
     def seconds(self) -> float:
-        """Seconds left."""
-        elapsed = time.monotonic() - self.start
-        # Until 5 % are done, the unscaled prediction is the better estimate.
-        scale = elapsed / self.done if self.done > 0.05 * self.total else 1.0
-        return max(0.0, (self.total - self.done) * scale)
+        """Seconds left, without what may still be asked for."""
+        return max(0.0, (self.total - self.done) * self._scale)
+
+    @property
+    def _scale(self) -> float:
+        """Seconds that a predicted second takes; until 5 % are done, the unscaled prediction is the better estimate."""
+        return (time.monotonic() - self.start) / self.done if self.done > 0.05 * self.total else 1.0
 
 
 class Lines:

@@ -28,7 +28,8 @@ from modbench.harness.results.confirmed import Confirmed
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.text.tokens import Tokens
 from modbench.harness.training.batches import Windows
-from modbench.progress import Lines
+from modbench.progress import Lines, TimeLeft
+from modbench.reports import summary
 from modbench.tools.plan import as_text, forecast
 from modbench.tools.watch import Watch
 
@@ -256,6 +257,26 @@ def test_the_plan_says_what_may_be_asked_for() -> None:
         }
     ]
     assert "at most 24 each (48 runs" in " ".join(as_text(made).split())
+
+
+def test_a_run_says_the_most_it_can_take_and_less_with_each_look() -> None:
+    """Twelve cases may be chosen; two are, each trained again on 24 seeds at most."""
+    made = sweep()
+    fresh = [unit for unit in made.units if unit.made_in == "confirm"]
+    least = len(made.units) - len(fresh)
+    assert len(fresh) > 48
+    assert f"in {least} to {least + 48} units" in summary.opening(made)
+    assert forecast(made)["units_most"] == least + 48
+    run = TimeLeft(made)
+    assert run.undecided == {NAME: pytest.approx(sum(run.later.values()) * 48 / len(fresh))}
+    assert " to " in run.left
+    before = run.seconds, sum(run.undecided.values())
+    run.added("", fresh[:5])
+    asked = sum(run.later[unit.name] for unit in fresh[:5])
+    assert (run.seconds - before[0], before[1] - run.undecided[NAME]) == pytest.approx((asked, asked))
+    run.added(NAME, [])
+    assert not run.undecided
+    assert " to " not in run.left
 
 
 def test_windows_that_explore_confirm_nothing() -> None:

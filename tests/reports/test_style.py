@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from planted import planted_suite
 
-from modbench.harness.core.units import human, human_duration, three_digits
+from modbench.harness.core.units import human, human_duration, human_span, three_digits
 from modbench.reports import style
 from modbench.reports.point_labels import label
 from modbench.reports.style import INK, new_figure, to_svg
@@ -90,6 +90,10 @@ def test_durations() -> None:
     assert human_duration(7199) == "119 min 59 s"
     assert human_duration(7200) == "2 h 00 min"
     assert human_duration(1192 * 86_400) == "1,192 days"
+    assert human_span(12, 95) == "12 to 95 s"
+    assert human_span(62, 62) == "1 min 02 s"
+    assert human_span(1552, 5935) == "26 to 99 min"
+    assert human_span(1700, 31_000) == "0.5 to 8.6 h"
     assert human_duration(-3) == "0 s"
 
 

@@ -12,6 +12,7 @@ from modbench.harness.execution.runner import phases
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning import foreseen
+from modbench.harness.planning.confirming import confirms
 from modbench.harness.planning.plan import (
     ASSUMED_FLOP_PER_S,
     BUSY_FLOPS,
@@ -42,16 +43,14 @@ def forecast(plan: Plan) -> dict[str, Any]:
     passes = catalogue.passes()
     every = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
     certain = {unit.name for unit, _ in every if not plan.on_request(unit)}
+    trained_again = {unit.name for unit, _ in every if confirms(unit)}
     anchors = {case: comparison.arms[0] for comparison in plan.comparisons for case in comparison.arms}
     run_time = RunTime(plan)
     predicted = [(unit, run_time.seconds(unit, at_once)) for unit, at_once in every]
     rows = plan.rows().values()
-    share = {unit.name: row.usual / len(row.cells) for row in rows for cell in row.cells for unit in cell.units}
-    confirmations, most = list(plan.confirmations().values()), dict[str, float]()
-    for made in confirmations:  # of every case that may be chosen, some are, each with at most so many seeds
-        fresh = [unit.name for runs in made.fresh.values() for unit in runs.values()]
-        most |= dict.fromkeys(fresh, made.most_runs / len(fresh))
-    share |= most
+    most, confirmations = plan.shares(), list(plan.confirmations().values())
+    usual = {name: share for name, share in most.items() if name in certain | trained_again}
+    usual |= {unit.name: row.usual / len(row.cells) for row in rows for cell in row.cells for unit in cell.units}
     return {
         "suite": plan.suite.name,
         "device": plan.device,
@@ -59,10 +58,10 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "units": len(certain)
         + sum(row.usual * len(row.cells[0].units) for row in rows)
         + sum(made.most_runs for made in confirmations),
-        "units_most": len(every) - len(most) + sum(made.most_runs for made in confirmations),
-        "predicted_s": sum(seconds * share.get(unit.name, unit.name in certain) for unit, seconds in predicted),
+        "units_most": round(sum(most.values())),
+        "predicted_s": sum(seconds * usual.get(unit.name, 0.0) for unit, seconds in predicted),
         "predicted_most_s": sum(
-            passes[unit.made_in].most(unit) * seconds * most.get(unit.name, 1.0) for unit, seconds in predicted
+            passes[unit.made_in].most(unit) * seconds * most[unit.name] for unit, seconds in predicted
         ),
         "searched": bool(rows),
         "confirmed": [_confirmation(made) for made in confirmations],
