@@ -130,10 +130,12 @@ def human_duration(seconds: float) -> str:
 
 
 def human_span(least_s: float, most_s: float) -> str:
-    """Format a range of seconds in the unit of its end, as `25 to 99 min` or `0.5 to 8.6 h`; one duration if both read alike."""
+    """Format a range of seconds in the unit of its end: `25 to 99 min`, `up to 8.6 h`; one duration if both ends read alike."""
     unit, seconds, decimals = ("s", 1, 0) if most_s < 120 else ("min", 60, 0) if most_s < 7200 else ("h", 3600, 1)
     least, most = (f"{value / seconds:,.{decimals}f}" for value in (least_s, most_s))
-    return f"{least} to {most} {unit}" if least != most else human_duration(least_s)
+    if least == most:
+        return human_duration(least_s)
+    return f"{least} to {most} {unit}" if float(least.replace(",", "")) else f"up to {most} {unit}"
 
 
 _DURATIONS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}

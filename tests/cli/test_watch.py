@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from modbench.harness.results.records import Gap, Record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Workspace
 from modbench.tools import watch_text, watched
-from modbench.tools.watch import START_S, Watch
+from modbench.tools.watch import SPEED, START_S, Watch
 
 
 def plan_of(effort: str = "draft", **changes: Any) -> Plan:
@@ -173,6 +174,10 @@ def test_launches_that_no_pilot_asked_for_are_not_waited_for(tmp_path: Path) -> 
     before = watch.look()
     assert by_name(before)["time"].units == pilot
     assert before.more
+    later = sum(START_S + unit.flops / SPEED for unit in plan.units if plan.after_pilot(unit))
+    assert before.most_s is not None
+    assert before.left_s == pytest.approx(before.most_s - later)
+    assert re.search(r", (up|\d+) to \d+ s left$", watch_text.as_lines(before)[0])
     (series,) = {unit.series for unit in plan.units if unit.series}
     made = pilot + 2
     decision = Decision(
@@ -182,7 +187,21 @@ def test_launches_that_no_pilot_asked_for_are_not_waited_for(tmp_path: Path) -> 
     after = watch.look()
     assert by_name(after)["time"].units == made
     assert not after.more
+    assert after.most_s == after.left_s
+    assert re.search(r", about \d+ s left$", watch_text.as_lines(after)[0])
     assert after.decisions == (f"{series}: {made} launches of 99 asked for",)
+
+
+def test_of_a_confirmation_as_many_cases_may_run_as_it_has_roles() -> None:
+    fresh = {
+        f"confirm-{case}-seed{seed}": watched.Unit("confirm", "", 0, 1.0, "best") for case in "abc" for seed in range(4)
+    }
+    cell = {"time-a-launch0": watched.Unit("time", "time-a", 0, 1.0, "row")}
+    begun = {"confirm-a-seed0", "confirm-b-seed0"}
+    may = {*fresh, *cell} - begun
+    found = watched.shares(fresh | cell, may, roles=2)
+    assert found == {name: 1.0 if name in cell else pytest.approx((2 * 4 - 2) / 10) for name in may}
+    assert set(watched.shares(fresh, may - {*cell}, roles=9).values()) == {1.0}
 
 
 def test_the_time_left_is_the_prediction_scaled_by_what_units_took(tmp_path: Path) -> None:

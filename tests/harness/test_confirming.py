@@ -121,7 +121,10 @@ def test_watching_waits_for_no_run_that_no_look_asked_for(tmp_path: Path) -> Non
     measured.rename(tmp_path / "taken_away")
     assert fresh() == asked  # one of them waits
     (made / "confirm" / f"{NAME}.json").unlink()
-    assert watch.look().more
+    seen = watch.look()
+    assert seen.more
+    assert seen.most_s is not None
+    assert seen.left_s == 0.0 < seen.most_s
     assert fresh() == asked - 1
 
 

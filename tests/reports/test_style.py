@@ -94,6 +94,8 @@ def test_durations() -> None:
     assert human_span(62, 62) == "1 min 02 s"
     assert human_span(1552, 5935) == "26 to 99 min"
     assert human_span(1700, 31_000) == "0.5 to 8.6 h"
+    assert human_span(60, 31_000) == "up to 8.6 h"
+    assert human_span(0, 4_000_000) == "up to 1,111.1 h"
     assert human_duration(-3) == "0 s"
 
 

@@ -27,6 +27,7 @@ from modbench.tools.watched import (
     files,
     finished,
     json_of,
+    shares,
     stamp,
     unit_of,
 )
@@ -72,6 +73,7 @@ class Watch:
             where = body["environment"]
             self.words["machine"] = ", ".join(str(where[key]) for key in ("cpu", "machine") if where.get(key))
             self.words |= {"launcher": str(body["launcher"]), "started": str(body["started"])}
+            self.roles = len((suite.get("confirm") or {}).get("roles", ()))
             self.apart = self.words["launcher"] != "local"  # units run on other machines
             self.command = tuple(str(word) for word in body["command"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -87,7 +89,7 @@ class Watch:
             raise UsageError(f"{self.run!r} is gone, or is no run folder any more.")
         self._read_records()
         self._read_decisions()
-        planned, more = self._planned()
+        planned, may = self._planned()
         logs = {entry.name: entry for entry in files(self.path / "logs")}
         lease = self._lease()
         since = stamp(lease.holder.since if lease else self.words["started"])
@@ -107,8 +109,9 @@ class Watch:
             state=state,
             steal=lease is not None and lease.state == "silent",
             elapsed_s=elapsed,
-            left_s=None if complete else self._left(planned, len(begun)),
-            more=more and not complete,
+            left_s=None if complete else self._left(dict.fromkeys(planned, 1.0), len(begun)),
+            most_s=None if complete else self._left(dict.fromkeys(planned, 1.0) | may, len(begun)),
+            more=bool(may) and not complete,
             groups=tuple(self._groups(planned, {each.unit for each in running})),
             running=running,
             failures=tuple(self._failures(planned, logs)),
@@ -173,25 +176,28 @@ class Watch:
         here = [(name, unit) for name, unit in self.units.items() if unit.row and (name in self.facts or name in said)]
         return {unit.series or name for name, unit in here}
 
-    def _planned(self) -> tuple[dict[str, Unit], bool]:
-        """The units without those that nothing has asked for, and whether something may still ask for more.
+    def _planned(self) -> tuple[dict[str, Unit], dict[str, float]]:
+        """The units without those that nothing has asked for; and of each of these, the share that may still be asked for.
 
         Of a search or a confirmation that goes on, what has begun counts: what else it asks for follows from its results.
         """
         ended = self.searched | self.confirmed
-        planned, more = {}, any(unit.row and unit.row not in ended for unit in self.units.values())
-        begun = self._begun_on_request() if more else set[str]()
+        going_on = any(unit.row and unit.row not in ended for unit in self.units.values())
+        begun = self._begun_on_request() if going_on else set[str]()
+        planned, may = {}, set[str]()
         for name, unit in self.units.items():
             if unit.row:
                 if (unit.series or name) in (ended[unit.row][1]["asked"] if unit.row in ended else begun):
                     planned[name] = unit
+                elif unit.row not in ended:
+                    may.add(name)
             elif self.pilot is None or not unit.series or unit.launch < self.pilot:
                 planned[name] = unit
             elif unit.series not in self.decided:
-                more = True
+                may.add(name)
             elif unit.launch < self.decided[unit.series][1]["made"]:
                 planned[name] = unit
-        return planned, more
+        return planned, shares(self.units, may, self.roles)
 
     def _age(self) -> float:
         """Seconds since run.json was written: a run that has just begun is no run whose runner is gone."""
@@ -241,8 +247,8 @@ class Watch:
                 log = next((file for file in (f"{name}.died.log", f"{name}.log") if file in logs), None)
                 yield Failure(name, case, metrics, reason, os.path.relpath(logs[log].path, self.path) if log else None)
 
-    def _left(self, planned: dict[str, Unit], running: int) -> float:
-        """Seconds left: what was predicted, scaled per pass by what its finished units took, else by what all took.
+    def _left(self, runs: dict[str, float], running: int) -> float:
+        """Seconds left, given the share of each unit that runs: predicted, scaled by what units of its pass took, else by all.
 
         A prediction knows how many units run side by side on this machine. Elsewhere as many go on at once as run now, and
         launches of a series follow each other.
@@ -250,14 +256,15 @@ class Watch:
         self._read_predictions()
         took: dict[str, list[float]] = {}
         left: dict[tuple[str, str], float] = {}
-        for name, unit in planned.items():
+        for name, share in runs.items():
+            unit = self.units[name]
             seconds, at_once = self.expected[1].get(name, (START_S + unit.flops / SPEED, 1))
             if self.apart:  # what it takes by itself
                 seconds, at_once = seconds * at_once, 1
             fact = self.facts.get(name)
             if fact is None:
                 chain = (unit.made_in, unit.series or name)
-                left[chain] = left.get(chain, 0.0) + seconds
+                left[chain] = left.get(chain, 0.0) + seconds * share
             elif fact.wall_s:
                 for group in (unit.made_in, ""):
                     sums = took.setdefault(group, [0.0, 0.0])

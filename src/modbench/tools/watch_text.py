@@ -7,7 +7,7 @@ from typing import Any
 
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
-from modbench.harness.core.units import human_duration
+from modbench.harness.core.units import human_duration, human_span
 from modbench.tools.watched import Failure, Seen
 
 # Most running units and decisions that are listed; failures take what is left of the terminal, at least so many.
@@ -47,13 +47,13 @@ def as_lines(seen: Seen, width: int = 80, height: int | None = None) -> list[str
 
 
 def _state(seen: Seen) -> str:
-    """`running for 3 min 10 s, about 2 min 00 s left`."""
+    """`running for 3 min 10 s, about 2 min 00 s left`; `2 to 9 min left` while more may be asked for."""
     elapsed = human_duration(seen.elapsed_s) if seen.elapsed_s is not None else None
     if seen.complete:
         return f"finished in {elapsed}" if elapsed else "finished"
-    left = (
-        f"{'at least' if seen.more else 'about'} {human_duration(seen.left_s)} left" if seen.left_s is not None else ""
-    )
+    left = f"{human_span(seen.left_s, seen.most_s)} left" if seen.left_s is not None and seen.most_s is not None else ""
+    if left and not seen.more:
+        left = f"about {left}"
     if seen.state == "running":
         return ", ".join(filter(None, [f"running for {elapsed}" if elapsed else "running", left]))
     return f"stopped, {left.removesuffix(' left')} to run" if left else "stopped"

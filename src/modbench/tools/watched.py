@@ -6,6 +6,7 @@ import datetime as dt
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ class Seen:
         steal: whether its runner, on another host, only seems dead.
         elapsed_s: wall time of the run, or since its runner took the folder; None where that is not known.
         left_s: predicted seconds left; None where nothing is known.
+        most_s: the same if everything is asked for that may be; None where nothing is known.
         more: whether a pilot may ask for more launches, a search for more cells, or a confirmation for more runs.
         groups: units by pass, in the plan's order.
         running: units that run.
@@ -91,6 +93,7 @@ class Seen:
     steal: bool
     elapsed_s: float | None
     left_s: float | None
+    most_s: float | None
     more: bool
     groups: tuple[Group, ...]
     running: tuple[Running, ...]
@@ -137,6 +140,26 @@ def unit_of(body: dict[str, Any]) -> Unit:
     flops = float(body.get("flops") or 0.0)
     series, row = (str(body.get(name) or "") for name in ("series", "row"))
     return Unit(str(body["made_in"]), series, int(body.get("launch") or 0), flops, row)
+
+
+def shares(units: Mapping[str, Unit], may: set[str], roles: int) -> dict[str, float]:
+    """The share of each unit that may still be asked for: 1, but a confirmation trains as many cases as it has roles.
+
+    Args:
+        units: all units of the plan, by name.
+        may: names of those that may be asked for and are not.
+        roles: roles of a confirmation; its units are the only ones of a row without a series.
+    """
+    found, rows = dict.fromkeys(may, 1.0), dict[str, list[str]]()
+    for name, unit in units.items():
+        if unit.row and not unit.series:
+            rows.setdefault(unit.row, []).append(name)
+    for names in rows.values():
+        rest = [name for name in names if name in may]
+        cases = len({name.rpartition("-seed")[0] for name in names})
+        most = min(1.0, roles / cases) * len(names) - (len(names) - len(rest))
+        found |= dict.fromkeys(rest, max(0.0, most) / max(1, len(rest)))
+    return found
 
 
 def files(folder: Path, *, deep: bool = True) -> list[os.DirEntry[str]]:
