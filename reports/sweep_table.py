@@ -75,9 +75,11 @@ def _columns(loaded: Loaded, rows: list[Curve]) -> list[list[str]]:
         [f"at {isoflop.in_flops(rows[0].budget)}", *(name(point.case) for point in points)],
         [f"{explored}{unit}", *(_loss(loaded, curve, rows[0]) for curve in rows)],
     ]
-    confirmed = [loaded.value(point.case.arm, CONFIRMED) for point in points]
-    if any(value is not None for value in confirmed):
-        made.append(["confirmed", *("–" if value is None else f"{value * factor:.3f}" for value in confirmed)])
+    confirmed = [_confirmed(loaded, curve) for curve in rows]
+    if any(confirmed):
+        made.append(
+            ["confirmed", *("–" if found is None else f"{found[0]}{found[1] * factor:.3f}" for found in confirmed)]
+        )
     made.append(["parameters", *(f"{point.params / 1e6:.2f} M" for point in points)])
     lengths = loaded.lengths_shown
     for table in TABLES:
@@ -86,6 +88,15 @@ def _columns(loaded: Loaded, rows: list[Curve]) -> list[list[str]]:
                 at = f", T = {length:,}" * (len(lengths) > 1)
                 made += _measured(loaded, table.metric, f"{table.title}{at}", length, points)
     return made
+
+
+def _confirmed(loaded: Loaded, curve: Curve) -> tuple[str, float] | None:
+    """Return the loss on fresh seeds, in nats, and before it the size if the fit chose another one than the row's."""
+    for point in curve.points:
+        value = loaded.value(point.case.arm, CONFIRMED)
+        if value is not None:
+            return "" if point is curve.best else f"{point.case.size} ", value
+    return None
 
 
 def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> str:
@@ -136,4 +147,6 @@ def _below(loaded: Loaded, rows: list[Curve]) -> str:
     absent = [case for case in loaded.run.plan.cases if case.budget == rows[0].budget and case.variant not in made]
     lacking += dict.fromkeys(f"{without_size(case)} has no size with all seeds" for case in absent)
     left_out = f" Left out: {'; '.join(lacking)}." if lacking else ""
+    if any(found and found[0] for found in (_confirmed(loaded, curve) for curve in rows)):
+        seeds += ". Where the fit chose another size to confirm, it is named"
     return f"Each at the best of its sizes, {routed}; {seeds}.{left_out} isoflop.csv has the fits, cases.csv all sizes."

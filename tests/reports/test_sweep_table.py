@@ -127,6 +127,23 @@ def test_what_was_confirmed_stands_beside_what_chose_it(tmp_path: Path) -> None:
     assert "MoD 0.25 learned has a lower loss than dense" in " ".join(text.split())
 
 
+def test_a_confirmed_loss_of_another_size_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fit over all runs chose width 24 of MoD; the mean of the exploring seeds alone is lowest at another."""
+    metrics = ["flops/forward", "flops/train_step", "loss/val", "loss/val_causal", "loss/confirmed"]
+    loaded = planted(tmp_path, metrics=metrics, seeds=[0, 1], confirm={"most_seeds": 16})
+    words = "Where the fit chose another size to confirm, it is named"
+    before = closing(loaded)
+    assert words not in " ".join(before.split())
+    another = property(lambda curve: curve.points[0 if curve.variant == "dense" else -1])  # of widths 16, 24 and 32
+    monkeypatch.setattr(isoflop.Curve, "best", another)
+    after = closing(loaded)
+    rows = {row[0]: row for row in table(after)[1:]}
+    routed = next(row for name, row in rows.items() if "learned" in name)
+    assert routed[0].endswith("d32-L2-H1")
+    assert routed[2].startswith("d24-L2-H1 ")
+    assert words in " ".join(after.split())
+
+
 def test_too_few_seeds_buy_no_sentence_of_effective_speed_up(tmp_path: Path) -> None:
     text = closing(planted(tmp_path, metrics=["flops/forward", "flops/train_step", "loss/val_causal"], seeds=[0, 1]))
     assert "illustration" in text
