@@ -81,7 +81,7 @@ class Plan(Frozen):
         return confirmations_of(self.suite, self.units)
 
     def shares(self) -> dict[str, float]:
-        """The share of each unit that may run at most, by name: 1, but for a confirmation, which trains only what it chose."""
+        """By unit, the largest share of its kind that can run: 1, but less for the fresh runs of a confirmation."""
         found = dict.fromkeys((unit.name for unit in self.units), 1.0)
         for made in self.confirmations().values():
             fresh = [unit.name for runs in made.fresh.values() for unit in runs.values()]

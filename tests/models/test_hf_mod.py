@@ -270,7 +270,7 @@ def test_as_modbench_measures_it(family: str) -> None:
         flip_LBT[2, 1, 7] = True
         flipped_BTV, flipped = module.observe(x_BT, flip_LBT=flip_LBT)
         assert (flipped[1].chosen_BT ^ decisions[1].chosen_BT).nonzero().tolist() == [[1, 7]]
-        # The chosen tokens of all rows are one product: with one more of them, some processors round the others otherwise.
+        # The chosen tokens of all rows are one product: with one more of them, some processors round the others differently.
         close(flipped_BTV[0], seen_BTV[0])
         assert not torch.allclose(flipped_BTV[1], seen_BTV[1], rtol=0, atol=1e-2)
         short_BTV = module(x_BT, torch.tensor([20, 12]))

@@ -177,7 +177,7 @@ class Watch:
         return {unit.series or name for name, unit in here}
 
     def _planned(self) -> tuple[dict[str, Unit], dict[str, float]]:
-        """The units without those that nothing has asked for; and of each of these, the share that may still be asked for.
+        """Return the units that were asked for; and for each one that may still be asked for, the share of its kind that can be.
 
         Of a search or a confirmation that goes on, what has begun counts: what else it asks for follows from its results.
         """
