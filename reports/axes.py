@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -35,13 +34,13 @@ _LETTERS = {"seq_len": "T", "batch_size": "B"}
 
 def fields(case: Case) -> Fields:
     """Return every field of a case by name, and the options of a user's model; None where a model does not read it."""
-    reads = None if case.own else {*SHAPE_KEYS, *_options(case.model)}
+    reads = None if case.own else {*SHAPE_KEYS, *catalogue.model_options(case.model)}
     dumped: Fields = case.config.model_dump()
     config = {key: value for key, value in dumped.items() if reads is None or key in reads}
     for key, (by, needed) in ONLY_WITH.items():
         if dumped[by] != needed:
             config.pop(key, None)
-    if reads is not None and not _options(case.model):  # nothing is routed, so that no row is chosen
+    if reads is not None and not catalogue.model_options(case.model):  # nothing is routed, so that no row is chosen
         config.pop("decode_policy", None)
     unread: Fields = dict.fromkeys(ModelConfig.model_fields)
     more: Fields = {"model": case.model, "arm": case.arm, "task": case.task or None, "budget": case.budget}
@@ -57,12 +56,6 @@ def of(cases: Sequence[Case]) -> dict[str, Fields]:
     found = {case.id: fields(case) for case in cases}
     names: Fields = dict.fromkeys(name for each in found.values() for name in each)
     return {case: names | each for case, each in found.items()}
-
-
-@functools.cache
-def _options(model: str) -> frozenset[str]:
-    """Routing keys that a model reads: to find them, its file is parsed."""
-    return frozenset(catalogue.model_options(model))
 
 
 def differing(known: Sequence[Fields]) -> list[str]:

@@ -10,8 +10,9 @@ import ast
 import functools
 import importlib
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from modbench.harness.core import addition, discovery, included, own_code
@@ -232,19 +233,23 @@ def _needed(keys: tuple[str, ...], _included: str) -> frozenset[str]:
     return frozenset(keys) | {metrics()[key].source for key in keys if metrics()[key].source}
 
 
-def model_options(name: str) -> dict[str, object]:
+def model_options(name: str) -> Mapping[str, object]:
     """Routing keys that a model reads, with their defaults; parsed from its file without importing torch."""
-    tree = ast.parse(find("models", name).path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    return _options_in(find("models", name).path.read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=64)  # by content: a notebook's process outlives an edit of the file
+def _options_in(source: str) -> Mapping[str, object]:
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Model":
             for keyword in node.keywords:
                 if keyword.arg == "options":
-                    return dict(ast.literal_eval(keyword.value))
-    return {}
+                    return MappingProxyType(dict(ast.literal_eval(keyword.value)))
+    return MappingProxyType({})
 
 
 def forget() -> None:
     """Look again for what is there: packages were installed, or files written, since this process began."""
     discovery.forget()
-    for cached in (_entries, _usable, _metrics, _passes, _needed):
+    for cached in (_entries, _usable, _metrics, _passes, _needed, _options_in):
         cached.cache_clear()

@@ -134,7 +134,7 @@ def _resolve(
     given = given or {}
     if own_models.is_user_model(model):
         own_models.check_user_model(model, given)
-        options: dict[str, object] = {}
+        options: Mapping[str, object] = {}
         settings = settings | decided_by(model, given, settings)
     else:
         catalogue.find("models", model)

@@ -49,6 +49,7 @@ class RunTime:
         self.paces = known if paces is None else paces
         self._near = _nearest(plan) if self.tables else {}
         self._launch_s: dict[str, float] = {}
+        self._call_s: dict[tuple[Case, str], float | None] = {}
 
     @property
     def measured(self) -> bool:
@@ -139,11 +140,16 @@ class RunTime:
 
     def call(self, case: Case, workload: str) -> float | None:
         """Seconds of one call or decode step; None if shapes alone do not tell, or there are no peaks."""
-        table, near = self.tables.get(case.place.dtype), self._near.get(case.original.id, case)
-        found = None if table is None else operators(near, workload)
-        if table is None or found is None:
-            return None
-        return table.seconds(found) * (1.0 if near is case else _share(case, near, workload))
+        near = self._near.get(case.original.id, case)
+        if (near, workload) not in self._call_s:
+            self._call_s[near, workload] = self._recorded(near, workload)
+        seconds = self._call_s[near, workload]
+        return None if seconds is None else seconds * (1.0 if near is case else _share(case, near, workload))
+
+    def _recorded(self, case: Case, workload: str) -> float | None:
+        table = self.tables.get(case.place.dtype)
+        found = None if table is None else operators(case, workload)
+        return None if table is None or found is None else table.seconds(found)
 
 
 def _nearest(plan: Plan) -> dict[str, Case]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,7 @@ class Arm:
         return effects.over_launches(known) if known and len(known) == len(values) else None
 
 
-def _read(case: Case) -> dict[str, object]:
+def _read(case: Case) -> Mapping[str, object]:
     return {} if case.own else catalogue.model_options(case.model)
 
 

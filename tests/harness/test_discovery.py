@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -286,3 +287,14 @@ def test_check_imports_what_was_added(tmp_path: Path, modbench: Any) -> None:
     assert suites.returncode == 1
     assert "wrong" in suites.stdout
     assert "unknown metric 'no/such'" in suites.stdout
+
+
+def test_the_options_of_a_model_are_those_that_its_file_has_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook's process outlives an edit."""
+    file = tmp_path / "mine.py"
+    monkeypatch.setattr(catalogue, "find", lambda _room, _name: SimpleNamespace(path=file))
+    for capacity in (0.5, 0.25):
+        file.write_text(f"MODEL = Model(options={{'capacity': {capacity}}})\n")
+        assert catalogue.model_options("mine") == {"capacity": capacity}

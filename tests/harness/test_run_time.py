@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import pytest
 from planted_peaks import planted
@@ -12,6 +13,7 @@ from modbench.harness.execution import peaks
 from modbench.harness.planning.plan import Plan, make_plan, predicted_seconds
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.profiling.run_time import ARM_S, DRAW_S, FIRST_CALLS, RunTime, operators
+from modbench.harness.roofline.table import Table
 from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S
 
 
@@ -56,6 +58,16 @@ def test_a_timed_unit_takes_its_arms_its_warm_up_and_its_rounds() -> None:
         + 2 * protocol.rounds * sum(calls)
     )
     assert RunTime(plan, {"fp32": table}).seconds(unit, 1) == pytest.approx(expected)
+
+
+def test_a_call_is_priced_once_however_many_units_make_it() -> None:
+    """A sweep has thousands of units and a few dozen calls."""
+    plan = plan_of(metrics=["loss/val"], seeds=[0, 1, 2], train={"seq_len": 8, "steps": 4})
+    run_time = RunTime(plan, {"fp32": planted(1e7)})
+    with mock.patch.object(Table, "seconds", autospec=True, side_effect=Table.seconds) as priced:
+        took = {unit.name: run_time.seconds(unit, 1) for unit in plan.units if unit.made_in == "train"}
+    assert len(took) == 6
+    assert priced.call_count == len(set(took.values())) == 2  # dense and MoD
 
 
 def test_without_peaks_the_time_is_assumed() -> None:

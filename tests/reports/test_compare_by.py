@@ -264,15 +264,8 @@ def test_a_field_that_another_one_switches_off_is_not_read(run: Loaded) -> None:
     assert axes.fields(window)["window"] == routed.config.window
 
 
-def test_a_models_file_is_parsed_once_not_for_every_case(run: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_models_file_is_parsed_once_not_for_every_case(run: Loaded) -> None:
     """Thousands of cases would else take minutes."""
-    asked: list[str] = []
-    options = catalogue.model_options
-
-    def counted(model: str) -> dict[str, object]:
-        asked.append(model)
-        return options(model)
-
-    monkeypatch.setattr(catalogue, "model_options", counted)
+    catalogue.forget()
     compare_by(run, "capacity", "0.25", Filter(metrics=(MEMORY,)))
-    assert len(asked) <= len({case.model for case in run.run.plan.cases})
+    assert 0 < catalogue._options_in.cache_info().misses <= len({case.model for case in run.run.plan.cases})

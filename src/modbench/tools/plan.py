@@ -49,7 +49,8 @@ def forecast(plan: Plan) -> dict[str, Any]:
     predicted = [(unit, run_time.seconds(unit, at_once)) for unit, at_once in every]
     rows = plan.rows().values()
     most, confirmations = plan.shares(), list(plan.confirmations().values())
-    usual = {name: share for name, share in most.items() if name in certain | trained_again}
+    expected = certain | trained_again
+    usual = {name: share for name, share in most.items() if name in expected}
     usual |= {unit.name: row.usual / len(row.cells) for row in rows for cell in row.cells for unit in cell.units}
     return {
         "suite": plan.suite.name,
