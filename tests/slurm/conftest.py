@@ -100,8 +100,7 @@ def cluster() -> Iterator[Path]:
     environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
     try:
         for daemon in (["slurmctld"], *(["slurmd", "-N", node] for node in NODES)):
-            done = subprocess.run(daemon, capture_output=True, text=True, timeout=30, check=False, env=environment)
-            assert done.returncode == 0, f"{daemon}: {done.stdout}{done.stderr}"
+            _start(daemon, folder / f"{daemon[-1]}.pid", environment)
         _wait_for_nodes(folder, environment)
         yield folder
     finally:
@@ -116,6 +115,16 @@ def slurm(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
     yield cluster
     subprocess.run(["scancel", f"--user={os.getuid()}"], capture_output=True, check=False, timeout=30)
+
+
+def _start(daemon: list[str], pid_file: Path, environment: dict[str, str]) -> None:
+    """Start a daemon and wait until it is up: a slurmd that is started before slurmctld is up may end without a word."""
+    done = subprocess.run(daemon, capture_output=True, text=True, timeout=30, check=False, env=environment)
+    assert done.returncode == 0, f"{daemon}: {done.stdout}{done.stderr}"
+    until = time.monotonic() + 30
+    while not pid_file.exists():
+        assert time.monotonic() < until, f"{daemon} ended with 0 and wrote no {pid_file.name}"
+        time.sleep(0.01)
 
 
 def _wait_for_nodes(folder: Path, environment: dict[str, str]) -> None:
