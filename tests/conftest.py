@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import io
 import json
@@ -28,21 +29,24 @@ settings.register_profile("short", max_examples=20, derandomize=True, deadline=N
 settings.register_profile("proof", max_examples=200, derandomize=False, deadline=None)
 settings.load_profile("short")
 
-# Fixtures that take seconds to make, and the files whose tests read them: one worker runs them all, and makes each once.
+# Fixtures that take seconds to make: a test that reads one is slow.
 SHARED = {"tiny_run", "browser", "whole", "two_runs", "built", "ran", "cluster"}
+# Files that share such a fixture: one worker runs them all, and makes it once.
 TOGETHER = {
-    "tests/cli/test_additions.py": "ran",
     "tests/cli/test_commands.py": "tiny_run",
     "tests/harness/test_busy.py": "tiny_run",
     "tests/reports/test_page.py": "tiny_run",
-    "tests/reports/test_page_tools.py": "browser",
-    "tests/cli/test_training.py": "whole",
-    "tests/docs/test_blocks.py": "two_runs",
     "tests/slurm/test_cluster.py": "cluster",
     "tests/slurm/test_two_nodes.py": "cluster",
     "tests/slurm/test_lost_node.py": "cluster",
-    "tests/house/test_wheel.py": "built",
 }
+
+
+@functools.cache
+def kept_together(file: str) -> str | None:
+    """What the tests of a file are dealt out by: its name if they share a fixture; None if each may run anywhere."""
+    shares = 'scope="module"' in (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
+    return TOGETHER.get(file, file if shares else None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -55,11 +59,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Deal tests out one by one, but those of `TOGETHER` as a whole; pytest 9.2 ignores the marks of `--dist loadgroup`."""
+    """Deal tests out one by one, but whole files where they share a fixture.
+
+    pytest 9.2 ignores the marks of `--dist loadgroup`.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     scheduler = LoadScopeScheduling(config, log)
-    scheduler._split_scope = lambda nodeid: TOGETHER.get(nodeid.partition("::")[0], nodeid)
+    scheduler._split_scope = lambda nodeid: kept_together(nodeid.partition("::")[0]) or nodeid
     return scheduler
 
 
@@ -70,7 +77,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & {*SHARED, "modbench_process"}:
             item.add_marker(pytest.mark.slow)
-        if fixtures & SHARED and item.nodeid.partition("::")[0] not in TOGETHER:
+        if fixtures & SHARED and kept_together(item.nodeid.partition("::")[0]) is None:
             raise pytest.UsageError(
                 f"{item.nodeid} reads {fixtures & SHARED}: name its file in TOGETHER, tests/conftest.py"
             )
