@@ -222,9 +222,11 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", default="", metavar="TEXT", help="rows whose names have this in them")
     options = parser.parse_args()
-    seeds, settings = range(options.seeds), [each for each in SETTINGS if options.only in each.name]
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    settings = [each for each in SETTINGS if options.only in each.name]
     os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         rows = list(_rows(settings, seeds, pool.map))
