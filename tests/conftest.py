@@ -44,7 +44,7 @@ TOGETHER = {
 
 @functools.cache
 def kept_together(file: str) -> str | None:
-    """What the tests of a file are dealt out by: its name if they share a fixture; None if each may run anywhere."""
+    """Name of the group in which a file's tests go to one worker; None if each test may go to any."""
     shares = 'scope="module"' in (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
     return TOGETHER.get(file, file if shares else None)
 
