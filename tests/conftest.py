@@ -19,6 +19,7 @@ from unittest import mock
 
 import pytest
 from hypothesis import settings
+from left_behind import pytest_runtest_makereport  # noqa: F401  # a hook: no process outlives a test that failed
 
 from modbench.cli import main
 
@@ -29,6 +30,7 @@ settings.register_profile("short", max_examples=20, derandomize=True, deadline=N
 settings.register_profile("proof", max_examples=200, derandomize=False, deadline=None)
 settings.load_profile("short")
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Fixtures that take seconds to make: a test that reads one is slow.
 SHARED = {"tiny_run", "browser", "whole", "two_runs", "built", "ran", "cluster"}
 # Files that share such a fixture: one worker runs them all, and makes it once.
@@ -55,6 +57,22 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = tempfile.TemporaryDirectory(prefix="modbench-state-")
         os.environ["MODBENCH_STATE"] = folder.name
         config.add_cleanup(folder.cleanup)
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        hear_signals()
+
+
+def hear_signals() -> None:
+    """Let signals do here, and in the processes of tests, what they do in a terminal's foreground.
+
+    Under `nohup`, and in the background of a script, they are ignored, and processes inherit that. What is sent to the group
+    that was to ignore them must still not reach the tests: they move to a session of their own.
+    """
+    ignored = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+    if ignored and os.getpid() != os.getpgrp():
+        os.setsid()
+    for number in ignored:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -130,7 +148,7 @@ val_tokens = 256
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
     """The command line, run in this process, changes what signals do: put it back."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
@@ -151,7 +169,7 @@ def modbench() -> Modbench:
     def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         command = ["modbench", *map(str, arguments)]
         out, err = io.StringIO(), io.StringIO()
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
         with (
             pytest.MonkeyPatch.context() as patch,
             mock.patch.dict(os.environ, {"COLUMNS": "120"}),  # a launcher sets variables for its workers
@@ -178,12 +196,10 @@ def modbench() -> Modbench:
 def modbench_process() -> Modbench:
     """Run the command line in a process of its own."""
 
-    def run(*arguments: object, cwd: Path | None = None, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "modbench", *map(str, arguments)]
         environment = {**os.environ, "COLUMNS": "120"}
-        return subprocess.run(
-            command, cwd=cwd, capture_output=True, text=True, check=False, timeout=timeout, env=environment
-        )
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
 
     return run
 

@@ -36,7 +36,7 @@ if True:  # where a guard would stand
 def python(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     (cwd / "script.py").write_text(code)
     return subprocess.run(
-        [sys.executable, "script.py"], cwd=cwd, capture_output=True, text=True, check=False, timeout=200, env=os.environ
+        [sys.executable, "script.py"], cwd=cwd, capture_output=True, text=True, check=False, env=os.environ
     )
 
 

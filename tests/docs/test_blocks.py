@@ -316,7 +316,7 @@ def test_commands_run(block: Block, command: str, two_runs: list[Path], modbench
     words = [str(next(runs)) if word.startswith("runs/") else word for word in words]
     if words[0] != "init" and "suite.toml" in words:
         assert modbench_process("init", cwd=here).returncode == 0
-    done = modbench_process(*at_smoke(words, command), cwd=here, timeout=3600)
+    done = modbench_process(*at_smoke(words, command), cwd=here)
     # Whether this machine is fit is its own matter, and smoke runs tell a gate nothing of times.
     wanted = {0, 5} if words[0] in {"doctor", "gate"} else {0}
     assert done.returncode in wanted, f"{block.place}\n{done.stderr}"

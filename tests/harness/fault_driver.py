@@ -18,11 +18,12 @@ from typing import Any
 import fault_injection
 import pandas as pd
 import stub_units
-from fault_process import Process, children, command_of, kill, runs, start
+from fault_process import PATIENCE_S, Process, children, command_of, kill, runs, start
 
 from modbench import api
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
+from modbench.harness.execution.limits import Limits
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.workspace import Workspace
@@ -98,10 +99,16 @@ class Trial:
             return []
 
     def begin_hanging(self) -> Process | None:
-        """Start a run of which one unit hangs until its limit of two seconds has passed."""
-        switch = self.beside / f"hang-{self._unit().name}"
+        """Start a run of which one unit hangs until its limit of two seconds has passed; the others have the usual limit."""
+        name = self._unit().name
+        switch = self.beside / f"hang-{name}"
         switch.touch()
-        process = self.begin("--timeout", "2s")
+
+        def limited() -> None:
+            usual = Limits.limit
+            Limits.limit = lambda limits, unit: 2.0 if unit.name == name else usual(limits, unit)  # type: ignore[method-assign]
+
+        process = self.begin(before=limited)
         process.wait()
         switch.unlink()
         return process
@@ -168,10 +175,10 @@ class Trial:
 
     def settle(self) -> None:
         """Wait until no process of the trial is left, and note which did not end; then see what was kept."""
-        until = time.monotonic() + 20
+        until = time.monotonic() + PATIENCE_S
         while left := [pid for pid in self.pids() if runs(pid)]:
             if time.monotonic() > until:
-                self.problems.append(f"{len(left)} processes outlived the command by 20 s")
+                self.problems.append(f"{len(left)} processes outlived the command by {PATIENCE_S:.0f} s")
                 for pid in left:
                     kill(pid)
                 break

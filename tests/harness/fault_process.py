@@ -24,7 +24,7 @@ from modbench.harness.execution import runner  # noqa: F401  # loaded before the
 from modbench.harness.execution.launch import local
 from modbench.reports import render, summary  # noqa: F401  # as runner
 
-PATIENCE_S = 120.0
+PATIENCE_S = 1500.0  # against hanging, on a busy machine too
 
 # What a fork server loads before it starts units: seconds, once here instead of once per command.
 for _name in local.PRELOAD:

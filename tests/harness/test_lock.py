@@ -148,10 +148,8 @@ def test_the_heart_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with lock.hold(tmp_path):
         file = tmp_path / lock.NAME
         os.utime(file, (1, 1))
-        until = time.monotonic() + 30
-        while file.stat().st_mtime == 1 and time.monotonic() < until:
+        while file.stat().st_mtime == 1:
             time.sleep(0.01)
-        assert file.stat().st_mtime > 1
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"host": 3}', "\x00"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,7 @@ def trained(made: Plan, here: Path, name: str) -> Record:
     folder.write_run(made, {}, [], files.now())
     (slots,) = (each for each in runner.phases(made, cores=2) if any(unit.made_in == "train" for unit in each.units))
     launcher = LocalLauncher(cold=True, threads=1)
-    Run(launcher, folder, Lines(made)).phase(slots, {unit.name: 300.0 for unit in slots.units})
+    Run(launcher, folder, Lines(made)).phase(slots, {unit.name: 3000.0 for unit in slots.units})
     return read_record(folder.record(slots.units[0]))
 
 
@@ -106,12 +105,11 @@ def test_ranks_that_are_asked_end_at_a_checkpoint(here: Path) -> None:
     folder.write_run(made, {}, [], files.now())
     (unit,) = (unit for unit in made.units if unit.made_in == "train")
     launcher, progress = LocalLauncher(cold=True, threads=1), Workspace(folder.path, unit.name).progress
-    handle = launcher.start(unit, folder, 300.0)
-    until = time.monotonic() + 120
-    while not progress.exists() and time.monotonic() < until:
+    handle = launcher.start(unit, folder, 3000.0)
+    while not progress.exists() and handle.running:
         launcher.wait([handle], 0.1)
     launcher.ask(handle)
-    while handle.running and time.monotonic() < until:
+    while handle.running:
         launcher.wait([handle], 1.0)
     launcher.end(handle)
     assert handle.exitcode == early_end.Stopped.exit_code

@@ -86,7 +86,7 @@ def folder_of(made: Plan, here: Path) -> RunFolder:
 
 def run_one(folder: RunFolder, name: str, *more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "modbench.harness.execution.unit", str(folder.path), name, *more]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=dict(os.environ))
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
 
 
 @pytest.mark.slow

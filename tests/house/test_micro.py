@@ -22,7 +22,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         str(Path(each).resolve()) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each
     )
     environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
 
 
 @pytest.mark.slow

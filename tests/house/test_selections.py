@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
+import select
+import shlex
+import signal
 import subprocess
 import sys
 import tomllib
@@ -52,6 +56,51 @@ def test_every_supported_python_and_the_oldest_torch_are_tested_before_a_release
     assert f"testenv:proof-{{{','.join(short)}}}" in tox
     assert f"{torch}: torch == {oldest}.*" in tox["testenv"]["deps"]
     assert tox["tox"]["skip_missing_interpreters"] == "false"
+
+
+@pytest.mark.slow
+def test_tests_hear_signals_that_were_ignored_when_they_were_started() -> None:
+    """As under `nohup`, and in the background of a script, where SIGHUP and SIGINT are ignored."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        "tests/harness/test_stopping.py",
+    ]
+    ignored = f"trap '' HUP INT; exec {shlex.join(command)}"
+    done = subprocess.run(["/bin/sh", "-c", ignored], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_test_that_fails_leaves_no_process_behind(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests/harness"))
+    pytester.makepyfile(
+        """
+        import pathlib, subprocess, sys
+        def test_it():
+            waiting = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True)
+            pathlib.Path("pid").write_text(str(waiting.pid))
+            raise AssertionError
+        """
+    )
+    pytester.runpytest_subprocess("-p", "left_behind").assert_outcomes(failed=1)
+    pid = int((pytester.path / "pid").read_text())
+    try:
+        waiting = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    gone = select.select([waiting], [], [], 600)[0]
+    os.close(waiting)
+    if not gone:
+        os.kill(pid, signal.SIGKILL)
+    assert gone
 
 
 @pytest.mark.proof

@@ -361,6 +361,6 @@ def test_the_plug_in_imports_nothing_heavy(tmp_path: Path) -> None:
         "no:cacheprovider",
         str(tmp_path),
     ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "modbench" not in done.stdout, "a session that compares nothing shows nothing"

@@ -108,7 +108,7 @@ def test_what_pytest_benchmark_writes_is_read(run: Path, tmp_path: Path, modbenc
         "bench_it.py",
     ]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
-    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=environment, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=environment)
     assert modbench("convert", tmp_path / "out.json", "--into", run).returncode == 0
     (kept,) = components.kept(run)
     (one,) = kept.components

@@ -253,9 +253,7 @@ def test_latex_compiles(loaded: Loaded, tmp_path: Path) -> None:
     hostile = tex._table(_latex.text(HOSTILE), "hostile", ["a", "b"], rows)
     (tmp_path / "tables.tex").write_text((tmp_path / "tables.tex").read_text() + hostile)
     command = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=False, errors="replace", timeout=120
-    )
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, errors="replace")
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Missing character" not in (tmp_path / "report.log").read_text(errors="replace")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
@@ -364,7 +362,7 @@ def test_pytest_benchmark_compares_two_exports(written: dict[str, str], tmp_path
         file.write_text(written["pytest-benchmark.json"])
     command = [sys.executable, "-c", "from pytest_benchmark.cli import main; main()", "compare", *map(str, files)]
     done = subprocess.run(
-        [*command, "--columns", "median,rounds"], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120
+        [*command, "--columns", "median,rounds"], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert "Failed to load" not in done.stdout + done.stderr

@@ -124,7 +124,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         "import sys, modbench; heavy = {'pandas', 'numpy', 'torch', 'typer', 'pydantic', 'matplotlib'};"
         "assert not heavy & set(sys.modules); modbench.load; assert not {'torch', 'typer'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_notebook_shows_the_answer_a_table_and_a_figure_in_less_than_30_kb(results: Results) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from slurm_watching import PATIENCE_S
 
 HERE = Path(__file__).parent
 COMMANDS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "srun", "sinfo")
@@ -114,21 +115,21 @@ def slurm(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("SLURM_CONF", str(cluster / "slurm.conf"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
     yield cluster
-    subprocess.run(["scancel", f"--user={os.getuid()}"], capture_output=True, check=False, timeout=30)
+    subprocess.run(["scancel", f"--user={os.getuid()}"], capture_output=True, check=False)
 
 
 def _start(daemon: list[str], pid_file: Path, environment: dict[str, str]) -> None:
     """Start a daemon and wait until it is up: a slurmd that is started before slurmctld is up may end without a word."""
     done = subprocess.run(daemon, capture_output=True, text=True, timeout=30, check=False, env=environment)
     assert done.returncode == 0, f"{daemon}: {done.stdout}{done.stderr}"
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE_S
     while not pid_file.exists():
         assert time.monotonic() < until, f"{daemon} ended with 0 and wrote no {pid_file.name}"
         time.sleep(0.01)
 
 
 def _wait_for_nodes(folder: Path, environment: dict[str, str]) -> None:
-    until, ask = time.monotonic() + 30, ["sinfo", "-h", "-N", "-p", "both", "-o", "%T"]
+    until, ask = time.monotonic() + PATIENCE_S, ["sinfo", "-h", "-N", "-p", "both", "-o", "%T"]
     while subprocess.run(ask, capture_output=True, text=True, check=False, env=environment).stdout.split() != [
         "idle"
     ] * len(NODES):
@@ -139,8 +140,8 @@ def _wait_for_nodes(folder: Path, environment: dict[str, str]) -> None:
 def _stop(folder: Path, environment: dict[str, str]) -> None:
     """End all jobs, then the daemons: killed, since what they would save in peace is deleted."""
     me = f"--user={os.getuid()}"
-    subprocess.run(["scancel", me], capture_output=True, check=False, timeout=30, env=environment)
-    until, ask = time.monotonic() + 10, ["squeue", "-h", me]
+    subprocess.run(["scancel", me], capture_output=True, check=False, env=environment)
+    until, ask = time.monotonic() + PATIENCE_S, ["squeue", "-h", me]
     while (
         subprocess.run(ask, capture_output=True, text=True, check=False, env=environment).stdout.strip()
         and time.monotonic() < until

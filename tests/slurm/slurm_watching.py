@@ -15,9 +15,11 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.results import attempts
 from modbench.harness.results.run_folder import RunFolder
 
+PATIENCE_S = 1500.0  # against hanging, on a busy machine too
 
-def until(true: Callable[[], object], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
+
+def until(true: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE_S
     while not true():
         assert time.monotonic() < end, subprocess.run(
             ["squeue", "-t", "all"], capture_output=True, text=True, check=False
@@ -60,7 +62,7 @@ def hurry(folder: RunFolder, unit: UnitOfWork, times: int) -> None:
     It only spares time and checks nothing, so it ends in silence once the unit is done or the folder is gone: in a
     thread it would otherwise fail whichever test comes next.
     """
-    job, end = job_of(folder, unit), time.monotonic() + 110.0  # a busy Slurm is slow to call the job pending
+    job, end = job_of(folder, unit), time.monotonic() + PATIENCE_S  # a busy Slurm is slow to call the job pending
     while time.monotonic() < end and starts(folder)[unit.name] < times and "done" not in hows(folder, unit):
         if not folder.path.exists():
             return
