@@ -17,7 +17,7 @@ from modbench.reports import gate_anchor, gate_launches, gate_rules
 from modbench.reports.gate_compare import Comparer
 from modbench.reports.gate_launches import Asked
 from modbench.reports.gate_rules import Finding
-from modbench.reports.gate_tiers import COMPARED, Checked, FailOn, Rules, checked
+from modbench.reports.gate_tiers import Checked, FailOn, Rules, checked
 from modbench.reports.load import Loaded
 
 
@@ -65,10 +65,15 @@ class Gate:
         """What each check found; empty where none was named."""
         return () if self.fail_on is None else checked(self.findings, self.checks, self.fail_on)
 
-    @property
+    @cached_property
     def compared(self) -> bool:
-        """Whether anything was."""
-        return any(finding.verdict in COMPARED for finding in self.counted)
+        """Whether anything was that the gate can fail on."""
+        return any(finding.compared for finding in self.counted)
+
+    @property
+    def empty(self) -> tuple[Checked, ...]:
+        """The named checks that compared nothing."""
+        return tuple(each for each in self.tiers if each.named and not each.compared)
 
     @property
     def verdict(self) -> str:
@@ -92,13 +97,18 @@ class Gate:
         return self.asked.launches if self.too_few else None
 
     def exit_code(self, *, lenient: bool = False) -> int:
-        """Return 0, 1 (worse), 4 (incomplete) or 5 (cannot tell), which `lenient` turns into 0 unless the machine is unfit."""
+        """Return 0, 1 (worse), 4 (incomplete) or 5 (cannot tell).
+
+        Args:
+            lenient: return 0 instead of 5 where evidence does not decide; not where there is none, or the machine is unfit.
+        """
         code = {"worse": 1, "incomplete": 4, "cannot tell": 5, "pass": 0}[self.verdict]
-        return 0 if code == 5 and lenient and not self.unfit else code
+        excused = lenient and self.compared and not self.empty and not self.unfit
+        return 0 if code == 5 and excused else code
 
     def as_dict(self, *, lenient: bool = False) -> dict[str, Any]:
         """Return plain data for `--json`."""
-        told = {name: getattr(self, name) for name in ("verdict", "margin", "unfit", "incomplete", "said")}
+        told = {name: getattr(self, name) for name in ("verdict", "compared", "margin", "unfit", "incomplete", "said")}
         findings = [finding.as_dict() for finding in self.findings]
         told |= {"exit_code": self.exit_code(lenient=lenient), "launches": self.launches}
         if self.fail_on is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from modbench.reports import gate_words
+from modbench.reports import gate_tiers, gate_words
 from modbench.reports.gate import Gate
 from modbench.reports.gate_rules import Finding
 from modbench.reports.gate_tiers import Checked
@@ -24,9 +24,10 @@ def annotated(found: Gate) -> Iterator[str]:
         told["error"].append(("modbench gate: incomplete", found.incomplete))
     if found.unfit:
         told["warning"].append(("modbench gate: cannot tell", found.unfit))
-    for check in found.tiers:
-        if check.named and check.verdict == "cannot tell" and not check.counts:
-            told["warning"].append((f"cannot tell: {check.written}", str(check.reason)))
+    if not found.compared and not found.tiers:
+        told["warning"].append(("modbench gate: cannot tell", gate_words.NOTHING))
+    for check in found.empty:
+        told["warning"].append((f"cannot tell: {check.written}", check.reason or gate_tiers.NOTHING))
     for verdict, counts, kind in (
         ("worse", True, "error"),
         ("worse", False, "warning"),

@@ -18,6 +18,7 @@ from modbench.harness.stats import effects
 from modbench.harness.stats.effects import Effect
 
 ALPHA = 0.05
+COMPARED = frozenset({"pass", "better", "worse"})
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,11 @@ class Finding:
     launches: int | None = None
     reason: str | None = None
     changes: tuple[Change, ...] = ()
+
+    @property
+    def compared(self) -> bool:
+        """Whether it holds what both runs measured against each other, decided or not."""
+        return self.verdict in COMPARED or (self.verdict == "cannot tell" and self.change is not None)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for `--json`."""

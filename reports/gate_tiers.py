@@ -17,11 +17,10 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.units import parse_percent
 from modbench.harness.stats.verdicts import exact_verdict
-from modbench.reports.gate_rules import Finding
+from modbench.reports.gate_rules import COMPARED, Finding
 
 FLAG = "--fail-on"
 EXAMPLE = "slower:2%,larger:1%,flops:0%,loss:0.5%"
-COMPARED = frozenset({"pass", "better", "worse"})
 # Memory that holds libraries too, which differ between machines: counted, but not a property of the code alone.
 OF_THE_MACHINE = frozenset({"memory/rss_peak"})
 NOTHING = "nothing was compared"
@@ -207,6 +206,7 @@ class Checked:
         verdict: `worse`, `cannot tell` or `pass`; of a check that is not named, what it would have been.
         counts: number of findings by verdict.
         reason: why it cannot tell, where that is one reason.
+        compared: whether it compared anything: a check that did not never passes.
     """
 
     word: str
@@ -216,6 +216,7 @@ class Checked:
     verdict: str
     counts: Mapping[str, int]
     reason: str | None = None
+    compared: bool = True
 
     @property
     def written(self) -> str:
@@ -230,6 +231,7 @@ class Checked:
             "verdict": self.verdict,
             "counts": dict(self.counts),
             "reason": self.reason,
+            "compared": self.compared,
         }
 
 
@@ -247,7 +249,8 @@ def checked(findings: Sequence[Finding], checks: Mapping[str, str | None], fail_
         if mine or named:
             verdict, reason = _verdict(mine)
             counts = Counter(each.verdict for each in mine)
-            found.append(Checked(word, check.tier, fail_on.limits.get(word), named, verdict, counts, reason))
+            limit, compared = fail_on.limits.get(word), any(each.compared for each in mine)
+            found.append(Checked(word, check.tier, limit, named, verdict, counts, reason, compared))
     return tuple(found)
 
 

@@ -10,6 +10,7 @@ from modbench.reports.gate import Gate
 from modbench.reports.gate_rules import Finding
 
 MOST_REASONS = 8
+NOTHING = "nothing was compared, so this gate shows nothing"
 
 
 def as_text(found: Gate) -> Iterator[str]:
@@ -32,7 +33,9 @@ def _lines(found: Gate) -> Iterator[str]:
     # What decides the exit code is the error's to say.
     yield from (str(why) for why in (found.incomplete, found.unfit) if why and found.verdict == "worse")
     if not found.compared:
-        yield "nothing was compared, so this gate shows nothing"
+        yield NOTHING
+    elif found.empty:
+        yield f"{', '.join(each.written for each in found.empty)}: nothing was compared, so this gate shows nothing about it"
     elif not any(finding.changes for finding in timed) and timed:
         yield "no time was compared"
     yield from how_to_tell(found)

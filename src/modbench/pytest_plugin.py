@@ -104,15 +104,26 @@ class _Session:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the samples of this process."""
+        """Write the samples of this process; a session that was to be compared with others, and was with none, does not pass."""
+        if session.exitstatus == pytest.ExitCode.OK and self._empty():
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         if self.keeper is not None and not self.keeper.write():
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+    def _empty(self) -> bool:
+        """Whether no comparison was held against a stored session, of those that were to be."""
+        changes = [row["change"] for row in self.rows if row["change"] is not None]
+        return bool(changes) and all(change["verdict"] == "not compared" for change in changes)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show all comparisons."""
         said = list(self.keeper.said) if self.keeper is not None else []
         if self.config.getoption("modbench_store") and all(row["ratio"] is None for row in self.rows):
             said.append("--modbench-store: nothing was timed, so nothing is kept")
+        if self._empty():
+            said.append(
+                "--modbench-against: nothing was compared with the store, so this session does not pass (exit code 5)"
+            )
         if not self.rows and not said:
             return
         from modbench.testing.compared import summary

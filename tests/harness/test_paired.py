@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import left, planted_suite
 
-from modbench.harness.core.errors import UsageError
+from modbench.commands import _paired
+from modbench.harness.core.errors import UnfitError, UsageError
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.stats import alternated
@@ -239,6 +240,14 @@ def test_where_the_first_side_differs_from_itself_there_is_no_verdict(
     assert {row.case.arm for row in found.fooled} == {"moe"}
     assert all(row.verdict is None for row in found.fooled)
     assert "⚠ In" in told.in_words(found, 80)
+
+
+def test_sides_without_a_time_in_common_are_not_equal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plan = planted_suite("draft", metrics=["latency/forward"], train=None, arms=[{"model": "dense"}], launches=1)
+    blocks = [[left(tmp_path / f"{block}{place}", plan, fails="dense") for place in range(3)] for block in range(3)]
+    monkeypatch.setattr(paired, "measure", lambda *_: (("a", "b"), blocks))
+    with pytest.raises(UnfitError, match="nothing was compared"):
+        _paired.paired(["a", "b", "quick"], out=str(tmp_path / "out"))
 
 
 def test_the_words_of_a_launch(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_what_sessions_of_this_machine_do_not_show_fails_nothing(
     result.stdout.fnmatch_lines([f"against the store: test_speed.py::test_speed: {word}: *of the ratio then; *{why}*"])
 
 
-def test_another_machine_or_another_test_cannot_tell(
+def test_a_session_that_has_nothing_in_common_with_the_store_does_not_pass(
     suite: Any, slower: Slower, stored: Any, machine: list[str]
 ) -> None:
     stored(*ALIKE)
@@ -104,11 +104,17 @@ def test_another_machine_or_another_test_cannot_tell(
     allowed = slower(0.015).replace("seed=1)", "seed=1), margin=1")
     result = against(suite, allowed)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["against the store: *: cannot tell: it was stored on another machine only"])
+    said = "--modbench-against: nothing was compared with the store*"
+    result.stdout.fnmatch_lines(["against the store: *: not compared: it was stored on another machine only", said])
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
     machine[0] = "one"
     result = against(suite, allowed.replace("test_speed", "test_other"))
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["against the store: *: cannot tell: no stored session has it"])
+    result.stdout.fnmatch_lines(["against the store: *: not compared: no stored session has it", said])
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result = against(suite, allowed + allowed.replace("test_speed", "test_other"))
+    result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.OK  # a new test beside one that the store has
 
 
 def test_sessions_that_are_in_doubt_are_left_out(suite: Any, slower: Slower, stored: Any) -> None:

@@ -15,6 +15,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.machine import certificate
 from modbench.reports import gate, gate_words
 from modbench.reports.gate_rules import Finding
+from modbench.reports.gate_tiers import CHECKS, parse
 from modbench.reports.load import Loaded, load
 
 TIME = "latency/forward"
@@ -92,7 +93,7 @@ def test_one_cold_compilation_gates_nothing(tmp_path: Path) -> None:
     found = gate.gate(one, two)
     said = reasons(found.findings, "latency/compile", "not compared")
     assert said == {"one cold compilation each: no interval, and no verdict"}
-    assert (found.verdict, found.exit_code(), found.exit_code(lenient=True)) == ("cannot tell", 5, 0)
+    assert (found.verdict, found.exit_code(), found.exit_code(lenient=True)) == ("cannot tell", 5, 5)
     assert "nothing was compared, so this gate shows nothing" in gate_words.as_text(found)
 
 
@@ -242,3 +243,51 @@ def test_a_smoke_run_tells_nothing_of_times(tmp_path: Path) -> None:
     assert "no time was compared" in told
     assert any(line.startswith("cannot tell: dense[T64-B1-fp32-cpu1] latency/forward and ") for line in told)
     assert found.exit_code() == 5
+
+
+MOD, MOE = ([{"model": "dense"}, arm] for arm in ({"model": "mod", "capacity": 0.125}, {"model": "moe"}))
+# Pairs of runs that share a case but no number, each as changes to the suite and planted troubles of the new and the old run.
+EMPTY: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "other arms beside one anchor": ({"metrics": [TIME], "arms": MOD}, {"metrics": [TIME], "arms": MOE}, {}),
+    "other metrics": ({"metrics": [TIME]}, {"metrics": ["flops/forward"]}, {}),
+    "every earlier time failed": ({"metrics": [TIME]}, {"metrics": [TIME]}, {"fails": "dense"}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EMPTY)
+def test_an_empty_comparison_never_passes(name: str, tmp_path: Path, modbench: Any) -> None:
+    """Whatever may fail the gate, and in every output: what compared nothing excuses nothing."""
+    now, before, trouble = EMPTY[name]
+    runs = run(tmp_path / "now", now), run(tmp_path / "before", before, **trouble)
+    for checks in (None, *(f"{word}:5%" if check.limited else word for word, check in CHECKS.items())):
+        found = gate.gate(*runs, fail_on=parse([checks]) if checks else None)
+        assert (found.verdict, found.exit_code(), found.exit_code(lenient=True)) == ("cannot tell", 5, 5), checks
+        assert found.as_dict(lenient=True)["compared"] is False
+    asked = ("gate", runs[0].path, "--against", runs[1].path, "--lenient")
+    said = modbench(*asked)
+    assert (said.returncode, "nothing was compared, so this gate shows nothing" in said.stdout) == (5, True)
+    github = modbench(*asked, "--format", "github")
+    assert github.returncode == 5
+    assert "::warning title=modbench gate%3A cannot tell::nothing was compared" in github.stdout
+
+
+@pytest.mark.slow
+def test_each_named_check_must_compare_something(tmp_path: Path, modbench: Any) -> None:
+    """A check that compared nothing is not made good by one that did; `--lenient` is for evidence that does not decide."""
+    now, before = (run(tmp_path / name, {"metrics": ["flops/forward", TIME]}) for name in ("now", "before"))
+    asked = ("gate", now.path, "--against", before.path, "--lenient", "--fail-on")
+    told = modbench(*asked, "flops:0%,breaks")
+    assert told.returncode == 5
+    assert "breaks: nothing was compared, so this gate shows nothing about it" in told.stdout
+    assert (
+        "::warning title=cannot tell%3A breaks::neither run"
+        in modbench(*asked, "flops:0%,breaks", "--format", "github").stdout
+    )
+    tiers = json.loads(modbench(*asked, "flops:0%,breaks", "--json").stdout)["tiers"]
+    assert {each["check"]: each["compared"] for each in tiers if each["named"]} == {"flops": True, "breaks": False}
+    assert modbench(*asked, "flops:0%").returncode == 0
+    noisy = run(tmp_path / "noisy", {"metrics": [TIME], "launches": 3}, slower={"moe": 1.021})
+    undecided = gate.gate(noisy, before, 0.02)
+    assert (undecided.verdict, undecided.exit_code(), undecided.exit_code(lenient=True)) == ("cannot tell", 5, 0)
+    assert not any("nothing was compared" in line for line in gate_words.as_text(undecided))

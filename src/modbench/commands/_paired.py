@@ -36,7 +36,7 @@ def paired(
 
     Raises:
         UsageError: if the words are not two revisions and a suite, or the suite times nothing.
-        UnfitError: if the machine called the same code different.
+        UnfitError: if the machine called the same code different, or nothing was compared.
     """
     from modbench import api
     from modbench.commands._flags import Flags
@@ -71,6 +71,10 @@ def paired(
         say_json(found.as_dict() | {"folder": str(folder)}, allow_nan=False)
     else:
         say(f"{alternated.in_words(found, text_table.width())}\n\nruns: {folder}")
+    if all(row.effect is None for row in found.rows):
+        raise UnfitError(
+            "nothing was compared: no case has a time on both sides. The lines above say why, case by case."
+        )
     if found.fooled:
         raise UnfitError(
             f"the same code came out different in {len(found.fooled)} of {len(found.rows)} rows: the machine is too busy or too "

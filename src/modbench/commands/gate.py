@@ -39,7 +39,8 @@ def gate(
         typer.Option("--margin", help="Largest slowdown that does not matter, as a share; default the suite's."),
     ] = None,
     lenient: Annotated[
-        bool, typer.Option("--lenient", help="Exit 0 where it cannot tell, unless the machine is unfit.")
+        bool,
+        typer.Option("--lenient", help="Exit 0 where the evidence does not decide; not where nothing was compared."),
     ] = False,
     fail_on: Annotated[
         list[str] | None,

@@ -24,7 +24,9 @@ DOUBTED = {judged.UNSTEADY, judged.DIFFERS, str(Label.CONTAMINATED)}
 
 
 def finding(name: str, now: Stored, earlier: Sequence[Samples], margin: float) -> Finding:
-    """Judge how a ratio changed: `worse`, `better`, `pass` or `cannot tell`, as the rules of a gate have it.
+    """Judge how a ratio changed, as the rules of a gate have it.
+
+    The verdict is `worse`, `better`, `pass` or `cannot tell`; `not compared` where no session of this machine has the comparison.
 
     Args:
         name: of the comparison.
@@ -35,7 +37,8 @@ def finding(name: str, now: Stored, earlier: Sequence[Samples], margin: float) -
     known = [session.comparisons[name] for session in earlier if name in session.comparisons]
     here = [each for each in known if each.machine == now.machine]
     if not here:
-        return _silent(name, "it was stored on another machine only" if known else "no stored session has it")
+        why = "it was stored on another machine only" if known else "no stored session has it"
+        return Finding(name, METRIC, "not compared", reason=why)
     value, doubts = _log_ratio(now)
     if doubts:
         return _silent(name, f"now: {doubts}")
