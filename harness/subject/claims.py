@@ -13,18 +13,23 @@ reported".
 
 **The detector.** A dispatch mode (`rows.py`) watches every matrix product and counts the rows that each parameter, or a copy of
 it, was multiplied with. If most weights of a module (by elements, so that a small router does not decide) met more rows than the
-module claims to have processed, it computed all of them and masked: its FLOPs were not saved.
+module claims to have processed, and these rows come from more tokens than that (`chosen_tokens.py`: a block may run several times
+on the tokens that it chose), it computed all of them and masked: its FLOPs were not saved.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Protocol, runtime_checkable
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from modbench.harness.results.notes.counting import Claim
+from modbench.harness.results.outcomes import attempt
+from modbench.harness.subject import chosen_tokens
+from modbench.harness.subject.chosen_tokens import Call
 from modbench.harness.subject.rows import RowWatch
 
 # Allows for rounding of k, and for padding rows to the longest of a batch.
@@ -72,23 +77,17 @@ def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
     module.eval()
     made = stating(module)
     b, t = tokens_BT.shape
-    widths: dict[str, int] = {}
-    stated: dict[str, int] = {}  # summed over the calls of a module that runs more than once
+    calls: dict[str, list[Call]] = {path: [] for path in made}  # a module may run more than once
 
     def promised(part: nn.Module) -> int:
         if isinstance(part, StatesTokens):
             return int(part.executed_tokens)
         return b * math.ceil(t * (_share(part) or 1.0))
 
-    def note(path: str, part: nn.Module, args: tuple[object, ...]) -> None:
-        if args and isinstance(args[0], Tensor) and args[0].ndim > 1:
-            widths[path] = args[0].shape[-1]
-        stated[path] = stated.get(path, 0) + promised(part)
+    def note(path: str, part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], _: object) -> None:
+        calls[path].append(Call(args, kwargs, promised(part)))
 
-    hooks = [
-        part.register_forward_hook(lambda _, args, __, path=path, part=part: note(path, part, args))
-        for path, part in made.items()
-    ]
+    hooks = [part.register_forward_hook(partial(note, path), with_kwargs=True) for path, part in made.items()]
     try:
         with torch.no_grad(), watch:
             module(tokens_BT)
@@ -101,14 +100,17 @@ def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
         # Weights of an inner module with its own claim do not count for the outer one.
         inner = tuple(f"{other}." for other in made if _inside(other, path))
         own = [name for name in sizes if name.startswith(_prefixes(path, part)) and not name.startswith(inner)]
-        if not isinstance(part, StatesTokens) and sum(sizes[name] for name in own) < ROUTER * widths.get(path, 0) ** 2:
+        if not isinstance(part, StatesTokens) and sum(sizes[name] for name in own) < ROUTER * _width(calls[path]) ** 2:
             continue
         met = {name: watch.work[name] / sizes[name] for name in own if name in watch.work}
         # Convolutions are not seen, nor are products with copies that were made earlier: what is seen must be most.
         most = 2 * sum(sizes[name] for name in met) >= sum(sizes[name] for name in own)
         rows = _typical(met, sizes) if most else None
-        promise = stated[path] if path in stated else promised(part)
-        masked = rows is not None and rows > promise * (1 + TOLERANCE) + 1
+        promise = sum(call.stated for call in calls[path]) if calls[path] else promised(part)
+        masked = rows is not None and rows > _most(promise)
+        if masked:  # or it ran more than once on the tokens that it chose
+            inside = {name.removeprefix(f"{path}."): sizes[name] for name in own}
+            masked = not _again(part, calls[path], inside, {name.removeprefix(f"{path}."): met[name] for name in met})
         claim = Claim(
             module=path,
             capacity=float(getattr(part, "capacity")),  # noqa: B009  # torch types attributes as Tensor or Module
@@ -119,6 +121,28 @@ def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
         )
         found.append(claim)
     return found
+
+
+def _again(part: nn.Module, calls: list[Call], sizes: dict[str, int], met: dict[str, float]) -> bool:
+    """Whether its calls account for all rows that its weights met, and each met only tokens that it states."""
+    seen = dict.fromkeys(met, 0.0)
+    for call in calls:
+        found = attempt(partial(chosen_tokens.rows_of_few, part, call, sizes, _most(call.stated)))
+        if not isinstance(found, dict):
+            return False
+        seen |= {name: seen[name] + found.get(name, 0.0) for name in seen}
+    return all(round(seen[name]) >= round(rows) for name, rows in met.items())
+
+
+def _most(stated: int) -> float:
+    """Most rows, or tokens, that do not break a claim."""
+    return stated * (1 + TOLERANCE) + 1
+
+
+def _width(calls: list[Call]) -> int:
+    """Elements of the vectors that a module was called with; 0 if they are not known."""
+    given = [call.args[0] for call in calls if call.args and isinstance(call.args[0], Tensor) and call.args[0].ndim > 1]
+    return int(given[-1].shape[-1]) if given else 0
 
 
 def _prefixes(path: str, part: object) -> tuple[str, ...]:

@@ -55,8 +55,8 @@ class RowWatch(OperatorMode):
         """Count the rows that each factor of a product is multiplied with."""
         if is_product(operator):
             left, right = factors(operator, args)
-            self._note(right, left.shape[-2] / (right.shape[0] if left.ndim < right.ndim else 1))
-            self._note(left, right.shape[-1])
+            self._note(right, left, left.shape[-2] / (right.shape[0] if left.ndim < right.ndim else 1))
+            self._note(left, right, right.shape[-1])
 
     def after(self, operator: Operator, args: Sequence[Any], out: object) -> None:
         """Follow copies. Every new tensor is classified anew, since the storage of one that is gone may be used again."""
@@ -114,9 +114,13 @@ class RowWatch(OperatorMode):
                 # Its share of the stretch; an expanded tensor shows every element several times.
                 yield place, tensor.numel() * (min(reach, place.end) - max(start, place.first)) / (reach - start)
 
-    def _note(self, weight: Tensor, rows: float) -> None:
+    def _note(self, weight: Tensor, other: Tensor, rows: float) -> None:
         for place, elements in self._shared(weight):
             self.work[place.name] = self.work.get(place.name, 0.0) + rows * elements
+            self.met(place.name, other)
+
+    def met(self, name: str, other: Tensor) -> None:
+        """Called with every parameter that is a factor of a product, and the other factor."""
 
 
 def _tensors(tree: object) -> Iterator[Tensor]:

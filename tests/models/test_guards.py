@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -525,3 +526,58 @@ def test_a_third_that_is_kept_is_found_behind_any_cost(by: str, number: int) -> 
         timed = [torch.randint(V, (1, 8)) for _ in range(number)]
         cheat = Costs(timed, 0.33, by)
         assert reuse.kept(cheat, timed, V, partial(Costs, timed, 0.0, by)) is not None
+
+
+class Again(Skipping):
+    """Runs its weights twice: on the tokens that a router chose, on all of them in pieces, or on others the second time."""
+
+    def __init__(self, how: str, *, states: bool = True) -> None:
+        super().__init__(masks=False)
+        self.router, self.how = nn.Linear(D, 1), how
+        if not states:
+            del self.executed_tokens
+
+    def mlp(self, x_BkD: Tensor) -> Tensor:
+        y_BkD: Tensor = self.down(F.gelu(self.up(x_BkD)))
+        return x_BkD + y_BkD
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        b, t, d = x_BTD.shape
+        k = math.ceil(t / 4)
+        self.executed_tokens = b * k
+        chosen_Bk1 = self.router(x_BTD).topk(k, dim=1).indices
+        x_BkD = x_BTD.gather(1, chosen_Bk1.expand(-1, -1, d))
+        if self.how == "twice":
+            y_BkD = self.mlp(self.mlp(x_BkD))
+        elif self.how == "side by side":
+            y_BkD = self.mlp(x_BkD) + self.mlp(2 * x_BkD)
+        elif self.how == "others":
+            y_BkD = self.mlp(x_BkD) + self.mlp(x_BTD[:, -k:])
+        else:
+            pieces = x_BTD.detach().split(k, dim=1) if self.how == "cut pieces" else x_BTD.split(k, dim=1)
+            return torch.cat([self.mlp(piece) for piece in pieces], dim=1)
+        return x_BTD.scatter(1, chosen_Bk1.expand(-1, -1, d), y_BkD)
+
+
+@pytest.mark.parametrize("states", [True, False])
+@pytest.mark.parametrize(
+    ("how", "masked"),
+    [("twice", False), ("side by side", False), ("others", True), ("pieces", True), ("cut pieces", True)],
+)
+def test_weights_may_be_used_again_on_the_chosen_tokens_and_on_no_others(how: str, masked: bool, states: bool) -> None:
+    torch.manual_seed(0)
+    (claim,) = claims.claims(Model(Again(how, states=states)), tokens(2, 36))
+    assert (claim.stated, claim.rows, claim.masked) == (18, 72 if "pieces" in how else 36, masked)
+
+
+def test_weights_that_are_used_outside_of_their_module_count() -> None:
+    """Its own call keeps the claim; the model multiplies all tokens with its weights beside it."""
+
+    class Beside(Model):
+        def forward(self, tokens_BT: Tensor) -> Tensor:
+            part: Any = self.layers[0]["inner"]  # type: ignore[index]  # a ModuleDict
+            x_BTD = self.embedding(tokens_BT)
+            return self.head(part(x_BTD) + 0 * part.mlp(x_BTD))  # type: ignore[no-any-return]  # a module's
+
+    (claim,) = claims.claims(Beside(Again("twice")), tokens(2, 36))
+    assert claim.masked
