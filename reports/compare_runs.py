@@ -16,7 +16,7 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
 from modbench.reports.checked import UNCHECKED
 from modbench.reports.gate import gate
-from modbench.reports.gate_rules import Finding
+from modbench.reports.gate_rules import LABELS, Finding
 from modbench.reports.load import Loaded
 from modbench.reports.run_differences import Difference, differences, unlike
 
@@ -166,17 +166,25 @@ class _Pair:
         forward, backward = dict[Key, Finding](), dict[Key, Finding]()
         cases = [side.run.plan.cases for side in (self.first, self.run)]
         said: str | None = None
+        labels = list[str]()
         if {*cases[0]} & {*cases[1]}:
             asked = gate(self.run, self.first, margin)
             forward, backward = _by_cell(asked.findings), _by_cell(gate(self.first, self.run, margin).findings)
             said = asked.unfit
+            labels += [*self._labels(forward, self.number), *self._labels(backward, 0)]
         elif {case.id for case in cases[0]} & {case.id for case in cases[1]}:
             said = "no case has the same settings in both runs"
         else:
             said = "the runs have no case in common"
         keys = dict.fromkeys([*self.planned[0], *self.planned[1]])
         rows = [self._row(key, forward.get(key), backward.get(key)) for key in keys]
-        return Against(self.number, rows, (said,) if said else ())
+        return Against(self.number, rows, (*filter(None, [said]), *labels))
+
+    def _labels(self, findings: dict[Key, Finding], run: int) -> Iterator[str]:
+        """Yield which cases have labels in one of the runs alone."""
+        for (case, metric), finding in findings.items():
+            if metric == LABELS and finding.verdict == "worse":
+                yield f"{case}: in {letter(run)} alone {str(finding.reason).removeprefix('now ')}"
 
     def _row(self, key: Key, forward: Finding | None, backward: Finding | None) -> Row:
         case, metric = self.planned[0].get(key) or self.planned[1][key]

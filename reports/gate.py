@@ -16,7 +16,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.reports import gate_anchor, gate_launches, gate_rules
 from modbench.reports.gate_compare import Comparer
 from modbench.reports.gate_launches import Asked
-from modbench.reports.gate_rules import Finding
+from modbench.reports.gate_rules import LABELS, Finding
 from modbench.reports.gate_tiers import Checked, FailOn, Rules, checked
 from modbench.reports.load import Loaded
 
@@ -36,7 +36,7 @@ class Gate:
         incomplete: why a run lacks something; None: neither does.
         said: what else must be known.
         fail_on: the checks that `--fail-on` named; None: all findings count.
-        checks: the check that judges each metric.
+        checks: the check that judges each metric, and labels.
     """
 
     findings: list[Finding]
@@ -67,8 +67,9 @@ class Gate:
 
     @cached_property
     def compared(self) -> bool:
-        """Whether anything was that the gate can fail on."""
-        return any(finding.compared for finding in self.counted)
+        """Whether anything was that the gate can fail on; labels are no comparison unless they were asked for."""
+        counted = self.counted if self.fail_on else (each for each in self.counted if each.metric != LABELS)
+        return any(finding.compared for finding in counted)
 
     @property
     def empty(self) -> tuple[Checked, ...]:
@@ -146,7 +147,8 @@ def gate(
     metrics = {**then.metrics, **now.metrics}
     past = gate_anchor.history(now, then, history)
     findings = [*Comparer(now, then, rules, past).findings()]
-    named = [rules.named(metrics[finding.metric]) for finding in findings]
+    checks = rules.checks(metrics.values())
+    named = [rules.named(checks[finding.metric]) for finding in findings]
     timed = frozenset(
         key for key, metric in now.metrics.items() if now.made_in(metric).samples == "launches" and not metric.source
     )
@@ -178,7 +180,7 @@ def gate(
         next(lacking, None),
         tuple(said),
         fail_on,
-        {key: rules.check(metric) for key, metric in metrics.items()} if fail_on is not None else {},
+        checks if fail_on is not None else {},
     )
 
 

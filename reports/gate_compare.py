@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.core.labels import OF_PRECISION, Label
+from modbench.harness.core.labels import LOOKED_AHEAD, OF_PRECISION, Label
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired
 from modbench.harness.stats.effects import Effect
 from modbench.reports.cell import Trouble
 from modbench.reports.gate_anchor import History, same_machine
-from modbench.reports.gate_rules import Change, Finding, welch
+from modbench.reports.gate_rules import LABELS, Change, Finding, welch
 from modbench.reports.gate_same import why_other
 from modbench.reports.gate_tiers import Rules
 from modbench.reports.tables import Tables
@@ -24,6 +24,11 @@ from modbench.reports.tables import Tables
 TELL, COUNT_OUT = "cannot tell", "not compared"
 # Failures that say nothing about the code: what was measured is not known.
 UNKNOWN = {"not_steady", "damaged"}
+# Labels with which a number looks better than it is, by what it comes from: losses, times.
+FLATTERED = {
+    "seeds": LOOKED_AHEAD,
+    "launches": frozenset({Label.REUSES_OUTPUT, Label.IDLE_IN_TRAINING, Label.OTHER_PRECISION, Label.CLOCK_CHANGED}),
+}
 
 
 def estimates(now: paired.Paired, before: paired.Paired) -> list[tuple[Effect, Effect]]:
@@ -53,8 +58,14 @@ class Comparer:
         return same_machine(self.now, self.base)
 
     def findings(self) -> Iterator[Finding]:
-        """Yield a finding for each case and metric of either run; those that hold changes are still to be judged."""
+        """Yield one for each case and metric of either run, then one for each case's labels; changes are still to be judged."""
         here, there = ({case.id: case for case in tables.run.plan.cases} for tables in (self.now, self.base))
+        yield from self._numbers(here, there)
+        yield from (self._labels(here[name], there[name]) for name in here if name in there)
+        gone = (name for name in there if name not in here)
+        yield from (Finding(name, LABELS, TELL, reason="the new run has no such case") for name in gone)
+
+    def _numbers(self, here: Mapping[str, Case], there: Mapping[str, Case]) -> Iterator[Finding]:
         for comparison in self.now.run.plan.comparisons:
             for key in comparison.metrics:
                 for case in comparison.arms:
@@ -83,15 +94,47 @@ class Comparer:
         if trouble and trouble.status == "failed" and trouble.kind not in UNKNOWN and not earlier:
             return Finding(case.id, metric.key, "worse", reason=f"fails now: {trouble.reason}")
         trouble = _trouble(self.now, case, metric)
-        if not trouble and not earlier:
-            fresh = {*self.now.labels(case, metric)} - {*self.base.labels(old, metric)} - OF_PRECISION - {Label.FASTER}
-            if fresh:
-                return Finding(case.id, metric.key, "worse", reason=f"now {', '.join(sorted(fresh))}")
         if nature:
             return Finding(case.id, metric.key, COUNT_OUT, reason=nature)
         if trouble or earlier:
             return self._not_measured(case, metric, trouble, earlier)
-        return self._measured(case, old, metric)
+        return self._flattered(case, old, metric, self._measured(case, old, metric))
+
+    def _flattered(self, case: Case, old: Case, metric: Metric, found: Finding) -> Finding:
+        """Withhold a verdict that rests on a number which looks better than it is in one of the runs alone."""
+        samples = self.now.made_in(metric).samples
+        kind = FLATTERED.get(samples, frozenset()) if metric.unit != "FLOP" else frozenset({Label.LOWER_BOUND})
+        now, before = (kind & {*t.row_labels(c, metric)} for t, c in ((self.now, case), (self.base, old)))
+        # Of a count it is certain that a lower bound which rose has risen, and that what fell below one has fallen.
+        unsure = {"pass", "better"} if now - before else {"worse"}
+        certain = samples == "one" and found.verdict not in unsure
+        if now == before or certain or found.verdict == COUNT_OUT:
+            return found
+        said = f"now {', '.join(sorted(now - before))}" if now - before else f"before {', '.join(sorted(before - now))}"
+        return replace(found, verdict=TELL, reason=f"{said}: not the same quantity", changes=())
+
+    def _labels(self, case: Case, old: Case) -> Finding:
+        """Return whether the case has a label that it had not, over all metrics that both runs measured."""
+        both = [
+            metric
+            for metric in self.now.metrics.values()
+            if all(
+                _planned(t, c, metric) and not _trouble(t, c, metric) for t, c in ((self.now, case), (self.base, old))
+            )
+            and not why_other(self.now, self.base, case, old, metric)
+        ]
+        if not both:
+            return Finding(case.id, LABELS, COUNT_OUT, reason="no metric of it was measured in both runs")
+        for metric in both:
+            if lost := self.now.damaged(case, metric) or self.base.damaged(old, metric):
+                return Finding(case.id, LABELS, TELL, reason=lost)
+        now, before = (
+            {label for m in both for label in t.row_labels(c, m)} for t, c in ((self.now, case), (self.base, old))
+        )
+        fresh = now - before - OF_PRECISION - {Label.FASTER}
+        if fresh:
+            return Finding(case.id, LABELS, "worse", reason=f"now {', '.join(sorted(fresh))}")
+        return Finding(case.id, LABELS, "pass", reason="no label that it had not")
 
     def _by_nature(self, metric: Metric) -> str | None:
         """Return why no two values of this metric are compared, or None."""

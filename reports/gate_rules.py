@@ -19,6 +19,8 @@ from modbench.harness.stats.effects import Effect
 
 ALPHA = 0.05
 COMPARED = frozenset({"pass", "better", "worse"})
+# What stands for the metric in the one finding about a case's labels, and is its check.
+LABELS = "labels"
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Finding:
 
     Attributes:
         case: case id.
-        metric: metric key.
+        metric: metric key, or `LABELS`.
         verdict: `pass`, `worse`, `better`, `cannot tell`, or `not compared`, which counts neither for nor against.
         change: ratio of new to old, above 1 better (for a loss the difference); None if there is none.
         low: lower end of the 90 % interval; None for counts.

@@ -17,7 +17,7 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.units import parse_percent
 from modbench.harness.stats.verdicts import exact_verdict
-from modbench.reports.gate_rules import COMPARED, Finding
+from modbench.reports.gate_rules import COMPARED, LABELS, Finding
 
 FLAG = "--fail-on"
 EXAMPLE = "slower:2%,larger:1%,flops:0%,loss:0.5%"
@@ -48,6 +48,7 @@ CHECKS: dict[str, Check] = {
     "larger": Check("exact", "more bytes, or a smaller largest input"),
     "breaks": Check("exact", "more graph breaks", limited=False),
     "syncs": Check("exact", "more synchronisations with the host", limited=False),
+    LABELS: Check("exact", "a label that the case did not have", limited=False),
     "slower": Check("timed", "longer times", above_0=True),
     "energy": Check("timed", "more energy", above_0=True),
     "loss": Check("loss", "a higher loss"),
@@ -145,9 +146,13 @@ class Rules:
             self._checks[metric.key] = check_of(metric)
         return self._checks[metric.key]
 
-    def named(self, metric: Metric) -> bool:
-        """Whether the gate fails on this metric."""
-        return self.fail_on is None or self.check(metric) in self.fail_on.limits
+    def checks(self, metrics: Iterable[Metric]) -> dict[str, str | None]:
+        """Return the check of every finding, by the key of its metric; of the finding about labels by `LABELS`."""
+        return {metric.key: self.check(metric) for metric in metrics} | {LABELS: LABELS}
+
+    def named(self, check: str | None) -> bool:
+        """Whether the gate fails on this check."""
+        return self.fail_on is None or check in self.fail_on.limits
 
     def limit(self, metric: Metric) -> float:
         """Return the largest change of this metric that passes, as a share."""

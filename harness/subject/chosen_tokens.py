@@ -1,9 +1,9 @@
 """From how many tokens the rows come that a module's weights are multiplied with, where they are more than it claims.
 
-A block that runs twice on the tokens that it chose multiplies its weights with twice as many rows, and skips what it claims to skip.
-One that computes all tokens, in one piece or in several, and masks, does not. So the question is not how many rows there are but whose:
-the gradient of what weights were multiplied with names the tokens that these rows come from. A gradient can be cut, so it is not
-believed alone: all other tokens are then moved a little, and the rows may not change in a single bit.
+A block that runs twice on the tokens that it chose multiplies its weights with twice as many rows, and skips what it claims
+to. One that computes all tokens, in one piece or in several, and masks, does not. So what counts is not how many rows there
+are but whose: the gradient of what weights were multiplied with names the tokens that these rows come from. A gradient can be
+cut, so it is not believed alone: all other tokens are then moved a little, and the rows may not change in a single bit.
 """
 
 from __future__ import annotations

@@ -242,6 +242,12 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
                         case=case.id, metric="flops/train_step", unit="FLOP", status="ok", samples=value, notes=counted
                     )
                 )
+        inspected = ("graph_breaks", "syncs/forward") if unit.made_in == "inspect" else ()
+        outcomes += [
+            Outcome(case=case.id, metric=key, unit="count", status="ok", samples={"value": [0.0]})
+            for key in inspected
+            if key in unit.comparison.metrics
+        ]
         if unit.made_in == "memory":
             value, weighed = {"value": [1e6 * (1 + number)]}, MemoryNotes(forecast=1e6 * (1 + 2 * number))
             outcomes.append(

@@ -70,6 +70,7 @@ def planted_run(
     machine: str | None = "m",
     certificate: Mapping[str, Any] | None = None,
     leave_out: str = "",
+    leaks: str | None = None,
     **truth: Any,
 ) -> Loaded:
     """Write a run folder and read it.
@@ -80,10 +81,11 @@ def planted_run(
         machine: the machine's fingerprint.
         certificate: what was known of the machine.
         leave_out: units whose names begin with this have no record.
+        leaks: the arm whose logits move when later tokens do.
         truth: fields of `Truth`.
     """
     changes = {"metrics": ["latency/forward"], "arms": ARMS, "launches": 10, "rounds": ROUNDS} | dict(suite or {})
-    known, calm = Truth(**truth), Trouble()
+    known, calm = Truth(**truth), Trouble(leaks=leaks)
 
     def record(unit: UnitOfWork) -> Record:
         return timed(unit, known) if unit.made_in == "time" else fake_record(unit, calm)

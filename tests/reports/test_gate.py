@@ -245,6 +245,17 @@ def test_a_smoke_run_tells_nothing_of_times(tmp_path: Path) -> None:
     assert found.exit_code() == 5
 
 
+@pytest.mark.slow
+def test_labels_alone_are_no_comparison(tmp_path: Path) -> None:
+    """Without named checks a gate is about numbers: smoke runs have no times to compare, though their labels are known."""
+    suite = {"launches": 3, "metrics": [TIME]}
+    one, two = (run(tmp_path / name, suite, effort="smoke") for name in ("one", "two"))
+    found = gate.gate(one, two)
+    assert {each.verdict for each in found.findings if each.metric == "labels"} == {"pass"}
+    assert (found.compared, found.exit_code(lenient=True)) == (False, 5)
+    assert gate.gate(one, two, fail_on=parse(["labels"])).exit_code() == 0
+
+
 MOD, MOE = ([{"model": "dense"}, arm] for arm in ({"model": "mod", "capacity": 0.125}, {"model": "moe"}))
 # Pairs of runs that share a case but no number, each as changes to the suite and planted troubles of the new and the old run.
 EMPTY: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
@@ -260,7 +271,8 @@ def test_an_empty_comparison_never_passes(name: str, tmp_path: Path, modbench: A
     """Whatever may fail the gate, and in every output: what compared nothing excuses nothing."""
     now, before, trouble = EMPTY[name]
     runs = run(tmp_path / "now", now), run(tmp_path / "before", before, **trouble)
-    for checks in (None, *(f"{word}:5%" if check.limited else word for word, check in CHECKS.items())):
+    of_numbers = {word: check for word, check in CHECKS.items() if word != "labels"}
+    for checks in (None, *(f"{word}:5%" if check.limited else word for word, check in of_numbers.items())):
         found = gate.gate(*runs, fail_on=parse([checks]) if checks else None)
         assert (found.verdict, found.exit_code(), found.exit_code(lenient=True)) == ("cannot tell", 5, 5), checks
         assert found.as_dict(lenient=True)["compared"] is False

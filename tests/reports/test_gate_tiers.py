@@ -110,7 +110,7 @@ def test_every_metric_with_a_direction_belongs_to_a_check() -> None:
     assert {key for key, word in checks.items() if word is None} == {
         key for key, metric in metrics.items() if metric.better == "neither"
     }
-    assert {word for word in checks.values() if word} == {*CHECKS}
+    assert {word for word in checks.values() if word} == {*CHECKS} - {"labels"}  # of a case, not of a metric
     assert (checks["mfu"], checks["bpb/val"], checks["task/copy"]) == ("slower", "loss", "accuracy")
     assert (checks["memory/largest_seq_len"], checks["energy/per_token"]) == ("larger", "energy")
 
@@ -172,6 +172,74 @@ def test_a_single_flop_more_fails(base: Loaded, tmp_path: Path) -> None:
     now = run(tmp_path / "now", {"flops/forward": {0: 1 / before}}, seed=2)
     assert verdicts(gated(now, base, "flops:0%")) == {"flops": "worse"}
     assert gate.gate(now, base).verdict == "pass"  # within the margin
+
+
+# --- labels
+
+
+COUNTED = [TIME, "flops/forward", "graph_breaks", "loss/val"]
+MASKS = {"module": "b", "capacity": 0.25, "tokens": 64, "stated": 16, "rows": 64.0, "masked": True}
+
+
+@pytest.fixture(scope="module")
+def masking(tmp_path_factory: pytest.TempPathFactory) -> list[Loaded]:
+    """A run, and one in which the arm `moe` computes what it claims to skip: 1.56 times the FLOPs, no graph break in either."""
+    here, suite = tmp_path_factory.mktemp("labels"), {"metrics": COUNTED}
+    before = run(here / "before", suite=suite, seed=1)
+    run(here / "after", {"flops/forward": {0: 0.56}}, suite=suite, seed=2)
+    for path in (here / "after" / "units").glob("count-*.json"):
+        body = json.loads(path.read_text())
+        for outcome in body["outcomes"]:
+            if outcome["case"].startswith("moe"):
+                outcome["notes"]["claims"] = [MASKS]
+        path.write_text(json.dumps(body))
+    return [before, load(str(here / "after"))]
+
+
+def test_a_new_label_is_one_finding_and_numbers_keep_their_verdicts(masking: list[Loaded], modbench: Any) -> None:
+    before, after = masking
+    assert verdicts(gated(after, before, "flops:0%,breaks")) == {"flops": "worse", "breaks": "pass"}
+    found = gated(after, before, "flops:0%,breaks,labels")
+    assert verdicts(found) == {"flops": "worse", "breaks": "pass", "labels": "worse"}
+    worse = [each for each in found.findings if each.verdict == "worse"]
+    assert [(each.case, each.metric, each.reason) for each in worse if each.metric == "labels"] == [
+        (case, "labels", "now computes what it claims to skip")
+        for case in ("moe[T64-B1-fp32-cpu1]", "moe[T128-B4-fp32-cpu1]")  # timed, and trained
+    ]
+    (flops,) = (each for each in worse if each.metric == "flops/forward")
+    assert flops.change == pytest.approx(1 / 1.56)
+    assert len(worse) == 3
+    assert gated(after, before, "breaks").exit_code() == 0
+    assert gated(after, before, "labels").exit_code() == 1
+    assert gated(before, after, "labels").exit_code() == 0  # a label that is gone
+    assert gate.gate(after, before).exit_code() == 1
+    text = "\n".join(gate_words.as_text(gated(after, before, "flops:0%,breaks")))
+    assert "worse        moe[T64-B1-fp32-cpu1]  flops/forward  0.641" in text
+    assert text.count("now computes what it claims to skip") == 2
+    assert "exact  breaks         pass (4 pass)" in text
+    assert "exact  labels         not in --fail-on, fails nothing (2 worse, 6 pass)" in text
+    asked = ("gate", after.path, "--against", before.path, "--fail-on", "labels,breaks")
+    told = json.loads(modbench(*asked, "--json").stdout)
+    label, _ = (each for each in told["findings"] if each["metric"] == "labels" and each["verdict"] == "worse")
+    assert (label["check"], label["counts"]) == ("labels", True)
+    assert (
+        "::error title=worse%3A moe[T64-B1-fp32-cpu1]::labels now computes"
+        in modbench(*asked, "--format", "github").stdout
+    )
+
+
+@pytest.mark.slow
+def test_a_number_that_a_new_label_flatters_is_not_better(base: Loaded, tmp_path: Path) -> None:
+    """A loss falls because the model now reads later tokens: that is no lower loss, in whichever direction runs are compared."""
+    lower = {"loss/val": {0: -0.5, 1: -0.5, 2: -0.5}}
+    leaks = run(tmp_path / "leaks", lower, leaks="moe", seed=2)
+    for now, before, word in ((leaks, base, "now"), (base, leaks, "before")):
+        found = gated(now, before, "loss:0.5%")
+        (loss,) = (each for each in found.findings if each.case.startswith("moe") and each.metric == "loss/val")
+        said = f"{word} not autoregressive as measured: not the same quantity"
+        assert (loss.verdict, loss.reason) == ("cannot tell", said)
+        assert abs(loss.change or 0) == pytest.approx(0.5)
+        assert found.exit_code() == 5
 
 
 # --- the timed tier

@@ -47,7 +47,7 @@ def gate(
         typer.Option(
             "--fail-on",
             metavar="CHECK:LIMIT",
-            help="Fail on these alone: slower:2%,energy:2%,larger:1%,flops:0%,breaks,syncs,loss:0.5%,accuracy:1%.",
+            help="Fail on these alone: slower:2%,energy:2%,larger:1%,flops:0%,breaks,syncs,labels,loss:0.5%,accuracy:1%.",
         ),
     ] = None,
     style: Annotated[
