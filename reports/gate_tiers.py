@@ -103,10 +103,9 @@ def _limit(word: str, text: str, *, given: bool) -> Fraction | None:
     if not text:
         raise UsageError(f"{FLAG} {word} has no limit. Write a percentage that may pass, such as {word}:2%.")
     share = parse_percent(text, f"{FLAG} {word}")
-    if check.above_0 and not 0 < share < 1:
+    if check.above_0 and not share:
         raise UsageError(
-            f"{FLAG} {shown(f'{word}:{text}')} is not above 0% and below 100%: samples never exclude a change of exactly 0. "
-            f"Write {word}:2%."
+            f"{FLAG} {shown(f'{word}:{text}')} is not above 0%: samples never exclude a change of exactly 0. Write {word}:2%."
         )
     return share
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.frozen import Frozen, Margin
 
 # The anchor of the sweep; its best other variant, and the next best; the same routing by noise.
 Role = Literal["anchor", "best", "runner_up", "control"]
@@ -36,7 +36,7 @@ class ConfirmPlan(Frozen):
     roles: Annotated[tuple[Role, ...], Field(min_length=2)] = ("anchor", "best")
     candidates: str | None = None
     controls: str | None = None
-    margin: Annotated[float, Field(gt=0, le=1)] = 0.015
+    margin: Margin = 0.015
     power: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
     looks: Annotated[int, Field(ge=1, le=20)] = 4
     seeds: Annotated[int, Field(ge=4, le=1000)] | None = None

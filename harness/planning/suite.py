@@ -13,7 +13,7 @@ from modbench.harness.core.case import Device
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.confirm_plan import ConfirmPlan
 from modbench.harness.core.errors import UsageError, in_short, in_words, unknown
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.frozen import Frozen, Margin
 from modbench.harness.core.ids import slug
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan, SearchPlan
 from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
@@ -85,7 +85,7 @@ class Suite(Frozen):
     pilot_launches: int | None = Field(None, ge=FEWEST_PILOT, le=1000)
     most_launches: int | None = Field(None, ge=FEWEST_PILOT, le=1000)
     mde: float | None = Field(None, gt=0, le=1)
-    margin: float = Field(0.02, gt=0, le=1)
+    margin: Margin = 0.02
     metrics: tuple[str, ...] = Field(min_length=1)
     shape: dict[str, Any] = Field(default_factory=dict)
     grid: Grid = Field(default_factory=lambda: Grid.model_validate({}))

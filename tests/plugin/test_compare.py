@@ -217,6 +217,7 @@ def test_several_comparisons_of_one_test_are_told_apart(suite: Any) -> None:
     [
         ("1, takes(1)", "the baseline is int, not a function"),
         ("takes(1), takes(1), margin=0", "margin = 0 is no share above 0"),
+        ("takes(1), takes(4), margin=5", "margin = 5 is no share above 0 and below 1: 0.05 is 5 %"),
         ("takes(1), takes(1), margin='nan'", "is no share above 0"),
         ("takes(1), takes(1), rounds=2.5", "rounds = 2.5: give a whole number from 6 on"),
         ("takes(1), takes(1), rounds=5", "rounds = 5: give a whole number from 6 on"),

@@ -71,7 +71,7 @@ def test_a_regression_against_three_sessions_fails_though_the_pair_passes(
 ) -> None:
     """The candidate may be half as fast as its baseline; but it was not, until now."""
     stored(*ALIKE)
-    allowed = slower(0.0115).replace("takes(0.0115, seed=1)", "takes(0.0115, seed=1), margin=1, against_margin=0.05")
+    allowed = slower(0.0115).replace("takes(0.0115, seed=1)", "takes(0.0115, seed=1), margin=0.9, against_margin=0.05")
     result = against(suite, allowed)
     result.assert_outcomes(failed=1)
     wanted = "*slower against its baseline than in stored sessions: 0.8* of the ratio then (90 % interval; 3 stored sessions*"
@@ -101,7 +101,7 @@ def test_a_session_that_has_nothing_in_common_with_the_store_does_not_pass(
 ) -> None:
     stored(*ALIKE)
     machine[0] = "two"
-    allowed = slower(0.015).replace("seed=1)", "seed=1), margin=1")
+    allowed = slower(0.015).replace("seed=1)", "seed=1), margin=0.9")
     result = against(suite, allowed)
     result.assert_outcomes(passed=1)
     said = "--modbench-against: nothing was compared with the store*"

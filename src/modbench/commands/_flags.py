@@ -13,6 +13,7 @@ import typer
 from modbench.commands._complete import corpora, models, one_of, routers, settings, suites
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.options import split
+from modbench.harness.core.units import margin
 
 if TYPE_CHECKING:
     from modbench.harness.planning.overrides import Overrides
@@ -151,6 +152,15 @@ def with_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., Non
         return expanded
 
     return decorate
+
+
+def checked_margin(value: float | None) -> float | None:
+    """The value of `--margin`, as typer's callback.
+
+    Raises:
+        UsageError: if it is no margin.
+    """
+    return None if value is None else margin(value, asked=f"--margin {value:g}")
 
 
 def listed(flag: str, values: list[str] | None, kind: Callable[[str], T]) -> tuple[T, ...]:

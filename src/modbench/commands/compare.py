@@ -10,7 +10,7 @@ import typer
 
 from modbench.commands._app import app
 from modbench.commands._complete import metrics, runs
-from modbench.commands._flags import JsonFlag, SelectFlag, listed
+from modbench.commands._flags import JsonFlag, SelectFlag, checked_margin, listed
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError, UsageError
 
@@ -62,7 +62,12 @@ def compare(
     ] = None,
     select: SelectFlag = None,
     margin: Annotated[
-        float | None, typer.Option("--margin", help="Of several runs: largest change that does not matter, as a share.")
+        float | None,
+        typer.Option(
+            "--margin",
+            callback=checked_margin,
+            help="Of several runs: largest change that does not matter, as a share.",
+        ),
     ] = None,
     across_machines: Annotated[
         bool,
@@ -101,8 +106,6 @@ def compare(
             {"--by": by, "--baseline": baseline, "--metric": metric, "--workload": workload, "--html": html},
             "runs that were made",
         )
-        if margin is not None and not 0 < margin < 1:
-            raise UsageError(f"--margin {margin:g} is outside (0, 1): it is a share, such as 0.02.")
         from modbench.commands._paired import paired
 
         paired(
@@ -168,8 +171,6 @@ def _runs(folders: list[str], margin: float | None, out: Output, *, across_machi
     from modbench.reports.compare_runs import compare_runs
     from modbench.reports.load import load
 
-    if margin is not None and not 0 < margin < 1:
-        raise UsageError(f"--margin {margin:g} is outside (0, 1): it is a share, such as 0.02.")
     compared = compare_runs([load(folder) for folder in folders], margin, across_machines=across_machines)
     if out.html is not None:
         page = compare_page.of_runs(compared, _typed())

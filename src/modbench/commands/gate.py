@@ -10,7 +10,7 @@ import typer
 
 from modbench.commands._app import app
 from modbench.commands._complete import runs
-from modbench.commands._flags import JsonFlag
+from modbench.commands._flags import JsonFlag, checked_margin
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError, unknown
 
@@ -36,7 +36,11 @@ def gate(
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option("--margin", help="Largest slowdown that does not matter, as a share; default the suite's."),
+        typer.Option(
+            "--margin",
+            callback=checked_margin,
+            help="Largest slowdown that does not matter, as a share; default the suite's.",
+        ),
     ] = None,
     lenient: Annotated[
         bool,
@@ -64,8 +68,6 @@ def gate(
     from modbench.reports.gate_tiers import parse
     from modbench.reports.load import load
 
-    if margin is not None and not 0 < margin < 1:
-        raise UsageError(f"--margin {margin:g} is outside (0, 1): it is a share, such as 0.02.")
     if style not in FORMATS:
         raise unknown("--format", style, FORMATS)
     if style == "github" and as_json:

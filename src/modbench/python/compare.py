@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import nn
 
+from modbench.harness.core import units
 from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.labels import Label
 from modbench.harness.timing import disturbances, judged
@@ -134,8 +134,7 @@ def _check_kinds(models: object, launches: object, margin: object, loss: object)
         raise UsageError(f"models must be a dict of name to module, as in {{'dense': a, 'mod': b}}; got {got}.")
     if not isinstance(launches, int):
         raise UsageError(f"launches = {shown(launches)}: give a whole number from 1 on.")
-    if not isinstance(margin, int | float) or not 0 <= margin < math.inf:
-        raise UsageError(f"margin = {shown(margin)} is no share. Write 0.02 for 2 %.")
+    units.margin(margin, asked=f"margin = {shown(margin)}")
     if loss is not None and not callable(loss):
         raise UsageError(f"loss must be a function of what a model returns; got {type(loss).__name__}.")
 

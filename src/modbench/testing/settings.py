@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from modbench.harness.core import units
 from modbench.harness.core.errors import UsageError, shown, unknown
 
 # Below this there is no interval.
@@ -50,22 +50,17 @@ def resolve(
             raise unknown("keyword in @pytest.mark.modbench", str(key), KEYS)
     places = (command_line, call, marker, ini)
     found = {key: next((place[key] for place in places if place.get(key) is not None), None) for key in KEYS}
-    margin = 0.02 if found["margin"] is None else share("margin", found["margin"])
-    against = found["against_margin"]
-    against = margin if against is None else share("against_margin", against)
+    margin = _share(found, "margin", 0.02)
+    against = _share(found, "against_margin", margin)
     return Settings(margin, _whole(found, "rounds", FEWEST_ROUNDS), against, _whole(found, "threads", 1))
 
 
-def share(what: str, value: object) -> float:
-    """A margin above 0.
-
-    Raises:
-        UsageError: if it is none.
-    """
-    number = _number(value)
-    if number is None or not (0 < number < math.inf):
-        raise UsageError(f"{what} = {shown(value)} is no share above 0. Write 0.02 for 2 %.")
-    return number
+def _share(found: Mapping[str, Any], key: str, default: float) -> float:
+    """A margin; in pytest's configuration it is text."""
+    value = found[key]
+    if value is None:
+        return default
+    return units.margin(_number(value) if isinstance(value, str) else value, asked=f"{key} = {shown(value)}")
 
 
 def _whole(found: Mapping[str, Any], key: str, least: int) -> int | None:

@@ -1,0 +1,96 @@
+"""A margin is a share above 0 and below 1, wherever one is given: 5 for 5 % would let five times slower code pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import modbench as mb
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.units import parse_percent
+from modbench.harness.planning.suite import parse_suite
+from modbench.reports import gate_tiers
+from modbench.testing.settings import resolve
+
+RIGHT = "0.05 is 5 %"
+SUITE: dict[str, Any] = {
+    "name": "s",
+    "metrics": ["flops/forward"],
+    "arms": [{"model": "dense"}],
+}
+
+
+def in_memory(value: Any) -> object:
+    return mb.compare({"a": abs, "b": abs}, (1,), margin=value, rounds=1)
+
+
+PYTHON: dict[str, Callable[[Any], object]] = {
+    "mb.compare": in_memory,
+    "a suite": lambda value: parse_suite({**SUITE, "margin": value}, "s"),
+    "a suite's confirmation": lambda value: parse_suite({**SUITE, "confirm": {"margin": value}}, "s"),
+    "modbench_compare": lambda value: resolve({"margin": value}, {}, {}, {}),
+    "modbench_compare, stored sessions": lambda value: resolve({"against_margin": value}, {}, {}, {}),
+    "the marker": lambda value: resolve({}, {"margin": value}, {}, {}),
+    "the marker, stored sessions": lambda value: resolve({}, {"against_margin": value}, {}, {}),
+}
+# What configuration and command lines give is text.
+TEXT: dict[str, Callable[[str], object]] = {
+    "pytest's configuration": lambda value: resolve({}, {}, {"margin": value}, {}),
+    "pytest's configuration, stored sessions": lambda value: resolve({}, {}, {"against_margin": value}, {}),
+}
+COMMANDS = {
+    "gate": ("gate", "RUN", "--against", "BASE", "--margin"),
+    "compare": ("compare", "RUN", "BASE", "--margin"),
+    "compare --paired": ("compare", "--paired", "a", "b", "quick", "--margin"),
+}
+
+
+@pytest.mark.parametrize("value", [1, 1.0, 2, 5, torch.inf, torch.nan, -0.1, 0, True, [0.05]])
+@pytest.mark.parametrize("place", PYTHON)
+def test_python_takes_no_other_number(place: str, value: object) -> None:
+    with pytest.raises(UsageError, match=RIGHT) as caught:
+        PYTHON[place](value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", ["1", "5", "inf", "nan", "-0.1", "0", "5 %", "much"])
+@pytest.mark.parametrize("place", TEXT)
+def test_configuration_takes_no_other_number(place: str, value: str) -> None:
+    with pytest.raises(UsageError, match=RIGHT):
+        TEXT[place](value)
+
+
+@pytest.mark.parametrize("value", ["1", "5", "inf", "nan", "-0.1", "0"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_take_no_other_number(command: str, value: str, modbench: Any) -> None:
+    done = modbench(*COMMANDS[command], value)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert RIGHT in done.stderr
+
+
+@pytest.mark.parametrize("value", ["1", "5", "inf", "nan", "-0.1", "0", "'5%'"])
+@pytest.mark.parametrize("key", ["margin", "confirm.margin"])
+def test_keys_of_a_suite_take_no_other_number(key: str, value: str, modbench: Any) -> None:
+    done = modbench("plan", "isoflop-cpu", "--set", f"{key}={value}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert RIGHT in done.stderr
+
+
+@pytest.mark.parametrize("check", [word for word, check in gate_tiers.CHECKS.items() if check.limited])
+@pytest.mark.parametrize("limit", ["100%", "500%"])
+def test_limits_of_a_gate_and_of_a_recommendation_are_percentages_below_100(check: str, limit: str) -> None:
+    for given in (lambda: gate_tiers.parse([f"{check}:{limit}"]), lambda: parse_percent(limit, "--max-loss-increase")):
+        with pytest.raises(UsageError, match=RIGHT):
+            given()
+
+
+def test_a_share_is_taken_everywhere() -> None:
+    for place, given in PYTHON.items():
+        if place != "a suite's confirmation":  # which wants a whole sweep
+            given(0.05)
+    for text in TEXT.values():
+        text("0.05")
+    assert gate_tiers.parse(["slower:99.9%"]).limits["slower"] is not None
