@@ -1,4 +1,4 @@
-"""One runner per run folder: a lease with host, process and heartbeat, in `lock.json`.
+"""One runner per run folder: a lease with host, process and heartbeat, in `lock.json`; under another name, of a file beside it.
 
 The file outlives its runner if that is killed. On the host that wrote it, the process table then shows that the runner is dead,
 and the next one takes over. From elsewhere only the heartbeat shows it: the file's time of change, compared with that of a file
@@ -32,6 +32,9 @@ BEAT_S, LEASE_S = 10.0, 60.0
 TRIES = 20
 # Seconds within which a lease that was moved by mistake is put back.
 AGAIN_S = 0.2
+# Who may wait for a lease looks again so often; a test replaces the pause.
+PAUSE_S = 0.1
+pause = time.sleep
 # What a file system without hard links says.
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
@@ -83,8 +86,8 @@ class Lease:
 class Lock:
     """A held folder. Use `hold`."""
 
-    def __init__(self, folder: Path, holder: Holder) -> None:
-        self.folder, self.holder = folder, holder
+    def __init__(self, folder: Path, holder: Holder, name: str = NAME) -> None:
+        self.folder, self.file, self.holder = folder, folder / name, holder
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="modbench-lease", daemon=True)
         self._thread.start()
@@ -102,7 +105,7 @@ class Lock:
                 f"{str(self.folder)!r} is gone: it was moved or removed while units ran. Put it back to go on."
             )
         if found is None:
-            raise IncompleteError(f"{self.folder / NAME} was removed. This runner stops; what it finished is kept.")
+            raise IncompleteError(f"{self.file} was removed. This runner stops; what it finished is kept.")
         if found.token != self.holder.token:
             raise IncompleteError(
                 f"{str(self.folder)!r} was taken over by {found.words}. This runner stops; what it finished is kept."
@@ -110,19 +113,19 @@ class Lock:
 
     def _found(self) -> Holder | None:
         """Who holds the folder. Who takes over a dead runner's lease may move ours by mistake and put it back: look twice."""
-        found = _read(self.folder / NAME)
+        found = _read(self.file)
         if found is None or found.token != self.holder.token:
             time.sleep(AGAIN_S)
-            found = _read(self.folder / NAME)
+            found = _read(self.file)
         return found
 
     def release(self) -> None:
         """Give the folder back, if it is still held."""
         self._ended.set()
         self._thread.join()
-        found = _read(self.folder / NAME)
+        found = _read(self.file)
         if found is not None and found.token == self.holder.token:
-            (self.folder / NAME).unlink(missing_ok=True)
+            self.file.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_S):
@@ -131,21 +134,23 @@ class Lock:
             ):  # a folder that is gone is noticed where something is written
                 found = self._found()
                 if found is not None and found.token == self.holder.token:
-                    os.utime(self.folder / NAME)
+                    os.utime(self.file)
 
 
 @contextlib.contextmanager
-def hold(folder: Path, *, steal: bool = False) -> Iterator[Lock]:
+def hold(folder: Path, *, steal: bool = False, name: str = NAME, wait_s: float = 0.0) -> Iterator[Lock]:
     """Hold a folder in the `with` block.
 
     Args:
         folder: the run folder.
         steal: take it from a runner on another host whose heartbeat has stopped.
+        name: of the lease's file.
+        wait_s: how long to wait for who holds it.
 
     Raises:
         UsageError: if another runner holds it; names the runner.
     """
-    lock = Lock(folder, _take(folder, steal=steal))
+    lock = Lock(folder, _take(folder, steal=steal, name=name, wait_s=wait_s), name)
     try:
         yield lock
     finally:
@@ -153,17 +158,18 @@ def hold(folder: Path, *, steal: bool = False) -> Iterator[Lock]:
             lock.release()
 
 
-def lease(folder: Path, *, writes: bool = True) -> Lease | None:
+def lease(folder: Path, *, writes: bool = True, name: str = NAME) -> Lease | None:
     """The lease on a folder; None if nobody runs in it.
 
     Args:
         folder: the run folder.
         writes: whether a file may be written for a moment, to read the file system's clock; else this host's clock is used.
+        name: of the lease's file.
 
     Raises:
         UsageError: if the file is damaged.
     """
-    file = folder / NAME
+    file = folder / name
     holder = _read(file)
     if holder is None:
         return None
@@ -175,7 +181,7 @@ def lease(folder: Path, *, writes: bool = True) -> Lease | None:
     return Lease(holder, silent, _state(holder, silent))
 
 
-def _take(folder: Path, *, steal: bool) -> Holder:
+def _take(folder: Path, *, steal: bool, name: str = NAME, wait_s: float = 0.0) -> Holder:
     mine = Holder(
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -184,21 +190,26 @@ def _take(folder: Path, *, steal: bool) -> Holder:
         token=secrets.token_hex(8),
         since=now(),
     )
-    for _ in range(TRIES):
-        if _written(folder, mine):
+    file, pauses = folder / name, round(wait_s / PAUSE_S)
+    for _ in range(TRIES + pauses):
+        if _written(file, mine):
             return mine
-        found = lease(folder)
+        found = lease(folder, name=name)
         if found is None:
             continue
-        if found.state != "dead" and not (steal and found.state == "silent"):
-            raise UsageError(_refusal(folder, found))
-        _remove(folder, found.holder, mine)
+        if found.state == "dead" or (steal and found.state == "silent"):
+            _remove(file, found.holder, mine)
+        elif pauses:
+            pauses -= 1
+            pause(PAUSE_S)
+        else:
+            raise UsageError(_refusal(file, found))
     raise UsageError(f"{str(folder)!r}: other runners take this folder at the same moment. Try again.")
 
 
-def _written(folder: Path, mine: Holder) -> bool:
+def _written(file: Path, mine: Holder) -> bool:
     """Write the lease, if there is none: a hard link appears whole or not at all, on network file systems too."""
-    file, draft = folder / NAME, folder / f".{NAME}.{mine.token}"
+    draft = file.with_name(f".{file.name}.{mine.token}")
     body = mine.model_dump_json(indent=1)
     try:
         with draft.open("w", encoding="utf-8") as stream:
@@ -223,9 +234,9 @@ def _written(folder: Path, mine: Holder) -> bool:
     return True
 
 
-def _remove(folder: Path, dead: Holder, mine: Holder) -> None:
+def _remove(file: Path, dead: Holder, mine: Holder) -> None:
     """Remove a dead runner's lease, unless another runner has just replaced it."""
-    file, aside = folder / NAME, folder / f".{NAME}.{mine.token}.dead"
+    aside = file.with_name(f".{file.name}.{mine.token}.dead")
     try:
         file.rename(aside)
     except FileNotFoundError:  # another runner was faster
@@ -239,12 +250,12 @@ def _remove(folder: Path, dead: Holder, mine: Holder) -> None:
     aside.unlink(missing_ok=True)
 
 
-def _refusal(folder: Path, found: Lease) -> str:
-    last = f"its last heartbeat was {when(found.silent_s)}"
+def _refusal(file: Path, found: Lease) -> str:
+    folder, last = file.parent, f"its last heartbeat was {when(found.silent_s)}"
     if found.state == "silent":
         return (
             f"{str(folder)!r} is held by {found.holder.words}; {last}, so it is most likely dead. "
-            f"If it is, take the folder over: `modbench resume --steal`, or remove {folder / NAME}."
+            f"If it is, take the folder over: `modbench resume --steal`, or remove {file}."
         )
     return f"{str(folder)!r} is in use by {found.holder.words}; {last}. Wait for it, or end it first."
 

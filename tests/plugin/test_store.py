@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,10 @@ from typing import Any
 import pytest
 
 from modbench.harness.machine import certificate, environment
+from modbench.harness.results import lock
+from modbench.harness.timing.callables import Launch
+from modbench.testing import samples
+from modbench.testing import stored as keeping
 
 Slower = Callable[[float], str]
 HERE = environment.collect()
@@ -64,6 +70,129 @@ def test_a_named_file_is_replaced(suite: Any, slower: Slower, machine: list[str]
     for _ in range(2):
         suite.run("--modbench-store=new/kept.json").assert_outcomes(passed=1)
     assert [path.name for path in (suite.pytester.path / "new").iterdir()] == ["kept.json"]
+
+
+NESTED = """
+import subprocess, sys
+def test_{name}(modbench_compare, takes):
+    modbench_compare(takes(0.01), takes(0.01, seed=1), rounds=6)
+    {then}
+"""
+RUNS_ANOTHER = "subprocess.run([sys.executable, '-m', 'pytest', *{arguments!r}], check=True, stdout=subprocess.DEVNULL)"
+
+
+@pytest.mark.slow
+def test_of_two_sessions_at_once_none_is_lost(suite: Any) -> None:
+    """Two processes: the second begins and ends while the first runs its test."""
+    arguments = ["-p", "modbench.pytest_plugin", "-p", "no:cacheprovider", "--modbench-store=kept.json"]
+    suite.write(NESTED.format(name="inner", then=""), "test_inner")
+    then = RUNS_ANOTHER.format(arguments=[*arguments, "test_inner.py"])
+    suite.write(NESTED.format(name="outer", then=then), "test_outer")
+    result = suite.pytester.runpytest_subprocess(*arguments, "test_outer.py")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["samples of 1 comparison are kept in *kept.json, beside 1 of other sessions"])
+    kept = json.loads((suite.pytester.path / "kept.json").read_text(encoding="utf-8"))["comparisons"]
+    assert sorted(kept) == ["test_inner.py::test_inner", "test_outer.py::test_outer"]
+    assert all(len(each["samples"]["candidate"]["wall_s"]) == 12 for each in kept.values())
+    assert [file.name for file in suite.pytester.path.glob(".kept*")] == []
+
+
+def keeper(folder: Path, **candidates: float) -> keeping.Keeper:
+    """A session that began now and kept samples, whose candidates took so many seconds."""
+    made = keeping.Keeper(folder, "kept.json", ())
+    for name, seconds in candidates.items():
+        columns = {"round": [0.0], "block": [0.0], "wall_s": [seconds]}
+        made.take(name, Launch("baseline", {"baseline": columns, "candidate": columns}), 0.02)
+    return made
+
+
+def candidates(folder: Path) -> dict[str, float]:
+    kept = json.loads((folder / "kept.json").read_text(encoding="utf-8"))["comparisons"]
+    return {name: each["samples"]["candidate"]["wall_s"][0] for name, each in kept.items()}
+
+
+@pytest.mark.usefixtures("machine")
+def test_later_samples_of_a_comparison_replace_earlier_ones_and_never_those_of_a_session_beside_it(
+    tmp_path: Path,
+) -> None:
+    assert keeper(tmp_path, one=1.0, two=2.0).write()
+    assert keeper(tmp_path, two=3.0).write()
+    assert candidates(tmp_path) == {"one": 1.0, "two": 3.0}
+    first, second, third = keeper(tmp_path, two=4.0), keeper(tmp_path, two=5.0, four=5.0), keeper(tmp_path, four=6.0)
+    assert first.write()
+    assert not second.write()
+    assert candidates(tmp_path) == {"one": 1.0, "two": 4.0}
+    (said,) = second.said
+    assert "nothing could be kept: another session wrote samples of two meanwhile" in said
+    assert "Name a folder" in said
+    assert third.write()
+    assert candidates(tmp_path) == {"one": 1.0, "two": 4.0, "four": 6.0}
+
+
+def test_each_comparison_keeps_the_environment_it_was_made_in(
+    tmp_path: Path, machine: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert machine
+    assert keeper(tmp_path, one=1.0).write()
+    monkeypatch.setattr(environment, "collect", lambda: {**HERE, "python": "4.0"})
+    assert keeper(tmp_path, two=2.0).write()
+    kept = samples.read(tmp_path / "kept.json")
+    assert kept.environment["python"] == "4.0"
+    assert {name: (each.environment or kept.environment)["python"] for name, each in kept.comparisons.items()} == {
+        "one": HERE["python"],
+        "two": "4.0",
+    }
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_session_waits_for_one_that_writes_and_says_who_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert keeper(tmp_path, one=1.0).write()
+    with contextlib.ExitStack() as beside:
+        beside.enter_context(lock.hold(tmp_path, name=".kept.json.lock"))
+        waits: list[float] = []
+        monkeypatch.setattr(lock, "pause", waits.append)
+        waiting = keeper(tmp_path, two=2.0)
+        assert not waiting.write()
+        assert f"in use by process {os.getpid()} on" in waiting.said[0]
+        assert sum(waits) == pytest.approx(keeping.WAIT_S)
+        monkeypatch.setattr(lock, "pause", lambda _s: beside.close())
+        assert keeper(tmp_path, two=2.0).write()
+    assert candidates(tmp_path) == {"one": 1.0, "two": 2.0}
+    assert [file.name for file in tmp_path.iterdir()] == ["kept.json"]
+
+
+OTHERS = {
+    "another JSON": b'{"name": "a package", "version": 3}\n',
+    "a list": b"[1, 2]",
+    "a program": b"import os\n",
+    "empty": b"",
+    "bytes": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_file_that_is_something_else_stays_as_it_is(
+    what: str, suite: Any, slower: Slower, machine: list[str]
+) -> None:
+    """Named at the start it ends the session; put there meanwhile, nothing is kept."""
+    assert machine
+    file = suite.pytester.path / "kept.json"
+    file.write_bytes(OTHERS[what])
+    suite.write(slower(0.01))
+    result = suite.run("--modbench-store=kept.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = (line for line in result.stderr.lines if line.strip())
+    assert f"{file} is no file of --modbench-store, or damaged" in line
+    assert line.endswith("Name another file, or a folder.")
+    assert file.read_bytes() == OTHERS[what]
+    file.unlink()
+    late = keeper(suite.pytester.path, one=1.0)
+    file.write_bytes(OTHERS[what])
+    assert not late.write()
+    assert "is no file of --modbench-store" in late.said[0]
+    assert file.read_bytes() == OTHERS[what]
 
 
 def test_a_regression_against_three_sessions_fails_though_the_pair_passes(

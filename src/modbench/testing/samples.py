@@ -27,6 +27,7 @@ class Stored(BaseModel):
         one_thread: whether one thread did all the work.
         unsteady: name to a sentence, for callables that drifted.
         first_call_s: name to the seconds of its first call.
+        environment: versions and processor, where they are not the file's: an earlier session made these samples.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,6 +40,7 @@ class Stored(BaseModel):
     one_thread: bool
     unsteady: dict[str, str]
     first_call_s: dict[str, float]
+    environment: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -72,17 +74,17 @@ class Stored(BaseModel):
 
     def launch(self) -> Launch:
         """The same as a launch."""
-        fields = self.model_dump(exclude={"machine"})
+        fields = self.model_dump(exclude={"machine", "environment"})
         return Launch(**fields)
 
 
 class Samples(BaseModel):
-    """The samples of one session.
+    """The samples of one session, or of several that kept different comparisons in one file.
 
     Attributes:
         kind: what the file is.
         schema_number: of this format.
-        made: when the session ended, UTC.
+        made: when the last session ended, UTC.
         environment: versions and processor.
         comparisons: name to samples.
     """
@@ -95,9 +97,21 @@ class Samples(BaseModel):
     environment: dict[str, Any]
     comparisons: dict[str, Stored]
 
+    def beside(self, earlier: Samples) -> Samples:
+        """These, and the comparisons of earlier sessions that these do not have, each with the environment it was made in."""
+        others = dict[str, Stored]()
+        for name, each in earlier.comparisons.items():
+            made_in = each.environment or earlier.environment
+            others[name] = each.model_copy(update={"environment": None if made_in == self.environment else made_in})
+        return self.model_copy(update={"comparisons": others | self.comparisons})
 
-def read(file: Path) -> Samples:
+
+def read(file: Path, advice: str = "Make it anew.") -> Samples:
     """Read a file.
+
+    Args:
+        file: its path.
+        advice: what to do where it is something else.
 
     Raises:
         UsageError: if it cannot be read, or is none of `--modbench-store`.
@@ -108,7 +122,7 @@ def read(file: Path) -> Samples:
         raise UsageError(f"{file} cannot be read ({error.strerror}). Make one by --modbench-store {file}.") from error
     except ValidationError as error:
         raise UsageError(
-            f"{file} is no file of --modbench-store, or damaged ({brief(in_words(error), 200)}). Make it anew."
+            f"{file} is no file of --modbench-store, or damaged ({brief(in_words(error), 200)}). {advice}"
         ) from error
 
 

@@ -11,11 +11,15 @@ from uuid import uuid4
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.machine import certificate, environment
+from modbench.harness.results import lock
 from modbench.harness.timing.callables import Launch, working_device
 from modbench.harness.timing.threads import working_threads
 from modbench.reports.gate_rules import Finding
 from modbench.testing import against, samples
 from modbench.testing.samples import Samples, Stored
+
+# How long a session waits for another one that writes the same file.
+WAIT_S = 10.0
 
 
 class Keeper:
@@ -28,6 +32,9 @@ class Keeper:
 
     Raises:
         UsageError: if a named file is none of ours, a folder holds none, or nothing can be kept in the place named.
+
+    A file takes the comparisons of several sessions. Of one that it has, the samples are replaced by a later session's; not by
+    those of a session that ran at the same time, since neither is the later one.
     """
 
     def __init__(self, here: Path, store: str | None, earlier: Sequence[str]) -> None:
@@ -35,8 +42,10 @@ class Keeper:
         self.compares = bool(earlier)
         self.earlier = [each for path in earlier for each in self._read(here / path)]
         self.kept = dict[str, Stored]()
+        self.before = dict[str, Stored]()
         if self.store is not None:
-            _make(self.store.parent if self.store.suffix == ".json" else self.store)
+            _make(self.store.parent if self._one_file else self.store)
+            self.before = self._there().comparisons if self._one_file else {}
 
     def take(self, name: str, launch: Launch, margin: float) -> Finding | None:
         """Keep samples; return how the ratio changed against earlier sessions, if there are any to compare with."""
@@ -48,18 +57,54 @@ class Keeper:
         """Write what was kept; returns whether that worked, and says where it is or why it is not."""
         if self.store is None or not self.kept:
             return True
-        whole = Samples(made=now(), environment=samples.kept(self._environment), comparisons=self.kept)
-        file = self.store
-        if file.suffix != ".json":
-            file /= f"{whole.made.replace(':', '')}-{uuid4().hex[:8]}.json"
+        mine = Samples(made=now(), environment=samples.kept(self._environment), comparisons=self.kept)
         try:
-            write_atomically(file, whole.model_dump_json())
-        except OSError as error:
-            self.said.append(f"--modbench-store {self.store}: nothing could be kept: {in_short(error)}")
+            file, others = self._joined(mine) if self._one_file else self._alone(mine)
+        except (OSError, UsageError) as error:
+            self.said.append(f"--modbench-store {self.store}: nothing could be kept: {in_short(error, 600)}")
             return False
         n = len(self.kept)
-        self.said.append(f"samples of {n} comparison{'s' * (n != 1)} are kept in {file}")
+        beside = f", beside {others} of other sessions" if others else ""
+        self.said.append(f"samples of {n} comparison{'s' * (n != 1)} are kept in {file}{beside}")
         return True
+
+    @property
+    def _one_file(self) -> bool:
+        return self.store is not None and self.store.suffix == ".json"
+
+    def _alone(self, mine: Samples) -> tuple[Path, int]:
+        """Write a new file into the folder; returns it, and 0."""
+        assert self.store is not None
+        file = self.store / f"{mine.made.replace(':', '')}-{uuid4().hex[:8]}.json"
+        write_atomically(file, mine.model_dump_json())
+        return file, 0
+
+    def _joined(self, mine: Samples) -> tuple[Path, int]:
+        """Write the file with what other sessions keep in it; returns it, and how many comparisons that is."""
+        file = self.store
+        assert file is not None
+        with lock.hold(file.parent, name=f".{file.name}.lock", wait_s=WAIT_S):
+            there = self._there()
+            taken = [name for name in mine.comparisons if there.comparisons.get(name) != self.before.get(name)]
+            if taken:
+                more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
+                raise UsageError(
+                    f"another session wrote samples of {taken[0]}{more} meanwhile. Name a folder: each session has a file in it."
+                )
+            whole = mine.beside(there)
+            write_atomically(file, whole.model_dump_json())
+        return file, len(whole.comparisons) - len(mine.comparisons)
+
+    def _there(self) -> Samples:
+        """What the file holds now.
+
+        Raises:
+            UsageError: if it is something else, which stays as it is.
+        """
+        assert self.store is not None
+        if not self.store.exists():
+            return Samples(made="", environment={}, comparisons={})
+        return samples.read(self.store, "Name another file, or a folder.")
 
     def _read(self, path: Path) -> Iterator[Samples]:
         """Yield the sessions of a file or folder; in a folder a damaged file is named and left out."""
