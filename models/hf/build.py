@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -13,7 +9,8 @@ from torch import nn
 
 from modbench.harness.core import extras
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.errors import UsageError, in_short
+from modbench.harness.core.errors import UsageError
+from modbench.models.hf.loading import load, told
 from modbench.models.hf.model import HfModel
 from modbench.models.hf.shape import converted
 from modbench.models.hf.spec import FAMILIES, Found, Spec
@@ -28,32 +25,24 @@ def build(spec: Spec, found: Found, config: ModelConfig) -> nn.Module:
     Raises:
         UsageError: if the library is missing or cannot make the model, or weights are missing or damaged.
     """
-    library = extras.load("transformers", "hf", f"model '{spec}'")
-    routed = converted(spec, found)
+    said, routed = f"model '{spec}'", converted(spec, found)
     if routed:
         from modbench.models import hf_mod  # makes the library know these models
-    with _quiet(library):
-        try:
-            if found.weights and not built_on_shapes():
-                inner = _stored(library, spec, found)
-            else:
-                theirs = _config(library, spec, found, config)
-                inner = library.AutoModelForCausalLM.from_config(
-                    theirs, attn_implementation=spec["attn"], dtype=torch.float32
-                )
-        except UsageError:
-            raise
-        except Exception as error:  # the library and the readers of its files raise many types
-            raise UsageError(
-                f"model '{spec}': transformers cannot make it: {type(error).__name__}: {in_short(error)}"
-            ) from error
+    asked: dict[str, Any] = {"attn_implementation": spec["attn"], "dtype": torch.float32}
+    if found.weights and not built_on_shapes():
+        inner = load(said, "AutoModelForCausalLM", found.path, **asked)
+    else:
+        with told(said, "config"):
+            theirs = family(spec, config) if found.kind == "family" else load(said, "AutoConfig", found.path)
+        inner = load(said, "AutoModelForCausalLM", theirs, **asked)
     if routed:
         return hf_mod.Logits(inner, spec["rule"])
     return HfModel(inner, getattr(inner.config, "max_position_embeddings", None))
 
 
-def family(library: ModuleType, name: str, config: ModelConfig) -> Any:  # noqa: ANN401  # the library's class
+def family(spec: Spec, config: ModelConfig) -> Any:  # noqa: ANN401  # the library's class
     """The config of a family in our shape; without dropout, which no other model here has."""
+    library, name = extras.load("transformers", "hf", f"model '{spec}'"), spec.name
     if name == "gpt2":
         if config.attention_width != config.d_model:
             raise UsageError(
@@ -85,53 +74,3 @@ def family(library: ModuleType, name: str, config: ModelConfig) -> Any:  # noqa:
         **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), None),
     )
     return made
-
-
-def _config(library: ModuleType, spec: Spec, found: Found, config: ModelConfig) -> Any:  # noqa: ANN401
-    if found.kind == "family":
-        return family(library, spec.name, config)
-    assert found.path is not None
-    if found.kind == "gguf":
-        return library.AutoConfig.from_pretrained(
-            str(found.path.parent), gguf_file=found.path.name, local_files_only=True
-        )
-    return library.AutoConfig.from_pretrained(str(found.path), local_files_only=True, trust_remote_code=False)
-
-
-def _stored(library: ModuleType, spec: Spec, found: Found) -> Any:  # noqa: ANN401
-    """The model with its stored weights: all of them, since a missing one would be random without a word."""
-    folder: Path | None = found.folder
-    asked: dict[str, Any] = (
-        {"use_safetensors": True} if found.kind == "folder" else {"gguf_file": found.weights[0].name}
-    )
-    inner, info = library.AutoModelForCausalLM.from_pretrained(
-        str(folder),
-        dtype=torch.float32,
-        attn_implementation=spec["attn"],
-        local_files_only=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-        **asked,
-    )
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise UsageError(
-            f"model '{spec}': its files lack {len(missing)} of the model's tensors, such as {missing[0]!r}. "
-            "Fetch or save them again, or write '(weights=random)'."
-        )
-    return inner
-
-
-@contextlib.contextmanager
-def _quiet(library: ModuleType) -> Iterator[None]:
-    """Without the library's bars and advice, which would fill logs; its settings are put back."""
-    logging = library.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

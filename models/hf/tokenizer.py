@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modbench.harness.core import extras
 from modbench.harness.core.errors import UsageError, in_short
+from modbench.models.hf.loading import load
 from modbench.models.hf.spec import Found, Spec
 
 # What a tokenizer is made from, where there is no tokenizer.json.
@@ -32,10 +32,7 @@ def as_json(spec: Spec, found: Found) -> bytes:
     try:
         if kept and kept[0].name == "tokenizer.json":
             return kept[0].read_bytes()
-        library = extras.load("transformers", "hf", f"tokenizer '{spec}'")
-        more = {"gguf_file": found.path.name} if found.kind == "gguf" else {}
-        made = library.AutoTokenizer.from_pretrained(str(found.folder), local_files_only=True, **more)
-        text: str = made.backend_tokenizer.to_str()
+        text: str = load(f"tokenizer '{spec}'", "AutoTokenizer", found.path).backend_tokenizer.to_str()
     except UsageError:
         raise
     except Exception as error:  # the library and its readers raise many types

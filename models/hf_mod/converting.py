@@ -16,8 +16,9 @@ from modbench.models.hf_mod.layer import RoutedLayer
 from modbench.models.hf_mod.options import MoDOptions
 from modbench.models.hf_mod.router import unit
 
-# Fields of its config that do not hold for the converted one; of GGUF files, which are dequantised, the last one too.
-OF_THE_DENSE_MODEL = {"model_type", "architectures", "quantization_config"}
+# Fields of its config that do not hold for the converted one: of GGUF files, which are dequantised, how they were quantised; of
+# folders that bring code, where it is.
+OF_THE_DENSE_MODEL = {"model_type", "architectures", "quantization_config", "auto_map"}
 # Strength of the ridge, as a share of the mean square of what the router reads (which is 1).
 RIDGE = 0.1
 

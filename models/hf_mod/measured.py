@@ -13,35 +13,34 @@ from torch import Tensor
 
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.language_model import Decision
+from modbench.models.hf.loading import load
+from modbench.models.hf.shape import CONVERTED
 from modbench.models.hf.wrapper import Wrapper, called_with
 from modbench.models.hf_mod.families import FAMILIES, MoDModel
-from modbench.models.hf_mod.loading import PREFIX, located, offline
+from modbench.models.hf_mod.loading import PREFIX, located
+
+
+def load_converted(folder: str, **options: Any) -> MoDModel:  # noqa: ANN401  # what transformers takes
+    """The converted model in a local folder, in evaluation mode; nothing is downloaded.
+
+    Raises:
+        UsageError: if the folder holds no converted model.
+    """
+    path, said = located(folder), f"model {shown(folder)}"
+    kind = load(said, "AutoConfig", path).model_type
+    if path.suffix == ".gguf" or kind not in {f"{CONVERTED}{family}" for family in FAMILIES}:
+        raise UsageError(
+            f"{shown(folder)} holds a {kind!r} model, not a converted one: make one with `modbench convert "
+            f"{PREFIX}{folder} --to mod --out FOLDER`."
+        )
+    model: MoDModel = load(said, "AutoModelForCausalLM", path, **options)
+    return model
 
 
 class MoDForCausalLM:
-    """Loads a converted model of any family: `MoDForCausalLM.from_pretrained(FOLDER)`."""
+    """Loads a converted model of any family: `MoDForCausalLM.from_pretrained(FOLDER)`, as `load_converted`."""
 
-    @staticmethod
-    def from_pretrained(folder: str, **options: Any) -> MoDModel:  # noqa: ANN401  # what transformers takes
-        """The model in a local folder, in evaluation mode; nothing is downloaded.
-
-        Raises:
-            UsageError: if the folder holds no converted model.
-        """
-        from transformers import AutoConfig
-
-        path, gguf = located(folder)
-        with offline():
-            config = AutoConfig.from_pretrained(str(path))
-            kind = config.model_type.removeprefix("mod_")
-            if gguf is not None or kind == config.model_type or kind not in FAMILIES:
-                raise UsageError(
-                    f"{shown(folder)} holds a {config.model_type!r} model, not a converted one: make one with `modbench convert "
-                    f"{PREFIX}{folder} --to mod --out FOLDER`."
-                )
-            made_class: Any = FAMILIES[kind]
-            model: MoDModel = made_class.from_pretrained(str(path), local_files_only=True, **options)
-        return model
+    from_pretrained = staticmethod(load_converted)
 
 
 class Cache:
@@ -181,4 +180,4 @@ def build(config: object, path: str, rule: str = "top_k") -> Logits:
         raise UsageError(
             f"build(path={path}) would not use the tokenizer of {shown(path)}: write --model '{PREFIX}{path}{said}'."
         )
-    return Logits(MoDForCausalLM.from_pretrained(path), rule)
+    return Logits(load_converted(path), rule)

@@ -11,7 +11,8 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, DecodeCost
 from modbench.models.hf import cost as costs
 from modbench.models.hf import tokenizer
-from modbench.models.hf.shape import converted, shape
+from modbench.models.hf.loading import check_type
+from modbench.models.hf.shape import converted, raw_config, shape
 from modbench.models.hf.spec import Found, Spec, locate, needs
 from modbench.models.hf.tensor_files import check_safetensors
 
@@ -38,6 +39,8 @@ class HuggingFace:
         found = self.found
         needs(self.spec, gguf=found.kind == "gguf")
         converted(self.spec, found)
+        if found.kind in {"folder", "config"} and found.config_file is not None:
+            check_type(f"model '{self.spec}'", raw_config(self.spec, found.config_file))
         shape(self.spec, found)  # a GGUF is checked as its header is read
         if found.kind == "folder":
             for file in found.weights:

@@ -110,6 +110,7 @@ def _values(library: ModuleType, spec: str, name: str, options: dict[str, str]) 
             name,
             options["config"] or None,
             split=options["split"],
+            trust_remote_code=False,  # before version 4 the library asks on the terminal whether to run a data set's script
             revision=options["revision"] or None,
             streaming=options["stream"] == "1" or (not options["stream"] and not library.config.HF_HUB_OFFLINE),
         )

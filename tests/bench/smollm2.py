@@ -31,7 +31,15 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.text.corpus import corpus_entry
 from modbench.harness.training.batches import Windows
-from modbench.models.hf_mod import MoDForCausalLM, MoDModel, MoDOptions, convert, load_dense, load_tokenizer
+from modbench.models.hf_mod import (
+    MoDForCausalLM,
+    MoDModel,
+    MoDOptions,
+    convert,
+    dense_source,
+    load_dense,
+    load_tokenizer,
+)
 from modbench.tools import router_tuning
 from modbench.tools.convert import RULES, SAID, rows_of
 from modbench.tools.train import StepProgress
@@ -72,7 +80,7 @@ def main() -> None:
     add_options(parser, rounds=12)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    source = asked.source or f"hf:{_package()}"
+    source = dense_source(asked.source or f"hf:{_package()}")
     name, path = corpus_entry(asked.corpus)
     text = catalogue.load("corpora", name).read(path)
     dense, tokenizer = load_dense(source).eval(), load_tokenizer(source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ pytest.importorskip("tokenizers", reason="the extra bpe is not installed")
 
 import tokenizers  # after the checks
 from hf_tiny import dense
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from modbench.models.hf_mod import build
@@ -124,8 +125,8 @@ def test_what_it_refuses(modbench: Any, source: Path, flags: list[str], tmp_path
     here = f"hf:{source}"
     mistakes = {
         ("hf:HuggingFaceTB/SmolLM2-135M", "--to", "mod", "--out", out): "no such folder, and nothing is downloaded",
-        (f"hf:{empty}", "--to", "mod", "--out", out): "It has a GGUF file: hf:",
-        (f"hf:{empty}/x.gguf", "--to", "mod", "--out", out): "cannot load its",
+        (f"hf:{empty}", "--to", "mod", "--out", out): "x.gguf is damaged",
+        (f"hf:{empty}/x.gguf", "--to", "mod", "--out", out): "x.gguf is damaged",
         (f"hf:{bare}", "--to", "mod", "--out", out): "no weights (*.safetensors)",
         (here, "--out", out): "needs --to mod",
         (here, "--to", "moe", "--out", out): "'moe' is unknown; known: mod",
@@ -160,3 +161,24 @@ def test_a_converted_model_is_not_converted_again(modbench: Any, flags: list[str
     done = modbench("convert", f"hf:{out}", *flags[1:], "--out", tmp_path / "twice")
     assert (done.returncode, "is converted already" in done.stderr) == (2, True)
     assert hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest() == digest
+
+
+def test_a_model_without_one_of_its_tensors_is_refused(
+    modbench: Any, source: Path, flags: list[str], tmp_path: Path
+) -> None:
+    """The library would draw it at random without a word."""
+    folder = tmp_path / "lacking"
+    shutil.copytree(source, folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    done = modbench("convert", f"hf:{folder}", *flags[1:], "--out", tmp_path / "out")
+    assert (done.returncode, "lack 1 of the model's tensors" in done.stderr) == (2, True), done.stderr
+
+
+def test_pickled_weights_are_not_read(modbench: Any, source: Path, flags: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "pickled"
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    torch.save(load_file(source / "model.safetensors"), folder / "pytorch_model.bin")
+    done = modbench("convert", f"hf:{folder}", *flags[1:], "--out", tmp_path / "out")
+    assert (done.returncode, "only model.safetensors" in done.stderr) == (2, True), done.stderr

@@ -284,7 +284,8 @@ def test_a_set_from_the_hub_is_read_once(hub: Callable[..., Hub], tmp_path: Path
     made = hub([{"text": story} for story in STORIES])
     spec = "hf:some/stories?config=en&split=test&revision=abc"
     assert content(read(spec)) == content(read(spec)) == content(EXPECTED)
-    expected = {"name": "some/stories", "config": "en", "split": "test", "revision": "abc", "streaming": True}
+    options = {"config": "en", "split": "test", "revision": "abc", "streaming": True, "trust_remote_code": False}
+    expected = {"name": "some/stories", **options}
     assert made.calls == [expected]
     assert content(read(f"{spec}&stream=0")) == content(EXPECTED)
     assert len(made.calls) == 1

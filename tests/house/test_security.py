@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 import sys
@@ -21,6 +22,39 @@ from modbench.harness.results.run_folder import create
 ROOT = Path(__file__).parents[2]
 # Documented as a whole: the plan as data of the suite, a certificate as what `modbench doctor` prints.
 WHOLE = {"plan", "environment.packages", "environment.certificate"}
+
+
+PRODUCT = [file for room in ("harness", "models", "suites", "reports", "src") for file in (ROOT / room).rglob("*.py")]
+# Calls that may run code which comes with data, and the one file each of which may make them.
+GUARDED = {
+    "from_pretrained": "models/hf/loading.py",
+    "from_config": "models/hf/loading.py",
+    "get_class_from_dynamic_module": "",
+    "pipeline": "",
+    "load_dataset": "suites/corpora/hf.py",
+    "load_dataset_builder": "",
+    "load_from_disk": "suites/corpora/hf.py",
+    "snapshot_download": "models/hf/spec.py",
+    "hf_hub_download": "",
+    "get_kernel": "",
+}
+
+
+@functools.cache
+def product() -> tuple[tuple[Path, ast.Module], ...]:
+    """Every file that users get, with its syntax tree."""
+    return tuple((file, ast.parse(file.read_text(encoding="utf-8"))) for file in PRODUCT)
+
+
+def guarded(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """Names of guarded calls in a syntax tree, also where `getattr` is given one; and the call, where it is one."""
+    calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(attr=name) | ast.Name(id=name, ctx=ast.Load()) | ast.Constant(value=str(name)) if (
+                name in GUARDED
+            ):
+                yield name, calls.get(id(node), node)
 
 
 def rows(text: str) -> Iterator[list[str]]:
@@ -74,3 +108,42 @@ def test_every_promise_names_tests_that_exist() -> None:
         names = re.findall(r"`(test_\w+)`", " ".join(tests))
         assert names, promise
         assert set(names) <= known, promise
+
+
+def test_what_transformers_loads_goes_through_one_function_that_trusts_no_code() -> None:
+    found = [
+        (name, file.relative_to(ROOT).as_posix(), node) for file, tree in product() for name, node in guarded(tree)
+    ]
+    assert {name for name, _, _ in found} >= {"from_pretrained", "from_config", "load_dataset", "snapshot_download"}
+    for name, file, node in found:
+        assert file == GUARDED[name], f"{file}:{getattr(node, 'lineno', '')} calls {name}: go through {GUARDED[name]}"
+        if name in {"from_pretrained", "from_config", "load_dataset"}:
+            told = {word.arg: ast.unparse(word.value) for word in getattr(node, "keywords", ())}
+            assert told.get("trust_remote_code") == "False", f"{file}: {name} without trust_remote_code=False"
+            assert name != "from_pretrained" or told.get("local_files_only") == "True", f"{file}: {name} may download"
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("transformers.AutoModel.from_pretrained(folder)", "from_pretrained"),
+        ("getattr(library, 'from_pretrained')(folder)", "from_pretrained"),
+        ("load = AutoTokenizer.from_pretrained\nload(folder)", "from_pretrained"),
+        ("from_config(config)", "from_config"),
+    ],
+)
+def test_another_call_would_be_found(code: str, name: str) -> None:
+    assert [found for found, _ in guarded(ast.parse(code))] == [name]
+
+
+def test_pickles_are_read_only_from_our_own_processes() -> None:
+    """`torch.load` takes tensors alone, numpy no objects; what a launch of one's own models sends is our own."""
+    for file, tree in product():
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            called = ast.unparse(node.func)
+            told = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            assert called != "torch.load" or told.get("weights_only") == "True", file
+            assert called != "np.load" or told.get("allow_pickle") == "False", file
+            assert called not in {"pickle.load", "pickle.loads"} or file.name == "apart.py", file

@@ -305,7 +305,7 @@ def test_a_config_that_transformers_cannot_make_is_one_line(tmp_path: Path) -> N
         '{"model_type": "nobody", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 256, '
         '"max_position_embeddings": 64}'
     )
-    with pytest.raises(UsageError, match="transformers cannot make it") as error:
+    with pytest.raises(UsageError, match="transformers cannot make its config") as error:
         build_module(case(f"hf:{file}"), 0)
     assert "\n" not in str(error.value)
     assert case_cost(case(f"hf:{file}")) is None

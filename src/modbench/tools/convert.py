@@ -150,10 +150,10 @@ def to_mod(request: Request) -> Converted:
     from modbench.tools import router_tuning as tuning
     from modbench.tools.train import StepProgress
 
-    hf_mod.located(request.source)
+    source = hf_mod.dense_source(request.source)
     name, path = corpus_entry(request.corpus)
     text = catalogue.load("corpora", name).read(path)
-    dense, tokenizer = hf_mod.load_dense(request.source), hf_mod.load_tokenizer(request.source)
+    dense, tokenizer = hf_mod.load_dense(source), hf_mod.load_tokenizer(source)
     longest = getattr(dense.config, "max_position_embeddings", None)
     if longest is not None and request.seq_len > longest:
         raise UsageError(f"--seq-len {request.seq_len}: the model reads at most {longest} tokens.")
@@ -177,8 +177,8 @@ def to_mod(request: Request) -> Converted:
     }
     _write(model, tokenizer, notes, out)
     layers: Any = model.config
-    source = Path(request.source.removeprefix("hf:")).expanduser()
-    return Converted(source, out, request.options.layers(layers.num_hidden_layers), layers.num_hidden_layers, notes)
+    dense_path = Path(request.source.removeprefix("hf:")).expanduser()
+    return Converted(dense_path, out, request.options.layers(layers.num_hidden_layers), layers.num_hidden_layers, notes)
 
 
 def rows_of(found: Any) -> dict[str, dict[str, float]]:  # noqa: ANN401  # Losses, whose module loads torch
@@ -197,7 +197,7 @@ def rows_of(found: Any) -> dict[str, dict[str, float]]:  # noqa: ANN401  # Losse
 
 def _write(model: Any, tokenizer: Any, notes: dict[str, Any], out: Path) -> None:  # noqa: ANN401  # of transformers
     """Write everything beside the folder, then rename it: there is never half a model."""
-    from modbench.models.hf_mod.loading import offline
+    from modbench.models.hf.loading import offline
 
     out.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))

@@ -1,0 +1,141 @@
+"""The one place where transformers opens files: it runs its own code and no other, and reads this machine's files alone.
+
+A folder may name code of its own for its config, model or tokenizer (`auto_map`). Left to itself the library asks on the terminal
+whether to run it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from modbench.harness.core import extras
+from modbench.harness.core.errors import UsageError, in_short
+
+Auto = Literal["AutoConfig", "AutoModelForCausalLM", "AutoTokenizer"]
+MADE = {"AutoConfig": "config", "AutoModelForCausalLM": "model", "AutoTokenizer": "tokenizer"}
+# Files that may name code of the folder.
+NAMES_CODE = ("config.json", "tokenizer_config.json")
+
+
+def load(said: str, auto: Auto, source: Any, **options: Any) -> Any:  # noqa: ANN401  # the library's objects have no types
+    """What a class of the library makes of files; of a model, all tensors must be there.
+
+    Args:
+        said: what was asked for, such as `model 'hf:FOLDER'`: the start of an error.
+        auto: the library's class.
+        source: the path of a folder, a config or a GGUF file; or a config of the library, for a model with random weights.
+        **options: more for the library. Attention is its `sdpa` unless they say otherwise: a config may name a kernel on the hub.
+
+    Raises:
+        UsageError: if the library cannot load it, would need code of the folder, or weights are missing.
+    """
+    made = getattr(extras.load("transformers", "hf", said), auto)
+    of_model = auto == "AutoModelForCausalLM"
+    if of_model:
+        options = {"attn_implementation": "sdpa"} | options
+    if not isinstance(source, Path):
+        with told(said, MADE[auto]):
+            return made.from_config(source, trust_remote_code=False, **options)
+    folder = source
+    if source.suffix == ".gguf":
+        extras.load("gguf", "hf", said)
+        folder, options = source.parent, options | {"gguf_file": source.name}
+    elif of_model:
+        options |= {"use_safetensors": True}
+    if of_model:
+        options |= {"output_loading_info": True}
+    with told(said, MADE[auto], source):
+        found = made.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **options)
+    return _whole(said, *found) if of_model else found
+
+
+@contextlib.contextmanager
+def told(said: str, what: str, source: Path | None = None) -> Iterator[None]:
+    """Use the library, off the network; what it raises becomes one line.
+
+    Args:
+        said: what was asked for: the start of the line.
+        what: what the library makes.
+        source: the files that it reads.
+
+    Raises:
+        UsageError: if the library raises.
+    """
+    try:
+        with offline():
+            yield
+    except UsageError:
+        raise
+    except Exception as error:  # the library and the readers of its files raise many types
+        why = f"transformers cannot make its {what}: {type(error).__name__}: {in_short(error)}"
+        file = None if source is None else _names_code(source)
+        raise (_code(said, file, why) if file else UsageError(f"{said}: {why}")) from error
+
+
+def _whole(said: str, model: Any, info: dict[str, Any]) -> Any:  # noqa: ANN401  # as above
+    """A model that lacks no tensor: the library draws a missing one at random without a word."""
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise UsageError(
+            f"{said}: its files lack {len(missing)} of the model's tensors, such as {missing[0]!r}. Fetch or save them again."
+        )
+    return model
+
+
+def check_type(said: str, config: dict[str, Any]) -> None:
+    """Check that the library itself knows the type of a config that names code; it is loaded only then.
+
+    Raises:
+        UsageError: if only the folder's code can make it.
+    """
+    if not config.get("auto_map"):
+        return
+    kind = config["model_type"]
+    if kind not in extras.load("transformers", "hf", said).CONFIG_MAPPING:
+        raise _code(said, "config.json", f"transformers does not know the model_type {kind!r}")
+
+
+def _names_code(source: Path) -> str | None:
+    """The file beside these that names code; None if there is none."""
+    for name in NAMES_CODE:
+        file = source if source.name == name else (source if source.is_dir() else source.parent) / name
+        with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
+            if json.loads(file.read_text(encoding="utf-8")).get("auto_map"):
+                return name
+    return None
+
+
+def _code(said: str, file: str, why: str) -> UsageError:
+    return UsageError(
+        f"{said} brings code of its own (auto_map in {file}), which modbench never runs, and without it {why.rstrip('.')}. "
+        "If you trust the code, load the model in a file of yours: --model FILE.py:build."
+    )
+
+
+@contextlib.contextmanager
+def offline() -> Iterator[None]:
+    """Keep the library off the network, whatever it is asked, and without bars and advice; its settings are put back."""
+    hub = extras.load("huggingface_hub.constants", "hf", "loading a model")
+    from transformers.utils import logging
+
+    before, before_env = hub.HF_HUB_OFFLINE, os.environ.get("HF_HUB_OFFLINE")
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub.HF_HUB_OFFLINE, os.environ["HF_HUB_OFFLINE"] = True, "1"  # type: ignore[attr-defined]  # read at each request
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE = before  # type: ignore[attr-defined]  # as above
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+        if before_env is None:
+            del os.environ["HF_HUB_OFFLINE"]
+        else:
+            os.environ["HF_HUB_OFFLINE"] = before_env
