@@ -173,16 +173,8 @@ def read_corpus(suite: Suite) -> Text | None:
 
     # Encoded here so that errors appear before anything runs, and a tokenizer is trained once instead of in every worker.
     for tokenizer, vocab_size in dict.fromkeys(_tokenizers(suite)):
-        tokens = encode(text, tokenizer, vocab_size)
-        for side, data in (("training", tokens.train), ("held-out", tokens.val)):
-            windows = 2 if suite.confirm is not None and side == "held-out" else 1  # two parts that share no window
-            if len(data) <= windows * suite.train.seq_len:
-                unit = "bytes" if tokenizer == "bytes" else "tokens"
-                least = f"{windows * suite.train.seq_len + 1} of {'one window' if windows == 1 else 'two windows'}"
-                raise UsageError(
-                    f"corpus {suite.corpus!r}: its {side} part has {len(data)} {unit}, fewer than the {least}. Give a larger "
-                    "file or folder."
-                )
+        parts = 2 if suite.confirm is not None else 1  # that share no window
+        encode(text, tokenizer, vocab_size).check_length(suite.corpus, suite.train.seq_len, held_out=parts)
     return text
 
 

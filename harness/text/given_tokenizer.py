@@ -58,8 +58,8 @@ def encode(text: Text, spec: str, vocab_size: int) -> Tokens:
         raise UsageError(f"tokenizer {spec!r} is damaged, or of a kind that is not read: {in_short(error)}.") from error
     if len(pieces) > vocab_size:
         raise UsageError(
-            f"tokenizer {spec!r} has {len(pieces):,} tokens, which a model of vocab_size {vocab_size:,} cannot hold. "
-            f"Set vocab_size={len(pieces)}."
+            f"tokenizer {spec!r} has {len(pieces):,} tokens, which a model of vocab_size {vocab_size:,} cannot hold. Name the "
+            f"tokenizer that stored weights were trained with; for other models set vocab_size={len(pieces)}."
         )
     library = extras.load("tokenizers", "hf", f"tokenizer {spec!r}")
     hashes = [hashlib.sha256(data).hexdigest() for data in (described, text.train, text.val)]
@@ -131,7 +131,8 @@ def _ids(
         at = next((i for i, (a, b) in enumerate(zip(back, data, strict=False)) if a != b), min(len(back), len(data)))
         raise UsageError(
             f"tokenizer {spec!r} does not give back the text (first at byte {at:,}: {data[at : at + 12]!r} became "
-            f"{back[at : at + 12]!r}), so bits per byte would be those of another text. Use train.tokenizer=bytes or bpe."
+            f"{back[at : at + 12]!r}), so bits per byte would be those of another text. Save the model with a tokenizer that "
+            "keeps the text; where it is trained anew, use train.tokenizer=bytes or bpe."
         )
     return np.asarray(ids, dtype=dtype_of(len(pieces)))
 

@@ -54,6 +54,26 @@ class Tokens:
     pieces: tuple[bytes, ...]
     identity: str = "bytes"
 
+    def check_length(self, corpus: str, seq_len: int, held_out: int = 1) -> None:
+        """Check that each side has at least one window.
+
+        Args:
+            corpus: its name.
+            seq_len: tokens of a window; one more is the last one's target.
+            held_out: windows that the held-out side must have.
+
+        Raises:
+            UsageError: if a side is shorter.
+        """
+        for side, ids, windows in (("training", self.train, 1), ("held-out", self.val, held_out)):
+            if len(ids) <= windows * seq_len:
+                unit = "bytes" if self.identity == "bytes" else "tokens"
+                least = f"{windows * seq_len + 1} of {'one window' if windows == 1 else f'{windows} windows'}"
+                raise UsageError(
+                    f"corpus {corpus!r}: its {side} part has {len(ids)} {unit}, fewer than the {least}. Give a larger file or "
+                    "folder, or shorter windows."
+                )
+
 
 def encode(text: Text, tokenizer: str, vocab_size: int) -> Tokens:
     """Tokenize both sides of a corpus.

@@ -30,6 +30,7 @@ from torch import Tensor
 from modbench.harness.core import catalogue
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.text.corpus import corpus_entry
+from modbench.harness.text.tokens import encode
 from modbench.harness.training.batches import Windows
 from modbench.models.hf_mod import (
     MoDForCausalLM,
@@ -91,7 +92,8 @@ def main() -> None:
         lr=asked.lr,
         val_tokens=asked.val_tokens,
     )
-    tokens = router_tuning.encoded(text, tokenizer, dense.config.vocab_size, run.seq_len)
+    tokens = encode(text, str(source.spec), dense.config.vocab_size)
+    tokens.check_length(asked.corpus, run.seq_len)
     bench = Bench(dense, tokenizer, Windows(tokens, run, 0), asked.keep, asked.tune_steps)
     if bench.keep is not None:
         bench.keep.mkdir(parents=True, exist_ok=True)

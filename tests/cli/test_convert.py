@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
@@ -161,6 +162,75 @@ def test_a_converted_model_is_not_converted_again(modbench: Any, flags: list[str
     done = modbench("convert", f"hf:{out}", *flags[1:], "--out", tmp_path / "twice")
     assert (done.returncode, "is converted already" in done.stderr) == (2, True)
     assert hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest() == digest
+
+
+def lossy(kind: str, folder: Path) -> None:
+    """Put a tokenizer that loses text in the place of a folder's own."""
+    from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+    made = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if kind == "lower-cases":
+        made.normalizer = normalizers.Lowercase()
+    else:
+        made = tokenizers.Tokenizer(models.WordLevel({"<unk>": 0, "a": 1, "Ġ": 2}, unk_token="<unk>"))  # noqa: S106  # no password
+        made.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.ByteLevel(add_prefix_space=False), pre_tokenizers.Split("", "isolated")]
+        )
+        made.decoder = decoders.ByteLevel()
+    made.save(str(folder / "tokenizer.json"))
+
+
+@pytest.mark.parametrize("kind", ["lower-cases", "unknown characters"])
+def test_a_tokenizer_that_loses_text_is_refused_as_run_refuses_it(
+    modbench: Any, source: Path, flags: list[str], tmp_path: Path, kind: str
+) -> None:
+    """Bits per byte of its tokens would be those of another text."""
+    folder = tmp_path / "lossy"
+    shutil.copytree(source, folder)
+    lossy(kind, folder)
+    (folder / "text.txt").write_text("A Cat sat. " * 800)
+    corpus = ("--corpus", folder / "text.txt")
+    run = ("--effort", "smoke", "--device", "cpu", "--seq-len", "32", "--set", "train.steps=0")
+    said = []
+    for done in (
+        modbench("run", "quick", "--model", f"hf:{folder}", "--only", *run, *corpus, "-o", tmp_path / "run"),
+        modbench("convert", f"hf:{folder}", *flags[1:], *corpus, "--out", tmp_path / "out"),
+    ):
+        assert (done.returncode, done.stdout) == (2, ""), (done.stdout, done.stderr)
+        said.append(done.stderr)
+    assert "does not give back the text (first at byte 0" in said[0]
+    assert said[0] == said[1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_converted_model_has_the_tokens_of_the_dense_one(
+    modbench: Any, source: Path, flags: list[str], tmp_path: Path
+) -> None:
+    """To the byte: a run compares losses per token only where the tokenizers are the same."""
+    folder, out = tmp_path / "from", tmp_path / "to"
+    shutil.copytree(source, folder)
+    written = json.dumps(json.loads((folder / "tokenizer.json").read_text()))  # the library would write it in lines
+    (folder / "tokenizer.json").write_text(written)
+    assert modbench("convert", f"hf:{folder}", *flags[1:], "--start", "random", "--out", out).returncode == 0
+    assert (out / "tokenizer.json").read_text() == written
+
+
+def test_bits_per_byte_are_those_that_a_run_finds(
+    modbench: Any, source: Path, flags: list[str], tmp_path: Path
+) -> None:
+    """Of the tokens that were scored, not of the whole held-out text, whose tokens are shorter here."""
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT + "0123456789" * 200)
+    done = modbench("convert", *flags, "--corpus", text, "--start", "random", "--out", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    dense_row = json.loads(done.stdout)["losses"]["not tuned"]["dense"]
+    sizes = [*("--seq-len", "32"), *(f"--set=train.{key}" for key in ("steps=0", "seq_len=32", "val_tokens=256"))]
+    run = ("--effort", "smoke", "--device", "cpu", "--set", "metrics=bpb/val", *sizes, "-o", tmp_path / "run")
+    found = modbench("run", "quick", "--model", f"hf:{source}", "--only", *run, "--corpus", text)
+    assert found.returncode == 0, found.stderr
+    cases = pd.read_csv(tmp_path / "run" / "cases.csv")
+    (value,) = cases[cases.metric == "bpb/val"].value
+    assert dense_row["bits_per_byte"] == pytest.approx(value, rel=1e-5)
 
 
 def test_a_model_without_one_of_its_tensors_is_refused(

@@ -336,7 +336,7 @@ def test_held_out_text_of_one_window_cannot_be_divided() -> None:
     corpus = mock.Mock(read=lambda _path: short)
     with (
         mock.patch.object(catalogue, "load", return_value=corpus),
-        pytest.raises(UsageError, match="65 of two windows"),
+        pytest.raises(UsageError, match="65 of 2 windows"),
     ):
         read_corpus(suite)
 

@@ -118,7 +118,7 @@ def test_a_tokenizer_that_is_not_read_is_refused(tmp_path: Path, content: str, s
 
 
 def test_a_model_that_cannot_hold_its_ids_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"has 400 tokens.*Set vocab_size=400"):
+    with pytest.raises(UsageError, match=r"has 400 tokens.*set vocab_size=400"):
         encode(MADE, folder_of(WHOLE[None], tmp_path / "f"), 399)
     with pytest.raises(UsageError, match="tokenizer 'mine:it' is none"):
         encode(MADE, "mine:it", 400)

@@ -145,6 +145,7 @@ def to_mod(request: Request) -> Converted:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {shown(request.out)} exists already: name a new folder.")
     extras.load("transformers", "hf", "convert")
+    from modbench.harness.text.tokens import encode
     from modbench.harness.training.batches import Windows
     from modbench.models import hf_mod
     from modbench.tools import router_tuning as tuning
@@ -158,7 +159,8 @@ def to_mod(request: Request) -> Converted:
     if longest is not None and request.seq_len > longest:
         raise UsageError(f"--seq-len {request.seq_len}: the model reads at most {longest} tokens.")
     model = hf_mod.convert(dense.eval(), request.options, request.seed)
-    tokens = tuning.encoded(text, tokenizer, dense.config.vocab_size, request.seq_len)
+    tokens = encode(text, str(source.spec), dense.config.vocab_size)
+    tokens.check_length(request.corpus, request.seq_len)
     windows = Windows(tokens, run, request.seed)
     tuning.set_up(model, windows, fit=request.start == "change")
     losses = {"before tuning" if request.tune_steps else "not tuned": tuning.measure(model, windows, RULES)}
@@ -175,7 +177,7 @@ def to_mod(request: Request) -> Converted:
         "held_out": {"windows": len(windows.starts(run.val_tokens)), "seq_len": run.seq_len},
         "losses": {when: rows_of(found) for when, found in losses.items()},
     }
-    _write(model, tokenizer, notes, out)
+    _write(model, tokenizer, source.tokenizer_json(), notes, out)
     layers: Any = model.config
     dense_path = Path(request.source.removeprefix("hf:")).expanduser()
     return Converted(dense_path, out, request.options.layers(layers.num_hidden_layers), layers.num_hidden_layers, notes)
@@ -195,8 +197,11 @@ def rows_of(found: Any) -> dict[str, dict[str, float]]:  # noqa: ANN401  # Losse
     return rows
 
 
-def _write(model: Any, tokenizer: Any, notes: dict[str, Any], out: Path) -> None:  # noqa: ANN401  # of transformers
-    """Write everything beside the folder, then rename it: there is never half a model."""
+def _write(model: Any, tokenizer: Any, encoder: bytes, notes: dict[str, Any], out: Path) -> None:  # noqa: ANN401  # of transformers
+    """Write everything beside the folder, then rename it: there is never half a model.
+
+    The tokenizer's own file is that of the dense model, to the byte: the losses of both are then of the same tokens.
+    """
     from modbench.models.hf.loading import offline
 
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -205,6 +210,7 @@ def _write(model: Any, tokenizer: Any, notes: dict[str, Any], out: Path) -> None
         with offline():
             model.save_pretrained(str(made))
             tokenizer.save_pretrained(str(made))
+        (made / "tokenizer.json").write_bytes(encoder)
         (made / NOTES).write_text(json.dumps(notes, indent=1) + "\n")
         made.chmod(0o777 & ~_umask())
         if out.exists():

@@ -17,14 +17,11 @@ from torch.nn import functional as F
 
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.errors import UsageError
 from modbench.harness.subject.subject import Subject
-from modbench.harness.text.tokens import Tokens
 from modbench.harness.training.trainer import Progress, Trainer
 from modbench.models.hf_mod import Logits, MoDModel, start_where_layers_do_most
 
 if TYPE_CHECKING:
-    from modbench.harness.core.contracts import Text
     from modbench.harness.core.train_plan import TrainRun
     from modbench.harness.training.batches import Windows
 
@@ -39,7 +36,7 @@ class Losses:
     Attributes:
         by_rule: routing rule to [W].
         share: routing rule to the share of tokens that routed layers processed.
-        tokens_per_byte: of the held-out text.
+        tokens_per_byte: of the tokens that were scored.
     """
 
     by_rule: dict[str, np.ndarray]
@@ -66,26 +63,6 @@ class Losses:
             else np.inf
         )
         return mean, mean - half, mean + half
-
-
-def encoded(text: Text, tokenizer: Any, vocab_size: int, seq_len: int) -> Tokens:  # noqa: ANN401  # a tokenizer of transformers
-    """Both sides of a corpus in a model's own tokens, without special ones.
-
-    Raises:
-        UsageError: if a side has less than one window, or the tokenizer has ids that the model does not know.
-    """
-    ids = {}
-    for side, data in (("training", text.train), ("held-out", text.val)):
-        made = tokenizer(data.decode("utf-8"), add_special_tokens=False, verbose=False)["input_ids"]
-        ids[side] = np.asarray(made, dtype=np.uint32)
-        if len(ids[side]) <= seq_len:
-            raise UsageError(
-                f"corpus {text.name!r}: its {side} part has {len(ids[side])} tokens, fewer than the {seq_len + 1} of one window. "
-                "Give a larger file or folder, or a smaller --seq-len."
-            )
-        if int(ids[side].max()) >= vocab_size:
-            raise UsageError(f"the tokenizer has the id {int(ids[side].max())}; the model knows {vocab_size}.")
-    return Tokens(ids["training"], ids["held-out"], vocab_size, len(ids["held-out"]) / len(text.val), ())
 
 
 def set_up(model: MoDModel, windows: Windows, *, fit: bool) -> None:
@@ -162,7 +139,7 @@ def measure(model: MoDModel, windows: Windows, rules: tuple[str, ...]) -> Losses
             chosen = [decision.chosen_BT.flatten() for decision in model.routing.decisions]
             share[rule] = float(torch.cat(chosen).float().mean())
             model.routing.decisions = None
-    return Losses(by_rule, share, windows.tokens.tokens_per_byte)
+    return Losses(by_rule, share, windows.tokens_per_byte())
 
 
 def fingerprint(model: MoDModel) -> str:
