@@ -13,7 +13,7 @@ from modbench.harness.core.case import Case, Comparison
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
 from modbench.harness.stats import effects
-from modbench.reports import nodes
+from modbench.reports import busy, nodes
 from modbench.reports.tables import Tables
 
 CASE_COLUMNS = [
@@ -58,7 +58,9 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
         return row | {"status": trouble.status, "reason": trouble.reason, "labels": damaged}
     row |= {
         "status": "ok",
-        "labels": labels.joined([*tables.row_labels(case, metric), *nodes.labels(tables, case, metric)]),
+        "labels": labels.joined(
+            [*tables.row_labels(case, metric), *nodes.labels(tables, case, metric), *busy.labels(tables, case, metric)]
+        ),
     }
     effect, made_in = tables.estimate(case, metric), tables.made_in(metric)
     if made_in.samples == "one":

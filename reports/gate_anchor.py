@@ -17,14 +17,13 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.results import run_folder
 from modbench.harness.stats import contamination, mean_effects
 from modbench.reports import nodes
+from modbench.reports.busy import disturbed
 from modbench.reports.gate_rules import Change, Finding
 from modbench.reports.gate_same import settings
 from modbench.reports.tables import Tables
 
 # Least earlier runs from which their variation is estimated.
 FEWEST_RUNS = 3
-# Above this share of disturbed blocks the anchor's own time says nothing about its code.
-MOST_DISTURBED = 0.5
 ELSEWHERE = "the anchor: no earlier run was made on this machine, so its own time is not judged"
 
 
@@ -74,7 +73,7 @@ class History:
         if not math.isfinite(value):
             return Finding(case.id, metric.key, "cannot tell", reason="the anchor: a time is not a finite number")
         busy = disturbed(self.now, case, metric)
-        if busy > MOST_DISTURBED:
+        if busy > contamination.MOST:
             said = f"contaminated: {busy:.0%} of the anchor's blocks were disturbed"
             return Finding(case.id, metric.key, "cannot tell", math.exp(value), reason=said)
         moved = ""
@@ -111,18 +110,6 @@ class History:
             mean_effects.undisturbed_log_mean(outcome.samples, column, cell.blocks.get(launch, {}))
             for launch, outcome in cell.good().items()
         )
-
-
-def disturbed(tables: Tables, case: Case, metric: Metric) -> float:
-    """Return the mean share of a case's blocks, over its launches, in which it was disturbed."""
-    cell = tables.cell(case.id, metric.key)
-    if not tables.made_in(metric).times:
-        return 0.0
-    shares = (
-        contamination.share_of_blocks(outcome.samples, cell.blocks.get(launch))
-        for launch, outcome in cell.good().items()
-    )
-    return statistics.fmean(shares)
 
 
 def same_machine(one: Tables, other: Tables) -> bool:

@@ -62,6 +62,7 @@ def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> Non
         row = rows[i]
         row["p_adjusted"] = typical.get(i, (None, 1))[0]
         if not claims:
+            _contaminated(row, evidence)
             continue
         if evidence.better is not None:
             row["verdict"] = verdicts.difference_verdict(evidence.effect, evidence.better, row["p_adjusted"])
@@ -106,9 +107,16 @@ def _judge_ratio(
         more.append("not a pair against the report's baseline: judged in a family of its own")
     if evidence.contaminated:
         row["verdict"] = "contaminated"
-        _label(row, Label.CONTAMINATED)
-        more = [evidence.contaminated]
+        _contaminated(row, evidence)
+        return
     row["reason"] = joined([row["reason"], *more])
+
+
+def _contaminated(row: dict[str, Any], evidence: Evidence) -> None:
+    """Label a row whose ratio the machine made, or may have made: where there is no verdict, too."""
+    if evidence.contaminated:
+        _label(row, Label.CONTAMINATED)
+        row["reason"] = joined([row["reason"], evidence.contaminated])
 
 
 def _undecided(evidence: Evidence, margin: float, own: str, typical: tuple[float, int] | None) -> str:

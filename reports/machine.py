@@ -10,7 +10,7 @@ import pandas as pd
 
 from modbench.harness.core.units import counted
 from modbench.harness.results import attempts, trust
-from modbench.reports import nodes
+from modbench.reports import busy, nodes
 from modbench.reports.checked import SILENT, UNCHECKED
 from modbench.reports.load import Loaded
 
@@ -107,8 +107,8 @@ def machine_check(loaded: Loaded) -> tuple[str, str]:
 
 
 def warnings(loaded: Loaded) -> list[str]:
-    """Return what must be read first: a stored run, two versions of a model, a machine that was not checked or is doubtful."""
-    return [*_shipped(loaded), *_two_versions(loaded), *_of_machine(loaded)]
+    """Return what must be read first: a stored run, two versions of a model, a machine that was busy, unchecked or is doubtful."""
+    return [*_shipped(loaded), *_two_versions(loaded), *busy.warnings(loaded), *_of_machine(loaded)]
 
 
 def _shipped(loaded: Loaded) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modbench.harness.core.case import Case, Place
-from modbench.harness.core.labels import OF_WORK
+from modbench.harness.core.labels import OF_WORK, Label
 from modbench.reports.load import Loaded
 from modbench.reports.panel import TIMED, times
 
@@ -27,7 +27,7 @@ class Held:
         place: where.
         ratio: above 1 the arm is faster; None where it was not measured.
         verdict: of the pair; None where none may be given.
-        doubts: labels of either arm that say that its time may not be that of the work it claims.
+        doubts: labels of either arm that say that its time may not be that of the work it claims, or may be the machine's.
         failed: whether one of the two has no time because it failed.
     """
 
@@ -59,7 +59,9 @@ def held(loaded: Loaded, arm: str, baseline: str) -> list[Held]:
 
 def _doubts(row: Any) -> tuple[str, ...]:  # noqa: ANN401  # a row of READ
     said = (each.split(";") for each in (row.labels, row.baseline_labels) if isinstance(each, str))
-    return tuple(label for labels in said for label in labels if label in OF_WORK)
+    # A verdict says `contaminated` itself.
+    wanted = OF_WORK if isinstance(row.verdict, str) else OF_WORK | {Label.CONTAMINATED}
+    return tuple(label for labels in said for label in labels if label in wanted)
 
 
 def in_words(cells: Sequence[Held]) -> str:

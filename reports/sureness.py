@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from modbench.harness.core.case import Case
+from modbench.harness.core.labels import Label
 from modbench.harness.core.units import counted
 from modbench.reports import between_sizes, confirm_words
 from modbench.reports.load import Loaded
@@ -57,7 +58,7 @@ def _doubts(loaded: Loaded) -> Iterator[str]:
         names = _named(loaded, cases)
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         yield f"{label[:1].upper()}{label[1:]}: {', '.join(names[:MOST_NAMED])}{more}."
-    disturbed = int((loaded.comparisons.verdict == "contaminated").sum())
+    disturbed = sum(Label.CONTAMINATED in str(labels).split(";") for labels in loaded.comparisons.labels)
     if disturbed:
         yield (
             f"{disturbed} comparison{'s are' if disturbed != 1 else ' is'} contaminated: the machine was disturbed; the table "

@@ -110,8 +110,9 @@ def _cell(loaded: Loaded, case: Case, metric: str, length: int, factor: float) -
     row = loaded.pair(case.arm, metric, length)
     if row is None or row.status != "ok" or not is_number(row.ratio):
         return said if row is None or case.arm == loaded.arms[0].arm else f"{said} –"
-    tail = isinstance(row.labels, str) and Label.TAIL in row.labels.split(";")
-    found = Ratio(row.ratio, row.ci_low, row.ci_high, row.verdict, tail=tail, timed=row.unit == "s")
+    labels = row.labels.split(";") if isinstance(row.labels, str) else []
+    verdict = "contaminated" if Label.CONTAMINATED in labels else row.verdict  # at smoke effort the label alone
+    found = Ratio(row.ratio, row.ci_low, row.ci_high, verdict, tail=Label.TAIL in labels, timed=row.unit == "s")
     return f"{said} {found.beside(loaded.value(loaded.arms[0].arm, metric, length), value)}"
 
 

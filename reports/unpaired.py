@@ -15,10 +15,10 @@ from scipy import special
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.stats import effects, mean_effects
+from modbench.harness.stats import contamination, effects, mean_effects
 from modbench.harness.stats.effects import LEVEL, POWER, Effect
+from modbench.reports.busy import disturbed
 from modbench.reports.cases import joined
-from modbench.reports.gate_anchor import MOST_DISTURBED, disturbed
 from modbench.reports.gate_rules import Change, welch
 from modbench.reports.judge import Evidence
 from modbench.reports.tables import Tables
@@ -30,8 +30,8 @@ def result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
     """Compare the times (or rates) of two cases: columns of `comparisons.csv` from `ratio` on, and the evidence to judge."""
     typical, mean, apart = _effects(tables, case, baseline, metric)
     values = [math.exp(tables.estimate(side, metric).value) for side in (case, baseline)]
-    busy = max(disturbed(tables, side, tables.source(metric)) for side in (case, baseline))
-    why = f"{busy:.0%} of the blocks of one of the two were disturbed" if busy > MOST_DISTURBED else None
+    busy = max(disturbed(tables, side, metric) for side in (case, baseline))
+    why = f"{busy:.0%} of the blocks of one of the two were disturbed" if busy > contamination.MOST else None
     hardware = {
         kind for side in (case, baseline) for kind in tables.cell(side.id, tables.source(metric).key).nodes.values()
     }

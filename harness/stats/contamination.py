@@ -15,6 +15,8 @@ from modbench.harness.stats.memo import remembered
 
 # A disturbance shorter than this share of a sample or block is too small to move it by half the smallest margin.
 SHARE = 0.01
+# Above this share of disturbed blocks a time, or a ratio without an interval, says more of the machine than of what was timed.
+MOST = 0.5
 # Columns of samples that witnesses fill.
 WITNESSED = ("wait_s", "involuntary", "recompiles")
 # Below this share of the run's median SM clock a GPU's block is slow for reasons other than the model (nvbench's test).

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import math
 
+from modbench.harness.stats import contamination
 from modbench.harness.stats.effects import LEVEL, Effect, t_quantile
 
 MOST_LAUNCHES = 1000
@@ -130,7 +131,10 @@ def contaminated(effect: Effect, clean: Effect | None, share: float) -> str | No
         return (
             f"{share:.0%} of the blocks were disturbed, and the undisturbed samples are too few to confirm the result"
         )
-    if effect.low is None or effect.high is None or effect.low <= clean.value <= effect.high:
+    if effect.low is None or effect.high is None:
+        few = f"{share:.0%} of the blocks were disturbed, and there is no interval to hold the undisturbed ones against"
+        return few if share > contamination.MOST else None
+    if effect.low <= clean.value <= effect.high:
         return None
     return (
         f"undisturbed samples alone give {math.exp(clean.value):.3f}×, outside the interval of all samples: "

@@ -8,8 +8,6 @@ from modbench.harness.stats import contamination
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.threads import crowded, working_threads
 
-# From this share of the rounds on, times say more of the machine than of what was timed.
-MOST = 0.5
 CORES = "another program used the cores"
 # What people see of a cause; the others are said as they are.
 _WORDS = {
@@ -53,4 +51,4 @@ def doubtful(verdict: str | None, share: float) -> bool:
         verdict: on a callable.
         share: of its blocks in which something was disturbed.
     """
-    return verdict == "contaminated" or (verdict == "inconclusive" and share > MOST)
+    return verdict == "contaminated" or (verdict == "inconclusive" and share > contamination.MOST)

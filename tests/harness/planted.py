@@ -45,6 +45,8 @@ PLANTED = {
 }
 
 
+EVERY_ARM = "every arm"
+
 # Of the machine on which nothing was measured.
 ENVIRONMENT: dict[str, Any] = {
     "packages": {"modbench": "0"},
@@ -117,7 +119,7 @@ class Trouble:
         slower: how much longer than planted it takes.
         costs: what it takes relative to that at each input, by arm.
         grid: what it takes instead of what is planted, by arm, workload and sequence length, or by batch size too.
-        waits: it waits for a processor in every sample.
+        waits: it waits for a processor in every sample; `EVERY_ARM`: the machine is busy.
         fails: its timing raises.
         leaks: its logits move when later tokens do.
         other_text: units whose name holds this were trained on another text.
@@ -149,7 +151,8 @@ def _disturb(samples: dict[str, list[float]], arm: str, launch: int, trouble: Tr
         grows = zip(samples["wall_s"], samples["round"], strict=True)
         samples["wall_s"] = [wall * (1 + 0.01 * round_) for wall, round_ in grows]
     if trouble.waits:
-        samples["wait_s"] = [0.5 * wall * (arm == trouble.waits) for wall in samples["wall_s"]]
+        waits = trouble.waits in {arm, EVERY_ARM}
+        samples["wait_s"] = [0.5 * wall * waits for wall in samples["wall_s"]]
 
 
 def _takes(unit: UnitOfWork, trouble: Trouble) -> dict[str, float]:

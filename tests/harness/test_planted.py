@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import PLANTED, DriftingClock, planted_suite, stored
+from planted import EVERY_ARM, PLANTED, DriftingClock, planted_suite, stored
 
 from modbench.harness.core.labels import Label
 from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.stats import verdicts
+from modbench.harness.stats.effects import Effect
 from modbench.reports import render, summary
 from modbench.reports.load import load
+from modbench.reports.machine import warnings
 
 
 @pytest.mark.slow
@@ -198,6 +201,42 @@ def test_a_disturbed_ratio_wears_a_mark_and_claims_nothing(tmp_path: Path) -> No
     assert "MoD 0.125 is faster than dense of the same shape in 0 of 2 places" in " ".join(said.split())
     assert "2 comparisons are contaminated" in " ".join(said.split())
     assert "‡" not in next(line for line in said.splitlines() if line.startswith("MoE "))
+
+
+def test_a_smoke_run_on_a_busy_machine_says_so_first_and_in_labels(tmp_path: Path) -> None:
+    frame = stored(tmp_path, planted_suite("smoke"), waits=EVERY_ARM)
+    cases = pd.read_csv(tmp_path / "run" / "cases.csv")
+    for rows in (frame, cases):
+        timed = rows.metric == "latency/forward"
+        assert timed.sum() >= 10
+        assert (rows[timed].labels == "contaminated").all()
+        assert not rows[~timed].labels.str.contains("contaminated", na=False).any()
+    assert frame.verdict.isna().all()
+    assert frame[frame.metric == "latency/forward"].reason.str.contains("100% of the blocks were disturbed").all()
+    loaded = load(str(tmp_path / "run"))
+    (warning,) = warnings(loaded)
+    assert warning.startswith("The machine was busy while 10 of 10 times were taken (preempted)")
+    said = summary.closing(loaded, tmp_path / "report.html", None)
+    assert " ".join(said.split()).startswith(f"⚠ {warning}")
+    times = said.partition("forward pass, ")[2].partition("\n\n")[0].splitlines()[2:]  # below the heads, and the anchor
+    assert len(times) == 4
+    assert all(line.count("‡") == 2 for line in times)  # both lengths
+    assert "(but: contaminated)" in " ".join(said.split())
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert page.index("The machine was busy") < page.index("At a glance")
+
+
+def test_a_smoke_run_on_a_quiet_machine_has_no_such_label(tmp_path: Path) -> None:
+    frame = stored(tmp_path, planted_suite("smoke"))
+    assert not frame.labels.str.contains("contaminated", na=False).any()
+    assert warnings(load(str(tmp_path / "run"))) == []
+
+
+@pytest.mark.parametrize(("share", "found"), [(0.34, False), (0.51, True)])
+def test_without_an_interval_most_of_the_blocks_decide_what_is_contaminated(share: float, found: bool) -> None:
+    """A smoke launch of three rounds has no interval that the undisturbed samples could lie outside of."""
+    said = verdicts.contaminated(Effect(0.7, reason="one launch of 3 blocks"), Effect(0.1), share)
+    assert (said is not None) is found
 
 
 def test_one_cold_compilation_has_no_verdict(tmp_path: Path) -> None:

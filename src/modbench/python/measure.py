@@ -10,6 +10,7 @@ from torch import nn
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human
+from modbench.harness.stats import contamination
 from modbench.harness.timing import disturbances
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.own_times import own_time
@@ -63,7 +64,7 @@ class Measurement:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences that go before the number: empty where most rounds were undisturbed."""
-        if self.disturbed <= disturbances.MOST:
+        if self.disturbed <= contamination.MOST:
             return ()
         why = f": {', '.join(self.disturbed_by)}" if self.disturbed_by else ""
         first = f"⚠ disturbed in {self.disturbed:.0%} of the rounds{why}; these times say little."
