@@ -1,4 +1,4 @@
-"""Was the machine busy while it was timed? Which times were disturbed too much to stand for their model, and what says so first."""
+"""Was the machine busy while it was timed? Which times stand for it more than for their model."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def machine_check(loaded: Loaded) -> tuple[str, str]:
 
 
 def warnings(loaded: Loaded) -> list[str]:
-    """Return what must be read first: a stored run, two versions of a model, a machine that was busy, unchecked or is doubtful."""
+    """Return what must be read first: a stored run, two versions of a model, a machine that was busy, unchecked or doubtful."""
     return [*_shipped(loaded), *_two_versions(loaded), *busy.warnings(loaded), *_of_machine(loaded)]
 
 

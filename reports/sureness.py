@@ -58,6 +58,8 @@ def _doubts(loaded: Loaded) -> Iterator[str]:
         names = _named(loaded, cases)
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         yield f"{label[:1].upper()}{label[1:]}: {', '.join(names[:MOST_NAMED])}{more}."
+    for who, what in _restored(loaded).items():
+        yield f"{who} changed {what} for every model of its process; it was put back before anything was measured."
     disturbed = sum(Label.CONTAMINATED in str(labels).split(";") for labels in loaded.comparisons.labels)
     if disturbed:
         yield (
@@ -78,6 +80,14 @@ def _doubts(loaded: Loaded) -> Iterator[str]:
     failed = len(loaded.failed.case_id.unique())
     if failed:
         yield f"{failed} case{'s' * (failed != 1)} failed."
+
+
+def _restored(loaded: Loaded) -> dict[str, str]:
+    """What an arm's file changed for its whole process, by the arm's name."""
+    names = {case.id: name(case) for case in loaded.run.plan.cases}
+    return {
+        names[case]: what for record in loaded.run.records for case, what in record.restored.items() if case in names
+    }
 
 
 def _named(loaded: Loaded, cases: list[Case]) -> list[str]:

@@ -176,7 +176,7 @@ def environment_of(place: Place) -> Environment:
     )
     if place.device != "cuda":
         return environment
-    from modbench.harness.subject import shared_state
+    from modbench.harness.subject import process_settings, shared_state
 
     # torch's device 0, which may differ from NVML's: CUDA_VISIBLE_DEVICES hides and reorders devices.
     properties = torch.cuda.get_device_properties(0)
@@ -184,8 +184,8 @@ def environment_of(place: Place) -> Environment:
         "device": properties.name,
         "device_uuid": str(properties.uuid),
         "cudnn": torch.backends.cudnn.version(),
-        "attention": shared_state.attention(),
-        "fp32_precision": shared_state.fp32_precision(),
+        "attention": process_settings.attention(),
+        "fp32_precision": process_settings.fp32_precision(),
         "variables": shared_state.variables(),
     }
     return environment.model_copy(update=found)
@@ -195,6 +195,9 @@ def make_record(unit: UnitOfWork) -> Record:
     """Run a unit in this process and return its record."""
     import torch
 
+    from modbench.harness.subject import shared_state  # before any model, whose file may change what it reads
+
+    shared_state.CHANGED.clear()
     place = unit.comparison.place
     torch.set_num_threads(place.threads)
     environment = environment_of(place)
@@ -217,6 +220,7 @@ def make_record(unit: UnitOfWork) -> Record:
         findings=next((each for each in made if isinstance(each, Notes)), None),
         blocks=tuple(each for each in made if isinstance(each, Blocks)),
         busy=tuple(busy.INTERVALS),
+        restored=dict(shared_state.CHANGED),
     )
     return usable(record, unit)
 

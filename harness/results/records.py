@@ -177,6 +177,7 @@ class Record(Frozen):
         findings: findings of the pass that belong to no metric, of the type that the pass names.
         blocks: witnesses of blocks, from units that time.
         busy: (start, end) of intervals of measurement or training, on the machine's monotonic clock, in s.
+        restored: what loading or building a case's model changed for the whole process, in words, by case id. It was put back.
     """
 
     schema_version: Literal[9] = 9
@@ -190,6 +191,7 @@ class Record(Frozen):
     findings: SerializeAsAny[Notes] | None = None
     blocks: tuple[Blocks, ...] = ()
     busy: tuple[tuple[float, float], ...] = ()
+    restored: dict[str, Said] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

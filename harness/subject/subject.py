@@ -56,16 +56,17 @@ class Subject:
         clock: Clock | None = None,
         module: nn.Module | None = None,
     ) -> None:
-        self.case, self.seed = case, seed
+        self.case, self.seed, self.replaced_clocks = case, seed, list[str]()
         self.steps, self.clock = (decode or DecodePlan()).tokens, clock or clock_of(case.place)
-        # A user's file may change global state of torch, which must not change the speed of the other arms.
-        shared_state.restore(case.place.threads)
-        self.module = build_module(case, seed, case.place.device) if module is None else module
-        # Ours are bound: what a user's file does to `time` moves no number, but is told.
-        self.replaced_clocks = clocks.restored()
-        shared_state.restore(case.place.threads)
         if module is None:
-            self.module.to(case.place.device, dtype or DTYPES[case.place.dtype])
+            # A user's file may change what the whole process shares, which must not change the speed of the other arms.
+            shared_state.restore(case.place.threads)
+            module = build_module(case, seed, case.place.device)
+            # Ours are bound: what a user's file does to `time` moves no number, but is told.
+            self.replaced_clocks = clocks.restored()
+            shared_state.restore_after(case.id, case.place.threads)
+            module.to(case.place.device, dtype or DTYPES[case.place.dtype])
+        self.module = module
         self.parts = parts_of(self.module, case.model)
         # Whether the guard of a user's model has compared its decode steps with its forward pass.
         self.decodes_as_forward = False

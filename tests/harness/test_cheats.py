@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
+from planted import ENVIRONMENT
 from test_faults import outcomes, planned, run_units
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import catalogue, files
 from modbench.harness.core.errors import UsageError
+from modbench.harness.results import run_folder
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.run_folder import FINISHED, read
 from modbench.harness.subject import shared_state
+from modbench.reports import sureness
+from modbench.reports.load import load
 
 CHEATS = """
 import time
@@ -45,6 +52,49 @@ def slow_everywhere(config):
     return Plain(config)
 scribbles, not_a_number = Scribbles, NotANumber
 """
+
+
+LEFT_ON = {
+    "anomaly mode": ("torch.autograd.set_detect_anomaly(True)", "anomaly detection"),
+    "a forward hook": (
+        "torch.nn.modules.module.register_module_forward_hook(lambda module, given, made: None)",
+        "the hooks of every module",
+    ),
+    "a forward pre-hook": (
+        "torch.nn.modules.module.register_module_forward_pre_hook(lambda module, given: None)",
+        "the hooks of every module",
+    ),
+    "a backward hook": (
+        "torch.nn.modules.module.register_module_full_backward_hook(lambda module, given, made: None)",
+        "the hooks of every module",
+    ),
+    "a hook of optimizers": (
+        "sys.modules['torch.optim.optimizer'].register_optimizer_step_pre_hook(lambda *given: None)",
+        "the hooks of every optimizer",
+    ),
+    "saved tensors": (
+        "torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t).__enter__()",
+        "the hooks of saved tensors",
+    ),
+    "no oneDNN": ("torch.backends.mkldnn.set_flags(False)", "oneDNN's flags"),
+    "no NNPACK": ("torch.backends.nnpack.set_flags(False)", "NNPACK"),
+    "eager by stance": ("torch.compiler.set_stance('force_eager')", "the stance of torch.compile"),
+    "inference mode": ("mode = torch.inference_mode(); mode.__enter__()", "inference mode"),
+    "autocast": ("torch.autocast('cpu', torch.bfloat16).__enter__()", "autocast"),
+    "a mode of functions": ("Functions().__enter__()", "modes of torch's functions"),
+    "a mode of operators": ("Operators().__enter__()", "modes of torch's operators"),
+    "the device of a CPU": ("torch.set_default_device('cpu')", "modes of torch's functions"),
+    "a profiler": ("torch.autograd.profiler.profile().__enter__()", "torch's profiler"),
+    "one thread of autograd": ("torch.autograd.set_multithreading_enabled(False)", "threads of the backward pass"),
+    "no fast path": ("torch.backends.mha.set_fastpath_enabled(False)", "the fast path of attention"),
+    "denormals": ("torch.set_flush_denormal(True)", "denormal numbers"),
+    "no collector": ("gc.disable()", "the garbage collector"),
+    "a collector in a hurry": ("gc.set_threshold(1)", "the garbage collector"),
+    "a trace": ("sys.settrace(lambda *_: None)", "a function that traces Python"),
+    "a profile": ("sys.setprofile(lambda *_: None)", "a function that profiles Python"),
+    "traced memory": ("tracemalloc.start()", "the tracing of memory"),
+    "threads that switch": ("sys.setswitchinterval(1e-5)", "how often threads of Python switch"),
+}
 
 
 @pytest.fixture
@@ -121,6 +171,51 @@ def test_what_all_models_share_is_put_back() -> None:
     assert len(shared_state.restore(1)) == 4
     assert shared_state.restore(1) == []
     assert torch.zeros(1).device.type == "cpu"
+
+
+@pytest.mark.parametrize("what", LEFT_ON)
+def test_what_a_users_file_leaves_on_is_put_back_and_named(what: str) -> None:
+    """Each of these slows every model of the process, or changes what it computes; dense took 3 to 13 times as long."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Functions(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return func(*args, **(kwargs or {}))
+
+    class Operators(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return func(*args, **(kwargs or {}))
+
+    torch.set_num_threads(1)
+    line, said = LEFT_ON[what]
+    before = shared_state.read_all()
+    # One statement at the top of a user's file.
+    file = {"torch": torch, "gc": gc, "sys": sys, "tracemalloc": tracemalloc, **locals()}
+    exec(line, file)  # noqa: S102
+    changed = shared_state.restore(1)
+    assert [each for each in changed if said in each], changed
+    assert len(changed) == 1
+    assert shared_state.read_all() == before
+    assert shared_state.restore(1) == []
+    torch.nn.Linear(2, 2)(torch.ones(1, 2)).sum().backward()  # gradients flow as before
+
+
+@pytest.mark.slow
+def test_what_a_file_leaves_on_is_in_the_record_and_in_what_to_doubt(here: Path) -> None:
+    (here / "bad.py").write_text("import torch\ntorch.autograd.set_detect_anomaly(True)\n" + CHEATS)
+    made = planned("Plain", ["latency/forward"])
+    records = [each for each in run_units(made, here) if each.unit.made_in == "time"]
+    run_folder.RunFolder(here / "run").write_run(made, ENVIRONMENT, [], files.now())
+    assert records
+    for record in records:
+        (arm, changed), *more = record.restored.items()
+        assert arm.startswith("bad:Plain[")
+        assert changed == "anomaly detection to on"
+        assert not more
+    said = " ".join(sureness.doubts(load(here / "run")))
+    assert "bad:Plain changed anomaly detection to on for every model of its process" in said
 
 
 @pytest.mark.slow

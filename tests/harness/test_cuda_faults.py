@@ -24,7 +24,7 @@ from modbench.harness.execution.worker import environment_of
 from modbench.harness.passes import time as time_pass
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.records import Gap, Outcome
-from modbench.harness.subject import shared_state
+from modbench.harness.subject import process_settings, shared_state
 from modbench.harness.subject.subject import Subject
 from modbench.harness.timing import cuda_events, host_syncs
 
@@ -248,7 +248,7 @@ def test_a_users_settings_do_not_reach_the_other_arm(cuda: FakeCuda, monkeypatch
         if is_twin(subject):
             torch.set_float32_matmul_precision("high")
         else:
-            seen.add(shared_state.fp32_precision())
+            seen.add(process_settings.fp32_precision())
 
     outcomes = run(forward, monkeypatch)
     assert seen == {"ieee"}
