@@ -1,6 +1,7 @@
 """fvcore's count of multiply-adds, doubled, as a third count of FLOPs; attention needs a handle of ours.
 
-Optional, and loaded late (1.6 s, and TorchScript's warnings): if it is missing or its trace fails, a reason is returned.
+Loaded late (1.6 s, and TorchScript's warnings). It has had no release since 2022: where it cannot be imported or its trace fails, a
+reason is returned.
 """
 
 from __future__ import annotations
@@ -30,17 +31,15 @@ def by_fvcore(module: nn.Module, tokens_BT: Tensor) -> tuple[dict[str, int] | No
         warnings.simplefilter("ignore")
         try:
             from fvcore.nn import FlopCountAnalysis
-        except ImportError:
-            return None, "fvcore is not installed: inside the clone, pip install '.[fvcore]'"
-        logging.getLogger("fvcore").setLevel(logging.ERROR)  # its list of uncounted cheap operators
-        try:
+
+            logging.getLogger("fvcore").setLevel(logging.ERROR)  # its list of uncounted cheap operators
             with torch.no_grad():
                 analysis = FlopCountAnalysis(copy.deepcopy(module).eval(), tokens_BT)
                 analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
                 analysis.set_op_handle("aten::scaled_dot_product_attention", _attention)
                 found = analysis.by_module_and_operator()
-        except Exception as error:  # noqa: BLE001  # a trace may fail in any way; its message is the reason
-            return None, f"fvcore's trace failed: {type(error).__name__}: {in_short(error, 120)}"
+        except Exception as error:  # noqa: BLE001  # an import or a trace may fail in any way; its message is the reason
+            return None, f"fvcore failed: {type(error).__name__}: {in_short(error, 120)}"
     return {path: round(2 * sum(macs.get(name, 0) for name in _PRODUCTS)) for path, macs in found.items()}, None
 
 

@@ -19,7 +19,7 @@ from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.decoder import Decoder
 
 if TYPE_CHECKING:
-    from pytest_benchmark.fixture import BenchmarkFixture  # may not be there: then `Benchmarks.collect` says so
+    from pytest_benchmark.fixture import BenchmarkFixture  # `-p no:benchmark` leaves it out: `Benchmarks.collect` says so
 
 Build = Callable[..., Decoder]
 
@@ -35,12 +35,12 @@ class Benchmarks(pytest.Module):
         """Collect the benchmarks.
 
         Raises:
-            CollectError: without pytest-benchmark.
+            CollectError: pytest-benchmark is not loaded.
         """
         if not hasattr(self.config.option, "benchmark_disable"):
             raise self.CollectError(
                 f"{self.path.name} needs the fixture of pytest-benchmark, which is not loaded: "
-                "`pip install pytest-benchmark`, and no `-p no:benchmark`."
+                "leave out `-p no:benchmark`, or name `-p pytest_benchmark.plugin`."
             )
         return iter(super().collect())
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost
-from modbench.harness.flops import counter, fvcore_counter, operators
+from modbench.harness.flops import counter, operators
 from modbench.harness.flops.operators import is_cheap
 from modbench.harness.flops.reconcile import disagreement
 from modbench.harness.passes.count import Counted, count
@@ -226,23 +228,39 @@ def test_hardware_flops_are_the_scores_computed_again(model: str) -> None:
     assert cost.train_step_hardware > cost.train_step
 
 
-def test_without_fvcore_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "fvcore.nn", None)
+@pytest.fixture
+def fvcore_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose package `fvcore` is imported in place of the installed one."""
+
+    def loaded() -> list[str]:
+        return [name for name in sys.modules if name.partition(".")[0] == "fvcore"]
+
+    installed = {name: sys.modules.pop(name) for name in loaded()}
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "fvcore").mkdir()
+    (tmp_path / "fvcore" / "__init__.py").touch()
+    yield tmp_path / "fvcore"
+    for name in loaded():
+        del sys.modules[name]
+    sys.modules.update(installed)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (None, "ModuleNotFoundError: No module named 'fvcore.nn'"),
+        ("raise AttributeError('np.float is gone')", "AttributeError: np.float is gone"),
+        ("def FlopCountAnalysis(*_):\n    raise RuntimeError('no trace today')", "RuntimeError: no trace today"),
+    ],
+    ids=["missing", "import", "trace"],
+)
+def test_where_fvcore_breaks_its_column_gives_the_reason(code: str | None, reason: str, fvcore_here: Path) -> None:
+    if code is not None:
+        (fvcore_here / "nn.py").write_text(code)
     counted = count(case("dense"), seed=0, hardware=False)
     assert counted.mismatch is None
-    assert "fvcore is not installed" in str(counted.notes.fvcore_reason)
+    assert counted.notes.fvcore_reason == f"fvcore failed: {reason}"
     assert all(row.fvcore is None for row in counted.notes.modules)
-
-
-def test_a_trace_that_fails_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise RuntimeError("no trace today")
-
-    monkeypatch.setattr("fvcore.nn.FlopCountAnalysis", fail)
-    found, reason = fvcore_counter.by_fvcore(torch.nn.Linear(2, 2), torch.zeros(1, 2))
-    assert found is None
-    assert reason is not None
-    assert "no trace today" in reason
 
 
 def test_a_disagreement_over_half_a_percent_is_named() -> None:

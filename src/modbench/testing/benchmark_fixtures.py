@@ -1,4 +1,4 @@
-"""The fixture `benchmark_interleaved`, with pytest-benchmark and without it. Imports nothing but pytest."""
+"""The fixture `benchmark_interleaved`, where pytest-benchmark is loaded and where it is not. Imports nothing but pytest."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class WithoutBenchmark:
     def benchmark_interleaved(self) -> None:
         """Say what is missing."""
         pytest.fail(
-            "benchmark_interleaved needs pytest-benchmark, which is not loaded: `pip install pytest-benchmark`, and no "
-            "`-p no:benchmark`; modbench_compare does without.",
+            "benchmark_interleaved needs pytest-benchmark, which is not loaded: leave out `-p no:benchmark`, or name "
+            "`-p pytest_benchmark.plugin`; modbench_compare does without.",
             pytrace=False,
         )

@@ -1,0 +1,42 @@
+"""What every install has beside modbench, and that none of it is imported before it is needed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Packages of the default install, by the name that is imported.
+PACKAGES = {
+    "torch": "torch",
+    "pytest_benchmark": "pytest-benchmark",
+    "pandas": "pandas",
+    "seaborn": "seaborn",
+    "pynvml": "nvidia-ml-py",
+    "fvcore": "fvcore",
+}
+COMMAND = "import sys; sys.argv = ['modbench', {!r}]\nfrom modbench.cli import main\ntry: main()\nexcept SystemExit as end: assert not end.code"
+STARTS = {
+    "import modbench": "import modbench",
+    "--help": COMMAND.format("--help"),
+    "list": COMMAND.format("list"),
+    "the plug-in of pytest": "import modbench.pytest_plugin",
+}
+
+
+def test_the_default_install_has_them() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {re.split(r"[^\w-]", each)[0] for each in project["dependencies"]} >= {*PACKAGES.values()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", STARTS)
+def test_none_is_imported_before_it_is_needed(start: str) -> None:
+    code = f"{STARTS[start]}\nimport sys\nprint('loaded', *{{*{[*PACKAGES]!r}}} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded"
