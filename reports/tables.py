@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from statistics import median
 from typing import Any
 
@@ -27,6 +28,7 @@ from modbench.harness.roofline.table import Table
 from modbench.harness.stats import block_effects, effects, mean_effects, steady
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.reports import nodes, solved, unsearched
+from modbench.reports.alike import alike
 from modbench.reports.arms import arm_named
 from modbench.reports.cell import Cell, Trouble
 from modbench.reports.derived import Derived
@@ -256,9 +258,14 @@ class Tables:
             self.counted(self.anchor(case, metric)),
             self.run.decisions.get(cell.series),
             self.drift(case, metric),
+            self._alike.get(case.arm, {}),
         )
         found = {name: doubt.finds(evidence) for name, doubt in self.doubts.items()}
         return {name: said for name, said in found.items() if said}
+
+    @cached_property
+    def _alike(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
+        return alike(self)
 
     def labels(self, case: Case, metric: Metric) -> list[Label]:
         """Return the labels of an arm in every output, such as `not autoregressive as measured`."""

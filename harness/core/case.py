@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.config import Key, ModelConfig
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.ids import short_name
@@ -89,6 +89,7 @@ class Case(Frozen):
         budget: training FLOPs that it may spend, in a sweep over several budgets.
         twin: whether it is a second instance of the anchor, timed to see whether the machine calls equals equal.
         options: what a user's build is given by name besides the configuration.
+        by_name: keys of the configuration that it is given by name as well, since it has options of these names.
     """
 
     model: str
@@ -100,6 +101,12 @@ class Case(Frozen):
     budget: float | None = None
     twin: bool = False
     options: Options = ()
+    by_name: tuple[Key, ...] = ()
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What a user's build is given by name."""
+        return dict(self.options) | {key: getattr(self.config, key) for key in self.by_name}
 
     @property
     def original(self) -> Case:
@@ -156,10 +163,7 @@ class Case(Frozen):
         return f"{self.short_model}-twin" if self.twin else self.short_model
 
     def config_diff(self) -> str:
-        """JSON of the fields that are not default (the CSV's `config`); derived values such as `d_ff` count as default.
-
-        Options of a user's model are in it as `options`.
-        """
+        """JSON of the fields that are not default, with a user's `options`; derived values such as `d_ff` count as default."""
         if not self.options:
             return _config_diff(self.config)
         return json.dumps(json.loads(_config_diff(self.config)) | {"options": dict(self.options)}, sort_keys=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 # Keys that every model reads. All other keys belong to an arm, and a model names those that it reads.
 SHAPE_KEYS = (
@@ -265,3 +265,15 @@ def kept(share: float, seq_len: int) -> int:
 
 
 ROUTING_KEYS = tuple(key for key in ModelConfig.model_fields if key not in SHAPE_KEYS)
+# Keys that change nothing before a model generates: neither its FLOPs, nor its parameters, nor its loss.
+GENERATION_KEYS = ("decode_policy", "decode_rows", "prefill")
+
+
+def _known(key: str) -> str:
+    if key not in ModelConfig.model_fields:
+        raise ValueError(f"{key!r} is no key of a model")
+    return key
+
+
+# The name of a field of `ModelConfig`.
+Key = Annotated[str, AfterValidator(_known)]

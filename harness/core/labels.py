@@ -25,6 +25,7 @@ class Label(StrEnum):
     LAUNCHES_CAPPED = "launches capped"
     SEVERAL_MACHINES = "several machines"
     DAMAGED = "damaged"
+    SAME = "same as another setting"
 
 
 # A loss with one of these labels comes from a model that read later tokens.

@@ -8,13 +8,15 @@ import importlib
 import importlib.machinery
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from modbench.harness.core import options, own_code, own_imports, signatures
+from modbench.harness.core import config_reads, options, own_code, own_imports, signatures
+from modbench.harness.core.config import ROUTING_KEYS
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.model_sources import sourced
+from modbench.harness.core.model_sources import SourcedModel, sourced
 
 
 def is_user_model(spec: str) -> bool:
@@ -80,17 +82,81 @@ def check_user_model(spec: str, given: Mapping[str, Any]) -> None:
     where, _, attribute = spec.rpartition(":")
     if not where or not attribute.isidentifier():
         raise UsageError(f"model {spec!r} names no function. Write FILE.py:build or package.module:build.")
-    source: Path | None = Path(where)
     if not where.endswith(".py"):
         if not all(_specs(where)):
             raise UsageError(f"model {spec!r}: there is no module {where!r} to import. Write a file as FILE.py:build.")
-        source = files_of_module(where).get(where)
     elif not Path(where).is_file():
         near = difflib.get_close_matches(Path(where).name, _python_files(Path(where).parent), n=1, cutoff=0.7)
         hint = f" Did you mean {str(Path(where).with_name(near[0]))!r}?" if near else ""
         raise UsageError(f"model {spec!r}: there is no file {where!r} in {Path.cwd()}.{hint}")
-    if source is not None and source.suffix == ".py":  # others hold no source
+    if (source := _source(where)) is not None:
         signatures.check(source, attribute, given, f"model {spec!r}")
+
+
+def _source(where: str) -> Path | None:
+    """The Python source of a file or module; None where there is none to read."""
+    if not where:
+        return None
+    source = Path(where) if where.endswith(".py") else files_of_module(where).get(where)
+    return source if source is not None and source.suffix == ".py" and source.is_file() else None
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a key of an arm, such as `capacity`, reaches a user's model.
+
+    Attributes:
+        by_name: whether its build is given the key by name, as an option.
+        why_not: where the key reaches nothing, why, and what would work; empty where it reaches something, or nobody can tell.
+    """
+
+    by_name: bool = False
+    why_not: str = ""
+
+
+def way(spec: str, given: Mapping[str, Any], key: str) -> Way:
+    """Find how a key of an arm reaches a user's model, without running its code.
+
+    The key is an option of the build that has a parameter of that name; else the build, or what it calls in its file, reads it as
+    an attribute of the configuration; else `**options` take it.
+
+    Args:
+        spec: `FILE.py:build`, `package.module:build`, or `PREFIX:WHAT` of a source.
+        given: its options.
+        key: a key of `ModelConfig`.
+
+    Raises:
+        UsageError: if the file is not Python, or `build` an async function.
+    """
+    if key in given:
+        return Way(why_not=f"it is given {key} = {given[key]!r} as an option already. Leave one of them out")
+    found = sourced(spec, given)
+    return _way_by_source(spec, key) if found is None else _way_into(found, key)
+
+
+def _way_into(found: SourcedModel, key: str) -> Way:
+    decided = found.settings()
+    if key in decided:
+        return Way(why_not=f"it decides {key} = {decided[key]!r} itself")
+    return Way(why_not=f"it has no {key}") if key in ROUTING_KEYS else Way()
+
+
+def _way_by_source(spec: str, key: str) -> Way:
+    where, _, attribute = spec.rpartition(":")
+    source = _source(where)
+    module = signatures.module_of(source, f"model {spec!r}") if source else None
+    build = signatures.signature_of(module, attribute, f"model {spec!r}") if module else None
+    if module is None or build is None:
+        return Way()
+    read = config_reads.reads(module, attribute)
+    if key in build.options or (build.more_by_name and read is not None and key not in read):
+        return Way(by_name=True)
+    if read is None or key in read:
+        return Way()
+    return Way(
+        why_not=f"it reads no {build.config}.{key}, and {build} has no option of that name. Write "
+        f"{attribute}({build.config}, {key}=…), or read {build.config}.{key}"
+    )
 
 
 def _python_files(folder: Path) -> list[str]:

@@ -29,6 +29,7 @@ class Signature:
         defaults: by name, the default as written; of names that need not be given.
         more_positional: name of `*args`; empty if there is none.
         more_by_name: name of `**kwargs`; empty if there is none.
+        arguments: where they stand in the source.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Signature:
     defaults: Mapping[str, str]
     more_positional: str
     more_by_name: str
+    arguments: ast.arguments
 
     def __str__(self) -> str:
         """The signature without annotations: `build(config, threshold=0.5)`."""
@@ -50,6 +52,16 @@ class Signature:
         parts += [f"**{self.more_by_name}"] if self.more_by_name else []
         text = ", ".join(parts)
         return f"{self.name}({text if len(text) <= MOST_SHOWN else f'{text[: MOST_SHOWN - 1]}…'})"
+
+    @property
+    def config(self) -> str | None:
+        """The parameter that gets the configuration; None where `*args` does."""
+        return self.positional[0] if self.positional else None
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The parameters besides it that can be given by name."""
+        return (*self.positional[max(1, self.only_positional) :], *self.by_name)
 
     def _parameter(self, name: str) -> str:
         return f"{name}={self.defaults[name]}" if name in self.defaults else name
@@ -69,7 +81,7 @@ def check(file: Path, name: str, options: Mapping[str, object], of: str) -> None
     Raises:
         UsageError: if the file is not Python, defines no such name, or it cannot be called so.
     """
-    module = _module(file, of)
+    module = module_of(file, of)
     if name not in module.bound:
         if module.open_ended:
             return
@@ -77,7 +89,7 @@ def check(file: Path, name: str, options: Mapping[str, object], of: str) -> None
         near = difflib.get_close_matches(name, callables, n=1, cutoff=0.6)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"{of}: {file.name} defines no {name!r}.{hint}")
-    found = _signature_of(module, name, of)
+    found = signature_of(module, name, of)
     if found is not None:
         _check_call(found, options, of)
 
@@ -87,10 +99,9 @@ def _check_call(signature: Signature, options: Mapping[str, object], of: str) ->
     takes_config = signature.positional or signature.more_positional
     if not takes_config:
         raise UsageError(f"{of}: {said}, but it is called with the configuration: build(config).")
-    config, named = signature.positional[:1], signature.positional[max(1, signature.only_positional) :]
-    known = [*named, *signature.by_name]
+    known = signature.options
     for option in options:
-        if option in config and signature.only_positional == 0:
+        if option == signature.config and signature.only_positional == 0:
             raise UsageError(f"{of}: {option!r} is the configuration, which modbench passes: it is no option. {said}.")
         if option not in known and not signature.more_by_name:
             near = difflib.get_close_matches(option, known, n=1, cutoff=0.6)
@@ -103,20 +114,27 @@ def _check_call(signature: Signature, options: Mapping[str, object], of: str) ->
             raise UsageError(f"{of}: the option {each!r} is missing. {said}: write …({each}=VALUE).")
 
 
-@dataclass(frozen=True)
-class _Module:
+@dataclass(frozen=True, eq=False)
+class Module:
     """The names that a file binds, with what they are bound to.
 
     Attributes:
+        tree: the file.
         bound: by name, the statements that bind it; None for one that cannot be followed.
         open_ended: whether it may have names that its source does not show.
     """
 
+    tree: ast.Module
     bound: Mapping[str, Sequence[ast.stmt | None]]
     open_ended: bool
 
 
-def _module(file: Path, of: str) -> _Module:
+def module_of(file: Path, of: str) -> Module:
+    """Read what a file binds; `of` begins the message.
+
+    Raises:
+        UsageError: if it cannot be read or is not Python.
+    """
     try:
         source = file.read_bytes()
     except OSError as error:
@@ -130,7 +148,7 @@ def _module(file: Path, of: str) -> _Module:
 
 
 @functools.lru_cache(maxsize=64)
-def _parsed(source: bytes) -> _Module:
+def _parsed(source: bytes) -> Module:
     tree = ast.parse(source)
     bound: dict[str, list[ast.stmt | None]] = {}
     open_ended = False
@@ -143,7 +161,7 @@ def _parsed(source: bytes) -> _Module:
             for name in node.names:
                 bound.setdefault(name, []).append(None)
         open_ended |= isinstance(node, ast.Name) and node.id in {"globals", "exec", "setattr", "vars", "locals"}
-    return _Module(bound, open_ended or "__getattr__" in bound)
+    return Module(tree, bound, open_ended or "__getattr__" in bound)
 
 
 def _statements(body: Sequence[ast.stmt], *, certain: bool) -> Iterator[tuple[ast.stmt, bool]]:
@@ -179,8 +197,12 @@ def _binds(statement: ast.stmt) -> Iterator[str]:
             around += [each for each in ast.iter_child_nodes(node) if not isinstance(each, nested)]
 
 
-def _signature_of(module: _Module, name: str, of: str, steps: int = MOST_STEPS) -> Signature | None:
-    """The signature of a name; None where the source does not tell it."""
+def signature_of(module: Module, name: str, of: str, steps: int = MOST_STEPS) -> Signature | None:
+    """The signature of a name; None where the source does not tell it.
+
+    Raises:
+        UsageError: if it is an async function; `of` begins the message.
+    """
     statements = module.bound.get(name, ())
     statement = statements[-1] if statements and None not in statements and steps else None
     if isinstance(statement, ast.AsyncFunctionDef):
@@ -196,7 +218,7 @@ def _signature_of(module: _Module, name: str, of: str, steps: int = MOST_STEPS) 
     return None
 
 
-def _of_class(module: _Module, name: str, found: ast.ClassDef, steps: int) -> Signature | None:
+def _of_class(module: Module, name: str, found: ast.ClassDef, steps: int) -> Signature | None:
     if found.decorator_list or found.keywords or steps == 0:
         return None
     own = {each.name: each for each in found.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
@@ -212,18 +234,18 @@ def _of_class(module: _Module, name: str, found: ast.ClassDef, steps: int) -> Si
     return None
 
 
-def _of_value(module: _Module, name: str, value: ast.expr, of: str, steps: int) -> Signature | None:
+def _of_value(module: Module, name: str, value: ast.expr, of: str, steps: int) -> Signature | None:
     if isinstance(value, ast.Lambda):
         return _of_arguments(name, value.args)
     if isinstance(value, ast.Name):
-        found = _signature_of(module, value.id, of, steps)
+        found = signature_of(module, value.id, of, steps)
         return None if found is None else replace(found, name=name)
     if not (isinstance(value, ast.Call) and ast.unparse(value.func) in {"functools.partial", "partial"}):
         return None
     known = all(keyword.arg for keyword in value.keywords) and not any(isinstance(a, ast.Starred) for a in value.args)
     if not (known and value.args and isinstance(value.args[0], ast.Name)):
         return None
-    inner = _signature_of(module, value.args[0].id, of, steps)
+    inner = signature_of(module, value.args[0].id, of, steps)
     return None if inner is None else _of_partial(inner, name, value)
 
 
@@ -242,6 +264,7 @@ def _of_partial(inner: Signature, name: str, call: ast.Call) -> Signature | None
         {**inner.defaults, **given},
         inner.more_positional if first == len(left) else "",
         inner.more_by_name,
+        inner.arguments,
     )
 
 
@@ -259,4 +282,5 @@ def _of_arguments(name: str, args: ast.arguments, skip: int = 0) -> Signature:
         {each: ast.unparse(default) for each, default in defaults.items()},
         args.vararg.arg if args.vararg else "",
         args.kwarg.arg if args.kwarg else "",
+        args,
     )

@@ -18,7 +18,9 @@ FACTOR = 1.5
 # Time of an operator, whatever it computes: of small shapes most of the time is this, which FLOPs do not explain.
 OPERATOR_S = 15e-6
 # Labels that explain nothing about speed.
-SILENT = frozenset({Label.FASTER, Label.UNCHECKED, Label.CONTAMINATED, Label.NOT_AUTOREGRESSIVE, Label.SAW_FUTURE})
+SILENT = frozenset(
+    {Label.FASTER, Label.UNCHECKED, Label.CONTAMINATED, Label.NOT_AUTOREGRESSIVE, Label.SAW_FUTURE, Label.SAME}
+)
 
 
 def finds(evidence: Evidence) -> str | None:

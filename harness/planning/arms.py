@@ -22,6 +22,9 @@ from modbench.harness.planning.suite import Suite
 # (model to shrink, its shape, target model, target's shape, quantity) -> (solved shape, its share of the full shape's)
 Solver = Callable[[str, ModelConfig, str, ModelConfig, str], tuple[ModelConfig, float]]
 
+# Keys that say something to modbench, whatever the model does with them.
+OURS = ("vocab_size", "max_seq_len", "bidirectional", "n_classes")
+
 
 @dataclass(frozen=True)
 class ResolvedArm:
@@ -32,6 +35,7 @@ class ResolvedArm:
         config: shape of the model.
         parts: what distinguishes it from other arms of its model.
         options: what a user's build is given by name.
+        by_name: keys of the configuration that it is given by name as well.
         anchor: whether the suite names it as the anchor.
         target: the arm that it matches, if it is a rung.
         quantity: the quantity in which it matches.
@@ -41,6 +45,7 @@ class ResolvedArm:
     config: ModelConfig
     parts: tuple[str, ...]
     options: Pairs = ()
+    by_name: tuple[str, ...] = ()
     anchor: bool = False
     target: ResolvedArm | None = None
     quantity: str = "flops/forward"
@@ -70,7 +75,7 @@ def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
     for arm in suite.arms:
         if arm.match is None:
             plain += [
-                (_resolve(arm.model, {**shape, **s}, o, anchor=arm.anchor), s)
+                (_resolve(arm.model, shape, s, o, anchor=arm.anchor), s)
                 for s in product_of(arm.settings)
                 for o in product_of(arm.options)
             ]
@@ -129,17 +134,23 @@ def product_of(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _resolve(
-    model: str, settings: dict[str, Any], given: Mapping[str, Any] | None = None, *, anchor: bool = False
+    model: str,
+    shape: Mapping[str, Any],
+    of_arm: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
+    *,
+    anchor: bool = False,
 ) -> ResolvedArm:
-    given = given or {}
+    given, settings = given or {}, {**shape, **of_arm}
+    by_name: tuple[str, ...] = ()
     if own_models.is_user_model(model):
-        own_models.check_user_model(model, given)
+        by_name = reached_by_name(model, given, of_arm)
         options: Mapping[str, object] = {}
-        settings = settings | decided_by(model, given, settings)
+        settings |= decided_by(model, given, settings)
     else:
         catalogue.find("models", model)
         options = catalogue.model_options(model)
-        for key in settings:
+        for key in of_arm:
             if key in ROUTING_KEYS and key not in options:
                 allowed = f"It reads {', '.join(options)}." if options else "It reads no routing key."
                 raise UsageError(f"model {model!r} does not read {key!r}. {allowed}")
@@ -156,7 +167,27 @@ def _resolve(
             f"model {model!r}: first_routed {config.first_routed} leaves no routed block among {config.n_layers} layers "
             "(blocks count from 0). Lower first_routed or add layers."
         )
-    return ResolvedArm(model, config, (), tuple(sorted(given.items())), anchor)
+    return ResolvedArm(model, config, (), tuple(sorted(given.items())), by_name, anchor)
+
+
+def reached_by_name(model: str, given: Mapping[str, Any], of_arm: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of an arm that a user's build is given by name; it reads the others from the configuration.
+
+    Args:
+        model: the user's model.
+        given: its options.
+        of_arm: the settings of the arm, without the shape that all arms share.
+
+    Raises:
+        UsageError: if the model cannot be found or called so, or one of the keys reaches nothing.
+    """
+    ways = {key: own_models.way(model, given, key) for key in of_arm if key not in OURS}
+    by_name = tuple(sorted(key for key, way in ways.items() if way.by_name))
+    own_models.check_user_model(model, {**given, **{key: of_arm[key] for key in by_name}})
+    for key, way in ways.items():
+        if way.why_not:
+            raise UsageError(f"model {model!r}: {key} = {of_arm[key]!r} would change nothing: {way.why_not}.")
+    return by_name
 
 
 def decided_by(model: str, given: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,11 +230,12 @@ def _label(
     parts = [f"c{arm.config.capacity:g}"] if arm.config.capacity is not None else []
     if any(short_name(other.model) == short_name(arm.model) and other.model != arm.model for other, _ in siblings):
         parts.insert(0, arm.model.rpartition(":")[0].removesuffix(".py"))  # two files with the same name: add the path
-    others = [other.config for other, _ in siblings if other.model == arm.model]
+    others = [other for other, _ in siblings if other.model == arm.model]
     for key in settings:
         value = getattr(arm.config, key, None)
         own = key == "router" and own_routers.is_spec(str(value))
-        if key != "capacity" and (own or len({getattr(config, key) for config in others}) > 1):
+        differ = len({(getattr(other.config, key), key in other.by_name) for other in others}) > 1
+        if key != "capacity" and (own or differ):
             name = own_routers.short(str(value)) if own else value
             parts.append(str(name) if isinstance(name, str) else f"{key}{name:g}")
     parts += [label(name, value) for name, value in arm.options]
@@ -220,11 +252,13 @@ def _rung(
         raise UsageError(f"match: {unknown('arm', match.arm, catalogue.entries('models'))}")
     theirs = next((other.settings for other in suite.arms if other.model == match.arm and other.match is None), {})
     fixed = {key: value for key, value in theirs.items() if not isinstance(value, list | tuple)}
-    base = _resolve(arm.model, {**shape, **arm.settings})
-    target = _resolve(match.arm, {**shape, **fixed, **match.settings})
+    base = _resolve(arm.model, shape, arm.settings)
+    target = _resolve(match.arm, shape, {**fixed, **match.settings})
     target = next((a for a in named if (a.model, a.config) == (target.model, target.config)), None) or _label(
         target, {}, []
     )
     config, share = solve(arm.model, base.config, target.model, target.config, match.quantity)
     letter = QUANTITIES[match.quantity][1]
-    return ResolvedArm(arm.model, config, (f"{letter}{share:.2f}",), (), arm.anchor, target, match.quantity)
+    return ResolvedArm(
+        arm.model, config, (f"{letter}{share:.2f}",), (), (), anchor=arm.anchor, target=target, quantity=match.quantity
+    )

@@ -161,6 +161,7 @@ class Expander:
                 task=task,
                 budget=budget,
                 options=arm.options,
+                by_name=arm.by_name,
             )
             for arm in arms
         )

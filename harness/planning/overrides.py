@@ -15,6 +15,8 @@ from modbench.harness.planning.suite import SMOKE_STEPS, TABLES, Suite, parse_su
 
 # Keys that only the pilot of a two-stage effort reads.
 _OF_PILOT = ("pilot_launches", "most_launches", "mde")
+# Of one of our models that does not read a key.
+UNREAD = "it does not read it"
 # Keys of a suite outside its tables that `--set` changes.
 TOP_KEYS = ("launches", "rounds", *_OF_PILOT, "margin", "threads", "metrics", "twin")
 
@@ -27,7 +29,7 @@ class Overrides:
         model: catalogue names keep only those arms and the anchor, and add models that the suite lacks;
             `FILE.py:build` or `package.module:build` adds an arm, with options in parentheses.
         only: whether these models are all: the first is the anchor.
-        capacity: replaces the capacities of every arm that has one, and of user models.
+        capacity: replaces the capacities of every arm that has one, and of user models that it reaches.
         router: replaces the routers of every arm that has one; catalogue names and `FILE.py:ROUTER`.
         seq_len: replaces the grid's lengths.
         batch_size: replaces the grid's batch sizes.
@@ -110,9 +112,11 @@ def _check_pilot(suite: Suite, settings: tuple[str, ...]) -> None:
 
 def _set_routing(data: dict[str, Any], key: str, value: object, flag: str) -> None:
     """Set a routing key for every arm whose model reads it; rungs follow the arm that they match."""
-    reads = [arm for arm in data["arms"] if arm["match"] is None and _reads(arm["model"], key)]
+    why_not = {i: _why_not(arm, key) for i, arm in enumerate(data["arms"]) if arm["match"] is None}
+    reads = [data["arms"][i] for i, why in why_not.items() if not why]
     if not reads:
-        raise UsageError(f"{flag}: no model of this suite reads {key!r}.")
+        said = "".join(f" {why}." for why in dict.fromkeys(why_not.values()) if why != UNREAD)
+        raise UsageError(f"{flag}: no model of this suite reads {key!r}.{said}")
     for arm in reads:
         arm["settings"][key] = value
 
@@ -181,8 +185,13 @@ def _budget(train: dict[str, Any], name: str, value: object) -> None:
     train |= dict.fromkeys(BUDGETS) | {name: value}
 
 
-def _reads(model: str, key: str) -> bool:
-    return own_models.is_user_model(model) or key in catalogue.model_options(model)
+def _why_not(arm: dict[str, Any], key: str) -> str:
+    """Why a routing key would not reach an arm's model; empty if it would, or nobody can tell."""
+    model, given = own_models.parse_spec(arm["model"])
+    if not own_models.is_user_model(model):
+        return "" if key in catalogue.model_options(model) else UNREAD
+    why = own_models.way(model, {**arm.get("options", {}), **given}, key).why_not
+    return f"Model {model!r}: {why}" if why else ""
 
 
 def _name_files(data: dict[str, Any], task: str, path: str) -> None:

@@ -30,6 +30,7 @@ class Evidence:
         anchor_counted: the same of the anchor.
         decision: what a pilot decided on the number of launches; None: it is fixed.
         drift: how the arm drifted relative to its anchor, over all launches; None: it did not.
+        same_as: other settings of the model with the same FLOPs, parameters and losses, bit for bit; by arm, what differs.
     """
 
     case: Case
@@ -41,6 +42,7 @@ class Evidence:
     anchor_counted: CountNotes = field(default_factory=CountNotes)
     decision: Decision | None = None
     drift: str | None = None
+    same_as: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def timed(self) -> bool:

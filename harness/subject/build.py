@@ -27,7 +27,7 @@ def build_module(case: Case, seed: int, device: str | None = None) -> nn.Module:
     """
     torch.manual_seed(seed)
     if case.own:
-        build = own_models.load_user_model(case.model, dict(case.options))
+        build = own_models.load_user_model(case.model, case.given)
         module = build(case.config)
         own_imports.leave()
     else:

@@ -113,6 +113,7 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
     ),
     "recompiled": (evidence([outcome({"recompiles": [1.0] + [0.0] * 39})]), "1 samples"),
     "reused_output": (evidence(counted={"reused": "cached output: a second call ran nothing"}), "cached output"),
+    "same_as_another": (replace(evidence(), same_as={"mine:build[c0.25]": ("capacity",)}), "mine:build[c0.25]"),
     "side_stream": (evidence([outcome(escaped=0.25)]), "25%"),
     "unchecked": (
         evidence(counted={"causality": {"reads_future": None, "tried": True, "reason": "its logits are not numbers"}}),

@@ -120,7 +120,9 @@ def test_named_models_keep_the_anchor_and_add_what_is_lacking() -> None:
 
 def test_a_users_model_is_added_beside_all_arms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.py").write_text("def build(config): ...\nraise RuntimeError('planning must not run this')\n")
+    (tmp_path / "mine.py").write_text(
+        "def build(config, capacity=0.5): ...\nraise RuntimeError('planning must not run this')\n"
+    )
     (tmp_path / "pkg").mkdir()
     (tmp_path / "pkg" / "__init__.py").write_text("")
     (tmp_path / "pkg" / "net.py").write_text("def make(config): ...\n")

@@ -14,7 +14,7 @@ from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.options import Pairs
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost, closed_form
-from modbench.harness.planning.arms import check_capacity, decided_by
+from modbench.harness.planning.arms import check_capacity, decided_by, reached_by_name
 from modbench.harness.planning.overrides import toml_value
 
 if TYPE_CHECKING:
@@ -89,9 +89,7 @@ def costs(request: Request) -> list[dict[str, Any]]:
 
 
 def _check(request: Request) -> None:
-    if own_models.is_user_model(request.model):
-        own_models.check_user_model(request.model, dict(request.options))
-    else:
+    if not own_models.is_user_model(request.model):
         catalogue.find("models", request.model)
     for size in (*request.seq_len, *request.batch_size):
         if size < 1:
@@ -100,7 +98,8 @@ def _check(request: Request) -> None:
         check_capacity(capacity)
 
 
-def _config(request: Request, capacity: float | None, seq_len: int) -> ModelConfig:
+def _config(request: Request, capacity: float | None, seq_len: int) -> tuple[ModelConfig, tuple[str, ...]]:
+    """The configuration, and the keys of it that a user's build is given by name."""
     own = own_models.is_user_model(request.model)
     options = {} if own else catalogue.model_options(request.model)
     given: dict[str, Any] = {}
@@ -117,6 +116,8 @@ def _config(request: Request, capacity: float | None, seq_len: int) -> ModelConf
             raise UsageError(f"model {request.model!r} has no capacity. Leave out --capacity.")
         given["capacity"] = capacity
     check_capacity(given.get("capacity"))
+    routing = {key: value for key, value in given.items() if key in ROUTING_KEYS}
+    by_name = reached_by_name(request.model, dict(request.options), routing) if own else ()
     given |= decided_by(request.model, dict(request.options), given)
     try:
         config = ModelConfig.model_validate({"max_seq_len": seq_len, **options, **given})
@@ -129,13 +130,13 @@ def _config(request: Request, capacity: float | None, seq_len: int) -> ModelConf
         )
     if config.max_seq_len < seq_len:
         raise UsageError(f"seq_len {seq_len} exceeds max_seq_len {config.max_seq_len}: raise max_seq_len.")
-    return config
+    return config, by_name
 
 
 def _row(request: Request, capacity: float | None, dtype: Dtype, batch_size: int, seq_len: int) -> dict[str, Any]:
-    config = _config(request, capacity, seq_len)
+    config, by_name = _config(request, capacity, seq_len)
     place = Place(seq_len=seq_len, batch_size=batch_size, dtype=dtype, device="cpu", threads=1, compile=False)
-    case = Case(model=request.model, arm_parts=(), config=config, place=place, options=request.options)
+    case = Case(model=request.model, arm_parts=(), config=config, place=place, options=request.options, by_name=by_name)
     row: dict[str, Any] = {
         "model": request.model,
         "seq_len": seq_len,

@@ -1,0 +1,77 @@
+"""Arms that differ in a setting and agree bit for bit in FLOPs, parameters and losses are labelled."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from planted import left, planted_suite
+
+from modbench.harness.core.labels import Label
+from modbench.reports import render, summary
+from modbench.reports.load import Loaded
+
+ARMS: list[dict[str, Any]] = [
+    {"model": "dense"},
+    {"model": "mod", "capacity": 0.125},
+    {"model": "mod", "capacity": 0.125, "multiplier": "sigmoid"},
+    {"model": "mod", "capacity": 0.5},
+]
+
+
+def labelled(tmp_path: Path, arms: list[dict[str, Any]], losses: dict[str, float] | None = None, **suite: Any) -> Any:
+    settings = {"metrics": ["flops/forward", "loss/val"], "arms": arms, "seeds": [0, 1]} | suite
+    loaded = render.write(left(tmp_path, planted_suite("draft", **settings), losses=losses or {}))
+    rows = read(loaded, "cases.csv")
+    assert not rows.empty
+    return loaded, {*rows[rows.labels.str.contains(Label.SAME)].arm}
+
+
+def read(loaded: Loaded, file: str) -> pd.DataFrame:
+    return pd.read_csv(loaded.path / file, dtype=str, keep_default_na=False)
+
+
+def test_two_settings_that_are_one_model_are_labelled_everywhere(tmp_path: Path) -> None:
+    loaded, found = labelled(tmp_path, ARMS)
+    assert len(found) == 2
+    assert {case.arm for case in loaded.labelled()[Label.SAME]} == found
+    pairs = read(loaded, "comparisons.csv")
+    assert {*pairs[pairs.labels.str.contains(Label.SAME)].arm} == found
+    assert Label.SAME in " ".join(summary.closing(loaded, "page", None).split()).lower()
+    page = (loaded.path / "report.html").read_text()
+    assert "bit for bit; multiplier differs" in page
+
+
+@pytest.mark.parametrize(
+    ("arms", "suite"),
+    [
+        # FLOPs differ, at whatever loss.
+        ([*ARMS[:2], ARMS[3]], {}),
+        # What only matters to a model that generates.
+        ([*ARMS[:2], ARMS[1] | {"decode_policy": "masked"}, ARMS[1] | {"prefill": "top_k"}], {}),
+        # Without a loss nobody can tell.
+        (ARMS, {"metrics": ["flops/forward"], "train": None}),
+        # Two models, not two settings.
+        ([{"model": "dense"}, {"model": "mod", "capacity": 0.125}, {"model": "moe"}], {}),
+    ],
+)
+def test_arms_that_may_be_as_they_are_wear_no_label(tmp_path: Path, arms: list[dict[str, Any]], suite: Any) -> None:
+    assert labelled(tmp_path, arms, **suite)[1] == set()
+
+
+def test_a_loss_that_differs_in_its_last_bit_is_another_loss(tmp_path: Path) -> None:
+    names = {case.arm for case in planted_suite("draft", arms=ARMS).cases}
+    one, other = sorted(name for name in names if name.startswith("mod[c0.125"))
+    same = dict.fromkeys(names, 2.0)
+    assert labelled(tmp_path / "same", ARMS, same)[1] == {one, other}
+    assert labelled(tmp_path / "not", ARMS, same | {other: math.nextafter(2.0, 4.0)})[1] == set()
+
+
+def test_an_anchors_twin_is_no_setting(tmp_path: Path) -> None:
+    metrics = ["flops/forward", "latency/forward", "loss/val"]
+    loaded, found = labelled(tmp_path, ARMS[:2], metrics=metrics, twin=True)
+    assert not loaded.twins.empty
+    assert found == set()
