@@ -15,6 +15,7 @@ from modbench.harness.flops import counter
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.records import Gap
 from modbench.harness.subject import reuse, training
+from modbench.harness.subject.module_state import ModuleState
 from modbench.harness.subject.precision import Precision
 from modbench.harness.subject.subject import Subject
 
@@ -63,14 +64,8 @@ def check(
         launch: number of the launch, from 0.
     """
     precision = Precision(subject.case.place.dtype)
-
-    def flops(tokens_BT: Tensor) -> int:
-        with reuse.same_draws(tokens_BT), precision:
-            return counter.count(torch.nn.Identity(), partial(timed, tokens_BT)).total
-
-    vocabulary = subject.case.config.vocab_size
     rebuilt = None if trains else partial(_rebuilt, subject, made)
-    kept = attempt(partial(reuse.kept, flops, batches, vocabulary, rebuilt))
+    kept = attempt(partial(_kept, subject, timed, batches, precision, rebuilt))
     found: dict[str, Any] = {"other_precision": precision.found()}
     gaps = []
     if isinstance(kept, Gap):
@@ -84,6 +79,29 @@ def check(
         else:
             found["train_forward_share"] = share
     return found | {"unchecked": "; ".join(gaps) or None}
+
+
+def _kept(
+    subject: Subject,
+    timed: Callable[[Tensor], object],
+    batches: Sequence[Tensor],
+    precision: Precision,
+    rebuilt: Callable[[], reuse.Flops] | None,
+) -> str | None:
+    """What `reuse.kept` finds in the timed call.
+
+    Each training step starts from the state in which the timing ended: that a gate decides otherwise after a step says nothing
+    about what is kept.
+    """
+    state = None if rebuilt else ModuleState(subject.module)
+
+    def flops(tokens_BT: Tensor) -> int:
+        if state is not None:
+            state.put_back()
+        with reuse.same_draws(tokens_BT), precision:
+            return counter.count(torch.nn.Identity(), partial(timed, tokens_BT)).total
+
+    return reuse.kept(flops, batches, subject.case.config.vocab_size, rebuilt)
 
 
 def _rebuilt(subject: Subject, made: Callable[[Subject], Callable[[Tensor], object]]) -> Callable[[Tensor], int]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import random
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,12 +17,11 @@ from modbench.harness.flops import counter
 LEAST_SHARE = 0.5
 # After many calls every table is made: a call on what was timed costs what a call on anything else costs.
 KEPT_SHARE = 0.95
-# The same of copies in training, where a gate may decide otherwise after each step.
-MOVED_SHARE = 0.75
 # Inputs of each kind that are compared: first a few, which decide where the cost does not depend on the input.
 FEW, MANY = 2, 8
-# One in so many honest models whose cost varies may be accused by chance.
-RARE = 12_870
+# One in so many honest models whose cost varies may be accused by chance, and the most fresh inputs that are drawn for that:
+# enough for two timed ones.
+RARE, MOST_FRESH = 12_870, 160
 # Seed of what a model draws in a call, so that calls differ in their input alone.
 SEED = 7
 
@@ -51,9 +52,17 @@ def reused(module: nn.Module, tokens_BT: Tensor, other_BT: Tensor) -> str | None
 @contextlib.contextmanager
 def same_draws(tokens_BT: Tensor) -> Iterator[None]:
     """Let a call draw the same random numbers as every other call in such a block; afterwards as if it had drawn none."""
-    with torch.random.fork_rng([tokens_BT.device] if tokens_BT.is_cuda else []):
-        torch.manual_seed(SEED)
-        yield
+    # What a model draws by numpy's old functions, it draws from their one state.
+    drawn, drawn_by_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # as above
+    try:
+        with torch.random.fork_rng([tokens_BT.device] if tokens_BT.is_cuda else []):
+            torch.manual_seed(SEED)
+            random.seed(SEED)
+            np.random.seed(SEED)  # noqa: NPY002  # as above
+            yield
+    finally:
+        random.setstate(drawn)
+        np.random.set_state(drawn_by_numpy)  # noqa: NPY002  # as above
 
 
 def kept(flops: Flops, timed: Sequence[Tensor], vocab_size: int, rebuilt: Callable[[], Flops] | None) -> str | None:
@@ -61,47 +70,45 @@ def kept(flops: Flops, timed: Sequence[Tensor], vocab_size: int, rebuilt: Callab
 
     Three comparisons, none of which accuses a model whose cost depends on its input. The same tokens at another address must
     cost the same. Fresh tokens come from the same distribution as the timed ones: with eight of each, all timed ones are
-    cheaper than all fresh ones once in 12,870 times (with fewer timed ones, more fresh ones are drawn). Where the cost depends
-    on the input, the same tokens are also given to the model as it was built.
+    cheaper than all fresh ones once in 12,870 times; of fewer timed ones, so many fresh ones are drawn that it is as rare, and
+    of a single one this says nothing. The same tokens are also given to the model as it was built.
 
     Args:
-        flops: counts a call exactly as it was timed.
+        flops: counts a call exactly as it was timed; in training from the same state each time.
         timed: the tensors that were timed.
         vocab_size: fresh tokens are below it.
-        rebuilt: makes the counter of a model that has seen nothing, with the same weights; None in training, where calls
-            change the model: what it learnt from the timed batches may make them cheaper, but not by half.
+        rebuilt: makes the counter of a model that has seen nothing, with the same weights; None in training, where what the
+            model learnt from the timed batches may make them cheaper, but not by half.
     """
     seen = timed[:MANY]
     moved = [tokens_BT.clone() for tokens_BT in seen]  # kept, so that no two have one address
     fresh = [torch.randint_like(timed[0], vocab_size) for _ in seen]
     found: list[list[int]] = [[], [], []]
+    seen_flops, moved_flops, fresh_flops = found
 
     def look(numbers: range) -> None:
-        """Count three calls for each number, in one order and then in reverse: what drifts in training cancels."""
+        """Count three calls for each number, in one order and then in reverse: what drifts cancels."""
         for number in numbers:
             for kind in (0, 1, 2) if number % 2 else (2, 1, 0):
                 found[kind].append(flops((seen, moved, fresh)[kind][number]))
+
+    def cheaper() -> bool:
+        depends = len(set(fresh_flops)) > 1 or len(set(seen_flops)) > 1
+        return max(seen_flops) < (LEAST_SHARE if depends and rebuilt is None else KEPT_SHARE) * min(fresh_flops)
 
     look(range(min(FEW, len(seen))))
     if len({count for counts in found for count in counts}) == 1:
         return None
     look(range(min(FEW, len(seen)), len(seen)))
-    seen_flops, moved_flops, fresh_flops = found
-    depends = len(set(fresh_flops)) > 1 or len(set(seen_flops)) > 1
-    drifts = depends and rebuilt is None
-    if sum(seen_flops) < (MOVED_SHARE if drifts else KEPT_SHARE) * sum(moved_flops):
+    if sum(seen_flops) < KEPT_SHARE * sum(moved_flops):
         return f"calls on tensors that were timed ran {_mean(seen_flops)} FLOPs, on copies of them {_mean(moved_flops)}"
-    enough = not depends or len(seen) >= MANY // 2
-    share = LEAST_SHARE if drifts else KEPT_SHARE
-    if enough and depends and max(seen_flops) < share * min(fresh_flops):
-        # With fewer than eight of each, that is less rare: more fresh ones make it as rare.
-        while math.comb(len(seen) + len(fresh_flops), len(seen)) < RARE:
-            fresh_flops.append(flops(torch.randint_like(timed[0], vocab_size)))
-    if enough and max(seen_flops) < share * min(fresh_flops):
+    while cheaper() and _chances(seen_flops, fresh_flops) < RARE and len(fresh_flops) < MOST_FRESH:
+        fresh_flops.append(flops(torch.randint_like(timed[0], vocab_size)))
+    if cheaper() and _chances(seen_flops, fresh_flops) >= RARE:
         return (
             f"a call on tokens that were timed ran {_mean(seen_flops)} FLOPs, one on fresh tokens {_mean(fresh_flops)}"
         )
-    if not depends or rebuilt is None:
+    if rebuilt is None:
         return None
     anew = rebuilt()
     anew(torch.randint_like(timed[0], vocab_size))  # makes its tables
@@ -111,6 +118,11 @@ def kept(flops: Flops, timed: Sequence[Tensor], vocab_size: int, rebuilt: Callab
             f"calls on tokens that were timed ran {_mean(seen_flops)} FLOPs, by the model as built {_mean(anew_flops)}"
         )
     return None
+
+
+def _chances(seen: Sequence[int], fresh: Sequence[int]) -> int:
+    """In how many orders of equal chance they may come: in one of them all that were timed come first."""
+    return math.comb(len(seen) + len(fresh), len(seen))
 
 
 def _mean(counts: Sequence[int]) -> str:

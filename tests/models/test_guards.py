@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import random
 from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from test_doubts import evidence
@@ -21,7 +23,8 @@ from modbench.harness.flops import counter
 from modbench.harness.passes.count import Counted, count
 from modbench.harness.passes.time import MANY_INPUTS
 from modbench.harness.results.notes.counting import CountNotes
-from modbench.harness.subject import causality, claims, reuse, rows
+from modbench.harness.subject import after_timing, causality, claims, reuse, rows
+from modbench.harness.subject.module_state import ModuleState
 from modbench.harness.subject.subject import Subject
 from modbench.reports.panels.flops import _claims
 
@@ -519,7 +522,7 @@ def test_a_cost_that_depends_on_the_input_is_no_accusation(drift: float) -> None
 
 
 @pytest.mark.parametrize("by", ["address", "tokens"])
-@pytest.mark.parametrize("number", [3, 16])
+@pytest.mark.parametrize("number", [1, 2, 3, 16])
 def test_a_third_that_is_kept_is_found_behind_any_cost(by: str, number: int) -> None:
     for seed in range(20):
         torch.manual_seed(seed)
@@ -581,3 +584,122 @@ def test_weights_that_are_used_outside_of_their_module_count() -> None:
 
     (claim,) = claims.claims(Beside(Again("twice")), tokens(2, 36))
     assert claim.masked
+
+
+def two_costs(tokens_BT: Tensor) -> int:
+    """A gate that lets half of all inputs pass."""
+    return 200 if int(tokens_BT.sum()) % 2 else 1000
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 8])
+def test_a_gate_is_not_accused_by_chance_however_few_inputs_were_timed(number: int) -> None:
+    """With two timed inputs, as in the suite `quick`, both are cheaper than two fresh ones once in sixteen times."""
+    for seed in range(300):
+        torch.manual_seed(seed)
+        timed = [torch.randint(V, (1, 8)) for _ in range(number)]
+        for rebuilt in (None, lambda: two_costs):
+            assert reuse.kept(two_costs, timed, V, rebuilt) is None
+
+
+@pytest.mark.parametrize("number", [2, 3, 8])
+def test_what_all_models_of_a_process_share_is_found_with_few_inputs(number: int) -> None:
+    """The model as built is as cheap: only fresh tokens tell."""
+    timed = [torch.randint(V, (1, 8)) for _ in range(number)]
+
+    def shared(tokens_BT: Tensor) -> int:
+        return 700 if any(torch.equal(tokens_BT, each) for each in timed) else 1000
+
+    for rebuilt in (None, lambda: shared):
+        assert "one on fresh tokens" in str(reuse.kept(shared, timed, V, rebuilt))
+
+
+class Flips(nn.Module):
+    """Each training step opens or closes its gate: by a weight, a buffer, or an attribute."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.embedding, self.head, self.how = nn.Embedding(V, D), nn.Linear(D, V), how
+        self.body = nn.Sequential(nn.Linear(D, 4 * D), nn.Linear(4 * D, D))
+        self.weight = nn.Parameter(torch.ones(1), requires_grad=False)
+        self.register_buffer("buffer", torch.ones(1))
+        self.tensor, self.number = torch.ones(1), 1
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        x_BTD = self.embedding(tokens_BT)
+        logits_BTV: Tensor = self.head(self.body(x_BTD) if getattr(self, self.how) > 0 else x_BTD)
+        return logits_BTV
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        if self.how == "number":
+            self.number = -self.number
+        else:
+            getattr(self, self.how).neg_()
+
+
+@pytest.mark.parametrize("steps", [12, 13])
+@pytest.mark.parametrize("how", ["weight", "buffer", "tensor", "number"])
+def test_a_gate_that_each_training_step_flips_is_not_accused(how: str, steps: int) -> None:
+    subject = Subject(case("mine.py:build", seq_len=8, vocab_size=V), 0, module=Flips(how))
+    batches = subject.inputs(0, 3)
+    subject.module.train()
+    for step in range(steps):
+        subject.train_step(batches[step % 3])
+    found = after_timing.check(
+        subject, subject.train_step, lambda each: each.train_step, batches, trains=True, launch=1
+    )
+    assert found["reused"] is found["unchecked"] is None
+
+
+@pytest.mark.slow
+def test_a_gate_that_hovers_at_its_threshold_is_not_accused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 300 such launches one in ten was accused while the counted steps moved the weights."""
+    monkeypatch.chdir(MUSEUM)
+    monkeypatch.syspath_prepend(MUSEUM)
+    for seed in range(20):
+        subject = Subject(case("honest/gate_at_its_threshold.py:build", seq_len=4, batch_size=1), seed)
+        batches = subject.inputs(seed, 3)
+        subject.module.train()
+        for step in range(12):
+            subject.train_step(batches[step % 3])
+        torch.manual_seed(seed)
+        found = after_timing.check(
+            subject, subject.train_step, lambda each: each.train_step, batches, trains=True, launch=1
+        )
+        assert found["reused"] is None, seed
+
+
+def test_a_module_is_put_back_in_its_own_tensors() -> None:
+    module = nn.ModuleDict({"one": nn.Linear(2, 2), "other": nn.Linear(2, 2), "norm": nn.BatchNorm1d(2)})
+    module["other"].weight = module["one"].weight
+    module["one"].register_buffer("wide", torch.ones(1).expand(4))  # nothing can write into it
+    module.capacity, module.kept = 0.5, torch.zeros(2)  # type: ignore[assignment]  # a user's own attributes
+    weight = module["one"].weight
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    state = ModuleState(module)
+    with torch.no_grad():
+        weight.add_(1)
+        module["norm"](torch.randn(4, 2))
+        module.kept.add_(1)
+        module.capacity = 0.1  # type: ignore[assignment]  # as above
+        module["one"].weight = nn.Parameter(torch.zeros(2, 2))
+    state.put_back()
+    assert module["one"].weight is module["other"].weight is weight
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert (module.capacity, module.kept.tolist()) == (0.5, [0.0, 0.0])
+
+
+def test_a_call_draws_the_same_numbers_each_time_and_leaves_the_state_of_all_sources() -> None:
+    """Models drop layers by Python's and numpy's numbers too."""
+
+    def draws() -> list[float]:
+        by_numpy = float(np.random.rand())  # noqa: NPY002  # what models use
+        return [random.random(), by_numpy, float(torch.rand(1))]
+
+    with reuse.same_draws(tokens()):
+        first = draws()
+    state = random.getstate()
+    with reuse.same_draws(tokens()):
+        assert draws() == first
+    assert random.getstate() == state
+    assert draws() != first
