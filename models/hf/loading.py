@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modbench.harness.core import extras
-from modbench.harness.core.errors import UsageError, in_short
+from modbench.harness.core.errors import UsageError, in_short, shown
 
 Auto = Literal["AutoConfig", "AutoModelForCausalLM", "AutoTokenizer"]
 MADE = {"AutoConfig": "config", "AutoModelForCausalLM": "model", "AutoTokenizer": "tokenizer"}
@@ -41,6 +41,7 @@ def load(said: str, auto: Auto, source: Any, **options: Any) -> Any:  # noqa: AN
     if not isinstance(source, Path):
         with told(said, MADE[auto]):
             return made.from_config(source, trust_remote_code=False, **options)
+    check_type(said, source)
     folder = source
     if source.suffix == ".gguf":
         extras.load("gguf", "hf", said)
@@ -87,27 +88,36 @@ def _whole(said: str, model: Any, info: dict[str, Any]) -> Any:  # noqa: ANN401 
     return model
 
 
-def check_type(said: str, config: dict[str, Any]) -> None:
+def check_type(said: str, source: Path) -> None:
     """Check that the library itself knows the type of a config that names code; it is loaded only then.
+
+    Args:
+        said: what was asked for: the start of the error.
+        source: a folder or a config.
 
     Raises:
         UsageError: if only the folder's code can make it.
     """
+    config = {} if source.suffix == ".gguf" else _read(source / "config.json" if source.is_dir() else source)
     if not config.get("auto_map"):
         return
-    kind = config["model_type"]
+    kind = config.get("model_type")
     if kind not in extras.load("transformers", "hf", said).CONFIG_MAPPING:
-        raise _code(said, "config.json", f"transformers does not know the model_type {kind!r}")
+        raise _code(said, "config.json", f"transformers does not know the model_type {shown(kind)}")
 
 
 def _names_code(source: Path) -> str | None:
     """The file beside these that names code; None if there is none."""
-    for name in NAMES_CODE:
-        file = source if source.name == name else (source if source.is_dir() else source.parent) / name
-        with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
-            if json.loads(file.read_text(encoding="utf-8")).get("auto_map"):
-                return name
-    return None
+    folder = source if source.is_dir() else source.parent
+    return next((name for name in NAMES_CODE if _read(folder / name).get("auto_map")), None)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The JSON of a file; empty where it is none: whoever needs it says so."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _code(said: str, file: str, why: str) -> UsageError:

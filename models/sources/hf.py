@@ -12,7 +12,7 @@ from modbench.harness.core.contracts import Cost, DecodeCost
 from modbench.models.hf import cost as costs
 from modbench.models.hf import tokenizer
 from modbench.models.hf.loading import check_type
-from modbench.models.hf.shape import converted, raw_config, shape
+from modbench.models.hf.shape import converted, shape
 from modbench.models.hf.spec import Found, Spec, locate, needs
 from modbench.models.hf.tensor_files import check_safetensors
 
@@ -38,9 +38,8 @@ class HuggingFace:
         """Check that the model and the packages that load it are there, and that its files are whole."""
         found = self.found
         needs(self.spec, gguf=found.kind == "gguf")
-        converted(self.spec, found)
-        if found.kind in {"folder", "config"} and found.config_file is not None:
-            check_type(f"model '{self.spec}'", raw_config(self.spec, found.config_file))
+        if not converted(self.spec, found) and found.path is not None:
+            check_type(f"model '{self.spec}'", found.path)
         shape(self.spec, found)  # a GGUF is checked as its header is read
         if found.kind == "folder":
             for file in found.weights:
