@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
@@ -38,10 +38,9 @@ def labels(tables: Tables, case: Case, metric: Metric) -> list[Label]:
 
 def warnings(loaded: Loaded) -> Iterator[str]:
     """Say how many times were taken on a busy machine, and what disturbed them; nothing if none was."""
+    rows: list[Any] = list(loaded.cases.itertuples(index=False))
     timed = [
-        row
-        for row in loaded.cases.itertuples(index=False)
-        if row.status == "ok" and loaded.tables.made_in(loaded.tables.metrics[row.metric]).times
+        row for row in rows if row.status == "ok" and loaded.tables.made_in(loaded.tables.metrics[row.metric]).times
     ]
     busy = [row for row in timed if isinstance(row.labels, str) and Label.CONTAMINATED in row.labels.split(";")]
     if not busy:

@@ -18,9 +18,9 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.labels import Label
 from modbench.harness.core.passes import Pass
 from modbench.harness.planning.rows import first_launches
-from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.evidence import Evidence, Launch
 from modbench.harness.results.notes.counting import CARRIER, CountNotes
-from modbench.harness.results.notes.findings import PeakFinding, RooflineFinding
+from modbench.harness.results.notes.findings import PeakFinding, RooflineFinding, WithoutOwnFinding
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import StoredRun
@@ -57,6 +57,7 @@ class Tables:
         self.peaks: dict[str, float] = {}
         self._drifts: dict[tuple[str, str], str | None] = {}
         self.rooflines: dict[str, Table] = {}
+        self.without_own: dict[tuple[str, str], Launch] = {}
         self._doubted: dict[tuple[str, str], dict[str, str]] = {}
         self._troubles: dict[tuple[str, str], Trouble | None] = {}
         self._estimates: dict[tuple[str, str], effects.Effect] = {}
@@ -99,6 +100,11 @@ class Tables:
             self.peaks[record.findings.dtype] = record.findings.flop_per_s
         if isinstance(record.findings, RooflineFinding):
             self.rooflines[record.findings.table.dtype] = record.findings.table
+        if isinstance(record.findings, WithoutOwnFinding):
+            anchor, label = record.unit.comparison.arms[0].id, record.unit.comparison.label
+            for key, arms in record.findings.samples.items():
+                if anchor in arms:
+                    self.without_own[label, key] = Launch(arms[anchor], record.findings.blocks)
         blocks = {each.group: each.columns for each in record.blocks}
         for outcome in record.outcomes:
             cell = self.cell(outcome.case, outcome.metric)
@@ -259,6 +265,7 @@ class Tables:
             self.run.decisions.get(cell.series),
             self.drift(case, metric),
             self._alike.get(case.arm, {}),
+            self.without_own.get((self.comparison(case, metric).label, self.source(metric).key)),
         )
         found = {name: doubt.finds(evidence) for name, doubt in self.doubts.items()}
         return {name: said for name, said in found.items() if said}

@@ -26,6 +26,7 @@ class Label(StrEnum):
     SEVERAL_MACHINES = "several machines"
     DAMAGED = "damaged"
     SAME = "same as another setting"
+    PROCESS_CHANGED = "process was changed"
 
 
 # A loss with one of these labels comes from a model that read later tokens.
@@ -35,7 +36,7 @@ LOOKED_AHEAD = frozenset({Label.NOT_AUTOREGRESSIVE, Label.SAW_FUTURE})
 OF_PRECISION = frozenset({Label.LAUNCHES_CAPPED, Label.INPUT_DEPENDENT, Label.SEVERAL_MACHINES, Label.DAMAGED})
 
 
-# Of a model with one of these, a time is not that of the work it claims, or it is unknown whether it is.
+# Of a model with one of these, a time is not that of the work it claims, as it runs elsewhere, or it is unknown whether it is.
 OF_WORK = frozenset(
     {
         Label.MASKS_COMPUTE,
@@ -45,6 +46,7 @@ OF_WORK = frozenset(
         Label.CLOCK_CHANGED,
         Label.FASTER,
         Label.UNCHECKED,
+        Label.PROCESS_CHANGED,
     }
 )
 

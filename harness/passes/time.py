@@ -16,6 +16,7 @@ from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.device_lost import end_if_lost
 from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy, nvml, witness
+from modbench.harness.planning.without_own import without_own
 from modbench.harness.results import workspace
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.outcomes import SURVIVABLE, attempt, gap_of, measured, missing, release
@@ -259,11 +260,15 @@ def _device_notes(timed: Call, batches: list[Tensor], wall_s: list[float]) -> di
 
 
 def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int) -> Iterator[UnitOfWork]:
-    """One unit for each group of metrics timed together."""
+    """One unit for each group of metrics timed together; among its launches once without the user's code."""
     for group in dict.fromkeys(metric.group for metric in metrics):
         name = f"{PASS.name}-{group}-{comparison.label}-launch{launch}"
         flops = maker.timed_flops(comparison.timed, group)
         yield maker.unit(name, comparison.timed, PASS.name, flops, workload=group, launch=launch)
+        alone = without_own(maker.suite, comparison) if launch == maker.suite.protocol_size[0] // 2 else None
+        if alone is not None:
+            name = f"without_own-{group}-{comparison.label}"
+            yield maker.unit(name, alone, "without_own", maker.timed_flops(alone, group), workload=group)
 
 
 PASS = Pass(

@@ -17,6 +17,14 @@ Columns = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
+class Launch:
+    """Samples of one arm in one launch, and what witnesses saw of its blocks."""
+
+    samples: Columns
+    blocks: Columns
+
+
+@dataclass(frozen=True)
 class Evidence:
     """One cell of a report, as recorded.
 
@@ -31,6 +39,7 @@ class Evidence:
         decision: what a pilot decided on the number of launches; None: it is fixed.
         drift: how the arm drifted relative to its anchor, over all launches; None: it did not.
         same_as: other settings of the model with the same FLOPs, parameters and losses, bit for bit; by arm, what differs.
+        without_own: the anchor in a process without the user's code; None where there was none.
     """
 
     case: Case
@@ -43,6 +52,7 @@ class Evidence:
     decision: Decision | None = None
     drift: str | None = None
     same_as: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    without_own: Launch | None = None
 
     @property
     def timed(self) -> bool:

@@ -10,7 +10,7 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.units import SECONDS, SHARE, TIME, Range
 from modbench.harness.results.notes import Notes
-from modbench.harness.results.notes.findings import PeakFinding, RooflineFinding
+from modbench.harness.results.notes.findings import PeakFinding, RooflineFinding, WithoutOwnFinding
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TaskAnswers, TrainNotes
 from modbench.harness.results.reading import Path_, Problem, shown
@@ -77,6 +77,24 @@ def of_findings(found: Notes | None) -> Iterator[Problem]:
                 yield Problem(("findings", name), said)
     if isinstance(found, RooflineFinding):
         yield from _of_table(found.table, ("findings", "table"))
+    if isinstance(found, WithoutOwnFinding):
+        for metric, arms in found.samples.items():
+            for case, columns in arms.items():
+                yield from _of_launch(columns, ("findings", "samples", metric, case))
+
+
+def _of_launch(columns: dict[str, list[float]], place: Path_) -> Iterator[Problem]:
+    for name in ("block", "calls", "wall_s"):
+        if not columns.get(name):
+            yield Problem((*place, name), "missing")
+    if len({*map(len, columns.values())}) > 1:
+        yield Problem(place, "its columns are not equally long")
+    for name, values in columns.items():
+        allowed = TIME if name == "wall_s" else ANY_NOTE
+        for i, value in enumerate(values):
+            if said := allowed.lacks(value):
+                yield Problem((*place, name, i), said)
+                break
 
 
 def _of_table(table: Table, place: Path_) -> Iterator[Problem]:

@@ -101,7 +101,7 @@ def stance() -> str:
     if frame is None:
         return "default"
     now = frame._stance  # noqa: SLF001  # torch has a setter only
-    return now.stance + ", without guards" * bool(getattr(now, "skip_guard_eval_unsafe", False))
+    return str(now.stance) + ", without guards" * bool(getattr(now, "skip_guard_eval_unsafe", False))
 
 
 def set_stance(_wanted: str) -> None:

@@ -110,7 +110,7 @@ def _set_inference(wanted: bool) -> None:  # noqa: FBT001  # torch's setter has 
 
 
 def _default_device() -> str:
-    return torch.get_default_device().type
+    return str(torch.get_default_device().type)
 
 
 def _set_default_device(_wanted: str) -> None:

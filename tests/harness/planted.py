@@ -25,7 +25,7 @@ from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.notes.causality import Causality
 from modbench.harness.results.notes.counting import CountNotes
-from modbench.harness.results.notes.findings import PeakFinding
+from modbench.harness.results.notes.findings import PeakFinding, WithoutOwnFinding
 from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.results.notes.timing import CompileNotes, TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
@@ -42,6 +42,7 @@ PLANTED = {
     "mod[c0.125]": 1 / 1.6,
     "mod[c0.5]": 1.0,
     "moe": 1.25,
+    "mine:build": 1.0,
 }
 
 
@@ -125,6 +126,7 @@ class Trouble:
         other_text: units whose name holds this were trained on another text.
         drifts: it becomes slower in the course of a launch.
         drifts_in: launches in which it does; None: in all.
+        beside: how many times as long every arm takes where a user's code is loaded.
         seed: of the noise: runs of one plan with different seeds are independent.
         losses: instead of what is planted, the loss by arm (or, in a sweep over budgets, by case), routed causally too; each seed
             adds an offset that all arms share, but for fresh seeds, and each run noise of its own.
@@ -140,6 +142,7 @@ class Trouble:
     other_text: str | None = None
     drifts: str | None = None
     drifts_in: tuple[int, ...] | None = None
+    beside: float = 1.0
     seed: int = 0
     losses: Mapping[str, float] = field(default_factory=dict)
     run_noise: float = 0.0
@@ -191,13 +194,24 @@ def _trained(unit: UnitOfWork, case: Case, trouble: Trouble) -> Iterator[Outcome
 
 def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
     """What a worker would have left, had its clock been ours."""
+    told: dict[str, Any] = {"outcomes": (*_timed(unit, trouble), *_measured(unit, trouble))}
+    if unit.made_in == "without_own":
+        samples = {outcome.case: outcome.samples for outcome in told["outcomes"]}
+        found = WithoutOwnFinding(samples={f"latency/{unit.workload}": samples}, blocks={})
+        told = {"outcomes": (), "findings": found}
+    return Record(unit=unit, started=files.now(), wall_s=1.0, **told)
+
+
+def _timed(unit: UnitOfWork, trouble: Trouble) -> list[Outcome]:
     outcomes = []
-    if unit.made_in == "time":
+    if unit.made_in in {"time", "without_own"}:
         name = f"{unit.name}{trouble.seed or ''}"
         clock = DriftingClock(name)
 
         def arm(share: float, costs: tuple[float, ...]) -> Any:
-            return lambda number: clock.pass_time(0.02 * share * costs[number % len(costs)])
+            return lambda number: clock.pass_time(0.02 * beside * share * costs[number % len(costs)])
+
+        beside = trouble.beside if any(case.own for case in unit.comparison.arms) else 1.0
 
         takes = _takes(unit, trouble)
         calls = {case.id: arm(takes[case.arm], trouble.costs.get(case.arm, (1.0,))) for case in unit.comparison.arms}
@@ -223,9 +237,16 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
             if case.arm == trouble.fails:
                 result = {"status": "failed", "kind": "error", "reason": "planted failure"}
             outcomes.append(Outcome(case=case.id, metric=f"latency/{unit.workload}", unit="s", **result))
+    return outcomes
+
+
+def _measured(unit: UnitOfWork, trouble: Trouble) -> list[Outcome]:
+    outcomes = []
     for number, case in enumerate(unit.comparison.arms):
         cost = case_cost(case)
-        assert cost is not None
+        assert cost is not None or case.own
+        if cost is None:
+            continue
         if unit.made_in == "count":
             counted = CountNotes(
                 params=cost.params,
@@ -279,7 +300,7 @@ def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
             )
         if unit.made_in in {"train", "confirm"}:
             outcomes += _trained(unit, case, trouble)
-    return Record(unit=unit, started=files.now(), wall_s=1.0, outcomes=tuple(outcomes))
+    return outcomes
 
 
 def stored(tmp_path: Path, made: Plan, **how: Any) -> pd.DataFrame:

@@ -214,12 +214,12 @@ def test_settings_of_the_libraries_are_put_back(change: str) -> None:
     """One line at the top of a user's file would make every fp32 arm of the process several times faster on a GPU."""
     torch.set_num_threads(1)
     act, said = CHANGES[change]
-    before = [setting.read() for setting in shared_state.SETTINGS]
+    before = [setting.read() for setting in process_settings.SETTINGS]
     act()
     try:
         with pytest.raises(RuntimeError, match=f"its call changed .*{said}"):
             shared_state.checked(1)
-        assert [setting.read() for setting in shared_state.SETTINGS] == before
+        assert [setting.read() for setting in process_settings.SETTINGS] == before
         assert torch.get_float32_matmul_precision() == "highest"  # raises where the two interfaces disagree
         assert BACKENDS.cuda.matmul.allow_tf32 is False
         assert BACKENDS.cudnn.allow_tf32 is True

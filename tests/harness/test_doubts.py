@@ -11,7 +11,7 @@ import pytest
 
 from modbench.harness.core import catalogue
 from modbench.harness.execution import doctor
-from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.evidence import Evidence, Launch
 from modbench.harness.results.launches import Decision
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.counting import CountNotes
@@ -71,7 +71,13 @@ def evidence(
 
 
 CAPPED = Decision(series="s", pilot=8, used=8, arms=2, sd=0.03, mde=0.01, asked=60, most=24, made=24)
+BESIDE = [outcome({"wall_s": [seconds] * 40}, arm=ANCHOR.id) for seconds in (0.041, 0.042, 0.043)]
+WITHOUT = Launch(outcome().samples, {})
 PLANTED: dict[str, tuple[Evidence, str]] = {
+    "process_changed": (
+        replace(evidence([outcome()] * 3), anchors=BESIDE, without_own=WITHOUT),
+        "takes 4.2 times as long beside the user's code",
+    ),
     "allocator_retried": (evidence([outcome(alloc_retries=3)]), "3 times"),
     "capped_launches": (replace(evidence(), decision=CAPPED), "asked for 60 launches"),
     "clock_changed": (evidence([outcome(clock_changed="it replaced time.perf_counter")]), "time.perf_counter"),

@@ -43,6 +43,20 @@ class RooflineFinding(Notes):
     reused: bool = False
 
 
+class WithoutOwnFinding(Notes):
+    """A launch of the shipped arms in a process without the user's code.
+
+    Attributes:
+        samples: raw samples by metric, case and column, as those of other launches.
+        blocks: what witnesses saw of its blocks, by column.
+        reason: why an arm has no samples; None: all have.
+    """
+
+    samples: dict[str, dict[str, dict[str, list[float]]]]
+    blocks: dict[str, list[float]]
+    reason: str | None = None
+
+
 class RangeTime(Frozen):
     """Time of a named range of a call.
 

@@ -98,7 +98,10 @@ def _router(case: Case) -> str:
 
 def _twin_share(plan: Plan) -> float | None:
     """Share by which the anchor's twins lengthen the timed work, in FLOPs; None if there is none."""
-    maker, timed = Maker(plan.suite, None), [unit for unit in plan.units if unit.comparison.arms[-1].twin]
+    maker, timed = (
+        Maker(plan.suite, None),
+        [unit for unit in plan.units if unit.series and unit.comparison.arms[-1].twin],
+    )
     alone = (unit.comparison.model_copy(update={"arms": unit.comparison.arms[:-1]}) for unit in timed)
     without = sum(maker.timed_flops(arms, unit.workload) for arms, unit in zip(alone, timed, strict=True))
     return sum(unit.flops for unit in timed) / without - 1 if without else None

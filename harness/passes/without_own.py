@@ -1,0 +1,46 @@
+"""Time the shipped models once where no user's code is loaded: does it change the time of models that it is no part of?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.contracts import AnyMetric
+from modbench.harness.core.passes import Pass, Phase
+from modbench.harness.passes import time
+from modbench.harness.results.notes import Notes
+from modbench.harness.results.notes.findings import WithoutOwnFinding
+from modbench.harness.results.records import Blocks
+
+
+def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[WithoutOwnFinding]:
+    """Time one launch as any other; yields its samples as a finding, since they belong to no cell of a table."""
+    needed = catalogue.needed(unit.comparison.metrics)
+    metrics = [
+        metric
+        for metric in catalogue.metrics().values()
+        if metric.made_in == time.PASS.name and metric.group == unit.workload and metric.key in needed
+    ]
+    samples: dict[str, dict[str, dict[str, list[float]]]] = {}
+    reasons, blocks = list[str](), dict[str, list[float]]()
+    for made in time.run(unit, metrics):
+        if isinstance(made, Blocks):
+            blocks = made.columns
+        elif made.status == "ok" and min(made.samples["wall_s"]) > 0:
+            samples.setdefault(made.metric, {})[made.case] = made.samples
+        else:
+            reasons.append(f"{made.metric} of {made.case}: {made.reason or 'the clock is too coarse'}")
+    yield WithoutOwnFinding(samples=samples, blocks=blocks, reason="; ".join(reasons) or None)
+
+
+PASS = Pass(
+    name="without_own",
+    run=run,
+    units=lambda *_: (),  # the timing pass makes them, among its launches
+    notes=Notes,
+    findings=WithoutOwnFinding,
+    phase=Phase.TIME,
+    alone=True,
+    timed=True,
+)

@@ -1,0 +1,174 @@
+"""The launch without the user's code: where it is planned, when it labels a comparison, and a real file that slows all others."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import pandas as pd
+import pytest
+from planted import ENVIRONMENT, planted_suite, stored
+from test_faults import run_units
+
+from modbench.harness.core import files
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.labels import Label
+from modbench.harness.planning.plan import make_plan
+from modbench.harness.planning.suite import parse_suite
+from modbench.harness.results import run_folder
+from modbench.harness.stats.without_own import changed, column
+from modbench.reports import gate, summary
+from modbench.reports.load import load
+
+MINE = """
+import torch
+def build(config):
+    return torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, 16), torch.nn.Linear(16, config.vocab_size))
+"""
+# Nothing that torch holds as a setting: a function of it is replaced, and does its work many times.
+SLOWS_ALL = """
+real = torch.nn.functional.linear
+def slow(*given, **named):
+    for _ in range(300):
+        made = real(*given, **named)
+    return made
+torch.nn.functional.linear = slow
+"""
+ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.5]}, {"model": "mine.py:build"}]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    return tmp_path
+
+
+def planned(effort: str = "draft", **changes: Any) -> list[UnitOfWork]:
+    suite = {"train": None, "metrics": ["latency/forward", "latency/train_step"], "arms": ARMS, **changes}
+    return [unit for unit in planted_suite(effort, **suite).units if unit.made_in == "without_own"]
+
+
+@pytest.mark.usefixtures("here")
+def test_each_comparison_with_a_users_code_has_one_launch_without_it() -> None:
+    made = planned()
+    assert len({unit.name for unit in made}) == len(made) == 2 * 2  # lengths x workloads
+    for unit in made:
+        assert [case.arm for case in unit.comparison.arms] == ["dense", "mod[c0.5]", "dense-twin"]
+        assert unit.flops > 0
+        assert (unit.series, unit.row, unit.launch) == ("", "", 0)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("effort", "changes"),
+    [
+        ("smoke", {}),  # one launch does not tell how much launches differ
+        ("draft", {"arms": ARMS[:2]}),
+        ("draft", {"arms": [ARMS[2], ARMS[0]]}),  # the anchor is the user's
+        ("draft", {"metrics": ["flops/forward"]}),
+    ],
+)
+def test_where_it_would_say_nothing_there_is_none(effort: str, changes: dict[str, Any]) -> None:
+    assert planned(effort, **changes) == []
+
+
+@pytest.mark.usefixtures("here")
+def test_a_search_makes_it_where_a_row_begins() -> None:
+    search = {"axis": "seq_len", "metrics": ["latency/forward"]}
+    made = planned(search=search, metrics=["latency/forward"], grid={"seq_len": [16, 32, 64, 128]})
+    assert {unit.comparison.place.seq_len for unit in made} == {32}
+
+
+@pytest.mark.usefixtures("here")
+def test_it_runs_among_the_launches() -> None:
+    """Before all or after all of them, a machine that drifts would look like a process that was changed."""
+    names = [unit.name for unit in planted_suite("draft", train=None, metrics=["latency/forward"], arms=ARMS).units]
+    at = [i for i, name in enumerate(names) if name.startswith("without")]
+    launches = [i for i, name in enumerate(names) if "-launch" in name]
+    assert all(launches[len(launches) // 4] < i < launches[3 * len(launches) // 4] for i in at)
+
+
+@pytest.mark.parametrize(
+    ("beside", "without", "found"),
+    [
+        ((1.00, 1.01, 0.99, 1.0), 0.5, True),
+        ((1.00, 1.01, 0.99, 1.0), 2.0, True),  # faster beside it is a change too
+        ((1.00, 1.001, 0.999, 1.0), 0.96, False),  # beyond the launches, but under 5 %
+        ((1.0, 1.5, 0.7, 1.2), 0.7, False),  # over 5 %, but launches differ by as much
+        ((1.0, 1.0), 0.1, False),  # too few to know how much they differ
+    ],
+)
+def test_the_anchor_differs_by_more_than_5_percent_and_more_than_launches_do(
+    beside: tuple[float, ...], without: float, found: bool
+) -> None:
+    assert (changed([math.log(each) for each in beside], math.log(without)) is not None) is found
+
+
+def test_on_a_busy_machine_cpu_time_tells() -> None:
+    quiet = {"block": [0.0, 1.0], "calls": [1.0] * 2, "wall_s": [0.01] * 2, "cpu_s": [0.01] * 2, "wait_s": [0.0] * 2}
+    busy = quiet | {"wait_s": [0.005] * 2}
+    assert column([(quiet, {})] * 3, one_thread=True) == "wall_s"
+    assert column([(quiet, {}), (busy, {})], one_thread=True) == "cpu_s"
+    assert column([(quiet, {}), (busy, {})], one_thread=False) is None
+    assert column([(busy | {"cpu_s": [0.0, 0.01]}, {})], one_thread=True) is None  # a clock too coarse for it
+
+
+@pytest.mark.parametrize("n", [4, 10])
+def test_launches_that_differ_by_chance_are_accused_in_one_of_a_hundred_at_most(n: int) -> None:
+    rng, draws = random.Random(n), 4000
+    accused = sum(changed([rng.gauss(0, 0.1) for _ in range(n)], rng.gauss(0, 0.1)) is not None for _ in range(draws))
+    assert accused <= draws * 0.01 + NormalDist().inv_cdf(0.999) * math.sqrt(draws * 0.01 * 0.99)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("beside", [1.0, 20.0])
+def test_a_changed_process_is_labelled_in_every_output(tmp_path: Path, beside: float) -> None:
+    """Launches of the planted machine differ by a third; the user's code makes all arms alike slower, so no ratio shows it."""
+    made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], arms=ARMS, train=None)
+    frame = stored(tmp_path, made, beside=beside)
+    loaded = load(tmp_path / "run")
+    cases = pd.read_csv(tmp_path / "run" / "cases.csv")
+    label, changed_it = str(Label.PROCESS_CHANGED), beside > 1
+    for rows in (cases, frame):
+        timed = rows.metric == "latency/forward"
+        assert timed.sum() >= 6
+        assert (rows[timed].labels.str.contains(label, na=False) == changed_it).all()
+        assert not rows[~timed].labels.str.contains(label, na=False).any()
+    said = " ".join(summary.closing(loaded, Path("page"), None).split())
+    assert ("Process was changed: dense, " in said) is changed_it
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert ("times as long beside the user" in page) is changed_it
+    assert loaded.run.missing == []
+    if changed_it:
+        (tmp_path / "before").mkdir()
+        stored(tmp_path / "before", made)
+        found = gate.gate(loaded, load(tmp_path / "before" / "run"), 0.02).findings
+        assert any(label in str(each.reason) for each in found)
+
+
+@pytest.mark.slow
+def test_a_file_that_slows_all_models_of_its_process_is_found(here: Path) -> None:
+    """Real processes: the file replaces a function of torch, which no list of settings knows."""
+    data = {
+        "name": "slow",
+        "effort": "draft",
+        "launches": 5,
+        "rounds": 2,
+        "metrics": ["latency/forward"],
+        "shape": {"d_model": 16, "n_layers": 1, "n_heads": 2},
+        "grid": {"seq_len": [16]},
+        "arms": [ARMS[0], ARMS[2]],
+        "twin": False,
+    }
+    (here / "mine.py").write_text(MINE + SLOWS_ALL)
+    made = make_plan(parse_suite(data, "slow"), device="cpu", text=None)
+    run_units(made, here)
+    run_folder.RunFolder(here / "run").write_run(made, ENVIRONMENT, [], files.now())
+    loaded = load(here / "run")
+    rows = loaded.comparisons
+    assert (rows.status == "ok").all()
+    assert all(Label.PROCESS_CHANGED in str(labels).split(";") for labels in rows.labels)
