@@ -1,7 +1,7 @@
 """fvcore's count of multiply-adds, doubled, as a third count of FLOPs; attention needs a handle of ours.
 
-Loaded late (1.6 s, and TorchScript's warnings). It has had no release since 2022: where it cannot be imported or its trace fails, a
-reason is returned.
+Loaded late (1.6 s, and TorchScript's warnings). It has had no release since 2022: where it cannot be imported, or its trace
+fails, a reason is returned.
 """
 
 from __future__ import annotations

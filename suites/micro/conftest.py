@@ -19,7 +19,7 @@ from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.decoder import Decoder
 
 if TYPE_CHECKING:
-    from pytest_benchmark.fixture import BenchmarkFixture  # `-p no:benchmark` leaves it out: `Benchmarks.collect` says so
+    from pytest_benchmark.fixture import BenchmarkFixture
 
 Build = Callable[..., Decoder]
 

@@ -20,7 +20,15 @@ PACKAGES = {
     "pynvml": "nvidia-ml-py",
     "fvcore": "fvcore",
 }
-COMMAND = "import sys; sys.argv = ['modbench', {!r}]\nfrom modbench.cli import main\ntry: main()\nexcept SystemExit as end: assert not end.code"
+COMMAND = """
+import sys
+sys.argv = ["modbench", {!r}]
+from modbench.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+"""
 STARTS = {
     "import modbench": "import modbench",
     "--help": COMMAND.format("--help"),
