@@ -4,7 +4,7 @@
     python tests/bench/time_to_decide.py --quick    # does it run? the figures say nothing
 
 The pair is `planted_block.py`: a dense block called 33 times and 34 times (+3.03 %). Every tool decides by its own rule, or has
-none. pyperf: `pip install pyperf`; hyperfine: `apt-get install hyperfine`. A tool that is not installed has a row that says so.
+none. `pip install pyperf benchstats`; `apt-get install hyperfine`. A tool that is not installed has a row that says so.
 """
 
 from __future__ import annotations
@@ -154,10 +154,6 @@ _TEST = "from planted_block import call_of\ndef test_block(benchmark): benchmark
 def pytest_benchmark(repeats: int) -> Iterator[Row]:
     """pytest-benchmark: one run is saved, the next compared with it and failed by a threshold."""
     row = Row("pytest-benchmark", f"`--benchmark-compare-fail=mean:{MARGIN:.0%}`: a threshold, no statistics")
-    if importlib.util.find_spec("pytest_benchmark") is None:
-        row.remark = "not installed"
-        yield row
-        return
     for slower in alternately(repeats):
         with tempfile.TemporaryDirectory() as name:
             start = time.monotonic()
@@ -186,11 +182,14 @@ _BENCH = "import pyperf\nfrom planted_block import call_of\npyperf.Runner().benc
 
 
 def pyperf(repeats: int, options: list[str]) -> Iterator[Row]:
-    """pyperf: benchmarks of both, each in processes of its own, and `compare_to` for every pair of them."""
-    row = Row(f"pyperf {' '.join(options)}", "`compare_to`: Student's t over the values of all processes, no margin")
+    """pyperf: benchmarks of both, each in processes of its own, and `compare_to` for every pair, without and with a margin."""
+    name = f"pyperf {' '.join(options)}"
+    row = Row(name, "`compare_to`: Student's t over the values of all processes")
+    margin = f"--min-speed={100 * MARGIN:g}"
+    second = Row(name, f"`compare_to {margin}`: the same, and means that differ by the margin or more")
     if importlib.util.find_spec("pyperf") is None:
-        row.remark = "not installed"
-        yield row
+        row.remark = second.remark = "not installed"
+        yield from (row, second)
         return
     with tempfile.TemporaryDirectory() as name:
         files: dict[int, list[Path]] = {LESS: [], MORE: []}
@@ -203,16 +202,43 @@ def pyperf(repeats: int, options: list[str]) -> Iterator[Row]:
                 raise RuntimeError(done.stderr)
             row.seconds.append(2 * (time.monotonic() - start))  # a decision takes a benchmark of each
             files[times].append(out)
-        for less, more in itertools.product(files[LESS], files[MORE]):
-            row.called.append("slower" in _compared(less, more))
-        for same in files.values():
-            row.wrong += [bool({"slower", "faster"} & _compared(*two)) for two in itertools.combinations(same, 2)]
+        for each, asked in ((row, ()), (second, (margin,))):
+            for less, more in itertools.product(files[LESS], files[MORE]):
+                each.called.append("slower" in _compared(less, more, *asked))
+            for same in files.values():
+                pairs = itertools.combinations(same, 2)
+                each.wrong += [bool({"slower", "faster"} & _compared(*two, *asked)) for two in pairs]
     row.remark = f"{2 * repeats} benchmarks, compared pair by pair"
+    second.remark = "the same benchmarks"
+    yield from (row, second)
+
+
+def benchstats(repeats: int, options: dict[str, int]) -> Iterator[Row]:
+    """benchstats: both called in turn, in random order, in one process, and a test over the means of ten repetitions."""
+    row = Row(
+        "benchstats, `qbench`", "Brunner–Munzel over means of ten repetitions, calls interleaved, p < 0.001, no margin"
+    )
+    if importlib.util.find_spec("benchstats") is None:
+        row.remark = "not installed"
+        yield row
+        return
+    from benchstats import qbench
+
+    quiet = {"show_progress_each": 0, "render_report": False, "pvalue_stats_bootstrap": 0}
+    for slower in alternately(repeats):
+        start = time.monotonic()
+        found, _ = qbench.benchmark((call_of(LESS), call_of(slower)), **quiet, **options)
+        row.seconds.append(time.monotonic() - start)
+        (result,) = [each["mean"].result for each in found.results.values()]
+        if slower == MORE:
+            row.called.append(result == "<")
+        else:
+            row.wrong.append(result != "~")
     yield row
 
 
-def _compared(base: Path, other: Path) -> set[str]:
-    done = _python("-m", "pyperf", "compare_to", str(base), str(other))
+def _compared(base: Path, other: Path, *options: str) -> set[str]:
+    done = _python("-m", "pyperf", "compare_to", *options, str(base), str(other))
     if done.returncode:
         raise RuntimeError(done.stderr)
     return set(done.stdout.replace(".", " ").split())
@@ -271,6 +297,7 @@ def main() -> None:
         torch_timer,
         lambda: pytest_benchmark(1 if quick else 4),
         lambda: pyperf(1 if quick else 2, few if quick else ["--fast"]),
+        lambda: benchstats(1 if quick else 10, {"iters": 1, "warmup": 1} if quick else {}),
         lambda: hyperfine(2 if quick else 10, 10 if quick else 100),
     ]
     start = time.monotonic()
