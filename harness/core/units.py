@@ -197,9 +197,10 @@ def margin(value: object, *, asked: str = "") -> float:
     Raises:
         UsageError: if it is no such share.
     """
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < value < 1:
+    number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    if not 0 < number < 1:
         raise UsageError(f"{asked} is no share above 0 and below 1: 0.05 is 5 %.".strip())
-    return float(value)
+    return number
 
 
 def parse_percent(text: str, flag: str) -> Fraction:
