@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from modbench.harness.core import processes
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.core.files import now
 from modbench.harness.core.frozen import Frozen
@@ -185,8 +186,8 @@ def _take(folder: Path, *, steal: bool, name: str = NAME, wait_s: float = 0.0) -
     mine = Holder(
         host=socket.gethostname(),
         pid=os.getpid(),
-        began=_began(os.getpid()),
-        kernel=_kernel(),
+        began=processes.began(os.getpid()),
+        kernel=processes.kernel(),
         token=secrets.token_hex(8),
         since=now(),
     )
@@ -272,40 +273,14 @@ def _state(holder: Holder, silent_s: float) -> State:
     beating = abs(silent_s) <= LEASE_S
     if holder.host != socket.gethostname():
         return "alive" if beating else "silent"
-    if holder.kernel and holder.kernel == _kernel():
-        return "alive" if _began(holder.pid) == holder.began else "dead"
-    if not holder.kernel and not _kernel():  # all that this system tells is whether some process has that number
-        return "alive" if _exists(holder.pid) else "dead"
+    if holder.kernel and holder.kernel == processes.kernel():
+        return "alive" if processes.began(holder.pid) == holder.began else "dead"
+    if (
+        not holder.kernel and not processes.kernel()
+    ):  # all that this system tells is whether some process has that number
+        return "alive" if processes.exists(holder.pid) else "dead"
     # The same name, but another boot, container or machine.
     return "alive" if beating else "silent"
-
-
-def _kernel() -> str:
-    """What gives a process number its meaning: this boot of the kernel, and this namespace of processes."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _began(pid: int) -> str:
-    """When a process began, in ticks since the boot; empty if there is none, or it has ended and waits for its parent."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in {"Z", "X"} else fields[19]
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _clock_of(folder: Path) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from modbench.harness.core import processes
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.results import lock
 
@@ -23,8 +24,8 @@ def write(folder: Path, *, silent_s: float = 0.0, **changes: Any) -> None:
     mine = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "began": lock._began(os.getpid()),
-        "kernel": lock._kernel(),
+        "began": processes.began(os.getpid()),
+        "kernel": processes.kernel(),
         "token": "theirs",
         "since": "2026-01-01T00:00:00+00:00",
     }
