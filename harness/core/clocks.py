@@ -30,12 +30,21 @@ BOUND: Mapping[str, Callable[..., Any]] = {
 LEAST_S, SHARE = 0.1, 0.03
 
 
-def restored() -> list[str]:
-    """Put back the functions of `time` that were replaced; returns their names."""
-    replaced = [name for name, function in BOUND.items() if getattr(time, name, None) is not function]
+def restored(wanted: Mapping[str, Callable[..., Any]] = BOUND) -> list[str]:
+    """Put back the functions of `time` that were replaced; returns their names.
+
+    Args:
+        wanted: the functions by name.
+    """
+    replaced = [name for name, function in wanted.items() if getattr(time, name, None) is not function]
     for name in replaced:
-        setattr(time, name, BOUND[name])
+        setattr(time, name, wanted[name])
     return [f"time.{name}" for name in replaced]
+
+
+def in_place() -> dict[str, Callable[..., Any]]:
+    """The functions of `time` as they are now: a user's test may have frozen its time before anything is measured."""
+    return {name: getattr(time, name) for name in BOUND}
 
 
 def kernel_s() -> float:

@@ -10,13 +10,7 @@ from modbench.harness.results.evidence import Evidence
 def finds(evidence: Evidence) -> str | None:
     """The first such module, and how many rows its weights were multiplied with."""
     masked = [claim for claim in evidence.counted.claims if claim.masked]
-    if not masked:
-        return None
-    one = masked[0]
-    return (
-        f"{Label.MASKS_COMPUTE}: {one.module or 'the model'} says it processed {one.stated} of {one.tokens} tokens, but "
-        f"its weights were multiplied with {one.rows:.0f} rows"
-    )
+    return f"{Label.MASKS_COMPUTE}: {masked[0].said}" if masked else None
 
 
 DOUBT = Doubt(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch._C._autograd import (
@@ -36,22 +36,29 @@ def _hooks(owner: object) -> Iterator[tuple[str, dict[int, Callable[..., object]
         yield kind, getattr(owner, f"_global_{kind}_hooks")
 
 
-def hooks_of(owner: object) -> tuple[Callable[[], tuple[str, ...]], Callable[[tuple[str, ...]], None]]:
-    """Functions that read the hooks of every module or optimizer, and remove those that came since."""
-    known = {kind: dict(hooks) for kind, hooks in _hooks(owner)}
+class Hook(NamedTuple):
+    """A hook of every module or optimizer: its kind, its number, and what is called."""
 
-    def read() -> tuple[str, ...]:
-        return tuple(
-            f"{kind} {getattr(hook, '__qualname__', type(hook).__name__)}"
-            for kind, hooks in _hooks(owner)
-            for hook in hooks.values()
-        )
+    kind: str
+    number: int
+    function: Callable[..., object]
 
-    def write(_wanted: tuple[str, ...]) -> None:
+    def __str__(self) -> str:
+        """Its kind and the name of what is called."""
+        return f"{self.kind} {getattr(self.function, '__qualname__', type(self.function).__name__)}"
+
+
+def hooks_of(owner: object) -> tuple[Callable[[], tuple[Hook, ...]], Callable[[tuple[Hook, ...]], None]]:
+    """Functions that read the hooks of every module or optimizer, and set them."""
+
+    def read() -> tuple[Hook, ...]:
+        return tuple(Hook(kind, number, hook) for kind, hooks in _hooks(owner) for number, hook in hooks.items())
+
+    def write(wanted: tuple[Hook, ...]) -> None:
         for kind, hooks in _hooks(owner):
             hooks.clear()
-            hooks.update(known[kind])
-        if owner is modules and not known["backward"]:
+            hooks.update({hook.number: hook.function for hook in wanted if hook.kind == kind})
+        if owner is modules and not any(hook.kind == "backward" for hook in wanted):
             modules._global_is_full_backward_hook = None  # noqa: SLF001  # else the other kind would be refused
 
     return read, write
@@ -77,10 +84,11 @@ def function_modes() -> tuple[str, ...]:
     return _names(_get_current_function_mode_stack())
 
 
-def leave_function_modes(_wanted: tuple[str, ...]) -> None:
-    """Leave these modes."""
-    torch.set_default_device(None)  # its mode is one of them, which torch remembers
-    for mode in reversed(_get_current_function_mode_stack()):
+def leave_function_modes(wanted: tuple[str, ...]) -> None:
+    """Leave those that came since."""
+    if not wanted:
+        torch.set_default_device(None)  # its mode is one of them, which torch remembers
+    for mode in reversed(_get_current_function_mode_stack()[len(wanted) :]):
         TorchFunctionMode.__exit__(mode, None, None, None)
 
 
@@ -89,9 +97,9 @@ def operator_modes() -> tuple[str, ...]:
     return _names(_get_current_dispatch_mode_stack())
 
 
-def leave_operator_modes(_wanted: tuple[str, ...]) -> None:
-    """Leave these modes."""
-    for mode in reversed(_get_current_dispatch_mode_stack()):
+def leave_operator_modes(wanted: tuple[str, ...]) -> None:
+    """Leave those that came since."""
+    for mode in reversed(_get_current_dispatch_mode_stack()[len(wanted) :]):
         TorchDispatchMode.__exit__(mode, None, None, None)
 
 
@@ -104,9 +112,9 @@ def stance() -> str:
     return str(now.stance) + ", without guards" * bool(getattr(now, "skip_guard_eval_unsafe", False))
 
 
-def set_stance(_wanted: str) -> None:
-    """Let torch.compile work as usual."""
-    torch.compiler.set_stance("default")
+def set_stance(wanted: str) -> None:
+    """Let torch.compile do with compiled code as it did."""
+    torch.compiler.set_stance(wanted.partition(",")[0])
 
 
 def profiled() -> bool:

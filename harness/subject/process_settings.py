@@ -110,11 +110,11 @@ def _set_inference(wanted: bool) -> None:  # noqa: FBT001  # torch's setter has 
 
 
 def _default_device() -> str:
-    return str(torch.get_default_device().type)
+    return str(torch.get_default_device())
 
 
-def _set_default_device(_wanted: str) -> None:
-    torch.set_default_device(None)
+def _set_default_device(wanted: str) -> None:
+    torch.set_default_device(None if wanted == "cpu" else wanted)
 
 
 def _anomaly() -> bool:

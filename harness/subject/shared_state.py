@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -30,22 +33,57 @@ def read_all() -> dict[str, object]:
     return {setting.name: setting.read() for setting in SETTINGS}
 
 
-def restore(threads: int) -> list[str]:
-    """Restore the settings of the harness; return what had been changed, in words.
+@dataclass(frozen=True)
+class Wanted:
+    """Settings that a call must leave: those of the harness; of callables in a user's process those that the user made.
+
+    Attributes:
+        threads: number of threads.
+        clocks: the functions of `time`.
+        settings: those of the process, by name; one that is missing is the harness's.
+        gpu: the current one.
+        stream: the current one; None: the default.
+        sync_debug: whether torch reports waits.
+    """
+
+    threads: int
+    clocks: Mapping[str, Callable[..., Any]] = field(default_factory=lambda: clocks.BOUND)
+    settings: Mapping[str, object] = field(default_factory=dict)
+    gpu: int = 0
+    stream: torch.cuda.Stream | None = None
+    sync_debug: int = 0
+
+
+def as_now() -> Wanted:
+    """The settings as they are."""
+    on_gpu: dict[str, Any] = {}
+    if torch.cuda.is_initialized():
+        on_gpu = {
+            "gpu": torch.cuda.current_device(),
+            "stream": torch.cuda.current_stream(),
+            "sync_debug": torch.cuda.get_sync_debug_mode(),
+        }
+    return Wanted(torch.get_num_threads(), clocks.in_place(), read_all(), **on_gpu)
+
+
+def restore(threads: int, wanted: Wanted | None = None) -> list[str]:
+    """Restore the settings; return what had been changed, in words.
 
     Args:
         threads: number of threads of the case.
+        wanted: the settings; None: those of the harness.
     """
-    changed = [f"the clock {name}" for name in clocks.restored()]
+    wanted = wanted or Wanted(threads)
+    changed = [f"the clock {name}" for name in clocks.restored(wanted.clocks)]
     if torch.get_num_threads() != threads:
         changed.append(f"the number of threads to {torch.get_num_threads()}")
         torch.set_num_threads(threads)
     for setting in SETTINGS:
-        now = setting.read()
-        if now != setting.wanted:
+        now, then = setting.read(), wanted.settings.get(setting.name, setting.wanted)
+        if now != then:
             changed.append(f"{setting.name} to {in_words(now)}")
-            setting.write(setting.wanted)
-    return changed + (_restore_device() if torch.cuda.is_initialized() else [])
+            setting.write(then)
+    return changed + (_restore_device(wanted) if torch.cuda.is_initialized() else [])
 
 
 def restore_after(case_id: str, threads: int) -> None:
@@ -60,28 +98,33 @@ def restore_after(case_id: str, threads: int) -> None:
         CHANGED[case_id] = " and ".join(changed)
 
 
-def _restore_device() -> list[str]:
+def _restore_device(wanted: Wanted) -> list[str]:
     """The device and stream that work goes to, and whether torch reports waits. Asking a CPU would start CUDA."""
     changed = []
-    if torch.cuda.current_device() != 0:
+    if torch.cuda.current_device() != wanted.gpu:
         changed.append(f"the current GPU to {torch.cuda.current_device()}")
-        torch.cuda.set_device(0)
-    if torch.cuda.current_stream() != torch.cuda.default_stream():
+        torch.cuda.set_device(wanted.gpu)
+    stream = wanted.stream or torch.cuda.default_stream()
+    if torch.cuda.current_stream() != stream:
         changed.append("the current stream")
-        torch.cuda.set_stream(torch.cuda.default_stream())
-    if torch.cuda.get_sync_debug_mode() != 0:
+        torch.cuda.set_stream(stream)
+    if torch.cuda.get_sync_debug_mode() != wanted.sync_debug:
         changed.append(f"the sync-debug mode to {torch.cuda.get_sync_debug_mode()}")
-        set_sync_debug(0)
+        set_sync_debug(wanted.sync_debug)
     return changed
 
 
-def checked(threads: int) -> None:
+def checked(threads: int, wanted: Wanted | None = None) -> None:
     """Restore the settings, and raise if a call had changed any.
+
+    Args:
+        threads: number of threads of the case.
+        wanted: the settings; None: those of the harness.
 
     Raises:
         RuntimeError: naming what.
     """
-    changed = restore(threads)
+    changed = restore(threads, wanted)
     if changed:
         raise RuntimeError(f"its call changed {' and '.join(changed)} for every model of the process")
 

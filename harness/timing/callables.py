@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from modbench.harness.core import clocks
 from modbench.harness.core.case import ARMS_PER_BLOCK
 from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.machine import nvml, witness
@@ -28,6 +29,23 @@ PATIENCE, FEWEST_ROUNDS = 1.5, 6
 WARM_UP_CALLS, WARM_UP_S = 3, 0.25
 
 
+class LeftBehind(Exception):  # noqa: N818  # the sentence begins with the callable that did it
+    """What a call left behind that would affect the others, as the end of a sentence about it; raised by `tidy`."""
+
+
+@contextlib.contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Name the callable of a sentence about what was left behind.
+
+    Raises:
+        UsageError: with the whole sentence.
+    """
+    try:
+        yield
+    except LeftBehind as error:
+        raise UsageError(f"{name!r} {error}") from None
+
+
 @dataclass(frozen=True)
 class Launch:
     """What one process measured.
@@ -40,6 +58,7 @@ class Launch:
         one_thread: whether one thread did all the work, so that its CPU time is comparable.
         unsteady: name to a sentence, for callables that still drifted after a second warm-up, or for which there was no time.
         first_call_s: name to the seconds of its first call.
+        clock_changed: what the clock that timed the calls did, in one sentence; None: it ran as fast as the kernel's.
     """
 
     baseline: str
@@ -49,6 +68,7 @@ class Launch:
     one_thread: bool = True
     unsteady: Mapping[str, str] = field(default_factory=dict)
     first_call_s: Mapping[str, float] = field(default_factory=dict)
+    clock_changed: str | None = None
 
 
 def time_callables(
@@ -60,6 +80,7 @@ def time_callables(
     twin: bool = False,
     clock: Clock | None = None,
     seed: int = 0,
+    tidy: Callable[[], None] = lambda: None,
 ) -> Launch:
     """Time callables, interleaved, in this process. What one of them raises, is raised.
 
@@ -73,9 +94,10 @@ def time_callables(
         twin: time the baseline once more under another name, as a check of this machine (A/A).
         clock: what to read; None: this machine's clocks, while witnesses watch what else happens.
         seed: draws the orders.
+        tidy: called after every sample, untimed; raises `LeftBehind` if the callable left something that would affect the others.
 
     Raises:
-        UsageError: if there is nothing to time, or no such baseline.
+        UsageError: if there is nothing to time, or no such baseline; or a callable left something behind.
     """
     base = _checked(calls, baseline, rounds, seconds)
     again = f"{base} (again)" if twin else None
@@ -90,12 +112,15 @@ def time_callables(
             on_error=_raise,
             of_samples=of_samples,
             of_blocks=of_blocks,
+            tidy=tidy,
             settled=nvml.settled(of_blocks.levels["sm_mhz"]) if "sm_mhz" in of_blocks.levels else (lambda: True),
         )
         session.budget_s = budget
+        span = clocks.Span.begin(read.wall_s)
         found = session.measure(Effort(rounds or MOST_ROUNDS, WARM_UP_CALLS, WARM_UP_S))
+        apart = span.apart() if clock is None else None
     one_thread = not read.on_device and working_threads() == 1
-    return Launch(base, found.samples, found.blocks, again, one_thread, found.unsteady, found.first_call_s)
+    return Launch(base, found.samples, found.blocks, again, one_thread, found.unsteady, found.first_call_s, apart)
 
 
 class _Session(Session):
@@ -192,5 +217,6 @@ def _without_result(call: Callable[[], object]) -> Call:
     return timed
 
 
-def _raise(_name: str, error: BaseException) -> None:
-    raise error
+def _raise(name: str, error: BaseException) -> None:
+    with naming(name):
+        raise error

@@ -30,7 +30,7 @@ class Judged:
         disturbed: share of blocks in which a witness saw a disturbance.
         verdict: `better`, `worse`, `equivalent`, `different`, `inconclusive` or `contaminated`.
         reason: why it is undecided; None where it is not.
-        labels: `one process`, `not steady`, `tail`, `contaminated`, `baseline differs from itself`.
+        labels: `one process`, `not steady`, `tail`, `clock was changed`, `contaminated`, `baseline differs from itself`.
     """
 
     name: str
@@ -133,6 +133,10 @@ def _judged(
     if drifted:
         labels.append(UNSTEADY)
         reason = reason or drifted
+    changed = next((each.clock_changed for each in launches if each.clock_changed), None)
+    if changed:
+        word, reason = "inconclusive", changed
+        labels.append(Label.CLOCK_CHANGED)
     contaminated = pair.contaminated()
     if contaminated:
         word, reason = "contaminated", contaminated

@@ -32,6 +32,14 @@ class Claim(Frozen):
     rows: float | None
     masked: bool
 
+    @property
+    def said(self) -> str:
+        """What it states and what was observed, where it computed what it states it skipped."""
+        return (
+            f"{self.module or 'the model'} says it processed {self.stated} of {self.tokens} tokens, but its weights were "
+            f"multiplied with {self.rows:.0f} rows"
+        )
+
 
 class ModuleFlops(Frozen):
     """FLOPs of one module, counted in three ways; None where a counter has no number.

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.flops import counter
+from modbench.harness.subject import modes
+from modbench.harness.subject.escapes import escapes
 from modbench.python.inputs import Inputs
 
 Workload: TypeAlias = Literal["forward", "train_step"]
@@ -27,7 +29,7 @@ class Flops:
     Attributes:
         total: attention over the full square; None where they could not be counted.
         causal: attention over the lower triangle where an operator says that it is causal.
-        unknown: operators without a formula, counted as 0: the numbers are lower bounds.
+        unknown: operators without a formula and work that no counter sees, counted as 0: the numbers are lower bounds.
         reason: why there are none.
     """
 
@@ -40,15 +42,11 @@ class Flops:
 @contextlib.contextmanager
 def evaluating(models: Mapping[str, Model]) -> Iterator[None]:
     """Set the modules to evaluation mode, and each of their parts back to the mode that it was in."""
-    parts = [part for model in models.values() if isinstance(model, nn.Module) for part in model.modules()]
-    were = [(part, part.training) for part in parts]
-    for part in parts:
-        part.training = False
-    try:
+    with contextlib.ExitStack() as stack:
+        for model in models.values():
+            if isinstance(model, nn.Module):
+                stack.enter_context(modes.evaluating(model))
         yield
-    finally:
-        for part, training in were:
-            part.training = training
 
 
 def forward(model: Model, inputs: Inputs) -> Callable[[], object]:
@@ -133,15 +131,21 @@ def plain(model: Model) -> Model:
     return cast("Model", getattr(model, "_orig_mod", model))
 
 
-def flops(call: Callable[[], object]) -> Flops:
-    """Count the FLOPs of one call, which runs once more for it."""
+def flops(call: Callable[[], object], *, one_thread: bool) -> Flops:
+    """Count the FLOPs of one call, which runs some more times for it.
+
+    Args:
+        call: what is counted.
+        one_thread: whether only this thread should work.
+    """
     try:
         found, causal = counter.with_causal(lambda: counter.count(nn.Module(), call))
+        unseen = escapes(call, one_thread=one_thread) if found.total else {}
     except Exception as error:  # noqa: BLE001  # the call itself ran before: this is the counter's
         return Flops(None, reason=f"its FLOPs could not be counted: {type(error).__name__}: {in_short(error)}")
     if not found.total:
         return Flops(None, reason="the counter saw no FLOPs: what it does is not torch's, or compiled")
-    return Flops(found.total, causal, tuple(found.unknown))
+    return Flops(found.total, causal, (*found.unknown, *unseen))
 
 
 def difference(output: object, base: object) -> float | None:

@@ -11,12 +11,12 @@ from modbench.harness.core import units
 from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.labels import Label
 from modbench.harness.timing import disturbances, judged
-from modbench.harness.timing.callables import Launch
+from modbench.harness.timing.callables import Launch, naming
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.judged import Judged
 from modbench.harness.timing.own_times import own_time
 from modbench.harness.timing.threads import at_threads, working_threads
-from modbench.python import apart, calls
+from modbench.python import apart, calls, guards
 from modbench.python.calls import Flops, Loss, Model, Workload
 from modbench.python.comparison import Comparison, Row
 from modbench.python.inputs import Given, Inputs
@@ -90,9 +90,12 @@ def _compared(job: Job, launches: int, margin: float, clock: Clock | None, *, ou
     base, device = job.baseline, str(job.device)
     apart_by, flops = _looked_at(job, outputs=outputs)
     made = [job.measure(clock)] if launches == 1 else apart.launches(job, launches)
-    found = judged.judge(made, margin=margin)
+    found, guarded = judged.judge(made, margin=margin), _guarded(job)
     rows = [
-        _row(name, made, found.get(name), flops, base, apart_by.get(name) if name != base else None)
+        _guarded_row(
+            _row(name, made, found.get(name), flops, base, apart_by.get(name) if name != base else None),
+            guarded.get(name, {}),
+        )
         for name in made[0].samples
     ]
     played = len(set(made[0].samples[base]["round"]))
@@ -140,16 +143,42 @@ def _check_kinds(models: object, launches: object, margin: object, loss: object)
 
 
 def _looked_at(job: Job, *, outputs: bool) -> tuple[dict[str, float | None], dict[str, Flops]]:
-    """Call every model before anything is timed, which raises what it raises: differences of outputs, and FLOPs."""
+    """Call every model before anything is timed, which raises what it raises: differences of outputs, and FLOPs.
+
+    Each is called on copies of its own, so that one that writes into them changes no other's.
+    """
+    base: object = None
+    apart_by, flops = dict[str, float | None](), dict[str, Flops]()
     with on(job.device), calls.evaluating(job.models if job.workload == "forward" else {}):
-        with job.inputs.called(job.baseline, job.models[job.baseline], GIVEN):
-            base = job.call(job.baseline)()
-        apart_by = dict[str, float | None]()
-        for name in job.models:
-            with job.inputs.called(name, job.models[name], GIVEN):
-                output = base if name == job.baseline else job.call(name)()
+        as_they_were = guards.settings()
+        for name in (job.baseline, *(each for each in job.models if each != job.baseline)):
+            lent = job.inputs.lent()
+            with job.inputs.called(name, job.models[name], GIVEN), naming(name):
+                output = job.call(name, lent.inputs)()
+                as_they_were()
+            guards.untouched(name, lent)
+            base = output if name == job.baseline else base
             apart_by[name] = calls.difference(output, base) if outputs else None
-        return apart_by, {name: job.counted(name) for name in job.models}
+            flops[name] = job.counted(name, lent.inputs)
+    return apart_by, flops
+
+
+def _guarded(job: Job) -> dict[str, dict[Label, str]]:
+    """What the guards find of language models that were timed, by name and label."""
+    found = dict[str, dict[Label, str]]()
+    if job.inputs.tokens is None or job.workload != "forward":
+        return found
+    with on(job.device), calls.evaluating(job.models):
+        for name, model in job.models.items():
+            if isinstance(model, nn.Module):
+                found[name] = guards.found(model, job.lent.inputs)
+    return found
+
+
+def _guarded_row(row: Row, found: Mapping[Label, str]) -> Row:
+    """A row with what the guards say of its model."""
+    reason = "; ".join(filter(None, [row.reason, *found.values()])) or None
+    return replace(row, reason=reason, labels=(*row.labels, *map(str, found)))
 
 
 def _row(
@@ -194,4 +223,6 @@ def _ideal(own: Flops, base: Flops) -> tuple[float | None, str]:
     """The ratio that the FLOPs promise, or None and why."""
     if own.causal is None or base.causal is None:
         return None, own.reason or base.reason or ""
+    if own.unknown or base.unknown:
+        return None, f"no ideal: no FLOPs are counted of {', '.join(dict.fromkeys((*own.unknown, *base.unknown)))}"
     return base.causal / own.causal, ""

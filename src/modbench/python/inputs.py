@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from modbench.harness.core.errors import UsageError
 
@@ -71,6 +73,19 @@ class Inputs:
             named = " and ".join(sorted(map(str, there)))
             raise UsageError(f"model {name!r} lies on {named}, the inputs on {self.device}. Move one with .to(...).")
 
+    @property
+    def tokens(self) -> Tensor | None:
+        """The only argument, where it may be a batch of tokens: integers [B, T]; else None."""
+        first = self.args[0] if len(self.args) == 1 and not self.kwargs else None
+        whole = isinstance(first, Tensor) and first.dtype == torch.int64 and first.ndim == 2 and first.numel() > 1
+        return first if whole else None
+
+    def lent(self) -> Lent:
+        """Copies for models to be called on: these stay as they are, whatever a model does."""
+        memo: dict[int, Any] = {}
+        args, kwargs = tree_map(lambda leaf: _copied(leaf, memo), (self.args, dict(self.kwargs)))
+        return Lent(Inputs(args, kwargs, self.device), self)
+
     @contextlib.contextmanager
     def called(self, name: str, model: object, example: str) -> Iterator[None]:
         """Say in a line where a call raises because these are not its arguments; other errors stay the caller's.
@@ -106,6 +121,70 @@ class Inputs:
         except TypeError as error:
             return str(error)
         return None
+
+
+class Lent:
+    """Inputs that models are called on, and whether one wrote into them.
+
+    Args:
+        inputs: the copies.
+        given: what they are copies of.
+    """
+
+    def __init__(self, inputs: Inputs, given: Inputs) -> None:
+        self.inputs, self.given = inputs, given
+        self.versions = self._versions()
+
+    def written(self, *, closely: bool = True) -> bool:
+        """Whether they differ from what they are copies of.
+
+        Args:
+            closely: compare all values; else only if torch counted a write, which takes no time.
+        """
+        versions = self._versions()
+        if not closely and versions == self.versions:
+            return False
+        self.versions = versions
+        now, before = (tree_leaves((each.args, dict(each.kwargs))) for each in (self.inputs, self.given))
+        return len(now) != len(before) or not all(map(_equal, now, before))
+
+    def _versions(self) -> list[int]:
+        leaves = tree_leaves((self.inputs.args, dict(self.inputs.kwargs)))
+        return [_writes(leaf) if isinstance(leaf, Tensor) else 0 for leaf in leaves]
+
+
+def _copied(leaf: object, memo: dict[int, Any]) -> object:
+    """A tensor or array of its own; the same one for each place that a thing stands in. Other things are not copied."""
+    if id(leaf) not in memo:
+        if isinstance(leaf, Tensor):
+            memo[id(leaf)] = leaf.detach().clone().requires_grad_(leaf.requires_grad)
+        elif isinstance(leaf, np.ndarray):
+            memo[id(leaf)] = leaf.copy()
+        else:
+            memo[id(leaf)] = leaf
+    return memo[id(leaf)]
+
+
+def _equal(one: object, other: object) -> bool:
+    """Whether two tensors or arrays hold the same, NaN too; anything else must be the same object."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        if one.shape != other.shape or one.dtype != other.dtype:
+            return False
+        if one.layout != torch.strided or one.is_nested or one.is_quantized:
+            return not _writes(one)  # such a copy is compared by the writes that torch counted
+        return torch.equal(_bits(one), _bits(other))
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.shape == other.shape and one.dtype == other.dtype and one.tobytes() == other.tobytes()
+    return one is other
+
+
+def _writes(tensor: Tensor) -> int:
+    """How often torch wrote into a tensor; of one of inference mode it does not count."""
+    return 0 if tensor.is_inference() else int(tensor._version)  # noqa: SLF001  # torch has no public name for it
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
 
 
 def _tensors(values: object) -> Iterator[Tensor]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import nn
 
-from modbench.harness.timing.callables import Launch, time_callables
+from modbench.harness.timing.callables import Launch, LeftBehind, time_callables
 from modbench.harness.timing.interleave import Clock
-from modbench.python import calls
+from modbench.harness.timing.threads import working_threads
+from modbench.python import calls, guards
 from modbench.python.calls import Flops, Loss, Model, Workload
-from modbench.python.inputs import Inputs
+from modbench.python.inputs import Inputs, Lent
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Job:
 
     Attributes:
         models: name to a module or callable.
-        inputs: what they are called with.
+        inputs: what they are called with; each call is made on copies.
         workload: what is timed.
         baseline: the name that is in every block.
         loss: function of an output that is trained on; None: the usual one.
@@ -50,31 +52,50 @@ class Job:
         modules = (model for model in self.models.values() if isinstance(model, nn.Module))
         return next((each.device for model in modules for each in model.parameters()), torch.device("cpu"))
 
-    def call(self, name: str) -> Callable[[], object]:
+    @cached_property
+    def lent(self) -> Lent:
+        """The copies that this process times its calls on."""
+        return self.inputs.lent()
+
+    def call(self, name: str, inputs: Inputs) -> Callable[[], object]:
         """The call of a model that is timed; a training step is that of a copy."""
         if self.workload == "forward":
-            return calls.forward(self.models[name], self.inputs)
-        return calls.train_step(name, self.models[name], self.inputs, self.loss)
+            return calls.forward(self.models[name], inputs)
+        return calls.train_step(name, self.models[name], inputs, self.loss)
 
-    def counted(self, name: str) -> Flops:
+    def counted(self, name: str, inputs: Inputs) -> Flops:
         """The FLOPs of the call: of a compiled module those of the module that was compiled, of a step without its update."""
-        model = calls.plain(self.models[name])
+        model, one_thread = calls.plain(self.models[name]), self.device.type == "cpu" and working_threads() == 1
         if self.workload == "forward":
-            return calls.flops(calls.forward(model, self.inputs))
-        return calls.flops(calls.train_step(name, model, self.inputs, self.loss, updates=False))
+            return calls.flops(calls.forward(model, inputs), one_thread=one_thread)
+        return calls.flops(calls.train_step(name, model, inputs, self.loss, updates=False), one_thread=one_thread)
 
     def measure(self, clock: Clock | None = None) -> Launch:
-        """Time all models in this process."""
+        """Time all models in this process.
+
+        Raises:
+            UsageError: if a call changed its inputs, or settings that hold for all calls.
+        """
         with on(self.device), calls.evaluating(self.models if self.workload == "forward" else {}):
-            return time_callables(
-                {name: self.call(name) for name in self.models},
+            as_they_were = guards.settings()
+
+            def tidy() -> None:
+                as_they_were()
+                if self.lent.written(closely=False):
+                    raise LeftBehind(guards.WROTE)
+
+            made = time_callables(
+                {name: self.call(name, self.lent.inputs) for name in self.models},
                 baseline=self.baseline,
                 rounds=self.rounds,
                 seconds=self.seconds,
                 twin=self.twin,
                 clock=clock,
                 seed=self.seed,
+                tidy=tidy,
             )
+        guards.untouched(" or ".join(self.models), self.lent)
+        return made
 
     def again(self, number: int) -> Job:
         """The same for another process, in other orders."""

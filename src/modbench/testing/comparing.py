@@ -169,11 +169,14 @@ class Comparer:
         from modbench.harness.timing import disturbances
         from modbench.harness.timing.callables import time_callables, working_device
         from modbench.harness.timing.judged import UNSTEADY, judge
+        from modbench.python import guards
 
         calls = {BASELINE: baseline, CANDIDATE: candidate}
         with _untraced((baseline, candidate)):
             # The twin shows whether this process calls equal code different; then nothing is decided.
-            launch = time_callables(calls, rounds=settings.rounds, twin=True, clock=self.clock, seed=seed)
+            launch = time_callables(
+                calls, rounds=settings.rounds, twin=True, clock=self.clock, seed=seed, tidy=guards.settings()
+            )
         found = judge([launch], margin=settings.margin)[CANDIDATE]
         if found.verdict == "worse" and UNSTEADY in found.labels:
             found = replace(found, verdict="inconclusive", reason=f"slower, but not steady: {found.reason}")
