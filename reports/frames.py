@@ -13,6 +13,7 @@ import pandas as pd
 from modbench.harness.core import catalogue
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
+from modbench.harness.core.public import public
 from modbench.harness.core.units import counted
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Outcome, Record
@@ -110,6 +111,7 @@ class Results:
         return notebook.html(self.loaded, self.report)
 
 
+@public("mb.load('runs/quick-1')")
 def load(run_folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Results:
     """Read a run folder as tables.
 

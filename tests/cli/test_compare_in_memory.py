@@ -131,6 +131,28 @@ def test_the_table_and_files(found: mb.Comparison, tmp_path: Path) -> None:
         found.save(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("nodir/x.json", "No such file or directory"),
+        ("file/x.csv", "Not a directory"),
+        ("folder.txt", "Is a directory"),
+        (f"{'x' * 300}.html", "File name too long"),
+        (3, "save takes a path; got 3"),
+    ],
+)
+def test_a_path_that_cannot_be_written_is_one_line(
+    path: Any, said: str, found: mb.Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("kept")
+    Path("folder.txt").mkdir()
+    with pytest.raises(UsageError, match=said) as caught:
+        found.save(path)
+    assert len(str(caught.value).splitlines()) == 1
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "folder.txt"]
+
+
 def test_modules_are_evaluated_and_are_afterwards_as_they_were() -> None:
     modes = set[tuple[bool, bool]]()
 
@@ -509,6 +531,11 @@ def takes_threads(x: Tensor) -> Tensor:
     return x
 
 
+def takes_no_chances(x: Tensor) -> Tensor:
+    torch.use_deterministic_algorithms(True)
+    return x
+
+
 def stops_gradients(x: Tensor) -> Tensor:
     torch.set_grad_enabled(False)
     return x
@@ -520,7 +547,7 @@ def stops_gradients(x: Tensor) -> Tensor:
         (replaces_the_clock, "the clock time.perf_counter"),
         (takes_threads, "the number of threads to"),
         (stops_gradients, "gradients to off"),
-        (lambda x: (torch.use_deterministic_algorithms(True), x)[1], "deterministic algorithms to"),
+        (takes_no_chances, "deterministic algorithms to"),
     ],
 )
 @pytest.mark.parametrize("late", [False, True])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, assert_type
@@ -16,8 +18,10 @@ import modbench as mb
 from modbench import api
 from modbench.harness.core.errors import UsageError
 from modbench.python import runs
+from modbench.python.comparison import Row
 from modbench.python.given import flags_of, words
 
+ROWS = (Row("a", 0.1), Row("b", 0.1))
 FLAGS = {"device": "cpu", "effort": "smoke", "d_model": 32, "n_layers": 2, "metrics": "flops/forward,latency/forward"}
 SCRIPT = """
 import pathlib
@@ -145,6 +149,75 @@ def test_mistakes_are_said_in_a_line(call: Any, message: str, tmp_path: Path, mo
         call()
     assert len(str(caught.value).splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+FUNCTIONS = {name: getattr(mb, name) for name in mb.__all__ if inspect.isfunction(getattr(mb, name))}
+METHODS = {
+    f"Comparison.{name}": getattr(mb.Comparison(ROWS, "a", "forward", "cpu", 1, 1, 0.02), name)
+    for name in ("verdict", "ratio", "save")
+}
+OPEN = {"measure", "run", "plan", "cost"}  # which take further keywords, checked by what takes them
+SHORT = {"cost": 2, "measure": None, "compare": 3, "load": 3, "plan": 2, "resume": 2, "run": 2}
+NEEDS = {"compare": "models", "cost": "model", "load": "run_folder", "measure": "f", "resume": "run_folder"}
+
+
+def refused(call: Any, *args: Any, **kwargs: Any) -> str:
+    """The one line that a mistake gets, raised from the call itself and one frame below it."""
+    with pytest.raises(UsageError) as caught:
+        call(*args, **kwargs)
+    said = str(caught.value)
+    assert len(said.splitlines()) == 1
+    own = [frame for frame in traceback.extract_tb(caught.value.__traceback__) if frame.filename != __file__]
+    assert len(own) == 1
+    assert (caught.value.__cause__, caught.value.__suppress_context__) == (None, True)
+    return said
+
+
+def test_every_function_has_an_expectation() -> None:
+    assert {*SHORT} == {*FUNCTIONS}
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *METHODS])
+def test_arguments_that_do_not_fit_are_one_line_that_says_what_would_work(name: str) -> None:
+    call = {**FUNCTIONS, **METHODS}[name]
+    most = SHORT.get(name, 2)
+    if most is not None:
+        said = refused(call, *["x"] * most)
+        assert f"; got {most}. Write " in said
+    if name in NEEDS:
+        assert f"needs {NEEDS[name]}. Write " in refused(call)
+    if name not in OPEN:
+        keyword = next(each for each in reversed(inspect.signature(call).parameters) if len(each) > 3)
+        wrong = keyword[:-2] + keyword[-1]
+        assert f"{wrong!r}. Did you mean {keyword!r}?" in refused(call, **{wrong: 1})
+
+
+def test_the_arguments_of_what_is_measured_are_told_from_those_of_measure() -> None:
+    assert "Did you mean 'rounds'?" in refused(mb.measure, abs, -1, round=3)
+    assert "Did you mean" not in refused(mb.measure, ROWS.index, "x", 1, 2, 3)
+
+
+def test_signatures_and_docstrings_are_seen() -> None:
+    assert list(inspect.signature(mb.compare).parameters)[:3] == ["models", "inputs", "workload"]
+    assert inspect.signature(mb.cost).return_annotation == "Costs"
+    assert (mb.compare.__name__, mb.load.__module__) == ("compare", "modbench.reports.frames")
+    assert (mb.measure.__doc__ or "").startswith("Time a callable")
+
+
+def test_mistakes_of_values_have_no_frames_either(tmp_path: Path) -> None:
+    assert "models must be a dict" in refused(mb.compare, abs, abs)
+    assert "is no share" in refused(mb.compare, {"a": abs, "b": abs}, (1,), margin=5)
+    assert "unknown effort 'brief'" in refused(mb.run, effort="brief")
+    assert "nowhere" in refused(mb.load, tmp_path / "nowhere")
+
+
+def test_what_a_model_raises_keeps_its_frames() -> None:
+    def deep(_x: int) -> None:
+        raise KeyError("its own")
+
+    with pytest.raises(KeyError) as caught:
+        mb.compare({"a": deep, "b": deep}, (1,))
+    assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "deep"
 
 
 def test_costs_are_those_of_the_command(modbench: Any) -> None:

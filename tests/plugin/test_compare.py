@@ -255,6 +255,30 @@ def test_an_impossible_call_says_what_would_work(call: str, said: str, suite: An
     result.stdout.fnmatch_lines([f"*UsageError: *{said}*"])
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("modbench_compare(takes(1), takes(1), margin=5)", "margin = 5 is no share*0.05 is 5 %."),
+        ("modbench_compare(takes(1), takes(1), margn=0.1)", "*'margn'. Did you mean 'margin'?*"),
+        ("modbench_compare(takes(1))", "modbench_compare needs candidate. Write modbench_compare(*"),
+        (
+            "mb.compare(abs, abs, 1)",
+            "mb.compare takes 2 arguments by position, models and inputs; got 3. Write mb.compare(*",
+        ),
+        ("mb.compare({'a': abs, 'b': abs}, (1,), margn=0.1)", "*'margn'. Did you mean 'margin'?*"),
+    ],
+)
+def test_of_a_mistake_the_own_line_is_shown_and_one_sentence(call: str, said: str, suite: Any) -> None:
+    suite.write(f"import modbench as mb\ndef test_speed(modbench_compare, takes):\n    {call}\n")
+    result = suite.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f">       {call.replace('[', '[[]')}", f"E       *UsageError: {said}"])
+    shown = result.stdout.str()
+    assert "modbench/harness" not in shown
+    assert "modbench/python" not in shown
+    assert len(shown.partition("FAILURES")[2].partition("short test summary")[0].splitlines()) < 15
+
+
 def test_two_comparisons_of_one_name_are_refused(suite: Any) -> None:
     call = "    modbench_compare(takes(0.01), takes(0.01), name='one')\n"
     suite.write(f"def test_speed(modbench_compare, takes):\n{call}{call}")

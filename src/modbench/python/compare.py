@@ -10,6 +10,7 @@ from torch import nn
 from modbench.harness.core import units
 from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.labels import Label
+from modbench.harness.core.public import public
 from modbench.harness.timing import disturbances, judged
 from modbench.harness.timing.callables import Launch, naming
 from modbench.harness.timing.interleave import Clock
@@ -27,6 +28,7 @@ WORKLOADS = ("forward", "train_step")
 GIVEN = "mb.compare(models, x)"
 
 
+@public("mb.compare({'dense': a, 'mod': b}, x)")
 def compare(
     models: Mapping[str, Model],
     inputs: Given = None,

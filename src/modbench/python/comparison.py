@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,9 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.errors import UsageError, brief, shown, unknown
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.labels import Label
+from modbench.harness.core.public import public
 from modbench.harness.core.units import human, three_digits
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.judged import ONE_PROCESS
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = (".json", ".csv", ".html", ".txt")
+# What the system says of a path that cannot be written; anything else, such as a full disk, is no mistake of who named it.
+OF_THE_PATH = frozenset(
+    {
+        *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS),
+        *(errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP),
+    }
+)
 # Labels that the title or the verdict says.
 _SAID = {ONE_PROCESS, Label.CONTAMINATED}
 HEAD = ("", "time", "ratio", "ideal", "realised", "verdict")
@@ -118,6 +127,7 @@ class Comparison:
                 return row
         raise unknown("model", name, [row.name for row in self.rows])
 
+    @public("found.verdict('mod')")
     def verdict(self, name: str) -> str | None:
         """The verdict on a model; None of the baseline.
 
@@ -126,6 +136,7 @@ class Comparison:
         """
         return self[name].verdict
 
+    @public("found.ratio('mod')")
     def ratio(self, name: str) -> float:
         """Time of the baseline over the model's: above 1 it is faster; 1 of the baseline.
 
@@ -135,17 +146,29 @@ class Comparison:
         found = self[name].ratio
         return 1.0 if found is None else found
 
+    @public("found.save('found.json')")
     def save(self, path: str | Path) -> Path:
         """Write it as `.json` (with all samples), `.csv` (the table), `.html` or `.txt`.
 
         Raises:
-            UsageError: for any other ending.
+            UsageError: for any other ending, or a path that cannot be written.
         """
+        if not isinstance(path, str | Path):
+            raise UsageError(f"save takes a path; got {shown(path)}. Write found.save('found.json').")
         target = Path(path)
         if target.suffix not in FORMATS:
             raise UsageError(f"{str(path)!r} ends in none of {', '.join(FORMATS)}.")
         made = {".json": self._json, ".csv": self._csv, ".html": self._repr_html_, ".txt": self.__str__}
-        write_atomically(target, made[target.suffix]())
+        content = made[target.suffix]()
+        try:
+            write_atomically(target, content)
+        except OSError as error:
+            if error.errno not in OF_THE_PATH:
+                raise
+            raise UsageError(
+                f"{brief(str(target), 200)} cannot be written: {error.strerror}. Name a file in a folder that exists and may be "
+                "written."
+            ) from error
         return target
 
     def _json(self) -> str:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.public import public
 from modbench.harness.core.units import human
 from modbench.python.given import flags_of, including
 from modbench.python.shown import html, html_table, text
@@ -65,6 +66,7 @@ def _place(row: dict[str, Any]) -> str:
     return f"{row['model']}{said}, T = {row['seq_len']:,}, batch {row['batch_size']:,}, {row['dtype']}"
 
 
+@public("mb.cost('mod', capacity=0.25)")
 def cost(
     model: str,
     *,

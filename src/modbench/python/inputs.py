@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -87,13 +88,14 @@ class Inputs:
         return Lent(Inputs(args, kwargs, self.device), self)
 
     @contextlib.contextmanager
-    def called(self, name: str, model: object, example: str) -> Iterator[None]:
+    def called(self, name: str, model: object, example: str, own: Sequence[str] = ()) -> Iterator[None]:
         """Say in a line where a call raises because these are not its arguments; other errors stay the caller's.
 
         Args:
             name: what is called, for the message.
             model: the same.
             example: how inputs are given.
+            own: names of keywords that were not meant for it, one of which may be misspelt.
 
         Raises:
             UsageError: if its signature takes other arguments.
@@ -105,9 +107,11 @@ class Inputs:
             if why is None:
                 raise
             given = "without inputs" if not self.args and not self.kwargs else "with these inputs"
-            raise UsageError(
-                f"{name!r} cannot be called {given}: {why}. Give what it takes, as in {example}."
-            ) from error
+            near = [
+                each for keyword in self.kwargs for each in difflib.get_close_matches(keyword, own, n=1, cutoff=0.7)
+            ]
+            hint = f"Did you mean {near[0]!r}?" if near else f"Give what it takes, as in {example}."
+            raise UsageError(f"{name!r} cannot be called {given}: {why}. {hint}") from error
 
     def _refused(self, model: object) -> str | None:
         """Why its signature does not take these arguments; None: it does, or it has none."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.public import public
 from modbench.harness.core.units import human
 from modbench.harness.stats import contamination
 from modbench.harness.timing import disturbances
@@ -19,6 +20,8 @@ from modbench.python.inputs import Inputs
 from modbench.python.job import Job
 from modbench.python.shown import html, html_lines, html_table, text, wrapped
 
+# Keywords of `measure` itself; all others are those of what is measured.
+OWN = ("rounds", "seconds", "threads")
 HEAD = ("", "median", "95 % interval", "mean", "spread", "disturbed", "calls")
 
 
@@ -99,6 +102,7 @@ class Measurement:
         )
 
 
+@public("mb.measure(f, x)")
 def measure(
     f: Callable[..., object],
     *args: object,
@@ -128,7 +132,7 @@ def measure(
     name = type(f).__name__ if isinstance(f, nn.Module) else getattr(f, "__name__", type(f).__name__)
     if isinstance(f, nn.Module):
         given.check(name, f)
-    with at_threads(threads), given.called(name, f, "mb.measure(f, x)"):
+    with at_threads(threads), given.called(name, f, "mb.measure(f, x)", OWN):
         return measured(Job({name: f}, given, "forward", name, rounds=rounds, seconds=seconds))
 
 

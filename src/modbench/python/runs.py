@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeVar
 from modbench import api
 from modbench.harness.core import catalogue
 from modbench.harness.core.launching import works_apart
+from modbench.harness.core.public import public
 from modbench.harness.core.units import parse_duration
 from modbench.harness.execution.launcher_profile import read_profile
 from modbench.harness.machine import accelerators
@@ -25,6 +26,7 @@ T = TypeVar("T")
 Some: TypeAlias = T | Sequence[T]
 
 
+@public("mb.run('quick', model='mod')")
 def run(
     suite: str | Path = "quick",
     *,
@@ -141,6 +143,7 @@ def _words(
     return [*said, *(["--", *options] if options else [])]
 
 
+@public("mb.plan('quick', model='mod')")
 def plan(
     suite: str | Path = "quick",
     *,
@@ -167,6 +170,7 @@ def plan(
     return Planned(api.make_plan(str(suite), asked, select, only_plan=True))
 
 
+@public("mb.resume('runs/quick-1')")
 def resume(
     run_folder: str | Path,
     *,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.public import public
 from modbench.testing.compared import Compared
 from modbench.testing.comparing import CANDIDATE, Comparer
 
@@ -58,6 +59,7 @@ class Interleaved:
     def __init__(self, benchmark: BenchmarkFixture, compare: Comparer, replay: Replay) -> None:
         self.benchmark, self.compare, self.replay = benchmark, compare, replay
 
+    @public("benchmark_interleaved(baseline, candidate, margin=0.05)")
     def __call__(
         self,
         baseline: Callable[[], object],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.public import public
 from modbench.testing.compared import NOT_JUDGED, UNDECIDED, Compared, written
 from modbench.testing.settings import Settings, resolve
 
@@ -57,6 +58,7 @@ class Comparer:
         self.test, self.asked, self.clock, self.keeper = test, asked, clock, keeper
         self.names = set[str]()
 
+    @public("modbench_compare(baseline, candidate, margin=0.05)")
     def __call__(
         self,
         baseline: Callable[[], object],
