@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from modbench.harness.core.case import Case
@@ -94,6 +94,11 @@ def _parted(word: str) -> tuple[str, str | None]:
     return word, None
 
 
+def _sets(flag: tuple[str, ...]) -> str:
+    """What a flag sets: `--seeds`, `--set launches`."""
+    return f"--set {flag[1].partition('=')[0]}" if flag[0] == "--set" else flag[0]
+
+
 class Again:
     """Commands that measure cases of one run again.
 
@@ -109,24 +114,44 @@ class Again:
         except NotAgainError as error:
             self.asked = error
 
-    def command(self, wanted: Iterable[Case], metric: str | None = None) -> str:
+    def command(
+        self,
+        wanted: Iterable[Case],
+        metric: str | None = None,
+        settings: Mapping[str, str] | None = None,
+        *,
+        everywhere: bool = False,
+    ) -> str:
         """Return the command for some cases, each with its anchor.
 
         Args:
             wanted: cases of the run.
             metric: the only one that is measured; None: all that the run measured.
+            settings: what is asked for instead of what the run's command says: `--seeds`, `--set launches`.
+            everywhere: take the arms of these cases in all places, also those that the run does not have.
 
         Raises:
             NotAgainError: if there is none.
         """
         if isinstance(self.asked, NotAgainError):
             raise self.asked
-        flags = list(self.asked.flags)
-        if metric is not None:
-            flags = [flag for flag in flags if not (flag[0] == "--set" and flag[1].startswith("metrics="))]
-            flags.append(("--set", f"metrics={metric}"))
+        instead = ({} if metric is None else {"--set metrics": metric}) | dict(settings or {})
+        flags = [flag for flag in self.asked.flags if _sets(flag) not in instead]
+        for what, value in instead.items():
+            option, _, key = what.partition(" ")
+            flags.append((option, f"{key}={value}" if key else value))
         words = [word for flag in flags for word in flag]
-        return shlex.join(["modbench", "run", self.asked.suite, "-k", self._selected(list(wanted), metric), *words])
+        selected = self._everywhere(list(wanted)) if everywhere else self._selected(list(wanted), metric)
+        return shlex.join(["modbench", "run", self.asked.suite, "-k", selected, *words])
+
+    def _everywhere(self, wanted: list[Case]) -> str:
+        """An expression that matches the arms of these cases in all places, and no others of the run."""
+        arms = {case.arm: case for case in wanted}
+        said = " or ".join(_named(_without_place(case)) for case in arms.values())
+        matches = compile_expression(said)
+        if others := [case.id for case in self.plan.cases if case.arm not in arms and matches(case.id)]:
+            raise NotAgainError(f"-k cannot tell {', '.join(arms)} from {', '.join(others)}.")
+        return said
 
     def _selected(self, wanted: list[Case], metric: str | None) -> str:
         """An expression that matches these cases and no others; of arms in all their places, the shorter one."""

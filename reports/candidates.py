@@ -25,7 +25,7 @@ MEMORY, KV_CACHE = "memory/peak_allocated", "memory/kv_cache"
 # The loss whose routers decided without later tokens comes first; bits per byte where no loss in nats was asked for.
 LOSSES = ("loss/val_causal", "loss/val", "bpb/val")
 FEWEST_SEEDS = 3
-NOT_MEASURED, SMOKE = "not measured", "a smoke run makes no claims"
+NOT_MEASURED, SMOKE, CONTAMINATED = "not measured", "a smoke run makes no claims", "contaminated"
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def _made(loaded: Loaded, workload: str, comparison: Comparison) -> Choice:
             each for each in pair if each.verdict == "contaminated" and case.id in {each.case_id, each.baseline_case_id}
         ]
         if disturbed and case != comparison.arms[0]:
-            time = replace(time, unsure=f"contaminated: {disturbed[0].reason}")
+            time = replace(time, unsure=f"{CONTAMINATED}: {disturbed[0].reason}")
         memory = _value(rows.get((case.id, MEMORY)), MEMORY)
         if memory.value is None and workload == "decode" and (kept := rows.get((case.id, KV_CACHE))) is not None:
             memory = _value(kept, KV_CACHE)

@@ -12,8 +12,18 @@ from modbench.harness.core.units import human
 from modbench.harness.stats import verdicts
 from modbench.harness.stats.effects import Effect, t_quantile
 from modbench.reports.against import Against, against, effect_between
-from modbench.reports.candidates import FEWEST_SEEDS, KV_CACHE, NOT_MEASURED, SIZE, Candidate, Value
+from modbench.reports.candidates import (
+    CONTAMINATED,
+    FEWEST_SEEDS,
+    KV_CACHE,
+    NOT_MEASURED,
+    SIZE,
+    SMOKE,
+    Candidate,
+    Value,
+)
 from modbench.reports.load import Loaded
+from modbench.reports.needs import Need
 from modbench.reports.style import name
 
 FITS, MAY, BREAKS, UNKNOWN = "fits", "may fit", "breaks", "unknown"
@@ -66,7 +76,7 @@ class Kept:
     end: float | None = None
     excess: float | None = None
     reason: str | None = None
-    need: str | None = None
+    need: Need | None = None
 
 
 def loss_against(loaded: Loaded, one: Candidate, other: Candidate) -> Against | None:
@@ -92,18 +102,27 @@ def hold(loaded: Loaded, each: Candidate, baseline: Candidate, limit: str, bound
         return _loss_kept(loaded, each, baseline, bound)
     value = each.of(limit)
     if value.value is None:
-        return Kept(limit, bound, UNKNOWN, reason=f"{value.metric}: {value.reason}", need=_lacking(value))
+        return Kept(limit, bound, UNKNOWN, reason=f"{value.metric}: {value.reason}", need=lacking(value))
     if limit == SIZE and value.metric == KV_CACHE and value.value <= bound:
         said = "keys and values alone were measured, not weights and activations"
-        return Kept(limit, bound, UNKNOWN, value.value, None, value.value / bound - 1, said, "memory/peak_allocated")
+        need = Need(f"memory/peak_allocated of {name(each.case)}", "memory/peak_allocated")
+        return Kept(limit, bound, UNKNOWN, value.value, None, value.value / bound - 1, said, need)
     return _within(value, limit, bound)
 
 
-def _lacking(value: Value) -> str:
-    """Return what must be measured where a value is lacking."""
+def lacking(value: Value) -> Need:
+    """Return what must be measured where a value is lacking; what was measured and has none is not helped by a command."""
     if value.reason == NOT_MEASURED:
-        return f"{value.metric}: the suite does not ask for it"
-    return f"{value.metric}, which has no value: {value.reason}"
+        return Need(f"{value.metric}: the suite does not ask for it", value.metric)
+    return Need(f"{value.metric}, which has no value: {value.reason}")
+
+
+def doubted(value: Value) -> Need:
+    """Return what would let an interval support a claim, which it does not for a reason of the whole run."""
+    said = str(value.unsure)
+    if value.unsure == SMOKE:
+        return Need(said, value.metric, claims=True)
+    return Need(said, value.metric) if said.startswith(CONTAMINATED) else Need(said, checked=True)
 
 
 def _within(value: Value, limit: str, bound: float) -> Kept:
@@ -123,18 +142,21 @@ def _within(value: Value, limit: str, bound: float) -> Kept:
     return Kept(limit, bound, MAY, value.value, value.high, excess, reason, _launches(value, bound))
 
 
-def _launches(value: Value, bound: float) -> str | None:
+def _launches(value: Value, bound: float) -> Need:
     """Return how many launches would bring the end of the interval below the limit, or what else is lacking."""
     if value.unsure is not None:
-        return value.unsure
+        return doubted(value)
     if value.value is None or value.high is None:
-        return "at least three launches"
+        return Need("at least three launches", value.metric, launches=3)
     # The interval is one of logarithms: its half-width gives their standard deviation.
     sd = math.log(value.high / value.value) * math.sqrt(value.n) / t_quantile(0.975, value.n)
     needed = verdicts.launches_needed(Effect(math.log(bound / value.value), sd=sd, n=value.n), 0.0)
     if needed is None:
-        return f"more than {verdicts.MOST_LAUNCHES} launches would be needed to show that the time is below the limit"
-    return f"{max(needed, value.n + 1)} launches, to show that the time is below the limit"
+        return Need(
+            f"more than {verdicts.MOST_LAUNCHES} launches would be needed to show that the time is below the limit"
+        )
+    launches = max(needed, value.n + 1)
+    return Need(f"{launches} launches, to show that the time is below the limit", value.metric, launches=launches)
 
 
 def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: float) -> Kept:
@@ -145,7 +167,7 @@ def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: floa
     if found is None or found.difference is None or baseline.trained is None:
         lacks = each.loss if each.loss.value is None else baseline.loss
         why = lacks.reason if lacks.value is None else "not compared with the baseline's"
-        return Kept("loss", bound, UNKNOWN, reason=f"{lacks.metric}: {why}", need=_lacking(lacks))
+        return Kept("loss", bound, UNKNOWN, reason=f"{lacks.metric}: {why}", need=lacking(lacks))
     mine, theirs = (
         {} if side.trained is None else loaded.tables.cell(side.trained.id, found.metric).values()
         for side in (each, baseline)
@@ -169,19 +191,23 @@ def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: floa
     return replace(held, word=MAY, reason=reason or ABOVE, need=need)
 
 
-def _seeds(loaded: Loaded, each: Candidate, baseline: Candidate, found: Against, allowed: float) -> str:
+def _seeds(loaded: Loaded, each: Candidate, baseline: Candidate, found: Against, allowed: float) -> Need:
     """Return how many seeds would bring the end of the interval below the limit, or what else is lacking."""
     if found.looked_ahead:
-        return f"loss/val_causal of {name(each.case)}, from a model with a causal router"
+        return Need(f"loss/val_causal of {name(each.case)}, from a model with a causal router")
     if each.trained is None or baseline.trained is None:
-        return "loss/val"
+        return Need("loss/val", "loss/val")
     effect = effect_between(loaded, each.trained, baseline.trained, found.metric)
     if effect is None or effect.sd is None or effect.n < FEWEST_SEEDS:
-        return f"three seeds or more (--seeds 0,1,2), to show that its loss is within the limit: there {_number(each.loss.n)}"
+        said = f"three seeds or more, to show that its loss is within the limit: there {_number(each.loss.n)}"
+        return Need(said, found.metric, seeds=FEWEST_SEEDS)
     needed = verdicts.launches_needed(Effect(effect.value + allowed, sd=effect.sd, n=effect.n), 0.0)
     if needed is None:
-        return f"more than {verdicts.MOST_LAUNCHES} seeds would be needed to show that its loss is within the limit"
-    return f"{max(needed, effect.n + 1)} seeds, to show that its loss is within the limit"
+        return Need(
+            f"more than {verdicts.MOST_LAUNCHES} seeds would be needed to show that its loss is within the limit"
+        )
+    seeds = max(needed, effect.n + 1)
+    return Need(f"{seeds} seeds, to show that its loss is within the limit", found.metric, seeds=seeds)
 
 
 def _number(seeds: int) -> str:

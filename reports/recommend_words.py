@@ -11,25 +11,32 @@ from modbench.harness.core.units import human
 from modbench.reports.against import Against
 from modbench.reports.candidates import FEWEST_SEEDS, KV_CACHE, MEMORY, NOT_MEASURED, Candidate, Value
 from modbench.reports.limits import FITS, MAY, UNKNOWN, shown
-from modbench.reports.losses import BITS, NATS
 from modbench.reports.panel import TIME_WORDS, times
-from modbench.reports.recommend import Judged, Recommended
+from modbench.reports.recommend import EQUAL, RECOMMENDED, Judged, Recommended
 from modbench.reports.style import name
+from modbench.reports.text_table import aligned
 
 AIMS = {"latency": "fastest", "memory": "smallest", "flops": "fewest FLOPs", "loss": "lowest loss"}
 MORE = {"latency": "faster", "memory": "smaller", "flops": "cheaper", "loss": "lower in loss"}
 TOLD = {"better": "told apart", "equivalent": "equal within the margin", "different": "told apart, by how much is open"}
 OF_LOSS = {"better": "lower", "worse": "higher", "inconclusive": "undecided"}
 MOST_OUT = 8
+NONE = "–"
 
 
 def as_text(found: Recommended, width: int = 100) -> Iterator[str]:
-    """Yield the lines of an answer, wrapped to a width."""
+    """Yield the lines of an answer, sentences wrapped to a width; a table and a command stay whole."""
     for line in _lines(found):
-        hang = " " * (len(line) - len(line.lstrip()) + 2)
-        yield from textwrap.wrap(
-            line, width, subsequent_indent=hang, break_on_hyphens=False, break_long_words=False
-        ) or [""]
+        if isinstance(line, Whole):
+            yield line
+            continue
+        yield from textwrap.wrap(line, width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+
+
+class Whole(str):
+    """A line that is not wrapped."""
+
+    __slots__ = ()
 
 
 def _lines(found: Recommended) -> Iterator[str]:
@@ -37,18 +44,40 @@ def _lines(found: Recommended) -> Iterator[str]:
     if found.best is None:
         yield from _nothing(found, place)
     else:
-        best = found.best
-        how = f"{AIMS[found.objective]} that {'fits' if best.word == FITS else 'may fit'}"
-        if not found.limits.asked:
-            how = f"{AIMS[found.objective]}; no limit was asked"
-        yield f"recommended: {name(best.candidate.case)} ({how}), for a {place}"
-        if best.word == MAY:
-            yield "  No setting is shown to fit: of this one only the estimate holds every limit."
-        if best.candidate.case.model == "dense":
-            yield "  This is a dense model: skipping tokens is not shown to pay here."
-        yield from _evidence(found, best)
-        yield from _runner_up(found)
+        yield _answer(found, found.best, place)
+        if found.best.word == MAY:
+            yield "No setting is shown to fit: of this one only the estimate holds every limit."
+        dense = [each.candidate.case.model == "dense" for each in _sides(found)]
+        if any(dense[:1] if found.answer == RECOMMENDED else dense):
+            who = "This is a dense model" if found.answer == RECOMMENDED else "One of them is a dense model"
+            yield f"{who}: skipping tokens is not shown to pay here."
+        yield Whole()
+        yield from map(Whole, _table(found))
+        yield Whole()
+        yield from _pairs(found, found.best)
+        yield from _limits(found)
+        yield from _losses(found)
     yield from _rest(found)
+
+
+def _sides(found: Recommended) -> list[Judged]:
+    """The best setting and its runner-up."""
+    return [each for each in (found.best, found.runner_up) if each is not None]
+
+
+def _answer(found: Recommended, best: Judged, place: str) -> str:
+    """Return the first line."""
+    who = f"recommended: {name(best.candidate.case)}"
+    if found.answer != RECOMMENDED:
+        names = ", or ".join(name(each.candidate.case) for each in _sides(found))
+        who = f"{'equal within the margin' if found.answer == EQUAL else found.answer}: {names}"
+    how = f"{AIMS[found.objective]} that {'fits' if best.word == FITS else 'may fit'}"
+    how = how if found.limits.asked else f"{AIMS[found.objective]}; no limit was asked"
+    answered = _sides(found)[: 1 if found.answer == RECOMMENDED else 2]
+    if lacks := [name(each.candidate.case) for each in answered if each.candidate.loss.value is None]:
+        whose = "its loss" if len(answered) == 1 else f"the loss of {' and of '.join(lacks)}"
+        how += f"; {whose} is unknown"
+    return f"{who} ({how}), for a {place}"
 
 
 def _nothing(found: Recommended, place: str) -> Iterator[str]:
@@ -68,56 +97,100 @@ def _estimate(limit: str, value: float | None) -> str:
     if value is None:
         return NOT_MEASURED
     if limit == "loss":
-        return _percent(value)
+        return f"{value * 100:+.2f} %"
     return human(value, "s" if limit == "latency" else "B")
 
 
-def _percent(share: float) -> str:
-    return f"{share * 100:+.2f} %"
+def _table(found: Recommended) -> list[str]:
+    """The best and its runner-up, a row each; a column for what any of the two has."""
+    base, metrics = name(found.choice.baseline.case), {each.candidate.memory.metric for each in _sides(found)}
+    memory = {MEMORY: "peak memory", KV_CACHE: "keys, values"}[metrics.pop()] if len(metrics) == 1 else "memory"
+    flops = ["FLOPs"] if found.objective == "flops" else []
+    rows = [["", "time", f"over {base}", memory, f"loss, {found.choice.loss_unit[0]}", *flops]]
+    shapes = (found.same_shape, found.runner_up_shape)
+    for each, shape in zip(_sides(found), shapes, strict=False):
+        candidate, loss = each.candidate, _shown(found, each.candidate.loss)
+        ratio = NONE if shape is None else _ratio(shape).rpartition(" ")[0]  # its mark says the word
+        cells = [_value(candidate.time), ratio, _value(candidate.memory)]
+        cells += ["unknown" if loss.value is None else f"{loss.value:.4f}"]
+        cells += [_value(candidate.flops)] if flops else []
+        rows.append([name(candidate.case).removesuffix(" of the FLOPs"), *cells])
+    kept = [column for column in zip(*rows, strict=True) if {*column[1:]} - {"", NONE}]
+    return aligned([list(row) for row in zip(*kept, strict=True)])
 
 
-def _evidence(found: Recommended, best: Judged) -> Iterator[str]:
-    candidate, kept = best.candidate, {each.limit: shown(each) for each in best.kept}
-    yield from _line("time", _value(candidate.time), kept.get("latency"))
-    if candidate.time.value is not None and candidate.time.unsure:
-        yield f"            no verdict on times: {candidate.time.unsure}"
-    sides = [(found.same_shape, f"{name(found.choice.baseline.case)}{_shape(found)}")]
-    sides += [(found.equal_cost[1], f"{found.equal_cost[0]}, of equal cost")] if found.equal_cost else []
-    for pair, other in sides:
-        if pair is not None:
-            yield f"            {_ratio(pair)} against {other}"
-    if not found.equal_cost and not candidate.case.rung and candidate.case.model != "dense":
-        yield "            no dense model of equal cost was measured beside it"
-    of = " (keys and values alone)" if candidate.memory.metric == KV_CACHE else ""
-    of = (
-        " (peak of a training step)" if candidate.memory.metric == MEMORY and candidate.memory.value is not None else of
-    )
-    yield from _line("memory", _value(candidate.memory) + of, kept.get("memory"))
-    yield from _line("FLOPs", _value(candidate.flops), None)
-    yield from _line("loss", _loss(found, candidate), kept.get("loss"))
+def _pairs(found: Recommended, best: Judged) -> Iterator[str]:
+    """How the best compares with its runner-up, and with the dense model of equal cost."""
+    case, other = best.candidate.case, found.runner_up
+    if other is None:
+        yield "runner-up: none; no other setting fits or may fit"
+    else:
+        yield f"{name(case)} against {name(other.candidate.case)}: {_told(found)}"
+    if best.candidate.time.value is not None and best.candidate.time.unsure:
+        yield f"no verdict on times: {best.candidate.time.unsure}"
+    if found.equal_cost and (other is None or found.equal_cost[0] != name(other.candidate.case)):
+        yield f"{name(case)} against {found.equal_cost[0]}, of equal cost: {_ratio(found.equal_cost[1])}"
+    elif not found.equal_cost and not case.rung and case.model != "dense":
+        yield f"no dense model of equal cost was measured beside {name(case)}"
 
 
-def _line(title: str, said: str, limit: str | None) -> Iterator[str]:
-    yield f"  {title:<8}  {said}{f'; {limit}' if limit else ''}"
+def _told(found: Recommended) -> str:
+    """Say whether the best and its runner-up are told apart in the objective."""
+    pair = found.apart
+    if pair is None:
+        return "not compared side by side"
+    word = TOLD.get(pair.verdict or "", "not told apart")
+    if pair.verdict == "worse":  # the runner-up only may fit
+        word = f"told apart: the runner-up is {MORE[found.objective]}"
+    why = f": {pair.reason}" if word == "not told apart" and pair.reason else ""
+    if pair.ratio is None:
+        return f"loss {_rise(found, pair)}, {word}{why}"
+    return f"{_ratio(pair) if found.objective == 'latency' else times(pair.ratio)}, {word}{why}"
 
 
-def _shape(found: Recommended) -> str:
-    dense = found.choice.baseline.case
-    return " of the same shape" if dense.model == "dense" else ""
+def _limits(found: Recommended) -> Iterator[str]:
+    """How the two hold what was asked, and which setting might be better still."""
+    for each in _sides(found):
+        if each.kept:
+            held = "; ".join(f"{kept.limit}: {shown(kept)}" for kept in each.kept)
+            yield f"{name(each.candidate.case)} {each.word}: {held}"
+    if found.better is not None and found.better is not found.runner_up:
+        held = "; ".join(f"{each.limit}: {shown(each)}" for each in found.better.kept if each.word == MAY)
+        yield f"may fit and be {MORE[found.objective]}: {name(found.better.candidate.case)} ({held})"
+
+
+def _losses(found: Recommended) -> Iterator[str]:
+    """Both losses with what they rest on; one that is not known with the reason."""
+    for each, pair in zip(_sides(found), (found.loss, found.runner_up_loss), strict=False):
+        yield f"loss of {name(each.candidate.case)}: {_loss(found, each.candidate, pair)}"
+
+
+def _loss(found: Recommended, candidate: Candidate, pair: Against | None) -> str:
+    value = _shown(found, candidate.loss)
+    if value.value is None:
+        why = "was not measured" if value.reason == NOT_MEASURED else f"has no value: {value.reason}"
+        return f"unknown: {value.metric} {why}"
+    seeds = f"{value.n} seed{'s' * (value.n != 1)}"
+    said = f"{value.metric}, {seeds}"
+    if pair is not None and pair.difference is not None:
+        word = OF_LOSS.get(pair.verdict or "", "not shown")
+        said += f", {_rise(found, pair)} against {name(found.choice.baseline.case)}: {word}"
+    elif value.n < FEWEST_SEEDS:
+        said += ": illustration, no claim"
+    return said + ("; top-k routing saw future tokens, which flatters it" if candidate.flattered else "")
 
 
 def _value(value: Value) -> str:
+    """Return a value and its interval: `28.3 ms [26.6–30.1]`."""
     if value.value is None:
-        return NOT_MEASURED if value.reason == NOT_MEASURED else f"{NOT_MEASURED}: {value.reason}"
-    ends = ""
-    if value.low is not None and value.high is not None:
-        ends = f" [{_number(value.low, value.unit)}–{_number(value.high, value.unit)}]"
-    return f"{_number(value.value, value.unit)}{ends}"
-
-
-def _number(value: float, unit: str) -> str:
-    """Format a value; losses, whose unit is one of words, differ in what three digits do not show."""
-    return f"{value:.4f} {unit}" if unit in {BITS, NATS} else human(value, unit)
+        return NONE
+    said = human(value.value, value.unit)
+    if value.low is None or value.high is None:
+        return said
+    unit = said.partition(" ")[2]
+    low, high = (human(end, value.unit) for end in (value.low, value.high))
+    low, high = (end.removesuffix(f" {unit}") for end in (low, high))
+    return f"{said} [{low}–{high}]"
 
 
 def _shown(found: Recommended, value: Value) -> Value:
@@ -148,64 +221,26 @@ def _rise(found: Recommended, pair: Against) -> str:
     return f"{factor * (pair.difference or 0.0):+.4f}{ends}"
 
 
-def _loss(found: Recommended, candidate: Candidate) -> str:
-    value = _shown(found, candidate.loss)
-    if value.value is None:
-        return _value(value)
-    seeds = f"{value.n} seed{'s' * (value.n != 1)}"
-    said = f"{_number(value.value, value.unit)} ({value.metric}, {seeds})"
-    if found.loss is not None and found.loss.difference is not None:
-        pair = found.loss
-        word = OF_LOSS.get(pair.verdict or "", "not shown")
-        said += f", {_rise(found, pair)} against {name(found.choice.baseline.case)}: {word}"
-    elif value.n < FEWEST_SEEDS:
-        said += ": illustration, no claim"
-    return said + ("; top-k routing saw future tokens, which flatters it" if candidate.flattered else "")
-
-
-def _runner_up(found: Recommended) -> Iterator[str]:
-    if found.runner_up is None:
-        yield "runner-up: none; no other setting fits or may fit"
-        return
-    other, value = found.runner_up, found.runner_up.candidate.of(found.objective)
-    why = "; ".join(f"{each.limit}: {each.reason}" for each in other.kept if each.word == MAY and each.reason)
-    fits = "" if not found.limits.asked else f", {other.word}{f' ({why})' if why else ''}"
-    yield f"runner-up: {name(other.candidate.case)}: {_value(_shown(found, value))}{fits}; {_told(found)}"
-    if found.better is not None and found.better is not other:
-        held = "; ".join(f"{each.limit}: {shown(each)}" for each in found.better.kept if each.word == MAY)
-        yield f"may fit and be {MORE[found.objective]}: {name(found.better.candidate.case)} ({held})"
-
-
-def _told(found: Recommended) -> str:
-    """Say whether the best and its runner-up are told apart in the objective."""
-    pair = found.apart
-    if pair is None:
-        return "not compared side by side"
-    word = TOLD.get(pair.verdict or "", "not told apart")
-    if pair.verdict == "worse":  # the runner-up only may fit
-        word = f"told apart: the runner-up is {MORE[found.objective]}"
-    if pair.ratio is None:
-        return f"{word} (loss {_rise(found, pair)})"
-    return f"{word} ({_ratio(pair) if found.objective == 'latency' else times(pair.ratio)})"
-
-
 def _rest(found: Recommended) -> Iterator[str]:
     out = list(found.not_considered.items())
     for who, why in out[:MOST_OUT]:
         yield f"not considered: {who}: {why}"
     if len(out) > MOST_OUT:
         yield f"and {len(out) - MOST_OUT:,} more are not considered: see --json"
-    if found.needs:
-        yield "to be sure, measure:"
-        yield from (f"  - {need}" for need in found.needs)
+    if found.open:
+        yield f"open: {'; '.join(found.open)}"
     if found.incomplete and found.best is None:  # else it is the error's to say
         yield f"the run is incomplete: {found.incomplete}"
+    if found.commands:
+        yield "to be sure:"
+        yield from (Whole(f"  {command}") for command in found.commands)
 
 
 def as_dict(found: Recommended) -> dict[str, Any]:
     """Return plain data for `--json`."""
     place = found.choice.comparison.place
     return {
+        "answer": found.answer,
         "workload": found.choice.workload,
         "place": place.model_dump(mode="json"),
         "objective": found.objective,
@@ -221,9 +256,12 @@ def as_dict(found: Recommended) -> dict[str, Any]:
         if found.equal_cost is None
         else {"name": found.equal_cost[0], **(_pair(found.equal_cost[1]) or {})},
         "loss": _pair(found.loss),
+        "runner_up_against_same_shape": _pair(found.runner_up_shape),
+        "runner_up_loss": _pair(found.runner_up_loss),
         "settings": [_setting(each) for each in found.judged],
         "not_considered": dict(found.not_considered),
-        "needs": list(found.needs),
+        "open": list(found.open),
+        "commands": list(found.commands),
         "incomplete": found.incomplete,
     }
 

@@ -89,8 +89,9 @@ def _reached(x_BTD: Tensor, factors: Sequence[Tensor]) -> Tensor:
     parts = [(factor * torch.rand_like(factor)).sum() for factor in factors if factor.requires_grad]
     if not parts:
         return torch.zeros(x_BTD.shape[:-1], dtype=torch.bool, device=x_BTD.device)
-    (slope,) = torch.autograd.grad(sum(parts[1:], parts[0]), x_BTD, retain_graph=True, allow_unused=True)
-    return torch.zeros_like(x_BTD[..., 0], dtype=torch.bool) if slope is None else (slope != 0).any(dim=-1)
+    total = sum(parts[1:], parts[0])
+    (slope_BTD,) = torch.autograd.grad(total, x_BTD, retain_graph=True, materialize_grads=True)
+    return (slope_BTD != 0).any(dim=-1)
 
 
 def _equal(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:

@@ -24,7 +24,7 @@ TAKES = {"mod[c0.125]": 0.6, "mod[c0.5]": 0.8, "dense-f0.58": 0.7, "moe": 1.25}
 
 
 def run(folder: Path, *, causal: bool = True, **more: Any) -> Loaded:
-    """A run of a checked machine; its losses without later tokens are those with them."""
+    """A run of a checked machine, by a command that can be repeated; its losses without later tokens are those with them."""
     suite = {"metrics": METRICS, "seeds": [0, 1, 2], "launches": 6, "grid": {"seq_len": [64]}, "arms": ARMS}
     suite |= more.pop("suite", {})
     made = planted_run(folder, **{"certificate": FIT, "slower": TAKES, "suite": suite, **more})
@@ -36,4 +36,8 @@ def run(folder: Path, *, causal: bool = True, **more: Any) -> Loaded:
             for each in body["outcomes"]
         ]
         path.write_text(json.dumps(body))
+    body = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(
+        json.dumps(body | {"command": ["modbench", "run", "planted.toml", "--seq-len", "64"]})
+    )
     return load(made.path)

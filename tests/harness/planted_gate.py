@@ -34,6 +34,7 @@ class Truth:
         garbage: share of an arm's calls that garbage collection takes.
         waits: the arm that waits for a processor in every sample.
         seed: of all draws.
+        by_round: what an arm takes in each round, relative to what it takes else; "" is all arms without one of their own.
     """
 
     sd: float = 0.003
@@ -42,6 +43,7 @@ class Truth:
     garbage: Mapping[str, float] = field(default_factory=dict)
     waits: str = ""
     seed: int = 0
+    by_round: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def timed(unit: UnitOfWork, truth: Truth) -> Record:
@@ -53,7 +55,8 @@ def timed(unit: UnitOfWork, truth: Truth) -> Record:
         seconds = 0.02 * truth.speed * truth.slower.get(case.arm, 1.0) * drawn
         rounds = [float(i) for i in range(ROUNDS)]
         samples = {"round": rounds, "block": rounds, "position": [0.0] * ROUNDS, "calls": [1.0] * ROUNDS}
-        samples |= {"wall_s": [seconds] * ROUNDS, "cpu_s": [seconds] * ROUNDS}
+        shape = truth.by_round.get(case.arm, truth.by_round.get("", (1.0,) * ROUNDS))
+        samples |= {"wall_s": [seconds * share for share in shape], "cpu_s": [seconds * share for share in shape]}
         if truth.garbage:
             samples["collect_s"] = [seconds * truth.garbage.get(case.arm, 0.0)] * ROUNDS
         samples["wait_s"] = [seconds / 2 if case.arm == truth.waits else 0.0] * ROUNDS

@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from planted_choice import MEMORY, TAKES, TIME, run
 
+from modbench import cli
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import parse_bytes, parse_duration, parse_percent
+from modbench.harness.planning.select import compile_expression
 from modbench.reports import recommend_words
 from modbench.reports.against import against
 from modbench.reports.candidates import KV_CACHE, Value, choice
@@ -60,11 +64,15 @@ def test_the_fastest_that_fits_with_its_evidence(quiet: Loaded) -> None:
     assert found.equal_cost[0].startswith("dense, 5")
     assert found.loss is not None
     assert (found.loss.metric, found.loss.verdict) == ("loss/val_causal", "worse")
-    assert found.needs == ("its loss at T = 64, since it was trained at T = 128: --set train.seq_len=64",)
+    assert found.open == ("losses at T = 64, since they were trained at T = 128",)
+    assert [*found.commands] == [
+        "modbench run planted.toml -k 'mod[c0.125- or dense-f0.58[' --seq-len 64 --set metrics=loss/val_causal --set train.seq_len=64"
+    ]
     said = text(found)
     assert said.startswith("recommended: MoD 0.125 (fastest that fits), for a forward pass at T = 64, B = 1, fp32")
-    assert "runner-up: dense, 5" in said
-    assert "told apart (1.17× [" in said
+    assert re.search(
+        r"^MoD 0.125 against dense, 58 % of the FLOPs: 1.17× \[\S+\] ▲ faster, told apart$", said, re.MULTILINE
+    )
 
 
 @pytest.mark.slow
@@ -101,7 +109,7 @@ def test_a_limit_inside_the_interval_only_may_be_held(tmp_path: Path) -> None:
     found = found_in(noisy, latency=inside)
     assert (arm(found.best), found.best and found.best.word) == ("mod[c0.125]", MAY)
     assert "No setting is shown to fit: of this one only the estimate holds every limit." in text(found)
-    assert any("launches, to show that the time is below the limit" in need for need in found.needs)
+    assert any("launches, to show that the time is below the limit" in need for need in found.open)
     # A slower setting that surely fits goes first; the faster one is named.
     wide = found_in(noisy, latency=value.high * 1.001)
     assert (arm(wide.best), wide.best and wide.best.word) == ("mod[c0.125]", FITS)
@@ -115,11 +123,10 @@ def test_what_fits_goes_before_what_may_fit(quiet: Loaded) -> None:
     assert words(found)["mod[c0.125]"] == MAY
     assert (arm(found.best), found.best and found.best.word) == ("dense-f0.58", FITS)
     assert arm(found.better) == "mod[c0.125]"
-    assert "told apart: the runner-up is faster (0.85" in text(found) or arm(found.runner_up) != "mod[c0.125]"
     assert "may fit and be faster: MoD 0.125 (loss: limit 2.5 %: may fit (its interval ends above the limit))" in text(
         found
     )
-    assert any(need.startswith("MoD 0.125: ") and "seeds, to show that its loss" in need for need in found.needs)
+    assert any(need.startswith("MoD 0.125: ") and "seeds, to show that its loss" in need for need in found.open)
     assert words(found_in(quiet, loss=0.03))["mod[c0.125]"] == FITS
     assert words(found_in(quiet, loss=0.02))["mod[c0.125]"] == BREAKS
 
@@ -131,7 +138,7 @@ def test_two_seeds_are_an_illustration(tmp_path: Path) -> None:
     assert words(found) == dict.fromkeys(words(found), MAY) | {"dense": FITS}
     assert arm(found.best) == "dense"
     assert "2 seeds: illustration, not shown" in text(found)
-    assert any("three seeds or more (--seeds 0,1,2)" in need for need in found.needs)
+    assert any("three seeds or more" in need for need in found.open)
 
 
 @pytest.mark.slow
@@ -144,7 +151,7 @@ def test_a_loss_that_saw_the_future_shows_nothing(tmp_path: Path) -> None:
     assert best.best is not None
     assert best.best.candidate.flattered
     assert "top-k routing saw future tokens, which flatters it" in text(best)
-    assert any("loss/val_causal of MoD 0.125" in need for need in found.needs)
+    assert any("loss/val_causal of MoD 0.125" in need for need in found.open)
 
 
 @pytest.mark.slow
@@ -155,8 +162,93 @@ def test_an_undecided_runner_up_says_how_many_launches_would_decide(tmp_path: Pa
     assert {arm(found.best), arm(found.runner_up)} == {"mod[c0.125]", "mod[c0.5]"}
     assert found.apart is not None
     assert found.apart.verdict == "inconclusive"
-    assert "not told apart (" in text(found)
-    assert any("launches" in need and "to tell" in need for need in found.needs)
+    assert "? undecided, not told apart" in text(found)
+    assert any("launches" in need and "to tell" in need for need in found.open)
+
+
+@pytest.mark.slow
+def test_settings_are_ranked_by_pairs(tmp_path: Path) -> None:
+    """The machine changes its speed from round to round: MoD 0.5 is faster beside MoD 0.125, whose median time is lower."""
+    speed = (1.0, 2.0, 2.0, 4.0)
+    rounds = {"": speed, "mod[c0.5]": tuple(s * r for s, r in zip(speed, (0.3, 0.9, 0.9, 0.3), strict=True))}
+    takes = TAKES | {"mod[c0.125]": 0.65, "mod[c0.5]": 1.0, "dense-f0.58": 0.9}
+    odd = run(tmp_path / "odd", slower=takes, by_round=rounds, sd=0.001, suite={"metrics": [TIME]})
+    one, other = (each for each in choice(odd).candidates if each.case.arm.startswith("mod"))
+    assert (one.case.arm, (one.time.value or 0) < (other.time.value or 0)) == ("mod[c0.125]", True)
+    found = found_in(odd)
+    assert (arm(found.best), arm(found.runner_up)) == ("mod[c0.5]", "mod[c0.125]")
+    assert found.apart is not None
+    assert (found.apart.ratio or 0) > 1.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"sd": 0.03, "suite": {"launches": 5}},  # the interval holds 1
+        {"waits": "mod[c0.125]"},  # contaminated
+        {"certificate": None},  # nothing speaks for the machine
+        {"suite": {"launches": 1}},  # no interval
+    ],
+)
+def test_a_pair_that_is_not_told_apart_comes_first(how: dict[str, Any], tmp_path: Path) -> None:
+    takes = TAKES | {"mod[c0.125]": 0.6, "mod[c0.5]": 0.61, "dense-f0.58": 0.9}
+    near = run(tmp_path / "near", slower=takes, **how)
+    found = found_in(near)
+    assert {arm(found.best), arm(found.runner_up)} == {"mod[c0.125]", "mod[c0.5]"}
+    assert found.apart is None or found.apart.verdict in {"inconclusive", "contaminated", None}
+    first = text(found).partition("\n")[0]
+    assert re.match(r"no difference shown: MoD 0\.\d+, or MoD 0\.\d+ \(fastest", first), first
+    assert recommend_words.as_dict(found)["answer"] == "no difference shown"
+
+
+@pytest.mark.slow
+def test_both_losses_are_shown_and_an_unknown_one_says_why(quiet: Loaded, tmp_path: Path) -> None:
+    known = text(found_in(quiet))
+    for who in ("MoD 0.125", "dense, 58 % of the FLOPs"):
+        assert re.search(rf"^{who.removesuffix(' of the FLOPs')} .* \d\.\d{{4}}$", known, re.MULTILINE), known
+        assert re.search(rf"^loss of {who}: loss/val_causal, 3 seeds, [+-]", known, re.MULTILINE), known
+    unknown = found_in(run(tmp_path / "timed", suite={"metrics": [TIME]}))
+    said = text(unknown)
+    assert said.startswith("recommended: MoD 0.125 (fastest; no limit was asked; its loss is unknown)")
+    for who in ("MoD 0.125", "dense, 58 % of the FLOPs"):
+        assert f"loss of {who}: unknown: loss/val was not measured" in said
+    data = recommend_words.as_dict(unknown)
+    assert (data["best"]["loss"]["value"], data["runner_up"]["loss"]["reason"]) == (None, "not measured")
+    assert [*unknown.commands] == [
+        "modbench run planted.toml -k 'mod[c0.125- or dense-f0.58[' --seq-len 64 --set metrics=loss/val"
+    ]
+
+
+@pytest.mark.slow
+def test_only_commands_stand_under_to_be_sure(tmp_path: Path) -> None:
+    """Each can be pasted: its words are parsed as the shell and modbench do, and its -k selects these settings."""
+    takes = TAKES | {"mod[c0.125]": 0.6, "mod[c0.5]": 0.61, "dense-f0.58": 0.9}
+    cases = {
+        "launches": run(tmp_path / "noisy", sd=0.03, slower=takes, suite={"launches": 5}),
+        "seeds": run(tmp_path / "seeds", slower=takes, suite={"seeds": [0, 1]}),
+        "unchecked": run(tmp_path / "unchecked", slower=takes, certificate=None),
+        "contaminated": run(tmp_path / "waits", slower=takes, waits="mod[c0.125]"),
+        "untrained": run(tmp_path / "untrained", slower=takes, suite={"metrics": [TIME]}),
+    }
+    group = typer.main.get_command(cli.app)
+    for name, loaded in cases.items():
+        found = found_in(loaded, loss=0.025) if name == "seeds" else found_in(loaded)
+        lines = [*recommend_words.as_text(found, 60)]
+        below = lines[lines.index("to be sure:") + 1 :]
+        assert below == [f"  {command}" for command in found.commands], name
+        for line in below:
+            program, command, *words = shlex.split(line)
+            assert program == "modbench"
+            known = group.get_command(None, command)  # type: ignore[attr-defined]  # a group
+            made = known.make_context(command, words)
+            if made.params.get("select"):
+                matches = compile_expression(made.params["select"])
+                assert {case.arm for case in loaded.run.plan.cases if matches(case.id)} >= {arm(found.best)}
+        assert recommend_words.as_dict(found)["commands"] == [*found.commands]
+    assert any("--set launches=" in each for each in found_in(cases["launches"]).commands)
+    assert any("--seeds 0,1,2" in each for each in found_in(cases["seeds"], loss=0.025).commands)
+    assert "modbench doctor" in found_in(cases["unchecked"]).commands
 
 
 @pytest.mark.slow
@@ -179,7 +271,8 @@ def test_what_was_not_measured_is_asked_for(tmp_path: Path) -> None:
     assert found.best is None
     assert words(found)["mod[c0.125]"] == UNKNOWN
     assert found.nearest is None
-    assert found.needs == (f"{MEMORY}: the suite does not ask for it", "loss/val: the suite does not ask for it")
+    assert found.open == (f"{MEMORY}: the suite does not ask for it", "loss/val: the suite does not ask for it")
+    assert [shlex.split(each)[-1] for each in found.commands] == [f"metrics={MEMORY}", "metrics=loss/val"]
     assert text(found).startswith("no setting is known to fit")
 
 
