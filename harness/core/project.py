@@ -1,8 +1,8 @@
 """`modbench.toml`: folders that a project includes. It counts once the user agreed to it: it may lie in a stranger's folder.
 
 Whoever downloads a folder and looks at it must not run its code. So the file is only data until the user names it once
-(`--include modbench.toml`); then its path and hash are remembered outside the project, in the user's state folder. A file that
-changed needs the user's word again.
+(`--include modbench.toml`); then its path is remembered outside the project, in the user's state folder, with the hashes of the
+file and of all that it includes (`consent.py`). What changed, or is new, needs the user's word again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from modbench.harness.core import included, user_folders
+from modbench.harness.core import consent, included, user_folders
 from modbench.harness.core.errors import UsageError, in_short, shown, unknown
 from modbench.harness.core.files import write_atomically
 
@@ -38,19 +38,24 @@ class Project:
     folders: tuple[Path, ...]
 
     @property
-    def agreed(self) -> bool:
-        """Whether the user agreed to it, as it is now."""
+    def files(self) -> dict[str, str]:
+        """SHA-256 by path of the file and of all that it includes."""
+        return {str(self.file): self.sha256, **consent.digests(self.folders, self.file.parent)}
+
+    def not_agreed(self) -> list[str] | None:
+        """Files that are not as the user agreed to them; None if the user never did."""
         try:
-            return bool(json.loads(_memory(self.file).read_bytes())["sha256"] == self.sha256)
+            before = json.loads(_memory(self.file).read_bytes())["files"]
+            return consent.changed(dict(before), self.files)
         except (OSError, RuntimeError, ValueError, TypeError, LookupError):
-            return False
+            return None
 
     def remember(self) -> None:
         """Remember that the user agreed. Without a home folder nothing is remembered."""
         try:
             place = _memory(self.file)
             place.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(place, json.dumps({"file": str(self.file), "sha256": self.sha256}), mode=0o600)
+            write_atomically(place, json.dumps({"file": str(self.file), "files": self.files}), mode=0o600)
         except (OSError, RuntimeError):
             return
 
@@ -137,10 +142,12 @@ def include(asked: Iterable[str], rooms: Iterable[str]) -> str | None:
     rest = [folder for folder in project.folders if folder not in included.folders()]
     if not rest:
         return None
-    if project.agreed:
+    changed = project.not_agreed()
+    if changed == []:
         included.include(rest, rooms, by=f"{project.file}: include")
         return None
-    return (
-        f"{shown(str(project.file), 200)} is not used: what it includes is code that would run, and you have not agreed to the "
-        f"file as it is now. If you trust it, name it once: --include {project.file}"
-    )
+    unused, again = f"{shown(str(project.file), 200)} is not used:", f"--include {project.file}"
+    if changed is None:
+        return f"{unused} what it includes is code that would run. If you trust it, name it once: {again}"
+    files = consent.in_words(changed, project.file.parent)
+    return f"{unused} since you agreed to it, {files} changed. If you trust that: {again}"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from modbench.harness.core import included, masking, user_folders
+from modbench.harness.core import consent, included, masking, user_folders
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.inside import read_plain
@@ -105,7 +105,7 @@ def _remember(token: str, files: Sequence[OwnFile]) -> None:
 
     Without a home folder nothing is remembered: resuming asks.
     """
-    folders = [str(folder) for folder in included.folders()]
+    folders = {str(folder): consent.digests([folder]) for folder in included.folders()}
     if not (files or folders) or TOKEN.fullmatch(token) is None:
         return
     try:
@@ -121,15 +121,28 @@ def _place(token: str) -> Path:
     return user_folders.state() / "runs" / f"{token}.json"
 
 
-def include_again(token: str | None) -> None:
-    """Include the folders that this user began a run with, in this process and in those that it starts."""
+def include_again(token: str | None, *, changed: bool = False) -> None:
+    """Include the folders that this user began a run with, in this process and in those that it starts.
+
+    Args:
+        token: the run's token in run.json.
+        changed: also folders whose files changed since.
+    """
+    since = changed_since(token)
+    origins.include_again(folder for folder, files in since.items() if changed or not files)
+
+
+def changed_since(token: str | None) -> dict[str, list[str]]:
+    """The folders that this user began a run with, and what is new or changed in each since; empty for a run of somebody else."""
     if token is None or TOKEN.fullmatch(token) is None:  # it becomes a path
-        return
+        return {}
     try:
-        folders = json.loads(_place(token).read_bytes()).get("included", [])
-    except (OSError, RuntimeError, ValueError, AttributeError):
-        return
-    origins.include_again(each for each in folders if isinstance(each, str))
+        folders = dict(json.loads(_place(token).read_bytes())["included"])
+        return {
+            folder: consent.changed(dict(before), consent.digests([Path(folder)])) for folder, before in folders.items()
+        }
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError):
+        return {}
 
 
 def _agreed(token: str | None) -> dict[tuple[str, str], str | None]:
@@ -163,8 +176,8 @@ def strange(files: Sequence[OwnFile], told: Sequence[OwnFile], token: str | None
     for file in told:
         if file.kind == "addition" and file.key not in {each.key for each in files}:
             raise UsageError(
-                f"{file.name}: the run began with {shown(file.path, 200)}, which is not found now. If you trust it, include its "
-                "folder with --include, or install its package."
+                f"{file.name}: the run began with {shown(file.path, 200)}, which is not included now: its folder changed, or is "
+                "gone. If you trust it as it is, include it with --include, or install its package."
             )
     found = []
     for file in files:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import py_compile
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +133,17 @@ def test_the_example_folder_runs_and_its_run_finds_it_again(
         *("entropy", "weights", "sums", "tiny", "router_weights", "counting")
     }
     (here / "modbench.toml").unlink()
+    again = modbench("report", "run", cwd=here)
+    assert (again.returncode, again.stderr) == (0, "")
     (here / "bench" / "panels" / "raises.py").write_text(RAISES)
     (here / "bench" / "panels" / "syntax.py").write_text("PANEL = (")
     (here / "bench" / "doubts").mkdir()
     (here / "bench" / "doubts" / "bad.py").write_text("1 / 0\nDOUBT = 1")
     catalogue.forget()  # another process would read the folder anew
-    report = modbench("report", "run", cwd=here)
+    unnamed = modbench("report", "run", cwd=here)
+    assert unnamed.returncode == 2
+    assert f"add --include {here / 'bench'}" in unnamed.stderr
+    report = modbench("report", "run", "--include", "bench", cwd=here)
     assert (report.returncode, report.stderr) == (0, "")
     page = (here / "run" / "report.html").read_text()
     assert "raises.py cannot be shown: AttributeError" in page
@@ -148,7 +155,7 @@ def test_the_example_folder_runs_and_its_run_finds_it_again(
     record.unlink()
     (here / "bench" / "routers" / "entropy.py").rename(here / "entropy.py")
     catalogue.forget()
-    resumed = modbench("resume", "run", cwd=here)
+    resumed = modbench("resume", "run", "--include", "bench", cwd=here)
     assert resumed.returncode == 2
     assert f"routers/entropy: the run began with '{here / 'bench' / 'routers' / 'entropy.py'}'" in resumed.stderr
     # Somebody else includes it only by saying so.
@@ -227,3 +234,105 @@ def test_relative_folders_stay_where_they_were(here: Path, monkeypatch: pytest.M
     monkeypatch.chdir(here)
     project.include(["bench"], ["routers"])
     assert os.environ[included.VARIABLE] == str(here / "bench")
+
+
+ROUTER = "bench/routers/entropy.py"
+CHANGES = {
+    "a router": (ROUTER, ROUTER),
+    "a helper of it": ("bench/routers/_words.py", "bench/routers/_words.py"),
+    "what it imports": ("lib/deep.py", "lib/deep.py"),
+    "the package of that": ("lib/__init__.py", "lib/__init__.py"),
+    "a suite": ("bench/suites/tiny.toml", "bench/suites/tiny.toml"),
+    "a model that the suite names": ("mine.py", "mine.py"),
+    "a panel that is new": ("bench/panels/new.py", "bench/panels/new.py"),
+    "a compiled module": ("bench/routers/fast.abi3.so", "bench/routers/fast.abi3.so"),
+}
+
+
+def fresh() -> None:
+    """Import everything anew, as another process would."""
+    catalogue.forget()
+    for name in [name for name in sys.modules if name.startswith("modbench_include.")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def agreed(here: Path, modbench: Any) -> Path:
+    """A project that the user agreed to, whose router imports a file beside the folder, and whose suite names a model."""
+    (here / "lib").mkdir()
+    for file in ("lib/__init__.py", "lib/deep.py", "bench/routers/_words.py", "mine.py", "notes.py", "bench/README.py"):
+        (here / file).write_text("VALUE = 1\n")
+    router = here / ROUTER
+    router.write_text(f"{router.read_text()}\n\ndef later():\n    from lib.deep import VALUE\n    return VALUE\n")
+    suite = here / "bench" / "suites" / "tiny.toml"
+    suite.write_text(f'{suite.read_text()}\n[[arms]]\nmodel = "mine.py:build"\n')
+    assert modbench("list", "metrics", "--include", "modbench.toml", cwd=here).returncode == 0
+    (here.parent / "mark").unlink()
+    fresh()
+    return here
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_agreement_covers_what_is_included(agreed: Path, modbench: Any, change: str) -> None:
+    """Another project in the same place, with the same modbench.toml, runs nothing unasked."""
+    file, named = CHANGES[change]
+    with (agreed / file).open("a") as written:
+        written.write("# another's\n")
+    fresh()
+    done = modbench("list", "metrics", "--json", cwd=agreed / "sub")
+    assert "modbench.toml' is not used: since you agreed to it" in done.stderr
+    assert f"{named!r} changed" in done.stderr
+    assert done.stderr.endswith(f"--include {agreed / 'modbench.toml'}\n")
+    assert len(done.stderr.splitlines()) == 1
+    assert "weights/routers" not in listed(done)
+    assert not (agreed.parent / "mark").exists()
+    modbench("list", "metrics", "--include", agreed / "modbench.toml", cwd=agreed)
+    again = modbench("list", "metrics", "--json", cwd=agreed)
+    assert (again.stderr, "weights/routers" in listed(again)) == ("", True)
+
+
+def test_a_compiled_helper_is_not_run(agreed: Path, modbench: Any) -> None:
+    """A file of bytecode that says it needs no check would run instead of the source that was hashed."""
+    metric, helper = agreed / "bench" / "metrics" / "weights.py", agreed / "bench" / "metrics" / "_helper.py"
+    path = f"import sys\nsys.path.insert(0, {str(helper.parent)!r})\nimport _helper\n"
+    metric.write_text(f"{path}{metric.read_text()}")
+    helper.write_text(f"import pathlib\npathlib.Path({str(agreed.parent / 'compiled')!r}).touch()\n")
+    fresh()
+    py_compile.compile(str(helper), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    helper.write_text("VALUE = 1\n")
+    try:
+        done = modbench("list", "metrics", "--json", "--include", "modbench.toml", cwd=agreed)
+    finally:
+        sys.modules.pop("_helper", None)
+    assert "weights/routers" in listed(done)
+    assert not (agreed.parent / "compiled").exists()
+
+
+def test_another_project_in_the_same_place_is_another_one(agreed: Path, modbench: Any) -> None:
+    shutil.move(agreed, agreed.with_name("old"))
+    shutil.copytree(agreed.with_name("old"), agreed)
+    for file in (agreed / "bench").glob("*/*.py"):
+        file.write_text(f"import pathlib\npathlib.Path({str(agreed.parent / 'mark')!r}).touch()\n{file.read_text()}")
+    fresh()
+    done = modbench("list", "routers", "--check", cwd=agreed)
+    assert "is not used" in done.stderr
+    assert " more changed" in done.stderr
+    assert not (agreed.parent / "mark").exists()
+
+
+def test_what_is_not_loaded_may_change(agreed: Path, modbench: Any) -> None:
+    """Files beside the folder that nothing imports, what Python compiled, and files that are gone."""
+    (agreed / "notes.py").write_text("VALUE = 2\n")
+    (agreed / "bench" / "README.py").write_text("VALUE = 2\n")
+    (agreed / "bench" / "routers" / "__pycache__").mkdir(exist_ok=True)
+    (agreed / "bench" / "routers" / "__pycache__" / "entropy.cpython-311.pyc").write_bytes(b"x")
+    (agreed / "bench" / "routers" / "_words.py").unlink()
+    done = modbench("list", "metrics", "--json", cwd=agreed)
+    assert (done.stderr, "weights/routers" in listed(done)) == ("", True)
+
+
+def test_a_folder_that_is_named_each_time_is_not_asked_about(agreed: Path, modbench: Any) -> None:
+    """What a user does who edits it every minute."""
+    (agreed / ROUTER).write_text((agreed / ROUTER).read_text() + "# better\n")
+    done = modbench("list", "metrics", "--json", "--include", "bench", cwd=agreed)
+    assert (done.stderr, "weights/routers" in listed(done)) == ("", True)

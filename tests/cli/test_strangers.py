@@ -7,6 +7,7 @@ import io
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from modbench.commands._trust import word_on
+from modbench.harness.core import catalogue, consent
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import unfinished
 from modbench.harness.execution.unit import planned
@@ -401,7 +403,9 @@ def test_folders_that_a_strangers_run_names_are_not_included(
     monkeypatch.setenv("MODBENCH_INCLUDE", "")
     stranger.plans()
     stranger.changes(lambda body: body.update(included=[{"kind": "folder", "name": str(evil)}]))
-    (stranger.here / "forged.json").write_text(json.dumps({"files": [], "included": [str(evil)]}))
+    (stranger.here / "forged.json").write_text(
+        json.dumps({"files": [], "included": {str(evil): consent.digests([evil])}})
+    )
     assert (stranger.here / "state" / "runs" / "../../forged.json").exists()
     for token in ("../../forged", None, "0" * 32):
         stranger.changes(lambda body, token=token: body.update(token=token))  # type: ignore[misc]  # a default
@@ -409,6 +413,34 @@ def test_folders_that_a_strangers_run_names_are_not_included(
         assert done.returncode == 4  # nothing was measured
         assert f"this run began with the folder {str(evil)!r}; if you trust it, add --include {evil}" in done.stderr
     assert not stranger.mark.exists()
+
+
+def test_folders_that_a_run_began_with_are_included_again_as_they_were(
+    stranger: Stranger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another folder in the same place runs nothing, and is named with what changed."""
+    bench = stranger.here / "bench"
+    (bench / "metrics").mkdir(parents=True)
+    (bench / "metrics" / "mine.py").write_text("METRICS = ()\n")
+    monkeypatch.setenv("MODBENCH_INCLUDE", str(bench))
+    stranger.plans()
+    monkeypatch.setenv("MODBENCH_INCLUDE", "")
+    done = stranger.modbench("report", stranger.path, cwd=stranger.here)
+    assert (done.returncode, "this run began with" in done.stderr) == (4, False)  # nothing was measured
+    mark = f"import pathlib\npathlib.Path({str(stranger.mark)!r}).touch()\n"
+    (bench / "metrics" / "mine.py").write_text(f"{mark}METRICS = ()\n")
+    catalogue.forget()
+    sys.modules.pop("modbench_include.metrics.mine")  # another process would import it anew
+    for command in ("report", "resume", "figure"):
+        monkeypatch.setenv("MODBENCH_INCLUDE", "")
+        stranger.modbench(command, stranger.path, cwd=stranger.here)
+        assert not stranger.mark.exists(), command
+    monkeypatch.setenv("MODBENCH_INCLUDE", "")
+    done = stranger.modbench("report", stranger.path, cwd=stranger.here)
+    assert f"add --include {bench} ('metrics/mine.py' changed since)" in done.stderr
+    assert not stranger.mark.exists()
+    stranger.modbench("report", stranger.path, "--include", bench, cwd=stranger.here)
+    assert stranger.mark.exists()
 
 
 def test_report_and_gate_run_and_read_nothing_that_a_folder_names(

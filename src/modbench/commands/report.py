@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,10 +43,12 @@ def report(
 ) -> None:
     """Render a stored run again: the page and tables, or Markdown, LaTeX, JSON and pytest-benchmark's JSON."""
     from modbench import api
+    from modbench.harness.core.consent import in_words
     from modbench.harness.core.errors import IncompleteError, UsageError, brief
     from modbench.harness.core.masking import masked
     from modbench.harness.core.printable import escaped
     from modbench.harness.results.origins import missing
+    from modbench.harness.results.trust import changed_since
     from modbench.reports.format import DEFAULT, named
 
     if out is not None and not out.strip():
@@ -54,8 +57,12 @@ def report(
     finished = api.report(run_folder, baseline, all_pairs=all_pairs, formats=chosen, out=out)
     print_summary(finished, as_json=as_json, quiet=quiet)
     run = finished.loaded.run
-    for origin in missing(run.included):
-        said = f"this run began with {origin.in_words()}. What it adds to the report, such as panels, is not there."
+    gone = missing(run.included)
+    since = changed_since(run.token) if gone else {}
+    for origin in gone:
+        files = since.get(origin.name)
+        changed = f" ({in_words(files, Path(origin.name))} changed since)" if files else ""
+        said = f"this run began with {origin.in_words()}{changed}. What it adds to the report, such as panels, is not there."
         print(f"modbench: {escaped(said)}", file=sys.stderr)
     for damaged in run.damaged:
         print(f"modbench: {masked(brief(escaped(str(damaged.error))))}", file=sys.stderr)
