@@ -9,7 +9,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.stats import paired
 from modbench.harness.stats.effects import Effect, over_launches
-from modbench.reports import checked, nodes
+from modbench.reports import checked, nodes, versions
 from modbench.reports.judge import judge
 from modbench.reports.load import Loaded
 from modbench.reports.pair_row import pair_row
@@ -58,6 +58,7 @@ def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Against | N
     judge([row], loaded.run.plan.suite.margin, claims=loaded.run.plan.suite.claims)
     checked.withhold(loaded.tables, [row], [{"verdict": verdict} for verdict in loaded.twins.verdict])
     nodes.withhold(loaded.tables, [row])
+    versions.withhold(loaded.tables, [row])
     return _oriented(row, turned=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -34,6 +35,7 @@ class Cell:
         missing: names of planned units without a record.
         blocks: launch to what witnesses saw of its blocks.
         nodes: fingerprint and hardware of the nodes of a cluster that its units name.
+        versions: of the user's files that its units ran.
         series: what its launches share, whose number a pilot may have decided.
         left_out: why a search did not measure it; None if it did, or if nothing was searched.
     """
@@ -42,6 +44,7 @@ class Cell:
     missing: list[str] = field(default_factory=list)
     blocks: dict[int, dict[str, list[float]]] = field(default_factory=dict)
     nodes: dict[str, str] = field(default_factory=dict)
+    versions: Mapping[str, frozenset[str]] = field(default_factory=dict)
     series: str = ""
     left_out: str | None = None
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from modbench.harness.core.case import Case, Comparison
 from modbench.harness.planning.plan import Plan
-from modbench.reports import checked, nodes
+from modbench.reports import checked, nodes, versions
 from modbench.reports.attainable import COLUMNS as ATTAINABLE
 from modbench.reports.cases import CASE_COLUMNS
 from modbench.reports.judge import judge
@@ -76,6 +76,7 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
     judge([*rows, *twins], tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
     checked.withhold(tables, rows, twins)
     nodes.withhold(tables, rows)
+    versions.withhold(tables, rows)
     rows.sort(key=lambda row: not row["primary"])
     rows += twins
     frame = pd.DataFrame(rows, columns=[*COMPARISONS, *MORE])
@@ -104,6 +105,7 @@ def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[dict[
     judge(rows, tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
     checked.withhold(tables, rows, twins)
     nodes.withhold(tables, rows)
+    versions.withhold(tables, rows)
 
 
 def of_family(row: dict[str, Any], family: Hashable, *, primary: bool, twin: bool = False) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modbench.harness.core.units import human
-from modbench.reports import nodes
+from modbench.reports import nodes, versions
 from modbench.reports.load import Loaded
 
 SECTIONS = ("machine", "versions", "code", "suite")
@@ -96,6 +96,10 @@ def _code(loaded: Loaded) -> Iterator[tuple[str, str]]:
             f"{file.kind} {file.name}",
             (file.identity or "missing")[:SHORT] if file.sha256 else str(file.identity or file.what),
         )
+    named = {file.sha256 for file in loaded.run.own_files}
+    for name, ran in sorted(versions.joined(versions.of_record(record) for record in loaded.run.records).items()):
+        if not ran <= named:
+            yield f"import {name}", " and ".join(sorted(each[:SHORT] for each in ran))
 
 
 def _suite(loaded: Loaded) -> Iterator[tuple[str, str]]:

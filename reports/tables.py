@@ -27,7 +27,7 @@ from modbench.harness.results.run_folder import StoredRun
 from modbench.harness.roofline.table import Table
 from modbench.harness.stats import block_effects, effects, mean_effects, steady
 from modbench.harness.stats.paired import LaunchSamples
-from modbench.reports import nodes, solved, unsearched
+from modbench.reports import nodes, solved, unsearched, versions
 from modbench.reports.alike import alike
 from modbench.reports.arms import arm_named
 from modbench.reports.cell import Cell, Trouble
@@ -86,6 +86,8 @@ class Tables:
                 for key, metric in self.metrics.items():
                     if unit.makes(metric):
                         self.cell(case.id, key).missing.append(unit.name)
+        # Files of the user's of which the run's units ran several versions.
+        self.changed = frozenset(versions.mixed(versions.joined(cell.versions for cell in self.cells.values())))
         self._leave_out()
         self.seeds = " ".join(str(seed) for seed in run.plan.suite.seeds)
 
@@ -110,6 +112,7 @@ class Tables:
             cell = self.cell(outcome.case, outcome.metric)
             cell.outcomes.append((number, outcome))
             cell.nodes |= nodes.named(record)
+            cell.versions = versions.joined([cell.versions, versions.of_outcome(record, outcome)])
             if outcome.metric in self.metrics:
                 cell.blocks[number] = blocks.get(self.metrics[outcome.metric].group, {})
 
@@ -277,7 +280,8 @@ class Tables:
     def labels(self, case: Case, metric: Metric) -> list[Label]:
         """Return the labels of an arm in every output, such as `not autoregressive as measured`."""
         labels = (self.doubts[name].label for name in self.doubts_about(case, metric))
-        return [Label.DAMAGED] * bool(self.damaged(case, metric)) + [label for label in labels if label is not None]
+        doubted = [label for label in labels if label is not None]
+        return [Label.DAMAGED] * bool(self.damaged(case, metric)) + doubted + versions.labels(self, case, metric)
 
     def damaged(self, case: Case, metric: Metric) -> str | None:
         """Return what is wrong with a file that this number, or a check of the case, should have come from; or None."""

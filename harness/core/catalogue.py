@@ -92,9 +92,12 @@ def _module_of(entry: Entry) -> ModuleType:
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(entry.path):
         return known
-    own_code.import_from_source(entry.path.parents[1])  # helpers beside it too: nothing agreed to what was compiled
+    own_code.import_from_source(
+        entry.path.parents[1]
+    )  # what it loads from there too: nothing agreed to what was compiled
     try:
-        return own_code.module_from_file(entry.path, name)
+        with own_code.beside(entry.path):
+            return own_code.module_from_file(entry.path, name)
     except BaseException:
         sys.modules.pop(name, None)  # half of it ran
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from typing import BinaryIO
 
 from modbench.harness.core.inside import new_file
 from modbench.harness.core.printable import escaped_json
+
+# What a file system without hard links says.
+NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 def now() -> str:
@@ -36,6 +40,40 @@ def write_atomically(path: Path, content: str | bytes, *, sync: bool = True, mod
     with replacing(path, Path(temporary), sync=sync) as file:
         file.write(content.encode() if isinstance(content, str) else content)
         Path(temporary).chmod(mode)
+
+
+def write_once(path: Path, content: str) -> bool:
+    """Write a file that nobody may have written before; of several processes one does. Returns whether this one did.
+
+    A hard link appears whole or not at all, on network file systems too. One of these may make the link, lose its answer and be
+    asked again: False then says no more than that the file is there.
+    """
+    body = escaped_json(content) if path.suffix == ".json" else content
+    with _naming(path):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            _link(Path(temporary), path, body)
+        except FileExistsError:
+            return False
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    return True
+
+
+def _link(temporary: Path, path: Path, body: str) -> None:
+    """Give a file its name, if no file has it."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        with path.open("x", encoding="utf-8") as file:
+            file.write(body)
 
 
 @contextlib.contextmanager

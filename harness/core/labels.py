@@ -27,13 +27,16 @@ class Label(StrEnum):
     DAMAGED = "damaged"
     SAME = "same as another setting"
     PROCESS_CHANGED = "process was changed"
+    CODE_CHANGED = "code changed"
 
 
 # A loss with one of these labels comes from a model that read later tokens.
 LOOKED_AHEAD = frozenset({Label.NOT_AUTOREGRESSIVE, Label.SAW_FUTURE})
 
 # These say what a number stands for and how well it was measured, not what is wrong with the model.
-OF_PRECISION = frozenset({Label.LAUNCHES_CAPPED, Label.INPUT_DEPENDENT, Label.SEVERAL_MACHINES, Label.DAMAGED})
+OF_PRECISION = frozenset(
+    {Label.LAUNCHES_CAPPED, Label.INPUT_DEPENDENT, Label.SEVERAL_MACHINES, Label.DAMAGED, Label.CODE_CHANGED}
+)
 
 
 # Of a model with one of these, a time is not that of the work it claims, as it runs elsewhere, or it is unknown whether it is.

@@ -6,13 +6,22 @@ them seem so. And a file that is edited while its run goes on would put two vers
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import sys
+import sysconfig
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.abc import PathEntryFinder
-from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    SourceFileLoader,
+)
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 
@@ -20,24 +29,80 @@ from modbench.harness.core.errors import UsageError
 
 # Folders of installed packages: nobody's own, and slow to compile.
 INSTALLED = {"site-packages", "dist-packages"}
+# Python's own, which may lie below a user's folder too.
+
+STANDARD = Path(sysconfig.get_paths()["stdlib"]).resolve()
+
+# Says which version of a file runs: given its path and the hash of what lies there, returns the hash that is expected.
+Agree = Callable[[str, str], str]
 
 _HASHES: dict[str, str] = {}
+_RAN: dict[str, str] = {}
 _FOLDERS: set[Path] = set()
+_agree: list[Agree] = []
+_beside: list[bool] = []
+_get_code = SourceFileLoader.get_code
 
 
-def expect(hashes: Mapping[str, str]) -> None:
+def expect(hashes: Mapping[str, str], agree: Agree | None = None) -> None:
     """From now on run these files only as they were.
 
     Args:
         hashes: SHA-256 by absolute path.
+        agree: decides for other files of the user's; None: whatever lies there runs.
     """
     _HASHES.clear()
     _HASHES.update(hashes)
+    _agree[:] = [agree] if agree else []
+    _watch()
 
 
 def hashes() -> dict[str, str]:
-    """What is expected, for a process that this one starts."""
-    return dict(_HASHES)
+    """What is expected, for a process that this one starts: files that ran here run there as they did here."""
+    return _RAN | _HASHES
+
+
+def ran() -> dict[str, str]:
+    """SHA-256 of the user's files that this process ran, by absolute path."""
+    return dict(_RAN)
+
+
+def take(hashes: Mapping[str, str]) -> None:
+    """Count files that a process which this one started ran (its `ran`) as if they had run here.
+
+    Raises:
+        UsageError: if another version of one is expected.
+    """
+    for path, sha256 in hashes.items():
+        _check(path, sha256)
+
+
+def name_of(path: str, here: Path) -> str:
+    """A file's name in a record: from the folder of the run on, as a project may be moved; absolute if it lies outside."""
+    return Path(path).relative_to(here).as_posix() if Path(path).is_relative_to(here) else path
+
+
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[None]:
+    """In the `with` block check and note nothing, unless this file is expected: else it takes no part in what is measured."""
+    _beside.append(str(path.absolute()) not in _HASHES)
+    try:
+        yield
+    finally:
+        _beside.pop()
+
+
+def _check(path: str, sha256: str) -> None:
+    """Refuse a version of a file that is not the expected one, and note that it runs."""
+    if any(_beside):
+        return
+    expected = _HASHES.get(path) or (_agree[0](path, sha256) if _agree else sha256)
+    if expected != sha256:
+        raise UsageError(
+            f"{path} changed since the run began: results of two versions would be mixed. Start a new run, or, if you want "
+            "that, `modbench resume` with --trust and --retry-failed."
+        )
+    _RAN[path] = sha256
 
 
 def import_from_source(folder: Path) -> None:
@@ -45,15 +110,22 @@ def import_from_source(folder: Path) -> None:
     _FOLDERS.add(folder.resolve())
     if _finder not in sys.path_hooks:
         sys.path_hooks.insert(0, _finder)
+    _watch()
     for known in list(sys.path_importer_cache):
         if is_own(Path(known)):
             del sys.path_importer_cache[known]
 
 
+def _watch() -> None:
+    """See the user's files too that the finder does not find: named to `importlib` by path, or of a package in another place."""
+    SourceFileLoader.get_code = _get_code_of_own  # type: ignore[method-assign]  # its loader is none of ours
+
+
 def is_own(folder: Path) -> bool:
     """Whether a folder, or one that it lies in, became importable because a user's file lies there."""
     here = folder.resolve()
-    return bool(_FOLDERS & {here, *here.parents}) and not INSTALLED & {*here.parts}
+    below = bool(_FOLDERS & {here, *here.parents})
+    return below and not INSTALLED & {*here.parts} and not here.is_relative_to(STANDARD)
 
 
 def where_in(trace: TracebackType | None) -> str | None:
@@ -79,7 +151,14 @@ def _is_ours(module: object) -> bool:
 def _finder(path: str) -> PathEntryFinder:
     if not is_own(Path(path)):
         raise ImportError(path)
-    return FileFinder.path_hook((ExtensionFileLoader, EXTENSION_SUFFIXES), (FromSource, SOURCE_SUFFIXES))(path)
+    return FileFinder.path_hook((FromBinary, EXTENSION_SUFFIXES), (FromSource, SOURCE_SUFFIXES))(path)
+
+
+def _get_code_of_own(loader: SourceFileLoader, fullname: str) -> CodeType | None:
+    path = str(Path(loader.get_filename(fullname)).absolute())
+    if path in _HASHES or is_own(Path(path).parent):
+        return FromSource(fullname, path).get_code(fullname)
+    return _get_code(loader, fullname)
 
 
 class FromSource(SourceFileLoader):
@@ -89,17 +168,27 @@ class FromSource(SourceFileLoader):
         """Compile the file.
 
         Raises:
-            UsageError: if it is not as the run began with it.
+            UsageError: if it is not as the run began with it, or as another of its processes ran it.
         """
         path = self.get_filename(fullname)
         content = self.get_data(path)
-        expected = _HASHES.get(str(Path(path).absolute()))
-        if expected is not None and hashlib.sha256(content).hexdigest() != expected:
-            raise UsageError(
-                f"{path} changed since the run began: results of two versions would be mixed. Start a new run, or, if you want "
-                "that, `modbench resume` with --trust and --retry-failed."
-            )
+        if not _is_ours(fullname):
+            _check(str(Path(path).absolute()), hashlib.sha256(content).hexdigest())
         return self.source_to_code(content, path)
+
+
+class FromBinary(ExtensionFileLoader):
+    """Loads a module that was compiled from another language, and refuses one that changed."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Load the file.
+
+        Raises:
+            UsageError: as for a source.
+        """
+        if not _is_ours(spec.name):
+            _check(str(Path(self.path).absolute()), hashlib.sha256(self.get_data(self.path)).hexdigest())
+        return super().create_module(spec)
 
 
 def module_from_file(path: Path, name: str) -> ModuleType:

@@ -211,6 +211,10 @@ def load_user_model(spec: str, given: Mapping[str, Any] | None = None) -> Callab
 
 def _module_of_name(name: str) -> ModuleType:
     own_imports.use(Path.cwd())
+    for module, file in files_of_module(name).items():
+        # A package of the user's that is installed in place lies elsewhere; what it imports of its own is the user's too.
+        if file.name == "__init__.py" and module.partition(".")[0] != "modbench":
+            own_code.import_from_source(file.parent)
     return importlib.import_module(name)
 
 

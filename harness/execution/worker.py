@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,7 +136,7 @@ def code_of(error: BaseException) -> int:
 
 def run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks = ALONE) -> Record:
     """Run one unit and write its record to the run folder; of several ranks the first one writes."""
-    own_code.expect(trust.expected(folder.path))
+    own_code.expect(trust.expected(folder.path), partial(trust.first, folder.path))
     here, began = workspace.Workspace(folder.path, unit.name, ranks), os.getpid()
     with workspace.at(here):
         record = with_log(make_record(unit), folder)
@@ -205,6 +206,7 @@ def make_record(unit: UnitOfWork) -> Record:
         # All arms share one forward method: the default limit of 8 would silently run the ninth arm eagerly.
         torch._dynamo.config.recompile_limit = 64 * len(unit.comparison.arms)  # noqa: SLF001  # its documented place
         torch._dynamo.config.fail_on_recompile_limit_hit = True  # noqa: SLF001  # its documented place
+    here = Path.cwd()  # a model may leave it
     started, began, start = now(), clocks.monotonic(), clocks.perf_counter()
     wanted = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
     made_in = catalogue.passes()[unit.made_in]
@@ -221,6 +223,7 @@ def make_record(unit: UnitOfWork) -> Record:
         blocks=tuple(each for each in made if isinstance(each, Blocks)),
         busy=tuple(busy.INTERVALS),
         restored=dict(shared_state.CHANGED),
+        code={own_code.name_of(path, here): sha256 for path, sha256 in sorted(own_code.ran().items())},
     )
     return usable(record, unit)
 

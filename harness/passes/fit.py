@@ -173,9 +173,11 @@ def _try(case: Case, budget: int, axis: str, limit_s: float, value: int) -> bool
         )
     except subprocess.TimeoutExpired as error:
         raise TimeoutError(f"{axis} {value} took over {limit_s:g} s: raise fit.trial_s or lower fit.budget") from error
-    answer = done.stdout.strip().rpartition("\n")[2]
-    if answer in {"fits", "does not fit"}:
-        return answer == "fits"
+    said = done.stdout.strip().rpartition("\n")[2]
+    if said.startswith("{"):
+        answer = json.loads(said)
+        own_code.take(answer["ran"])
+        return bool(answer["fits"])
     if done.returncode == -signal.SIGKILL:  # the machine itself ran out of memory
         return False
     raise RuntimeError(f"{axis} {value}: {done.stderr.strip().rpartition(chr(10))[2] or done.returncode}")

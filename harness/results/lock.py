@@ -8,7 +8,6 @@ written now to the same folder, so that no two clocks are compared. Such a lease
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 import socket
@@ -21,7 +20,7 @@ from typing import Literal
 
 from modbench.harness.core import processes
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
-from modbench.harness.core.files import now
+from modbench.harness.core.files import now, write_once
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.inside import read_plain
 from modbench.harness.core.units import human_duration
@@ -36,8 +35,6 @@ AGAIN_S = 0.2
 # Who may wait for a lease looks again so often; a test replaces the pause.
 PAUSE_S = 0.1
 pause = time.sleep
-# What a file system without hard links says.
-NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 State = Literal["alive", "dead", "silent"]
 
@@ -209,30 +206,11 @@ def _take(folder: Path, *, steal: bool, name: str = NAME, wait_s: float = 0.0) -
 
 
 def _written(file: Path, mine: Holder) -> bool:
-    """Write the lease, if there is none: a hard link appears whole or not at all, on network file systems too."""
-    draft = file.with_name(f".{file.name}.{mine.token}")
-    body = mine.model_dump_json(indent=1)
-    try:
-        with draft.open("w", encoding="utf-8") as stream:
-            stream.write(body)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.link(draft, file)
-    except FileExistsError:
-        # A network file system may have made the link, lost its answer, and been asked again.
-        found = _read(file)
-        return found is not None and found.token == mine.token
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        try:
-            with file.open("x", encoding="utf-8") as stream:
-                stream.write(body)
-        except FileExistsError:
-            return False
-    finally:
-        draft.unlink(missing_ok=True)
-    return True
+    """Write the lease, if there is none."""
+    if write_once(file, mine.model_dump_json(indent=1)):
+        return True
+    found = _read(file)
+    return found is not None and found.token == mine.token
 
 
 def _remove(file: Path, dead: Holder, mine: Holder) -> None:

@@ -1,7 +1,7 @@
 """The user's own files that a plan runs or reads: models, routers, additions from folders and packages, corpora, tasks' files.
 
-`run.json` holds them with their hashes, so that a resumed run, or a reader, can tell whether they are the same. What these
-files import or name in turn is not followed.
+`run.json` holds them with their hashes, so that a resumed run, or a reader, can tell whether they are the same. What these files
+import is known when it has run: records hold it (`Record.code`). What they read by themselves is not followed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from modbench.harness.core import catalogue, own_models
+from modbench.harness.core import catalogue, own_code, own_models
 from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.frozen import Frozen
@@ -24,7 +24,7 @@ from modbench.harness.core.own_models import is_user_model
 
 BLOCK = 1 << 20
 
-Kind = Literal["model", "router", "addition", "corpus", "task", "launcher", "sink"]
+Kind = Literal["model", "router", "addition", "corpus", "task", "launcher", "sink", "import"]
 # A folder, a data set that is fetched by its name, options of a launcher, or nothing: none of them has a hash of its own.
 What = Literal["file", "folder", "fetched", "options", "sent", "missing"]
 
@@ -33,8 +33,9 @@ class OwnFile(Frozen):
     """A file of the user's that a run depends on.
 
     Attributes:
-        kind: what it is used for; code is run, text is read.
-        name: as the plan names it, such as `mine.py:build`; of a package that importing it runs, `my.model:build (my)`.
+        kind: what it is used for; code is run, text is read. `import`: code that the plan does not name.
+        name: as the plan names it, such as `mine.py:build`; of a package that importing it runs, `my.model:build (my)`; of an
+            import its path, from the folder of the run on.
         what: a file, a folder (whose texts the plan's own hash covers), a data set that is fetched by name, or missing.
         path: absolute path; None for a data set that is fetched.
         size: in bytes; None if it is no file.
@@ -120,6 +121,21 @@ def of(units: Iterable[UnitOfWork], launcher: str, options: Sequence[str] | None
     if options is not None and (launcher != "local" or options):
         found.append(OwnFile(kind="launcher", name=shlex.join([launcher, *options]), what="options"))
     return tuple(found)
+
+
+def imports(ran: Mapping[str, str], others: Iterable[OwnFile]) -> tuple[tuple[OwnFile, ...], tuple[OwnFile, ...]]:
+    """Files that the plan does not name and that units ran: as they are now, and as they were.
+
+    Args:
+        ran: SHA-256 by name (`own_code.name_of`).
+        others: the files that the plan names.
+    """
+    here = Path.cwd()
+    known = {own_code.name_of(each.path, here) for each in others if each.path}
+    found = [(_file("import", name, here / name), sha256) for name, sha256 in sorted(ran.items()) if name not in known]
+    return tuple(file for file, _ in found), tuple(
+        OwnFile(kind="import", name=file.name, path=file.path, sha256=sha256) for file, sha256 in found
+    )
 
 
 def _models(cases: Sequence[Case]) -> list[tuple[str, Pairs]]:

@@ -12,6 +12,7 @@ Schema versions (`upgrade.py` reads all but the first):
     8: a case may have options of a user's model; run.json says in which folder the command was started.
     9: a sweep may confirm its best with fresh seeds: what it found is in `confirm/`, and fresh runs that it did not ask for are
         not missing; a training run says which held-out windows it is judged on.
+    10: a record says which versions of the user's files its process ran.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from modbench.harness.core.masking import masked
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.results.notes import Notes, SomeNotes
 
-SCHEMA = 9
+SCHEMA = 10
 
 Status = Literal["ok", "skipped", "failed"]
 # `damaged` is never written: the reader gives it to what a damaged file should have held.
@@ -178,9 +179,11 @@ class Record(Frozen):
         blocks: witnesses of blocks, from units that time.
         busy: (start, end) of intervals of measurement or training, on the machine's monotonic clock, in s.
         restored: what loading or building a case's model changed for the whole process, in words, by case id. It was put back.
+        code: SHA-256 of the user's Python files that its process ran, by path from the folder in which the run was started,
+            absolute outside of it; None in records of earlier versions, and where the process left none.
     """
 
-    schema_version: Literal[9] = 9
+    schema_version: Literal[10] = 10
     unit: UnitOfWork
     started: str
     wall_s: float
@@ -192,6 +195,7 @@ class Record(Frozen):
     blocks: tuple[Blocks, ...] = ()
     busy: tuple[tuple[float, float], ...] = ()
     restored: dict[str, Said] = Field(default_factory=dict)
+    code: dict[str, str] | None = None
 
     @model_validator(mode="before")
     @classmethod

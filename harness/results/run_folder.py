@@ -224,7 +224,7 @@ def create(out: str | None, suite_name: str) -> RunFolder:
 
 
 # What a run leaves that was ended before it wrote its plan.
-BEGUN = {"units", "logs", predicted.NAME, lock.NAME, layout.MARK, trust.AGREED}
+BEGUN = {"units", "logs", predicted.NAME, lock.NAME, layout.MARK, trust.AGREED, trust.RAN}
 
 
 def _only_begun(path: Path) -> bool:

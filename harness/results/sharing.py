@@ -18,6 +18,7 @@ class Shared:
         self._columns: dict[tuple[float, ...], list[float]] = {}
         self._numbers: dict[float, float] = {}
         self._notes: dict[Notes, Notes] = {}
+        self._code: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
         self._given: dict[frozenset[str], set[str]] = {}
 
     def of(self, record: Record, unit: UnitOfWork) -> Record:
@@ -28,6 +29,8 @@ class Shared:
             unit: the planned unit, to which the record's is equal.
         """
         record.__dict__["unit"] = unit
+        if record.code is not None:
+            record.__dict__["code"] = self._code.setdefault(tuple(record.code.items()), record.code)
         for outcome in record.outcomes:
             # Which fields its file gave: 700 bytes for each outcome.
             given = outcome.__pydantic_fields_set__

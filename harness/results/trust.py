@@ -1,12 +1,13 @@
 """Whether the code and texts that a run names may be run and read again: a run folder may come from a stranger.
 
 A user who begins a run is remembered outside the folder (`core/user_folders.py`), with the hashes of the files that it uses.
-These files, unchanged, may be used again. Any other needs the user's word. So does a file that changed: results would mix
-two versions.
+These files, unchanged, may be used again, and so may what they import, as the units of the run ran it. Any other needs the user's
+word. So does a file that changed: results would mix two versions.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -16,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from modbench.harness.core import consent, included, masking, user_folders
+from modbench.harness.core import consent, early_end, included, masking, own_code, user_folders
 from modbench.harness.core.errors import UsageError, shown
-from modbench.harness.core.files import write_atomically
+from modbench.harness.core.files import write_atomically, write_once
 from modbench.harness.core.inside import read_plain
 from modbench.harness.results import origins, own_files
 from modbench.harness.results.own_files import OwnFile
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 # In the run folder: SHA-256 by path of the user's Python files, as the run or its last resumption began with them. A worker runs
 # these and no others. It says nothing of trust: whoever sends a folder can write it.
 AGREED = "agreed.json"
+# In the run folder: a file for each that these import, written by the first worker that ran it. Later ones run no other version.
+RAN = "code"
 TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
@@ -77,9 +80,31 @@ def begin(folder: Path, units: Sequence[UnitOfWork], launcher: str, options: Seq
 
 
 def _tell_workers(folder: Path, files: Sequence[OwnFile]) -> None:
-    hashes = {f.path: f.sha256 for f in files if f.kind in {"model", "router", "addition"} and f.path and f.sha256}
+    code = {"model", "router", "addition", "import"}
+    hashes = {f.path: f.sha256 for f in files if f.kind in code and f.path and f.sha256}
     if hashes or (folder / AGREED).exists():
         write_atomically(folder / AGREED, json.dumps(hashes, indent=1))
+    for file in (folder / RAN).glob("*.json"):  # they are among these now, or no longer there
+        file.unlink(missing_ok=True)
+
+
+def first(folder: Path, path: str, sha256: str) -> str:
+    """The version of a file, which the run did not begin with, that the run's workers run: what the first of them found.
+
+    Args:
+        folder: the run folder.
+        path: absolute path of the file.
+        sha256: its hash, as this worker found it.
+
+    Raises:
+        UsageError: if what the first one left is damaged.
+    """
+    noted = folder / RAN / f"{hashlib.sha256(path.encode()).hexdigest()[:16]}.json"
+    with early_end.writing():
+        noted.parent.mkdir(exist_ok=True)
+        if not noted.exists() and write_once(noted, json.dumps({path: sha256})):
+            return sha256
+    return _hashes(noted).get(path, sha256)
 
 
 def expected(folder: Path) -> dict[str, str]:
@@ -88,7 +113,10 @@ def expected(folder: Path) -> dict[str, str]:
     Raises:
         UsageError: if the file is damaged.
     """
-    file = folder / AGREED
+    return _hashes(folder / AGREED)
+
+
+def _hashes(file: Path) -> dict[str, str]:
     try:
         body = json.loads(read_plain(file))
     except FileNotFoundError:
@@ -168,8 +196,10 @@ def strange(files: Sequence[OwnFile], told: Sequence[OwnFile], token: str | None
         UsageError: if one is not there.
     """
     agreed, said = _agreed(token), {file.key: file.identity for file in told}
+    if agreed:  # whoever began the run ran these
+        agreed = {key: identity for key, identity in said.items() if key[0] == "import"} | agreed
     for file in files:
-        if file.what == "missing":
+        if file.what == "missing" and file.kind != "import":  # what is imported may be imported no longer
             began = next((each.path for each in told if each.key == file.key), None)
             there = f" The run began with {began}: resume it from the folder in which it began." if began else ""
             raise UsageError(f"{file.kind} {shown(file.name)}: {file.path or 'its module'} cannot be read.{there}")
@@ -211,6 +241,16 @@ def _is_folder(path: str) -> bool:
         return False
 
 
+def _ran(stored: StoredRun) -> dict[str, str]:
+    """What the run's workers ran or may run, by name: those that left a record, and those that did not get so far."""
+    here, found = Path.cwd(), dict[str, str]()
+    for record in sorted(stored.records, key=lambda each: each.started):
+        found |= record.code or {}
+    for file in (stored.path / AGREED, *sorted((stored.path / RAN).glob("*.json"))):
+        found |= {own_code.name_of(path, here): sha256 for path, sha256 in _hashes(file).items()}
+    return found
+
+
 def confirm(
     stored: StoredRun, *, trust: bool | Callable[[Sequence[Strange]], bool], options: Sequence[str] | None = None
 ) -> None:
@@ -231,20 +271,23 @@ def confirm(
         )
     _same_folder(stored)
     files = own_files.of(stored.planned, stored.launcher, options)
-    found = strange(files, stored.own_files, stored.token)
+    imports, as_they_ran = own_files.imports(_ran(stored), files)
+    files += imports
+    found = strange(files, (*stored.own_files, *as_they_ran), stored.token)
     if not found or (trust if isinstance(trust, bool) else trust(found)):
         if found:
             _remember(stored.token or "", files)
         _tell_workers(stored.path, files)
         return
-    first = next((each for each in found if each.changed), found[0])
+    worst = next((each for each in found if each.changed), found[0])
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     why = (
-        "changed since the run began, and results of two versions would be mixed: start a new run, or, if you want that,"
-        if first.changed
+        f"{'is gone' if worst.file.what == 'missing' else 'changed'} since the run began, and results of two versions would be "
+        "mixed: start a new run, or, if you want that,"
+        if worst.changed
         else "is not known to be yours: this user did not begin the run with it. Read it; if you trust it,"
     )
-    hashed = f" (sha256 {first.file.sha256})" if first.file.sha256 else ""
+    hashed = f" (sha256 {worst.file.sha256})" if worst.file.sha256 else ""
     raise UsageError(
-        f"{first.file.kind} {shown(first.file.path or first.file.name, 200)}{hashed}{more} {why} repeat with --trust."
+        f"{worst.file.kind} {shown(worst.file.path or worst.file.name, 200)}{hashed}{more} {why} repeat with --trust."
     )

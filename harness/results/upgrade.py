@@ -109,6 +109,11 @@ def _from_8(body: dict[str, Any]) -> dict[str, Any]:
     return {key: _unsaid_no_ops(value) for key, value in body.items()}
 
 
+def _from_9(body: dict[str, Any]) -> dict[str, Any]:
+    """Convert schema 9 to 10: nothing to change, no record says what code ran. An older modbench would mix versions of it."""
+    return body
+
+
 def _unsaid_no_ops(value: Any) -> Any:  # noqa: ANN401  # JSON of any kind
     """Leave out the number of no-ops where it was the default: where experts choose, and in models that have none."""
     if isinstance(value, list):
@@ -139,4 +144,5 @@ STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     6: _from_6,
     7: _from_7,
     8: _from_8,
+    9: _from_9,
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from modbench.harness.core import early_end
+from modbench.harness.core import early_end, own_code
 from modbench.harness.core.files import replacing, unfinished
 
 FORMAT = 1
@@ -35,7 +35,7 @@ def save(file: Path, body: dict[str, Any]) -> None:
 
 
 def load(file: Path, fingerprint: str) -> dict[str, Any] | None:
-    """Read a checkpoint; None if there is no file, or if it is damaged or of another run or format.
+    """Read a checkpoint; None if there is no file, or if it is damaged, of another run or format, or of other code of the user's.
 
     Starting again is then always right: on a CPU the run repeats to the bit, on a GPU up to the order of its atomic additions
     (backward passes of attention, experts).
@@ -46,7 +46,9 @@ def load(file: Path, fingerprint: str) -> dict[str, Any] | None:
         return None
     if not isinstance(body, dict) or body.get("format") != FORMAT or body.get("fingerprint") != fingerprint:
         return None
-    return body
+    now = own_code.ran()
+    same = all(now.get(path, sha256) == sha256 for path, sha256 in body.get("code", {}).items())
+    return body if same else None
 
 
 def generators(device: str) -> dict[str, Any]:

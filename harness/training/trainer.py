@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from modbench.harness.core import clocks, early_end
+from modbench.harness.core import clocks, early_end, own_code
 from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.core.train_plan import TrainRun, learning_rate
@@ -274,6 +274,7 @@ class Trainer:
         body = {
             "format": checkpoint.FORMAT,
             "fingerprint": self.fingerprint,
+            "code": own_code.ran(),
             "step": self.step,
             "model": dict(model),
             "optimizer": dict(optimizer),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -15,14 +16,15 @@ import pytest
 from planted import planted_suite, stored
 
 from modbench import api
-from modbench.harness.core import own_code, own_models
+from modbench.harness.core import catalogue, included, own_code, own_models
+from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now
 from modbench.harness.execution import worker
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.results import trust
 from modbench.harness.results.outcomes import attempt
-from modbench.harness.results.records import Gap
+from modbench.harness.results.records import Gap, Record
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.reports.load import load
 from modbench.reports.machine import warnings
@@ -170,3 +172,166 @@ def test_a_failure_names_the_line_of_a_users_file(
     gap = attempt(lambda: int("x"))
     assert isinstance(gap, Gap)
     assert gap.reason == "ValueError: invalid literal for int() with base 10: 'x'"
+
+
+MINE = """
+import torch
+def build(config):
+    import parts  # only now
+    from package import inner
+    import importlib.util
+    spec = importlib.util.spec_from_file_location("loaded", "loaded.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    wide = parts.WIDE + inner.WIDE + loaded.WIDE
+    return torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, wide), torch.nn.Linear(wide, config.vocab_size))
+"""
+IMPORTED = ("parts.py", "package/inner.py", "loaded.py")
+
+
+@pytest.fixture
+def helped(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model that imports others when it is built: beside it, from a package, and by its path."""
+    (here / "package").mkdir()
+    for name in ("package/__init__.py", *IMPORTED):
+        (here / name).write_text("" if name.endswith("__init__.py") else "WIDE = 4\n")
+    (here / "mine.py").write_text(MINE)
+    monkeypatch.setattr(own_code, "_RAN", {})
+    return here
+
+
+def anew() -> None:
+    """As in another process: nothing is imported, nothing ran."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"parts", "package"}]:
+        del sys.modules[name]
+    own_code._RAN.clear()
+
+
+def run_one(folder: RunFolder, unit: UnitOfWork) -> Record:
+    anew()
+    return worker.run_unit(unit, folder)
+
+
+def counting(folder: RunFolder) -> UnitOfWork:
+    return next(unit for unit in read(str(folder.path)).planned if unit.made_in == "count")
+
+
+def sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_record_holds_all_files_of_the_users_that_its_process_ran(helped: Path) -> None:
+    folder = planned(helped, "mine.py:build")
+    files = ("mine.py", "package/__init__.py", *IMPORTED)
+    record = run_one(folder, counting(folder))
+    assert record.code == {name: sha256(helped / name) for name in files}
+    assert Record.model_validate_json(folder.record(counting(folder)).read_text()).code == record.code
+
+
+@pytest.mark.parametrize("edited", IMPORTED)
+def test_a_worker_runs_what_the_first_one_imported(helped: Path, edited: str) -> None:
+    folder = planned(helped, "mine.py:build")
+    run_one(folder, counting(folder))
+    (helped / edited).write_text("WIDE = 8\n")
+    folder.record(counting(folder)).unlink()
+    record = run_one(folder, counting(folder))
+    failed = [outcome for outcome in record.outcomes if outcome.status == "failed"]
+    assert {outcome.case.partition(":")[0] for outcome in failed} == {"mine"}
+    assert all(f"{edited} changed since the run began" in str(outcome.reason) for outcome in failed)
+    assert edited not in (record.code or {})
+
+
+@pytest.mark.parametrize("edited", IMPORTED)
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_run_is_not_resumed_with_another_import(helped: Path, edited: str, recorded: bool) -> None:
+    """Whether its unit left a record, or was killed after it had run the file."""
+    folder = planned(helped, "mine.py:build")
+    run_one(folder, counting(folder))
+    if not recorded:
+        folder.record(counting(folder)).unlink()
+    trust.confirm(read(str(folder.path)), trust=False)
+    (helped / edited).write_text("WIDE = 8\n")
+    with pytest.raises(UsageError, match=rf"^import '{helped / edited}' .*changed since the run began.*--trust\.$"):
+        trust.confirm(read(str(folder.path)), trust=False)
+    (helped / edited).unlink()
+    with pytest.raises(UsageError, match=rf"^import '{helped / edited}' is gone since the run began.*--trust\.$"):
+        trust.confirm(read(str(folder.path)), trust=False)
+    (helped / edited).write_text("WIDE = 8\n")
+    trust.confirm(read(str(folder.path)), trust=True)
+    trust.confirm(read(str(folder.path)), trust=False)  # this user agreed
+    record = run_one(folder, counting(folder))
+    assert record.code is not None
+    assert record.code[edited] == sha256(helped / edited)
+    assert {outcome.status for outcome in record.outcomes} <= {"ok", "skipped"}
+
+
+def test_an_import_of_somebody_elses_run_is_shown(helped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = planned(helped, "mine.py:build")
+    run_one(folder, counting(folder))
+    monkeypatch.setenv("MODBENCH_STATE", str(helped / "another"))
+    shown: list[str] = []
+    trust.confirm(
+        read(str(folder.path)), trust=lambda found: bool(shown.extend(each.file.name for each in found)) or True
+    )
+    assert {"mine.py:build", *IMPORTED} <= set(shown)
+
+
+METRIC = """
+import importlib.util
+from modbench.harness.core.contracts import Metric
+spec = importlib.util.spec_from_file_location("beside", {beside!r})
+beside = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(beside)
+METRICS = (Metric("weights/{name}", "B", "lower", "inspect", "Weights.", beside.measure, made_in="inspect"),)
+"""
+
+
+def test_what_an_included_metric_loads_is_held_too_and_one_that_is_not_used_is_not(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_code, "_RAN", {})
+    (here / "bench" / "metrics").mkdir(parents=True)
+    for name in ("used", "unused"):
+        beside = here / "bench" / f"beside_{name}.py"
+        beside.write_text("def measure(subject):\n    return 1.0\n")
+        (here / "bench" / "metrics" / f"{name}.py").write_text(METRIC.format(beside=str(beside), name=name))
+    monkeypatch.setenv(included.VARIABLE, str(here / "bench"))
+    (here / "tiny.toml").write_text(SUITE.replace("flops/forward", "weights/used"))
+    plan = api.make_plan(str(here / "tiny.toml"), Overrides(device="cpu"))
+    folder = api.new_folder(plan, str(here / "run"))
+    folder.write_run(plan, {}, ["modbench"], now())
+    unit = next(unit for unit in plan.units if unit.made_in == "inspect")
+    for name in [name for name in sys.modules if name.startswith("modbench_include.")]:
+        del sys.modules[name]
+    for cached in (catalogue._metrics, catalogue._usable, catalogue._passes, catalogue._needed):
+        cached.cache_clear()
+    assert set(worker.run_unit(unit, folder).code or {}) == {"bench/beside_used.py", "bench/metrics/used.py"}
+
+
+def test_a_package_that_is_installed_in_place_is_the_users_own(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_code, "_RAN", {})
+    inner = here / "elsewhere" / "package"
+    inner.mkdir(parents=True)
+    (inner / "__init__.py").write_text("")
+    (inner / "parts.py").write_text("WIDE = 4\n")
+    (inner / "model.py").write_text(f"from package import parts\n{BUILD}")
+    monkeypatch.syspath_prepend(here / "elsewhere")
+    (here / "work").mkdir()
+    monkeypatch.chdir(here / "work")
+    own_models.load_user_model("package.model:build")
+    assert set(own_code.ran()) == {str(inner / name) for name in ("__init__.py", "model.py", "parts.py")}
+
+
+def test_files_that_another_process_ran_count_as_if_they_had_run_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A trial of the pass `fit` is a process of its own, and ends before its unit writes the record."""
+    monkeypatch.setattr(own_code, "_RAN", {})
+    agree = functools.partial(trust.first, tmp_path)
+    own_code.expect({}, agree)
+    own_code.take({"/parts.py": "a"})
+    assert own_code.ran() == own_code.hashes() == {"/parts.py": "a"}
+    own_code.take({"/parts.py": "a"})
+    with pytest.raises(UsageError, match="changed since the run began"):
+        own_code.take({"/parts.py": "b"})
+    own_code.expect({})

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from modbench.harness.core import catalogue, files, torchrun
+from modbench.harness.core import catalogue, files, own_code, torchrun
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import UNASKED, Text
@@ -116,6 +116,20 @@ def test_noise_of_a_stochastic_router_goes_on_where_it_was(tmp_path: Path) -> No
     second = trainer(made, keep=keep)
     second.train()
     assert second.curve["loss"] == whole.curve["loss"]
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_checkpoint_of_another_version_of_a_users_file_is_not_taken(
+    changed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One training run in two versions would be neither."""
+    monkeypatch.setattr(own_code, "_RAN", {"/parts.py": "a"})
+    keep = tmp_path / "run.pt"
+    stopped = trainer(keep=keep)
+    stopped.step = 5
+    stopped._save()
+    own_code._RAN["/parts.py"] = "b" if changed else "a"
+    assert (checkpoint.load(keep, stopped.fingerprint) is None) is changed
 
 
 @pytest.mark.parametrize("harm", ["another run", "damaged", "code"])

@@ -139,6 +139,16 @@ def test_a_run_of_schema_7_has_models_without_options(folder: Path) -> None:
     assert read(str(folder)).started_in is None
 
 
+def test_a_run_of_schema_9_does_not_say_what_code_its_units_ran(folder: Path) -> None:
+    """Null is not known, and no file: nothing is claimed of it."""
+    for record in read(str(folder)).records:
+        assert record.code is None
+        body = json.loads(record.model_dump_json()) | {"schema_version": 9}
+        del body["code"]
+        now = Record.model_validate(upgraded(body, folder))
+        assert (now, now.schema_version, now.code) == (record, SCHEMA, None)
+
+
 @pytest.mark.parametrize(
     ("name", "version", "which"),
     [
