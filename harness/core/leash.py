@@ -1,4 +1,7 @@
-"""Ties a process to its parent and to a time limit, so that none is left behind. Nothing here ticks while the process works."""
+"""Ties a process to its parent and to a time limit, so that none is left behind. Nothing here ticks while the process works.
+
+As a script, `python leash.py PARENT SECONDS COMMAND…`, it ties itself and becomes the command, whichever program that is.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 # Set in a worker's environment, so that what a model starts can be found even in a session of its own.
@@ -66,3 +70,23 @@ def end_after(seconds: float) -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def tied(words: Sequence[str], seconds: float) -> list[str]:
+    """A command that ends with this process and after some time; on Windows, which has neither, the command itself.
+
+    It is to be started in a session of its own, and while `interrupts_wait`.
+    """
+    if sys.platform == "win32":
+        return list(words)
+    return [sys.executable, "-I", "-S", str(Path(__file__).resolve()), str(os.getpid()), str(seconds), *words]
+
+
+if __name__ == "__main__":
+    hear_interrupts()
+    end_with_parent(int(sys.argv[1]))
+    end_after(float(sys.argv[2]))
+    try:
+        os.execvp(sys.argv[3], sys.argv[3:])  # noqa: S606  # what `tied` was given
+    except OSError as problem:
+        sys.exit(f"{sys.argv[3]}: {problem.strerror}")

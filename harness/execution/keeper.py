@@ -4,20 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import weakref
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from modbench.harness.core.inside import new_file
 from modbench.harness.execution import keeper_process
 from modbench.harness.execution.passed_on import passed_on
 
 # Bytes that are kept of the beginning and of the end of a log.
 HEAD, TAIL = 2**20, 2**20
+# Seconds between SIGTERM and SIGKILL.
+GRACE_S = 5.0
+
+
+class Process(Protocol):
+    """A process that can be ended: one of multiprocessing, or a command."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its number, which is that of its group too."""
+
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, at most so many seconds."""
+
+    def kill(self) -> None:
+        """Kill it alone."""
 
 
 class Keeper:
@@ -26,6 +50,19 @@ class Keeper:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._folders: list[str] = []
+
+    @contextlib.contextmanager
+    def temporary(self, prefix: str) -> Iterator[Path]:
+        """A folder for the `with` block, which is removed at its end, and also if this process is killed."""
+        with tempfile.TemporaryDirectory(prefix=prefix) as name:
+            self._folders.append(name)
+            if sys.platform != "win32":
+                self._ask("", {"folder": name}, [])
+            try:
+                yield Path(name)
+            finally:
+                self._folders.remove(name)
 
     def watch(self, name: str, group: int, mark: str, limit_s: float, pipe: int, log: int) -> None:
         """Hand over a worker.
@@ -85,6 +122,8 @@ class Keeper:
                 start_new_session=True,
             )
         self._at_end = weakref.finalize(self, _close, self._socket, self._process)
+        for name in self._folders:
+            self._ask("", {"folder": name}, [])
 
     def _close(self) -> None:
         if self._socket is not None:
@@ -96,6 +135,30 @@ def _close(connection: socket.socket, process: subprocess.Popen[bytes]) -> None:
     """Let the keeper end: it does so when the socket closes."""
     connection.close()
     process.wait()
+
+
+def prints(log: Path, opened: contextlib.ExitStack) -> tuple[Connection, Connection, int] | tuple[None, None, int]:
+    """The ends of the pipe that a worker prints to, and its log; on Windows there is no keeper, and logs are not cut."""
+    if sys.platform == "win32":
+        return None, None, -1
+    file = new_file(log)
+    opened.callback(os.close, file)
+    reading, writing = multiprocessing.Pipe(duplex=False)
+    return opened.enter_context(reading), opened.enter_context(writing), file
+
+
+def reap(process: Process, *, kept: bool) -> None:
+    """Wait for a worker; end it first if it is still running, and its group if the keeper watches it."""
+    assert process.pid is not None
+    for number in (signal.SIGTERM, signal.SIGKILL) if kept else ():
+        if process.is_alive():
+            if not kill_group(process.pid, number):  # it has no group yet
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, number)
+            process.join(GRACE_S)
+    if process.is_alive():
+        process.kill()
+    process.join()
 
 
 def kill_group(group: int, number: signal.Signals) -> bool:

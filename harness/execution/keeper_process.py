@@ -1,5 +1,7 @@
 """The keeper: a small process beside a run that writes the logs of its workers, and ends them if the run dies.
 
+It also removes the run's temporary folders then.
+
 It is started as a script and imports nothing of modbench, so it takes some 10 ms and 10 MB. It blocks in `select` until a worker
 prints, the run asks for something, or a limit has passed: it takes no time from what is measured. It has a session of its own
 and ignores signals, so that it outlives the run by the moment that it takes to kill the process groups of its workers.
@@ -107,11 +109,12 @@ class Keeper:
     def __init__(self, run: socket.socket) -> None:
         self.run = run
         self.workers: dict[str, Worker] = {}
+        self.folders: list[str] = []
         self.selector = selectors.DefaultSelector()
         self.selector.register(run, selectors.EVENT_READ)
 
     def serve(self) -> None:
-        """Serve until the run has ended; then end its workers."""
+        """Serve until the run has ended; then end its workers and remove its temporary folders."""
         open_ = True
         while open_:
             for key, _ in self.selector.select(self._left()):
@@ -125,6 +128,10 @@ class Keeper:
                     worker.deadline = float("inf")
         for name in list(self.workers):
             self._end(name, escaped=True)
+        for folder in filter(os.path.isdir, self.folders):  # the run did not come to remove them
+            import shutil  # rarely needed: the keeper starts without it
+
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _left(self) -> float | None:
         """Seconds until the next deadline; None: there is none."""
@@ -141,7 +148,9 @@ class Keeper:
             return False
         asked = json.loads(message)
         name = asked["name"]
-        if files:
+        if "folder" in asked:
+            self.folders.append(asked["folder"])
+        elif files:
             if name in self.workers:  # a unit that starts again
                 self._end(name, escaped=True)
             log = Log(files[0], files[1], asked["head"], asked["tail"])

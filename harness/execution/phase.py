@@ -199,7 +199,7 @@ class _Phase(Generic[Started]):
         log = run.folder.log(unit)
         if not handle.record.exists():
             if handle.exitcode == CannotWrite.exit_code:
-                raise _cannot_write(run.folder, unit)
+                raise cannot_write(run.folder, unit)
             if run.stop.finishing and handle.exitcode in ENDED_AS_ASKED:
                 self.waiting.append(unit)  # a resumed run continues from its checkpoint
                 return
@@ -245,7 +245,7 @@ class _Phase(Generic[Started]):
         return deque(sorted(units, key=lambda unit: (self.turns.get(unit.name, 0), self.place[unit.name])))
 
 
-def _cannot_write(folder: RunFolder, unit: UnitOfWork) -> ModbenchError:
+def cannot_write(folder: RunFolder, unit: UnitOfWork) -> ModbenchError:
     """The error for a unit that could not write its files, in the words of the system where this process meets it too."""
     probe = folder.units / f".probe.{unit.name[:100]}"
     why = "its disk is full or can no longer be written"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import re
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ import pandas as pd
 import pytest
 import torch
 from moving_clock import FakeClock
+from test_leash import alive, wait_until_gone
 from torch import Tensor, nn
 
 import modbench as mb
@@ -303,7 +308,66 @@ def test_what_is_defined_in_the_script_is_refused_before_anything_starts(monkeyp
 def test_a_process_that_fails_says_why() -> None:
     job = Job({"a": torch.nn.Linear(8, 8), "b": torch.nn.Linear(9, 9)}, Inputs.of(X), "forward", "a")
     with pytest.raises(ModbenchError, match=r"launch 1 failed: RuntimeError: .*mat1 and mat2"):
-        apart.launches(job, 1)
+        apart.launches(job, 1, 600)
+
+
+HANGING = """
+import os, signal, subprocess, sys
+from torch import nn
+class Hangs(nn.Linear):
+    def forward(self, x):
+        if os.environ["MODBENCH_SCRIPT"] != str(os.getpid()):  # in a launch
+            child = subprocess.Popen([sys.executable, "-S", "-c", "import signal; signal.pause()"], start_new_session=True)
+            with open("pids.part", "w") as out:
+                out.write(f"{os.getpid()} {child.pid}")
+            os.rename("pids.part", "pids")
+            while True:
+                signal.pause()
+        return super().forward(x)
+"""
+COMPARES = """
+import os, hangs, torch
+import modbench as mb
+os.environ["MODBENCH_SCRIPT"] = str(os.getpid())
+if __name__ == "__main__":
+    mb.compare({"a": torch.nn.Linear(8, 8), "b": hangs.Hangs(8, 8)}, torch.ones(2, 8), launches=2)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_launches_end_with_the_script_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "hangs.py").write_text(HANGING)
+    (tmp_path / "script.py").write_text(COMPARES)
+    (tmp_path / "tmp").mkdir()
+    script = subprocess.Popen(
+        [sys.executable, "script.py"], cwd=tmp_path, env=os.environ | {"TMPDIR": str(tmp_path / "tmp")}
+    )
+    pids = list[int]()
+    try:
+        while not (tmp_path / "pids").exists() and script.poll() is None:
+            time.sleep(0.02)
+        pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+        assert all(map(alive, pids))
+        assert list((tmp_path / "tmp").glob("modbench*"))
+        script.kill()
+        script.wait()
+        assert wait_until_gone(pids) == []
+        until = time.monotonic() + 60
+        while (left := list((tmp_path / "tmp").glob("modbench*"))) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert left == []
+    finally:
+        script.kill()
+        for pid in filter(alive, pids):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_is_ended_by_its_limit() -> None:
+    job = Job({"a": torch.nn.Linear(8, 8), "b": torch.nn.Linear(8, 8)}, Inputs.of(X), "forward", "a", seconds=600)
+    with pytest.raises(ModbenchError, match=r"launch 1 exceeded its limit of 1 s and was ended"):
+        apart.launches(job, 1, 1)
 
 
 def test_one_callable_by_itself() -> None:

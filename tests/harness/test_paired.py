@@ -18,12 +18,15 @@ from planted import left, planted_suite
 
 from modbench.commands import _paired
 from modbench.harness.core.errors import UnfitError, UsageError
-from modbench.harness.results import run_folder
+from modbench.harness.execution.keeper import Keeper
+from modbench.harness.execution.limits import Limits
+from modbench.harness.execution.stopping import Stop
+from modbench.harness.results import lock, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.stats import alternated
 from modbench.harness.stats.alternated import Block
 from modbench.reports import alternated as told
-from modbench.tools import paired, revisions
+from modbench.tools import paired, paired_folder, revisions
 
 logs = st.floats(-10, 2)
 
@@ -168,14 +171,13 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slower: dict[str, 
     """Measure with launches that are planted: the second side takes so many times as long."""
     prepared, made, random = list[str](), list[str](), np.random.default_rng(0)
 
-    def prepare(one: revisions.Side, asked: paired.Asked, out: Path, metrics: Sequence[str]) -> Path:
-        assert metrics == ["latency/forward"]
+    def prepare(one: revisions.Side, asked: paired.Asked, out: Path, _held: paired.Held) -> Path:
         assert out.is_absolute()  # a side runs in a folder of its own
-        assert paired.command(one, asked, out, metrics)[1:5] == ["-P", "-m", "modbench", "run"]
+        assert paired.command_of(one, asked, out)[1:5] == ["-P", "-m", "modbench", "run"]
         prepared.append(f"{one.name} {out.name}")
         return out
 
-    def launch(sides: Sequence[tuple[revisions.Side, Path, Path]]) -> None:
+    def launch(sides: Sequence[tuple[revisions.Side, Path, Path]], _held: paired.Held) -> bool:
         # The processes of a block share the machine's clock, and each is a little faster or slower than the others.
         for one, _, out in sides:
             made.append(out.name)
@@ -185,24 +187,51 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slower: dict[str, 
             own = {case.arm: math.exp(random.normal(0, 0.01)) for case in plan.cases}
             own |= {arm: own[arm] * share for arm, share in slower.items() if one.name == "b"}
             left(out.parent / f"{out.name}-made", plan, seed=1 + (len(made) - 1) // 3, slower=own).rename(out)
+        return True
 
     monkeypatch.setattr(paired, "_prepared", prepare)
     monkeypatch.setattr(paired, "_launch", launch)
     monkeypatch.setattr(paired, "side", lambda name, _models, _into: revisions.Side(name, name, sys.executable))
-    monkeypatch.setattr(revisions.Side, "modbench", lambda _self: "")
+    monkeypatch.setattr(revisions.Side, "identity", lambda self: self.name)
     monkeypatch.chdir(tmp_path)
-    Path("runs").mkdir()
     said = list[str]()
-    sides, found = paired.measure(
-        paired.Asked(("a", "b"), "quick", blocks=5), Path("runs"), ["latency/forward"], said.append
-    )
-    assert sides == ("a", "b")
+    asked = paired.Asked(("a", "b"), "quick", blocks=5, metrics=("latency/forward",))
+    found = paired.measure(asked, "quick", "compared", said.append)
+    assert found.sides == ("a", "b")
     assert prepared == ["a first", "b second"]
     names = [f"block{block}-{called}" for block in (0, 1) for called in ("first", "second", "again")]
     assert made[:6] == [*names[:3], *names[:2:-1]]
     assert said[0] == "a against b: 5 blocks of three processes that take turns, the first side twice"
     assert said[-1] == "[5/5]"
-    return found
+    return found.blocks
+
+
+def test_a_folder_goes_on_with_the_same_comparison_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = paired_folder.opened("quick", None, {"code": ["a", "b"]})
+    assert paired_folder.opened("quick", None, {"code": ["a", "b"]}) == first
+    other = paired_folder.opened("quick", None, {"code": ["a", "changed"]})
+    assert other != first
+    assert paired_folder.opened("quick-2", None, {"code": ["a", "b"]}) not in {first, other}
+    with lock.hold(first):  # the same command runs there
+        assert paired_folder.opened("quick", None, {"code": ["a", "b"]}) not in {first, other}
+    with pytest.raises(UsageError, match="holds another comparison, or one of other code"):
+        paired_folder.opened("quick", str(first), {"code": ["a", "changed"]})
+    paired_folder.finish(first)
+    assert paired_folder.opened("quick", str(first), {"code": ["a", "b"]}) == first
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    with pytest.raises(UsageError, match="holds other files"):
+        paired_folder.opened("quick", "kept", {})
+
+
+def test_the_code_of_a_side_is_its_files_and_its_modbench(repository: Path, tmp_path: Path) -> None:
+    models = (f"{repository / 'deep' / 'mine.py'}:build",)
+    digests = [
+        revisions.side(name, models, tmp_path / str(i)).identity() for i, name in enumerate(("one", "main", "one"))
+    ]
+    assert digests[0] == digests[2]
+    assert digests[0] != digests[1]
 
 
 def test_a_planted_slowdown_of_one_case_is_named_and_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -245,15 +274,18 @@ def test_where_the_first_side_differs_from_itself_there_is_no_verdict(
 def test_sides_without_a_time_in_common_are_not_equal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plan = planted_suite("draft", metrics=["latency/forward"], train=None, arms=[{"model": "dense"}], launches=1)
     blocks = [[left(tmp_path / f"{block}{place}", plan, fails="dense") for place in range(3)] for block in range(3)]
-    monkeypatch.setattr(paired, "measure", lambda *_: (("a", "b"), blocks))
+    measured = SimpleNamespace(folder=tmp_path, sides=("a", "b"), blocks=blocks)
+    monkeypatch.setattr(paired, "measure", lambda *_, **__: measured)
     with pytest.raises(UnfitError, match="nothing was compared"):
         _paired.paired(["a", "b", "quick"], out=str(tmp_path / "out"))
 
 
 def test_the_words_of_a_launch(tmp_path: Path) -> None:
     side = revisions.Side("one", "one", "python", tmp_path, None, {"mine.py:build": "/a/mine.py:build"})
-    asked = paired.Asked(("one", "two"), "quick", ("mine.py:build",), "mine and T512", ("--seq-len", "512"))
-    words = paired.command(side, asked, tmp_path / "out", ["latency/forward"])
+    asked = paired.Asked(
+        ("one", "two"), "quick", ("mine.py:build",), "mine and T512", ("--seq-len", "512"), metrics=("latency/forward",)
+    )
+    words = paired.command_of(side, asked, tmp_path / "out")
     assert words[words.index("--model") + 1] == "/a/mine.py:build"
     assert words[words.index("-k") + 1] == "mine and T512"
     assert 'metrics=["latency/forward"]' in words
@@ -278,8 +310,9 @@ def test_a_launch_times_again_and_copies_the_rest(tmp_path: Path) -> None:
     prepared = left(tmp_path / "made", plan)
     (prepared / "report.html").write_text("old")
     one, folders = revisions.Side("a", "a", sys.executable), [tmp_path / "first", tmp_path / "second"]
-    paired._launch([(one, prepared, out) for out in folders])
-    (timed,) = paired.timed_units(prepared)
+    held = paired.Held(Keeper(), Stop(), {prepared: Limits(plan)})
+    assert paired._launch([(one, prepared, out) for out in folders], held)
+    (timed,) = paired_folder.timed_units(prepared)
     pids = set[int]()
     for out in folders:
         records = {record.unit.name: record for record in run_folder.read(str(out)).records}

@@ -13,13 +13,10 @@ import multiprocessing.connection
 import os
 import re
 import secrets
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -28,10 +25,9 @@ from modbench.harness.core import catalogue, included, leash
 from modbench.harness.core.case import Device, UnitOfWork
 from modbench.harness.core.early_end import ASK
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.inside import new_file
 from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.execution import fork_server
-from modbench.harness.execution.keeper import Keeper, kill_group
+from modbench.harness.execution.keeper import Keeper, prints, reap
 from modbench.harness.execution.passed_on import passed_on
 from modbench.harness.execution.worker import Leash, work
 from modbench.harness.machine import cuda_driver
@@ -53,8 +49,6 @@ PRELOAD = [
 ]
 # A unit that this process does not end at its limit ends by its own alarm, and one that switched the alarm off by the keeper.
 ALARM_S, KEEPER_S = 10.0, 20.0
-# Seconds between SIGTERM and SIGKILL.
-GRACE_S = 5.0
 
 
 @contextlib.contextmanager
@@ -202,7 +196,7 @@ class LocalLauncher:
         """Start a unit, which writes its record when it is done. After `timeout_s` it counts as hanging."""
         made_in, mark = catalogue.passes()[unit.made_in], secrets.token_hex(8)
         with contextlib.ExitStack() as opened:
-            pipe, out, log = self._prints(folder.log(unit), opened)
+            pipe, out, log = prints(folder.log(unit), opened)
             context = multiprocessing.get_context("spawn") if made_in.cold else self._context
             work_on = (unit.model_dump_json(), str(folder.path.resolve()))
 
@@ -218,15 +212,6 @@ class LocalLauncher:
                     self._keeper.watch(unit.name, process.pid, named, limit_s, pipe.fileno(), log)
         again, deadline = partial(self.start, unit, folder, timeout_s), time.monotonic() + timeout_s
         return LocalHandle(unit, process, folder.record(unit), deadline, pipe is not None, server, again)
-
-    def _prints(self, log: Path, opened: contextlib.ExitStack) -> tuple[Connection | None, Connection | None, int]:
-        """The ends of the pipe that a worker prints to, and its log; on Windows there is no keeper, and logs are not cut."""
-        if sys.platform == "win32":
-            return None, None, -1
-        file = new_file(log)
-        opened.callback(os.close, file)
-        reading, writing = multiprocessing.Pipe(duplex=False)
-        return opened.enter_context(reading), opened.enter_context(writing), file
 
     def wait(self, handles: list[LocalHandle], timeout_s: float) -> list[LocalHandle]:
         """Block until a unit ends, hangs or the time is up; return the units that ended or hang."""
@@ -249,19 +234,10 @@ class LocalLauncher:
     def end(self, handle: LocalHandle) -> None:
         """Reap a unit; kill it if it is still running, with all that it started. Its log is complete then."""
         self._pinned.pop(handle.unit.name, None)
-        process = handle.process
-        assert process.pid is not None
-        for number in (signal.SIGTERM, signal.SIGKILL) if handle.kept else ():
-            if process.is_alive():
-                if not kill_group(process.pid, number):  # it has no group yet
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(process.pid, number)
-                process.join(GRACE_S)
-        if process.is_alive():
-            process.kill()
-        process.join()
+        reap(handle.process, kept=handle.kept)
         if handle.kept:
-            self._keeper.end(handle.unit.name, process.pid, escaped=handle.may_leave_some)
+            assert handle.process.pid is not None
+            self._keeper.end(handle.unit.name, handle.process.pid, escaped=handle.may_leave_some)
 
 
 LAUNCHER = LocalLauncher

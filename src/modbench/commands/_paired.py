@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import UnfitError, UsageError
@@ -18,6 +19,7 @@ def paired(
     select: str | None = None,
     launches: int | None = None,
     margin: float | None = None,
+    timeout: str | None = None,
     out: str | None = None,
     as_json: bool = False,
 ) -> None:
@@ -31,16 +33,20 @@ def paired(
         select: `-k` expression.
         launches: blocks of three processes; None: the default.
         margin: the largest difference that does not matter, as a share; None: the suite's.
-        out: folder for the run folders; None: a new one in `runs/`.
+        timeout: the longest time of a unit, such as `10min`; None: from its prediction.
+        out: folder for the run folders; None: one in `runs/`.
         as_json: whether to print JSON.
 
     Raises:
         UsageError: if the words are not two revisions and a suite, or the suite times nothing.
+        IncompleteError: if it was interrupted.
         UnfitError: if the machine called the same code different, or nothing was compared.
     """
     from modbench import api
     from modbench.commands._flags import Flags
     from modbench.harness.core import catalogue
+    from modbench.harness.core.units import parse_duration
+    from modbench.harness.execution import stopping
     from modbench.reports import alternated, text_table
     from modbench.tools import paired as tool
 
@@ -52,8 +58,16 @@ def paired(
     flags = [word for setting in settings for word in ("--set", setting)]
     flags += ["--seq-len", ",".join(map(str, lengths))] if lengths else []
     asked = tool.Asked(
-        (first, second), suite, tuple(models), select, tuple(flags), tool.BLOCKS if launches is None else launches
+        (first, second),
+        suite,
+        tuple(models),
+        select,
+        tuple(flags),
+        tool.BLOCKS if launches is None else launches,
+        timeout=timeout,
+        timeout_s=None if timeout is None else parse_duration(timeout, "--timeout"),
     )
+    stopping.interrupt_on_end()
     # Planned here first, so that a mistake shows before anything runs.
     known_lengths = [str(length) for length in lengths] or None
     wanted = Flags(model=list(models) or None, seq_len=known_lengths, settings=list(settings) or None)
@@ -64,9 +78,16 @@ def paired(
         raise UsageError(
             f"{suite} times nothing: --paired compares times. Name one: --set 'metrics=[\"latency/forward\"]'."
         )
-    folder = tool.new_folder(plan.suite.name, out)
-    sides, blocks = tool.measure(asked, folder, timed, lambda line: print(line, file=sys.stderr, flush=True))
-    found = alternated.result(blocks, sides, margin)
+    done = tool.measure(
+        replace(asked, metrics=tuple(timed)),
+        plan.suite.name,
+        out,
+        lambda line: print(line, file=sys.stderr, flush=True),
+        device=plan.device,
+        threads=plan.suite.threads,
+    )
+    folder = done.folder
+    found = alternated.result(done.blocks, done.sides, margin)
     if as_json:
         say_json(found.as_dict() | {"folder": str(folder)}, allow_nan=False)
     else:

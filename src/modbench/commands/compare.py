@@ -94,13 +94,22 @@ def compare(
     launches: Annotated[
         int | None, typer.Option("--launches", help="With --paired: blocks of three processes; default 12.")
     ] = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            "--timeout", metavar="DURATION", help="With --paired: longest time of a unit; default: by prediction."
+        ),
+    ] = None,
     out: Annotated[
-        str | None, typer.Option("--out", "-o", metavar="DIR", help="With --paired: folder for the runs.")
+        str | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="With --paired: folder for the runs; the same comparison goes on there."
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare the cases of a run along an axis, runs with the first one, or two revisions of the code."""
-    only_paired = {"--model": model, "--set": settings, "--launches": launches, "--out": out}
+    only_paired = {"--model": model, "--set": settings, "--launches": launches, "--timeout": timeout, "--out": out}
     if alternate:
         _refuse(
             {"--by": by, "--baseline": baseline, "--metric": metric, "--workload": workload, "--html": html},
@@ -116,6 +125,7 @@ def compare(
             select=select,
             launches=launches,
             margin=margin,
+            timeout=timeout,
             out=out,
             as_json=as_json,
         )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import pickle
 import pickletools
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import leash
 from modbench.harness.core.errors import ModbenchError, UsageError, in_short
+from modbench.harness.core.units import human_duration
+from modbench.harness.execution import command
+from modbench.harness.execution.keeper import Keeper
 from modbench.harness.execution.launch.local import variables
 from modbench.harness.execution.passed_on import passed_on
 from modbench.harness.timing.callables import Launch
@@ -21,23 +21,29 @@ from modbench.harness.timing.threads import working_threads
 if TYPE_CHECKING:
     from modbench.python.job import Job
 
+# The file that holds the job.
+SENT = "job.pickle"
 WITHOUT = "Define it in a module and import it, or leave out launches=."
 
 
-def launches(job: Job, number: int) -> list[Launch]:
+def launches(job: Job, number: int, limit_s: float) -> list[Launch]:
     """Measure in so many processes, one after the other.
+
+    Args:
+        job: what each measures.
+        number: of processes.
+        limit_s: seconds after which a process counts as hanging.
 
     Raises:
         UsageError: if a model or input cannot be sent to another process.
-        ModbenchError: if a process fails.
+        ModbenchError: if a process fails, or hangs.
     """
     threads = working_threads()
-    content = packed(job)
-    with tempfile.TemporaryDirectory(prefix="modbench-") as folder:
-        sent, made = Path(folder) / "job.pickle", Path(folder) / "launch.pickle"
-        sent.write_bytes(content)
+    content, keeper = packed(job), Keeper()
+    with keeper.temporary("modbench-") as folder:
+        (folder / SENT).write_bytes(content)
         del content
-        return [_launch(sent, made, i, threads) for i in range(number)]
+        return [_launch(folder, i, threads, keeper, limit_s) for i in range(number)]
 
 
 def packed(job: Job) -> bytes:
@@ -68,22 +74,26 @@ def _refuse_main(content: bytes, called: str) -> None:
         )
 
 
-def _launch(sent: Path, made: Path, number: int, threads: int) -> Launch:
-    code = "import sys; sys.path[:] = {!r}; from modbench.python import apart; apart.child({!r}, {!r}, {}, {}, {})"
-    filled = code.format(sys.path, str(sent), str(made), number, threads, os.getpid())
+def _launch(folder: Path, number: int, threads: int, keeper: Keeper, limit_s: float) -> Launch:
+    sent, made, log = folder / SENT, folder / f"launch{number}.pickle", folder / f"launch{number}.log"
+    code = "import sys; sys.path[:] = {!r}; from modbench.python import apart; apart.child({!r}, {!r}, {}, {})"
+    words = [sys.executable, "-c", code.format(sys.path, str(sent), str(made), number, threads)]
     environment = passed_on(os.environ) | {"PYTHONSAFEPATH": "1"} | variables(threads)
-    done = subprocess.run(  # noqa: S603  # our own code
-        [sys.executable, "-c", filled], env=environment, capture_output=True, text=True, errors="replace", check=False
-    )
-    if done.returncode:
-        last = done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
-        raise ModbenchError(f"launch {number + 1} failed: {last}")
+    with command.started(words, environment, log, keeper, limit_s) as running:
+        running.join(limit_s)
+        hung = running.is_alive()
+    if hung:
+        raise ModbenchError(f"launch {number + 1} exceeded its limit of {human_duration(limit_s)} and was ended.")
+    if running.exitcode:
+        said = log.read_text(encoding="utf-8", errors="replace").strip()
+        raise ModbenchError(
+            f"launch {number + 1} failed: {said.rpartition(chr(10))[2] or f'exit code {running.exitcode}'}"
+        )
     launch: Launch = pickle.loads(made.read_bytes())  # noqa: S301  # written by our own process just now
-    made.unlink()
     return launch
 
 
-def child(sent: str, made: str, number: int, threads: int, parent: int) -> None:
+def child(sent: str, made: str, number: int, threads: int) -> None:
     """Measure one launch; runs in a process of its own.
 
     Args:
@@ -91,9 +101,7 @@ def child(sent: str, made: str, number: int, threads: int, parent: int) -> None:
         made: file that takes the launch.
         number: of the launch.
         threads: that compute.
-        parent: process id; this process ends with it.
     """
-    leash.end_with_parent(parent)
     import torch
 
     torch.set_num_threads(threads)

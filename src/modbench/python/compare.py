@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -90,8 +91,10 @@ def compare(
 def _compared(job: Job, launches: int, margin: float, clock: Clock | None, *, outputs: bool) -> Comparison:
     """Time and judge what was checked, with the threads that there are."""
     base, device = job.baseline, str(job.device)
+    began = time.monotonic()
     apart_by, flops = _looked_at(job, outputs=outputs)
-    made = [job.measure(clock)] if launches == 1 else apart.launches(job, launches)
+    limit_s = job.limit_s(time.monotonic() - began)
+    made = [job.measure(clock)] if launches == 1 else apart.launches(job, launches, limit_s)
     found, guarded = judged.judge(made, margin=margin), _guarded(job)
     rows = [
         _guarded_row(

@@ -10,7 +10,8 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from modbench.harness.timing.callables import Launch, LeftBehind, time_callables
+from modbench.harness.execution import limits
+from modbench.harness.timing.callables import MOST_ROUNDS, Launch, LeftBehind, time_callables
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.threads import working_threads
 from modbench.python import calls, guards
@@ -96,6 +97,11 @@ class Job:
             )
         guards.untouched(" or ".join(self.models), self.lent)
         return made
+
+    def limit_s(self, looked_s: float) -> float:
+        """Seconds that a process may take for this, given those that one look at each model took here."""
+        played = 2 * (self.rounds or MOST_ROUNDS) * looked_s  # everything is called twice in a round
+        return limits.of_calls(len(self.models), max(self.seconds or 0.0, played))
 
     def again(self, number: int) -> Job:
         """The same for another process, in other orders."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -48,13 +49,32 @@ class Side:
             found["PYTHONPATH"] = os.pathsep.join(filter(None, (str(self.source), found.get("PYTHONPATH", ""))))
         return found
 
-    def modbench(self) -> str:
-        """Return where its modbench lies and which version it is.
+    def identity(self) -> str:
+        """A digest of what it runs: its files, its modbench, and the version of torch.
+
+        Raises:
+            UsageError: if it has no modbench, or another one is found first.
+        """
+        where, *versions = self.modbench()
+        digest = hashlib.sha256("\n".join(versions).encode())
+        for top in filter(None, (self.folder, Path(where).parent)):
+            for folder, inside, names in os.walk(top, followlinks=True):
+                inside[:] = sorted(set(inside) - {"__pycache__"})
+                for name in sorted(names):
+                    file = Path(folder, name)
+                    digest.update(f"\0{file.relative_to(top)}\0".encode(errors="surrogateescape"))
+                    if file.is_file():
+                        digest.update(file.read_bytes())
+        return digest.hexdigest()
+
+    def modbench(self) -> tuple[str, str, str]:
+        """Return where its modbench lies, its version, and that of torch.
 
         Raises:
             UsageError: if it has none, or another one is found first.
         """
-        asked = f"import modbench, {TURNS}; print(modbench.__file__, modbench.__version__)"
+        told = "modbench.__file__, modbench.__version__, metadata.version('torch')"
+        asked = f"from importlib import metadata; import modbench, {TURNS}; print({told}, sep='\\n')"
         done = subprocess.run(  # noqa: S603  # an interpreter that the user named
             [self.python, "-P", "-c", asked], env=self.environment(), capture_output=True, text=True, check=False
         )
@@ -63,12 +83,12 @@ class Side:
             if TURNS in last:
                 raise UsageError(f"{self.name}: its modbench is too old for --paired: it has no {TURNS}.")
             raise UsageError(f"{self.name}: modbench cannot be imported there ({last[:160]}).")
-        where, version = done.stdout.split()
+        where, version, torch = done.stdout.splitlines()
         if self.source is not None and not Path(where).resolve().is_relative_to(self.source.parent.resolve()):
             raise UsageError(
                 f"{self.name}: another modbench is found first, {where}. Is PYTHONPATH set by a start-up file?"
             )
-        return f"{where} {version}"
+        return where, version, torch
 
 
 def is_interpreter(name: str) -> bool:

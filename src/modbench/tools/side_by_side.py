@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import subprocess
+import signal
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from modbench.harness.core.errors import ModbenchError
+from modbench.harness.execution import command
+from modbench.harness.execution.command import Command
+from modbench.harness.execution.keeper import Keeper, kill_group
+
+# What the end of a process may take after it closed its pipes.
+ENDING_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -19,18 +24,33 @@ class Start:
     """What one process is.
 
     Attributes:
-        said: the side in words.
         words: its command line; the numbers of its two pipes are added.
         environment: its variables.
         folder: where it runs; None: here.
         log: takes what it prints.
+        limit_s: seconds that it may take until it asks for its first turn, and for all its turns together.
     """
 
-    said: str
     words: Sequence[str]
     environment: Mapping[str, str]
     folder: Path | None
     log: Path
+    limit_s: float
+
+
+@dataclass(frozen=True)
+class End:
+    """How a process ended.
+
+    Attributes:
+        exitcode: its exit code, negative for a signal.
+        hung: whether it passed its limit and was ended.
+        ended_s: when its end was seen, on the monotonic clock.
+    """
+
+    exitcode: int | None
+    hung: bool
+    ended_s: float
 
 
 @dataclass
@@ -38,31 +58,35 @@ class _Child:
     """A process that takes turns.
 
     Attributes:
-        start: what it is.
-        process: the process.
+        running: the process.
         asks: file descriptor that holds a byte for each question, and ends with the process.
         grant: file descriptor that takes a byte for each turn.
-        alive: whether it may ask again.
+        left_s: what is left of its limit. The turns of others do not count.
+        end: how it ended; None: it may ask again.
     """
 
-    start: Start
-    process: subprocess.Popen[bytes]
+    running: Command
     asks: int
     grant: int
-    alive: bool = True
+    left_s: float
+    end: End | None = None
 
-    def wait(self, limit_s: float) -> None:
-        """Wait until it asks for a turn, or has ended.
+    def wait(self) -> None:
+        """Wait until it asks for a turn, has ended, or passed its limit."""
+        began = time.monotonic()
+        ready = bool(select.select([self.asks], [], [], max(0.0, self.left_s))[0])
+        self.left_s -= time.monotonic() - began
+        if ready and os.read(self.asks, 1):
+            return
+        seen = time.monotonic()
+        if ready:
+            self.running.join(ENDING_S)
+        self.end = End(self.running.exitcode, self.running.is_alive(), seen)
+        if self.end.hung:  # now: it must not compute beside the turns of the others
+            kill_group(self.running.pid, signal.SIGKILL)
 
-        Raises:
-            ModbenchError: if it does neither within the limit.
-        """
-        if not select.select([self.asks], [], [], limit_s)[0]:
-            raise ModbenchError(f"{self.start.said}: a launch did nothing for {limit_s:,.0f} s and was ended.")
-        self.alive = bool(os.read(self.asks, 1))
 
-
-def run(starts: Sequence[Start], limit_s: float) -> None:
+def run(starts: Sequence[Start], keeper: Keeper) -> list[End]:
     """Start processes, let them load and build together, and then let one compute at a time.
 
     Rounds alternate as first, second, third, first, and so on. None has two turns in a row: in the second one it would find its
@@ -70,52 +94,39 @@ def run(starts: Sequence[Start], limit_s: float) -> None:
 
     Args:
         starts: the processes.
-        limit_s: seconds that a process may take until it asks for its first turn, and for each turn.
+        keeper: ends them where this process cannot.
 
-    Raises:
-        ModbenchError: if one fails, or takes longer than the limit; all are ended then.
+    Returns:
+        How each ended. One that fails, or passes its limit, stops none of the others.
     """
+    together_s = sum(start.limit_s for start in starts)
     with contextlib.ExitStack() as opened:
-        children = [opened.enter_context(_started(start)) for start in starts]
+        children = [opened.enter_context(_started(start, keeper, together_s)) for start in starts]
         for child in children:
-            child.wait(limit_s)
-        while any(child.alive for child in children):
-            for child in children:
-                if child.alive:
-                    with contextlib.suppress(BrokenPipeError):  # it died while it waited: its exit code says how
-                        os.write(child.grant, b"!")
-                    child.wait(limit_s)
-        for child in children:
-            code = child.process.wait(limit_s)
-            if code:
-                last = (child.start.log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"])[-1]
-                raise ModbenchError(f"{child.start.said}: a launch ended with code {code}: {last[:300]}")
+            child.wait()
+        while waiting := [child for child in children if child.end is None]:
+            for child in waiting:
+                with contextlib.suppress(BrokenPipeError):  # it died while it waited: its exit code says how
+                    os.write(child.grant, b"!")
+                child.wait()
+        return [child.end for child in children if child.end is not None]
 
 
 @contextlib.contextmanager
-def _started(start: Start) -> Iterator[_Child]:
+def _started(start: Start, keeper: Keeper, together_s: float) -> Iterator[_Child]:
     asks, ask = os.pipe()
     granted, grant = os.pipe()
-    log: IO[bytes]
     with contextlib.ExitStack() as ends:
         for end in (asks, grant):
             ends.callback(os.close, end)
+        words = [*start.words, str(ask), str(granted)]
         try:
-            with start.log.open("wb") as log:
-                process = subprocess.Popen(  # noqa: S603  # an interpreter that the user named
-                    [*start.words, str(ask), str(granted)],
-                    env=dict(start.environment),
-                    cwd=start.folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    pass_fds=(ask, granted),
+            running = ends.enter_context(
+                command.started(
+                    words, start.environment, start.log, keeper, together_s, folder=start.folder, passed=(ask, granted)
                 )
+            )
         finally:
             os.close(ask)
             os.close(granted)
-        try:
-            yield _Child(start, process, asks, grant)
-        finally:
-            process.kill()
-            process.wait()
+        yield _Child(running, asks, grant, start.limit_s)

@@ -1,0 +1,96 @@
+"""A command as a process that is held like a unit's: it ends with this process and at its limit, and its log is bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modbench.harness.core import leash
+from modbench.harness.execution.keeper import Keeper, prints, reap
+from modbench.harness.execution.launch import local
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that runs.
+
+    Attributes:
+        running: its process.
+    """
+
+    running: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        """Its number, which is that of its group too."""
+        return self.running.pid
+
+    @property
+    def exitcode(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        return self.running.poll()
+
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self.exitcode is None
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, at most so many seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.running.wait(timeout)
+
+    def kill(self) -> None:
+        """Kill it alone."""
+        self.running.kill()
+
+
+@contextlib.contextmanager
+def started(
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    keeper: Keeper,
+    limit_s: float,
+    *,
+    folder: Path | None = None,
+    passed: Sequence[int] = (),
+) -> Iterator[Command]:
+    """Start a command; at the end of the `with` block it is ended, with all that it started.
+
+    Args:
+        words: the command line.
+        environment: its variables.
+        log: a new file that takes what it prints.
+        keeper: ends it where this process cannot.
+        limit_s: seconds after which it is ended if this process has not done so: whoever starts it waits for no longer.
+        folder: where it runs; None: here.
+        passed: file descriptors that it gets, by the same numbers.
+    """
+    mark, name = secrets.token_hex(8), str(log)
+    with contextlib.ExitStack() as opened:
+        pipe, out, file = prints(log, opened)
+        with leash.interrupts_wait():
+            running = Command(
+                subprocess.Popen(  # noqa: S603  # what the caller names
+                    leash.tied(words, limit_s + local.ALARM_S),
+                    env={**environment, leash.MARK: mark},
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=opened.enter_context(log.open("wb")) if out is None else out.fileno(),
+                    stderr=subprocess.STDOUT,
+                    pass_fds=passed,
+                    start_new_session=pipe is not None,
+                )
+            )
+            if pipe is not None:
+                keeper.watch(name, running.pid, f"{leash.MARK}={mark}", limit_s + local.KEEPER_S, pipe.fileno(), file)
+    try:
+        yield running
+    finally:
+        reap(running, kept=pipe is not None)
+        if pipe is not None:
+            keeper.end(name, running.pid, escaped=running.exitcode != 0)

@@ -1,0 +1,226 @@
+"""`compare --paired` that is killed, interrupted, or meets a launch that hangs: nothing is left, and nothing is done twice.
+
+The command is the real one, in a process of its own, on two revisions of a repository. What it starts is planted by an
+interpreter that stands in for Python: it copies a prepared run, and a launch takes its turns and leaves a planted record. One
+that is to hang says so in a file and waits for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from planted import left, planted_suite
+from test_leash import alive, wait_until_gone
+from test_paired import repository
+
+__all__ = ["repository"]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+
+# Longer than anything here takes: it ends a test that fails.
+GUARD_S = 120.0
+# The limit of a launch passes when one hangs, and not before, however slow this machine is.
+DRIVER = """
+import os, select, sys
+from modbench.cli import main
+sys.executable = sys.argv.pop(1)
+real = select.select
+def wait(reads, writes, errors, limit_s=None):
+    while not (found := real(reads, writes, errors, 0.02))[0] and not os.path.exists("passed"):
+        pass
+    return found
+select.select = wait
+main()
+"""
+STANDS_IN = """#!{python} -IS
+import os, shutil, signal, subprocess, sys
+python, here, words = {python!r}, {here!r}, sys.argv[1:]
+def said(file, text):
+    with open(os.path.join(here, file), "a") as out:
+        out.write(text + "\\n")
+def hang():
+    child = subprocess.Popen([python, "-S", "-c", "import signal; signal.pause()"], start_new_session=True)
+    with open(os.path.join(here, "pids.part"), "w") as out:
+        out.write(f"{{os.getpid()}} {{child.pid}}")
+    os.rename(os.path.join(here, "pids.part"), os.path.join(here, "pids"))
+    while True:
+        signal.pause()
+if words[1:5] == ["-m", "modbench", "run", "quick"]:
+    if os.path.exists(os.path.join(here, "hang-run")):
+        hang()
+    said("journal", "run " + os.path.basename(words[words.index("-o") + 1]))
+    shutil.copytree(os.path.join(here, "made", "block0-first"), words[words.index("-o") + 1], dirs_exist_ok=True)
+elif len(words) > 1 and words[1].endswith("one_launch.py"):
+    run, unit, ask, granted = words[2], words[3], int(words[4]), int(words[5])
+    name = os.path.basename(run)
+    for turn in range(3):
+        os.write(ask, b"?")
+        if not os.read(granted, 1):
+            sys.exit("nobody grants turns")
+        if turn and os.path.exists(os.path.join(here, "hang-" + name)):
+            hang()
+    said("journal", name)
+    if os.path.exists(os.path.join(here, "dies-" + name)):
+        sys.exit("it broke")
+    file = os.path.join("units", unit + ".json")
+    shutil.copy(os.path.join(here, "made", name, file), os.path.join(run, file + ".part"))
+    os.rename(os.path.join(run, file + ".part"), os.path.join(run, file))
+else:
+    os.execv(python, [python, *words])
+"""
+NAMES = [f"block{block}-{called}" for block in range(3) for called in ("first", "second", "again")]
+
+
+class Compared:
+    """A place where revisions are compared: a repository, what stands in for Python, and the folder for temporary files."""
+
+    def __init__(self, root: Path, repository: Path) -> None:
+        self.root, self.temporary = root, root / "tmp"
+        self.temporary.mkdir()
+        self.hung = list[int]()
+        plan = planted_suite(
+            "draft", metrics=["latency/forward"], train=None, launches=1, rounds=4, grid={"seq_len": [64]}
+        )
+        for number, name in enumerate(NAMES):
+            (root / "made").mkdir(exist_ok=True)
+            left(root / "part", plan, seed=number).rename(root / "made" / name)
+        self.python = root / "python"
+        self.python.write_text(STANDS_IN.format(python=sys.executable, here=str(root)))
+        self.python.chmod(0o755)
+        model = f"{repository / 'deep' / 'mine.py'}:build"
+        self.words = ["compare", "--paired", "one", "main", "quick", "--model", model, "-k", "mine and T128"]
+        self.words += ["--set", 'metrics=["latency/forward"]', "--launches", "3", "--json"]
+
+    def start(self, *more: str) -> subprocess.Popen[str]:
+        """Start the command."""
+        return subprocess.Popen(
+            [sys.executable, "-c", DRIVER, str(self.python), *self.words, *more],
+            cwd=self.root,
+            env=os.environ | {"TMPDIR": str(self.temporary)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def hanging(self, command: subprocess.Popen[str]) -> list[int]:
+        """Wait until a process hangs; returns it and what it started."""
+        until, file = time.monotonic() + GUARD_S, self.root / "pids"
+        while not file.exists():
+            if command.poll() is not None or time.monotonic() > until:
+                command.kill()
+                pytest.fail(f"no process hangs: {command.communicate()}")
+            time.sleep(0.02)
+        pids = [int(word) for word in file.read_text().split()]
+        file.unlink()
+        self.hung += pids
+        assert all(map(alive, pids))
+        return pids
+
+    def left(self, pids: list[int]) -> list[str]:
+        """What is still there of a command that ended: processes, and its files in the folder for temporary ones."""
+        until = time.monotonic() + 20
+        while list(self.temporary.glob("modbench*")) and time.monotonic() < until:  # torch has a cache of its own there
+            time.sleep(0.02)
+        return [*map(str, wait_until_gone(pids)), *(path.name for path in self.temporary.glob("modbench*"))]
+
+    def journal(self) -> list[str]:
+        """What was done since this was last asked: sides that were prepared, and launches that came to their end."""
+        file = self.root / "journal"
+        lines = file.read_text().splitlines() if file.exists() else []
+        file.unlink(missing_ok=True)
+        return lines
+
+
+@pytest.fixture
+def compared(tmp_path: Path, repository: Path) -> Iterator[Compared]:
+    place = Compared(tmp_path, repository)
+    yield place
+    for pid in filter(alive, place.hung):  # a failed test must leave nothing behind either
+        os.kill(pid, signal.SIGKILL)
+
+
+def finished(command: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
+    """Wait for a command; returns what it printed."""
+    out, err = command.communicate(timeout=GUARD_S)
+    assert command.returncode == code, err
+    return out, err
+
+
+def test_a_command_that_is_ended_leaves_nothing_and_goes_on(compared: Compared) -> None:
+    switch = compared.root / "hang-block1-second"
+    switch.touch()
+    done = NAMES[:3]
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+        command = compared.start()
+        pids = compared.hanging(command)
+        command.send_signal(number)
+        if number == signal.SIGINT:  # the first lets launches that run come to their end
+            assert command.stderr is not None
+            assert any("Press Ctrl-C again" in line for line in command.stderr)
+            command.send_signal(number)
+        _, err = finished(command, -signal.SIGKILL if number == signal.SIGKILL else 4)
+        assert compared.left(pids) == []
+        if number != signal.SIGKILL:
+            assert err.splitlines()[-1].startswith("modbench: interrupted")
+            assert "1 of 3 blocks is kept" in err
+        assert compared.journal() == ["run first", "run second", *done]
+        done = []
+
+    switch.unlink()
+    out, err = finished(compared.start())
+    assert "1 of 3 blocks is there" in err
+    assert sorted(line for line in compared.journal() if line.startswith("block")) == sorted(NAMES[3:])
+    (folder,) = (compared.root / "runs").iterdir()
+    told = json.loads(out)
+    assert told["folder"] == f"runs/{folder.name}"
+    assert {row["blocks"] for row in told["rows"]} == {3}
+    assert compared.left([]) == []
+    finished(compared.start("-o", told["folder"]))  # the same command again: nothing is measured
+    assert compared.journal() == []
+
+
+def test_a_command_that_is_killed_while_it_prepares_leaves_nothing(compared: Compared) -> None:
+    (compared.root / "hang-run").touch()
+    command = compared.start()
+    pids = compared.hanging(command)
+    command.kill()
+    finished(command, -signal.SIGKILL)
+    assert compared.left(pids) == []
+
+
+def test_a_launch_that_hangs_is_ended_by_its_limit_and_says_so(compared: Compared) -> None:
+    switch, passed = compared.root / "hang-block1-second", compared.root / "passed"
+    switch.touch()
+    command = compared.start("--timeout", "1h")
+    pids = compared.hanging(command)
+    passed.touch()
+    assert wait_until_gone(pids[:1]) == []
+    passed.unlink()
+    out, err = finished(command, 1)
+    assert compared.left(pids) == []
+    told = json.loads(out)
+    said = "failed: timeout: the process exceeded its limit of 60 min 00 s (as --timeout says"
+    assert {row["reason"][: len(said)] for row in told["rows"]} == {said}
+    assert "nothing was compared" in err
+    switch.unlink()
+    out, _ = finished(compared.start("--timeout", "2h", "-o", told["folder"]))
+    assert {row["blocks"] for row in json.loads(out)["rows"]} == {3}
+
+
+def test_a_launch_that_dies_is_named_with_its_log(compared: Compared) -> None:
+    (compared.root / "dies-block0-second").touch()
+    out, _ = finished(compared.start(), 1)
+    told = json.loads(out)
+    assert {row["reason"].partition("; see ")[0] for row in told["rows"]} == {
+        "failed: crash: the process ended with exit code 1 and left no record"
+    }
+    log = told["rows"][0]["reason"].rpartition("; see ")[2]
+    assert (compared.root / told["folder"] / "block0-second" / log).read_text() == "it broke\n"
