@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakKeyDictionary
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.config import GENERATION_KEYS
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 Number: TypeAlias = tuple[str, str, int, tuple[float, ...]]
 # Without these nobody can tell whether two arms are one.
 NEEDED = {"flops/forward", "params", "loss/val"}
+# What was found, by tables: many cells ask for it.
+_FOUND: WeakKeyDictionary[Tables, Mapping[str, Mapping[str, Sequence[str]]]] = WeakKeyDictionary()
+
+
+def alike_to(arm: str, tables: Tables) -> Mapping[str, Sequence[str]]:
+    """Return the arms that agree with one, each with the settings that differ."""
+    if tables not in _FOUND:
+        _FOUND[tables] = alike(tables)
+    return _FOUND[tables].get(arm, {})
 
 
 def alike(tables: Tables) -> Mapping[str, Mapping[str, Sequence[str]]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
@@ -28,7 +27,7 @@ from modbench.harness.roofline.table import Table
 from modbench.harness.stats import block_effects, effects, mean_effects, steady
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.reports import nodes, solved, unsearched, versions
-from modbench.reports.alike import alike
+from modbench.reports.alike import alike_to
 from modbench.reports.arms import arm_named
 from modbench.reports.cell import Cell, Trouble
 from modbench.reports.derived import Derived
@@ -267,15 +266,11 @@ class Tables:
             self.counted(self.anchor(case, metric)),
             self.run.decisions.get(cell.series),
             self.drift(case, metric),
-            self._alike.get(case.arm, {}),
+            alike_to(case.arm, self),
             self.without_own.get((self.comparison(case, metric).label, self.source(metric).key)),
         )
         found = {name: doubt.finds(evidence) for name, doubt in self.doubts.items()}
         return {name: said for name, said in found.items() if said}
-
-    @cached_property
-    def _alike(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
-        return alike(self)
 
     def labels(self, case: Case, metric: Metric) -> list[Label]:
         """Return the labels of an arm in every output, such as `not autoregressive as measured`."""

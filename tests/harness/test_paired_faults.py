@@ -202,9 +202,9 @@ def test_a_launch_that_hangs_is_ended_by_its_limit_and_says_so(compared: Compare
     command = compared.start("--timeout", "1h")
     pids = compared.hanging(command)
     passed.touch()
-    assert wait_until_gone(pids[:1]) == []
+    wait_until_gone(pids[:1])
     passed.unlink()
-    out, err = finished(command, 1)
+    out, err = finished(command, 5)
     assert compared.left(pids) == []
     told = json.loads(out)
     said = "failed: timeout: the process exceeded its limit of 60 min 00 s (as --timeout says"
@@ -217,7 +217,7 @@ def test_a_launch_that_hangs_is_ended_by_its_limit_and_says_so(compared: Compare
 
 def test_a_launch_that_dies_is_named_with_its_log(compared: Compared) -> None:
     (compared.root / "dies-block0-second").touch()
-    out, _ = finished(compared.start(), 1)
+    out, _ = finished(compared.start(), 5)
     told = json.loads(out)
     assert {row["reason"].partition("; see ")[0] for row in told["rows"]} == {
         "failed: crash: the process ended with exit code 1 and left no record"
