@@ -72,7 +72,8 @@ def _task_run(suite: Suite, comparison: Comparison, case: Case, step_flops: floa
 
 
 def run_flops(run: TrainRun, case: Case) -> float:
-    """FLOPs of a run with its evaluation, from which the time left is estimated."""
+    """FLOPs of a run and its evaluation, from which the time left is estimated; routed models are judged twice, also without the future."""
     cost = case_cost(case)
     step = cost.train_step if cost else GUESSED_STEP
-    return step * (run.steps + run.val_tokens / run.tokens_per_step / 3)
+    evaluations = 2 if catalogue.routes(case.model) else 1
+    return step * (run.steps + evaluations * run.val_tokens / run.tokens_per_step / 3)

@@ -73,7 +73,7 @@ def evaluate(subject: Subject, windows: Windows) -> HeldOut:
     sees_future = model.sees_future(case.config)
     if not own_routers.has_closed_form(case.config.router) and found.reads_future is False:
         sees_future = False  # nobody declares it for a user's router: what was measured counts
-    if not {"router", "choice"} & model.options.keys():  # nothing is routed differently in training and at decode
+    if not catalogue.routes(case.model):  # nothing is routed differently in training and at decode
         return HeldOut(loss, by_position, loss, "", sees_future, found)
     why = why_not_causal(subject)
     if why:
