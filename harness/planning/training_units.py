@@ -72,7 +72,7 @@ def _task_run(suite: Suite, comparison: Comparison, case: Case, step_flops: floa
 
 
 def run_flops(run: TrainRun, case: Case) -> float:
-    """FLOPs of a run and its evaluation, from which the time left is estimated; routed models are judged twice, also without the future."""
+    """FLOPs of a run and its evaluation, from which the time left is estimated; routed models are judged twice."""
     cost = case_cost(case)
     step = cost.train_step if cost else GUESSED_STEP
     evaluations = 2 if catalogue.routes(case.model) else 1
