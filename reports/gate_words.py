@@ -55,7 +55,8 @@ def judged_by(found: Gate) -> str:
     """Return the number of findings by verdict, and by which limits they were judged."""
     words = in_numbers(Counter(finding.verdict for finding in found.counted))
     by = f"margin {found.margin:.1%}" if found.fail_on is None else f"fails on {found.fail_on}"
-    ends = "; above 1 is better, 90 % intervals" if any(f.low is not None for f in found.findings) else ""
+    ends = "; above 1 is better" if any(f.change is not None and f.verdict != "pass" for f in found.findings) else ""
+    ends = "; above 1 is better, 90 % intervals" if any(f.low is not None for f in found.findings) else ends
     return f"{words or 'nothing to compare'} ({by}{ends})"
 
 
