@@ -12,6 +12,7 @@ from modbench.reports import (
     confirm_words,
     exchange_words,
     lead,
+    nothing,
     pays,
     search,
     solved_words,
@@ -43,6 +44,8 @@ class Head:
 
 def head(loaded: Loaded) -> Head:
     """Return the first screen of a report."""
+    if not loaded.measured:  # why stands above it, among the warnings
+        return Head(asked.asked(loaded), f"{nothing.NOTHING}.", [], [], [])
     where, short = breakeven_words.in_words(loaded), answer(loaded)
     # Where a line is found, counting the places says less.
     details = (

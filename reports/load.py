@@ -67,6 +67,11 @@ class Loaded:
         return self.run.path
 
     @property
+    def measured(self) -> bool:
+        """Whether any cell has a value; False where every one failed, was skipped or has no record."""
+        return bool((self.cases.status == "ok").any())
+
+    @property
     def failed(self) -> pd.DataFrame:
         """Rows of `cases` that failed."""
         return self.cases[self.cases.status == "failed"]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from modbench.harness.core.units import counted
 from modbench.harness.results import attempts, trust
-from modbench.reports import busy, nodes
+from modbench.reports import busy, nodes, nothing
 from modbench.reports.checked import SILENT, UNCHECKED
 from modbench.reports.load import Loaded
 
@@ -107,7 +107,12 @@ def machine_check(loaded: Loaded) -> tuple[str, str]:
 
 
 def warnings(loaded: Loaded) -> list[str]:
-    """Return what must be read first: a stored run, two versions of a model, a machine that was busy, unchecked or doubtful."""
+    """Return what must be read first.
+
+    That nothing was measured; a stored run, two versions of a model, a machine that was busy, unchecked or doubtful.
+    """
+    if not loaded.measured:
+        return [nothing.in_words(loaded), *_two_versions(loaded)]
     return [*_shipped(loaded), *_two_versions(loaded), *busy.warnings(loaded), *_of_machine(loaded)]
 
 

@@ -52,24 +52,29 @@ def closing(loaded: Loaded, page: Path | str, wall_s: float | None) -> str:
     """Return the tables, the answer in words, what to doubt, failures, and the report's path, or what to say in its place."""
     width = text_table.width()
     swept = sweep_table.tables(loaded, width)  # a table of all sizes would mix them
-    lines = swept or terminal_tables.tables(loaded, width)
-    lines = [*lines, *_tasks(loaded, width), *_others(loaded, width, of_sweep=bool(swept)), *_served(loaded)]
-    lines = [*_legend(loaded, lines, width, of_sweep=bool(swept)), *lines]
+    lines = _tables(loaded, swept, width) if loaded.measured else []
     for sentence in warnings(loaded):  # before anything that they are about
         lines = [*wrapped([f"⚠ {sentence}"], width), "", *lines]
     told = head.head(loaded)
     for title, sentences in (
-        ("", [told.answer]),
+        ("", [told.answer] if loaded.measured else []),
         ("", sweep_table.details(loaded) if swept else told.details),
         ("How sure: ", [" ".join(told.sure)]),
         ("What to doubt: ", [" ".join(told.doubts)]),
     ):
         said = wrapped([f"{title}{sentence}" for sentence in sentences if sentence], width)
         lines += [*said, ""] if said else []
-    lines += [*_skipped(loaded, width), *_failures(loaded, width), *_spent(loaded, width)]
+    lines += [*troubles(loaded), *_spent(loaded, width)]
     took = f" ({human_duration(wall_s)})" if wall_s is not None else ""
     lines += ["", f"report: {page}{took}"]
     return "\n".join(lines)
+
+
+def _tables(loaded: Loaded, swept: list[str], width: int) -> list[str]:
+    """Return all tables, with what their marks mean above them."""
+    lines = swept or terminal_tables.tables(loaded, width)
+    lines = [*lines, *_tasks(loaded, width), *_others(loaded, width, of_sweep=bool(swept)), *_served(loaded)]
+    return [*_legend(loaded, lines, width, of_sweep=bool(swept)), *lines]
 
 
 def _legend(loaded: Loaded, lines: Sequence[str], width: int, *, of_sweep: bool) -> list[str]:
@@ -98,6 +103,12 @@ def _legend(loaded: Loaded, lines: Sequence[str], width: int, *, of_sweep: bool)
 def _readers(loaded: Loaded) -> set[str]:
     """Return the arms that read later tokens."""
     return {case.arm for case in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
+
+
+def troubles(loaded: Loaded) -> list[str]:
+    """Name the models that were skipped as a whole and the cases that failed, each with the reason."""
+    width = text_table.width()
+    return [*_skipped(loaded, width), *_failures(loaded, width)]
 
 
 def _skipped(loaded: Loaded, width: int) -> list[str]:
@@ -233,6 +244,7 @@ def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
         "run": str(loaded.path),
         "report": str(page),
         "wall_s": wall_s,
+        "measured": loaded.measured,
         "device": loaded.run.plan.device,
         "machine_check": machine_check(loaded)[1],
         "failed": sorted(set(loaded.failed.case_id)),

@@ -31,6 +31,12 @@ class UsageError(ModbenchError, ValueError):
     exit_code = 2
 
 
+class NothingMeasuredError(ModbenchError):
+    """A run ended in which every cell failed or was skipped."""
+
+    exit_code = 1
+
+
 class IncompleteError(ModbenchError):
     """A run lacks the record of at least one unit."""
 

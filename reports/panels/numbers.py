@@ -13,8 +13,8 @@ from modbench.reports.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """Show a row for each metric and a column for each length; nothing for a run that compares."""
-    if not alone.is_alone(loaded):
+    """Show a row for each metric and a column for each length; nothing for a run that compares, or measured nothing."""
+    if not alone.is_alone(loaded) or not loaded.measured:
         return None
     (case,) = loaded.arms
     rows = loaded.cases[loaded.cases.arm == case.arm]

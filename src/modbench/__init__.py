@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
+    from modbench.harness.core.errors import IncompleteError, ModbenchError, NothingMeasuredError, UsageError
     from modbench.python.compare import compare
     from modbench.python.comparison import Comparison
     from modbench.python.costs import Costs, cost
@@ -24,6 +24,7 @@ __all__ = [
     "IncompleteError",
     "Measurement",
     "ModbenchError",
+    "NothingMeasuredError",
     "Planned",
     "Results",
     "UsageError",
@@ -47,7 +48,7 @@ if not (Path(__file__).parent / "harness").is_dir():
 if not TYPE_CHECKING:  # else type checkers would believe that the package has every name
     # Names of the Python API, by the module that has them: imported when first asked for, since they stand on torch or pandas.
     _PLACES = {
-        "harness.core.errors": ("IncompleteError", "ModbenchError", "UsageError"),
+        "harness.core.errors": ("IncompleteError", "ModbenchError", "NothingMeasuredError", "UsageError"),
         "python.compare": ("compare",),
         "python.comparison": ("Comparison",),
         "python.costs": ("Costs", "cost"),

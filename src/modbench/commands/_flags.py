@@ -39,7 +39,7 @@ TimeoutFlag = Annotated[
     ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the report is, and errors.")]
+QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the report is, and what failed.")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

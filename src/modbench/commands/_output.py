@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped, escaped_json
@@ -23,10 +23,15 @@ _COLOURS = (
 )
 
 
-def say(text: str) -> None:
-    """Print a text, with control characters as escapes; with colours on a terminal, unless NO_COLOR is set."""
-    safe = masked(escaped(text))
-    print(coloured(safe) if sys.stdout.isatty() and colours() else safe, flush=True)
+def say(text: str, to: TextIO | None = None) -> None:
+    """Print a text, with control characters as escapes; with colours on a terminal, unless NO_COLOR is set.
+
+    Args:
+        text: what is printed.
+        to: the stream; None: standard output.
+    """
+    safe, stream = masked(escaped(text)), to or sys.stdout
+    print(coloured(safe) if stream.isatty() and colours() else safe, file=stream, flush=True)
 
 
 def colours() -> bool:
@@ -47,10 +52,13 @@ def say_json(data: object, *, allow_nan: bool = True) -> None:
 
 
 def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False) -> None:
-    """Print the summary of a run, as text or as JSON; quietly, only where its report is."""
-    from modbench.reports import summary
+    """Print the summary of a run, as text or as JSON; quietly, only where its report is, and on standard error what failed."""
+    from modbench.reports import nothing, summary
 
     if quiet and not as_json:
+        said = [] if finished.loaded.measured else [nothing.in_words(finished.loaded)]
+        if said := [*said, *summary.troubles(finished.loaded)]:
+            say("\n".join(said), sys.stderr)
         say(str(finished.report))
         return
     result = (finished.loaded, finished.report, finished.wall_s)

@@ -61,7 +61,7 @@ def run(
     from modbench.harness.execution.launcher_profile import read_profile
     from modbench.harness.machine import accelerators
     from modbench.progress import progress_for
-    from modbench.reports import summary
+    from modbench.reports import nothing, summary
 
     overrides = flags.overrides()
     timeout_s = parse_duration(timeout, "--timeout") if timeout is not None else None
@@ -87,6 +87,7 @@ def run(
         timeout_s=timeout_s,
     )
     print_summary(finished, as_json=as_json, quiet=quiet)
+    nothing.check(finished.loaded, finished.report)
     if strict and not finished.loaded.failed.empty:
         raise typer.Exit(1)
 
@@ -118,6 +119,7 @@ def resume(
     from modbench.harness.execution import stopping
     from modbench.harness.execution.launcher_profile import read_profile
     from modbench.progress import progress_for
+    from modbench.reports import nothing
 
     timeout_s = parse_duration(timeout, "--timeout") if timeout is not None else None
     if launcher_profile:
@@ -133,3 +135,4 @@ def resume(
         timeout_s=timeout_s,
     )
     print_summary(finished, as_json=as_json, quiet=quiet)
+    nothing.check(finished.loaded, finished.report)

@@ -36,6 +36,7 @@ def train(
     as_json: JsonFlag = False,
 ) -> None:
     """Train one model and evaluate it; under torchrun, on all of its ranks."""
+    from modbench.reports import nothing
     from modbench.tools import train
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM is handled like Ctrl-C
@@ -49,3 +50,4 @@ def train(
         print_summary(done, as_json=True)
     else:
         say(train.as_text(done))
+    nothing.check(done.loaded, done.report)

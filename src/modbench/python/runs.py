@@ -18,7 +18,7 @@ from modbench.harness.machine import accelerators
 from modbench.progress import in_notebook, progress_for
 from modbench.python.given import flags_of, including, merged, texts, words
 from modbench.python.planned import Planned
-from modbench.reports import summary
+from modbench.reports import nothing, summary
 from modbench.reports.frames import Results
 
 T = TypeVar("T")
@@ -88,6 +88,7 @@ def run(
     Raises:
         UsageError: if something that was asked is impossible; nothing was started then.
         IncompleteError: if it was interrupted; finished units are kept, and `resume` continues.
+        NothingMeasuredError: if every cell failed or was skipped; `load` reads its tables, which say why.
     """
     texts(suite=suite, out=out, select=select, timeout=timeout, launcher=launcher, launcher_profile=launcher_profile)
     including(include)
@@ -125,6 +126,7 @@ def run(
         options=own,
         timeout_s=timeout_s,
     )
+    nothing.check(made.loaded, made.report)
     return Results(made.loaded, made.wall_s)
 
 
@@ -195,6 +197,7 @@ def resume(
     Raises:
         UsageError: if the folder holds no run that can be continued here.
         IncompleteError: if it was interrupted again.
+        NothingMeasuredError: if every cell failed or was skipped.
     """
     texts(run_folder=run_folder, timeout=timeout)
     including(None)
@@ -207,4 +210,5 @@ def resume(
         trust=trust,
         timeout_s=parse_duration(timeout, "timeout") if timeout is not None else None,
     )
+    nothing.check(made.loaded, made.report)
     return Results(made.loaded, made.wall_s)

@@ -1,0 +1,168 @@
+"""A run in which every cell failed or was skipped: exit code 1, said first in every output; anything else ends with 0."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import left, planted_suite
+
+import modbench as mb
+from modbench.harness.planning.plan import Plan
+from modbench.harness.results.run_folder import RunFolder
+from modbench.reports import head, notebook, nothing, render, summary
+from modbench.reports.formats import md
+from modbench.reports.load import Loaded
+
+Modbench = Callable[..., subprocess.CompletedProcess[str]]
+SUITE = """
+name = "tiny"
+effort = "smoke"
+metrics = ["flops/forward", "latency/forward"]
+arms = [{ model = "dense" }]
+grid = { seq_len = [16] }
+shape = { d_model = 16, n_layers = 1, n_heads = 1 }
+"""
+BAD = """
+from torch import nn
+def raises(config): raise RuntimeError("cannot be made")
+class returns_a_tuple(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.table = nn.Embedding(config.vocab_size, config.vocab_size)
+    def forward(self, tokens): return self.table(tokens), None
+class returns_none(returns_a_tuple):
+    def forward(self, tokens): self.table(tokens)
+class has_no_products(returns_a_tuple):
+    def forward(self, tokens): return self.table(tokens)
+"""
+
+
+def planned(effort: str = "draft", **suite: Any) -> Plan:
+    settings = {"metrics": ["latency/forward"], "train": None, "arms": [{"model": "dense"}]} | suite
+    return planted_suite(effort, **settings)
+
+
+def finished(tmp_path: Path, **suite: Any) -> Loaded:
+    """A run that ended, in which the anchor failed."""
+    folder = left(tmp_path, planned(**suite), fails="dense")
+    ended = {"ended": "2026-01-01T00:00:00+00:00", "wall_s": 9.0, "timed_wall_s": 5.0, "parent_cpu_s": 0.01}
+    RunFolder(folder).write_finished(ended)
+    return render.write(folder)
+
+
+SAID = "Nothing was measured: 2 cells failed. dense[T64-B1-fp32-cpu1]: error: planted failure"
+
+
+def test_it_is_said_first_in_every_output(tmp_path: Path) -> None:
+    loaded = finished(tmp_path)
+    assert not loaded.measured
+    closing = " ".join(summary.closing(loaded, "page", None).split())
+    assert closing.startswith(f"⚠ {SAID}")
+    assert closing.count("failed: dense[") == 2
+    assert notebook.html(loaded, None).startswith(f"<div><div>⚠ {SAID}")
+    page = re.sub(r"<[^>]+>", "", (loaded.path / "report.html").read_text().partition("<main")[2])
+    marked = md.markdown(loaded)
+    assert page.index("Nothing was measured: 2 cells failed") < page.index("The answer")
+    assert marked.index("Nothing was measured: 2 cells failed") < marked.index("Asked:")
+    for said in (closing, page, marked):
+        assert "alone: nothing is compared" not in said
+    assert head.head(loaded).answer == "Nothing was measured."
+    assert summary.as_json(loaded, Path("page"), None)["measured"] is False
+
+
+def test_skipped_cells_and_units_without_a_record_are_no_measurements(tmp_path: Path) -> None:
+    made = planned("smoke")
+    (unit, *_) = (unit.name for unit in made.units if unit.made_in == "time")
+    loaded = render.write(left(tmp_path, made, fails="dense", leave_out=unit))
+    assert {*loaded.cases.status} == {"failed", "skipped"}
+    assert not loaded.measured
+    assert nothing.in_words(loaded).startswith(
+        f"{nothing.NOTHING}: 1 unit has no record, 1 cell failed, 1 cell skipped. dense["
+    )
+
+
+@pytest.mark.parametrize(
+    "suite",
+    [
+        {"metrics": ["flops/forward", "latency/forward"]},
+        {"arms": [{"model": "dense"}, {"model": "moe"}]},
+    ],
+)
+def test_one_value_is_something(tmp_path: Path, suite: dict[str, Any], modbench: Modbench) -> None:
+    loaded = finished(tmp_path, **suite)
+    assert loaded.measured
+    nothing.check(loaded, Path("page"))
+    assert summary.as_json(loaded, Path("page"), None)["measured"] is True
+    done = modbench("resume", loaded.path)
+    assert done.returncode == 0
+    assert "Nothing was measured" not in done.stdout + done.stderr
+
+
+def test_to_resume_such_a_run_ends_with_1_and_python_raises(tmp_path: Path, modbench: Modbench) -> None:
+    loaded = finished(tmp_path)
+    for flags in ((), ("-q",), ("--json",)):
+        done = modbench("resume", loaded.path, *flags)
+        assert done.returncode == 1, done
+        assert "modbench: Nothing was measured: 2 cells failed" in done.stderr
+    assert json.loads(done.stdout)["measured"] is False
+    with pytest.raises(mb.NothingMeasuredError, match="planted failure") as raised:
+        mb.resume(loaded.path, quiet=True)
+    assert raised.value.exit_code == 1
+    assert not mb.load(loaded.path).cases.empty
+
+
+def test_failures_are_shown_quietly(tmp_path: Path, modbench: Modbench) -> None:
+    """The only line on standard output is where the report is: a script may read it."""
+    loaded = finished(tmp_path, metrics=["flops/forward", "latency/forward"])
+    done = modbench("resume", loaded.path, "-q")
+    assert done.returncode == 0
+    assert done.stdout == f"{loaded.path / 'report.html'}\n"
+    assert done.stderr.count("failed: dense[") == 2
+    assert "planted failure" in done.stderr
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    good = left(whole, planned(metrics=["flops/forward"]))
+    done = modbench("report", good, "-q")
+    assert (done.stdout, done.stderr) == (f"{good / 'report.html'}\n", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("raises", "RuntimeError: cannot be made (bad.py, line 3)"),
+        ("returns_a_tuple", "it returned tuple"),
+        ("returns_none", "it returned NoneType"),
+        ("has_no_products", "torch's counter saw no operator"),  # but it is timed
+    ],
+)
+def test_a_model_alone_that_cannot_be_measured(
+    tmp_path: Path, modbench_process: Modbench, name: str, said: str
+) -> None:
+    (tmp_path / "bad.py").write_text(BAD)
+    (tmp_path / "tiny.toml").write_text(SUITE)
+    flags = ("--model", f"bad.py:{name}", "--only", "--device", "cpu", "-o", "run", "-q")
+    done = modbench_process("run", "tiny.toml", *flags, cwd=tmp_path)
+    timed = name == "has_no_products"
+    assert done.returncode == (0 if timed else 1), done
+    assert done.stdout == "run/report.html\n"
+    first = "failed: bad:" if timed else "Nothing was measured: 2 cells failed. bad:"
+    assert done.stderr.startswith(f"{first}{name}["), done.stderr
+    assert said in " ".join(done.stderr.split())
+
+
+@pytest.mark.slow
+def test_a_training_run_of_a_model_that_cannot_be_made(tmp_path: Path, modbench_process: Modbench) -> None:
+    (tmp_path / "bad.py").write_text(BAD)
+    (tmp_path / "text.txt").write_text("a quick brown fox. " * 400)
+    flags = ("--corpus", "text.txt", "--seq-len", "16", "--set", "train.steps=2", "--device", "cpu", "-o", "run")
+    done = modbench_process("train", "bad.py:raises", *flags, cwd=tmp_path)
+    assert done.returncode == 1, done
+    assert "cannot be made" in done.stdout
+    assert "modbench: Nothing was measured" in done.stderr
