@@ -168,13 +168,22 @@ def _checked(
     """The baseline's name."""
     if not calls:
         raise UsageError("there is nothing to time: give at least one callable, such as {'mine': f}.")
-    _check_effort(rounds, seconds)
+    check_effort(rounds, seconds)
     if baseline is not None and baseline not in calls:
         raise unknown("baseline", baseline, calls)
     return next(iter(calls)) if baseline is None else baseline
 
 
-def _check_effort(rounds: object, seconds: object) -> None:
+def check_effort(rounds: object, seconds: object) -> None:
+    """Check how long to time.
+
+    Args:
+        rounds: rounds; None: as many as fit.
+        seconds: how long they take; None: the default.
+
+    Raises:
+        UsageError: if one of them is no number that can be meant.
+    """
     if rounds is not None and (not isinstance(rounds, int) or isinstance(rounds, bool) or rounds < 1):
         raise UsageError(
             f"rounds = {shown(rounds)}: give a whole number; at least one is needed, and 6 for an interval."

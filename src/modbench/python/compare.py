@@ -13,7 +13,7 @@ from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.labels import Label
 from modbench.harness.core.public import public
 from modbench.harness.timing import disturbances, judged
-from modbench.harness.timing.callables import Launch, naming
+from modbench.harness.timing.callables import Launch, check_effort, naming
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.judged import Judged
 from modbench.harness.timing.own_times import own_time
@@ -77,6 +77,7 @@ def compare(
         UsageError: if something that was asked is impossible.
     """
     base = _checked(models, workload, launches, baseline, margin, loss, clock)
+    check_effort(rounds, seconds)
     if outputs and workload != "forward":
         raise UsageError("outputs=True compares what forward passes return; a training step returns nothing.")
     given = Inputs.of(inputs)
@@ -93,8 +94,10 @@ def _compared(job: Job, launches: int, margin: float, clock: Clock | None, *, ou
     base, device = job.baseline, str(job.device)
     began = time.monotonic()
     apart_by, flops = _looked_at(job, outputs=outputs)
-    limit_s = job.limit_s(time.monotonic() - began)
-    made = [job.measure(clock)] if launches == 1 else apart.launches(job, launches, limit_s)
+    if launches == 1:
+        made = [job.measure(clock)]
+    else:
+        made = apart.launches(job, launches, job.limit_s(time.monotonic() - began))
     found, guarded = judged.judge(made, margin=margin), _guarded(job)
     rows = [
         _guarded_row(
