@@ -71,7 +71,8 @@ def kept(flops: Flops, timed: Sequence[Tensor], vocab_size: int, rebuilt: Callab
     Three comparisons, none of which accuses a model whose cost depends on its input. The same tokens at another address must
     cost the same. Fresh tokens come from the same distribution as the timed ones: with eight of each, all timed ones are
     cheaper than all fresh ones once in 12,870 times; of fewer timed ones, so many fresh ones are drawn that it is as rare, and
-    of a single one only that nothing at all is computed says something. The same tokens are also given to the model as it was built.
+    of a single one only that nothing at all is computed says something. The same tokens are also given to the model as it was
+    built.
 
     Args:
         flops: counts a call exactly as it was timed; in training from the same state each time.
@@ -92,25 +93,17 @@ def kept(flops: Flops, timed: Sequence[Tensor], vocab_size: int, rebuilt: Callab
             for kind in (0, 1, 2) if number % 2 else (2, 1, 0):
                 found[kind].append(flops((seen, moved, fresh)[kind][number]))
 
-    def cheaper() -> bool:
-        if not any(seen_flops):
-            return all(fresh_flops)
-        depends = len(set(fresh_flops)) > 1 or len(set(seen_flops)) > 1
-        return max(seen_flops) < (LEAST_SHARE if depends and rebuilt is None else KEPT_SHARE) * min(fresh_flops)
-
-    def shown() -> bool:
-        """Whether chance is ruled out; no output comes from no work, however few were timed."""
-        return not any(seen_flops) or _chances(seen_flops, fresh_flops) >= RARE
-
     look(range(min(FEW, len(seen))))
     if len({count for counts in found for count in counts}) == 1:
         return None
     look(range(min(FEW, len(seen)), len(seen)))
     if sum(seen_flops) < KEPT_SHARE * sum(moved_flops):
         return f"calls on tensors that were timed ran {_mean(seen_flops)} FLOPs, on copies of them {_mean(moved_flops)}"
-    while cheaper() and not shown() and len(fresh_flops) < MOST_FRESH:
+    while (cheaper := _cheaper(*found[::2], trains=rebuilt is None)) and not _shown(*found[::2]):
+        if len(fresh_flops) >= MOST_FRESH:
+            break
         fresh_flops.append(flops(torch.randint_like(timed[0], vocab_size)))
-    if cheaper() and shown():
+    if cheaper and _shown(*found[::2]):
         return (
             f"a call on tokens that were timed ran {_mean(seen_flops)} FLOPs, one on fresh tokens {_mean(fresh_flops)}"
         )
@@ -124,6 +117,19 @@ def kept(flops: Flops, timed: Sequence[Tensor], vocab_size: int, rebuilt: Callab
             f"calls on tokens that were timed ran {_mean(seen_flops)} FLOPs, by the model as built {_mean(anew_flops)}"
         )
     return None
+
+
+def _cheaper(seen: Sequence[int], fresh: Sequence[int], *, trains: bool) -> bool:
+    """Whether all that were timed cost less than all fresh ones."""
+    if not any(seen):
+        return all(fresh)
+    depends = len(set(fresh)) > 1 or len(set(seen)) > 1
+    return max(seen) < (LEAST_SHARE if depends and trains else KEPT_SHARE) * min(fresh)
+
+
+def _shown(seen: Sequence[int], fresh: Sequence[int]) -> bool:
+    """Whether chance is ruled out; no output comes from no work, however few were timed."""
+    return not any(seen) or _chances(seen, fresh) >= RARE
 
 
 def _chances(seen: Sequence[int], fresh: Sequence[int]) -> int:

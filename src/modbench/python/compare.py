@@ -94,10 +94,8 @@ def _compared(job: Job, launches: int, margin: float, clock: Clock | None, *, ou
     base, device = job.baseline, str(job.device)
     began = time.monotonic()
     apart_by, flops = _looked_at(job, outputs=outputs)
-    if launches == 1:
-        made = [job.measure(clock)]
-    else:
-        made = apart.launches(job, launches, job.limit_s(time.monotonic() - began))
+    looked_s = time.monotonic() - began
+    made = [job.measure(clock)] if launches == 1 else apart.launches(job, launches, job.limit_s(looked_s))
     found, guarded = judged.judge(made, margin=margin), _guarded(job)
     rows = [
         _guarded_row(
