@@ -12,13 +12,14 @@ from modbench.harness.core import units
 from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.labels import Label
 from modbench.harness.core.public import public
+from modbench.harness.subject import in_memory
 from modbench.harness.timing import disturbances, judged
 from modbench.harness.timing.callables import Launch, check_effort, naming
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.judged import Judged
 from modbench.harness.timing.own_times import own_time
 from modbench.harness.timing.threads import at_threads, working_threads
-from modbench.python import apart, calls, guards
+from modbench.python import apart, calls
 from modbench.python.calls import Flops, Loss, Model, Workload
 from modbench.python.comparison import Comparison, Row
 from modbench.python.inputs import Given, Inputs
@@ -27,6 +28,7 @@ from modbench.reports.attainable import against_ideal
 
 WORKLOADS = ("forward", "train_step")
 GIVEN = "mb.compare(models, x)"
+UNSEEN = "whether the timed calls were computed: compiled code is not seen by a counter"
 
 
 @public("mb.compare({'dense': a, 'mod': b}, x)")
@@ -156,13 +158,13 @@ def _looked_at(job: Job, *, outputs: bool) -> tuple[dict[str, float | None], dic
     base: object = None
     apart_by, flops = dict[str, float | None](), dict[str, Flops]()
     with on(job.device), calls.evaluating(job.models if job.workload == "forward" else {}):
-        as_they_were = guards.settings()
+        as_they_were = in_memory.settings()
         for name in (job.baseline, *(each for each in job.models if each != job.baseline)):
             lent = job.inputs.lent()
             with job.inputs.called(name, job.models[name], GIVEN), naming(name):
                 output = job.call(name, lent.inputs)()
                 as_they_were()
-            guards.untouched(name, lent)
+            lent.check(name)
             base = output if name == job.baseline else base
             apart_by[name] = calls.difference(output, base) if outputs else None
             flops[name] = job.counted(name, lent.inputs)
@@ -172,12 +174,14 @@ def _looked_at(job: Job, *, outputs: bool) -> tuple[dict[str, float | None], dic
 def _guarded(job: Job) -> dict[str, dict[Label, str]]:
     """What the guards find of language models that were timed, by name and label."""
     found = dict[str, dict[Label, str]]()
-    if job.inputs.tokens is None or job.workload != "forward":
+    if job.lent.inputs.tokens is None or job.workload != "forward":
         return found
     with on(job.device), calls.evaluating(job.models):
         for name, model in job.models.items():
-            if isinstance(model, nn.Module):
-                found[name] = guards.found(model, job.lent.inputs)
+            if calls.plain(model) is not model:
+                found[name] = {Label.UNCHECKED: UNSEEN}
+            elif isinstance(model, nn.Module):
+                found[name] = in_memory.found(model, job.lent.inputs.tokens)
     return found
 
 

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from modbench.harness.core.errors import UsageError
 
+WROTE = "wrote into its input, on which all calls are made: let it work on a copy, such as x.clone()."
 # A tensor, positional arguments, or keyword arguments.
 Given: TypeAlias = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any] | None
 
@@ -151,6 +152,18 @@ class Lent:
         self.versions = versions
         now, before = (tree_leaves((each.args, dict(each.kwargs))) for each in (self.inputs, self.given))
         return len(now) != len(before) or not all(map(_equal, now, before))
+
+    def check(self, name: str) -> None:
+        """Compare all values with those that they are copies of.
+
+        Args:
+            name: what was called, for the message.
+
+        Raises:
+            UsageError: if they differ.
+        """
+        if self.written():
+            raise UsageError(f"{name!r} {WROTE}")
 
     def _versions(self) -> list[int]:
         leaves = tree_leaves((self.inputs.args, dict(self.inputs.kwargs)))

@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from modbench.harness.execution import limits
+from modbench.harness.subject import in_memory
 from modbench.harness.timing.callables import MOST_ROUNDS, Launch, LeftBehind, time_callables
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.threads import working_threads
-from modbench.python import calls, guards
+from modbench.python import calls
 from modbench.python.calls import Flops, Loss, Model, Workload
-from modbench.python.inputs import Inputs, Lent
+from modbench.python.inputs import WROTE, Inputs, Lent
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,12 @@ class Job:
             UsageError: if a call changed its inputs, or settings that hold for all calls.
         """
         with on(self.device), calls.evaluating(self.models if self.workload == "forward" else {}):
-            as_they_were = guards.settings()
+            as_they_were = in_memory.settings()
 
             def tidy() -> None:
                 as_they_were()
                 if self.lent.written(closely=False):
-                    raise LeftBehind(guards.WROTE)
+                    raise LeftBehind(WROTE)
 
             made = time_callables(
                 {name: self.call(name, self.lent.inputs) for name in self.models},
@@ -95,7 +96,7 @@ class Job:
                 seed=self.seed,
                 tidy=tidy,
             )
-        guards.untouched(" or ".join(self.models), self.lent)
+        self.lent.check(" or ".join(self.models))
         return made
 
     def limit_s(self, looked_s: float) -> float:

@@ -168,16 +168,16 @@ class Comparer:
         self, baseline: Callable[[], object], candidate: Callable[[], object], settings: Settings, seed: int = 0
     ) -> tuple[Launch, Judged]:
         """Time both once; a slowdown of something that drifts is not shown."""
+        from modbench.harness.subject import in_memory
         from modbench.harness.timing import disturbances
         from modbench.harness.timing.callables import time_callables, working_device
         from modbench.harness.timing.judged import UNSTEADY, judge
-        from modbench.python import guards
 
         calls = {BASELINE: baseline, CANDIDATE: candidate}
         with _untraced((baseline, candidate)):
             # The twin shows whether this process calls equal code different; then nothing is decided.
             launch = time_callables(
-                calls, rounds=settings.rounds, twin=True, clock=self.clock, seed=seed, tidy=guards.settings()
+                calls, rounds=settings.rounds, twin=True, clock=self.clock, seed=seed, tidy=in_memory.settings()
             )
         found = judge([launch], margin=settings.margin)[CANDIDATE]
         if found.verdict == "worse" and UNSTEADY in found.labels:

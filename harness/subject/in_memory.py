@@ -1,4 +1,4 @@
-"""The guards of a run, for callables in this process: what a call must leave as it was, and what its FLOPs do not tell."""
+"""The guards of a run for callables in memory: settings that a call must leave, and what language models claim."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from modbench.harness.core import clocks
-from modbench.harness.core.errors import UsageError, in_short
+from modbench.harness.core.errors import in_short
 from modbench.harness.core.labels import Label
 from modbench.harness.timing.callables import LeftBehind
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from modbench.python.inputs import Inputs, Lent
-
-WROTE = "wrote into its input, on which all calls are made: let it work on a copy, such as x.clone()."
 
 
 def settings() -> Callable[[], None]:
@@ -46,39 +42,17 @@ def settings() -> Callable[[], None]:
     return of_torch
 
 
-def untouched(name: str, lent: Lent, *, closely: bool = True) -> None:
-    """Check that a call did not write into its inputs.
-
-    Args:
-        name: what was called, for the message.
-        lent: its inputs.
-        closely: whether values are compared; else only where torch counted a write.
-
-    Raises:
-        UsageError: if it did.
-    """
-    if lent.written(closely=closely):
-        raise UsageError(f"{name!r} {WROTE}")
-
-
-def found(model: nn.Module, inputs: Inputs) -> dict[Label, str]:
+def found(model: nn.Module, tokens_BT: Tensor) -> dict[Label, str]:
     """What the guards find of a language model that was timed, by label; calls it some more times.
 
     Args:
         model: a module in evaluation mode.
-        inputs: what it was timed on, a batch of tokens; on anything else the guards could make no other batch.
+        tokens_BT: the tensor that it was timed on: integers [B, T], of which the guards can make another batch.
     """
     import torch
 
     from modbench.harness.flops import counter
     from modbench.harness.subject import claims, reuse
-    from modbench.python.calls import plain
-
-    tokens_BT = inputs.tokens
-    if tokens_BT is None:
-        return {}
-    if plain(model) is not model:
-        return {Label.UNCHECKED: "whether the timed calls were computed: compiled code is not seen by a counter"}
 
     def flops(x_BT: Tensor) -> int:
         with reuse.same_draws(x_BT), torch.no_grad():
