@@ -118,7 +118,7 @@ def import_from_source(folder: Path) -> None:
 
 def _watch() -> None:
     """See the user's files too that the finder does not find: named to `importlib` by path, or of a package in another place."""
-    SourceFileLoader.get_code = _get_code_of_own  # type: ignore[method-assign]  # its loader is none of ours
+    SourceFileLoader.get_code = _get_code_of_own  # type: ignore[method-assign, assignment]  # its loader is none of ours
 
 
 def is_own(folder: Path) -> bool:

@@ -9,7 +9,7 @@ import os
 import py_compile
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -269,11 +269,14 @@ def test_an_import_of_somebody_elses_run_is_shown(helped: Path, monkeypatch: pyt
     folder = planned(helped, "mine.py:build")
     run_one(folder, counting(folder))
     monkeypatch.setenv("MODBENCH_STATE", str(helped / "another"))
-    shown: list[str] = []
-    trust.confirm(
-        read(str(folder.path)), trust=lambda found: bool(shown.extend(each.file.name for each in found)) or True
-    )
-    assert {"mine.py:build", *IMPORTED} <= set(shown)
+    shown: set[str] = set()
+
+    def agree(found: Sequence[trust.Strange]) -> bool:
+        shown.update(each.file.name for each in found)
+        return True
+
+    trust.confirm(read(str(folder.path)), trust=agree)
+    assert {"mine.py:build", *IMPORTED} <= shown
 
 
 METRIC = """

@@ -9,6 +9,7 @@ import planted
 import pytest
 
 from modbench.harness.core.labels import Label
+from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.results import trust
 from modbench.harness.results.run_folder import read
 from modbench.reports import machine, render, run_differences
@@ -36,8 +37,7 @@ def ran(folder: Path, monkeypatch: pytest.MonkeyPatch, version_of: dict[str, str
     )
     (mine,) = {case.arm for case in made.cases} - {"dense"}
     monkeypatch.setitem(planted.PLANTED, mine, 0.5)
-    cost = planted.case_cost
-    monkeypatch.setattr(planted, "case_cost", lambda case: cost(case.model_copy(update={"model": "dense"})))
+    monkeypatch.setattr(planted, "case_cost", lambda case: case_cost(case.model_copy(update={"model": "dense"})))
     folder.mkdir()
     run = planted.left(folder, made)
     for file in (run / "units").glob("*.json"):
