@@ -106,7 +106,11 @@ class Trial:
 
         def limited() -> None:
             usual = Limits.limit
-            Limits.limit = lambda limits, unit: 2.0 if unit.name == name else usual(limits, unit)  # type: ignore[method-assign]
+
+            def limit(limits: Limits, unit: UnitOfWork) -> float:
+                return 2.0 if unit.name == name else usual(limits, unit)
+
+            Limits.limit = limit  # type: ignore[method-assign]
 
         process = self.begin(before=limited)
         process.wait()
