@@ -110,7 +110,7 @@ class Trial:
             def limit(limits: Limits, unit: UnitOfWork) -> float:
                 return 2.0 if unit.name == name else usual(limits, unit)
 
-            Limits.limit = limit  # type: ignore[method-assign]
+            Limits.limit = limit  # type: ignore[method-assign, assignment]
 
         process = self.begin(before=limited)
         process.wait()
