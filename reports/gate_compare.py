@@ -115,22 +115,20 @@ class Comparer:
 
     def _labels(self, case: Case, old: Case) -> Finding:
         """Return whether the case has a label that it had not, over all metrics that both runs measured."""
+        sides = (self.now, case), (self.base, old)
+        planned = [m for m in self.now.metrics.values() if all(_planned(tables, each, m) for tables, each in sides)]
+        others = {m.key: why_other(self.now, self.base, case, old, m) for m in planned}
         both = [
-            metric
-            for metric in self.now.metrics.values()
-            if all(
-                _planned(t, c, metric) and not _trouble(t, c, metric) for t, c in ((self.now, case), (self.base, old))
-            )
-            and not why_other(self.now, self.base, case, old, metric)
+            m for m in planned if not others[m.key] and not any(_trouble(tables, each, m) for tables, each in sides)
         ]
         if not both:
-            return Finding(case.id, LABELS, COUNT_OUT, reason="no metric of it was measured in both runs")
+            other = next(filter(None, others.values()), None)
+            said = other or "no metric of it was measured in both runs"
+            return Finding(case.id, LABELS, TELL if other else COUNT_OUT, reason=said)
         for metric in both:
             if lost := self.now.damaged(case, metric) or self.base.damaged(old, metric):
                 return Finding(case.id, LABELS, TELL, reason=lost)
-        now, before = (
-            {label for m in both for label in t.row_labels(c, m)} for t, c in ((self.now, case), (self.base, old))
-        )
+        now, before = ({label for m in both for label in tables.row_labels(each, m)} for tables, each in sides)
         fresh = now - before - OF_PRECISION - {Label.FASTER}
         if fresh:
             return Finding(case.id, LABELS, "worse", reason=f"now {', '.join(sorted(fresh))}")

@@ -332,6 +332,7 @@ def test_the_terminal_refuses_and_json_holds_the_tiers(base: Loaded, tmp_path: P
     assert tiers == {
         "flops": ("exact", 0.0, True, "pass"),
         "larger": ("exact", None, False, "worse"),
+        "labels": ("exact", None, False, "pass"),
         "slower": ("timed", None, False, "worse"),
         "loss": ("loss", 0.01, True, "pass"),
     }
