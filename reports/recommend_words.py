@@ -48,8 +48,10 @@ def _lines(found: Recommended) -> Iterator[str]:
         if found.best.word == MAY:
             yield "No setting is shown to fit: of this one only the estimate holds every limit."
         dense = [each.candidate.case.model == "dense" for each in _sides(found)]
-        if any(dense[:1] if found.answer == RECOMMENDED else dense):
-            who = "This is a dense model" if found.answer == RECOMMENDED else "One of them is a dense model"
+        dense = dense[:1] if found.answer == RECOMMENDED else dense
+        if any(dense):
+            who = "This is a dense model" if len(dense) == 1 else "One of them is a dense model"
+            who = "Both are dense models" if dense == [True, True] else who
             yield f"{who}: skipping tokens is not shown to pay here."
         yield Whole()
         yield from map(Whole, _table(found))
@@ -110,7 +112,8 @@ def _table(found: Recommended) -> list[str]:
     shapes = (found.same_shape, found.runner_up_shape)
     for each, shape in zip(_sides(found), shapes, strict=False):
         candidate, loss = each.candidate, _shown(found, each.candidate.loss)
-        ratio = NONE if shape is None else _ratio(shape).rpartition(" ")[0]  # its mark says the word
+        # The mark says the word.
+        ratio = NONE if shape is None else _ratio(shape).removesuffix("no verdict").rpartition(" ")[0]
         cells = [_value(candidate.time), ratio, _value(candidate.memory)]
         cells += ["unknown" if loss.value is None else f"{loss.value:.4f}"]
         cells += [_value(candidate.flops)] if flops else []

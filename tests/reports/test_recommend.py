@@ -200,6 +200,9 @@ def test_a_pair_that_is_not_told_apart_comes_first(how: dict[str, Any], tmp_path
     assert {arm(found.best), arm(found.runner_up)} == {"mod[c0.125]", "mod[c0.5]"}
     assert found.apart is None or found.apart.verdict in {"inconclusive", "contaminated", None}
     first = text(found).partition("\n")[0]
+    assert " no" not in next(
+        line for line in text(found).splitlines() if line.startswith("MoD 0.125 ")
+    )  # half a "no verdict"
     assert re.match(r"no difference shown: MoD 0\.\d+, or MoD 0\.\d+ \(fastest", first), first
     assert recommend_words.as_dict(found)["answer"] == "no difference shown"
 
