@@ -299,7 +299,7 @@ def test_strict_ends_with_1_on_failed_cells(modbench: Any, tmp_path: Path) -> No
         ('"ttft", "tpot", "latency/decode", "latency/decode/p50", "latency/decode/p95", "tokens_per_s"', ()),
         ('"mfu", "mfu/forward", "tokens_per_s/train_step", "latency/train_step/backward"', ()),
         ('"memory/rss_peak", "memory/peak_reserved", "energy/total", "latency/forward/device"', ()),
-        ('"latency/compile"', ()),
+        ('"latency/compile"', ()),  # eager models: nothing is compiled, so that nothing is measured
     ],
 )
 def test_a_part_of_the_metrics_is_a_whole_run(
@@ -315,7 +315,9 @@ def test_a_part_of_the_metrics_is_a_whole_run(
     compiles = "--compile" in flags or "compile" in metrics
     command = modbench_process if compiles else modbench  # a compiler's litter shows when a process ends
     done = command("run", "s.toml", "--corpus", "text.txt", "--device", "cpu", "-o", "out", *flags, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    cells = pd.read_csv(tmp_path / "out" / "cases.csv")
+    assert done.returncode == (0 if (cells.status == "ok").any() else 1), done.stderr
+    assert (done.returncode == 1) == (metrics == '"latency/compile"')
     assert "Warning" not in done.stderr  # nor of semaphores that a compiler left behind
     assert "MoD 0.5" in done.stdout
     frame = pd.read_csv(tmp_path / "out" / "comparisons.csv")
