@@ -32,10 +32,11 @@ def attainable(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tu
             why = tables.counted(side).operators_reason or "its operators were not recorded"
             return None, f"attainable is not known: {who}{why}"
     table = tables.rooflines.get(case.place.dtype)
-    if table is None:
-        return None, f"attainable is not known: no peaks by shape were measured for {case.place.dtype}"
-    mine, theirs = (table.seconds(getattr(tables.counted(side), field)) for side in (case, baseline))
-    return theirs / mine, None
+    mine, theirs = (getattr(tables.counted(side), field) for side in (case, baseline))
+    lacks = f"no peaks by shape were measured for {case.place.dtype}" if table is None else table.lacks(mine, theirs)
+    if table is None or lacks is not None:
+        return None, f"attainable is not known: {lacks}"
+    return table.seconds(theirs) / table.seconds(mine), None
 
 
 def against_ideal(

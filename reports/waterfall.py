@@ -89,7 +89,7 @@ def fall(loaded: Loaded, arm: str, metric: str, seq_len: int) -> Fall | None:
     low, high = (1 / row.ci_high, 1 / row.ci_low) if is_number(row.ci_low) else (None, None)
     table = loaded.tables.rooflines.get(case.place.dtype)
     mine, theirs = (getattr(loaded.tables.counted(side), field) for side in (case, baseline))
-    if table is not None and mine is not None and theirs is not None:
+    if table is not None and mine is not None and theirs is not None and table.lacks(mine, theirs) is None:
         parts = parts_of(table, mine, theirs, row.ideal)
         return Fall(case, baseline, seconds, 1 / row.ideal, parts, 1 / row.ratio, low, high)
     waited, base = (_waited(loaded, side, metric) for side in (case, baseline))

@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from modbench.harness.core.printable import escaped_json
 
 # What a file system without hard links says.
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+# How libraries written in Rust end their message where the system refused.
+RUST = re.compile(r"\(os error (\d+)\)$")
 
 
 def now() -> str:
@@ -34,7 +37,7 @@ def write_atomically(path: Path, content: str | bytes, *, sync: bool = True, mod
     """
     if isinstance(content, str) and path.suffix == ".json":
         content = escaped_json(content)
-    with _naming(path):
+    with naming(path):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     with replacing(path, Path(temporary), sync=sync) as file:
@@ -49,7 +52,7 @@ def write_once(path: Path, content: str) -> bool:
     asked again: False then says no more than that the file is there.
     """
     body = escaped_json(content) if path.suffix == ".json" else content
-    with _naming(path):
+    with naming(path):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -77,18 +80,21 @@ def _link(temporary: Path, path: Path, body: str) -> None:
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Let an error of the system name the file that was to be written, not a temporary one or none."""
     try:
         yield
     except OSError as error:
         error.filename, error.filename2 = str(path), None
         raise
-    except RuntimeError as error:  # torch hides why its archive could not be written
-        if not isinstance(error.__context__, OSError):
-            raise
-        error.__context__.filename = str(path)
-        raise error.__context__ from None
+    except Exception as error:
+        if isinstance(error.__context__, OSError):  # torch hides why its archive could not be written
+            error.__context__.filename = str(path)
+            raise error.__context__ from None
+        if found := RUST.search(str(error)):  # safetensors and tokenizers have errors of their own
+            number = int(found[1])
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
 
 
 @contextlib.contextmanager
@@ -102,7 +108,7 @@ def replacing(path: Path, temporary: Path, *, sync: bool = True) -> Iterator[Bin
         temporary: where to write meanwhile, in the same folder. A killed process leaves it behind.
         sync: whether to wait until the content is on the disk.
     """
-    with _naming(path):
+    with naming(path):
         try:
             with os.fdopen(new_file(temporary), "wb") as file:
                 yield file

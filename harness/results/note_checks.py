@@ -13,7 +13,7 @@ from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.findings import PeakFinding, RooflineFinding, WithoutOwnFinding
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TaskAnswers, TrainNotes
-from modbench.harness.results.reading import Path_, Problem, shown
+from modbench.harness.results.reading import Path_, Problem
 from modbench.harness.results.records import Outcome
 from modbench.harness.roofline.table import Table
 
@@ -102,8 +102,6 @@ def _of_table(table: Table, place: Path_) -> Iterator[Problem]:
     for i, point in enumerate(table.points):
         if said := TIME.lacks(point.seconds):
             yield Problem((*place, "points", i, "seconds"), said)
-        if not point.size or min(point.size) < 1:
-            yield Problem((*place, "points", i, "size"), f"{shown(point.size)} is no size")
         sizes.setdefault(point.kind, set()).add(point.size)
     for kind, here in sizes.items():
         axes = [{*values} for values in itertools.zip_longest(*here)]

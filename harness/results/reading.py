@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -20,6 +21,8 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 Path_ = tuple[str | int, ...]
 # Whole numbers beyond this are no counts of anything, and no float holds those of 400 digits.
 MOST_WHOLE = 2**63
+# The smallest number that a float holds with all its digits: anything less, but 0, is damage, and one over it is infinite.
+LEAST = sys.float_info.min
 SCALARS = {str, int, float, bool, type(None)}
 # Characters of a damaged value or name that a message shows.
 MOST_SHOWN = 60
@@ -103,7 +106,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def unusable(body: dict[str, Any]) -> Iterator[Problem]:
-    """Yield values that no run writes: numbers that are not finite or beyond 2^63, and text that is not Unicode."""
+    """Yield values that no run writes: numbers that are not finite, too small or beyond 2^63, and text that is not Unicode."""
     if _usable(body):
         return
     waiting: list[tuple[Path_, Any]] = [((), body)]
@@ -119,6 +122,8 @@ def unusable(body: dict[str, Any]) -> Iterator[Problem]:
                 waiting += (((*place, i), item) for i, item in enumerate(value))
         elif isinstance(value, float) and not math.isfinite(value):
             yield Problem(place, f"{value} is not a finite number")
+        elif isinstance(value, float) and 0 < abs(value) < LEAST:
+            yield Problem(place, f"{value} is too small to be measured")
         elif isinstance(value, int) and not -MOST_WHOLE <= value < MOST_WHOLE:
             yield Problem(place, f"{shown(value)}")
         elif isinstance(value, str) and not _is_text(value):
@@ -130,7 +135,7 @@ def _usable(value: object) -> bool:
     if isinstance(value, str):
         return _is_text(value)
     if isinstance(value, float):
-        return math.isfinite(value)
+        return math.isfinite(value) and not 0 < abs(value) < LEAST
     if isinstance(value, int):
         return -MOST_WHOLE <= value < MOST_WHOLE
     if isinstance(value, list):
@@ -143,7 +148,9 @@ def _all_finite(values: list[Any]) -> bool:
     if not {*map(type, values)} <= {int, float}:
         return False
     try:
-        return all(map(math.isfinite, values)) and (not values or (min(values) >= -MOST_WHOLE and max(values) < 1e308))
+        if not all(map(math.isfinite, values)) or min(map(abs, filter(None, values)), default=1) < LEAST:
+            return False
+        return not values or (min(values) >= -MOST_WHOLE and max(values) < 1e308)
     except OverflowError:  # a whole number that no float holds
         return False
 

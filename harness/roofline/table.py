@@ -8,8 +8,11 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
+from pydantic import model_validator
+
+from modbench.harness.core.errors import shown
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.roofline.work import Kind, Listed, Work
+from modbench.harness.roofline.work import EXTENTS, Kind, Listed, Work
 
 
 class Point(Frozen):
@@ -18,6 +21,13 @@ class Point(Frozen):
     kind: Kind
     size: tuple[int, ...]
     seconds: float
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Point:
+        needed = max(1, EXTENTS.get(self.kind, 2) - 1)  # one product of a batch, one head, one parameter
+        if len(self.size) != needed or min(self.size) < 1:
+            raise ValueError(f"{shown(self.size)} is no size of {self.kind}, which has {needed} numbers from 1 on")
+        return self
 
 
 class Table(Frozen):
@@ -54,6 +64,13 @@ class Table(Frozen):
         """Rates by kind."""
         ordered = sorted(self.points, key=lambda point: point.kind)
         return {kind: Grid(list(points)) for kind, points in itertools.groupby(ordered, key=lambda point: point.kind)}
+
+    def lacks(self, *calls: Listed) -> str | None:
+        """Say why a time of one of these calls is not known; None if all are, and above 0."""
+        unknown = sorted({work.kind for call in calls for work in call.work} - {"view", *self.grids})
+        if unknown:
+            return f"the peaks by shape have none for {', '.join(unknown)}"
+        return None if all(map(self.seconds, calls)) else "no operator that takes time was recorded"
 
     def seconds(self, call: Listed) -> float:
         """Predicted seconds of one call: launches and work, added up over its operators."""

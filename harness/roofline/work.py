@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
 
+from pydantic import Field, model_validator
+
+from modbench.harness.core.errors import shown
 from modbench.harness.core.frozen import Frozen
 
 # Kinds whose time is read from a curve over the bytes that they read and write.
@@ -42,6 +45,19 @@ Kind = Literal[
 ]
 
 
+# Numbers in the size of an operator: the bytes alone, unless they stand here.
+EXTENTS: dict[Kind, int] = {
+    "product": 4,
+    "product_of_transposed": 4,
+    "attention": 4,
+    "causal_attention": 3,
+    "attention_backward": 4,
+    "causal_attention_backward": 3,
+    "optimizer": 2,
+    "view": 0,
+}
+
+
 class Work(Frozen):
     """Operators of one kind and size.
 
@@ -54,7 +70,14 @@ class Work(Frozen):
 
     kind: Kind
     size: tuple[int, ...] = ()
-    calls: int = 1
+    calls: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Work:
+        needed = EXTENTS.get(self.kind, 1)
+        if len(self.size) != needed or min(self.size, default=0) < 0:
+            raise ValueError(f"{shown(self.size)} is no size of {self.kind}, which has {needed} numbers from 0 on")
+        return self
 
 
 class Listed(Frozen):

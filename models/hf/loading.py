@@ -52,6 +52,8 @@ def load(said: str, auto: Auto, source: Any, **options: Any) -> Any:  # noqa: AN
         options |= {"output_loading_info": True}
     with told(said, MADE[auto], source):
         found = made.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **options)
+        if auto == "AutoTokenizer":
+            found("a", add_special_tokens=False)  # what is wrong with its settings shows when it is used
     return _whole(said, *found) if of_model else found
 
 
@@ -70,7 +72,7 @@ def told(said: str, what: str, source: Path | None = None) -> Iterator[None]:
     try:
         with offline():
             yield
-    except UsageError:
+    except (UsageError, MemoryError):
         raise
     except Exception as error:  # the library and the readers of its files raise many types
         why = f"transformers cannot make its {what}: {type(error).__name__}: {in_short(error)}"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Far above what any file holds: a damaged length must not become a wait.
 MOST_HEADER, MOST_STRING = 1 << 28, 1 << 24
+# What reading a damaged header raises.
+BROKEN = (OSError, ValueError, struct.error, LookupError, TypeError, AttributeError, RecursionError)
 # GGUF's types of single values, by number, as `struct` calls them.
 SINGLE = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
@@ -28,10 +30,10 @@ def shards(spec: Spec, index: Path) -> tuple[Path, ...]:
     """
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except BROKEN as error:
         raise UsageError(f"model '{spec}': {index.name} is damaged: {in_short(error)}.") from error
     for name in names:
-        if "/" in name or not (index.parent / name).is_file():
+        if not isinstance(name, str) or "/" in name or not (index.parent / name).is_file():
             raise UsageError(f"model '{spec}': {index.name} names {name!r}, which is not in {str(index.parent)!r}.")
     return tuple(index.parent / name for name in names)
 
@@ -44,7 +46,7 @@ def check_safetensors(spec: Spec, file: Path) -> None:
     """
     try:
         size, wanted = file.stat().st_size, _promised(file)
-    except (OSError, ValueError, struct.error, KeyError, TypeError, IndexError, AttributeError) as error:
+    except BROKEN as error:
         raise _damaged(spec, file, in_short(error)) from error
     if size != wanted:
         raise _damaged(spec, file, f"it has {size:,} bytes where its header promises {wanted:,}")
@@ -91,7 +93,7 @@ def read_gguf(spec: Spec, file: Path) -> Gguf:
     try:
         with file.open("rb") as stream:
             return _header(stream, file.stat().st_size)
-    except (OSError, ValueError, struct.error, KeyError) as error:
+    except BROKEN as error:
         raise _damaged(spec, file, in_short(error)) from error
 
 

@@ -14,6 +14,7 @@ import typer
 
 from modbench import __version__
 from modbench.commands._app import app
+from modbench.harness.core.early_end import CannotWrite
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError, brief
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
@@ -86,6 +87,8 @@ def main() -> None:
         _end("", 0)
     except (OSError, MemoryError) as error:
         _end(*_of_the_system(error))
+    except CannotWrite as error:
+        _end(*_of_the_system(error.__cause__ if isinstance(error.__cause__, OSError) else OSError(str(error))))
     except Exception:  # noqa: BLE001  # the outermost call: anything else is our bug, and the message says so
         import traceback
 
@@ -119,8 +122,10 @@ def _run() -> None:
     except SystemExit as ended:
         if ended.code == INTERRUPTED:  # typer makes it of Ctrl-C
             raise KeyboardInterrupt from None
-        if isinstance(ended.__context__, BrokenPipeError):  # typer makes exit code 1 of it
-            raise ended.__context__ from None
+        # typer makes exit code 1 of both: a reader has gone away, or a file that was read has no content.
+        cause = ended.__context__ if ended.__context__ is None else (ended.__context__.__cause__ or ended.__context__)
+        if isinstance(cause, BrokenPipeError | EOFError):
+            raise cause from None
         _ignore_interrupts()
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
+import pickle
 import shlex
 import shutil
+import struct
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +23,7 @@ pytest.importorskip("transformers", reason="the extra hf is not installed")
 pytest.importorskip("tokenizers", reason="the extra bpe is not installed")
 
 import tokenizers  # after the checks
+from fault_injection import largest_file
 from hf_tiny import dense
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
@@ -153,6 +160,90 @@ def test_what_it_refuses(modbench: Any, source: Path, flags: list[str], tmp_path
         assert "Traceback" not in done.stderr
         assert len(done.stderr.strip().splitlines()) <= 3, done.stderr
     assert sorted(tmp_path.iterdir()) == [bare, empty]
+
+
+class Runs:
+    """What a pickle does that runs a command where it is opened."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.file),)
+
+
+def headed(header: str) -> bytes:
+    """A file of safetensors with this header."""
+    return struct.pack("<Q", len(header)) + header.encode()
+
+
+NEST = "[" * 100_000 + "]" * 100_000
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+HOSTILE: dict[str, tuple[str, Callable[[Path], bytes]]] = {
+    "a pickle that runs a command": ("pytorch_model.bin", lambda ran: pickle.dumps(Runs(ran))),
+    "the same in a file of torch": ("pytorch_model.bin", lambda ran: saved({"x": Runs(ran)})),
+    "no pickle": ("pytorch_model.bin", lambda _: b"garbage"),
+    "an empty pickle": ("pytorch_model.bin", lambda _: b""),
+    "a list of weights": ("pytorch_model.bin", lambda _: saved([1, 2])),
+    "names that are numbers": ("pytorch_model.bin", lambda _: saved({1: 2})),
+    "a deep header": (WEIGHTS, lambda _: headed(NEST)),
+    "a header of no object": (WEIGHTS, lambda _: headed("[]")),
+    "a short file": (WEIGHTS, lambda _: b"x"),
+    "a long header": (WEIGHTS, lambda _: struct.pack("<Q", 2**63) + b"{}"),
+    "an index with a number": (INDEX, lambda _: b'{"metadata": {}, "weight_map": {"lm_head.weight": 5}}'),
+    "an index that is a list": (INDEX, lambda _: b"[]"),
+    "an index of nothing": (INDEX, lambda _: b'{"metadata": {}, "weight_map": {}}'),
+    "an index that leaves the folder": (
+        INDEX,
+        lambda _: b'{"metadata": {}, "weight_map": {"a": "../../../etc/passwd"}}',
+    ),
+    "a deep config": ("config.json", lambda _: NEST.encode()),
+    "a config that is a list": ("config.json", lambda _: b"[]"),
+    "a deep tokenizer": ("tokenizer.json", lambda _: NEST.encode()),
+    "a tokenizer that is a list": ("tokenizer.json", lambda _: b"[]"),
+    "settings of a tokenizer that are a list": ("tokenizer_config.json", lambda _: b"[]"),
+    "a length that is a word": ("tokenizer_config.json", lambda _: b'{"model_max_length": "x"}'),
+    "settings of generation that are a list": ("generation_config.json", lambda _: b"[]"),
+}
+
+
+def saved(body: object) -> bytes:
+    stream = io.BytesIO()
+    torch.save(body, stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_file_that_is_none_ends_in_one_line(
+    modbench: Any, source: Path, flags: list[str], tmp_path: Path, name: str
+) -> None:
+    folder, ran = tmp_path / "model", tmp_path / "ran"
+    shutil.copytree(source, folder)
+    file, content = HOSTILE[name]
+    if file in {"pytorch_model.bin", INDEX}:
+        (folder / WEIGHTS).rename(folder / "part.safetensors")
+    if file == "pytorch_model.bin":
+        (folder / "part.safetensors").unlink()
+    (folder / file).write_bytes(content(ran))
+    done = modbench("convert", f"hf:{folder}", *flags[1:], "--out", tmp_path / "out")
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("modbench: ")]
+    assert len(said) < 700
+    assert not ran.exists()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of files")
+def test_a_disk_that_takes_no_more_ends_in_one_line(modbench: Any, flags: list[str], tmp_path: Path) -> None:
+    with largest_file(60_000):
+        done = modbench("convert", *flags, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("modbench: ")]
+    assert said.startswith("modbench: out: File too large. ")
+    assert "then repeat the command" in said
+    assert list(tmp_path.iterdir()) == []
+    assert modbench("convert", *flags, "--out", "out", cwd=tmp_path).returncode == 0
 
 
 def test_a_converted_model_is_not_converted_again(modbench: Any, flags: list[str], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fault_injection import largest_file
 
 SUITE = """
 name = "little"
@@ -173,6 +174,40 @@ def test_one_model_is_trained_and_its_weights_are_kept(modbench: Any, tmp_path: 
     again = modbench("resume", "out", cwd=tmp_path)  # it would leave no weights
     assert again.returncode == 2
     assert "to continue it, repeat its command with -o out" in again.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of files")
+def test_a_disk_that_takes_no_more_ends_in_one_line_and_training_goes_on(modbench: Any, tmp_path: Path) -> None:
+    """The system refuses every file beyond a size: here the weights, and with them the record."""
+    words = [
+        "train",
+        "mod",
+        "--capacity",
+        "0.25",
+        "--seq-len",
+        "32",
+        "--batch-size",
+        "4",
+        "--device",
+        "cpu",
+        "-o",
+        "run",
+    ]
+    settings = ("d_model=32", "n_layers=2", "train.steps=40", "train.val_tokens=512")
+    words += ["--corpus", "text.txt", *(word for setting in settings for word in ("--set", setting))]
+    place(tmp_path)
+    with largest_file(60_000):
+        done = modbench(*words, cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("modbench: ")]
+    assert "run/weights/train-mod" in said
+    assert "File too large. Make room there." in said
+    assert said.endswith("the same command with -o run continues.")
+    kept = {file.name: file.read_bytes() for file in (tmp_path / "run" / "units").iterdir()}
+    done = modbench(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert all((tmp_path / "run" / "units" / name).read_bytes() == content for name, content in kept.items())
 
 
 def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path: Path) -> None:

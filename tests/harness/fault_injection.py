@@ -7,13 +7,14 @@ memory, where mounting one is allowed; these faults work everywhere and hit at a
 from __future__ import annotations
 
 import builtins
+import contextlib
 import datetime as dt
 import errno
 import io
 import os
 import pwd
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,19 @@ def _opening(  # one closure for each way to open and write
 
     builtins.open = io.open = opened
     os.open, os.write = os_opened, written
+
+
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let the system refuse (EFBIG) what this process writes into a file beyond a size: real, whatever library writes."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _no_home() -> None:

@@ -15,7 +15,7 @@ Place = tuple[str | int, ...]
 
 # Numbers that no measurement makes, then numbers that some might.
 ABSURD: tuple[Any, ...] = (
-    *(float("nan"), float("inf"), float("-inf"), 1e308, -1e308, -1, -0.5, 10**400, -(10**30), 2**64),
+    *(float("nan"), float("inf"), float("-inf"), 1e308, -1e308, 1e-320, -1, -0.5, 10**400, -(10**30), 2**64),
 )
 STRANGE: tuple[Any, ...] = (0, 0.0, 1e-300, 1, 2**62, 0.1)
 OTHER_TYPES: tuple[Any, ...] = (

@@ -58,6 +58,13 @@ def column(name: str, index: int, value: object) -> Callable[[Body], object]:
     return lambda body: body["outcomes"][0]["samples"][name].__setitem__(index, value)
 
 
+def operators(work: list[Body]) -> Callable[[Body], object]:
+    """Let the operators of a forward pass be these."""
+    return lambda body: next(each for each in body["outcomes"] if each["metric"] == "flops/forward")["notes"].update(
+        forward_operators={"work": work}
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "edit", "said"),
     [
@@ -65,6 +72,13 @@ def column(name: str, index: int, value: object) -> Callable[[Body], object]:
         (LAUNCH, column("wall_s", 3, float("nan")), r"wall_s\[3\]: nan is not a finite number"),
         (LAUNCH, column("wall_s", 3, 10**400), r"wall_s\[3\]: a whole number beyond 2\^63"),
         (LAUNCH, column("wall_s", 0, 0.0), r"wall_s\[0\]: 0 is not above 0"),
+        (LAUNCH, column("wall_s", 0, 1e-320), r"wall_s\[0\]: 1e-320 is too small to be measured"),
+        (LAUNCH, lambda b: b.update(wall_s=5e-324), r"wall_s: 5e-324 is too small to be measured"),
+        (COUNT, operators([{"kind": "product", "size": [4]}]), r"work\.0: .*\(4,\) is no size of product, which has 4 numbers"),
+        (COUNT, operators([{"kind": "view", "size": [4]}]), r"work\.0: .*is no size of view"),
+        (COUNT, operators([{"kind": "optimizer", "size": [8]}]), r"work\.0: .*is no size of optimizer, which has 2"),
+        (COUNT, operators([{"kind": "pointwise", "size": [-8]}]), r"work\.0: .*is no size of pointwise"),
+        (COUNT, operators([{"kind": "pointwise", "size": [8], "calls": 0}]), r"work\.0\.calls"),
         (LAUNCH, column("wall_s", 0, -1.0), r"wall_s\[0\]: -1 is not above 0"),
         (LAUNCH, column("wall_s", 0, 1e300), r"wall_s\[0\]: 1e\+300 is over 1e\+09"),
         (LAUNCH, column("wall_s", 0, 500.0), r"wall_s\[0\]: 500 s is longer than the unit's 1 s"),

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from modbench import api, cli
-from modbench.harness.core import files, user_folders
+from modbench.harness.core import early_end, files, user_folders
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.machine import certificate
 from modbench.harness.results import lock
@@ -28,6 +28,15 @@ def system_error(number: int, path: str | None = None) -> OSError:
     return OSError(number, os.strerror(number), *([path] if path else []))
 
 
+def refused_to_a_unit() -> BaseException:
+    """What a pass raises that cannot write, in a process of a command such as `train`."""
+    try:
+        with early_end.writing():
+            raise system_error(errno.ENOSPC, "run/units/a.json")
+    except early_end.CannotWrite as error:
+        return error
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
@@ -37,6 +46,7 @@ def system_error(number: int, path: str | None = None) -> OSError:
         (system_error(errno.EMFILE, "run/x"), 3, "(ulimit -n)"),
         (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), 3, "No usable temporary"),
         (MemoryError(), 3, "(ulimit -v)"),
+        (refused_to_a_unit(), 3, "run/units/a.json: No space left on device. Nothing that was finished is lost"),
         (system_error(errno.ENOENT, "nowhere"), 2, "nowhere: No such file or directory. Check the path"),
         (system_error(errno.EACCES, "secret"), 2, "secret: Permission denied. Check the path"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0, ""),
@@ -111,6 +121,26 @@ def test_a_full_disk_is_recognised_behind_torch(
     ):
         save({"w": torch.zeros(100_000)}, stream)
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(file))
+
+
+def test_a_file_without_content_is_no_decision_of_the_users(modbench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """typer takes any EOFError for an answer that the user did not give, and ends with 1."""
+
+    def empty(*_: Any, **__: Any) -> None:
+        raise EOFError("Ran out of input")
+
+    monkeypatch.setattr(api, "report", empty)
+    done = modbench("report", "somewhere")
+    assert done.returncode == 3
+    assert "EOFError: Ran out of input" in done.stderr
+
+
+def test_a_full_disk_is_recognised_behind_rust(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space") as caught, files.naming(tmp_path / "model"):
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "model"))
+    with pytest.raises(RuntimeError, match="another"), files.naming(tmp_path / "model"):
+        raise RuntimeError("another (os error)")
 
 
 @pytest.fixture

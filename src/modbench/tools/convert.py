@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modbench.harness.core import catalogue, extras
-from modbench.harness.core.errors import ModbenchError, UsageError, in_short, shown
+from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.files import naming
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.text.corpus import corpus_entry
 from modbench.models.hf.spec import FAMILIES
@@ -207,17 +208,15 @@ def _write(model: Any, tokenizer: Any, encoder: bytes, notes: dict[str, Any], ou
     out.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        with offline():
+        with naming(out), offline():
             model.save_pretrained(str(made))
             tokenizer.save_pretrained(str(made))
-        (made / "tokenizer.json").write_bytes(encoder)
-        (made / NOTES).write_text(json.dumps(notes, indent=1) + "\n")
-        made.chmod(0o777 & ~_umask())
-        if out.exists():
-            out.rmdir()
-        made.rename(out)
-    except OSError as error:
-        raise ModbenchError(f"{out} could not be written: {in_short(error)}") from error
+            (made / "tokenizer.json").write_bytes(encoder)
+            (made / NOTES).write_text(json.dumps(notes, indent=1) + "\n")
+            made.chmod(0o777 & ~_umask())
+            if out.exists():
+                out.rmdir()
+            made.rename(out)
     finally:
         shutil.rmtree(made, ignore_errors=True)
 

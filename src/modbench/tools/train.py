@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from modbench import api
 from modbench.harness.core import early_end, files, torchrun
-from modbench.harness.core.errors import IncompleteError, UsageError
+from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.units import human_duration
 from modbench.harness.execution import stopping, worker
@@ -121,18 +121,30 @@ def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | N
                 rendered = _finish(folder, start) if ranks.first else None
         except (KeyboardInterrupt, early_end.Stopped):
             by = f" by {stop.cause}" if stop.cause in {"SIGTERM", "SIGHUP"} else ""
-            done = all(folder.record(unit).exists() for unit in resolved.units)
-            kept = (
-                "Training is done: "
-                if done
-                else "The checkpoint is kept: "
-                if run_folder.has_checkpoint(folder.path)
-                else "There is no checkpoint yet: "
-            )
-            raise IncompleteError(f"interrupted{by}. {kept}the same command with -o {folder.path} continues.") from None
+            raise IncompleteError(f"interrupted{by}. {_kept(resolved, folder)}") from None
+        except (OSError, early_end.CannotWrite) as error:
+            refused = error if isinstance(error, OSError) else error.__cause__
+            assert isinstance(refused, OSError)
+            if refused.errno not in early_end.DISK:
+                raise
+            where = refused.filename or folder.path
+            raise ModbenchError(f"{where}: {refused.strerror}. Make room there. {_kept(resolved, folder)}") from error
         finally:
             early_end.ask_here(asks=False)
     return rendered
+
+
+def _kept(resolved: Plan, folder: RunFolder) -> str:
+    """What a run keeps that did not come to its end, and how it continues."""
+    done = all(folder.record(unit).exists() for unit in resolved.units)
+    kept = (
+        "Training is done: "
+        if done
+        else "The checkpoint is kept: "
+        if run_folder.has_checkpoint(folder.path)
+        else "There is no checkpoint yet: "
+    )
+    return f"{kept}the same command with -o {folder.path} continues."
 
 
 def _finish(folder: RunFolder, start: float) -> api.Finished:
