@@ -16,6 +16,7 @@ from torch._C._autograd import (
     _profiler_enabled,
     _top_saved_tensors_default_hooks,
 )
+from torch.autograd import profiler as autograd_profiler
 from torch.nn.modules import module as modules
 from torch.optim import optimizer as optimizers
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
@@ -123,8 +124,9 @@ def profiled() -> bool:
 
 
 def stop_profiler(_wanted: bool) -> None:  # noqa: FBT001  # as a setter
-    """Stop it, and drop what it saw."""
+    """Stop it, and drop what it saw; Python's half of torch has a flag of its own."""
     _disable_profiler()
+    autograd_profiler._run_on_profiler_stop()  # noqa: SLF001  # what the profiler's own end calls
 
 
 def monitors() -> tuple[str, ...]:

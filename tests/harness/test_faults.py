@@ -299,6 +299,7 @@ def test_every_pass_runs_where_it_must() -> None:
         "inspect": ("COUNT", False, False, False, False),
         "peak": ("TIME", True, True, False, False),
         "roofline": ("TIME", True, True, False, False),
+        "without_own": ("TIME", True, True, False, False),
         "time": ("TIME", True, True, False, True),
         "energy": ("TIME", True, True, False, True),
         "compile": ("TIME", True, True, True, False),

@@ -128,7 +128,7 @@ def test_launches_that_differ_by_chance_are_accused_in_one_of_a_hundred_at_most(
 @pytest.mark.parametrize("beside", [1.0, 20.0])
 def test_a_changed_process_is_labelled_in_every_output(tmp_path: Path, beside: float) -> None:
     """Launches of the planted machine differ by a third; the user's code makes all arms alike slower, so no ratio shows it."""
-    made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], arms=ARMS, train=None)
+    made = planted_suite("draft", metrics=["latency/forward"], arms=ARMS, train=None)
     frame = stored(tmp_path, made, beside=beside)
     loaded = load(tmp_path / "run")
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
@@ -136,8 +136,8 @@ def test_a_changed_process_is_labelled_in_every_output(tmp_path: Path, beside: f
     for rows in (cases, frame):
         timed = rows.metric == "latency/forward"
         assert timed.sum() >= 6
-        assert (rows[timed].labels.str.contains(label, na=False) == changed_it).all()
-        assert not rows[~timed].labels.str.contains(label, na=False).any()
+        assert (rows[timed].labels.astype(str).str.contains(label) == changed_it).all()
+        assert not rows[~timed].labels.astype(str).str.contains(label).any()
     said = " ".join(summary.closing(loaded, Path("page"), None).split())
     assert ("Process was changed: dense, " in said) is changed_it
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
