@@ -87,7 +87,7 @@ def function_modes() -> tuple[str, ...]:
 
 def leave_function_modes(wanted: tuple[str, ...]) -> None:
     """Leave those that came since."""
-    if not wanted:
+    if "DeviceContext" not in wanted:
         torch.set_default_device(None)  # its mode is one of them, which torch remembers
     for mode in reversed(_get_current_function_mode_stack()[len(wanted) :]):
         TorchFunctionMode.__exit__(mode, None, None, None)

@@ -43,6 +43,7 @@ def _on_cpu(value: Any) -> Any:
 
 def install() -> None:
     """Put the card in place, for as long as this process lives."""
+    contextlib.ExitStack().enter_context(OnCpu())  # first: modbench keeps the modes with which its process started
     from fake_cuda import FakeCuda
 
     class LiveCuda(FakeCuda):
@@ -110,7 +111,6 @@ def install() -> None:
     # Tracing without generating code: what cannot be compiled as one graph is still found.
     patch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     _shrink()
-    contextlib.ExitStack().enter_context(OnCpu())
 
 
 def _shrink() -> None:
