@@ -54,6 +54,7 @@ class Pass:
         confirms: whether its units train again what a sweep found best, and run only where a confirmation asks for them.
         samples: what the samples are: `launches`: many calls in each of several processes, interleaved with the anchor;
             `seeds`: one value per seed; `one`: one value.
+        rounds: `rounds(unit)` returns the rounds of a launch, where the samples are `launches`.
         column: the column of samples that holds the value.
         statistic: name of the value's statistic in `cases.csv`.
         no_interval: why a value has no interval, where `samples` is `one`.
@@ -86,6 +87,7 @@ class Pass:
     once: bool = False
     confirms: bool = False
     samples: Literal["launches", "seeds", "one"] = "one"
+    rounds: Callable[[UnitOfWork], int] = lambda unit: unit.protocol.rounds
     column: str = "value"
     statistic: str = "exact"
     no_interval: str = "counted, not sampled: no interval"

@@ -150,7 +150,7 @@ def interleaved(
     plan = unit.protocol.energy
     found = dict[str, Columns]((arm, {}) for arm, call in calls.items() if not isinstance(call, Gap))
     ready = list(found)
-    for block in range(-(-plan.windows // 2)):
+    for block in range(rounds(unit)):
         rng.shuffle(ready)
         for position, arm in enumerate(ready + ready[::-1]):
             call = calls[arm]
@@ -223,6 +223,11 @@ def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], la
         yield maker.unit(name, comparison, PASS.name, flops, workload=group, launch=launch)
 
 
+def rounds(unit: UnitOfWork) -> int:
+    """Blocks of a launch: in each, every arm has one window in each direction."""
+    return -(-unit.protocol.energy.windows // 2)
+
+
 def longest(unit: UnitOfWork) -> float:
     """Seconds of all windows at most; each lasts until a call has ended and the counter has moved."""
     plan, calls = unit.protocol.energy, 2 * len(unit.comparison.arms)
@@ -240,6 +245,7 @@ PASS = Pass(
     timed=True,
     repeated=True,
     samples="launches",
+    rounds=rounds,
     statistic="median",
     besides=longest,
     settings=lambda suite, _case: suite.energy,

@@ -197,7 +197,7 @@ def _of_samples(outcome: Outcome, metric: AnyMetric, made_in: Pass, record: Reco
             yield Problem((*place, name, at), f"{max(times):g} s is longer than the unit's {longest:g} s")
     if launches:
         yield from _of_rounds(samples, place)
-        yield from _all_rounds(samples.get("round"), record.unit.protocol.rounds, place)
+        yield from _all_rounds(samples.get("round"), made_in.rounds(record.unit), place)
 
 
 def _all_rounds(rounds: list[float] | None, planned: int, place: Path_) -> Iterator[Problem]:

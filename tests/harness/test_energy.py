@@ -12,7 +12,7 @@ import pytest
 from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import catalogue, files
 from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured
@@ -20,8 +20,9 @@ from modbench.harness.core.measure_plans import EnergyPlan
 from modbench.harness.machine import nvml
 from modbench.harness.passes import compile as compile_pass
 from modbench.harness.passes import energy
+from modbench.harness.results.checks import usable
 from modbench.harness.results.notes.timing import EnergyNotes
-from modbench.harness.results.records import Gap, Outcome
+from modbench.harness.results.records import Gap, Outcome, Record
 from modbench.harness.subject.subject import Subject
 
 STEP_S = 0.1
@@ -53,7 +54,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
 def unit(arms: tuple[Case, ...] = (), windows: int = 2) -> UnitOfWork:
     plan = EnergyPlan(windows=windows, window_s=0.5, idle_s=0.5)
     protocol = Protocol(
-        rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="", energy=plan
+        rounds=6, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="", energy=plan
     )
     comparison = Comparison(arms=arms or (case("one"),), metrics=("energy/total",))
     return UnitOfWork(
@@ -112,6 +113,19 @@ def test_idle_power_is_read_when_it_has_settled(cuda: FakeCuda, monkeypatch: pyt
     energy.time.sleep = lambda s: meter.draw(s, 70 + 20 * int(cuda.host))  # type: ignore[attr-defined]
     with pytest.raises(Unmeasured, match="had not settled after 10 s"):
         energy.watch_idle(nvml.Device("1"), 0.5)
+
+
+@pytest.mark.parametrize("windows", [2, 3, 8])
+def test_what_was_measured_is_believed(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, windows: int) -> None:
+    """A launch has as many rounds as its windows need, not as many as a launch that is timed."""
+    meter = Meter(cuda, monkeypatch)
+    monkeypatch.setattr(Subject, "train_step", lambda _self, _tokens: meter.draw(2e-3, 300.0))
+    made = unit(windows=windows)
+    outcomes = tuple(each for each in energy.run(made, [catalogue.metrics()["energy/total"]]) if isinstance(each, Outcome))
+    record = Record(unit=made, started=files.now(), wall_s=100.0, outcomes=outcomes)
+    (outcome,) = usable(record, made).outcomes
+    assert outcome.status == "ok", outcome.reason
+    assert len(outcome.samples["value"]) == 2 * -(-windows // 2)
 
 
 def test_without_idle_power_there_is_energy(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
