@@ -57,7 +57,7 @@ def served(moments: int) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture(scope="module")
 def few() -> Iterator[subprocess.Popen[str]]:
-    yield from served(3)
+    yield from served(2)
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,11 @@ def forecast(made: Case) -> float:
     return cost.memory_train(ELEMENT_BYTES[made.place.dtype])
 
 
+def fewest(model: str) -> int:
+    """Layers with which a model can be built: what they hold and save grows with their number, so that few tell as much."""
+    return 4 if model == "depth_branches" else 2
+
+
 def forward_peak(made: Case) -> tuple[float, list[int] | None]:
     """Peak of a forward pass without gradients, and what a dynamic model did in it."""
     subject = Subject(made, 0)
@@ -52,7 +57,7 @@ def forward_peak(made: Case) -> tuple[float, list[int] | None]:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_four_ways_to_the_same_peak(model: str, dtype: str) -> None:
-    made = in_format(case(model, 96, 2, d_model=128), dtype)
+    made = in_format(case(model, 96, 2, d_model=128, n_layers=fewest(model)), dtype)
     seen = of_training(Subject(made, 0))
     subject = Subject(made, 0)
     tokens_BT = subject.inputs(0, 1)[0]
@@ -75,7 +80,7 @@ LONGER = [pytest.param(t, b, marks=pytest.mark.proof) for t, b in ((16, 1), (256
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("t", "b"), [(1, 1), (64, 4), (600, 1), *LONGER])
 def test_the_closed_form_is_within_one_percent_of_fake_tensors(model: str, t: int, b: int) -> None:
-    made = case(model, t, b, d_model=128, max_seq_len=600)
+    made = case(model, t, b, d_model=128, n_layers=fewest(model), max_seq_len=600)
     assert forecast(made) == pytest.approx(of_fake_tensors(made).peak, rel=0.01)
 
 
@@ -146,7 +151,7 @@ def test_a_forward_pass_is_forecast_too(model: str, t: int, b: int) -> None:
     model=st.sampled_from(["dense", "mod", "moe", "mode_staged", "mode_integrated"]),
     t=st.integers(8, 300),
     b=st.integers(1, 4),
-    layers=st.integers(2, 8),
+    layers=st.integers(2, 4),
     d=st.sampled_from([64, 128, 256]),
     vocab=st.sampled_from([256, 2000]),
     dtype=st.sampled_from(["fp32", "bf16"]),
