@@ -1,7 +1,7 @@
 """The gate's rules: what passes, what is worse, what cannot be told. Knows no run.
 
-A test of non-inferiority (docs/method.md). A comparison *passes* where a slowdown above the margin is excluded, each at 5 %: a
-gate passes only where all of them do, so no correction is needed (an intersection-union test). It is *worse* where a slowdown
+A test of non-inferiority (docs/method-gate.md). A comparison *passes* where a slowdown above the margin is excluded, each at 5 %:
+a gate passes only where all of them do, so no correction is needed (an intersection-union test). It is *worse* where a slowdown
 above the margin is shown, at 5 % over all times of the gate, or all losses (Holm). All else is *cannot tell*.
 """
 

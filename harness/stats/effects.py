@@ -1,7 +1,7 @@
 """Effects from raw samples. The launch is the unit of evidence: samples of different launches are never pooled.
 
-Protocol (docs/method.md): in each block, d = mean log t(arm) - mean log t(anchor); a launch's effect is the median of its
-blocks' d; the result is the mean of the launch effects with a t-interval over launches. A bootstrap of pooled samples
+Protocol (docs/method-timing.md): in each block, d = mean log t(arm) - mean log t(anchor); a launch's effect is the median of
+its blocks' d; the result is the mean of the launch effects with a t-interval over launches. A bootstrap of pooled samples
 covers less than half where launches differ by as much as blocks; this covers 95 %. No function here takes samples of several
 launches as one list.
 """

@@ -2,7 +2,8 @@
 
     python tests/bench/break_even.py [--repeats 1000]
 
-Effects are normal around a planted curve; every length has launches of its own. Prints Markdown tables for docs/method.md.
+Effects are normal around a planted curve; every length has launches of its own. Prints Markdown tables for
+docs/method-break-even.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python tests/bench/estimands.py
 
-Prints a Markdown table for docs/method.md.
+Prints a Markdown table for docs/method-timing.md.
 """
 
 from __future__ import annotations

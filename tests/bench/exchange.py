@@ -3,8 +3,8 @@
     python tests/bench/exchange.py
 
 Losses are a dense curve, an offset of each seed that all arms share, and noise of each run. Prints a Markdown table for
-docs/method.md: how often each holds the truth and, in brackets, how often there is a number with both ends; where the dense
-curve bends, by how much the median estimate is too high.
+docs/method-exchange.md: how often each holds the truth and, in brackets, how often there is a number with both ends; where the
+dense curve bends, by how much the median estimate is too high.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python tests/bench/families.py
 
-All arms share their anchor, so pairs depend on each other. Prints a Markdown table for docs/method.md.
+All arms share their anchor, so pairs depend on each other. Prints a Markdown table for docs/method-verdicts.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python tests/bench/joint_fit.py
 
 Three variants of five sizes; each loss is a parabola, an offset of the seed and noise of the run. Prints a Markdown table for
-docs/method.md.
+docs/method-loss.md.
 """
 
 from __future__ import annotations

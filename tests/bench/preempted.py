@@ -2,7 +2,7 @@
 
     python tests/bench/preempted.py
 
-Samples of all arms wait for a processor at random. Prints a Markdown table for docs/method.md.
+Samples of all arms wait for a processor at random. Prints a Markdown table for docs/method-verdicts.md.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     python tests/bench/spread.py --seeds 8
     python tests/bench/spread.py --seeds 8 --only "last tenth"   # the rows whose names have this in them
 
-Prints a Markdown table for docs/method.md: the deviation over seeds of dense, of MoD and of their difference seed by seed, where
-only the weights vary, only the text, only its last tenth, or everything; where the two models start from weights of their own;
-where the text is drawn otherwise; where weights are averaged; where the rate falls otherwise. Losses do not depend on what else
-runs; with eight seeds it takes about an hour of a core.
+Prints a Markdown table for docs/method-confirm.md: the deviation over seeds of dense, of MoD and of their difference seed by
+seed, where only the weights vary, only the text, only its last tenth, or everything; where the two models start from weights of
+their own; where the text is drawn otherwise; where weights are averaged; where the rate falls otherwise. Losses do not depend on
+what else runs; with eight seeds it takes about an hour of a core.
 """
 
 from __future__ import annotations

@@ -82,10 +82,10 @@ def labels_of(loaded: Loaded, *, dense: bool = False) -> set[str]:
 
 
 def test_the_museum_is_large_enough_and_documented() -> None:
-    """`docs/method.md` has a row for every attack, with the label or the words by which it is found."""
+    """`docs/method-guards.md` has a row for every attack, with the label or the words by which it is found."""
     assert len(ATTACKS) >= 16
     assert len(HONEST) >= 20
-    method = (HERE.parents[1] / "docs" / "method.md").read_text(encoding="utf-8")
+    method = (HERE.parents[1] / "docs" / "method-guards.md").read_text(encoding="utf-8")
     table = method.partition("## Attacks")[2].partition("\n## ")[0]
     rows = [
         [cell.strip(" `*") for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| `")

@@ -63,7 +63,7 @@ def test_headings_name_the_anchors_that_github_gives_them() -> None:
 
 def test_links_into_the_repository_become_links_into_the_site() -> None:
     index = PAGES["index.md"]
-    assert "](method.md#labels)" in index
+    assert "](start.md#install)" in index
     assert "](reference/suites.md#quick)" in index
     assert "](docs/" not in index
     assert "](index.md" in PAGES["security.md"] or "](run_folder.md" in PAGES["security.md"]
