@@ -41,6 +41,15 @@ def test_the_readme_is_short() -> None:
     assert [line for line in lines if len(line) > 120] == []
 
 
+def test_pages_on_method_are_short_and_listed() -> None:
+    overview = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    pages = [*(ROOT / "docs").glob("method-*.md")]
+    assert pages
+    for page in pages:
+        assert page.read_text(encoding="utf-8").count("\n") <= 250, page.name
+        assert f"]({page.name})" in overview
+
+
 def test_docs_name_only_files_that_exist() -> None:
     for doc in DOCS:
         text = doc.read_text(encoding="utf-8")
