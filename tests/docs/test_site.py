@@ -11,7 +11,7 @@ import docs_reference
 import pytest
 from docs_api import exported, public
 from docs_drawing import DRAWINGS, IMAGES
-from docs_links import anchors, links, with_anchors
+from docs_links import FENCED, anchors, links, with_anchors
 
 from modbench.cli import app
 from modbench.harness.core import catalogue
@@ -52,6 +52,14 @@ def test_links_and_anchors_hold_in_the_repository(file: Path) -> None:
         there = file.parent / target if target else file
         assert there.exists(), f"{file.name}: {target}"
         assert not anchor or anchor in anchors(there.read_text(encoding="utf-8")), f"{file.name}: {target}#{anchor}"
+
+
+@pytest.mark.parametrize("file", docs_build.sources(), ids=lambda file: file.name)
+def test_a_table_has_a_head(file: Path) -> None:
+    lines = ["", *FENCED.sub("", file.read_text(encoding="utf-8")).splitlines(), ""]
+    for above, row, below in zip(lines, lines[1:], lines[2:], strict=False):
+        if row.startswith("|") and not above.startswith("|"):
+            assert re.match(r"\| ?:?--", below), row
 
 
 def test_headings_name_the_anchors_that_github_gives_them() -> None:
