@@ -291,7 +291,7 @@ def linked(runs: Sequence[Run]) -> list[list[int]]:
 
 def _spread(left_R: np.ndarray, free_R: np.ndarray) -> Spread | None:
     """The deviation behind residuals, given the share of each that the fit left free."""
-    freedom = float(free_R.sum())
-    if freedom < 1e-6:
+    freedom = round(float(free_R.sum()), 6)  # 2 may come out as 1.9999999999999998, which must decide nothing
+    if not freedom:
         return None
     return Spread(math.sqrt(float(left_R @ left_R) / freedom), freedom)

@@ -84,6 +84,20 @@ def test_it_is_least_squares_with_a_column_for_each_seed() -> None:
     assert mean == pytest.approx(found[i] + (found[9] + found[10]) / 3)
 
 
+def test_rounding_decides_about_no_interval() -> None:
+    """Three sizes with two seeds leave two degrees of freedom, which come out a little more or less than that."""
+    rng = np.random.default_rng(0)
+    for first in np.linspace(9.0, 14.0, 40):
+        places = [float(first), float(first) + 0.7, float(first) + 1.1]
+        runs = [Run("v", x, seed, 2 + (x - places[1]) ** 2 + rng.normal(0, 1e-3)) for x in places for seed in (0, 1)]
+        fit = JointFit(runs)
+        assert fit.residual is not None
+        assert fit.residual.freedom == 2
+        found = fit.optimum("v")
+        assert isinstance(found, Optimum)
+        assert found.place.low is not None
+
+
 def test_one_variant_of_one_size_is_a_mean_over_seeds() -> None:
     losses = [2.0, 2.1, 1.9, 2.3]
     fit = JointFit([Run("v", 11.0, seed, loss) for seed, loss in enumerate(losses)])
