@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
-import io
 import json
 import os
 import signal
@@ -15,13 +13,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 from hypothesis import settings
+from in_process import SIGNALS, command_line
 from left_behind import pytest_runtest_makereport  # noqa: F401  # a hook: no process outlives a test that failed
-
-from modbench.cli import main
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -30,7 +26,6 @@ settings.register_profile("short", max_examples=20, derandomize=True, deadline=N
 settings.register_profile("proof", max_examples=200, derandomize=False, deadline=None)
 settings.load_profile("short")
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Fixtures that take seconds to make: a test that reads one is slow.
 SHARED = {"tiny_run", "browser", "whole", "two_runs", "built", "ran", "cluster"}
 # Files that share such a fixture: one worker runs them all, and makes it once.
@@ -165,31 +160,7 @@ def _seed() -> None:
 @pytest.fixture(scope="session")
 def modbench() -> Modbench:
     """Run the command line in this process, which loads torch once, and put back what a command changes."""
-
-    def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        command = ["modbench", *map(str, arguments)]
-        out, err = io.StringIO(), io.StringIO()
-        handlers = {number: signal.getsignal(number) for number in SIGNALS}
-        with (
-            pytest.MonkeyPatch.context() as patch,
-            mock.patch.dict(os.environ, {"COLUMNS": "120"}),  # a launcher sets variables for its workers
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-        ):
-            patch.setattr(sys, "argv", command)
-            patch.setattr(sys, "path", list(sys.path))
-            patch.chdir(cwd or Path.cwd())
-            with pytest.raises(SystemExit) as ended:
-                main()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for name in [name for name in sys.modules if name.startswith("modbench_user_")]:
-            del sys.modules[name]
-        code = ended.value.code
-        assert code is None or isinstance(code, int)
-        return subprocess.CompletedProcess(command, code or 0, out.getvalue(), err.getvalue())
-
-    return run
+    return command_line
 
 
 @pytest.fixture(scope="session")

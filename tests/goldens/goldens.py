@@ -1,0 +1,283 @@
+"""Golden runs: stored run folders, and all that modbench makes of them.
+
+    pytest tests/goldens                           # check
+    MODBENCH_GOLDEN=write pytest tests/goldens     # write anew; then read the difference
+
+Each folder beside this file holds runs (`run.json.gz`, made by `plant.py`) and what is made of them, in two parts:
+
+- `data/`: tables, reports as JSON, exit codes. Columns, order, words of fixed lists and exit codes are compared exactly, numbers
+  to 1e-9 of their size.
+- `words/`: what people read, in the terminal at 80 columns, in Markdown, LaTeX, on the page, and every sentence of the data. A
+  commit that changes them changes nothing else, so that a reviewer reads them.
+"""
+
+from __future__ import annotations
+
+import csv
+import html.parser
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from in_process import command_line
+
+from modbench.reports import demo
+
+HERE = Path(__file__).parent
+TOLERANCE = 1e-9
+# What is left where numbers of about 1 cancel.
+ROUNDING = 1e-15
+# Parts of the JSON, and columns of the tables, that are sentences.
+SENTENCES = {
+    *("title", "asked", "answer", "sure", "cautions", "warnings", "facts", "doubts", "reasons", "reason", "protocol"),
+    *("check_in_words", "about", "advice", "notes", "differs", "summary", "why", "said", "found", "how"),
+}
+# What is made of every run, and what more of some: a name, and the command.
+EVERY = {"report": "report run"}
+MORE: Mapping[str, Mapping[str, str]] = {
+    "quick": {
+        "by_capacity": "compare run --by capacity",
+        "by_seq_len": "compare run --by seq_len --metric latency/forward",
+        "recommend": "recommend run --seq-len 512",
+        "recommend_json": "recommend run --seq-len 512 --json",
+        "gate_itself": "gate run --against run --fail-on slower:2%,flops:0%",
+    },
+    "isoflop": {"recommend": "recommend run"},
+    "search": {"by_seq_len": "compare run --by seq_len"},
+    "tasks": {"by_arm": "compare run --by arm"},
+    "decode": {"by_batch": "compare run --by batch_size", "recommend": "recommend run --batch-size 8"},
+    "gate": {
+        "report": "report new",
+        "gate": "gate new --against old --fail-on slower:2%,flops:0%",
+        "gate_json": "gate new --against old --fail-on slower:2%,flops:0% --json",
+        "gate_lenient": "gate new --against old --lenient",
+        "compare": "compare old new",
+        "compare_json": "compare old new --json",
+    },
+    "gpu": {"by_seq_len": "compare run --by seq_len"},
+}
+NAMES = tuple(MORE)
+FORMATS = "csv,html,md,tex,json"
+# Files of formats, and of which part they are.
+PAGES = {".md", ".tex"}
+
+
+@dataclass(frozen=True)
+class Golden:
+    """What was made of a golden's runs.
+
+    Attributes:
+        data: file name to content: CSV without sentences, JSON without sentences.
+        words: file name to text.
+    """
+
+    data: Mapping[str, str]
+    words: Mapping[str, str]
+
+
+def made(name: str, folder: Path) -> Golden:
+    """Unpack a golden's runs into a folder, and return what modbench makes of them."""
+    for packed in sorted((HERE / name).glob("*.json.gz")):
+        run = folder / packed.name.removesuffix(".json.gz")
+        run.mkdir()
+        demo.unpack(run, packed)
+    data: dict[str, str] = {}
+    words: dict[str, str] = {}
+    exits: dict[str, int] = {}
+    for title, command in {**EVERY, **MORE[name]}.items():
+        views = f" --format {FORMATS} -o views" if title == "report" else ""
+        done = command_line(*(command + views).split(), cwd=folder, columns=80)
+        exits[command] = done.returncode
+        if command.endswith("--json"):
+            part, sentences = _split_json(json.loads(done.stdout))
+            data[f"{title}.json"], words[f"{title}.txt"] = as_json(part), sentences
+        else:
+            words[f"{title}.txt"] = done.stdout + ("\n--- standard error\n" + done.stderr if done.stderr else "")
+    data["exit_codes.json"] = as_json(exits)
+    for path in sorted((folder / "views").iterdir()):
+        content = path.read_text(encoding="utf-8")
+        if path.suffix == ".csv":
+            data[path.name], words[f"{path.stem}_reasons.txt"] = _split_csv(content)
+        elif path.suffix == ".json":
+            part, sentences = _split_json(json.loads(content))
+            for table in ("cases", "comparisons", "tables"):  # as in the CSV files, which are compared
+                part.pop(table)
+            data[path.name], words[f"{path.stem}_sentences.txt"] = as_json(part), sentences
+        elif path.suffix == ".html":
+            words["page.txt"] = page_text(content)
+        elif path.suffix in PAGES:
+            words[path.name] = content
+    return Golden(data, words)
+
+
+def as_json(data: object) -> str:
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+
+def _split_csv(text: str) -> tuple[str, str]:
+    """Return a table without its columns of sentences, and those sentences, each once, in order."""
+    rows = list(csv.DictReader(io.StringIO(text)))
+    columns = [column for column in (rows[0] if rows else {}) if column not in SENTENCES]
+    kept = io.StringIO()
+    writer = csv.DictWriter(kept, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    sentences = dict.fromkeys(row[column] for row in rows for column in row if column in SENTENCES and row[column])
+    return kept.getvalue(), "".join(f"{each}\n" for each in sentences)
+
+
+def _split_json(data: Any) -> tuple[Any, str]:
+    """Return JSON without its sentences, and those sentences by their key, in order."""
+    sentences: dict[str, None] = {}
+
+    def keep(value: Any, path: str) -> Any:
+        if isinstance(value, dict):
+            for key in value.keys() & SENTENCES:
+                sentences.update(dict.fromkeys(f"{path}{key}: {each}" for each in _texts(value[key])))
+            return {key: keep(each, f"{path}{key}/") for key, each in value.items() if key not in SENTENCES}
+        if isinstance(value, list):
+            return [keep(each, path) for each in value]
+        return value
+
+    kept = keep(data, "")
+    return kept, "".join(f"{each}\n" for each in sorted(sentences))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from (f"{key}: {text}" for text in _texts(each))
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+    elif value is not None:
+        yield str(value)
+
+
+class _Text(html.parser.HTMLParser):
+    """The text of a page, a line for each block; without scripts, styles and drawings."""
+
+    SILENT = ("script", "style", "svg", "head")
+    INLINE = frozenset(
+        {
+            "a",
+            "abbr",
+            "b",
+            "code",
+            "em",
+            "i",
+            "small",
+            "span",
+            "strong",
+            "sub",
+            "sup",
+            "td",
+            "th",
+            "label",
+            "button",
+        }
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = [""]
+        self.silent: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        del attrs
+        if tag in self.SILENT:
+            self.silent.append(tag)
+        self._between(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self.silent and tag == self.silent[-1]:
+            self.silent.pop()
+        self._between(tag)
+
+    def handle_data(self, data: str) -> None:
+        if not self.silent:
+            self.lines[-1] += data
+
+    def _between(self, tag: str) -> None:
+        if tag in {"td", "th"}:
+            self.lines[-1] += " "
+        elif tag not in self.INLINE:
+            self.lines.append("")
+
+
+def page_text(page: str) -> str:
+    """Return what a page says, a line for each block of text."""
+    parser = _Text()
+    parser.feed(page)
+    lines = (re.sub(r"\s+", " ", line).strip() for line in parser.lines)
+    return "".join(f"{line}\n" for line in lines if line)
+
+
+# --- comparing
+
+
+def differences(name: str, golden: Golden) -> list[str]:
+    """Return how what was made differs from what is stored, a line for each file."""
+    found: list[str] = []
+    for part, files, same in (("data", golden.data, _same_data), ("words", golden.words, _same_words)):
+        folder = HERE / name / part
+        there = {path.name for path in folder.glob("*")}
+        found += [f"{name}/{part}/{each}: no longer made" for each in sorted(there - files.keys())]
+        found += [f"{name}/{part}/{each}: new" for each in sorted(files.keys() - there)]
+        for each in sorted(there & files.keys()):
+            if (where := same((folder / each).read_text(encoding="utf-8"), files[each])) is not None:
+                found.append(f"{name}/{part}/{each}: {where}")
+    return found
+
+
+def _same_words(stored: str, text: str) -> str | None:
+    for number, (old, new) in enumerate(_lines(stored, text), 1):
+        if old != new:
+            return f"line {number}\n  stored: {old}\n  now:    {new}"
+    return None
+
+
+def _lines(stored: str, text: str) -> Iterator[tuple[str | None, str | None]]:
+    old, new = stored.split("\n"), text.split("\n")
+    for index in range(max(len(old), len(new))):
+        yield (old[index] if index < len(old) else None), (new[index] if index < len(new) else None)
+
+
+def _same_data(stored: str, text: str) -> str | None:
+    """Where data differs: texts exactly, numbers by more than the tolerance."""
+    split: Callable[[str], list[str]] = re.compile(r'([,\n\s:\[\]{}";]+)').split
+    for number, (old, new) in enumerate(_lines(stored, text), 1):
+        if old != new:
+            if old is not None and new is not None:
+                pairs = [*zip(split(old), split(new), strict=False)]
+                if len(split(old)) == len(split(new)) and all(_same(a, b) for a, b in pairs):
+                    continue
+                found = next((pair for pair in pairs if not _same(*pair)), (old, new))
+                return f"line {number}\n  stored: {found[0]}\n  now:    {found[1]}"
+            return f"line {number}\n  stored: {old}\n  now:    {new}"
+    return None
+
+
+def _same(old: str, new: str) -> bool:
+    if old == new:
+        return True
+    try:
+        return math.isclose(float(old), float(new), rel_tol=TOLERANCE, abs_tol=ROUNDING)
+    except ValueError:
+        return False
+
+
+def store(name: str, golden: Golden) -> None:
+    """Write what was made of a golden's runs."""
+    for part, files in (("data", golden.data), ("words", golden.words)):
+        folder = HERE / name / part
+        folder.mkdir(exist_ok=True)
+        for path in folder.glob("*"):
+            path.unlink()
+        for file, content in files.items():
+            (folder / file).write_text(content, encoding="utf-8")

@@ -1,0 +1,208 @@
+"""Makes the stored runs that the goldens are made from.
+
+    PYTHONPATH=tests/harness:tests/reports python tests/goldens/plant.py [NAME …]
+
+A stored run is an input: later versions of modbench must read it as it is. So this script is for a golden that is added; it
+refuses to replace one unless --replace says so. Times, losses and answers are planted (`tests/harness/planted.py`); `gpu` is
+measured on a pretend card (`tests/gpu/pretend`), whose times mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from planted import left, planted_suite
+from planted_compare import compared_run
+from planted_tasks import planted as planted_tasks
+from test_confirm import planted as planted_confirmation
+
+from modbench.harness.core import files
+from modbench.harness.core.contracts import Text
+from modbench.harness.planning.plan import make_plan
+from modbench.harness.planning.suite import load_suite
+from modbench.reports import demo
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+TEXT = Text("t", b"some words " * 50_000, b"other words " * 500, "c0ffee")
+DATE = "2026-01-02T03:04:05+00:00"
+# Changes from one making to the next, and nobody reads it.
+PRIVATE = ("token", "started_in")
+
+
+def quick(folder: Path) -> None:
+    """Plant a ladder, a twin, arms that pay from a length on, an arm that waits, one that reads the future, one that fails."""
+    made = make_plan(load_suite("quick"), device="cpu", text=TEXT)
+    rungs = [case.arm for case in made.cases if case.arm.startswith("dense-f") and case.place.seq_len == 128]
+    always = {
+        rungs[0]: 0.57,
+        rungs[1]: 0.73,
+        "mod[c0.125]": 0.62,
+        "mode_integrated[c0.125]": 0.85,
+        "mode_staged[c0.125]": 0.7,
+    }
+    grid = {(arm, step, t): share for arm, share in always.items() for step in _STEPS for t in _LENGTHS}
+    for step in _STEPS:
+        for t, quarter, half in zip(_LENGTHS, (1.1, 0.98, 0.72), (1.2, 1.1, 1.05), strict=True):
+            grid |= {("mod[c0.25]", step, t): quarter, ("mod[c0.5]", step, t): half}
+    trouble: dict[str, Any] = {"fails": "moe", "leaks": "mod[c0.5]", "waits": "mode_integrated[c0.125]"}
+    trouble |= {"drifts": "mode_staged[c0.125]"}
+    left(folder, made, grid=grid, **trouble)
+
+
+_STEPS, _LENGTHS = ("forward", "train_step"), (128, 256, 512)
+
+
+def isoflop(folder: Path) -> None:
+    """Plant a sweep at equal training FLOPs that confirms its best on fresh seeds: MoD is better, routing by noise is between."""
+    planted_confirmation(folder, mod=-0.05, noise=0.02)
+
+
+def search(folder: Path) -> None:
+    """Plant a search for the length from which MoD pays, against the same shape and at equal cost."""
+    lengths = (32, 48, 64, 96, 128, 192, 256)
+    made = planted_suite(
+        "draft",
+        metrics=["flops/forward", "latency/forward"],
+        launches=3,
+        rounds=2,
+        grid={"seq_len": list(lengths)},
+        arms=[
+            {"model": "dense"},
+            {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}},
+            {"model": "mod", "capacity": [0.125, 0.5]},
+        ],
+        search={},
+        train=None,
+    )
+    rung = next(case.arm for case in made.cases if case.arm.startswith("dense-f"))
+    grid = {("mod[c0.125]", "forward", t): 1.2 if t < 96 else 0.8 for t in lengths}
+    grid |= {("mod[c0.5]", "forward", t): 1.1 for t in lengths} | {(rung, "forward", t): 0.7 for t in lengths}
+    left(folder, made, grid=grid)
+
+
+def tasks(folder: Path) -> None:
+    """Plant answers on one task by three seeds; MoD's training fails."""
+    planted_tasks(folder / "run", fails="mod[c0.125]")
+
+
+def decode(folder: Path) -> None:
+    """Plant prefill and decode at two batch sizes, as a server's units; MoE fails."""
+    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}, {"model": "moe"}]
+    metrics = ["flops/forward", "latency/prefill", "tokens_per_s/prefill", "latency/decode", "tokens_per_s/decode"]
+    grid = {"seq_len": [64, 128], "batch_size": [1, 8]}
+    made = planted_suite("draft", metrics=metrics, arms=arms, grid=grid, launches=3, rounds=4, train=None, twin=True)
+    left(folder, made, fails="moe", certificate=None)
+
+
+def gate(folder: Path) -> None:
+    """Plant a run and one after a change: MoD 0.125 takes 20 % more, MoD 0.5 20 % less, MoE fails, other packages."""
+    git = {"commit": "0123456789abcdef", "dirty": False}
+    compared_run(folder / "old", seed=1, environment={"git": git})
+    packages = {"packages": {"modbench": "1", "torch": "9"}, "git": git | {"dirty": True}}
+    slower = {"mod[c0.125]": 1.2, "mod[c0.5]": 0.8}
+    compared_run(folder / "new", seed=2, slower=slower, fails="moe", environment=packages)
+
+
+def gpu(folder: Path) -> None:
+    """Run a suite with device times, graphs, clocks and energy on a pretend card."""
+    suite = folder / "gpu.toml"
+    suite.write_text(GPU)
+    paths = [str(ROOT / "tests" / "gpu" / "pretend"), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"MODBENCH_PRETEND_CARD": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(paths)}
+    environment["MODBENCH_STATE"] = str(folder / "state")
+    command = [sys.executable, "-m", "modbench", "run", "gpu.toml", "--device", "cuda", "-o", "run"]
+    subprocess.run(command, check=True, cwd=folder, env=environment)
+
+
+GPU = """
+name = "card"
+about = "A pretend card: what a run on a GPU records"
+effort = "smoke"
+launches = 3
+rounds = 2
+device = "cuda"
+metrics = ["flops/forward", "latency/forward", "latency/decode", "tokens_per_s/decode", "memory/peak_allocated",
+           "memory/kv_cache", "energy/total", "energy/per_token", "mfu", "syncs/forward"]
+[shape]
+d_model = 64
+n_layers = 2
+n_heads = 2
+[grid]
+seq_len = [64, 128]
+batch_size = [1]
+dtype = ["bf16"]
+[decode_grid]
+seq_len = [64]
+batch_size = [1, 4]
+execution = ["graph"]
+[decode]
+tokens = 4
+[energy]
+window_s = 0.5
+idle_s = 0.5
+[[arms]]
+model = "dense"
+decode_policy = "masked"
+[[arms]]
+model = "mod"
+router = "synthetic"
+capacity = 0.25
+decode_policy = "budget"
+"""
+
+MADE: dict[str, Callable[[Path], None]] = {
+    made.__name__: made for made in (quick, isoflop, search, tasks, decode, gate, gpu)
+}
+
+
+def stored(run: Path) -> dict[str, Any]:
+    """Return the JSON files of a run folder by their path in it, without what differs between two makings."""
+    found = {str(path.relative_to(run)): json.loads(path.read_text()) for path in _json_files(run)}
+    for name in PRIVATE:
+        found["run.json"].pop(name, None)
+    found["run.json"]["command"] = ["modbench", "run", "planted"]
+    for name, content in found.items():
+        if name.startswith("units/") and content.get("environment"):
+            content["environment"]["host"] = None
+    found["run.json"]["environment"]["host"] = None
+    return found
+
+
+def _json_files(run: Path) -> Iterator[Path]:
+    for path in sorted(run.rglob("*.json")):
+        if not path.relative_to(run).parts[0].startswith(("report", "logs")):
+            yield path
+
+
+def main() -> None:
+    """Make what is named, or what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[[], *MADE], help="default: all that are missing")
+    parser.add_argument("--replace", action="store_true", help="also where there is one")
+    options = parser.parse_args()
+    for name in options.names or MADE:
+        here = HERE / name
+        if not options.replace and (there := sorted(here.glob("*.json.gz"))):
+            print(f"{name}: {', '.join(each.name for each in there)} kept")
+            continue
+        with tempfile.TemporaryDirectory() as temporary, mock.patch.object(files, "now", return_value=DATE):
+            MADE[name](Path(temporary))
+            here.mkdir(exist_ok=True)
+            for run in sorted(each.parent for each in Path(temporary).glob("*/run.json")):
+                packed = here / f"{run.name}.json.gz"
+                packed.write_bytes(demo.pack(stored(run)))
+                print(f"{packed.relative_to(ROOT)}: {packed.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""All that modbench makes of seven stored runs is as it was: numbers, columns, exit codes, and every word."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import goldens
+import pytest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", goldens.NAMES)
+def test_a_stored_run_gives_what_it_gave(name: str, tmp_path: Path) -> None:
+    golden = goldens.made(name, tmp_path)
+    if os.environ.get("MODBENCH_GOLDEN") == "write":
+        goldens.store(name, golden)
+    assert goldens.differences(name, golden) == []
+
+
+def stored(name: str) -> goldens.Golden:
+    """What is stored of a golden."""
+    parts = [
+        {path.name: path.read_text(encoding="utf-8") for path in (goldens.HERE / name / part).iterdir()}
+        for part in ("data", "words")
+    ]
+    return goldens.Golden(*parts)
+
+
+@pytest.mark.parametrize(
+    ("part", "file", "change"),
+    [
+        ("data", "cases.csv", ("latency/forward", "latency/backward")),
+        ("data", "cases.csv", ("case_id,arm", "arm,case_id")),
+        ("data", "exit_codes.json", (": 0", ": 1")),
+        ("data", "report.json", ('"margin": 0.02', '"margin": 0.020000001')),
+        ("words", "report.txt", ("MoD", "Mod")),
+    ],
+)
+def test_a_change_is_found(part: str, file: str, change: tuple[str, str]) -> None:
+    golden = stored("quick")
+    files = dict(getattr(golden, part))
+    assert change[0] in files[file]
+    files[file] = files[file].replace(*change, 1)
+    (found,) = goldens.differences("quick", dataclasses.replace(golden, **{part: files}))
+    assert found.startswith(f"quick/{part}/{file}: line ")
+
+
+def test_a_file_that_is_missing_or_new_is_found() -> None:
+    golden = stored("quick")
+    words = {"new.txt": "", **{name: text for name, text in golden.words.items() if name != "page.txt"}}
+    assert goldens.differences("quick", dataclasses.replace(golden, words=words)) == [
+        "quick/words/page.txt: no longer made",
+        "quick/words/new.txt: new",
+    ]
+
+
+def test_numbers_may_differ_in_their_last_digits() -> None:
+    golden = stored("quick")
+    data = dict(golden.data)
+    report = json.loads(data["report.json"])
+    assert report["run"]["margin"] == 0.02
+    report["run"]["margin"] *= 1 + 1e-12
+    data["report.json"] = goldens.as_json(report)
+    assert goldens.differences("quick", dataclasses.replace(golden, data=data)) == []

@@ -1,0 +1,43 @@
+"""The command line, run in this process, which loads torch once."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from modbench.cli import main
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def command_line(*arguments: object, cwd: Path | None = None, columns: int = 120) -> subprocess.CompletedProcess[str]:
+    """Run a command as `modbench` would, and put back what it changes in this process."""
+    command = ["modbench", *map(str, arguments)]
+    out, err = io.StringIO(), io.StringIO()
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        mock.patch.dict(os.environ, {"COLUMNS": str(columns)}),  # a launcher sets variables for its workers
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.setattr(sys, "argv", command)
+        patch.setattr(sys, "path", list(sys.path))
+        patch.chdir(cwd or Path.cwd())
+        with pytest.raises(SystemExit) as ended:
+            main()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    for name in [name for name in sys.modules if name.startswith("modbench_user_")]:
+        del sys.modules[name]
+    code = ended.value.code
+    assert code is None or isinstance(code, int)
+    return subprocess.CompletedProcess(command, code or 0, out.getvalue(), err.getvalue())
