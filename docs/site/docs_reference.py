@@ -57,7 +57,8 @@ def cli_page() -> str:
     """Return the page of commands, with every argument and flag."""
     group: Any = typer.main.get_command(app)
     lines = ["# Commands", "", "Made from the command line itself; `modbench COMMAND --help` prints the same.", ""]
-    for name, command in group.commands.items():
+    for name in group.list_commands(None):
+        command = group.commands[name]
         lines += [f"## `modbench {name}`", "", command.help or "", ""]
         given = [param for param in command.params if param.param_type_name == "argument"]
         usage = " ".join(["modbench", name, "[OPTIONS]", *(_argument(param) for param in given)])

@@ -14,6 +14,8 @@ CONTROLS = (
     "\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f"
 )
 DEL = 0x7F
+# Columns and lines of a terminal that holds a short answer.
+WIDTH, SCREEN = 80, 40
 _ANY = re.compile(f"[{CONTROLS}]")
 # Lines and columns of text are no attack.
 _BUT_LINES = re.compile(f"(?![\n\t])[{CONTROLS}]")

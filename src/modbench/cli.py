@@ -13,32 +13,32 @@ from typing import Annotated, NoReturn
 import typer
 
 from modbench import __version__
+from modbench.commands import (  # importing a command's file registers it
+    compare,
+    convert,
+    cost,
+    demo,
+    doctor,
+    figure,
+    gate,
+    init,
+    listing,
+    plan,
+    profile,
+    recommend,
+    report,
+    run,
+    schema,
+    train,
+    validate,
+    verify,
+    watch,
+)
 from modbench.commands._app import app
 from modbench.harness.core.early_end import CannotWrite
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError, brief
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
-
-# isort: off
-# Importing a command's file registers it; `modbench --help` lists the commands in this order.
-from modbench.commands import (
-    demo,
-    init,
-    run,
-    watch,
-    plan,
-    listing,
-    validate,
-    report,
-    figure,
-    cost,
-    verify,
-    doctor,
-    train,
-    profile,
-)
-from modbench.commands import gate, compare, recommend, convert, schema
-# isort: on
 
 __all__ = [
     "app",
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def _open_streams() -> None:
-    """Open the null device where a standard stream is closed: the next file would get its number, and what is printed."""
+    """Open the null device where a standard stream is closed: else the next file would get its number, and the output."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
             with contextlib.suppress(OSError):
@@ -106,7 +106,7 @@ def _open_streams() -> None:
 
 
 def _already_said(interrupt: BaseException) -> IncompleteError | None:
-    """What a run was about to say of what it keeps, when one more Ctrl-C came."""
+    """The message of an interrupted run, if a second Ctrl-C came before it was printed."""
     seen: BaseException | None = interrupt
     while seen is not None:
         if isinstance(seen, IncompleteError):
@@ -116,7 +116,7 @@ def _already_said(interrupt: BaseException) -> IncompleteError | None:
 
 
 def _run() -> None:
-    """Run the command; what it printed has then reached its reader, or the error is raised here."""
+    """Run the command and flush its output, so that an error of writing is raised here."""
     try:
         app(prog_name="modbench")  # also as `python -m modbench`: completion is looked for by this name
     except SystemExit as ended:
@@ -140,7 +140,7 @@ REFUSALS = {
 
 
 def _of_the_system(error: OSError | MemoryError) -> tuple[str, int]:
-    """The message and the exit code for what the system refused: 2 for a path that was named, 3 for a lack of anything else."""
+    """The message and exit code where the system refused: 2 for a path that the user named, 3 for lack of anything else."""
     if isinstance(error, MemoryError):
         return "the system gave no memory. Free some, or raise the limit (ulimit -v).", 3
     name = "" if error.filename is None else f"{escaped(brief(str(error.filename), 300), lines=False)}: "

@@ -19,15 +19,46 @@ IncludeFlag = Annotated[
     typer.Option(
         "--include",
         metavar="DIR",
-        help="Also search DIR/models, DIR/routers, DIR/metrics and so on; or agree to a modbench.toml by naming it.",
+        help="Also use DIR/models, DIR/routers and so on; or agree to a modbench.toml by naming it.",
     ),
 ]
 
 
-class _Brief(TyperGroup):
-    """Shortens what the parser of arguments says of a long one, as all other messages are shortened."""
+# Characters up to which click takes the first sentence of a docstring for the one-line help; beyond, it cuts.
+UNCUT = 1000
+# What `modbench --help` lists, by what a person wants; a command missing here is not shown.
+GROUPS = {
+    "Measure": ("run", "resume", "watch", "plan", "train", "profile", "doctor"),
+    "Decide": ("compare", "recommend", "report", "figure"),
+    "Gate": ("gate",),
+    "Look up": ("cost", "verify", "list", "demo"),
+    "Yours": ("init", "validate", "convert", "schema"),
+}
 
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  # click's, or the copy of click that newer versions of typer have
+
+class _Group(TyperGroup):
+    """Lists commands by group, and shortens what the parser says of a long argument, as other messages are shortened."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002  # click's, or the copy of click that newer versions of typer have
+        """Names of all commands, in the order of the help."""
+        return [name for names in GROUPS.values() for name in names]
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  # as above
+        """Write the purpose and the commands: the options, which click puts first, are few and rarely needed."""
+        super().format_help_text(ctx, formatter)
+        width = max(map(len, GROUPS)) + 2
+        rows = [
+            (f"{'' if at else group:<{width}}{name}", self.commands[name].get_short_help_str(UNCUT))
+            for group, names in GROUPS.items()
+            for at, name in enumerate(names)
+        ]
+        formatter.write_paragraph()
+        formatter.write_dl(rows)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  # as above
+        """Write nothing: the commands stand above the options."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  # as above
         try:
             return super().invoke(ctx)
         except Exception as raised:
@@ -39,7 +70,7 @@ class _Brief(TyperGroup):
 
 
 def _hint(error: Any) -> None:  # noqa: ANN401  # as above
-    """Lead who typed a suite's key as an option, such as --metrics, to --set: other options only look like it."""
+    """Suggest --set for a suite's key that was typed as an option, such as --metrics: other options only look like it."""
     option, command = getattr(error, "option_name", None), getattr(getattr(error, "ctx", None), "command", None)
     if not option or not any("--set" in known.opts for known in getattr(command, "params", ())):
         return
@@ -52,7 +83,7 @@ def _hint(error: Any) -> None:  # noqa: ANN401  # as above
 
 
 class _App(typer.Typer):
-    """Gives each command `--include`, since each may read a suite or a run that names what the user added."""
+    """Gives each command `--include`: its suite or run may name additions of the user."""
 
     def command(self, *args: Any, include: bool = True, **settings: Any) -> Callable[[Callable[..., Any]], Any]:  # noqa: ANN401  # as typer's
         """Register a command; without `include` it takes no folders."""
@@ -80,8 +111,9 @@ def _including(function: Callable[..., Any]) -> Callable[..., Any]:
 
 app = _App(
     name="modbench",
-    cls=_Brief,
-    help="Does skipping tokens pay? Measure dense, Mixture-of-Depths and MoDE transformers, and compare.",
+    cls=_Group,
+    help="Does skipping tokens pay? Measure it, and decide.",
+    subcommand_metavar="COMMAND",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,

@@ -29,13 +29,18 @@ ModelName = Annotated[
 ]
 DeviceFlag = Annotated[
     str | None,
-    typer.Option("--device", help="cpu or cuda; default cuda if there is a GPU.", autocompletion=one_of("cpu", "cuda")),
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="cpu or cuda; default cuda if there is a GPU.",
+        autocompletion=one_of("cpu", "cuda"),
+    ),
 ]
 SelectFlag = Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only matching cases: 'mod and not c0.5'.")]
 TimeoutFlag = Annotated[
     str | None,
     typer.Option(
-        "--timeout", metavar="DURATION", help="Longest time of a unit: 90s, 10min, 2h; default: by prediction."
+        "--timeout", metavar="DURATION", help="Longest time of a unit, such as 90s or 10min; default: by prediction."
     ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -50,36 +55,50 @@ class Flags:
         list[str] | None,
         typer.Option(
             "--model",
-            help="Keep only these models (the anchor stays), or add your own, FILE.py:build or 'FILE.py:build(OPTION=VALUE)'.",
+            metavar="LIST",
+            help="Keep only these models and the anchor, or add yours: 'FILE.py:build(OPTION=VALUE)'.",
             autocompletion=models,
         ),
     ] = None
     only: Annotated[
         bool, typer.Option("--only", help="Compare the models of --model alone; the first one is the baseline.")
     ] = False
-    capacity: Annotated[list[str] | None, typer.Option("--capacity", help="Capacities, such as 0.125,0.5.")] = None
+    capacity: Annotated[
+        list[str] | None, typer.Option("--capacity", metavar="LIST", help="Capacities, such as 0.125,0.5.")
+    ] = None
     router: Annotated[
         list[str] | None,
         typer.Option(
             "--router",
+            metavar="LIST",
             help="Routers, such as learned,norm, or a class of your own as FILE.py:ROUTER.",
             autocompletion=routers,
         ),
     ] = None
-    seq_len: Annotated[list[str] | None, typer.Option("--seq-len", help="Sequence lengths, such as 128,512.")] = None
-    batch_size: Annotated[list[str] | None, typer.Option("--batch-size", help="Batch sizes.")] = None
+    seq_len: Annotated[
+        list[str] | None, typer.Option("--seq-len", metavar="LIST", help="Sequence lengths, such as 128,512.")
+    ] = None
+    batch_size: Annotated[list[str] | None, typer.Option("--batch-size", metavar="LIST", help="Batch sizes.")] = None
     dtype: Annotated[
         list[str] | None,
         typer.Option(
-            "--dtype", help="Number formats: fp32, bf16, fp16.", autocompletion=one_of("fp32", "bf16", "fp16")
+            "--dtype",
+            metavar="LIST",
+            help="Number formats: fp32, bf16, fp16.",
+            autocompletion=one_of("fp32", "bf16", "fp16"),
         ),
     ] = None
     device: DeviceFlag = None
     compile: Annotated[bool, typer.Option("--compile", help="Wrap every model in torch.compile.")] = False
-    seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, such as 0,1,2.")] = None
+    seeds: Annotated[list[str] | None, typer.Option("--seeds", metavar="LIST", help="Seeds, such as 0,1,2.")] = None
     corpus: Annotated[
         str | None,
-        typer.Option("--corpus", help="Text to train on: stdlib, a file, a folder or hf:NAME.", autocompletion=corpora),
+        typer.Option(
+            "--corpus",
+            metavar="TEXT",
+            help="Text to train on: stdlib, a file, a folder or hf:NAME.",
+            autocompletion=corpora,
+        ),
     ] = None
     settings: Annotated[
         list[str] | None,
@@ -89,6 +108,7 @@ class Flags:
         str | None,
         typer.Option(
             "--effort",
+            metavar="NAME",
             help="smoke, draft, standard or rigorous.",
             autocompletion=one_of("smoke", "draft", "standard", "rigorous"),
         ),
@@ -125,7 +145,7 @@ class Flags:
 
 
 def with_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Replace a command's `flags` parameter by one parameter for each shared flag, which is what typer reads.
+    """Replace the `flags` parameter of a command by one parameter for each shared flag: typer reads these.
 
     Args:
         names: fields of `Flags` that the command offers, in the order of its help; none: all of them.

@@ -41,11 +41,13 @@ def _typed() -> list[str]:
 def compare(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN [RUN …]", help="One run folder with --by, else several.", autocompletion=runs),
+        typer.Argument(metavar="RUN", help="One run folder with --by, else several.", autocompletion=runs),
     ],
     by: Annotated[
         str | None,
-        typer.Option("--by", metavar="AXIS", help="The cases of one run along this axis: capacity, seq_len, arm, …"),
+        typer.Option(
+            "--by", metavar="AXIS", help="The cases of one run along this axis, such as capacity, seq_len or arm."
+        ),
     ] = None,
     baseline: Annotated[
         str | None,
@@ -54,17 +56,22 @@ def compare(
         ),
     ] = None,
     metric: Annotated[
-        list[str] | None, typer.Option("--metric", help="With --by: only these metrics.", autocompletion=metrics)
+        list[str] | None,
+        typer.Option("--metric", metavar="LIST", help="With --by: only these metrics.", autocompletion=metrics),
     ] = None,
-    seq_len: Annotated[list[str] | None, typer.Option("--seq-len", help="With --by: only these lengths.")] = None,
+    seq_len: Annotated[
+        list[str] | None, typer.Option("--seq-len", metavar="LIST", help="With --by: only these lengths.")
+    ] = None,
     workload: Annotated[
-        list[str] | None, typer.Option("--workload", help="With --by: only these workloads, such as decode.")
+        list[str] | None,
+        typer.Option("--workload", metavar="LIST", help="With --by: only these workloads, such as decode."),
     ] = None,
     select: SelectFlag = None,
     margin: Annotated[
         float | None,
         typer.Option(
             "--margin",
+            metavar="SHARE",
             callback=checked_margin,
             help="Of several runs: largest change that does not matter, as a share.",
         ),
@@ -81,18 +88,19 @@ def compare(
         bool,
         typer.Option(
             "--paired",
-            help="Time two revisions in processes that take turns: compare --paired REV_A REV_B SUITE. A revision is git's, `.` "
-            "for the files as they are, or the path of a Python interpreter.",
+            help="Compare two revisions: --paired REV REV SUITE.",
         ),
     ] = False,
     model: Annotated[
-        list[str] | None, typer.Option("--model", help="With --paired: FILE.py:build, taken from both revisions.")
+        list[str] | None,
+        typer.Option("--model", metavar="LIST", help="With --paired: FILE.py:build, taken from both revisions."),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --paired: any key of a suite.")
     ] = None,
     launches: Annotated[
-        int | None, typer.Option("--launches", help="With --paired: blocks of three processes; default 12.")
+        int | None,
+        typer.Option("--launches", metavar="N", help="With --paired: blocks of three processes; default 12."),
     ] = None,
     timeout: Annotated[
         str | None,
@@ -108,7 +116,15 @@ def compare(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare the cases of a run along an axis, runs with the first one, or two revisions of the code."""
+    """Compare the cases of a run, runs, or two revisions.
+
+    compare RUN --by AXIS: the cases of one run, along an axis
+
+    compare RUN RUN: runs with the first one
+
+    compare --paired REV REV SUITE: two revisions, timed in processes that take turns. A revision is one of git, `.` for the
+    files as they are, or the path of a Python interpreter.
+    """
     only_paired = {"--model": model, "--set": settings, "--launches": launches, "--timeout": timeout, "--out": out}
     if alternate:
         _refuse(

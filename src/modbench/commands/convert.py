@@ -22,41 +22,61 @@ def convert(
     to: Annotated[str | None, typer.Option("--to", metavar="KIND", help="For a model: mod.")] = None,
     out: Annotated[str | None, typer.Option("-o", "--out", metavar="DIR", help="New folder for the model.")] = None,
     capacity: Annotated[
-        float | None, typer.Option("--capacity", help="Share of tokens that a routed layer processes; default 0.125.")
+        float | None,
+        typer.Option(
+            "--capacity", metavar="SHARE", help="Share of tokens that a routed layer processes; default 0.125."
+        ),
     ] = None,
-    every: Annotated[int | None, typer.Option("--every", help="Every n-th layer is routed; default 2.")] = None,
+    every: Annotated[
+        int | None, typer.Option("--every", metavar="N", help="Every n-th layer is routed; default 2.")
+    ] = None,
     first_routed: Annotated[
-        int | None, typer.Option("--first-routed", help="First routed layer, counted from 0; default 1.")
+        int | None, typer.Option("--first-routed", metavar="N", help="First routed layer, counted from 0; default 1.")
     ] = None,
     causal: Annotated[
         str | None,
-        typer.Option("--causal", help="How generation chooses tokens: threshold (default) or predictor."),
+        typer.Option(
+            "--causal", metavar="RULE", help="How generation chooses tokens: threshold (default) or predictor."
+        ),
     ] = None,
     start: Annotated[
         str | None,
         typer.Option(
-            "--start", help="Routers start with what the dense layers change most (change, default), or random."
+            "--start",
+            metavar="WAY",
+            help="Routers start with what the dense layers change most (change, default), or random.",
         ),
     ] = None,
     tune_steps: Annotated[
-        int | None, typer.Option("--tune-steps", help="Steps that train the routers alone; default 0.")
+        int | None, typer.Option("--tune-steps", metavar="N", help="Steps that train the routers alone; default 0.")
     ] = None,
     corpus: Annotated[
-        str | None, typer.Option("--corpus", help="Text to calibrate, tune and measure on; default stdlib.")
+        str | None,
+        typer.Option("--corpus", metavar="TEXT", help="Text to calibrate, tune and measure on; default stdlib."),
     ] = None,
-    seq_len: Annotated[int | None, typer.Option("--seq-len", help="Tokens of a window; default 256.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Windows of a step; default 4.")] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="Peak learning rate of the tuning; default 0.003.")] = None,
+    seq_len: Annotated[
+        int | None, typer.Option("--seq-len", metavar="N", help="Tokens of a window; default 256.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", metavar="N", help="Windows of a step; default 4.")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option("--lr", metavar="RATE", help="Peak learning rate of the tuning; default 0.003.")
+    ] = None,
     val_tokens: Annotated[
-        int | None, typer.Option("--val-tokens", help="Held-out tokens to measure on; default 8192.")
+        int | None, typer.Option("--val-tokens", metavar="N", help="Held-out tokens to measure on; default 8192.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of routers and windows; default 0.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="Seed of routers and windows; default 0.")
+    ] = None,
     into: Annotated[
         str | None, typer.Option("--into", metavar="RUN", help="For a pytest-benchmark file: the run that takes it.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Route layers of a local Hugging Face model as Mixture-of-Depths (--to mod), or import pytest-benchmark's times (--into).
+    """Convert layers of a checkpoint to Mixture-of-Depths.
+
+    Also adds the times of a JSON file of pytest-benchmark to a run.
 
     modbench convert hf:FOLDER --to mod --capacity 0.125 --every 2 --out FOLDER-mod
 

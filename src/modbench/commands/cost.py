@@ -10,7 +10,10 @@ from modbench.commands._output import say, say_json
 @app.command()
 @with_flags("settings", "capacity", "seq_len", "batch_size", "dtype")
 def cost(model: ModelName, *, flags: Flags, as_json: JsonFlag = False) -> None:
-    """Show what a model of any size costs: parameters, FLOPs, bytes, memory. Nothing is allocated or run."""
+    """Show what a model of any size costs.
+
+    Parameters, FLOPs, bytes and memory follow from closed forms: nothing is allocated or run.
+    """
     from modbench.tools import cost
     from modbench.tools.cost_text import as_text
 

@@ -22,7 +22,10 @@ def demo(
     quiet: QuietFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show a finished report in seconds, without measuring: of a run that ships with modbench."""
+    """Show a finished report in seconds.
+
+    Nothing is measured: the run ships with modbench.
+    """
     from modbench.tools import demo as tool
 
     finished = tool.demo(out)

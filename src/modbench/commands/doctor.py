@@ -15,16 +15,18 @@ from modbench.harness.core.errors import UnfitError
 @app.command(include=False)
 def doctor(
     comparisons: Annotated[
-        int | None, typer.Option("-n", "--comparisons", help="A/A comparisons to make now; default 20, on a GPU 5.")
+        int | None,
+        typer.Option("-n", "--comparisons", metavar="N", help="A/A comparisons to make now; default 20, on a GPU 5."),
     ] = None,
-    threads: Annotated[int, typer.Option("--threads", help="CPU threads of a worker.")] = 1,
+    threads: Annotated[int, typer.Option("--threads", metavar="N", help="CPU threads of a worker.")] = 1,
     device: DeviceFlag = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier checks of this machine.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare identical models: can this machine tell times apart, and how soon? Results of all calls are pooled.
+    """Check whether this machine can tell times apart.
 
-    Takes about a minute. On a GPU it also measures the card's peak and says whether its clocks are locked.
+    Compares identical models, for about a minute; the results of all calls are pooled. On a GPU it also measures the peak of
+    the card, and whether its clocks are locked.
     """
     from modbench import api
     from modbench.harness.execution.doctor import COMPARISONS

@@ -32,9 +32,12 @@ def figure(
         str | None, typer.Argument(metavar="NAME", help="The figure, such as map; without a name all are listed.")
     ] = None,
     formats: Annotated[
-        str | None, typer.Option("--format", help="pdf, svg, png or several joined by commas; default pdf.")
+        str | None,
+        typer.Option("--format", metavar="LIST", help="pdf, svg, png or several joined by commas; default pdf."),
     ] = None,
-    width: Annotated[str, typer.Option("--width", help="column (3.3 inches) or text (6.9 inches).")] = "column",
+    width: Annotated[
+        str, typer.Option("--width", metavar="NAME", help="column (3.3 inches) or text (6.9 inches).")
+    ] = "column",
     out: Annotated[
         str | None,
         typer.Option(
@@ -47,7 +50,10 @@ def figure(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Save a figure of the report for a paper, with its data beside it as CSV."""
+    """Save one figure of the report for a paper.
+
+    Its data are written beside it as CSV.
+    """
     from modbench.reports import figures, paper
     from modbench.reports.load import load
 

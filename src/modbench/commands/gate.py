@@ -31,27 +31,29 @@ def gate(
         typer.Option(
             "--history",
             metavar="RUN",
-            help="More earlier runs of this machine, or a folder of them: they show how much runs differ. May be repeated.",
+            help="An earlier run of this machine, or a folder of runs: how much runs differ. May be repeated.",
         ),
     ] = None,
     margin: Annotated[
         float | None,
         typer.Option(
             "--margin",
+            metavar="SHARE",
             callback=checked_margin,
             help="Largest slowdown that does not matter, as a share; default the suite's.",
         ),
     ] = None,
     lenient: Annotated[
         bool,
-        typer.Option("--lenient", help="Exit 0 where the evidence does not decide; not where nothing was compared."),
+        typer.Option("--lenient", help="Exit 0 where the evidence does not decide, unless nothing was compared."),
     ] = False,
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
             "--fail-on",
             metavar="CHECK:LIMIT",
-            help="Fail on these alone: slower:2%,energy:2%,larger:1%,flops:0%,breaks,syncs,labels,loss:0.5%,accuracy:1%.",
+            help="Fail on these alone, joined by commas: slower:2%, energy:2%, larger:1%, flops:0%, breaks, syncs, labels, "
+            "loss:0.5%, accuracy:1%.",
         ),
     ] = None,
     style: Annotated[
@@ -62,7 +64,10 @@ def gate(
     ] = "text",
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare a run with an earlier one: exit 1 if anything got worse, 5 if that can neither be shown nor excluded."""
+    """Fail if a run is worse than an earlier one.
+
+    Exit code 1: something got worse. 5: that can neither be shown nor excluded.
+    """
     from modbench.reports import gate_words
     from modbench.reports.gate import gate as judge
     from modbench.reports.gate_tiers import parse

@@ -29,12 +29,18 @@ def init(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", help="Compare these models with dense: names, or FILE.py:build.", autocompletion=models
+            "--model",
+            metavar="LIST",
+            help="Compare these models with dense: names, or FILE.py:build.",
+            autocompletion=models,
         ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a suite file in which every key is explained, and a schema for editors beside it."""
+    """Write a suite file with every key explained.
+
+    A schema is written beside it: editors complete and check keys by it.
+    """
     from modbench.tools.init import init as write
 
     written, schema = write(file, source, listed("--model", model, str))

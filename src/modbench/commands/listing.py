@@ -33,7 +33,10 @@ def list_(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """List models, metrics, suites and everything else that can be chosen, and where it comes from."""
+    """List models, suites, metrics and other names.
+
+    Your additions are listed with the file or package that they come from.
+    """
     from modbench.harness.core import catalogue
 
     if what and what not in catalogue.ROOMS:

@@ -10,7 +10,10 @@ from modbench.commands._output import say, say_json
 @app.command()
 @with_flags()
 def plan(suite: SuiteName, *, flags: Flags, select: SelectFlag = None, as_json: JsonFlag = False) -> None:
-    """Show the cases of a suite with predicted FLOPs, memory and time; run nothing."""
+    """Show what a suite would run, and how long it takes.
+
+    Lists its cases with predicted FLOPs, memory and time. Nothing is run.
+    """
     from modbench import api
     from modbench.tools import plan
 

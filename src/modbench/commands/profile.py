@@ -18,14 +18,17 @@ def profile(
     suite: SuiteName,
     *,
     select: SelectFlag = None,
-    workload: Annotated[str, typer.Option("--workload", help="forward or train_step.")] = "forward",
+    workload: Annotated[str, typer.Option("--workload", metavar="NAME", help="forward or train_step.")] = "forward",
     flags: Flags,
     out: Annotated[
         str | None, typer.Option("-o", "--out", metavar="DIR", help="Folder; default runs/profile-SUITE-DATE-N.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Profile one case: time, FLOPs, bytes and memory by module and component, and a trace for Perfetto."""
+    """Take one case apart, module by module.
+
+    Shows time, FLOPs, bytes and memory by module and component, and writes a trace for Perfetto.
+    """
     from modbench import api
     from modbench.harness.results import run_folder
     from modbench.progress import Counter

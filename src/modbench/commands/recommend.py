@@ -32,7 +32,7 @@ def recommend(
         typer.Option(
             "--max-loss-increase",
             metavar="PERCENT",
-            help="Largest rise of the loss over the dense model's, such as 1%.",
+            help="Largest increase of the loss over the dense model, such as 1%.",
         ),
     ] = None,
     minimize: Annotated[
@@ -44,14 +44,21 @@ def recommend(
             "--workload", metavar="NAME", help="forward, train_step, prefill or decode; default the first measured."
         ),
     ] = None,
-    seq_len: Annotated[int | None, typer.Option("--seq-len", help="Sequence length; default the longest.")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", help="Batch size; default the first of the suite.")
+    seq_len: Annotated[
+        int | None, typer.Option("--seq-len", metavar="N", help="Sequence length; default the longest.")
     ] = None,
-    dtype: Annotated[str | None, typer.Option("--dtype", help="Number format; default the first of the suite.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", metavar="N", help="Batch size; default the first of the suite.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", metavar="NAME", help="Number format; default the first of the suite.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Say which setting to take under limits, how sure that is, and what would make it sure: exit 1 if none fits."""
+    """Choose the best setting within limits.
+
+    Also shows how sure the choice is, and what would make it sure. Exit code 1: no setting fits.
+    """
     import shutil
 
     from modbench.harness.core.errors import IncompleteError, UsageError, unknown

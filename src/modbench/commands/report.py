@@ -41,7 +41,10 @@ def report(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Render a stored run again: the page and tables, or Markdown, LaTeX, JSON and pytest-benchmark's JSON."""
+    """Render a stored run again, also in other formats.
+
+    Without --format: the page and its tables.
+    """
     from modbench import api
     from modbench.harness.core.consent import in_words
     from modbench.harness.core.errors import IncompleteError, UsageError, brief

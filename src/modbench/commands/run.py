@@ -16,7 +16,7 @@ from modbench.commands._trust import word_on
 
 LauncherOptions = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[-- OPTIONS]", help="Options of the launcher, behind `--`: those of sbatch for slurm."),
+    typer.Argument(metavar="[-- OPTIONS]", help="Options of the launcher, after `--`: for slurm those of sbatch."),
 ]
 
 ProfileFlag = Annotated[
@@ -24,7 +24,7 @@ ProfileFlag = Annotated[
     typer.Option(
         "--launcher-profile",
         metavar="FILE",
-        help="Options of the launcher: TOML, or a line for each; those behind `--` count more.",
+        help="File of launcher options: TOML, or one per line; options after `--` override it.",
     ),
 ]
 
@@ -102,18 +102,22 @@ def resume(
     timeout: TimeoutFlag = None,
     launcher_profile: ProfileFlag = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also run again what failed, not only what is missing or died.")
+        bool,
+        typer.Option("--retry-failed", help="Also repeat failed units, not only missing ones and those that died."),
     ] = False,
     steal: Annotated[
-        bool, typer.Option("--steal", help="Take the folder from a runner on another host that gives no sign of life.")
+        bool, typer.Option("--steal", help="Take over from a runner on another host that shows no sign of life.")
     ] = False,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Run and read files that you did not begin the run with, or that changed.")
+        bool, typer.Option("--trust", help="Use files that you did not begin the run with, or that changed since.")
     ] = False,
     quiet: QuietFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Continue an interrupted run: finished units are kept, training continues from its checkpoint."""
+    """Continue an interrupted run.
+
+    Finished units are kept, and training continues from its checkpoint.
+    """
     from modbench import api
     from modbench.harness.core.units import parse_duration
     from modbench.harness.execution import stopping

@@ -19,7 +19,7 @@ def schema(
         str, typer.Argument(metavar="[KIND]", help="report, suite, record or plan.", autocompletion=one_of(*KINDS))
     ] = "report",
 ) -> None:
-    """Print the JSON Schema of a file that modbench writes or reads."""
+    """Print the JSON Schema of a kind of file."""
     if kind not in KINDS:
         raise unknown("schema", kind, KINDS)
     say_json(schema_of(kind))

@@ -35,7 +35,7 @@ def train(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Train one model and evaluate it; under torchrun, on all of its ranks."""
+    """Train and evaluate one model, also under torchrun."""
     from modbench.reports import nothing
     from modbench.tools import train
 

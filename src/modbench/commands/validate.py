@@ -20,7 +20,7 @@ def validate(
     ],
     as_json: JsonFlag = False,
 ) -> None:
-    """Check a suite file without running it."""
+    """Check a suite file."""
     from modbench.harness.planning.arms import unsolved_arms
     from modbench.harness.planning.suite import load_suite
 

@@ -19,7 +19,10 @@ def verify(
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Recompute published numbers from our closed forms, each with its convention: exit 1 if one comes out wrong."""
+    """Recompute published numbers from closed forms.
+
+    Exit code 1: a number comes out wrong.
+    """
     from modbench.tools.verify import verified, wrong
 
     rows = verified(select)

@@ -26,13 +26,16 @@ REFRESH_S = 1.0
 def watch(
     run_folder: Annotated[
         str,
-        typer.Argument(metavar="RUN", help="A run folder, of a run that may still be going on.", autocompletion=runs),
+        typer.Argument(metavar="RUN", help="The folder of a run, finished or not.", autocompletion=runs),
     ],
     *,
     once: Annotated[bool, typer.Option("--once", help="Print once; exit 4 if the run is incomplete.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show progress, failures and time left of a run, from its folder: in another terminal, or from another machine."""
+    """Show progress and time left of a run.
+
+    Reads the folder of the run: works in another terminal, and on another machine that sees the folder.
+    """
     from modbench.tools import watch_text
     from modbench.tools.watch import Watch
 

@@ -1,0 +1,51 @@
+"""What `--help` prints: commands by group, and nothing cut at 80 columns."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import typer.main
+
+from modbench.cli import app
+from modbench.commands._app import GROUPS
+from modbench.harness.core.printable import WIDTH
+
+GROUP: Any = typer.main.get_command(app)
+# Lines that an option's text may take: what needs more is explained above the options, or on a page.
+MOST_LINES = 3
+
+
+def test_every_command_is_in_one_group() -> None:
+    named = [name for names in GROUPS.values() for name in names]
+    assert sorted(named) == sorted(GROUP.commands)
+    assert list(GROUPS) == ["Measure", "Decide", "Gate", "Look up", "Yours"]
+
+
+def test_the_help_has_one_line_for_each_command_in_the_order_of_the_groups(modbench: Any) -> None:
+    printed = modbench("--help").stdout
+    lines = printed.splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    found = [re.match(r"((?:\w+ )*) *(\w+)  +[A-Z].*\.$", line) for line in lines if not line.lstrip().startswith("-")]
+    shown = [(each[1].strip(), each[2]) for each in found if each]
+    wanted = [("" if at else group, name) for group, names in GROUPS.items() for at, name in enumerate(names)]
+    assert shown == wanted
+    assert printed.index("schema") < printed.index("--version")
+
+
+@pytest.mark.parametrize("command", ["", *GROUP.commands])
+def test_no_help_is_cut_or_missing(command: str, modbench: Any) -> None:
+    printed = modbench(*filter(None, [command]), "--help").stdout
+    assert max(map(len, printed.splitlines())) <= WIDTH
+    assert "…" not in printed
+
+
+@pytest.mark.parametrize("command", GROUP.commands)
+def test_an_option_is_explained_in_a_few_lines(command: str, modbench: Any) -> None:
+    for param in GROUP.commands[command].params:
+        assert param.help, param.name
+    options = modbench(command, "--help").stdout.partition("\nOptions:\n")[2]
+    for entry in re.split(r"^  (?=-)", options, flags=re.MULTILINE)[1:]:
+        name, *text = re.split(r"\n {4,}|  +", entry.strip())
+        assert 1 <= len(text) <= MOST_LINES, name
