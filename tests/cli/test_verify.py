@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import pytest
 import torch
 
 from modbench import published
+from modbench.harness.core.printable import SCREEN, WIDTH
 from modbench.harness.flops.closed_form import closed_form
 from modbench.published import _mla, moe_plus_plus
 from modbench.published._rows import Printed, Row, Source
 from modbench.tools import verify
-from modbench.tools.verify_text import WIDTH, as_text
+from modbench.tools.verify import as_text
 
 ROWS = verify.verified()
 
@@ -81,16 +83,17 @@ def test_a_wrong_number_ends_with_code_1_and_is_named(modbench: Any, monkeypatch
     done = modbench("verify", "-k", "nanogpt")
     assert done.returncode == 1
     assert "WRONG: nanogpt, parameters: published 124,337,665, ours 124,337,664" in done.stdout
+    assert numbers(done.stdout)[:3] == [6, 5, 1]
     assert json.loads(modbench("verify", "-k", "nanogpt", "--json").stdout)[0]["verdict"] == "wrong"
 
 
 def test_a_number_that_nothing_reproduces_fails_nothing(modbench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     row = Row("what", "where", "config", Printed("2"), "", lambda: 1.0, "convention", why_not="because")
     monkeypatch.setattr(verify, "sources", lambda: {"one": Source("title", "https://one", (row,))})
-    done = modbench("verify")
+    done = modbench("verify", "-v")
     assert done.returncode == 0
-    assert "not reproduced: because" in done.stdout
-    assert "0 reproduced" in done.stdout
+    assert "because" in done.stdout
+    assert numbers(done.stdout)[:2] == [1, 0]
 
 
 def test_nothing_selected_is_a_mistake_with_the_names_that_there_are(modbench: Any) -> None:
@@ -111,8 +114,25 @@ def test_no_module_is_built_and_no_tensor_allocated(monkeypatch: pytest.MonkeyPa
     assert all(each.ours > 0 for each in verify.verified())
 
 
-def test_the_text_fits_80_columns_and_stands_on_the_page() -> None:
-    text = as_text(ROWS)
+def numbers(text: str) -> list[int]:
+    """Those of the first line: numbers in all, those that agree, and those that are wrong if there are any."""
+    return [int(each) for each in re.findall(r"(?<![\w.+-])\d+(?![\w.%])", text.splitlines()[0])]
+
+
+def test_the_answer_is_in_the_first_line_and_every_deviation_is_named() -> None:
+    lines = as_text(ROWS).splitlines()
+    off = [row for row in ROWS if row.verdict != "reproduced"]
+    assert numbers(lines[0]) == [len(ROWS), len(ROWS) - len(off)]
+    assert max(ROWS, key=lambda row: abs(row.relative)).name in lines[0]
+    assert {name for name in verify.sources() if sum(line.startswith(f"{name} ") for line in lines) != 1} == set()
+    assert len(lines) <= SCREEN
+    text = " ".join(as_text(ROWS).split())
+    assert [row.row.what for row in off if f"{row.row.what} " not in text] == []
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_the_text_fits_80_columns_and_stands_on_the_page(verbose: bool) -> None:
+    text = as_text(ROWS, verbose=verbose)
     assert max(len(line) for line in text.splitlines()) <= WIDTH
     page = Path(__file__).parents[2] / "docs" / "verify.md"
     assert text in page.read_text(encoding="utf-8"), "run `modbench verify` and copy its output into docs/verify.md"

@@ -45,6 +45,7 @@ TimeoutFlag = Annotated[
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the report is, and what failed.")]
+VerboseFlag = Annotated[bool, typer.Option("--verbose", "-v", help="Print what the short answer leaves out.")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
