@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 import modbench
 from modbench.harness.core import catalogue
+from modbench.harness.core.printable import SCREEN, WIDTH
 from modbench.reports.cases import CASES
 from modbench.reports.pairs import COMPARISONS
 
@@ -85,6 +87,39 @@ def test_plan_runs_nothing(modbench: Any, tmp_path: Path) -> None:
     assert "up to" not in text
     two_stage = modbench("plan", "quick", "--device", "cpu", "--effort", "standard", cwd=tmp_path).stdout
     assert "if pilots ask for more launches" in two_stage
+
+
+def test_a_list_of_everything_fits_a_screen_and_names_each_kind(modbench: Any) -> None:
+    lines = modbench("list").stdout.splitlines()
+    rooms = json.loads(modbench("list", "--json").stdout)
+    numbers = {line.split()[0]: int(line.split()[1]) for line in lines[2:]}
+    assert numbers == {room: len(rooms[room]) for room in catalogue.ROOMS}
+    assert lines[0].startswith(f"{sum(numbers.values())} names of {len(numbers)} kinds")
+    assert (len(lines), max(map(len, lines))) <= (SCREEN, WIDTH)
+
+
+@pytest.mark.parametrize("flags", [(), ("-v",)])
+def test_a_kind_is_listed_whole(flags: tuple[str, ...], modbench: Any) -> None:
+    for room in ("models", "metrics"):
+        printed = modbench("list", room, *flags).stdout
+        names = json.loads(modbench("list", room, "--json").stdout)[room]
+        assert {name for name in names if not re.search(rf"(?<![\w/]){re.escape(name)}(?![\w/])", printed)} == set()
+        described = [name for name, each in names.items() if each["about"] in printed]
+        assert described == ([*names] if flags or room == "models" else [])
+        assert flags or len(printed.splitlines()) <= SCREEN
+
+
+@pytest.mark.slow
+def test_a_plan_fits_a_screen_and_begins_with_the_answer(modbench: Any, tmp_path: Path) -> None:
+    suite = ("plan", "quick", "--device", "cpu", "--seq-len", "64,96,128,256,512")
+    told = json.loads(modbench(*suite, "--json", cwd=tmp_path).stdout)
+    lines = modbench(*suite, cwd=tmp_path).stdout.splitlines()
+    assert lines[0].startswith(f"quick: {told['units']} units on cpu, ")
+    assert (len(lines), max(map(len, lines))) <= (SCREEN, WIDTH)
+    whole = modbench(*suite, "-v", cwd=tmp_path).stdout
+    assert [case["case"] for case in told["cases"] if case["case"] not in whole] == []
+    shown = [case["case"] for case in told["cases"] if any(line.startswith(f"{case['case']} ") for line in lines)]
+    assert f"… {len(told['cases']) - len(shown)} cases between these" in "\n".join(lines)
 
 
 @pytest.mark.slow

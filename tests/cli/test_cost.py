@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from modbench.harness.core.printable import SCREEN
+from modbench.tools.cost_text import as_text
+
 SEVENTY_B = (
     *("--set", "d_model=8192", "--set", "n_layers=80", "--set", "n_heads=64", "--set", "n_kv_heads=8"),
     *("--set", "d_ff=28672", "--set", "vocab_size=128256", "--seq-len", "131072", "--dtype", "bf16"),
@@ -65,6 +68,20 @@ def test_lists_make_one_row_for_each(modbench: Any) -> None:
     assert rows[0]["flops"]["forward"] < rows[4]["flops"]["forward"]
 
 
+def test_many_rows_are_one_table_that_says_once_what_they_share(modbench: Any) -> None:
+    words = ("cost", "mod", "--capacity", "0.125,0.5", "--batch-size", "4", "--seq-len")
+    lines = modbench(*words, "256,512").stdout.splitlines()
+    rows = [line.split() for line in lines[4:8]]
+    assert [row[:2] for row in rows] == [[c, t] for c in ("0.125", "0.5") for t in ("256", "512")]
+    assert lines[1] == "dtype fp32, batch 4"
+    assert lines[3].split()[:2] == ["capacity", "T"]
+    (row,) = told(modbench, "mod", "--batch-size", "4")
+    many = [row | {"seq_len": length} for length in range(1, 81)]
+    assert len(as_text(many).splitlines()) <= SCREEN
+    assert "rows between these" in as_text(many)
+    assert as_text(many, verbose=True).count("Parts of a forward pass") == len(many)
+
+
 @pytest.mark.parametrize("model", ["dense", "mod", "moe", "mode_staged", "mode_integrated", "early_exit"])
 def test_every_number_is_there_or_has_a_reason(model: str, modbench: Any) -> None:
     (row,) = told(modbench, model)
@@ -74,6 +91,7 @@ def test_every_number_is_there_or_has_a_reason(model: str, modbench: Any) -> Non
     assert row["counter"]["forward"] is not None or row["counter"]["reason"]
     text = modbench("cost", model).stdout
     assert "FLOPs" in text
+    assert len(text.splitlines()) <= SCREEN
     assert "peak train step" in text
 
 

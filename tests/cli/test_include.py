@@ -201,7 +201,9 @@ def test_a_router_is_named_on_the_command_line_and_in_the_id(here: Path, modbenc
     beside = modbench("plan", here / "mine.toml", "--device", "cpu", cwd=here / "sub")
     assert beside.returncode == 0, beside.stderr
     assert "mod[c0.125-mine-" in beside.stdout
-    assert f"Without what the router {here / 'mine.py'}:ROUTER computes: the run counts it." in beside.stdout
+    assert f"Without what the router {here / 'mine.py'}:ROUTER computes: the run counts it." in " ".join(
+        beside.stdout.split()
+    )
     cost = modbench("cost", "mod", "--set", "router=mine.py:ROUTER", cwd=here)
     assert cost.returncode == 2
     assert "closed forms know the routers that modbench ships" in cost.stderr

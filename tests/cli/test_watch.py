@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now, write_atomically
+from modbench.harness.core.printable import SCREEN
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import layout, lock, predicted
@@ -28,7 +30,7 @@ from modbench.harness.results.outcomes import measured, missing
 from modbench.harness.results.records import Gap, Record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Workspace
-from modbench.tools import watch_text, watched
+from modbench.tools import run_snapshot, watch_text
 from modbench.tools.watch import SPEED, START_S, Watch
 
 
@@ -68,7 +70,7 @@ def keep(folder: RunFolder, unit: UnitOfWork, gap: Gap | None = None, wall_s: fl
     write_atomically(folder.record(unit), record.model_dump_json())
 
 
-def by_name(seen: watched.Seen) -> dict[str, watched.Group]:
+def by_name(seen: run_snapshot.RunSnapshot) -> dict[str, run_snapshot.Group]:
     return {group.name: group for group in seen.groups}
 
 
@@ -84,8 +86,8 @@ def test_units_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     Workspace(folder.path, timed[2].name).say("timing 3 models: warm-up, then 6 rounds")
     with lock.hold(folder.path):
         seen = Watch(str(folder.path)).look()
-    assert by_name(seen)["count"] == watched.Group("count", 1, 0, 0, 0)
-    assert by_name(seen)["time"] == watched.Group("time", 1, 1, 1, len(timed) - 3)
+    assert by_name(seen)["count"] == run_snapshot.Group("count", 1, 0, 0, 0)
+    assert by_name(seen)["time"] == run_snapshot.Group("time", 1, 1, 1, len(timed) - 3)
     assert by_name(seen)["memory"].waiting == 1
     assert [(each.unit, each.said) for each in seen.running] == [
         (timed[2].name, "timing 3 models: warm-up, then 6 rounds")
@@ -194,14 +196,16 @@ def test_launches_that_no_pilot_asked_for_are_not_waited_for(tmp_path: Path) -> 
 
 def test_of_a_confirmation_as_many_cases_may_run_as_it_has_roles() -> None:
     fresh = {
-        f"confirm-{case}-seed{seed}": watched.Unit("confirm", "", 0, 1.0, "best") for case in "abc" for seed in range(4)
+        f"confirm-{case}-seed{seed}": run_snapshot.Unit("confirm", "", 0, 1.0, "best")
+        for case in "abc"
+        for seed in range(4)
     }
-    cell = {"time-a-launch0": watched.Unit("time", "time-a", 0, 1.0, "row")}
+    cell = {"time-a-launch0": run_snapshot.Unit("time", "time-a", 0, 1.0, "row")}
     begun = {"confirm-a-seed0", "confirm-b-seed0"}
     may = {*fresh, *cell} - begun
-    found = watched.shares(fresh | cell, may, roles=2)
+    found = run_snapshot.shares(fresh | cell, may, roles=2)
     assert found == {name: 1.0 if name in cell else pytest.approx((2 * 4 - 2) / 10) for name in may}
-    assert set(watched.shares(fresh, may - {*cell}, roles=9).values()) == {1.0}
+    assert set(run_snapshot.shares(fresh, may - {*cell}, roles=9).values()) == {1.0}
 
 
 def test_the_time_left_is_the_prediction_scaled_by_what_units_took(tmp_path: Path) -> None:
@@ -276,13 +280,13 @@ def test_only_new_records_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folder, read = begun(tmp_path / "run", plan), []
     for unit in plan.units[:5]:
         keep(folder, unit)
-    fact_of = watched.fact_of
+    unit_result = run_snapshot.unit_result
 
     def counted(record: bytes, inode: int) -> Any:
         read.append(inode)
-        return fact_of(record, inode)
+        return unit_result(record, inode)
 
-    monkeypatch.setattr(module, "fact_of", counted)
+    monkeypatch.setattr(module, "unit_result", counted)
     watch = Watch(str(folder.path))
     for _ in range(3):
         watch.look()
@@ -355,7 +359,33 @@ def test_the_picture_fits_the_terminal(tmp_path: Path) -> None:
         assert len(lines) <= height
         assert max(map(len, lines)) <= width
     assert any(" more" in line for line in watch_text.as_lines(seen, 80, 24))
-    assert sum("a long reason" in line for line in watch_text.as_lines(seen)) == len(seen.failures)
+    assert sum("a long reason" in line for line in watch_text.as_lines(seen, verbose=True)) == len(seen.failures)
+
+
+def test_failures_for_one_reason_are_one_entry_with_their_number(tmp_path: Path) -> None:
+    plan = plan_of(grid={"seq_len": [16, 32, 64]})
+    folder = begun(tmp_path / "run", plan)
+    for at, unit in enumerate(plan.units):
+        keep(folder, unit, Gap(status="failed", kind="error", reason="first" if at else "second"))
+    seen = Watch(str(folder.path)).look()
+    lines = watch_text.as_lines(seen)
+    assert sum(": first" in line for line in lines) == sum(": second" in line for line in lines) == 1
+    assert f" and {len(seen.failures) - 2} more: first" in "\n".join(lines)
+
+
+def test_a_screen_holds_the_answer_however_much_there_is(tmp_path: Path) -> None:
+    plan = plan_of(grid={"seq_len": [2**n for n in range(4, 10)]})
+    folder = begun(tmp_path / "run", plan)
+    for at, unit in enumerate(plan.units):
+        keep(folder, unit, Gap(status="failed", kind="error", reason=f"reason {at}"))
+        folder.log(unit).write_text("Traceback")
+    seen = dataclasses.replace(
+        Watch(str(folder.path)).look(),
+        running=tuple(run_snapshot.Running(unit.name, "timing", 0.0) for unit in plan.units),
+        decisions=tuple(unit.name for unit in plan.units),
+    )
+    assert len(watch_text.as_lines(seen)) <= SCREEN
+    assert len(watch_text.as_lines(seen, verbose=True)) > 4 * len(plan.units)
 
 
 def test_the_live_picture_ends_with_the_run(

@@ -16,6 +16,7 @@ from planted import DriftingClock
 
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import ModbenchError
+from modbench.harness.core.printable import SCREEN
 from modbench.harness.execution import doctor
 from modbench.harness.machine import certificate
 from modbench.harness.machine.certificate import Certificate
@@ -337,6 +338,8 @@ def test_the_command_checks_keeps_and_pools(modbench: Any) -> None:
     )
     second = modbench("doctor", "-n", 1, "--device", "cpu")
     assert second.returncode == 5, second.stderr
+    assert second.stdout.startswith("unfit: ")
+    assert len(second.stdout.splitlines()) <= SCREEN
     assert "of 102 called different" in second.stdout
     assert "standard effort  smallest effect" in second.stdout
     assert "time to decide   " in second.stdout

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from modbench.harness.core.printable import SCREEN
 from modbench.harness.profiling.ranges import MODULE, REST, ROOT, SPANS, by_name, components, tree, typical
 from modbench.harness.profiling.watch import Kept, Traffic
 from modbench.harness.timing import nvtx
@@ -162,6 +163,7 @@ def test_the_command_opens_up_one_case(modbench: Any, tiny_suite: Path, tmp_path
     assert any(each.get("name") == "gather" for each in trace["traceEvents"])
     for words in ("blocks.0", "gather", "roof, measured here", "open it in Perfetto"):
         assert words in done.stdout
+    assert len(done.stdout.splitlines()) <= SCREEN
     assert max(map(len, done.stdout.splitlines())) <= 130
 
 

@@ -74,7 +74,7 @@ def test_only_timed_units_hold_the_twin() -> None:
     twins = {unit.made_in: sum(case.twin for case in unit.comparison.arms) for unit in made.units}
     assert twins == {"count": 0, "roofline": 0, "time": 1, "memory": 0, "train": 0}
     assert not any(case.twin for case in made.cases)
-    said = as_text(forecast(made))
+    said = " ".join(as_text(forecast(made)).split())
     assert f"An identical twin of the anchor checks the machine: {TWIN} and 1 more" in said
     share = forecast(made)["twin_share"]
     assert 0.05 < share < 0.3

@@ -131,4 +131,4 @@ def test_the_plan_says_what_it_can_decide(tmp_path: Path) -> None:
     assert foreseen.in_words(made) in " ".join(summary.opening(made).split())
     forecast = plan.forecast(made)
     assert forecast["solved"]["pairs"] == 2
-    assert foreseen.in_words(made) in plan.as_text(forecast)
+    assert foreseen.in_words(made) in " ".join(plan.as_text(forecast).split())

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modbench.commands._app import app
 from modbench.commands._complete import rooms
-from modbench.commands._flags import JsonFlag
+from modbench.commands._flags import JsonFlag, VerboseFlag
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import unknown
+from modbench.harness.core.printable import SCREEN
 
 if TYPE_CHECKING:
     from modbench.harness.core.discovery import Entry
+
+WIDTH = 80
 
 
 @app.command("list")
@@ -31,6 +35,7 @@ def list_(
     check: Annotated[
         bool, typer.Option("--check", help="Also import what you added; exit 1 if some of it cannot be used.")
     ] = False,
+    verbose: VerboseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """List models, suites, metrics and other names.
@@ -47,7 +52,7 @@ def list_(
     if as_json:
         say_json(_as_json(found, broken))
     else:
-        _say(found, broken)
+        say("\n".join(_lines(found, broken, verbose=verbose)))
     if check and any(broken.values()):
         raise typer.Exit(1)
 
@@ -96,13 +101,37 @@ def _as_json(found: dict[str, dict[str, tuple[str, Entry]]], broken: dict[str, S
     return body
 
 
-def _say(found: dict[str, dict[str, tuple[str, Entry]]], broken: dict[str, Sequence[Entry]]) -> None:
+def _lines(
+    found: dict[str, dict[str, tuple[str, Entry]]], broken: dict[str, Sequence[Entry]], *, verbose: bool
+) -> Iterator[str]:
+    """One kind with descriptions where a screen holds them, else names alone; what the user added is always described."""
     # Padded by hand: importing rich would add a third to the time of this command.
     names = [*(name for each in found.values() for name in each), *(e.name for each in broken.values() for e in each)]
     width = max(map(len, names), default=0)
+    if len(found) > 1 and not verbose:
+        yield f"{len(names)} names of {len(found)} kinds; `modbench list KIND` describes those of one, -v all\n"
     for i, (room, entries) in enumerate(found.items()):
-        say(("\n" if i else "") + room + ("" if entries or broken[room] else " (none yet)"))
+        described = verbose or (len(found) == 1 and len(entries) < SCREEN)
+        if described:
+            yield ("\n" if i else "") + room + ("" if entries or broken[room] else " (none yet)")
+        else:
+            yield from _names(room, [*entries], lines=1 if len(found) > 1 else None)
         for name, (about, entry) in entries.items():
-            say(f"  {name:<{width}}  {about}" + ("" if entry.shipped else f" [{entry.origin}]"))
+            if described or not entry.shipped:
+                yield f"  {name:<{width}}  {about}" + ("" if entry.shipped else f" [{entry.origin}]")
         for entry in broken[room]:
-            say(f"  {entry.name:<{width}}  cannot be used: {entry.problem} [{entry.where}]")
+            yield f"  {entry.name:<{width}}  cannot be used: {entry.problem} [{entry.where}]"
+
+
+def _names(room: str, names: Sequence[str], lines: int | None) -> list[str]:
+    """A kind with its number and names, on as many lines as it takes, or on the first few."""
+    head = f"{room:<10}{len(names):>4}  "
+    return textwrap.wrap(
+        ", ".join(names) or "none yet",
+        WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_on_hyphens=False,
+        max_lines=lines,
+        placeholder=" …",
+    )

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from modbench.commands._app import app
-from modbench.commands._flags import Flags, JsonFlag, SelectFlag, SuiteName, with_flags
+from modbench.commands._flags import Flags, JsonFlag, SelectFlag, SuiteName, VerboseFlag, with_flags
 from modbench.commands._output import say, say_json
 
 
 @app.command()
 @with_flags()
-def plan(suite: SuiteName, *, flags: Flags, select: SelectFlag = None, as_json: JsonFlag = False) -> None:
+def plan(
+    suite: SuiteName,
+    *,
+    flags: Flags,
+    select: SelectFlag = None,
+    verbose: VerboseFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Show what a suite would run, and how long it takes.
 
     Lists its cases with predicted FLOPs, memory and time. Nothing is run.
@@ -21,4 +28,4 @@ def plan(suite: SuiteName, *, flags: Flags, select: SelectFlag = None, as_json: 
     if as_json:
         say_json(forecast)
     else:
-        say(plan.as_text(forecast))
+        say(plan.as_text(forecast, verbose=verbose))

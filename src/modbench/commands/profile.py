@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import app
-from modbench.commands._flags import Flags, JsonFlag, SelectFlag, SuiteName, with_flags
+from modbench.commands._flags import Flags, JsonFlag, SelectFlag, SuiteName, VerboseFlag, with_flags
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import unknown
 
@@ -23,6 +23,7 @@ def profile(
     out: Annotated[
         str | None, typer.Option("-o", "--out", metavar="DIR", help="Folder; default runs/profile-SUITE-DATE-N.")
     ] = None,
+    verbose: VerboseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Take one case apart, module by module.
@@ -43,4 +44,4 @@ def profile(
     if as_json:
         say_json(profile.as_json(done))
     else:
-        say(profile.as_text(done))
+        say(profile.as_text(done, verbose=verbose))

@@ -11,13 +11,13 @@ import typer
 
 from modbench.commands._app import app
 from modbench.commands._complete import runs
-from modbench.commands._flags import JsonFlag
+from modbench.commands._flags import JsonFlag, VerboseFlag
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError
 
 if TYPE_CHECKING:
+    from modbench.tools.run_snapshot import RunSnapshot
     from modbench.tools.watch import Watch
-    from modbench.tools.watched import Seen
 
 REFRESH_S = 1.0
 
@@ -30,6 +30,7 @@ def watch(
     ],
     *,
     once: Annotated[bool, typer.Option("--once", help="Print once; exit 4 if the run is incomplete.")] = False,
+    verbose: VerboseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show progress and time left of a run.
@@ -45,14 +46,14 @@ def watch(
         if as_json:
             say_json(watch_text.as_json(seen))
         else:
-            say("\n".join(watch_text.as_lines(seen)))
+            say("\n".join(watch_text.as_lines(seen, verbose=verbose)))
     else:
-        seen = _live(watched)
+        seen = _live(watched, verbose=verbose)
     if not seen.complete:
         raise typer.Exit(IncompleteError.exit_code)
 
 
-def _live(watched: Watch) -> Seen:
+def _live(watched: Watch, *, verbose: bool = False) -> RunSnapshot:
     """Show the run until it has ended, or its runner is gone, or Ctrl-C; then leave the last picture, whole."""
     from rich.console import Console
     from rich.live import Live
@@ -60,7 +61,7 @@ def _live(watched: Watch) -> Seen:
 
     from modbench.tools import watch_text
 
-    def picture(seen: Seen) -> Text:
+    def picture(seen: RunSnapshot) -> Text:
         size = shutil.get_terminal_size()
         return Text("\n".join(watch_text.as_lines(seen, size.columns, size.lines - 1)), no_wrap=True)
 
@@ -73,5 +74,5 @@ def _live(watched: Watch) -> Seen:
                 live.update(picture(seen), refresh=True)
     except KeyboardInterrupt:  # the run goes on: only looking at it ends
         pass
-    say("\n".join(watch_text.as_lines(seen)))
+    say("\n".join(watch_text.as_lines(seen, verbose=verbose)))
     return seen

@@ -31,3 +31,12 @@ def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = (), gap: 
     )
     console.print(table)
     return [line.rstrip() for line in text.getvalue().removesuffix("\n").split("\n")]
+
+
+def elided(lines: Sequence[str], most: int, what: str) -> list[str]:
+    """The first and the last lines, no more than `most`, with the number of those between."""
+    if len(lines) <= most:
+        return [*lines]
+    first, last = most // 2, most - most // 2 - 1
+    left_out = f"… {len(lines) - first - last:,} {what} between these: -v and --json have all"
+    return [*lines[:first], left_out, *lines[len(lines) - last :]]

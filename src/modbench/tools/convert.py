@@ -36,7 +36,7 @@ NOTES = "modbench_convert.json"
 
 @dataclass(frozen=True)
 class Request:
-    """What `modbench convert hf:… --to mod` was asked for; the fields are its flags."""
+    """The flags of `modbench convert hf:… --to mod`."""
 
     source: str
     out: str
@@ -98,13 +98,18 @@ class Converted:
         return {"out": str(self.out), "routed_layers": self.routed, "layers": self.layers, **self.notes}
 
     def as_text(self) -> str:
-        """What was routed, the losses before and after tuning, the folder, and what to do with it."""
+        """The loss against dense in one line; then what was routed, all losses, the folder, and what to do with it."""
         which = (
             ", ".join(map(str, self.routed))
             if len(self.routed) < 6
             else f"{self.routed[0]}, {self.routed[1]}, … {self.routed[-1]}"
         )
-        lines = [f"routed: layers {which} of 0 to {self.layers - 1}, capacity {self.notes['options']['capacity']}"]
+        causal = self.notes["options"]["causal"]
+        row = [*self.notes["losses"].values()][-1][causal]
+        lines = [
+            f"{_gap(row)} nats/token against dense, by {SAID[causal]}",
+            f"routed: layers {which} of 0 to {self.layers - 1}, capacity {self.notes['options']['capacity']}",
+        ]
         held_out = self.notes["held_out"]
         lines.append(
             f"held-out loss on {held_out['windows']} windows of {held_out['seq_len']} tokens of {self.notes['corpus']}:"
@@ -112,7 +117,7 @@ class Converted:
         for when, rows in self.notes["losses"].items():
             table = [(f"  {when}", "nats/token", "bits/byte", "against dense [95 %]", "processed")]
             for rule, row in rows.items():
-                gap = "" if rule == "dense" else f"{row['gap']:+.3f} [{row['gap_low']:+.3f}, {row['gap_high']:+.3f}]"
+                gap = "" if rule == "dense" else _gap(row)
                 cells = (f"{row['nats_per_token']:.3f}", f"{row['bits_per_byte']:.3f}", gap, f"{row['processed']:.1%}")
                 table.append((f"  {SAID[rule]}", *cells))
             lines += aligned(table, right={1, 2, 3, 4})
@@ -128,6 +133,11 @@ class Converted:
             f"load:    {loading}  # before AutoModelForCausalLM, which then knows it too",
             f"         model = MoDForCausalLM.from_pretrained({str(self.out)!r})",
         ]
+
+
+def _gap(row: dict[str, float]) -> str:
+    """The difference of the loss from the dense model's, with its 95 % interval."""
+    return f"{row['gap']:+.3f} [{row['gap_low']:+.3f}, {row['gap_high']:+.3f}]"
 
 
 def _spec(path: Path) -> str:

@@ -92,7 +92,7 @@ def _machine(where: dict[str, Any], card: Card | None, threads: int) -> str:
 
 
 def as_text(found: Checkup) -> str:
-    """This check, the pooled result, the verdict and advice."""
+    """The verdict in one line; then the machine, this check, the pooled result and advice."""
     pooled, now = found.certificate, len(found.twins)
     hits = sum(twin.hit for twin in found.twins)
     causes: Counter[str] = Counter()
@@ -113,9 +113,8 @@ def as_text(found: Checkup) -> str:
         ("standard effort", _standard(pooled)),
         ("time to decide", _decision(pooled)),
         ("disturbed", f"{disturbed:.0%} of the blocks{why}"),
-        ("verdict", _verdict(pooled)),
     )
-    lines = [found.machine, "", *aligned([*_card(found.card), *rows] if found.card else rows)]
+    lines = [_verdict(pooled), found.machine, "", *aligned([*_card(found.card), *rows] if found.card else rows)]
     if found.advice:
         lines += ["", "Advice", *(f"  - {each}" for each in found.advice)]
     return "\n".join(lines)
@@ -175,11 +174,12 @@ def _verdict(pooled: Certificate) -> str:
         return (
             f"doubtful: launches differ so much that standard effort would miss {largest}; a quieter machine would help"
         )
+    found = "identical models were called different in"
     return {
-        "undecided": f"undecided: {certificate.ENOUGH - pooled.comparisons} more comparisons are needed; run it again",
-        "fit": f"fit: the rate is not above {limit}, and standard effort tells {largest} apart",
-        "doubtful": f"doubtful: the rate is above {limit}, but not significantly; run it again",
-        "unfit": f"unfit: the rate is significantly above {limit}; `modbench gate` refuses to compare times of this machine",
+        "undecided": f"undecided: {certificate.ENOUGH - pooled.comparisons} more comparisons are needed; run doctor again",
+        "fit": f"fit: {found} at most {limit}, and standard effort tells {largest} apart",
+        "doubtful": f"doubtful: {found} over {limit}, but not significantly; run doctor again",
+        "unfit": f"unfit: {found} significantly over {limit}; `modbench gate` compares no times of this machine",
     }[pooled.verdict]
 
 

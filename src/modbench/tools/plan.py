@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core import catalogue, own_routers
 from modbench.harness.core.case import ELEMENT_BYTES
+from modbench.harness.core.printable import SCREEN, WIDTH
 from modbench.harness.core.units import human, human_duration
 from modbench.harness.execution.runner import phases
 from modbench.harness.flops.closed_form import case_cost
@@ -23,7 +26,7 @@ from modbench.harness.planning.plan import (
 )
 from modbench.harness.planning.unit_maker import Maker
 from modbench.harness.profiling.run_time import RunTime
-from modbench.tools.columns import aligned
+from modbench.tools.columns import aligned, elided
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import Case
@@ -31,11 +34,15 @@ if TYPE_CHECKING:
     from modbench.harness.planning.plan import Plan
 
 NUMBERS = ("params", "flops_forward", "flops_train_step", "flops_share", "ideal", "memory_train_step", "forward_s")
-# Cases in the table: of more, the first and the last; the rest are counted.
-MOST_LISTED = 100
+# Cases that are listed, however much else there is to say.
+FEWEST = 4
 # Places of training runs up to which they are named.
 MOST_PLACES = 3
-HEADER = ("case", "params", "FLOPs forward", "of anchor", "ideal", "train-step memory", "forward time")
+HEADER = ("case", "params", "FLOPs", "share", "ideal", "memory", "time")
+# Columns of the short table, which fit 80 columns.
+SHORT = (0, 2, 3, 5, 6)
+LEGEND = "FLOPs, share (of the anchor's FLOPs) and time: one forward pass. Memory: one training step."
+IDEAL = "Ideal: how much faster the FLOPs promise to be, with causal attention."
 
 
 def forecast(plan: Plan) -> dict[str, Any]:
@@ -155,77 +162,84 @@ def _case(plan: Plan, case: Case, anchor: Case, run_time: RunTime) -> dict[str, 
     }
 
 
-def as_text(forecast: dict[str, Any]) -> str:
-    """A table of cases, the training runs and the total."""
-    cases = forecast["cases"]
-    left_out = max(0, len(cases) - MOST_LISTED)
-    if left_out:
-        cases = cases[: MOST_LISTED // 2] + cases[-MOST_LISTED // 2 :]
-    lines = aligned(_table(cases), right=range(1, len(HEADER)))
-    if left_out:
-        lines.insert(1 + MOST_LISTED // 2, f"… {left_out:,} cases between these: --json has all")
-    said = [*_twin_text(forecast), *_router_text(forecast), *_training_text(forecast["training"])]
-    said += [forecast["solved"]["in_words"]] if forecast["solved"] else []
-    said += [*_confirm_text(forecast), _total(forecast)]
-    return "\n".join([*lines, "", *said])
+def as_text(forecast: dict[str, Any], *, verbose: bool = False) -> str:
+    """What would run, and how long, in one line; then the cases, and what is special about this plan."""
+    notes = [
+        LEGEND,
+        *([IDEAL] if verbose else []),
+        *_twin_text(forecast),
+        *_router_text(forecast),
+        *_training_text(forecast["training"]),
+    ]
+    notes += [forecast["solved"]["in_words"]] if forecast["solved"] else []
+    notes += [*_confirm_text(forecast), *_reasons(forecast["cases"]), *_basis(forecast)]
+    said = [
+        line for note in notes for line in textwrap.wrap(note, WIDTH, break_on_hyphens=False, break_long_words=False)
+    ]
+    columns = range(len(HEADER)) if verbose else SHORT
+    rows = [_cells(case) for case in forecast["cases"]]
+    head, *lines = aligned([[row[at] for at in columns] for row in (HEADER, *rows)], right=range(1, len(columns)))
+    if not verbose:
+        lines = elided(lines, max(FEWEST, SCREEN - len(said) - 4), "cases")
+    return "\n".join([_answer(forecast), "", head, *lines, "", *said])
 
 
-def _table(cases: list[dict[str, Any]]) -> list[list[str]]:
-    """Cells by row; a case without a forecast has its reason in an extra last column."""
-    rows = [[*HEADER, ""]]
-    for case in cases:
-        if case["reason"]:
-            rows.append([case["case"], *[""] * (len(HEADER) - 1), case["reason"]])
-            continue
-        rows.append(
-            [
-                case["case"],
-                f"{case['params'] / 1e6:.2f} M",
-                human(case["flops_forward"], "FLOP"),
-                f"{case['flops_share']:.1%}" if case["flops_share"] else "",
-                f"{case['ideal']:.2f}×" if case["ideal"] else "",
-                human(case["memory_train_step"], "B"),
-                human(case["forward_s"], "s"),
-                "",
-            ]
-        )
-    return rows
+def _cells(case: dict[str, Any]) -> tuple[str, ...]:
+    """A row of the table; a dash where the forecast lacks something."""
+    return (
+        case["case"],
+        "–" if case["params"] is None else f"{case['params'] / 1e6:.2f} M",
+        human(case["flops_forward"], "FLOP"),
+        f"{case['flops_share']:.1%}" if case["flops_share"] else "–",
+        f"{case['ideal']:.2f}×" if case["ideal"] else "–",
+        human(case["memory_train_step"], "B"),
+        human(case["forward_s"], "s"),
+    )
 
 
-def _total(forecast: dict[str, Any]) -> str:
-    rate = f"{forecast['assumed_flop_per_s'] / 1e9:g} GFLOP/s"
-    if forecast["device"] == "cuda":
-        busy = human(BUSY_FLOPS, "FLOP")
-        rate += f" ({TRAINING_FLOP_PER_S['cuda'] / 1e9:g} where a forward pass takes {busy} or more)"
-    at_most = ""
-    if forecast["predicted_most_s"] > forecast["predicted_s"]:
-        longest = human_duration(forecast["predicted_most_s"])
-        at_most = f" (up to {longest} if pilots ask for more launches, or the best learning rate lies at an edge)"
-    units = f"{forecast['units']}{f' to {most}' if (most := forecast['units_most']) > forecast['units'] else ''}"
-    time = f"about {human_duration(forecast['predicted_s'])}{at_most}"
+def _reasons(cases: list[dict[str, Any]]) -> list[str]:
+    """Why cells are empty, once for all cases."""
+    reasons = [
+        case["reason"] or ("memory is predicted when it runs" * (case["memory_train_step"] is None)) for case in cases
+    ]
+    return [f"–: {reason}." for reason in dict.fromkeys(filter(None, reasons))]
+
+
+def _answer(forecast: dict[str, Any]) -> str:
+    """How many units, where, and for how long."""
+    units, most = forecast["units"], forecast["units_most"]
+    usual, longest = human_duration(forecast["predicted_s"]), human_duration(forecast["predicted_most_s"])
     if forecast["searched"]:
-        units = f"at most {forecast['units_most']}"
-        time = (
-            f"{human_duration(forecast['predicted_most_s'])} for the whole grid; the search needs about {forecast['units']}, "
-            f"about {human_duration(forecast['predicted_s'])}"
-        )
-    how = f"are a guess: FLOPs at an assumed {rate}"
-    if forecast["measured_peaks"]:
-        how = "follow from the peaks by shape that were last measured on this machine"
-        if forecast["training"]:
-            how += (
-                ", those of training also from how long it took in earlier runs"
-                if forecast["measured_pace"]
-                else "; no run here has shown how long training takes, and small models may take twice as long as predicted"
-            )
-    return f"{forecast['suite']}: {units} units on {forecast['device']}, {time}. Times {how}. Nothing was run."
+        amount = f"at most {most} units on {forecast['device']}, {longest}; the search needs about {units}, {usual}"
+    else:
+        amount = f"{units}{f' to {most}' * (most > units)} units on {forecast['device']}, about {usual}"
+        amount += f", up to {longest}" * (forecast["predicted_most_s"] > forecast["predicted_s"])
+    return f"{forecast['suite']}: {amount}. Nothing was run."
+
+
+def _basis(forecast: dict[str, Any]) -> Iterator[str]:
+    """Where the times come from, and when a run takes longest."""
+    if forecast["predicted_most_s"] > forecast["predicted_s"] and not forecast["searched"]:
+        yield "It takes longest if pilots ask for more launches, or the best learning rate lies at an edge."
+    if not forecast["measured_peaks"]:
+        rate = f"{forecast['assumed_flop_per_s'] / 1e9:g} GFLOP/s"
+        if forecast["device"] == "cuda":
+            busy = human(BUSY_FLOPS, "FLOP")
+            rate += f" ({TRAINING_FLOP_PER_S['cuda'] / 1e9:g} where a forward pass takes {busy} or more)"
+        yield f"Times are a guess: FLOPs at an assumed {rate}."
+        return
+    yield "Times follow from the peaks by shape that were last measured on this machine."
+    if forecast["training"] and forecast["measured_pace"]:
+        yield "Those of training also follow from how long it took in earlier runs."
+    elif forecast["training"]:
+        yield "No run here has shown how long training takes: small models may take twice as long as predicted."
 
 
 def _confirm_text(forecast: dict[str, Any]) -> list[str]:
     said = []
     for each in forecast["confirmed"]:
         *first, last = (role.replace("_", "-") for role in each["roles"])
-        runs = f"at most {each['most_seeds']} each ({each['most_runs']} runs, all of them counted below)"
+        runs = f"at most {each['most_seeds']} each ({each['most_runs']} runs, all of them counted above)"
         until = f"until a difference of {each['margin']:.1%} of the loss is decided".replace("%", " %")
         where = f" for {each['name']}" if len(forecast["confirmed"]) > 1 else ""
         said.append(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, UnitOfWork
 from modbench.harness.core.errors import ModbenchError, UsageError
+from modbench.harness.core.printable import SCREEN, WIDTH
 from modbench.harness.core.units import human
 from modbench.harness.execution.launch.local import LAUNCHER
 from modbench.harness.execution.phase import Run, Slots
@@ -30,8 +33,12 @@ if TYPE_CHECKING:
 WORKLOADS = ("forward", "train_step")
 TRACE, PROFILE = "trace.json", "profile.json"
 LIMIT_S = 3600.0
-# Modules below this share of the whole are left out of the table.
-SMALL = 0.005
+# Modules below this share of the whole are left out of the table; of the others the largest are shown that fit a screen,
+# at least so many.
+SMALL, FEWEST = 0.005, 8
+HEADER = ("module", "", "time", "share", "FLOPs", "FLOP/s", "peak", "moved", "copy", "keeps")
+# Columns of the short table, which fit 80 columns.
+SHORT = (0, 2, 3, 4, 5, 6)
 # Widths in characters.
 BAR, MODULE_NAME = 16, 28
 
@@ -54,7 +61,7 @@ class Profiled:
 
 
 def choose(plan: Plan, select: str | None) -> Case:
-    """The only case that the expression matches.
+    """The one case that the expression matches.
 
     Raises:
         UsageError: if it matches none, or several.
@@ -177,60 +184,61 @@ def shares(found: ProfileFinding) -> list[dict[str, Any]]:
     ]
 
 
-def as_text(done: Profiled) -> str:
-    """Modules, components, the roofline, and the path of the trace."""
+def as_text(done: Profiled, *, verbose: bool = False) -> str:
+    """The time of the call in one line; then modules, components, the roofline, and the path of the trace."""
     found = done.found
     peak, modules = found.peak, rows(found)
     where = done.where["cpu"] if done.case.place.device == "cpu" else "CUDA"
     what = {"forward": "a forward pass", "train_step": "a training step"}[found.workload]
-    lines = [
-        f"{done.case.id}: {what} on {where} takes {human(found.wall_s, 's')} (median of 7, without profiler)",
-    ]
+    answer = [f"{done.case.id}: {what} takes {human(found.wall_s, 's')} on {where} (median of 7, without profiler)"]
     if _on_gpu(found):
         busy_s = _whole_s(found)
-        lines.append(
+        answer.append(
             f"the device works for {human(busy_s, 's')} of it ({busy_s / found.wall_s:.0%}); times below are the device's"
         )
-    lines.append("")
-    lines += _modules(modules, trained=bool(found.kept))
     components = [(each["component"], human(each["seconds"], "s"), f"{each['share']:.1%}") for each in shares(found)]
-    lines += ["", *aligned([("component", "time", "share"), *components], right={1, 2})]
-    lines += ["", *_roofline(modules[0], peak), "", f"trace: {done.folder / TRACE} (open it in Perfetto)"]
-    return "\n".join(lines)
+    below = ["", *aligned([("component", "time", "share"), *components], right={1, 2}), ""]
+    below += [line for said in _roofline(modules[0], peak) for line in textwrap.wrap(said, WIDTH)]
+    below += ["", f"trace: {done.folder / TRACE} (open it in Perfetto)"]
+    # A module takes no longer than the one it lies in, which stands before it: with a module its parents are shown.
+    largest = sorted((row for row in modules if row["share"] >= SMALL), key=lambda row: -row["share"])
+    notes = 2 + bool(found.kept)
+    room = None if verbose else max(FEWEST, SCREEN - len(answer) - len(below) - notes - 1)
+    names = {row["module"] for row in largest[:room]}
+    table = _modules([row for row in modules if row["module"] in names], range(len(HEADER)) if verbose else SHORT)
+    if found.kept:
+        table.append("FLOPs, bytes and seconds of modules are of the forward pass; parts of the step are listed below")
+    if len(names) < len(modules):
+        more = f"-v lists all above {SMALL:.1%}" if len(names) < len(largest) else f"below {SMALL:.1%}"
+        table.append(f"{len(modules) - len(names)} smaller modules are left out ({more}); {PROFILE} has them all")
+    return "\n".join([*answer, "", *table, *below])
 
 
-def _modules(modules: list[dict[str, Any]], *, trained: bool) -> list[str]:
-    """A table of the larger modules, indented as they are nested."""
-    header = ("module", "", "time", "share", "FLOPs", "FLOP/s", "peak", "moved", "copy", "keeps")
-    columns = len(header) if trained else len(header) - 1
-    table, shown = [header[:columns]], list[str]()
+def _modules(modules: list[dict[str, Any]], columns: Sequence[int]) -> list[str]:
+    """A table of modules, indented as they are nested."""
+    keeps = any(row["keeps"] for row in modules)
+    columns = [at for at in columns if keeps or HEADER[at] != "keeps"]
+    table, shown = [HEADER], list[str]()
     for row in modules:
-        if row["share"] < SMALL:
-            continue
         parents = [path for path in shown if not path or row["module"].startswith(f"{path}.")] if row["module"] else []
         shown.append(row["module"])
         name = "  " * len(parents) + (_last(row["module"]) or "the whole call")
-        cells = (
-            name[:MODULE_NAME],
-            ("█" * max(1, round(BAR * row["share"])))[:BAR] if row["share"] else "",
-            human(row["seconds"], "s"),
-            f"{row['share']:.1%}",
-            human(row["flops"], "FLOP"),
-            "–" if row["flop_per_s"] is None else f"{human(row['flop_per_s'], 'FLOP')}/s",
-            _percent(row["of_peak"]),
-            human(row["bytes"], "B"),
-            _percent(row["of_bandwidth"]),
-            human(row["keeps"], "B"),
+        table.append(
+            (
+                name[:MODULE_NAME],
+                ("█" * max(1, round(BAR * row["share"])))[:BAR] if row["share"] else "",
+                human(row["seconds"], "s"),
+                f"{row['share']:.1%}",
+                human(row["flops"], "FLOP"),
+                "–" if row["flop_per_s"] is None else f"{human(row['flop_per_s'], 'FLOP')}/s",
+                _percent(row["of_peak"]),
+                human(row["bytes"], "B"),
+                _percent(row["of_bandwidth"]),
+                human(row["keeps"], "B"),
+            )
         )
-        table.append(cells[:columns])
-    lines = aligned(table, right=range(2, columns))
-    if trained:
-        lines.append("FLOPs, bytes and seconds of modules are of the forward pass; parts of the step are listed below")
-    if len(shown) < len(modules):
-        lines.append(
-            f"{len(modules) - len(shown)} modules below {SMALL:.1%} of the whole are left out; {PROFILE} has them all"
-        )
-    return lines
+    right = [i for i, at in enumerate(columns) if at > 1]
+    return aligned([[cells[at] for at in columns] for cells in table], right=right)
 
 
 def _last(path: str) -> str:

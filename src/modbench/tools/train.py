@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from modbench.harness.planning.plan import Plan
     from modbench.harness.training.trainer import Progress
 
-METRICS = ("flops/train_step", "loss/val", "loss/val_causal", "loss/gap", "bpb/val")
+LOSS = "loss/val"
+METRICS = ("flops/train_step", LOSS, "loss/val_causal", "loss/gap", "bpb/val")
 # Seconds between progress lines when stderr is not a terminal.
 LINE_S = 15.0
 
@@ -135,7 +136,7 @@ def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | N
 
 
 def _kept(resolved: Plan, folder: RunFolder) -> str:
-    """What a run keeps that did not come to its end, and how it continues."""
+    """What an unfinished run keeps, and how to continue it."""
     done = all(folder.record(unit).exists() for unit in resolved.units)
     kept = (
         "Training is done: "
@@ -205,15 +206,18 @@ def _open_folder(resolved: Plan, out: str | None, command: list[str]) -> RunFold
 
 
 def as_text(finished: api.Finished) -> str:
-    """The trained model, its metrics, and the paths of weights and report."""
-    lines = []
+    """The loss in one line; then how it was trained, the other metrics, and the paths of weights and report."""
+    seeds: dict[str, list[int]] = {}
     for unit in finished.loaded.runs:
-        (case,) = unit.comparison.arms
         run = unit.protocol.train
         assert run is not None
         length = f"{run.steps} steps of {run.tokens_per_step} tokens, rate {run.lr:.3g}"
-        lines.append(f"{case.id}, seed {unit.protocol.seed}: {length}")
-    table = [(f"  {row['metric']}", _cell(row)) for row in finished.loaded.cases.to_dict("records")]
+        seeds.setdefault(length, []).append(unit.protocol.seed)
+    rows = {row["metric"]: row for row in finished.loaded.cases.to_dict("records")}
+    answer = rows.pop(LOSS if LOSS in rows else next(iter(rows)))
+    lines = [f"{answer['case_id']}: {answer['metric']} {_cell(answer)}"]
+    lines += [f"{length}, seed {', '.join(map(str, of))}" for length, of in seeds.items()]
+    table = [(f"  {metric}", _cell(row)) for metric, row in rows.items()]
     took = f" ({human_duration(finished.wall_s)})" if finished.wall_s else ""
     ends = [f"weights: {finished.folder / 'weights'}", f"report: {finished.report}{took}"]
     return "\n".join([*lines, *aligned(table), "", *ends])
@@ -223,4 +227,5 @@ def _cell(row: dict[Any, Any]) -> str:
     if row["status"] != "ok":
         return f"{row['status']}: {row['reason']}"
     interval = "" if math.isnan(row["ci_low"]) else f" [{row['ci_low']:.6g}, {row['ci_high']:.6g}]"
-    return f"{row['value']:.6g} {row['unit']}{interval}"
+    labels = f" ({row['labels'].replace(';', ', ')})" if isinstance(row["labels"], str) and row["labels"] else ""
+    return f"{row['value']:.6g} {row['unit']}{interval}{labels}"

@@ -16,20 +16,20 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.ids import slug
 from modbench.harness.planning.efforts import EFFORTS, TWO_STAGE
 from modbench.harness.results import lock, predicted
-from modbench.tools.watched import (
-    Fact,
+from modbench.tools.run_snapshot import (
     Failure,
     Group,
     Running,
-    Seen,
+    RunSnapshot,
     Unit,
-    fact_of,
+    UnitResult,
     files,
     finished,
     json_of,
     shares,
     stamp,
     unit_of,
+    unit_result,
 )
 
 # Of a run that left no predictions: FLOP/s, and seconds that a process takes to start.
@@ -54,7 +54,7 @@ class Watch:
 
     def __init__(self, run: str) -> None:
         self.run, self.path = run, Path(run)
-        self.facts: dict[str, Fact] = {}
+        self.results: dict[str, UnitResult] = {}
         self.decided: dict[str, tuple[int, dict[str, Any]]] = {}
         self.searched: dict[str, tuple[int, dict[str, Any]]] = {}
         self.confirmed: dict[str, tuple[int, dict[str, Any]]] = {}
@@ -79,7 +79,7 @@ class Watch:
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UsageError(f"{file}: damaged: {type(error).__name__}: {error}.") from error
 
-    def look(self) -> Seen:
+    def look(self) -> RunSnapshot:
         """The run as it is now.
 
         Raises:
@@ -98,11 +98,11 @@ class Watch:
         # A runner on this machine holds the folder as long as it lives; jobs elsewhere go on without one.
         fresh = self._age() < BEGUN_S or (self.apart and any(each.said and each.silent_s < FRESH_S for each in begun))
         ended = finished(self.path / "finished.json")
-        complete = ended is not None and all(name in self.facts for name in planned) and not alive
+        complete = ended is not None and all(name in self.results for name in planned) and not alive
         state = "finished" if complete else "running" if alive else _state_without(lease, fresh=fresh)
         running = tuple(begun) if state == "running" else ()
         elapsed = ended if complete else time.time() - since if since is not None and state != "stopped" else None
-        return Seen(
+        return RunSnapshot(
             run=self.run,
             command=self.command,
             runner=_runner(lease, fresh=fresh),
@@ -122,16 +122,16 @@ class Watch:
     def _read_records(self) -> None:
         """Read the records that are new; a record that was replaced or removed is no longer known."""
         here = {entry.name: entry for entry in files(self.path / "units")}
-        for name in self.facts.keys() - {name.removesuffix(".json") for name in here}:
-            del self.facts[name]
+        for name in self.results.keys() - {name.removesuffix(".json") for name in here}:
+            del self.results[name]
         for file, entry in here.items():
             unit = file.removesuffix(".json")
-            known = self.facts.get(unit)
+            known = self.results.get(unit)
             if unit in self.units and (known is None or known.file != entry.inode()):
                 try:
-                    self.facts[unit] = fact_of(Path(entry.path).read_bytes(), entry.inode())
+                    self.results[unit] = unit_result(Path(entry.path).read_bytes(), entry.inode())
                 except OSError:  # replaced or removed a moment ago
-                    self.facts.pop(unit, None)
+                    self.results.pop(unit, None)
 
     def _read_decisions(self) -> None:
         """Read the decisions that are new."""
@@ -144,7 +144,7 @@ class Watch:
         self.confirmed = self._read_new("confirm", self.confirmed, self._fresh)
 
     def _fresh(self, body: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
-        """The fresh runs that a confirmation asked for, and how many cases it chose."""
+        """The fresh runs that a confirmation requested, and how many cases it chose."""
         made_in = next((unit.made_in for unit in self.units.values() if unit.row == body["name"]), "")
         chosen = [(str(each["case"]), list(each["seeds"])) for each in body["chosen"]]
         asked = [slug(f"{made_in}-{case}-seed{int(seed)}") for case, seeds in chosen for seed in seeds]
@@ -157,7 +157,7 @@ class Watch:
     def _read_new(
         self, folder: str, before: dict[str, tuple[int, dict[str, Any]]], taken: Callable[[Any], dict[str, Any]]
     ) -> dict[str, tuple[int, dict[str, Any]]]:
-        """What the files of a folder say, read again where they are new; a damaged one says nothing."""
+        """The content of the files of a folder, read again where they are new; damaged files are left out."""
         found = {}
         for entry in files(self.path / folder):
             name, inode = entry.name.removesuffix(".json"), entry.inode()
@@ -171,15 +171,17 @@ class Watch:
         return found
 
     def _begun_on_request(self) -> set[str]:
-        """Series of a search, and fresh runs of a confirmation, that have a record or have said something."""
+        """Series of a search, and fresh runs of a confirmation, that have a record or a log."""
         said = {entry.name.removesuffix(".progress") for entry in files(self.path / "logs")}
-        here = [(name, unit) for name, unit in self.units.items() if unit.row and (name in self.facts or name in said)]
+        here = [
+            (name, unit) for name, unit in self.units.items() if unit.row and (name in self.results or name in said)
+        ]
         return {unit.series or name for name, unit in here}
 
     def _planned(self) -> tuple[dict[str, Unit], dict[str, float]]:
-        """Return the units that were asked for; and for each one that may still be asked for, the share of its kind that can be.
+        """Return the units that were requested, and for each optional one the share of its kind that can still run.
 
-        Of a search or a confirmation that goes on, what has begun counts: what else it asks for follows from its results.
+        Of a search or confirmation that has not ended, units that have begun count: its other requests follow from its results.
         """
         ended = self.searched | self.confirmed
         going_on = any(unit.row and unit.row not in ended for unit in self.units.values())
@@ -200,7 +202,7 @@ class Watch:
         return planned, shares(self.units, may, self.roles)
 
     def _age(self) -> float:
-        """Seconds since run.json was written: a run that has just begun is no run whose runner is gone."""
+        """Seconds since run.json was written: a run that has just begun may have no runner yet."""
         try:
             return time.time() - (self.path / "run.json").stat().st_mtime
         except OSError:
@@ -218,7 +220,7 @@ class Watch:
         found = []
         for name in planned:
             written = [logs[file] for file in (f"{name}.progress", f"{name}.log") if file in logs]
-            if name in self.facts or not written:
+            if name in self.results or not written:
                 continue
             try:
                 latest = max(file.stat(follow_symlinks=False).st_mtime for file in written)
@@ -236,19 +238,19 @@ class Watch:
         for name, unit in planned.items():
             by_pass.setdefault(unit.made_in, []).append(name)
         for made_in, names in by_pass.items():
-            failed = sum(bool(self.facts[name].troubles) for name in names if name in self.facts)
-            done = sum(name in self.facts for name in names) - failed
+            failed = sum(bool(self.results[name].troubles) for name in names if name in self.results)
+            done = sum(name in self.results for name in names) - failed
             now = sum(name in running for name in names)
             yield Group(made_in, done, failed, now, len(names) - done - failed - now)
 
     def _failures(self, planned: dict[str, Unit], logs: dict[str, os.DirEntry[str]]) -> Iterator[Failure]:
         for name in planned:
-            for case, metrics, reason in self.facts[name].troubles if name in self.facts else ():
+            for case, metrics, reason in self.results[name].troubles if name in self.results else ():
                 log = next((file for file in (f"{name}.died.log", f"{name}.log") if file in logs), None)
                 yield Failure(name, case, metrics, reason, os.path.relpath(logs[log].path, self.path) if log else None)
 
     def _left(self, runs: dict[str, float], running: int) -> float:
-        """Seconds left, given the share of each unit that runs: predicted, scaled by what units of its pass took, else by all.
+        """Predicted seconds left, from the share of each unit that runs, scaled by the time that units of its pass took, or all.
 
         A prediction knows how many units run side by side on this machine. Elsewhere as many go on at once as run now, and
         launches of a series follow each other.
@@ -261,14 +263,14 @@ class Watch:
             seconds, at_once = self.expected[1].get(name, (START_S + unit.flops / SPEED, 1))
             if self.apart:  # what it takes by itself
                 seconds, at_once = seconds * at_once, 1
-            fact = self.facts.get(name)
-            if fact is None:
+            result = self.results.get(name)
+            if result is None:
                 chain = (unit.made_in, unit.series or name)
                 left[chain] = left.get(chain, 0.0) + seconds * share
-            elif fact.wall_s:
+            elif result.wall_s:
                 for group in (unit.made_in, ""):
                     sums = took.setdefault(group, [0.0, 0.0])
-                    sums[0] += fact.wall_s / at_once
+                    sums[0] += result.wall_s / at_once
                     sums[1] += seconds
         overall = _ratio(took.get("", [0.0, 0.0]), 1.0)
         chains = [s * _ratio(took.get(made_in, [0.0, 0.0]), overall) for (made_in, _), s in left.items()]
@@ -290,7 +292,7 @@ def _ratio(sums: list[float], otherwise: float) -> float:
 
 
 def _state_without(lease: lock.Lease | None, *, fresh: bool) -> str:
-    """State of an unfinished run whose runner is not known to be alive."""
+    """The state of an unfinished run without a live runner."""
     dead = lease is not None and lease.state == "dead"
     return "running" if fresh and not dead else "stopped"
 

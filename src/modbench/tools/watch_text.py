@@ -3,50 +3,55 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from modbench.harness.core.masking import masked
-from modbench.harness.core.printable import escaped
+from modbench.harness.core.printable import SCREEN, escaped
 from modbench.harness.core.units import human_duration, human_span
-from modbench.tools.watched import Failure, Seen
+from modbench.tools.run_snapshot import Failure, RunSnapshot
 
-# Most running units and decisions that are listed; failures take what is left of the terminal, at least so many.
-MOST, FEWEST = 8, 3
+# Running units and decisions that a screen lists; failures take the rest of it, at least so many.
+MOST, FEWEST = 4, 3
 
 
-def as_json(seen: Seen) -> dict[str, Any]:
+def as_json(seen: RunSnapshot) -> dict[str, Any]:
     """The run as JSON values; null where something is not known."""
     groups = [dataclasses.asdict(group) | {"units": group.units} for group in seen.groups]
     return dataclasses.asdict(seen) | {"groups": groups, "complete": seen.complete, "next": seen.next_step}
 
 
-def as_lines(seen: Seen, width: int = 80, height: int | None = None) -> list[str]:
-    """The run in lines of at most `width` characters; with a height, no more lines than that.
+def as_lines(seen: RunSnapshot, width: int = 80, height: int | None = None, *, verbose: bool = False) -> list[str]:
+    """The run in a screen of lines; with a height, in so many lines of at most `width` characters.
 
+    Failures for one reason are one entry with their number. Verbosely, each is listed, and nothing is left out.
     Whatever a folder holds is shown without control characters: it may be a stranger's. Texts are masked before lines are cut.
     """
+    most = None if verbose else MOST
     lines = [f"{seen.suite}, {seen.effort}, {seen.device}: {_state(seen)}"]
     lines += [f"machine  {seen.machine}"] if seen.machine else []
     lines += [f"runner   {seen.runner}, launcher {seen.launcher}"] if not seen.complete else []
     lines += ["", *_table(seen)]
-    if seen.running:
-        lines += ["", "running"]
-        lines += [f"  {each.said or 'started'} ({each.unit})" for each in seen.running[:MOST]]
-        lines += _more(len(seen.running), MOST)
-    if seen.decisions:
-        lines += ["", "decided", *(f"  {each}" for each in seen.decisions[:MOST])]
-        lines += _more(len(seen.decisions), MOST)
-    if seen.failures:
-        room = len(seen.failures) if height is None else max(FEWEST, (height - len(lines) - 5) // 2)
-        lines += ["", "failed", *(f"  {line}" for each in seen.failures[:room] for line in _failure(each))]
-        lines += _more(len(seen.failures), room)
+    lines += _listed("running", [[f"{each.said or 'started'} ({each.unit})"] for each in seen.running], most)
+    lines += _listed("decided", [[each] for each in seen.decisions], most)
+    room = None if verbose else max(FEWEST, ((height or SCREEN) - len(lines) - 5) // 2)
+    lines += _listed("failed", _failures(seen.failures, merged=not verbose), room, "more reasons")
     if seen.next_step:
         lines += ["", f"Its runner is gone. To continue: {seen.next_step}"]
     shown = [_cut(masked(line), width, long=height is None) for line in lines]
     return shown if height is None else shown[: max(1, height)]
 
 
-def _state(seen: Seen) -> str:
+def _listed(title: str, entries: Sequence[Sequence[str]], most: int | None, left_out_are: str = "more") -> list[str]:
+    """The lines of the first entries below a title, and the number of those left out."""
+    if not entries:
+        return []
+    left_out = len(entries) - len(entries[:most])
+    more = [f"  and {left_out} {left_out_are}"] if left_out else []
+    return ["", title, *(f"  {line}" for entry in entries[:most] for line in entry), *more]
+
+
+def _state(seen: RunSnapshot) -> str:
     """`running for 3 min 10 s, about 2 min 00 s left`; `2 to 9 min left` while more may be asked for."""
     elapsed = human_duration(seen.elapsed_s) if seen.elapsed_s is not None else None
     if seen.complete:
@@ -59,7 +64,7 @@ def _state(seen: Seen) -> str:
     return f"stopped, {left.removesuffix(' left')} to run" if left else "stopped"
 
 
-def _table(seen: Seen) -> list[str]:
+def _table(seen: RunSnapshot) -> list[str]:
     """Units by pass and in all."""
     numbers: dict[str, tuple[int, ...]] = {
         group.name: (group.units, group.done, group.running, group.waiting, group.failed) for group in seen.groups
@@ -72,17 +77,23 @@ def _table(seen: Seen) -> list[str]:
     return ["  ".join((row[0].ljust(widths[0]), *(row[at].rjust(widths[at]) for at in range(1, 6)))) for row in cells]
 
 
-def _failure(failure: Failure) -> list[str]:
-    """What failed and why; below it the log, which no width may cut off, unless the reason names it."""
-    metrics = f" ({', '.join(failure.metrics[:FEWEST])}{', …' * (len(failure.metrics) > FEWEST)})" * bool(
-        failure.metrics
-    )
-    log = [f"  see {failure.log}"] if failure.log and failure.log not in failure.reason else []
-    return [f"{failure.case or failure.unit}: {failure.reason}{metrics}", *log]
+def _failures(failures: Sequence[Failure], *, merged: bool) -> list[list[str]]:
+    """What failed and why, those for one reason in one entry if merged.
+
+    Below each stands its log, which no width may cut off, unless the reason names it.
+    """
+    alike: dict[object, list[Failure]] = {}
+    for at, failure in enumerate(failures):
+        alike.setdefault(failure.reason if merged else at, []).append(failure)
+    return [_failure(each) for each in alike.values()]
 
 
-def _more(number: int, shown: int) -> list[str]:
-    return [f"  and {number - shown} more"] if number > shown else []
+def _failure(alike: list[Failure]) -> list[str]:
+    first, others = alike[0], f" and {len(alike) - 1} more" * (len(alike) > 1)
+    named = [*dict.fromkeys(metric for each in alike for metric in each.metrics)]
+    metrics = f" ({', '.join(named[:FEWEST])}{', …' * (len(named) > FEWEST)})" * bool(named)
+    log = [f"  see {first.log}"] if first.log and first.log not in first.reason else []
+    return [f"{first.case or first.unit}{others}: {first.reason}{metrics}", *log]
 
 
 def _cut(line: str, width: int, *, long: bool) -> str:

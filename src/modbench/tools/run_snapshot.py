@@ -1,4 +1,4 @@
-"""What a run folder shows of a run: units, what became of them, failures; and how that is read from single files. No torch."""
+"""A snapshot of a run from its folder: units, their state, failures; and how each file is read. No torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Running:
-    """A unit that runs, what it says of itself, and for how many seconds it has said nothing new."""
+    """A unit that runs, its last line of progress (`said`), and the seconds since then."""
 
     unit: str
     said: str
@@ -40,7 +40,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Group:
-    """Units of one pass by what became of them: `done` are those without a failed cell, `failed` those with one."""
+    """Units of one pass by state: `done` are those without a failed cell, `failed` those with one."""
 
     name: str
     done: int
@@ -55,7 +55,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Seen:
+class RunSnapshot:
     """A run as its folder shows it.
 
     Attributes:
@@ -127,8 +127,8 @@ class Unit:
 
 
 @dataclass
-class Fact:
-    """What is kept of a record: its file's identity, its duration, and what failed."""
+class UnitResult:
+    """What is kept of a record: the identity of its file, its duration, and its failures."""
 
     file: int
     wall_s: float | None
@@ -143,11 +143,11 @@ def unit_of(body: dict[str, Any]) -> Unit:
 
 
 def shares(units: Mapping[str, Unit], may: set[str], roles: int) -> dict[str, float]:
-    """The share of each unit that may still be asked for: 1, but a confirmation trains as many cases as it has roles.
+    """The share of each optional unit that can run: 1, but a confirmation trains no more cases than it has roles.
 
     Args:
         units: all units of the plan, by name.
-        may: names of those that may be asked for and are not.
+        may: names of the optional units that no rule has requested yet.
         roles: roles of a confirmation; its units are the only ones of a row without a series.
     """
     found, rows = dict.fromkeys(may, 1.0), dict[str, list[str]]()
@@ -163,7 +163,7 @@ def shares(units: Mapping[str, Unit], may: set[str], roles: int) -> dict[str, fl
 
 
 def files(folder: Path, *, deep: bool = True) -> list[os.DirEntry[str]]:
-    """Plain files of a folder that are whole, also where a large run spreads them over folders; empty if there is none."""
+    """Finished plain files of a folder and its subfolders; empty if there are none."""
     try:
         with os.scandir(folder) as found:
             entries = [each for each in found if each.name[0] != "."]
@@ -199,7 +199,7 @@ def stamp(moment: str) -> float | None:
         return None
 
 
-def fact_of(record: bytes, inode: int) -> Fact:
+def unit_result(record: bytes, inode: int) -> UnitResult:
     """What is shown of a record. Most have no failure: then it is not parsed."""
     found = _WALL.search(record)
     try:
@@ -208,7 +208,7 @@ def fact_of(record: bytes, inode: int) -> Fact:
         said = math.nan
     wall_s = said if math.isfinite(said) and said >= 0 else None
     if not any(each.search(record) for each in _TROUBLE):
-        return Fact(inode, wall_s)
+        return UnitResult(inode, wall_s)
     try:
         body = load(Path("record"), record)
         by_cause: dict[tuple[str, str], list[str]] = {}
@@ -220,4 +220,4 @@ def fact_of(record: bytes, inode: int) -> Fact:
             troubles = [("", (), str(body["died"]["reason"]))]
     except (ValueError, KeyError, TypeError) as error:
         troubles = [("", (), f"its record is damaged: {type(error).__name__}")]
-    return Fact(inode, wall_s, troubles)
+    return UnitResult(inode, wall_s, troubles)
