@@ -170,7 +170,7 @@ def resume(
     trust: bool | Callable[[Sequence[Strange]], bool] = False,
     timeout_s: float | None = None,
 ) -> Finished:
-    """Run the units that an interrupted run lacks, and those whose process died.
+    """Run the missing units of an interrupted run, and those whose process died.
 
     Training continues from its checkpoint; on a CPU the result is bit-identical to an uninterrupted run. A finished run is left
     as it is.
@@ -179,7 +179,7 @@ def resume(
         run_folder: folder of the interrupted run.
         progress_of: makes the progress display for the remaining units.
         retry_failed: also run every unit again in which a cell failed.
-        steal: take the folder from a runner on another host that no longer gives a sign of life.
+        steal: take over from a runner on another host that shows no sign of life.
         options: the launcher's own options; None: those of the run.
         trust: whether files are used that this user did not begin the run with, or that changed; or what asks the user.
         timeout_s: seconds that a unit may take; None: from its prediction.
@@ -278,7 +278,7 @@ def _run(
 
 
 def _kept(folder: RunFolder) -> str:
-    """What an unfinished run keeps, and how it continues."""
+    """What an unfinished run keeps, and how to continue it."""
     training = " and checkpoints of training" if has_checkpoint(folder.path) else ""
     return (
         f"Finished units{training} are kept: `modbench resume {folder.path}` continues, `modbench report {folder.path}` "

@@ -63,7 +63,7 @@ class TimeLeft:
         self.units_done += 1
 
     def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
-        """Count units that were asked for; a group that is named asks for no more."""
+        """Count requested units; a named group requests no more."""
         more = {unit.name: self.later[unit.name] for unit in units}
         self.predicted |= more
         self.total += sum(more.values())
@@ -85,7 +85,7 @@ class TimeLeft:
 
     @property
     def seconds(self) -> float:
-        """Seconds left, without what may still be asked for."""
+        """Seconds left, without units that may still be requested."""
         return max(0.0, (self.total - self.done) * self._scale)
 
     @property
@@ -140,7 +140,7 @@ class Lines:
             self._print(f"[{self.time_left.count}] {unit}, {human_duration(now - start)}{what}")
 
     def finishing(self) -> None:
-        """Say that running units end in good order."""
+        """Print that running units end in good order."""
         with contextlib.suppress(OSError):
             print(FINISHING, file=self.stream, flush=True)
 
@@ -156,12 +156,12 @@ class Lines:
             print(escaped(line, lines=False), file=self.stream, flush=True)
 
     def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
-        """Count units that were asked for."""
+        """Count requested units."""
         self.time_left.added(group, units)
 
 
 class Quiet(Lines):
-    """Says nothing but that it ends in good order."""
+    """Prints only that running units end in good order."""
 
     def _print(self, line: str) -> None:
         """Print nothing."""
@@ -224,7 +224,7 @@ class Live:
         self._show()
 
     def finishing(self) -> None:
-        """Say above the bar that running units end in good order."""
+        """Print above the bar that running units end in good order."""
         self.bar.console.print(FINISHING, markup=False, highlight=False)
 
     def ended(self, unit: UnitOfWork) -> None:
@@ -234,7 +234,7 @@ class Live:
         self._show()
 
     def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
-        """Count units that were asked for: the bar becomes longer."""
+        """Count requested units: the bar becomes longer."""
         self.time_left.added(group, units)
         self._show()
 
@@ -255,7 +255,7 @@ class Live:
         return ", ".join([*named, *([f"{more:,} more"] if more else [])])
 
     def _described(self, unit: str) -> str:
-        """A unit's name; what it says of itself first, since the end of the line may be cut."""
+        """The last line of progress of a unit, then its name: the end of the line may be cut."""
         said = Workspace(self.folder.path, unit).said()
         return escaped(f"{said} ({unit})" if said else unit, lines=False)
 
@@ -273,7 +273,7 @@ class Counter:
         """Print nothing."""
 
     def added(self, group: str, units: Sequence[UnitOfWork]) -> None:  # noqa: ARG002  # as every progress
-        """Count units that were asked for."""
+        """Count requested units."""
         self.total += len(units)
 
     def ended(self, unit: UnitOfWork) -> None:  # noqa: ARG002  # as every progress
@@ -286,7 +286,7 @@ class Counter:
 
 
 def progress_for(plan: Plan, folder: RunFolder, *, quiet: bool = False) -> Lines | Live:
-    """A bar on a terminal, lines in a pipe or a log, few in a notebook; what is expected is written down for `modbench watch`."""
+    """A bar on a terminal, lines in a pipe or log, few in a notebook; predictions are stored for `modbench watch`."""
     made: Lines | Live = Quiet(plan, folder=folder) if quiet else Lines(plan, folder=folder)
     if in_notebook() and not quiet:
         made = Cell(plan, sys.stdout, folder)  # standard error looks like an error there
@@ -298,6 +298,6 @@ def progress_for(plan: Plan, folder: RunFolder, *, quiet: bool = False) -> Lines
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook, which IPython says if it is loaded."""
+    """Whether this process is the kernel of a notebook, by IPython if it is loaded."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return type(shell).__name__ in {"ZMQInteractiveShell", "Shell"}  # the second is Colab's

@@ -119,8 +119,8 @@ def test_a_model_comes_from_its_revision(repository: Path, tmp_path: Path) -> No
     two = revisions.side("HEAD", models, tmp_path / "b")
     three = revisions.side(".", models, tmp_path / "c")
     assert [first_line(each) for each in (one, two, three)] == ["import torch", "# two", "# three"]
-    assert one.said.startswith("one (")
-    assert three.said == "the files in repo as they are"
+    assert one.label.startswith("one (")
+    assert three.label == "the files in repo as they are"
     assert (tmp_path / "c" / "deep" / "beside.py").exists()
     assert one.modbench() == two.modbench()  # the same modbench on both sides
 
@@ -165,16 +165,16 @@ def test_a_modbench_that_cannot_take_turns_is_refused_before_anything_runs(tmp_p
 
 def test_too_few_blocks_are_refused() -> None:
     with pytest.raises(UsageError, match="at least 3"):
-        paired.Asked(("a", "b"), "quick", blocks=2)
+        paired.Request(("a", "b"), "quick", blocks=2)
 
 
 def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slower: dict[str, float]) -> list[list[Path]]:
     """Measure with launches that are planted: the second side takes so many times as long."""
     prepared, made, random = list[str](), list[str](), np.random.default_rng(0)
 
-    def prepare(one: revisions.Side, asked: paired.Asked, out: Path, _held: paired.Held) -> Path:
+    def prepare(one: revisions.Side, request: paired.Request, out: Path, _held: paired.Held) -> Path:
         assert out.is_absolute()  # a side runs in a folder of its own
-        assert paired.command_of(one, asked, out)[1:5] == ["-P", "-m", "modbench", "run"]
+        assert paired.command_of(one, request, out)[1:5] == ["-P", "-m", "modbench", "run"]
         prepared.append(f"{one.name} {out.name}")
         return out
 
@@ -196,8 +196,8 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slower: dict[str, 
     monkeypatch.setattr(revisions.Side, "identity", lambda self: self.name)
     monkeypatch.chdir(tmp_path)
     said = list[str]()
-    asked = paired.Asked(("a", "b"), "quick", blocks=5, metrics=("latency/forward",))
-    found = paired.measure(asked, "quick", "compared", said.append)
+    request = paired.Request(("a", "b"), "quick", blocks=5, metrics=("latency/forward",))
+    found = paired.measure(request, "quick", "compared", said.append)
     assert found.sides == ("a", "b")
     assert prepared == ["a first", "b second"]
     names = [f"block{block}-{called}" for block in (0, 1) for called in ("first", "second", "again")]
@@ -283,10 +283,10 @@ def test_sides_without_a_time_in_common_are_not_equal(monkeypatch: pytest.Monkey
 
 def test_the_words_of_a_launch(tmp_path: Path) -> None:
     side = revisions.Side("one", "one", "python", tmp_path, None, {"mine.py:build": "/a/mine.py:build"})
-    asked = paired.Asked(
+    request = paired.Request(
         ("one", "two"), "quick", ("mine.py:build",), "mine and T512", ("--seq-len", "512"), metrics=("latency/forward",)
     )
-    words = paired.command_of(side, asked, tmp_path / "out")
+    words = paired.command_of(side, request, tmp_path / "out")
     assert words[words.index("--model") + 1] == "/a/mine.py:build"
     assert words[words.index("-k") + 1] == "mine and T512"
     assert 'metrics=["latency/forward"]' in words

@@ -26,7 +26,7 @@ IncludeFlag = Annotated[
 
 # Characters up to which click takes the first sentence of a docstring for the one-line help; beyond, it cuts.
 UNCUT = 1000
-# What `modbench --help` lists, by what a person wants; a command missing here is not shown.
+# Commands by purpose, in the order of `modbench --help`; a command that is missing here is not shown.
 GROUPS = {
     "Measure": ("run", "resume", "watch", "plan", "train", "profile", "doctor"),
     "Decide": ("compare", "recommend", "report", "figure"),

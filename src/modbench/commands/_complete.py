@@ -23,7 +23,7 @@ def _among(room: str) -> Completion:
 
 
 def _matching(named: Iterable[tuple[str, str]], incomplete: str) -> list[tuple[str, str]]:
-    """The names that go on from what was typed; behind a comma the next name of a list is completed."""
+    """The names that begin as typed; after a comma the next name of a list is completed."""
     before, comma, last = incomplete.rpartition(",")
     return [(f"{before}{comma}{name}", about) for name, about in named if name.startswith(last)]
 

@@ -52,7 +52,7 @@ def say_json(data: object, *, allow_nan: bool = True) -> None:
 
 
 def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False) -> None:
-    """Print the summary of a run, as text or as JSON; quietly, only where its report is, and on standard error what failed."""
+    """Print the summary of a run as text or JSON; quietly only the path of the report, and failures on standard error."""
     from modbench.reports import nothing, summary
 
     if quiet and not as_json:
@@ -66,7 +66,7 @@ def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False) -> 
     if as_json:
         say_json(summary.as_json(*result) | ({"files": files} if files else {}))
     else:
-        # The page and tables in the run folder are what anybody expects: they are not named one by one.
+        # The page and tables in the run folder are expected: they are not named one by one.
         usual = {
             str(file) for file in finished.files if file.parent == finished.folder and file.suffix in {".html", ".csv"}
         }

@@ -57,7 +57,7 @@ def paired(
     first, second, suite = words
     flags = [word for setting in settings for word in ("--set", setting)]
     flags += ["--seq-len", ",".join(map(str, lengths))] if lengths else []
-    asked = tool.Asked(
+    request = tool.Request(
         (first, second),
         suite,
         tuple(models),
@@ -79,7 +79,7 @@ def paired(
             f"{suite} times nothing: --paired compares times. Name one: --set 'metrics=[\"latency/forward\"]'."
         )
     done = tool.measure(
-        replace(asked, metrics=tuple(timed)),
+        replace(request, metrics=tuple(timed)),
         plan.suite.name,
         out,
         lambda line: print(line, file=sys.stderr, flush=True),

@@ -1,4 +1,4 @@
-"""Asks whether files may be run and read that this user did not begin a run with."""
+"""Asks whether a resumed run may use files that this user did not begin it with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def word_on(*, trust: bool) -> Callable[[Sequence[Strange]], bool]:
-    """What shows the files and takes the user's word: `--trust`, or an answer on a terminal.
+    """Return a function that lists the files and takes the consent: `--trust`, or an answer on a terminal.
 
     A file that changed is never asked about: only `--trust` mixes two versions.
     """

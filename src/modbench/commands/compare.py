@@ -111,7 +111,10 @@ def compare(
     out: Annotated[
         str | None,
         typer.Option(
-            "--out", "-o", metavar="DIR", help="With --paired: folder for the runs; the same comparison goes on there."
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="With --paired: folder for the runs; continues an interrupted comparison.",
         ),
     ] = None,
     as_json: JsonFlag = False,

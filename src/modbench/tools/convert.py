@@ -30,7 +30,7 @@ SAID = {
     "predictor": "predictor, causal",
 }
 DEFAULT_LR = 3e-3
-# Beside the weights: what was done, on which text, and what it did to the loss.
+# Beside the weights: the conversion, its text, and the losses.
 NOTES = "modbench_convert.json"
 
 

@@ -1,4 +1,4 @@
-"""Opens a finished report without measuring: a stored run that ships with modbench, rendered by the code at hand."""
+"""Opens a finished report without measuring: renders a stored run that ships with modbench."""
 
 from __future__ import annotations
 

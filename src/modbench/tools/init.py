@@ -195,7 +195,7 @@ def choices(key: Mapping[str, Any]) -> list[Any]:
 
 
 def example(name: str, key: Mapping[str, Any]) -> Any:  # noqa: ANN401  # a value of TOML
-    """A value to show for a key: its default, or an example that says what kind of value it takes."""
+    """A value to show for a key: its default, or an example of the kind of value it takes."""
     if key.get("default") not in (None, {}):
         return key["default"]
     allowed = choices(key)

@@ -3,7 +3,7 @@
 Each side is prepared by a whole `modbench run`, which plans, counts and checks; its times are not used. A block is three
 processes, first, second and first again, that are alive together and take turns, round by round; each works on a copy of a
 prepared folder. Launches are held as the units of a run are: by the same limits, the same keeper, and with a record of how one
-died. Finished blocks are kept, and the same command goes on behind them.
+died. Finished blocks are kept; the same command continues after them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from modbench.tools.side_by_side import End, Start
 
 # Launches of one block: the two outer ones are of the same side.
 ORDER = {"first": 0, "second": 1, "again": 0}
-# Blocks without `--launches`: of a small case they take under five minutes (for what they see: tests/bench/paired_power.py).
+# Blocks without `--launches`: a small case takes under five minutes (for their power: tests/bench/paired_power.py).
 BLOCKS = 12
 FEWEST = 3
 # Rounds of a launch: six inputs, twice each. Starting its processes takes about as long; with more rounds or fewer, the same time
@@ -50,7 +50,7 @@ ROUNDS = 12
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What is compared.
 
     Attributes:
@@ -81,7 +81,7 @@ class Asked:
             raise UsageError(f"--launches {self.blocks}: an interval needs at least {FEWEST}.")
 
     def as_dict(self, sides: Sequence[Side], device: str, threads: int) -> dict[str, Any]:
-        """What must be equal for blocks to be of one comparison: what was asked, the code of both sides, and the machine."""
+        """What blocks of one comparison share: the request, the code of both sides, and the machine."""
         suite = Path(self.suite)
         return {
             "sides": list(self.sides),
@@ -115,7 +115,7 @@ class Held:
 
     Attributes:
         keeper: ends them where this process cannot.
-        stop: what signals asked for.
+        stop: what signals requested.
         limits: of a prepared folder, the limits of its units.
         died: units of which a launch died: they have no number any more, and are not measured again.
     """
@@ -129,7 +129,7 @@ class Held:
         """Check whether more may be started.
 
         Raises:
-            KeyboardInterrupt: if a signal asked to stop.
+            KeyboardInterrupt: if a signal requested to stop.
         """
         if self.stop.finishing or self.stop.ending:
             self.stop.ending = True
@@ -137,12 +137,12 @@ class Held:
 
 
 def measure(
-    asked: Asked, name: str, out: str | None, say: Callable[[str], None], *, device: str = "cpu", threads: int = 1
+    request: Request, name: str, out: str | None, say: Callable[[str], None], *, device: str = "cpu", threads: int = 1
 ) -> Compared:
     """Run all launches, or those that an earlier try of the same comparison lacks.
 
     Args:
-        asked: what is compared.
+        request: what is compared.
         name: the suite's name.
         out: folder for the run folders; None: one in `runs/`.
         say: takes lines about what happens.
@@ -159,27 +159,27 @@ def measure(
     stop = Stop(lambda: say("the launches that run are finished first. Press Ctrl-C again to stop now."))
     held = Held(Keeper(), stop)
     with signals(stop), paired_folder.copies(held.keeper) as copies:
-        sides = [side(each, asked.models, copies / "ab"[i]) for i, each in enumerate(asked.sides)]
-        same = asked.as_dict(sides, device, threads)
+        sides = [side(each, request.models, copies / "ab"[i]) for i, each in enumerate(request.sides)]
+        same = request.as_dict(sides, device, threads)
         held.go_on()
         folder = paired_folder.opened(name, out, same)
         with lock.hold(folder):
-            blocks = [[folder / f"block{block}-{called}" for called in ORDER] for block in range(asked.blocks)]
+            blocks = [[folder / f"block{block}-{called}" for called in ORDER] for block in range(request.blocks)]
             try:
                 missing = [block for block in blocks if not paired_folder.is_finished(block)]
-                done = _measured(asked, sides, folder, blocks, missing, held, say) if missing else blocks
+                done = _measured(request, sides, folder, blocks, missing, held, say) if missing else blocks
                 paired_folder.finish(folder)
             except KeyboardInterrupt:
                 by = f" by {stop.cause}" if stop.cause in {"SIGTERM", "SIGHUP"} else ""
                 kept = sum(map(paired_folder.is_finished, blocks))
                 raise IncompleteError(
-                    f"interrupted{by}. {_there(kept, asked.blocks, 'kept')}: the same command goes on."
+                    f"interrupted{by}. {_block_count(kept, request.blocks, 'kept')}: the same command continues."
                 ) from None
-    return Compared(folder, (sides[0].said, sides[1].said), done)
+    return Compared(folder, (sides[0].label, sides[1].label), done)
 
 
 def _measured(
-    asked: Asked,
+    request: Request,
     sides: Sequence[Side],
     folder: Path,
     blocks: Sequence[list[Path]],
@@ -188,13 +188,13 @@ def _measured(
     say: Callable[[str], None],
 ) -> list[list[Path]]:
     """Prepare both sides and run the blocks that are missing; returns the blocks that are there then."""
-    how = f"{asked.blocks} blocks of three processes that take turns, the first side twice"
-    say(f"{sides[0].said} against {sides[1].said}: {how}")
+    how = f"{request.blocks} blocks of three processes that take turns, the first side twice"
+    say(f"{sides[0].label} against {sides[1].label}: {how}")
     if there := len(blocks) - len(missing):
-        say(f"{folder}: {_there(there, asked.blocks, 'there')}; the others follow")
+        say(f"{folder}: {_block_count(there, request.blocks, 'there')}; the others follow")
     where = folder.resolve()  # a side runs in a folder of its own
     # Again for those that follow: the copies of the revisions lie elsewhere now.
-    prepared = [_prepared(each, asked, where / name, held) for each, name in zip(sides, ORDER, strict=False)]
+    prepared = [_prepared(each, request, where / name, held) for each, name in zip(sides, ORDER, strict=False)]
     start = time.monotonic()
     for number, block in enumerate(missing, start=1):
         three = [
@@ -204,38 +204,38 @@ def _measured(
         more = _launch(three[::-1] if blocks.index(block) % 2 else three, held)
         left = (time.monotonic() - start) / number * (len(missing) - number)
         at = len(blocks) - len(missing) + number
-        say(f"[{at}/{asked.blocks}]" + f" about {human_duration(left)} left" * bool(left))
+        say(f"[{at}/{request.blocks}]" + f" about {human_duration(left)} left" * bool(left))
         if not more:
             say("nothing is left to measure: a launch of each unit died")
             break
     return [block for block in blocks if all((run / "run.json").exists() for run in block)]
 
 
-def _there(number: int, of: int, word: str) -> str:
+def _block_count(number: int, of: int, word: str) -> str:
     return f"{number} of {counted(of, 'block')} {'is' if number == 1 else 'are'} {word}"
 
 
-def command_of(one: Side, asked: Asked, out: Path) -> list[str]:
+def command_of(one: Side, request: Request, out: Path) -> list[str]:
     """Return the words that prepare one side."""
-    listed = ", ".join(f'"{metric}"' for metric in asked.metrics)
-    suite = asked.suite if not Path(asked.suite).is_file() else str(Path(asked.suite).resolve())
+    listed = ", ".join(f'"{metric}"' for metric in request.metrics)
+    suite = request.suite if not Path(request.suite).is_file() else str(Path(request.suite).resolve())
     words = [one.python, "-P", "-m", "modbench", "run", suite, "--effort", "draft", "-o", str(out), "--json"]
     for setting in (f"metrics=[{listed}]", "launches=1", f"rounds={ROUNDS}", "twin=false"):
         words += ["--set", setting]
-    for model in asked.models:
+    for model in request.models:
         words += ["--model", one.models.get(model, model)]
-    words += ["-k", asked.select] if asked.select else []
-    words += ["--timeout", asked.timeout] if asked.timeout else []
-    return [*words, *asked.flags]
+    words += ["-k", request.select] if request.select else []
+    words += ["--timeout", request.timeout] if request.timeout else []
+    return [*words, *request.flags]
 
 
-def _prepared(one: Side, asked: Asked, out: Path, held: Held) -> Path:
+def _prepared(one: Side, request: Request, out: Path, held: Held) -> Path:
     """Make the run folder of a side that launches are copies of."""
     shutil.rmtree(out, ignore_errors=True)
     log = out.with_suffix(".log")
     log.unlink(missing_ok=True)
     # A run has limits of its own for its units.
-    words, seen = command_of(one, asked, out), one.environment()
+    words, seen = command_of(one, request, out), one.environment()
     with command.started(words, seen, log, held.keeper, ENDLESS_S, folder=one.folder) as run:
         run.join()
     held.go_on()
@@ -244,9 +244,9 @@ def _prepared(one: Side, asked: Asked, out: Path, held: Held) -> Path:
         last = [line for line in said.splitlines() if line.startswith("modbench: ")]
         why = last[-1].removeprefix("modbench: ") if last else f"exit code {run.exitcode}: {said.strip()[-300:]}"
         kind = UsageError if run.exitcode == UsageError.exit_code else ModbenchError
-        raise kind(f"{one.said}: {why}")
+        raise kind(f"{one.label}: {why}")
     log.unlink()
-    held.limits[out] = Limits(run_folder.read(str(out)).plan, asked.timeout_s)
+    held.limits[out] = Limits(run_folder.read(str(out)).plan, request.timeout_s)
     return out
 
 
@@ -301,7 +301,7 @@ def _start(one: Side, prepared: Path, out: Path, unit: UnitOfWork, held: Held) -
 
 
 def _take(folder: RunFolder, unit: UnitOfWork, ended: End, limits: Limits, died: set[str]) -> None:
-    """Take the record of a launch, or write one that says how it died."""
+    """Take the record of a launch, or write one with the cause of its death."""
     record, log = folder.record(unit), folder.log(unit)
     check_clock(record, unit, ended.ended_s)
     if record.exists():

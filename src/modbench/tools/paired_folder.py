@@ -1,4 +1,4 @@
-"""The folder of `compare --paired`: one run folder for each launch, and what is compared, so that the same command goes on.
+"""The folder of `compare --paired`: one run folder for each launch, and the request, so that the same command can continue.
 
 A block is finished when each of its launches has the record of every unit that it times; records are written whole or not at all.
 """
@@ -41,7 +41,7 @@ def copies(keeper: Keeper) -> Iterator[Path]:
         yield folder
 
 
-def opened(suite: str, out: str | None, asked: dict[str, Any]) -> Path:
+def opened(suite: str, out: str | None, request: dict[str, Any]) -> Path:
     """The folder of a comparison: the one named, or `runs/paired-<suite>-<date>-<n>`.
 
     One that holds the same comparison is continued: the one named, or without a name the latest that was not finished.
@@ -49,7 +49,7 @@ def opened(suite: str, out: str | None, asked: dict[str, Any]) -> Path:
     Args:
         suite: the suite's name.
         out: the folder that was named.
-        asked: what is compared, plain data.
+        request: what is compared, plain data.
 
     Raises:
         UsageError: if the folder that was named holds something else, or cannot be made.
@@ -57,30 +57,30 @@ def opened(suite: str, out: str | None, asked: dict[str, Any]) -> Path:
     if out is not None:
         path = Path(out)
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            if _asked(path) == asked:
+            if _stored_request(path) == request:
                 return path
             what = "another comparison, or one of other code" if (path / NAME).is_file() else "other files"
             raise UsageError(f"--out {shown(out)} holds {what}. Name a new folder, or omit --out.")
-        return _made(path, asked)
+        return _created(path, request)
     known = [path for path in Path("runs").glob("paired-*") if path.name.rsplit("-", 2)[0] == f"paired-{suite}"]
     for path in sorted(known, key=lambda path: path.stat().st_mtime, reverse=True):
-        if not (path / FINISHED).exists() and _asked(path) == asked and _free(path):
+        if not (path / FINISHED).exists() and _stored_request(path) == request and _free(path):
             return path
     today = now()[:10].replace("-", "")
     names = (Path("runs") / f"paired-{suite}-{today}-{n}" for n in itertools.count(1))
-    return _made(next(name for name in names if not name.exists()), asked)
+    return _created(next(name for name in names if not name.exists()), request)
 
 
-def _made(path: Path, asked: dict[str, Any]) -> Path:
+def _created(path: Path, request: dict[str, Any]) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{path} cannot be made: {error.strerror}.") from error
-    write_atomically(path / NAME, json.dumps(asked, indent=1))
+    write_atomically(path / NAME, json.dumps(request, indent=1))
     return path
 
 
-def _asked(path: Path) -> object:
+def _stored_request(path: Path) -> object:
     """What a folder compares; None if it does not say."""
     try:
         return load(path / NAME) if (path / NAME).is_file() else None
@@ -89,7 +89,7 @@ def _asked(path: Path) -> object:
 
 
 def _free(path: Path) -> bool:
-    """Whether nobody works in a folder."""
+    """Whether no process works in a folder."""
     with contextlib.suppress(OSError, UsageError):
         found = lock.lease(path)
         return found is None or found.state == "dead"

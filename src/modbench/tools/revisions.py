@@ -28,7 +28,7 @@ class Side:
 
     Attributes:
         name: as the user typed it.
-        said: the name with what it stands for, such as `HEAD~1 (3f2a9c1)`.
+        label: the name with what it stands for, such as `HEAD~1 (3f2a9c1)`.
         python: the interpreter.
         folder: where its files lie and where it runs; None: the current folder.
         source: what goes to the front of the interpreter's path; None: nothing.
@@ -36,7 +36,7 @@ class Side:
     """
 
     name: str
-    said: str
+    label: str
     python: str
     folder: Path | None = None
     source: Path | None = None

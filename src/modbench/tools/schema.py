@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-# What has a schema, and what it is the schema of.
+# Schemas by name, and the files that they describe.
 KINDS = {
     "report": "report.json, which `modbench report RUN --format json` writes",
     "suite": "a suite's TOML file",
@@ -16,10 +16,10 @@ KINDS = {
 
 def schema_of(kind: str) -> dict[str, Any]:
     """Return the JSON Schema of one of `KINDS`."""
-    return {"$schema": DIALECT, "description": KINDS[kind], **_made(kind)}
+    return {"$schema": DIALECT, "description": KINDS[kind], **_body(kind)}
 
 
-def _made(kind: str) -> dict[str, Any]:
+def _body(kind: str) -> dict[str, Any]:
     if kind == "suite":
         from modbench.harness.planning.suite_schema import suite_schema
 

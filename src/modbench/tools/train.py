@@ -122,20 +122,22 @@ def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | N
                 rendered = _finish(folder, start) if ranks.first else None
         except (KeyboardInterrupt, early_end.Stopped):
             by = f" by {stop.cause}" if stop.cause in {"SIGTERM", "SIGHUP"} else ""
-            raise IncompleteError(f"interrupted{by}. {_kept(resolved, folder)}") from None
+            raise IncompleteError(f"interrupted{by}. {_how_to_continue(resolved, folder)}") from None
         except (OSError, early_end.CannotWrite) as error:
             refused = error if isinstance(error, OSError) else error.__cause__
             assert isinstance(refused, OSError)
             if refused.errno not in early_end.DISK:
                 raise
             where = refused.filename or folder.path
-            raise ModbenchError(f"{where}: {refused.strerror}. Make room there. {_kept(resolved, folder)}") from error
+            raise ModbenchError(
+                f"{where}: {refused.strerror}. Make room there. {_how_to_continue(resolved, folder)}"
+            ) from error
         finally:
             early_end.ask_here(asks=False)
     return rendered
 
 
-def _kept(resolved: Plan, folder: RunFolder) -> str:
+def _how_to_continue(resolved: Plan, folder: RunFolder) -> str:
     """What an unfinished run keeps, and how to continue it."""
     done = all(folder.record(unit).exists() for unit in resolved.units)
     kept = (

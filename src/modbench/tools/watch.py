@@ -115,7 +115,7 @@ class Watch:
             groups=tuple(self._groups(planned, {each.unit for each in running})),
             running=running,
             failures=tuple(self._failures(planned, logs)),
-            decisions=tuple(_words(name, body) for name, (_, body) in sorted(self._decisions().items())),
+            decisions=tuple(_decision_text(name, body) for name, (_, body) in sorted(self._decisions().items())),
             **self.words,
         )
 
@@ -299,12 +299,12 @@ def _state_without(lease: lock.Lease | None, *, fresh: bool) -> str:
 
 def _runner(lease: lock.Lease | None, *, fresh: bool) -> str:
     if lease is None:
-        return "nobody holds the folder" + (", but its files are new" if fresh else "")
+        return "no runner holds the folder" + (", but its files are new" if fresh else "")
     beat = f"{lease.state}, heartbeat {lock.when(lease.silent_s)}"
     return f"{lease.holder.host}, process {lease.holder.pid}: {beat}"
 
 
-def _words(series: str, body: dict[str, Any]) -> str:
+def _decision_text(series: str, body: dict[str, Any]) -> str:
     """What was decided: `time-T128: 12 launches`, `forward-mod-c0.125: 5 cells`, `best-T256: 36 fresh runs of 2 cases`."""
     if "cases" in body:
         runs = f"{len(body['asked'])} fresh runs of {body['cases']} cases"
