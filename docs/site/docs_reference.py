@@ -191,7 +191,7 @@ def catalogue_page() -> str:
     lines = [
         "# Catalogue",
         "",
-        "Everything that can be chosen by name, from the files themselves; `modbench list` prints the same.",
+        "Everything that can be chosen by name, from the files themselves; `modbench list -v` prints the same.",
         "",
     ]
     for room in catalogue.ROOMS:

@@ -28,6 +28,7 @@ from hf_tiny import dense
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+from modbench.harness.core.printable import SCREEN
 from modbench.models.hf_mod import build
 
 TEXT = "the cat sat on the mat. a dog ran to the sea. " * 400
@@ -95,6 +96,9 @@ def test_what_it_writes_is_a_model_for_transformers_and_for_modbench(
     done = modbench("convert", *flags, "--causal", "predictor", "--every", "1", "--out", out)
     assert done.returncode == 0, done.stderr
     assert "routed: layers 0, 1, 2 of 0 to 2, capacity 0.5" in done.stdout
+    loss = json.loads((out / "modbench_convert.json").read_text())["losses"]["not tuned"]["predictor"]
+    assert done.stdout.startswith(f"{loss['gap']:+.3f} [{loss['gap_low']:+.3f}, {loss['gap_high']:+.3f}] ")
+    assert len(done.stdout.splitlines()) <= SCREEN
     assert "top-k, sees later tokens" in done.stdout
     assert "not tuned" in done.stdout
     written, measure, load, then = done.stdout.splitlines()[-4:]

@@ -12,6 +12,7 @@ from torch._C._autograd import DeviceType
 from torch.autograd.profiler_util import EventList, FunctionEvent
 
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.printable import SCREEN, WIDTH
 from modbench.harness.passes import profile as profile_pass
 from modbench.harness.profiling import machine_peak
 from modbench.harness.profiling.ranges import MODULE, ROOT, SPANS, count_kernels_once, operators, tree
@@ -130,6 +131,27 @@ def test_the_text_says_whose_time_it_is() -> None:
     case: Any = types.SimpleNamespace(id="c", place=types.SimpleNamespace(device="cuda"))
     text = tool.as_text(tool.Profiled(case, found("cuda"), Path(), {"cpu": "x"}))
     assert "the device works for 400 µs of it (40%); times below are the device's" in text
+
+
+def test_a_screen_holds_the_largest_modules_and_those_they_lie_in() -> None:
+    """Sixty blocks with one layer each, every block larger than the one before; verbosely all are shown."""
+    case: Any = types.SimpleNamespace(id="c", place=types.SimpleNamespace(device="cpu"))
+    times = {f"blocks.{i}": 1e-5 * (1 + i / 60) for i in range(60)}
+    ranges = {ROOT: {"calls": 1, "own_seconds": 0.0, "seconds": sum(times.values())}}
+    for name, seconds in times.items():
+        for path, share in ((name, 1.0), (f"{name}.mlp", 0.9)):
+            ranges[f"{MODULE}{path}"] = {"calls": 1, "own_seconds": 0.0, "seconds": share * seconds}
+    many = ProfileFinding.model_validate({**found("cpu").model_dump(), "ranges": ranges})
+    profiled = tool.Profiled(case, many, Path(), {"cpu": "x"})
+    lines = tool.as_text(profiled).splitlines()
+    assert (len(lines), max(map(len, lines))) <= (SCREEN, WIDTH)
+    blocks = [line.split()[0] for line in lines if line.startswith("  blocks.")]
+    layers = [at for at, line in enumerate(lines) if line.startswith("    mlp ")]
+    assert blocks == [*times][-len(blocks) :]
+    assert all(lines[at - 1].startswith("  blocks.") for at in layers)
+    assert layers
+    assert f"{2 * 60 - len(blocks) - len(layers)} modules left out" in "\n".join(lines)
+    assert sum(line.startswith("  blocks.") for line in tool.as_text(profiled, verbose=True).splitlines()) == 60
 
 
 def test_why_a_profile_failed_is_told(tmp_path: Path) -> None:

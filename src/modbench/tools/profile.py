@@ -190,7 +190,8 @@ def as_text(done: Profiled, *, verbose: bool = False) -> str:
     peak, modules = found.peak, rows(found)
     where = done.where["cpu"] if done.case.place.device == "cpu" else "CUDA"
     what = {"forward": "a forward pass", "train_step": "a training step"}[found.workload]
-    answer = [f"{done.case.id}: {what} takes {human(found.wall_s, 's')} on {where} (median of 7, without profiler)"]
+    answer = [f"{done.case.id}: {what} takes {human(found.wall_s, 's')} on {where}"]
+    answer.append("median of 7 calls without the profiler")
     if _on_gpu(found):
         busy_s = _whole_s(found)
         answer.append(
@@ -207,10 +208,10 @@ def as_text(done: Profiled, *, verbose: bool = False) -> str:
     names = {row["module"] for row in largest[:room]}
     table = _modules([row for row in modules if row["module"] in names], range(len(HEADER)) if verbose else SHORT)
     if found.kept:
-        table.append("FLOPs, bytes and seconds of modules are of the forward pass; parts of the step are listed below")
+        table.append("modules: FLOPs, bytes and time of the forward pass; components: of the whole step")
     if len(names) < len(modules):
-        more = f"-v lists all above {SMALL:.1%}" if len(names) < len(largest) else f"below {SMALL:.1%}"
-        table.append(f"{len(modules) - len(names)} smaller modules are left out ({more}); {PROFILE} has them all")
+        more = f"; -v lists those above {SMALL:.1%}" if len(names) < len(largest) else f" below {SMALL:.1%}"
+        table.append(f"{len(modules) - len(names)} modules left out{more}; {PROFILE} has all")
     return "\n".join([*answer, "", *table, *below])
 
 
