@@ -58,7 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check what was asked, and register what the session collects."""
+    """Check the options, and register the collector of the session."""
     config.addinivalue_line(
         "markers",
         "modbench(margin, rounds, against_margin, threads): settings of the comparisons of modbench_compare in this test.",

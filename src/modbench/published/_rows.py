@@ -41,7 +41,7 @@ class Printed:
 
     @property
     def tolerance(self) -> float:
-        """Half a unit in the last digit, in base units: what rounding can hide."""
+        """Half a unit in the last digit, in base units: the largest error of rounding."""
         _, decimals, scale = self._parts
         return float(0.5 * 10.0 ** (self.zeros - len(decimals)) * scale)
 

@@ -67,7 +67,7 @@ def _pickled(what: object, called: str) -> bytes:
 
 
 def _refuse_main(content: bytes, called: str) -> None:
-    """Refuse what is defined in the script or notebook: another process would have to run that to have it."""
+    """Refuse objects defined in the script or notebook: another process would have to run it to get them."""
     if b"__main__" in content and any(argument == "__main__" for _, argument, _ in pickletools.genops(content)):
         raise UsageError(
             f"{called} is defined in this script or notebook, which another process cannot import. {WITHOUT}"

@@ -92,7 +92,7 @@ def compare(
 
 
 def _compared(job: Job, launches: int, margin: float, clock: Clock | None, *, outputs: bool) -> Comparison:
-    """Time and judge what was checked, with the threads that there are."""
+    """Time and judge the checked models, with the threads of this process."""
     base, device = job.baseline, str(job.device)
     began = time.monotonic()
     apart_by, flops = _looked_at(job, outputs=outputs)
@@ -139,7 +139,7 @@ def _checked(
 
 
 def _check_kinds(models: object, launches: object, margin: object, loss: object) -> None:
-    """Check what a type checker would, for those who have none."""
+    """Check the types of arguments, where no type checker has done so."""
     if not isinstance(models, Mapping) or not all(isinstance(name, str) for name in models):
         got = "names that are no text" if isinstance(models, Mapping) else type(models).__name__
         raise UsageError(f"models must be a dict of name to module, as in {{'dense': a, 'mod': b}}; got {got}.")
@@ -186,7 +186,7 @@ def _guarded(job: Job) -> dict[str, dict[Label, str]]:
 
 
 def _guarded_row(row: Row, found: Mapping[Label, str]) -> Row:
-    """A row with what the guards say of its model."""
+    """A row with the findings of the guards on its model."""
     reason = "; ".join(filter(None, [row.reason, *found.values()])) or None
     return replace(row, reason=reason, labels=(*row.labels, *map(str, found)))
 

@@ -1,4 +1,4 @@
-"""`modbench.cost`: what a model of any size costs. Nothing is allocated or run."""
+"""`modbench.cost`: the costs of a model of any size. Nothing is allocated or run."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def cost(
     dtype: str | Sequence[str] | None = None,
     **settings: object,
 ) -> Costs:
-    """What a model of any size costs, as `modbench cost` says it: parameters, FLOPs, bytes, memory, from closed forms.
+    """The costs of a model of any size, as `modbench cost` prints them: parameters, FLOPs, bytes, memory, from closed forms.
 
     Args:
         model: a catalogue model, or a user's `FILE.py:build`.

@@ -37,7 +37,7 @@ class Inputs:
 
     @classmethod
     def of(cls, given: Given) -> Inputs:
-        """Read what a user gave.
+        """Read the inputs of a user.
 
         Raises:
             UsageError: if tensors lie on several devices, or on one that is not measured.

@@ -48,7 +48,7 @@ class Job:
 
     @property
     def device(self) -> torch.device:
-        """Where the work is done: where the inputs lie, else the models; the CPU where neither has a tensor."""
+        """The device: that of the inputs, else of the models, else the CPU."""
         if self.inputs.device is not None:
             return self.inputs.device
         modules = (model for model in self.models.values() if isinstance(model, nn.Module))
@@ -60,7 +60,7 @@ class Job:
         return self.inputs.lent()
 
     def call(self, name: str, inputs: Inputs) -> Callable[[], object]:
-        """The call of a model that is timed; a training step is that of a copy."""
+        """The timed call of a model; a training step runs on a copy."""
         if self.workload == "forward":
             return calls.forward(self.models[name], inputs)
         return calls.train_step(name, self.models[name], inputs, self.loss)
@@ -100,7 +100,7 @@ class Job:
         return made
 
     def limit_s(self, looked_s: float) -> float:
-        """Seconds that a process may take for this, given those that one look at each model took here."""
+        """The time limit of a process in s, from the seconds that one check of each model took here."""
         played = 2 * (self.rounds or MOST_ROUNDS) * looked_s  # everything is called twice in a round
         return limits.of_calls(len(self.models), max(self.seconds or 0.0, played))
 

@@ -75,7 +75,7 @@ class Measurement:
 
     @property
     def _claimed(self) -> tuple[float, float] | None:
-        """The interval, where it says something of what was timed."""
+        """The interval, where it describes the timed call."""
         if self.low_s is None or self.high_s is None or self.warnings:
             return None
         return self.low_s, self.high_s

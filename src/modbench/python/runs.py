@@ -183,7 +183,7 @@ def resume(
     options: Sequence[str] | None = None,
     quiet: bool = False,
 ) -> Results:
-    """Run what an interrupted run lacks, as `modbench resume` does.
+    """Run the missing units of an interrupted run, as `modbench resume` does.
 
     Args:
         run_folder: its folder.

@@ -31,7 +31,7 @@ def html_lines(lines: Iterable[str]) -> str:
 
 
 def html(*parts: str) -> str:
-    """The parts as one element; what steers a terminal or is secret is not in it."""
+    """The parts as one element, without control characters and secrets."""
     return f"<div>{masked(escaped(''.join(parts)))}</div>"
 
 

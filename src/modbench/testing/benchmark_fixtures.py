@@ -41,7 +41,7 @@ class WithoutBenchmark:
 
     @pytest.fixture
     def benchmark_interleaved(self) -> None:
-        """Say what is missing."""
+        """Name what is missing."""
         pytest.fail(
             "benchmark_interleaved needs pytest-benchmark, which is not loaded: leave out `-p no:benchmark`, or name "
             "`-p pytest_benchmark.plugin`; modbench_compare does without.",

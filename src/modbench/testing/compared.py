@@ -52,7 +52,7 @@ class Compared:
         return self.verdict == "worse" or (self.change is not None and self.change.verdict == "worse")
 
     def message(self) -> str:
-        """Two lines about a regression: what was found, and what to do."""
+        """Two lines about a regression: the finding, and the next step."""
         if self.verdict == "worse":
             return (
                 f"{self.name}: the candidate is slower than the baseline: {_ratio(self.ratio, self.interval)} as fast, "
@@ -68,7 +68,7 @@ class Compared:
         )
 
     def row(self) -> dict[str, Any]:
-        """Plain data of what the summary shows, for a report that travels between processes."""
+        """The summary as plain data, for a report that travels between processes."""
         low, high = self.interval or (None, None)
         row: dict[str, Any] = {name: getattr(self, name) for name in ("name", "verdict", "margin", "ratio", "reason")}
         row |= {"low": low, "high": high, "labels": list(self.labels), "change": None}
@@ -115,7 +115,7 @@ def _reasons(word: str, told: Iterable[tuple[str, str | None]]) -> Iterator[str]
 
 
 def _warnings(row: Mapping[str, Any]) -> list[str]:
-    """The labels but the one that all have, which the heading says."""
+    """The labels, without the one that all have: the heading shows it."""
     return [label for label in row["labels"] if label != "one process"]
 
 

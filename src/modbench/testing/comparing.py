@@ -27,7 +27,7 @@ BASELINE, CANDIDATE = "baseline", "candidate"
 
 @dataclass(frozen=True)
 class Asked:
-    """What the session and the test say, whatever the call says.
+    """The settings of the session and the test, before those of the call.
 
     Attributes:
         ini: settings of pytest's configuration.
@@ -190,7 +190,7 @@ class Comparer:
 
 
 def not_alone() -> str | None:
-    """Why times of this process would not be trusted; None if nothing speaks against them."""
+    """Why times of this process should not be trusted; None without a reason."""
     workers = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") if "PYTEST_XDIST_WORKER" in os.environ else "1"
     if workers != "1":
         return f"another worker runs beside it (pytest-xdist, {workers} workers): leave out -n, or take -n 0"
@@ -202,7 +202,7 @@ def not_alone() -> str | None:
 
 @contextlib.contextmanager
 def _untraced(calls: tuple[Callable[[], object], ...]) -> Iterator[None]:
-    """Pause tracers and profilers, which slow down Python and not what it calls; each call is traced once before."""
+    """Pause tracers and profilers, which slow down Python only; each call is traced once before."""
     tracer, profiler = sys.gettrace(), sys.getprofile()
     if tracer is None and profiler is None:
         yield

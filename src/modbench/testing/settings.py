@@ -1,4 +1,4 @@
-"""What was asked of a comparison: by its call, by a marker, on the command line, or in pytest's configuration."""
+"""The settings of a comparison: from its call, a marker, the command line, or pytest's configuration."""
 
 from __future__ import annotations
 

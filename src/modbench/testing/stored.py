@@ -1,4 +1,4 @@
-"""`--modbench-store` and `--modbench-against`: what a session keeps, and the earlier ones that it is compared with."""
+"""`--modbench-store` and `--modbench-against`: storing a session, and comparing it with earlier ones."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Keeper:
         return against.finding(name, stored, self.earlier, margin) if self.compares else None
 
     def write(self) -> bool:
-        """Write what was kept; returns whether that worked, and says where it is or why it is not."""
+        """Write the stored samples, and note the path or the reason why not; return whether that worked."""
         if self.store is None or not self.kept:
             return True
         mine = Samples(made=now(), environment=samples.kept(self._environment), comparisons=self.kept)
@@ -80,7 +80,7 @@ class Keeper:
         return file, 0
 
     def _joined(self, mine: Samples) -> tuple[Path, int]:
-        """Write the file with what other sessions keep in it; returns it, and how many comparisons that is."""
+        """Merge with what other sessions stored and write the file; return it and its number of comparisons."""
         file = self.store
         assert file is not None
         with lock.hold(file.parent, name=f".{file.name}.lock", wait_s=WAIT_S):
