@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modbench.harness.core.printable import SCREEN
+from modbench.harness.core.printable import SCREEN, WIDTH
 from modbench.tools.cost_text import as_text
 
 SEVENTY_B = (
@@ -91,7 +91,7 @@ def test_every_number_is_there_or_has_a_reason(model: str, modbench: Any) -> Non
     assert row["counter"]["forward"] is not None or row["counter"]["reason"]
     text = modbench("cost", model).stdout
     assert "FLOPs" in text
-    assert len(text.splitlines()) <= SCREEN
+    assert (len(text.splitlines()), max(map(len, text.splitlines()))) <= (SCREEN, WIDTH)
     assert "peak train step" in text
 
 

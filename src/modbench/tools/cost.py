@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 COUNTED = "torch's counter on shapes alone (a user's model has no closed form)"
 CONVENTIONS = {
-    "forward": "2 per multiply-add, full-square attention, head included",
+    "forward": "full-square attention, with the head",
     "forward/causal": "attention over the lower triangle",
     "forward/headless": "full-square attention, without the head",
     "train_step": "model FLOPs: backward is twice forward",
-    "train_step/causal": "the same with attention over the lower triangle",
-    "train_step/hardware": "what kernels do: fused attention recomputes its scores",
+    "train_step/causal": "the same over the lower triangle",
+    "train_step/hardware": "as kernels run: scores are recomputed",
 }
 
 

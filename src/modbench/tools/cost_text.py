@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from modbench.harness.core.options import typed
-from modbench.harness.core.printable import SCREEN
+from modbench.harness.core.printable import SCREEN, WIDTH
 from modbench.harness.core.units import human
 from modbench.tools.columns import aligned, elided
 from modbench.tools.cost import CONVENTIONS
@@ -73,7 +74,7 @@ def _block(row: dict[str, Any]) -> str:
 
 def _table(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     """FLOPs, parts of a forward pass and bytes as one table, so that all numbers share a column."""
-    table = [("FLOPs", "", "")]
+    table = [("FLOPs (2 per multiply-add)", "", "")]
     table += [(f"  {name}", human(row["flops"][name], "FLOP"), about) for name, about in CONVENTIONS.items()]
     parts = sorted(((flops, part) for part, flops in row["parts"].items() if flops), reverse=True)
     if parts:
@@ -81,9 +82,7 @@ def _table(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         table += [("", "", ""), ("Parts of a forward pass", "", "")]
         table += [(f"  {part}", human(flops, "FLOP"), f"{flops / total:.1%}") for flops, part in parts]
     if row.get("predictor"):
-        table += [
-            ("  predictor", human(row["predictor"], "FLOP"), "in addition, where routing must not see the future")
-        ]
+        table += [("  predictor", human(row["predictor"], "FLOP"), "in addition, for causal routing")]
     moved = {"moved, forward": row["bytes"]["forward"], "read, decode step": row["bytes"]["decode_step"]}
     held = {name.replace("_", " "): value for name, value in row["memory"].items()}
     table += [("", "", ""), ("Bytes", "", "")]
@@ -103,7 +102,7 @@ def _notes(rows: list[dict[str, Any]]) -> list[str]:
         notes.append(f"torch's counter on shapes alone: {most}{max(off, key=abs):+.4%} from the closed form")
     notes += dict.fromkeys(f"FLOPs: {row['source']}" for row in rows if "lower bound" in row["source"])
     notes += dict.fromkeys(f"– : {row['reason']}" for row in rows if row["reason"])
-    return notes
+    return [line for note in notes for line in textwrap.wrap(note, WIDTH)]
 
 
 def _count(params: int) -> str:
