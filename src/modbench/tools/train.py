@@ -217,17 +217,26 @@ def as_text(finished: api.Finished) -> str:
         seeds.setdefault(length, []).append(unit.protocol.seed)
     rows = {row["metric"]: row for row in finished.loaded.cases.to_dict("records")}
     answer = rows.pop(LOSS if LOSS in rows else next(iter(rows)))
-    lines = [f"{answer['case_id']}: {answer['metric']} {_cell(answer)}"]
+    labels = _labels(answer)
+    lines = [f"{answer['case_id']}: {answer['metric']} {_cell(answer)}" + f" ({', '.join(labels)})" * bool(labels)]
     lines += [f"{length}, seed {', '.join(map(str, of))}" for length, of in seeds.items()]
     table = [(f"  {metric}", _cell(row)) for metric, row in rows.items()]
+    labelled: dict[str, list[str]] = {}
+    for metric, row in rows.items():
+        for label in _labels(row):
+            labelled.setdefault(label, []).append(metric)
+    notes = [f"{label}: {'also ' * (label in labels)}{', '.join(metrics)}" for label, metrics in labelled.items()]
     took = f" ({human_duration(finished.wall_s)})" if finished.wall_s else ""
     ends = [f"weights: {finished.folder / 'weights'}", f"report: {finished.report}{took}"]
-    return "\n".join([*lines, *aligned(table), "", *ends])
+    return "\n".join([*lines, *(aligned(table) if table else ()), *notes, "", *ends])
+
+
+def _labels(row: dict[Any, Any]) -> list[str]:
+    return row["labels"].split(";") if isinstance(row["labels"], str) and row["labels"] else []
 
 
 def _cell(row: dict[Any, Any]) -> str:
     if row["status"] != "ok":
         return f"{row['status']}: {row['reason']}"
     interval = "" if math.isnan(row["ci_low"]) else f" [{row['ci_low']:.6g}, {row['ci_high']:.6g}]"
-    labels = f" ({row['labels'].replace(';', ', ')})" if isinstance(row["labels"], str) and row["labels"] else ""
-    return f"{row['value']:.6g} {row['unit']}{interval}{labels}"
+    return f"{row['value']:.6g} {row['unit']}{interval}"
