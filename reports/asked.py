@@ -23,13 +23,16 @@ MOST_NAMED = 6
 
 def title(loaded: Loaded) -> str:
     """Return the question that the suite asks, such as `Does skipping tokens pay on AMD EPYC, fp32, 1 thread?`."""
+    return f"{_question(loaded)} on {measured_on(loaded)}?"
+
+
+def measured_on(loaded: Loaded) -> str:
+    """Name what was measured on: `AMD EPYC, fp32, 1 thread`."""
     suite = loaded.run.plan.suite
-    where = f"{loaded.device_name}, {'/'.join(suite.grid.dtype)}"
+    said = f"{loaded.device_name}, {'/'.join(suite.grid.dtype)}"
     if loaded.run.plan.device == "cpu":
-        where += f", {suite.threads} thread{'s' * (suite.threads != 1)}"
-    if suite.compile:
-        where += ", compiled"
-    return f"{_question(loaded)} on {where}?"
+        said += f", {suite.threads} thread{'s' * (suite.threads != 1)}"
+    return said + ", compiled" * suite.compile
 
 
 def _question(loaded: Loaded) -> str:

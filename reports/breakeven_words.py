@@ -19,7 +19,8 @@ MOST_SENTENCES = 24
 Pair: TypeAlias = tuple[Line, Line]
 # From this share on it is said that a dense model of equal cost has other FLOPs than the arm.
 FAR = 0.05
-_SHORT: dict[Axis, str] = dict(zip(AXES, ("T", "B"), strict=True))
+# An axis as a letter.
+SHORT: dict[Axis, str] = dict(zip(AXES, ("T", "B"), strict=True))
 
 
 def in_words(loaded: Loaded, metrics: Collection[str] = ALL_TIMED) -> list[str]:
@@ -71,7 +72,7 @@ def _title(where: _Where, places: Collection[_Where]) -> str:
     several = {field for field in where._fields if len({getattr(each, field) for each in alike}) > 1}
     # Along the batch size the length is no matter of course.
     fixed = where.axis == "batch_size" or "fixed" in several
-    parts = [f"{_SHORT[other(where.axis)]} = {where.fixed:,}"] * fixed
+    parts = [f"{SHORT[other(where.axis)]} = {where.fixed:,}"] * fixed
     parts += [getattr(where, field) for field in ("dtype", "execution") if field in several]
     title = {metric: title for title, metric in TIMED}[where.metric]
     return " at ".join(filter(None, [title, ", ".join(parts)]))
@@ -143,11 +144,11 @@ def _without(line: Line) -> str:
         at, _, reason = point.partition(": ")
         by_reason.setdefault(reason, []).append(at)
     said = [f"{', '.join(points)} ({reason})" for reason, points in by_reason.items()]
-    return f", without {_SHORT[line.axis]} = {' and '.join(said)}" if said else ""
+    return f", without {SHORT[line.axis]} = {' and '.join(said)}" if said else ""
 
 
 def _phrase(line: Line) -> str:
-    found, short = line.found, _SHORT[line.axis]
+    found, short = line.found, SHORT[line.axis]
     if found.outcome is None:
         return f"unknown ({found.reason})"
     first, last = (f"{line.measured[i]:,}" for i in (0, -1))
@@ -155,15 +156,16 @@ def _phrase(line: Line) -> str:
     if found.outcome == "crossing":
         assert found.high is not None, "a crossing has an upper end"
         if found.at is None or found.low is None:
-            return f"from {short} ≈ {_rounded(found.high)} on at the latest ({level})"
-        return f"from {short} ≈ {_rounded(found.at)} on ({level}: {_rounded(found.low)} to {_rounded(found.high)})"
+            return f"from {short} ≈ {rounded(found.high)} on at the latest ({level})"
+        return f"from {short} ≈ {rounded(found.at)} on ({level}: {rounded(found.low)} to {rounded(found.high)})"
     if found.outcome == "not monotone":
         return f"without a line along {short} ({found.reason})"
     if found.outcome == "undecided" and found.low is not None:
-        return f"not up to {short} ≈ {_rounded(found.low)} ({level}), undecided from there to {last}"
+        return f"not up to {short} ≈ {rounded(found.low)} ({level}), undecided from there to {last}"
     word = {"always": "everywhere", "never": "nowhere", "undecided": "undecided"}[found.outcome]
     return f"{word} from {short} = {first} to {last}" if first != last else f"{word} at {short} = {first}"
 
 
-def _rounded(value: float) -> str:
+def rounded(value: float) -> str:
+    """Write a point of an axis with three digits: `1,230`."""
     return f"{float(f'{value:.3g}'):,.0f}" if value >= 10 else three_digits(value)

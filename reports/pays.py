@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,26 @@ def held(loaded: Loaded, arm: str, baseline: str) -> list[Held]:
                 ratio, word = (None if ratio is None else 1 / ratio), _MIRRORED.get(word or "", word)
             found.append(Held(workload, places[row.case_id], ratio, word, _doubts(row), row.status == "failed"))
     return found
+
+
+def best(loaded: Loaded, metric: str, cases: Mapping[str, str]) -> str | None:
+    """Return the arm that is shown to be better than every other one; None where none is, or a pair was not compared.
+
+    Args:
+        loaded: the run.
+        metric: what is compared.
+        cases: case ids by arm, of those that were measured at one place.
+    """
+
+    def beats(arm: str, other: str) -> bool:
+        for row in loaded.between(metric, arm, other):
+            if row.case_id in {cases[arm], cases[other]}:
+                word = row.verdict if row.arm == arm else _MIRRORED.get(row.verdict)
+                return word == "better" and not _doubts(row)
+        return False
+
+    found = (arm for arm in cases if all(beats(arm, other) for other in cases if other != arm))
+    return next(found, None) if len(cases) > 1 else None
 
 
 def _doubts(row: Any) -> tuple[str, ...]:  # noqa: ANN401  # a row of READ

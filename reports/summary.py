@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,34 @@ from modbench.harness.core.labels import Label
 from modbench.harness.core.units import counted, human, human_duration
 from modbench.harness.planning import foreseen
 from modbench.harness.planning.plan import Plan
-from modbench.reports import head, inference, logs, skipped, sweep_table, terminal_tables, text_table
+from modbench.reports import (
+    asked,
+    head,
+    inference,
+    logs,
+    pays_table,
+    skipped,
+    solved_words,
+    sureness,
+    sweep_table,
+    terminal_tables,
+    text_table,
+)
 from modbench.reports.accuracy import TaskResult, results
 from modbench.reports.load import Loaded
 from modbench.reports.machine import machine_check, warnings
+from modbench.reports.panel import place_shown
 from modbench.reports.style import name
-from modbench.reports.terminal_tables import APART_MARK, APART_WORDS, DISTURBED_MARK, FUTURE_MARK, TAIL_MARK
-from modbench.reports.text_table import aligned, wrapped
+from modbench.reports.text_table import aligned, joined, wrapped
 
 # Shown in a table of their own, in one unit.
 LOSSES = ("loss/val", "loss/val_causal", "bpb/val")
 # Most rows of a table of prefill or decode.
 MOST_SERVED = 24
-# Failed cases and skipped models that are named; the rest are counted.
-MOST_FAILED = 24
+# Failed cases and skipped models that are named, and reasons where what repeats is counted.
+MOST_FAILED, MOST_REASONS = 24, 4
+# Lines of doubts at most.
+MOST_DOUBTS = 3
 
 
 def opening(plan: Plan) -> str:
@@ -48,67 +61,94 @@ def opening(plan: Plan) -> str:
     return "\n".join([line, *wrapped(list(filter(None, [foreseen.in_words(plan)])), text_table.width())])
 
 
-def closing(loaded: Loaded, page: Path | str, wall_s: float | None) -> str:
-    """Return the tables, the answer in words, what to doubt, failures, and the report's path, or what to say in its place."""
+def closing(loaded: Loaded, page: Path | str, wall_s: float | None, *, verbose: bool = False) -> str:
+    """Return what a run ends with: warnings and failures, the answer, tables, how sure, what to doubt, and the report's path.
+
+    Args:
+        loaded: the run.
+        page: its report, or what to say in its place.
+        wall_s: how long it took in s; None: not said.
+        verbose: whether all tables and sentences are printed, not those alone that answer what was asked.
+    """
     width = text_table.width()
-    swept = sweep_table.tables(loaded, width)  # a table of all sizes would mix them
-    lines = _tables(loaded, swept, width) if loaded.measured else []
-    for sentence in warnings(loaded):  # before anything that they are about
-        lines = [*wrapped([f"⚠ {sentence}"], width), "", *lines]
-    told = head.head(loaded)
-    for title, sentences in (
-        ("", [told.answer] if loaded.measured else []),
-        ("", sweep_table.details(loaded) if swept else told.details),
-        ("How sure: ", [" ".join(told.sure)]),
-        ("What to doubt: ", [" ".join(told.doubts)]),
-    ):
-        said = wrapped([f"{title}{sentence}" for sentence in sentences if sentence], width)
-        lines += [*said, ""] if said else []
-    lines += [*troubles(loaded), *_spent(loaded, width)]
+    # Before anything that they are about.
+    blocks = [wrapped([f"⚠ {each}"], width) for each in reversed(warnings(loaded))]
+    blocks.append(troubles(loaded, verbose=verbose))
+    if loaded.measured:
+        blocks += _measured(loaded, width, verbose=verbose)
     took = f" ({human_duration(wall_s)})" if wall_s is not None else ""
-    lines += ["", f"report: {page}{took}"]
-    return "\n".join(lines)
+    text = "\n\n".join("\n".join(map(str.rstrip, block)).strip("\n") for block in blocks if block)
+    return f"{text}\nreport: {page}{took}".lstrip("\n")
 
 
-def _tables(loaded: Loaded, swept: list[str], width: int) -> list[str]:
-    """Return all tables, with what their marks mean above them."""
-    lines = swept or terminal_tables.tables(loaded, width)
-    lines = [*lines, *_tasks(loaded, width), *_others(loaded, width, of_sweep=bool(swept)), *_served(loaded)]
-    return [*_legend(loaded, lines, width, of_sweep=bool(swept)), *lines]
+def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str]]:
+    """Yield the answer, the tables, what their marks mean, how sure it is, and what to doubt."""
+    suite, told = loaded.run.plan.suite, head.head(loaded) if verbose else None
+    swept = sweep_table.tables(loaded, width)  # a table of all sizes would mix them
+    yield wrapped([f"{suite.name} on {asked.measured_on(loaded)}: {suite.launches_in_words}"], width)
+    answer = head.answer(loaded)
+    yield wrapped([answer] if answer else [], width)
+    tables = swept or terminal_tables.tables(loaded, width, every=verbose)
+    table = None if swept else pays_table.table(loaded)
+    pays = table.lines(width) if table else []
+    rest = [
+        *_tasks(loaded, width),
+        *_others(loaded, width, of_sweep=bool(swept)),
+        *(_served(loaded) if verbose else []),
+    ]
+    yield [*tables, *pays, *([""] if pays else []), *rest]
+    for sentence in sweep_table.details(loaded) if swept else told.details if told else _in_short(loaded):
+        yield wrapped([sentence], width)
+    meanings = [*(table.meanings if table else ()), *([] if verbose else ["-v: all"])]
+    legend = _legend(loaded, [*tables, *pays], meanings, width, of_sweep=bool(swept))
+    if told:
+        yield legend
+        yield wrapped([f"How sure: {' '.join(told.sure)}"] if told.sure else [], width)
+        yield wrapped([f"What to doubt: {' '.join(told.doubts)}"] if told.doubts else [], width)
+        yield _spent(loaded, width)
+    else:
+        sure = sureness.sure_in_short(loaded)
+        yield [*legend, *wrapped([f"sure: {sure}"] if sure else [], width), *_doubts(loaded, width)]
 
 
-def _legend(loaded: Loaded, lines: Sequence[str], width: int, *, of_sweep: bool) -> list[str]:
+def _in_short(loaded: Loaded) -> list[str]:
+    """Return the sentences that the tables cannot say: which tasks were solved, and of how much what is shown."""
+    return [*solved_words.in_words(loaded), *filter(None, [place_shown(loaded)])]
+
+
+def _doubts(loaded: Loaded, width: int) -> list[str]:
+    """Say what to doubt in a few lines, what weighs most first; the others are counted."""
+    said = sureness.doubts_in_short(loaded)
+    lines = list[str]()
+    for kept in range(len(said), 0, -1):
+        more = [f"({len(said) - kept} more: -v)"] if kept < len(said) else []
+        lines = wrapped([f"doubt: {' '.join([*said[:kept], *more])}"], width)
+        if len(lines) <= MOST_DOUBTS:
+            break
+    return lines
+
+
+def _legend(loaded: Loaded, lines: Sequence[str], more: Sequence[str], width: int, *, of_sweep: bool) -> list[str]:
     """Explain the marks that occur in the tables, and against what ratios are."""
-    text, anchor = "\n".join(lines), loaded.arms[0] if loaded.arms else None
-    if anchor is None or "×" not in text:
+    if not loaded.arms:
         return []
+    text, anchor = "\n".join(lines), loaded.arms[0]
+    readers = {case.arm for case in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
+    who = f"{name(anchor)}, or both sides, " if anchor.arm in readers else ""
     against = sweep_table.baseline(loaded) if of_sweep else name(anchor)
-    said = [f"Ratios: {against} ÷ the row's; above 1× the row is better. ± is half the 95 % interval."]
-    glyphs = {"▲": "faster", "▼": "slower", "≈": "equal", "△": "different", "?": "undecided"}
-    used = [f"{glyph} {word}" for glyph, word in glyphs.items() if re.search(rf"\d{re.escape(glyph)}", text)]
-    said += [f"{', '.join(used)}."] if used else []
-    said = [" ".join(said)]
-    if FUTURE_MARK in text:
-        beside = f"{name(anchor)}, or both sides, " if anchor.arm in _readers(loaded) else ""
-        said.append(f"{FUTURE_MARK} {beside}{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss")
-    if DISTURBED_MARK in text:
-        said.append(f"{DISTURBED_MARK} contaminated: the machine was disturbed, its wall time supports no claim")
-    if TAIL_MARK in text:
-        said.append(f"{TAIL_MARK} {Label.TAIL}: typical calls (shown) and the mean disagree; comparisons.csv has both")
-    if re.search(rf"{APART_MARK}\d", text):
-        said.append(APART_WORDS)
-    return [*wrapped(said, width), ""]
+    parts, said = terminal_tables.legend(text, against, readers=who)
+    return [*joined([*parts, *more], width), *wrapped(said, width)]
 
 
-def _readers(loaded: Loaded) -> set[str]:
-    """Return the arms that read later tokens."""
-    return {case.arm for case in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
+def troubles(loaded: Loaded, *, verbose: bool = True) -> list[str]:
+    """Name the models that were skipped as a whole and the cases that failed, each with the reason.
 
-
-def troubles(loaded: Loaded) -> list[str]:
-    """Name the models that were skipped as a whole and the cases that failed, each with the reason."""
+    Args:
+        loaded: the run.
+        verbose: whether each case is named, not one for each reason.
+    """
     width = text_table.width()
-    return [*_skipped(loaded, width), *_failures(loaded, width)]
+    return [*_skipped(loaded, width), *_failures(loaded, width, each=verbose)]
 
 
 def _skipped(loaded: Loaded, width: int) -> list[str]:
@@ -120,16 +160,20 @@ def _skipped(loaded: Loaded, width: int) -> list[str]:
     return lines
 
 
-def _failures(loaded: Loaded, width: int) -> list[str]:
-    """Name the cases that failed, with the reason and the log."""
-    known, failed = logs.logs(loaded.run), list(loaded.failed.groupby("case_id", sort=False))
-    lines = list[str]()
-    for case, rows in failed[:MOST_FAILED]:
-        reason = str(rows.reason.iloc[0])
-        reason = logs.in_run_folder(f"{reason}{logs.beside(reason, known, str(case), rows.metric)}", loaded.path)
-        lines += wrapped([f"failed: {case}: {reason} ({', '.join(rows.metric)})"], width)
-    if len(failed) > MOST_FAILED:
-        lines.append(f"and {len(failed) - MOST_FAILED:,} more cases failed: cases.csv has the reason of each")
+def _failures(loaded: Loaded, width: int, *, each: bool) -> list[str]:
+    """Name the cases that failed, with the reason and the log: each, or the first of those with the same reason and metrics."""
+    known = logs.logs(loaded.run)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for case, rows in loaded.failed.groupby("case_id", sort=False):
+        alike.setdefault((str(case) * each, str(rows.reason.iloc[0]), *rows.metric), []).append(str(case))
+    most, lines = MOST_FAILED if each else MOST_REASONS, list[str]()
+    for (_, reason, *metrics), (first, *others) in list(alike.items())[:most]:
+        said = logs.in_run_folder(f"{reason}{logs.beside(reason, known, first, metrics)}", loaded.path)
+        more = f" and {len(others)} more" * bool(others)
+        lines += wrapped([f"failed: {first}{more}: {said} ({', '.join(metrics)})"], width)
+    left = sum(map(len, list(alike.values())[most:]))
+    if left:
+        lines.append(f"and {left:,} more cases failed: cases.csv has the reason of each")
     return lines
 
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.case import Case
-from modbench.harness.core.labels import Label
+from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.core.units import scale_of, three_digits
-from modbench.reports import losses
+from modbench.reports import losses, pays
 from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
-from modbench.reports.panel import is_number
-from modbench.reports.style import name
-from modbench.reports.text_table import aligned
+from modbench.reports.panel import TIMED, is_number
+from modbench.reports.style import name, short
+from modbench.reports.text_table import aligned, paired
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Marks behind a number, each explained below the tables where it occurs.
 FUTURE_MARK, DISTURBED_MARK, TAIL_MARK = "†", "‡", "§"
+# The mark behind the best of a column, and behind the name of an arm whose times may not be those of the work that it claims.
+BEST_MARK, WORK_MARK = "*", "!"
 # The mark before a ratio that says the opposite of the two times beside it, and its explanation.
 APART_MARK = "~"
 APART_WORDS = (
@@ -50,26 +57,43 @@ TABLES = (
     Shown("peak memory", "memory/peak_allocated"),
     Shown("KV cache", "memory/kv_cache"),
 )
-METRICS = frozenset(table.metric for table in TABLES)
+METRICS = frozenset(table.metric for table in TABLES) | {metric for _, metric in TIMED}
 
 
-def tables(loaded: Loaded, width: int) -> list[str]:
-    """Return the lines of all tables of ratios, each as wide as the terminal at most; lengths that do not fit go below."""
-    lines = list[str]()
+def tables(loaded: Loaded, width: int, *, every: bool = True) -> list[str]:
+    """Return the lines of the tables of ratios, each as wide as the terminal at most; lengths that do not fit go below.
+
+    Args:
+        loaded: the run.
+        width: of the terminal, in characters.
+        every: whether FLOPs, memory and losses have tables too, not times alone; a run that timed nothing has them anyway.
+    """
+    metrics = loaded.run.plan.suite.metrics
+    asked = [Shown(title, metric) for title, metric in TIMED if metric in metrics]
+    every = every or not asked or len(loaded.arms) == 1
+    asked += [each for each in TABLES if every and each not in asked and each.metric in metrics]
     rows = [loaded.arms[0], *loaded.arms_shown] if loaded.arms else []
-    for table in TABLES:
-        if table.metric in loaded.run.plan.suite.metrics:
-            lines += _table(loaded, table, rows, width)
-    lines += _losses(loaded, rows)
+    names = called(loaded, rows)  # the short ones where a table does not fit the width by the long ones
+    lines = list[str]()
+    for table in asked:
+        made = columns(loaded, table, rows, best=True)
+        if made:
+            (heading, *_), *cells = made
+            fitting = [in_parts([[heading, *each], *cells], width) for each in names]
+            lines += min(fitting, key=len)
+    lines += _losses(loaded, rows) if every else []
     left_out = len(loaded.arms) - len(rows)
     if lines and left_out > 0:
         lines += [f"and {left_out:,} more arms: in comparisons.csv", ""]
     return lines
 
 
-def _table(loaded: Loaded, table: Shown, arms: Sequence[Case], width: int) -> list[str]:
-    """Return one table, in as many parts as its lengths need."""
-    return in_parts(columns(loaded, table, arms), width)
+def called(loaded: Loaded, cases: Sequence[Case]) -> tuple[list[str], list[str]]:
+    """Return names of arms, long and short, with a mark behind those whose times may not be those of the work that they claim."""
+    doubted = {case.arm for label, found in loaded.labelled().items() if label in OF_WORK for case in found}
+    marks = [f" {WORK_MARK}" * (case.arm in doubted) for case in cases]
+    long, brief = ([f"{how(case)}{mark}" for case, mark in zip(cases, marks, strict=True)] for how in (name, short))
+    return long, brief
 
 
 def in_parts(columns: Sequence[Sequence[str]], width: int) -> list[str]:
@@ -85,8 +109,15 @@ def in_parts(columns: Sequence[Sequence[str]], width: int) -> list[str]:
     return lines
 
 
-def columns(loaded: Loaded, table: Shown, arms: Sequence[Case]) -> list[list[str]]:
-    """Return the columns of a table, each with its title: the arms' names, and a column for each length; none without data."""
+def columns(loaded: Loaded, table: Shown, arms: Sequence[Case], *, best: bool = False) -> list[list[str]]:
+    """Return the columns of a table, each with its title: the arms' names, and a column for each length; none without data.
+
+    Args:
+        loaded: the run.
+        table: which.
+        arms: its rows.
+        best: whether the best of each column has a mark, where it is told apart from all others.
+    """
     lengths = [
         t for t in loaded.lengths_shown if any(loaded.case(case.arm, table.metric, t) is not None for case in arms)
     ]
@@ -96,24 +127,59 @@ def columns(loaded: Loaded, table: Shown, arms: Sequence[Case]) -> list[list[str
         return []
     unit = str(next(row for case in arms if (row := loaded.case(case.arm, table.metric, lengths[0])) is not None).unit)
     factor, called = scale_of(max(values, default=0.0), unit)
-    names = [f"{table.title}, {called}", *(name(case) for case in arms)]
-    return [names, *([f"T = {t:,}", *(_cell(loaded, case, table.metric, t, factor) for case in arms)] for t in lengths)]
+    made = [[f"{table.title}, {called}", *(name(case) for case in arms)]]
+    for length in lengths:
+        cells = paired([_cell(loaded, case, table.metric, length, factor) for case in arms])
+        rows = [loaded.case(case.arm, table.metric, length) for case in arms] if best else []
+        measured = {row.arm: row.case_id for row in rows if row is not None and row.status == "ok"}
+        made.append(
+            [f"T = {length:,}", *starred(cells, [case.arm for case in arms], pays.best(loaded, table.metric, measured))]
+        )
+    return made
 
 
-def _cell(loaded: Loaded, case: Case, metric: str, length: int, factor: float) -> str:
-    """Format a cell: `14.1 1.79×±.08▲`; of the baseline its value alone."""
+def starred(cells: Sequence[str], arms: Sequence[str | None], best: str | None) -> list[str]:
+    """Return the cells of a column with a mark behind that of the best arm; as they are where none is shown to be the best."""
+    if best is None:
+        return list(cells)
+    return [f"{cell}{BEST_MARK if arm == best else ' '}" for cell, arm in zip(cells, arms, strict=True)]
+
+
+def _cell(loaded: Loaded, case: Case, metric: str, length: int, factor: float) -> tuple[str, str]:
+    """Format a cell: `14.1` and `1.79×±.08▲`; of the baseline its value alone."""
     value = loaded.value(case.arm, metric, length)
     own = loaded.case(case.arm, metric, length)
     if value is None:
-        return "" if own is None else "failed" if own.status == "failed" else "–"
+        return ("" if own is None else "failed" if own.status == "failed" else "–"), ""
     said = three_digits(value / factor)
     row = loaded.pair(case.arm, metric, length)
     if row is None or row.status != "ok" or not is_number(row.ratio):
-        return said if row is None or case.arm == loaded.arms[0].arm else f"{said} –"
-    labels = row.labels.split(";") if isinstance(row.labels, str) else []
-    verdict = "contaminated" if Label.CONTAMINATED in labels else row.verdict  # at smoke effort the label alone
-    found = Ratio(row.ratio, row.ci_low, row.ci_high, verdict, tail=Label.TAIL in labels, timed=row.unit == "s")
-    return f"{said} {found.beside(loaded.value(loaded.arms[0].arm, metric, length), value)}"
+        return said, "" if row is None or case.arm == loaded.arms[0].arm else "–"
+    return said, Ratio.of(row, row.unit).beside(loaded.value(loaded.arms[0].arm, metric, length), value)
+
+
+def legend(text: str, against: str, *, readers: str = "") -> tuple[list[str], list[str]]:
+    """Explain the marks that occur in tables: in a few words, and in sentences.
+
+    Args:
+        text: the tables.
+        against: what ratios are taken to.
+        readers: who is meant by the mark of a loss that saw the future, besides its row.
+    """
+    parts = [f"ratio: {against} ÷ row"] * ("×" in text) + ["± half of 95 %"] * ("±" in text)
+    meanings = {"▲": "faster", "▼": "slower", "≈": "equal", "△": "different"}
+    used = [f"{glyph} {word}" for glyph, word in meanings.items() if re.search(rf"\d{glyph}", text)]
+    used += ["? open"] if re.search(r"[\d ]\?", text) else []
+    parts += [" ".join(used)] if used else []
+    parts += [f"{BEST_MARK} best, told apart"] * bool(re.search(rf"\S\{BEST_MARK}", text))
+    said = {
+        FUTURE_MARK: f"{readers}{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss",
+        DISTURBED_MARK: "contaminated: the machine was disturbed, its wall time supports no claim",
+        TAIL_MARK: f"{Label.TAIL}: typical calls (shown) and the mean disagree; comparisons.csv has both",
+        f" {WORK_MARK} ": "its times may not be those of the work that it claims: see what to doubt",
+    }
+    sentences = [f"{mark.strip()} {words}" for mark, words in said.items() if mark in text]
+    return parts, [*sentences, APART_WORDS] if re.search(rf"{APART_MARK}\d", text) else sentences
 
 
 @dataclass(frozen=True)
@@ -135,6 +201,14 @@ class Ratio:
     verdict: object
     tail: bool
     timed: bool
+
+    @classmethod
+    def of(cls, row: pd.Series | Mapping[str, Any], unit: str) -> Ratio:
+        """Return the ratio of a row of `comparisons.csv`; at smoke effort a label alone says that it is contaminated."""
+        labels = str(row.get("labels")).split(";")
+        verdict = "contaminated" if Label.CONTAMINATED in labels else row.get("verdict")
+        ends = row.get("ci_low"), row.get("ci_high")
+        return cls(row["ratio"], *ends, verdict, tail=Label.TAIL in labels, timed=unit == "s")
 
     def beside(self, base: float | None, value: float) -> str:
         """Format the ratio beside the baseline's value and the row's: `1.79×±.08▲`."""
@@ -183,7 +257,10 @@ def _loss(loaded: Loaded, case: Case, loss: losses.Loss) -> str:
     if value is None:
         return "" if own is None else "failed" if own.status == "failed" else "–"
     said, row = f"{value * loss.factor:.3f}", loaded.pair(case.arm, loss.metric)
-    if row is None or row.status != "ok":
-        return f"{said}{' ' * 8}"
+    return f"{said}{' ' * 8}" if row is None or row.status != "ok" else f"{said} {difference(row, loss)}"
+
+
+def difference(row: pd.Series, loss: losses.Loss) -> str:
+    """Format how far a loss lies above the baseline's: `+0.017 ±0.004†`."""
     half = f" ±{(row.ci_high - row.ci_low) / 2 * loss.factor:.3f}" if is_number(row.ci_low) else ""
-    return f"{said} {row.difference * loss.factor:+.3f}{half}{FUTURE_MARK if looked_ahead(row) else ' '}"
+    return f"{row.difference * loss.factor:+.3f}{half}{FUTURE_MARK if looked_ahead(row) else ' '}"

@@ -36,3 +36,20 @@ def wrapped(sentences: Iterable[str], columns: int) -> list[str]:
         for sentence in sentences
         for line in textwrap.wrap(sentence, columns, break_on_hyphens=False, break_long_words=False)
     ]
+
+
+def joined(parts: Iterable[str], columns: int) -> list[str]:
+    """Join short parts to lines of at most this width; none is divided."""
+    lines = list[str]()
+    for part in parts:
+        if lines and len(f"{lines[-1]} · {part}") <= columns:
+            lines[-1] += f" · {part}"
+        else:
+            lines += wrapped([part], columns)
+    return lines
+
+
+def paired(cells: Sequence[tuple[str, str]]) -> list[str]:
+    """Align the cells of a column that hold a value and what stands behind it, such as a ratio."""
+    first, second = (max((len(cell[i]) for cell in cells), default=0) for i in (0, 1))
+    return [f"{value.rjust(first)}{f' {more.rjust(second)}' if second else ''}" for value, more in cells]

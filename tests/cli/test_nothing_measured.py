@@ -62,9 +62,10 @@ SAID = "Nothing was measured: 2 cells failed. dense[T64-B1-fp32-cpu1]: error: pl
 def test_it_is_said_first_in_every_output(tmp_path: Path) -> None:
     loaded = finished(tmp_path)
     assert not loaded.measured
-    closing = " ".join(summary.closing(loaded, "page", None).split())
+    closing, every = (" ".join(summary.closing(loaded, "page", None, verbose=each).split()) for each in (False, True))
     assert closing.startswith(f"⚠ {SAID}")
-    assert closing.count("failed: dense[") == 2
+    assert (closing.count("failed: dense["), every.count("failed: dense[")) == (1, 2)
+    assert "failed: dense[T64-B1-fp32-cpu1] and 1 more: " in closing
     assert notebook.html(loaded, None).startswith(f"<div><div>⚠ {SAID}")
     page = re.sub(r"<[^>]+>", "", (loaded.path / "report.html").read_text().partition("<main")[2])
     marked = md.markdown(loaded)

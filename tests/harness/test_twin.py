@@ -127,7 +127,7 @@ def test_a_twin_is_no_contender(calm: Loaded, unchecked: Loaded) -> None:
     assert len(calm.comparisons) == len(unchecked.comparisons)
     assert not calm.comparisons.arm.str.contains("twin").any()
     assert calm.run.plan.ladder == unchecked.run.plan.ladder
-    told, _, check = summary.closing(calm, Path("page"), None).partition("How sure: ")
+    told, _, check = summary.closing(calm, Path("page"), None).partition("\nsure: ")
     assert "than dense" in told
     assert "twin" not in told
     assert "identical twin" in check

@@ -115,7 +115,7 @@ def test_the_sentences(crossing: Path) -> None:
     """In the terminal, and on the first screen of the page."""
     loaded = load(crossing / "run")
     own, others = breakeven_words.in_words(loaded)
-    assert own in " ".join(summary.closing(loaded, crossing / "page", None).split())
+    assert own in " ".join(summary.closing(loaded, crossing / "page", None, verbose=True).split())
     page = " ".join((crossing / "run" / "report.html").read_text().split())
     assert page.index(own) < page.index("At a glance")
     band = r"from T ≈ 1[78]\d on \(95 %: 1[78]\d to 1[89]\d\)"

@@ -22,7 +22,7 @@ def test_each_routed_arm_is_held_against_equal_cost_and_equal_shape(tmp_path: Pa
         "against dense, 58 % of the FLOPs, everywhere from T = 64 to 128 (its FLOPs are 10 % lower at T = 64)."
     )
     assert decode.startswith("Where MoD 0.125 pays (decode step): against dense of the same shape everywhere")
-    text = " ".join(summary.closing(loaded, tmp_path / "report.html", None).split())
+    text = " ".join(summary.closing(loaded, tmp_path / "report.html", None, verbose=True).split())
     assert prefill in text
     header, rows = inference.table(loaded, inference.SERVED[0])
     assert header == ("arm", "T", "B", "ms", "±", "tokens/s")

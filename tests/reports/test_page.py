@@ -20,6 +20,8 @@ from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402  # 
 from screens import CHROMIUM_FLAGS, WIDTHS, shoot  # noqa: E402  # as above
 
 from modbench.harness.core.labels import Label  # noqa: E402  # as above
+from modbench.reports import summary  # noqa: E402  # as above
+from modbench.reports.load import load  # noqa: E402  # as above
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +114,11 @@ def test_a_model_that_reads_the_future_wears_its_label_in_every_output(opened: O
     against = pairs[(pairs.metric == "bpb/val") & (pairs.arm == "mine:build") & (pairs.baseline_arm == "moe")]
     assert against.baseline_labels.str.contains(Label.NOT_AUTOREGRESSIVE).all()
     said = (tiny_run.parent / "stdout").read_text()
-    doubted = " ".join(said.partition("What to doubt: ")[2].split())
-    readers = doubted.partition(f"{Label.NOT_AUTOREGRESSIVE.capitalize()}: ")[2].partition(". ")[0]
+    assert f"{Label.NOT_AUTOREGRESSIVE.capitalize()}: " in " ".join(said.partition("\ndoubt: ")[2].split())
+    every = " ".join(summary.closing(load(tiny_run), "page", None, verbose=True).split()).partition("What to doubt: ")[
+        2
+    ]
+    readers = every.partition(f"{Label.NOT_AUTOREGRESSIVE.capitalize()}: ")[2].partition(". ")[0]
     assert "mine:peek" in readers
     assert "mine:build" not in readers
     assert any("†" in line for line in said.splitlines() if line.startswith("mine:peek"))

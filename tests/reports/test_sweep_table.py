@@ -87,7 +87,7 @@ def test_losses_are_compared_seed_by_seed(swept: Loaded) -> None:
 def test_ratios_are_to_the_anchor_at_its_best_size(swept: Loaded) -> None:
     """Not to the first size of the sweep, which is what the ratios of `comparisons.csv` are to."""
     text = closing(swept)
-    assert "Ratios: dense at its best size ÷ the row's" in " ".join(text.split())
+    assert "ratio: dense at its best size ÷ row" in " ".join(text.split())
     dense, routed, _ = sweep_table.best(swept)
     assert dense.arm != swept.arms[0].arm
     head, of_dense, of_routed, _ = table(text)
@@ -166,4 +166,4 @@ def test_before_any_size_is_trained_there_is_no_such_table(swept: Loaded, monkey
     monkeypatch.setattr(isoflop, "curves", lambda _: [])
     text = closing(swept)
     assert f"\n{HEAD}" not in text
-    assert "Ratios: dense d24-L2-H1 ÷ the row's" in " ".join(text.split())
+    assert "ratio: dense d24-L2-H1 ÷ row" in " ".join(text.split())

@@ -5,21 +5,28 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from planted import left, planted_suite, stored
 
 from modbench.commands import _output
-from modbench.reports import head, notebook, pays, summary, sureness, terminal_tables
+from modbench.harness.core.labels import Label
+from modbench.harness.stats.break_even import Found
+from modbench.reports import breakeven, demo, head, notebook, pays, summary, sureness, terminal_tables
+from modbench.reports.breakeven import Line
 from modbench.reports.load import Loaded, load
 from modbench.reports.machine import TwinCheck
+from modbench.reports.pays_table import From
+from modbench.reports.style import name
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -34,8 +41,8 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return load(folder / "run")
 
 
-def closing(loaded: Loaded) -> str:
-    return summary.closing(loaded, Path("report.html"), 61.0)
+def closing(loaded: Loaded, *, verbose: bool = False) -> str:
+    return summary.closing(loaded, Path("report.html"), 61.0, verbose=verbose)
 
 
 def test_every_length_is_shown_in_80_columns(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,9 +62,10 @@ def test_the_value_of_baseline_and_arm_stands_beside_each_ratio(loaded: Loaded) 
     mod = next(line for line in lines[start:] if line.startswith("MoD 0.125 "))
     base, (value, ratio) = float(dense.split()[1]), mod.split()[2:4]
     assert ratio.startswith("1.6")
-    assert ratio.endswith("▲")
+    assert ratio.endswith("▲*")  # and it is the best of its column
     assert base / float(value) == pytest.approx(1.6, rel=0.05)
-    assert "▲ faster" in "\n".join(lines[:start])
+    assert not any("*" in line for line in lines[start:] if line.startswith(("dense", "MoE ", "MoD 0.5 ")))
+    assert "▲ faster" in closing(loaded)
 
 
 def test_a_lone_model_gets_its_numbers(tmp_path: Path) -> None:
@@ -69,7 +77,7 @@ def test_a_lone_model_gets_its_numbers(tmp_path: Path) -> None:
 
 
 def test_losses_stand_in_one_unit(loaded: Loaded) -> None:
-    text = closing(loaded)
+    text = closing(loaded, verbose=True)
     assert "held-out loss, bits/byte (lower is better)" in text
     assert "nats" not in text
 
@@ -224,3 +232,114 @@ def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None
         left(folder, suite)
         others = "\n".join(summary._others(load(folder / "run"), 200, of_sweep=False))
         assert (said in others) is ("largest" in others)
+
+
+def test_quick_ends_within_46_lines_of_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order: the answer, a table for each workload, where arms pay, what marks mean, how sure, what to doubt, the report."""
+    monkeypatch.setenv("COLUMNS", "80")
+    demo.unpack(tmp_path)
+    stored_run = json.loads((tmp_path / "run.json").read_text())
+    stored_run["environment"].pop("shipped")
+    (tmp_path / "run.json").write_text(json.dumps(stored_run))
+    loaded = load(tmp_path)
+    lines = closing(loaded).splitlines()
+    assert len([*summary.opening(loaded.run.plan).splitlines(), *lines]) <= 46
+    assert max(map(len, lines)) <= 80
+    starts = (
+        "quick on ",
+        "MoD 0.125 is ",
+        "forward pass, ",
+        "train step, ",
+        "pays from T",
+        "ratio: ",
+        "sure: ",
+        "doubt: ",
+        "report: ",
+    )
+    places = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in starts]
+    assert places == sorted(places)
+    assert places[-1] - places[-2] <= summary.MOST_DOUBTS
+    head, *rows = lines[places[4] : lines.index("", places[4])]
+    assert head.split()[-7:] == ["shape", "cost", "shape", "cost", "FLOPs", "memory", "loss"]
+    assert [row.split("  ")[0] for row in rows] == [name(case) for case in loaded.arms if not case.rung][1:]
+    staged, moe = (row.partition("  ")[2].split() for row in rows[-2:])
+    memory, loss = (
+        loaded.pair("moe", metric, at) for metric, at in (("memory/peak_allocated", 512), ("loss/val_causal", None))
+    )
+    assert memory is not None
+    assert loss is not None
+    assert moe == [
+        "never",
+        "–",
+        "never",
+        "–",
+        "1.00",
+        f"{1 / memory.ratio:.2f}",
+        f"{loss.difference / math.log(2):+.3f}",
+    ]
+    found = breakeven.lines(loaded, ["mode_staged[c0.125]"], ["latency/forward"])
+    late = breakeven.to_be_sure(*found[:2]).found
+    assert staged[:2] == [f"{late.low:.0f}–{late.high:.0f}", "–"]
+    every = closing(loaded, verbose=True).splitlines()
+    assert len(every) > 2 * len(lines)
+    assert {*lines[places[2] : places[5] - 1]} <= {*every}
+
+
+def line(found: Found, **changes: Any) -> Line:
+    """A line of MoD against dense that says so."""
+    known = {
+        "metric": "latency/forward",
+        "axis": "seq_len",
+        "against": "same shape",
+        "estimand": "typical",
+        "launches": 7,
+    }
+    sides = dict.fromkeys(("case", "baseline"), planted_suite("draft").cases[0])
+    rest = {"measured": (128, 256, 512), "left_out": (), "labels": (), "withheld": None}
+    return Line(**(known | sides | rest | {"found": found} | changes))
+
+
+@pytest.mark.parametrize(
+    ("found", "text", "short"),
+    [
+        (Found("always"), "128", "128"),
+        (Found("never"), "never", "never"),
+        (Found("crossing", 400.2, 382.0, 420.4), "≈400 [382–420]", "382–420"),
+        (Found("crossing", None, None, 420.4), "≤420", "≤420"),
+        (Found("undecided", None, 454.0), ">454 ?", ">454 ?"),
+        (Found("undecided"), "?", "?"),
+        (Found("not monotone", reason="the ratio falls"), "no line", "no line"),
+        (Found(None, reason="1 launch: three give an interval"), "?", "?"),
+    ],
+)
+def test_from_where_on_an_arm_pays_is_written_from_what_was_found(found: Found, text: str, short: str) -> None:
+    for full, said in ((True, text), (False, short)):
+        assert From(line(found), line(found)).text(full=full) == said
+        assert From(line(found), line(Found("never"))).text(full=full) in {"never", "?"}  # the later of both estimates
+        assert From(*[line(found, withheld="smoke effort: no claims")] * 2).text(full=full) == "?"
+        assert From(*[line(found, left_out=("256: contaminated",))] * 2).text(full=full) == f"{said}°"
+
+
+def test_the_best_of_a_column_is_marked_where_it_is_told_apart_from_all(loaded: Loaded) -> None:
+    here = loaded.cases[(loaded.cases.metric == "latency/forward") & (loaded.cases.seq_len == 256)]
+    ids = dict(zip(here.arm, here.case_id, strict=True))
+    assert pays.best(loaded, "latency/forward", ids) == "mod[c0.125]"
+    pairs = loaded.pairs.copy()
+    at = (pairs.metric == "latency/forward") & (pairs.seq_len == 256) & (pairs.arm == "mod[c0.125]")
+    for row in pairs[at].index:
+        undecided = pairs.copy()
+        undecided.loc[row, "verdict"] = "inconclusive"
+        assert pays.best(changed(loaded, loaded.cases, undecided), "latency/forward", ids) is None
+    assert pays.best(changed(loaded, loaded.cases, pairs.assign(verdict=None)), "latency/forward", ids) is None
+    doubted = pairs.copy()
+    doubted.loc[at, "labels"] = str(Label.MASKS_COMPUTE)
+    assert pays.best(changed(loaded, loaded.cases, doubted), "latency/forward", ids) is None
+    assert pays.best(loaded, "latency/forward", {"dense": ids["dense"]}) is None
+
+
+def test_of_a_smoke_run_no_arm_is_said_to_pay(tmp_path: Path) -> None:
+    stored(tmp_path, planted_suite("smoke", metrics=METRICS))
+    text = closing(load(tmp_path / "run"))
+    assert "pays from" not in text
+    assert "*" not in text
+    assert "A smoke run: it shows that everything runs, and supports no claim." in " ".join(text.split())

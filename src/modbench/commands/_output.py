@@ -51,7 +51,7 @@ def say_json(data: object, *, allow_nan: bool = True) -> None:
     print(masked(escaped_json(json.dumps(data, indent=1, allow_nan=allow_nan))), flush=True)
 
 
-def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False) -> None:
+def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
     """Print the summary of a run as text or JSON; quietly only the path of the report, and failures on standard error."""
     from modbench.reports import nothing, summary
 
@@ -71,4 +71,4 @@ def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False) -> 
             str(file) for file in finished.files if file.parent == finished.folder and file.suffix in {".html", ".csv"}
         }
         others = [file for file in files if file not in usual and file != str(finished.report)]
-        say("\n".join([summary.closing(*result), *(f"also: {file}" for file in others)]))
+        say("\n".join([summary.closing(*result, verbose=verbose), *(f"also: {file}" for file in others)]))

@@ -11,7 +11,7 @@ import typer
 from modbench.commands._app import app
 from modbench.commands._complete import formats as formats_named
 from modbench.commands._complete import runs
-from modbench.commands._flags import JsonFlag, QuietFlag
+from modbench.commands._flags import JsonFlag, QuietFlag, VerboseFlag
 from modbench.commands._output import print_summary
 
 
@@ -27,6 +27,7 @@ def report(
         typer.Option("--all-pairs", help="Compare any two arms, even where that makes thousands of rows."),
     ] = False,
     quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
     formats: Annotated[
         str | None,
         typer.Option(
@@ -58,7 +59,7 @@ def report(
         raise UsageError("--out '' names no folder. Name one, or omit --out.")
     chosen = DEFAULT if formats is None else named(formats)
     finished = api.report(run_folder, baseline, all_pairs=all_pairs, formats=chosen, out=out)
-    print_summary(finished, as_json=as_json, quiet=quiet)
+    print_summary(finished, as_json=as_json, quiet=quiet, verbose=verbose)
     run = finished.loaded.run
     gone = missing(run.included)
     since = changed_since(run.token) if gone else {}

@@ -10,7 +10,16 @@ import typer
 
 from modbench.commands._app import app
 from modbench.commands._complete import launchers, runs
-from modbench.commands._flags import Flags, JsonFlag, QuietFlag, SelectFlag, SuiteName, TimeoutFlag, with_flags
+from modbench.commands._flags import (
+    Flags,
+    JsonFlag,
+    QuietFlag,
+    SelectFlag,
+    SuiteName,
+    TimeoutFlag,
+    VerboseFlag,
+    with_flags,
+)
 from modbench.commands._output import print_summary, say
 from modbench.commands._trust import word_on
 
@@ -50,6 +59,7 @@ def run(
     launcher_profile: ProfileFlag = None,
     options: LauncherOptions = None,
     quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure a suite and write its report."""
@@ -86,7 +96,7 @@ def run(
         options=words,
         timeout_s=timeout_s,
     )
-    print_summary(finished, as_json=as_json, quiet=quiet)
+    print_summary(finished, as_json=as_json, quiet=quiet, verbose=verbose)
     nothing.check(finished.loaded, finished.report)
     if strict and not finished.loaded.failed.empty:
         raise typer.Exit(1)
@@ -112,6 +122,7 @@ def resume(
         bool, typer.Option("--trust", help="Use files that you did not begin the run with, or that changed since.")
     ] = False,
     quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Continue an interrupted run.
@@ -138,5 +149,5 @@ def resume(
         trust=word_on(trust=trust),
         timeout_s=timeout_s,
     )
-    print_summary(finished, as_json=as_json, quiet=quiet)
+    print_summary(finished, as_json=as_json, quiet=quiet, verbose=verbose)
     nothing.check(finished.loaded, finished.report)
