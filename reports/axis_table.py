@@ -1,4 +1,4 @@
-"""A table along an axis: what is kept of a run, its columns and cells. `compare_by.py` makes it, `compare_text.py` shows it."""
+"""A table along an axis: what is kept of a run, its columns and cells. `compare_by.py` makes it, `axis_grid.py` and the page show it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ from typing import Any, TypeAlias
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.reports import axes
 from modbench.reports.axes import Value
 from modbench.reports.panel import TIMED
+from modbench.reports.style import name
 
 # Shown where no metric is named: the others are in the JSON.
 SHOWN = (*(metric for _, metric in TIMED), "memory/peak_allocated", "memory/kv_cache", "bpb/val")
+# How metrics are called in headings; the others by their keys.
+TITLES = {metric: title for title, metric in TIMED} | {
+    "memory/peak_allocated": "peak memory",
+    "memory/kv_cache": "KV cache",
+    "bpb/val": "bits/byte",
+}
 BASELINE = "baseline"
 
 
@@ -103,3 +111,29 @@ class Table:
         """The columns of the metrics that are shown where none is named."""
         few = [column for column in self.columns if column.metric.key in SHOWN]
         return few or self.columns
+
+
+def row_label(table: Table, value: Value) -> str:
+    """Return the label of a row: a value of the axis, or the baseline's name."""
+    if value == BASELINE:
+        taken = {axes.in_words(table.axis, each) for each in table.rows if each != BASELINE}
+        return f"{table.baseline} (baseline)" if table.baseline in taken else table.baseline
+    if table.axis == "arm":
+        return next(name(c.cells[value].case) for c in table.columns if value in c.cells)
+    return axes.in_words(table.axis, value)
+
+
+def title(column: Column) -> tuple[str, str]:
+    """Return the heading of a column: its metric, and what else distinguishes it."""
+    return TITLES.get(column.metric.key, column.metric.key), named(column, column.heading)
+
+
+def named(column: Column, fields: Heading) -> str:
+    """Write some of the fields that distinguish a column."""
+    arms = {cell.case.arm: cell.case for cell in column.cells.values()}
+    parts = [
+        name(arms[str(value)]) if key == "arm" and value in arms else axes.heading(key, value)
+        for key, value in fields
+        if value not in {axes.FOLLOWS, None}
+    ]
+    return ", ".join(parts)

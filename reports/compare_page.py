@@ -13,7 +13,7 @@ from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import human, three_digits
-from modbench.reports import compare_runs_text, compare_text, run_differences
+from modbench.reports import axis_table, compare_runs_text, compare_text, run_differences
 from modbench.reports.axis_table import Column, Table
 from modbench.reports.compare_runs import VERDICTS, Compared, Row, letter
 from modbench.reports.load import Loaded
@@ -210,7 +210,7 @@ def of_axis(loaded: Loaded, table: Table, command: Sequence[str]) -> Page:
 
 def _metric(table: Table, columns: Sequence[Column]) -> Section:
     """One metric: a row for each value of the axis, and for each column the comparison and the value."""
-    heads = [compare_text.title(column)[1] or compare_text.title(column)[0] for column in columns]
+    heads = [axis_table.title(column)[1] or axis_table.title(column)[0] for column in columns]
     kind = "difference" if columns[0].metric.scored_as == "difference" else "ratio"
     head = [table.axis, *(text for each in heads for text in (f"{each}: {kind}", "value"))]
     rows = []
@@ -218,6 +218,6 @@ def _metric(table: Table, columns: Sequence[Column]) -> Section:
         cells = [compare_text.texts(column, column.cells.get(value)) for column in columns]
         if any(map(any, cells)):
             texts = (text for ratio, word, number in cells for text in (f"{ratio} {word}".strip(), number))
-            rows.append([compare_text.row_label(table, value), *texts])
-    title = compare_text.title(columns[0])[0]
+            rows.append([axis_table.row_label(table, value), *texts])
+    title = axis_table.title(columns[0])[0]
     return Section(title, grids=[Grid(f"{title} by {table.axis}", head, rows, range(1, len(head)))])

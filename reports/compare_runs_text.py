@@ -10,8 +10,8 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import human, three_digits
 from modbench.reports import axes, run_differences
+from modbench.reports.axis_table import TITLES
 from modbench.reports.compare_runs import UNDECIDED, VERDICTS, Against, Compared, Row, failures, letter
-from modbench.reports.compare_text import TITLES
 from modbench.reports.load import Loaded
 from modbench.reports.machine import machine_check
 from modbench.reports.panel import PLAIN_WORDS, TIME_WORDS

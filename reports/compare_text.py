@@ -3,91 +3,68 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from modbench.harness.core.labels import Label
+from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import human
-from modbench.reports import axes
+from modbench.reports import axes, axis_grid, terminal_tables
 from modbench.reports.axes import Value
 from modbench.reports.axis_table import BASELINE, Cell, Column, Table
 from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded
 from modbench.reports.machine import machine_check, warnings
-from modbench.reports.panel import TIMED, is_number, verdict_words
+from modbench.reports.panel import is_number, verdict_words
 from modbench.reports.style import name
 from modbench.reports.terminal_tables import FUTURE_MARK, TAIL_MARK
-from modbench.reports.text_table import wrapped
+from modbench.reports.text_table import joined, wrapped
 
-# How metrics are called in headings; the others by their keys.
-TITLES = {metric: title for title, metric in TIMED} | {
-    "memory/peak_allocated": "peak memory",
-    "memory/kv_cache": "KV cache",
-    "bpb/val": "bits/byte",
-}
-# Columns that a terminal shows; the JSON has all.
-MOST_COLUMNS = 36
-# Cases and metrics whose missing values are explained.
-MOST_REASONS = 8
-GAP = "   "
+# Lines of tables that a terminal shows; the first table is shown whatever its length.
+MOST_LINES = 34
+# Cases and metrics whose missing values are explained, with `-v` and without.
+MOST_REASONS, FEW_REASONS = 8, 2
+# Labels that have a mark beside the number in a terminal.
+MARKED = frozenset({*LOOKED_AHEAD, Label.TAIL, Label.CONTAMINATED})
 
 
-def as_text(loaded: Loaded, table: Table, width: int, *, every: bool = False) -> str:
-    """Return the table in blocks that fit the width, then what must be known to read it.
+def as_text(loaded: Loaded, table: Table, width: int, *, every: bool = False, verbose: bool = False) -> str:
+    """Return a table for each metric, then what must be known to read them.
 
     Args:
         loaded: the run.
         table: what was compared.
         width: of the terminal, in characters.
         every: whether all metrics are shown.
+        verbose: whether nothing is left out.
     """
-    columns = table.columns if every else table.shown()
-    lines = [*wrapped([f"{loaded.path}: by {table.axis}, against {table.baseline}; above 1 is better"], width), ""]
-    for sentence in warnings(loaded):
-        lines = [*wrapped([f"⚠ {sentence}"], width), "", *lines]
-    shown = columns[:MOST_COLUMNS]
-    labels = [row_label(table, value) for value in table.rows]
-    pieces = [_piece(table, column) for column in shown]
-    for block in _blocks(labels, pieces, width - max(map(len, labels)) - len(GAP)):
-        lines += [*block, ""]
-    said = [*legend(shown), *table.notes, *missing(shown)]
-    if len(columns) > len(shown):
-        said.append(f"and {len(columns) - len(shown)} more columns: --metric, --seq-len, --workload and -k choose")
-    others = dict.fromkeys(column.metric.key for column in table.columns if column not in columns)
-    if others:
-        said.append(f"not shown: {', '.join(others)} (--metric KEY, or --json)")
-    said += how_to_read(loaded)
-    return "\n".join(escaped(line, lines=False) for line in [*lines, *wrapped(said, width)])
+    columns = table.columns if every or verbose else table.shown()
+    blocks = [wrapped([f"⚠ {sentence}"], width) for sentence in reversed(warnings(loaded))]
+    blocks.append(wrapped([f"{loaded.path} by {table.axis}, over {table.baseline}"], width))
+    left, made = dict.fromkeys(column.metric.key for column in table.columns), list[str]()
+    for grid in axis_grid.of(loaded, table, columns, width):
+        lines = grid.lines(width)
+        if verbose or not made or len(made) + len(lines) <= MOST_LINES:
+            made += lines
+            left = {key: None for key in left if key not in grid.metrics}
+    parts, said = terminal_tables.legend("\n".join(made), table.baseline)
+    said += table.notes
+    said += [
+        *labels(columns, None if verbose else 1, marked=MARKED),
+        *missing(columns, MOST_REASONS if verbose else FEW_REASONS),
+    ]
+    said += [f"not shown: {', '.join(left)} (-v, or --metric KEY)"] if left else []
+    parts.append(f"margin {loaded.run.plan.suite.margin:.1%}")
+    blocks += [made, [*joined(parts, width), *wrapped([*said, machine_check(loaded)[1]], width)]]
+    return "\n\n".join("\n".join(escaped(each.rstrip(), lines=False) for each in block).strip() for block in blocks)
 
 
 def how_to_read(loaded: Loaded) -> list[str]:
     """Say what is known of the machine, and what the numbers are."""
     return [machine_check(loaded)[1], f"margin {loaded.run.plan.suite.margin:.1%}; ± half the 95 % interval"]
-
-
-def row_label(table: Table, value: Value) -> str:
-    """Return the label of a row: a value of the axis, or the baseline's name."""
-    if value == BASELINE:
-        taken = {axes.in_words(table.axis, each) for each in table.rows if each != BASELINE}
-        return f"{table.baseline} (baseline)" if table.baseline in taken else table.baseline
-    if table.axis == "arm":
-        return next(name(c.cells[value].case) for c in table.columns if value in c.cells)
-    return axes.in_words(table.axis, value)
-
-
-def title(column: Column) -> tuple[str, str]:
-    """Return the heading of a column: its metric, and what else distinguishes it."""
-    arms = {cell.case.arm: cell.case for cell in column.cells.values()}
-    parts = [
-        name(arms[str(value)]) if key == "arm" and value in arms else axes.heading(key, value)
-        for key, value in column.heading
-        if value != axes.FOLLOWS
-    ]
-    return TITLES.get(column.metric.key, column.metric.key), ", ".join(parts)
 
 
 def texts(column: Column, cell: Cell | None) -> tuple[str, str, str]:
@@ -122,57 +99,32 @@ def _labels(row: dict[str, Any]) -> list[str]:
     return str(row.get("labels") or "").split(";")
 
 
-def _piece(table: Table, column: Column) -> list[str]:
-    """Return a column as lines of equal length: two of heading, then one for each row."""
-    cells = [texts(column, column.cells.get(value)) for value in table.rows]
-    widths = [max(len(cell[i]) for cell in cells) for i in range(3)]
-    lines = [" ".join(_padded(cell, widths)).rstrip() for cell in cells]
-    lines = [*title(column), *lines]
-    return [line.ljust(max(map(len, lines))) for line in lines]
-
-
-def _padded(cell: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    for i, (text, width) in enumerate(zip(cell, widths, strict=True)):
-        if width:
-            yield text.rjust(width) if i == 2 else text.ljust(width)
-
-
-def _blocks(labels: Sequence[str], pieces: Sequence[list[str]], room: int) -> Iterator[list[str]]:
-    """Yield the columns side by side, as many as fit; each block with the labels of the rows that have something in it."""
-    row: list[list[str]] = []
-    for piece in [*pieces, None]:
-        used = sum(len(each[0]) + len(GAP) for each in row)
-        if row and (piece is None or used + len(piece[0]) > room):
-            yield list(_block(["", "", *labels], row))
-            row = []
-        if piece is not None:
-            row.append(piece)
-
-
-def _block(labels: Sequence[str], pieces: Sequence[list[str]]) -> Iterator[str]:
-    wide = max(map(len, labels))
-    for label, *parts in zip(labels, *pieces, strict=True):
-        if any(map(str.strip, parts)):
-            yield GAP.join([label.ljust(wide), *parts]).rstrip()
-
-
 def legend(columns: Sequence[Column]) -> Iterator[str]:
     """Explain the marks, and name the labels with the arms that have them."""
-    rows = [(cell, cell.row) for column in columns for cell in column.cells.values() if cell.row is not None]
-    if any(_mark(row) == FUTURE_MARK for _, row in rows):
+    marks = {_mark(cell.row) for column in columns for cell in column.cells.values() if cell.row is not None}
+    if FUTURE_MARK in marks:
         yield f"{FUTURE_MARK} {Label.SAW_FUTURE}, or the baseline's did: not comparable with a causal loss"
-    if any(_mark(row) == TAIL_MARK for _, row in rows):
+    if TAIL_MARK in marks:
         yield f"{TAIL_MARK} {Label.TAIL}: typical calls (shown) and the mean disagree; --json has both"
+    yield from labels(columns)
+
+
+def labels(
+    columns: Sequence[Column], most: int | None = None, *, marked: Collection[str] = (Label.SAW_FUTURE, Label.TAIL)
+) -> Iterator[str]:
+    """Name the labels that have no mark, with the arms that have them; of more than so many arms the rest are counted."""
     found: dict[str, dict[str, None]] = {}
-    for cell, row in rows:
-        for label in _labels(row):
-            if label and label not in {Label.SAW_FUTURE, Label.TAIL}:
+    for cell in (cell for column in columns for cell in column.cells.values() if cell.row is not None):
+        for label in _labels(cell.row or {}):
+            if label and label not in marked:
                 found.setdefault(label, {})[name(cell.case)] = None
-    yield from (f"{label}: {'; '.join(arms)}" for label, arms in found.items())
+    for label, arms in found.items():
+        more = f" and {len(arms) - most} more" if most is not None and len(arms) > most else ""
+        yield f"{label}: {'; '.join(list(arms)[:most])}{more}"
 
 
-def missing(columns: Sequence[Column]) -> Iterator[str]:
-    """Say why cells have no comparison: each reason once."""
+def missing(columns: Sequence[Column], most: int = MOST_REASONS) -> Iterator[str]:
+    """Say why cells have no comparison: each reason once, so many of them."""
     reasons: dict[str, list[str]] = {}
     for column in columns:
         for cell in column.cells.values():
@@ -180,11 +132,11 @@ def missing(columns: Sequence[Column]) -> Iterator[str]:
                 reasons.setdefault(f"{cell.row['status']}: {cell.row['reason']}", []).append(cell.case.id)
             elif cell.why:
                 reasons.setdefault(f"–: {cell.why}", []).append(cell.case.id)
-    for reason, cases in list(reasons.items())[:MOST_REASONS]:
+    for reason, cases in list(reasons.items())[:most]:
         more = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
         yield f"{cases[0]}{more}: {reason}"
-    if len(reasons) > MOST_REASONS:
-        yield f"and {len(reasons) - MOST_REASONS} more reasons: --json has them"
+    if len(reasons) > most:
+        yield f"and {len(reasons) - most} more reasons: --json has them"
 
 
 KEPT = (

@@ -132,17 +132,15 @@ def columns(loaded: Loaded, table: Shown, arms: Sequence[Case], *, best: bool = 
         cells = paired([_cell(loaded, case, table.metric, length, factor) for case in arms])
         rows = [loaded.case(case.arm, table.metric, length) for case in arms] if best else []
         measured = {row.arm: row.case_id for row in rows if row is not None and row.status == "ok"}
-        made.append(
-            [f"T = {length:,}", *starred(cells, [case.arm for case in arms], pays.best(loaded, table.metric, measured))]
-        )
+        top = pays.best(loaded, table.metric, measured)
+        made.append([f"T = {length:,}", *starred(cells, [case.arm == top for case in arms])])
     return made
 
 
-def starred(cells: Sequence[str], arms: Sequence[str | None], best: str | None) -> list[str]:
-    """Return the cells of a column with a mark behind that of the best arm; as they are where none is shown to be the best."""
-    if best is None:
-        return list(cells)
-    return [f"{cell}{BEST_MARK if arm == best else ' '}" for cell, arm in zip(cells, arms, strict=True)]
+def starred(cells: Sequence[str], best: Sequence[bool]) -> list[str]:
+    """Return the cells of a column with a mark behind the best; as they are where none is shown to be the best."""
+    marks = [BEST_MARK if mine else " " for mine in best] if any(best) else [""] * len(cells)
+    return [f"{cell}{mark}" for cell, mark in zip(cells, marks, strict=True)]
 
 
 def _cell(loaded: Loaded, case: Case, metric: str, length: int, factor: float) -> tuple[str, str]:

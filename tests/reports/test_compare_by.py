@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from planted_compare import ARMS, compared_run
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
-from modbench.reports import axes, compare_text, unpaired
+from modbench.reports import axes, axis_table, compare_text, demo, pays, unpaired
 from modbench.reports.axis_table import BASELINE, Cell, Column, Filter, Table
 from modbench.reports.compare_by import compare_by
 from modbench.reports.load import Loaded, load
@@ -71,7 +72,7 @@ def test_pairs_are_those_of_the_report_against_that_arm(run: Loaded) -> None:
 def test_the_anchor_is_the_default_and_stands_beside_values_that_it_has_not(run: Loaded) -> None:
     table = compare_by(run, "capacity")
     assert table.rows == [BASELINE, 0.125, 0.25, 0.5]
-    assert (table.baseline, compare_text.row_label(table, BASELINE)) == ("dense", "dense")
+    assert (table.baseline, axis_table.row_label(table, BASELINE)) == ("dense", "dense")
     each = column(table, seq_len=64, dtype="fp32")
     assert each.cells[BASELINE].value == pytest.approx(0.02, rel=0.01)
     assert ratio(each.cells[0.125]) == (pytest.approx(2.0, rel=0.01), "better")
@@ -177,20 +178,18 @@ def test_what_cannot_be_compared_is_refused_with_what_would_work(
 
 
 GOLDEN = """\
-run: by capacity, against capacity=0.25; above 1 is better
+run by capacity, over capacity=0.25
 
-        forward pass                   forward pass
-        T=64, fp32                     T=64, bf16
-0.125   1.60× ±0.00 ▲ faster 10.0 ms   1.60× ±0.00 ▲ faster 8.00 ms
-0.25    baseline             16.0 ms   baseline             12.8 ms
-0.5     failed                         failed
+T=64           forward pass, ms  peak memory, MiB
+fp32  0.125    10.0 1.60×±.00▲*       1.91 1.50×*
+      0.25     16.0                   2.86
+      0.5    failed                   3.81 0.75×
+bf16  0.125    8.00 1.60×±.00▲*       1.91 1.50×*
+      0.25     12.8                   2.86
+      0.5    failed                   3.81 0.75×
 
-        peak memory                  peak memory
-        T=64, fp32                   T=64, bf16
-0.125   1.50×    ▲ better 1.91 MiB   1.50×    ▲ better 1.91 MiB
-0.25    baseline          2.86 MiB   baseline          2.86 MiB
-0.5     0.75×    ▼ worse  3.81 MiB   0.75×    ▼ worse  3.81 MiB
-
+ratio: capacity=0.25 ÷ row · ± half of 95 % · ▲ faster · * best, told apart
+margin 2.0%
 capacity does not apply to dense; MoE
 mod[c0.5-T64-B1-fp32-cpu1] and 1 more: failed: error: planted <b>failure</b>
 """
@@ -221,6 +220,44 @@ def test_the_table_in_a_terminal_fits_80_columns(
     assert first["rows"][2]["reason"] == "error: planted <b>failure</b>"
 
 
+def test_quick_by_capacity_is_one_table_for_each_metric(tmp_path: Path) -> None:
+    """At most 40 lines of 80 columns: lengths side by side, the baseline once, the best of a column where it is told apart."""
+    demo.unpack(tmp_path)
+    made = load(tmp_path)
+    table = compare_by(made, "capacity")
+    lines = compare_text.as_text(made, table, 80).splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 80
+    heads = [line for line in lines if "T=128" in line]
+    assert [line.split("  ")[0] for line in heads] == ["forward pass, ms", "train step, ms", "peak memory, MiB"]
+    assert sum(" dense " in f" {line} " and line.startswith("MoD ") for line in lines) == len(heads)
+    at = lines.index(heads[0])
+    marked = [line.split("  ")[-1].endswith("*") for line in lines[at + 1 : lines.index("", at)]]
+    last = column(table, seq_len=512, model="mod")
+    best = pays.best(
+        made,
+        TIME,
+        {
+            c.cells[v].case.arm: c.cells[v].case.id
+            for c in table.columns
+            for v in c.cells
+            if c.metric.key == TIME and dict(c.heading)["seq_len"] == 512
+        },
+    )
+    assert marked == [False, best == last.cells[0.125].case.arm, False, False, False, False]
+    assert marked[1]
+    every = compare_text.as_text(made, table, 80, verbose=True)
+    assert all(each.metric.key in every or axis_table.TITLES[each.metric.key] in every for each in table.columns)
+
+
+def test_lengths_as_the_axis_have_no_mark_for_another_place(run: Loaded) -> None:
+    """A column with both lengths: each has its own best, of the arms that were timed there."""
+    text = compare_text.as_text(run, compare_by(run, "seq_len", None, Filter(metrics=(TIME,))), 80)
+    rows = [line for line in text.splitlines() if line.lstrip().startswith(("64 ", "128 ")) or " 64 " in line]
+    assert len(rows) == 2 * len(run.arms)
+    assert [row.count("*") for row in rows] == [2 * (case.arm == "mod[c0.125]") for case in run.arms for _ in (64, 128)]
+
+
 def test_an_incomplete_run_is_compared_and_ends_with_4(tmp_path: Path, modbench: Any) -> None:
     made = compared_run(tmp_path / "run", leave_out="memory-T64-B1-bf16", suite={"grid": {"seq_len": [64]}})
     assert not made.run.missing
@@ -229,8 +266,8 @@ def test_an_incomplete_run_is_compared_and_ends_with_4(tmp_path: Path, modbench:
     done = modbench("compare", made.path, "--by", "capacity")
     assert done.returncode == 4, done.stderr
     assert "5 units have no record" in done.stderr
-    assert "▲ faster" in done.stdout
-    assert "not measured: the unit has no record" in done.stdout
+    assert re.search(r"\d×\S*▲", done.stdout)
+    assert "not measured: the unit has no record" in " ".join(done.stdout.split())
     assert before == {path: path.stat().st_mtime_ns for path in made.path.rglob("*")}  # nothing is written there
 
 

@@ -10,7 +10,7 @@ import typer
 
 from modbench.commands._app import app
 from modbench.commands._complete import metrics, runs
-from modbench.commands._flags import JsonFlag, SelectFlag, checked_margin, listed
+from modbench.commands._flags import JsonFlag, SelectFlag, VerboseFlag, checked_margin, listed
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError, UsageError
 
@@ -25,11 +25,13 @@ class Output(NamedTuple):
         html: a file for the page; None: none.
         force: whether that file may exist.
         as_json: whether JSON is printed instead of text.
+        verbose: whether the text leaves nothing out.
     """
 
     html: str | None
     force: bool
     as_json: bool
+    verbose: bool
 
 
 def _typed() -> list[str]:
@@ -117,6 +119,7 @@ def compare(
             help="With --paired: folder for the runs; continues an interrupted comparison.",
         ),
     ] = None,
+    verbose: VerboseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare the cases of a run, runs, or two revisions.
@@ -158,13 +161,13 @@ def compare(
         from modbench.reports.axis_table import Filter
 
         lists = listed("--metric", metric, str), listed("--seq-len", seq_len, int), listed("--workload", workload, str)
-        _by(runs[0], by, baseline, Filter(*lists, select), Output(html, force=force, as_json=as_json))
+        _by(runs[0], by, baseline, Filter(*lists, select), Output(html, force=force, as_json=as_json, verbose=verbose))
         return
     chosen = {"--baseline": baseline, "--metric": metric, "--seq-len": seq_len, "--workload": workload, "-k": select}
     _refuse(chosen, "--by AXIS, or --paired")
     if len(runs) == 1:
         raise UsageError("one run was named: name another, or compare its cases with --by AXIS, such as --by capacity.")
-    _runs(runs, margin, Output(html, force=force, as_json=as_json), across_machines=across_machines)
+    _runs(runs, margin, Output(html, force=force, as_json=as_json, verbose=verbose), across_machines=across_machines)
 
 
 def _refuse(given: Mapping[str, object], needs: str) -> None:
@@ -190,7 +193,8 @@ def _by(folder: str, axis: str, baseline: str | None, keep: Filter, out: Output)
     if out.as_json:
         say_json(compare_text.as_dict(loaded, table), allow_nan=False)
     else:
-        say(compare_text.as_text(loaded, table, text_table.width(), every=bool(keep.metrics)))
+        every = bool(keep.metrics)
+        say(compare_text.as_text(loaded, table, text_table.width(), every=every, verbose=out.verbose))
     if loaded.run.incomplete:
         raise IncompleteError(loaded.run.incomplete)
 
