@@ -1,4 +1,4 @@
-"""A table along an axis: what is kept of a run, its columns and cells. `compare_by.py` makes it, `axis_grid.py` and the page show it."""
+"""A table along an axis: what is kept of a run, its columns and cells. `compare_by.py` makes it, `axis_grid.py` shows it."""
 
 from __future__ import annotations
 

@@ -3,47 +3,75 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from modbench.harness.core.printable import escaped
 from modbench.reports.gate import Gate
 from modbench.reports.gate_rules import Finding
 
-MOST_REASONS = 8
+# Reasons why there is no verdict that are named, with `-v` and without.
+MOST_REASONS, FEW_REASONS = 8, 3
 NOTHING = "nothing was compared, so this gate shows nothing"
 
 
-def as_text(found: Gate) -> Iterator[str]:
-    """Yield what changed or cannot be told, one line for each, then the summary and why the rest has no verdict.
+def as_text(found: Gate, *, verbose: bool = False) -> Iterator[str]:
+    """Yield the verdict, then what changed or cannot be told, what was asked for, and why the rest has no verdict.
 
     A reason may hold line feeds, and a folder may be a stranger's: each stays on its line.
+
+    Args:
+        found: the result.
+        verbose: whether each case has a line, not the worst of each metric and verdict.
     """
-    yield from (escaped(line, lines=False) for line in _lines(found))
+    yield from (escaped(line, lines=False) for line in _lines(found, verbose=verbose))
 
 
-def _lines(found: Gate) -> Iterator[str]:
-    for finding in found.findings:
-        if finding.verdict in {"worse", "better"} or (finding.verdict == "cannot tell" and finding.change is not None):
-            out = "" if found.counts(finding) else "  (reported only)"
-            yield f"{finding.verdict:<12} {finding.case}  {finding.metric}  {change(finding)}{more(finding)}{out}"
+def _lines(found: Gate, *, verbose: bool) -> Iterator[str]:
     timed = [finding for finding in found.counted if finding.metric in found.timed]
     yield headline(found)
-    yield from tiers(found)
-    yield from found.said
-    # What decides the exit code is the error's to say.
-    yield from (str(why) for why in (found.incomplete, found.unfit) if why and found.verdict == "worse")
     if not found.compared:
         yield NOTHING
     elif found.empty:
         yield f"{', '.join(each.written for each in found.empty)}: nothing was compared, so this gate shows nothing about it"
     elif not any(finding.changes for finding in timed) and timed:
         yield "no time was compared"
-    yield from how_to_tell(found)
+    yield from _changed(found, verbose=verbose)
+    yield from _tiers(found, verbose=verbose)
+    yield from found.said
+    # What decides the exit code is the error's to say.
+    yield from (str(why) for why in (found.incomplete, found.unfit) if why and found.verdict == "worse")
+    most = MOST_REASONS if verbose else FEW_REASONS
     for word in ("cannot tell", "not compared"):
         silent = [each for each in found.findings if each.verdict == word]
         silent = [each for each in silent if word == "not compared" or each.change is None]
-        yield from _grouped(word, [each for each in silent if found.counts(each)])
-        yield from _grouped(f"{word} (reported only)", [each for each in silent if not found.counts(each)])
+        yield from _grouped(word, [each for each in silent if found.counts(each)], most)
+        yield from _grouped(f"{word} (reported only)", [each for each in silent if not found.counts(each)], most)
+    yield from how_to_tell(found)
+
+
+def _changed(found: Gate, *, verbose: bool) -> Iterator[str]:
+    """Yield what changed or cannot be told: for each metric and verdict the worst case, and how many more there are."""
+    alike: dict[tuple[str, ...], list[Finding]] = {}
+    for each in found.findings:
+        if each.verdict in {"worse", "better"} or (each.verdict == "cannot tell" and each.change is not None):
+            why = str(each.reason) if each.change is None else ""
+            alike.setdefault((each.verdict, each.metric, why, each.case * verbose), []).append(each)
+    for (verdict, *_), those in sorted(alike.items(), key=lambda item: not found.counts(item[1][0])):
+        if verdict == "better" and not verbose:  # counted in the first line
+            continue
+        worst = min(those, key=_how_good)
+        rest = f" and {len(those) - 1} more" * (len(those) > 1)
+        # What would let the whole gate pass stands in the last line.
+        decides = "" if worst.launches and worst.launches == found.launches and not verbose else more(worst)
+        said = f"{'worst ' * bool(rest)}{change(worst)}{decides}"
+        out = "" if found.counts(worst) else "  (reported only)"
+        yield f"{verdict:<12} {worst.case}{rest}  {worst.metric}  {said}{out}"
+
+
+def _how_good(finding: Finding) -> float:
+    """A number that is higher the better a change is; of what cannot be told, the better what its interval reaches."""
+    open_ = finding.verdict == "cannot tell"
+    return min((each.ends[0] if open_ else each.value for each in finding.changes), default=finding.change or 0.0)
 
 
 def headline(found: Gate) -> str:
@@ -69,15 +97,20 @@ def in_numbers(counts: Mapping[str, int]) -> str:
     )
 
 
-def tiers(found: Gate) -> Iterator[str]:
-    """Yield a line for each check, those that were named first."""
+def _tiers(found: Gate, *, verbose: bool) -> Iterator[str]:
+    """Yield a line for each check that was named, then the others: in one line, or with a line each."""
+    others = list[str]()
     for each in sorted(found.tiers, key=lambda each: not each.named):
         numbers = in_numbers(each.counts)
         why = f": {each.reason}" if each.reason else ""
         if each.named:
             yield f"{each.tier:<6} {each.written:<14} {each.verdict}{f' ({numbers})' if numbers else ''}{why}"
-        else:
+        elif verbose:
             yield f"{each.tier:<6} {each.word:<14} not in --fail-on, fails nothing ({numbers})"
+        else:
+            others.append(f"{each.word} ({numbers})")
+    if others:
+        yield f"not in --fail-on, fails nothing: {'; '.join(others)}"
 
 
 def change(finding: Finding) -> str:
@@ -119,14 +152,15 @@ def how_to_tell(found: Gate) -> Iterator[str]:
     )
 
 
-def _grouped(word: str, findings: list[Finding]) -> Iterator[str]:
+def _grouped(word: str, findings: Sequence[Finding], most: int) -> Iterator[str]:
+    """Yield each reason once, with the first case and how many more there are."""
     reasons: dict[str, list[Finding]] = {}
     for finding in findings:
         reasons.setdefault(str(finding.reason), []).append(finding)
-    for reason, those in list(reasons.items())[:MOST_REASONS]:
+    for reason, those in list(reasons.items())[:most]:
         more = f" and {len(those) - 1} more" if len(those) > 1 else ""
         changes = sorted(each.change for each in those if each.change is not None)
         ratios = "–".join(dict.fromkeys(f"{end:.3f}" for end in (changes[0], changes[-1]))) + ": " if changes else ""
         yield f"{word}: {those[0].case} {those[0].metric}{more}: {ratios}{reason}"
-    if len(reasons) > MOST_REASONS:
-        yield f"and {len(reasons) - MOST_REASONS} more reasons: see --json"
+    if len(reasons) > most:
+        yield f"and {len(reasons) - most} more reasons: -v, or --json"

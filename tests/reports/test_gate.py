@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,9 @@ def test_the_gates_exit_codes(tmp_path: Path, modbench: Any) -> None:
     before, slow = tmp_path / "before", tmp_path / "slow"
     stopped = modbench("gate", slow, "--against", before)
     assert stopped.returncode == 1
-    assert "worse        moe[T64" in stopped.stdout
+    assert re.search(
+        r"^worse        moe\[T\d+-\S+ and 1 more  latency/forward  worst 0.7", stopped.stdout, re.MULTILINE
+    )
     assert modbench("gate", before, "--against", slow).returncode == 0
     told = json.loads(modbench("gate", slow, "--against", before, "--json").stdout)
     assert (told["verdict"], told["exit_code"], told["margin"]) == ("worse", 1, 0.02)

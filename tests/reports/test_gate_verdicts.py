@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.stats import effects
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.paired import Paired
-from modbench.reports import gate, gate_compare, gate_launches, gate_rules, gate_words
+from modbench.reports import demo, gate, gate_compare, gate_launches, gate_rules, gate_words
 from modbench.reports.gate import Gate
+from modbench.reports.gate_launches import Asked
 from modbench.reports.gate_rules import Change, Finding
 from modbench.reports.load import Loaded, load
 
@@ -287,3 +289,51 @@ def test_a_model_whose_cost_depends_on_the_input_is_compared_on_equal_inputs_onl
     of_arm = [each for each in found.findings if each.case.startswith("mod[c0.5") and each.metric == TIME]
     assert {each.verdict for each in of_arm} == {"cannot tell"}
     assert all("the runs timed it on 3 and 6 of them" in str(each.reason) for each in of_arm)
+
+
+def test_what_repeats_has_one_line_with_the_worst_case() -> None:
+    """For each metric, verdict and reason; with `-v` a line for each case."""
+    findings = [
+        Finding(
+            f"c{i}",
+            TIME,
+            "cannot tell",
+            math.exp(-i / 100),
+            0.9,
+            1.1,
+            changes=(Change(-i / 100, 0.01, 10, 0.02, 0.02),),
+        )
+        for i in range(5)
+    ]
+    findings += [Finding(case, "memory/peak_allocated", "worse", change) for case, change in (("m", 0.5), ("n", 0.4))]
+    findings += [
+        Finding(case, "labels", "worse", reason=f"now {why}") for case, why in (("o", "x"), ("p", "x"), ("q", "y"))
+    ]
+    findings += [Finding(f"p{i}", TIME, "pass", 1.0, 0.99, 1.01) for i in range(30)]
+    found = Gate(findings, 0.02, Asked(), "draft", 2, timed=frozenset({TIME}))
+    first, *lines = gate_words.as_text(found)
+    assert first.startswith("gate: worse: 5 worse, 5 cannot tell, 30 pass")
+    told = [re.split(r" {2,}|(?<=worse) ", line) for line in lines]
+    assert [each[:3] for each in told] == [
+        ["cannot tell", "c4 and 4 more", TIME],
+        ["worse", "n and 1 more", "memory/peak_allocated"],
+        ["worse", "o and 1 more", "labels"],
+        ["worse", "q", "labels"],
+    ]
+    assert [each[3].split(" [")[0] for each in told] == ["worst 0.961", "worst 0.400", "worst now x", "now y"]
+    every = [*gate_words.as_text(found, verbose=True)]
+    assert sum(line.startswith(("cannot tell", "worse")) for line in every) == 10
+
+
+def test_a_run_against_itself_takes_8_lines(tmp_path: Path) -> None:
+    demo.unpack(tmp_path)
+    loaded = load(tmp_path)
+    found = gate.gate(loaded, loaded)
+    lines = [*gate_words.as_text(found)]
+    assert len(lines) <= 8
+    assert lines[0].startswith("gate: cannot tell: 22 cannot tell, 170 pass, 6 not compared")
+    open_ = {each.metric for each in found.findings if each.verdict == "cannot tell"}
+    assert [line.split("  ")[2] for line in lines if line.startswith("cannot tell")] == [
+        *dict.fromkeys(each.metric for each in found.findings if each.metric in open_)
+    ]
+    assert f"--set launches={found.launches} " in lines[-1]

@@ -10,7 +10,7 @@ import typer
 
 from modbench.commands._app import app
 from modbench.commands._complete import runs
-from modbench.commands._flags import JsonFlag, checked_margin
+from modbench.commands._flags import JsonFlag, VerboseFlag, checked_margin
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError, unknown
 
@@ -62,6 +62,7 @@ def gate(
             "--format", metavar="text|github", help="github: annotations, and a job summary in $GITHUB_STEP_SUMMARY."
         ),
     ] = "text",
+    verbose: VerboseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Fail if a run is worse than an earlier one.
@@ -88,7 +89,7 @@ def gate(
     elif style == "github":
         _for_github(found, run_folder, against)
     else:
-        say("\n".join(gate_words.as_text(found)))
+        say("\n".join(gate_words.as_text(found, verbose=verbose)))
     code = found.exit_code(lenient=lenient)
     if code == IncompleteError.exit_code:
         raise IncompleteError(str(found.incomplete))
