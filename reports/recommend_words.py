@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
-from modbench.harness.core.units import human
+from modbench.harness.core.units import counted, human, scale_of, three_digits
 from modbench.reports.against import Against
-from modbench.reports.candidates import FEWEST_SEEDS, KV_CACHE, MEMORY, NOT_MEASURED, Candidate, Value
+from modbench.reports.candidates import FEWEST_SEEDS, KV_CACHE, NOT_MEASURED, Candidate, Value
 from modbench.reports.limits import FITS, MAY, UNKNOWN, shown
 from modbench.reports.panel import TIME_WORDS, times
 from modbench.reports.recommend import EQUAL, RECOMMENDED, Judged, Recommended
-from modbench.reports.style import name
+from modbench.reports.style import name, short
 from modbench.reports.text_table import aligned
 
 AIMS = {"latency": "fastest", "memory": "smallest", "flops": "fewest FLOPs", "loss": "lowest loss"}
@@ -24,9 +24,15 @@ MOST_OUT = 8
 NONE = "–"
 
 
-def as_text(found: Recommended, width: int = 100) -> Iterator[str]:
-    """Yield the lines of an answer, sentences wrapped to a width; a table and a command stay whole."""
-    for line in _lines(found):
+def as_text(found: Recommended, width: int = 100, *, verbose: bool = False) -> Iterator[str]:
+    """Yield the lines of an answer, sentences wrapped to a width; a table and a command stay whole.
+
+    Args:
+        found: the answer.
+        width: of the terminal, in characters.
+        verbose: whether all that is open is said, where commands follow that would measure it, and who is not considered.
+    """
+    for line in _lines(found, verbose=verbose):
         if isinstance(line, Whole):
             yield line
             continue
@@ -39,7 +45,7 @@ class Whole(str):
     __slots__ = ()
 
 
-def _lines(found: Recommended) -> Iterator[str]:
+def _lines(found: Recommended, *, verbose: bool) -> Iterator[str]:
     place = found.choice.in_words
     if found.best is None:
         yield from _nothing(found, place)
@@ -59,7 +65,7 @@ def _lines(found: Recommended) -> Iterator[str]:
         yield from _pairs(found, found.best)
         yield from _limits(found)
         yield from _losses(found)
-    yield from _rest(found)
+    yield from _rest(found, verbose=verbose)
 
 
 def _sides(found: Recommended) -> list[Judged]:
@@ -106,20 +112,32 @@ def _estimate(limit: str, value: float | None) -> str:
 def _table(found: Recommended) -> list[str]:
     """The best and its runner-up, a row each; a column for what any of the two has."""
     base, metrics = name(found.choice.baseline.case), {each.candidate.memory.metric for each in _sides(found)}
-    memory = {MEMORY: "peak memory", KV_CACHE: "keys, values"}[metrics.pop()] if len(metrics) == 1 else "memory"
+    memory = "keys, values" if metrics == {KV_CACHE} else "memory"
     flops = ["FLOPs"] if found.objective == "flops" else []
-    rows = [["", "time", f"over {base}", memory, f"loss, {found.choice.loss_unit[0]}", *flops]]
+    longest = max((each.candidate.time.value or 0.0 for each in _sides(found)), default=0.0)
+    factor, unit = scale_of(longest, "s")
+    rows = [["", unit, f"over {base}", memory, "loss", *flops]]
     shapes = (found.same_shape, found.runner_up_shape)
     for each, shape in zip(_sides(found), shapes, strict=False):
         candidate, loss = each.candidate, _shown(found, each.candidate.loss)
         # The mark says the word.
         ratio = NONE if shape is None else _ratio(shape).removesuffix("no verdict").rpartition(" ")[0]
-        cells = [_value(candidate.time), ratio, _value(candidate.memory)]
+        cells = [_time(candidate.time, factor), ratio, _value(candidate.memory)]
         cells += ["unknown" if loss.value is None else f"{loss.value:.4f}"]
         cells += [_value(candidate.flops)] if flops else []
-        rows.append([name(candidate.case).removesuffix(" of the FLOPs"), *cells])
+        rows.append([short(candidate.case), *cells])
     kept = [column for column in zip(*rows, strict=True) if {*column[1:]} - {"", NONE}]
     return aligned([list(row) for row in zip(*kept, strict=True)])
+
+
+def _time(value: Value, factor: float) -> str:
+    """Return a time and its interval without their unit: `28.3 [26.6–30.1]`."""
+    if value.value is None:
+        return NONE
+    said = three_digits(value.value / factor)
+    if value.low is None or value.high is None:
+        return said
+    return f"{said} [{three_digits(value.low / factor)}–{three_digits(value.high / factor)}]"
 
 
 def _pairs(found: Recommended, best: Judged) -> Iterator[str]:
@@ -128,7 +146,7 @@ def _pairs(found: Recommended, best: Judged) -> Iterator[str]:
     if other is None:
         yield "runner-up: none; no other setting fits or may fit"
     else:
-        yield f"{name(case)} against {name(other.candidate.case)}: {_told(found)}"
+        yield f"{short(case)} against {short(other.candidate.case)}: {_told(found)}"
     if best.candidate.time.value is not None and best.candidate.time.unsure:
         yield f"no verdict on times: {best.candidate.time.unsure}"
     if found.equal_cost and (other is None or found.equal_cost[0] != name(other.candidate.case)):
@@ -145,27 +163,35 @@ def _told(found: Recommended) -> str:
     word = TOLD.get(pair.verdict or "", "not told apart")
     if pair.verdict == "worse":  # the runner-up only may fit
         word = f"told apart: the runner-up is {MORE[found.objective]}"
+    if pair.ratio is None:  # what both losses rest on is said below
+        return f"loss {_rise(found, pair)}, {word}"
     why = f": {pair.reason}" if word == "not told apart" and pair.reason else ""
-    if pair.ratio is None:
-        return f"loss {_rise(found, pair)}, {word}{why}"
     return f"{_ratio(pair) if found.objective == 'latency' else times(pair.ratio)}, {word}{why}"
 
 
 def _limits(found: Recommended) -> Iterator[str]:
     """How the two hold what was asked, and which setting might be better still."""
+    alike: dict[tuple[str, str], list[str]] = {}
     for each in _sides(found):
-        if each.kept:
-            held = "; ".join(f"{kept.limit}: {shown(kept)}" for kept in each.kept)
-            yield f"{name(each.candidate.case)} {each.word}: {held}"
+        held = "; ".join(f"{kept.limit}: {shown(kept)}" for kept in each.kept)
+        alike.setdefault((each.word, held), []).append(name(each.candidate.case))
+    for (word, held), names in alike.items():
+        if held:
+            yield f"{'both' if len(names) > 1 else names[0]}, {word}: {held}"
     if found.better is not None and found.better is not found.runner_up:
         held = "; ".join(f"{each.limit}: {shown(each)}" for each in found.better.kept if each.word == MAY)
         yield f"may fit and be {MORE[found.objective]}: {name(found.better.candidate.case)} ({held})"
 
 
 def _losses(found: Recommended) -> Iterator[str]:
-    """Both losses with what they rest on; one that is not known with the reason."""
+    """What both losses rest on, said once where it is the same; of one that is not known the reason."""
+    alike: dict[str, list[Candidate]] = {}
     for each, pair in zip(_sides(found), (found.loss, found.runner_up_loss), strict=False):
-        yield f"loss of {name(each.candidate.case)}: {_loss(found, each.candidate, pair)}"
+        alike.setdefault(_loss(found, each.candidate, pair), []).append(each.candidate)
+    for said, candidates in alike.items():
+        flattered = [short(each.case) for each in candidates if each.flattered]
+        future = f"; top-k routing saw future tokens, which flatters it ({', '.join(flattered)})" if flattered else ""
+        yield f"loss of {'both' if len(candidates) > 1 else name(candidates[0].case)}: {said}{future}"
 
 
 def _loss(found: Recommended, candidate: Candidate, pair: Against | None) -> str:
@@ -173,27 +199,18 @@ def _loss(found: Recommended, candidate: Candidate, pair: Against | None) -> str
     if value.value is None:
         why = "was not measured" if value.reason == NOT_MEASURED else f"has no value: {value.reason}"
         return f"unknown: {value.metric} {why}"
-    seeds = f"{value.n} seed{'s' * (value.n != 1)}"
-    said = f"{value.metric}, {seeds}"
-    if pair is not None and pair.difference is not None:
-        word = OF_LOSS.get(pair.verdict or "", "not shown")
-        said += f", {_rise(found, pair)} against {name(found.choice.baseline.case)}: {word}"
-    elif value.n < FEWEST_SEEDS:
-        said += ": illustration, no claim"
-    return said + ("; top-k routing saw future tokens, which flatters it" if candidate.flattered else "")
+    said = f"{value.metric} in {scale_of(1.0, value.unit)[1]}, {counted(value.n, 'seed')}"
+    if value.n < FEWEST_SEEDS:
+        return f"{said}: illustration, no claim"
+    if pair is None or pair.difference is None:
+        return said
+    word = OF_LOSS.get(pair.verdict or "", "not shown")
+    return f"{said}, {_rise(found, pair)} against {name(found.choice.baseline.case)}: {word}"
 
 
 def _value(value: Value) -> str:
-    """Return a value and its interval: `28.3 ms [26.6–30.1]`."""
-    if value.value is None:
-        return NONE
-    said = human(value.value, value.unit)
-    if value.low is None or value.high is None:
-        return said
-    unit = said.partition(" ")[2]
-    low, high = (human(end, value.unit) for end in (value.low, value.high))
-    low, high = (end.removesuffix(f" {unit}") for end in (low, high))
-    return f"{said} [{low}–{high}]"
+    """Return a counted value: `53.9 MiB`."""
+    return NONE if value.value is None else human(value.value, value.unit)
 
 
 def _shown(found: Recommended, value: Value) -> Value:
@@ -224,13 +241,13 @@ def _rise(found: Recommended, pair: Against) -> str:
     return f"{factor * (pair.difference or 0.0):+.4f}{ends}"
 
 
-def _rest(found: Recommended) -> Iterator[str]:
-    out = list(found.not_considered.items())
-    for who, why in out[:MOST_OUT]:
+def _rest(found: Recommended, *, verbose: bool) -> Iterator[str]:
+    out, most = list(found.not_considered.items()), MOST_OUT if verbose else 1
+    for who, why in out[:most]:
         yield f"not considered: {who}: {why}"
-    if len(out) > MOST_OUT:
-        yield f"and {len(out) - MOST_OUT:,} more are not considered: see --json"
-    if found.open:
+    if len(out) > most:
+        yield f"and {len(out) - most:,} more are not considered: {'see --json' if verbose else '-v'}"
+    if found.open and (verbose or not found.commands):
         yield f"open: {'; '.join(found.open)}"
     if found.incomplete and found.best is None:  # else it is the error's to say
         yield f"the run is incomplete: {found.incomplete}"

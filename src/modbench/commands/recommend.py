@@ -8,7 +8,7 @@ import typer
 
 from modbench.commands._app import app
 from modbench.commands._complete import runs
-from modbench.commands._flags import JsonFlag
+from modbench.commands._flags import JsonFlag, VerboseFlag
 from modbench.commands._output import say, say_json
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def recommend(
     dtype: Annotated[
         str | None, typer.Option("--dtype", metavar="NAME", help="Number format; default the first of the suite.")
     ] = None,
+    verbose: VerboseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Choose the best setting within limits.
@@ -92,7 +93,7 @@ def recommend(
     if as_json:
         say_json(recommend_words.as_dict(found), allow_nan=False)
     else:
-        say("\n".join(recommend_words.as_text(found, min(110, shutil.get_terminal_size().columns))))
+        say("\n".join(recommend_words.as_text(found, min(110, shutil.get_terminal_size().columns), verbose=verbose)))
     if found.best is None:
         raise typer.Exit(1)
     if found.incomplete:
