@@ -8,7 +8,7 @@ from typing import Any
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.printable import escaped
-from modbench.harness.core.units import human, three_digits
+from modbench.harness.core.units import counted, human, three_digits
 from modbench.reports import axes, run_differences
 from modbench.reports.axis_table import TITLES
 from modbench.reports.compare_runs import UNDECIDED, VERDICTS, Against, Compared, Row, failures, letter
@@ -18,9 +18,9 @@ from modbench.reports.panel import PLAIN_WORDS, TIME_WORDS
 from modbench.reports.style import short
 from modbench.reports.text_table import aligned, wrapped
 
-# Rows of a run that a terminal shows; of more, those that changed first.
-MOST_ROWS = 80
-MOST_REASONS, MOST_FAILED, MOST_NAMED = 8, 12, 3
+# Rows of a run that a terminal shows, with `-v` and without; of more, those that changed first.
+MOST_ROWS, FEW_ROWS = 80, 16
+MOST_REASONS, FEW_REASONS, MOST_FAILED, MOST_NAMED = 8, 3, 12, 3
 # Verdicts that say that nothing changed, or nothing at all: left out where there are many rows.
 QUIET = ("equivalent", "not compared")
 _ONE_WAY = {"not worse": "▵ not worse", "not better": "▿ not better"}
@@ -79,13 +79,20 @@ def about(loaded: Loaded) -> str:
     return ", ".join([*parts, *([f"commit {commit[:7]}"] if commit else [])])
 
 
-def as_text(compared: Compared, width: int) -> str:
-    """Return what differs between the runs, then each run against the first; a stranger's text stays on its line."""
-    blocks = [_head(compared), _differences(compared, width)]
+def as_text(compared: Compared, width: int, *, verbose: bool = False) -> str:
+    """Return what changed against the first run, in what the runs differ, and the rows; a stranger's text stays on its line.
+
+    Args:
+        compared: the runs.
+        width: of the terminal, in characters.
+        verbose: whether rows are shown that did not change, or that are many.
+    """
+    blocks = [wrapped((f"{letter(each.run)} against {letter(0)}: {summary(each)}" for each in compared.against), width)]
+    blocks += [_head(compared), _differences(compared, width)]
     for against in compared.against:
-        blocks.append(wrapped([f"{letter(against.run)} against {letter(0)}: {summary(against)}", *against.said], width))
-        blocks += list(_tables(against, width))
-        blocks.append(wrapped(_reasons(against), width))
+        whose = [f"{letter(against.run)} against {letter(0)}:"] if len(compared.against) > 1 else []
+        blocks += [wrapped([*whose, *against.said], width), *_tables(against, width, verbose=verbose)]
+        blocks.append(wrapped(_reasons(against, MOST_REASONS if verbose else FEW_REASONS), width))
     blocks += [wrapped(failures_in_words(compared), width), wrapped(notes(compared), width)]
     return "\n\n".join("\n".join(escaped(line, lines=False) for line in block) for block in blocks if block)
 
@@ -112,15 +119,23 @@ def _cut(text: str, most: int) -> str:
 
 def summary(against: Against) -> str:
     """Count the verdicts: `2 worse, 40 equivalent`."""
-    counts = Counter(row.verdict for row in against.rows)
-    return ", ".join(f"{counts[word]} {word}" for word in VERDICTS if counts[word]) or "nothing to compare"
+    return _counted(against.rows) or "nothing to compare"
 
 
-def _tables(against: Against, width: int) -> Iterator[list[str]]:
-    """Yield a table for each metric: values of both runs, change, verdict."""
+def _counted(rows: Sequence[Row]) -> str:
+    counts = Counter(row.verdict for row in rows)
+    return ", ".join(f"{counts[word]} {word}" for word in VERDICTS if counts[word])
+
+
+def _tables(against: Against, width: int, *, verbose: bool) -> Iterator[list[str]]:
+    """Yield a table for each metric: values of both runs, change, verdict; in short those alone that changed or are open."""
     rows = [row for row in against.rows if row.verdict not in {"new", "missing"}]
-    shown = rows if len(rows) <= MOST_ROWS else [row for row in rows if row.verdict not in QUIET]
-    shown = shown[:MOST_ROWS]
+    loud = sorted((row for row in rows if row.verdict not in QUIET), key=lambda row: row.verdict == "cannot tell")
+    kept = loud[:FEW_ROWS]
+    if verbose:
+        kept = rows if len(rows) <= MOST_ROWS else loud[:MOST_ROWS]
+    ids = {id(row) for row in kept}
+    shown, rest = ([row for row in rows if (id(row) in ids) is wanted] for wanted in (True, False))
     for metric in dict.fromkeys(row.metric.key for row in shown):
         those = [row for row in shown if row.metric.key == metric]
         told = differing([row for row in rows if row.metric.key == metric])
@@ -142,23 +157,24 @@ def _tables(against: Against, width: int) -> Iterator[list[str]]:
         room = max(16, width - len(right[0]))
         left = min(room, max(map(len, labels)))
         yield [f"{_cut(label, left).ljust(left)}{line}".rstrip() for label, line in zip(labels, right, strict=True)]
-    if len(shown) < len(rows):
-        yield [f"and {len(rows) - len(shown):,} more rows, most of them unchanged: --json has all"]
+    if rest:
+        more = "--json has all" if verbose else "-v"
+        yield [f"and {counted(len(rest), 'row')} more: {_counted(rest)} ({more})"]
 
 
-def _reasons(against: Against) -> Iterator[str]:
+def _reasons(against: Against, most: int) -> Iterator[str]:
     """Say what is new or missing, and why cases have no verdict or a change without a number: each reason once."""
     reasons: dict[tuple[str, str], list[Row]] = {}
     for row in against.rows:
         silent = row.change is None or row.verdict in {"cannot tell", "not compared"}
         if row.reason and silent and row.reason != UNDECIDED and not row.reason.startswith("failed in"):
             reasons.setdefault((row.verdict, row.reason), []).append(row)
-    for (verdict, reason), rows in list(reasons.items())[:MOST_REASONS]:
+    for (verdict, reason), rows in list(reasons.items())[:most]:
         cases = list(dict.fromkeys(row.case.id for row in rows))
         metrics = list(dict.fromkeys(row.metric.key for row in rows))
         yield f"{verdict}: {_listed(cases)}: {reason} ({_listed(metrics)})"
-    if len(reasons) > MOST_REASONS:
-        yield f"and {len(reasons) - MOST_REASONS} more reasons: --json has them"
+    if len(reasons) > most:
+        yield f"and {len(reasons) - most} more reasons: --json has them"
     asked = [row.launches for row in against.rows if row.launches]
     if asked:
         yield f"more launches would tell, about {max(asked)} in each run by the gate's count"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from planted_compare import ARMS, compared_run
 
 from modbench.harness.core.errors import UsageError
-from modbench.reports import compare_runs_text, gate
+from modbench.reports import compare_runs_text, demo, gate
 from modbench.reports.compare_runs import Against, Compared, Row, both_ways, compare_runs
 from modbench.reports.load import Loaded, load
 
@@ -168,7 +169,7 @@ def test_a_damaged_unit_is_named_and_ends_with_4(runs: list[Loaded], tmp_path: P
     said = " ".join(done.stdout.split())
     assert "damaged in B: " in said
     assert "failed in B: dense[T64-B1-fp32-cpu1], mod[c0.125-T64-B1-fp32-cpu1]" in said
-    assert "≈ equivalent" in done.stdout  # memory is compared all the same
+    assert re.search(r"^B against A: .*\d equivalent", done.stdout)  # memory is compared all the same
     told = json.loads(modbench("compare", runs[0].path, broken.path, "--json").stdout)
     assert [len(each["damaged"]) for each in told["runs"]] == [0, 1]
     assert told["runs"][1]["incomplete"]
@@ -176,20 +177,24 @@ def test_a_damaged_unit_is_named_and_ends_with_4(runs: list[Loaded], tmp_path: P
 
 
 GOLDEN = """\
+B against A: 1 worse, 1 better, 2 equivalent, 1 not compared
+
 A  before  (planted, draft: 5 launches x 4 rounds, DATE)
 B  after  (planted, draft: 5 launches x 4 rounds, DATE)
 
 Machine, versions, code and suite are the same in both runs.
 
-B against A: 1 worse, 1 better, 2 equivalent, 1 not compared
-
 forward pass        A        B          ratio  verdict
+MoD 0.125     10.0 ms  12.0 ms  0.833× ±0.000  ▼ slower
+MoD 0.5       20.0 ms  16.0 ms  1.250× ±0.000  ▲ faster
+
+and 3 rows more: 2 equivalent, 1 not compared (-v)
+
+"""
+QUIET = """\
 dense         20.0 ms  20.0 ms         1.000×  · not compared
 MoD 0.125     10.0 ms  12.0 ms  0.833× ±0.000  ▼ slower
 MoD 0.25      16.0 ms  16.0 ms  1.000× ±0.000  ≈ equivalent
-MoD 0.5       20.0 ms  16.0 ms  1.250× ±0.000  ▲ faster
-MoE           25.0 ms  25.0 ms  1.000× ±0.000  ≈ equivalent
-
 """
 
 
@@ -205,6 +210,9 @@ def test_the_text_is_as_printed_here_and_json_has_the_same(
     assert max(map(len, text.splitlines())) <= 80
     dated = text.replace(found.runs[0].run.started[:10], "DATE").replace(found.runs[1].run.started[:10], "DATE")
     assert dated.partition("not compared: dense")[0] == GOLDEN
+    every = compare_runs_text.as_text(found, 80, verbose=True)
+    assert QUIET in every
+    assert "more: " not in every
     done = modbench("compare", "before", "after", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -261,3 +269,19 @@ def test_a_strangers_names_cannot_steer_the_terminal(tmp_path: Path, runs: list[
 def test_compared_knows_what_runs_lack(runs: list[Loaded]) -> None:
     assert isinstance(found := compare_runs(runs), Compared)
     assert found.incomplete is None
+
+
+def test_two_runs_like_quick_take_a_screen(tmp_path: Path) -> None:
+    """The verdicts first; of rows that are open some, changed ones before them, and the others counted."""
+    for side in "ab":
+        (tmp_path / side).mkdir()
+        demo.unpack(tmp_path / side)
+    found = compare_runs([load(tmp_path / side) for side in "ab"])
+    lines = compare_runs_text.as_text(found, 80).splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines[4:])) <= 80  # above stand the paths
+    assert lines[0] == f"B against A: {compare_runs_text.summary(found.against[0])}"
+    rows = sum(line.endswith(("? cannot tell", "· not compared")) for line in lines)
+    assert rows == compare_runs_text.FEW_ROWS
+    (left,) = (line for line in lines if line.startswith("and ") and line.endswith("(-v)"))
+    assert left.startswith(f"and {len(found.against[0].rows) - rows} rows more: ")

@@ -211,6 +211,6 @@ def _runs(folders: list[str], margin: float | None, out: Output, *, across_machi
     if out.as_json:
         say_json(compare_runs_text.as_dict(compared), allow_nan=False)
     else:
-        say(compare_runs_text.as_text(compared, text_table.width()))
+        say(compare_runs_text.as_text(compared, text_table.width(), verbose=out.verbose))
     if compared.incomplete:
         raise IncompleteError(compared.incomplete)
