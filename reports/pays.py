@@ -9,7 +9,7 @@ from typing import Any
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.reports.load import Loaded
-from modbench.reports.panel import TIMED, times
+from modbench.reports.panel import TIMED, is_number, times
 
 # Verdicts in the order of a sentence, and the word for each.
 WORDS = {"worse": "slower", "equivalent": "equal", "different": "different", "contaminated": "contaminated"}
@@ -29,6 +29,7 @@ class Held:
         verdict: of the pair; None where none may be given.
         doubts: labels of either arm that say that its time may not be that of the work it claims, or may be the machine's.
         failed: whether one of the two has no time because it failed.
+        ends: of the ratio's 95 % interval; None where there is none.
     """
 
     workload: str
@@ -37,6 +38,7 @@ class Held:
     verdict: str | None
     doubts: tuple[str, ...] = ()
     failed: bool = False
+    ends: tuple[float, float] | None = None
 
 
 def held(loaded: Loaded, arm: str, baseline: str) -> list[Held]:
@@ -51,9 +53,11 @@ def held(loaded: Loaded, arm: str, baseline: str) -> list[Held]:
             turned = row.arm != arm
             ratio = float(row.ratio) if row.status == "ok" else None
             word = row.verdict if isinstance(row.verdict, str) else None
+            ends = (float(row.ci_low), float(row.ci_high)) if is_number(row.ci_low) else None
             if turned:
                 ratio, word = (None if ratio is None else 1 / ratio), _MIRRORED.get(word or "", word)
-            found.append(Held(workload, places[row.case_id], ratio, word, _doubts(row), row.status == "failed"))
+                ends = None if ends is None else (1 / ends[1], 1 / ends[0])
+            found.append(Held(workload, places[row.case_id], ratio, word, _doubts(row), row.status == "failed", ends))
     return found
 
 

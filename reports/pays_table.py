@@ -10,9 +10,9 @@ from modbench.reports import losses, pays
 from modbench.reports.breakeven import AXES, Line, lines, to_be_sure
 from modbench.reports.breakeven_words import SHORT, rounded
 from modbench.reports.load import Loaded
-from modbench.reports.panel import TIMED, is_number, rung_beside, times
+from modbench.reports.panel import TIMED, is_number, rung_beside
 from modbench.reports.style import name
-from modbench.reports.terminal_tables import DISTURBED_MARK, GLYPHS, called, difference
+from modbench.reports.terminal_tables import Ratio, called, difference
 
 NONE, OPEN = "–", "?"
 # The mark of a line that is found without some of the points, and what is said where no line divides the axis.
@@ -39,7 +39,9 @@ class From:
     def text(self, *, full: bool) -> str:
         """Write the later of both estimates: `128`, `332–426` (in full `≈389 [332–426]`), `≤426`, `>454 ?`, `never`, `?`."""
         line = to_be_sure(self.typical, self.mean)
-        return OPEN if line.withheld else _where(line, full=full) + WITHOUT_MARK * bool(line.left_out)
+        if line.withheld or line.found.outcome is None:
+            return OPEN
+        return _where(line, full=full) + WITHOUT_MARK * bool(line.left_out)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,9 @@ class Table:
 
 
 def table(loaded: Loaded) -> Table | None:
-    """Return the table; None where nothing is compared."""
+    """Return the table; None where nothing is compared, or nothing was timed: then all has tables of its own."""
+    if not any(metric in loaded.run.plan.suite.metrics for _, metric in TIMED):
+        return None
     arms = [case for case in loaded.arms_shown if not case.rung]
     along, made = _along(loaded, arms)
     made += [*([] if along else _counted(loaded, arms)), *_shares(loaded, arms), *_loss(loaded, arms)]
@@ -139,8 +143,7 @@ def _wins(cells: Sequence[pays.Held]) -> str:
     if not found:
         return "failed" if cells else NONE
     if len(cells) == 1 and found[0].ratio is not None:
-        marks = GLYPHS | {"contaminated": DISTURBED_MARK}
-        return f"{times(found[0].ratio)}{marks.get(found[0].verdict or '', '')}"
+        return Ratio(found[0].ratio, *(found[0].ends or (None, None)), found[0].verdict, tail=False, timed=True).text
     won = sum(cell.verdict == "better" for cell in found)
     return f"{won} of {len(cells)}" if any(cell.verdict for cell in found) else OPEN
 

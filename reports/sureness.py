@@ -27,13 +27,15 @@ class Evidence:
         most: the most.
         half: half of the median 95 % interval, as a share; None where no ratio has one.
         ratios: how many ratios of times there are.
-        undecided: how many of them are undecided.
+        judged: how many of them have a verdict.
+        undecided: how many are undecided.
     """
 
     fewest: int
     most: int
     half: float | None
     ratios: int
+    judged: int
     undecided: int
 
     @property
@@ -71,8 +73,8 @@ def evidence(loaded: Loaded) -> Evidence | None:
     half = None
     if not with_interval.empty:
         half = math.sqrt(float((with_interval.ci_high / with_interval.ci_low).median())) - 1
-    undecided = int((rows.verdict == "inconclusive").sum())
-    return Evidence(int(launches.min()), int(launches.max()), half, len(rows), undecided)
+    judged, undecided = int(rows.verdict.notna().sum()), int((rows.verdict == "inconclusive").sum())
+    return Evidence(int(launches.min()), int(launches.max()), half, len(rows), judged, undecided)
 
 
 def sure(loaded: Loaded) -> list[str]:
@@ -96,8 +98,8 @@ def sure_in_short(loaded: Loaded) -> str:
         return ""
     parts = [found.processes]
     parts += [] if found.half is None else [f"±{100 * found.half:.1f} % (median)"]
-    if suite.claims:
-        parts += [f"{found.undecided} of {found.ratios} ratios open", f"margin {100 * suite.margin:.2g} %"]
+    if found.judged:
+        parts += [f"{found.undecided} of {found.judged} ratios open", f"margin {100 * suite.margin:.2g} %"]
     return f"{', '.join(parts)}; {machine_check(loaded)[1].replace('machine check (A/A): identical', 'A/A test: identical')}"
 
 

@@ -80,7 +80,8 @@ def tables(loaded: Loaded, width: int, *, every: bool = True) -> list[str]:
         if made:
             (heading, *_), *cells = made
             fitting = [in_parts([[heading, *each], *cells], width) for each in names]
-            lines += min(fitting, key=len)
+            shortest: list[str] = min(fitting, key=len)
+            lines += shortest
     lines += _losses(loaded, rows) if every else []
     left_out = len(loaded.arms) - len(rows)
     if lines and left_out > 0:
@@ -210,8 +211,12 @@ class Ratio:
 
     def beside(self, base: float | None, value: float) -> str:
         """Format the ratio beside the baseline's value and the row's: `1.79×±.08▲`."""
-        apart = APART_MARK * self._apart(base, value)
-        return f"{apart}{self.value:.2f}×{_half(self.low, self.high)}{self._mark()}"
+        return f"{APART_MARK * self._apart(base, value)}{self.text}"
+
+    @property
+    def text(self) -> str:
+        """The ratio alone: `1.79×±.08▲`."""
+        return f"{self.value:.2f}×{_half(self.low, self.high)}{self._mark()}"
 
     def _apart(self, base: float | None, value: float) -> bool:
         """Whether a ratio of times lies above 1 and the quotient of the two times below, or the other way round."""

@@ -198,7 +198,7 @@ def test_a_certificate_and_a_twin_are_both_said(tmp_path: Path) -> None:
     assert "; identical twin: equivalent in 2 of 2 comparisons" in said
 
 
-def test_no_verdict_on_a_time_stands_beside_an_unchecked_machine(unchecked: Loaded) -> None:
+def test_no_verdict_on_a_time_stands_beside_an_unchecked_machine(unchecked: Loaded, calm: Loaded) -> None:
     """Neither doctor nor a twin: ratios and intervals stay, verdicts do not; the page and the terminal begin with that."""
     pairs = pd.read_csv(unchecked.path / "comparisons.csv")
     timed, counted = (pairs[pairs.metric == metric] for metric in ("latency/forward", "flops/forward"))
@@ -216,6 +216,8 @@ def test_no_verdict_on_a_time_stands_beside_an_unchecked_machine(unchecked: Load
     assert terminal(unchecked).startswith(
         "⚠ Times have no verdicts: the machine was not checked: run modbench doctor, or leave twin on."
     )
+    assert " ratios open" in terminal(calm)
+    assert " ratios open" not in terminal(unchecked)
     html = page(unchecked)
     assert html.index("Times have no verdicts: the machine was not checked") < html.index("At a glance")
     for word in ("▲ faster", "▼ slower"):

@@ -19,9 +19,9 @@ import pytest
 from planted import left, planted_suite, stored
 
 from modbench.commands import _output
-from modbench.harness.core.labels import Label
+from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.stats.break_even import Found
-from modbench.reports import breakeven, demo, head, notebook, pays, summary, sureness, terminal_tables
+from modbench.reports import breakeven, demo, head, notebook, pays, pays_table, summary, sureness, terminal_tables
 from modbench.reports.breakeven import Line
 from modbench.reports.load import Loaded, load
 from modbench.reports.machine import TwinCheck
@@ -317,7 +317,9 @@ def test_from_where_on_an_arm_pays_is_written_from_what_was_found(found: Found, 
         assert From(line(found), line(found)).text(full=full) == said
         assert From(line(found), line(Found("never"))).text(full=full) in {"never", "?"}  # the later of both estimates
         assert From(*[line(found, withheld="smoke effort: no claims")] * 2).text(full=full) == "?"
-        assert From(*[line(found, left_out=("256: contaminated",))] * 2).text(full=full) == f"{said}°"
+        assert From(*[line(found, left_out=("256: contaminated",))] * 2).text(full=full) == said + "°" * bool(
+            found.outcome
+        )
 
 
 def test_the_best_of_a_column_is_marked_where_it_is_told_apart_from_all(loaded: Loaded) -> None:
@@ -343,3 +345,44 @@ def test_of_a_smoke_run_no_arm_is_said_to_pay(tmp_path: Path) -> None:
     assert "pays from" not in text
     assert "*" not in text
     assert "A smoke run: it shows that everything runs, and supports no claim." in " ".join(text.split())
+
+
+def test_an_arm_whose_work_is_in_doubt_is_marked_and_named_first(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More doubts than three lines hold are counted; what weighs most is said."""
+    monkeypatch.setenv("COLUMNS", "80")
+    arms = loaded.arms
+    light = {label: arms[1:] for label in Label if label not in OF_WORK and label != Label.CONTAMINATED}
+    monkeypatch.setattr(Loaded, "labelled", lambda _: light | {Label.MASKS_COMPUTE: arms[3:4]})
+    lines = closing(loaded).splitlines()
+    marked = [line for line in lines if line.startswith(f"{name(arms[3])} ! ")]
+    assert len(marked) == 3  # among the times, in two parts, and where arms pay
+    assert sum(line.startswith("! ") for line in lines) == 1
+    assert not any(line.startswith(f"{name(case)} ! ") for case in arms if case is not arms[3] for line in lines)
+    at = next(i for i, line in enumerate(lines) if line.startswith("doubt: "))
+    assert lines[at].startswith(f"doubt: Computes what it claims to skip: {name(arms[3])}.")
+    assert len(lines[at:-1]) == summary.MOST_DOUBTS
+    said = " ".join(lines[at:-1])
+    left = int(re.findall(r"\((\d+) more: -v\)$", said)[0])
+    shown = said.count(": ") - 2  # the first word and the hint have a colon too
+    assert shown + left == len(sureness.doubts_in_short(loaded))
+    every = " ".join(closing(loaded, verbose=True).split())
+    assert all(f"{label[:1].upper()}{label[1:]}: " in every for label in light)
+
+
+def test_one_length_shows_the_ratio_to_the_model_of_equal_cost(tmp_path: Path) -> None:
+    """No line divides a single length; the ratio has its interval, turned where the pair is stored the other way round."""
+    stored(
+        tmp_path, planted_suite("draft", metrics=["latency/forward"], train=None, grid={"seq_len": [64]}, launches=3)
+    )
+    loaded = load(tmp_path / "run")
+    made = pays_table.table(loaded)
+    assert made is not None
+    (cells,) = (column.cells for column in made.columns if column.title == "cost")
+    rung = next(case for case in loaded.arms if case.rung)
+    (row,) = loaded.between("latency/forward", "mod[c0.125]", rung.arm)
+    ends = (row.ci_low, row.ci_high) if row.arm == "mod[c0.125]" else (1 / row.ci_high, 1 / row.ci_low)
+    half = f"{(ends[1] - ends[0]) / 2:.2f}".removeprefix("0")
+    assert cells[0] == f"1.12×±{half}▲"
+    assert set(cells[1:]) == {"–"}
