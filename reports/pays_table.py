@@ -143,7 +143,8 @@ def _wins(cells: Sequence[pays.Held]) -> str:
     if not found:
         return "failed" if cells else NONE
     if len(cells) == 1 and found[0].ratio is not None:
-        return Ratio(found[0].ratio, *(found[0].ends or (None, None)), found[0].verdict, tail=False, timed=True).text
+        low, high = found[0].ends or (None, None)
+        return Ratio(found[0].ratio, low, high, found[0].verdict, tail=False, timed=True).text
     won = sum(cell.verdict == "better" for cell in found)
     return f"{won} of {len(cells)}" if any(cell.verdict for cell in found) else OPEN
 

@@ -32,7 +32,7 @@ from modbench.reports import (
 from modbench.reports.accuracy import TaskResult, results
 from modbench.reports.load import Loaded
 from modbench.reports.machine import machine_check, warnings
-from modbench.reports.panel import place_shown
+from modbench.reports.panel import TIMED, place_shown
 from modbench.reports.style import name
 from modbench.reports.text_table import aligned, joined, wrapped
 
@@ -85,7 +85,8 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     """Yield the answer, the tables, what their marks mean, how sure it is, and what to doubt."""
     suite, told = loaded.run.plan.suite, head.head(loaded) if verbose else None
     swept = sweep_table.tables(loaded, width)  # a table of all sizes would mix them
-    yield wrapped([f"{suite.name} on {asked.measured_on(loaded)}: {suite.launches_in_words}"], width)
+    launches = f": {suite.launches_in_words}" if any(metric in suite.metrics for _, metric in TIMED) else ""
+    yield wrapped([f"{suite.name} on {asked.measured_on(loaded)}{launches}"], width)
     answer = head.answer(loaded)
     yield wrapped([answer] if answer else [], width)
     tables = swept or terminal_tables.tables(loaded, width, every=verbose)

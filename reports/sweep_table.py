@@ -14,7 +14,7 @@ from modbench.reports.load import Loaded
 from modbench.reports.panel import seeds_in_words
 from modbench.reports.style import name
 from modbench.reports.terminal_tables import FUTURE_MARK, TABLES, Ratio, in_parts
-from modbench.reports.text_table import wrapped
+from modbench.reports.text_table import paired, wrapped
 
 # Metrics that need no column of their own: a column of the table, and rates, which are tried at one size of each variant.
 ELSEWHERE = (CONFIRMED, "lr/best")
@@ -122,18 +122,15 @@ def _measured(loaded: Loaded, metric: str, title: str, length: int, points: list
     unit = str(next(row for arm in arms if (row := loaded.case(arm, metric, length)) is not None).unit)
     factor, called = scale_of(max(known), unit)
     here = {case.arm: case for case in reversed(loaded.run.plan.cases) if case.place.seq_len == length}
-    cells = [f"{title}, {called}"]
+    cells = list[tuple[str, str]]()
     for arm, value in zip(arms, values, strict=True):
-        if value is None:
-            cells.append("–")
-            continue
-        found = against(loaded, here[arm], here[arms[0]], metric)
-        said = three_digits(value / factor)
-        if found is not None and found.ratio is not None:
-            ratio = Ratio(found.ratio, found.low, found.high, found.verdict, tail=found.tail, timed=unit == "s")
-            said += f" {ratio.beside(values[0], value)}"
-        cells.append(said)
-    return [cells]
+        found = None if value is None else against(loaded, here[arm], here[arms[0]], metric)
+        ratio = ""
+        if value is not None and found is not None and found.ratio is not None:
+            made = Ratio(found.ratio, found.low, found.high, found.verdict, tail=found.tail, timed=unit == "s")
+            ratio = made.beside(values[0], value)
+        cells.append(("–" if value is None else three_digits(value / factor), ratio))
+    return [[f"{title}, {called}", *paired(cells)]]
 
 
 def _below(loaded: Loaded, rows: list[Curve]) -> str:

@@ -287,7 +287,7 @@ def test_quick_ends_within_46_lines_of_80_columns(tmp_path: Path, monkeypatch: p
 
 def line(found: Found, **changes: Any) -> Line:
     """A line of MoD against dense that says so."""
-    known = {
+    known: dict[str, Any] = {
         "metric": "latency/forward",
         "axis": "seq_len",
         "against": "same shape",
