@@ -141,6 +141,10 @@ class Loaded:
 
     def labelled(self) -> dict[str, list[Case]]:
         """Return the arms by label, such as `not autoregressive as measured`."""
+        return self._labelled
+
+    @cached_property
+    def _labelled(self) -> dict[str, list[Case]]:
         found: dict[str, dict[str, Case]] = {}
         for comparison in self.run.plan.comparisons:
             for key in comparison.metrics:

@@ -46,11 +46,12 @@ class From:
 
 @dataclass(frozen=True)
 class Column:
-    """One column: the group that it belongs to, its title, and a cell for each arm."""
+    """One column: its group, its title, a cell for each arm, and what it is where the title does not say it."""
 
     group: str
     title: str
     cells: Sequence[From | str]
+    meaning: str = ""
 
     def texts(self, *, full: bool) -> list[str]:
         """Write its cells."""
@@ -160,12 +161,18 @@ def _shares(loaded: Loaded, arms: Sequence[Case]) -> Iterator[Column]:
 
 def _loss(loaded: Loaded, arms: Sequence[Case]) -> Iterator[Column]:
     """Yield a column of held-out losses as differences to the baseline's: routed causally where that was measured."""
-    for loss in reversed(losses.shown(loaded)):
-        rows = [loaded.pair(case.arm, loss.metric) for case in arms]
-        cells = [NONE if row is None or not is_number(row.difference) else difference(row, loss) for row in rows]
-        if {*cells} - {NONE}:
-            yield Column("", "loss", cells)
-            return
+    known = losses.shown(loaded)[::-1]
+    cells = dict.fromkeys((case.arm for case in arms), NONE)
+    used = dict[str, None]()
+    for case in arms:
+        for loss in known:
+            row = loaded.pair(case.arm, loss.metric)
+            if row is not None and is_number(row.difference):
+                cells[case.arm], used[loss.title] = difference(row, loss), None
+                break
+    if used:
+        said = f"loss: {known[0].unit} over {name(loaded.arms[0])}, {', else '.join(used)}"
+        yield Column("", "loss", list(cells.values()), said)
 
 
 def _meanings(loaded: Loaded, made: Sequence[Column], *, pay: bool) -> Iterator[str]:
@@ -179,10 +186,7 @@ def _meanings(loaded: Loaded, made: Sequence[Column], *, pay: bool) -> Iterator[
     shares = [title for title in SHARES.values() if title in titles]
     if shares:
         yield f"{', '.join(shares)}: ÷ {base}"
-    for loss in reversed(losses.shown(loaded)):
-        if "loss" in titles and any(loaded.pair(case.arm, loss.metric) is not None for case in loaded.arms):
-            yield f"loss: {loss.unit} over {base}, {loss.title}"
-            return
+    yield from (column.meaning for column in made if column.meaning)
 
 
 def _where(line: Line, *, full: bool) -> str:

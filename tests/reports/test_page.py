@@ -115,9 +115,8 @@ def test_a_model_that_reads_the_future_wears_its_label_in_every_output(opened: O
     assert against.baseline_labels.str.contains(Label.NOT_AUTOREGRESSIVE).all()
     said = (tiny_run.parent / "stdout").read_text()
     assert f"{Label.NOT_AUTOREGRESSIVE.capitalize()}: " in " ".join(said.partition("\ndoubt: ")[2].split())
-    every = " ".join(summary.closing(load(tiny_run), "page", None, verbose=True).split()).partition("What to doubt: ")[
-        2
-    ]
+    every = " ".join(summary.closing(load(tiny_run), "page", None, verbose=True).split())
+    every = every.partition("What to doubt: ")[2]
     readers = every.partition(f"{Label.NOT_AUTOREGRESSIVE.capitalize()}: ")[2].partition(". ")[0]
     assert "mine:peek" in readers
     assert "mine:build" not in readers

@@ -23,6 +23,7 @@ from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.stats.break_even import Found
 from modbench.reports import breakeven, demo, head, notebook, pays, pays_table, summary, sureness, terminal_tables
 from modbench.reports.breakeven import Line
+from modbench.reports.cases import looked_ahead
 from modbench.reports.load import Loaded, load
 from modbench.reports.machine import TwinCheck
 from modbench.reports.pays_table import From
@@ -345,6 +346,26 @@ def test_of_a_smoke_run_no_arm_is_said_to_pay(tmp_path: Path) -> None:
     assert "pays from" not in text
     assert "*" not in text
     assert "A smoke run: it shows that everything runs, and supports no claim." in " ".join(text.split())
+
+
+def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(tmp_path: Path) -> None:
+    demo.unpack(tmp_path)
+    loaded = load(tmp_path)
+    pairs = loaded.pairs.copy()
+    here = (pairs.metric == "loss/val_causal") & (pairs.arm == "moe")
+    pairs.loc[here, "status"], pairs.loc[here, "difference"] = "skipped", float("nan")
+    for tables, metric, said in (
+        (loaded.pairs, "loss/val_causal", "routed causally"),
+        (pairs, "bpb/val", "routed causally, else as trained"),
+    ):
+        table = pays_table.table(changed(loaded, loaded.cases, tables))
+        assert table is not None
+        (column,) = (each for each in table.columns if each.title == "loss")
+        row = tables[(tables.metric == metric) & (tables.arm == "moe") & tables.primary].iloc[0]
+        value = row.difference * (1 if metric == "bpb/val" else 1 / math.log(2))
+        assert column.cells[-1] == f"{value:+.3f}{'†' if looked_ahead(row) else ' '}"
+        assert looked_ahead(row) is (metric == "bpb/val")
+        assert column.meaning == f"loss: bits/byte over dense, {said}"
 
 
 def test_an_arm_whose_work_is_in_doubt_is_marked_and_named_first(
