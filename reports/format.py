@@ -10,7 +10,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from modbench.reports.load import Loaded
+    from modbench.reports.tables.load import Loaded
 
 # What every run is written as.
 DEFAULT = ("csv", "html")

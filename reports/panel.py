@@ -9,38 +9,18 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from modbench.harness.core.units import three_digits
-from modbench.reports.data_table import folded
-from modbench.reports.style import Look, look, name, short, to_svg
-from modbench.reports.templates import fill
+from modbench.reports.figures.data_table import folded
+from modbench.reports.figures.style import Look, look, to_svg
+from modbench.reports.wording.arm_names import name, short
+from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from modbench.harness.core.case import Case, Rung
-    from modbench.reports.load import Loaded
-    from modbench.reports.marks import Marks
-
-# Glyph and word of each verdict, for times; below for everything else.
-TIME_WORDS = {
-    "better": "▲ faster",
-    "worse": "▼ slower",
-    "equivalent": "≈ equivalent",
-    "different": "△ different",
-    "inconclusive": "? undecided",
-    "contaminated": "⚠ contaminated",
-}
-# Timed workloads in the order of the page.
-TIMED = (
-    ("forward pass", "latency/forward"),
-    ("train step", "latency/train_step"),
-    ("prefill", "latency/prefill"),
-    ("decode step", "latency/decode"),
-)
-PLAIN_WORDS = {**TIME_WORDS, "better": "▲ better", "worse": "▼ worse"}
-# What a rung of the dense ladder has in common with its target.
-MATCHED = {"flops/forward": "FLOPs", "flops/train_step": "training FLOPs", "params": "parameters"}
+    from modbench.harness.core.case import Case
+    from modbench.reports.figures.marks import Marks
+    from modbench.reports.tables.load import Loaded
 
 # A key that names more arms of one mark helps nobody: a reader could not tell them apart.
 MOST_ALIKE = 2
@@ -136,83 +116,3 @@ def figure(svg: str, reading: str, *, wide: bool = False) -> Markup:
         Markup(svg),  # noqa: S704  # our own SVG, its label escaped
         reading,
     )
-
-
-def words(row: pd.Series) -> str:
-    """Return a row's verdict as a glyph and a word, or `no claim`."""
-    return verdict_words(row.verdict, str(row.unit))
-
-
-def verdict_words(verdict: object, unit: str) -> str:
-    """Return a verdict as a glyph and a word, or `no claim`; times are faster or slower, all else better or worse."""
-    table = TIME_WORDS if unit == "s" else PLAIN_WORDS
-    return table.get(verdict, "no claim") if isinstance(verdict, str) else "no claim"
-
-
-def times(ratio: float) -> str:
-    """Format a ratio: `1.62×`."""
-    return f"{three_digits(ratio)}×"
-
-
-def is_number(value: object) -> bool:
-    """Whether a table's cell holds a number."""
-    return isinstance(value, int | float) and value == value  # noqa: PLR0124  # NaN is the only value unequal to itself
-
-
-def interval(row: pd.Series) -> str:
-    """Format a row's interval: `[1.60–1.65]`, or an empty string."""
-    return f"[{three_digits(row.ci_low)}–{three_digits(row.ci_high)}]" if is_number(row.ci_low) else ""
-
-
-def promise(row: pd.Series, what: str = "promised") -> str:
-    """Say which share of the ideal gain was realised; an empty string if there is no ideal."""
-    if not is_number(row.ideal):
-        return ""
-    if is_number(row.realised) and row.ideal > 1:
-        if row.realised <= 0:
-            return f"none of the {what} gain of {times(row.ideal)}"
-        return f"{row.realised:.0%} of the {what} gain"
-    return f"{times(row.ideal)} {what}"
-
-
-def seeds_in_words(loaded: Loaded) -> str:
-    """Say how many seeds there are: `1 seed: illustration, no claim`, or `3 seeds`."""
-    suite = loaded.run.plan.suite
-    number = f"{len(suite.seeds)} seed{'s' * (len(suite.seeds) != 1)}"
-    return number if len(suite.seeds) >= 3 and suite.claims else f"{number}: illustration, no claim"
-
-
-def default_arm(loaded: Loaded) -> Case | None:
-    """Return the arm to show first: MoD with the lowest capacity, else the first arm that is neither anchor nor rung."""
-    others = [case for case in loaded.arms[1:] if not case.rung]
-    routed = [case for case in others if case.model == "mod"]
-    if routed:
-        return min(routed, key=lambda case: case.config.capacity or 1.0)
-    return others[0] if others else None
-
-
-def rung_beside(loaded: Loaded, case: Case) -> tuple[Case, Rung] | None:
-    """Return the rung of the dense ladder of equal cost: the alternative to the arm."""
-    by_arm = {other.arm: other for other in loaded.arms}
-    for rung in loaded.run.plan.ladder:
-        if rung.target == case.arm and rung.arm in by_arm:
-            return by_arm[rung.arm], rung
-    return None
-
-
-def place_shown(loaded: Loaded) -> str:
-    """Say which batch size and number format figures show, if the grid has several, and how many arms and lengths of many."""
-    grid, said = loaded.run.plan.suite.grid, []
-    if len(grid.batch_size) > 1 or len(grid.dtype) > 1:
-        said.append(f"Figures and tiles show batch size {grid.batch_size[0]} in {grid.dtype[0]}; the table has all.")
-    counts = [
-        f"{len(shown)} of {len(every):,} {what}"
-        for shown, every, what in (
-            (loaded.arms_shown, loaded.arms[1:], "arms"),
-            (loaded.lengths_shown, loaded.lengths, "lengths"),
-        )
-        if len(shown) < len(every)
-    ]
-    if counts:
-        said.append(f"Figures and tiles show {' and '.join(counts)}; cases.csv and comparisons.csv have all.")
-    return " ".join(said)

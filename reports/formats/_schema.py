@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import BaseModel, create_model
 
 from modbench.harness.core.frozen import Frozen
-from modbench.reports.cases import CASES
-from modbench.reports.pairs import COMPARISONS, MORE
+from modbench.reports.tables.cases import CASES
+from modbench.reports.tables.comparisons import COMPARISONS, MORE
 
 # Version of report.json: it rises when a field changes its meaning or goes; new fields do not raise it.
 VERSION = 1

@@ -6,18 +6,18 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from modbench.reports import breakeven, components, confirm, exchange, isoflop, solved_table
-from modbench.reports.csv_text import csv
 from modbench.reports.format import Format
-from modbench.reports.load import Loaded
-from modbench.reports.pairs import COMPARISONS
+from modbench.reports.questions import break_even, components, confirmation, exchange, isoflop, solved_table
+from modbench.reports.tables.comparisons import COMPARISONS
+from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.csv_text import csv
 
 # Further tables, each in a file of its own where it has a row; `report.json` holds them too.
 MORE: Mapping[str, Callable[[Loaded], pd.DataFrame]] = {
-    "breakeven": breakeven.table,
+    "breakeven": break_even.table,
     "exchange": exchange.table,
     "isoflop": isoflop.table,
-    "confirm": confirm.table,
+    "confirm": confirmation.table,
     "components": components.table,
     "solved": solved_table.table,
 }

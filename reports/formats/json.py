@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 
 from modbench.harness.core.masking import masked
-from modbench.reports import asked, head
 from modbench.reports.format import Format
 from modbench.reports.formats import _schema as schema
 from modbench.reports.formats.csv import more
-from modbench.reports.load import Loaded
-from modbench.reports.machine import machine_check, warnings
 from modbench.reports.panels.doubts import entries
 from modbench.reports.panels.failures import failed
 from modbench.reports.panels.machine import facts
-from modbench.reports.style import name, short
+from modbench.reports.sentences import first_screen, question
+from modbench.reports.sentences.machine import machine_check, warnings
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import name, short
 
 NAME = "report.json"
 
@@ -26,9 +26,9 @@ NAME = "report.json"
 def report(loaded: Loaded) -> schema.Report:
     """Return the report as data, checked by its schema."""
     check, in_words = machine_check(loaded)
-    told = head.head(loaded)
+    told = first_screen.head(loaded)
     return schema.Report(
-        title=asked.title(loaded),
+        title=question.title(loaded),
         asked=told.asked,
         answer=(*filter(None, [told.answer]), *told.details),
         sure=tuple(told.sure),

@@ -8,16 +8,20 @@ import pandas as pd
 
 from modbench.harness.core.masking import masked
 from modbench.harness.core.units import human
-from modbench.reports import asked, components, grids, head
 from modbench.reports.format import Format
-from modbench.reports.formats._markdown import Block, code, table, text, within
-from modbench.reports.load import Loaded
-from modbench.reports.machine import machine_check, warnings
-from modbench.reports.panel import is_number, place_shown, seeds_in_words, times, words
+from modbench.reports.formats import _grids
 from modbench.reports.panels.doubts import entries
 from modbench.reports.panels.failures import failed
 from modbench.reports.panels.machine import facts
-from modbench.reports.style import name, short
+from modbench.reports.questions import components
+from modbench.reports.sentences import first_screen, question
+from modbench.reports.sentences.evidence import seeds_in_words
+from modbench.reports.sentences.machine import machine_check, warnings
+from modbench.reports.sentences.question import place_shown
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import name, short
+from modbench.reports.wording.words import is_number, times, words
+from modbench.reports.writers.markdown import Block, code, table, text, within
 
 NAME = "report.md"
 MOST_LISTED = 24
@@ -30,25 +34,25 @@ def markdown(loaded: Loaded) -> str:
     run, suite = loaded.run, loaded.run.plan.suite
     version = run.environment["packages"]["modbench"]
     about = f"{run.started[:10]} · suite {suite.name} · {suite.effort}: {suite.launches_in_words} · modbench {version}"
-    blocks = [Block([f"## {text(asked.title(loaded))}", "", text(about)])]
+    blocks = [Block([f"## {text(question.title(loaded))}", "", text(about)])]
     blocks += [Block([f"> **Warning:** {text(said)}"]) for said in warnings(loaded)]
     if run.incomplete:
         blocks.append(Block([f"> **Warning:** {text(run.incomplete)}"]))
     # What figures and tiles leave out is not left out here.
-    told = head.head(loaded)
+    told = first_screen.head(loaded)
     answers = [sentence for sentence in (told.answer, *told.details) if sentence and sentence != place_shown(loaded)]
     said = [f"- {text(sentence, 1200)}" for sentence in answers]
     blocks.append(Block([f"Asked: {text(told.asked, 1200)}"]))
     blocks.append(Block(["### Answer", ""], said, "sentences", "report.html") if said else Block())
     for title, sentences in (("How sure", told.sure), ("What to doubt", told.doubts)):
         blocks.append(Block([f"**{title}:** {text(' '.join(sentences), 1200)}"]) if sentences else Block())
-    for grid in grids.grids(loaded):
+    for grid in _grids.grids(loaded):
         blocks += _grid(grid)
     blocks += [*_losses(loaded), *_components(loaded), *_failed(loaded), *_doubts(loaded), *_method(loaded)]
     return masked(within(blocks))
 
 
-def _grid(grid: grids.Grid) -> list[Block]:
+def _grid(grid: _grids.Grid) -> list[Block]:
     head = [f"against {text(name(grid.baseline))}", *(f"{grid.axis} = {value:,}" for value in grid.columns)]
     first = [text(name(grid.baseline)), *(text(human(value, grid.unit)) for value in grid.of_baseline)]
     rows = [[text(name(case)), *(_cell(cell) for cell in cells)] for case, cells in grid.rows]
@@ -75,7 +79,7 @@ def _cell(row: pd.Series | None) -> str:
 
 
 def _losses(loaded: Loaded) -> list[Block]:
-    unit, rows = grids.losses(loaded)
+    unit, rows = _grids.losses(loaded)
     if not rows:
         return []
     head = ("arm", unit, f"minus {text(short(loaded.arms[0]))}", "remark")

@@ -11,7 +11,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.masking import masked
 from modbench.reports.format import Format
-from modbench.reports.load import Loaded
+from modbench.reports.tables.load import Loaded
 
 NAME = "pytest-benchmark.json"
 # The version of pytest-benchmark whose storage this is.

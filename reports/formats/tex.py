@@ -10,12 +10,13 @@ import pandas as pd
 
 from modbench.harness.core.masking import masked
 from modbench.harness.core.units import scale_of, three_digits
-from modbench.reports import grids
 from modbench.reports.format import Format
-from modbench.reports.formats._latex import text
-from modbench.reports.load import Loaded, evenly
-from modbench.reports.panel import is_number, seeds_in_words
-from modbench.reports.style import name, short
+from modbench.reports.formats import _grids
+from modbench.reports.sentences.evidence import seeds_in_words
+from modbench.reports.tables.load import Loaded, evenly
+from modbench.reports.wording.arm_names import name, short
+from modbench.reports.wording.words import is_number
+from modbench.reports.writers.latex import text
 
 FRAGMENT, DOCUMENT = "tables.tex", "report.tex"
 # Columns up to which a cell has its interval: with more, the table would be wider than the text.
@@ -50,12 +51,12 @@ NONE = "% No table: this run compares no arms at the same shape.\n"
 
 def tables(loaded: Loaded) -> str:
     """Return the tables as a fragment."""
-    made = [_grid(loaded, grid, number) for number, grid in enumerate(grids.grids(loaded), start=1)]
+    made = [_grid(loaded, grid, number) for number, grid in enumerate(_grids.grids(loaded), start=1)]
     made += _losses(loaded)
     return masked(_HEAD + ("".join(made) or NONE))
 
 
-def _grid(loaded: Loaded, grid: grids.Grid, number: int) -> str:
+def _grid(loaded: Loaded, grid: _grids.Grid, number: int) -> str:
     grid = _narrow(grid)
     intervals = grid.is_time and len(grid.columns) <= MOST_WITH_INTERVALS
     head = ["", *(f"${grid.axis} = {value}$" for value in grid.columns)]
@@ -68,7 +69,7 @@ def _grid(loaded: Loaded, grid: grids.Grid, number: int) -> str:
     )
 
 
-def _narrow(grid: grids.Grid) -> grids.Grid:
+def _narrow(grid: _grids.Grid) -> _grids.Grid:
     """Leave out columns of a table that would be wider than a page: those that remain lie evenly."""
     kept = evenly(range(len(grid.columns)), MOST_COLUMNS)
     rows = [(case, [cells[at] for at in kept]) for case, cells in grid.rows]
@@ -81,7 +82,7 @@ def _narrow(grid: grids.Grid) -> grids.Grid:
     )
 
 
-def _caption(loaded: Loaded, grid: grids.Grid, *, intervals: bool) -> str:
+def _caption(loaded: Loaded, grid: _grids.Grid, *, intervals: bool) -> str:
     suite, kind = loaded.run.plan.suite, "speed-up over" if grid.is_time else "times less than"
     sentences = [f"{grid.title}: {kind} {name(grid.baseline)}, whose own value is in the first row; above 1 is better"]
     if grid.is_time:
@@ -114,7 +115,7 @@ def _cell(row: pd.Series | None, *, intervals: bool) -> str:
 
 
 def _losses(loaded: Loaded) -> list[str]:
-    unit, rows = grids.losses(loaded)
+    unit, rows = _grids.losses(loaded)
     if not rows:
         return []
     caption = text(f"Held-out loss in {unit}; {seeds_in_words(loaded)}.")

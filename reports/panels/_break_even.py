@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.case import Case
-from modbench.reports.breakeven import Line, lines, to_be_sure
-from modbench.reports.load import Loaded
-from modbench.reports.style import INK
+from modbench.reports.figures.style import INK
+from modbench.reports.questions.break_even import Line, lines, to_be_sure
+from modbench.reports.tables.load import Loaded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,9 +12,11 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case
 from modbench.harness.results.workspace import artifact
 from modbench.harness.stats import effects
-from modbench.reports.load import Loaded
-from modbench.reports.panel import MATCHED, rung_beside
-from modbench.reports.style import OTHER, Look, look, name
+from modbench.reports.figures.style import OTHER, Look, look
+from modbench.reports.tables.contenders import rung_beside
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import name
+from modbench.reports.wording.words import MATCHED
 
 Z = 1.959964
 MOST_CONTROLS = 3

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, new_figure
 from modbench.reports.panel import Drawing
 from modbench.reports.panels import _routing_parts as parts
 from modbench.reports.panels._routing import Arm, Point
-from modbench.reports.style import INK, MAP, MAP_INK, MUTED, PAPER, new_figure
 
 WIDTH, HEIGHT = 4.0, 2.6
 MARKS = ("o", "s", "^", "D", "v", "P")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from modbench.reports.figures.style import MUTED
 from modbench.reports.panels._routing import Arm, Point
-from modbench.reports.style import MUTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

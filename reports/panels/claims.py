@@ -7,10 +7,11 @@ from typing import Any
 from markupsafe import Markup
 
 from modbench.harness.core.units import three_digits
-from modbench.reports.claims import Behind, Evidence, claims
-from modbench.reports.load import Loaded
-from modbench.reports.panel import TIME_WORDS, Panel, is_number, times
-from modbench.reports.templates import fill
+from modbench.reports.panel import Panel
+from modbench.reports.panels._claims import Behind, Evidence, claims
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.words import TIME_WORDS, is_number, times
+from modbench.reports.writers.templates import fill
 
 # Doubts of one claim that are listed; the rest are counted. Files of a claim that are named.
 MOST_DOUBTS, MOST_FILES = 8, 12

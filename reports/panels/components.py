@@ -6,10 +6,10 @@ from markupsafe import Markup
 
 from modbench.harness.core.units import human
 from modbench.harness.results.components import Component, kept
-from modbench.reports.components import told
-from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel
-from modbench.reports.templates import fill
+from modbench.reports.questions.components import told
+from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.templates import fill
 
 # Rows that the page holds at most.
 MOST_ROWS = 200

@@ -9,13 +9,13 @@ from markupsafe import Markup
 
 from modbench.harness.core.confirm_plan import Role
 from modbench.harness.results.confirmed import Compared
-from modbench.reports.confirm import Answer, answers
-from modbench.reports.confirm_words import short_name
-from modbench.reports.isoflop import in_flops
-from modbench.reports.load import Loaded
+from modbench.reports.figures.style import MUTED, look, new_figure
 from modbench.reports.panel import Drawing, Panel, on_page
-from modbench.reports.style import MUTED, look, new_figure
-from modbench.reports.templates import fill
+from modbench.reports.questions.confirmation import Answer, answers
+from modbench.reports.questions.isoflop import in_flops
+from modbench.reports.sentences.confirmation_words import short_name
+from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from modbench.harness.core import catalogue
-from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel
-from modbench.reports.style import name
-from modbench.reports.templates import fill
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import name
+from modbench.reports.writers.templates import fill
 
 # Findings of one doubt, and cells of one finding, that are listed; the rest are counted.
 MOST = 4

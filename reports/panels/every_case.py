@@ -9,11 +9,12 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from modbench.harness.core.units import human, three_digits
-from modbench.reports import case_details
-from modbench.reports.load import Loaded
-from modbench.reports.panel import PLAIN_WORDS, TIME_WORDS, Panel, is_number, times
-from modbench.reports.style import name
-from modbench.reports.templates import fill
+from modbench.reports.panel import Panel
+from modbench.reports.panels import _case_details
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import name
+from modbench.reports.wording.words import PLAIN_WORDS, TIME_WORDS, is_number, times
+from modbench.reports.writers.templates import fill
 
 # Files of a case that are named, and doubts that are listed.
 MOST_FILES, MOST_DOUBTS = 12, 6
@@ -21,12 +22,12 @@ MOST_FILES, MOST_DOUBTS = 12, 6
 
 def render(loaded: Loaded) -> Markup | None:
     """Show the sections, folded; a script draws the raw samples of one when it is unfolded."""
-    cases = case_details.shown(loaded)
+    cases = _case_details.shown(loaded)
     if not cases:
         return None
-    found = case_details.samples(loaded, cases)
+    found = _case_details.samples(loaded, cases)
     made = [_section(number, each, raw=found is not None and number in found)
-            for number, each in enumerate(case_details.details(loaded, cases))]  # fmt: skip
+            for number, each in enumerate(_case_details.details(loaded, cases))]  # fmt: skip
     # In a script element only `<` can end it: as an escape it is the same JSON.
     data = json.dumps(found, separators=(",", ":")).replace("<", "\\u003c") if found else ""
     return fill(
@@ -37,7 +38,7 @@ def render(loaded: Loaded) -> Markup | None:
     )
 
 
-def _section(number: int, found: case_details.Details, *, raw: bool) -> dict[str, object]:
+def _section(number: int, found: _case_details.Details, *, raw: bool) -> dict[str, object]:
     return {
         "number": number,
         "id": found.case.id,

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from modbench.harness.core.labels import LOOKED_AHEAD
-from modbench.reports import exchange_words
-from modbench.reports.exchange import Exchange, exchanges, table
-from modbench.reports.exchange_prices import CURRENCIES, Price
-from modbench.reports.exchange_words import currency, interval_in_words, rate_in_words
-from modbench.reports.isoflop import in_flops
-from modbench.reports.load import Loaded, evenly
-from modbench.reports.marks import Mark, Marks
-from modbench.reports.panel import Drawing, Panel, on_page, seeds_in_words, times
-from modbench.reports.ratio_axis import ends_of, ratio_axis
-from modbench.reports.style import HAIR, INK, MUTED, PAPER, look, new_figure, short
-from modbench.reports.templates import fill
+from modbench.reports.figures.marks import Mark, Marks
+from modbench.reports.figures.ratio_axis import ends_of, ratio_axis
+from modbench.reports.figures.style import HAIR, INK, MUTED, PAPER, look, new_figure
+from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.questions.exchange import Exchange, exchanges, table
+from modbench.reports.questions.exchange_prices import CURRENCIES, Price
+from modbench.reports.questions.isoflop import in_flops
+from modbench.reports.sentences import exchange_words
+from modbench.reports.sentences.evidence import seeds_in_words
+from modbench.reports.sentences.exchange_words import currency, interval_in_words, rate_in_words
+from modbench.reports.tables.load import Loaded, evenly
+from modbench.reports.wording.arm_names import short
+from modbench.reports.wording.words import times
+from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

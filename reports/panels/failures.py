@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from modbench.reports import logs
-from modbench.reports.load import Loaded
 from modbench.reports.panel import Panel
-from modbench.reports.templates import fill
+from modbench.reports.tables import logs
+from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.templates import fill
 
 # Failures, and missing units, that are listed; the rest are counted.
 MOST = 200

@@ -7,9 +7,9 @@ from markupsafe import Markup
 from modbench.harness.core.units import human
 from modbench.harness.flops.reconcile import WHOLE
 from modbench.harness.results.notes.counting import CARRIER, CountNotes, ModuleFlops
-from modbench.reports.load import Loaded, evenly
 from modbench.reports.panel import Panel
-from modbench.reports.templates import fill
+from modbench.reports.tables.load import Loaded, evenly
+from modbench.reports.writers.templates import fill
 
 # Cases that the page holds at most.
 MOST_CASES = 200

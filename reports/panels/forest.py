@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 from markupsafe import Markup
 
-from modbench.reports.figure_data import RATIOS
-from modbench.reports.load import Loaded
-from modbench.reports.marks import Mark, Marks
-from modbench.reports.panel import TIMED, Drawing, Panel, interval, is_number, on_page, times, words
-from modbench.reports.ratio_axis import ends_of, ratio_axis
-from modbench.reports.style import HAIR, MUTED, PAPER, beside, in_title, look, name, new_figure, short
-from modbench.reports.templates import fill
+from modbench.reports.figures.figure_data import RATIOS
+from modbench.reports.figures.marks import Mark, Marks
+from modbench.reports.figures.ratio_axis import ends_of, ratio_axis
+from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, look, new_figure
+from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import in_title, name, short
+from modbench.reports.wording.words import TIMED, interval, is_number, times, words
+from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from modbench.reports.figure_data import RATIOS
-from modbench.reports.load import Loaded
-from modbench.reports.marks import Mark, Marks
-from modbench.reports.panel import TIMED, Drawing, Panel, interval, is_number, on_page, times
-from modbench.reports.point_labels import label
-from modbench.reports.ratio_axis import ends_of, ratio_axis
-from modbench.reports.style import HAIR, INK, MUTED, look, new_figure, short
+from modbench.reports.figures.figure_data import RATIOS
+from modbench.reports.figures.marks import Mark, Marks
+from modbench.reports.figures.point_labels import label
+from modbench.reports.figures.ratio_axis import ends_of, ratio_axis
+from modbench.reports.figures.style import HAIR, INK, MUTED, look, new_figure
+from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import short
+from modbench.reports.wording.words import TIMED, interval, is_number, times
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from modbench.reports import inference
-from modbench.reports.load import Loaded, evenly
 from modbench.reports.panel import Panel
-from modbench.reports.served_cells import grid
-from modbench.reports.style import name
-from modbench.reports.templates import fill
+from modbench.reports.panels._served_cells import grid
+from modbench.reports.questions import inference
+from modbench.reports.sentences import break_even_words
+from modbench.reports.tables.load import Loaded, evenly
+from modbench.reports.wording.arm_names import name
+from modbench.reports.writers.templates import fill
 
 # Rows of a table that the page holds at most; of more, so many that lie evenly among them.
 MOST_ROWS = 500
@@ -34,7 +35,7 @@ def render(loaded: Loaded) -> Markup | None:
     ]
     return fill(
         "inference",
-        verdicts=inference.verdicts(loaded),
+        verdicts=break_even_words.in_serving(loaded),
         grids=grids,
         tables=made,
         anchor=name(loaded.arms[0]),

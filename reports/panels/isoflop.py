@@ -9,11 +9,23 @@ import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.results.notes.training import RatesNotes
-from modbench.reports.isoflop import Curve, attention, curves, dense_beside, in_flops, shown, step_share, table
-from modbench.reports.load import Loaded
-from modbench.reports.panel import Drawing, Panel, is_number, on_page, seeds_in_words
-from modbench.reports.style import MUTED, OTHER, Look, look, name, new_figure
-from modbench.reports.templates import fill
+from modbench.reports.figures.style import MUTED, OTHER, Look, look, new_figure
+from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.questions.isoflop import (
+    Curve,
+    attention,
+    curves,
+    dense_beside,
+    in_flops,
+    shown,
+    step_share,
+    table,
+)
+from modbench.reports.sentences.evidence import seeds_in_words
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import name
+from modbench.reports.wording.words import is_number
+from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,12 +9,15 @@ import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.core.case import Case
-from modbench.reports.cases import looked_ahead
-from modbench.reports.load import Loaded
-from modbench.reports.marks import Mark, Marks
-from modbench.reports.panel import Drawing, Panel, is_number, on_page, seeds_in_words
-from modbench.reports.point_labels import label
-from modbench.reports.style import HAIR, PAPER, in_title, look, new_figure, short
+from modbench.reports.figures.marks import Mark, Marks
+from modbench.reports.figures.point_labels import label
+from modbench.reports.figures.style import HAIR, PAPER, look, new_figure
+from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.sentences.evidence import seeds_in_words
+from modbench.reports.tables.cases import looked_ahead
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import in_title, short
+from modbench.reports.wording.words import is_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,10 +13,10 @@ from markupsafe import Markup
 from modbench.harness.core.case import Case
 from modbench.harness.core.units import human
 from modbench.harness.results.notes.training import TrainNotes
-from modbench.reports.load import Loaded
+from modbench.reports.figures.style import MUTED, look, new_figure
 from modbench.reports.panel import Drawing, Panel, key_of, on_page
-from modbench.reports.style import MUTED, look, new_figure
-from modbench.reports.templates import fill
+from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,10 +8,10 @@ from markupsafe import Markup
 
 from modbench.harness.core.units import human
 from modbench.harness.results.notes.training import TrainNotes
-from modbench.reports.load import Loaded
-from modbench.reports.machine import gpu, jobs, machine_check
 from modbench.reports.panel import Panel
-from modbench.reports.templates import fill
+from modbench.reports.sentences.machine import gpu, jobs, machine_check
+from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:

@@ -9,13 +9,14 @@ import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.core.units import human, scale_of, three_digits
-from modbench.reports import memory_kinds
-from modbench.reports.load import Loaded
-from modbench.reports.marks import Mark, Marks
-from modbench.reports.memory_kinds import CACHE, Bar
+from modbench.reports.figures.marks import Mark, Marks
+from modbench.reports.figures.style import MUTED, PAPER, beside, look, new_figure
 from modbench.reports.panel import Drawing, Panel, on_page
-from modbench.reports.style import MUTED, PAPER, beside, look, name, new_figure, short
-from modbench.reports.templates import fill
+from modbench.reports.questions import memory_kinds
+from modbench.reports.questions.memory_kinds import CACHE, Bar
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import name, short
+from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

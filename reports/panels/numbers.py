@@ -6,15 +6,16 @@ import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.core.units import human
-from modbench.reports import alone
-from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, is_number
-from modbench.reports.templates import fill
+from modbench.reports.panel import Panel
+from modbench.reports.sentences import single_model
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.words import is_number
+from modbench.reports.writers.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:
     """Show a row for each metric and a column for each length; nothing for a run that compares, or measured nothing."""
-    if not alone.is_alone(loaded) or not loaded.measured:
+    if not single_model.is_alone(loaded) or not loaded.measured:
         return None
     (case,) = loaded.arms
     rows = loaded.cases[loaded.cases.arm == case.arm]
@@ -25,7 +26,9 @@ def render(loaded: Loaded) -> Markup | None:
     reasons = dict.fromkeys(
         f"{row.metric}: {row.reason}" for row in rows.itertuples(index=False) if row.status in {"skipped", "failed"}
     )
-    return fill("numbers", head=head, rows=found, numbers=range(1, len(head)), why=alone.WHY, reasons=list(reasons))
+    return fill(
+        "numbers", head=head, rows=found, numbers=range(1, len(head)), why=single_model.WHY, reasons=list(reasons)
+    )
 
 
 def _trained(rows: pd.DataFrame) -> set[int]:

@@ -12,15 +12,17 @@ from markupsafe import Markup
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human, scale_of
-from modbench.reports.candidates import IN_WORDS, KV_CACHE, SIZE, Candidate, Choice, choice
-from modbench.reports.limits import loss_against
-from modbench.reports.load import Loaded
-from modbench.reports.marks import Mark, Marks
-from modbench.reports.panel import Drawing, Panel, on_page, seeds_in_words
-from modbench.reports.pareto import Weighed, pareto
-from modbench.reports.point_labels import label
-from modbench.reports.style import HAIR, MUTED, PAPER, in_title, look, name, new_figure, short
-from modbench.reports.templates import fill
+from modbench.reports.figures.marks import Mark, Marks
+from modbench.reports.figures.point_labels import label
+from modbench.reports.figures.style import HAIR, MUTED, PAPER, look, new_figure
+from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.questions.recommend.candidates import IN_WORDS, KV_CACHE, SIZE, Candidate, Choice, choice
+from modbench.reports.questions.recommend.limits import loss_against
+from modbench.reports.questions.recommend.pareto import Weighed, pareto
+from modbench.reports.sentences.evidence import seeds_in_words
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import in_title, name, short
+from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

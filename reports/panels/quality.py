@@ -9,9 +9,9 @@ from markupsafe import Markup
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Record
 from modbench.harness.stats import contamination, steady
-from modbench.reports.load import Loaded, evenly
 from modbench.reports.panel import Panel
-from modbench.reports.templates import fill
+from modbench.reports.tables.load import Loaded, evenly
+from modbench.reports.writers.templates import fill
 
 # Rows that the page holds at most.
 MOST_ROWS = 200

@@ -9,11 +9,14 @@ import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.core.units import human
-from modbench.reports.load import Loaded
-from modbench.reports.marks import Mark, Marks
-from modbench.reports.panel import TIMED, Drawing, Panel, default_arm, on_page
-from modbench.reports.roofline import Placed, Roof, placed, roof
-from modbench.reports.style import INK, MUTED, look, name, new_figure, short
+from modbench.reports.figures.marks import Mark, Marks
+from modbench.reports.figures.style import INK, MUTED, look, new_figure
+from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.questions.roofline import Placed, Roof, placed, roof
+from modbench.reports.tables.contenders import default_arm
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import name, short
+from modbench.reports.wording.words import TIMED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,13 +6,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.stats.effects import t_quantile
-from modbench.reports.load import Loaded
+from modbench.reports.figures.style import new_figure
 from modbench.reports.panel import Drawing, Panel, on_page
 from modbench.reports.panels import _routing as routing
 from modbench.reports.panels import _routing_parts as parts
 from modbench.reports.panels._routing import Arm
-from modbench.reports.style import new_figure
-from modbench.reports.templates import fill
+from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.templates import fill
 
 MOST_IN_LINE = 46  # letters of a title in a figure 4 inches wide
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from modbench.reports.load import Loaded
 from modbench.reports.panel import Drawing, Panel, on_page
 from modbench.reports.panels import _routing as routing
 from modbench.reports.panels import _routing_figures as more_figures
 from modbench.reports.panels._routing import Arm, Point
-from modbench.reports.templates import fill
+from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.templates import fill
 
 SIDES = {"all": "all", "passed": "tokens that passed", "skipped": "tokens that did not"}
 

@@ -7,13 +7,13 @@ import math
 from markupsafe import Markup
 
 from modbench.harness.stats import effects
-from modbench.reports.load import Loaded
+from modbench.reports.figures.style import new_figure
 from modbench.reports.panel import Drawing, Panel, on_page
 from modbench.reports.panels import _routing as routing
 from modbench.reports.panels import _routing_parts as parts
 from modbench.reports.panels._routing import TITLES, Arm, Point
-from modbench.reports.style import new_figure
-from modbench.reports.templates import fill
+from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.templates import fill
 
 _VARIABLES = ("kind", "position", "frequency", "difficulty")
 ALL = "all tokens"

@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from modbench.reports.load import Loaded
+from modbench.reports.figures.style import new_figure
 from modbench.reports.panel import Drawing, Panel, on_page
 from modbench.reports.panels import _routing as routing
 from modbench.reports.panels._routing import Arm
-from modbench.reports.style import new_figure
-from modbench.reports.templates import fill
+from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.templates import fill
 
 # Per cent of the arm's colour behind a token that used every block; with more, contrast would fall below 4.5 to 1.
 FULL = 46

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from modbench.reports.load import Loaded
+from modbench.reports.figures.style import new_figure
 from modbench.reports.panel import Drawing, Panel, on_page
 from modbench.reports.panels import _routing as routing
 from modbench.reports.panels import _routing_parts as parts
 from modbench.reports.panels._routing import TITLES, Arm, Point
-from modbench.reports.style import new_figure
-from modbench.reports.templates import fill
+from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.templates import fill
 
 
 def render(loaded: Loaded) -> Markup | None:

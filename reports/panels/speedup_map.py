@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from markupsafe import Markup
 
-from modbench.reports.figure_data import RATIOS, rows_of
-from modbench.reports.lead import residuals
-from modbench.reports.load import Loaded
-from modbench.reports.marks import Mark, Marks
-from modbench.reports.panel import TIMED, Drawing, Panel, interval, is_number, on_page, times, words
+from modbench.reports.figures.figure_data import RATIOS, rows_of
+from modbench.reports.figures.marks import Mark, Marks
+from modbench.reports.figures.style import MAP, MAP_INK, MUTED, PAPER, bin_of, new_figure
+from modbench.reports.panel import Drawing, Panel, on_page
 from modbench.reports.panels import _break_even
-from modbench.reports.style import MAP, MAP_INK, MUTED, PAPER, bin_of, name, new_figure, short
+from modbench.reports.sentences.arm_answers import residuals
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import name, short
+from modbench.reports.wording.words import TIMED, interval, is_number, times, words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

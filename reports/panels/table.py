@@ -7,10 +7,12 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from modbench.harness.core.units import human, three_digits
-from modbench.reports import alone, case_details
-from modbench.reports.load import Loaded
-from modbench.reports.panel import Panel, is_number, words
-from modbench.reports.templates import fill
+from modbench.reports.panel import Panel
+from modbench.reports.panels import _case_details
+from modbench.reports.sentences import single_model
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.words import is_number, words
+from modbench.reports.writers.templates import fill
 
 # Title, alignment, and the columns of `comparisons.csv` (of values: `cases.csv`) that a cell holds.
 _HEAD = (
@@ -44,13 +46,13 @@ def render(loaded: Loaded) -> Markup | None:
     """Show a row per pair and metric; the twin's last. Of many rows those of the arms and lengths that figures show."""
     values = dict(zip(zip(loaded.cases.case_id, loaded.cases.metric, strict=True), loaded.cases.value, strict=True))
     shown = loaded.pairs[loaded.pairs.primary | loaded.pairs.twin]
-    if shown.empty and alone.is_alone(loaded):
+    if shown.empty and single_model.is_alone(loaded):
         return None
     among = len(shown)
     if among > MOST_ROWS:
         few = shown.arm.isin([case.arm for case in loaded.arms_shown]) | shown.twin
         shown = shown[few & shown.seq_len.isin(loaded.lengths_shown)][:MOST_ROWS]
-    numbers = {case.id: number for number, case in enumerate(case_details.shown(loaded))}
+    numbers = {case.id: number for number, case in enumerate(_case_details.shown(loaded))}
     rows = Markup("").join(_row(row, values, numbers.get(str(row.case_id))) for row in shown.itertuples(index=False))
     left_out = among - len(shown)
     return fill("table", head=_HEAD, rows=rows, other_pairs=len(loaded.pairs) - among, left_out=left_out)

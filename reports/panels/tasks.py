@@ -8,12 +8,14 @@ import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.core.case import Case
-from modbench.reports.accuracy import TaskResult, beyond_shortcut, in_words, results
-from modbench.reports.load import Loaded
-from modbench.reports.panel import Drawing, Panel, on_page, seeds_in_words
-from modbench.reports.solved_words import against_in_words, how
-from modbench.reports.style import INK, MUTED, look, name, new_figure
-from modbench.reports.templates import fill
+from modbench.reports.figures.style import INK, MUTED, look, new_figure
+from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.questions.accuracy import TaskResult, beyond_shortcut, in_words, results
+from modbench.reports.sentences.evidence import seeds_in_words
+from modbench.reports.sentences.task_words import against_in_words, how
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import name
+from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,11 +11,15 @@ from markupsafe import Markup
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.units import human
-from modbench.reports.cases import looked_ahead
-from modbench.reports.load import Loaded
-from modbench.reports.panel import TIMED, Panel, default_arm, interval, is_number, promise, seeds_in_words, times, words
-from modbench.reports.style import look, name
-from modbench.reports.templates import fill
+from modbench.reports.figures.style import look
+from modbench.reports.panel import Panel
+from modbench.reports.sentences.evidence import seeds_in_words
+from modbench.reports.tables.cases import looked_ahead
+from modbench.reports.tables.contenders import default_arm
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import name
+from modbench.reports.wording.words import TIMED, interval, is_number, promise, times, words
+from modbench.reports.writers.templates import fill
 
 _TILES = (
     *((title.capitalize(), metric) for title, metric in TIMED),

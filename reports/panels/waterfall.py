@@ -8,12 +8,15 @@ import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.core.units import human
-from modbench.reports.load import Loaded
-from modbench.reports.marks import Mark, Marks
-from modbench.reports.panel import TIMED, Drawing, Panel, default_arm, on_page
-from modbench.reports.style import INK, MAP, MAP_INK, MUTED, beside, in_title, look, name, new_figure, short
-from modbench.reports.templates import fill
-from modbench.reports.waterfall import ORDER, Fall, falls
+from modbench.reports.figures.marks import Mark, Marks
+from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, beside, look, new_figure
+from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.questions.waterfall import ORDER, Fall, falls
+from modbench.reports.tables.contenders import default_arm
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import in_title, name, short
+from modbench.reports.wording.words import TIMED
+from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

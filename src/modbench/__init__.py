@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from modbench.python.measure import Measurement, measure
     from modbench.python.planned import Planned
     from modbench.python.runs import plan, resume, run
-    from modbench.reports.frames import Results, load
+    from modbench.reports.notebook.frames import Results, load
 
 __all__ = [
     "Comparison",

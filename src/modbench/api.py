@@ -19,9 +19,9 @@ from modbench.harness.planning.suite import load_suite
 from modbench.harness.results import lock
 from modbench.harness.results.run_folder import RunFolder, create, has_checkpoint, read
 from modbench.harness.results.trust import confirm
-from modbench.reports import render
 from modbench.reports.format import DEFAULT
-from modbench.reports.load import Loaded, load
+from modbench.reports.page import render
+from modbench.reports.tables.load import Loaded, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

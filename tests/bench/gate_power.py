@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from modbench.harness.stats import effects
-from modbench.reports import gate_launches, gate_rules
-from modbench.reports.gate_rules import Finding
+from modbench.reports.questions.gate import non_inferiority, power
+from modbench.reports.questions.gate.non_inferiority import Finding
 
 CASES, MARGIN = 34, 0.02
 # Correlation of a launch's mean effect with its typical one.
@@ -57,10 +57,12 @@ def simulated(truth: Truth, rng: np.random.Generator) -> list[Finding]:
         runs.append([[effects.over_launches(row_L) for row_L in side_CL] for side_CL in (typical_CL, means_CL)])
     findings = []
     for number in range(truth.cases):
-        changes = [gate_rules.welch(now[number], before[number], MARGIN) for now, before in zip(*runs, strict=True)]
+        changes = [
+            non_inferiority.welch(now[number], before[number], MARGIN) for now, before in zip(*runs, strict=True)
+        ]
         found = tuple(change for change in changes if change is not None)
         findings.append(Finding(f"case{number}", "latency/forward", "", changes=found))
-    return gate_rules.judge(findings)
+    return non_inferiority.judge(findings)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def shares(truth: Truth, gates: int, seed: int = 0) -> Shares:
 def asked(truth: Truth, gates: int, seed: int = 0) -> list[int]:
     """The launches that gates of identical code ask for, where they cannot tell."""
     rng = np.random.default_rng(seed)
-    found = [gate_launches.with_launches(simulated(truth, rng)) for _ in range(gates)]
+    found = [power.with_launches(simulated(truth, rng)) for _ in range(gates)]
     return [
         whole.launches
         for findings, whole in found

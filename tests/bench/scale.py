@@ -71,12 +71,12 @@ def _timed(took: dict[str, list[float]], stage: str) -> Iterator[None]:
 def render(folder: Path) -> dict[str, Any]:
     """Read a run and make its views, stage by stage."""
     from modbench.harness.results import run_folder
-    from modbench.reports import render as views
-    from modbench.reports.load import Loaded, tables_of, without_collections
-    from modbench.reports.tables import Tables
+    from modbench.reports.page import render as views
+    from modbench.reports.tables.load import Loaded, tables_of, without_collections
+    from modbench.reports.tables.outcomes import Tables
 
     took: dict[str, list[float]] = {}
-    with without_collections():  # as reports/load.py does it
+    with without_collections():  # as reports/tables/load.py does it
         with _timed(took, "read"):
             run = run_folder.read(str(folder))
         with _timed(took, "tables"):

@@ -26,8 +26,8 @@ from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.harness.subject import shared_state
 from modbench.harness.timing import interleave
-from modbench.reports import load
-from modbench.reports.load import Loaded
+from modbench.reports.tables import load
+from modbench.reports.tables.load import Loaded
 
 HERE = Path(__file__).parent
 ATTACKS = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in {"plain", "test_museum"})

@@ -15,8 +15,8 @@ import pytest
 import modbench
 from modbench.harness.core import catalogue
 from modbench.harness.core.printable import SCREEN, WIDTH
-from modbench.reports.cases import CASES
-from modbench.reports.pairs import COMPARISONS
+from modbench.reports.tables.cases import CASES
+from modbench.reports.tables.comparisons import COMPARISONS
 
 # What --help, list and validate must not load: it is what makes them slow.
 HEAVY = ("torch", "pandas", "numpy", "scipy", "matplotlib", "seaborn", "jinja2")

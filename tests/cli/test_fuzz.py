@@ -22,8 +22,8 @@ from modbench import api
 from modbench.harness.core.errors import IncompleteError
 from modbench.harness.machine import certificate, environment
 from modbench.harness.results import run_folder
-from modbench.reports import load as loading
-from modbench.reports import render
+from modbench.reports.page import render
+from modbench.reports.tables import load as loading
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 STOPPED = "stopped before the first unit"

@@ -12,7 +12,7 @@ import modbench as mb
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import parse_percent
 from modbench.harness.planning.suite import parse_suite
-from modbench.reports import gate_tiers
+from modbench.reports.questions.gate import fail_on
 from modbench.testing.settings import resolve
 
 RIGHT = "0.05 is 5 %"
@@ -79,10 +79,10 @@ def test_keys_of_a_suite_take_no_other_number(key: str, value: str, modbench: An
     assert RIGHT in done.stderr
 
 
-@pytest.mark.parametrize("check", [word for word, check in gate_tiers.CHECKS.items() if check.limited])
+@pytest.mark.parametrize("check", [word for word, check in fail_on.CHECKS.items() if check.limited])
 @pytest.mark.parametrize("limit", ["100%", "500%"])
 def test_limits_of_a_gate_and_of_a_recommendation_are_percentages_below_100(check: str, limit: str) -> None:
-    for given in (lambda: gate_tiers.parse([f"{check}:{limit}"]), lambda: parse_percent(limit, "--max-loss-increase")):
+    for given in (lambda: fail_on.parse([f"{check}:{limit}"]), lambda: parse_percent(limit, "--max-loss-increase")):
         with pytest.raises(UsageError, match=RIGHT):
             given()
 
@@ -93,4 +93,4 @@ def test_a_share_is_taken_everywhere() -> None:
             given(0.05)
     for text in TEXT.values():
         text("0.05")
-    assert gate_tiers.parse(["slower:99.9%"]).limits["slower"] is not None
+    assert fail_on.parse(["slower:99.9%"]).limits["slower"] is not None

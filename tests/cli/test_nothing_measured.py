@@ -15,9 +15,12 @@ from planted import left, planted_suite
 import modbench as mb
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.run_folder import RunFolder
-from modbench.reports import head, notebook, nothing, render, summary
 from modbench.reports.formats import md
-from modbench.reports.load import Loaded
+from modbench.reports.notebook import display
+from modbench.reports.page import render
+from modbench.reports.sentences import first_screen, nothing_measured
+from modbench.reports.tables.load import Loaded
+from modbench.reports.terminal import summary
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 SUITE = """
@@ -66,14 +69,14 @@ def test_it_is_said_first_in_every_output(tmp_path: Path) -> None:
     assert closing.startswith(f"⚠ {SAID}")
     assert (closing.count("failed: dense["), every.count("failed: dense[")) == (1, 2)
     assert "failed: dense[T64-B1-fp32-cpu1] and 1 more: " in closing
-    assert notebook.html(loaded, None).startswith(f"<div><div>⚠ {SAID}")
+    assert display.html(loaded, None).startswith(f"<div><div>⚠ {SAID}")
     page = re.sub(r"<[^>]+>", "", (loaded.path / "report.html").read_text().partition("<main")[2])
     marked = md.markdown(loaded)
     assert page.index("Nothing was measured: 2 cells failed") < page.index("The answer")
     assert marked.index("Nothing was measured: 2 cells failed") < marked.index("Asked:")
     for said in (closing, page, marked):
         assert "alone: nothing is compared" not in said
-    assert head.head(loaded).answer == "Nothing was measured."
+    assert first_screen.head(loaded).answer == "Nothing was measured."
     assert summary.as_json(loaded, Path("page"), None)["measured"] is False
 
 
@@ -83,8 +86,8 @@ def test_skipped_cells_and_units_without_a_record_are_no_measurements(tmp_path: 
     loaded = render.write(left(tmp_path, made, fails="dense", leave_out=unit))
     assert {*loaded.cases.status} == {"failed", "skipped"}
     assert not loaded.measured
-    assert nothing.in_words(loaded).startswith(
-        f"{nothing.NOTHING}: 1 unit has no record, 1 cell failed, 1 cell skipped. dense["
+    assert nothing_measured.in_words(loaded).startswith(
+        f"{nothing_measured.NOTHING}: 1 unit has no record, 1 cell failed, 1 cell skipped. dense["
     )
 
 
@@ -98,7 +101,7 @@ def test_skipped_cells_and_units_without_a_record_are_no_measurements(tmp_path: 
 def test_one_value_is_something(tmp_path: Path, suite: dict[str, Any], modbench: Modbench) -> None:
     loaded = finished(tmp_path, **suite)
     assert loaded.measured
-    nothing.check(loaded, Path("page"))
+    nothing_measured.check(loaded, Path("page"))
     assert summary.as_json(loaded, Path("page"), None)["measured"] is True
     done = modbench("resume", loaded.path)
     assert done.returncode == 0

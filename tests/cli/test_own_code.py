@@ -26,8 +26,8 @@ from modbench.harness.results import trust
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.records import Gap, Record
 from modbench.harness.results.run_folder import RunFolder, read
-from modbench.reports.load import load
-from modbench.reports.machine import warnings
+from modbench.reports.sentences.machine import warnings
+from modbench.reports.tables.load import load
 
 BUILD = """
 import torch

@@ -17,10 +17,11 @@ from planted import planted_suite, stored
 
 from modbench.harness.core import masking
 from modbench.harness.core.printable import cell, escaped, escaped_json, is_printable
-from modbench.reports import csv_text, gate_words
-from modbench.reports.gate import Gate
-from modbench.reports.gate_launches import Asked
-from modbench.reports.gate_rules import Finding
+from modbench.reports.questions.gate.gate import Gate
+from modbench.reports.questions.gate.non_inferiority import Finding
+from modbench.reports.questions.gate.power import Asked
+from modbench.reports.terminal import gate_text
+from modbench.reports.writers import csv_text
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -61,7 +62,7 @@ def test_a_strangers_reason_makes_no_line_of_its_own_in_a_gate() -> None:
         Finding("dense", "latency/forward", verdict, reason=reason) for verdict in ("not compared", "cannot tell")
     ]
     found = Gate(findings, 0.02, Asked(), "draft", 2, incomplete=reason, said=(reason,))
-    lines = list(gate_words.as_text(found))
+    lines = list(gate_text.as_text(found))
     assert sum("your key expired" in line for line in lines) >= 3
     assert all(line.isprintable() and not line.startswith("modbench:") for line in lines)
 

@@ -200,7 +200,7 @@ def test_the_arguments_of_what_is_measured_are_told_from_those_of_measure() -> N
 def test_signatures_and_docstrings_are_seen() -> None:
     assert list(inspect.signature(mb.compare).parameters)[:3] == ["models", "inputs", "workload"]
     assert inspect.signature(mb.cost).return_annotation == "Costs"
-    assert (mb.compare.__name__, mb.load.__module__) == ("compare", "modbench.reports.frames")
+    assert (mb.compare.__name__, mb.load.__module__) == ("compare", "modbench.reports.notebook.frames")
     assert (mb.measure.__doc__ or "").startswith("Time a callable")
 
 

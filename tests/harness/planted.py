@@ -31,7 +31,7 @@ from modbench.harness.results.notes.timing import CompileNotes, TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Outcome, Record
 from modbench.harness.timing.interleave import Clock, Effort, Session
-from modbench.reports import render
+from modbench.reports.page import render
 
 # What each arm takes relative to the anchor.
 PLANTED = {

@@ -9,7 +9,7 @@ from typing import Any
 from planted import FIT
 from planted_gate import planted_run
 
-from modbench.reports.load import Loaded, load
+from modbench.reports.tables.load import Loaded, load
 
 TIME, MEMORY = "latency/forward", "memory/peak_allocated"
 METRICS = [TIME, "flops/forward", MEMORY, "loss/val", "loss/val_causal"]

@@ -11,7 +11,7 @@ from planted_gate import ROUNDS, Truth, timed, written
 
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.results.records import Record
-from modbench.reports.load import Loaded
+from modbench.reports.tables.load import Loaded
 
 ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.25, 0.5]}, {"model": "moe"}]
 # What arms take of the anchor's time, and what everything takes at a length and in a number format.

@@ -17,7 +17,7 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Outcome, Record
-from modbench.reports.load import Loaded, load
+from modbench.reports.tables.load import Loaded, load
 
 ROUNDS = 4
 ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}, {"model": "moe"}]

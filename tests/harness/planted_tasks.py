@@ -13,7 +13,7 @@ from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.notes.training import TaskAnswers, TrainNotes
 from modbench.harness.results.records import Outcome, Record
-from modbench.reports.load import Loaded, load
+from modbench.reports.tables.load import Loaded, load
 
 # Correct answers out of 1,000 by arm and seed.
 RIGHT = {"dense": (990, 992, 994), "mod[c0.125]": (300, 500, 400), "depth_predictor": (800, 810, 820)}

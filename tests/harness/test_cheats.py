@@ -19,8 +19,8 @@ from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.run_folder import FINISHED, read
 from modbench.harness.subject import shared_state
-from modbench.reports import sureness
-from modbench.reports.load import load
+from modbench.reports.sentences import evidence
+from modbench.reports.tables.load import load
 
 CHEATS = """
 import time
@@ -214,7 +214,7 @@ def test_what_a_file_leaves_on_is_in_the_record_and_in_what_to_doubt(here: Path)
         assert arm.startswith("bad:Plain[")
         assert changed == "anomaly detection to on"
         assert not more
-    said = " ".join(sureness.doubts(load(here / "run")))
+    said = " ".join(evidence.doubts(load(here / "run")))
     assert "bad:Plain changed anomaly detection to on for every model of its process" in said
 
 

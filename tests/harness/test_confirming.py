@@ -32,7 +32,7 @@ from modbench.harness.results.reading import DamagedError
 from modbench.harness.text.tokens import Tokens
 from modbench.harness.training.batches import Windows
 from modbench.progress import Lines, TimeLeft
-from modbench.reports import summary
+from modbench.reports.terminal import summary
 from modbench.tools.plan import as_text, forecast
 from modbench.tools.watch import Watch
 

@@ -20,8 +20,9 @@ from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.results.workspace import artifact
-from modbench.reports import gate, render
-from modbench.reports.load import load
+from modbench.reports.page import render
+from modbench.reports.questions.gate import gate
+from modbench.reports.tables.load import load
 
 LAUNCH = "time-forward-T64-B1-fp32-cpu1-launch3.json"
 MEMORY = "memory-T64-B1-fp32-cpu1.json"

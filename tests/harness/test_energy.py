@@ -121,7 +121,7 @@ def test_what_was_measured_is_believed(cuda: FakeCuda, monkeypatch: pytest.Monke
     meter = Meter(cuda, monkeypatch)
     monkeypatch.setattr(Subject, "train_step", lambda _self, _tokens: meter.draw(2e-3, 300.0))
     made = unit(windows=windows)
-    outcomes = tuple(each for each in energy.run(made, [catalogue.metrics()["energy/total"]]) if isinstance(each, Outcome))
+    outcomes = tuple(energy.run(made, [catalogue.metrics()["energy/total"]]))
     record = Record(unit=made, started=files.now(), wall_s=100.0, outcomes=outcomes)
     (outcome,) = usable(record, made).outcomes
     assert outcome.status == "ok", outcome.reason

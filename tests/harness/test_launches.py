@@ -25,8 +25,8 @@ from modbench.harness.planning.suite import load_suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.progress import Lines, TimeLeft
-from modbench.reports import summary
-from modbench.reports.load import load
+from modbench.reports.tables.load import load
+from modbench.reports.terminal import summary
 from modbench.tools.plan import as_text, forecast
 
 SERIES = "time-forward-T64-B1-fp32-cpu1"

@@ -11,9 +11,10 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
 from modbench.harness.planning.suite import Suite, load_suite
-from modbench.reports import render, summary
-from modbench.reports.load import load
-from modbench.reports.style import look, numbered
+from modbench.reports.figures.style import look, numbered
+from modbench.reports.page import render
+from modbench.reports.tables.load import load
+from modbench.reports.terminal import summary
 
 
 def arms(suite: Suite, *models: str, **flags: object) -> list[str]:

@@ -26,7 +26,7 @@ from modbench.harness.results import lock, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.stats import alternated
 from modbench.harness.stats.alternated import Block
-from modbench.reports import alternated as told
+from modbench.reports.questions import revisions as told
 from modbench.tools import paired, paired_folder, revisions
 
 logs = st.floats(-10, 2)

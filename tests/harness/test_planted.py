@@ -15,9 +15,10 @@ from modbench.harness.core.labels import Label
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.stats import verdicts
 from modbench.harness.stats.effects import Effect
-from modbench.reports import render, summary
-from modbench.reports.load import load
-from modbench.reports.machine import warnings
+from modbench.reports.page import render
+from modbench.reports.sentences.machine import warnings
+from modbench.reports.tables.load import load
+from modbench.reports.terminal import summary
 
 
 @pytest.mark.slow

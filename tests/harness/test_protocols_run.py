@@ -16,7 +16,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
-from modbench.reports import load
+from modbench.reports.tables import load
 
 METRICS = ["latency/prefill", "latency/decode", "tokens_per_s/decode", "memory/kv_cache"]
 MODELS = {

@@ -26,9 +26,9 @@ from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.records import Death
 from modbench.harness.results.run_folder import RunFolder
 from modbench.progress import Lines, TimeLeft
-from modbench.reports.load import load
-from modbench.reports.search import in_words, spent
-from modbench.reports.sureness import sure
+from modbench.reports.questions.search import in_words, spent
+from modbench.reports.sentences.evidence import sure
+from modbench.reports.tables.load import load
 from modbench.tools.plan import as_text, forecast
 from modbench.tools.watch import Watch
 

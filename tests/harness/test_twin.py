@@ -13,11 +13,13 @@ from planted import planted_suite, stored
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.suite import load_suite, parse_suite
 from modbench.harness.stats import effects
-from modbench.reports import gate, inference, summary
-from modbench.reports.checked import SILENT, UNCHECKED
-from modbench.reports.load import Loaded, load
-from modbench.reports.machine import machine_check, twin_check, warnings
-from modbench.reports.panel import default_arm
+from modbench.reports.questions.gate import gate
+from modbench.reports.sentences import break_even_words
+from modbench.reports.sentences.machine import machine_check, twin_check, warnings
+from modbench.reports.tables.contenders import default_arm
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.tables.machine_checked import SILENT, UNCHECKED
+from modbench.reports.terminal import summary
 from modbench.tools.plan import as_text, forecast
 
 TWIN = "dense-twin[T64-B1-fp32-cpu1]"
@@ -264,8 +266,8 @@ def test_a_disturbed_twin_checks_nothing(tmp_path: Path) -> None:
 def test_an_unchecked_machine_says_nothing_about_where_skipping_pays(tmp_path: Path) -> None:
     metrics = ["latency/prefill"]
     checked = run(tmp_path / "checked", suite={"metrics": metrics})
-    assert "pays (prefill)" in " ".join(inference.verdicts(checked))
+    assert "pays (prefill)" in " ".join(break_even_words.in_serving(checked))
     left = run(tmp_path / "left", suite={"metrics": metrics, "twin": False})
-    assert inference.verdicts(left) == [
+    assert break_even_words.in_serving(left) == [
         "The machine was not checked, so that nothing is said about where skipping pays."
     ]

@@ -24,7 +24,7 @@ from modbench.harness.results.record_files import read_record
 from modbench.harness.results.records import SCHEMA, Record
 from modbench.harness.results.run_folder import read
 from modbench.harness.results.upgrade import upgraded
-from modbench.reports import render
+from modbench.reports.page import render
 
 OLD = Path(__file__).parent / "schema2"
 # What a later schema may change: words, and columns that did not exist.

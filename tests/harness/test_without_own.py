@@ -20,8 +20,9 @@ from modbench.harness.planning.plan import make_plan
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.harness.stats.without_own import changed, column
-from modbench.reports import gate, summary
-from modbench.reports.load import load
+from modbench.reports.questions.gate import gate
+from modbench.reports.tables.load import load
+from modbench.reports.terminal import summary
 
 MINE = """
 import torch

@@ -13,7 +13,7 @@ import typer.main
 import yaml  # type: ignore[import-untyped]  # it has no types
 
 from modbench.cli import app
-from modbench.reports.gate_tiers import CHECKS, parse
+from modbench.reports.questions.gate.fail_on import CHECKS, parse
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")

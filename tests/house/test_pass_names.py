@@ -26,8 +26,8 @@ OTHER_MEANINGS = {
     "harness/planning/suite.py": {"train", "energy", "fit", "confirm"},  # tables of a suite file
     "harness/planning/overrides.py": {"train"},  # as above
     "reports/panels/confirm.py": {"confirm"},  # the panel's template
-    "reports/claims.py": {"fit"},  # what a machine is
-    "reports/axes.py": {"compile"},  # a field of a place
+    "reports/panels/_claims.py": {"fit"},  # what a machine is
+    "reports/tables/axes.py": {"compile"},  # a field of a place
 }
 SOURCES = [
     path

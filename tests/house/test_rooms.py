@@ -1,10 +1,12 @@
-"""The rooms of the harness, and the strings that name modules: a move must not break them without a word."""
+"""The rooms of harness and reports, and the strings that name modules: a move must not break them without a word."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
 import re
+from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,9 @@ from modbench.harness.passes.fit import TRIAL
 
 ROOT = Path(__file__).parents[2]
 HARNESS = ROOT / "harness"
+REPORTS = ROOT / "reports"
+# Folders to which files are added, one for each question, panel or format.
+ADDITIONS = {"questions", "panels", "formats"}
 ROOMS = sorted(path for path in HARNESS.iterdir() if path.is_dir() and path.name != "__pycache__")
 
 
@@ -57,3 +62,52 @@ def test_the_module_that_tries_an_input_can_be_started() -> None:
     assert spec is not None
     assert spec.origin is not None
     assert '__name__ == "__main__"' in Path(spec.origin).read_text(encoding="utf-8")
+
+
+# --- reports
+
+
+def modules_of(folder: Path, package: str) -> dict[str, Path]:
+    """Files of a package by the name under which they are imported."""
+    return {
+        ".".join((package, *path.relative_to(folder).with_suffix("").parts)): path
+        for path in folder.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+
+
+def imported(path: Path, known: Mapping[str, Path]) -> Iterator[str]:
+    """Modules of a package that a file imports, for types alone too, and inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (
+                name if name in known else node.module for name in names if name in known or node.module in known
+            )
+
+
+ROOM_MODULES = modules_of(REPORTS, "modbench.reports")
+IMPORTS = {name: set(imported(path, ROOM_MODULES)) for name, path in ROOM_MODULES.items()}
+
+
+def test_no_circle_in_the_reports() -> None:
+    assert len([*TopologicalSorter(IMPORTS).static_order()]) == len(ROOM_MODULES)
+
+
+def test_few_doors_lie_side_by_side_in_the_reports() -> None:
+    """Contracts lie loose; a folder that additions do not grow has few files."""
+    assert sorted(path.name for path in REPORTS.glob("*.py")) == ["__init__.py", "format.py", "panel.py"]
+    for folder in (path for path in REPORTS.rglob("*") if path.is_dir() and path.name not in ADDITIONS):
+        files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(files) <= (24 if folder.name == "tables" else 16), folder
+
+
+def test_what_only_its_neighbour_uses_belongs_in_its_neighbour() -> None:
+    """A file of less than 80 lines, not an addition, that one other file of its folder imports."""
+    users = {name: {other for other, names in IMPORTS.items() if name in names} for name in IMPORTS}
+    small = [name for name, path in ROOM_MODULES.items() if path.read_text(encoding="utf-8").count("\n") < 80]
+    parents = {name: name.rpartition(".")[0] for name in ROOM_MODULES}
+    alone = {
+        name for name in small if {parents[user] for user in users[name]} == {parents[name]} and len(users[name]) == 1
+    }
+    assert {name for name in alone if parents[name].rpartition(".")[2] not in ADDITIONS} == set()

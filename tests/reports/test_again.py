@@ -17,8 +17,9 @@ from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.suite import load_suite
 from modbench.harness.results import run_folder
-from modbench.reports import again, claims
-from modbench.reports.load import load
+from modbench.reports.panels import _claims
+from modbench.reports.tables import rerun_command
+from modbench.reports.tables.load import load
 
 TIMES = ["flops/forward", "latency/forward", "latency/train_step"]
 
@@ -37,15 +38,15 @@ def options_of(command: str) -> dict[str, bool]:
 
 def test_a_model_with_options_is_quoted_for_a_shell() -> None:
     typed = ["modbench", "run", "quick", "--model", "mine.py:build(threshold=[0.5,0.7],mode='hard')", "--only"]
-    words = [word for flag in again.asked(typed).flags for word in flag]
+    words = [word for flag in rerun_command.asked(typed).flags for word in flag]
     assert words == typed[3:]
     assert shlex.split(shlex.join(words)) == words
 
 
 def test_every_option_of_run_is_known() -> None:
     """A new option must be kept or left out: otherwise pages would say that it is not known what it changes."""
-    known = dict.fromkeys((*again.KEPT, *again.LEFT), True) | dict.fromkeys(
-        (*again.KEPT_ALONE, *again.LEFT_ALONE), False
+    known = dict.fromkeys((*rerun_command.KEPT, *rerun_command.LEFT), True) | dict.fromkeys(
+        (*rerun_command.KEPT_ALONE, *rerun_command.LEFT_ALONE), False
     )
     assert options_of("run") == known
 
@@ -91,14 +92,14 @@ model = "moe"
 """
 
 
-def run_of(tmp_path: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch) -> again.Again:
+def run_of(tmp_path: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch) -> rerun_command.Again:
     """A run of a suite file with these flags, as far as commands are made from it."""
     suite = tmp_path / "it's a suite.toml"
     suite.write_text(SUITE)
     command = ["modbench", "run", str(suite), *flags]
     _, plan = planned(command, monkeypatch)
     (tmp_path / "units").mkdir()
-    return again.Again(run_folder.StoredRun(tmp_path, plan, {}, command, "", "local", [], []))
+    return rerun_command.Again(run_folder.StoredRun(tmp_path, plan, {}, command, "", "local", [], []))
 
 
 @pytest.mark.parametrize(
@@ -146,8 +147,8 @@ def test_a_claim_selects_its_arms_and_its_metric(tmp_path: Path, monkeypatch: py
     ],
 )
 def test_a_command_that_cannot_be_repeated_says_why(command: list[str], said: str) -> None:
-    with pytest.raises(again.NotAgainError, match=said):
-        again.asked(command)
+    with pytest.raises(rerun_command.NotAgainError, match=said):
+        rerun_command.asked(command)
 
 
 def test_ids_that_hold_one_another_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +158,7 @@ def test_ids_that_hold_one_another_are_told_apart(tmp_path: Path, monkeypatch: p
     short = cases[0].model_copy(update={"model": "mine.py:build"})
     long = cases[0].model_copy(update={"model": "not (my) mine.py:build"})
     comparison = run.plan.comparisons[0].model_copy(update={"arms": (cases[0], short, long)})
-    made = again.Again(run_folder.StoredRun(tmp_path, run.plan.model_copy(update={"comparisons": (comparison,)}), {},
+    made = rerun_command.Again(run_folder.StoredRun(tmp_path, run.plan.model_copy(update={"comparisons": (comparison,)}), {},
                                             ["modbench", "run", "quick"], "", "local", [], []))  # fmt: skip
     for case in (short, long):
         select = shlex.split(made.command([case]))[4]
@@ -169,9 +170,9 @@ def test_claims_hold_the_rows_turned_the_right_way(tmp_path: Path) -> None:
     """Every pair is stored once, in either direction; a card shows the ratio of its sentence."""
     stored(tmp_path, planted_suite("draft", metrics=TIMES, train=None, launches=3, rounds=2))
     loaded = load(tmp_path / "run")
-    made = claims.claims(loaded)
+    made = _claims.claims(loaded)
     assert len(made) >= 6
-    behind = claims.Behind(loaded, made)
+    behind = _claims.Behind(loaded, made)
     beside = made[0]
     assert (beside.arm, beside.baseline) == ("mod[c0.125]", "dense-f0.58")
     for claim in made:

@@ -11,8 +11,9 @@ import pytest
 from planted import left, planted_suite
 
 from modbench.harness.core.labels import Label
-from modbench.reports import render, summary
-from modbench.reports.load import Loaded
+from modbench.reports.page import render
+from modbench.reports.tables.load import Loaded
+from modbench.reports.terminal import summary
 
 ARMS: list[dict[str, Any]] = [
     {"model": "dense"},

@@ -15,9 +15,12 @@ from planted import planted_suite, stored
 
 from modbench.harness.core.labels import Label
 from modbench.harness.planning.plan import Plan
-from modbench.reports import breakeven, breakeven_words, render, summary
-from modbench.reports.load import load
+from modbench.reports.page import render
 from modbench.reports.panels import _break_even
+from modbench.reports.questions import break_even
+from modbench.reports.sentences import break_even_words
+from modbench.reports.tables.load import load
+from modbench.reports.terminal import summary
 
 LENGTHS = (64, 128, 256, 512)
 FAST, SLOW = "mod[c0.125]", "mod[c0.5]"
@@ -71,7 +74,7 @@ def lines(folder: Path) -> pd.DataFrame:
 def test_a_planted_line_is_found_against_equal_shape_and_equal_cost(crossing: Path) -> None:
     """The rung takes 0.7 of dense at every length, so that MoD 0.125 passes it later: where its own effect is that of 0.7."""
     found = lines(crossing)
-    assert list(found) == list(breakeven.COLUMNS)
+    assert list(found) == list(break_even.COLUMNS)
     mine = found[found.arm == FAST]
     assert list(zip(mine.against, mine.estimand, strict=True)) == [
         ("same shape", "typical"),
@@ -99,7 +102,7 @@ def test_the_table_as_it_is_written(crossing: Path) -> None:
     rest = "cpu,fp32,False,False,1"
     of, measured = "latency/forward,seq_len", f"{' '.join(map(str, LENGTHS))},5,,ok,"
     assert found.to_csv(index=False).splitlines() == [
-        ",".join(breakeven.COLUMNS),
+        ",".join(break_even.COLUMNS),
         f"{of},mod[c0.125],0.125,dense,same shape,,1,{rest},typical,crossing,179.7,174.8,185.7,0.95,{measured}",
         f"{of},mod[c0.125],0.125,dense,same shape,,1,{rest},mean,crossing,179.7,174.8,185.7,0.95,{measured}",
         f"{of},mod[c0.125],0.125,{RUNG},equal cost,,1,{rest},typical,never,,,,,{measured}",
@@ -114,7 +117,7 @@ def test_the_table_as_it_is_written(crossing: Path) -> None:
 def test_the_sentences(crossing: Path) -> None:
     """In the terminal, and on the first screen of the page."""
     loaded = load(crossing / "run")
-    own, others = breakeven_words.in_words(loaded)
+    own, others = break_even_words.in_words(loaded)
     assert own in " ".join(summary.closing(loaded, crossing / "page", None, verbose=True).split())
     page = " ".join((crossing / "run" / "report.html").read_text().split())
     assert page.index(own) < page.index("At a glance")
@@ -151,7 +154,7 @@ def test_decode_has_lines_along_the_context_and_along_the_batch(tmp_path: Path) 
     ]
     assert mine.value.iloc[0] == pytest.approx(91, rel=0.03)
     assert mine.value.iloc[2] == pytest.approx(2 ** math.log2(91 / 64), rel=0.03)
-    said = breakeven_words.in_words(load(tmp_path / "run"))
+    said = break_even_words.in_words(load(tmp_path / "run"))
     assert "Where MoD 0.125 pays (decode step at B = 4): against dense of the same shape everywhere" in " ".join(said)
     assert "(decode step at T = 64): against dense of the same shape from B ≈ 1.4" in " ".join(said)
 
@@ -163,7 +166,7 @@ def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
     assert smoke.outcome.isna().all()
     assert set(smoke.status) == {"skipped"}
     assert set(smoke.reason) == {"smoke effort: no claims; 1 launch: three give an interval"}
-    assert breakeven_words.in_words(load(tmp_path / "smoke" / "run")) == [
+    assert break_even_words.in_words(load(tmp_path / "smoke" / "run")) == [
         "A smoke run says nothing about where skipping pays."
     ]
     stored(tmp_path / "unchecked", made(), certificate=None, grid=takes(FAST, AT))
@@ -171,7 +174,7 @@ def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
     assert unchecked.outcome.isna().all()
     assert unchecked.value.notna().any()
     assert unchecked.reason.str.startswith("the machine was not checked").all()
-    assert "was not checked" in breakeven_words.in_words(load(tmp_path / "unchecked" / "run"))[0]
+    assert "was not checked" in break_even_words.in_words(load(tmp_path / "unchecked" / "run"))[0]
     assert not _break_even.shown(load(tmp_path / "unchecked" / "run"), "latency/forward")
 
 
@@ -188,7 +191,7 @@ def test_a_disturbed_or_failed_point_is_left_out(tmp_path: Path) -> None:
     stored(tmp_path / "fails", made(), fails=FAST)
     failed = lines(tmp_path / "fails")
     assert set(failed[failed.arm == FAST].status) == {"skipped"}
-    said = " ".join(breakeven_words.in_words(load(tmp_path / "fails" / "run")))
+    said = " ".join(break_even_words.in_words(load(tmp_path / "fails" / "run")))
     assert "unknown (no point of the axis has a number), without T = 64, 128, 256, 512 (failed)" in said
     # One unit less: the others carry the line.
     plan = made()
@@ -202,27 +205,27 @@ def test_a_disturbed_or_failed_point_is_left_out(tmp_path: Path) -> None:
 def test_an_arm_in_doubt_has_no_claim(crossing: Path) -> None:
     loaded = load(crossing / "run")
     loaded.pairs.loc[(loaded.pairs.arm == FAST) & (loaded.pairs.seq_len == 512), "labels"] = Label.FASTER
-    mine = breakeven.table(loaded)
+    mine = break_even.table(loaded)
     mine = mine[mine.arm == FAST]
     assert mine.outcome.isna().all()
     assert set(mine.labels) == set(mine.reason.str.removeprefix("in doubt: ")) == {str(Label.FASTER)}
-    assert "no claim (in doubt: faster than its FLOPs explain)" in breakeven_words.in_words(loaded)[0]
+    assert "no claim (in doubt: faster than its FLOPs explain)" in break_even_words.in_words(loaded)[0]
 
 
 def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:
     """Dense against MoD 0.125 stops to pay where MoD 0.125 begins: its effect falls, so that it has no line."""
     loaded = load(crossing / "run", FAST)
-    found = breakeven.table(loaded).set_index(["arm", "estimand"])
+    found = break_even.table(loaded).set_index(["arm", "estimand"])
     assert set(found.against) == {"baseline"}
     assert found.loc[("dense", "typical"), "outcome"] == "not monotone"
     assert found.loc[("moe", "typical"), "outcome"] == "never"
     # The same line, from the pair that is stored in the other direction.
-    own = breakeven.lines(load(crossing / "run"), arms=[FAST])[0].found
+    own = break_even.lines(load(crossing / "run"), arms=[FAST])[0].found
     rows = {row.case_id: row for row in loaded.between("latency/forward", FAST, "dense")}
     assert {row.arm for row in rows.values()} == {"dense"}
-    group = breakeven._groups(loaded, "latency/forward", "seq_len")[0]
+    group = break_even._groups(loaded, "latency/forward", "seq_len")[0]
     dense = next(case for case in loaded.arms if case.arm == "dense")
-    again = next(breakeven._lines("latency/forward", "seq_len", group, FAST, dense, "same shape", rows, None)).found
+    again = next(break_even._lines("latency/forward", "seq_len", group, FAST, dense, "same shape", rows, None)).found
     assert (again.at, again.low, again.high) == pytest.approx((own.at, own.low, own.high))
 
 
@@ -243,7 +246,7 @@ def test_a_search_has_lines_from_the_lengths_that_it_measured(tmp_path: Path) ->
     assert found.value.tolist() == pytest.approx([AT, AT, 45, 45], rel=0.02)
     assert found.reason.isna().all()
     assert all(2 <= len(measured.split()) < len(lengths) for measured in found.measured)
-    (said,) = breakeven_words.in_words(load(tmp_path / "run"))
+    (said,) = break_even_words.in_words(load(tmp_path / "run"))
     assert said.count("from T ≈") == 2
 
 
@@ -251,7 +254,7 @@ def test_a_search_has_lines_from_the_lengths_that_it_measured(tmp_path: Path) ->
 def test_one_length_makes_no_file(tmp_path: Path) -> None:
     stored(tmp_path, made(grid={"seq_len": [64]}))
     assert not (tmp_path / "run" / "breakeven.csv").exists()
-    assert breakeven_words.in_words(load(tmp_path / "run")) == []
+    assert break_even_words.in_words(load(tmp_path / "run")) == []
 
 
 def test_the_map_has_the_line(crossing: Path) -> None:
@@ -270,9 +273,9 @@ def test_estimates_that_disagree_give_the_later_line() -> None:
     """An arm pays where both do."""
     from modbench.harness.stats.break_even import Found
 
-    def line(estimand: Any, found: Found) -> breakeven.Line:
+    def line(estimand: Any, found: Found) -> break_even.Line:
         nothing: Any = None
-        return breakeven.Line(
+        return break_even.Line(
             "latency/forward", "seq_len", nothing, nothing, "same shape", estimand, found, (64, 512), (), 5, (), None
         )
 
@@ -281,10 +284,10 @@ def test_estimates_that_disagree_give_the_later_line() -> None:
     for i, one in enumerate(order):
         for other in order[i + 1 :]:
             typical, mean = line("typical", one), line("mean", other)
-            assert breakeven.to_be_sure(typical, mean) is mean
-            assert breakeven.to_be_sure(mean, typical) is mean
-    said = breakeven_words.from_where(line("typical", early), line("mean", Found("never")))
+            assert break_even.to_be_sure(typical, mean) is mean
+            assert break_even.to_be_sure(mean, typical) is mean
+    said = break_even_words.from_where(line("typical", early), line("mean", Found("never")))
     assert said == "nowhere from T = 64 to 512 by mean times"
     assert (
-        breakeven_words.from_where(line("typical", early), line("mean", late)) == "from T ≈ 200 on (95 %: 190 to 210)"
+        break_even_words.from_where(line("typical", early), line("mean", late)) == "from T ≈ 200 on (95 %: 190 to 210)"
     )

@@ -13,10 +13,14 @@ from planted_compare import ARMS, compared_run
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
-from modbench.reports import axes, axis_table, compare_text, demo, pays, unpaired
-from modbench.reports.axis_table import BASELINE, Cell, Column, Filter, Table
-from modbench.reports.compare_by import compare_by
-from modbench.reports.load import Loaded, load
+from modbench.reports import demo
+from modbench.reports.questions import win_rate
+from modbench.reports.questions.compare import axis_table, unpaired
+from modbench.reports.questions.compare.axis_table import BASELINE, Cell, Column, Filter, Table
+from modbench.reports.questions.compare.by_axis import compare_by
+from modbench.reports.tables import axes
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.terminal import compare_axis_text
 
 TIME, MEMORY = "latency/forward", "memory/peak_allocated"
 
@@ -202,7 +206,7 @@ def test_the_table_in_a_terminal_fits_80_columns(
     monkeypatch.chdir(tmp_path)
     made = load("run")
     table = compare_by(made, "capacity", "0.25", Filter(seq_lens=(64,)))
-    text = compare_text.as_text(made, table, 80)
+    text = compare_axis_text.as_text(made, table, 80)
     assert max(map(len, text.splitlines())) <= 80
     assert text.partition("● machine check (A/A): ")[0] == GOLDEN
     done = modbench("compare", made.path, "--by", "capacity", "--baseline", "0.25", "--seq-len", "64", "--json")
@@ -225,7 +229,7 @@ def test_quick_by_capacity_is_one_table_for_each_metric(tmp_path: Path) -> None:
     demo.unpack(tmp_path)
     made = load(tmp_path)
     table = compare_by(made, "capacity")
-    lines = compare_text.as_text(made, table, 80).splitlines()
+    lines = compare_axis_text.as_text(made, table, 80).splitlines()
     assert len(lines) <= 40
     assert max(map(len, lines)) <= 80
     heads = [line for line in lines if "T=128" in line]
@@ -234,7 +238,7 @@ def test_quick_by_capacity_is_one_table_for_each_metric(tmp_path: Path) -> None:
     at = lines.index(heads[0])
     marked = [line.split("  ")[-1].endswith("*") for line in lines[at + 1 : lines.index("", at)]]
     last = column(table, seq_len=512, model="mod")
-    best = pays.best(
+    best = win_rate.best(
         made,
         TIME,
         {
@@ -246,13 +250,13 @@ def test_quick_by_capacity_is_one_table_for_each_metric(tmp_path: Path) -> None:
     )
     assert marked == [False, best == last.cells[0.125].case.arm, False, False, False, False]
     assert marked[1]
-    every = compare_text.as_text(made, table, 80, verbose=True)
+    every = compare_axis_text.as_text(made, table, 80, verbose=True)
     assert all(each.metric.key in every or axis_table.TITLES[each.metric.key] in every for each in table.columns)
 
 
 def test_lengths_as_the_axis_have_no_mark_for_another_place(run: Loaded) -> None:
     """A column with both lengths: each has its own best, of the arms that were timed there."""
-    text = compare_text.as_text(run, compare_by(run, "seq_len", None, Filter(metrics=(TIME,))), 80)
+    text = compare_axis_text.as_text(run, compare_by(run, "seq_len", None, Filter(metrics=(TIME,))), 80)
     rows = [line for line in text.splitlines() if line.lstrip().startswith(("64 ", "128 ")) or " 64 " in line]
     assert len(rows) == 2 * len(run.arms)
     assert [row.count("*") for row in rows] == [2 * (case.arm == "mod[c0.125]") for case in run.arms for _ in (64, 128)]

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from planted_compare import ARMS, compared_run
 
-from modbench.reports import compare_page
-from modbench.reports.axis_table import Filter
-from modbench.reports.compare_by import compare_by
-from modbench.reports.compare_runs import compare_runs
-from modbench.reports.load import Loaded
+from modbench.reports.page import compare_page
+from modbench.reports.questions.compare.axis_table import Filter
+from modbench.reports.questions.compare.by_axis import compare_by
+from modbench.reports.questions.compare.runs import compare_runs
+from modbench.reports.tables.load import Loaded
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "<script>alert(1)</script>"

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from planted_compare import ARMS, compared_run
 
 from modbench.harness.core.errors import UsageError
-from modbench.reports import compare_runs_text, demo, gate
-from modbench.reports.compare_runs import Against, Compared, Row, both_ways, compare_runs
-from modbench.reports.load import Loaded, load
+from modbench.reports import demo
+from modbench.reports.questions.compare.runs import Against, Compared, Row, both_ways, compare_runs
+from modbench.reports.questions.gate import gate
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.terminal import compare_runs_text
 
 TIME, MEMORY = "latency/forward", "memory/peak_allocated"
 SMALL: dict[str, Any] = {"grid": {"seq_len": [64]}}

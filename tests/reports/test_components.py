@@ -17,10 +17,10 @@ from planted import planted_suite, stored
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results import components
-from modbench.reports import render
 from modbench.reports.formats import json as as_json
 from modbench.reports.formats import md, pytest_benchmark
-from modbench.reports.load import load
+from modbench.reports.page import render
+from modbench.reports.tables.load import load
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 BENCH = """

@@ -17,10 +17,13 @@ from test_confirming import BUDGET, SIZES, sweep
 from modbench.harness.core.case import Case
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results.notes.counting import CountNotes
-from modbench.reports import between_sizes, confirm, confirm_words, head, recommend_capacity, render
-from modbench.reports.load import Loaded, load
+from modbench.reports.page import render
 from modbench.reports.panels import confirm as panel
 from modbench.reports.panels import isoflop
+from modbench.reports.questions import confirmation
+from modbench.reports.sentences import confirmation_words, first_screen
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.terminal import recommend_capacity
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -69,7 +72,7 @@ def planted(
 
 
 def answer(loaded: Loaded) -> str:
-    return head.head(loaded).answer
+    return first_screen.head(loaded).answer
 
 
 def test_skipping_pays_where_dense_and_noise_are_beaten(tmp_path: Path) -> None:
@@ -94,13 +97,13 @@ def test_many_more_or_fewer_parameters_are_named(
         return CountNotes(params=100 if case.model == "dense" else held)
 
     monkeypatch.setattr(loaded.tables, "counted", counted)
-    words = confirm_words.in_words(loaded)
+    words = confirmation_words.in_words(loaded)
     wanted = f"MoD 0.25 learned holds {said} the parameters of dense."
     assert words[-1] == wanted if said else "parameters" not in " ".join(words)
 
 
 def test_the_price_is_read_from_the_anchor_with_half_the_budget(tmp_path: Path) -> None:
-    table = confirm.table(planted(tmp_path, mod=-0.1, noise=0.1))
+    table = confirmation.table(planted(tmp_path, mod=-0.1, noise=0.1))
     row = table[table.role == "anchor"].iloc[0]
     # Half the compute costs 0.1 nats, so that 0.1 nats are worth a factor of two.
     assert row.effective_speedup == pytest.approx(2, rel=0.3)
@@ -122,7 +125,7 @@ def test_where_noise_does_as_well_the_router_gets_no_credit(tmp_path: Path) -> N
 def test_a_runner_up_that_turns_out_better_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = planted(tmp_path, mod=-0.1, noise=0.1)
     verdicts = {"anchor": "better", "control": "better", "runner_up": "worse"}
-    monkeypatch.setattr(confirm.Answer, "verdict", lambda _, role: verdicts[role])
+    monkeypatch.setattr(confirmation.Answer, "verdict", lambda _, role: verdicts[role])
     first = recommend_capacity.as_text(recommend_capacity.recommend(loaded), 120)[0]
     assert first == "not decided: MoD 0.5 learned has a lower loss, and was not compared with the anchor"
 
@@ -140,10 +143,10 @@ def test_fewer_seeds_than_the_spread_asks_for_are_a_doubt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int | None, asked: str
 ) -> None:
     loaded = planted(tmp_path, mod=-0.1, noise=0.1)
-    (made,) = confirm.answers(loaded)
+    (made,) = confirmation.answers(loaded)
     told = made.confirmed.model_copy(update={"wanted": wanted})
-    monkeypatch.setattr(confirm_words, "answers", lambda _: [replace(made, confirmed=told)])
-    said = [each for each in head.head(loaded).doubts if "allows" in each]
+    monkeypatch.setattr(confirmation_words, "answers", lambda _: [replace(made, confirmed=told)])
+    said = [each for each in first_screen.head(loaded).doubts if "allows" in each]
     assert len(said) == bool(asked)
     for each in said:
         assert asked in each
@@ -164,7 +167,7 @@ def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
     first = recommend_capacity.as_text(recommend_capacity.recommend(loaded), 80)[0]
     assert first.startswith("not decided: ")
     assert "more seeds, other fresh ones" in first  # never on top: that would be a look without a level
-    row = confirm.table(loaded).iloc[0]
+    row = confirmation.table(loaded).iloc[0]
     assert row.verdict == "undecided"
     assert row.more_seeds > 8
     assert row.more_hours > 0
@@ -221,13 +224,13 @@ def test_two_number_formats_are_told_apart(tmp_path: Path) -> None:
     )
     assert len({each.name for each in panel.figures(loaded)}) == 2
     # In bf16 half the compute costs 0.2 nats: each format has a price of its own.
-    worth = confirm.table(loaded).effective_speedup
+    worth = confirmation.table(loaded).effective_speedup
     assert worth[0] == pytest.approx(2, rel=0.2)
     assert worth[1] == pytest.approx(2**-0.5, rel=0.2)
 
 
 def test_a_row_has_the_losses_of_its_own_difference(tmp_path: Path) -> None:
-    table = confirm.table(planted(tmp_path, mod=-0.1, noise=0.01, run_noise=0.02))
+    table = confirmation.table(planted(tmp_path, mod=-0.1, noise=0.01, run_noise=0.02))
     assert len(set(table.seeds)) > 1  # the best got more for the control
     assert list(table.loss - table.baseline_loss) == pytest.approx(list(table.difference))
 
@@ -244,7 +247,7 @@ def test_a_control_that_is_no_noise_is_not_called_so(tmp_path: Path, monkeypatch
     page = str(panel.render(loaded))
     assert "MoD 0.5 learned (control)" in page
     assert "(noise)" not in page
-    monkeypatch.setattr(confirm.Answer, "verdict", lambda _, role: "better" if role == "anchor" else "undecided")
+    monkeypatch.setattr(confirmation.Answer, "verdict", lambda _, role: "better" if role == "anchor" else "undecided")
     assert "not shown to come from skipping: MoD 0.5 learned may have it too." in answer(loaded)
     assert "cheaper steps" not in answer(loaded)  # its steps cost as much
 
@@ -261,10 +264,10 @@ def test_an_optimum_between_two_sizes_is_a_doubt(tmp_path: Path) -> None:
         )
         planted_losses[case.id] = 2.0 + 0.1 * at**2 - 0.3 * (case.model == "mod")
     loaded = load(str(left(tmp_path, made, losses=planted_losses, run_noise=0.001)))
-    (said,) = between_sizes.in_words(loaded)
+    (said,) = confirmation_words.between_sizes(loaded)
     assert said.startswith("The sweep's fit expects dense to be 0.016 nats")
-    assert said in head.head(loaded).doubts
+    assert said in first_screen.head(loaded).doubts
 
 
 def test_without_such_an_optimum_nothing_is_said(tmp_path: Path) -> None:
-    assert not between_sizes.in_words(planted(tmp_path, mod=-0.1, noise=0.1))
+    assert not confirmation_words.between_sizes(planted(tmp_path, mod=-0.1, noise=0.1))

@@ -16,9 +16,11 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
 from modbench.harness.planning.plan import Plan
-from modbench.reports import exchange, exchange_words, render
-from modbench.reports.load import load
+from modbench.reports.page import render
 from modbench.reports.panels import exchange as exchange_panel
+from modbench.reports.questions import exchange
+from modbench.reports.sentences import exchange_words
+from modbench.reports.tables.load import load
 
 METRICS = ["flops/forward", "flops/train_step", "latency/forward", "latency/train_step", "loss/val", "loss/val_causal"]
 ARMS = [

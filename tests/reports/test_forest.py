@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 from planted import planted_suite, stored
 
-from modbench.reports.load import load
 from modbench.reports.panel import Drawing
 from modbench.reports.panels import forest
+from modbench.reports.tables.load import load
 
 # Planted (`planted.py`): MoD 0.5 and its copies are equal to dense, MoE is slower.
 ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}, {"model": "moe"}]

@@ -21,15 +21,16 @@ import pytest
 from markdown_it import MarkdownIt
 from planted import planted_suite, stored
 
-from modbench.reports import grids, render
-from modbench.reports.cases import CASES
 from modbench.reports.format import named
-from modbench.reports.formats import _latex, _markdown, md, pytest_benchmark, tex
+from modbench.reports.formats import _grids, md, pytest_benchmark, tex
 from modbench.reports.formats import json as as_json
-from modbench.reports.formats._markdown import LIMIT, Block, within
 from modbench.reports.formats._schema import VERSION, Report, type_of
-from modbench.reports.load import Loaded, load
-from modbench.reports.pairs import COMPARISONS, MORE
+from modbench.reports.page import render
+from modbench.reports.tables.cases import CASES
+from modbench.reports.tables.comparisons import COMPARISONS, MORE
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.writers import latex, markdown
+from modbench.reports.writers.markdown import LIMIT, Block, within
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 GOLDEN = Path(__file__).parent / "golden"
@@ -158,7 +159,7 @@ def test_hostile_text_means_nothing_in_markdown(loaded: Loaded, tmp_path: Path) 
     for file in (run / "units").glob("time-*.json"):
         file.write_text(file.read_text().replace("planted failure", json.dumps(HOSTILE)[1:-1]))
     made = md.markdown(changed(run, lambda body: body.update(command=["modbench", "run", f"{HOSTILE}.toml"])))
-    page = rendered(made.replace(_markdown.PART, "\u2063"))
+    page = rendered(made.replace(markdown.PART, "\u2063"))
     assert "onerror=alert(1)&gt;" in page  # as text
     tags = set(re.findall(r"<(\w+)", page))
     assert tags <= {
@@ -207,12 +208,12 @@ def test_hostile_text_means_nothing_in_markdown(loaded: Loaded, tmp_path: Path) 
     ],
 )
 def test_markdown_escapes(said: str, shown: str) -> None:
-    assert _markdown.text(said) == shown
+    assert markdown.text(said) == shown
 
 
 @pytest.mark.parametrize("said", ["a`b", "``", "`a`", "a``b`c", "|", " "])
 def test_code_stays_code(said: str) -> None:
-    page = rendered(f"| h |\n|---|\n| {_markdown.code(said)} |\n")
+    page = rendered(f"| h |\n|---|\n| {markdown.code(said)} |\n")
     (cell,) = re.findall(r"<td><code>(.*?)</code></td>", page)
     assert cell.strip() == said.strip()
 
@@ -248,9 +249,9 @@ def test_latex_compiles(loaded: Loaded, tmp_path: Path) -> None:
     render.views(loaded, ("tex",), tmp_path)
     every = [chr(code) for code in range(32, 127)]
     rows = [
-        [_latex.text(word * 3), "1"] for word in (*every, HOSTILE, "é ü ß × – µ", "中文 ▲ 🚀", "[x]", "*", "--", "?`")
+        [latex.text(word * 3), "1"] for word in (*every, HOSTILE, "é ü ß × – µ", "中文 ▲ 🚀", "[x]", "*", "--", "?`")
     ]
-    hostile = tex._table(_latex.text(HOSTILE), "hostile", ["a", "b"], rows)
+    hostile = tex._table(latex.text(HOSTILE), "hostile", ["a", "b"], rows)
     (tmp_path / "tables.tex").write_text((tmp_path / "tables.tex").read_text() + hostile)
     command = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, errors="replace")
@@ -260,7 +261,7 @@ def test_latex_compiles(loaded: Loaded, tmp_path: Path) -> None:
 
 
 def test_a_latex_table_is_no_wider_than_a_page(loaded: Loaded) -> None:
-    grid = grids.grids(loaded)[0]
+    grid = _grids.grids(loaded)[0]
     wide = dataclasses.replace(
         grid,
         columns=list(range(12)),
@@ -278,7 +279,7 @@ def test_batch_sizes_are_columns_where_there_is_one_length(tmp_path: Path) -> No
     stored(
         tmp_path, planted_suite("draft", metrics=["latency/forward"], arms=ARMS[:2], grid=grid, launches=3, rounds=1)
     )
-    first, second = grids.grids(load(tmp_path / "run"))
+    first, second = _grids.grids(load(tmp_path / "run"))
     assert (first.axis, first.columns, first.where) == ("B", [1, 2], "T = 64, fp32")
     assert (second.axis, second.columns, second.where) == ("B", [1, 2], "T = 64, bf16")
     ((case, cells),) = first.rows

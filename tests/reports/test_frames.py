@@ -17,8 +17,8 @@ from planted import left, planted_suite, stored
 import modbench
 from modbench.harness.core.errors import UsageError
 from modbench.python.planned import Planned
-from modbench.reports import summary
-from modbench.reports.frames import LOSSES, SAMPLES, Results
+from modbench.reports.notebook.frames import LOSSES, SAMPLES, Results
+from modbench.reports.terminal import summary
 
 ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
 

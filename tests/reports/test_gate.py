@@ -14,10 +14,11 @@ from planted_gate import written
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.machine import certificate
-from modbench.reports import gate, gate_words
-from modbench.reports.gate_rules import Finding
-from modbench.reports.gate_tiers import CHECKS, parse
-from modbench.reports.load import Loaded, load
+from modbench.reports.questions.gate import gate
+from modbench.reports.questions.gate.fail_on import CHECKS, parse
+from modbench.reports.questions.gate.non_inferiority import Finding
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.terminal import gate_text
 
 TIME = "latency/forward"
 
@@ -95,7 +96,7 @@ def test_one_cold_compilation_gates_nothing(tmp_path: Path) -> None:
     said = reasons(found.findings, "latency/compile", "not compared")
     assert said == {"one cold compilation each: no interval, and no verdict"}
     assert (found.verdict, found.exit_code(), found.exit_code(lenient=True)) == ("cannot tell", 5, 5)
-    assert "nothing was compared, so this gate shows nothing" in gate_words.as_text(found)
+    assert "nothing was compared, so this gate shows nothing" in gate_text.as_text(found)
 
 
 @pytest.mark.slow
@@ -242,7 +243,7 @@ def test_a_smoke_run_tells_nothing_of_times(tmp_path: Path) -> None:
     one, two = (run(tmp_path / name, {"launches": 3}, effort="smoke") for name in ("one", "two"))
     found = gate.gate(one, two)
     assert reasons(found.findings, "latency/") == {"a smoke run makes no claims"}
-    told = list(gate_words.as_text(found))
+    told = list(gate_text.as_text(found))
     assert "no time was compared" in told
     assert any(line.startswith("cannot tell: dense[T64-B1-fp32-cpu1] latency/forward and ") for line in told)
     assert found.exit_code() == 5
@@ -305,4 +306,4 @@ def test_each_named_check_must_compare_something(tmp_path: Path, modbench: Any) 
     noisy = run(tmp_path / "noisy", {"metrics": [TIME], "launches": 3}, slower={"moe": 1.021})
     undecided = gate.gate(noisy, before, 0.02)
     assert (undecided.verdict, undecided.exit_code(), undecided.exit_code(lenient=True)) == ("cannot tell", 5, 0)
-    assert not any("nothing was compared" in line for line in gate_words.as_text(undecided))
+    assert not any("nothing was compared" in line for line in gate_text.as_text(undecided))

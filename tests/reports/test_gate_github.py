@@ -14,11 +14,12 @@ import pytest
 from markdown_it import MarkdownIt
 from planted_gate import planted_run
 
-from modbench.reports import gate_github, github
-from modbench.reports.gate import Gate
-from modbench.reports.gate_launches import Asked
-from modbench.reports.gate_rules import Finding
-from modbench.reports.gate_tiers import FailOn
+from modbench.reports.questions.gate.fail_on import FailOn
+from modbench.reports.questions.gate.gate import Gate
+from modbench.reports.questions.gate.non_inferiority import Finding
+from modbench.reports.questions.gate.power import Asked
+from modbench.reports.terminal import gate_github
+from modbench.reports.writers import github
 
 GOLDEN = Path(__file__).parent / "golden"
 TIME, FLOPS, LOSS, MEMORY = "latency/forward", "flops/forward", "loss/val", "memory/peak_allocated"

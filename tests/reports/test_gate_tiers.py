@@ -14,12 +14,13 @@ from planted_gate import planted_run
 from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
 from modbench.harness.machine.certificate import Certificate
-from modbench.reports import gate, gate_words
-from modbench.reports.gate import Gate
-from modbench.reports.gate_launches import Asked
-from modbench.reports.gate_rules import Finding
-from modbench.reports.gate_tiers import CHECKS, FailOn, Rules, check_of, parse
-from modbench.reports.load import Loaded, load
+from modbench.reports.questions.gate import gate
+from modbench.reports.questions.gate.fail_on import CHECKS, FailOn, Rules, check_of, parse
+from modbench.reports.questions.gate.gate import Gate
+from modbench.reports.questions.gate.non_inferiority import Finding
+from modbench.reports.questions.gate.power import Asked
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.terminal import gate_text
 
 TIME = "latency/forward"
 METRICS = [TIME, "flops/forward", "memory/peak_allocated", "loss/val"]
@@ -159,7 +160,7 @@ def test_counts_and_bytes_are_compared_on_any_machine_and_an_unfit_one(base: Loa
     here = run(tmp_path / "here", certificate=unfit.as_dict(), seed=2)
     found = gated(here, base, "flops:0%,larger:1%")
     assert (found.exit_code(), found.unfit) == (0, None)
-    assert any("its times cannot be compared" in line for line in gate_words.as_text(found))
+    assert any("its times cannot be compared" in line for line in gate_text.as_text(found))
     named = gated(here, base, "flops:0%,slower:2%")
     assert verdicts(named) == {"flops": "pass", "slower": "cannot tell"}
     assert (named.exit_code(lenient=True), named.unfit is not None) == (5, True)
@@ -213,8 +214,8 @@ def test_a_new_label_is_one_finding_and_numbers_keep_their_verdicts(masking: lis
     assert gated(after, before, "labels").exit_code() == 1
     assert gated(before, after, "labels").exit_code() == 0  # a label that is gone
     assert gate.gate(after, before).exit_code() == 1
-    text = "\n".join(gate_words.as_text(gated(after, before, "flops:0%,breaks")))
-    every = "\n".join(gate_words.as_text(gated(after, before, "flops:0%,breaks"), verbose=True))
+    text = "\n".join(gate_text.as_text(gated(after, before, "flops:0%,breaks")))
+    every = "\n".join(gate_text.as_text(gated(after, before, "flops:0%,breaks"), verbose=True))
     assert "worse        moe[T64-B1-fp32-cpu1]  flops/forward  0.641" in text
     assert (text.count("now computes what it claims"), every.count("now computes what it claims")) == (1, 2)
     assert "exact  breaks         pass (4 pass)" in text
@@ -253,7 +254,7 @@ def test_a_slowdown_fails_by_its_own_limit(base: Loaded, tmp_path: Path) -> None
     assert verdicts(gated(now, base)) == {"slower": "worse", "larger": "pass", "flops": "pass", "loss": "pass"}
     assert verdicts(gated(now, base, "slower:20%")) == {"slower": "pass"}
     assert gated(now, base, "flops:0%").exit_code() == 0  # not named: fails nothing
-    text = "\n".join(gate_words.as_text(gated(now, base, "flops:0%")))
+    text = "\n".join(gate_text.as_text(gated(now, base, "flops:0%")))
     assert "worse        moe[T64-B1-fp32-cpu1]  latency/forward" in text
     assert text.count("(reported only)") >= 1
     assert "slower (1 worse, 2 pass, 1 not compared)" in text
@@ -317,7 +318,7 @@ def test_a_check_without_anything_to_compare_is_not_green(base: Loaded) -> None:
     found = gated(base, base, "breaks,flops:0%")
     assert verdicts(found) == {"breaks": "cannot tell", "flops": "pass"}
     assert found.exit_code() == 5
-    assert any("neither run measured it" in line for line in gate_words.as_text(found))
+    assert any("neither run measured it" in line for line in gate_text.as_text(found))
 
 
 @pytest.mark.slow
@@ -359,4 +360,4 @@ def test_what_is_reported_alone_shows_nothing() -> None:
     found = Gate(told, 0.02, Asked(), "draft", 4, fail_on=FailOn({"flops": Fraction(0)}), checks=checks)
     assert found.counted == []
     assert (found.verdict, found.exit_code()) == ("cannot tell", 5)
-    assert "nothing was compared, so this gate shows nothing" in gate_words.as_text(found)
+    assert "nothing was compared, so this gate shows nothing" in gate_text.as_text(found)

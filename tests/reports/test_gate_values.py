@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from planted_gate import planted_run
 
-from modbench.reports import gate
-from modbench.reports.load import Loaded, load
+from modbench.reports.questions.gate import gate
+from modbench.reports.tables.load import Loaded, load
 
 
 def edited(folder: Path, made_in: str, metric: str, change: dict[int, float]) -> Loaded:

@@ -18,11 +18,13 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.stats import effects
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.paired import Paired
-from modbench.reports import demo, gate, gate_compare, gate_launches, gate_rules, gate_words
-from modbench.reports.gate import Gate
-from modbench.reports.gate_launches import Asked
-from modbench.reports.gate_rules import Change, Finding
-from modbench.reports.load import Loaded, load
+from modbench.reports import demo
+from modbench.reports.questions.gate import comparer, gate, non_inferiority, power
+from modbench.reports.questions.gate.gate import Gate
+from modbench.reports.questions.gate.non_inferiority import Change, Finding
+from modbench.reports.questions.gate.power import Asked
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.terminal import gate_text
 
 TIME = "latency/forward"
 EDGE = math.log1p(0.02)
@@ -67,8 +69,8 @@ def test_at_the_margin_false_alarms_are_rare_over_the_whole_gate() -> None:
     rng, alarms, passed = np.random.default_rng(1), 0, 0
     for _ in range(60):
         runs = [[effects.over_launches(row) for row in rng.normal(at, 0.01, (34, 6))] for at in (-EDGE, 0.0)]
-        changes = [gate_rules.welch(now, before, 0.02) for now, before in zip(*runs, strict=True)]
-        judged = gate_rules.judge([Finding("c", TIME, "", changes=(each,)) for each in changes if each])
+        changes = [non_inferiority.welch(now, before, 0.02) for now, before in zip(*runs, strict=True)]
+        judged = non_inferiority.judge([Finding("c", TIME, "", changes=(each,)) for each in changes if each])
         alarms += any(each.verdict == "worse" for each in judged)
         passed += all(each.verdict == "pass" for each in judged)
     assert alarms <= 7  # 3 expected; more than 7 with probability below 2 %
@@ -76,9 +78,9 @@ def test_at_the_margin_false_alarms_are_rare_over_the_whole_gate() -> None:
 
 
 def test_holm_multiplies_by_what_is_left() -> None:
-    assert gate_rules.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert gate_rules.holm([0.5, 0.9]) == [1.0, 1.0]
-    assert gate_rules.holm([]) == []
+    assert non_inferiority.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert non_inferiority.holm([0.5, 0.9]) == [1.0, 1.0]
+    assert non_inferiority.holm([]) == []
 
 
 def test_mean_and_typical_must_both_pass_and_one_alone_alarms() -> None:
@@ -92,13 +94,13 @@ def test_mean_and_typical_must_both_pass_and_one_alone_alarms() -> None:
         ((fast, same), "pass"),
         ((fast, fast), "better"),
     ):
-        (judged,) = gate_rules.judge([Finding("c", TIME, "", changes=changes)])
+        (judged,) = non_inferiority.judge([Finding("c", TIME, "", changes=changes)])
         assert judged.verdict == word
 
 
 def test_launches_without_variance_decide() -> None:
     for value, word in ((0.0, "pass"), (-EDGE / 2, "pass"), (-2 * EDGE, "worse"), (2 * EDGE, "better")):
-        (judged,) = gate_rules.judge([Finding("c", TIME, "", changes=(Change(value, 0.0, 8, EDGE, EDGE, 0.0),))])
+        (judged,) = non_inferiority.judge([Finding("c", TIME, "", changes=(Change(value, 0.0, 8, EDGE, EDGE, 0.0),))])
         assert judged.verdict == word
         assert judged.p in {0.0, 1.0}
 
@@ -106,8 +108,8 @@ def test_launches_without_variance_decide() -> None:
 def test_more_launches_are_asked_for_a_slowdown_that_must_be_shown() -> None:
     """By the estimate a case is 3 % slower: as many launches as show that, not as many as would let it pass."""
     slow, even = (Change(value, 0.015, 8, EDGE, EDGE, 0.0336) for value in (-0.03, 0.0))
-    judged = gate_rules.judge([Finding("a", TIME, "", changes=(slow,)), Finding("b", TIME, "", changes=(even,))])
-    (shown, passes), whole = gate_launches.with_launches(judged)
+    judged = non_inferiority.judge([Finding("a", TIME, "", changes=(slow,)), Finding("b", TIME, "", changes=(even,))])
+    (shown, passes), whole = power.with_launches(judged)
     assert (shown.verdict, passes.verdict) == ("cannot tell", "cannot tell")
     assert passes.launches == whole.launches
     assert whole.launches is not None
@@ -118,15 +120,15 @@ def test_more_launches_are_asked_for_a_slowdown_that_must_be_shown() -> None:
     spare = (0.03 - EDGE) / (0.0336 / math.sqrt(n))
     assert spare == pytest.approx(effects.t_quantile(1 - 0.05 / 2, 2 * n - 1) + 0.85, abs=0.2)
     hopeless = Finding("c", TIME, "cannot tell", changes=(Change(0.0, 1.0, 8, EDGE, EDGE, 3.0),))
-    assert gate_launches.with_launches([hopeless])[1].launches is None
+    assert power.with_launches([hopeless])[1].launches is None
 
 
 def test_a_gate_asks_for_more_launches_than_were_made() -> None:
     """By chance one case of a gate with enough launches cannot be told: as many again would not do."""
     unlucky, others = (Change(value, 0.0041, 18, EDGE, EDGE, 0.013) for value in (-0.0135, 0.0))
-    judged = gate_rules.judge([Finding("a", TIME, "", changes=(each,)) for each in (unlucky, *[others] * 33)])
+    judged = non_inferiority.judge([Finding("a", TIME, "", changes=(each,)) for each in (unlucky, *[others] * 33)])
     assert [each.verdict for each in judged] == ["cannot tell", *["pass"] * 33]
-    asked_for = gate_launches.with_launches(judged)[1]
+    asked_for = power.with_launches(judged)[1]
     assert (asked_for.passing, asked_for.cases) == (0.95, 34)
     assert asked_for.launches is not None
     assert 10 < asked_for.launches < 20
@@ -135,17 +137,17 @@ def test_a_gate_asks_for_more_launches_than_were_made() -> None:
 def test_variances_are_shrunk_only_as_far_as_chance_explains_their_scatter() -> None:
     rng = np.random.default_rng(0)
     even = rng.chisquare(8, 34) / 8
-    found = gate_launches.shrunk(list(even), [8.0] * 34)
+    found = power.shrunk(list(even), [8.0] * 34)
     assert found.max() / found.min() < 1.6 < even.max() / even.min()
     assert found.mean() == pytest.approx(1.0, rel=0.15)
     uneven = np.array([1.0, 100.0] * 17)
-    assert gate_launches.shrunk(list(uneven), [8.0] * 34) == pytest.approx(uneven, rel=0.35)
-    assert list(gate_launches.shrunk([0.0, 0.0, 2.0], [8.0] * 3)) == [0.0, 0.0, 2.0]
+    assert power.shrunk(list(uneven), [8.0] * 34) == pytest.approx(uneven, rel=0.35)
+    assert list(power.shrunk([0.0, 0.0, 2.0], [8.0] * 3)) == [0.0, 0.0, 2.0]
 
 
 def test_every_number_of_a_gate_is_finite() -> None:
     for sd in (0.0, 1e-12, 0.01, 30.0):
-        found, _ = gate_launches.with_launches(simulated(Truth(5, sd, cases=4), np.random.default_rng(0)))
+        found, _ = power.with_launches(simulated(Truth(5, sd, cases=4), np.random.default_rng(0)))
         for each in found:
             numbers = [value for value in each.as_dict().values() if isinstance(value, float)]
             assert all(map(math.isfinite, numbers))
@@ -205,7 +207,7 @@ def test_a_slower_anchor_on_the_same_machine_is_not_green(base: Loaded, tmp_path
     assert words(found, "moe") == {"better"}
     assert words(found, "dense") == {"cannot tell"}
     assert found.exit_code() == 5
-    told = "\n".join(gate_words.as_text(found))
+    told = "\n".join(gate_text.as_text(found))
     assert "how much it differs between runs is not known from 1 earlier run of this machine" in told
     assert "unchanged arms look better by as much" in told
     same = gate.gate(planted_run(tmp_path / "same", seed=3, speed=1.01), base)
@@ -213,7 +215,7 @@ def test_a_slower_anchor_on_the_same_machine_is_not_green(base: Loaded, tmp_path
     assert same.exit_code() == 0
     elsewhere = gate.gate(planted_run(tmp_path / "elsewhere", machine="other", **slow), base)
     assert words(elsewhere, "dense") == {"not compared"}
-    assert "no earlier run was made on this machine" in "\n".join(gate_words.as_text(elsewhere))
+    assert "no earlier run was made on this machine" in "\n".join(gate_text.as_text(elsewhere))
 
 
 @pytest.mark.slow
@@ -253,13 +255,13 @@ def test_mean_times_are_judged_beside_typical_calls(base: Loaded, monkeypatch: p
     def both(now: Paired, before: Paired) -> list[tuple[Effect, Effect]]:
         return [(now.effect, before.effect), (now.effect.shifted(-0.2), before.effect)]
 
-    monkeypatch.setattr(gate_compare, "estimates", both)
+    monkeypatch.setattr(comparer, "estimates", both)
     found = gate.gate(base, base)
     assert words(found, "moe") == {"worse"}
     one = next(each for each in found.findings if each.verdict == "worse")
     assert (one.change, one.mean_change) == pytest.approx((1.0, math.exp(-0.2)))
-    assert "1.000 [" in "\n".join(gate_words.as_text(found))
-    assert ", mean 0.819 [" in "\n".join(gate_words.as_text(found))
+    assert "1.000 [" in "\n".join(gate_text.as_text(found))
+    assert ", mean 0.819 [" in "\n".join(gate_text.as_text(found))
 
 
 @pytest.mark.slow
@@ -311,7 +313,7 @@ def test_what_repeats_has_one_line_with_the_worst_case() -> None:
     ]
     findings += [Finding(f"p{i}", TIME, "pass", 1.0, 0.99, 1.01) for i in range(30)]
     found = Gate(findings, 0.02, Asked(), "draft", 2, timed=frozenset({TIME}))
-    first, *lines = gate_words.as_text(found)
+    first, *lines = gate_text.as_text(found)
     assert first.startswith("gate: worse: 5 worse, 5 cannot tell, 30 pass")
     told = [re.split(r" {2,}|(?<=worse) ", line) for line in lines]
     assert [each[:3] for each in told] == [
@@ -321,7 +323,7 @@ def test_what_repeats_has_one_line_with_the_worst_case() -> None:
         ["worse", "q", "labels"],
     ]
     assert [each[3].split(" [")[0] for each in told] == ["worst 0.961", "worst 0.400", "worst now x", "now y"]
-    every = [*gate_words.as_text(found, verbose=True)]
+    every = [*gate_text.as_text(found, verbose=True)]
     assert sum(line.startswith(("cannot tell", "worse")) for line in every) == 10
 
 
@@ -329,7 +331,7 @@ def test_a_run_against_itself_takes_8_lines(tmp_path: Path) -> None:
     demo.unpack(tmp_path)
     loaded = load(tmp_path)
     found = gate.gate(loaded, loaded)
-    lines = [*gate_words.as_text(found)]
+    lines = [*gate_text.as_text(found)]
     assert len(lines) <= 8
     assert lines[0].startswith("gate: cannot tell: 22 cannot tell, 170 pass, 6 not compared")
     open_ = {each.metric for each in found.findings if each.verdict == "cannot tell"}

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 from planted import planted_suite, stored
 
-from modbench.reports import inference, load, served_cells, summary
+from modbench.reports.panels import _served_cells
+from modbench.reports.questions import inference
+from modbench.reports.sentences import break_even_words
+from modbench.reports.tables import load
+from modbench.reports.terminal import summary
 
 METRICS = ["flops/forward", "latency/prefill", "tokens_per_s/prefill", "latency/decode"]
 
@@ -16,7 +20,7 @@ def test_each_routed_arm_is_held_against_equal_cost_and_equal_shape(tmp_path: Pa
     """Planted: MoD 0.125 takes 1/1.6 of dense and the rung 0.7; MoD 0.5 as long as dense."""
     stored(tmp_path, planted_suite("draft", metrics=METRICS, train=None))
     loaded = load.load(tmp_path / "run")
-    prefill, _, decode, _ = inference.verdicts(loaded)
+    prefill, _, decode, _ = break_even_words.in_serving(loaded)
     assert prefill == (
         "Where MoD 0.125 pays (prefill): against dense of the same shape everywhere from T = 64 to 128; "
         "against dense, 58 % of the FLOPs, everywhere from T = 64 to 128 (its FLOPs are 10 % lower at T = 64)."
@@ -40,7 +44,7 @@ def test_every_arm_has_a_cell_at_every_place(tmp_path: Path) -> None:
     made = planted_suite("draft", metrics=METRICS, arms=arms, grid=grid, launches=3, rounds=4, train=None)
     stored(tmp_path, made, fails="moe")
     loaded = load.load(tmp_path / "run")
-    prefill, decode = (served_cells.grid(loaded, served) for served in inference.SERVED)
+    prefill, decode = (_served_cells.grid(loaded, served) for served in inference.SERVED)
     assert prefill is not None
     assert decode is not None
     assert decode.places == ["context 64, B = 1", "context 64, B = 2"]
@@ -78,16 +82,16 @@ def test_many_places_are_thinned_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
         train=None,
     )
     stored(tmp_path, made)
-    monkeypatch.setattr(served_cells, "MOST_PLACES", 2)
-    found = served_cells.grid(load.load(tmp_path / "run"), inference.SERVED[1])
+    monkeypatch.setattr(_served_cells, "MOST_PLACES", 2)
+    found = _served_cells.grid(load.load(tmp_path / "run"), inference.SERVED[1])
     assert found is not None
     assert (found.places, found.left_out) == (["context 64, B = 1", "context 128, B = 1"], 1)
-    assert served_cells.grid(load.load(tmp_path / "run"), inference.SERVED[0]) is None
+    assert _served_cells.grid(load.load(tmp_path / "run"), inference.SERVED[0]) is None
 
 
 def test_a_report_against_a_routed_baseline_says_only_what_it_compares(tmp_path: Path) -> None:
     stored(tmp_path, planted_suite("draft", metrics=METRICS, train=None))
-    for sentence in inference.verdicts(load.load(tmp_path / "run", "mod[c0.125]")):
+    for sentence in break_even_words.in_serving(load.load(tmp_path / "run", "mod[c0.125]")):
         assert "same shape" not in sentence
         assert ") ;" not in sentence
         assert ") ." not in sentence
@@ -96,13 +100,13 @@ def test_a_report_against_a_routed_baseline_says_only_what_it_compares(tmp_path:
 def test_a_failed_arm_has_a_row_and_does_not_pay(tmp_path: Path) -> None:
     stored(tmp_path, planted_suite("draft", metrics=METRICS, train=None), fails="mod[c0.125]")
     loaded = load.load(tmp_path / "run")
-    assert "same shape unknown (no point of the axis has a number)" in inference.verdicts(loaded)[0]
+    assert "same shape unknown (no point of the axis has a number)" in break_even_words.in_serving(loaded)[0]
     rows = inference.table(loaded, inference.SERVED[0])[1]
     assert {row[3:] for row in rows if row[0] == "MoD 0.125"} == {("failed", "", "")}
 
 
 def test_a_smoke_run_and_a_run_without_prefill_say_nothing(tmp_path: Path) -> None:
     stored(tmp_path / "smoke", planted_suite("smoke", metrics=METRICS, train=None))
-    assert "A smoke run says nothing" in inference.verdicts(load.load(tmp_path / "smoke" / "run"))[0]
+    assert "A smoke run says nothing" in break_even_words.in_serving(load.load(tmp_path / "smoke" / "run"))[0]
     stored(tmp_path / "other", planted_suite("draft", metrics=["latency/forward"], train=None))
-    assert inference.verdicts(load.load(tmp_path / "other" / "run")) == []
+    assert break_even_words.in_serving(load.load(tmp_path / "other" / "run")) == []

@@ -31,9 +31,11 @@ from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.training import RatesNotes, TrainNotes
 from modbench.harness.results.records import Outcome, Record
 from modbench.harness.results.run_folder import RunFolder
-from modbench.reports import isoflop, render, sureness
-from modbench.reports.load import Loaded, load
+from modbench.reports.page import render
 from modbench.reports.panels import isoflop as isoflop_panel
+from modbench.reports.questions import isoflop
+from modbench.reports.sentences import evidence
+from modbench.reports.tables.load import Loaded, load
 
 SIZES = [{"d_model": d, "n_layers": 2} for d in (32, 48, 64)]
 TEXT = Text("t", b"some words " * 50_000, b"other words " * 500, "c0ffee")
@@ -342,9 +344,9 @@ def test_what_was_not_timed_has_no_figure_and_curves_that_look_alike_differ_in_l
 def test_a_doubt_about_every_size_names_the_variant_once(tmp_path: Path) -> None:
     loaded = planted(tmp_path / "run")
     learned = [case for case in loaded.run.plan.cases if case.variant == "mod[c0.125-learned]"]
-    assert sureness._named(loaded, learned) == ["MoD 0.125 learned of every size"]
+    assert evidence._named(loaded, learned) == ["MoD 0.125 learned of every size"]
     one = [case for case in learned if case.size == learned[0].size]
-    assert set(sureness._named(loaded, one)) == {f"MoD 0.125 learned {learned[0].size}"}
+    assert set(evidence._named(loaded, one)) == {f"MoD 0.125 learned {learned[0].size}"}
 
 
 @pytest.mark.slow

@@ -10,8 +10,10 @@ import pytest
 from planted import left, planted_suite, stored
 
 from modbench.harness.core.errors import UsageError
-from modbench.reports import head, lead, pays, summary
-from modbench.reports.load import load
+from modbench.reports.questions import win_rate
+from modbench.reports.sentences import arm_answers, first_screen
+from modbench.reports.tables.load import load
+from modbench.reports.terminal import summary
 
 # Of MoD against the dense model of equal cost: it pays at one place of six, the last.
 RATIOS = {
@@ -46,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_one_win_of_six_is_called_one_of_six(run: Path) -> None:
     loaded = load(run)
-    said = lead.lead(loaded)
+    said = arm_answers.lead(loaded)
     first = said[0]
     assert first.startswith("MoD 0.125 against dense, 5")
     equal, shape = first.split(". ", 1)
@@ -61,7 +63,7 @@ def test_one_win_of_six_is_called_one_of_six(run: Path) -> None:
 
 def test_a_pair_that_is_stored_the_other_way_round_is_mirrored(run: Path) -> None:
     loaded = load(run)
-    there, back = pays.held(loaded, "mod[c0.125]", "moe"), pays.held(loaded, "moe", "mod[c0.125]")
+    there, back = win_rate.held(loaded, "mod[c0.125]", "moe"), win_rate.held(loaded, "moe", "mod[c0.125]")
     assert [cell.place for cell in there] == [cell.place for cell in back]
     for one, other in zip(there, back, strict=True):
         assert one.ratio is not None
@@ -73,26 +75,26 @@ def test_a_pair_that_is_stored_the_other_way_round_is_mirrored(run: Path) -> Non
 
 def test_what_was_not_measured_or_judged_is_counted_as_such(run: Path) -> None:
     loaded = load(run)
-    cells = pays.held(loaded, "mod[c0.125]", "dense")
+    cells = win_rate.held(loaded, "mod[c0.125]", "dense")
     place = cells[0].place
-    assert pays.in_words([]) == "no time was measured"
-    assert pays.in_words([pays.Held("forward pass", place, 1.2, None)]) == "1.20×, without a verdict"
+    assert win_rate.in_words([]) == "no time was measured"
+    assert win_rate.in_words([win_rate.Held("forward pass", place, 1.2, None)]) == "1.20×, without a verdict"
     mixed = [
-        pays.Held("forward pass", place, 1.2, "better"),
-        pays.Held("forward pass", place, None, None),
-        pays.Held("forward pass", place, 0.9, "inconclusive"),
+        win_rate.Held("forward pass", place, 1.2, "better"),
+        win_rate.Held("forward pass", place, None, None),
+        win_rate.Held("forward pass", place, 0.9, "inconclusive"),
     ]
     assert (
-        pays.in_words(mixed)
+        win_rate.in_words(mixed)
         == "pays in 1 of 3 (forward pass at T = 64: 1.20×), undecided in 1, not measured in 1; ratios 0.900× to 1.20×"
     )
-    cheat = pays.Held("forward pass", place, 1.5, "better", ("computes in another precision",))
-    assert pays.in_words([cheat]) == "pays in 1 of 1; ratio 1.50× (but: computes in another precision)"
+    cheat = win_rate.Held("forward pass", place, 1.5, "better", ("computes in another precision",))
+    assert win_rate.in_words([cheat]) == "pays in 1 of 1; ratio 1.50× (but: computes in another precision)"
 
 
 def test_a_rung_as_baseline_is_not_said_twice(run: Path) -> None:
     rung = next(rung.arm for rung in load(run).run.plan.ladder if rung.target == "mod[c0.125]")
-    first = lead.lead(load(run, rung))[0]
+    first = arm_answers.lead(load(run, rung))[0]
     assert first.count("against") + first.count("Against") == 1
 
 
@@ -133,20 +135,20 @@ def test_what_the_short_answer_said_is_not_said_again(tmp_path: Path) -> None:
         )
         left(tmp_path / name, suite)
         loaded = load(tmp_path / name / "run")
-        told = head.head(loaded)
+        told = first_screen.head(loaded)
         assert " dense of the same shape" in told.answer
-        assert lead.lead(loaded)[0].startswith("Against dense of the same shape: M")
-        assert (lead.lead(loaded, answered=True) == lead.lead(loaded)) is (name != "one")
+        assert arm_answers.lead(loaded)[0].startswith("Against dense of the same shape: M")
+        assert (arm_answers.lead(loaded, answered=True) == arm_answers.lead(loaded)) is (name != "one")
         assert name != "one" or not any(each.startswith("Against") for each in told.details)
 
 
 def test_a_subject_goes_with_what_is_said_of_it(run: Path) -> None:
-    cell = pays.held(load(run), "mod[c0.125]", "dense")[0]
+    cell = win_rate.held(load(run), "mod[c0.125]", "dense")[0]
     nothing = dataclasses.replace(cell, ratio=None, verdict=None)
     bare = dataclasses.replace(cell, ratio=1.2, verdict=None)
-    assert pays.of("dense", [nothing]) == "dense: no time was measured"
-    assert pays.of("Against dense", [bare], pronoun="it ") == "Against dense: 1.20×, without a verdict"
-    assert pays.of("Against dense", [cell], pronoun="it ").startswith("Against dense it pays in 1 of 1")
-    assert pays.all_in_short([cell])
-    assert not pays.all_in_short([cell, cell])
-    assert not pays.all_in_short([dataclasses.replace(cell, verdict="inconclusive")])
+    assert win_rate.of("dense", [nothing]) == "dense: no time was measured"
+    assert win_rate.of("Against dense", [bare], pronoun="it ") == "Against dense: 1.20×, without a verdict"
+    assert win_rate.of("Against dense", [cell], pronoun="it ").startswith("Against dense it pays in 1 of 1")
+    assert win_rate.all_in_short([cell])
+    assert not win_rate.all_in_short([cell, cell])
+    assert not win_rate.all_in_short([dataclasses.replace(cell, verdict="inconclusive")])

@@ -17,8 +17,9 @@ from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results.outcomes import missing
 from modbench.harness.results.records import Gap
 from modbench.harness.results.run_folder import RunFolder, read
-from modbench.reports import load, logs, summary
 from modbench.reports.panels import failures
+from modbench.reports.tables import load, logs
+from modbench.reports.terminal import summary
 
 
 def failed_run(path: Path, reason: str) -> RunFolder:

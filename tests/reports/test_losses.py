@@ -10,8 +10,11 @@ import pytest
 from planted import planted_suite, stored
 
 from modbench.harness.planning.plan import Plan
-from modbench.reports import candidates, exchange, losses, render
-from modbench.reports.load import load
+from modbench.reports.page import render
+from modbench.reports.questions import exchange
+from modbench.reports.questions.recommend import candidates
+from modbench.reports.tables import losses
+from modbench.reports.tables.load import load
 
 ARMS = [
     {"model": "dense"},

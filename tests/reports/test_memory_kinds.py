@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from planted import planted_suite, stored
 
-from modbench.reports import memory_kinds
-from modbench.reports.load import load
-from modbench.reports.memory_kinds import Bar, stacked
 from modbench.reports.panels import memory
+from modbench.reports.questions import memory_kinds
+from modbench.reports.questions.memory_kinds import Bar, stacked
+from modbench.reports.tables.load import load
 
 
 @pytest.mark.parametrize(

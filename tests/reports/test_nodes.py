@@ -13,9 +13,10 @@ from planted_gate import planted_run
 from modbench.harness.core.labels import Label
 from modbench.harness.machine import certificate
 from modbench.harness.results import attempts
-from modbench.reports import machine, nodes
-from modbench.reports.gate_anchor import same_machine
-from modbench.reports.load import Loaded, load
+from modbench.reports.questions.gate.anchor_history import same_machine
+from modbench.reports.sentences import machine
+from modbench.reports.tables import nodes
+from modbench.reports.tables.load import Loaded, load
 
 
 @pytest.fixture(autouse=True)

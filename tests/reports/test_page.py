@@ -20,8 +20,8 @@ from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402  # 
 from screens import CHROMIUM_FLAGS, WIDTHS, shoot  # noqa: E402  # as above
 
 from modbench.harness.core.labels import Label  # noqa: E402  # as above
-from modbench.reports import summary  # noqa: E402  # as above
-from modbench.reports.load import load  # noqa: E402  # as above
+from modbench.reports.tables.load import load  # noqa: E402  # as above
+from modbench.reports.terminal import summary  # noqa: E402  # as above
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,9 @@ from chromium import launched, opened
 from planted import planted_suite, stored
 from playwright.sync_api import Browser, Page
 
-from modbench.reports import case_details, data_table, render
+from modbench.reports.figures import data_table
+from modbench.reports.page import render
+from modbench.reports.panels import _case_details
 
 METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val", "bpb/val"]
 WIDTHS = (375, 1280, 1920)
@@ -292,9 +294,9 @@ def test_a_claim_has_a_card(page: Page, planted_page: Path) -> None:
 
 
 def test_too_many_samples_are_named_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(case_details, "MOST_SAMPLES", 10)
-    monkeypatch.setattr(case_details, "MOST_CASES", 5)
-    monkeypatch.setattr(case_details, "SOME_CASES", 3)
+    monkeypatch.setattr(_case_details, "MOST_SAMPLES", 10)
+    monkeypatch.setattr(_case_details, "MOST_CASES", 5)
+    monkeypatch.setattr(_case_details, "SOME_CASES", 3)
     monkeypatch.setattr(data_table, "MOST_CELLS", 20)
     made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], train=None, launches=3, rounds=2)
     stored(tmp_path, made)

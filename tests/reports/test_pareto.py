@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from planted_choice import MEMORY, TAKES, TIME, run
 
-from modbench.reports import pareto
-from modbench.reports.candidates import Candidate, choice
-from modbench.reports.load import Loaded
 from modbench.reports.panels.pareto import PANEL
+from modbench.reports.questions.recommend import pareto
+from modbench.reports.questions.recommend.candidates import Candidate, choice
+from modbench.reports.tables.load import Loaded
 
 # Bytes are 1, 2, 3, 4, 5 MB in this order.
 DENSE, RUNG, LOW, HIGH, MOE = "dense", "dense-f0.58", "mod[c0.125]", "mod[c0.5]", "moe"

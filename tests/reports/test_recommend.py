@@ -18,12 +18,13 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import parse_bytes, parse_duration, parse_percent
 from modbench.harness.planning.select import compile_expression
-from modbench.reports import demo, recommend_words
-from modbench.reports.against import against
-from modbench.reports.candidates import KV_CACHE, Value, choice
-from modbench.reports.limits import BREAKS, FITS, MAY, UNKNOWN, Limits, hold
-from modbench.reports.load import Loaded, load
-from modbench.reports.recommend import Recommended, recommend
+from modbench.reports import demo
+from modbench.reports.questions.recommend.candidates import KV_CACHE, Value, choice
+from modbench.reports.questions.recommend.limits import BREAKS, FITS, MAY, UNKNOWN, Limits, hold
+from modbench.reports.questions.recommend.pairwise import against
+from modbench.reports.questions.recommend.recommend import Recommended, recommend
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.terminal import recommend_text
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def words(found: Recommended) -> dict[str, str]:
 
 
 def text(found: Recommended) -> str:
-    return "\n".join(recommend_words.as_text(found, 400))
+    return "\n".join(recommend_text.as_text(found, 400))
 
 
 @pytest.mark.slow
@@ -202,7 +203,7 @@ def test_a_pair_that_is_not_told_apart_comes_first(how: dict[str, Any], tmp_path
         line for line in text(found).splitlines() if line.startswith("MoD 0.125 ")
     )  # half a "no verdict"
     assert re.match(r"no difference shown: MoD 0\.\d+, or MoD 0\.\d+ \(fastest", first), first
-    assert recommend_words.as_dict(found)["answer"] == "no difference shown"
+    assert recommend_text.as_dict(found)["answer"] == "no difference shown"
 
 
 @pytest.mark.slow
@@ -215,7 +216,7 @@ def test_both_losses_are_shown_and_an_unknown_one_says_why(quiet: Loaded, tmp_pa
     said = text(unknown)
     assert said.startswith("recommended: MoD 0.125 (fastest; no limit was asked; its loss is unknown)")
     assert said.count("loss of both: unknown: loss/val was not measured") == said.count("unknown: loss/val") == 1
-    data = recommend_words.as_dict(unknown)
+    data = recommend_text.as_dict(unknown)
     assert (data["best"]["loss"]["value"], data["runner_up"]["loss"]["reason"]) == (None, "not measured")
     assert [*unknown.commands] == [
         "modbench run planted.toml -k 'mod[c0.125- or dense-f0.58[' --seq-len 64 --set metrics=loss/val"
@@ -236,7 +237,7 @@ def test_only_commands_stand_under_to_be_sure(tmp_path: Path) -> None:
     group = typer.main.get_command(cli.app)
     for name, loaded in cases.items():
         found = found_in(loaded, loss=0.025) if name == "seeds" else found_in(loaded)
-        lines = [*recommend_words.as_text(found, 60)]
+        lines = [*recommend_text.as_text(found, 60)]
         below = lines[lines.index("to be sure:") + 1 :]
         assert below == [f"  {command}" for command in found.commands], name
         for line in below:
@@ -247,7 +248,7 @@ def test_only_commands_stand_under_to_be_sure(tmp_path: Path) -> None:
             if made.params.get("select"):
                 matches = compile_expression(made.params["select"])
                 assert {case.arm for case in loaded.run.plan.cases if matches(case.id)} >= {arm(found.best)}
-        assert recommend_words.as_dict(found)["commands"] == [*found.commands]
+        assert recommend_text.as_dict(found)["commands"] == [*found.commands]
     assert any("--set launches=" in each for each in found_in(cases["launches"]).commands)
     assert any("--seeds 0,1,2" in each for each in found_in(cases["seeds"], loss=0.025).commands)
     assert "modbench doctor" in found_in(cases["unchecked"]).commands
@@ -378,12 +379,12 @@ def test_the_answer_for_quick_takes_12_lines(objective: str, tmp_path: Path) -> 
     demo.unpack(tmp_path)
     loaded = load(tmp_path)
     found = found_in(loaded, objective)
-    lines = [*recommend_words.as_text(found, 80)]
+    lines = [*recommend_text.as_text(found, 80)]
     assert len(lines) <= 12
     assert max(len(line) for line in lines if not line.startswith("  modbench ")) <= 80
-    every = [*recommend_words.as_text(found, 80, verbose=True)]
+    every = [*recommend_text.as_text(found, 80, verbose=True)]
     assert [line for line in every if line in lines] == lines
     assert found.open[-1] in " ".join(" ".join(every).split())
     assert found.open[-1] not in " ".join(" ".join(lines).split())
     bare = dataclasses.replace(found, commands=())
-    assert found.open[-1] in " ".join(" ".join(recommend_words.as_text(bare, 80)).split())
+    assert found.open[-1] in " ".join(" ".join(recommend_text.as_text(bare, 80)).split())

@@ -12,10 +12,10 @@ from modbench.harness.core.case import Case
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.roofline.table import Point
 from modbench.harness.roofline.work import Listed, Work
-from modbench.reports.load import load
 from modbench.reports.panels import roofline as panel
-from modbench.reports.roofline import Roof, bytes_of, placed, roof_of
-from modbench.reports.tables import Tables
+from modbench.reports.questions.roofline import Roof, bytes_of, placed, roof_of
+from modbench.reports.tables.load import load
+from modbench.reports.tables.outcomes import Tables
 
 CALL = Listed(
     work=(

@@ -20,8 +20,8 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results import run_folder
 from modbench.harness.results.workspace import Workspace
-from modbench.reports import render
-from modbench.reports.load import Loaded, load
+from modbench.reports.figures.style import new_figure
+from modbench.reports.page import render
 from modbench.reports.panels import (
     _routing,
     _routing_parts,
@@ -31,7 +31,7 @@ from modbench.reports.panels import (
     routing_text,
     routing_who,
 )
-from modbench.reports.style import new_figure
+from modbench.reports.tables.load import Loaded, load
 
 PANELS = (routing_text, routing_who, routing_profit, routing_knows, routing_gates)
 N, WINDOWS, LAYERS = 4096, 16, (1, 3)

@@ -17,10 +17,12 @@ from modbench.harness.results import layout, packed, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Workspace, artifact
 from modbench.harness.stats import effects, paired
-from modbench.reports import load as loading
-from modbench.reports import pairs, render, summary
-from modbench.reports.load import evenly, load
+from modbench.reports.page import render
 from modbench.reports.panels import table
+from modbench.reports.tables import comparisons
+from modbench.reports.tables import load as loading
+from modbench.reports.tables.load import evenly, load
+from modbench.reports.terminal import summary
 
 MEASURED = ["flops/forward", "latency/forward", "memory/peak_allocated"]
 
@@ -61,7 +63,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, int]:
 @pytest.mark.slow
 def test_work_grows_with_the_number_of_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many capacities, twice as many make twice the rows and comparisons, not four times."""
-    monkeypatch.setattr(pairs, "MOST_PAIRS", 0)
+    monkeypatch.setattr(comparisons, "MOST_PAIRS", 0)
     found = []
     for capacities in (9, 19):  # 10 and 20 arms
         stored(tmp_path / str(capacities), grown(2, capacities))
@@ -78,7 +80,7 @@ def test_all_pairs_where_they_are_few_or_asked_for(tmp_path: Path, monkeypatch: 
     run = tmp_path / "run"
     every = load(run).pairs
     assert len(every) == 2 * 10 * len(MEASURED)
-    monkeypatch.setattr(pairs, "MOST_PAIRS", 10)
+    monkeypatch.setattr(comparisons, "MOST_PAIRS", 10)
     few = load(run).pairs
     assert len(few) == 2 * 4 * len(MEASURED)
     # What the answer is made from does not depend on the other pairs.
@@ -97,7 +99,7 @@ def test_a_rung_stays_paired_with_the_arm_that_it_was_solved_for(
 ) -> None:
     stored(tmp_path, planted_suite("draft", metrics=MEASURED, train=None))
     whole = load(tmp_path / "run")
-    monkeypatch.setattr(pairs, "MOST_PAIRS", 0)
+    monkeypatch.setattr(comparisons, "MOST_PAIRS", 0)
     loaded = load(tmp_path / "run")
     others = loaded.pairs[~loaded.pairs.primary & ~loaded.pairs.twin]
     assert set(zip(others.arm, others.baseline_arm, strict=True)) == {("mod[c0.125]", "dense-f0.58")}

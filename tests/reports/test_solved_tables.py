@@ -10,9 +10,12 @@ from planted_tasks import RIGHT, planted
 
 from modbench.harness.planning import foreseen
 from modbench.harness.stats import two_counts
-from modbench.reports import accuracy, render, solved_table, solved_words, summary
 from modbench.reports.formats import csv
-from modbench.reports.load import Loaded
+from modbench.reports.page import render
+from modbench.reports.questions import accuracy, solved_table
+from modbench.reports.sentences import task_words
+from modbench.reports.tables.load import Loaded
+from modbench.reports.terminal import summary
 
 FIVE = (0, 1, 2, 3, 4)
 
@@ -84,7 +87,7 @@ def test_an_interval_without_zero_that_decides_nothing_is_explained(
     row: Any = loaded.pair("mod[c0.125]", "task/copy")
     assert row.ci_high < 0
     assert row.verdict == "inconclusive"
-    told = solved_words.in_words(loaded)[-1]
+    told = task_words.in_words(loaded)[-1]
     assert told.startswith("copy: MoD 0.125 -1.3 points against dense [-2.5, -0.0], undecided; ")
     assert told.endswith(". Verdicts allow for the number of arms.")
 
@@ -94,7 +97,7 @@ def test_a_difference_without_a_verdict_is_told_as_such(tmp_path: Path) -> None:
     loaded = planted(tmp_path / "run", effort="smoke")
     row: Any = loaded.pair("mod[c0.125]", "task/copy")
     assert not isinstance(row.verdict, str)
-    told = solved_words.in_words(loaded)[-1]
+    told = task_words.in_words(loaded)[-1]
     assert told.startswith("copy: MoD 0.125 ")
     assert "undecided" not in told
 

@@ -10,9 +10,10 @@ from planted import left
 from test_confirming import BUDGET, SIZES, sweep
 
 from modbench.harness.core.labels import Label
-from modbench.reports import isoflop, summary, sweep_table
-from modbench.reports.load import Loaded, load
-from modbench.reports.terminal_tables import FUTURE_MARK
+from modbench.reports.questions import isoflop
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.terminal import summary, sweep_table
+from modbench.reports.terminal.arm_tables import FUTURE_MARK
 
 ROUTED = "mod[c0.25-learned]"
 HEAD = "at 2e10 training FLOPs"

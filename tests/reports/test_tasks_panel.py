@@ -11,8 +11,11 @@ from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.stats import effects
-from modbench.reports import accuracy, asked, render, summary
+from modbench.reports.page import render
 from modbench.reports.panels import tiles
+from modbench.reports.questions import accuracy
+from modbench.reports.sentences import question
+from modbench.reports.terminal import summary
 
 
 def test_three_seeds_give_an_interval_over_seeds(tmp_path: Path) -> None:
@@ -39,7 +42,7 @@ def test_one_seed_has_the_binomial_interval_and_says_so(tmp_path: Path) -> None:
 
 def test_a_task_that_a_filter_left_out_is_not_counted(tmp_path: Path) -> None:
     loaded = planted(tmp_path / "run", filtered=("task/recall",))
-    assert "accuracy on 1 task at" in asked.asked(loaded)
+    assert "accuracy on 1 task at" in question.asked(loaded)
 
 
 def test_differences_are_paired_over_seeds(tmp_path: Path) -> None:
@@ -50,7 +53,7 @@ def test_differences_are_paired_over_seeds(tmp_path: Path) -> None:
 
 
 def test_a_gate_calls_a_falling_accuracy_worse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from modbench.reports import gate
+    from modbench.reports.questions.gate import gate
 
     base = planted(tmp_path / "base")
     monkeypatch.setitem(RIGHT, "dense", (890, 892, 894))

@@ -21,13 +21,17 @@ from planted import left, planted_suite, stored
 from modbench.commands import _output
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.stats.break_even import Found
-from modbench.reports import breakeven, demo, head, notebook, pays, pays_table, summary, sureness, terminal_tables
-from modbench.reports.breakeven import Line
-from modbench.reports.cases import looked_ahead
-from modbench.reports.load import Loaded, load
-from modbench.reports.machine import TwinCheck
-from modbench.reports.pays_table import From
-from modbench.reports.style import name
+from modbench.reports import demo
+from modbench.reports.notebook import display
+from modbench.reports.questions import break_even, win_rate
+from modbench.reports.questions.break_even import Line
+from modbench.reports.sentences import evidence, first_screen
+from modbench.reports.sentences.machine import TwinCheck
+from modbench.reports.tables.cases import looked_ahead
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.terminal import arm_tables, pays_table, summary
+from modbench.reports.terminal.pays_table import From
+from modbench.reports.wording.arm_names import name
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -84,7 +88,7 @@ def test_losses_stand_in_one_unit(loaded: Loaded) -> None:
 
 
 def test_the_first_screen_says_what_was_asked_how_sure_it_is_and_what_to_doubt(loaded: Loaded) -> None:
-    told = head.head(loaded)
+    told = first_screen.head(loaded)
     assert told.asked.startswith(
         "MoD 0.125, MoD 0.5 and MoE against dense of the same shape, and against smaller dense models"
     )
@@ -121,9 +125,9 @@ def test_data_cannot_colour_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_half_of_an_interval_is_short() -> None:
-    assert terminal_tables._half(1.0, 1.16) == "±.08"
-    assert terminal_tables._half(1.0, 4.0) == "±1.50"
-    assert terminal_tables._half(float("nan"), 1.0) == ""
+    assert arm_tables._half(1.0, 1.16) == "±.08"
+    assert arm_tables._half(1.0, 4.0) == "±1.50"
+    assert arm_tables._half(float("nan"), 1.0) == ""
 
 
 def test_quiet_prints_where_the_report_is(loaded: Loaded, tmp_path: Path, modbench: Modbench) -> None:
@@ -142,7 +146,7 @@ def test_lengths_that_a_search_left_out_make_no_column(loaded: Loaded) -> None:
     for search, shown in ((None, True), (suite.grid, False)):  # any value stands for a table [search]
         plan = loaded.run.plan.model_copy(update={"suite": suite.model_copy(update={"search": search})})
         changed = dataclasses.replace(loaded, cases=cases, run=dataclasses.replace(loaded.run, plan=plan))
-        text = "\n".join(terminal_tables.tables(changed, 200)).partition("forward FLOPs")[0]
+        text = "\n".join(arm_tables.tables(changed, 200)).partition("forward FLOPs")[0]
         assert ("T = 256" in text) is shown
         assert "T = 512" in text
 
@@ -150,33 +154,33 @@ def test_lengths_that_a_search_left_out_make_no_column(loaded: Loaded) -> None:
 def test_the_answer_counts_failures_and_names_doubts(
     loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = pays.held(loaded, "mod[c0.125]", "dense")
+    held = win_rate.held(loaded, "mod[c0.125]", "dense")
     changed = [
         dataclasses.replace(held[0], ratio=None, verdict=None, failed=True),
         dataclasses.replace(held[1], doubts=("computes in another precision",)),
         *held[2:],
         dataclasses.replace(held[0], ratio=None, verdict=None),  # a place that a search left out
     ]
-    monkeypatch.setattr(pays, "held", lambda *_: changed)
-    assert "in 5 of 6 places, failed in 1; ratios 1." in head.answer(loaded)
-    assert "(but: computes in another precision)." in head.answer(loaded)
+    monkeypatch.setattr(win_rate, "held", lambda *_: changed)
+    assert "in 5 of 6 places, failed in 1; ratios 1." in first_screen.answer(loaded)
+    assert "(but: computes in another precision)." in first_screen.answer(loaded)
     changed[2] = dataclasses.replace(changed[2], verdict="contaminated")
-    assert "in 4 of 6 places, disturbed in 1, failed in 1; ratios 1." in head.answer(loaded)
+    assert "in 4 of 6 places, disturbed in 1, failed in 1; ratios 1." in first_screen.answer(loaded)
     monkeypatch.undo()
     made = planted_suite("draft", metrics=["latency/forward"], train=None, launches=3)
     left(tmp_path, made, fails="mod[c0.125]")
-    said = head.answer(load(tmp_path / "run"))
+    said = first_screen.answer(load(tmp_path / "run"))
     assert said.startswith("MoD 0.125 has no time to compare with dense of the same shape")
     assert said.count("no time to compare") == 1
 
 
 def test_a_check_that_cannot_tell_is_a_doubt(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     twins = TwinCheck(["equivalent", "inconclusive", "inconclusive"], [], 0.064)
-    monkeypatch.setattr(sureness, "twin_check", lambda _: twins)
+    monkeypatch.setattr(evidence, "twin_check", lambda _: twins)
     said = "The machine check cannot tell: two identical models were shown to be equal in 1 of 3 comparisons"
-    assert not any(each.startswith(said) for each in sureness.doubts(loaded))  # doctor knows this machine
-    monkeypatch.setattr(sureness, "machine_check", lambda _: ("undecided", ""))
-    assert f"{said}; their largest difference was 6.4 %." in sureness.doubts(loaded)
+    assert not any(each.startswith(said) for each in evidence.doubts(loaded))  # doctor knows this machine
+    monkeypatch.setattr(evidence, "machine_check", lambda _: ("undecided", ""))
+    assert f"{said}; their largest difference was 6.4 %." in evidence.doubts(loaded)
 
 
 def changed(loaded: Loaded, cases: pd.DataFrame, pairs: pd.DataFrame | None = None) -> Loaded:
@@ -201,7 +205,7 @@ def test_a_ratio_that_its_two_times_contradict_is_marked(loaded: Loaded) -> None
     text = closing(changed(loaded, cases))
     assert explained in " ".join(text.split())
     assert len(re.findall(r" ~1\.6\d×", text)) == text.count(" ~") == 1
-    assert explained in notebook.html(changed(loaded, cases), None)
+    assert explained in display.html(changed(loaded, cases), None)
     pairs = loaded.pairs.copy()
     at = (pairs.metric == "latency/forward") & (pairs.seq_len == 256) & (pairs.arm == "mod[c0.125]")
     pairs.loc[at, "ci_low"] = 0.9  # points nowhere, so that nothing is contradicted
@@ -278,8 +282,8 @@ def test_quick_ends_within_46_lines_of_80_columns(tmp_path: Path, monkeypatch: p
         f"{1 / memory.ratio:.2f}",
         f"{loss.difference / math.log(2):+.3f}",
     ]
-    found = breakeven.lines(loaded, ["mode_staged[c0.125]"], ["latency/forward"])
-    late = breakeven.to_be_sure(*found[:2]).found
+    found = break_even.lines(loaded, ["mode_staged[c0.125]"], ["latency/forward"])
+    late = break_even.to_be_sure(*found[:2]).found
     assert staged[:2] == [f"{late.low:.0f}–{late.high:.0f}", "–"]
     every = closing(loaded, verbose=True).splitlines()
     assert len(every) > 2 * len(lines)
@@ -326,18 +330,18 @@ def test_from_where_on_an_arm_pays_is_written_from_what_was_found(found: Found, 
 def test_the_best_of_a_column_is_marked_where_it_is_told_apart_from_all(loaded: Loaded) -> None:
     here = loaded.cases[(loaded.cases.metric == "latency/forward") & (loaded.cases.seq_len == 256)]
     ids = dict(zip(here.arm, here.case_id, strict=True))
-    assert pays.best(loaded, "latency/forward", ids) == "mod[c0.125]"
+    assert win_rate.best(loaded, "latency/forward", ids) == "mod[c0.125]"
     pairs = loaded.pairs.copy()
     at = (pairs.metric == "latency/forward") & (pairs.seq_len == 256) & (pairs.arm == "mod[c0.125]")
     for row in pairs[at].index:
         undecided = pairs.copy()
         undecided.loc[row, "verdict"] = "inconclusive"
-        assert pays.best(changed(loaded, loaded.cases, undecided), "latency/forward", ids) is None
-    assert pays.best(changed(loaded, loaded.cases, pairs.assign(verdict=None)), "latency/forward", ids) is None
+        assert win_rate.best(changed(loaded, loaded.cases, undecided), "latency/forward", ids) is None
+    assert win_rate.best(changed(loaded, loaded.cases, pairs.assign(verdict=None)), "latency/forward", ids) is None
     doubted = pairs.copy()
     doubted.loc[at, "labels"] = str(Label.MASKS_COMPUTE)
-    assert pays.best(changed(loaded, loaded.cases, doubted), "latency/forward", ids) is None
-    assert pays.best(loaded, "latency/forward", {"dense": ids["dense"]}) is None
+    assert win_rate.best(changed(loaded, loaded.cases, doubted), "latency/forward", ids) is None
+    assert win_rate.best(loaded, "latency/forward", {"dense": ids["dense"]}) is None
 
 
 def test_of_a_smoke_run_no_arm_is_said_to_pay(tmp_path: Path) -> None:
@@ -387,7 +391,7 @@ def test_an_arm_whose_work_is_in_doubt_is_marked_and_named_first(
     said = " ".join(lines[at:-1])
     left = int(re.findall(r"\((\d+) more: -v\)$", said)[0])
     shown = said.count(": ") - 2  # the first word and the hint have a colon too
-    assert shown + left == len(sureness.doubts_in_short(loaded))
+    assert shown + left == len(evidence.doubts_in_short(loaded))
     every = " ".join(closing(loaded, verbose=True).split())
     assert all(f"{label[:1].upper()}{label[1:]}: " in every for label in light)
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from planted import planted_suite, stored
 
-from modbench.reports.load import load
 from modbench.reports.panels import tiles
+from modbench.reports.tables.load import load
 
 
 def titles(folder: Path, metrics: list[str], **trouble: Any) -> list[str]:

@@ -12,8 +12,10 @@ from modbench.harness.core.labels import Label
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.results import trust
 from modbench.harness.results.run_folder import read
-from modbench.reports import machine, render, run_differences
-from modbench.reports.load import Loaded, load
+from modbench.reports.page import render
+from modbench.reports.questions.compare import run_differences
+from modbench.reports.sentences import machine
+from modbench.reports.tables.load import Loaded, load
 
 BUILD = "def build(config):\n    import parts\n    return parts.made(config)\n"
 

@@ -16,10 +16,10 @@ from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.roofline.table import Point, Table
 from modbench.harness.roofline.work import Listed, Work
-from modbench.reports import waterfall
-from modbench.reports.load import Loaded, load
 from modbench.reports.panels import waterfall as panel
-from modbench.reports.tables import Tables
+from modbench.reports.questions import waterfall
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.tables.outcomes import Tables
 
 # Products of 100 rows with a width of 10, and attention of 100 multiply-adds.
 DENSE = Listed(work=(Work(kind="product", size=(1, 100, 10, 10), calls=2), Work(kind="attention", size=(1, 10, 10, 1))))

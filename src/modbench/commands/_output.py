@@ -53,10 +53,11 @@ def say_json(data: object, *, allow_nan: bool = True) -> None:
 
 def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
     """Print the summary of a run as text or JSON; quietly only the path of the report, and failures on standard error."""
-    from modbench.reports import nothing, summary
+    from modbench.reports.sentences import nothing_measured
+    from modbench.reports.terminal import summary
 
     if quiet and not as_json:
-        said = [] if finished.loaded.measured else [nothing.in_words(finished.loaded)]
+        said = [] if finished.loaded.measured else [nothing_measured.in_words(finished.loaded)]
         if said := [*said, *summary.troubles(finished.loaded)]:
             say("\n".join(said), sys.stderr)
         say(str(finished.report))

@@ -15,7 +15,7 @@ from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError, UsageError
 
 if TYPE_CHECKING:
-    from modbench.reports.axis_table import Filter
+    from modbench.reports.questions.compare.axis_table import Filter
 
 
 class Output(NamedTuple):
@@ -158,7 +158,7 @@ def compare(
             raise UsageError(f"--by compares the cases of one run; {len(runs)} were named.")
         if margin is not None or across_machines:
             raise UsageError("--margin and --across-machines are for several runs; --by takes the suite's margin.")
-        from modbench.reports.axis_table import Filter
+        from modbench.reports.questions.compare.axis_table import Filter
 
         lists = listed("--metric", metric, str), listed("--seq-len", seq_len, int), listed("--workload", workload, str)
         _by(runs[0], by, baseline, Filter(*lists, select), Output(html, force=force, as_json=as_json, verbose=verbose))
@@ -182,27 +182,31 @@ def _refuse(given: Mapping[str, object], needs: str) -> None:
 
 
 def _by(folder: str, axis: str, baseline: str | None, keep: Filter, out: Output) -> None:
-    from modbench.reports import compare_page, compare_text, text_table
-    from modbench.reports.compare_by import compare_by
-    from modbench.reports.load import load
+    from modbench.reports.page import compare_page
+    from modbench.reports.questions.compare.by_axis import compare_by
+    from modbench.reports.tables.load import load
+    from modbench.reports.terminal import compare_axis_text
+    from modbench.reports.writers import text_table
 
     loaded = load(folder)
     table = compare_by(loaded, axis, baseline, keep)
     if out.html is not None:
         compare_page.write(compare_page.of_axis(loaded, table, _typed()), out.html, force=out.force, runs=[loaded])
     if out.as_json:
-        say_json(compare_text.as_dict(loaded, table), allow_nan=False)
+        say_json(compare_axis_text.as_dict(loaded, table), allow_nan=False)
     else:
         every = bool(keep.metrics)
-        say(compare_text.as_text(loaded, table, text_table.width(), every=every, verbose=out.verbose))
+        say(compare_axis_text.as_text(loaded, table, text_table.width(), every=every, verbose=out.verbose))
     if loaded.run.incomplete:
         raise IncompleteError(loaded.run.incomplete)
 
 
 def _runs(folders: list[str], margin: float | None, out: Output, *, across_machines: bool) -> None:
-    from modbench.reports import compare_page, compare_runs_text, text_table
-    from modbench.reports.compare_runs import compare_runs
-    from modbench.reports.load import load
+    from modbench.reports.page import compare_page
+    from modbench.reports.questions.compare.runs import compare_runs
+    from modbench.reports.tables.load import load
+    from modbench.reports.terminal import compare_runs_text
+    from modbench.reports.writers import text_table
 
     compared = compare_runs([load(folder) for folder in folders], margin, across_machines=across_machines)
     if out.html is not None:

@@ -17,7 +17,7 @@ from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 if TYPE_CHECKING:
     import pandas as pd
 
-    from modbench.reports.load import Loaded
+    from modbench.reports.tables.load import Loaded
 
 # Folder of a run that takes figures.
 FOLDER = "figures"
@@ -54,15 +54,15 @@ def figure(
 
     Its data are written beside it as CSV.
     """
-    from modbench.reports import figures, paper
-    from modbench.reports.load import load
+    from modbench.reports.page import panel_list, paper
+    from modbench.reports.tables.load import load
 
     if width not in paper.WIDTHS:
         raise unknown("width", width, paper.WIDTHS)
     kinds, stem = _target(formats, out, paper.FORMATS)
     loaded = load(run_folder, baseline)
     if name is None:
-        listed = {drawing.name: drawing.label for _, drawing in figures.drawn(loaded)}
+        listed = {drawing.name: drawing.label for _, drawing in panel_list.drawn(loaded)}
         longest = max(map(len, listed), default=0)
         if as_json:
             say_json(listed)
@@ -70,7 +70,7 @@ def figure(
             say("\n".join(f"{each:<{longest}}  {label}" for each, label in listed.items()) or "This run has no figure.")
         return
     with paper.canvas(width):
-        drawing = figures.named(loaded, name)
+        drawing = panel_list.named(loaded, name)
         made = {kind: paper.saved(drawing, kind) for kind in kinds}
         inches = paper.narrowest(drawing)
     written = _write(made, drawing.data, _stem(loaded, drawing.name, stem))
@@ -121,7 +121,7 @@ def _stem(loaded: Loaded, name: str, asked: str | None) -> Path:
 def _write(made: dict[str, bytes], data: pd.DataFrame, stem: Path) -> list[Path]:
     """Write the figure's files and its data, and return their paths."""
     from modbench.harness.core.files import write_atomically
-    from modbench.reports.csv_text import csv
+    from modbench.reports.writers.csv_text import csv
 
     stem.parent.mkdir(parents=True, exist_ok=True)
     contents: dict[str, str | bytes] = {**made, "csv": csv(data)}

@@ -15,7 +15,7 @@ from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError, unknown
 
 if TYPE_CHECKING:
-    from modbench.reports.gate import Gate
+    from modbench.reports.questions.gate.gate import Gate
 
 FORMATS = ("text", "github")
 
@@ -69,10 +69,10 @@ def gate(
 
     Exit code 1: something got worse. 5: that can neither be shown nor excluded.
     """
-    from modbench.reports import gate_words
-    from modbench.reports.gate import gate as judge
-    from modbench.reports.gate_tiers import parse
-    from modbench.reports.load import load
+    from modbench.reports.questions.gate.fail_on import parse
+    from modbench.reports.questions.gate.gate import gate as judge
+    from modbench.reports.tables.load import load
+    from modbench.reports.terminal import gate_text
 
     if style not in FORMATS:
         raise unknown("--format", style, FORMATS)
@@ -89,7 +89,7 @@ def gate(
     elif style == "github":
         _for_github(found, run_folder, against)
     else:
-        say("\n".join(gate_words.as_text(found, verbose=verbose)))
+        say("\n".join(gate_text.as_text(found, verbose=verbose)))
     code = found.exit_code(lenient=lenient)
     if code == IncompleteError.exit_code:
         raise IncompleteError(str(found.incomplete))
@@ -100,7 +100,8 @@ def gate(
 
 def _for_github(found: Gate, run_folder: str, against: str) -> None:
     """Print annotations, and write the job summary to the file that GitHub names, or print it where it names none."""
-    from modbench.reports import gate_github, github
+    from modbench.reports.terminal import gate_github
+    from modbench.reports.writers import github
 
     for line in gate_github.annotated(found):
         say(line)

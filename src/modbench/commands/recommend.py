@@ -12,7 +12,7 @@ from modbench.commands._flags import JsonFlag, VerboseFlag
 from modbench.commands._output import say, say_json
 
 if TYPE_CHECKING:
-    from modbench.reports.load import Loaded
+    from modbench.reports.tables.load import Loaded
 
 
 @app.command()
@@ -64,12 +64,12 @@ def recommend(
 
     from modbench.harness.core.errors import IncompleteError, UsageError, unknown
     from modbench.harness.core.units import parse_bytes, parse_duration, parse_percent
-    from modbench.reports import recommend_words
-    from modbench.reports.candidates import choice
-    from modbench.reports.limits import Limits
-    from modbench.reports.load import load
-    from modbench.reports.recommend import OBJECTIVES
-    from modbench.reports.recommend import recommend as judge
+    from modbench.reports.questions.recommend.candidates import choice
+    from modbench.reports.questions.recommend.limits import Limits
+    from modbench.reports.questions.recommend.recommend import OBJECTIVES
+    from modbench.reports.questions.recommend.recommend import recommend as judge
+    from modbench.reports.tables.load import load
+    from modbench.reports.terminal import recommend_text
 
     if minimize not in OBJECTIVES:
         raise unknown("--minimize", minimize, OBJECTIVES)
@@ -91,9 +91,9 @@ def recommend(
         )
     found = judge(loaded, chosen, limits, minimize)
     if as_json:
-        say_json(recommend_words.as_dict(found), allow_nan=False)
+        say_json(recommend_text.as_dict(found), allow_nan=False)
     else:
-        say("\n".join(recommend_words.as_text(found, min(110, shutil.get_terminal_size().columns), verbose=verbose)))
+        say("\n".join(recommend_text.as_text(found, min(110, shutil.get_terminal_size().columns), verbose=verbose)))
     if found.best is None:
         raise typer.Exit(1)
     if found.incomplete:
@@ -105,7 +105,7 @@ def _from_sweep(loaded: Loaded, *, as_json: bool) -> None:
     import shutil
 
     from modbench.harness.core.errors import IncompleteError
-    from modbench.reports import recommend_capacity
+    from modbench.reports.terminal import recommend_capacity
 
     found = recommend_capacity.recommend(loaded)
     if as_json:

@@ -71,7 +71,8 @@ def run(
     from modbench.harness.execution.launcher_profile import read_profile
     from modbench.harness.machine import accelerators
     from modbench.progress import progress_for
-    from modbench.reports import nothing, summary
+    from modbench.reports.sentences import nothing_measured
+    from modbench.reports.terminal import summary
 
     overrides = flags.overrides()
     timeout_s = parse_duration(timeout, "--timeout") if timeout is not None else None
@@ -97,7 +98,7 @@ def run(
         timeout_s=timeout_s,
     )
     print_summary(finished, as_json=as_json, quiet=quiet, verbose=verbose)
-    nothing.check(finished.loaded, finished.report)
+    nothing_measured.check(finished.loaded, finished.report)
     if strict and not finished.loaded.failed.empty:
         raise typer.Exit(1)
 
@@ -134,7 +135,7 @@ def resume(
     from modbench.harness.execution import stopping
     from modbench.harness.execution.launcher_profile import read_profile
     from modbench.progress import progress_for
-    from modbench.reports import nothing
+    from modbench.reports.sentences import nothing_measured
 
     timeout_s = parse_duration(timeout, "--timeout") if timeout is not None else None
     if launcher_profile:
@@ -150,4 +151,4 @@ def resume(
         timeout_s=timeout_s,
     )
     print_summary(finished, as_json=as_json, quiet=quiet, verbose=verbose)
-    nothing.check(finished.loaded, finished.report)
+    nothing_measured.check(finished.loaded, finished.report)

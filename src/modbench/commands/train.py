@@ -36,7 +36,7 @@ def train(
     as_json: JsonFlag = False,
 ) -> None:
     """Train and evaluate one model, also under torchrun."""
-    from modbench.reports import nothing
+    from modbench.reports.sentences import nothing_measured
     from modbench.tools import train
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM is handled like Ctrl-C
@@ -50,4 +50,4 @@ def train(
         print_summary(done, as_json=True)
     else:
         say(train.as_text(done))
-    nothing.check(done.loaded, done.report)
+    nothing_measured.check(done.loaded, done.report)

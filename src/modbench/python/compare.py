@@ -24,7 +24,7 @@ from modbench.python.calls import Flops, Loss, Model, Workload
 from modbench.python.comparison import Comparison, Row
 from modbench.python.inputs import Given, Inputs
 from modbench.python.job import Job, on
-from modbench.reports.attainable import against_ideal
+from modbench.reports.tables.attainable import against_ideal
 
 WORKLOADS = ("forward", "train_step")
 GIVEN = "mb.compare(models, x)"

@@ -19,9 +19,9 @@ from modbench.harness.core.units import human, three_digits
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.judged import ONE_PROCESS
 from modbench.python.shown import cut, html, html_lines, html_table, listed, text, wrapped
-from modbench.reports.panel import times, verdict_words
-from modbench.reports.ratio_figure import Bar, ratio_figure
-from modbench.reports.text_table import aligned
+from modbench.reports.figures.ratio_figure import Bar, ratio_figure
+from modbench.reports.wording.words import times, verdict_words
+from modbench.reports.writers.text_table import aligned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,7 +175,7 @@ class Comparison:
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
 
     def _csv(self) -> str:
-        from modbench.reports.csv_text import csv
+        from modbench.reports.writers.csv_text import csv
 
         return csv(self.table)
 

@@ -18,8 +18,9 @@ from modbench.harness.machine import accelerators
 from modbench.progress import in_notebook, progress_for
 from modbench.python.given import flags_of, including, merged, texts, words
 from modbench.python.planned import Planned
-from modbench.reports import nothing, summary
-from modbench.reports.frames import Results
+from modbench.reports.notebook.frames import Results
+from modbench.reports.sentences import nothing_measured
+from modbench.reports.terminal import summary
 
 T = TypeVar("T")
 # One value, or several.
@@ -126,7 +127,7 @@ def run(
         options=own,
         timeout_s=timeout_s,
     )
-    nothing.check(made.loaded, made.report)
+    nothing_measured.check(made.loaded, made.report)
     return Results(made.loaded, made.wall_s)
 
 
@@ -210,5 +211,5 @@ def resume(
         trust=trust,
         timeout_s=parse_duration(timeout, "timeout") if timeout is not None else None,
     )
-    nothing.check(made.loaded, made.report)
+    nothing_measured.check(made.loaded, made.report)
     return Results(made.loaded, made.wall_s)

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 from modbench.harness.core.labels import Label
 from modbench.harness.timing import judged
-from modbench.reports import gate_rules
-from modbench.reports.gate_anchor import FEWEST_RUNS
-from modbench.reports.gate_rules import Change, Finding
+from modbench.reports.questions.gate import non_inferiority
+from modbench.reports.questions.gate.anchor_history import FEWEST_RUNS
+from modbench.reports.questions.gate.non_inferiority import Change, Finding
 from modbench.testing.samples import Samples, Stored
 
 METRIC = "ratio"
@@ -58,7 +58,7 @@ def finding(name: str, now: Stored, earlier: Sequence[Samples], margin: float) -
     judged_change = Change(change, sd * math.sqrt(1 + 1 / len(ratios)), len(ratios) - 1, edge, edge)
     said = f"{sessions} differ by {math.expm1(sd):.1%} (standard deviation), margin {margin:.2%}{left_out}"
     raw = Finding(name, METRIC, "cannot tell", *judged_change.ratio, reason=said, changes=(judged_change,))
-    return gate_rules.judge([raw])[0]
+    return non_inferiority.judge([raw])[0]
 
 
 def _log_ratio(stored: Stored) -> tuple[float, str]:

@@ -12,7 +12,7 @@ from modbench.harness.core.printable import escaped
 
 if TYPE_CHECKING:  # both load numpy and scipy, which a session that compares nothing does not need
     from modbench.harness.timing.callables import Launch
-    from modbench.reports.gate_rules import Finding
+    from modbench.reports.questions.gate.non_inferiority import Finding
 
 NOT_JUDGED = "not judged"
 UNDECIDED = ("inconclusive", "contaminated", "different", NOT_JUDGED)
@@ -86,7 +86,7 @@ def written(compared: Compared) -> str:
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the lines of the terminal's summary: a table, then why something is undecided, then changes against the store."""
-    from modbench.reports.text_table import aligned
+    from modbench.reports.writers.text_table import aligned
 
     cells = [("comparison", "ratio", "95 % interval", "margin", "verdict")]
     for row in rows:

@@ -14,7 +14,7 @@ from modbench.harness.machine import certificate, environment
 from modbench.harness.results import lock
 from modbench.harness.timing.callables import Launch, working_device
 from modbench.harness.timing.threads import working_threads
-from modbench.reports.gate_rules import Finding
+from modbench.reports.questions.gate.non_inferiority import Finding
 from modbench.testing import against, samples
 from modbench.testing.samples import Samples, Stored
 

@@ -1,0 +1,216 @@
+"""Colours, markers and names of arms. Figures are drawn in sentinel colours, which CSS variables then replace.
+
+The colours are Okabe-Ito's, each with its own marker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import io
+import logging
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modbench.harness.core.case import Case
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from modbench.reports.figures.marks import Marks
+
+# Sentinel colours, used by no palette; `VARIABLES` has the CSS variable of each.
+INK, MUTED, HAIR, PAPER = "#010203", "#010204", "#010205", "#010206"
+MAP = tuple(f"#0203{i:02d}" for i in range(9))
+MAP_INK = tuple(f"#0204{i:02d}" for i in range(9))
+VARIABLES = (
+    {INK: "--ink", MUTED: "--muted", HAIR: "--hair", PAPER: "--paper"}
+    | {color: f"--map-{i}" for i, color in enumerate(MAP)}
+    | {color: f"--map-ink-{i}" for i, color in enumerate(MAP_INK)}
+    | {f"#0205{i:02d}": f"--series-{i}" for i in range(7)}
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an arm is drawn.
+
+    Attributes:
+        color: sentinel colour.
+        marker: matplotlib marker.
+        glyph: the marker as a character.
+        opacity: of MoD by capacity, of rungs by their share of the cost.
+    """
+
+    color: str
+    marker: str
+    glyph: str
+    opacity: float = 1.0
+
+    @property
+    def series(self) -> int:
+        """The number of the colour: `var(--series-N)` on the page."""
+        return int(self.color[-2:])
+
+
+_LOOKS = {
+    "dense": (0, "o", "●"),
+    "mod": (1, "s", "■"),
+    "mode_staged": (2, "^", "▲"),
+    "mode_integrated": (3, "v", "▼"),
+    "moe": (4, "D", "◆"),
+    # Whole-input gates share one colour and differ in shape.
+    "depth_predictor": (5, "<", "◀"),
+    "depth_branches": (5, ">", "▶"),
+    "depth_scale": (5, "p", "⬟"),
+    "early_exit": (5, "X", "✖"),
+}
+OTHER = (6, "P", "✚")  # controls
+# Users' models, in the order of their arms; of more than there are looks, some share one.
+OWN = (OTHER, (3, "*", "★"), (5, "h", "⬢"), (2, "8", "⯃"), (4, "d", "♦"))
+# The user's arms of the run that is drawn, with their numbers.
+OWN_ARMS: contextvars.ContextVar[dict[str, int] | None] = contextvars.ContextVar("own_arms", default=None)
+# Width of the paper that figures are drawn for, in inches (`paper.py`); None: they are drawn for the page.
+CANVAS: contextvars.ContextVar[float | None] = contextvars.ContextVar("canvas", default=None)
+# On paper: the least width of axes in inches, and the least height of a row of them as a share of that on the page.
+NARROWEST, SHORTEST = 2.2, 0.75
+
+
+@contextlib.contextmanager
+def numbered(arms: Sequence[Case]) -> Iterator[None]:
+    """Give each of the user's arms of a run a look of its own, while it is drawn."""
+    before = OWN_ARMS.set({case.arm: i for i, case in enumerate(case for case in arms if case.own)})
+    try:
+        yield
+    finally:
+        OWN_ARMS.reset(before)
+
+
+def look(case: Case) -> Look:
+    """Return the look of a case's arm: MoD is lighter the more it computes, a rung of the dense ladder the less."""
+    index, marker, glyph = _LOOKS.get(case.model, OTHER)
+    if case.own:
+        index, marker, glyph = OWN[(OWN_ARMS.get() or {}).get(case.arm, 0) % len(OWN)]
+    if case.config.router not in {"learned", "synthetic"} and case.config.capacity is not None:
+        index, marker, glyph = OTHER  # a control
+    opacity = 1.0
+    if case.model == "mod" and case.config.capacity is not None:
+        opacity = 1.0 - 0.55 * min(1.0, case.config.capacity / 0.75)
+    if case.rung:  # lighter the less it computes
+        opacity = 0.25 + 0.6 * min(1.0, float(case.arm_parts[0][1:]))
+    return Look(f"#0205{index:02d}", marker, glyph, opacity)
+
+
+def bin_of(log2_ratio: float) -> int:
+    """Return the bin (0 to 8) of a speed-up in the map: from one half to double, bin 4 around 1."""
+    return max(0, min(8, round(4 + 4 * log2_ratio)))
+
+
+@functools.cache
+def prepare() -> None:
+    """Set matplotlib up once, whatever settings lie about."""
+    # matplotlib reads `matplotlibrc` in the current folder, which may be a stranger's run: it may start LaTeX. Its words about
+    # that file are not ours.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    import matplotlib as mpl
+
+    mpl.rcdefaults()
+    mpl.use("svg")
+    mpl.rcParams.update(
+        {
+            "svg.fonttype": "none",
+            "text.parse_math": False,  # a user's name may hold a dollar sign
+            "font.family": "DejaVu Sans",
+            "font.size": 9,
+            "axes.titlesize": 9,
+            "axes.labelsize": 9,
+            "xtick.labelsize": 8.5,
+            "ytick.labelsize": 8.5,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": MUTED,
+            "axes.labelcolor": MUTED,
+            "axes.titlecolor": MUTED,
+            "axes.titlelocation": "left",
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": HAIR,
+            "grid.linewidth": 0.6,
+            "xtick.color": MUTED,
+            "ytick.color": MUTED,
+            "text.color": INK,
+            "figure.facecolor": "none",
+            "axes.facecolor": "none",
+            "savefig.facecolor": "none",
+            "lines.linewidth": 1.6,
+            "legend.frameon": False,
+        }
+    )
+
+
+def new_figure(width: float, height: float, columns: int = 1, *, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+    """Make a styled figure (in inches, 72 points each on the page) and return it with its axes from left to right.
+
+    On a paper's canvas the figure is as wide as the canvas, and axes that would be too narrow are wrapped into several rows.
+    """
+    prepare()
+    from matplotlib.figure import Figure as Made
+
+    paper, rows, per_row = CANVAS.get(), 1, columns
+    if paper is not None:
+        rows = math.ceil(columns / max(1, int(paper / NARROWEST)))
+        per_row = math.ceil(columns / rows)
+        scale = (paper / per_row) / (width / columns)
+        width, height = paper, rows * height * min(1.0, max(SHORTEST, scale))
+    figure = Made(figsize=(width, height), layout="constrained")
+    axes = list(figure.subplots(rows, per_row, squeeze=False, sharey=share_y).flat)
+    for spare in axes[columns:]:
+        spare.remove()
+    return figure, axes[:columns]
+
+
+def beside(axis: Axes, y: float, text: str, color: str = INK) -> None:
+    """Write what a row says at the right of the axes."""
+    axis.annotate(
+        text,
+        (1, y),
+        (6, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        va="center",
+        fontsize=8,
+        color=color,
+    )
+
+
+def to_svg(figure: Figure, identity: str, label: str, marks: Marks | None = None) -> str:
+    """Return the figure as inline SVG with CSS variables for colours, unique ids, no global style and no fixed size.
+
+    Args:
+        figure: what was drawn.
+        identity: of the figure on the page.
+        label: what it shows, for readers who do not see it.
+        marks: what its marks say on hover and focus.
+    """
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": identity}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\b(id="|url\(#|xlink:href="#|href="#)', lambda found: f"{found[1]}{identity}-", text)
+    for color, variable in VARIABLES.items():
+        text = text.replace(color, f"var({variable})")
+    safe = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    text = marks.written(text) if marks else text
+    # What an image holds cannot have the focus.
+    head = f'<svg role="{"group" if marks and marks.said else "img"}" aria-label="{safe}" '
+    return re.sub(r'<svg ([^>]*?)width="[^"]*" ([^>]*?)height="[^"]*"', rf"{head}\1\2", text, count=1)

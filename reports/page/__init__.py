@@ -1,0 +1,1 @@
+"""The HTML page: what stands on it, and its templates."""

@@ -1,0 +1,154 @@
+"""Figures of the page alone, for a paper: the width of a column or of the text, 8 pt, the light theme, fonts embedded.
+
+The bytes are a function of the run: no dates, no names of programs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
+
+from modbench.reports.figures import style
+from modbench.reports.panel import Drawing
+from modbench.reports.wording.arm_names import short
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+# Width in inches of a column of two, and of the whole text.
+WIDTHS = MappingProxyType({"column": 3.3, "text": 6.9})
+FORMATS = ("pdf", "svg", "png")
+# Largest size of text in points.
+LARGEST = 8.0
+DPI = 300
+# A legend's column and row in inches.
+COLUMN_OF_KEY, ROW_OF_KEY = 1.6, 0.18
+# Entries that would date a file or name the program that wrote it.
+_METADATA: Mapping[str, dict[str, Any]] = {
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
+    "png": {"Software": None},
+}
+_SETTINGS: Any = {
+    "font.size": LARGEST,
+    "axes.titlesize": LARGEST,
+    "axes.labelsize": LARGEST,
+    "xtick.labelsize": LARGEST,
+    "ytick.labelsize": LARGEST,
+    "legend.fontsize": LARGEST,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+    "pdf.fonttype": 42,  # TrueType: publishers refuse Type 3
+    "svg.fonttype": "path",  # text as outlines: no font is needed to show it
+    "svg.hashsalt": "modbench",
+}
+
+
+@functools.cache
+def light_colors() -> Mapping[str, str]:
+    """Return the light theme's colour of each CSS variable of figures, from the page's style sheet."""
+    sheet = (Path(__file__).parent / "theme.css").read_text(encoding="utf-8")
+    first = sheet[sheet.index(":root {") : sheet.index("}")]
+    return MappingProxyType(dict(re.findall(r"(--[\w-]+): (#[0-9a-f]{6});", first)))
+
+
+@contextlib.contextmanager
+def canvas(width: str) -> Iterator[None]:
+    """Draw for paper meanwhile: figures made by `style.new_figure` have this width, and sentinel colours are real ones.
+
+    Args:
+        width: a key of `WIDTHS`.
+    """
+    style.prepare()
+    import matplotlib as mpl
+    from matplotlib.colors import get_named_colors_mapping
+
+    # matplotlib looks a colour up by its name first: a sentinel is the name of the colour that it stands for.
+    known = get_named_colors_mapping()
+    light = light_colors()
+    for sentinel, variable in style.VARIABLES.items():
+        known[sentinel] = light[variable]  # one by one: `update` would keep what was looked up before
+    before = style.CANVAS.set(WIDTHS[width])
+    try:
+        with mpl.rc_context():
+            mpl.rcParams.update(_SETTINGS)
+            yield
+    finally:
+        style.CANVAS.reset(before)
+        for sentinel in style.VARIABLES:
+            del known[sentinel]
+
+
+def saved(drawing: Drawing, kind: str) -> bytes:
+    """Return a figure that was drawn on this canvas as a file of one of `FORMATS`."""
+    from matplotlib.text import Text
+
+    _add_key(drawing)
+    texts = cast("list[Text]", drawing.figure.findobj(Text))
+    for text in texts:
+        text.set_fontsize(min(LARGEST, float(text.get_fontsize())))
+    _keep_inside(drawing.figure, texts)
+    _thin_ticks(drawing.figure)
+    buffer = io.BytesIO()
+    drawing.figure.savefig(buffer, format=kind, dpi=DPI, metadata=_METADATA[kind])
+    return buffer.getvalue()
+
+
+def narrowest(drawing: Drawing) -> float:
+    """Return the width in inches that labels and names leave to the narrowest axes of a figure that was saved."""
+    drawing.figure.draw_without_rendering()
+    return min(float(axis.get_position().width) * drawing.figure.get_figwidth() for axis in drawing.figure.axes)
+
+
+def _add_key(drawing: Drawing) -> None:
+    """Add a legend of the arms that the page names above the figure, below it and in as many rows as fit; once."""
+    if not drawing.key or drawing.figure.legends:
+        return
+    from matplotlib.lines import Line2D
+
+    figure, looks = drawing.figure, [(style.look(case), short(case)) for case in drawing.key]
+    columns = max(1, min(len(looks), int(figure.get_figwidth() / COLUMN_OF_KEY)))
+    figure.set_figheight(figure.get_figheight() + ROW_OF_KEY * math.ceil(len(looks) / columns))
+    handles = [
+        Line2D([], [], color=look.color, alpha=look.opacity, marker=look.marker, linestyle="none", label=f" {name}")
+        for look, name in looks
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=LARGEST, labelcolor=style.MUTED)
+
+
+def _thin_ticks(figure: Figure) -> None:
+    """Leave out every other label of an axis below the axes while two of them overlap."""
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        labels = [label for label in axis.get_xticklabels() if label.get_visible() and label.get_text()]
+        while len(labels) > 2 and any(
+            one.get_window_extent().x1 + 2 > other.get_window_extent().x0
+            for one, other in itertools.pairwise(sorted(labels, key=lambda label: label.get_window_extent().x0))
+        ):
+            for label in labels[1::2]:
+                label.set_visible(False)
+            labels = labels[::2]
+
+
+def _keep_inside(figure: Figure, texts: Sequence[Text]) -> None:
+    """Break labels and titles that are wider than the paper into two lines, or three."""
+    for _ in range(2):
+        figure.draw_without_rendering()
+        frame = figure.bbox
+        for text in texts:
+            box, words = text.get_window_extent(), text.get_text()
+            long = max(words.split("\n"), key=len)
+            outside = box.x0 < frame.x0 - 1 or box.x1 > frame.x1 + 1
+            if text.get_visible() and outside and text.get_rotation() == 0 and " " in long:
+                at = min((i for i, letter in enumerate(long) if letter == " "), key=lambda i: abs(i - len(long) / 2))
+                text.set_text(words.replace(long, f"{long[:at]}\n{long[at + 1 :]}"))

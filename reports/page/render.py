@@ -1,0 +1,77 @@
+"""Writes a run's views: report.html, cases.csv and other formats. They depend on nothing but the folder's files."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.files import write_atomically
+from modbench.harness.core.masking import masked
+from modbench.harness.core.printable import escaped
+from modbench.reports.figures import style
+from modbench.reports.format import DEFAULT, Format
+from modbench.reports.page.panel_list import broken, panels, rendered
+from modbench.reports.sentences import first_screen, question
+from modbench.reports.sentences.machine import gpu, machine_check, warnings
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.writers.templates import fill
+
+PAGE = "report.html"
+
+
+def write(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:
+    """Read a run folder and write its page and tables, compared with the baseline (default: the suite's anchor).
+
+    `all_pairs` compares any two arms, however many pairs that makes.
+
+    Raises:
+        UsageError: if it is not a run folder, is damaged, or has no such arm.
+    """
+    loaded = load(folder, baseline, all_pairs=all_pairs)
+    views(loaded)
+    return loaded
+
+
+def views(loaded: Loaded, formats: Sequence[str] = DEFAULT, out: str | Path | None = None) -> list[Path]:
+    """Write a run that was read in these formats, into its folder or another, and return the paths of the files."""
+    where, written = loaded.path if out is None else Path(out), []
+    if out is not None:  # a run folder that was moved away meanwhile is not made again
+        where.mkdir(parents=True, exist_ok=True)
+    for name in formats:
+        made: Format = catalogue.load("formats", name)
+        for file, content in made.files(loaded).items():
+            write_atomically(where / file, content)
+            written.append(where / file)
+    return written
+
+
+def html(loaded: Loaded) -> str:
+    """Return the whole page as one file that needs no network."""
+    sections = []
+    for name, panel in panels():
+        with style.numbered(loaded.arms):
+            fragment = rendered(name, panel, loaded)
+        if fragment is not None:
+            sections.append((panel, fragment))
+    sections += broken()
+    run = loaded.run
+    page = fill(
+        "report",
+        title=question.title(loaded),
+        head=first_screen.head(loaded),
+        panels=sections,
+        command=shlex.join(run.command),
+        date=run.started[:10],
+        suite=run.plan.suite,
+        version=run.environment["packages"]["modbench"],
+        commit=(run.environment["git"]["commit"] or "")[:7],
+        gpu=gpu(loaded),
+        machine_check=machine_check(loaded),
+        warnings=warnings(loaded),
+        missing=run.missing,
+        damaged=run.damaged,
+        failed=len(loaded.failed.case_id.unique()),
+    )
+    return masked(escaped(page))

@@ -1,0 +1,1 @@
+"""What a run can answer: one file, or folder, for each question."""

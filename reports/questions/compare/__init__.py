@@ -1,0 +1,1 @@
+"""How do cases compare along an axis, and runs with one another?"""

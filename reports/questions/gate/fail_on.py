@@ -1,0 +1,275 @@
+"""What `gate --fail-on` names: checks with limits, in three tiers by what their evidence needs.
+
+`exact`: counted numbers, which are the same on any machine. `timed`: sampled numbers, which only runs of one machine compare.
+`loss`: losses and accuracies, compared seed by seed. A check that is not named is reported and fails nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.errors import UsageError, shown, unknown
+from modbench.harness.core.units import parse_percent
+from modbench.harness.stats.verdicts import exact_verdict
+from modbench.reports.questions.gate.non_inferiority import COMPARED, LABELS, Finding
+
+FLAG = "--fail-on"
+EXAMPLE = "slower:2%,larger:1%,flops:0%,loss:0.5%"
+# Memory that holds libraries too, which differ between machines: counted, but not a property of the code alone.
+OF_THE_MACHINE = frozenset({"memory/rss_peak"})
+NOTHING = "nothing was compared"
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check that `--fail-on` can name.
+
+    Attributes:
+        tier: `exact`, `timed` or `loss`.
+        about: what it fails, in words.
+        limited: whether it takes a limit.
+        above_0: whether the limit must lie above 0: samples never exclude a change of exactly 0.
+    """
+
+    tier: str
+    about: str
+    limited: bool = True
+    above_0: bool = False
+
+
+CHECKS: dict[str, Check] = {
+    "flops": Check("exact", "more FLOPs"),
+    "larger": Check("exact", "more bytes, or a smaller largest input"),
+    "breaks": Check("exact", "more graph breaks", limited=False),
+    "syncs": Check("exact", "more synchronisations with the host", limited=False),
+    LABELS: Check("exact", "a label that the case did not have", limited=False),
+    "slower": Check("timed", "longer times", above_0=True),
+    "energy": Check("timed", "more energy", above_0=True),
+    "loss": Check("loss", "a higher loss"),
+    "accuracy": Check("loss", "a lower accuracy"),
+}
+
+
+@dataclass(frozen=True)
+class FailOn:
+    """The checks that were named, with their limits as shares; None for a check that takes none."""
+
+    limits: Mapping[str, Fraction | None]
+
+    def __str__(self) -> str:
+        """The checks as they are typed: `slower:2%,breaks`."""
+        return ",".join(written(word, limit) for word, limit in self.limits.items())
+
+
+def written(word: str, limit: Fraction | None) -> str:
+    """A check as it is typed: `slower:2%`."""
+    return word if limit is None else f"{word}:{float(limit * 100):g}%"
+
+
+def parse(given: Sequence[str]) -> FailOn:
+    """Read the values of `--fail-on`: `slower:2%,larger:1%,breaks`.
+
+    Args:
+        given: as typed; the flag may be repeated.
+
+    Raises:
+        UsageError: if a check is unknown, named twice, or its limit is missing or not a percentage that it can take.
+    """
+    limits: dict[str, Fraction | None] = {}
+    for part in (part.strip() for value in given for part in value.split(",")):
+        if not part:
+            raise UsageError(f"{FLAG} has an empty check. Join checks by single commas, such as {EXAMPLE}.")
+        word, colon, text = (each.strip() for each in part.partition(":"))
+        if word not in CHECKS:
+            raise unknown(f"check in {FLAG}", word, CHECKS)
+        if word in limits:
+            raise UsageError(f"{FLAG} names {word} twice. Give each check one limit, such as {EXAMPLE}.")
+        limits[word] = _limit(word, text, given=bool(colon))
+    return FailOn(limits)
+
+
+def _limit(word: str, text: str, *, given: bool) -> Fraction | None:
+    check = CHECKS[word]
+    if not check.limited:
+        if given:
+            raise UsageError(f"{FLAG} {shown(f'{word}:{text}')}: {word} takes no limit, any more fail. Write {word}.")
+        return None
+    if not text:
+        raise UsageError(f"{FLAG} {word} has no limit. Write a percentage that may pass, such as {word}:2%.")
+    share = parse_percent(text, f"{FLAG} {word}")
+    if check.above_0 and not share:
+        raise UsageError(
+            f"{FLAG} {shown(f'{word}:{text}')} is not above 0%: samples never exclude a change of exactly 0. Write {word}:2%."
+        )
+    return share
+
+
+def check_of(metric: Metric) -> str | None:
+    """Return the check that judges a metric; None if none does: it is reported alone."""
+    made_in = catalogue.pass_of(metric)
+    kinds = {
+        "energy": metric.unit == "J",
+        "slower": made_in.times or metric.unit == "s",
+        "loss": metric.unit in {"nat", "bit/B"},
+        "accuracy": made_in.samples == "seeds",
+        "flops": metric.unit == "FLOP",
+        "larger": metric.unit == "B" or metric.key.startswith("memory/"),
+        "breaks": metric.key == "graph_breaks",
+        "syncs": metric.key.startswith("syncs/"),
+    }
+    return None if metric.better == "neither" else next((word for word, holds in kinds.items() if holds), None)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """By which limits a gate judges.
+
+    Attributes:
+        margin: the largest change that does not matter, as a share, where no check has a limit of its own.
+        fail_on: the checks that were named; None: every metric counts and is judged by the margin.
+    """
+
+    margin: float
+    fail_on: FailOn | None = None
+    _checks: dict[str, str | None] = field(default_factory=dict, compare=False)
+
+    def check(self, metric: Metric) -> str | None:
+        """Return the check that judges a metric, as `check_of`, which is asked once."""
+        if metric.key not in self._checks:
+            self._checks[metric.key] = check_of(metric)
+        return self._checks[metric.key]
+
+    def checks(self, metrics: Iterable[Metric]) -> dict[str, str | None]:
+        """Return the check of every finding, by the key of its metric; of the finding about labels by `LABELS`."""
+        return {metric.key: self.check(metric) for metric in metrics} | {LABELS: LABELS}
+
+    def named(self, check: str | None) -> bool:
+        """Whether the gate fails on this check."""
+        return self.fail_on is None or check in self.fail_on.limits
+
+    def limit(self, metric: Metric) -> float:
+        """Return the largest change of this metric that passes, as a share."""
+        own = self._own(metric)
+        return self.margin if own is None else float(own)
+
+    def _own(self, metric: Metric) -> Fraction | None:
+        """Return the limit that was named for it; None if there is none."""
+        word = self.check(metric)
+        if self.fail_on is None or word is None or word not in self.fail_on.limits:
+            return None
+        limit = self.fail_on.limits[word]
+        return Fraction(0) if limit is None else limit
+
+    def alarms(self, metric: Metric, allowed: float) -> float:
+        """Return the rise of a loss beyond which it is worse: any without a limit of its own, else what that allows."""
+        return 0.0 if self._own(metric) is None else allowed
+
+    def exact(self, metric: Metric, now: float, before: float) -> str:
+        """Return the verdict on two counted numbers, neither of which is 0.
+
+        A named limit is applied to the numbers as they are: 1 % more than 100 is 101, which no rounding makes too much.
+        """
+        own = self._own(metric)
+        lower = metric.better == "lower"
+        if own is None:
+            word = exact_verdict(before / now if lower else now / before, self.margin)
+            return "pass" if word == "equivalent" else word
+        less, more = (Fraction(now), Fraction(before)) if lower else (Fraction(before), Fraction(now))
+        if less > more * (1 + own):
+            return "worse"
+        return "better" if more > less * (1 + own) else "pass"
+
+    def elsewhere(self, metric: Metric, *, same: bool) -> str | None:
+        """Return why two values are not compared across machines, or None; without named checks, ratios are."""
+        if self.fail_on is None or same:
+            return None
+        if metric.key in OF_THE_MACHINE:
+            return (
+                "the runs were made on different machines, or do not say on which: libraries count in this memory too"
+            )
+        if catalogue.pass_of(metric).samples == "launches":
+            return "the runs were timed on different machines, or do not say on which"
+        return None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What one check found.
+
+    Attributes:
+        word: the check.
+        tier: its tier.
+        limit: its limit as a share; None if it has none of its own.
+        named: whether the gate fails on it.
+        verdict: `worse`, `cannot tell` or `pass`; of a check that is not named, what it would have been.
+        counts: number of findings by verdict.
+        reason: why it cannot tell, where that is one reason.
+        compared: whether it compared anything: a check that did not never passes.
+    """
+
+    word: str
+    tier: str
+    limit: Fraction | None
+    named: bool
+    verdict: str
+    counts: Mapping[str, int]
+    reason: str | None = None
+    compared: bool = True
+
+    @property
+    def written(self) -> str:
+        """The check as it is typed."""
+        return written(self.word, self.limit)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for `--json`."""
+        told = {"tier": self.tier, "check": self.word, "limit": None if self.limit is None else float(self.limit)}
+        return told | {
+            "named": self.named,
+            "verdict": self.verdict,
+            "counts": dict(self.counts),
+            "reason": self.reason,
+            "compared": self.compared,
+        }
+
+
+def checked(findings: Sequence[Finding], checks: Mapping[str, str | None], fail_on: FailOn) -> tuple[Checked, ...]:
+    """Return what every check found that was named, or that has findings.
+
+    Args:
+        findings: judged.
+        checks: the check of each metric.
+        fail_on: the checks that were named.
+    """
+    found = []
+    for word, check in CHECKS.items():
+        mine, named = [each for each in findings if checks.get(each.metric) == word], word in fail_on.limits
+        if mine or named:
+            verdict, reason = _verdict(mine)
+            counts = Counter(each.verdict for each in mine)
+            limit, compared = fail_on.limits.get(word), any(each.compared for each in mine)
+            found.append(Checked(word, check.tier, limit, named, verdict, counts, reason, compared))
+    return tuple(found)
+
+
+def _verdict(findings: Iterable[Finding]) -> tuple[str, str | None]:
+    """Return the verdict on findings of one check, and why it cannot tell where there is one reason."""
+    findings = list(findings)
+    words = {each.verdict for each in findings}
+    if "worse" in words:
+        return "worse", None
+    if not findings:
+        return "cannot tell", "neither run measured it: add it to the metrics of the suite"
+    silent = {str(each.reason) for each in findings if each.verdict == "cannot tell"}
+    if silent:
+        return "cannot tell", next(iter(silent)) if len(silent) == 1 else None
+    if not words & COMPARED:
+        reasons = {str(each.reason) for each in findings}
+        return "cannot tell", f"{NOTHING}: {next(iter(reasons))}" if len(reasons) == 1 else NOTHING
+    return "pass", None

@@ -1,0 +1,259 @@
+"""The settings among which a run lets a reader choose: every arm at one place, with its time, memory, FLOPs and loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from modbench.harness.core.case import Case, Comparison
+from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK
+from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.losses import BITS, NATS, mixed, unit_of
+from modbench.reports.tables.machine_checked import UNCHECKED
+from modbench.reports.wording.words import TIMED, is_number
+
+# Rows of `cases.csv` by case and metric.
+Rows = dict[tuple[str, str], Any]
+# What `--workload` names, with the key of its time, in the order of preference.
+WORKLOADS = {name: f"latency/{name}" for name in ("forward", "decode", "prefill", "train_step")}
+IN_WORDS = {key.partition("/")[2]: words for words, key in TIMED}
+# The objective, limit and axis of this name; the word alone would read as the pass.
+SIZE = "memory"
+MEMORY, KV_CACHE = "memory/peak_allocated", "memory/kv_cache"
+# The loss whose routers decided without later tokens comes first; bits per byte where no loss in nats was asked for.
+LOSSES = ("loss/val_causal", "loss/val", "bpb/val")
+FEWEST_SEEDS = 3
+NOT_MEASURED, SMOKE, CONTAMINATED = "not measured", "a smoke run makes no claims", "contaminated"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number of a setting, or why there is none.
+
+    Attributes:
+        metric: the metric's key.
+        unit: its unit.
+        value: None where it was not measured.
+        low: lower end of the 95 % interval; None where there is none.
+        high: upper end.
+        n: launches or seeds; 1 of a count.
+        reason: why there is no value, or no interval.
+        sampled: whether it comes from launches or seeds: then a limit needs the end of an interval.
+        unsure: why its interval supports no claim; None: it does.
+    """
+
+    metric: str
+    unit: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    reason: str | None = None
+    sampled: bool = False
+    unsure: str | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A setting.
+
+    Attributes:
+        case: the arm at the place.
+        time: seconds of a typical call.
+        memory: peak of a training step in B, or the keys and values where that is all that was measured.
+        flops: FLOPs of a call.
+        loss: held-out loss.
+        trained: the case that was trained; None where none was.
+        flattered: whether routing saw later tokens when that loss was measured.
+        out: why it is not considered; None: it is.
+    """
+
+    case: Case
+    time: Value
+    memory: Value
+    flops: Value
+    loss: Value
+    trained: Case | None = None
+    flattered: bool = False
+    out: str | None = None
+
+    def of(self, objective: str) -> Value:
+        """Return the value that an objective is about: `latency`, `memory`, `flops` or `loss`."""
+        return {"latency": self.time, "memory": self.memory, "flops": self.flops, "loss": self.loss}[objective]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What there is to choose from.
+
+    Attributes:
+        workload: `forward`, `train_step`, `prefill` or `decode`.
+        comparison: the arms that were measured side by side.
+        candidates: one for each of them.
+        baseline: the dense model of the same shape, or the anchor where there is none.
+        loss_unit: the unit in which losses are shown, and the factor to it from that in which they are kept.
+    """
+
+    workload: str
+    comparison: Comparison
+    candidates: tuple[Candidate, ...]
+    baseline: Candidate
+    loss_unit: tuple[str, float] = (NATS, 1.0)
+
+    @property
+    def in_words(self) -> str:
+        """The place: `forward pass at T = 512, B = 1, fp32`."""
+        place = self.comparison.place
+        how = "" if place.execution == "eager" else f", {place.execution}"
+        return f"{IN_WORDS[self.workload]} at T = {place.seq_len:,}, B = {place.batch_size:,}, {place.dtype}{how}"
+
+    @property
+    def considered(self) -> list[Candidate]:
+        """The settings that are considered."""
+        return [each for each in self.candidates if each.out is None]
+
+
+def choice(
+    loaded: Loaded,
+    workload: str | None = None,
+    seq_len: int | None = None,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+) -> Choice:
+    """Return the settings of a run at one place.
+
+    Args:
+        loaded: the run.
+        workload: what is timed; None: the first of `WORKLOADS` that the run measured.
+        seq_len: sequence length; None: the longest.
+        batch_size: batch size; None: the first of the suite.
+        dtype: number format; None: the first of the suite.
+
+    Raises:
+        UsageError: if the run is a sweep over sizes, or did not measure such a place.
+    """
+    if loaded.run.plan.suite.isoflop is not None:
+        raise UsageError(
+            "the run is a sweep over sizes, in which no two settings share a shape: `modbench report` says what it found. "
+            "Recommend from a run of one shape, such as `modbench run quick`."
+        )
+    if workload is not None and workload not in WORKLOADS:
+        raise unknown("--workload", workload, WORKLOADS)
+    asked, comparisons = set(loaded.run.plan.suite.metrics), loaded.run.plan.comparisons
+    chosen = workload or next((name for name, key in WORKLOADS.items() if key in asked), None)
+    if chosen is not None and WORKLOADS[chosen] not in asked:
+        timed = ", ".join(name for name, key in WORKLOADS.items() if key in asked) or "none"
+        raise UsageError(
+            f"the run did not measure --workload {chosen}; it timed: {timed}. Run the suite with {WORKLOADS[chosen]} in its "
+            "metrics."
+        )
+    keys = (WORKLOADS[chosen],) if chosen else (MEMORY, KV_CACHE, "flops/forward", "flops/train_step", *LOSSES)
+    found = [each for each in comparisons if any(key in each.metrics for key in keys)]
+    grid = loaded.run.plan.suite.grid
+    found = _at(found, "seq_len", seq_len, max((each.place.seq_len for each in found), default=0))
+    found = _at(found, "batch_size", batch_size, grid.batch_size[0])
+    found = _at(found, "dtype", dtype, grid.dtype[0])
+    if not found:
+        raise UsageError("the run measured no time, memory, FLOPs or loss that settings could be compared by.")
+    return _made(loaded, chosen or "forward", found[0])
+
+
+def _at(found: list[Comparison], name: str, asked: object, default: object) -> list[Comparison]:
+    """Keep the comparisons of one length, batch size or number format."""
+    known = list(dict.fromkeys(getattr(each.place, name) for each in found))
+    if asked is not None and asked not in known:
+        flag = f"--{name.replace('_', '-')}"
+        there = ", ".join(map(str, known)) or "nothing"
+        raise UsageError(
+            f"{flag} {asked} was not measured; the run has {there}. Nothing is extrapolated: run the suite with {flag} {asked}."
+        )
+    wanted = asked if asked is not None else default if default in known else next(iter(known), None)
+    return [each for each in found if getattr(each.place, name) == wanted]
+
+
+def _made(loaded: Loaded, workload: str, comparison: Comparison) -> Choice:
+    rows: Rows = {(str(row.case_id), str(row.metric)): row for row in loaded.cases.itertuples(index=False)}
+    trained = {
+        (case.arm, key): case
+        for each in loaded.run.plan.comparisons
+        if not each.arms[0].task
+        for key in each.metrics
+        if key in LOSSES
+        for case in each.arms
+    }
+    unsure = _unsure(loaded)
+    made = []
+    for case in comparison.arms:
+        time = _value(rows.get((case.id, WORKLOADS[workload])), WORKLOADS[workload], unsure, sampled=True)
+        pair = loaded.between(WORKLOADS[workload], case.arm, comparison.arms[0].arm)
+        disturbed = [
+            each for each in pair if each.verdict == "contaminated" and case.id in {each.case_id, each.baseline_case_id}
+        ]
+        if disturbed and case != comparison.arms[0]:
+            time = replace(time, unsure=f"{CONTAMINATED}: {disturbed[0].reason}")
+        memory = _value(rows.get((case.id, MEMORY)), MEMORY)
+        if memory.value is None and workload == "decode" and (kept := rows.get((case.id, KV_CACHE))) is not None:
+            memory = _value(kept, KV_CACHE)
+        flops = [f"flops/{workload}", "flops/train_step" if workload == "train_step" else "flops/forward"]
+        counted = next((key for key in flops if (case.id, key) in rows), flops[-1])
+        loss, where, flattered = _loss(loaded, rows, trained, case)
+        lacks = f"{time.metric}: {time.reason}" if time.value is None and time.metric in comparison.metrics else None
+        out = lacks or _doubts([rows.get((case.id, key)) for key in comparison.metrics])
+        made.append(
+            Candidate(case, time, memory, _value(rows.get((case.id, counted)), counted), loss, where, flattered, out)
+        )
+    baseline = _baseline(made)
+    shown = (BITS, 1.0) if baseline.loss.unit == "bit/B" else unit_of(loaded)
+    return Choice(workload, comparison, tuple(made), baseline, shown)
+
+
+def _baseline(made: Sequence[Candidate]) -> Candidate:
+    dense = (each for each in made if each.case.model == "dense" and not each.case.rung)
+    return next(dense, made[0])
+
+
+def _value(row: Any, metric: str, unsure: str | None = None, *, sampled: bool = False) -> Value:  # noqa: ANN401  # a row
+    if row is None:
+        return Value(metric, reason=NOT_MEASURED)
+    if row.status != "ok":
+        return Value(metric, row.unit, reason=str(row.reason))
+    low, high = (float(end) if is_number(end) else None for end in (row.ci_low, row.ci_high))
+    reason = row.reason if isinstance(row.reason, str) else None
+    return Value(metric, row.unit, float(row.value), low, high, int(row.n), reason, sampled, unsure)
+
+
+def _unsure(loaded: Loaded) -> str | None:
+    """Return why no time of this run supports a claim, or None."""
+    if not loaded.run.plan.suite.claims:
+        return SMOKE
+    if not loaded.checked:
+        return UNCHECKED
+    if loaded.certificate is not None and loaded.certificate.verdict == "unfit":
+        return "the machine is unfit to compare times: see `modbench doctor`"
+    return None
+
+
+def _loss(
+    loaded: Loaded, rows: Rows, trained: dict[tuple[str, str], Case], case: Case
+) -> tuple[Value, Case | None, bool]:
+    """Return an arm's loss, the case that was trained, and whether routing saw later tokens."""
+    found = Value("loss/val", reason=NOT_MEASURED)
+    for key in ("bpb/val",) if mixed(loaded) else LOSSES:
+        where = trained.get((case.arm, key))
+        row = rows.get((where.id, key)) if where is not None else None
+        if row is None:
+            continue
+        value = _value(row, key, None if loaded.run.plan.suite.claims else SMOKE, sampled=True)
+        if value.value is not None:
+            labels = set(row.labels.split(";")) if isinstance(row.labels, str) else set()
+            return value, where, bool(labels & LOOKED_AHEAD)
+        found = value if found.reason == NOT_MEASURED else found
+    return found, None, False
+
+
+def _doubts(rows: Sequence[Any]) -> str | None:
+    """Return the labels that say that a setting may not do the work it claims, or None."""
+    said = (row.labels.split(";") for row in rows if row is not None and isinstance(row.labels, str))
+    return ", ".join(dict.fromkeys(label for labels in said for label in labels if label in OF_WORK)) or None

@@ -1,0 +1,229 @@
+"""How a setting holds a limit: fits, may fit, breaks it, or unknown; and what would have to be measured to know.
+
+A limit is held where the end of the 95 % interval holds it. A count has no interval: its value decides.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+
+from modbench.harness.core.units import human
+from modbench.harness.stats import verdicts
+from modbench.harness.stats.effects import Effect, t_quantile
+from modbench.reports.questions.recommend.candidates import (
+    CONTAMINATED,
+    FEWEST_SEEDS,
+    KV_CACHE,
+    NOT_MEASURED,
+    SIZE,
+    SMOKE,
+    Candidate,
+    Value,
+)
+from modbench.reports.questions.recommend.needs import Need
+from modbench.reports.questions.recommend.pairwise import Against, against, effect_between
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import name
+
+FITS, MAY, BREAKS, UNKNOWN = "fits", "may fit", "breaks", "unknown"
+# From the best to the worst.
+WORDS = (FITS, MAY, UNKNOWN, BREAKS)
+SAW_FUTURE = "top-k routing saw future tokens: its loss without them was not measured"
+BELOW = "by the estimate: its interval reaches below the limit"
+ABOVE = "its interval ends above the limit"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a setting must hold; None: nothing was asked.
+
+    Attributes:
+        latency: seconds of a typical call.
+        memory: bytes.
+        loss: increase of the loss over that of the dense model of the same shape, as a share of it.
+    """
+
+    latency: float | None = None
+    memory: float | None = None
+    loss: float | None = None
+
+    @property
+    def asked(self) -> dict[str, float]:
+        """The limits that were asked for."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How a setting holds a limit.
+
+    Attributes:
+        limit: `latency`, `memory` or `loss`.
+        bound: what is allowed.
+        word: `fits`, `may fit`, `breaks` or `unknown`.
+        value: the estimate, in the limit's unit; None where there is none.
+        end: the end of the interval that must hold it; of a count the value itself.
+        excess: by which share the estimate is over the limit; of a loss in shares of the loss. Negative within.
+        reason: why it is not shown.
+        need: what would decide it.
+    """
+
+    limit: str
+    bound: float
+    word: str
+    value: float | None = None
+    end: float | None = None
+    excess: float | None = None
+    reason: str | None = None
+    need: Need | None = None
+
+
+def loss_against(loaded: Loaded, one: Candidate, other: Candidate) -> Against | None:
+    """Hold the losses of two settings against each other, without later tokens where both have such a loss."""
+    if one.trained is None or other.trained is None or one.case.arm == other.case.arm:
+        return None
+    metrics = dict.fromkeys((one.loss.metric, other.loss.metric, "loss/val"))
+    found = (against(loaded, one.trained, other.trained, metric) for metric in metrics)
+    return next((each for each in found if each is not None), None)
+
+
+def hold(loaded: Loaded, each: Candidate, baseline: Candidate, limit: str, bound: float) -> Kept:
+    """Hold a setting against a limit.
+
+    Args:
+        loaded: the run.
+        each: the setting.
+        baseline: the setting whose loss others may exceed by so much.
+        limit: `latency`, `memory` or `loss`.
+        bound: what is allowed, in s, in B, or as a share of the baseline's loss.
+    """
+    if limit == "loss":
+        return _loss_kept(loaded, each, baseline, bound)
+    value = each.of(limit)
+    if value.value is None:
+        return Kept(limit, bound, UNKNOWN, reason=f"{value.metric}: {value.reason}", need=lacking(value))
+    if limit == SIZE and value.metric == KV_CACHE and value.value <= bound:
+        said = "keys and values alone were measured, not weights and activations"
+        need = Need(f"memory/peak_allocated of {name(each.case)}", "memory/peak_allocated")
+        return Kept(limit, bound, UNKNOWN, value.value, None, value.value / bound - 1, said, need)
+    return _within(value, limit, bound)
+
+
+def lacking(value: Value) -> Need:
+    """Return what must be measured where a value is lacking; what was measured and has none is not helped by a command."""
+    if value.reason == NOT_MEASURED:
+        return Need(f"{value.metric}: the suite does not ask for it", value.metric)
+    return Need(f"{value.metric}, which has no value: {value.reason}")
+
+
+def doubted(value: Value) -> Need:
+    """Return what would let an interval support a claim, which it does not for a reason of the whole run."""
+    said = str(value.unsure)
+    if value.unsure == SMOKE:
+        return Need(said, value.metric, claims=True)
+    return Need(said, value.metric) if said.startswith(CONTAMINATED) else Need(said, checked=True)
+
+
+def _within(value: Value, limit: str, bound: float) -> Kept:
+    """Hold a value against a limit: its estimate, and the end of its interval."""
+    assert value.value is not None
+    excess = value.value / bound - 1
+    if not value.sampled:
+        return Kept(limit, bound, FITS if value.value <= bound else BREAKS, value.value, value.value, excess)
+    shown = value.high is not None and value.unsure is None
+    if value.value > bound:
+        below = value.low is not None and value.low <= bound
+        said = BELOW if below else None
+        return Kept(limit, bound, BREAKS, value.value, value.high, excess, value.unsure or said)
+    if shown and value.high is not None and value.high <= bound:
+        return Kept(limit, bound, FITS, value.value, value.high, excess)
+    reason = value.unsure or (ABOVE if shown else value.reason)
+    return Kept(limit, bound, MAY, value.value, value.high, excess, reason, _launches(value, bound))
+
+
+def _launches(value: Value, bound: float) -> Need:
+    """Return how many launches would bring the end of the interval below the limit, or what else is lacking."""
+    if value.unsure is not None:
+        return doubted(value)
+    if value.value is None or value.high is None:
+        return Need("at least three launches", value.metric, launches=3)
+    # The interval is one of logarithms: its half-width gives their standard deviation.
+    sd = math.log(value.high / value.value) * math.sqrt(value.n) / t_quantile(0.975, value.n)
+    needed = verdicts.launches_needed(Effect(math.log(bound / value.value), sd=sd, n=value.n), 0.0)
+    if needed is None:
+        return Need(
+            f"more than {verdicts.MOST_LAUNCHES} launches would be needed to show that the time is below the limit"
+        )
+    launches = max(needed, value.n + 1)
+    return Need(f"{launches} launches, to show that the time is below the limit", value.metric, launches=launches)
+
+
+def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: float) -> Kept:
+    """Hold the increase of a loss over the baseline's against a limit, seed by seed."""
+    if each.case.arm == baseline.case.arm:
+        return Kept("loss", bound, FITS, 0.0, 0.0, -bound)
+    found = loss_against(loaded, each, baseline)
+    if found is None or found.difference is None or baseline.trained is None:
+        lacks = each.loss if each.loss.value is None else baseline.loss
+        why = lacks.reason if lacks.value is None else "not compared with the baseline's"
+        return Kept("loss", bound, UNKNOWN, reason=f"{lacks.metric}: {why}", need=lacking(lacks))
+    mine, theirs = (
+        {} if side.trained is None else loaded.tables.cell(side.trained.id, found.metric).values()
+        for side in (each, baseline)
+    )
+    shared = mine.keys() & theirs.keys()
+    mean = sum(theirs[seed] for seed in shared) / len(shared)
+    if not mean:
+        return Kept("loss", bound, UNKNOWN, reason=f"{found.metric} of the baseline is 0, of which there is no share")
+    increase, end = found.difference / mean, None if found.high is None else found.high / mean
+    held = Kept("loss", bound, BREAKS, increase, end, increase - bound)
+    few = None
+    if end is None:
+        few = f"{len(shared)} seed{'s' * (len(shared) != 1)}: illustration, not shown"
+    reason = SAW_FUTURE if found.looked_ahead else each.loss.unsure or few
+    if increase > bound:
+        below = None if found.low is None or found.low / mean > bound else BELOW
+        return replace(held, reason=reason or below)
+    if reason is None and end is not None and end <= bound:
+        return replace(held, word=FITS)
+    need = _seeds(loaded, each, baseline, found, bound * mean)
+    return replace(held, word=MAY, reason=reason or ABOVE, need=need)
+
+
+def _seeds(loaded: Loaded, each: Candidate, baseline: Candidate, found: Against, allowed: float) -> Need:
+    """Return how many seeds would bring the end of the interval below the limit, or what else is lacking."""
+    if found.looked_ahead:
+        return Need(f"loss/val_causal of {name(each.case)}, from a model with a causal router")
+    if each.trained is None or baseline.trained is None:
+        return Need("loss/val", "loss/val")
+    effect = effect_between(loaded, each.trained, baseline.trained, found.metric)
+    if effect is None or effect.sd is None or effect.n < FEWEST_SEEDS:
+        said = f"three seeds or more, to show that its loss is within the limit: there {_number(each.loss.n)}"
+        return Need(said, found.metric, seeds=FEWEST_SEEDS)
+    needed = verdicts.launches_needed(Effect(effect.value + allowed, sd=effect.sd, n=effect.n), 0.0)
+    if needed is None:
+        return Need(
+            f"more than {verdicts.MOST_LAUNCHES} seeds would be needed to show that its loss is within the limit"
+        )
+    seeds = max(needed, effect.n + 1)
+    return Need(f"{seeds} seeds, to show that its loss is within the limit", found.metric, seeds=seeds)
+
+
+def _number(seeds: int) -> str:
+    return f"{'is' if seeds == 1 else 'are'} {seeds}"
+
+
+def shown(kept: Kept) -> str:
+    """Return a limit and how it is held: `limit 50.0 ms: fits`."""
+    unit = {"latency": "s", "memory": "B"}.get(kept.limit, "ratio")
+    bound = f"{kept.bound * 100:g} %" if kept.limit == "loss" else human(kept.bound, unit)
+    why = f" ({kept.reason})" if kept.reason else ""
+    if kept.word == BREAKS and kept.excess is not None:
+        over = (
+            f"{kept.excess * 100:.2g} percentage points"
+            if kept.limit == "loss"
+            else f"{kept.excess:.1%}".replace("%", " %")
+        )
+        return f"limit {bound}: breaks it by {over}{why}"
+    return f"limit {bound}: {kept.word}{why}"

@@ -1,0 +1,88 @@
+"""What a search spent, and what the whole grid would have taken, as it predicts from the cells that it measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from modbench.harness.core.units import human_duration
+from modbench.harness.planning.rows import Row, rows_of
+from modbench.harness.results.records import Record
+from modbench.reports.tables.load import Loaded
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the searches of a run spent.
+
+    Attributes:
+        cells: cells that were measured.
+        of: cells of the whole grid.
+        seconds: inside the units of these cells.
+        grid_s: what the units of all cells would have taken; None if a row has no measured cell to predict from.
+        ended: whether every search has ended.
+    """
+
+    cells: int
+    of: int
+    seconds: float
+    grid_s: float | None
+    ended: bool
+
+
+def spent(loaded: Loaded) -> Spent | None:
+    """Return what the searches of a run spent; None if it searched nothing."""
+    run = loaded.run
+    rows = rows_of(run.plan.suite, run.planned)
+    if not rows:
+        return None
+    asked = {unit.series for unit in run.plan.units if unit.row}
+    records = {record.unit.name: record for record in run.records}
+    measured = {name: _seconds(row, asked, records) for name, row in rows.items()}
+    grid = [_of_grid(row, measured[name]) for name, row in rows.items()]
+    return Spent(
+        cells=sum(map(len, measured.values())),
+        of=sum(len(row.cells) for row in rows.values()),
+        seconds=sum(sum(each.values()) for each in measured.values()),
+        grid_s=None if None in grid else sum(each for each in grid if each is not None),
+        ended=rows.keys() <= run.searches.keys(),
+    )
+
+
+def _seconds(row: Row, asked: set[str], records: Mapping[str, Record]) -> dict[int, float]:
+    """Seconds of the cells whose launches all have a record, by their place in the row."""
+    found = {}
+    for at, cell in enumerate(row.cells):
+        mine = [records[unit.name].wall_s for unit in cell.units if unit.name in records]
+        if cell.series in asked and len(mine) == len(cell.units):
+            found[at] = sum(mine)
+    return found
+
+
+def _of_grid(row: Row, measured: Mapping[int, float]) -> float | None:
+    """Seconds of all cells of a row: of unmeasured ones from seconds per FLOP, interpolated in the logarithm of the axis."""
+    known = {at: seconds for at, seconds in measured.items() if seconds > 0}
+    if not known:
+        return None
+    flops = [sum(unit.flops for unit in cell.units) for cell in row.cells]
+    places = sorted(known)
+    x = [math.log(cell.at) for cell in row.cells]
+    rates = np.interp(x, [x[at] for at in places], [math.log(known[at] / flops[at]) for at in places])
+    return float(sum(measured.get(at, flops[at] * math.exp(rates[at])) for at in range(len(row.cells))))
+
+
+def in_words(loaded: Loaded) -> list[str]:
+    """Say what the searches spent, in one line; none if nothing was searched."""
+    found = spent(loaded)
+    if found is None:
+        return []
+    said = f"search: {found.cells} of {found.of} cells, {human_duration(found.seconds)} of measuring"
+    if not found.ended:
+        return [f"{said}; it has not ended"]
+    if found.grid_s is None:
+        return [f"{said}; what the whole grid would have taken cannot be predicted: an arm has no measured cell"]
+    grid = human_duration(found.grid_s)
+    return [f"{said}; the whole grid would have taken about {grid} (predicted from the measured cells)"]

@@ -1,0 +1,167 @@
+"""The machine in words: its GPU, the verdict of `modbench doctor`, and what the run's own twins say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from modbench.harness.core.units import counted
+from modbench.harness.results import attempts, trust
+from modbench.reports.sentences import nothing_measured
+from modbench.reports.tables import busy, nodes
+from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.machine_checked import APART, SILENT, UNCHECKED
+
+
+def gpu(loaded: Loaded) -> str:
+    """Return the GPU that was measured, or why none was."""
+    found = loaded.run.environment["gpu"]
+    names = ", ".join(f"{device['name']} (driver {device['driver']})" for device in found["devices"])
+    if loaded.run.plan.device == "cuda":
+        drivers = {str(device["driver"]) for device in found["devices"]}
+        return loaded.device_name + (f" (driver {', '.join(drivers)})" if drivers else " (not seen by NVML)")
+    return f"not measured ({'CPU run; present: ' + names if names else found.get('reason') or 'unknown'})"
+
+
+def jobs(loaded: Loaded) -> list[tuple[str, str]]:
+    """Of a run on a cluster: the nodes that timed it, and how many units were requeued; nothing for another run."""
+    found = [node for node in nodes.timed_on(loaded.run) if node.host is not None]
+    said = [("Timed on", "; ".join(node.in_words() for node in found))] if found else []
+    if (loaded.path / attempts.JOBS).is_dir():
+        tried = attempts.all_attempts(loaded.path)
+        once = "1 unit, started once" if len(tried) == 1 else f"{len(tried)} units, each started once"
+        said.append(("Jobs", attempts.in_words(tried.values()) or once))
+    return said
+
+
+GLYPHS = {"fit": "●", "undecided": "○", "doubtful": "⚠", "unfit": "✗"}
+
+
+@dataclass(frozen=True)
+class TwinCheck:
+    """What the twin of the anchor says of the machine.
+
+    Attributes:
+        verdicts: on the twin, one for each time that it was measured in.
+        apart: where equals came out unequal, in words.
+        largest: largest difference, as a share.
+    """
+
+    verdicts: list[str]
+    apart: list[str]
+    largest: float
+
+    @property
+    def equivalent(self) -> int:
+        """Comparisons in which it was equivalent."""
+        return self.verdicts.count("equivalent")
+
+    def in_words(self) -> str:
+        """One line: `identical twin: equivalent in 5 of 6 comparisons, largest difference 0.8 %`."""
+        found = f"equivalent in {self.equivalent} of {counted(len(self.verdicts), 'comparison')}"
+        wrong = f", found different in {len(self.apart)}" if self.apart else ""
+        disturbed = self.verdicts.count("contaminated")
+        busy = f", contaminated in {disturbed}" if disturbed else ""
+        return f"identical twin: {found}{wrong}{busy}, largest difference {100 * self.largest:.1f} %"
+
+
+def twin_check(loaded: Loaded) -> TwinCheck | None:
+    """Return what the run's own twins say; None if none was timed."""
+    rows = loaded.twins[loaded.twins.verdict.notna()]
+    if rows.empty:
+        return None
+    apart = [
+        f"{row.metric} at {_place(row)} {row.ratio:.3f}× ({row.verdict})"
+        for _, row in rows[rows.verdict.isin(APART)].iterrows()
+    ]
+    largest = max(max(ratio, 1 / ratio) - 1 for ratio in rows.ratio)
+    return TwinCheck(list(rows.verdict), apart, largest)
+
+
+def _place(row: pd.Series) -> str:
+    return f"T = {row.seq_len}, B = {row.batch_size}, {row['dtype']}"
+
+
+def machine_check(loaded: Loaded) -> tuple[str, str]:
+    """Return the verdict on the machine, and in one line what is known of it: its certificate, and the run's own twins."""
+    known, twins = loaded.certificate, twin_check(loaded)
+    if known is None and twins is None:
+        left = ": times have no verdicts; modbench doctor makes it" if _withheld(loaded) else ""
+        return "unknown", f"○ machine check (A/A): not made{left}"
+    if known is None and not loaded.checked:
+        assert twins is not None
+        return "unknown", f"○ machine check (A/A): not made: times have no verdicts; {twins.in_words()}"
+    said = [each.in_words() for each in (known, twins) if each is not None]
+    if twins is not None and twins.apart and (known is None or known.verdict != "unfit"):
+        status = "doubtful"
+    elif known is not None:
+        status = known.verdict
+    else:
+        assert twins is not None
+        status = "fit" if twins.equivalent == len(twins.verdicts) else "undecided"
+    return status, f"{GLYPHS[status]} machine check (A/A): {'; '.join(said)}"
+
+
+def warnings(loaded: Loaded) -> list[str]:
+    """Return what must be read first.
+
+    That nothing was measured; a stored run, two versions of a model, a machine that was busy, unchecked or doubtful.
+    """
+    if not loaded.measured:
+        return [nothing_measured.in_words(loaded), *_two_versions(loaded)]
+    return [
+        *_shipped(loaded),
+        *_two_versions(loaded),
+        *busy.warnings(loaded.tables, loaded.cases),
+        *_of_machine(loaded),
+    ]
+
+
+def _shipped(loaded: Loaded) -> Iterator[str]:
+    """Say of the run that `modbench demo` shows that nothing was measured here."""
+    environment = loaded.run.environment
+    if environment.get("shipped"):
+        yield (
+            f"A stored run, which ships with modbench: measured on {environment['cpu']}, {environment['usable_cores']} cores, "
+            f"on {loaded.run.started[:10]}, not on this machine."
+        )
+
+
+def _two_versions(loaded: Loaded) -> Iterator[str]:
+    """Name the user's files that a resumption ran in another version than the run began with, as `--trust` allows."""
+    now = trust.expected(loaded.path)
+    began = {file.path: file.sha256 for file in loaded.run.own_files}
+    changed = {Path(path).name for path, sha256 in now.items() if began.get(path, sha256) != sha256}
+    changed |= {Path(name).name for name in loaded.tables.changed}
+    if changed:
+        yield (
+            f"{', '.join(sorted(changed))} changed after this run began, and --trust allowed both versions: numbers of two "
+            "versions stand side by side."
+        )
+    silent = sum(record.code is None and bool(record.environment) for record in loaded.run.records)
+    if began and 0 < silent < len(loaded.run.records):
+        yield (
+            f"{counted(silent, 'record')} of an earlier modbench did not keep which versions of your files ran: whether these "
+            "changed before the run was resumed is not known."
+        )
+
+
+def _of_machine(loaded: Loaded) -> list[str]:
+    twins = twin_check(loaded)
+    if twins is not None and twins.apart:
+        share = f"{len(twins.apart)} of {counted(len(twins.verdicts), 'comparison')}"
+        found = f"The anchor's identical twin was found different in {share}, beyond chance: {'; '.join(twins.apart)}."
+        return [f"{found} Differences of that size between models may be the machine's."]
+    if _withheld(loaded):
+        why = UNCHECKED if loaded.twins.empty else SILENT
+        return [f"Times have no verdicts: {why.replace('`', '')}."]
+    return []
+
+
+def _withheld(loaded: Loaded) -> bool:
+    """Whether verdicts on times were withheld because nothing speaks for the machine."""
+    timed = any(loaded.tables.made_in(loaded.tables.metrics[key]).times for key in loaded.pairs.metric.unique())
+    return loaded.run.plan.suite.claims and timed and not loaded.checked

@@ -1,0 +1,105 @@
+"""Makes `cases.csv` from records: one row per case and requested metric; a row without a value has a reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from modbench.harness.core import labels
+from modbench.harness.core.case import Case, Comparison
+from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.labels import Label
+from modbench.harness.stats import effects
+from modbench.reports.tables import busy, withheld
+from modbench.reports.tables.outcomes import Tables
+
+CASE_COLUMNS = [
+    *("case_id", "arm", "model", "capacity", "depth_ratio", "seq_len", "batch_size", "workload", "device", "dtype"),
+    *("compile", "threads", "seed", "params", "effort", "config"),
+]
+CASES = [
+    *CASE_COLUMNS,
+    "metric",
+    "unit",
+    "statistic",
+    "value",
+    "ci_low",
+    "ci_high",
+    "ci_level",
+    "n",
+    "status",
+    "reason",
+    "labels",
+]
+
+
+def rows_of(tables: Tables, comparison: Comparison) -> list[dict[str, Any]]:
+    """Return the rows of one comparison: one per case and requested metric, where no earlier one has it too."""
+    asked = ((case, tables.metrics[key]) for key in comparison.metrics for case in comparison.arms)
+    return [_case_row(tables, *each) for each in asked if tables.comparison(*each) is comparison]
+
+
+def case_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return `cases.csv`: the rows of all comparisons, then those of the twins."""
+    rows = list(rows)
+    rows += [_case_row(tables, twin, metric) for twin, _, metric in tables.twins()]
+    frame = pd.DataFrame(rows, columns=CASES).astype({"params": "Int64", "n": "Int64"})
+    return frame.astype(dict.fromkeys(("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level"), "float64"))
+
+
+def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
+    row = tables.case_columns(case, metric) | {"metric": metric.key, "unit": metric.unit}
+    trouble = tables.trouble(case, metric)
+    if trouble:
+        damaged = Label.DAMAGED if trouble.kind == "damaged" else None
+        return row | {"status": trouble.status, "reason": trouble.reason, "labels": damaged}
+    row |= {
+        "status": "ok",
+        "labels": labels.joined(
+            [
+                *tables.row_labels(case, metric),
+                *withheld.machine_labels(tables, case, metric),
+                *busy.labels(tables, case, metric),
+            ]
+        ),
+    }
+    effect, made_in = tables.estimate(case, metric), tables.made_in(metric)
+    if made_in.samples == "one":
+        statistic = metric.statistic or made_in.statistic
+        return row | _filled(statistic, effect.value, None, None, 1, no_interval(tables, case, metric))
+    if made_in.samples == "seeds":
+        return row | _filled(made_in.statistic, effect.value, effect.low, effect.high, effect.n, effect.reason)
+    low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
+    statistic = "rate at the mean" if metric.source else made_in.statistic
+    return row | _filled(statistic, math.exp(effect.value), low, high, effect.n, effect.reason)
+
+
+def joined(reasons: list[str | None]) -> str | None:
+    """Join reasons into one cell, each once; None if there are none."""
+    return "; ".join(dict.fromkeys(reason for reason in reasons if reason)) or None
+
+
+def no_interval(tables: Tables, case: Case, metric: Metric) -> str:
+    """Return why a value has no interval, and who counted FLOPs where it was not the closed form alone."""
+    reason = metric.no_interval or tables.made_in(metric).no_interval
+    counted = tables.counted(case)
+    # The source is named where it is not the plain closed form.
+    named = metric.unit == "FLOP" and (case.own or counted.depth_ratio is not None)
+    return f"{reason}; {counted.source}" if named and counted.source else reason
+
+
+def _filled(
+    statistic: str, value: float, low: float | None, high: float | None, n: int, reason: str | None
+) -> dict[str, Any]:
+    level = effects.LEVEL if low is not None else None
+    interval = {"ci_low": low, "ci_high": high, "ci_level": level}
+    return {"statistic": statistic, "value": value, **interval, "n": n, "reason": reason}
+
+
+def looked_ahead(row: pd.Series | Mapping[str, Any]) -> bool:
+    """Whether the model of a row, or the baseline's, read later tokens when its loss was measured."""
+    said = ";".join(str(row[column]) for column in ("labels", "baseline_labels") if column in row)
+    return any(label in labels.LOOKED_AHEAD for label in said.split(";"))

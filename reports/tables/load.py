@@ -1,0 +1,287 @@
+"""Reads a run folder and makes its tables: the input of every panel."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from modbench.harness.core.case import Case, UnitOfWork
+from modbench.harness.machine.busy import union_s
+from modbench.harness.machine.certificate import VERDICTS, Certificate
+from modbench.harness.results import run_folder
+from modbench.harness.results.run_checks import complete
+from modbench.harness.stats import memo
+from modbench.reports.tables import cases, comparisons, nodes
+from modbench.reports.tables.machine_checked import speaks
+from modbench.reports.tables.outcomes import Tables
+
+# Lengths and arms that figures, tiles and the terminal show at most; of more, so many that lie evenly among them.
+MOST_LENGTHS, MOST_ARMS = 12, 24
+Shown = TypeVar("Shown")
+
+
+@dataclass(frozen=True, repr=False)
+class Loaded:
+    """A run with its tables.
+
+    Attributes:
+        run: plan, environment and records.
+        tables: outcomes by case and metric.
+        cases: `cases.csv`.
+        pairs: `comparisons.csv` with extra columns: every pair of arms, those with the report's baseline first.
+    """
+
+    run: run_folder.StoredRun
+    tables: Tables
+    cases: pd.DataFrame
+    pairs: pd.DataFrame
+
+    def __repr__(self) -> str:
+        return f"<modbench tables of {str(self.path)!r}>"
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """The rows of `pairs` against the report's baseline."""
+        return self.pairs[self.pairs.primary]
+
+    @cached_property
+    def twins(self) -> pd.DataFrame:
+        """The rows of `pairs` that compare an anchor with its twin: a check of the machine."""
+        return self.pairs[self.pairs.twin]
+
+    @property
+    def checked(self) -> bool:
+        """Whether a certificate or a twin says what verdicts on this run's times are worth."""
+        return self.certificate is not None or speaks(self.twins.verdict)
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.run.path
+
+    @property
+    def measured(self) -> bool:
+        """Whether any cell has a value; False where every one failed, was skipped or has no record."""
+        return bool((self.cases.status == "ok").any())
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """Rows of `cases` that failed."""
+        return self.cases[self.cases.status == "failed"]
+
+    @cached_property
+    def arms(self) -> list[Case]:
+        """One case of every arm: the baseline, then the dense ladder and the rest in the plan's order."""
+        first: dict[str, Case] = {}
+        for comparison in self.run.plan.comparisons:
+            for case in comparison.arms:
+                first.setdefault(case.arm, case)
+        baseline = self.tables.baseline_of(self.run.plan.comparisons[0])
+        return sorted(first.values(), key=lambda case: case.arm != baseline.arm)
+
+    @property
+    def arms_shown(self) -> list[Case]:
+        """The arms that figures and tiles show besides the baseline: all, or of many the ladder and some of the rest."""
+        rungs, rest = ([case for case in self.arms[1:] if case.rung == rung] for rung in (True, False))
+        few = evenly(rungs, MOST_ARMS // 3)
+        shown = {case.arm for case in (*few, *evenly(rest, MOST_ARMS - len(few)))}
+        return [case for case in self.arms[1:] if case.arm in shown]
+
+    @property
+    def lengths_shown(self) -> list[int]:
+        """The sequence lengths that figures and tiles show: all, or some that lie evenly among many."""
+        return evenly(self.lengths, MOST_LENGTHS)
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Sequence lengths of the grid, ascending; if the run only trained, the training length; of a search those it timed."""
+        measured = self.cases[self.cases.workload != "train"]
+        if self.run.plan.suite.search is not None:
+            timed = measured[(measured.unit == "s") & (measured.status != "skipped")]
+            measured = measured if timed.empty else timed
+        return sorted((self.cases if measured.empty else measured).seq_len.unique().tolist())
+
+    @property
+    def device_name(self) -> str:
+        """The processor, or the GPU as torch named it in the units that ran on it."""
+        if self.run.plan.device == "cpu":
+            return str(self.run.environment["cpu"])
+        names = {r.environment.device for r in self.run.records if r.environment and r.environment.device}
+        return ", ".join(sorted(names)) or "a CUDA device"
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """The machine's certificate at the start of the run; of several machines the worst; None if one was never checked."""
+        known = nodes.certificates(self.run)
+        return min(known, key=lambda each: VERDICTS.index(each.verdict)) if known else None
+
+    @property
+    def inside(self) -> float | None:
+        """Share of the wall time spent measuring or training; None if the run did not finish or was resumed."""
+        finished = self.run.finished
+        if not finished or finished.get("resumed") or not finished["wall_s"]:
+            return None
+        busy = union_s(interval for record in self.run.records for interval in record.busy)
+        return busy / float(finished["wall_s"])
+
+    @property
+    def parent_share(self) -> float | None:
+        """CPU time of the parent process during timed units, as a share of their wall time; None if nothing was timed."""
+        finished = self.run.finished
+        if not finished or not finished["timed_wall_s"]:
+            return None
+        return float(finished["parent_cpu_s"] / finished["timed_wall_s"])
+
+    def labelled(self) -> dict[str, list[Case]]:
+        """Return the arms by label, such as `not autoregressive as measured`."""
+        return self._labelled
+
+    @cached_property
+    def _labelled(self) -> dict[str, list[Case]]:
+        found: dict[str, dict[str, Case]] = {}
+        for comparison in self.run.plan.comparisons:
+            for key in comparison.metrics:
+                for case in comparison.arms:
+                    for label in self.tables.labels(case, self.tables.metrics[key]):
+                        found.setdefault(label, {}).setdefault(case.arm, case)
+        return {label: list(cases.values()) for label, cases in found.items()}
+
+    @property
+    def trained_metric(self) -> str | None:
+        """A requested metric of the training runs on a corpus, any of which holds the training curve; None if there is none."""
+        metrics = [self.tables.metrics[key] for key in self.run.plan.suite.metrics]
+        return next((m.key for m in metrics if self.tables.made_in(m).samples == "seeds" and not m.task), None)
+
+    @property
+    def runs(self) -> list[UnitOfWork]:
+        """Units that train on a corpus, one for each case and seed."""
+        return [
+            unit
+            for unit in self.run.plan.units
+            if self.tables.passes[unit.made_in].samples == "seeds" and not unit.comparison.arms[0].task
+        ]
+
+    @cached_property
+    def _pair_rows(self) -> Rows:
+        return _rows(self.comparisons)
+
+    @cached_property
+    def _case_rows(self) -> Rows:
+        return _rows(self.cases)
+
+    @cached_property
+    def _pair_series(self) -> dict[int, pd.Series]:
+        return {}
+
+    @cached_property
+    def _case_series(self) -> dict[int, pd.Series]:
+        return {}
+
+    @cached_property
+    def _between(self) -> dict[tuple[str, str, str], list[int]]:
+        """Rows of `pairs` by metric, arm and baseline."""
+        found: dict[tuple[str, str, str], list[int]] = {}
+        for at, key in enumerate(zip(self.pairs.metric, self.pairs.arm, self.pairs.baseline_arm, strict=True)):
+            found.setdefault(key, []).append(at)
+        return found
+
+    @cached_property
+    def _pair_tuples(self) -> list[Any]:
+        return list(self.pairs.itertuples(index=False))
+
+    def between(self, metric: str, arm: str, baseline: str) -> list[Any]:
+        """Return the rows of `pairs` that compare the two arms, in either direction, as named tuples."""
+        found, rows = self._between, self._pair_tuples
+        places = {*found.get((metric, arm, baseline), ()), *found.get((metric, baseline, arm), ())}
+        return [rows[at] for at in sorted(places)]
+
+    def pair(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
+        """Return the comparison row of an arm, metric and length at the first batch size and number format, or None."""
+        return _first(self.comparisons, self._pair_rows, self._pair_series, (arm, metric, seq_len))
+
+    def case(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
+        """Return the first row of `cases` of an arm, metric and length, or None."""
+        return _first(self.cases, self._case_rows, self._case_series, (arm, metric, seq_len))
+
+    def value(self, arm: str, metric: str, seq_len: int | None = None) -> float | None:
+        """Return the measured value of an arm, or None."""
+        row = self.case(arm, metric, seq_len)
+        return None if row is None or row.status != "ok" else float(row.value)
+
+
+# First row of an arm and metric, at each length and (None) at any.
+Rows = dict[tuple[str, str, int | None], int]
+
+
+def _rows(frame: pd.DataFrame) -> Rows:
+    """Where the rows of a table are: to search it for every cell of a page takes time quadratic in its rows."""
+    found: Rows = {}
+    for at, (arm, metric, seq_len) in enumerate(zip(frame.arm, frame.metric, frame.seq_len, strict=True)):
+        found.setdefault((arm, metric, None), at)
+        found.setdefault((arm, metric, int(seq_len)), at)
+    return found
+
+
+def _first(
+    frame: pd.DataFrame, rows: Rows, known: dict[int, pd.Series], key: tuple[str, str, int | None]
+) -> pd.Series | None:
+    """Return a row of a table; panels ask for the same rows again and again, and to make one takes a millisecond."""
+    at = rows.get(key)
+    if at is not None and at not in known:
+        known[at] = frame.iloc[at]
+    return None if at is None else known[at]
+
+
+def evenly(values: Sequence[Shown], most: int) -> list[Shown]:
+    """Return all values if they are at most so many, else so many that lie evenly among them: the ends included."""
+    if len(values) <= most:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
+
+
+def load(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:
+    """Read a run folder.
+
+    Args:
+        folder: the run folder.
+        baseline: the arm that others are compared with; None: the suite's anchor.
+        all_pairs: whether any two arms are compared however many pairs that makes (`pairs.MOST_PAIRS`).
+
+    Raises:
+        UsageError: if it is not a run folder, is damaged, or has no such arm.
+    """
+    with without_collections():
+        run = run_folder.read(str(folder))
+        complete(run.environment, run.path / "run.json")
+        tables = Tables(run, baseline)
+        return Loaded(run, tables, *tables_of(tables, all_pairs=all_pairs))
+
+
+def tables_of(tables: Tables, *, all_pairs: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return `cases.csv` and `comparisons.csv`, comparison by comparison: both start from the same block effects."""
+    targets = comparisons.targets_of(tables.run.plan, all_pairs=all_pairs)
+    rows: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+    for comparison in tables.run.plan.comparisons:
+        with memo.remembering():
+            rows[0].extend(cases.rows_of(tables, comparison))
+            rows[1].extend(comparisons.rows_of(tables, comparison, targets))
+    return cases.case_table(tables, rows[0]), comparisons.comparison_table(tables, rows[1])
+
+
+@contextlib.contextmanager
+def without_collections() -> Iterator[None]:
+    """Collect no garbage meanwhile: all that is read stays, and to look through it again and again doubles the time."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()

@@ -1,0 +1,71 @@
+"""Held-out losses in one unit: bits per byte of text wherever they can be converted, else nats per token."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from modbench.reports.tables.load import Loaded
+
+BITS, NATS = "bits/byte", "nats/token"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss that a run measured.
+
+    Attributes:
+        title: what it is.
+        metric: its key.
+        unit: in which it is shown.
+        factor: from the metric's unit to that one.
+    """
+
+    title: str
+    metric: str
+    unit: str
+    factor: float
+
+
+def shown(loaded: Loaded) -> list[Loss]:
+    """Return the losses to show: as routed in training, and routed causally, of those that the suite asked for."""
+    asked = loaded.run.plan.suite.metrics
+    unit, factor = unit_of(loaded)
+    found = list[Loss]()
+    if mixed(loaded) and "bpb/val" in asked:
+        return [Loss("as trained", "bpb/val", BITS, 1.0)]
+    if "bpb/val" in asked and unit == BITS:
+        found.append(Loss("as trained", "bpb/val", BITS, 1.0))
+    elif "loss/val" in asked:
+        found.append(Loss("as trained", "loss/val", unit, factor))
+    if "loss/val_causal" in asked:
+        found.append(Loss("routed causally", "loss/val_causal", unit, factor))
+    return found
+
+
+def mixed(loaded: Loaded) -> bool:
+    """Whether arms read different tokens: then losses per token do not compare, and bits per byte do."""
+    return len(_tokenizers(loaded)) > 1
+
+
+def _tokenizers(loaded: Loaded) -> set[str]:
+    """The tokenizers of all runs on a corpus; a pretrained model brings its own."""
+    runs = (unit.protocol.train for unit in loaded.run.plan.units if not unit.comparison.arms[0].task)
+    return {run.tokenizer for run in runs if run is not None}
+
+
+def unit_of(loaded: Loaded) -> tuple[str, float]:
+    """Return the unit of losses on the page, and the factor from nats per token to it.
+
+    With a tokenizer of bytes a token is a byte. With another the factor follows from a case whose loss was measured in both.
+    """
+    found = _tokenizers(loaded)
+    if len(found) > 1:
+        return NATS, 1.0
+    if found == {"bytes"}:
+        return BITS, 1 / math.log(2)
+    for case in loaded.arms:
+        bits, nats = loaded.value(case.arm, "bpb/val"), loaded.value(case.arm, "loss/val")
+        if bits and nats:
+            return BITS, bits / nats
+    return NATS, 1.0

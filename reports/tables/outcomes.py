@@ -1,0 +1,416 @@
+"""A run's outcomes by case and metric: values, why a value is missing, doubts. Statistics are computed on demand."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case, Comparison
+from modbench.harness.core.config import GENERATION_KEYS
+from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.contracts import Doubt
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.labels import Label
+from modbench.harness.core.passes import Pass
+from modbench.harness.planning.rows import first_launches
+from modbench.harness.results.evidence import Evidence, Launch
+from modbench.harness.results.notes.counting import CARRIER, CountNotes
+from modbench.harness.results.notes.findings import PeakFinding, RooflineFinding, WithoutOwnFinding
+from modbench.harness.results.notes.timing import TimeNotes
+from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.results.records import Record
+from modbench.harness.results.run_folder import StoredRun
+from modbench.harness.roofline.table import Table
+from modbench.harness.stats import block_effects, effects, mean_effects, steady
+from modbench.harness.stats.paired import LaunchSamples
+from modbench.reports.tables import nodes, solved, unmeasured, versions
+from modbench.reports.tables.arms import arm_named
+from modbench.reports.tables.cell import Cell, Trouble
+
+# The loss whose routers decided without later tokens.
+CAUSAL_LOSS = "loss/val_causal"
+# Where a number was measured, what it is, its launch or seed, and its samples.
+Number: TypeAlias = tuple[str, str, int, tuple[float, ...]]
+# Without these nobody can tell whether two arms are one.
+NEEDED = {"flops/forward", "params", "loss/val"}
+
+
+class Tables:
+    """The run's outcomes by case and metric, and estimates from them.
+
+    Args:
+        run: the stored run.
+        baseline: name of the arm that others are compared with; None: every comparison's anchor.
+
+    Raises:
+        UsageError: if no arm has that name, or several have.
+    """
+
+    def __init__(self, run: StoredRun, baseline: str | None = None) -> None:
+        self.run, self.baseline = run, baseline
+        self.metrics = catalogue.metrics()
+        self.passes = catalogue.passes()
+        self.doubts: dict[str, Doubt] = catalogue.usable("doubts")
+        self.cells: dict[tuple[str, str], Cell] = {}
+        self.peaks: dict[str, float] = {}
+        self._drifts: dict[tuple[str, str], str | None] = {}
+        self.rooflines: dict[str, Table] = {}
+        self.without_own: dict[tuple[str, str], Launch] = {}
+        self._doubted: dict[tuple[str, str], dict[str, str]] = {}
+        self._troubles: dict[tuple[str, str], Trouble | None] = {}
+        self._estimates: dict[tuple[str, str], effects.Effect] = {}
+        self._columns: dict[tuple[str, str], dict[str, Any]] = {}
+        # Where each metric of a case was measured: searching the plan anew for every cell takes time quadratic in its cases.
+        self._measured_in: dict[tuple[str, str], Comparison] = {}
+        for comparison in run.plan.comparisons:
+            for case in comparison.arms:
+                for key in comparison.metrics:
+                    self._measured_in.setdefault((case.id, key), comparison)
+        if baseline is not None:
+            self.baseline = arm_named(run.plan.cases, baseline, "baseline").arm
+            unmeasured.refuse_apart(run.plan, self.baseline)
+        records = {record.unit.name: record for record in run.records}
+        apart = first_launches(run.plan.suite, run.plan.comparisons)
+        for unit in run.plan.units:
+            seeded = self.passes[unit.made_in].samples == "seeds"
+            number = unit.protocol.seed if seeded else apart.get(unit.comparison.label, 0) + unit.launch
+            record: Record | None = records.get(unit.name)
+            if record is not None:
+                self._take(record, number)
+                for outcome in record.outcomes:
+                    self.cell(outcome.case, outcome.metric).series = unit.series
+                continue
+            for case in unit.comparison.arms:
+                for key, metric in self.metrics.items():
+                    if unit.makes(metric):
+                        self.cell(case.id, key).missing.append(unit.name)
+        # Files of the user's of which the run's units ran several versions.
+        self.changed = frozenset(versions.mixed(versions.joined(cell.versions for cell in self.cells.values())))
+        self._leave_out()
+        self.seeds = " ".join(str(seed) for seed in run.plan.suite.seeds)
+
+    def _leave_out(self) -> None:
+        for unit, reason in unmeasured.left_out(self.run):
+            for case in unit.comparison.arms:
+                for key in (key for key, metric in self.metrics.items() if unit.makes(metric)):
+                    self.cell(case.id, key).left_out = reason
+
+    def _take(self, record: Record, number: int) -> None:
+        if isinstance(record.findings, PeakFinding):
+            self.peaks[record.findings.dtype] = record.findings.flop_per_s
+        if isinstance(record.findings, RooflineFinding):
+            self.rooflines[record.findings.table.dtype] = record.findings.table
+        if isinstance(record.findings, WithoutOwnFinding):
+            anchor, label = record.unit.comparison.arms[0].id, record.unit.comparison.label
+            for key, arms in record.findings.samples.items():
+                if anchor in arms:
+                    self.without_own[label, key] = Launch(arms[anchor], record.findings.blocks)
+        blocks = {each.group: each.columns for each in record.blocks}
+        for outcome in record.outcomes:
+            cell = self.cell(outcome.case, outcome.metric)
+            cell.outcomes.append((number, outcome))
+            cell.nodes |= nodes.named(record)
+            cell.versions = versions.joined([cell.versions, versions.of_outcome(record, outcome)])
+            if outcome.metric in self.metrics:
+                cell.blocks[number] = blocks.get(self.metrics[outcome.metric].group, {})
+
+    def cell(self, case_id: str, metric: str) -> Cell:
+        """Return the cell, empty if nothing was measured."""
+        return self.cells.setdefault((case_id, metric), Cell())
+
+    def training_notes(self, case_id: str) -> TrainNotes | None:
+        """Return the notes of the first seed's run on a corpus, stored with one of its metrics; None if it was not trained."""
+        cells = (self.cells.get((case_id, key), Cell()) for key in self.metrics)
+        return next((notes for cell in cells for notes in cell.notes(TrainNotes)[:1] if notes.curve), None)
+
+    def made_in(self, metric: Metric) -> Pass:
+        """Return the pass that makes a metric, or its source."""
+        return catalogue.pass_of(metric)
+
+    def source(self, metric: Metric) -> Metric:
+        """Return the metric itself, or the timed one that it is derived from."""
+        return self.metrics[metric.source] if metric.source else metric
+
+    def counted(self, case: Case) -> CountNotes:
+        """Return the notes of the counting pass about a case, a twin's about its anchor; empty if it was not counted."""
+        return next(iter(self.cell(case.original.id, CARRIER).notes(CountNotes)), CountNotes())
+
+    def anchor(self, case: Case, metric: Metric) -> Case:
+        """Return the arm that every block of this case also timed."""
+        return self.comparison(case, metric).arms[0]
+
+    def comparison(self, case: Case, metric: Metric) -> Comparison:
+        """Return the comparison in which this metric of the case was measured."""
+        return self._measured_in[case.original.id, metric.key]
+
+    def twins(self) -> Iterator[tuple[Case, Case, Metric]]:
+        """Yield (twin, anchor, metric) for every time that a twin of an anchor was measured in."""
+        for comparison in self.run.plan.comparisons:
+            twin, anchor = comparison.twin_arm, comparison.arms[0]
+            for metric in (self.metrics[key] for key in comparison.metrics):
+                if twin is None or not self.made_in(metric).times or metric.source:
+                    continue
+                if self.comparison(anchor, metric) is comparison:  # of a search, whose comparisons share it, once
+                    yield twin, anchor, metric
+
+    def baseline_of(self, comparison: Comparison) -> Case:
+        """Return the arm of a comparison that the others are compared with."""
+        named = (case for case in comparison.arms if case.arm == self.baseline)
+        return next(named, comparison.arms[0])
+
+    def launches(self, metric: Metric, case: Case, baseline: Case, anchor: Case) -> list[LaunchSamples]:
+        """Return every launch in which both arms and their anchor were timed."""
+        key = self.source(metric).key
+        sides = [dict(self.cell(side.id, key).outcomes) for side in (case, baseline, anchor)]
+        blocks = self.cell(case.id, key).blocks
+        return [
+            LaunchSamples(
+                None if case == anchor else sides[0][number].samples,
+                None if baseline == anchor else sides[1][number].samples,
+                sides[2][number].samples,
+                blocks.get(number, {}),
+            )
+            for number in sides[0]
+            if number in sides[1] and number in sides[2]
+        ]
+
+    def trouble(self, case: Case, metric: Metric) -> Trouble | None:
+        """Return why the metric has no value, or None; wrong FLOPs fail the whole case, an unsteady arm its times."""
+        key = (case.id, metric.key)
+        if key not in self._troubles:
+            self._troubles[key] = self._trouble(case, metric)
+        return self._troubles[key]
+
+    def _trouble(self, case: Case, metric: Metric) -> Trouble | None:
+        for key in ("flops/forward", "flops/train_step"):
+            for _, outcome in self.cell(case.id, key).outcomes:
+                if outcome.kind == "flops_mismatch":
+                    return Trouble("failed", f"{outcome.kind}: {outcome.reason}", outcome.kind)
+        cell = self.cell(case.id, self.source(metric).key)
+        found = cell.trouble()
+        if found is None and (drift := self.drift(case, metric)) is not None:
+            return Trouble("failed", f"not_steady: {drift}", "not_steady")
+        if found is None and metric.source:
+            try:
+                metric.measure(Derived(self, case, metric))
+            except Unmeasured as error:
+                return Trouble("skipped", str(error))
+        return found
+
+    def drift(self, case: Case, metric: Metric) -> str | None:
+        """Return how the arm drifted relative to its anchor, over all launches; None if it did not, or is no timing."""
+        source, anchor = self.source(metric), self.anchor(case, metric)
+        if not self.made_in(metric).times or case == anchor:
+            return None
+        key = (case.id, source.key)
+        if key not in self._drifts:
+            sides = [self.cell(side.id, source.key).good() for side in (case, anchor)]
+            launches = [
+                list(block_effects.differences(mine.samples, sides[1][number].samples).values())
+                for number, mine in sides[0].items()
+                if number in sides[1]
+            ]
+            self._drifts[key] = steady.drifting(launches, len(self.comparison(case, metric).arms) - 1)
+        return self._drifts[key]
+
+    def anchor_trouble(self, case: Case, metric: Metric) -> Trouble | None:
+        """Return why the anchor has no samples, or None: without them no two arms form a pair."""
+        return self.cell(self.anchor(case, metric).id, self.source(metric).key).trouble()
+
+    def factor(self, case: Case, metric: Metric) -> float:
+        """Return the number that a derived metric divides by seconds."""
+        return float(metric.measure(Derived(self, case, metric)))
+
+    def estimate(self, case: Case, metric: Metric) -> effects.Effect:
+        """Return value and interval of one cell; times and rates on the log scale. Rates come from mean times."""
+        key = (case.id, metric.key)
+        if key not in self._estimates:
+            self._estimates[key] = self._estimate(case, metric)
+        return self._estimates[key]
+
+    def _estimate(self, case: Case, metric: Metric) -> effects.Effect:
+        cell = self.cell(case.id, self.source(metric).key)
+        made_in = self.made_in(metric)
+        if metric.source:
+            means = [
+                mean_effects.undisturbed_log_mean(outcome.samples, made_in.column, cell.blocks.get(number, {}))
+                for number, outcome in cell.outcomes
+            ]
+            return effects.over_launches(means).mirrored().shifted(math.log(self.factor(case, metric)))
+        if made_in.samples != "launches":
+            effect, found = cell.over_seeds(), self.counts(case, metric)
+            return effect if found is None or found.why_not else solved.estimate(found, case, effect)
+        medians = [median(np.log(outcome.samples[made_in.column]).tolist()) for _, outcome in cell.outcomes]
+        return effects.over_launches(medians)
+
+    def counts(self, case: Case, metric: Metric) -> solved.Counts | None:
+        """Return how many runs of each arm solved the task that a metric is about; None if it is about none."""
+        cells = {arm.id: self.cell(arm.id, metric.key) for arm in self.comparison(case, metric).arms}
+        return solved.counts(metric, cells)
+
+    @functools.cached_property
+    def _alike(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
+        return _alike(self)
+
+    def doubts_about(self, case: Case, metric: Metric) -> dict[str, str]:
+        """Return what is doubtful about a cell, by doubt."""
+        key = (case.id, metric.key)
+        if key not in self._doubted:
+            self._doubted[key] = self._doubt(case, metric)
+        return self._doubted[key]
+
+    def _doubt(self, case: Case, metric: Metric) -> dict[str, str]:
+        cell = self.cell(case.id, self.source(metric).key)
+        mine, anchors = cell.good(), self.cell(self.anchor(case, metric).id, self.source(metric).key).good()
+        # Launches that the anchor has too, or all if the anchor has none of them.
+        numbers = [number for number in mine if number in anchors] or list(mine)
+        evidence = Evidence(
+            case,
+            metric,
+            [mine[number] for number in numbers],
+            [anchors[number] for number in numbers if number in anchors],
+            [cell.blocks.get(number, {}) for number in numbers],
+            self.counted(case),
+            self.counted(self.anchor(case, metric)),
+            self.run.decisions.get(cell.series),
+            self.drift(case, metric),
+            self._alike.get(case.arm, {}),
+            self.without_own.get((self.comparison(case, metric).label, self.source(metric).key)),
+        )
+        found = {name: doubt.finds(evidence) for name, doubt in self.doubts.items()}
+        return {name: said for name, said in found.items() if said}
+
+    def labels(self, case: Case, metric: Metric) -> list[Label]:
+        """Return the labels of an arm in every output, such as `not autoregressive as measured`."""
+        labels = (self.doubts[name].label for name in self.doubts_about(case, metric))
+        doubted = [label for label in labels if label is not None]
+        return [Label.DAMAGED] * bool(self.damaged(case, metric)) + doubted + self._code_label(case, metric)
+
+    def _code_label(self, case: Case, metric: Metric) -> list[Label]:
+        """The label of a number if other units of the run ran other versions of the files that its units ran."""
+        return [Label.CODE_CHANGED] if self.changed & self.code_versions(case, metric).keys() else []
+
+    def code_versions(self, case: Case, metric: Metric) -> versions.Versions:
+        """Return the versions of the user's files that a number was made with."""
+        return self.cell(case.id, self.source(metric).key).versions
+
+    def damaged(self, case: Case, metric: Metric) -> str | None:
+        """Return what is wrong with a file that this number, or a check of the case, should have come from; or None."""
+        cells = (self.cell(case.id, self.source(metric).key), self.cell(case.original.id, CARRIER))
+        return next((str(o.reason) for cell in cells for _, o in cell.outcomes if o.kind == "damaged"), None)
+
+    def row_labels(self, case: Case, metric: Metric) -> list[Label]:
+        """Return the labels of a row: the arm's, and what else must be known about this number."""
+        found = self.labels(case, metric)
+        notes = next(iter(self.cell(case.id, metric.key).notes(TrainNotes)), None)
+        if notes is not None and notes.sees_future and metric.key != CAUSAL_LOSS:
+            found.insert(0, Label.NOT_AUTOREGRESSIVE if case.own else Label.SAW_FUTURE)
+        return list(dict.fromkeys(found))
+
+    def case_columns(self, case: Case, metric: Metric) -> dict[str, Any]:
+        """Return the columns that identify what was measured."""
+        key = (case.id, metric.key)
+        if key not in self._columns:
+            self._columns[key] = self._identify(case, metric)
+        return dict(self._columns[key])
+
+    def _identify(self, case: Case, metric: Metric) -> dict[str, Any]:
+        return {
+            "case_id": case.id,
+            "arm": case.arm,
+            "model": case.model,
+            "capacity": case.config.capacity,
+            "depth_ratio": self.counted(case).depth_ratio,
+            "seq_len": case.place.seq_len,
+            "batch_size": case.place.batch_size,
+            "workload": metric.workload,
+            "device": case.place.device,
+            "dtype": case.place.dtype,
+            "compile": case.place.compile,
+            "threads": case.place.threads,
+            "seed": self.seeds if self.made_in(metric).samples == "seeds" else str(self.run.plan.suite.seeds[0]),
+            "params": self.counted(case).params,
+            "effort": self.run.plan.suite.effort,
+            "config": case.config_diff(),
+        }
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What a derived metric is computed from, besides the seconds of its source.
+
+    Attributes:
+        tables: the run.
+        case: the case.
+        metric: the derived metric.
+    """
+
+    tables: Tables
+    case: Case
+    metric: Metric
+
+    @property
+    def tokens(self) -> float:
+        """Tokens of one call or decode step."""
+        source = self.tables.cell(self.case.id, self.metric.source)
+        return float(next(notes.tokens for notes in source.notes(TimeNotes) if notes.tokens is not None))
+
+    @property
+    def peak(self) -> float | None:
+        """The machine's measured peak in FLOP/s, for the case's number format."""
+        return self.tables.peaks.get(self.case.place.dtype)
+
+    @property
+    def peak_reason(self) -> str:
+        """Why there is no peak."""
+        return f"no peak of this machine was measured for {self.case.place.dtype}"
+
+    @property
+    def counted(self) -> CountNotes:
+        """Notes of the counting pass about the case."""
+        return self.tables.counted(self.case)
+
+
+def _alike(tables: Tables) -> Mapping[str, Mapping[str, Sequence[str]]]:
+    """Return, by arm, the arms of its model that agree with it bit for bit, each with the settings that differ."""
+    arms: dict[str, list[Case]] = {}
+    for case in tables.run.plan.cases:
+        arms.setdefault(case.arm, []).append(case)
+    groups: dict[tuple[str, frozenset[Number]], list[Case]] = {}
+    for cases in arms.values():
+        numbers = frozenset(_numbers(tables, cases))
+        if {what for _, what, _, _ in numbers} >= NEEDED:
+            groups.setdefault((cases[0].model, numbers), []).append(cases[0])
+    return {
+        case.arm: {other.arm: keys for other in group if (keys := _differing(case, other))}
+        for group in groups.values()
+        for case in group
+    }
+
+
+def _numbers(tables: Tables, cases: Sequence[Case]) -> Iterator[Number]:
+    """What an arm computes, at each of its places: counts, and whatever training ends with. Times and bytes are left out."""
+    for case in cases:
+        where = f"{case.place.label} {case.task} {case.budget}"
+        params = tables.counted(case).params
+        if params is not None:
+            yield where, "params", 0, (float(params),)
+        for key, metric in tables.metrics.items():
+            trained = bool(metric.made_in) and tables.made_in(metric).samples == "seeds"
+            if (trained or key.startswith("flops/")) and (case.id, key) in tables.cells:
+                for number, outcome in tables.cells[case.id, key].outcomes:
+                    yield where, key, number, tuple(outcome.samples.get("value", ()))
+
+
+def _differing(one: Case, other: Case) -> tuple[str, ...]:
+    """The settings in which two arms differ, without those that only matter to a model that generates."""
+    mine, theirs = ({**case.config.model_dump(), **case.given} for case in (one, other))
+    keys = dict.fromkeys((*mine, *theirs))
+    return tuple(key for key in keys if mine.get(key) != theirs.get(key) and key not in GENERATION_KEYS)

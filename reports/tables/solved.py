@@ -1,0 +1,110 @@
+"""Runs that solved a task, counted by arm, where a task is all or nothing; and what two counts say about two arms.
+
+All arms and seeds of a task decide together whether runs are counted (`harness/stats/solved.py`). Where they are, an interval of
+Student's t over seeds means nothing and is not given; the verdict follows from an exact test of the counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modbench.harness.core.case import Case
+from modbench.harness.core.contracts import SOLVED
+from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.stats import solved, two_counts
+from modbench.harness.stats.effects import Effect
+from modbench.reports.tables.cell import Cell
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many runs of each arm solved a task.
+
+    Attributes:
+        level: accuracy from which a run has solved it.
+        shortcut: accuracy of the best rule that does not solve it.
+        solved: id of a case to the seeds of its runs that solved it.
+        seeds: id of a case to the seeds of all its runs.
+        why_not: why runs are not compared by count; None if they are.
+    """
+
+    level: float
+    shortcut: float
+    solved: Mapping[str, tuple[int, ...]]
+    seeds: Mapping[str, tuple[int, ...]]
+    why_not: str | None
+
+    def of(self, case: Case) -> tuple[int, int]:
+        """Return the number of an arm's runs that solved the task, and of all its runs."""
+        return len(self.solved[case.id]), len(self.seeds[case.id])
+
+    def effect(self, case: Case, baseline: Case) -> Effect:
+        """Return the difference of two arms' shares of runs that solved the task, with exact interval and p-value."""
+        return two_counts.compare(*self.of(case), *self.of(baseline))
+
+
+def counts(metric: Metric, cells: Mapping[str, Cell]) -> Counts | None:
+    """Count the runs that solved the task which a metric is about; None if it is about none, or no arm has a value.
+
+    Args:
+        metric: accuracy on the task.
+        cells: its outcomes by the id of each arm's case.
+    """
+    if not metric.task:
+        return None
+    accuracies, shortcut, way = dict[str, dict[int, float]](), 0.0, SOLVED
+    for case_id, cell in cells.items():
+        if cell.trouble():
+            continue
+        answers = [notes.answers for notes in cell.notes(TrainNotes) if notes.answers]
+        if not answers:
+            continue
+        accuracies[case_id] = cell.values()
+        shortcut, way = max((shortcut, *answers[0].shortcuts.values())), answers[0].solved
+    if not accuracies:
+        return None
+    level = solved.solved_from(shortcut, way)
+    every = [accuracy for values in accuracies.values() for accuracy in values.values()]
+    return Counts(
+        level=level,
+        shortcut=shortcut,
+        solved={
+            arm: tuple(seed for seed, each in values.items() if each >= level) for arm, values in accuracies.items()
+        },
+        seeds={arm: tuple(values) for arm, values in accuracies.items()},
+        why_not=solved.why_not_counted(every, shortcut, way),
+    )
+
+
+def estimate(found: Counts, case: Case, effect: Effect) -> Effect:
+    """Take the interval over seeds from a mean accuracy: of runs that are here or there it means nothing."""
+    if effect.n < 2:
+        return effect  # of one seed the interval is over its questions, and its reason says so
+    mine, n = found.of(case)
+    return Effect(effect.value, n=n, reason=f"all or nothing: {mine} of {n} seeds solved it (solved.csv)")
+
+
+def result(
+    found: Counts, case: Case, baseline: Case, values: tuple[dict[int, float], dict[int, float]]
+) -> dict[str, Any]:
+    """Compare two arms: columns of `comparisons.csv` from `difference` on, but for the verdict.
+
+    Args:
+        found: the counts.
+        case: an arm.
+        baseline: the other.
+        values: accuracy by seed, of either.
+    """
+    effect, (mine, n), (theirs, other_n) = found.effect(case, baseline), found.of(case), found.of(baseline)
+    seeds = values[0].keys() & values[1].keys()
+    apart = [values[0][seed] - values[1][seed] for seed in sorted(seeds)]
+    return {
+        "difference": sum(apart) / len(apart) if apart else None,
+        "status": "ok",
+        "reason": f"all or nothing: solved by {mine} of {n} seeds against {theirs} of {other_n}, "
+        f"exact p {effect.p:.2g} (solved.csv)",
+        "paired": False,
+    }

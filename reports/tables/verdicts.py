@@ -1,0 +1,138 @@
+"""Verdicts on pairs: each row's effects become a word, among the other rows of its family.
+
+A family holds the arms against the report's baseline, for one metric at one place. Whether an arm is told from its baseline then
+does not depend on other lengths, other metrics or pairs that no reader asked about. The other pairs of the same metric and place
+are a second family, and a row of it says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modbench.harness.core.labels import Label
+from modbench.harness.stats import effects, verdicts
+from modbench.harness.stats.effects import Effect
+from modbench.reports.tables.cases import joined
+
+WORDS = {"better": "better", "worse": "worse", "equivalent": "equal within the margin", "different": "not the same"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a pair's verdict is made from.
+
+    Attributes:
+        effect: of a typical call, or of a difference.
+        mean: of mean times; None where there is none.
+        apart: mean minus typical effect.
+        contaminated: why wall time supports no claim.
+        better: for a difference without a ratio, which direction is better; None for a ratio.
+        family: rows with the same value are judged together.
+        other: whether the pair is not one against the report's baseline.
+    """
+
+    effect: Effect
+    mean: Effect | None = None
+    apart: Effect | None = None
+    contaminated: str | None = None
+    better: str | None = None
+    family: Hashable = None
+    other: bool = False
+
+
+def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> None:
+    """Add verdict, reason and labels to the rows that have `evidence`, which is taken from them.
+
+    Args:
+        rows: rows of `comparisons.csv`.
+        margin: differences below this are of no practical interest.
+        claims: whether the run's effort supports verdicts.
+    """
+    found: dict[int, Evidence] = {
+        i: row.pop("evidence") for i, row in enumerate(rows) if row.get("evidence") is not None
+    }
+    typical, mean = (
+        _adjusted({i: (each.family, each.effect.p) for i, each in found.items()}),
+        _adjusted({i: (each.family, each.mean.p) for i, each in found.items() if each.mean is not None}),
+    )
+    for i, evidence in found.items():
+        row = rows[i]
+        row["p_adjusted"] = typical.get(i, (None, 1))[0]
+        if not claims:
+            _contaminated(row, evidence)
+            continue
+        if evidence.better is not None:
+            row["verdict"] = verdicts.difference_verdict(evidence.effect, evidence.better, row["p_adjusted"])
+            continue
+        _judge_ratio(row, evidence, margin, typical.get(i), mean.get(i))
+
+
+def _adjusted(p_values: Mapping[int, tuple[Hashable, float | None]]) -> dict[int, tuple[float, int]]:
+    """Adjusted p-value and size of the family, by row."""
+    families: dict[Hashable, dict[int, float]] = {}
+    for i, (family, p) in p_values.items():
+        if p is not None:
+            families.setdefault(family, {})[i] = p
+    return {i: (p, len(family)) for family in families.values() for i, p in effects.adjusted(family).items()}
+
+
+def _judge_ratio(
+    row: dict[str, Any],
+    evidence: Evidence,
+    margin: float,
+    typical: tuple[float, int] | None,
+    mean: tuple[float, int] | None,
+) -> None:
+    effect = evidence.effect
+    word, tail, of_mean = verdicts.verdict(effect, margin, typical and typical[0]), False, ""
+    own = word
+    if evidence.mean is not None and evidence.apart is not None:
+        of_mean = verdicts.verdict(evidence.mean, margin, mean and mean[0])
+        word, tail = verdicts.joint(own, of_mean, evidence.apart, margin)
+    row["verdict"] = word
+    more: list[str] = []
+    if tail:
+        _label(row, Label.TAIL)
+        assert evidence.mean is not None
+        ratios = f"{math.exp(effect.value):.3g}× against {math.exp(evidence.mean.value):.3g}×"
+        more.append(f"typical calls and the mean disagree: {ratios}")
+    elif word == "inconclusive":
+        more.append(_undecided(evidence, margin, own, typical))
+    elif word != own:
+        more.append(f"a typical call is {WORDS[own]}, the mean {WORDS.get(of_mean, 'undecided')}")
+    if evidence.other and word != "inconclusive":
+        more.append("not a pair against the report's baseline: judged in a family of its own")
+    if evidence.contaminated:
+        row["verdict"] = "contaminated"
+        _contaminated(row, evidence)
+        return
+    row["reason"] = joined([row["reason"], *more])
+
+
+def _contaminated(row: dict[str, Any], evidence: Evidence) -> None:
+    """Label a row whose ratio the machine made, or may have made: where there is no verdict, too."""
+    if evidence.contaminated:
+        _label(row, Label.CONTAMINATED)
+        row["reason"] = joined([row["reason"], evidence.contaminated])
+
+
+def _undecided(evidence: Evidence, margin: float, own: str, typical: tuple[float, int] | None) -> str:
+    """Why a pair is inconclusive, and what would decide it."""
+    effect = evidence.effect
+    excludes = effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high
+    if own == "inconclusive" and excludes and typical is not None:
+        return f"not significant among {typical[1]} comparisons (Benjamini-Hochberg p {typical[0]:.2g})"
+    if effect.sd is None:
+        return "a single launch gives no verdict"
+    what, asked = ("it", effect) if own == "inconclusive" or evidence.mean is None else ("the mean", evidence.mean)
+    needed = verdicts.launches_needed(asked, margin)
+    if needed is None:
+        return f"not even {verdicts.MOST_LAUNCHES} launches would decide {what}"
+    return f"{needed} launches would decide {what}"
+
+
+def _label(row: dict[str, Any], label: Label) -> None:
+    row["labels"] = ";".join(filter(None, [row["labels"], label]))

@@ -1,0 +1,1 @@
+"""The vocabulary of reports: words of verdicts, names of arms, numbers as text."""

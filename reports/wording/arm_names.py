@@ -1,0 +1,65 @@
+"""Names of arms: `MoD 0.125`, `dense, 56 % of the FLOPs`, `mine:build`."""
+
+from __future__ import annotations
+
+import re
+
+from modbench.harness.core.case import Case
+from modbench.harness.core.ids import short_name
+
+_NAMES = {
+    "dense": "dense",
+    "mod": "MoD",
+    "mode_staged": "MoDE staged",
+    "mode_integrated": "MoDE integrated",
+    "moe": "MoE",
+    "depth_predictor": "depth predictor",
+    "depth_branches": "depth branches",
+    "depth_scale": "depth scale",
+    "early_exit": "early exit",
+}
+# What a rung has in common with its target, by the letter in its name (`planning/match.py`).
+_QUANTITIES = {"f": "FLOPs", "t": "training FLOPs", "p": "parameters"}
+# A longer name would leave a figure no room.
+MOST_LETTERS = 32
+MOST_IN_TITLE = 16
+
+
+def model_name(model: str) -> str:
+    """Return the display name of a model: `MoD`, or `mine:build` for a user's."""
+    return _NAMES.get(model, short_name(model))
+
+
+def in_title(case: Case) -> str:
+    """Return the name of a baseline where a title has room for it, else `the baseline`."""
+    return short(case) if len(short(case)) <= MOST_IN_TITLE else "the baseline"
+
+
+def name(case: Case) -> str:
+    """Return the display name of an arm: `MoD 0.125`, `dense, 56 % of the FLOPs`, `mine:build`."""
+    if case.rung:
+        share, quantity = _rung(case)
+        return f"{_NAMES.get(case.model, case.model)}, {share} of the {quantity}"
+    base = case.short_model if case.own else _NAMES.get(case.model, case.model)
+    parts = [re.sub(r"^(c(?=[0-9.e-]+$)|experts_top_k(?=[0-9]+$))", _instead, part) for part in case.arm_parts]
+    return " ".join((base, *parts))
+
+
+def _instead(key: re.Match[str]) -> str:
+    """What replaces a key in a display name: `0.125` for `c0.125`, `top-2` for `experts_top_k2`."""
+    return "" if key[0] == "c" else "top-"
+
+
+def short(case: Case) -> str:
+    """Return the display name where a figure has little room: `dense 56 %` for `dense, 56 % of the FLOPs`.
+
+    Of a long name the middle is left out.
+    """
+    said = f"{_NAMES.get(case.model, case.model)} {_rung(case)[0]}" if case.rung else name(case)
+    return said if len(said) <= MOST_LETTERS else f"{said[: MOST_LETTERS - 12]}…{said[-11:]}"
+
+
+def _rung(case: Case) -> tuple[str, str]:
+    """The share of the anchor's cost that a rung has, and the quantity, from its only part, such as `f0.56`."""
+    part = case.arm_parts[0]
+    return f"{float(part[1:]):.0%}".replace("%", " %"), _QUANTITIES[part[0]]

@@ -1,0 +1,67 @@
+"""Words of verdicts and workloads, and ratios and intervals as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modbench.harness.core.units import three_digits
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Glyph and word of each verdict, for times; below for everything else.
+TIME_WORDS = {
+    "better": "▲ faster",
+    "worse": "▼ slower",
+    "equivalent": "≈ equivalent",
+    "different": "△ different",
+    "inconclusive": "? undecided",
+    "contaminated": "⚠ contaminated",
+}
+PLAIN_WORDS = {**TIME_WORDS, "better": "▲ better", "worse": "▼ worse"}
+# Timed workloads in the order of the page.
+TIMED = (
+    ("forward pass", "latency/forward"),
+    ("train step", "latency/train_step"),
+    ("prefill", "latency/prefill"),
+    ("decode step", "latency/decode"),
+)
+# What a rung of the dense ladder has in common with its target.
+MATCHED = {"flops/forward": "FLOPs", "flops/train_step": "training FLOPs", "params": "parameters"}
+
+
+def words(row: pd.Series) -> str:
+    """Return a row's verdict as a glyph and a word, or `no claim`."""
+    return verdict_words(row.verdict, str(row.unit))
+
+
+def verdict_words(verdict: object, unit: str) -> str:
+    """Return a verdict as a glyph and a word, or `no claim`; times are faster or slower, all else better or worse."""
+    table = TIME_WORDS if unit == "s" else PLAIN_WORDS
+    return table.get(verdict, "no claim") if isinstance(verdict, str) else "no claim"
+
+
+def times(ratio: float) -> str:
+    """Format a ratio: `1.62×`."""
+    return f"{three_digits(ratio)}×"
+
+
+def is_number(value: object) -> bool:
+    """Whether a table's cell holds a number."""
+    return isinstance(value, int | float) and value == value  # noqa: PLR0124  # NaN is the only value unequal to itself
+
+
+def interval(row: pd.Series) -> str:
+    """Format a row's interval: `[1.60–1.65]`, or an empty string."""
+    return f"[{three_digits(row.ci_low)}–{three_digits(row.ci_high)}]" if is_number(row.ci_low) else ""
+
+
+def promise(row: pd.Series, what: str = "promised") -> str:
+    """Say which share of the ideal gain was realised; an empty string if there is no ideal."""
+    if not is_number(row.ideal):
+        return ""
+    if is_number(row.realised) and row.ideal > 1:
+        if row.realised <= 0:
+            return f"none of the {what} gain of {times(row.ideal)}"
+        return f"{row.realised:.0%} of the {what} gain"
+    return f"{times(row.ideal)} {what}"

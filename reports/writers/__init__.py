@@ -1,0 +1,1 @@
+"""Text, HTML, Markdown, LaTeX, CSV: what escapes, wraps and aligns."""
