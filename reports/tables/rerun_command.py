@@ -31,7 +31,7 @@ KEPT = (
 )
 KEPT_ALONE = ("--compile", "--only")
 LEFT = ("-o", "--out", "-k", "--timeout", "--launcher", "--launcher-profile")
-LEFT_ALONE = ("--strict", "--json", "-q", "--quiet")
+LEFT_ALONE = ("--strict", "--json", "-q", "--quiet", "-v", "--verbose")
 
 
 @dataclass(frozen=True)

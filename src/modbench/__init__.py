@@ -55,7 +55,7 @@ if not TYPE_CHECKING:  # else type checkers would believe that the package has e
         "python.measure": ("Measurement", "measure"),
         "python.planned": ("Planned",),
         "python.runs": ("plan", "resume", "run"),
-        "reports.frames": ("Results", "load"),
+        "reports.notebook.frames": ("Results", "load"),
     }
 
     def __getattr__(name: str) -> object:
