@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from modbench.harness.core.case import Case
 from modbench.reports.questions import win_rate
 from modbench.reports.questions.break_even import AXES, Line, lines, to_be_sure
-from modbench.reports.sentences.break_even_words import SHORT, rounded
+from modbench.reports.sentences.break_even_words import FAR, SHORT, rounded
 from modbench.reports.tables import losses
 from modbench.reports.tables.contenders import rung_beside
 from modbench.reports.tables.load import Loaded
@@ -102,7 +102,9 @@ def table(loaded: Loaded) -> Table | None:
     if not made:
         return None
     pay = any(isinstance(cell, From) for column in made for cell in column.cells)
-    return Table(f"pays from {along} =" if pay else "", called(loaded, arms), made, [*_meanings(loaded, made, pay=pay)])
+    return Table(
+        f"pays from {along} (95 %)" if pay else "", called(loaded, arms), made, [*_meanings(loaded, arms, made)]
+    )
 
 
 def _along(loaded: Loaded, arms: Sequence[Case]) -> tuple[str, list[Column]]:
@@ -177,18 +179,33 @@ def _loss(loaded: Loaded, arms: Sequence[Case]) -> Iterator[Column]:
         yield Column("", "loss", list(cells.values()), said)
 
 
-def _meanings(loaded: Loaded, made: Sequence[Column], *, pay: bool) -> Iterator[str]:
+def _meanings(loaded: Loaded, arms: Sequence[Case], made: Sequence[Column]) -> Iterator[str]:
     """Yield what the titles and signs mean."""
     base, titles = name(loaded.arms[0]), {column.title for column in made}
     against = [title for title in AGAINST.values() if title in titles]
     if against:
-        yield f"{', '.join(against)}: dense of equal {', of equal '.join(against)}{' (95 %)' * pay}"
+        far = _apart(loaded, arms) if AGAINST["equal cost"] in against else 0.0
+        apart = f" (FLOPs ±{far:.0%})".replace("%", " %") if far >= FAR else ""
+        yield f"{', '.join(against)}: dense of equal {', of equal '.join(against)}{apart}"
     text = " ".join(cell for column in made for cell in column.texts(full=True))
     yield from (said for sign, said in SIGNS.items() if sign in text)
     shares = [title for title in SHARES.values() if title in titles]
     if shares:
         yield f"{', '.join(shares)}: ÷ {base}"
     yield from (column.meaning for column in made if column.meaning)
+
+
+def _apart(loaded: Loaded, arms: Sequence[Case]) -> float:
+    """Return how far the FLOPs of a model of equal cost are from equal at most: it was solved for one length."""
+    beside = [found[1] for case in arms if (found := rung_beside(loaded, case)) is not None]
+    gaps = (
+        gap
+        for rung in beside
+        if rung.quantity == "flops/forward"
+        for at, gap in rung.gaps.items()
+        if at in loaded.lengths
+    )
+    return max(map(abs, gaps), default=0.0)
 
 
 def _where(line: Line, *, full: bool) -> str:

@@ -285,6 +285,8 @@ def test_quick_ends_within_46_lines_of_80_columns(tmp_path: Path, monkeypatch: p
     found = break_even.lines(loaded, ["mode_staged[c0.125]"], ["latency/forward"])
     late = break_even.to_be_sure(*found[:2]).found
     assert staged[:2] == [f"{late.low:.0f}–{late.high:.0f}", "–"]
+    gap = max(abs(gap) for rung in loaded.run.plan.ladder for gap in rung.gaps.values())
+    assert f"of equal cost (FLOPs ±{100 * gap:.0f} %)" in " ".join(lines)  # each was solved for one length
     every = closing(loaded, verbose=True).splitlines()
     assert len(every) > 2 * len(lines)
     assert {*lines[places[2] : places[5] - 1]} <= {*every}
