@@ -182,11 +182,11 @@ def _loss(loaded: Loaded, arms: Sequence[Case]) -> Iterator[Column]:
 def _meanings(loaded: Loaded, arms: Sequence[Case], made: Sequence[Column]) -> Iterator[str]:
     """Yield what the titles and signs mean."""
     base, titles = name(loaded.arms[0]), {column.title for column in made}
-    against = [title for title in AGAINST.values() if title in titles]
+    words = {"shape": f"{base} of equal shape", "cost": f"dense of equal cost{_apart(loaded, arms)}"}
+    against = [title for title in words if title in titles]
     if against:
-        far = _apart(loaded, arms) if AGAINST["equal cost"] in against else 0.0
-        apart = f" (FLOPs ±{far:.0%})".replace("%", " %") if far >= FAR else ""
-        yield f"{', '.join(against)}: dense of equal {', of equal '.join(against)}{apart}"
+        said = ", ".join(words[title] for title in against)
+        yield f"{', '.join(against)}: {said.replace(', dense', ',') if base == 'dense' else said}"
     text = " ".join(cell for column in made for cell in column.texts(full=True))
     yield from (said for sign, said in SIGNS.items() if sign in text)
     shares = [title for title in SHARES.values() if title in titles]
@@ -195,17 +195,14 @@ def _meanings(loaded: Loaded, arms: Sequence[Case], made: Sequence[Column]) -> I
     yield from (column.meaning for column in made if column.meaning)
 
 
-def _apart(loaded: Loaded, arms: Sequence[Case]) -> float:
-    """Return how far the FLOPs of a model of equal cost are from equal at most: it was solved for one length."""
+def _apart(loaded: Loaded, arms: Sequence[Case]) -> str:
+    """Say how far the FLOPs of a model of equal cost are from equal at most: it was solved for one length."""
     beside = [found[1] for case in arms if (found := rung_beside(loaded, case)) is not None]
-    gaps = (
-        gap
-        for rung in beside
-        if rung.quantity == "flops/forward"
-        for at, gap in rung.gaps.items()
-        if at in loaded.lengths
-    )
-    return max(map(abs, gaps), default=0.0)
+    gaps = [
+        rung.gaps[at] for rung in beside if rung.quantity == "flops/forward" for at in rung.gaps if at in loaded.lengths
+    ]
+    far = max(map(abs, gaps), default=0.0)
+    return f" (FLOPs ±{100 * far:.0f} %)" if far >= FAR else ""
 
 
 def _where(line: Line, *, full: bool) -> str:

@@ -413,3 +413,16 @@ def test_one_length_shows_the_ratio_to_the_model_of_equal_cost(tmp_path: Path) -
     half = f"{(ends[1] - ends[0]) / 2:.2f}".removeprefix("0")
     assert cells[0] == f"1.12×±{half}▲"
     assert set(cells[1:]) == {"–"}
+
+
+def test_what_arms_are_compared_with_is_named_by_the_baseline(tmp_path: Path) -> None:
+    """`modbench report --baseline moe`: of its shape is MoE, of equal cost a dense model."""
+    demo.unpack(tmp_path)
+    for baseline, said in (
+        (None, "dense of equal shape, of equal cost"),
+        ("moe", "MoE of equal shape, dense of equal cost"),
+    ):
+        table = pays_table.table(load(tmp_path, baseline))
+        assert table is not None
+        assert sum(f"shape, cost: {said} (FLOPs ±" in each for each in table.meanings) == 1
+        assert "FLOPs, memory: ÷ " + said.split()[0] in table.meanings
