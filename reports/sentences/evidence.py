@@ -10,7 +10,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.core.units import counted
 from modbench.reports.sentences import confirmation_words
-from modbench.reports.sentences.machine import machine_check, twin_check
+from modbench.reports.sentences.machine import GLYPHS, machine_check, machine_facts, twin_check
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name
 
@@ -100,7 +100,8 @@ def sure_in_short(loaded: Loaded) -> str:
     parts += [] if found.half is None else [f"±{100 * found.half:.1f} % (median)"]
     if found.judged:
         parts += [f"{found.undecided} of {found.judged} ratios open", f"margin {100 * suite.margin:.2g} %"]
-    return f"{', '.join(parts)}; {machine_check(loaded)[1].replace('machine check (A/A): identical', 'A/A test: identical')}"
+    status, known = machine_facts(loaded)
+    return f"{', '.join(parts)}; {GLYPHS[status]} A/A test: {known}"
 
 
 def doubts(loaded: Loaded) -> list[str]:

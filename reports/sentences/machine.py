@@ -37,7 +37,7 @@ def jobs(loaded: Loaded) -> list[tuple[str, str]]:
     return said
 
 
-GLYPHS = {"fit": "●", "undecided": "○", "doubtful": "⚠", "unfit": "✗"}
+GLYPHS = {"unknown": "○", "fit": "●", "undecided": "○", "doubtful": "⚠", "unfit": "✗"}
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,18 @@ def _place(row: pd.Series) -> str:
 
 def machine_check(loaded: Loaded) -> tuple[str, str]:
     """Return the verdict on the machine, and in one line what is known of it: its certificate, and the run's own twins."""
+    status, said = machine_facts(loaded)
+    return status, f"{GLYPHS[status]} machine check (A/A): {said}"
+
+
+def machine_facts(loaded: Loaded) -> tuple[str, str]:
+    """Return the verdict on the machine, and what it rests on."""
     known, twins = loaded.certificate, twin_check(loaded)
     if known is None and twins is None:
-        left = ": times have no verdicts; modbench doctor makes it" if _withheld(loaded) else ""
-        return "unknown", f"○ machine check (A/A): not made{left}"
+        return "unknown", f"not made{': times have no verdicts; modbench doctor makes it' if _withheld(loaded) else ''}"
     if known is None and not loaded.checked:
         assert twins is not None
-        return "unknown", f"○ machine check (A/A): not made: times have no verdicts; {twins.in_words()}"
+        return "unknown", f"not made: times have no verdicts; {twins.in_words()}"
     said = [each.in_words() for each in (known, twins) if each is not None]
     if twins is not None and twins.apart and (known is None or known.verdict != "unfit"):
         status = "doubtful"
@@ -102,7 +107,7 @@ def machine_check(loaded: Loaded) -> tuple[str, str]:
     else:
         assert twins is not None
         status = "fit" if twins.equivalent == len(twins.verdicts) else "undecided"
-    return status, f"{GLYPHS[status]} machine check (A/A): {'; '.join(said)}"
+    return status, "; ".join(said)
 
 
 def warnings(loaded: Loaded) -> list[str]:
