@@ -20,9 +20,9 @@ def pack(files: Mapping[str, Any]) -> bytes:
     return gzip.compress(json.dumps(dict(sorted(files.items())), separators=(",", ":")).encode(), mtime=0)
 
 
-def unpack(folder: Path, packed: Path = PACKED) -> None:
+def unpack(folder: Path, packed: Path | None = None) -> None:
     """Write a packed run's files, by default those of the run that is stored here, into a folder, which exists."""
-    for name, content in json.loads(gzip.decompress(packed.read_bytes())).items():
+    for name, content in json.loads(gzip.decompress((packed or PACKED).read_bytes())).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content), encoding="utf-8")
