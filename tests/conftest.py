@@ -101,6 +101,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_runtest_logfinish() -> None:
+    """Leave out of it also what a test has loaded for good, such as transformers."""
+    gc.collect()
+    gc.freeze()
+
+
 # Small enough for seconds, large enough that every layer, length and capacity matters.
 TINY_SUITE = """
 name = "tiny"

@@ -87,7 +87,7 @@ def run(
     if not elsewhere and (gap := accelerators.not_measured(plan.device)) is not None:
         print(gap, file=sys.stderr, flush=True)
     if not as_json and not quiet:
-        say(summary.opening(plan))
+        say(summary.opening(plan), sys.stderr)
     finished = api.run(
         plan,
         folder,
