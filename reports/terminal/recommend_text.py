@@ -62,7 +62,7 @@ def _lines(found: Recommended, *, verbose: bool) -> Iterator[str]:
         yield Whole()
         yield from map(Whole, _table(found))
         yield Whole()
-        yield from _pairs(found, found.best)
+        yield from _pairs(found, found.best, verbose=verbose)
         yield from _limits(found)
         yield from _losses(found)
     yield from _rest(found, verbose=verbose)
@@ -140,13 +140,14 @@ def _time(value: Value, factor: float) -> str:
     return f"{said} [{three_digits(value.low / factor)}–{three_digits(value.high / factor)}]"
 
 
-def _pairs(found: Recommended, best: Judged) -> Iterator[str]:
+def _pairs(found: Recommended, best: Judged, *, verbose: bool) -> Iterator[str]:
     """How the best compares with its runner-up, and with the dense model of equal cost."""
+    reasons = verbose or not found.commands  # a command says what would decide it
     case, other = best.candidate.case, found.runner_up
     if other is None:
         yield "runner-up: none; no other setting fits or may fit"
     else:
-        yield f"{short(case)} against {short(other.candidate.case)}: {_told(found)}"
+        yield f"{short(case)} against {short(other.candidate.case)}: {_told(found, reasons=reasons)}"
     if best.candidate.time.value is not None and best.candidate.time.unsure:
         yield f"no verdict on times: {best.candidate.time.unsure}"
     if found.equal_cost and (other is None or found.equal_cost[0] != name(other.candidate.case)):
@@ -155,7 +156,7 @@ def _pairs(found: Recommended, best: Judged) -> Iterator[str]:
         yield f"no dense model of equal cost was measured beside {name(case)}"
 
 
-def _told(found: Recommended) -> str:
+def _told(found: Recommended, *, reasons: bool) -> str:
     """Say whether the best and its runner-up are told apart in the objective."""
     pair = found.apart
     if pair is None:
@@ -165,7 +166,7 @@ def _told(found: Recommended) -> str:
         word = f"told apart: the runner-up is {MORE[found.objective]}"
     if pair.ratio is None:  # what both losses rest on is said below
         return f"loss {_rise(found, pair)}, {word}"
-    why = f": {pair.reason}" if word == "not told apart" and pair.reason else ""
+    why = f": {pair.reason}" if reasons and word == "not told apart" and pair.reason else ""
     return f"{_ratio(pair) if found.objective == 'latency' else times(pair.ratio)}, {word}{why}"
 
 

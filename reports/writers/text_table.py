@@ -29,12 +29,14 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def wrapped(sentences: Iterable[str], columns: int) -> list[str]:
-    """Wrap each sentence to the width; a path or an id stays whole."""
+def wrapped(sentences: Iterable[str], columns: int, indent: str = "") -> list[str]:
+    """Wrap each sentence to the width; a path or an id stays whole. Further lines of a sentence begin with the indent."""
     return [
         line
         for sentence in sentences
-        for line in textwrap.wrap(sentence, columns, break_on_hyphens=False, break_long_words=False)
+        for line in textwrap.wrap(
+            sentence, columns, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+        )
     ]
 
 

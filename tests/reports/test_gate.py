@@ -127,9 +127,7 @@ def test_the_gates_exit_codes(tmp_path: Path, modbench: Any) -> None:
     before, slow = tmp_path / "before", tmp_path / "slow"
     stopped = modbench("gate", slow, "--against", before)
     assert stopped.returncode == 1
-    assert re.search(
-        r"^worse        moe\[T\d+-\S+ and 1 more  latency/forward  worst 0.7", stopped.stdout, re.MULTILINE
-    )
+    assert re.search(r"^worse latency/forward: 2, worst moe\[T\d+\] 0.7", stopped.stdout, re.MULTILINE)
     assert modbench("gate", before, "--against", slow).returncode == 0
     told = json.loads(modbench("gate", slow, "--against", before, "--json").stdout)
     assert (told["verdict"], told["exit_code"], told["margin"]) == ("worse", 1, 0.02)
@@ -245,7 +243,7 @@ def test_a_smoke_run_tells_nothing_of_times(tmp_path: Path) -> None:
     assert reasons(found.findings, "latency/") == {"a smoke run makes no claims"}
     told = list(gate_text.as_text(found))
     assert "no time was compared" in told
-    assert any(line.startswith("cannot tell: dense[T64-B1-fp32-cpu1] latency/forward and ") for line in told)
+    assert any(line.endswith(" cannot tell: a smoke run makes no claims") for line in told)
     assert found.exit_code() == 5
 
 
