@@ -61,7 +61,6 @@ def _lines(found: Recommended, *, verbose: bool) -> Iterator[str]:
             yield f"{who}: skipping tokens is not shown to pay here."
         yield Whole()
         yield from map(Whole, _table(found))
-        yield Whole()
         yield from _pairs(found, found.best, verbose=verbose)
         yield from _limits(found)
         yield from _losses(found)
