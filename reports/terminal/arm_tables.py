@@ -171,7 +171,7 @@ def legend(text: str, against: str, *, readers: str = "") -> tuple[list[str], li
     used = [f"{glyph} {word}" for glyph, word in meanings.items() if re.search(rf"\d{glyph}", text)]
     used += ["? open"] if re.search(r"[\d ]\?", text) else []
     parts += [" ".join(used)] if used else []
-    parts += [f"{BEST_MARK} shown best"] * bool(re.search(rf"\S\{BEST_MARK}", text))
+    parts += [f"{BEST_MARK} best"] * bool(re.search(rf"\S\{BEST_MARK}", text))
     said = {
         FUTURE_MARK: f"{readers}{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss",
         DISTURBED_MARK: "contaminated: the machine was disturbed, its wall time supports no claim",

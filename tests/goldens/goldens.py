@@ -253,12 +253,11 @@ def _same_data(stored: str, text: str) -> str | None:
     split: Callable[[str], list[str]] = re.compile(r'([,\n\s:\[\]{}";]+)').split
     for number, (old, new) in enumerate(_lines(stored, text), 1):
         if old != new:
-            if old is not None and new is not None:
-                pairs = [*zip(split(old), split(new), strict=False)]
-                if len(split(old)) == len(split(new)) and all(_same(a, b) for a, b in pairs):
+            if old is not None and new is not None and len(split(old)) == len(split(new)):
+                apart = [pair for pair in zip(split(old), split(new), strict=True) if not _same(*pair)]
+                if not apart:
                     continue
-                found = next((pair for pair in pairs if not _same(*pair)), (old, new))
-                return f"line {number}\n  stored: {found[0]}\n  now:    {found[1]}"
+                return f"line {number}\n  stored: {apart[0][0]}\n  now:    {apart[0][1]}"
             return f"line {number}\n  stored: {old}\n  now:    {new}"
     return None
 

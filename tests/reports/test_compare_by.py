@@ -192,8 +192,7 @@ bf16  0.125    8.00 1.60×±.00▲*       1.91 1.50×*
       0.25     12.8                   2.86
       0.5    failed                   3.81 0.75×
 
-ratio: capacity=0.25 ÷ row · ± half of 95 % · ▲ faster · * shown best
-margin 2.0%
+ratio: capacity=0.25 ÷ row · ± half of 95 % · ▲ faster · * best · margin 2.0%
 capacity does not apply to dense; MoE
 mod[c0.5-T64-B1-fp32-cpu1] and 1 more: failed: error: planted <b>failure</b>
 """
