@@ -70,6 +70,7 @@ _SCALES: dict[str, list[tuple[float, str]]] = {
     "B": [(2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")],
     "J": [(1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ")],
     "token/s": [(1e6, "M tokens/s"), (1e3, "k tokens/s"), (1.0, "tokens/s")],
+    "param": [(1e9, "B"), (1e6, "M"), (1e3, "k"), (1.0, "")],
     "FLOP": [
         (1e21, "ZFLOP"),
         (1e18, "EFLOP"),

@@ -71,6 +71,8 @@ _LOOKS = {
     "early_exit": (5, "X", "✖"),
 }
 OTHER = (6, "P", "✚")  # controls
+# Controls share one colour and differ in shape, by their router.
+_CONTROLS = {"stochastic": ("o", "●"), "norm": ("D", "◆"), "every_n": ("^", "▲")}
 # Users' models, in the order of their arms; of more than there are looks, some share one.
 OWN = (OTHER, (3, "*", "★"), (5, "h", "⬢"), (2, "8", "⯃"), (4, "d", "♦"))
 # The user's arms of the run that is drawn, with their numbers.
@@ -97,7 +99,7 @@ def look(case: Case) -> Look:
     if case.own:
         index, marker, glyph = OWN[(OWN_ARMS.get() or {}).get(case.arm, 0) % len(OWN)]
     if case.config.router not in {"learned", "synthetic"} and case.config.capacity is not None:
-        index, marker, glyph = OTHER  # a control
+        index, (marker, glyph) = OTHER[0], _CONTROLS.get(case.config.router, OTHER[1:])
     opacity = 1.0
     if case.model == "mod" and case.config.capacity is not None:
         opacity = 1.0 - 0.55 * min(1.0, case.config.capacity / 0.75)

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
-from modbench.reports.figures.ratio_figure import MOST_ROWS, Bar, ratio_figure
+from modbench.reports.figures.ratio_axis import ends_of, ratio_axis
+from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figure, to_svg
+from modbench.reports.model import Estimate, Finding, Verdict
 from modbench.reports.sentences import first_screen, machine
 from modbench.reports.tables.load import Loaded, evenly
 from modbench.reports.terminal.arm_tables import APART_MARK, APART_WORDS, TABLES, columns
 from modbench.reports.wording.arm_names import name, short
 from modbench.reports.wording.words import TIMED, is_number
+from modbench.reports.writers.inline import number, plain
 
 # Arms and lengths of the table at most, and tables.
 MOST_ARMS, MOST_LENGTHS, MOST_TABLES = 16, 6, 2
 # Characters of all sentences about doubts.
 MOST_SAID = 4000
+# Rows of the figure at most, and letters of a name.
+MOST_ROWS, MOST_LETTERS = 12, 28
+# An interval may leave the frame: one of a single noisy row would hide all the others.
+ROOM = 1.25
+_DECIDED = {"better", "worse", "equivalent"}
+# Colours that can be read on a light ground and on a dark one; text has the notebook's own.
+_COLOURS = {"ink": "currentColor", "muted": "#7d868f", "hair": "#9aa3ab55", "paper": "none", "series-1": "#2b87c8"}
+_SERIES_1 = "#020501"
 
 
 def html(loaded: Loaded, page: Path | None) -> str:
@@ -65,31 +78,56 @@ def _table(made: Sequence[Sequence[str]]) -> str:
 
 def _figure(loaded: Loaded) -> str:
     """Speed-ups at the longest length that was timed; nothing where no time is compared."""
+    if loaded.run.plan.suite.isoflop:
+        return ""
     for _, metric in TIMED:
-        rows = [
-            (case, loaded.pair(case.arm, metric, length))
-            for length in loaded.lengths[-1:]
-            for case in loaded.arms_shown
-        ]
-        bars = [
-            Bar(
+        rows = [loaded.pair(case.arm, metric, length) for length in loaded.lengths[-1:] for case in loaded.arms_shown]
+        found = [
+            Finding(
                 f"{short(case)}, T {int(row.seq_len):,}",
-                float(row.ratio),
-                *_ends(row.ci_low, row.ci_high),
-                _word(row.verdict),
+                typical=Estimate.of(row.ratio, row.ci_low, row.ci_high, kind="ratio", unit="s"),
+                verdict=row.verdict if isinstance(row.verdict, str) else None,
             )
-            for case, row in rows
+            for case, row in zip(loaded.arms_shown, rows, strict=False)
             if row is not None and is_number(row.ratio)
         ]
-        if bars and not loaded.run.plan.suite.isoflop:
-            margin = loaded.run.plan.suite.margin
-            return ratio_figure(evenly(bars, MOST_ROWS), name(loaded.arms[0]), margin)
+        if found:
+            return ratio_figure(evenly(found, MOST_ROWS), name(loaded.arms[0]), loaded.run.plan.suite.margin)
     return ""
 
 
-def _ends(low: object, high: object) -> tuple[float | None, float | None]:
-    return (float(low), float(high)) if is_number(low) and is_number(high) else (None, None)  # type: ignore[arg-type]
+def ratio_figure(found: Sequence[Finding], baseline: str, margin: float) -> str:
+    """Draw ratios against a baseline as one SVG element of some kilobytes, which stands by itself, without the page's styles.
+
+    Args:
+        found: at least one ratio; of many the first are drawn.
+        baseline: its name.
+        margin: differences below this do not matter: the shaded band.
+    """
+    rows = [(_cut(plain(each.what)), each.typical, each.verdict) for each in found[:MOST_ROWS]]
+    ratios = [ratio.value or 0.0 for _, ratio, _ in rows]
+    # A notebook holds many figures, and a part of one must not refer to a part of another.
+    identity = f"ratios-{hashlib.sha256(repr((rows, baseline, margin)).encode()).hexdigest()[:8]}"
+    figure, (axis,) = new_figure(5.4, 0.62 + 0.2 * len(rows))
+    figure.suptitle(f"speed-up over {_cut(baseline)}", x=0.01, ha="left", fontsize=8.5, color=MUTED)
+    ratio_axis(axis, "x", ends_of(ratios, ROOM))
+    axis.axvspan(1 / (1 + margin), 1 + margin, color=HAIR, linewidth=0)
+    axis.axvline(1, color=MUTED, linewidth=0.8)
+    for y, (_, ratio, verdict) in enumerate(rows):
+        if ratio.low is not None and ratio.high is not None:
+            axis.plot([ratio.low, ratio.high], [y, y], color=_SERIES_1, linewidth=1.4)
+        face = _SERIES_1 if verdict in _DECIDED else PAPER
+        axis.plot([ratios[y]], [y], "o", markersize=5, markerfacecolor=face, markeredgecolor=_SERIES_1)
+        beside(axis, y, f"{number(ratio)}  {plain(Verdict(verdict))}")
+    axis.set_yticks(range(len(rows)), [called for called, *_ in rows])
+    axis.set_ylim(len(rows) - 0.4, -0.6)
+    axis.grid(visible=False, axis="y")
+    axis.tick_params(axis="y", length=0)
+    label = "; ".join(f"{plain(each.what)}: {number(each.typical)}" for each in found[:MOST_ROWS])
+    svg = to_svg(figure, identity, f"Speed-up over {baseline}: {label}")
+    svg = re.sub(r"var\(--([\w-]+)\)", lambda found: _COLOURS[found[1]], svg)
+    return svg.replace("<svg ", '<svg style="max-width:34em" ', 1)
 
 
-def _word(verdict: object) -> str | None:
-    return verdict if isinstance(verdict, str) else None
+def _cut(name: str) -> str:
+    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 9]}…{name[-8:]}"

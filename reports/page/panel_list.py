@@ -11,8 +11,10 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.discovery import Entry
 from modbench.harness.core.errors import UsageError, in_short, unknown
 from modbench.reports.figures import style
-from modbench.reports.panel import Drawing, Panel
+from modbench.reports.model import Alert, Figure
+from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
+from modbench.reports.writers import html
 
 
 def panels() -> list[tuple[str, Panel]]:
@@ -40,13 +42,13 @@ def blaming_artifacts(panel: str, loaded: Loaded) -> Iterator[None]:
         ) from error
 
 
-def drawn(loaded: Loaded) -> Iterator[tuple[str, Drawing]]:
-    """Yield the panel and the drawing of every figure that the run has data for, in the order of the page."""
+def drawn(loaded: Loaded) -> Iterator[tuple[str, Figure]]:
+    """Yield the panel and every figure that the run has data for, in the order of the page."""
     for name, panel in panels():
-        if panel.figures is not None:
+        if panel.draws:
             try:
                 with blaming_artifacts(name, loaded), style.numbered(loaded.arms):
-                    found = panel.figures(loaded)
+                    found = [each for each in panel.render(loaded) or () if isinstance(each, Figure)]
             except Exception:
                 if catalogue.is_shipped("panels", name):
                     raise
@@ -54,7 +56,7 @@ def drawn(loaded: Loaded) -> Iterator[tuple[str, Drawing]]:
             yield from ((name, each) for each in found)
 
 
-def named(loaded: Loaded, name: str) -> Drawing:
+def named(loaded: Loaded, name: str) -> Figure:
     """Return the figure of this name, or the only figure of the panel of this name.
 
     Raises:
@@ -78,23 +80,20 @@ def rendered(name: str, panel: Panel, loaded: Loaded) -> Markup | None:
     """Render a panel; instead of one of the user's that raises, return the reason."""
     try:
         with blaming_artifacts(name, loaded):
-            return panel.render(loaded)
+            made = panel.render(loaded)
+            return made if isinstance(made, Markup) else html.written(made or ())
     except Exception as error:
         if catalogue.is_shipped("panels", name):
             raise
         said = f"{type(error).__name__}: {in_short(error)}"
-        return _said(f"{catalogue.find('panels', name).path} cannot be shown: {said}")
+        return html.written([Alert(f"{catalogue.find('panels', name).path} cannot be shown: {said}")])
 
 
 def broken() -> Iterator[tuple[Panel, Markup]]:
     """Yield a section for every panel and doubt of the user's that cannot be used."""
     for entry in (*catalogue.broken("panels"), *catalogue.broken("doubts")):
-        yield _stand_in(entry), _said(f"{entry.where} cannot be used: {entry.problem}")
+        yield _stand_in(entry), html.written([Alert(f"{entry.where} cannot be used: {entry.problem}")]) or Markup()
 
 
 def _stand_in(entry: Entry) -> Panel:
     return Panel(title=f"{entry.one.capitalize()} {entry.name!r}", order=10_000, span=12, render=lambda _: None)
-
-
-def _said(text: str) -> Markup:
-    return Markup("<p>{}</p>").format(text)

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from modbench.reports.figures import style
-from modbench.reports.panel import Drawing
+from modbench.reports.model import Figure as Block
 from modbench.reports.wording.arm_names import short
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def canvas(width: str) -> Iterator[None]:
             del known[sentinel]
 
 
-def saved(drawing: Drawing, kind: str) -> bytes:
+def saved(drawing: Block, kind: str) -> bytes:
     """Return a figure that was drawn on this canvas as a file of one of `FORMATS`."""
     from matplotlib.text import Text
 
@@ -104,13 +104,13 @@ def saved(drawing: Drawing, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def narrowest(drawing: Drawing) -> float:
+def narrowest(drawing: Block) -> float:
     """Return the width in inches that labels and names leave to the narrowest axes of a figure that was saved."""
     drawing.figure.draw_without_rendering()
     return min(float(axis.get_position().width) * drawing.figure.get_figwidth() for axis in drawing.figure.axes)
 
 
-def _add_key(drawing: Drawing) -> None:
+def _add_key(drawing: Block) -> None:
     """Add a legend of the arms that the page names above the figure, below it and in as many rows as fit; once."""
     if not drawing.key or drawing.figure.legends:
         return

@@ -12,7 +12,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case
 from modbench.harness.results.workspace import artifact
 from modbench.harness.stats import effects
-from modbench.reports.figures.style import OTHER, Look, look
+from modbench.reports.figures.style import Look, look
 from modbench.reports.tables.contenders import rung_beside
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name
@@ -20,8 +20,7 @@ from modbench.reports.wording.words import MATCHED
 
 Z = 1.959964
 MOST_CONTROLS = 3
-# Controls share one colour and differ in marker, as whole-input gates do; a learned router looks like its model.
-_CONTROLS = {"stochastic": ("o", "●"), "norm": ("D", "◆"), "every_n": ("^", "▲")}
+CONTROLS = ("stochastic", "norm", "every_n")
 TITLES = {
     "kind": "kind of token",
     "position": "position in the window",
@@ -62,14 +61,11 @@ class Arm:
     @property
     def control(self) -> bool:
         """Whether its router does not learn."""
-        return self.routes and self.case.config.router in _CONTROLS and "router" in _read(self.case)
+        return self.routes and self.case.config.router in CONTROLS and "router" in _read(self.case)
 
     @property
     def look(self) -> Look:
-        """How the arm is drawn: a control in the controls' colour."""
-        if self.control:
-            marker, glyph = _CONTROLS[self.case.config.router]
-            return Look(f"#0205{OTHER[0]:02d}", marker, glyph)
+        """How the arm is drawn."""
         return look(self.case)
 
     def each(self, part: str) -> list[dict[str, Any]]:
@@ -141,8 +137,7 @@ def controls_of(arms: Sequence[Arm], focus: Arm) -> list[Arm]:
         others = [arm for arm in others if arm.case.size == focus.case.size]
     same = [arm for arm in others if arm.case.model == focus.case.model]
     alike = [arm for arm in same if arm.case.config.model_dump(exclude={"router"}) == shape]
-    order = list(_CONTROLS)
-    alike.sort(key=lambda arm: order.index(arm.case.config.router) if arm.case.config.router in order else len(order))
+    alike.sort(key=lambda arm: [*CONTROLS, arm.case.config.router].index(arm.case.config.router))
     if alike:
         return alike[:MOST_CONTROLS]
     told_apart: dict[Look, Arm] = {focus.look: focus}

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, new_figure
-from modbench.reports.panel import Drawing
+from modbench.reports.model import Figure
 from modbench.reports.panels import _routing_parts as parts
 from modbench.reports.panels._routing import Arm, Point
 
@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 4.0, 2.6
 MARKS = ("o", "s", "^", "D", "v", "P")
 
 
-def all_of(arm: Arm) -> list[Drawing]:
+def all_of(arm: Arm) -> list[Figure]:
     """Return the figures that the first seed has data for."""
     made = (_flips(arm), _weights(arm), _overlap(arm), _kinds(arm), _settling(arm))
     return [each for each in made if each is not None]
@@ -25,17 +25,17 @@ def all_of(arm: Arm) -> list[Drawing]:
 
 def dotplot(
     series: Sequence[tuple[Arm, Sequence[Point], bool]], labels: list[str], identity: str, title: str, *, caption: str
-) -> Drawing:
+) -> Figure:
     """Draw correlations by side, with a line at zero."""
     made, (axis,) = new_figure(WIDTH, HEIGHT)
     parts.dots(axis, series, labels)
     axis.set_yticks(range(len(labels)), labels)
     parts.hairline(axis, 0.0)
     axis.set_title(title)
-    return Drawing(f"knows-{identity}", made, title, caption, parts.points_of(series))
+    return Figure(f"knows-{identity}", made, title, caption, parts.points_of(series), least=370)
 
 
-def _flips(arm: Arm) -> Drawing | None:
+def _flips(arm: Arm) -> Figure | None:
     """Draw every reversed decision of the last routed block, by score and effect."""
     found = arm.each("flips")
     if not found or not found[0].get("flips"):
@@ -78,10 +78,10 @@ def _flips(arm: Arm) -> Drawing | None:
         f"{wasted} of {len(saved)} passes did harm. Logarithmic away from zero."
     )
     data = pd.DataFrame(rows, columns=["score", "saved_nat_per_1000", "passed"]).assign(arm=arm.case.arm, block=last)
-    return Drawing("knows-scatter", made, f"Score and worth of a pass, {arm.name}", reading, data)
+    return Figure("knows-scatter", made, f"Score and worth of a pass, {arm.name}", reading, data, least=370)
 
 
-def _weights(arm: Arm) -> Drawing | None:
+def _weights(arm: Arm) -> Figure | None:
     """Draw histograms of the factor on the block's output, a line per routed block; filled: tokens that passed."""
     rows = arm.first["weights"]
     if not rows:
@@ -118,10 +118,12 @@ def _weights(arm: Arm) -> Drawing | None:
         for row in rows
         for low, high, count, passed in zip(row["edges"][:-1], row["edges"][1:], row["all"], row["passed"], strict=True)
     ]
-    return Drawing("knows-weights", made, f"Router {last['what']}s of {arm.name}", reading, pd.DataFrame(data))
+    return Figure(
+        "knows-weights", made, f"Router {last['what']}s of {arm.name}", reading, pd.DataFrame(data), least=370
+    )
 
 
-def _overlap(arm: Arm) -> Drawing | None:
+def _overlap(arm: Arm) -> Figure | None:
     """Draw the Jaccard index of every two routed blocks; random choices are in the caption."""
     overlap = arm.first["overlap"]
     layers = overlap["layers"]
@@ -155,10 +157,10 @@ def _overlap(arm: Arm) -> Drawing | None:
         for y, row in enumerate(overlap["jaccard"])
         for x, value in enumerate(row[:y])
     ]
-    return Drawing("knows-overlap", made, f"Overlap of selections of {arm.name}", reading, pd.DataFrame(data))
+    return Figure("knows-overlap", made, f"Overlap of selections of {arm.name}", reading, pd.DataFrame(data), least=370)
 
 
-def _kinds(arm: Arm) -> Drawing | None:
+def _kinds(arm: Arm) -> Figure | None:
     """Draw participation by kind of token at each observation during training."""
     drift = _drift(arm)
     if drift is None:
@@ -189,10 +191,10 @@ def _kinds(arm: Arm) -> Drawing | None:
         for step, value in zip(drift["steps"], values, strict=True)
     ]
     label = f"Participation by kind while {arm.name} trains"
-    return Drawing("knows-kinds", made, label, reading, pd.DataFrame(data))
+    return Figure("knows-kinds", made, label, reading, pd.DataFrame(data), least=370)
 
 
-def _settling(arm: Arm) -> Drawing | None:
+def _settling(arm: Arm) -> Figure | None:
     """Draw how much each selection during training overlaps the final one."""
     drift = _drift(arm)
     if drift is None or len(drift["steps"]) < 2 or None in drift["overlap_with_last"]:
@@ -211,7 +213,7 @@ def _settling(arm: Arm) -> Drawing | None:
     names = ("step", "overlap_with_last", "expected_at_random")
     columns = (drift["steps"], drift["overlap_with_last"], drift["overlap_expected"])
     data = pd.DataFrame(dict(zip(names, columns, strict=True))).assign(arm=arm.case.arm)
-    return Drawing("knows-settling", made, f"How the selection of {arm.name} settles", reading, data)
+    return Figure("knows-settling", made, f"How the selection of {arm.name} settles", reading, data, least=370)
 
 
 def _drift(arm: Arm) -> dict[str, Any] | None:

@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from markupsafe import Markup
 
 from modbench.harness.core.confirm_plan import Role
 from modbench.harness.results.confirmed import Compared
 from modbench.reports.figures.style import MUTED, look, new_figure
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Block, Estimate, Figure, Note, Table, Value
+from modbench.reports.panel import Panel
 from modbench.reports.questions.confirmation import Answer, answers
 from modbench.reports.questions.isoflop import in_flops
 from modbench.reports.sentences.confirmation_words import short_name
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-HEAD = ("Compared with", "Size", "Seeds", "Loss", "Difference", "95 % interval", "Of the loss", "Verdict")
+HEAD = ("Compared with", "Size", "Seeds", "Loss", "Difference [95 %]", "Of the loss", "Verdict")
 
 
-def render(loaded: Loaded) -> Markup | None:
-    """Draw the losses of the fresh seeds and the difference at each look, with a table."""
+def render(loaded: Loaded) -> Iterator[Block]:
+    """Draw the losses of the fresh seeds and the difference at each look, a figure per budget; then the numbers."""
     made = answers(loaded)
-    if not made:
-        return None
-    rows = [row for answer in made for row in _rows(answer)]
-    return fill("confirm", figures=on_page(figures(loaded)), head=HEAD, rows=rows)
+    yield from (_figure(answer) for answer in made if any(each.looks for each in answer.confirmed.compared))
+    if made:
+        yield Table("Confirmed", HEAD, [row for answer in made for row in _rows(answer)])
+        yield Note(
+            "Differences are the best's loss minus the other's, in nats per token: below 0 the best is better. The verdict is "
+            "about the best: worse means worse than the model in that row."
+        )
 
 
-def figures(loaded: Loaded) -> list[Drawing]:
-    """Draw a figure per budget."""
-    return [_figure(answer) for answer in answers(loaded) if any(each.looks for each in answer.confirmed.compared)]
-
-
-def _figure(answer: Answer) -> Drawing:
+def _figure(answer: Answer) -> Figure:
     compared = [each for each in answer.confirmed.compared if each.looks]
     drawn, axes = new_figure(12.0, 3.0, 1 + len(compared))
     _draw_losses(axes[0], answer)
@@ -48,7 +46,7 @@ def _figure(answer: Answer) -> Drawing:
         "hold at all looks together with 95 %; the band is the margin. It stops where an interval leaves 0, or lies in the band."
     )
     dtype = answer.dtype
-    return Drawing(
+    return Figure(
         f"confirm-{answer.budget:.0f}" + f"-{dtype}" * bool(dtype),
         drawn,
         f"Losses of fresh seeds and differences at each look, at {in_flops(answer.budget)}"
@@ -116,28 +114,26 @@ def _datum(
     }
 
 
-def _rows(answer: Answer) -> list[tuple[str, ...]]:
-    rows = []
+def _rows(answer: Answer) -> Iterator[Sequence[Value]]:
     if "best" in answer.sides:
-        rows.append((*_of(answer, "best", " (the best)"), "", "", "", ""))
+        yield (*_of(answer, "best", " (the best)"), "", "", "")
     for each in answer.confirmed.compared:
         called = {"control": " (control)", "runner_up": " (runner-up)"}.get(each.role, "")
-        rows.append((*_of(answer, each.role, called), *_compared(answer, each)))
-    return rows
+        yield (*_of(answer, each.role, called), *_compared(answer, each))
 
 
-def _of(answer: Answer, role: Role, called: str) -> tuple[str, ...]:
+def _of(answer: Answer, role: Role, called: str) -> tuple[Value, ...]:
     side = answer.sides[role]
-    mean = "–" if side.mean is None else f"{side.mean:.4f}"
-    return f"{short_name(answer, role)}{called}", side.case.size, str(len(side.losses)), mean
+    mean = Estimate(side.mean, unit="nat", n=len(side.losses))
+    return f"{short_name(answer, role)}{called}", side.case.size, len(side.losses), mean
 
 
-def _compared(answer: Answer, each: Compared) -> tuple[str, ...]:
+def _compared(answer: Answer, each: Compared) -> tuple[Value, ...]:
     if not each.looks:
-        return "–", "–", "–", each.reason or "–"
+        return None, None, each.reason
     last, mean = each.looks[-1], answer.sides[each.role].mean
-    ends = "–" if last.low is None or last.high is None else f"{last.low:+.4f} to {last.high:+.4f}"
-    return f"{last.value:+.4f}", ends, f"{last.value / mean:+.1%}" if mean else "–", last.verdict
+    difference = Estimate(last.value, last.low, last.high, "difference", "nat")
+    return difference, Estimate(last.value / mean, kind="change") if mean else None, last.verdict
 
 
 READING = (
@@ -147,4 +143,4 @@ READING = (
     "chances to err, but `pays` needs two of them, and so errs no more often than one."
 )
 
-PANEL = Panel(title="What was confirmed?", order=4, span=12, render=render, figures=figures, reading=READING)
+PANEL = Panel(title="What was confirmed?", order=4, span=12, render=render, draws=True, reading=READING)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from markupsafe import Markup
 
 from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.ratio_axis import ends_of, ratio_axis
 from modbench.reports.figures.style import HAIR, INK, MUTED, PAPER, look, new_figure
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Block, Estimate, Figure, Note, Table, Value
+from modbench.reports.panel import Panel
 from modbench.reports.questions.exchange import Exchange, exchanges, table
 from modbench.reports.questions.exchange_prices import CURRENCIES, Price
 from modbench.reports.questions.isoflop import in_flops
@@ -22,7 +21,6 @@ from modbench.reports.sentences.exchange_words import currency, interval_in_word
 from modbench.reports.tables.load import Loaded, evenly
 from modbench.reports.wording.arm_names import short
 from modbench.reports.wording.words import times
-from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 # Currencies side by side, and the order in which they are taken.
 MOST_COLUMNS, MOST_ROWS = 4, 24
 FIRST = ("flops/train_step", "latency/train_step", "flops/forward", "latency/forward")
-HEAD = ("Arm", "In", "Effective speed-up", "95 % interval", "Plain speed-up", "Seeds", "Launches", "Loss")
+HEAD = ("Arm", "In", "Effective speed-up [95 %]", "", "Plain speed-up", "Seeds", "Launches", "Loss")
 
 
 @dataclass(frozen=True)
@@ -48,19 +46,16 @@ class _Shown:
     drawn: bool
 
 
-def render(loaded: Loaded) -> Markup | None:
+def render(loaded: Loaded) -> Iterator[Block]:
     """Draw a mark with its interval for each arm and currency; say in sentences what is an illustration, or not there."""
     shown = _shown(loaded)
     sentences = exchange_words.without_rate(shown.made) if shown.drawn else exchange_words.in_words(loaded, shown.made)
-    if not shown.rows and not sentences:
-        return None
-    rows = [row for each in shown.rows for row in _rows(each)]
-    return fill("exchange", sentences=sentences, figures=on_page(_figures(loaded, shown)), head=HEAD, rows=rows)
-
-
-def figures(loaded: Loaded) -> list[Drawing]:
-    """Draw the figure, if anything has an interval."""
-    return _figures(loaded, _shown(loaded))
+    yield from map(Note, sentences)
+    if shown.drawn:
+        yield _figure(loaded, shown)
+    if shown.rows:
+        rows = [row for each in shown.rows for row in _rows(each)]
+        yield Table("Effective speed-ups in numbers", HEAD, rows, folded=True)
 
 
 def _shown(loaded: Loaded) -> _Shown:
@@ -71,9 +66,7 @@ def _shown(loaded: Loaded) -> _Shown:
     return _Shown(made, evenly([*arms, *checks], MOST_ROWS) if arms else [], drawn)
 
 
-def _figures(loaded: Loaded, shown: _Shown) -> list[Drawing]:
-    if not shown.drawn:
-        return []
+def _figure(loaded: Loaded, shown: _Shown) -> Figure:
     arms, marks = shown.rows, Marks()
     stated = {price.metric.key for each in arms for price in each.stated}
     columns = [key for key in dict.fromkeys((*FIRST, *CURRENCIES)) if key in stated][:MOST_COLUMNS]
@@ -90,7 +83,7 @@ def _figures(loaded: Loaded, shown: _Shown) -> list[Drawing]:
         f"{seeds_in_words(loaded)}{_hollow(arms)}. See exchange.csv."
     )
     label = "Effective and plain speed-ups by arm"
-    return [Drawing("exchange", made, label, reading, table(loaded, arms), wide=True, marks=marks)]
+    return Figure("exchange", made, label, reading, table(loaded, arms), wide=True, marks=marks)
 
 
 def _called(each: Exchange, arms: Sequence[Exchange]) -> str:
@@ -154,21 +147,19 @@ def _said(each: Exchange, price: Price) -> str:
     return f"{said} in {currency(price)}{plain}"
 
 
-def _rows(each: Exchange) -> list[tuple[str, ...]]:
-    return [
-        (
+def _rows(each: Exchange) -> Iterator[Sequence[Value]]:
+    for price in each.stated:
+        found = price.rate
+        yield (
             short(each.case) + " (check)" * each.check,
             currency(price),
-            rate_in_words(found) + " (illustration)" * found.illustration,
-            interval_in_words(found) or "–",
-            "–" if price.plain.ratio is None else times(price.plain.ratio),
-            str(found.seeds),
-            str(found.launches) if found.launches else "counted",
+            Estimate(found.value, found.low, found.high, "ratio"),
+            "illustration" if found.illustration else "",
+            Estimate(price.plain.ratio, kind="ratio"),
+            found.seeds,
+            found.launches or "counted",
             each.loss,
         )
-        for price in each.stated
-        for found in [price.rate]
-    ]
 
 
 READING = (
@@ -183,6 +174,6 @@ PANEL = Panel(
     order=31,
     span=12,
     render=render,
-    figures=figures,
+    draws=True,
     reading=READING,
 )

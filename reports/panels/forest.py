@@ -9,17 +9,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
-from markupsafe import Markup
 
 from modbench.reports.figures.figure_data import RATIOS
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.ratio_axis import ends_of, ratio_axis
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, look, new_figure
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Figure
+from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import in_title, name, short
 from modbench.reports.wording.words import TIMED, interval, is_number, times, words
-from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,13 +34,7 @@ _DECIDED = {"better", "worse", "equivalent"}
 Row: TypeAlias = Any  # a row of `comparisons.csv` as a named tuple
 
 
-def render(loaded: Loaded) -> Markup | None:
-    """Show a figure for each workload."""
-    made = on_page(figures(loaded))
-    return fill("side_by_side", figures=made, least=430) if made else None
-
-
-def figures(loaded: Loaded) -> list[Drawing]:
+def render(loaded: Loaded) -> list[Figure]:
     """Draw a figure for each workload that was timed."""
     if loaded.run.plan.suite.isoflop:  # sizes differ: a speed-up compares nothing
         return []
@@ -55,7 +48,7 @@ def figures(loaded: Loaded) -> list[Drawing]:
     return [_figure(loaded, title, metric, rows) for title, metric, rows in sides if not rows.empty]
 
 
-def _figure(loaded: Loaded, title: str, metric: str, frame: pd.DataFrame) -> Drawing:
+def _figure(loaded: Loaded, title: str, metric: str, frame: pd.DataFrame) -> Figure:
     order = {case.arm: i for i, case in enumerate(loaded.arms)}
     rows: list[Row] = sorted(
         frame.itertuples(index=False), key=lambda row: (order[row.arm], row.dtype, row.batch_size, row.seq_len)
@@ -69,13 +62,14 @@ def _figure(loaded: Loaded, title: str, metric: str, frame: pd.DataFrame) -> Dra
     over = f"{title}: speed-up over {in_title(loaded.arms[0])} (further right is better)"
     made.suptitle(over, x=0.01, ha="left", fontsize=9, color=MUTED)
     _draw(axis, loaded, kept, equal, marks)
-    return Drawing(
+    return Figure(
         f"forest-{metric.partition('/')[2]}",
         made,
         f"Speed-up of every arm over {name(loaded.arms[0])} with its interval: {title}",
         _caption(loaded, rows, equal, len(alone) - len(kept)),
         frame[list(RATIOS)],
         marks=marks,
+        least=430,
     )
 
 
@@ -180,4 +174,4 @@ READING = (
     " crosses the edge of the band is not decided. How much faster it may become with more launches is not shown."
 )
 
-PANEL = Panel(title="How sure is each speed-up?", order=45, span=12, render=render, figures=figures, reading=READING)
+PANEL = Panel(title="How sure is each speed-up?", order=45, span=12, render=render, draws=True, reading=READING)

@@ -6,14 +6,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from modbench.reports.figures.figure_data import RATIOS
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.ratio_axis import ends_of, ratio_axis
 from modbench.reports.figures.style import HAIR, INK, MUTED, look, new_figure
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Figure
+from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import short
 from modbench.reports.wording.words import TIMED, interval, is_number, times
@@ -25,12 +25,7 @@ if TYPE_CHECKING:
 MOST_NAMED = 8
 
 
-def render(loaded: Loaded) -> Markup | None:
-    """Show the marks."""
-    return next(iter(on_page(figures(loaded))), None)
-
-
-def figures(loaded: Loaded) -> list[Drawing]:
+def render(loaded: Loaded) -> list[Figure]:
     """Draw one mark per arm and length, larger for longer; on the diagonal time fell as FLOPs promise."""
     sides = []
     for title, metric in TIMED:
@@ -64,7 +59,7 @@ def figures(loaded: Loaded) -> list[Drawing]:
     )
     about = "Measured speed-up against the speed-up that FLOPs promise"
     data = pd.concat([rows for _, rows in sides])[list(RATIOS)]
-    return [Drawing("ideal", made, about, caption, data, len(sides) > 1, marks, loaded.arms_shown)]
+    return [Figure("ideal", made, about, caption, data, len(sides) > 1, marks, loaded.arms_shown)]
 
 
 def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, float], marks: Marks) -> None:
@@ -129,4 +124,4 @@ READING = (
     "further below it, more of the promise was lost. The figure does not show what the saving costs in loss."
 )
 
-PANEL = Panel(title="Did FLOPs become milliseconds?", order=40, span=7, render=render, figures=figures, reading=READING)
+PANEL = Panel(title="Did FLOPs become milliseconds?", order=40, span=7, render=render, draws=True, reading=READING)

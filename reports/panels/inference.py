@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from markupsafe import Markup
 
+from modbench.reports.model import Block, Code, Note, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.panels._served_cells import grid
 from modbench.reports.questions import inference
 from modbench.reports.sentences import break_even_words
 from modbench.reports.tables.load import Loaded, evenly
-from modbench.reports.wording.arm_names import name
 from modbench.reports.writers.templates import fill
 
 # Rows of a table that the page holds at most; of more, so many that lie evenly among them.
 MOST_ROWS = 500
 
 
-def render(loaded: Loaded) -> Markup | None:
+def render(loaded: Loaded) -> Iterator[Block | Markup]:
     """Show a sentence, a table in the map's colours and all numbers for each workload."""
     grids = [found for served in inference.SERVED if (found := grid(loaded, served)) is not None]
     if not grids:
-        return None
-    tables = [(served.title, *inference.table(loaded, served)) for served in inference.SERVED]
-    made = [
-        {
-            "title": title,
-            "header": header,
-            "rows": evenly(rows, MOST_ROWS),
-            "numbers": range(1, len(header)),
-            "left_out": max(0, len(rows) - MOST_ROWS),
-        }
-        for title, header, rows in tables
-        if rows
-    ]
-    return fill(
-        "inference",
-        verdicts=break_even_words.in_serving(loaded),
-        grids=grids,
-        tables=made,
-        anchor=name(loaded.arms[0]),
-        derived=[each.title for each in grids if each.derived],
+        return
+    yield from map(Sentence, break_even_words.in_serving(loaded))
+    yield fill("inference", grids=grids)
+    for table in filter(None, (inference.table(loaded, served) for served in inference.SERVED)):
+        left_out = max(0, len(table.rows) - MOST_ROWS)
+        yield replace(table, rows=evenly(table.rows, MOST_ROWS), left_out=left_out, where="cases.csv")
+    said = "Ratios are those of the time, over {anchor}: purple is faster, orange slower. "
+    if any(each.derived for each in grids):
+        said += "No rate was asked for, so that tokens per second follow from the typical time. "
+    said += (
+        "To pay: to be faster, in typical calls and in the mean, from that length or batch size on; in brackets the 95 % "
+        "interval. Between measured points the line is interpolated; {file} has both estimates. Quality is not part of it. A "
+        "decode step makes one token of each row; tokens/s counts all rows. p50, p95: of single steps. KV: keys and values that "
+        "the cache holds."
     )
+    yield Note(Sentence(said, anchor=loaded.arms[0], file=Code("breakeven.csv")))
 
 
 READING = (

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
-from markupsafe import Markup
 
 from modbench.harness.results.notes.training import RatesNotes
 from modbench.reports.figures.style import MUTED, OTHER, Look, look, new_figure
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Block, Estimate, Figure, Listed, Note, Sentence, Table, Value
+from modbench.reports.panel import Panel
 from modbench.reports.questions.isoflop import (
     Curve,
     attention,
@@ -25,38 +25,40 @@ from modbench.reports.sentences.evidence import seeds_in_words
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name
 from modbench.reports.wording.words import is_number
-from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Line: TypeAlias = str | tuple[int, tuple[int, ...]]
+HEAD = (
+    *("Variant", "Budget", "Loss", "Best size", "Parameters", "Forward FLOPs", "Step time", "Best loss"),
+    *("Against dense [95 %]", "Optimum of the fit"),
+)
 LINES: tuple[Line, ...] = ("-", "--", "-.", (0, (6, 2, 1, 2, 1, 2)))
 _TIMED = "further left in the two right-hand figures it is also cheaper to run, in FLOPs and in time."
 _UNTIMED = "further left in the right-hand figure it also needs fewer FLOPs to run. Step times were not measured."
 
 
-def render(loaded: Loaded) -> Markup | None:
-    """Show a figure per budget, by the causal loss, and a table of both losses."""
+def render(loaded: Loaded) -> Iterator[Block]:
+    """Draw a figure per budget, by the causal loss; then a table of both losses."""
     made = curves(loaded)
     if not made:
-        return None
-    names = {curve.variant: curve.name for curve in made}
-    rows = [_row(row, names[row["variant"]]) for row in table(loaded).to_dict("records")]
-    return fill("isoflop", figures=on_page(_figures(loaded, made)), rows=rows, rates=_rates(loaded))
-
-
-def figures(loaded: Loaded) -> list[Drawing]:
-    """Draw a figure per budget."""
-    return _figures(loaded, curves(loaded))
-
-
-def _figures(loaded: Loaded, made: Sequence[Curve]) -> list[Drawing]:
+        return
     drawn = (_figure(loaded, budget, made) for budget in sorted({curve.budget for curve in made}))
-    return [each for each in drawn if each is not None]
+    yield from filter(None, drawn)
+    names = {curve.variant: curve.name for curve in made}
+    yield Table("IsoFLOP optima", HEAD, [_row(row, names[row["variant"]]) for row in table(loaded).to_dict("records")])
+    yield Note(
+        "Best size: the lowest mean loss of those trained. Differences are paired over seeds, with 95 % t-intervals; forward "
+        "FLOPs and step time are relative to those of the best dense size. The optimum is that of one fit over all runs of the "
+        "budget, a parabola over the logarithm of the parameters for each variant; without one, the reason."
+    )
+    if rates := _rates(loaded):
+        how = "Learning rates: the width rule times the best of those tried at the middle size. {rates}."
+        yield Note(Sentence(how, rates=Listed(rates, "; ")))
 
 
-def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Drawing | None:
+def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Figure | None:
     own, sweep = shown(made, budget), loaded.run.plan.suite.isoflop
     assert sweep is not None, "only a sweep has budgets"
     dense = dense_beside(loaded, own[0], made)
@@ -87,7 +89,7 @@ def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Drawing | N
     of = "parameters, forward FLOPs and step time" if timed else "parameters and forward FLOPs"
     label = f"Loss over {of} at {in_flops(budget)}"
     data = pd.DataFrame([row for curve in own for row in _data(loaded, curve, dense)])
-    return Drawing(f"isoflop-{budget:.0f}", drawn, label, reading, data, wide=True)
+    return Figure(f"isoflop-{budget:.0f}", drawn, label, reading, data, wide=True)
 
 
 def _data(loaded: Loaded, curve: Curve, dense: Curve) -> list[dict[str, object]]:
@@ -127,7 +129,7 @@ def _lines(own: Sequence[Curve]) -> list[Line]:
     """A line style for each curve: dotted for a control, and another one for each curve of a model that looks the same."""
     seen, lines = list[Look](), list[Line]()
     for style in map(_look, own):
-        lines.append(":" if style.marker == OTHER[1] else LINES[seen.count(style) % len(LINES)])
+        lines.append(":" if style.series == OTHER[0] else LINES[seen.count(style) % len(LINES)])
         seen.append(style)
     return lines
 
@@ -160,40 +162,31 @@ def _times(value: float, _: float) -> str:
     return f"{value:g}×"
 
 
-def _row(row: dict[Any, Any], variant: str) -> tuple[str, ...]:
+def _row(row: dict[Any, Any], variant: str) -> Sequence[Value]:
     return (
         variant,
-        f"{row['budget']:.3g}".replace("e+", "e"),
+        in_flops(row["budget"]),
         "routed causally" if row["metric"] == "loss/val_causal" else "as trained",
         row["best_size"],
-        f"{row['best_params'] / 1e6:.2f} M",
-        _share(row["best_forward_share"]),
-        _share(row["best_step_share"]),
-        _difference(row["best_loss"], row["best_difference"], row["best_ci_low"], row["best_ci_high"]),
+        Estimate(row["best_params"], unit="param"),
+        Estimate.of(row["best_forward_share"], kind="ratio"),
+        Estimate.of(row["best_step_share"], kind="ratio"),
+        Estimate(row["best_loss"], unit="nat"),
+        Estimate.of(row["best_difference"], row["best_ci_low"], row["best_ci_high"], kind="difference", unit="nat"),
         _optimum(row),
     )
 
 
-def _share(value: object) -> str:
-    return f"{value:.2f}×" if is_number(value) else "–"
-
-
-def _difference(loss: float, difference: object, low: object, high: object) -> str:
-    if not is_number(difference):
-        return f"{loss:.3f}"
-    between = f" [{low:+.3f}, {high:+.3f}]" if is_number(low) else " (too few seeds for an interval)"
-    return f"{loss:.3f}: {difference:+.3f}{between}"
-
-
-def _optimum(row: dict[Any, Any]) -> str:
+def _optimum(row: dict[Any, Any]) -> Value:
     if not is_number(row["optimum_loss"]):
         return str(row["reason"] or "–")
-    said = f"{row['optimum_params'] / 1e6:.2f} M, {row['optimum_loss']:.3f}"
-    if is_number(row["optimum_difference"]):
-        said += f": {row['optimum_difference']:+.3f}"
-        if is_number(row["optimum_ci_low"]):
-            said += f" [{row['optimum_ci_low']:+.3f}, {row['optimum_ci_high']:+.3f}]"
-    return said
+    difference = (row[f"optimum_{column}"] for column in ("difference", "ci_low", "ci_high"))
+    return Sentence(
+        "{params}: {loss}" + ", {difference}" * is_number(row["optimum_difference"]),
+        params=Estimate(row["optimum_params"], unit="param"),
+        loss=Estimate(row["optimum_loss"], unit="nat"),
+        difference=Estimate.of(*difference, kind="difference", unit="nat"),
+    )
 
 
 def _rates(loaded: Loaded) -> list[str]:
@@ -224,5 +217,5 @@ READING = (
 )
 
 PANEL = Panel(
-    title="What is the loss at equal training FLOPs?", order=5, span=12, render=render, figures=figures, reading=READING
+    title="What is the loss at equal training FLOPs?", order=5, span=12, render=render, draws=True, reading=READING
 )

@@ -6,13 +6,13 @@ import itertools
 from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
-from markupsafe import Markup
 
 from modbench.harness.core.case import Case
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, PAPER, look, new_figure
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Figure
+from modbench.reports.panel import Panel
 from modbench.reports.sentences.evidence import seeds_in_words
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded
@@ -27,12 +27,7 @@ if TYPE_CHECKING:
 Point: TypeAlias = tuple[Case, float, float, float, float]
 
 
-def render(loaded: Loaded) -> Markup | None:
-    """Show loss over cost."""
-    return next(iter(on_page(figures(loaded))), None)
-
-
-def figures(loaded: Loaded) -> list[Drawing]:
+def render(loaded: Loaded) -> list[Figure]:
     """Plot bits per byte after the same tokens over relative time of a train step (else forward time, else FLOPs)."""
     suite = loaded.run.plan.suite
     if (
@@ -71,7 +66,7 @@ def figures(loaded: Loaded) -> list[Drawing]:
         f"{precision}. Hollow marks: top-k routing saw later tokens, so those losses flatter it."
     )
     data = _data(loaded, points, metric, length)
-    return [Drawing("loss-cost", made, "Held-out loss against cost", reading, data, marks=marks)]
+    return [Figure("loss-cost", made, "Held-out loss against cost", reading, data, marks=marks)]
 
 
 def _data(loaded: Loaded, points: list[Point], metric: str, length: int) -> pd.DataFrame:
@@ -156,4 +151,4 @@ READING = (
     "about a long one."
 )
 
-PANEL = Panel(title="What does it cost in loss?", order=30, span=5, render=render, figures=figures, reading=READING)
+PANEL = Panel(title="What does it cost in loss?", order=30, span=5, render=render, draws=True, reading=READING)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
-from markupsafe import Markup
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.units import human
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.reports.figures.style import MUTED, look, new_figure
-from modbench.reports.panel import Drawing, Panel, key_of, on_page
+from modbench.reports.model import Figure
+from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawn
 
 SMOOTHING = 12  # steps of the moving average
 POSITIONS = 16  # bins of positions in the window
@@ -28,6 +26,8 @@ POSITIONS = 16  # bins of positions in the window
 MOST_ARMS = 12
 # The first of so many parts of a curve may leave the frame.
 SKIPPED = 6
+# Width of a figure in pixels: two stand side by side.
+LEAST = 300
 
 Trained: TypeAlias = tuple[Case, TrainNotes]
 # What is along the axis, and how a value of it is written.
@@ -39,15 +39,7 @@ _AXES: dict[str, tuple[str, Callable[[float, float], str]]] = {
 }
 
 
-def render(loaded: Loaded) -> Markup | None:
-    """Show the curves, two figures side by side where there is room."""
-    drawn = figures(loaded)
-    if not drawn:
-        return None
-    return fill("loss_curves", key=key_of(drawn[0].key), figures=on_page(replace(each, key=()) for each in drawn))
-
-
-def figures(loaded: Loaded) -> list[Drawing]:
+def render(loaded: Loaded) -> list[Figure]:
     """Plot bits per token of training batches, averaged over neighbouring steps; by position for held-out windows."""
     suite, metric = loaded.run.plan.suite, loaded.trained_metric
     if metric is None or suite.isoflop:
@@ -60,7 +52,7 @@ def figures(loaded: Loaded) -> list[Drawing]:
     ] + _positions(curves)
 
 
-def _over(loaded: Loaded, metric: str, curves: Sequence[Trained], name: str) -> Drawing | None:
+def _over(loaded: Loaded, metric: str, curves: Sequence[Trained], name: str) -> Figure | None:
     """Plot the loss of training batches over tokens, FLOPs or seconds; None where no arm has them."""
     known: list[tuple[Case, Sequence[float], list[float]]] = []
     for case, notes in curves:
@@ -86,10 +78,18 @@ def _over(loaded: Loaded, metric: str, curves: Sequence[Trained], name: str) -> 
     said = reading.get(name, "Runs train side by side, so that seconds are a rough guide; steps are timed separately.")
     identity = "curves" if name == "tokens" else f"curves-{name.partition('_')[0]}"
     frame = pd.DataFrame(data)
-    return Drawing(identity, made, f"Training loss over {about}, by arm", said, frame, key=[case for case, *_ in known])
+    return Figure(
+        identity,
+        made,
+        f"Training loss over {about}, by arm",
+        said,
+        frame,
+        key=[case for case, *_ in known],
+        least=LEAST,
+    )
 
 
-def _positions(curves: Sequence[Trained]) -> list[Drawing]:
+def _positions(curves: Sequence[Trained]) -> list[Figure]:
     """Plot the held-out loss by position in the window, where it was kept."""
     known = [(case, *_by_position(notes.by_position)) for case, notes in curves if notes.by_position]
     if not known:
@@ -105,10 +105,12 @@ def _positions(curves: Sequence[Trained]) -> list[Drawing]:
     ]
     said = "Held-out loss at each place of a window: later tokens have more context."
     label = "Held-out loss by position in the window, by arm"
-    return [Drawing("curves-position", made, label, said, pd.DataFrame(data), key=[case for case, *_ in known])]
+    return [
+        Figure("curves-position", made, label, said, pd.DataFrame(data), key=[case for case, *_ in known], least=LEAST)
+    ]
 
 
-def _frame(about: str, ticks: Callable[[float, float], str]) -> tuple[Figure, Axes]:
+def _frame(about: str, ticks: Callable[[float, float], str]) -> tuple[Drawn, Axes]:
     made, (axis,) = new_figure(4.0, 2.7)
     made.suptitle("bits per token (lower is better)", x=0.01, ha="left", fontsize=9, color=MUTED)
     axis.set_xlabel(about)
@@ -192,4 +194,4 @@ READING = (
     "plot shows held-out loss by position in the window. Lines are averages over neighbouring steps of one seed."
 )
 
-PANEL = Panel(title="How did they learn?", order=60, span=7, render=render, figures=figures, reading=READING)
+PANEL = Panel(title="How did they learn?", order=60, span=7, render=render, draws=True, reading=READING)

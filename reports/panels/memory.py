@@ -6,21 +6,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from markupsafe import Markup
 
 from modbench.harness.core.units import human, scale_of, three_digits
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.style import MUTED, PAPER, beside, look, new_figure
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Figure
+from modbench.reports.panel import Panel
 from modbench.reports.questions import memory_kinds
 from modbench.reports.questions.memory_kinds import CACHE, Bar
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name, short
-from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawn
 
 # How strong the colour of a kind is; the order of the stack.
 _STRENGTH = {
@@ -34,13 +33,7 @@ _STRENGTH = {
 }
 
 
-def render(loaded: Loaded) -> Markup | None:
-    """Show the bars."""
-    made = on_page(figures(loaded))
-    return fill("side_by_side", figures=made, least=360) if made else None
-
-
-def figures(loaded: Loaded) -> list[Drawing]:
+def render(loaded: Loaded) -> list[Figure]:
     """Draw the bars at the longest length."""
     if not loaded.lengths or loaded.run.plan.suite.isoflop:
         return []
@@ -72,7 +65,7 @@ def _caches(loaded: Loaded, length: int) -> tuple[list[Bar], int]:
     return [bar for row in ordered if (bar := memory_kinds.of_cache(loaded, row)).total], batch
 
 
-def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: str) -> Drawing:
+def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: str) -> Figure:
     factor, unit = scale_of(max(bar.total for bar in bars), "B")
     kinds = [kind for kind in _STRENGTH if any(kind in bar.measured or kind in bar.forecast for bar in bars)]
     made, (axis,) = new_figure(4.6, 0.75 + 0.3 * len(bars) + 0.2 * (len(kinds) > 1))
@@ -95,7 +88,7 @@ def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: st
         for bar in bars
         for kind in dict.fromkeys((*bar.measured, *bar.forecast))
     ]
-    return Drawing(identity, made, about, _caption(bars, what), pd.DataFrame(data), marks=marks)
+    return Figure(identity, made, about, _caption(bars, what), pd.DataFrame(data), marks=marks, least=360)
 
 
 def _stack(axis: Axes, bars: Sequence[Bar], kinds: Sequence[str], factor: float, marks: Marks | None) -> None:
@@ -124,7 +117,7 @@ def _stack(axis: Axes, bars: Sequence[Bar], kinds: Sequence[str], factor: float,
                 marks.name(patch, Mark(said, bar.case.arm))
 
 
-def _legend(made: Figure, kinds: Sequence[str]) -> None:
+def _legend(made: Drawn, kinds: Sequence[str]) -> None:
     from matplotlib.colors import to_rgba
     from matplotlib.patches import Patch
 
@@ -156,4 +149,4 @@ READING = (
     " one measured step, so it has no interval, and it leaves out what the process holds besides."
 )
 
-PANEL = Panel(title="How much memory does it take?", order=41, span=5, render=render, figures=figures, reading=READING)
+PANEL = Panel(title="How much memory does it take?", order=41, span=5, render=render, draws=True, reading=READING)

@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-import pandas as pd
-from markupsafe import Markup
+from collections.abc import Iterator
 
-from modbench.harness.core.units import human
+import pandas as pd
+
+from modbench.reports.model import Block, Code, Estimate, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.sentences import single_model
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.words import is_number
-from modbench.reports.writers.templates import fill
 
 
-def render(loaded: Loaded) -> Markup | None:
+def render(loaded: Loaded) -> Iterator[Block]:
     """Show a row for each metric and a column for each length; nothing for a run that compares, or measured nothing."""
     if not single_model.is_alone(loaded) or not loaded.measured:
-        return None
+        return
     (case,) = loaded.arms
     rows = loaded.cases[loaded.cases.arm == case.arm]
     lengths = [length for length in sorted(set(rows.seq_len)) if length in {*loaded.lengths_shown, *_trained(rows)}]
     metrics = list(dict.fromkeys(rows.metric))
     found = [[metric, *(_cell(loaded.case(case.arm, metric, length)) for length in lengths)] for metric in metrics]
-    head = ("Metric", *(f"T = {length:,}" for length in lengths))
-    reasons = dict.fromkeys(
-        f"{row.metric}: {row.reason}" for row in rows.itertuples(index=False) if row.status in {"skipped", "failed"}
+    yield Table("Numbers of the model", ("Metric", *(f"T = {length:,}" for length in lengths)), found)
+    yield Note(
+        Sentence(
+            "One model was measured: {why}. For a baseline name a second {model}, such as {dense}, or leave out {only}.",
+            why=single_model.WHY,
+            model=Code("--model"),
+            dense=Code("--model dense"),
+            only=Code("--only"),
+        )
     )
-    return fill(
-        "numbers", head=head, rows=found, numbers=range(1, len(head)), why=single_model.WHY, reasons=list(reasons)
-    )
+    untold = rows[rows.status.isin(["skipped", "failed"])].itertuples(index=False)
+    yield from map(Note, dict.fromkeys(f"{row.metric}: {row.reason}" for row in untold))
 
 
 def _trained(rows: pd.DataFrame) -> set[int]:
     return {int(length) for length in rows[rows.workload == "train"].seq_len}
 
 
-def _cell(row: pd.Series | None) -> str:
+def _cell(row: pd.Series | None) -> Value:
     """A value with its interval; empty where the metric is not measured at that length."""
     if row is None:
         return ""
     if row.status != "ok":
         return "failed" if row.status == "failed" else "not reported"
-    value = human(float(row.value), str(row.unit))
-    if not is_number(row.ci_low):
-        return value
-    return f"{value} [{human(float(row.ci_low), str(row.unit))} – {human(float(row.ci_high), str(row.unit))}]"
+    return Estimate.of(row.value, row.ci_low, row.ci_high, unit=str(row.unit))
 
 
 READING = (

@@ -8,21 +8,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from markupsafe import Markup
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human, scale_of
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, look, new_figure
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Figure
+from modbench.reports.panel import Panel
 from modbench.reports.questions.recommend.candidates import IN_WORDS, KV_CACHE, SIZE, Candidate, Choice, choice
 from modbench.reports.questions.recommend.limits import loss_against
 from modbench.reports.questions.recommend.pareto import Weighed, pareto
 from modbench.reports.sentences.evidence import seeds_in_words
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import in_title, name, short
-from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,13 +40,7 @@ class Point:
     y: tuple[float, float, float]
 
 
-def render(loaded: Loaded) -> Markup | None:
-    """Show the settings side by side in both planes."""
-    made = on_page(figures(loaded))
-    return fill("side_by_side", figures=made, least=360) if made else None
-
-
-def figures(loaded: Loaded) -> list[Drawing]:
+def render(loaded: Loaded) -> list[Figure]:
     """Draw the settings at the longest length, those greyed that are shown to be worth less than another."""
     try:
         chosen = choice(loaded)
@@ -63,7 +56,7 @@ def figures(loaded: Loaded) -> list[Drawing]:
     return [_plane(loaded, chosen, weighed, what, said) for what, said in zip(planes, captions, strict=False)]
 
 
-def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str, caption: str) -> Drawing:
+def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str, caption: str) -> Figure:
     """Draw time against loss or memory."""
     points = [_point(loaded, each, chosen.baseline, what) for each in weighed]
     per, unit = scale_of(max(point.x[0] for point in points), "s")
@@ -89,7 +82,7 @@ def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str
     label(axis, [(point.x[0], point.y[0], short(point.weighed.candidate.case)) for point in drawn], taken)
     identity = "pareto" if what == "loss" else "pareto-memory"
     about = f"Time against {what} of every setting"
-    return Drawing(identity, made, about, caption, _data(points, chosen, what), marks=marks)
+    return Figure(identity, made, about, caption, _data(points, chosen, what), marks=marks, least=360)
 
 
 def _point(loaded: Loaded, each: Weighed, baseline: Candidate, what: str) -> Point:
@@ -227,5 +220,5 @@ READING = (
 )
 
 PANEL = Panel(
-    title="Which settings are worth considering?", order=32, span=12, render=render, figures=figures, reading=READING
+    title="Which settings are worth considering?", order=32, span=12, render=render, draws=True, reading=READING
 )

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-
-from markupsafe import Markup
+from collections.abc import Iterator, Sequence
 
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Record
 from modbench.harness.stats import contamination, steady
+from modbench.reports.model import Block, Estimate, Note, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded, evenly
-from modbench.reports.writers.templates import fill
 
 # Rows that the page holds at most.
 MOST_ROWS = 200
+HEAD = (
+    *("Timed", "Launches", "Blocks", "Disturbed", "By what", "Stolen", "Waited for", "Load"),
+    *("Number", "Warm-up"),
+)
 
 
-def render(loaded: Loaded) -> Markup | None:
+def render(loaded: Loaded) -> Iterator[Block]:
     """Show a row per comparison and workload, of many some that lie evenly among them."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in loaded.run.records:
@@ -25,13 +28,21 @@ def render(loaded: Loaded) -> Markup | None:
             key = (record.unit.workload, record.unit.comparison.place.label)
             groups.setdefault(key, []).append(record)
     if not groups:
-        return None
+        return
     few = evenly(list(groups), MOST_ROWS)
     rows = [_row(loaded, *key, groups[key]) for key in few]
-    return fill("quality", rows=rows, left_out=len(groups) - len(few))
+    left_out = len(groups) - len(few)
+    yield Table("Quality of the timings", HEAD, rows, left_out=left_out, where="units/", what="comparisons")
+    yield Note(
+        "A block is disturbed where any sample of it was: it waited for a processor for over 1 % of its time, garbage was "
+        "collected, other guests of the host took time, or a GPU throttled. No block is dropped; if more than half are "
+        "disturbed, wall time supports no claim. Stolen and waited for: share of the blocks' wall time, over the whole machine. "
+        "Warm-up is tested by an arm's trend against the anchor (Theil-Sen, Mann-Kendall, over all launches pooled; 1 % level "
+        "divided among the arms)."
+    )
 
 
-def _row(loaded: Loaded, workload: str, where: str, records: list[Record]) -> tuple[str, ...]:
+def _row(loaded: Loaded, workload: str, where: str, records: list[Record]) -> Sequence[Value]:
     causes: Counter[str] = Counter()
     shares: list[float] = []
     notes: list[TimeNotes] = []
@@ -46,22 +57,22 @@ def _row(loaded: Loaded, workload: str, where: str, records: list[Record]) -> tu
     wall = sum(sum(each["wall_s"]) for each in columns)
     return (
         f"{workload} {where}",
-        str(len(records)),
-        str(sum(len(each["block"]) for each in columns)),
-        f"{sum(shares) / len(shares):.0%}" if shares else "–",
+        len(records),
+        sum(len(each["block"]) for each in columns),
+        Estimate(sum(shares) / len(shares), kind="share") if shares else None,
         ", ".join(f"{cause} ({n})" for cause, n in causes.most_common(3)) or "nothing",
         _share(columns, "steal_s", wall),
         _share(columns, "pressure_s", wall),
-        f"{max(max(each['load']) for each in columns):.2f}" if all("load" in each for each in columns) else "–",
+        Estimate(max(max(each["load"]) for each in columns)) if all("load" in each for each in columns) else None,
         _launches(loaded, records),
         _warm_up(notes, records),
     )
 
 
-def _share(columns: list[dict[str, list[float]]], name: str, wall: float) -> str:
+def _share(columns: list[dict[str, list[float]]], name: str, wall: float) -> Value:
     if not wall or any(name not in each for each in columns):
-        return "–"
-    return f"{sum(sum(each[name]) for each in columns) / wall:.1%}"
+        return None
+    return Estimate(sum(sum(each[name]) for each in columns) / wall, kind="share")
 
 
 def _launches(loaded: Loaded, records: list[Record]) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from markupsafe import Markup
 
 from modbench.harness.core.units import human
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.style import INK, MUTED, look, new_figure
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Figure
+from modbench.reports.panel import Panel
 from modbench.reports.questions.roofline import Placed, Roof, placed, roof
 from modbench.reports.tables.contenders import default_arm
 from modbench.reports.tables.load import Loaded
@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 _TITLES = {metric: title for title, metric in TIMED}
 
 
-def render(loaded: Loaded) -> Markup | None:
-    """Show the marks."""
-    return next(iter(on_page(figures(loaded))), None)
-
-
-def figures(loaded: Loaded) -> list[Drawing]:
+def render(loaded: Loaded) -> list[Figure]:
     """Draw one mark per arm, length and workload, larger for longer; left out where no roof was measured."""
     dtype = loaded.run.plan.suite.grid.dtype[0]
     limit = roof(loaded, dtype)
@@ -55,7 +50,7 @@ def figures(loaded: Loaded) -> list[Drawing]:
         ]
     )
     label = "Attained FLOP/s over FLOPs per byte, under measured peak and bandwidth"
-    return [Drawing("roofline", made, label, _caption(loaded, calls, limit), data, len(sides) > 1, marks, arms)]
+    return [Figure("roofline", made, label, _caption(loaded, calls, limit), data, len(sides) > 1, marks, arms)]
 
 
 def _draw(axis: Axes, loaded: Loaded, calls: Sequence[Placed], limit: Roof, marks: Marks) -> None:
@@ -143,4 +138,4 @@ READING = (
     "It does not say what that was."
 )
 
-PANEL = Panel(title="How busy is the machine?", order=58, span=5, render=render, figures=figures, reading=READING)
+PANEL = Panel(title="How busy is the machine?", order=58, span=5, render=render, draws=True, reading=READING)

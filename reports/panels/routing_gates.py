@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import pandas as pd
-from markupsafe import Markup
 
 from modbench.harness.stats.effects import t_quantile
 from modbench.reports.figures.style import new_figure
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Figure
+from modbench.reports.panel import Panel
 from modbench.reports.panels import _routing as routing
 from modbench.reports.panels import _routing_parts as parts
 from modbench.reports.panels._routing import Arm
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.templates import fill
 
 MOST_IN_LINE = 46  # letters of a title in a figure 4 inches wide
 
 
-def render(loaded: Loaded) -> Markup | None:
-    """Show a figure per arm that has experts, and one per arm whose gate chooses a depth."""
-    drawn = on_page(figures(loaded))
-    return fill("routing_gates", figures=drawn) if drawn else None
-
-
-def figures(loaded: Loaded) -> list[Drawing]:
-    """Draw the load of experts, then depths."""
+def render(loaded: Loaded) -> list[Figure]:
+    """Draw the load of experts of each arm that has some, then depths of each arm whose gate chooses one."""
     arms = routing.best_sizes(routing.arms_of(loaded))
     drawn = [_experts(arm) for arm in arms if arm.first["experts"]]
     return drawn + [_depths(arm) for arm in arms if arm.first["depth"]]
 
 
-def _experts(arm: Arm) -> Drawing:
+def _experts(arm: Arm) -> Figure:
     """Draw the load of every expert by block, with even shares marked."""
     rows = arm.first["experts"]
     made, (axis,) = new_figure(4.0, 0.75 + 0.3 * len(rows))
@@ -62,10 +55,10 @@ def _experts(arm: Arm) -> Drawing:
         for number, share in enumerate(row["load"])
     ]
     label = f"Load of the experts of {arm.name}"
-    return Drawing(f"experts-{arm.case.arm}", made, label, reading, pd.DataFrame(data))
+    return Figure(f"experts-{arm.case.arm}", made, label, reading, pd.DataFrame(data), least=370)
 
 
-def _depths(arm: Arm) -> Drawing:
+def _depths(arm: Arm) -> Figure:
     """Draw mean depth over prompt length, with the easiest and the hardest quarter of the prompts."""
     depth = arm.first["depth"]
     rows = depth["by_length"]
@@ -111,7 +104,7 @@ def _depths(arm: Arm) -> Drawing:
         for row in rows
     ]
     label = f"Depth by prompt length of {arm.name}"
-    return Drawing(f"depth-{arm.case.arm}", made, label, reading, pd.DataFrame(data))
+    return Figure(f"depth-{arm.case.arm}", made, label, reading, pd.DataFrame(data), least=370)
 
 
 READING = (
@@ -125,6 +118,6 @@ PANEL = Panel(
     order=66,
     span=12,
     render=render,
-    figures=figures,
+    draws=True,
     reading=READING,
 )

@@ -3,44 +3,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
-from markupsafe import Markup
-
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Arms, Block, Estimate, Figure, Kind, Note, Table, Value
+from modbench.reports.panel import Panel
 from modbench.reports.panels import _routing as routing
 from modbench.reports.panels import _routing_figures as more_figures
 from modbench.reports.panels._routing import Arm, Point
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.templates import fill
 
 SIDES = {"all": "all", "passed": "tokens that passed", "skipped": "tokens that did not"}
 
 
-def render(loaded: Loaded) -> Markup | None:
+def render(loaded: Loaded) -> Iterator[Block]:
     """Show figures of the learned router and its controls, and a table of all routed arms."""
     arms, shown = _shown(loaded)
     if not shown:
-        return None
-    others = [arm for arm in arms if arm not in shown]
-    return fill(
-        "routing_knows",
-        arms=shown,
-        figures=on_page(_figures(shown)),
-        head=("", *(f"{arm.look.glyph} {arm.name}" for arm in (*shown, *others))),
-        rows=_rows([*shown, *others]),
-    )
-
-
-def figures(loaded: Loaded) -> list[Drawing]:
-    """Draw correlations, then figures of the learned router."""
-    _, shown = _shown(loaded)
-    return _figures(shown) if shown else []
-
-
-def _figures(shown: list[Arm]) -> list[Drawing]:
+        return
     drawn = [_correlations(shown), *more_figures.all_of(shown[0])]
-    return [each for each in drawn if each is not None]
+    yield Note(Arms([arm.case for arm in shown]))
+    yield from filter(None, drawn)
+    every = [*shown, *(arm for arm in arms if arm not in shown)]
+    yield Table("Routers in numbers", ("", *(arm.case for arm in every)), _rows(every))
+    yield Note(
+        "Score ~ worth: rank correlation, within a block, of the router's score with the loss saved by passing one token (the "
+        "decision is reversed, later blocks choose again), over as many tokens that passed as did not. Worth: nats saved over "
+        "the window by one pass, in thousandths. Predicted: how often the causal rule agrees with the top-k on the same input. "
+        "Overlap: Jaccard index of the tokens that two blocks pass. Means over seeds. A control's correlation need not be zero: "
+        "a block learns to serve the tokens that it is given."
+    )
 
 
 def _shown(loaded: Loaded) -> tuple[list[Arm], list[Arm]]:
@@ -50,7 +42,7 @@ def _shown(loaded: Loaded) -> tuple[list[Arm], list[Arm]]:
     return arms, [] if focus is None else [focus, *routing.controls_of(arms, focus)]
 
 
-def _correlations(shown: list[Arm]) -> Drawing | None:
+def _correlations(shown: list[Arm]) -> Figure | None:
     series = [(arm, points, False) for arm in shown if (points := correlations(arm))]
     if not series:
         return None
@@ -102,47 +94,51 @@ def correlations(arm: Arm) -> list[Point]:
     return points
 
 
-_QUANTITIES = (
-    ("passing, by top-k", "participation", "{:.1%}", 1.0),
-    ("passing, by the causal rule", "participation_causal", "{:.1%}", 1.0),
-    ("what that costs, bits per token", "gap", "{:+.3f}", 1 / math.log(2)),
-    ("predicted correctly", "predictor_accuracy", "{:.1%}", 1.0),
-    ("… by the majority answer", "predictor_base_rate", "{:.1%}", 1.0),
-    ("… balanced accuracy", "predictor_balanced_accuracy", "{:.1%}", 1.0),
-    ("… precision", "predictor_precision", "{:.1%}", 1.0),
-    ("… recall", "predictor_recall", "{:.1%}", 1.0),
-    ("… F1", "predictor_f1", "{:.2f}", 1.0),
-    ("overlap of blocks", "overlap", "{:.2f}", 1.0),
-    ("… at random", "overlap_expected", "{:.2f}", 1.0),
-    ("blocks used ~ output entropy", "entropy_correlation", "{:+.2f}", 1.0),
-    ("blocks used ~ difficulty", "difficulty_correlation", "{:+.2f}", 1.0),
+# Rows of the table: title, part of the summary, kind of number, factor.
+_QUANTITIES: tuple[tuple[str, str, Kind, float], ...] = (
+    ("passing, by top-k", "participation", "share", 1.0),
+    ("passing, by the causal rule", "participation_causal", "share", 1.0),
+    ("what that costs, bits per token", "gap", "difference", 1 / math.log(2)),
+    ("predicted correctly", "predictor_accuracy", "share", 1.0),
+    ("… by the majority answer", "predictor_base_rate", "share", 1.0),
+    ("… balanced accuracy", "predictor_balanced_accuracy", "share", 1.0),
+    ("… precision", "predictor_precision", "share", 1.0),
+    ("… recall", "predictor_recall", "share", 1.0),
+    ("… F1", "predictor_f1", "quantity", 1.0),
+    ("overlap of blocks", "overlap", "quantity", 1.0),
+    ("… at random", "overlap_expected", "quantity", 1.0),
+    ("blocks used ~ output entropy", "entropy_correlation", "difference", 1.0),
+    ("blocks used ~ difficulty", "difficulty_correlation", "difference", 1.0),
 )
 
 
-def _rows(arms: list[Arm]) -> list[list[str]]:
+def _rows(arms: list[Arm]) -> list[list[Value]]:
     """Return a row per quantity with a column per arm."""
     return [
         ["score ~ worth", *map(_knows, arms)],
         ["worth of a pass that was made", *(_worth(arm, "passed") for arm in arms)],
         ["… that was not made", *(_worth(arm, "skipped") for arm in arms)],
-        *([title, *(_mean(arm, key, form, factor) for arm in arms)] for title, key, form, factor in _QUANTITIES),
+        *([title, *(_mean(arm, key, kind, factor) for arm in arms)] for title, key, kind, factor in _QUANTITIES),
     ]
 
 
-def _knows(arm: Arm) -> str:
+def _knows(arm: Arm) -> Value:
     known = correlations(arm)
     if not known or known[0].label != SIDES["all"]:
-        return "–"
-    low, high = known[0].low, known[0].high
-    return f"{known[0].value:+.2f}" + ("" if low is None or high is None else f" [{low:+.2f}, {high:+.2f}]")
+        return None
+    return Estimate(known[0].value, known[0].low, known[0].high, "difference", "nat")
 
 
-def _mean(arm: Arm, key: str, form: str, factor: float) -> str:
+def _mean(arm: Arm, key: str, kind: Kind, factor: float) -> Value:
     effect = arm.over_seeds(lambda each: each["summary"][key])
-    return "–" if effect is None else form.format(factor * effect.value)
+    return (
+        None
+        if effect is None
+        else Estimate(factor * effect.value, kind=kind, unit="nat" if kind == "difference" else "")
+    )
 
 
-def _worth(arm: Arm, side: str) -> str:
+def _worth(arm: Arm, side: str) -> Value:
     """Return the effect on the loss of the whole window (mean times tokens), in thousandths of a nat."""
     tokens = arm.first["seq_len"]
 
@@ -151,7 +147,7 @@ def _worth(arm: Arm, side: str) -> str:
         return None if worth is None else 1000 * tokens * float(worth)
 
     effect = arm.over_seeds(value, "flips")
-    return "–" if effect is None else f"{effect.value:+.1f}"
+    return None if effect is None else Estimate(effect.value, kind="difference")
 
 
 READING = (
@@ -160,4 +156,4 @@ READING = (
     "router does not know which tokens gain. Controls are routers that do not learn."
 )
 
-PANEL = Panel(title="Does the gate know?", order=65, span=12, render=render, figures=figures, reading=READING)
+PANEL = Panel(title="Does the gate know?", order=65, span=12, render=render, draws=True, reading=READING)

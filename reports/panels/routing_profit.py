@@ -3,50 +3,38 @@
 from __future__ import annotations
 
 import math
-
-from markupsafe import Markup
+from collections.abc import Iterator
 
 from modbench.harness.stats import effects
 from modbench.reports.figures.style import new_figure
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Arms, Block, Estimate, Figure, Note, Sentence, Table, Value
+from modbench.reports.panel import Panel
 from modbench.reports.panels import _routing as routing
 from modbench.reports.panels import _routing_parts as parts
 from modbench.reports.panels._routing import TITLES, Arm, Point
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.templates import fill
 
 _VARIABLES = ("kind", "position", "frequency", "difficulty")
 ALL = "all tokens"
 
 
-def render(loaded: Loaded) -> Markup | None:
+def render(loaded: Loaded) -> Iterator[Block]:
     """Show a figure per variable, with all tokens as the first row; the numbers are collapsed below."""
     found = _found(loaded)
     if found is None:
-        return None
+        return
     shown, dense, equal, tables = found
-    focus = shown[0]
-    return fill(
-        "routing_profit",
-        arms=shown,
-        figures=on_page(_figure(shown, dense, variable, columns) for variable, columns in tables.items()),
-        dense=dense.name,
-        equal=equal,
-        how=_how(focus),
-        pairing=_paired(focus, dense),
-        peeked=any(_peeked(arm) for arm in shown),
-        head=("Tokens", "share", *(arm.name for arm in shown)),
-        rows=[row for variable, columns in tables.items() for row in _rows(variable, columns)],
+    yield Note(Arms([arm.case for arm in shown]))
+    yield from (_figure(shown, dense, variable, columns) for variable, columns in tables.items())
+    said = (
+        "Held-out loss minus that of {dense} ({equal}), in bits per token: left of the line the routed model is better. {how} "
+        "{paired}"
     )
-
-
-def figures(loaded: Loaded) -> list[Drawing]:
-    """Draw a figure per variable."""
-    found = _found(loaded)
-    if found is None:
-        return []
-    shown, dense, _, tables = found
-    return [_figure(shown, dense, variable, columns) for variable, columns in tables.items()]
+    if any(_peeked(arm) for arm in shown):
+        said += " Hollow: routed by top-k, which sees later tokens, so those losses flatter it."
+    yield Note(Sentence(said, dense=dense.case, equal=equal, how=_how(shown[0]), paired=_paired(shown[0], dense)))
+    rows = [row for variable, columns in tables.items() for row in _rows(variable, columns)]
+    yield Table("Loss differences in numbers", ("Tokens", "share", *(arm.case for arm in shown)), rows, folded=True)
 
 
 def _found(loaded: Loaded) -> tuple[list[Arm], Arm, str, dict[str, list[list[Point]]]] | None:
@@ -107,7 +95,7 @@ def _point(label: str, values: list[float], n: int) -> Point:
     return Point(label, effect.value, effect.low, effect.high, n, tuple(values) if len(values) > 1 else ())
 
 
-def _figure(shown: list[Arm], dense: Arm, variable: str, columns: list[list[Point]]) -> Drawing:
+def _figure(shown: list[Arm], dense: Arm, variable: str, columns: list[list[Point]]) -> Figure:
     labels = [point.label for point in columns[0]]
     whole = columns[0][0].n
     series = [
@@ -121,7 +109,7 @@ def _figure(shown: list[Arm], dense: Arm, variable: str, columns: list[list[Poin
     parts.hairline(axis, 0.0)
     parts.titled(axis, f"bits per token, by {TITLES[variable]}", most=32)
     label, reading = f"Loss minus that of {dense.name} by {TITLES[variable]}", _reading(shown[0], columns[0])
-    return Drawing(f"profit-{variable}", made, label, reading, parts.points_of(series))
+    return Figure(f"profit-{variable}", made, label, reading, parts.points_of(series), least=270)
 
 
 def _named(point: Point, whole: int) -> str:
@@ -139,7 +127,7 @@ def _reading(arm: Arm, points: list[Point]) -> str:
     return f"{arm.name}: best on {best.label} ({best.value:+.3f}), worst on {worst.label} ({worst.value:+.3f})."
 
 
-def _rows(variable: str, columns: list[list[Point]]) -> list[list[str]]:
+def _rows(variable: str, columns: list[list[Point]]) -> list[list[Value]]:
     by_label = [{point.label: point for point in points} for points in columns]
     whole = columns[0][0].n
     return [
@@ -148,11 +136,8 @@ def _rows(variable: str, columns: list[list[Point]]) -> list[list[str]]:
     ]
 
 
-def _cell(point: Point | None) -> str:
-    if point is None:
-        return "–"
-    known = point.low is not None and point.high is not None
-    return f"{point.value:+.3f}" + (f" [{point.low:+.3f}, {point.high:+.3f}]" if known else "")
+def _cell(point: Point | None) -> Value:
+    return None if point is None else Estimate(point.value, point.low, point.high, "difference", "nat")
 
 
 READING = (
@@ -161,4 +146,4 @@ READING = (
     "overlap between figures, so differences must not be added up."
 )
 
-PANEL = Panel(title="Who profits?", order=64, span=12, render=render, figures=figures, reading=READING)
+PANEL = Panel(title="Who profits?", order=64, span=12, render=render, draws=True, reading=READING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
@@ -9,7 +10,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from modbench.reports.figures.style import new_figure
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Block, Figure, Note
+from modbench.reports.panel import Panel
 from modbench.reports.panels import _routing as routing
 from modbench.reports.panels._routing import Arm
 from modbench.reports.tables.load import Loaded
@@ -21,15 +23,17 @@ _SHOWN = {"\n": "↵\n", "\t": "⇥\t", "\r": "␍"}
 TOP = 8
 
 
-def render(loaded: Loaded) -> Markup | None:
-    """Show a passage of held-out text for two arms; below each, its decisions by block and position."""
+def render(loaded: Loaded) -> Iterator[Block | Markup]:
+    """Show a passage of held-out text for two arms; below, the decisions of each by block and position."""
     pair = _pair(loaded)
-    return fill("routing_text", arms=[_of_arm(arm) for arm in pair], top=TOP) if pair else None
-
-
-def figures(loaded: Loaded) -> list[Drawing]:
-    """Draw the decisions of both arms."""
-    return [_map(arm, arm.first["matrix"]) for arm in _pair(loaded)]
+    if not pair:
+        return
+    yield fill("routing_text", arms=[_of_arm(arm) for arm in pair], top=TOP)
+    yield from (_map(arm, arm.first["matrix"]) for arm in pair)
+    yield Note(
+        "One held-out window of the first seed, routed by top-k as in training. The stronger a token's background, the more "
+        "routed blocks it used; hover over it for the number. Vertical bands in the map: positions that most blocks agree on."
+    )
 
 
 def _pair(loaded: Loaded) -> list[Arm]:
@@ -49,7 +53,6 @@ def _of_arm(arm: Arm) -> dict[str, object]:
         "layers": layers,
         "strength": [round(FULL * n / layers) for n in range(layers + 1)],
         "passage": _passage(matrix),
-        "map": on_page([_map(arm, matrix)])[0],
         "words": arm.first["words"],
     }
 
@@ -63,7 +66,7 @@ def _passage(matrix: dict[str, Any]) -> list[tuple[int, str]]:
     ]
 
 
-def _map(arm: Arm, matrix: dict[str, Any]) -> Drawing:
+def _map(arm: Arm, matrix: dict[str, Any]) -> Figure:
     """Draw runs of passing positions as bars: a row per routed block, the deepest on top."""
     rows, layers = matrix["rows"], matrix["layers"]
     made, (axis,) = new_figure(6.2, 0.75 + 0.22 * len(rows))
@@ -87,7 +90,7 @@ def _map(arm: Arm, matrix: dict[str, Any]) -> Drawing:
         for position, passed in enumerate(row)
     ]
     label, reading = f"Which positions passed each routed block of {arm.name}", _reading(matrix["used"], len(layers))
-    return Drawing(f"matrix-{arm.case.arm}", made, label, reading, pd.DataFrame(data), wide=True)
+    return Figure(f"matrix-{arm.case.arm}", made, label, reading, pd.DataFrame(data), wide=True, least=440)
 
 
 def _reading(used: list[int], layers: int) -> str:
@@ -103,4 +106,4 @@ READING = (
     "went through. One passage is an example: the panels below count over all held-out tokens."
 )
 
-PANEL = Panel(title="Which words go deep?", order=62, span=12, render=render, figures=figures, reading=READING)
+PANEL = Panel(title="Which words go deep?", order=62, span=12, render=render, draws=True, reading=READING)

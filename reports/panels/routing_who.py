@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
-from markupsafe import Markup
+from collections.abc import Iterator
 
 from modbench.reports.figures.style import new_figure
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Arms, Block, Estimate, Figure, Note, Sentence, Table, Value
+from modbench.reports.panel import Panel
 from modbench.reports.panels import _routing as routing
 from modbench.reports.panels import _routing_parts as parts
 from modbench.reports.panels._routing import TITLES, Arm, Point
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.templates import fill
 
 
-def render(loaded: Loaded) -> Markup | None:
+def render(loaded: Loaded) -> Iterator[Block]:
     """Show a figure per variable; the numbers are collapsed below."""
     shown = _shown(loaded)
     if not shown:
-        return None
+        return
     focus = shown[0]
-    alone = "Wilson intervals with windows, not tokens, as independent units; they say nothing about other seeds"
-    return fill(
-        "routing_who",
-        arms=shown,
-        figures=on_page(_figure(shown, variable) for variable in TITLES),
-        layers=len(focus.first["layers"]),
-        tokens=f"{focus.first['tokens']:,}",
-        windows=focus.first["windows"],
-        seeds=routing.seeds_said(focus, alone),
-        several_seeds=len(focus.found) > 1,
-        head=("Tokens", "n", *(arm.name for arm in shown)),
-        rows=_rows(shown),
+    yield Note(Arms([arm.case for arm in shown]))
+    yield from (_figure(shown, variable) for variable in TITLES)
+    said = (
+        "Share of tokens that pass, mean over {layers} routed blocks; thin line: all tokens of {arm}. {tokens} held-out tokens "
+        "in {windows} windows, routed by top-k. {seeds}."
     )
-
-
-def figures(loaded: Loaded) -> list[Drawing]:
-    """Draw a figure per variable."""
-    shown = _shown(loaded)
-    return [_figure(shown, variable) for variable in TITLES] if shown else []
+    if len(focus.found) > 1:
+        said += " Ticks: single seeds."
+    said += " Loss and entropy are the model's own, after routing: a token may be easy because it passed."
+    alone = "Wilson intervals with windows, not tokens, as independent units; they say nothing about other seeds"
+    found = focus.first
+    yield Note(
+        Sentence(
+            said,
+            layers=len(found["layers"]),
+            arm=focus.case,
+            tokens=found["tokens"],
+            windows=found["windows"],
+            seeds=routing.seeds_said(focus, alone),
+        )
+    )
+    yield Table("Participation in numbers", ("Tokens", "n", *(arm.case for arm in shown)), [*_rows(shown)], folded=True)
 
 
 def _shown(loaded: Loaded) -> list[Arm]:
@@ -47,7 +50,7 @@ def _shown(loaded: Loaded) -> list[Arm]:
     return [] if focus is None else [focus, *routing.controls_of(arms, focus)]
 
 
-def _figure(shown: list[Arm], variable: str) -> Drawing:
+def _figure(shown: list[Arm], variable: str) -> Figure:
     series = [(arm, routing.shares(arm, variable), False) for arm in shown]
     labels = [point.label for point in series[0][1]]
     series = [(arm, [point for point in points if point.label in labels], hollow) for arm, points, hollow in series]
@@ -58,7 +61,7 @@ def _figure(shown: list[Arm], variable: str) -> Drawing:
     parts.percent_axis(axis)
     axis.set_title(f"passing, by {TITLES[variable]}")
     label, reading = f"Share of tokens that pass by {TITLES[variable]}", _reading(shown[0], series[0][1])
-    return Drawing(f"who-{variable}", made, label, reading, parts.points_of(series))
+    return Figure(f"who-{variable}", made, label, reading, parts.points_of(series), least=370)
 
 
 def _overall(arm: Arm) -> float:
@@ -73,21 +76,15 @@ def _reading(arm: Arm, points: list[Point]) -> str:
     return f"{arm.name}: most of {most.label} ({most.value:.1%}), least of {least.label} ({least.value:.1%})."
 
 
-def _rows(shown: list[Arm]) -> list[list[str]]:
-    rows = []
+def _rows(shown: list[Arm]) -> Iterator[list[Value]]:
     for variable, title in TITLES.items():
         columns = [{point.label: point for point in routing.shares(arm, variable)} for arm in shown]
         for label, first in columns[0].items():
-            cells = [_cell(column.get(label)) for column in columns]
-            rows.append([f"{title}: {label}", f"{first.n:,}", *cells])
-    return rows
+            yield [f"{title}: {label}", first.n, *(_cell(column.get(label)) for column in columns)]
 
 
-def _cell(point: Point | None) -> str:
-    if point is None:
-        return "–"
-    spread = "" if point.low is None or point.high is None else f" [{100 * point.low:.1f}–{100 * point.high:.1f}]"
-    return f"{point.value:.1%}{spread}"
+def _cell(point: Point | None) -> Value:
+    return None if point is None else Estimate(point.value, point.low, point.high, "share")
 
 
 READING = (
@@ -96,4 +93,4 @@ READING = (
     "does not tell them apart. It does not say whether the right ones passed."
 )
 
-PANEL = Panel(title="Who passes?", order=63, span=12, render=render, figures=figures, reading=READING)
+PANEL = Panel(title="Who passes?", order=63, span=12, render=render, draws=True, reading=READING)

@@ -6,12 +6,12 @@ import math
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from markupsafe import Markup
 
 from modbench.reports.figures.figure_data import RATIOS, rows_of
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.style import MAP, MAP_INK, MUTED, PAPER, bin_of, new_figure
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Figure
+from modbench.reports.panel import Panel
 from modbench.reports.panels import _break_even
 from modbench.reports.sentences.arm_answers import residuals
 from modbench.reports.tables.load import Loaded
@@ -32,12 +32,7 @@ FEW_LENGTHS = 7
 UNDECIDED = {"inconclusive", "different", "contaminated"}
 
 
-def render(loaded: Loaded) -> Markup | None:
-    """Show the map."""
-    return next(iter(on_page(figures(loaded))), None)
-
-
-def figures(loaded: Loaded) -> list[Drawing]:
+def render(loaded: Loaded) -> list[Figure]:
     """Draw cells coloured by log2 speed-up in nine bins; undecided cells hatched; failures named."""
     sides = [(title, metric) for title, metric in TIMED if (loaded.comparisons.metric == metric).any()]
     arms = loaded.arms_shown
@@ -59,9 +54,7 @@ def figures(loaded: Loaded) -> list[Drawing]:
         f"{residuals(loaded)}"
     )
     label = "Speed-up over the anchor by arm and sequence length"
-    return [
-        Drawing("map", made, label, reading, _data(loaded, [metric for _, metric in sides]), wide=True, marks=marks)
-    ]
+    return [Figure("map", made, label, reading, _data(loaded, [metric for _, metric in sides]), wide=True, marks=marks)]
 
 
 def _data(loaded: Loaded, metrics: list[str]) -> pd.DataFrame:
@@ -152,6 +145,6 @@ PANEL = Panel(
     order=20,
     span=7,
     render=render,
-    figures=figures,
+    draws=True,
     reading=READING,
 )

@@ -2,51 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from markupsafe import Markup
 
 from modbench.harness.core.case import Case
 from modbench.reports.figures.style import INK, MUTED, look, new_figure
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Block, Estimate, Figure, Note, Sentence, Table, Value
+from modbench.reports.panel import Panel
 from modbench.reports.questions.accuracy import TaskResult, beyond_shortcut, in_words, results
 from modbench.reports.sentences.evidence import seeds_in_words
 from modbench.reports.sentences.task_words import against_in_words, how
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name
-from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+HEAD = (
+    *("Task", "n", "Majority", "Best shortcut", "Arm", "Accuracy [95 % over seeds]", "Solved", "Against the baseline"),
+    *("95 % binomial", "As trained", "All of a sequence", "CPU s"),
+)
+KINDS = ("Task", "Arm", "Accuracy by kind", "Blocks run by kind")
 SPREAD = 0.62  # share of a task's row over which its arms are spread
 
 
-def render(loaded: Loaded) -> Markup | None:
+def render(loaded: Loaded) -> Iterator[Block]:
     """Show a dot plot, the numbers, and accuracy by kind of question."""
     made = results(loaded)
     if not made:
-        return None
-    legend = [{"look": look(case), "name": name(case)} for case in _cases(made) if not case.rung]
-    rows = [row for task in made for row in _rows(task)]
-    return fill(
-        "tasks",
-        figure=on_page([_figure(loaded, made)])[0],
-        legend=legend,
-        rows=rows,
-        how=[how(task) for task in made],
-        kinds=_kinds(made),
+        return
+    yield _figure(loaded, made)
+    yield Table("Accuracy on tasks", HEAD, [row for task in made for row in _rows(task)])
+    yield Note(
+        "n: held-out questions of each seed, one per sequence. ▲ beyond the best shortcut: both intervals, or where runs are "
+        "counted every seed. As trained: routed by top-k over the sequence, where that differs. CPU s: of a training run."
     )
+    yield Note(" ".join(how(task) for task in made))
+    yield Table("By kind of question, and how deep gates went", KINDS, _kinds(made), folded=True)
 
 
-def figures(loaded: Loaded) -> list[Drawing]:
-    """Draw the dot plot."""
-    made = results(loaded)
-    return [_figure(loaded, made)] if made else []
-
-
-def _figure(loaded: Loaded, made: list[TaskResult]) -> Drawing:
+def _figure(loaded: Loaded, made: list[TaskResult]) -> Figure:
     drawn, (axis,) = new_figure(9.0, 0.9 + 0.62 * len(made))
     for row, task in enumerate(made):
         _draw(axis, row, task)
@@ -79,7 +77,8 @@ def _figure(loaded: Loaded, made: list[TaskResult]) -> Drawing:
         for task in made
         for arm in task.arms
     ]
-    return Drawing("tasks", drawn, "Accuracy on tasks by arm", reading, pd.DataFrame(data), wide=True)
+    key = [case for case in _cases(made) if not case.rung]
+    return Figure("tasks", drawn, "Accuracy on tasks by arm", reading, pd.DataFrame(data), wide=True, key=key)
 
 
 def _draw(axis: Axes, row: int, task: TaskResult) -> None:
@@ -105,42 +104,38 @@ def _cases(made: list[TaskResult]) -> list[Case]:
     return list(first.values())
 
 
-def _rows(task: TaskResult) -> list[tuple[str, ...]]:
-    made: list[tuple[str, ...]] = []
+def _rows(task: TaskResult) -> Iterator[Sequence[Value]]:
     for i, arm in enumerate(task.arms):
-        shared = (task.name, str(arm.n), f"{task.majority:.1%}", f"{task.shortcut[1]:.1%} ({task.shortcut[0]})")
+        shortcut, accuracy = (Estimate(share, kind="share") for share in (task.shortcut[1], task.majority))
+        best = Sentence("{share} ({rule})", share=shortcut, rule=task.shortcut[0])
         counted = task.why_not is None
-        mark = "▲ " if beyond_shortcut(arm, task.shortcut[1], counted=counted) else ""
-        made.append(
-            (
-                *(shared if i == 0 else ("", "", "", "")),
-                name(arm.case),
-                f"{mark}{arm.value:.1%}",
-                f"{arm.solved} of {arm.seeds}" if counted else "–",
-                against_in_words(task, arm) or "–",
-                _between(arm.low, arm.high) if arm.seeds > 1 else "–",
-                _between(*arm.questions),
-                "–" if arm.as_trained is None else f"{arm.as_trained:.1%}",
-                f"{arm.whole:.1%}",
-                f"{arm.cpu_s:.0f}",
-            )
+        over_seeds = Estimate(arm.value, kind="share")
+        if arm.seeds > 1:
+            over_seeds = replace(over_seeds, low=arm.low, high=arm.high)
+        mark = "▲ {share}" if beyond_shortcut(arm, task.shortcut[1], counted=counted) else "{share}"
+        yield (
+            *((task.name, arm.n, accuracy, best) if i == 0 else ("", "", "", "")),
+            arm.case,
+            Sentence(mark, share=over_seeds),
+            Sentence("{solved} of {seeds}", solved=arm.solved, seeds=arm.seeds) if counted else None,
+            against_in_words(task, arm) or None,
+            Estimate(None, *arm.questions, kind="share"),
+            None if arm.as_trained is None else Estimate(arm.as_trained, kind="share"),
+            Estimate(arm.whole, kind="share"),
+            Estimate(arm.cpu_s, kind="count"),
         )
-    made += [("", "", "", "", arm, f"failed: {why}", *[""] * 7) for arm, why in task.failed.items()]
-    return made
+    for failed, why in task.failed.items():
+        yield "", "", "", "", failed, f"failed: {why}", *[""] * 6
 
 
-def _between(low: float | None, high: float | None) -> str:
-    return "–" if low is None or high is None else f"{max(0.0, low):.1%} to {min(1.0, high):.1%}"
-
-
-def _kinds(made: list[TaskResult]) -> list[tuple[str, ...]]:
+def _kinds(made: list[TaskResult]) -> list[Sequence[Value]]:
     """Return a row per arm with accuracy by kind of question, which reveals plateaus and shortcuts."""
     return [
         (
             task.name if i == 0 else "",
-            name(arm.case),
+            arm.case,
             in_words(arm.by_kind),
-            ", ".join(f"{kind} {depth:.2f}" for kind, depth in arm.depth_by_kind.items()) or "–",
+            ", ".join(f"{kind} {depth:.2f}" for kind, depth in arm.depth_by_kind.items()) or None,
         )
         for task in made
         for i, arm in enumerate(task.arms)
@@ -153,4 +148,4 @@ READING = (
     "Above the shortcut a model has learned something of the task. These tasks are no measure of language."
 )
 
-PANEL = Panel(title="What can they still do?", order=8, span=12, render=render, figures=figures, reading=READING)
+PANEL = Panel(title="What can they still do?", order=8, span=12, render=render, draws=True, reading=READING)

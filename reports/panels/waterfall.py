@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
-from markupsafe import Markup
 
 from modbench.harness.core.units import human
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, beside, look, new_figure
-from modbench.reports.panel import Drawing, Panel, on_page
+from modbench.reports.model import Block, Estimate, Figure, Note, Table, Value
+from modbench.reports.panel import Panel
 from modbench.reports.questions.waterfall import ORDER, Fall, falls
 from modbench.reports.tables.contenders import default_arm
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import in_title, name, short
 from modbench.reports.wording.words import TIMED
-from modbench.reports.writers.templates import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,44 +30,38 @@ Step: TypeAlias = tuple[str, float, float]
 _TITLES = {metric: title for title, metric in TIMED}
 
 
-def render(loaded: Loaded) -> Markup | None:
-    """Show a figure for each workload, and the numbers of all arms."""
+def render(loaded: Loaded) -> Iterator[Block]:
+    """Take each workload apart, of the arm that the page shows first at the longest length; then the numbers of all arms."""
     first = default_arm(loaded)
     if first is None or not loaded.lengths or loaded.run.plan.suite.isoflop:
-        return None
-    every = falls(loaded, loaded.arms_shown, list(_TITLES), loaded.lengths[-1])
+        return
+    length = loaded.lengths[-1]
+    every = falls(loaded, loaded.arms_shown, list(_TITLES), length)
     made = [_figure(metric, found) for metric, found in every if found.case.arm == first.arm]
     if not made:
-        return None
+        return
+    yield from made
     parts = [part for part in ORDER if any(part in found.parts for _, found in every)]
     head = ("arm", "workload", "promised", *parts, "attainable", "unexplained", "measured")
     rows = [_row(_TITLES[metric], found, parts) for metric, found in every]
-    return fill(
-        "waterfall",
-        figures=on_page(made),
-        head=head,
-        rows=rows,
-        length=loaded.lengths[-1],
-        predicted=every[0][1].predicted,
-    )
+    yield Table(f"All arms at T = {length:,}, in % of the baseline's time", head, rows, folded=True)
+    if every[0][1].predicted:
+        yield Note(
+            "Each part is what its operators take beyond the share that FLOPs promise of them. Router: products narrower than "
+            "any of the baseline's. Small products: equal FLOPs at fewer rows are slower. Attention, mix of FLOPs: its FLOPs "
+            "take other times than those of products. Launches: starting an operator, the model's Python code included. "
+            "Unexplained: caches, memory, noise, and whatever operators and peaks do not show."
+        )
 
 
-def figures(loaded: Loaded) -> list[Drawing]:
-    """Draw a figure for each workload taken apart: of the arm that the page shows first, at the longest length."""
-    first = default_arm(loaded)
-    if first is None or not loaded.lengths or loaded.run.plan.suite.isoflop:
-        return []
-    return [_figure(metric, found) for metric, found in falls(loaded, [first], list(_TITLES), loaded.lengths[-1])]
+def _row(workload: str, found: Fall, parts: list[str]) -> Sequence[Value]:
+    added = (Estimate(found.parts[part], kind="change") if part in found.parts else "" for part in parts)
+    attainable = Estimate(found.attainable, kind="share") if found.predicted else ""
+    ends = (attainable, Estimate(found.unexplained, kind="change"), Estimate(found.measured, kind="share"))
+    return (found.case, workload, Estimate(found.promised, kind="share"), *added, *ends)
 
 
-def _row(workload: str, found: Fall, parts: list[str]) -> tuple[str, ...]:
-    added = (f"{100 * found.parts[part]:+.1f}" if part in found.parts else "" for part in parts)
-    attainable = f"{100 * found.attainable:.1f}" if found.predicted else ""
-    ends = (attainable, f"{100 * found.unexplained:+.1f}", f"{100 * found.measured:.1f}")
-    return (name(found.case), workload, f"{100 * found.promised:.1f}", *added, *ends)
-
-
-def _figure(metric: str, found: Fall) -> Drawing:
+def _figure(metric: str, found: Fall) -> Figure:
     rows = _steps(found)
     made, (axis,) = new_figure(4.5, 0.7 + 0.21 * len(rows))
     title = f"{_TITLES[metric]}: time as a share of {in_title(found.baseline)}'s (further left is better)"
@@ -82,7 +76,8 @@ def _figure(metric: str, found: Fall) -> Drawing:
         ]
     )
     label = f"From promised to measured time of {name(found.case)}: {_TITLES[metric]}"
-    return Drawing(f"waterfall-{metric.partition('/')[2]}", made, label, _caption(found), frame, marks=marks)
+    identity = f"waterfall-{metric.partition('/')[2]}"
+    return Figure(identity, made, label, _caption(found), frame, marks=marks, least=430)
 
 
 def _steps(found: Fall) -> list[Step]:
@@ -194,6 +189,4 @@ READING = (
     "not that the time can be saved."
 )
 
-PANEL = Panel(
-    title="Where does the promised gain go?", order=42, span=12, render=render, figures=figures, reading=READING
-)
+PANEL = Panel(title="Where does the promised gain go?", order=42, span=12, render=render, draws=True, reading=READING)

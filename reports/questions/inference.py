@@ -7,14 +7,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from modbench.harness.core.case import Case
-from modbench.harness.core.units import three_digits
+from modbench.reports.model import Estimate, Table, Value
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name
-from modbench.reports.wording.words import is_number
 
-MIB = 2**20
-# A line of a workload's table: the arm, where it was measured, its numbers.
-Row: TypeAlias = tuple[str, ...]
 # Rows of `cases.csv` by case id and metric.
 Known: TypeAlias = Mapping[tuple[str, str], Any]
 
@@ -25,7 +21,7 @@ class Served:
 
     Attributes:
         title: of its table.
-        unit: heading of the times.
+        unit: what a time is of.
         time: metric of the time of a call or step.
         rate: metric of tokens per second.
         length: heading of the column of `seq_len`.
@@ -41,10 +37,10 @@ class Served:
 
 
 SERVED = (
-    Served("Prefill", "ms", time="latency/prefill", rate="tokens_per_s/prefill", length="T"),
+    Served("Prefill", "a call", time="latency/prefill", rate="tokens_per_s/prefill", length="T"),
     Served(
         "Decode",
-        "ms per token",
+        "a step",
         time="latency/decode",
         rate="tokens_per_s/decode",
         length="context",
@@ -53,43 +49,44 @@ SERVED = (
 )
 
 
-def table(loaded: Loaded, served: Served) -> tuple[Row, list[Row]]:
-    """Return the header and the rows of a workload: times, rates and bytes of every arm at every place.
+def table(loaded: Loaded, served: Served) -> Table | None:
+    """Return times, rates and bytes of every arm at every place; None where nothing was planned.
 
     A column without any number is left out.
     """
     every = [each for each in loaded.run.plan.comparisons if served.time in each.metrics]
-    places = [comparison.place for comparison in every]
-    wanted = (
-        loaded.cases[loaded.cases.metric.isin([served.time, served.rate, served.kept])] if every else loaded.cases[:0]
-    )
+    if not every:
+        return None
+    wanted = loaded.cases[loaded.cases.metric.isin([served.time, served.rate, served.kept])]
     known = {(str(row.case_id), str(row.metric)): row for row in wanted.itertuples(index=False)}
+    places = [comparison.place for comparison in every]
     ways, dtypes = {place.execution for place in places}, {place.dtype for place in places}
-    rows: list[Row] = []
+    rows: list[list[Value]] = []
     for comparison, place in zip(every, places, strict=True):
         more = [place.execution] * (len(ways) > 1) + [place.dtype] * (len(dtypes) > 1)
         for case in comparison.arms:
-            where = (f"{place.seq_len:,}", f"{place.batch_size:,}")
-            rows.append((", ".join([name(case), *more]), *where, *_numbers(known, case, served)))
-    header = ("arm", served.length, "B", served.unit, "±", "tokens/s", *(["KV MiB"] if served.kept else []))
-    filled = [row + ("",) * (len(header) - len(row)) for row in rows]
-    kept = [i for i in range(len(header)) if i == 0 or any(row[i] for row in filled)]
-    return tuple(header[i] for i in kept), [tuple(row[i] for i in kept) for row in filled]
+            arm = ", ".join([name(case), *more])
+            rows.append([arm, place.seq_len, place.batch_size, *_numbers(known, case, served)])
+    head = ("arm", served.length, "B", f"{served.unit} [95 %]", "tokens/s", *(["KV cache"] if served.kept else []))
+    kept = [i for i in range(len(head)) if i == 0 or any(row[i] != "" for row in rows)]
+    return Table(
+        f"{served.title}: all numbers", [head[i] for i in kept], [[row[i] for i in kept] for row in rows], folded=True
+    )
 
 
-def _numbers(known: Known, case: Case, served: Served) -> tuple[str, ...]:
+def _numbers(known: Known, case: Case, served: Served) -> list[Value]:
     row = known[case.id, served.time]
     if row.status != "ok":
-        return ("failed" if row.status == "failed" else "–",)
-    spread = f"{1e3 * (row.ci_high - row.ci_low) / 2:.2g}" if is_number(row.ci_low) else ""
-    more = [(served.rate, 1.0), *([(served.kept, MIB)] if served.kept else [])]
-    return (three_digits(1e3 * row.value), spread, *(_beside(known, (case.id, key), unit) for key, unit in more))
+        return ["failed" if row.status == "failed" else None, "", *([""] if served.kept else [])]
+    time = Estimate.of(row.value, row.ci_low, row.ci_high, unit="s")
+    return [
+        time,
+        _beside(known, (case.id, served.rate)),
+        *([_beside(known, (case.id, served.kept))] if served.kept else []),
+    ]
 
 
-def _beside(known: Known, key: tuple[str, str], unit: float) -> str:
+def _beside(known: Known, key: tuple[str, str]) -> Value:
     """Return another number of the case, where it was asked for and measured."""
     row = known.get(key)
-    if row is None or row.status != "ok":
-        return ""
-    value = row.value / unit
-    return three_digits(value) if value < 100 else f"{value:,.0f}"
+    return "" if row is None or row.status != "ok" else Estimate(float(row.value), unit=str(row.unit))

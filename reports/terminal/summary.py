@@ -27,6 +27,7 @@ from modbench.reports.terminal import arm_tables, pays_table, sweep_table
 from modbench.reports.wording.arm_names import name
 from modbench.reports.wording.words import TIMED
 from modbench.reports.writers import text_table
+from modbench.reports.writers.inline import plain
 from modbench.reports.writers.text_table import aligned, joined, wrapped
 
 # Shown in a table of their own, in one unit.
@@ -235,13 +236,14 @@ def _batch(loaded: Loaded, metrics: Sequence[str], length: int) -> str:
 
 def _served(loaded: Loaded) -> list[str]:
     """Return times, rates and bytes of prefill and decode; of a long table the first rows."""
-    lines = []
+    lines = list[str]()
     for served in inference.SERVED:
-        header, rows = inference.table(loaded, served)
-        if not rows:
+        found = inference.table(loaded, served)
+        if found is None:
             continue
-        lines += aligned([[served.title.lower(), *header[1:]], *map(list, rows[:MOST_SERVED])])
-        lines += [f"and {len(rows) - MOST_SERVED} more: in the report"] if len(rows) > MOST_SERVED else []
+        rows = [[plain(cell) for cell in row] for row in found.rows[:MOST_SERVED]]
+        lines += aligned([[served.title.lower(), *map(plain, found.head[1:])], *rows])
+        lines += [f"and {len(found.rows) - MOST_SERVED} more: in the report"] if len(found.rows) > MOST_SERVED else []
         lines.append("")
     return lines
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from panels_of import drawn, shown
 from planted import left
 from test_confirming import BUDGET, SIZES, sweep
 
@@ -24,6 +25,7 @@ from modbench.reports.questions import confirmation
 from modbench.reports.sentences import confirmation_words, first_screen
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import recommend_capacity
+from modbench.reports.writers.inline import plain
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -133,7 +135,7 @@ def test_a_runner_up_that_turns_out_better_is_named(tmp_path: Path, monkeypatch:
 def test_it_says_which_flops_the_budget_counts(tmp_path: Path) -> None:
     loaded = planted(tmp_path, mod=-0.1, noise=0.1, count="causal")
     assert answer(loaded).startswith("At 2e10 training FLOPs (causal attention), MoD")
-    assert "Every run spends 2e10 training FLOPs (causal attention):" in isoflop.figures(loaded)[0].caption
+    assert "Every run spends 2e10 training FLOPs (causal attention):" in plain(drawn(isoflop, loaded)[0].caption)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_two_number_formats_are_told_apart(tmp_path: Path) -> None:
     assert "At 2e10 training FLOPs (full-square attention) in bf16, MoD 0.25 learned has a higher loss" in answer(
         loaded
     )
-    assert len({each.name for each in panel.figures(loaded)}) == 2
+    assert len({each.name for each in drawn(panel, loaded)}) == 2
     # In bf16 half the compute costs 0.2 nats: each format has a price of its own.
     worth = confirmation.table(loaded).effective_speedup
     assert worth[0] == pytest.approx(2, rel=0.2)
@@ -244,7 +246,7 @@ def test_a_control_that_is_no_noise_is_not_called_so(tmp_path: Path, monkeypatch
         candidates="0.25 and learned",
         roles=["anchor", "best", "control"],
     )
-    page = str(panel.render(loaded))
+    page = shown(panel, loaded)
     assert "MoD 0.5 learned (control)" in page
     assert "(noise)" not in page
     monkeypatch.setattr(confirmation.Answer, "verdict", lambda _, role: "better" if role == "anchor" else "undecided")

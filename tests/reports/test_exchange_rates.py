@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from panels_of import drawn, shown
 from planted import PLANTED, planted_suite, stored
 
 from modbench.harness.core.case import Case
@@ -187,10 +188,9 @@ def test_few_seeds_illustrate(tmp_path: Path) -> None:
     assert row.reason.startswith("illustration, no claim: 2 seeds")
     said = exchange_words.in_words(load(tmp_path / "run"))
     assert all("(2 seeds: illustration, no claim)" in sentence for sentence in said[:3])
-    shown = exchange_panel.PANEL.render(load(tmp_path / "run"))
-    assert shown is not None
-    assert "illustration, no claim" in shown
-    assert "<svg" not in shown
+    page = shown(exchange_panel, load(tmp_path / "run"))
+    assert "illustration, no claim" in page
+    assert "<svg" not in page
 
 
 def test_a_smoke_run_illustrates_however_many_seeds_it_has(tmp_path: Path) -> None:
@@ -320,33 +320,31 @@ def test_in_a_sweep_the_dense_sizes_of_a_budget_are_the_ladder(tmp_path: Path) -
 
 
 def test_the_panel_draws_what_is_stated_and_says_the_rest(run: Path, tmp_path: Path) -> None:
-    shown = exchange_panel.PANEL.render(load(run))
-    assert shown is not None
+    page = shown(exchange_panel, load(run))
     for text in (
         "speed-up in training FLOPs",
         "speed-up in seconds of a train step",
         "dense 74 % (check)",
         "more than 1.",
     ):
-        assert text in shown
-    assert "No exchange rate" not in shown
-    assert 'aria-label="MoD 0.125: effective speed-up 1.2' in shown  # on hover and focus
-    (drawing,) = exchange_panel.figures(load(run))
+        assert text in page
+    assert "No exchange rate" not in page
+    assert 'aria-label="MoD 0.125: effective speed-up 1.2' in page  # on hover and focus
+    (drawing,) = drawn(exchange_panel, load(run))
     assert set(drawing.data.arm) == {MOD, HALF, MOE, "dense-f0.74"}
     none = planned(metrics=["flops/train_step", "loss/val"], seeds=[0])
     stored(tmp_path, none, losses={"dense-f0.58": 2.0, "dense-f0.74": 2.01, "dense": 2.02, MOD: 2.01})
-    shown = exchange_panel.PANEL.render(load(tmp_path / "run"))
-    assert shown is not None
+    page = shown(exchange_panel, load(tmp_path / "run"))
     assert (
         "No exchange rate at this budget: dense with more FLOPs has no lower loss here (3.318 bits/byte in dense 58 %"
-        in shown
+        in page
     )
-    assert "<svg" not in shown
+    assert "<svg" not in page
 
 
 def test_without_losses_there_is_no_panel(tmp_path: Path) -> None:
     stored(tmp_path, planned(metrics=["flops/forward"]))
-    assert exchange_panel.PANEL.render(load(tmp_path / "run")) is None
+    assert not shown(exchange_panel, load(tmp_path / "run"))
 
 
 def test_seconds_of_runs_with_equal_training_flops_are_those_of_the_whole_run(tmp_path: Path) -> None:

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from panels_of import drawn, shown
 from planted import planted_suite, stored
 
 from modbench.harness.core import catalogue
 from modbench.reports.figures import style
 from modbench.reports.page import panel_list, paper
-from modbench.reports.panel import Panel, on_page
+from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.wording.arm_names import short
+from modbench.reports.writers import html
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 METRICS = ["flops/forward", "latency/forward", "latency/train_step", "memory/peak_allocated", "loss/val"]
@@ -36,10 +38,9 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded) -> None:
     for name in catalogue.entries("panels"):
         panel: Panel = catalogue.load("panels", name)
-        drawings = panel.figures(loaded) if panel.figures else []
-        shown = str(panel.render(loaded) or "")
-        assert shown.count("<figure") == len(drawings), name
-        assert all(figure in shown for figure in on_page(drawings)), name
+        drawings = drawn(panel, loaded)
+        assert shown(panel, loaded).count("<figure") == len(drawings), name
+        assert panel.draws or not drawings, name
     names = [drawing.name for _, drawing in panel_list.drawn(loaded)]
     assert {"map", "ideal", "memory"} <= set(names)
     assert len(set(names)) == len(names)
@@ -74,20 +75,20 @@ def test_a_figure_is_as_wide_as_the_paper_wants_and_wraps_its_axes(
 
 
 def test_colours_are_those_of_the_light_theme_and_fonts_lie_in_the_file(loaded: Loaded) -> None:
-    page = on_page([panel_list.named(loaded, "map")])
+    page = html.figure(panel_list.named(loaded, "map"))
     with paper.canvas("text"):
         drawing = panel_list.named(loaded, "map")
         svg, pdf = paper.saved(drawing, "svg").decode(), paper.saved(drawing, "pdf")
-    drawn = set(re.findall(r"#[0-9a-f]{6}", svg))
+    colours = set(re.findall(r"#[0-9a-f]{6}", svg))
     assert "var(--" not in svg
-    assert not drawn & set(style.VARIABLES)
-    assert drawn & {paper.light_colors()[f"--map-{i}"] for i in range(9)}
-    assert {"#ffffff", paper.light_colors()["--muted"]} <= drawn
+    assert not colours & set(style.VARIABLES)
+    assert colours & {paper.light_colors()[f"--map-{i}"] for i in range(9)}
+    assert {"#ffffff", paper.light_colors()["--muted"]} <= colours
     assert "<text" not in svg  # letters are outlines
     assert b"/FontFile2" in pdf
     assert b"/Type3" not in pdf
     assert not re.search(rb"CreationDate|Creator|Producer", pdf)
-    assert on_page([panel_list.named(loaded, "map")]) == page
+    assert html.figure(panel_list.named(loaded, "map")) == page
 
 
 def test_every_sentinel_has_a_colour_in_the_page() -> None:

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 from planted import planted_suite, stored
 
-from modbench.reports.panel import Drawing
+from modbench.reports.model import Figure
 from modbench.reports.panels import forest
 from modbench.reports.tables.load import load
+from modbench.reports.writers.inline import plain
 
 # Planted (`planted.py`): MoD 0.5 and its copies are equal to dense, MoE is slower.
 ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}, {"model": "moe"}]
@@ -29,16 +30,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def drawn(run: Path) -> Sequence[Drawing]:
-    return forest.figures(load(run))
+def drawn(run: Path) -> Sequence[Figure]:
+    return forest.render(load(run))
 
 
-def said(drawing: Drawing) -> list[str]:
+def said(drawing: Figure) -> list[str]:
     assert drawing.marks is not None
     return [mark.text for mark in drawing.marks.said]
 
 
-def test_a_row_for_every_decided_ratio_and_one_for_those_that_are_equal(drawn: Sequence[Drawing]) -> None:
+def test_a_row_for_every_decided_ratio_and_one_for_those_that_are_equal(drawn: Sequence[Figure]) -> None:
     assert [drawing.name for drawing in drawn] == ["forest-forward"]
     forward = drawn[0]
     rows = said(forward)
@@ -46,8 +47,8 @@ def test_a_row_for_every_decided_ratio_and_one_for_those_that_are_equal(drawn: S
     assert [row.partition(",")[0] for row in rows] == ["MoD 0.125"] * 2 + ["MoE"] * 2
     assert re.match(r"MoD 0\.125, T = 64, B = 1: 1\.[56]\d× \[1\.\d\d–1\.\d\d\] ▲ faster", rows[0])
     assert all("▼ slower" in row for row in rows[2:])
-    assert "2 equivalent within 2 %: MoD 0.5 at T 64; MoD 0.5 at T 128." in forward.caption
-    assert "Of 6 against dense: 2 faster, 2 equivalent, 2 slower." in forward.caption
+    assert "2 equivalent within 2 %: MoD 0.5 at T 64; MoD 0.5 at T 128." in plain(forward.caption)
+    assert "Of 6 against dense: 2 faster, 2 equivalent, 2 slower." in plain(forward.caption)
     (axis,) = forward.figure.axes
     assert axis.get_yticklabels()[-1].get_text() == "2 equivalent"
     assert len(forward.data) == 6
@@ -73,11 +74,11 @@ def test_of_too_many_rows_slower_ones_stay_and_the_rest_is_counted(run: Path, mo
     assert [row.ratio for row in forest.telling(rows, 3)] == [2.0, 0.97, 0.5]
     assert forest.telling(rows, 5) == rows
     monkeypatch.setattr(forest, "MOST_ROWS", 3)
-    few = forest.figures(load(run))[0]
+    few = forest.render(load(run))[0]
     assert len(said(few)) == 2
-    assert "2 more are not drawn" in few.caption
+    assert "2 more are not drawn" in plain(few.caption)
 
 
 def test_nothing_is_drawn_where_nothing_was_timed(tmp_path: Path) -> None:
     stored(tmp_path, planted_suite("draft", metrics=["flops/forward"], grid={"seq_len": [64]}, train=None))
-    assert forest.render(load(tmp_path / "run")) is None
+    assert forest.render(load(tmp_path / "run")) == []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from planted import planted_suite, stored
 
+from modbench.reports.model import Estimate
 from modbench.reports.panels import _served_cells
 from modbench.reports.questions import inference
 from modbench.reports.sentences import break_even_words
@@ -28,13 +29,18 @@ def test_each_routed_arm_is_held_against_equal_cost_and_equal_shape(tmp_path: Pa
     assert decode.startswith("Where MoD 0.125 pays (decode step): against dense of the same shape everywhere")
     text = " ".join(summary.closing(loaded, tmp_path / "report.html", None, verbose=True).split())
     assert prefill in text
-    header, rows = inference.table(loaded, inference.SERVED[0])
-    assert header == ("arm", "T", "B", "ms", "±", "tokens/s")
-    assert rows[0][:3] == ("dense", "64", "1")
-    milliseconds, _, rate = rows[0][3:]
-    assert float(rate.replace(",", "")) == pytest.approx(64e3 / float(milliseconds), rel=0.03)  # mean, median
+    prefills, decodes = (inference.table(loaded, served) for served in inference.SERVED)
+    assert prefills is not None
+    assert decodes is not None
+    assert prefills.head == ["arm", "T", "B", "a call [95 %]", "tokens/s"]
+    assert prefills.rows[0][:3] == ["dense", 64, 1]
+    time, rate = prefills.rows[0][3:]
+    assert isinstance(time, Estimate)
+    assert isinstance(rate, Estimate)
+    assert time.closed
+    assert rate.value == pytest.approx(64 / (time.value or 0), rel=0.03)  # mean, median
     # What was not asked for has no column.
-    assert inference.table(loaded, inference.SERVED[1])[0] == ("arm", "context", "B", "ms per token", "±")
+    assert decodes.head == ["arm", "context", "B", "a step [95 %]"]
 
 
 def test_every_arm_has_a_cell_at_every_place(tmp_path: Path) -> None:
@@ -101,8 +107,9 @@ def test_a_failed_arm_has_a_row_and_does_not_pay(tmp_path: Path) -> None:
     stored(tmp_path, planted_suite("draft", metrics=METRICS, train=None), fails="mod[c0.125]")
     loaded = load.load(tmp_path / "run")
     assert "same shape unknown (no point of the axis has a number)" in break_even_words.in_serving(loaded)[0]
-    rows = inference.table(loaded, inference.SERVED[0])[1]
-    assert {row[3:] for row in rows if row[0] == "MoD 0.125"} == {("failed", "", "")}
+    table = inference.table(loaded, inference.SERVED[0])
+    assert table is not None
+    assert [row[3:] for row in table.rows if row[0] == "MoD 0.125"] == [["failed", ""]] * 2
 
 
 def test_a_smoke_run_and_a_run_without_prefill_say_nothing(tmp_path: Path) -> None:

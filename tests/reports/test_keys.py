@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from planted import planted_suite
 
-from modbench.reports.panel import key_of
+from modbench.reports.writers.html import _key as key_of
 
 
 def said(*arms: Mapping[str, object]) -> list[str]:

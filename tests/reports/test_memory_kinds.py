@@ -11,6 +11,7 @@ from modbench.reports.panels import memory
 from modbench.reports.questions import memory_kinds
 from modbench.reports.questions.memory_kinds import Bar, stacked
 from modbench.reports.tables.load import load
+from modbench.reports.writers.inline import plain
 
 
 @pytest.mark.parametrize(
@@ -57,9 +58,9 @@ def test_measured_beside_forecast(tmp_path: Path) -> None:
         planted_suite("draft", metrics=["memory/peak_allocated"], train=None, shape={"d_model": 64, "n_layers": 2}),
     )
     loaded = load(tmp_path / "run")
-    (drawn,) = memory.figures(loaded)
-    assert "met within 1 % by 1 of 5" in drawn.caption
-    assert "the rest is not told apart" in drawn.caption
+    (drawn,) = memory.render(loaded)
+    assert "met within 1 % by 1 of 5" in plain(drawn.caption)
+    assert "the rest is not told apart" in plain(drawn.caption)
     totals = drawn.data.groupby("arm", sort=False).measured_B.sum()
     assert sorted(totals) == pytest.approx([1e6, 2e6, 3e6, 4e6, 5e6])
     params = loaded.tables.counted(loaded.arms[0]).params
@@ -74,4 +75,4 @@ def test_measured_beside_forecast(tmp_path: Path) -> None:
 
 def test_no_panel_without_memory(tmp_path: Path) -> None:
     stored(tmp_path, planted_suite("draft", metrics=["flops/forward"], train=None))
-    assert memory.render(load(tmp_path / "run")) is None
+    assert memory.render(load(tmp_path / "run")) == []

@@ -15,9 +15,9 @@ from chromium import launched, opened
 from planted import planted_suite, stored
 from playwright.sync_api import Browser, Page
 
-from modbench.reports.figures import data_table
 from modbench.reports.page import render
 from modbench.reports.panels import _case_details
+from modbench.reports.writers import html
 
 METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val", "bpb/val"]
 WIDTHS = (375, 1280, 1920)
@@ -297,7 +297,7 @@ def test_too_many_samples_are_named_instead(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(_case_details, "MOST_SAMPLES", 10)
     monkeypatch.setattr(_case_details, "MOST_CASES", 5)
     monkeypatch.setattr(_case_details, "SOME_CASES", 3)
-    monkeypatch.setattr(data_table, "MOST_CELLS", 20)
+    monkeypatch.setattr(html, "MOST_CELLS", 20)
     made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], train=None, launches=3, rounds=2)
     stored(tmp_path, made)
     text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")

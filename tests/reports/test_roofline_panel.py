@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from panels_of import shown
 from planted import planted_suite, stored
 from planted_peaks import planted
 
@@ -67,7 +68,7 @@ def test_calls_are_placed_by_flops_bytes_and_time(run: Path, monkeypatch: pytest
 
     loaded = load(run)
     monkeypatch.setattr(Tables, "counted", counted)
-    assert panel.render(loaded) is None  # no peaks were measured
+    assert panel.render(loaded) == []  # no peaks were measured
     loaded.tables.rooflines["fp32"] = planted()
     calls = placed(loaded, loaded.arms, loaded.lengths)
     assert [each.case.arm for each in calls] == ["dense", "mod[c0.5]"]
@@ -75,16 +76,14 @@ def test_calls_are_placed_by_flops_bytes_and_time(run: Path, monkeypatch: pytest
     assert flops is not None
     assert calls[0].intensity == flops / bytes_of(CALL, 4)
     assert calls[0].flop_per_s == flops / loaded.value("dense", "latency/forward", 64)  # type: ignore[operator]  # measured
-    (drawn,) = panel.figures(loaded)
+    (drawn,) = panel.render(loaded)
     assert drawn.marks is not None
     assert [mark.arm for mark in drawn.marks.said] == ["dense", "mod[c0.5]"]
     assert " % of the roof" in drawn.marks.said[0].text
-    fragment = panel.render(loaded)
-    assert fragment is not None
-    assert "var(--series-1)" in fragment
+    assert "var(--series-1)" in shown(panel, loaded)
 
 
 def test_no_panel_where_operators_were_not_recorded(run: Path) -> None:
     loaded = load(run)
     loaded.tables.rooflines["fp32"] = planted()
-    assert panel.render(loaded) is None
+    assert panel.render(loaded) == []

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from markupsafe import Markup
+from panels_of import drawn, shown
 from planted import ENVIRONMENT, planted_suite, stored
 from scipy import stats
 
@@ -170,12 +171,6 @@ def run(folder: Path, seeds: tuple[int, ...] = (0,), **artifacts: Any) -> Loaded
     return load(str(path))
 
 
-def shown(panel: Any, loaded: Loaded) -> str:
-    made = panel.PANEL.render(loaded)
-    assert isinstance(made, Markup)
-    return str(made)
-
-
 def row_of(html: str, start: str) -> list[str]:
     """Cells of the table row that starts with this cell."""
     for line in re.findall(r"<tr>(.*?)</tr>", html):
@@ -187,7 +182,7 @@ def row_of(html: str, start: str) -> list[str]:
 
 def test_no_artifacts_no_panels(tmp_path: Path) -> None:
     loaded = run(tmp_path)
-    assert all(panel.PANEL.render(loaded) is None for panel in PANELS)
+    assert not any(shown(panel, loaded) for panel in PANELS)
 
 
 def test_every_figure_of_a_panel_can_be_had_alone(tmp_path: Path) -> None:
@@ -196,12 +191,12 @@ def test_every_figure_of_a_panel_can_be_had_alone(tmp_path: Path) -> None:
     loaded = run(tmp_path, dense={"routing": dense()}, mod=artifact, stochastic={"routing": routing()})
     names = []
     for panel in PANELS:
-        drawings = panel.figures(loaded)
-        assert len(drawings) == (panel.PANEL.render(loaded) or "").count("<figure")
+        drawings = drawn(panel, loaded)
+        assert len(drawings) == shown(panel, loaded).count("<figure")
         assert not any(drawing.data.empty for drawing in drawings)
         names += [drawing.name for drawing in drawings]
     assert len(set(names)) == len(names) > 10
-    who = next(drawing for drawing in routing_who.figures(loaded) if drawing.name == "who-kind")
+    who = next(drawing for drawing in drawn(routing_who, loaded) if drawing.name == "who-kind")
     assert list(who.data[who.data["bin"] == "digit"].value) == [0.4, 0.4]
 
 
@@ -211,12 +206,12 @@ def test_a_damaged_artifact_is_said_so(harm: str, tmp_path: Path) -> None:
     (file,) = (loaded.path / "artifacts").iterdir()
     file.write_text(harm)
     with pytest.raises(UsageError, match=r"damaged \(.*If you remove it"):
-        routing_who.PANEL.render(loaded)
+        shown(routing_who, loaded)
 
 
 def test_a_dense_run_has_no_routing_to_show(tmp_path: Path) -> None:
     loaded = run(tmp_path, dense={"routing": dense()})
-    assert all(panel.PANEL.render(loaded) is None for panel in PANELS)
+    assert not any(shown(panel, loaded) for panel in PANELS)
 
 
 # --- intervals
@@ -254,7 +249,7 @@ def test_who_passes_in_numbers(tmp_path: Path) -> None:
     ends = _routing.share_interval(0.4, 0.01, N // 5 * 2, WINDOWS)
     assert ends is not None
     cells = row_of(html, "kind of token: digit")
-    assert cells[:2] == [f"{N // 5:,}", f"40.0% [{100 * ends[0]:.1f}–{100 * ends[1]:.1f}]"]
+    assert cells[:2] == [f"{N // 5:,}", f"40.0 % [{100 * ends[0]:.1f}–{100 * ends[1]:.1f}]"]
     assert cells[2].startswith("12.5%")
     assert "MoD 0.125: most of digit (40.0%), least of word start (10.0%)." in html
     assert "1 seed" in html
@@ -266,7 +261,7 @@ def test_three_seeds_give_an_interval_over_seeds(tmp_path: Path) -> None:
     loaded = run(tmp_path, (0, 1, 2), mod=lambda seed: {"routing": routing({"digit": values[seed]})})
     html = shown(routing_who, loaded)
     half = stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
-    assert row_of(html, "kind of token: digit")[1] == f"40.0% [{100 * (0.4 - half):.1f}–{100 * (0.4 + half):.1f}]"
+    assert row_of(html, "kind of token: digit")[1] == f"40.0 % [{100 * (0.4 - half):.1f}–{100 * (0.4 + half):.1f}]"
     assert "3 seeds" in html
 
 
@@ -287,7 +282,7 @@ def test_profit_is_against_the_rung_and_without_the_future(tmp_path: Path) -> No
     html = shown(routing_profit, without)
     assert row_of(html, "kind of token: digit")[1] == f"{(1.6 - 1.45) / math.log(2):+.3f}"
     assert "same shape, more FLOPs" in html
-    assert routing_profit.PANEL.render(run(tmp_path / "c", mod={"routing": routing()})) is None
+    assert not shown(routing_profit, run(tmp_path / "c", mod={"routing": routing()}))
 
 
 def sweep(tmp_path: Path, left: Callable[[Case, float], dict[str, Any]]) -> Loaded:
@@ -339,9 +334,9 @@ def test_of_a_sweep_experts_are_shown_at_the_best_size(tmp_path: Path) -> None:
         made["summary"]["expert_load_max"] = 1.4
         return made
 
-    drawn = routing_gates.figures(sweep(tmp_path, left))
+    found = routing_gates.render(sweep(tmp_path, left))
     variants = ("mod[c0.125", "mode_integrated[c0.125", "mode_integrated[c0.25")
-    assert [each.name for each in drawn] == [f"experts-{variant}-d48-L4-H2]" for variant in variants]
+    assert [each.name for each in found] == [f"experts-{variant}-d48-L4-H2]" for variant in variants]
 
 
 def test_a_long_title_takes_a_second_line() -> None:
@@ -423,13 +418,13 @@ def test_a_gate_that_knows_is_said_to_know(tmp_path: Path) -> None:
     )
     html = shown(routing_knows, loaded)
     assert "MoD 0.125: +0.50 over 64 reversed decisions. It knows: MoD 0.125 stochastic has +0.02." in html
-    assert row_of(html, "score ~ worth") == ["+0.50 [+0.40, +0.60]", "+0.02 [-0.08, +0.12]"]
-    assert row_of(html, "worth of a pass that was made")[0] == "+256.0"  # 0.001 nats x 256 tokens, in thousandths
-    assert row_of(html, "… that was not made")[0] == "-512.0"
+    assert row_of(html, "score ~ worth") == ["+0.500 [+0.400, +0.600]", "+0.020 [-0.080, +0.120]"]
+    assert row_of(html, "worth of a pass that was made")[0] == "+256"  # 0.001 nats x 256 tokens, in thousandths
+    assert row_of(html, "… that was not made")[0] == "-512"
     assert row_of(html, "what that costs, bits per token")[0] == "+0.010"
-    assert row_of(html, "predicted correctly")[0] == "95.1%"
-    assert row_of(html, "… by the majority answer")[0] == "87.5%"
-    assert row_of(html, "overlap of blocks")[0] == "0.42"
+    assert row_of(html, "predicted correctly")[0] == "95.1 %"
+    assert row_of(html, "… by the majority answer")[0] == "87.5 %"
+    assert row_of(html, "overlap of blocks")[0] == "0.420"
     assert "4 decisions of block 3" in html
     assert "1 of 3 passes did harm" in html
     assert "Largest change: digit, from 10.0% to 40.0%." in html
@@ -469,7 +464,7 @@ def test_correlations_of_three_seeds_are_averaged(tmp_path: Path) -> None:
         run(tmp_path, (0, 1, 2), mod=lambda seed: {"routing": routing(), "flips": flips(0.3 + 0.1 * seed)}),
     )
     half = stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
-    assert row_of(html, "score ~ worth") == [f"+0.40 [{0.4 - half:+.2f}, {0.4 + half:+.2f}]"]
+    assert row_of(html, "score ~ worth") == [f"+0.400 [{0.4 - half:+.3f}, {0.4 + half:+.3f}]"]
 
 
 # --- gates

@@ -68,7 +68,7 @@ def test_the_page_shows_every_arm_and_who_failed(tmp_path: Path) -> None:
     planted(tmp_path / "run", fails="mod[c0.125]")
     render.write(tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
-    for words in ("What can they still do?", "35.0% (last symbol)", "▲ 99.2%", "loss nan at step 3", "copy 2.50"):
+    for words in ("What can they still do?", "35.0 % (last symbol)", "▲ 99.2 %", "loss nan at step 3", "copy 2.50"):
         assert words in page
 
 

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+from panels_of import drawn, shown
 from planted import planted_suite, stored
 from planted_peaks import planted
 
@@ -20,6 +21,7 @@ from modbench.reports.panels import waterfall as panel
 from modbench.reports.questions import waterfall
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.tables.outcomes import Tables
+from modbench.reports.writers.inline import plain
 
 # Products of 100 rows with a width of 10, and attention of 100 multiply-adds.
 DENSE = Listed(work=(Work(kind="product", size=(1, 100, 10, 10), calls=2), Work(kind="attention", size=(1, 10, 10, 1))))
@@ -133,18 +135,16 @@ def test_the_parts_lead_from_promised_to_measured(metric: str, known: Loaded) ->
 
 
 def test_the_figure_names_its_parts(known: Loaded) -> None:
-    forward, step = panel.figures(known)
+    forward, step = drawn(panel, known)
     assert forward.name == "waterfall-forward"
     assert forward.marks is not None
     said = [mark.text for mark in forward.marks.said]
     assert any(text.startswith("router: +") and text.endswith(" % of dense's time") for text in said)
     assert any(text.startswith("measured: 62") for text in said)  # planted: 1 / 1.6
-    assert "the hatched one is the measured rest" in step.caption
+    assert "the hatched one is the measured rest" in plain(step.caption)
     assert list(forward.data.part)[:3] == ["dense", "FLOPs saved", "promised"]
     assert forward.data.to_share.iloc[-1] == pytest.approx(0.625, abs=0.02)
-    fragment = panel.render(known)
-    assert fragment is not None
-    assert "MoD 0.125" in fragment
+    assert "MoD 0.125" in shown(panel, known)
 
 
 def test_on_a_gpu_the_wait_for_the_host_is_told_apart(run: Path) -> None:
@@ -167,11 +167,10 @@ def test_on_a_gpu_the_wait_for_the_host_is_told_apart(run: Path) -> None:
     assert found.promised + math.fsum([*found.parts.values(), found.unexplained]) == pytest.approx(
         found.measured, rel=1e-12
     )
-    drawn = panel.figures(loaded)[0]
-    assert list(drawn.data.part) == ["dense", "FLOPs saved", "promised", "launches", "on the device", "measured"]
-    assert "spent on the device, not told apart" in drawn.caption
+    first = drawn(panel, loaded)[0]
+    assert list(first.data.part) == ["dense", "FLOPs saved", "promised", "launches", "on the device", "measured"]
+    assert "spent on the device, not told apart" in plain(first.caption)
 
 
 def test_nothing_is_drawn_where_operators_or_peaks_are_not_known(run: Path) -> None:
-    assert panel.render(load(run)) is None
-    assert panel.figures(load(run)) == []
+    assert not shown(panel, load(run))

@@ -56,6 +56,7 @@ def figure(
     """
     from modbench.reports.page import panel_list, paper
     from modbench.reports.tables.load import load
+    from modbench.reports.writers.inline import plain
 
     if width not in paper.WIDTHS:
         raise unknown("width", width, paper.WIDTHS)
@@ -75,9 +76,9 @@ def figure(
         inches = paper.narrowest(drawing)
     written = _write(made, drawing.data, _stem(loaded, drawing.name, stem))
     if as_json:
-        say_json({"figure": drawing.name, "files": [str(path) for path in written], "caption": drawing.caption})
+        say_json({"figure": drawing.name, "files": [str(path) for path in written], "caption": plain(drawing.caption)})
     else:
-        say("\n".join([*map(str, written), "", drawing.caption]))
+        say("\n".join([*map(str, written), "", plain(drawing.caption)]))
     if width == "column" and inches < NARROW:
         print(f"modbench: its axes are {inches:.1f} inches wide in a column: --width text shows more.", file=sys.stderr)
     if loaded.run.incomplete:

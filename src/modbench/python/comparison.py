@@ -19,7 +19,8 @@ from modbench.harness.core.units import human, three_digits
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.judged import ONE_PROCESS
 from modbench.python.shown import cut, html, html_lines, html_table, listed, text, wrapped
-from modbench.reports.figures.ratio_figure import Bar, ratio_figure
+from modbench.reports.model import Estimate, Finding
+from modbench.reports.notebook.display import ratio_figure
 from modbench.reports.wording.words import times, verdict_words
 from modbench.reports.writers.text_table import aligned
 
@@ -194,12 +195,16 @@ class Comparison:
             for row in self.rows
             for name, time, *rest in (_cells(row, 40),)
         ]
-        bars = [
-            Bar(row.name, row.ratio, row.ratio_low, row.ratio_high, row.verdict)
+        found = [
+            Finding(
+                row.name,
+                typical=Estimate(row.ratio, row.ratio_low, row.ratio_high, "ratio", "s"),
+                verdict=row.verdict,
+            )
             for row in self.rows
             if row.ratio is not None
         ]
-        figure = ratio_figure(bars, self.baseline, self.margin) if bars else ""
+        figure = ratio_figure(found, self.baseline, self.margin) if found else ""
         return html(html_lines([self._title]), html_table(head, rows), figure, html_lines(self._notes))
 
     @property

@@ -1,0 +1,234 @@
+"""The data of a report: numbers with their intervals, what was found, and the five kinds of block that writers print.
+
+Questions and panels return blocks and format nothing; `writers/` turns them into text, HTML, Markdown, LaTeX or JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from modbench.harness.core.case import Case, Place
+from modbench.harness.stats.effects import LEVEL
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Drawn
+
+    from modbench.reports.figures.marks import Marks
+
+# What a number is, which decides how it is written: a quantity in its unit, a ratio with a baseline, a signed difference, a share
+# (of 1), a signed change as a share, a count, a p-value, or a point of an axis such as a length.
+Kind: TypeAlias = Literal["quantity", "ratio", "difference", "share", "change", "count", "p", "point"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, and its interval if it has one.
+
+    Attributes:
+        value: None where only the interval is known, or nothing.
+        low: lower end; None where it is open, or there is no interval.
+        high: upper end.
+        kind: what the number is.
+        unit: base unit of a quantity or a difference (`harness/core/units.py`), or of what a ratio is taken of.
+        n: how many launches, seeds or questions it is from; None where that is not counted.
+        level: of the interval.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    kind: Kind = "quantity"
+    unit: str = ""
+    n: int | None = None
+    level: float = LEVEL
+
+    @classmethod
+    def of(cls, value: object, low: object = None, high: object = None, **more: Any) -> Estimate:  # noqa: ANN401  # its fields
+        """Return an estimate from cells of a table, which hold NaN or `pd.NA` where there is no number."""
+        return cls(known(value), known(low), known(high), **more)
+
+    @property
+    def closed(self) -> bool:
+        """Whether both ends of the interval are known."""
+        return self.low is not None and self.high is not None
+
+    @property
+    def half(self) -> float | None:
+        """Half the interval; None where it is not closed."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+    def mirrored(self) -> Estimate:
+        """Return the same seen from the other side: the inverse of a ratio, otherwise the negative."""
+        turned = [
+            None if each is None else 1 / each if self.kind == "ratio" else -each
+            for each in (self.value, self.high, self.low)
+        ]
+        return replace(self, value=turned[0], low=turned[1], high=turned[2])
+
+    def scaled(self, factor: float, unit: str | None = None) -> Estimate:
+        """Return it times a factor, in another unit if that is given."""
+        made = [None if each is None else each * factor for each in (self.value, self.low, self.high)]
+        return replace(self, value=made[0], low=made[1], high=made[2], unit=self.unit if unit is None else unit)
+
+
+def known(cell: object) -> float | None:
+    """Return a table's cell as a number; None where it holds none."""
+    return float(cell) if isinstance(cell, int | float) and cell == cell else None  # noqa: PLR0124  # NaN alone differs from itself
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a run says of one thing: an arm against another, in one metric, at one place.
+
+    Attributes:
+        what: the arm, or the name of something else that is compared.
+        against: what it is compared with; None where a value stands alone.
+        where: place of the arm's case; None where there is none.
+        metric: key of the metric.
+        typical: the estimate of a typical call, or the only one.
+        mean: the estimate of mean times; None where there is none.
+        verdict: word of `comparisons.csv`, or another fixed word of the question; None where nothing may be claimed.
+        status: `ok`, `failed` or `skipped`.
+        reason: why there is no number or no claim, or what else must be known.
+        needed: how many launches or seeds would decide it; None where it is decided, or no number would.
+        labels: warnings that stand with the number in every output.
+    """
+
+    what: Case | str
+    against: Case | None = None
+    where: Place | None = None
+    metric: str = ""
+    typical: Estimate = Estimate(None)
+    mean: Estimate | None = None
+    verdict: str | None = None
+    status: str = "ok"
+    reason: str | None = None
+    needed: int | None = None
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text in the font of code: a command, a file, an id."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The word of a verdict with its glyph; times are faster or slower, all else better or worse."""
+
+    word: str | None
+    timed: bool = True
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Arms by mark and name, where marks can be shown; by name alone elsewhere."""
+
+    cases: Sequence[Case]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Several values, one after the other; of more than `most` the rest are counted."""
+
+    values: Sequence[Value]
+    between: str = ", "
+    last: str = ""
+    most: int = 0
+
+
+class Sentence:
+    """A sentence: its words with `{names}`, and the values that stand there. What is true of it is asserted of its values.
+
+    Args:
+        words: the words.
+        given: values by name.
+    """
+
+    def __init__(self, words: str, /, **given: Value) -> None:
+        self.words, self.given = words, given
+
+    def __repr__(self) -> str:
+        return f"Sentence({self.words!r}, {self.given!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sentence) and (self.words, self.given) == (other.words, other.given)
+
+    def __hash__(self) -> int:
+        return hash(self.words)
+
+
+# What a sentence or a cell holds; a whole number is a count.
+Value: TypeAlias = "str | int | Case | Estimate | Finding | Code | Verdict | Arms | Listed | Sentence | None"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table. Columns that hold numbers alone are aligned right.
+
+    Attributes:
+        label: what it shows, for readers who do not see it, and as the line that unfolds it.
+        head: titles of its columns.
+        rows: its cells.
+        folded: whether it is collapsed at first where that is possible.
+        left_out: rows that are not shown.
+        where: the file that has all of them.
+        what: what a row is.
+    """
+
+    label: str
+    head: Sequence[Value]
+    rows: Sequence[Sequence[Value]]
+    folded: bool = False
+    left_out: int = 0
+    where: str = ""
+    what: str = "rows"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure, drawn with `figures.style.new_figure`: on the page as inline SVG, in a paper as `modbench figure` saves it.
+
+    Attributes:
+        name: names it on the command line and its parts on the page: unlike all other names there.
+        figure: the matplotlib figure, in sentinel colours.
+        label: what it shows, for readers who cannot see it.
+        caption: at most two lines below it.
+        data: what is drawn, one row for each mark or point of a line, in base units.
+        wide: whether it scrolls sideways on a phone instead of shrinking.
+        marks: what its marks say on hover and focus.
+        key: arms whose marks it shows without a name beside them.
+        least: width in pixels from which it stands beside its neighbours; 0: in a row of its own.
+    """
+
+    name: str
+    figure: Drawn
+    label: str
+    caption: str | Sentence
+    data: pd.DataFrame
+    wide: bool = False
+    marks: Marks | None = None
+    key: Sequence[Case] = ()
+    least: int = 0
+
+
+@dataclass(frozen=True)
+class Note:
+    """Small print."""
+
+    said: Value
+
+
+@dataclass(frozen=True)
+class Alert:
+    """What a reader must know before anything else."""
+
+    said: Value
+
+
+Block: TypeAlias = Sentence | Table | Figure | Note | Alert

@@ -1,0 +1,147 @@
+"""HTML: blocks as they stand on the page. Every text is escaped; a figure is inline SVG with its data folded below."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import groupby, takewhile
+
+import pandas as pd
+from markupsafe import Markup, escape
+
+from modbench.harness.core.case import Case
+from modbench.reports.figures.style import Look, look, to_svg
+from modbench.reports.model import Alert, Block, Estimate, Figure, Finding, Note, Sentence, Table, Value
+from modbench.reports.wording.arm_names import name, short
+from modbench.reports.writers.csv_text import csv as csv_text
+from modbench.reports.writers.inline import Inline
+from modbench.reports.writers.templates import fill
+
+# A key that names more arms of one mark helps nobody: a reader could not tell them apart.
+MOST_ALIKE = 2
+# Cells of a figure's data that the page holds at most.
+MOST_CELLS = 4000
+
+
+class _Html(Inline):
+    def text(self, words: str) -> str:
+        return str(escape(words))
+
+    def code(self, words: str) -> str:
+        return f"<code>{escape(words)}</code>"
+
+    def arms(self, cases: Sequence[Case]) -> str:
+        return str(fill("key", arms=[{"look": look(case), "name": name(case)} for case in cases]))
+
+
+_inline = _Html()
+
+
+def inline(value: Value) -> Markup:
+    """Write a value as a part of a line."""
+    return Markup(_inline(value))  # noqa: S704  # escaped part by part
+
+
+def written(blocks: Iterable[Block | Markup]) -> Markup | None:
+    """Write blocks below each other, figures that are narrow enough side by side; None where there is none."""
+    made = list[Markup]()
+    for least, group in groupby(blocks, lambda each: each.least if isinstance(each, Figure) else 0):
+        parts = list(group)
+        if least and len(parts) > 1:
+            figures = [each for each in parts if isinstance(each, Figure)]
+            shared = all(each.key == figures[0].key for each in figures)  # is shown once
+            made += [_key(figures[0].key)] if shared else []
+            drawn = [figure(replace(each, key=()) if shared else each) for each in figures]
+            made.append(fill("side_by_side", figures=drawn, least=least))
+        else:
+            made += [_block(each) for each in parts]
+    return Markup("\n").join(made) if made else None
+
+
+def _block(block: Block | Markup) -> Markup:
+    match block:
+        case Markup():
+            return block
+        case Sentence():
+            return Markup("<p>{}</p>").format(inline(block))
+        case Note():
+            return Markup('<p class="note">{}</p>').format(inline(block.said))
+        case Alert():
+            return Markup('<p class="warning" role="alert">⚠ {}</p>').format(inline(block.said))
+        case Table():
+            return _table(block)
+        case Figure():
+            return figure(block)
+
+
+def _table(table: Table) -> Markup:
+    columns = range(len(table.head))
+    return fill(
+        "block_table",
+        table=table,
+        head=[inline(title) for title in table.head],
+        rows=[["" if cell == "" else inline(cell) for cell in row] for row in table.rows],
+        numbers=[at for at in columns if numeric(row[at] for row in table.rows)],
+    )
+
+
+def numeric(cells: Iterable[Value]) -> bool:
+    """Whether a column holds numbers, or nothing."""
+    found = [cell for cell in cells if cell not in {None, ""}]
+    return bool(found) and all(isinstance(cell, int | Estimate | Finding) for cell in found)
+
+
+def figure(drawing: Figure) -> Markup:
+    """Write a figure: the marks of its arms, inline SVG, the caption, its data folded below."""
+    svg = to_svg(drawing.figure, drawing.name, drawing.label, drawing.marks)
+    return fill(
+        "figure",
+        wide=drawing.wide,
+        key=_key(drawing.key),
+        svg=Markup(svg),  # noqa: S704  # our own SVG, its label escaped
+        caption=inline(drawing.caption),
+        data=_data(drawing.name, drawing.label, drawing.data),
+    )
+
+
+def _key(arms: Sequence[Case]) -> Markup:
+    """Write the marks and names of arms as a line of text; nothing for none.
+
+    Of more than `MOST_ALIKE` arms with one mark, such as the sizes of a sweep, it says what their names have in common.
+    """
+    by_look: dict[Look, list[str]] = {}
+    for case in arms:
+        by_look.setdefault(look(case), []).append(short(case) if case.rung else name(case))
+    marks = [
+        {"look": mark, "name": each}
+        for mark, names in by_look.items()
+        for each in (names if len(names) <= MOST_ALIKE else [_together(names)])
+    ]
+    return fill("key", arms=marks) if marks else Markup()
+
+
+def _together(names: Sequence[str]) -> str:
+    """The words that several names begin with, and how many there are."""
+    words = zip(*(each.split() for each in names), strict=False)
+    common = [word for word, *_ in takewhile(lambda words: len(set(words)) == 1, words)]
+    return f"{' '.join(common) or 'others'} ({len(names)} arms)"
+
+
+def _data(identity: str, label: str, frame: pd.DataFrame) -> Markup:
+    """Write the data of a figure behind a line that unfolds them; a longer table is named, not shown.
+
+    The cells are those of a CSV file of the same table, so that a script can write the file from the page.
+    """
+    if frame.empty:
+        return Markup()
+    if frame.size > MOST_CELLS:
+        return Markup(
+            '<p class="note">Data: {:,} rows, more than this page holds. <code>modbench figure RUN {}</code> '
+            "writes them.</p>"
+        ).format(len(frame), identity)
+    head, *rows = csv.reader(io.StringIO(csv_text(frame)))
+    # Without a template, which takes several times as long for thousands of cells.
+    cells = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>\n" for row in rows)
+    return fill("figure_data", identity=identity, label=label, head=head, rows=Markup(cells), number=len(rows))  # noqa: S704  # escaped

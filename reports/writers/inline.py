@@ -1,0 +1,178 @@
+"""Numbers, intervals, verdicts and sentences as one line of text: the only code that formats a number.
+
+Other writers subclass `Inline` to escape words and to mark code and arms.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Sequence
+
+from modbench.harness.core.case import Case
+from modbench.harness.core.units import scale_of, three_digits
+from modbench.reports.model import Arms, Code, Estimate, Finding, Listed, Sentence, Value, Verdict
+from modbench.reports.wording.arm_names import name
+from modbench.reports.wording.words import verdict_words
+
+NONE = "–"
+
+
+class Inline:
+    """Writes a value as one line of plain text."""
+
+    def __call__(self, value: Value) -> str:
+        """Write a value; None is a dash."""
+        if isinstance(value, Code):
+            return self.code(value.text)
+        if isinstance(value, Arms):
+            return self.arms(value.cases)
+        if isinstance(value, Listed):
+            return self._listed(value)
+        if isinstance(value, Sentence):
+            return self._sentence(value)
+        return self.text(_words(value))
+
+    def text(self, words: str) -> str:
+        """Write words, escaped."""
+        return words
+
+    def code(self, words: str) -> str:
+        """Write a command, a file or an id."""
+        return self.text(words)
+
+    def arms(self, cases: Sequence[Case]) -> str:
+        """Write arms by mark and name."""
+        return self(Listed(cases))
+
+    def _listed(self, listed: Listed) -> str:
+        values = listed.values[: listed.most] if listed.most else listed.values
+        made = [self(each) for each in values]
+        left = len(listed.values) - len(values)
+        if left:
+            made.append(self.text(f"{left:,} more"))
+        last = listed.last or (" and " if left else listed.between)
+        between = self.text(listed.between)
+        return f"{between.join(made[:-1])}{self.text(last)}{made[-1]}" if len(made) > 1 else "".join(made)
+
+    def _sentence(self, sentence: Sentence) -> str:
+        made = list[str]()
+        for words, field, *_ in string.Formatter().parse(sentence.words):
+            made.append(self.text(words) if words else "")
+            if field is not None:
+                made.append(self(sentence.given[field]))
+        return "".join(made)
+
+
+plain = Inline()
+
+
+def _words(value: str | int | Case | Verdict | Estimate | Finding | None) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return f"{value:,}"
+    made = {Case: name, Verdict: verdict, Estimate: estimate, Finding: finding}
+    return NONE if value is None else made[type(value)](value)  # type: ignore[operator]
+
+
+def ratio(value: float) -> str:
+    """Write a ratio: `1.62×`."""
+    return f"{three_digits(value)}×"
+
+
+def percent(share: float, digits: int = 1, sign: str = "") -> str:
+    """Write a share: `3.1 %`."""
+    return f"{100 * share:{sign}.{digits}f} %"
+
+
+def point(value: float) -> str:
+    """Write a point of an axis with three digits: `1,230`."""
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 10 else three_digits(value)
+
+
+# How a number is written by its kind, or by the unit of a quantity or difference; any other has three significant digits.
+_FORMS: dict[str, Callable[[float], str]] = {
+    **dict.fromkeys(("nat", "bit/B"), "{:.3f}".format),  # differences between losses lie in the third decimal
+    "count": "{:,.0f}".format,
+    "share": lambda share: f"{100 * share:.1f}",
+    "change": lambda share: f"{100 * share:+.1f}",
+    "p": "{:.2g}".format,
+    "point": point,
+}
+
+
+def bare(value: float, of: Estimate, factor: float = 1.0) -> str:
+    """Write one number of an estimate without its unit.
+
+    Args:
+        value: the value, or an end of the interval.
+        of: the estimate.
+        factor: of the unit in which it is shown, which a quantity is divided by.
+    """
+    form = _FORMS.get(of.unit if of.kind in {"quantity", "difference"} else of.kind, three_digits)
+    made = form(value / factor)
+    return f"+{made}" if of.kind == "difference" and value >= 0 else made
+
+
+def scale(estimate: Estimate) -> tuple[float, str]:
+    """Return the factor and the name of the unit in which an estimate is shown."""
+    if estimate.kind == "difference" and estimate.unit in _FORMS:
+        return 1.0, ""  # of losses, whose unit stands beside them
+    if estimate.kind in {"quantity", "difference"}:
+        shown = estimate.value if estimate.value is not None else estimate.low or estimate.high or 0.0
+        return scale_of(shown, estimate.unit)
+    return 1.0, {"ratio": "×", "share": "%", "change": "%"}.get(estimate.kind, "")
+
+
+def number(estimate: Estimate) -> str:
+    """Write the value with its unit, without the interval; of one that is only bounded the bound; of a lone interval nothing."""
+    factor, unit = scale(estimate)
+    space = "" if estimate.kind == "ratio" or not unit else " "
+    if estimate.value is not None:
+        return f"{bare(estimate.value, estimate, factor)}{space}{unit}"
+    if estimate.closed:
+        return ""
+    for end, word in ((estimate.low, "more than"), (estimate.high, "less than")):
+        if end is not None:
+            return f"{word} {bare(end, estimate, factor)}{space}{unit}"
+    return NONE
+
+
+def interval(estimate: Estimate, factor: float | None = None) -> str:
+    """Write the interval in the unit of the value: `[1.60–1.65]`, `[-0.012, +0.020]`; `[above 1.02]` where an end is open.
+
+    Empty where there is none, or where `number` writes the bound.
+    """
+    if estimate.low is None and estimate.high is None:
+        return ""
+    if estimate.value is None and not estimate.closed:
+        return ""
+    by = scale(estimate)[0] if factor is None else factor
+    if estimate.low is None or estimate.high is None:
+        end, word = (estimate.low, "above") if estimate.low is not None else (estimate.high, "below")
+        return f"[{word} {bare(end or 0.0, estimate, by)}]"
+    ends = [bare(end, estimate, by) for end in (estimate.low, estimate.high)]
+    return f"[{', '.join(ends)}]" if ends[0][0] in "+-" else f"[{'–'.join(ends)}]"
+
+
+def half(estimate: Estimate, digits: int = 2) -> str:
+    """Write half the interval behind a value, in as few letters as possible: `±.08`; empty where there is none."""
+    return "" if estimate.half is None else f"±{f'{estimate.half:.{digits}f}'.removeprefix('0')}"
+
+
+def estimate(made: Estimate) -> str:
+    """Write a value with its interval: `1.62× [1.60–1.65]`."""
+    return " ".join(filter(None, [number(made), interval(made)]))
+
+
+def verdict(of: Verdict) -> str:
+    """Write a verdict: `▲ faster`; `no claim` where there is none."""
+    return verdict_words(of.word, "s" if of.timed else "")
+
+
+def finding(found: Finding) -> str:
+    """Write what was found: `1.62× [1.60–1.65] ▲ faster`; `failed` or `skipped` where there is no number."""
+    if found.status != "ok":
+        return found.status
+    made = estimate(found.typical)
+    return f"{made} {verdict(Verdict(found.verdict, found.typical.unit == 's'))}" if found.verdict else made
