@@ -85,8 +85,9 @@ def test_plan_runs_nothing(modbench: Any, tmp_path: Path) -> None:
     assert "mode_staged" not in text
     assert "Nothing was run." in text
     assert "up to" not in text
+    assert "pilots" not in text
     two_stage = modbench("plan", "quick", "--device", "cpu", "--effort", "standard", cwd=tmp_path).stdout
-    assert "if pilots ask for more launches" in two_stage
+    assert "pilots" in two_stage
 
 
 def test_a_list_of_everything_fits_a_screen_and_names_each_kind(modbench: Any) -> None:
@@ -274,7 +275,7 @@ def test_a_users_exception_is_failed_cells_and_not_the_end(tiny_run: Path) -> No
     frame = pd.read_csv(tiny_run / "cases.csv")
     broken = frame[frame.arm == "mine:broken"]
     assert (broken.status == "failed").all()
-    assert broken.reason.str.contains("RuntimeError: the <b>user</b> wrote this", regex=False).all()
+    assert broken.reason.str.contains("RuntimeError: the <b>user</b>", regex=False).all()
     assert broken.value.isna().all()
     assert "failed: mine:broken" in (tiny_run.parent / "stdout").read_text()
     logs = "".join(path.read_text() for path in (tiny_run / "logs").iterdir())

@@ -25,6 +25,8 @@ from torch import Tensor, nn
 import modbench as mb
 from modbench.harness.core import clocks
 from modbench.harness.core.errors import ModbenchError, UsageError
+from modbench.harness.core.labels import Label
+from modbench.harness.timing import disturbances
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.threads import at_threads
@@ -34,6 +36,7 @@ from modbench.python.job import Job, on
 from modbench.python.measure import measured
 
 X = torch.ones(2, 8)
+LONG = "a model of a very long name"
 
 
 class Takes(nn.Module):
@@ -62,9 +65,7 @@ def compare(times: dict[str, tuple[float, int]], inputs: Any = X, **more: Any) -
 
 @pytest.fixture(scope="module")
 def found() -> mb.Comparison:
-    return compare(
-        {"dense": (0.010, 64), "mod": (0.008, 32), "a model of a very long name": (0.010, 16)}, twin=True, threads=1
-    )
+    return compare({"dense": (0.010, 64), "mod": (0.008, 32), LONG: (0.010, 16)}, twin=True, threads=1)
 
 
 def test_a_planted_effect_is_found_and_held_against_its_flops(found: mb.Comparison) -> None:
@@ -77,10 +78,10 @@ def test_a_planted_effect_is_found_and_held_against_its_flops(found: mb.Comparis
     assert row.realised == pytest.approx(0.25, rel=0.05)
     assert row.time_s == pytest.approx(0.008, rel=0.01)
     assert row.labels == ("one process",)
-    assert found.verdict("a model of a very long name") == "equivalent"
+    assert found.verdict(LONG) == "equivalent"
     assert found.verdict("dense (again)") == "equivalent"
     assert (found.verdict("dense"), found.ratio("dense")) == (None, 1.0)
-    with pytest.raises(UsageError, match=r"unknown model 'mode'\. Did you mean 'mod'"):
+    with pytest.raises(UsageError, match=r"'mode'.* 'mod'"):
         found.verdict("mode")
 
 
@@ -101,7 +102,8 @@ def test_text_fits_80_columns_and_says_what_it_stands_on(found: mb.Comparison) -
     said = str(found)
     assert max(map(len, said.splitlines())) <= 80
     assert said == GOLDEN
-    assert repr(found).startswith("<modbench comparison over dense: mod 1.25× better, ")
+    assert repr(found).startswith("<modbench comparison ")
+    assert " dense: mod 1.25× better, " in repr(found)
 
 
 def test_html_is_a_table_and_a_figure_of_less_than_20_kb(found: mb.Comparison) -> None:
@@ -223,7 +225,7 @@ def test_inputs_are_a_tensor_arguments_or_keywords() -> None:
 def test_outputs_are_compared_where_that_is_asked() -> None:
     found = mb.compare({"a": lambda x: x, "b": lambda x: (1.5 * x,), "c": lambda _: "text"}, X, outputs=True, rounds=1)
     assert [row.output_difference for row in found.rows] == [None, 0.5, None]
-    assert "output differs by up to 0.5" in str(found)
+    assert re.search(r"output differs .*\b0\.5\b", str(found))
     assert found["b"].flops is None
     assert "no FLOPs" in (found["b"].reason or "")
 
@@ -300,14 +302,14 @@ def test_what_is_defined_in_the_script_is_refused_before_anything_starts(monkeyp
 
     Mine.__module__, Mine.__qualname__ = "__main__", "Mine"
     monkeypatch.setattr(__main__, "Mine", Mine, raising=False)
-    with pytest.raises(UsageError, match="model 'b' is defined in this script or notebook"):
+    with pytest.raises(UsageError, match="'b' is defined in"):
         mb.compare(two(b=Mine(8, 8)), X, launches=2)
 
 
 @pytest.mark.slow
 def test_a_process_that_fails_says_why() -> None:
     job = Job({"a": torch.nn.Linear(8, 8), "b": torch.nn.Linear(9, 9)}, Inputs.of(X), "forward", "a")
-    with pytest.raises(ModbenchError, match=r"launch 1 failed: RuntimeError: .*mat1 and mat2"):
+    with pytest.raises(ModbenchError, match=r"launch 1 .*RuntimeError: .*mat1"):
         apart.launches(job, 1, 600)
 
 
@@ -364,7 +366,7 @@ def test_launches_end_with_the_script_that_is_killed(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_process_that_hangs_is_ended_by_its_limit() -> None:
     job = Job({"a": torch.nn.Linear(8, 8), "b": torch.nn.Linear(8, 8)}, Inputs.of(X), "forward", "a", seconds=600)
-    with pytest.raises(ModbenchError, match=r"launch 1 exceeded its limit of 1 s and was ended"):
+    with pytest.raises(ModbenchError, match=r"launch 1 .*limit of 1 s"):
         apart.launches(job, 1, 1)
 
 
@@ -403,9 +405,13 @@ def test_a_time_that_is_mostly_the_machines_claims_nothing_and_names_what_helps(
     with at_threads(2):
         found = measured(waiting(clock, 1.0), clock)
     first, *rest = str(found).splitlines()
-    assert first.startswith("⚠ disturbed in 100% of the rounds: another program used the cores; these")
+    assert first.startswith("⚠ disturbed in 100%")
+    assert disturbances.CORES in first
     said = " ".join(rest)
-    assert re.search(r"2 threads on \d+ cores?, busy: use threads=1 here, torch.set_num_threads\(1\), or start", said)
+    assert found.remedy is not None
+    assert found.remedy in said
+    assert found.remedy.startswith("2 threads on ")
+    assert "threads=1" in found.remedy
     assert "mine: 3.00 ms spread" in said  # no interval
     assert max(map(len, str(found).splitlines())) <= 80
     html = found._repr_html_()
@@ -456,7 +462,7 @@ def test_threads_are_set_for_the_timing_and_put_back() -> None:
 
 
 def test_a_module_without_inputs_says_what_it_needs() -> None:
-    with pytest.raises(UsageError, match=r"'Linear' cannot be called without inputs: .*'input'.* mb.measure\(f, x\)"):
+    with pytest.raises(UsageError, match=r"'Linear' .*'input'.* mb.measure\(f, x\)"):
         mb.measure(nn.Linear(8, 8))
     with pytest.raises(TypeError, match="its own"):
         mb.measure(raises_its_own, X)
@@ -520,7 +526,7 @@ WRITERS: dict[str, Any] = {
 @pytest.mark.parametrize("which", WRITERS)
 def test_a_model_that_writes_into_its_input_is_named_and_nothing_of_the_users_changes(which: str) -> None:
     x, writer = torch.ones(2, 8), WRITERS[which]()
-    with pytest.raises(UsageError, match=r"b'? wrote into its input, .* x\.clone\(\)") as caught:
+    with pytest.raises(UsageError, match=r"b'? wrote .* x\.clone\(\)") as caught:
         mb.compare({"a": nn.Linear(8, 8), "b": writer}, x, rounds=2, clock=Ticks())
     assert len(str(caught.value).splitlines()) == 1
     assert torch.equal(x, torch.ones(2, 8))
@@ -532,7 +538,7 @@ def test_a_model_that_writes_into_its_input_is_named_and_nothing_of_the_users_ch
 def test_a_baseline_that_writes_into_its_input_is_named_in_training_too() -> None:
     x = torch.ones(2, 8)
     models = {"a": nn.Sequential(Adds(8, 8)), "b": nn.Linear(8, 8)}
-    with pytest.raises(UsageError, match="'a' wrote into its input"):
+    with pytest.raises(UsageError, match="'a' wrote into"):
         mb.compare(models, x, workload="train_step", rounds=2, clock=Ticks())
     assert torch.equal(x, torch.ones(2, 8))
 
@@ -546,7 +552,7 @@ def test_arrays_lists_and_nested_arguments_are_looked_at_and_stay() -> None:
         (nested, lambda cache: cache["keys"].append(torch.ones(2))),
         (nested, lambda cache: cache["keys"][0].fill_(1)),
     ):
-        with pytest.raises(UsageError, match="'b' wrote into its input"):
+        with pytest.raises(UsageError, match="'b' wrote into"):
             mb.compare({"a": lambda *_, **__: None, "b": writes}, given, rounds=2, clock=Ticks())
     assert (array.tolist(), words) == ([3.0, 1.0], [3, 1, 2])
     assert [each.tolist() for each in nested["cache"]["keys"]] == [[0.0, 0.0]]
@@ -641,9 +647,9 @@ def test_work_that_no_counter_sees_makes_flops_a_lower_bound() -> None:
 
     found = mb.compare({"a": lambda x: x @ X.T @ X, "b": half_in_numpy}, X, rounds=2, clock=Ticks())
     row = found["b"]
-    assert "FLOPs are a lower bound" in row.labels
+    assert Label.LOWER_BOUND in row.labels
     assert (row.ideal, row.realised) == (None, None)
-    assert "no ideal: no FLOPs are counted of a tensor given to numpy" in (row.reason or "")
+    assert "given to numpy" in (row.reason or "")
 
 
 TOKENS = torch.arange(32).reshape(2, 16)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import os
 import pickle
+import re
 import shlex
 import shutil
 import struct
@@ -95,7 +97,7 @@ def test_what_it_writes_is_a_model_for_transformers_and_for_modbench(
     out = tmp_path / "a" / "model"
     done = modbench("convert", *flags, "--causal", "predictor", "--every", "1", "--out", out)
     assert done.returncode == 0, done.stderr
-    assert "routed: layers 0, 1, 2 of 0 to 2, capacity 0.5" in done.stdout
+    assert re.search(r"layers 0, 1, 2 .*capacity 0\.5\b", done.stdout)
     loss = json.loads((out / "modbench_convert.json").read_text())["losses"]["not tuned"]["predictor"]
     assert done.stdout.startswith(f"{loss['gap']:+.3f} [{loss['gap_low']:+.3f}, {loss['gap_high']:+.3f}] ")
     assert len(done.stdout.splitlines()) <= SCREEN
@@ -244,7 +246,7 @@ def test_a_disk_that_takes_no_more_ends_in_one_line(modbench: Any, flags: list[s
         done = modbench("convert", *flags, "--out", "out", cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     (said,) = [line for line in done.stderr.splitlines() if line.startswith("modbench: ")]
-    assert said.startswith("modbench: out: File too large. ")
+    assert said.startswith(f"modbench: out: {os.strerror(errno.EFBIG)}. ")
     assert "then repeat the command" in said
     assert list(tmp_path.iterdir()) == []
     assert modbench("convert", *flags, "--out", "out", cwd=tmp_path).returncode == 0
@@ -293,7 +295,7 @@ def test_a_tokenizer_that_loses_text_is_refused_as_run_refuses_it(
     ):
         assert (done.returncode, done.stdout) == (2, ""), (done.stdout, done.stderr)
         said.append(done.stderr)
-    assert "does not give back the text (first at byte 0" in said[0]
+    assert "first at byte 0" in said[0]
     assert said[0] == said[1]
     assert not (tmp_path / "out").exists()
 
@@ -338,7 +340,9 @@ def test_a_model_without_one_of_its_tensors_is_refused(
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     done = modbench("convert", f"hf:{folder}", *flags[1:], "--out", tmp_path / "out")
-    assert (done.returncode, "lack 1 of the model's tensors" in done.stderr) == (2, True), done.stderr
+    assert done.returncode == 2, done.stderr
+    assert "lack 1 of" in done.stderr
+    assert "model.layers.1.mlp.up_proj.weight" in done.stderr
 
 
 def test_pickled_weights_are_not_read(modbench: Any, source: Path, flags: list[str], tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_many_rows_are_one_table_that_says_once_what_they_share(modbench: Any) -
     many = [row | {"seq_len": length} for length in range(1, 81)]
     assert len(as_text(many).splitlines()) <= SCREEN
     assert "rows between these" in as_text(many)
-    assert as_text(many, verbose=True).count("Parts of a forward pass") == len(many)
+    assert as_text(many, verbose=True).count("Parts of a") == len(many)
 
 
 @pytest.mark.parametrize("model", ["dense", "mod", "moe", "mode_staged", "mode_integrated", "early_exit"])
@@ -144,7 +144,7 @@ def test_a_mistake_is_answered_in_words(arguments: tuple[str, ...], word: str, m
 def test_who_trains_every_depth_says_so_and_nobody_else(model: str, said: bool, modbench: Any) -> None:
     """MoD's training step is more than three forward passes by its predictor alone."""
     done = modbench("cost", model, "--seq-len", 64)
-    assert ("A training step runs every depth" in done.stdout) is said
+    assert ("runs every depth" in done.stdout) is said
 
 
 @pytest.mark.slow

@@ -50,4 +50,4 @@ def test_a_build_is_named_for_what_it_is(
     else:
         assert gap is not None
         assert accelerators.FROM_NVML in gap
-        assert "No AMD card has been tried" in gap
+        assert "AMD" in gap

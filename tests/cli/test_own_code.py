@@ -108,7 +108,7 @@ def test_a_file_that_changed_is_not_run(here: Path) -> None:
     assert callable(own_models.load_user_model("mine.py:build"))
     file.write_text("# better\n" + BUILD)
     for spec in ("mine.py:build", "mine:build"):
-        with pytest.raises(UsageError, match=r"changed since the run began.*--trust"):
+        with pytest.raises(UsageError, match=r"mine\.py changed.*--trust"):
             own_models.load_user_model(spec)
 
 
@@ -121,7 +121,7 @@ def test_a_worker_runs_what_the_run_began_with(here: Path) -> None:
     outcomes = {outcome.case: outcome for outcome in worker.run_unit(unit, folder).outcomes}
     mine = next(outcome for case, outcome in outcomes.items() if case.startswith("mine"))
     assert mine.status == "failed"
-    assert "changed since the run began" in str(mine.reason)
+    assert "mine.py changed" in str(mine.reason)
     assert [outcome.status for case, outcome in outcomes.items() if case.startswith("dense")] == ["ok"]
     trust.confirm(read(str(folder.path)), trust=True)
     assert all(outcome.status != "failed" for outcome in worker.run_unit(unit, folder).outcomes)
@@ -169,9 +169,9 @@ def test_a_failure_names_the_line_of_a_users_file(
     assert gap.reason is not None
     assert gap.reason.startswith("RuntimeError: ")
     assert gap.reason.endswith(f" ({named}, line 3)")
-    gap = attempt(lambda: int("x"))
+    gap = attempt(lambda: dict[str, int]()["x"])
     assert isinstance(gap, Gap)
-    assert gap.reason == "ValueError: invalid literal for int() with base 10: 'x'"
+    assert gap.reason == "KeyError: 'x'"
 
 
 MINE = """
@@ -237,7 +237,7 @@ def test_a_worker_runs_what_the_first_one_imported(helped: Path, edited: str) ->
     record = run_one(folder, counting(folder))
     failed = [outcome for outcome in record.outcomes if outcome.status == "failed"]
     assert {outcome.case.partition(":")[0] for outcome in failed} == {"mine"}
-    assert all(f"{edited} changed since the run began" in str(outcome.reason) for outcome in failed)
+    assert all(f"{edited} changed" in str(outcome.reason) for outcome in failed)
     assert edited not in (record.code or {})
 
 
@@ -251,10 +251,10 @@ def test_a_run_is_not_resumed_with_another_import(helped: Path, edited: str, rec
         folder.record(counting(folder)).unlink()
     trust.confirm(read(str(folder.path)), trust=False)
     (helped / edited).write_text("WIDE = 8\n")
-    with pytest.raises(UsageError, match=rf"^import '{helped / edited}' .*changed since the run began.*--trust\.$"):
+    with pytest.raises(UsageError, match=rf"^import '{helped / edited}' .*changed.*--trust\.$"):
         trust.confirm(read(str(folder.path)), trust=False)
     (helped / edited).unlink()
-    with pytest.raises(UsageError, match=rf"^import '{helped / edited}' is gone since the run began.*--trust\.$"):
+    with pytest.raises(UsageError, match=rf"^import '{helped / edited}' is gone.*--trust\.$"):
         trust.confirm(read(str(folder.path)), trust=False)
     (helped / edited).write_text("WIDE = 8\n")
     trust.confirm(read(str(folder.path)), trust=True)
@@ -335,6 +335,6 @@ def test_files_that_another_process_ran_count_as_if_they_had_run_here(
     own_code.take({"/parts.py": "a"})
     assert own_code.ran() == own_code.hashes() == {"/parts.py": "a"}
     own_code.take({"/parts.py": "a"})
-    with pytest.raises(UsageError, match="changed since the run began"):
+    with pytest.raises(UsageError, match=r"/parts\.py changed"):
         own_code.take({"/parts.py": "b"})
     own_code.expect({})

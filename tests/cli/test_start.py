@@ -270,12 +270,11 @@ def shown(modbench: Modbench, tmp_path_factory: pytest.TempPathFactory) -> tuple
 @pytest.mark.slow
 def test_the_demo_says_that_nothing_was_measured_here(shown: tuple[Path, str]) -> None:
     folder, printed = shown
-    said = "A stored run, which ships with modbench: measured on"
-    assert printed.startswith(f"⚠ {said}")
+    assert printed.startswith("⚠ A stored run")
     assert "not on this machine" in " ".join(printed.split())
     assert "report: shown/report.html" in printed
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert re.search(rf'role="alert">⚠ {said} [^<]+, on 20\d\d-\d\d-\d\d, not on this machine\.<', page)
+    assert re.search(r'role="alert">⚠ [^<]+ 20\d\d-\d\d-\d\d, not on [^<]+<', page)
 
 
 @pytest.mark.slow

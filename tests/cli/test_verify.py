@@ -82,7 +82,7 @@ def test_a_wrong_number_ends_with_code_1_and_is_named(modbench: Any, monkeypatch
     monkeypatch.setattr(nanogpt, "SOURCE", replace(nanogpt.SOURCE, rows=(planted, *others)))
     done = modbench("verify", "-k", "nanogpt")
     assert done.returncode == 1
-    assert "WRONG: nanogpt, parameters: published 124,337,665, ours 124,337,664" in done.stdout
+    assert re.search(r"WRONG: nanogpt, .*\b124,337,665\b.*\b124,337,664\b", done.stdout)
     assert numbers(done.stdout)[:3] == [6, 5, 1]
     assert json.loads(modbench("verify", "-k", "nanogpt", "--json").stdout)[0]["verdict"] == "wrong"
 

@@ -83,15 +83,13 @@ def test_units_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     keep(folder, timed[0])
     keep(folder, timed[1], Gap(status="failed", kind="error", reason="ValueError: no"))
     folder.log(timed[1]).write_text("Traceback")
-    Workspace(folder.path, timed[2].name).say("timing 3 models: warm-up, then 6 rounds")
+    Workspace(folder.path, timed[2].name).say("timing 3 models")
     with lock.hold(folder.path):
         seen = Watch(str(folder.path)).look()
     assert by_name(seen)["count"] == run_snapshot.Group("count", 1, 0, 0, 0)
     assert by_name(seen)["time"] == run_snapshot.Group("time", 1, 1, 1, len(timed) - 3)
     assert by_name(seen)["memory"].waiting == 1
-    assert [(each.unit, each.said) for each in seen.running] == [
-        (timed[2].name, "timing 3 models: warm-up, then 6 rounds")
-    ]
+    assert [(each.unit, each.said) for each in seen.running] == [(timed[2].name, "timing 3 models")]
     (failure,) = seen.failures
     assert failure.log == f"logs/{timed[1].name}.log"
     assert failure.reason == "ValueError: no"
@@ -160,7 +158,8 @@ def test_a_run_of_train_is_continued_by_its_own_command(tmp_path: Path) -> None:
     os.utime(folder.path / "run.json", (long_ago, long_ago))
     seen = Watch(str(folder.path)).look()
     assert seen.state == "stopped"
-    assert seen.next_step == f"repeat its command with -o {folder.path}"
+    assert seen.next_step is not None
+    assert seen.next_step.endswith(f"command with -o {folder.path}")
 
 
 def folder_unit(folder: RunFolder) -> str:
@@ -179,7 +178,7 @@ def test_launches_that_no_pilot_asked_for_are_not_waited_for(tmp_path: Path) -> 
     later = sum(START_S + unit.flops / SPEED for unit in plan.units if plan.after_pilot(unit))
     assert before.most_s is not None
     assert before.left_s == pytest.approx(before.most_s - later)
-    assert re.search(r", (up|\d+) to \d+ s left$", watch_text.as_lines(before)[0])
+    assert re.search(r" to \d+ s left$", watch_text.as_lines(before)[0])
     (series,) = {unit.series for unit in plan.units if unit.series}
     made = pilot + 2
     decision = Decision(
@@ -309,7 +308,7 @@ def test_a_strangers_folder_is_data(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text('"status":"failed"')
     for link, target in ((folder.record(plan.units[2]), "secret"), (folder.path / "artifacts", "elsewhere")):
         link.symlink_to(tmp_path / target)
-        with pytest.raises(UsageError, match="symbolic link out of the run folder"):
+        with pytest.raises(UsageError, match="symbolic link out of"):
             Watch(str(folder.path))
         link.unlink()
     seen = Watch(str(folder.path)).look()
@@ -325,7 +324,7 @@ def test_a_strangers_folder_is_data(tmp_path: Path) -> None:
 def test_what_is_no_run_or_is_gone_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert watching(str(tmp_path)) == 2
     assert watching(str(tmp_path / "nowhere")) == 2
-    assert capsys.readouterr().err.count("is not a run folder") == 2
+    assert capsys.readouterr().err.count("not a run folder") == 2
     folder = begun(tmp_path / "run", plan_of())
     watch = Watch(str(folder.path))
     shutil.rmtree(folder.path)
