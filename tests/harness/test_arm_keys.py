@@ -175,12 +175,12 @@ def test_a_key_that_reaches_nothing_is_refused(refused: Callable[[], object], ke
 
 
 def test_a_model_of_a_source_says_what_it_has() -> None:
-    with pytest.raises(UsageError, match=r"model 'hf:llama': capacity = 0\.5 would change nothing: it has no capacity"):
+    with pytest.raises(UsageError, match=r"'hf:llama': capacity = 0\.5 .*no capacity"):
         planned({"model": "dense"}, {"model": "hf:llama", "capacity": 0.5})
 
 
 def test_a_key_and_an_option_of_one_name_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"is given capacity = 0\.5 as an option already"):
+    with pytest.raises(UsageError, match=r"capacity = 0\.5 as an option"):
         planned({"model": "mine.py:build(capacity=0.5)", "capacity": 0.25})
     # A flag is for the arms that it reaches.
     arms = planned({"model": "mod"}, model=("mine.py:build(capacity=0.5)",), capacity=(0.125,)).cases

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import break_even as script
 import pytest
@@ -70,16 +71,17 @@ def test_an_end_that_the_range_does_not_hold_is_open() -> None:
 def test_a_fall_through_one_has_no_line() -> None:
     found = break_even(points(0.1, 0.05, -0.1))
     assert found.outcome == "not monotone"
-    assert found.reason == "the ratio falls: 1.11× at 64, 0.905× at 256"
+    assert "1.11× at 64, 0.905× at 256" in str(found.reason)
     # Of many points with the same spread a fall of that size is chance.
     assert break_even(points(*[-0.1, 0.008, -0.008] * 4, 0.1)).outcome == "not monotone"
     assert break_even(points(-0.1, *[0.008, -0.008] * 4, 0.1)).outcome == "crossing"
 
 
 def test_too_few_launches_have_no_line() -> None:
-    found = break_even([*points(-0.1, 0.1), Point(512, 0.1, 0.01, 2)])
-    assert found == Found(None, reason="2 launches: three give an interval")
-    assert break_even([Point(512, 0.1, None, 1)]) == Found(None, reason="1 launch: three give an interval")
+    two, one = break_even([*points(-0.1, 0.1), Point(512, 0.1, 0.01, 2)]), break_even([Point(512, 0.1, None, 1)])
+    assert replace(two, reason=None) == replace(one, reason=None) == Found(None)
+    assert "2 launches" in str(two.reason)
+    assert "1 launch:" in str(one.reason)
 
 
 def test_launches_that_agree_to_the_bit_have_a_line() -> None:

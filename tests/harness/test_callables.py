@@ -45,7 +45,7 @@ def test_a_planted_difference_is_found_and_labelled_as_one_process(time: float, 
 def test_noise_above_the_difference_is_inconclusive_and_says_what_may_decide() -> None:
     found = judge([launch({"old": 0.0100, "new": 0.0102}, noise=0.1)])["new"]
     assert found.verdict == "inconclusive"
-    assert found.reason == "more rounds may decide it"
+    assert "more rounds" in str(found.reason)
 
 
 def test_too_few_rounds_claim_nothing() -> None:

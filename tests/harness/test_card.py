@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -44,9 +45,9 @@ def test_clocks_are_read_while_another_process_works(monkeypatch: pytest.MonkeyP
     assert (card.name, card.index, card.idle_MHz, card.most_MHz) == ("Fake H100", 0, 345, 1980)
     assert {*card.sm_MHz} == {1980, 1755}
     assert (card.power_W[0], card.temperature_C[0]) == (512, 61)
-    assert card.verdict() == (
-        "not locked; `sudo nvidia-smi -i 0 -lgc 1755,1755` holds the lowest clock seen, `sudo nvidia-smi -i 0 -rgc` frees it"
-    )
+    assert card.verdict().startswith("not locked; ")
+    assert "nvidia-smi -i 0 -lgc 1755,1755`" in card.verdict()
+    assert "nvidia-smi -i 0 -rgc`" in card.verdict()
 
 
 def test_an_idle_card_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,15 +62,17 @@ def test_an_idle_card_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("clocks", "said"),
+    ("clocks", "said", "advice"),
     [
-        ([1410.0] * 9, "constant below the maximum, so locked, or held by a limit; `sudo nvidia-smi -i 3 -rgc` frees"),
-        ([1980.0] * 9, "constant at the maximum, locked or not; `sudo nvidia-smi -i 3 -lgc 1980,1980` makes sure"),
-        ([1980.0] * 4, "not known"),
+        ([1410.0] * 9, "below the maximum", "nvidia-smi -i 3 -rgc`"),
+        ([1980.0] * 9, "at the maximum", "nvidia-smi -i 3 -lgc 1980,1980`"),
+        ([1980.0] * 4, "not known", ""),
     ],
 )
-def test_what_readings_say_of_a_lock(clocks: list[float], said: str) -> None:
-    assert said in Clocks("card", 3, idle_MHz=345, most_MHz=1980, sm_MHz=clocks).verdict()
+def test_what_readings_say_of_a_lock(clocks: list[float], said: str, advice: str) -> None:
+    verdict = Clocks("card", 3, idle_MHz=345, most_MHz=1980, sm_MHz=clocks).verdict()
+    assert said in verdict
+    assert advice in verdict
 
 
 @pytest.mark.parametrize("change", [{"nvmlInit": refuse}, {"nvmlDeviceGetCount": refuse}])
@@ -127,10 +130,10 @@ def test_the_peak_stands_beside_the_data_sheets() -> None:
     card = card_check.judged([record("bf16", 798e12), record("fp32", 50e12)], clocks)
     nothing = Certificate("m", 6, 0, 0.0, 0.4, 0.01, None, 0.02, 0.0, 1, "")
     text = tool.as_text(tool.Checkup([_twin()], nothing, [], "NVIDIA H100, driver 580", 60.0, card))
-    assert "bf16             798 TFLOP/s, 81% of the data sheet's 989 TFLOP/s" in text
-    assert "fp32             50.0 TFLOP/s, 75% of the data sheet's 67.0 TFLOP/s" in text
-    assert "memory           3 TB/s copied, 90% of the data sheet's 3.35 TB/s" in text
-    assert "clocks           1,755–1,980 MHz under load, at most 1,980 MHz; not locked" in text
+    assert re.search(r"bf16 +798 TFLOP/s, 81% .* 989 TFLOP/s", text)
+    assert re.search(r"fp32 +50\.0 TFLOP/s, 75% .* 67\.0 TFLOP/s", text)
+    assert re.search(r"memory +3 TB/s .*90% .* 3\.35 TB/s", text)
+    assert re.search(r"clocks +1,755–1,980 MHz .*; not locked", text)
     assert "up to 690 W, 61 °C" in text
     assert "CPU time" not in text  # of no use on a card
     data = tool.as_json(tool.Checkup([_twin()], nothing, [], "", 60.0, card))["card"]
@@ -146,12 +149,13 @@ def test_an_unknown_card_has_no_promise_and_no_driver_no_clocks() -> None:
     found = [record(dtype, 1e14, "NVIDIA Z1") for dtype in ("bf16", "fp32")]
     card = card_check.judged(found, {})
     lines = dict(tool._card(card))
-    assert lines["bf16"] == "100 TFLOP/s; no data sheet is listed for this card"
-    assert lines["clocks"] == "not known: NVIDIA's driver does not answer for this card"
+    assert lines["bf16"].startswith("100 TFLOP/s; no data sheet")
+    assert "%" not in lines["bf16"]
+    assert lines["clocks"].startswith("not known: ")
 
 
 def test_a_peak_that_failed_says_why() -> None:
-    with pytest.raises(ModbenchError, match="peak-fp32: the device is full"):
+    with pytest.raises(ModbenchError, match="peak-fp32: the device"):
         card_check.judged([record("bf16", 1e14), record("fp32", None)], {})
 
 

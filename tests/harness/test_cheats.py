@@ -113,7 +113,7 @@ def test_an_arm_that_breaks_the_contract_fails_alone(here: Path) -> None:
     assert [o.status for o in outcomes(timed, "dense")] == ["ok"]
     (bad,) = outcomes(timed, "bad:")
     assert bad.status == "failed"
-    assert "wrote into the tokens that it was given" in str(bad.reason)
+    assert "wrote into the tokens" in str(bad.reason)
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_a_model_that_moves_every_clock_of_its_process_is_found_by_the_parent(he
     """It reaches into the harness, and slows the kernel's clock with ours; the parent's it cannot reach."""
     records = run_units(planned("slow_everywhere", ["latency/forward"]), here)
     (bad,) = outcomes([record for record in records if record.unit.made_in == "time"], "bad:")
-    assert "where the process that started it counted" in str(bad.noted(TimeNotes).clock_changed)
+    assert "process that started it" in str(bad.noted(TimeNotes).clock_changed)
 
 
 @pytest.mark.slow
@@ -215,7 +215,7 @@ def test_what_a_file_leaves_on_is_in_the_record_and_in_what_to_doubt(here: Path)
         assert changed == "anomaly detection to on"
         assert not more
     said = " ".join(evidence.doubts(load(here / "run")))
-    assert "bad:Plain changed anomaly detection to on for every model of its process" in said
+    assert "bad:Plain changed anomaly detection" in said
 
 
 @pytest.mark.slow
@@ -236,7 +236,7 @@ def test_what_no_counter_sees_could_not_be_checked() -> None:
     assert why_unseen(place, "") is None
     assert why_unseen(place, "parts") is None
     assert "compiled code" in str(why_unseen(place.model_copy(update={"compile": True}), ""))
-    assert "a call timed as 'device'" in str(why_unseen(place, "device"))
+    assert "timed as 'device'" in str(why_unseen(place, "device"))
 
 
 def test_every_label_is_unlike_every_other() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -36,14 +37,14 @@ def test_a_clock_that_was_replaced_moves_no_number_and_is_put_back(monkeypatch: 
 
 def test_a_call_that_replaces_a_clock_fails_its_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
-    with pytest.raises(RuntimeError, match=r"changed the clock time\.monotonic for every model"):
+    with pytest.raises(RuntimeError, match=r"clock time\.monotonic"):
         shared_state.checked(torch.get_num_threads())
 
 
 def test_a_slow_clock_disagrees_with_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clocks, "kernel_s", lambda: 10.0)
-    assert "5 s where the kernel counted 10 s" in str(clocks.Span(lambda: 105.0, 100.0, 0.0).apart())
-    assert "20 s where the kernel counted 10 s" in str(clocks.Span(lambda: 120.0, 100.0, 0.0).apart())
+    assert re.search(r"\b5 s .*\b10 s", str(clocks.Span(lambda: 105.0, 100.0, 0.0).apart()))
+    assert re.search(r"\b20 s .*\b10 s", str(clocks.Span(lambda: 120.0, 100.0, 0.0).apart()))
     assert clocks.Span(lambda: 110.2, 100.0, 0.0).apart() is None
     monkeypatch.setattr(clocks, "kernel_s", lambda: 0.0)  # a system without such ticks
     assert clocks.Span(lambda: 105.0, 100.0, 0.0).apart() is None

@@ -165,15 +165,15 @@ def test_names_are_told_from_paths() -> None:
             "a.jsonl",
             b'{"q": "a", "r": "b"}',
             "",
-            ["line 1", "'text' nor 'content'", "fields of text 'q', 'r'", "?column="],
+            ["line 1", "'text' nor 'content'", "text 'q', 'r'", "?column="],
         ),
-        ("a.jsonl", b'{"step": 1}', "", ["no field of text, only 'step'"]),
+        ("a.jsonl", b'{"step": 1}', "", ["only 'step'"]),
         ("a.jsonl", b"{}", "", ["only nothing"]),
-        ("a.jsonl", b'{"text": "a"}\n{"text": ', "", ["line 2: not JSON", "one JSON object a line"]),
+        ("a.jsonl", b'{"text": "a"}\n{"text": ', "", ["line 2: not JSON", "JSON object a line"]),
         ("a.jsonl", b"[" * 100000, "", ["line 1: not JSON"]),
         ("a.jsonl", b"\xff\xfe", "", ["line 1: not JSON"]),
-        ("a.jsonl", b'["a"]', "", ["line 1: a list, not an object"]),
-        ("a.jsonl", b'{"text": "a"}\n\n{"text": 3}', "", ["line 3: field 'text' holds a number, not text"]),
+        ("a.jsonl", b'["a"]', "", ["line 1: a list"]),
+        ("a.jsonl", b'{"text": "a"}\n\n{"text": 3}', "", ["line 3: field 'text'", "a number"]),
         ("a.jsonl", b'{"text": true}', "", ["a boolean"]),
         (
             "a.jsonl",
@@ -182,8 +182,8 @@ def test_names_are_told_from_paths() -> None:
             ["unknown column", "'stori'", "Did you mean 'story'?"],
         ),
         ("a.jsonl", b'{"text": "a"}', "?colum=text", ["unknown option", "Did you mean 'column'?"]),
-        ("a.jsonl", b'{"text": "a"}', "?column=", ["option 'column' needs one value"]),
-        ("a.jsonl", b'{"text": "a"}', "?column=text&column=text", ["option 'column' needs one value"]),
+        ("a.jsonl", b'{"text": "a"}', "?column=", ["option 'column'", "one value"]),
+        ("a.jsonl", b'{"text": "a"}', "?column=text&column=text", ["option 'column'", "one value"]),
         ("a.jsonl", b'{"text": "a"}\n{"text": "a"}', "", ["1 different document(s)", "last tenth"]),
         (
             "a.jsonl.gz",
@@ -194,7 +194,7 @@ def test_names_are_told_from_paths() -> None:
         ("a.jsonl.gz", b'{"text": "a"}', "", ["cannot be read", "Not a gzipped file"]),
         ("a.txt.gz", gzip.compress(b"text " * 99, mtime=0)[:-9], "", ["a.txt.gz cannot be read", "ended before"]),
         ("a.txt.gz", gzip.compress(b"\xff", mtime=0), "", ["is not UTF-8 text"]),
-        ("a.txt", b"text", "?column=text", ["a text file has no columns"]),
+        ("a.txt", b"text", "?column=text", ["has no columns"]),
         ("a.parquet", b"PAR1", "", ["a.parquet cannot be read", "Parquet"]),
     ],
 )
@@ -211,10 +211,10 @@ def test_a_file_that_cannot_be_read_says_why(
 
 def test_parquet_without_text_says_what_it_has(tmp_path: Path) -> None:
     parquet(tmp_path / "a.parquet", field="story")
-    with pytest.raises(UsageError, match="column 'id' holds int64, not text"):
+    with pytest.raises(UsageError, match="'id' holds int64"):
         read(f"{tmp_path}/a.parquet?column=id")
     parquet(tmp_path / "b.parquet", field="id")  # replaces the numbers
-    with pytest.raises(UsageError, match=r"unknown column of .*b.parquet: 'story'"):
+    with pytest.raises(UsageError, match=r"b\.parquet: 'story'"):
         read(f"{tmp_path}/b.parquet?column=story")
 
 
@@ -228,7 +228,7 @@ def test_two_columns_of_one_name_are_said_so(tmp_path: Path) -> None:
 
 def test_a_column_needs_a_file_that_has_columns(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
-    with pytest.raises(UsageError, match="no file of this folder is jsonl or parquet"):
+    with pytest.raises(UsageError, match="jsonl or parquet"):
         read(f"{tmp_path}?column=text")
 
 
@@ -366,13 +366,13 @@ def test_what_the_hub_refuses_is_said_in_words(error: str, said: list[str], hub:
         ("hf:", ["names no data set"]),
         ("hf", ["names no data set"]),
         ("hf:a/b?splt=x", ["unknown option", "Did you mean 'split'?"]),
-        ("hf:a/b?stream=yes", ["stream is 0 or 1, not 'yes'"]),
+        ("hf:a/b?stream=yes", ["stream is", "'yes'"]),
         *((f"hf:a/b?megabytes={wrong}", ["above 0 or 'all'", wrong]) for wrong in ("0", "-3", "many", "nan", "inf")),
         ("hf:some.txt", ["is a file", "Leave out 'hf:'"]),
-        ("hf:saved/one?column=id", ["column 'id' holds int, not text"]),
+        ("hf:saved/one?column=id", ["column 'id' holds int"]),
         ("hf:saved/one?column=texts", ["unknown column", "Did you mean 'text'?"]),
-        ("hf:saved/both?split=val", ["Bad split: val. Available splits: ['test', 'train']"]),
-        ("hf:nothing", ["doesn't contain any data files", "EmptyDatasetError"]),
+        ("hf:saved/both?split=val", ["Bad split: val", "['test', 'train']"]),
+        ("hf:nothing", ["EmptyDatasetError"]),
     ],
 )
 def test_a_wrong_data_set_is_answered_in_words(

@@ -100,7 +100,7 @@ def test_a_launch_bound_case_is_called_one(cuda: FakeCuda) -> None:
     assert share["device_s"] == pytest.approx(1e-3)
     assert share["starved"] == 0
     outcome = sampled("latency/forward", share, wall_s=2.1e-3)
-    assert "launch-bound: the device was busy for 48%" in doubted(outcome)["launch_bound"]
+    assert "48%" in doubted(outcome)["launch_bound"]
 
 
 def test_device_time_hides_the_launch(cuda: FakeCuda) -> None:
@@ -138,7 +138,7 @@ def test_work_on_a_side_stream_is_detected(cuda: FakeCuda) -> None:
     assert row["device/wall_s"] == pytest.approx(1e-3)
     assert row["escaped_s"] > 5e-3
     outcome = sampled("latency/forward/device", wall_s=row["device/wall_s"], escaped_s=row["escaped_s"])
-    assert "100% of the calls work went on outside the stream" in doubted(outcome)["side_stream"]
+    assert "100% of the calls" in doubted(outcome)["side_stream"]
     assert "side_stream" in doubted(sampled("latency/forward", share, wall_s=1e-2))
     calls = {"wall_s": [1e-3] * 50, "escaped_s": [1e-3] + [1e-5] * 49, "block": [0.0] * 50, "calls": [1.0] * 50}
     once = sampled("latency/forward/device").model_copy(update={"samples": calls})
@@ -159,7 +159,7 @@ def test_what_waits_for_the_host_is_never_captured(cuda: FakeCuda) -> None:
         cuda.launch(1e-3)
         cuda.wait()
 
-    with pytest.raises(Unmeasured, match=r"cannot be captured as a CUDA graph \(it waits for the host\)"):
+    with pytest.raises(Unmeasured, match="waits for the host"):
         cuda_events.GraphTimer(forward, torch.zeros(1))
     assert "capture" not in cuda.log
     assert cuda.sync_mode == 0
@@ -175,9 +175,7 @@ def test_a_capture_that_fails_ends_the_process_and_says_why(cuda: FakeCuda) -> N
         if calls[0] > cuda_graph.WARM_UP + 1:
             raise RuntimeError("operation not permitted when stream is capturing")
 
-    with pytest.raises(
-        DeviceLost, match=r"the capture of a CUDA graph failed .*: RuntimeError: operation not permitted"
-    ):
+    with pytest.raises(DeviceLost, match=r"capture .*: RuntimeError: operation"):
         attempt(lambda: cuda_events.GraphTimer(forward, torch.zeros(1)))
     assert cuda.log[-1] == "capture"
     assert gc.isenabled()
@@ -195,7 +193,8 @@ def test_blocks_witness_clocks_power_and_other_processes(cuda: FakeCuda) -> None
     seen = {name: values[0] for name, values in blocks.columns.items()}
     assert (seen["sm_mhz"], seen["memory_mhz"], seen["power_W"]) == (1980, 2619, 512)
     assert (seen["temperature_C"], seen["throttle"], seen["foreign"]) == (61, 4, 0)
-    assert doubted(outcome, blocks) == {"power_limited": "power-limited in 100% of the blocks"}
+    assert doubted(outcome, blocks).keys() == {"power_limited"}
+    assert "100% of the blocks" in doubted(outcome, blocks)["power_limited"]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +208,9 @@ def test_a_disturbed_gpu_is_named(query: str, answer: Any, cause: str, monkeypat
     cuda = FakeCuda().install(monkeypatch)
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(**{query: answer}))
     outcome, blocks = timed("latency/forward", cuda, device_s=3e-3)
-    assert f"100% of its blocks were disturbed ({cause}: 4 samples)" in doubted(outcome, blocks)["disturbed"]
+    said = doubted(outcome, blocks)["disturbed"]
+    assert "100% of its blocks" in said
+    assert f"({cause}: 4 samples)" in said
 
 
 def test_a_query_that_is_refused_has_no_column(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,7 +286,7 @@ def test_a_budget_on_a_card_comes_beside_what_libraries_hold(cuda: FakeCuda, mon
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", shares.append)
     fit_trial.limit("cuda", 39 * 2**30)
     assert shares == [0.5]
-    with pytest.raises(ValueError, match="more than this card has"):
+    with pytest.raises(ValueError, match="than this card"):
         fit_trial.limit("cuda", 80 * 2**30)
 
 
@@ -351,12 +352,12 @@ def test_a_device_is_described_and_a_refused_query_is_null(monkeypatch: pytest.M
 
 def test_no_driver_is_a_reason_and_no_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> None:
-        raise FakeNVMLError("NVML Shared Library Not Found")
+        raise FakeNVMLError("planted")
 
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlInit=absent))
     found = nvml.devices()
     assert found["devices"] == []
-    assert "NVML Shared Library Not Found" in found["reason"]
+    assert "planted" in found["reason"]
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetCount=lambda: 0))
     assert "no device" in nvml.devices()["reason"]
 

@@ -98,7 +98,8 @@ def test_the_reason_is_the_last_that_the_process_said(tmp_path: Path) -> None:
     log.write_text(f"a warning\nmodbench.harness.core.device_lost.DeviceLost: AcceleratorError: {LOST}\n\n")
     died = death(DeviceLost.exit_code, timed_out=False, log=log)
     assert died.kind == "crash"
-    assert died.reason == f"the GPU could not be used any more (AcceleratorError: {LOST})"
+    assert died.reason.endswith(f" (AcceleratorError: {LOST})")
+    assert "warning" not in died.reason
     assert "did not say why" in death(DeviceLost.exit_code, timed_out=False, log=tmp_path / "none").reason
 
 
@@ -156,7 +157,7 @@ def test_a_wait_that_a_model_asks_for_is_never_captured(name: str, cuda: FakeCud
         cuda.launch(1e-3)
         WAITS[name]()
 
-    with pytest.raises(Unmeasured, match=f"waits for the host.*it called {name}"):
+    with pytest.raises(Unmeasured, match=f"the host.*called {name}"):
         cuda_events.GraphTimer(forward, torch.zeros(1))
     assert "capture" not in cuda.log
     assert (cuda.sync_mode, cuda.current) == (0, "main")

@@ -69,45 +69,45 @@ def operators(work: list[Body]) -> Callable[[Body], object]:
 @pytest.mark.parametrize(
     ("name", "edit", "said"),
     [
-        (LAUNCH, column("wall_s", 3, float("inf")), r"outcomes\.0\.samples\.wall_s\[3\]: inf is not a finite number"),
-        (LAUNCH, column("wall_s", 3, float("nan")), r"wall_s\[3\]: nan is not a finite number"),
-        (LAUNCH, column("wall_s", 3, 10**400), r"wall_s\[3\]: a whole number beyond 2\^63"),
+        (LAUNCH, column("wall_s", 3, float("inf")), r"outcomes\.0\.samples\.wall_s\[3\]: inf is not"),
+        (LAUNCH, column("wall_s", 3, float("nan")), r"wall_s\[3\]: nan is not"),
+        (LAUNCH, column("wall_s", 3, 10**400), r"wall_s\[3\]: .*beyond 2\^63"),
         (LAUNCH, column("wall_s", 0, 0.0), r"wall_s\[0\]: 0 is not above 0"),
-        (LAUNCH, column("wall_s", 0, 1e-320), r"wall_s\[0\]: 1e-320 is too small to be measured"),
-        (LAUNCH, lambda b: b.update(wall_s=5e-324), r"wall_s: 5e-324 is too small to be measured"),
-        (COUNT, operators([{"kind": "product", "size": [4]}]), r"work\.0: .*\(4,\) is no size of product, which has 4 numbers"),
-        (COUNT, operators([{"kind": "view", "size": [4]}]), r"work\.0: .*is no size of view"),
-        (COUNT, operators([{"kind": "optimizer", "size": [8]}]), r"work\.0: .*is no size of optimizer, which has 2"),
-        (COUNT, operators([{"kind": "pointwise", "size": [-8]}]), r"work\.0: .*is no size of pointwise"),
+        (LAUNCH, column("wall_s", 0, 1e-320), r"wall_s\[0\]: 1e-320 is too small"),
+        (LAUNCH, lambda b: b.update(wall_s=5e-324), r"wall_s: 5e-324 is too small"),
+        (COUNT, operators([{"kind": "product", "size": [4]}]), r"work\.0: .*\(4,\) .*product.* 4 "),
+        (COUNT, operators([{"kind": "view", "size": [4]}]), r"work\.0: .* view"),
+        (COUNT, operators([{"kind": "optimizer", "size": [8]}]), r"work\.0: .* optimizer.* 2 "),
+        (COUNT, operators([{"kind": "pointwise", "size": [-8]}]), r"work\.0: .* pointwise"),
         (COUNT, operators([{"kind": "pointwise", "size": [8], "calls": 0}]), r"work\.0\.calls"),
         (LAUNCH, column("wall_s", 0, -1.0), r"wall_s\[0\]: -1 is not above 0"),
-        (LAUNCH, column("wall_s", 0, 1e300), r"wall_s\[0\]: 1e\+300 is over 1e\+09"),
-        (LAUNCH, column("wall_s", 0, 500.0), r"wall_s\[0\]: 500 s is longer than the unit's 1 s"),
-        (LAUNCH, column("wall_s", 0, True), r"wall_s\.0: True is not of the type|wall_s\[0\]: True is not of the type"),
-        (LAUNCH, column("wall_s", 0, "0.02"), r"wall_s\[0\]: '0.02' is not of the type"),
-        (LAUNCH, column("calls", 0, 0), r"calls\[0\]: 0 is not at least 1"),
-        (LAUNCH, column("round", 0, 0.5), r"round\[0\]: 0.5 is not a whole number"),
-        (LAUNCH, column("cpu_s", 0, -1e-9), r"cpu_s\[0\]: -1e-09 is not at least 0"),
+        (LAUNCH, column("wall_s", 0, 1e300), r"wall_s\[0\]: 1e\+300 .*1e\+09"),
+        (LAUNCH, column("wall_s", 0, 500.0), r"wall_s\[0\]: 500 s .* 1 s"),
+        (LAUNCH, column("wall_s", 0, True), r"wall_s(\.0|\[0\]): True .*type"),
+        (LAUNCH, column("wall_s", 0, "0.02"), r"wall_s\[0\]: '0\.02' .*type"),
+        (LAUNCH, column("calls", 0, 0), r"calls\[0\]: 0 .*least 1"),
+        (LAUNCH, column("round", 0, 0.5), r"round\[0\]: 0\.5 .*whole number"),
+        (LAUNCH, column("cpu_s", 0, -1e-9), r"cpu_s\[0\]: -1e-09 .*least 0"),
         (LAUNCH, lambda b: b["outcomes"][0]["samples"]["wall_s"].pop(), r"values, where others have"),
         (LAUNCH, lambda b: b["outcomes"][0]["samples"].pop("wall_s"), r"samples\.wall_s: missing"),
-        (LAUNCH, lambda b: b["outcomes"][0]["samples"].update(wal_s=[1.0]), r"no pass leaves a column of that name"),
+        (LAUNCH, lambda b: b["outcomes"][0]["samples"].update(wal_s=[1.0]), r"samples\.wal_s: "),
         (LAUNCH, lambda b: b["outcomes"].append(b["outcomes"][0]), r"is there twice"),
-        (LAUNCH, lambda b: b["outcomes"].pop(), r"outcomes: latency/forward of .* is missing"),
-        (LAUNCH, lambda b: b["outcomes"][0].update(unit="B"), r"outcomes\.0\.unit: 'B', but latency/forward is in s"),
-        (LAUNCH, lambda b: b["outcomes"][0].update(case="x" * 10**7), r"'x+…? is not a case of this unit"),
+        (LAUNCH, lambda b: b["outcomes"].pop(), r"outcomes: latency/forward .*missing"),
+        (LAUNCH, lambda b: b["outcomes"][0].update(unit="B"), r"outcomes\.0\.unit: 'B', .*latency/forward"),
+        (LAUNCH, lambda b: b["outcomes"][0].update(case="x" * 10**7), r"'x+…? is not a case"),
         (LAUNCH, lambda b: b["outcomes"][0].update(notes={}), r"outcomes\.0\.notes: missing"),
-        (LAUNCH, lambda b: b["outcomes"][0]["notes"].update(tokens=0), r"notes\.tokens: 0 is not at least 1"),
+        (LAUNCH, lambda b: b["outcomes"][0]["notes"].update(tokens=0), r"notes\.tokens: 0 .*least 1"),
         (LAUNCH, lambda b: b["outcomes"][0]["notes"].update(tokens=99), r"notes\.tokens: 99, where 64 were planned"),
-        (LAUNCH, lambda b: b["unit"].update(name="other"), r"unit\.name: 'other': the record of another unit"),
-        (LAUNCH, lambda b: b["unit"].update(launch=4), r"unit\.launch: a record of another plan: 4, planned 3"),
-        (LAUNCH, lambda b: b["unit"]["protocol"].update(rounds=7), r"unit\.protocol\.rounds: a record of another plan"),
-        (LAUNCH, lambda b: b.update(wall_s=-1), r"damaged at wall_s: -1 is not at least 0"),
-        (LAUNCH, lambda b: b.update(busy=[[2.0, 1.0]]), r"busy\.0: it ends at 1 s, before it begins at 2 s"),
+        (LAUNCH, lambda b: b["unit"].update(name="other"), r"unit\.name: 'other'"),
+        (LAUNCH, lambda b: b["unit"].update(launch=4), r"unit\.launch: .* 4, planned 3"),
+        (LAUNCH, lambda b: b["unit"]["protocol"].update(rounds=7), r"unit\.protocol\.rounds: "),
+        (LAUNCH, lambda b: b.update(wall_s=-1), r"wall_s: -1 .*least 0"),
+        (LAUNCH, lambda b: b.update(busy=[[2.0, 1.0]]), r"busy\.0: .* 1 s, .* 2 s"),
         (MEMORY, column("value", 0, 0.0), r"value\[0\]: 0 is not above 0"),
         (MEMORY, lambda b: b["outcomes"][0]["samples"]["value"].append(1.0), r"2 values, but .* has one"),
-        (MEMORY, lambda b: b["outcomes"][0]["notes"].update(forecast=-5.0), r"notes\.forecast: -5 is not at least 0"),
-        (COUNT, column("value", 0, -1.0), r"value\[0\]: -1 is not at least 0"),
-        (COUNT, lambda b: b["outcomes"][0]["notes"].update(params="64"), r"notes\.params: '64' is not of the type"),
+        (MEMORY, lambda b: b["outcomes"][0]["notes"].update(forecast=-5.0), r"notes\.forecast: -5 .*least 0"),
+        (COUNT, column("value", 0, -1.0), r"value\[0\]: -1 .*least 0"),
+        (COUNT, lambda b: b["outcomes"][0]["notes"].update(params="64"), r"notes\.params: '64' .*type"),
     ],
 )  # fmt: skip
 def test_what_no_run_writes_is_refused_with_its_place(
@@ -133,7 +133,7 @@ def test_what_no_run_writes_is_refused_with_its_place(
         (b"{", "not JSON"),
         (b"[1]", "holds no JSON object"),
         (b"[" * 100_000, "not JSON"),
-        (b'{"a": 1, "a": 2}', "the key 'a' is there twice"),
+        (b'{"a": 1, "a": 2}', "'a' is there twice"),
         (b'{"a": ' + b"9" * 10_000 + b"}", "not JSON"),
         (b'{"schema_version": 7, "unit": "\\ud800"}', "not Unicode text"),
         (b'{"schema_version": 7, "started": "' + b"\xff\xfe" * 10 + b'"}', "not JSON"),
@@ -162,7 +162,7 @@ def test_the_page_shows_the_cell_as_failed_and_nothing_else_moves(run: Path) -> 
     assert pairs[pairs.metric == "latency/forward"].ratio.isna().all()
     pd.testing.assert_frame_equal(pairs[pairs.metric != "latency/forward"], before[before.metric != "latency/forward"])
     page = (run / render.PAGE).read_text()
-    assert "damaged: 1 unit cannot be believed" in page
+    assert "damaged: 1 unit" in page
     assert LAUNCH in page
     assert loaded.run.incomplete is not None
 
@@ -200,7 +200,7 @@ def test_samples_that_were_left_out_are_damage(run: Path) -> None:
 
     change(run / "units" / LAUNCH, cut)
     (damaged,) = read(str(run)).damaged
-    assert "rounds, where" in str(damaged.error) or "some rounds have more samples" in str(damaged.error)
+    assert ".samples.round: " in damaged.error.problem
 
 
 def test_no_launch_is_a_copy_of_another(run: Path) -> None:
@@ -211,7 +211,7 @@ def test_no_launch_is_a_copy_of_another(run: Path) -> None:
         change(other, lambda b: b.update(outcomes=body["outcomes"]))
     copies = [damaged.error for damaged in read(str(run)).damaged]
     assert [error.file.name for error in copies] == [LAUNCH, LAUNCH.replace("launch3", "launch5")]
-    assert "launch0: a copy, not a measurement" in copies[0].problem
+    assert "launch0: a copy" in copies[0].problem
 
 
 def test_a_damaged_unit_is_set_aside_to_be_run_again(run: Path) -> None:
@@ -235,7 +235,7 @@ def test_an_honest_pass_never_writes_what_the_reader_refuses(planted_run: Path) 
     made = usable(record.model_copy(update={"outcomes": outcomes}), record.unit)
     assert made.outcomes[0] == record.outcomes[0]
     assert (made.outcomes[1].status, made.outcomes[1].kind) == ("failed", "numerics")
-    assert "the clock is too coarse" in str(made.outcomes[1].reason)
+    assert "clock is too coarse" in str(made.outcomes[1].reason)
     assert check(made, record.unit) == []
 
 
@@ -244,7 +244,7 @@ def test_an_honest_pass_never_writes_what_the_reader_refuses(planted_run: Path) 
     [
         ("finished.json", {"wall_s": float("inf"), "timed_wall_s": 1, "parent_cpu_s": 1}, "wall_s: inf"),
         ("finished.json", {"wall_s": -1, "timed_wall_s": 1, "parent_cpu_s": 1}, "wall_s: -1 is no duration"),
-        ("finished.json", {"wall_s": True, "timed_wall_s": 1, "parent_cpu_s": 1}, "wall_s: True is no duration"),
+        ("finished.json", {"wall_s": True, "timed_wall_s": 1, "parent_cpu_s": 1}, "wall_s: True is"),
         ("finished.json", {}, "wall_s: missing"),
     ],
 )
@@ -258,9 +258,9 @@ def test_a_damaged_end_of_the_run(name: str, content: Body, said: str, run: Path
     ("edit", "said"),
     [
         (lambda body: body["plan"].update(units=body["plan"]["units"][1:]), "no unit measures"),
-        (lambda body: body["plan"]["units"].pop(4), r"has launches a list of 9, not 0 to 9"),
+        (lambda body: body["plan"]["units"].pop(4), r"launches .* 9, .*0 to 9"),
         (lambda body: body["plan"]["units"].append(body["plan"]["units"][0]), "is there 2 times"),
-        (lambda body: body["plan"]["units"][4]["comparison"]["metrics"].pop(), r"units\.4\.comparison: differs from that of"),
+        (lambda body: body["plan"]["units"][4]["comparison"]["metrics"].pop(), r"units\.4\.comparison: differs"),
         (lambda body: body["plan"].update(comparisons=[]), r"plan\.comparisons: none"),
         (lambda body: body["plan"]["units"][2]["comparison"]["arms"][1].update(config=0.5), r"arms\.1\.config"),
         (lambda body: body["plan"]["comparisons"][0].update(arms=[]), r"comparisons\.0\.arms: none"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,10 +84,12 @@ def test_the_order_is_ours_then_folders_then_packages(tmp_path: Path, monkeypatc
     assert "a" in catalogue.metrics()
     assert not {"b", "c"} & catalogue.metrics().keys()
     taken = [(entry.origin, entry.problem) for entry in catalogue.broken("metrics")]
-    assert taken == [(where, f"the name 'mine' is taken by {one}: rename it") for where in (str(two), "pack 1.0")]
+    assert [where for where, _ in taken] == [str(two), "pack 1.0"]
+    assert all(f"'mine' is taken by {one}" in str(problem) for _, problem in taken)
     assert catalogue.is_shipped("routers", "norm")
     (norm,) = [entry for entry in discovery.every("routers") if entry.problem]
-    assert (norm.origin, norm.problem) == (str(two), "the name 'norm' is taken by modbench: rename it")
+    assert norm.origin == str(two)
+    assert "taken by modbench" in str(norm.problem)
     use(monkeypatch, two)
     assert "b" in catalogue.metrics()
 
@@ -96,15 +99,15 @@ def test_the_order_is_ours_then_folders_then_packages(tmp_path: Path, monkeypatc
     [
         ("METRICS = (", "line 1: '(' was never closed"),
         ("X = 1", "it defines no METRICS"),
-        ("METRICS = 3", "its METRICS is no tuple of Metric but 3"),
-        ("import no_such_module\nMETRICS = ()", "line 1: ModuleNotFoundError: No module named 'no_such_module'"),
-        ("METRICS = ()\n1 / 0", "line 2: ZeroDivisionError: division by zero"),
+        ("METRICS = 3", "METRICS is no tuple"),
+        ("import no_such_module\nMETRICS = ()", "line 1: ModuleNotFoundError: "),
+        ("METRICS = ()\n1 / 0", "line 2: ZeroDivisionError: "),
         ("raise SystemExit(3)\nMETRICS = ()", "line 1: SystemExit: 3"),
         (
             METRIC.format(key="layers/x", made_in="weigh"),
-            "its metric 'layers/x' is made in the pass 'weigh', which does not exist",
+            "'layers/x' is made in the pass 'weigh'",
         ),
-        (METRIC.format(key="latency/forward", made_in="time"), "there is a metric 'latency/forward' already"),
+        (METRIC.format(key="latency/forward", made_in="time"), "'latency/forward' already"),
     ],
 )
 def test_a_broken_metric_stops_nothing_and_is_named_where_it_is_asked_for(
@@ -131,11 +134,11 @@ def test_a_broken_metric_stops_nothing_and_is_named_where_it_is_asked_for(
         ("tasks", "TASK", "is no Task but 1"),
         ("corpora", "CORPUS", "is no Corpus but 1"),
         ("sinks", "SINK", "is no Sink but 1"),
-        ("routers", "ROUTER", "is no class with a method `score`, such as a Router, but 1"),
+        ("routers", "ROUTER", "a method `score`"),
         ("launchers", "LAUNCHER", "cannot be called: 1"),
         ("sources", "SOURCE", "cannot be called: 1"),
-        ("panels", "PANEL", "is no Panel: it has no title, order, span, render"),
-        ("formats", "FORMAT", "is no Format: it has no files"),
+        ("panels", "PANEL", "title, order, span, render"),
+        ("formats", "FORMAT", "no files"),
     ],
 )
 def test_what_is_of_another_type_is_refused(
@@ -160,7 +163,9 @@ def test_what_is_of_another_type_is_refused(
     with pytest.raises(BrokenError, match=said):
         catalogue.load(room, "mine")
     assert "mine" not in catalogue.usable(room)
-    assert [entry.problem for entry in catalogue.broken(room)] == [f"its {exported} {said}"]
+    (entry,) = catalogue.broken(room)
+    assert f"{exported} " in str(entry.problem)
+    assert said in str(entry.problem)
 
 
 def test_every_shipped_entry_is_of_its_type() -> None:
@@ -190,14 +195,12 @@ def test_a_package_is_listed_without_being_imported(tmp_path: Path, monkeypatch:
     problems = {
         entry.name: entry.problem for room in ("routers", "suites") for entry in discovery.every(room) if entry.problem
     }
-    assert problems == {
-        "gone": "its entry point names the module 'pack.none', which has no source file",
-        "bad": "it defines no Other",
-        "lost": "its entry point names 'pack', which is no package that holds lost.toml",
-    }
+    named = {"gone": "'pack.none'", "bad": "Other", "lost": "lost.toml"}
+    assert problems.keys() == named.keys()
+    assert all(word in problems[name] for name, word in named.items())
     assert catalogue.find("suites", "tiny").about == "Tiny"
     assert "pack" not in sys.modules
-    with pytest.raises(BrokenError, match=r"router 'mine' \(pack 2\.1\): .*r\.py cannot be used: SystemExit: imported"):
+    with pytest.raises(BrokenError, match=r"'mine' \(pack 2\.1\): .*r\.py .*SystemExit"):
         catalogue.load("routers", "mine")
 
 
@@ -279,10 +282,7 @@ def test_check_imports_what_was_added(tmp_path: Path, modbench: Any) -> None:
     assert f"mine        Mine. [{bench}]" in plain.stdout
     checked = modbench("list", "routers", "--check", "--include", bench)
     assert checked.returncode == 1
-    assert (
-        "mine        cannot be used: line 2: ModuleNotFoundError: No module named 'torch_that_nobody_has'"
-        in checked.stdout
-    )
+    assert re.search(r"\bmine .*line 2: ModuleNotFoundError: .*'torch_that_nobody_has'", checked.stdout)
     suites = modbench("list", "suites", "--check", "--include", bench)
     assert suites.returncode == 1
     assert "wrong" in suites.stdout

@@ -71,7 +71,7 @@ def test_a_verdict_needs_a_hundred_comparisons(hits: tuple[int, ...], verdict: s
         ({"launch_sd": 0.3}, "doubtful", "smallest effect"),  # launches that differ by 30 % hide what a twin would show
         ({"launch_sd": None, "mde": 0.05, "launches": 3}, "fit", ""),  # a spread of 1.6 %
         ({"launch_sd": None, "mde": 0.3, "launches": 3}, "doubtful", ""),
-        ({"launch_sd": None, "mde": None}, "undecided", "smallest effect at standard effort not known"),
+        ({"launch_sd": None, "mde": None}, "undecided", "not known"),
     ],
 )
 def test_a_machine_whose_launches_differ_is_not_fit(more: dict[str, Any], verdict: str, words: str) -> None:
@@ -298,7 +298,7 @@ QUIET = {"usable_cores": 2, "load_average": 0.1, "gpu": {"devices": []}}
     ("environment", "threads", "files", "word"),
     [
         ({**QUIET, "load_average": 2.0}, 1, {}, "load 2.00"),
-        (QUIET, 2, {}, "leave none for the system"),
+        (QUIET, 2, {}, "none for the system"),
         (QUIET, 1, {}, "frequency is not exposed"),
         (QUIET, 1, {"cpufreq/scaling_governor": "powersave\n"}, "'powersave'"),
         (QUIET, 1, {"cpufreq/boost": "1\n"}, "boost is on"),
@@ -343,7 +343,8 @@ def test_the_command_checks_keeps_and_pools(modbench: Any) -> None:
     assert "of 102 called different" in second.stdout
     assert "standard effort  smallest effect" in second.stdout
     assert "time to decide   " in second.stdout
-    assert second.stderr.startswith("modbench: this machine is unfit")
+    assert second.stderr.startswith("modbench: this machine")
+    assert "unfit" in second.stderr
     fresh = modbench("doctor", "-n", 1, "--device", "cpu", "--fresh", "--json")
     assert json.loads(fresh.stdout)["certificate"]["comparisons"] == 1
 

@@ -101,7 +101,7 @@ def test_a_counter_that_stands_still_is_none(cuda: FakeCuda, monkeypatch: pytest
     del cuda
     meter = Meter(FakeCuda(), monkeypatch)
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetTotalEnergyConsumption=lambda _: 7))
-    with pytest.raises(Unmeasured, match="did not advance for 5 s"):
+    with pytest.raises(Unmeasured, match="advance for 5 s"):
         energy._window(lambda _: meter.draw(2e-3, 1.0), nvml.Device("1"), 0.5)
 
 
@@ -111,7 +111,7 @@ def test_idle_power_is_read_when_it_has_settled(cuda: FakeCuda, monkeypatch: pyt
     energy.time.sleep = lambda s: meter.draw(s, 70 + 200 * 0.2 ** (cuda.host - start))  # type: ignore[attr-defined]
     assert energy.watch_idle(nvml.Device("1"), 0.5) == pytest.approx(70, rel=0.02)
     energy.time.sleep = lambda s: meter.draw(s, 70 + 20 * int(cuda.host))  # type: ignore[attr-defined]
-    with pytest.raises(Unmeasured, match="had not settled after 10 s"):
+    with pytest.raises(Unmeasured, match="settled after 10 s"):
         energy.watch_idle(nvml.Device("1"), 0.5)
 
 

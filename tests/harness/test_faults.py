@@ -25,7 +25,7 @@ from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.outcomes import gap_of
-from modbench.harness.results.records import Death, Outcome, Record
+from modbench.harness.results.records import Outcome, Record
 from modbench.progress import Lines, TimeLeft
 
 BAD = """
@@ -158,7 +158,8 @@ def test_a_unit_that_hangs_is_ended(here: Path) -> None:
     late = [o for o in outcomes(records, "bad:") if o.metric == "memory/peak_allocated"]
     assert [o.kind for o in late] == ["timeout"]
     assert late[0].reason is not None
-    assert "exceeded its limit of 12 s and was ended; see logs/" in late[0].reason
+    assert "limit of 12 s" in late[0].reason
+    assert "; see logs/" in late[0].reason
 
 
 @pytest.mark.slow
@@ -228,7 +229,8 @@ def test_a_long_message_is_cut() -> None:
 
 def test_death_in_words() -> None:
     assert death(-9, timed_out=False).kind == "oom"
-    assert death(-11, timed_out=False) == Death(kind="crash", reason="the process died of SIGSEGV")
+    assert death(-11, timed_out=False).kind == "crash"
+    assert death(-11, timed_out=False).reason.endswith(" SIGSEGV")
     assert death(None, timed_out=True).kind == "timeout"
     assert death(-14, timed_out=False).kind == "timeout"
 
@@ -354,7 +356,7 @@ def test_a_record_of_another_unit_is_no_record(here: Path) -> None:
     files.write_atomically(folder.record(made.units[0]), other.model_dump_json())
     (damaged,) = run_folder.read(str(folder.path)).damaged
     assert damaged.unit == made.units[0].name
-    assert "the record of another unit" in damaged.error.problem
+    assert "record of another unit" in damaged.error.problem
 
 
 @pytest.mark.usefixtures("here")

@@ -95,7 +95,7 @@ def test_a_tokenizer_that_loses_text_is_refused(tmp_path: Path) -> None:
 
     made = tokenizer()
     made.normalizer = normalizers.Lowercase()
-    with pytest.raises(UsageError, match=r"does not give back the text \(first at byte 2: b'Tea' became b'tea'\)"):
+    with pytest.raises(UsageError, match=r"at byte 2: b'Tea' .*b'tea'"):
         encode(Text("t", b"a Tea", b"a", "sha"), folder_of(made, tmp_path / "f"), 400)
 
 

@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from modbench.harness.stats.joint_fit import JointFit, Optimum, Run, linked
+from modbench.harness.stats.joint_fit import FLAT, JointFit, Optimum, Run, linked
 
 
 def one_curve(x: list[float], losses: list[float]) -> JointFit:
@@ -39,17 +39,17 @@ def test_the_optimum_of_a_parabola_is_found(middle: float, bend: float, lowest: 
 @pytest.mark.parametrize(
     ("losses", "words"),
     [
-        ([3.0, 2.0, 1.5], "the optimum is beyond the largest size"),
-        ([1.5, 2.0, 3.0], "the optimum is beyond the smallest size"),
-        ([1.0, 2.0, 1.0], "the curve does not open upwards"),
-        ([1.0, 2.0, 3.0], "the curve does not open upwards"),
-        ([1.0, 2.0], "2 sizes are too few for a parabola"),
-        ([1.0], "1 size is too few for a parabola"),
+        ([3.0, 2.0, 1.5], "beyond the largest"),
+        ([1.5, 2.0, 3.0], "beyond the smallest"),
+        ([1.0, 2.0, 1.0], FLAT),
+        ([1.0, 2.0, 3.0], FLAT),
+        ([1.0, 2.0], "2 sizes "),
+        ([1.0], "1 size "),
     ],
 )
 def test_without_an_optimum_there_is_a_reason(losses: list[float], words: str) -> None:
     fit = one_curve([10.0, 11.0, 12.0][: len(losses)], losses)
-    assert fit.optimum("v") == words
+    assert words in str(fit.optimum("v"))
     assert fit.difference("v", "v") is None
     assert list(fit.predicted("v")) == [10.0, 11.0, 12.0][: len(losses)]
     assert fit.predicted("v")[10.0].value == pytest.approx(losses[0])
@@ -150,13 +150,13 @@ def test_a_shared_bend_gives_two_sizes_an_optimum() -> None:
         for x in sizes[v]
         for seed in (0, 1)
     ]
-    assert JointFit(runs).optimum("b") == "2 sizes are too few for a parabola"
+    assert str(JointFit(runs).optimum("b")).startswith("2 sizes ")
     found = JointFit(runs, shared_bend=True).optimum("b")
     assert isinstance(found, Optimum)
     assert found.place.value == pytest.approx(10.7)
     assert found.loss.value == pytest.approx(1.85)
     lines = JointFit([run for run in runs if run.x != 11.0], shared_bend=True)
-    assert lines.optimum("a") == "2 sizes are too few for a parabola"
+    assert str(lines.optimum("a")).startswith("2 sizes ")
 
 
 @given(st.floats(-50, 50), st.floats(-5, 5), st.integers(0, 99))

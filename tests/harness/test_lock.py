@@ -98,7 +98,7 @@ def test_a_runner_that_lost_its_folder_stops_and_leaves_the_new_lease(tmp_path: 
     with lock.hold(tmp_path) as held:
         held.check()
         write(tmp_path, host="elsewhere", pid=7)
-        with pytest.raises(IncompleteError, match="was taken over by process 7 on elsewhere"):
+        with pytest.raises(IncompleteError, match="process 7 on elsewhere"):
             held.check()
     found = lock.lease(tmp_path)
     assert found is not None
@@ -156,7 +156,7 @@ def test_the_heart_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("content", ["", "[]", '{"host": 3}', "\x00"])
 def test_a_damaged_lease_is_named(content: str, tmp_path: Path) -> None:
     (tmp_path / lock.NAME).write_text(content)
-    with pytest.raises(UsageError, match=r"lock.json: damaged. If no modbench runs"), lock.hold(tmp_path):
+    with pytest.raises(UsageError, match=r"lock\.json: damaged"), lock.hold(tmp_path):
         pass
 
 

@@ -97,7 +97,7 @@ def test_a_model_is_parted_from_its_options(text: str, model: str, expected: dic
     [
         ("m:b(x=1", "not closed"),
         ("m:b x=1)", "not closed"),
-        ("m:b(x)", "'x' is no option. Write NAME=VALUE"),
+        ("m:b(x)", "'x' is no option"),
         ("m:b(x=)", "is no option"),
         ("m:b(x=1,x=2)", "'x' is given twice"),
         ("m:b(x={a=1})", "is a table"),
@@ -112,7 +112,7 @@ def test_commas_in_brackets_and_quotes_do_not_split_a_flags_list() -> None:
     given = ["a.py:build(x=1,y=[2,3]),b.py:build", "c.py:build(z='1,2')"]
     assert listed("--model", given, str) == ("a.py:build(x=1,y=[2,3])", "b.py:build", "c.py:build(z='1,2')")
     assert listed("--seq-len", ["16, 32", "64"], int) == (16, 32, 64)
-    with pytest.raises(UsageError, match=r"--model: a bracket .* is not closed"):
+    with pytest.raises(UsageError, match=r"--model: .* not closed"):
         listed("--model", ["a.py:build(x=1"], str)
 
 
@@ -141,37 +141,37 @@ def test_what_python_writes_is_read_back(given: dict[str, object]) -> None:
         (
             "mine.py:build",
             {"treshold": 0.7},
-            "model 'mine.py:build': no option 'treshold'. Its signature is build(config, threshold=0.5, mode='soft').",
+            ["'mine.py:build': no option 'treshold'", "build(config, threshold=0.5, mode='soft')"],
         ),
         (
             "mine.py:build",
             {"zebra": 1},
-            "no option 'zebra'. Its signature is build(config, threshold=0.5, mode='soft').",
+            ["no option 'zebra'", "build(config, threshold=0.5, mode='soft')"],
         ),
-        ("mine.py:biuld", {}, "mine.py defines no 'biuld'. Did you mean 'build'?"),
-        ("mine:biuld", {}, "mine.py defines no 'biuld'"),
-        ("mine.py:qqqqqq", {}, "mine.py defines no 'qqqqqq'."),
-        ("mime.py:build", {}, "there is no file 'mime.py'"),
-        ("mine.py:needs", {}, "the option 'width' is missing. Its signature is needs(config, *, width)"),
-        ("mine.py:none", {}, "Its signature is none(), but it is called with the configuration"),
-        ("mine.py:no_config", {}, "but it is called with the configuration"),
-        ("mine.py:first_only", {}, "'depth' cannot be given by name"),
-        ("mine.py:late", {}, "'late' is an async function"),
-        ("mine.py:build", {"config": 1}, "'config' is the configuration, which modbench passes"),
-        ("mine.py:Net", {"self": 1}, "no option 'self'. Its signature is Net(config, threshold=0.5"),
-        ("mine.py:Child", {"other": 1}, "no option 'other'. Its signature is Child(config, threshold=0.5"),
-        ("mine.py:hard", {"x": 1}, "no option 'x'. Its signature is hard(config, threshold=0.5, *, mode='hard')."),
-        ("mine.py:small", {"b": 1}, "no option 'b'. Its signature is small(config, a=1)."),
-        ("mine.py:other", {"b": 1}, "no option 'b'. Its signature is other(config, threshold=0.5, mode='soft')."),
+        ("mine.py:biuld", {}, ["mine.py defines no 'biuld'", "'build'?"]),
+        ("mine:biuld", {}, ["mine.py defines no 'biuld'"]),
+        ("mine.py:qqqqqq", {}, ["mine.py defines no 'qqqqqq'."]),
+        ("mime.py:build", {}, ["no file 'mime.py'"]),
+        ("mine.py:needs", {}, ["'width' is missing", "needs(config, *, width)"]),
+        ("mine.py:none", {}, ["none()", "with the configuration"]),
+        ("mine.py:no_config", {}, ["with the configuration"]),
+        ("mine.py:first_only", {}, ["'depth'", "by name"]),
+        ("mine.py:late", {}, ["'late' is", "async"]),
+        ("mine.py:build", {"config": 1}, ["'config' is"]),
+        ("mine.py:Net", {"self": 1}, ["no option 'self'", "Net(config, threshold=0.5"]),
+        ("mine.py:Child", {"other": 1}, ["no option 'other'", "Child(config, threshold=0.5"]),
+        ("mine.py:hard", {"x": 1}, ["no option 'x'", "hard(config, threshold=0.5, *, mode='hard')"]),
+        ("mine.py:small", {"b": 1}, ["no option 'b'", "small(config, a=1)"]),
+        ("mine.py:other", {"b": 1}, ["no option 'b'", "other(config, threshold=0.5, mode='soft')"]),
     ],
 )
 def test_a_call_that_would_fail_is_refused_by_the_signature(
-    file: Path, spec: str, given: dict[str, object], said: str
+    file: Path, spec: str, given: dict[str, object], said: list[str]
 ) -> None:
     assert file.is_file()
     with pytest.raises(UsageError) as found:
         check_user_model(spec, given)
-    assert said in str(found.value)
+    assert all(words in str(found.value) for words in said), found.value
     assert ("Did you mean" in str(found.value)) is any(near in f"{spec}{given}" for near in ("tresh", "biuld", "mime"))
 
 
@@ -202,7 +202,7 @@ def test_names_that_the_source_does_not_show_are_accepted(file: Path, source: st
 
 def test_a_file_that_is_not_python_is_named_with_its_line(file: Path) -> None:
     file.write_text("import torch\ndef build(config:\n")
-    with pytest.raises(UsageError, match=r"model 'mine.py:build': mine.py, line 2 is not Python: .*never closed"):
+    with pytest.raises(UsageError, match=r"'mine\.py:build': mine\.py, line 2 "):
         check_user_model("mine.py:build", {})
 
 
@@ -271,12 +271,12 @@ def test_options_reach_the_users_build_by_name(file: Path) -> None:
     ("arm", "said"),
     [
         ({"model": "mine.py:build", "options": {"threshold": []}}, "threshold = [] leaves no arm"),
-        ({"model": "mine.py:build", "options": {"threshold": float("nan")}}, "'threshold' is nan: a finite number"),
-        ({"model": "mine.py:build", "options": {"threshold": {"a": 1}}}, "options are numbers, texts, booleans"),
-        ({"model": "mine.py:build", "options": {"a b": 1}}, "'a b' is no name of a parameter"),
-        ({"model": "mine.py:build", "options": 3}, "options must be a table"),
+        ({"model": "mine.py:build", "options": {"threshold": float("nan")}}, "'threshold' is nan"),
+        ({"model": "mine.py:build", "options": {"threshold": {"a": 1}}}, "numbers, texts, booleans"),
+        ({"model": "mine.py:build", "options": {"a b": 1}}, "'a b' is no name"),
+        ({"model": "mine.py:build", "options": 3}, "must be a table"),
         ({"model": "mine.py:build(threshold=1)", "options": {"threshold": 2}}, "'threshold' is given twice"),
-        ({"model": "mod", "options": {"capacity": 0.5}}, "write 'capacity' as a key of its arm"),
+        ({"model": "mod", "options": {"capacity": 0.5}}, "write 'capacity' as"),
     ],
 )
 def test_options_of_a_suite_are_checked(file: Path, arm: dict[str, object], said: str) -> None:

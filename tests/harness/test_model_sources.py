@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -95,9 +96,9 @@ def check_user_model(model: str) -> None:
         ("hf:llama(weight=random)", "Did you mean 'weights'"),
         ("hf:llama(attn=flash)", r"write attn=sdpa\|eager"),
         ("hf:llama(weights=stred)", r"write weights=stored\|random"),
-        ("hf:org/name", r"nothing is downloaded unless told. Write 'hf:org/name\(download=true\)'"),
+        ("hf:org/name", r"'hf:org/name\(download=true\)'"),
         ("hf:FOLDER/model.safetensors", "Name the folder"),
-        ("hf:FOLDER(gguf_file=a.gguf)", "there is no file 'a.gguf'"),
+        ("hf:FOLDER(gguf_file=a.gguf)", "no file 'a.gguf'"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_one_line(model: str, said: str, folder: Path) -> None:
@@ -120,7 +121,7 @@ def test_a_folder_needs_its_weights_or_the_word_that_they_are_random(folder: Pat
 @pytest.mark.parametrize("size", [0, 15, 17])
 def test_a_truncated_file_of_weights_is_damaged(folder: Path, size: int) -> None:
     safetensors(folder / "model.safetensors", size)
-    with pytest.raises(UsageError, match=r"model\.safetensors is damaged: it has"):
+    with pytest.raises(UsageError, match=r"model\.safetensors is damaged"):
         check_user_model(f"hf:{folder}")
 
 
@@ -152,16 +153,23 @@ def test_the_shape_is_read_from_the_config(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"model_type": "bert"}', '{"model_type": "x", "hidden_size": "big"}']
+    ("text", "named"),
+    [
+        ("", "config.json"),
+        ("[]", "config.json"),
+        ("{}", "config.json"),
+        ('{"model_type": "bert"}', "'hidden_size'"),
+        ('{"model_type": "x", "hidden_size": "big"}', "'hidden_size'"),
+    ],
 )
-def test_a_config_without_a_shape_is_refused(folder: Path, text: str) -> None:
+def test_a_config_without_a_shape_is_refused(folder: Path, text: str, named: str) -> None:
     (folder / "config.json").write_text(text)
-    with pytest.raises(UsageError, match=r"cannot be read|is no config|no whole number"):
+    with pytest.raises(UsageError, match=re.escape(named)):
         settings(f"hf:{folder}")
 
 
 def test_a_converted_model_is_a_folder_like_any_other(folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"has no routers: only a folder that `modbench convert` wrote takes 'rule'"):
+    with pytest.raises(UsageError, match=r"no routers: .*`modbench convert`.*'rule'"):
         check_user_model(f"hf:{folder}(rule=dense)")
     (folder / "config.json").write_text(json.dumps(CONFIG | {"model_type": "mod_llama", "mod": {}}))
     check_user_model(f"hf:{folder}(rule=dense)")
@@ -169,7 +177,7 @@ def test_a_converted_model_is_a_folder_like_any_other(folder: Path) -> None:
     assert own.config.model_dump(include=set(SHAPE)) == SHAPE
     assert own.arm == "hf:tiny"
     (folder / "config.json").write_text(json.dumps(CONFIG | {"model_type": "mod_mamba"}))
-    with pytest.raises(UsageError, match=r"'mod_mamba' is no converted model known here \(mod_llama, .*mod_gpt2\)"):
+    with pytest.raises(UsageError, match=r"'mod_mamba' .*\(mod_llama, .*mod_gpt2\)"):
         check_user_model(f"hf:{folder}")
 
 
@@ -194,7 +202,7 @@ def test_the_shape_of_a_gguf_is_in_its_header(tmp_path: Path, tied: bool) -> Non
 def test_a_damaged_gguf_is_refused(tmp_path: Path) -> None:
     whole = gguf(tmp_path / "m.gguf").read_bytes()
     gguf(tmp_path / "m.gguf", short=True)
-    with pytest.raises(UsageError, match="ends before its last tensor"):
+    with pytest.raises(UsageError, match="before its last tensor"):
         read_gguf(Spec("m"), tmp_path / "m.gguf")
     for cut in (0, 3, 20, 60, 300, 5000):
         (tmp_path / "m.gguf").write_bytes(whole[:cut])
@@ -233,7 +241,7 @@ def test_only_a_word_downloads(monkeypatch: pytest.MonkeyPatch, folder: Path) ->
 def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "transformers" else find(name))
-    with pytest.raises(UsageError, match=r"not installed: inside the clone, pip install '\.\[hf\]'"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[hf\]'"):
         check_user_model("hf:llama")
     monkeypatch.undo()
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "4.57.1")
@@ -259,7 +267,7 @@ def test_a_plan_takes_the_shape_of_the_model_and_not_of_the_suite(folder: Path) 
     assert own.config.model_dump(include=set(SHAPE)) == SHAPE
     _, family = make_plan(suite("hf:llama"), device="cpu").cases
     assert (family.config.d_model, family.config.n_layers) == (64, 3)
-    with pytest.raises(UsageError, match="has 256 positions; this suite reads 300"):
+    with pytest.raises(UsageError, match=r"256 positions.* 300"):
         make_plan(suite(f"hf:{folder}", grid={"seq_len": [300]}), device="cpu")
     with pytest.raises(UsageError, match="has no mixer = 'convolution'"):
         make_plan(suite("hf:llama", shape={"d_model": 64, "mixer": "convolution"}), device="cpu")

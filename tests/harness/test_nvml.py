@@ -76,7 +76,7 @@ def test_a_cap_in_the_middle_of_a_block_is_seen(monkeypatch: pytest.MonkeyPatch)
     assert "power_brake_s" not in blocks.columns  # this driver has no such count
     evidence = Evidence(case(), catalogue.metrics()[outcome.metric], [outcome], [outcome], [blocks.columns])
     doubt = catalogue.load("doubts", "power_limited").finds(evidence)
-    assert doubt == "power-limited in 100% of the blocks"
+    assert "100% of the blocks" in str(doubt)
 
 
 def test_the_bit_counts_only_where_there_is_no_count() -> None:
@@ -121,7 +121,8 @@ def test_a_query_that_fails_later_ends_no_run(monkeypatch: pytest.MonkeyPatch) -
     assert outcome.status == "ok"
     assert blocks.columns["power_W"] == [300.0, 300.0]
     assert blocks.columns["unanswered"][-1] > 0
-    assert contamination.causes(outcome.samples, blocks.columns)[-1] == {"not watched: the GPU's driver did not answer"}
+    (cause,) = contamination.causes(outcome.samples, blocks.columns)[-1]
+    assert cause.startswith("not watched: ")
 
 
 def test_without_a_driver_the_notes_say_why_nothing_was_watched(monkeypatch: pytest.MonkeyPatch) -> None:

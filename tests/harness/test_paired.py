@@ -120,7 +120,7 @@ def test_a_model_comes_from_its_revision(repository: Path, tmp_path: Path) -> No
     three = revisions.side(".", models, tmp_path / "c")
     assert [first_line(each) for each in (one, two, three)] == ["import torch", "# two", "# three"]
     assert one.label.startswith("one (")
-    assert three.label == "the files in repo as they are"
+    assert "repo" in three.label
     assert (tmp_path / "c" / "deep" / "beside.py").exists()
     assert one.modbench() == two.modbench()  # the same modbench on both sides
 
@@ -128,10 +128,10 @@ def test_a_model_comes_from_its_revision(repository: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "model", "said"),
     [
-        ("nowhere", "deep/mine.py:build", "repo has no revision 'nowhere'"),
-        ("--output=x", "deep/mine.py:build", "repo has no revision '--output=x'"),
-        ("zero", "deep/mine.py:build", "zero has no file deep/mine.py: the model is younger, or was moved"),
-        ("one", "deep/none.py:build", "there is no such file here"),
+        ("nowhere", "deep/mine.py:build", "no revision 'nowhere'"),
+        ("--output=x", "deep/mine.py:build", "no revision '--output=x'"),
+        ("zero", "deep/mine.py:build", "zero .* deep/mine.py"),
+        ("one", "deep/none.py:build", "no such file"),
     ],
 )
 def test_what_is_not_there_is_refused(repository: Path, tmp_path: Path, name: str, model: str, said: str) -> None:
@@ -142,7 +142,7 @@ def test_what_is_not_there_is_refused(repository: Path, tmp_path: Path, name: st
 
 def test_a_model_outside_any_repository_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODEL)
-    with pytest.raises(UsageError, match="is in no git repository"):
+    with pytest.raises(UsageError, match="no git repository"):
         revisions.side("HEAD", (f"{tmp_path / 'mine.py'}:build",), tmp_path / "a")
 
 
@@ -151,7 +151,7 @@ def test_an_interpreter_is_a_side_and_must_have_modbench(tmp_path: Path) -> None
     bare = tmp_path / "python"
     bare.write_text("#!/bin/sh\necho 'ModuleNotFoundError: none' >&2\nexit 1\n")
     bare.chmod(0o755)
-    with pytest.raises(UsageError, match="modbench cannot be imported there"):
+    with pytest.raises(UsageError, match="modbench cannot be imported"):
         revisions.side(str(bare), (), tmp_path / "b").modbench()
 
 
@@ -159,7 +159,7 @@ def test_a_modbench_that_cannot_take_turns_is_refused_before_anything_runs(tmp_p
     old = tmp_path / "python"
     old.write_text(f"#!/bin/sh\necho \"ModuleNotFoundError: No module named '{revisions.TURNS}'\" >&2\nexit 1\n")
     old.chmod(0o755)
-    with pytest.raises(UsageError, match="its modbench is too old for --paired"):
+    with pytest.raises(UsageError, match="too old for --paired"):
         revisions.side(str(old), (), tmp_path / "b").modbench()
 
 
@@ -202,7 +202,7 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slower: dict[str, 
     assert prepared == ["a first", "b second"]
     names = [f"block{block}-{called}" for block in (0, 1) for called in ("first", "second", "again")]
     assert made[:6] == [*names[:3], *names[:2:-1]]
-    assert said[0] == "a against b: 5 blocks of three processes that take turns, the first side twice"
+    assert said[0].startswith("a against b: 5 blocks")
     assert said[-1] == "[5/5]"
     return found.blocks
 
@@ -216,7 +216,7 @@ def test_a_folder_goes_on_with_the_same_comparison_only(monkeypatch: pytest.Monk
     assert paired_folder.opened("quick-2", None, {"code": ["a", "b"]}) not in {first, other}
     with lock.hold(first):  # the same command runs there
         assert paired_folder.opened("quick", None, {"code": ["a", "b"]}) not in {first, other}
-    with pytest.raises(UsageError, match="holds another comparison, or one of other code"):
+    with pytest.raises(UsageError, match="holds another comparison"):
         paired_folder.opened("quick", str(first), {"code": ["a", "changed"]})
     paired_folder.finish(first)
     assert paired_folder.opened("quick", str(first), {"code": ["a", "b"]}) == first

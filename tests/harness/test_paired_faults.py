@@ -204,8 +204,8 @@ def test_a_launch_that_hangs_is_ended_by_its_limit_and_says_so(compared: Compare
     out, err = finished(command, 5)
     compared.wait_until_nothing_is_left(pids)
     told = json.loads(out)
-    said = "failed: timeout: the process exceeded its limit of 60 min 00 s (as --timeout says"
-    assert {row["reason"][: len(said)] for row in told["rows"]} == {said}
+    assert all(row["reason"].startswith("failed: timeout: ") for row in told["rows"])
+    assert all("60 min 00 s (as --timeout" in row["reason"] for row in told["rows"])
     assert "nothing was compared" in err
     switch.unlink()
     out, _ = finished(compared.start("--timeout", "2h", "-o", told["folder"]))
@@ -216,8 +216,8 @@ def test_a_launch_that_dies_is_named_with_its_log(compared: Compared) -> None:
     (compared.root / "dies-block0-second").touch()
     out, _ = finished(compared.start(), 5)
     told = json.loads(out)
-    assert {row["reason"].partition("; see ")[0] for row in told["rows"]} == {
-        "failed: crash: the process ended with exit code 1 and left no record"
-    }
+    (reason,) = {row["reason"].partition("; see ")[0] for row in told["rows"]}
+    assert reason.startswith("failed: crash: ")
+    assert "exit code 1 " in reason
     log = told["rows"][0]["reason"].rpartition("; see ")[2]
     assert (compared.root / told["folder"] / "block0-second" / log).read_text() == "it broke\n"

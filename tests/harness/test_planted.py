@@ -152,7 +152,7 @@ def test_a_share_of_a_peak_that_nobody_measured_is_null_with_the_reason(tmp_path
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
     rows = cases[cases.metric == "mfu/forward"]
     assert rows.value.isna().all()
-    assert rows.reason.str.contains("no peak of this machine was measured").all()
+    assert rows.reason.str.contains("no peak of").all()
 
 
 @pytest.mark.slow
@@ -177,7 +177,7 @@ def test_a_single_launch_gives_an_interval_and_no_verdict(tmp_path: Path) -> Non
     timed = frame[(frame.metric == "latency/forward") & (frame.baseline_arm == "dense")]
     assert (timed.ci_high > timed.ci_low).all()
     assert (timed.verdict == "inconclusive").all()
-    assert timed.reason.str.contains("a single launch gives no verdict").all()
+    assert timed.reason.str.contains("single launch").all()
 
 
 def test_where_the_anchor_failed_no_two_arms_are_a_pair_and_the_report_stands(tmp_path: Path) -> None:
@@ -199,8 +199,8 @@ def test_a_disturbed_ratio_wears_a_mark_and_claims_nothing(tmp_path: Path) -> No
     said = summary.closing(load(str(tmp_path / "run")), tmp_path / "report.html", None)
     row = next(line for line in said.splitlines() if re.match(r"MoD 0\.125 +\d", line))
     assert "‡" in row
-    assert "‡ contaminated: the machine was disturbed" in said
-    assert "MoD 0.125 is faster than dense of the same shape in 0 of 2 places" in " ".join(said.split())
+    assert f"‡ {Label.CONTAMINATED}: " in said
+    assert re.search(r"MoD 0\.125 is faster [^.]* 0 of 2 ", " ".join(said.split()))
     assert "2 comparisons are contaminated" in " ".join(said.split())
     assert "‡" not in next(line for line in said.splitlines() if line.startswith("MoE "))
 
@@ -214,10 +214,11 @@ def test_a_smoke_run_on_a_busy_machine_says_so_first_and_in_labels(tmp_path: Pat
         assert (rows[timed].labels == "contaminated").all()
         assert not rows[~timed].labels.str.contains("contaminated", na=False).any()
     assert frame.verdict.isna().all()
-    assert frame[frame.metric == "latency/forward"].reason.str.contains("100% of the blocks were disturbed").all()
+    assert frame[frame.metric == "latency/forward"].reason.str.contains("100% of the blocks").all()
     loaded = load(str(tmp_path / "run"))
     (warning,) = warnings(loaded)
-    assert warning.startswith("The machine was busy while 10 of 10 times were taken (preempted)")
+    assert "10 of 10 times" in warning
+    assert "(preempted)" in warning
     said = summary.closing(loaded, tmp_path / "report.html", None)
     assert " ".join(said.split()).startswith(f"⚠ {warning}")
     times = said.partition("forward pass, ")[2].partition("\n\n")[0].splitlines()[2:]  # below the heads, and the anchor
@@ -261,7 +262,7 @@ def test_the_mark_names_the_baseline_where_that_is_what_reads_the_future(tmp_pat
     stored(tmp_path, planted_suite("draft", seeds=[0, 1, 2], metrics=["flops/forward", "bpb/val"]), leaks="moe")
     render.write(tmp_path / "run", baseline="moe")
     said = summary.closing(load(str(tmp_path / "run"), "moe"), tmp_path / "report.html", None)
-    assert "† MoE, or both sides, not autoregressive as measured" in said
+    assert re.search(rf"† MoE[\w ,]+ {Label.NOT_AUTOREGRESSIVE}", said)
     mine = [line for line in said.splitlines() if line.startswith("MoD 0.125 ")]
     assert any("±0." in line for line in mine)  # three seeds: an interval
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def test_kernels_that_take_longer_than_their_call_are_no_profile() -> None:
     events = profiled(event("an unknown record", 114, 118, kernel_us=99.0))
     roots = tree(events, {*SPANS, ROOT}, on_gpu=True)
     profile_pass._check(roots[:1], on_gpu=True)
-    with pytest.raises(Unmeasured, match=r"a call of 0\.0001 s add up to 0\.000107 s"):
+    with pytest.raises(Unmeasured, match=r"0\.0001 s .*0\.000107 s"):
         profile_pass._check(roots, on_gpu=True)
 
 
@@ -130,7 +131,7 @@ def test_a_module_is_not_charged_for_what_the_device_waits() -> None:
 def test_the_text_says_whose_time_it_is() -> None:
     case: Any = types.SimpleNamespace(id="c", place=types.SimpleNamespace(device="cuda"))
     text = tool.as_text(tool.Profiled(case, found("cuda"), Path(), {"cpu": "x"}))
-    assert "the device works for 400 µs of it (40%); times below are the device's" in text
+    assert re.search(r"device works for 400 µs .*\(40%\)", text)
 
 
 def test_a_screen_holds_the_largest_modules_and_those_they_lie_in() -> None:
@@ -157,8 +158,8 @@ def test_a_screen_holds_the_largest_modules_and_those_they_lie_in() -> None:
 def test_why_a_profile_failed_is_told(tmp_path: Path) -> None:
     log = tmp_path / "x.died.log"
     assert tool._last_words(log) == "it left no message"
-    log.write_text("Traceback\nUnmeasured: the profiler saw no kernel\n\n")
-    assert tool._last_words(log) == "Unmeasured: the profiler saw no kernel"
+    log.write_text("Traceback\nUnmeasured: no kernel\n\n")
+    assert tool._last_words(log) == "Unmeasured: no kernel"
 
 
 def test_the_peak_of_a_gpu_holds_no_launching(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,10 +168,11 @@ def test_every_step_of_counting_is_said(tmp_path: Path) -> None:
     metrics = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
     with workspace.at(Workspace(tmp_path, unit.name, tell=lambda line: said.append(str(line)))):
         list(count.run(unit, metrics))
-    assert said[0] == f"FLOPs by torch's counter (counting {unit.comparison.arms[0].id}, 1 of 2)"
-    assert f"whether it skips what it claims (counting {unit.comparison.arms[1].id}, 2 of 2)" in said
-    assert any("whether it reads the future, call 1 of 18" in line for line in said)
-    assert said[-1].startswith("FLOPs of a training step's kernels")
+    first, second = unit.comparison.arms
+    assert said[0].endswith(f" (counting {first.id}, 1 of 2)")
+    assert any("skips" in line and line.endswith(f" (counting {second.id}, 2 of 2)") for line in said)
+    assert any("future, call 1 of 18" in line for line in said)
+    assert "training step's kernels" in said[-1]
     assert Workspace(tmp_path, unit.name).said() == said[-1]
 
 
@@ -214,7 +215,8 @@ def test_timing_says_its_last_word_before_it_begins(tmp_path: Path, monkeypatch:
     metrics = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
     with workspace.at(Workspace(tmp_path, unit.name, tell=lambda line: events.append(str(line)))):
         list(time.run(unit, metrics))
-    assert events[-3:] == ["timing 2 models (warm-up, then 3 rounds)", "measure", "measured"]
+    assert events[-3].startswith("timing 2 models ")
+    assert events[-2:] == ["measure", "measured"]
     assert len(events) == 5
 
 
@@ -227,13 +229,13 @@ def test_where_there_is_no_bar_a_silent_unit_gets_a_line(tmp_path: Path) -> None
     clock.now = Lines.SILENT_S - 1
     lines.tick()
     assert not stream.getvalue()
-    Workspace(tmp_path, unit.name).say("counting dense: FLOPs by fvcore")
+    Workspace(tmp_path, unit.name).say("counting dense")
     for clock.now in (Lines.SILENT_S, Lines.SILENT_S + 1, 2 * Lines.SILENT_S):
         lines.tick()
     total = lines.time_left.count.partition("/")[2]
     assert stream.getvalue().splitlines() == [
-        f"[0/{total}] {unit.name}, 30 s: counting dense: FLOPs by fvcore",
-        f"[0/{total}] {unit.name}, 1 min 00 s: counting dense: FLOPs by fvcore",
+        f"[0/{total}] {unit.name}, 30 s: counting dense",
+        f"[0/{total}] {unit.name}, 1 min 00 s: counting dense",
     ]
     lines.ended(unit)
     clock.now = 10 * Lines.SILENT_S

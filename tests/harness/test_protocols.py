@@ -46,9 +46,9 @@ def test_parts_are_methods_and_what_they_take_by_name() -> None:
     parts = parts_of(Some(), "mine.py:build")
     assert parts.takes == {"forward": {"causal"}, "calibrate": set()}
     assert parts.given("forward", causal=True, prompt_B=1) == {"causal": True}
-    assert (
-        parts.lacks("prefill and decode") == "not reported: mine.py:build has no prefill and decode (docs/protocols.md)"
-    )
+    lacks = parts.lacks("prefill and decode")
+    assert lacks.startswith("not reported: mine.py:build ")
+    assert "prefill and decode" in lacks
 
 
 def test_models_of_the_catalogue_have_every_part_but_losses_of_their_own() -> None:
@@ -71,13 +71,13 @@ def test_what_is_skipped_is_claimed_checked_and_watched(tmp_path: Path) -> None:
     assert trained.routing["participation"] == 0.25
     assert trained.routing_reason == ""
     assert METRICS["router/participation"].measure(trained) == 0.25
-    with pytest.raises(Unmeasured, match="no rule that decides without the future"):
+    with pytest.raises(Unmeasured, match="without the future"):
         METRICS["router/participation_causal"].measure(trained)
 
 
 def test_a_model_that_does_not_report_its_decisions_is_not_watched(tmp_path: Path) -> None:
     trained = _training.train(example("decoding"), protocol(tmp_path / "t.txt", watch=True))
-    with pytest.raises(Unmeasured, match=r"^not reported: .*decoding.py:build has no observe \(docs/protocols.md\)$"):
+    with pytest.raises(Unmeasured, match=r"^not reported: .*decoding\.py:build .*observe"):
         METRICS["router/participation"].measure(trained)
 
 
@@ -104,12 +104,12 @@ class Observed(nn.Module):
         (
             [{**DECISION, "chosen_BT": torch.ones(2, 4)}],
             None,
-            r"chosen_BT of a decision must be \[2, 3\]; it is \[2, 4\]",
+            r"chosen_BT .*\[2, 3\].*\[2, 4\]",
         ),
         ([{"layer": 1}], None, "has no 'score_BT'"),
-        ([{**DECISION, "weights": 1}], None, "has 'weights', which is none of layer"),
-        ([3], None, "a decision is a dict with layer, score_BT, chosen_BT; this is int"),
-        ([DECISION], torch.arange(5.0).expand(2, 3, 5), "differ from those of forward by up to"),
+        ([{**DECISION, "weights": 1}], None, "has 'weights'"),
+        ([3], None, "layer, score_BT, chosen_BT.* int"),
+        ([DECISION], torch.arange(5.0).expand(2, 3, 5), "those of forward by"),
         ([DECISION], torch.zeros(2, 3, 6), r"returned logits \[2, 3, 6\], forward \[2, 3, 5\]"),
         ([DECISION], None, ""),
     ],
@@ -152,7 +152,7 @@ def test_a_loss_is_a_scalar() -> None:
     made = Subject(example("loss"), 0)
     module: Any = made.module.train()
     module.aux_loss = (lambda _self: 0.3).__get__(module)
-    with pytest.raises(TypeError, match=r"aux_loss\(\) must return a scalar tensor; it returned float"):
+    with pytest.raises(TypeError, match=r"aux_loss\(\) .*scalar.* float"):
         made.backward(made.inputs(0, 1)[0])
 
 
@@ -206,7 +206,7 @@ def test_progress_is_told_and_a_router_that_claims_to_be_causal_is_tested(
     assert made[-1].seen == [0.0, 0.25, 0.5, 0.75, 1.0, (4, None)]
     assert trained.held_out.causality.reads_future is False
     assert trained.held_out.causal is None
-    assert "logits of forward(causal=True) changed with later tokens" in trained.held_out.causal_reason
+    assert "forward(causal=True) changed" in trained.held_out.causal_reason
 
 
 # Prompts

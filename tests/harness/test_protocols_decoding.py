@@ -34,9 +34,7 @@ def test_a_model_with_a_cache_generates(metric: str) -> None:
 @pytest.mark.parametrize("metric", GENERATION)
 def test_a_model_without_a_cache_is_not_reported(metric: str) -> None:
     made = Subject(example("routing"), 0)
-    with pytest.raises(
-        Unmeasured, match=r"^not reported: .*routing.py:build has no prefill and decode \(docs/protocols.md\)$"
-    ):
+    with pytest.raises(Unmeasured, match=r"^not reported: .*routing\.py:build .*prefill"):
         METRICS[metric].measure(made)
 
 
@@ -45,12 +43,10 @@ def test_bytes_of_a_cache_are_its_own_word_if_that_is_not_too_small() -> None:
     wanted = 2 * 2 * 16 * 2 * 32 * 4  # layers, rows, tokens, keys and values, width, fp32
     assert METRICS["memory/kv_cache"].measure(weighed) == wanted
     cache: Any = [torch.zeros(3000)]
-    with pytest.raises(Unmeasured, match=r"the cache of mine.py:build has no number nbytes"):
+    with pytest.raises(Unmeasured, match=r"mine\.py:build .*no number nbytes"):
         decode_guard.kept_bytes(subject(decodes()), cache)
     held = SimpleNamespace(tensors={"k": torch.zeros(2, 1500)[:1]}, nbytes=6000)
-    with pytest.raises(
-        ValueError, match=r"says that it keeps 6000 B, but its tensors take 12000 B.*Keep copies, k.contiguous\(\)"
-    ):
+    with pytest.raises(ValueError, match=r"6000 B, .* 12000 B.*contiguous\(\)"):
         decode_guard.kept_bytes(subject(decodes()), held)
     held.nbytes = 12_000
     assert decode_guard.kept_bytes(subject(decodes()), held) == 12_000
@@ -74,15 +70,13 @@ def test_a_step_that_computes_something_else_is_refused() -> None:
         logits: Tensor = self.run(tokens_B[:, None], cache)[:, -1]
         return logits
 
-    with pytest.raises(
-        ValueError, match=r"do not compute what one forward pass computes.*up to .* nats; a router that"
-    ):
+    with pytest.raises(ValueError, match=r"one forward pass .* nats"):
         subject(decodes(decode=forgets)).generation.decode()
     with pytest.raises(ValueError, match=r"prefill must return logits \[2, 256\].*\[2, 12, 256\]"):
         subject(decodes(prefill=lambda self, x_BT: (self(x_BT), []))).generation.prefill()
-    with pytest.raises(ValueError, match=r"must return .logits, cache.; it returned Tensor"):
+    with pytest.raises(ValueError, match=r"\(logits, cache\).* returned Tensor"):
         subject(decodes(prefill=lambda self, x_BT: self(x_BT)[:, -1])).generation.prefill()
-    with pytest.raises(ValueError, match=r"decode must return logits .*it returned tuple"):
+    with pytest.raises(ValueError, match=r"decode .*logits .*returned tuple"):
         subject(decodes(decode=lambda _, tokens_B, cache: (tokens_B, cache))).generation.decode()
 
 
@@ -174,7 +168,7 @@ def test_marks_of_its_own_are_preferred_and_a_cache_that_moves_on_is_not_reporte
         state.add_(1)
         return F.one_hot(tokens_B, 5).float() * state
 
-    with pytest.raises(Unmeasured, match=r"cache of mine could not be put back; give it mark\(\) and rewind\(mark\)"):
+    with pytest.raises(Unmeasured, match=r"mine .*mark\(\) and rewind\(mark\)"):
         decode_guard.check_rewind("mine", step, rewinder([state]), torch.zeros(2, 4, dtype=torch.int64), 3)
 
 
@@ -184,8 +178,8 @@ def test_only_a_model_that_says_so_is_captured_as_a_graph(monkeypatch: pytest.Mo
         made.generation.decode()
     place = SimpleNamespace(**made.case.place.model_dump() | {"device": "cuda"})
     monkeypatch.setattr(made, "case", SimpleNamespace(place=place, own=True, config=made.case.config))
-    with pytest.raises(Unmeasured, match="has no decode_step, a step that a CUDA graph can capture"):
+    with pytest.raises(Unmeasured, match="no decode_step"):
         made.generation._graph([])
     made.parts = parts_of(decodes(decode_step=lambda *_: None), "mine.py:build")
-    with pytest.raises(Unmeasured, match="has no position_B and mark and rewind and advance in its cache"):
+    with pytest.raises(Unmeasured, match=r"position_B .*advance"):
         made.generation._graph([])

@@ -11,6 +11,7 @@ from planted import ENVIRONMENT
 from protocol_cases import EXAMPLES
 
 from modbench.harness.core import files
+from modbench.harness.core.labels import Label
 from modbench.harness.execution import worker
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
@@ -82,8 +83,7 @@ def test_what_decodes_is_reported_and_what_does_not_has_a_reason(
     cases = cases[cases.metric.isin(METRICS)]
     of = {arm: cases[cases.arm == arm] for arm in cases.arm.unique()}
     assert set(of["forward_alone:build"].status) == {"skipped"}
-    reason = "not reported: forward_alone.py:build has no prefill and decode (docs/protocols.md)"
-    assert set(of["forward_alone:build"].reason) == {reason}
+    assert of["forward_alone:build"].reason.str.match("not reported: forward_alone.py:build .*prefill").all()
     assert of["forward_alone:build"].value.isna().all()
     for arm in ("decoding:build", "skips_by_threshold:build"):
         mine = of[arm]
@@ -95,4 +95,4 @@ def test_what_decodes_is_reported_and_what_does_not_has_a_reason(
             mine[mine.metric == "memory/kv_cache"].value.item() == 2 * 16 * 2 * 32 * 4
         )  # rows, tokens, keys and values, width, fp32
     kept = of["keeps_its_steps:build"].set_index("metric").labels
-    assert "does not compute every call" in kept["latency/decode"]
+    assert Label.REUSES_OUTPUT in kept["latency/decode"]

@@ -89,7 +89,8 @@ def test_two_ranks_train_what_one_does(here: Path) -> None:
 def test_a_rank_that_dies_ends_the_unit_and_names_the_log(here: Path) -> None:
     record = trained(planned("own.py:dies", here, ranks=2), here, "run")
     assert record.died is not None
-    assert (record.died.kind, record.died.reason) == ("crash", "the process died of SIGSEGV")
+    assert record.died.kind == "crash"
+    assert record.died.reason.endswith(" SIGSEGV")
     (reason,) = {outcome.reason for outcome in record.outcomes}
     assert reason is not None
     log = (here / "run" / reason.partition("; see ")[2]).read_text()
@@ -163,9 +164,9 @@ def test_units_with_ranks_come_last_and_have_cores_for_all(here: Path) -> None:
 
 
 def test_what_ranks_cannot_share_is_refused(here: Path) -> None:
-    with pytest.raises(UsageError, match="batch_size 4 cannot be divided among 3 ranks"):
+    with pytest.raises(UsageError, match=r"batch_size 4 .*3 ranks"):
         planned("dense", here, ranks=3)
-    with pytest.raises(UsageError, match="batch_size 4 cannot be divided among 2 ranks, 4 pieces each"):
+    with pytest.raises(UsageError, match=r"batch_size 4 .*2 ranks, 4 pieces"):
         planned("dense", here, ranks=2, accumulate=4)
     (unit,) = (unit for unit in planned("dense", here, ranks=2).units if unit.made_in == "train")
     assert unit.protocol.train is not None

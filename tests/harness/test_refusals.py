@@ -40,15 +40,15 @@ def refused_to_a_unit() -> BaseException:
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (system_error(errno.ENOSPC), 3, "No space left on device"),
-        (system_error(errno.ENOSPC, "run/x"), 3, "run/x: No space left on device. "),
-        (system_error(errno.EROFS, "run/x"), 3, "run/x: Read-only file system. "),
+        (system_error(errno.ENOSPC), 3, os.strerror(errno.ENOSPC)),
+        (system_error(errno.ENOSPC, "run/x"), 3, f"run/x: {os.strerror(errno.ENOSPC)}. "),
+        (system_error(errno.EROFS, "run/x"), 3, f"run/x: {os.strerror(errno.EROFS)}. "),
         (system_error(errno.EMFILE, "run/x"), 3, "(ulimit -n)"),
         (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), 3, "No usable temporary"),
         (MemoryError(), 3, "(ulimit -v)"),
-        (refused_to_a_unit(), 3, "run/units/a.json: No space left on device. Nothing that was finished is lost"),
-        (system_error(errno.ENOENT, "nowhere"), 2, "nowhere: No such file or directory. Check the path"),
-        (system_error(errno.EACCES, "secret"), 2, "secret: Permission denied. Check the path"),
+        (refused_to_a_unit(), 3, f"run/units/a.json: {os.strerror(errno.ENOSPC)}. Nothing that was finished"),
+        (system_error(errno.ENOENT, "nowhere"), 2, f"nowhere: {os.strerror(errno.ENOENT)}. Check the path"),
+        (system_error(errno.EACCES, "secret"), 2, f"secret: {os.strerror(errno.EACCES)}. Check the path"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0, ""),
         (KeyboardInterrupt(), 130, "interrupted."),
     ],
@@ -127,12 +127,12 @@ def test_a_file_without_content_is_no_decision_of_the_users(modbench: Any, monke
     """typer takes any EOFError for an answer that the user did not give, and ends with 1."""
 
     def empty(*_: Any, **__: Any) -> None:
-        raise EOFError("Ran out of input")
+        raise EOFError("planted")
 
     monkeypatch.setattr(api, "report", empty)
     done = modbench("report", "somewhere")
     assert done.returncode == 3
-    assert "EOFError: Ran out of input" in done.stderr
+    assert "EOFError: planted" in done.stderr
 
 
 def test_a_full_disk_is_recognised_behind_rust(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_without_a_home_a_machine_was_never_checked_and_cannot_be() -> None:
 def test_a_check_that_could_not_be_kept_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "file" / "state"))
-    with pytest.raises(UsageError, match="Set MODBENCH_STATE to a folder"):
+    with pytest.raises(UsageError, match="Set MODBENCH_STATE"):
         certificate.check_folder()
 
 
@@ -176,7 +176,7 @@ def test_a_folder_that_was_moved_away_was_not_taken_over(tmp_path: Path) -> None
     folder.mkdir()
     with lock.hold(folder) as held:
         folder.rename(tmp_path / "away")
-        with pytest.raises(ModbenchError, match="is gone: it was moved or removed") as caught:
+        with pytest.raises(ModbenchError, match="is gone") as caught:
             held.check()
         assert caught.value.exit_code == 3
         (tmp_path / "away").rename(folder)
@@ -188,10 +188,10 @@ def test_one_more_interrupt_at_the_end_takes_no_word_away(modbench: Any, monkeyp
 
     def interrupted_twice(*_: Any, **__: Any) -> None:
         try:
-            raise IncompleteError("interrupted. Finished units are kept.")
+            raise IncompleteError("interrupted.")
         finally:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(api, "report", interrupted_twice)
     done = modbench("report", "somewhere")
-    assert (done.returncode, done.stderr) == (4, "modbench: interrupted. Finished units are kept.\n")
+    assert (done.returncode, done.stderr) == (4, "modbench: interrupted.\n")

@@ -222,7 +222,8 @@ def test_correlations_that_cannot_be_say_why() -> None:
     assert few.rho is None
     assert "3 values" in str(few.reason)
     flat = rank_correlation(np.ones(20), np.arange(20), np.zeros(20), np.arange(20))
-    assert (flat.rho, flat.reason) == (None, "one side is the same everywhere")
+    assert flat.rho is None
+    assert "same everywhere" in str(flat.reason)
     near = rank_correlation(np.arange(20), np.arange(20), np.zeros(20), np.arange(20) % 2)
     assert near.rho == pytest.approx(1)
     assert near.low is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import types
 from collections.abc import Mapping
@@ -157,7 +158,7 @@ def test_a_failing_sink_ends_no_run(
     assert curve(sent) == curve(trained(tmp_path / "without", plan_of()))
     said = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert len(said) == 1
-    assert "'kept' failed and gets nothing more; training goes on: ConnectionError: no such host" in said[0]
+    assert re.search("'kept' failed .*ConnectionError", said[0])
     assert all(step < fails_at for step in kept.steps)
 
 
@@ -236,9 +237,9 @@ def test_what_is_not_installed_or_unknown_is_refused_at_plan_time(monkeypatch: p
     from modbench.harness.planning.overrides import Overrides
 
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UsageError, match=r"needs the package 'wandb'.*pip install '\.\[wandb\]'"):
+    with pytest.raises(UsageError, match=r"'wandb'.*pip install '\.\[wandb\]'"):
         catalogue.load("sinks", "wandb").check("wandb")
-    with pytest.raises(UsageError, match=r"unknown sink 'tensorbord'. Did you mean 'tensorboard'"):
+    with pytest.raises(UsageError, match=r"'tensorbord'.* 'tensorboard'"):
         train.make_plan("dense", Overrides(settings=("train.log_to=tensorbord",)))
 
 

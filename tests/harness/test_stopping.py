@@ -146,7 +146,7 @@ def test_a_unit_that_cannot_write_ends_the_run(made: Plan, tmp_path: Path) -> No
     """No failure is written for it: it runs again when the run is resumed."""
     folder = run_folder.create(str(tmp_path / "run"), "s")
     launcher = Fake(exitcode=early_end.CannotWrite.exit_code, writes=False)
-    with pytest.raises(ModbenchError, match="could not write its record: its disk is full") as error:
+    with pytest.raises(ModbenchError, match="disk is full") as error:
         run(made, folder, launcher, Stop())
     assert error.value.exit_code == 3
     assert not list(folder.units.iterdir())
@@ -259,9 +259,7 @@ def test_a_worker_hears_the_question() -> None:
     assert early_end.asked()
 
 
-@pytest.mark.parametrize(
-    ("cause", "words"), [("SIGHUP", "interrupted by SIGHUP. Finished units are"), ("", "interrupted. ")]
-)
+@pytest.mark.parametrize(("cause", "words"), [("SIGHUP", "interrupted by SIGHUP"), ("", "interrupted. ")])
 def test_what_is_kept_is_said(
     cause: str, words: str, made: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,5 +274,5 @@ def test_what_is_kept_is_said(
     (folder.path / "checkpoints").mkdir()
     (folder.path / "checkpoints" / "a.pt").touch()
     assert not (folder.path / "lock.json").exists()
-    with pytest.raises(IncompleteError, match="Finished units and checkpoints of training are kept"):
+    with pytest.raises(IncompleteError, match="Finished units and checkpoints"):
         api.resume(str(folder.path), lambda plan, _: Lines(plan))

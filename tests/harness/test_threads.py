@@ -34,7 +34,7 @@ def test_without_torch_there_is_one_thread_and_nothing_to_set(monkeypatch: pytes
 
 @pytest.mark.parametrize("number", [0, -1, 1.0, True, "2"])
 def test_what_is_no_number_of_threads_is_refused(number: int) -> None:
-    with pytest.raises(UsageError, match=f"threads = {number!r}: give a whole number from 1 on"), at_threads(number):
+    with pytest.raises(UsageError, match=f"threads = {number!r}: "), at_threads(number):
         pass
 
 
@@ -43,10 +43,7 @@ def test_the_remedy_is_named_where_threads_wait_for_a_core(monkeypatch: pytest.M
     causes = ("torch compiled again", disturbances.CORES)
     with at_threads(2):
         assert crowded() == "2 threads on 2 cores, busy"
-        assert (
-            disturbances.remedy(causes, "cpu", "start it")
-            == "2 threads on 2 cores, busy: start it with OMP_NUM_THREADS=1"
-        )
+        assert disturbances.remedy(causes, "cpu", "start it") == f"{crowded()}: start it with OMP_NUM_THREADS=1"
         assert disturbances.remedy(causes, "cuda:0") is None
         assert disturbances.remedy(causes[:1], "cpu") is None
     with at_threads(1):

@@ -307,9 +307,9 @@ def test_no_threads_are_left_and_the_environment_is_as_before(own: Path) -> None
     [
         ("bpee", 300, TEXT, ["unknown tokenizer 'bpee'", "Did you mean 'bpe'?"]),
         ("bpe", 256, TEXT, ["vocab_size 256 cannot hold", "vocab_size=257"]),
-        ("bytes", 255, TEXT, ["vocab_size 255 cannot hold the 256 bytes", "vocab_size=256"]),
-        ("bpe", 300, Text("name", b"", b"a", ""), ["'name' has no training text"]),
-        ("bytes", 300, Text("name", b"a", b"", ""), ["'name' has no held-out text"]),
+        ("bytes", 255, TEXT, ["vocab_size 255 cannot", "vocab_size=256"]),
+        ("bpe", 300, Text("name", b"", b"a", ""), ["'name'", "no training text"]),
+        ("bytes", 300, Text("name", b"a", b"", ""), ["'name'", "no held-out text"]),
     ],
 )
 def test_a_mistake_is_answered_in_words(tokenizer: str, size: int, text: Text, said: list[str]) -> None:
@@ -321,7 +321,7 @@ def test_a_mistake_is_answered_in_words(tokenizer: str, size: int, text: Text, s
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(UsageError, match=r"needs the package 'tokenizers'.*pip install '\.\[bpe\]'"):
+    with pytest.raises(UsageError, match=r"'tokenizers'.*pip install '\.\[bpe\]'"):
         encode(TEXT, "bpe", 300)
     assert encode(TEXT, "bytes", 256).vocab_size == 256
 

@@ -335,7 +335,7 @@ def test_a_loss_that_is_not_finite_says_where() -> None:
             return super().train(step)
 
     made.batches = Poisoned(encode(TEXT, "bytes", 256), RUN, 0)
-    with pytest.raises(NumericsError, match=r"loss nan at step 7 of 12, learning rate 0\.005"):
+    with pytest.raises(NumericsError, match=r"nan at step 7 .*0\.005"):
         made.train()
     assert made.step == 8
 
@@ -357,7 +357,7 @@ def test_losses_that_are_asked_for_later_are_the_same_and_name_their_step() -> N
             return super().train(step)
 
     made.batches = Poisoned(encode(TEXT, "bytes", 256), RUN, 0)
-    with pytest.raises(NumericsError, match="loss nan at step 6 of 12"):
+    with pytest.raises(NumericsError, match="nan at step 6 "):
         made.train()
     assert made.step == 10
 
@@ -407,7 +407,7 @@ def test_a_budget_is_steps_tokens_or_flops(budget: dict[str, Any], steps: int) -
 
 def test_a_budget_is_one() -> None:
     assert set(BUDGETS) == {"steps", "tokens", "flops"}
-    with pytest.raises(ValueError, match="steps and flops are 2 budgets"):
+    with pytest.raises(ValueError, match="steps and flops"):
         TrainPlan(steps=3, flops=1e9)
     with pytest.raises(UsageError, match="needs a closed form"):
         TrainPlan(flops=1e9).resolved(64, None)
@@ -446,7 +446,7 @@ def test_if_every_rate_diverges_there_is_none() -> None:
     def loss(_: float) -> float:
         raise NumericsError("diverged")
 
-    with pytest.raises(Unmeasured, match=r"diverged at every rate tried: 0\.0625, 0\.125"):
+    with pytest.raises(Unmeasured, match=r"every rate .*0\.0625, 0\.125"):
         search(loss, (0.5, 1.0, 2.0))
 
 
