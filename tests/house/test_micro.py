@@ -45,7 +45,5 @@ def test_every_file_is_collected_and_every_benchmark_runs(arguments: tuple[str, 
 def test_without_pytest_benchmark_every_file_says_what_is_missing(tmp_path: Path) -> None:
     done = run(*ANYWHERE, "-p", "no:benchmark", "-q", cwd=tmp_path)
     assert done.returncode == pytest.ExitCode.INTERRUPTED
-    assert len(re.findall(r"^bench_\w+\.py needs the fixture of pytest-benchmark", done.stdout, re.MULTILINE)) == len(
-        FILES
-    )
+    assert len(re.findall(r"^bench_\w+\.py needs .*pytest-benchmark", done.stdout, re.MULTILINE)) == len(FILES)
     assert "Traceback" not in done.stdout

@@ -103,7 +103,7 @@ def test_every_stage_of_a_release_is_accepted(version: str, changelog: str, cita
         ({"changelog": DONE + OPEN}, "(`## Unreleased` only on top)"),
         ({"changelog": DONE + "## 0.0.9\n"}, "`## 0.0.9` is no release"),
         ({"changelog": "## 0.1.0 - 2026-10-01\n## 0.2.0 - 2026-11-27\n"}, "not newest first"),
-        ({"changelog": "## 0.3.0 - 2026-12-01\n" + DONE}, f"its newest release is 0.3.0: set {PLACE}"),
+        ({"changelog": "## 0.3.0 - 2026-12-01\n" + DONE}, f"release is 0.3.0: set {PLACE}"),
         ({"changelog": "", "citation": {"version": "0.2.0"}}, "begin it with `## Unreleased`"),
         ({"tag": "v0.1.9"}, f"is not v0.2.0: set {PLACE}"),
     ],

@@ -255,7 +255,7 @@ def test_a_model_whose_logits_are_not_finite_is_not_called_causal() -> None:
     """No difference to NaN is ever above a tolerance."""
     found = causality.guard(lambda x_BT: torch.full((*x_BT.shape, V), torch.nan), tokens(), V)
     assert found.reads_future is None
-    assert found.reason == "its logits are not numbers"
+    assert "not numbers" in str(found.reason)
 
 
 class Leaking(nn.Module):

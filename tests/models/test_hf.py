@@ -294,7 +294,7 @@ def test_a_missing_tensor_is_an_error_and_no_random_one(folder: Path, tmp_path: 
     weights = load_file(folder / "model.safetensors")
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, it / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UsageError, match=r"lack 1 of the model's tensors, such as 'model\.layers\.1\.mlp\.up_proj"):
+    with pytest.raises(UsageError, match=r"lack 1 .*'model\.layers\.1\.mlp\.up_proj"):
         build_module(case(f"hf:{it}"), 0)
     build_module(case(f"hf:{it}(weights=random)"), 0)
 
@@ -305,7 +305,7 @@ def test_a_config_that_transformers_cannot_make_is_one_line(tmp_path: Path) -> N
         '{"model_type": "nobody", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 256, '
         '"max_position_embeddings": 64}'
     )
-    with pytest.raises(UsageError, match="transformers cannot make its config") as error:
+    with pytest.raises(UsageError, match="cannot make its config") as error:
         build_module(case(f"hf:{file}"), 0)
     assert "\n" not in str(error.value)
     assert case_cost(case(f"hf:{file}")) is None

@@ -281,18 +281,18 @@ def test_as_modbench_measures_it(family: str) -> None:
 
 def test_what_cannot_be_done_is_refused() -> None:
     x_BT = tokens(2, 20)
-    with pytest.raises(ValueError, match=r"no threshold yet: call model\.calibrate"):
+    with pytest.raises(ValueError, match=r"no threshold .*model\.calibrate"):
         logits(routed("llama"), x_BT)
     model = routed("llama", x_BT)
-    with pytest.raises(ValueError, match="Leave cache_implementation unset"):
+    with pytest.raises(ValueError, match="cache_implementation unset"):
         written(model, x_BT, cache_implementation="static")
-    with pytest.raises(ValueError, match=r"needs it as \[B, T\]"):
+    with pytest.raises(ValueError, match=r"as \[B, T\]"):
         logits(model, x_BT, attention_mask=torch.ones(2, 1, 20, 20))
-    with pytest.raises(UsageError, match="known are auto, top_k"):
+    with pytest.raises(UsageError, match="auto, top_k"):
         model.route_by("topk")
-    with pytest.raises(UsageError, match="layers 0 to 2, so none"):
+    with pytest.raises(UsageError, match="layers 0 to 2"):
         routed("llama", first_routed=3)
-    with pytest.raises(UsageError, match="capacity 0: must be a share"):
+    with pytest.raises(UsageError, match="capacity 0: "):
         routed("llama", capacity=0)
     windows = dense("qwen2", use_sliding_window=True, sliding_window=8, max_window_layers=0)
     with pytest.raises(UsageError, match="sliding-window"):

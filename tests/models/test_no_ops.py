@@ -70,10 +70,10 @@ def test_capacity_says_how_many_no_ops_there_are(n: int, rho: float, m: int) -> 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"capacity": 0.75}, r"asks for 1\.333 no-ops.*n_experts 3, capacity 0\.6667 or 0\.8; or set n_no_ops"),
-        ({"capacity": 0.9, "n_experts": 2}, r"asks for 0\.2222 no-ops.*n_experts 9, capacity 0\.6667 or 1; or set"),
+        ({"capacity": 0.75}, r"1\.333 .*n_experts 3, capacity 0\.6667 .*n_no_ops"),
+        ({"capacity": 0.9, "n_experts": 2}, r"0\.2222 .*n_experts 9, capacity 0\.6667 "),
         ({"capacity": 1e-6, "experts_top_k": 1}, "at most 65536"),
-        ({"capacity": 0.25, "n_no_ops": 1}, r"at least 0\.5 of its choices are real.* needs n_no_ops of at least 2"),
+        ({"capacity": 0.25, "n_no_ops": 1}, r"least 0\.5 .*n_no_ops .*least 2"),
         *(({"choice": "expert", key: value}, f"{key} '{value}' needs choice 'token'")
           for key, value in (("no_op", "identity"), ("no_op_logits", "shared"), ("balance", "bias"))),
     ],
@@ -187,7 +187,7 @@ def test_no_ops_are_in_the_closed_form_and_never_computed(
     made = case("mode_integrated", 24, 2, d_model=32, n_heads=2, n_layers=2, **changes)
     counted = reconciled(made)
     assert counted.notes.fvcore_reason is None
-    assert "what the tokens of one random batch chose" in str(counted.notes.source)
+    assert "one random batch chose" in str(counted.notes.source)
     with torch.device("meta"):
         module = MoDEIntegrated(made.config)
         shapes = counter.forward(module, torch.zeros(2, 24, dtype=torch.int64)).total

@@ -182,7 +182,7 @@ def test_a_model_that_looks_at_data_cannot_be_forecast_by_shapes(
         "def build(config):\n"
         "    return Asks(config)\n"
     )
-    with pytest.raises(Unmeasured, match="cannot run on shapes alone: DataDependentOutput"):
+    with pytest.raises(Unmeasured, match="shapes alone: DataDependentOutput"):
         of_fake_tensors(case("mine.py:build"))
 
 
@@ -225,7 +225,7 @@ def test_rss_counts_tensors_within_two_percent(model: str) -> None:
 def test_rss_without_the_settings_is_null() -> None:
     from modbench.harness.memory.rss_mark import high_water
 
-    with pytest.raises(Unmeasured, match="only if malloc was set"):
+    with pytest.raises(Unmeasured, match="malloc was set"):
         high_water(Subject(case("dense"), 0))
 
 

