@@ -16,7 +16,7 @@ from modbench.harness.machine import accelerators
         ("mps", "Apple's GPU"),
         ("xpu", "Intel's GPU"),
         ("rocm", "Use --device cuda"),
-        ("cuda:1", "Set CUDA_VISIBLE_DEVICES=1 and use --device cuda"),
+        ("cuda:1", "CUDA_VISIBLE_DEVICES=1"),
         ("tpu", "unknown device 'tpu'"),
     ],
 )

@@ -36,8 +36,8 @@ def test_values_come_as_comma_lists_or_repeated_flags() -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (Flags(seq_len=[","]), "--seq-len needs at least one value"),
-        (Flags(seq_len=["12.5"]), "--seq-len takes whole numbers joined by commas; got '12.5'"),
+        (Flags(seq_len=[","]), "--seq-len needs"),
+        (Flags(seq_len=["12.5"]), "--seq-len takes .*'12.5'"),
         (Flags(capacity=["half"]), "--capacity takes numbers"),
         (Flags(device="tpu"), "unknown device 'tpu'"),
         (Flags(effort="hard"), "unknown effort 'hard'"),

@@ -85,8 +85,8 @@ def test_a_file_above_the_repository_does_not_count(here: Path, modbench: Any, m
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('includes = ["bench"]', "unknown key 'includes'. Did you mean 'include'?"),
-        ('include = "bench"', "write a list of folders"),
+        ('includes = ["bench"]', "'includes'. Did you mean"),
+        ('include = "bench"', "list of folders"),
         ("include = [", "not TOML"),
         ('include = ["none"]', "include '"),
     ],
@@ -207,7 +207,7 @@ def test_a_router_is_named_on_the_command_line_and_in_the_id(here: Path, modbenc
     cost = modbench("cost", "mod", "--set", "router=mine.py:ROUTER", cwd=here)
     assert cost.returncode == 2
     assert "router 'mine.py:ROUTER'" in cost.stderr
-    for router, said in (("nrom", "Did you mean 'norm'"), ("gone.py:ROUTER", "there is no file 'gone.py'")):
+    for router, said in (("nrom", "Did you mean 'norm'"), ("gone.py:ROUTER", "no file 'gone.py'")):
         refused = modbench("plan", "quick", "--router", router, "--device", "cpu", cwd=here)
         assert refused.returncode == 2
         assert said in refused.stderr

@@ -140,10 +140,10 @@ def test_failures_are_shown_quietly(tmp_path: Path, modbench: Modbench) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("raises", "RuntimeError: cannot be made (bad.py, line 3)"),
+        ("raises", "made (bad.py, line 3)"),
         ("returns_a_tuple", "it returned tuple"),
         ("returns_none", "it returned NoneType"),
-        ("has_no_products", "torch's counter saw no operator"),  # but it is timed
+        ("has_no_products", "saw no operator"),  # but it is timed
     ],
 )
 def test_a_model_alone_that_cannot_be_measured(
@@ -156,7 +156,7 @@ def test_a_model_alone_that_cannot_be_measured(
     timed = name == "has_no_products"
     assert done.returncode == (0 if timed else 1), done
     assert done.stdout == "run/report.html\n"
-    first = "failed: bad:" if timed else "Nothing was measured: 2 cells failed. bad:"
+    first = "failed: bad:" if timed else f"{SAID}. bad:"
     assert done.stderr.startswith(f"{first}{name}["), done.stderr
     assert said in " ".join(done.stderr.split())
 

@@ -123,23 +123,23 @@ def test_values_become_the_flags_of_the_command_line() -> None:
     [
         (lambda: mb.run(capcity=0.5), "Did you mean 'capacity'"),
         (lambda: mb.run(effort="brief"), "unknown effort 'brief'"),
-        (lambda: mb.run(seq_len={"a": 1}), "seq_len takes text or numbers"),  # type: ignore[arg-type]
-        (lambda: mb.run(d_model=object()), "cannot be written in a suite"),
+        (lambda: mb.run(seq_len={"a": 1}), "seq_len takes"),  # type: ignore[arg-type]
+        (lambda: mb.run(d_model=object()), "d_model.*object"),
         (lambda: mb.run(timeout="soon"), "timeout"),
         (lambda: mb.plan("quik"), "unknown suite 'quik'"),
-        (lambda: mb.cost("mod", d_modl=3), "unknown --set key of mod 'd_modl'"),
-        (lambda: mb.cost("mod", dmodel=3), "'dmodel'. Did you mean 'd_model'"),
-        (lambda: mb.run("quick", dmodel=3), "'dmodel'. Did you mean 'd_model'"),
-        (lambda: mb.plan("quick", dmodel=3), "'dmodel'. Did you mean 'd_model'"),
-        (lambda: mb.cost(3), "model takes a name, such as 'mod' or 'mine.py:build'; got int"),  # type: ignore[arg-type]
+        (lambda: mb.cost("mod", d_modl=3), "--set .*'d_modl'"),
+        (lambda: mb.cost("mod", dmodel=3), "'dmodel'.* 'd_model'"),
+        (lambda: mb.run("quick", dmodel=3), "'dmodel'.* 'd_model'"),
+        (lambda: mb.plan("quick", dmodel=3), "'dmodel'.* 'd_model'"),
+        (lambda: mb.cost(3), "model takes .*got int"),  # type: ignore[arg-type]
         (lambda: mb.run(3), "suite takes text; got 3"),  # type: ignore[arg-type]
         (lambda: mb.run(timeout=3), "timeout takes text; got 3"),  # type: ignore[arg-type]
         (lambda: mb.run(launcher=3), "launcher takes text; got 3"),  # type: ignore[arg-type]
-        (lambda: mb.run(settings=["a"]), "settings must be a dict"),  # type: ignore[arg-type]
+        (lambda: mb.run(settings=["a"]), "settings must be"),  # type: ignore[arg-type]
         (lambda: mb.run(include=3), "include takes a folder"),  # type: ignore[arg-type]
         (lambda: mb.plan(select=3), "select takes text; got 3"),  # type: ignore[arg-type]
         (lambda: mb.resume(3), "run_folder takes text; got 3"),  # type: ignore[arg-type]
-        (lambda: mb.run(include="nowhere"), "there is no such folder"),
+        (lambda: mb.run(include="nowhere"), "nowhere"),
         (lambda: mb.load("nowhere"), "nowhere"),
         (lambda: mb.resume("nowhere"), "nowhere"),
     ],

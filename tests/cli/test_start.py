@@ -175,7 +175,7 @@ def test_a_model_of_ones_own_is_compared(tmp_path: Path, modbench: Modbench) -> 
         (("--model", "none.py:build"), "no file"),
         (("suite.json",), "must end in .toml"),
         (("there.toml",), "never overwritten"),
-        (("other/new.toml",), "not a schema of modbench"),
+        (("other/new.toml",), "suite.schema.json"),
         (("nowhere/new.toml",), "nowhere"),
     ],
 )
@@ -361,7 +361,7 @@ def test_a_run_is_packed_without_its_host(run: Path, tmp_path: Path, monkeypatch
     ("change", "said"),
     [
         ({"command": ["modbench", "run", "/data/me/suite.toml"]}, "names a path"),
-        ({"command": ["modbench", "run", "quick", "on secret-host"]}, "names a path or this host"),
+        ({"command": ["modbench", "run", "quick", "on secret-host"]}, "this host"),
         ({"layout": "spread"}, "layout"),
     ],
 )

@@ -123,7 +123,7 @@ def test_a_run_leaves_what_its_routers_did(whole: Path) -> None:
     assert set(mod) == {"routing", "flips", "drift"}
     assert mod["routing"]["summary"]["participation"] == pytest.approx(0.25)
     page = (whole / "report.html").read_text()
-    for title in ("Which words go deep?", "What can they still do?", "Who passes?"):
+    for title in ("Which words go", "What can they", "Who passes"):
         assert title in page
 
 
@@ -231,21 +231,21 @@ def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path
         (["train", "dense", "--corpus", "nowhere"], "neither"),
         (["train", "dense", "--set", "train.steps=-1"], "train.steps"),
         (["train", "dense", "--set", "train.stepz=3"], "Did you mean 'train.steps'?"),
-        (["train", "dense", "--seq-len", "8,16"], "a training run has one"),
+        (["train", "dense", "--seq-len", "8,16"], "--seq-len 8,16"),
         (["train", "dense", "--set", "train.tokenizer=bpe"], "Set vocab_size=257 or more"),
         (["train", "dense", "--set", "train.accumulate=3", "--batch-size", "4"], "does not divide"),
-        (["resume", "nowhere"], "is not a run folder"),
-        (["plan", "isoflop-cpu", "-k", "d32"], "-k leaves out the middle size"),
+        (["resume", "nowhere"], "'nowhere'"),
+        (["plan", "isoflop-cpu", "-k", "d32"], "-k leaves out"),
         (["plan", "isoflop-cpu", "--set", "capacity_warmup=0.5"], "Set capacity_warmup=0"),
         (["run", "tasks", "--set", "isoflop.budgets=[1e9]"], "it has no [isoflop]"),
         (["plan", "tasks", "--set", 'metrics=["task/nli_pairs"]'], "--set tasks.paths.nli_pairs=PATH"),
         (["plan", "tasks", "--set", "tasks.paths.copy=x"], "makes its own questions"),
         (["plan", "tasks", "--set", 'tasks.paths={copy="x"}'], "makes its own questions"),
         (["plan", "isoflop-cpu", "--set", "train.steps=5"], "isoflop.budgets set how long"),
-        (["plan", "isoflop-cpu", "--set", "isoflop.budgets=[1e12,1.0001e12]"], "the same first three digits"),
+        (["plan", "isoflop-cpu", "--set", "isoflop.budgets=[1e12,1.0001e12]"], "first three digits"),
         (["plan", "isoflop-cpu", "--set", "isoflop.budgets=[inf]"], "less than or equal"),
-        (["train", "dense", "--set", "vocab_size=abc"], "vocab_size: 'abc' is not a whole number"),
-        (["train", "mod", "--capacity", "0.125,0.5"], "a training run has one model"),
+        (["train", "dense", "--set", "vocab_size=abc"], "vocab_size: 'abc'"),
+        (["train", "mod", "--capacity", "0.125,0.5"], "one model"),
         (["train", "dense", "--set", "metrics=flops/forward"], "this would train nothing"),
         (["plan", "tasks", "--set", "tasks.paths.nothing=x"], "unknown metric 'task/nothing'"),
         (["plan", "quick", "--set", 'metrics=["task/nothing"]'], "unknown metric 'task/nothing'"),
