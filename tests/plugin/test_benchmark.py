@@ -41,9 +41,7 @@ def test_a_shown_regression_fails_and_stays_in_the_table(suite: Any) -> None:
     suite.write(INTERLEAVED.format(0.0011))
     result = suite.run(benchmark=True)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        ["*the candidate is slower than the baseline*", "*benchmark 'mine': 1 tests*", "test_speed *"]
-    )
+    result.stdout.fnmatch_lines(["*candidate is slower*", "*benchmark 'mine': 1 tests*", "test_speed *"])
 
 
 @pytest.mark.parametrize(
@@ -69,7 +67,7 @@ def test_benchmark_made_before_it_is_refused_and_shows_nothing(suite: Any) -> No
     )
     result = suite.run(benchmark=True)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*UsageError: `benchmark` was made before `benchmark_interleaved`*"])
+    result.stdout.fnmatch_lines(["*UsageError: `benchmark` *`benchmark_interleaved`*"])
     assert "Name (time in" not in result.stdout.str()
 
 
@@ -77,7 +75,7 @@ def test_without_pytest_benchmark_it_says_what_is_missing(suite: Any) -> None:
     suite.write(INTERLEAVED.format(0.001))
     result = suite.run()
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["benchmark_interleaved needs pytest-benchmark, which is not loaded*"])
+    result.stdout.fnmatch_lines(["benchmark_interleaved needs pytest-benchmark*"])
     assert "Traceback" not in result.stdout.str()
 
 

@@ -75,9 +75,7 @@ def test_a_slowdown_that_is_gone_when_measured_again_fails_nothing(suite: Any) -
     )
     result = suite.run()
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(
-        ["undecided: *slower beyond the margin at first (0.9*×), which a second * does not confirm"]
-    )
+    result.stdout.fnmatch_lines(["undecided: *at first (0.9*×)*not confirm"])
 
 
 def test_a_candidate_that_drifts_fails_nothing(suite: Any) -> None:
@@ -92,7 +90,7 @@ def test_a_candidate_that_drifts_fails_nothing(suite: Any) -> None:
     )
     result = suite.run()
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["undecided: *slower, but not steady*"])
+    result.stdout.fnmatch_lines(["undecided: *not steady*"])
 
 
 def test_a_baseline_that_differs_from_itself_decides_nothing(suite: Any) -> None:
@@ -111,7 +109,7 @@ def test_a_baseline_that_differs_from_itself_decides_nothing(suite: Any) -> None
     )
     result = suite.run()
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["undecided: *timed twice differs from itself*"])
+    result.stdout.fnmatch_lines(["undecided: *differs from itself*"])
 
 
 def test_the_result_holds_samples_and_the_interval(suite: Any) -> None:
@@ -221,7 +219,7 @@ def test_a_candidate_that_changes_the_clock_is_named(loaded: bool, suite: Any, m
         monkeypatch.delitem(sys.modules, "torch")
     result = suite.run()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*UsageError: 'candidate' *changed the clock time.monotonic*"])
+    result.stdout.fnmatch_lines(["*UsageError: 'candidate' *clock time.monotonic*"])
     assert time.monotonic is before
 
 
@@ -285,7 +283,7 @@ def test_two_comparisons_of_one_name_are_refused(suite: Any) -> None:
     suite.write(f"def test_speed(modbench_compare, takes):\n{call}{call}")
     result = suite.run()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*UsageError: two comparisons*are named 'one'*"])
+    result.stdout.fnmatch_lines(["*UsageError: *named 'one'*"])
 
 
 @pytest.mark.parametrize(("mark", "said"), [("0.05", "takes keywords"), ("marign=0.05", "Did you mean 'margin'?")])
@@ -345,7 +343,7 @@ def test_workers_tell_the_summary_of_the_parent(suite: Any, slower: Slower) -> N
     suite.write(slower(0.011), "test_two")
     result = suite.run("-p", "xdist", "-n", "2")
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["undecided: test_*.py::test_speed and 1 more: another worker runs beside it*"])
+    result.stdout.fnmatch_lines(["undecided: test_*.py::test_speed and 1 more: another worker*"])
 
 
 def test_a_tool_that_watches_every_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ def stored(suite: Any, slower: Slower, machine: list[str]) -> Callable[..., None
         for each in seconds:
             suite.write(slower(each))
             result = suite.run("--modbench-store=kept")
-            result.stdout.fnmatch_lines(["samples of 1 comparison are kept in *kept/*.json"])
+            result.stdout.fnmatch_lines(["samples of 1 comparison *kept/*.json"])
 
     return store
 
@@ -90,7 +90,7 @@ def test_of_two_sessions_at_once_none_is_lost(suite: Any) -> None:
     suite.write(NESTED.format(name="outer", then=then), "test_outer")
     result = suite.pytester.runpytest_subprocess(*arguments, "test_outer.py")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["samples of 1 comparison are kept in *kept.json, beside 1 of other sessions"])
+    result.stdout.fnmatch_lines(["samples of 1 comparison *kept.json*beside 1 *"])
     kept = json.loads((suite.pytester.path / "kept.json").read_text(encoding="utf-8"))["comparisons"]
     assert sorted(kept) == ["test_inner.py::test_inner", "test_outer.py::test_outer"]
     assert all(len(each["samples"]["candidate"]["wall_s"]) == 12 for each in kept.values())
@@ -235,12 +235,12 @@ def test_a_session_that_has_nothing_in_common_with_the_store_does_not_pass(
     result = against(suite, allowed)
     result.assert_outcomes(passed=1)
     said = "--modbench-against: nothing was compared with the store*"
-    result.stdout.fnmatch_lines(["against the store: *: not compared: it was stored on another machine only", said])
+    result.stdout.fnmatch_lines(["against the store: *: not compared: *another machine*", said])
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
     machine[0] = "one"
     result = against(suite, allowed.replace("test_speed", "test_other"))
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["against the store: *: not compared: no stored session has it", said])
+    result.stdout.fnmatch_lines(["against the store: *: not compared: no stored*", said])
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
     result = against(suite, allowed + allowed.replace("test_speed", "test_other"))
     result.assert_outcomes(passed=2)
@@ -254,12 +254,12 @@ def test_sessions_that_are_in_doubt_are_left_out(suite: Any, slower: Slower, sto
         kept["comparisons"]["test_speed.py::test_speed"]["unsteady"] = {"candidate": "it drifted"}
         file.write_text(json.dumps(kept), encoding="utf-8")
     result = against(suite, slower(0.01))
-    result.stdout.fnmatch_lines(["against the store: *not known from 2 stored sessions*; 2 doubtful ones are left out"])
+    result.stdout.fnmatch_lines(["against the store: *2 stored sessions*; 2 doubtful*"])
     (first, *others) = sorted((suite.pytester.path / "kept").glob("*"))
     others[0].unlink()
     result = against(suite, slower(0.01))
     assert first.exists()
-    result.stdout.fnmatch_lines(["against the store: *; 1 doubtful one is left out"])
+    result.stdout.fnmatch_lines(["against the store: *; 1 doubtful*"])
 
 
 def spoil(file: Path, how: str) -> None:
@@ -293,7 +293,7 @@ def test_a_damaged_file_is_one_line(how: str, suite: Any, slower: Slower, stored
     assert f"{file} is no file" in line
     result = against(suite, slower(0.01))
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines([f"left out: {file} is no file of --modbench-store*"])
+    result.stdout.fnmatch_lines([f"left out: {file} is no file*"])
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_a_place_that_cannot_be_is_one_line(argument: str, said: str, suite: Any
 def test_a_session_that_timed_nothing_says_that_it_keeps_nothing(suite: Any, slower: Slower) -> None:
     suite.write(slower(0.01))
     result = suite.run("--modbench-store=kept", "--modbench-disable")
-    result.stdout.fnmatch_lines(["--modbench-store: nothing was timed, so nothing is kept"])
+    result.stdout.fnmatch_lines(["--modbench-store: nothing was timed*"])
     assert not list((suite.pytester.path / "kept").iterdir())
 
 
@@ -328,4 +328,4 @@ def test_a_store_that_goes_away_is_told_and_ends_in_another_code(
     suite.write(slower(0.01) + gone)
     result = suite.run("--modbench-store=kept")
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
-    result.stdout.fnmatch_lines(["--modbench-store *kept: nothing could be kept: *No such file*"])
+    result.stdout.fnmatch_lines(["--modbench-store *kept: *No such file*"])
